@@ -1,0 +1,77 @@
+import ipaddr from 'ipaddr.js';
+
+/** An IP address in its one canonical spelling: dotted IPv4, or RFC 5952 IPv6. IPv4-mapped IPv6 becomes IPv4. */
+export type IpAddress = string & { readonly __brand: 'IpAddress' };
+
+export type HostPort = { readonly ip: IpAddress; readonly port: number };
+
+/** A network prefix. `base` is canonical, `bytes` the address in network order, `prefixLength` in bits. */
+export type Cidr = { readonly base: IpAddress; readonly bytes: readonly number[]; readonly prefixLength: number };
+
+/** Returns the canonical address, or undefined when the text is not an IP literal (octal, short and zone forms are not). */
+export function parseIp(text: string): IpAddress | undefined {
+  if (!ipaddr.IPv4.isValidFourPartDecimal(text) && !ipaddr.IPv6.isValid(text)) return undefined;
+  if (text.includes('%')) return undefined;
+  return ipaddr.process(text).toString() as IpAddress;
+}
+
+export function isIpv6(ip: IpAddress): boolean {
+  return ip.includes(':');
+}
+
+/** The address in network byte order: 4 or 16 numbers. */
+export function ipBytes(ip: IpAddress): number[] {
+  return ipaddr.parse(ip).toByteArray();
+}
+
+/** Parses `10.0.0.0/8`, `fd00::/8` or a bare address (a full-length prefix). Host bits that are set make it invalid. */
+export function parseCidr(text: string): Cidr | undefined {
+  const slash = text.indexOf('/');
+  const ip = parseIp(slash < 0 ? text : text.slice(0, slash));
+  if (ip === undefined) return undefined;
+  const bytes = ipBytes(ip);
+  const bits = bytes.length * 8;
+  const prefixText = slash < 0 ? String(bits) : text.slice(slash + 1);
+  if (!/^(0|[1-9]\d{0,2})$/.test(prefixText)) return undefined;
+  const prefixLength = Number(prefixText);
+  if (prefixLength > bits || hasHostBits(bytes, prefixLength)) return undefined;
+  return { base: ip, bytes, prefixLength };
+}
+
+function hasHostBits(bytes: readonly number[], prefixLength: number): boolean {
+  return bytes.some((byte, index) => (byte & ~prefixMask(prefixLength, index) & 0xff) !== 0);
+}
+
+function prefixMask(prefixLength: number, index: number): number {
+  const bits = Math.min(8, Math.max(0, prefixLength - index * 8));
+  return (0xff << (8 - bits)) & 0xff;
+}
+
+export function formatCidr(cidr: Cidr): string {
+  return `${cidr.base}/${cidr.prefixLength}`;
+}
+
+/** Whether `bytes` (see {@link ipBytes}) lies in the prefix. Addresses of the other family never do. */
+export function cidrContains(cidr: Cidr, bytes: readonly number[]): boolean {
+  if (bytes.length !== cidr.bytes.length) return false;
+  for (let index = 0; index * 8 < cidr.prefixLength; index++) {
+    const mask = prefixMask(cidr.prefixLength, index);
+    if (((bytes[index] ?? 0) & mask) !== ((cidr.bytes[index] ?? 0) & mask)) return false;
+  }
+  return true;
+}
+
+/** `198.18.0.1:80` or `[fd00::1]:80`. */
+export function formatHostPort(target: HostPort): string {
+  return isIpv6(target.ip) ? `[${target.ip}]:${target.port}` : `${target.ip}:${target.port}`;
+}
+
+/** Parses what {@link formatHostPort} writes; undefined for names, missing ports and port 0. */
+export function parseHostPort(text: string): HostPort | undefined {
+  const match = /^(?:\[([0-9a-fA-F:.]+)\]|([0-9.]+)):([1-9]\d{0,4})$/.exec(text);
+  if (match === null) return undefined;
+  const ip = parseIp(match[1] ?? match[2] ?? '');
+  const port = Number(match[3]);
+  if (ip === undefined || port > 65_535 || isIpv6(ip) !== (match[1] !== undefined)) return undefined;
+  return { ip, port };
+}

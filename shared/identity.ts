@@ -1,0 +1,31 @@
+/**
+ * The name a workload proves with its certificate: a SPIFFE ID of the form
+ * `spiffe://<trust domain>/ns/<namespace>/sa/<service account>`, the same shape that Istio and Linkerd use.
+ * Source: SPIFFE-ID specification, sections 2 and 2.2.
+ */
+export type SpiffeId = string & { readonly __brand: 'SpiffeId' };
+
+export type Identity = {
+  readonly trustDomain: string;
+  readonly namespace: string;
+  readonly serviceAccount: string;
+};
+
+/** Longest SPIFFE ID that implementations must accept, in bytes (SPIFFE-ID specification, section 2.3). */
+const maxSpiffeIdBytes = 2048;
+const spiffePattern =
+  /^spiffe:\/\/([a-z0-9](?:[a-z0-9._-]{0,253}[a-z0-9])?)\/ns\/([a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?)\/sa\/([a-z0-9](?:[a-z0-9.-]{0,251}[a-z0-9])?)$/;
+
+export function formatSpiffeId(identity: Identity): SpiffeId {
+  return `spiffe://${identity.trustDomain}/ns/${identity.namespace}/sa/${identity.serviceAccount}` as SpiffeId;
+}
+
+/** Returns the parts of a workload's SPIFFE ID, or undefined when the text is not one. */
+export function parseSpiffeId(uri: string): Identity | undefined {
+  if (uri.length > maxSpiffeIdBytes) return undefined;
+  const match = spiffePattern.exec(uri);
+  if (match === null) return undefined;
+  const [, trustDomain, namespace, serviceAccount] = match;
+  if (trustDomain === undefined || namespace === undefined || serviceAccount === undefined) return undefined;
+  return { trustDomain, namespace, serviceAccount };
+}

@@ -1,0 +1,220 @@
+/**
+ * The closed set of reasons why a connection ended the way it did. The same code stands in the access log, the metric
+ * label `reason`, the flow record, the `x-culvert-reason` header of a refusal and `culvert why`.
+ *
+ * `side` says whose fault it is, `level` at which level the access log writes it, `status` which HTTP status the
+ * tunnel answers a CONNECT with (DESIGN §3), `next` which command to try.
+ */
+export type ReasonInfo = {
+  readonly side: 'none' | 'client' | 'server' | 'policy' | 'mesh';
+  readonly level: 'info' | 'warn' | 'error';
+  readonly status: 200 | 400 | 401 | 429 | 503;
+  readonly text: string;
+  readonly next: string;
+};
+
+const why = 'culvert why SRC DST:PORT';
+
+export const reasons = {
+  OK: { side: 'none', level: 'info', status: 200, text: 'The connection ended normally.', next: 'nothing to do' },
+  POLICY_DENY: { side: 'policy', level: 'warn', status: 401, text: 'A rule denies this connection.', next: why },
+  POLICY_DEFAULT_DENY: {
+    side: 'policy',
+    level: 'warn',
+    status: 401,
+    text: 'No rule allows this connection and the default is deny.',
+    next: why,
+  },
+  POLICY_EXPIRED: {
+    side: 'policy',
+    level: 'warn',
+    status: 401,
+    text: 'The rule that allowed this connection has expired.',
+    next: why,
+  },
+  POLICY_TERMINATED: {
+    side: 'policy',
+    level: 'warn',
+    status: 401,
+    text: 'A change of rules or identities no longer allows this open connection, so it was cut.',
+    next: why,
+  },
+  RATE_LIMITED: {
+    side: 'policy',
+    level: 'warn',
+    status: 429,
+    text: 'New connections arrive faster than the configured rate.',
+    next: 'culvert get Mesh default',
+  },
+  CONN_LIMIT: {
+    side: 'policy',
+    level: 'warn',
+    status: 429,
+    text: 'The limit of open connections of this workload or agent is reached.',
+    next: 'culvert status',
+  },
+  CIRCUIT_OPEN: {
+    side: 'server',
+    level: 'warn',
+    status: 503,
+    text: 'Every endpoint is ejected because it failed repeatedly.',
+    next: 'culvert get Service NAME',
+  },
+  NO_ENDPOINT: {
+    side: 'server',
+    level: 'warn',
+    status: 503,
+    text: 'The service has no endpoint for this port.',
+    next: 'culvert get Service NAME',
+  },
+  CONNECT_REFUSED: {
+    side: 'server',
+    level: 'warn',
+    status: 503,
+    text: 'The destination refused the TCP connection: nothing listens on that port.',
+    next: 'check that the application listens on the port',
+  },
+  CONNECT_TIMEOUT: {
+    side: 'server',
+    level: 'warn',
+    status: 503,
+    text: 'The destination did not answer within the connect timeout.',
+    next: 'check routes and firewalls between the hosts',
+  },
+  HOST_UNREACHABLE: {
+    side: 'server',
+    level: 'warn',
+    status: 503,
+    text: 'There is no route to the destination.',
+    next: 'check routes and addresses of the hosts',
+  },
+  TLS_HANDSHAKE: {
+    side: 'mesh',
+    level: 'error',
+    status: 503,
+    text: 'The TLS handshake with the other agent failed.',
+    next: 'culvert status',
+  },
+  PEER_IDENTITY: {
+    side: 'mesh',
+    level: 'error',
+    status: 401,
+    text: 'The other side proved an identity other than the one that the registry gives for its address.',
+    next: 'culvert get Workload NAME',
+  },
+  CERT_EXPIRED: {
+    side: 'mesh',
+    level: 'error',
+    status: 503,
+    text: 'A certificate on this connection has expired.',
+    next: 'culvert status',
+  },
+  CERT_NOT_YET_VALID: {
+    side: 'mesh',
+    level: 'error',
+    status: 503,
+    text: 'A certificate on this connection is not valid yet: a clock is wrong.',
+    next: 'culvert status',
+  },
+  CERT_REVOKED: {
+    side: 'mesh',
+    level: 'error',
+    status: 401,
+    text: 'The identity of this certificate is no longer registered on its node.',
+    next: 'culvert get Workload NAME',
+  },
+  PEER_RESET: {
+    side: 'server',
+    level: 'info',
+    status: 503,
+    text: 'The server side reset the connection.',
+    next: 'look at the log of the server application',
+  },
+  CLIENT_RESET: {
+    side: 'client',
+    level: 'info',
+    status: 503,
+    text: 'The client side reset the connection.',
+    next: 'look at the log of the client application',
+  },
+  IDLE_TIMEOUT: {
+    side: 'policy',
+    level: 'info',
+    status: 503,
+    text: 'No byte moved for the configured idle timeout.',
+    next: 'culvert-agent config --print',
+  },
+  MAX_DURATION: {
+    side: 'policy',
+    level: 'info',
+    status: 503,
+    text: 'The connection reached the configured longest duration.',
+    next: 'culvert-agent config --print',
+  },
+  DRAIN: {
+    side: 'mesh',
+    level: 'info',
+    status: 503,
+    text: 'The agent is shutting down or the workload left the node.',
+    next: 'culvert nodes',
+  },
+  NO_RULES_YET: {
+    side: 'mesh',
+    level: 'error',
+    status: 503,
+    text: 'The agent has no rules or no certificate yet, so it refuses everything.',
+    next: 'culvert status',
+  },
+  SOURCE_UNKNOWN: {
+    side: 'mesh',
+    level: 'warn',
+    status: 401,
+    text: 'The source is not a registered workload or proved no identity, and the mesh is STRICT.',
+    next: 'culvert get Workload',
+  },
+  NOT_MESHED_PEER: {
+    side: 'mesh',
+    level: 'warn',
+    status: 503,
+    text: 'The destination workload has no agent that accepts tunnels.',
+    next: 'culvert nodes',
+  },
+  LOOP_DETECTED: {
+    side: 'client',
+    level: 'warn',
+    status: 400,
+    text: "The connection was addressed to one of the agent's own ports.",
+    next: 'dial the port of the application',
+  },
+  PROTOCOL_ERROR: {
+    side: 'mesh',
+    level: 'warn',
+    status: 400,
+    text: 'The other side does not speak HBONE as this agent does.',
+    next: 'culvert nodes',
+  },
+  RESOURCE_FD: {
+    side: 'mesh',
+    level: 'error',
+    status: 503,
+    text: 'The agent has no file descriptor left.',
+    next: 'raise LimitNOFILE of the agent',
+  },
+  RESOURCE_PORTS: {
+    side: 'mesh',
+    level: 'error',
+    status: 503,
+    text: 'No local port is left for a dial to this destination.',
+    next: 'widen net.ipv4.ip_local_port_range in the workload',
+  },
+} as const satisfies Record<string, ReasonInfo>;
+
+export type Reason = keyof typeof reasons;
+
+export function isReason(text: string): text is Reason {
+  return Object.hasOwn(reasons, text);
+}
+
+export function reasonInfo(reason: Reason): ReasonInfo {
+  return reasons[reason];
+}

@@ -1,0 +1,50 @@
+import type { IpAddress } from '../address.js';
+import type { SpiffeId } from '../identity.js';
+
+/**
+ * What the controller publishes in the bucket `culvert_registry`, one key per workload and service, and what agents
+ * route and select by. Keys: `workload.<namespace>.<name>` and `service.<namespace>.<name>`.
+ */
+export type RegistryEntry = WorkloadEntry | ServiceEntry;
+
+export type WorkloadEntry = {
+  readonly kind: 'workload';
+  readonly namespace: string;
+  readonly name: string;
+  readonly serviceAccount: string;
+  readonly identity: SpiffeId;
+  readonly labels: Readonly<Record<string, string>>;
+  /** Every address of the workload, IPv4 and IPv6; no two workloads share one. */
+  readonly addresses: readonly IpAddress[];
+  /** The host that it runs on, or null when no agent looks after it. */
+  readonly node: string | null;
+  /** Name under /run/netns or an absolute path of its network namespace on `node`; null: not captured. */
+  readonly netns: string | null;
+  /** `hbone`: reached only through a tunnel. `tcp`: no agent captures it, it is dialled as it is. */
+  readonly protocol: 'hbone' | 'tcp';
+  readonly capture: CaptureExclusions;
+};
+
+/** Traffic of a workload that the agent leaves alone. */
+export type CaptureExclusions = {
+  readonly excludeOutboundPorts: readonly number[];
+  readonly excludeInboundPorts: readonly number[];
+  /** CIDR texts, of destinations. */
+  readonly excludeOutboundCidrs: readonly string[];
+};
+
+export type ServiceEntry = {
+  readonly kind: 'service';
+  readonly namespace: string;
+  readonly name: string;
+  readonly vips: readonly IpAddress[];
+  readonly ports: readonly ServicePort[];
+  /** Endpoints are the workloads of the same namespace that carry all these labels. */
+  readonly selector: Readonly<Record<string, string>>;
+};
+
+export type ServicePort = { readonly port: number; readonly targetPort: number };
+
+export function registryKey(entry: RegistryEntry): string {
+  return `${entry.kind}.${entry.namespace}.${entry.name}`;
+}
