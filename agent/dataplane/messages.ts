@@ -1,0 +1,138 @@
+import type { RegistryEntry } from '../../shared/wire/registry.js';
+import type { SpiffeId } from '../../shared/identity.js';
+import type { Snapshot } from '../../shared/policy/snapshot.js';
+import type { ClosedConnection } from '../telemetry/closed-connection.js';
+import type { DataplaneSettings } from './settings.js';
+
+/**
+ * What the control thread and a data-plane worker say to each other. Everything is plain data (structured clone). A
+ * worker owns an immutable copy of the state and replaces it when a message arrives; it never asks for anything.
+ */
+
+/** `workerData` of a worker thread. */
+export type WorkerInit = {
+  readonly workerIndex: number;
+  readonly node: string;
+  readonly trustDomain: string;
+  readonly settings: DataplaneSettings;
+};
+
+export type ToWorker =
+  | RegistryMessage
+  | { readonly type: 'rules'; readonly snapshot: Snapshot }
+  | CertificatesMessage
+  | { readonly type: 'workloads'; readonly workloads: readonly LocalWorkload[] }
+  /** Stop listening, refuse new streams, end what is left after `graceMs`, then exit the thread. */
+  | { readonly type: 'drain'; readonly graceMs: number }
+  /** Answered by `dump`, for the admin endpoint. */
+  | { readonly type: 'dump'; readonly id: number };
+
+/** `isFull` replaces everything; otherwise upserts and removals (registry keys) apply to what the worker has. */
+export type RegistryMessage = {
+  readonly type: 'registry';
+  readonly isFull: boolean;
+  readonly upserts: readonly RegistryEntry[];
+  readonly removals: readonly string[];
+};
+
+/** Always all certificates of this node's workloads. An identity that is missing has none (any more). */
+export type CertificatesMessage = {
+  readonly type: 'certificates';
+  /** Roots and nothing else, PEM, concatenated. During a rotation of the root there are two. */
+  readonly rootsPem: string;
+  readonly certificates: readonly IdentityCertificate[];
+};
+
+export type IdentityCertificate = {
+  readonly identity: SpiffeId;
+  /** Leaf first, then intermediates, PEM. */
+  readonly chainPem: string;
+  /** PKCS#8, PEM. Never leaves the process. */
+  readonly keyPem: string;
+  readonly notAfterMs: number;
+};
+
+/** A workload whose namespace this agent holds. The list in a message is complete: what is missing is let go. */
+export type LocalWorkload = {
+  /** `namespace/name`. */
+  readonly name: string;
+  /** Absolute path of the network namespace. */
+  readonly netnsPath: string;
+  /** Inode of that namespace; a change means a new namespace under the same path. */
+  readonly netnsInode: number;
+};
+
+export type FromWorker =
+  | { readonly type: 'online' }
+  /** The worker's listeners of this workload are open (`error` null) or could not be opened. */
+  | {
+      readonly type: 'listening';
+      readonly workload: string;
+      readonly netnsInode: number;
+      readonly error: string | null;
+    }
+  /** This worker now decides by this revision, and connections that it forbids are cut. */
+  | { readonly type: 'applied'; readonly revision: number }
+  | WorkerReport
+  | { readonly type: 'dump'; readonly id: number; readonly state: WorkerDump }
+  | { readonly type: 'drained' };
+
+/** Sent at most every 100 ms when connections closed, and every second as a sweep. */
+export type WorkerReport = {
+  readonly type: 'report';
+  readonly closed: readonly ClosedConnection[];
+  /** Bytes of connections that are still open, since the last report; so that counters move while they live. */
+  readonly live: readonly LiveBytes[];
+  readonly gauges: WorkerGauges;
+};
+
+export type LiveBytes = {
+  readonly direction: 'outbound' | 'inbound';
+  readonly sourceWorkload: string | null;
+  readonly destinationWorkload: string | null;
+  readonly sent: number;
+  readonly received: number;
+};
+
+/** Now, of this worker. */
+export type WorkerGauges = {
+  readonly openConnections: number;
+  readonly openTunnels: number;
+  readonly openStreams: number;
+  readonly bufferedBytes: number;
+  /** 99th percentile of the event loop's delay since the last report, milliseconds. */
+  readonly eventLoopDelayP99Ms: number;
+  /** Refusals on 15008 before there was a connection to record, by what was wrong; counted since the worker started. */
+  readonly refusedHandshakes: Readonly<Record<string, number>>;
+};
+
+/** Without secrets: shown by the admin endpoint. */
+export type WorkerDump = {
+  readonly workerIndex: number;
+  readonly revision: number | null;
+  readonly registryEntries: number;
+  readonly listeners: readonly { readonly workload: string; readonly port: number }[];
+  readonly tunnels: readonly TunnelDump[];
+  readonly connections: readonly ConnectionDump[];
+};
+
+export type TunnelDump = {
+  readonly side: 'client' | 'server';
+  readonly localIdentity: string;
+  readonly peerIdentity: string;
+  readonly peerAddress: string;
+  readonly streams: number;
+  readonly openedAtMs: number;
+};
+
+export type ConnectionDump = {
+  readonly traceId: string;
+  readonly direction: 'outbound' | 'inbound';
+  readonly path: string;
+  readonly source: string;
+  readonly destination: string;
+  readonly rule: string;
+  readonly bytesSent: number;
+  readonly bytesReceived: number;
+  readonly startedAtMs: number;
+};
