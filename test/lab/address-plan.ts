@@ -1,0 +1,153 @@
+import { CulvertError } from '../../shared/errors.js';
+import type { IpAddress } from '../../shared/address.js';
+import { parseIp } from '../../shared/address.js';
+import type { HostSpec, LabTopology, ServiceSpec, WorkloadSpec } from './topology.js';
+
+/**
+ * Who has which name and address in a lab. Pure: the same prefix and topology give the same plan.
+ *
+ * | what | IPv4 | IPv6 |
+ * |---|---|---|
+ * | fabric (the bridge) | 198.18.0.1 | fd00:c0::1 |
+ * | controller | 198.18.0.2 | fd00:c0::2 |
+ * | host n (from 1) | 198.18.0.(10+n) | fd00:c0::(10+n) |
+ * | external host n | 198.18.0.(200+n) | fd00:c0::(200+n) |
+ * | workload k of host n | 198.18.(10+n).(1+k) | fd00:c0:n::(1+k) |
+ * | service s | 198.18.200.s | fd00:c0:ffff::s |
+ */
+export type LabPlan = {
+  readonly prefix: string;
+  readonly mtu: number;
+  readonly fabric: PlannedMachine;
+  /** Hosts, the controller and external hosts: everything with a link to the fabric. */
+  readonly machines: readonly PlannedHost[];
+  readonly workloads: readonly PlannedWorkload[];
+  readonly services: readonly PlannedService[];
+};
+
+type Addresses = { readonly ipv4: IpAddress; readonly ipv6: IpAddress };
+
+/** `netns` is the name under /run/netns. */
+export type PlannedMachine = Addresses & { readonly name: string; readonly netns: string };
+
+export type PlannedHost = PlannedMachine & {
+  readonly role: 'host' | 'controller' | 'external';
+  /** The end of its link in the fabric's namespace. */
+  readonly fabricLink: string;
+  /** What its workloads get their addresses from; null when it has none. */
+  readonly podCidrs: { readonly v4: string; readonly v6: string } | null;
+};
+
+export type PlannedWorkload = PlannedMachine & {
+  readonly spec: WorkloadSpec;
+  /** Name of its host. */
+  readonly host: string;
+  /** The end of its link in its host's namespace. */
+  readonly hostLink: string;
+};
+
+export type PlannedService = Addresses & { readonly spec: ServiceSpec };
+
+const namePattern = /^[a-z0-9](?:[a-z0-9-]{0,30}[a-z0-9])?$/;
+
+/** Throws `LAB_TOPOLOGY` when a name is not a DNS label or is taken, or when there are too many of something. */
+export function planLab(prefix: string, topology: LabTopology): LabPlan {
+  checkTopology(topology);
+  const hosts = topology.hosts.map((host, index) => planHost(prefix, host, index + 1));
+  const controller = topology.hasController === true ? [planMachine(prefix, 'controller', 'controller', 2)] : [];
+  const external = (topology.externalHosts ?? []).map((name, i) => planMachine(prefix, name, 'external', 201 + i));
+  return {
+    prefix,
+    mtu: topology.mtu ?? 1500,
+    fabric: { name: 'fabric', netns: `${prefix}-fabric`, ipv4: ip('198.18.0.1'), ipv6: ip('fd00:c0::1') },
+    machines: [...controller, ...hosts, ...external],
+    workloads: topology.hosts.flatMap((host, index) => planWorkloads(prefix, host, index + 1)),
+    services: (topology.services ?? []).map((spec, index) => ({
+      spec,
+      ipv4: ip(`198.18.200.${index + 1}`),
+      ipv6: ip(`fd00:c0:ffff::${hex(index + 1)}`),
+    })),
+  };
+}
+
+/** Every namespace of the plan, by its name under /run/netns. */
+export function plannedNamespaces(plan: LabPlan): string[] {
+  return [plan.fabric, ...plan.machines, ...plan.workloads].map((machine) => machine.netns);
+}
+
+function planHost(prefix: string, host: HostSpec, number: number): PlannedHost {
+  const podCidrs = { v4: `198.18.${10 + number}.0/24`, v6: `fd00:c0:${hex(number)}::/64` };
+  return { ...planMachine(prefix, host.name, 'host', 10 + number), podCidrs };
+}
+
+function planMachine(prefix: string, name: string, role: PlannedHost['role'], lastNumber: number): PlannedHost {
+  return {
+    name,
+    role,
+    netns: `${prefix}-${name}`,
+    ipv4: ip(`198.18.0.${lastNumber}`),
+    ipv6: ip(`fd00:c0::${hex(lastNumber)}`),
+    fabricLink: `${prefix}f${lastNumber}`,
+    podCidrs: null,
+  };
+}
+
+function planWorkloads(prefix: string, host: HostSpec, hostNumber: number): PlannedWorkload[] {
+  return (host.workloads ?? []).map((spec, index) => ({
+    name: spec.name,
+    spec,
+    host: host.name,
+    // A dot cannot be in the name of a host, so the two never clash.
+    netns: `${prefix}-${spec.name}.${spec.namespace}`,
+    hostLink: `${prefix}w${index + 1}`,
+    ipv4: ip(`198.18.${10 + hostNumber}.${index + 2}`),
+    ipv6: ip(`fd00:c0:${hex(hostNumber)}::${hex(index + 2)}`),
+  }));
+}
+
+function checkTopology(topology: LabTopology): void {
+  const workloads = topology.hosts.flatMap((host) => host.workloads ?? []);
+  const machineNames = [...topology.hosts.map((host) => host.name), ...(topology.externalHosts ?? [])];
+  if (topology.hasController === true) machineNames.push('controller');
+  checkNames('host', ['fabric', ...machineNames]);
+  checkNames(
+    'workload',
+    workloads.map((workload) => `${workload.namespace}/${workload.name}`),
+  );
+  checkNames(
+    'service',
+    (topology.services ?? []).map((service) => `${service.namespace}/${service.name}`),
+  );
+  checkCount('hosts', topology.hosts.length, 180);
+  checkCount('external hosts', topology.externalHosts?.length ?? 0, 50);
+  checkCount('services', topology.services?.length ?? 0, 250);
+  for (const host of topology.hosts) checkCount(`workloads on ${host.name}`, host.workloads?.length ?? 0, 250);
+}
+
+function checkNames(what: string, names: readonly string[]): void {
+  const seen = new Set<string>();
+  for (const name of names) {
+    const isValid = name.split('/').every((part) => namePattern.test(part));
+    if (!isValid) throw topologyError(`"${name}" is no name for a ${what}`, 'use lower-case letters, digits and dashes');
+    if (seen.has(name)) throw topologyError(`the ${what} "${name}" is there twice`, 'give each its own name');
+    seen.add(name);
+  }
+}
+
+function checkCount(what: string, count: number, limit: number): void {
+  if (count > limit) throw topologyError(`${count} ${what} are too many`, `a lab has room for ${limit}`);
+}
+
+function topologyError(message: string, hint: string): CulvertError {
+  return new CulvertError({ code: 'LAB_TOPOLOGY', message: `The topology cannot be built: ${message}.`, hint });
+}
+
+function hex(number: number): string {
+  return number.toString(16);
+}
+
+function ip(text: string): IpAddress {
+  const parsed = parseIp(text);
+  if (parsed === undefined) throw new CulvertError({ code: 'LAB_TOPOLOGY', message: `"${text}" is not an IP address.` });
+  return parsed;
+}

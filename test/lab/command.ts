@@ -1,0 +1,82 @@
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { CulvertError } from '../../shared/errors.js';
+
+export type CommandResult = { readonly code: number; readonly stdout: string; readonly stderr: string };
+
+export type CommandOptions = {
+  /** Written to standard input, which is then closed. */
+  readonly input?: string;
+  /** 10 s unless told. */
+  readonly timeoutMs?: number;
+  readonly env?: Readonly<Record<string, string>>;
+  readonly cwd?: string;
+};
+
+/**
+ * Runs a program to its end. A code other than 0 is a result, not an error; the code is 128 + 9 when a signal ended it.
+ * Throws `COMMAND_TIMEOUT` (its process group is killed then) and `COMMAND_NOT_STARTED`.
+ */
+export async function runCommand(argv: readonly string[], options: CommandOptions = {}): Promise<CommandResult> {
+  const [program, ...args] = argv;
+  if (program === undefined) throw new CulvertError({ code: 'COMMAND_NOT_STARTED', message: 'There is no command.' });
+  const timeoutMs = options.timeoutMs ?? 10_000;
+  const child = spawn(program, args, {
+    detached: true,
+    stdio: 'pipe',
+    env: { ...process.env, ...options.env },
+    ...(options.cwd === undefined ? {} : { cwd: options.cwd }),
+  });
+  let isLate = false;
+  const timer = setTimeout(() => {
+    isLate = true;
+    killGroup(child.pid, 'SIGKILL');
+  }, timeoutMs);
+  const stdout = collect(child.stdout);
+  const stderr = collect(child.stderr);
+  // A program that does not read its input closes it: not our concern.
+  child.stdin.on('error', () => {});
+  child.stdin.end(options.input ?? '');
+  try {
+    const [code] = (await once(child, 'close')) as [number | null];
+    if (isLate) throw timeoutError(argv, timeoutMs, stderr());
+    return { code: code ?? 137, stdout: stdout(), stderr: stderr() };
+  } catch (error) {
+    if (error instanceof CulvertError) throw error;
+    const message = `"${program}" could not be started.`;
+    throw new CulvertError({ code: 'COMMAND_NOT_STARTED', message, hint: `install ${program}`, cause: error });
+  } finally {
+    clearTimeout(timer);
+  }
+}
+
+/** Like {@link runCommand}, for a step that must succeed: throws `COMMAND_FAILED` with what it wrote to stderr. */
+export async function requireSuccess(argv: readonly string[], options: CommandOptions = {}): Promise<string> {
+  const result = await runCommand(argv, options);
+  if (result.code === 0) return result.stdout;
+  throw new CulvertError({
+    code: 'COMMAND_FAILED',
+    message: `"${argv.join(' ')}" ended with code ${result.code}: ${result.stderr.trim()}`,
+  });
+}
+
+/** Signals a process that was started detached, with its children. Nothing happens when they are gone. */
+export function killGroup(pid: number | undefined, signal: NodeJS.Signals): void {
+  if (pid === undefined) return;
+  try {
+    process.kill(-pid, signal);
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code !== 'ESRCH') throw error;
+  }
+}
+
+function collect(stream: NodeJS.ReadableStream): () => string {
+  const chunks: Buffer[] = [];
+  stream.on('data', (chunk: Buffer) => chunks.push(chunk));
+  return () => Buffer.concat(chunks).toString('utf8');
+}
+
+function timeoutError(argv: readonly string[], timeoutMs: number, stderr: string): CulvertError {
+  const message = `"${argv.join(' ')}" did not end within ${timeoutMs} ms: ${stderr.trim()}`;
+  return new CulvertError({ code: 'COMMAND_TIMEOUT', message });
+}

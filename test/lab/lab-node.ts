@@ -1,0 +1,95 @@
+import type { Socket } from 'node:net';
+import type { IpAddress } from '../../shared/address.js';
+import type { PlannedMachine } from './address-plan.js';
+import type { CommandOptions, CommandResult } from './command.js';
+import { requireSuccess, runCommand } from './command.js';
+import type { SpawnOptions } from './lab-process.js';
+import { LabProcess } from './lab-process.js';
+import type { ConnectOptions, LabServer, ListenOptions } from './namespace-sockets.js';
+import { NamespaceSockets } from './namespace-sockets.js';
+import type { WorkloadSpec } from './topology.js';
+
+/**
+ * One network namespace of a lab: a host, the controller's machine, an external host or a workload. Programs started
+ * here see its network, its /etc/hosts and its /sys; files and process ids are the machine's.
+ */
+export class LabNode {
+  readonly name: string;
+  /** Name under /run/netns. */
+  readonly netns: string;
+  readonly netnsPath: string;
+  readonly ipv4: IpAddress;
+  readonly ipv6: IpAddress;
+  readonly #processes = new Set<LabProcess>();
+  #sockets: NamespaceSockets | null = null;
+
+  constructor(init: { machine: PlannedMachine }) {
+    const { name, netns, ipv4, ipv6 } = init.machine;
+    this.name = name;
+    this.netns = netns;
+    this.netnsPath = `/run/netns/${netns}`;
+    this.ipv4 = ipv4;
+    this.ipv6 = ipv6;
+  }
+
+  /** Runs a program to its end; see `runCommand` for the errors. */
+  exec(argv: readonly string[], options: CommandOptions = {}): Promise<CommandResult> {
+    return runCommand(this.#inside(argv), options);
+  }
+
+  /** Runs a program that must end with 0 and returns what it wrote to stdout; else throws `COMMAND_FAILED`. */
+  check(argv: readonly string[], options: CommandOptions = {}): Promise<string> {
+    return requireSuccess(this.#inside(argv), options);
+  }
+
+  /** Starts a program that runs on. The lab stops it at the latest when it is taken down. */
+  async spawn(argv: readonly string[], options: SpawnOptions = {}): Promise<LabProcess> {
+    const labProcess = await LabProcess.start(this.#inside(argv), options);
+    this.#processes.add(labProcess);
+    void labProcess.exited.then(() => this.#processes.delete(labProcess));
+    return labProcess;
+  }
+
+  /** A connection of this process, dialled from inside the namespace. The lab destroys it at the latest. */
+  connect(options: ConnectOptions): Promise<Socket> {
+    return this.#openSockets().connect(options);
+  }
+
+  /** A listener of this process inside the namespace; the handler's sockets are half-open capable. */
+  listen(options: ListenOptions, onConnection: (socket: Socket) => void): Promise<LabServer> {
+    return this.#openSockets().listen(options, onConnection);
+  }
+
+  /** Ends the programs and sockets that were started through this object. For the lab. */
+  async close(): Promise<void> {
+    await this.#sockets?.close();
+    await Promise.all([...this.#processes].map((labProcess) => labProcess.stop('SIGKILL')));
+  }
+
+  #inside(argv: readonly string[]): string[] {
+    return ['ip', 'netns', 'exec', this.netns, ...argv];
+  }
+
+  #openSockets(): NamespaceSockets {
+    this.#sockets ??= new NamespaceSockets({ netnsPath: this.netnsPath });
+    return this.#sockets;
+  }
+}
+
+/** A workload: a node with an identity in the mesh. */
+export class LabWorkload extends LabNode {
+  readonly spec: WorkloadSpec;
+  /** Name of the host that it lives on. */
+  readonly host: string;
+
+  constructor(init: { machine: PlannedMachine; spec: WorkloadSpec; host: string }) {
+    super(init);
+    this.spec = init.spec;
+    this.host = init.host;
+  }
+
+  /** `namespace/name`, as in the mesh's records. */
+  get meshName(): string {
+    return `${this.spec.namespace}/${this.spec.name}`;
+  }
+}

@@ -1,0 +1,150 @@
+import type { ChildProcess } from 'node:child_process';
+import { spawn } from 'node:child_process';
+import { createWriteStream } from 'node:fs';
+import { createInterface } from 'node:readline';
+import { CulvertError } from '../../shared/errors.js';
+import { killGroup } from './command.js';
+
+export type SpawnOptions = {
+  /** Added to this process's environment. */
+  readonly env?: Readonly<Record<string, string>>;
+  readonly cwd?: string;
+  /** Every line of stdout and stderr is appended here too. */
+  readonly logFile?: string;
+};
+
+export type ProcessExit = { readonly code: number | null; readonly signal: NodeJS.Signals | null };
+
+/** How much of the output is kept for `waitForLine` and error texts. */
+const keptLines = 5000;
+
+/**
+ * A running program whose output is read line by line. It is the leader of a process group of its own, so that `stop`
+ * reaches its children and a Ctrl-C at the terminal does not reach it. The owner stops it; the lab does at the latest.
+ */
+export class LabProcess implements AsyncDisposable {
+  readonly pid: number;
+  /** Settles when the program ended and its output was read; never rejects. */
+  readonly exited: Promise<ProcessExit>;
+  readonly #argv: readonly string[];
+  readonly #child: ChildProcess;
+  readonly #lines: string[] = [];
+  readonly #listeners = new Set<(line: string | null) => void>();
+  #exit: ProcessExit | null = null;
+
+  private constructor(init: { argv: readonly string[]; child: ChildProcess; pid: number; logFile: string | undefined }) {
+    this.#argv = init.argv;
+    this.#child = init.child;
+    this.pid = init.pid;
+    const log = init.logFile === undefined ? null : createWriteStream(init.logFile, { flags: 'a', mode: 0o600 });
+    log?.on('error', (error) => this.#addLine(`the log file cannot be written: ${error.message}`));
+    for (const stream of [init.child.stdout, init.child.stderr]) {
+      if (stream === null) continue;
+      createInterface({ input: stream }).on('line', (line) => {
+        log?.write(`${line}\n`);
+        this.#addLine(line);
+      });
+    }
+    this.exited = new Promise((resolve) => {
+      init.child.once('close', (code, signal) => {
+        this.#exit = { code, signal };
+        log?.end();
+        for (const listener of this.#listeners) listener(null);
+        resolve(this.#exit);
+      });
+    });
+  }
+
+  /** Resolves once the program runs. Throws `COMMAND_NOT_STARTED`. */
+  static async start(argv: readonly string[], options: SpawnOptions = {}): Promise<LabProcess> {
+    const [program = '', ...args] = argv;
+    const child = spawn(program, args, {
+      detached: true,
+      stdio: ['ignore', 'pipe', 'pipe'],
+      env: { ...process.env, ...options.env },
+      ...(options.cwd === undefined ? {} : { cwd: options.cwd }),
+    });
+    const failure = new Promise<Error>((resolve) => child.once('error', resolve));
+    if (child.pid === undefined) {
+      const message = `"${program}" could not be started.`;
+      throw new CulvertError({ code: 'COMMAND_NOT_STARTED', message, hint: `install ${program}`, cause: await failure });
+    }
+    return new LabProcess({ argv, child, pid: child.pid, logFile: options.logFile });
+  }
+
+  get hasExited(): boolean {
+    return this.#exit !== null;
+  }
+
+  /** The last lines of stdout and stderr, in the order of their arrival. */
+  get lines(): readonly string[] {
+    return this.#lines;
+  }
+
+  /**
+   * The first line that matches, of what was written already or comes within `deadlineMs`. Throws `LAB_PROCESS_ENDED`
+   * and `LAB_PROCESS_DEADLINE` with the last lines of the output.
+   */
+  async waitForLine(pattern: RegExp, deadlineMs = 10_000): Promise<RegExpExecArray> {
+    for (const line of this.#lines) {
+      const match = pattern.exec(line);
+      if (match !== null) return match;
+    }
+    if (this.#exit !== null) throw this.#failure('LAB_PROCESS_ENDED', `ended before it wrote ${pattern}`);
+    let listener: (line: string | null) => void = () => {};
+    let timer: NodeJS.Timeout | undefined;
+    try {
+      return await new Promise((resolve, reject) => {
+        listener = (line) => {
+          const match = line === null ? null : pattern.exec(line);
+          if (match !== null) resolve(match);
+          if (line === null) reject(this.#failure('LAB_PROCESS_ENDED', `ended before it wrote ${pattern}`));
+        };
+        this.#listeners.add(listener);
+        timer = setTimeout(() => {
+          reject(this.#failure('LAB_PROCESS_DEADLINE', `did not write ${pattern} within ${deadlineMs} ms`));
+        }, deadlineMs);
+      });
+    } finally {
+      clearTimeout(timer);
+      this.#listeners.delete(listener);
+    }
+  }
+
+  /** Signals the process group and waits for the end; SIGKILL follows after `graceMs`. */
+  async stop(signal: NodeJS.Signals = 'SIGTERM', graceMs = 5000): Promise<ProcessExit> {
+    if (this.#exit !== null) return this.#exit;
+    this.signal(signal);
+    const timer = setTimeout(() => this.signal('SIGKILL'), graceMs);
+    try {
+      return await this.exited;
+    } finally {
+      clearTimeout(timer);
+    }
+  }
+
+  /** Signals the process group and returns at once. */
+  signal(signal: NodeJS.Signals): void {
+    if (this.#exit === null) killGroup(this.pid, signal);
+  }
+
+  /** Lets this process end although the program still runs: for a lab that is held. */
+  unref(): void {
+    this.#child.unref();
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.stop();
+  }
+
+  #addLine(line: string): void {
+    this.#lines.push(line);
+    if (this.#lines.length > keptLines) this.#lines.splice(0, keptLines / 2);
+    for (const listener of this.#listeners) listener(line);
+  }
+
+  #failure(code: string, what: string): CulvertError {
+    const tail = this.#lines.slice(-20).join('\n');
+    return new CulvertError({ code, message: `"${this.#argv.join(' ')}" (pid ${this.pid}) ${what}. It wrote:\n${tail}` });
+  }
+}

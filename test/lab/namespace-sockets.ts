@@ -1,0 +1,133 @@
+import { once } from 'node:events';
+import { closeSync, openSync } from 'node:fs';
+import type { AddressInfo, Socket } from 'node:net';
+import net from 'node:net';
+import { dialSocket, listenTcp } from '../../agent/native/addon.js';
+import type { IpAddress } from '../../shared/address.js';
+import { formatHostPort, isIpv6, parseIp } from '../../shared/address.js';
+import { CulvertError } from '../../shared/errors.js';
+
+export type ConnectOptions = {
+  readonly ip: string;
+  readonly port: number;
+  /** 10 s unless told. */
+  readonly timeoutMs?: number;
+};
+
+export type ListenOptions = {
+  /** 0, the default, takes a free one. */
+  readonly port?: number;
+  /** `::` unless told: IPv4 and IPv6. */
+  readonly ip?: string;
+  readonly backlog?: number;
+  /** Connections arrive paused: a reader that does not read. */
+  readonly isPaused?: boolean;
+};
+
+/** A listener in a namespace; closing it destroys the connections that it accepted. */
+export type LabServer = AsyncDisposable & {
+  readonly port: number;
+  readonly server: net.Server;
+  close(): Promise<void>;
+};
+
+/**
+ * Sockets of this process that live in another network namespace, so that a test can be the application inside a
+ * workload. It owns every socket that it made: closing it destroys them, since an open one keeps the namespace alive.
+ * All are half-open capable: the end of the other side does not close this one.
+ */
+export class NamespaceSockets {
+  readonly #netnsFd: number;
+  readonly #sockets = new Set<Socket>();
+  readonly #servers = new Set<LabServer>();
+  #isClosed = false;
+
+  constructor(init: { netnsPath: string }) {
+    this.#netnsFd = openSync(init.netnsPath, 'r');
+  }
+
+  /** Resolves when connected; rejects with the socket's error (`ECONNREFUSED`…) or `LAB_CONNECT_DEADLINE`. */
+  async connect(options: ConnectOptions): Promise<Socket> {
+    this.#requireOpen();
+    const ip = requireIp(options.ip);
+    const family = isIpv6(ip) ? 6 : 4;
+    const fd = dialSocket({ netnsFd: this.#netnsFd, family, mark: 0 });
+    // `manualStart` is not in the type definitions: without it Node reads before the socket is connected.
+    const init: net.SocketConstructorOpts & { manualStart: true } = { fd, manualStart: true, allowHalfOpen: true };
+    const socket = new net.Socket(init);
+    this.#own(socket);
+    const timeoutMs = options.timeoutMs ?? 10_000;
+    const timer = setTimeout(() => socket.destroy(deadlineError(ip, options.port, timeoutMs)), timeoutMs);
+    try {
+      socket.connect({ host: ip, port: options.port });
+      await once(socket, 'connect');
+      return socket;
+    } finally {
+      clearTimeout(timer);
+    }
+  }
+
+  async listen(options: ListenOptions, onConnection: (socket: Socket) => void): Promise<LabServer> {
+    this.#requireOpen();
+    const fd = listenTcp({
+      netnsFd: this.#netnsFd,
+      host: options.ip ?? '::',
+      port: options.port ?? 0,
+      backlog: options.backlog ?? 1024,
+      reusePort: false,
+    });
+    const server = net.createServer({ allowHalfOpen: true, pauseOnConnect: options.isPaused ?? false });
+    const accepted = new Set<Socket>();
+    server.on('connection', (socket) => {
+      accepted.add(socket);
+      socket.once('close', () => accepted.delete(socket));
+      this.#own(socket);
+      onConnection(socket);
+    });
+    server.listen({ fd });
+    await once(server, 'listening');
+    const close = async (): Promise<void> => {
+      this.#servers.delete(labServer);
+      if (!server.listening) return;
+      const closed = once(server, 'close');
+      server.close();
+      for (const socket of accepted) socket.destroy();
+      await closed;
+    };
+    const { port } = server.address() as AddressInfo;
+    const labServer: LabServer = { port, server, close, [Symbol.asyncDispose]: close };
+    this.#servers.add(labServer);
+    return labServer;
+  }
+
+  async close(): Promise<void> {
+    if (this.#isClosed) return;
+    this.#isClosed = true;
+    for (const socket of this.#sockets) socket.destroy();
+    await Promise.all([...this.#servers].map((server) => server.close()));
+    closeSync(this.#netnsFd);
+  }
+
+  #own(socket: Socket): void {
+    this.#sockets.add(socket);
+    // A test that does not look at errors still must not die of a reset.
+    socket.on('error', () => {});
+    socket.once('close', () => this.#sockets.delete(socket));
+  }
+
+  #requireOpen(): void {
+    if (this.#isClosed) throw new CulvertError({ code: 'LAB_CLOSED', message: 'This lab was taken down already.' });
+  }
+}
+
+function requireIp(text: string): IpAddress {
+  const ip = parseIp(text);
+  if (ip !== undefined) return ip;
+  const hint = 'dial node.ipv4, node.ipv6 or lab.vip(name)';
+  throw new CulvertError({ code: 'LAB_ADDRESS', message: `"${text}" is not an IP address.`, hint });
+}
+
+function deadlineError(ip: IpAddress, port: number, timeoutMs: number): CulvertError {
+  const message = `${formatHostPort({ ip, port })} did not accept the connection within ${timeoutMs} ms.`;
+  return new CulvertError({ code: 'LAB_CONNECT_DEADLINE', message });
+}
