@@ -1,0 +1,134 @@
+import { z } from 'zod';
+import { parseCidr } from '../address.js';
+import { fieldNotes } from './field-notes.js';
+import { isPort, labelsField, maskedCidr } from './field-schemas.js';
+import { culvertApiVersion, namespacedMetadata } from './metadata.js';
+
+export const istioSecurityApiVersions = ['security.istio.io/v1', 'security.istio.io/v1beta1'] as const;
+
+const emptyList = 'must not be empty: leave it out';
+const httpOnly = 'needs HTTP, and Culvert carries TCP without reading it';
+
+/** Names and principals: exact, `*`, `prefix*` or `*suffix`. */
+function matchList(example: string) {
+  return z
+    .array(z.string().min(1, 'must not be empty'))
+    .min(1, emptyList)
+    .exactOptional()
+    .register(fieldNotes, { example });
+}
+
+const principal = z
+  .string()
+  .min(1, 'must not be empty')
+  .refine((text) => !text.startsWith('spiffe://'), 'is written without "spiffe://", as in Istio')
+  .register(fieldNotes, { example: 'cluster.local/ns/billing/sa/api' });
+const principals = z.array(principal).min(1, emptyList).exactOptional();
+
+/** Istio takes addresses and prefixes, with bits right of the prefix too; those are cut off here. */
+const ipBlock = z
+  .string()
+  .transform((text, context): string => {
+    const masked = parseCidr(text) === undefined ? maskedCidr(text) : text;
+    if (masked !== undefined) return masked;
+    context.issues.push({ code: 'custom', input: text, message: 'is neither an IP address nor a CIDR' });
+    return z.NEVER;
+  })
+  .register(fieldNotes, { example: '10.0.0.0/8' });
+const ipBlocks = z.array(ipBlock).min(1, emptyList).exactOptional();
+
+/** Istio writes ports as texts; numbers are taken as well. */
+const portText = z
+  .union([z.number(), z.string()], { error: 'must be a port from 1 to 65535' })
+  .refine((value) => parsePortText(value) !== undefined, 'must be a port from 1 to 65535')
+  .register(fieldNotes, { example: '"5432"' });
+const ports = z.array(portText).min(1, emptyList).exactOptional();
+
+export function parsePortText(value: number | string): number | undefined {
+  const port = /^[1-9]\d{0,4}$/.test(String(value)) ? Number(value) : 0;
+  return isPort(port) ? port : undefined;
+}
+
+const source = z
+  .strictObject({
+    principals,
+    notPrincipals: principals,
+    namespaces: matchList('["billing"]'),
+    notNamespaces: matchList('["billing"]'),
+    ipBlocks,
+    notIpBlocks: ipBlocks,
+  })
+  .refine((fields) => Object.keys(fields).length > 0, 'must have at least one field; `rules: [{}]` matches everything')
+  .register(fieldNotes, {
+    example: '{ principals: ["cluster.local/ns/billing/sa/api"] }',
+    refusedFields: {
+      requestPrincipals: `a request principal comes from a JWT in an HTTP request: it ${httpOnly}`,
+      notRequestPrincipals: `a request principal comes from a JWT in an HTTP request: it ${httpOnly}`,
+      remoteIpBlocks: `the remote address comes from X-Forwarded-For: it ${httpOnly}. Use ipBlocks`,
+      notRemoteIpBlocks: `the remote address comes from X-Forwarded-For: it ${httpOnly}. Use notIpBlocks`,
+      serviceAccounts: 'write it as principals, such as "cluster.local/ns/billing/sa/api"',
+      notServiceAccounts: 'write it as notPrincipals, such as "cluster.local/ns/billing/sa/api"',
+    },
+  });
+
+const operation = z
+  .strictObject({ ports, notPorts: ports })
+  .refine((fields) => Object.keys(fields).length > 0, 'must have at least one field; `rules: [{}]` matches everything')
+  .register(fieldNotes, {
+    example: '{ ports: ["5432"] }',
+    refusedFields: {
+      methods: `matching a method ${httpOnly}`,
+      notMethods: `matching a method ${httpOnly}`,
+      paths: `matching a path ${httpOnly}`,
+      notPaths: `matching a path ${httpOnly}`,
+      hosts: `matching a host ${httpOnly}`,
+      notHosts: `matching a host ${httpOnly}`,
+    },
+  });
+
+const rule = z
+  .strictObject({
+    from: z.array(z.strictObject({ source })).min(1, emptyList).exactOptional(),
+    to: z.array(z.strictObject({ operation })).min(1, emptyList).exactOptional(),
+  })
+  .register(fieldNotes, {
+    example: '{ from: [{ source: { namespaces: ["billing"] } }] }',
+    refusedFields: {
+      when: `conditions are not supported: request.* ${httpOnly}; write source.* as from and destination.port as to`,
+    },
+  });
+
+/**
+ * Istio's AuthorizationPolicy, the part that means something for TCP, with Istio's semantics: `action` is ALLOW unless
+ * written; an ALLOW policy without rules allows nothing, a DENY policy without rules denies nothing; `rules: [{}]`
+ * matches every connection. Source: Istio's reference, Security / Authorization Policy.
+ */
+export const authorizationPolicySchema = z.strictObject({
+  apiVersion: z.enum([culvertApiVersion, ...istioSecurityApiVersions]),
+  kind: z.literal('AuthorizationPolicy'),
+  metadata: namespacedMetadata,
+  spec: z
+    .strictObject({
+      selector: z.strictObject({ matchLabels: labelsField.exactOptional() }).exactOptional(),
+      action: z
+        .enum(['ALLOW', 'DENY'])
+        .default('ALLOW')
+        .register(fieldNotes, {
+          refusedValues: {
+            AUDIT: 'is not supported for AuthorizationPolicies: use a SegmentationRule with mode audit',
+            CUSTOM: `hands the decision to an external authorizer, which ${httpOnly}`,
+          },
+        }),
+      rules: z.array(rule).exactOptional(),
+    })
+    .register(fieldNotes, {
+      example: '{ action: DENY, rules: [{ to: [{ operation: { ports: ["22"] } }] }] }',
+      refusedFields: {
+        targetRef: 'it attaches a policy to a gateway or waypoint, and there is none: use selector',
+        targetRefs: 'it attaches a policy to a gateway or waypoint, and there is none: use selector',
+        provider: 'it belongs to the action CUSTOM, which is not supported',
+      },
+    }),
+});
+
+export type AuthorizationPolicy = z.output<typeof authorizationPolicySchema>;

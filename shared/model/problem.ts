@@ -1,0 +1,38 @@
+/**
+ * One thing that is wrong with what a person wrote. All problems of an input are reported together; one `error` refuses
+ * the whole input, a `warning` refuses nothing.
+ */
+export type Problem = {
+  readonly severity: 'error' | 'warning';
+  readonly fileName: string | null;
+  /** Which document of the input, counted from 1; null when it is not known. */
+  readonly document: number | null;
+  /** Line of the whole input, counted from 1; null when it is not known. */
+  readonly line: number | null;
+  /** `SegmentationRule/db-only` or `Workload/billing/api`; null when the document has no readable name. */
+  readonly resource: string | null;
+  /** `spec.from[0].segment`; empty for the document as a whole. */
+  readonly path: string;
+  readonly message: string;
+  /** What to do about it: the nearest name, the allowed values or an example. */
+  readonly hint: string;
+};
+
+/** `rules.yaml:12: SegmentationRule/db-only: spec.from[0].segment: there is no such segment (did you mean "batch"?)`. */
+export function formatProblem(problem: Problem): string {
+  const place = [problem.fileName ?? (problem.line === null ? null : 'line'), problem.line].filter((x) => x !== null);
+  const parts = [place.join(':'), problem.resource ?? '', problem.path, problem.message].filter((part) => part !== '');
+  const text = parts.join(': ');
+  return problem.hint === '' ? text : `${text} (${problem.hint})`;
+}
+
+/** Path segments in the notation of the problems: `spec.from[0].labels["app.kubernetes.io/name"]`. */
+export function formatPath(path: readonly PropertyKey[]): string {
+  let text = '';
+  for (const segment of path) {
+    if (typeof segment === 'number') text += `[${segment}]`;
+    else if (/^[A-Za-z_$][\w$]*$/.test(String(segment))) text += text === '' ? String(segment) : `.${String(segment)}`;
+    else text += `[${JSON.stringify(String(segment))}]`;
+  }
+  return text;
+}

@@ -1,0 +1,53 @@
+import { z } from 'zod';
+import { tiers, type PortRange } from '../policy/snapshot.js';
+import { fieldNotes } from './field-notes.js';
+import { isPort } from './field-schemas.js';
+import { culvertApiVersion, meshMetadata } from './metadata.js';
+import { peerListField } from './peer.js';
+
+const portProblem = 'must be a port from 1 to 65535 or a range such as "8000-8100"';
+
+/** A port, or `"first-last"`. */
+const portsEntry = z
+  .union([z.number(), z.string()], { error: portProblem })
+  .refine((value) => parsePortRange(value) !== undefined, portProblem)
+  .register(fieldNotes, { example: '5432' });
+
+/** Inclusive; undefined when it is neither a port nor a range that counts upwards. */
+export function parsePortRange(value: number | string): PortRange | undefined {
+  const match = /^([1-9]\d{0,4})(?:-([1-9]\d{0,4}))?$/.exec(String(value));
+  const first = Number(match?.[1]);
+  const last = Number(match?.[2] ?? match?.[1]);
+  return isPort(first) && isPort(last) && first <= last ? [first, last] : undefined;
+}
+
+/** The priority of a rule that names none. Lower is first. */
+export const defaultPriority = 1000;
+
+/** Who may dial whom on which ports (DESIGN §6). */
+export const segmentationRuleSchema = z.strictObject({
+  apiVersion: z.literal(culvertApiVersion),
+  kind: z.literal('SegmentationRule'),
+  metadata: meshMetadata,
+  spec: z.strictObject({
+    tier: z.enum(tiers).default('team'),
+    priority: z
+      .number()
+      .refine((n) => Number.isInteger(n) && n >= 0 && n <= 1_000_000, 'must be a whole number from 0 to 1000000')
+      .default(defaultPriority)
+      .register(fieldNotes, { example: '200' }),
+    action: z.enum(['allow', 'deny', 'pass']),
+    mode: z.enum(['enforce', 'audit', 'off']).default('enforce'),
+    from: peerListField.exactOptional(),
+    to: peerListField.exactOptional(),
+    ports: z
+      .array(portsEntry)
+      .min(1, 'must not be empty: leave it out to match every port')
+      .exactOptional()
+      .register(fieldNotes, { example: '[5432, "8000-8100"]' }),
+    owner: z.string().max(1024).exactOptional(),
+    reason: z.string().max(1024).exactOptional(),
+  }),
+});
+
+export type SegmentationRule = z.output<typeof segmentationRuleSchema>;
