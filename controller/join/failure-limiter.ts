@@ -1,0 +1,47 @@
+import { ipBytes, isIpv6, parseIp } from '../../shared/address.js';
+
+/** Sources that are remembered at once; the oldest give way, so that memory is bounded whatever arrives. */
+const maxSources = 10_000;
+
+/**
+ * Counts failures per source and says who has to wait. IPv6 sources count by their /64, because one host has as many
+ * addresses in it as it likes.
+ */
+export class FailureLimiter {
+  readonly #maxFailures: number;
+  readonly #windowMs: number;
+  readonly #nowMs: () => number;
+  readonly #sources = new Map<string, { failures: number; untilMs: number }>();
+
+  constructor(init: { readonly maxFailures: number; readonly windowMs: number; readonly nowMs: () => number }) {
+    this.#maxFailures = init.maxFailures;
+    this.#windowMs = init.windowMs;
+    this.#nowMs = init.nowMs;
+  }
+
+  /** Milliseconds until the source may try again; 0: now. */
+  waitMs(source: string): number {
+    const entry = this.#sources.get(sourceKey(source));
+    if (entry === undefined || entry.failures < this.#maxFailures) return 0;
+    return Math.max(0, entry.untilMs - this.#nowMs());
+  }
+
+  fail(source: string): void {
+    const key = sourceKey(source);
+    const now = this.#nowMs();
+    const entry = this.#sources.get(key);
+    const isCurrent = entry !== undefined && entry.untilMs > now;
+    this.#sources.delete(key);
+    this.#sources.set(key, {
+      failures: isCurrent ? entry.failures + 1 : 1,
+      untilMs: isCurrent ? entry.untilMs : now + this.#windowMs,
+    });
+    const oldest = this.#sources.keys().next().value;
+    if (this.#sources.size > maxSources && oldest !== undefined) this.#sources.delete(oldest);
+  }
+}
+
+function sourceKey(source: string): string {
+  const ip = parseIp(source);
+  return ip === undefined || !isIpv6(ip) ? source : ipBytes(ip).slice(0, 8).join(',');
+}
