@@ -1,0 +1,140 @@
+import { createRequire } from 'node:module';
+import type { Socket } from 'node:net';
+import { getSystemErrorName } from 'node:util';
+import { type HostPort, type IpAddress, parseIp } from '../../shared/address.js';
+import { CulvertError } from '../../shared/errors.js';
+
+export { openNetns } from './netns.js';
+
+/**
+ * The four things that Node has no API for, typed. Works in the main thread and in every worker thread; each call is
+ * synchronous and leaves the calling thread in the namespace that it found it in.
+ *
+ * Every fd number that is returned belongs to the caller. What fails throws a {@link CulvertError} whose code is the
+ * errno's name (`EADDRINUSE`, `EPERM`, …) and whose message names the step.
+ */
+type NativeAddon = {
+  listenTcp(
+    netns: number,
+    host: string,
+    port: number,
+    backlog: number,
+    reusePort: boolean,
+    transparent: boolean,
+  ): number;
+  dialSocket(netns: number, family: 4 | 6, mark: number, source: string): number;
+  originalDestination(fd: number, family: 4 | 6): [ip: string, port: number] | null;
+};
+
+export type ListenTcpOptions = {
+  /** An open fd of `/run/netns/X` or `/proc/PID/ns/net` (see `openNetns`); null: the calling thread's namespace. */
+  readonly netnsFd: number | null;
+  /** An IP literal. `::` is dual stack, and `0.0.0.0` on a kernel without IPv6: `server.address().family` tells. */
+  readonly host: string;
+  readonly port: number;
+  readonly backlog: number;
+  /** Lets several threads or processes of one user listen on the same port; the kernel spreads connections. */
+  readonly reusePort: boolean;
+  /** IP_TRANSPARENT: accept connections to addresses that are not of this host (TPROXY). */
+  readonly transparent?: boolean;
+};
+
+/**
+ * Opens a listening TCP socket (non-blocking, close-on-exec) in a network namespace. Hand the fd over with
+ * `server.listen({ fd, backlog })`: without `backlog` Node sets it to 511.
+ */
+export function listenTcp(o: ListenTcpOptions): number {
+  const where = `listening on ${o.host} port ${o.port}`;
+  return call(where, () =>
+    loadAddon().listenTcp(o.netnsFd ?? -1, o.host, o.port, o.backlog, o.reusePort, o.transparent ?? false),
+  );
+}
+
+export type DialSocketOptions = {
+  /** As in {@link ListenTcpOptions}. */
+  readonly netnsFd: number | null;
+  readonly family: 4 | 6;
+  /** SO_MARK; 0 sets none. */
+  readonly mark: number;
+  /** Dial from this address, which need not be of that namespace (IP_TRANSPARENT). Same family. */
+  readonly transparentSource?: IpAddress;
+};
+
+/**
+ * Makes an unconnected TCP socket in a network namespace. Connect it in the same tick with
+ * `new net.Socket({ fd, manualStart: true, allowHalfOpen: true }).connect({ host: <IP literal>, port })`.
+ */
+export function dialSocket(o: DialSocketOptions): number {
+  return call('preparing a socket to dial with', () =>
+    loadAddon().dialSocket(o.netnsFd ?? -1, o.family, o.mark, o.transparentSource ?? ''),
+  );
+}
+
+/**
+ * Where the application dialled before iptables redirected the connection to us. `localFamily` is that of the socket's
+ * own local address, where an IPv4-mapped address counts as 4. Null: the connection was not redirected (ENOENT).
+ */
+export function originalDestination(o: { readonly fd: number; readonly localFamily: 4 | 6 }): HostPort | null {
+  const found = call('reading the original destination', () => loadAddon().originalDestination(o.fd, o.localFamily));
+  if (found === null) return null;
+  const ip = parseIp(found[0]);
+  if (ip === undefined)
+    throw new CulvertError({ code: 'EINVAL', message: `the kernel gave no IP address: ${found[0]}` });
+  return { ip, port: found[1] };
+}
+
+/**
+ * The fd of an accepted socket: the one place that touches Node's private `_handle`. The fd stays the socket's: use it at
+ * once and never close it. Throws with code `EBADF` when the socket is closed already.
+ */
+export function acceptedFd(socket: Socket): number {
+  const handle = (socket as Socket & { readonly _handle?: { readonly fd?: number } | null })._handle;
+  const fd = handle?.fd;
+  if (fd === undefined || fd < 0)
+    throw new CulvertError({ code: 'EBADF', message: 'the socket has no fd: it is closed' });
+  return fd;
+}
+
+let addon: NativeAddon | undefined;
+
+function loadAddon(): NativeAddon {
+  if (addon !== undefined) return addon;
+  try {
+    addon = createRequire(import.meta.url)('./culvert.node') as NativeAddon;
+    return addon;
+  } catch (cause) {
+    throw new CulvertError({
+      code: 'NATIVE_ADDON',
+      message: "the agent's native addon cannot be loaded",
+      hint: 'it needs Linux and a C compiler: apt-get install -y gcc libc6-dev, then npm run build',
+      cause,
+    });
+  }
+}
+
+const hints: Readonly<Record<string, string>> = {
+  EPERM: 'run the agent as root, or with CAP_SYS_ADMIN and CAP_NET_ADMIN',
+  EADDRINUSE: 'another process listens on this port in that network namespace: find it with ss -ltnp',
+  EMFILE: "raise the agent's limit of open files (LimitNOFILE=)",
+  ENFILE: "raise the host's limit of open files (sysctl fs.file-max)",
+};
+
+function call<T>(what: string, step: () => T): T {
+  try {
+    return step();
+  } catch (error) {
+    if (!isErrnoError(error)) throw error;
+    const code = getSystemErrorName(-error.errno);
+    const hint = hints[code];
+    throw new CulvertError({
+      code,
+      message: `${what}: ${error.message}: ${code}`,
+      ...(hint === undefined ? {} : { hint }),
+      cause: error,
+    });
+  }
+}
+
+function isErrnoError(error: unknown): error is Error & { errno: number } {
+  return error instanceof Error && 'errno' in error && typeof error.errno === 'number';
+}

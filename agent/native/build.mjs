@@ -1,0 +1,87 @@
+// Builds culvert.c into dist/agent/native/culvert.node with the compiler of this machine and the headers that came with
+// Node. Nothing is downloaded. `npm install` runs it, and `npm run build` runs it with --if-missing.
+import { execFileSync } from 'node:child_process';
+import { existsSync, mkdirSync, renameSync, rmSync, statSync } from 'node:fs';
+import { dirname, join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+
+const here = dirname(fileURLToPath(import.meta.url));
+const root = dirname(dirname(here));
+const source = join(here, 'culvert.c');
+const target = join(root, 'dist', 'agent', 'native', 'culvert.node');
+
+/** Node-API is stable across Node's versions, so headers of another version serve as well. */
+function findHeaders() {
+  const nodedir = process.env.npm_config_nodedir;
+  const candidates = [
+    ...(nodedir ? [join(nodedir, 'include', 'node')] : []),
+    join(dirname(dirname(process.execPath)), 'include', 'node'),
+    join(root, 'node_modules', 'node-api-headers', 'include'),
+    '/usr/include/node',
+  ];
+  return candidates.find((directory) => existsSync(join(directory, 'node_api.h')));
+}
+
+function findCompiler() {
+  const candidates = process.env.CC ? [process.env.CC] : ['gcc', 'cc', 'clang'];
+  return candidates.find((command) => {
+    try {
+      execFileSync(command, ['--version'], { stdio: 'ignore' });
+      return true;
+    } catch {
+      return false;
+    }
+  });
+}
+
+function isUpToDate() {
+  const newest = Math.max(statSync(source).mtimeMs, statSync(fileURLToPath(import.meta.url)).mtimeMs);
+  return existsSync(target) && statSync(target).mtimeMs >= newest;
+}
+
+function compile(compiler, headers) {
+  mkdirSync(dirname(target), { recursive: true });
+  const temporary = `${target}.${process.pid}.tmp`;
+  try {
+    const flags = ['-std=gnu11', '-O2', '-Wall', '-Wextra', '-Werror', '-fPIC', '-shared', '-fvisibility=hidden'];
+    execFileSync(compiler, [...flags, '-I', headers, '-o', temporary, source], { stdio: 'inherit' });
+    // A running agent keeps the file that it has loaded; the next one to start finds the new one whole.
+    renameSync(temporary, target);
+  } finally {
+    rmSync(temporary, { force: true });
+  }
+}
+
+/** Returns the line to show when the addon cannot be built, or undefined. */
+function build() {
+  const compiler = findCompiler();
+  if (compiler === undefined) {
+    const wanted = process.env.CC ? `CC=${process.env.CC} cannot be run` : 'there is no C compiler';
+    return `native addon not built: ${wanted}. Install one (Debian: apt-get install -y gcc libc6-dev), then run: npm run build`;
+  }
+  const headers = findHeaders();
+  if (headers === undefined) {
+    return "native addon not built: Node's headers were not found. Run: npm install (it brings node-api-headers), then: npm run build";
+  }
+  try {
+    compile(compiler, headers);
+    console.log(`native addon built with ${compiler}`);
+    return undefined;
+  } catch (error) {
+    return `native addon not built: ${compiler} failed (${error.message.split('\n')[0]}). Is libc6-dev installed?`;
+  }
+}
+
+const ifMissing = process.argv.includes('--if-missing');
+if (process.platform !== 'linux') {
+  console.log(
+    `native addon not built: the agent runs on Linux only, this is ${process.platform}. The culvert command works.`,
+  );
+} else if (!(ifMissing && isUpToDate())) {
+  const problem = build();
+  if (problem !== undefined) {
+    console.error(problem);
+    // An installation for the command line alone goes on without it; a build does not.
+    if (ifMissing || process.env.npm_lifecycle_event !== 'install') process.exitCode = 1;
+  }
+}

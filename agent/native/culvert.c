@@ -1,0 +1,294 @@
+/*
+ * What Node has no API for: sockets in another network namespace, SO_MARK, IP_TRANSPARENT, SO_REUSEPORT and
+ * SO_ORIGINAL_DST. Each call is synchronous and returns plain values; addon.ts gives them types and error classes.
+ *
+ * A thread that enters a workload's namespace leaves it before the call returns, or the process aborts: whatever ran on
+ * that thread afterwards would dial as the workload.
+ *
+ * A failing step throws an Error whose message names the step and whose `errno` is the number.
+ */
+#define _GNU_SOURCE
+#define NAPI_VERSION 8
+#include <node_api.h>
+
+#include <arpa/inet.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <netinet/in.h>
+#include <sched.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+/* From the kernel's headers linux/in.h and linux/in6.h, which do not mix with libc's. */
+#ifndef IP_BIND_ADDRESS_NO_PORT
+#define IP_BIND_ADDRESS_NO_PORT 24
+#endif
+#ifndef IPV6_TRANSPARENT
+#define IPV6_TRANSPARENT 75
+#endif
+/* linux/netfilter_ipv4.h and linux/netfilter_ipv6/ip6_tables.h use the same number. */
+#define ORIGINAL_DST 80
+
+/* One per environment (the main thread or a worker), so one per thread: the namespace that the thread belongs to. */
+typedef struct {
+  int own_netns_fd;
+} thread_state;
+
+/* What went wrong: the step in words, and errno. `step` NULL: nothing did. */
+typedef struct {
+  const char *step;
+  int number;
+} failure;
+
+static failure failed(const char *step) { return (failure){step, errno}; }
+static const failure success = {NULL, 0};
+
+/* ---- namespaces ---- */
+
+static failure enter_netns(int netns_fd, thread_state *state) {
+  if (netns_fd < 0) return success;
+  if (state->own_netns_fd < 0) {
+    state->own_netns_fd = open("/proc/thread-self/ns/net", O_RDONLY | O_CLOEXEC);
+    if (state->own_netns_fd < 0) return failed("open the thread's own network namespace");
+  }
+  if (setns(netns_fd, CLONE_NEWNET) != 0) return failed("enter the network namespace (setns)");
+  return success;
+}
+
+static void leave_netns(int netns_fd, const thread_state *state) {
+  if (netns_fd < 0) return;
+  if (setns(state->own_netns_fd, CLONE_NEWNET) == 0) return;
+  perror("culvert: cannot return to the agent's own network namespace, aborting");
+  abort();
+}
+
+/* ---- sockets ---- */
+
+typedef struct {
+  struct sockaddr_storage storage;
+  socklen_t length;
+} address;
+
+static bool parse_address(const char *host, uint16_t port, address *out) {
+  memset(out, 0, sizeof *out);
+  struct sockaddr_in *v4 = (struct sockaddr_in *)&out->storage;
+  struct sockaddr_in6 *v6 = (struct sockaddr_in6 *)&out->storage;
+  if (inet_pton(AF_INET, host, &v4->sin_addr) == 1) {
+    v4->sin_family = AF_INET;
+    v4->sin_port = htons(port);
+    out->length = sizeof *v4;
+    return true;
+  }
+  if (inet_pton(AF_INET6, host, &v6->sin6_addr) == 1) {
+    v6->sin6_family = AF_INET6;
+    v6->sin6_port = htons(port);
+    out->length = sizeof *v6;
+    return true;
+  }
+  return false;
+}
+
+static int open_socket(int family) { return socket(family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, IPPROTO_TCP); }
+
+static bool set_option(int fd, int level, int name, int value) {
+  return setsockopt(fd, level, name, &value, sizeof value) == 0;
+}
+
+static failure set_transparent(int fd, int family) {
+  bool ok = family == AF_INET6 ? set_option(fd, SOL_IPV6, IPV6_TRANSPARENT, 1) : set_option(fd, SOL_IP, IP_TRANSPARENT, 1);
+  return ok ? success : failed("set IP_TRANSPARENT");
+}
+
+static failure prepare_listener(int fd, const address *at, int backlog, bool reuse_port, bool transparent) {
+  if (!set_option(fd, SOL_SOCKET, SO_REUSEADDR, 1)) return failed("set SO_REUSEADDR");
+  if (reuse_port && !set_option(fd, SOL_SOCKET, SO_REUSEPORT, 1)) return failed("set SO_REUSEPORT");
+  if (at->storage.ss_family == AF_INET6) {
+    const struct sockaddr_in6 *v6 = (const struct sockaddr_in6 *)&at->storage;
+    if (!set_option(fd, SOL_IPV6, IPV6_V6ONLY, !IN6_IS_ADDR_UNSPECIFIED(&v6->sin6_addr))) return failed("set IPV6_V6ONLY");
+  }
+  if (transparent) {
+    failure result = set_transparent(fd, at->storage.ss_family);
+    if (result.step != NULL) return result;
+  }
+  if (bind(fd, (const struct sockaddr *)&at->storage, at->length) != 0) return failed("bind the listening socket");
+  if (listen(fd, backlog) != 0) return failed("listen");
+  return success;
+}
+
+static failure prepare_dial(int fd, int family, uint32_t mark, const address *source) {
+  if (mark != 0 && setsockopt(fd, SOL_SOCKET, SO_MARK, &mark, sizeof mark) != 0) return failed("set SO_MARK");
+  if (source == NULL) return success;
+  failure result = set_transparent(fd, family);
+  if (result.step != NULL) return result;
+  /* The port is then chosen at connect, per destination: otherwise 28,000 ports would be all for one address. */
+  if (!set_option(fd, SOL_IP, IP_BIND_ADDRESS_NO_PORT, 1)) return failed("set IP_BIND_ADDRESS_NO_PORT");
+  if (bind(fd, (const struct sockaddr *)&source->storage, source->length) != 0) return failed("bind the source address");
+  return success;
+}
+
+/* ---- between JavaScript and C ---- */
+
+static napi_value throw_failure(napi_env env, failure what) {
+  napi_value message, error, number;
+  napi_create_string_utf8(env, what.step, NAPI_AUTO_LENGTH, &message);
+  napi_create_error(env, NULL, message, &error);
+  napi_create_int32(env, what.number, &number);
+  napi_set_named_property(env, error, "errno", number);
+  napi_throw(env, error);
+  return NULL;
+}
+
+static napi_value fd_result(napi_env env, int fd, failure what) {
+  if (what.step != NULL) {
+    if (fd >= 0) close(fd);
+    return throw_failure(env, what);
+  }
+  napi_value result;
+  napi_create_int32(env, fd, &result);
+  return result;
+}
+
+/* Reads `count` arguments; false (and a pending exception) when there are fewer. */
+static bool read_arguments(napi_env env, napi_callback_info info, size_t count, napi_value *out) {
+  size_t given = count;
+  if (napi_get_cb_info(env, info, &given, out, NULL, NULL) == napi_ok && given == count) return true;
+  napi_throw_type_error(env, NULL, "culvert.node: wrong number of arguments");
+  return false;
+}
+
+static bool read_int(napi_env env, napi_value value, int32_t *out) {
+  if (napi_get_value_int32(env, value, out) == napi_ok) return true;
+  napi_throw_type_error(env, NULL, "culvert.node: expected a number");
+  return false;
+}
+
+static bool read_bool(napi_env env, napi_value value, bool *out) {
+  if (napi_get_value_bool(env, value, out) == napi_ok) return true;
+  napi_throw_type_error(env, NULL, "culvert.node: expected a boolean");
+  return false;
+}
+
+/* An empty text is allowed; a longer one than any IP literal is cut and then fails to parse. */
+static bool read_text(napi_env env, napi_value value, char *out, size_t size) {
+  size_t length;
+  if (napi_get_value_string_utf8(env, value, out, size, &length) == napi_ok) return true;
+  napi_throw_type_error(env, NULL, "culvert.node: expected a string");
+  return false;
+}
+
+static thread_state *state_of(napi_env env) {
+  void *state = NULL;
+  napi_get_instance_data(env, &state);
+  return state;
+}
+
+/* listenTcp(netnsFd | -1, host, port, backlog, reusePort, transparent) -> fd */
+static napi_value listen_tcp(napi_env env, napi_callback_info info) {
+  napi_value args[6];
+  int32_t netns_fd, port, backlog;
+  bool reuse_port, transparent;
+  char host[INET6_ADDRSTRLEN + 1];
+  if (!read_arguments(env, info, 6, args) || !read_int(env, args[0], &netns_fd) ||
+      !read_text(env, args[1], host, sizeof host) || !read_int(env, args[2], &port) ||
+      !read_int(env, args[3], &backlog) || !read_bool(env, args[4], &reuse_port) ||
+      !read_bool(env, args[5], &transparent))
+    return NULL;
+
+  address at;
+  if (!parse_address(host, (uint16_t)port, &at)) return throw_failure(env, (failure){"parse the address to listen on", EINVAL});
+  thread_state *state = state_of(env);
+  failure result = enter_netns(netns_fd, state);
+  if (result.step != NULL) return throw_failure(env, result);
+  int fd = open_socket(at.storage.ss_family);
+  if (fd < 0 && errno == EAFNOSUPPORT && strcmp(host, "::") == 0) {
+    /* A kernel without IPv6: dual stack is IPv4 alone. */
+    parse_address("0.0.0.0", (uint16_t)port, &at);
+    fd = open_socket(AF_INET);
+  }
+  result = fd < 0 ? failed("create the listening socket") : prepare_listener(fd, &at, backlog, reuse_port, transparent);
+  leave_netns(netns_fd, state);
+  return fd_result(env, fd, result);
+}
+
+/* dialSocket(netnsFd | -1, family 4 | 6, mark, source | '') -> fd */
+static napi_value dial_socket(napi_env env, napi_callback_info info) {
+  napi_value args[4];
+  int32_t netns_fd, family, mark;
+  char source_text[INET6_ADDRSTRLEN + 1];
+  if (!read_arguments(env, info, 4, args) || !read_int(env, args[0], &netns_fd) || !read_int(env, args[1], &family) ||
+      !read_int(env, args[2], &mark) || !read_text(env, args[3], source_text, sizeof source_text))
+    return NULL;
+
+  int domain = family == 6 ? AF_INET6 : AF_INET;
+  address source;
+  bool has_source = source_text[0] != '\0';
+  if (has_source && (!parse_address(source_text, 0, &source) || source.storage.ss_family != domain))
+    return throw_failure(env, (failure){"parse the source address of this family", EINVAL});
+  thread_state *state = state_of(env);
+  failure result = enter_netns(netns_fd, state);
+  if (result.step != NULL) return throw_failure(env, result);
+  int fd = open_socket(domain);
+  result = fd < 0 ? failed("create the dialling socket")
+                  : prepare_dial(fd, domain, (uint32_t)mark, has_source ? &source : NULL);
+  leave_netns(netns_fd, state);
+  return fd_result(env, fd, result);
+}
+
+/* originalDestination(fd, family 4 | 6) -> [ip, port] | null */
+static napi_value original_destination(napi_env env, napi_callback_info info) {
+  napi_value args[2];
+  int32_t fd, family;
+  if (!read_arguments(env, info, 2, args) || !read_int(env, args[0], &fd) || !read_int(env, args[1], &family)) return NULL;
+
+  address found;
+  memset(&found, 0, sizeof found);
+  found.length = sizeof found.storage;
+  napi_value result;
+  if (getsockopt(fd, family == 6 ? SOL_IPV6 : SOL_IP, ORIGINAL_DST, &found.storage, &found.length) != 0) {
+    if (errno != ENOENT) return throw_failure(env, failed("read SO_ORIGINAL_DST"));
+    napi_get_null(env, &result);
+    return result;
+  }
+  const struct sockaddr_in *v4 = (const struct sockaddr_in *)&found.storage;
+  const struct sockaddr_in6 *v6 = (const struct sockaddr_in6 *)&found.storage;
+  char text[INET6_ADDRSTRLEN];
+  const void *bytes = family == 6 ? (const void *)&v6->sin6_addr : (const void *)&v4->sin_addr;
+  inet_ntop(family == 6 ? AF_INET6 : AF_INET, bytes, text, sizeof text);
+  napi_value ip, port;
+  napi_create_string_utf8(env, text, NAPI_AUTO_LENGTH, &ip);
+  napi_create_uint32(env, ntohs(family == 6 ? v6->sin6_port : v4->sin_port), &port);
+  napi_create_array_with_length(env, 2, &result);
+  napi_set_element(env, result, 0, ip);
+  napi_set_element(env, result, 1, port);
+  return result;
+}
+
+static void free_state(napi_env env, void *data, void *hint) {
+  (void)env;
+  (void)hint;
+  thread_state *state = data;
+  if (state->own_netns_fd >= 0) close(state->own_netns_fd);
+  free(state);
+}
+
+NAPI_MODULE_INIT() {
+  thread_state *state = malloc(sizeof *state);
+  if (state == NULL) {
+    napi_throw_error(env, "ENOMEM", "culvert.node: out of memory");
+    return NULL;
+  }
+  state->own_netns_fd = -1;
+  napi_set_instance_data(env, state, free_state, NULL);
+  const napi_property_descriptor functions[] = {
+      {"listenTcp", NULL, listen_tcp, NULL, NULL, NULL, napi_enumerable, NULL},
+      {"dialSocket", NULL, dial_socket, NULL, NULL, NULL, napi_enumerable, NULL},
+      {"originalDestination", NULL, original_destination, NULL, NULL, NULL, napi_enumerable, NULL},
+  };
+  napi_define_properties(env, exports, sizeof functions / sizeof functions[0], functions);
+  return exports;
+}
