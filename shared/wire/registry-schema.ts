@@ -1,0 +1,49 @@
+import { z } from 'zod';
+import { parseIp, type IpAddress } from '../address.js';
+import { parseSpiffeId, type SpiffeId } from '../identity.js';
+import type { RegistryEntry } from './registry.js';
+
+const port = z.int().min(1).max(65_535);
+const name = z
+  .string()
+  .regex(/^[a-z0-9](?:[a-z0-9.-]*[a-z0-9])?$/)
+  .max(253);
+const labels = z.record(z.string(), z.string()).readonly();
+const ip = z.custom<IpAddress>(
+  (value) => typeof value === 'string' && parseIp(value) === value,
+  'no canonical IP address',
+);
+const identity = z.custom<SpiffeId>(
+  (value) => typeof value === 'string' && parseSpiffeId(value) !== undefined,
+  'no workload identity',
+);
+
+const workload = z.strictObject({
+  kind: z.literal('workload'),
+  namespace: name,
+  name,
+  serviceAccount: name,
+  identity,
+  labels,
+  addresses: z.array(ip).readonly(),
+  node: z.string().min(1).nullable(),
+  netns: z.string().min(1).nullable(),
+  protocol: z.enum(['hbone', 'tcp']),
+  capture: z.strictObject({
+    excludeOutboundPorts: z.array(port).readonly(),
+    excludeInboundPorts: z.array(port).readonly(),
+    excludeOutboundCidrs: z.array(z.string()).readonly(),
+  }),
+});
+
+const service = z.strictObject({
+  kind: z.literal('service'),
+  namespace: name,
+  name,
+  vips: z.array(ip).readonly(),
+  ports: z.array(z.strictObject({ port, targetPort: port })).readonly(),
+  selector: labels,
+});
+
+/** A registry entry as it arrives; strict for the same reason as `snapshotSchema`. */
+export const registryEntrySchema: z.ZodType<RegistryEntry> = z.discriminatedUnion('kind', [workload, service]);
