@@ -1,0 +1,97 @@
+import { Lexer, Parser, isAlias, isMap, isScalar, isSeq, visit } from 'yaml';
+import type { Document, LineCounter, Node } from 'yaml';
+
+/** Something in the YAML itself that cannot be accepted, before its meaning is looked at. */
+export type YamlProblem = { readonly offset: number; readonly message: string; readonly hint: string };
+
+/** Deeper documents are no resources; the library composes them by recursion and takes seconds to fail. */
+const maxDepth = 64;
+/** One mistake in YAML often makes the library report every line after it. */
+const maxSyntaxErrors = 3;
+
+export class TooDeepError extends Error {
+  readonly offset: number;
+
+  constructor(offset: number) {
+    super('nested too deeply');
+    this.name = 'TooDeepError';
+    this.offset = offset;
+  }
+}
+
+/** The syntax tree of a text, a document at a time. Throws {@link TooDeepError} before the tree becomes a burden. */
+export function* yamlTokens(text: string, lines: LineCounter): ReturnType<Parser['parse']> {
+  const parser = new Parser(lines.addNewLine);
+  lines.addNewLine(0);
+  for (const lexeme of new Lexer().lex(text)) {
+    yield* parser.next(lexeme);
+    if (parser.stack.length > maxDepth) throw new TooDeepError(parser.offset);
+  }
+  yield* parser.end();
+}
+
+/** Syntax errors, unknown tags and keys that would reach into JavaScript's objects. */
+export function yamlProblems(document: Document.Parsed): YamlProblem[] {
+  const problems: YamlProblem[] = document.errors.slice(0, maxSyntaxErrors).map((error) => ({
+    offset: error.pos[0],
+    message: `is not valid YAML: ${firstLine(error.message)}`,
+    hint: 'check quotes, brackets and indentation near this line',
+  }));
+  for (const warning of document.warnings) {
+    problems.push({ offset: warning.pos[0], message: firstLine(warning.message), hint: 'remove the tag' });
+  }
+  visit(document, {
+    Pair(_, pair) {
+      const key = isScalar(pair.key) ? pair.key : null;
+      if (key?.value !== '__proto__') return;
+      problems.push({ offset: key.range?.[0] ?? 0, message: '"__proto__" is not a field', hint: 'remove it' });
+    },
+  });
+  return problems;
+}
+
+function firstLine(message: string): string {
+  return message.split('\n', 1)[0]?.replace(/ at line \d+, column \d+:?$/, '') ?? message;
+}
+
+/**
+ * The document as plain data. Throws what the YAML library throws when its aliases expand to too much
+ * ("billion laughs").
+ */
+export function yamlToJson(document: Document.Parsed): unknown {
+  return document.toJS({ maxAliasCount: 100 });
+}
+
+/** The line of the deepest part of the path that was written, counted from 1. */
+export function lineOfPath(document: Document.Parsed, lines: LineCounter, path: readonly PropertyKey[]): number | null {
+  let offset = document.contents?.range?.[0];
+  let node: unknown = document.contents;
+  for (const segment of path) {
+    const step = stepInto(document, node, segment);
+    if (step === undefined) break;
+    offset = step.offset ?? offset;
+    node = step.node;
+  }
+  return offset === undefined ? null : lineAt(lines, offset);
+}
+
+export function lineAt(lines: LineCounter, offset: number): number {
+  return lines.linePos(offset).line;
+}
+
+type Step = { readonly offset: number | undefined; readonly node: unknown };
+
+function stepInto(document: Document.Parsed, from: unknown, segment: PropertyKey): Step | undefined {
+  const node = isAlias(from) ? from.resolve(document) : from;
+  if (isSeq(node) && typeof segment === 'number') {
+    const item = node.items[segment];
+    return item === undefined ? undefined : { offset: (item as Node).range?.[0], node: item };
+  }
+  if (!isMap(node)) return undefined;
+  for (const pair of node.items) {
+    if (isScalar(pair.key) && pair.key.value === segment) return { offset: pair.key.range?.[0], node: pair.value };
+  }
+  // Fields of a merge key (`<<: *base`) are not items of the map itself.
+  const merged = node.items.find((pair) => isScalar(pair.key) && pair.key.value === '<<');
+  return merged === undefined ? undefined : stepInto(document, merged.value, segment);
+}
