@@ -128,7 +128,8 @@ function checkNames(what: string, names: readonly string[]): void {
   const seen = new Set<string>();
   for (const name of names) {
     const isValid = name.split('/').every((part) => namePattern.test(part));
-    if (!isValid) throw topologyError(`"${name}" is no name for a ${what}`, 'use lower-case letters, digits and dashes');
+    if (!isValid)
+      throw topologyError(`"${name}" is no name for a ${what}`, 'use lower-case letters, digits and dashes');
     if (seen.has(name)) throw topologyError(`the ${what} "${name}" is there twice`, 'give each its own name');
     seen.add(name);
   }
@@ -148,6 +149,7 @@ function hex(number: number): string {
 
 function ip(text: string): IpAddress {
   const parsed = parseIp(text);
-  if (parsed === undefined) throw new CulvertError({ code: 'LAB_TOPOLOGY', message: `"${text}" is not an IP address.` });
+  if (parsed === undefined)
+    throw new CulvertError({ code: 'LAB_TOPOLOGY', message: `"${text}" is not an IP address.` });
   return parsed;
 }

@@ -27,14 +27,17 @@ export class LabProcess implements AsyncDisposable {
   /** Settles when the program ended and its output was read; never rejects. */
   readonly exited: Promise<ProcessExit>;
   readonly #argv: readonly string[];
-  readonly #child: ChildProcess;
   readonly #lines: string[] = [];
   readonly #listeners = new Set<(line: string | null) => void>();
   #exit: ProcessExit | null = null;
 
-  private constructor(init: { argv: readonly string[]; child: ChildProcess; pid: number; logFile: string | undefined }) {
+  private constructor(init: {
+    argv: readonly string[];
+    child: ChildProcess;
+    pid: number;
+    logFile: string | undefined;
+  }) {
     this.#argv = init.argv;
-    this.#child = init.child;
     this.pid = init.pid;
     const log = init.logFile === undefined ? null : createWriteStream(init.logFile, { flags: 'a', mode: 0o600 });
     log?.on('error', (error) => this.#addLine(`the log file cannot be written: ${error.message}`));
@@ -67,7 +70,12 @@ export class LabProcess implements AsyncDisposable {
     const failure = new Promise<Error>((resolve) => child.once('error', resolve));
     if (child.pid === undefined) {
       const message = `"${program}" could not be started.`;
-      throw new CulvertError({ code: 'COMMAND_NOT_STARTED', message, hint: `install ${program}`, cause: await failure });
+      throw new CulvertError({
+        code: 'COMMAND_NOT_STARTED',
+        message,
+        hint: `install ${program}`,
+        cause: await failure,
+      });
     }
     return new LabProcess({ argv, child, pid: child.pid, logFile: options.logFile });
   }
@@ -128,11 +136,6 @@ export class LabProcess implements AsyncDisposable {
     if (this.#exit === null) killGroup(this.pid, signal);
   }
 
-  /** Lets this process end although the program still runs: for a lab that is held. */
-  unref(): void {
-    this.#child.unref();
-  }
-
   async [Symbol.asyncDispose](): Promise<void> {
     await this.stop();
   }
@@ -145,6 +148,9 @@ export class LabProcess implements AsyncDisposable {
 
   #failure(code: string, what: string): CulvertError {
     const tail = this.#lines.slice(-20).join('\n');
-    return new CulvertError({ code, message: `"${this.#argv.join(' ')}" (pid ${this.pid}) ${what}. It wrote:\n${tail}` });
+    return new CulvertError({
+      code,
+      message: `"${this.#argv.join(' ')}" (pid ${this.pid}) ${what}. It wrote:\n${tail}`,
+    });
   }
 }

@@ -1,8 +1,8 @@
 import { once } from 'node:events';
-import { closeSync, openSync } from 'node:fs';
+import { closeSync } from 'node:fs';
 import type { AddressInfo, Socket } from 'node:net';
 import net from 'node:net';
-import { dialSocket, listenTcp } from '../../agent/native/addon.js';
+import { dialSocket, listenTcp, openNetns } from '../../agent/native/addon.js';
 import type { IpAddress } from '../../shared/address.js';
 import { formatHostPort, isIpv6, parseIp } from '../../shared/address.js';
 import { CulvertError } from '../../shared/errors.js';
@@ -43,7 +43,7 @@ export class NamespaceSockets {
   #isClosed = false;
 
   constructor(init: { netnsPath: string }) {
-    this.#netnsFd = openSync(init.netnsPath, 'r');
+    this.#netnsFd = openNetns(init.netnsPath).fd;
   }
 
   /** Resolves when connected; rejects with the socket's error (`ECONNREFUSED`…) or `LAB_CONNECT_DEADLINE`. */
@@ -69,13 +69,8 @@ export class NamespaceSockets {
 
   async listen(options: ListenOptions, onConnection: (socket: Socket) => void): Promise<LabServer> {
     this.#requireOpen();
-    const fd = listenTcp({
-      netnsFd: this.#netnsFd,
-      host: options.ip ?? '::',
-      port: options.port ?? 0,
-      backlog: options.backlog ?? 1024,
-      reusePort: false,
-    });
+    const { ip: host = '::', port: wanted = 0, backlog = 1024 } = options;
+    const fd = listenTcp({ netnsFd: this.#netnsFd, host, port: wanted, backlog, reusePort: false });
     const server = net.createServer({ allowHalfOpen: true, pauseOnConnect: options.isPaused ?? false });
     const accepted = new Set<Socket>();
     server.on('connection', (socket) => {
@@ -84,7 +79,7 @@ export class NamespaceSockets {
       this.#own(socket);
       onConnection(socket);
     });
-    server.listen({ fd });
+    server.listen({ fd, backlog });
     await once(server, 'listening');
     const close = async (): Promise<void> => {
       this.#servers.delete(labServer);

@@ -1,0 +1,53 @@
+import { CulvertError } from '../../shared/errors.js';
+import { runCommand } from './command.js';
+import type { Requirement } from './requirements.js';
+import { findCommand, missingError, missingRequirements, packagesOf } from './requirements.js';
+
+export type EnsureOptions = {
+  /** False: only say what is missing. */
+  readonly install: boolean;
+  /** Told what is missing and what is done about it. */
+  readonly log: (line: string) => void;
+};
+
+/**
+ * Makes sure that every program of the table is there. Throws `REQUIREMENT_MISSING` when one is not and must not or cannot
+ * be installed, `INSTALL_FAILED` when apt-get failed. Services are neither started nor enabled.
+ */
+export async function ensureRequirements(options: EnsureOptions): Promise<void> {
+  const missing = missingRequirements();
+  if (missing.length === 0) return;
+  if (!options.install || process.getuid?.() !== 0 || findCommand('apt-get') === null) throw missingError(missing);
+  for (const { command, packages, why } of missing) options.log(`missing: ${command} (${why}): ${packages.join(', ')}`);
+  options.log(`installing with apt-get: ${packagesOf(missing).join(' ')}`);
+  await runApt(['update', '-q'], missing);
+  await runApt(['install', '-q', '-y', '--no-install-recommends', ...packagesOf(missing)], missing);
+  const still = missingRequirements();
+  if (still.length > 0) throw missingError(still);
+  options.log('installed; no service was started or enabled');
+}
+
+/**
+ * Packages of servers start and enable them when they are installed. Here those tools do nothing: in a mount namespace of
+ * apt-get's own, `true` is bound over them, so that no file changes and nothing is left to clean up.
+ */
+const withoutServices = `
+for tool in /usr/sbin/invoke-rc.d /usr/sbin/update-rc.d /usr/bin/deb-systemd-invoke /usr/bin/deb-systemd-helper; do
+  if [ -e "$tool" ]; then mount --bind "$(readlink -f /bin/true)" "$tool"; fi
+done
+exec apt-get "$@"
+`;
+
+async function runApt(args: readonly string[], missing: readonly Requirement[]): Promise<void> {
+  const options = ['-o', 'Dpkg::Use-Pty=0', '-o', 'DPkg::Lock::Timeout=120'];
+  const isolated = ['unshare', '--mount', '--propagation', 'private', 'sh', '-e', '-c', withoutServices, 'apt-get'];
+  const { code, stdout, stderr } = await runCommand([...isolated, ...options, ...args], {
+    timeoutMs: 600_000,
+    env: { DEBIAN_FRONTEND: 'noninteractive', LC_ALL: 'C' },
+  });
+  if (code === 0) return;
+  const tail = `${stdout}\n${stderr}`.trim().split('\n').slice(-8).join('\n');
+  const { hint } = missingError(missing);
+  const message = `apt-get ${args[0]} ended with code ${code}:\n${tail}`;
+  throw new CulvertError({ code: 'INSTALL_FAILED', message, hint: `check the package sources, then: ${hint}` });
+}

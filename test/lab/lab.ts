@@ -1,0 +1,153 @@
+import { randomBytes } from 'node:crypto';
+import { mkdirSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import path from 'node:path';
+import type { IpAddress } from '../../shared/address.js';
+import { CulvertError } from '../../shared/errors.js';
+import { nearestName } from '../../shared/nearest-name.js';
+import type { LabPlan } from './address-plan.js';
+import { planLab, plannedNamespaces } from './address-plan.js';
+import { buildNetwork } from './build-network.js';
+import { guardLab, releaseLab } from './exit-guard.js';
+import { LabNode, LabWorkload } from './lab-node.js';
+import { thisProcess } from './lab-owner.js';
+import type { LabState } from './lab-state.js';
+import { claimPrefix } from './lab-state.js';
+import type { CaptureOptions } from './packet-capture.js';
+import { PacketCapture } from './packet-capture.js';
+import { requireCommands } from './requirements.js';
+import { renderResources } from './resources.js';
+import { sweepStaleLabs, tearDown } from './teardown.js';
+import type { LabTopology } from './topology.js';
+
+/**
+ * Hosts and workloads as network namespaces of this machine, joined by a bridge in a namespace of its own: nothing of it
+ * touches the machine's own interfaces, routes or rules. Made by {@link createLab}; gone when disposed, and at the latest
+ * when this process ends.
+ */
+export class Lab implements AsyncDisposable {
+  /** Begins the name of every namespace of this lab; unique on this machine. */
+  readonly prefix: string;
+  /** For the files of whoever uses the lab; removed with it. Only root can read it. */
+  readonly tempDir: string;
+  readonly hosts: readonly LabNode[];
+  readonly workloads: readonly LabWorkload[];
+  readonly #plan: LabPlan;
+  readonly #state: LabState;
+  #closing: Promise<void> | null = null;
+
+  constructor(init: { plan: LabPlan; state: LabState }) {
+    this.#plan = init.plan;
+    this.#state = init.state;
+    this.prefix = init.plan.prefix;
+    this.tempDir = init.state.tempDir;
+    this.hosts = init.plan.machines.map((machine) => new LabNode({ machine }));
+    this.workloads = init.plan.workloads.map(
+      (machine) => new LabWorkload({ machine, spec: machine.spec, host: machine.host }),
+    );
+  }
+
+  /** A host, `controller` or an external host. Throws `LAB_NAME`. */
+  host(name: string): LabNode {
+    const found = this.hosts.find((node) => node.name === name);
+    return found ?? this.#unknown('host', name, namesOf(this.hosts));
+  }
+
+  /** By `name`, or `namespace/name` when two namespaces have one of that name. Throws `LAB_NAME`. */
+  workload(name: string): LabWorkload {
+    const found = this.workloads.filter((node) => node.name === name || node.meshName === name);
+    if (found.length === 1 && found[0] !== undefined) return found[0];
+    return this.#unknown(
+      'workload',
+      name,
+      found.length > 1 ? found.map((node) => node.meshName) : namesOf(this.workloads),
+    );
+  }
+
+  /** The virtual addresses of a service, by `name` or `namespace/name`. Throws `LAB_NAME`. */
+  vip(name: string): { readonly ipv4: IpAddress; readonly ipv6: IpAddress } {
+    const services = this.#plan.services;
+    const found = services.find(({ spec }) => spec.name === name || `${spec.namespace}/${spec.name}` === name);
+    return found ?? this.#unknown('service', name, namesOf(services.map(({ spec }) => spec)));
+  }
+
+  /** Starts tcpdump; resolves when it captures. */
+  capture(options: CaptureOptions): Promise<PacketCapture> {
+    return PacketCapture.start({ ...options, directory: this.tempDir });
+  }
+
+  /** The topology as documents for `culvert apply`: a Workload for each workload, a Service for each service. */
+  resources(): string {
+    return renderResources(this.#plan);
+  }
+
+  /** Ends what runs in it and removes it. Calling it again waits for the first. */
+  close(): Promise<void> {
+    this.#closing ??= this.#close();
+    return this.#closing;
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.close();
+  }
+
+  async #close(): Promise<void> {
+    await Promise.all([...this.hosts, ...this.workloads].map((node) => node.close()));
+    tearDown(this.#state);
+    releaseLab(this.prefix);
+  }
+
+  #unknown(what: string, name: string, known: readonly string[]): never {
+    const nearest = nearestName(name, known);
+    const hint = `known: ${known.join(', ')}${nearest === undefined ? '' : `; did you mean "${nearest}"?`}`;
+    throw new CulvertError({ code: 'LAB_NAME', message: `This lab has no single ${what} "${name}".`, hint });
+  }
+}
+
+export type LabOptions = {
+  /** Outlive this process, until `npm run lab -- down PREFIX`. */
+  readonly isHeld?: boolean;
+};
+
+/**
+ * Builds a lab, after removing those whose owner died. Throws `LAB_TOPOLOGY`, `REQUIREMENT_MISSING` (not root, or a program
+ * is missing) and `COMMAND_FAILED`; nothing is left behind then.
+ */
+export async function createLab(topology: LabTopology, options: LabOptions = {}): Promise<Lab> {
+  requireCommands(['ip', 'nsenter']);
+  sweepStaleLabs();
+  const isHeld = options.isHeld ?? false;
+  const { plan, state } = claimLab(topology, isHeld);
+  guardLab(state);
+  try {
+    mkdirSync(state.tempDir, { mode: 0o700 });
+    await buildNetwork(plan);
+    if (isHeld) releaseLab(state.prefix);
+    return new Lab({ plan, state });
+  } catch (error) {
+    tearDown(state);
+    releaseLab(state.prefix);
+    throw error;
+  }
+}
+
+function claimLab(topology: LabTopology, isHeld: boolean): { plan: LabPlan; state: LabState } {
+  const state = claimPrefix((prefix) => describeLab(planLab(prefix, topology), isHeld));
+  return { plan: planLab(state.prefix, topology), state };
+}
+
+function describeLab(plan: LabPlan, isHeld: boolean): LabState {
+  return {
+    prefix: plan.prefix,
+    owner: isHeld ? null : thisProcess(),
+    createdAt: new Date().toISOString(),
+    testRun: process.env['CULVERT_TEST_RUN'] ?? null,
+    namespaces: plannedNamespaces(plan),
+    tempDir: path.join(tmpdir(), `culvert-lab-${plan.prefix}-${randomBytes(4).toString('hex')}`),
+    nodes: [...plan.machines, ...plan.workloads].map(({ name, netns, ipv4, ipv6 }) => ({ name, netns, ipv4, ipv6 })),
+  };
+}
+
+function namesOf(named: readonly { readonly name: string }[]): string[] {
+  return named.map(({ name }) => name);
+}

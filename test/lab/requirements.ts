@@ -1,0 +1,93 @@
+import { accessSync, constants, existsSync } from 'node:fs';
+import path from 'node:path';
+import { CulvertError } from '../../shared/errors.js';
+
+/** A program that the lab, the demo or the tests start, and where Debian has it. */
+export type Requirement = {
+  readonly command: string;
+  /** Debian packages that bring it. */
+  readonly packages: readonly string[];
+  readonly why: string;
+  /** A file that must be there too. */
+  readonly file?: string;
+};
+
+export const requirements: readonly Requirement[] = [
+  { command: 'ip', packages: ['iproute2'], why: 'hosts and workloads are network namespaces' },
+  { command: 'nsenter', packages: ['util-linux'], why: 'rules are loaded inside a namespace' },
+  { command: 'bash', packages: ['bash'], why: 'marker packets of a capture' },
+  { command: 'iptables', packages: ['iptables'], why: 'the agent captures TCP with it' },
+  { command: 'ip6tables', packages: ['iptables'], why: 'the agent captures TCP over IPv6 with it' },
+  { command: 'tcpdump', packages: ['tcpdump'], why: 'what is on the wire is captured, not asserted' },
+  { command: 'nats-server', packages: ['nats-server'], why: 'the controller stores and distributes with it' },
+  { command: 'redis-server', packages: ['redis-server'], why: 'an application behind the mesh' },
+  { command: 'redis-cli', packages: ['redis-tools'], why: 'its client' },
+  { command: 'nginx', packages: ['nginx'], why: 'an application behind the mesh' },
+  { command: 'sshd', packages: ['openssh-server'], why: 'an application whose server speaks first' },
+  { command: 'ssh', packages: ['openssh-client'], why: 'its client' },
+  { command: 'ssh-keygen', packages: ['openssh-client'], why: 'its keys' },
+  { command: 'curl', packages: ['curl'], why: 'an HTTP client' },
+  {
+    command: 'gcc',
+    packages: ['gcc', 'libc6-dev'],
+    why: 'builds the native addon',
+    file: '/usr/include/stdio.h',
+  },
+];
+
+/**
+ * Where system programs are. The PATH of `su` and of many containers leaves sbin out; everything that this process starts
+ * gets them from here.
+ */
+const systemDirectories = ['/usr/local/sbin', '/usr/local/bin', '/usr/sbin', '/usr/bin', '/sbin', '/bin'];
+
+/** What is missing of the named commands; of the whole table unless told. */
+export function missingRequirements(commands?: readonly string[]): Requirement[] {
+  const wanted = requirements.filter(({ command }) => commands === undefined || commands.includes(command));
+  return wanted.filter(
+    ({ command, file }) => findCommand(command) === null || (file !== undefined && !existsSync(file)),
+  );
+}
+
+/** Absolute path of a program, or null. */
+export function findCommand(command: string): string | null {
+  completePath();
+  const directories = (process.env['PATH'] ?? '').split(':').filter((directory) => directory !== '');
+  return directories.map((directory) => path.join(directory, command)).find(isExecutable) ?? null;
+}
+
+/** Throws `REQUIREMENT_MISSING`, saying what to install, unless this is root and the commands are there. */
+export function requireCommands(commands: readonly string[]): void {
+  if (process.getuid?.() !== 0) {
+    const message = 'Network namespaces can only be made by root.';
+    throw new CulvertError({ code: 'REQUIREMENT_MISSING', message, hint: 'run it as root, for example with sudo' });
+  }
+  const missing = missingRequirements(commands);
+  if (missing.length > 0) throw missingError(missing);
+}
+
+/** One line that says what is missing, why it is needed and how to get it. */
+export function missingError(missing: readonly Requirement[]): CulvertError {
+  const what = missing.map(({ command, why }) => `${command} (${why})`).join(', ');
+  const hint = `apt-get install -y --no-install-recommends ${packagesOf(missing).join(' ')}`;
+  return new CulvertError({ code: 'REQUIREMENT_MISSING', message: `Missing: ${what}.`, hint });
+}
+
+export function packagesOf(missing: readonly Requirement[]): string[] {
+  return [...new Set(missing.flatMap(({ packages }) => packages))];
+}
+
+function completePath(): void {
+  const present = (process.env['PATH'] ?? '').split(':').filter((directory) => directory !== '');
+  const absent = systemDirectories.filter((directory) => !present.includes(directory));
+  if (absent.length > 0) process.env['PATH'] = [...present, ...absent].join(':');
+}
+
+function isExecutable(file: string): boolean {
+  try {
+    accessSync(file, constants.X_OK);
+    return true;
+  } catch {
+    return false;
+  }
+}
