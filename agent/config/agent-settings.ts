@@ -1,4 +1,3 @@
-import { availableParallelism, hostname } from 'node:os';
 import { defineSettings, type SettingsOf } from '../../shared/config/settings-table.js';
 import { logLevels } from '../../shared/log.js';
 import { dataplaneSettingsTable } from './dataplane-settings-table.js';
@@ -14,8 +13,8 @@ export const agentSettingsTable = defineSettings({
     flag: '--node',
     env: 'CULVERT_AGENT_NODE',
     key: 'node',
-    default: hostname().toLowerCase(),
-    help: 'Name of this host in the mesh; the default is its host name.',
+    default: null,
+    help: 'Name of this host in the mesh; without one its host name.',
     example: 'host-a',
   },
   controllerUrl: {
@@ -60,10 +59,10 @@ export const agentSettingsTable = defineSettings({
     flag: '--workers',
     env: 'CULVERT_AGENT_WORKERS',
     key: 'workers',
-    default: Math.min(4, availableParallelism()),
+    default: null,
     min: 1,
     max: 64,
-    help: 'Data-plane threads; the default is the number of cores, at most 4.',
+    help: 'Data-plane threads; without it one for each core, at most 4.',
     example: '2',
   },
   failMode: {
@@ -168,11 +167,11 @@ export const agentSettingsTable = defineSettings({
     flag: '--capture-check-interval',
     env: 'CULVERT_AGENT_CAPTURE_CHECK_INTERVAL',
     key: 'captureCheckInterval',
-    default: 5 * second,
+    default: 6 * second,
     min: second,
     max: minute,
-    help: 'How often the capture of each workload is tested and, when damaged, repaired.',
-    example: '5s',
+    help: 'How often the rules in each workload are compared with what they should be and, when damaged, repaired.',
+    example: '6s',
   },
   captureWaitMs: {
     kind: 'duration',

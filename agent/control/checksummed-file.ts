@@ -1,0 +1,143 @@
+import { createHash, randomBytes } from 'node:crypto';
+import { mkdir, open, readFile, rename, rm } from 'node:fs/promises';
+import { dirname } from 'node:path';
+import { CulvertError, describeError } from '../../shared/errors.js';
+
+export type StoredState<T> =
+  | { readonly kind: 'loaded'; readonly value: T }
+  | { readonly kind: 'absent' }
+  /** The file could not be believed and now lies at `movedTo`. */
+  | { readonly kind: 'corrupt'; readonly movedTo: string; readonly problem: string };
+
+const format = 'culvert-state';
+const version = 1;
+
+/**
+ * One JSON value on disk that survives a crash at any moment: written to a new file, synced, renamed over the old one,
+ * and the directory synced. The first line carries the SHA-256 of the rest. Mode 0600, in a directory of mode 0700. Writes of one
+ * object are done one after another, and while one runs only the newest of those that wait is kept.
+ */
+export class ChecksummedFile<T> {
+  readonly path: string;
+  readonly #parse: (value: unknown) => T;
+  #running: Promise<void> | null = null;
+  #next: { readonly value: T; readonly done: PromiseWithResolvers<void> } | null = null;
+
+  /** `parse` checks the shape of what was read and throws when it is wrong. */
+  constructor(init: { readonly path: string; readonly parse: (value: unknown) => T }) {
+    this.path = init.path;
+    this.#parse = init.parse;
+  }
+
+  /**
+   * Reads the value. A file that is damaged is moved aside to `<path>.corrupt-<time>`, never deleted and never believed.
+   * Throws CulvertError `STATE_UNREADABLE` when the file system refuses.
+   */
+  async read(): Promise<StoredState<T>> {
+    let text: string;
+    try {
+      text = await readFile(this.path, 'utf8');
+    } catch (cause) {
+      if ((cause as NodeJS.ErrnoException).code === 'ENOENT') return { kind: 'absent' };
+      throw new CulvertError({
+        code: 'STATE_UNREADABLE',
+        message: `cannot read ${this.path}: ${describeError(cause)}`,
+        hint: 'run the agent as root and check the state directory',
+        cause,
+      });
+    }
+    try {
+      return { kind: 'loaded', value: this.#parse(decode(text)) };
+    } catch (error) {
+      const movedTo = `${this.path}.corrupt-${new Date().toISOString().replaceAll(':', '-')}`;
+      await rename(this.path, movedTo);
+      return { kind: 'corrupt', movedTo, problem: describeError(error) };
+    }
+  }
+
+  /** Resolves when this value, or a newer one, is on disk. Rejects with CulvertError `STATE_UNWRITABLE`; the old file stays. */
+  async write(value: T): Promise<void> {
+    const done = this.#next?.done ?? withResolvers();
+    this.#next = { value, done };
+    this.#running ??= this.#writeWaiting();
+    await done.promise;
+  }
+
+  async #writeWaiting(): Promise<void> {
+    for (let job = this.#next; job !== null; job = this.#next) {
+      this.#next = null;
+      try {
+        await writeAtomically(this.path, encode(job.value));
+        job.done.resolve();
+      } catch (error) {
+        job.done.reject(error);
+      }
+    }
+    this.#running = null;
+  }
+}
+
+type PromiseWithResolvers<V> = {
+  readonly promise: Promise<V>;
+  readonly resolve: (value: V) => void;
+  readonly reject: (error: unknown) => void;
+};
+
+/** Promise.withResolvers, which Node 20 does not have. */
+function withResolvers(): PromiseWithResolvers<void> {
+  let resolve: () => void = () => undefined;
+  let reject: (error: unknown) => void = () => undefined;
+  const promise = new Promise<void>((onResolve, onReject) => {
+    resolve = onResolve;
+    reject = onReject;
+  });
+  return { promise, resolve, reject };
+}
+
+function encode(value: unknown): string {
+  const body = JSON.stringify(value);
+  const header = { format, version, sha256: sha256(body) };
+  return `${JSON.stringify(header)}\n${body}\n`;
+}
+
+function decode(text: string): unknown {
+  const end = text.indexOf('\n');
+  const header: unknown = JSON.parse(end < 0 ? text : text.slice(0, end));
+  const body = text.slice(end + 1, -1);
+  if (typeof header !== 'object' || header === null) throw new Error('the header is missing');
+  const { format: foundFormat, version: foundVersion, sha256: expected } = header as Record<string, unknown>;
+  if (foundFormat !== format || foundVersion !== version) throw new Error('it is not a state file of this version');
+  if (end < 0 || !text.endsWith('\n') || sha256(body) !== expected) throw new Error('the checksum does not match');
+  return JSON.parse(body);
+}
+
+function sha256(text: string): string {
+  return createHash('sha256').update(text).digest('hex');
+}
+
+async function writeAtomically(path: string, text: string): Promise<void> {
+  const directory = dirname(path);
+  const temporary = `${path}.new-${randomBytes(4).toString('hex')}`;
+  try {
+    await mkdir(directory, { recursive: true, mode: 0o700 });
+    const file = await open(temporary, 'wx', 0o600);
+    try {
+      await file.writeFile(text);
+      await file.sync();
+    } finally {
+      await file.close();
+    }
+    await rename(temporary, path);
+    const handle = await open(directory, 'r');
+    await handle.sync().finally(() => handle.close());
+  } catch (cause) {
+    await rm(temporary, { force: true }).catch(() => undefined);
+    const isFull = ['ENOSPC', 'EDQUOT'].includes((cause as NodeJS.ErrnoException).code ?? '');
+    throw new CulvertError({
+      code: 'STATE_UNWRITABLE',
+      message: `cannot write ${path}: ${describeError(cause)}`,
+      hint: isFull ? 'free space on the file system of the state directory' : 'check the state directory',
+      cause,
+    });
+  }
+}

@@ -1,0 +1,28 @@
+import { z } from 'zod';
+
+/**
+ * What makes this host a member of the mesh: made by the join, renewed before it expires. The two private keys were
+ * made here and never leave the host.
+ */
+export const nodeCredentialsSchema = z.object({
+  node: z.string(),
+  trustDomain: z.string(),
+  nodeKeyPem: z.string(),
+  nodeCertificatePem: z.string(),
+  /** Seed of the NATS user's nkey. */
+  natsSeed: z.string(),
+  natsUserPublicKey: z.string(),
+  natsJwt: z.string(),
+  natsServers: z.array(z.string()).min(1),
+  natsServerName: z.string().nullable(),
+  natsCaPem: z.string().nullable(),
+  rootsPem: z.string(),
+  /** Ed25519, PEM: what snapshots and registry entries must be signed with. Pinned by the join. */
+  signingPublicKeys: z.array(z.string()).min(1),
+  /** When the certificate and the JWT expire, by the controller's clock. */
+  notAfterMs: z.number(),
+  /** When they were received, by the agent's clock: half life counts from here. */
+  obtainedAtMs: z.number(),
+});
+
+export type NodeCredentials = z.infer<typeof nodeCredentialsSchema>;

@@ -1,0 +1,101 @@
+import { describeError } from '../../shared/errors.js';
+import type { Log } from '../../shared/log.js';
+import { createCsr } from '../../shared/pki/certificate-request.js';
+import type { RenewRequest, RenewResponse } from '../../shared/wire/requests.js';
+import type { NodeCredentials } from './node-credentials.js';
+import { backoffMs, type Scheduler } from './scheduler.js';
+
+const firstRetryMs = 1000;
+const maxRetryMs = 60_000;
+
+/**
+ * Renews the node's certificate and NATS credential together at half of their life ± jitter, with a fresh key for the
+ * certificate. Retries with backoff until it succeeds or is closed. Credentials change as a whole or not at all.
+ */
+export class NodeRenewal {
+  readonly #renew: (request: RenewRequest) => Promise<RenewResponse>;
+  readonly #scheduler: Scheduler;
+  readonly #jitter: number;
+  readonly #log: Log;
+  readonly #onRenewed: (credentials: NodeCredentials) => void;
+  #credentials: NodeCredentials;
+  #failures = 0;
+  #cancelTimer: (() => void) | null = null;
+  #isClosed = false;
+
+  constructor(init: {
+    readonly credentials: NodeCredentials;
+    readonly renew: (request: RenewRequest) => Promise<RenewResponse>;
+    readonly scheduler: Scheduler;
+    /** 0 to 40. */
+    readonly renewJitterPercent: number;
+    readonly log: Log;
+    /** To be stored, and used for the next connection to NATS. */
+    readonly onRenewed: (credentials: NodeCredentials) => void;
+  }) {
+    this.#credentials = init.credentials;
+    this.#renew = init.renew;
+    this.#scheduler = init.scheduler;
+    this.#jitter = init.renewJitterPercent / 100;
+    this.#log = init.log;
+    this.#onRenewed = init.onRenewed;
+  }
+
+  start(): void {
+    const { obtainedAtMs, notAfterMs } = this.#credentials;
+    const lifeMs = Math.max(0, notAfterMs - obtainedAtMs);
+    const dueAtMs = obtainedAtMs + lifeMs * (0.5 + this.#jitter * (2 * this.#scheduler.random() - 1));
+    this.#arm(dueAtMs - this.#scheduler.nowMs());
+  }
+
+  /** Tries at once when the last attempt failed: the controller can be reached again. */
+  retryNow(): void {
+    if (this.#failures > 0) this.#arm(0);
+  }
+
+  close(): void {
+    this.#isClosed = true;
+    this.#cancelTimer?.();
+  }
+
+  #arm(delayMs: number): void {
+    this.#cancelTimer?.();
+    if (this.#isClosed) return;
+    this.#cancelTimer = this.#scheduler.after(Math.max(0, delayMs), () => void this.#attempt());
+  }
+
+  async #attempt(): Promise<void> {
+    try {
+      const { csrPem, privateKeyPem } = await createCsr({ commonName: this.#credentials.node });
+      const answer = await this.#renew({ csrPem, natsUserPublicKey: this.#credentials.natsUserPublicKey });
+      if (this.#isClosed) return;
+      this.#failures = 0;
+      this.#credentials = {
+        ...this.#credentials,
+        nodeKeyPem: privateKeyPem,
+        nodeCertificatePem: answer.nodeCertificatePem,
+        natsJwt: answer.natsJwt,
+        rootsPem: answer.rootsPem,
+        signingPublicKeys: answer.signingPublicKeys,
+        notAfterMs: answer.notAfterMs,
+        obtainedAtMs: this.#scheduler.nowMs(),
+      };
+      this.#log.info({ notAfter: new Date(answer.notAfterMs).toISOString() }, 'node credentials renewed');
+      this.#onRenewed(this.#credentials);
+      this.start();
+    } catch (error) {
+      this.#failures++;
+      const retryInMs = backoffMs({
+        failures: this.#failures,
+        firstMs: firstRetryMs,
+        maxMs: maxRetryMs,
+        random: this.#scheduler.random(),
+      });
+      this.#log.warn(
+        { problem: describeError(error), attempts: this.#failures, retryInMs: Math.round(retryInMs) },
+        'node credentials not renewed',
+      );
+      this.#arm(retryInMs);
+    }
+  }
+}

@@ -1,0 +1,148 @@
+import type { BucketChange } from '../../shared/bus/bucket.js';
+import { describeError } from '../../shared/errors.js';
+import type { Log } from '../../shared/log.js';
+import type { RegistryEntry } from '../../shared/wire/registry.js';
+import type { RegistryMessage } from '../dataplane/messages.js';
+
+export type OpenedEntry = { readonly entry: RegistryEntry; readonly sequence: number };
+export type HeldEntry = OpenedEntry & { readonly sealed: Uint8Array };
+
+/**
+ * The registry as this agent believes it. Entries are signed; their disappearance is not, and it would take workloads
+ * out of the mesh. So a removal counts only after the rules pointer, read afresh, shows that the store still is what it
+ * was: a wiped or rolled-back store removes nothing, and the last good registry stays in force.
+ */
+export class RegistryFollower {
+  readonly #open: (key: string, sealed: Uint8Array) => OpenedEntry;
+  readonly #isStoreTrusted: () => Promise<boolean>;
+  readonly #log: Log;
+  readonly #onChange: (message: RegistryMessage) => void;
+  readonly #onAlarm: () => void;
+  readonly #held = new Map<string, HeldEntry>();
+  readonly #listed = new Set<string>();
+  readonly #removals = new Set<string>();
+  readonly #changed = new Set<string>();
+  #flush: NodeJS.Immediate | null = null;
+  #isComplete = false;
+  #isListing = true;
+  #removing: Promise<void> | null = null;
+
+  constructor(init: {
+    /** Checks signature, shape and that the entry belongs at this key; throws when they are not right. */
+    readonly open: (key: string, sealed: Uint8Array) => OpenedEntry;
+    readonly isStoreTrusted: () => Promise<boolean>;
+    readonly log: Log;
+    readonly onChange: (message: RegistryMessage) => void;
+    /** An entry was refused: not signed by a pinned key, or older than the one that is held. */
+    readonly onAlarm: () => void;
+  }) {
+    this.#open = init.open;
+    this.#isStoreTrusted = init.isStoreTrusted;
+    this.#log = init.log;
+    this.#onChange = init.onChange;
+    this.#onAlarm = init.onAlarm;
+  }
+
+  /** Takes over what was on disk, each entry only if its signature still holds. Emits the whole. */
+  restore(entries: readonly { readonly key: string; readonly sealed: Uint8Array }[], isComplete: boolean): void {
+    for (const { key, sealed } of entries) this.#take(key, sealed);
+    this.#changed.clear();
+    this.#isComplete = isComplete;
+    if (isComplete) this.#emitFull();
+  }
+
+  /** True once a whole list was received, in this life or before. */
+  get isComplete(): boolean {
+    return this.#isComplete;
+  }
+
+  get entries(): ReadonlyMap<string, HeldEntry> {
+    return this.#held;
+  }
+
+  /** The highest sequence held; null without any entry. */
+  get sequence(): number | null {
+    return this.#held.size === 0 ? null : Math.max(...[...this.#held.values()].map((held) => held.sequence));
+  }
+
+  /** For the watch of the bucket. */
+  onEntry(change: BucketChange): void {
+    if (change.operation === 'delete') {
+      this.#listed.delete(change.key);
+      if (this.#held.has(change.key)) this.#removals.add(change.key);
+    } else {
+      if (this.#isListing) this.#listed.add(change.key);
+      this.#removals.delete(change.key);
+      if (this.#take(change.key, change.value)) this.#changed.add(change.key);
+    }
+    this.#scheduleFlush();
+  }
+
+  /** The first list of the watch is complete: what is held and was not in it is gone. */
+  onReady(): void {
+    this.#isListing = false;
+    for (const key of this.#held.keys()) if (!this.#listed.has(key)) this.#removals.add(key);
+    this.#listed.clear();
+    if (!this.#isComplete) {
+      this.#isComplete = true;
+      this.#changed.clear();
+      this.#emitFull();
+    }
+    this.#scheduleFlush();
+  }
+
+  /** Looks again at removals that could not be believed. Call it when the pointer was found in order. */
+  async settleRemovals(): Promise<void> {
+    this.#removing ??= this.#settle().finally(() => (this.#removing = null));
+    await this.#removing;
+  }
+
+  #take(key: string, sealed: Uint8Array): boolean {
+    try {
+      const opened = this.#open(key, sealed);
+      const held = this.#held.get(key);
+      if (held !== undefined && opened.sequence < held.sequence) {
+        throw new Error(`its sequence ${opened.sequence} is older than ${held.sequence}, which is held`);
+      }
+      if (held?.sequence === opened.sequence && Buffer.from(held.sealed).equals(sealed)) return false;
+      this.#held.set(key, { ...opened, sealed });
+      return true;
+    } catch (error) {
+      this.#onAlarm();
+      this.#log.error({ key, problem: describeError(error) }, 'registry entry refused; the last good one stays');
+      return false;
+    }
+  }
+
+  /** One message for all changes of a turn of the event loop. */
+  #scheduleFlush(): void {
+    this.#flush ??= setImmediate(() => {
+      this.#flush = null;
+      if (!this.#isComplete) return;
+      const upserts = [...this.#changed].flatMap((key) => this.#held.get(key)?.entry ?? []);
+      this.#changed.clear();
+      if (upserts.length > 0) this.#onChange({ type: 'registry', isFull: false, upserts, removals: [] });
+      if (this.#removals.size > 0 && !this.#isListing) void this.settleRemovals();
+    });
+  }
+
+  async #settle(): Promise<void> {
+    if (this.#removals.size === 0) return;
+    const isTrusted = await this.#isStoreTrusted();
+    if (!isTrusted) {
+      this.#log.error(
+        { entries: this.#removals.size },
+        'entries vanished from a registry whose rules pointer is not in order; the last good registry stays',
+      );
+      return;
+    }
+    const removals = [...this.#removals].filter((key) => this.#held.delete(key));
+    this.#removals.clear();
+    if (removals.length > 0) this.#onChange({ type: 'registry', isFull: false, upserts: [], removals });
+  }
+
+  #emitFull(): void {
+    const upserts = [...this.#held.values()].map((held) => held.entry);
+    this.#onChange({ type: 'registry', isFull: true, upserts, removals: [] });
+  }
+}

@@ -1,0 +1,30 @@
+/** Time, as the control thread sees it; injected, so that tests can move it. */
+export type Scheduler = {
+  /** Milliseconds since the epoch. */
+  nowMs(): number;
+  /** Calls back once after `delayMs`. The returned function cancels; calling it late does nothing. */
+  after(delayMs: number, callback: () => void): () => void;
+  /** 0 ≤ value < 1. */
+  random(): number;
+};
+
+/** The longest delay that Node's timers take; longer ones would fire at once. */
+const maxDelayMs = 2 ** 31 - 1;
+
+export const systemScheduler: Scheduler = {
+  nowMs: () => Date.now(),
+  after(delayMs, callback) {
+    const timer = setTimeout(callback, Math.min(maxDelayMs, Math.max(0, delayMs)));
+    return () => clearTimeout(timer);
+  },
+  random: () => Math.random(),
+};
+
+/**
+ * How long to wait before attempt number `failures + 1`: doubles from `firstMs` to `maxMs`, and the later half of it is
+ * random, so that many agents that lost the same controller do not come back in step.
+ */
+export function backoffMs(o: { failures: number; firstMs: number; maxMs: number; random: number }): number {
+  const full = Math.min(o.maxMs, o.firstMs * 2 ** Math.min(30, Math.max(0, o.failures - 1)));
+  return full / 2 + (full / 2) * o.random;
+}

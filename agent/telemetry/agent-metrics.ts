@@ -1,0 +1,216 @@
+import { Counter, Histogram, type Registry } from 'prom-client';
+import { reasonInfo } from '../../shared/reasons.js';
+import type { LiveBytes, WorkerReport } from '../dataplane/messages.js';
+import { CappedCounter } from './capped-counter.js';
+import type { ClosedConnection } from './closed-connection.js';
+import { WorkerGaugeBoard } from './worker-gauge-board.js';
+
+/** Seconds. From 100 µs (same host) to the connect timeout. */
+const latencyBuckets = [
+  0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10,
+];
+/** Seconds. From a health check to a connection that lives for a day. */
+const durationBuckets = [0.001, 0.005, 0.025, 0.1, 0.5, 1, 5, 15, 60, 300, 1800, 7200, 86_400];
+
+const connectionLabels = ['direction', 'path', 'reason', 'source_workload', 'destination_workload'] as const;
+const workloadLabels = ['direction', 'source_workload', 'destination_workload'] as const;
+const denialLabels = ['direction', 'reason', 'rule', 'source_workload', 'destination_workload'] as const;
+const openLabels = ['source_workload', 'destination_workload'] as const;
+/** The label of an address that belongs to no workload. */
+const unknownWorkload = 'unknown';
+
+/**
+ * What connections did, counted from the reports of the workers and nothing else. Labels are closed sets, names of
+ * rules, or names of workloads (capped); never addresses or ports.
+ */
+export class AgentMetrics {
+  readonly #closed: CappedCounter<(typeof connectionLabels)[number]>;
+  readonly #denied: CappedCounter<(typeof denialLabels)[number]>;
+  readonly #sent: CappedCounter<(typeof workloadLabels)[number]>;
+  readonly #received: CappedCounter<(typeof workloadLabels)[number]>;
+  readonly #audited: CappedCounter<'rule'>;
+  readonly #opened: Counter;
+  readonly #lost: Counter;
+  readonly #connect: Histogram<'direction' | 'path'>;
+  readonly #firstByte: Histogram<'direction' | 'path'>;
+  readonly #duration: Histogram<'direction' | 'path'>;
+  readonly #captureRepairs: Counter<'workload'>;
+  readonly #rulesAlarms: Counter<'kind'>;
+  readonly #registryAlarms: Counter;
+  readonly #stateWriteFailures: Counter;
+  readonly #workerRestarts: Counter;
+  readonly #board: WorkerGaugeBoard;
+
+  constructor(init: {
+    readonly registry: Registry;
+    readonly maxSeries: number;
+    readonly idleTimeoutMs: number;
+    readonly now: () => number;
+  }) {
+    const { registry } = init;
+    const capped = { ...init, openLabels };
+    this.#closed = new CappedCounter({
+      ...capped,
+      name: 'culvert_connections_closed_total',
+      help: 'Connections that ended, by the reason why.',
+      labelNames: connectionLabels,
+    });
+    this.#denied = new CappedCounter({
+      ...capped,
+      name: 'culvert_connections_denied_total',
+      help: 'Connections that the rules, limits or identities refused or cut, by reason and rule.',
+      labelNames: denialLabels,
+      openLabels: ['rule', ...openLabels],
+    });
+    this.#sent = new CappedCounter({
+      ...capped,
+      name: 'culvert_connection_sent_bytes_total',
+      help: 'Bytes of applications from source to destination; moves while connections live.',
+      labelNames: workloadLabels,
+    });
+    this.#received = new CappedCounter({
+      ...capped,
+      name: 'culvert_connection_received_bytes_total',
+      help: 'Bytes of applications from destination to source; moves while connections live.',
+      labelNames: workloadLabels,
+    });
+    this.#audited = new CappedCounter({
+      ...capped,
+      name: 'culvert_connections_audited_total',
+      help: 'Connections that a rule of mode audit would have denied.',
+      labelNames: ['rule'],
+      openLabels: ['rule'],
+    });
+    const registers = [registry];
+    this.#opened = new Counter({
+      name: 'culvert_connections_opened_total',
+      help: 'Connections that were accepted from applications and other agents.',
+      registers,
+    });
+    this.#lost = new Counter({
+      name: 'culvert_connections_lost_total',
+      help: 'Connections that died with a data-plane worker.',
+      registers,
+    });
+    const pathLabels = ['direction', 'path'] as const;
+    this.#connect = new Histogram({
+      name: 'culvert_connect_duration_seconds',
+      help: 'From accept until the far side was connected.',
+      labelNames: pathLabels,
+      buckets: latencyBuckets,
+      registers,
+    });
+    this.#firstByte = new Histogram({
+      name: 'culvert_first_byte_duration_seconds',
+      help: 'From accept until the first byte from the destination.',
+      labelNames: pathLabels,
+      buckets: latencyBuckets,
+      registers,
+    });
+    this.#duration = new Histogram({
+      name: 'culvert_connection_duration_seconds',
+      help: 'Whole life of connections.',
+      labelNames: pathLabels,
+      buckets: durationBuckets,
+      registers,
+    });
+    this.#captureRepairs = new Counter({
+      name: 'culvert_capture_repairs_total',
+      help: 'How often capture rules that somebody changed were put back.',
+      labelNames: ['workload'],
+      registers,
+    });
+    this.#rulesAlarms = new Counter({
+      name: 'culvert_rules_alarms_total',
+      help: 'Rules that were refused: backwards (an older revision) or unusable (damaged, or not signed by a pinned key).',
+      labelNames: ['kind'],
+      registers,
+    });
+    this.#registryAlarms = new Counter({
+      name: 'culvert_registry_alarms_total',
+      help: 'Registry entries that were refused: not signed by a pinned key, damaged, or older than the one held.',
+      registers,
+    });
+    this.#stateWriteFailures = new Counter({
+      name: 'culvert_state_write_failures_total',
+      help: 'How often the last good state could not be written to disk.',
+      registers,
+    });
+    this.#workerRestarts = new Counter({
+      name: 'culvert_worker_restarts_total',
+      help: 'Data-plane workers that died and were replaced.',
+      registers,
+    });
+    for (const kind of ['backwards', 'unusable']) this.#rulesAlarms.inc({ kind }, 0);
+    this.#board = new WorkerGaugeBoard({ registry });
+  }
+
+  report(report: WorkerReport, workerIndex: number): void {
+    for (const connection of report.closed) this.#closedOne(connection);
+    for (const live of report.live) this.#moved(live);
+    const opened = this.#board.take(workerIndex, report.gauges) + report.closed.length;
+    if (opened > 0) this.#opened.inc(opened);
+  }
+
+  workerLost(workerIndex: number): void {
+    this.#workerRestarts.inc();
+    this.#lost.inc(this.#board.drop(workerIndex));
+  }
+
+  captureRepaired(workload: string): void {
+    this.#captureRepairs.inc({ workload });
+  }
+
+  /** Forgets the series of a workload that left the node. */
+  workloadGone(workload: string): void {
+    this.#captureRepairs.remove({ workload });
+  }
+
+  rulesAlarm(kind: 'backwards' | 'unusable'): void {
+    this.#rulesAlarms.inc({ kind });
+  }
+
+  registryAlarm(): void {
+    this.#registryAlarms.inc();
+  }
+
+  stateWriteFailed(): void {
+    this.#stateWriteFailures.inc();
+  }
+
+  get openConnections(): number {
+    return this.#board.openConnections;
+  }
+
+  #closedOne(connection: ClosedConnection): void {
+    const { direction, path, reason } = connection;
+    const source_workload = connection.source.workload ?? unknownWorkload;
+    const destination_workload = connection.destination.workload ?? unknownWorkload;
+    this.#closed.add({ direction, path, reason, source_workload, destination_workload }, 1);
+    if (isDenial(connection)) {
+      const rule = connection.rule === '' ? 'none' : connection.rule;
+      this.#denied.add({ direction, reason, rule, source_workload, destination_workload }, 1);
+    }
+    for (const rule of connection.audited) this.#audited.add({ rule }, 1);
+    if (connection.connectMs !== null) this.#connect.observe({ direction, path }, connection.connectMs / 1000);
+    if (connection.firstByteMs !== null) this.#firstByte.observe({ direction, path }, connection.firstByteMs / 1000);
+    this.#duration.observe({ direction, path }, connection.durationMs / 1000);
+  }
+
+  /** The worker reports here also what a connection moved since its last report when it closes: each byte is counted once. */
+  #moved(live: LiveBytes): void {
+    const labels = {
+      direction: live.direction,
+      source_workload: live.sourceWorkload ?? unknownWorkload,
+      destination_workload: live.destinationWorkload ?? unknownWorkload,
+    };
+    if (live.sent > 0) this.#sent.add(labels, live.sent);
+    if (live.received > 0) this.#received.add(labels, live.received);
+  }
+}
+
+/** Refused or cut on purpose: by a rule or limit, or because an identity was not proved. */
+function isDenial(connection: ClosedConnection): boolean {
+  const { side, status } = reasonInfo(connection.reason);
+  return side === 'policy' ? status !== 503 : status === 401;
+}

@@ -1,0 +1,49 @@
+import { readFileSync, readdirSync } from 'node:fs';
+import { monitorEventLoopDelay } from 'node:perf_hooks';
+import { Gauge, type Registry } from 'prom-client';
+
+/**
+ * Saturation of what the agent lives on: file descriptors, memory, CPU and the control thread's event loop. Read from
+ * /proc at each scrape (proc(5)). `dispose` stops the measuring of the event loop.
+ */
+export function registerHostGauges(registry: Registry): { dispose(): void } {
+  const delay = monitorEventLoopDelay({ resolution: 20 });
+  delay.enable();
+  const gauge = (name: string, help: string, read: () => number): void => {
+    void new Gauge({
+      name,
+      help,
+      registers: [registry],
+      collect() {
+        this.set(read());
+      },
+    });
+  };
+  gauge(
+    'culvert_control_event_loop_delay_p99_seconds',
+    'How late the event loop of the control thread ran, 99th percentile since the last scrape.',
+    () => {
+      const p99 = delay.percentile(99) / 1e9;
+      delay.reset();
+      return Number.isFinite(p99) ? p99 : 0;
+    },
+  );
+  gauge('culvert_open_file_descriptors', 'File descriptors that the agent has open.', countDescriptors);
+  gauge('culvert_max_file_descriptors', 'File descriptors that the agent may open.', descriptorLimit);
+  gauge('culvert_resident_memory_bytes', 'Memory of the agent, all threads.', () => process.memoryUsage.rss());
+  gauge('culvert_cpu_seconds', 'CPU time of the agent, all threads, since it started.', () => {
+    const { user, system } = process.cpuUsage();
+    return (user + system) / 1e6;
+  });
+  return { dispose: () => delay.disable() };
+}
+
+/** One less than listed: the listing has a descriptor of its own. */
+function countDescriptors(): number {
+  return readdirSync('/proc/self/fd').length - 1;
+}
+
+function descriptorLimit(): number {
+  const match = /^Max open files\s+(\d+|unlimited)/m.exec(readFileSync('/proc/self/limits', 'utf8'));
+  return match?.[1] === undefined || match[1] === 'unlimited' ? Number.POSITIVE_INFINITY : Number(match[1]);
+}

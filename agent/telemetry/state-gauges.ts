@@ -1,0 +1,92 @@
+import { Gauge, type Registry } from 'prom-client';
+
+/** What the control thread knows, read at each scrape. Times are milliseconds since the epoch. */
+export type ObservedState = {
+  readonly version: string;
+  readonly node: string;
+  readonly appliedRevision: () => number | null;
+  readonly enforcedRevision: () => number | null;
+  readonly isNatsConnected: () => boolean;
+  readonly registryEntries: () => { readonly workloads: number; readonly services: number };
+  readonly certificates: () => readonly { readonly identity: string; readonly notAfterMs: number }[];
+  readonly nodeCertificateNotAfterMs: () => number | null;
+  readonly workloads: () => { readonly captured: number; readonly pending: number };
+  readonly workers: () => { readonly online: number; readonly wanted: number };
+  readonly maxConnectionsPerWorkload: number;
+  readonly nowMs: () => number;
+};
+
+/** Gauges of the control thread's state, all computed when somebody asks. */
+export function registerStateGauges(registry: Registry, state: ObservedState): void {
+  const gauge = (name: string, help: string, read: () => number | null): void => {
+    void new Gauge({
+      name,
+      help,
+      registers: [registry],
+      collect() {
+        const value = read();
+        if (value === null) this.remove();
+        else this.set(value);
+      },
+    });
+  };
+  const labelled = (
+    name: string,
+    help: string,
+    label: string,
+    read: () => readonly (readonly [string, number])[],
+  ): void => {
+    void new Gauge({
+      name,
+      help,
+      labelNames: [label],
+      registers: [registry],
+      collect() {
+        this.reset();
+        for (const [value, count] of read()) this.set({ [label]: value }, count);
+      },
+    });
+  };
+  new Gauge({
+    name: 'culvert_build_info',
+    help: 'Always 1; version, Node.js and node name are the labels.',
+    labelNames: ['version', 'runtime', 'node'],
+    registers: [registry],
+  }).set({ version: state.version, runtime: process.version, node: state.node }, 1);
+  gauge('culvert_applied_revision', 'Revision of the rules that the control thread took last.', state.appliedRevision);
+  gauge('culvert_enforced_revision', 'Revision that every data-plane worker decides by.', state.enforcedRevision);
+  gauge('culvert_nats_connected', '1 while connected to NATS.', () => Number(state.isNatsConnected()));
+  labelled('culvert_registry_entries', 'Entries of the registry that the agent holds.', 'kind', () => {
+    const { workloads, services } = state.registryEntries();
+    return [
+      ['workload', workloads],
+      ['service', services],
+    ];
+  });
+  labelled('culvert_certificate_expiry_seconds', 'Time that is left of a certificate, by identity.', 'identity', () =>
+    state.certificates().map(({ identity, notAfterMs }) => [identity, (notAfterMs - state.nowMs()) / 1000]),
+  );
+  gauge('culvert_node_certificate_expiry_seconds', "Time that is left of the node's own credentials.", () => {
+    const notAfterMs = state.nodeCertificateNotAfterMs();
+    return notAfterMs === null ? null : (notAfterMs - state.nowMs()) / 1000;
+  });
+  labelled('culvert_workloads', 'Workloads of this node, captured or still pending.', 'state', () => {
+    const { captured, pending } = state.workloads();
+    return [
+      ['captured', captured],
+      ['pending', pending],
+    ];
+  });
+  labelled('culvert_workers', 'Data-plane workers that run, and that should.', 'state', () => {
+    const { online, wanted } = state.workers();
+    return [
+      ['online', online],
+      ['wanted', wanted],
+    ];
+  });
+  gauge(
+    'culvert_open_connections_limit',
+    'Open connections of one workload before new ones are refused.',
+    () => state.maxConnectionsPerWorkload,
+  );
+}

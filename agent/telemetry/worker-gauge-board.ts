@@ -1,0 +1,74 @@
+import { Counter, Gauge, type Registry } from 'prom-client';
+import type { WorkerGauges } from '../dataplane/messages.js';
+
+/** The last gauges of each data-plane worker, shown as sums; what each worker's event loop waits is shown for itself. */
+export class WorkerGaugeBoard {
+  readonly #gauges = new Map<number, WorkerGauges>();
+  readonly #refused: Counter<'kind'>;
+
+  constructor(init: { readonly registry: Registry }) {
+    const registers = [init.registry];
+    const sum = (name: string, help: string, read: (gauges: WorkerGauges) => number): void => {
+      const total = (): number => this.#sum(read);
+      void new Gauge({
+        name,
+        help,
+        registers,
+        collect() {
+          this.set(total());
+        },
+      });
+    };
+    sum('culvert_open_connections', 'Connections that are open now.', (gauges) => gauges.openConnections);
+    sum('culvert_open_tunnels', 'Mutual-TLS tunnels that are open now.', (gauges) => gauges.openTunnels);
+    sum('culvert_open_streams', 'Connections inside tunnels that are open now.', (gauges) => gauges.openStreams);
+    sum('culvert_buffered_bytes', 'Bytes of applications that wait in the agent.', (gauges) => gauges.bufferedBytes);
+    const gauges = this.#gauges;
+    void new Gauge({
+      name: 'culvert_worker_event_loop_delay_p99_seconds',
+      help: 'How late the event loop of a data-plane worker ran, 99th percentile of the last second.',
+      labelNames: ['worker'],
+      registers,
+      collect() {
+        this.reset();
+        for (const [worker, { eventLoopDelayP99Ms }] of gauges) {
+          this.set({ worker: String(worker) }, eventLoopDelayP99Ms / 1000);
+        }
+      },
+    });
+    this.#refused = new Counter({
+      name: 'culvert_refused_handshakes_total',
+      help: 'Peers that were turned away at the tunnel port before they asked for anything, by what was wrong.',
+      labelNames: ['kind'],
+      registers,
+    });
+  }
+
+  /** Returns by how much the worker's open connections grew (negative: shrank). */
+  take(workerIndex: number, gauges: WorkerGauges): number {
+    const before = this.#gauges.get(workerIndex);
+    for (const [kind, count] of Object.entries(gauges.refusedHandshakes)) {
+      const delta = count - (before?.refusedHandshakes[kind] ?? 0);
+      if (delta > 0) this.#refused.inc({ kind }, delta);
+    }
+    this.#gauges.set(workerIndex, gauges);
+    return gauges.openConnections - (before?.openConnections ?? 0);
+  }
+
+  /** Forgets a worker that died. Returns how many connections were open in it. */
+  drop(workerIndex: number): number {
+    const open = this.#gauges.get(workerIndex)?.openConnections ?? 0;
+    this.#gauges.delete(workerIndex);
+    return open;
+  }
+
+  get openConnections(): number {
+    return this.#sum((gauges) => gauges.openConnections);
+  }
+
+  #sum(read: (gauges: WorkerGauges) => number): number {
+    let total = 0;
+    for (const gauges of this.#gauges.values()) total += read(gauges);
+    return total;
+  }
+}
