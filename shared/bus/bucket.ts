@@ -15,6 +15,11 @@ export interface Bucket {
   update(key: string, value: Uint8Array, expectedRevision: number): Promise<number>;
   /** Deleting an absent key is no error. */
   delete(key: string): Promise<void>;
+  /**
+   * Removes the markers that deletions leave behind once they are older than this, so that a bucket whose keys come and
+   * go does not grow for ever. Only for whoever may create the bucket. Returns how many.
+   */
+  compact(options: { olderThanMs: number }): Promise<number>;
   /** The present keys, optionally only those under `prefix.`. */
   keys(options?: { prefix?: string }): Promise<string[]>;
   /** The present entries, optionally only those under `prefix.`. */
@@ -22,8 +27,8 @@ export interface Bucket {
   /**
    * Delivers the present entries, calls `onReady` once, then every change. It survives reconnects, restarts of the
    * server and wiped stores: it lists anew, delivers what differs from what it delivered before and a deletion for
-   * every key that is gone. Ends with the signal, and with nothing else. An agent must never take an empty list for
-   * the truth without looking at the values: see `onProblem`.
+   * every key that is gone. Ends with the signal, and with nothing else. A bucket that does not exist (yet) is a
+   * problem that is tried again, never an empty list.
    */
   watch(options: WatchOptions): BucketWatch;
 }
@@ -31,7 +36,13 @@ export interface Bucket {
 export type BucketEntry = { readonly key: string; readonly value: Uint8Array; readonly revision: number };
 
 export type BucketChange =
-  ({ readonly operation: 'put' } & BucketEntry) | { readonly operation: 'delete'; readonly key: string };
+  | ({ readonly operation: 'put' } & BucketEntry)
+  | {
+      readonly operation: 'delete';
+      readonly key: string;
+      /** True: somebody deleted it. False: it was missing when the bucket was listed anew (a wiped or restored store, too). */
+      readonly isExplicit: boolean;
+    };
 
 export type WatchOptions = {
   /** Only keys under `prefix.` (a whole token), e.g. `workload`; absent: all. */

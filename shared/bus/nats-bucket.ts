@@ -1,0 +1,168 @@
+import { DiscardPolicy, RetentionPolicy, StorageType, type JetStreamManager, type KV, type StreamConfig } from 'nats';
+import type { Bucket, BucketEntry, BucketSettings, BucketWatch, WatchOptions } from './bucket.js';
+import { RelistingWatch, type RelistingWatchOptions } from './bucket-watch.js';
+import { busError, toStoreError } from './bus-error.js';
+import { openFeed, type Feed, type FeedMessage } from './push-feed.js';
+
+export type NatsBucketInit = {
+  readonly name: string;
+  readonly kv: KV;
+  readonly manager: JetStreamManager;
+  readonly link: Pick<RelistingWatchOptions, 'busClosed' | 'whenConnected' | 'onDisconnect'> &
+    Pick<RelistingWatchOptions['feed'], 'connection' | 'inboxPrefix'>;
+  /** Fails with BUS_DISCONNECTED instead of letting an operation run into its timeout. */
+  readonly assertConnected: (what: string) => void;
+};
+
+/** What a key-value bucket is on the server (NATS ADR-8). Writes beyond `maxBytes` are refused, nothing old is dropped. */
+export function bucketStreamConfig(name: string, settings: BucketSettings): Partial<StreamConfig> & { name: string } {
+  return {
+    name: `KV_${name}`,
+    subjects: [`$KV.${name}.>`],
+    max_msgs_per_subject: settings.history,
+    max_bytes: settings.maxBytes,
+    num_replicas: settings.replicas,
+    retention: RetentionPolicy.Limits,
+    storage: StorageType.File,
+    discard: DiscardPolicy.New,
+    allow_rollup_hdrs: true,
+    allow_direct: true,
+    deny_delete: true,
+    deny_purge: false,
+  };
+}
+
+/** {@link Bucket} on the `nats` package; `NatsBus.bucket` makes it. */
+export class NatsBucket implements Bucket {
+  readonly name: string;
+  private readonly init: NatsBucketInit;
+
+  constructor(init: NatsBucketInit) {
+    this.name = init.name;
+    this.init = init;
+  }
+
+  async get(key: string): Promise<BucketEntry | undefined> {
+    const entry = await this.attempt(`read ${key}`, () => this.init.kv.get(key));
+    if (entry === null || entry.operation !== 'PUT') return undefined;
+    return { key, value: entry.value, revision: entry.revision };
+  }
+
+  put(key: string, value: Uint8Array): Promise<number> {
+    return this.attempt(`write ${key}`, () => this.init.kv.put(key, value));
+  }
+
+  create(key: string, value: Uint8Array): Promise<number> {
+    return this.attempt(`create ${key}`, () => this.init.kv.create(key, value));
+  }
+
+  update(key: string, value: Uint8Array, expectedRevision: number): Promise<number> {
+    return this.attempt(`update ${key}`, () => this.init.kv.update(key, value, expectedRevision));
+  }
+
+  delete(key: string): Promise<void> {
+    return this.attempt(`delete ${key}`, () => this.init.kv.delete(key));
+  }
+
+  async keys(options: { prefix?: string } = {}): Promise<string[]> {
+    const messages = await this.list(options.prefix, true);
+    return messages.filter((message) => !message.isDeletion).map((message) => this.keyOf(message));
+  }
+
+  async entries(options: { prefix?: string } = {}): Promise<BucketEntry[]> {
+    const messages = await this.list(options.prefix, false);
+    return messages
+      .filter((message) => !message.isDeletion)
+      .map((message) => ({ key: this.keyOf(message), value: message.bytes, revision: message.sequence }));
+  }
+
+  async compact(options: { olderThanMs: number }): Promise<number> {
+    const newestMs = Date.now() - options.olderThanMs;
+    const messages = await this.list(undefined, true);
+    const markers = messages.filter(
+      (message) => message.isDeletion && Number(BigInt(message.storedAt) / 1_000_000n) <= newestMs,
+    );
+    for (const marker of markers) {
+      // Up to the marker itself only: the key may have been written again since.
+      const purge = { filter: marker.subject, seq: marker.sequence + 1 };
+      await this.attempt('compact', () => this.init.manager.streams.purge(`KV_${this.name}`, purge));
+    }
+    return markers.length;
+  }
+
+  watch(options: WatchOptions): BucketWatch {
+    const { connection, inboxPrefix, busClosed, whenConnected, onDisconnect } = this.init.link;
+    return new RelistingWatch({
+      ...options,
+      busClosed,
+      whenConnected,
+      onDisconnect,
+      feed: { connection, inboxPrefix, stream: `KV_${this.name}`, filter: this.filter(options.prefix) },
+      subjectPrefixLength: this.subjectPrefix.length,
+    });
+  }
+
+  private get subjectPrefix(): string {
+    return `$KV.${this.name}.`;
+  }
+
+  private filter(prefix: string | undefined): string {
+    return prefix === undefined ? `${this.subjectPrefix}>` : `${this.subjectPrefix}${prefix}.>`;
+  }
+
+  private keyOf(message: FeedMessage): string {
+    return message.subject.slice(this.subjectPrefix.length);
+  }
+
+  /** The last message of every key, deletion markers included. */
+  private async list(prefix: string | undefined, isHeadersOnly: boolean): Promise<FeedMessage[]> {
+    this.init.assertConnected(`list the bucket ${this.name}`);
+    const messages = new Map<string, FeedMessage>();
+    const { promise, resolve, reject } = newDeferred();
+    const { connection, inboxPrefix, busClosed, onDisconnect } = this.init.link;
+    const fail = (): void => reject(busError('BUS_DISCONNECTED', `the list of the bucket ${this.name} broke off`));
+    const stopListening = onDisconnect(fail);
+    busClosed.addEventListener('abort', fail, { once: true });
+    let feed: Feed | undefined;
+    try {
+      const opening = openFeed({
+        connection,
+        inboxPrefix,
+        stream: `KV_${this.name}`,
+        filter: this.filter(prefix),
+        isHeadersOnly,
+        onMessage: (message) => messages.set(message.subject, message),
+        onListed: resolve,
+        onEnd: reject,
+      });
+      feed = await opening;
+      await promise;
+    } finally {
+      // A rejection that nobody awaits any more, because opening failed first, is not an error of its own.
+      promise.catch(() => undefined);
+      stopListening();
+      busClosed.removeEventListener('abort', fail);
+      feed?.stop();
+    }
+    return [...messages.values()];
+  }
+
+  private async attempt<T>(what: string, step: () => Promise<T>): Promise<T> {
+    this.init.assertConnected(`${what} in the bucket ${this.name}`);
+    try {
+      return await step();
+    } catch (error) {
+      throw toStoreError(`cannot ${what} in the bucket ${this.name}`, error);
+    }
+  }
+}
+
+function newDeferred(): { promise: Promise<void>; resolve: () => void; reject: (error: unknown) => void } {
+  let resolve: () => void = () => undefined;
+  let reject: (error: unknown) => void = () => undefined;
+  const promise = new Promise<void>((onResolve, onReject) => {
+    resolve = onResolve;
+    reject = onReject;
+  });
+  return { promise, resolve, reject };
+}

@@ -1,0 +1,232 @@
+import { EventEmitter, once } from 'node:events';
+import { Events, type Msg, type NatsConnection, type NatsError, type Status } from 'nats';
+import type { Bucket, BucketOptions } from './bucket.js';
+import type { Bus, BusStatus, DeniedOperation, RequestOptions, ServeHandler, StreamSettings } from './bus.js';
+import { busError, toBusError, toStoreError } from './bus-error.js';
+import { NatsBucket, bucketStreamConfig } from './nats-bucket.js';
+import { applyStreamConfig } from './stream-config.js';
+
+/** Handlers of one subscription that may run at once; more requests than that are dropped and asked again by their senders. */
+const maxRunningHandlers = 512;
+const jetStreamTimeoutMs = 5000;
+
+type BusEvents = { status: [BusStatus]; denied: [DeniedOperation]; lost: [] };
+
+export type NatsBusInit = {
+  readonly connection: NatsConnection;
+  readonly inboxPrefix: string;
+  readonly onProblem: (error: unknown) => void;
+  /** The reconnect delay starts over. */
+  readonly onConnected: () => void;
+};
+
+/** {@link Bus} on the `nats` package; `connectBus` makes it. */
+export class NatsBus implements Bus {
+  private readonly init: NatsBusInit;
+  private readonly connection: NatsConnection;
+  private readonly events = new EventEmitter<BusEvents>();
+  private readonly closing = new AbortController();
+  private readonly running = new Set<Promise<void>>();
+  private currentStatus: BusStatus = 'connected';
+
+  constructor(init: NatsBusInit) {
+    this.init = init;
+    this.connection = init.connection;
+    this.events.setMaxListeners(0);
+    void this.followStatus();
+    void this.connection.closed().then((error) => {
+      this.setStatus('disconnected');
+      if (!this.closing.signal.aborted) init.onProblem(toBusError('the connection to NATS was given up', error));
+      this.closing.abort();
+    });
+  }
+
+  get status(): BusStatus {
+    return this.currentStatus;
+  }
+
+  get server(): string {
+    return this.connection.getServer();
+  }
+
+  onStatus(listener: (status: BusStatus) => void): () => void {
+    this.events.on('status', listener);
+    return () => this.events.off('status', listener);
+  }
+
+  onDenied(listener: (denied: DeniedOperation) => void): () => void {
+    this.events.on('denied', listener);
+    return () => this.events.off('denied', listener);
+  }
+
+  async request(subject: string, bytes: Uint8Array, options: RequestOptions): Promise<Uint8Array> {
+    const what = `no answer on ${subject}`;
+    this.assertConnected(`ask on ${subject}`);
+    const reply = this.connection.request(subject, bytes, { timeout: options.timeoutMs });
+    try {
+      return (await (options.signal === undefined ? reply : withSignal(reply, options.signal))).data;
+    } catch (error) {
+      options.signal?.throwIfAborted();
+      throw toBusError(what, error);
+    }
+  }
+
+  serve(subject: string, handler: ServeHandler, onError: (error: unknown) => void): () => void {
+    let runningHere = 0;
+    const answer = async (message: Msg): Promise<void> => {
+      runningHere += 1;
+      try {
+        const reply = await handler({ subject: message.subject, bytes: message.data });
+        if (reply !== undefined && !this.connection.isClosed()) message.respond(reply);
+      } catch (error) {
+        onError(error);
+      } finally {
+        runningHere -= 1;
+      }
+    };
+    const take = (error: NatsError | null, message: Msg): void => {
+      if (error !== null) return onError(toBusError(`cannot serve ${subject}`, error));
+      if (runningHere >= maxRunningHandlers) {
+        return onError(
+          busError('BUS_OVERLOADED', `a request on ${message.subject} was dropped: ${runningHere} are running`),
+        );
+      }
+      this.keep(answer(message));
+    };
+    const subscription = this.connection.subscribe(subject, { callback: take });
+    return () => {
+      if (!this.connection.isClosed()) subscription.unsubscribe();
+    };
+  }
+
+  publish(subject: string, bytes: Uint8Array): boolean {
+    if (this.currentStatus !== 'connected' || this.connection.isClosed()) return false;
+    try {
+      this.connection.publish(subject, bytes);
+      return true;
+    } catch (error) {
+      throw toBusError(`cannot publish on ${subject}`, error);
+    }
+  }
+
+  async store(subject: string, bytes: Uint8Array, options: RequestOptions): Promise<void> {
+    this.assertConnected(`store on ${subject}`);
+    const jetStream = this.connection.jetstream({ checkAPI: false });
+    const stored = jetStream.publish(subject, bytes, { timeout: options.timeoutMs });
+    try {
+      await (options.signal === undefined ? stored : withSignal(stored, options.signal));
+    } catch (error) {
+      options.signal?.throwIfAborted();
+      throw toStoreError(`cannot store on ${subject}`, error);
+    }
+  }
+
+  async bucket(name: string, options: BucketOptions = {}): Promise<Bucket> {
+    const manager = await this.manager();
+    if (options.create !== undefined) {
+      this.assertConnected(`create the bucket ${name}`);
+      await applyStreamConfig(manager, bucketStreamConfig(name, options.create));
+    }
+    // bindOnly asks the server nothing, so an agent needs no permission on the stream's settings.
+    const jetStream = this.connection.jetstream({ checkAPI: false, timeout: jetStreamTimeoutMs });
+    const kv = await jetStream.views.kv(name, { bindOnly: true, allow_direct: true });
+    return new NatsBucket({
+      name,
+      kv,
+      manager,
+      assertConnected: (what) => this.assertConnected(what),
+      link: {
+        connection: this.connection,
+        inboxPrefix: this.init.inboxPrefix,
+        busClosed: this.closing.signal,
+        whenConnected: (signal) => this.whenConnected(signal),
+        onDisconnect: (listener) => {
+          this.events.on('lost', listener);
+          return () => this.events.off('lost', listener);
+        },
+      },
+    });
+  }
+
+  async ensureStream(settings: StreamSettings): Promise<void> {
+    this.assertConnected(`create the stream ${settings.name}`);
+    await applyStreamConfig(await this.manager(), {
+      name: settings.name,
+      subjects: [...settings.subjects],
+      max_age: settings.maxAgeMs * 1e6,
+      max_bytes: settings.maxBytes,
+    });
+  }
+
+  async drain(): Promise<void> {
+    await Promise.allSettled(this.running);
+    this.closing.abort();
+    if (this.connection.isClosed()) return;
+    if (this.currentStatus === 'connected') await this.connection.drain();
+    else await this.connection.close();
+  }
+
+  async close(): Promise<void> {
+    this.closing.abort();
+    await this.connection.close();
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.close();
+  }
+
+  /** Remembers a handler until it is done, so that `drain` can wait for it. */
+  private keep(run: Promise<void>): void {
+    const kept = run.finally(() => this.running.delete(kept));
+    this.running.add(kept);
+  }
+
+  private manager(): ReturnType<NatsConnection['jetstreamManager']> {
+    return this.connection.jetstreamManager({ checkAPI: false, timeout: jetStreamTimeoutMs });
+  }
+
+  private assertConnected(what: string): void {
+    if (this.currentStatus === 'connected' && !this.connection.isClosed()) return;
+    throw busError('BUS_DISCONNECTED', `cannot ${what}: there is no connection to NATS`);
+  }
+
+  private async whenConnected(signal: AbortSignal): Promise<void> {
+    while (this.currentStatus !== 'connected') await once(this.events, 'status', { signal });
+  }
+
+  private async followStatus(): Promise<void> {
+    for await (const status of this.connection.status()) this.takeStatus(status);
+  }
+
+  private takeStatus(status: Status): void {
+    if (status.type === Events.Disconnect) this.setStatus('disconnected');
+    else if (status.type === Events.Reconnect) this.setStatus('connected');
+    else if (status.type === Events.Error && status.permissionContext !== undefined) {
+      const { operation, subject } = status.permissionContext;
+      this.events.emit('denied', { operation: operation === 'publish' ? 'publish' : 'subscribe', subject });
+    } else if (status.type === Events.Error) {
+      this.init.onProblem(busError('BUS_FAILED', `nats-server refused the connection: ${JSON.stringify(status.data)}`));
+    }
+  }
+
+  private setStatus(status: BusStatus): void {
+    if (status === 'disconnected') this.events.emit('lost');
+    if (this.currentStatus === status) return;
+    this.currentStatus = status;
+    if (status === 'connected') this.init.onConnected();
+    this.events.emit('status', status);
+  }
+}
+
+async function withSignal<T>(promise: Promise<T>, signal: AbortSignal): Promise<T> {
+  signal.throwIfAborted();
+  const stopped = new AbortController();
+  try {
+    const aborted = once(signal, 'abort', { signal: stopped.signal }).then((): never => {
+      throw signal.reason;
+    });
+    return await Promise.race([promise, aborted]);
+  } finally {
+    stopped.abort();
+  }
+}

@@ -1,0 +1,200 @@
+import { randomUUID } from 'node:crypto';
+import { createInbox, isFlowControlMsg, type Msg, type NatsConnection, type NatsError, type Subscription } from 'nats';
+import { z } from 'zod';
+import { busError, toStoreError } from './bus-error.js';
+
+/** A stored message as a feed delivers it. */
+export type FeedMessage = {
+  readonly subject: string;
+  readonly bytes: Uint8Array;
+  readonly isDeletion: boolean;
+  readonly sequence: number;
+  /** Nanoseconds since the epoch, as text. With `sequence` it names a message even after the store was wiped. */
+  readonly storedAt: string;
+};
+
+export type FeedOptions = {
+  readonly connection: NatsConnection;
+  readonly inboxPrefix: string;
+  readonly stream: string;
+  /** The subjects of interest. Part of the API subject, so the server's permissions can bind it. */
+  readonly filter: string;
+  readonly isHeadersOnly?: boolean;
+  readonly onMessage: (message: FeedMessage) => void;
+  /** Called once, when the last message that was there at the start has been delivered, or at once when there is none. */
+  readonly onListed: () => void;
+  /** Called at most once: the feed has ended and whoever wants more opens another. Never after `stop`. */
+  readonly onEnd: (error: unknown) => void;
+};
+
+export interface Feed {
+  stop(): void;
+}
+
+const heartbeatMs = 5000;
+const silenceMs = 2.5 * heartbeatMs;
+const createTimeoutMs = 5000;
+
+const consumerReplySchema = z.union([
+  z.object({ error: z.object({ code: z.number(), err_code: z.number().optional(), description: z.string() }) }),
+  z.object({ num_pending: z.number(), delivered: z.object({ consumer_seq: z.number() }) }),
+]);
+
+/**
+ * The last message of every subject under a filter and then every new one: one ephemeral push consumer, in order and
+ * without a gap, or it ends. It does not repair itself: after a restart or a wiped store only a new list is right, and
+ * the client library's own ordered consumer would go on at a sequence number that means nothing any more.
+ * Source: NATS ADR-8 (key-value), ADR-13 (pull and push consumers); the name in the create subject needs server 2.9.
+ */
+export async function openFeed(options: FeedOptions): Promise<Feed> {
+  const feed = new PushFeed(options);
+  await feed.start();
+  return feed;
+}
+
+class PushFeed implements Feed {
+  private readonly options: FeedOptions;
+  private subscription: Subscription | undefined;
+  private silence: NodeJS.Timeout | undefined;
+  private received = 0;
+  /** How many messages the first list has; undefined until the server has said so. */
+  private expected: number | undefined;
+  private isListed = false;
+  private isOver = false;
+
+  constructor(options: FeedOptions) {
+    this.options = options;
+  }
+
+  async start(): Promise<void> {
+    const { connection, inboxPrefix, stream, filter } = this.options;
+    const inbox = createInbox(inboxPrefix);
+    this.subscription = connection.subscribe(inbox, { callback: (error, message) => this.take(error, message) });
+    const name = `feed-${randomUUID()}`;
+    const config = {
+      name,
+      deliver_subject: inbox,
+      deliver_policy: 'last_per_subject',
+      ack_policy: 'none',
+      max_deliver: 1,
+      filter_subject: filter,
+      replay_policy: 'instant',
+      flow_control: true,
+      idle_heartbeat: heartbeatMs * 1e6,
+      inactive_threshold: 30e9,
+      mem_storage: true,
+      num_replicas: 1,
+      headers_only: this.options.isHeadersOnly === true,
+    };
+    try {
+      const reply = await connection.request(
+        `$JS.API.CONSUMER.CREATE.${stream}.${name}.${filter}`,
+        JSON.stringify({ stream_name: stream, config }),
+        { timeout: createTimeoutMs },
+      );
+      const parsed = consumerReplySchema.parse(JSON.parse(reply.string()));
+      if ('error' in parsed) throw apiFailure(stream, parsed.error);
+      this.expected = parsed.num_pending + parsed.delivered.consumer_seq;
+    } catch (error) {
+      this.stop();
+      throw toStoreError(`cannot follow the stream ${stream}`, error);
+    }
+    // The feed may have ended, or been complete, before the answer to the request was read.
+    if (this.isOver) return;
+    this.watchSilence();
+    this.checkListed(false);
+  }
+
+  stop(): void {
+    this.isOver = true;
+    clearTimeout(this.silence);
+    this.subscription?.unsubscribe();
+  }
+
+  private take(error: NatsError | null, message: Msg): void {
+    if (this.isOver) return;
+    if (error !== null) return this.end(toStoreError(`the feed of ${this.options.stream} was refused`, error));
+    this.watchSilence();
+    if (message.headers?.code === 100 && message.data.length === 0) return this.takeHeartbeat(message);
+    if (message.headers !== undefined && message.headers.code >= 400) {
+      return this.end(
+        busError('BUS_FAILED', `the feed of ${this.options.stream} ended: ${message.headers.description}`),
+      );
+    }
+    const position = parsePosition(message.reply);
+    // Whatever else arrives here was not sent by a consumer: a message is not trusted for its subject alone.
+    if (position === undefined || position.stream !== this.options.stream) return;
+    if (position.delivery !== this.received + 1) return this.end(this.gap());
+    this.received += 1;
+    const operation = message.headers?.get('KV-Operation');
+    this.options.onMessage({
+      subject: message.subject,
+      bytes: message.data,
+      isDeletion: operation === 'DEL' || operation === 'PURGE',
+      sequence: position.sequence,
+      storedAt: position.storedAt,
+    });
+    this.checkListed(position.pending === 0);
+  }
+
+  private takeHeartbeat(message: Msg): void {
+    const stalled = message.headers?.get('Nats-Consumer-Stalled') ?? '';
+    if (isFlowControlMsg(message)) message.respond();
+    else if (stalled !== '') this.options.connection.publish(stalled);
+    const last = message.headers?.get('Nats-Last-Consumer') ?? '';
+    if (last !== '' && Number(last) > this.received) this.end(this.gap());
+    // Nothing to deliver: what was missing from the count was replaced or removed while the list was on its way.
+    else if (stalled === '' && this.expected !== undefined && !isFlowControlMsg(message)) this.checkListed(true);
+  }
+
+  private checkListed(isLast: boolean): void {
+    if (this.isListed || this.isOver) return;
+    // A last message may arrive before the reply to the request; `pending` of 0 is right either way.
+    if (!isLast && (this.expected === undefined || this.received < this.expected)) return;
+    this.isListed = true;
+    this.options.onListed();
+  }
+
+  private watchSilence(): void {
+    if (this.silence !== undefined) {
+      this.silence.refresh();
+      return;
+    }
+    this.silence = setTimeout(() => {
+      this.end(busError('BUS_TIMEOUT', `the stream ${this.options.stream} has been silent for ${silenceMs} ms`));
+    }, silenceMs);
+  }
+
+  private gap(): Error {
+    return busError('BUS_FAILED', `a message of the stream ${this.options.stream} was lost on the way`);
+  }
+
+  private end(error: unknown): void {
+    if (this.isOver) return;
+    this.stop();
+    this.options.onEnd(error);
+  }
+}
+
+type Position = { stream: string; sequence: number; delivery: number; storedAt: string; pending: number };
+
+/**
+ * `$JS.ACK.<stream>.<consumer>.<attempts>.<sequence>.<delivery>.<time>.<pending>`; since server 2.11 it may carry domain
+ * and account hash after `ACK` and a random token at the end (ADR-15).
+ */
+function parsePosition(reply: string | undefined): Position | undefined {
+  const tokens = reply?.split('.') ?? [];
+  if (tokens[0] !== '$JS' || tokens[1] !== 'ACK') return undefined;
+  const fields = tokens.length === 9 ? tokens.slice(2) : tokens.length >= 11 ? tokens.slice(4, 11) : [];
+  const [stream, , , sequence, delivery, storedAt, pending] = fields;
+  if (stream === undefined || storedAt === undefined || pending === undefined) return undefined;
+  return { stream, sequence: Number(sequence), delivery: Number(delivery), storedAt, pending: Number(pending) };
+}
+
+function apiFailure(stream: string, error: { err_code?: number | undefined; description: string }): Error {
+  const isMissing = error.err_code === 10059 || error.err_code === 10039;
+  return busError(
+    isMissing ? 'BUS_NOT_FOUND' : 'BUS_FAILED',
+    `cannot follow the stream ${stream}: ${error.description}`,
+  );
+}
