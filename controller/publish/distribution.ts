@@ -1,0 +1,113 @@
+import type { Bucket, BucketSettings } from '../../shared/bus/bucket.js';
+import type { Bus } from '../../shared/bus/bus.js';
+import { buckets } from '../../shared/bus/subjects.js';
+import { isIntentKey, readIntent, removeIntent, writeIntent } from '../store/intent.js';
+import type { Commit, StoredResource } from '../store/committed-state.js';
+import { BucketMirror } from './bucket-mirror.js';
+import type { Release } from './release.js';
+import {
+  pruneSnapshots,
+  publishRules,
+  readPublishedRules,
+  stageSnapshot,
+  type PublishedRules,
+} from './rules-publisher.js';
+
+/** The buckets that only the controller writes. One value of a key is enough: history is the journal's business. */
+const settings: BucketSettings = { history: 1, maxBytes: -1, replicas: 1 };
+
+/** What the store held when it was looked at. */
+export type StoreContent = {
+  readonly published: PublishedRules;
+  readonly resources: readonly StoredResource[];
+  readonly intent: Commit | undefined;
+};
+
+type Opened = { readonly config: BucketMirror; readonly rules: Bucket; readonly registry: BucketMirror };
+
+/**
+ * The three buckets through which the mesh hears of a change. It writes what it is told to; which state is the right
+ * one is decided by the `ResourceStore`. Errors as in `Bus`; after one, call {@link forget} and begin anew.
+ */
+export class Distribution {
+  readonly #bus: Bus;
+  readonly #publicKeyPem: string;
+  #opened: Promise<Opened> | undefined;
+
+  constructor(init: { readonly bus: Bus; readonly publicKeyPem: string }) {
+    this.#bus = init.bus;
+    this.#publicKeyPem = init.publicKeyPem;
+  }
+
+  /** Nothing that is known of the buckets holds any more: the next call lists them again. */
+  forget(): void {
+    this.#opened = undefined;
+  }
+
+  async read(): Promise<StoreContent> {
+    const { config, rules } = await this.#open();
+    const resources = config.keys.map((key) => decodeStored(config.get(key))).filter((stored) => stored !== undefined);
+    const published = await readPublishedRules(rules, this.#publicKeyPem);
+    return { published, resources, intent: await readIntent(config.bucket) };
+  }
+
+  /** Announces a change. Until its journal record is written, all of this counts for nothing. */
+  async stage(commit: Commit, release: Release): Promise<void> {
+    const { config, rules } = await this.#open();
+    await writeIntent(config.bucket, commit);
+    await stageSnapshot(rules, commit.revision, release.sealed);
+  }
+
+  /**
+   * Brings all buckets to a release, writing only what differs. Documents first, then the rules, then the registry:
+   * a workload that arrives together with a rule that restricts it is not reachable before the rule is.
+   */
+  async publish(release: Release): Promise<'published' | 'superseded'> {
+    const { config, rules, registry } = await this.#open();
+    await config.converge(release.config);
+    const { revision } = release.state;
+    const outcome = await publishRules({
+      bucket: rules,
+      revision,
+      sealed: release.sealed,
+      publicKeyPem: this.#publicKeyPem,
+    });
+    if (outcome === 'superseded') return outcome;
+    await registry.converge(release.registry);
+    await pruneSnapshots(rules, revision);
+    return 'published';
+  }
+
+  /** Takes an announced change back, or closes one that is done. */
+  async clearIntent(): Promise<void> {
+    const { config } = await this.#open();
+    await removeIntent(config.bucket);
+  }
+
+  #open(): Promise<Opened> {
+    this.#opened ??= this.#list();
+    return this.#opened;
+  }
+
+  async #list(): Promise<Opened> {
+    const create = { create: settings };
+    const [config, rules, registry] = await Promise.all([
+      this.#bus.bucket(buckets.config, create),
+      this.#bus.bucket(buckets.rules, create),
+      this.#bus.bucket(buckets.registry, create),
+    ]);
+    return {
+      config: await BucketMirror.list(config, (key) => !isIntentKey(key)),
+      rules,
+      registry: await BucketMirror.list(registry, () => true),
+    };
+  }
+}
+
+function decodeStored(bytes: Uint8Array | undefined): StoredResource | undefined {
+  try {
+    return bytes === undefined ? undefined : (JSON.parse(new TextDecoder().decode(bytes)) as StoredResource);
+  } catch {
+    return undefined;
+  }
+}

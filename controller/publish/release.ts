@@ -1,0 +1,73 @@
+import type { Problem } from '../../shared/model/problem.js';
+import { compileSnapshot } from '../../shared/policy/compile-snapshot.js';
+import { registryEntries } from '../../shared/policy/registry-entries.js';
+import type { Snapshot } from '../../shared/policy/snapshot.js';
+import { registryKey, type RegistryEntry } from '../../shared/wire/registry.js';
+import { sealRegistryEntry, sealSnapshot } from '../../shared/wire/signed.js';
+import { resourcesOf, type CommittedState, type StoredResource } from '../store/committed-state.js';
+
+/** Everything that is published of one committed state, ready to be written. */
+export type Release = {
+  readonly state: CommittedState;
+  readonly snapshot: Snapshot;
+  readonly sealed: Uint8Array;
+  readonly entries: readonly RegistryEntry[];
+  /** Keys and values of `culvert_config`. */
+  readonly config: ReadonlyMap<string, Uint8Array>;
+  /** Keys and values of `culvert_registry`. */
+  readonly registry: ReadonlyMap<string, Uint8Array>;
+};
+
+export type Built = { readonly release: Release } | { readonly problems: readonly Problem[] };
+
+/**
+ * Makes releases. The same state always gives the same bytes (Ed25519 is deterministic), so that a store which was
+ * wiped is rebuilt as it was. Remembers what it signed for documents that did not change.
+ */
+export class ReleaseBuilder {
+  readonly #trustDomain: string;
+  readonly #privateKeyPem: string;
+  readonly #encoded = new WeakMap<StoredResource, Uint8Array>();
+  readonly #sealed = new WeakMap<StoredResource, Uint8Array>();
+
+  constructor(init: { readonly trustDomain: string; readonly privateKeyPem: string }) {
+    this.#trustDomain = init.trustDomain;
+    this.#privateKeyPem = init.privateKeyPem;
+  }
+
+  /** Errors: `PAYLOAD_TOO_LARGE`. */
+  build(state: CommittedState): Built {
+    const resources = resourcesOf(state);
+    const { revision, createdAt, createdBy } = state;
+    const compiled = compileSnapshot(resources, { revision, createdAt, createdBy, trustDomain: this.#trustDomain });
+    if ('problems' in compiled) return compiled;
+    const registered = registryEntries(resources, this.#trustDomain);
+    if ('problems' in registered) return registered;
+    const { snapshot } = compiled;
+    const { entries } = registered;
+    const sealed = sealSnapshot({ snapshot, privateKeyPem: this.#privateKeyPem });
+    const config = new Map([...state.resources.values()].map((stored) => [stored.key, this.#encode(stored)]));
+    const registry = new Map(entries.map((entry) => [registryKey(entry), this.#seal(entry, state)]));
+    return { release: { state, snapshot, sealed, entries, config, registry } };
+  }
+
+  #encode(stored: StoredResource): Uint8Array {
+    const known = this.#encoded.get(stored);
+    if (known !== undefined) return known;
+    const bytes = new TextEncoder().encode(JSON.stringify(stored));
+    this.#encoded.set(stored, bytes);
+    return bytes;
+  }
+
+  /** The sequence is the revision that last changed the document: it only ever rises, and a rebuild finds it again. */
+  #seal(entry: RegistryEntry, state: CommittedState): Uint8Array {
+    const kind = entry.kind === 'workload' ? 'Workload' : 'Service';
+    const stored = state.resources.get(`${kind}.${entry.namespace}.${entry.name}`);
+    const known = stored === undefined ? undefined : this.#sealed.get(stored);
+    if (known !== undefined) return known;
+    const sequence = stored?.revision ?? state.revision;
+    const bytes = sealRegistryEntry({ entry, sequence, privateKeyPem: this.#privateKeyPem });
+    if (stored !== undefined) this.#sealed.set(stored, bytes);
+    return bytes;
+  }
+}

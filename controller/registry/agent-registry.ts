@@ -1,0 +1,159 @@
+import type { Bucket } from '../../shared/bus/bucket.js';
+import type { Log } from '../../shared/log.js';
+import { heartbeatSchema, type Heartbeat } from '../../shared/wire/requests.js';
+import { z } from 'zod';
+
+/** What is known of one agent: what it last said, and what the controller saw. */
+const recordSchema = z.object({
+  node: z.string(),
+  joinedAtMs: z.number().nullable(),
+  lastSeenMs: z.number().nullable(),
+  /** The agent's clock minus the controller's at receipt; a late message makes it too small. */
+  clockSkewMs: z.number().nullable(),
+  heartbeat: heartbeatSchema.nullable(),
+});
+type AgentRecord = z.infer<typeof recordSchema>;
+
+export const agentStates = ['ready', 'pending', 'behind', 'stale', 'joined'] as const;
+/**
+ * `ready`: enforces the present revision. `behind`: an older one. `pending`: waits for something. `stale`: no
+ * heartbeat for too long. `joined`: never heard of since it joined.
+ */
+export type AgentState = (typeof agentStates)[number];
+
+export type AgentStatus = AgentRecord & {
+  readonly state: AgentState;
+  /** Revisions that it does not enforce yet; null when it never said which it has. */
+  readonly revisionLag: number | null;
+  readonly isClockWrong: boolean;
+  /** When the first of its workloads' certificates expires; null when it has none. */
+  readonly nextCertificateExpiryMs: number | null;
+};
+
+/** An unchanged heartbeat is stored this often: enough for a restart, and a thousand agents are few writes. */
+const storeEveryMs = 15_000;
+/** Agents that are remembered; the longest unheard give way. */
+const maxAgents = 20_000;
+
+/**
+ * The agents of the mesh as their heartbeats tell it. In memory, and in the bucket `culvert_status` so that it survives a
+ * restart of the controller. Only the newest heartbeat of each node is kept.
+ */
+export class AgentRegistry {
+  readonly #log: Log;
+  readonly #nowMs: () => number;
+  readonly #staleAfterMs: number;
+  readonly #clockSkewWarningMs: number;
+  readonly #records = new Map<string, AgentRecord>();
+  readonly #storedAtMs = new Map<string, number>();
+  #bucket: Bucket | undefined;
+
+  constructor(init: {
+    readonly log: Log;
+    readonly nowMs: () => number;
+    readonly staleAfterMs: number;
+    readonly clockSkewWarningMs: number;
+  }) {
+    this.#log = init.log;
+    this.#nowMs = init.nowMs;
+    this.#staleAfterMs = init.staleAfterMs;
+    this.#clockSkewWarningMs = init.clockSkewWarningMs;
+  }
+
+  /** Reads what an earlier controller knew, without overwriting what was heard since. Errors as in `Bus`. */
+  async attach(bucket: Bucket): Promise<void> {
+    for (const entry of await bucket.entries()) {
+      const record = decodeRecord(entry.value);
+      if (record !== undefined && !this.#records.has(record.node)) this.#records.set(record.node, record);
+    }
+    this.#bucket = bucket;
+  }
+
+  /** `node` is what the subject of the message proves. */
+  receive(node: string, heartbeat: Heartbeat): void {
+    const now = this.#nowMs();
+    const before = this.#records.get(node);
+    const clockSkewMs = heartbeat.nowMs - now;
+    this.#keep({ node, joinedAtMs: before?.joinedAtMs ?? null, lastSeenMs: now, clockSkewMs, heartbeat });
+    const isNews =
+      before?.heartbeat?.appliedRevision !== heartbeat.appliedRevision ||
+      before.heartbeat.startedAtMs !== heartbeat.startedAtMs;
+    if (this.#isClockWrong(clockSkewMs) && !this.#isClockWrong(before?.clockSkewMs ?? 0)) {
+      this.#log.warn({ node, clockSkewMs }, 'the clock of an agent is wrong');
+    }
+    if (isNews || now - (this.#storedAtMs.get(node) ?? 0) >= storeEveryMs) this.#store(node, now);
+  }
+
+  noteJoined(node: string): void {
+    const now = this.#nowMs();
+    const before = this.#records.get(node);
+    this.#keep({
+      node,
+      joinedAtMs: now,
+      lastSeenMs: before?.lastSeenMs ?? null,
+      clockSkewMs: before?.clockSkewMs ?? null,
+      heartbeat: before?.heartbeat ?? null,
+    });
+    this.#store(node, now);
+  }
+
+  /** Every agent, by name, judged against the revision in force. */
+  list(revision: number): AgentStatus[] {
+    return [...this.#records.values()]
+      .map((record) => this.#judge(record, revision))
+      .sort((a, b) => a.node.localeCompare(b.node));
+  }
+
+  #judge(record: AgentRecord, revision: number): AgentStatus {
+    const { heartbeat } = record;
+    const expiries = (heartbeat?.workloads ?? [])
+      .map((workload) => workload.certificateNotAfterMs)
+      .filter((at) => at !== null);
+    const applied = heartbeat?.appliedRevision ?? null;
+    return {
+      ...record,
+      state: this.#stateOf(record, revision),
+      revisionLag: applied === null ? null : Math.max(0, revision - applied),
+      isClockWrong: this.#isClockWrong(record.clockSkewMs ?? 0),
+      nextCertificateExpiryMs: expiries.length === 0 ? null : Math.min(...expiries),
+    };
+  }
+
+  #stateOf({ heartbeat, lastSeenMs, joinedAtMs }: AgentRecord, revision: number): AgentState {
+    if (heartbeat === null || lastSeenMs === null) return 'joined';
+    if (this.#nowMs() - lastSeenMs > this.#staleAfterMs) {
+      return joinedAtMs !== null && joinedAtMs > lastSeenMs ? 'joined' : 'stale';
+    }
+    if (heartbeat.appliedRevision === null || heartbeat.pending.length > 0) return 'pending';
+    return heartbeat.appliedRevision < revision || !heartbeat.enforcedByAllWorkers ? 'behind' : 'ready';
+  }
+
+  #isClockWrong(skewMs: number): boolean {
+    return Math.abs(skewMs) >= this.#clockSkewWarningMs;
+  }
+
+  #keep(record: AgentRecord): void {
+    this.#records.delete(record.node);
+    this.#records.set(record.node, record);
+    const oldest = this.#records.keys().next().value;
+    if (this.#records.size > maxAgents && oldest !== undefined) this.#records.delete(oldest);
+  }
+
+  #store(node: string, now: number): void {
+    const record = this.#records.get(node);
+    if (this.#bucket === undefined || record === undefined) return;
+    this.#storedAtMs.set(node, now);
+    this.#bucket.put(node, new TextEncoder().encode(JSON.stringify(record))).catch((error: unknown) => {
+      this.#storedAtMs.delete(node);
+      this.#log.debug({ err: error, node }, 'a heartbeat was not stored');
+    });
+  }
+}
+
+function decodeRecord(bytes: Uint8Array): AgentRecord | undefined {
+  try {
+    return recordSchema.parse(JSON.parse(new TextDecoder().decode(bytes)));
+  } catch {
+    return undefined;
+  }
+}

@@ -1,0 +1,88 @@
+import { z } from 'zod';
+import type { Bucket } from '../../shared/bus/bucket.js';
+import type { Commit, StoredResource } from './committed-state.js';
+
+/**
+ * The note of a change that is about to be made, in the bucket `culvert_config`: written before any other key, removed
+ * after all of them. Together with the journal it makes a change all or nothing: what the journal holds is finished at
+ * the next start, what it does not hold is undone; and when the journal was lost, the intent is what finishes it.
+ *
+ * Large changes take several keys, `_intent.<revision>.<part>`; only the head `_intent.head`, written last, makes
+ * them count.
+ */
+const headKey = '_intent.head';
+/** Fits into nats-server's default of 1 MiB per message. A single document is at most 1 MiB by itself. */
+const partBytes = 512 * 1024;
+
+const headSchema = z.object({
+  revision: z.number().int().min(1),
+  createdAt: z.string(),
+  createdBy: z.string(),
+  deletes: z.array(z.string()),
+  parts: z.number().int().nonnegative(),
+});
+
+export function isIntentKey(key: string): boolean {
+  return key.startsWith('_intent.');
+}
+
+export async function writeIntent(bucket: Bucket, commit: Commit): Promise<void> {
+  const parts = splitParts(commit.puts);
+  for (const [index, part] of parts.entries()) {
+    await bucket.put(partKey(commit.revision, index), encode(part));
+  }
+  const { revision, createdAt, createdBy, deletes } = commit;
+  await bucket.put(headKey, encode({ revision, createdAt, createdBy, deletes, parts: parts.length }));
+}
+
+/** The change that was announced last, or undefined when there is none that is complete. */
+export async function readIntent(bucket: Bucket): Promise<Commit | undefined> {
+  const entry = await bucket.get(headKey);
+  const head = entry === undefined ? undefined : headSchema.safeParse(decode(entry.value));
+  if (head?.success !== true) return undefined;
+  const { revision, createdAt, createdBy, deletes, parts } = head.data;
+  const puts: StoredResource[] = [];
+  for (let index = 0; index < parts; index++) {
+    const part = await bucket.get(partKey(revision, index));
+    if (part === undefined) return undefined;
+    puts.push(...(decode(part.value) as StoredResource[]));
+  }
+  return { revision, createdAt, createdBy, puts, deletes };
+}
+
+/** The head first: without it the parts mean nothing. */
+export async function removeIntent(bucket: Bucket): Promise<void> {
+  await bucket.delete(headKey);
+  for (const key of await bucket.keys({ prefix: '_intent' })) await bucket.delete(key);
+}
+
+function splitParts(puts: readonly StoredResource[]): StoredResource[][] {
+  const parts: StoredResource[][] = [];
+  let room = 0;
+  for (const stored of puts) {
+    const size = encode(stored).length;
+    if (size > room || parts.length === 0) {
+      parts.push([]);
+      room = partBytes;
+    }
+    parts.at(-1)?.push(stored);
+    room -= size;
+  }
+  return parts;
+}
+
+function partKey(revision: number, index: number): string {
+  return `_intent.${revision}.${index}`;
+}
+
+function encode(value: unknown): Uint8Array {
+  return new TextEncoder().encode(JSON.stringify(value));
+}
+
+function decode(bytes: Uint8Array): unknown {
+  try {
+    return JSON.parse(new TextDecoder().decode(bytes));
+  } catch {
+    return undefined;
+  }
+}

@@ -1,0 +1,77 @@
+import { isDeepStrictEqual } from 'node:util';
+import { parseDocuments } from '../../shared/model/parse-documents.js';
+import type { Problem } from '../../shared/model/problem.js';
+import { resourceId, resourceIdKey, resourceKey, type ResourceId } from '../../shared/model/resource-key.js';
+import type { Resource } from '../../shared/model/resource.js';
+import { validateSet } from '../../shared/model/validate-set.js';
+import { resourcesOf, type Commit, type CommittedState } from './committed-state.js';
+
+/** What a change does to one document. */
+export type ResourceChange = ResourceId & { readonly change: 'created' | 'configured' | 'unchanged' | 'deleted' };
+
+export type Plan =
+  | { readonly ok: false; readonly problems: readonly Problem[] }
+  | {
+      readonly ok: true;
+      readonly changes: readonly ResourceChange[];
+      readonly warnings: readonly Problem[];
+      /** Null when nothing would change. */
+      readonly commit: Commit | null;
+    };
+
+export type Author = { readonly by: string; readonly nowMs: number };
+
+/** What applying a text to a state would do. Validates the documents and the whole set that results. Changes nothing. */
+export function planApply(state: CommittedState, text: string, author: Author): Plan {
+  const parsed = parseDocuments(text);
+  const wanted = new Map(parsed.resources.map((resource) => [resourceKey(resource), resource]));
+  const kept = [...state.resources.values()].filter((stored) => !wanted.has(stored.key));
+  const checked = validateSet([...kept.map((stored) => stored.resource), ...wanted.values()], parsed.locations);
+  const problems = [...parsed.problems, ...checked];
+  if (problems.some((problem) => problem.severity === 'error')) return { ok: false, problems };
+  const changes = [...wanted].map(([key, resource]) => ({
+    ...resourceId(resource),
+    change: changeOf(state.resources.get(key)?.resource, resource),
+  }));
+  const changed = [...wanted].filter(([key, resource]) => !isSame(state.resources.get(key)?.resource, resource));
+  const base = nextCommit(state, author);
+  const puts = changed.map(([key, resource]) => ({
+    key,
+    resource,
+    revision: base.revision,
+    appliedAt: base.createdAt,
+    appliedBy: author.by,
+  }));
+  return { ok: true, changes, warnings: problems, commit: puts.length === 0 ? null : { ...base, puts } };
+}
+
+/** What removing a document would do; undefined when there is none. A document that others refer to stays. */
+export function planDelete(state: CommittedState, id: ResourceId, author: Author): Plan | undefined {
+  const key = resourceIdKey(id);
+  if (!state.resources.has(key)) return undefined;
+  const rest = resourcesOf(state).filter((resource) => resourceKey(resource) !== key);
+  const problems = validateSet(rest, new Map());
+  if (problems.some((problem) => problem.severity === 'error')) return { ok: false, problems };
+  const commit = { ...nextCommit(state, author), deletes: [key] };
+  return { ok: true, changes: [{ ...id, change: 'deleted' }], warnings: problems, commit };
+}
+
+/** The next revision with nothing in it. */
+export function nextCommit(state: CommittedState, author: Author): Commit {
+  return {
+    revision: state.revision + 1,
+    createdAt: new Date(author.nowMs).toISOString(),
+    createdBy: author.by,
+    puts: [],
+    deletes: [],
+  };
+}
+
+function changeOf(present: Resource | undefined, wanted: Resource): 'created' | 'configured' | 'unchanged' {
+  if (present === undefined) return 'created';
+  return isSame(present, wanted) ? 'unchanged' : 'configured';
+}
+
+function isSame(present: Resource | undefined, wanted: Resource): boolean {
+  return isDeepStrictEqual(present, wanted);
+}

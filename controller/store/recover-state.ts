@@ -1,0 +1,60 @@
+import { CulvertError } from '../../shared/errors.js';
+import type { StoreContent } from '../publish/distribution.js';
+import { applyCommit, type CommittedState, type StoredResource } from './committed-state.js';
+
+export type ChosenState =
+  /** Nothing was ever applied, here or there. */
+  | { readonly kind: 'first start' }
+  /** What the journal says holds: NATS is brought to it. */
+  | { readonly kind: 'journal' }
+  /** The journal is lost, or older than NATS (the state directory came from a backup). */
+  | { readonly kind: 'adopt'; readonly state: CommittedState };
+
+/**
+ * Who is right when the controller starts or finds NATS again. The journal is: it is fsynced, NATS acknowledges before
+ * it is. Only when NATS proves, by a snapshot with our signature, that more was applied than the journal knows, its
+ * documents count, completed by an intent that was not carried out.
+ *
+ * Throws CulvertError `STORE_FOREIGN` when the store belongs to another controller.
+ */
+export function chooseState(journal: CommittedState | undefined, content: StoreContent): ChosenState {
+  const { published, resources, intent } = content;
+  if (published.kind === 'foreign') {
+    // Something in our own buckets was damaged or forged: the journal repairs it.
+    if (journal !== undefined && (published.revision ?? 0) <= journal.revision) return { kind: 'journal' };
+    throw foreign(published.revision);
+  }
+  if (published.kind === 'none') {
+    if (journal !== undefined) return { kind: 'journal' };
+    return resources.length === 0 ? { kind: 'first start' } : { kind: 'adopt', state: withoutPointer(resources) };
+  }
+  const { revision, createdAt, createdBy } = published.snapshot;
+  if (journal !== undefined && journal.revision >= revision) return { kind: 'journal' };
+  const state: CommittedState = {
+    revision,
+    createdAt,
+    createdBy,
+    resources: new Map(resources.map((stored) => [stored.key, stored])),
+  };
+  const isUnfinished = intent !== undefined && intent.revision > revision;
+  return { kind: 'adopt', state: isUnfinished ? applyCommit(state, intent) : state };
+}
+
+/** Journal and pointer are both lost: the documents are all that is left, and they know their revisions. */
+function withoutPointer(resources: readonly StoredResource[]): CommittedState {
+  const newest = resources.reduce((a, b) => (b.revision > a.revision ? b : a));
+  return {
+    revision: newest.revision + 1,
+    createdAt: newest.appliedAt,
+    createdBy: newest.appliedBy,
+    resources: new Map(resources.map((stored) => [stored.key, stored])),
+  };
+}
+
+function foreign(revision: number | null): CulvertError {
+  return new CulvertError({
+    code: 'STORE_FOREIGN',
+    message: `NATS holds rules ${revision === null ? '' : `of revision ${revision} `}that this controller did not sign`,
+    hint: 'restore the state directory of the controller that wrote them; or, when nobody needs them, delete the buckets culvert_config, culvert_rules and culvert_registry',
+  });
+}

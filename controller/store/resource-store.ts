@@ -1,0 +1,210 @@
+import { CulvertError, describeError } from '../../shared/errors.js';
+import type { Log } from '../../shared/log.js';
+import { formatProblem, type Problem } from '../../shared/model/problem.js';
+import type { ResourceId } from '../../shared/model/resource-key.js';
+import type { Distribution } from '../publish/distribution.js';
+import type { Release, ReleaseBuilder } from '../publish/release.js';
+import { applyCommit, emptyState, type Commit, type CommittedState } from './committed-state.js';
+import type { Journal } from './journal.js';
+import { nextCommit, planApply, planDelete, type Plan, type ResourceChange } from './plan-change.js';
+import { chooseState } from './recover-state.js';
+import { SerialQueue } from './serial-queue.js';
+
+export type ApplyRequest = { readonly documents: string; readonly dryRun: boolean; readonly by: string };
+
+export type ChangeOutcome =
+  | { readonly ok: false; readonly problems: readonly Problem[] }
+  | {
+      readonly ok: true;
+      /** The revision that holds after the change (the present one when nothing changed or it was a dry run). */
+      readonly revision: number;
+      readonly changes: readonly ResourceChange[];
+      readonly warnings: readonly Problem[];
+    };
+
+/**
+ * Everything that people have applied: one numbered state after the other, kept in the journal and published through
+ * NATS. Changes are made one at a time, each in this order, so that it is all or nothing whatever fails in between:
+ *
+ * 1. validate the documents, the whole set that results, and compile it: a problem changes nothing;
+ * 2. announce it in NATS (intent) and store the snapshot: a failure is undone, nothing changed;
+ * 3. write the journal, fsynced: from here on it has happened;
+ * 4. documents, pointer (compare-and-set), registry: a failure is repeated until it is done;
+ * 5. remove the intent.
+ *
+ * {@link settle} does what a crash left undone. Reads come from memory and work without NATS.
+ */
+export class ResourceStore {
+  readonly #journal: Journal;
+  readonly #distribution: Distribution;
+  readonly #builder: ReleaseBuilder;
+  readonly #log: Log;
+  readonly #nowMs: () => number;
+  readonly #queue = new SerialQueue();
+  /** False when the journal was absent or unusable at the start: then NATS says what was applied. */
+  #isJournalUsable: boolean;
+  #release: Release;
+  #isSettled = false;
+
+  constructor(init: {
+    readonly journal: Journal;
+    /** What the journal held; undefined when it held nothing. */
+    readonly state: CommittedState | undefined;
+    readonly distribution: Distribution;
+    readonly builder: ReleaseBuilder;
+    readonly log: Log;
+    readonly nowMs: () => number;
+  }) {
+    this.#journal = init.journal;
+    this.#distribution = init.distribution;
+    this.#builder = init.builder;
+    this.#log = init.log;
+    this.#nowMs = init.nowMs;
+    this.#isJournalUsable = init.state !== undefined;
+    this.#release = this.#build(init.state ?? emptyState);
+  }
+
+  /** What was applied last, and what is published of it. Never modified. */
+  get release(): Release {
+    return this.#release;
+  }
+
+  /** Whether NATS holds exactly {@link release}. While it does not, changes are refused. */
+  get isSettled(): boolean {
+    return this.#isSettled;
+  }
+
+  /**
+   * All or nothing. Errors: `STORE_UNAVAILABLE` (NATS is away; nothing changed), `JOURNAL_WRITE` (nothing changed),
+   * `PAYLOAD_TOO_LARGE` (nothing changed), `PUBLISH_PENDING` (it has happened, agents will hear of it later).
+   */
+  apply(request: ApplyRequest): Promise<ChangeOutcome> {
+    return this.#change(request.dryRun, () =>
+      planApply(this.#release.state, request.documents, { by: request.by, nowMs: this.#nowMs() }),
+    ) as Promise<ChangeOutcome>;
+  }
+
+  /** Undefined when there is no such document. Errors as in {@link apply}. */
+  delete(id: ResourceId, by: string): Promise<ChangeOutcome | undefined> {
+    return this.#change(false, () => planDelete(this.#release.state, id, { by, nowMs: this.#nowMs() }));
+  }
+
+  /**
+   * Brings NATS to what was applied: at the start, after a reconnect, and whenever the two may differ. Errors:
+   * `STORE_FOREIGN`, `REVISION_BEHIND`, and those of `Bus`; call it again then.
+   */
+  settle(): Promise<void> {
+    return this.#queue.run(() => this.#settle());
+  }
+
+  /** Resolves when no change is under way. */
+  idle(): Promise<void> {
+    return this.#queue.idle();
+  }
+
+  #change(dryRun: boolean, makePlan: () => Plan | undefined): Promise<ChangeOutcome | undefined> {
+    return this.#queue.run(async () => {
+      if (!this.#isSettled && !dryRun) await this.#settle().catch(unavailable);
+      const plan = makePlan();
+      if (plan === undefined || !plan.ok) return plan;
+      const { changes, warnings, commit } = plan;
+      if (commit === null) return { ok: true, revision: this.#release.state.revision, changes, warnings };
+      const built = this.#builder.build(applyCommit(this.#release.state, commit));
+      if ('problems' in built) return { ok: false, problems: built.problems };
+      if (!dryRun) await this.#commit(commit, built.release);
+      return { ok: true, revision: this.#release.state.revision, changes, warnings };
+    });
+  }
+
+  async #settle(): Promise<void> {
+    this.#isSettled = false;
+    this.#distribution.forget();
+    const content = await this.#distribution.read();
+    const chosen = chooseState(this.#isJournalUsable ? this.#release.state : undefined, content);
+    if (chosen.kind === 'first start') {
+      return this.#commit(nextCommit(this.#release.state, { by: 'system', nowMs: this.#nowMs() }));
+    }
+    if (chosen.kind === 'adopt') {
+      this.#log.warn({ revision: chosen.state.revision }, 'took over from NATS what the journal does not hold');
+      const release = this.#build(chosen.state);
+      await this.#journal.checkpoint(chosen.state);
+      this.#isJournalUsable = true;
+      this.#release = release;
+    }
+    await this.#publish();
+  }
+
+  async #commit(commit: Commit, built?: Release): Promise<void> {
+    const state = applyCommit(this.#release.state, commit);
+    const release = built ?? this.#build(state);
+    try {
+      await this.#distribution.stage(commit, release);
+      await this.#journal.append(commit, state);
+    } catch (error) {
+      await this.#distribution.clearIntent().catch(() => undefined);
+      this.#isSettled = false;
+      throw unpublished(error);
+    }
+    this.#isJournalUsable = true;
+    this.#release = release;
+    this.#log.info(
+      { revision: commit.revision, by: commit.createdBy, puts: commit.puts.length, deletes: commit.deletes.length },
+      'applied a change',
+    );
+    try {
+      await this.#publish();
+    } catch (cause) {
+      throw new CulvertError({
+        code: 'PUBLISH_PENDING',
+        message: `revision ${commit.revision} is stored, but NATS did not take all of it: ${describeError(cause)}`,
+        hint: 'it is published as soon as NATS answers; look at culvert status',
+        cause,
+      });
+    }
+  }
+
+  async #publish(): Promise<void> {
+    this.#isSettled = false;
+    if ((await this.#distribution.publish(this.#release)) === 'superseded') {
+      this.#log.warn('this version compiles the rules differently: they get a new revision');
+      return this.#commit(nextCommit(this.#release.state, { by: 'system', nowMs: this.#nowMs() }));
+    }
+    await this.#distribution.clearIntent();
+    this.#isSettled = true;
+  }
+
+  /** What was stored was valid when it was applied; if this version thinks otherwise, it must not guess. */
+  #build(state: CommittedState): Release {
+    const built = this.#builder.build(state);
+    if ('release' in built) return built.release;
+    throw new CulvertError({
+      code: 'STORE_INVALID',
+      message: `this version refuses what is stored: ${built.problems.map(formatProblem).join('; ')}`,
+      hint: 'run the version that was running before, correct the documents there, then upgrade',
+    });
+  }
+}
+
+/** A failure before the journal was written: nothing has changed. */
+function unpublished(error: unknown): unknown {
+  if (error instanceof CulvertError && ['JOURNAL_WRITE', 'STORE_INVALID', 'PAYLOAD_TOO_LARGE'].includes(error.code)) {
+    return error;
+  }
+  return unavailableError(error);
+}
+
+function unavailable(error: unknown): never {
+  throw unavailableError(error);
+}
+
+function unavailableError(cause: unknown): CulvertError {
+  const tooLarge = cause instanceof CulvertError && cause.code === 'BUS_PAYLOAD_TOO_LARGE';
+  return new CulvertError({
+    code: tooLarge ? 'PAYLOAD_TOO_LARGE' : 'STORE_UNAVAILABLE',
+    message: `nothing was changed: ${describeError(cause)}`,
+    hint: tooLarge
+      ? 'raise max_payload of your nats-server to 8MB'
+      : 'try again when NATS answers; the API lists what is pending under /readyz',
+    cause,
+  });
+}
