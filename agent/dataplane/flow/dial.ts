@@ -1,0 +1,79 @@
+import net from 'node:net';
+import { formatHostPort, isIpv6, type HostPort, type IpAddress } from '../../../shared/address.js';
+import { dialSocket } from '../../native/addon.js';
+import type { HostedWorkload } from '../listen/hosted-workload.js';
+import { cutOf } from '../relay/connection-cut.js';
+import { ownTrafficMark } from '../settings.js';
+import { connectFailure, type ConnectFailure } from './connect-failure.js';
+
+export type DialOptions = {
+  /** From whose network namespace. */
+  readonly from: HostedWorkload;
+  readonly target: HostPort;
+  /** Dial with this address instead of the namespace's own; ignored when it is of the other family. */
+  readonly sourceIp?: IpAddress;
+  /** 0: as long as the kernel tries. */
+  readonly timeoutMs: number;
+  readonly signal: AbortSignal;
+};
+
+export type DialResult = { readonly ok: true; readonly socket: net.Socket } | ConnectFailure;
+
+/**
+ * Connects from inside a workload's namespace, marked as the agent's own traffic so that it is not captured again. The
+ * connected socket is paused and belongs to the caller; nothing is left open when it fails. Never rejects.
+ */
+export async function dial(options: DialOptions): Promise<DialResult> {
+  const { target, timeoutMs, signal } = options;
+  const text = formatHostPort(target);
+  if (signal.aborted) return abandoned(signal);
+  let socket: net.Socket;
+  try {
+    socket = rawDial(options);
+  } catch (error) {
+    return connectFailure(error, text);
+  }
+  return await new Promise((resolve) => {
+    const finish = (result: DialResult): void => {
+      if (timer !== null) clearTimeout(timer);
+      signal.removeEventListener('abort', onAbort);
+      socket.off('connect', onConnect);
+      if (!result.ok) socket.destroy();
+      resolve(result);
+    };
+    const onConnect = (): void => finish({ ok: true, socket });
+    const onAbort = (): void => finish(abandoned(signal));
+    const onTimeout = (): void => finish(connectFailure({ code: 'ETIMEDOUT' }, text));
+    const timer = timeoutMs === 0 ? null : setTimeout(onTimeout, timeoutMs);
+    // Stays until `close`; after `finish` the relay has one of its own.
+    socket.on('error', (error) => finish(connectFailure(error, text)));
+    socket.once('connect', onConnect);
+    signal.addEventListener('abort', onAbort, { once: true });
+  });
+}
+
+/** Starts a connect and returns at once; `connect` or `error` follows. Throws the native layer's error. */
+export function rawDial(options: Pick<DialOptions, 'from' | 'target' | 'sourceIp'>): net.Socket {
+  const { from, target, sourceIp } = options;
+  const isSameFamily = sourceIp !== undefined && isIpv6(sourceIp) === isIpv6(target.ip);
+  const fd = dialSocket({
+    netnsFd: from.netnsFd,
+    family: isIpv6(target.ip) ? 6 : 4,
+    mark: ownTrafficMark,
+    ...(isSameFamily ? { transparentSource: sourceIp } : {}),
+  });
+  const socket = new net.Socket(notReading(fd));
+  socket.setNoDelay(true);
+  socket.connect({ host: target.ip, port: target.port });
+  return socket;
+}
+
+/** `manualStart` (Node: lib/net.js) keeps a socket on an existing fd from reading before it is connected. */
+function notReading(fd: number): net.SocketConstructorOpts & { readonly manualStart: true } {
+  return { fd, manualStart: true, allowHalfOpen: true };
+}
+
+function abandoned(signal: AbortSignal): ConnectFailure {
+  const { reason, rule, message } = cutOf(signal);
+  return { ok: false, reason, rule, detail: message, isRetryable: false };
+}

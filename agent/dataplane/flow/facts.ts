@@ -1,0 +1,96 @@
+import type { HostPort, IpAddress } from '../../../shared/address.js';
+import type { SpiffeId } from '../../../shared/identity.js';
+import type { Party } from '../../../shared/policy/connection.js';
+import type { WorkloadEntry } from '../../../shared/wire/registry.js';
+import type { Endpoint } from '../route/destination.js';
+import { workloadName } from '../route/registry-index.js';
+import type { WorkerState } from '../state/worker-state.js';
+import type { Facts, FactsSource } from './tracked-connection.js';
+
+/**
+ * Who is at both ends of a connection: built anew from the registry at every evaluation, so that a change of labels,
+ * identity or workload counts for open connections too. An identity that was proved when the connection began must
+ * still be the registered one, otherwise the connection is cut as `CERT_REVOKED`.
+ */
+
+/** `source`: the own workload. `endpoint`: null for an address outside the mesh. */
+export function outboundFacts(init: {
+  readonly source: WorkloadEntry;
+  readonly clientIp: IpAddress;
+  readonly endpoint: Endpoint | null;
+  readonly address: HostPort;
+}): FactsSource {
+  const { clientIp, endpoint, address } = init;
+  const sourceName = workloadName(init.source);
+  return (state) => {
+    const source = state.registry.workload(sourceName);
+    if (source?.identity !== init.source.identity || !state.hasCertificate(source.identity)) return revoked(sourceName);
+    const current = state.registry.workloadAt(address.ip);
+    if (endpoint?.workload.protocol === 'hbone' && current?.identity !== endpoint.workload.identity) {
+      return revoked(workloadName(endpoint.workload));
+    }
+    const destination = registeredParty(address.ip, current);
+    return { connection: { source: registeredParty(clientIp, source), destination, port: address.port } };
+  };
+}
+
+/** `peerIdentity` comes from the client's certificate; the workload at `peerIp` must have it. */
+export function tunnelFacts(init: {
+  readonly peerIdentity: SpiffeId;
+  readonly peerIp: IpAddress;
+  readonly destination: WorkloadEntry;
+  readonly authority: HostPort;
+}): FactsSource {
+  const { peerIdentity, peerIp, authority } = init;
+  const destinationName = workloadName(init.destination);
+  return (state) => {
+    const destination = state.registry.workload(destinationName);
+    if (destination?.identity !== init.destination.identity) return revoked(destinationName);
+    const source = state.registry.workloadAt(peerIp);
+    if (source?.identity !== peerIdentity) {
+      const found = source === undefined ? 'no workload' : source.identity;
+      const detail = `${peerIp} proved ${peerIdentity}; the registry has ${found} there`;
+      return { refusal: { reason: 'SOURCE_UNKNOWN', detail }, whileOpen: 'CERT_REVOKED' };
+    }
+    return {
+      connection: {
+        source: registeredParty(peerIp, source),
+        destination: registeredParty(authority.ip, destination),
+        port: authority.port,
+      },
+    };
+  };
+}
+
+/** The client proved nothing, so its address is all that a rule can match; in a STRICT mesh not even that. */
+export function plaintextFacts(init: {
+  readonly clientIp: IpAddress;
+  readonly destination: WorkloadEntry;
+  readonly address: HostPort;
+}): FactsSource {
+  const { clientIp, address } = init;
+  const destinationName = workloadName(init.destination);
+  return (state) => {
+    const destination = state.registry.workload(destinationName);
+    if (destination === undefined) return revoked(destinationName);
+    if (isStrict(state)) {
+      const detail = 'plaintext, and the mesh is STRICT';
+      return { refusal: { reason: 'SOURCE_UNKNOWN', rule: 'Mesh/default', detail }, whileOpen: 'POLICY_TERMINATED' };
+    }
+    const source: Party = { ip: clientIp, identity: null, workload: null };
+    return { connection: { source, destination: registeredParty(address.ip, destination), port: address.port } };
+  };
+}
+
+function isStrict(state: WorkerState): boolean {
+  return state.snapshot?.mesh.mtls === 'STRICT';
+}
+
+function revoked(workload: string): Facts {
+  const detail = `${workload} is no longer registered with the identity that it had`;
+  return { refusal: { reason: 'CERT_REVOKED', detail }, whileOpen: 'CERT_REVOKED' };
+}
+
+function registeredParty(ip: IpAddress, workload: WorkloadEntry | undefined): Party {
+  return { ip, identity: workload?.identity ?? null, workload: workload ?? null };
+}

@@ -1,0 +1,20 @@
+import type { Clock } from '../../../shared/policy/connection.js';
+import type { EndpointRotation } from '../route/endpoint-rotation.js';
+import type { DataplaneSettings } from '../settings.js';
+import type { Reporter } from '../state/reporter.js';
+import type { WorkerState } from '../state/worker-state.js';
+import type { TunnelClient } from '../tunnel/tunnel.js';
+import type { LiveConnections } from './live-connections.js';
+
+/** What every flow of a worker works with. */
+export type FlowContext = {
+  /** Name of this host. */
+  readonly node: string;
+  readonly state: WorkerState;
+  readonly settings: DataplaneSettings;
+  readonly connections: LiveConnections;
+  readonly tunnels: TunnelClient;
+  readonly rotation: EndpointRotation;
+  readonly reporter: Reporter;
+  readonly clock: Clock;
+};

@@ -1,0 +1,135 @@
+import { setImmediate } from 'node:timers/promises';
+import { formatHostPort } from '../../../shared/address.js';
+import type { ConnectionEnd } from '../../telemetry/closed-connection.js';
+import { ConnectionCut } from '../relay/connection-cut.js';
+import type { ConnectionDump } from '../messages.js';
+import type { ConnectionCounts } from '../state/connection-counts.js';
+import type { WorkerState } from '../state/worker-state.js';
+import type { HostedWorkload } from '../listen/hosted-workload.js';
+import type { TrackedConnection } from './tracked-connection.js';
+
+/** So many connections are judged before bytes get their turn again: about 2 ms. */
+const recheckSlice = 500;
+
+/**
+ * Every connection of this worker between accept and record. Holds them to the limit of their workload, and judges all
+ * of them anew when rules, registry, certificates or workloads change.
+ */
+export class LiveConnections {
+  readonly #open = new Set<TrackedConnection>();
+  readonly #state: WorkerState;
+  readonly #counts: ConnectionCounts;
+  readonly #workerIndex: number;
+  readonly #limitPerWorkload: number;
+  readonly #onEmpty = new Set<() => void>();
+  #running: Promise<void> | null = null;
+  #next: Promise<void> | null = null;
+
+  /** `limitPerWorkload`: over all workers; 0 is none. */
+  constructor(init: {
+    readonly state: WorkerState;
+    readonly counts: ConnectionCounts;
+    readonly workerIndex: number;
+    readonly limitPerWorkload: number;
+  }) {
+    this.#state = init.state;
+    this.#counts = init.counts;
+    this.#workerIndex = init.workerIndex;
+    this.#limitPerWorkload = init.limitPerWorkload;
+  }
+
+  get size(): number {
+    return this.#open.size;
+  }
+
+  [Symbol.iterator](): IterableIterator<TrackedConnection> {
+    return this.#open.values();
+  }
+
+  add(connection: TrackedConnection): void {
+    this.#open.add(connection);
+    for (const { slot } of connection.workloads) this.#counts.add(this.#workerIndex, slot, 1);
+  }
+
+  /** The local path has a second workload of this node: it counts there too. */
+  join(connection: TrackedConnection, workload: HostedWorkload): void {
+    connection.workloads.push(workload);
+    this.#counts.add(this.#workerIndex, workload.slot, 1);
+  }
+
+  /** Undoes a {@link join} whose connect failed. */
+  leave(connection: TrackedConnection, workload: HostedWorkload): void {
+    const at = connection.workloads.indexOf(workload);
+    if (at < 0) return;
+    connection.workloads.splice(at, 1);
+    this.#counts.add(this.#workerIndex, workload.slot, -1);
+  }
+
+  remove(connection: TrackedConnection): void {
+    if (!this.#open.delete(connection)) return;
+    for (const { slot } of connection.workloads) this.#counts.add(this.#workerIndex, slot, -1);
+    if (this.#open.size > 0) return;
+    for (const resolve of this.#onEmpty) resolve();
+    this.#onEmpty.clear();
+  }
+
+  /** Whether the workload, with the connections that it has now, is above its limit. */
+  isOverLimit(workload: HostedWorkload): boolean {
+    return this.#limitPerWorkload > 0 && this.#counts.total(workload.slot) > this.#limitPerWorkload;
+  }
+
+  /** Resolves when every connection has been judged by a state that is at least as new as the one at the call. */
+  async recheckAll(): Promise<void> {
+    if (this.#running === null) {
+      this.#running = this.#pass().finally(() => (this.#running = null));
+      return await this.#running;
+    }
+    // Whoever comes while a pass runs shares the one after it.
+    this.#next ??= this.#running.then(() => {
+      this.#next = null;
+      return this.recheckAll();
+    });
+    await this.#next;
+  }
+
+  async #pass(): Promise<void> {
+    let checked = 0;
+    // Connections that come meanwhile have been decided by the new state.
+    for (const connection of [...this.#open]) {
+      connection.recheck(this.#state);
+      if (++checked % recheckSlice === 0) await setImmediate();
+    }
+  }
+
+  cutWorkload(workload: HostedWorkload, cut: ConnectionCut): void {
+    for (const connection of this.#open) if (connection.workloads.includes(workload)) connection.cut(cut);
+  }
+
+  cutAll(cut: ConnectionCut): void {
+    for (const connection of this.#open) connection.cut(cut);
+  }
+
+  /** Resolves when no connection is open. */
+  async whenEmpty(): Promise<void> {
+    if (this.#open.size > 0) await new Promise<void>((resolve) => this.#onEmpty.add(resolve));
+  }
+
+  dump(): ConnectionDump[] {
+    return [...this.#open].map(({ record }) => ({
+      traceId: record.traceId,
+      direction: record.direction,
+      path: record.path,
+      source: describeEnd(record.source),
+      destination: describeEnd(record.destination),
+      rule: record.rule,
+      bytesSent: record.bytesSent,
+      bytesReceived: record.bytesReceived,
+      startedAtMs: record.startedAtMs,
+    }));
+  }
+}
+
+function describeEnd(end: ConnectionEnd): string {
+  const address = end.address === null ? 'unknown' : formatHostPort(end.address);
+  return end.workload === null ? address : `${end.workload} (${address})`;
+}

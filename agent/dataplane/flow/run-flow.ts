@@ -1,0 +1,69 @@
+import { ConnectionRecord, type Ending } from '../../telemetry/connection-record.js';
+import type { HostedWorkload } from '../listen/hosted-workload.js';
+import { relay, type RelayEnd } from '../relay/relay.js';
+import type { FlowContext } from './flow-context.js';
+import { TrackedConnection } from './tracked-connection.js';
+
+/** Both sides are connected, or why they are not. */
+export type Reached =
+  | { readonly ok: true; readonly source: RelayEnd; readonly destination: RelayEnd }
+  | { readonly ok: false; readonly ending: Ending };
+
+export type Flow = {
+  readonly direction: 'outbound' | 'inbound';
+  /** The workload of this node whose listener took the connection. */
+  readonly workload: HostedWorkload;
+  /** From the other agent, so that both records share it. */
+  readonly traceId?: string | undefined;
+  /** All steps from accept to the connected far side. */
+  readonly reach: (connection: TrackedConnection) => Promise<Reached>;
+  /** Tells the side that is waiting. Called at most once, and never after both sides were connected. */
+  readonly refuse: (ending: Ending) => void;
+};
+
+/**
+ * The life of one connection: a record is opened, the far side is reached or refused, bytes are relayed, the record is
+ * closed. The one place that closes a record, so it happens exactly once whatever a step returns or throws.
+ */
+export async function runFlow(context: FlowContext, flow: Flow): Promise<void> {
+  const record = new ConnectionRecord({ direction: flow.direction, traceId: flow.traceId });
+  const connection = new TrackedConnection({ record, workload: flow.workload, clock: context.clock });
+  context.connections.add(connection);
+  const reached = await reachSafely(flow, connection);
+  let ending: Ending;
+  if (reached.ok) {
+    ending = await carry(context, connection, reached);
+  } else {
+    ending = reached.ending;
+    flow.refuse(ending);
+  }
+  context.connections.remove(connection);
+  context.reporter.closed(record, ending);
+}
+
+async function reachSafely(flow: Flow, connection: TrackedConnection): Promise<Reached> {
+  try {
+    return await flow.reach(connection);
+  } catch (error) {
+    // A defect of the agent: it must show on the connection that it hit, and must not cost the others.
+    const detail = `internal error: ${error instanceof Error ? error.stack : String(error)}`;
+    return { ok: false, ending: { reason: 'PROTOCOL_ERROR', detail } };
+  }
+}
+
+async function carry(
+  { settings }: FlowContext,
+  connection: TrackedConnection,
+  ends: { readonly source: RelayEnd; readonly destination: RelayEnd },
+): Promise<Ending> {
+  const { reason, detail, rule } = await relay({
+    source: ends.source,
+    destination: ends.destination,
+    counters: connection.record,
+    halfCloseTimeoutMs: settings.halfCloseTimeoutMs,
+    idleTimeoutMs: settings.idleTimeoutMs,
+    maxDurationMs: settings.maxConnectionDurationMs,
+    signal: connection.signal,
+  });
+  return rule === '' ? { reason, detail } : { reason, detail, rule };
+}

@@ -1,0 +1,80 @@
+import { evaluate } from '../../../shared/policy/evaluate.js';
+import type { Clock, Connection } from '../../../shared/policy/connection.js';
+import { formatRuleRef } from '../../../shared/policy/connection.js';
+import type { Reason } from '../../../shared/reasons.js';
+import type { ConnectionRecord, Ending } from '../../telemetry/connection-record.js';
+import type { HostedWorkload } from '../listen/hosted-workload.js';
+import { ConnectionCut } from '../relay/connection-cut.js';
+import type { WorkerState } from '../state/worker-state.js';
+
+/** Who is at both ends, as the current state has it, or why that can no longer be said. */
+export type Facts =
+  | { readonly connection: Connection }
+  /** `whileOpen`: the reason for cutting a connection that was open already. */
+  | { readonly refusal: Ending; readonly whileOpen: Reason };
+
+/** Builds the facts anew from the state; called once before the dial and again after every change. */
+export type FactsSource = (state: WorkerState) => Facts;
+
+/**
+ * A connection from accept to record. Holds what is needed to judge it again, and the one signal that ends it, in
+ * whatever step it is.
+ */
+export class TrackedConnection {
+  readonly record: ConnectionRecord;
+  /** The workloads of this node at its ends: one, or two on the local path. */
+  readonly workloads: HostedWorkload[];
+  readonly #abort = new AbortController();
+  readonly #clock: Clock;
+  #facts: FactsSource | null = null;
+
+  constructor(init: {
+    readonly record: ConnectionRecord;
+    readonly workload: HostedWorkload;
+    readonly clock: Clock;
+  }) {
+    this.record = init.record;
+    this.workloads = [init.workload];
+    this.#clock = init.clock;
+  }
+
+  /** Aborted with a `ConnectionCut`. */
+  get signal(): AbortSignal {
+    return this.#abort.signal;
+  }
+
+  /**
+   * Decides by the rules now, and from here on after every change of the state. Returns null when the connection may
+   * go on. Must be called before anything is sent to the destination.
+   */
+  authorize(state: WorkerState, source: FactsSource): Ending | null {
+    this.#facts = source;
+    const facts = source(state);
+    if (!('connection' in facts)) return facts.refusal;
+    if (state.snapshot === null) return { reason: 'NO_RULES_YET', detail: 'no rules yet' };
+    const decision = evaluate(state.snapshot, facts.connection, this.#clock);
+    this.record.decided(decision, state.snapshot.revision);
+    if (decision.verdict === 'allow') return null;
+    return { reason: decision.reason, rule: formatRuleRef(decision.rule), detail: '' };
+  }
+
+  /** Judges an admitted connection by the current state and cuts it when it would not be admitted any more. */
+  recheck(state: WorkerState): void {
+    if (this.#facts === null || this.#abort.signal.aborted || state.snapshot === null) return;
+    const facts = this.#facts(state);
+    if (!('connection' in facts)) {
+      const { detail, rule } = facts.refusal;
+      this.cut(new ConnectionCut({ reason: facts.whileOpen, detail, rule: rule ?? '' }));
+      return;
+    }
+    const decision = evaluate(state.snapshot, facts.connection, this.#clock);
+    this.record.decided(decision, state.snapshot.revision);
+    if (decision.verdict === 'allow') return;
+    const rule = formatRuleRef(decision.rule);
+    this.cut(new ConnectionCut({ reason: 'POLICY_TERMINATED', rule, detail: decision.reason }));
+  }
+
+  cut(cut: ConnectionCut): void {
+    this.#abort.abort(cut);
+  }
+}

@@ -1,0 +1,81 @@
+import { monitorEventLoopDelay } from 'node:perf_hooks';
+import type { ClosedConnection } from '../../telemetry/closed-connection.js';
+import type { ConnectionRecord, Ending } from '../../telemetry/connection-record.js';
+import type { LiveBytes, WorkerGauges, WorkerReport } from '../messages.js';
+
+/** Longest time that a closed connection waits for its report. */
+const batchMs = 100;
+/** More closed connections than this go out at once. */
+const batchSize = 1000;
+const sweepMs = 1000;
+
+export type ReporterSource = {
+  /** Records of the connections that are open now. */
+  readonly openRecords: () => Iterable<ConnectionRecord>;
+  readonly gauges: () => Omit<WorkerGauges, 'eventLoopDelayP99Ms'>;
+};
+
+/**
+ * Tells the control thread what happened: closed connections in batches, bytes and gauges every second. Bytes are told
+ * in `live` only once: when a connection closes, what had not been told yet is in the same report as its record.
+ */
+export class Reporter {
+  readonly #post: (report: WorkerReport) => void;
+  readonly #source: ReporterSource;
+  readonly #delay = monitorEventLoopDelay({ resolution: 10 });
+  readonly #sweep: NodeJS.Timeout;
+  #batch: NodeJS.Timeout | null = null;
+  #closed: ClosedConnection[] = [];
+  #lastBytes = new Map<string, LiveBytes>();
+
+  constructor(init: { readonly post: (report: WorkerReport) => void; readonly source: ReporterSource }) {
+    this.#post = init.post;
+    this.#source = init.source;
+    this.#delay.enable();
+    this.#sweep = setInterval(() => this.#report({ withOpen: true }), sweepMs);
+  }
+
+  closed(record: ConnectionRecord, ending: Ending): void {
+    addBytes(this.#lastBytes, record);
+    this.#closed.push(record.close(ending));
+    if (this.#closed.length >= batchSize) this.flush();
+    else this.#batch ??= setTimeout(() => this.flush(), batchMs);
+  }
+
+  flush(): void {
+    this.#report({ withOpen: false });
+  }
+
+  #report({ withOpen }: { readonly withOpen: boolean }): void {
+    if (this.#batch !== null) clearTimeout(this.#batch);
+    this.#batch = null;
+    const closed = this.#closed;
+    const bytes = this.#lastBytes;
+    this.#closed = [];
+    this.#lastBytes = new Map();
+    if (withOpen) for (const record of this.#source.openRecords()) addBytes(bytes, record);
+    const p99Ms = this.#delay.percentile(99) / 1e6;
+    this.#delay.reset();
+    const gauges = { ...this.#source.gauges(), eventLoopDelayP99Ms: Number.isFinite(p99Ms) ? p99Ms : 0 };
+    this.#post({ type: 'report', closed, live: [...bytes.values()], gauges });
+  }
+
+  /** Sends what is left and stops. */
+  stop(): void {
+    this.flush();
+    clearInterval(this.#sweep);
+    this.#delay.disable();
+  }
+}
+
+/** Added up by the labels, so that a report is as long as there are pairs of workloads, not connections. */
+function addBytes(sums: Map<string, LiveBytes>, record: ConnectionRecord): void {
+  const bytes = record.takeLive();
+  if (bytes === null) return;
+  const key = `${bytes.direction} ${bytes.sourceWorkload} ${bytes.destinationWorkload}`;
+  const sum = sums.get(key);
+  sums.set(
+    key,
+    sum === undefined ? bytes : { ...sum, sent: sum.sent + bytes.sent, received: sum.received + bytes.received },
+  );
+}

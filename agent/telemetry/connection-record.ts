@@ -1,0 +1,110 @@
+import { randomBytes } from 'node:crypto';
+import type { HostPort } from '../../shared/address.js';
+import type { Decision } from '../../shared/policy/connection.js';
+import { formatRuleRef } from '../../shared/policy/connection.js';
+import type { Reason } from '../../shared/reasons.js';
+import type { LiveBytes } from '../dataplane/messages.js';
+import type { ClosedConnection, ConnectionEnd, ConnectionPath } from './closed-connection.js';
+
+/** How a connection ended. `rule` replaces the rule that let it in, when another one ended it. */
+export type Ending = { readonly reason: Reason; readonly detail: string; readonly rule?: string };
+
+const nobody: ConnectionEnd = { address: null, workload: null, identity: null };
+
+/**
+ * The live record of one accepted connection: owns its byte counts, times and labels, and becomes the one
+ * {@link ClosedConnection}. The relay adds to `bytesSent`, `bytesReceived` and `firstByteAtMs` directly: plain numbers,
+ * so that counting costs nothing per chunk. `close` is called exactly once; a second call is a bug and throws.
+ */
+export class ConnectionRecord {
+  readonly traceId: string;
+  readonly direction: 'outbound' | 'inbound';
+  readonly startedAtMs = Date.now();
+  /** Bytes of the application from source to destination. */
+  bytesSent = 0;
+  /** Bytes of the application from destination to source. */
+  bytesReceived = 0;
+  /** `Date.now()` of the first byte from the destination; null when none came. */
+  firstByteAtMs: number | null = null;
+  path: ConnectionPath = 'none';
+  source: ConnectionEnd = nobody;
+  destination: ConnectionEnd = nobody;
+  service: string | null = null;
+  requested: HostPort | null = null;
+  #rule = '';
+  #audited: readonly string[] = [];
+  #revision = 0;
+  #connectMs: number | null = null;
+  #reportedSent = 0;
+  #reportedReceived = 0;
+  #isClosed = false;
+  readonly #startedMs = performance.now();
+
+  /** `traceId`: 32 hex digits from the other agent, when it sent some; otherwise a new one is made. */
+  constructor(init: { readonly direction: 'outbound' | 'inbound'; readonly traceId?: string | undefined }) {
+    this.direction = init.direction;
+    this.traceId = init.traceId ?? randomBytes(16).toString('hex');
+  }
+
+  get rule(): string {
+    return this.#rule;
+  }
+
+  decided(decision: Decision, revision: number): void {
+    this.#rule = formatRuleRef(decision.rule);
+    this.#audited = decision.audited.map(formatRuleRef);
+    this.#revision = revision;
+  }
+
+  /** The far side is connected: the time since accept is the connect latency. */
+  connected(path: ConnectionPath): void {
+    this.path = path;
+    this.#connectMs = performance.now() - this.#startedMs;
+  }
+
+  /** What moved since the last call; null when nothing did. Called by the sweep and once more after closing. */
+  takeLive(): LiveBytes | null {
+    const sent = this.bytesSent - this.#reportedSent;
+    const received = this.bytesReceived - this.#reportedReceived;
+    if (sent === 0 && received === 0) return null;
+    this.#reportedSent = this.bytesSent;
+    this.#reportedReceived = this.bytesReceived;
+    return {
+      direction: this.direction,
+      sourceWorkload: this.source.workload,
+      destinationWorkload: this.destination.workload,
+      sent,
+      received,
+    };
+  }
+
+  close(ending: Ending): ClosedConnection {
+    if (this.#isClosed) throw new Error(`connection ${this.traceId} was closed twice`);
+    this.#isClosed = true;
+    return {
+      traceId: this.traceId,
+      direction: this.direction,
+      path: this.path,
+      startedAtMs: this.startedAtMs,
+      durationMs: roundMs(performance.now() - this.#startedMs),
+      source: this.source,
+      destination: this.destination,
+      service: this.service,
+      requested: this.requested,
+      reason: ending.reason,
+      rule: ending.rule ?? this.#rule,
+      audited: this.#audited,
+      revision: this.#revision,
+      bytesSent: this.bytesSent,
+      bytesReceived: this.bytesReceived,
+      connectMs: this.#connectMs === null ? null : roundMs(this.#connectMs),
+      firstByteMs: this.firstByteAtMs === null ? null : Math.max(0, this.firstByteAtMs - this.startedAtMs),
+      detail: ending.detail,
+    };
+  }
+}
+
+/** Microseconds are enough, and keep the log line short. */
+function roundMs(ms: number): number {
+  return Math.round(ms * 1000) / 1000;
+}
