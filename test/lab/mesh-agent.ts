@@ -1,0 +1,148 @@
+import { readFileSync, writeFileSync } from 'node:fs';
+import path from 'node:path';
+import { hostPorts } from '../../agent/dataplane/settings.js';
+import type { AccessLogLine } from '../../agent/telemetry/access-log.js';
+import type { Lab } from './lab.js';
+import { labHttp } from './lab-http.js';
+import type { LabNode } from './lab-node.js';
+import type { LabProcess, ProcessExit } from './lab-process.js';
+import type { MeshController } from './mesh-controller.js';
+import { type MetricSample, parseMetrics } from './metric-samples.js';
+import { programs } from './programs.js';
+import { waitUntil } from './wait-until.js';
+
+/** The real agent as a process in the namespace of a lab's host. */
+export class MeshAgent {
+  /** Name of its host in the lab, and of its node in the mesh. */
+  readonly name: string;
+  readonly node: LabNode;
+  readonly stateDir: string;
+  /** Everything that every run of it logged. */
+  readonly logFile: string;
+  readonly #controller: MeshController;
+  readonly #tokenFile: string;
+  readonly #args: readonly string[];
+  readonly #command: 'run' | 'supervise';
+  #process: LabProcess | null = null;
+
+  constructor(init: {
+    lab: Lab;
+    host: string;
+    controller: MeshController;
+    args: readonly string[];
+    command?: 'run' | 'supervise';
+  }) {
+    this.name = init.host;
+    this.node = init.lab.host(init.host);
+    this.stateDir = path.join(init.lab.tempDir, `agent-${init.host}`);
+    this.logFile = path.join(init.lab.tempDir, `agent-${init.host}.log`);
+    this.#tokenFile = path.join(init.lab.tempDir, `token-${init.host}`);
+    this.#controller = init.controller;
+    this.#args = init.args;
+    this.#command = init.command ?? 'run';
+  }
+
+  get process(): LabProcess {
+    if (this.#process === null) throw new Error(`the agent of ${this.name} was not started`);
+    return this.#process;
+  }
+
+  /** Asks the controller for a join token and keeps it where the agent will look for it. */
+  async fetchToken(): Promise<string> {
+    const answer = await this.#controller.culvertJson(['token', 'create', '--node', this.name]);
+    const { token } = answer as { token: string };
+    writeFileSync(this.#tokenFile, token, { mode: 0o600 });
+    return token;
+  }
+
+  /** Starts the process; with its state from an earlier run it needs no token. Does not wait until it is ready. */
+  async start(extraArgs: readonly string[] = []): Promise<void> {
+    const where = ['--node', this.name, '--controller', this.#controller.url, '--state-dir', this.stateDir];
+    const flags = [...where, '--token-file', this.#tokenFile, ...this.#args, ...extraArgs];
+    const argv = [...programs.agent, this.#command, ...(this.#command === 'supervise' ? ['--'] : []), ...flags];
+    this.#process = await this.node.spawn(argv, { logFile: this.logFile });
+  }
+
+  async stop(signal: NodeJS.Signals = 'SIGTERM', graceMs = 15_000): Promise<ProcessExit> {
+    return this.process.stop(signal, graceMs);
+  }
+
+  /** Waits until /readyz has nothing pending. */
+  async waitReady(deadlineMs = 20_000): Promise<void> {
+    let last = '';
+    await waitUntil(
+      `the agent of ${this.name} is ready`,
+      () => this.#askReady((text) => (last = text)),
+      deadlineMs,
+    ).catch((cause: unknown) => {
+      const log = this.process.lines.slice(-15).join('\n');
+      throw new Error(`the agent of ${this.name} is not ready: ${last}\n${log}`, { cause });
+    });
+  }
+
+  /** Waits until every worker decides by this revision or a later one. */
+  async waitForRevision(revision: number, deadlineMs = 10_000): Promise<void> {
+    await waitUntil(
+      `the agent of ${this.name} enforces revision ${revision}`,
+      async () => {
+        const samples = await this.metrics();
+        const applied = samples.find((sample) => sample.name === 'culvert_rules_revision_enforced');
+        return applied !== undefined && applied.value >= revision ? true : undefined;
+      },
+      deadlineMs,
+    );
+  }
+
+  async metrics(): Promise<readonly MetricSample[]> {
+    return parseMetrics((await this.#get(hostPorts.metrics, '/metrics')).body);
+  }
+
+  /** The sum of all series of a metric whose labels are these. */
+  async metric(name: string, labels: Readonly<Record<string, string>> = {}): Promise<number> {
+    const samples = await this.metrics();
+    return samples
+      .filter(
+        (sample) =>
+          sample.name === name && Object.entries(labels).every(([key, value]) => sample.labels[key] === value),
+      )
+      .reduce((sum, sample) => sum + sample.value, 0);
+  }
+
+  /** What an admin endpoint answers, as JSON. */
+  async admin(pathname: string): Promise<unknown> {
+    return JSON.parse((await this.#get(hostPorts.admin, pathname)).body);
+  }
+
+  /** Every access-log line so far, of all runs. */
+  records(): AccessLogLine[] {
+    return this.logLines().filter((line): line is AccessLogLine => (line as { kind?: unknown }).kind === 'access');
+  }
+
+  /** Every log line so far, of all runs, as the JSON that it is. */
+  logLines(): unknown[] {
+    const lines = readFileSync(this.logFile, 'utf8').split('\n');
+    return lines
+      .filter((line) => line.startsWith('{') && line.endsWith('}'))
+      .map((line) => JSON.parse(line) as unknown);
+  }
+
+  /** The first access-log line that fits, of what is there or comes within the deadline. */
+  async waitForRecord(
+    what: string,
+    fits: (record: AccessLogLine) => boolean,
+    deadlineMs = 10_000,
+  ): Promise<AccessLogLine> {
+    return waitUntil(`${this.name} logs ${what}`, () => this.records().find(fits), deadlineMs);
+  }
+
+  async #askReady(remember: (text: string) => void): Promise<true | undefined> {
+    if (this.process.hasExited) throw new Error(`it ended: ${this.process.lines.slice(-5).join('\n')}`);
+    const answer = await this.#get(hostPorts.health, '/readyz');
+    remember(answer.body);
+    return answer.status === 200 ? true : undefined;
+  }
+
+  #get(port: number, pathname: string): Promise<{ status: number; body: string }> {
+    return labHttp({ from: this.node, ip: '127.0.0.1', port, path: pathname });
+  }
+}

@@ -1,0 +1,73 @@
+import path from 'node:path';
+import type { CommandResult } from './command.js';
+import type { Lab } from './lab.js';
+import { labHttp } from './lab-http.js';
+import type { LabNode } from './lab-node.js';
+import type { LabProcess, ProcessExit } from './lab-process.js';
+import { programs } from './programs.js';
+import { waitUntil } from './wait-until.js';
+
+/** Port of the controller's HTTPS API in a lab. */
+const apiPort = 15443;
+
+/** The real controller as a process on the lab's controller machine, and the `culvert` command that talks to it. */
+export class MeshController {
+  readonly node: LabNode;
+  readonly stateDir: string;
+  readonly logFile: string;
+  readonly #args: readonly string[];
+  #process: LabProcess | null = null;
+
+  constructor(init: { lab: Lab; args: readonly string[] }) {
+    this.node = init.lab.host('controller');
+    this.stateDir = path.join(init.lab.tempDir, 'controller');
+    this.logFile = path.join(init.lab.tempDir, 'controller.log');
+    this.#args = init.args;
+  }
+
+  get url(): string {
+    return `https://${this.node.ipv4}:${apiPort}`;
+  }
+
+  /** The file with address, CA and token that the controller writes for the command line. */
+  get contextFile(): string {
+    return path.join(this.stateDir, 'admin.yaml');
+  }
+
+  /** Throws when it was not started or has ended. */
+  get process(): LabProcess {
+    if (this.#process === null) throw new Error('the controller of this lab was not started');
+    return this.#process;
+  }
+
+  /** Resolves when /readyz says so. */
+  async start(): Promise<void> {
+    const own = ['--state-dir', this.stateDir, '--advertise', this.node.ipv4, '--listen', `[::]:${apiPort}`];
+    const argv = [...programs.controller, 'run', ...own, ...this.#args];
+    this.#process = await this.node.spawn(argv, { logFile: this.logFile });
+    await waitUntil('the controller is ready', () => this.#isReady(), 20_000);
+  }
+
+  async stop(signal: NodeJS.Signals = 'SIGTERM'): Promise<ProcessExit> {
+    return this.process.stop(signal);
+  }
+
+  /** Runs the `culvert` command to its end, whatever its exit code. */
+  culvert(args: readonly string[], input?: string): Promise<CommandResult> {
+    const argv = ['env', `CULVERT_CONTEXT=${this.contextFile}`, ...programs.culvert, ...args];
+    return this.node.exec(argv, { timeoutMs: 30_000, ...(input === undefined ? {} : { input }) });
+  }
+
+  /** Runs `culvert … -o json`, which must succeed, and returns what it printed. */
+  async culvertJson(args: readonly string[], input?: string): Promise<unknown> {
+    const { code, stdout, stderr } = await this.culvert([...args, '-o', 'json'], input);
+    if (code !== 0) throw new Error(`culvert ${args.join(' ')} ended with ${code}: ${stderr}${stdout}`);
+    return JSON.parse(stdout);
+  }
+
+  async #isReady(): Promise<true | undefined> {
+    if (this.process.hasExited) await this.process.waitForLine(/$never/, 1);
+    const answer = await labHttp({ from: this.node, ip: this.node.ipv4, port: apiPort, path: '/readyz', isTls: true });
+    return answer.status === 200 ? true : undefined;
+  }
+}

@@ -1,0 +1,108 @@
+import { createLab, type Lab } from './lab.js';
+import { MeshAgent } from './mesh-agent.js';
+import { MeshController } from './mesh-controller.js';
+import type { LabTopology } from './topology.js';
+
+export type MeshOptions = {
+  readonly topology: LabTopology;
+  readonly controllerArgs?: readonly string[];
+  /** For every agent. */
+  readonly agentArgs?: readonly string[];
+  readonly agentCommand?: 'run' | 'supervise';
+  /** More documents that are applied before the agents start (YAML). */
+  readonly documents?: string;
+};
+
+/** A lab with everything that runs in it: controller, embedded nats-server, and an agent on each host, as processes. */
+export class Mesh implements AsyncDisposable {
+  readonly lab: Lab;
+  readonly controller: MeshController;
+  readonly agents: readonly MeshAgent[];
+
+  constructor(init: { lab: Lab; controller: MeshController; agents: readonly MeshAgent[] }) {
+    this.lab = init.lab;
+    this.controller = init.controller;
+    this.agents = init.agents;
+  }
+
+  /** Throws when the lab has no such host. */
+  agent(host: string): MeshAgent {
+    const found = this.agents.find((agent) => agent.name === host);
+    if (found === undefined)
+      throw new Error(`no agent on "${host}"; there are ${this.agents.map(({ name }) => name).join(', ')}`);
+    return found;
+  }
+
+  /** Joins and starts every agent; resolves when all are ready. */
+  async startAgents(): Promise<void> {
+    await Promise.all(
+      this.agents.map(async (agent) => {
+        await agent.fetchToken();
+        await agent.start();
+        await agent.waitReady();
+      }),
+    );
+  }
+
+  /** `culvert apply -f -`; resolves with the revision when every running agent enforces it. Throws when it is refused. */
+  async apply(documents: string): Promise<number> {
+    const answer = await this.controller.culvertJson(['apply', '-f', '-'], documents);
+    const { revision } = answer as { revision: number };
+    await this.waitForRevision(revision);
+    return revision;
+  }
+
+  /** `culvert delete KIND NAME`; resolves like {@link apply}. */
+  async delete(...target: readonly string[]): Promise<number> {
+    const answer = await this.controller.culvertJson(['delete', ...target]);
+    const { revision } = answer as { revision: number };
+    await this.waitForRevision(revision);
+    return revision;
+  }
+
+  async waitForRevision(revision: number): Promise<void> {
+    const running = this.agents.filter((agent) => !agent.process.hasExited);
+    await Promise.all(running.map((agent) => agent.waitForRevision(revision)));
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.lab.close();
+  }
+}
+
+/** Lab and controller, with the lab's workloads and services registered; the agents are there but not started. */
+export async function prepareMesh(options: MeshOptions): Promise<Mesh> {
+  const lab = await createLab({ ...options.topology, hasController: true });
+  try {
+    const controller = new MeshController({ lab, args: options.controllerArgs ?? [] });
+    const agents = options.topology.hosts.map(
+      ({ name }) =>
+        new MeshAgent({
+          lab,
+          host: name,
+          controller,
+          args: options.agentArgs ?? [],
+          ...(options.agentCommand === undefined ? {} : { command: options.agentCommand }),
+        }),
+    );
+    await controller.start();
+    const documents = [lab.resources(), options.documents].filter((text) => text !== undefined).join('\n---\n');
+    await controller.culvertJson(['apply', '-f', '-'], documents);
+    return new Mesh({ lab, controller, agents });
+  } catch (error) {
+    await lab.close();
+    throw error;
+  }
+}
+
+/** The whole thing, ready: every workload captured. */
+export async function startMesh(options: MeshOptions): Promise<Mesh> {
+  const mesh = await prepareMesh(options);
+  try {
+    await mesh.startAgents();
+    return mesh;
+  } catch (error) {
+    await mesh.lab.close();
+    throw error;
+  }
+}

@@ -1,0 +1,31 @@
+import { CulvertError } from '../../shared/errors.js';
+
+/**
+ * Asks again and again until the answer is not undefined, and returns it. Throws `LAB_DEADLINE`, with what was waited for
+ * and the last failure, after `deadlineMs`. For states that no event tells of.
+ */
+export async function waitUntil<T>(
+  what: string,
+  ask: () => Promise<T | undefined> | T | undefined,
+  deadlineMs = 10_000,
+): Promise<T> {
+  const end = Date.now() + deadlineMs;
+  let lastFailure: unknown;
+  for (;;) {
+    try {
+      const answer = await ask();
+      if (answer !== undefined) return answer;
+      lastFailure = undefined;
+    } catch (error) {
+      lastFailure = error;
+    }
+    if (Date.now() > end) {
+      throw new CulvertError({
+        code: 'LAB_DEADLINE',
+        message: `Not within ${deadlineMs} ms: ${what}.`,
+        cause: lastFailure,
+      });
+    }
+    await new Promise((resolve) => setTimeout(resolve, 20));
+  }
+}
