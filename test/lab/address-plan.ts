@@ -14,6 +14,8 @@ import type { HostSpec, LabTopology, ServiceSpec, WorkloadSpec } from './topolog
  * | external host n | 198.18.0.(200+n) | fd00:c0::(200+n) |
  * | workload k of host n | 198.18.(10+n).(1+k) | fd00:c0:n::(1+k) |
  * | service s | 198.18.200.s | fd00:c0:ffff::s |
+ *
+ * Numbers have the same digits in both families, so that `fd00:c0:1::2` is as easy to read as 198.18.11.2.
  */
 export type LabPlan = {
   readonly prefix: string;
@@ -65,7 +67,7 @@ export function planLab(prefix: string, topology: LabTopology): LabPlan {
     services: (topology.services ?? []).map((spec, index) => ({
       spec,
       ipv4: ip(`198.18.200.${index + 1}`),
-      ipv6: ip(`fd00:c0:ffff::${hex(index + 1)}`),
+      ipv6: ip(`fd00:c0:ffff::${index + 1}`),
     })),
   };
 }
@@ -76,7 +78,7 @@ export function plannedNamespaces(plan: LabPlan): string[] {
 }
 
 function planHost(prefix: string, host: HostSpec, number: number): PlannedHost {
-  const podCidrs = { v4: `198.18.${10 + number}.0/24`, v6: `fd00:c0:${hex(number)}::/64` };
+  const podCidrs = { v4: `198.18.${10 + number}.0/24`, v6: `fd00:c0:${number}::/64` };
   return { ...planMachine(prefix, host.name, 'host', 10 + number), podCidrs };
 }
 
@@ -86,7 +88,7 @@ function planMachine(prefix: string, name: string, role: PlannedHost['role'], la
     role,
     netns: `${prefix}-${name}`,
     ipv4: ip(`198.18.0.${lastNumber}`),
-    ipv6: ip(`fd00:c0::${hex(lastNumber)}`),
+    ipv6: ip(`fd00:c0::${lastNumber}`),
     fabricLink: `${prefix}f${lastNumber}`,
     podCidrs: null,
   };
@@ -101,7 +103,7 @@ function planWorkloads(prefix: string, host: HostSpec, hostNumber: number): Plan
     netns: `${prefix}-${spec.name}.${spec.namespace}`,
     hostLink: `${prefix}w${index + 1}`,
     ipv4: ip(`198.18.${10 + hostNumber}.${index + 2}`),
-    ipv6: ip(`fd00:c0:${hex(hostNumber)}::${hex(index + 2)}`),
+    ipv6: ip(`fd00:c0:${hostNumber}::${index + 2}`),
   }));
 }
 
@@ -141,10 +143,6 @@ function checkCount(what: string, count: number, limit: number): void {
 
 function topologyError(message: string, hint: string): CulvertError {
   return new CulvertError({ code: 'LAB_TOPOLOGY', message: `The topology cannot be built: ${message}.`, hint });
-}
-
-function hex(number: number): string {
-  return number.toString(16);
 }
 
 function ip(text: string): IpAddress {
