@@ -47,7 +47,7 @@ function describeValue(issue: Issue, field: Field, value: unknown): { message: s
   if (issue.code === 'invalid_type') {
     const wanted = typeNames[issue.expected] ?? issue.expected;
     const quote =
-      issue.expected === 'string' && typeof value !== 'object' ? `put it in quotes: "${String(value)}"` : '';
+      issue.expected === 'string' && typeof value !== 'object' ? `put it in quotes: "${JSON.stringify(value)}"` : '';
     return { message: `must be ${wanted}, but is ${describeType(value)}`, hint: quote === '' ? hint : quote };
   }
   if (issue.code === 'too_big') return { message: `is too long: at most ${String(issue.maximum)} characters`, hint };
@@ -81,7 +81,9 @@ const typeNames: Readonly<Record<string, string>> = {
 function describeType(value: unknown): string {
   if (Array.isArray(value)) return 'a list';
   if (typeof value === 'object') return 'a mapping';
-  return typeof value === 'string' ? `the text ${JSON.stringify(value)}` : `the ${typeof value} ${String(value)}`;
+  return typeof value === 'string'
+    ? `the text ${JSON.stringify(value)}`
+    : `the ${typeof value} ${JSON.stringify(value)}`;
 }
 
 /** The schema that a path leads to, with every wrapper around it, outermost first. */

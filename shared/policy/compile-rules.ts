@@ -1,0 +1,58 @@
+import { assertNever } from '../assert-never.js';
+import type { ProblemList } from '../model/problem-list.js';
+import type { Resource } from '../model/resource.js';
+import { parsePortRange, type SegmentationRule } from '../model/segmentation-rule.js';
+import { SegmentExpansion } from './segment-expansion.js';
+import { tiers, type CompiledRule, type PortRange } from './snapshot.js';
+
+/**
+ * Segmentation rules with their segments expanded, in the order of evaluation: tier, priority, name. Rules of mode
+ * `off` are checked and left out. Errors go to `problems`; with errors the result must not be used.
+ */
+export function compileRules(resources: readonly Resource[], problems: ProblemList): CompiledRule[] {
+  const segments = resources.filter((resource) => resource.kind === 'Segment');
+  const expansion = new SegmentExpansion({ segments, problems });
+  const compiled: CompiledRule[] = [];
+  for (const resource of resources) {
+    if (resource.kind !== 'SegmentationRule') continue;
+    const rule = compileRule(resource, expansion);
+    if (rule !== undefined) compiled.push(rule);
+  }
+  return compiled.sort(inOrderOfEvaluation);
+}
+
+function compileRule(rule: SegmentationRule, expansion: SegmentExpansion): CompiledRule | undefined {
+  const { tier, priority, action, mode, ports } = rule.spec;
+  const from = expansion.expand(rule.spec.from ?? [], { resource: rule, path: ['spec', 'from'] });
+  const to = expansion.expand(rule.spec.to ?? [], { resource: rule, path: ['spec', 'to'] });
+  switch (mode) {
+    case 'off':
+      return undefined;
+    case 'enforce':
+    case 'audit':
+      return { name: rule.metadata.name, tier, priority, action, mode, from, to, ports: mergePorts(ports ?? []) };
+    default:
+      return assertNever(mode);
+  }
+}
+
+/** Sorted, without overlaps. */
+function mergePorts(ports: readonly (number | string)[]): PortRange[] {
+  const ranges = ports.map(parsePortRange).filter((range) => range !== undefined);
+  const merged: PortRange[] = [];
+  for (const [first, last] of ranges.sort((a, b) => a[0] - b[0])) {
+    const previous = merged.at(-1);
+    if (previous !== undefined && first <= previous[1] + 1) {
+      merged[merged.length - 1] = [previous[0], Math.max(previous[1], last)];
+    } else {
+      merged.push([first, last]);
+    }
+  }
+  return merged;
+}
+
+function inOrderOfEvaluation(a: CompiledRule, b: CompiledRule): number {
+  const byTier = tiers.indexOf(a.tier) - tiers.indexOf(b.tier);
+  if (byTier !== 0) return byTier;
+  return a.priority === b.priority ? (a.name < b.name ? -1 : 1) : a.priority - b.priority;
+}

@@ -1,0 +1,53 @@
+import type { RuleRef } from './connection.js';
+import type { ConnectionFacts } from './connection-facts.js';
+import { matchesAnyPeer, preparePeer, type PreparedPeer } from './prepared-peer.js';
+import type { CompiledRule, PortRange } from './snapshot.js';
+
+export type PreparedRule = {
+  readonly rule: CompiledRule;
+  readonly ref: RuleRef;
+  readonly from: readonly PreparedPeer[];
+  readonly to: readonly PreparedPeer[];
+};
+
+export function prepareRule(rule: CompiledRule): PreparedRule {
+  return {
+    rule,
+    ref: Object.freeze({ kind: 'SegmentationRule', name: rule.name, tier: rule.tier } as const),
+    from: rule.from.map(preparePeer),
+    to: rule.to.map(preparePeer),
+  };
+}
+
+export function matchesRule(prepared: PreparedRule, facts: ConnectionFacts): boolean {
+  return (
+    matchesPorts(prepared.rule.ports, facts.port) &&
+    matchesAnyPeer(prepared.to, facts.destination) &&
+    matchesSource(prepared, facts)
+  );
+}
+
+/** A rule that denies also holds against who the source seems to be ({@link ConnectionFacts}). */
+export function matchesSource({ rule, from }: PreparedRule, { source, claimedSource }: ConnectionFacts): boolean {
+  if (matchesAnyPeer(from, source)) return true;
+  return rule.action === 'deny' && claimedSource !== null && matchesAnyPeer(from, claimedSource);
+}
+
+/** An empty list is every port. */
+export function matchesPorts(ports: readonly PortRange[], port: number): boolean {
+  if (ports.length === 0) return true;
+  for (const [first, last] of ports) if (port >= first && port <= last) return true;
+  return false;
+}
+
+/** The namespaces that a destination must be in for the rule to match; null: any, or none. */
+export function destinationNamespaces({ to }: PreparedRule): ReadonlySet<string> | null {
+  const namespaces = new Set<string>();
+  for (const { match } of to) {
+    const { namespaces: named, serviceAccounts, workloads } = match;
+    const pinned = named ?? (serviceAccounts ?? workloads)?.map((text) => text.slice(0, text.indexOf('/')));
+    if (pinned === undefined) return null;
+    for (const namespace of pinned) namespaces.add(namespace);
+  }
+  return to.length === 0 ? null : namespaces;
+}

@@ -1,0 +1,141 @@
+import type { Connection, RuleRef, TraceStep } from './connection.js';
+import type { ConnectionFacts, PartyFacts } from './connection-facts.js';
+import { describeDestination, describePeer, describePeers, describePorts, describeSource } from './describe-peer.js';
+import { matchesFrom, matchesTo, type PreparedPolicy } from './prepared-authorization.js';
+import { matchesAnyPeer, matchesPeer, type PreparedPeer } from './prepared-peer.js';
+import { matchesPorts, matchesSource, type PreparedRule } from './prepared-rule.js';
+import { meshDefaultRef } from './prepared-snapshot.js';
+import type { MeshSettings, Tier } from './snapshot.js';
+
+/** Of the rules that did not match, the nearest are explained; a mesh may have thousands. */
+const maxMisses = 5;
+
+/** Writes down why each step of an evaluation decided or did not. It watches the evaluator; it decides nothing. */
+export class Trace {
+  readonly steps: TraceStep[] = [];
+  readonly #connection: Connection;
+  readonly #facts: ConnectionFacts;
+  #missed: PreparedRule[] = [];
+  #matched: PreparedRule[] = [];
+
+  constructor({ connection, facts }: { connection: Connection; facts: ConnectionFacts }) {
+    this.#connection = connection;
+    this.#facts = facts;
+  }
+
+  missedRule(rule: PreparedRule): void {
+    this.#missed.push(rule);
+  }
+
+  matchedRule(rule: PreparedRule): void {
+    this.#matched.push(rule);
+  }
+
+  endTier(tier: Tier): void {
+    if (this.#missed.length + this.#matched.length === 0) {
+      this.#add(tier, null, 'no match', `there is no rule in the ${tier} tier`);
+    }
+    for (const rule of this.#nearestMisses()) this.#add(tier, rule.ref, 'no match', this.#whyMissed(rule));
+    for (const prepared of this.#matched) {
+      const { mode, action } = prepared.rule;
+      const prefix = mode === 'audit' ? `audited only, would ${action}: ` : '';
+      const outcome = mode === 'audit' ? 'audit' : action;
+      this.#add(tier, prepared.ref, outcome, prefix + this.#whyMatched(prepared));
+    }
+    this.#missed = [];
+    this.#matched = [];
+  }
+
+  /** `decided`: what the stage came to, undefined when it leaves the decision to the next. */
+  endAuthorization(
+    policies: readonly PreparedPolicy[],
+    decided: { readonly verdict: 'allow' | 'deny'; readonly reason: string; readonly rule: RuleRef } | undefined,
+  ): void {
+    const destination = describeDestination(this.#connection);
+    if (policies.length === 0) {
+      return this.#add('authorization', null, 'no match', `no AuthorizationPolicy selects ${destination}`);
+    }
+    const isDefaultDeny = decided?.reason === 'POLICY_DEFAULT_DENY';
+    const missed = policies.filter(({ ref }) => isDefaultDeny || ref !== decided?.rule);
+    for (const policy of missed.slice(0, maxMisses)) {
+      if (decided !== undefined && this.#firstMatchingRule(policy) >= 0) continue;
+      this.#add('authorization', policy.ref, 'no match', this.#whyPolicyMissed(policy));
+    }
+    const decisive = policies.find(({ ref }) => ref === decided?.rule);
+    if (decided === undefined || decisive === undefined) return;
+    const index = this.#firstMatchingRule(decisive);
+    const detail = isDefaultDeny
+      ? `ALLOW policies select ${destination} and none of them allows this connection`
+      : `rules[${index}] matches ${this.#source()} and port ${this.#facts.port}`;
+    this.#add('authorization', decided.rule, decided.verdict, detail);
+  }
+
+  endDefault(action: MeshSettings['defaultAction']): void {
+    this.#add('default', meshDefaultRef, action, `no rule decides, and defaultAction of the mesh is ${action}`);
+  }
+
+  #add(stage: TraceStep['stage'], rule: RuleRef | null, outcome: TraceStep['outcome'], detail: string): void {
+    this.steps.push({ stage, rule, outcome, detail });
+  }
+
+  #nearestMisses(): PreparedRule[] {
+    const scored = this.#missed.map((rule) => ({ rule, failures: this.#failures(rule).length }));
+    // Sorting is stable: among equally near rules the order of evaluation stays.
+    return scored
+      .sort((a, b) => a.failures - b.failures)
+      .slice(0, maxMisses)
+      .map(({ rule }) => rule);
+  }
+
+  #failures(prepared: PreparedRule): ('source' | 'destination' | 'port')[] {
+    const failures: ('source' | 'destination' | 'port')[] = [];
+    if (!matchesSource(prepared, this.#facts)) failures.push('source');
+    if (!matchesAnyPeer(prepared.to, this.#facts.destination)) failures.push('destination');
+    if (!matchesPorts(prepared.rule.ports, this.#facts.port)) failures.push('port');
+    return failures;
+  }
+
+  #whyMissed(prepared: PreparedRule): string {
+    const [failure] = this.#failures(prepared);
+    const { from, to, ports } = prepared.rule;
+    if (failure === 'source') return `${this.#source()} is not ${describePeers(from)}`;
+    if (failure === 'destination') return `${describeDestination(this.#connection)} is not ${describePeers(to)}`;
+    return `port ${this.#facts.port} is not in ${describePorts(ports)}`;
+  }
+
+  #whyMatched({ rule, from, to }: PreparedRule): string {
+    const { source, claimedSource, destination, port } = this.#facts;
+    const peer = matchingPeer(from, source) ?? (claimedSource === null ? undefined : matchingPeer(from, claimedSource));
+    const parts = [
+      peer === undefined ? 'any source' : `${this.#source()} is ${describePeer(peer.match)}`,
+      this.#describeDestinationMatch(matchingPeer(to, destination)),
+      rule.ports.length === 0 ? 'any port' : `port ${port} is in ${describePorts(rule.ports)}`,
+    ];
+    return parts.join('; ');
+  }
+
+  #describeDestinationMatch(peer: PreparedPeer | undefined): string {
+    if (peer === undefined) return 'any destination';
+    return `${describeDestination(this.#connection)} is ${describePeer(peer.match)}`;
+  }
+
+  #firstMatchingRule({ rules }: PreparedPolicy): number {
+    return rules.findIndex((rule) => matchesFrom(rule, this.#facts) && matchesTo(rule, this.#facts));
+  }
+
+  #whyPolicyMissed({ policy, rules }: PreparedPolicy): string {
+    if (rules.length === 0) return `this ${policy.action} policy has no rules, so it matches nothing`;
+    const isFromMatched = rules.some((rule) => matchesFrom(rule, this.#facts));
+    if (isFromMatched) return `port ${this.#facts.port} is in no \`to\` of a rule whose \`from\` matches`;
+    const { principal } = this.#facts;
+    return `${this.#source()} with principal ${principal ?? '(none)'} matches no \`from\``;
+  }
+
+  #source(): string {
+    return describeSource(this.#connection, this.#facts);
+  }
+}
+
+function matchingPeer(peers: readonly PreparedPeer[], facts: PartyFacts): PreparedPeer | undefined {
+  return peers.find((peer) => matchesPeer(peer, facts));
+}
