@@ -47,6 +47,8 @@ export type BucketChange =
 export type WatchOptions = {
   /** Only keys under `prefix.` (a whole token), e.g. `workload`; absent: all. */
   readonly prefix?: string;
+  /** Only this one key; wins over `prefix`. */
+  readonly key?: string;
   readonly onEntry: (change: BucketChange) => void;
   /** Called once, when the first list is complete (also when it is empty). */
   readonly onReady: () => void;

@@ -97,7 +97,12 @@ export class NatsBucket implements Bucket {
       busClosed,
       whenConnected,
       onDisconnect,
-      feed: { connection, inboxPrefix, stream: `KV_${this.name}`, filter: this.filter(options.prefix) },
+      feed: {
+        connection,
+        inboxPrefix,
+        stream: `KV_${this.name}`,
+        filter: options.key === undefined ? this.filter(options.prefix) : `${this.subjectPrefix}${options.key}`,
+      },
       subjectPrefixLength: this.subjectPrefix.length,
     });
   }
