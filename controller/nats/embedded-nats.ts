@@ -1,0 +1,200 @@
+import { mkdir, rm } from 'node:fs/promises';
+import { join, resolve } from 'node:path';
+import { setTimeout as delay } from 'node:timers/promises';
+import { reconnectDelayMs } from '../../shared/bus/reconnect-delay.js';
+import type { NkeyPair } from '../../shared/bus/nats-accounts.js';
+import type { Log } from '../../shared/log.js';
+import { writePrivateFile } from '../store/private-file.js';
+import { natsServerVersion, type NatsVersion } from './nats-binary.js';
+import { canSyncAlways, renderNatsConfig } from './nats-config.js';
+import { loadNatsKeys, mintNatsTokens, type NatsKeys } from './nats-keys.js';
+import type { NatsLogLine, RefusedOperation } from './nats-log-line.js';
+import { startNatsProcess, type NatsProcess } from './nats-process.js';
+import { stopOrphan } from './orphan.js';
+
+export type EmbeddedNatsOptions = {
+  /** Everything of the server lives below it: keys, configuration, certificate, store. Made with mode 0700. */
+  readonly stateDir: string;
+  /** Port 0: a free one is chosen at the first start and kept while this object lives. */
+  readonly listen: { readonly host: string; readonly port: number };
+  readonly tls: ServerTls;
+  /** Default: the server's own (three quarters of the free space). */
+  readonly maxStoreBytes?: number;
+  readonly log: Log;
+  /** Hears every connection, publication and subscription that the server refused: to be counted. */
+  readonly onRefused: (refused: RefusedOperation) => void;
+  /** Default: `nats-server` of the PATH. */
+  readonly command?: string;
+};
+
+export type ServerTls = { readonly chainPem: string; readonly privateKeyPem: string };
+
+/**
+ * A nats-server of our own: a child process in operator mode, with TLS and a JetStream file store. It is started again
+ * whenever it dies, and dies with the controller; one that survived a SIGKILL of it is stopped at the next start.
+ */
+export interface EmbeddedNats extends AsyncDisposable {
+  /** The port that it listens on, the same over restarts. */
+  readonly port: number;
+  readonly pid: number | undefined;
+  /** How often it had to be started again. */
+  readonly restarts: number;
+  /** Signs the tokens of the controller and of agents (`mintUserJwt`). */
+  readonly account: NkeyPair;
+  /** Whether acknowledged writes are on disk: since nats-server 2.10. Else keep a journal to rebuild the store from. */
+  readonly isSyncedAlways: boolean;
+  /** Puts a new certificate into use without dropping a connection. */
+  replaceCertificate(tls: ServerTls): Promise<void>;
+  stop(): Promise<void>;
+}
+
+/**
+ * Starts the server and waits until it takes clients. Errors: `NATS_SERVER_MISSING`, `NATS_SERVER_TOO_OLD`,
+ * `NATS_START_FAILED`, `NATS_KEYS_INVALID`, `STATE_WRITE`.
+ */
+export async function startEmbeddedNats(options: EmbeddedNatsOptions): Promise<EmbeddedNats> {
+  const command = options.command ?? 'nats-server';
+  const version = await natsServerVersion(command);
+  const stateDir = resolve(options.stateDir);
+  await mkdir(stateDir, { recursive: true, mode: 0o700 });
+  const keys = await loadNatsKeys(join(stateDir, 'keys.json'));
+  const server = new SupervisedNats({ ...options, command, stateDir, version, keys });
+  await server.start();
+  return server;
+}
+
+type SupervisedNatsInit = EmbeddedNatsOptions & {
+  readonly command: string;
+  readonly version: NatsVersion;
+  readonly keys: NatsKeys;
+};
+
+/** A run that lasted this long was healthy: the delay before the next start begins anew. */
+const healthyRunMs = 30_000;
+
+class SupervisedNats implements EmbeddedNats {
+  readonly account: NkeyPair;
+  readonly isSyncedAlways: boolean;
+  port: number;
+  restarts = 0;
+  private readonly init: SupervisedNatsInit;
+  private readonly stopping = new AbortController();
+  private process: NatsProcess | undefined;
+  private supervision: Promise<void> | undefined;
+
+  constructor(init: SupervisedNatsInit) {
+    this.init = init;
+    this.account = init.keys.mesh;
+    this.isSyncedAlways = canSyncAlways(init.version);
+    this.port = init.listen.port;
+  }
+
+  get pid(): number | undefined {
+    return this.process?.pid;
+  }
+
+  async start(): Promise<void> {
+    const orphan = await stopOrphan(this.path('nats-server.pid'), this.path('nats-server.conf'));
+    if (orphan !== undefined) this.init.log.warn({ pid: orphan }, 'stopped a nats-server that was left behind');
+    await this.writeCertificate(this.init.tls);
+    await this.launch();
+    if (!this.isSyncedAlways) {
+      this.init.log.info(
+        'this nats-server syncs its store every two minutes; the journal of the controller covers a power failure',
+      );
+    }
+    this.supervision = this.supervise();
+  }
+
+  async replaceCertificate(tls: ServerTls): Promise<void> {
+    await this.writeCertificate(tls);
+    await this.process?.reload();
+  }
+
+  async stop(): Promise<void> {
+    this.stopping.abort();
+    await this.process?.stop();
+    await this.supervision;
+    // Launched between the two, when stop was called during a restart.
+    await this.process?.stop();
+    await rm(this.path('nats-server.pid'), { force: true });
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.stop();
+  }
+
+  private async supervise(): Promise<void> {
+    const { signal } = this.stopping;
+    let attempt = 0;
+    let startedAtMs = Date.now();
+    while (this.process !== undefined) {
+      const how = await this.process.exited;
+      this.process = undefined;
+      if (signal.aborted) return;
+      this.init.log.error({ how }, 'nats-server died; it is started again');
+      if (Date.now() - startedAtMs > healthyRunMs) attempt = 0;
+      await this.relaunch(() => attempt++);
+      startedAtMs = Date.now();
+    }
+  }
+
+  /** Tries until it runs, or until the signal. */
+  private async relaunch(nextAttempt: () => number): Promise<void> {
+    const { signal } = this.stopping;
+    while (!signal.aborted) {
+      await delay(reconnectDelayMs(nextAttempt()), undefined, { signal }).catch(() => undefined);
+      if (signal.aborted) return;
+      try {
+        await this.launch();
+        this.restarts += 1;
+        return;
+      } catch (error) {
+        this.init.log.error({ err: error }, 'nats-server could not be started again');
+      }
+    }
+  }
+
+  private async launch(): Promise<void> {
+    const { command, listen, keys, version } = this.init;
+    const maxStoreBytes = this.init.maxStoreBytes ?? -1;
+    await writePrivateFile(
+      this.path('nats-server.conf'),
+      renderNatsConfig({
+        host: listen.host,
+        port: this.port,
+        certificateFile: this.path('server.pem'),
+        keyFile: this.path('server.key'),
+        storeDir: this.path('store'),
+        keys,
+        tokens: mintNatsTokens(keys, -1),
+        maxStoreBytes,
+        version,
+      }),
+    );
+    this.process = await startNatsProcess({
+      command,
+      configFile: this.path('nats-server.conf'),
+      pidFile: this.path('nats-server.pid'),
+      onLine: (line) => this.takeLine(line),
+    });
+    this.port = this.process.port;
+  }
+
+  private takeLine(line: NatsLogLine): void {
+    this.init.log[line.level]({ component: 'nats-server' }, line.text);
+    if (line.event?.kind !== 'refused') return;
+    const { kind, ...refused } = line.event;
+    void kind;
+    this.init.onRefused(refused);
+  }
+
+  private async writeCertificate(tls: ServerTls): Promise<void> {
+    await writePrivateFile(this.path('server.key'), tls.privateKeyPem);
+    await writePrivateFile(this.path('server.pem'), tls.chainPem);
+  }
+
+  private path(name: string): string {
+    return join(this.init.stateDir, name);
+  }
+}

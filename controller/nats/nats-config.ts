@@ -1,0 +1,56 @@
+import type { NatsKeys, NatsTokens } from './nats-keys.js';
+import { isAtLeast, type NatsVersion } from './nats-binary.js';
+
+/** What one message may carry: a snapshot of rules in base64 (see `maxSnapshotBytes`), and the most that NATS advises. */
+export const natsMaxPayloadBytes = 8 * 1024 * 1024;
+
+export type NatsConfig = {
+  readonly host: string;
+  /** 0: any free one. */
+  readonly port: number;
+  readonly certificateFile: string;
+  readonly keyFile: string;
+  readonly storeDir: string;
+  readonly keys: NatsKeys;
+  readonly tokens: NatsTokens;
+  /** -1: three quarters of the free disk space, which is the server's own default. */
+  readonly maxStoreBytes: number;
+  readonly version: NatsVersion;
+};
+
+/**
+ * The configuration of the embedded server, in its own language (a superset of JSON). Operator mode: no user is listed,
+ * all prove themselves by tokens that the mesh account signed. Source: docs.nats.io, "Configuring NATS Server".
+ */
+export function renderNatsConfig(config: NatsConfig): string {
+  const { keys, tokens } = config;
+  const document = {
+    server_name: 'culvert',
+    host: config.host,
+    port: config.port === 0 ? -1 : config.port,
+    logtime: false,
+    max_payload: natsMaxPayloadBytes,
+    // Bytes that may wait for one client; a client that does not read is dropped, not buffered for.
+    max_pending: 64 * 1024 * 1024,
+    write_deadline: '10s',
+    ping_interval: '15s',
+    ping_max: 2,
+    tls: { cert_file: config.certificateFile, key_file: config.keyFile, timeout: 5 },
+    authorization: { timeout: 5 },
+    operator: tokens.operatorJwt,
+    system_account: keys.system.publicKey,
+    resolver: 'MEMORY',
+    resolver_preload: { [keys.system.publicKey]: tokens.systemJwt, [keys.mesh.publicKey]: tokens.meshJwt },
+    jetstream: {
+      store_dir: config.storeDir,
+      ...(config.maxStoreBytes === -1 ? {} : { max_file_store: config.maxStoreBytes }),
+      ...(canSyncAlways(config.version) ? { sync_interval: 'always' } : {}),
+    },
+  };
+  return `${JSON.stringify(document, null, 2)}\n`;
+}
+
+/** Whether every write is on disk before it is acknowledged. Older servers sync every two minutes, not configurable. */
+export function canSyncAlways(version: NatsVersion): boolean {
+  return isAtLeast(version, { major: 2, minor: 10, patch: 0 });
+}

@@ -1,0 +1,56 @@
+import { z } from 'zod';
+import {
+  createAccount,
+  createOperator,
+  mintAccountJwt,
+  mintOperatorJwt,
+  nkeyPairFromSeed,
+  type NkeyPair,
+} from '../../shared/bus/nats-accounts.js';
+import { CulvertError } from '../../shared/errors.js';
+import { readPrivateFile, writePrivateFile } from '../store/private-file.js';
+
+/** Who signs whom in the embedded server. `mesh` is the account of the controller and all agents. */
+export type NatsKeys = { readonly operator: NkeyPair; readonly system: NkeyPair; readonly mesh: NkeyPair };
+
+export type NatsTokens = { readonly operatorJwt: string; readonly systemJwt: string; readonly meshJwt: string };
+
+const fileSchema = z.strictObject({ operatorSeed: z.string(), systemSeed: z.string(), meshSeed: z.string() });
+
+/** Reads the seeds, or makes them at the first start. Without them every agent's credentials would be void. */
+export async function loadNatsKeys(path: string): Promise<NatsKeys> {
+  const text = await readPrivateFile(path);
+  if (text !== undefined) return parseKeys(path, text);
+  const keys = { operator: createOperator(), system: createAccount(), mesh: createAccount() };
+  const file = { operatorSeed: keys.operator.seed, systemSeed: keys.system.seed, meshSeed: keys.mesh.seed };
+  await writePrivateFile(path, `${JSON.stringify(file, null, 2)}\n`);
+  return keys;
+}
+
+/** The tokens that the configuration of the server carries. `jetStreamBytes`: see `mintAccountJwt`. */
+export function mintNatsTokens(keys: NatsKeys, jetStreamBytes: number): NatsTokens {
+  const { operator, system, mesh } = keys;
+  return {
+    operatorJwt: mintOperatorJwt({ operator, name: 'culvert', systemAccount: system.publicKey }),
+    systemJwt: mintAccountJwt({ operator, accountPublicKey: system.publicKey, name: 'SYS', jetStreamBytes: 0 }),
+    meshJwt: mintAccountJwt({ operator, accountPublicKey: mesh.publicKey, name: 'CULVERT', jetStreamBytes }),
+  };
+}
+
+function parseKeys(path: string, text: string): NatsKeys {
+  try {
+    const file = fileSchema.parse(JSON.parse(text));
+    return {
+      operator: nkeyPairFromSeed(file.operatorSeed),
+      system: nkeyPairFromSeed(file.systemSeed),
+      mesh: nkeyPairFromSeed(file.meshSeed),
+    };
+  } catch (cause) {
+    throw new CulvertError({
+      code: 'NATS_KEYS_INVALID',
+      message: `the keys of the embedded nats-server in ${path} are damaged`,
+      hint: 'restore the file from a backup; if you delete it instead, every node has to join again',
+      cause,
+    });
+  }
+}

@@ -1,0 +1,62 @@
+/** What a line of nats-server's log (without its time) means to the controller. */
+export type NatsLogLine = {
+  readonly level: 'debug' | 'info' | 'warn' | 'error' | 'fatal';
+  readonly text: string;
+  readonly event?: NatsLogEvent;
+};
+
+export type NatsLogEvent =
+  | { readonly kind: 'listening'; readonly port: number }
+  | { readonly kind: 'ready' }
+  | { readonly kind: 'reloaded' }
+  | { readonly kind: 'reload-failed' }
+  | ({ readonly kind: 'refused' } & RefusedOperation);
+
+/** Something that the server's permissions or its authentication refused. */
+export type RefusedOperation = {
+  readonly operation: 'publish' | 'subscribe' | 'connect';
+  /** Null for a connection. */
+  readonly subject: string | null;
+  /** Public key of the user (`U…`); null when nobody was proved. */
+  readonly user: string | null;
+  /** Where it came from, as `address:port`. */
+  readonly remote: string;
+};
+
+const levels = { INF: 'info', WRN: 'warn', ERR: 'error', FTL: 'fatal', DBG: 'debug', TRC: 'debug' } as const;
+
+/** Never throws: what is not a line of the server's log is taken as a warning. */
+export function parseNatsLogLine(line: string): NatsLogLine {
+  const match = /^\[\d+\] \[(INF|WRN|ERR|FTL|DBG|TRC)\] (.*)$/.exec(line);
+  const level = levels[(match?.[1] ?? 'WRN') as keyof typeof levels];
+  const text = match?.[2] ?? line;
+  const event = eventOf(text);
+  return event === undefined ? { level, text } : { level, text, event };
+}
+
+function eventOf(text: string): NatsLogEvent | undefined {
+  const listening = /^Listening for client connections on .*:(\d+)$/.exec(text);
+  if (listening !== null) return { kind: 'listening', port: Number(listening[1]) };
+  if (text === 'Server is ready') return { kind: 'ready' };
+  if (text === 'Reloaded server configuration') return { kind: 'reloaded' };
+  if (text.startsWith('Failed to reload server configuration')) return { kind: 'reload-failed' };
+  return refusalOf(text);
+}
+
+/** The client's own name stands in the line too, quoted and escaped by the server: so the patterns are anchored at both ends. */
+function refusalOf(text: string): NatsLogEvent | undefined {
+  const violation =
+    /^(\S+) - \w+:\d+ - .* - (Publish|Subscription) Violation - (?:(?:Nkey|JWT User|User) "([^"]*)", )?Subject "([^"]*)"(?:, .*)?$/.exec(
+      text,
+    );
+  if (violation !== null) {
+    const [, remote = '', what, user = null, subject = null] = violation;
+    return { kind: 'refused', operation: what === 'Publish' ? 'publish' : 'subscribe', subject, user, remote };
+  }
+  const refused =
+    /^(\S+) - \w+:\d+ (?:- .* )?- (?:authentication error|User authentication expired|maximum .* exceeded)(?: .*)?$/i.exec(
+      text,
+    );
+  if (refused === null) return undefined;
+  return { kind: 'refused', operation: 'connect', subject: null, user: null, remote: refused[1] ?? '' };
+}

@@ -1,0 +1,158 @@
+import { spawn, type ChildProcess } from 'node:child_process';
+import { access, constants } from 'node:fs/promises';
+import { delimiter, join } from 'node:path';
+import { createInterface } from 'node:readline';
+import { CulvertError } from '../../shared/errors.js';
+import { parseNatsLogLine, type NatsLogLine } from './nats-log-line.js';
+import { writePidFile } from './orphan.js';
+
+export type NatsProcessOptions = {
+  readonly command: string;
+  readonly configFile: string;
+  readonly pidFile: string;
+  readonly onLine: (line: NatsLogLine) => void;
+};
+
+/** One run of nats-server that has become ready. */
+export interface NatsProcess {
+  readonly pid: number;
+  readonly port: number;
+  /** Resolves when the process is gone, with a text that says how. */
+  readonly exited: Promise<string>;
+  /** SIGTERM, and SIGKILL when it takes longer than ten seconds. */
+  stop(): Promise<void>;
+  /** SIGHUP: reads configuration and certificates again. Open connections stay. `NATS_RELOAD_FAILED`. */
+  reload(): Promise<void>;
+}
+
+/** Restoring a large store takes the server a while before it is ready. */
+const readyTimeoutMs = 60_000;
+const stopTimeoutMs = 10_000;
+const reloadTimeoutMs = 5000;
+
+/** Starts the server and waits until it takes clients. `NATS_START_FAILED`, with what to do about the usual causes. */
+export async function startNatsProcess(options: NatsProcessOptions): Promise<NatsProcess> {
+  const [file, ...args] = await commandLine(options);
+  const child = spawn(file ?? options.command, args, { stdio: ['ignore', 'ignore', 'pipe'] });
+  const listeners = new Set<(line: NatsLogLine) => void>([options.onLine]);
+  const lines = createInterface({ input: child.stderr });
+  lines.on('line', (text) => {
+    const line = parseNatsLogLine(text);
+    for (const listener of listeners) listener(line);
+  });
+  const exited = new Promise<string>((resolve) => {
+    child.once('error', (error) => resolve(error.message));
+    child.once('exit', (code, signal) =>
+      resolve(signal === null ? `it ended with code ${code}` : `it was ended by ${signal}`),
+    );
+  });
+  if (child.pid !== undefined) await writePidFile(options.pidFile, child.pid);
+  const port = await waitUntilReady(child, listeners, exited);
+  return {
+    pid: child.pid ?? 0,
+    port,
+    exited,
+    stop: () => stop(child, exited),
+    reload: () => reload(child, listeners, exited),
+  };
+}
+
+/** With `setpriv` (util-linux) the kernel ends the server when the controller dies, however it dies: prctl(2), PR_SET_PDEATHSIG. */
+async function commandLine(options: NatsProcessOptions): Promise<string[]> {
+  const server = [options.command, '--config', options.configFile];
+  for (const directory of (process.env['PATH'] ?? '').split(delimiter)) {
+    const setpriv = join(directory, 'setpriv');
+    const isThere = await access(setpriv, constants.X_OK).then(
+      () => true,
+      () => false,
+    );
+    if (isThere) return [setpriv, '--pdeathsig', 'TERM', ...server];
+  }
+  return server;
+}
+
+async function waitUntilReady(
+  child: ChildProcess,
+  listeners: Set<(line: NatsLogLine) => void>,
+  exited: Promise<string>,
+): Promise<number> {
+  let port = 0;
+  const complaints: string[] = [];
+  const { promise, stop: stopWaiting } = waitForLine(listeners, readyTimeoutMs, (line) => {
+    if (line.level === 'fatal' || line.level === 'error') complaints.push(line.text);
+    if (line.event?.kind === 'listening') port = line.event.port;
+    return line.event?.kind === 'ready' ? true : undefined;
+  });
+  const outcome = await Promise.race([promise, exited]);
+  stopWaiting();
+  if (outcome === true) return port;
+  if (outcome === undefined) await stop(child, exited);
+  throw startFailure(outcome ?? `it was not ready after ${readyTimeoutMs / 1000} s`, complaints.at(-1));
+}
+
+async function stop(child: ChildProcess, exited: Promise<string>): Promise<void> {
+  child.kill('SIGTERM');
+  const timer = setTimeout(() => child.kill('SIGKILL'), stopTimeoutMs);
+  await exited;
+  clearTimeout(timer);
+}
+
+async function reload(
+  child: ChildProcess,
+  listeners: Set<(line: NatsLogLine) => void>,
+  exited: Promise<string>,
+): Promise<void> {
+  let why = 'it gave no sign of it';
+  const { promise, stop: stopWaiting } = waitForLine(listeners, reloadTimeoutMs, (line) => {
+    if (line.event?.kind === 'reload-failed') why = line.text;
+    if (line.event?.kind === 'reload-failed') return false;
+    return line.event?.kind === 'reloaded' ? true : undefined;
+  });
+  child.kill('SIGHUP');
+  const outcome = await Promise.race([promise, exited]);
+  stopWaiting();
+  if (outcome === true) return;
+  throw new CulvertError({
+    code: 'NATS_RELOAD_FAILED',
+    message: `nats-server did not take its new certificate: ${typeof outcome === 'string' ? outcome : why}`,
+    hint: 'the old one stays in use; look at the lines of nats-server in the log above',
+  });
+}
+
+/** Resolves with the first answer of `check` that is not undefined, or with undefined after the timeout. */
+function waitForLine(
+  listeners: Set<(line: NatsLogLine) => void>,
+  timeoutMs: number,
+  check: (line: NatsLogLine) => boolean | undefined,
+): { promise: Promise<boolean | undefined>; stop: () => void } {
+  let settle: (outcome: boolean | undefined) => void = () => undefined;
+  const promise = new Promise<boolean | undefined>((resolve) => {
+    settle = resolve;
+  });
+  const timer = setTimeout(() => settle(undefined), timeoutMs);
+  const listener = (line: NatsLogLine): void => {
+    const outcome = check(line);
+    if (outcome !== undefined) settle(outcome);
+  };
+  listeners.add(listener);
+  const stopWaiting = (): void => {
+    clearTimeout(timer);
+    listeners.delete(listener);
+  };
+  return { promise, stop: stopWaiting };
+}
+
+function startFailure(outcome: string, complaint: string | undefined): CulvertError {
+  const text = complaint ?? outcome;
+  const causes: readonly (readonly [RegExp, string])[] = [
+    [/address already in use/, 'stop what uses that port, or choose another with --nats-listen HOST:PORT'],
+    [/cannot assign requested address/, 'give an address of this host with --nats-listen HOST:PORT'],
+    [/no space left on device|insufficient storage/i, 'free disk space below the state directory, then start again'],
+    [/permission denied/i, 'run the controller as the owner of its state directory'],
+  ];
+  return new CulvertError({
+    code: 'NATS_START_FAILED',
+    message: `nats-server did not start: ${text}`,
+    hint: causes.find(([pattern]) => pattern.test(text))?.[1] ?? 'look at the lines of nats-server in the log above',
+  });
+}

@@ -1,0 +1,45 @@
+import { readFile, rm, writeFile } from 'node:fs/promises';
+import { setTimeout as delay } from 'node:timers/promises';
+
+const stopTimeoutMs = 5000;
+const pollMs = 25;
+
+/** Remembers the child, for {@link stopOrphan}. */
+export async function writePidFile(path: string, pid: number): Promise<void> {
+  await writeFile(path, `${pid}\n`, { mode: 0o600 });
+}
+
+/**
+ * Stops a nats-server that a controller left behind when it was killed: the process of the pid file, if its command line
+ * still names our configuration file. It holds the store's files, so a second server must not start beside it.
+ * Returns its pid, or undefined when there was none.
+ */
+export async function stopOrphan(pidFile: string, configFile: string): Promise<number | undefined> {
+  const pid = Number(await readFile(pidFile, 'utf8').catch(() => ''));
+  if (!Number.isInteger(pid) || pid <= 1 || !(await isOurs(pid, configFile))) {
+    await rm(pidFile, { force: true });
+    return undefined;
+  }
+  send(pid, 'SIGTERM');
+  const deadline = Date.now() + stopTimeoutMs;
+  while (await isOurs(pid, configFile)) {
+    if (Date.now() > deadline) send(pid, 'SIGKILL');
+    await delay(pollMs);
+  }
+  await rm(pidFile, { force: true });
+  return pid;
+}
+
+async function isOurs(pid: number, configFile: string): Promise<boolean> {
+  // Empty for a process that has ended and only waits for its parent.
+  const commandLine = await readFile(`/proc/${pid}/cmdline`, 'utf8').catch(() => '');
+  return commandLine.split('\0').includes(configFile);
+}
+
+function send(pid: number, signal: NodeJS.Signals): void {
+  try {
+    process.kill(pid, signal);
+  } catch {
+    // It is gone already, which is what was wanted.
+  }
+}

@@ -1,0 +1,151 @@
+import { createHash } from 'node:crypto';
+import { nkeys } from 'nats';
+import { CulvertError } from '../errors.js';
+
+/**
+ * Decentralised authentication of NATS: an operator signs accounts, an account signs users, the server holds no
+ * password and no list of users. Tokens are JWTs of version 2 with the algorithm `ed25519-nkey`.
+ * Source: NATS documentation, "JWTs in depth"; the claims are those of github.com/nats-io/jwt/v2.
+ */
+export type NkeyPair = {
+  /** `O…`, `A…` or `U…`. */
+  readonly publicKey: string;
+  /** `SO…`, `SA…` or `SU…`: a secret, files of mode 0600. */
+  readonly seed: string;
+};
+
+export type UserPermissions = {
+  readonly publish: SubjectPermissions;
+  readonly subscribe: SubjectPermissions;
+};
+
+/** Subjects with wildcards. An absent list allows everything (denies nothing); `deny` wins. */
+export type SubjectPermissions = { readonly allow?: readonly string[]; readonly deny?: readonly string[] };
+
+export function createOperator(): NkeyPair {
+  return exportPair(nkeys.createOperator());
+}
+
+export function createAccount(): NkeyPair {
+  return exportPair(nkeys.createAccount());
+}
+
+/** What a node or the controller makes for itself; only the public half is sent to whoever mints its JWT. */
+export function createUser(): NkeyPair {
+  return exportPair(nkeys.createUser());
+}
+
+/** The pair of a seed that somebody configured. `NKEY_INVALID` when it is none. */
+export function nkeyPairFromSeed(seed: string): NkeyPair {
+  try {
+    return exportPair(nkeys.fromSeed(Buffer.from(seed.trim())));
+  } catch (cause) {
+    throw new CulvertError({
+      code: 'NKEY_INVALID',
+      message: 'this is no NATS seed',
+      hint: 'give the seed of the account, which begins with SA: nsc list keys --show-seeds',
+      cause,
+    });
+  }
+}
+
+/** Whether this is the public key of a user, as it comes from a node that joins. */
+export function isUserPublicKey(text: string): boolean {
+  try {
+    nkeys.fromPublic(text);
+    return text.startsWith('U');
+  } catch {
+    return false;
+  }
+}
+
+/** Signs itself. `systemAccount`: the account in which the server publishes its own events. */
+export function mintOperatorJwt(options: {
+  readonly operator: NkeyPair;
+  readonly name: string;
+  readonly systemAccount: string;
+}): string {
+  return mintJwt(options.operator, {
+    sub: options.operator.publicKey,
+    name: options.name,
+    nats: { type: 'operator', version: 2, system_account: options.systemAccount },
+  });
+}
+
+/** `jetStreamBytes`: what the account may store on disk, -1 without a bound; 0: no JetStream. */
+export function mintAccountJwt(options: {
+  readonly operator: NkeyPair;
+  readonly accountPublicKey: string;
+  readonly name: string;
+  readonly jetStreamBytes: number;
+}): string {
+  const unlimited = -1;
+  const storage =
+    options.jetStreamBytes === 0
+      ? {}
+      : { mem_storage: unlimited, disk_storage: options.jetStreamBytes, streams: unlimited, consumer: unlimited };
+  return mintJwt(options.operator, {
+    sub: options.accountPublicKey,
+    name: options.name,
+    nats: {
+      type: 'account',
+      version: 2,
+      limits: {
+        subs: unlimited,
+        data: unlimited,
+        payload: unlimited,
+        imports: unlimited,
+        exports: unlimited,
+        wildcards: true,
+        conn: unlimited,
+        leaf: unlimited,
+        ...storage,
+      },
+      default_permissions: { pub: {}, sub: {} },
+    },
+  });
+}
+
+/** The server drops the connection at `expiresAtMs`; null: never. Permissions are part of the token. */
+export function mintUserJwt(options: {
+  readonly account: NkeyPair;
+  readonly userPublicKey: string;
+  readonly name: string;
+  readonly permissions: UserPermissions;
+  readonly expiresAtMs: number | null;
+}): string {
+  if (!isUserPublicKey(options.userPublicKey)) {
+    throw new CulvertError({
+      code: 'NKEY_INVALID',
+      message: 'this is no public key of a NATS user',
+      hint: 'send the public key that begins with U',
+    });
+  }
+  const { publish, subscribe } = options.permissions;
+  return mintJwt(options.account, {
+    sub: options.userPublicKey,
+    name: options.name,
+    ...(options.expiresAtMs === null ? {} : { exp: Math.floor(options.expiresAtMs / 1000) }),
+    nats: { type: 'user', version: 2, pub: publish, sub: subscribe, subs: -1, data: -1, payload: -1 },
+  });
+}
+
+function mintJwt(
+  issuer: NkeyPair,
+  claims: { readonly sub: string; readonly name: string; readonly exp?: number; readonly nats: object },
+): string {
+  const issued = { iat: Math.floor(Date.now() / 1000), iss: issuer.publicKey, ...claims };
+  // The identifier is a digest of the claims; servers do not check it.
+  const jti = createHash('sha512-256').update(JSON.stringify(issued)).digest('hex').toUpperCase();
+  const body = `${encodeSegment({ typ: 'JWT', alg: 'ed25519-nkey' })}.${encodeSegment({ ...issued, jti })}`;
+  const signature = nkeys.fromSeed(Buffer.from(issuer.seed)).sign(Buffer.from(body));
+  return `${body}.${Buffer.from(signature).toString('base64url')}`;
+}
+
+function encodeSegment(value: object): string {
+  return Buffer.from(JSON.stringify(value)).toString('base64url');
+}
+
+function exportPair(pair: ReturnType<typeof nkeys.createUser>): NkeyPair {
+  return { publicKey: pair.getPublicKey(), seed: Buffer.from(pair.getSeed()).toString() };
+}
