@@ -2,7 +2,8 @@ import { EventEmitter, once } from 'node:events';
 import { Worker } from 'node:worker_threads';
 import { assertNever } from '../../shared/assert-never.js';
 import { CulvertError, describeError } from '../../shared/errors.js';
-import type { FromWorker, WorkerDump, WorkerInit, WorkerReport } from './messages.js';
+import { prepareSnapshot } from '../../shared/policy/prepared-snapshot.js';
+import type { FromWorker, ToWorker, WorkerDump, WorkerInit, WorkerReport } from './messages.js';
 import type { DataplaneSettings } from './settings.js';
 import { ConnectionCounts, SlotTable, type SlottedWorkload } from './state/connection-counts.js';
 import { LatestState, type StateMessage } from './state/latest-state.js';
@@ -39,9 +40,9 @@ type PoolEvents = {
 /** `workerData`: what the thread gets besides the public contract. */
 export type PoolWorkerInit = WorkerInit & { readonly workers: number; readonly connectionCounts: SharedArrayBuffer };
 
-/** As {@link StateMessage}, with the slots that only the pool knows. */
-export type SlottedMessage =
-  | Exclude<StateMessage, { type: 'workloads' }>
+/** What a worker really receives: as {@link ToWorker}, with the slots that only the pool knows. */
+export type WorkerCommand =
+  | Exclude<ToWorker, { type: 'workloads' }>
   | { readonly type: 'workloads'; readonly workloads: readonly SlottedWorkload[] };
 
 type Member = {
@@ -102,8 +103,12 @@ export class WorkerPool extends EventEmitter<PoolEvents> {
     await Promise.all(this.#members.map((_, index) => this.#startMember(index)));
   }
 
-  /** Gives the message to every worker, and to those that will replace one. */
+  /**
+   * Gives the message to every worker, and to those that will replace one. Throws `SNAPSHOT_INVALID` for rules that
+   * cannot be evaluated; the workers then keep those that they have.
+   */
   send(message: StateMessage): void {
+    if (message.type === 'rules') prepareSnapshot(message.snapshot);
     this.#state.absorb(message);
     const slotted = this.#slotted(message);
     for (const member of this.#members) member?.worker.postMessage(slotted);
@@ -136,7 +141,8 @@ export class WorkerPool extends EventEmitter<PoolEvents> {
 
   /** What each worker that answers within two seconds holds. Without secrets. */
   async dump(): Promise<WorkerDump[]> {
-    const dumps = await Promise.all(this.#members.map((member) => (member === null ? null : this.#dumpOf(member))));
+    const members = this.#members.filter((member) => member !== null);
+    const dumps = await Promise.all(members.map((member) => this.#dumpOf(member)));
     return dumps.filter((dump) => dump !== null);
   }
 
@@ -232,8 +238,11 @@ export class WorkerPool extends EventEmitter<PoolEvents> {
         if (listening !== null) this.emit('listening', listening);
         return;
       }
-      case 'dump':
       case 'drained':
+        // The last message of a worker; its listeners and timers are gone, what is left of the thread holds nothing.
+        void member.worker.terminate();
+        return;
+      case 'dump':
         return;
       default:
         assertNever(message);
@@ -272,7 +281,7 @@ export class WorkerPool extends EventEmitter<PoolEvents> {
     this.#restartTimers.add(timer);
   }
 
-  #slotted(message: StateMessage): SlottedMessage {
+  #slotted(message: StateMessage): WorkerCommand {
     if (message.type !== 'workloads') return message;
     return { type: 'workloads', workloads: this.#slots.assign(message.workloads) };
   }

@@ -1,7 +1,7 @@
 import { setImmediate } from 'node:timers/promises';
 import { formatHostPort } from '../../../shared/address.js';
 import type { ConnectionEnd } from '../../telemetry/closed-connection.js';
-import { ConnectionCut } from '../relay/connection-cut.js';
+import type { ConnectionCut } from '../relay/connection-cut.js';
 import type { ConnectionDump } from '../messages.js';
 import type { ConnectionCounts } from '../state/connection-counts.js';
 import type { WorkerState } from '../state/worker-state.js';
@@ -95,7 +95,7 @@ export class LiveConnections {
   async #pass(): Promise<void> {
     let checked = 0;
     // Connections that come meanwhile have been decided by the new state.
-    for (const connection of [...this.#open]) {
+    for (const connection of this.#open) {
       connection.recheck(this.#state);
       if (++checked % recheckSlice === 0) await setImmediate();
     }

@@ -28,11 +28,7 @@ export class TrackedConnection {
   readonly #clock: Clock;
   #facts: FactsSource | null = null;
 
-  constructor(init: {
-    readonly record: ConnectionRecord;
-    readonly workload: HostedWorkload;
-    readonly clock: Clock;
-  }) {
+  constructor(init: { readonly record: ConnectionRecord; readonly workload: HostedWorkload; readonly clock: Clock }) {
     this.record = init.record;
     this.workloads = [init.workload];
     this.#clock = init.clock;

@@ -1,0 +1,194 @@
+import type net from 'node:net';
+import { assertNever } from '../../shared/assert-never.js';
+import type { ConnectionRecord } from '../telemetry/connection-record.js';
+import { serveInboundPlaintext } from './flow/inbound-plaintext.js';
+import { serveTunnelRequest } from './flow/inbound-tunnel.js';
+import type { FlowContext } from './flow/flow-context.js';
+import { LiveConnections } from './flow/live-connections.js';
+import { serveOutbound } from './flow/outbound.js';
+import { rawDial } from './flow/dial.js';
+import { recordAcceptFailure } from './flow/accept-failure.js';
+import { Hosting } from './listen/hosting.js';
+import type { HostedWorkload } from './listen/hosted-workload.js';
+import type { CertificatesMessage, FromWorker, RegistryMessage, WorkerDump, WorkerGauges } from './messages.js';
+import { ConnectionCut } from './relay/connection-cut.js';
+import { EndpointRotation } from './route/endpoint-rotation.js';
+import { capturePorts } from './settings.js';
+import { ConnectionCounts } from './state/connection-counts.js';
+import { Reporter } from './state/reporter.js';
+import { WorkerState } from './state/worker-state.js';
+import { Http2TunnelClient } from './tunnel/http2-tunnel-client.js';
+import { Http2TunnelServer } from './tunnel/http2-tunnel-server.js';
+import type { PoolWorkerInit, WorkerCommand } from './worker-pool.js';
+
+/**
+ * One data-plane worker: the state, the listeners of every local workload, the tunnels and the open connections. Only
+ * {@link receive} changes the state; every change is followed by a new judgement of all open connections.
+ */
+export class DataplaneWorker {
+  readonly #workerIndex: number;
+  readonly #post: (message: FromWorker) => void;
+  readonly #state = new WorkerState();
+  readonly #connections: LiveConnections;
+  readonly #client: Http2TunnelClient;
+  readonly #server: Http2TunnelServer;
+  readonly #reporter: Reporter;
+  readonly #context: FlowContext;
+  readonly #hosting: Hosting;
+
+  constructor({ init, post }: { readonly init: PoolWorkerInit; readonly post: (message: FromWorker) => void }) {
+    const { workerIndex, settings } = init;
+    this.#workerIndex = workerIndex;
+    this.#post = post;
+    this.#connections = new LiveConnections({
+      state: this.#state,
+      counts: new ConnectionCounts({ buffer: init.connectionCounts, workers: init.workers }),
+      workerIndex,
+      limitPerWorkload: settings.maxConnectionsPerWorkload,
+    });
+    this.#client = new Http2TunnelClient({
+      settings,
+      dialRaw: ({ sourceWorkload, sourceIp, destinationIp }) =>
+        rawDial({
+          from: this.#hosted(sourceWorkload),
+          target: { ip: destinationIp, port: capturePorts.inboundTunnel },
+          sourceIp,
+        }),
+    });
+    this.#server = new Http2TunnelServer({
+      settings,
+      onConnect: (request) => void serveTunnelRequest(this.#context, request),
+    });
+    this.#reporter = new Reporter({
+      post,
+      source: { openRecords: () => this.#openRecords(), gauges: () => this.#gauges() },
+    });
+    this.#context = {
+      node: init.node,
+      state: this.#state,
+      settings,
+      connections: this.#connections,
+      tunnels: this.#client,
+      rotation: new EndpointRotation({ random: Math.random }),
+      reporter: this.#reporter,
+      clock: { nowMs: Date.now },
+    };
+    this.#hosting = new Hosting({
+      hosted: this.#state.hosted,
+      backlog: settings.listenBacklog,
+      handlers: {
+        outbound: (workload, socket) => void serveOutbound(this.#context, workload, socket),
+        inboundPlaintext: (workload, socket) => void serveInboundPlaintext(this.#context, workload, socket),
+        inboundTunnel: (workload, socket) => this.#acceptTunnel(workload, socket),
+        acceptFailed: (workload, port, error) => recordAcceptFailure(this.#context, workload, port, error),
+      },
+      onListening: post,
+      onGone: (workload) => this.#letGo(workload),
+    });
+  }
+
+  receive(command: WorkerCommand): void {
+    switch (command.type) {
+      case 'registry':
+        this.#useRegistry(command);
+        return;
+      case 'rules':
+        this.#state.useSnapshot(command.snapshot);
+        void this.#connections.recheckAll().then(() => {
+          this.#post({ type: 'applied', revision: command.snapshot.revision });
+        });
+        return;
+      case 'certificates':
+        this.#useCertificates(command);
+        return;
+      case 'workloads':
+        void this.#hosting.apply(command.workloads);
+        return;
+      case 'drain':
+        void this.#drain(command.graceMs);
+        return;
+      case 'dump':
+        this.#post({ type: 'dump', id: command.id, state: this.#dump() });
+        return;
+      default:
+        assertNever(command);
+    }
+  }
+
+  #useRegistry(message: RegistryMessage): void {
+    this.#state.registry.apply(message);
+    void this.#connections.recheckAll();
+  }
+
+  #useCertificates(message: CertificatesMessage): void {
+    this.#state.useCertificates(message);
+    this.#client.replaceCertificates(message);
+    this.#server.replaceCertificates(message);
+    void this.#connections.recheckAll();
+  }
+
+  #acceptTunnel(workload: HostedWorkload, socket: net.Socket): void {
+    const identity = this.#state.registry.workload(workload.name)?.identity;
+    if (identity === undefined) {
+      socket.resetAndDestroy();
+      return;
+    }
+    this.#server.accept(socket, { workload: workload.name, identity });
+  }
+
+  #letGo(workload: HostedWorkload): void {
+    const detail = `${workload.name} left this node`;
+    this.#connections.cutWorkload(workload, new ConnectionCut({ reason: 'DRAIN', detail }));
+    this.#client.releaseWorkload(workload.name);
+    this.#server.releaseWorkload(workload.name);
+  }
+
+  /** Listeners first, so that a successor on the same ports takes everything new; then the tunnels say GOAWAY. */
+  async #drain(graceMs: number): Promise<void> {
+    await this.#hosting.stopListening();
+    // Before the tunnels' own timers, so that the records say DRAIN and not that a tunnel died.
+    const grace = setTimeout(() => {
+      this.#connections.cutAll(new ConnectionCut({ reason: 'DRAIN', detail: 'the agent shuts down' }));
+    }, graceMs);
+    const drained = Promise.all([this.#client.drain(graceMs), this.#server.drain(graceMs)]);
+    await this.#connections.whenEmpty();
+    clearTimeout(grace);
+    await drained;
+    await this.#hosting.apply([]);
+    this.#reporter.stop();
+    this.#post({ type: 'drained' });
+  }
+
+  #hosted(name: string): HostedWorkload {
+    const hosted = this.#state.hosted.get(name);
+    if (hosted === undefined) throw new Error(`workload ${name} has left this node`);
+    return hosted;
+  }
+
+  *#openRecords(): Iterable<ConnectionRecord> {
+    for (const { record } of this.#connections) yield record;
+  }
+
+  #gauges(): Omit<WorkerGauges, 'eventLoopDelayP99Ms'> {
+    const client = this.#client.counts();
+    const server = this.#server.counts();
+    return {
+      openConnections: this.#connections.size,
+      openTunnels: client.tunnels + server.tunnels,
+      openStreams: client.streams + server.streams,
+      bufferedBytes: client.bufferedBytes + server.bufferedBytes,
+      refusedHandshakes: this.#server.refusedHandshakes(),
+    };
+  }
+
+  #dump(): WorkerDump {
+    return {
+      workerIndex: this.#workerIndex,
+      revision: this.#state.snapshot?.revision ?? null,
+      registryEntries: this.#state.registry.size,
+      listeners: this.#hosting.listeners(),
+      tunnels: [...this.#client.dump(), ...this.#server.dump()],
+      connections: this.#connections.dump(),
+    };
+  }
+}

@@ -1,0 +1,112 @@
+import { describeError } from '../../../shared/errors.js';
+import type { SlottedWorkload } from '../state/connection-counts.js';
+import type { FromWorker, LocalWorkload, WorkerDump } from '../messages.js';
+import { capturePorts } from '../settings.js';
+import { HostedWorkload } from './hosted-workload.js';
+import { WorkloadListeners, type ListenerHandlers } from './workload-listeners.js';
+
+export type ListeningMessage = Extract<FromWorker, { type: 'listening' }>;
+
+type Hosted = {
+  readonly workload: HostedWorkload;
+  readonly slotted: SlottedWorkload;
+  /** null until they are open, and after they could not be opened. */
+  listeners: WorkloadListeners | null;
+};
+
+/**
+ * Keeps the listeners of this worker at the list of workloads of the node: opens those of new ones, lets go of those
+ * that left. A workload whose namespace was replaced leaves and comes back. Calls are done one after another.
+ */
+export class Hosting {
+  readonly #hosted: Map<string, HostedWorkload>;
+  readonly #open = new Map<string, Hosted>();
+  readonly #backlog: number;
+  readonly #handlers: ListenerHandlers;
+  readonly #onListening: (message: ListeningMessage) => void;
+  readonly #onGone: (workload: HostedWorkload) => void;
+  #last: Promise<void> = Promise.resolve();
+
+  /** `hosted` is filled and emptied here. `onGone` ends all that lives in the namespace, before its fd is closed. */
+  constructor(init: {
+    readonly hosted: Map<string, HostedWorkload>;
+    readonly backlog: number;
+    readonly handlers: ListenerHandlers;
+    readonly onListening: (message: ListeningMessage) => void;
+    readonly onGone: (workload: HostedWorkload) => void;
+  }) {
+    this.#hosted = init.hosted;
+    this.#backlog = init.backlog;
+    this.#handlers = init.handlers;
+    this.#onListening = init.onListening;
+    this.#onGone = init.onGone;
+  }
+
+  /** `workloads` is the complete list. Each of them is answered by one `listening`, also those that stayed. */
+  async apply(workloads: readonly SlottedWorkload[]): Promise<void> {
+    this.#last = this.#last.then(() => this.#reconcile(workloads));
+    await this.#last;
+  }
+
+  /** Ends the listeners and keeps the namespaces, so that connections that are open can go on. */
+  async stopListening(): Promise<void> {
+    await this.#last;
+    for (const hosted of this.#open.values()) {
+      hosted.listeners?.close();
+      hosted.listeners = null;
+    }
+  }
+
+  listeners(): WorkerDump['listeners'] {
+    return [...this.#open.values()].flatMap(({ workload, listeners }) =>
+      listeners === null ? [] : Object.values(capturePorts).map((port) => ({ workload: workload.name, port })),
+    );
+  }
+
+  async #reconcile(workloads: readonly SlottedWorkload[]): Promise<void> {
+    const wanted = new Map(workloads.map((workload) => [workload.name, workload]));
+    for (const [name, hosted] of this.#open) {
+      if (!isSame(wanted.get(name), hosted.slotted)) this.#release(name, hosted);
+    }
+    for (const workload of workloads) {
+      const error = await this.#host(workload).then(
+        () => null,
+        (error: unknown) => describeError(error),
+      );
+      this.#onListening({ type: 'listening', workload: workload.name, netnsInode: workload.netnsInode, error });
+    }
+  }
+
+  async #host(slotted: SlottedWorkload): Promise<void> {
+    let hosted = this.#open.get(slotted.name);
+    if (hosted === undefined) {
+      hosted = { workload: HostedWorkload.open(slotted), slotted, listeners: null };
+      this.#open.set(slotted.name, hosted);
+      this.#hosted.set(slotted.name, hosted.workload);
+    }
+    if (hosted.listeners !== null) return;
+    try {
+      hosted.listeners = await WorkloadListeners.open({
+        workload: hosted.workload,
+        backlog: this.#backlog,
+        handlers: this.#handlers,
+      });
+    } catch (error) {
+      // Nothing is held for a workload that cannot be served: the next list tries again.
+      this.#release(slotted.name, hosted);
+      throw error;
+    }
+  }
+
+  #release(name: string, hosted: Hosted): void {
+    this.#open.delete(name);
+    this.#hosted.delete(name);
+    hosted.listeners?.close();
+    this.#onGone(hosted.workload);
+    hosted.workload.close();
+  }
+}
+
+function isSame(wanted: LocalWorkload | undefined, has: LocalWorkload): boolean {
+  return wanted !== undefined && wanted.netnsInode === has.netnsInode && wanted.netnsPath === has.netnsPath;
+}
