@@ -160,7 +160,7 @@ class Input {
   }
 
   result(): ParsedDocuments {
-    const problems = [...this.#problems];
+    const problems = [...this.#problems].sort((a, b) => (a.line ?? 0) - (b.line ?? 0));
     const last = problems.at(-1);
     if (last !== undefined && this.#unlisted > 0) {
       const message = `and ${this.#unlisted} more problems that are not listed`;

@@ -39,15 +39,3 @@ export function matchesPorts(ports: readonly PortRange[], port: number): boolean
   for (const [first, last] of ports) if (port >= first && port <= last) return true;
   return false;
 }
-
-/** The namespaces that a destination must be in for the rule to match; null: any, or none. */
-export function destinationNamespaces({ to }: PreparedRule): ReadonlySet<string> | null {
-  const namespaces = new Set<string>();
-  for (const { match } of to) {
-    const { namespaces: named, serviceAccounts, workloads } = match;
-    const pinned = named ?? (serviceAccounts ?? workloads)?.map((text) => text.slice(0, text.indexOf('/')));
-    if (pinned === undefined) return null;
-    for (const namespace of pinned) namespaces.add(namespace);
-  }
-  return to.length === 0 ? null : namespaces;
-}

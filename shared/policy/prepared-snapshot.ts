@@ -1,6 +1,7 @@
 import type { PartyWorkload, RuleRef } from './connection.js';
+import { destinationNamespaces } from './destination-namespaces.js';
 import { preparePolicy, selects, type PreparedPolicy } from './prepared-authorization.js';
-import { destinationNamespaces, prepareRule, type PreparedRule } from './prepared-rule.js';
+import { prepareRule, type PreparedRule } from './prepared-rule.js';
 import type { Snapshot, Tier } from './snapshot.js';
 
 /** The default of the mesh as a rule that can decide. */
@@ -50,7 +51,7 @@ class TierIndex {
 
   constructor({ rules }: { rules: readonly PreparedRule[] }) {
     this.rules = rules;
-    this.#namespaces = rules.map(destinationNamespaces);
+    this.#namespaces = rules.map(({ rule }) => destinationNamespaces(rule));
   }
 
   forNamespace(namespace: string | null): readonly PreparedRule[] {

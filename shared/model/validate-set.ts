@@ -1,0 +1,39 @@
+import { compileRules } from '../policy/compile-rules.js';
+import { findAmbiguousRules } from '../policy/rule-overlap.js';
+import { checkAddresses } from './check-addresses.js';
+import { checkReferences } from './check-references.js';
+import type { ResourceLocation } from './parse-documents.js';
+import { ProblemList } from './problem-list.js';
+import type { Problem } from './problem.js';
+import type { Resource } from './resource.js';
+import type { SegmentationRule } from './segmentation-rule.js';
+
+/**
+ * Checks what only the whole set can show: missing and circular segments, ambiguous rules, addresses and namespaces
+ * that two resources claim (errors); accounts and workloads that nothing has (warnings). `locations` are those of the
+ * documents that are being applied. Errors come first.
+ */
+export function validateSet(
+  resources: readonly Resource[],
+  locations: ReadonlyMap<string, ResourceLocation> = new Map(),
+): Problem[] {
+  const problems = new ProblemList({ locations });
+  const rules = compileRules(resources, problems);
+  const documents = new Map<string, SegmentationRule>();
+  for (const resource of resources) {
+    if (resource.kind === 'SegmentationRule') documents.set(resource.metadata.name, resource);
+  }
+  for (const { first, second, example } of findAmbiguousRules(rules)) {
+    const resource = documents.get(second);
+    if (resource === undefined) continue;
+    const { tier, priority, action } = resource.spec;
+    const other = documents.get(first)?.spec.action ?? '';
+    const message =
+      `${action} contradicts ${other} of SegmentationRule/${first} at the same priority ${priority} of tier ${tier}; ` +
+      `both match a connection ${example}`;
+    problems.error({ resource, path: ['spec', 'priority'] }, message, 'give the one that is to win a lower priority');
+  }
+  checkAddresses(resources, problems);
+  checkReferences(resources, problems);
+  return [...problems.errors, ...problems.warnings];
+}

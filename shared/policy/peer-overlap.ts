@@ -1,0 +1,116 @@
+import ipaddr from 'ipaddr.js';
+import { cidrContains, parseCidr, type Cidr } from '../address.js';
+import type { PeerMatch } from './snapshot.js';
+
+/**
+ * Whether somebody can be in both, whatever workloads there are now: labels and addresses change without a new revision.
+ * Returns such a somebody in words, or undefined when the two exclude each other.
+ */
+export function overlapOfPeers(a: PeerMatch, b: PeerMatch): string | undefined {
+  const accounts = intersect(a.serviceAccounts, b.serviceAccounts);
+  const workloads = intersect(a.workloads, b.workloads);
+  const namespace = commonNamespace(intersect(a.namespaces, b.namespaces), accounts, workloads);
+  const nodes = intersect(a.nodes, b.nodes);
+  const labels = mergeLabels(a.labels, b.labels);
+  const address = commonAddress(a, b);
+  if (namespace === null || nodes?.length === 0 || labels === null || address === null) return undefined;
+  const parts = [
+    firstIn(workloads, namespace, 'workload'),
+    firstIn(accounts, namespace, 'service account'),
+    namespace === undefined ? undefined : `in namespace ${namespace}`,
+    labels === undefined ? undefined : `labelled ${labels}`,
+    nodes === undefined ? undefined : `on node ${nodes[0] ?? ''}`,
+    address === undefined ? undefined : `with address ${address}`,
+  ].filter((part) => part !== undefined);
+  return parts.length === 0 ? 'anybody' : parts.join(' ');
+}
+
+/** The overlap of two lists of alternatives; an empty list is everybody. */
+export function overlapOfPeerLists(a: readonly PeerMatch[], b: readonly PeerMatch[]): string | undefined {
+  for (const left of a.length === 0 ? [{}] : a) {
+    for (const right of b.length === 0 ? [{}] : b) {
+      const overlap = overlapOfPeers(left, right);
+      if (overlap !== undefined) return overlap;
+    }
+  }
+  return undefined;
+}
+
+/** Undefined stands for everything. */
+function intersect(a: readonly string[] | undefined, b: readonly string[] | undefined): readonly string[] | undefined {
+  if (a === undefined || b === undefined) return a ?? b;
+  const others = new Set(b);
+  return a.filter((value) => others.has(value));
+}
+
+/** Undefined: any namespace; null: there is none. */
+function commonNamespace(
+  namespaces: readonly string[] | undefined,
+  accounts: readonly string[] | undefined,
+  workloads: readonly string[] | undefined,
+): string | undefined | null {
+  const constraints = [namespaces, accounts?.map(namespaceOf), workloads?.map(namespaceOf)].filter(
+    (constraint) => constraint !== undefined,
+  );
+  const [first, ...rest] = constraints;
+  if (first === undefined) return undefined;
+  return first.find((candidate) => rest.every((constraint) => constraint.includes(candidate))) ?? null;
+}
+
+function namespaceOf(namespacedName: string): string {
+  return namespacedName.slice(0, namespacedName.indexOf('/'));
+}
+
+function firstIn(names: readonly string[] | undefined, namespace: string | undefined, what: string) {
+  const name = names?.find((candidate) => namespaceOf(candidate) === namespace);
+  return name === undefined ? undefined : `${what} ${name}`;
+}
+
+function mergeLabels(a: PeerMatch['labels'], b: PeerMatch['labels']): string | undefined | null {
+  const merged = new Map(Object.entries(a ?? {}));
+  for (const [name, value] of Object.entries(b ?? {})) {
+    if ((merged.get(name) ?? value) !== value) return null;
+    merged.set(name, value);
+  }
+  return merged.size === 0 ? undefined : [...merged].map(([name, value]) => `${name}=${value}`).join(',');
+}
+
+/** Undefined: any address; null: there is none. */
+function commonAddress(a: PeerMatch, b: PeerMatch): string | undefined | null {
+  if (a.cidrs === undefined && b.cidrs === undefined) return undefined;
+  const excepts = parseAll([...(a.exceptCidrs ?? []), ...(b.exceptCidrs ?? [])]);
+  for (const left of parseAll(a.cidrs ?? ['0.0.0.0/0', '::/0'])) {
+    for (const right of parseAll(b.cidrs ?? ['0.0.0.0/0', '::/0'])) {
+      const smaller = left.prefixLength >= right.prefixLength ? left : right;
+      const larger = smaller === left ? right : left;
+      if (!cidrContains(larger, smaller.bytes)) continue;
+      const address = addressOutside(smaller, excepts);
+      if (address !== undefined) return address;
+    }
+  }
+  return null;
+}
+
+function parseAll(texts: readonly string[]): Cidr[] {
+  return texts.map(parseCidr).filter((cidr) => cidr !== undefined);
+}
+
+/** An address of `network` that no exception covers, found by halving; undefined when they cover all of it. */
+function addressOutside(network: Cidr, excepts: readonly Cidr[]): string | undefined {
+  if (excepts.some((except) => except.prefixLength <= network.prefixLength && cidrContains(except, network.bytes))) {
+    return undefined;
+  }
+  const inside = excepts.filter((except) => cidrContains(network, except.bytes));
+  if (inside.length === 0) return network.base;
+  const [low, high] = halves(network);
+  return addressOutside(low, inside) ?? addressOutside(high, inside);
+}
+
+function halves({ base, bytes, prefixLength }: Cidr): [Cidr, Cidr] {
+  const upper = [...bytes];
+  const index = Math.floor(prefixLength / 8);
+  upper[index] = (upper[index] ?? 0) | (0x80 >> (prefixLength % 8));
+  const low = { base, bytes, prefixLength: prefixLength + 1 };
+  const high = parseCidr(`${ipaddr.fromByteArray(upper).toString()}/${prefixLength + 1}`);
+  return [low, high ?? low];
+}

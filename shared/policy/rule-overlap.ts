@@ -1,0 +1,100 @@
+import { describePorts } from './describe-peer.js';
+import { destinationNamespaces } from './destination-namespaces.js';
+import { overlapOfPeerLists } from './peer-overlap.js';
+import type { CompiledRule, PortRange } from './snapshot.js';
+
+/** Two rules of one tier and priority that would decide one connection differently. */
+export type AmbiguousRules = {
+  readonly first: string;
+  readonly second: string;
+  /** A connection that both match, in words. */
+  readonly example: string;
+};
+
+/** More would not help anybody. */
+const maxReported = 50;
+
+/**
+ * Finds rules whose order would matter but is not given: the same tier and priority, different actions, and a
+ * connection that both match. Rules of mode audit count, because they are meant to be enforced one day.
+ */
+export function findAmbiguousRules(rules: readonly CompiledRule[]): AmbiguousRules[] {
+  const found: AmbiguousRules[] = [];
+  for (const group of groupsOfEqualRank(rules)) {
+    const index = new NamespaceIndex({ rules: group });
+    for (const [position, rule] of group.entries()) {
+      for (const other of index.laterRulesThatMayOverlap(position)) {
+        if (other.action === rule.action) continue;
+        const example = exampleOfBoth(rule, other);
+        if (example === undefined) continue;
+        found.push({ first: rule.name, second: other.name, example });
+        if (found.length >= maxReported) return found;
+      }
+    }
+  }
+  return found;
+}
+
+function groupsOfEqualRank(rules: readonly CompiledRule[]): CompiledRule[][] {
+  const groups = new Map<string, CompiledRule[]>();
+  for (const rule of rules) {
+    const rank = `${rule.tier} ${rule.priority}`;
+    const group = groups.get(rank);
+    if (group === undefined) groups.set(rank, [rule]);
+    else group.push(rule);
+  }
+  return [...groups.values()];
+}
+
+function exampleOfBoth(a: CompiledRule, b: CompiledRule): string | undefined {
+  const ports = commonPorts(a.ports, b.ports);
+  if (ports === undefined) return undefined;
+  const to = overlapOfPeerLists(a.to, b.to);
+  if (to === undefined) return undefined;
+  const from = overlapOfPeerLists(a.from, b.from);
+  return from === undefined ? undefined : `from ${from} to ${to}, ${ports}`;
+}
+
+function commonPorts(a: readonly PortRange[], b: readonly PortRange[]): string | undefined {
+  if (a.length === 0 && b.length === 0) return 'any port';
+  if (a.length === 0 || b.length === 0) return `port ${describePorts((a.length === 0 ? b : a).slice(0, 1))}`;
+  for (const [firstA, lastA] of a) {
+    for (const [firstB, lastB] of b) {
+      const first = Math.max(firstA, firstB);
+      if (first <= Math.min(lastA, lastB)) return `port ${first}`;
+    }
+  }
+  return undefined;
+}
+
+/** Thousands of rules with one priority are compared only within a destination namespace. */
+class NamespaceIndex {
+  readonly #rules: readonly CompiledRule[];
+  readonly #namespaces: readonly (ReadonlySet<string> | null)[];
+  readonly #byNamespace = new Map<string, number[]>();
+  readonly #anywhere: number[] = [];
+
+  constructor({ rules }: { rules: readonly CompiledRule[] }) {
+    this.#rules = rules;
+    this.#namespaces = rules.map((rule) => destinationNamespaces(rule));
+    for (const [position, namespaces] of this.#namespaces.entries()) {
+      if (namespaces === null) this.#anywhere.push(position);
+      for (const namespace of namespaces ?? []) {
+        const positions = this.#byNamespace.get(namespace);
+        if (positions === undefined) this.#byNamespace.set(namespace, [position]);
+        else positions.push(position);
+      }
+    }
+  }
+
+  laterRulesThatMayOverlap(position: number): CompiledRule[] {
+    const namespaces = this.#namespaces[position];
+    if (namespaces === null || namespaces === undefined) return this.#rules.slice(position + 1);
+    const candidates = new Set(this.#anywhere);
+    for (const namespace of namespaces) {
+      for (const other of this.#byNamespace.get(namespace) ?? []) candidates.add(other);
+    }
+    const later = [...candidates].filter((other) => other > position).sort((a, b) => a - b);
+    return later.map((other) => this.#rules[other]).filter((rule) => rule !== undefined);
+  }
+}
