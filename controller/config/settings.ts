@@ -77,17 +77,8 @@ export const controllerSettings = defineSettings({
     env: 'CULVERT_CONTROLLER_NATS_ACCOUNT_SEED_FILE',
     key: 'natsAccountSeedFile',
     default: null,
-    help: 'File with the seed (SA…) of the account, or of one of its signing keys, in your own NATS. The controller signs the credentials of agents with it.',
+    help: 'File with the seed (SA…) of the account in your own NATS. The controller signs its own credentials and those of agents with it.',
     example: '/etc/culvert/nats-account.seed',
-  },
-  natsAccount: {
-    kind: 'string',
-    flag: '--nats-account',
-    env: 'CULVERT_CONTROLLER_NATS_ACCOUNT',
-    key: 'natsAccount',
-    default: null,
-    help: 'Public key (A…) of the account, needed when the seed is that of a signing key.',
-    example: 'ADXYZ…',
   },
   natsCaFile: {
     kind: 'path',

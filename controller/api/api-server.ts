@@ -1,0 +1,176 @@
+import type { IncomingMessage, ServerResponse } from 'node:http';
+import { createServer, type Server } from 'node:https';
+import type { AddressInfo } from 'node:net';
+import { CulvertError } from '../../shared/errors.js';
+import type { Log } from '../../shared/log.js';
+import { toErrorAnswer } from './api-error.js';
+import { matchRoute, type ApiAnswer, type Route } from './router.js';
+
+/** Somebody who sends his request slower than this is cut off. */
+const headersTimeoutMs = 10_000;
+const requestTimeoutMs = 60_000;
+const handshakeTimeoutMs = 10_000;
+const keepAliveTimeoutMs = 30_000;
+const maxConnections = 2048;
+const maxHeaderBytes = 16 * 1024;
+/** How long requests that are under way may take when the server closes. */
+const closeGraceMs = 5000;
+
+export type ServerIdentity = { readonly chainPem: string; readonly privateKeyPem: string };
+
+/** A request was answered; `route` is the pattern, never the path, so that it can be a label. */
+export type AnsweredRequest = {
+  readonly method: string;
+  readonly route: string;
+  readonly status: number;
+  readonly durationMs: number;
+};
+
+/**
+ * The HTTPS server of the API. It owns its sockets: bounded in number, size and time, whatever arrives. Answers are
+ * JSON; errors are `{ code, message, hint }`.
+ */
+export class ApiServer implements AsyncDisposable {
+  readonly #server: Server;
+  readonly #routes: readonly Route[];
+  readonly #authenticate: (authorization: string | undefined) => string | undefined;
+  readonly #log: Log;
+  readonly #onAnswered: (answered: AnsweredRequest) => void;
+
+  constructor(init: {
+    readonly identity: ServerIdentity;
+    readonly routes: readonly Route[];
+    /** The subject of the value of an Authorization header; undefined when it is not valid. */
+    readonly authenticate: (authorization: string | undefined) => string | undefined;
+    readonly log: Log;
+    readonly onAnswered: (answered: AnsweredRequest) => void;
+  }) {
+    this.#routes = init.routes;
+    this.#authenticate = init.authenticate;
+    this.#log = init.log;
+    this.#onAnswered = init.onAnswered;
+    this.#server = createServer({
+      cert: init.identity.chainPem,
+      key: init.identity.privateKeyPem,
+      minVersion: 'TLSv1.2',
+      handshakeTimeout: handshakeTimeoutMs,
+      headersTimeout: headersTimeoutMs,
+      requestTimeout: requestTimeoutMs,
+      keepAliveTimeout: keepAliveTimeoutMs,
+      maxHeaderSize: maxHeaderBytes,
+    });
+    this.#server.maxConnections = maxConnections;
+    this.#server.on('request', (request, response) => void this.#answer(request, response));
+    this.#server.on('tlsClientError', (error) => this.#log.debug({ err: error }, 'a TLS handshake failed'));
+    this.#server.on('clientError', (error, socket) => {
+      this.#log.debug({ err: error }, 'a request could not be read');
+      socket.destroy();
+    });
+  }
+
+  /** Resolves with the port. Errors: `LISTEN_FAILED`. */
+  async listen(host: string, port: number): Promise<number> {
+    await new Promise<void>((resolve, reject) => {
+      const fail = (cause: NodeJS.ErrnoException): void => reject(listenError(host, port, cause));
+      this.#server.once('error', fail);
+      this.#server.listen({ host, port }, () => {
+        this.#server.off('error', fail);
+        this.#server.on('error', (error) => this.#log.error({ err: error }, 'the API server failed'));
+        resolve();
+      });
+    });
+    return (this.#server.address() as AddressInfo).port;
+  }
+
+  /** New connections get the new certificate; open ones go on. */
+  replaceIdentity(identity: ServerIdentity): void {
+    this.#server.setSecureContext({ cert: identity.chainPem, key: identity.privateKeyPem, minVersion: 'TLSv1.2' });
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    if (!this.#server.listening) return;
+    const closed = new Promise<void>((resolve) => this.#server.close(() => resolve()));
+    this.#server.closeIdleConnections();
+    const timer = setTimeout(() => this.#server.closeAllConnections(), closeGraceMs);
+    await closed;
+    clearTimeout(timer);
+  }
+
+  async #answer(request: IncomingMessage, response: ServerResponse): Promise<void> {
+    const startedAt = performance.now();
+    const method = request.method ?? '';
+    request.on('error', () => response.destroy());
+    response.on('error', (error) => this.#log.debug({ err: error }, 'an answer could not be sent'));
+    let pattern = 'none';
+    let answer: ApiAnswer;
+    try {
+      const url = new URL(request.url ?? '/', 'https://controller');
+      const { route, params } = matchRoute(this.#routes, method, url.pathname);
+      pattern = route.path;
+      const subject = route.access === 'open' ? 'anonymous' : this.#authenticate(request.headers.authorization);
+      if (subject === undefined) throw unauthorized();
+      const body = await readBody(request, route.maxBodyBytes);
+      const source = request.socket.remoteAddress ?? '';
+      answer = await route.handle({ params, query: url.searchParams, body, source, subject });
+    } catch (error) {
+      answer = toErrorAnswer(error);
+      if (answer.status >= 500) this.#log.error({ err: error, method, route: pattern }, 'a request failed');
+    }
+    send(response, answer, request.complete);
+    this.#onAnswered({ method, route: pattern, status: answer.status, durationMs: performance.now() - startedAt });
+  }
+}
+
+async function readBody(request: IncomingMessage, maxBytes: number): Promise<Buffer> {
+  const chunks: Buffer[] = [];
+  let size = 0;
+  for await (const chunk of request.iterator({ destroyOnReturn: false }) as AsyncIterable<Buffer>) {
+    size += chunk.length;
+    if (size > maxBytes) {
+      throw new CulvertError({
+        code: 'BODY_TOO_LARGE',
+        message: `the body of the request is larger than ${maxBytes} bytes`,
+        hint: 'apply the documents in several parts',
+      });
+    }
+    chunks.push(chunk);
+  }
+  return Buffer.concat(chunks);
+}
+
+/** `isRead`: the whole request was read. If not, what is left of it must not be taken for the next one. */
+function send(response: ServerResponse, answer: ApiAnswer, isRead: boolean): void {
+  if (response.destroyed) return;
+  const isText = answer.contentType !== undefined && typeof answer.body === 'string';
+  const payload = isText ? (answer.body as string) : `${JSON.stringify(answer.body)}\n`;
+  response.writeHead(answer.status, {
+    'content-type': answer.contentType ?? 'application/json; charset=utf-8',
+    'content-length': Buffer.byteLength(payload),
+    'cache-control': 'no-store',
+    'x-content-type-options': 'nosniff',
+    'strict-transport-security': 'max-age=31536000',
+    ...(answer.status === 401 ? { 'www-authenticate': 'Bearer' } : {}),
+    ...(isRead ? {} : { connection: 'close' }),
+  });
+  response.end(payload);
+}
+
+function unauthorized(): CulvertError {
+  return new CulvertError({
+    code: 'UNAUTHORIZED',
+    message: 'the request carries no valid credential',
+    hint: 'use the context file admin.yaml from the state directory of the controller: culvert --context FILE',
+  });
+}
+
+function listenError(host: string, port: number, cause: NodeJS.ErrnoException): CulvertError {
+  const inUse = cause.code === 'EADDRINUSE';
+  return new CulvertError({
+    code: 'LISTEN_FAILED',
+    message: `cannot listen on ${host} port ${port}: ${inUse ? 'the port is in use' : cause.message}`,
+    hint: inUse
+      ? 'stop the other program, or choose another port with --listen'
+      : 'choose another address with --listen',
+    cause,
+  });
+}

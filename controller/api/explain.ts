@@ -1,0 +1,116 @@
+import { evaluate } from '../../shared/policy/evaluate.js';
+import type { Clock, Connection, Decision, Party } from '../../shared/policy/connection.js';
+import type { Snapshot } from '../../shared/policy/snapshot.js';
+import type { Release } from '../publish/release.js';
+import { badRequest } from './api-error.js';
+import type { Enforcer, ExplainedConnection, WhyAnswer } from './api-types.js';
+import { findCandidates, type Candidate } from './party-candidates.js';
+
+/** Pairs of source and destination that one answer covers. */
+const maxConnections = 64;
+
+/** `port` is what the source would dial; null when it was not given. */
+export type WhyQuestion = { readonly source: string; readonly destination: string; readonly port: number | null };
+
+/**
+ * What the rules in force say about a connection that nobody has to make. Asks the evaluator that agents use, with the
+ * facts that they would have. Throws CulvertError `NOT_FOUND` or `BAD_REQUEST`.
+ */
+export function explain(release: Release, question: WhyQuestion, clock: Clock): WhyAnswer {
+  const { snapshot, entries } = release;
+  const sources = findCandidates(question.source, 'source', entries);
+  const destinations = findCandidates(question.destination, 'destination', entries);
+  const connections = destinations
+    .flatMap((destination) => sources.map((source) => ({ source, destination })))
+    .slice(0, maxConnections)
+    .map(({ source, destination }) =>
+      explainOne({ snapshot, clock, source, destination, port: endpointPort(question, destination) }),
+    );
+  const [first, ...others] = connections;
+  if (first === undefined) throw badRequest('the question names nobody', 'name a workload that has an address');
+  const { revision, createdBy, createdAt } = snapshot;
+  return { ...first, revision, appliedBy: createdBy, appliedAt: createdAt, others };
+}
+
+/** Rules are about the port of the endpoint, never that of the service's address. */
+function endpointPort({ port }: WhyQuestion, { service }: Candidate): number {
+  if (service === null) {
+    if (port !== null) return port;
+    throw badRequest('the destination has no port', 'name it: culvert why SRC DST:PORT');
+  }
+  const ports = service.ports.map((candidate) => candidate.port).join(', ');
+  const name = `${service.namespace}/${service.name}`;
+  const found =
+    port === null && service.ports.length === 1 ? service.ports[0] : service.ports.find((p) => p.port === port);
+  if (found !== undefined) return found.targetPort;
+  if (port === null) throw badRequest(`the service ${name} has several ports`, `name one of ${ports}`);
+  throw badRequest(`the service ${name} has no port ${port}`, `use one of ${ports}`);
+}
+
+function explainOne(input: {
+  readonly snapshot: Snapshot;
+  readonly clock: Clock;
+  readonly source: Candidate;
+  readonly destination: Candidate;
+  readonly port: number;
+}): ExplainedConnection {
+  const { snapshot, clock, source, destination, port } = input;
+  const isSourceMeshed = source.workload?.protocol === 'hbone';
+  const isDestinationMeshed = destination.workload?.protocol === 'hbone';
+  // Without an agent at its side a source proves nothing, and its address is all that the other side knows.
+  const from: Party = isSourceMeshed ? registeredParty(source) : { ip: source.ip, identity: null, workload: null };
+  const facts: Connection = { source: from, destination: registeredParty(destination), port };
+  const enforcedBy: Enforcer[] = [
+    ...(isSourceMeshed ? (['source'] as const) : []),
+    ...(isDestinationMeshed ? (['destination'] as const) : []),
+  ];
+  const notes = notesFor({ source, destination, isSourceMeshed, isDestinationMeshed });
+  const service = destination.service === null ? null : `${destination.service.namespace}/${destination.service.name}`;
+  const isStrictRefusal = !isSourceMeshed && isDestinationMeshed && snapshot.mesh.mtls === 'STRICT';
+  const decision = isStrictRefusal ? strictRefusal : evaluate(snapshot, facts, clock, { trace: true });
+  return { facts, service, enforcedBy, decision, notes };
+}
+
+/** What the agent of a STRICT mesh answers to plaintext, before any rule is asked. */
+const strictRefusal: Decision = {
+  verdict: 'deny',
+  reason: 'SOURCE_UNKNOWN',
+  rule: { kind: 'Mesh', name: 'default' },
+  audited: [],
+  trace: [
+    {
+      stage: 'default',
+      rule: { kind: 'Mesh', name: 'default' },
+      outcome: 'deny',
+      detail: 'the mesh is STRICT, and the source has no agent that proves its identity',
+    },
+  ],
+};
+
+function registeredParty({ ip, workload }: Candidate): Party {
+  if (workload === null) return { ip, identity: null, workload: null };
+  const { namespace, name, serviceAccount, labels, node, identity } = workload;
+  return { ip, identity, workload: { namespace, name, serviceAccount, labels, node } };
+}
+
+function notesFor(input: {
+  readonly source: Candidate;
+  readonly destination: Candidate;
+  readonly isSourceMeshed: boolean;
+  readonly isDestinationMeshed: boolean;
+}): string[] {
+  const { source, destination, isSourceMeshed, isDestinationMeshed } = input;
+  const notes: string[] = [];
+  if (!isSourceMeshed && !isDestinationMeshed) {
+    notes.push('No agent is on this path, so nothing of this is enforced: give one of the two a node and a netns.');
+  } else if (!isSourceMeshed) {
+    const who = source.workload === null ? 'The source is outside the mesh' : 'The source has no agent';
+    notes.push(`${who}: it proves no identity, and only its address can match a rule.`);
+  } else if (!isDestinationMeshed) {
+    const what = destination.workload === null ? 'is outside the mesh' : 'has no agent';
+    notes.push(
+      `The destination ${what}: the bytes are not encrypted, and only the agent of the source asks the rules.`,
+    );
+  }
+  return notes;
+}

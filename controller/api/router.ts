@@ -1,0 +1,73 @@
+import { CulvertError } from '../../shared/errors.js';
+import { notFound } from './api-error.js';
+
+export type ApiRequest = {
+  readonly params: Readonly<Record<string, string>>;
+  readonly query: URLSearchParams;
+  /** The body as it came; empty when there is none. */
+  readonly body: Buffer;
+  /** The address of the client. */
+  readonly source: string;
+  /** Who the credential belongs to; `anonymous` on open routes. */
+  readonly subject: string;
+};
+
+export type ApiAnswer = {
+  readonly status: number;
+  /** Sent as JSON, or as it is when it is a text with a content type of its own. */
+  readonly body: unknown;
+  readonly contentType?: string;
+};
+
+export type Route = {
+  readonly method: 'GET' | 'POST' | 'DELETE';
+  /** Segments; `:name` takes one segment, which is percent-decoded. */
+  readonly path: string;
+  /** `open`: without a credential. */
+  readonly access: 'open' | 'admin';
+  /** Longest body, in bytes. */
+  readonly maxBodyBytes: number;
+  readonly handle: (request: ApiRequest) => Promise<ApiAnswer> | ApiAnswer;
+};
+
+export type MatchedRoute = { readonly route: Route; readonly params: Readonly<Record<string, string>> };
+
+/** Finds the route of a request. Throws CulvertError `NOT_FOUND` or `METHOD_NOT_ALLOWED`. */
+export function matchRoute(routes: readonly Route[], method: string, pathname: string): MatchedRoute {
+  const matches = routes
+    .map((route) => ({ route, params: matchPath(route.path, pathname) }))
+    .filter((match): match is MatchedRoute => match.params !== undefined);
+  const match = matches.find(({ route }) => route.method === method);
+  if (match !== undefined) return match;
+  if (matches.length === 0) throw notFound(`there is nothing at ${pathname}`, 'the API begins with /v1/');
+  const allowed = matches.map(({ route }) => route.method).join(', ');
+  throw new CulvertError({
+    code: 'METHOD_NOT_ALLOWED',
+    message: `${method} is not possible at ${pathname}`,
+    hint: `use ${allowed}`,
+  });
+}
+
+function matchPath(path: string, pathname: string): Record<string, string> | undefined {
+  const wanted = path.split('/');
+  const given = pathname.split('/');
+  if (wanted.length !== given.length) return undefined;
+  const params: Record<string, string> = {};
+  for (const [index, segment] of wanted.entries()) {
+    const value = given[index] ?? '';
+    if (segment.startsWith(':')) {
+      const decoded = decodeSegment(value);
+      if (decoded === undefined || decoded === '') return undefined;
+      params[segment.slice(1)] = decoded;
+    } else if (segment !== value) return undefined;
+  }
+  return params;
+}
+
+function decodeSegment(text: string): string | undefined {
+  try {
+    return decodeURIComponent(text);
+  } catch {
+    return undefined;
+  }
+}

@@ -1,0 +1,132 @@
+import { CulvertError } from '../../shared/errors.js';
+import type { Log } from '../../shared/log.js';
+import { isUserPublicKey } from '../../shared/bus/nats-accounts.js';
+import { parseCsr } from '../../shared/pki/certificate-request.js';
+import type { JoinRequest, JoinResponse } from '../../shared/wire/requests.js';
+import { FailureLimiter } from './failure-limiter.js';
+import type { JoinTokens, TokenRefusal } from './join-tokens.js';
+import type { NodeCredentials } from './node-credentials.js';
+
+/** What an agent is told of NATS. */
+export type NatsAdvertisement = {
+  readonly natsServers: readonly string[];
+  readonly natsServerName: string | null;
+  readonly natsCaPem: string | null;
+};
+
+export type JoinRefusal = TokenRefusal | 'TOO_MANY_FAILURES';
+
+/** Guessing a secret of 192 bits is hopeless anyway; this bounds the noise and the load. */
+const maxFailures = 10;
+const failureWindowMs = 60_000;
+
+const refusals: Readonly<Record<TokenRefusal, { readonly message: string; readonly hint: string }>> = {
+  TOKEN_MALFORMED: {
+    message: 'this is no join token',
+    hint: 'give the whole text that culvert token create printed; it begins with culvert1.',
+  },
+  TOKEN_UNKNOWN: {
+    message: 'this controller did not make this token',
+    hint: 'make one on this controller: culvert token create --node NODE',
+  },
+  TOKEN_USED: {
+    message: 'this token has been used already',
+    hint: 'a token works once; make another: culvert token create --node NODE',
+  },
+  TOKEN_EXPIRED: {
+    message: 'this token has expired',
+    hint: 'make another, with a longer --ttl if needed: culvert token create --node NODE',
+  },
+  TOKEN_WRONG_NODE: {
+    message: 'this token was made for another node',
+    hint: 'make one with the name of this node, or start the agent with --node set to the name in the token',
+  },
+};
+
+/** Decides who becomes a node of the mesh. Every refusal is logged with its source, counted, and says what to do. */
+export class JoinService {
+  readonly #tokens: JoinTokens;
+  readonly #credentials: NodeCredentials;
+  readonly #nats: () => NatsAdvertisement;
+  readonly #trustDomain: string;
+  readonly #log: Log;
+  readonly #limiter: FailureLimiter;
+  readonly #onJoined: (node: string) => void;
+  readonly #onRefused: (refusal: JoinRefusal) => void;
+
+  constructor(init: {
+    readonly tokens: JoinTokens;
+    readonly credentials: NodeCredentials;
+    readonly nats: () => NatsAdvertisement;
+    readonly trustDomain: string;
+    readonly log: Log;
+    readonly nowMs: () => number;
+    readonly onJoined: (node: string) => void;
+    readonly onRefused: (refusal: JoinRefusal) => void;
+  }) {
+    this.#tokens = init.tokens;
+    this.#credentials = init.credentials;
+    this.#nats = init.nats;
+    this.#trustDomain = init.trustDomain;
+    this.#log = init.log;
+    this.#limiter = new FailureLimiter({ maxFailures, windowMs: failureWindowMs, nowMs: init.nowMs });
+    this.#onJoined = init.onJoined;
+    this.#onRefused = init.onRefused;
+  }
+
+  /**
+   * Throws CulvertError with a code of {@link JoinRefusal}, or `CSR_INVALID` and `NKEY_INVALID` for a request that is
+   * wrong (the token stays usable).
+   */
+  async join(request: JoinRequest, source: string): Promise<JoinResponse> {
+    const waitMs = this.#limiter.waitMs(source);
+    if (waitMs > 0) this.#refuse(request.node, source, tooManyFailures(waitMs), 'TOO_MANY_FAILURES');
+    // Checked before the token is taken: a request that cannot succeed must not use it up.
+    await parseCsr(request.csrPem);
+    if (!isUserPublicKey(request.natsUserPublicKey)) throw invalidUserKey();
+    const redemption = await this.#tokens.redeem(request.token, request.node);
+    if (!redemption.ok) {
+      this.#limiter.fail(source);
+      const { refusal } = redemption;
+      this.#refuse(request.node, source, new CulvertError({ code: refusal, ...refusals[refusal] }), refusal);
+    }
+    try {
+      const issued = await this.#credentials.issue(request);
+      const { natsServers, natsServerName, natsCaPem } = this.#nats();
+      this.#onJoined(request.node);
+      this.#log.info({ node: request.node, source, version: request.version }, 'a node joined');
+      return {
+        ...issued,
+        natsServers: [...natsServers],
+        natsServerName,
+        natsCaPem,
+        trustDomain: this.#trustDomain,
+      };
+    } catch (error) {
+      await redemption.release();
+      throw error;
+    }
+  }
+
+  #refuse(node: string, source: string, error: CulvertError, refusal: JoinRefusal): never {
+    this.#onRefused(refusal);
+    this.#log.warn({ node, source, code: refusal }, 'refused a join');
+    throw error;
+  }
+}
+
+function tooManyFailures(waitMs: number): CulvertError {
+  return new CulvertError({
+    code: 'TOO_MANY_FAILURES',
+    message: 'too many joins with a bad token came from this address',
+    hint: `try again in ${Math.ceil(waitMs / 1000)} s, with a token that is good`,
+  });
+}
+
+function invalidUserKey(): CulvertError {
+  return new CulvertError({
+    code: 'NKEY_INVALID',
+    message: 'the request carries no public key of a NATS user',
+    hint: 'run the same version of culvert-agent and culvert-controller',
+  });
+}

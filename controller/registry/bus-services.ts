@@ -1,0 +1,77 @@
+import type { Bus } from '../../shared/bus/bus.js';
+import { parseSubject, subjectForAllNodes, type BusVerb } from '../../shared/bus/subjects.js';
+import { CulvertError, describeError } from '../../shared/errors.js';
+import type { Log } from '../../shared/log.js';
+import {
+  decodeWire,
+  encodeWire,
+  heartbeatSchema,
+  renewRequestSchema,
+  signRequestSchema,
+  type WireError,
+} from '../../shared/wire/requests.js';
+import type { SignService } from '../ca/sign-service.js';
+import type { NodeCredentials } from '../join/node-credentials.js';
+import type { AgentRegistry } from './agent-registry.js';
+
+/** Answers what agents ask over NATS. Returns the function that stops it. The node is the one that the subject proves. */
+export function serveAgents(init: {
+  readonly bus: Bus;
+  readonly signing: SignService;
+  readonly credentials: NodeCredentials;
+  readonly agents: AgentRegistry;
+  readonly log: Log;
+  /** A message that could not be used. */
+  readonly onBadRequest: (verb: BusVerb) => void;
+  readonly onRenewed: () => void;
+}): () => void {
+  const { bus, signing, credentials, agents, log } = init;
+
+  const serve = (verb: BusVerb, handle: (node: string, bytes: Uint8Array) => Promise<unknown>): (() => void) =>
+    bus.serve(
+      subjectForAllNodes(verb),
+      async ({ subject, bytes }) => {
+        const node = parseSubject(subject)?.node;
+        if (node === undefined) return undefined;
+        try {
+          const answer = await handle(node, bytes);
+          return answer === undefined ? undefined : encodeWire(answer);
+        } catch (error) {
+          init.onBadRequest(verb);
+          log.warn({ err: error, node, verb }, 'refused a request of an agent');
+          return verb === 'status' ? undefined : encodeWire({ error: toWireError(error) });
+        }
+      },
+      (error) => log.warn({ err: error, verb }, 'could not answer an agent'),
+    );
+
+  const stops = [
+    serve('sign', (node, bytes) => signing.sign(node, decodeWire(signRequestSchema, bytes))),
+    serve('renew', async (node, bytes) => {
+      const response = await credentials.issue({ node, ...decodeWire(renewRequestSchema, bytes) });
+      init.onRenewed();
+      return response;
+    }),
+    serve('status', async (node, bytes) => {
+      const heartbeat = decodeWire(heartbeatSchema, bytes);
+      if (heartbeat.node !== node) throw wrongNode(node, heartbeat.node);
+      agents.receive(node, heartbeat);
+    }),
+  ];
+  return () => {
+    for (const stop of stops) stop();
+  };
+}
+
+function toWireError(error: unknown): WireError {
+  if (error instanceof CulvertError) return { code: error.code, message: error.message, hint: error.hint ?? null };
+  return { code: 'INTERNAL', message: describeError(error), hint: 'look at the log of the controller' };
+}
+
+function wrongNode(subject: string, claimed: string): CulvertError {
+  return new CulvertError({
+    code: 'NODE_MISMATCH',
+    message: `the agent of ${subject} sent a heartbeat in the name of ${claimed}`,
+    hint: 'join this host again under its own name',
+  });
+}
