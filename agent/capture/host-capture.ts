@@ -1,0 +1,94 @@
+import type { IpAddress } from '../../shared/address.js';
+import { describeError } from '../../shared/errors.js';
+import type { CaptureLog } from './capture-log.js';
+import type { CaptureRepair } from './captured-netns.js';
+import type { CommandRunner } from './command-runner.js';
+import { planHostChains } from './host-rules.js';
+import type { NetfilterBackend } from './netfilter-backend.js';
+import type { Hooks } from './removal.js';
+import { type ChainPlans, RuleSet } from './rule-set.js';
+import { SerialQueue } from './serial-queue.js';
+
+/** Every built-in chain that the host's rules jump from. */
+export const hostHooks: Hooks = planHostChains(4, ['192.0.2.1' as IpAddress]);
+
+/**
+ * The rules in the host's own namespace that let its probes through. Failing to load them costs probes, never a
+ * workload's capture: problems are logged and shown, not thrown.
+ */
+export class HostCapture {
+  readonly #rules: RuleSet;
+  readonly #log: CaptureLog;
+  readonly #onRepair: (repair: CaptureRepair) => void;
+  readonly #queue = new SerialQueue();
+  #wanted: readonly IpAddress[] = [];
+  #installed: { readonly addresses: readonly IpAddress[]; readonly plans: ChainPlans } | undefined;
+  #problem: string | null = null;
+
+  constructor(o: {
+    runner: CommandRunner;
+    backend: NetfilterBackend;
+    log: CaptureLog;
+    onRepair: (repair: CaptureRepair) => void;
+  }) {
+    this.#rules = new RuleSet({ runner: o.runner, backend: o.backend, hasRoutes: false, hooks: hostHooks });
+    this.#log = o.log;
+    this.#onRepair = o.onRepair;
+  }
+
+  get problem(): string | null {
+    return this.#problem;
+  }
+
+  /** Sets the addresses of all captured workloads. Calls that come while one runs are served by one further run. */
+  async setAddresses(addresses: readonly IpAddress[]): Promise<void> {
+    this.#wanted = addresses;
+    await this.#queue.run(async () => {
+      if (this.#installed?.addresses.join() === this.#wanted.join()) return;
+      await this.#guard('loading', () => this.#install());
+    });
+  }
+
+  /** Compares and repairs. */
+  async check(): Promise<void> {
+    await this.#queue.run(async () => {
+      if (this.#wanted.length === 0) return;
+      await this.#guard('checking', async () => {
+        const isNew = this.#installed === undefined;
+        const { differences } = await this.#rules.check(null);
+        if (differences.length === 0) return;
+        await this.#install();
+        if (isNew) return;
+        this.#log.warn({ found: differences }, "the host's capture rules were changed and have been repaired");
+        this.#onRepair({ name: 'host', found: differences });
+      });
+    });
+  }
+
+  /** Takes the rules out. Throws `CAPTURE_RULES` or `CAPTURE_TOOL`. */
+  async remove(): Promise<void> {
+    this.#wanted = [];
+    await this.#queue.run(async () => {
+      this.#installed = undefined;
+      await this.#rules.remove(null);
+    });
+  }
+
+  async #install(): Promise<void> {
+    const addresses = this.#wanted;
+    const plans = { 4: planHostChains(4, addresses), 6: planHostChains(6, addresses) };
+    await this.#rules.install(null, plans);
+    this.#installed = { addresses, plans };
+  }
+
+  async #guard(what: string, step: () => Promise<void>): Promise<void> {
+    try {
+      await step();
+      this.#problem = null;
+    } catch (error) {
+      const problem = `${what} the host's rules for probes: ${describeError(error)}`;
+      if (this.#problem !== problem) this.#log.error({ err: error }, problem);
+      this.#problem = problem;
+    }
+  }
+}

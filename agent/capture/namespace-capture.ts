@@ -1,0 +1,264 @@
+import { closeSync } from 'node:fs';
+import { CulvertError, describeError } from '../../shared/errors.js';
+import type { CaptureExclusions } from '../../shared/wire/registry.js';
+import { netnsInode, openNetns } from '../native/netns.js';
+import type { CaptureLog } from './capture-log.js';
+import type { CaptureSettings } from './capture-settings.js';
+import type {
+  CapturedNetns,
+  CaptureRepair,
+  CaptureState,
+  CaptureStatus,
+  CheckResult,
+  Ipv6Support,
+} from './captured-netns.js';
+import type { CommandRunner } from './command-runner.js';
+import type { NetfilterBackend } from './netfilter-backend.js';
+import { countCapturedSockets } from './open-connections.js';
+import type { Hooks } from './removal.js';
+import { type ChainPlans, RuleSet } from './rule-set.js';
+import { probeCapture, type SelfTestResult } from './self-test.js';
+import { SerialQueue } from './serial-queue.js';
+import { planWorkloadChains } from './workload-rules.js';
+
+export const noExclusions: CaptureExclusions = {
+  excludeOutboundPorts: [],
+  excludeInboundPorts: [],
+  excludeOutboundCidrs: [],
+};
+
+/** Every built-in chain that a workload's rules jump from. */
+export const workloadHooks: Hooks = planWorkloadChains(4, noExclusions);
+
+export type NamespaceCaptureInit = {
+  readonly runner: CommandRunner;
+  readonly backend: NetfilterBackend;
+  readonly settings: CaptureSettings;
+  readonly log: CaptureLog;
+  readonly onRepair: (repair: CaptureRepair) => void;
+  readonly workload: CapturedNetns;
+  /** Of the namespace that is meant; when the path leads to another one, this one is gone. */
+  readonly inode: number;
+};
+
+/** The capture of one namespace. Its operations run one after the other. */
+export class NamespaceCapture {
+  readonly inode: number;
+  readonly #init: NamespaceCaptureInit;
+  readonly #rules: RuleSet;
+  readonly #queue = new SerialQueue();
+  #workload: CapturedNetns;
+  #plans: ChainPlans | undefined;
+  #state: CaptureState = 'failed';
+  #ipv6: Ipv6Support = 'on';
+  #lastCheckAtMs: number | null = null;
+  #repairs = 0;
+  #problem: string | null = 'not applied yet';
+  #drainUntilMs = 0;
+
+  constructor(init: NamespaceCaptureInit) {
+    const { runner, backend, workload, inode } = init;
+    this.#init = init;
+    this.#workload = workload;
+    this.inode = inode;
+    this.#rules = new RuleSet({ runner, backend, hasRoutes: true, hooks: workloadHooks });
+  }
+
+  get workload(): CapturedNetns {
+    return this.#workload;
+  }
+
+  get state(): CaptureState {
+    return this.#state;
+  }
+
+  status(): CaptureStatus {
+    return {
+      name: this.#workload.name,
+      netnsPath: this.#workload.netnsPath,
+      netnsInode: this.inode,
+      state: this.#state,
+      ipv6: this.#ipv6,
+      lastCheckAtMs: this.#lastCheckAtMs,
+      repairs: this.#repairs,
+      problem: this.#problem,
+    };
+  }
+
+  /** Loads the rules, or those that changed exclusions ask for. Throws `CAPTURE_*`, `ENOENT` when the namespace is gone. */
+  async apply(workload: CapturedNetns): Promise<void> {
+    const { exclusions } = workload;
+    const isSame = JSON.stringify(exclusions) === JSON.stringify(this.#workload.exclusions);
+    const plans =
+      isSame && this.#plans !== undefined
+        ? this.#plans
+        : { 4: planWorkloadChains(4, exclusions), 6: planWorkloadChains(6, exclusions) };
+    await this.#queue.run(async () => {
+      this.#workload = workload;
+      this.#plans = plans;
+      await this.#inNamespace(async (fd) => {
+        await this.#install(fd, plans);
+        await this.#selfTest(fd);
+      });
+    });
+  }
+
+  /** The self-test, and the comparison too when it is asked for or when the test makes it look needed. Never throws. */
+  async check(o: { readonly isFull: boolean }): Promise<CheckResult> {
+    return await this.#queue.run(async () => {
+      if (this.#state === 'gone' || this.#isGone()) return 'gone';
+      if (this.#state === 'draining') return await this.#checkDrained();
+      try {
+        return await this.#inNamespace((fd) => this.#checkInside(fd, o.isFull));
+      } catch (error) {
+        return this.#fail(error);
+      }
+    });
+  }
+
+  /**
+   * Stops capturing. With `keepsConnections`, what open connections need stays until they have ended (`draining`) or
+   * the drain timeout has passed. A namespace that is gone is released already.
+   */
+  async release(o: { readonly keepsConnections: boolean }): Promise<void> {
+    await this.#queue.run(async () => {
+      if (this.#state === 'gone' || this.#isGone()) return;
+      await this.#inNamespace(async (fd) => {
+        if (o.keepsConnections && this.#state !== 'draining') {
+          await this.#rules.removeRedirects(fd);
+          this.#state = 'draining';
+          this.#problem = null;
+          this.#drainUntilMs = Date.now() + this.#init.settings.drainTimeoutMs;
+          if ((await this.#openSockets(fd)) > 0) return;
+        }
+        await this.#finish(fd);
+      });
+    });
+  }
+
+  async #install(fd: number, plans: ChainPlans): Promise<void> {
+    try {
+      this.#ipv6 = await this.#rules.install(fd, plans);
+    } catch (error) {
+      this.#fail(error);
+      throw error;
+    }
+    this.#state = 'captured';
+    this.#problem = null;
+  }
+
+  async #checkInside(fd: number, isFull: boolean): Promise<CheckResult> {
+    const isSuspicious = await this.#selfTest(fd);
+    if (!isFull && !isSuspicious && this.#state === 'captured') return 'ok';
+    const isRepair = this.#rules.isInstalled;
+    const { differences, ipv6 } = await this.#rules.check(fd);
+    this.#ipv6 = ipv6;
+    if (differences.length === 0) return isSuspicious ? 'failed' : 'ok';
+    await this.#install(fd, this.#replan());
+    if (isRepair) this.#countRepair(differences);
+    return (await this.#selfTest(fd)) ? 'failed' : 'repaired';
+  }
+
+  /** Fresh plans, so that the rule set loads them even though they say the same. */
+  #replan(): ChainPlans {
+    const { exclusions } = this.#workload;
+    this.#plans = { 4: planWorkloadChains(4, exclusions), 6: planWorkloadChains(6, exclusions) };
+    return this.#plans;
+  }
+
+  #countRepair(found: readonly string[]): void {
+    this.#repairs++;
+    const { name } = this.#workload;
+    this.#init.log.warn({ workload: name, found }, 'capture rules were changed and have been repaired');
+    this.#init.onRepair({ name, found });
+  }
+
+  /** Sets state and problem by the outcome; true when traffic may not be captured. */
+  async #selfTest(fd: number): Promise<boolean> {
+    const { settings } = this.#init;
+    const families: readonly (4 | 6)[] = this.#ipv6 === 'on' ? [4, 6] : [4];
+    const results = await Promise.all(
+      families.map(async (family) => {
+        const { exclusions } = this.#workload;
+        const result = await probeCapture({ netnsFd: fd, family, exclusions, timeoutMs: settings.selfTestTimeoutMs });
+        return { family, result };
+      }),
+    );
+    this.#lastCheckAtMs = Date.now();
+    const bad = results.find(({ result }) => result === 'escaped' || result === 'refused');
+    const slow = results.find(({ result }) => result === 'unanswered');
+    const worst = bad ?? slow;
+    this.#setProblem(
+      worst === undefined ? null : `IPv${worst.family}: ${selfTestProblems[worst.result] ?? worst.result}`,
+    );
+    this.#state = bad === undefined ? 'captured' : 'failed';
+    return bad !== undefined;
+  }
+
+  #fail(error: unknown): CheckResult {
+    this.#state = 'failed';
+    this.#lastCheckAtMs = Date.now();
+    this.#setProblem(describeError(error));
+    return 'failed';
+  }
+
+  #setProblem(problem: string | null): void {
+    if (problem !== null && problem !== this.#problem) {
+      this.#init.log.warn({ workload: this.#workload.name, netns: this.#workload.netnsPath }, `capture: ${problem}`);
+    }
+    this.#problem = problem;
+  }
+
+  /** Whether the path leads elsewhere by now. Rules and sockets of a namespace end with it. */
+  #isGone(): boolean {
+    if (netnsInode(this.#workload.netnsPath) === this.inode) return false;
+    this.#state = 'gone';
+    this.#problem = null;
+    this.#init.log.info({ workload: this.#workload.name }, 'the network namespace is gone; its capture is released');
+    return true;
+  }
+
+  async #checkDrained(): Promise<CheckResult> {
+    try {
+      await this.#inNamespace(async (fd) => {
+        if (Date.now() < this.#drainUntilMs && (await this.#openSockets(fd)) > 0) return;
+        await this.#finish(fd);
+      });
+      return 'ok';
+    } catch (error) {
+      this.#setProblem(describeError(error));
+      return 'failed';
+    }
+  }
+
+  async #finish(fd: number): Promise<void> {
+    await this.#rules.remove(fd);
+    this.#state = 'gone';
+    this.#problem = null;
+  }
+
+  #openSockets(fd: number): Promise<number> {
+    return countCapturedSockets(this.#init.runner, fd);
+  }
+
+  async #inNamespace<T>(step: (fd: number) => Promise<T>): Promise<T> {
+    const { fd, inode } = openNetns(this.#workload.netnsPath);
+    try {
+      if (inode === this.inode) return await step(fd);
+    } finally {
+      closeSync(fd);
+    }
+    throw new CulvertError({
+      code: 'ENOENT',
+      message: `${this.#workload.netnsPath} leads to another network namespace now`,
+      hint: 'release the workload and capture it again',
+    });
+  }
+}
+
+const selfTestProblems: Partial<Record<SelfTestResult, string>> = {
+  escaped:
+    'a test connection left the namespace although the rules are there: is lo up, or does another rule come before ours?',
+  refused: "nobody listens on port 15001 in the namespace: the agent's data plane does not hold this workload",
+  unanswered: 'the listener on port 15001 was slow to answer a test connection',
+};

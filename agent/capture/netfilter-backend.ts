@@ -1,0 +1,45 @@
+import { accessSync, constants, readFileSync } from 'node:fs';
+import type { CommandRunner } from './command-runner.js';
+
+/** Which iptables is used: everything on a host should be, so that its tools show what is there. */
+export type NetfilterBackend = {
+  readonly kind: 'nft' | 'legacy';
+  readonly iptables: Readonly<Record<4 | 6, string>>;
+};
+
+/**
+ * Finds the back end that this host uses: the default one (`iptables -V`), unless legacy tables are in use already and
+ * the default has no rules at all. Never asks iptables-legacy, which would create the tables that it is asked for.
+ */
+export async function detectBackend(runner: CommandRunner): Promise<NetfilterBackend> {
+  const version = await runner.must({ argv: ['iptables', '-V'], netnsFd: null });
+  if (!version.includes('nf_tables')) return backend('legacy', '');
+  const isLegacyInUse = readNames('/proc/net/ip_tables_names') || readNames('/proc/net/ip6_tables_names');
+  if (!isLegacyInUse || !isInstalled('iptables-legacy-restore')) return backend('nft', '');
+  const saved = await runner.must({ argv: ['iptables-save'], netnsFd: null });
+  return /^-A /m.test(saved) ? backend('nft', '') : backend('legacy', '-legacy');
+}
+
+function backend(kind: 'nft' | 'legacy', suffix: string): NetfilterBackend {
+  return { kind, iptables: { 4: `iptables${suffix}`, 6: `ip6tables${suffix}` } };
+}
+
+/** True when the kernel lists any legacy table of this namespace. */
+function readNames(path: string): boolean {
+  try {
+    return readFileSync(path, 'utf8').trim() !== '';
+  } catch {
+    return false;
+  }
+}
+
+function isInstalled(program: string): boolean {
+  return [...(process.env['PATH'] ?? '').split(':'), '/usr/sbin', '/sbin'].some((directory) => {
+    try {
+      accessSync(`${directory}/${program}`, constants.X_OK);
+      return true;
+    } catch {
+      return false;
+    }
+  });
+}

@@ -1,0 +1,69 @@
+import { closeSync } from 'node:fs';
+import { describeError } from '../../shared/errors.js';
+import { openNetns, ownNetnsInode } from '../native/netns.js';
+import { CommandRunner } from './command-runner.js';
+import { hostHooks } from './host-capture.js';
+import { workloadHooks } from './namespace-capture.js';
+import { detectBackend, type NetfilterBackend } from './netfilter-backend.js';
+import type { Hooks } from './removal.js';
+import { RuleSet } from './rule-set.js';
+
+export type RemovedPlace = {
+  /** Path of the namespace, or `host`. */
+  readonly place: string;
+  /** Null: nothing of Culvert is there any more (a namespace that is gone counts). */
+  readonly problem: string | null;
+};
+
+/**
+ * Takes Culvert's rules out of the given namespaces and of the host: for `culvert-agent remove`, and for a supervisor
+ * that fails open. Works without a running agent, and without knowing what it had loaded. One place that fails does not
+ * keep the others; throws `CAPTURE_TOOL` only when iptables cannot be run at all.
+ */
+export async function removeEverything(o: { readonly netnsPaths: readonly string[] }): Promise<RemovedPlace[]> {
+  const runner = new CommandRunner({ maxParallel: 4 });
+  const backend = await detectBackend(runner);
+  return await Promise.all([
+    ...[...new Set(o.netnsPaths)].map((path) => removeFromNamespace(runner, backend, path)),
+    attempt('host', () => removeRules(runner, backend, null, hostHooks)),
+  ]);
+}
+
+async function removeFromNamespace(
+  runner: CommandRunner,
+  backend: NetfilterBackend,
+  path: string,
+): Promise<RemovedPlace> {
+  return await attempt(path, async () => {
+    let netns: { fd: number; inode: number };
+    try {
+      netns = openNetns(path);
+    } catch {
+      // What was there went with it.
+      return;
+    }
+    try {
+      if (netns.inode !== ownNetnsInode()) await removeRules(runner, backend, netns.fd, workloadHooks);
+    } finally {
+      closeSync(netns.fd);
+    }
+  });
+}
+
+async function removeRules(
+  runner: CommandRunner,
+  backend: NetfilterBackend,
+  fd: number | null,
+  hooks: Hooks,
+): Promise<void> {
+  await new RuleSet({ runner, backend, hasRoutes: fd !== null, hooks }).remove(fd);
+}
+
+async function attempt(place: string, step: () => Promise<void>): Promise<RemovedPlace> {
+  try {
+    await step();
+    return { place, problem: null };
+  } catch (error) {
+    return { place, problem: describeError(error) };
+  }
+}

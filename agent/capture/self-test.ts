@@ -1,0 +1,78 @@
+import { closeSync } from 'node:fs';
+import { Socket } from 'node:net';
+import { CulvertError } from '../../shared/errors.js';
+import { cidrContains, ipBytes } from '../../shared/address.js';
+import type { CaptureExclusions } from '../../shared/wire/registry.js';
+import { dialSocket } from '../native/addon.js';
+import { selfTestTargets } from './self-test-target.js';
+import { excludedCidrs } from './workload-rules.js';
+
+/**
+ * `captured`: our listener took the connection and closed it. `unanswered`: something took it and did not close it in
+ * time: a data plane that is too busy, or not ours. `refused`: nobody listens on 15001, or the rules are gone and a
+ * router answered. `escaped`: the connection left the namespace. `no-route`: this family cannot leave it. `excluded`:
+ * the test address is among the workload's exclusions, so nothing can be said.
+ */
+export type SelfTestResult = 'captured' | 'unanswered' | 'refused' | 'escaped' | 'no-route' | 'excluded';
+
+/**
+ * Dials an address that cannot exist from inside the namespace, as an application would. Throws only when no socket can
+ * be made there (see `dialSocket`).
+ */
+export async function probeCapture(o: {
+  readonly netnsFd: number;
+  readonly family: 4 | 6;
+  readonly exclusions: CaptureExclusions;
+  readonly timeoutMs: number;
+}): Promise<SelfTestResult> {
+  const { ip, port } = selfTestTargets[o.family];
+  const isExcluded =
+    o.exclusions.excludeOutboundPorts.includes(port) ||
+    excludedCidrs(o.family, o.exclusions).some((cidr) => cidrContains(cidr, ipBytes(ip)));
+  if (isExcluded) return 'excluded';
+  const socket = openSocket(o.netnsFd, o.family);
+  if (socket === undefined) return 'no-route';
+  return await new Promise((resolve) => {
+    let isConnected = false;
+    const finish = (result: SelfTestResult): void => {
+      clearTimeout(deadline);
+      // RST: leaves no socket in TIME_WAIT, however often this runs.
+      if (isConnected) socket.resetAndDestroy();
+      else socket.destroy();
+      resolve(result);
+    };
+    const deadline = setTimeout(() => finish(isConnected ? 'unanswered' : 'escaped'), o.timeoutMs);
+    socket.on('error', (error: NodeJS.ErrnoException) => {
+      if (isConnected) finish('captured');
+      else finish(resultOfDialError(error.code));
+    });
+    socket.once('end', () => finish('captured'));
+    socket.connect({ host: ip, port }, () => {
+      isConnected = true;
+      socket.resume();
+    });
+  });
+}
+
+function openSocket(netnsFd: number, family: 4 | 6): Socket | undefined {
+  let fd: number;
+  try {
+    fd = dialSocket({ netnsFd, family, mark: 0 });
+  } catch (error) {
+    if (error instanceof CulvertError && error.code === 'EAFNOSUPPORT') return undefined;
+    throw error;
+  }
+  try {
+    return new Socket({ fd, allowHalfOpen: true });
+  } catch (error) {
+    closeSync(fd);
+    throw error;
+  }
+}
+
+function resultOfDialError(code: string | undefined): SelfTestResult {
+  if (code === 'ECONNREFUSED' || code === 'ECONNRESET') return 'refused';
+  // Before any packet was sent: no route, or no source address of this family.
+  if (code === 'ENETUNREACH' || code === 'EADDRNOTAVAIL' || code === 'EAFNOSUPPORT') return 'no-route';
+  return 'escaped';
+}

@@ -1,0 +1,239 @@
+import { closeSync } from 'node:fs';
+import { CulvertError } from '../../shared/errors.js';
+import { openNetns, ownNetnsInode } from '../native/netns.js';
+import type { CaptureLog } from './capture-log.js';
+import { type CaptureSettings, defaultCaptureSettings } from './capture-settings.js';
+import type { CapturedNetns, CaptureRepair, CaptureStatus, CheckResult } from './captured-netns.js';
+import { CommandRunner } from './command-runner.js';
+import { HostCapture } from './host-capture.js';
+import { NamespaceCapture } from './namespace-capture.js';
+import { detectBackend, type NetfilterBackend } from './netfilter-backend.js';
+
+export type WorkloadCaptureInit = {
+  readonly log: CaptureLog;
+  readonly settings?: Partial<CaptureSettings>;
+  /** Called after somebody's change of the rules was undone. */
+  readonly onRepair?: (repair: CaptureRepair) => void;
+};
+
+type Entry = { readonly capture: NamespaceCapture; timer: NodeJS.Timeout | undefined; comparedAtMs: number };
+
+/**
+ * The control thread's one door to capture: loads the rules of each workload's namespace and of the host, watches and
+ * repairs them, and takes them out again. It must run in a process that lives in the host's namespace.
+ */
+export class WorkloadCapture {
+  readonly #log: CaptureLog;
+  readonly #settings: CaptureSettings;
+  readonly #onRepair: (repair: CaptureRepair) => void;
+  readonly #runner: CommandRunner;
+  readonly #entries = new Map<string, Entry>();
+  #parts: Promise<{ backend: NetfilterBackend; host: HostCapture }> | undefined;
+  #host: HostCapture | undefined;
+  #hostTimer: NodeJS.Timeout | undefined;
+  #isClosed = false;
+
+  constructor(init: WorkloadCaptureInit) {
+    this.#log = init.log;
+    this.#settings = { ...defaultCaptureSettings, ...init.settings };
+    this.#onRepair = init.onRepair ?? (() => {});
+    this.#runner = new CommandRunner({ maxParallel: this.#settings.maxParallelCommands });
+  }
+
+  /**
+   * Captures a workload, or brings its exclusions and addresses up to date; resolves when new connections are
+   * redirected. Have the listeners open by then: without them connections are refused.
+   *
+   * Throws `ENOENT`/`EINVAL` (no such namespace), `CAPTURE_OWN_NETNS`, `CAPTURE_NETNS_SHARED`, `CAPTURE_EXCLUSION`,
+   * `CAPTURE_TOOL` and `CAPTURE_RULES`. After the last two the workload is kept and tried again at every check.
+   */
+  async apply(workload: CapturedNetns): Promise<void> {
+    const { backend, host } = await this.#prepare();
+    const inode = this.#admit(workload);
+    let entry = this.#entries.get(workload.name);
+    const isNew = entry?.capture.inode !== inode;
+    if (entry === undefined || isNew) {
+      if (entry !== undefined) this.#forget(entry);
+      entry = this.#newEntry(workload, inode, backend);
+    }
+    try {
+      await entry.capture.apply(workload);
+      entry.comparedAtMs = Date.now();
+    } catch (error) {
+      if (isNew && !isWorthRetrying(error)) this.#forget(entry);
+      throw error;
+    }
+    await host.setAddresses(this.#addresses());
+  }
+
+  /**
+   * Stops capturing a workload. New connections go their own way when this resolves. While the agent still holds
+   * connections there, the rules that keep those alive stay (`draining`); they go on their own afterwards.
+   */
+  async release(name: string): Promise<void> {
+    const entry = this.#entries.get(name);
+    if (entry === undefined) return;
+    await entry.capture.release({ keepsConnections: true });
+    if (entry.capture.state === 'gone') this.#forget(entry);
+    await this.#host?.setAddresses(this.#addresses());
+  }
+
+  /** Takes all rules out of all namespaces and the host, at once: for an agent that leaves for good. */
+  async releaseAll(): Promise<void> {
+    const problems: unknown[] = [];
+    for (const entry of this.#entries.values()) {
+      try {
+        await entry.capture.release({ keepsConnections: false });
+        this.#forget(entry);
+      } catch (error) {
+        problems.push(error);
+      }
+    }
+    await this.#host?.remove().catch((error: unknown) => problems.push(error));
+    if (problems.length > 0) throw problems[0];
+  }
+
+  /** Tests, compares and repairs one workload now. `gone` for one that is not captured. */
+  async check(name: string): Promise<CheckResult> {
+    const entry = this.#entries.get(name);
+    return entry === undefined ? 'gone' : await this.#checkEntry(entry, true);
+  }
+
+  /** All workloads, sorted by name. */
+  status(): CaptureStatus[] {
+    return [...this.#entries.values()]
+      .map(({ capture }) => capture.status())
+      .toSorted((a, b) => (a.name < b.name ? -1 : 1));
+  }
+
+  /** What is wrong with the host's rules for probes; null: nothing. */
+  hostProblem(): string | null {
+    return this.#host?.problem ?? null;
+  }
+
+  /** Stops watching. Rules stay as they are (fail closed), except that drains still under way are finished now. */
+  async close(): Promise<void> {
+    this.#isClosed = true;
+    clearTimeout(this.#hostTimer);
+    for (const entry of this.#entries.values()) {
+      clearTimeout(entry.timer);
+      if (entry.capture.state !== 'draining') continue;
+      await entry.capture.release({ keepsConnections: false }).catch((error: unknown) => {
+        this.#log.error(
+          { err: error, workload: entry.capture.workload.name },
+          'capture: the drain could not be finished',
+        );
+      });
+    }
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.close();
+  }
+
+  async #prepare(): Promise<{ backend: NetfilterBackend; host: HostCapture }> {
+    this.#parts ??= this.#detect();
+    try {
+      return await this.#parts;
+    } catch (error) {
+      // A missing program can be installed while the agent runs.
+      this.#parts = undefined;
+      throw error;
+    }
+  }
+
+  async #detect(): Promise<{ backend: NetfilterBackend; host: HostCapture }> {
+    const backend = await detectBackend(this.#runner);
+    this.#log.info({ iptables: backend.iptables[4], kind: backend.kind }, 'capture uses this iptables');
+    this.#host = new HostCapture({ runner: this.#runner, backend, log: this.#log, onRepair: this.#onRepair });
+    this.#watchHost(this.#host);
+    return { backend, host: this.#host };
+  }
+
+  /** The inode of a namespace that may be captured. */
+  #admit(workload: CapturedNetns): number {
+    const { fd, inode } = openNetns(workload.netnsPath);
+    closeSync(fd);
+    if (inode === ownNetnsInode()) {
+      throw new CulvertError({
+        code: 'CAPTURE_OWN_NETNS',
+        message: `workload ${workload.name} names the agent's own network namespace (${workload.netnsPath})`,
+        hint: 'a workload needs a network namespace of its own: correct spec.netns',
+      });
+    }
+    for (const [name, { capture }] of this.#entries) {
+      if (name === workload.name || capture.inode !== inode || capture.state === 'gone') continue;
+      throw new CulvertError({
+        code: 'CAPTURE_NETNS_SHARED',
+        message: `workloads ${name} and ${workload.name} name the same network namespace`,
+        hint: 'the namespace is what tells workloads apart: give each its own, or register one workload',
+      });
+    }
+    return inode;
+  }
+
+  #newEntry(workload: CapturedNetns, inode: number, backend: NetfilterBackend): Entry {
+    const capture = new NamespaceCapture({
+      runner: this.#runner,
+      backend,
+      settings: this.#settings,
+      log: this.#log,
+      onRepair: this.#onRepair,
+      workload,
+      inode,
+    });
+    const entry: Entry = { capture, timer: undefined, comparedAtMs: 0 };
+    this.#entries.set(workload.name, entry);
+    // Not all at the same time, however they were applied.
+    this.#watch(entry, Math.random() * this.#settings.selfTestIntervalMs);
+    return entry;
+  }
+
+  #forget(entry: Entry): void {
+    clearTimeout(entry.timer);
+    const { name } = entry.capture.workload;
+    if (this.#entries.get(name) === entry) this.#entries.delete(name);
+  }
+
+  #addresses(): CapturedNetns['addresses'] {
+    return [...this.#entries.values()]
+      .filter(({ capture }) => capture.state === 'captured' || capture.state === 'failed')
+      .flatMap(({ capture }) => capture.workload.addresses)
+      .toSorted();
+  }
+
+  #watch(entry: Entry, delayMs: number): void {
+    if (this.#isClosed) return;
+    clearTimeout(entry.timer);
+    entry.timer = setTimeout(() => {
+      const isFull = Date.now() - entry.comparedAtMs >= this.#settings.compareIntervalMs;
+      void this.#checkEntry(entry, isFull).then(() => {
+        if (this.#entries.get(entry.capture.workload.name) === entry)
+          this.#watch(entry, this.#settings.selfTestIntervalMs);
+      });
+    }, delayMs);
+    entry.timer.unref();
+  }
+
+  async #checkEntry(entry: Entry, isFull: boolean): Promise<CheckResult> {
+    if (isFull) entry.comparedAtMs = Date.now();
+    const result = await entry.capture.check({ isFull });
+    if (entry.capture.state === 'gone' && this.#entries.get(entry.capture.workload.name) === entry) {
+      this.#forget(entry);
+      await this.#host?.setAddresses(this.#addresses());
+    }
+    return result;
+  }
+
+  #watchHost(host: HostCapture): void {
+    if (this.#isClosed) return;
+    this.#hostTimer = setTimeout(() => {
+      void host.check().then(() => this.#watchHost(host));
+    }, this.#settings.compareIntervalMs);
+    this.#hostTimer.unref();
+  }
+}
+
+function isWorthRetrying(error: unknown): boolean {
+  return error instanceof CulvertError && (error.code === 'CAPTURE_RULES' || error.code === 'CAPTURE_TOOL');
+}
