@@ -1,9 +1,10 @@
-import type net from 'node:net';
+import net from 'node:net';
 import type { Reason } from '../../../shared/reasons.js';
-import type { TunnelStream } from '../tunnel/tunnel.js';
+import { cutOf } from './connection-cut.js';
+import { pumpDirection } from './relay-direction.js';
+import { breakageOf, isGone, resetEnd, type RelayEnd } from './relay-end.js';
 
-/** One side of a relayed connection: an application's socket, or a stream of a tunnel. */
-export type RelayEnd = net.Socket | TunnelStream;
+export type { RelayEnd } from './relay-end.js';
 
 /** Owned by the connection's record; the relay only adds. Bytes of the application. */
 export type RelayCounters = {
@@ -22,7 +23,7 @@ export type RelayOptions = {
   readonly counters: RelayCounters;
   /** How long one direction may stay open after the other was closed; 0: for ever. */
   readonly halfCloseTimeoutMs: number;
-  /** Without a byte in either direction; 0: never. */
+  /** Without a byte in either direction; 0: never. Noticed up to a quarter later. */
   readonly idleTimeoutMs: number;
   /** Counted from the call; 0: no limit. */
   readonly maxDurationMs: number;
@@ -33,6 +34,7 @@ export type RelayOptions = {
 export type RelayOutcome = {
   /** OK, CLIENT_RESET (the source did), PEER_RESET (the destination did), IDLE_TIMEOUT, MAX_DURATION, or the cut's reason. */
   readonly reason: Reason;
+  /** Who closed first. */
   readonly endedBy: 'source' | 'destination' | 'agent';
   /** The cut's rule, or empty. */
   readonly rule: string;
@@ -40,4 +42,147 @@ export type RelayOutcome = {
 };
 
 /** Moves bytes both ways until both directions are closed, one end is reset, or a limit or the signal ends it. Never rejects. */
-export declare function relay(options: RelayOptions): Promise<RelayOutcome>;
+export async function relay(options: RelayOptions): Promise<RelayOutcome> {
+  return new Promise((resolve) => {
+    new Relay(options, resolve).start();
+  });
+}
+
+class Relay {
+  readonly #options: RelayOptions;
+  readonly #resolve: (outcome: RelayOutcome) => void;
+  readonly #timers: NodeJS.Timeout[] = [];
+  readonly #onAbort: () => void;
+  #outcome: RelayOutcome | null = null;
+  #firstClosed: 'source' | 'destination' | null = null;
+  #openEnds = 2;
+
+  constructor(options: RelayOptions, resolve: (outcome: RelayOutcome) => void) {
+    this.#options = options;
+    this.#resolve = resolve;
+    this.#onAbort = () => this.#cut();
+  }
+
+  start(): void {
+    const { source, destination, counters, signal } = this.#options;
+    this.#prepare('source', source, destination);
+    this.#prepare('destination', destination, source);
+    if (this.#outcome === null) {
+      pumpDirection({ from: source, to: destination, onBytes: (count) => (counters.bytesSent += count) });
+      pumpDirection({
+        from: destination,
+        to: source,
+        onBytes: (count) => {
+          counters.firstByteAtMs ??= Date.now();
+          counters.bytesReceived += count;
+        },
+      });
+      source.resume();
+      destination.resume();
+      this.#startTimers();
+    }
+    signal.addEventListener('abort', this.#onAbort, { once: true });
+    if (signal.aborted) this.#cut();
+    this.#finishIfClosed();
+  }
+
+  #prepare(side: 'source' | 'destination', end: RelayEnd, other: RelayEnd): void {
+    if (end instanceof net.Socket) {
+      // Node's default would answer the peer's FIN with our own, and end the other direction in the middle.
+      end.allowHalfOpen = true;
+      end.setNoDelay(true);
+    }
+    end.on('error', () => this.#judge(side, end));
+    end.on('end', () => this.#passFin(side, end, other));
+    if (isGone(end)) {
+      this.#openEnds -= 1;
+      this.#judge(side, end);
+      return;
+    }
+    end.once('close', () => {
+      this.#openEnds -= 1;
+      this.#judge(side, end);
+      this.#finishIfClosed();
+    });
+    this.#judge(side, end);
+  }
+
+  #passFin(side: 'source' | 'destination', end: RelayEnd, other: RelayEnd): void {
+    // A cancelled stream reports an end too; passed on as FIN it would make truncated data look complete.
+    if (breakageOf(end) !== null) {
+      this.#judge(side, end);
+      return;
+    }
+    if (this.#firstClosed === null) {
+      this.#firstClosed = side;
+      this.#limit(this.#options.halfCloseTimeoutMs, 'IDLE_TIMEOUT', 'half-closed for the configured time');
+    }
+    other.end();
+  }
+
+  /** Ends the relay when this end broke: the other application gets the RST that this one sent. */
+  #judge(side: 'source' | 'destination', end: RelayEnd): void {
+    const breakage = breakageOf(end);
+    if (breakage === null) return;
+    const reason = side === 'source' ? 'CLIENT_RESET' : 'PEER_RESET';
+    this.#end({ reason, endedBy: side, rule: '', detail: breakage });
+  }
+
+  #cut(): void {
+    const cut = cutOf(this.#options.signal);
+    const endedBy = cut.reason === 'CLIENT_RESET' ? 'source' : 'agent';
+    this.#end({ reason: cut.reason, endedBy, rule: cut.rule, detail: cut.message });
+  }
+
+  /** The first outcome counts: what follows from our own resets is no news. */
+  #end(outcome: RelayOutcome): void {
+    if (this.#outcome !== null) return;
+    this.#outcome = outcome;
+    this.#stopTimers();
+    resetEnd(this.#options.source);
+    resetEnd(this.#options.destination);
+  }
+
+  #finishIfClosed(): void {
+    if (this.#openEnds > 0) return;
+    this.#stopTimers();
+    this.#options.signal.removeEventListener('abort', this.#onAbort);
+    this.#resolve(this.#outcome ?? { reason: 'OK', endedBy: this.#firstClosed ?? 'agent', rule: '', detail: '' });
+  }
+
+  #startTimers(): void {
+    const { maxDurationMs, idleTimeoutMs, counters } = this.#options;
+    this.#limit(maxDurationMs, 'MAX_DURATION', '');
+    if (idleTimeoutMs === 0) return;
+    let movedAtMs = performance.now();
+    let bytes = counters.bytesSent + counters.bytesReceived;
+    // Compared now and then instead of a timer that every chunk would have to restart.
+    const timer = setInterval(
+      () => {
+        const now = counters.bytesSent + counters.bytesReceived;
+        if (now !== bytes) {
+          bytes = now;
+          movedAtMs = performance.now();
+        } else if (performance.now() - movedAtMs >= idleTimeoutMs) {
+          this.#end({ reason: 'IDLE_TIMEOUT', endedBy: 'agent', rule: '', detail: '' });
+        }
+      },
+      Math.ceil(idleTimeoutMs / 4),
+    );
+    this.#timers.push(timer);
+  }
+
+  #limit(afterMs: number, reason: Reason, detail: string): void {
+    if (afterMs === 0) return;
+    const longestTimerMs = 2_147_483_647;
+    const timer = setTimeout(
+      () => this.#end({ reason, endedBy: 'agent', rule: '', detail }),
+      Math.min(afterMs, longestTimerMs),
+    );
+    this.#timers.push(timer);
+  }
+
+  #stopTimers(): void {
+    for (const timer of this.#timers) clearTimeout(timer);
+  }
+}

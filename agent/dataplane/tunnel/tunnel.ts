@@ -91,6 +91,8 @@ export interface TunnelStream extends Duplex {
   readonly wasReset: boolean;
   /** Why {@link wasReset} is true, for the access log; empty otherwise. */
   readonly resetDetail: string;
+  /** `close` was emitted, or will be in this tick. Not {@link Duplex.closed}, to which node:http2 gives another meaning. */
+  readonly isGone: boolean;
 }
 
 export type TunnelRequest = {

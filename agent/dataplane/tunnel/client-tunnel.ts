@@ -1,0 +1,213 @@
+import { constants, type ClientHttp2Stream, type IncomingHttpHeaders, type OutgoingHttpHeaders } from 'node:http2';
+import { formatHostPort } from '../../../shared/address.js';
+import { cutOf } from '../relay/connection-cut.js';
+import type { TunnelDump } from '../messages.js';
+import { asTunnelStream, http2CodeName, resetStream } from './http2-stream.js';
+import { ResetBudget } from './reset-budget.js';
+import type { TunnelSettings } from './session-options.js';
+import type { OpenResult, TunnelHeaders, TunnelTarget } from './tunnel.js';
+import type { DialledTunnel } from './tunnel-dial.js';
+import { notOpened, refusalOf } from './tunnel-failure.js';
+import { keepTunnelAlive } from './tunnel-keepalive.js';
+
+/** The tunnel ended before there was an answer: no byte of the application was sent, so a fresh tunnel may try. */
+export type OpenAttempt = OpenResult | { readonly ok: 'lost'; readonly detail: string };
+
+/** How much later than the other agent's own connect timeout we give up, so that its answer with the cause arrives. */
+const answerGraceMs = 1000;
+
+/** One HTTP/2 connection to one destination as one identity, with up to `maxStreamsPerTunnel` streams. */
+export class ClientTunnel {
+  readonly #tunnel: DialledTunnel;
+  readonly #settings: TunnelSettings;
+  readonly #target: TunnelTarget;
+  readonly #address: string;
+  readonly #openedAtMs = Date.now();
+  readonly #resets = new ResetBudget({ nowMs: () => performance.now() });
+  readonly #open = new Set<ClientHttp2Stream>();
+  #idleTimer: NodeJS.Timeout | undefined;
+  #isRetired = false;
+  #death = '';
+
+  constructor(options: {
+    readonly tunnel: DialledTunnel;
+    readonly settings: TunnelSettings;
+    readonly target: TunnelTarget;
+    readonly address: string;
+    readonly onClosed: () => void;
+  }) {
+    this.#tunnel = options.tunnel;
+    this.#settings = options.settings;
+    this.#target = options.target;
+    this.#address = options.address;
+    const { session, socket } = options.tunnel;
+    session.on('error', (error: Error) => this.#noteDeath(error.message));
+    session.on('goaway', (code: number) => {
+      this.#isRetired = true;
+      if (code !== constants.NGHTTP2_NO_ERROR) this.#noteDeath(`GOAWAY ${http2CodeName(code)}`);
+    });
+    socket.on('error', (error: Error) => this.#noteDeath(error.message));
+    socket.once('close', () => this.#noteDeath('the connection closed'));
+    session.once('close', () => {
+      this.#isRetired = true;
+      clearTimeout(this.#idleTimer);
+      socket.destroy();
+      options.onClosed();
+    });
+    keepTunnelAlive({
+      session,
+      socket,
+      intervalMs: this.#settings.tunnelPingIntervalMs,
+      timeoutMs: this.#settings.tunnelPingTimeoutMs,
+      onDead: () => this.end(`no PING answer within ${this.#settings.tunnelPingTimeoutMs} ms`),
+    });
+    this.#armIdleTimer();
+  }
+
+  get streams(): number {
+    return this.#open.size;
+  }
+
+  get isUsable(): boolean {
+    const { session } = this.#tunnel;
+    return !this.#isRetired && !session.closed && !session.destroyed;
+  }
+
+  get hasRoom(): boolean {
+    const peerLimit = this.#tunnel.session.remoteSettings.maxConcurrentStreams ?? Number.POSITIVE_INFINITY;
+    return this.isUsable && this.#open.size < Math.min(this.#settings.maxStreamsPerTunnel, peerLimit);
+  }
+
+  get bufferedBytes(): number {
+    let bytes = this.#tunnel.socket.writableLength;
+    for (const stream of this.#open) bytes += stream.writableLength + stream.readableLength;
+    return bytes;
+  }
+
+  /** Takes no new streams; GOAWAY now, and the connection closes with its last stream. */
+  retire(): void {
+    if (!this.isUsable) return;
+    this.#isRetired = true;
+    this.#tunnel.session.close();
+  }
+
+  /** Ends it at once with every stream; they tell `why`. */
+  end(why: string): void {
+    this.#noteDeath(why);
+    this.#tunnel.session.destroy();
+    this.#tunnel.socket.destroy();
+  }
+
+  dump(): TunnelDump {
+    return {
+      side: 'client',
+      localIdentity: this.#target.sourceIdentity,
+      peerIdentity: this.#target.destinationIdentity,
+      peerAddress: this.#address,
+      streams: this.#open.size,
+      openedAtMs: this.#openedAtMs,
+    };
+  }
+
+  /** Occupies a stream at once, before anything is awaited. */
+  async open(target: TunnelTarget, signal: AbortSignal): Promise<OpenAttempt> {
+    let stream: ClientHttp2Stream;
+    try {
+      stream = this.#tunnel.session.request(connectHeaders(target), { endStream: false });
+    } catch (error) {
+      this.retire();
+      return { ok: 'lost', detail: error instanceof Error ? error.message : String(error) };
+    }
+    this.#track(stream);
+    return this.#answer(stream, signal);
+  }
+
+  async #answer(stream: ClientHttp2Stream, signal: AbortSignal): Promise<OpenAttempt> {
+    const { connectTimeoutMs } = this.#settings;
+    return new Promise((resolve) => {
+      const settle = (attempt: OpenAttempt): void => {
+        clearTimeout(timer);
+        signal.removeEventListener('abort', onAbort);
+        stream.off('close', onClose);
+        stream.off('response', onResponse);
+        resolve(attempt);
+      };
+      const giveUp = (attempt: OpenResult): void => {
+        settle(attempt);
+        resetStream(stream, constants.NGHTTP2_CANCEL);
+      };
+      const onAbort = (): void => {
+        const cut = cutOf(signal);
+        giveUp(notOpened(cut.reason, cut.message, false, cut.rule));
+      };
+      const onClose = (): void => settle(this.#closedWithoutAnswer(stream));
+      const onResponse = (headers: IncomingHttpHeaders): void => {
+        if (Number(headers[':status']) === 200) {
+          const tunnelStream = asTunnelStream(stream, () => this.#death);
+          settle({ ok: true, stream: tunnelStream, peerIdentity: this.#target.destinationIdentity });
+          return;
+        }
+        settle(refusalOf(headers, this.#address));
+        // END_STREAM, not RST_STREAM: refusals must not eat the budget of resets.
+        stream.end();
+        stream.resume();
+      };
+      const onLate = (): void =>
+        giveUp(notOpened('CONNECT_TIMEOUT', `${this.#address} did not answer the CONNECT in time`, true));
+      const timer = connectTimeoutMs === 0 ? undefined : setTimeout(onLate, connectTimeoutMs + answerGraceMs);
+      stream.once('response', onResponse);
+      stream.once('close', onClose);
+      signal.addEventListener('abort', onAbort, { once: true });
+      if (signal.aborted) onAbort();
+    });
+  }
+
+  #closedWithoutAnswer(stream: ClientHttp2Stream): OpenAttempt {
+    const code = stream.rstCode ?? constants.NGHTTP2_NO_ERROR;
+    const { session } = this.#tunnel;
+    if (code === constants.NGHTTP2_REFUSED_STREAM || session.closed || session.destroyed || this.#death !== '') {
+      return { ok: 'lost', detail: this.#death === '' ? http2CodeName(code) : this.#death };
+    }
+    const detail = `${this.#address} answered the CONNECT with RST_STREAM ${http2CodeName(code)}`;
+    return notOpened('PROTOCOL_ERROR', detail, true);
+  }
+
+  #track(stream: ClientHttp2Stream): void {
+    this.#open.add(stream);
+    clearTimeout(this.#idleTimer);
+    stream.on('error', () => {});
+    stream.once('close', () => {
+      this.#open.delete(stream);
+      if (stream.rstCode !== constants.NGHTTP2_NO_ERROR) this.#noteReset();
+      if (this.#open.size === 0) this.#armIdleTimer();
+    });
+  }
+
+  /** Also those that the peer sent are counted: that errs towards retiring too early, which costs one handshake. */
+  #noteReset(): void {
+    this.#resets.spend();
+    if (this.#resets.isSpent) this.retire();
+  }
+
+  #armIdleTimer(): void {
+    const { tunnelIdleTimeoutMs } = this.#settings;
+    if (tunnelIdleTimeoutMs === 0 || !this.isUsable) return;
+    this.#idleTimer = setTimeout(() => this.retire(), tunnelIdleTimeoutMs);
+    this.#idleTimer.unref();
+  }
+
+  #noteDeath(why: string): void {
+    if (this.#death === '') this.#death = `tunnel to ${this.#address} ended: ${why}`;
+  }
+}
+
+function connectHeaders(target: TunnelTarget): OutgoingHttpHeaders {
+  const headers: OutgoingHttpHeaders = {
+    ':method': 'CONNECT',
+    ':authority': formatHostPort(target.authority),
+  };
+  for (const name of ['forwarded', 'baggage', 'traceparent'] satisfies (keyof TunnelHeaders)[]) {
+    if (target.headers[name] !== '') headers[name] = target.headers[name];
+  }
+  return headers;
+}

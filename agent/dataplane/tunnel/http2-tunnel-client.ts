@@ -1,0 +1,167 @@
+import type tls from 'node:tls';
+import { describeError } from '../../../shared/errors.js';
+import { formatHostPort } from '../../../shared/address.js';
+import type { TunnelDump } from '../messages.js';
+import { capturePorts } from '../settings.js';
+import { cutOf } from '../relay/connection-cut.js';
+import { IdentityContexts } from './identity-contexts.js';
+import type { TunnelSettings } from './session-options.js';
+import type {
+  OpenResult,
+  TunnelCertificates,
+  TunnelClient,
+  TunnelCounts,
+  TunnelNotOpened,
+  TunnelTarget,
+} from './tunnel.js';
+import type { DialRaw } from './tunnel-dial.js';
+import { notOpened } from './tunnel-failure.js';
+import { TunnelPool } from './tunnel-pool.js';
+import { waitForAll } from './wait-for-all.js';
+
+/** Tunnels that may die under one request before it is given up. */
+const maxLostTunnels = 3;
+/** Handshakes one request waits for: others may fill a new tunnel first, and a peer may close each one at once. */
+const maxHandshakes = 20;
+
+/** {@link TunnelClient} on `node:http2`. */
+export class Http2TunnelClient implements TunnelClient {
+  readonly #settings: TunnelSettings;
+  readonly #dialRaw: DialRaw;
+  readonly #nowMs: () => number;
+  readonly #contexts = new IdentityContexts();
+  readonly #pools = new Map<string, TunnelPool>();
+  #isDraining = false;
+
+  /** `dialRaw` makes the sockets. `nowMs` is compared with the certificates' end. */
+  constructor(options: {
+    readonly settings: TunnelSettings;
+    readonly dialRaw: DialRaw;
+    readonly nowMs?: () => number;
+  }) {
+    this.#settings = options.settings;
+    this.#dialRaw = options.dialRaw;
+    this.#nowMs = options.nowMs ?? Date.now;
+  }
+
+  async open(target: TunnelTarget, options: { readonly signal: AbortSignal }): Promise<OpenResult> {
+    const { signal } = options;
+    let lost = 'no tunnel stayed open';
+    let lostTunnels = 0;
+    for (let handshakes = 0; lostTunnels < maxLostTunnels && handshakes <= maxHandshakes;) {
+      if (signal.aborted) return cutBy(signal);
+      if (this.#isDraining) return notOpened('DRAIN', 'the agent is shutting down', false);
+      const own = this.#ownContext(target);
+      if ('ok' in own) return own;
+      const pool = this.#poolFor(target);
+      const tunnel = pool.pick(own.context);
+      if (tunnel === undefined) {
+        const failure = await abortable(pool.grow(own.context), signal);
+        if (failure !== null) return failure;
+        handshakes += 1;
+        continue;
+      }
+      const result = await tunnel.open(target, signal);
+      if (result.ok !== 'lost') return result;
+      lost = result.detail;
+      lostTunnels += 1;
+    }
+    return notOpened('PEER_RESET', lost, true);
+  }
+
+  replaceCertificates(certificates: TunnelCertificates): void {
+    const changed: ReadonlySet<string> = this.#contexts.replace(certificates);
+    for (const pool of this.#pools.values()) {
+      if (changed.has(pool.sourceIdentity)) pool.renew();
+    }
+  }
+
+  releaseWorkload(workload: string): void {
+    for (const [key, pool] of this.#pools) {
+      if (pool.sourceWorkload !== workload) continue;
+      this.#pools.delete(key);
+      pool.end('the workload left');
+    }
+  }
+
+  dump(): TunnelDump[] {
+    return [...this.#pools.values()].flatMap((pool) => pool.dump());
+  }
+
+  counts(): TunnelCounts {
+    const counts = { tunnels: 0, streams: 0, bufferedBytes: 0 };
+    for (const pool of this.#pools.values()) {
+      for (const tunnel of pool.tunnels) {
+        counts.tunnels += 1;
+        counts.streams += tunnel.streams;
+        counts.bufferedBytes += tunnel.bufferedBytes;
+      }
+    }
+    return counts;
+  }
+
+  async drain(graceMs: number): Promise<void> {
+    this.#isDraining = true;
+    const pools = [...this.#pools.values()];
+    for (const pool of pools) pool.renew();
+    await waitForAll({ isDone: () => pools.every((pool) => pool.tunnels.size === 0), graceMs });
+    for (const pool of pools) pool.end('the agent is shutting down');
+    await waitForAll({ isDone: () => pools.every((pool) => pool.tunnels.size === 0), graceMs: 1000 });
+  }
+
+  /** What this node has for the source; checked here, because a peer could only say that the handshake failed. */
+  #ownContext(target: TunnelTarget): { readonly context: tls.SecureContext } | TunnelNotOpened {
+    const identity = target.sourceIdentity;
+    try {
+      const context = this.#contexts.contextFor(identity);
+      if (context === null) return notOpened('NO_RULES_YET', `no certificate for ${identity} yet`, false);
+      const notAfterMs = this.#contexts.certificateOf(identity)?.notAfterMs ?? 0;
+      if (notAfterMs > this.#nowMs()) return { context };
+      return notOpened('CERT_EXPIRED', `our certificate for ${identity} has expired`, false);
+    } catch (error) {
+      return notOpened('TLS_HANDSHAKE', `our certificate for ${identity}: ${describeError(error)}`, false);
+    }
+  }
+
+  #poolFor(target: TunnelTarget): TunnelPool {
+    const { sourceWorkload, sourceIdentity, sourceIp, destinationIp, destinationIdentity } = target;
+    const key = `${sourceWorkload} ${sourceIdentity} ${sourceIp} ${destinationIp} ${destinationIdentity}`;
+    let pool = this.#pools.get(key);
+    if (pool === undefined) {
+      const made = new TunnelPool({
+        target,
+        address: formatHostPort({ ip: destinationIp, port: capturePorts.inboundTunnel }),
+        settings: this.#settings,
+        dialRaw: this.#dialRaw,
+        onEmpty: () => {
+          if (this.#pools.get(key) === made) this.#pools.delete(key);
+        },
+      });
+      pool = made;
+      this.#pools.set(key, pool);
+    }
+    return pool;
+  }
+}
+
+function cutBy(signal: AbortSignal): TunnelNotOpened {
+  const cut = cutOf(signal);
+  return notOpened(cut.reason, cut.message, false, cut.rule);
+}
+
+/** The handshake goes on for those who share it; who gave up gets the cut. */
+async function abortable(
+  growing: Promise<TunnelNotOpened | null>,
+  signal: AbortSignal,
+): Promise<TunnelNotOpened | null> {
+  let onAbort = (): void => {};
+  const aborted = new Promise<TunnelNotOpened>((resolve) => {
+    onAbort = () => resolve(cutBy(signal));
+    signal.addEventListener('abort', onAbort, { once: true });
+  });
+  try {
+    return await Promise.race([growing, aborted]);
+  } finally {
+    signal.removeEventListener('abort', onAbort);
+  }
+}

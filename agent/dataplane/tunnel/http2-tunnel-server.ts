@@ -1,0 +1,103 @@
+import type net from 'node:net';
+import type { TunnelDump } from '../messages.js';
+import { ServerHandshakes, type ProvedPeer } from './server-handshakes.js';
+import { ServerTunnel } from './server-tunnel.js';
+import type { TunnelSettings } from './session-options.js';
+import {
+  refusedHandshakeKinds,
+  type RefusedHandshake,
+  type TunnelCertificates,
+  type TunnelCounts,
+  type TunnelListener,
+  type TunnelRequest,
+  type TunnelServer,
+} from './tunnel.js';
+import { waitForAll } from './wait-for-all.js';
+
+/** {@link TunnelServer} on `node:http2`. */
+export class Http2TunnelServer implements TunnelServer {
+  readonly #settings: TunnelSettings;
+  readonly #onConnect: (request: TunnelRequest) => void;
+  readonly #handshakes: ServerHandshakes;
+  readonly #tunnels = new Set<ServerTunnel>();
+  readonly #refused = Object.fromEntries(refusedHandshakeKinds.map((kind) => [kind, 0])) as Record<
+    RefusedHandshake,
+    number
+  >;
+  #isDraining = false;
+
+  /** `onConnect` gets every well-formed request and answers it, now or later, with accept() or refuse(). */
+  constructor(options: { readonly settings: TunnelSettings; readonly onConnect: (request: TunnelRequest) => void }) {
+    this.#settings = options.settings;
+    this.#onConnect = options.onConnect;
+    this.#handshakes = new ServerHandshakes({
+      timeoutMs: options.settings.tlsHandshakeTimeoutMs,
+      onPeer: (peer) => this.#serve(peer),
+      onRefused: (kind) => this.#count(kind),
+    });
+  }
+
+  accept(rawSocket: net.Socket, listener: TunnelListener): void {
+    if (this.#isDraining) {
+      rawSocket.on('error', () => {});
+      rawSocket.destroy();
+      return;
+    }
+    this.#handshakes.begin(rawSocket, listener);
+  }
+
+  replaceCertificates(certificates: TunnelCertificates): void {
+    const changed: ReadonlySet<string> = this.#handshakes.replaceCertificates(certificates);
+    for (const tunnel of this.#tunnels) {
+      if (changed.has(tunnel.ownIdentity)) tunnel.retire();
+    }
+  }
+
+  releaseWorkload(workload: string): void {
+    this.#handshakes.abort(workload);
+    for (const tunnel of this.#tunnels) {
+      if (tunnel.workload === workload) tunnel.end('the workload left');
+    }
+  }
+
+  dump(): TunnelDump[] {
+    return [...this.#tunnels].map((tunnel) => tunnel.dump());
+  }
+
+  counts(): TunnelCounts {
+    const counts = { tunnels: this.#tunnels.size, streams: 0, bufferedBytes: 0 };
+    for (const tunnel of this.#tunnels) {
+      counts.streams += tunnel.streams;
+      counts.bufferedBytes += tunnel.bufferedBytes;
+    }
+    return counts;
+  }
+
+  refusedHandshakes(): Readonly<Record<RefusedHandshake, number>> {
+    return { ...this.#refused };
+  }
+
+  async drain(graceMs: number): Promise<void> {
+    this.#isDraining = true;
+    this.#handshakes.abort(null);
+    for (const tunnel of this.#tunnels) tunnel.retire();
+    await waitForAll({ isDone: () => this.#tunnels.size === 0, graceMs });
+    for (const tunnel of this.#tunnels) tunnel.end('the agent is shutting down');
+    await waitForAll({ isDone: () => this.#tunnels.size === 0, graceMs: 1000 });
+  }
+
+  #serve(peer: ProvedPeer): void {
+    const tunnel = new ServerTunnel({
+      peer,
+      settings: this.#settings,
+      onConnect: this.#onConnect,
+      onRefused: (kind) => this.#count(kind),
+      onClosed: () => this.#tunnels.delete(tunnel),
+    });
+    this.#tunnels.add(tunnel);
+  }
+
+  #count(kind: RefusedHandshake): void {
+    this.#refused[kind] += 1;
+  }
+}

@@ -1,0 +1,226 @@
+import http2, {
+  constants,
+  type IncomingHttpHeaders,
+  type ServerHttp2Session,
+  type ServerHttp2Stream,
+} from 'node:http2';
+import { formatHostPort, parseHostPort, type HostPort } from '../../../shared/address.js';
+import { reasonInfo } from '../../../shared/reasons.js';
+import type { TunnelDump } from '../messages.js';
+import { asTunnelStream, resetStream } from './http2-stream.js';
+import type { ProvedPeer } from './server-handshakes.js';
+import { serverSessionOptions, type TunnelSettings } from './session-options.js';
+import type { RefusedHandshake, TunnelHeaders, TunnelRefusal, TunnelRequest, TunnelStream } from './tunnel.js';
+import { keepTunnelAlive } from './tunnel-keepalive.js';
+
+/** A peer that connects and asks for nothing is sent away after this time. */
+const firstRequestMs = 9500;
+/** After a refusal the peer ends its side of the stream; one that does not is reset. */
+const refusedStreamMs = 5000;
+
+/** One HTTP/2 connection from a proved peer to one workload of this host. */
+export class ServerTunnel {
+  readonly #peer: ProvedPeer;
+  readonly #settings: TunnelSettings;
+  readonly #onConnect: (request: TunnelRequest) => void;
+  readonly #onRefused: (kind: RefusedHandshake) => void;
+  readonly #session: ServerHttp2Session;
+  readonly #open = new Set<ServerHttp2Stream>();
+  readonly #openedAtMs = Date.now();
+  #idleTimer: NodeJS.Timeout | undefined;
+  #hasAsked = false;
+  #death = '';
+
+  constructor(options: {
+    readonly peer: ProvedPeer;
+    readonly settings: TunnelSettings;
+    readonly onConnect: (request: TunnelRequest) => void;
+    readonly onRefused: (kind: RefusedHandshake) => void;
+    readonly onClosed: () => void;
+  }) {
+    this.#peer = options.peer;
+    this.#settings = options.settings;
+    this.#onConnect = options.onConnect;
+    this.#onRefused = options.onRefused;
+    const { socket } = options.peer;
+    const session = http2.performServerHandshake(socket, serverSessionOptions(options.settings));
+    this.#session = session;
+    session.setLocalWindowSize(options.settings.tunnelWindowBytes);
+    session.on('error', (error: Error) => {
+      this.#noteDeath(error.message);
+      options.onRefused('protocol_error');
+    });
+    socket.on('error', (error: Error) => this.#noteDeath(error.message));
+    socket.once('close', () => this.#noteDeath('the connection closed'));
+    session.once('close', () => {
+      clearTimeout(this.#idleTimer);
+      socket.destroy();
+      options.onClosed();
+    });
+    session.on('stream', (stream, headers) => this.#receive(stream, headers));
+    keepTunnelAlive({
+      session,
+      socket,
+      intervalMs: this.#settings.tunnelPingIntervalMs,
+      timeoutMs: this.#settings.tunnelPingTimeoutMs,
+      onDead: () => this.end(`no PING answer within ${this.#settings.tunnelPingTimeoutMs} ms`),
+    });
+    this.#idleTimer = setTimeout(() => this.#endUnused(), firstRequestMs);
+  }
+
+  get workload(): string {
+    return this.#peer.listener.workload;
+  }
+
+  get ownIdentity(): string {
+    return this.#peer.listener.identity;
+  }
+
+  get streams(): number {
+    return this.#open.size;
+  }
+
+  get bufferedBytes(): number {
+    let bytes = this.#peer.socket.writableLength;
+    for (const stream of this.#open) bytes += stream.writableLength + stream.readableLength;
+    return bytes;
+  }
+
+  /** GOAWAY: the peer opens nothing new on it, and it closes with its last stream. */
+  retire(): void {
+    this.#session.close();
+  }
+
+  /** Ends it at once with every stream; they tell `why`. */
+  end(why: string): void {
+    this.#noteDeath(why);
+    this.#session.destroy();
+    this.#peer.socket.destroy();
+  }
+
+  dump(): TunnelDump {
+    return {
+      side: 'server',
+      localIdentity: this.#peer.listener.identity,
+      peerIdentity: this.#peer.identity,
+      peerAddress: formatHostPort(this.#peer.address),
+      streams: this.#open.size,
+      openedAtMs: this.#openedAtMs,
+    };
+  }
+
+  #receive(stream: ServerHttp2Stream, headers: IncomingHttpHeaders): void {
+    this.#hasAsked = true;
+    this.#track(stream);
+    if (stream.destroyed || stream.closed) return;
+    const authority = this.#authorityOf(headers);
+    if (authority === undefined) {
+      this.#onRefused('bad_request');
+      refuse(stream, { reason: 'PROTOCOL_ERROR', rule: '' });
+      return;
+    }
+    this.#onConnect(this.#requestOf(stream, headers, authority));
+  }
+
+  /** Undefined unless it is a plain CONNECT to the very address that this tunnel was dialled to (DESIGN §3). */
+  #authorityOf(headers: IncomingHttpHeaders): HostPort | undefined {
+    if (headers[':method'] !== 'CONNECT' || headers[':protocol'] !== undefined) return undefined;
+    const authority = parseHostPort(headers[':authority'] ?? '');
+    return authority?.ip === this.#peer.localAddress.ip ? authority : undefined;
+  }
+
+  #requestOf(stream: ServerHttp2Stream, headers: IncomingHttpHeaders, authority: HostPort): TunnelRequest {
+    const gone = new AbortController();
+    const onGone = (): void => gone.abort();
+    stream.once('aborted', onGone);
+    stream.once('close', onGone);
+    let isAnswered = false;
+    const answerOnce = (): void => {
+      if (isAnswered) throw new Error('a CONNECT is answered once');
+      isAnswered = true;
+      stream.off('aborted', onGone);
+      stream.off('close', onGone);
+    };
+    return {
+      peerIdentity: this.#peer.identity,
+      peerAddress: this.#peer.address,
+      authority,
+      headers: headersOf(headers),
+      workload: this.#peer.listener.workload,
+      signal: gone.signal,
+      accept: () => {
+        answerOnce();
+        return this.#accept(stream);
+      },
+      refuse: (refusal) => {
+        answerOnce();
+        refuse(stream, refusal);
+      },
+    };
+  }
+
+  #accept(stream: ServerHttp2Stream): TunnelStream {
+    const tunnelStream = asTunnelStream(stream, () => this.#death);
+    if (!stream.destroyed && !stream.closed) stream.respond({ ':status': 200 });
+    return tunnelStream;
+  }
+
+  #track(stream: ServerHttp2Stream): void {
+    this.#open.add(stream);
+    clearTimeout(this.#idleTimer);
+    stream.on('error', () => {});
+    const onClose = (): void => {
+      this.#open.delete(stream);
+      if (this.#open.size === 0) this.#armIdleTimer();
+    };
+    if (stream.closed && stream.destroyed) onClose();
+    else stream.once('close', onClose);
+  }
+
+  /** Twice the client's time, so that the client is the one to end an idle tunnel and no request meets the GOAWAY. */
+  #armIdleTimer(): void {
+    const { tunnelIdleTimeoutMs } = this.#settings;
+    if (tunnelIdleTimeoutMs === 0 || this.#session.closed) return;
+    this.#idleTimer = setTimeout(() => this.retire(), 2 * tunnelIdleTimeoutMs);
+    this.#idleTimer.unref();
+  }
+
+  #endUnused(): void {
+    if (this.#hasAsked) return;
+    this.#onRefused('no_request');
+    this.end('no request in time');
+  }
+
+  #noteDeath(why: string): void {
+    if (this.#death === '') this.#death = `tunnel from ${formatHostPort(this.#peer.address)} ended: ${why}`;
+  }
+}
+
+/** A whole answer with END_STREAM; what the peer sends meanwhile is dropped. */
+function refuse(stream: ServerHttp2Stream, refusal: TunnelRefusal): void {
+  if (stream.destroyed || stream.closed) return;
+  stream.respond(
+    {
+      ':status': reasonInfo(refusal.reason).status,
+      'x-culvert-reason': refusal.reason,
+      ...(refusal.rule === '' ? {} : { 'x-culvert-rule': refusal.rule.replaceAll(/[^\x20-\x7e]/g, '?') }),
+    },
+    { endStream: true },
+  );
+  stream.resume();
+  const timer = setTimeout(() => resetStream(stream, constants.NGHTTP2_NO_ERROR), refusedStreamMs);
+  timer.unref();
+  stream.once('close', () => clearTimeout(timer));
+}
+
+function headersOf(headers: IncomingHttpHeaders): TunnelHeaders {
+  return {
+    forwarded: headers.forwarded ?? '',
+    baggage: textOf(headers['baggage']),
+    traceparent: textOf(headers['traceparent']),
+  };
+}
+
+function textOf(value: string | string[] | undefined): string {
+  return typeof value === 'string' ? value : '';
+}

@@ -1,0 +1,149 @@
+import http2 from 'node:http2';
+import type net from 'node:net';
+import tls from 'node:tls';
+import { CulvertError } from '../../../shared/errors.js';
+import type { SpiffeId } from '../../../shared/identity.js';
+import { spiffeIdOf } from '../../../shared/pki/spiffe-id-of-certificate.js';
+import type { TunnelSettings } from './session-options.js';
+import { sessionOptions } from './session-options.js';
+import type { TunnelNotOpened, TunnelTarget } from './tunnel.js';
+import { dialFailure, notOpened, tlsFailure } from './tunnel-failure.js';
+import { turnAwayReason } from './turn-away.js';
+
+/**
+ * Begins a TCP connection to `target.destinationIp`, tunnel port, in the namespace of the source workload, and returns
+ * the connecting socket, which belongs to the tunnel from then on. Throws a `CulvertError` with the errno as its code.
+ */
+export type DialRaw = (target: TunnelTarget) => net.Socket;
+
+export type DialledTunnel = { readonly session: http2.ClientHttp2Session; readonly socket: tls.TLSSocket };
+
+/**
+ * TCP, TLS 1.3 with both certificates, HTTP/2. Resolves when the peer's SETTINGS came: only then a client of TLS 1.3
+ * knows that its own certificate was accepted. `signal` ends the attempt. Never rejects.
+ */
+export async function dialTunnel(options: {
+  readonly target: TunnelTarget;
+  readonly address: string;
+  readonly dialRaw: DialRaw;
+  readonly context: tls.SecureContext;
+  readonly settings: TunnelSettings;
+  readonly signal: AbortSignal;
+}): Promise<DialledTunnel | TunnelNotOpened> {
+  const { target, address, settings, signal } = options;
+  let raw: net.Socket;
+  try {
+    raw = options.dialRaw(target);
+  } catch (error) {
+    return dialFailure(error, address);
+  }
+  raw.on('error', () => {});
+  const giveUp = (): void => {
+    raw.destroy();
+  };
+  signal.addEventListener('abort', giveUp, { once: true });
+  try {
+    const dialError = await connected(raw, settings.connectTimeoutMs);
+    if (dialError !== null) return dialFailure(dialError, address);
+    raw.setNoDelay(true);
+    return await handshake({ ...options, raw });
+  } finally {
+    signal.removeEventListener('abort', giveUp);
+  }
+}
+
+/** Null when it is connected, else why not; then the socket is destroyed. */
+async function connected(raw: net.Socket, timeoutMs: number): Promise<Error | null> {
+  if (!raw.connecting && !raw.destroyed) return null;
+  return new Promise((resolve) => {
+    const timer =
+      timeoutMs === 0 ? undefined : setTimeout(() => settle(timeoutError('no answer', timeoutMs)), timeoutMs);
+    const settle = (error: Error | null): void => {
+      clearTimeout(timer);
+      raw.off('connect', onConnect);
+      raw.off('error', settle);
+      raw.off('close', onClose);
+      if (error !== null) raw.destroy();
+      resolve(error);
+    };
+    const onConnect = (): void => settle(null);
+    const onClose = (): void => settle(raw.errored ?? new Error('given up'));
+    raw.once('connect', onConnect);
+    raw.once('error', settle);
+    raw.once('close', onClose);
+    if (raw.closed) onClose();
+  });
+}
+
+async function handshake(options: {
+  readonly raw: net.Socket;
+  readonly target: TunnelTarget;
+  readonly address: string;
+  readonly context: tls.SecureContext;
+  readonly settings: TunnelSettings;
+}): Promise<DialledTunnel | TunnelNotOpened> {
+  const { raw, target, address, settings } = options;
+  const socket = tls.connect({
+    socket: raw,
+    secureContext: options.context,
+    ALPNProtocols: ['h2'],
+    rejectUnauthorized: true,
+    // Instead of a host name: the one identity that the registry gives for this address.
+    checkServerIdentity: (_host, certificate) => identityError(target.destinationIdentity, certificate.raw),
+  });
+  return new Promise((resolve) => {
+    let session: http2.ClientHttp2Session | undefined;
+    const fail = (failure: TunnelNotOpened): void => {
+      clearTimeout(timer);
+      session?.destroy();
+      socket.destroy();
+      raw.destroy();
+      resolve(failure);
+    };
+    const timer = setTimeout(
+      () => fail(tlsFailure(timeoutError('no TLS handshake', settings.tlsHandshakeTimeoutMs), address)),
+      settings.tlsHandshakeTimeoutMs || longestHandshakeMs,
+    );
+    const onError = (error: Error): void => fail(tlsFailure(error, address));
+    const onClose = (): void => fail(tlsFailure(new Error('closed during the handshake'), address));
+    socket.on('error', onError);
+    socket.once('close', onClose);
+    socket.once('secureConnect', () => {
+      if (socket.alpnProtocol !== 'h2') {
+        fail(tlsFailure(new Error('the other side does not speak HTTP/2 (ALPN h2)'), address));
+        return;
+      }
+      const opened = http2.connect('https://tunnel', { ...sessionOptions(settings), createConnection: () => socket });
+      session = opened;
+      opened.on('error', onError);
+      opened.once('connect', () => opened.setLocalWindowSize(settings.tunnelWindowBytes));
+      opened.once('goaway', (code: number, _last: number, debugData?: Buffer) => {
+        const reason = turnAwayReason(code, debugData);
+        if (reason !== undefined) fail(notOpened(reason, `${address} does not accept our certificate`, true));
+      });
+      opened.once('close', onClose);
+      opened.once('remoteSettings', () => {
+        clearTimeout(timer);
+        socket.off('close', onClose);
+        opened.off('close', onClose);
+        resolve({ session: opened, socket });
+      });
+    });
+  });
+}
+
+/** When the setting is 0: a handshake without any limit would hold its waiters for ever. */
+const longestHandshakeMs = 10_000;
+
+function identityError(expected: SpiffeId, certificate: Uint8Array): Error | undefined {
+  const proved = spiffeIdOf(certificate);
+  if (proved === expected) return undefined;
+  return new CulvertError({
+    code: 'PEER_IDENTITY',
+    message: `expected ${expected}, the certificate proves ${proved ?? 'no identity'}`,
+  });
+}
+
+function timeoutError(what: string, timeoutMs: number): Error {
+  return Object.assign(new Error(`${what} within ${timeoutMs} ms`), { code: 'ETIMEDOUT' });
+}

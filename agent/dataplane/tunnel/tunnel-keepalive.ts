@@ -1,0 +1,44 @@
+import type { Http2Session } from 'node:http2';
+import type net from 'node:net';
+
+/**
+ * Notices a peer that is gone without a word: PING every `intervalMs`; when neither the answer nor any other byte came
+ * for `timeoutMs`, `onDead` is called, once. Other bytes count, because a PING may wait behind a full send queue.
+ * Both sides of a tunnel run one. It ends with the session.
+ */
+export function keepTunnelAlive(options: {
+  readonly session: Http2Session;
+  readonly socket: net.Socket;
+  readonly intervalMs: number;
+  readonly timeoutMs: number;
+  readonly onDead: () => void;
+}): void {
+  const { session, socket, intervalMs, timeoutMs, onDead } = options;
+  if (intervalMs === 0) return;
+  let deadline: NodeJS.Timeout | undefined;
+  let bytesSeen = 0;
+  const judge = (): void => {
+    deadline = undefined;
+    if (socket.bytesRead === bytesSeen) {
+      onDead();
+      return;
+    }
+    bytesSeen = socket.bytesRead;
+    deadline = setTimeout(judge, timeoutMs);
+  };
+  const beat = setInterval(() => {
+    if (deadline !== undefined || session.destroyed) return;
+    bytesSeen = socket.bytesRead;
+    deadline = setTimeout(judge, timeoutMs);
+    session.ping((error) => {
+      if (error !== null) return;
+      clearTimeout(deadline);
+      deadline = undefined;
+    });
+  }, intervalMs);
+  beat.unref();
+  session.once('close', () => {
+    clearInterval(beat);
+    clearTimeout(deadline);
+  });
+}
