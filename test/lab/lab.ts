@@ -18,6 +18,7 @@ import { PacketCapture } from './packet-capture.js';
 import { requireCommands } from './requirements.js';
 import { renderResources } from './resources.js';
 import { sweepStaleLabs, tearDown } from './teardown.js';
+import { testRunVariable } from './test-processes.js';
 import type { LabTopology } from './topology.js';
 
 /**
@@ -141,7 +142,7 @@ function describeLab(plan: LabPlan, isHeld: boolean): LabState {
     prefix: plan.prefix,
     owner: isHeld ? null : thisProcess(),
     createdAt: new Date().toISOString(),
-    testRun: process.env['CULVERT_TEST_RUN'] ?? null,
+    testRun: process.env[testRunVariable] ?? null,
     namespaces: plannedNamespaces(plan),
     tempDir: path.join(tmpdir(), `culvert-lab-${plan.prefix}-${randomBytes(4).toString('hex')}`),
     nodes: [...plan.machines, ...plan.workloads].map(({ name, netns, ipv4, ipv6 }) => ({ name, netns, ipv4, ipv6 })),

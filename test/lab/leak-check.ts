@@ -1,0 +1,92 @@
+import { readdirSync, rmSync } from 'node:fs';
+import path from 'node:path';
+import { runCommand } from './command.js';
+import { readLabStates } from './lab-state.js';
+import { findCommand } from './requirements.js';
+import { netnsConfigDirectory, tearDown } from './teardown.js';
+import { processesOfRun } from './test-processes.js';
+
+/** One line for each thing on this machine that a test could leave behind: `namespace cv12ab-web.shop`, … */
+export type Inventory = ReadonlySet<string>;
+
+export type LeakScope = {
+  /** The value of CULVERT_TEST_RUN that the tests ran with. */
+  readonly testRun: string;
+  /** The tests' TMPDIR, which must be empty in the end. */
+  readonly tempDir: string;
+  /**
+   * True: everything that is new counts, which is right where nobody else works (CI). False: only what is Culvert's or the
+   * lab's without doubt, since other programs may make namespaces and rules at the same time.
+   */
+  readonly isStrict: boolean;
+};
+
+/** What is there now; taken before and after the tests. */
+export async function takeInventory(scope: LeakScope): Promise<Inventory> {
+  const states = readLabStates();
+  // A lab of somebody else, whose process looks after it.
+  const foreign = new Set(states.filter((s) => s.testRun !== scope.testRun).flatMap((s) => s.namespaces));
+  const isCounted = (name: string): boolean => {
+    return !foreign.has(name) && (scope.isStrict || /^cv[0-9a-f]{4}-/.test(name));
+  };
+  return new Set([
+    ...states.filter((s) => s.testRun === scope.testRun).map((s) => `lab ${s.prefix}`),
+    ...list('/run/netns')
+      .filter(isCounted)
+      .map((name) => `namespace ${name}`),
+    ...list(netnsConfigDirectory)
+      .filter(isCounted)
+      .map((name) => `directory ${netnsConfigDirectory}/${name}`),
+    ...processesOfRun(scope.testRun).map(({ pid, command }) => `process ${pid}: ${command}`),
+    ...list(scope.tempDir).map((name) => `temporary file ${path.join(scope.tempDir, name)}`),
+    ...(scope.isStrict ? list('/sys/class/net').map((name) => `interface ${name}`) : []),
+    ...(await machineRules(scope)),
+  ]);
+}
+
+/**
+ * What is new since `before`. What was just told to end gets two seconds to do so.
+ */
+export async function findLeaks(before: Inventory, scope: LeakScope): Promise<string[]> {
+  const deadline = Date.now() + 2000;
+  for (;;) {
+    const now = await takeInventory(scope);
+    const leaks = [...now].filter((line) => !before.has(line));
+    if (leaks.length === 0 || Date.now() > deadline) return leaks;
+    await new Promise((resolve) => setTimeout(resolve, 50));
+  }
+}
+
+/** Removes what a test of this run left: its processes, labs and temporary files. The machine's rules are only reported. */
+export function removeLeaks(scope: LeakScope): void {
+  for (const { pid } of processesOfRun(scope.testRun)) {
+    try {
+      process.kill(pid, 'SIGKILL');
+    } catch {
+      // It ended meanwhile.
+    }
+  }
+  for (const state of readLabStates().filter((s) => s.testRun === scope.testRun)) tearDown(state);
+  rmSync(scope.tempDir, { recursive: true, force: true });
+}
+
+/** The machine's own packet filter and policy routing, which no test may touch. Without counters and comments. */
+async function machineRules(scope: LeakScope): Promise<string[]> {
+  const commands = [['iptables-save'], ['ip6tables-save'], ['ip', 'rule'], ['ip', '-6', 'rule']];
+  const lines: string[] = [];
+  for (const command of commands) {
+    if (findCommand(command[0] ?? '') === null) continue;
+    const { stdout } = await runCommand(command);
+    const rules = stdout.split('\n').filter((line) => line !== '' && !line.startsWith('#'));
+    lines.push(...rules.map((line) => `${command.join(' ')}: ${line.replaceAll(/\[\d+:\d+\]/g, '').trim()}`));
+  }
+  return lines.filter((line) => scope.isStrict || /culvert|0x539|0x111/i.test(line));
+}
+
+function list(directory: string): string[] {
+  try {
+    return readdirSync(directory);
+  } catch {
+    return [];
+  }
+}

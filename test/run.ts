@@ -1,0 +1,104 @@
+import { randomBytes } from 'node:crypto';
+import { mkdirSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import path from 'node:path';
+import { Argument, Command } from 'commander';
+import { describeError } from '../shared/errors.js';
+import { ensureRequirements } from './lab/install-requirements.js';
+import type { LeakScope } from './lab/leak-check.js';
+import { findLeaks, removeLeaks, takeInventory } from './lab/leak-check.js';
+import { requireCommands } from './lab/requirements.js';
+import { sweepStaleLabs } from './lab/teardown.js';
+import { testRunVariable } from './lab/test-processes.js';
+import type { SuiteName, SuiteResult } from './lab/test-suite.js';
+import { findTestFiles, runSuite, suites } from './lab/test-suite.js';
+
+/**
+ * The test runner: `node dist/test/run.js [suite…] [--filter RE] [--install]`. It exits with 0 only if every test passed, none
+ * was skipped, every suite had files and nothing was left behind on the machine.
+ */
+type RunOptions = { readonly filter?: string; readonly install?: boolean };
+
+const suiteNames = Object.keys(suites) as SuiteName[];
+
+async function runTests(wanted: readonly SuiteName[], options: RunOptions): Promise<boolean> {
+  const chosen = suiteNames.filter((suite) => wanted.length === 0 || wanted.includes(suite));
+  const filter = options.filter === undefined ? null : new RegExp(options.filter);
+  const plan = chosen.map((suite) => ({ suite, files: findTestFiles(import.meta.dirname, suite, filter) }));
+  const problems = findEmpty(plan, filter);
+  if (problems.length > 0) return report([], problems);
+  if (chosen.some((suite) => suites[suite].needsLab)) await prepareMachine(options.install ?? false);
+
+  const scope = openScope();
+  const before = await takeInventory(scope);
+  const results: SuiteResult[] = [];
+  const abort = new AbortController();
+  const stop = (): void => abort.abort();
+  process.once('SIGINT', stop);
+  process.once('SIGTERM', stop);
+  try {
+    for (const { suite, files } of plan) {
+      if (files.length === 0 || abort.signal.aborted) continue;
+      console.log(`\n${suite}`);
+      results.push(await runSuite(suite, files, abort.signal));
+    }
+    const leaks = await findLeaks(before, scope);
+    const interrupted = abort.signal.aborted ? ['the run was interrupted'] : [];
+    return report(results, [...interrupted, ...leaks.map((leak) => `left behind: ${leak}`)]);
+  } finally {
+    process.off('SIGINT', stop);
+    process.off('SIGTERM', stop);
+    removeLeaks(scope);
+  }
+}
+
+function findEmpty(plan: readonly { suite: SuiteName; files: string[] }[], filter: RegExp | null): string[] {
+  if (filter === null) return plan.filter((p) => p.files.length === 0).map((p) => `suite ${p.suite} has no test file`);
+  return plan.every((p) => p.files.length === 0) ? [`no test file matches ${filter}`] : [];
+}
+
+async function prepareMachine(install: boolean): Promise<void> {
+  await ensureRequirements({ install, log: (line) => console.error(line) });
+  requireCommands(['ip']);
+  sweepStaleLabs();
+}
+
+/** Everything that the tests start inherits these two variables, so that what they leave can be told from other things. */
+function openScope(): LeakScope {
+  const testRun = randomBytes(4).toString('hex');
+  const tempDir = path.join(tmpdir(), `culvert-test-${testRun}`);
+  mkdirSync(tempDir, { mode: 0o700 });
+  process.env[testRunVariable] = testRun;
+  process.env['TMPDIR'] = tempDir;
+  const ci = process.env['CI'] ?? '';
+  return { testRun, tempDir, isStrict: ci !== '' && ci !== 'false' && ci !== '0' };
+}
+
+function report(results: readonly SuiteResult[], problems: readonly string[]): boolean {
+  console.log('');
+  for (const { suite, files, passed, failures, durationMs } of results) {
+    const time = `${(durationMs / 1000).toFixed(1)} s`;
+    console.log(`${suite.padEnd(12)} ${files} files, ${passed} passed, ${failures.length} failed, ${time}`);
+  }
+  const all = [...results.flatMap(({ failures }) => failures.map((failure) => `failed: ${failure}`)), ...problems];
+  for (const line of all) console.log(line);
+  const passed = results.reduce((sum, result) => sum + result.passed, 0);
+  console.log(all.length === 0 ? `ok: ${passed} tests` : `not ok: ${passed} tests passed, ${all.length} problems`);
+  return all.length === 0;
+}
+
+const program = new Command('run')
+  .description('run the compiled tests, then check that nothing was left behind')
+  .addArgument(new Argument('[suite...]', 'all of them when left out').choices(suiteNames))
+  .option('--filter <regular expression>', 'only test files whose path matches')
+  .option('--install', 'install missing programs with apt-get')
+  .action(async (wanted: SuiteName[], options: RunOptions) => {
+    process.exitCode = (await runTests(wanted, options)) ? 0 : 1;
+  });
+
+try {
+  await program.parseAsync();
+} catch (error) {
+  console.error(describeError(error));
+  process.exitCode = 1;
+}
