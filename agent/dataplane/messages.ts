@@ -81,7 +81,10 @@ export type FromWorker =
 export type WorkerReport = {
   readonly type: 'report';
   readonly closed: readonly ClosedConnection[];
-  /** Bytes of connections that are still open, since the last report; so that counters move while they live. */
+  /**
+   * Bytes that moved since the last report, so that counters move while connections live. Each byte is told once: what
+   * a connection moved before it closed is in an earlier report, or in the one that has its {@link ClosedConnection}.
+   */
   readonly live: readonly LiveBytes[];
   readonly gauges: WorkerGauges;
 };
