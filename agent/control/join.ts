@@ -1,5 +1,5 @@
 import { CulvertError } from '../../shared/errors.js';
-import { createUserKey } from '../../shared/bus/nats-accounts.js';
+import { createUser } from '../../shared/bus/nats-accounts.js';
 import { certificateHash, describeCertificate } from '../../shared/pki/certificate-info.js';
 import { createCsr } from '../../shared/pki/certificate-request.js';
 import { splitCertificates } from '../../shared/pki/pem.js';
@@ -38,7 +38,7 @@ export async function joinMesh(o: {
     });
   }
   const { csrPem, privateKeyPem } = await createCsr({ commonName: o.node });
-  const natsUser = createUserKey();
+  const natsUser = createUser();
   const answer = await callController({
     url: new URL('/v1/join', base),
     trust: { rootPem },

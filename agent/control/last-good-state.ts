@@ -13,7 +13,6 @@ const bytes = z.string().transform((text) => new Uint8Array(Buffer.from(text, 'b
  * they came, signature included, so that a state file that somebody wrote by hand is worth nothing.
  */
 export const lastGoodStateSchema = z.object({
-  rootsPem: z.string().nullable(),
   /** Base64 of the sealed snapshot in force; null: none yet. */
   sealedSnapshot: bytes.nullable(),
   registry: z.array(z.object({ key: z.string(), sealed: bytes })),

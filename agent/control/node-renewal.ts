@@ -48,6 +48,11 @@ export class NodeRenewal {
     this.#arm(dueAtMs - this.#scheduler.nowMs());
   }
 
+  /** The stored credentials changed in another way (new roots): the next renewal builds on them. */
+  replace(credentials: NodeCredentials): void {
+    this.#credentials = credentials;
+  }
+
   /** Tries at once when the last attempt failed: the controller can be reached again. */
   retryNow(): void {
     if (this.#failures > 0) this.#arm(0);

@@ -7,10 +7,12 @@ import type { RegistryMessage } from '../dataplane/messages.js';
 export type OpenedEntry = { readonly entry: RegistryEntry; readonly sequence: number };
 export type HeldEntry = OpenedEntry & { readonly sealed: Uint8Array };
 
+const settleRetryMs = 2000;
+
 /**
  * The registry as this agent believes it. Entries are signed; their disappearance is not, and it would take workloads
- * out of the mesh. So a removal counts only after the rules pointer, read afresh, shows that the store still is what it
- * was: a wiped or rolled-back store removes nothing, and the last good registry stays in force.
+ * out of the mesh. So a removal counts only when the rules pointer, read afresh, has been in order for a while: a wiped,
+ * rolled-back or half-rebuilt store removes nothing, and the last good registry stays in force.
  */
 export class RegistryFollower {
   readonly #open: (key: string, sealed: Uint8Array) => OpenedEntry;
@@ -26,10 +28,13 @@ export class RegistryFollower {
   #isComplete = false;
   #isListing = true;
   #removing: Promise<void> | null = null;
+  #retry: NodeJS.Timeout | null = null;
+  #isClosed = false;
 
   constructor(init: {
     /** Checks signature, shape and that the entry belongs at this key; throws when they are not right. */
     readonly open: (key: string, sealed: Uint8Array) => OpenedEntry;
+    /** Whether the store, looked at now, still is what it was. */
     readonly isStoreTrusted: () => Promise<boolean>;
     readonly log: Log;
     readonly onChange: (message: RegistryMessage) => void;
@@ -49,6 +54,11 @@ export class RegistryFollower {
     this.#changed.clear();
     this.#isComplete = isComplete;
     if (isComplete) this.#emitFull();
+  }
+
+  /** Removals that are not believed yet. */
+  get pendingRemovals(): number {
+    return this.#removals.size;
   }
 
   /** True once a whole list was received, in this life or before. */
@@ -91,7 +101,13 @@ export class RegistryFollower {
     this.#scheduleFlush();
   }
 
-  /** Looks again at removals that could not be believed. Call it when the pointer was found in order. */
+  close(): void {
+    this.#isClosed = true;
+    if (this.#retry !== null) clearTimeout(this.#retry);
+    if (this.#flush !== null) clearImmediate(this.#flush);
+  }
+
+  /** Looks again at removals that could not be believed yet. */
   async settleRemovals(): Promise<void> {
     this.#removing ??= this.#settle().finally(() => (this.#removing = null));
     await this.#removing;
@@ -127,18 +143,21 @@ export class RegistryFollower {
   }
 
   async #settle(): Promise<void> {
-    if (this.#removals.size === 0) return;
+    if (this.#removals.size === 0 || this.#isClosed) return;
     const isTrusted = await this.#isStoreTrusted();
     if (!isTrusted) {
-      this.#log.error(
-        { entries: this.#removals.size },
-        'entries vanished from a registry whose rules pointer is not in order; the last good registry stays',
-      );
+      this.#log.debug({ entries: this.#removals.size }, 'removals from the registry wait until the store is in order');
+      if (!this.#isClosed) this.#retry ??= setTimeout(() => this.#again(), settleRetryMs);
       return;
     }
     const removals = [...this.#removals].filter((key) => this.#held.delete(key));
     this.#removals.clear();
     if (removals.length > 0) this.#onChange({ type: 'registry', isFull: false, upserts: [], removals });
+  }
+
+  #again(): void {
+    this.#retry = null;
+    void this.settleRemovals();
   }
 
   #emitFull(): void {

@@ -1,17 +1,10 @@
 import { createHash } from 'node:crypto';
-import { z } from 'zod';
 import type { Bucket } from '../../shared/bus/bucket.js';
 import { rulesPointerKey } from '../../shared/bus/subjects.js';
 import { CulvertError, describeError } from '../../shared/errors.js';
 import type { Log } from '../../shared/log.js';
 import type { Snapshot } from '../../shared/policy/snapshot.js';
-
-const pointerSchema = z.object({
-  revision: z.number().int().positive(),
-  key: z.string().min(1).max(256),
-  sha256: z.string().regex(/^[0-9a-f]{64}$/),
-});
-type Pointer = z.infer<typeof pointerSchema>;
+import { rulesPointerSchema, type RulesPointer } from '../../shared/wire/rules-pointer.js';
 
 /** What a look at the pointer found. Only `current` says that the store can be believed. */
 export type PointerState =
@@ -46,6 +39,9 @@ export class RulesFollower {
   #turn: Promise<unknown> = Promise.resolve();
   /** What was last complained about, so that a resync every 30 s does not repeat it. */
   #lastAlarm = '';
+  #storeRevision = 0;
+  #currentSinceMs: number | null = null;
+  readonly #now: () => number;
 
   constructor(init: {
     readonly bucket: Bucket;
@@ -57,6 +53,7 @@ export class RulesFollower {
     readonly log: Log;
     readonly onRules: (rules: AppliedRules) => void;
     readonly onAlarm: (kind: RulesAlarm) => void;
+    readonly now: () => number;
   }) {
     this.#bucket = init.bucket;
     this.#open = init.open;
@@ -64,15 +61,31 @@ export class RulesFollower {
     this.#onRules = init.onRules;
     this.#onAlarm = init.onAlarm;
     this.#trustDomain = init.trustDomain;
+    this.#now = init.now;
     this.#applied =
       init.applied === null ? null : { revision: init.applied.snapshot.revision, sha256: sha256(init.applied.sealed) };
   }
 
   /** Reads the pointer afresh and switches to what it names. Looks are done one after another. Never rejects. */
   check(): Promise<PointerState> {
-    const turn = this.#turn.then(() => this.#look());
+    const turn = this.#turn.then(async () => {
+      const state = await this.#look();
+      if (state === 'current') this.#currentSinceMs ??= this.#now();
+      else this.doubtStore();
+      return state;
+    });
     this.#turn = turn;
     return turn;
+  }
+
+  /** How long the pointer has been in order without a break, by the looks so far; 0 when it is not. */
+  get inOrderForMs(): number {
+    return this.#currentSinceMs === null ? 0 : this.#now() - this.#currentSinceMs;
+  }
+
+  /** The connection broke: the store may be another one now. */
+  doubtStore(): void {
+    this.#currentSinceMs = null;
   }
 
   async #look(): Promise<PointerState> {
@@ -84,6 +97,9 @@ export class RulesFollower {
       return 'unknown';
     }
     if (entry === undefined) return 'absent';
+    // A store that was wiped counts its revisions from 1 again.
+    if (entry.revision < this.#storeRevision) this.doubtStore();
+    this.#storeRevision = entry.revision;
     const pointer = parsePointer(entry.value);
     if (pointer === null) return this.#alarm('unusable', 'the rules pointer cannot be read');
     if (this.#applied !== null && pointer.revision <= this.#applied.revision) {
@@ -102,7 +118,7 @@ export class RulesFollower {
     return this.#take(pointer);
   }
 
-  async #take(pointer: Pointer): Promise<PointerState> {
+  async #take(pointer: RulesPointer): Promise<PointerState> {
     let sealed: Uint8Array | undefined;
     try {
       sealed = (await this.#bucket.get(pointer.key))?.value;
@@ -129,7 +145,7 @@ export class RulesFollower {
     return 'current';
   }
 
-  #assertFits(snapshot: Snapshot, pointer: Pointer): void {
+  #assertFits(snapshot: Snapshot, pointer: RulesPointer): void {
     if (snapshot.revision !== pointer.revision) {
       throw new CulvertError({
         code: 'REVISION_MISMATCH',
@@ -157,9 +173,9 @@ export class RulesFollower {
   }
 }
 
-function parsePointer(bytes: Uint8Array): Pointer | null {
+function parsePointer(bytes: Uint8Array): RulesPointer | null {
   try {
-    return pointerSchema.parse(JSON.parse(Buffer.from(bytes).toString('utf8')));
+    return rulesPointerSchema.parse(JSON.parse(Buffer.from(bytes).toString('utf8')));
   } catch {
     return null;
   }

@@ -1,0 +1,131 @@
+import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
+import type { AddressInfo } from 'node:net';
+import { CulvertError, describeError } from '../../shared/errors.js';
+import type { Log } from '../../shared/log.js';
+import type { ListenAddress } from '../config/listen-address.js';
+
+export type EndpointAnswer = {
+  readonly status: number;
+  /** Objects are written as JSON, texts as they are. */
+  readonly body: unknown;
+  readonly contentType?: string;
+};
+
+/** Answers one path. `POST` only where the key says so. */
+export type EndpointHandler = (url: URL) => Promise<EndpointAnswer> | EndpointAnswer;
+
+/** Keys are `GET /path` or `POST /path`. */
+export type EndpointRoutes = Readonly<Record<`${'GET' | 'POST'} /${string}`, EndpointHandler>>;
+
+/** Bounds what a stranger can hold open. */
+const requestTimeoutMs = 10_000;
+const maxConnections = 64;
+
+/**
+ * A small HTTP server for health, metrics and admin: fixed paths, no bodies, short time limits. Owns its socket.
+ * `loopbackOnly` refuses requests whose Host header is a name other than localhost, so that a web page in a browser on
+ * this host cannot reach it through a name of its own (DNS rebinding).
+ */
+export class HttpEndpoint {
+  readonly #server: Server;
+  readonly #log: Log;
+  readonly #routes: EndpointRoutes;
+  readonly #loopbackOnly: boolean;
+
+  private constructor(init: { readonly routes: EndpointRoutes; readonly log: Log; readonly loopbackOnly: boolean }) {
+    this.#routes = init.routes;
+    this.#log = init.log;
+    this.#loopbackOnly = init.loopbackOnly;
+    this.#server = createServer(
+      { requestTimeout: requestTimeoutMs, headersTimeout: requestTimeoutMs },
+      (request, response) => {
+        void this.#answer(request, response);
+      },
+    );
+    this.#server.maxConnections = maxConnections;
+  }
+
+  /** Throws CulvertError `LISTEN_FAILED` with what to do. */
+  static async listen(init: {
+    readonly address: ListenAddress;
+    readonly routes: EndpointRoutes;
+    readonly log: Log;
+    readonly loopbackOnly?: boolean;
+    /** Name of the setting, for the error. */
+    readonly setting: string;
+  }): Promise<HttpEndpoint> {
+    const endpoint = new HttpEndpoint({ ...init, loopbackOnly: init.loopbackOnly ?? false });
+    await new Promise<void>((resolve, reject) => {
+      endpoint.#server.once('error', (cause) => {
+        reject(
+          new CulvertError({
+            code: 'LISTEN_FAILED',
+            message: `cannot listen on ${init.address.host} port ${init.address.port}: ${describeError(cause)}`,
+            hint: `another agent may run already; otherwise choose another address with ${init.setting}`,
+            cause,
+          }),
+        );
+      });
+      endpoint.#server.listen(init.address, resolve);
+    });
+    endpoint.#server.on('error', (error) => init.log.error({ err: error }, 'endpoint failed'));
+    return endpoint;
+  }
+
+  get port(): number {
+    return (this.#server.address() as AddressInfo | null)?.port ?? 0;
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    const closed = new Promise<void>((resolve) => this.#server.close(() => resolve()));
+    this.#server.closeAllConnections();
+    await closed;
+  }
+
+  async #answer(request: IncomingMessage, response: ServerResponse): Promise<void> {
+    response.on('error', () => undefined);
+    const answer = await this.#handle(request);
+    const isText = typeof answer.body === 'string';
+    const body = isText ? (answer.body as string) : `${JSON.stringify(answer.body, null, 2)}\n`;
+    response.writeHead(answer.status, {
+      'content-type': answer.contentType ?? (isText ? 'text/plain; charset=utf-8' : 'application/json'),
+      'content-length': Buffer.byteLength(body),
+      'cache-control': 'no-store',
+      'x-content-type-options': 'nosniff',
+    });
+    response.end(request.method === 'HEAD' ? undefined : body);
+  }
+
+  async #handle(request: IncomingMessage): Promise<EndpointAnswer> {
+    if (this.#loopbackOnly && !isLoopbackHost(request.headers.host)) {
+      return failure(403, 'HOST_FORBIDDEN', 'this endpoint answers to an IP address or localhost only');
+    }
+    try {
+      const url = new URL(request.url ?? '/', 'http://localhost');
+      const method = request.method === 'HEAD' ? 'GET' : request.method;
+      const handler = this.#find(`${method ?? 'GET'} ${url.pathname}`);
+      if (handler !== undefined) return await handler(url);
+      const paths = Object.keys(this.#routes);
+      const other = paths.find((path) => path.endsWith(` ${url.pathname}`));
+      return other === undefined
+        ? { status: 404, body: { code: 'NOT_FOUND', message: 'there is nothing here', hint: paths.join(', ') } }
+        : failure(405, 'METHOD_NOT_ALLOWED', `use ${other}`);
+    } catch (error) {
+      if (error instanceof CulvertError) return failure(400, error.code, describeError(error));
+      this.#log.error({ err: error, path: request.url }, 'request to the endpoint failed');
+      return failure(500, 'INTERNAL', 'the request failed; the log says why');
+    }
+  }
+
+  #find(key: string): EndpointHandler | undefined {
+    return Object.entries(this.#routes).find(([route]) => route === key)?.[1];
+  }
+}
+
+function failure(status: number, code: string, message: string): EndpointAnswer {
+  return { status, body: { code, message } };
+}
+
+function isLoopbackHost(host: string | undefined): boolean {
+  return host !== undefined && /^(localhost|\d{1,3}(\.\d{1,3}){3}|\[[0-9a-fA-F:]+\])(:\d+)?$/.test(host);
+}

@@ -1,0 +1,77 @@
+import type { WorkloadStatus } from '../control/workload-keeper.js';
+
+export type PendingTask = {
+  /** `joined`, `workers`, `rules`, `registry`, `nats`, `certificate/<workload>`, `capture/<workload>`. */
+  readonly name: string;
+  readonly detail: string;
+};
+
+export type ReadinessReport = {
+  readonly isReady: boolean;
+  /** What has to happen before the agent protects everything that it should. */
+  readonly pending: readonly PendingTask[];
+  /** What is wrong, although the agent serves on its last good state. */
+  readonly degraded: readonly PendingTask[];
+};
+
+export type ReadinessFacts = {
+  readonly isJoined: boolean;
+  readonly joinProblem: string | null;
+  readonly isNatsConnected: boolean;
+  readonly appliedRevision: number | null;
+  readonly enforcedRevision: number | null;
+  readonly isRegistryComplete: boolean;
+  readonly workers: { readonly online: number; readonly wanted: number };
+  readonly workloads: readonly (WorkloadStatus & {
+    readonly certificateNotAfterMs: number | null;
+    readonly certificateProblem: string | null;
+  })[];
+  /** Why the last good state is not on disk; null: it is. */
+  readonly stateProblem: string | null;
+  readonly nowMs: number;
+};
+
+/**
+ * The list of what the agent still waits for. NATS is pending only until there are rules and a registry: after that
+ * its absence is a degradation, because the agent serves without it.
+ */
+export function readiness(facts: ReadinessFacts): ReadinessReport {
+  const pending: PendingTask[] = [];
+  const degraded: PendingTask[] = [];
+  if (!facts.isJoined) pending.push({ name: 'joined', detail: facts.joinProblem ?? 'the host has not joined yet' });
+  if (facts.workers.online < facts.workers.wanted) {
+    const detail = `${facts.workers.online} of ${facts.workers.wanted} data-plane workers run`;
+    (facts.workers.online === 0 ? pending : degraded).push({ name: 'workers', detail });
+  }
+  if (!facts.isNatsConnected) {
+    const hasState = facts.appliedRevision !== null && facts.isRegistryComplete;
+    const detail = hasState
+      ? 'NATS cannot be reached: the last good rules stay in force'
+      : 'NATS cannot be reached, and there are no rules yet';
+    (hasState ? degraded : pending).push({ name: 'nats', detail });
+  }
+  if (facts.appliedRevision === null) pending.push({ name: 'rules', detail: 'no rules were received yet' });
+  else if (facts.enforcedRevision === null) {
+    pending.push({ name: 'rules', detail: `revision ${facts.appliedRevision} is not in the workers yet` });
+  }
+  if (!facts.isRegistryComplete) pending.push({ name: 'registry', detail: 'the registry was not received yet' });
+  for (const workload of facts.workloads) {
+    const certificate = `certificate/${workload.name}`;
+    if (workload.certificateNotAfterMs === null || workload.certificateNotAfterMs <= facts.nowMs) {
+      const state = workload.certificateNotAfterMs === null ? 'it has no certificate' : 'its certificate has expired';
+      pending.push({ name: certificate, detail: withProblem(state, workload.certificateProblem) });
+    } else if (workload.certificateProblem !== null) {
+      degraded.push({ name: certificate, detail: withProblem('not renewed', workload.certificateProblem) });
+    }
+    if (!workload.captured || workload.problem !== null) {
+      const detail = workload.problem ?? 'its traffic is not captured yet';
+      (workload.captured ? degraded : pending).push({ name: `capture/${workload.name}`, detail });
+    }
+  }
+  if (facts.stateProblem !== null) degraded.push({ name: 'state', detail: facts.stateProblem });
+  return { isReady: pending.length === 0, pending, degraded };
+}
+
+function withProblem(state: string, problem: string | null): string {
+  return problem === null ? state : `${state}: ${problem}`;
+}

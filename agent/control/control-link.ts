@@ -1,0 +1,226 @@
+import { setTimeout as delay } from 'node:timers/promises';
+import type { Bucket } from '../../shared/bus/bucket.js';
+import type { Bus } from '../../shared/bus/bus.js';
+import { connectBus } from '../../shared/bus/connect-bus.js';
+import { buckets, inboxPrefixFor, rulesPointerKey, subjectFor, type BusVerb } from '../../shared/bus/subjects.js';
+import { CulvertError, describeError } from '../../shared/errors.js';
+import type { Log } from '../../shared/log.js';
+import { openSnapshot } from '../../shared/wire/signed.js';
+import {
+  decodeWire,
+  encodeWire,
+  renewResponseSchema,
+  signResponseSchema,
+  type Heartbeat,
+  type RenewRequest,
+  type RenewResponse,
+  type SignRequest,
+  type SignResponse,
+} from '../../shared/wire/requests.js';
+import type { NodeCredentials } from './node-credentials.js';
+import type { RegistryFollower } from './registry-follower.js';
+import { RulesFollower, type AppliedRules, type RulesAlarm } from './rules-follower.js';
+
+const requestTimeoutMs = 10_000;
+const bindRetryMs = 1000;
+/** A removal from the registry counts when the store has been in order for so long: see RegistryFollower. */
+const settleMs = 5000;
+
+/**
+ * The agent's one connection to NATS: follows rules and registry, and carries its requests. It comes up whenever the
+ * servers do and comes back whenever it is lost; nobody waits for it. Owns the bus; `close` ends everything.
+ */
+export class ControlLink {
+  readonly #init: ControlLinkInit;
+  readonly #abort = new AbortController();
+  readonly #run: Promise<void>;
+  #bus: Bus | null = null;
+  #rules: RulesFollower | null = null;
+  #lastProblem = '';
+
+  constructor(init: ControlLinkInit) {
+    this.#init = init;
+    this.#run = this.#follow().catch((error: unknown) => {
+      if (!this.#abort.signal.aborted) init.log.error({ err: error }, 'link to NATS ended');
+    });
+  }
+
+  get isConnected(): boolean {
+    return this.#bus?.status === 'connected';
+  }
+
+  /** Host and port of the server; null before the first connection. */
+  get server(): string | null {
+    return this.#bus?.server ?? null;
+  }
+
+  async sign(request: SignRequest): Promise<SignResponse> {
+    return decodeWire(signResponseSchema, await this.#request('sign', request));
+  }
+
+  async renew(request: RenewRequest): Promise<RenewResponse> {
+    return decodeWire(renewResponseSchema, await this.#request('renew', request));
+  }
+
+  /** Lost while NATS is away: the next one is as good. */
+  publishHeartbeat(heartbeat: Heartbeat): void {
+    this.#bus?.publish(subjectFor('status', this.#init.node), encodeWire(heartbeat));
+  }
+
+  /** For {@link RegistryFollower}: whether the store, looked at now, has been in order for a while. */
+  async isStoreTrusted(): Promise<boolean> {
+    const rules = this.#rules;
+    if (rules === null) return false;
+    return (await rules.check()) === 'current' && rules.inOrderForMs >= settleMs;
+  }
+
+  async close(): Promise<void> {
+    this.#abort.abort();
+    await this.#bus?.drain().catch((error: unknown) => this.#init.log.debug({ err: error }, 'NATS not drained'));
+    await this.#run;
+  }
+
+  async #request(verb: BusVerb, body: unknown): Promise<Uint8Array> {
+    if (this.#bus === null) {
+      throw new CulvertError({
+        code: 'BUS_DISCONNECTED',
+        message: 'NATS was not reached yet',
+        hint: 'check that the controller runs and that its NATS address can be reached from this host',
+      });
+    }
+    return this.#bus.request(subjectFor(verb, this.#init.node), encodeWire(body), {
+      timeoutMs: requestTimeoutMs,
+      signal: this.#abort.signal,
+    });
+  }
+
+  async #follow(): Promise<void> {
+    const { signal } = this.#abort;
+    const bus = await this.#connect();
+    this.#bus = bus;
+    this.#init.log.info({ server: bus.server }, 'connected to NATS');
+    this.#init.onConnected();
+    const stopStatus = bus.onStatus((status) => this.#onStatus(status));
+    const stopDenied = bus.onDenied((denied) => {
+      this.#init.log.error(
+        { ...denied },
+        'NATS denied what the agent needs: its credential is of another version or node',
+      );
+    });
+    try {
+      const rulesBucket = await this.#bind(bus, buckets.rules);
+      const registryBucket = await this.#bind(bus, buckets.registry);
+      const rules = this.#startRules(rulesBucket);
+      const { registry } = this.#init;
+      const watches = [
+        rulesBucket.watch({
+          key: rulesPointerKey,
+          onEntry: () => void rules.check(),
+          onReady: () => void rules.check(),
+          onProblem: (error) => this.#onProblem(error),
+          signal,
+        }),
+        registryBucket.watch({
+          onEntry: (change) => registry.onEntry(change),
+          onReady: () => registry.onReady(),
+          onProblem: (error) => this.#onProblem(error),
+          signal,
+        }),
+      ];
+      await this.#resync(rules);
+      await Promise.all(watches.map((watch) => watch.closed));
+    } finally {
+      stopStatus();
+      stopDenied();
+    }
+  }
+
+  #connect(): Promise<Bus> {
+    const { credentials, node } = this.#init;
+    const { natsServers, natsServerName } = credentials();
+    return connectBus({
+      servers: natsServers,
+      tls: {
+        caPem: () => credentials().natsCaPem ?? credentials().rootsPem,
+        ...(natsServerName === null ? {} : { servername: natsServerName }),
+      },
+      auth: { kind: 'jwt', jwt: () => credentials().natsJwt, seed: () => credentials().natsSeed },
+      name: `culvert-agent ${node}`,
+      inboxPrefix: inboxPrefixFor(node),
+      signal: this.#abort.signal,
+      onProblem: (error) => this.#onProblem(error),
+    });
+  }
+
+  /** The controller makes the buckets; an agent that was quicker waits for them. */
+  async #bind(bus: Bus, name: string): Promise<Bucket> {
+    for (;;) {
+      try {
+        return await bus.bucket(name);
+      } catch (error) {
+        this.#onProblem(error);
+        await delay(bindRetryMs, undefined, { signal: this.#abort.signal });
+      }
+    }
+  }
+
+  #startRules(bucket: Bucket): RulesFollower {
+    const { log, credentials } = this.#init;
+    this.#rules = new RulesFollower({
+      bucket,
+      trustDomain: credentials().trustDomain,
+      open: (bytes) => openSnapshot({ bytes, publicKeysPem: credentials().signingPublicKeys }),
+      applied: this.#init.appliedRules,
+      log,
+      onRules: this.#init.onRules,
+      onAlarm: this.#init.onRulesAlarm,
+      now: () => Date.now(),
+    });
+    return this.#rules;
+  }
+
+  /** Looks at the pointer now and then, whatever the watch says. Ends with the link. */
+  async #resync(rules: RulesFollower): Promise<void> {
+    const { signal } = this.#abort;
+    while (!signal.aborted) {
+      await rules.check();
+      await delay(this.#init.resyncIntervalMs, undefined, { signal }).catch(() => undefined);
+    }
+  }
+
+  #onStatus(status: 'connected' | 'disconnected'): void {
+    this.#rules?.doubtStore();
+    if (status === 'connected') {
+      this.#lastProblem = '';
+      this.#init.log.info({ server: this.server }, 'connected to NATS again');
+      void this.#rules?.check();
+      this.#init.onConnected();
+    } else {
+      this.#init.log.warn({ server: this.server }, 'NATS lost: the last good state stays in force');
+    }
+    this.#init.onStatus();
+  }
+
+  /** An outage fails the same way every second: said once, and again when it is another problem. */
+  #onProblem(error: unknown): void {
+    const problem = describeError(error);
+    const level = problem === this.#lastProblem ? 'debug' : 'warn';
+    this.#lastProblem = problem;
+    this.#init.log[level]({ problem }, 'NATS does not answer as it should; trying again');
+  }
+}
+
+export type ControlLinkInit = {
+  readonly node: string;
+  /** Read at every connection and check, so that renewed ones count at once. */
+  readonly credentials: () => NodeCredentials;
+  readonly registry: RegistryFollower;
+  readonly appliedRules: AppliedRules | null;
+  readonly resyncIntervalMs: number;
+  readonly log: Log;
+  readonly onRules: (rules: AppliedRules) => void;
+  readonly onRulesAlarm: (kind: RulesAlarm) => void;
+  /** Connected for the first time or again. */
+  readonly onConnected: () => void;
+  readonly onStatus: () => void;
+};

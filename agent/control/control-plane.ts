@@ -1,0 +1,322 @@
+import { describeError } from '../../shared/errors.js';
+import type { SpiffeId } from '../../shared/identity.js';
+import type { Log } from '../../shared/log.js';
+import { openRegistryEntry, openSnapshot } from '../../shared/wire/signed.js';
+import type { WorkloadEntry } from '../../shared/wire/registry.js';
+import type { Heartbeat } from '../../shared/wire/requests.js';
+import type { AgentSettings } from '../config/agent-settings.js';
+import type { RegistryMessage } from '../dataplane/messages.js';
+import type { WorkerPool } from '../dataplane/worker-pool.js';
+import type { AgentMetrics } from '../telemetry/agent-metrics.js';
+import type { CaptureLedger } from './capture-ledger.js';
+import { CertificateKeeper } from './certificate-keeper.js';
+import { ControlLink } from './control-link.js';
+import type { LastGoodState } from './last-good-state.js';
+import type { NodeCredentials } from './node-credentials.js';
+import { NodeRenewal } from './node-renewal.js';
+import { RegistryFollower } from './registry-follower.js';
+import type { AppliedRules } from './rules-follower.js';
+import { systemScheduler } from './scheduler.js';
+import { StateSaver, type StateDirectory } from './state-directory.js';
+import { WorkloadKeeper, type CaptureDoor, type WorkloadStatus } from './workload-keeper.js';
+
+/** A workload of this node with all that the agent knows of its protection. */
+export type ProtectedWorkload = WorkloadStatus & {
+  readonly certificateNotAfterMs: number | null;
+  readonly certificateProblem: string | null;
+};
+
+/**
+ * Everything between NATS and the data plane: takes rules, registry and certificates from one side, keeps them as the
+ * last good state on disk, and hands them to the workers and the capture. It starts from disk, so it serves before NATS
+ * has answered, and it never waits for NATS. Owns its link and timers; pool and capture belong to the caller.
+ */
+export class ControlPlane {
+  readonly #o: ControlPlaneInit;
+  readonly #registry: RegistryFollower;
+  readonly #certificates: CertificateKeeper;
+  readonly #workloads: WorkloadKeeper;
+  readonly #saver: StateSaver;
+  #credentials: NodeCredentials;
+  #rules: AppliedRules | null = null;
+  #link: ControlLink | null = null;
+  #renewal: NodeRenewal | null = null;
+  #heartbeat: NodeJS.Timeout | null = null;
+
+  constructor(init: ControlPlaneInit) {
+    const { settings, log, metrics, pool } = init;
+    this.#o = init;
+    this.#credentials = init.credentials;
+    this.#saver = new StateSaver({
+      write: () => init.directory.writeState(this.#state()),
+      log,
+      onFailure: () => metrics.stateWriteFailed(),
+    });
+    this.#registry = new RegistryFollower({
+      open: (key, bytes) => openRegistryEntry({ bytes, key, publicKeysPem: this.#credentials.signingPublicKeys }),
+      isStoreTrusted: async () => (await this.#link?.isStoreTrusted()) ?? false,
+      log,
+      onChange: (message) => this.#onRegistry(message),
+      onAlarm: () => metrics.registryAlarm(),
+    });
+    this.#certificates = new CertificateKeeper({
+      sign: (request) => this.#connectedLink().sign(request),
+      scheduler: systemScheduler,
+      renewJitterPercent: settings.renewJitterPercent,
+      log,
+      onChange: () => this.#onCertificates(),
+      onRoots: (rootsPem) => this.#onRoots(rootsPem),
+    });
+    this.#workloads = new WorkloadKeeper({
+      capture: init.capture,
+      listeners: {
+        setWorkloads: (workloads) => pool.send({ type: 'workloads', workloads }),
+        listeningOf: (workload) => pool.listeningOf(workload),
+      },
+      ledger: init.ledger,
+      scheduler: systemScheduler,
+      log,
+      captureWaitMs: settings.captureWaitMs,
+      isServable: (identity) => this.#isServable(identity),
+      onChange: () => undefined,
+      ownInode: init.ownInode,
+    });
+    pool.on('listening', () => this.#workloads.reconcile());
+    pool.on('applied', () => this.#workloads.reconcile());
+  }
+
+  /** Serves from `state` at once, then follows NATS. */
+  start(state: LastGoodState | undefined): void {
+    const { settings, log, metrics, node } = this.#o;
+    if (state !== undefined) this.#restore(state);
+    this.#renewal = new NodeRenewal({
+      credentials: this.#credentials,
+      renew: (request) => this.#connectedLink().renew(request),
+      scheduler: systemScheduler,
+      renewJitterPercent: settings.renewJitterPercent,
+      log,
+      onRenewed: (credentials) => this.#setCredentials(credentials),
+    });
+    this.#link = new ControlLink({
+      node,
+      credentials: () => this.#credentials,
+      registry: this.#registry,
+      appliedRules: this.#rules,
+      resyncIntervalMs: settings.resyncIntervalMs,
+      log,
+      onRules: (rules) => this.#onRules(rules),
+      onRulesAlarm: (kind) => metrics.rulesAlarm(kind),
+      onConnected: () => this.#onConnected(),
+      onStatus: () => undefined,
+    });
+    this.#renewal.start();
+    this.#heartbeat = setInterval(() => this.#beat(), settings.heartbeatIntervalMs);
+  }
+
+  /** Ends everything, NATS last. With `removesCapture` every workload is taken out first; otherwise all rules stay. */
+  async stop(o: { readonly removesCapture: boolean }): Promise<void> {
+    if (this.#heartbeat !== null) clearInterval(this.#heartbeat);
+    this.#certificates.close();
+    this.#renewal?.close();
+    this.#registry.close();
+    await this.#workloads.close();
+    if (o.removesCapture) await this.#workloads.releaseAll();
+    await this.#saver.close();
+    await this.#link?.close();
+  }
+
+  get isConnected(): boolean {
+    return this.#link?.isConnected ?? false;
+  }
+
+  get appliedRevision(): number | null {
+    return this.#rules?.snapshot.revision ?? null;
+  }
+
+  get isRegistryComplete(): boolean {
+    return this.#registry.isComplete;
+  }
+
+  get stateProblem(): string | null {
+    return this.#saver.problem;
+  }
+
+  get credentials(): NodeCredentials {
+    return this.#credentials;
+  }
+
+  registryCounts(): { workloads: number; services: number } {
+    const entries = [...this.#registry.entries.values()];
+    const workloads = entries.filter(({ entry }) => entry.kind === 'workload').length;
+    return { workloads, services: entries.length - workloads };
+  }
+
+  certificates(): readonly { readonly identity: SpiffeId; readonly notAfterMs: number }[] {
+    return this.#certificates.certificates.map(({ identity, notAfterMs }) => ({ identity, notAfterMs }));
+  }
+
+  workloads(): readonly ProtectedWorkload[] {
+    return this.#workloads.statuses().map((status) => ({
+      ...status,
+      certificateNotAfterMs: this.#certificates.certificateOf(status.identity)?.notAfterMs ?? null,
+      certificateProblem: this.#certificates.problemOf(status.identity),
+    }));
+  }
+
+  /** For the admin endpoint; without keys, seeds and tokens. */
+  dump(): object {
+    const { node, trustDomain, natsServers, notAfterMs } = this.#credentials;
+    return {
+      node,
+      trustDomain,
+      nodeCertificateNotAfter: new Date(notAfterMs).toISOString(),
+      nats: { servers: natsServers, isConnected: this.isConnected, server: this.#link?.server ?? null },
+      appliedRevision: this.appliedRevision,
+      enforcedRevision: this.#o.pool.enforcedRevision,
+      registry: { ...this.registryCounts(), isComplete: this.isRegistryComplete, sequence: this.#registry.sequence },
+      snapshot: this.#rules?.snapshot ?? null,
+      workloads: this.workloads(),
+      certificates: this.#certificates.certificates.map(({ identity, notAfterMs: end, obtainedAtMs }) => ({
+        identity,
+        notAfter: new Date(end).toISOString(),
+        obtainedAt: new Date(obtainedAtMs).toISOString(),
+      })),
+    };
+  }
+
+  #restore(state: LastGoodState): void {
+    const { log } = this.#o;
+    if (state.sealedSnapshot !== null) {
+      try {
+        const publicKeysPem = this.#credentials.signingPublicKeys;
+        const snapshot = openSnapshot({ bytes: state.sealedSnapshot, publicKeysPem });
+        this.#rules = { snapshot, sealed: state.sealedSnapshot };
+        this.#o.pool.send({ type: 'rules', snapshot });
+      } catch (error) {
+        log.error(
+          { problem: describeError(error) },
+          'the rules on disk are refused: nothing is let through until fresh ones arrive',
+        );
+      }
+    }
+    this.#certificates.restore(state.certificates);
+    this.#onCertificates();
+    this.#registry.restore(state.registry, state.isRegistryComplete);
+    log.info(
+      { revision: this.appliedRevision, registryEntries: this.#registry.entries.size },
+      'serving from the last good state',
+    );
+  }
+
+  #state(): LastGoodState {
+    return {
+      sealedSnapshot: this.#rules?.sealed ?? null,
+      registry: [...this.#registry.entries].map(([key, { sealed }]) => ({ key, sealed })),
+      isRegistryComplete: this.#registry.isComplete,
+      certificates: [...this.#certificates.certificates],
+    };
+  }
+
+  #onRegistry(message: RegistryMessage): void {
+    this.#o.pool.send(message);
+    const wanted = new Map<string, WorkloadEntry>();
+    for (const { entry } of this.#registry.entries.values()) {
+      if (entry.kind !== 'workload' || entry.node !== this.#o.node || entry.netns === null) continue;
+      if (entry.protocol === 'hbone') wanted.set(`${entry.namespace}/${entry.name}`, entry);
+    }
+    this.#certificates.setIdentities(new Set([...wanted.values()].map((entry) => entry.identity)));
+    this.#workloads.setWanted(wanted);
+    this.#saver.schedule();
+  }
+
+  #onRules(rules: AppliedRules): void {
+    this.#rules = rules;
+    this.#o.pool.send({ type: 'rules', snapshot: rules.snapshot });
+    this.#saver.schedule();
+  }
+
+  #onCertificates(): void {
+    const certificates = this.#certificates.certificates.map(({ identity, chainPem, keyPem, notAfterMs }) => ({
+      identity,
+      chainPem,
+      keyPem,
+      notAfterMs,
+    }));
+    this.#o.pool.send({ type: 'certificates', rootsPem: this.#credentials.rootsPem, certificates });
+    this.#workloads.reconcile();
+    this.#saver.schedule();
+  }
+
+  #onRoots(rootsPem: string): void {
+    if (rootsPem === this.#credentials.rootsPem) return;
+    this.#o.log.warn('the roots of the mesh have changed');
+    this.#setCredentials({ ...this.#credentials, rootsPem });
+  }
+
+  #setCredentials(credentials: NodeCredentials): void {
+    const hasNewRoots = credentials.rootsPem !== this.#credentials.rootsPem;
+    this.#credentials = credentials;
+    this.#renewal?.replace(credentials);
+    if (hasNewRoots) this.#onCertificates();
+    this.#o.directory.credentials.write(credentials).catch((error: unknown) => {
+      this.#o.metrics.stateWriteFailed();
+      this.#o.log.error({ err: error }, 'the renewed credentials are not on disk');
+    });
+  }
+
+  #onConnected(): void {
+    this.#certificates.retryNow();
+    this.#renewal?.retryNow();
+    this.#beat();
+  }
+
+  #isServable(identity: SpiffeId): boolean {
+    return this.#o.pool.enforcedRevision !== null && this.#certificates.certificateOf(identity) !== null;
+  }
+
+  #beat(): void {
+    this.#link?.publishHeartbeat(this.#heartbeatNow());
+  }
+
+  #heartbeatNow(): Heartbeat {
+    const appliedRevision = this.appliedRevision;
+    return {
+      node: this.#o.node,
+      version: this.#o.version,
+      appliedRevision,
+      enforcedByAllWorkers: appliedRevision !== null && this.#o.pool.enforcedRevision === appliedRevision,
+      registrySequence: this.#registry.sequence,
+      nowMs: Date.now(),
+      startedAtMs: this.#o.startedAtMs,
+      workloads: this.workloads().map((workload) => ({
+        name: workload.name,
+        captured: workload.captured,
+        certificateNotAfterMs: workload.certificateNotAfterMs,
+        problem: workload.problem ?? workload.certificateProblem,
+      })),
+      pending: [...this.#o.pending()],
+    };
+  }
+
+  #connectedLink(): ControlLink {
+    if (this.#link === null) throw new Error('the link to NATS is not there yet');
+    return this.#link;
+  }
+}
+
+export type ControlPlaneInit = {
+  readonly settings: AgentSettings;
+  readonly node: string;
+  readonly version: string;
+  readonly startedAtMs: number;
+  readonly credentials: NodeCredentials;
+  readonly directory: StateDirectory;
+  readonly ledger: CaptureLedger;
+  readonly pool: WorkerPool;
+  readonly capture: CaptureDoor;
+  readonly ownInode: number;
+  readonly metrics: AgentMetrics;
+  readonly log: Log;
+  /** Names of what /readyz lists as pending. */
+  readonly pending: () => readonly string[];
+};
