@@ -115,8 +115,6 @@ class SupervisedNats implements EmbeddedNats {
     this.stopping.abort();
     await this.process?.stop();
     await this.supervision;
-    // Launched between the two, when stop was called during a restart.
-    await this.process?.stop();
     await rm(this.path('nats-server.pid'), { force: true });
   }
 
@@ -146,8 +144,10 @@ class SupervisedNats implements EmbeddedNats {
       await delay(reconnectDelayMs(nextAttempt()), undefined, { signal }).catch(() => undefined);
       if (signal.aborted) return;
       try {
-        await this.launch();
+        const process = await this.launch();
         this.restarts += 1;
+        // Stopped meanwhile: the loop above still waits for this process to end.
+        if (signal.aborted) await process.stop();
         return;
       } catch (error) {
         this.init.log.error({ err: error }, 'nats-server could not be started again');
@@ -155,7 +155,7 @@ class SupervisedNats implements EmbeddedNats {
     }
   }
 
-  private async launch(): Promise<void> {
+  private async launch(): Promise<NatsProcess> {
     const { command, listen, keys, version } = this.init;
     const maxStoreBytes = this.init.maxStoreBytes ?? -1;
     await writePrivateFile(
@@ -172,13 +172,15 @@ class SupervisedNats implements EmbeddedNats {
         version,
       }),
     );
-    this.process = await startNatsProcess({
+    const process = await startNatsProcess({
       command,
       configFile: this.path('nats-server.conf'),
       pidFile: this.path('nats-server.pid'),
       onLine: (line) => this.takeLine(line),
     });
-    this.port = this.process.port;
+    this.process = process;
+    this.port = process.port;
+    return process;
   }
 
   private takeLine(line: NatsLogLine): void {

@@ -27,6 +27,7 @@ export interface NatsProcess {
 
 /** Restoring a large store takes the server a while before it is ready. */
 const readyTimeoutMs = 60_000;
+const notReady = `it was not ready after ${readyTimeoutMs / 1000} s`;
 const stopTimeoutMs = 10_000;
 const reloadTimeoutMs = 5000;
 
@@ -87,7 +88,7 @@ async function waitUntilReady(
   stopWaiting();
   if (outcome === true) return port;
   if (outcome === undefined) await stop(child, exited);
-  throw startFailure(outcome ?? `it was not ready after ${readyTimeoutMs / 1000} s`, complaints.at(-1));
+  throw startFailure(typeof outcome === 'string' ? outcome : notReady, complaints.at(-1));
 }
 
 async function stop(child: ChildProcess, exited: Promise<string>): Promise<void> {

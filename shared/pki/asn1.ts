@@ -1,0 +1,49 @@
+import forge from 'node-forge';
+
+export type Asn1 = forge.asn1.Asn1;
+
+const { Class, Type } = forge.asn1;
+
+/** `node-forge`, for the files of this folder alone. */
+export { forge };
+
+/** Builders of the few ASN.1 types that PKCS#12 needs (X.680). Bytes are forge's binary strings. */
+export const asn1 = {
+  sequence: (...children: Asn1[]): Asn1 => forge.asn1.create(Class.UNIVERSAL, Type.SEQUENCE, true, children),
+  set: (...children: Asn1[]): Asn1 => forge.asn1.create(Class.UNIVERSAL, Type.SET, true, children),
+  /** `[0] EXPLICIT`. */
+  explicit: (child: Asn1): Asn1 => forge.asn1.create(Class.CONTEXT_SPECIFIC, Type.NONE, true, [child]),
+  oid: (oid: string): Asn1 => forge.asn1.create(Class.UNIVERSAL, Type.OID, false, forge.asn1.oidToDer(oid).getBytes()),
+  octets: (bytes: string): Asn1 => forge.asn1.create(Class.UNIVERSAL, Type.OCTETSTRING, false, bytes),
+  integer: (value: number): Asn1 =>
+    forge.asn1.create(Class.UNIVERSAL, Type.INTEGER, false, forge.asn1.integerToDer(value).getBytes()),
+  null: (): Asn1 => forge.asn1.create(Class.UNIVERSAL, Type.NULL, false, ''),
+  encode: (value: Asn1): string => forge.asn1.toDer(value).getBytes(),
+  /** Throws for what is no DER. */
+  decode: (bytes: string): Asn1 => forge.asn1.fromDer(bytes),
+} as const;
+
+/** The child at this place. Throws a RangeError when there is none. */
+export function childOf(parent: Asn1, index: number): Asn1 {
+  const child = childrenOf(parent)[index];
+  if (child === undefined) throw new RangeError('an ASN.1 element is missing');
+  return child;
+}
+
+export function childrenOf(parent: Asn1): Asn1[] {
+  if (typeof parent.value === 'string') throw new RangeError('an ASN.1 element has no children');
+  return parent.value;
+}
+
+/** The bytes of a primitive value, or of one that BER cut into pieces. */
+export function bytesOf(value: Asn1): string {
+  return typeof value.value === 'string' ? value.value : value.value.map((part) => bytesOf(part)).join('');
+}
+
+export function oidOf(value: Asn1): string {
+  return forge.asn1.derToOid(bytesOf(value));
+}
+
+export function integerOf(value: Asn1): number {
+  return forge.asn1.derToInteger(bytesOf(value));
+}
