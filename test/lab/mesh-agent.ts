@@ -86,7 +86,7 @@ export class MeshAgent {
       `the agent of ${this.name} enforces revision ${revision}`,
       async () => {
         const samples = await this.metrics();
-        const applied = samples.find((sample) => sample.name === 'culvert_rules_revision_enforced');
+        const applied = samples.find((sample) => sample.name === 'culvert_enforced_revision');
         return applied !== undefined && applied.value >= revision ? true : undefined;
       },
       deadlineMs,

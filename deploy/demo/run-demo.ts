@@ -1,0 +1,82 @@
+import { describeError } from '../../shared/errors.js';
+import { renderPlayGuide } from './play-guide.js';
+import { Stage } from './stage.js';
+import type { Step, StepResult } from './step.js';
+import { encryptedByTheMesh } from './steps/encrypted-by-the-mesh.js';
+import { identities } from './steps/identities.js';
+import { liveCut } from './steps/live-cut.js';
+import { nodeMetrics } from './steps/node-metrics.js';
+import { segmentationRule } from './steps/segmentation-rule.js';
+import { wireBeforeTheMesh } from './steps/wire-before-the-mesh.js';
+
+const steps: readonly Step[] = [
+  wireBeforeTheMesh,
+  encryptedByTheMesh,
+  identities,
+  segmentationRule,
+  liveCut,
+  nodeMetrics,
+];
+
+export type DemoOptions = { readonly isHeld: boolean; readonly isJson: boolean };
+
+/** Plays all steps; true when every one held. The lab is gone afterwards. */
+export async function runDemo(options: DemoOptions): Promise<boolean> {
+  const out = options.isJson ? process.stderr : process.stdout;
+  const say = (line: string): void => void out.write(`${line}\n`);
+  const startedAt = performance.now();
+  const results: StepResult[] = [];
+  {
+    say('Building two hosts and six workloads, a controller with nats-server, redis, nginx and sshd …');
+    await using stage = await Stage.build();
+    for (const [index, step] of steps.entries()) {
+      say(`\n${index + 1}. ${step.title}`);
+      results.push(await play(step, stage, (line) => say(`   ${line}`)));
+    }
+    say(`\n${results.filter(({ ok }) => ok).length} of ${steps.length} steps held, ${seconds(startedAt)} s.`);
+    if (options.isHeld) {
+      say(
+        `\nThe lab stays up. To play with it, from another terminal, as root:\n${renderPlayGuide(stage)}\n\nCtrl-C ends it.`,
+      );
+      await endOfPatience();
+    }
+  }
+  say('The lab is gone: no namespace, rule, process or file is left.');
+  const isOk = results.every(({ ok }) => ok);
+  if (options.isJson) {
+    const metrics = results.find(({ id }) => id === nodeMetrics.id)?.evidence['nodes'] ?? [];
+    process.stdout.write(`${JSON.stringify({ ok: isOk, steps: results, metrics })}\n`);
+  }
+  return isOk;
+}
+
+/** A step that fails does not keep the later ones from being shown. */
+async function play(step: Step, stage: Stage, say: (line: string) => void): Promise<StepResult> {
+  const startedAt = performance.now();
+  try {
+    const evidence = await step.run(stage, say);
+    say(`✔ held (${seconds(startedAt)} s)`);
+    return { id: step.id, ok: true, evidence };
+  } catch (error) {
+    const failure = describeError(error);
+    say(`✘ ${failure}`);
+    return { id: step.id, ok: false, evidence: { failure } };
+  }
+}
+
+function seconds(startedAt: number): string {
+  return ((performance.now() - startedAt) / 1000).toFixed(1);
+}
+
+/** Resolves at Ctrl-C or SIGTERM, so that the lab is taken down in order. */
+function endOfPatience(): Promise<void> {
+  return new Promise((resolve) => {
+    const keepAlive = setInterval(() => {}, 60_000);
+    for (const signal of ['SIGINT', 'SIGTERM'] as const) {
+      process.once(signal, () => {
+        clearInterval(keepAlive);
+        resolve();
+      });
+    }
+  });
+}

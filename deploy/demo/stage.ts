@@ -1,0 +1,46 @@
+import type { LabWorkload } from '../../test/lab/lab-node.js';
+import type { CommandResult } from '../../test/lab/command.js';
+import { startNginx, startRedis, startSshd, type SshApplication } from '../../test/lab/applications.js';
+import { prepareMesh, type Mesh } from '../../test/lab/mesh.js';
+import { defaultTopology } from '../../test/lab/topology.js';
+
+/** What all steps play on: the lab with its controller, and the applications as the distribution ships them. */
+export class Stage implements AsyncDisposable {
+  readonly mesh: Mesh;
+  readonly ssh: SshApplication;
+
+  private constructor(init: { mesh: Mesh; ssh: SshApplication }) {
+    this.mesh = init.mesh;
+    this.ssh = init.ssh;
+  }
+
+  /** Controller and applications run afterwards; no agent does. */
+  static async build(): Promise<Stage> {
+    const mesh = await prepareMesh({ topology: defaultTopology, agentArgs: ['--workers', '1'] });
+    try {
+      const { lab } = mesh;
+      const [ssh] = await Promise.all([
+        startSshd({ lab, at: lab.workload('bastion') }),
+        startRedis({ lab, at: lab.workload('cache') }),
+        startNginx({ lab, at: lab.workload('site'), page: 'hello from nginx, which knows of no mesh\n' }),
+      ]);
+      return new Stage({ mesh, ssh });
+    } catch (error) {
+      await mesh.lab.close();
+      throw error;
+    }
+  }
+
+  workload(name: string): LabWorkload {
+    return this.mesh.lab.workload(name);
+  }
+
+  /** Runs redis-cli in a workload, against the address of the redis workload itself. */
+  redis(from: string, args: readonly string[]): Promise<CommandResult> {
+    return this.workload(from).exec(['redis-cli', '-h', this.workload('cache').ipv4, '-t', '3', ...args]);
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.mesh[Symbol.asyncDispose]();
+  }
+}

@@ -1,0 +1,47 @@
+import type { WorkerDump } from '../../../agent/dataplane/messages.js';
+import { require, type Step } from '../step.js';
+
+const web = 'spiffe://culvert.local/ns/shop/sa/web';
+const cache = 'spiffe://culvert.local/ns/shop/sa/cache';
+
+/** Step 3: who proved what, read from the live tunnels of both agents and from their access logs. */
+export const identities: Step = {
+  id: 'identities',
+  title: 'Both sides proved their SPIFFE ID with the certificates of the connection',
+  run: async (stage, say) => {
+    const client = stage.mesh.agent('node1');
+    const server = stage.mesh.agent('node2');
+    const isWebToCache = (line: { sourceWorkload?: string; destinationWorkload?: string }): boolean =>
+      line.sourceWorkload === 'shop/web' && line.destinationWorkload === 'shop/cache';
+    const sent = await client.waitForRecord('web → cache', isWebToCache);
+    const taken = await server.waitForRecord(
+      'web → cache',
+      (line) => isWebToCache(line) && line.traceId === sent.traceId,
+    );
+    require(taken.sourceIdentity ===
+      web, `node2 took the source from the client's certificate (${taken.sourceIdentity})`);
+    require(sent.destinationIdentity === cache, `node1 checked the server's certificate (${sent.destinationIdentity})`);
+
+    const clientTunnel = findTunnel(await client.admin('/dump'), 'client', web, cache);
+    const serverTunnel = findTunnel(await server.admin('/dump'), 'server', cache, web);
+    require(clientTunnel, 'the live tunnel of node1 is from web to cache');
+    require(serverTunnel, 'the live tunnel of node2 is from web to cache');
+    say(`client certificate: ${taken.sourceIdentity}`);
+    say(`server certificate: ${sent.destinationIdentity}`);
+    say(`both agents logged the connection under trace ${sent.traceId}`);
+    return {
+      clientProved: taken.sourceIdentity,
+      serverProved: sent.destinationIdentity,
+      traceId: sent.traceId,
+      pathAtClient: sent.path,
+      pathAtServer: taken.path,
+    };
+  },
+};
+
+function findTunnel(dump: unknown, side: 'client' | 'server', local: string, peer: string): boolean {
+  const { workers } = dump as { workers: readonly WorkerDump[] };
+  return workers
+    .flatMap((worker) => worker.tunnels)
+    .some((tunnel) => tunnel.side === side && tunnel.localIdentity === local && tunnel.peerIdentity === peer);
+}

@@ -1,0 +1,48 @@
+import { require, type Step } from '../step.js';
+
+const rulesFile = 'deploy/demo/rules/no-ssh-from-api.yaml';
+
+/** Step 5: a session that was allowed when it began is cut by a rule that comes later. */
+export const liveCut: Step = {
+  id: 'live-cut',
+  title: 'A live connection that a new rule forbids is cut',
+  run: async (stage, say) => {
+    const argv = stage.ssh.clientArgv(stage.workload('bastion').ipv4, ['echo session is open; sleep 600']);
+    const session = await stage.workload('api').spawn(argv);
+    await session.waitForLine(/session is open/);
+    say('shop/api has a live ssh session on ops/bastion');
+
+    const appliedAt = performance.now();
+    const answer = await stage.mesh.controller.culvertJson(['apply', '-f', rulesFile]);
+    const { revision } = answer as { revision: number };
+    const exit = await Promise.race([session.exited, deadline(10_000)]);
+    require(exit !== null, 'the session ended within 10 s');
+    const cutAfterMs = Math.round(performance.now() - appliedAt);
+    require(exit.code === 255, `ssh was disconnected (it ended with ${exit.code})`);
+
+    const isCut = (line: { reason: string; destinationWorkload?: string }): boolean =>
+      line.reason === 'POLICY_TERMINATED' && line.destinationWorkload === 'ops/bastion';
+    const atSource = await stage.mesh.agent('node1').waitForRecord('the cut', isCut);
+    const atDestination = await stage.mesh
+      .agent('node2')
+      .waitForRecord('the cut', (line) => isCut(line) && line.traceId === atSource.traceId);
+    require(atSource.rule === 'SegmentationRule/no-ssh-from-api', `node1 names the rule (${atSource.rule})`);
+    require(atDestination.rule === atSource.rule, `node2 names the same rule (${atDestination.rule})`);
+    say(`culvert apply -f ${rulesFile} → ssh ended ${cutAfterMs} ms later: ${session.lines.at(-1)}`);
+    say(`both ends logged ${atSource.reason} by ${atSource.rule}`);
+    return {
+      revision,
+      cutAfterMs,
+      sshExitCode: exit.code,
+      sshSaid: session.lines.at(-1) ?? '',
+      atSource: { reason: atSource.reason, rule: atSource.rule, bytesSent: atSource.bytesSent },
+      atDestination: { reason: atDestination.reason, rule: atDestination.rule, bytesSent: atDestination.bytesSent },
+    };
+  },
+};
+
+function deadline(ms: number): Promise<null> {
+  return new Promise((resolve) => {
+    setTimeout(() => resolve(null), ms).unref();
+  });
+}
