@@ -12,18 +12,14 @@ export function asTunnelStream(stream: Http2Stream, deathOfTunnel: () => string)
   Object.defineProperties(stream, {
     reset: { value: () => resetStream(stream) },
     wasReset: { get: () => isReset(stream) },
-    isGone: { get: () => isGone.call(stream) },
+    // What every other stream calls `closed`; Http2Stream redefines that as "both sides have sent their end".
+    isGone: { get: () => Reflect.get(Readable.prototype, 'closed', stream) === true },
     resetDetail: { get: () => (isReset(stream) ? detailOf(stream, deathOfTunnel()) : '') },
   });
+  // Node closes a server's stream that nobody has begun to read when its writable side ends, and drops what still comes.
+  stream.read(0);
   return stream as unknown as TunnelStream;
 }
-
-/** What every other stream calls `closed`; Http2Stream overrides that with "both sides have sent their end". */
-const isGone: (this: Readable) => boolean =
-  Object.getOwnPropertyDescriptor(Readable.prototype, 'closed')?.get ??
-  function (this: Readable): boolean {
-    return this.destroyed;
-  };
 
 /**
  * RST_STREAM CONNECT_ERROR and nothing before it: `close()` would first end the writable side, and the END_STREAM that

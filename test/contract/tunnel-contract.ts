@@ -1,0 +1,311 @@
+import { before, describe, it } from 'node:test';
+import assert from 'node:assert/strict';
+import { randomBytes } from 'node:crypto';
+import { once } from 'node:events';
+import { ConnectionCut } from '../../agent/dataplane/relay/connection-cut.js';
+import type { IpAddress } from '../../shared/address.js';
+import type { TunnelRequest, TunnelStream } from '../../agent/dataplane/tunnel/tunnel.js';
+import { clientIdentity, otherIdentity, serverIdentity, TestCa } from './tunnel-certificates.js';
+import {
+  closed,
+  echo,
+  eventually,
+  readAll,
+  serverIp,
+  TunnelPair,
+  withDeadline,
+  type TunnelEngine,
+} from './tunnel-pair.js';
+
+const megabyte = 1_048_576;
+
+/** What the data plane relies on in every tunnel engine: bytes, ends, refusals, pooling. */
+export function runTunnelContract(engine: TunnelEngine): void {
+  let ca: TestCa;
+  before(async () => {
+    ca = await TestCa.create();
+  });
+
+  describe(`bytes through a tunnel (${engine.name})`, () => {
+    it('arrive in order in both directions, with the request as it was sent', async () => {
+      await using pair = await TunnelPair.start(engine, ca);
+      const requests: TunnelRequest[] = [];
+      pair.onConnect = (request) => {
+        requests.push(request);
+        echo(request.accept());
+      };
+      const stream = await pair.stream();
+      const sent = randomBytes(5 * megabyte);
+      stream.end(sent);
+      assert.ok((await readAll(stream)).equals(sent));
+      const [request] = requests;
+      assert.equal(request?.peerIdentity, clientIdentity);
+      assert.equal(request.peerAddress.ip, '127.0.0.1');
+      assert.equal(request.workload, 'shop/back');
+      assert.deepEqual(request.authority, { ip: serverIp, port: 5432 });
+      assert.deepEqual(request.headers, {
+        forwarded: 'for=127.0.0.1',
+        baggage: 'service.name=front',
+        traceparent: '',
+      });
+    });
+
+    it('flow from the server first', async () => {
+      await using pair = await TunnelPair.start(engine, ca);
+      const { near, far } = await pair.streamPair();
+      far.write('220 ready\r\n');
+      const [greeting] = (await withDeadline('the greeting', once(near, 'data'))) as [Buffer];
+      assert.equal(greeting.toString(), '220 ready\r\n');
+    });
+
+    it('flow from the server after the client has closed its side at once', async () => {
+      await using pair = await TunnelPair.start(engine, ca);
+      const { near, far } = await pair.streamPair();
+      near.end();
+      assert.equal((await readAll(far)).length, 0);
+      const answer = randomBytes(6 * megabyte);
+      far.end(answer);
+      assert.ok((await readAll(near)).equals(answer));
+      assert.equal(near.wasReset, false);
+      assert.equal(far.wasReset, false);
+    });
+
+    it('flow from the client after the server has closed its side', async () => {
+      await using pair = await TunnelPair.start(engine, ca);
+      const { near, far } = await pair.streamPair();
+      far.end();
+      assert.equal((await readAll(near)).length, 0);
+      const sent = randomBytes(6 * megabyte);
+      near.end(sent);
+      assert.ok((await readAll(far)).equals(sent));
+    });
+
+    it('may be none at all', async () => {
+      await using pair = await TunnelPair.start(engine, ca);
+      const { near, far } = await pair.streamPair();
+      near.end();
+      far.end();
+      assert.equal((await readAll(near)).length, 0);
+      assert.equal((await readAll(far)).length, 0);
+      await eventually('the streams are gone', () => pair.client.counts().streams + pair.server.counts().streams === 0);
+      assert.equal(pair.client.counts().tunnels, 1);
+    });
+
+    it('are held back by a reader that stalls, within the stream window', async () => {
+      await using pair = await TunnelPair.start(engine, ca);
+      const { near, far } = await pair.streamPair();
+      const block = Buffer.alloc(65_536, 1);
+      let sent = 0;
+      let isBlocked = false;
+      const rssBefore = process.memoryUsage.rss();
+      const pump = (): void => {
+        isBlocked = false;
+        while (sent < 100 * megabyte) {
+          sent += block.length;
+          if (!near.write(block)) {
+            isBlocked = true;
+            return;
+          }
+        }
+        near.end();
+      };
+      near.on('drain', pump);
+      pump();
+      let last = -1;
+      await eventually('the writer stands still', () => {
+        const isStill = isBlocked && sent === last;
+        last = sent;
+        return isStill;
+      });
+      assert.ok(sent <= 6 * megabyte, `${sent} bytes were taken`);
+      assert.ok(process.memoryUsage.rss() - rssBefore < 60 * megabyte);
+      let received = 0;
+      far.on('data', (chunk: Buffer) => (received += chunk.length));
+      await withDeadline('the rest', once(far, 'end'), 20_000);
+      assert.equal(received, 100 * megabyte);
+    });
+
+    it('of a stalled stream do not stall its siblings', async () => {
+      await using pair = await TunnelPair.start(engine, ca);
+      const stalled: TunnelStream[] = [];
+      for (let index = 0; index < 6; index++) {
+        const { near } = await pair.streamPair();
+        near.write(Buffer.alloc(8 * megabyte));
+        stalled.push(near);
+      }
+      const sibling = await pair.stream();
+      const sent = randomBytes(8 * megabyte);
+      sibling.end(sent);
+      assert.ok((await readAll(sibling)).equals(sent));
+      assert.equal(pair.dialled.length, 1);
+      for (const stream of stalled) stream.reset();
+    });
+  });
+
+  describe(`a reset in a tunnel (${engine.name})`, () => {
+    for (const side of ['near', 'far'] as const) {
+      it(`by the ${side} side comes out as a reset on the other, never as an end`, async () => {
+        await using pair = await TunnelPair.start(engine, ca);
+        const streams = await pair.streamPair();
+        const [resetting, other] = side === 'near' ? [streams.near, streams.far] : [streams.far, streams.near];
+        let hasCleanEnd = false;
+        other.on('end', () => (hasCleanEnd ||= !other.wasReset));
+        other.resume();
+        resetting.write('half a me');
+        resetting.reset();
+        await closed(other);
+        assert.equal(other.wasReset, true);
+        assert.match(other.resetDetail, /RST_STREAM CONNECT_ERROR/);
+        assert.equal(hasCleanEnd, false);
+        assert.equal(other.isGone, true);
+      });
+    }
+
+    it('while bytes are waiting behind a stalled reader frees both sides', async () => {
+      await using pair = await TunnelPair.start(engine, ca);
+      const { near, far } = await pair.streamPair();
+      far.pause();
+      near.write(Buffer.alloc(20 * megabyte));
+      near.reset();
+      await closed(far);
+      assert.equal(far.wasReset, true);
+      await eventually('nothing is buffered', () => pair.client.counts().streams + pair.server.counts().streams === 0);
+    });
+
+    it('after the own side was closed is still one', async () => {
+      await using pair = await TunnelPair.start(engine, ca);
+      const { near, far } = await pair.streamPair();
+      near.end();
+      await readAll(far);
+      far.write('truncated');
+      far.reset();
+      near.resume();
+      await closed(near);
+      assert.equal(near.wasReset, true);
+    });
+
+    it('two thousand times in a row costs no other stream', async () => {
+      await using pair = await TunnelPair.start(engine, ca);
+      const survivor = await pair.streamPair();
+      for (let index = 0; index < 2000; index += 50) {
+        const streams = await Promise.all(Array.from({ length: 50 }, () => pair.stream()));
+        for (const stream of streams) stream.reset();
+      }
+      survivor.near.end('alive');
+      assert.equal((await readAll(survivor.far)).toString(), 'alive');
+      assert.equal(survivor.far.wasReset, false);
+    });
+  });
+
+  describe(`opening a stream (${engine.name})`, () => {
+    it('shares one handshake when many ask at once, and takes another tunnel for every hundred', async () => {
+      await using pair = await TunnelPair.start(engine, ca);
+      const first = await Promise.all(Array.from({ length: 20 }, () => pair.stream()));
+      assert.equal(pair.dialled.length, 1);
+      const more = await Promise.all(Array.from({ length: 230 }, () => pair.stream()));
+      assert.ok(pair.dialled.length >= 3 && pair.dialled.length <= 4, `${pair.dialled.length} handshakes`);
+      assert.equal(pair.client.counts().streams, 250);
+      for (const tunnel of pair.client.dump()) assert.ok(tunnel.streams <= 100);
+      const payloads = [...first, ...more].map((stream, index) => {
+        stream.end(`stream ${index}`);
+        return readAll(stream);
+      });
+      const texts = (await Promise.all(payloads)).map(String);
+      assert.deepEqual(
+        texts,
+        texts.map((_text, index) => `stream ${index}`),
+      );
+    });
+
+    it('keeps apart the tunnels of different sources', async () => {
+      await using pair = await TunnelPair.start(engine, ca);
+      await pair.stream();
+      await pair.stream({ sourceWorkload: 'shop/front-2' });
+      assert.equal(pair.dialled.length, 2);
+    });
+
+    it('is refused with the reason and the rule of the other agent', async () => {
+      await using pair = await TunnelPair.start(engine, ca);
+      pair.onConnect = (request) => request.refuse({ reason: 'POLICY_DENY', rule: 'SegmentationRule/db-only' });
+      const result = await pair.open();
+      assert.equal(result.ok, false);
+      assert.equal(!result.ok && result.reason, 'POLICY_DENY');
+      assert.equal(!result.ok && result.rule, 'SegmentationRule/db-only');
+      assert.equal(!result.ok && result.isRetryable, false);
+      await eventually('no stream is left', () => pair.client.counts().streams + pair.server.counts().streams === 0);
+    });
+
+    it('two thousand times refused stays on one tunnel', async () => {
+      await using pair = await TunnelPair.start(engine, ca);
+      pair.onConnect = (request) => request.refuse({ reason: 'CONNECT_REFUSED', rule: '' });
+      for (let index = 0; index < 2000; index += 10) {
+        const results = await Promise.all(Array.from({ length: 10 }, () => pair.open()));
+        for (const result of results) assert.equal(!result.ok && result.reason, 'CONNECT_REFUSED');
+      }
+      assert.equal(pair.dialled.length, 1);
+    });
+
+    it('is refused when the authority is not the address that was dialled', async () => {
+      await using pair = await TunnelPair.start(engine, ca);
+      const result = await pair.open({ authority: { ip: '127.0.0.10' as IpAddress, port: 80 } });
+      assert.equal(!result.ok && result.reason, 'PROTOCOL_ERROR');
+      assert.equal(pair.server.refusedHandshakes().bad_request, 1);
+    });
+
+    it('ends with the cut that its signal was aborted with, and tells the other agent', async () => {
+      await using pair = await TunnelPair.start(engine, ca);
+      const asked = new Promise<TunnelRequest>((resolve) => {
+        pair.onConnect = resolve;
+      });
+      const controller = new AbortController();
+      const opening = pair.client.open(pair.target(), { signal: controller.signal });
+      const request = await asked;
+      controller.abort(new ConnectionCut({ reason: 'POLICY_TERMINATED', rule: 'SegmentationRule/x' }));
+      const result = await opening;
+      assert.equal(!result.ok && result.reason, 'POLICY_TERMINATED');
+      assert.equal(!result.ok && result.rule, 'SegmentationRule/x');
+      if (!request.signal.aborted) await withDeadline('the abort', once(request.signal, 'abort'));
+      const late = request.accept();
+      late.resume();
+      await eventually('the late stream is reset', () => late.wasReset);
+    });
+
+    it('gives up when the other agent does not answer', async () => {
+      await using pair = await TunnelPair.start(engine, ca, { connectTimeoutMs: 200 });
+      pair.onConnect = () => {};
+      const result = await pair.open();
+      assert.equal(!result.ok && result.reason, 'CONNECT_TIMEOUT');
+    });
+
+    it('says that nobody takes tunnels at the address', async () => {
+      await using pair = await TunnelPair.start(engine, ca);
+      const { port } = pair;
+      await pair.stopListening();
+      Object.defineProperty(pair, 'port', { value: port });
+      const result = await pair.open();
+      assert.equal(!result.ok && result.reason, 'NOT_MESHED_PEER');
+      assert.equal(!result.ok && result.isRetryable, true);
+    });
+
+    it('without an own certificate, or with one that has expired, does not dial', async () => {
+      await using pair = await TunnelPair.start(engine, ca);
+      const none = await pair.open({ sourceIdentity: otherIdentity });
+      assert.equal(!none.ok && none.reason, 'NO_RULES_YET');
+      pair.client.replaceCertificates(await ca.issue(clientIdentity, { startsInMs: -7_200_000, ttlMs: 60_000 }));
+      const expired = await pair.open();
+      assert.equal(!expired.ok && expired.reason, 'CERT_EXPIRED');
+      assert.equal(pair.dialled.length, 0);
+    });
+
+    it('to an address that proves another identity sends nothing', async () => {
+      await using pair = await TunnelPair.start(engine, ca);
+      let requests = 0;
+      pair.onConnect = () => (requests += 1);
+      const result = await pair.open({ destinationIdentity: otherIdentity });
+      assert.equal(!result.ok && result.reason, 'PEER_IDENTITY');
+      assert.match(result.ok ? '' : result.detail, new RegExp(serverIdentity));
+      assert.equal(requests, 0);
+      assert.equal(pair.client.counts().tunnels, 0);
+    });
+  });
+}
