@@ -18,6 +18,7 @@ export const hostHooks: Hooks = planHostChains(4, ['192.0.2.1' as IpAddress]);
  */
 export class HostCapture {
   readonly #rules: RuleSet;
+  readonly #netnsFd: number | null;
   readonly #log: CaptureLog;
   readonly #onRepair: (repair: CaptureRepair) => void;
   readonly #queue = new SerialQueue();
@@ -30,7 +31,10 @@ export class HostCapture {
     backend: NetfilterBackend;
     log: CaptureLog;
     onRepair: (repair: CaptureRepair) => void;
+    /** Of the host's namespace (it stays the caller's) when the agent lives in another; null: the agent's own. */
+    netnsFd: number | null;
   }) {
+    this.#netnsFd = o.netnsFd;
     this.#rules = new RuleSet({ runner: o.runner, backend: o.backend, hasRoutes: false, hooks: hostHooks });
     this.#log = o.log;
     this.#onRepair = o.onRepair;
@@ -55,7 +59,7 @@ export class HostCapture {
       if (this.#wanted.length === 0) return;
       await this.#guard('checking', async () => {
         const isNew = this.#installed === undefined;
-        const { differences } = await this.#rules.check(null);
+        const { differences } = await this.#rules.check(this.#netnsFd);
         if (differences.length === 0) return;
         await this.#install();
         if (isNew) return;
@@ -70,14 +74,14 @@ export class HostCapture {
     this.#wanted = [];
     await this.#queue.run(async () => {
       this.#installed = undefined;
-      await this.#rules.remove(null);
+      await this.#rules.remove(this.#netnsFd);
     });
   }
 
   async #install(): Promise<void> {
     const addresses = this.#wanted;
     const plans = { 4: planHostChains(4, addresses), 6: planHostChains(6, addresses) };
-    await this.#rules.install(null, plans);
+    await this.#rules.install(this.#netnsFd, plans);
     this.#installed = { addresses, plans };
   }
 

@@ -1,5 +1,5 @@
 import { closeSync } from 'node:fs';
-import { Socket } from 'node:net';
+import { Socket, type SocketConstructorOpts } from 'node:net';
 import { CulvertError } from '../../shared/errors.js';
 import { cidrContains, ipBytes } from '../../shared/address.js';
 import type { CaptureExclusions } from '../../shared/wire/registry.js';
@@ -63,7 +63,9 @@ function openSocket(netnsFd: number, family: 4 | 6): Socket | undefined {
     throw error;
   }
   try {
-    return new Socket({ fd, allowHalfOpen: true });
+    // `manualStart` is not in Node's type definitions; without it Node would read before the socket is connected.
+    const init: SocketConstructorOpts & { manualStart: true } = { fd, manualStart: true, allowHalfOpen: true };
+    return new Socket(init);
   } catch (error) {
     closeSync(fd);
     throw error;

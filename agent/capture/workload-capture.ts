@@ -145,7 +145,13 @@ export class WorkloadCapture {
   async #detect(): Promise<{ backend: NetfilterBackend; host: HostCapture }> {
     const backend = await detectBackend(this.#runner);
     this.#log.info({ iptables: backend.iptables[4], kind: backend.kind }, 'capture uses this iptables');
-    this.#host = new HostCapture({ runner: this.#runner, backend, log: this.#log, onRepair: this.#onRepair });
+    this.#host = new HostCapture({
+      runner: this.#runner,
+      backend,
+      log: this.#log,
+      onRepair: this.#onRepair,
+      netnsFd: null,
+    });
     this.#watchHost(this.#host);
     return { backend, host: this.#host };
   }

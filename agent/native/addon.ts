@@ -72,7 +72,10 @@ export function dialSocket(o: DialSocketOptions): number {
 
 /**
  * Where the application dialled before iptables redirected the connection to us. `localFamily` is that of the socket's
- * own local address, where an IPv4-mapped address counts as 4. Null: the connection was not redirected (ENOENT).
+ * own local address, where an IPv4-mapped address counts as 4.
+ *
+ * A connection that was not redirected answers with its own local address and port where conntrack is active, and null
+ * (ENOENT) where it is not: both mean that somebody dialled our own port.
  */
 export function originalDestination(o: { readonly fd: number; readonly localFamily: 4 | 6 }): HostPort | null {
   const found = call('reading the original destination', () => loadAddon().originalDestination(o.fd, o.localFamily));
