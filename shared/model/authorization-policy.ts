@@ -12,7 +12,7 @@ const httpOnly = 'needs HTTP, and Culvert carries TCP without reading it';
 /** Names and principals: exact, `*`, `prefix*` or `*suffix`. */
 function matchList(example: string) {
   return z
-    .array(z.string().min(1, 'must not be empty'))
+    .array(z.string().min(1, 'must not be empty').max(512))
     .min(1, emptyList)
     .exactOptional()
     .register(fieldNotes, { example });
@@ -21,6 +21,7 @@ function matchList(example: string) {
 const principal = z
   .string()
   .min(1, 'must not be empty')
+  .max(512)
   .refine((text) => !text.startsWith('spiffe://'), 'is written without "spiffe://", as in Istio')
   .register(fieldNotes, { example: 'cluster.local/ns/billing/sa/api' });
 const principals = z.array(principal).min(1, emptyList).exactOptional();

@@ -63,15 +63,15 @@ class KnownNames {
     for (const [index, { serviceAccount, workload }] of peers.entries()) {
       if (serviceAccount !== undefined && !this.#accounts.has(serviceAccount)) {
         const message = `no workload runs as service account ${serviceAccount}`;
-        problems.warn(
-          { resource, path: [...path, index, 'serviceAccount'] },
-          message,
+        problems.warn({ resource, path: [...path, index, 'serviceAccount'] }, message, () =>
           meant(serviceAccount, this.#accounts),
         );
       }
       if (workload !== undefined && !this.#workloads.has(workload)) {
         const message = `there is no Workload ${workload}`;
-        problems.warn({ resource, path: [...path, index, 'workload'] }, message, meant(workload, this.#workloads));
+        problems.warn({ resource, path: [...path, index, 'workload'] }, message, () =>
+          meant(workload, this.#workloads),
+        );
       }
     }
   }

@@ -77,11 +77,16 @@ export const addressField = z
   })
   .register(fieldNotes, { example: '198.18.0.10' });
 
-const unusableRanges = new Set(['unspecified', 'broadcast', 'multicast', 'loopback']);
+const unusableRanges: ReadonlyMap<string, string> = new Map([
+  ['unspecified', 'the unspecified address'],
+  ['broadcast', 'the broadcast address'],
+  ['multicast', 'a multicast address'],
+  ['loopback', 'a loopback address'],
+]);
 
 function unusableAddress(ip: IpAddress): string | undefined {
-  const range = ipaddr.parse(ip).range();
-  return unusableRanges.has(range) ? `is a ${range} address, which no workload or service can have` : undefined;
+  const range = unusableRanges.get(ipaddr.parse(ip).range());
+  return range === undefined ? undefined : `is ${range}, which no workload or service can have`;
 }
 
 /** A network prefix or a single address, in its canonical spelling. Bits right of the prefix are a mistake. */

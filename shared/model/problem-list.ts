@@ -3,6 +3,13 @@ import type { ResourceLocation } from './parse-documents.js';
 import { formatResourceId, resourceId, resourceKey } from './resource-key.js';
 import type { Resource } from './resource.js';
 
+/** More problems than a person reads. The rest is dropped; one is enough to refuse. */
+const maxListed = 200;
+
+type Place = { readonly resource: Resource; readonly path: readonly PropertyKey[] };
+/** A function when it is dear to find, such as the nearest of thousands of names. */
+type Hint = string | (() => string);
+
 /** Collects what is wrong with a set of resources, with the place in the text where the text is known. */
 export class ProblemList {
   readonly errors: Problem[] = [];
@@ -13,22 +20,26 @@ export class ProblemList {
     this.#locations = locations;
   }
 
-  error(at: { resource: Resource; path: readonly PropertyKey[] }, message: string, hint: string): void {
-    this.errors.push({ severity: 'error', ...this.#place(at), message, hint });
+  error(place: Place, message: string, hint: Hint): void {
+    this.#add(this.errors, 'error', place, message, hint);
   }
 
-  warn(at: { resource: Resource; path: readonly PropertyKey[] }, message: string, hint: string): void {
-    this.warnings.push({ severity: 'warning', ...this.#place(at), message, hint });
+  warn(place: Place, message: string, hint: Hint): void {
+    this.#add(this.warnings, 'warning', place, message, hint);
   }
 
-  #place({ resource, path }: { resource: Resource; path: readonly PropertyKey[] }) {
+  #add(list: Problem[], severity: Problem['severity'], { resource, path }: Place, message: string, hint: Hint): void {
+    if (list.length >= maxListed) return;
     const location = this.#locations.get(resourceKey(resource));
-    return {
+    list.push({
+      severity,
       fileName: location?.fileName ?? null,
       document: location?.document ?? null,
       line: location?.lineOf(path) ?? null,
       resource: formatResourceId(resourceId(resource)),
       path: formatPath(path),
-    };
+      message,
+      hint: typeof hint === 'string' ? hint : hint(),
+    });
   }
 }

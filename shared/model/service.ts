@@ -23,7 +23,7 @@ export const serviceSchema = z.strictObject({
       .superRefine((ports, context) => {
         for (const [index, { port }] of ports.entries()) {
           if (ports.findIndex((other) => other.port === port) === index) continue;
-          context.addIssue({ code: 'custom', path: [index, 'port'], message: `port ${port} is listed twice` });
+          context.addIssue({ code: 'custom', path: [index, 'port'], message: 'is listed twice' });
         }
       })
       .register(fieldNotes, { example: '[{ port: 80, targetPort: 8080 }]' }),

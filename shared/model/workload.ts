@@ -43,7 +43,7 @@ export const workloadSchema = z.strictObject({
         context.addIssue({
           code: 'custom',
           path: ['netns'],
-          message: 'a network namespace needs the node that it is on: add spec.node',
+          message: 'needs the node that it is on: add spec.node',
         });
       }
     }),

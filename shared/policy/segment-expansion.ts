@@ -40,9 +40,10 @@ export class SegmentExpansion {
   #membersOf(name: string, at: { resource: Resource; path: readonly PropertyKey[] }): readonly PeerMatch[] {
     const segment = this.#segments.get(name);
     if (segment === undefined) {
-      const nearest = nearestName(name, this.#segments.keys());
-      const hint = nearest === undefined ? 'apply the segment too, or first' : `did you mean "${nearest}"?`;
-      this.#problems.error(at, `there is no Segment "${name}"`, hint);
+      this.#problems.error(at, `there is no Segment "${name}"`, () => {
+        const nearest = nearestName(name, this.#segments.keys());
+        return nearest === undefined ? 'apply the segment too, or first' : `did you mean "${nearest}"?`;
+      });
       return [];
     }
     const start = this.#open.indexOf(name);
