@@ -3,7 +3,6 @@ import type { SpiffeId } from '../../shared/identity.js';
 import type { Log } from '../../shared/log.js';
 import { openRegistryEntry, openSnapshot } from '../../shared/wire/signed.js';
 import type { WorkloadEntry } from '../../shared/wire/registry.js';
-import type { Heartbeat } from '../../shared/wire/requests.js';
 import type { AgentSettings } from '../config/agent-settings.js';
 import type { RegistryMessage } from '../dataplane/messages.js';
 import type { WorkerPool } from '../dataplane/worker-pool.js';
@@ -78,7 +77,7 @@ export class ControlPlane {
       log,
       captureWaitMs: settings.captureWaitMs,
       isServable: (identity) => this.#isServable(identity),
-      onChange: () => undefined,
+      onChange: init.onWorkloads,
       ownInode: init.ownInode,
     });
     pool.on('listening', () => this.#workloads.reconcile());
@@ -275,27 +274,24 @@ export class ControlPlane {
   }
 
   #beat(): void {
-    this.#link?.publishHeartbeat(this.#heartbeatNow());
-  }
-
-  #heartbeatNow(): Heartbeat {
-    const appliedRevision = this.appliedRevision;
-    return {
-      node: this.#o.node,
-      version: this.#o.version,
+    const { node, version, startedAtMs, pool, pending } = this.#o;
+    const { appliedRevision } = this;
+    this.#link?.publishHeartbeat({
+      node,
+      version,
       appliedRevision,
-      enforcedByAllWorkers: appliedRevision !== null && this.#o.pool.enforcedRevision === appliedRevision,
+      enforcedByAllWorkers: appliedRevision !== null && pool.enforcedRevision === appliedRevision,
       registrySequence: this.#registry.sequence,
       nowMs: Date.now(),
-      startedAtMs: this.#o.startedAtMs,
+      startedAtMs,
       workloads: this.workloads().map((workload) => ({
         name: workload.name,
         captured: workload.captured,
         certificateNotAfterMs: workload.certificateNotAfterMs,
         problem: workload.problem ?? workload.certificateProblem,
       })),
-      pending: [...this.#o.pending()],
-    };
+      pending: [...pending()],
+    });
   }
 
   #connectedLink(): ControlLink {
@@ -319,4 +315,6 @@ export type ControlPlaneInit = {
   readonly log: Log;
   /** Names of what /readyz lists as pending. */
   readonly pending: () => readonly string[];
+  /** What is captured may have changed. */
+  readonly onWorkloads: () => void;
 };

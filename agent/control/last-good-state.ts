@@ -6,7 +6,7 @@ import type { WorkloadCertificate } from './certificate-keeper.js';
 const identity = z.custom<SpiffeId>((value) => typeof value === 'string' && parseSpiffeId(value) !== undefined);
 
 /** Sealed, as received: the signature is checked again when it is loaded. */
-const bytes = z.string().transform((text) => new Uint8Array(Buffer.from(text, 'base64')));
+const bytes = z.string().transform((text): Uint8Array => new Uint8Array(Buffer.from(text, 'base64')));
 
 /**
  * Everything that the agent needs to serve while NATS and the controller are away. Rules and registry are kept as

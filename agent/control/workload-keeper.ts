@@ -4,7 +4,7 @@ import type { Log } from '../../shared/log.js';
 import type { WorkloadEntry } from '../../shared/wire/registry.js';
 import type { CapturedNetns } from '../capture/captured-netns.js';
 import type { LocalWorkload } from '../dataplane/messages.js';
-import type { CaptureLedger } from './capture-ledger.js';
+import type { CaptureLedger, LedgerEntry } from './capture-ledger.js';
 import { findNamespace, type FoundNamespace } from './network-namespace.js';
 import type { Scheduler } from './scheduler.js';
 
@@ -14,6 +14,10 @@ export type CaptureDoor = {
   release(name: string): Promise<unknown>;
   /** What its own checks found wrong; null: nothing. */
   problemOf(name: string): string | null;
+  /** Whether it still looks after this namespace, be it only to drain it. */
+  isHolding(name: string, netnsInode: number): boolean;
+  /** Takes out what an earlier run of the agent left in a namespace; nothing there is no error. */
+  removeLeftover(leftover: LedgerEntry): Promise<void>;
 };
 
 /** The part of WorkerPool that holds listeners. */
@@ -137,6 +141,7 @@ export class WorkloadKeeper {
   /** After {@link close}: takes every workload out, rules first. */
   async releaseAll(): Promise<void> {
     for (const held of [...this.#held.values()]) await this.#release(held, 'the agent stops');
+    await this.#removeLeftovers();
   }
 
   async #run(): Promise<void> {
@@ -163,6 +168,7 @@ export class WorkloadKeeper {
       this.#held.set(name, { name, netnsPath, netnsInode, sinceMs: this.#scheduler.nowMs(), applied: null });
     }
     this.#sendWorkloads();
+    await this.#removeLeftovers();
     const ready = [...this.#held.values()].flatMap((held) => {
       const entry = wanted.get(held.name);
       return entry !== undefined && this.#isReady(held, entry) ? [{ held, entry }] : [];
@@ -211,13 +217,29 @@ export class WorkloadKeeper {
 
   async #release(held: Held, why: string): Promise<void> {
     try {
-      if (held.applied !== null || this.#ledger.has(held.name, held.netnsInode)) await this.#capture.release(held.name);
-      await this.#ledger.remove({ workload: held.name, netnsInode: held.netnsInode });
+      await this.#capture.release(held.name);
     } catch (error) {
       this.#log.error({ workload: held.name, netns: held.netnsPath, err: error }, 'capture not taken out');
     }
     this.#held.delete(held.name);
     this.#log.info({ workload: held.name, netns: held.netnsPath, why }, 'workload released');
+  }
+
+  /** Namespaces in the ledger that nobody looks after (any more): from an earlier run, or drained by now. */
+  async #removeLeftovers(): Promise<void> {
+    for (const entry of this.#ledger.entries) {
+      const { workload, netnsPath, netnsInode } = entry;
+      if (this.#held.get(workload)?.netnsInode === netnsInode) continue;
+      if (this.#capture.isHolding(workload, netnsInode)) continue;
+      try {
+        const namespace = await findNamespace(netnsPath);
+        const isThere = namespace.kind === 'found' && namespace.inode === netnsInode;
+        if (isThere && netnsInode !== this.#ownInode) await this.#capture.removeLeftover(entry);
+        await this.#ledger.remove(entry);
+      } catch (error) {
+        this.#log.error({ workload, netns: netnsPath, err: error }, 'capture not taken out; trying again');
+      }
+    }
   }
 
   #sendWorkloads(): void {

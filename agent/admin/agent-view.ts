@@ -1,0 +1,115 @@
+import type { WorkloadCapture } from '../capture/workload-capture.js';
+import type { ControlPlane, ProtectedWorkload } from '../control/control-plane.js';
+import type { WorkerPool } from '../dataplane/worker-pool.js';
+import type { ObservedState } from '../telemetry/state-gauges.js';
+import { readiness, type ReadinessReport } from './readiness.js';
+
+/** What can be seen of the agent from outside, at every stage of its start: pool and plane appear after the join. */
+export class AgentView {
+  readonly #o: {
+    readonly node: string;
+    readonly version: string;
+    readonly startedAtMs: number;
+    readonly workersWanted: number;
+    readonly maxConnectionsPerWorkload: number;
+    readonly capture: WorkloadCapture;
+  };
+  pool: WorkerPool | null = null;
+  plane: ControlPlane | null = null;
+  joinProblem: string | null = null;
+
+  constructor(init: {
+    readonly node: string;
+    readonly version: string;
+    readonly startedAtMs: number;
+    readonly workersWanted: number;
+    readonly maxConnectionsPerWorkload: number;
+    readonly capture: WorkloadCapture;
+  }) {
+    this.#o = init;
+  }
+
+  readiness(): ReadinessReport {
+    return readiness({
+      isJoined: this.plane !== null,
+      joinProblem: this.joinProblem,
+      isNatsConnected: this.plane?.isConnected ?? false,
+      appliedRevision: this.plane?.appliedRevision ?? null,
+      enforcedRevision: this.pool?.enforcedRevision ?? null,
+      isRegistryComplete: this.plane?.isRegistryComplete ?? false,
+      workers: this.#workers(),
+      workloads: this.#workloads(),
+      stateProblem: this.plane?.stateProblem ?? null,
+      nowMs: Date.now(),
+    });
+  }
+
+  /** Listeners are open and capture is loaded for every workload whose namespace exists, on known rules. */
+  isServing(): boolean {
+    if (this.plane === null || !this.plane.isRegistryComplete || this.pool?.enforcedRevision == null) return false;
+    return this.#workloads().every((workload) => workload.netnsPath === null || workload.captured);
+  }
+
+  /** A function that calls back the first time that {@link isServing} holds when it is called, and never again. */
+  announceServing(callback: (() => void) | undefined): () => void {
+    let isDone = callback === undefined;
+    return () => {
+      if (isDone || !this.isServing()) return;
+      isDone = true;
+      callback?.();
+    };
+  }
+
+  /** False when no data-plane worker runs, once there should be some. */
+  isAlive(): boolean {
+    return this.pool === null || this.plane === null || this.pool.workersOnline.online > 0;
+  }
+
+  /** For the admin endpoint; without secrets. */
+  dump(): object {
+    return {
+      version: this.#o.version,
+      startedAt: new Date(this.#o.startedAtMs).toISOString(),
+      readiness: this.readiness(),
+      ...this.plane?.dump(),
+      capture: this.#o.capture.status(),
+      hostRulesProblem: this.#o.capture.hostProblem(),
+    };
+  }
+
+  /** Namespaces that are worth a look into their connection tracking and ports. */
+  namespaces(): readonly { readonly workload: string; readonly netnsPath: string }[] {
+    return this.#workloads().flatMap(({ name, netnsPath }) =>
+      netnsPath === null ? [] : [{ workload: name, netnsPath }],
+    );
+  }
+
+  observed(): ObservedState {
+    return {
+      version: this.#o.version,
+      node: this.#o.node,
+      appliedRevision: () => this.plane?.appliedRevision ?? null,
+      enforcedRevision: () => this.pool?.enforcedRevision ?? null,
+      isNatsConnected: () => this.plane?.isConnected ?? false,
+      registryEntries: () => this.plane?.registryCounts() ?? { workloads: 0, services: 0 },
+      certificates: () => this.plane?.certificates() ?? [],
+      nodeCertificateNotAfterMs: () => this.plane?.credentials.notAfterMs ?? null,
+      workloads: () => {
+        const all = this.#workloads();
+        const captured = all.filter((workload) => workload.captured).length;
+        return { captured, pending: all.length - captured };
+      },
+      workers: () => this.#workers(),
+      maxConnectionsPerWorkload: this.#o.maxConnectionsPerWorkload,
+      nowMs: () => Date.now(),
+    };
+  }
+
+  #workloads(): readonly ProtectedWorkload[] {
+    return this.plane?.workloads() ?? [];
+  }
+
+  #workers(): { readonly online: number; readonly wanted: number } {
+    return this.pool?.workersOnline ?? { online: 0, wanted: this.#o.workersWanted };
+  }
+}

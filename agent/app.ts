@@ -1,0 +1,196 @@
+import { availableParallelism } from 'node:os';
+import { Registry } from 'prom-client';
+import type { Log } from '../shared/log.js';
+import { openAgentEndpoints, type AgentEndpoints } from './admin/agent-endpoints.js';
+import { AgentView } from './admin/agent-view.js';
+import type { ReadinessReport } from './admin/readiness.js';
+import { WorkloadCapture } from './capture/workload-capture.js';
+import type { AgentSettings } from './config/agent-settings.js';
+import { dataplaneSettings } from './config/dataplane-settings-table.js';
+import { parseListenAddress } from './config/listen-address.js';
+import { captureDoor } from './control/capture-door.js';
+import { CaptureLedger } from './control/capture-ledger.js';
+import { ControlPlane } from './control/control-plane.js';
+import { obtainCredentials } from './control/membership.js';
+import { ownNamespaceInode } from './control/network-namespace.js';
+import { resolveNodeName } from './control/node-name.js';
+import { StateDirectory } from './control/state-directory.js';
+import { WorkerPool } from './dataplane/worker-pool.js';
+import { AccessLog } from './telemetry/access-log.js';
+import { AgentMetrics } from './telemetry/agent-metrics.js';
+import { registerHostGauges } from './telemetry/host-gauges.js';
+import { NamespaceProbe } from './telemetry/namespace-probe.js';
+import { registerStateGauges } from './telemetry/state-gauges.js';
+import { agentVersion } from './version.js';
+
+export type AgentOptions = {
+  readonly settings: AgentSettings;
+  readonly log: Log;
+  /** What `/config` of the admin endpoint shows: effective settings with their sources, without secrets. */
+  readonly shownConfiguration: unknown;
+  /** Called once, when every workload whose namespace exists is captured and served. */
+  readonly onServing?: () => void;
+};
+
+export type StopOptions = {
+  /** How long open connections may go on. */
+  readonly graceMs: number;
+  /** Takes the capture rules out first; otherwise they stay, and new connections are refused. */
+  readonly removesCapture: boolean;
+  /** Ends the grace period early. */
+  readonly atOnce?: AbortSignal;
+};
+
+export type RunningAgent = AsyncDisposable & {
+  readonly ports: AgentEndpoints['ports'];
+  readonly readiness: () => ReadinessReport;
+  /** Resolves when the host has joined (at once when it had) and serves; rejects when it never can. */
+  readonly joined: Promise<void>;
+  /** Looks at the capture of every workload now: somebody may have taken rules out on our behalf. */
+  recheckCapture(): Promise<void>;
+  /** Stops cleanly. Safe to call twice. */
+  stop(options: StopOptions): Promise<void>;
+};
+
+/**
+ * Starts everything of one agent in this process: endpoints first, so that /readyz tells from the first moment what is
+ * missing; then the join; then data plane, capture and control. Throws CulvertError when a setting or an address
+ * cannot be used. Disposing stops it at once and leaves the capture in place (fail closed).
+ */
+export async function startAgent({
+  settings,
+  log,
+  shownConfiguration,
+  onServing,
+}: AgentOptions): Promise<RunningAgent> {
+  const node = resolveNodeName(settings.node);
+  const addresses = {
+    admin: parseListenAddress(settings.adminAddress),
+    metrics: parseListenAddress(settings.metricsAddress),
+    health: parseListenAddress(settings.healthAddress),
+  };
+  const version = agentVersion();
+  const startedAtMs = Date.now();
+  const abort = new AbortController();
+  const workers = settings.workers ?? Math.min(4, availableParallelism());
+  const registry = new Registry();
+  const metrics = new AgentMetrics({
+    registry,
+    maxSeries: settings.maxMetricSeries,
+    idleTimeoutMs: settings.metricIdleTimeoutMs,
+    now: () => Date.now(),
+  });
+  const accessLog = new AccessLog({ log, mode: settings.accessLog });
+  const directory = new StateDirectory({ path: settings.stateDir });
+  const capture = new WorkloadCapture({
+    log,
+    settings: {
+      compareIntervalMs: settings.captureCheckIntervalMs,
+      selfTestIntervalMs: Math.min(2000, settings.captureCheckIntervalMs),
+    },
+    onRepair: (repair) => metrics.captureRepaired(repair.name),
+  });
+  const { maxConnectionsPerWorkload } = settings;
+  const view = new AgentView({
+    node,
+    version,
+    startedAtMs,
+    workersWanted: workers,
+    maxConnectionsPerWorkload,
+    capture,
+  });
+  registerStateGauges(registry, view.observed());
+  const probe = new NamespaceProbe({ registry, log, targets: () => view.namespaces() });
+  const endpoints = await openAgentEndpoints({
+    addresses,
+    log,
+    sources: {
+      registry,
+      readiness: () => view.readiness(),
+      isAlive: () => view.isAlive(),
+      configuration: () => shownConfiguration,
+      state: () => view.dump(),
+      workers: async () => (await view.pool?.dump()) ?? [],
+    },
+  });
+  const hostGauges = registerHostGauges(registry);
+
+  const bringUp = async (): Promise<void> => {
+    const credentials = await obtainCredentials({
+      settings: { ...settings, node },
+      directory,
+      version,
+      log,
+      signal: abort.signal,
+      onProblem: (problem) => (view.joinProblem = problem),
+    });
+    const state = await directory.readState(log);
+    const { namespaces } = await directory.readCaptured(log);
+    const { trustDomain } = credentials;
+    const pool = new WorkerPool({ workers, node, trustDomain, settings: dataplaneSettings(settings), log });
+    view.pool = pool;
+    pool.on('report', (report, workerIndex) => {
+      metrics.report(report, workerIndex);
+      for (const connection of report.closed) accessLog.write(connection);
+    });
+    pool.on('workerLost', (workerIndex) => metrics.workerLost(workerIndex));
+    const plane = new ControlPlane({
+      settings,
+      node,
+      version,
+      startedAtMs,
+      credentials,
+      directory,
+      ledger: new CaptureLedger({ file: directory.captured, entries: namespaces, log }),
+      pool,
+      capture: captureDoor(capture),
+      ownInode: await ownNamespaceInode(),
+      metrics,
+      log,
+      pending: () => view.readiness().pending.map((task) => task.name),
+      onWorkloads: view.announceServing(onServing),
+    });
+    await pool.start();
+    if (abort.signal.aborted) return;
+    view.plane = plane;
+    plane.start(state);
+    probe.start();
+  };
+  const joined = bringUp();
+  // Whoever awaits it hears of a failure; nobody has to.
+  joined.catch(() => undefined);
+
+  const stopNow = async ({ graceMs, removesCapture, atOnce }: StopOptions): Promise<void> => {
+    abort.abort();
+    await joined.catch(() => undefined);
+    probe.close();
+    await view.plane?.stop({ removesCapture });
+    if (removesCapture) await capture.releaseAll();
+    await drainPool(view.pool, graceMs, atOnce);
+    await capture.close();
+    hostGauges.dispose();
+    await endpoints[Symbol.asyncDispose]();
+  };
+  let stopping: Promise<void> | null = null;
+  const stop = (options: StopOptions): Promise<void> => (stopping ??= stopNow(options));
+  return {
+    ports: endpoints.ports,
+    readiness: () => view.readiness(),
+    joined,
+    recheckCapture: async () => {
+      for (const { name } of capture.status()) await capture.check(name);
+    },
+    stop,
+    [Symbol.asyncDispose]: () => stop({ graceMs: 0, removesCapture: false }),
+  };
+}
+
+/** Lets connections finish for the grace period, or until `atOnce` says that nobody wants to wait. */
+async function drainPool(pool: WorkerPool | null, graceMs: number, atOnce: AbortSignal | undefined): Promise<void> {
+  if (pool === null) return;
+  const impatient = new Promise<void>((resolve) => {
+    if (atOnce?.aborted === true) resolve();
+    atOnce?.addEventListener('abort', () => resolve(), { once: true });
+  });
+  await Promise.race([pool.drain(graceMs), impatient]);
+}

@@ -1,0 +1,137 @@
+import { spawn, type ChildProcess } from 'node:child_process';
+import { setTimeout as delay } from 'node:timers/promises';
+import { describeError } from '../shared/errors.js';
+import type { Log } from '../shared/log.js';
+import { removeEverything } from './capture/remove-everything.js';
+import { StateDirectory } from './control/state-directory.js';
+
+/** What the child tells its supervisor: it holds the workloads that it held before. And what it is asked for. */
+export type FromSupervised = { readonly type: 'serving' };
+export type ToSupervised = { readonly type: 'recheck-capture' };
+
+const firstRestartMs = 50;
+const maxRestartMs = 10_000;
+/** A child that ran for so long was well: the next restart is quick again. */
+const settledAfterMs = 60_000;
+/** With fail mode open: how long the workloads wait for the agent before their traffic passes without it. */
+const openAfterMs = 1000;
+
+/**
+ * Keeps one agent running. A child that ends without having been asked is started again, with growing delays. With
+ * fail mode `closed` the capture rules stay, so that new connections are refused meanwhile; with `open` they are taken
+ * out when the child is not serving again within a second, and the child loads them again when it is.
+ */
+export class Supervisor {
+  readonly #argv: readonly [program: string, ...args: string[]];
+  readonly #failMode: 'closed' | 'open';
+  readonly #log: Log;
+  readonly #opener: FailOpener;
+  readonly #stopping = new AbortController();
+  #child: ChildProcess | null = null;
+
+  constructor(init: {
+    /** Program and arguments of the agent. */
+    readonly argv: readonly [program: string, ...args: string[]];
+    readonly failMode: 'closed' | 'open';
+    readonly stateDir: string;
+    readonly log: Log;
+  }) {
+    this.#argv = init.argv;
+    this.#failMode = init.failMode;
+    this.#log = init.log;
+    this.#opener = new FailOpener({ stateDir: init.stateDir, log: init.log });
+  }
+
+  /** Passes a signal on to the child, as often as it is called, and starts no other. */
+  stop(signal: NodeJS.Signals): void {
+    this.#stopping.abort();
+    this.#child?.kill(signal);
+  }
+
+  /** Resolves with the exit code of the last child after {@link stop}. Call it once. */
+  async run(): Promise<number> {
+    let failures = 0;
+    let exit: Exit = { code: 0, signal: null };
+    while (!this.#stopping.signal.aborted) {
+      const startedAtMs = Date.now();
+      exit = await this.#runChild();
+      if (this.#stopping.signal.aborted) break;
+      if (this.#failMode === 'open') this.#opener.childDied();
+      failures = Date.now() - startedAtMs > settledAfterMs ? 1 : failures + 1;
+      const restartInMs = Math.min(maxRestartMs, firstRestartMs * 2 ** (failures - 1));
+      this.#log.error({ ...exit, restartInMs, failMode: this.#failMode }, 'the agent ended; it is started again');
+      await delay(restartInMs, undefined, { signal: this.#stopping.signal }).catch(() => undefined);
+    }
+    await this.#opener.close();
+    return exit.code ?? 1;
+  }
+
+  /** A group of its own, so that Ctrl-C reaches it once, through us, and not twice, which would mean "at once". */
+  #runChild(): Promise<Exit> {
+    const [program, ...args] = this.#argv;
+    const child = spawn(program, args, { stdio: ['ignore', 'inherit', 'inherit', 'ipc'], detached: true });
+    this.#child = child;
+    child.on('message', (message: FromSupervised) => {
+      if (message.type === 'serving') this.#opener.childServes(child);
+    });
+    return new Promise((resolve) => {
+      child.once('exit', (code, signal) => resolve({ code, signal }));
+      child.on('error', (error) => {
+        this.#log.error({ err: error }, 'the agent could not be started or signalled');
+        if (child.pid === undefined) resolve({ code: 127, signal: null });
+      });
+    });
+  }
+}
+
+type Exit = { readonly code: number | null; readonly signal: NodeJS.Signals | null };
+
+/** Takes the capture out of every namespace of the ledger when the agent stays away. */
+class FailOpener {
+  readonly #stateDir: string;
+  readonly #log: Log;
+  #timer: NodeJS.Timeout | null = null;
+  #removal: Promise<void> | null = null;
+
+  constructor(init: { readonly stateDir: string; readonly log: Log }) {
+    this.#stateDir = init.stateDir;
+    this.#log = init.log;
+  }
+
+  childDied(): void {
+    this.#timer ??= setTimeout(() => {
+      this.#timer = null;
+      this.#removal ??= this.#open().finally(() => (this.#removal = null));
+    }, openAfterMs);
+  }
+
+  /** Back in time: nothing is removed. Too late: what a removal under way takes from it, it has to load again. */
+  childServes(child: ChildProcess): void {
+    if (this.#timer !== null) clearTimeout(this.#timer);
+    this.#timer = null;
+    const recheck: ToSupervised = { type: 'recheck-capture' };
+    void this.#removal?.then(() => {
+      if (child.connected) child.send(recheck, () => undefined);
+    });
+  }
+
+  async close(): Promise<void> {
+    if (this.#timer !== null) clearTimeout(this.#timer);
+    await this.#removal;
+  }
+
+  async #open(): Promise<void> {
+    try {
+      const directory = new StateDirectory({ path: this.#stateDir });
+      const { namespaces } = await directory.readCaptured(this.#log);
+      const removed = await removeEverything({ netnsPaths: namespaces.map((namespace) => namespace.netnsPath) });
+      const problems = removed.filter(({ problem }) => problem !== null);
+      this.#log.error(
+        { namespaces: namespaces.map((namespace) => namespace.workload), problems },
+        'FAIL OPEN: the agent is away, so the traffic of its workloads now passes unprotected',
+      );
+    } catch (error) {
+      this.#log.error({ problem: describeError(error) }, 'the capture could not be taken out: traffic stays refused');
+    }
+  }
+}
