@@ -187,8 +187,8 @@ export function runTunnelContract(engine: TunnelEngine): void {
     it('two thousand times in a row costs no other stream', async () => {
       await using pair = await TunnelPair.start(engine, ca);
       const survivor = await pair.streamPair();
-      for (let index = 0; index < 2000; index += 50) {
-        const streams = await Promise.all(Array.from({ length: 50 }, () => pair.stream()));
+      for (let index = 0; index < 2000; index += 20) {
+        const streams = await Promise.all(Array.from({ length: 20 }, () => pair.stream()));
         for (const stream of streams) stream.reset();
       }
       survivor.near.end('alive');

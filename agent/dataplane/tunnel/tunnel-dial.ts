@@ -93,7 +93,9 @@ async function handshake(options: {
   });
   return new Promise((resolve) => {
     let session: http2.ClientHttp2Session | undefined;
+    let hasFailed = false;
     const fail = (failure: TunnelNotOpened): void => {
+      hasFailed = true;
       clearTimeout(timer);
       session?.destroy();
       socket.destroy();
@@ -122,12 +124,16 @@ async function handshake(options: {
         if (reason !== undefined) fail(notOpened(reason, `${address} does not accept our certificate`, true));
       });
       opened.once('close', onClose);
-      opened.once('remoteSettings', () => {
-        clearTimeout(timer);
-        socket.off('close', onClose);
-        opened.off('close', onClose);
-        resolve({ session: opened, socket });
-      });
+      // A server that turns us away says so right after its SETTINGS, in the same read: hence the next tick.
+      opened.once('remoteSettings', () =>
+        setImmediate(() => {
+          if (hasFailed) return;
+          clearTimeout(timer);
+          socket.off('close', onClose);
+          opened.off('close', onClose);
+          resolve({ session: opened, socket });
+        }),
+      );
     });
   });
 }

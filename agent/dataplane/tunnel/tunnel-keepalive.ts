@@ -1,10 +1,13 @@
 import type { Http2Session } from 'node:http2';
 import type net from 'node:net';
 
+/** Rounds of `timeoutMs` in which other bytes stand in for the answer to a PING. */
+const patience = 3;
+
 /**
  * Notices a peer that is gone without a word: PING every `intervalMs`; when neither the answer nor any other byte came
- * for `timeoutMs`, `onDead` is called, once. Other bytes count, because a PING may wait behind a full send queue.
- * Both sides of a tunnel run one. It ends with the session.
+ * for `timeoutMs`, `onDead` is called, once. Other bytes count for some rounds, because a PING may wait behind a full
+ * send queue; not for ever, because after some errors nghttp2 only swallows what comes and Node keeps the connection. Both sides of a tunnel run one. It ends with the session.
  */
 export function keepTunnelAlive(options: {
   readonly session: Http2Session;
@@ -17,9 +20,11 @@ export function keepTunnelAlive(options: {
   if (intervalMs === 0) return;
   let deadline: NodeJS.Timeout | undefined;
   let bytesSeen = 0;
+  let rounds = 0;
   const judge = (): void => {
     deadline = undefined;
-    if (socket.bytesRead === bytesSeen) {
+    rounds += 1;
+    if (socket.bytesRead === bytesSeen || rounds > patience) {
       onDead();
       return;
     }
@@ -29,6 +34,7 @@ export function keepTunnelAlive(options: {
   const beat = setInterval(() => {
     if (deadline !== undefined || session.destroyed) return;
     bytesSeen = socket.bytesRead;
+    rounds = 0;
     deadline = setTimeout(judge, timeoutMs);
     session.ping((error) => {
       if (error !== null) return;
