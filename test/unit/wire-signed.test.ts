@@ -1,0 +1,179 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import type { IpAddress } from '../../shared/address.js';
+import { formatSpiffeId } from '../../shared/identity.js';
+import { generateSigningKey, signBytes, verifyBytes } from '../../shared/pki/signing-key.js';
+import type { Snapshot } from '../../shared/policy/snapshot.js';
+import type { WorkloadEntry } from '../../shared/wire/registry.js';
+import {
+  maxSnapshotBytes,
+  openRegistryEntry,
+  openSnapshot,
+  sealRegistryEntry,
+  sealSnapshot,
+} from '../../shared/wire/signed.js';
+
+const key = generateSigningKey();
+const other = generateSigningKey();
+
+const snapshot: Snapshot = {
+  revision: 7,
+  createdAt: '2026-06-01T00:00:00.000Z',
+  createdBy: 'admin',
+  trustDomain: 'mesh.test',
+  mesh: { defaultAction: 'deny', mtls: 'STRICT', rootNamespace: 'culvert' },
+  rules: [
+    {
+      name: 'db-only-from-billing',
+      tier: 'team',
+      priority: 200,
+      action: 'allow',
+      mode: 'enforce',
+      from: [{ serviceAccounts: ['billing/api'] }],
+      to: [{ labels: { app: 'db' }, segment: 'databases' }],
+      ports: [[5432, 5432]],
+    },
+  ],
+  authorizationPolicies: [
+    {
+      namespace: 'billing',
+      name: 'only-web',
+      action: 'ALLOW',
+      selector: {},
+      rules: [{ from: [{ principals: ['mesh.test/ns/shop/sa/web'] }], to: [{ ports: [80] }] }],
+    },
+  ],
+};
+
+const entry: WorkloadEntry = {
+  kind: 'workload',
+  namespace: 'billing',
+  name: 'db',
+  serviceAccount: 'db',
+  identity: formatSpiffeId({ trustDomain: 'mesh.test', namespace: 'billing', serviceAccount: 'db' }),
+  labels: { app: 'db' },
+  addresses: ['198.18.0.9' as IpAddress, 'fd00::9' as IpAddress],
+  node: 'n1',
+  netns: 'db',
+  protocol: 'hbone',
+  capture: { excludeOutboundPorts: [], excludeInboundPorts: [], excludeOutboundCidrs: [] },
+};
+
+const sealed = sealSnapshot({ snapshot, privateKeyPem: key.privateKey });
+const sealedEntry = sealRegistryEntry({ entry, sequence: 3, privateKeyPem: key.privateKey });
+
+function change(bytes: Uint8Array, edit: (envelope: Record<string, unknown>) => void): Uint8Array {
+  const envelope = JSON.parse(Buffer.from(bytes).toString()) as Record<string, unknown>;
+  edit(envelope);
+  return Buffer.from(JSON.stringify(envelope));
+}
+
+/** A correctly signed envelope around any payload, as only the holder of the key can make it. */
+function sealAnything(payload: unknown, context: string): Uint8Array {
+  const bytes = Buffer.from(JSON.stringify(payload));
+  const signature = signBytes(key.privateKey, Buffer.concat([Buffer.from([context, '0', ''].join('\0')), bytes]));
+  return Buffer.from(
+    JSON.stringify({ payload: bytes.toString('base64'), signature: Buffer.from(signature).toString('base64') }),
+  );
+}
+
+test('a sealed snapshot opens with any of the accepted keys', () => {
+  assert.deepEqual(openSnapshot({ bytes: sealed, publicKeysPem: [key.publicKey] }), snapshot);
+  assert.deepEqual(openSnapshot({ bytes: sealed, publicKeysPem: [other.publicKey, key.publicKey] }), snapshot);
+});
+
+test('a snapshot of another key, or with no accepted key, is refused', () => {
+  for (const publicKeysPem of [[other.publicKey], [], ['not a key'], [key.publicKey.slice(0, 60)]]) {
+    assert.throws(() => openSnapshot({ bytes: sealed, publicKeysPem }), { code: 'SIGNATURE_INVALID' });
+  }
+});
+
+test('a snapshot whose payload or signature was changed is refused', () => {
+  const looser = { ...snapshot, mesh: { ...snapshot.mesh, defaultAction: 'allow' } };
+  const payload = Buffer.from(JSON.stringify(looser)).toString('base64');
+  const changed = change(sealed, (envelope) => {
+    envelope['payload'] = payload;
+  });
+  assert.throws(() => openSnapshot({ bytes: changed, publicKeysPem: [key.publicKey] }), { code: 'SIGNATURE_INVALID' });
+  const unsigned = change(sealed, (envelope) => {
+    envelope['signature'] = Buffer.alloc(64).toString('base64');
+  });
+  assert.throws(() => openSnapshot({ bytes: unsigned, publicKeysPem: [key.publicKey] }), { code: 'SIGNATURE_INVALID' });
+});
+
+test('what was signed as one thing is not accepted as another', () => {
+  const asSnapshot = change(sealedEntry, (envelope) => {
+    delete envelope['sequence'];
+  });
+  assert.throws(() => openSnapshot({ bytes: asSnapshot, publicKeysPem: [key.publicKey] }), {
+    code: 'SIGNATURE_INVALID',
+  });
+  const asEntry = change(sealed, (envelope) => {
+    envelope['sequence'] = 1;
+  });
+  assert.throws(
+    () => openRegistryEntry({ bytes: asEntry, key: 'workload.billing.db', publicKeysPem: [key.publicKey] }),
+    { code: 'SIGNATURE_INVALID' },
+  );
+});
+
+test('an unknown field in a correctly signed snapshot refuses the whole revision', () => {
+  const [rule] = snapshot.rules;
+  const newer = { ...snapshot, rules: [{ ...rule, onlyOnSundays: true }] };
+  assert.throws(
+    () => openSnapshot({ bytes: sealAnything(newer, 'culvert.snapshot.v1'), publicKeysPem: [key.publicKey] }),
+    { code: 'PAYLOAD_INVALID', message: /rules\.0/ },
+  );
+});
+
+test('bytes that are no envelope are refused', () => {
+  for (const text of ['', '{}', '[]', 'null', '{"payload":"!","signature":"!"}', '\u{FFFD}']) {
+    assert.throws(() => openSnapshot({ bytes: Buffer.from(text), publicKeysPem: [key.publicKey] }), {
+      code: 'PAYLOAD_INVALID',
+    });
+  }
+});
+
+test('a message beyond the size limit is refused before it is parsed, and never sealed', () => {
+  const bytes = Buffer.alloc(maxSnapshotBytes * 2);
+  assert.throws(() => openSnapshot({ bytes, publicKeysPem: [key.publicKey] }), { code: 'PAYLOAD_TOO_LARGE' });
+  const huge = { ...snapshot, createdBy: 'x'.repeat(maxSnapshotBytes) };
+  assert.throws(() => sealSnapshot({ snapshot: huge, privateKeyPem: key.privateKey }), { code: 'PAYLOAD_TOO_LARGE' });
+});
+
+test('a snapshot just below the limit is sealed and opened', () => {
+  const large = { ...snapshot, createdBy: 'x'.repeat(maxSnapshotBytes - 2000) };
+  const bytes = sealSnapshot({ snapshot: large, privateKeyPem: key.privateKey });
+  assert.ok(bytes.length < 8 * 1024 * 1024);
+  assert.equal(openSnapshot({ bytes, publicKeysPem: [key.publicKey] }).createdBy.length, large.createdBy.length);
+});
+
+test('a registry entry opens at its own key with its sequence', () => {
+  const opened = openRegistryEntry({ bytes: sealedEntry, key: 'workload.billing.db', publicKeysPem: [key.publicKey] });
+  assert.deepEqual(opened, { entry, sequence: 3 });
+});
+
+test('a registry entry that was moved to another key is refused', () => {
+  assert.throws(
+    () => openRegistryEntry({ bytes: sealedEntry, key: 'workload.billing.api', publicKeysPem: [key.publicKey] }),
+    { code: 'PAYLOAD_INVALID', message: /workload\.billing\.db/ },
+  );
+});
+
+test('a registry entry whose sequence was changed is refused', () => {
+  const replayed = change(sealedEntry, (envelope) => {
+    envelope['sequence'] = 4;
+  });
+  assert.throws(
+    () => openRegistryEntry({ bytes: replayed, key: 'workload.billing.db', publicKeysPem: [key.publicKey] }),
+    { code: 'SIGNATURE_INVALID' },
+  );
+});
+
+test('only an Ed25519 key verifies, and a broken one verifies nothing', () => {
+  const bytes = Buffer.from('x');
+  const signature = signBytes(key.privateKey, bytes);
+  assert.equal(verifyBytes(key.publicKey, bytes, signature), true);
+  assert.equal(verifyBytes(key.publicKey, Buffer.from('y'), signature), false);
+  assert.equal(verifyBytes('', bytes, signature), false);
+});
