@@ -86,7 +86,7 @@ export class HttpEndpoint {
     response.on('error', () => undefined);
     const answer = await this.#handle(request);
     const isText = typeof answer.body === 'string';
-    const body = isText ? (answer.body as string) : `${JSON.stringify(answer.body, null, 2)}\n`;
+    const body = typeof answer.body === 'string' ? answer.body : `${JSON.stringify(answer.body, null, 2)}\n`;
     response.writeHead(answer.status, {
       'content-type': answer.contentType ?? (isText ? 'text/plain; charset=utf-8' : 'application/json'),
       'content-length': Buffer.byteLength(body),

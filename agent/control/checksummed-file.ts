@@ -20,7 +20,7 @@ const version = 1;
 export class ChecksummedFile<T> {
   readonly path: string;
   readonly #parse: (value: unknown) => T;
-  #running: Promise<void> | null = null;
+  #isWriting = false;
   #next: { readonly value: T; readonly done: PromiseWithResolvers<void> } | null = null;
 
   /** `parse` checks the shape of what was read and throws when it is wrong. */
@@ -59,11 +59,12 @@ export class ChecksummedFile<T> {
   async write(value: T): Promise<void> {
     const done = this.#next?.done ?? withResolvers();
     this.#next = { value, done };
-    this.#running ??= this.#writeWaiting();
+    if (!this.#isWriting) void this.#writeWaiting();
     await done.promise;
   }
 
   async #writeWaiting(): Promise<void> {
+    this.#isWriting = true;
     for (let job = this.#next; job !== null; job = this.#next) {
       this.#next = null;
       try {
@@ -73,7 +74,7 @@ export class ChecksummedFile<T> {
         job.done.reject(error);
       }
     }
-    this.#running = null;
+    this.#isWriting = false;
   }
 }
 
@@ -129,7 +130,11 @@ async function writeAtomically(path: string, text: string): Promise<void> {
     }
     await rename(temporary, path);
     const handle = await open(directory, 'r');
-    await handle.sync().finally(() => handle.close());
+    try {
+      await handle.sync();
+    } finally {
+      await handle.close();
+    }
   } catch (cause) {
     await rm(temporary, { force: true }).catch(() => undefined);
     const isFull = ['ENOSPC', 'EDQUOT'].includes((cause as NodeJS.ErrnoException).code ?? '');

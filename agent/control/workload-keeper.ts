@@ -140,7 +140,7 @@ export class WorkloadKeeper {
 
   /** After {@link close}: takes every workload out, rules first. */
   async releaseAll(): Promise<void> {
-    for (const held of [...this.#held.values()]) await this.#release(held, 'the agent stops');
+    for (const held of this.#held.values()) await this.#release(held, 'the agent stops');
     await this.#removeLeftovers();
   }
 
@@ -207,7 +207,7 @@ export class WorkloadKeeper {
     wanted: ReadonlyMap<string, WorkloadEntry>,
     found: ReadonlyMap<string, NamespaceFound>,
   ): Promise<void> {
-    for (const held of [...this.#held.values()]) {
+    for (const held of this.#held.values()) {
       const namespace = found.get(held.name);
       if (namespace?.inode === held.netnsInode && namespace.path === held.netnsPath) continue;
       if (!wanted.has(held.name)) await this.#release(held, 'it is no longer registered here');

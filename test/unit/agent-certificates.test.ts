@@ -1,0 +1,169 @@
+import assert from 'node:assert/strict';
+import { after, before, test } from 'node:test';
+import { CertificateKeeper } from '../../agent/control/certificate-keeper.js';
+import { backoffMs } from '../../agent/control/scheduler.js';
+import type { SpiffeId } from '../../shared/identity.js';
+import { createLog } from '../../shared/log.js';
+import { createIssuingCa, createRootCa, type CertificateAuthority } from '../../shared/pki/certificate-authority.js';
+import { issueWorkloadCertificate } from '../../shared/pki/workload-certificate.js';
+import type { SignRequest, SignResponse } from '../../shared/wire/requests.js';
+import { FakeScheduler } from './agent-fake-scheduler.js';
+
+const api = 'spiffe://test.local/ns/billing/sa/api' as SpiffeId;
+const db = 'spiffe://test.local/ns/billing/sa/db' as SpiffeId;
+const log = createLog({ name: 'test', level: 'error', stream: { write: () => undefined } });
+
+let issuer: CertificateAuthority;
+before(async () => {
+  const root = await createRootCa({ trustDomain: 'test.local', now: 1_800_000_000_000 });
+  issuer = await createIssuingCa({ root, trustDomain: 'test.local', now: 1_800_000_000_000 });
+});
+
+class Fixture {
+  readonly scheduler = new FakeScheduler();
+  readonly asked: SpiffeId[][] = [];
+  readonly roots: string[] = [];
+  ttlMs = 30_000;
+  failure: string | null = null;
+  refused: SpiffeId | null = null;
+  swapIdentities = false;
+  #answered: (() => void) | null = null;
+  readonly keeper = new CertificateKeeper({
+    sign: (request) => this.#sign(request),
+    scheduler: this.scheduler,
+    renewJitterPercent: 10,
+    log,
+    onChange: () => this.#answered?.(),
+    onRoots: (pem) => this.roots.push(pem),
+  });
+
+  /** Runs the timer that is due next and waits until its request has been dealt with. */
+  async step(): Promise<void> {
+    const answered = new Promise<void>((resolve) => (this.#answered = resolve));
+    this.scheduler.runNext();
+    await answered;
+    await new Promise((resolve) => setImmediate(resolve));
+  }
+
+  async #sign({ requests }: SignRequest): Promise<SignResponse> {
+    this.asked.push(requests.map((request) => request.identity));
+    if (this.failure !== null) throw new Error(this.failure);
+    const certificates = await Promise.all(
+      requests.map(async ({ identity, csrPem }) => {
+        if (identity === this.refused) {
+          return { identity, error: { code: 'IDENTITY_FOREIGN', message: 'not on this node', hint: null } };
+        }
+        const subject = this.swapIdentities ? db : identity;
+        const now = this.scheduler.nowMs();
+        const issued = await issueWorkloadCertificate({ issuer, csrPem, identity: subject, ttlMs: this.ttlMs, now });
+        return { identity, chainPem: issued.chainPem, notAfterMs: issued.notAfterMs };
+      }),
+    );
+    return { rootsPem: issuer.rootPem, certificates };
+  }
+}
+
+const open: Fixture[] = [];
+function newFixture(): Fixture {
+  const fixture = new Fixture();
+  open.push(fixture);
+  return fixture;
+}
+after(() => {
+  for (const fixture of open) fixture.keeper.close();
+});
+
+test('new identities share one request and are renewed at half of a 30 s life', async () => {
+  const fixture = newFixture();
+  fixture.keeper.setIdentities(new Set([api, db]));
+  assert.equal(fixture.scheduler.nextInMs, 0);
+  await fixture.step();
+  assert.deepEqual(fixture.asked, [[api, db]]);
+  assert.deepEqual(
+    fixture.keeper.certificates.map((certificate) => certificate.identity),
+    [api, db],
+  );
+  assert.equal(fixture.keeper.problemOf(api), null);
+  assert.deepEqual(fixture.roots, [issuer.rootPem]);
+  assert.equal(fixture.scheduler.nextInMs, 15_000);
+  const firstKey = fixture.keeper.certificateOf(api)?.keyPem;
+  await fixture.step();
+  assert.notEqual(fixture.keeper.certificateOf(api)?.keyPem, firstKey, 'each certificate has a key of its own');
+});
+
+test('a controller that is away is asked with growing pauses while the old certificate stays', async () => {
+  const fixture = newFixture();
+  fixture.keeper.setIdentities(new Set([api]));
+  await fixture.step();
+  const before = fixture.keeper.certificateOf(api);
+  fixture.failure = 'NATS is away';
+  const pauses: number[] = [];
+  for (let attempt = 0; attempt < 6; attempt++) {
+    await fixture.step();
+    pauses.push(fixture.scheduler.nextInMs ?? 0);
+  }
+  assert.equal(fixture.keeper.certificateOf(api), before);
+  assert.match(fixture.keeper.problemOf(api) ?? '', /NATS is away/);
+  assert.ok(
+    pauses.every((pause) => pause >= 500 && pause <= 2000),
+    `short life, short pauses: ${pauses.join()}`,
+  );
+  fixture.failure = null;
+  fixture.keeper.retryNow();
+  assert.equal(fixture.scheduler.nextInMs, 0);
+  await fixture.step();
+  assert.notEqual(fixture.keeper.certificateOf(api), before);
+  assert.equal(fixture.keeper.problemOf(api), null);
+});
+
+test('a refused identity does not spoil the others', async () => {
+  const fixture = newFixture();
+  fixture.refused = db;
+  fixture.keeper.setIdentities(new Set([api, db]));
+  await fixture.step();
+  assert.notEqual(fixture.keeper.certificateOf(api), null);
+  assert.equal(fixture.keeper.certificateOf(db), null);
+  assert.match(fixture.keeper.problemOf(db) ?? '', /not on this node/);
+});
+
+test('a certificate for another identity is not taken', async () => {
+  const fixture = newFixture();
+  fixture.swapIdentities = true;
+  fixture.keeper.setIdentities(new Set([api]));
+  await fixture.step();
+  assert.equal(fixture.keeper.certificateOf(api), null);
+  assert.match(fixture.keeper.problemOf(api) ?? '', /certificate for spiffe:\/\/test\.local\/ns\/billing\/sa\/db/);
+});
+
+test('a restored certificate is used at once and renewed when half of its life is over', async () => {
+  const first = newFixture();
+  first.keeper.setIdentities(new Set([api]));
+  await first.step();
+  const second = newFixture();
+  second.keeper.restore(first.keeper.certificates);
+  second.keeper.setIdentities(new Set([api]));
+  assert.equal(second.keeper.certificateOf(api)?.chainPem, first.keeper.certificateOf(api)?.chainPem);
+  assert.equal(second.scheduler.nextInMs, 15_000);
+  assert.deepEqual(second.asked, []);
+});
+
+test('an identity that left the node loses its certificate', async () => {
+  const fixture = newFixture();
+  fixture.keeper.setIdentities(new Set([api, db]));
+  await fixture.step();
+  fixture.keeper.setIdentities(new Set([db]));
+  assert.deepEqual(
+    fixture.keeper.certificates.map((certificate) => certificate.identity),
+    [db],
+  );
+});
+
+test('the backoff doubles up to its limit and keeps half of itself at random', () => {
+  const at = (failures: number, random: number): number =>
+    backoffMs({ failures, firstMs: 1000, maxMs: 30_000, random });
+  assert.deepEqual(
+    [1, 2, 3, 6, 60].map((failures) => at(failures, 1)),
+    [1000, 2000, 4000, 30_000, 30_000],
+  );
+  assert.equal(at(3, 0), 2000);
+});
