@@ -142,7 +142,7 @@ async function readBody(request: IncomingMessage, maxBytes: number): Promise<Buf
 function send(response: ServerResponse, answer: ApiAnswer, isRead: boolean): void {
   if (response.destroyed) return;
   const isText = answer.contentType !== undefined && typeof answer.body === 'string';
-  const payload = isText ? (answer.body as string) : `${JSON.stringify(answer.body)}\n`;
+  const payload = isText ? answer.body : `${JSON.stringify(answer.body)}\n`;
   response.writeHead(answer.status, {
     'content-type': answer.contentType ?? 'application/json; charset=utf-8',
     'content-length': Buffer.byteLength(payload),

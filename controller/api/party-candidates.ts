@@ -16,8 +16,7 @@ export type Candidate = {
 /** More candidates than this are not looked at: they are replicas, and an answer is for a person. */
 const maxCandidates = 16;
 
-const words = { workload: 'workload', service: 'service', sa: 'service account' } as const;
-type Word = keyof typeof words;
+type Word = 'workload' | 'service' | 'sa';
 
 /**
  * Finds what a text means: an IP address, or `namespace/name` of a workload, a service (destinations only) or a
@@ -42,30 +41,26 @@ export function findCandidates(
       'write it as billing/api or 198.18.0.10',
     );
   }
-  const word = match[1] as Word | undefined;
-  const found = lookUp(name, workloads, services).find(
-    (candidate) => (word === undefined || candidate.word === word) && candidate.candidates.length > 0,
-  );
-  if (found !== undefined) return found.candidates.slice(0, maxCandidates);
+  for (const find of meanings(match[1] as Word | undefined, name, workloads, services)) {
+    const candidates = find();
+    if (candidates.length > 0) return candidates.slice(0, maxCandidates);
+  }
   throw unknownName({ text, side, workloads, services });
 }
 
-function lookUp(
+/** What a name can mean, the nearest first. */
+function meanings(
+  word: Word | undefined,
   name: string,
   workloads: readonly WorkloadEntry[],
   services: readonly ServiceEntry[],
-): { word: Word; candidates: Candidate[] }[] {
-  const service = services.find((entry) => nameOf(entry) === name);
-  return [
-    { word: 'workload', candidates: workloads.filter((entry) => nameOf(entry) === name).flatMap(ofWorkload) },
-    { word: 'service', candidates: service === undefined ? [] : ofService(service, workloads) },
-    {
-      word: 'sa',
-      candidates: workloads
-        .filter((entry) => `${entry.namespace}/${entry.serviceAccount}` === name)
-        .flatMap(ofWorkload),
-    },
-  ];
+): (() => Candidate[])[] {
+  const finders: Readonly<Record<Word, () => Candidate[]>> = {
+    workload: () => workloads.filter((entry) => nameOf(entry) === name).flatMap(ofWorkload),
+    service: () => services.filter((entry) => nameOf(entry) === name).flatMap((entry) => ofService(entry, workloads)),
+    sa: () => workloads.filter((entry) => `${entry.namespace}/${entry.serviceAccount}` === name).flatMap(ofWorkload),
+  };
+  return word === undefined ? Object.values(finders) : [finders[word]];
 }
 
 function byAddress(ip: IpAddress, workloads: readonly WorkloadEntry[], services: readonly ServiceEntry[]): Candidate[] {

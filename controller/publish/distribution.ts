@@ -6,6 +6,7 @@ import type { Commit, StoredResource } from '../store/committed-state.js';
 import { BucketMirror } from './bucket-mirror.js';
 import type { Release } from './release.js';
 import {
+  isInForce,
   pruneSnapshots,
   publishRules,
   readPublishedRules,
@@ -76,6 +77,12 @@ export class Distribution {
     await registry.converge(release.registry);
     await pruneSnapshots(rules, revision);
     return 'published';
+  }
+
+  /** Whether the pointer names this release. */
+  async holds(release: Release): Promise<boolean> {
+    const { rules } = await this.#open();
+    return isInForce(rules, release.state.revision, release.sealed);
   }
 
   /** Takes an announced change back, or closes one that is done. */

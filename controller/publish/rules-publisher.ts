@@ -66,6 +66,12 @@ export async function publishRules(input: {
   return 'published';
 }
 
+/** Whether the pointer names exactly this snapshot. */
+export async function isInForce(bucket: Bucket, revision: number, sealed: Uint8Array): Promise<boolean> {
+  const current = await readPointer(bucket);
+  return current?.value?.sha256 === pointerTo(revision, sealed).sha256;
+}
+
 function behind(inStore: number, ours: number): CulvertError {
   return new CulvertError({
     code: 'REVISION_BEHIND',

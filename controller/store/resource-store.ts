@@ -36,7 +36,7 @@ export type ChangeOutcome =
  */
 export class ResourceStore {
   readonly #journal: Journal;
-  readonly #distribution: Distribution;
+  #distribution: Distribution | undefined;
   readonly #builder: ReleaseBuilder;
   readonly #log: Log;
   readonly #nowMs: () => number;
@@ -50,18 +50,21 @@ export class ResourceStore {
     readonly journal: Journal;
     /** What the journal held; undefined when it held nothing. */
     readonly state: CommittedState | undefined;
-    readonly distribution: Distribution;
     readonly builder: ReleaseBuilder;
     readonly log: Log;
     readonly nowMs: () => number;
   }) {
     this.#journal = init.journal;
-    this.#distribution = init.distribution;
     this.#builder = init.builder;
     this.#log = init.log;
     this.#nowMs = init.nowMs;
     this.#isJournalUsable = init.state !== undefined;
     this.#release = this.#build(init.state ?? emptyState);
+  }
+
+  /** Called once, when NATS is connected for the first time; until then nothing can be changed. */
+  attach(distribution: Distribution): void {
+    this.#distribution = distribution;
   }
 
   /** What was applied last, and what is published of it. Never modified. */
@@ -97,6 +100,11 @@ export class ResourceStore {
     return this.#queue.run(() => this.#settle());
   }
 
+  /** Looks whether NATS still names the revision in force; false calls for {@link settle}. Errors as in `Bus`. */
+  holds(): Promise<boolean> {
+    return this.#queue.run(async () => this.#isSettled && (await this.#attached().holds(this.#release)));
+  }
+
   /** Resolves when no change is under way. */
   idle(): Promise<void> {
     return this.#queue.idle();
@@ -117,32 +125,37 @@ export class ResourceStore {
   }
 
   async #settle(): Promise<void> {
-    this.#isSettled = false;
-    this.#distribution.forget();
-    const content = await this.#distribution.read();
-    const chosen = chooseState(this.#isJournalUsable ? this.#release.state : undefined, content);
-    if (chosen.kind === 'first start') {
-      return this.#commit(nextCommit(this.#release.state, { by: 'system', nowMs: this.#nowMs() }));
+    try {
+      const distribution = this.#attached();
+      distribution.forget();
+      const chosen = chooseState(this.#isJournalUsable ? this.#release.state : undefined, await distribution.read());
+      if (chosen.kind === 'first start') return await this.#commit(this.#emptyCommit());
+      if (chosen.kind === 'adopt') await this.#adopt(chosen.state);
+      await this.#publish();
+    } catch (error) {
+      this.#isSettled = false;
+      throw error;
     }
-    if (chosen.kind === 'adopt') {
-      this.#log.warn({ revision: chosen.state.revision }, 'took over from NATS what the journal does not hold');
-      const release = this.#build(chosen.state);
-      await this.#journal.checkpoint(chosen.state);
-      this.#isJournalUsable = true;
-      this.#release = release;
-    }
-    await this.#publish();
+  }
+
+  async #adopt(state: CommittedState): Promise<void> {
+    this.#log.warn({ revision: state.revision }, 'took over from NATS what the journal does not hold');
+    const release = this.#build(state);
+    await this.#journal.checkpoint(state);
+    this.#isJournalUsable = true;
+    this.#release = release;
   }
 
   async #commit(commit: Commit, built?: Release): Promise<void> {
     const state = applyCommit(this.#release.state, commit);
     const release = built ?? this.#build(state);
+    const distribution = this.#attached();
     try {
-      await this.#distribution.stage(commit, release);
+      await distribution.stage(commit, release);
       await this.#journal.append(commit, state);
     } catch (error) {
-      await this.#distribution.clearIntent().catch(() => undefined);
       this.#isSettled = false;
+      await distribution.clearIntent().catch(() => undefined);
       throw unpublished(error);
     }
     this.#isJournalUsable = true;
@@ -154,6 +167,7 @@ export class ResourceStore {
     try {
       await this.#publish();
     } catch (cause) {
+      this.#isSettled = false;
       throw new CulvertError({
         code: 'PUBLISH_PENDING',
         message: `revision ${commit.revision} is stored, but NATS did not take all of it: ${describeError(cause)}`,
@@ -164,13 +178,22 @@ export class ResourceStore {
   }
 
   async #publish(): Promise<void> {
-    this.#isSettled = false;
-    if ((await this.#distribution.publish(this.#release)) === 'superseded') {
+    const distribution = this.#attached();
+    if ((await distribution.publish(this.#release)) === 'superseded') {
       this.#log.warn('this version compiles the rules differently: they get a new revision');
-      return this.#commit(nextCommit(this.#release.state, { by: 'system', nowMs: this.#nowMs() }));
+      return this.#commit(this.#emptyCommit());
     }
-    await this.#distribution.clearIntent();
+    await distribution.clearIntent();
     this.#isSettled = true;
+  }
+
+  #emptyCommit(): Commit {
+    return nextCommit(this.#release.state, { by: 'system', nowMs: this.#nowMs() });
+  }
+
+  #attached(): Distribution {
+    if (this.#distribution !== undefined) return this.#distribution;
+    throw new CulvertError({ code: 'BUS_DISCONNECTED', message: 'NATS was not reached yet' });
   }
 
   /** What was stored was valid when it was applied; if this version thinks otherwise, it must not guess. */

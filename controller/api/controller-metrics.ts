@@ -1,0 +1,161 @@
+import { Counter, collectDefaultMetrics, Gauge, Histogram, Registry } from 'prom-client';
+import { version } from '../../shared/version.js';
+import { agentStates, type AgentStatus } from '../registry/agent-registry.js';
+import type { AnsweredRequest } from './api-server.js';
+
+/** What the gauges show, read when somebody scrapes. */
+export type ControllerGauges = {
+  readonly revision: number;
+  readonly isSettled: boolean;
+  readonly isNatsConnected: boolean;
+  readonly natsRestarts: number;
+  readonly agents: readonly AgentStatus[];
+  /** By kind. */
+  readonly resources: ReadonlyMap<string, number>;
+  readonly usableTokens: number;
+  readonly issuingCaNotAfterMs: number;
+};
+
+/** The controller's metrics, in a registry of their own. Labels are closed sets; nothing is labelled by node or name. */
+export class ControllerMetrics {
+  readonly #registry = new Registry();
+  readonly #requests = this.#counter('requests_total', 'API requests answered.', ['method', 'route', 'status']);
+  readonly #requestSeconds = new Histogram({
+    name: 'culvert_controller_request_duration_seconds',
+    help: 'From the request until its answer was written.',
+    labelNames: ['route'],
+    buckets: [0.001, 0.005, 0.02, 0.1, 0.5, 2, 10],
+    registers: [this.#registry],
+  });
+  readonly #changes = this.#counter('changes_total', 'Applies and deletes, by what became of them.', ['outcome']);
+  readonly #joins = this.#counter('joins_total', 'Nodes that joined.', []);
+  readonly #refusedJoins = this.#counter('refused_joins_total', 'Joins that were refused.', ['reason']);
+  readonly #signed = this.#counter('certificates_signed_total', 'Certificates of workloads that were signed.', []);
+  readonly #refusedCertificates = this.#counter(
+    'refused_certificates_total',
+    'Certificates of workloads that were refused.',
+    ['reason'],
+  );
+  readonly #renewed = this.#counter('nodes_renewed_total', 'Node certificates that were renewed.', []);
+  readonly #badRequests = this.#counter('bad_agent_requests_total', 'Messages of agents that were refused.', ['verb']);
+  readonly #natsRefused = this.#counter(
+    'nats_refused_total',
+    'What the embedded nats-server refused: connections, publications and subscriptions that are not allowed.',
+    ['operation'],
+  );
+  readonly #unauthorized = this.#counter('unauthorized_total', 'API requests without a valid credential.', []);
+  readonly #readGauges: () => ControllerGauges;
+
+  constructor(init: { readonly readGauges: () => ControllerGauges }) {
+    this.#readGauges = init.readGauges;
+    collectDefaultMetrics({ register: this.#registry });
+    this.#registerGauges();
+  }
+
+  answered({ method, route, status, durationMs }: AnsweredRequest): void {
+    this.#requests.inc({ method: knownMethods.has(method) ? method : 'other', route, status: String(status) });
+    this.#requestSeconds.observe({ route }, durationMs / 1000);
+    if (status === 401 && route !== '/v1/join') this.#unauthorized.inc();
+  }
+
+  changed(outcome: 'applied' | 'unchanged' | 'refused' | 'failed'): void {
+    this.#changes.inc({ outcome });
+  }
+
+  joined(): void {
+    this.#joins.inc();
+  }
+
+  joinRefused(reason: string): void {
+    this.#refusedJoins.inc({ reason });
+  }
+
+  certificateSigned(): void {
+    this.#signed.inc();
+  }
+
+  certificateRefused(reason: string): void {
+    this.#refusedCertificates.inc({ reason });
+  }
+
+  nodeRenewed(): void {
+    this.#renewed.inc();
+  }
+
+  badAgentRequest(verb: string): void {
+    this.#badRequests.inc({ verb });
+  }
+
+  natsRefused(operation: string): void {
+    this.#natsRefused.inc({ operation });
+  }
+
+  /** The text of `/metrics`, and its content type. */
+  async render(): Promise<{ text: string; contentType: string }> {
+    return { text: await this.#registry.metrics(), contentType: this.#registry.contentType };
+  }
+
+  #counter(name: string, help: string, labelNames: string[]): Counter {
+    return new Counter({ name: `culvert_controller_${name}`, help, labelNames, registers: [this.#registry] });
+  }
+
+  #registerGauges(): void {
+    this.#gauge('revision', 'The revision in force.', ({ revision }) => revision);
+    this.#gauge('store_settled', '1 when NATS holds everything that was applied.', ({ isSettled }) =>
+      Number(isSettled),
+    );
+    this.#gauge('nats_connected', '1 when connected to NATS.', ({ isNatsConnected }) => Number(isNatsConnected));
+    this.#gauge('nats_restarts', 'How often the embedded nats-server died.', ({ natsRestarts }) => natsRestarts);
+    this.#gauge('usable_tokens', 'Join tokens that could be used now.', ({ usableTokens }) => usableTokens);
+    this.#gauge(
+      'issuing_ca_expiry_timestamp_seconds',
+      'When the CA that signs certificates expires.',
+      ({ issuingCaNotAfterMs }) => issuingCaNotAfterMs / 1000,
+    );
+    this.#gauge(
+      'agents_clock_wrong',
+      'Agents whose clock is wrong.',
+      ({ agents }) => agents.filter((agent) => agent.isClockWrong).length,
+    );
+    this.#gaugeBy('agents', 'Agents by state.', 'state', ({ agents }) =>
+      agentStates.map((state) => [state, agents.filter((agent) => agent.state === state).length]),
+    );
+    this.#gaugeBy('resources', 'Documents by kind.', 'kind', ({ resources }) => [...resources]);
+    this.#gaugeBy('build_info', 'Always 1; the version of this controller.', 'version', () => [[version, 1]]);
+  }
+
+  #gauge(name: string, help: string, read: (gauges: ControllerGauges) => number): void {
+    const readGauges = this.#readGauges;
+    const gauge = new Gauge({
+      name: `culvert_controller_${name}`,
+      help,
+      registers: [],
+      collect() {
+        this.set(read(readGauges()));
+      },
+    });
+    this.#registry.registerMetric(gauge);
+  }
+
+  #gaugeBy(
+    name: string,
+    help: string,
+    label: string,
+    read: (gauges: ControllerGauges) => readonly (readonly [string, number])[],
+  ): void {
+    const readGauges = this.#readGauges;
+    const gauge = new Gauge({
+      name: `culvert_controller_${name}`,
+      help,
+      labelNames: [label],
+      registers: [],
+      collect() {
+        this.reset();
+        for (const [value, count] of read(readGauges())) this.set({ [label]: value }, count);
+      },
+    });
+    this.#registry.registerMetric(gauge);
+  }
+}
+
+const knownMethods = new Set(['GET', 'POST', 'DELETE', 'PUT', 'HEAD', 'OPTIONS', 'PATCH']);

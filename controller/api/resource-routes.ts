@@ -1,0 +1,137 @@
+import { z } from 'zod';
+import { nearestName } from '../../shared/nearest-name.js';
+import { findKind, kindInfo, kindNames, type ResourceKind } from '../../shared/model/resource.js';
+import { resourceId, resourceIdKey, type ResourceId } from '../../shared/model/resource-key.js';
+import type { StoredResource } from '../store/committed-state.js';
+import type { ChangeOutcome, ResourceStore } from '../store/resource-store.js';
+import { badRequest, notFound } from './api-error.js';
+import type { ApplyAnswer, DeleteAnswer, ProblemsAnswer, ResourceItem, ResourceList } from './api-types.js';
+import { readJson } from './read-json.js';
+import type { ApiAnswer, ApiRequest, Route } from './router.js';
+
+/** The text of `maxInputLength` characters as a JSON string. */
+const maxApplyBytes = 40 * 1024 * 1024;
+
+const applySchema = z.strictObject({ documents: z.string(), dryRun: z.boolean().default(false) });
+
+export type ChangeResult = 'applied' | 'unchanged' | 'refused' | 'failed';
+
+/** Applying, reading and deleting what people write. */
+export function resourceRoutes(init: {
+  readonly store: ResourceStore;
+  readonly onChange: (result: ChangeResult) => void;
+}): Route[] {
+  const { store, onChange } = init;
+
+  const apply = async ({ body, subject }: ApiRequest): Promise<ApiAnswer> => {
+    const { documents, dryRun } = readJson(applySchema, body);
+    const outcome = await counted(onChange, dryRun, () => store.apply({ documents, dryRun, by: subject }));
+    if (!outcome.ok) return refused(outcome);
+    const { revision, changes, warnings } = outcome;
+    return { status: 200, body: { revision, dryRun, changes, warnings } satisfies ApplyAnswer };
+  };
+
+  const list = ({ params, query }: ApiRequest): ApiAnswer => {
+    const kind = kindOf(params['kind']);
+    const namespace = query.get('namespace');
+    const { state } = store.release;
+    const items = [...state.resources.values()]
+      .filter(({ resource }) => resource.kind === kind)
+      .filter(({ resource }) => namespace === null || resourceId(resource).namespace === namespace)
+      .sort((a, b) => (a.key < b.key ? -1 : 1))
+      .map(toItem);
+    return { status: 200, body: { revision: state.revision, items } satisfies ResourceList };
+  };
+
+  const get = ({ params, query }: ApiRequest): ApiAnswer => {
+    const id = idOf(params['kind'], query.get('namespace'), params['name']);
+    const stored = store.release.state.resources.get(resourceIdKey(id));
+    if (stored === undefined) throw unknownResource(store, id);
+    return { status: 200, body: toItem(stored) };
+  };
+
+  const remove = async ({ params, subject }: ApiRequest): Promise<ApiAnswer> => {
+    const id = idOf(params['kind'], params['namespace'] ?? null, params['name']);
+    const outcome = await counted(onChange, false, () => store.delete(id, subject));
+    if (outcome === undefined) throw unknownResource(store, id);
+    if (!outcome.ok) return refused(outcome);
+    const { revision, changes, warnings } = outcome;
+    return { status: 200, body: { revision, changes, warnings } satisfies DeleteAnswer };
+  };
+
+  return [
+    { method: 'POST', path: '/v1/apply', access: 'admin', maxBodyBytes: maxApplyBytes, handle: apply },
+    { method: 'GET', path: '/v1/resources/:kind', access: 'admin', maxBodyBytes: 0, handle: list },
+    { method: 'GET', path: '/v1/resources/:kind/:name', access: 'admin', maxBodyBytes: 0, handle: get },
+    {
+      method: 'DELETE',
+      path: '/v1/resources/:kind/:namespace/:name',
+      access: 'admin',
+      maxBodyBytes: 0,
+      handle: remove,
+    },
+  ];
+}
+
+async function counted<Outcome extends ChangeOutcome | undefined>(
+  onChange: (result: ChangeResult) => void,
+  dryRun: boolean,
+  change: () => Promise<Outcome>,
+): Promise<Outcome> {
+  let result: ChangeResult = 'failed';
+  try {
+    const outcome = await change();
+    if (outcome?.ok !== true) result = 'refused';
+    else result = outcome.changes.every(({ change }) => change === 'unchanged') ? 'unchanged' : 'applied';
+    return outcome;
+  } finally {
+    if (!dryRun) onChange(result);
+  }
+}
+
+function refused({ problems }: Extract<ChangeOutcome, { ok: false }>): ApiAnswer {
+  const count = problems.filter((problem) => problem.severity === 'error').length;
+  const body: ProblemsAnswer = {
+    code: 'INVALID_RESOURCES',
+    message: `${count === 1 ? 'a problem was' : `${count} problems were`} found, and nothing was changed`,
+    hint: 'correct them and apply again',
+    problems,
+  };
+  return { status: 422, body };
+}
+
+function toItem({ resource, revision, appliedAt, appliedBy }: StoredResource): ResourceItem {
+  return { resource, revision, appliedAt, appliedBy };
+}
+
+function kindOf(text = ''): ResourceKind {
+  const kind = findKind(text);
+  if (kind !== undefined) return kind;
+  const nearest = nearestName(text, kindNames);
+  throw notFound(
+    `there is no kind ${text}`,
+    nearest === undefined ? `use one of ${kindNames.join(', ')}` : `did you mean ${nearest}?`,
+  );
+}
+
+/** `-` is no namespace, for kinds of the whole mesh; a kind that needs one gets `default`, as in Kubernetes. */
+function idOf(kindText: string | undefined, namespace: string | null, name = ''): ResourceId {
+  const kind = kindOf(kindText);
+  const given = namespace === '-' ? null : namespace;
+  if (kindInfo(kind).isNamespaced) return { kind, namespace: given ?? 'default', name };
+  if (given === null) return { kind, namespace: null, name };
+  throw badRequest(`${kind} belongs to the whole mesh and has no namespace`, 'leave the namespace out');
+}
+
+function unknownResource(store: ResourceStore, id: ResourceId) {
+  const where = id.namespace === null ? '' : ` in the namespace ${id.namespace}`;
+  const names = [...store.release.state.resources.values()]
+    .map(({ resource }) => resourceId(resource))
+    .filter((candidate) => candidate.kind === id.kind && candidate.namespace === id.namespace)
+    .map((candidate) => candidate.name);
+  const nearest = nearestName(id.name, names);
+  return notFound(
+    `there is no ${id.kind} ${id.name}${where}`,
+    nearest === undefined ? `list them: culvert get ${id.kind}` : `did you mean ${nearest}?`,
+  );
+}

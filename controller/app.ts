@@ -1,0 +1,225 @@
+import { mkdir } from 'node:fs/promises';
+import { hostname } from 'node:os';
+import { join } from 'node:path';
+import type { Log } from '../shared/log.js';
+import { AdminCredential } from './api/admin-credential.js';
+import { ApiServer } from './api/api-server.js';
+import { ControllerMetrics } from './api/controller-metrics.js';
+import { healthRoutes } from './api/health-routes.js';
+import { joinRoutes } from './api/join-routes.js';
+import { meshRoutes } from './api/mesh-routes.js';
+import { resourceRoutes } from './api/resource-routes.js';
+import { MeshCa } from './ca/mesh-ca.js';
+import { ServerCertificate } from './ca/server-certificate.js';
+import { SignService } from './ca/sign-service.js';
+import { ClosingStack } from './closing-stack.js';
+import { joinHostPort, parseListenAddress } from './config/listen-address.js';
+import type { ControllerSettings } from './config/settings.js';
+import { fixTrustDomain } from './config/trust-domain-file.js';
+import { JoinService } from './join/join-service.js';
+import { JoinTokens } from './join/join-tokens.js';
+import { NodeCredentials } from './join/node-credentials.js';
+import { startMaintenance } from './maintenance.js';
+import { MeshLink } from './mesh-link.js';
+import { ReleaseBuilder } from './publish/release.js';
+import { openReleaseKey } from './publish/release-key.js';
+import { AgentRegistry } from './registry/agent-registry.js';
+import { openMeshNats } from './registry/mesh-nats.js';
+import { openStore } from './store/open-store.js';
+import type { ResourceStore } from './store/resource-store.js';
+import { lockState } from './store/state-lock.js';
+
+export type ControllerOptions = {
+  readonly settings: ControllerSettings;
+  readonly log: Log;
+  /** For tests; milliseconds since the epoch. */
+  readonly nowMs?: () => number;
+};
+
+/** A controller in this process. Disposing stops it, its nats-server included. */
+export interface RunningController extends AsyncDisposable {
+  /** Where the API is, under the first advertised name. */
+  readonly url: string;
+  readonly port: number;
+  readonly adminToken: string;
+  /** The roots of the mesh, PEM. */
+  readonly caPem: string;
+  /** `host:port` of NATS, as agents are told. */
+  readonly natsServers: readonly string[];
+  readonly store: ResourceStore;
+  /** Resolves when NATS holds what was applied. */
+  readonly ready: Promise<void>;
+}
+
+/**
+ * Starts everything. When this returns the API answers; NATS may still be out of reach (`ready`). Errors: what the
+ * settings, the state directory or nats-server have wrong with them, one text that says what to do.
+ */
+export async function startController({
+  settings,
+  log,
+  nowMs = Date.now,
+}: ControllerOptions): Promise<RunningController> {
+  const closing = new ClosingStack({ log });
+  try {
+    return await open({ settings, log, nowMs, closing });
+  } catch (error) {
+    await closing[Symbol.asyncDispose]();
+    throw error;
+  }
+}
+
+async function open(
+  init: Required<ControllerOptions> & { readonly closing: ClosingStack },
+): Promise<RunningController> {
+  const { settings, log, nowMs, closing } = init;
+  const { stateDir, trustDomain } = settings;
+  const listen = parseListenAddress(settings.listen, '--listen');
+  const advertise = settings.advertise ?? ['localhost', hostname()];
+  await mkdir(stateDir, { recursive: true, mode: 0o700 });
+  closing.push('lock', await lockState(stateDir));
+  await fixTrustDomain(stateDir, trustDomain);
+
+  const ca = await openCa(init);
+  const signingKey = await openReleaseKey(stateDir);
+  const builder = new ReleaseBuilder({ trustDomain, privateKeyPem: signingKey.privateKey });
+  const { store, journal } = await openStore({ stateDir, builder, log, nowMs });
+  closing.push('journal', () => journal.close());
+  const tokens = await JoinTokens.open({ path: join(stateDir, 'tokens.json'), nowMs });
+  const agents = new AgentRegistry({
+    log,
+    nowMs,
+    staleAfterMs: settings.agentStaleAfter,
+    clockSkewWarningMs: settings.clockSkewWarning,
+  });
+  const onRefused = ({ operation }: { operation: string }): void => metrics.natsRefused(operation);
+  const nats = await openMeshNats({ settings, advertise, ca, log, nowMs, onRefused });
+  closing.push('nats', () => nats[Symbol.asyncDispose]());
+
+  const credentials = new NodeCredentials({ ca, account: nats.account, signingPublicKeys: [signingKey.publicKey] });
+  const signing = new SignService({
+    ca,
+    entries: () => store.release.entries,
+    trustDomain,
+    log,
+    onSigned: () => metrics.certificateSigned(),
+    onRefused: (reason) => metrics.certificateRefused(reason),
+  });
+  const link = new MeshLink({
+    nats,
+    store,
+    agents,
+    signing,
+    credentials,
+    signingPublicKey: signingKey.publicKey,
+    metrics: () => metrics,
+    log,
+  });
+  closing.push('link', () => link[Symbol.asyncDispose]());
+  const metrics = new ControllerMetrics({
+    readGauges: () => ({
+      revision: store.release.state.revision,
+      isSettled: store.isSettled,
+      isNatsConnected: link.isConnected,
+      natsRestarts: nats.restarts,
+      agents: agents.list(store.release.state.revision),
+      resources: countByKind(store),
+      usableTokens: tokens.usable,
+      issuingCaNotAfterMs: ca.issuingNotAfterMs,
+    }),
+  });
+
+  const joining = new JoinService({
+    tokens,
+    credentials,
+    nats: () => nats.advertisement,
+    trustDomain,
+    log,
+    nowMs,
+    onJoined: (node) => {
+      metrics.joined();
+      agents.noteJoined(node);
+    },
+    onRefused: (reason) => metrics.joinRefused(reason),
+  });
+  const names = [...new Set([...advertise, 'localhost', hostname(), '127.0.0.1', '::1'])];
+  const certificate = await ServerCertificate.issue({ ca, names, nowMs });
+  const admin = await AdminCredential.open(stateDir);
+  const pending = () => link.pending;
+  const server = new ApiServer({
+    identity: certificate.current,
+    routes: [
+      ...healthRoutes({ pending, metrics }),
+      ...joinRoutes({ joining, rootsPem: () => ca.rootsPem }),
+      ...resourceRoutes({ store, onChange: (result) => metrics.changed(result) }),
+      ...meshRoutes({
+        store,
+        agents,
+        ca,
+        tokens,
+        tokenTtlMs: settings.tokenTtl,
+        trustDomain,
+        startedAtMs: nowMs(),
+        nowMs,
+        pending,
+      }),
+    ],
+    authenticate: (authorization) => admin.authenticate(authorization),
+    log,
+    onAnswered: (answered) => metrics.answered(answered),
+  });
+  closing.push('api', () => server[Symbol.asyncDispose]());
+  const port = await server.listen(listen.host, listen.port);
+  const url = `https://${joinHostPort(advertise[0] ?? 'localhost', port)}`;
+  await admin.writeContext({ url, caPem: ca.rootsPem });
+  const maintenance = startMaintenance({
+    everyMs: Math.min(60_000, settings.serverCertificateTtl / 10),
+    log,
+    tasks: [
+      () => ca.refresh(),
+      () => nats.renewCertificate(),
+      async () => {
+        if (await certificate.renewIfDue()) server.replaceIdentity(certificate.current);
+      },
+      () => admin.writeContext({ url, caPem: ca.rootsPem }),
+    ],
+  });
+  closing.push('maintenance', () => maintenance[Symbol.asyncDispose]());
+  log.info({ url, trustDomain, revision: store.release.state.revision }, 'the controller serves');
+
+  return {
+    url,
+    port,
+    adminToken: admin.token,
+    get caPem() {
+      return ca.rootsPem;
+    },
+    natsServers: nats.advertisement.natsServers,
+    store,
+    ready: link.settled,
+    [Symbol.asyncDispose]: () => closing[Symbol.asyncDispose](),
+  };
+}
+
+function openCa({ settings, log, nowMs }: Required<ControllerOptions>): Promise<MeshCa> {
+  return MeshCa.open({
+    settings: {
+      stateDir: settings.stateDir,
+      trustDomain: settings.trustDomain,
+      workloadTtlMs: settings.workloadCertificateTtl,
+      nodeTtlMs: settings.nodeCertificateTtl,
+      serverTtlMs: settings.serverCertificateTtl,
+      backdateMs: settings.certificateBackdate,
+    },
+    log,
+    nowMs,
+  });
+}
+
+function countByKind(store: ResourceStore): Map<string, number> {
+  const counts = new Map<string, number>();
+  for (const { resource } of store.release.state.resources.values()) {
+    counts.set(resource.kind, (counts.get(resource.kind) ?? 0) + 1);
+  }
+  return counts;
+}

@@ -1,0 +1,109 @@
+import { mkdir, readFile, writeFile } from 'node:fs/promises';
+import { CulvertError, describeError } from '../../shared/errors.js';
+import { certificateHash } from '../../shared/pki/certificate-info.js';
+import { exportPkcs12, importPkcs12 } from '../../shared/pki/pkcs12.js';
+import type { ControllerSettings } from '../config/settings.js';
+import { fixTrustDomain } from '../config/trust-domain-file.js';
+import { lockState } from '../store/state-lock.js';
+import { CaFiles } from './ca-files.js';
+import { adoptIssuing, adoptRoot, rotateRoot, type RotationStep } from './root-rotation.js';
+
+type Place = Pick<ControllerSettings, 'stateDir' | 'trustDomain'>;
+
+/**
+ * What `culvert-controller ca …` does with the CA on disk. Each returns the line to print. What changes the CA needs the
+ * controller stopped: `STATE_LOCKED` otherwise.
+ */
+export async function exportCa(place: Place, out: string, passwordFile: string): Promise<string> {
+  const files = new CaFiles(place);
+  const authority = (await files.readAuthority('root')) ?? (await files.readAuthority('issuing'));
+  if (authority === undefined) {
+    throw new CulvertError({
+      code: 'CA_MISSING',
+      message: 'there is no CA in this state directory yet',
+      hint: 'name the right --state-dir, or start the controller once',
+    });
+  }
+  const pkcs12 = exportPkcs12({ authority, password: await readPassword(passwordFile) });
+  try {
+    await writeFile(out, pkcs12, { mode: 0o600, flag: 'wx' });
+  } catch (cause) {
+    throw new CulvertError({
+      code: 'FILE_WRITE',
+      message: `cannot write ${out}: ${describeError(cause)}`,
+      hint: 'name a file that does not exist yet',
+      cause,
+    });
+  }
+  return `wrote the CA ${certificateHash(authority.certificatePem)} to ${out}: whoever has it and the password is the mesh`;
+}
+
+/** `replaces`: there may be a CA already; it stays trusted until its certificates have run out. */
+export async function importCa(
+  place: Place,
+  source: { readonly file: string; readonly passwordFile: string; readonly replaces: boolean },
+): Promise<string> {
+  const pkcs12 = await readNamed(source.file);
+  const authority = await importPkcs12({ pkcs12, password: await readPassword(source.passwordFile) });
+  return withLock(place, async (files) => {
+    if ((await files.readAuthority('issuing')) !== undefined && !source.replaces) {
+      throw new CulvertError({
+        code: 'CA_EXISTS',
+        message: 'this state directory has a CA already',
+        hint: 'add --replace to sign with the imported one from now on; the old one stays trusted meanwhile',
+      });
+    }
+    const nowMs = Date.now();
+    const isRoot = authority.certificatePem === authority.rootPem;
+    if (isRoot) await adoptRoot({ files, root: authority, trustDomain: place.trustDomain, nowMs });
+    else await adoptIssuing({ files, issuing: authority, nowMs });
+    return `imported the ${isRoot ? 'root' : 'issuing'} CA ${certificateHash(authority.certificatePem)}`;
+  });
+}
+
+export async function rotateCa(place: Place, step: RotationStep): Promise<string> {
+  return withLock(place, async (files) => {
+    await rotateRoot({ files, step, trustDomain: place.trustDomain, nowMs: Date.now() });
+    return {
+      prepare:
+        'a new root is prepared; start the controller, and activate it when every agent has renewed its certificates',
+      activate: 'the new root signs now; finish when every agent has renewed its certificates',
+      finish: 'the old root is no longer trusted',
+    }[step];
+  });
+}
+
+async function withLock(place: Place, task: (files: CaFiles) => Promise<string>): Promise<string> {
+  await mkdir(place.stateDir, { recursive: true, mode: 0o700 });
+  const unlock = await lockState(place.stateDir);
+  try {
+    await fixTrustDomain(place.stateDir, place.trustDomain);
+    return await task(new CaFiles(place));
+  } finally {
+    await unlock();
+  }
+}
+
+/** The first line of the file, so that an editor's newline at its end does no harm. */
+async function readPassword(path: string): Promise<string> {
+  const password = (await readNamed(path)).toString('utf8').split(/\r?\n/, 1)[0] ?? '';
+  if (password !== '') return password;
+  throw new CulvertError({
+    code: 'PASSWORD_EMPTY',
+    message: `the password file ${path} has an empty first line`,
+    hint: 'write the password into the first line',
+  });
+}
+
+async function readNamed(path: string): Promise<Buffer> {
+  try {
+    return await readFile(path);
+  } catch (cause) {
+    throw new CulvertError({
+      code: 'FILE_READ',
+      message: `cannot read ${path}: ${describeError(cause)}`,
+      hint: 'check the path and the permissions',
+      cause,
+    });
+  }
+}

@@ -1,0 +1,27 @@
+import { join } from 'node:path';
+import { CulvertError } from '../../shared/errors.js';
+import { formatSpiffeId, parseSpiffeId } from '../../shared/identity.js';
+import { readPrivateFile, writePrivateFile } from '../store/private-file.js';
+
+/**
+ * Fixes the trust domain at the first start: every certificate and every policy carries it. Throws CulvertError
+ * `CONFIG_INVALID` when it is malformed or another one than before.
+ */
+export async function fixTrustDomain(stateDir: string, trustDomain: string): Promise<void> {
+  if (parseSpiffeId(formatSpiffeId({ trustDomain, namespace: 'x', serviceAccount: 'x' })) === undefined) {
+    throw new CulvertError({
+      code: 'CONFIG_INVALID',
+      message: `--trust-domain: "${trustDomain}" is no trust domain`,
+      hint: 'use lower-case letters, digits, "-" and ".", such as culvert.local',
+    });
+  }
+  const path = join(stateDir, 'trust-domain');
+  const known = (await readPrivateFile(path))?.trim();
+  if (known === undefined) return writePrivateFile(path, `${trustDomain}\n`);
+  if (known === trustDomain) return;
+  throw new CulvertError({
+    code: 'CONFIG_INVALID',
+    message: `--trust-domain is ${trustDomain}, and this controller was started for ${known}`,
+    hint: `set it to ${known}, or begin with an empty --state-dir`,
+  });
+}

@@ -1,0 +1,105 @@
+import type { Bus } from '../shared/bus/bus.js';
+import { buckets } from '../shared/bus/subjects.js';
+import type { Log } from '../shared/log.js';
+import type { PendingTask } from './api/api-types.js';
+import type { ControllerMetrics } from './api/controller-metrics.js';
+import type { SignService } from './ca/sign-service.js';
+import type { NodeCredentials } from './join/node-credentials.js';
+import { Distribution } from './publish/distribution.js';
+import type { AgentRegistry } from './registry/agent-registry.js';
+import { serveAgents } from './registry/bus-services.js';
+import type { MeshNats } from './registry/mesh-nats.js';
+import type { ResourceStore } from './store/resource-store.js';
+import { StoreKeeper } from './store/store-keeper.js';
+
+export type MeshLinkInit = {
+  readonly nats: MeshNats;
+  readonly store: ResourceStore;
+  readonly agents: AgentRegistry;
+  readonly signing: SignService;
+  readonly credentials: NodeCredentials;
+  readonly signingPublicKey: string;
+  readonly metrics: () => ControllerMetrics;
+  readonly log: Log;
+};
+
+/**
+ * The controller's life with NATS: connects for as long as it takes, keeps the buckets at what was applied, and answers
+ * agents. Everything that does not need NATS works meanwhile.
+ */
+export class MeshLink implements AsyncDisposable {
+  /** Resolves when the buckets hold what was applied for the first time. */
+  readonly settled: Promise<void>;
+  readonly #init: MeshLinkInit;
+  readonly #abort = new AbortController();
+  readonly #running: Promise<void>;
+  #resolveSettled: () => void = () => undefined;
+  #bus: Bus | undefined;
+  #keeper: StoreKeeper | undefined;
+  #connectProblem = 'not reached yet';
+
+  constructor(init: MeshLinkInit) {
+    this.#init = init;
+    this.settled = new Promise((resolve) => {
+      this.#resolveSettled = resolve;
+    });
+    this.#running = this.#run().catch((error: unknown) => {
+      if (!this.#abort.signal.aborted) init.log.error({ err: error }, 'the link to NATS ended');
+    });
+  }
+
+  get isConnected(): boolean {
+    return this.#bus?.status === 'connected';
+  }
+
+  /** What is missing before agents can be served, for /readyz. */
+  get pending(): PendingTask[] {
+    const tasks: PendingTask[] = [];
+    if (!this.isConnected) tasks.push({ name: 'nats', detail: this.#connectProblem });
+    if (!this.#init.store.isSettled) {
+      tasks.push({ name: 'store', detail: this.#keeper?.problem ?? 'NATS does not hold yet what was applied' });
+    }
+    return tasks;
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.#init.store.idle();
+    this.#abort.abort();
+    await this.#running;
+  }
+
+  async #run(): Promise<void> {
+    const { nats, store, log } = this.#init;
+    const { signal } = this.#abort;
+    const onProblem = (error: unknown): void => log.warn({ err: error }, 'NATS');
+    await using bus = await nats.connect(signal, onProblem);
+    this.#bus = bus;
+    this.#connectProblem = `disconnected from ${bus.server}`;
+    log.info({ server: bus.server }, 'connected to NATS');
+    store.attach(new Distribution({ bus, publicKeyPem: this.#init.signingPublicKey }));
+    this.#keeper = new StoreKeeper({ store, bus, log, signal, afterSettling: () => this.#afterSettling(bus) });
+    const stopServing = this.#serve(bus);
+    await this.#keeper.run();
+    stopServing();
+  }
+
+  /** The bucket of heartbeats may have been wiped with the others. */
+  async #afterSettling(bus: Bus): Promise<void> {
+    const create = { history: 1, maxBytes: -1, replicas: 1 } as const;
+    await this.#init.agents.attach(await bus.bucket(buckets.status, { create }));
+    this.#resolveSettled();
+  }
+
+  #serve(bus: Bus): () => void {
+    const { signing, credentials, agents, log, metrics } = this.#init;
+    return serveAgents({
+      bus,
+      signing,
+      credentials,
+      agents,
+      log,
+      onBadRequest: (verb) => metrics().badAgentRequest(verb),
+      onRenewed: () => metrics().nodeRenewed(),
+    });
+  }
+}

@@ -1,0 +1,22 @@
+import { join } from 'node:path';
+import type { Log } from '../../shared/log.js';
+import type { ReleaseBuilder } from '../publish/release.js';
+import { Journal } from './journal.js';
+import { ResourceStore } from './resource-store.js';
+
+/** Opens the journal and the store that stands on it. Whoever calls this closes the journal, after the store is idle. */
+export async function openStore(init: {
+  readonly stateDir: string;
+  readonly builder: ReleaseBuilder;
+  readonly log: Log;
+  readonly nowMs: () => number;
+}): Promise<{ store: ResourceStore; journal: Journal }> {
+  const { stateDir, builder, log, nowMs } = init;
+  const { journal, state } = await Journal.open({ path: join(stateDir, 'journal.log'), log, nowMs });
+  try {
+    return { journal, store: new ResourceStore({ journal, state, builder, log, nowMs }) };
+  } catch (error) {
+    await journal.close();
+    throw error;
+  }
+}
