@@ -52,9 +52,15 @@ export class CommandRunner {
     throw new CulvertError({
       code: 'CAPTURE_RULES',
       message: `${command.argv.join(' ')} failed (${code}): ${stderr.trim() || 'no message'}`,
-      hint: 'the kernel needs nat, conntrack, connmark, owner, addrtype and CT for iptables (xt_*, nf_nat, nf_conntrack)',
+      hint: hintFor(stderr),
     });
   }
+}
+
+function hintFor(stderr: string): string {
+  if (/is not up|is down|Nexthop/.test(stderr)) return 'capture needs the loopback interface: ip link set lo up';
+  if (/Permission denied|Operation not permitted/.test(stderr)) return 'run the agent as root';
+  return 'the kernel needs nat, conntrack, connmark, owner, addrtype and CT for iptables (xt_*, nf_nat, nf_conntrack)';
 }
 
 /** In the child, the namespace is always fd 3: the path may have become another namespace meanwhile. */

@@ -25,6 +25,7 @@ export class HostCapture {
   #wanted: readonly IpAddress[] = [];
   #installed: { readonly addresses: readonly IpAddress[]; readonly plans: ChainPlans } | undefined;
   #problem: string | null = null;
+  #isStopped = false;
 
   constructor(o: {
     runner: CommandRunner;
@@ -56,7 +57,7 @@ export class HostCapture {
   /** Compares and repairs. */
   async check(): Promise<void> {
     await this.#queue.run(async () => {
-      if (this.#wanted.length === 0) return;
+      if (this.#wanted.length === 0 || this.#isStopped) return;
       await this.#guard('checking', async () => {
         const isNew = this.#installed === undefined;
         const { differences } = await this.#rules.check(this.#netnsFd);
@@ -67,6 +68,12 @@ export class HostCapture {
         this.#onRepair({ name: 'host', found: differences });
       });
     });
+  }
+
+  /** Repairs nothing from now on; resolves when what was under way has ended. */
+  async stop(): Promise<void> {
+    this.#isStopped = true;
+    await this.#queue.run(async () => {});
   }
 
   /** Takes the rules out. Throws `CAPTURE_RULES` or `CAPTURE_TOOL`. */

@@ -55,6 +55,7 @@ export class NamespaceCapture {
   #repairs = 0;
   #problem: string | null = 'not applied yet';
   #drainUntilMs = 0;
+  #isStopped = false;
 
   constructor(init: NamespaceCaptureInit) {
     const { runner, backend, workload, inode } = init;
@@ -106,7 +107,7 @@ export class NamespaceCapture {
   /** The self-test, and the comparison too when it is asked for or when the test makes it look needed. Never throws. */
   async check(o: { readonly isFull: boolean }): Promise<CheckResult> {
     return await this.#queue.run(async () => {
-      if (this.#state === 'gone' || this.#isGone()) return 'gone';
+      if (this.#state === 'gone' || this.#isStopped || this.#isGone()) return 'gone';
       if (this.#state === 'draining') return await this.#checkDrained();
       try {
         return await this.#inNamespace((fd) => this.#checkInside(fd, o.isFull));
@@ -136,6 +137,12 @@ export class NamespaceCapture {
     });
   }
 
+  /** Checks and repairs nothing from now on; resolves when what was under way has ended. */
+  async stop(): Promise<void> {
+    this.#isStopped = true;
+    await this.#queue.run(async () => {});
+  }
+
   async #install(fd: number, plans: ChainPlans): Promise<void> {
     try {
       this.#ipv6 = await this.#rules.install(fd, plans);
@@ -153,7 +160,7 @@ export class NamespaceCapture {
     const isRepair = this.#rules.isInstalled;
     const { differences, ipv6 } = await this.#rules.check(fd);
     this.#ipv6 = ipv6;
-    if (differences.length === 0) return isSuspicious ? 'failed' : 'ok';
+    if (differences.length === 0 || this.#isStopped) return isSuspicious ? 'failed' : 'ok';
     await this.#install(fd, this.#replan());
     if (isRepair) this.#countRepair(differences);
     return (await this.#selfTest(fd)) ? 'failed' : 'repaired';

@@ -55,15 +55,14 @@ export class RuleSet {
     if (this.#installed?.plans === plans && this.#differences(found, this.#installed.baseline).length === 0) {
       return found.ipv6;
     }
+    const problems: unknown[] = [];
     for (const family of familiesOf(found)) {
-      const place = this.#place(netnsFd, family);
-      if (plans[family].length === 0) {
-        await removeAll(place, found[family], this.#hooks);
-        continue;
-      }
-      await this.#addRoutes(place, found);
-      await restore(place, renderRestore(plans[family], existingTables(found[family].tables, this.#backend)));
+      // One that fails (lo is down, say) does not keep the others: what is not captured would go unprotected.
+      await this.#installFamily(this.#place(netnsFd, family), plans[family], found).catch((error: unknown) =>
+        problems.push(error),
+      );
     }
+    if (problems.length > 0) throw problems[0];
     const after = await this.#read(netnsFd);
     const baseline = { 4: baselineOf(after[4].tables), 6: baselineOf(after[6].tables) };
     for (const family of familiesOf(after)) assertComplete(family, plans[family], baseline[family]);
@@ -103,6 +102,17 @@ export class RuleSet {
 
   #place(netnsFd: number | null, family: 4 | 6): Place {
     return { runner: this.#runner, backend: this.#backend, netnsFd, family };
+  }
+
+  async #installFamily(place: Place, chains: readonly ChainPlan[], found: InstalledRules): Promise<void> {
+    const installed = found[place.family];
+    if (chains.length === 0) {
+      await removeAll(place, installed, this.#hooks);
+      return;
+    }
+    const routes = await Promise.allSettled([this.#addRoutes(place, found)]);
+    await restore(place, renderRestore(chains, existingTables(installed.tables, this.#backend)));
+    if (routes[0].status === 'rejected') throw routes[0].reason;
   }
 
   async #addRoutes(place: Place, found: InstalledRules): Promise<void> {

@@ -115,8 +115,10 @@ export class WorkloadCapture {
   async close(): Promise<void> {
     this.#isClosed = true;
     clearTimeout(this.#hostTimer);
+    await this.#host?.stop();
     for (const entry of this.#entries.values()) {
       clearTimeout(entry.timer);
+      await entry.capture.stop();
       if (entry.capture.state !== 'draining') continue;
       await entry.capture.release({ keepsConnections: false }).catch((error: unknown) => {
         this.#log.error(

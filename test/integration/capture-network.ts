@@ -46,6 +46,11 @@ export class CaptureNetwork implements AsyncDisposable {
         `ip -n ${p}router link set to-${name} up; ip -n ${p}${name} link set eth0 up`,
         `ip -n ${p}${name} route add default via 198.19.${net}.1; ip -n ${p}${name} -6 route add default via fd00:19:${net}::1`,
       ]),
+      // The kernel brings link-local addresses when it has noticed that the link is up.
+      ...legs.map(
+        ({ name }) =>
+          `for i in $(seq 200); do ip -n ${p}${name} -6 route show table local | grep -q '^local fe80' && break; sleep 0.02; done`,
+      ),
     ];
     execFileSync('sh', ['-c', lines.join('\n')]);
     this.router = this.#place('router', 1, 1);
@@ -73,7 +78,8 @@ export class CaptureNetwork implements AsyncDisposable {
       place,
       'iptables-save; ip6tables-save; nft list ruleset; ip rule; ip -6 rule; ip route show table all; ip -6 route show table all; sysctl -a 2>/dev/null | grep -E "^net.(ipv4|ipv6).(conf|ip_|tcp_)"',
     );
-    return text.replaceAll(/^#.*\n/gm, '').replaceAll(/expires \d+sec/g, '');
+    const noise = /^#.*\n|expires \d+sec|(?<=counter )packets \d+ bytes \d+/gm;
+    return text.replaceAll(noise, '');
   }
 
   /** A server of this process in a namespace that tells each client `LABEL ORIGINAL-DESTINATION CLIENT`. */
