@@ -111,25 +111,29 @@ function checkTopology(topology: LabTopology): void {
   const workloads = topology.hosts.flatMap((host) => host.workloads ?? []);
   const machineNames = [...topology.hosts.map((host) => host.name), ...(topology.externalHosts ?? [])];
   if (topology.hasController === true) machineNames.push('controller');
-  checkNames('host', ['fabric', ...machineNames]);
   checkNames(
-    'workload',
-    workloads.map((workload) => `${workload.namespace}/${workload.name}`),
+    'host',
+    ['fabric', ...machineNames].map((name) => [name]),
   );
-  checkNames(
-    'service',
-    (topology.services ?? []).map((service) => `${service.namespace}/${service.name}`),
-  );
+  checkNames('workload', workloads.map(namespaceAndName));
+  checkNames('service', (topology.services ?? []).map(namespaceAndName));
   checkCount('hosts', topology.hosts.length, 180);
   checkCount('external hosts', topology.externalHosts?.length ?? 0, 50);
   checkCount('services', topology.services?.length ?? 0, 250);
   for (const host of topology.hosts) checkCount(`workloads on ${host.name}`, host.workloads?.length ?? 0, 250);
 }
 
-function checkNames(what: string, names: readonly string[]): void {
+type Named = { readonly namespace: string; readonly name: string };
+
+function namespaceAndName({ namespace, name }: Named): string[] {
+  return [namespace, name];
+}
+
+function checkNames(what: string, names: readonly (readonly string[])[]): void {
   const seen = new Set<string>();
-  for (const name of names) {
-    const isValid = name.split('/').every((part) => namePattern.test(part));
+  for (const parts of names) {
+    const name = parts.join('/');
+    const isValid = parts.every((part) => namePattern.test(part));
     if (!isValid)
       throw topologyError(`"${name}" is no name for a ${what}`, 'use lower-case letters, digits and dashes');
     if (seen.has(name)) throw topologyError(`the ${what} "${name}" is there twice`, 'give each its own name');

@@ -60,10 +60,11 @@ export class LabNode {
     return this.#openSockets().listen(options, onConnection);
   }
 
-  /** Ends the programs and sockets that were started through this object. For the lab. */
+  /** Kills the programs and destroys the sockets that were started through this object. For the lab. */
   async close(): Promise<void> {
+    for (const labProcess of this.#processes) labProcess.signal('SIGKILL');
     await this.#sockets?.close();
-    await Promise.all([...this.#processes].map((labProcess) => labProcess.stop('SIGKILL')));
+    await Promise.all([...this.#processes].map((labProcess) => labProcess.exited));
   }
 
   #inside(argv: readonly string[]): string[] {

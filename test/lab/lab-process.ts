@@ -24,7 +24,7 @@ const keptLines = 5000;
  */
 export class LabProcess implements AsyncDisposable {
   readonly pid: number;
-  /** Settles when the program ended and its output was read; never rejects. */
+  /** Settles when the program ended and its output was read and logged; never rejects. */
   readonly exited: Promise<ProcessExit>;
   readonly #argv: readonly string[];
   readonly #lines: string[] = [];
@@ -49,11 +49,19 @@ export class LabProcess implements AsyncDisposable {
       });
     }
     this.exited = new Promise((resolve) => {
-      init.child.once('close', (code, signal) => {
-        this.#exit = { code, signal };
-        log?.end();
-        for (const listener of this.#listeners) listener(null);
-        resolve(this.#exit);
+      init.child.once('exit', (code, signal) => {
+        const settle = (): void => {
+          this.#exit = { code, signal };
+          for (const listener of this.#listeners) listener(null);
+          resolve(this.#exit);
+        };
+        // A daemon that it left behind may keep the pipes open for ever: its last lines get a moment, not more.
+        const timer = setTimeout(settle, 500);
+        init.child.once('close', () => {
+          clearTimeout(timer);
+          if (log === null) settle();
+          else log.end(settle);
+        });
       });
     });
   }

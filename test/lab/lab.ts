@@ -93,9 +93,14 @@ export class Lab implements AsyncDisposable {
   }
 
   async #close(): Promise<void> {
-    await Promise.all([...this.hosts, ...this.workloads].map((node) => node.close()));
-    tearDown(this.#state);
-    releaseLab(this.prefix);
+    const closed = Promise.all([...this.hosts, ...this.workloads].map((node) => node.close()));
+    try {
+      // Without waiting: a daemon holds the output of the program that started it open, until it is killed here.
+      tearDown(this.#state);
+      releaseLab(this.prefix);
+    } finally {
+      await closed;
+    }
   }
 
   #unknown(what: string, name: string, known: readonly string[]): never {

@@ -51,9 +51,8 @@ export async function runSuite(suite: SuiteName, files: readonly string[], signa
   stream.on('test:fail', (event) => {
     if (event.details.type !== 'suite') failures.push(failureText(event.file, event.name, files.includes(event.name)));
   });
-  // The type definitions of Node 20 call it a plain ReadableStream; it is a Readable (documented as TestsStream).
-  const events = stream as unknown as Readable;
-  for await (const text of events.compose<Readable>(withoutTotals).compose<Readable>(new spec())) process.stdout.write(String(text));
+  const text = stream.compose<Readable>(withoutTotals).compose<Readable>(new spec());
+  for await (const chunk of text) process.stdout.write(String(chunk));
   return { suite, files: files.length, passed, failures, durationMs: performance.now() - startedAt };
 }
 
