@@ -71,6 +71,7 @@ const drainMarginMs = 2000;
 export class WorkerPool extends EventEmitter<PoolEvents> {
   readonly #init: { readonly node: string; readonly trustDomain: string; readonly settings: DataplaneSettings };
   readonly #log: PoolLog;
+  readonly #spawn: (init: PoolWorkerInit) => Worker;
   readonly #members: (Member | null)[];
   readonly #crashes: number[];
   readonly #state = new LatestState();
@@ -88,8 +89,11 @@ export class WorkerPool extends EventEmitter<PoolEvents> {
     readonly trustDomain: string;
     readonly settings: DataplaneSettings;
     readonly log: PoolLog;
+    /** Starts a thread; {@link spawnWorker} unless told. */
+    readonly spawn?: (init: PoolWorkerInit) => Worker;
   }) {
     super();
+    this.#spawn = init.spawn ?? spawnWorker;
     this.#init = { node: init.node, trustDomain: init.trustDomain, settings: init.settings };
     this.#log = init.log;
     this.#members = Array.from({ length: init.workers }, () => null);
@@ -173,16 +177,11 @@ export class WorkerPool extends EventEmitter<PoolEvents> {
   }
 
   async #startMember(index: number): Promise<void> {
-    const init: PoolWorkerInit = {
+    const worker = this.#spawn({
       ...this.#init,
       workerIndex: index,
       workers: this.#members.length,
       connectionCounts: this.#countsBuffer,
-    };
-    const worker = new Worker(new URL('./worker.js', import.meta.url), {
-      workerData: init,
-      name: `culvert-dataplane-${index}`,
-      trackUnmanagedFds: true,
     });
     const member: Member = {
       worker,
@@ -312,4 +311,13 @@ export class WorkerPool extends EventEmitter<PoolEvents> {
       member.worker.postMessage({ type: 'dump', id });
     });
   }
+}
+
+/** The real thread. Its open files, such as namespaces, are closed when it ends in whatever way. */
+export function spawnWorker(init: PoolWorkerInit): Worker {
+  return new Worker(new URL('./worker.js', import.meta.url), {
+    workerData: init,
+    name: `culvert-dataplane-${init.workerIndex}`,
+    trackUnmanagedFds: true,
+  });
 }

@@ -1,10 +1,11 @@
+import type { Worker } from 'node:worker_threads';
 import { defaultCaptureSettings } from '../../agent/capture/capture-settings.js';
 import { CommandRunner } from '../../agent/capture/command-runner.js';
 import { NamespaceCapture, noExclusions } from '../../agent/capture/namespace-capture.js';
 import { detectBackend } from '../../agent/capture/netfilter-backend.js';
 import type { CertificatesMessage, IdentityCertificate, LocalWorkload } from '../../agent/dataplane/messages.js';
 import type { DataplaneSettings } from '../../agent/dataplane/settings.js';
-import { WorkerPool } from '../../agent/dataplane/worker-pool.js';
+import { spawnWorker, WorkerPool } from '../../agent/dataplane/worker-pool.js';
 import { netnsInode } from '../../agent/native/netns.js';
 import type { ClosedConnection } from '../../agent/telemetry/closed-connection.js';
 import { formatSpiffeId, type SpiffeId } from '../../shared/identity.js';
@@ -59,6 +60,7 @@ export class DataplaneMesh implements AsyncDisposable {
   readonly #topology: LabTopology;
   readonly #pools = new Map<string, WorkerPool>();
   readonly #closed = new Map<string, ClosedConnection[]>();
+  readonly #threads = new Map<string, Worker>();
   readonly #issuer: CertificateAuthority;
   readonly #settings: DataplaneSettings;
 
@@ -101,6 +103,11 @@ export class DataplaneMesh implements AsyncDisposable {
     const pool = this.#pools.get(host);
     if (pool === undefined) throw new Error(`no pool of ${host}`);
     return pool;
+  }
+
+  /** An exception that nobody catches, in one thread of a host: what a defect of the data plane would do. */
+  crashWorker(host: string, workerIndex: number): void {
+    this.#threads.get(`${host}#${workerIndex}`)?.postMessage({ type: 'rules', snapshot: null }, []);
   }
 
   workload(name: string): LabWorkload {
@@ -205,7 +212,18 @@ export class DataplaneMesh implements AsyncDisposable {
   }
 
   async #startHost(host: string, workers: number): Promise<void> {
-    const pool = new WorkerPool({ workers, node: host, trustDomain, settings: this.#settings, log: silent });
+    const pool = new WorkerPool({
+      workers,
+      node: host,
+      trustDomain,
+      settings: this.#settings,
+      log: silent,
+      spawn: (init) => {
+        const worker = spawnWorker(init);
+        this.#threads.set(`${host}#${init.workerIndex}`, worker);
+        return worker;
+      },
+    });
     this.#pools.set(host, pool);
     const closed: ClosedConnection[] = [];
     this.#closed.set(host, closed);
