@@ -1,6 +1,7 @@
 import { availableParallelism } from 'node:os';
 import { Registry } from 'prom-client';
 import type { Log } from '../shared/log.js';
+import { version } from '../shared/version.js';
 import { openAgentEndpoints, type AgentEndpoints } from './admin/agent-endpoints.js';
 import { AgentView } from './admin/agent-view.js';
 import type { ReadinessReport } from './admin/readiness.js';
@@ -21,7 +22,6 @@ import { AgentMetrics } from './telemetry/agent-metrics.js';
 import { registerHostGauges } from './telemetry/host-gauges.js';
 import { NamespaceProbe } from './telemetry/namespace-probe.js';
 import { registerStateGauges } from './telemetry/state-gauges.js';
-import { agentVersion } from './version.js';
 
 export type AgentOptions = {
   readonly settings: AgentSettings;
@@ -69,7 +69,6 @@ export async function startAgent({
     metrics: parseListenAddress(settings.metricsAddress),
     health: parseListenAddress(settings.healthAddress),
   };
-  const version = agentVersion();
   const startedAtMs = Date.now();
   const abort = new AbortController();
   const workers = settings.workers ?? Math.min(4, availableParallelism());

@@ -5,6 +5,7 @@ import type { LoadedSettings } from '../shared/config/load-settings.js';
 import { addSettingOptions, settingsOfCommand } from '../shared/config/setting-options.js';
 import { CulvertError, describeError } from '../shared/errors.js';
 import { createLog, flushLog, type Log } from '../shared/log.js';
+import { version } from '../shared/version.js';
 import { noExclusions } from './capture/namespace-capture.js';
 import { formatHostRules, formatWorkloadRules } from './capture/rules-text.js';
 import { agentSettingsTable } from './config/agent-settings.js';
@@ -16,12 +17,11 @@ import { StateDirectory } from './control/state-directory.js';
 import { removeCapture } from './remove.js';
 import { assertCanCapture, runAgent } from './run.js';
 import { Supervisor } from './supervise.js';
-import { agentVersion } from './version.js';
 
 /** The command line of `culvert-agent`, and the only place that ends the process: exit code 0 done, 1 it could not be. */
 const program = new Command('culvert-agent')
   .description('Encrypts, authorises and measures the TCP connections of the workloads on this host.')
-  .version(agentVersion());
+  .version(version);
 
 type Loaded = LoadedSettings<typeof agentSettingsTable>;
 
@@ -47,7 +47,7 @@ command('join', 'Join the mesh with a token, and do nothing else.', async ({ val
   const directory = new StateDirectory({ path: values.stateDir });
   const log = createLog({ name: 'culvert-agent', level: 'error' });
   const { signal } = new AbortController();
-  const joined = await joinAndStore({ settings, directory, version: agentVersion(), log, signal });
+  const joined = await joinAndStore({ settings, directory, version, log, signal });
   print(`joined: node ${joined.node}, trust domain ${joined.trustDomain}`);
   return 0;
 });

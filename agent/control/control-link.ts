@@ -18,12 +18,12 @@ import {
   type SignResponse,
 } from '../../shared/wire/requests.js';
 import type { NodeCredentials } from './node-credentials.js';
-import type { RegistryFollower } from './registry-follower.js';
+import type { RegistryFollower, StoreTrust } from './registry-follower.js';
 import { RulesFollower, type AppliedRules, type RulesAlarm } from './rules-follower.js';
 
 const requestTimeoutMs = 10_000;
 const bindRetryMs = 1000;
-/** A removal from the registry counts when the store has been in order for so long: see RegistryFollower. */
+/** The store is settled when it has been in order for so long: longer than the controller needs to rebuild it. */
 const settleMs = 5000;
 
 /**
@@ -67,11 +67,11 @@ export class ControlLink {
     this.#bus?.publish(subjectFor('status', this.#init.node), encodeWire(heartbeat));
   }
 
-  /** For {@link RegistryFollower}: whether the store, looked at now, has been in order for a while. */
-  async isStoreTrusted(): Promise<boolean> {
+  /** For {@link RegistryFollower}: whether the store, looked at now, is what it was, and has been for a while. */
+  async trustInStore(): Promise<StoreTrust> {
     const rules = this.#rules;
-    if (rules === null) return false;
-    return (await rules.check()) === 'current' && rules.inOrderForMs >= settleMs;
+    if (rules === null || (await rules.check()) !== 'current') return 'none';
+    return rules.inOrderForMs >= settleMs ? 'settled' : 'in order';
   }
 
   async close(): Promise<void> {

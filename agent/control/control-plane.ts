@@ -53,7 +53,7 @@ export class ControlPlane {
     });
     this.#registry = new RegistryFollower({
       open: (key, bytes) => openRegistryEntry({ bytes, key, publicKeysPem: this.#credentials.signingPublicKeys }),
-      isStoreTrusted: async () => (await this.#link?.isStoreTrusted()) ?? false,
+      trustInStore: async () => (await this.#link?.trustInStore()) ?? 'none',
       log,
       onChange: (message) => this.#onRegistry(message),
       onAlarm: () => metrics.registryAlarm(),

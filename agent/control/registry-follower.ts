@@ -7,22 +7,27 @@ import type { RegistryMessage } from '../dataplane/messages.js';
 export type OpenedEntry = { readonly entry: RegistryEntry; readonly sequence: number };
 export type HeldEntry = OpenedEntry & { readonly sealed: Uint8Array };
 
+/** How far a disappearance can be believed: see ControlLink. */
+export type StoreTrust = 'none' | 'in order' | 'settled';
+
 const settleRetryMs = 2000;
 
 /**
  * The registry as this agent believes it. Entries are signed; their disappearance is not, and it would take workloads
- * out of the mesh. So a removal counts only when the rules pointer, read afresh, has been in order for a while: a wiped,
- * rolled-back or half-rebuilt store removes nothing, and the last good registry stays in force.
+ * out of the mesh. So a deletion counts only when the rules pointer, read afresh, is in order, and an entry that merely
+ * is missing from a list only when it has been for a while: a wiped, rolled-back or half-rebuilt store removes nothing,
+ * and the last good registry stays in force.
  */
 export class RegistryFollower {
   readonly #open: (key: string, sealed: Uint8Array) => OpenedEntry;
-  readonly #isStoreTrusted: () => Promise<boolean>;
+  readonly #trustInStore: () => Promise<StoreTrust>;
   readonly #log: Log;
   readonly #onChange: (message: RegistryMessage) => void;
   readonly #onAlarm: () => void;
   readonly #held = new Map<string, HeldEntry>();
   readonly #listed = new Set<string>();
-  readonly #removals = new Set<string>();
+  /** Keys that seem to be gone; whether somebody deleted them, or they only were not in a list. */
+  readonly #removals = new Map<string, { readonly isExplicit: boolean }>();
   readonly #changed = new Set<string>();
   #flush: NodeJS.Immediate | null = null;
   #isComplete = false;
@@ -35,14 +40,14 @@ export class RegistryFollower {
     /** Checks signature, shape and that the entry belongs at this key; throws when they are not right. */
     readonly open: (key: string, sealed: Uint8Array) => OpenedEntry;
     /** Whether the store, looked at now, still is what it was. */
-    readonly isStoreTrusted: () => Promise<boolean>;
+    readonly trustInStore: () => Promise<StoreTrust>;
     readonly log: Log;
     readonly onChange: (message: RegistryMessage) => void;
     /** An entry was refused: not signed by a pinned key, or older than the one that is held. */
     readonly onAlarm: () => void;
   }) {
     this.#open = init.open;
-    this.#isStoreTrusted = init.isStoreTrusted;
+    this.#trustInStore = init.trustInStore;
     this.#log = init.log;
     this.#onChange = init.onChange;
     this.#onAlarm = init.onAlarm;
@@ -79,7 +84,7 @@ export class RegistryFollower {
   onEntry(change: BucketChange): void {
     if (change.operation === 'delete') {
       this.#listed.delete(change.key);
-      if (this.#held.has(change.key)) this.#removals.add(change.key);
+      if (this.#held.has(change.key)) this.#removals.set(change.key, { isExplicit: change.isExplicit });
     } else {
       if (this.#isListing) this.#listed.add(change.key);
       this.#removals.delete(change.key);
@@ -91,7 +96,7 @@ export class RegistryFollower {
   /** The first list of the watch is complete: what is held and was not in it is gone. */
   onReady(): void {
     this.#isListing = false;
-    for (const key of this.#held.keys()) if (!this.#listed.has(key)) this.#removals.add(key);
+    for (const key of this.#held.keys()) if (!this.#listed.has(key)) this.#removals.set(key, { isExplicit: false });
     this.#listed.clear();
     if (!this.#isComplete) {
       this.#isComplete = true;
@@ -144,15 +149,17 @@ export class RegistryFollower {
 
   async #settle(): Promise<void> {
     if (this.#removals.size === 0 || this.#isClosed) return;
-    const isTrusted = await this.#isStoreTrusted();
-    if (!isTrusted) {
+    const trust = await this.#trustInStore();
+    const believed = [...this.#removals].filter(
+      ([, { isExplicit }]) => trust === 'settled' || (trust === 'in order' && isExplicit),
+    );
+    for (const [key] of believed) this.#removals.delete(key);
+    const removals = believed.map(([key]) => key).filter((key) => this.#held.delete(key));
+    if (removals.length > 0) this.#onChange({ type: 'registry', isFull: false, upserts: [], removals });
+    if (this.#removals.size > 0) {
       this.#log.debug({ entries: this.#removals.size }, 'removals from the registry wait until the store is in order');
       if (!this.#isClosed) this.#retry ??= setTimeout(() => this.#again(), settleRetryMs);
-      return;
     }
-    const removals = [...this.#removals].filter((key) => this.#held.delete(key));
-    this.#removals.clear();
-    if (removals.length > 0) this.#onChange({ type: 'registry', isFull: false, upserts: [], removals });
   }
 
   #again(): void {
