@@ -63,7 +63,8 @@ describe('AuthorizationPolicy', () => {
 
   it('cuts off bits right of the prefix of an IP block, as Istio does', () => {
     const { resource } = parse(fromSource({ ipBlocks: ['10.1.2.3/8'] }));
-    assert.deepEqual((resource?.spec as Json)['rules'], [{ from: [{ source: { ipBlocks: ['10.0.0.0/8'] } }] }]);
+    assert.ok(resource?.kind === 'AuthorizationPolicy');
+    assert.deepEqual(resource.spec.rules, [{ from: [{ source: { ipBlocks: ['10.0.0.0/8'] } }] }]);
   });
 
   const refused: readonly (readonly [spec: unknown, problem: RegExp])[] = [

@@ -1,0 +1,240 @@
+import assert from 'node:assert/strict';
+import { describe, it } from 'node:test';
+import * as fc from 'fast-check';
+import { parseDocuments } from '../../shared/model/parse-documents.js';
+import type { Resource } from '../../shared/model/resource.js';
+import { validateSet } from '../../shared/model/validate-set.js';
+import { compileSnapshot } from '../../shared/policy/compile-snapshot.js';
+import type { Connection, Party } from '../../shared/policy/connection.js';
+import { evaluate } from '../../shared/policy/evaluate.js';
+import { overlapOfPeers } from '../../shared/policy/peer-overlap.js';
+import type { PeerMatch, Snapshot } from '../../shared/policy/snapshot.js';
+import { clock, external, meshed, snapshotOf, trustDomain } from './policy-fixture.js';
+import { referenceVerdict } from './policy-reference.js';
+
+// A small world, so that random rules and random connections meet often.
+const namespaces = ['a', 'b'];
+const names = ['x', 'y'];
+const cidrs = ['10.0.0.0/8', '10.0.0.0/9', '10.128.0.0/9', '10.0.0.1', '192.0.2.0/24', '0.0.0.0/0'];
+const addresses = ['10.0.0.1', '10.0.0.2', '10.200.0.1', '192.0.2.7'];
+
+const some = <T>(values: readonly T[]) => fc.subarray([...values], { minLength: 1 });
+const namespacedNames = namespaces.flatMap((namespace) => names.map((name) => `${namespace}/${name}`));
+const labels = fc.dictionary(fc.constantFrom('app', 'tier'), fc.constantFrom('1', '2'), { minKeys: 1, maxKeys: 2 });
+
+function optional<T extends Record<string, fc.Arbitrary<unknown>>>(model: T) {
+  return fc.record(model, { requiredKeys: [] });
+}
+
+const peerMatch = optional({
+  namespaces: some(namespaces),
+  labels,
+  serviceAccounts: some(namespacedNames),
+  workloads: some(namespacedNames),
+  nodes: some(['n1', 'n2']),
+}).chain((match) =>
+  fc
+    .option(fc.record({ cidrs: some(cidrs), exceptCidrs: some(cidrs.slice(0, 5)) }, { requiredKeys: ['cidrs'] }))
+    .map((networks): PeerMatch => ({ ...match, ...networks })),
+);
+
+const party: fc.Arbitrary<Party> = fc
+  .record({
+    name: fc.constantFrom(...namespacedNames),
+    address: fc.constantFrom(...addresses),
+    serviceAccount: fc.constantFrom(...names),
+    labels: fc.oneof(labels, fc.constant({})),
+    node: fc.constantFrom('n1', 'n2', null),
+    kind: fc.constantFrom('meshed', 'unproved', 'external'),
+  })
+  .map(({ name, address, kind, ...rest }): Party => {
+    if (kind === 'external') return external(address);
+    const known = meshed(name, address, rest);
+    return kind === 'meshed' ? known : { ...known, identity: null };
+  });
+
+const connection: fc.Arbitrary<Connection> = fc.record({
+  source: party,
+  destination: party,
+  port: fc.integer({ min: 1, max: 6 }),
+});
+
+const portRange = fc
+  .tuple(fc.integer({ min: 1, max: 6 }), fc.integer({ min: 0, max: 2 }))
+  .map(([first, more]) => [first, first + more] as const);
+
+const rule = fc.record({
+  tier: fc.constantFrom('platform', 'team', 'baseline'),
+  action: fc.constantFrom('allow', 'deny', 'pass'),
+  mode: fc.constantFrom('enforce', 'enforce', 'audit'),
+  from: fc.array(peerMatch, { maxLength: 2 }),
+  to: fc.array(peerMatch, { maxLength: 2 }),
+  ports: fc.array(portRange, { maxLength: 2 }),
+});
+
+const principals = ['*', `${trustDomain}/ns/a/sa/x`, `${trustDomain}/ns/b/*`, '*/sa/y', `${trustDomain}/ns/b/sa/x`];
+const source = optional({
+  principals: some(principals),
+  notPrincipals: some(principals),
+  namespaces: some(['a', 'b', '*']),
+  notNamespaces: some(['a', '*b']),
+  ipBlocks: some(cidrs),
+  notIpBlocks: some(cidrs),
+});
+const ports = fc.array(fc.integer({ min: 1, max: 6 }), { minLength: 1, maxLength: 3 });
+const policy = fc.record({
+  namespace: fc.constantFrom('a', 'b', 'root'),
+  action: fc.constantFrom('ALLOW', 'DENY'),
+  selector: fc.oneof(labels, fc.constant({})),
+  rules: fc.array(
+    fc.record({
+      from: fc.array(source, { maxLength: 2 }),
+      to: fc.array(optional({ ports, notPorts: ports }), { maxLength: 2 }),
+    }),
+    { maxLength: 2 },
+  ),
+});
+
+const snapshot: fc.Arbitrary<Snapshot> = fc
+  .record({
+    rules: fc.array(rule, { maxLength: 6 }),
+    policies: fc.array(policy, { maxLength: 3 }),
+    mesh: fc.record({ defaultAction: fc.constantFrom('allow', 'audit', 'deny') }),
+  })
+  .map(snapshotOf);
+
+function verdict(rules: Snapshot, to: Connection, trace = false): string {
+  const { verdict, rule, reason } = evaluate(rules, to, clock, { trace });
+  if (rule.kind === 'Mesh') return `${verdict} default`;
+  assert.equal(reason === 'OK', verdict === 'allow');
+  return rule.kind === 'AuthorizationPolicy' ? `${verdict} authorization` : `${verdict} ${rule.name}`;
+}
+
+describe('the evaluator', () => {
+  it('agrees with the plain reference', () => {
+    const seen = new Map<string, number>();
+    fc.assert(
+      fc.property(snapshot, connection, (rules, to) => {
+        const expected = referenceVerdict(rules, to);
+        seen.set(expected, (seen.get(expected) ?? 0) + 1);
+        assert.equal(verdict(rules, to), expected);
+      }),
+      { numRuns: 2000 },
+    );
+    for (const outcome of ['allow authorization', 'deny authorization', 'allow default', 'deny default', 'deny r0']) {
+      assert.ok(
+        (seen.get(outcome) ?? 0) > 20,
+        `${outcome} came up ${seen.get(outcome) ?? 0} times: the worlds are too thin`,
+      );
+    }
+  });
+
+  it('decides the same with a trace, and the trace ends with the decision', () => {
+    fc.assert(
+      fc.property(snapshot, connection, (rules, to) => {
+        const plain = evaluate(rules, to, clock);
+        const traced = evaluate(rules, to, clock, { trace: true });
+        assert.deepEqual({ ...traced, trace: [] }, plain);
+        assert.deepEqual(traced.trace.at(-1)?.rule, plain.rule);
+        const audited = traced.trace.filter(
+          ({ outcome, detail }) => outcome === 'audit' && !/would (allow|pass)/.test(detail),
+        );
+        assert.deepEqual(
+          audited.map((step) => step.rule),
+          plain.audited,
+        );
+      }),
+      { numRuns: 500 },
+    );
+  });
+});
+
+describe('overlapping peers', () => {
+  it('are found whenever somebody is in both', () => {
+    fc.assert(
+      fc.property(peerMatch, peerMatch, party, (a, b, somebody) => {
+        const inBoth = [a, b].every((match) => isIn(match, somebody));
+        if (inBoth) assert.notEqual(overlapOfPeers(a, b), undefined);
+        assert.equal(overlapOfPeers(a, b) === undefined, overlapOfPeers(b, a) === undefined);
+      }),
+      { numRuns: 2000 },
+    );
+  });
+});
+
+function isIn(match: PeerMatch, somebody: Party): boolean {
+  const rules = snapshotOf({ rules: [{ to: [match] }] });
+  return verdict(rules, { source: external('192.0.2.1'), destination: somebody, port: 1 }) === 'allow r0';
+}
+
+describe('the order of documents', () => {
+  const peer = fc.oneof(
+    fc.record({ namespace: fc.constantFrom(...namespaces) }),
+    fc.record({ serviceAccount: fc.constantFrom(...namespacedNames), node: fc.constantFrom('n1', 'n2') }),
+    fc.record({ cidr: fc.constantFrom('10.0.0.0/8', '10.0.0.0/9'), except: fc.constant(['10.0.0.1']) }),
+    fc.record({ labels }),
+    fc.record({ segment: fc.constantFrom('s0', 's1') }),
+  );
+  const members = fc.array(
+    peer.filter((candidate) => !('segment' in candidate)),
+    { minLength: 1, maxLength: 3 },
+  );
+  const peers = fc.option(fc.array(peer, { minLength: 1, maxLength: 3 }), { nil: undefined });
+  const documents = fc
+    .record({
+      s0: members,
+      s1: members,
+      rules: fc.array(
+        fc.record({
+          priority: fc.integer({ min: 1, max: 3 }),
+          action: fc.constantFrom('allow', 'deny'),
+          from: peers,
+          to: peers,
+        }),
+        { minLength: 1, maxLength: 5 },
+      ),
+    })
+    .map(({ s0, s1, rules }) => [
+      { kind: 'Segment', metadata: { name: 's0' }, spec: { members: [...s0, { segment: 's1' }] } },
+      { kind: 'Segment', metadata: { name: 's1' }, spec: { members: s1 } },
+      { kind: 'Mesh', metadata: { name: 'default' }, spec: { defaultAction: 'deny' } },
+      ...rules.map((spec, index) => ({ kind: 'SegmentationRule', metadata: { name: `r${index}` }, spec })),
+    ]);
+
+  function read(shuffled: readonly object[]): readonly Resource[] {
+    const text = shuffled
+      .map((document) => JSON.stringify({ apiVersion: 'culvert.dev/v1', ...document }))
+      .join('\n---\n');
+    const { resources, problems } = parseDocuments(text);
+    assert.deepEqual(problems, []);
+    return resources;
+  }
+
+  it('never changes a snapshot, whether it is refused, or a verdict', () => {
+    const meta = { revision: 1, createdAt: '2026-01-01T00:00:00Z', createdBy: 'x', trustDomain };
+    let accepted = 0;
+    const shuffled = documents.chain((list) =>
+      fc.tuple(fc.constant(list), fc.shuffledSubarray(list, { minLength: list.length })),
+    );
+    fc.assert(
+      fc.property(shuffled, connection, ([list, other], to) => {
+        const [first, second] = [read(list), read(other)];
+        assert.equal(validateSet(first).length, validateSet(second).length);
+        const [a, b] = [compileSnapshot(first, meta), compileSnapshot(second, meta)];
+        assert.ok('snapshot' in a && 'snapshot' in b);
+        assert.deepEqual(a, b);
+        if (validateSet(first).some(({ severity }) => severity === 'error')) return;
+        accepted++;
+        assert.equal(verdict(a.snapshot, to), verdict(b.snapshot, to));
+        // An accepted set has no ties: the other order of rules of one rank decides the same.
+        const reversed = {
+          ...a.snapshot,
+          rules: [...a.snapshot.rules].reverse().sort((x, y) => x.priority - y.priority),
+        };
+        assert.equal(verdict(reversed, to).split(' ')[0], verdict(a.snapshot, to).split(' ')[0]);
+      }),
+      { numRuns: 500 },
+    );
+    assert.ok(accepted > 50, `only ${accepted} sets were accepted`);
+  });
+});
