@@ -46,7 +46,7 @@ function eventOf(text: string): NatsLogEvent | undefined {
 /** The client's own name stands in the line too, quoted and escaped by the server: so the patterns are anchored at both ends. */
 function refusalOf(text: string): NatsLogEvent | undefined {
   const violation =
-    /^(\S+) - \w+:\d+ - .* - (Publish|Subscription) Violation - (?:(?:Nkey|JWT User|User) "([^"]*)", )?Subject "([^"]*)"(?:, .*)?$/.exec(
+    /^(\S+) - \w+:\d+ (?:- .* )?- (Publish|Subscription) Violation - (?:(?:Nkey|JWT User|User) "([^"]*)", )?Subject "([^"]*)"(?:, .*)?$/.exec(
       text,
     );
   if (violation !== null) {

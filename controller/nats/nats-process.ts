@@ -47,8 +47,12 @@ export async function startNatsProcess(options: NatsProcessOptions): Promise<Nat
       resolve(signal === null ? `it ended with code ${code}` : `it was ended by ${signal}`),
     );
   });
-  if (child.pid !== undefined) await writePidFile(options.pidFile, child.pid);
-  const port = await waitUntilReady(child, listeners, exited);
+  // Listens from the first line on: the server may be ready before the pid file is written.
+  const ready = waitUntilReady(child, listeners, exited);
+  const [port] = await Promise.all([
+    ready,
+    child.pid === undefined ? undefined : writePidFile(options.pidFile, child.pid),
+  ]);
   return {
     pid: child.pid ?? 0,
     port,

@@ -1,4 +1,4 @@
-import { credsAuthenticator, jwtAuthenticator, type Authenticator } from 'nats';
+import { nkeys, type Authenticator } from 'nats';
 import { toBusError } from './bus-error.js';
 
 /** How a bus proves who it is. Functions are called at every connection, so that renewed credentials are used. */
@@ -24,14 +24,33 @@ export function busAuthenticator(auth: BusAuth, onProblem: (error: unknown) => v
 function authenticate(auth: BusAuth, nonce: string | undefined): ReturnType<Authenticator> {
   switch (auth.kind) {
     case 'jwt':
-      return jwtAuthenticator(read(auth.jwt), Buffer.from(read(auth.seed).trim()))(nonce);
-    case 'creds':
-      return credsAuthenticator(Buffer.from(read(auth.creds)))(nonce);
+      return proveJwt(read(auth.jwt), read(auth.seed), nonce);
+    case 'creds': {
+      const [jwt, seed] = readCreds(read(auth.creds));
+      return proveJwt(jwt, seed, nonce);
+    }
     case 'userpass':
       return { user: auth.user, pass: auth.pass };
     case 'none':
       return undefined;
   }
+}
+
+/**
+ * Without the field `nkey`, which the client's own authenticator sends too: with it, every reload of the server's
+ * configuration (a renewed certificate) would drop the connection (nats-server issue 8606). The JWT names the key.
+ */
+function proveJwt(jwt: string, seed: string, nonce: string | undefined): ReturnType<Authenticator> {
+  const signature = nkeys.fromSeed(Buffer.from(seed.trim())).sign(Buffer.from(nonce ?? ''));
+  return { jwt: jwt.trim(), sig: Buffer.from(signature).toString('base64url') };
+}
+
+/** The token and the seed stand between lines of dashes, in this order. */
+function readCreds(creds: string): [jwt: string, seed: string] {
+  const blocks = [...creds.matchAll(/-{3,}BEGIN [^\n]*-{3,}\s+([^\s-]\S*)\s+-{3,}END/g)];
+  const [jwt, seed] = blocks.map((block) => block[1]);
+  if (jwt === undefined || seed === undefined) throw new Error('a .creds file holds a token and a seed');
+  return [jwt, seed];
 }
 
 function read(value: string | (() => string)): string {

@@ -4,9 +4,10 @@ import { checkServerIdentity, type PeerCertificate } from 'node:tls';
 import { connect, type ConnectionOptions, type NatsConnection, type TlsOptions } from 'nats';
 import { busAuthenticator, type BusAuth } from './bus-auth.js';
 import { toBusError } from './bus-error.js';
+import { withSignal } from './with-signal.js';
 import type { Bus } from './bus.js';
 import { NatsBus } from './nats-bus.js';
-import { reconnectDelayMs } from './reconnect-delay.js';
+import { ReconnectPace, reconnectDelayMs } from './reconnect-delay.js';
 
 export type ConnectBusOptions = {
   /** `host:port`, `nats://host:port` or `tls://host:port`; tried in turn. */
@@ -35,7 +36,7 @@ const pingIntervalMs = 5000;
  */
 export async function connectBus(options: ConnectBusOptions): Promise<Bus> {
   const onProblem = options.onProblem ?? ((): void => undefined);
-  let attempts = 0;
+  const pace = new ReconnectPace();
   const connectionOptions: ConnectionOptions = {
     servers: [...options.servers],
     name: options.name,
@@ -49,7 +50,7 @@ export async function connectBus(options: ConnectBusOptions): Promise<Bus> {
     waitOnFirstConnect: false,
     maxReconnectAttempts: -1,
     ignoreAuthErrorAbort: true,
-    reconnectDelayHandler: () => reconnectDelayMs(attempts++),
+    reconnectDelayHandler: () => pace.currentMs(),
     ignoreClusterUpdates: false,
     // The system's resolver, which reads the hosts file; the client's own asks name servers only.
     resolve: false,
@@ -60,11 +61,8 @@ export async function connectBus(options: ConnectBusOptions): Promise<Bus> {
     connection,
     inboxPrefix: options.inboxPrefix,
     onProblem,
-    onConnected: () => {
-      attempts = 0;
-    },
+    pace,
   });
-  attempts = 0;
   const close = (): void => void bus.close();
   options.signal.addEventListener('abort', close, { once: true });
   void connection.closed().then(() => options.signal.removeEventListener('abort', close));
@@ -78,14 +76,17 @@ async function connectFirst(
 ): Promise<NatsConnection> {
   for (let attempt = 0; ; attempt++) {
     signal.throwIfAborted();
+    const connecting = connect(options);
     try {
-      const connection = await connect(options);
-      if (!signal.aborted) return connection;
-      await connection.close();
+      return await withSignal(connecting, signal);
     } catch (error) {
-      if (!signal.aborted) onProblem(toBusError(`cannot connect to NATS at ${String(options.servers)}`, error));
+      if (signal.aborted) {
+        // The client cannot be told to stop dialling: what comes of it later is closed.
+        connecting.then((connection) => connection.close()).catch(() => undefined);
+        throw signal.reason;
+      }
+      onProblem(toBusError(`cannot connect to NATS at ${String(options.servers)}`, error));
     }
-    signal.throwIfAborted();
     await delay(reconnectDelayMs(attempt), undefined, { signal });
   }
 }

@@ -1,9 +1,11 @@
 import { EventEmitter, once } from 'node:events';
-import { Events, type Msg, type NatsConnection, type NatsError, type Status } from 'nats';
+import { DebugEvents, Events, type Msg, type NatsConnection, type NatsError, type Status } from 'nats';
 import type { Bucket, BucketOptions } from './bucket.js';
 import type { Bus, BusStatus, DeniedOperation, RequestOptions, ServeHandler, StreamSettings } from './bus.js';
 import { busError, toBusError, toStoreError } from './bus-error.js';
 import { NatsBucket, bucketStreamConfig } from './nats-bucket.js';
+import type { ReconnectPace } from './reconnect-delay.js';
+import { withSignal } from './with-signal.js';
 import { applyStreamConfig } from './stream-config.js';
 
 /** Handlers of one subscription that may run at once; more requests than that are dropped and asked again by their senders. */
@@ -16,8 +18,7 @@ export type NatsBusInit = {
   readonly connection: NatsConnection;
   readonly inboxPrefix: string;
   readonly onProblem: (error: unknown) => void;
-  /** The reconnect delay starts over. */
-  readonly onConnected: () => void;
+  readonly pace: ReconnectPace;
 };
 
 /** {@link Bus} on the `nats` package; `connectBus` makes it. */
@@ -199,7 +200,8 @@ export class NatsBus implements Bus {
   }
 
   private takeStatus(status: Status): void {
-    if (status.type === Events.Disconnect) this.setStatus('disconnected');
+    if (status.type === DebugEvents.Reconnecting) this.init.pace.dialled();
+    else if (status.type === Events.Disconnect) this.setStatus('disconnected');
     else if (status.type === Events.Reconnect) this.setStatus('connected');
     else if (status.type === Events.Error && status.permissionContext !== undefined) {
       const { operation, subject } = status.permissionContext;
@@ -213,20 +215,7 @@ export class NatsBus implements Bus {
     if (status === 'disconnected') this.events.emit('lost');
     if (this.currentStatus === status) return;
     this.currentStatus = status;
-    if (status === 'connected') this.init.onConnected();
+    if (status === 'connected') this.init.pace.connected();
     this.events.emit('status', status);
-  }
-}
-
-async function withSignal<T>(promise: Promise<T>, signal: AbortSignal): Promise<T> {
-  signal.throwIfAborted();
-  const stopped = new AbortController();
-  try {
-    const aborted = once(signal, 'abort', { signal: stopped.signal }).then((): never => {
-      throw signal.reason;
-    });
-    return await Promise.race([promise, aborted]);
-  } finally {
-    stopped.abort();
   }
 }
