@@ -35,7 +35,7 @@ export type ChangeOutcome =
  * {@link settle} does what a crash left undone. Reads come from memory and work without NATS.
  */
 export class ResourceStore {
-  readonly #journal: Journal;
+  readonly #journal: Pick<Journal, 'append' | 'checkpoint'>;
   #distribution: Distribution | undefined;
   readonly #builder: ReleaseBuilder;
   readonly #log: Log;
@@ -47,7 +47,7 @@ export class ResourceStore {
   #isSettled = false;
 
   constructor(init: {
-    readonly journal: Journal;
+    readonly journal: Pick<Journal, 'append' | 'checkpoint'>;
     /** What the journal held; undefined when it held nothing. */
     readonly state: CommittedState | undefined;
     readonly builder: ReleaseBuilder;
