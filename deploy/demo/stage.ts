@@ -37,7 +37,7 @@ export class Stage implements AsyncDisposable {
 
   /** Runs redis-cli in a workload, against the address of the redis workload itself. */
   redis(from: string, args: readonly string[]): Promise<CommandResult> {
-    return this.workload(from).exec(['redis-cli', '-h', this.workload('cache').ipv4, '-t', '3', ...args]);
+    return this.workload(from).exec(['redis-cli', '-h', this.workload('cache').ipv4, ...args]);
   }
 
   async [Symbol.asyncDispose](): Promise<void> {

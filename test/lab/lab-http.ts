@@ -26,7 +26,8 @@ export async function labHttp(request: LabRequest): Promise<LabResponse> {
   try {
     return await new Promise((resolve, reject) => {
       const client = request.isTls === true ? https : http;
-      const sent = client.request({ host: ip, port, path, method, agent: false, createConnection: () => socket });
+      // Without an agent: one (`agent: false` makes one too) would ignore this connection and dial from the machine itself.
+      const sent = client.request({ host: ip, port, path, method, createConnection: () => socket });
       sent.setTimeout(timeoutMs, () =>
         sent.destroy(new CulvertError({ code: 'LAB_HTTP_DEADLINE', message: `${path} was not answered in time.` })),
       );
