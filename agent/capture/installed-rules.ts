@@ -28,17 +28,18 @@ export type InstalledRules = {
   readonly ipv6: Ipv6Support;
 };
 
-/** One shell for everything, because each program started costs more than what it does. */
+/** One shell and as few programs as possible, because starting each costs more than what it does. */
 function readScript({ iptables }: NetfilterBackend): string {
+  // -force: a routing table that does not exist yet is no error.
+  const ip = (family: 4 | 6): string =>
+    `ip -force -j -${family} -batch - 2>/dev/null <<E\nrule show\nroute show table ${transparentReplyTable}\nE`;
   return [
     `echo @tables4; ${iptables[4]}-save || exit 90`,
-    'echo @rule4; ip -j -4 rule show || exit 91',
-    `echo; echo @route4; ip -j -4 route show table ${transparentReplyTable} 2>/dev/null`,
+    `echo @ip4\n${ip(4)}`,
     'test -e /proc/net/if_inet6 || exit 0',
-    'echo; echo @lo6; cat /proc/sys/net/ipv6/conf/lo/disable_ipv6',
-    `echo @tables6; ${iptables[6]}-save || exit 92`,
-    'echo @rule6; ip -j -6 rule show || exit 93',
-    `echo; echo @route6; ip -j -6 route show table ${transparentReplyTable} 2>/dev/null`,
+    'read lo6 </proc/sys/net/ipv6/conf/lo/disable_ipv6; echo; echo @lo6; echo $lo6',
+    `echo @tables6; ${iptables[6]}-save || exit 91`,
+    `echo @ip6\n${ip(6)}`,
     'exit 0',
   ].join('\n');
 }
@@ -62,18 +63,24 @@ export function parseInstalled(text: string): InstalledRules {
   }
   const family = (suffix: 4 | 6): InstalledFamily => ({
     tables: parseSave(sections.get(`tables${suffix}`) ?? ''),
-    hasRule: hasOurRule(sections.get(`rule${suffix}`) ?? ''),
-    hasRoute: /"type":"local"[^}]*"dev":"lo"/.test(sections.get(`route${suffix}`) ?? ''),
+    ...parseRoutes(sections.get(`ip${suffix}`) ?? ''),
   });
   const lo6 = sections.get('lo6')?.trim();
   return { 4: family(4), 6: family(6), ipv6: lo6 === undefined ? 'absent' : lo6 === '0' ? 'on' : 'disabled' };
 }
 
-function hasOurRule(json: string): boolean {
-  const rules = (json.trim() === '' ? [] : JSON.parse(json)) as { priority?: number; fwmark?: string }[];
-  return rules.some(
-    ({ priority, fwmark }) => priority === transparentRulePriority && Number(fwmark) === transparentReplyMark,
-  );
+/** `text`: one JSON array of rules and one of routes, each on a line of its own. */
+function parseRoutes(text: string): { hasRule: boolean; hasRoute: boolean } {
+  const entries = text
+    .split('\n')
+    .filter((line) => line.startsWith('[{'))
+    .flatMap((line) => JSON.parse(line) as { priority?: number; fwmark?: string; type?: string; dev?: string }[]);
+  return {
+    hasRule: entries.some(
+      ({ priority, fwmark }) => priority === transparentRulePriority && Number(fwmark) === transparentReplyMark,
+    ),
+    hasRoute: entries.some(({ type, dev }) => type === 'local' && dev === 'lo'),
+  };
 }
 
 /** Parses the output of `iptables-save`. */

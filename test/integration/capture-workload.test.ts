@@ -109,6 +109,11 @@ test('connections that are open before capture begins go on, and those open at i
   assert.equal(await network.echo(captured.socket, 'drains'), 'drains');
   assert.match((await network.dial({ from: network.a, ip: network.b.ip[4], port: 8006 })).line, /^b direct/);
   assert.equal(await network.echo(earlier.socket, 'and this'), 'and this');
+  captured.socket.destroy();
+  assert.equal(await guard.capture.check(workload(network.a).name), 'ok');
+  assert.deepEqual(guard.capture.status(), [], 'drained');
+  assert.doesNotMatch(await network.fingerprint(network.a), /CULVERT|culvert/);
+  assert.equal(await network.echo(earlier.socket, 'and that'), 'and that');
 });
 
 test('replies to a dial that borrowed the client address come back, and the application sees that address', async () => {

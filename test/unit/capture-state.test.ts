@@ -36,8 +36,8 @@ test('removal takes built-in chains along only when the table is ours and nobody
 });
 
 test('the state of a namespace is read, with IPv6 on, disabled or absent', () => {
-  const v4 = `@tables4\n${saved}@rule4\n[{"priority":0,"table":"local"},{"priority":32764,"fwmark":"0x111","table":"111"}]\n@route4\n[{"type":"local","dst":"default","dev":"lo"}]\n`;
-  const v6 = (disabled: 0 | 1): string => `@lo6\n${disabled}\n@tables6\n@rule6\n[]\n@route6\n`;
+  const v4 = `@tables4\n${saved}@ip4\n[{"priority":0,"table":"local"},{"priority":32764,"fwmark":"0x111","table":"111"}]\n[{"type":"local","dst":"default","dev":"lo"}]\n`;
+  const v6 = (disabled: 0 | 1): string => `@lo6\n${disabled}\n@tables6\n@ip6\n[{"priority":0,"table":"local"}]\n[]\n`;
   const absent = parseInstalled(v4);
   assert.equal(absent.ipv6, 'absent');
   assert.ok(absent[4].hasRule && absent[4].hasRoute && absent[4].tables.has('nat'));
