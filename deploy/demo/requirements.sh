@@ -16,10 +16,11 @@ major=$(node -p 'process.versions.node.split(".")[0]')
 [ "$major" -ge 20 ] || fail "Node.js $(node --version) is too old: install version 20 or newer."
 [ "$(id -u)" -eq 0 ] || fail 'Network namespaces can only be made by root: run it as root, for example with sudo.'
 
-# npm writes this file at the end of every install. Scripts are left out: the compiler that ours needs may be missing yet.
+# npm writes this file at the end of every install. Scripts are left out: the compiler that ours needs may be missing yet. Not
+# `npm ci`: that refuses a lock file without the tools' binaries for other platforms, which not every registry has.
 if [ ! -e node_modules/.package-lock.json ] || [ package-lock.json -nt node_modules/.package-lock.json ]; then
-  echo 'installing npm packages (npm ci)'
-  npm ci --ignore-scripts --no-audit --no-fund
+  echo 'installing npm packages'
+  npm install --no-save --ignore-scripts --no-audit --no-fund
 fi
 
 # The table of programs is TypeScript, and the compiler of that needs nothing but Node.js.

@@ -3,6 +3,7 @@ import { existsSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { describe, it } from 'node:test';
+import { runCommand } from '../lab/command.js';
 import { LabProcess } from '../lab/lab-process.js';
 
 describe('a process of a lab', { timeout: 30_000 }, () => {
@@ -55,6 +56,18 @@ describe('a process of a lab', { timeout: 30_000 }, () => {
       code: 'COMMAND_NOT_STARTED',
       hint: /no-such-program/,
     });
+  });
+});
+
+describe('a command of a lab', { timeout: 30_000 }, () => {
+  it('ends at its time limit although a daemon of it holds the output open', async () => {
+    const command = runCommand(['sh', '-c', 'setsid --fork sleep 1; echo started'], { timeoutMs: 100 });
+    await assert.rejects(command, { code: 'COMMAND_TIMEOUT' });
+  });
+
+  it('may leave its input unread', async () => {
+    const result = await runCommand(['true'], { input: 'x'.repeat(1_000_000) });
+    assert.deepEqual(result, { code: 0, stdout: '', stderr: '' });
   });
 });
 

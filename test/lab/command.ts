@@ -31,6 +31,9 @@ export async function runCommand(argv: readonly string[], options: CommandOption
   const timer = setTimeout(() => {
     isLate = true;
     killGroup(child.pid, 'SIGKILL');
+    // A daemon that left the group may hold the pipes open for ever.
+    child.stdout.destroy();
+    child.stderr.destroy();
   }, timeoutMs);
   const stdout = collect(child.stdout);
   const stderr = collect(child.stderr);
