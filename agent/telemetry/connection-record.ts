@@ -39,6 +39,7 @@ export class ConnectionRecord {
   #reportedReceived = 0;
   #isClosed = false;
   readonly #startedMs = performance.now();
+  #endedMs: number | null = null;
 
   /** `traceId`: 32 hex digits from the other agent, when it sent some; otherwise a new one is made. */
   constructor(init: { readonly direction: 'outbound' | 'inbound'; readonly traceId?: string | undefined }) {
@@ -62,6 +63,11 @@ export class ConnectionRecord {
     this.#connectMs = performance.now() - this.#startedMs;
   }
 
+  /** Nothing moves any more, though the reason is still being found out: the duration ends here. */
+  ended(): void {
+    this.#endedMs ??= performance.now();
+  }
+
   /** What moved since the last call; null when nothing did. Called by the sweep and once more after closing. */
   takeLive(): LiveBytes | null {
     const sent = this.bytesSent - this.#reportedSent;
@@ -81,12 +87,13 @@ export class ConnectionRecord {
   close(ending: Ending): ClosedConnection {
     if (this.#isClosed) throw new Error(`connection ${this.traceId} was closed twice`);
     this.#isClosed = true;
+    this.ended();
     return {
       traceId: this.traceId,
       direction: this.direction,
       path: this.path,
       startedAtMs: this.startedAtMs,
-      durationMs: roundMs(performance.now() - this.#startedMs),
+      durationMs: roundMs((this.#endedMs ?? 0) - this.#startedMs),
       source: this.source,
       destination: this.destination,
       service: this.service,

@@ -65,9 +65,14 @@ export class LiveConnections {
     this.#counts.add(this.#workerIndex, workload.slot, -1);
   }
 
+  /** It has ended, and only its record is still open: it no longer counts for the limit. */
+  release(connection: TrackedConnection): void {
+    for (const { slot } of connection.workloads.splice(0)) this.#counts.add(this.#workerIndex, slot, -1);
+  }
+
   remove(connection: TrackedConnection): void {
     if (!this.#open.delete(connection)) return;
-    for (const { slot } of connection.workloads) this.#counts.add(this.#workerIndex, slot, -1);
+    this.release(connection);
     if (this.#open.size > 0) return;
     for (const resolve of this.#onEmpty) resolve();
     this.#onEmpty.clear();

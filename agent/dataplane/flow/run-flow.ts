@@ -2,6 +2,7 @@ import { ConnectionRecord, type Ending } from '../../telemetry/connection-record
 import type { HostedWorkload } from '../listen/hosted-workload.js';
 import { relay, type RelayEnd } from '../relay/relay.js';
 import type { FlowContext } from './flow-context.js';
+import { explainReset } from './reset-in-doubt.js';
 import { TrackedConnection } from './tracked-connection.js';
 
 /** Both sides are connected, or why they are not. */
@@ -32,7 +33,7 @@ export async function runFlow(context: FlowContext, flow: Flow): Promise<void> {
   const reached = await reachSafely(flow, connection);
   let ending: Ending;
   if (reached.ok) {
-    ending = await carry(context, connection, reached);
+    ending = await explainReset(context.connections, connection, await carry(context, connection, reached));
   } else {
     ending = reached.ending;
     flow.refuse(ending);
