@@ -4,7 +4,7 @@ export type CaptureSettings = {
   readonly selfTestIntervalMs: number;
   /** How long the answer to a self-test may take. */
   readonly selfTestTimeoutMs: number;
-  /** Between two comparisons of the installed rules with what they should be (about 15 ms of other processes). */
+  /** Between two comparisons of the installed rules with what they should be (about 15 ms of processor time). */
   readonly compareIntervalMs: number;
   /** How long rules are kept for connections that are still open in a namespace that was released. */
   readonly drainTimeoutMs: number;
@@ -12,11 +12,11 @@ export type CaptureSettings = {
   readonly maxParallelCommands: number;
 };
 
-/** A flush is noticed by the self-test after 2 s, any other change by the comparison after 6 s: both within 10 s. */
+/** A flush is noticed by the self-test after 2 s, any other change by the comparison after 8 s. */
 export const defaultCaptureSettings: CaptureSettings = {
   selfTestIntervalMs: 2000,
   selfTestTimeoutMs: 1000,
-  compareIntervalMs: 6000,
+  compareIntervalMs: 7500,
   drainTimeoutMs: 60_000,
   maxParallelCommands: 4,
 };

@@ -1,3 +1,4 @@
+import { CulvertError } from '../../shared/errors.js';
 import { type ChainPlan, chainPrefix, type TableName, tableNames } from './chain-plan.js';
 import type { CommandRunner } from './command-runner.js';
 import { type InstalledFamily, isOwnTable, ownChains, ownJumps, type SavedTables } from './installed-rules.js';
@@ -63,7 +64,7 @@ export async function removeAll(place: Place, found: InstalledFamily, hooks: Hoo
   if (batch.length > 0) {
     await runner.must({ argv: ['ip', `-${family}`, '-batch', '-'], netnsFd, input: `${batch.join('\n')}\n` });
   }
-  if (ownTables.length > 0) await runner.must({ argv: ['sh', '-c', dropEmptyTables(family, ownTables)], netnsFd });
+  if (ownTables.length > 0) await dropEmptyTables(place, ownTables);
 }
 
 async function removeChainsOneByOne(place: Place, tables: SavedTables): Promise<void> {
@@ -92,12 +93,17 @@ function canGo(tables: SavedTables, name: TableName): boolean {
  * Deletes tables that have no chain left. That needs the nft command; where it is missing an empty table stays, which
  * does nothing.
  */
-function dropEmptyTables(family: 4 | 6, tables: readonly TableName[]): string {
-  const lines = tables.map((table) => {
-    const name = `${family === 4 ? 'ip' : 'ip6'} ${table}`;
-    return `nft list table ${name} 2>/dev/null | tr -d '[:space:]' | grep -qx 'table${name.replace(' ', '')}{}' && nft delete table ${name}`;
-  });
-  return `${lines.join('\n')}\nexit 0`;
+async function dropEmptyTables({ runner, netnsFd, family }: Place, tables: readonly TableName[]): Promise<void> {
+  const nftFamily = family === 4 ? 'ip' : 'ip6';
+  try {
+    const { stdout } = await runner.run({ argv: ['nft', 'list', 'ruleset', nftFamily], netnsFd });
+    const empty = tables.filter((name) => stdout.includes(`table ${nftFamily} ${name} {\n}`));
+    if (empty.length === 0) return;
+    const commands = empty.map((name) => `delete table ${nftFamily} ${name}`).join('; ');
+    await runner.run({ argv: ['nft', commands], netnsFd });
+  } catch (error) {
+    if (!(error instanceof CulvertError && error.code === 'CAPTURE_TOOL')) throw error;
+  }
 }
 
 export async function restore(place: Place, input: string): Promise<void> {

@@ -81,14 +81,15 @@ export class WorkloadCapture {
   /** Takes all rules out of all namespaces and the host, at once: for an agent that leaves for good. */
   async releaseAll(): Promise<void> {
     const problems: unknown[] = [];
-    for (const entry of this.#entries.values()) {
+    const releases = [...this.#entries.values()].map(async (entry) => {
       try {
         await entry.capture.release({ keepsConnections: false });
         this.#forget(entry);
       } catch (error) {
         problems.push(error);
       }
-    }
+    });
+    await Promise.all(releases);
     await this.#host?.remove().catch((error: unknown) => problems.push(error));
     if (problems.length > 0) throw problems[0];
   }
@@ -97,6 +98,11 @@ export class WorkloadCapture {
   async check(name: string): Promise<CheckResult> {
     const entry = this.#entries.get(name);
     return entry === undefined ? 'gone' : await this.#checkEntry(entry, true);
+  }
+
+  /** Compares and repairs the host's rules for probes now. Never throws: see {@link hostProblem}. */
+  async checkHost(): Promise<void> {
+    await this.#host?.check();
   }
 
   /** All workloads, sorted by name. */

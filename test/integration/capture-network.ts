@@ -166,6 +166,11 @@ export class CaptureNetwork implements AsyncDisposable {
     });
   }
 
+  /** Ends all connections at both ends, as a data plane does that lets a workload go. */
+  hangUp(): void {
+    for (const each of this.#owned) if (each instanceof Socket) each.destroy();
+  }
+
   #own(socket: Socket): void {
     socket.on('error', () => {});
     this.#owned.add(socket);
