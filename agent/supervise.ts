@@ -92,6 +92,8 @@ class FailOpener {
   readonly #log: Log;
   #timer: NodeJS.Timeout | null = null;
   #removal: Promise<void> | null = null;
+  /** Since the last time that a child served. */
+  #hasOpened = false;
 
   constructor(init: { readonly stateDir: string; readonly log: Log }) {
     this.#stateDir = init.stateDir;
@@ -101,16 +103,19 @@ class FailOpener {
   childDied(): void {
     this.#timer ??= setTimeout(() => {
       this.#timer = null;
+      this.#hasOpened = true;
       this.#removal ??= this.#open().finally(() => (this.#removal = null));
     }, openAfterMs);
   }
 
-  /** Back in time: nothing is removed. Too late: what a removal under way takes from it, it has to load again. */
+  /** Back in time: nothing is removed. Too late: what the removal took from it while it started, it has to load again. */
   childServes(child: ChildProcess): void {
     if (this.#timer !== null) clearTimeout(this.#timer);
     this.#timer = null;
+    if (!this.#hasOpened) return;
+    this.#hasOpened = false;
     const recheck: ToSupervised = { type: 'recheck-capture' };
-    void this.#removal?.then(() => {
+    void (this.#removal ?? Promise.resolve()).then(() => {
       if (child.connected) child.send(recheck, () => undefined);
     });
   }

@@ -189,6 +189,7 @@ export class ControlLink {
   }
 
   #onStatus(status: 'connected' | 'disconnected'): void {
+    if (this.#abort.signal.aborted) return;
     this.#rules?.doubtStore();
     if (status === 'connected') {
       this.#lastProblem = '';

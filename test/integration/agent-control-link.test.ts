@@ -1,0 +1,139 @@
+import assert from 'node:assert/strict';
+import { rm } from 'node:fs/promises';
+import { join } from 'node:path';
+import { test } from 'node:test';
+import { generateSigningKey } from '../../shared/pki/signing-key.js';
+import { registryKey } from '../../shared/wire/registry.js';
+import { LinkFixture, snapshotOf, workloadOf } from './agent-link-fixture.js';
+
+const namesOf = (fixture: LinkFixture): string[] => [...fixture.registry.entries.keys()].toSorted();
+
+test('the agent switches to each revision that the pointer names', async () => {
+  await using fixture = await LinkFixture.start();
+  await fixture.publishRules(snapshotOf(1));
+  await fixture.rules.until('revision 1', (seen) => seen.includes(1));
+  await fixture.publishRules(snapshotOf(2));
+  await fixture.rules.until('revision 2', (seen) => seen.includes(2));
+  assert.deepEqual(fixture.rules.items, [1, 2]);
+  assert.deepEqual(fixture.alarms.items, []);
+});
+
+test('a snapshot that another key signed is refused, and the last good rules stay', async () => {
+  await using fixture = await LinkFixture.start();
+  await fixture.publishRules(snapshotOf(1));
+  await fixture.rules.until('revision 1', (seen) => seen.includes(1));
+  await fixture.publishRules(
+    snapshotOf(2, { mesh: { defaultAction: 'allow', mtls: 'PERMISSIVE', rootNamespace: 'x' } }),
+    {
+      key: generateSigningKey(),
+    },
+  );
+  await fixture.alarms.until('alarm', (seen) => seen.includes('unusable'));
+  assert.deepEqual(fixture.rules.items, [1]);
+  assert.ok(fixture.hasLogged('"alarm":"unusable"') && fixture.hasLogged('no signature of a key'));
+  await fixture.publishRules(snapshotOf(3));
+  await fixture.rules.until('revision 3', (seen) => seen.includes(3));
+});
+
+test('bytes that were changed under the pointer are refused by their hash', async () => {
+  await using fixture = await LinkFixture.start();
+  const sealed = await fixture.publishRules(snapshotOf(1));
+  await fixture.rules.until('revision 1', (seen) => seen.includes(1));
+  await fixture.point(2, sealed);
+  await fixture.alarms.until('alarm', (seen) => seen.includes('unusable'));
+  await fixture.publishRules(snapshotOf(2), { pointsTo: 3 });
+  await fixture.logLines.until('a snapshot under a wrong number', (lines) =>
+    lines.some((line) => line.includes('it says that it is revision 2')),
+  );
+  await fixture.publishRules(snapshotOf(4, { trustDomain: 'elsewhere.test' }));
+  await fixture.logLines.until('a snapshot of another mesh', (lines) =>
+    lines.some((line) => line.includes('belongs to the trust domain elsewhere.test')),
+  );
+  assert.deepEqual(fixture.rules.items, [1]);
+});
+
+test('a revision that goes backwards is an alarm, told once, and not an update', async () => {
+  await using fixture = await LinkFixture.start();
+  const old = await fixture.publishRules(snapshotOf(1));
+  await fixture.publishRules(snapshotOf(5));
+  await fixture.rules.until('revision 5', (seen) => seen.includes(5));
+  await fixture.point(1, old);
+  await fixture.alarms.until('alarm', (seen) => seen.includes('backwards'));
+  await fixture.link.trustInStore();
+  await fixture.link.trustInStore();
+  assert.deepEqual(fixture.alarms.items, ['backwards']);
+  assert.equal(fixture.rules.items.at(-1), 5);
+  assert.equal(await fixture.link.trustInStore(), 'none');
+});
+
+test('other content under the revision in force is an alarm', async () => {
+  await using fixture = await LinkFixture.start();
+  await fixture.publishRules(snapshotOf(1));
+  await fixture.rules.until('revision 1', (seen) => seen.includes(1));
+  await fixture.publishRules(snapshotOf(1, { createdBy: 'somebody else' }));
+  await fixture.alarms.until('alarm', (seen) => seen.includes('backwards'));
+  assert.deepEqual(fixture.rules.items, [1]);
+});
+
+test('the registry follows changes and deletions, and an empty one is complete', async () => {
+  await using fixture = await LinkFixture.start();
+  await fixture.publishRules(snapshotOf(1));
+  await fixture.registryMessages.until('the empty list', (seen) => seen.some((message) => message.isFull));
+  assert.ok(fixture.registry.isComplete);
+  await fixture.publishWorkload(workloadOf('web'));
+  await fixture.registryMessages.until('web', (seen) => seen.some((message) => message.upserts.length === 1));
+  await fixture.registryBucket.delete(registryKey(workloadOf('web')));
+  await fixture.registryMessages.until('web gone', (seen) => seen.some((message) => message.removals.length === 1));
+  assert.deepEqual(namesOf(fixture), []);
+});
+
+test('a registry entry that is forged or older than the one held changes nothing', async () => {
+  await using fixture = await LinkFixture.start();
+  await fixture.publishRules(snapshotOf(1));
+  await fixture.publishWorkload(workloadOf('web', 1), { sequence: 10 });
+  await fixture.registryMessages.until('web', () => fixture.registry.entries.size === 1);
+  await fixture.publishWorkload(workloadOf('web', 2), { sequence: 9 });
+  await fixture.publishWorkload(workloadOf('web', 3), { sequence: 11, key: generateSigningKey() });
+  await fixture.publishWorkload(workloadOf('db'), { sequence: 12 });
+  await fixture.registryMessages.until('db', () => fixture.registry.entries.size === 2);
+  assert.equal(fixture.registryAlarms, 2);
+  const [held] = [...fixture.registry.entries.values()];
+  assert.deepEqual(held?.entry, workloadOf('web', 1));
+});
+
+test('a restarted nats-server is found again, and what changed meanwhile arrives', async () => {
+  await using fixture = await LinkFixture.start();
+  await fixture.publishRules(snapshotOf(1));
+  await fixture.rules.until('revision 1', (seen) => seen.includes(1));
+  const { port } = fixture.nats.server;
+  await fixture.nats.server.stop();
+  await fixture.nats.startServer(port);
+  await fixture.openBuckets();
+  await fixture.publishRules(snapshotOf(2));
+  await fixture.rules.until('revision 2', (seen) => seen.includes(2), 30_000);
+  assert.equal(fixture.link.isConnected, true);
+});
+
+test('a wiped store takes neither rules nor workloads away', async () => {
+  await using fixture = await LinkFixture.start();
+  await fixture.publishRules(snapshotOf(7));
+  await fixture.publishWorkload(workloadOf('web'));
+  await fixture.rules.until('revision 7', (seen) => seen.includes(7));
+  await fixture.registryMessages.until('web', () => fixture.registry.entries.size === 1);
+  const { port } = fixture.nats.server;
+  await fixture.nats.server.stop();
+  await rm(join(fixture.nats.stateDir, 'nats', 'jetstream'), { recursive: true });
+  await fixture.nats.startServer(port);
+  await fixture.openBuckets();
+  await fixture.logLines.until(
+    'removals wait',
+    (lines) => lines.some((line) => line.includes('removals from the registry wait')),
+    30_000,
+  );
+  assert.deepEqual(namesOf(fixture), ['workload.shop.web']);
+  assert.deepEqual(fixture.rules.items, [7]);
+  await fixture.publishRules(snapshotOf(8));
+  await fixture.rules.until('revision 8', (seen) => seen.includes(8), 30_000);
+  assert.deepEqual(namesOf(fixture), ['workload.shop.web'], 'not before the store has settled');
+  await fixture.registryMessages.until('web gone', () => fixture.registry.entries.size === 0, 20_000);
+});
