@@ -31,7 +31,7 @@ export interface Feed {
   stop(): void;
 }
 
-const heartbeatMs = 5000;
+const heartbeatMs = 3000;
 const silenceMs = 2.5 * heartbeatMs;
 const createTimeoutMs = 5000;
 

@@ -7,7 +7,7 @@ import { createUser, mintUserJwt } from '../../shared/bus/nats-accounts.js';
 import { buckets, inboxPrefixFor, subjectFor } from '../../shared/bus/subjects.js';
 import { createRootCa } from '../../shared/pki/certificate-authority.js';
 import { Inbox, within } from './bus-deadline.js';
-import { NatsFixture, serverName } from './bus-fixture.js';
+import { NatsFixture, serverName, settled } from './bus-fixture.js';
 
 const settings = { history: 1, maxBytes: -1, replicas: 1 } as const;
 
@@ -61,7 +61,7 @@ test('a request that nobody serves, or that takes too long, or is aborted, ends 
   const controller = await nats.controller();
   const errors = new Inbox<unknown>();
   controller.serve('culvert.v1.sign.*', () => Promise.reject(new Error('cannot sign')), errors.push);
-  await within('serving', controller.request('$JS.API.INFO', new Uint8Array(), { timeoutMs: 5000 }));
+  await settled(controller);
   await assert.rejects(agent.request(subject, Buffer.of(), { timeoutMs: 300 }), { code: 'BUS_TIMEOUT' });
   assert.match(String(errors.items[0]), /cannot sign/);
   const stop = new AbortController();

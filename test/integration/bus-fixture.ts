@@ -15,6 +15,11 @@ import { issueServerCertificate } from '../../shared/pki/server-certificate.js';
 
 export const serverName = 'nats.mesh.test';
 
+/** Resolves when the server has taken everything that this bus sent before, subscriptions too. The controller's only. */
+export async function settled(bus: Bus): Promise<void> {
+  await bus.request('$JS.API.INFO', new Uint8Array(), { timeoutMs: 5000 });
+}
+
 /** A real nats-server with TLS from a real mesh CA in a directory of its own, and users on it. */
 export class NatsFixture implements AsyncDisposable {
   readonly stateDir: string;

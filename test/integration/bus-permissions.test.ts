@@ -5,7 +5,7 @@ import type { Bus } from '../../shared/bus/bus.js';
 import type { DeniedOperation } from '../../shared/bus/bus.js';
 import { buckets, flowStream, inboxPrefixFor, parseSubject, subjectFor } from '../../shared/bus/subjects.js';
 import { Inbox, within } from './bus-deadline.js';
-import { NatsFixture } from './bus-fixture.js';
+import { NatsFixture, settled } from './bus-fixture.js';
 
 const settings = { history: 1, maxBytes: -1, replicas: 1 } as const;
 const text = (bytes: Uint8Array): string => Buffer.from(bytes).toString();
@@ -51,6 +51,7 @@ test('an agent asks on its own subjects and gets the answer', async () => {
     ({ subject, bytes }) => Buffer.from(`${parseSubject(subject)?.node}:${text(bytes)}`),
     fail,
   );
+  await settled(controller);
   const answer = await agent.request(subjectFor('sign', 'node1'), Buffer.from('csr'), { timeoutMs: 5000 });
   assert.equal(text(answer), 'node1:csr');
   stop();
@@ -73,11 +74,13 @@ for (const verb of ['sign', 'renew', 'status', 'flows'] as const) {
   test(`an agent cannot publish ${verb} of another node, and the controller hears nothing of it`, async () => {
     const heard: string[] = [];
     const stop = controller.serve(`culvert.v1.${verb}.*`, ({ subject }) => void heard.push(subject), fail);
+    await settled(controller);
     const subject = subjectFor(verb, 'node2');
     assert.deepEqual(await denied(agent, () => agent.publish(subject, Buffer.from('x'))), {
       operation: 'publish',
       subject,
     });
+    await settled(controller);
     assert.deepEqual(heard, []);
     stop();
   });
@@ -138,6 +141,7 @@ test('a consumer that an agent points at a foreign subject passes for no request
     },
     fail,
   );
+  await settled(controller);
   const targets = [subjectFor('sign', 'node2'), '$KV.culvert_config.evil', '$JS.API.STREAM.DELETE.KV_culvert_config'];
   for (const [index, target] of targets.entries()) {
     const config = {
