@@ -44,6 +44,8 @@ export class TunnelPair implements AsyncDisposable {
   readonly dialled: net.Socket[] = [];
   readonly accepted: net.Socket[] = [];
   readonly #listening: net.Server;
+  #dialPort: number | undefined;
+  readonly #wires: net.Socket[] = [];
   /** What the server does with a request; replace it. */
   onConnect: (request: TunnelRequest) => void = (request) => echo(request.accept());
 
@@ -107,6 +109,30 @@ export class TunnelPair implements AsyncDisposable {
     return { near, far: await accepted };
   }
 
+  /** From now on every byte between client and server is lost, without a FIN or a RST. Call it before the first open. */
+  async useWire(): Promise<() => void> {
+    const wire = net.createServer({ allowHalfOpen: true }, (near) => {
+      const far = net.connect({ host: serverIp, port: this.port, localAddress: clientIp });
+      this.#wires.push(near, far);
+      for (const socket of [near, far]) socket.on('error', () => {});
+      near.pipe(far);
+      far.pipe(near);
+    });
+    wire.listen(0, serverIp);
+    await once(wire, 'listening');
+    const address = wire.address();
+    if (address === null || typeof address === 'string') throw new Error('not listening');
+    this.#dialPort = address.port;
+    return () => {
+      wire.close();
+      for (const socket of this.#wires) {
+        socket.unpipe();
+        socket.resume();
+        socket.on('data', () => {});
+      }
+    };
+  }
+
   async stopListening(): Promise<void> {
     const closed = once(this.#listening, 'close');
     this.#listening.close();
@@ -116,19 +142,20 @@ export class TunnelPair implements AsyncDisposable {
   async [Symbol.asyncDispose](): Promise<void> {
     await this.client.drain(0);
     await this.server.drain(0);
-    for (const socket of [...this.dialled, ...this.accepted]) socket.destroy();
+    for (const socket of [...this.dialled, ...this.accepted, ...this.#wires]) socket.destroy();
     if (this.#listening.listening) await this.stopListening();
   }
 
   #dial(): net.Socket {
-    const socket = net.connect({ host: serverIp, port: this.port, allowHalfOpen: true });
+    const socket = net.connect({ host: serverIp, port: this.#dialPort ?? this.port, allowHalfOpen: true });
     this.dialled.push(socket);
     return socket;
   }
 }
 
 /** Resolves at `close`, whether an error came before it or not. */
-export async function closed(stream: Duplex): Promise<void> {
+export async function closed(stream: TunnelStream): Promise<void> {
+  if (stream.isGone) return;
   await withDeadline('the close', new Promise<void>((resolve) => stream.once('close', resolve)));
 }
 

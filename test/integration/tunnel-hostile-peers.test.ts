@@ -289,25 +289,29 @@ async function drained(peer: RawPeer): Promise<void> {
 }
 
 describe('what a peer sees on the wire', () => {
-  it('of a reset is RST_STREAM CONNECT_ERROR and no END_STREAM before it', async () => {
-    await using pair = await TunnelPair.start(engine, ca);
-    const accepted = new Promise<TunnelStream>((resolve) => {
-      pair.onConnect = (request) => resolve(request.accept());
+  for (const isIdle of [true, false]) {
+    const when = isIdle ? 'when all was sent' : 'with bytes on their way';
+    it(`of a reset ${when} is RST_STREAM CONNECT_ERROR and no END_STREAM before it`, async () => {
+      await using pair = await TunnelPair.start(engine, ca);
+      const accepted = new Promise<TunnelStream>((resolve) => {
+        pair.onConnect = (request) => resolve(request.accept());
+      });
+      await using peer = await RawPeer.connectHttp2(pair.port, await ca.issue(clientIdentity));
+      peer.send(connectTo(80, 1));
+      const stream = await accepted;
+      stream.write('half a me');
+      if (isIdle) await eventually('DATA', () => peer.frames.some((frame) => frame.type === frameType.data));
+      stream.reset();
+      await eventually('RST_STREAM', () => peer.frames.some((frame) => frame.type === frameType.rst));
+      const ours = peer.frames.filter((frame) => frame.stream === 1);
+      assert.deepEqual(
+        ours.map((frame) => frame.type),
+        [frameType.headers, frameType.data, frameType.rst],
+      );
+      assert.ok(ours.every((frame) => frame.type === frameType.rst || (frame.flags & endStream) === 0));
+      assert.equal(ours.at(-1)?.payload.readUInt32BE(), 10);
     });
-    await using peer = await RawPeer.connectHttp2(pair.port, await ca.issue(clientIdentity));
-    peer.send(connectTo(80, 1));
-    const stream = await accepted;
-    stream.write('half a me');
-    stream.reset();
-    await eventually('RST_STREAM', () => peer.frames.some((frame) => frame.type === frameType.rst));
-    const ours = peer.frames.filter((frame) => frame.stream === 1);
-    assert.deepEqual(
-      ours.map((frame) => frame.type),
-      [frameType.headers, frameType.data, frameType.rst],
-    );
-    assert.ok(ours.every((frame) => frame.type === frameType.rst || (frame.flags & endStream) === 0));
-    assert.equal(ours.at(-1)?.payload.readUInt32BE(), 10);
-  });
+  }
 
   it('of the settings are the windows and limits of DESIGN', async () => {
     await using pair = await TunnelPair.start(engine, ca);

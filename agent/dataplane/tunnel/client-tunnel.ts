@@ -3,6 +3,7 @@ import { formatHostPort } from '../../../shared/address.js';
 import { cutOf } from '../relay/connection-cut.js';
 import type { TunnelDump } from '../messages.js';
 import { asTunnelStream, http2CodeName, resetStream } from './http2-stream.js';
+import { keepReading } from './keep-reading.js';
 import { ResetBudget } from './reset-budget.js';
 import type { TunnelSettings } from './session-options.js';
 import type { OpenResult, TunnelHeaders, TunnelTarget } from './tunnel.js';
@@ -26,6 +27,7 @@ export class ClientTunnel {
   readonly #resets = new ResetBudget({ nowMs: () => performance.now() });
   readonly #open = new Set<ClientHttp2Stream>();
   #idleTimer: NodeJS.Timeout | undefined;
+  #stopKeepReading: (() => void) | undefined;
   #isRetired = false;
   #death = '';
 
@@ -51,6 +53,7 @@ export class ClientTunnel {
     session.once('close', () => {
       this.#isRetired = true;
       clearTimeout(this.#idleTimer);
+      this.#stopKeepReading?.();
       socket.destroy();
       options.onClosed();
     });
@@ -175,6 +178,7 @@ export class ClientTunnel {
   #track(stream: ClientHttp2Stream): void {
     this.#open.add(stream);
     clearTimeout(this.#idleTimer);
+    this.#stopKeepReading ??= keepReading(this.#tunnel.socket);
     stream.on('error', () => {});
     stream.once('close', () => {
       this.#open.delete(stream);
@@ -190,6 +194,8 @@ export class ClientTunnel {
   }
 
   #armIdleTimer(): void {
+    this.#stopKeepReading?.();
+    this.#stopKeepReading = undefined;
     const { tunnelIdleTimeoutMs } = this.#settings;
     if (tunnelIdleTimeoutMs === 0 || !this.isUsable) return;
     this.#idleTimer = setTimeout(() => this.retire(), tunnelIdleTimeoutMs);

@@ -8,6 +8,7 @@ import { formatHostPort, parseHostPort, type HostPort } from '../../../shared/ad
 import { reasonInfo } from '../../../shared/reasons.js';
 import type { TunnelDump } from '../messages.js';
 import { asTunnelStream, resetStream } from './http2-stream.js';
+import { keepReading } from './keep-reading.js';
 import type { ProvedPeer } from './server-handshakes.js';
 import { serverSessionOptions, type TunnelSettings } from './session-options.js';
 import type { RefusedHandshake, TunnelHeaders, TunnelRefusal, TunnelRequest, TunnelStream } from './tunnel.js';
@@ -28,6 +29,7 @@ export class ServerTunnel {
   readonly #open = new Set<ServerHttp2Stream>();
   readonly #openedAtMs = Date.now();
   #idleTimer: NodeJS.Timeout | undefined;
+  #stopKeepReading: (() => void) | undefined;
   #hasAsked = false;
   #death = '';
 
@@ -54,6 +56,7 @@ export class ServerTunnel {
     socket.once('close', () => this.#noteDeath('the connection closed'));
     session.once('close', () => {
       clearTimeout(this.#idleTimer);
+      this.#stopKeepReading?.();
       socket.destroy();
       options.onClosed();
     });
@@ -168,6 +171,7 @@ export class ServerTunnel {
   #track(stream: ServerHttp2Stream): void {
     this.#open.add(stream);
     clearTimeout(this.#idleTimer);
+    this.#stopKeepReading ??= keepReading(this.#peer.socket);
     stream.on('error', () => {});
     const onClose = (): void => {
       this.#open.delete(stream);
@@ -179,6 +183,8 @@ export class ServerTunnel {
 
   /** Twice the client's time, so that the client is the one to end an idle tunnel and no request meets the GOAWAY. */
   #armIdleTimer(): void {
+    this.#stopKeepReading?.();
+    this.#stopKeepReading = undefined;
     const { tunnelIdleTimeoutMs } = this.#settings;
     if (tunnelIdleTimeoutMs === 0 || this.#session.closed) return;
     this.#idleTimer = setTimeout(() => this.retire(), 2 * tunnelIdleTimeoutMs);

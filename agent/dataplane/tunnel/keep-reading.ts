@@ -1,0 +1,22 @@
+import type net from 'node:net';
+
+/**
+ * Keeps a `node:http2` session reading while its own write is stuck. Node stops reading the socket for as long as a
+ * write is in progress; when both agents have more to say than the kernel's buffers hold, both stop reading and neither
+ * write ever ends: four echoed streams of 1 MiB are enough. nghttp2 bounds what a peer can make us queue meanwhile
+ * (1000 answers to PING and SETTINGS, then GOAWAY), so there is nothing to fear from reading on.
+ *
+ * Node has no public call for it: this function is the one place that touches the handle of a tunnel's socket. Reading
+ * that is on already is left as it is by the call. Returns what stops it.
+ */
+export function keepReading(socket: net.Socket): () => void {
+  const timer = setInterval(() => {
+    const { _handle: handle } = socket as unknown as { readonly _handle?: { readStart?: () => number } | null };
+    handle?.readStart?.();
+  }, checkMs);
+  timer.unref();
+  return () => clearInterval(timer);
+}
+
+/** Two directions at full speed stand still for at most this long; a timer for each tunnel in use is cheap at this rate. */
+const checkMs = 5;
