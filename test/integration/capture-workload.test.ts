@@ -123,6 +123,8 @@ test('connections that are open before capture begins go on, and those open at i
 test('replies to a dial that borrowed the client address come back, and the application sees that address', async () => {
   await using _guard = await captureA();
   await network.serve({ at: network.a, port: 8007, label: 'app' });
+  // Debian's default is 0; others ship strict.
+  await network.sh(network.a, 'sysctl -qw net.ipv4.conf.all.rp_filter=1 net.ipv4.conf.lo.rp_filter=1');
   for (const family of families) {
     const client = network.x.ip[family];
     const dialled = { from: network.a, ip: network.a.ip[family], port: 8007, mark: ownTrafficMark, source: client };

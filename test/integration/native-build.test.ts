@@ -1,0 +1,67 @@
+import assert from 'node:assert/strict';
+import { spawnSync } from 'node:child_process';
+import { cpSync, mkdirSync, mkdtempSync, readdirSync, rmSync, statSync, utimesSync, writeFileSync } from 'node:fs';
+import { createRequire } from 'node:module';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { after, before, test } from 'node:test';
+
+const source = fileURLToPath(new URL('../../../agent/native/', import.meta.url));
+let root: string;
+let addon: string;
+
+before(() => {
+  root = mkdtempSync(join(tmpdir(), 'culvert-native-'));
+  mkdirSync(join(root, 'agent', 'native'), { recursive: true });
+  for (const file of ['build.mjs', 'culvert.c']) cpSync(join(source, file), join(root, 'agent', 'native', file));
+  addon = join(root, 'dist', 'agent', 'native', 'culvert.node');
+});
+after(() => rmSync(root, { recursive: true }));
+
+function build(args: readonly string[], env: NodeJS.ProcessEnv = {}): { code: number | null; out: string } {
+  const script = join(root, 'agent', 'native', 'build.mjs');
+  const { status, stdout, stderr } = spawnSync(process.execPath, [script, ...args], {
+    env: { PATH: process.env['PATH'], ...env },
+    encoding: 'utf8',
+  });
+  return { code: status, out: stdout + stderr };
+}
+
+test('without a compiler a build fails and an installation goes on, both with one line that says what to install', () => {
+  const expected =
+    /^native addon not built: CC=no-such-cc cannot be run\. Install one .*apt-get install -y gcc libc6-dev.*\n$/;
+  const failed = build(['--if-missing'], { CC: 'no-such-cc' });
+  assert.equal(failed.code, 1);
+  assert.match(failed.out, expected);
+  const installed = build([], { CC: 'no-such-cc', npm_lifecycle_event: 'install' });
+  assert.equal(installed.code, 0);
+  assert.match(installed.out, expected);
+});
+
+test('it builds with the headers on this machine, leaves no temporary file, and what it built can be loaded', () => {
+  const { code, out } = build(['--if-missing']);
+  assert.equal(code, 0, out);
+  assert.deepEqual(readdirSync(join(root, 'dist', 'agent', 'native')), ['culvert.node']);
+  const loaded = createRequire(import.meta.url)(addon) as Record<string, unknown>;
+  assert.deepEqual(Object.keys(loaded).toSorted(), ['dialSocket', 'listenTcp', 'originalDestination']);
+});
+
+test('it is built again only when the source is newer', () => {
+  const builtAt = statSync(addon).mtimeMs;
+  assert.equal(build(['--if-missing']).out, '');
+  assert.equal(statSync(addon).mtimeMs, builtAt);
+  const future = new Date(builtAt + 5000);
+  utimesSync(join(root, 'agent', 'native', 'culvert.c'), future, future);
+  assert.match(build(['--if-missing']).out, /native addon built/);
+});
+
+test('a source that does not compile fails the build and leaves the last good addon', () => {
+  writeFileSync(join(root, 'agent', 'native', 'culvert.c'), '#error broken\n');
+  const before = statSync(addon).mtimeMs;
+  const { code, out } = build([]);
+  assert.equal(code, 1);
+  assert.match(out, /native addon not built: \w+ failed/);
+  assert.equal(statSync(addon).mtimeMs, before);
+  assert.deepEqual(readdirSync(join(root, 'dist', 'agent', 'native')), ['culvert.node']);
+});
