@@ -8,6 +8,7 @@ import { LiveConnections } from './flow/live-connections.js';
 import { serveOutbound } from './flow/outbound.js';
 import { rawDial } from './flow/dial.js';
 import { recordAcceptFailure } from './flow/accept-failure.js';
+import { DescriptorReserve } from './listen/descriptor-reserve.js';
 import { Hosting } from './listen/hosting.js';
 import type { HostedWorkload } from './listen/hosted-workload.js';
 import type { CertificatesMessage, FromWorker, RegistryMessage, WorkerDump, WorkerGauges } from './messages.js';
@@ -50,6 +51,7 @@ export class DataplaneWorker {
       settings,
       dialRaw: ({ sourceWorkload, sourceIp, destinationIp }) =>
         rawDial({
+          descriptors: this.#context.descriptors,
           from: this.#hosted(sourceWorkload),
           target: { ip: destinationIp, port: capturePorts.inboundTunnel },
           sourceIp,
@@ -71,6 +73,7 @@ export class DataplaneWorker {
       tunnels: this.#client,
       rotation: new EndpointRotation({ random: Math.random }),
       reporter: this.#reporter,
+      descriptors: DescriptorReserve.ofProcess(),
       clock: { nowMs: Date.now },
     };
     this.#hosting = new Hosting({
@@ -129,7 +132,8 @@ export class DataplaneWorker {
 
   #acceptTunnel(workload: HostedWorkload, socket: net.Socket): void {
     const identity = this.#state.registry.workload(workload.name)?.identity;
-    if (identity === undefined) {
+    // The other agent sees its dial reset, and says so in its records.
+    if (identity === undefined || this.#context.descriptors.isTouchedBySocket(socket)) {
       socket.resetAndDestroy();
       return;
     }

@@ -115,7 +115,7 @@ export class WorkerPool extends EventEmitter<PoolEvents> {
     if (message.type === 'rules') prepareSnapshot(message.snapshot);
     this.#state.absorb(message);
     const slotted = this.#slotted(message);
-    for (const member of this.#members) member?.worker.postMessage(slotted);
+    for (const member of this.#members) if (member !== null) tell(member.worker, slotted);
     if (message.type === 'workloads') this.#forgetGoneWorkloads();
   }
 
@@ -162,7 +162,7 @@ export class WorkerPool extends EventEmitter<PoolEvents> {
       this.#members.map(async (member) => {
         if (member === null) return;
         const exited = once(member.worker, 'exit', { signal: AbortSignal.timeout(graceMs + drainMarginMs) });
-        member.worker.postMessage({ type: 'drain', graceMs });
+        tell(member.worker, { type: 'drain', graceMs });
         try {
           await exited;
         } catch {
@@ -195,7 +195,7 @@ export class WorkerPool extends EventEmitter<PoolEvents> {
     worker.on('message', (message: FromWorker) => this.#onMessage(index, member, message));
     worker.on('error', (error) => (member.error = error instanceof Error ? error : new Error(String(error))));
     worker.on('exit', () => this.#onExit(index, member));
-    for (const message of this.#state.replay()) worker.postMessage(this.#slotted(message));
+    for (const message of this.#state.replay()) tell(worker, this.#slotted(message));
     await new Promise<void>((resolve, reject) => {
       const onMessage = (message: FromWorker): void => {
         if (message.type !== 'online') return;
@@ -308,9 +308,14 @@ export class WorkerPool extends EventEmitter<PoolEvents> {
       const timer = setTimeout(finish, dumpTimeoutMs, null);
       member.worker.on('message', onMessage);
       member.worker.once('exit', onExit);
-      member.worker.postMessage({ type: 'dump', id });
+      tell(member.worker, { type: 'dump', id });
     });
   }
+}
+
+/** `postMessage` takes anything; a worker understands this only. Nothing is handed over, so the list is empty. */
+function tell(worker: Worker, command: WorkerCommand): void {
+  worker.postMessage(command, []);
 }
 
 /** The real thread. Its open files, such as namespaces, are closed when it ends in whatever way. */

@@ -158,6 +158,10 @@ export class DataplaneMesh implements AsyncDisposable {
     return this.#closed.get(host) ?? [];
   }
 
+  takeUnclaimed(host: string): ClosedConnection[] {
+    return this.#closed.get(host)?.splice(0) ?? [];
+  }
+
   /** What the host's agent would hold: a certificate for each identity of its workloads. */
   async certificates(host: string, options: { except?: SpiffeId } = {}): Promise<CertificatesMessage> {
     const identities = new Set(

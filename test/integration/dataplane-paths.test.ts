@@ -25,13 +25,15 @@ describe('a connection through the data plane', { timeout: 120_000 }, () => {
         {
           name: 'node2',
           workloads: [
-            { name: 'db', namespace: 'shop', serviceAccount: 'db', labels: { app: 'db' } },
+            { name: 'db', namespace: 'shop', serviceAccount: 'db', labels: { app: 'db', pool: 'pair' } },
+            { name: 'dead', namespace: 'shop', serviceAccount: 'dead', labels: { pool: 'pair' } },
             { name: 'plain', namespace: 'shop', serviceAccount: 'plain', labels: { app: 'plain' }, isMeshed: false },
           ],
         },
       ],
       services: [
         { name: 'db', namespace: 'shop', ports: [{ port: 5432, targetPort: port }], selector: { app: 'db' } },
+        { name: 'pair', namespace: 'shop', ports: [{ port: 80, targetPort: port }], selector: { pool: 'pair' } },
         { name: 'self', namespace: 'shop', ports: [{ port: 80, targetPort: port }], selector: { app: 'web' } },
       ],
       externalHosts: ['outside'],
@@ -114,6 +116,23 @@ describe('a connection through the data plane', { timeout: 120_000 }, () => {
     assert.equal(await refusal(mesh.workload('web'), { ip: mesh.workload('db').ipv4, port: 9 }), 'ECONNRESET');
     assert.equal((await mesh.closed('node1', outbound)).reason, 'CONNECT_REFUSED');
     assert.equal((await mesh.closed('node2', inbound)).reason, 'CONNECT_REFUSED');
+  });
+
+  test('tries another endpoint of the service when one refuses, and has one record for it all', async () => {
+    const refusals = [];
+    for (let i = 0; i < 4; i++) {
+      const socket = await mesh.workload('web').connect({ ip: mesh.lab.vip('pair').ipv4, port: 80 });
+      assert.match(await exchange(socket, 'x'), /x$/);
+      const record = await mesh.closed('node1', outbound);
+      assert.deepEqual([record.reason, record.destination.workload], ['OK', 'shop/db']);
+      await mesh.closed('node2', (into) => inbound(into) && into.reason === 'OK');
+      refusals.push(...mesh.takeUnclaimed('node2'));
+    }
+    assert.deepEqual(
+      refusals.map((record) => [record.reason, record.destination.workload]),
+      Array.from({ length: 2 }, () => ['CONNECT_REFUSED', 'shop/dead']),
+    );
+    assert.equal(mesh.unclaimed('node1').length, 0);
   });
 
   test('to a service port that does not exist is NO_ENDPOINT', async () => {

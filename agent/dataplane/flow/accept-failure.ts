@@ -5,8 +5,8 @@ import { connectFailure } from './connect-failure.js';
 import type { FlowContext } from './flow-context.js';
 
 /**
- * A connection that the kernel had accepted but the agent could not take, such as `EMFILE` when it has no file
- * descriptor left. The client sees it closed; the record says why.
+ * A connection that the kernel had accepted but the agent could not take, such as `ENOMEM`. The client sees it closed; the
+ * record says why.
  */
 export function recordAcceptFailure(
   context: FlowContext,

@@ -1,12 +1,16 @@
+import { closeSync } from 'node:fs';
 import net from 'node:net';
 import { formatHostPort, isIpv6, type HostPort, type IpAddress } from '../../../shared/address.js';
+import { CulvertError } from '../../../shared/errors.js';
 import { dialSocket } from '../../native/addon.js';
+import type { DescriptorReserve } from '../listen/descriptor-reserve.js';
 import type { HostedWorkload } from '../listen/hosted-workload.js';
 import { cutOf } from '../relay/connection-cut.js';
 import { ownTrafficMark } from '../settings.js';
 import { connectFailure, type ConnectFailure } from './connect-failure.js';
 
 export type DialOptions = {
+  readonly descriptors: DescriptorReserve;
   /** From whose network namespace. */
   readonly from: HostedWorkload;
   readonly target: HostPort;
@@ -52,9 +56,12 @@ export async function dial(options: DialOptions): Promise<DialResult> {
   });
 }
 
-/** Starts a connect and returns at once; `connect` or `error` follows. Throws the native layer's error. */
-export function rawDial(options: Pick<DialOptions, 'from' | 'target' | 'sourceIp'>): net.Socket {
-  const { from, target, sourceIp } = options;
+/**
+ * Starts a connect and returns at once; `connect` or `error` follows. Throws the native layer's error, and `EMFILE` when
+ * only reserved descriptors are left.
+ */
+export function rawDial(options: Pick<DialOptions, 'descriptors' | 'from' | 'target' | 'sourceIp'>): net.Socket {
+  const { descriptors, from, target, sourceIp } = options;
   const isSameFamily = sourceIp !== undefined && isIpv6(sourceIp) === isIpv6(target.ip);
   const fd = dialSocket({
     netnsFd: from.netnsFd,
@@ -62,6 +69,14 @@ export function rawDial(options: Pick<DialOptions, 'from' | 'target' | 'sourceIp
     mark: ownTrafficMark,
     ...(isSameFamily ? { transparentSource: sourceIp } : {}),
   });
+  if (descriptors.isTouchedBy(fd)) {
+    closeSync(fd);
+    throw new CulvertError({
+      code: 'EMFILE',
+      message: 'only reserved file descriptors are left',
+      hint: "raise the agent's limit of open files (LimitNOFILE=)",
+    });
+  }
   const socket = new net.Socket(notReading(fd));
   socket.setNoDelay(true);
   socket.connect({ host: target.ip, port: target.port });

@@ -1,4 +1,5 @@
 import type { Clock } from '../../../shared/policy/connection.js';
+import type { DescriptorReserve } from '../listen/descriptor-reserve.js';
 import type { EndpointRotation } from '../route/endpoint-rotation.js';
 import type { DataplaneSettings } from '../settings.js';
 import type { Reporter } from '../state/reporter.js';
@@ -16,5 +17,6 @@ export type FlowContext = {
   readonly tunnels: TunnelClient;
   readonly rotation: EndpointRotation;
   readonly reporter: Reporter;
+  readonly descriptors: DescriptorReserve;
   readonly clock: Clock;
 };

@@ -50,6 +50,9 @@ async function reach(inbound: {
   if (captured.kind === 'direct' || isOwnPort(dialled.port)) {
     return { ok: false, ending: { reason: 'LOOP_DETECTED', detail: '' } };
   }
+  if (context.descriptors.isTouchedBySocket(socket)) {
+    return { ok: false, ending: { reason: 'RESOURCE_FD', detail: 'accept' } };
+  }
   if (context.connections.isOverLimit(workload)) {
     const detail = `limit ${settings.maxConnectionsPerWorkload} of ${workload.name}`;
     return { ok: false, ending: { reason: 'CONN_LIMIT', detail } };
@@ -64,6 +67,7 @@ async function reach(inbound: {
   if (denied !== null) return { ok: false, ending: denied };
 
   const reached = await dial({
+    descriptors: context.descriptors,
     from: workload,
     target: dialled,
     sourceIp: client.ip,

@@ -69,6 +69,7 @@ async function reach(
   if (denied !== null) return { ok: false, ending: denied };
 
   const dialled = await dial({
+    descriptors: context.descriptors,
     from: workload,
     target: authority,
     sourceIp: peerAddress.ip,
@@ -77,5 +78,10 @@ async function reach(
   });
   if (!dialled.ok) return { ok: false, ending: dialled };
   record.connected('hbone');
-  return { ok: true, source: request.accept(), destination: dialled.socket };
+  try {
+    return { ok: true, source: request.accept(), destination: dialled.socket };
+  } catch (error) {
+    dialled.socket.destroy();
+    throw error;
+  }
 }

@@ -55,6 +55,7 @@ async function openPlain(
   path: 'passthrough' | 'plaintext',
 ): Promise<OpenedPath | ConnectFailure> {
   const dialled = await dial({
+    descriptors: context.descriptors,
     from: source,
     target: address,
     timeoutMs: context.settings.connectTimeoutMs,
@@ -78,6 +79,7 @@ async function openLocal(
     return { ok: false, reason: 'CONN_LIMIT', detail: `limit of ${destination.name}`, isRetryable: true };
   }
   const dialled = await dial({
+    descriptors: context.descriptors,
     from: destination,
     target: address,
     // A workload that reaches itself through a VIP sees its own address, which needs no borrowing.

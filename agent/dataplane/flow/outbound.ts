@@ -53,6 +53,7 @@ async function reach(outbound: Outbound): Promise<Reached> {
   record.destination = { address: dialled, workload: null, identity: null };
 
   if (captured.kind === 'direct') return refused({ reason: 'LOOP_DETECTED', detail: '' });
+  if (context.descriptors.isTouchedBySocket(socket)) return refused({ reason: 'RESOURCE_FD', detail: 'accept' });
   if (context.connections.isOverLimit(source)) {
     return refused({ reason: 'CONN_LIMIT', detail: `limit ${settings.maxConnectionsPerWorkload} of ${source.name}` });
   }

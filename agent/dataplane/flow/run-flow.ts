@@ -36,7 +36,7 @@ export async function runFlow(context: FlowContext, flow: Flow): Promise<void> {
     ending = await explainReset(context.connections, connection, await carry(context, connection, reached));
   } else {
     ending = reached.ending;
-    flow.refuse(ending);
+    refuseSafely(flow, ending);
   }
   context.connections.remove(connection);
   context.reporter.closed(record, ending);
@@ -49,6 +49,15 @@ async function reachSafely(flow: Flow, connection: TrackedConnection): Promise<R
     // A defect of the agent: it must show on the connection that it hit, and must not cost the others.
     const detail = `internal error: ${error instanceof Error ? error.stack : String(error)}`;
     return { ok: false, ending: { reason: 'PROTOCOL_ERROR', detail } };
+  }
+}
+
+/** The record is worth more than the answer: a side that cannot be told any more is none of ours to fail on. */
+function refuseSafely(flow: Flow, ending: Ending): void {
+  try {
+    flow.refuse(ending);
+  } catch {
+    return;
   }
 }
 

@@ -11,7 +11,7 @@ export type ListenerHandlers = {
   readonly outbound: AcceptHandler;
   readonly inboundPlaintext: AcceptHandler;
   readonly inboundTunnel: AcceptHandler;
-  /** A connection could not be taken, such as `EMFILE`; the kernel has closed it. */
+  /** A connection could not be taken, such as `ENOMEM`; the kernel has closed it. */
   readonly acceptFailed: (workload: HostedWorkload, port: CapturePortName, error: Error) => void;
 };
 
