@@ -1,6 +1,7 @@
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import { createServer, type Server } from 'node:https';
 import type { AddressInfo } from 'node:net';
+import { parseIp } from '../../shared/address.js';
 import { CulvertError } from '../../shared/errors.js';
 import type { Log } from '../../shared/log.js';
 import { toErrorAnswer } from './api-error.js';
@@ -110,7 +111,8 @@ export class ApiServer implements AsyncDisposable {
       const subject = route.access === 'open' ? 'anonymous' : this.#authenticate(request.headers.authorization);
       if (subject === undefined) throw unauthorized();
       const body = await readBody(request, route.maxBodyBytes);
-      const source = request.socket.remoteAddress ?? '';
+      const remote = request.socket.remoteAddress ?? '';
+      const source = parseIp(remote) ?? remote;
       answer = await route.handle({ params, query: url.searchParams, body, source, subject });
     } catch (error) {
       answer = toErrorAnswer(error);

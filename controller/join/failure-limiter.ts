@@ -43,5 +43,6 @@ export class FailureLimiter {
 
 function sourceKey(source: string): string {
   const ip = parseIp(source);
-  return ip === undefined || !isIpv6(ip) ? source : ipBytes(ip).slice(0, 8).join(',');
+  if (ip === undefined) return source;
+  return isIpv6(ip) ? ipBytes(ip).slice(0, 8).join(',') : ip;
 }

@@ -1,0 +1,81 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import type { StoreContent } from '../../controller/publish/distribution.js';
+import {
+  emptyState,
+  type Commit,
+  type CommittedState,
+  type StoredResource,
+} from '../../controller/store/committed-state.js';
+import { chooseState } from '../../controller/store/recover-state.js';
+import type { Resource } from '../../shared/model/resource.js';
+import type { Snapshot } from '../../shared/policy/snapshot.js';
+
+function stored(name: string, revision: number): StoredResource {
+  const resource = { kind: 'Segment', metadata: { name } } as unknown as Resource;
+  return { key: `Segment.-.${name}`, resource, revision, appliedAt: '', appliedBy: '' };
+}
+
+function journalAt(revision: number): CommittedState {
+  return { ...emptyState, revision };
+}
+
+function content(o: {
+  ours?: number;
+  foreign?: number | null;
+  resources?: readonly StoredResource[];
+  intent?: Commit;
+}): StoreContent {
+  const published =
+    o.ours !== undefined
+      ? ({ kind: 'ours', snapshot: { revision: o.ours, createdAt: '', createdBy: '' } as Snapshot } as const)
+      : o.foreign === undefined
+        ? ({ kind: 'none' } as const)
+        : ({ kind: 'foreign', revision: o.foreign } as const);
+  return { published, resources: o.resources ?? [], intent: o.intent };
+}
+
+function intent(revision: number, name: string): Commit {
+  return { revision, createdAt: '', createdBy: '', puts: [stored(name, revision)], deletes: [] };
+}
+
+test('the journal holds, unless NATS proves that more was applied', () => {
+  const cases = [
+    ['nothing anywhere', undefined, content({}), 'first start'],
+    ['wiped store', journalAt(7), content({}), 'journal'],
+    ['store behind', journalAt(7), content({ ours: 6 }), 'journal'],
+    ['both the same', journalAt(7), content({ ours: 7 }), 'journal'],
+    ['an intent that the journal does not hold', journalAt(7), content({ ours: 7, intent: intent(8, 'x') }), 'journal'],
+    ['store ahead', journalAt(7), content({ ours: 9 }), 'adopt'],
+    ['journal lost', undefined, content({ ours: 9 }), 'adopt'],
+    ['journal and pointer lost', undefined, content({ resources: [stored('a', 4)] }), 'adopt'],
+    ['a pointer that somebody damaged', journalAt(7), content({ foreign: null }), 'journal'],
+    ['an older pointer that somebody forged', journalAt(7), content({ foreign: 3 }), 'journal'],
+  ] as const;
+  for (const [name, journal, found, kind] of cases) assert.equal(chooseState(journal, found).kind, kind, name);
+});
+
+test('rules that somebody else signed are never taken over nor overwritten', () => {
+  assert.throws(() => chooseState(undefined, content({ foreign: 3 })), { code: 'STORE_FOREIGN' });
+  assert.throws(() => chooseState(journalAt(2), content({ foreign: 3 })), { code: 'STORE_FOREIGN' });
+});
+
+test('an intent that was not carried out completes what is taken over', () => {
+  const found = content({ ours: 4, resources: [stored('a', 4)], intent: intent(5, 'b') });
+  const chosen = chooseState(undefined, found);
+  assert.ok(chosen.kind === 'adopt');
+  assert.equal(chosen.state.revision, 5);
+  assert.deepEqual([...chosen.state.resources.keys()], ['Segment.-.a', 'Segment.-.b']);
+});
+
+test('an intent that was carried out changes nothing', () => {
+  const chosen = chooseState(undefined, content({ ours: 5, resources: [stored('a', 4)], intent: intent(5, 'b') }));
+  assert.ok(chosen.kind === 'adopt');
+  assert.deepEqual([...chosen.state.resources.keys()], ['Segment.-.a']);
+});
+
+test('without journal and pointer the revision goes on after the newest document', () => {
+  const chosen = chooseState(undefined, content({ resources: [stored('a', 4), stored('b', 9), stored('c', 2)] }));
+  assert.ok(chosen.kind === 'adopt');
+  assert.equal(chosen.state.revision, 10);
+});
