@@ -122,7 +122,7 @@ test('a wiped store takes neither rules nor workloads away', async () => {
   await fixture.registryMessages.until('web', () => fixture.registry.entries.size === 1);
   const { port } = fixture.nats.server;
   await fixture.nats.server.stop();
-  await rm(join(fixture.nats.stateDir, 'nats', 'jetstream'), { recursive: true });
+  await rm(join(fixture.nats.stateDir, 'nats', 'store'), { recursive: true });
   await fixture.nats.startServer(port);
   await fixture.openBuckets();
   await fixture.logLines.until(
