@@ -107,9 +107,9 @@ export class NamespaceCapture {
   /** The self-test, and the comparison too when it is asked for or when the test makes it look needed. Never throws. */
   async check(o: { readonly isFull: boolean }): Promise<CheckResult> {
     return await this.#queue.run(async () => {
-      if (this.#state === 'gone' || this.#isStopped || this.#isGone()) return 'gone';
-      if (this.#state === 'draining') return await this.#checkDrained();
       try {
+        if (this.#state === 'gone' || this.#isStopped || this.#isGone()) return 'gone';
+        if (this.#state === 'draining') return await this.#checkDrained();
         return await this.#inNamespace((fd) => this.#checkInside(fd, o.isFull));
       } catch (error) {
         return this.#fail(error);
@@ -156,7 +156,7 @@ export class NamespaceCapture {
 
   async #checkInside(fd: number, isFull: boolean): Promise<CheckResult> {
     const isSuspicious = await this.#selfTest(fd);
-    if (!isFull && !isSuspicious && this.#state === 'captured') return 'ok';
+    if (!isFull && !isSuspicious && this.#rules.isInstalled) return 'ok';
     const isRepair = this.#rules.isInstalled;
     const { differences, ipv6 } = await this.#rules.check(fd);
     this.#ipv6 = ipv6;
@@ -198,7 +198,7 @@ export class NamespaceCapture {
     this.#setProblem(
       worst === undefined ? null : `IPv${worst.family}: ${selfTestProblems[worst.result] ?? worst.result}`,
     );
-    this.#state = bad === undefined ? 'captured' : 'failed';
+    this.#state = bad === undefined && this.#rules.isInstalled ? 'captured' : 'failed';
     return bad !== undefined;
   }
 
