@@ -89,6 +89,8 @@ export class ServerHandshakes {
     this.#pending.set(key, { raw, workload: listener.workload, addresses });
     raw.once('close', () => this.#pending.delete(key));
     raw.setNoDelay(true);
+    // A tunnel has no half-close; the TLS socket takes this over, and would else survive the peer's FIN.
+    raw.allowHalfOpen = false;
     server.emit('connection', raw);
     return null;
   }

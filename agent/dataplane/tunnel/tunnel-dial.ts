@@ -46,6 +46,8 @@ export async function dialTunnel(options: {
     const dialError = await connected(raw, settings.connectTimeoutMs);
     if (dialError !== null) return dialFailure(dialError, address);
     raw.setNoDelay(true);
+    // A tunnel has no half-close; the TLS socket takes this over, and would else survive the peer's FIN.
+    raw.allowHalfOpen = false;
     return await handshake({ ...options, raw });
   } finally {
     signal.removeEventListener('abort', giveUp);
