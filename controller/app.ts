@@ -91,6 +91,7 @@ async function open(
     nowMs,
     staleAfterMs: settings.agentStaleAfter,
     clockSkewWarningMs: settings.clockSkewWarning,
+    forgetAfterMs: Math.max(settings.nodeCertificateTtl, 86_400_000),
   });
   const onRefused = ({ operation }: { operation: string }): void => metrics.natsRefused(operation);
   const nats = await openMeshNats({ settings, advertise, ca, log, nowMs, onRefused });
@@ -182,6 +183,7 @@ async function open(
         if (await certificate.renewIfDue()) server.replaceIdentity(certificate.current);
       },
       () => admin.writeContext({ url, caPem: ca.rootsPem }),
+      () => agents.forgetSilent(),
     ],
   });
   closing.push('maintenance', () => maintenance[Symbol.asyncDispose]());

@@ -44,6 +44,7 @@ export class AgentRegistry {
   readonly #nowMs: () => number;
   readonly #staleAfterMs: number;
   readonly #clockSkewWarningMs: number;
+  readonly #forgetAfterMs: number;
   readonly #records = new Map<string, AgentRecord>();
   readonly #storedAtMs = new Map<string, number>();
   #bucket: Bucket | undefined;
@@ -53,11 +54,14 @@ export class AgentRegistry {
     readonly nowMs: () => number;
     readonly staleAfterMs: number;
     readonly clockSkewWarningMs: number;
+    /** When the credential of a silent agent has expired, it is no member any more. */
+    readonly forgetAfterMs: number;
   }) {
     this.#log = init.log;
     this.#nowMs = init.nowMs;
     this.#staleAfterMs = init.staleAfterMs;
     this.#clockSkewWarningMs = init.clockSkewWarningMs;
+    this.#forgetAfterMs = init.forgetAfterMs;
   }
 
   /** Reads what an earlier controller knew, without overwriting what was heard since. Errors as in `Bus`. */
@@ -95,6 +99,18 @@ export class AgentRegistry {
       heartbeat: before?.heartbeat ?? null,
     });
     this.#store(node, now);
+  }
+
+  /** Drops agents that nobody has heard of for longer than their credentials last. Called at times by the owner. */
+  async forgetSilent(): Promise<void> {
+    const before = this.#nowMs() - this.#forgetAfterMs;
+    for (const { node, lastSeenMs, joinedAtMs } of this.#records.values()) {
+      if (Math.max(lastSeenMs ?? 0, joinedAtMs ?? 0) >= before) continue;
+      await this.#bucket?.delete(node);
+      this.#records.delete(node);
+      this.#storedAtMs.delete(node);
+      this.#log.info({ node }, 'forgot a node that was silent for longer than its credential lasts');
+    }
   }
 
   /** Every agent, by name, judged against the revision in force. */

@@ -7,8 +7,8 @@ import type { Commit, StoredResource } from './committed-state.js';
  * after all of them. Together with the journal it makes a change all or nothing: what the journal holds is finished at
  * the next start, what it does not hold is undone; and when the journal was lost, the intent is what finishes it.
  *
- * Large changes take several keys, `_intent.<revision>.<part>`; only the head `_intent.head`, written last, makes
- * them count.
+ * Large changes take several keys, `_intent.<part>`; only the head `_intent.head`, written last, makes them count. The
+ * keys are the same for every change, because a deleted key leaves a marker behind in the store.
  */
 const headKey = '_intent.head';
 /** Fits into nats-server's default of 1 MiB per message. A single document is at most 1 MiB by itself. */
@@ -22,6 +22,8 @@ const headSchema = z.object({
   parts: z.number().int().nonnegative(),
 });
 
+const partSchema = z.object({ revision: z.number(), puts: z.array(z.custom<StoredResource>()) });
+
 export function isIntentKey(key: string): boolean {
   return key.startsWith('_intent.');
 }
@@ -29,7 +31,7 @@ export function isIntentKey(key: string): boolean {
 export async function writeIntent(bucket: Bucket, commit: Commit): Promise<void> {
   const parts = splitParts(commit.puts);
   for (const [index, part] of parts.entries()) {
-    await bucket.put(partKey(commit.revision, index), encode(part));
+    await bucket.put(partKey(index), encode({ revision: commit.revision, puts: part }));
   }
   const { revision, createdAt, createdBy, deletes } = commit;
   await bucket.put(headKey, encode({ revision, createdAt, createdBy, deletes, parts: parts.length }));
@@ -43,9 +45,11 @@ export async function readIntent(bucket: Bucket): Promise<Commit | undefined> {
   const { revision, createdAt, createdBy, deletes, parts } = head.data;
   const puts: StoredResource[] = [];
   for (let index = 0; index < parts; index++) {
-    const part = await bucket.get(partKey(revision, index));
-    if (part === undefined) return undefined;
-    puts.push(...(decode(part.value) as StoredResource[]));
+    const entry = await bucket.get(partKey(index));
+    const part = entry === undefined ? undefined : partSchema.safeParse(decode(entry.value)).data;
+    // Parts of a later change that was cut off before its head was written.
+    if (part?.revision !== revision) return undefined;
+    puts.push(...part.puts);
   }
   return { revision, createdAt, createdBy, puts, deletes };
 }
@@ -71,8 +75,8 @@ function splitParts(puts: readonly StoredResource[]): StoredResource[][] {
   return parts;
 }
 
-function partKey(revision: number, index: number): string {
-  return `_intent.${revision}.${index}`;
+function partKey(index: number): string {
+  return `_intent.${index}`;
 }
 
 function encode(value: unknown): Uint8Array {

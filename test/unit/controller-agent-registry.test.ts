@@ -13,6 +13,7 @@ function registry(): AgentRegistry {
     nowMs: () => clock.nowMs,
     staleAfterMs: 20_000,
     clockSkewWarningMs: 30_000,
+    forgetAfterMs: 86_400_000,
   });
 }
 
@@ -90,4 +91,20 @@ test('the first certificate to expire counts', () => {
     heartbeat({ workloads: [workload('a/b', 500), workload('a/c', 400), workload('a/d', null)] }),
   );
   assert.equal(agents.list(5)[0]?.nextCertificateExpiryMs, 400);
+});
+
+test('a node that is silent for longer than its credential lasts is forgotten', async () => {
+  const agents = registry();
+  agents.receive('host-a', heartbeat());
+  agents.noteJoined('host-b');
+  clock.nowMs += 86_400_000;
+  agents.receive('host-b', heartbeat({ node: 'host-b' }));
+  await agents.forgetSilent();
+  assert.equal(agents.list(5).length, 2);
+  clock.nowMs += 1;
+  await agents.forgetSilent();
+  assert.deepEqual(
+    agents.list(5).map(({ node }) => node),
+    ['host-b'],
+  );
 });
