@@ -71,9 +71,8 @@ async function runNow({ argv, netnsFd, input }: Command): Promise<CommandResult>
   const child = spawn(program, args, {
     stdio: ['pipe', 'pipe', 'pipe', ...(netnsFd === null ? [] : [netnsFd])],
     env: { ...process.env, LC_ALL: 'C', PATH: `${process.env['PATH'] ?? ''}:/usr/sbin:/sbin:/usr/bin:/bin` },
-    timeout: commandTimeoutMs,
-    killSignal: 'SIGKILL',
   });
+  const deadline = setTimeout(() => child.kill('SIGKILL'), commandTimeoutMs);
   const { stdin, stdout, stderr } = child;
   if (stdin === null || stdout === null || stderr === null) throw new Error('spawn gave no pipes');
   // A program that exits without reading its input is judged by its exit code.
@@ -87,6 +86,7 @@ async function runNow({ argv, netnsFd, input }: Command): Promise<CommandResult>
     readText(stdout),
     readText(stderr),
   ]);
+  clearTimeout(deadline);
   if (typeof outcome === 'number' && outcome !== 127) return { code: outcome, stdout: out, stderr: err };
   const missing = typeof outcome === 'number' ? argv[0] : program;
   const detail = typeof outcome === 'number' ? err.trim() : outcome.message;

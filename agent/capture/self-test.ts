@@ -34,6 +34,7 @@ export async function probeCapture(o: {
   if (socket === undefined) return 'no-route';
   return await new Promise((resolve) => {
     let isConnected = false;
+    let hasLeft = true;
     const finish = (result: SelfTestResult): void => {
       clearTimeout(deadline);
       // RST: leaves no socket in TIME_WAIT, however often this runs.
@@ -44,12 +45,17 @@ export async function probeCapture(o: {
     const deadline = setTimeout(() => finish(isConnected ? 'unanswered' : 'escaped'), o.timeoutMs);
     socket.on('error', (error: NodeJS.ErrnoException) => {
       if (isConnected) finish('captured');
-      else finish(resultOfDialError(error.code));
+      else finish(resultOfDialError(error.code, hasLeft));
     });
     socket.once('end', () => finish('captured'));
     socket.connect({ host: ip, port }, () => {
       isConnected = true;
       socket.resume();
+    });
+    // Node calls connect(2) in the next tick. What fails there failed in this namespace; what fails later was an answer
+    // from outside, and routers answer with the same codes (ICMP unreachable).
+    process.nextTick(() => {
+      hasLeft = !socket.destroyed;
     });
   });
 }
@@ -72,9 +78,10 @@ function openSocket(netnsFd: number, family: 4 | 6): Socket | undefined {
   }
 }
 
-function resultOfDialError(code: string | undefined): SelfTestResult {
+function resultOfDialError(code: string | undefined, hasLeft: boolean): SelfTestResult {
   if (code === 'ECONNREFUSED' || code === 'ECONNRESET') return 'refused';
-  // Before any packet was sent: no route, or no source address of this family.
-  if (code === 'ENETUNREACH' || code === 'EADDRNOTAVAIL' || code === 'EAFNOSUPPORT') return 'no-route';
-  return 'escaped';
+  // No route, or no source address of this family.
+  const isLocal =
+    code === 'ENETUNREACH' || code === 'EHOSTUNREACH' || code === 'EADDRNOTAVAIL' || code === 'EAFNOSUPPORT';
+  return isLocal && !hasLeft ? 'no-route' : 'escaped';
 }
