@@ -223,6 +223,7 @@ export class ControlPlane {
       if (entry.kind !== 'workload' || entry.node !== this.#o.node || entry.netns === null) continue;
       if (entry.protocol === 'hbone') wanted.set(`${entry.namespace}/${entry.name}`, entry);
     }
+    for (const { name } of this.#workloads.statuses()) if (!wanted.has(name)) this.#o.metrics.workloadGone(name);
     this.#certificates.setIdentities(new Set([...wanted.values()].map((entry) => entry.identity)));
     this.#workloads.setWanted(wanted);
     this.#saver.schedule();
