@@ -1,0 +1,58 @@
+import type { Command } from 'commander';
+import { parseDuration } from '../../shared/config/units.js';
+import { formatResourceId } from '../../shared/model/resource-key.js';
+import type { ApplyAnswer } from '../api/api-types.js';
+import { RefusedError } from './api-client.js';
+import type { Cli } from './cli.js';
+import { usageError } from './exit-codes.js';
+import { readInput } from './input-files.js';
+import { addOutputOption, renderData, type OutputFormat } from './output-format.js';
+import { waitForAgents } from './wait-for-agents.js';
+
+type Options = { file: string[]; dryRun: boolean; wait?: number; output: OutputFormat };
+
+/** `culvert apply`: all documents of all files in one change, or none of them. */
+export function addApplyCommand(program: Command, cli: Cli): void {
+  const command = program
+    .command('apply')
+    .description('Apply resources: all of them, or none when one has a problem.')
+    .requiredOption('-f, --file <path...>', 'files, directories, or - for the standard input')
+    .option('--dry-run', 'check and show what would change', false)
+    .option('--wait <duration>', 'wait until every agent that is alive enforces it, such as 30s', readDuration);
+  addOutputOption(command).action(async (options: Options) => apply(cli, options));
+}
+
+async function apply(cli: Cli, { file, dryRun, wait, output }: Options): Promise<void> {
+  const { io } = cli;
+  const input = await readInput(file, io);
+  const client = await cli.client();
+  const answer = await client
+    .call<ApplyAnswer>({ method: 'POST', path: ['apply'], body: { documents: input.text, dryRun } })
+    .catch((error: unknown) => {
+      if (error instanceof RefusedError) cli.printProblems(error.answer.problems.map(input.locate));
+      throw error;
+    });
+  const warnings = answer.warnings.map(input.locate);
+  if (output === 'table') {
+    cli.printProblems(warnings);
+    io.print(renderChanges(answer));
+  } else {
+    io.print(renderData({ ...answer, warnings }, output));
+  }
+  if (wait === undefined || dryRun) return;
+  const count = await waitForAgents({ client, io, revision: answer.revision, timeoutMs: wait });
+  if (output === 'table') io.print(`enforced by ${count} ${count === 1 ? 'agent' : 'agents'}`);
+}
+
+/** A line for each document, then the revision that holds now. */
+export function renderChanges({ changes, dryRun, revision }: Omit<ApplyAnswer, 'warnings'>): string {
+  const suffix = dryRun ? ' (dry run)' : '';
+  const lines = changes.map((change) => `${formatResourceId(change)} ${change.change}${suffix}`);
+  return [...lines, dryRun ? `revision ${revision} stays in force` : `revision ${revision}`].join('\n');
+}
+
+export function readDuration(text: string): number {
+  const ms = parseDuration(text);
+  if (ms !== undefined && ms > 0) return ms;
+  throw usageError(`"${text}" is no duration`, 'write a number with a unit, such as 30s or 15m');
+}

@@ -1,0 +1,26 @@
+import type { Command } from 'commander';
+import { formatProblem, type Problem } from '../../shared/model/problem.js';
+import { ApiClient } from './api-client.js';
+import type { CliIo } from './cli-io.js';
+import { loadContext } from './context.js';
+
+/** What every command works with. */
+export class Cli {
+  readonly io: CliIo;
+  readonly #program: Command;
+
+  constructor(init: { readonly io: CliIo; readonly program: Command }) {
+    this.io = init.io;
+    this.#program = init.program;
+  }
+
+  /** Reads the context when a command needs it, so that help and typing mistakes need none. */
+  async client(): Promise<ApiClient> {
+    const { context } = this.#program.opts<{ context?: string }>();
+    return new ApiClient({ context: await loadContext(context, this.io.env) });
+  }
+
+  printProblems(problems: readonly Problem[]): void {
+    for (const problem of problems) this.io.printError(`${problem.severity}: ${formatProblem(problem)}`);
+  }
+}

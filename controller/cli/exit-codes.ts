@@ -1,0 +1,34 @@
+import { CulvertError } from '../../shared/errors.js';
+
+/** Exit codes of the `culvert` command; the table stands in `culvert --help`. */
+export const exitCodes = {
+  ok: { code: 0, text: 'done' },
+  failed: { code: 1, text: 'refused or failed: nothing was changed, or not what was expected came of it' },
+  usage: { code: 2, text: 'the command line, the context file or a file to apply cannot be used' },
+  unreachable: { code: 3, text: 'the controller cannot be reached, or its certificate is not trusted' },
+  notFound: { code: 4, text: 'there is no such resource, kind, node or name' },
+  unauthorized: { code: 5, text: 'the controller does not accept the token of the context file' },
+} as const;
+
+export type ExitName = keyof typeof exitCodes;
+
+/** An error that says how the command ends. `hint` says what to do. */
+export class CliError extends CulvertError {
+  readonly exit: ExitName;
+
+  constructor(init: { exit: ExitName; code: string; message: string; hint?: string; cause?: unknown }) {
+    super(init);
+    this.name = 'CliError';
+    this.exit = init.exit;
+  }
+}
+
+export function usageError(message: string, hint: string, cause?: unknown): CliError {
+  return new CliError({ exit: 'usage', code: 'USAGE', message, hint, cause });
+}
+
+export function describeExitCodes(): string {
+  return Object.values(exitCodes)
+    .map(({ code, text }) => `  ${code}  ${text}`)
+    .join('\n');
+}

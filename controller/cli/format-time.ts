@@ -1,0 +1,31 @@
+const units = [
+  ['d', 86_400_000],
+  ['h', 3_600_000],
+  ['m', 60_000],
+  ['s', 1000],
+] as const;
+
+/** `3d`, `23h`, `5m`, `12s`: the largest unit, rounded down; below a second `0s`. */
+export function formatSpan(ms: number): string {
+  const unit = units.find(([, size]) => Math.abs(ms) >= size);
+  return unit === undefined ? '0s' : `${Math.trunc(ms / unit[1])}${unit[0]}`;
+}
+
+/** `5m ago`; empty when it never was. */
+export function formatAge(atMs: number | null, nowMs: number): string {
+  return atMs === null ? '' : `${formatSpan(Math.max(0, nowMs - atMs))} ago`;
+}
+
+/** `in 11h`, or `expired 2m ago`; empty when there is none. */
+export function formatExpiry(atMs: number | null, nowMs: number): string {
+  if (atMs === null) return '';
+  return atMs > nowMs ? `in ${formatSpan(atMs - nowMs)}` : `expired ${formatSpan(nowMs - atMs)} ago`;
+}
+
+/** `+12ms`, `-3s`; empty when it is not known. */
+export function formatSkew(ms: number | null): string {
+  if (ms === null) return '';
+  const sign = ms < 0 ? '-' : '+';
+  const size = Math.abs(ms);
+  return sign + (size < 1000 ? `${Math.round(size)}ms` : formatSpan(size));
+}

@@ -1,0 +1,23 @@
+import { Option, type Command } from 'commander';
+import { stringify } from 'yaml';
+
+export const outputFormats = ['table', 'json', 'yaml'] as const;
+export type OutputFormat = (typeof outputFormats)[number];
+
+export function addOutputOption(command: Command): Command {
+  return command.addOption(
+    new Option('-o, --output <format>', 'how to write it').choices(outputFormats).default('table'),
+  );
+}
+
+/** Data as a program takes it; a table is the caller's business. */
+export function renderData(data: unknown, format: 'json' | 'yaml'): string {
+  return format === 'json'
+    ? JSON.stringify(data, null, 2)
+    : stringify(data, { aliasDuplicateObjects: false }).trimEnd();
+}
+
+/** Documents that can be applied again. */
+export function renderDocuments(documents: readonly unknown[]): string {
+  return documents.map((document) => renderData(document, 'yaml')).join('\n---\n');
+}

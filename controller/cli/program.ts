@@ -1,0 +1,53 @@
+import { Command, CommanderError } from 'commander';
+import { CulvertError, describeError } from '../../shared/errors.js';
+import { version } from '../../shared/version.js';
+import { addApplyCommand } from './apply-command.js';
+import { Cli } from './cli.js';
+import type { CliIo } from './cli-io.js';
+import { addDeleteCommand } from './delete-command.js';
+import { CliError, describeExitCodes, exitCodes } from './exit-codes.js';
+import { addGetCommand } from './get-command.js';
+import { addNodesCommand } from './nodes-command.js';
+import { addStatusCommand } from './status-command.js';
+import { addTokenCommand } from './token-command.js';
+import { addWhyCommand } from './why-command.js';
+
+/** Runs one command line (without the program's name) and returns its exit code. Never throws, never ends the process. */
+export async function runCli(argv: readonly string[], io: CliIo): Promise<number> {
+  try {
+    await createProgram(io).parseAsync([...argv], { from: 'user' });
+    return exitCodes.ok.code;
+  } catch (error) {
+    // Commander has printed its own message; help and version are no errors.
+    if (error instanceof CommanderError) return error.exitCode === 0 ? exitCodes.ok.code : exitCodes.usage.code;
+    const code = error instanceof CulvertError ? ` [${error.code}]` : '';
+    io.printError(`culvert: ${describeError(error)}${code}`);
+    return exitCodes[error instanceof CliError ? error.exit : 'failed'].code;
+  }
+}
+
+function createProgram(io: CliIo): Command {
+  const program = new Command('culvert')
+    .description('Defines the rules of a mesh, explains them and shows how the agents are.')
+    .version(version)
+    .option('--context <file>', 'file with the address, CA and token of the controller (environment: CULVERT_CONTEXT)')
+    .addHelpText('after', `\nExit codes:\n${describeExitCodes()}`)
+    .showHelpAfterError('(see --help)')
+    .exitOverride()
+    .configureOutput({
+      writeOut: (text) => io.print(text.trimEnd()),
+      writeErr: (text) => io.printError(text.trimEnd()),
+    });
+  const cli = new Cli({ io, program });
+  const commands = [
+    addApplyCommand,
+    addGetCommand,
+    addDeleteCommand,
+    addWhyCommand,
+    addStatusCommand,
+    addNodesCommand,
+    addTokenCommand,
+  ];
+  for (const add of commands) add(program, cli);
+  return program;
+}

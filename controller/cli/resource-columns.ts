@@ -1,0 +1,90 @@
+import { assertNever } from '../../shared/assert-never.js';
+import type { Peer } from '../../shared/model/peer.js';
+import { resourceId } from '../../shared/model/resource-key.js';
+import type { Resource, ResourceKind } from '../../shared/model/resource.js';
+import { kindInfo } from '../../shared/model/resource.js';
+import type { ResourceItem } from '../api/api-types.js';
+import { formatAge } from './format-time.js';
+import { renderTable } from './table.js';
+
+/** Columns of `culvert get`, besides namespace, name, revision and age, which every kind has. */
+const headers: Readonly<Record<ResourceKind, readonly string[]>> = {
+  Workload: ['SERVICE ACCOUNT', 'ADDRESSES', 'NODE', 'NETNS'],
+  Service: ['VIPS', 'PORTS', 'SELECTOR'],
+  Segment: ['MEMBERS'],
+  SegmentationRule: ['TIER', 'PRIORITY', 'ACTION', 'MODE', 'FROM', 'TO', 'PORTS'],
+  AuthorizationPolicy: ['ACTION', 'SELECTOR', 'RULES'],
+  Mesh: ['DEFAULT ACTION', 'MTLS', 'ROOT NAMESPACE'],
+};
+
+export function renderResources(kind: ResourceKind, items: readonly ResourceItem[], nowMs: number): string {
+  const { isNamespaced } = kindInfo(kind);
+  const header = [...(isNamespaced ? ['NAMESPACE'] : []), 'NAME', ...headers[kind], 'REVISION', 'APPLIED'];
+  const rows = items.map(({ resource, revision, appliedAt }) => {
+    const { namespace, name } = resourceId(resource);
+    const age = formatAge(Date.parse(appliedAt), nowMs);
+    return [...(isNamespaced ? [namespace ?? ''] : []), name, ...cells(resource), String(revision), age];
+  });
+  return renderTable(header, rows);
+}
+
+function cells(resource: Resource): string[] {
+  switch (resource.kind) {
+    case 'Workload': {
+      const { serviceAccount, addresses, node = '', netns = '' } = resource.spec;
+      return [serviceAccount, addresses.join(','), node, netns];
+    }
+    case 'Service': {
+      const { vips, ports, selector } = resource.spec;
+      const shown = ports.map(({ port, targetPort = port }) =>
+        port === targetPort ? `${port}` : `${port}→${targetPort}`,
+      );
+      return [vips.join(','), shown.join(','), labels(selector)];
+    }
+    case 'Segment':
+      return [peers(resource.spec.members)];
+    case 'SegmentationRule': {
+      const { tier, priority, action, mode, from, to, ports } = resource.spec;
+      return [tier, String(priority), action, mode, peers(from), peers(to), ports?.join(',') ?? 'any'];
+    }
+    case 'AuthorizationPolicy': {
+      const { action, selector, rules = [] } = resource.spec;
+      return [action, labels(selector?.matchLabels ?? {}), String(rules.length)];
+    }
+    case 'Mesh': {
+      const { defaultAction, mtls, rootNamespace } = resource.spec;
+      return [defaultAction, mtls, rootNamespace];
+    }
+    default:
+      return assertNever(resource);
+  }
+}
+
+function labels(selector: Readonly<Record<string, string>>): string {
+  return Object.entries(selector)
+    .map(([name, value]) => `${name}=${value}`)
+    .join(',');
+}
+
+const maxPeers = 3;
+
+/** `sa:billing/api,seg:batch,+2`. */
+function peers(list: readonly Peer[] | undefined): string {
+  if (list === undefined) return 'any';
+  const shown = list.slice(0, maxPeers).map(describePeer);
+  return [...shown, ...(list.length > maxPeers ? [`+${list.length - maxPeers}`] : [])].join(',');
+}
+
+function describePeer(peer: Peer): string {
+  const parts = [
+    peer.segment === undefined ? '' : `seg:${peer.segment}`,
+    peer.workload === undefined ? '' : `wl:${peer.workload}`,
+    peer.serviceAccount === undefined ? '' : `sa:${peer.serviceAccount}`,
+    peer.namespace === undefined ? '' : `ns:${peer.namespace}`,
+    peer.labels === undefined ? '' : labels(peer.labels),
+    peer.node === undefined ? '' : `node:${peer.node}`,
+    peer.cidr ?? '',
+    peer.except === undefined ? '' : `-${peer.except.join('-')}`,
+  ];
+  return parts.filter((part) => part !== '').join('&');
+}
