@@ -5,6 +5,7 @@ import type { CaptureLog } from '../../agent/capture/capture-log.js';
 import type { CapturedNetns, CaptureRepair } from '../../agent/capture/captured-netns.js';
 import { noExclusions } from '../../agent/capture/namespace-capture.js';
 import { removeEverything } from '../../agent/capture/remove-everything.js';
+import { probeCapture, type SelfTestResult } from '../../agent/capture/self-test.js';
 import { WorkloadCapture } from '../../agent/capture/workload-capture.js';
 import { CulvertError } from '../../shared/errors.js';
 import { waitUntil } from '../lab/wait-until.js';
@@ -24,12 +25,13 @@ function workload(place: NetworkPlace, name = `t/${place.netns}`): CapturedNetns
 
 test('applying twice changes nothing, and releasing leaves the namespace byte for byte as it was found', async () => {
   const found = await network.fingerprint(network.a);
-  await using capture = new WorkloadCapture({ log: silent });
+  const capture = new WorkloadCapture({ log: silent });
   await capture.apply(workload(network.a));
   const applied = await network.fingerprint(network.a);
   assert.match(applied, /--comment "?culvert:outbound/);
   await capture.apply(workload(network.a));
   assert.equal(await network.fingerprint(network.a), applied);
+  await capture.close();
   await using another = new WorkloadCapture({ log: silent });
   await another.apply(workload(network.a));
   assert.equal(await network.fingerprint(network.a), applied, 'a restarted agent loads the same');
@@ -102,6 +104,27 @@ test('a change that the self-test cannot see is found by the comparison', { time
   await capture.releaseAll();
   await capture.close();
   for (const server of servers) server.close();
+});
+
+test('the self-test tells captured, refused, escaped, unreachable and excluded apart', async () => {
+  const found = async (place: NetworkPlace, exclusions = noExclusions): Promise<SelfTestResult[]> =>
+    await Promise.all(
+      ([4, 6] as const).map((family) => probeCapture({ netnsFd: place.fd, family, exclusions, timeoutMs: 1000 })),
+    );
+  const servers = await network.serveCapturePorts(network.a);
+  assert.deepEqual(await found(network.a), ['escaped', 'escaped']);
+  const capture = new WorkloadCapture({ log: silent });
+  await capture.apply(workload(network.a));
+  assert.deepEqual(await found(network.a), ['captured', 'captured']);
+  const excluded = { ...noExclusions, excludeOutboundCidrs: ['192.0.2.0/24'] };
+  assert.deepEqual(await found(network.a, excluded), ['excluded', 'captured']);
+  for (const server of servers) server.close();
+  assert.deepEqual(await found(network.a), ['refused', 'refused']);
+  await capture.releaseAll();
+  await capture.close();
+  await network.sh(network.x, 'ip route del default; ip -6 route del default');
+  assert.deepEqual(await found(network.x), ['no-route', 'no-route']);
+  await network.sh(network.x, 'ip route add default via 198.19.3.1; ip -6 route add default via fd00:19:3::1');
 });
 
 test('without a listener the capture refuses and the status says so', async () => {
