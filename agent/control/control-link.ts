@@ -199,7 +199,6 @@ export class ControlLink {
     } else {
       this.#init.log.warn({ server: this.server }, 'NATS lost: the last good state stays in force');
     }
-    this.#init.onStatus();
   }
 
   /** An outage fails the same way every second: said once, and again when it is another problem. */
@@ -223,5 +222,4 @@ export type ControlLinkInit = {
   readonly onRulesAlarm: (kind: RulesAlarm) => void;
   /** Connected for the first time or again. */
   readonly onConnected: () => void;
-  readonly onStatus: () => void;
 };

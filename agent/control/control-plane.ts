@@ -106,7 +106,6 @@ export class ControlPlane {
       onRules: (rules) => this.#onRules(rules),
       onRulesAlarm: (kind) => metrics.rulesAlarm(kind),
       onConnected: () => this.#onConnected(),
-      onStatus: () => undefined,
     });
     this.#renewal.start();
     this.#heartbeat = setInterval(() => this.#beat(), settings.heartbeatIntervalMs);

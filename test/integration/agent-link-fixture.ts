@@ -134,7 +134,6 @@ export class LinkFixture implements AsyncDisposable {
       onRules: ({ snapshot }) => this.rules.push(snapshot.revision),
       onRulesAlarm: this.alarms.push,
       onConnected: () => this.connections.push(true),
-      onStatus: () => undefined,
     });
   }
 
