@@ -1,0 +1,101 @@
+import net from 'node:net';
+import { once } from 'node:events';
+import { relay, type RelayCounters, type RelayOptions, type RelayOutcome } from '../../agent/dataplane/relay/relay.js';
+import type { TunnelStream } from '../../agent/dataplane/tunnel/tunnel.js';
+import { http2Engine } from '../contract/tunnel-http2-engine.js';
+import { TunnelPair } from '../contract/tunnel-pair.js';
+import type { TestCa } from '../contract/tunnel-certificates.js';
+
+export type RoadKind = 'socket' | 'tunnel';
+export type RelayLimits = Partial<
+  Pick<RelayOptions, 'halfCloseTimeoutMs' | 'idleTimeoutMs' | 'maxDurationMs' | 'signal'>
+>;
+
+/** Two applications and the relays between them: one (`socket`), or two with a tunnel in the middle (`tunnel`). */
+export class RelayRoad implements AsyncDisposable {
+  /** The application that dialled, and the one that accepted. */
+  readonly client: net.Socket;
+  readonly server: net.Socket;
+  readonly counters: RelayCounters;
+  /** Of the relay next to the client. */
+  readonly outcome: Promise<RelayOutcome>;
+  /** Of the relay next to the server; the same one when there is only one. */
+  readonly farOutcome: Promise<RelayOutcome>;
+  readonly #close: () => Promise<void>;
+
+  private constructor(
+    init: Pick<RelayRoad, 'client' | 'server' | 'counters' | 'outcome' | 'farOutcome'>,
+    close: () => Promise<void>,
+  ) {
+    this.client = init.client;
+    this.server = init.server;
+    this.counters = init.counters;
+    this.outcome = init.outcome;
+    this.farOutcome = init.farOutcome;
+    this.#close = close;
+  }
+
+  static async start(kind: RoadKind, ca: TestCa, limits: RelayLimits = {}): Promise<RelayRoad> {
+    const [client, source] = await socketPair();
+    const [destination, server] = await socketPair();
+    const counters = newCounters();
+    const base = { counters, ...noLimits(), ...limits };
+    if (kind === 'socket') {
+      const outcome = relay({ ...base, source, destination });
+      return new RelayRoad({ client, server, counters, outcome, farOutcome: outcome }, () => end(client, server));
+    }
+    const pair = await TunnelPair.start(http2Engine, ca);
+    let farOutcome: Promise<RelayOutcome> = Promise.reject(new Error('no request'));
+    farOutcome.catch(() => {});
+    const accepted = new Promise<void>((resolve) => {
+      pair.onConnect = (request) => {
+        farOutcome = relay({ ...noLimits(), counters: newCounters(), source: request.accept(), destination });
+        resolve();
+      };
+    });
+    const stream: TunnelStream = await pair.stream();
+    await accepted;
+    const outcome = relay({ ...base, source, destination: stream });
+    return new RelayRoad({ client, server, counters, outcome, farOutcome }, async () => {
+      await end(client, server);
+      await pair[Symbol.asyncDispose]();
+    });
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.#close();
+  }
+}
+
+function newCounters(): RelayCounters {
+  return { bytesSent: 0, bytesReceived: 0, firstByteAtMs: null };
+}
+
+function noLimits(): Pick<RelayOptions, 'halfCloseTimeoutMs' | 'idleTimeoutMs' | 'maxDurationMs' | 'signal'> {
+  return { halfCloseTimeoutMs: 0, idleTimeoutMs: 0, maxDurationMs: 0, signal: new AbortController().signal };
+}
+
+async function end(...sockets: net.Socket[]): Promise<void> {
+  for (const socket of sockets) {
+    if (socket.closed) continue;
+    const gone = once(socket, 'close');
+    socket.destroy();
+    await gone;
+  }
+}
+
+/** Two connected TCP sockets of this process: who dialled, and who accepted. Half-open on both sides. */
+export async function socketPair(): Promise<[net.Socket, net.Socket]> {
+  const listening = net.createServer({ allowHalfOpen: true });
+  listening.listen(0, '127.0.0.1');
+  await once(listening, 'listening');
+  const address = listening.address();
+  if (address === null || typeof address === 'string') throw new Error('not listening');
+  const accepted = once(listening, 'connection') as Promise<[net.Socket]>;
+  const dialled = net.connect({ port: address.port, host: '127.0.0.1', allowHalfOpen: true });
+  await once(dialled, 'connect');
+  const [socket] = await accepted;
+  listening.close();
+  for (const each of [dialled, socket]) each.on('error', () => {});
+  return [dialled, socket];
+}
