@@ -51,7 +51,9 @@ export async function readSome(socket: Socket): Promise<Buffer> {
     const end = once(socket, 'end', { signal: abort.signal }).then(() => {
       throw new Error('the connection ended without a byte');
     });
-    const [chunk] = (await Promise.race([once(socket, 'data', { signal: abort.signal }), end])) as [Buffer];
+    const data = once(socket, 'data', { signal: abort.signal });
+    socket.resume();
+    const [chunk] = (await Promise.race([data, end])) as [Buffer];
     socket.pause();
     return chunk;
   } finally {

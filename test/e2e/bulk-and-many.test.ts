@@ -1,0 +1,179 @@
+import assert from 'node:assert/strict';
+import { createHash, randomBytes } from 'node:crypto';
+import { once } from 'node:events';
+import { readFileSync } from 'node:fs';
+import type { Socket } from 'node:net';
+import { after, before, test } from 'node:test';
+import { type Mesh, startMesh } from '../lab/mesh.js';
+import type { MeshAgent } from '../lab/mesh-agent.js';
+import { readSome, readToEnd, twoHosts } from './two-hosts.js';
+
+const mebibyte = 1024 * 1024;
+/** DESIGN §3: what one stream may have in flight. */
+const streamWindowBytes = 4 * mebibyte;
+
+let mesh: Mesh;
+
+before(async () => {
+  mesh = await startMesh({ topology: twoHosts });
+});
+
+after(async () => {
+  await mesh[Symbol.asyncDispose]();
+});
+
+/** Writes `total` bytes that repeat a random block, respecting backpressure, and returns their SHA-256. */
+async function send(socket: Socket, total: number): Promise<string> {
+  const hash = createHash('sha256');
+  const block = randomBytes(mebibyte);
+  for (let left = total; left > 0; left -= block.length) {
+    const piece = left < block.length ? block.subarray(0, left) : block;
+    hash.update(piece);
+    if (!socket.write(piece)) await once(socket, 'drain');
+  }
+  socket.end();
+  return hash.digest('hex');
+}
+
+async function receive(socket: Socket): Promise<{ readonly bytes: number; readonly hash: string }> {
+  const hash = createHash('sha256');
+  let bytes = 0;
+  socket.on('data', (chunk: Buffer) => {
+    hash.update(chunk);
+    bytes += chunk.length;
+  });
+  // A connection that was accepted paused does not start by a listener alone.
+  socket.resume();
+  await once(socket, 'end');
+  return { bytes, hash: hash.digest('hex') };
+}
+
+/** Resident memory of an agent's process, bytes. */
+function residentBytes(agent: MeshAgent): number {
+  const pid = agent.process.pid;
+  const status = readFileSync(`/proc/${pid}/status`, 'utf8');
+  return Number(/^VmRSS:\s+(\d+) kB/m.exec(status)?.[1]) * 1024;
+}
+
+async function connectPair(): Promise<{ client: Socket; server: Socket; close: () => Promise<void> }> {
+  const target = mesh.lab.workload('server');
+  let resolveAccepted: (socket: Socket) => void = () => {};
+  const accepted = new Promise<Socket>((resolve) => (resolveAccepted = resolve));
+  const listener = await target.listen({ isPaused: true }, resolveAccepted);
+  const client = await mesh.lab.workload('client').connect({ ip: target.ipv4, port: listener.port });
+  return { client, server: await accepted, close: () => listener.close() };
+}
+
+test('1 GiB arrives whole in each direction at once, with equal hashes', { timeout: 120_000 }, async () => {
+  const { client, server, close } = await connectPair();
+  const total = 1024 * mebibyte;
+  const [sent, answered, atServer, atClient] = await Promise.all([
+    send(client, total),
+    send(server, total),
+    receive(server),
+    receive(client),
+  ]);
+  assert.deepEqual(
+    [atServer, atClient],
+    [
+      { bytes: total, hash: sent },
+      { bytes: total, hash: answered },
+    ],
+  );
+  const isIt = (line: { bytesSent: number; bytesReceived: number }): boolean =>
+    line.bytesSent === total && line.bytesReceived === total;
+  const record = await mesh.agent('node1').waitForRecord('2 GiB', isIt);
+  assert.equal(record.reason, 'OK');
+  await mesh.agent('node2').waitForRecord('2 GiB', (line) => isIt(line) && line.traceId === record.traceId);
+  await close();
+});
+
+test('1,000 connections at once are all served and counted', { timeout: 60_000 }, async () => {
+  const target = mesh.lab.workload('server');
+  const node1 = mesh.agent('node1');
+  await using listener = await target.listen({ backlog: 4096 }, (socket) => {
+    void readToEnd(socket).then(
+      (request) => socket.end(request),
+      () => {},
+    );
+  });
+  const before = await node1.metric('culvert_connections_closed_total', { direction: 'outbound', reason: 'OK' });
+  const source = mesh.lab.workload('client');
+  const clients = await Promise.all(
+    Array.from({ length: 1000 }, () => source.connect({ ip: target.ipv4, port: listener.port, timeoutMs: 30_000 })),
+  );
+  const answers = clients.map((client) => readToEnd(client));
+  for (const [index, client] of clients.entries()) client.end(`request ${index}`);
+  const texts = (await Promise.all(answers)).map((answer) => answer.toString());
+  assert.deepEqual(
+    texts,
+    clients.map((_, index) => `request ${index}`),
+  );
+
+  const deadline = Date.now() + 5000;
+  let counted = 0;
+  while (counted < 1000 && Date.now() < deadline) {
+    counted =
+      (await node1.metric('culvert_connections_closed_total', { direction: 'outbound', reason: 'OK' })) - before;
+  }
+  assert.equal(counted, 1000);
+});
+
+test(
+  'a reader that stalls holds the sender back, with the memory of both agents bounded',
+  { timeout: 60_000 },
+  async () => {
+    const { client, server, close } = await connectPair();
+    const agents = mesh.agents;
+    const before = agents.map(residentBytes);
+    const block = randomBytes(mebibyte);
+    let written = 0;
+    // Backpressure has to reach the writer: it stops taking bytes although 512 MiB are on offer.
+    while (written < 512 * mebibyte) {
+      written += block.length;
+      if (client.write(block)) continue;
+      const isTaken = await Promise.race([once(client, 'drain').then(() => true), pauseOf(1500).then(() => false)]);
+      if (!isTaken) break;
+    }
+    assert.ok(written < 64 * mebibyte, `${written / mebibyte} MiB were taken from the writer`);
+    const growth = agents.map((agent, index) => residentBytes(agent) - (before[index] ?? 0));
+    for (const bytes of growth) {
+      assert.ok(bytes < 8 * streamWindowBytes, `an agent grew by ${Math.round(bytes / mebibyte)} MiB`);
+    }
+    const received = receive(server);
+    client.end();
+    assert.equal((await received).bytes, written);
+    client.resume();
+    server.end();
+    await close();
+  },
+);
+
+test('200 stalled streams do not stall their sibling in the same tunnel', { timeout: 60_000 }, async () => {
+  const target = mesh.lab.workload('server');
+  const source = mesh.lab.workload('client');
+  const accepted: Socket[] = [];
+  await using listener = await target.listen({ isPaused: true, backlog: 1024 }, (socket) => accepted.push(socket));
+  const stalled = await Promise.all(
+    Array.from({ length: 200 }, () => source.connect({ ip: target.ipv4, port: listener.port })),
+  );
+  const block = Buffer.alloc(256 * 1024, 'x');
+  for (const socket of stalled) socket.write(block);
+  await using echo = await target.listen({}, (socket) => void socket.pipe(socket));
+  const sibling = await source.connect({ ip: target.ipv4, port: echo.port });
+  const startedAt = performance.now();
+  for (let round = 0; round < 50; round++) {
+    sibling.write('ping');
+    assert.equal((await readSome(sibling)).toString(), 'ping');
+  }
+  const perRoundMs = (performance.now() - startedAt) / 50;
+  assert.ok(perRoundMs < 100, `a round trip took ${perRoundMs} ms beside 200 stalled streams`);
+  for (const socket of [...stalled, ...accepted, sibling]) socket.destroy();
+});
+
+/** For the one thing that no event tells of: that nothing happens. */
+function pauseOf(ms: number): Promise<void> {
+  return new Promise((resolve) => {
+    setTimeout(resolve, ms);
+  });
+}
