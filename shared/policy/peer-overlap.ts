@@ -75,24 +75,39 @@ function mergeLabels(a: PeerMatch['labels'], b: PeerMatch['labels']): string | u
   return merged.size === 0 ? undefined : [...merged].map(([name, value]) => `${name}=${value}`).join(',');
 }
 
-/** Undefined: any address; null: there is none. */
-function commonAddress(a: PeerMatch, b: PeerMatch): string | undefined | null {
-  if (a.cidrs === undefined && b.cidrs === undefined) return undefined;
-  const excepts = parseAll([...(a.exceptCidrs ?? []), ...(b.exceptCidrs ?? [])]);
-  for (const left of parseAll(a.cidrs ?? ['0.0.0.0/0', '::/0'])) {
-    for (const right of parseAll(b.cidrs ?? ['0.0.0.0/0', '::/0'])) {
-      const smaller = left.prefixLength >= right.prefixLength ? left : right;
-      const larger = smaller === left ? right : left;
-      if (!cidrContains(larger, smaller.bytes)) continue;
-      const address = addressOutside(smaller, excepts);
-      if (address !== undefined) return address;
-    }
-  }
-  return null;
+type Networks = { readonly cidrs: readonly Cidr[]; readonly excepts: readonly Cidr[] };
+
+const everything: readonly Cidr[] = parseAll(['0.0.0.0/0', '::/0']);
+/** Each match is compared with thousands of others. */
+const networksOf = new WeakMap<PeerMatch, Networks>();
+
+function networks(match: PeerMatch): Networks {
+  const known = networksOf.get(match);
+  if (known !== undefined) return known;
+  const { cidrs, exceptCidrs = [] } = match;
+  const parsed = { cidrs: cidrs === undefined ? everything : parseAll(cidrs), excepts: parseAll(exceptCidrs) };
+  networksOf.set(match, parsed);
+  return parsed;
 }
 
 function parseAll(texts: readonly string[]): Cidr[] {
   return texts.map(parseCidr).filter((cidr) => cidr !== undefined);
+}
+
+/** Undefined: any address; null: there is none. */
+function commonAddress(a: PeerMatch, b: PeerMatch): string | undefined | null {
+  if (a.cidrs === undefined && b.cidrs === undefined) return undefined;
+  const [networksA, networksB] = [networks(a), networks(b)];
+  for (const left of networksA.cidrs) {
+    for (const right of networksB.cidrs) {
+      const smaller = left.prefixLength >= right.prefixLength ? left : right;
+      const larger = smaller === left ? right : left;
+      if (!cidrContains(larger, smaller.bytes)) continue;
+      const address = addressOutside(smaller, [...networksA.excepts, ...networksB.excepts]);
+      if (address !== undefined) return address;
+    }
+  }
+  return null;
 }
 
 /** An address of `network` that no exception covers, found by halving; undefined when they cover all of it. */
