@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import { stat } from 'node:fs/promises';
+import { readFile, stat } from 'node:fs/promises';
 import path from 'node:path';
 import { connect } from 'node:tls';
 import { test } from 'node:test';
@@ -15,6 +15,7 @@ import {
   apply,
   callApi,
   documents,
+  eventually,
   startedController,
   temporaryDirectory,
   workloadDocument,
@@ -296,4 +297,29 @@ test('the endpoint speaks TLS 1.2 or newer with a certificate of the mesh for it
     socket.destroy();
   }
   assert.match(controller.url, /^https:\/\/controller\.example:/);
+});
+
+test('the certificates of API and nats-server are renewed at half of their life, without a restart', async () => {
+  await using directory = await temporaryDirectory();
+  let offsetMs = 0;
+  await using controller = await startedController(directory.path, {
+    changes: { serverCertificateTtl: 10_000 },
+    nowMs: () => Date.now() + offsetMs,
+  });
+  const natsFile = (name: string) => readFile(path.join(directory.path, 'nats', name), 'utf8');
+  const apiSerial = async (): Promise<string> => {
+    const socket = connect({ host: '127.0.0.1', port: controller.port, ca: controller.caPem, servername: 'localhost' });
+    await new Promise<void>((resolve, reject) => socket.once('secureConnect', resolve).once('error', reject));
+    const { serialNumber } = socket.getPeerCertificate();
+    socket.destroy();
+    return serialNumber;
+  };
+  const before = { api: await apiSerial(), nats: await natsFile('server.pem'), pid: await natsFile('nats-server.pid') };
+  offsetMs = 6000;
+  await eventually('both certificates are new', async () => {
+    const isNew = (await apiSerial()) !== before.api && (await natsFile('server.pem')) !== before.nats;
+    return isNew ? true : undefined;
+  });
+  assert.equal(await natsFile('nats-server.pid'), before.pid);
+  assert.equal((await apply(controller, shop)).status, 200);
 });
