@@ -57,8 +57,9 @@ function explainOne(input: {
   const { snapshot, clock, source, destination, port } = input;
   const isSourceMeshed = source.workload?.protocol === 'hbone';
   const isDestinationMeshed = destination.workload?.protocol === 'hbone';
-  // Without an agent at its side a source proves nothing, and its address is all that the other side knows.
-  const from: Party = isSourceMeshed ? registeredParty(source) : { ip: source.ip, identity: null, workload: null };
+  // Without an agent at its side a source proves nothing: what the registry says of its address can deny, never allow.
+  const claimed = registeredParty(source);
+  const from: Party = isSourceMeshed ? claimed : { ...claimed, identity: null };
   const facts: Connection = { source: from, destination: registeredParty(destination), port };
   const enforcedBy: Enforcer[] = [
     ...(isSourceMeshed ? (['source'] as const) : []),

@@ -62,7 +62,10 @@ export function tunnelFacts(init: {
   };
 }
 
-/** The client proved nothing, so its address is all that a rule can match; in a STRICT mesh not even that. */
+/**
+ * The client proved nothing. Its address can match a rule, and what the registry says of that address can deny but never
+ * allow: the evaluator knows the difference by the missing identity. In a STRICT mesh no rule is asked.
+ */
 export function plaintextFacts(init: {
   readonly clientIp: IpAddress;
   readonly destination: WorkloadEntry;
@@ -77,7 +80,7 @@ export function plaintextFacts(init: {
       const detail = 'plaintext, and the mesh is STRICT';
       return { refusal: { reason: 'SOURCE_UNKNOWN', rule: 'Mesh/default', detail }, whileOpen: 'POLICY_TERMINATED' };
     }
-    const source: Party = { ip: clientIp, identity: null, workload: null };
+    const source: Party = { ip: clientIp, identity: null, workload: state.registry.workloadAt(clientIp) ?? null };
     return { connection: { source, destination: registeredParty(address.ip, destination), port: address.port } };
   };
 }
