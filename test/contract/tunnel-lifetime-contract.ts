@@ -40,17 +40,17 @@ export function runTunnelLifetimeContract(engine: TunnelEngine): void {
       for (let index = 0; index < 8; index++) {
         certificates.push(await ca.issue(index % 2 === 0 ? clientIdentity : serverIdentity));
       }
-      let isRotating = true;
+      const rotating = new AbortController();
       const rotation = (async () => {
         for (const [index, next] of certificates.entries()) {
           (index % 2 === 0 ? pair.client : pair.server).replaceCertificates(next);
           await new Promise((resolve) => setTimeout(resolve, 30));
         }
-        isRotating = false;
+        rotating.abort();
       })();
       let connections = 0;
       const worker = async (): Promise<void> => {
-        while (isRotating) {
+        while (!rotating.signal.aborted) {
           const stream = await pair.stream();
           const payload = randomBytes(20_000);
           stream.end(payload);

@@ -13,7 +13,7 @@ export function asTunnelStream(stream: Http2Stream, deathOfTunnel: () => string)
     reset: { value: () => resetStream(stream) },
     wasReset: { get: () => isReset(stream) },
     // What every other stream calls `closed`; Http2Stream redefines that as "both sides have sent their end".
-    isGone: { get: () => Reflect.get(Readable.prototype, 'closed', stream) === true },
+    isGone: { get: () => Reflect.get(Readable.prototype, 'closed', stream) },
     resetDetail: { get: () => (isReset(stream) ? detailOf(stream, deathOfTunnel()) : '') },
   });
   // Node closes a server's stream that nobody has begun to read when its writable side ends, and drops what still comes.
