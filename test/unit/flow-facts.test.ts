@@ -126,9 +126,9 @@ describe('the facts of a tunnelled connection', () => {
 describe('the facts of a plaintext connection', () => {
   const facts = plaintextFacts({ clientIp: webIp, destination: db, address: { ip: dbIp, port: 5432 } });
 
-  test('prove nothing of the source, even when its address is that of a workload', () => {
+  test('prove nothing of the source, but name the workload of its address, so that a rule can deny it', () => {
     const { source } = connectionOf(facts, stateOf('PERMISSIVE', web, db));
-    assert.deepEqual(source, { ip: webIp, identity: null, workload: null });
+    assert.deepEqual(source, { ip: webIp, identity: null, workload: web });
   });
 
   test('do not suffice in a STRICT mesh', () => {
