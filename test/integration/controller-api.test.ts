@@ -251,6 +251,30 @@ test('in a STRICT mesh why says that a source without an agent is refused before
   assert.deepEqual([decision.verdict, decision.reason], ['deny', 'SOURCE_UNKNOWN']);
 });
 
+test('for a source without an agent, a rule about its workload can deny but never allow', async () => {
+  await using directory = await temporaryDirectory();
+  await using controller = await startedController(directory.path);
+  const about = (name: string, action: string, port: number) =>
+    rule(name, {
+      tier: 'team',
+      priority: port,
+      action,
+      from: [{ workload: 'shop/legacy' }],
+      to: [{ workload: 'shop/db' }],
+      ports: [port],
+    });
+  const legacy = workloadDocument('shop', 'legacy', { ip: '198.18.1.4' });
+  await apply(controller, documents(shop, legacy, about('no-legacy', 'deny', 10), about('yes-legacy', 'allow', 11)));
+  for (const [port, name] of [
+    [10, 'no-legacy'],
+    [11, 'db-closed'],
+  ] as const) {
+    const answer = await callApi(controller, 'GET', `/v1/why?source=shop/legacy&destination=shop/db&port=${port}`);
+    const { decision } = answer.body as WhyAnswer;
+    assert.deepEqual([decision.verdict, decision.rule.name], ['deny', name]);
+  }
+});
+
 test('status and readiness say what holds', async () => {
   await using directory = await temporaryDirectory();
   await using controller = await startedController(directory.path);
