@@ -15,7 +15,7 @@ export async function bootstrap() {
   refuseUnless(process.platform === 'linux', 'Culvert needs Linux: it works with network namespaces and iptables.');
   refuseUnless(
     Number(process.versions.node.split('.')[0]) >= 20,
-    `Culvert needs Node.js 20 or newer, this is ${process.version}.`,
+    `Culvert needs Node.js 20.12 or newer, this is ${process.version}.`,
   );
   refuseUnless(
     process.getuid() === 0,
@@ -35,6 +35,12 @@ export async function bootstrap() {
 /** A file of the build, for `import()`. */
 export function builtUrl(relative) {
   return pathToFileURL(path.join(root, 'dist', relative)).href;
+}
+
+/** 20.12 brought http2.performServerHandshake, which the tunnel stands on. */
+function isNewEnough(version) {
+  const [major = 0, minor = 0] = version.split('.').map(Number);
+  return major > 20 || (major === 20 && minor >= 12);
 }
 
 function isOutdated(made, source) {
