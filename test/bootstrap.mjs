@@ -14,7 +14,7 @@ export async function bootstrap() {
   process.chdir(root);
   refuseUnless(process.platform === 'linux', 'Culvert needs Linux: it works with network namespaces and iptables.');
   refuseUnless(
-    Number(process.versions.node.split('.')[0]) >= 20,
+    isNewEnough(process.versions.node),
     `Culvert needs Node.js 20.12 or newer, this is ${process.version}.`,
   );
   refuseUnless(
