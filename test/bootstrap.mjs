@@ -13,10 +13,7 @@ const root = path.resolve(path.dirname(fileURLToPath(import.meta.url)), '..');
 export async function bootstrap() {
   process.chdir(root);
   refuseUnless(process.platform === 'linux', 'Culvert needs Linux: it works with network namespaces and iptables.');
-  refuseUnless(
-    isNewEnough(process.versions.node),
-    `Culvert needs Node.js 20.12 or newer, this is ${process.version}.`,
-  );
+  refuseUnless(isNewEnough(process.versions.node), `Culvert needs Node.js 20.12 or newer, this is ${process.version}.`);
   refuseUnless(
     process.getuid() === 0,
     'Network namespaces and iptables need root: run it as root, for example with sudo.',
