@@ -178,6 +178,8 @@ describe('the culvert command with a running controller', () => {
     assert.equal((out.match(/ deleted, revision \d+$/gm) ?? []).length, 4);
     assert.equal((await culvert('delete', 'segment', 'databases')).code, 4);
     assert.equal((await culvert('delete', 'segment', 'databases', '--ignore-not-found')).code, 0);
+    const nothing = await culvert('delete', 'segment', 'databases', '--ignore-not-found', '-o', 'json');
+    assert.deepEqual(JSON.parse(nothing.out), { revision: null, changes: [] });
   });
 
   it('makes a token that is alone on the standard output', async () => {
