@@ -1,12 +1,14 @@
 import type { Problem } from '../../shared/model/problem.js';
 import type { Resource } from '../../shared/model/resource.js';
 import type { Connection, Decision } from '../../shared/policy/connection.js';
+import type { Snapshot } from '../../shared/policy/snapshot.js';
+import type { RegistryEntry } from '../../shared/wire/registry.js';
 import type { AgentStatus } from '../registry/agent-registry.js';
 import type { ResourceChange } from '../store/plan-change.js';
 
 /** Bodies of the HTTP API, as the routes answer them and the `culvert` command reads them. Errors: `ErrorBody`. */
 
-/** `POST /v1/apply`, body: `{ documents: string, dryRun?: boolean }`. */
+/** `POST /v1/apply`, body: `{ documents: string, dryRun?: boolean, message?: string }`. */
 export type ApplyAnswer = {
   /** The revision that holds now; unchanged by a dry run. */
   readonly revision: number;
@@ -83,6 +85,80 @@ export type StatusAnswer = {
   readonly appliedAt: string;
   readonly appliedBy: string;
   readonly agents: readonly AgentStatus[];
+};
+
+/** One revision, as `GET /v1/history[?limit=]` lists them: an array, newest first. */
+export type HistoryItem = {
+  readonly revision: number;
+  /** RFC 3339. */
+  readonly at: string;
+  /** Who: the subject of the API credential; `system` for what the controller does by itself. */
+  readonly by: string;
+  /** What was said with `apply --message`; null: nothing. */
+  readonly message: string | null;
+  /** The revision whose documents it brought back; null: it was no rollback. */
+  readonly rollbackOf: number | null;
+  /** False for the oldest revision that is kept: what came before it is no longer known. */
+  readonly areChangesKnown: boolean;
+  readonly changeCount: number;
+  /** At most the first 100 in the list; all of them under `/v1/history/:revision`. */
+  readonly changes: readonly ResourceChange[];
+};
+
+/** `GET /v1/history/:revision`: with the documents that it changed. */
+export type HistoryDetail = HistoryItem & { readonly documents: readonly DocumentDiff[] };
+
+/** A document before and after one revision; null: it did not exist. */
+export type DocumentDiff = ResourceChange & { readonly before: Resource | null; readonly after: Resource | null };
+
+/** `POST /v1/rollback`, body: `{ revision: number, dryRun?: boolean, message?: string }`. Status 422 as for apply. */
+export type RollbackAnswer = ApplyAnswer & {
+  /** The revision whose documents now hold again. */
+  readonly rollbackOf: number;
+};
+
+/** `GET /v1/rollout[?revision=]`: who enforces a revision (the present one unless given). */
+export type RolloutAnswer = {
+  readonly revision: number;
+  /** Every agent that can be heard enforces it, or a later one, in all its workers. */
+  readonly isComplete: boolean;
+  readonly agents: readonly RolloutAgent[];
+};
+
+/**
+ * `done`: enforces it. `behind`: has an older one yet. `pending`: has no rules yet. `alarm`: refused the rules that
+ * it was given. `stale`, `joined`: not heard of (for too long, or ever); the rollout does not wait for these two.
+ */
+export type RolloutState = 'done' | 'behind' | 'pending' | 'alarm' | 'stale' | 'joined';
+
+export type RolloutAgent = {
+  readonly node: string;
+  /** Null: none yet, or never said. */
+  readonly appliedRevision: number | null;
+  readonly state: RolloutState;
+  /** Why it does not enforce it, in a sentence; null when it does. */
+  readonly problem: string | null;
+};
+
+/** `GET /v1/export`: everything that the tools need to work without the controller. */
+export type ExportAnswer = {
+  readonly revision: number;
+  readonly snapshot: Snapshot;
+  readonly entries: readonly RegistryEntry[];
+  /** All documents as YAML, in an order that does not depend on history. Applying it to an empty mesh gives this one. */
+  readonly resources: string;
+};
+
+/** A rule that somebody put in for an emergency: it carries the annotation `culvert.dev/break-glass`. */
+export type BreakGlassRule = {
+  readonly name: string;
+  /** RFC 3339. */
+  readonly expiresAt: string;
+  /** By the controller's clock. */
+  readonly leftMs: number;
+  readonly reason: string | null;
+  readonly owner: string | null;
+  readonly appliedBy: string;
 };
 
 /** `POST /v1/tokens`, body: `{ node, ttlMs? }`. The token is shown this once. */
