@@ -6,6 +6,7 @@ import { AdminCredential } from './api/admin-credential.js';
 import { ApiServer } from './api/api-server.js';
 import { ControllerMetrics } from './api/controller-metrics.js';
 import { healthRoutes } from './api/health-routes.js';
+import { historyRoutes } from './api/history-routes.js';
 import { joinRoutes } from './api/join-routes.js';
 import { meshRoutes } from './api/mesh-routes.js';
 import { resourceRoutes } from './api/resource-routes.js';
@@ -83,7 +84,13 @@ async function open(
   const ca = await openCa(init);
   const signingKey = await openReleaseKey(stateDir);
   const builder = new ReleaseBuilder({ trustDomain, privateKeyPem: signingKey.privateKey });
-  const { store, journal } = await openStore({ stateDir, builder, log, nowMs });
+  const { store, journal } = await openStore({
+    stateDir,
+    builder,
+    limits: { maxRevisions: settings.historyRevisions, maxBytes: settings.historyBytes },
+    log,
+    nowMs,
+  });
   closing.push('journal', () => journal.close());
   const tokens = await JoinTokens.open({ path: join(stateDir, 'tokens.json'), nowMs });
   const agents = new AgentRegistry({
@@ -112,7 +119,7 @@ async function open(
     agents,
     signing,
     credentials,
-    signingPublicKey: signingKey.publicKey,
+    signingKey,
     metrics: () => metrics,
     log,
   });
@@ -153,6 +160,7 @@ async function open(
       ...healthRoutes({ pending, metrics }),
       ...joinRoutes({ joining, rootsPem: () => ca.rootsPem }),
       ...resourceRoutes({ store, onChange: (result) => metrics.changed(result) }),
+      ...historyRoutes({ store, onChange: (result) => metrics.changed(result) }),
       ...meshRoutes({
         store,
         agents,

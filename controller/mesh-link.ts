@@ -1,6 +1,7 @@
 import type { Bus } from '../shared/bus/bus.js';
 import { buckets } from '../shared/bus/subjects.js';
 import type { Log } from '../shared/log.js';
+import type { SigningKey } from '../shared/pki/signing-key.js';
 import type { PendingTask } from './api/api-types.js';
 import type { ControllerMetrics } from './api/controller-metrics.js';
 import type { SignService } from './ca/sign-service.js';
@@ -18,7 +19,7 @@ export type MeshLinkInit = {
   readonly agents: AgentRegistry;
   readonly signing: SignService;
   readonly credentials: NodeCredentials;
-  readonly signingPublicKey: string;
+  readonly signingKey: SigningKey;
   readonly metrics: () => ControllerMetrics;
   readonly log: Log;
 };
@@ -76,7 +77,7 @@ export class MeshLink implements AsyncDisposable {
     this.#bus = bus;
     this.#connectProblem = `disconnected from ${bus.server}`;
     log.info({ server: bus.server }, 'connected to NATS');
-    store.attach(new Distribution({ bus, publicKeyPem: this.#init.signingPublicKey }));
+    store.attach(new Distribution({ bus, publicKeyPem: this.#init.signingKey.publicKey }));
     this.#keeper = new StoreKeeper({ store, bus, log, signal, afterSettling: () => this.#afterSettling(bus) });
     const stopServing = this.#serve(bus);
     await this.#keeper.run();
@@ -91,12 +92,13 @@ export class MeshLink implements AsyncDisposable {
   }
 
   #serve(bus: Bus): () => void {
-    const { signing, credentials, agents, log, metrics } = this.#init;
+    const { signing, credentials, agents, signingKey, log, metrics } = this.#init;
     return serveAgents({
       bus,
       signing,
       credentials,
       agents,
+      signingKeyPem: signingKey.privateKey,
       log,
       onBadRequest: (verb) => metrics().badAgentRequest(verb),
       onRenewed: () => metrics().nodeRenewed(),

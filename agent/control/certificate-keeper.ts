@@ -1,11 +1,12 @@
-import { X509Certificate, createPrivateKey } from 'node:crypto';
 import { describeError } from '../../shared/errors.js';
 import type { SpiffeId } from '../../shared/identity.js';
 import type { Log } from '../../shared/log.js';
 import { describeCertificate } from '../../shared/pki/certificate-info.js';
 import { createCsr } from '../../shared/pki/certificate-request.js';
+import { problemOfIssued } from '../../shared/pki/issued-certificate.js';
 import { maxSignBatch, type SignRequest, type SignResponse } from '../../shared/wire/requests.js';
 import type { IdentityCertificate } from '../dataplane/messages.js';
+import type { AnswerAlarm } from './answer-alarm.js';
 import { backoffMs, type Scheduler } from './scheduler.js';
 
 /** `obtainedAtMs`: by the agent's clock; half of the life counts from here, because NotBefore is set back in time. */
@@ -26,7 +27,8 @@ const maxRetryMs = 30_000;
 /**
  * Keeps one valid certificate for each identity of this node's workloads: a fresh P-256 key for each request, renewal
  * at half of its life ± jitter, retries with backoff that grow shorter as the end comes nearer. A certificate stays
- * in use until a newer one is here, also when it has expired: what then is refused is refused for that reason.
+ * in use until a newer one is here, also when it has expired: what then is refused is refused for that reason. An
+ * answer in which one certificate is not what was asked for, or not under the roots beside it, is refused as a whole.
  * One request is under way at a time. Owns its timer; `close` ends it.
  */
 export class CertificateKeeper {
@@ -36,6 +38,7 @@ export class CertificateKeeper {
   readonly #log: Log;
   readonly #onChange: () => void;
   readonly #onRoots: (rootsPem: string) => void;
+  readonly #onAnswerRefused: (kind: AnswerAlarm) => void;
   readonly #slots = new Map<SpiffeId, Slot>();
   #cancelTimer: (() => void) | null = null;
   #isAsking = false;
@@ -50,7 +53,9 @@ export class CertificateKeeper {
     readonly log: Log;
     /** The certificates, or the reason why one is missing, changed. */
     readonly onChange: () => void;
+    /** The roots of the mesh, as an answer brought them that has certificates under them. */
     readonly onRoots: (rootsPem: string) => void;
+    readonly onAnswerRefused: (kind: AnswerAlarm) => void;
   }) {
     this.#sign = init.sign;
     this.#scheduler = init.scheduler;
@@ -58,6 +63,7 @@ export class CertificateKeeper {
     this.#log = init.log;
     this.#onChange = init.onChange;
     this.#onRoots = init.onRoots;
+    this.#onAnswerRefused = init.onAnswerRefused;
   }
 
   /** Takes over what was on disk. Call it before {@link setIdentities}. */
@@ -149,18 +155,35 @@ export class CertificateKeeper {
       );
       response = await this.#sign({ requests });
     } catch (error) {
-      for (const identity of identities) this.#fail(identity, describeError(error));
-      this.#onChange();
-      return;
+      return this.#failAll(identities, describeError(error));
     }
-    this.#onRoots(response.rootsPem);
+    const results = new Map(response.certificates.map((result) => [result.identity, result]));
+    const issued = identities.flatMap((identity) => {
+      const result = results.get(identity);
+      return result !== undefined && 'chainPem' in result ? [{ ...result, keyPem: keys.get(identity) ?? '' }] : [];
+    });
+    for (const { identity, chainPem, keyPem } of issued) {
+      const problem = problemOfIssued({ chainPem, keyPem, spiffeId: identity, rootsPem: response.rootsPem });
+      if (problem !== null) return this.#refuseAnswer(identities, identity, problem);
+    }
+    if (issued.length > 0) this.#onRoots(response.rootsPem);
+    for (const { identity, keyPem, chainPem } of issued) this.#accept(identity, keyPem, chainPem);
     for (const identity of identities) {
-      const result = response.certificates.find((certificate) => certificate.identity === identity);
-      const keyPem = keys.get(identity);
-      if (result === undefined || keyPem === undefined) this.#fail(identity, 'the controller did not answer for it');
+      const result = results.get(identity);
+      if (result === undefined) this.#fail(identity, 'the controller did not answer for it');
       else if ('error' in result) this.#fail(identity, describeRefusal(result.error));
-      else this.#accept(identity, keyPem, result.chainPem);
     }
+    this.#onChange();
+  }
+
+  #refuseAnswer(identities: readonly SpiffeId[], identity: SpiffeId, problem: string): void {
+    this.#onAnswerRefused('unfit');
+    this.#log.error({ alarm: 'unfit', identity, problem }, 'certificates refused; those held stay in use');
+    this.#failAll(identities, `the controller's answer was refused: ${problem}`);
+  }
+
+  #failAll(identities: readonly SpiffeId[], problem: string): void {
+    for (const identity of identities) this.#fail(identity, problem);
     this.#onChange();
   }
 
@@ -168,9 +191,10 @@ export class CertificateKeeper {
     const slot = this.#slots.get(identity);
     if (slot === undefined) return;
     const nowMs = this.#scheduler.nowMs();
-    const problem = problemOfChain({ chainPem, keyPem, identity, nowMs });
-    if (problem !== null) return this.#fail(identity, problem);
     const { notAfterMs } = describeCertificate(chainPem);
+    if (notAfterMs <= nowMs) {
+      return this.#fail(identity, "it had expired before it arrived: compare this host's clock with the controller's");
+    }
     slot.certificate = { identity, chainPem, keyPem, notAfterMs, obtainedAtMs: nowMs };
     slot.failures = 0;
     slot.problem = null;
@@ -199,20 +223,6 @@ export class CertificateKeeper {
   #renewalTime(certificate: WorkloadCertificate): number {
     const lifeMs = Math.max(0, certificate.notAfterMs - certificate.obtainedAtMs);
     return certificate.obtainedAtMs + lifeMs * (0.5 + this.#jitter * (2 * this.#scheduler.random() - 1));
-  }
-}
-
-function problemOfChain(o: { chainPem: string; keyPem: string; identity: SpiffeId; nowMs: number }): string | null {
-  try {
-    const leaf = new X509Certificate(o.chainPem);
-    const { spiffeId, notAfterMs } = describeCertificate(o.chainPem);
-    if (spiffeId !== o.identity) return `the controller issued a certificate for ${spiffeId ?? 'no identity'}`;
-    if (!leaf.checkPrivateKey(createPrivateKey(o.keyPem))) return 'the controller issued it for another key';
-    if (notAfterMs <= o.nowMs)
-      return "it had expired before it arrived: compare this host's clock with the controller's";
-    return null;
-  } catch (error) {
-    return `the certificate cannot be read: ${describeError(error)}`;
   }
 }
 

@@ -5,6 +5,7 @@ import { connectBus } from '../../shared/bus/connect-bus.js';
 import { buckets, inboxPrefixFor, rulesPointerKey, subjectFor, type BusVerb } from '../../shared/bus/subjects.js';
 import { CulvertError, describeError } from '../../shared/errors.js';
 import type { Log } from '../../shared/log.js';
+import { encodeRequest, openAnswer } from '../../shared/wire/sealed-answer.js';
 import { openSnapshot } from '../../shared/wire/signed.js';
 import {
   decodeWire,
@@ -17,6 +18,7 @@ import {
   type SignRequest,
   type SignResponse,
 } from '../../shared/wire/requests.js';
+import type { AnswerAlarm } from './answer-alarm.js';
 import type { NodeCredentials } from './node-credentials.js';
 import type { RegistryFollower, StoreTrust } from './registry-follower.js';
 import { RulesFollower, type AppliedRules, type RulesAlarm } from './rules-follower.js';
@@ -54,6 +56,7 @@ export class ControlLink {
     return this.#bus?.server ?? null;
   }
 
+  /** Rejects with `SIGNATURE_INVALID` and the like for an answer that the controller did not sign for just this request. */
   async sign(request: SignRequest): Promise<SignResponse> {
     return decodeWire(signResponseSchema, await this.#request('sign', request));
   }
@@ -65,6 +68,12 @@ export class ControlLink {
   /** Lost while NATS is away: the next one is as good. */
   publishHeartbeat(heartbeat: Heartbeat): void {
     this.#bus?.publish(subjectFor('status', this.#init.node), encodeWire(heartbeat));
+  }
+
+  /** Keeps a batch of flow records in the stream. Errors as in `Bus`. */
+  async storeFlows(bytes: Uint8Array): Promise<void> {
+    const options = { timeoutMs: requestTimeoutMs, signal: this.#abort.signal };
+    await this.#connected().store(subjectFor('flows', this.#init.node), bytes, options);
   }
 
   /** For {@link RegistryFollower}: whether the store, looked at now, is what it was, and has been for a while. */
@@ -80,7 +89,8 @@ export class ControlLink {
     await this.#run;
   }
 
-  async #request(verb: BusVerb, body: unknown): Promise<Uint8Array> {
+  /** The answer's JSON, after its signature has been checked. */
+  async #request(verb: BusVerb, body: object): Promise<Uint8Array> {
     if (this.#bus === null) {
       throw new CulvertError({
         code: 'BUS_DISCONNECTED',
@@ -88,10 +98,21 @@ export class ControlLink {
         hint: 'check that the controller runs and that its NATS address can be reached from this host',
       });
     }
-    return this.#bus.request(subjectFor(verb, this.#init.node), encodeWire(body), {
+    const asked = { subject: subjectFor(verb, this.#init.node), request: encodeRequest(body) };
+    const bytes = await this.#bus.request(asked.subject, asked.request, {
       timeoutMs: requestTimeoutMs,
       signal: this.#abort.signal,
     });
+    try {
+      return openAnswer({ asked, bytes, publicKeysPem: this.#init.credentials().signingPublicKeys });
+    } catch (error) {
+      this.#init.onAnswerRefused('unsigned');
+      this.#init.log.error(
+        { alarm: 'unsigned', verb, problem: describeError(error) },
+        "an answer that is not the controller's was refused; nothing changes",
+      );
+      throw error;
+    }
   }
 
   async #follow(): Promise<void> {
@@ -220,6 +241,7 @@ export type ControlLinkInit = {
   readonly log: Log;
   readonly onRules: (rules: AppliedRules) => void;
   readonly onRulesAlarm: (kind: RulesAlarm) => void;
+  readonly onAnswerRefused: (kind: AnswerAlarm) => void;
   /** Connected for the first time or again. */
   readonly onConnected: () => void;
 };

@@ -63,6 +63,7 @@ export class ControlPlane {
       scheduler: systemScheduler,
       renewJitterPercent: settings.renewJitterPercent,
       log,
+      onAnswerRefused: (kind) => metrics.answerRefused(kind),
       onChange: () => this.#onCertificates(),
       onRoots: (rootsPem) => this.#onRoots(rootsPem),
     });
@@ -94,6 +95,7 @@ export class ControlPlane {
       scheduler: systemScheduler,
       renewJitterPercent: settings.renewJitterPercent,
       log,
+      onAnswerRefused: (kind) => metrics.answerRefused(kind),
       onRenewed: (credentials) => this.#setCredentials(credentials),
     });
     this.#link = new ControlLink({
@@ -105,6 +107,7 @@ export class ControlPlane {
       log,
       onRules: (rules) => this.#onRules(rules),
       onRulesAlarm: (kind) => metrics.rulesAlarm(kind),
+      onAnswerRefused: (kind) => metrics.answerRefused(kind),
       onConnected: () => this.#onConnected(),
     });
     this.#renewal.start();

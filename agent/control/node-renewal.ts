@@ -1,7 +1,11 @@
-import { describeError } from '../../shared/errors.js';
+import { CulvertError, describeError } from '../../shared/errors.js';
 import type { Log } from '../../shared/log.js';
 import { createCsr } from '../../shared/pki/certificate-request.js';
+import { problemOfIssued } from '../../shared/pki/issued-certificate.js';
+import { nodeSpiffeId } from '../../shared/pki/node-certificate.js';
+import { isSigningPublicKey } from '../../shared/pki/signing-key.js';
 import type { RenewRequest, RenewResponse } from '../../shared/wire/requests.js';
+import type { AnswerAlarm } from './answer-alarm.js';
 import type { NodeCredentials } from './node-credentials.js';
 import { backoffMs, type Scheduler } from './scheduler.js';
 
@@ -18,6 +22,7 @@ export class NodeRenewal {
   readonly #jitter: number;
   readonly #log: Log;
   readonly #onRenewed: (credentials: NodeCredentials) => void;
+  readonly #onAnswerRefused: (kind: AnswerAlarm) => void;
   #credentials: NodeCredentials;
   #failures = 0;
   #cancelTimer: (() => void) | null = null;
@@ -32,6 +37,7 @@ export class NodeRenewal {
     readonly log: Log;
     /** To be stored, and used for the next connection to NATS. */
     readonly onRenewed: (credentials: NodeCredentials) => void;
+    readonly onAnswerRefused: (kind: AnswerAlarm) => void;
   }) {
     this.#credentials = init.credentials;
     this.#renew = init.renew;
@@ -39,6 +45,7 @@ export class NodeRenewal {
     this.#jitter = init.renewJitterPercent / 100;
     this.#log = init.log;
     this.#onRenewed = init.onRenewed;
+    this.#onAnswerRefused = init.onAnswerRefused;
   }
 
   start(): void {
@@ -69,11 +76,33 @@ export class NodeRenewal {
     this.#cancelTimer = this.#scheduler.after(Math.max(0, delayMs), () => void this.#attempt());
   }
 
+  /** The controller signed the answer; it must also hold together, or this host would lock itself out. */
+  #assertFits(answer: RenewResponse, keyPem: string): void {
+    const { node, trustDomain } = this.#credentials;
+    const problem = answer.signingPublicKeys.every((key) => isSigningPublicKey(key))
+      ? problemOfIssued({
+          chainPem: answer.nodeCertificatePem,
+          keyPem,
+          spiffeId: nodeSpiffeId(trustDomain, node),
+          rootsPem: answer.rootsPem,
+        })
+      : 'a signing key in it is no Ed25519 key';
+    if (problem === null) return;
+    this.#onAnswerRefused('unfit');
+    this.#log.error({ alarm: 'unfit', problem }, 'new node credentials refused; those held stay in use');
+    throw new CulvertError({
+      code: 'ANSWER_UNFIT',
+      message: `the controller's answer was refused: ${problem}`,
+      hint: 'look at the log of the controller, and whether its CA files belong together',
+    });
+  }
+
   async #attempt(): Promise<void> {
     try {
       const { csrPem, privateKeyPem } = await createCsr({ commonName: this.#credentials.node });
       const answer = await this.#renew({ csrPem, natsUserPublicKey: this.#credentials.natsUserPublicKey });
       if (this.#isClosed) return;
+      this.#assertFits(answer, privateKeyPem);
       this.#failures = 0;
       this.#credentials = {
         ...this.#credentials,

@@ -37,6 +37,7 @@ export class AgentMetrics {
   readonly #captureRepairs: Counter<'workload'>;
   readonly #rulesAlarms: Counter<'kind'>;
   readonly #registryAlarms: Counter;
+  readonly #answerAlarms: Counter<'kind'>;
   readonly #stateWriteFailures: Counter;
   readonly #workerRestarts: Counter;
   readonly #board: WorkerGaugeBoard;
@@ -131,6 +132,12 @@ export class AgentMetrics {
       help: 'Registry entries that were refused: not signed by a pinned key, damaged, or older than the one held.',
       registers,
     });
+    this.#answerAlarms = new Counter({
+      name: 'culvert_control_answer_alarms_total',
+      help: 'Answers with certificates that were refused: unsigned (no pinned key signed it for this request) or unfit (not what was asked for).',
+      labelNames: ['kind'],
+      registers,
+    });
     this.#stateWriteFailures = new Counter({
       name: 'culvert_state_write_failures_total',
       help: 'How often the last good state could not be written to disk.',
@@ -142,6 +149,7 @@ export class AgentMetrics {
       registers,
     });
     for (const kind of ['backwards', 'unusable']) this.#rulesAlarms.inc({ kind }, 0);
+    for (const kind of ['unsigned', 'unfit']) this.#answerAlarms.inc({ kind }, 0);
     this.#board = new WorkerGaugeBoard({ registry });
   }
 
@@ -172,6 +180,10 @@ export class AgentMetrics {
 
   registryAlarm(): void {
     this.#registryAlarms.inc();
+  }
+
+  answerRefused(kind: 'unsigned' | 'unfit'): void {
+    this.#answerAlarms.inc({ kind });
   }
 
   stateWriteFailed(): void {

@@ -4,22 +4,27 @@ import { CulvertError, describeError } from '../../shared/errors.js';
 import type { Log } from '../../shared/log.js';
 import {
   decodeWire,
-  encodeWire,
   heartbeatSchema,
   renewRequestSchema,
   signRequestSchema,
   type WireError,
 } from '../../shared/wire/requests.js';
+import { sealAnswer } from '../../shared/wire/sealed-answer.js';
 import type { SignService } from '../ca/sign-service.js';
 import type { NodeCredentials } from '../join/node-credentials.js';
 import type { AgentRegistry } from './agent-registry.js';
 
-/** Answers what agents ask over NATS. Returns the function that stops it. The node is the one that the subject proves. */
+/**
+ * Answers what agents ask over NATS, refusals included, signed for just the request that they answer. Returns the
+ * function that stops it. The node is the one that the subject proves.
+ */
 export function serveAgents(init: {
   readonly bus: Bus;
   readonly signing: SignService;
   readonly credentials: NodeCredentials;
   readonly agents: AgentRegistry;
+  /** What agents pin the public half of. */
+  readonly signingKeyPem: string;
   readonly log: Log;
   /** A message that could not be used. */
   readonly onBadRequest: (verb: BusVerb) => void;
@@ -33,13 +38,15 @@ export function serveAgents(init: {
       async ({ subject, bytes }) => {
         const node = parseSubject(subject)?.node;
         if (node === undefined) return undefined;
+        const seal = (answer: unknown): Uint8Array =>
+          sealAnswer({ asked: { subject, request: bytes }, answer, privateKeyPem: init.signingKeyPem });
         try {
           const answer = await handle(node, bytes);
-          return answer === undefined ? undefined : encodeWire(answer);
+          return answer === undefined ? undefined : seal(answer);
         } catch (error) {
           init.onBadRequest(verb);
           log.warn({ err: error, node, verb }, 'refused a request of an agent');
-          return verb === 'status' ? undefined : encodeWire({ error: toWireError(error) });
+          return verb === 'status' ? undefined : seal({ error: toWireError(error) });
         }
       },
       (error) => log.warn({ err: error, verb }, 'could not answer an agent'),

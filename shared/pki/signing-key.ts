@@ -20,6 +20,14 @@ export function signBytes(privateKeyPem: string, bytes: Uint8Array): Uint8Array 
   return sign(null, bytes, privateKeyPem);
 }
 
+export function isSigningPublicKey(pem: string): boolean {
+  try {
+    return createPublicKey(pem).asymmetricKeyType === 'ed25519';
+  } catch {
+    return false;
+  }
+}
+
 /** False for a wrong signature, a broken key and a key that is not Ed25519 alike. */
 export function verifyBytes(publicKeyPem: string, bytes: Uint8Array, signature: Uint8Array): boolean {
   try {

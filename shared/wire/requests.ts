@@ -4,8 +4,9 @@ import { parseSpiffeId, type SpiffeId } from '../identity.js';
 
 /**
  * What agents ask of the controller, and its answers: JSON over HTTPS for the join, JSON over NATS for the rest
- * (subjects `culvert.v1.<verb>.<node>`). Both sides check what they receive with these schemas. Unknown fields are
- * ignored, so that an agent and a controller of different versions can talk during an upgrade.
+ * (subjects `culvert.v1.<verb>.<node>`), where each answer is signed for its request, see sealed-answer.ts. Both sides
+ * check what they receive with these schemas. Unknown fields are ignored, so that an agent and a controller of
+ * different versions can talk during an upgrade.
  */
 
 /** Upper bound of one request or answer, in bytes. Well below the 1 MiB that nats-server takes by default. */

@@ -1,3 +1,4 @@
+import type { AnswerAlarm } from '../../agent/control/answer-alarm.js';
 import { ControlLink } from '../../agent/control/control-link.js';
 import type { NodeCredentials } from '../../agent/control/node-credentials.js';
 import { RegistryFollower } from '../../agent/control/registry-follower.js';
@@ -12,7 +13,7 @@ import { buckets, rulesPointerKey } from '../../shared/bus/subjects.js';
 import { formatSpiffeId } from '../../shared/identity.js';
 import { createLog } from '../../shared/log.js';
 import { generateSigningKey, type SigningKey } from '../../shared/pki/signing-key.js';
-import type { Snapshot } from '../../shared/policy/snapshot.js';
+import { plainSnapshot, type Snapshot } from '../../shared/policy/snapshot.js';
 import { registryKey, type WorkloadEntry } from '../../shared/wire/registry.js';
 import { pointerTo, snapshotKey } from '../../shared/wire/rules-pointer.js';
 import { openRegistryEntry, sealRegistryEntry, sealSnapshot } from '../../shared/wire/signed.js';
@@ -29,9 +30,10 @@ export function snapshotOf(revision: number, part: Partial<Snapshot> = {}): Snap
     createdAt: '2026-01-01T00:00:00Z',
     createdBy: 'test',
     trustDomain,
-    mesh: { defaultAction: 'deny', mtls: 'STRICT', rootNamespace: 'culvert-system' },
+    mesh: { defaultAction: 'deny', outbound: 'deny', mtls: 'STRICT', rootNamespace: 'culvert-system' },
     rules: [],
     authorizationPolicies: [],
+    ...plainSnapshot,
     ...part,
   };
 }
@@ -58,12 +60,14 @@ export class LinkFixture implements AsyncDisposable {
   readonly signingKey: SigningKey = generateSigningKey();
   readonly rules = new Inbox<number>();
   readonly alarms = new Inbox<RulesAlarm>();
+  readonly answerAlarms = new Inbox<AnswerAlarm>();
   readonly registryMessages = new Inbox<RegistryMessage>();
   readonly logLines = new Inbox<string>();
   readonly connections = new Inbox<true>();
   registryAlarms = 0;
   registry!: RegistryFollower;
   link!: ControlLink;
+  credentials!: NodeCredentials;
   controller!: Bus;
   rulesBucket!: Bucket;
   registryBucket!: Bucket;
@@ -116,7 +120,8 @@ export class LinkFixture implements AsyncDisposable {
 
   #startLink(applied: AppliedRules | null): void {
     const log = createLog({ name: 'test', level: 'debug', stream: { write: (line) => this.logLines.push(line) } });
-    const credentials = this.#credentials();
+    this.credentials = this.#credentials();
+    const { credentials } = this;
     this.registry = new RegistryFollower({
       open: (key, bytes) => openRegistryEntry({ key, bytes, publicKeysPem: credentials.signingPublicKeys }),
       trustInStore: () => this.link.trustInStore(),
@@ -133,6 +138,7 @@ export class LinkFixture implements AsyncDisposable {
       log,
       onRules: ({ snapshot }) => this.rules.push(snapshot.revision),
       onRulesAlarm: this.alarms.push,
+      onAnswerRefused: this.answerAlarms.push,
       onConnected: () => this.connections.push(true),
     });
   }

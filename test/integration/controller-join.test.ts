@@ -2,6 +2,7 @@ import assert from 'node:assert/strict';
 import { X509Certificate } from 'node:crypto';
 import path from 'node:path';
 import { test } from 'node:test';
+import type { z } from 'zod';
 import type { RunningController } from '../../controller/app.js';
 import { connectBus } from '../../shared/bus/connect-bus.js';
 import type { Bus } from '../../shared/bus/bus.js';
@@ -21,6 +22,7 @@ import {
   type Heartbeat,
   type JoinResponse,
 } from '../../shared/wire/requests.js';
+import { encodeRequest, openAnswer } from '../../shared/wire/sealed-answer.js';
 import type { StatusAnswer, TokenAnswer } from '../../controller/api/api-types.js';
 import {
   apply,
@@ -38,6 +40,18 @@ async function newToken(controller: RunningController, node: string, ttlMs?: num
   const answer = await callApi(controller, 'POST', '/v1/tokens', { body });
   assert.equal(answer.status, 201, answer.text);
   return (answer.body as TokenAnswer).token;
+}
+
+/** Asks as an agent does; the answer has to be signed for this request. */
+async function ask<Schema extends z.ZodType>(
+  agent: { readonly bus: Bus; readonly joined: JoinResponse },
+  subject: string,
+  body: object,
+  schema: Schema,
+): Promise<z.infer<Schema>> {
+  const asked = { subject, request: encodeRequest(body) };
+  const bytes = await agent.bus.request(subject, asked.request, { timeoutMs: 5000 });
+  return decodeWire(schema, openAnswer({ asked, bytes, publicKeysPem: agent.joined.signingPublicKeys }));
 }
 
 async function join(
@@ -191,8 +205,8 @@ test('an identity is signed only for the node on which it is registered', async 
       csrPem: (await createCsr({ identity: identity === own ? foreign : identity })).csrPem,
     })),
   );
-  const bytes = await agent.bus.request(subjectFor('sign', 'host-a'), encodeWire({ requests }), { timeoutMs: 5000 });
-  const { certificates, rootsPem } = decodeWire(signResponseSchema, bytes);
+  const subject = subjectFor('sign', 'host-a');
+  const { certificates, rootsPem } = await ask(agent, subject, { requests }, signResponseSchema);
   assert.equal(rootsPem, controller.caPem);
   const [signed, refusedForeign, refusedElsewhere] = certificates;
   assert.ok(signed !== undefined && 'chainPem' in signed, JSON.stringify(signed));
@@ -224,9 +238,8 @@ test('a node renews its certificate and its credential, and the new credential w
   await using controller = await startedController(directory.path);
   await using agent = await joinedBus(controller, 'rack-1.example');
   const { csrPem } = await createCsr({ commonName: 'rack-1.example' });
-  const request = encodeWire({ csrPem, natsUserPublicKey: agent.user.publicKey });
-  const bytes = await agent.bus.request(subjectFor('renew', 'rack-1.example'), request, { timeoutMs: 5000 });
-  const renewed = decodeWire(renewResponseSchema, bytes);
+  const body = { csrPem, natsUserPublicKey: agent.user.publicKey };
+  const renewed = await ask(agent, subjectFor('renew', 'rack-1.example'), body, renewResponseSchema);
   const certificate = new X509Certificate(renewed.nodeCertificatePem);
   assert.equal(certificate.subjectAltName, 'URI:spiffe://culvert.local/culvert/node/rack-1.example');
   assert.ok(renewed.notAfterMs > Date.now() + 6 * 86_400_000);
@@ -241,14 +254,12 @@ test('a node renews its certificate and its credential, and the new credential w
   assert.equal(bus.status, 'connected');
 });
 
-test('a malformed request over NATS gets an error that says so', async () => {
+test('a malformed request over NATS gets a signed error that says so', async () => {
   await using directory = await temporaryDirectory();
   await using controller = await startedController(directory.path);
   await using agent = await joinedBus(controller, 'host-a');
-  const bytes = await agent.bus.request(subjectFor('sign', 'host-a'), encodeWire({ requests: 'all' }), {
-    timeoutMs: 5000,
-  });
-  assert.throws(() => decodeWire(signResponseSchema, bytes), { code: 'WIRE_INVALID' });
+  const answer = ask(agent, subjectFor('sign', 'host-a'), { requests: 'all' }, signResponseSchema);
+  await assert.rejects(answer, { code: 'WIRE_INVALID' });
 });
 
 test('heartbeats show revision, lag and clock, and survive a restart of the controller', async () => {

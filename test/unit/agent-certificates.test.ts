@@ -1,9 +1,11 @@
 import assert from 'node:assert/strict';
 import { after, before, test } from 'node:test';
+import type { AnswerAlarm } from '../../agent/control/answer-alarm.js';
 import { CertificateKeeper } from '../../agent/control/certificate-keeper.js';
 import { backoffMs } from '../../agent/control/scheduler.js';
 import type { SpiffeId } from '../../shared/identity.js';
 import { createLog } from '../../shared/log.js';
+import { createCsr } from '../../shared/pki/certificate-request.js';
 import { createIssuingCa, createRootCa, type CertificateAuthority } from '../../shared/pki/certificate-authority.js';
 import { issueWorkloadCertificate } from '../../shared/pki/workload-certificate.js';
 import type { SignRequest, SignResponse } from '../../shared/wire/requests.js';
@@ -27,6 +29,9 @@ class Fixture {
   failure: string | null = null;
   refused: SpiffeId | null = null;
   swapIdentities = false;
+  swapKeys = false;
+  rootsPem: string | null = null;
+  readonly alarms: AnswerAlarm[] = [];
   #answered: (() => void) | null = null;
   readonly keeper = new CertificateKeeper({
     sign: (request) => this.#sign(request),
@@ -35,6 +40,7 @@ class Fixture {
     log,
     onChange: () => this.#answered?.(),
     onRoots: (pem) => this.roots.push(pem),
+    onAnswerRefused: (kind) => this.alarms.push(kind),
   });
 
   /** Runs the timer that is due next and waits until its request has been dealt with. */
@@ -49,17 +55,18 @@ class Fixture {
     this.asked.push(requests.map((request) => request.identity));
     if (this.failure !== null) throw new Error(this.failure);
     const certificates = await Promise.all(
-      requests.map(async ({ identity, csrPem }) => {
+      requests.map(async ({ identity, csrPem: asked }) => {
         if (identity === this.refused) {
           return { identity, error: { code: 'IDENTITY_FOREIGN', message: 'not on this node', hint: null } };
         }
         const subject = this.swapIdentities ? db : identity;
+        const csrPem = this.swapKeys ? (await createCsr({ identity })).csrPem : asked;
         const now = this.scheduler.nowMs();
         const issued = await issueWorkloadCertificate({ issuer, csrPem, identity: subject, ttlMs: this.ttlMs, now });
         return { identity, chainPem: issued.chainPem, notAfterMs: issued.notAfterMs };
       }),
     );
-    return { rootsPem: issuer.rootPem, certificates };
+    return { rootsPem: this.rootsPem ?? issuer.rootPem, certificates };
   }
 }
 
@@ -133,6 +140,42 @@ test('a certificate for another identity is not taken', async () => {
   await fixture.step();
   assert.equal(fixture.keeper.certificateOf(api), null);
   assert.match(fixture.keeper.problemOf(api) ?? '', /certificate for spiffe:\/\/test\.local\/ns\/billing\/sa\/db/);
+  assert.deepEqual([fixture.alarms, fixture.roots], [['unfit'], []]);
+});
+
+test('a certificate for another key is not taken', async () => {
+  const fixture = newFixture();
+  fixture.swapKeys = true;
+  fixture.keeper.setIdentities(new Set([api]));
+  await fixture.step();
+  assert.equal(fixture.keeper.certificateOf(api), null);
+  assert.match(fixture.keeper.problemOf(api) ?? '', /issued for another key/);
+  assert.deepEqual([fixture.alarms, fixture.roots], [['unfit'], []]);
+});
+
+test('roots that do not vouch for the certificates beside them are not taken, nor the certificates', async () => {
+  const fixture = newFixture();
+  fixture.keeper.setIdentities(new Set([api, db]));
+  await fixture.step();
+  const held = fixture.keeper.certificateOf(api);
+  const foreign = await createRootCa({ trustDomain: 'test.local', now: 1_800_000_000_000 });
+  fixture.rootsPem = foreign.rootPem;
+  await fixture.step();
+  assert.equal(fixture.keeper.certificateOf(api), held);
+  assert.match(fixture.keeper.problemOf(api) ?? '', /roots that came with it do not vouch for it/);
+  assert.deepEqual([fixture.alarms, fixture.roots], [['unfit'], [issuer.rootPem]]);
+  fixture.rootsPem = foreign.rootPem + issuer.rootPem;
+  await fixture.step();
+  assert.notEqual(fixture.keeper.certificateOf(api), held);
+  assert.deepEqual(fixture.roots, [issuer.rootPem, fixture.rootsPem], 'roots that overlap are taken');
+});
+
+test('roots that come with no certificate are not taken', async () => {
+  const fixture = newFixture();
+  fixture.refused = db;
+  fixture.keeper.setIdentities(new Set([db]));
+  await fixture.step();
+  assert.deepEqual([fixture.alarms, fixture.roots], [[], []]);
 });
 
 test('a restored certificate is used at once and renewed when half of its life is over', async () => {

@@ -1,0 +1,102 @@
+import { z } from 'zod';
+import { CulvertError } from '../errors.js';
+import { signBytes, verifyBytes } from '../pki/signing-key.js';
+
+/**
+ * What the controller sends through NATS is signed, so that whoever gets write access to NATS still cannot change a
+ * rule, an address or a root. The signature covers a context, what the payload is about and its bytes: bytes that were
+ * signed as one thing are never accepted as another. Receivers accept a list of keys, so that keys can rotate.
+ *
+ * Errors when opening: `SIGNATURE_INVALID` (no accepted key signed it), `PAYLOAD_TOO_LARGE`, `PAYLOAD_INVALID` (signed,
+ * but not of the shape that this version knows).
+ */
+export const envelopeSchema = z.strictObject({ payload: z.base64(), signature: z.base64().length(88) });
+export type Envelope = z.infer<typeof envelopeSchema>;
+
+/** Neither part contains a zero byte. */
+export type SignedAs = {
+  readonly context: 'culvert.snapshot.v1' | 'culvert.registry.v1' | 'culvert.answer.v1';
+  /** Which one of its kind: `0` when there is only one. */
+  readonly about: string;
+};
+
+export function signEnvelope(as: SignedAs, payload: Uint8Array, privateKeyPem: string): Envelope {
+  const signature = signBytes(privateKeyPem, signedBytes(as, payload));
+  return { payload: toBase64(payload), signature: toBase64(signature) };
+}
+
+/** The payload, when one of the keys (PEM) signed exactly these bytes as just this. Errors: see {@link envelopeSchema}. */
+export function verifiedPayload(as: SignedAs, envelope: Envelope, publicKeysPem: readonly string[]): Uint8Array {
+  const payload = Buffer.from(envelope.payload, 'base64');
+  const signature = Buffer.from(envelope.signature, 'base64');
+  const bytes = signedBytes(as, payload);
+  if (publicKeysPem.some((key) => verifyBytes(key, bytes, signature))) return payload;
+  throw new CulvertError({
+    code: 'SIGNATURE_INVALID',
+    message: `a ${as.context} message carries no signature of a key that this agent accepts`,
+    hint: 'somebody else wrote it, or the controller has a new signing key: then join this node again',
+  });
+}
+
+/** JSON of what is to be signed. Throws CulvertError `PAYLOAD_TOO_LARGE`; `what` names it in the plural. */
+export function encodePayload(value: unknown, maxBytes: number, what: string): Uint8Array {
+  const payload = encodeJson(value);
+  if (payload.length <= maxBytes) return payload;
+  throw new CulvertError({
+    code: 'PAYLOAD_TOO_LARGE',
+    message: `${what} take ${payload.length} bytes, more than the ${maxBytes} that one message may carry`,
+    hint: 'use fewer rules, or segments and CIDR prefixes instead of long lists',
+  });
+}
+
+export function decodeEnvelope<T extends Envelope>(
+  bytes: Uint8Array,
+  schema: z.ZodType<T>,
+  maxPayloadBytes: number,
+): T {
+  // Base64 makes three bytes four; 1 KiB is more than the other fields take.
+  const maxBytes = Math.ceil(maxPayloadBytes / 3) * 4 + 1024;
+  if (bytes.length > maxBytes) {
+    throw new CulvertError({
+      code: 'PAYLOAD_TOO_LARGE',
+      message: `a signed message of ${bytes.length} bytes is refused: ${maxBytes} are the most`,
+      hint: 'look at who else writes into the buckets of the mesh: the controller never sends this',
+    });
+  }
+  return parsePayload(bytes, schema, 'signed message');
+}
+
+export function parsePayload<T>(bytes: Uint8Array, schema: z.ZodType<T>, what: string): T {
+  let value: unknown;
+  try {
+    value = JSON.parse(new TextDecoder('utf-8', { fatal: true }).decode(bytes));
+  } catch (cause) {
+    throw invalidPayload(`the ${what} is no JSON`, cause);
+  }
+  const parsed = schema.safeParse(value);
+  if (parsed.success) return parsed.data;
+  const issue = parsed.error.issues[0];
+  throw invalidPayload(`the ${what} is malformed at ${issue?.path.join('.') || 'its root'}: ${issue?.message}`);
+}
+
+export function invalidPayload(message: string, cause?: unknown): CulvertError {
+  return new CulvertError({
+    code: 'PAYLOAD_INVALID',
+    message,
+    hint: 'run agents that are not older than the controller',
+    cause,
+  });
+}
+
+export function encodeJson(value: unknown): Uint8Array {
+  return new TextEncoder().encode(JSON.stringify(value));
+}
+
+/** Context, zero byte, about, zero byte, payload: the first two contain no zero byte, so it can be read in one way only. */
+function signedBytes({ context, about }: SignedAs, payload: Uint8Array): Uint8Array {
+  return Buffer.concat([Buffer.from(`${context}\0${about}\0`), payload]);
+}
+
+function toBase64(bytes: Uint8Array): string {
+  return Buffer.from(bytes).toString('base64');
+}
