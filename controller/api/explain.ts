@@ -77,6 +77,7 @@ const strictRefusal: Decision = {
   verdict: 'deny',
   reason: 'SOURCE_UNKNOWN',
   rule: { kind: 'Mesh', name: 'default' },
+  onChange: { kind: 'terminate' },
   audited: [],
   trace: [
     {

@@ -1,5 +1,4 @@
 import { z } from 'zod';
-import type { MeshSettings } from '../policy/snapshot.js';
 import { fieldNotes } from './field-notes.js';
 import { labelsField, namespaceField } from './field-schemas.js';
 import { culvertApiVersion } from './metadata.js';
@@ -8,7 +7,11 @@ import { culvertApiVersion } from './metadata.js';
  * In force while no Mesh resource is applied: nothing is refused that no rule refuses, as in Istio. `istio-system` is
  * Istio's own default, so that mesh-wide AuthorizationPolicies keep their reach when they are copied.
  */
-export const defaultMesh: MeshSettings = { defaultAction: 'allow', mtls: 'PERMISSIVE', rootNamespace: 'istio-system' };
+export const defaultMesh = {
+  defaultAction: 'allow',
+  mtls: 'PERMISSIVE',
+  rootNamespace: 'istio-system',
+} as const satisfies Mesh['spec'];
 
 /** Settings of the whole mesh. There is one, named `default`. */
 export const meshSchema = z.strictObject({
@@ -24,9 +27,11 @@ export const meshSchema = z.strictObject({
       refusedFields: { namespace: 'this kind belongs to the whole mesh: remove the namespace' },
     }),
   spec: z.strictObject({
-    defaultAction: z.enum(['allow', 'audit', 'deny']).default(defaultMesh.defaultAction),
-    mtls: z.enum(['STRICT', 'PERMISSIVE']).default(defaultMesh.mtls),
-    rootNamespace: namespaceField.default(defaultMesh.rootNamespace),
+    defaultAction: z.enum(['allow', 'audit', 'deny']).default('allow'),
+    /** For destinations that no workload, service or ServiceEntry names; as `defaultAction` unless written. */
+    outbound: z.enum(['allow', 'audit', 'deny']).exactOptional(),
+    mtls: z.enum(['STRICT', 'PERMISSIVE']).default('PERMISSIVE'),
+    rootNamespace: namespaceField.default('istio-system'),
   }),
 });
 

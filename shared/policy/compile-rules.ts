@@ -3,7 +3,7 @@ import type { ProblemList } from '../model/problem-list.js';
 import type { Resource } from '../model/resource.js';
 import { parsePortRange, type SegmentationRule } from '../model/segmentation-rule.js';
 import { SegmentExpansion } from './segment-expansion.js';
-import { tiers, type CompiledRule, type PortRange } from './snapshot.js';
+import { plainRule, tiers, type CompiledRule, type PortRange } from './snapshot.js';
 
 /**
  * Segmentation rules with their segments expanded, in the order of evaluation: tier, priority, name. Rules of mode
@@ -30,7 +30,17 @@ function compileRule(rule: SegmentationRule, expansion: SegmentExpansion): Compi
       return undefined;
     case 'enforce':
     case 'audit':
-      return { name: rule.metadata.name, tier, priority, action, mode, from, to, ports: mergePorts(ports ?? []) };
+      return {
+        name: rule.metadata.name,
+        tier,
+        priority,
+        action,
+        mode,
+        from,
+        to,
+        ports: mergePorts(ports ?? []),
+        ...plainRule,
+      };
     default:
       return assertNever(mode);
   }

@@ -1,10 +1,10 @@
-import { defaultMesh } from '../model/mesh.js';
+import { defaultMesh, type Mesh } from '../model/mesh.js';
 import { ProblemList } from '../model/problem-list.js';
 import type { Problem } from '../model/problem.js';
 import type { Resource } from '../model/resource.js';
 import { compileAuthorization } from './compile-authorization.js';
 import { compileRules } from './compile-rules.js';
-import type { Snapshot } from './snapshot.js';
+import { plainSnapshot, type Snapshot } from './snapshot.js';
 
 export type SnapshotMeta = Pick<Snapshot, 'revision' | 'createdAt' | 'createdBy' | 'trustDomain'>;
 
@@ -20,8 +20,11 @@ export function compileSnapshot(
   const rules = compileRules(resources, problems);
   if (problems.errors.length > 0) return { problems: problems.errors };
   const policies = resources.filter((resource) => resource.kind === 'AuthorizationPolicy');
-  const mesh = resources.find((resource) => resource.kind === 'Mesh')?.spec ?? defaultMesh;
+  const settings: Mesh['spec'] = resources.find((resource) => resource.kind === 'Mesh')?.spec ?? defaultMesh;
+  const mesh = { ...settings, outbound: settings.outbound ?? settings.defaultAction };
   const { revision, createdAt, createdBy, trustDomain } = meta;
   const authorizationPolicies = compileAuthorization(policies, trustDomain);
-  return { snapshot: { revision, createdAt, createdBy, trustDomain, mesh, rules, authorizationPolicies } };
+  return {
+    snapshot: { revision, createdAt, createdBy, trustDomain, mesh, rules, authorizationPolicies, ...plainSnapshot },
+  };
 }

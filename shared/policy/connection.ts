@@ -1,7 +1,7 @@
 import type { IpAddress } from '../address.js';
 import type { SpiffeId } from '../identity.js';
 import type { Reason } from '../reasons.js';
-import type { Tier } from './snapshot.js';
+import type { OnChange, Tier } from './snapshot.js';
 
 /** What is known of one side of a connection. Facts only: an identity is here only when it was proved. */
 export type Party = {
@@ -28,7 +28,7 @@ export type Clock = { readonly nowMs: () => number };
 
 /** Which rule decided, in the words of the user's document. `mesh/default` when none did. */
 export type RuleRef = {
-  readonly kind: 'SegmentationRule' | 'AuthorizationPolicy' | 'Mesh';
+  readonly kind: 'SegmentationRule' | 'AuthorizationPolicy' | 'NetworkPolicy' | 'PeerAuthentication' | 'Mesh';
   readonly name: string;
   readonly namespace?: string;
   readonly tier?: Tier;
@@ -36,17 +36,20 @@ export type RuleRef = {
 
 export type Decision = {
   readonly verdict: 'allow' | 'deny';
-  /** `OK`, `POLICY_DENY` or `POLICY_DEFAULT_DENY` (in this cut). */
+  /** `OK`, `POLICY_DENY`, `POLICY_DEFAULT_DENY` or `POLICY_EXPIRED`. */
   readonly reason: Reason;
+  /** The rule that decides; for `POLICY_EXPIRED` the one that allowed the connection until it expired. */
   readonly rule: RuleRef;
-  /** Rules of mode `audit` that would have denied, and the default when it is `audit`. */
+  /** What a connection that is open when this denies it has to expect: `onChange` of `rule`, else `terminate`. */
+  readonly onChange: OnChange;
+  /** What would have denied but is only audited: by its mode, its rollout, or the mesh's default. */
   readonly audited: readonly RuleRef[];
   /** Why each step decided or not; empty unless a trace was asked for. */
   readonly trace: readonly TraceStep[];
 };
 
 export type TraceStep = {
-  readonly stage: 'platform' | 'team' | 'authorization' | 'baseline' | 'default';
+  readonly stage: 'platform' | 'team' | 'authorization' | 'networkPolicy' | 'baseline' | 'outbound' | 'default';
   readonly rule: RuleRef | null;
   readonly outcome: 'allow' | 'deny' | 'pass' | 'audit' | 'no match';
   /** One readable clause, such as "source billing/api is in segment batch". */

@@ -60,7 +60,7 @@ class Evaluation {
       this.#tier('baseline') ??
       this.#default(mesh);
     const trace: readonly TraceStep[] = this.#trace?.steps ?? [];
-    return { ...outcome, audited: this.#audited, trace };
+    return { ...outcome, onChange: { kind: 'terminate' }, audited: this.#audited, trace };
   }
 
   /** Undefined: nothing in this tier decides. */

@@ -1,5 +1,5 @@
 import { z } from 'zod';
-import { tiers, type Snapshot } from '../policy/snapshot.js';
+import { authorizationConditionKeys, tiers, type Snapshot } from '../policy/snapshot.js';
 
 const names = z.array(z.string().max(512)).readonly();
 const labels = z.record(z.string(), z.string()).readonly();
@@ -11,10 +11,26 @@ const peerMatch = z.strictObject({
   serviceAccounts: names.exactOptional(),
   workloads: names.exactOptional(),
   nodes: names.exactOptional(),
+  namespaceLabels: labels.exactOptional(),
+  external: z.literal(true).exactOptional(),
+  unauthenticated: z.literal(true).exactOptional(),
   cidrs: names.exactOptional(),
   exceptCidrs: names.exactOptional(),
   segment: z.string().exactOptional(),
+  service: z.string().exactOptional(),
 });
+
+const portRanges = z.array(z.tuple([port, port]).readonly()).readonly();
+const instant = z.int().nullable();
+
+/** Defaults are what a controller means that does not know the field yet: nothing but what it always meant. */
+const onChange = z
+  .discriminatedUnion('kind', [
+    z.strictObject({ kind: z.literal('terminate') }),
+    z.strictObject({ kind: z.literal('drain'), graceMs: z.int().min(0) }),
+    z.strictObject({ kind: z.literal('keep') }),
+  ])
+  .default({ kind: 'terminate' });
 
 const rule = z.strictObject({
   name: z.string().min(1),
@@ -24,7 +40,13 @@ const rule = z.strictObject({
   mode: z.enum(['enforce', 'audit']),
   from: z.array(peerMatch).readonly(),
   to: z.array(peerMatch).readonly(),
-  ports: z.array(z.tuple([port, port]).readonly()).readonly(),
+  ports: portRanges,
+  onChange,
+  rollout: z.number().min(0).max(100).default(100),
+  validFromMs: instant.default(null),
+  expiresAtMs: instant.default(null),
+  owner: z.string().exactOptional(),
+  reason: z.string().exactOptional(),
 });
 
 const authorizationPolicy = z.strictObject({
@@ -40,6 +62,8 @@ const authorizationPolicy = z.strictObject({
             z.strictObject({
               principals: names.exactOptional(),
               notPrincipals: names.exactOptional(),
+              serviceAccounts: names.exactOptional(),
+              notServiceAccounts: names.exactOptional(),
               namespaces: names.exactOptional(),
               notNamespaces: names.exactOptional(),
               ipBlocks: names.exactOptional(),
@@ -55,10 +79,61 @@ const authorizationPolicy = z.strictObject({
             }),
           )
           .readonly(),
+        when: z
+          .array(
+            z.strictObject({
+              key: z.enum(authorizationConditionKeys),
+              values: names.exactOptional(),
+              notValues: names.exactOptional(),
+            }),
+          )
+          .readonly()
+          .exactOptional(),
       }),
     )
     .readonly(),
 });
+
+const requirements = z
+  .array(
+    z.strictObject({ key: z.string(), operator: z.enum(['In', 'NotIn', 'Exists', 'DoesNotExist']), values: names }),
+  )
+  .readonly();
+const networkPolicyPeer = z.discriminatedUnion('kind', [
+  z.strictObject({ kind: z.literal('pods'), namespaceSelector: requirements.nullable(), podSelector: requirements }),
+  z.strictObject({ kind: z.literal('block'), cidr: z.string(), except: names }),
+]);
+const networkPolicyRules = z
+  .array(z.strictObject({ peers: z.array(networkPolicyPeer).readonly(), ports: portRanges }))
+  .readonly();
+const networkPolicy = z.strictObject({
+  namespace: z.string().min(1),
+  name: z.string().min(1),
+  podSelector: requirements,
+  ingress: networkPolicyRules.nullable(),
+  egress: networkPolicyRules.nullable(),
+});
+
+const mtlsMode = z.enum(['STRICT', 'PERMISSIVE']);
+const peerAuthentication = z.strictObject({
+  namespace: z.string().min(1),
+  name: z.string().min(1),
+  selector: labels,
+  mode: mtlsMode.nullable(),
+  ports: z.record(z.string(), mtlsMode).readonly(),
+});
+
+const external = z.strictObject({ name: z.string().min(1), hosts: names, cidrs: names, ports: portRanges });
+
+const action = z.enum(['allow', 'audit', 'deny']);
+const mesh = z
+  .strictObject({
+    defaultAction: action,
+    outbound: action.exactOptional(),
+    mtls: mtlsMode,
+    rootNamespace: z.string().min(1),
+  })
+  .transform((settings) => ({ ...settings, outbound: settings.outbound ?? settings.defaultAction }));
 
 /**
  * A snapshot as it arrives. Strict: a field that this version does not know may narrow a rule, so ignoring it could
@@ -69,11 +144,11 @@ export const snapshotSchema: z.ZodType<Snapshot> = z.strictObject({
   createdAt: z.iso.datetime({ offset: true }),
   createdBy: z.string(),
   trustDomain: z.string().min(1),
-  mesh: z.strictObject({
-    defaultAction: z.enum(['allow', 'audit', 'deny']),
-    mtls: z.enum(['STRICT', 'PERMISSIVE']),
-    rootNamespace: z.string().min(1),
-  }),
+  mesh,
   rules: z.array(rule).readonly(),
   authorizationPolicies: z.array(authorizationPolicy).readonly(),
+  networkPolicies: z.array(networkPolicy).readonly().default([]),
+  peerAuthentications: z.array(peerAuthentication).readonly().default([]),
+  externals: z.array(external).readonly().default([]),
+  namespaces: z.record(z.string(), labels).readonly().default({}),
 });

@@ -23,7 +23,7 @@ test('a snapshot that another key signed is refused, and the last good rules sta
   await fixture.publishRules(snapshotOf(1));
   await fixture.rules.until('revision 1', (seen) => seen.includes(1));
   await fixture.publishRules(
-    snapshotOf(2, { mesh: { defaultAction: 'allow', mtls: 'PERMISSIVE', rootNamespace: 'x' } }),
+    snapshotOf(2, { mesh: { defaultAction: 'allow', outbound: 'allow', mtls: 'PERMISSIVE', rootNamespace: 'x' } }),
     {
       key: generateSigningKey(),
     },

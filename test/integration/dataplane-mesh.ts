@@ -12,7 +12,7 @@ import { formatSpiffeId, type SpiffeId } from '../../shared/identity.js';
 import { createIssuingCa, createRootCa, type CertificateAuthority } from '../../shared/pki/certificate-authority.js';
 import { createCsr } from '../../shared/pki/certificate-request.js';
 import { issueWorkloadCertificate } from '../../shared/pki/workload-certificate.js';
-import type { Snapshot } from '../../shared/policy/snapshot.js';
+import { plainSnapshot, type Snapshot } from '../../shared/policy/snapshot.js';
 import type { RegistryEntry, WorkloadEntry } from '../../shared/wire/registry.js';
 import { createLab, type Lab } from '../lab/lab.js';
 import type { LabWorkload } from '../lab/lab-node.js';
@@ -46,9 +46,10 @@ export function allowAll(init: Partial<Snapshot> = {}): Snapshot {
     createdAt: '2026-01-01T00:00:00Z',
     createdBy: 'test',
     trustDomain,
-    mesh: { defaultAction: 'allow', mtls: 'STRICT', rootNamespace: 'culvert-system' },
+    mesh: { defaultAction: 'allow', outbound: 'allow', mtls: 'STRICT', rootNamespace: 'culvert-system' },
     rules: [],
     authorizationPolicies: [],
+    ...plainSnapshot,
     ...init,
   };
 }

@@ -161,7 +161,7 @@ describe('a connection through the data plane', { timeout: 120_000 }, () => {
     const record = await mesh.closed('node2', inbound);
     assert.deepEqual([record.reason, record.rule], ['SOURCE_UNKNOWN', 'Mesh/default']);
 
-    const mesh1 = { defaultAction: 'allow', mtls: 'PERMISSIVE', rootNamespace: 'r' } as const;
+    const mesh1 = { defaultAction: 'allow', outbound: 'allow', mtls: 'PERMISSIVE', rootNamespace: 'r' } as const;
     await mesh.apply(allowAll({ revision: 2, mesh: mesh1 }));
     for (const family of ['ipv4', 'ipv6'] as const) {
       const taken = await outside.connect({ ip: db[family], port });

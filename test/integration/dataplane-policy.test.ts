@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { once } from 'node:events';
 import type { Socket } from 'node:net';
 import { after, afterEach, before, describe, test } from 'node:test';
-import type { CompiledRule } from '../../shared/policy/snapshot.js';
+import { plainRule, type CompiledRule } from '../../shared/policy/snapshot.js';
 import type { LabServer } from '../lab/namespace-sockets.js';
 import { errorOf, exchange, greetAndEcho, inbound, outbound, refusal } from './dataplane-applications.js';
 import { allowAll, DataplaneMesh } from './dataplane-mesh.js';
@@ -10,7 +10,7 @@ import { allowAll, DataplaneMesh } from './dataplane-mesh.js';
 const port = 8080;
 
 function deny(name: string, from: CompiledRule['from'], to: CompiledRule['to'] = []): CompiledRule {
-  return { name, tier: 'team', priority: 1, action: 'deny', mode: 'enforce', from, to, ports: [] };
+  return { name, tier: 'team', priority: 1, action: 'deny', mode: 'enforce', from, to, ports: [], ...plainRule };
 }
 
 describe('the rules of the data plane', { timeout: 120_000 }, () => {

@@ -234,6 +234,7 @@ describe('culvert why', () => {
       verdict: 'deny',
       reason: 'POLICY_DENY',
       rule,
+      onChange: { kind: 'terminate' },
       audited: [{ kind: 'SegmentationRule', name: 'audit' }],
       trace: [{ stage: 'team', rule, outcome: 'deny', detail: 'any source' }],
     },

@@ -18,6 +18,7 @@ describe('a connection record', () => {
         verdict: 'allow',
         reason: 'OK',
         rule: { kind: 'AuthorizationPolicy', namespace: 'shop', name: 'web' },
+        onChange: { kind: 'terminate' },
         audited: [{ kind: 'Mesh', name: 'default' }],
         trace: [],
       },

@@ -1,3 +1,4 @@
+import { plainSnapshot } from '../../shared/policy/snapshot.js';
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
 import { outboundFacts, plaintextFacts, tunnelFacts } from '../../agent/dataplane/flow/facts.js';
@@ -48,9 +49,10 @@ function stateOf(mtls: 'STRICT' | 'PERMISSIVE', ...entries: WorkloadEntry[]): Wo
     createdAt: '',
     createdBy: '',
     trustDomain: 'culvert.test',
-    mesh: { defaultAction: 'allow', mtls, rootNamespace: 'root' },
+    mesh: { defaultAction: 'allow', outbound: 'allow', mtls, rootNamespace: 'root' },
     rules: [],
     authorizationPolicies: [],
+    ...plainSnapshot,
   });
   return state;
 }

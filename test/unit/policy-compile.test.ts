@@ -35,15 +35,24 @@ describe('compileSnapshot', () => {
   it('fills in the defaults of the mesh', () => {
     assert.deepEqual(compile({ kind: 'Segment', metadata: { name: 'a' }, spec: { members: [{ node: 'a' }] } }), {
       ...meta,
-      mesh: { defaultAction: 'allow', mtls: 'PERMISSIVE', rootNamespace: 'istio-system' },
+      mesh: { defaultAction: 'allow', outbound: 'allow', mtls: 'PERMISSIVE', rootNamespace: 'istio-system' },
       rules: [],
       authorizationPolicies: [],
+      networkPolicies: [],
+      peerAuthentications: [],
+      externals: [],
+      namespaces: {},
     });
   });
 
   it('takes the settings of the mesh', () => {
     const { mesh } = compile({ kind: 'Mesh', metadata: { name: 'default' }, spec: { mtls: 'STRICT' } });
-    assert.deepEqual(mesh, { defaultAction: 'allow', mtls: 'STRICT', rootNamespace: 'istio-system' });
+    assert.deepEqual(mesh, {
+      defaultAction: 'allow',
+      outbound: 'allow',
+      mtls: 'STRICT',
+      rootNamespace: 'istio-system',
+    });
   });
 
   it('sorts rules by tier, priority and name, and leaves out those that are off', () => {

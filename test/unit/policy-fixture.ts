@@ -1,11 +1,13 @@
 import { parseIp, type IpAddress } from '../../shared/address.js';
 import { formatSpiffeId } from '../../shared/identity.js';
 import type { Connection, Party, PartyWorkload } from '../../shared/policy/connection.js';
-import type {
-  CompiledAuthorizationPolicy,
-  CompiledRule,
-  MeshSettings,
-  Snapshot,
+import {
+  plainRule,
+  plainSnapshot,
+  type CompiledAuthorizationPolicy,
+  type CompiledRule,
+  type MeshSettings,
+  type Snapshot,
 } from '../../shared/policy/snapshot.js';
 
 /** Snapshots and connections for the tests of the evaluator. */
@@ -16,13 +18,20 @@ export function snapshotOf(init: {
   readonly rules?: readonly Partial<CompiledRule>[];
   readonly policies?: readonly Partial<CompiledAuthorizationPolicy>[];
   readonly mesh?: Partial<MeshSettings>;
+  readonly rest?: Partial<Snapshot>;
 }): Snapshot {
   return {
     revision: 1,
     createdAt: '2026-01-01T00:00:00Z',
     createdBy: 'test',
     trustDomain,
-    mesh: { defaultAction: 'deny', mtls: 'PERMISSIVE', rootNamespace: 'root', ...init.mesh },
+    mesh: {
+      defaultAction: 'deny',
+      outbound: init.mesh?.defaultAction ?? 'deny',
+      mtls: 'PERMISSIVE',
+      rootNamespace: 'root',
+      ...init.mesh,
+    },
     rules: (init.rules ?? []).map((rule, index) => ({
       name: `r${index}`,
       tier: 'team',
@@ -32,6 +41,7 @@ export function snapshotOf(init: {
       from: [],
       to: [],
       ports: [],
+      ...plainRule,
       ...rule,
     })),
     authorizationPolicies: (init.policies ?? []).map((policy, index) => ({
@@ -42,6 +52,8 @@ export function snapshotOf(init: {
       rules: [],
       ...policy,
     })),
+    ...plainSnapshot,
+    ...init.rest,
   };
 }
 

@@ -21,7 +21,7 @@ const snapshot: Snapshot = {
   createdAt: '2026-06-01T00:00:00.000Z',
   createdBy: 'admin',
   trustDomain: 'mesh.test',
-  mesh: { defaultAction: 'deny', mtls: 'STRICT', rootNamespace: 'culvert' },
+  mesh: { defaultAction: 'deny', outbound: 'audit', mtls: 'STRICT', rootNamespace: 'culvert' },
   rules: [
     {
       name: 'db-only-from-billing',
@@ -32,6 +32,12 @@ const snapshot: Snapshot = {
       from: [{ serviceAccounts: ['billing/api'] }],
       to: [{ labels: { app: 'db' }, segment: 'databases' }],
       ports: [[5432, 5432]],
+      onChange: { kind: 'drain', graceMs: 30_000 },
+      rollout: 50,
+      validFromMs: 1_700_000_000_000,
+      expiresAtMs: 1_800_000_000_000,
+      owner: 'payments',
+      reason: 'PCI',
     },
   ],
   authorizationPolicies: [
@@ -40,9 +46,37 @@ const snapshot: Snapshot = {
       name: 'only-web',
       action: 'ALLOW',
       selector: {},
-      rules: [{ from: [{ principals: ['mesh.test/ns/shop/sa/web'] }], to: [{ ports: [80] }] }],
+      rules: [
+        {
+          from: [{ principals: ['mesh.test/ns/shop/sa/web'] }],
+          to: [{ ports: [80] }],
+          when: [{ key: 'destination.ip', notValues: ['10.0.0.1/32'] }],
+        },
+      ],
     },
   ],
+  networkPolicies: [
+    {
+      namespace: 'billing',
+      name: 'db',
+      podSelector: [{ key: 'app', operator: 'In', values: ['db'] }],
+      ingress: [
+        {
+          peers: [
+            { kind: 'pods', namespaceSelector: null, podSelector: [] },
+            { kind: 'block', cidr: '10.0.0.0/8', except: ['10.1.0.0/16'] },
+          ],
+          ports: [[5432, 5432]],
+        },
+      ],
+      egress: null,
+    },
+  ],
+  peerAuthentications: [
+    { namespace: 'billing', name: 'strict', selector: { app: 'db' }, mode: 'STRICT', ports: { 80: 'PERMISSIVE' } },
+  ],
+  externals: [{ name: 'billing/bank', hosts: ['bank.example'], cidrs: ['203.0.113.9/32'], ports: [[443, 443]] }],
+  namespaces: { billing: { team: 'payments' } },
 };
 
 const entry: WorkloadEntry = {
