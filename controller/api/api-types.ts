@@ -4,7 +4,7 @@ import type { Connection, Decision } from '../../shared/policy/connection.js';
 import type { Snapshot } from '../../shared/policy/snapshot.js';
 import type { RegistryEntry } from '../../shared/wire/registry.js';
 import type { AgentStatus } from '../registry/agent-registry.js';
-import type { ResourceChange } from '../store/plan-change.js';
+import type { ResourceChange } from '../store/history.js';
 
 /** Bodies of the HTTP API, as the routes answer them and the `culvert` command reads them. Errors: `ErrorBody`. */
 

@@ -3,18 +3,21 @@ import { nearestName } from '../../shared/nearest-name.js';
 import { findKind, kindInfo, kindNames, type ResourceKind } from '../../shared/model/resource.js';
 import { resourceId, resourceIdKey, type ResourceId } from '../../shared/model/resource-key.js';
 import type { StoredResource } from '../store/committed-state.js';
-import type { ChangeOutcome, ResourceStore } from '../store/resource-store.js';
+import type { ResourceStore } from '../store/resource-store.js';
 import { badRequest, notFound } from './api-error.js';
-import type { ApplyAnswer, DeleteAnswer, ProblemsAnswer, ResourceItem, ResourceList } from './api-types.js';
+import type { ApplyAnswer, DeleteAnswer, ResourceItem, ResourceList } from './api-types.js';
+import { changeMessage, countChange, toRefusal, type ChangeResult } from './change-answer.js';
 import { readJson } from './read-json.js';
 import type { ApiAnswer, ApiRequest, Route } from './router.js';
 
 /** The text of `maxInputLength` characters as a JSON string. */
 const maxApplyBytes = 40 * 1024 * 1024;
 
-const applySchema = z.strictObject({ documents: z.string(), dryRun: z.boolean().default(false) });
-
-export type ChangeResult = 'applied' | 'unchanged' | 'refused' | 'failed';
+const applySchema = z.strictObject({
+  documents: z.string(),
+  dryRun: z.boolean().default(false),
+  message: changeMessage,
+});
 
 /** Applying, reading and deleting what people write. */
 export function resourceRoutes(init: {
@@ -24,9 +27,9 @@ export function resourceRoutes(init: {
   const { store, onChange } = init;
 
   const apply = async ({ body, subject }: ApiRequest): Promise<ApiAnswer> => {
-    const { documents, dryRun } = readJson(applySchema, body);
-    const outcome = await counted(onChange, dryRun, () => store.apply({ documents, dryRun, by: subject }));
-    if (!outcome.ok) return refused(outcome);
+    const { documents, dryRun, message } = readJson(applySchema, body);
+    const outcome = await countChange(onChange, dryRun, () => store.apply({ documents, dryRun, by: subject, message }));
+    if (!outcome.ok) return toRefusal(outcome.problems);
     const { revision, changes, warnings } = outcome;
     return { status: 200, body: { revision, dryRun, changes, warnings } satisfies ApplyAnswer };
   };
@@ -52,9 +55,9 @@ export function resourceRoutes(init: {
 
   const remove = async ({ params, subject }: ApiRequest): Promise<ApiAnswer> => {
     const id = idOf(params['kind'], params['namespace'] ?? null, params['name']);
-    const outcome = await counted(onChange, false, () => store.delete(id, subject));
+    const outcome = await countChange(onChange, false, () => store.delete(id, subject));
     if (outcome === undefined) throw unknownResource(store, id);
-    if (!outcome.ok) return refused(outcome);
+    if (!outcome.ok) return toRefusal(outcome.problems);
     const { revision, changes, warnings } = outcome;
     return { status: 200, body: { revision, changes, warnings } satisfies DeleteAnswer };
   };
@@ -71,33 +74,6 @@ export function resourceRoutes(init: {
       handle: remove,
     },
   ];
-}
-
-async function counted<Outcome extends ChangeOutcome | undefined>(
-  onChange: (result: ChangeResult) => void,
-  dryRun: boolean,
-  change: () => Promise<Outcome>,
-): Promise<Outcome> {
-  let result: ChangeResult = 'failed';
-  try {
-    const outcome = await change();
-    if (outcome?.ok !== true) result = 'refused';
-    else result = outcome.changes.every(({ change }) => change === 'unchanged') ? 'unchanged' : 'applied';
-    return outcome;
-  } finally {
-    if (!dryRun) onChange(result);
-  }
-}
-
-function refused({ problems }: Extract<ChangeOutcome, { ok: false }>): ApiAnswer {
-  const count = problems.filter((problem) => problem.severity === 'error').length;
-  const body: ProblemsAnswer = {
-    code: 'INVALID_RESOURCES',
-    message: `${count === 1 ? 'a problem was' : `${count} problems were`} found, and nothing was changed`,
-    hint: 'correct them and apply again',
-    problems,
-  };
-  return { status: 422, body };
 }
 
 function toItem({ resource, revision, appliedAt, appliedBy }: StoredResource): ResourceItem {

@@ -2,7 +2,7 @@ import type { Command } from 'commander';
 import { parseDocuments } from '../../shared/model/parse-documents.js';
 import { formatResourceId, resourceId, type ResourceId } from '../../shared/model/resource-key.js';
 import { kindInfo } from '../../shared/model/resource.js';
-import type { ResourceChange } from '../store/plan-change.js';
+import type { ResourceChange } from '../store/history.js';
 import type { DeleteAnswer } from '../api/api-types.js';
 import { RefusedError, type ApiClient } from './api-client.js';
 import type { Cli } from './cli.js';

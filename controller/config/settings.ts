@@ -1,5 +1,6 @@
 import { defineSettings, type SettingsOf } from '../../shared/config/settings-table.js';
 import { logLevels } from '../../shared/log.js';
+import { defaultHistoryLimits } from '../store/history.js';
 
 const second = 1000;
 const minute = 60 * second;
@@ -163,6 +164,27 @@ export const controllerSettings = defineSettings({
     min: second,
     help: 'From which difference on the clock of an agent is reported as wrong.',
     example: '30s',
+  },
+  historyRevisions: {
+    kind: 'integer',
+    flag: '--history-revisions',
+    env: 'CULVERT_CONTROLLER_HISTORY_REVISIONS',
+    key: 'historyRevisions',
+    default: defaultHistoryLimits.maxRevisions,
+    min: 1,
+    max: 10_000,
+    help: 'How many revisions culvert history and culvert rollback know.',
+    example: '200',
+  },
+  historyBytes: {
+    kind: 'bytes',
+    flag: '--history-bytes',
+    env: 'CULVERT_CONTROLLER_HISTORY_BYTES',
+    key: 'historyBytes',
+    default: defaultHistoryLimits.maxBytes,
+    min: 1024 * 1024,
+    help: 'What the changes of these revisions may take on disk and in memory. Beyond it the oldest are forgotten first.',
+    example: '64MiB',
   },
   logLevel: {
     kind: 'enum',

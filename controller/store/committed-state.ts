@@ -18,6 +18,10 @@ export type Commit = {
   /** RFC 3339. */
   readonly createdAt: string;
   readonly createdBy: string;
+  /** What its author said about it. */
+  readonly message?: string;
+  /** The revision whose documents it brings back. */
+  readonly rollbackOf?: number;
   readonly puts: readonly StoredResource[];
   readonly deletes: readonly string[];
 };

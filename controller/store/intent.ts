@@ -18,6 +18,8 @@ const headSchema = z.object({
   revision: z.number().int().min(1),
   createdAt: z.string(),
   createdBy: z.string(),
+  message: z.string().exactOptional(),
+  rollbackOf: z.number().int().exactOptional(),
   deletes: z.array(z.string()),
   parts: z.number().int().nonnegative(),
 });
@@ -33,8 +35,8 @@ export async function writeIntent(bucket: Bucket, commit: Commit): Promise<void>
   for (const [index, part] of parts.entries()) {
     await bucket.put(partKey(index), encode({ revision: commit.revision, puts: part }));
   }
-  const { revision, createdAt, createdBy, deletes } = commit;
-  await bucket.put(headKey, encode({ revision, createdAt, createdBy, deletes, parts: parts.length }));
+  const { puts: _, ...head } = commit;
+  await bucket.put(headKey, encode({ ...head, parts: parts.length }));
 }
 
 /** The change that was announced last, or undefined when there is none that is complete. */
@@ -42,16 +44,16 @@ export async function readIntent(bucket: Bucket): Promise<Commit | undefined> {
   const entry = await bucket.get(headKey);
   const head = entry === undefined ? undefined : headSchema.safeParse(decode(entry.value));
   if (head?.success !== true) return undefined;
-  const { revision, createdAt, createdBy, deletes, parts } = head.data;
+  const { parts, ...commit } = head.data;
   const puts: StoredResource[] = [];
   for (let index = 0; index < parts; index++) {
     const entry = await bucket.get(partKey(index));
     const part = entry === undefined ? undefined : partSchema.safeParse(decode(entry.value)).data;
     // Parts of a later change that was cut off before its head was written.
-    if (part?.revision !== revision) return undefined;
+    if (part?.revision !== commit.revision) return undefined;
     puts.push(...part.puts);
   }
-  return { revision, createdAt, createdBy, puts, deletes };
+  return { ...commit, puts };
 }
 
 /** The head first: without it the parts mean nothing. */

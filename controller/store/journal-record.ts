@@ -1,5 +1,6 @@
 import { createHash } from 'node:crypto';
-import { applyCommit, type Commit, type CommittedState, type StoredResource } from './committed-state.js';
+import type { Commit, CommittedState, StoredResource } from './committed-state.js';
+import { History } from './history.js';
 
 /**
  * A line of the journal: `<sha256 of the JSON, hex> <JSON>\n`. The first line is a checkpoint, all others commits with
@@ -27,8 +28,18 @@ export function decodeRecord(line: string): JournalRecord | undefined {
   return JSON.parse(json) as JournalRecord;
 }
 
+/** The records that hold a history: its base as the checkpoint, and the commits since. */
+export function recordsOf({ base, records }: History): JournalRecord[] {
+  const { revision, createdAt, createdBy } = base;
+  const resources = [...base.resources.values()];
+  return [
+    { kind: 'checkpoint', revision, createdAt, createdBy, resources },
+    ...records.map(({ commit }) => ({ kind: 'commit', ...commit }) as const),
+  ];
+}
+
 export type JournalContent =
-  | { readonly ok: true; readonly state: CommittedState; readonly records: number; readonly validBytes: number }
+  | { readonly ok: true; readonly history: History; readonly validBytes: number }
   | { readonly ok: false; readonly problem: string };
 
 /**
@@ -36,7 +47,7 @@ export type JournalContent =
  * `validBytes` ends before it. Damage anywhere else means that the disk lost something, and nothing is used.
  */
 export function playJournal(bytes: Buffer): JournalContent {
-  let state: CommittedState | undefined;
+  let history: History | undefined;
   let records = 0;
   let offset = 0;
   while (offset < bytes.length) {
@@ -46,24 +57,26 @@ export function playJournal(bytes: Buffer): JournalContent {
       if (end < 0 || end === bytes.length - 1) break;
       return { ok: false, problem: `record ${records + 1} at byte ${offset} is damaged` };
     }
-    const next = play(state, record);
+    const next = play(history, record, end + 1 - offset);
     if (next === undefined) return { ok: false, problem: `record ${records + 1} does not follow the one before it` };
-    state = next;
+    history = next;
     records += 1;
     offset = end + 1;
   }
-  return state === undefined
+  return history === undefined
     ? { ok: false, problem: 'it holds no complete record' }
-    : { ok: true, state, records, validBytes: offset };
+    : { ok: true, history, validBytes: offset };
 }
 
-function play(state: CommittedState | undefined, record: JournalRecord): CommittedState | undefined {
-  if (record.kind === 'checkpoint') {
-    if (state !== undefined) return undefined;
-    const resources = new Map(record.resources.map((stored) => [stored.key, stored]));
-    return { revision: record.revision, createdAt: record.createdAt, createdBy: record.createdBy, resources };
-  }
-  return state === undefined || record.revision <= state.revision ? undefined : applyCommit(state, record);
+function play(history: History | undefined, record: JournalRecord, bytes: number): History | undefined {
+  if (record.kind === 'checkpoint') return history === undefined ? History.startingAt(stateOf(record)) : undefined;
+  const { kind: _, ...commit } = record;
+  return history === undefined || commit.revision <= history.head.revision ? undefined : history.with(commit, bytes);
+}
+
+function stateOf(record: Extract<JournalRecord, { kind: 'checkpoint' }>): CommittedState {
+  const { revision, createdAt, createdBy } = record;
+  return { revision, createdAt, createdBy, resources: new Map(record.resources.map((stored) => [stored.key, stored])) };
 }
 
 function digest(text: string): string {

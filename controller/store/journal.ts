@@ -3,11 +3,12 @@ import { dirname } from 'node:path';
 import type { Logger } from 'pino';
 import { CulvertError, describeError } from '../../shared/errors.js';
 import type { Commit, CommittedState } from './committed-state.js';
-import { encodeRecord, playJournal, type JournalRecord } from './journal-record.js';
+import { defaultHistoryLimits, emptyHistory, History, type HistoryLimits } from './history.js';
+import { encodeRecord, playJournal, recordsOf } from './journal-record.js';
 
-/** A journal is rewritten as one checkpoint beyond either bound. */
-const maxRecords = 1000;
-const maxBytes = 16 * 1024 * 1024;
+/** The file is rewritten when what it holds beyond the history that is kept reaches either bound. */
+const maxStaleRecords = 1000;
+const maxStaleBytes = 16 * 1024 * 1024;
 
 /**
  * The controller's own, fsynced memory of everything that was applied: `journal.log` in the state directory. A change
@@ -19,30 +20,44 @@ const maxBytes = 16 * 1024 * 1024;
 export class Journal {
   readonly #path: string;
   readonly #log: Logger;
+  readonly #limits: HistoryLimits;
   #handle: FileHandle;
+  #history: History;
   #length: number;
-  #records: number;
+  /** Commits in the file, and what is in it besides them. */
+  #commits: number;
+  #checkpointBytes: number;
   /** Set when a failed write could not be taken back: what the file holds is unknown until it is read again. */
   #isBroken = false;
 
-  private constructor(init: { path: string; log: Logger; handle: FileHandle; length: number; records: number }) {
+  private constructor(init: {
+    path: string;
+    log: Logger;
+    limits: HistoryLimits;
+    handle: FileHandle;
+    history: History;
+    length: number;
+  }) {
     this.#path = init.path;
     this.#log = init.log;
+    this.#limits = init.limits;
     this.#handle = init.handle;
+    this.#history = init.history.within(init.limits);
     this.#length = init.length;
-    this.#records = init.records;
+    this.#commits = init.history.records.length;
+    this.#checkpointBytes = init.length - bytesOf(init.history);
   }
 
   /**
    * Opens or creates it. `state` is undefined when there was none, or none that could be used: a damaged journal is
    * moved aside and `movedAside` names it.
    */
-  static async open(init: { path: string; log: Logger; nowMs: () => number }): Promise<{
+  static async open(init: { path: string; log: Logger; nowMs: () => number; limits?: HistoryLimits }): Promise<{
     journal: Journal;
     state: CommittedState | undefined;
     movedAside: string | null;
   }> {
-    const { path, log } = init;
+    const { path, log, limits = defaultHistoryLimits } = init;
     const bytes = await readIfPresent(path);
     const content = bytes === undefined ? undefined : playJournal(bytes);
     let movedAside: string | null = null;
@@ -60,31 +75,40 @@ export class Journal {
     if (isUsable && bytes !== undefined && length < bytes.length) {
       log.warn({ bytes: bytes.length - length }, 'dropped the incomplete last record of the journal');
     }
-    const journal = new Journal({ path, log, handle, length, records: isUsable ? content.records : 0 });
-    return { journal, state: isUsable ? content.state : undefined, movedAside };
+    const history = isUsable ? content.history : emptyHistory;
+    const journal = new Journal({ path, log, limits, handle, history, length });
+    return { journal, state: isUsable ? history.head : undefined, movedAside };
   }
 
-  /** Returns when the commit is on disk. `stateAfter` is what a checkpoint would hold. */
-  async append(commit: Commit, stateAfter: CommittedState): Promise<void> {
-    if (this.#records === 0) return this.checkpoint(stateAfter);
-    await this.#write(encodeRecord({ kind: 'commit', ...commit }));
-    if (this.#records < maxRecords && this.#length < maxBytes) return;
-    // The commit is safe already: a checkpoint that fails only leaves the file longer.
-    await this.checkpoint(stateAfter).catch((error: unknown) => {
+  /** What was written: the revisions that are kept, the newest included. */
+  get history(): History {
+    return this.#history;
+  }
+
+  /** Returns when the commit, the one after the newest in {@link history}, is on disk. */
+  async append(commit: Commit): Promise<void> {
+    const bytes = encodeRecord({ kind: 'commit', ...commit });
+    const history = this.#history.with(commit, bytes.length).within(this.#limits);
+    if (this.#length === 0) return this.#rewrite(history);
+    await this.#write(bytes);
+    this.#history = history;
+    this.#commits += 1;
+    const staleBytes = this.#length - this.#checkpointBytes - bytesOf(history);
+    if (this.#commits - history.records.length < maxStaleRecords && staleBytes < maxStaleBytes) return;
+    // The commit is safe already: a rewrite that fails only leaves the file longer.
+    await this.#rewrite(history).catch((error: unknown) => {
       this.#log.warn({ error: describeError(error) }, 'the journal could not be shortened');
     });
   }
 
-  /** Replaces everything by one state, atomically. */
+  /** Replaces everything by one state without a past, atomically. */
   async checkpoint(state: CommittedState): Promise<void> {
-    const record: JournalRecord = {
-      kind: 'checkpoint',
-      revision: state.revision,
-      createdAt: state.createdAt,
-      createdBy: state.createdBy,
-      resources: [...state.resources.values()],
-    };
-    const bytes = encodeRecord(record);
+    await this.#rewrite(History.startingAt(state));
+  }
+
+  async #rewrite(history: History): Promise<void> {
+    const records = recordsOf(history).map(encodeRecord);
+    const bytes = Buffer.concat(records);
     const handle = await writeWhole(`${this.#path}.new`, bytes);
     try {
       await rename(`${this.#path}.new`, this.#path);
@@ -95,13 +119,15 @@ export class Journal {
     await this.#handle.close();
     this.#handle = handle;
     this.#length = bytes.length;
-    this.#records = 1;
+    this.#commits = history.records.length;
+    this.#checkpointBytes = records[0]?.length ?? 0;
     // Until the directory is on disk, a crash may bring the old file back.
     this.#isBroken = true;
     await syncDirectory(this.#path).catch((cause: unknown) => {
       throw writeError(cause);
     });
     this.#isBroken = false;
+    this.#history = history;
   }
 
   async close(): Promise<void> {
@@ -125,8 +151,12 @@ export class Journal {
       throw writeError(cause);
     }
     this.#length += bytes.length;
-    this.#records += 1;
   }
+}
+
+/** Of its commits, in the file. */
+function bytesOf({ records }: History): number {
+  return records.reduce((sum, record) => sum + record.bytes, 0);
 }
 
 async function readIfPresent(path: string): Promise<Buffer | undefined> {

@@ -1,6 +1,7 @@
 import { join } from 'node:path';
 import type { Log } from '../../shared/log.js';
 import type { ReleaseBuilder } from '../publish/release.js';
+import type { HistoryLimits } from './history.js';
 import { Journal } from './journal.js';
 import { ResourceStore } from './resource-store.js';
 
@@ -8,11 +9,12 @@ import { ResourceStore } from './resource-store.js';
 export async function openStore(init: {
   readonly stateDir: string;
   readonly builder: ReleaseBuilder;
+  readonly limits: HistoryLimits;
   readonly log: Log;
   readonly nowMs: () => number;
 }): Promise<{ store: ResourceStore; journal: Journal }> {
-  const { stateDir, builder, log, nowMs } = init;
-  const { journal, state } = await Journal.open({ path: join(stateDir, 'journal.log'), log, nowMs });
+  const { stateDir, builder, limits, log, nowMs } = init;
+  const { journal, state } = await Journal.open({ path: join(stateDir, 'journal.log'), log, nowMs, limits });
   try {
     return { journal, store: new ResourceStore({ journal, state, builder, log, nowMs }) };
   } catch (error) {

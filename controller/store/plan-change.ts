@@ -5,9 +5,7 @@ import { resourceId, resourceIdKey, resourceKey, type ResourceId } from '../../s
 import type { Resource } from '../../shared/model/resource.js';
 import { validateSet } from '../../shared/model/validate-set.js';
 import { resourcesOf, type Commit, type CommittedState } from './committed-state.js';
-
-/** What a change does to one document. */
-export type ResourceChange = ResourceId & { readonly change: 'created' | 'configured' | 'unchanged' | 'deleted' };
+import type { ResourceChange } from './history.js';
 
 export type Plan =
   | { readonly ok: false; readonly problems: readonly Problem[] }
@@ -19,7 +17,8 @@ export type Plan =
       readonly commit: Commit | null;
     };
 
-export type Author = { readonly by: string; readonly nowMs: number };
+/** `message`: what the author says about the change; empty: nothing. */
+export type Author = { readonly by: string; readonly nowMs: number; readonly message?: string };
 
 /** What applying a text to a state would do. Validates the documents and the whole set that results. Changes nothing. */
 export function planApply(state: CommittedState, text: string, author: Author): Plan {
@@ -57,11 +56,12 @@ export function planDelete(state: CommittedState, id: ResourceId, author: Author
 }
 
 /** The next revision with nothing in it. */
-export function nextCommit(state: CommittedState, author: Author): Commit {
+export function nextCommit(state: CommittedState, { by, nowMs, message = '' }: Author): Commit {
   return {
     revision: state.revision + 1,
-    createdAt: new Date(author.nowMs).toISOString(),
-    createdBy: author.by,
+    createdAt: new Date(nowMs).toISOString(),
+    createdBy: by,
+    ...(message === '' ? {} : { message }),
     puts: [],
     deletes: [],
   };

@@ -5,12 +5,23 @@ import type { ResourceId } from '../../shared/model/resource-key.js';
 import type { Distribution } from '../publish/distribution.js';
 import type { Release, ReleaseBuilder } from '../publish/release.js';
 import { applyCommit, emptyState, type Commit, type CommittedState } from './committed-state.js';
+import type { History, ResourceChange } from './history.js';
 import type { Journal } from './journal.js';
-import { nextCommit, planApply, planDelete, type Plan, type ResourceChange } from './plan-change.js';
+import { nextCommit, planApply, planDelete, type Author, type Plan } from './plan-change.js';
+import { planRollback } from './plan-rollback.js';
 import { chooseState } from './recover-state.js';
 import { SerialQueue } from './serial-queue.js';
 
-export type ApplyRequest = { readonly documents: string; readonly dryRun: boolean; readonly by: string };
+export type ApplyRequest = {
+  readonly documents: string;
+  readonly dryRun: boolean;
+  readonly by: string;
+  readonly message?: string;
+};
+
+export type RollbackRequest = Omit<ApplyRequest, 'documents'> & { readonly revision: number };
+
+type StoreJournal = Pick<Journal, 'append' | 'checkpoint' | 'history'>;
 
 export type ChangeOutcome =
   | { readonly ok: false; readonly problems: readonly Problem[] }
@@ -35,7 +46,7 @@ export type ChangeOutcome =
  * {@link settle} does what a crash left undone. Reads come from memory and work without NATS.
  */
 export class ResourceStore {
-  readonly #journal: Pick<Journal, 'append' | 'checkpoint'>;
+  readonly #journal: StoreJournal;
   #distribution: Distribution | undefined;
   readonly #builder: ReleaseBuilder;
   readonly #log: Log;
@@ -47,7 +58,7 @@ export class ResourceStore {
   #isSettled = false;
 
   constructor(init: {
-    readonly journal: Pick<Journal, 'append' | 'checkpoint'>;
+    readonly journal: StoreJournal;
     /** What the journal held; undefined when it held nothing. */
     readonly state: CommittedState | undefined;
     readonly builder: ReleaseBuilder;
@@ -72,6 +83,11 @@ export class ResourceStore {
     return this.#release;
   }
 
+  /** The revisions that are kept, and what each changed. */
+  get history(): History {
+    return this.#journal.history;
+  }
+
   /** Whether NATS holds exactly {@link release}. While it does not, changes are refused. */
   get isSettled(): boolean {
     return this.#isSettled;
@@ -82,14 +98,26 @@ export class ResourceStore {
    * `PAYLOAD_TOO_LARGE` (nothing changed), `PUBLISH_PENDING` (it has happened, agents will hear of it later).
    */
   apply(request: ApplyRequest): Promise<ChangeOutcome> {
-    return this.#change(request.dryRun, () =>
-      planApply(this.#release.state, request.documents, { by: request.by, nowMs: this.#nowMs() }),
+    const { documents, dryRun } = request;
+    return this.#change(dryRun, () =>
+      planApply(this.#release.state, documents, this.#author(request)),
     ) as Promise<ChangeOutcome>;
+  }
+
+  /**
+   * A new revision with the documents of an old one, checked like an apply: what was right then may not be now.
+   * Undefined when that revision is not kept. Errors as in {@link apply}.
+   */
+  rollback(request: RollbackRequest): Promise<ChangeOutcome | undefined> {
+    return this.#change(request.dryRun, () => {
+      const target = this.history.stateAt(request.revision);
+      return target === undefined ? undefined : planRollback(this.#release.state, target, this.#author(request));
+    });
   }
 
   /** Undefined when there is no such document. Errors as in {@link apply}. */
   delete(id: ResourceId, by: string): Promise<ChangeOutcome | undefined> {
-    return this.#change(false, () => planDelete(this.#release.state, id, { by, nowMs: this.#nowMs() }));
+    return this.#change(false, () => planDelete(this.#release.state, id, this.#author({ by })));
   }
 
   /**
@@ -152,7 +180,7 @@ export class ResourceStore {
     const distribution = this.#attached();
     try {
       await distribution.stage(commit, release);
-      await this.#journal.append(commit, state);
+      await this.#journal.append(commit);
     } catch (error) {
       this.#isSettled = false;
       await distribution.clearIntent().catch(() => undefined);
@@ -188,7 +216,11 @@ export class ResourceStore {
   }
 
   #emptyCommit(): Commit {
-    return nextCommit(this.#release.state, { by: 'system', nowMs: this.#nowMs() });
+    return nextCommit(this.#release.state, this.#author({ by: 'system' }));
+  }
+
+  #author({ by, message = '' }: { readonly by: string; readonly message?: string }): Author {
+    return { by, nowMs: this.#nowMs(), message };
   }
 
   #attached(): Distribution {

@@ -57,9 +57,12 @@ class Saboteur {
     });
   }
 
-  journal(journal: Journal): Pick<Journal, 'append' | 'checkpoint'> {
+  journal(journal: Journal): Pick<Journal, 'append' | 'checkpoint' | 'history'> {
     return {
-      append: (commit, state) => this.write(() => journal.append(commit, state)),
+      get history() {
+        return journal.history;
+      },
+      append: (commit) => this.write(() => journal.append(commit)),
       checkpoint: (state) => this.write(() => journal.checkpoint(state)),
     };
   }

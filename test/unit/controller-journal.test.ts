@@ -42,7 +42,8 @@ async function inDirectory(run: (file: string) => Promise<void>): Promise<void> 
   }
 }
 
-const open = (file: string) => Journal.open({ path: file, log, nowMs: () => 42 });
+const limits = { maxRevisions: 5, maxBytes: 1024 * 1024 };
+const open = (file: string) => Journal.open({ path: file, log, nowMs: () => 42, limits });
 
 /** Writes commits as the store does, and returns the state after the last. */
 async function append(file: string, commits: readonly Commit[]): Promise<CommittedState> {
@@ -50,7 +51,7 @@ async function append(file: string, commits: readonly Commit[]): Promise<Committ
   let current = state ?? emptyState;
   for (const one of commits) {
     current = applyCommit(current, one);
-    await journal.append(one, current);
+    await journal.append(one);
   }
   await journal.close();
   return current;
@@ -119,14 +120,39 @@ test('records that do not follow one another are damage', () => {
   }
 });
 
-test('a journal that grows long is replaced by a checkpoint of the same state', async () => {
+test('a journal that grows long is replaced by the history that is kept, and the same state', async () => {
   await inDirectory(async (file) => {
-    const commits = Array.from({ length: 1005 }, (_, index) => commit(index + 1, [`n${index % 7}`]));
+    const commits = Array.from({ length: 1010 }, (_, index) => commit(index + 1, [`n${index % 7}`]));
     const written = await append(file, commits);
     const lines = (await readFile(file, 'utf8')).trimEnd().split('\n');
     assert.ok(lines.length < 20, `${lines.length} lines`);
     const { journal, state } = await open(file);
     await journal.close();
     assert.deepEqual(state, written);
+    assert.deepEqual(
+      journal.history.records.map((record) => record.commit.revision),
+      [1006, 1007, 1008, 1009, 1010],
+    );
+    assert.equal(journal.history.base.revision, 1005);
+  });
+});
+
+test('the history of the kept revisions is the same before and after the journal is opened again', async () => {
+  await inDirectory(async (file) => {
+    const commits = [commit(1, ['a']), { ...commit(2, ['b'], ['a']), message: 'CHG-1' }, commit(3, ['b', 'c'])];
+    await append(file, commits);
+    const { journal } = await open(file);
+    await journal.close();
+    const { history } = journal;
+    assert.deepEqual(
+      history.records.map((record) => record.commit),
+      commits,
+    );
+    assert.deepEqual(
+      history.records.map(({ changes }) => changes.map(({ name, change }) => `${name} ${change}`)),
+      [['a created'], ['a deleted', 'b created'], ['c created']],
+    );
+    assert.deepEqual([...(history.stateAt(1)?.resources.keys() ?? [])], ['Segment.-.a']);
+    assert.deepEqual([...(history.stateAt(2)?.resources.keys() ?? [])], ['Segment.-.b']);
   });
 });

@@ -1,0 +1,39 @@
+import { z } from 'zod';
+import type { Problem } from '../../shared/model/problem.js';
+import type { ChangeOutcome } from '../store/resource-store.js';
+import type { ProblemsAnswer } from './api-types.js';
+import type { ApiAnswer } from './router.js';
+
+/** What a person says about a change; empty: nothing. */
+export const changeMessage = z.string().max(1024).default('');
+
+export type ChangeResult = 'applied' | 'unchanged' | 'refused' | 'failed';
+
+/** Tells what became of a change. Dry runs are none. */
+export async function countChange<Outcome extends ChangeOutcome | undefined>(
+  onChange: (result: ChangeResult) => void,
+  dryRun: boolean,
+  change: () => Promise<Outcome>,
+): Promise<Outcome> {
+  let result: ChangeResult = 'failed';
+  try {
+    const outcome = await change();
+    if (outcome?.ok !== true) result = 'refused';
+    else result = outcome.changes.every(({ change }) => change === 'unchanged') ? 'unchanged' : 'applied';
+    return outcome;
+  } finally {
+    if (!dryRun) onChange(result);
+  }
+}
+
+/** Status 422: nothing was changed. */
+export function toRefusal(problems: readonly Problem[]): ApiAnswer {
+  const count = problems.filter((problem) => problem.severity === 'error').length;
+  const body: ProblemsAnswer = {
+    code: 'INVALID_RESOURCES',
+    message: `${count === 1 ? 'a problem was' : `${count} problems were`} found, and nothing was changed`,
+    hint: 'correct them and apply again',
+    problems,
+  };
+  return { status: 422, body };
+}

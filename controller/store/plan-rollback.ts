@@ -1,0 +1,62 @@
+import { isDeepStrictEqual } from 'node:util';
+import type { FieldProblem } from '../../shared/model/describe-issue.js';
+import { formatPath, type Problem } from '../../shared/model/problem.js';
+import { readResource } from '../../shared/model/read-resource.js';
+import { formatResourceId, resourceId } from '../../shared/model/resource-key.js';
+import type { Resource } from '../../shared/model/resource.js';
+import { validateSet } from '../../shared/model/validate-set.js';
+import type { CommittedState } from './committed-state.js';
+import type { ResourceChange } from './history.js';
+import { nextCommit, type Author, type Plan } from './plan-change.js';
+
+/**
+ * What bringing back the documents of `target` would do. Each is read as if it were applied now: a version that
+ * refuses a field refuses it here too. Changes nothing.
+ */
+export function planRollback(state: CommittedState, target: CommittedState, author: Author): Plan {
+  const wanted = new Map<string, Resource>();
+  const problems: Problem[] = [];
+  for (const { key, resource } of target.resources.values()) {
+    const read = readResource(resource);
+    if ('resource' in read) wanted.set(key, read.resource);
+    else problems.push(...read.problems.map((problem) => unreadable(resource, problem)));
+  }
+  problems.push(...validateSet([...wanted.values()]));
+  if (problems.some((problem) => problem.severity === 'error')) return { ok: false, problems };
+
+  const base = nextCommit(state, author);
+  const changed = [...wanted].filter(
+    ([key, resource]) => !isDeepStrictEqual(state.resources.get(key)?.resource, resource),
+  );
+  const gone = [...state.resources.values()].filter((stored) => !wanted.has(stored.key));
+  const changes: ResourceChange[] = [
+    ...gone.map(({ resource }) => ({ ...resourceId(resource), change: 'deleted' as const })),
+    ...changed.map(([key, resource]) => ({
+      ...resourceId(resource),
+      change: state.resources.has(key) ? ('configured' as const) : ('created' as const),
+    })),
+  ];
+  if (changes.length === 0) return { ok: true, changes, warnings: problems, commit: null };
+  const puts = changed.map(([key, resource]) => ({
+    key,
+    resource,
+    revision: base.revision,
+    appliedAt: base.createdAt,
+    appliedBy: author.by,
+  }));
+  const deletes = gone.map((stored) => stored.key);
+  return { ok: true, changes, warnings: problems, commit: { ...base, rollbackOf: target.revision, puts, deletes } };
+}
+
+function unreadable(resource: Resource, { path, message, hint }: FieldProblem): Problem {
+  return {
+    severity: 'error',
+    fileName: null,
+    document: null,
+    line: null,
+    resource: formatResourceId(resourceId(resource)),
+    path: formatPath(path),
+    message,
+    hint,
+  };
+}
