@@ -1,0 +1,52 @@
+import type { Clock, Connection, Decision } from '../policy/connection.js';
+import { evaluate, type EvaluateOptions } from '../policy/evaluate.js';
+import type { Snapshot } from '../policy/snapshot.js';
+import type { MeshEnd } from './mesh-end.js';
+
+export type PredictedConnection = {
+  readonly source: MeshEnd;
+  readonly destination: MeshEnd;
+  /** Of the endpoint, never of a service's address. */
+  readonly port: number;
+};
+
+/**
+ * What the agents of a mesh with these rules would decide: the one evaluator, asked with the facts that the agents
+ * would have. A source without an agent proves nothing, and a STRICT destination refuses it before any rule is asked.
+ */
+export function predict(
+  snapshot: Snapshot,
+  { source, destination, port }: PredictedConnection,
+  clock: Clock,
+  options: EvaluateOptions = {},
+): Decision {
+  if (!source.isMeshed && destination.isMeshed && snapshot.mesh.mtls === 'STRICT') return strictRefusal;
+  return evaluate(snapshot, connectionOf({ source, destination, port }), clock, options);
+}
+
+/** The facts that the evaluator is asked about. */
+export function connectionOf({ source, destination, port }: PredictedConnection): Connection {
+  const { party } = source;
+  return {
+    source: source.isMeshed || party.identity === null ? party : { ...party, identity: null },
+    destination: destination.party,
+    port,
+  };
+}
+
+const strictRefusal: Decision = {
+  verdict: 'deny',
+  reason: 'SOURCE_UNKNOWN',
+  rule: { kind: 'Mesh', name: 'default' },
+  onChange: { kind: 'terminate' },
+  onChange: { kind: 'terminate' },
+  audited: [],
+  trace: [
+    {
+      stage: 'default',
+      rule: { kind: 'Mesh', name: 'default' },
+      outcome: 'deny',
+      detail: 'the destination is STRICT, and the source has no agent that proves its identity',
+    },
+  ],
+};
