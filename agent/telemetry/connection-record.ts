@@ -1,10 +1,11 @@
-import { randomBytes } from 'node:crypto';
 import type { HostPort } from '../../shared/address.js';
 import type { Decision } from '../../shared/policy/connection.js';
 import { formatRuleRef } from '../../shared/policy/connection.js';
 import type { Reason } from '../../shared/reasons.js';
 import type { LiveBytes } from '../dataplane/messages.js';
 import type { ClosedConnection, ConnectionEnd, ConnectionPath } from './closed-connection.js';
+import { ruledPort, type OpenConnections, type OpenEnd } from './open-connections.js';
+import { randomHex } from './random-hex.js';
 
 /** How a connection ended. `rule` replaces the rule that let it in, when another one ended it. */
 export type Ending = { readonly reason: Reason; readonly detail: string; readonly rule?: string };
@@ -37,6 +38,8 @@ export class ConnectionRecord {
   #connectMs: number | null = null;
   #reportedSent = 0;
   #reportedReceived = 0;
+  #toldOpen: { readonly sent: number; readonly received: number } | null = null;
+  #openToldMs: number;
   #isClosed = false;
   readonly #startedMs = performance.now();
   #endedMs: number | null = null;
@@ -44,7 +47,8 @@ export class ConnectionRecord {
   /** `traceId`: 32 hex digits from the other agent, when it sent some; otherwise a new one is made. */
   constructor(init: { readonly direction: 'outbound' | 'inbound'; readonly traceId?: string | undefined }) {
     this.direction = init.direction;
-    this.traceId = init.traceId ?? randomBytes(16).toString('hex');
+    this.traceId = init.traceId ?? randomHex(16);
+    this.#openToldMs = this.#startedMs;
   }
 
   get rule(): string {
@@ -84,6 +88,29 @@ export class ConnectionRecord {
     };
   }
 
+  /** What it did since the last call, for flow records; null when that was less than `everyMs` ago, or it is not connected. */
+  takeOpen(everyMs: number): OpenConnections | null {
+    const nowMs = performance.now();
+    if (this.#connectMs === null || this.#endedMs !== null || nowMs - this.#openToldMs < everyMs) return null;
+    const told = this.#toldOpen;
+    this.#openToldMs = nowMs;
+    this.#toldOpen = { sent: this.bytesSent, received: this.bytesReceived };
+    return {
+      direction: this.direction,
+      source: openEnd(this.source),
+      destination: openEnd(this.destination),
+      port: ruledPort(this),
+      rule: this.#rule,
+      audited: this.#audited,
+      revision: this.#revision,
+      connections: told === null ? 1 : 0,
+      bytesSent: this.bytesSent - (told?.sent ?? 0),
+      bytesReceived: this.bytesReceived - (told?.received ?? 0),
+      firstSeenMs: this.startedAtMs,
+      lastSeenMs: Date.now(),
+    };
+  }
+
   close(ending: Ending): ClosedConnection {
     if (this.#isClosed) throw new Error(`connection ${this.traceId} was closed twice`);
     this.#isClosed = true;
@@ -107,8 +134,14 @@ export class ConnectionRecord {
       connectMs: this.#connectMs === null ? null : roundMs(this.#connectMs),
       firstByteMs: this.firstByteAtMs === null ? null : Math.max(0, this.firstByteAtMs - this.startedAtMs),
       detail: ending.detail,
+      ...(this.#toldOpen === null ? {} : { toldOpen: this.#toldOpen }),
     };
   }
+}
+
+/** The address only where no workload stands for it, so that connections of many ports and addresses are one flow. */
+function openEnd({ workload, identity, address }: ConnectionEnd): OpenEnd {
+  return { workload, identity, ip: workload === null ? (address?.ip ?? null) : null };
 }
 
 /** Microseconds are enough, and keep the log line short. */

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import fc from 'fast-check';
+import { array, assert as forAll, constantFrom, integer, ipV4, ipV6, oneof, property, tuple } from 'fast-check';
 import ipaddr from 'ipaddr.js';
 import { ipBytes, parseIp } from '../../shared/address.js';
 
@@ -39,11 +39,11 @@ test('texts that only look like an address are none', () => {
 });
 
 test('the short way for IPv4 answers as the library does', () => {
-  const byte = fc.oneof(fc.integer({ min: 0, max: 300 }).map(String), fc.constantFrom('00', '010', '0x7', '', '-1'));
-  const quad = fc.array(byte, { minLength: 3, maxLength: 5 }).map((bytes) => bytes.join('.'));
-  const text = fc.tuple(fc.constantFrom('', '::ffff:', '::FFFF:', '::'), quad).map((parts) => parts.join(''));
-  fc.assert(
-    fc.property(text, (candidate) => {
+  const byte = oneof(integer({ min: 0, max: 300 }).map(String), constantFrom('00', '010', '0x7', '', '-1'));
+  const quad = array(byte, { minLength: 3, maxLength: 5 }).map((bytes) => bytes.join('.'));
+  const text = tuple(constantFrom('', '::ffff:', '::FFFF:', '::'), quad).map((parts) => parts.join(''));
+  forAll(
+    property(text, (candidate) => {
       const lastPart = candidate.slice(candidate.lastIndexOf(':') + 1);
       const isLiteral =
         ipaddr.IPv4.isValidFourPartDecimal(lastPart) && (lastPart === candidate || ipaddr.IPv6.isValid(candidate));
@@ -54,8 +54,8 @@ test('the short way for IPv4 answers as the library does', () => {
 });
 
 test('the bytes of an address are in network order', () => {
-  fc.assert(
-    fc.property(fc.oneof(fc.ipV4(), fc.ipV6()), (text) => {
+  forAll(
+    property(oneof(ipV4(), ipV6()), (text) => {
       const ip = parseIp(text);
       assert.ok(ip !== undefined);
       assert.deepEqual(ipBytes(ip), ipaddr.process(text).toByteArray());

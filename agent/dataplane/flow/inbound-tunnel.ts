@@ -1,6 +1,7 @@
 import type { TunnelRequest } from '../tunnel/tunnel.js';
 import { isOwnPort } from '../listen/captured-destination.js';
 import type { HostedWorkload } from '../listen/hosted-workload.js';
+import { ConnectionCut } from '../relay/connection-cut.js';
 import { workloadName } from '../route/registry-index.js';
 import { dial } from './dial.js';
 import { tunnelFacts } from './facts.js';
@@ -68,13 +69,16 @@ async function reach(
   const denied = connection.authorize(state, facts);
   if (denied !== null) return { ok: false, ending: denied };
 
+  const onGone = (): void => connection.cut(new ConnectionCut({ reason: 'CLIENT_RESET' }));
+  request.signal.addEventListener('abort', onGone, { once: true });
+  if (request.signal.aborted) onGone();
   const dialled = await dial({
     descriptors: context.descriptors,
     from: workload,
     target: authority,
     sourceIp: peerAddress.ip,
     timeoutMs: settings.connectTimeoutMs,
-    signal: AbortSignal.any([connection.signal, request.signal]),
+    signal: connection.signal,
   });
   if (!dialled.ok) return { ok: false, ending: dialled };
   record.connected('hbone');

@@ -1,6 +1,6 @@
-import { randomBytes } from 'node:crypto';
 import { isIpv6, type IpAddress } from '../../../shared/address.js';
 import type { WorkloadEntry } from '../../../shared/wire/registry.js';
+import { randomHex } from '../../telemetry/random-hex.js';
 import type { TunnelHeaders } from '../tunnel/tunnel.js';
 
 /**
@@ -17,11 +17,22 @@ export function tunnelHeaders(init: {
     forwarded: `for=${isIpv6(init.sourceIp) ? `"[${init.sourceIp}]"` : init.sourceIp}`,
     baggage: baggageOf(init.source),
     // A connection is one span; it is always sampled, because there is one record for each anyhow.
-    traceparent: `00-${init.traceId}-${randomBytes(8).toString('hex')}-01`,
+    traceparent: `00-${init.traceId}-${randomHex(8)}-01`,
   };
 }
 
+/** Entries of the registry never change, so what is made of one is made once. */
+const baggages = new WeakMap<WorkloadEntry, string>();
+
 function baggageOf(source: WorkloadEntry): string {
+  const known = baggages.get(source);
+  if (known !== undefined) return known;
+  const baggage = renderBaggage(source);
+  baggages.set(source, baggage);
+  return baggage;
+}
+
+function renderBaggage(source: WorkloadEntry): string {
   const labels = source.labels;
   const service = labels['service.istio.io/canonical-name'] ?? labels['app.kubernetes.io/name'] ?? labels['app'];
   const version =

@@ -9,16 +9,53 @@ import type { TunnelStream } from './tunnel.js';
 export function asTunnelStream(stream: Http2Stream, deathOfTunnel: () => string): TunnelStream {
   // What went wrong is told by wasReset; without a listener an error would end the process.
   stream.on('error', () => {});
-  Object.defineProperties(stream, {
-    reset: { value: () => resetStream(stream) },
-    wasReset: { get: () => isReset(stream) },
-    // What every other stream calls `closed`; Http2Stream redefines that as "both sides have sent their end".
-    isGone: { get: () => Reflect.get(Readable.prototype, 'closed', stream) },
-    resetDetail: { get: () => (isReset(stream) ? detailOf(stream, deathOfTunnel()) : '') },
-  });
+  deaths.set(stream, deathOfTunnel);
+  Object.setPrototypeOf(stream, tunnelPrototypeFor(Object.getPrototypeOf(stream) as object));
   // Node closes a server's stream that nobody has begun to read when its writable side ends, and drops what still comes.
   stream.read(0);
   return stream as unknown as TunnelStream;
+}
+
+/** What a stream's tunnel died of, asked when it matters. */
+const deaths = new WeakMap<object, () => string>();
+const tunnelPrototypes = new WeakMap<object, object>();
+
+const tunnelProperties: PropertyDescriptorMap & ThisType<Http2Stream> = {
+  reset: {
+    value(): void {
+      resetStream(this);
+    },
+  },
+  wasReset: {
+    get(): boolean {
+      return isReset(this);
+    },
+  },
+  // What every other stream calls `closed`; Http2Stream redefines that as "both sides have sent their end".
+  isGone: {
+    get(): boolean {
+      return Reflect.get(Readable.prototype, 'closed', this);
+    },
+  },
+  resetDetail: {
+    get(): string {
+      return isReset(this) ? detailOf(this, deaths.get(this)?.() ?? '') : '';
+    },
+  },
+};
+
+/**
+ * One more prototype for each of Node's two classes of streams. Accessors on the stream itself would give every stream
+ * a hidden class of its own, and code that meets a new class each time is never compiled well.
+ */
+function tunnelPrototypeFor(prototype: object): object {
+  const known = tunnelPrototypes.get(prototype);
+  if (known !== undefined) return known;
+  const made = Object.create(prototype, tunnelProperties) as object;
+  tunnelPrototypes.set(prototype, made);
+  // A stream that is given here twice stays as it is.
+  tunnelPrototypes.set(made, made);
+  return made;
 }
 
 /**
