@@ -12,6 +12,7 @@ import { parseListenAddress } from './config/listen-address.js';
 import { captureDoor } from './control/capture-door.js';
 import { CaptureLedger } from './control/capture-ledger.js';
 import { ControlPlane } from './control/control-plane.js';
+import { FlowPublisher } from './control/flow-publisher.js';
 import { obtainCredentials } from './control/membership.js';
 import { ownNamespaceInode } from './control/network-namespace.js';
 import { resolveNodeName } from './control/node-name.js';
@@ -19,6 +20,9 @@ import { StateDirectory } from './control/state-directory.js';
 import { WorkerPool } from './dataplane/worker-pool.js';
 import { AccessLog } from './telemetry/access-log.js';
 import { AgentMetrics } from './telemetry/agent-metrics.js';
+import { externalNames } from './telemetry/external-names.js';
+import { FlowAggregator } from './telemetry/flow-aggregator.js';
+import { FlowMetrics } from './telemetry/flow-metrics.js';
 import { registerHostGauges } from './telemetry/host-gauges.js';
 import { NamespaceProbe } from './telemetry/namespace-probe.js';
 import { registerStateGauges } from './telemetry/state-gauges.js';
@@ -46,7 +50,7 @@ export type RunningAgent = AsyncDisposable & {
   readonly readiness: () => ReadinessReport;
   /** Resolves when the host has joined (at once when it had) and serves; rejects when it never can. */
   readonly joined: Promise<void>;
-  /** Looks at the capture of every workload now: somebody may have taken rules out on our behalf. */
+  /** Looks at the capture of every workload, and at the host's rules, now: somebody may have taken rules out on our behalf. */
   recheckCapture(): Promise<void>;
   /** Stops cleanly. Safe to call twice. */
   stop(options: StopOptions): Promise<void>;
@@ -128,7 +132,18 @@ export async function startAgent({
     const { trustDomain } = credentials;
     const pool = new WorkerPool({ workers, node, trustDomain, settings: dataplaneSettings(settings), log });
     view.pool = pool;
+    const flows = new FlowPublisher({
+      aggregator: new FlowAggregator({
+        nameExternal: externalNames(() => view.plane?.snapshot?.externals ?? []),
+      }),
+      store: async (bytes) => await view.plane?.storeFlows(bytes),
+      metrics: new FlowMetrics({ registry }),
+      log,
+      nowMs: Date.now,
+    });
+    view.flows = flows;
     pool.on('report', (report, workerIndex) => {
+      flows.report(report);
       metrics.report(report, workerIndex);
       for (const connection of report.closed) accessLog.write(connection);
     });
@@ -163,6 +178,7 @@ export async function startAgent({
     abort.abort();
     await joined.catch(() => undefined);
     probe.close();
+    await view.flows?.close();
     await view.plane?.stop({ removesCapture });
     if (removesCapture) await capture.releaseAll();
     await drainPool(view.pool, graceMs, atOnce);
@@ -178,6 +194,7 @@ export async function startAgent({
     joined,
     recheckCapture: async () => {
       for (const { name } of capture.status()) await capture.check(name);
+      await capture.checkHost();
     },
     stop,
     [Symbol.asyncDispose]: () => stop({ graceMs: 0, removesCapture: false }),

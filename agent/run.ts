@@ -25,7 +25,7 @@ export async function runAgent(o: {
     shownConfiguration: shownConfiguration(loaded, agentSettingsTable),
     onServing: () => tellSupervisor({ type: 'serving' }),
   });
-  log.info({ ports: agent.ports, pid: process.pid }, 'agent started');
+  log.info({ ports: agent.ports }, 'agent started');
   listenToSupervisor(agent, log);
   try {
     await Promise.race([stop.first, agent.joined.then(() => stop.first)]);

@@ -12,7 +12,7 @@ export type CaptureSettings = {
   readonly maxParallelCommands: number;
 };
 
-/** A flush is noticed by the self-test after 2 s, any other change by the comparison after 8 s. */
+/** A flush is noticed by the self-test after 2 s, any other change by the comparison after 7.5 s. */
 export const defaultCaptureSettings: CaptureSettings = {
   selfTestIntervalMs: 2000,
   selfTestTimeoutMs: 1000,

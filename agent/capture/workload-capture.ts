@@ -16,6 +16,9 @@ export type WorkloadCaptureInit = {
   readonly onRepair?: (repair: CaptureRepair) => void;
 };
 
+/** Between two looks at one namespace, however slow they are. */
+const minPauseMs = 250;
+
 type Entry = { readonly capture: NamespaceCapture; timer: NodeJS.Timeout | undefined; comparedAtMs: number };
 
 /**
@@ -222,11 +225,16 @@ export class WorkloadCapture {
     entry.timer = setTimeout(() => {
       const isFull = Date.now() - entry.comparedAtMs >= this.#settings.compareIntervalMs;
       void this.#checkEntry(entry, isFull).then(() => {
-        if (this.#entries.get(entry.capture.workload.name) === entry)
-          this.#watch(entry, this.#settings.selfTestIntervalMs);
+        if (this.#entries.get(entry.capture.workload.name) === entry) this.#watch(entry, this.#pauseBefore(entry));
       });
     }, delayMs);
     entry.timer.unref();
+  }
+
+  /** Until the next self-test, or until the rules have to be compared when that is sooner. */
+  #pauseBefore(entry: Entry): number {
+    const compareInMs = entry.comparedAtMs + this.#settings.compareIntervalMs - Date.now();
+    return Math.max(minPauseMs, Math.min(this.#settings.selfTestIntervalMs, compareInMs));
   }
 
   async #checkEntry(entry: Entry, isFull: boolean): Promise<CheckResult> {

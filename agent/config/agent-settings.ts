@@ -169,7 +169,8 @@ export const agentSettingsTable = defineSettings({
     key: 'captureCheckInterval',
     default: 6 * second,
     min: second,
-    max: minute,
+    // A repair within 10 s is promised: this, and the time that comparing and loading take.
+    max: 8 * second,
     help: 'How often the rules in each workload are compared with what they should be and, when damaged, repaired.',
     example: '6s',
   },
