@@ -184,7 +184,9 @@ class SupervisedNats implements EmbeddedNats {
   }
 
   private takeLine(line: NatsLogLine): void {
-    this.init.log[line.level]({ component: 'nats-server' }, line.text);
+    // What the server tells of its normal life is its own business; what it complains of is the operator's.
+    const level = line.level === 'info' ? 'debug' : line.level;
+    this.init.log[level]({ component: 'nats-server' }, line.text);
     if (line.event?.kind !== 'refused') return;
     const { kind, ...refused } = line.event;
     void kind;

@@ -57,6 +57,17 @@ test('the server keeps what was stored over a stop and a start, and its secrets 
   assert.equal((await stat(join(nats.stateDir, 'nats'))).mode & 0o777, 0o700);
 });
 
+test('what the server tells of its normal life is logged for debugging only', async () => {
+  await using nats = await NatsFixture.start();
+  const lines = nats.logLines.map((line) => JSON.parse(line) as { level: string; component?: string; msg: string });
+  const own = lines.filter((line) => line.component === 'nats-server');
+  assert.ok(own.some(({ level, msg }) => level === 'debug' && msg === 'Server is ready'));
+  assert.deepEqual(
+    own.filter(({ level }) => level === 'info'),
+    [],
+  );
+});
+
 test('stopping leaves no process and no pid file', async () => {
   await using nats = await NatsFixture.start();
   const pid = nats.server.pid ?? assert.fail();
