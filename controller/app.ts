@@ -10,6 +10,7 @@ import { historyRoutes } from './api/history-routes.js';
 import { joinRoutes } from './api/join-routes.js';
 import { meshRoutes } from './api/mesh-routes.js';
 import { resourceRoutes } from './api/resource-routes.js';
+import { rolloutRoutes } from './api/rollout-routes.js';
 import { MeshCa } from './ca/mesh-ca.js';
 import { ServerCertificate } from './ca/server-certificate.js';
 import { SignService } from './ca/sign-service.js';
@@ -161,6 +162,7 @@ async function open(
       ...joinRoutes({ joining, rootsPem: () => ca.rootsPem }),
       ...resourceRoutes({ store, onChange: (result) => metrics.changed(result) }),
       ...historyRoutes({ store, onChange: (result) => metrics.changed(result) }),
+      ...rolloutRoutes({ store, agents }),
       ...meshRoutes({
         store,
         agents,

@@ -56,6 +56,11 @@ export class ControlLink {
     return this.#bus?.server ?? null;
   }
 
+  /** Why the newest rules were refused; null: they were not. */
+  get rulesAlarm(): string | null {
+    return this.#rules?.alarm ?? null;
+  }
+
   /** Rejects with `SIGNATURE_INVALID` and the like for an answer that the controller did not sign for just this request. */
   async sign(request: SignRequest): Promise<SignResponse> {
     return decodeWire(signResponseSchema, await this.#request('sign', request));
@@ -73,7 +78,7 @@ export class ControlLink {
   /** Keeps a batch of flow records in the stream. Errors as in `Bus`. */
   async storeFlows(bytes: Uint8Array): Promise<void> {
     const options = { timeoutMs: requestTimeoutMs, signal: this.#abort.signal };
-    await this.#connected().store(subjectFor('flows', this.#init.node), bytes, options);
+    await this.#reachedBus().store(subjectFor('flows', this.#init.node), bytes, options);
   }
 
   /** For {@link RegistryFollower}: whether the store, looked at now, is what it was, and has been for a while. */
@@ -91,15 +96,9 @@ export class ControlLink {
 
   /** The answer's JSON, after its signature has been checked. */
   async #request(verb: BusVerb, body: object): Promise<Uint8Array> {
-    if (this.#bus === null) {
-      throw new CulvertError({
-        code: 'BUS_DISCONNECTED',
-        message: 'NATS was not reached yet',
-        hint: 'check that the controller runs and that its NATS address can be reached from this host',
-      });
-    }
+    const bus = this.#reachedBus();
     const asked = { subject: subjectFor(verb, this.#init.node), request: encodeRequest(body) };
-    const bytes = await this.#bus.request(asked.subject, asked.request, {
+    const bytes = await bus.request(asked.subject, asked.request, {
       timeoutMs: requestTimeoutMs,
       signal: this.#abort.signal,
     });
@@ -113,6 +112,15 @@ export class ControlLink {
       );
       throw error;
     }
+  }
+
+  #reachedBus(): Bus {
+    if (this.#bus !== null) return this.#bus;
+    throw new CulvertError({
+      code: 'BUS_DISCONNECTED',
+      message: 'NATS was not reached yet',
+      hint: 'check that the controller runs and that its NATS address can be reached from this host',
+    });
   }
 
   async #follow(): Promise<void> {

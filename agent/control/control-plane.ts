@@ -2,6 +2,7 @@ import { describeError } from '../../shared/errors.js';
 import type { SpiffeId } from '../../shared/identity.js';
 import type { Log } from '../../shared/log.js';
 import { openRegistryEntry, openSnapshot } from '../../shared/wire/signed.js';
+import type { Snapshot } from '../../shared/policy/snapshot.js';
 import type { WorkloadEntry } from '../../shared/wire/registry.js';
 import type { AgentSettings } from '../config/agent-settings.js';
 import type { RegistryMessage } from '../dataplane/messages.js';
@@ -18,6 +19,9 @@ import type { AppliedRules } from './rules-follower.js';
 import { systemScheduler } from './scheduler.js';
 import { StateSaver, type StateDirectory } from './state-directory.js';
 import { WorkloadKeeper, type CaptureDoor, type WorkloadStatus } from './workload-keeper.js';
+
+/** Of a problem in a heartbeat, in characters. */
+const maxAlarmLength = 2048;
 
 /** A workload of this node with all that the agent knows of its protection. */
 export type ProtectedWorkload = WorkloadStatus & {
@@ -82,7 +86,11 @@ export class ControlPlane {
       ownInode: init.ownInode,
     });
     pool.on('listening', () => this.#workloads.reconcile());
-    pool.on('applied', () => this.#workloads.reconcile());
+    pool.on('applied', () => {
+      this.#workloads.reconcile();
+      // At once: somebody may wait for the rollout.
+      this.#beat();
+    });
   }
 
   /** Serves from `state` at once, then follows NATS. */
@@ -132,6 +140,16 @@ export class ControlPlane {
 
   get appliedRevision(): number | null {
     return this.#rules?.snapshot.revision ?? null;
+  }
+
+  /** The rules in force on the control thread; null: none yet. */
+  get snapshot(): Snapshot | null {
+    return this.#rules?.snapshot ?? null;
+  }
+
+  /** For flow records. Errors as in `Bus`. */
+  async storeFlows(bytes: Uint8Array): Promise<void> {
+    await this.#connectedLink().storeFlows(bytes);
   }
 
   get isRegistryComplete(): boolean {
@@ -279,11 +297,13 @@ export class ControlPlane {
   #beat(): void {
     const { node, version, startedAtMs, pool, pending } = this.#o;
     const { appliedRevision } = this;
+    const rulesAlarm = this.#link?.rulesAlarm?.slice(0, maxAlarmLength) ?? null;
     this.#link?.publishHeartbeat({
       node,
       version,
       appliedRevision,
       enforcedByAllWorkers: appliedRevision !== null && pool.enforcedRevision === appliedRevision,
+      ...(rulesAlarm === null ? {} : { rulesAlarm }),
       registrySequence: this.#registry.sequence,
       nowMs: Date.now(),
       startedAtMs,

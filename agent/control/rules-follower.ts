@@ -83,6 +83,11 @@ export class RulesFollower {
     return this.#currentSinceMs === null ? 0 : this.#now() - this.#currentSinceMs;
   }
 
+  /** Why the rules that the store names were refused at the last look; null: they were not. */
+  get alarm(): string | null {
+    return this.#lastAlarm === '' ? null : this.#lastAlarm;
+  }
+
   /** The connection broke: the store may be another one now. */
   doubtStore(): void {
     this.#currentSinceMs = null;

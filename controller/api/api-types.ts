@@ -4,6 +4,7 @@ import type { Connection, Decision } from '../../shared/policy/connection.js';
 import type { Snapshot } from '../../shared/policy/snapshot.js';
 import type { RegistryEntry } from '../../shared/wire/registry.js';
 import type { AgentStatus } from '../registry/agent-registry.js';
+import type { Rollout } from '../registry/rollout.js';
 import type { ResourceChange } from '../store/history.js';
 
 /** Bodies of the HTTP API, as the routes answer them and the `culvert` command reads them. Errors: `ErrorBody`. */
@@ -118,27 +119,8 @@ export type RollbackAnswer = ApplyAnswer & {
 };
 
 /** `GET /v1/rollout[?revision=]`: who enforces a revision (the present one unless given). */
-export type RolloutAnswer = {
-  readonly revision: number;
-  /** Every agent that can be heard enforces it, or a later one, in all its workers. */
-  readonly isComplete: boolean;
-  readonly agents: readonly RolloutAgent[];
-};
-
-/**
- * `done`: enforces it. `behind`: has an older one yet. `pending`: has no rules yet. `alarm`: refused the rules that
- * it was given. `stale`, `joined`: not heard of (for too long, or ever); the rollout does not wait for these two.
- */
-export type RolloutState = 'done' | 'behind' | 'pending' | 'alarm' | 'stale' | 'joined';
-
-export type RolloutAgent = {
-  readonly node: string;
-  /** Null: none yet, or never said. */
-  readonly appliedRevision: number | null;
-  readonly state: RolloutState;
-  /** Why it does not enforce it, in a sentence; null when it does. */
-  readonly problem: string | null;
-};
+export type RolloutAnswer = Rollout;
+export type { RolloutAgent, RolloutState } from '../registry/rollout.js';
 
 /** `GET /v1/export`: everything that the tools need to work without the controller. */
 export type ExportAnswer = {

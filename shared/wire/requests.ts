@@ -83,7 +83,7 @@ export const workloadStatusSchema = z.object({
   problem: z.string().max(2048).nullable(),
 });
 
-/** Verb `status`: the heartbeat, published every 5 s, not answered. */
+/** Verb `status`: the heartbeat, published every 5 s and when the enforced revision changes, not answered. */
 export const heartbeatSchema = z.object({
   node: nodeName,
   version: z.string().max(128),
@@ -91,6 +91,8 @@ export const heartbeatSchema = z.object({
   appliedRevision: z.number().int().nonnegative().nullable(),
   /** Every worker decides by `appliedRevision`. */
   enforcedByAllWorkers: z.boolean(),
+  /** Why the newest rules were refused, so that older ones are in force; absent: they were not. */
+  rulesAlarm: z.string().max(2048).exactOptional(),
   /** The highest sequence among the registry entries that the agent holds; null: it has not read the registry yet. */
   registrySequence: z.number().int().nonnegative().nullable(),
   /** The agent's clock when it sent this; the controller takes the skew from it. */

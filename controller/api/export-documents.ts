@@ -1,0 +1,34 @@
+import { setImmediate } from 'node:timers/promises';
+import { stringify } from 'yaml';
+import { kindNames } from '../../shared/model/resource.js';
+import type { CommittedState, StoredResource } from '../store/committed-state.js';
+
+/** Documents that are written before others get their turn: a few milliseconds. */
+const slice = 20;
+/** Thousands of documents take seconds to write, and most are the same at the next export. */
+const written = new WeakMap<StoredResource, string>();
+
+/** All documents as YAML: by kind, namespace and name, so that the same set gives the same text whatever its history. */
+export async function exportDocuments({ resources }: CommittedState): Promise<string> {
+  const stored = [...resources.values()].sort(byKindAndKey);
+  const texts: string[] = [];
+  for (const [index, one] of stored.entries()) {
+    texts.push(textOf(one));
+    if (index % slice === slice - 1) await setImmediate();
+  }
+  return texts.join('---\n');
+}
+
+function textOf(stored: StoredResource): string {
+  const known = written.get(stored);
+  if (known !== undefined) return known;
+  const text = stringify(stored.resource, { lineWidth: 0 });
+  written.set(stored, text);
+  return text;
+}
+
+function byKindAndKey(a: StoredResource, b: StoredResource): number {
+  const byKind = kindNames.indexOf(a.resource.kind) - kindNames.indexOf(b.resource.kind);
+  if (byKind !== 0) return byKind;
+  return a.key < b.key ? -1 : 1;
+}

@@ -1,0 +1,57 @@
+import type { AgentStatus } from './agent-registry.js';
+
+export const rolloutStates = ['done', 'behind', 'pending', 'alarm', 'stale', 'joined'] as const;
+/**
+ * `done`: enforces the revision, or a later one. `behind`: has an older one yet. `pending`: has no rules yet. `alarm`:
+ * refused the rules that it was given. `stale`, `joined`: not heard of (for too long, or ever); a rollout does not wait
+ * for these two.
+ */
+export type RolloutState = (typeof rolloutStates)[number];
+
+export type RolloutAgent = {
+  readonly node: string;
+  /** Null: none yet, or never said. */
+  readonly appliedRevision: number | null;
+  readonly state: RolloutState;
+  /** Why it does not enforce the revision, in a sentence; null when it does. */
+  readonly problem: string | null;
+};
+
+export type Rollout = {
+  readonly revision: number;
+  /** Every agent that can be heard enforces it in all its workers. */
+  readonly isComplete: boolean;
+  readonly agents: readonly RolloutAgent[];
+};
+
+/** Who enforces a revision, by what the agents' last heartbeats say. */
+export function rolloutOf(revision: number, agents: readonly AgentStatus[]): Rollout {
+  const judged = agents.map((agent) => judge(revision, agent));
+  const isComplete = judged.every(({ state }) => state === 'done' || state === 'stale' || state === 'joined');
+  return { revision, isComplete, agents: judged };
+}
+
+function judge(revision: number, { node, heartbeat, state, lastSeenMs }: AgentStatus): RolloutAgent {
+  const appliedRevision = heartbeat?.appliedRevision ?? null;
+  const say = (rollout: RolloutState, problem: string | null): RolloutAgent => ({
+    node,
+    appliedRevision,
+    state: rollout,
+    problem,
+  });
+  if (state === 'joined') return say('joined', 'it joined and was not heard of since');
+  if (state === 'stale') {
+    const since = lastSeenMs === null ? '' : ` since ${new Date(lastSeenMs).toISOString()}`;
+    return say('stale', `it was not heard of${since}`);
+  }
+  if (heartbeat !== null && appliedRevision !== null && appliedRevision >= revision && heartbeat.enforcedByAllWorkers) {
+    return say('done', null);
+  }
+  if (heartbeat?.rulesAlarm !== undefined) return say('alarm', heartbeat.rulesAlarm);
+  if (appliedRevision === null) {
+    const waitsFor = heartbeat?.pending.join(', ') ?? '';
+    return say('pending', `it has no rules yet${waitsFor === '' ? '' : ` and waits for ${waitsFor}`}`);
+  }
+  if (appliedRevision >= revision) return say('behind', 'not all of its workers have switched yet');
+  return say('behind', `it enforces revision ${appliedRevision}`);
+}
