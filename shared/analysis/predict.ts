@@ -39,7 +39,6 @@ const strictRefusal: Decision = {
   reason: 'SOURCE_UNKNOWN',
   rule: { kind: 'Mesh', name: 'default' },
   onChange: { kind: 'terminate' },
-  onChange: { kind: 'terminate' },
   audited: [],
   trace: [
     {
