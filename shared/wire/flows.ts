@@ -1,4 +1,5 @@
 import { z } from 'zod';
+import { parseCidr } from '../address.js';
 import { parseSpiffeId, type SpiffeId } from '../identity.js';
 import { isReason, reasonInfo, type Reason } from '../reasons.js';
 
@@ -80,7 +81,7 @@ export function verdictOf(reason: Reason): FlowVerdict {
 
 /** Whether {@link FlowEnd.cidr} is the name of a ServiceEntry. */
 export function isNamedExternal(cidr: string): boolean {
-  return !/\/\d+$/.test(cidr) || !/^[\d.]+\/|:/.test(cidr);
+  return parseCidr(cidr) === undefined;
 }
 
 /** Two flows with the same key are one, and their numbers are added. */
@@ -98,6 +99,9 @@ export const maxFlowsPerBatch = 500;
 /** More audited rules of one connection than this are not told. */
 export const maxAuditedRules = 32;
 
+/** `Kind/name` or `Kind/namespace/name`, or nothing. A batch with anything else is refused whole. */
+export const flowRulePattern = /^[A-Za-z0-9./_-]{0,800}$/;
+
 const count = z.int().min(0);
 /** `namespace/name`, of DNS labels or subdomains. */
 const qualifiedName = z
@@ -106,11 +110,7 @@ const qualifiedName = z
   .regex(/^[a-z0-9][a-z0-9.-]*\/[a-z0-9][a-z0-9.-]*$/);
 const identity = z.custom<SpiffeId>((value) => typeof value === 'string' && parseSpiffeId(value) !== undefined);
 const reason = z.custom<Reason>((value) => typeof value === 'string' && isReason(value));
-/** `Kind/name` or `Kind/namespace/name`. */
-const ruleName = z
-  .string()
-  .max(800)
-  .regex(/^[A-Za-z0-9./_-]*$/);
+const ruleName = z.string().regex(flowRulePattern);
 
 const end = z.object({
   workload: qualifiedName.nullable(),
