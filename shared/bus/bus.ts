@@ -32,6 +32,8 @@ export interface Bus extends AsyncDisposable {
   bucket(name: string, options?: BucketOptions): Promise<Bucket>;
   /** Creates the stream, or brings an existing one to these settings. */
   ensureStream(settings: StreamSettings): Promise<void>;
+  /** Delivers every message of a stream, the oldest first, and then each new one; survives reconnects and wiped stores. */
+  followStream(options: FollowStreamOptions): StreamFollow;
   /** Sends what is buffered, lets running handlers answer, then closes. */
   drain(): Promise<void>;
   /** Closes at once. Everything that waits fails with BUS_DISCONNECTED. */
@@ -53,4 +55,28 @@ export type StreamSettings = {
   readonly maxAgeMs: number;
   /** The oldest are dropped beyond it. */
   readonly maxBytes: number;
+  /** A larger one is refused; absent: what the server takes. */
+  readonly maxMessageBytes?: number;
 };
+
+export type FollowStreamOptions = {
+  readonly stream: string;
+  /** Subjects, wildcards allowed. */
+  readonly filter: string;
+  /** Called before every attempt, to make the stream when it is missing; its failure counts as one of following. */
+  readonly prepare: () => Promise<void>;
+  readonly onMessage: (message: StoredMessage) => void;
+  /** Something failed; it goes on by itself. */
+  readonly onProblem: (error: unknown) => void;
+  readonly signal: AbortSignal;
+};
+
+/** `storedAtMs`: the server's clock. */
+export type StoredMessage = BusMessage & { readonly storedAtMs: number };
+
+export interface StreamFollow {
+  /** True while everything that the stream held at the start has been delivered and the feed is live. */
+  readonly isCurrent: boolean;
+  /** Settles when the signal, or the end of the bus, has ended it. */
+  readonly closed: Promise<void>;
+}

@@ -1,12 +1,22 @@
 import { EventEmitter, once } from 'node:events';
 import { DebugEvents, Events, type Msg, type NatsConnection, type NatsError, type Status } from 'nats';
 import type { Bucket, BucketOptions } from './bucket.js';
-import type { Bus, BusStatus, DeniedOperation, RequestOptions, ServeHandler, StreamSettings } from './bus.js';
+import type {
+  Bus,
+  BusStatus,
+  DeniedOperation,
+  FollowStreamOptions,
+  RequestOptions,
+  ServeHandler,
+  StreamFollow,
+  StreamSettings,
+} from './bus.js';
 import { busError, toBusError, toStoreError } from './bus-error.js';
 import { NatsBucket, bucketStreamConfig } from './nats-bucket.js';
 import type { ReconnectPace } from './reconnect-delay.js';
 import { withSignal } from './with-signal.js';
 import { applyStreamConfig } from './stream-config.js';
+import { ResumingFollow, type ResumingFollowOptions } from './stream-follow.js';
 
 /** Handlers of one subscription that may run at once; more requests than that are dropped and asked again by their senders. */
 const maxRunningHandlers = 512;
@@ -131,21 +141,13 @@ export class NatsBus implements Bus {
     // bindOnly asks the server nothing, so an agent needs no permission on the stream's settings.
     const jetStream = this.connection.jetstream({ checkAPI: false, timeout: jetStreamTimeoutMs });
     const kv = await jetStream.views.kv(name, { bindOnly: true, allow_direct: true });
+    const { feed, ...link } = this.feedLink();
     return new NatsBucket({
       name,
       kv,
       manager,
       assertConnected: (what) => this.assertConnected(what),
-      link: {
-        connection: this.connection,
-        inboxPrefix: this.init.inboxPrefix,
-        busClosed: this.closing.signal,
-        whenConnected: (signal) => this.whenConnected(signal),
-        onDisconnect: (listener) => {
-          this.events.on('lost', listener);
-          return () => this.events.off('lost', listener);
-        },
-      },
+      link: { ...feed, ...link },
     });
   }
 
@@ -156,7 +158,12 @@ export class NatsBus implements Bus {
       subjects: [...settings.subjects],
       max_age: settings.maxAgeMs * 1e6,
       max_bytes: settings.maxBytes,
+      ...(settings.maxMessageBytes === undefined ? {} : { max_msg_size: settings.maxMessageBytes }),
     });
+  }
+
+  followStream(options: FollowStreamOptions): StreamFollow {
+    return new ResumingFollow({ ...options, ...this.feedLink(), manager: () => this.manager() });
   }
 
   async drain(): Promise<void> {
@@ -180,6 +187,19 @@ export class NatsBus implements Bus {
   private keep(run: Promise<void>): void {
     const kept = run.finally(() => this.running.delete(kept));
     this.running.add(kept);
+  }
+
+  /** What feeds need to come back after a loss. */
+  private feedLink(): Omit<ResumingFollowOptions, keyof FollowStreamOptions | 'manager'> {
+    return {
+      feed: { connection: this.connection, inboxPrefix: this.init.inboxPrefix },
+      busClosed: this.closing.signal,
+      whenConnected: (signal) => this.whenConnected(signal),
+      onDisconnect: (listener) => {
+        this.events.on('lost', listener);
+        return () => this.events.off('lost', listener);
+      },
+    };
   }
 
   private manager(): ReturnType<NatsConnection['jetstreamManager']> {

@@ -20,6 +20,8 @@ export type FeedOptions = {
   /** The subjects of interest. Part of the API subject, so the server's permissions can bind it. */
   readonly filter: string;
   readonly isHeadersOnly?: boolean;
+  /** Every message from this one on, instead of the last one of every subject. */
+  readonly fromSequence?: number;
   readonly onMessage: (message: FeedMessage) => void;
   /** Called once, when the last message that was there at the start has been delivered, or at once when there is none. */
   readonly onListed: () => void;
@@ -41,7 +43,7 @@ const consumerReplySchema = z.union([
 ]);
 
 /**
- * The last message of every subject under a filter and then every new one: one ephemeral push consumer, in order and
+ * The last message of every subject under a filter (or all from a sequence on) and then every new one: one ephemeral push consumer, in order and
  * without a gap, or it ends. It does not repair itself: after a restart or a wiped store only a new list is right, and
  * the client library's own ordered consumer would go on at a sequence number that means nothing any more.
  * Source: NATS ADR-8 (key-value), ADR-13 (pull and push consumers); the name in the create subject needs server 2.9.
@@ -67,14 +69,16 @@ class PushFeed implements Feed {
   }
 
   async start(): Promise<void> {
-    const { connection, inboxPrefix, stream, filter } = this.options;
+    const { connection, inboxPrefix, stream, filter, fromSequence } = this.options;
     const inbox = createInbox(inboxPrefix);
     this.subscription = connection.subscribe(inbox, { callback: (error, message) => this.take(error, message) });
     const name = `feed-${randomUUID()}`;
     const config = {
       name,
       deliver_subject: inbox,
-      deliver_policy: 'last_per_subject',
+      ...(fromSequence === undefined
+        ? { deliver_policy: 'last_per_subject' }
+        : { deliver_policy: 'by_start_sequence', opt_start_seq: fromSequence }),
       ack_policy: 'none',
       max_deliver: 1,
       filter_subject: filter,
