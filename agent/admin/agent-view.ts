@@ -1,5 +1,6 @@
 import type { WorkloadCapture } from '../capture/workload-capture.js';
 import type { ControlPlane, ProtectedWorkload } from '../control/control-plane.js';
+import type { FlowPublisher } from '../control/flow-publisher.js';
 import type { WorkerPool } from '../dataplane/worker-pool.js';
 import type { ObservedState } from '../telemetry/state-gauges.js';
 import { readiness, type ReadinessReport } from './readiness.js';
@@ -16,6 +17,7 @@ export class AgentView {
   };
   pool: WorkerPool | null = null;
   plane: ControlPlane | null = null;
+  flows: FlowPublisher | null = null;
   joinProblem: string | null = null;
 
   constructor(init: {

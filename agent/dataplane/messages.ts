@@ -2,6 +2,7 @@ import type { RegistryEntry } from '../../shared/wire/registry.js';
 import type { SpiffeId } from '../../shared/identity.js';
 import type { Snapshot } from '../../shared/policy/snapshot.js';
 import type { ClosedConnection } from '../telemetry/closed-connection.js';
+import type { OpenConnections } from '../telemetry/open-connections.js';
 import type { DataplaneSettings } from './settings.js';
 
 /**
@@ -86,6 +87,8 @@ export type WorkerReport = {
    * a connection moved before it closed is in an earlier report, or in the one that has its {@link ClosedConnection}.
    */
   readonly live: readonly LiveBytes[];
+  /** What connections did that are open for a minute or more, once a minute for each; absent: none. */
+  readonly open?: readonly OpenConnections[];
   readonly gauges: WorkerGauges;
 };
 

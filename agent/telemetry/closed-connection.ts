@@ -51,6 +51,8 @@ export type ClosedConnection = {
   readonly firstByteMs: number | null;
   /** What a person needs beyond the reason, such as `ECONNREFUSED 198.18.11.2:80`; empty when there is nothing. */
   readonly detail: string;
+  /** What flow records were told of it while it was open (`OpenConnections`); absent when nothing was. */
+  readonly toldOpen?: { readonly sent: number; readonly received: number };
 };
 
 export type ConnectionEnd = {

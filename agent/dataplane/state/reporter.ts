@@ -1,6 +1,7 @@
 import { monitorEventLoopDelay } from 'node:perf_hooks';
 import type { ClosedConnection } from '../../telemetry/closed-connection.js';
 import type { ConnectionRecord, Ending } from '../../telemetry/connection-record.js';
+import { sumOpenConnections, type OpenConnections } from '../../telemetry/open-connections.js';
 import type { LiveBytes, WorkerGauges, WorkerReport } from '../messages.js';
 
 /** Longest time that a closed connection waits for its report. */
@@ -8,6 +9,8 @@ const batchMs = 100;
 /** More closed connections than this go out at once. */
 const batchSize = 1000;
 const sweepMs = 1000;
+/** How often an open connection is told to the flow records. */
+const openEveryMs = 60_000;
 
 export type ReporterSource = {
   /** Records of the connections that are open now. */
@@ -22,14 +25,21 @@ export type ReporterSource = {
 export class Reporter {
   readonly #post: (report: WorkerReport) => void;
   readonly #source: ReporterSource;
+  readonly #openEveryMs: number;
   readonly #delay = monitorEventLoopDelay({ resolution: 10 });
   readonly #sweep: NodeJS.Timeout;
   #batch: NodeJS.Timeout | null = null;
   #closed: ClosedConnection[] = [];
   #lastBytes = new Map<string, LiveBytes>();
 
-  constructor(init: { readonly post: (report: WorkerReport) => void; readonly source: ReporterSource }) {
+  /** `openEveryMs`: how often an open connection is told to the flow records; a minute when absent. */
+  constructor(init: {
+    readonly post: (report: WorkerReport) => void;
+    readonly source: ReporterSource;
+    readonly openEveryMs?: number;
+  }) {
     this.#post = init.post;
+    this.#openEveryMs = init.openEveryMs ?? openEveryMs;
     this.#source = init.source;
     this.#delay.enable();
     this.#sweep = setInterval(() => this.#report({ withOpen: true }), sweepMs);
@@ -53,11 +63,19 @@ export class Reporter {
     const bytes = this.#lastBytes;
     this.#closed = [];
     this.#lastBytes = new Map();
-    if (withOpen) for (const record of this.#source.openRecords()) addBytes(bytes, record);
+    const open: OpenConnections[] = [];
+    if (withOpen) {
+      for (const record of this.#source.openRecords()) {
+        addBytes(bytes, record);
+        const told = record.takeOpen(this.#openEveryMs);
+        if (told !== null) open.push(told);
+      }
+    }
     const p99Ms = this.#delay.percentile(99) / 1e6;
     this.#delay.reset();
     const gauges = { ...this.#source.gauges(), eventLoopDelayP99Ms: Number.isFinite(p99Ms) ? p99Ms : 0 };
-    this.#post({ type: 'report', closed, live: [...bytes.values()], gauges });
+    const flows = open.length === 0 ? {} : { open: sumOpenConnections(open) };
+    this.#post({ type: 'report', closed, live: [...bytes.values()], ...flows, gauges });
   }
 
   /** Sends what is left and stops. */
