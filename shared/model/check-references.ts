@@ -10,7 +10,7 @@ import type { Workload } from './workload.js';
  * segments are errors; the expansion of segments finds them.)
  */
 export function checkReferences(resources: readonly Resource[], problems: ProblemList): void {
-  const known = new KnownNames({ workloads: resources.filter((resource) => resource.kind === 'Workload') });
+  const known = new KnownNames({ resources });
   for (const resource of resources) {
     switch (resource.kind) {
       case 'SegmentationRule':
@@ -39,17 +39,24 @@ export function checkReferences(resources: readonly Resource[], problems: Proble
 class KnownNames {
   readonly #workloads = new Set<string>();
   readonly #accounts = new Set<string>();
+  readonly #services = new Set<string>();
   readonly #byNamespace = new Map<string, Workload[]>();
 
-  constructor({ workloads }: { workloads: readonly Workload[] }) {
-    for (const workload of workloads) {
-      const { namespace, name } = workload.metadata;
-      this.#workloads.add(`${namespace}/${name}`);
-      this.#accounts.add(`${namespace}/${workload.spec.serviceAccount}`);
-      const others = this.#byNamespace.get(namespace);
-      if (others === undefined) this.#byNamespace.set(namespace, [workload]);
-      else others.push(workload);
+  constructor({ resources }: { resources: readonly Resource[] }) {
+    for (const resource of resources) {
+      const { name } = resource.metadata;
+      if (resource.kind === 'Service') this.#services.add(`${resource.metadata.namespace}/${name}`);
+      if (resource.kind === 'Workload') this.#addWorkload(resource);
     }
+  }
+
+  #addWorkload(workload: Workload): void {
+    const { namespace, name } = workload.metadata;
+    this.#workloads.add(`${namespace}/${name}`);
+    this.#accounts.add(`${namespace}/${workload.spec.serviceAccount}`);
+    const others = this.#byNamespace.get(namespace);
+    if (others === undefined) this.#byNamespace.set(namespace, [workload]);
+    else others.push(workload);
   }
 
   anyIn(namespace: string, selector: Readonly<Record<string, string>>): boolean {
@@ -60,7 +67,7 @@ class KnownNames {
   }
 
   checkPeers(resource: Resource, path: readonly PropertyKey[], peers: readonly Peer[], problems: ProblemList): void {
-    for (const [index, { serviceAccount, workload }] of peers.entries()) {
+    for (const [index, { serviceAccount, workload, service }] of peers.entries()) {
       if (serviceAccount !== undefined && !this.#accounts.has(serviceAccount)) {
         const message = `no workload runs as service account ${serviceAccount}`;
         problems.warn({ resource, path: [...path, index, 'serviceAccount'] }, message, () =>
@@ -72,6 +79,10 @@ class KnownNames {
         problems.warn({ resource, path: [...path, index, 'workload'] }, message, () =>
           meant(workload, this.#workloads),
         );
+      }
+      if (service !== undefined && !this.#services.has(service)) {
+        const message = `there is no Service ${service}`;
+        problems.warn({ resource, path: [...path, index, 'service'] }, message, () => meant(service, this.#services));
       }
     }
   }

@@ -28,7 +28,7 @@ export function namespacedNameField(example: string) {
     .register(fieldNotes, { example });
 }
 
-function isNamespacedName(text: string): boolean {
+export function isNamespacedName(text: string): boolean {
   const [namespace, name, ...rest] = text.split('/');
   if (namespace === undefined || name === undefined || rest.length > 0) return false;
   return labelPattern.test(namespace) && subdomainPattern.test(name);

@@ -2,29 +2,51 @@ import { z } from 'zod';
 import { fieldNotes } from './field-notes.js';
 import { cidrField, namespaceField, namespacedNameField, selectorField, subdomainField } from './field-schemas.js';
 
+const onlyTrue = z.literal(true).register(fieldNotes, { example: 'true' });
+
+/** What only a member of the mesh has. */
+const memberFields = ['namespace', 'namespaceLabels', 'labels', 'serviceAccount', 'workload', 'node'];
+
 /**
  * One entry of `from`, `to` and a segment's `members`. All fields that are written must match; the entries of a list
- * are alternatives. `segment` stands alone, `except` takes addresses out of `cidr`.
+ * are alternatives. `segment` and `service` stand alone, `except` takes addresses out of `cidr`. `external` is an
+ * address that no workload, service or ServiceEntry names; `unauthenticated` a source that proved no identity.
  */
 export const peerSchema = z
   .strictObject({
     segment: subdomainField('databases').exactOptional(),
     namespace: namespaceField.exactOptional(),
+    namespaceLabels: selectorField.exactOptional(),
     labels: selectorField.exactOptional(),
     serviceAccount: namespacedNameField('billing/api').exactOptional(),
     workload: namespacedNameField('billing/db').exactOptional(),
+    service: namespacedNameField('billing/databases').exactOptional(),
     node: subdomainField('host-a').exactOptional(),
     cidr: cidrField.exactOptional(),
     except: z.array(cidrField).min(1, 'must not be empty: leave it out').exactOptional(),
+    external: onlyTrue.exactOptional(),
+    unauthenticated: onlyTrue.exactOptional(),
   })
   .superRefine((peer, context) => {
     const fields = Object.keys(peer);
     if (fields.length === 0) {
       context.addIssue({ code: 'custom', message: 'is empty: name at least one of segment, namespace, labels, …' });
     }
+    const refuse = (field: string, message: string) => {
+      context.addIssue({ code: 'custom', path: [field], message });
+    };
     if (peer.segment !== undefined && fields.length > 1) {
-      const message = 'stands alone: put the other fields into the members of the segment';
-      context.addIssue({ code: 'custom', path: ['segment'], message });
+      refuse('segment', 'stands alone: put the other fields into the members of the segment');
+    }
+    if (peer.service !== undefined && fields.length > 1) {
+      refuse('service', 'stands alone: it means the endpoints of the service, or the addresses of the ServiceEntry');
+    }
+    const known = fields.find((field) => memberFields.includes(field));
+    if (peer.external !== undefined && known !== undefined) {
+      refuse(known, 'contradicts external: who has one is a member of the mesh');
+    }
+    if (peer.unauthenticated !== undefined && known !== undefined) {
+      refuse(known, 'contradicts unauthenticated: who proves no identity is known by the address only');
     }
     if (peer.except !== undefined && peer.cidr === undefined) {
       context.addIssue({ code: 'custom', path: ['except'], message: 'takes addresses out of cidr: add cidr' });

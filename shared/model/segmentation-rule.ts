@@ -2,8 +2,11 @@ import { z } from 'zod';
 import { tiers, type PortRange } from '../policy/snapshot.js';
 import { fieldNotes } from './field-notes.js';
 import { isPort } from './field-schemas.js';
+import { instantField, parseInstant } from './instant.js';
 import { culvertApiVersion, meshMetadata } from './metadata.js';
+import { onChangeField } from './on-change.js';
 import { peerListField } from './peer.js';
+import { ruleTestSchema } from './rule-test.js';
 
 const portProblem = 'must be a port from 1 to 65535 or a range such as "8000-8100"';
 
@@ -29,25 +32,45 @@ export const segmentationRuleSchema = z.strictObject({
   apiVersion: z.literal(culvertApiVersion),
   kind: z.literal('SegmentationRule'),
   metadata: meshMetadata,
-  spec: z.strictObject({
-    tier: z.enum(tiers).default('team'),
-    priority: z
-      .number()
-      .refine((n) => Number.isInteger(n) && n >= 0 && n <= 1_000_000, 'must be a whole number from 0 to 1000000')
-      .default(defaultPriority)
-      .register(fieldNotes, { example: '200' }),
-    action: z.enum(['allow', 'deny', 'pass']),
-    mode: z.enum(['enforce', 'audit', 'off']).default('enforce'),
-    from: peerListField.exactOptional(),
-    to: peerListField.exactOptional(),
-    ports: z
-      .array(portsEntry)
-      .min(1, 'must not be empty: leave it out to match every port')
-      .exactOptional()
-      .register(fieldNotes, { example: '[5432, "8000-8100"]' }),
-    owner: z.string().max(1024).exactOptional(),
-    reason: z.string().max(1024).exactOptional(),
-  }),
+  spec: z
+    .strictObject({
+      tier: z.enum(tiers).default('team'),
+      priority: z
+        .number()
+        .refine((n) => Number.isInteger(n) && n >= 0 && n <= 1_000_000, 'must be a whole number from 0 to 1000000')
+        .default(defaultPriority)
+        .register(fieldNotes, { example: '200' }),
+      action: z.enum(['allow', 'deny', 'pass']),
+      mode: z.enum(['enforce', 'audit', 'off']).default('enforce'),
+      from: peerListField.exactOptional(),
+      to: peerListField.exactOptional(),
+      ports: z
+        .array(portsEntry)
+        .min(1, 'must not be empty: leave it out to match every port')
+        .exactOptional()
+        .register(fieldNotes, { example: '[5432, "8000-8100"]' }),
+      /** What happens to the open connections that the rule forbids, or no longer allows; `terminate` unless written. */
+      onChange: onChangeField.exactOptional(),
+      rollout: z
+        .number()
+        .refine((n) => Number.isInteger(n) && n >= 0 && n <= 100, 'must be a whole number from 0 to 100, in per cent')
+        .exactOptional()
+        .register(fieldNotes, { example: '10' }),
+      validFrom: instantField.exactOptional(),
+      expiresAt: instantField.exactOptional(),
+      owner: z.string().max(1024).exactOptional(),
+      reason: z.string().max(1024).exactOptional(),
+      tests: z
+        .array(ruleTestSchema)
+        .min(1, 'must not be empty: leave it out')
+        .exactOptional()
+        .register(fieldNotes, { example: '[{ from: billing/api, to: "billing/db:5432", expect: allow }]' }),
+    })
+    .superRefine(({ validFrom, expiresAt }, context) => {
+      if (validFrom === undefined || expiresAt === undefined) return;
+      if ((parseInstant(expiresAt) ?? 0) > (parseInstant(validFrom) ?? 0)) return;
+      context.addIssue({ code: 'custom', path: ['expiresAt'], message: 'must be later than validFrom' });
+    }),
 });
 
 export type SegmentationRule = z.output<typeof segmentationRuleSchema>;

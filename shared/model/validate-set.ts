@@ -11,11 +11,13 @@ import type { SegmentationRule } from './segmentation-rule.js';
 /**
  * Checks what only the whole set can show: missing and circular segments, ambiguous rules, addresses and namespaces
  * that two resources claim (errors); accounts and workloads that nothing has (warnings). `locations` are those of the
- * documents that are being applied. Errors come first.
+ * documents that are being applied. Rules that have expired at `nowMs` are not compared; without it all are. Errors
+ * come first.
  */
 export function validateSet(
   resources: readonly Resource[],
   locations: ReadonlyMap<string, ResourceLocation> = new Map(),
+  options: { readonly nowMs?: number } = {},
 ): Problem[] {
   const problems = new ProblemList({ locations });
   const rules = compileRules(resources, problems);
@@ -23,7 +25,7 @@ export function validateSet(
   for (const resource of resources) {
     if (resource.kind === 'SegmentationRule') documents.set(resource.metadata.name, resource);
   }
-  for (const { first, second, example } of findAmbiguousRules(rules)) {
+  for (const { first, second, example } of findAmbiguousRules(rules, options)) {
     const resource = documents.get(second);
     if (resource === undefined) continue;
     const { tier, priority, action } = resource.spec;

@@ -1,4 +1,6 @@
 import { assertNever } from '../assert-never.js';
+import { parseInstant } from '../model/instant.js';
+import { parseOnChange } from '../model/on-change.js';
 import type { ProblemList } from '../model/problem-list.js';
 import type { Resource } from '../model/resource.js';
 import { parsePortRange, type SegmentationRule } from '../model/segmentation-rule.js';
@@ -10,21 +12,28 @@ import { plainRule, tiers, type CompiledRule, type PortRange } from './snapshot.
  * `off` are checked and left out. Errors go to `problems`; with errors the result must not be used.
  */
 export function compileRules(resources: readonly Resource[], problems: ProblemList): CompiledRule[] {
-  const segments = resources.filter((resource) => resource.kind === 'Segment');
-  const expansion = new SegmentExpansion({ segments, problems });
+  const expansion = new SegmentExpansion({ resources, problems });
   const compiled: CompiledRule[] = [];
   for (const resource of resources) {
     if (resource.kind !== 'SegmentationRule') continue;
-    const rule = compileRule(resource, expansion);
+    const rule = compileRule(resource, expansion, problems);
     if (rule !== undefined) compiled.push(rule);
   }
   return compiled.sort(inOrderOfEvaluation);
 }
 
-function compileRule(rule: SegmentationRule, expansion: SegmentExpansion): CompiledRule | undefined {
-  const { tier, priority, action, mode, ports } = rule.spec;
+function compileRule(
+  rule: SegmentationRule,
+  expansion: SegmentExpansion,
+  problems: ProblemList,
+): CompiledRule | undefined {
+  const { tier, priority, action, mode, ports, onChange, rollout, validFrom, expiresAt, owner, reason } = rule.spec;
   const from = expansion.expand(rule.spec.from ?? [], { resource: rule, path: ['spec', 'from'] });
   const to = expansion.expand(rule.spec.to ?? [], { resource: rule, path: ['spec', 'to'] });
+  if (to.some((match) => match.unauthenticated === true)) {
+    const message = 'contains unauthenticated, which is about who dials';
+    problems.error({ resource: rule, path: ['spec', 'to'] }, message, 'write it in from, or in a segment for from');
+  }
   switch (mode) {
     case 'off':
       return undefined;
@@ -39,15 +48,24 @@ function compileRule(rule: SegmentationRule, expansion: SegmentExpansion): Compi
         from,
         to,
         ports: mergePorts(ports ?? []),
-        ...plainRule,
+        onChange: parseOnChange(onChange ?? '') ?? plainRule.onChange,
+        rollout: rollout ?? plainRule.rollout,
+        validFromMs: instantOf(validFrom),
+        expiresAtMs: instantOf(expiresAt),
+        ...(owner === undefined ? {} : { owner }),
+        ...(reason === undefined ? {} : { reason }),
       };
     default:
       return assertNever(mode);
   }
 }
 
+function instantOf(text: string | undefined): number | null {
+  return text === undefined ? null : (parseInstant(text) ?? null);
+}
+
 /** Sorted, without overlaps. */
-function mergePorts(ports: readonly (number | string)[]): PortRange[] {
+export function mergePorts(ports: readonly (number | string)[]): PortRange[] {
   const ranges = ports.map(parsePortRange).filter((range) => range !== undefined);
   const merged: PortRange[] = [];
   for (const [first, last] of ranges.sort((a, b) => a[0] - b[0])) {

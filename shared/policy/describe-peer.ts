@@ -9,14 +9,20 @@ const maxListed = 4;
 /** `in segment batch`, `service account billing/api on node host-a`: to be read after "is" or "is not". */
 export function describePeer(match: PeerMatch): string {
   if (match.segment !== undefined) return `in segment ${match.segment}`;
+  if (match.service !== undefined) return `an endpoint of service ${match.service}`;
   const parts: string[] = [];
   if (match.workloads !== undefined) parts.push(`workload ${list(match.workloads)}`);
   if (match.serviceAccounts !== undefined) parts.push(`service account ${list(match.serviceAccounts)}`);
   if (match.namespaces !== undefined) parts.push(`in namespace ${list(match.namespaces)}`);
   if (match.labels !== undefined) {
-    parts.push(`labelled ${list(Object.entries(match.labels).map(([name, value]) => `${name}=${value}`))}`);
+    parts.push(`labelled ${list(pairs(match.labels))}`);
+  }
+  if (match.namespaceLabels !== undefined) {
+    parts.push(`in a namespace labelled ${list(pairs(match.namespaceLabels))}`);
   }
   if (match.nodes !== undefined) parts.push(`on node ${list(match.nodes)}`);
+  if (match.external === true) parts.push('external');
+  if (match.unauthenticated === true) parts.push('unauthenticated');
   if (match.cidrs !== undefined) parts.push(`in ${list(match.cidrs)}`);
   if (match.exceptCidrs !== undefined) parts.push(`not in ${list(match.exceptCidrs)}`);
   return parts.length === 0 ? 'anybody' : parts.join(', ');
@@ -48,6 +54,10 @@ function partyName({ workload, identity, ip }: Party): string {
   if (workload !== null) return `${workload.namespace}/${workload.name}`;
   const proved = identity === null ? undefined : parseSpiffeId(identity);
   return proved === undefined ? ip : `${ip} (service account ${proved.namespace}/${proved.serviceAccount})`;
+}
+
+function pairs(labels: Readonly<Record<string, string>>): string[] {
+  return Object.entries(labels).map(([name, value]) => `${name}=${value}`);
 }
 
 function list(values: readonly string[], separator = ', '): string {

@@ -16,7 +16,7 @@ export function mergePeerMatches(matches: readonly PeerMatch[]): PeerMatch[] {
       merged.set(canonicalText(match), match);
       continue;
     }
-    const key = `${field} ${match.segment ?? ''}`;
+    const key = `${field} ${match.segment ?? ''} ${match.service ?? ''}`;
     const values = new Set([...(merged.get(key)?.[field] ?? []), ...(match[field] ?? [])]);
     merged.set(key, { ...match, [field]: [...values].sort() });
   }
@@ -24,14 +24,19 @@ export function mergePeerMatches(matches: readonly PeerMatch[]): PeerMatch[] {
 }
 
 function onlyListField(match: PeerMatch): ListField | undefined {
-  const fields = Object.keys(match).filter((name) => name !== 'segment');
+  const fields = Object.keys(match).filter((name) => name !== 'segment' && name !== 'service');
   return fields.length === 1 ? listFields.find((name) => name === fields[0]) : undefined;
 }
 
 function canonicalText(match: PeerMatch): string {
-  const { labels, ...rest } = match;
-  const fields = labels === undefined ? rest : { ...rest, labels: Object.entries(labels).sort(byName) };
-  return JSON.stringify(Object.entries(fields).sort(byName));
+  const fields = Object.entries(match).map(([name, value]) => [name, canonicalValue(value)] as const);
+  return JSON.stringify(fields.sort(byName));
+}
+
+/** Labels sorted, so that the order in which they were written does not count. */
+function canonicalValue(value: PeerMatch[keyof PeerMatch]): unknown {
+  if (typeof value !== 'object' || Array.isArray(value)) return value;
+  return Object.entries(value).sort(byName);
 }
 
 function byName(a: readonly [string, unknown], b: readonly [string, unknown]): number {

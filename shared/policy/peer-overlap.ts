@@ -12,17 +12,29 @@ export function overlapOfPeers(a: PeerMatch, b: PeerMatch): string | undefined {
   const namespace = commonNamespace(intersect(a.namespaces, b.namespaces), accounts, workloads);
   const nodes = intersect(a.nodes, b.nodes);
   const labels = mergeLabels(a.labels, b.labels);
+  const namespaceLabels = mergeLabels(a.namespaceLabels, b.namespaceLabels);
   const address = commonAddress(a, b);
-  if (namespace === null || nodes?.length === 0 || labels === null || address === null) return undefined;
+  const isExternal = a.external === true || b.external === true;
+  const isUnauthenticated = a.unauthenticated === true || b.unauthenticated === true;
+  if (isExternal && (isMember(a) || isMember(b))) return undefined;
+  if (namespaceLabels === null || namespace === null || nodes?.length === 0 || labels === null || address === null)
+    return undefined;
   const parts = [
     firstIn(workloads, namespace, 'workload'),
     firstIn(accounts, namespace, 'service account'),
     namespace === undefined ? undefined : `in namespace ${namespace}`,
+    namespaceLabels === undefined ? undefined : `in a namespace labelled ${namespaceLabels}`,
     labels === undefined ? undefined : `labelled ${labels}`,
     nodes === undefined ? undefined : `on node ${nodes[0] ?? ''}`,
+    isExternal ? 'outside the mesh' : undefined,
+    isUnauthenticated ? 'without an identity' : undefined,
     address === undefined ? undefined : `with address ${address}`,
   ].filter((part) => part !== undefined);
   return parts.length === 0 ? 'anybody' : parts.join(' ');
+}
+
+function isMember({ namespaces, namespaceLabels, labels, serviceAccounts, workloads, nodes }: PeerMatch): boolean {
+  return [namespaces, namespaceLabels, labels, serviceAccounts, workloads, nodes].some((field) => field !== undefined);
 }
 
 /** The overlap of two lists of alternatives; an empty list is everybody. */

@@ -16,11 +16,19 @@ const maxReported = 50;
 
 /**
  * Finds rules whose order would matter but is not given: the same tier and priority, different actions, and a
- * connection that both match. Rules of mode audit count, because they are meant to be enforced one day.
+ * connection and a time at which both decide. Rules that decide nothing, because they are of mode audit, rolled out to
+ * nobody or expired at `nowMs`, conflict with none.
  */
-export function findAmbiguousRules(rules: readonly CompiledRule[]): AmbiguousRules[] {
+export function findAmbiguousRules(
+  rules: readonly CompiledRule[],
+  { nowMs = Number.NEGATIVE_INFINITY }: { readonly nowMs?: number } = {},
+): AmbiguousRules[] {
   const found: AmbiguousRules[] = [];
-  for (const group of groupsOfEqualRank(rules)) {
+  const deciding = rules.filter(
+    ({ mode, rollout, expiresAtMs }) =>
+      mode === 'enforce' && rollout > 0 && (expiresAtMs === null || expiresAtMs > nowMs),
+  );
+  for (const group of groupsOfEqualRank(deciding)) {
     const index = new NamespaceIndex({ rules: group });
     for (const [position, rule] of group.entries()) {
       for (const other of index.laterRulesThatMayOverlap(position)) {
@@ -47,12 +55,24 @@ function groupsOfEqualRank(rules: readonly CompiledRule[]): CompiledRule[][] {
 }
 
 function exampleOfBoth(a: CompiledRule, b: CompiledRule): string | undefined {
+  const time = commonTime(a, b);
+  if (time === undefined) return undefined;
   const ports = commonPorts(a.ports, b.ports);
   if (ports === undefined) return undefined;
   const to = overlapOfPeerLists(a.to, b.to);
   if (to === undefined) return undefined;
   const from = overlapOfPeerLists(a.from, b.from);
-  return from === undefined ? undefined : `from ${from} to ${to}, ${ports}`;
+  return from === undefined ? undefined : `from ${from} to ${to}, ${ports}${time}`;
+}
+
+/** Undefined when they are never in force at the same time. */
+function commonTime(a: CompiledRule, b: CompiledRule): string | undefined {
+  const fromMs = Math.max(a.validFromMs ?? Number.NEGATIVE_INFINITY, b.validFromMs ?? Number.NEGATIVE_INFINITY);
+  const untilMs = Math.min(a.expiresAtMs ?? Number.POSITIVE_INFINITY, b.expiresAtMs ?? Number.POSITIVE_INFINITY);
+  if (fromMs >= untilMs) return undefined;
+  const from = Number.isFinite(fromMs) ? ` from ${new Date(fromMs).toISOString()}` : '';
+  const until = Number.isFinite(untilMs) ? ` until ${new Date(untilMs).toISOString()}` : '';
+  return from === '' && until === '' ? '' : `,${from}${until}`;
 }
 
 function commonPorts(a: readonly PortRange[], b: readonly PortRange[]): string | undefined {

@@ -4,22 +4,26 @@ import type { ProblemList } from '../model/problem-list.js';
 import type { Resource } from '../model/resource.js';
 import type { Segment } from '../model/segment.js';
 import { mergePeerMatches } from './merge-peer-matches.js';
+import { ServicePeers } from './service-peers.js';
 import type { PeerMatch } from './snapshot.js';
 
 /** Deeper nesting of segments is a mistake, and would be a deep recursion here. */
 const maxNesting = 32;
 
 /**
- * Replaces segments by their members. Missing segments, and segments that contain themselves, are errors in `problems`;
+ * Replaces segments by their members, and services by their endpoints. Missing segments, and segments that contain themselves, are errors in `problems`;
  * what they would have stood for is then missing from the result, so a result with errors must not be used.
  */
 export class SegmentExpansion {
   readonly #segments: ReadonlyMap<string, Segment>;
+  readonly #services: ServicePeers;
   readonly #problems: ProblemList;
   readonly #expanded = new Map<string, readonly PeerMatch[]>();
   readonly #open: string[] = [];
 
-  constructor({ segments, problems }: { segments: readonly Segment[]; problems: ProblemList }) {
+  constructor({ resources, problems }: { resources: readonly Resource[]; problems: ProblemList }) {
+    const segments = resources.filter((resource) => resource.kind === 'Segment');
+    this.#services = new ServicePeers({ resources });
     this.#segments = new Map(segments.map((segment) => [segment.metadata.name, segment]));
     this.#problems = problems;
     for (const segment of segments) this.#expandSegment(segment);
@@ -28,6 +32,7 @@ export class SegmentExpansion {
   /** The matches that a list of peers stands for; `resource` and `path` are where the list is written. */
   expand(peers: readonly Peer[], at: { resource: Resource; path: readonly PropertyKey[] }): PeerMatch[] {
     const matches = peers.flatMap((peer, index) => {
+      if (peer.service !== undefined) return this.#services.matchesOf(peer.service);
       if (peer.segment === undefined) return [toPeerMatch(peer)];
       const path = [...at.path, index, 'segment'];
       const members = this.#membersOf(peer.segment, { resource: at.resource, path });
@@ -67,25 +72,28 @@ export class SegmentExpansion {
     const matches = this.expand(segment.spec.members, { resource: segment, path: ['spec', 'members'] });
     this.#open.pop();
     // Merged again without the names of inner segments: people asked about the outer one.
-    const members = mergePeerMatches(matches.map(withoutSegment));
+    const members = mergePeerMatches(matches.map(withoutOrigin));
     this.#expanded.set(name, members);
     return members;
   }
 }
 
-function withoutSegment(match: PeerMatch): PeerMatch {
-  const { segment, ...rest } = match;
-  return segment === undefined ? match : rest;
+function withoutOrigin(match: PeerMatch): PeerMatch {
+  const { segment: _, service: __, ...rest } = match;
+  return rest;
 }
 
 function toPeerMatch(peer: Peer): PeerMatch {
   return {
     ...(peer.namespace === undefined ? {} : { namespaces: [peer.namespace] }),
+    ...(peer.namespaceLabels === undefined ? {} : { namespaceLabels: peer.namespaceLabels }),
     ...(peer.labels === undefined ? {} : { labels: peer.labels }),
     ...(peer.serviceAccount === undefined ? {} : { serviceAccounts: [peer.serviceAccount] }),
     ...(peer.workload === undefined ? {} : { workloads: [peer.workload] }),
     ...(peer.node === undefined ? {} : { nodes: [peer.node] }),
     ...(peer.cidr === undefined ? {} : { cidrs: [peer.cidr] }),
     ...(peer.except === undefined ? {} : { exceptCidrs: peer.except }),
+    ...(peer.external === undefined ? {} : { external: true }),
+    ...(peer.unauthenticated === undefined ? {} : { unauthenticated: true }),
   };
 }

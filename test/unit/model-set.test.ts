@@ -100,6 +100,20 @@ describe('validateSet', () => {
       [/^warning x:1: .*there is no Workload billing\/db \(it matches nothing until there is one\)/],
     ],
     [
+      'a rule for a service that is missing',
+      set(
+        ['Service', 'db', { vips: ['198.19.0.1'], ports: [{ port: 1 }], selector: { app: 'db' } }],
+        workload('db', { addresses: ['198.18.0.1'] }),
+        rule('a', { action: 'allow', to: [{ service: 'billing/bd' }] }),
+      ),
+      [/^warning x:5: .*spec\.to\[0\]\.service: there is no Service billing\/bd \(did you mean "billing\/db"\?/],
+    ],
+    [
+      'unauthenticated destinations',
+      set(segment('plain', { unauthenticated: true }), rule('a', { action: 'deny', to: [{ segment: 'plain' }] })),
+      [/^error x:3: SegmentationRule\/a: spec\.to: contains unauthenticated, which is about who dials/],
+    ],
+    [
       'a service that selects nothing',
       set(db, ['Service', 's', { vips: ['198.19.0.1'], ports: [{ port: 1 }], selector: { app: 'x' } }]),
       [/^warning x:3: Service\/billing\/s: spec\.selector: no workload in namespace billing carries these labels/],
@@ -133,6 +147,23 @@ describe('validateSet', () => {
     ['of one action', { action: 'deny' }, { action: 'deny' }],
     ['of different priority', { action: 'allow', priority: 1 }, { action: 'deny', priority: 2 }],
     ['of different tiers', { action: 'allow', tier: 'platform' }, { action: 'deny', tier: 'team' }],
+    ['of which one is audited', { action: 'allow' }, { action: 'deny', mode: 'audit' }],
+    ['of which one is for nobody', { action: 'allow' }, { action: 'deny', rollout: 0 }],
+    [
+      'that are never in force together',
+      { action: 'allow', expiresAt: '2026-02-01T00:00:00Z' },
+      { action: 'deny', validFrom: '2026-02-01T00:00:00Z' },
+    ],
+    [
+      'for members and for outsiders',
+      { action: 'allow', to: [{ external: true }] },
+      { action: 'deny', to: [{ labels: { app: 'a' } }] },
+    ],
+    [
+      'for different labels of namespaces',
+      { action: 'allow', to: [{ namespaceLabels: { team: 'a' } }] },
+      { action: 'deny', to: [{ namespaceLabels: { team: 'b' } }] },
+    ],
     ['of which one is off', { action: 'allow' }, { action: 'deny', mode: 'off' }],
     ['for different ports', { action: 'allow', ports: ['1-10'] }, { action: 'deny', ports: [11] }],
     [
@@ -171,7 +202,16 @@ describe('validateSet', () => {
       /with address 10\.128\.0\.0/,
     ],
     ['labels of both', { to: [{ labels: { a: '1' } }] }, { to: [{ labels: { b: '2' } }] }, /labelled a=1,b=2/],
-    ['an audited rule', { mode: 'audit' }, {}, /from anybody/],
+    ['some sources', { rollout: 1 }, {}, /from anybody/],
+    [
+      'some time',
+      { validFrom: '2026-01-01T00:00:00Z', expiresAt: '2026-03-01T00:00:00Z' },
+      { validFrom: '2026-02-01T00:00:00+01:00' },
+      /any port, from 2026-01-31T23:00:00\.000Z until 2026-03-01T00:00:00\.000Z \(/,
+    ],
+    ['labels of namespaces', { from: [{ namespaceLabels: { a: '1' } }] }, {}, /from in a namespace labelled a=1 /],
+    ['who is outside', { to: [{ external: true }] }, { to: [{ cidr: '10.0.0.0/8' }] }, /to outside the mesh with addr/],
+    ['who proves nothing', { from: [{ unauthenticated: true }] }, {}, /from without an identity to/],
   ];
   for (const [what, a, b, example] of contradicting) {
     it(`refuses rules that contradict each other for ${what}`, () => {
