@@ -5,6 +5,7 @@ import type { Log } from '../shared/log.js';
 import { AdminCredential } from './api/admin-credential.js';
 import { ApiServer } from './api/api-server.js';
 import { ControllerMetrics } from './api/controller-metrics.js';
+import { flowRoutes } from './api/flow-routes.js';
 import { healthRoutes } from './api/health-routes.js';
 import { historyRoutes } from './api/history-routes.js';
 import { joinRoutes } from './api/join-routes.js';
@@ -15,9 +16,11 @@ import { MeshCa } from './ca/mesh-ca.js';
 import { ServerCertificate } from './ca/server-certificate.js';
 import { SignService } from './ca/sign-service.js';
 import { ClosingStack } from './closing-stack.js';
-import { joinHostPort, parseListenAddress } from './config/listen-address.js';
+import { joinHostPort, parseListenAddress } from '../shared/config/listen-address.js';
 import type { ControllerSettings } from './config/settings.js';
 import { fixTrustDomain } from './config/trust-domain-file.js';
+import { FlowHistory } from './flows/flow-history.js';
+import { flowOrigin } from './flows/flow-origin.js';
 import { JoinService } from './join/join-service.js';
 import { JoinTokens } from './join/join-tokens.js';
 import { NodeCredentials } from './join/node-credentials.js';
@@ -114,10 +117,19 @@ async function open(
     onSigned: () => metrics.certificateSigned(),
     onRefused: (reason) => metrics.certificateRefused(reason),
   });
+  const flows = new FlowHistory({
+    retentionMs: settings.flowRetention,
+    maxBytes: settings.flowMaxBytes,
+    isOwn: flowOrigin(() => store.release.entries),
+    nowMs,
+    log,
+    onBatch: (outcome) => metrics.flowBatch(outcome),
+  });
   const link = new MeshLink({
     nats,
     store,
     agents,
+    flows,
     signing,
     credentials,
     signingKey,
@@ -133,6 +145,7 @@ async function open(
       natsRestarts: nats.restarts,
       agents: agents.list(store.release.state.revision),
       resources: countByKind(store),
+      flowEntries: flows.entries,
       usableTokens: tokens.usable,
       issuingCaNotAfterMs: ca.issuingNotAfterMs,
     }),
@@ -163,6 +176,7 @@ async function open(
       ...resourceRoutes({ store, onChange: (result) => metrics.changed(result) }),
       ...historyRoutes({ store, onChange: (result) => metrics.changed(result) }),
       ...rolloutRoutes({ store, agents }),
+      ...flowRoutes({ flows }),
       ...meshRoutes({
         store,
         agents,

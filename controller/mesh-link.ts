@@ -5,6 +5,7 @@ import type { SigningKey } from '../shared/pki/signing-key.js';
 import type { PendingTask } from './api/api-types.js';
 import type { ControllerMetrics } from './api/controller-metrics.js';
 import type { SignService } from './ca/sign-service.js';
+import type { FlowHistory } from './flows/flow-history.js';
 import type { NodeCredentials } from './join/node-credentials.js';
 import { Distribution } from './publish/distribution.js';
 import type { AgentRegistry } from './registry/agent-registry.js';
@@ -17,6 +18,7 @@ export type MeshLinkInit = {
   readonly nats: MeshNats;
   readonly store: ResourceStore;
   readonly agents: AgentRegistry;
+  readonly flows: FlowHistory;
   readonly signing: SignService;
   readonly credentials: NodeCredentials;
   readonly signingKey: SigningKey;
@@ -80,7 +82,7 @@ export class MeshLink implements AsyncDisposable {
     store.attach(new Distribution({ bus, publicKeyPem: this.#init.signingKey.publicKey }));
     this.#keeper = new StoreKeeper({ store, bus, log, signal, afterSettling: () => this.#afterSettling(bus) });
     const stopServing = this.#serve(bus);
-    await this.#keeper.run();
+    await Promise.all([this.#keeper.run(), this.#init.flows.follow(bus, signal)]);
     stopServing();
   }
 

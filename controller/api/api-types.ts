@@ -3,6 +3,7 @@ import type { Resource } from '../../shared/model/resource.js';
 import type { Connection, Decision } from '../../shared/policy/connection.js';
 import type { Snapshot } from '../../shared/policy/snapshot.js';
 import type { RegistryEntry } from '../../shared/wire/registry.js';
+import type { FlowRecord } from '../../shared/wire/flows.js';
 import type { AgentStatus } from '../registry/agent-registry.js';
 import type { Rollout } from '../registry/rollout.js';
 import type { ResourceChange } from '../store/history.js';
@@ -141,6 +142,20 @@ export type BreakGlassRule = {
   readonly reason: string | null;
   readonly owner: string | null;
   readonly appliedBy: string;
+};
+
+/** `GET /v1/flows[?sinceMs=&namespace=]`: connections as the agents recorded them, seen last first. */
+export type FlowsAnswer = {
+  /** Each end of a connection between two workloads reports its own: `outbound` and `inbound`. */
+  readonly flows: readonly FlowRecord[];
+  /** Flows beyond the most that one answer has: those seen longest ago. */
+  readonly leftOut: number;
+  /** Connections that no flow shows apart or at all, because there were too many different ones. */
+  readonly notKept: number;
+  /** When the oldest flow that is held was first seen; null: none is. */
+  readonly oldestMs: number | null;
+  /** False while stored flows are still being read, or NATS is away. */
+  readonly isCurrent: boolean;
 };
 
 /** `POST /v1/tokens`, body: `{ node, ttlMs? }`. The token is shown this once. */

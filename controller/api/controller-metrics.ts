@@ -1,6 +1,7 @@
 import { Counter, collectDefaultMetrics, Gauge, Histogram, Registry } from 'prom-client';
 import { version } from '../../shared/version.js';
 import { agentStates, type AgentStatus } from '../registry/agent-registry.js';
+import type { FlowBatchOutcome } from '../flows/flow-history.js';
 import type { AnsweredRequest } from './api-server.js';
 
 /** What the gauges show, read when somebody scrapes. */
@@ -12,6 +13,8 @@ export type ControllerGauges = {
   readonly agents: readonly AgentStatus[];
   /** By kind. */
   readonly resources: ReadonlyMap<string, number>;
+  /** Flows times hours that are held in memory. */
+  readonly flowEntries: number;
   readonly usableTokens: number;
   readonly issuingCaNotAfterMs: number;
 };
@@ -42,6 +45,11 @@ export class ControllerMetrics {
     'nats_refused_total',
     'What the embedded nats-server refused: connections, publications and subscriptions that are not allowed.',
     ['operation'],
+  );
+  readonly #flowBatches = this.#counter(
+    'flow_batches_total',
+    'Batches of flow records that were read, by what became of them; after a restart the stored ones again.',
+    ['outcome'],
   );
   readonly #unauthorized = this.#counter('unauthorized_total', 'API requests without a valid credential.', []);
   readonly #readGauges: () => ControllerGauges;
@@ -86,6 +94,10 @@ export class ControllerMetrics {
     this.#badRequests.inc({ verb });
   }
 
+  flowBatch(outcome: FlowBatchOutcome): void {
+    this.#flowBatches.inc({ outcome });
+  }
+
   natsRefused(operation: string): void {
     this.#natsRefused.inc({ operation });
   }
@@ -106,6 +118,7 @@ export class ControllerMetrics {
     );
     this.#gauge('nats_connected', '1 when connected to NATS.', ({ isNatsConnected }) => Number(isNatsConnected));
     this.#gauge('nats_restarts', 'How often the embedded nats-server died.', ({ natsRestarts }) => natsRestarts);
+    this.#gauge('flow_entries', 'Flows times hours that are held in memory.', ({ flowEntries }) => flowEntries);
     this.#gauge('usable_tokens', 'Join tokens that could be used now.', ({ usableTokens }) => usableTokens);
     this.#gauge(
       'issuing_ca_expiry_timestamp_seconds',

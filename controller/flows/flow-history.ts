@@ -1,0 +1,113 @@
+import type { Bus, StoredMessage, StreamFollow } from '../../shared/bus/bus.js';
+import { flowStream, parseSubject, subjectForAllNodes } from '../../shared/bus/subjects.js';
+import { describeError } from '../../shared/errors.js';
+import type { Log } from '../../shared/log.js';
+import { decodeFlowBatch, maxFlowMessageBytes } from '../../shared/wire/flow-batch.js';
+import type { FlowBatch, ReportedFlow } from '../../shared/wire/flows.js';
+import { FlowIndex, type FlowQuery, type FoundFlows } from './flow-index.js';
+
+export const flowBatchOutcomes = ['kept', 'repeated', 'foreign', 'bad'] as const;
+/** `foreign`: it told of workloads of other nodes, which is left out. `bad`: it could not be read. */
+export type FlowBatchOutcome = (typeof flowBatchOutcomes)[number];
+
+/** Nodes whose bad batches were logged: one line each is enough. */
+const maxSuspects = 1000;
+
+/**
+ * Flow records of days: the stream `CULVERT_FLOWS` keeps them, this reads it from the start and answers from memory.
+ * Losing NATS costs nothing that was read; a restart reads again.
+ */
+export class FlowHistory {
+  readonly #index: FlowIndex;
+  readonly #retentionMs: number;
+  readonly #maxBytes: number;
+  readonly #isOwn: (node: string, flow: ReportedFlow) => boolean;
+  readonly #log: Log;
+  readonly #onBatch: (outcome: FlowBatchOutcome) => void;
+  readonly #suspects = new Set<string>();
+  #follow: StreamFollow | null = null;
+  #lastProblem = '';
+
+  /** `maxBytes`: what the stream may take on disk. `isOwn`: whether a node can have seen a flow. */
+  constructor(init: {
+    readonly retentionMs: number;
+    readonly maxBytes: number;
+    readonly isOwn: (node: string, flow: ReportedFlow) => boolean;
+    readonly nowMs: () => number;
+    readonly log: Log;
+    readonly onBatch: (outcome: FlowBatchOutcome) => void;
+  }) {
+    const { nowMs, retentionMs } = init;
+    this.#index = new FlowIndex({ nowMs, retentionMs });
+    this.#retentionMs = retentionMs;
+    this.#maxBytes = init.maxBytes;
+    this.#isOwn = init.isOwn;
+    this.#log = init.log;
+    this.#onBatch = init.onBatch;
+  }
+
+  /** Everything that was stored has been read, and what comes is read as it comes. */
+  get isCurrent(): boolean {
+    return this.#follow?.isCurrent ?? false;
+  }
+
+  get entries(): number {
+    return this.#index.size;
+  }
+
+  query(query: FlowQuery): FoundFlows {
+    return this.#index.query(query);
+  }
+
+  /** Makes the stream and follows it until the signal or the end of the bus. Never rejects. */
+  async follow(bus: Bus, signal: AbortSignal): Promise<void> {
+    const filter = subjectForAllNodes('flows');
+    this.#follow = bus.followStream({
+      stream: flowStream,
+      filter,
+      prepare: () =>
+        bus.ensureStream({
+          name: flowStream,
+          subjects: [filter],
+          maxAgeMs: this.#retentionMs,
+          maxBytes: this.#maxBytes,
+          maxMessageBytes: maxFlowMessageBytes,
+        }),
+      onMessage: (message) => this.#take(message),
+      onProblem: (error) => this.#report(error),
+      signal,
+    });
+    await this.#follow.closed;
+  }
+
+  /** The node is the one that the subject proves; what the message says of it would count for nothing. */
+  #take({ subject, bytes, storedAtMs }: StoredMessage): void {
+    const proved = parseSubject(subject);
+    if (proved?.verb !== 'flows') return this.#onBatch('bad');
+    const { node } = proved;
+    let batch: FlowBatch;
+    try {
+      batch = decodeFlowBatch(bytes);
+    } catch (error) {
+      this.#suspect(node, describeError(error));
+      return this.#onBatch('bad');
+    }
+    const isOwn = (flow: ReportedFlow): boolean => this.#isOwn(node, flow);
+    const outcome = this.#index.add({ node, batch, storedAtMs, isOwn });
+    if (outcome === 'foreign') this.#suspect(node, 'it tells of workloads of other nodes');
+    this.#onBatch(outcome);
+  }
+
+  #suspect(node: string, problem: string): void {
+    const isNews = !this.#suspects.has(node) && this.#suspects.size < maxSuspects;
+    this.#suspects.add(node);
+    this.#log[isNews ? 'warn' : 'debug']({ node, problem }, 'flow records of a node were left out');
+  }
+
+  #report(error: unknown): void {
+    const problem = describeError(error);
+    const level = problem === this.#lastProblem ? 'debug' : 'warn';
+    this.#lastProblem = problem;
+    this.#log[level]({ problem }, 'flow records cannot be read now; trying again');
+  }
+}

@@ -1,0 +1,144 @@
+import { flowKey, type ReportedFlow } from '../../shared/wire/flows.js';
+import { FlowCounters, type FlowName } from './flow-counters.js';
+
+export const hourMs = 3_600_000;
+export const dayMs = 24 * hourMs;
+
+/** Flows of one hour, or of one day when it is longer ago. `notKept`: connections that are not in the entries. */
+type Bucket = { readonly startMs: number; readonly entries: Map<string, FlowCounters>; notKept: number };
+
+/** The flows that one node reported, by hour and, further back, by day (UTC). Who calls it keeps all nodes bounded. */
+export class NodeFlows {
+  readonly #hours = new Map<number, Bucket>();
+  readonly #days = new Map<number, Bucket>();
+  readonly #names = new Map<string, FlowName>();
+  #run = '';
+  #sequence = 0;
+  #size = 0;
+
+  /** Entries: flows times buckets. */
+  get size(): number {
+    return this.#size;
+  }
+
+  get isEmpty(): boolean {
+    return this.#hours.size === 0 && this.#days.size === 0;
+  }
+
+  /** False when this batch was seen before. An agent repeats one when it did not hear that it was stored. */
+  accept(run: string, sequence: number): boolean {
+    if (run === this.#run && sequence <= this.#sequence) return false;
+    this.#run = run;
+    this.#sequence = sequence;
+    return true;
+  }
+
+  add(flow: ReportedFlow): void {
+    this.#addTo(bucketAt(this.#hours, flow.lastSeenMs, hourMs), this.#nameOf(flow), flow);
+  }
+
+  countNotKept(atMs: number, connections: number): void {
+    if (connections > 0) bucketAt(this.#hours, atMs, hourMs).notKept += connections;
+  }
+
+  /** Adds hours that began before `beforeMs` up to days. */
+  foldHours(beforeMs: number): void {
+    for (const [startMs, hour] of this.#hours) {
+      if (startMs >= beforeMs) continue;
+      const day = bucketAt(this.#days, startMs, dayMs);
+      day.notKept += hour.notKept;
+      for (const counters of hour.entries.values()) this.#addTo(day, counters.name, counters);
+      this.#drop(this.#hours, startMs);
+    }
+  }
+
+  /** Forgets buckets that ended before `beforeMs`. */
+  forget(beforeMs: number): void {
+    for (const startMs of this.#hours.keys()) if (startMs + hourMs <= beforeMs) this.#drop(this.#hours, startMs);
+    for (const startMs of this.#days.keys()) if (startMs + dayMs <= beforeMs) this.#drop(this.#days, startMs);
+  }
+
+  /** Gives up the flows of the oldest bucket that has any; that there were connections stays known. */
+  shrink(): void {
+    const oldest = this.#buckets().find(({ bucket }) => bucket.entries.size > 0);
+    if (oldest === undefined) return;
+    const { bucket } = oldest;
+    for (const counters of bucket.entries.values()) bucket.notKept += counters.connections;
+    this.#empty(bucket);
+  }
+
+  /** When the oldest flow that is held was first seen; null: none. */
+  get oldestMs(): number | null {
+    const oldest = this.#buckets().find(({ bucket }) => bucket.entries.size > 0)?.bucket;
+    if (oldest === undefined) return null;
+    return [...oldest.entries.values()].reduce((least, { firstSeenMs }) => Math.min(least, firstSeenMs), Infinity);
+  }
+
+  /** Adds every flow that was seen since up into `sums`, by key, with the days of each; returns what was not kept. */
+  collect(sinceMs: number, sums: Map<string, CollectedFlow>): number {
+    let notKept = 0;
+    for (const { bucket, spanMs } of this.#buckets()) {
+      if (bucket.startMs + spanMs <= sinceMs) continue;
+      notKept += bucket.notKept;
+      for (const [key, counters] of bucket.entries) {
+        if (counters.lastSeenMs < sinceMs) continue;
+        let sum = sums.get(key);
+        if (sum === undefined) sums.set(key, (sum = { counters: new FlowCounters(counters.name), days: new Set() }));
+        sum.counters.add(counters);
+        sum.days.add(Math.floor(bucket.startMs / dayMs));
+      }
+    }
+    return notKept;
+  }
+
+  /** Oldest first. */
+  #buckets(): { readonly bucket: Bucket; readonly spanMs: number }[] {
+    return [
+      ...[...this.#days.values()].map((bucket) => ({ bucket, spanMs: dayMs })),
+      ...[...this.#hours.values()].map((bucket) => ({ bucket, spanMs: hourMs })),
+    ].sort((a, b) => a.bucket.startMs - b.bucket.startMs);
+  }
+
+  #nameOf(flow: ReportedFlow): FlowName {
+    const key = flowKey(flow);
+    let name = this.#names.get(key);
+    if (name === undefined) this.#names.set(key, (name = { key, flow, uses: 0 }));
+    return name;
+  }
+
+  #addTo(bucket: Bucket, name: FlowName, numbers: Parameters<FlowCounters['add']>[0]): void {
+    let counters = bucket.entries.get(name.key);
+    if (counters === undefined) {
+      counters = new FlowCounters(name);
+      bucket.entries.set(name.key, counters);
+      name.uses += 1;
+      this.#size += 1;
+    }
+    counters.add(numbers);
+  }
+
+  #drop(buckets: Map<number, Bucket>, startMs: number): void {
+    const bucket = buckets.get(startMs);
+    if (bucket !== undefined) this.#empty(bucket);
+    buckets.delete(startMs);
+  }
+
+  #empty(bucket: Bucket): void {
+    for (const { name } of bucket.entries.values()) {
+      name.uses -= 1;
+      this.#size -= 1;
+      if (name.uses === 0) this.#names.delete(name.key);
+    }
+    bucket.entries.clear();
+  }
+}
+
+/** A flow over all its buckets. */
+export type CollectedFlow = { readonly counters: FlowCounters; readonly days: Set<number> };
+
+function bucketAt(buckets: Map<number, Bucket>, atMs: number, spanMs: number): Bucket {
+  const startMs = Math.floor(atMs / spanMs) * spanMs;
+  let bucket = buckets.get(startMs);
+  if (bucket === undefined) buckets.set(startMs, (bucket = { startMs, entries: new Map(), notKept: 0 }));
+  return bucket;
+}
