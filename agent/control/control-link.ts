@@ -5,8 +5,8 @@ import { connectBus } from '../../shared/bus/connect-bus.js';
 import { buckets, inboxPrefixFor, rulesPointerKey, subjectFor, type BusVerb } from '../../shared/bus/subjects.js';
 import { CulvertError, describeError } from '../../shared/errors.js';
 import type { Log } from '../../shared/log.js';
+import type { Snapshot } from '../../shared/policy/snapshot.js';
 import { encodeRequest, openAnswer } from '../../shared/wire/sealed-answer.js';
-import { openSnapshot } from '../../shared/wire/signed.js';
 import {
   decodeWire,
   encodeWire,
@@ -198,7 +198,7 @@ export class ControlLink {
     this.#rules = new RulesFollower({
       bucket,
       trustDomain: credentials().trustDomain,
-      open: (bytes) => openSnapshot({ bytes, publicKeysPem: credentials().signingPublicKeys }),
+      open: this.#init.openSnapshot,
       applied: this.#init.appliedRules,
       log,
       onRules: this.#init.onRules,
@@ -245,6 +245,8 @@ export type ControlLinkInit = {
   readonly credentials: () => NodeCredentials;
   readonly registry: RegistryFollower;
   readonly appliedRules: AppliedRules | null;
+  /** Checks the signature and the shape; throws when they are not right. */
+  readonly openSnapshot: (sealed: Uint8Array) => Snapshot;
   readonly resyncIntervalMs: number;
   readonly log: Log;
   readonly onRules: (rules: AppliedRules) => void;

@@ -1,7 +1,7 @@
 import { describeError } from '../../shared/errors.js';
 import type { SpiffeId } from '../../shared/identity.js';
 import type { Log } from '../../shared/log.js';
-import { openRegistryEntry, openSnapshot } from '../../shared/wire/signed.js';
+import { openRegistryEntry, openSnapshot, snapshotReader } from '../../shared/wire/signed.js';
 import type { Snapshot } from '../../shared/policy/snapshot.js';
 import type { WorkloadEntry } from '../../shared/wire/registry.js';
 import type { AgentSettings } from '../config/agent-settings.js';
@@ -40,6 +40,7 @@ export class ControlPlane {
   readonly #certificates: CertificateKeeper;
   readonly #workloads: WorkloadKeeper;
   readonly #saver: StateSaver;
+  readonly #reader = snapshotReader();
   #credentials: NodeCredentials;
   #rules: AppliedRules | null = null;
   #link: ControlLink | null = null;
@@ -111,6 +112,8 @@ export class ControlPlane {
       credentials: () => this.#credentials,
       registry: this.#registry,
       appliedRules: this.#rules,
+      openSnapshot: (bytes) =>
+        openSnapshot({ bytes, publicKeysPem: this.#credentials.signingPublicKeys, reader: this.#reader }),
       resyncIntervalMs: settings.resyncIntervalMs,
       log,
       onRules: (rules) => this.#onRules(rules),
@@ -208,7 +211,7 @@ export class ControlPlane {
     if (state.sealedSnapshot !== null) {
       try {
         const publicKeysPem = this.#credentials.signingPublicKeys;
-        const snapshot = openSnapshot({ bytes: state.sealedSnapshot, publicKeysPem });
+        const snapshot = openSnapshot({ bytes: state.sealedSnapshot, publicKeysPem, reader: this.#reader });
         this.#rules = { snapshot, sealed: state.sealedSnapshot };
         this.#o.pool.send({ type: 'rules', snapshot });
       } catch (error) {

@@ -1,4 +1,4 @@
-import { createPublicKey, generateKeyPairSync, sign, verify } from 'node:crypto';
+import { createPrivateKey, createPublicKey, generateKeyPairSync, sign, verify, type KeyObject } from 'node:crypto';
 
 /** An Ed25519 key with which the controller signs what it publishes (RFC 8032). Both halves are PEM. */
 export type SigningKey = {
@@ -17,7 +17,7 @@ export function generateSigningKey(): SigningKey {
 
 /** The 64 bytes of the signature. */
 export function signBytes(privateKeyPem: string, bytes: Uint8Array): Uint8Array {
-  return sign(null, bytes, privateKeyPem);
+  return sign(null, bytes, privateKeys.get(privateKeyPem));
 }
 
 export function isSigningPublicKey(pem: string): boolean {
@@ -31,9 +31,32 @@ export function isSigningPublicKey(pem: string): boolean {
 /** False for a wrong signature, a broken key and a key that is not Ed25519 alike. */
 export function verifyBytes(publicKeyPem: string, bytes: Uint8Array, signature: Uint8Array): boolean {
   try {
-    const key = createPublicKey(publicKeyPem);
+    const key = publicKeys.get(publicKeyPem);
     return key.asymmetricKeyType === 'ed25519' && verify(null, bytes, key, signature);
   } catch {
     return false;
   }
 }
+
+/** Reading a key takes longer than using it, and thousands of entries are signed with the same one. */
+class ReadKeys {
+  readonly #read: (pem: string) => KeyObject;
+  readonly #keys = new Map<string, KeyObject>();
+
+  constructor({ read }: { readonly read: (pem: string) => KeyObject }) {
+    this.#read = read;
+  }
+
+  get(pem: string): KeyObject {
+    const known = this.#keys.get(pem);
+    if (known !== undefined) return known;
+    const key = this.#read(pem);
+    if (this.#keys.size >= maxReadKeys) this.#keys.clear();
+    this.#keys.set(pem, key);
+    return key;
+  }
+}
+
+const maxReadKeys = 16;
+const privateKeys = new ReadKeys({ read: createPrivateKey });
+const publicKeys = new ReadKeys({ read: createPublicKey });

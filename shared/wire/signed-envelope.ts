@@ -15,7 +15,7 @@ export type Envelope = z.infer<typeof envelopeSchema>;
 
 /** Neither part contains a zero byte. */
 export type SignedAs = {
-  readonly context: 'culvert.snapshot.v1' | 'culvert.registry.v1' | 'culvert.answer.v1';
+  readonly context: 'culvert.snapshot.v2' | 'culvert.registry.v1' | 'culvert.answer.v1';
   /** Which one of its kind: `0` when there is only one. */
   readonly about: string;
 };
@@ -41,7 +41,13 @@ export function verifiedPayload(as: SignedAs, envelope: Envelope, publicKeysPem:
 /** JSON of what is to be signed. Throws CulvertError `PAYLOAD_TOO_LARGE`; `what` names it in the plural. */
 export function encodePayload(value: unknown, maxBytes: number, what: string): Uint8Array {
   const payload = encodeJson(value);
-  if (payload.length <= maxBytes) return payload;
+  assertFits(payload, maxBytes, what);
+  return payload;
+}
+
+/** Throws CulvertError `PAYLOAD_TOO_LARGE`. */
+export function assertFits(payload: Uint8Array, maxBytes: number, what: string): void {
+  if (payload.length <= maxBytes) return;
   throw new CulvertError({
     code: 'PAYLOAD_TOO_LARGE',
     message: `${what} take ${payload.length} bytes, more than the ${maxBytes} that one message may carry`,

@@ -1,8 +1,11 @@
+import { gunzipSync, gzipSync } from 'node:zlib';
 import { z } from 'zod';
+import { describeError } from '../errors.js';
 import type { Snapshot } from '../policy/snapshot.js';
 import { registryEntrySchema } from './registry-schema.js';
 import { registryKey, type RegistryEntry } from './registry.js';
 import {
+  assertFits,
   decodeEnvelope,
   encodeJson,
   encodePayload,
@@ -14,30 +17,55 @@ import {
   type SignedAs,
 } from './signed-envelope.js';
 import { snapshotSchema } from './snapshot-schema.js';
+import { SnapshotReader, writeSnapshot } from './snapshot-text.js';
 
-/** Bytes of JSON. Both fit, in base64, into the 8 MiB that the embedded server takes per message. */
+/** Bytes that are signed. Both fit, in base64, into the 8 MiB that the embedded server takes per message. */
 export const maxSnapshotBytes = 5 * 1024 * 1024;
 export const maxRegistryEntryBytes = 256 * 1024;
+/** Of a snapshot before it is compressed: rules are much alike, and shrink to a tenth. */
+export const maxSnapshotTextBytes = 64 * 1024 * 1024;
 
-const asSnapshot: SignedAs = { context: 'culvert.snapshot.v1', about: '0' };
+const asSnapshot: SignedAs = { context: 'culvert.snapshot.v2', about: '0' };
 const asEntry = (sequence: number): SignedAs => ({ context: 'culvert.registry.v1', about: String(sequence) });
 
 const sequencedEnvelopeSchema = envelopeSchema.extend({ sequence: z.int().min(1) });
 
-/** Errors of `seal…`: `PAYLOAD_TOO_LARGE`. */
+/** Errors of `seal…`: `PAYLOAD_TOO_LARGE`. The same snapshot gives the same bytes. */
 export function sealSnapshot(options: { readonly snapshot: Snapshot; readonly privateKeyPem: string }): Uint8Array {
-  const payload = encodePayload(options.snapshot, maxSnapshotBytes, 'the compiled rules');
+  const what = 'the compiled rules';
+  const text = Buffer.from(writeSnapshot(options.snapshot));
+  assertFits(text, maxSnapshotTextBytes, what);
+  const payload = gzipSync(text, { level: 1 });
+  assertFits(payload, maxSnapshotBytes, what);
   return encodeJson(signEnvelope(asSnapshot, payload, options.privateKeyPem));
+}
+
+/** For {@link openSnapshot}, of one snapshot after the other: only what is new in each is checked. */
+export function snapshotReader(): SnapshotReader {
+  return new SnapshotReader({ check: (value) => snapshotSchema.parse(value) });
 }
 
 /** The snapshot, when one of the keys (PEM) signed exactly these bytes as a snapshot. Errors: see {@link envelopeSchema}. */
 export function openSnapshot(options: {
   readonly bytes: Uint8Array;
   readonly publicKeysPem: readonly string[];
+  readonly reader?: SnapshotReader;
 }): Snapshot {
   const envelope = decodeEnvelope(options.bytes, envelopeSchema, maxSnapshotBytes);
   const payload = verifiedPayload(asSnapshot, envelope, options.publicKeysPem);
-  return parsePayload(payload, snapshotSchema, 'snapshot');
+  try {
+    const text = new TextDecoder('utf-8', { fatal: true }).decode(
+      gunzipSync(payload, { maxOutputLength: maxSnapshotTextBytes }),
+    );
+    return (options.reader ?? snapshotReader()).read(text);
+  } catch (cause) {
+    throw invalidPayload(`the snapshot is malformed: ${describeMalformed(cause)}`, cause);
+  }
+}
+
+function describeMalformed(cause: unknown): string {
+  const issue = cause instanceof z.ZodError ? cause.issues[0] : undefined;
+  return issue === undefined ? describeError(cause) : `at ${issue.path.join('.') || 'its root'}: ${issue.message}`;
 }
 
 /** `sequence` counts up with every change that the controller makes to the registry, over all entries. */

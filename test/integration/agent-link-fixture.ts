@@ -16,7 +16,13 @@ import { generateSigningKey, type SigningKey } from '../../shared/pki/signing-ke
 import { plainSnapshot, type Snapshot } from '../../shared/policy/snapshot.js';
 import { registryKey, type WorkloadEntry } from '../../shared/wire/registry.js';
 import { pointerTo, snapshotKey } from '../../shared/wire/rules-pointer.js';
-import { openRegistryEntry, sealRegistryEntry, sealSnapshot } from '../../shared/wire/signed.js';
+import {
+  openRegistryEntry,
+  openSnapshot,
+  sealRegistryEntry,
+  sealSnapshot,
+  snapshotReader,
+} from '../../shared/wire/signed.js';
 import { Inbox } from './bus-deadline.js';
 import { NatsFixture, serverName } from './bus-fixture.js';
 
@@ -122,6 +128,7 @@ export class LinkFixture implements AsyncDisposable {
     const log = createLog({ name: 'test', level: 'debug', stream: { write: (line) => this.logLines.push(line) } });
     this.credentials = this.#credentials();
     const { credentials } = this;
+    const reader = snapshotReader();
     this.registry = new RegistryFollower({
       open: (key, bytes) => openRegistryEntry({ key, bytes, publicKeysPem: credentials.signingPublicKeys }),
       trustInStore: () => this.link.trustInStore(),
@@ -134,6 +141,7 @@ export class LinkFixture implements AsyncDisposable {
       credentials: () => credentials,
       registry: this.registry,
       appliedRules: applied,
+      openSnapshot: (bytes) => openSnapshot({ bytes, publicKeysPem: credentials.signingPublicKeys, reader }),
       resyncIntervalMs: 1000,
       log,
       onRules: ({ snapshot }) => this.rules.push(snapshot.revision),

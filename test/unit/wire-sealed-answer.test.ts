@@ -46,7 +46,7 @@ test('a changed payload, a bare answer and an answer in a foreign context do not
   assert.throws(() => openAnswer({ asked, bytes: changed, publicKeysPem }), { code: 'SIGNATURE_INVALID' });
   assert.throws(() => openAnswer({ asked, bytes: encodeJson(answer), publicKeysPem }), { code: 'PAYLOAD_INVALID' });
   const asSnapshot = signEnvelope(
-    { context: 'culvert.snapshot.v1', about: '0' },
+    { context: 'culvert.snapshot.v2', about: '0' },
     encodePayload(answer, 1000, 'tests'),
     key.privateKey,
   );

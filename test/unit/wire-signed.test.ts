@@ -1,5 +1,7 @@
 import assert from 'node:assert/strict';
+import { randomBytes } from 'node:crypto';
 import { test } from 'node:test';
+import { gzipSync } from 'node:zlib';
 import type { IpAddress } from '../../shared/address.js';
 import { formatSpiffeId } from '../../shared/identity.js';
 import { generateSigningKey, signBytes, verifyBytes } from '../../shared/pki/signing-key.js';
@@ -7,11 +9,14 @@ import type { Snapshot } from '../../shared/policy/snapshot.js';
 import type { WorkloadEntry } from '../../shared/wire/registry.js';
 import {
   maxSnapshotBytes,
+  maxSnapshotTextBytes,
   openRegistryEntry,
   openSnapshot,
   sealRegistryEntry,
   sealSnapshot,
+  snapshotReader,
 } from '../../shared/wire/signed.js';
+import { writeSnapshot } from '../../shared/wire/snapshot-text.js';
 
 const key = generateSigningKey();
 const other = generateSigningKey();
@@ -102,9 +107,9 @@ function change(bytes: Uint8Array, edit: (envelope: Record<string, unknown>) => 
   return Buffer.from(JSON.stringify(envelope));
 }
 
-/** A correctly signed envelope around any payload, as only the holder of the key can make it. */
-function sealAnything(payload: unknown, context: string): Uint8Array {
-  const bytes = Buffer.from(JSON.stringify(payload));
+/** A correctly signed envelope around any text, as only the holder of the key can make it. */
+function sealAnything(text: string, context: string): Uint8Array {
+  const bytes = gzipSync(Buffer.from(text));
   const signature = signBytes(key.privateKey, Buffer.concat([Buffer.from([context, '0', ''].join('\0')), bytes]));
   return Buffer.from(
     JSON.stringify({ payload: bytes.toString('base64'), signature: Buffer.from(signature).toString('base64') }),
@@ -155,9 +160,51 @@ test('an unknown field in a correctly signed snapshot refuses the whole revision
   const [rule] = snapshot.rules;
   const newer = { ...snapshot, rules: [{ ...rule, onlyOnSundays: true }] };
   assert.throws(
-    () => openSnapshot({ bytes: sealAnything(newer, 'culvert.snapshot.v1'), publicKeysPem: [key.publicKey] }),
+    () =>
+      openSnapshot({
+        bytes: sealAnything(writeSnapshot(newer as unknown as Snapshot), 'culvert.snapshot.v2'),
+        publicKeysPem: [key.publicKey],
+      }),
     { code: 'PAYLOAD_INVALID', message: /rules\.0/ },
   );
+});
+
+test('a correctly signed snapshot that lost a line, or has one too many, is refused', () => {
+  const text = writeSnapshot(snapshot);
+  for (const wrong of [text.slice(0, text.lastIndexOf('\n')), `${text}\n{}`, '', 'null', '{}']) {
+    const bytes = sealAnything(wrong, 'culvert.snapshot.v2');
+    assert.throws(() => openSnapshot({ bytes, publicKeysPem: [key.publicKey] }), { code: 'PAYLOAD_INVALID' });
+  }
+});
+
+test('a payload that expands to more than a snapshot may be is refused', () => {
+  const bytes = sealAnything(' '.repeat(maxSnapshotTextBytes + 1), 'culvert.snapshot.v2');
+  assert.throws(() => openSnapshot({ bytes, publicKeysPem: [key.publicKey] }), { code: 'PAYLOAD_INVALID' });
+});
+
+test('rules that two revisions have in common are the same objects, and new ones are still checked', () => {
+  const reader = snapshotReader();
+  const open = (next: Snapshot) =>
+    openSnapshot({
+      bytes: sealSnapshot({ snapshot: next, privateKeyPem: key.privateKey }),
+      publicKeysPem: [key.publicKey],
+      reader,
+    });
+  const [rule] = snapshot.rules;
+  assert.ok(rule !== undefined);
+  const first = open(snapshot);
+  const added = { ...rule, name: 'added', priority: 1 };
+  const next = { ...snapshot, revision: snapshot.revision + 1, rules: [added, ...snapshot.rules] };
+  const second = open(next);
+  assert.deepEqual(second, next);
+  assert.equal(second.rules[1], first.rules[0]);
+  assert.throws(
+    () => open({ ...next, rules: [...next.rules, { ...rule, action: 'maybe' } as unknown as typeof rule] }),
+    {
+      code: 'PAYLOAD_INVALID',
+    },
+  );
+  assert.deepEqual(open(snapshot), snapshot);
 });
 
 test('bytes that are no envelope are refused', () => {
@@ -171,12 +218,12 @@ test('bytes that are no envelope are refused', () => {
 test('a message beyond the size limit is refused before it is parsed, and never sealed', () => {
   const bytes = Buffer.alloc(maxSnapshotBytes * 2);
   assert.throws(() => openSnapshot({ bytes, publicKeysPem: [key.publicKey] }), { code: 'PAYLOAD_TOO_LARGE' });
-  const huge = { ...snapshot, createdBy: 'x'.repeat(maxSnapshotBytes) };
+  const huge = { ...snapshot, createdBy: randomBytes(maxSnapshotBytes).toString('base64') };
   assert.throws(() => sealSnapshot({ snapshot: huge, privateKeyPem: key.privateKey }), { code: 'PAYLOAD_TOO_LARGE' });
 });
 
 test('a snapshot just below the limit is sealed and opened', () => {
-  const large = { ...snapshot, createdBy: 'x'.repeat(maxSnapshotBytes - 2000) };
+  const large = { ...snapshot, createdBy: randomBytes(maxSnapshotBytes - 100_000).toString('base64') };
   const bytes = sealSnapshot({ snapshot: large, privateKeyPem: key.privateKey });
   assert.ok(bytes.length < 8 * 1024 * 1024);
   assert.equal(openSnapshot({ bytes, publicKeysPem: [key.publicKey] }).createdBy.length, large.createdBy.length);

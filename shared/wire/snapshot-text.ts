@@ -1,0 +1,83 @@
+import { z } from 'zod';
+import type { Snapshot } from '../policy/snapshot.js';
+
+/**
+ * A snapshot as text: a line of JSON with everything that is no list, and how long each list is; then the entries of the
+ * lists, a line each. Two revisions differ in few lines, so that whoever has read one reads the next in no time
+ * ({@link SnapshotReader}), and an entry that did not change is the same object in both.
+ */
+const headSchema = z.strictObject({
+  fields: z.record(z.string(), z.unknown()),
+  lists: z.record(z.string(), z.int().nonnegative()),
+});
+
+/** What was written for entries of lists; they are immutable. */
+const linesOf = new WeakMap<object, string>();
+
+export function writeSnapshot(snapshot: Snapshot): string {
+  const fields: Record<string, unknown> = {};
+  const lists: Record<string, number> = {};
+  const lines: string[] = [];
+  for (const [name, value] of Object.entries(snapshot)) {
+    if (Array.isArray(value)) {
+      lists[name] = value.length;
+      for (const entry of value) lines.push(lineOf(entry as object));
+    } else fields[name] = value;
+  }
+  return [JSON.stringify({ fields, lists }), ...lines].join('\n');
+}
+
+function lineOf(entry: object): string {
+  const known = linesOf.get(entry);
+  if (known !== undefined) return known;
+  const line = JSON.stringify(entry);
+  linesOf.set(entry, line);
+  return line;
+}
+
+type KnownEntries = ReadonlyMap<string, unknown>;
+
+/** Reads one snapshot after the other, and keeps what the last one consisted of. */
+export class SnapshotReader {
+  readonly #check: (snapshot: unknown) => Snapshot;
+  /** By list and line. */
+  #known: ReadonlyMap<string, KnownEntries> = new Map();
+
+  /** `check` is given a snapshot with only those entries that were not in the last; what it throws comes out. */
+  constructor({ check }: { readonly check: (snapshot: unknown) => Snapshot }) {
+    this.#check = check;
+  }
+
+  /** Throws what `JSON.parse` and the check throw, and an Error when lines are missing. */
+  read(text: string): Snapshot {
+    const lines = text.split('\n');
+    const { fields, lists } = headSchema.parse(JSON.parse(lines[0] ?? ''));
+    const sections = new Map<string, readonly string[]>();
+    let next = 1;
+    for (const [name, length] of Object.entries(lists)) {
+      sections.set(name, lines.slice(next, next + length));
+      next += length;
+    }
+    if (next !== lines.length) throw new Error(`the snapshot has ${lines.length} lines and says ${next}`);
+    const fresh = [...sections].map(([name, section]) => [name, this.#freshLines(name, section)] as const);
+    const parsed = fresh.map(([name, texts]) => [name, texts.map((line): unknown => JSON.parse(line))] as const);
+    const checked = this.#check({ ...fields, ...Object.fromEntries(parsed) });
+
+    const known = new Map<string, KnownEntries>();
+    for (const [name, texts] of fresh) {
+      const entries = (checked as Partial<Record<string, unknown>>)[name] as readonly unknown[];
+      const added = new Map(texts.map((line, index) => [line, entries[index]]));
+      const before = this.#known.get(name);
+      const all = (sections.get(name) ?? []).map((line) => [line, added.get(line) ?? before?.get(line)] as const);
+      known.set(name, new Map(all));
+    }
+    this.#known = known;
+    const whole = [...sections].map(([name, section]) => [name, section.map((line) => known.get(name)?.get(line))]);
+    return { ...checked, ...(Object.fromEntries(whole) as Partial<Snapshot>) };
+  }
+
+  #freshLines(name: string, section: readonly string[]): string[] {
+    const before = this.#known.get(name);
+    return before === undefined ? [...section] : section.filter((line) => !before.has(line));
+  }
+}
