@@ -30,7 +30,9 @@ export async function explainReset(
   if (!signal.aborted) return ending;
   const { reason, rule, message } = cutOf(signal);
   if (!cutReasons.has(reason)) return ending;
-  return { reason, rule, detail: message === '' ? 'cut by the other agent' : `${message}, cut by the other agent` };
+  const detail = message === '' ? 'cut by the other agent' : `${message}, cut by the other agent`;
+  // A cut that no rule made leaves the rule that let the connection in, as at the other end.
+  return rule === '' ? { reason, detail } : { reason, rule, detail };
 }
 
 async function abortedWithin(signal: AbortSignal, ms: number): Promise<void> {
