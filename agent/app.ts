@@ -8,7 +8,7 @@ import type { ReadinessReport } from './admin/readiness.js';
 import { WorkloadCapture } from './capture/workload-capture.js';
 import type { AgentSettings } from './config/agent-settings.js';
 import { dataplaneSettings } from './config/dataplane-settings-table.js';
-import { parseListenAddress } from './config/listen-address.js';
+import { parseListenAddress } from '../shared/config/listen-address.js';
 import { captureDoor } from './control/capture-door.js';
 import { CaptureLedger } from './control/capture-ledger.js';
 import { ControlPlane } from './control/control-plane.js';
@@ -69,9 +69,9 @@ export async function startAgent({
 }: AgentOptions): Promise<RunningAgent> {
   const node = resolveNodeName(settings.node);
   const addresses = {
-    admin: parseListenAddress(settings.adminAddress),
-    metrics: parseListenAddress(settings.metricsAddress),
-    health: parseListenAddress(settings.healthAddress),
+    admin: parseListenAddress(settings.adminAddress, '--admin-address'),
+    metrics: parseListenAddress(settings.metricsAddress, '--metrics-address'),
+    health: parseListenAddress(settings.healthAddress, '--health-address'),
   };
   const startedAtMs = Date.now();
   const abort = new AbortController();

@@ -2,6 +2,7 @@
 import { fileURLToPath } from 'node:url';
 import { Command } from 'commander';
 import type { LoadedSettings } from '../shared/config/load-settings.js';
+import { formatConfiguration } from '../shared/config/shown-configuration.js';
 import { addSettingOptions, settingsOfCommand } from '../shared/config/setting-options.js';
 import { CulvertError, describeError } from '../shared/errors.js';
 import { createLog, flushLog, type Log } from '../shared/log.js';
@@ -9,7 +10,6 @@ import { version } from '../shared/version.js';
 import { noExclusions } from './capture/namespace-capture.js';
 import { formatHostRules, formatWorkloadRules } from './capture/rules-text.js';
 import { agentSettingsTable } from './config/agent-settings.js';
-import { formatConfiguration, shownConfiguration } from './config/shown-configuration.js';
 import { joinAndStore } from './control/membership.js';
 import { namespacePath } from './control/network-namespace.js';
 import { resolveNodeName } from './control/node-name.js';
@@ -100,7 +100,7 @@ command(
 ).option('--netns <netns...>', 'further namespaces, by name or path, that the state directory does not name');
 
 command('config', 'Show the effective settings and where each comes from.', async (loaded) => {
-  print(formatConfiguration(shownConfiguration(loaded, agentSettingsTable)));
+  print(formatConfiguration(loaded, agentSettingsTable));
   return 0;
 }).option('--print', 'write them to the standard output (the only thing that this command does)');
 

@@ -3,7 +3,7 @@ import { flushLog, type Log } from '../shared/log.js';
 import { startAgent, type RunningAgent } from './app.js';
 import { findMissingTools } from './capture/missing-tools.js';
 import { agentSettingsTable } from './config/agent-settings.js';
-import { shownConfiguration } from './config/shown-configuration.js';
+import { shownConfiguration } from '../shared/config/shown-configuration.js';
 import { CulvertError } from '../shared/errors.js';
 import type { FromSupervised, ToSupervised } from './supervise.js';
 

@@ -1,6 +1,7 @@
 #!/usr/bin/env node
 import { Command } from 'commander';
 import type { LoadedSettings } from '../shared/config/load-settings.js';
+import { formatConfiguration } from '../shared/config/shown-configuration.js';
 import { addSettingOptions, settingsOfCommand } from '../shared/config/setting-options.js';
 import { CulvertError, describeError } from '../shared/errors.js';
 import { createLog, flushLog } from '../shared/log.js';
@@ -8,7 +9,6 @@ import { version } from '../shared/version.js';
 import { exportCa, importCa, rotateCa } from './ca/ca-commands.js';
 import { rotationSteps, type RotationStep } from './ca/root-rotation.js';
 import { controllerSettings } from './config/settings.js';
-import { showSettings } from './config/show-settings.js';
 import { runController } from './run.js';
 
 /** The command line of `culvert-controller`, and the only place that ends the process: exit code 0 done, 1 it could not be. */
@@ -42,7 +42,7 @@ run.action(() =>
 
 const config = command(program, 'config', 'Show the effective settings and where each comes from.');
 config.option('--print', 'write them to the standard output (the only thing that this command does)');
-config.action(() => finish(async () => print(showSettings(settingsOf(config)))));
+config.action(() => finish(async () => print(formatConfiguration(settingsOf(config), controllerSettings))));
 
 const ca = program.command('ca').description('Export, import and rotate the certificate authority.');
 

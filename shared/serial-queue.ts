@@ -1,7 +1,8 @@
-/** Runs tasks one after the other, in the order in which they came. A task that fails does not stop the next. */
+/** Runs tasks one after the other, in the order in which they were given. A task that fails does not stop the next. */
 export class SerialQueue {
   #tail: Promise<unknown> = Promise.resolve();
 
+  /** Settles as the task does. */
   run<T>(task: () => Promise<T>): Promise<T> {
     const result = this.#tail.then(task);
     this.#tail = result.catch(() => undefined);

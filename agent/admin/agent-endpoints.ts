@@ -1,7 +1,7 @@
 import type { Registry } from 'prom-client';
 import { CulvertError } from '../../shared/errors.js';
 import { logLevels, type Log, type LogLevel } from '../../shared/log.js';
-import type { ListenAddress } from '../config/listen-address.js';
+import type { ListenAddress } from '../../shared/config/listen-address.js';
 import type { WorkerDump } from '../dataplane/messages.js';
 import { HttpEndpoint, type EndpointRoutes } from './http-endpoint.js';
 import type { ReadinessReport } from './readiness.js';

@@ -2,7 +2,7 @@ import { createServer, type IncomingMessage, type Server, type ServerResponse } 
 import type { AddressInfo } from 'node:net';
 import { CulvertError, describeError } from '../../shared/errors.js';
 import type { Log } from '../../shared/log.js';
-import type { ListenAddress } from '../config/listen-address.js';
+import type { ListenAddress } from '../../shared/config/listen-address.js';
 
 export type EndpointAnswer = {
   readonly status: number;

@@ -7,7 +7,7 @@ import { planHostChains } from './host-rules.js';
 import type { NetfilterBackend } from './netfilter-backend.js';
 import type { Hooks } from './removal.js';
 import { type ChainPlans, RuleSet } from './rule-set.js';
-import { SerialQueue } from './serial-queue.js';
+import { SerialQueue } from '../../shared/serial-queue.js';
 
 /** Every built-in chain that the host's rules jump from. */
 export const hostHooks: Hooks = planHostChains(4, ['192.0.2.1' as IpAddress]);

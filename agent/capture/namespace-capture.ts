@@ -18,7 +18,7 @@ import { countCapturedSockets } from './open-connections.js';
 import type { Hooks } from './removal.js';
 import { type ChainPlans, RuleSet } from './rule-set.js';
 import { probeCapture, type SelfTestResult } from './self-test.js';
-import { SerialQueue } from './serial-queue.js';
+import { SerialQueue } from '../../shared/serial-queue.js';
 import { planWorkloadChains } from './workload-rules.js';
 
 export const noExclusions: CaptureExclusions = {

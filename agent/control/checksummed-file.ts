@@ -1,7 +1,7 @@
-import { createHash, randomBytes } from 'node:crypto';
-import { mkdir, open, readFile, rename, rm } from 'node:fs/promises';
-import { dirname } from 'node:path';
-import { CulvertError, describeError } from '../../shared/errors.js';
+import { createHash } from 'node:crypto';
+import { rename } from 'node:fs/promises';
+import { describeError } from '../../shared/errors.js';
+import { readPrivateFile, writePrivateFile } from '../../shared/private-file.js';
 
 export type StoredState<T> =
   | { readonly kind: 'loaded'; readonly value: T }
@@ -13,9 +13,9 @@ const format = 'culvert-state';
 const version = 1;
 
 /**
- * One JSON value on disk that survives a crash at any moment: written to a new file, synced, renamed over the old one,
- * and the directory synced. The first line carries the SHA-256 of the rest. Mode 0600, in a directory of mode 0700. Writes of one
- * object are done one after another, and while one runs only the newest of those that wait is kept.
+ * One JSON value on disk that survives a crash at any moment, see {@link writePrivateFile}; the first line carries the
+ * SHA-256 of the rest. Writes of one object are done one after another, and while one runs only the newest of those
+ * that wait is kept.
  */
 export class ChecksummedFile<T> {
   readonly path: string;
@@ -31,21 +31,11 @@ export class ChecksummedFile<T> {
 
   /**
    * Reads the value. A file that is damaged is moved aside to `<path>.corrupt-<time>`, never deleted and never believed.
-   * Throws CulvertError `STATE_UNREADABLE` when the file system refuses.
+   * Throws CulvertError `STATE_READ` when the file system refuses.
    */
   async read(): Promise<StoredState<T>> {
-    let text: string;
-    try {
-      text = await readFile(this.path, 'utf8');
-    } catch (cause) {
-      if ((cause as NodeJS.ErrnoException).code === 'ENOENT') return { kind: 'absent' };
-      throw new CulvertError({
-        code: 'STATE_UNREADABLE',
-        message: `cannot read ${this.path}: ${describeError(cause)}`,
-        hint: 'run the agent as root and check the state directory',
-        cause,
-      });
-    }
+    const text = await readPrivateFile(this.path);
+    if (text === undefined) return { kind: 'absent' };
     try {
       return { kind: 'loaded', value: this.#parse(decode(text)) };
     } catch (error) {
@@ -55,7 +45,7 @@ export class ChecksummedFile<T> {
     }
   }
 
-  /** Resolves when this value, or a newer one, is on disk. Rejects with CulvertError `STATE_UNWRITABLE`; the old file stays. */
+  /** Resolves when this value, or a newer one, is on disk. Rejects with CulvertError `STATE_WRITE`; the old file stays. */
   async write(value: T): Promise<void> {
     const done = this.#next?.done ?? withResolvers();
     this.#next = { value, done };
@@ -68,7 +58,7 @@ export class ChecksummedFile<T> {
     for (let job = this.#next; job !== null; job = this.#next) {
       this.#next = null;
       try {
-        await writeAtomically(this.path, encode(job.value));
+        await writePrivateFile(this.path, encode(job.value));
         job.done.resolve();
       } catch (error) {
         job.done.reject(error);
@@ -114,35 +104,4 @@ function decode(text: string): unknown {
 
 function sha256(text: string): string {
   return createHash('sha256').update(text).digest('hex');
-}
-
-async function writeAtomically(path: string, text: string): Promise<void> {
-  const directory = dirname(path);
-  const temporary = `${path}.new-${randomBytes(4).toString('hex')}`;
-  try {
-    await mkdir(directory, { recursive: true, mode: 0o700 });
-    const file = await open(temporary, 'wx', 0o600);
-    try {
-      await file.writeFile(text);
-      await file.sync();
-    } finally {
-      await file.close();
-    }
-    await rename(temporary, path);
-    const handle = await open(directory, 'r');
-    try {
-      await handle.sync();
-    } finally {
-      await handle.close();
-    }
-  } catch (cause) {
-    await rm(temporary, { force: true }).catch(() => undefined);
-    const isFull = ['ENOSPC', 'EDQUOT'].includes((cause as NodeJS.ErrnoException).code ?? '');
-    throw new CulvertError({
-      code: 'STATE_UNWRITABLE',
-      message: `cannot write ${path}: ${describeError(cause)}`,
-      hint: isFull ? 'free space on the file system of the state directory' : 'check the state directory',
-      cause,
-    });
-  }
 }

@@ -2,7 +2,7 @@ import { createHash, randomBytes, timingSafeEqual } from 'node:crypto';
 import { join } from 'node:path';
 import { parse, stringify } from 'yaml';
 import { z } from 'zod';
-import { readPrivateFile, writePrivateFile } from '../store/private-file.js';
+import { readPrivateFile, writePrivateFile } from '../../shared/private-file.js';
 
 const contextSchema = z.object({ controller: z.string(), ca: z.string(), token: z.string().min(32) });
 

@@ -3,7 +3,7 @@ import { join } from 'node:path';
 import { loadCertificateAuthority, type CertificateAuthority } from '../../shared/pki/certificate-authority.js';
 import { describeCertificate } from '../../shared/pki/certificate-info.js';
 import { joinCertificates, splitCertificates } from '../../shared/pki/pem.js';
-import { readPrivateFile, writePrivateFile } from '../store/private-file.js';
+import { readPrivateFile, writePrivateFile } from '../../shared/private-file.js';
 
 /**
  * The CA on disk, `ca/` in the state directory, every file 0600. Each authority is one file with its certificates and

@@ -1,7 +1,7 @@
 import { join } from 'node:path';
 import { CulvertError } from '../../shared/errors.js';
 import { formatSpiffeId, parseSpiffeId } from '../../shared/identity.js';
-import { readPrivateFile, writePrivateFile } from '../store/private-file.js';
+import { readPrivateFile, writePrivateFile } from '../../shared/private-file.js';
 
 /**
  * Fixes the trust domain at the first start: every certificate and every policy carries it. Throws CulvertError

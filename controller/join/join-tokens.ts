@@ -1,5 +1,6 @@
 import { createHash, randomBytes, timingSafeEqual } from 'node:crypto';
-import { readPrivateFile, writePrivateFile } from '../store/private-file.js';
+import { readPrivateFile, writePrivateFile } from '../../shared/private-file.js';
+import { SerialQueue } from '../../shared/serial-queue.js';
 
 /** What is kept of a token: never the secret itself. */
 type StoredToken = {
@@ -38,7 +39,7 @@ export class JoinTokens {
   readonly #nowMs: () => number;
   readonly #tokens: Map<string, StoredToken>;
   /** Writes of the file, one after the other. */
-  #writing: Promise<void> = Promise.resolve();
+  readonly #writing = new SerialQueue();
 
   private constructor(init: { path: string; nowMs: () => number; tokens: Map<string, StoredToken> }) {
     this.#path = init.path;
@@ -124,9 +125,7 @@ export class JoinTokens {
     }
     const write = (): Promise<void> =>
       writePrivateFile(this.#path, `${JSON.stringify([...this.#tokens.values()], null, 1)}\n`);
-    const result = this.#writing.then(write);
-    this.#writing = result.catch(() => undefined);
-    return result;
+    return this.#writing.run(write);
   }
 }
 

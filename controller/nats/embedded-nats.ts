@@ -4,7 +4,7 @@ import { setTimeout as delay } from 'node:timers/promises';
 import { reconnectDelayMs } from '../../shared/bus/reconnect-delay.js';
 import type { NkeyPair } from '../../shared/bus/nats-accounts.js';
 import type { Log } from '../../shared/log.js';
-import { writePrivateFile } from '../store/private-file.js';
+import { writePrivateFile } from '../../shared/private-file.js';
 import { natsServerVersion, type NatsVersion } from './nats-binary.js';
 import { canSyncAlways, renderNatsConfig } from './nats-config.js';
 import { loadNatsKeys, mintNatsTokens, type NatsKeys } from './nats-keys.js';

@@ -8,7 +8,7 @@ import {
   type NkeyPair,
 } from '../../shared/bus/nats-accounts.js';
 import { CulvertError } from '../../shared/errors.js';
-import { readPrivateFile, writePrivateFile } from '../store/private-file.js';
+import { readPrivateFile, writePrivateFile } from '../../shared/private-file.js';
 
 /** Who signs whom in the embedded server. `mesh` is the account of the controller and all agents. */
 export type NatsKeys = { readonly operator: NkeyPair; readonly system: NkeyPair; readonly mesh: NkeyPair };

@@ -1,12 +1,13 @@
-import { readFile, rm, writeFile } from 'node:fs/promises';
+import { readFile, rm } from 'node:fs/promises';
 import { setTimeout as delay } from 'node:timers/promises';
+import { writePrivateFile } from '../../shared/private-file.js';
 
 const stopTimeoutMs = 5000;
 const pollMs = 25;
 
-/** Remembers the child, for {@link stopOrphan}. */
+/** Remembers the child, for {@link stopOrphan}. Throws CulvertError `STATE_WRITE`. */
 export async function writePidFile(path: string, pid: number): Promise<void> {
-  await writeFile(path, `${pid}\n`, { mode: 0o600 });
+  await writePrivateFile(path, `${pid}\n`);
 }
 
 /**

@@ -1,7 +1,7 @@
 import { join } from 'node:path';
 import { CulvertError } from '../../shared/errors.js';
 import { generateSigningKey, type SigningKey } from '../../shared/pki/signing-key.js';
-import { readPrivateFile, writePrivateFile } from '../store/private-file.js';
+import { readPrivateFile, writePrivateFile } from '../../shared/private-file.js';
 
 /**
  * The Ed25519 key that everything published is signed with, `signing-key.json` (0600) in the state directory; made at

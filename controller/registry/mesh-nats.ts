@@ -8,12 +8,12 @@ import { CulvertError } from '../../shared/errors.js';
 import type { Log } from '../../shared/log.js';
 import type { MeshCa } from '../ca/mesh-ca.js';
 import { ServerCertificate } from '../ca/server-certificate.js';
-import { joinHostPort, parseListenAddress } from '../config/listen-address.js';
+import { joinHostPort, parseListenAddress } from '../../shared/config/listen-address.js';
 import type { ControllerSettings } from '../config/settings.js';
 import type { NatsAdvertisement } from '../join/join-service.js';
 import { startEmbeddedNats, type EmbeddedNats } from '../nats/embedded-nats.js';
 import type { RefusedOperation } from '../nats/nats-log-line.js';
-import { readPrivateFile } from '../store/private-file.js';
+import { readPrivateFile } from '../../shared/private-file.js';
 
 /** The name in the certificate of the embedded server: agents check it whatever address they dial. */
 const embeddedServerName = 'culvert-nats';

@@ -1,7 +1,8 @@
 import { open, readFile, rename, type FileHandle } from 'node:fs/promises';
-import { dirname } from 'node:path';
 import type { Logger } from 'pino';
 import { CulvertError, describeError } from '../../shared/errors.js';
+import { syncDirectoryOf } from '../../shared/private-file.js';
+import { hintForWrite } from '../../shared/write-hint.js';
 import type { Commit, CommittedState } from './committed-state.js';
 import { defaultHistoryLimits, emptyHistory, History, type HistoryLimits } from './history.js';
 import { encodeRecord, playJournal, recordsOf } from './journal-record.js';
@@ -71,7 +72,7 @@ export class Journal {
     const handle = await open(path, isUsable ? 'r+' : 'w+', 0o600);
     await handle.truncate(length);
     await handle.sync();
-    await syncDirectory(path);
+    await syncDirectoryOf(path);
     if (isUsable && bytes !== undefined && length < bytes.length) {
       log.warn({ bytes: bytes.length - length }, 'dropped the incomplete last record of the journal');
     }
@@ -123,7 +124,7 @@ export class Journal {
     this.#checkpointBytes = records[0]?.length ?? 0;
     // Until the directory is on disk, a crash may bring the old file back.
     this.#isBroken = true;
-    await syncDirectory(this.#path).catch((cause: unknown) => {
+    await syncDirectoryOf(this.#path).catch((cause: unknown) => {
       throw writeError(cause);
     });
     this.#isBroken = false;
@@ -187,21 +188,11 @@ async function writeWhole(path: string, bytes: Buffer): Promise<FileHandle> {
   }
 }
 
-/** A rename or a new file is durable only when its directory is (fsync(2)). */
-async function syncDirectory(path: string): Promise<void> {
-  const directory = await open(dirname(path), 'r');
-  try {
-    await directory.sync();
-  } finally {
-    await directory.close();
-  }
-}
-
 function writeError(cause: unknown): CulvertError {
   return new CulvertError({
     code: 'JOURNAL_WRITE',
     message: `the change could not be written to the state directory: ${describeError(cause)}`,
-    hint: 'free disk space or repair the disk, then apply again',
+    hint: `${hintForWrite(cause)}; then apply again`,
     cause,
   });
 }

@@ -10,7 +10,7 @@ import type { Journal } from './journal.js';
 import { nextCommit, planApply, planDelete, type Author, type Plan } from './plan-change.js';
 import { planRollback } from './plan-rollback.js';
 import { chooseState } from './recover-state.js';
-import { SerialQueue } from './serial-queue.js';
+import { SerialQueue } from '../../shared/serial-queue.js';
 
 export type ApplyRequest = {
   readonly documents: string;

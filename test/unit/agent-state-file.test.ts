@@ -82,7 +82,7 @@ test('a write that fails keeps the old file and says what to do', async () => {
     parse: (value) => schema.parse(value),
   });
   await assert.rejects(broken.write({ revision: 2, text: 'new' }), {
-    code: 'STATE_UNWRITABLE',
+    code: 'STATE_WRITE',
     hint: /state directory/,
   });
   assert.deepEqual(await file.read(), { kind: 'loaded', value: { revision: 1, text: 'old' } });

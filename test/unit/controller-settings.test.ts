@@ -1,10 +1,10 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { matchRoute, type Route } from '../../controller/api/router.js';
-import { joinHostPort, parseListenAddress } from '../../controller/config/listen-address.js';
 import { controllerSettings } from '../../controller/config/settings.js';
-import { showSettings } from '../../controller/config/show-settings.js';
+import { joinHostPort, parseListenAddress } from '../../shared/config/listen-address.js';
 import { loadSettings } from '../../shared/config/load-settings.js';
+import { formatConfiguration } from '../../shared/config/shown-configuration.js';
 import { parseSetting } from '../../shared/config/parse-setting.js';
 
 test('listen addresses are read with their port, also a free one', () => {
@@ -15,7 +15,18 @@ test('listen addresses are read with their port, also a free one', () => {
     ['localhost:65535', 'localhost', 65535],
   ] as const;
   for (const [text, host, port] of cases) assert.deepEqual(parseListenAddress(text, '--listen'), { host, port });
-  for (const text of ['', '15443', ':15443', '::1:15443', '[1.2.3.4]:1', '0.0.0.0:65536', '0.0.0.0:', 'a b:1']) {
+  for (const text of [
+    '',
+    '15443',
+    ':15443',
+    '::1:15443',
+    '[1.2.3.4]:1',
+    '0.0.0.0:65536',
+    '0.0.0.0:',
+    '1.2.3.256:1',
+    '[localhost]:1',
+    'a b:1',
+  ]) {
     assert.throws(() => parseListenAddress(text, '--listen'), { code: 'CONFIG_INVALID' }, text);
   }
   assert.equal(joinHostPort('fd00::1', 1), '[fd00::1]:1');
@@ -36,7 +47,7 @@ test('the effective settings are shown with where they came from', () => {
     env: { CULVERT_CONTROLLER_TOKEN_TTL: '5m' },
     file: { logLevel: 'debug' },
   });
-  const lines = showSettings(loaded).split('\n');
+  const lines = formatConfiguration(loaded, controllerSettings).split('\n');
   assert.ok(lines.includes('trustDomain: prod.example # flag'), lines.join('\n'));
   assert.ok(lines.includes('advertise: [a.example, b.example] # flag'), lines.join('\n'));
   assert.ok(lines.includes('tokenTtl: 5m # environment'));

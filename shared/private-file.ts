@@ -1,0 +1,60 @@
+import { randomBytes } from 'node:crypto';
+import { mkdir, open, readFile, rename, rm } from 'node:fs/promises';
+import { dirname } from 'node:path';
+import { CulvertError, describeError } from './errors.js';
+import { hintForWrite } from './write-hint.js';
+
+/**
+ * Writes a file that only its owner can read (mode 0600), whole or not at all, and returns when it and its name are on
+ * disk: written beside the old one, synced, renamed over it, and the directory synced (rename(2), fsync(2)). Makes the
+ * directories above it (0700). Throws CulvertError `STATE_WRITE`; the old file stays then.
+ */
+export async function writePrivateFile(path: string, content: string): Promise<void> {
+  // A name of its own: another process may be writing the same file.
+  const temporary = `${path}.new-${randomBytes(4).toString('hex')}`;
+  try {
+    await mkdir(dirname(path), { recursive: true, mode: 0o700 });
+    const handle = await open(temporary, 'wx', 0o600);
+    try {
+      await handle.writeFile(content);
+      await handle.sync();
+    } finally {
+      await handle.close();
+    }
+    await rename(temporary, path);
+    await syncDirectoryOf(path);
+  } catch (cause) {
+    await rm(temporary, { force: true }).catch(() => undefined);
+    throw new CulvertError({
+      code: 'STATE_WRITE',
+      message: `cannot write ${path}: ${describeError(cause)}`,
+      hint: hintForWrite(cause),
+      cause,
+    });
+  }
+}
+
+/** Undefined when there is no such file. Throws CulvertError `STATE_READ` when there is one that cannot be read. */
+export async function readPrivateFile(path: string): Promise<string | undefined> {
+  try {
+    return await readFile(path, 'utf8');
+  } catch (cause) {
+    if ((cause as NodeJS.ErrnoException).code === 'ENOENT') return undefined;
+    throw new CulvertError({
+      code: 'STATE_READ',
+      message: `cannot read ${path}: ${describeError(cause)}`,
+      hint: 'check the owner and the permissions of the file and of the directories above it',
+      cause,
+    });
+  }
+}
+
+/** A rename or a new file is durable only when its directory is (fsync(2)). Rejects with the error of the file system. */
+export async function syncDirectoryOf(path: string): Promise<void> {
+  const directory = await open(dirname(path), 'r');
+  try {
+    await directory.sync();
+  } finally {
+    await directory.close();
+  }
+}
