@@ -13,13 +13,45 @@ import { plainRule, tiers, type CompiledRule, type PortRange } from './snapshot.
  */
 export function compileRules(resources: readonly Resource[], problems: ProblemList): CompiledRule[] {
   const expansion = new SegmentExpansion({ resources, problems });
-  const compiled: CompiledRule[] = [];
+  const basis = basisOf(resources);
+  const rules: CompiledRule[] = [];
   for (const resource of resources) {
     if (resource.kind !== 'SegmentationRule') continue;
+    const known = compiled.get(resource);
+    if (known !== undefined && (known.basis === null || known.basis === basis)) {
+      if (known.rule !== undefined) rules.push(known.rule);
+      continue;
+    }
+    const errorsBefore = problems.errors.length;
     const rule = compileRule(resource, expansion, problems);
-    if (rule !== undefined) compiled.push(rule);
+    if (rule !== undefined) rules.push(rule);
+    if (problems.errors.length > errorsBefore) continue;
+    compiled.set(resource, { rule, basis: standsAlone(resource) ? null : basis });
   }
-  return compiled.sort(inOrderOfEvaluation);
+  return rules.sort(inOrderOfEvaluation);
+}
+
+/** What rules compiled to, so that a change of one among thousands compiles one, and the others stay the same objects. */
+const compiled = new WeakMap<
+  SegmentationRule,
+  { readonly rule: CompiledRule | undefined; readonly basis: Basis | null }
+>();
+
+/** The resources that other rules than themselves are expanded from: the same ones are the same object. */
+type Basis = readonly Resource[];
+let lastBasis: Basis = [];
+
+function basisOf(resources: readonly Resource[]): Basis {
+  const basis = resources.filter(({ kind }) => kind === 'Segment' || kind === 'Service');
+  const isSame = basis.length === lastBasis.length && basis.every((resource, index) => resource === lastBasis[index]);
+  if (!isSame) lastBasis = basis;
+  return lastBasis;
+}
+
+function standsAlone({ spec }: SegmentationRule): boolean {
+  return [...(spec.from ?? []), ...(spec.to ?? [])].every(
+    ({ segment, service }) => segment === undefined && service === undefined,
+  );
 }
 
 function compileRule(

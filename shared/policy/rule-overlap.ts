@@ -29,18 +29,40 @@ export function findAmbiguousRules(
       mode === 'enforce' && rollout > 0 && (expiresAtMs === null || expiresAtMs > nowMs),
   );
   for (const group of groupsOfEqualRank(deciding)) {
-    const index = new NamespaceIndex({ rules: group });
-    for (const [position, rule] of group.entries()) {
-      for (const other of index.laterRulesThatMayOverlap(position)) {
-        if (other.action === rule.action) continue;
-        const example = exampleOfBoth(rule, other);
-        if (example === undefined) continue;
-        found.push({ first: rule.name, second: other.name, example });
-        if (found.length >= maxReported) return found;
-      }
+    if (group.every(({ action }) => action === group[0]?.action)) continue;
+    const fresh = group.flatMap((rule, position) => (lastClean.has(rule) ? [] : [position]));
+    if (fresh.length === 0) continue;
+    for (const [first, second] of pairsToCompare(group, fresh)) {
+      const example = first.action === second.action ? undefined : exampleOfBoth(first, second);
+      if (example === undefined) continue;
+      found.push({ first: first.name, second: second.name, example });
+      if (found.length >= maxReported) return found;
     }
   }
+  if (found.length === 0) lastClean = new Set(deciding);
   return found;
+}
+
+/**
+ * The rules of the last set without a conflict: two of them need not be compared again. Time only takes rules out of
+ * what is compared.
+ */
+let lastClean: ReadonlySet<CompiledRule> = new Set();
+
+/** Every pair of which at least one is at a fresh position, in the order of the group. */
+function* pairsToCompare(
+  group: readonly CompiledRule[],
+  fresh: readonly number[],
+): Generator<readonly [CompiledRule, CompiledRule]> {
+  const index = new NamespaceIndex({ rules: group });
+  const isFresh = new Set(fresh);
+  for (const position of fresh) {
+    for (const other of index.mayOverlap(position)) {
+      if (other === position || (other < position && isFresh.has(other))) continue;
+      const [first, second] = [group[Math.min(position, other)], group[Math.max(position, other)]];
+      if (first !== undefined && second !== undefined) yield [first, second];
+    }
+  }
 }
 
 function groupsOfEqualRank(rules: readonly CompiledRule[]): CompiledRule[][] {
@@ -89,13 +111,13 @@ function commonPorts(a: readonly PortRange[], b: readonly PortRange[]): string |
 
 /** Thousands of rules with one priority are compared only within a destination namespace. */
 class NamespaceIndex {
-  readonly #rules: readonly CompiledRule[];
+  readonly #positions: readonly number[];
   readonly #namespaces: readonly (ReadonlySet<string> | null)[];
   readonly #byNamespace = new Map<string, number[]>();
   readonly #anywhere: number[] = [];
 
   constructor({ rules }: { rules: readonly CompiledRule[] }) {
-    this.#rules = rules;
+    this.#positions = [...rules.keys()];
     this.#namespaces = rules.map((rule) => destinationNamespaces(rule));
     for (const [position, namespaces] of this.#namespaces.entries()) {
       if (namespaces === null) this.#anywhere.push(position);
@@ -107,14 +129,14 @@ class NamespaceIndex {
     }
   }
 
-  laterRulesThatMayOverlap(position: number): CompiledRule[] {
+  /** Positions, rising; the rule's own may be among them. */
+  mayOverlap(position: number): readonly number[] {
     const namespaces = this.#namespaces[position];
-    if (namespaces === null || namespaces === undefined) return this.#rules.slice(position + 1);
+    if (namespaces === null || namespaces === undefined) return this.#positions;
     const candidates = new Set(this.#anywhere);
     for (const namespace of namespaces) {
       for (const other of this.#byNamespace.get(namespace) ?? []) candidates.add(other);
     }
-    const later = [...candidates].filter((other) => other > position).sort((a, b) => a - b);
-    return later.map((other) => this.#rules[other]).filter((rule) => rule !== undefined);
+    return [...candidates].sort((a, b) => a - b);
   }
 }
