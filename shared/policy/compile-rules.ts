@@ -37,14 +37,14 @@ const compiled = new WeakMap<
   { readonly rule: CompiledRule | undefined; readonly basis: Basis | null }
 >();
 
-/** The resources that other rules than themselves are expanded from: the same ones are the same object. */
-type Basis = readonly Resource[];
-let lastBasis: Basis = [];
+/** The resources that rules are expanded from. The same ones, in whatever order, are the same object. */
+type Basis = ReadonlySet<Resource>;
+let lastBasis: Basis = new Set();
 
 function basisOf(resources: readonly Resource[]): Basis {
   const basis = resources.filter(({ kind }) => kind === 'Segment' || kind === 'Service');
-  const isSame = basis.length === lastBasis.length && basis.every((resource, index) => resource === lastBasis[index]);
-  if (!isSame) lastBasis = basis;
+  const isSame = basis.length === lastBasis.size && basis.every((resource) => lastBasis.has(resource));
+  if (!isSame) lastBasis = new Set(basis);
   return lastBasis;
 }
 
