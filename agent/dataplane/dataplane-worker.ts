@@ -1,5 +1,7 @@
 import type net from 'node:net';
 import { assertNever } from '../../shared/assert-never.js';
+import type { Snapshot } from '../../shared/policy/snapshot.js';
+import { SnapshotReader } from '../../shared/wire/snapshot-text.js';
 import type { ConnectionRecord } from '../telemetry/connection-record.js';
 import { serveInboundPlaintext } from './flow/inbound-plaintext.js';
 import { serveTunnelRequest } from './flow/inbound-tunnel.js';
@@ -30,6 +32,8 @@ export class DataplaneWorker {
   readonly #workerIndex: number;
   readonly #post: (message: FromWorker) => void;
   readonly #state = new WorkerState();
+  /** The control thread has checked what it sends. */
+  readonly #reader = new SnapshotReader({ check: (snapshot) => snapshot as Snapshot });
   readonly #connections: LiveConnections;
   readonly #client: Http2TunnelClient;
   readonly #server: Http2TunnelServer;
@@ -96,10 +100,7 @@ export class DataplaneWorker {
         this.#useRegistry(command);
         return;
       case 'rules':
-        this.#state.useSnapshot(command.snapshot);
-        void this.#connections.recheckAll().then(() => {
-          this.#post({ type: 'applied', revision: command.snapshot.revision });
-        });
+        this.#useRules(command.text);
         return;
       case 'certificates':
         this.#useCertificates(command);
@@ -116,6 +117,14 @@ export class DataplaneWorker {
       default:
         assertNever(command);
     }
+  }
+
+  #useRules(text: SharedArrayBuffer): void {
+    const snapshot = this.#reader.read(Buffer.from(text).toString('utf8'));
+    this.#state.useSnapshot(snapshot);
+    void this.#connections.recheckAll().then(() => {
+      this.#post({ type: 'applied', revision: snapshot.revision });
+    });
   }
 
   #useRegistry(message: RegistryMessage): void {

@@ -3,6 +3,7 @@ import { Worker } from 'node:worker_threads';
 import { assertNever } from '../../shared/assert-never.js';
 import { CulvertError, describeError } from '../../shared/errors.js';
 import { prepareSnapshot } from '../../shared/policy/prepared-snapshot.js';
+import { writeSnapshot } from '../../shared/wire/snapshot-text.js';
 import type { FromWorker, ToWorker, WorkerDump, WorkerInit, WorkerReport } from './messages.js';
 import type { DataplaneSettings } from './settings.js';
 import { ConnectionCounts, SlotTable, type SlottedWorkload } from './state/connection-counts.js';
@@ -40,10 +41,14 @@ type PoolEvents = {
 /** `workerData`: what the thread gets besides the public contract. */
 export type PoolWorkerInit = WorkerInit & { readonly workers: number; readonly connectionCounts: SharedArrayBuffer };
 
-/** What a worker really receives: as {@link ToWorker}, with the slots that only the pool knows. */
+/**
+ * What a worker really receives: as {@link ToWorker}, with the slots that only the pool knows, and the rules as text in
+ * shared memory (see `writeSnapshot`): a copy of thousands of objects for each worker would delay everybody's bytes.
+ */
 export type WorkerCommand =
-  | Exclude<ToWorker, { type: 'workloads' }>
-  | { readonly type: 'workloads'; readonly workloads: readonly SlottedWorkload[] };
+  | Exclude<ToWorker, { type: 'workloads' | 'rules' }>
+  | { readonly type: 'workloads'; readonly workloads: readonly SlottedWorkload[] }
+  | { readonly type: 'rules'; readonly text: SharedArrayBuffer };
 
 type Member = {
   readonly worker: Worker;
@@ -114,8 +119,8 @@ export class WorkerPool extends EventEmitter<PoolEvents> {
   send(message: StateMessage): void {
     if (message.type === 'rules') prepareSnapshot(message.snapshot);
     this.#state.absorb(message);
-    const slotted = this.#slotted(message);
-    for (const member of this.#members) if (member !== null) tell(member.worker, slotted);
+    const command = this.#commandFor(message);
+    for (const member of this.#members) if (member !== null) tell(member.worker, command);
     if (message.type === 'workloads') this.#forgetGoneWorkloads();
   }
 
@@ -195,7 +200,7 @@ export class WorkerPool extends EventEmitter<PoolEvents> {
     worker.on('message', (message: FromWorker) => this.#onMessage(index, member, message));
     worker.on('error', (error) => (member.error = error instanceof Error ? error : new Error(String(error))));
     worker.on('exit', () => this.#onExit(index, member));
-    for (const message of this.#state.replay()) tell(worker, this.#slotted(message));
+    for (const message of this.#state.replay()) tell(worker, this.#commandFor(message));
     await new Promise<void>((resolve, reject) => {
       const onMessage = (message: FromWorker): void => {
         if (message.type !== 'online') return;
@@ -280,7 +285,8 @@ export class WorkerPool extends EventEmitter<PoolEvents> {
     this.#restartTimers.add(timer);
   }
 
-  #slotted(message: StateMessage): WorkerCommand {
+  #commandFor(message: StateMessage): WorkerCommand {
+    if (message.type === 'rules') return { type: 'rules', text: toSharedText(writeSnapshot(message.snapshot)) };
     if (message.type !== 'workloads') return message;
     return { type: 'workloads', workloads: this.#slots.assign(message.workloads) };
   }
@@ -311,6 +317,13 @@ export class WorkerPool extends EventEmitter<PoolEvents> {
       tell(member.worker, { type: 'dump', id });
     });
   }
+}
+
+function toSharedText(text: string): SharedArrayBuffer {
+  const bytes = Buffer.from(text);
+  const shared = new SharedArrayBuffer(bytes.length);
+  new Uint8Array(shared).set(bytes);
+  return shared;
 }
 
 /** `postMessage` takes anything; a worker understands this only. Nothing is handed over, so the list is empty. */
