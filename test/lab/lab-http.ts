@@ -16,18 +16,19 @@ export type LabRequest = {
   /** HTTPS without verifying the certificate: only to ask whether a server is up. */
   readonly isTls?: boolean;
   readonly timeoutMs?: number;
+  readonly headers?: Readonly<Record<string, string>>;
 };
 
 /** One HTTP request of this process from inside a namespace of the lab. Rejects when nothing answers in time. */
 export async function labHttp(request: LabRequest): Promise<LabResponse> {
-  const { from, ip, port, path, method = 'GET', timeoutMs = 5000 } = request;
+  const { from, ip, port, path, method = 'GET', timeoutMs = 5000, headers = {} } = request;
   const raw = await from.connect({ ip, port, timeoutMs });
   const socket = request.isTls === true ? tls.connect({ socket: raw, rejectUnauthorized: false }) : raw;
   try {
     return await new Promise((resolve, reject) => {
       const client = request.isTls === true ? https : http;
       // Without an agent: one (`agent: false` makes one too) would ignore this connection and dial from the machine itself.
-      const sent = client.request({ host: ip, port, path, method, createConnection: () => socket });
+      const sent = client.request({ host: ip, port, path, method, headers, createConnection: () => socket });
       sent.setTimeout(timeoutMs, () =>
         sent.destroy(new CulvertError({ code: 'LAB_HTTP_DEADLINE', message: `${path} was not answered in time.` })),
       );

@@ -1,4 +1,6 @@
+import { readFileSync } from 'node:fs';
 import path from 'node:path';
+import { parse } from 'yaml';
 import type { CommandResult } from './command.js';
 import type { Lab } from './lab.js';
 import { labHttp } from './lab-http.js';
@@ -63,6 +65,16 @@ export class MeshController {
     const { code, stdout, stderr } = await this.culvert([...args, '-o', 'json'], input);
     if (code !== 0) throw new Error(`culvert ${args.join(' ')} ended with ${code}: ${stderr}${stdout}`);
     return JSON.parse(stdout);
+  }
+
+  /** GET of the HTTPS API with the administrator's token; it must answer 200. */
+  async api(pathname: string): Promise<unknown> {
+    const { token } = parse(readFileSync(this.contextFile, 'utf8')) as { readonly token: string };
+    const headers = { authorization: `Bearer ${token}` };
+    const where = { from: this.node, ip: this.node.ipv4, port: apiPort, isTls: true };
+    const { status, body } = await labHttp({ ...where, path: pathname, headers });
+    if (status !== 200) throw new Error(`GET ${pathname} was answered with ${status}: ${body}`);
+    return JSON.parse(body);
   }
 
   async #isReady(): Promise<true | undefined> {
