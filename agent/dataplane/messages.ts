@@ -106,7 +106,7 @@ export type WorkerGauges = {
   readonly openTunnels: number;
   readonly openStreams: number;
   readonly bufferedBytes: number;
-  /** 99th percentile of the event loop's delay since the last report, milliseconds. */
+  /** 99th percentile of the event loop's delay in the last full second, milliseconds. */
   readonly eventLoopDelayP99Ms: number;
   /** Refusals on 15008 before there was a connection to record, by what was wrong; counted since the worker started. */
   readonly refusedHandshakes: Readonly<Record<string, number>>;

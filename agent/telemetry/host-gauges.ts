@@ -1,14 +1,13 @@
 import { readFileSync, readdirSync } from 'node:fs';
-import { monitorEventLoopDelay } from 'node:perf_hooks';
 import { Gauge, type Registry } from 'prom-client';
+import { EventLoopDelay } from './event-loop-delay.js';
 
 /**
  * Saturation of what the agent lives on: file descriptors, memory, CPU and the control thread's event loop. Read from
  * /proc at each scrape (proc(5)). `dispose` stops the measuring of the event loop.
  */
 export function registerHostGauges(registry: Registry): { dispose(): void } {
-  const delay = monitorEventLoopDelay({ resolution: 20 });
-  delay.enable();
+  const delay = new EventLoopDelay();
   const gauge = (name: string, help: string, read: () => number): void => {
     void new Gauge({
       name,
@@ -22,11 +21,7 @@ export function registerHostGauges(registry: Registry): { dispose(): void } {
   gauge(
     'culvert_control_event_loop_delay_p99_seconds',
     'How late the event loop of the control thread ran, 99th percentile since the last scrape.',
-    () => {
-      const p99 = delay.percentile(99) / 1e9;
-      delay.reset();
-      return Number.isFinite(p99) ? p99 : 0;
-    },
+    () => delay.takeP99Ms() / 1000,
   );
   gauge('culvert_open_file_descriptors', 'File descriptors that the agent has open.', countDescriptors);
   gauge('culvert_max_file_descriptors', 'File descriptors that the agent may open.', descriptorLimit);
@@ -35,7 +30,7 @@ export function registerHostGauges(registry: Registry): { dispose(): void } {
     const { user, system } = process.cpuUsage();
     return (user + system) / 1e6;
   });
-  return { dispose: () => delay.disable() };
+  return { dispose: () => delay.stop() };
 }
 
 /** One less than listed: the listing has a descriptor of its own. */

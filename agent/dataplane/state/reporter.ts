@@ -1,6 +1,6 @@
-import { monitorEventLoopDelay } from 'node:perf_hooks';
 import type { ClosedConnection } from '../../telemetry/closed-connection.js';
 import type { ConnectionRecord, Ending } from '../../telemetry/connection-record.js';
+import { EventLoopDelay } from '../../telemetry/event-loop-delay.js';
 import { sumOpenConnections, type OpenConnections } from '../../telemetry/open-connections.js';
 import type { LiveBytes, WorkerGauges, WorkerReport } from '../messages.js';
 
@@ -26,7 +26,8 @@ export class Reporter {
   readonly #post: (report: WorkerReport) => void;
   readonly #source: ReporterSource;
   readonly #openEveryMs: number;
-  readonly #delay = monitorEventLoopDelay({ resolution: 10 });
+  readonly #delay = new EventLoopDelay();
+  #delayP99Ms = 0;
   readonly #sweep: NodeJS.Timeout;
   #batch: NodeJS.Timeout | null = null;
   #closed: ClosedConnection[] = [];
@@ -41,7 +42,6 @@ export class Reporter {
     this.#post = init.post;
     this.#openEveryMs = init.openEveryMs ?? openEveryMs;
     this.#source = init.source;
-    this.#delay.enable();
     this.#sweep = setInterval(() => this.#report({ withOpen: true }), sweepMs);
   }
 
@@ -71,9 +71,9 @@ export class Reporter {
         if (told !== null) open.push(told);
       }
     }
-    const p99Ms = this.#delay.percentile(99) / 1e6;
-    this.#delay.reset();
-    const gauges = { ...this.#source.gauges(), eventLoopDelayP99Ms: Number.isFinite(p99Ms) ? p99Ms : 0 };
+    // A batch says again what the last sweep said: in its 100 ms there are too few looks at the loop.
+    if (withOpen) this.#delayP99Ms = this.#delay.takeP99Ms();
+    const gauges = { ...this.#source.gauges(), eventLoopDelayP99Ms: this.#delayP99Ms };
     const flows = open.length === 0 ? {} : { open: sumOpenConnections(open) };
     this.#post({ type: 'report', closed, live: [...bytes.values()], ...flows, gauges });
   }
@@ -82,7 +82,7 @@ export class Reporter {
   stop(): void {
     this.flush();
     clearInterval(this.#sweep);
-    this.#delay.disable();
+    this.#delay.stop();
   }
 }
 
