@@ -1,27 +1,15 @@
+import { assertNever } from '../assert-never.js';
 import type { Clock, Decision, RuleRef } from '../policy/connection.js';
 import { formatRuleRef } from '../policy/connection.js';
+import { parseInstant } from '../model/instant.js';
+import type { RuleTest, testTiers } from '../model/rule-test.js';
+import type { Snapshot } from '../policy/snapshot.js';
 import type { FoundEnd } from './find-ends.js';
 import { findEnds } from './find-ends.js';
-import { predict } from './predict.js';
+import { predict, type PredictedConnection } from './predict.js';
 import type { RuleSet } from './rule-set.js';
 
-/** What decides: a tier of SegmentationRules, or the step of another kind of rule. */
-export const assertionTiers = ['platform', 'team', 'authorization', 'networkPolicy', 'baseline', 'default'] as const;
-export type AssertionTier = (typeof assertionTiers)[number];
-
-/** One sentence that must be true of a set of rules. */
-export type Assertion = {
-  /** A workload, a service account or an address; see {@link findEnds}. */
-  readonly from: string;
-  /** A workload, a service, a service account or an address, with the port: `billing/db:5432`. */
-  readonly to: string;
-  readonly expect: 'allow' | 'deny';
-  /** The rule that must be the one that decides: `db-only`, `AuthorizationPolicy/billing/api` or `Mesh/default`. */
-  readonly by?: string | undefined;
-  readonly tier?: AssertionTier | undefined;
-  /** RFC 3339: when the connection is made; for rules with a validity. Now when it is left out. */
-  readonly at?: string | undefined;
-};
+type TestTier = (typeof testTiers)[number];
 
 export type FoundVerdict = {
   readonly source: string;
@@ -30,10 +18,12 @@ export type FoundVerdict = {
   readonly verdict: Decision['verdict'];
   readonly reason: Decision['reason'];
   readonly rule: RuleRef;
+  /** The step that decided: a tier, or that of another kind of document. */
+  readonly tier: TestTier;
 };
 
 export type AssertionResult = {
-  readonly assertion: Assertion;
+  readonly assertion: RuleTest;
   readonly isPassed: boolean;
   /** Why it failed, in one sentence; null when it passed. */
   readonly failure: string | null;
@@ -48,12 +38,12 @@ export type AssertionResult = {
  * combination. Nothing is thrown for an assertion that cannot be asked: it fails and says why.
  */
 export function runAssertions(
-  input: RuleSet & { readonly assertions: readonly Assertion[]; readonly clock: Clock },
+  input: RuleSet & { readonly assertions: readonly RuleTest[]; readonly clock: Clock },
 ): AssertionResult[] {
   return input.assertions.map((assertion) => runAssertion(assertion, input, input.clock));
 }
 
-function runAssertion(assertion: Assertion, set: RuleSet, clock: Clock): AssertionResult {
+function runAssertion(assertion: RuleTest, set: RuleSet, clock: Clock): AssertionResult {
   const failed = (failure: string): AssertionResult => ({
     assertion,
     isPassed: false,
@@ -61,8 +51,8 @@ function runAssertion(assertion: Assertion, set: RuleSet, clock: Clock): Asserti
     found: null,
     note: null,
   });
-  const at = assertion.at === undefined ? null : Date.parse(assertion.at);
-  if (Number.isNaN(at)) return failed(`"${assertion.at ?? ''}" is not a time (for example 2027-01-31T00:00:00Z)`);
+  const at = assertion.at === undefined ? null : parseInstant(assertion.at);
+  if (at === undefined) return failed(`"${assertion.at ?? ''}" is not a time (for example 2027-01-31T00:00:00Z)`);
   const sources = findEnds(assertion.from, 'source', set);
   if ('problem' in sources) return failed(`${sources.problem} (${sources.hint})`);
   const destinations = findEnds(assertion.to, 'destination', set);
@@ -73,12 +63,11 @@ function runAssertion(assertion: Assertion, set: RuleSet, clock: Clock): Asserti
   let first: FoundVerdict | null = null;
   for (const { source, destination, port } of combinations(sources.ends, destinations.ends)) {
     if (port === null) return failed(`destination "${assertion.to}" has no port (write it as ${assertion.to}:5432)`);
-    const { verdict, reason, rule } = predict(
-      set.snapshot,
-      { source: source.end, destination: destination.end, port },
-      time,
-    );
-    const found = { source: source.end.name, destination: destination.end.name, port, verdict, reason, rule };
+    const pair = { source: source.end, destination: destination.end, port };
+    const decision = predict(set.snapshot, pair, time);
+    const { verdict, reason, rule } = decision;
+    const tier = decidingTier(decision, pair, set.snapshot, time);
+    const found = { source: source.end.name, destination: destination.end.name, port, verdict, reason, rule, tier };
     const failure = contradiction(assertion, found);
     if (failure !== null) return { assertion, isPassed: false, failure, found, note };
     first ??= found;
@@ -101,30 +90,41 @@ function isV6({ end }: FoundEnd): boolean {
   return end.party.ip.includes(':');
 }
 
-function contradiction({ expect, by, tier }: Assertion, found: FoundVerdict): string | null {
+function contradiction({ expect, by, tier }: RuleTest, found: FoundVerdict): string | null {
   const rule = formatRuleRef(found.rule);
   const who = `${found.source} to ${found.destination}:${found.port}`;
   if (found.verdict !== expect) return `${who} should be ${pastOf(expect)}, but ${rule} ${presentOf(found.verdict)} it`;
   if (by !== undefined && by !== rule && by !== found.rule.name) {
     return `${who} is ${pastOf(expect)}, but by ${rule} and not by ${by}`;
   }
-  const foundTier = tierOf(found.rule);
-  if (tier !== undefined && tier !== foundTier) {
-    return `${who} is ${pastOf(expect)}, but by ${rule} in the step ${foundTier} and not in ${tier}`;
+  if (tier !== undefined && tier !== found.tier) {
+    return `${who} is ${pastOf(expect)}, but by ${rule} in the step ${found.tier} and not in ${tier}`;
   }
   return null;
 }
 
-export function tierOf({ kind, tier }: RuleRef): AssertionTier {
-  switch (kind) {
+function decidingTier(
+  { rule, reason }: Decision,
+  pair: PredictedConnection,
+  snapshot: Snapshot,
+  clock: Clock,
+): TestTier {
+  switch (rule.kind) {
     case 'SegmentationRule':
-      return tier ?? 'team';
+      return rule.tier ?? 'team';
     case 'AuthorizationPolicy':
       return 'authorization';
-    case 'Mesh':
-      return 'default';
-    default:
+    case 'NetworkPolicy':
       return 'networkPolicy';
+    case 'PeerAuthentication':
+      return 'mtls';
+    case 'Mesh': {
+      if (reason === 'SOURCE_UNKNOWN') return 'mtls';
+      const last = predict(snapshot, pair, clock, { trace: true }).trace.at(-1);
+      return last?.stage === 'outbound' ? 'outbound' : 'default';
+    }
+    default:
+      return assertNever(rule.kind);
   }
 }
 

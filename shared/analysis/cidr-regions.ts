@@ -8,6 +8,8 @@ import type { Snapshot } from '../policy/snapshot.js';
 export type CidrRegion = {
   /** `10.0.0.0/8`; `0.0.0.0/0` and `::/0` are always among them. */
   readonly network: string;
+  /** For people: `10.0.0.0/8 except 10.1.0.0/16`. */
+  readonly name: string;
   /** One of its addresses. */
   readonly address: IpAddress;
 };
@@ -32,8 +34,10 @@ export function regionsWithin(network: string, named: readonly string[]): CidrRe
   // Outer networks before inner ones.
   const sorted = [...spans.values()].sort((a, b) => compare(a.first, b.first) || compare(b.last, a.last));
   return sorted.flatMap((span, index) => {
-    const address = addressOutsideInner(span, sorted.slice(index + 1));
-    return address === undefined ? [] : [{ network: span.text, address: formatAddress(address, span.isIpv6) }];
+    const inner = directlyInside(span, sorted, index + 1);
+    const address = addressOutside(span, inner);
+    if (address === undefined) return [];
+    return [{ network: span.text, name: nameOf(span, inner), address: formatAddress(address, span.isIpv6) }];
   });
 }
 
@@ -68,14 +72,34 @@ function spanOf(text: string): Span | undefined {
   return { text, isIpv6: cidr.bytes.length === 16, first, last: first + (1n << hostBits) - 1n };
 }
 
-/** `later`: sorted spans that begin at or after this one. */
-function addressOutsideInner(outer: Span, later: readonly Span[]): bigint | undefined {
+/** The widest networks within `outer`, which stands just before `start` in the sorted list. */
+function directlyInside(outer: Span, sorted: readonly Span[], start: number): Span[] {
+  const inside: Span[] = [];
+  for (let index = start; index < sorted.length; index++) {
+    const span = sorted[index];
+    if (span === undefined || span.first > outer.last) break;
+    if (span.first > (inside.at(-1)?.last ?? -1n)) inside.push(span);
+  }
+  return inside;
+}
+
+function addressOutside(outer: Span, inner: readonly Span[]): bigint | undefined {
   let free = outer.first;
-  for (const inner of later) {
-    if (inner.first > outer.last || inner.first > free) break;
-    if (inner.last >= free) free = inner.last + 1n;
+  for (const { first, last } of inner) {
+    if (first > free) break;
+    free = last + 1n;
   }
   return free <= outer.last ? free : undefined;
+}
+
+/** More exceptions than this are counted, not listed. */
+const maxExceptions = 4;
+
+function nameOf(outer: Span, inner: readonly Span[]): string {
+  if (inner.length === 0) return outer.text;
+  const listed = inner.slice(0, maxExceptions).map(({ text }) => text);
+  const more = inner.length > maxExceptions ? ` and ${inner.length - maxExceptions} more` : '';
+  return `${outer.text} except ${listed.join(', ')}${more}`;
 }
 
 function compare(a: bigint, b: bigint): number {

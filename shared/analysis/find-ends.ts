@@ -1,5 +1,6 @@
-import { isIpv6, parseHostPort, parseIp, type IpAddress } from '../address.js';
+import { isIpv6, type IpAddress } from '../address.js';
 import { formatSpiffeId } from '../identity.js';
+import { parseTestEnd, type TestEnd } from '../model/rule-test.js';
 import { nearestName } from '../nearest-name.js';
 import type { RegistryEntry, ServiceEntry, WorkloadEntry } from '../wire/registry.js';
 import { externalEnd, workloadEnd, type MeshEnd } from './mesh-end.js';
@@ -20,7 +21,7 @@ export type FoundEnds =
 /** Stands for a workload that is not registered: TEST-NET-1 (RFC 5737), which no CIDR of a real rule should name. */
 const assumedAddress = '192.0.2.1' as IpAddress;
 
-type Target = { readonly word: string | null; readonly name: string; readonly port: number | null };
+type Target = Extract<TestEnd, { readonly name: string }>;
 
 /**
  * Finds what `billing/api`, `198.18.0.10`, `billing/db:5432` or `[fd00::1]:80` means: an address, or a workload, a
@@ -29,7 +30,7 @@ type Target = { readonly word: string | null; readonly name: string; readonly po
  * and has no labels, with a note that says so: rules may be tested before their workloads exist.
  */
 export function findEnds(text: string, side: 'source' | 'destination', { snapshot, entries }: RuleSet): FoundEnds {
-  const target = parseTarget(text);
+  const target = parseTestEnd(text);
   if (target === undefined) {
     const problem = `${side} "${text}" is neither an address nor NAMESPACE/NAME`;
     return { problem, hint: side === 'source' ? 'for example billing/api' : 'for example billing/db:5432' };
@@ -49,18 +50,6 @@ export function findEnds(text: string, side: 'source' | 'destination', { snapsho
     ends: [{ end: assumedEnd(target.name, snapshot.trustDomain), port: target.port, isAssumed: true }],
     note: registry.assumed(target.name),
   };
-}
-
-function parseTarget(text: string): Target | { readonly ip: IpAddress; readonly port: number | null } | undefined {
-  const hostPort = parseHostPort(text);
-  if (hostPort !== undefined) return hostPort;
-  const ip = parseIp(text);
-  if (ip !== undefined) return { ip, port: null };
-  const match = /^(?:(workload|service|sa):)?([a-z0-9-]+\/[a-z0-9.-]+)(?::([1-9]\d{0,4}))?$/.exec(text);
-  const [, word = null, name, portText] = match ?? [];
-  const port = portText === undefined ? null : Number(portText);
-  if (name === undefined || (port !== null && port > 65_535)) return undefined;
-  return { word, name, port };
 }
 
 function assumedEnd(name: string, trustDomain: string): MeshEnd {

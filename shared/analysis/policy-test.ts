@@ -4,27 +4,11 @@ import { describeIssue } from '../model/describe-issue.js';
 import { fieldNotes } from '../model/field-notes.js';
 import { culvertApiVersion, meshMetadata } from '../model/metadata.js';
 import { formatPath, type Problem } from '../model/problem.js';
+import { ruleTestSchema, type RuleTest } from '../model/rule-test.js';
 import { lineOfPath, TooDeepError, yamlProblems, yamlToJson, yamlTokens } from '../model/yaml-document.js';
-import { assertionTiers, type Assertion } from './assertions.js';
-
-const rfc3339 = /^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:\.\d+)?(?:Z|[+-]\d\d:\d\d)$/;
-
-/** One entry of `tests`, in a PolicyTest and in a SegmentationRule. */
-export const assertionSchema = z.strictObject({
-  from: z.string().min(1, 'must not be empty').register(fieldNotes, { example: 'billing/api' }),
-  to: z.string().min(1, 'must not be empty').register(fieldNotes, { example: 'billing/db:5432' }),
-  expect: z.enum(['allow', 'deny']),
-  by: z.string().min(1, 'must not be empty').exactOptional().register(fieldNotes, { example: 'db-only-from-billing' }),
-  tier: z.enum(assertionTiers).exactOptional(),
-  at: z
-    .string()
-    .refine((text) => rfc3339.test(text) && !Number.isNaN(Date.parse(text)), 'must be a time as in RFC 3339')
-    .exactOptional()
-    .register(fieldNotes, { example: '2027-01-31T00:00:00Z' }),
-});
 
 const testsField = z
-  .array(assertionSchema)
+  .array(ruleTestSchema)
   .min(1, 'must not be empty')
   .register(fieldNotes, { example: '[{ from: billing/api, to: billing/db:5432, expect: allow }]' });
 
@@ -38,7 +22,7 @@ const policyTestSchema = z.strictObject({
 
 /** An assertion and where it was written. */
 export type WrittenAssertion = {
-  readonly assertion: Assertion;
+  readonly assertion: RuleTest;
   /** The name of its PolicyTest; null in a bare list. */
   readonly test: string | null;
   readonly fileName: string | null;
@@ -151,8 +135,8 @@ function* documentsOf(text: string, lines: LineCounter, report: Report): Generat
   }
 }
 
-function testsOf(data: unknown): readonly Assertion[] {
-  if (Array.isArray(data)) return data as Assertion[];
+function testsOf(data: unknown): readonly RuleTest[] {
+  if (Array.isArray(data)) return data as RuleTest[];
   return (data as z.output<typeof policyTestSchema>).spec.tests;
 }
 

@@ -1,5 +1,6 @@
-import type { Clock, Connection, Decision } from '../policy/connection.js';
+import type { Clock, Connection, Decision, RuleRef } from '../policy/connection.js';
 import { evaluate, type EvaluateOptions } from '../policy/evaluate.js';
+import { mtlsOf } from '../policy/required-mtls.js';
 import type { Snapshot } from '../policy/snapshot.js';
 import type { MeshEnd } from './mesh-end.js';
 
@@ -20,7 +21,11 @@ export function predict(
   clock: Clock,
   options: EvaluateOptions = {},
 ): Decision {
-  if (!source.isMeshed && destination.isMeshed && snapshot.mesh.mtls === 'STRICT') return strictRefusal;
+  const { workload } = destination.party;
+  if (!source.isMeshed && destination.isMeshed && workload !== null) {
+    const { mode, rule } = mtlsOf(snapshot, workload, port);
+    if (mode === 'STRICT') return refusedAs(rule);
+  }
   return evaluate(snapshot, connectionOf({ source, destination, port }), clock, options);
 }
 
@@ -34,18 +39,15 @@ export function connectionOf({ source, destination, port }: PredictedConnection)
   };
 }
 
-const strictRefusal: Decision = {
-  verdict: 'deny',
-  reason: 'SOURCE_UNKNOWN',
-  rule: { kind: 'Mesh', name: 'default' },
-  onChange: { kind: 'terminate' },
-  audited: [],
-  trace: [
-    {
-      stage: 'default',
-      rule: { kind: 'Mesh', name: 'default' },
-      outcome: 'deny',
-      detail: 'the destination is STRICT, and the source has no agent that proves its identity',
-    },
-  ],
-};
+/** What the agent of a STRICT destination answers to plaintext, before any rule is asked. */
+function refusedAs(rule: RuleRef): Decision {
+  const detail = 'the destination is STRICT, and the source has no agent that proves its identity';
+  return {
+    verdict: 'deny',
+    reason: 'SOURCE_UNKNOWN',
+    rule,
+    onChange: { kind: 'terminate' },
+    audited: [],
+    trace: [{ stage: 'default', rule, outcome: 'deny', detail }],
+  };
+}

@@ -1,7 +1,8 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
-import { runAssertions, type Assertion } from '../../shared/analysis/assertions.js';
+import { runAssertions } from '../../shared/analysis/assertions.js';
 import { parsePolicyTests, withoutPolicyTests } from '../../shared/analysis/policy-test.js';
+import type { RuleTest } from '../../shared/model/rule-test.js';
 import { parseDocuments } from '../../shared/model/parse-documents.js';
 import type { RuleSet } from '../../shared/analysis/rule-set.js';
 import { clock, snapshotOf } from './policy-fixture.js';
@@ -37,14 +38,14 @@ const set: RuleSet = {
   ],
 };
 
-function run(assertion: Assertion) {
+function run(assertion: RuleTest) {
   const [result] = runAssertions({ ...set, assertions: [assertion], clock });
   assert.ok(result);
   return result;
 }
 
 describe('an assertion', () => {
-  const passing: [string, Assertion][] = [
+  const passing: [string, RuleTest][] = [
     ['holds for a service account', { from: 'billing/api', to: 'billing/db:5432', expect: 'allow', by: 'db-from-api' }],
     ['holds for the port of a service', { from: 'billing/api', to: 'billing/database:5000', expect: 'allow' }],
     ['finds a service by its only port', { from: 'billing/api', to: 'service:billing/database', expect: 'allow' }],
@@ -72,7 +73,7 @@ describe('an assertion', () => {
     });
   }
 
-  const failing: [string, Assertion, RegExp][] = [
+  const failing: [string, RuleTest, RegExp][] = [
     [
       'another verdict',
       { from: 'billing/api', to: 'billing/db:5432', expect: 'deny' },
@@ -181,7 +182,7 @@ a: [
       .join('\n');
     assert.match(found, /6 spec\.tests\[0\]\.form is not a field here did you mean "from"\?/);
     assert.match(found, /6 spec\.tests\[0\]\.expect must not be "allowed" did you mean "allow"/);
-    assert.match(found, /8 \[0\]\.at "2027-01-31" must be a time as in RFC 3339/);
+    assert.match(found, /8 \[0\].at "2027-01-31" is not a time as RFC 3339/);
     assert.match(found, /is not valid YAML/);
   });
 });

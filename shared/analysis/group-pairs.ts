@@ -1,0 +1,62 @@
+import type { EndClass } from './end-classes.js';
+import type { MeshEnd } from './mesh-end.js';
+import type { PairClasses, PairVerdicts } from './pair-classes.js';
+
+/** All sources and all destinations of a group have the same `value` between them, in every combination. */
+export type PairGroup<T> = {
+  readonly sources: readonly MeshEnd[];
+  readonly destinations: readonly MeshEnd[];
+  readonly value: T;
+};
+
+/**
+ * What all pairs of ends come to, in few groups. `valueOf` is asked once for each kind of pair; null leaves it out, and
+ * values of equal `key` are the same.
+ */
+export function groupPairs<T extends { readonly key: string }>(
+  pairs: PairClasses,
+  valueOf: (verdicts: PairVerdicts) => T | null,
+): PairGroup<T>[] {
+  const values = new Map<number, T | null>();
+  const groups = new Map<string, { sources: readonly EndClass[]; destinations: EndClass[]; value: T }>();
+  const positions = new Map(pairs.sources.map((source, index) => [source, index]));
+  for (const destination of pairs.destinations) {
+    for (const { value, sources } of sourcesByValue(pairs, destination, values, valueOf)) {
+      const key = `${sources.map((source) => positions.get(source)).join(',')} ${value.key}`;
+      const group = groups.get(key);
+      if (group === undefined) groups.set(key, { sources, destinations: [destination], value });
+      else group.destinations.push(destination);
+    }
+  }
+  return [...groups.values()].map(({ sources, destinations, value }) => ({
+    sources: sources.flatMap(({ members }) => members),
+    destinations: destinations.flatMap(({ members }) => members),
+    value,
+  }));
+}
+
+function sourcesByValue<T extends { readonly key: string }>(
+  pairs: PairClasses,
+  destination: EndClass,
+  values: Map<number, T | null>,
+  valueOf: (verdicts: PairVerdicts) => T | null,
+): { value: T; sources: EndClass[] }[] {
+  const found = new Map<string, { value: T; sources: EndClass[] }>();
+  for (const source of pairs.sources) {
+    const verdicts = pairs.verdicts(source, destination);
+    if (verdicts === null || isOutside(source, destination)) continue;
+    let value = values.get(verdicts.id);
+    if (value === undefined) values.set(verdicts.id, (value = valueOf(verdicts)));
+    if (value === null) continue;
+    const entry = found.get(value.key);
+    if (entry === undefined) found.set(value.key, { value, sources: [source] });
+    else entry.sources.push(source);
+  }
+  return [...found.values()];
+}
+
+/** No agent sees what nobody in the mesh sends or receives. */
+function isOutside(source: EndClass, destination: EndClass): boolean {
+  const isMeshless = ({ members }: EndClass): boolean => members.every(({ isMeshed }) => !isMeshed);
+  return isMeshless(source) && isMeshless(destination);
+}

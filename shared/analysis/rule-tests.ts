@@ -1,0 +1,34 @@
+import type { ResourceLocation } from '../model/parse-documents.js';
+import { ProblemList } from '../model/problem-list.js';
+import type { Problem } from '../model/problem.js';
+import type { Resource } from '../model/resource.js';
+import type { Clock } from '../policy/connection.js';
+import { runAssertions } from './assertions.js';
+import type { RuleSet } from './rule-set.js';
+
+/**
+ * Runs the `tests` of every SegmentationRule (also of those that are off) on the whole set that is to be in force. A
+ * test that fails is an error at its place; a test of a name that nothing has is a warning. Errors come first.
+ */
+export function runRuleTests({
+  resources,
+  locations = new Map(),
+  clock,
+  ...set
+}: RuleSet & {
+  readonly resources: readonly Resource[];
+  readonly locations?: ReadonlyMap<string, ResourceLocation>;
+  readonly clock: Clock;
+}): Problem[] {
+  const problems = new ProblemList({ locations });
+  for (const resource of resources) {
+    if (resource.kind !== 'SegmentationRule') continue;
+    const results = runAssertions({ ...set, assertions: resource.spec.tests ?? [], clock });
+    for (const [index, { failure, note }] of results.entries()) {
+      const place = { resource, path: ['spec', 'tests', index] };
+      if (failure !== null) problems.error(place, `the test fails: ${failure}`, 'correct the rules or the test');
+      else if (note !== null) problems.warn(place, note, 'the test says nothing of a workload that is registered');
+    }
+  }
+  return [...problems.errors, ...problems.warnings];
+}

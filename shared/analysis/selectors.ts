@@ -1,0 +1,168 @@
+import type { IpAddress } from '../address.js';
+import { formatSpiffeId } from '../identity.js';
+import type { Clock, Party } from '../policy/connection.js';
+import { evaluate } from '../policy/evaluate.js';
+import {
+  plainRule,
+  plainSnapshot,
+  type AuthorizationCondition,
+  type AuthorizationSource,
+  type CompiledAuthorizationPolicy,
+  type CompiledNetworkPolicy,
+  type CompiledRule,
+  type NetworkPolicyPeer,
+  type PeerMatch,
+  type Snapshot,
+} from '../policy/snapshot.js';
+import type { MeshEnd } from './mesh-end.js';
+import { mayBeAnyOf } from './peer-filter.js';
+import { connectionOf } from './predict.js';
+
+/** A question about one end that some rule asks. Equal keys are the same question. */
+export type Selector = { readonly key: string; readonly selects: (end: MeshEnd) => boolean };
+
+export type Side = 'source' | 'destination';
+
+/**
+ * Makes the questions that the rules of one snapshot ask. Each is put to the one evaluator with a set that contains
+ * nothing but what is asked, so that this file knows nothing of how a peer is matched.
+ */
+export class Selectors {
+  readonly #snapshot: Snapshot;
+  readonly #clock: Clock;
+  readonly #known = new Map<string, Selector>();
+
+  constructor({ snapshot, clock }: { snapshot: Snapshot; clock: Clock }) {
+    this.#snapshot = snapshot;
+    this.#clock = clock;
+  }
+
+  /** Null: everybody. `isDeny`: a source that proves nothing is also held against who it seems to be. */
+  peers(side: Side, peers: readonly PeerMatch[], isDeny: boolean): Selector | null {
+    if (peers.length === 0) return null;
+    const action = isDeny ? 'deny' : 'allow';
+    const isPlain = side === 'destination' || !isDeny;
+    return this.#make(['peers', side, isPlain ? 'allow' : action, peers], () => {
+      const rule = ruleOf(side === 'source' ? { action, from: peers } : { action: 'allow', to: peers });
+      const set = this.#only({ rules: [rule] }, isPlain ? 'deny' : 'allow');
+      const mayBe = mayBeAnyOf(peers);
+      const selects = this.#asks(set, side, isPlain ? 'allow' : 'deny');
+      return (end) => mayBe(end) && selects(end);
+    });
+  }
+
+  /** Whether the rule is enforced for this source, as its rollout says. */
+  rollout({ name, rollout }: CompiledRule): Selector {
+    return this.#make(['rollout', name, rollout], () => {
+      const set = this.#only({ rules: [ruleOf({ name, rollout, action: 'deny' })] }, 'allow');
+      return this.#asks(set, 'source', 'deny');
+    });
+  }
+
+  /** Whether an AuthorizationPolicy is about this destination. */
+  authorizationTarget({ namespace, selector }: CompiledAuthorizationPolicy): Selector {
+    return this.#make(['authorization', namespace, selector, this.#snapshot.mesh.rootNamespace], () => {
+      const policy = { namespace, name: 'x', action: 'ALLOW', selector, rules: [] } as const;
+      return this.#asks(this.#only({ authorizationPolicies: [policy] }, 'allow'), 'destination', 'deny');
+    });
+  }
+
+  /** Null: everybody. */
+  authorizationSource(from: readonly AuthorizationSource[]): Selector | null {
+    return from.length === 0 ? null : this.#authorization('source', { from, to: [] });
+  }
+
+  authorizationCondition(side: Side, condition: AuthorizationCondition): Selector {
+    return this.#authorization(side, { from: [], to: [], when: [condition] });
+  }
+
+  #authorization(side: Side, rule: CompiledAuthorizationPolicy['rules'][number]): Selector {
+    return this.#make(['authorizationRule', side, rule], () => {
+      const namespace = this.#snapshot.mesh.rootNamespace;
+      const policy = { namespace, name: 'x', action: 'DENY', selector: {}, rules: [rule] } as const;
+      return this.#asks(this.#only({ authorizationPolicies: [policy] }, 'allow'), side, 'deny');
+    });
+  }
+
+  /** Whether a NetworkPolicy isolates this end. */
+  networkTarget(side: Side, { namespace, podSelector }: CompiledNetworkPolicy): Selector {
+    return this.#make(['network', side, namespace, podSelector], () => {
+      const directions = side === 'source' ? { egress: [], ingress: null } : { ingress: [], egress: null };
+      const set = this.#only({ networkPolicies: [{ namespace, name: 'x', podSelector, ...directions }] }, 'allow');
+      return this.#asks(set, side, 'deny');
+    });
+  }
+
+  /** Whether this end is one of the peers of a NetworkPolicy of this namespace. Null: everybody. */
+  networkPeers(side: Side, namespace: string, peers: readonly NetworkPolicyPeer[]): Selector | null {
+    if (peers.length === 0) return null;
+    return this.#make(['networkPeers', side, namespace, peers], () => {
+      const rules = [{ peers, ports: [] }];
+      const directions = side === 'source' ? { ingress: rules, egress: null } : { egress: rules, ingress: null };
+      const set = this.#only({ networkPolicies: [{ namespace, name: 'x', podSelector: [], ...directions }] }, 'allow');
+      return this.#asks(set, side, 'allow', nobodyIn(namespace, this.#snapshot.trustDomain));
+    });
+  }
+
+  #make(key: unknown, selects: () => (end: MeshEnd) => boolean): Selector {
+    // The snapshot's own labels of namespaces and ServiceEntries are part of the answer.
+    const text = JSON.stringify(key);
+    const known = this.#known.get(text);
+    if (known !== undefined) return known;
+    const selector = { key: text, selects: selects() };
+    this.#known.set(text, selector);
+    return selector;
+  }
+
+  #only(part: Partial<Snapshot>, defaultAction: 'allow' | 'deny'): Snapshot {
+    const { trustDomain, mesh, namespaces, externals } = this.#snapshot;
+    return {
+      revision: 1,
+      createdAt: '',
+      createdBy: '',
+      trustDomain,
+      mesh: { ...mesh, mtls: 'PERMISSIVE', defaultAction, outbound: defaultAction },
+      rules: [],
+      authorizationPolicies: [],
+      ...plainSnapshot,
+      namespaces,
+      externals,
+      ...part,
+    };
+  }
+
+  #asks(
+    set: Snapshot,
+    side: Side,
+    wanted: 'allow' | 'deny',
+    other: MeshEnd = nobodyIn('nobody-is-here', set.trustDomain),
+  ): (end: MeshEnd) => boolean {
+    return (end) => {
+      const pair = side === 'source' ? { source: end, destination: other } : { source: other, destination: end };
+      return evaluate(set, connectionOf({ ...pair, port: 1 }), this.#clock).verdict === wanted;
+    };
+  }
+}
+
+function ruleOf(part: Partial<CompiledRule>): CompiledRule {
+  return {
+    name: 'x',
+    tier: 'platform',
+    priority: 0,
+    action: 'allow',
+    mode: 'enforce',
+    from: [],
+    to: [],
+    ports: [],
+    ...plainRule,
+    ...part,
+  };
+}
+
+/** The other end while one end is asked about. */
+function nobodyIn(namespace: string, trustDomain: string): MeshEnd {
+  const identity = formatSpiffeId({ trustDomain, namespace, serviceAccount: 'nobody' });
+  const workload = { namespace, name: 'nobody', serviceAccount: 'nobody', labels: {}, node: null };
+  const party: Party = { ip: '192.0.2.1' as IpAddress, identity, workload };
+  return { name: 'nobody', party, isMeshed: true };
+}
