@@ -15,9 +15,12 @@ const maxCoarseFlows = 1000;
 const promptTellings = 6;
 const slowWindows = 30;
 
+/** Added to in place until it is told: this runs for every connection. */
+type Sum = { -readonly [Field in keyof ReportedFlow]: ReportedFlow[Field] };
+
 type Entry = {
   /** What is to be told; null: nothing since the last time. */
-  pending: ReportedFlow | null;
+  pending: Sum | null;
   tellings: number;
   /** Not told before this window. */
   dueWindow: number;
@@ -119,7 +122,7 @@ export class FlowAggregator {
     return { flows, notKept };
   }
 
-  #add(flow: ReportedFlow): void {
+  #add(flow: Sum): void {
     if (this.#addTo(this.#exact, flow, this.#maxExact)) return;
     this.#notKept += flow.connections;
     const source = { ...flow.source, cidr: null };
@@ -130,7 +133,7 @@ export class FlowAggregator {
     this.#addTo(this.#other, other, Number.POSITIVE_INFINITY);
   }
 
-  #addTo(table: Map<string, Entry>, flow: ReportedFlow, max: number): boolean {
+  #addTo(table: Map<string, Entry>, flow: Sum, max: number): boolean {
     const key = flowKey(flow);
     const entry = table.get(key);
     if (entry === undefined) {
@@ -138,7 +141,8 @@ export class FlowAggregator {
       table.set(key, { pending: flow, tellings: 0, dueWindow: 0, lastWindow: this.#window });
       return true;
     }
-    entry.pending = entry.pending === null ? flow : addFlows(entry.pending, flow);
+    if (entry.pending === null) entry.pending = flow;
+    else addFlow(entry.pending, flow);
     entry.lastWindow = this.#window;
     return true;
   }
@@ -160,14 +164,11 @@ function openEnd({ workload, identity, address }: ConnectionEnd): OpenEnd {
   return { workload, identity, ip: address?.ip ?? null };
 }
 
-function addFlows(a: ReportedFlow, b: ReportedFlow): ReportedFlow {
-  return {
-    ...a,
-    revision: Math.max(a.revision, b.revision),
-    connections: a.connections + b.connections,
-    bytesSent: a.bytesSent + b.bytesSent,
-    bytesReceived: a.bytesReceived + b.bytesReceived,
-    firstSeenMs: Math.min(a.firstSeenMs, b.firstSeenMs),
-    lastSeenMs: Math.max(a.lastSeenMs, b.lastSeenMs),
-  };
+function addFlow(sum: Sum, flow: ReportedFlow): void {
+  sum.revision = Math.max(sum.revision, flow.revision);
+  sum.connections += flow.connections;
+  sum.bytesSent += flow.bytesSent;
+  sum.bytesReceived += flow.bytesReceived;
+  sum.firstSeenMs = Math.min(sum.firstSeenMs, flow.firstSeenMs);
+  sum.lastSeenMs = Math.max(sum.lastSeenMs, flow.lastSeenMs);
 }
