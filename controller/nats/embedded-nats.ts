@@ -186,10 +186,13 @@ class SupervisedNats implements EmbeddedNats {
   private takeLine(line: NatsLogLine): void {
     // What the server tells of its normal life is its own business; what it complains of is the operator's.
     const level = line.level === 'info' ? 'debug' : line.level;
-    this.init.log[level]({ component: 'nats-server' }, line.text);
-    if (line.event?.kind !== 'refused') return;
+    if (line.event?.kind !== 'refused') {
+      this.init.log[level]({ component: 'nats-server' }, line.text);
+      return;
+    }
     const { kind, ...refused } = line.event;
     void kind;
+    this.init.log[level]({ component: 'nats-server', ...refused }, line.text);
     this.init.onRefused(refused);
   }
 
