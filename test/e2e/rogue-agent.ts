@@ -1,0 +1,58 @@
+import { once } from 'node:events';
+import { setTimeout as delay } from 'node:timers/promises';
+import { StateDirectory } from '../../agent/control/state-directory.js';
+import type { DeniedOperation } from '../../shared/bus/bus.js';
+import { connectBus } from '../../shared/bus/connect-bus.js';
+import { inboxPrefixFor, subjectFor } from '../../shared/bus/subjects.js';
+import { parseSpiffeId } from '../../shared/identity.js';
+import { createLog } from '../../shared/log.js';
+import { createCsr } from '../../shared/pki/certificate-request.js';
+import { decodeWire, encodeWire, signResponseSchema } from '../../shared/wire/requests.js';
+
+/**
+ * A program that the tests run on a host of the lab: it does with the stored credential of an agent what an agent never
+ * does. `rogue-agent STATE_DIR publish SUBJECT` prints the operations that NATS denied; `… sign IDENTITY` prints what the
+ * controller answered to a request for that certificate. JSON, one line.
+ */
+const [stateDir = '', what, argument = ''] = process.argv.slice(2);
+const log = createLog({ name: 'rogue-agent', level: 'error' });
+const credentials = await new StateDirectory({ path: stateDir }).readCredentials(log);
+if (credentials === undefined) throw new Error(`there is no credential in ${stateDir}`);
+const { node, natsServers, natsServerName, natsCaPem, rootsPem, natsJwt, natsSeed } = credentials;
+const bus = await connectBus({
+  servers: natsServers,
+  tls: {
+    caPem: natsCaPem ?? rootsPem,
+    ...(natsServerName === null ? {} : { servername: natsServerName }),
+  },
+  auth: { kind: 'jwt', jwt: natsJwt, seed: natsSeed },
+  name: 'rogue-agent',
+  inboxPrefix: inboxPrefixFor(node),
+  signal: AbortSignal.timeout(10_000),
+});
+
+function print(value: unknown): void {
+  process.stdout.write(`${JSON.stringify(value)}\n`);
+}
+
+if (what === 'publish') {
+  const denied: DeniedOperation[] = [];
+  const events = new EventTarget();
+  bus.onDenied((operation) => {
+    denied.push(operation);
+    events.dispatchEvent(new Event('denied'));
+  });
+  const heard = once(events, 'denied');
+  bus.publish(argument, encodeWire({ node }));
+  await Promise.race([heard, delay(5000)]);
+  print(denied);
+} else {
+  const identity = parseSpiffeId(argument);
+  if (identity === undefined) throw new Error(`"${argument}" is no identity`);
+  const { csrPem } = await createCsr({ commonName: 'rogue' });
+  const request = encodeWire({ requests: [{ identity: argument, csrPem }] });
+  const answer = await bus.request(subjectFor('sign', node), request, { timeoutMs: 5000 });
+  print(decodeWire(signResponseSchema, answer).certificates);
+}
+await bus.close();
+process.exit(0);
