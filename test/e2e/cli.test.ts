@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { mkdtempSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
 import { after, before, describe, test } from 'node:test';
-import { parse, parseAllDocuments } from 'yaml';
+import { parse } from 'yaml';
 import type { StatusAnswer, TokenAnswer } from '../../controller/api/api-types.js';
 import type { CommandResult } from '../lab/command.js';
 import { type Mesh, startMesh } from '../lab/mesh.js';
@@ -113,8 +113,7 @@ describe('culvert shows what is there as table, JSON and YAML', () => {
     const table = await culvert('get', 'segmentationrules');
     assert.match(table.stdout, /^NAME +TIER +PRIORITY +ACTION .*\ngood +team +1000 +deny /);
     const yaml = await culvert('get', 'SegmentationRule', 'good', '-o', 'yaml');
-    const [document] = parseAllDocuments(yaml.stdout);
-    assert.deepEqual((document?.toJS() as { metadata: unknown }).metadata, { name: 'good' });
+    assert.deepEqual((parse(yaml.stdout) as { metadata: unknown }).metadata, { name: 'good' });
     const again = await mesh.controller.culvert(['apply', '-f', '-'], yaml.stdout);
     assert.match(again.stdout, /^SegmentationRule\/good unchanged\n/);
     const json = JSON.parse((await culvert('get', 'Workload', '-o', 'json')).stdout) as { items: unknown[] };

@@ -30,6 +30,11 @@ function newDirectory(name: string): string {
   return mkdtempSync(path.join(mesh.lab.tempDir, `${name}-`));
 }
 
+/** Still hexadecimal, but another value. */
+function reversed(hex: string): string {
+  return hex.split('').reverse().join('');
+}
+
 /** `culvert-agent join` on a host of the lab. */
 async function join(node: string, token: string, stateDir = newDirectory('join')): Promise<CommandResult> {
   const tokenFile = path.join(newDirectory('token'), 'token');
@@ -97,14 +102,14 @@ describe('a join is refused', () => {
   test('with a token whose secret is wrong', async () => {
     const { token } = await newToken('node1');
     const [version, id, secret = '', hash] = token.split('.');
-    const wrong = [version, id, [...secret].reverse().join(''), hash].join('.');
+    const wrong = [version, id, reversed(secret), hash].join('.');
     await expectRefusedJoin('TOKEN_UNKNOWN', () => join('node1', wrong), wrong);
   });
 
   test('when the controller has another CA than the token names; the secret is never sent', async () => {
     const { token } = await newToken('node1');
     const [version, id, secret, hash = ''] = token.split('.');
-    const pinned = [version, id, secret, [...hash].reverse().join('')].join('.');
+    const pinned = [version, id, secret, reversed(hash)].join('.');
     const asked = await controllerMetric('requests_total', { route: '/v1/join' });
     assertRefused(await join('node1', pinned), 'CA_MISMATCH', pinned);
     assert.equal(await controllerMetric('requests_total', { route: '/v1/join' }), asked);
