@@ -11,9 +11,9 @@ import type { AgentMetrics } from '../telemetry/agent-metrics.js';
 import type { CaptureLedger } from './capture-ledger.js';
 import { CertificateKeeper } from './certificate-keeper.js';
 import { ControlLink } from './control-link.js';
+import { CredentialsKeeper } from './credentials-keeper.js';
 import type { LastGoodState } from './last-good-state.js';
 import type { NodeCredentials } from './node-credentials.js';
-import { NodeRenewal } from './node-renewal.js';
 import { RegistryFollower } from './registry-follower.js';
 import type { AppliedRules } from './rules-follower.js';
 import { systemScheduler } from './scheduler.js';
@@ -41,23 +41,33 @@ export class ControlPlane {
   readonly #workloads: WorkloadKeeper;
   readonly #saver: StateSaver;
   readonly #reader = snapshotReader();
-  #credentials: NodeCredentials;
+  readonly #credentials: CredentialsKeeper;
   #rules: AppliedRules | null = null;
   #link: ControlLink | null = null;
-  #renewal: NodeRenewal | null = null;
   #heartbeat: NodeJS.Timeout | null = null;
 
   constructor(init: ControlPlaneInit) {
     const { settings, log, metrics, pool } = init;
     this.#o = init;
-    this.#credentials = init.credentials;
+    this.#credentials = new CredentialsKeeper({
+      credentials: init.credentials,
+      renew: (request) => this.#connectedLink().renew(request),
+      write: (credentials) => init.directory.credentials.write(credentials),
+      scheduler: systemScheduler,
+      renewJitterPercent: settings.renewJitterPercent,
+      log,
+      onAnswerRefused: (kind) => metrics.answerRefused(kind),
+      onWriteFailed: () => metrics.stateWriteFailed(),
+      onNewRoots: () => this.#onCertificates(),
+    });
     this.#saver = new StateSaver({
       write: () => init.directory.writeState(this.#state()),
       log,
       onFailure: () => metrics.stateWriteFailed(),
     });
     this.#registry = new RegistryFollower({
-      open: (key, bytes) => openRegistryEntry({ bytes, key, publicKeysPem: this.#credentials.signingPublicKeys }),
+      open: (key, bytes) =>
+        openRegistryEntry({ bytes, key, publicKeysPem: this.#credentials.current.signingPublicKeys }),
       trustInStore: async () => (await this.#link?.trustInStore()) ?? 'none',
       log,
       onChange: (message) => this.#onRegistry(message),
@@ -70,7 +80,7 @@ export class ControlPlane {
       log,
       onAnswerRefused: (kind) => metrics.answerRefused(kind),
       onChange: () => this.#onCertificates(),
-      onRoots: (rootsPem) => this.#onRoots(rootsPem),
+      onRoots: (rootsPem) => this.#credentials.takeRoots(rootsPem),
     });
     this.#workloads = new WorkloadKeeper({
       capture: init.capture,
@@ -98,22 +108,13 @@ export class ControlPlane {
   start(state: LastGoodState | undefined): void {
     const { settings, log, metrics, node } = this.#o;
     if (state !== undefined) this.#restore(state);
-    this.#renewal = new NodeRenewal({
-      credentials: this.#credentials,
-      renew: (request) => this.#connectedLink().renew(request),
-      scheduler: systemScheduler,
-      renewJitterPercent: settings.renewJitterPercent,
-      log,
-      onAnswerRefused: (kind) => metrics.answerRefused(kind),
-      onRenewed: (credentials) => this.#setCredentials(credentials),
-    });
     this.#link = new ControlLink({
       node,
-      credentials: () => this.#credentials,
+      credentials: () => this.#credentials.current,
       registry: this.#registry,
       appliedRules: this.#rules,
       openSnapshot: (bytes) =>
-        openSnapshot({ bytes, publicKeysPem: this.#credentials.signingPublicKeys, reader: this.#reader }),
+        openSnapshot({ bytes, publicKeysPem: this.#credentials.current.signingPublicKeys, reader: this.#reader }),
       resyncIntervalMs: settings.resyncIntervalMs,
       log,
       onRules: (rules) => this.#onRules(rules),
@@ -121,7 +122,7 @@ export class ControlPlane {
       onAnswerRefused: (kind) => metrics.answerRefused(kind),
       onConnected: () => this.#onConnected(),
     });
-    this.#renewal.start();
+    this.#credentials.start();
     this.#heartbeat = setInterval(() => this.#beat(), settings.heartbeatIntervalMs);
   }
 
@@ -129,7 +130,7 @@ export class ControlPlane {
   async stop(o: { readonly removesCapture: boolean }): Promise<void> {
     if (this.#heartbeat !== null) clearInterval(this.#heartbeat);
     this.#certificates.close();
-    this.#renewal?.close();
+    this.#credentials.close();
     this.#registry.close();
     await this.#workloads.close();
     if (o.removesCapture) await this.#workloads.releaseAll();
@@ -164,7 +165,7 @@ export class ControlPlane {
   }
 
   get credentials(): NodeCredentials {
-    return this.#credentials;
+    return this.#credentials.current;
   }
 
   registryCounts(): { workloads: number; services: number } {
@@ -187,7 +188,7 @@ export class ControlPlane {
 
   /** For the admin endpoint; without keys, seeds and tokens. */
   dump(): object {
-    const { node, trustDomain, natsServers, notAfterMs } = this.#credentials;
+    const { node, trustDomain, natsServers, notAfterMs } = this.#credentials.current;
     return {
       node,
       trustDomain,
@@ -210,7 +211,7 @@ export class ControlPlane {
     const { log } = this.#o;
     if (state.sealedSnapshot !== null) {
       try {
-        const publicKeysPem = this.#credentials.signingPublicKeys;
+        const publicKeysPem = this.#credentials.current.signingPublicKeys;
         const snapshot = openSnapshot({ bytes: state.sealedSnapshot, publicKeysPem, reader: this.#reader });
         this.#rules = { snapshot, sealed: state.sealedSnapshot };
         this.#o.pool.send({ type: 'rules', snapshot });
@@ -265,31 +266,14 @@ export class ControlPlane {
       keyPem,
       notAfterMs,
     }));
-    this.#o.pool.send({ type: 'certificates', rootsPem: this.#credentials.rootsPem, certificates });
+    this.#o.pool.send({ type: 'certificates', rootsPem: this.#credentials.current.rootsPem, certificates });
     this.#workloads.reconcile();
     this.#saver.schedule();
   }
 
-  #onRoots(rootsPem: string): void {
-    if (rootsPem === this.#credentials.rootsPem) return;
-    this.#o.log.warn('the roots of the mesh have changed');
-    this.#setCredentials({ ...this.#credentials, rootsPem });
-  }
-
-  #setCredentials(credentials: NodeCredentials): void {
-    const hasNewRoots = credentials.rootsPem !== this.#credentials.rootsPem;
-    this.#credentials = credentials;
-    this.#renewal?.replace(credentials);
-    if (hasNewRoots) this.#onCertificates();
-    this.#o.directory.credentials.write(credentials).catch((error: unknown) => {
-      this.#o.metrics.stateWriteFailed();
-      this.#o.log.error({ err: error }, 'the renewed credentials are not on disk');
-    });
-  }
-
   #onConnected(): void {
     this.#certificates.retryNow();
-    this.#renewal?.retryNow();
+    this.#credentials.retryNow();
     this.#beat();
   }
 

@@ -5,8 +5,9 @@ import type { WorkloadEntry } from '../../shared/wire/registry.js';
 import type { CapturedNetns } from '../capture/captured-netns.js';
 import type { LocalWorkload } from '../dataplane/messages.js';
 import type { CaptureLedger, LedgerEntry } from './capture-ledger.js';
-import { findNamespace, type FoundNamespace } from './network-namespace.js';
+import { findNamespace } from './network-namespace.js';
 import type { Scheduler } from './scheduler.js';
+import { findWorkloadNamespaces, type NamespaceFound } from './workload-namespaces.js';
 
 /** The part of WorkloadCapture that brings workloads in and out. */
 export type CaptureDoor = {
@@ -160,7 +161,9 @@ export class WorkloadKeeper {
   }
 
   async #onePass(wanted: ReadonlyMap<string, WorkloadEntry>): Promise<void> {
-    const found = await this.#findNamespaces(wanted);
+    const { found, problems } = await findWorkloadNamespaces(wanted, this.#ownInode);
+    for (const name of this.#problems.keys()) if (!wanted.has(name)) this.#problems.delete(name);
+    for (const [name, problem] of problems) this.#complain(name, problem);
     await this.#releaseGone(wanted, found);
     for (const [name, namespace] of found) {
       if (this.#held.has(name)) continue;
@@ -177,30 +180,6 @@ export class WorkloadKeeper {
       const batch = ready.slice(index, index + captureConcurrency);
       await Promise.all(batch.map(({ held, entry }) => this.#bringIn(held, entry)));
     }
-  }
-
-  async #findNamespaces(wanted: ReadonlyMap<string, WorkloadEntry>): Promise<Map<string, NamespaceFound>> {
-    const found = new Map<string, NamespaceFound>();
-    const owners = new Map<number, string>();
-    for (const name of this.#problems.keys()) if (!wanted.has(name)) this.#problems.delete(name);
-    for (const [name, entry] of wanted) {
-      const namespace = await findNamespace(entry.netns ?? '');
-      const problem = this.#problemOf(namespace, owners);
-      if (problem === null && namespace.kind === 'found') {
-        found.set(name, namespace);
-        owners.set(namespace.inode, name);
-      } else {
-        this.#complain(name, problem ?? 'its network namespace is missing');
-      }
-    }
-    return found;
-  }
-
-  #problemOf(namespace: FoundNamespace, owners: ReadonlyMap<number, string>): string | null {
-    if (namespace.kind === 'missing') return namespace.problem;
-    if (namespace.inode === this.#ownInode) return `${namespace.path} is the agent's own network namespace`;
-    const owner = owners.get(namespace.inode);
-    return owner === undefined ? null : `${namespace.path} is the network namespace of ${owner} already`;
   }
 
   async #releaseGone(
@@ -303,5 +282,3 @@ export class WorkloadKeeper {
     this.#problems.delete(name);
   }
 }
-
-type NamespaceFound = Extract<FoundNamespace, { kind: 'found' }>;
