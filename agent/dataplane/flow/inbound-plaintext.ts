@@ -1,6 +1,7 @@
 import type net from 'node:net';
 import { capturedDestination, isOwnPort, type CapturedDestination } from '../listen/captured-destination.js';
 import type { HostedWorkload } from '../listen/hosted-workload.js';
+import { admitInbound } from './admit-inbound.js';
 import { dial } from './dial.js';
 import { plaintextFacts } from './facts.js';
 import type { FlowContext } from './flow-context.js';
@@ -53,15 +54,9 @@ async function reach(inbound: {
   if (context.descriptors.isTouchedBySocket(socket)) {
     return { ok: false, ending: { reason: 'RESOURCE_FD', detail: 'accept' } };
   }
-  if (context.connections.isOverLimit(workload)) {
-    const detail = `limit ${settings.maxConnectionsPerWorkload} of ${workload.name}`;
-    return { ok: false, ending: { reason: 'CONN_LIMIT', detail } };
-  }
-  const destination = state.registry.workload(workload.name);
-  if (destination === undefined) {
-    return { ok: false, ending: { reason: 'NO_RULES_YET', detail: `${workload.name} is not registered` } };
-  }
-  record.destination = { address: dialled, workload: workload.name, identity: destination.identity };
+  const admitted = admitInbound({ context, workload, address: dialled, connection });
+  if (!admitted.ok) return admitted;
+  const { destination } = admitted;
 
   const denied = connection.authorize(state, plaintextFacts({ clientIp: client.ip, destination, address: dialled }));
   if (denied !== null) return { ok: false, ending: denied };

@@ -3,6 +3,7 @@ import { isOwnPort } from '../listen/captured-destination.js';
 import type { HostedWorkload } from '../listen/hosted-workload.js';
 import { ConnectionCut } from '../relay/connection-cut.js';
 import { workloadName } from '../route/registry-index.js';
+import { admitInbound } from './admit-inbound.js';
 import { dial } from './dial.js';
 import { tunnelFacts } from './facts.js';
 import type { FlowContext } from './flow-context.js';
@@ -49,15 +50,9 @@ async function reach(
   if (isOwnPort(authority.port)) {
     return { ok: false, ending: { reason: 'LOOP_DETECTED', detail: `port ${authority.port}` } };
   }
-  if (context.connections.isOverLimit(workload)) {
-    const detail = `limit ${settings.maxConnectionsPerWorkload} of ${workload.name}`;
-    return { ok: false, ending: { reason: 'CONN_LIMIT', detail } };
-  }
-  const destination = state.registry.workload(workload.name);
-  if (destination === undefined) {
-    return { ok: false, ending: { reason: 'NO_RULES_YET', detail: `${workload.name} is not registered` } };
-  }
-  record.destination = { address: authority, workload: workload.name, identity: destination.identity };
+  const admitted = admitInbound({ context, workload, address: authority, connection });
+  if (!admitted.ok) return admitted;
+  const { destination } = admitted;
   const obstacle = state.obstacle(destination, context.clock.nowMs());
   if (obstacle !== null) return { ok: false, ending: obstacle };
   const source = state.registry.workloadAt(peerAddress.ip);
