@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import { once } from 'node:events';
+import { EventEmitter, once } from 'node:events';
 import type { Socket } from 'node:net';
 import { after, before, test } from 'node:test';
 import { type Mesh, startMesh } from '../lab/mesh.js';
@@ -18,16 +18,11 @@ after(async () => {
 /** A connection from the client to a listener in the server: both ends, held by this process. */
 async function connectPair(family: 'ipv4' | 'ipv6' = 'ipv4'): Promise<{ client: Socket; server: Socket }> {
   const target = mesh.lab.workload('server');
-  let listener: { port: number; server: { close(): void } } | undefined;
-  const accepted = new Promise<Socket>((resolve, reject) => {
-    target
-      .listen({}, resolve)
-      .then((opened) => (listener = opened))
-      .catch(reject);
-  });
-  while (listener === undefined) await new Promise(setImmediate);
+  const arrivals = new EventEmitter<{ connection: [Socket] }>();
+  const accepted = once(arrivals, 'connection') as Promise<[Socket]>;
+  const listener = await target.listen({}, (socket) => arrivals.emit('connection', socket));
   const client = await mesh.lab.workload('client').connect({ ip: target[family], port: listener.port });
-  const server = await accepted;
+  const [server] = await accepted;
   listener.server.close();
   return { client, server };
 }

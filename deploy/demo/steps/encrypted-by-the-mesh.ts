@@ -13,7 +13,7 @@ export const encryptedByTheMesh: Step = {
 
     const { pattern, reply, readBack, packets } = await storeUnderWatch(stage);
     const tls = countTls13Servers(packets, capturePorts.inboundTunnel);
-    const toRedis = packets.streams.filter((stream) => / 6379$/.test(stream.to)).length;
+    const toRedis = packets.streams.filter((stream) => stream.to.endsWith(' 6379')).length;
     require(reply === 'OK' &&
       readBack === pattern, `redis answers as before (it answered "${reply}", then "${readBack}")`);
     require(packets.droppedByKernel === 0, 'tcpdump saw every packet');

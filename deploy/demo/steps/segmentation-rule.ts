@@ -1,5 +1,6 @@
 import { readFileSync } from 'node:fs';
 import type { AccessLogLine } from '../../../agent/telemetry/access-log.js';
+import type { LabNode } from '../../../test/lab/lab-node.js';
 import type { Stage } from '../stage.js';
 import { require, type Step } from '../step.js';
 
@@ -22,10 +23,7 @@ export const segmentationRule: Step = {
 
     const controllerIp = stage.mesh.controller.node.ipv4;
     const node1 = stage.mesh.agent('node1').node;
-    await node1.check(['ip', 'route', 'add', 'blackhole', `${controllerIp}/32`]);
-    const { revision, late } = await applyUnreachable(stage, say).finally(() =>
-      node1.check(['ip', 'route', 'del', 'blackhole', `${controllerIp}/32`]),
-    );
+    const { revision, late } = await cutOff(node1, controllerIp, () => applyUnreachable(stage, say));
 
     await stage.mesh.agent('node1').waitForRevision(revision, 20_000);
     const allowed = await stage.redis('web', ['PING']);
@@ -52,6 +50,16 @@ export const segmentationRule: Step = {
 };
 
 type BothEnds = { readonly source: LoggedRefusal; readonly destination: LoggedRefusal };
+/** Runs the task while the node cannot reach the address. */
+async function cutOff<T>(node: LabNode, ip: string, task: () => Promise<T>): Promise<T> {
+  await node.check(['ip', 'route', 'add', 'blackhole', `${ip}/32`]);
+  try {
+    return await task();
+  } finally {
+    await node.check(['ip', 'route', 'del', 'blackhole', `${ip}/32`]);
+  }
+}
+
 type LoggedRefusal = Pick<AccessLogLine, 'reason' | 'rule' | 'revision' | 'traceId'>;
 
 async function applyUnreachable(
