@@ -1,3 +1,4 @@
+import { reasonInfo, type Reason } from '../reasons.js';
 import type { FlowEnd, FlowRecord } from '../wire/flows.js';
 
 /**
@@ -11,6 +12,8 @@ export type Conversation = {
   /** Connections that were let through, and that were refused or cut, each counted once. */
   readonly allowed: number;
   readonly denied: number;
+  /** Of those that were let through: which reached the application. Scans of closed ports do not. */
+  readonly worked: number;
   readonly firstSeenMs: number;
   readonly lastSeenMs: number;
   /** When the last one was let through; null when none was. */
@@ -52,6 +55,7 @@ function merge(group: readonly FlowRecord[]): Conversation {
     destination: group.map((flow) => flow.destination).find(({ identity }) => identity !== null) ?? destination,
     port,
     allowed: seenOnce(allowing),
+    worked: seenOnce(allowing.filter(({ reason }) => hasReached(reason))),
     denied: seenOnce(group.filter(({ verdict }) => verdict === 'deny')),
     firstSeenMs: Math.min(...group.map(({ firstSeenMs }) => firstSeenMs)),
     lastSeenMs: Math.max(...group.map(({ lastSeenMs }) => lastSeenMs)),
@@ -60,6 +64,18 @@ function merge(group: readonly FlowRecord[]): Conversation {
     rules: distinct(group.map(({ rule }) => rule).filter((rule) => rule !== '')),
     audited: distinct(group.flatMap(({ audited }) => audited)),
   };
+}
+
+/** Ends that only a connection to the application can have. */
+function hasReached(reason: Reason): boolean {
+  const { side } = reasonInfo(reason);
+  return (
+    side === 'none' || side === 'client' || reason === 'PEER_RESET' || reason === 'DRAIN' || isEndedByLimit(reason)
+  );
+}
+
+function isEndedByLimit(reason: Reason): boolean {
+  return reason === 'IDLE_TIMEOUT' || reason === 'MAX_DURATION' || reason === 'POLICY_TERMINATED';
 }
 
 /** The agent that saw more of them saw them all: a refusal at the source never reaches the other. */

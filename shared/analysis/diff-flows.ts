@@ -13,6 +13,8 @@ export type FlowChange = {
   /** How many connections were let through, and refused or cut, in the records. */
   readonly allowed: number;
   readonly denied: number;
+  /** Of those that were let through: which reached the application. */
+  readonly worked: number;
   readonly daysSeen: number;
   readonly lastSeenMs: number;
   /** The rule that decides now, and the one that would decide. */
@@ -50,21 +52,21 @@ export function diffFlows(input: {
   const unknown: UnknownFlow[] = [];
   let unchanged = 0;
   for (const conversation of conversations(flows)) {
-    const { source, destination, port, allowed, denied, daysSeen, lastSeenMs } = conversation;
-    const seen = { port, allowed, denied, daysSeen, lastSeenMs };
+    const { source, destination, port, allowed, denied, worked, daysSeen, lastSeenMs } = conversation;
+    const seen = { port, allowed, denied, worked, daysSeen, lastSeenMs };
     const flow = { source: flowEndName(source), destination: flowEndName(destination), ...seen };
     const [was, will] = [old.ask(conversation), fresh.ask(conversation)];
     if (was.verdict === 'unknown' || will.verdict === 'unknown') {
-      const isSure = was.verdict === 'unknown' && will.verdict === 'deny' && allowed === 0;
+      const isSure = was.verdict === 'unknown' && will.verdict === 'deny' && worked === 0;
       if (isSure) unchanged++;
       else unknown.push({ ...flow, why: whyOf(will) ?? whyOf(was) ?? '' });
       continue;
     }
     const change = { ...flow, before: was.rule, after: will.rule };
     const audits = will.audited.find((rule) => !was.audited.includes(rule));
-    if (was.verdict === 'allow' && will.verdict === 'deny' && allowed > 0) broken.push(change);
+    if (was.verdict === 'allow' && will.verdict === 'deny' && worked > 0) broken.push(change);
     else if (was.verdict === 'deny' && will.verdict === 'allow') opened.push(change);
-    else if (was.verdict === will.verdict && will.verdict === 'allow' && allowed > 0 && audits !== undefined) {
+    else if (was.verdict === will.verdict && will.verdict === 'allow' && worked > 0 && audits !== undefined) {
       newlyAudited.push({ ...change, after: audits });
     } else unchanged++;
   }

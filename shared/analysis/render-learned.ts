@@ -1,0 +1,29 @@
+import { stringify } from 'yaml';
+import type { Learned } from './learn-rules.js';
+
+/**
+ * The learned rules as a file that can be applied, with what was not learned and not seen as comments. The same records
+ * give the same bytes.
+ */
+export function renderLearned({ rules, notLearned, notSeen }: Learned): string {
+  const notes = [
+    ...section(
+      'Not learned:',
+      notLearned.map(
+        ({ source, destination, port, connections, why }) =>
+          `${source} -> ${destination}:${port}, ${connections} connections: ${why}`,
+      ),
+    ),
+    ...section('No connection was seen to these workloads:', notSeen.destinations),
+    ...section('No connection was seen from these workloads:', notSeen.sources),
+    ...section('No connection was seen to these ports of services:', notSeen.servicePorts),
+  ];
+  const header = ['Learned by culvert from recorded connections. Look at it before you promote it.', ...notes];
+  const comments = header.map((line) => (line === '' ? '#' : `# ${line}`)).join('\n');
+  const documents = rules.map((rule) => stringify(rule, { lineWidth: 0, aliasDuplicateObjects: false }));
+  return `${comments}\n${documents.map((document) => `---\n${document}`).join('')}`;
+}
+
+function section(title: string, lines: readonly string[]): string[] {
+  return lines.length === 0 ? [] : ['', title, ...lines.map((line) => `  ${line}`)];
+}
