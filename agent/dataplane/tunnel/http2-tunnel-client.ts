@@ -80,7 +80,7 @@ export class Http2TunnelClient implements TunnelClient {
     for (const [key, pool] of this.#pools) {
       if (pool.sourceWorkload !== workload) continue;
       this.#pools.delete(key);
-      pool.end('the workload left');
+      pool.release();
     }
   }
 

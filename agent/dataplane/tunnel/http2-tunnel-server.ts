@@ -56,7 +56,7 @@ export class Http2TunnelServer implements TunnelServer {
   releaseWorkload(workload: string): void {
     this.#handshakes.abort(workload);
     for (const tunnel of this.#tunnels) {
-      if (tunnel.workload === workload) tunnel.end('the workload left');
+      if (tunnel.workload === workload) tunnel.reset('the workload left');
     }
   }
 

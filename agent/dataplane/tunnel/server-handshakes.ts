@@ -12,6 +12,8 @@ import { turnAwayFrames } from './turn-away.js';
 /** A peer that proved who it is, and speaks h2. */
 export type ProvedPeer = {
   readonly socket: tls.TLSSocket;
+  /** What `socket` was made of. */
+  readonly raw: net.Socket;
   readonly listener: TunnelListener;
   readonly identity: SpiffeId;
   readonly address: HostPort;
@@ -141,8 +143,9 @@ export class ServerHandshakes {
       turnAway(socket, verdict.reason);
       return;
     }
-    const { remote: address, local: localAddress } = pending.addresses;
-    this.#onPeer({ socket, listener, identity: verdict, address, localAddress });
+    const { raw, addresses } = pending;
+    const { remote: address, local: localAddress } = addresses;
+    this.#onPeer({ socket, raw, listener, identity: verdict, address, localAddress });
   }
 
   /** Node does not say which raw socket a TLS socket was made of, but both have the same two addresses. */

@@ -101,6 +101,16 @@ export class ServerTunnel {
     this.#peer.socket.destroy();
   }
 
+  /**
+   * {@link end} with RST, for a namespace that goes: a socket whose FIN nobody answers any more would keep it alive for
+   * minutes, although nothing of this process holds it.
+   */
+  reset(why: string): void {
+    this.#noteDeath(why);
+    this.#peer.raw.resetAndDestroy();
+    this.end(why);
+  }
+
   dump(): TunnelDump {
     return {
       side: 'server',

@@ -16,7 +16,12 @@ import { turnAwayReason } from './turn-away.js';
  */
 export type DialRaw = (target: TunnelTarget) => net.Socket;
 
-export type DialledTunnel = { readonly session: http2.ClientHttp2Session; readonly socket: tls.TLSSocket };
+export type DialledTunnel = {
+  readonly session: http2.ClientHttp2Session;
+  readonly socket: tls.TLSSocket;
+  /** What `socket` was made of. */
+  readonly raw: net.Socket;
+};
 
 /**
  * TCP, TLS 1.3 with both certificates, HTTP/2. Resolves when the peer's SETTINGS came: only then a client of TLS 1.3
@@ -133,7 +138,7 @@ async function handshake(options: {
           clearTimeout(timer);
           socket.off('close', onClose);
           opened.off('close', onClose);
-          resolve({ session: opened, socket });
+          resolve({ session: opened, socket, raw });
         }),
       );
     });

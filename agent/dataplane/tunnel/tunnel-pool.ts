@@ -87,6 +87,12 @@ export class TunnelPool {
     for (const tunnel of this.#tunnels) tunnel.end(why);
   }
 
+  /** The workload leaves, with its namespace perhaps: nothing may stay in it. */
+  release(): void {
+    this.#ending.abort();
+    for (const tunnel of this.#tunnels) tunnel.reset('the workload left');
+  }
+
   dump(): TunnelDump[] {
     return [...this.#tunnels].map((tunnel) => tunnel.dump());
   }
@@ -113,7 +119,7 @@ export class TunnelPool {
       },
     });
     this.#tunnels.add(tunnel);
-    if (this.#ending.signal.aborted) tunnel.end('the workload left');
+    if (this.#ending.signal.aborted) tunnel.reset('the workload left');
     else if (generation !== this.#generation) tunnel.retire();
     return null;
   }
