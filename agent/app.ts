@@ -180,8 +180,9 @@ export async function startAgent({
     probe.close();
     await view.flows?.close();
     await view.plane?.stop({ removesCapture });
-    if (removesCapture) await capture.releaseAll();
+    // New connections go their own way by now. What keeps the open ones alive goes when they have ended.
     await drainPool(view.pool, graceMs, atOnce);
+    if (removesCapture) await capture.releaseAll();
     await capture.close();
     hostGauges.dispose();
     await endpoints[Symbol.asyncDispose]();

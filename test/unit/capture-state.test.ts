@@ -55,6 +55,19 @@ test('only open connections on the capture ports count as held by the agent', ()
   assert.equal(countSockets(line('3A99', '01').replace('0100007F', '0'.repeat(24) + '0100007F')), 1);
 });
 
+test('a connection that was dialled with the address of its client is found by its two ends', () => {
+  const mapped = (address: string): string => `0000000000000000FFFF0000${address}`;
+  const line = (local: string, remote: string, state = '01'): string =>
+    `   1: ${local} ${remote} ${state} 00000000:0\n`;
+  const [client, server, own] = ['020B12C6:B2F2', '020C12C6:1F90', '020C12C6:B2F3'];
+  assert.equal(countSockets(line(client, server) + line(mapped(server), mapped(client))), 1);
+  assert.equal(countSockets(line(client, server) + line(mapped(server), mapped(client), '06')), 0);
+  assert.equal(countSockets(line(server, client)), 0, 'a direct connection of the application');
+  assert.equal(countSockets(line(own, server) + line(server, own)), 0, 'an application that talks to itself');
+  const [client6, server6] = [`${'0'.repeat(31)}1:B2F2`, `${'0'.repeat(31)}2:1F90`];
+  assert.equal(countSockets(line(client6, server6) + line(server6, client6)), 1);
+});
+
 test('queued tasks run in order, and one that fails does not stop the next', async () => {
   const queue = new SerialQueue();
   const order: number[] = [];
