@@ -13,13 +13,16 @@ const firstRestartMs = 50;
 const maxRestartMs = 10_000;
 /** A child that ran for so long was well: the next restart is quick again. */
 const settledAfterMs = 60_000;
-/** With fail mode open: how long the workloads wait for the agent before their traffic passes without it. */
+/** With fail mode open: how long the workloads wait for an agent that died before their traffic passes without it. */
 const openAfterMs = 1000;
+/** The same for the first agent of this supervisor: an ordinary start, of an upgrade say, must not open the mesh. */
+const openAfterStartMs = 10_000;
 
 /**
  * Keeps one agent running. A child that ends without having been asked is started again, with growing delays. With
  * fail mode `closed` the capture rules stay, so that new connections are refused meanwhile; with `open` they are taken
- * out when the child is not serving again within a second, and the child loads them again when it is.
+ * out when the child is not serving again within a second (the first child within ten), and the child loads them again
+ * when it is.
  */
 export class Supervisor {
   readonly #argv: readonly [program: string, ...args: string[]];
@@ -52,11 +55,13 @@ export class Supervisor {
   async run(): Promise<number> {
     let failures = 0;
     let exit: Exit = { code: 0, signal: null };
+    // What an earlier run captured is refused until this one serves, whether its agent dies or only waits.
+    if (this.#failMode === 'open') this.#opener.expectChild(openAfterStartMs);
     while (!this.#stopping.signal.aborted) {
       const startedAtMs = Date.now();
       exit = await this.#runChild();
       if (this.#stopping.signal.aborted) break;
-      if (this.#failMode === 'open') this.#opener.childDied();
+      if (this.#failMode === 'open') this.#opener.expectChild(openAfterMs);
       failures = Date.now() - startedAtMs > settledAfterMs ? 1 : failures + 1;
       const restartInMs = Math.min(maxRestartMs, firstRestartMs * 2 ** (failures - 1));
       this.#log.error({ ...exit, restartInMs, failMode: this.#failMode }, 'the agent ended; it is started again');
@@ -91,6 +96,7 @@ class FailOpener {
   readonly #stateDir: string;
   readonly #log: Log;
   #timer: NodeJS.Timeout | null = null;
+  #dueAtMs = 0;
   #removal: Promise<void> | null = null;
   /** Since the last time that a child served. */
   #hasOpened = false;
@@ -100,12 +106,17 @@ class FailOpener {
     this.#log = init.log;
   }
 
-  childDied(): void {
-    this.#timer ??= setTimeout(() => {
+  /** Opens unless a child serves within this time, or within an earlier call's that ends sooner. */
+  expectChild(timeoutMs: number): void {
+    const dueAtMs = Date.now() + timeoutMs;
+    if (this.#timer !== null && this.#dueAtMs <= dueAtMs) return;
+    if (this.#timer !== null) clearTimeout(this.#timer);
+    this.#dueAtMs = dueAtMs;
+    this.#timer = setTimeout(() => {
       this.#timer = null;
       this.#hasOpened = true;
       this.#removal ??= this.#open().finally(() => (this.#removal = null));
-    }, openAfterMs);
+    }, timeoutMs);
   }
 
   /** Back in time: nothing is removed. Too late: what the removal took from it while it started, it has to load again. */
@@ -129,6 +140,7 @@ class FailOpener {
     try {
       const directory = new StateDirectory({ path: this.#stateDir });
       const { namespaces } = await directory.readCaptured(this.#log);
+      if (namespaces.length === 0) return;
       const removed = await removeEverything({ netnsPaths: namespaces.map((namespace) => namespace.netnsPath) });
       const problems = removed.filter(({ problem }) => problem !== null);
       this.#log.error(
