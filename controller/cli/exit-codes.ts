@@ -1,13 +1,15 @@
 import { CulvertError } from '../../shared/errors.js';
 
-/** Exit codes of the `culvert` command; the table stands in `culvert --help`. */
+/** Exit codes of the `culvert` command; the table stands in `culvert --help`. 2 is kept for gates in CI. */
 export const exitCodes = {
   ok: { code: 0, text: 'done' },
   failed: { code: 1, text: 'refused or failed: nothing was changed, or not what was expected came of it' },
-  usage: { code: 2, text: 'the command line, the context file or a file to apply cannot be used' },
+  wouldBreak: { code: 2, text: 'culvert diff: something that was seen working would be denied' },
   unreachable: { code: 3, text: 'the controller cannot be reached, or its certificate is not trusted' },
   notFound: { code: 4, text: 'there is no such resource, kind, node or name' },
   unauthorized: { code: 5, text: 'the controller does not accept the token of the context file' },
+  // EX_USAGE of sysexits.h, so that a typing mistake in a gate is not taken for a finding.
+  usage: { code: 64, text: 'the command line, the context file or a file cannot be used' },
 } as const;
 
 export type ExitName = keyof typeof exitCodes;
@@ -29,6 +31,6 @@ export function usageError(message: string, hint: string, cause?: unknown): CliE
 
 export function describeExitCodes(): string {
   return Object.values(exitCodes)
-    .map(({ code, text }) => `  ${code}  ${text}`)
+    .map(({ code, text }) => `  ${String(code).padStart(2)}  ${text}`)
     .join('\n');
 }

@@ -9,6 +9,7 @@ import { CliError, describeExitCodes, exitCodes } from './exit-codes.js';
 import { addGetCommand } from './get-command.js';
 import { addNodesCommand } from './nodes-command.js';
 import { addStatusCommand } from './status-command.js';
+import { addTestCommand } from './test-command.js';
 import { addTokenCommand } from './token-command.js';
 import { addWhyCommand } from './why-command.js';
 
@@ -44,6 +45,7 @@ function createProgram(io: CliIo): Command {
     addGetCommand,
     addDeleteCommand,
     addWhyCommand,
+    addTestCommand,
     addStatusCommand,
     addNodesCommand,
     addTokenCommand,

@@ -37,7 +37,7 @@ async function revision(): Promise<number> {
 const rule = segmentationRule('good', '{ action: deny, to: [{ namespace: shop }], ports: [1234] }');
 const twin = segmentationRule('twin', '{ action: allow, to: [{ namespace: shop }], ports: [1234] }');
 
-/** What a person can get wrong in one file, and what they read. The exit code is 1, or 2 for what is no YAML. */
+/** What a person can get wrong in one file, and what they read. The exit code is 1, or 64 for what is no YAML. */
 const mistakes: readonly [what: string, text: string, problem: RegExp][] = [
   ['YAML that is broken', `${rule}\n  [`, /bad\.yaml:\d+:|YAML/],
   [
@@ -64,7 +64,7 @@ describe('culvert apply refuses, says where, and changes nothing', () => {
     test(what, async () => {
       const before = await revision();
       const { code, stdout, stderr } = await culvert('apply', '-f', file('bad.yaml', text));
-      assert.ok(code === 1 || code === 2, `exit code ${code}`);
+      assert.ok(code === 1 || code === 64, `exit code ${code}`);
       assert.equal(stdout, '');
       assert.match(stderr, problem);
       assert.equal(await revision(), before);
@@ -97,9 +97,9 @@ describe('culvert apply refuses, says where, and changes nothing', () => {
     assert.equal(await revision(), before);
   });
 
-  test('a file that does not exist, with exit code 2', async () => {
+  test('a file that does not exist, with exit code 64', async () => {
     const { code, stderr } = await culvert('apply', '-f', path.join(directory, 'missing.yaml'));
-    assert.equal(code, 2);
+    assert.equal(code, 64);
     assert.match(stderr, /there is no file .*missing\.yaml/);
   });
 });
@@ -190,7 +190,7 @@ describe('when the controller cannot be used', () => {
 
   test('a context file that does not exist ends with 2, and says where one comes from', async () => {
     const { code, stderr } = await culvert('--context', path.join(directory, 'none.yaml'), 'status');
-    assert.equal(code, 2);
+    assert.equal(code, 64);
     assert.match(stderr, /copy admin\.yaml from the state directory of the controller/);
   });
 

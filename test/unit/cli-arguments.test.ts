@@ -58,7 +58,7 @@ describe('the command line', () => {
   for (const [argv, error] of usage) {
     it(`exits with 2 for "culvert ${argv.join(' ')}"`, async () => {
       const { code, out, err } = await culvert(argv, { env: { CULVERT_CONTEXT: '/nowhere/context.yaml' } });
-      assert.equal(code, 2);
+      assert.equal(code, 64);
       assert.equal(out, '');
       assert.match(err, error);
     });
@@ -74,14 +74,14 @@ describe('the command line', () => {
 describe('the files to apply', () => {
   it('are refused when they are not UTF-8', async () => {
     const { code, err } = await culvert(['apply', '-f', await file('latin1.yaml', Buffer.from([0xe4, 0x0a]))]);
-    assert.equal(code, 2);
+    assert.equal(code, 64);
     assert.match(err, /latin1\.yaml is not UTF-8 text/);
   });
 
   it('are refused when a directory has none', async () => {
     await mkdir(join(directory, 'empty'));
     const { code, err } = await culvert(['apply', '-f', join(directory, 'empty')]);
-    assert.equal(code, 2);
+    assert.equal(code, 64);
     assert.match(err, /has no file to apply \(it takes files that end in \.yaml, \.yml, \.json\)/);
   });
 
@@ -89,14 +89,14 @@ describe('the files to apply', () => {
     const broken = await file('a-broken.yaml', 'kind: Mesh\nname: "open\n');
     const fine = await file('b-fine.yaml', 'kind: Mesh\n');
     const { code, err } = await culvert(['apply', '-f', broken, fine]);
-    assert.equal(code, 2);
+    assert.equal(code, 64);
     assert.match(err, /a-broken\.yaml:\d+: is not valid YAML: Missing closing "quote/);
   });
 
   it('are read before they are deleted', async () => {
     const path = await file('wrong.yaml', 'apiVersion: culvert.dev/v1\nkind: Segmnt\n');
     const { code, err } = await culvert(['delete', '-f', path]);
-    assert.equal(code, 2);
+    assert.equal(code, 64);
     assert.match(err, /^error: .*wrong\.yaml:2: kind: there is no kind "Segmnt"[^]*nothing was deleted/);
   });
 });
@@ -155,7 +155,7 @@ describe('the context file', () => {
   for (const [what, text, error] of refused) {
     it(`is refused with ${what}`, async () => {
       const { code, err } = await culvert(['--context', await file('refused.yaml', text), 'status']);
-      assert.equal(code, 2);
+      assert.equal(code, 64);
       assert.match(err, error);
     });
   }
