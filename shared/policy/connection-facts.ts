@@ -1,76 +1,131 @@
 import { ipBytes } from '../address.js';
 import { parseSpiffeId, type Identity } from '../identity.js';
-import type { Connection, Party, PartyWorkload } from './connection.js';
+import type { Party, PartyWorkload } from './connection.js';
+import type { NamespaceLabels } from './namespace-labels.js';
 
 /** What rules may hold against one side. Null: not known. */
 export type PartyFacts = {
   readonly ip: readonly number[];
   readonly namespace: string | null;
+  readonly namespaceLabels: Readonly<Record<string, string>> | null;
   /** `namespace/name`. */
   readonly serviceAccount: string | null;
   /** `namespace/name`. */
   readonly workload: string | null;
   readonly node: string | null;
   readonly labels: Readonly<Record<string, string>> | null;
+  readonly isExternal: boolean;
+  readonly isUnauthenticated: boolean;
 };
 
 /**
- * The facts of one connection, worked out once before any rule is looked at.
+ * The facts about who dials.
  *
- * The source has two sets, because an address proves nothing: what its certificate proves is good enough to allow, and
- * what the registry says of its address (`claimed`) is good enough to deny. Otherwise a rule against a workload could be
- * evaded by not proving who one is, and a rule for it used by taking its address.
+ * There are two sets, because an address proves nothing: what the certificate proves is good enough to allow, and what
+ * the registry says of the address (`claimedSource`) is good enough to deny. Otherwise a rule against a workload could
+ * be evaded by not proving who one is, and a rule for it used by taking its address.
  */
-export type ConnectionFacts = {
+export type SourceFacts = {
   readonly source: PartyFacts;
   /** Null when the registry says nothing else than what is proved. */
   readonly claimedSource: PartyFacts | null;
-  readonly destination: PartyFacts;
-  readonly port: number;
   /** The source's SPIFFE ID without `spiffe://`, as AuthorizationPolicies write it; null: unauthenticated. */
   readonly principal: string | null;
   /** The namespace in {@link principal}, of whatever trust domain. */
   readonly principalNamespace: string | null;
+  /** `namespace/name` of the service account in {@link principal}, of whatever trust domain. */
+  readonly principalAccount: string | null;
+  /** What the rollout of a rule divides sources by: the proved identity, else the address. */
+  readonly rolloutKey: string;
 };
 
-export function connectionFacts({ source, destination, port }: Connection, trustDomain: string): ConnectionFacts {
-  const identity = source.identity === null ? undefined : parseSpiffeId(source.identity);
-  const own = identity?.trustDomain === trustDomain ? identity : undefined;
-  const { workload } = source;
-  const isProved = workload === null || runsAs(workload, own);
-  const sourceIp = ipBytes(source.ip);
+/** The facts of one connection, worked out before any rule is looked at. */
+export type ConnectionFacts = SourceFacts & { readonly destination: PartyFacts; readonly port: number };
+
+export function connectionFacts(facts: SourceFacts, destination: PartyFacts, port: number): ConnectionFacts {
+  const { source, claimedSource, principal, principalNamespace, principalAccount, rolloutKey } = facts;
+  // Written out, since it is done for every decision, and a spread takes microseconds.
   return {
-    source: facts(sourceIp, own, isProved ? workload : null),
-    claimedSource: isProved ? null : facts(sourceIp, workload, workload),
-    destination: destinationFacts(destination, trustDomain),
+    source,
+    claimedSource,
+    principal,
+    principalNamespace,
+    principalAccount,
+    rolloutKey,
+    destination,
     port,
-    principal: identity === undefined || source.identity === null ? null : source.identity.slice('spiffe://'.length),
-    principalNamespace: identity?.namespace ?? null,
   };
 }
 
-/** Nothing needs a proof here: the source's agent requires exactly the registry's identity of the destination. */
-function destinationFacts({ ip, identity, workload }: Party, trustDomain: string): PartyFacts {
-  if (workload !== null) return facts(ipBytes(ip), workload, workload);
+/** What facts depend on besides the connection itself. */
+export type FactsContext = {
+  readonly trustDomain: string;
+  readonly namespaceLabels: NamespaceLabels;
+  /** Whether a ServiceEntry names the address on some port. */
+  readonly isNamed: (ip: readonly number[]) => boolean;
+};
+
+export function sourceFacts({ ip, identity, workload }: Party, context: FactsContext): SourceFacts {
   const proved = identity === null ? undefined : parseSpiffeId(identity);
-  return facts(ipBytes(ip), proved?.trustDomain === trustDomain ? proved : undefined, null);
+  const own = proved?.trustDomain === context.trustDomain ? proved : undefined;
+  const isProved = workload === null || runsAs(workload, own);
+  const bytes = ipBytes(ip);
+  const isUnauthenticated = identity === null;
+  const isExternal = workload === null && own === undefined && !context.isNamed(bytes);
+  const rest = { ip: bytes, isUnauthenticated, isExternal, context };
+  return {
+    source: partyFacts({ ...rest, account: own, workload: isProved ? workload : null }),
+    claimedSource: isProved ? null : partyFacts({ ...rest, account: workload, workload }),
+    principal: proved === undefined || identity === null ? null : identity.slice('spiffe://'.length),
+    principalNamespace: proved?.namespace ?? null,
+    principalAccount: proved === undefined ? null : `${proved.namespace}/${proved.serviceAccount}`,
+    rolloutKey: identity ?? ip,
+  };
+}
+
+/**
+ * Nothing needs a proof here: the source's agent requires exactly the registry's identity of the destination.
+ * `isNamed`: a ServiceEntry names it on the port that is dialled.
+ */
+export function destinationFacts(
+  { ip, identity, workload }: Party,
+  isNamed: boolean,
+  context: Pick<FactsContext, 'trustDomain' | 'namespaceLabels'>,
+): PartyFacts {
+  const proved = identity === null || workload !== null ? undefined : parseSpiffeId(identity);
+  const own = proved?.trustDomain === context.trustDomain ? proved : undefined;
+  return partyFacts({
+    ip: ipBytes(ip),
+    account: workload ?? own,
+    workload,
+    isExternal: workload === null && own === undefined && !isNamed,
+    isUnauthenticated: identity === null,
+    context,
+  });
 }
 
 function runsAs(workload: PartyWorkload, identity: Identity | undefined): boolean {
   return workload.namespace === identity?.namespace && workload.serviceAccount === identity.serviceAccount;
 }
 
-function facts(
-  ip: readonly number[],
-  account: { readonly namespace: string; readonly serviceAccount: string } | null | undefined,
-  workload: PartyWorkload | null,
-): PartyFacts {
+function partyFacts(init: {
+  readonly ip: readonly number[];
+  readonly account: { readonly namespace: string; readonly serviceAccount: string } | null | undefined;
+  readonly workload: PartyWorkload | null;
+  readonly isExternal: boolean;
+  readonly isUnauthenticated: boolean;
+  readonly context: Pick<FactsContext, 'namespaceLabels'>;
+}): PartyFacts {
+  const { ip, account, workload, isExternal, isUnauthenticated, context } = init;
   return {
     ip,
     namespace: account?.namespace ?? null,
+    namespaceLabels: account ? context.namespaceLabels.of(account.namespace) : null,
     serviceAccount: account ? `${account.namespace}/${account.serviceAccount}` : null,
     workload: workload === null ? null : `${workload.namespace}/${workload.name}`,
     node: workload?.node ?? null,
     labels: workload?.labels ?? null,
+    isExternal,
+    isUnauthenticated,
   };
 }

@@ -1,10 +1,14 @@
 import { assertNever } from '../assert-never.js';
-import type { Clock, Connection, Decision, RuleRef, TraceStep } from './connection.js';
+import type { Clock, Connection, Decision, RuleRef } from './connection.js';
 import { connectionFacts, type ConnectionFacts } from './connection-facts.js';
+import { meshDefaultRef } from './mesh-default.js';
+import { networkPolicyVerdict, type NetworkPolicyVerdict } from './network-policy-verdict.js';
 import { matchesPolicy, type PreparedPolicy } from './prepared-authorization.js';
-import { matchesRule } from './prepared-rule.js';
-import { meshDefaultRef, prepareSnapshot, type PreparedSnapshot } from './prepared-snapshot.js';
-import type { MeshSettings, Snapshot, Tier } from './snapshot.js';
+import { matchesRule, type PreparedRule } from './prepared-rule.js';
+import { prepareSnapshot, type DestinationView, type PreparedSnapshot, type SourceView } from './prepared-snapshot.js';
+import { ruleEffect } from './rule-effect.js';
+import { nextInAll } from './rule-bits.js';
+import { plainRule, type MeshSettings, type OnChange, type Snapshot, type Tier } from './snapshot.js';
 import { Trace } from './trace.js';
 
 export type EvaluateOptions = {
@@ -13,121 +17,207 @@ export type EvaluateOptions = {
 };
 
 /**
- * Decides one connection: platform tier → team tier → AuthorizationPolicies → baseline tier → the mesh default
- * (DESIGN §6). Pure, and the only evaluator there is. The same snapshot object is prepared once.
+ * Decides one connection: platform tier → team tier → AuthorizationPolicies and NetworkPolicies → baseline tier →
+ * `outbound` of the mesh for what is external, else its default (DESIGN §6). Pure, and the only evaluator there is. The
+ * same snapshot object is prepared once, and what concerns one source or destination is found once.
+ *
+ * AuthorizationPolicies and NetworkPolicies are two boundaries side by side, as in a cluster that has both: what either
+ * denies is denied, and an allow of one is final when the other does not deny.
  *
  * Throws CulvertError `SNAPSHOT_INVALID` when the snapshot cannot be read; see {@link prepareSnapshot}.
  */
 export function evaluate(
   snapshot: Snapshot,
   connection: Connection,
-  _clock: Clock,
+  clock: Clock,
   { trace = false }: EvaluateOptions = {},
 ): Decision {
   const rules = prepareSnapshot(snapshot);
-  const facts = connectionFacts(connection, snapshot.trustDomain);
+  const source = rules.source(connection.source);
+  const destination = rules.destination(connection.destination, connection.port);
+  const facts = connectionFacts(source.facts, destination.facts, connection.port);
+  const nowMs = clock.nowMs();
   const evaluation = new Evaluation({
     rules,
+    source,
+    destination,
     facts,
-    connection,
-    trace: trace ? new Trace({ connection, facts }) : null,
+    nowMs,
+    trace: trace ? new Trace({ connection, facts, nowMs }) : null,
   });
   return evaluation.run(snapshot.mesh);
 }
 
-type Outcome = { readonly verdict: 'allow' | 'deny'; readonly reason: Decision['reason']; readonly rule: RuleRef };
+export type Outcome = {
+  readonly verdict: 'allow' | 'deny';
+  readonly reason: Decision['reason'];
+  readonly rule: RuleRef;
+  readonly onChange: OnChange;
+};
+
+type EvaluationInit = {
+  readonly rules: PreparedSnapshot;
+  readonly source: SourceView;
+  readonly destination: DestinationView;
+  readonly facts: ConnectionFacts;
+  readonly nowMs: number;
+  readonly trace: Trace | null;
+};
 
 /** One run through the stages. */
 class Evaluation {
   readonly #rules: PreparedSnapshot;
+  readonly #source: SourceView;
+  readonly #destination: DestinationView;
   readonly #facts: ConnectionFacts;
-  readonly #connection: Connection;
+  readonly #nowMs: number;
   readonly #trace: Trace | null;
   readonly #audited: RuleRef[] = [];
+  /** The first rule that would have allowed the connection, had it not expired. */
+  #expired: PreparedRule | null = null;
 
-  constructor(init: { rules: PreparedSnapshot; facts: ConnectionFacts; connection: Connection; trace: Trace | null }) {
+  constructor(init: EvaluationInit) {
     this.#rules = init.rules;
+    this.#source = init.source;
+    this.#destination = init.destination;
     this.#facts = init.facts;
-    this.#connection = init.connection;
+    this.#nowMs = init.nowMs;
     this.#trace = init.trace;
   }
 
   run(mesh: MeshSettings): Decision {
-    const outcome =
+    // Written out: a spread costs more than the whole decision.
+    const { verdict, reason, rule, onChange } = this.#orExpired(
       this.#tier('platform') ??
-      this.#tier('team') ??
-      this.#authorization() ??
-      this.#tier('baseline') ??
-      this.#default(mesh);
-    const trace: readonly TraceStep[] = this.#trace?.steps ?? [];
-    return { ...outcome, onChange: { kind: 'terminate' }, audited: this.#audited, trace };
+        this.#tier('team') ??
+        this.#policies() ??
+        this.#tier('baseline') ??
+        this.#unmatched(mesh),
+    );
+    return { verdict, reason, rule, onChange, audited: this.#audited, trace: this.#trace?.steps ?? [] };
   }
 
   /** Undefined: nothing in this tier decides. */
   #tier(tier: Tier): Outcome | undefined {
-    const outcome = this.#firstMatch(tier);
+    const outcome = this.#trace === null ? this.#decideByIndex(tier) : this.#decideByAll(tier, this.#trace);
     this.#trace?.endTier(tier);
-    return outcome;
+    return outcome === 'pass' ? undefined : outcome;
   }
 
-  #firstMatch(tier: Tier): Outcome | undefined {
-    const rules =
-      this.#trace === null ? this.#rules.rulesFor(tier, this.#facts.destination.namespace) : this.#rules.allRules(tier);
-    for (const candidate of rules) {
-      if (!matchesRule(candidate, this.#facts)) {
-        this.#trace?.missedRule(candidate);
-        continue;
-      }
-      this.#trace?.matchedRule(candidate);
-      const { rule, ref } = candidate;
-      if (rule.mode === 'audit') {
-        if (rule.action === 'deny') this.#audited.push(ref);
-        continue;
-      }
-      switch (rule.action) {
-        case 'allow':
-          return { verdict: 'allow', reason: 'OK', rule: ref };
-        case 'deny':
-          return { verdict: 'deny', reason: 'POLICY_DENY', rule: ref };
-        case 'pass':
-          return undefined;
-        default:
-          return assertNever(rule.action);
-      }
+  #decideByIndex(tier: Tier): Outcome | 'pass' | undefined {
+    const [start, end] = this.#rules.ranges[tier];
+    const { rules: from } = this.#source;
+    const { rules: to } = this.#destination;
+    const ports = this.#rules.port(this.#facts.port);
+    for (let next = nextInAll(from, to, ports, start, end); next >= 0;) {
+      const candidate = this.#rules.rules[next];
+      const outcome = candidate === undefined ? undefined : this.#apply(candidate);
+      if (outcome !== undefined) return outcome;
+      next = nextInAll(from, to, ports, next + 1, end);
     }
     return undefined;
   }
 
-  /** Istio's semantics: a DENY that matches denies; where ALLOW policies are about the workload, one must match. */
-  #authorization(): Outcome | undefined {
-    const policies = this.#rules.policiesFor(this.#connection.destination.workload);
-    const denying = policies.find((candidate) => candidate.policy.action === 'DENY' && this.#matches(candidate));
-    const outcome = denying === undefined ? this.#allowed(policies) : deniedBy(denying);
-    this.#trace?.endAuthorization(policies, outcome);
-    return outcome;
+  /** The same without the index, because a trace tells of the rules that do not match too. */
+  #decideByAll(tier: Tier, trace: Trace): Outcome | 'pass' | undefined {
+    const [start, end] = this.#rules.ranges[tier];
+    for (const candidate of this.#rules.rules.slice(start, end)) {
+      if (!matchesRule(candidate, this.#facts)) {
+        trace.missedRule(candidate);
+        continue;
+      }
+      trace.matchedRule(candidate);
+      const outcome = this.#apply(candidate);
+      if (outcome !== undefined) return outcome;
+    }
+    return undefined;
   }
 
-  #allowed(policies: readonly PreparedPolicy[]): Outcome | undefined {
+  /** What a rule that matches comes to; undefined when it decides nothing. */
+  #apply(candidate: PreparedRule): Outcome | 'pass' | undefined {
+    const { rule, ref } = candidate;
+    const effect = ruleEffect(rule, this.#facts.rolloutKey, this.#nowMs);
+    if (effect === 'audited' && rule.action === 'deny') this.#audited.push(ref);
+    if (effect === 'expired' && rule.action === 'allow') this.#expired ??= candidate;
+    if (effect !== 'enforced') return undefined;
+    switch (rule.action) {
+      case 'allow':
+        return { verdict: 'allow', reason: 'OK', rule: ref, onChange: rule.onChange };
+      case 'deny':
+        return { verdict: 'deny', reason: 'POLICY_DENY', rule: ref, onChange: rule.onChange };
+      case 'pass':
+        return 'pass';
+      default:
+        return assertNever(rule.action);
+    }
+  }
+
+  #policies(): Outcome | undefined {
+    const authorized = this.#authorization();
+    if (authorized?.verdict === 'deny') {
+      this.#trace?.endAuthorization(this.#destination.policies, authorized);
+      return authorized;
+    }
+    const network = this.#networkPolicies();
+    const admitted = network === undefined ? undefined : asOutcome(network);
+    const decided = admitted?.verdict === 'deny' ? admitted : (authorized ?? admitted);
+    // What decides comes last in a trace.
+    const isLast = authorized !== undefined && decided === authorized;
+    if (!isLast) this.#trace?.endAuthorization(this.#destination.policies, authorized);
+    this.#trace?.endNetworkPolicies(this.#source.isolatedBy, this.#destination.isolatedBy, network);
+    if (isLast) this.#trace?.endAuthorization(this.#destination.policies, authorized);
+    return decided;
+  }
+
+  /** Istio's semantics: a DENY that matches denies; where ALLOW policies are about the workload, one must match. */
+  #authorization(): Outcome | undefined {
+    const { policies } = this.#destination;
+    if (policies.length === 0) return undefined;
+    const denying = policies.find((candidate) => candidate.policy.action === 'DENY' && this.#matches(candidate));
+    if (denying !== undefined) return byPolicy('deny', 'POLICY_DENY', denying.ref);
     const allowing = policies.filter(({ policy }) => policy.action === 'ALLOW');
     const [first] = allowing;
     if (first === undefined) return undefined;
     const match = allowing.find((candidate) => this.#matches(candidate));
-    if (match !== undefined) return { verdict: 'allow', reason: 'OK', rule: match.ref };
-    return { verdict: 'deny', reason: 'POLICY_DEFAULT_DENY', rule: first.ref };
+    if (match !== undefined) return byPolicy('allow', 'OK', match.ref);
+    return byPolicy('deny', 'POLICY_DEFAULT_DENY', first.ref);
   }
 
   #matches(candidate: PreparedPolicy): boolean {
     return matchesPolicy(candidate, this.#facts);
   }
 
-  #default({ defaultAction }: MeshSettings): Outcome {
-    this.#trace?.endDefault(defaultAction);
-    if (defaultAction === 'deny') return { verdict: 'deny', reason: 'POLICY_DEFAULT_DENY', rule: meshDefaultRef };
-    if (defaultAction === 'audit') this.#audited.push(meshDefaultRef);
-    return { verdict: 'allow', reason: 'OK', rule: meshDefaultRef };
+  #networkPolicies(): NetworkPolicyVerdict | undefined {
+    const [egress, ingress] = [this.#source.isolatedBy, this.#destination.isolatedBy];
+    if (egress.length + ingress.length === 0) return undefined;
+    return networkPolicyVerdict({ facts: this.#facts, egress, ingress });
+  }
+
+  /** What is left when no rule decides. */
+  #unmatched({ defaultAction, outbound }: MeshSettings): Outcome {
+    const isExternal = this.#facts.destination.isExternal;
+    const action = isExternal ? outbound : defaultAction;
+    this.#trace?.endUnmatched(isExternal ? 'outbound' : 'default', action);
+    if (action === 'deny') return byPolicy('deny', 'POLICY_DEFAULT_DENY', meshDefaultRef);
+    if (action === 'audit') this.#audited.push(meshDefaultRef);
+    return byPolicy('allow', 'OK', meshDefaultRef);
+  }
+
+  /** Who is denied because a rule expired is told so, and not only what denies in its place. */
+  #orExpired(outcome: Outcome): Outcome {
+    if (outcome.verdict === 'allow' || this.#expired === null) return outcome;
+    const { rule, ref } = this.#expired;
+    this.#trace?.endExpired(this.#expired, outcome.rule);
+    return { verdict: 'deny', reason: 'POLICY_EXPIRED', rule: ref, onChange: rule.onChange };
   }
 }
 
-function deniedBy({ ref }: PreparedPolicy): Outcome {
-  return { verdict: 'deny', reason: 'POLICY_DENY', rule: ref };
+/** Where a NetworkPolicy isolates, nothing denies by name: what is not allowed is denied. */
+function asOutcome({ verdict, rule }: NetworkPolicyVerdict): Outcome {
+  return byPolicy(verdict, verdict === 'allow' ? 'OK' : 'POLICY_DEFAULT_DENY', rule);
+}
+
+/** For an open connection these know nothing but to end it. */
+function byPolicy(verdict: Outcome['verdict'], reason: Outcome['reason'], rule: RuleRef): Outcome {
+  return { verdict, reason, rule, onChange: plainRule.onChange };
 }

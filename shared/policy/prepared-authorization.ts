@@ -1,8 +1,10 @@
 import type { Cidr } from '../address.js';
+import { assertNever } from '../assert-never.js';
 import type { RuleRef } from './connection.js';
 import type { ConnectionFacts } from './connection-facts.js';
-import { containsAny, hasLabels, readCidr } from './prepared-peer.js';
+import { containsAny, hasLabels, readCidr, type LabelPairs } from './prepared-peer.js';
 import type {
+  AuthorizationCondition,
   AuthorizationOperation,
   AuthorizationSource,
   CompiledAuthorizationPolicy,
@@ -12,16 +14,25 @@ import type {
 export type PreparedPolicy = {
   readonly policy: CompiledAuthorizationPolicy;
   readonly ref: RuleRef;
-  readonly selector: readonly (readonly [name: string, value: string])[];
+  readonly selector: LabelPairs;
   readonly rules: readonly PreparedAuthorizationRule[];
 };
 
 export type PreparedAuthorizationRule = {
   readonly from: readonly PreparedSource[];
   readonly to: readonly PreparedOperation[];
+  readonly when: readonly PreparedCondition[];
+};
+
+type PreparedCondition = {
+  readonly condition: AuthorizationCondition;
+  readonly isAmong: ((facts: ConnectionFacts) => boolean) | null;
+  readonly isAmongNot: ((facts: ConnectionFacts) => boolean) | null;
 };
 
 type PreparedSource = {
+  readonly serviceAccounts: ReadonlySet<string> | null;
+  readonly notServiceAccounts: ReadonlySet<string> | null;
   readonly principals: NameMatcher | null;
   readonly notPrincipals: NameMatcher | null;
   readonly namespaces: NameMatcher | null;
@@ -50,12 +61,44 @@ export function preparePolicy(policy: CompiledAuthorizationPolicy): PreparedPoli
   };
 }
 
-function prepareRule({ from, to }: CompiledAuthorizationRule): PreparedAuthorizationRule {
-  return { from: from.map(prepareSource), to: to.map(prepareOperation) };
+function prepareRule({ from, to, when = [] }: CompiledAuthorizationRule): PreparedAuthorizationRule {
+  return { from: from.map(prepareSource), to: to.map(prepareOperation), when: when.map(prepareCondition) };
+}
+
+function prepareCondition(condition: AuthorizationCondition): PreparedCondition {
+  const { key, values, notValues } = condition;
+  return {
+    condition,
+    isAmong: values === undefined ? null : conditionTest(key, values),
+    isAmongNot: notValues === undefined ? null : conditionTest(key, notValues),
+  };
+}
+
+function conditionTest(key: AuthorizationCondition['key'], values: readonly string[]) {
+  const cidrs = key.endsWith('.ip') ? values.map(readCidr) : [];
+  const names = nameMatcher(values) ?? noName;
+  switch (key) {
+    case 'source.ip':
+      return ({ source }: ConnectionFacts) => containsAny(cidrs, source.ip);
+    case 'source.namespace':
+      return ({ principalNamespace }: ConnectionFacts) => matchesName(names, principalNamespace);
+    case 'source.principal':
+      return ({ principal }: ConnectionFacts) => matchesName(names, principal);
+    case 'source.serviceAccount':
+      return ({ principalAccount }: ConnectionFacts) => matchesName(names, principalAccount);
+    case 'destination.ip':
+      return ({ destination }: ConnectionFacts) => containsAny(cidrs, destination.ip);
+    case 'destination.port':
+      return ({ port }: ConnectionFacts) => names.exact.has(String(port));
+    default:
+      return assertNever(key);
+  }
 }
 
 function prepareSource(source: AuthorizationSource): PreparedSource {
   return {
+    serviceAccounts: source.serviceAccounts === undefined ? null : new Set(source.serviceAccounts),
+    notServiceAccounts: source.notServiceAccounts === undefined ? null : new Set(source.notServiceAccounts),
     principals: nameMatcher(source.principals),
     notPrincipals: nameMatcher(source.notPrincipals),
     namespaces: nameMatcher(source.namespaces),
@@ -71,6 +114,8 @@ function prepareOperation({ ports, notPorts }: AuthorizationOperation): Prepared
     notPorts: notPorts === undefined ? null : new Set(notPorts),
   };
 }
+
+const noName: NameMatcher = { hasWildcard: false, exact: new Set(), prefixes: [], suffixes: [] };
 
 function nameMatcher(values: readonly string[] | undefined): NameMatcher | null {
   if (values === undefined) return null;
@@ -92,8 +137,19 @@ export function selects(prepared: PreparedPolicy, labels: Readonly<Record<string
 
 /** One rule is enough; a policy without rules matches nothing. */
 export function matchesPolicy({ rules }: PreparedPolicy, facts: ConnectionFacts): boolean {
-  for (const rule of rules) if (matchesFrom(rule, facts) && matchesTo(rule, facts)) return true;
+  for (const rule of rules) if (matchesAuthorizationRule(rule, facts)) return true;
   return false;
+}
+
+export function matchesAuthorizationRule(rule: PreparedAuthorizationRule, facts: ConnectionFacts): boolean {
+  return matchesFrom(rule, facts) && matchesTo(rule, facts) && matchesWhen(rule, facts);
+}
+
+function matchesWhen({ when }: PreparedAuthorizationRule, facts: ConnectionFacts): boolean {
+  for (const { isAmong, isAmongNot } of when) {
+    if (isAmong?.(facts) === false || isAmongNot?.(facts) === true) return false;
+  }
+  return true;
 }
 
 export function matchesFrom({ from }: PreparedAuthorizationRule, facts: ConnectionFacts): boolean {
@@ -110,9 +166,13 @@ export function matchesTo({ to }: PreparedAuthorizationRule, facts: ConnectionFa
   return false;
 }
 
-/** Who proved nothing matches no principal and no namespace, and so every `not…`. */
-function matchesSource(source: PreparedSource, { principal, principalNamespace, source: { ip } }: ConnectionFacts) {
+/** Who proved nothing matches no principal, account or namespace, and so every `not…`. */
+function matchesSource(source: PreparedSource, facts: ConnectionFacts): boolean {
+  const { principal, principalAccount, principalNamespace } = facts;
+  const { ip } = facts.source;
   return (
+    (source.serviceAccounts === null || hasName(source.serviceAccounts, principalAccount)) &&
+    (source.notServiceAccounts === null || !hasName(source.notServiceAccounts, principalAccount)) &&
     (source.principals === null || matchesName(source.principals, principal)) &&
     (source.notPrincipals === null || !matchesName(source.notPrincipals, principal)) &&
     (source.namespaces === null || matchesName(source.namespaces, principalNamespace)) &&
@@ -120,6 +180,10 @@ function matchesSource(source: PreparedSource, { principal, principalNamespace, 
     (source.ipBlocks === null || containsAny(source.ipBlocks, ip)) &&
     (source.notIpBlocks === null || !containsAny(source.notIpBlocks, ip))
   );
+}
+
+function hasName(names: ReadonlySet<string>, name: string | null): boolean {
+  return name !== null && names.has(name);
 }
 
 function matchesName({ hasWildcard, exact, prefixes, suffixes }: NameMatcher, name: string | null): boolean {

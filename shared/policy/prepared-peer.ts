@@ -10,10 +10,15 @@ export type PreparedPeer = {
   readonly serviceAccounts: ReadonlySet<string> | null;
   readonly workloads: ReadonlySet<string> | null;
   readonly nodes: ReadonlySet<string> | null;
-  readonly labels: readonly (readonly [name: string, value: string])[] | null;
+  readonly labels: LabelPairs | null;
+  readonly namespaceLabels: LabelPairs | null;
+  readonly isExternal: boolean;
+  readonly isUnauthenticated: boolean;
   readonly cidrs: readonly Cidr[] | null;
   readonly exceptCidrs: readonly Cidr[] | null;
 };
+
+export type LabelPairs = readonly (readonly [name: string, value: string])[];
 
 /** Throws CulvertError `SNAPSHOT_INVALID` for a CIDR that cannot be read. */
 export function preparePeer(match: PeerMatch): PreparedPeer {
@@ -23,7 +28,10 @@ export function preparePeer(match: PeerMatch): PreparedPeer {
     serviceAccounts: toSet(match.serviceAccounts),
     workloads: toSet(match.workloads),
     nodes: toSet(match.nodes),
-    labels: match.labels === undefined ? null : Object.entries(match.labels),
+    labels: toPairs(match.labels),
+    namespaceLabels: toPairs(match.namespaceLabels),
+    isExternal: match.external === true,
+    isUnauthenticated: match.unauthenticated === true,
     cidrs: match.cidrs?.map(readCidr) ?? null,
     exceptCidrs: match.exceptCidrs?.map(readCidr) ?? null,
   };
@@ -31,6 +39,10 @@ export function preparePeer(match: PeerMatch): PreparedPeer {
 
 function toSet(values: readonly string[] | undefined): ReadonlySet<string> | null {
   return values === undefined ? null : new Set(values);
+}
+
+function toPairs(labels: Readonly<Record<string, string>> | undefined): LabelPairs | null {
+  return labels === undefined ? null : Object.entries(labels);
 }
 
 export function readCidr(text: string): Cidr {
@@ -58,6 +70,9 @@ export function matchesPeer(peer: PreparedPeer, facts: PartyFacts): boolean {
     has(peer.workloads, facts.workload) &&
     has(peer.nodes, facts.node) &&
     (peer.labels === null || hasLabels(peer.labels, facts.labels)) &&
+    (peer.namespaceLabels === null || hasLabels(peer.namespaceLabels, facts.namespaceLabels)) &&
+    (!peer.isExternal || facts.isExternal) &&
+    (!peer.isUnauthenticated || facts.isUnauthenticated) &&
     (peer.cidrs === null || containsAny(peer.cidrs, facts.ip)) &&
     (peer.exceptCidrs === null || !containsAny(peer.exceptCidrs, facts.ip))
   );
@@ -67,10 +82,7 @@ function has(wanted: ReadonlySet<string> | null, fact: string | null): boolean {
   return wanted === null || (fact !== null && wanted.has(fact));
 }
 
-export function hasLabels(
-  wanted: readonly (readonly [name: string, value: string])[],
-  labels: Readonly<Record<string, string>> | null,
-): boolean {
+export function hasLabels(wanted: LabelPairs, labels: Readonly<Record<string, string>> | null): boolean {
   if (labels === null) return false;
   for (const [name, value] of wanted) {
     // A label may be called "constructor".

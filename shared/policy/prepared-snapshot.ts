@@ -1,69 +1,210 @@
-import type { PartyWorkload, RuleRef } from './connection.js';
-import { destinationNamespaces } from './destination-namespaces.js';
+import { ipBytes } from '../address.js';
+import type { SpiffeId } from '../identity.js';
+import { BoundedCache } from './bounded-cache.js';
+import type { Party, PartyWorkload } from './connection.js';
+import {
+  destinationFacts,
+  sourceFacts,
+  type FactsContext,
+  type PartyFacts,
+  type SourceFacts,
+} from './connection-facts.js';
+import { ExternalAddresses } from './external-addresses.js';
+import { NamespaceLabels } from './namespace-labels.js';
 import { preparePolicy, selects, type PreparedPolicy } from './prepared-authorization.js';
-import { prepareRule, type PreparedRule } from './prepared-rule.js';
-import type { Snapshot, Tier } from './snapshot.js';
+import { prepareNetworkPolicy, selectsWorkload, type PreparedNetworkPolicy } from './prepared-network-policy.js';
+import { matchesPorts, prepareRules, type PreparedRule } from './prepared-rule.js';
+import type { RuleBits } from './rule-bits.js';
+import { RuleIndex } from './rule-index.js';
+import { tiers, type CompiledExternal, type Snapshot, type Tier } from './snapshot.js';
 
-/** The default of the mesh as a rule that can decide. */
-export const meshDefaultRef: RuleRef = Object.freeze({ kind: 'Mesh', name: 'default' });
+/** All that depends on the source alone, worked out when it is first seen. */
+export type SourceView = {
+  readonly identity: SpiffeId | null;
+  readonly workload: PartyWorkload | null;
+  readonly facts: SourceFacts;
+  /** Rules that are about it, by their position in {@link PreparedSnapshot.rules}. */
+  readonly rules: RuleBits;
+  /** NetworkPolicies that isolate it for egress: also by what it only seems to be, because isolation denies. */
+  readonly isolatedBy: readonly PreparedNetworkPolicy[];
+};
 
-/** A snapshot in the form that is quick to ask: CIDRs parsed, names in sets, rules by destination namespace. */
+export type DestinationView = {
+  readonly identity: SpiffeId | null;
+  /** A ServiceEntry names it, on the port that was dialled. */
+  readonly isNamed: boolean;
+  readonly workload: PartyWorkload | null;
+  readonly facts: PartyFacts;
+  readonly rules: RuleBits;
+  /** AuthorizationPolicies that are about it. */
+  readonly policies: readonly PreparedPolicy[];
+  /** NetworkPolicies that isolate it for ingress. */
+  readonly isolatedBy: readonly PreparedNetworkPolicy[];
+};
+
+/** The memory that views of one snapshot may take, roughly, and the most of them that are ever kept. */
+const maxViewBytes = 48 * 1024 * 1024;
+const maxViews = 16_384;
+const maxViewsPerAddress = 4;
+const bytesPerViewBesidesRules = 512;
+
+/** A snapshot in the form that is quick to ask: CIDRs parsed, names in sets, rules found by indexes. */
 export class PreparedSnapshot {
-  readonly #tiers: Readonly<Record<Tier, TierIndex>>;
-  readonly #root: readonly PreparedPolicy[];
-  readonly #policies = new Map<string, PreparedPolicy[]>();
+  /** In the order of evaluation. */
+  readonly rules: readonly PreparedRule[];
+  /** The positions of each tier: from the first to before the second. */
+  readonly ranges: Readonly<Record<Tier, readonly [start: number, end: number]>>;
+  /** When a rule begins or ends, sorted, in milliseconds since 1970. */
+  readonly changesMs: readonly number[];
+  readonly #index: RuleIndex;
+  readonly #context: FactsContext;
+  readonly #externals: ExternalAddresses;
+  readonly #rootPolicies: readonly PreparedPolicy[];
+  readonly #policies: ReadonlyMap<string, readonly PreparedPolicy[]>;
+  readonly #networkPolicies: ReadonlyMap<string, readonly PreparedNetworkPolicy[]>;
+  /** By address: more than one view has only an address that proves one identity and then another. */
+  readonly #sources: BoundedCache<string, readonly SourceView[]>;
+  readonly #destinations: BoundedCache<string, readonly DestinationView[]>;
+  readonly #namedAt: BoundedCache<string, readonly CompiledExternal[]>;
 
   constructor({ snapshot }: { snapshot: Snapshot }) {
-    const rules = snapshot.rules.map(prepareRule);
-    const tier = (name: Tier) => new TierIndex({ rules: rules.filter(({ rule }) => rule.tier === name) });
-    this.#tiers = { platform: tier('platform'), team: tier('team'), baseline: tier('baseline') };
-    const policies = snapshot.authorizationPolicies.map(preparePolicy);
-    this.#root = policies.filter(({ policy }) => policy.namespace === snapshot.mesh.rootNamespace);
-    for (const policy of policies) {
-      const { namespace } = policy.policy;
-      if (namespace === snapshot.mesh.rootNamespace) continue;
-      this.#policies.set(namespace, [...(this.#policies.get(namespace) ?? []), policy]);
+    const { mesh } = snapshot;
+    const prepared = prepareRules(snapshot.rules);
+    const byTier = tiers.map((tier) => prepared.filter(({ rule }) => rule.tier === tier));
+    const [platform, team] = byTier.map(({ length }) => length);
+    const [teamStart, baselineStart] = [platform ?? 0, (platform ?? 0) + (team ?? 0)];
+    this.rules = byTier.flat();
+    this.ranges = {
+      platform: [0, teamStart],
+      team: [teamStart, baselineStart],
+      baseline: [baselineStart, this.rules.length],
+    };
+    this.changesMs = changesOf(snapshot);
+    this.#index = new RuleIndex({ rules: this.rules });
+    this.#externals = new ExternalAddresses(snapshot);
+    this.#context = {
+      trustDomain: snapshot.trustDomain,
+      namespaceLabels: new NamespaceLabels(snapshot),
+      isNamed: (ip) => this.#externals.namedAt(ip).length > 0,
+    };
+    const policies = byNamespace(snapshot.authorizationPolicies.map(preparePolicy));
+    this.#rootPolicies = policies.get(mesh.rootNamespace) ?? [];
+    policies.delete(mesh.rootNamespace);
+    this.#policies = policies;
+    this.#networkPolicies = byNamespace(snapshot.networkPolicies.map(prepareNetworkPolicy));
+    const bytesPerView = this.#index.bytesPerSet + bytesPerViewBesidesRules;
+    const maxEntries = Math.max(64, Math.min(maxViews, Math.floor(maxViewBytes / bytesPerView / 2)));
+    this.#sources = new BoundedCache({ maxEntries });
+    this.#destinations = new BoundedCache({ maxEntries });
+    this.#namedAt = new BoundedCache({ maxEntries });
+  }
+
+  source(party: Party): SourceView {
+    const known = this.#sources.get(party.ip) ?? [];
+    for (const view of known) if (isOf(view, party)) return view;
+    const facts = sourceFacts(party, this.#context);
+    const seeming = facts.claimedSource ?? facts.source;
+    const view: SourceView = {
+      identity: party.identity,
+      workload: party.workload,
+      facts,
+      rules: this.#index.ofSource(facts),
+      isolatedBy: this.#isolating(seeming, 'egress'),
+    };
+    this.#sources.set(party.ip, withView(known, view));
+    return view;
+  }
+
+  destination(party: Party, port: number): DestinationView {
+    const isNamed = party.workload === null && this.#isNamed(party, port);
+    const known = this.#destinations.get(party.ip) ?? [];
+    for (const view of known) if (view.isNamed === isNamed && isOf(view, party)) return view;
+    const facts = destinationFacts(party, isNamed, this.#context);
+    const view: DestinationView = {
+      identity: party.identity,
+      isNamed,
+      workload: party.workload,
+      facts,
+      rules: this.#index.ofDestination(facts),
+      policies: this.#policiesFor(party.workload),
+      isolatedBy: this.#isolating(facts, 'ingress'),
+    };
+    this.#destinations.set(party.ip, withView(known, view));
+    return view;
+  }
+
+  /** The rules that are about the port. */
+  port(port: number): RuleBits {
+    return this.#index.ofPort(port);
+  }
+
+  #isNamed({ ip }: Party, port: number): boolean {
+    let externals = this.#namedAt.get(ip);
+    if (externals === undefined) {
+      externals = this.#externals.namedAt(ipBytes(ip));
+      this.#namedAt.set(ip, externals);
     }
+    return externals.some(({ ports }) => matchesPorts(ports, port));
   }
 
-  allRules(tier: Tier): readonly PreparedRule[] {
-    return this.#tiers[tier].rules;
-  }
-
-  /** The rules that can match a destination in this namespace (null: in none), in order. */
-  rulesFor(tier: Tier, namespace: string | null): readonly PreparedRule[] {
-    return this.#tiers[tier].forNamespace(namespace);
-  }
-
-  /** The policies that are about this workload. */
-  policiesFor(workload: PartyWorkload | null): PreparedPolicy[] {
+  #policiesFor(workload: PartyWorkload | null): PreparedPolicy[] {
     if (workload === null) return [];
     const own = this.#policies.get(workload.namespace) ?? [];
-    return [...this.#root, ...own].filter((policy) => selects(policy, workload.labels));
+    return [...this.#rootPolicies, ...own].filter((policy) => selects(policy, workload.labels));
+  }
+
+  #isolating(facts: PartyFacts, direction: 'ingress' | 'egress'): PreparedNetworkPolicy[] {
+    const own = facts.namespace === null ? [] : (this.#networkPolicies.get(facts.namespace) ?? []);
+    return own.filter((policy) => policy[direction] !== null && selectsWorkload(policy, facts));
   }
 }
 
-class TierIndex {
-  readonly rules: readonly PreparedRule[];
-  readonly #namespaces: readonly (ReadonlySet<string> | null)[];
-  /** Filled when a namespace is first asked for: an agent sees few of them. */
-  readonly #byNamespace = new Map<string | null, readonly PreparedRule[]>();
-
-  constructor({ rules }: { rules: readonly PreparedRule[] }) {
-    this.rules = rules;
-    this.#namespaces = rules.map(({ rule }) => destinationNamespaces(rule));
+function byNamespace<P extends { readonly policy: { readonly namespace: string } }>(policies: readonly P[]) {
+  const groups = new Map<string, P[]>();
+  for (const policy of policies) {
+    const { namespace } = policy.policy;
+    const group = groups.get(namespace);
+    if (group === undefined) groups.set(namespace, [policy]);
+    else group.push(policy);
   }
+  return groups;
+}
 
-  forNamespace(namespace: string | null): readonly PreparedRule[] {
-    const known = this.#byNamespace.get(namespace);
-    if (known !== undefined) return known;
-    const possible = this.rules.filter((_, index) => {
-      const namespaces = this.#namespaces[index] ?? null;
-      return namespaces === null || (namespace !== null && namespaces.has(namespace));
-    });
-    this.#byNamespace.set(namespace, possible);
-    return possible;
-  }
+function changesOf({ rules }: Snapshot): number[] {
+  const instants = rules.flatMap(({ mode, validFromMs, expiresAtMs }) =>
+    mode === 'enforce' ? [validFromMs, expiresAtMs].filter((instant) => instant !== null) : [],
+  );
+  return [...new Set(instants)].sort((a, b) => a - b);
+}
+
+type AnyView = { readonly identity: SpiffeId | null; readonly workload: PartyWorkload | null };
+
+function isOf(view: AnyView, party: Party): boolean {
+  return view.identity === party.identity && isSame(view.workload, party.workload);
+}
+
+/** Newest first; those of an address that changes its mind all the time are forgotten. */
+function withView<V>(known: readonly V[], view: V): readonly V[] {
+  return [view, ...known.slice(0, maxViewsPerAddress - 1)];
+}
+
+/** Most callers give the same object again; some build it anew for each question. */
+function isSame(a: PartyWorkload | null, b: PartyWorkload | null): boolean {
+  if (a === b) return true;
+  if (a === null || b === null) return false;
+  return (
+    a.name === b.name &&
+    a.namespace === b.namespace &&
+    a.serviceAccount === b.serviceAccount &&
+    a.node === b.node &&
+    hasSameLabels(a.labels, b.labels)
+  );
+}
+
+function hasSameLabels(a: PartyWorkload['labels'], b: PartyWorkload['labels']): boolean {
+  if (a === b) return true;
+  const names = Object.keys(a);
+  return names.length === Object.keys(b).length && names.every((name) => Object.hasOwn(b, name) && a[name] === b[name]);
 }
 
 const prepared = new WeakMap<Snapshot, PreparedSnapshot>();

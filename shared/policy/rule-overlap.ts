@@ -30,13 +30,21 @@ export function findAmbiguousRules(
   );
   for (const group of groupsOfEqualRank(deciding)) {
     if (group.every(({ action }) => action === group[0]?.action)) continue;
-    const fresh = group.flatMap((rule, position) => (lastClean.has(rule) ? [] : [position]));
-    if (fresh.length === 0) continue;
-    for (const [first, second] of pairsToCompare(group, fresh)) {
-      const example = first.action === second.action ? undefined : exampleOfBoth(first, second);
-      if (example === undefined) continue;
-      found.push({ first: first.name, second: second.name, example });
-      if (found.length >= maxReported) return found;
+    const isFresh = group.map((rule) => !lastClean.has(rule));
+    if (!isFresh.includes(true)) continue;
+    const index = new NamespaceIndex({ rules: group });
+    for (const [position, rule] of group.entries()) {
+      if (isFresh[position] !== true) continue;
+      for (const at of index.mayOverlap(position)) {
+        const other = group[at];
+        // Of two fresh ones, the earlier has been compared with the later already.
+        if (other === undefined || other.action === rule.action || (at < position && isFresh[at] === true)) continue;
+        const [first, second] = at < position ? [other, rule] : [rule, other];
+        const example = exampleOfBoth(first, second);
+        if (example === undefined) continue;
+        found.push({ first: first.name, second: second.name, example });
+        if (found.length >= maxReported) return found;
+      }
     }
   }
   if (found.length === 0) lastClean = new Set(deciding);
@@ -48,22 +56,6 @@ export function findAmbiguousRules(
  * what is compared.
  */
 let lastClean: ReadonlySet<CompiledRule> = new Set();
-
-/** Every pair of which at least one is at a fresh position, in the order of the group. */
-function* pairsToCompare(
-  group: readonly CompiledRule[],
-  fresh: readonly number[],
-): Generator<readonly [CompiledRule, CompiledRule]> {
-  const index = new NamespaceIndex({ rules: group });
-  const isFresh = new Set(fresh);
-  for (const position of fresh) {
-    for (const other of index.mayOverlap(position)) {
-      if (other === position || (other < position && isFresh.has(other))) continue;
-      const [first, second] = [group[Math.min(position, other)], group[Math.max(position, other)]];
-      if (first !== undefined && second !== undefined) yield [first, second];
-    }
-  }
-}
 
 function groupsOfEqualRank(rules: readonly CompiledRule[]): CompiledRule[][] {
   const groups = new Map<string, CompiledRule[]>();

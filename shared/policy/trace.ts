@@ -1,10 +1,13 @@
-import type { Connection, RuleRef, TraceStep } from './connection.js';
+import { formatRuleRef, type Connection, type RuleRef, type TraceStep } from './connection.js';
 import type { ConnectionFacts, PartyFacts } from './connection-facts.js';
 import { describeDestination, describePeer, describePeers, describePorts, describeSource } from './describe-peer.js';
-import { matchesFrom, matchesTo, type PreparedPolicy } from './prepared-authorization.js';
+import type { NetworkPolicyVerdict } from './network-policy-verdict.js';
+import { matchesAuthorizationRule, matchesFrom, matchesTo, type PreparedPolicy } from './prepared-authorization.js';
+import type { PreparedNetworkPolicy } from './prepared-network-policy.js';
 import { matchesAnyPeer, matchesPeer, type PreparedPeer } from './prepared-peer.js';
 import { matchesPorts, matchesSource, type PreparedRule } from './prepared-rule.js';
-import { meshDefaultRef } from './prepared-snapshot.js';
+import { meshDefaultRef } from './mesh-default.js';
+import { ruleEffect } from './rule-effect.js';
 import type { MeshSettings, Tier } from './snapshot.js';
 
 /** Of the rules that did not match, the nearest are explained; a mesh may have thousands. */
@@ -15,12 +18,14 @@ export class Trace {
   readonly steps: TraceStep[] = [];
   readonly #connection: Connection;
   readonly #facts: ConnectionFacts;
+  readonly #nowMs: number;
   #missed: PreparedRule[] = [];
   #matched: PreparedRule[] = [];
 
-  constructor({ connection, facts }: { connection: Connection; facts: ConnectionFacts }) {
-    this.#connection = connection;
-    this.#facts = facts;
+  constructor(init: { connection: Connection; facts: ConnectionFacts; nowMs: number }) {
+    this.#connection = init.connection;
+    this.#facts = init.facts;
+    this.#nowMs = init.nowMs;
   }
 
   missedRule(rule: PreparedRule): void {
@@ -37,9 +42,7 @@ export class Trace {
     }
     for (const rule of this.#nearestMisses()) this.#add(tier, rule.ref, 'no match', this.#whyMissed(rule));
     for (const prepared of this.#matched) {
-      const { mode, action } = prepared.rule;
-      const prefix = mode === 'audit' ? `audited only, would ${action}: ` : '';
-      const outcome = mode === 'audit' ? 'audit' : action;
+      const { outcome, prefix } = this.#effectOf(prepared);
       this.#add(tier, prepared.ref, outcome, prefix + this.#whyMatched(prepared));
     }
     this.#missed = [];
@@ -70,8 +73,45 @@ export class Trace {
     this.#add('authorization', decided.rule, decided.verdict, detail);
   }
 
-  endDefault(action: MeshSettings['defaultAction']): void {
-    this.#add('default', meshDefaultRef, action, `no rule decides, and defaultAction of the mesh is ${action}`);
+  endNetworkPolicies(
+    egress: readonly PreparedNetworkPolicy[],
+    ingress: readonly PreparedNetworkPolicy[],
+    decided: NetworkPolicyVerdict | undefined,
+  ): void {
+    const destination = describeDestination(this.#connection);
+    if (egress.length + ingress.length === 0) {
+      const detail = `no NetworkPolicy isolates ${this.#source()} for egress or ${destination} for ingress`;
+      return this.#add('networkPolicy', null, 'no match', detail);
+    }
+    if (decided === undefined) {
+      const detail = `egress of ${this.#source()} is allowed, and no NetworkPolicy isolates ${destination}`;
+      return this.#add('networkPolicy', null, 'no match', detail);
+    }
+    const { verdict, direction, rule } = decided;
+    const isolated = direction === 'egress' ? this.#source() : destination;
+    const peer = direction === 'egress' ? destination : this.#source();
+    const policies = direction === 'egress' ? egress : ingress;
+    const names = policies.slice(0, maxMisses).map(({ ref }) => ref.name);
+    const among = policies.length === 1 ? 'which does not allow' : `with ${names.join(', ')}, and none allows`;
+    const detail =
+      verdict === 'allow'
+        ? `an ${direction} rule of ${isolated} allows ${peer} and port ${this.#facts.port}`
+        : `it isolates ${isolated} for ${direction}, ${among} ${peer} on port ${this.#facts.port}`;
+    this.#add('networkPolicy', rule, verdict, detail);
+  }
+
+  endUnmatched(stage: 'outbound' | 'default', action: MeshSettings['defaultAction']): void {
+    const detail =
+      stage === 'outbound'
+        ? `no rule decides, nothing in the mesh names ${describeDestination(this.#connection)}, and outbound of the mesh is ${action}`
+        : `no rule decides, and defaultAction of the mesh is ${action}`;
+    this.#add(stage, meshDefaultRef, action, detail);
+  }
+
+  /** `denying`: what denies now that the rule has expired. */
+  endExpired({ rule, ref }: PreparedRule, denying: RuleRef): void {
+    const detail = `it allowed this until it expired at ${formatTime(rule.expiresAtMs)}; now ${formatRuleRef(denying)} denies`;
+    this.#add(rule.tier, ref, 'deny', detail);
   }
 
   #add(stage: TraceStep['stage'], rule: RuleRef | null, outcome: TraceStep['outcome'], detail: string): void {
@@ -93,6 +133,25 @@ export class Trace {
     if (!matchesAnyPeer(prepared.to, this.#facts.destination)) failures.push('destination');
     if (!matchesPorts(prepared.rule.ports, this.#facts.port)) failures.push('port');
     return failures;
+  }
+
+  #effectOf({ rule }: PreparedRule): { outcome: TraceStep['outcome']; prefix: string } {
+    const { action, mode, rollout, validFromMs, expiresAtMs } = rule;
+    switch (ruleEffect(rule, this.#facts.rolloutKey, this.#nowMs)) {
+      case 'enforced':
+        return { outcome: action, prefix: '' };
+      case 'audited': {
+        const why = mode === 'audit' ? '' : ` (rollout is ${rollout} % and leaves this source out)`;
+        return { outcome: 'audit', prefix: `audited only${why}, would ${action}: ` };
+      }
+      case 'expired':
+        return { outcome: 'no match', prefix: `expired at ${formatTime(expiresAtMs)}, would ${action}: ` };
+      case 'none': {
+        const isEarly = validFromMs !== null && this.#nowMs < validFromMs;
+        const when = isEarly ? `from ${formatTime(validFromMs)} on` : `until ${formatTime(expiresAtMs)}`;
+        return { outcome: 'no match', prefix: `in force only ${when}: ` };
+      }
+    }
   }
 
   #whyMissed(prepared: PreparedRule): string {
@@ -120,13 +179,15 @@ export class Trace {
   }
 
   #firstMatchingRule({ rules }: PreparedPolicy): number {
-    return rules.findIndex((rule) => matchesFrom(rule, this.#facts) && matchesTo(rule, this.#facts));
+    return rules.findIndex((rule) => matchesAuthorizationRule(rule, this.#facts));
   }
 
   #whyPolicyMissed({ policy, rules }: PreparedPolicy): string {
     if (rules.length === 0) return `this ${policy.action} policy has no rules, so it matches nothing`;
-    const isFromMatched = rules.some((rule) => matchesFrom(rule, this.#facts));
-    if (isFromMatched) return `port ${this.#facts.port} is in no \`to\` of a rule whose \`from\` matches`;
+    const fromMatched = rules.filter((rule) => matchesFrom(rule, this.#facts));
+    const isToMatched = fromMatched.some((rule) => matchesTo(rule, this.#facts));
+    if (isToMatched) return 'a condition in `when` of the rule whose `from` and `to` match does not hold';
+    if (fromMatched.length > 0) return `port ${this.#facts.port} is in no \`to\` of a rule whose \`from\` matches`;
     const { principal } = this.#facts;
     return `${this.#source()} with principal ${principal ?? '(none)'} matches no \`from\``;
   }
@@ -134,6 +195,10 @@ export class Trace {
   #source(): string {
     return describeSource(this.#connection, this.#facts);
   }
+}
+
+function formatTime(ms: number | null): string {
+  return ms === null ? 'never' : new Date(ms).toISOString();
 }
 
 function matchingPeer(peers: readonly PreparedPeer[], facts: PartyFacts): PreparedPeer | undefined {

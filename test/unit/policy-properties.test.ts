@@ -9,7 +9,7 @@ import type { Connection, Party } from '../../shared/policy/connection.js';
 import { evaluate } from '../../shared/policy/evaluate.js';
 import { overlapOfPeers } from '../../shared/policy/peer-overlap.js';
 import type { PeerMatch, Snapshot } from '../../shared/policy/snapshot.js';
-import { clock, external, meshed, snapshotOf, trustDomain } from './policy-fixture.js';
+import { external, meshed, snapshotOf, trustDomain } from './policy-fixture.js';
 import { referenceVerdict } from './policy-reference.js';
 
 // A small world, so that random rules and random connections meet often.
@@ -32,11 +32,20 @@ const peerMatch = optional({
   serviceAccounts: some(namespacedNames),
   workloads: some(namespacedNames),
   nodes: some(['n1', 'n2']),
+  namespaceLabels: fc.constantFrom({ team: 'red' }, { 'kubernetes.io/metadata.name': 'b' }),
+  external: fc.constant(true as const),
+  unauthenticated: fc.constant(true as const),
 }).chain((match) =>
   fc
     .option(fc.record({ cidrs: some(cidrs), exceptCidrs: some(cidrs.slice(0, 5)) }, { requiredKeys: ['cidrs'] }))
-    .map((networks): PeerMatch => ({ ...match, ...networks })),
+    .map((networks): PeerMatch => sparse({ ...match, ...networks })),
 );
+
+/** At most two of the fields: more of them match nobody. */
+function sparse(match: PeerMatch): PeerMatch {
+  const kept = Object.entries(match).slice(-2);
+  return Object.fromEntries(kept);
+}
 
 const party: fc.Arbitrary<Party> = fc
   .record({
@@ -70,18 +79,34 @@ const rule = fc.record({
   from: fc.array(peerMatch, { maxLength: 2 }),
   to: fc.array(peerMatch, { maxLength: 2 }),
   ports: fc.array(portRange, { maxLength: 2 }),
+  rollout: fc.constantFrom(0, 50, 100, 100, 100),
+  validFromMs: fc.constantFrom(null, null, 10, 20),
+  expiresAtMs: fc.constantFrom(null, null, 10, 20),
 });
 
 const principals = ['*', `${trustDomain}/ns/a/sa/x`, `${trustDomain}/ns/b/*`, '*/sa/y', `${trustDomain}/ns/b/sa/x`];
 const source = optional({
   principals: some(principals),
   notPrincipals: some(principals),
+  serviceAccounts: some(namespacedNames),
+  notServiceAccounts: some(namespacedNames),
   namespaces: some(['a', 'b', '*']),
   notNamespaces: some(['a', '*b']),
   ipBlocks: some(cidrs),
   notIpBlocks: some(cidrs),
 });
 const ports = fc.array(fc.integer({ min: 1, max: 6 }), { minLength: 1, maxLength: 3 });
+const condition = fc
+  .oneof(
+    fc.record({ key: fc.constantFrom('source.ip', 'destination.ip'), listed: some(cidrs) }),
+    fc.record({ key: fc.constant('source.namespace'), listed: some(['a', '*b']) }),
+    fc.record({ key: fc.constant('source.principal'), listed: some(principals) }),
+    fc.record({ key: fc.constant('source.serviceAccount'), listed: some(namespacedNames) }),
+    fc.record({ key: fc.constant('destination.port'), listed: some(['1', '2', '3']) }),
+  )
+  .chain(({ key, listed }) =>
+    fc.boolean().map((isNot) => ({ key, ...(isNot ? { notValues: listed } : { values: listed }) })),
+  );
 const policy = fc.record({
   namespace: fc.constantFrom('a', 'b', 'root'),
   action: fc.constantFrom('ALLOW', 'DENY'),
@@ -90,38 +115,103 @@ const policy = fc.record({
     fc.record({
       from: fc.array(source, { maxLength: 2 }),
       to: fc.array(optional({ ports, notPorts: ports }), { maxLength: 2 }),
+      when: fc.array(condition, { maxLength: 1 }),
     }),
     { maxLength: 2 },
   ),
 });
 
+const requirement = fc.record({
+  key: fc.constantFrom('app', 'tier'),
+  operator: fc.constantFrom('In', 'NotIn', 'Exists', 'DoesNotExist'),
+  values: some(['1', '2']),
+});
+const requirements = fc.array(requirement, { maxLength: 1 });
+const namespaceRequirements = fc.constantFrom(
+  null,
+  [],
+  [{ key: 'team', operator: 'In' as const, values: ['red'] }],
+  [{ key: 'team', operator: 'DoesNotExist' as const, values: [] }],
+);
+const networkPeer = fc.oneof(
+  fc.record({
+    kind: fc.constant('pods' as const),
+    namespaceSelector: namespaceRequirements,
+    podSelector: requirements,
+  }),
+  fc.record({ kind: fc.constant('block' as const), cidr: fc.constantFrom(...cidrs), except: fc.subarray(cidrs) }),
+);
+const networkRules = fc.option(
+  fc.array(
+    fc.record({
+      peers: fc.array(networkPeer, { maxLength: 2 }),
+      ports: fc.array(portRange, { maxLength: 1 }),
+    }),
+    { maxLength: 2 },
+  ),
+);
+const networkPolicy = fc.record({
+  namespace: fc.constantFrom(...namespaces),
+  name: fc.constant('n'),
+  podSelector: requirements,
+  ingress: networkRules,
+  egress: networkRules,
+});
+const externals = fc.array(
+  fc.record({
+    name: fc.constant('a/e'),
+    hosts: fc.constant([]),
+    cidrs: some(cidrs.slice(0, 5)),
+    ports: fc.array(portRange, { maxLength: 1 }),
+  }),
+  { maxLength: 1 },
+);
+
 const snapshot: fc.Arbitrary<Snapshot> = fc
   .record({
     rules: fc.array(rule, { maxLength: 6 }),
     policies: fc.array(policy, { maxLength: 3 }),
-    mesh: fc.record({ defaultAction: fc.constantFrom('allow', 'audit', 'deny') }),
+    mesh: fc.record({
+      defaultAction: fc.constantFrom('allow', 'audit', 'deny'),
+      outbound: fc.constantFrom('allow', 'audit', 'deny'),
+    }),
+    rest: fc.record({
+      networkPolicies: fc.array(networkPolicy, { maxLength: 2 }),
+      externals,
+      namespaces: fc.constantFrom({}, { a: { team: 'red' } }),
+    }),
   })
   .map(snapshotOf);
 
-function verdict(rules: Snapshot, to: Connection, trace = false): string {
-  const { verdict, rule, reason } = evaluate(rules, to, clock, { trace });
-  if (rule.kind === 'Mesh') return `${verdict} default`;
+const now = fc.constantFrom(5, 15, 25);
+
+function verdict(rules: Snapshot, to: Connection, nowMs = 0): string {
+  const { verdict, rule, reason } = evaluate(rules, to, { nowMs: () => nowMs });
   assert.equal(reason === 'OK', verdict === 'allow');
-  return rule.kind === 'AuthorizationPolicy' ? `${verdict} authorization` : `${verdict} ${rule.name}`;
+  if (rule.kind === 'Mesh') return `${verdict} default`;
+  if (rule.kind === 'AuthorizationPolicy') return `${verdict} authorization`;
+  if (rule.kind === 'NetworkPolicy') return `${verdict} network`;
+  return `${verdict} ${reason === 'POLICY_EXPIRED' ? 'expired ' : ''}${rule.name}`;
 }
 
 describe('the evaluator', () => {
   it('agrees with the plain reference', () => {
     const seen = new Map<string, number>();
     fc.assert(
-      fc.property(snapshot, connection, (rules, to) => {
-        const expected = referenceVerdict(rules, to);
-        seen.set(expected, (seen.get(expected) ?? 0) + 1);
-        assert.equal(verdict(rules, to), expected);
+      // Many connections of one snapshot: what the evaluator keeps of one must not show in the next.
+      fc.property(snapshot, fc.array(fc.tuple(connection, now), { minLength: 1, maxLength: 8 }), (rules, asked) => {
+        for (const [to, nowMs] of asked) {
+          const expected = referenceVerdict(rules, to, nowMs);
+          const [first = '', second = ''] = expected.split(' ');
+          const outcome = `${first} ${second.replace(/^r\d$/, 'rule')}`;
+          seen.set(outcome, (seen.get(outcome) ?? 0) + 1);
+          assert.equal(verdict(rules, to, nowMs), expected);
+        }
       }),
-      { numRuns: 2000 },
+      { numRuns: 1500 },
     );
-    for (const outcome of ['allow authorization', 'deny authorization', 'allow default', 'deny default', 'deny r0']) {
+    const outcomes = ['authorization', 'network', 'default', 'rule'].flatMap((by) => [`allow ${by}`, `deny ${by}`]);
+    for (const outcome of [...outcomes, 'deny expired']) {
       assert.ok(
         (seen.get(outcome) ?? 0) > 20,
         `${outcome} came up ${seen.get(outcome) ?? 0} times: the worlds are too thin`,
@@ -131,9 +221,10 @@ describe('the evaluator', () => {
 
   it('decides the same with a trace, and the trace ends with the decision', () => {
     fc.assert(
-      fc.property(snapshot, connection, (rules, to) => {
-        const plain = evaluate(rules, to, clock);
-        const traced = evaluate(rules, to, clock, { trace: true });
+      fc.property(snapshot, connection, now, (rules, to, nowMs) => {
+        const at = { nowMs: () => nowMs };
+        const plain = evaluate(rules, to, at);
+        const traced = evaluate(rules, to, at, { trace: true });
         assert.deepEqual({ ...traced, trace: [] }, plain);
         assert.deepEqual(traced.trace.at(-1)?.rule, plain.rule);
         const audited = traced.trace.filter(

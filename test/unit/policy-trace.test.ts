@@ -22,6 +22,7 @@ describe('the trace', () => {
       'platform - no match: there is no rule in the platform tier',
       'team - no match: there is no rule in the team tier',
       'authorization - no match: no AuthorizationPolicy selects destination billing/db',
+      'networkPolicy - no match: no NetworkPolicy isolates source billing/api for egress or destination billing/db for ingress',
       'baseline - no match: there is no rule in the baseline tier',
       'default Mesh/default deny: no rule decides, and defaultAction of the mesh is deny',
     ]);
