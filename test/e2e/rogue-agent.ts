@@ -7,6 +7,7 @@ import { parseSpiffeId } from '../../shared/identity.js';
 import { createLog } from '../../shared/log.js';
 import { createCsr } from '../../shared/pki/certificate-request.js';
 import { decodeWire, encodeWire, signResponseSchema } from '../../shared/wire/requests.js';
+import { encodeRequest, openAnswer } from '../../shared/wire/sealed-answer.js';
 
 /**
  * A program that the tests run on a host of the lab: it does with the stored credential of an agent what an agent never
@@ -17,7 +18,7 @@ const [stateDir = '', what, argument = ''] = process.argv.slice(2);
 const log = createLog({ name: 'rogue-agent', level: 'error' });
 const credentials = await new StateDirectory({ path: stateDir }).readCredentials(log);
 if (credentials === undefined) throw new Error(`there is no credential in ${stateDir}`);
-const { node, natsServers, natsServerName, natsCaPem, rootsPem, natsJwt, natsSeed } = credentials;
+const { node, natsServers, natsServerName, natsCaPem, rootsPem, natsJwt, natsSeed, signingPublicKeys } = credentials;
 const bus = await connectBus({
   servers: natsServers,
   tls: {
@@ -50,8 +51,12 @@ if (what === 'publish') {
   const identity = parseSpiffeId(argument);
   if (identity === undefined) throw new Error(`"${argument}" is no identity`);
   const { csrPem } = await createCsr({ commonName: 'rogue' });
-  const request = encodeWire({ requests: [{ identity: argument, csrPem }] });
-  const answer = await bus.request(subjectFor('sign', node), request, { timeoutMs: 5000 });
+  const asked = {
+    subject: subjectFor('sign', node),
+    request: encodeRequest({ requests: [{ identity: argument, csrPem }] }),
+  };
+  const bytes = await bus.request(asked.subject, asked.request, { timeoutMs: 5000 });
+  const answer = openAnswer({ asked, bytes, publicKeysPem: signingPublicKeys });
   print(decodeWire(signResponseSchema, answer).certificates);
 }
 await bus.close();
