@@ -53,8 +53,7 @@ export class Replay {
         if (isIpv6(a.party.ip) !== isIpv6(b.party.ip)) continue;
         const decision = predict(this.#set.snapshot, { source: a, destination: b, port }, this.#clock);
         first ??= decision;
-        if (decision.verdict !== first.verdict)
-          return unknown(from.ambiguity ?? to.ambiguity ?? 'it depends on the address');
+        if (decision.verdict !== first.verdict) return unknown((a === from.ends[0] ? to : from).ambiguity);
       }
     }
     if (first === null) return unknown('the two have no address of the same family any more');
