@@ -5,6 +5,7 @@ import type { Snapshot } from '../../shared/policy/snapshot.js';
 import type { RegistryEntry } from '../../shared/wire/registry.js';
 import type { FlowRecord } from '../../shared/wire/flows.js';
 import type { AgentStatus } from '../registry/agent-registry.js';
+import type { BreakGlassRule } from './mesh-warnings.js';
 import type { Rollout } from '../registry/rollout.js';
 import type { ResourceChange } from '../store/history.js';
 
@@ -87,6 +88,10 @@ export type StatusAnswer = {
   readonly appliedAt: string;
   readonly appliedBy: string;
   readonly agents: readonly AgentStatus[];
+  /** What a person should look at: references to nothing, tests that fail, rules that expire within 7 days. */
+  readonly warnings: readonly Problem[];
+  /** Emergency rules that are in force now, the next to expire first. */
+  readonly breakGlass: readonly BreakGlassRule[];
 };
 
 /** One revision, as `GET /v1/history[?limit=]` lists them: an array, newest first. */
@@ -121,6 +126,7 @@ export type RollbackAnswer = ApplyAnswer & {
 
 /** `GET /v1/rollout[?revision=]`: who enforces a revision (the present one unless given). */
 export type RolloutAnswer = Rollout;
+export type { BreakGlassRule } from './mesh-warnings.js';
 export type { RolloutAgent, RolloutState } from '../registry/rollout.js';
 
 /** `GET /v1/export`: everything that the tools need to work without the controller. */
@@ -130,18 +136,6 @@ export type ExportAnswer = {
   readonly entries: readonly RegistryEntry[];
   /** All documents as YAML, in an order that does not depend on history. Applying it to an empty mesh gives this one. */
   readonly resources: string;
-};
-
-/** A rule that somebody put in for an emergency: it carries the annotation `culvert.dev/break-glass`. */
-export type BreakGlassRule = {
-  readonly name: string;
-  /** RFC 3339. */
-  readonly expiresAt: string;
-  /** By the controller's clock. */
-  readonly leftMs: number;
-  readonly reason: string | null;
-  readonly owner: string | null;
-  readonly appliedBy: string;
 };
 
 /** `GET /v1/flows[?sinceMs=&namespace=]`: connections as the agents recorded them, seen last first. */

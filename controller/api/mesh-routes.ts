@@ -8,6 +8,7 @@ import type { ResourceStore } from '../store/resource-store.js';
 import { badRequest } from './api-error.js';
 import type { PendingTask, StatusAnswer, TokenAnswer } from './api-types.js';
 import { explain } from './explain.js';
+import { breakGlassRules, MeshWarnings } from './mesh-warnings.js';
 import { readJson } from './read-json.js';
 import type { ApiAnswer, ApiRequest, Route } from './router.js';
 
@@ -34,6 +35,8 @@ export function meshRoutes(init: {
   readonly pending: () => readonly PendingTask[];
 }): Route[] {
   const { store, agents, ca, tokens, nowMs } = init;
+
+  const warnings = new MeshWarnings();
 
   const why = ({ query }: ApiRequest): ApiAnswer => {
     const source = query.get('source');
@@ -62,6 +65,8 @@ export function meshRoutes(init: {
       appliedAt: createdAt,
       appliedBy: createdBy,
       agents: agents.list(revision),
+      warnings: warnings.of(store.release, nowMs()),
+      breakGlass: breakGlassRules(store.release, nowMs()),
     };
     return { status: 200, body };
   };

@@ -1,5 +1,5 @@
 import { isDeepStrictEqual } from 'node:util';
-import { parseDocuments } from '../../shared/model/parse-documents.js';
+import { parseDocuments, type ResourceLocation } from '../../shared/model/parse-documents.js';
 import type { Problem } from '../../shared/model/problem.js';
 import { resourceId, resourceIdKey, resourceKey, type ResourceId } from '../../shared/model/resource-key.js';
 import type { Resource } from '../../shared/model/resource.js';
@@ -15,6 +15,8 @@ export type Plan =
       readonly warnings: readonly Problem[];
       /** Null when nothing would change. */
       readonly commit: Commit | null;
+      /** Where the documents of the change were written, by resource key. */
+      readonly locations: ReadonlyMap<string, ResourceLocation>;
     };
 
 /** `message`: what the author says about the change; empty: nothing. */
@@ -25,7 +27,9 @@ export function planApply(state: CommittedState, text: string, author: Author): 
   const parsed = parseDocuments(text);
   const wanted = new Map(parsed.resources.map((resource) => [resourceKey(resource), resource]));
   const kept = [...state.resources.values()].filter((stored) => !wanted.has(stored.key));
-  const checked = validateSet([...kept.map((stored) => stored.resource), ...wanted.values()], parsed.locations);
+  const checked = validateSet([...kept.map((stored) => stored.resource), ...wanted.values()], parsed.locations, {
+    nowMs: author.nowMs,
+  });
   const problems = [...parsed.problems, ...checked];
   if (problems.some((problem) => problem.severity === 'error')) return { ok: false, problems };
   const changes = [...wanted].map(([key, resource]) => ({
@@ -41,7 +45,8 @@ export function planApply(state: CommittedState, text: string, author: Author): 
     appliedAt: base.createdAt,
     appliedBy: author.by,
   }));
-  return { ok: true, changes, warnings: problems, commit: puts.length === 0 ? null : { ...base, puts } };
+  const commit = puts.length === 0 ? null : { ...base, puts };
+  return { ok: true, changes, warnings: problems, commit, locations: parsed.locations };
 }
 
 /** What removing a document would do; undefined when there is none. A document that others refer to stays. */
@@ -49,10 +54,10 @@ export function planDelete(state: CommittedState, id: ResourceId, author: Author
   const key = resourceIdKey(id);
   if (!state.resources.has(key)) return undefined;
   const rest = resourcesOf(state).filter((resource) => resourceKey(resource) !== key);
-  const problems = validateSet(rest, new Map());
+  const problems = validateSet(rest, new Map(), { nowMs: author.nowMs });
   if (problems.some((problem) => problem.severity === 'error')) return { ok: false, problems };
   const commit = { ...nextCommit(state, author), deletes: [key] };
-  return { ok: true, changes: [{ ...id, change: 'deleted' }], warnings: problems, commit };
+  return { ok: true, changes: [{ ...id, change: 'deleted' }], warnings: problems, commit, locations: new Map() };
 }
 
 /** The next revision with nothing in it. */

@@ -21,7 +21,7 @@ export function planRollback(state: CommittedState, target: CommittedState, auth
     if ('resource' in read) wanted.set(key, read.resource);
     else problems.push(...read.problems.map((problem) => unreadable(resource, problem)));
   }
-  problems.push(...validateSet([...wanted.values()]));
+  problems.push(...validateSet([...wanted.values()], new Map(), { nowMs: author.nowMs }));
   if (problems.some((problem) => problem.severity === 'error')) return { ok: false, problems };
 
   const base = nextCommit(state, author);
@@ -36,7 +36,8 @@ export function planRollback(state: CommittedState, target: CommittedState, auth
       change: state.resources.has(key) ? ('configured' as const) : ('created' as const),
     })),
   ];
-  if (changes.length === 0) return { ok: true, changes, warnings: problems, commit: null };
+  const locations = new Map();
+  if (changes.length === 0) return { ok: true, changes, warnings: problems, commit: null, locations };
   const puts = changed.map(([key, resource]) => ({
     key,
     resource,
@@ -45,7 +46,8 @@ export function planRollback(state: CommittedState, target: CommittedState, auth
     appliedBy: author.by,
   }));
   const deletes = gone.map((stored) => stored.key);
-  return { ok: true, changes, warnings: problems, commit: { ...base, rollbackOf: target.revision, puts, deletes } };
+  const commit = { ...base, rollbackOf: target.revision, puts, deletes };
+  return { ok: true, changes, warnings: problems, commit, locations };
 }
 
 function unreadable(resource: Resource, { path, message, hint }: FieldProblem): Problem {

@@ -4,6 +4,7 @@ import { formatProblem, type Problem } from '../../shared/model/problem.js';
 import type { ResourceId } from '../../shared/model/resource-key.js';
 import type { Distribution } from '../publish/distribution.js';
 import type { Release, ReleaseBuilder } from '../publish/release.js';
+import { checkTests } from './check-tests.js';
 import { applyCommit, emptyState, type Commit, type CommittedState } from './committed-state.js';
 import type { History, ResourceChange } from './history.js';
 import type { Journal } from './journal.js';
@@ -37,7 +38,7 @@ export type ChangeOutcome =
  * Everything that people have applied: one numbered state after the other, kept in the journal and published through
  * NATS. Changes are made one at a time, each in this order, so that it is all or nothing whatever fails in between:
  *
- * 1. validate the documents, the whole set that results, and compile it: a problem changes nothing;
+ * 1. validate the documents, the whole set that results, compile it and run its rules' tests: a problem changes nothing;
  * 2. announce it in NATS (intent) and store the snapshot: a failure is undone, nothing changed;
  * 3. write the journal, fsynced: from here on it has happened;
  * 4. documents, pointer (compare-and-set), registry: a failure is repeated until it is done;
@@ -143,11 +144,17 @@ export class ResourceStore {
       if (!this.#isSettled && !dryRun) await this.#settle().catch(unavailable);
       const plan = makePlan();
       if (plan === undefined || !plan.ok) return plan;
-      const { changes, warnings, commit } = plan;
-      if (commit === null) return { ok: true, revision: this.#release.state.revision, changes, warnings };
+      const { changes, commit, locations } = plan;
+      if (commit === null) {
+        return { ok: true, revision: this.#release.state.revision, changes, warnings: plan.warnings };
+      }
       const built = this.#builder.build(applyCommit(this.#release.state, commit));
       if ('problems' in built) return { ok: false, problems: built.problems };
-      if (!dryRun) await this.#commit(commit, built.release);
+      const { release } = built;
+      const tested = checkTests({ before: this.#release, after: release, commit, locations, nowMs: this.#nowMs() });
+      const warnings = [...plan.warnings, ...tested];
+      if (tested.some(({ severity }) => severity === 'error')) return { ok: false, problems: warnings };
+      if (!dryRun) await this.#commit(commit, release);
       return { ok: true, revision: this.#release.state.revision, changes, warnings };
     });
   }

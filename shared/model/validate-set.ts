@@ -2,6 +2,7 @@ import { compileRules } from '../policy/compile-rules.js';
 import { findAmbiguousRules } from '../policy/rule-overlap.js';
 import { checkAddresses } from './check-addresses.js';
 import { checkReferences } from './check-references.js';
+import { checkSegments } from './check-segments.js';
 import type { ResourceLocation } from './parse-documents.js';
 import { ProblemList } from './problem-list.js';
 import type { Problem } from './problem.js';
@@ -10,7 +11,7 @@ import type { SegmentationRule } from './segmentation-rule.js';
 
 /**
  * Checks what only the whole set can show: missing and circular segments, ambiguous rules, addresses and namespaces
- * that two resources claim (errors); accounts and workloads that nothing has (warnings). `locations` are those of the
+ * that two resources claim (errors); accounts and workloads that nothing has, and segments without a member (warnings). `locations` are those of the
  * documents that are being applied. Rules that have expired at `nowMs` are not compared; without it all are. Errors
  * come first.
  */
@@ -37,5 +38,6 @@ export function validateSet(
   }
   checkAddresses(resources, problems);
   checkReferences(resources, problems);
+  if (problems.errors.length === 0) checkSegments(resources, problems);
   return [...problems.errors, ...problems.warnings];
 }

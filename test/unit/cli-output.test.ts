@@ -173,6 +173,8 @@ describe('culvert status', () => {
     revision: 7,
     appliedAt,
     appliedBy: 'admin',
+    warnings: [],
+    breakGlass: [],
     agents: [
       agent,
       {

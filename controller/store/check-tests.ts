@@ -1,0 +1,52 @@
+import { runRuleTests } from '../../shared/analysis/rule-tests.js';
+import type { ResourceLocation } from '../../shared/model/parse-documents.js';
+import { formatResourceId, resourceId } from '../../shared/model/resource-key.js';
+import type { Problem } from '../../shared/model/problem.js';
+import type { Release } from '../publish/release.js';
+import { resourcesOf, type Commit } from './committed-state.js';
+
+/**
+ * Runs the `tests` of all rules on what a change would bring about. A test that fails is an error; only when it failed
+ * before already, and its own rule does not change, it is a warning: a rule that has expired meanwhile must not stand in
+ * the way of every other change.
+ */
+export function checkTests(input: {
+  readonly before: Release;
+  readonly after: Release;
+  readonly commit: Commit;
+  readonly locations: ReadonlyMap<string, ResourceLocation>;
+  readonly nowMs: number;
+}): Problem[] {
+  const { before, after, commit, locations, nowMs } = input;
+  const found = failingTests(after, nowMs, locations);
+  if (!found.some(({ severity }) => severity === 'error')) return found;
+  const written = new Set(commit.puts.map(({ resource }) => formatResourceId(resourceId(resource))));
+  const failedBefore = new Set(
+    failingTests(before, nowMs)
+      .filter(({ severity }) => severity === 'error')
+      .map(placeOf),
+  );
+  return found.map((problem) => {
+    const isOld = failedBefore.has(placeOf(problem)) && !written.has(problem.resource ?? '');
+    return problem.severity === 'error' && isOld
+      ? { ...problem, severity: 'warning', message: `${problem.message} (before this change too)` }
+      : problem;
+  });
+}
+
+/** Errors: tests that fail. Warnings: tests of names that nothing has. */
+export function failingTests(
+  { state, snapshot, entries }: Release,
+  nowMs: number,
+  locations: ReadonlyMap<string, ResourceLocation> = new Map(),
+): Problem[] {
+  const resources = resourcesOf(state).filter(
+    (resource) => resource.kind === 'SegmentationRule' && resource.spec.tests !== undefined,
+  );
+  if (resources.length === 0) return [];
+  return runRuleTests({ snapshot, entries, resources, locations, clock: { nowMs: () => nowMs } });
+}
+
+function placeOf({ resource, path }: Problem): string {
+  return `${resource ?? ''} ${path}`;
+}
