@@ -110,6 +110,14 @@ export function ownJumps(table: SavedTable | undefined): readonly string[] {
   return (table?.rules ?? []).filter((line) => isJump(line) && !line.startsWith(`-A ${chainPrefix}`));
 }
 
+/** Rules of others that stand before a jump of ours in the same built-in chain, and so decide first. */
+export function rulesBeforeOwnJumps(table: SavedTable | undefined): readonly string[] {
+  const rules = table?.rules ?? [];
+  const chainOf = (line: string): string => line.split(' ', 2)[1] ?? '';
+  const lastJump = new Map(ownJumps(table).map((jump) => [chainOf(jump), rules.indexOf(jump)]));
+  return rules.filter((line, index) => !isJump(line) && index < (lastJump.get(chainOf(line)) ?? 0));
+}
+
 export function ownChains(table: SavedTable | undefined): readonly string[] {
   return [...(table?.chains.keys() ?? [])].filter((name) => name.startsWith(chainPrefix));
 }

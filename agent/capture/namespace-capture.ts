@@ -158,7 +158,7 @@ export class NamespaceCapture {
     const isSuspicious = await this.#selfTest(fd);
     if (!isFull && !isSuspicious && this.#rules.isInstalled) return 'ok';
     const isRepair = this.#rules.isInstalled;
-    const { differences, ipv6 } = await this.#rules.check(fd);
+    const { differences, ipv6 } = await this.#rules.check(fd, { isBypassed: isSuspicious });
     this.#ipv6 = ipv6;
     if (differences.length === 0 || this.#isStopped) return isSuspicious ? 'failed' : 'ok';
     await this.#install(fd, this.#replan());

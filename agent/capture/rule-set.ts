@@ -8,6 +8,7 @@ import {
   type InstalledRules,
   ownLines,
   readInstalled,
+  rulesBeforeOwnJumps,
   type SavedTables,
 } from './installed-rules.js';
 import type { NetfilterBackend } from './netfilter-backend.js';
@@ -70,14 +71,19 @@ export class RuleSet {
     return after.ipv6;
   }
 
-  /** What differs from what {@link install} left, one clause each; empty: nothing. */
+  /**
+   * What differs from what {@link install} left, one clause each; empty: nothing. Rules of others are their business,
+   * unless `isBypassed`: connections were seen to pass us by. Then those that come before ours are named too.
+   */
   async check(
     netnsFd: number | null,
+    o: { readonly isBypassed: boolean } = { isBypassed: false },
   ): Promise<{ readonly differences: readonly string[]; readonly ipv6: Ipv6Support }> {
     const found = await this.#read(netnsFd);
     const differences =
       this.#installed === undefined ? ['rules are not loaded'] : this.#differences(found, this.#installed.baseline);
-    return { differences, ipv6: found.ipv6 };
+    const others = o.isBypassed ? familiesOf(found).flatMap((family) => bypasses(family, found[family])) : [];
+    return { differences: [...differences, ...others], ipv6: found.ipv6 };
   }
 
   /** New connections go their own way; what is open goes on. */
@@ -144,6 +150,12 @@ function familiesOf(found: InstalledRules): readonly (4 | 6)[] {
 
 function baselineOf(tables: SavedTables): Baseline {
   return { raw: ownLines(tables.get('raw')), mangle: ownLines(tables.get('mangle')), nat: ownLines(tables.get('nat')) };
+}
+
+function bypasses(family: 4 | 6, found: InstalledFamily): string[] {
+  return tableNames.flatMap((name) =>
+    rulesBeforeOwnJumps(found.tables.get(name)).map((line) => `IPv${family} ${name}: before ours comes ${line}`),
+  );
 }
 
 function tableDifferences(family: 4 | 6, expected: Baseline, found: InstalledFamily): string[] {

@@ -1,6 +1,12 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { ownJumps, ownLines, parseInstalled, parseSave } from '../../agent/capture/installed-rules.js';
+import {
+  ownJumps,
+  ownLines,
+  parseInstalled,
+  parseSave,
+  rulesBeforeOwnJumps,
+} from '../../agent/capture/installed-rules.js';
 import { countSockets } from '../../agent/capture/open-connections.js';
 import { renderRemoval } from '../../agent/capture/removal.js';
 import { SerialQueue } from '../../shared/serial-queue.js';
@@ -22,6 +28,16 @@ test('what is ours is told from what is not', () => {
   assert.equal(ownLines(nat).length, 2);
   assert.equal(ownJumps(nat).length, 1);
   assert.equal(nat?.rules.length, 3);
+});
+
+test('the rules of others that decide before ours are found, and only those', () => {
+  const withForeign = (before: string, after: string): string =>
+    saved.replace('-A OUTPUT -p tcp', `${before}\n-A OUTPUT -p tcp`).replace('COMMIT', `${after}\nCOMMIT`);
+  const elsewhere = '-A PREROUTING -p udp -j ACCEPT';
+  const nat = parseSave(withForeign(`${elsewhere}\n${foreign}`, foreign.replace('113.1', '113.2'))).get('nat');
+  assert.deepEqual(rulesBeforeOwnJumps(nat), [foreign]);
+  assert.deepEqual(rulesBeforeOwnJumps(parseSave(withForeign(elsewhere, foreign)).get('nat')), []);
+  assert.deepEqual(rulesBeforeOwnJumps(undefined), []);
 });
 
 test('removal takes built-in chains along only when the table is ours and nobody else uses it', () => {
