@@ -1,0 +1,123 @@
+import assert from 'node:assert/strict';
+import { after, before, test } from 'node:test';
+import type { LabNode } from '../lab/lab-node.js';
+import type { LabServer } from '../lab/namespace-sockets.js';
+import { type Mesh, prepareMesh } from '../lab/mesh.js';
+import { programs } from '../lab/programs.js';
+import { waitUntil } from '../lab/wait-until.js';
+import { ask, HeldConnection, startEcho } from './echo-traffic.js';
+import { netnsFingerprint } from './netns-fingerprint.js';
+import { twoHosts } from './two-hosts.js';
+
+let mesh: Mesh;
+let echo: LabServer;
+/** Open since before there was an agent. */
+let older: HeldConnection;
+let untouched: readonly string[];
+
+/** Everything on node1 that the agent works in. */
+const places = (): readonly LabNode[] => [
+  mesh.lab.host('node1'),
+  mesh.lab.workload('client'),
+  mesh.lab.workload('neighbour'),
+];
+const fingerprints = (): Promise<string[]> => Promise.all(places().map((place) => netnsFingerprint(place)));
+const client = () => mesh.lab.workload('client');
+const toServer = () => ({ ip: mesh.lab.workload('server').ipv4, port: echo.port });
+
+before(async () => {
+  mesh = await prepareMesh({ topology: twoHosts, agentArgs: ['--drain-timeout', '4s'] });
+  echo = await startEcho(mesh.lab.workload('server'));
+  untouched = await fingerprints();
+  older = await HeldConnection.open(client(), toServer());
+  await mesh.startAgents();
+});
+
+after(async () => {
+  await mesh[Symbol.asyncDispose]();
+});
+
+async function assertUntouched(): Promise<void> {
+  for (const [index, text] of (await fingerprints()).entries()) assert.equal(text, untouched[index]);
+}
+
+/** How many connections from the client its agent has logged so far. */
+function recorded(): number {
+  return mesh
+    .agent('node1')
+    .records()
+    .filter((line) => line.sourceWorkload === 'shop/client').length;
+}
+
+test(
+  '"culvert-agent remove" leaves every namespace as it was found, and traffic flows directly',
+  { timeout: 60_000 },
+  async () => {
+    const node1 = mesh.agent('node1');
+    await older.exchange();
+    assert.equal(await ask(client(), toServer()), 'ok');
+    await node1.stop('SIGTERM');
+    assert.equal(await ask(client(), toServer()), 'ECONNREFUSED');
+    assert.notDeepEqual(await fingerprints(), untouched);
+    const before = recorded();
+    const { code, stdout, stderr } = await node1.node.exec([
+      ...programs.agent,
+      'remove',
+      '--state-dir',
+      node1.stateDir,
+    ]);
+    assert.equal(code, 0, stderr);
+    for (const place of [client().netnsPath, mesh.lab.workload('neighbour').netnsPath, 'host']) {
+      assert.ok(stdout.split('\n').includes(`removed: ${place}`), stdout);
+    }
+    await assertUntouched();
+    await older.exchange();
+    assert.equal(await ask(client(), toServer()), 'ok');
+    assert.equal(recorded(), before, 'no agent saw it');
+    const again = await node1.node.exec([...programs.agent, 'remove', '--state-dir', node1.stateDir]);
+    assert.equal(again.code, 0, again.stderr);
+    await assertUntouched();
+  },
+);
+
+test(
+  'with --remove-on-exit a stop opens the way at once, lets open connections finish and leaves nothing',
+  { timeout: 60_000 },
+  async () => {
+    const node1 = mesh.agent('node1');
+    await node1.start(['--remove-on-exit', 'true']);
+    await node1.waitReady();
+    const neighbour = mesh.lab.workload('neighbour');
+    const [back, near] = [await startEcho(client()), await startEcho(neighbour)];
+    const held = await Promise.all([
+      HeldConnection.open(client(), toServer()),
+      HeldConnection.open(client(), { ...toServer(), ip: mesh.lab.workload('server').ipv6 }),
+      HeldConnection.open(mesh.lab.workload('server'), { ip: client().ipv4, port: back.port }),
+      HeldConnection.open(client(), { ip: neighbour.ipv6, port: near.port }),
+    ]);
+    const stopped = node1.stop('SIGTERM');
+    await waitUntil('new connections of the client are not redirected', async () =>
+      /CULVERT/.test(await client().check(['iptables', '-t', 'nat', '-S', 'OUTPUT'])) ? undefined : true,
+    );
+    const before = recorded();
+    assert.equal(await ask(client(), toServer()), 'ok', 'directly');
+    // For longer than it takes to find that a namespace has nothing open.
+    for (const until = Date.now() + 2500; Date.now() < until;) {
+      for (const connection of held) await connection.exchange();
+    }
+    await older.exchange();
+    for (const connection of held) assert.equal(await connection.close(), 'end');
+    assert.deepEqual(await stopped, { code: 0, signal: null });
+    const ended = mesh
+      .agent('node1')
+      .records()
+      .slice(-4)
+      .map(({ reason }) => reason);
+    assert.deepEqual(ended, ['OK', 'OK', 'OK', 'OK']);
+    assert.equal(recorded() - before, 3, 'of the client only those that it held');
+    await assertUntouched();
+    await older.exchange();
+    assert.equal(await ask(client(), toServer()), 'ok');
+    assert.equal(await older.close(), 'end');
+  },
+);

@@ -1,0 +1,99 @@
+import assert from 'node:assert/strict';
+import { after, before, test } from 'node:test';
+import type { LabServer } from '../lab/namespace-sockets.js';
+import { type Mesh, startMesh } from '../lab/mesh.js';
+import { waitUntil } from '../lab/wait-until.js';
+import { ask, HeldConnection, startEcho, SteadyTraffic } from './echo-traffic.js';
+import { waitForLog } from './log-lines.js';
+import { twoHosts } from './two-hosts.js';
+
+let mesh: Mesh;
+let echo: LabServer;
+
+before(async () => {
+  mesh = await startMesh({ topology: twoHosts, agentArgs: ['--drain-timeout', '2s'] });
+  echo = await startEcho(mesh.lab.workload('server'));
+});
+
+after(async () => {
+  await mesh[Symbol.asyncDispose]();
+});
+
+const denial = (name: string, serviceAccount: string): string => `
+apiVersion: culvert.dev/v1
+kind: SegmentationRule
+metadata: { name: ${name} }
+spec: { tier: team, priority: 10, action: deny, from: [{ serviceAccount: shop/${serviceAccount} }], reason: tested here }
+`;
+
+type Ready = { readonly degraded: readonly { readonly name: string }[] };
+
+test(
+  'an agent starts from disk while controller and NATS are down, enforces, and takes the next revision when they are back',
+  { timeout: 90_000 },
+  async () => {
+    const [node1, node2] = [mesh.agent('node1'), mesh.agent('node2')];
+    const [client, neighbour] = [mesh.lab.workload('client'), mesh.lab.workload('neighbour')];
+    const target = { ip: mesh.lab.workload('server').ipv4, port: echo.port };
+    const revision = await mesh.apply(denial('no-neighbour', 'neighbour'));
+    // What it shall start from is on disk 200 ms later; a stop writes it too.
+    await mesh.controller.stop('SIGKILL');
+    await waitUntil(
+      'both agents notice',
+      async () => {
+        const connected = await Promise.all([node1, node2].map((agent) => agent.metric('culvert_nats_connected')));
+        return connected.every((value) => value === 0) ? true : undefined;
+      },
+      20_000,
+    );
+    const held = await HeldConnection.open(client, target);
+    const traffic = new SteadyTraffic({ from: client, target });
+
+    assert.deepEqual(await node2.stop('SIGTERM'), { code: 0, signal: null });
+    assert.notEqual(held.ended, null, 'the drain of its agent has ended the connection');
+    await traffic.stop();
+    await node2.start();
+    await node2.waitReady();
+    await waitForLog(node2.logFile, 'serving from the last good state', { skip: 0, deadlineMs: 20_000 });
+    const { readiness } = (await node2.admin('/dump')) as { readiness: Ready };
+    assert.ok(
+      readiness.degraded.some(({ name }) => name === 'nats'),
+      'it says that NATS is away',
+    );
+    assert.equal(await node2.metric('culvert_enforced_revision'), revision);
+
+    assert.equal(await ask(client, target), 'ok');
+    await node1.stop('SIGKILL');
+    await node1.start();
+    await node1.waitReady();
+    assert.equal(await ask(client, target), 'ok');
+    assert.equal(await ask(neighbour, target), 'ECONNRESET');
+    const denied = await node1.waitForRecord(
+      'the denial',
+      (line) => line.sourceWorkload === 'shop/neighbour' && line.revision === revision,
+    );
+    assert.deepEqual([denied.reason, denied.rule], ['POLICY_DENY', 'SegmentationRule/no-neighbour']);
+    const labels = { reason: 'POLICY_DENY', rule: 'SegmentationRule/no-neighbour', source_workload: 'shop/neighbour' };
+    await waitUntil('the denial is counted', async () =>
+      (await node1.metric('culvert_connections_denied_total', labels)) === 1 ? true : undefined,
+    );
+
+    const meanwhile = new SteadyTraffic({ from: client, target });
+    await mesh.controller.start();
+    await waitUntil(
+      'both agents are connected again',
+      async () => {
+        const connected = await Promise.all([node1, node2].map((agent) => agent.metric('culvert_nats_connected')));
+        return connected.every((value) => value === 1) ? true : undefined;
+      },
+      30_000,
+    );
+    const { attempts, failures } = await meanwhile.stop();
+    assert.deepEqual(failures, [], `of ${attempts} connections while the controller came back`);
+    const next = await mesh.apply(denial('no-client', 'client'));
+    assert.ok(next > revision);
+    assert.equal(await ask(client, target), 'ECONNRESET');
+    assert.equal(await node1.metric('culvert_rules_alarms_total'), 0);
+    assert.equal(await node2.metric('culvert_rules_alarms_total'), 0);
+  },
+);

@@ -1,0 +1,43 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { startMesh } from '../lab/mesh.js';
+import { waitUntil } from '../lab/wait-until.js';
+import { ask, startEcho } from './echo-traffic.js';
+import { loggedIn } from './log-lines.js';
+import { breakStateDirectory, childPid, deaths } from './supervised-child.js';
+import { twoHosts } from './two-hosts.js';
+
+const secret = 'culvert-e2e-secret-of-the-fail-mode';
+
+test(
+  'with fail mode closed nothing passes while the agent stays away, and all does when it is back',
+  { timeout: 90_000 },
+  async () => {
+    await using mesh = await startMesh({ topology: twoHosts, agentCommand: 'supervise' });
+    const node1 = mesh.agent('node1');
+    const [client, neighbour] = [mesh.lab.workload('client'), mesh.lab.workload('neighbour')];
+    const server = mesh.lab.workload('server');
+    const [far, near] = [await startEcho(server), await startEcho(neighbour)];
+    const toServer = { ip: server.ipv4, port: far.port };
+    const toNeighbour = { ip: neighbour.ipv4, port: near.port };
+    assert.deepEqual([await ask(client, toServer, secret), await ask(client, toNeighbour)], ['ok', 'ok']);
+
+    await using wire = await mesh.lab.capture({ at: node1.node, filter: 'tcp' });
+    const mend = breakStateDirectory(node1);
+    process.kill(childPid(node1), 'SIGKILL');
+    // Longer than fail mode open would have waited.
+    await waitUntil('five starts have failed', () => (deaths(node1) >= 5 ? true : undefined), 20_000);
+    for (const attempt of ['first', 'second']) {
+      assert.equal(await ask(client, toServer, secret), 'ECONNREFUSED', attempt);
+      assert.equal(await ask(client, toNeighbour, secret), 'ECONNREFUSED', attempt);
+      assert.equal(await ask(mesh.lab.host('outside'), toNeighbour, secret), 'ECONNREFUSED', attempt);
+    }
+    mend();
+    await node1.waitReady(30_000);
+    assert.deepEqual([await ask(client, toServer, secret), await ask(client, toNeighbour)], ['ok', 'ok']);
+    assert.equal(loggedIn(node1.logFile, 'FAIL OPEN').length, 0);
+    const seen = await wire.stop();
+    assert.deepEqual([seen.droppedByKernel, seen.contains(secret)], [0, false]);
+    assert.deepEqual(await node1.stop('SIGTERM'), { code: 0, signal: null });
+  },
+);
