@@ -9,7 +9,7 @@ import { readInput } from './input-files.js';
 import { addOutputOption, renderData, type OutputFormat } from './output-format.js';
 import { waitForAgents } from './wait-for-agents.js';
 
-type Options = { file: string[]; dryRun: boolean; wait?: number; output: OutputFormat };
+type Options = { file: string[]; dryRun: boolean; message?: string; wait?: number; output: OutputFormat };
 
 /** `culvert apply`: all documents of all files in one change, or none of them. */
 export function addApplyCommand(program: Command, cli: Cli): void {
@@ -18,20 +18,20 @@ export function addApplyCommand(program: Command, cli: Cli): void {
     .description('Apply resources: all of them, or none when one has a problem.')
     .requiredOption('-f, --file <path...>', 'files, directories, or - for the standard input')
     .option('--dry-run', 'check and show what would change', false)
+    .option('-m, --message <text>', 'why, for culvert history')
     .option('--wait <duration>', 'wait until every agent that is alive enforces it, such as 30s', readDuration);
   addOutputOption(command).action(async (options: Options) => apply(cli, options));
 }
 
-async function apply(cli: Cli, { file, dryRun, wait, output }: Options): Promise<void> {
+async function apply(cli: Cli, { file, dryRun, message, wait, output }: Options): Promise<void> {
   const { io } = cli;
   const input = await readInput(file, io);
   const client = await cli.client();
-  const answer = await client
-    .call<ApplyAnswer>({ method: 'POST', path: ['apply'], body: { documents: input.text, dryRun } })
-    .catch((error: unknown) => {
-      if (error instanceof RefusedError) cli.printProblems(error.answer.problems.map(input.locate));
-      throw error;
-    });
+  const body = { documents: input.text, dryRun, ...(message === undefined ? {} : { message }) };
+  const answer = await client.call<ApplyAnswer>({ method: 'POST', path: ['apply'], body }).catch((error: unknown) => {
+    if (error instanceof RefusedError) cli.printProblems(error.answer.problems.map(input.locate));
+    throw error;
+  });
   const warnings = answer.warnings.map(input.locate);
   if (output === 'table') {
     cli.printProblems(warnings);

@@ -6,8 +6,12 @@ import { Cli } from './cli.js';
 import type { CliIo } from './cli-io.js';
 import { addDeleteCommand } from './delete-command.js';
 import { CliError, describeExitCodes, exitCodes } from './exit-codes.js';
+import { addExportCommand } from './export-command.js';
 import { addGetCommand } from './get-command.js';
+import { addHistoryCommand } from './history-command.js';
 import { addNodesCommand } from './nodes-command.js';
+import { addRollbackCommand } from './rollback-command.js';
+import { addRolloutCommand } from './rollout-command.js';
 import { addStatusCommand } from './status-command.js';
 import { addTestCommand } from './test-command.js';
 import { addTokenCommand } from './token-command.js';
@@ -49,6 +53,10 @@ function createProgram(io: CliIo): Command {
     addStatusCommand,
     addNodesCommand,
     addTokenCommand,
+    addHistoryCommand,
+    addRollbackCommand,
+    addRolloutCommand,
+    addExportCommand,
   ];
   for (const add of commands) add(program, cli);
   return program;

@@ -1,7 +1,8 @@
 import type { Command } from 'commander';
+import { formatProblem } from '../../shared/model/problem.js';
 import type { StatusAnswer } from '../api/api-types.js';
 import type { Cli } from './cli.js';
-import { formatAge, formatExpiry, formatSkew } from './format-time.js';
+import { formatAge, formatExpiry, formatSkew, formatSpan } from './format-time.js';
 import { addOutputOption, renderData, type OutputFormat } from './output-format.js';
 import { printable, renderTable } from './table.js';
 
@@ -18,7 +19,7 @@ export function addStatusCommand(program: Command, cli: Cli): void {
 type Agent = StatusAnswer['agents'][number];
 
 export function renderStatus(answer: StatusAnswer, nowMs: number): string {
-  const { controller, revision, appliedAt, appliedBy, agents } = answer;
+  const { controller, revision, appliedAt, appliedBy, agents, warnings, breakGlass } = answer;
   const { version, trustDomain, startedAt, pending, issuingCaNotAfter } = controller;
   const lines = [
     `controller  ${version}, trust domain ${trustDomain}, started ${formatAge(Date.parse(startedAt), nowMs)}`,
@@ -27,8 +28,28 @@ export function renderStatus(answer: StatusAnswer, nowMs: number): string {
     ...(pending.length === 0 ? [] : [`waits for   ${pending.join(', ')}`]),
     '',
   ];
-  if (agents.length === 0) return [...lines, 'No agent has joined: culvert token create --node NAME'].join('\n');
-  return [...lines, renderAgents(agents, nowMs), ...agents.flatMap(remarks)].join('\n');
+  const shown =
+    agents.length === 0
+      ? ['No agent has joined: culvert token create --node NAME']
+      : [renderAgents(agents, nowMs), ...agents.flatMap(remarks)];
+  return [...lines, ...shown, ...renderBreakGlass(breakGlass), ...renderWarnings(warnings)].join('\n');
+}
+
+/** The time left is by the clock of the controller. */
+function renderBreakGlass(rules: StatusAnswer['breakGlass']): string[] {
+  if (rules.length === 0) return [];
+  const rows = rules.map(({ name, leftMs, reason, owner, appliedBy }) => [
+    name,
+    formatSpan(leftMs),
+    reason ?? '',
+    owner ?? appliedBy,
+  ]);
+  return ['', renderTable(['BREAK-GLASS RULE', 'TIME LEFT', 'REASON', 'WHO'], rows)];
+}
+
+function renderWarnings(warnings: StatusAnswer['warnings']): string[] {
+  if (warnings.length === 0) return [];
+  return ['', ...warnings.map((problem) => printable(`warning: ${formatProblem(problem)}`))];
 }
 
 function renderAgents(agents: readonly Agent[], nowMs: number): string {

@@ -56,7 +56,7 @@ describe('the command line', () => {
     [['apply', '-f', '/nowhere/x.yaml'], /there is no file \/nowhere\/x\.yaml/],
   ];
   for (const [argv, error] of usage) {
-    it(`exits with 2 for "culvert ${argv.join(' ')}"`, async () => {
+    it(`exits with 64 for "culvert ${argv.join(' ')}"`, async () => {
       const { code, out, err } = await culvert(argv, { env: { CULVERT_CONTEXT: '/nowhere/context.yaml' } });
       assert.equal(code, 64);
       assert.equal(out, '');
