@@ -1,5 +1,5 @@
 import { isDeepStrictEqual } from 'node:util';
-import { parseDocuments, type ResourceLocation } from '../../shared/model/parse-documents.js';
+import type { ParsedDocuments, ResourceLocation } from '../../shared/model/parse-documents.js';
 import type { Problem } from '../../shared/model/problem.js';
 import { resourceId, resourceIdKey, resourceKey, type ResourceId } from '../../shared/model/resource-key.js';
 import type { Resource } from '../../shared/model/resource.js';
@@ -22,9 +22,8 @@ export type Plan =
 /** `message`: what the author says about the change; empty: nothing. */
 export type Author = { readonly by: string; readonly nowMs: number; readonly message?: string };
 
-/** What applying a text to a state would do. Validates the documents and the whole set that results. Changes nothing. */
-export function planApply(state: CommittedState, text: string, author: Author): Plan {
-  const parsed = parseDocuments(text);
+/** What applying documents to a state would do. Validates the whole set that results. Changes nothing. */
+export function planApply(state: CommittedState, parsed: ParsedDocuments, author: Author): Plan {
   const wanted = new Map(parsed.resources.map((resource) => [resourceKey(resource), resource]));
   const kept = [...state.resources.values()].filter((stored) => !wanted.has(stored.key));
   const checked = validateSet([...kept.map((stored) => stored.resource), ...wanted.values()], parsed.locations, {

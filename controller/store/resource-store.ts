@@ -1,5 +1,6 @@
 import { CulvertError, describeError } from '../../shared/errors.js';
 import type { Log } from '../../shared/log.js';
+import { parseDocumentsInTurns } from '../../shared/model/parse-documents.js';
 import { formatProblem, type Problem } from '../../shared/model/problem.js';
 import type { ResourceId } from '../../shared/model/resource-key.js';
 import type { Distribution } from '../publish/distribution.js';
@@ -98,11 +99,12 @@ export class ResourceStore {
    * All or nothing. Errors: `STORE_UNAVAILABLE` (NATS is away; nothing changed), `JOURNAL_WRITE` (nothing changed),
    * `PAYLOAD_TOO_LARGE` (nothing changed), `PUBLISH_PENDING` (it has happened, agents will hear of it later).
    */
-  apply(request: ApplyRequest): Promise<ChangeOutcome> {
+  async apply(request: ApplyRequest): Promise<ChangeOutcome> {
     const { documents, dryRun } = request;
-    return this.#change(dryRun, () =>
-      planApply(this.#release.state, documents, this.#author(request)),
-    ) as Promise<ChangeOutcome>;
+    const parsed = await parseDocumentsInTurns(documents);
+    return (await this.#change(dryRun, () =>
+      planApply(this.#release.state, parsed, this.#author(request)),
+    )) as ChangeOutcome;
   }
 
   /**

@@ -1,4 +1,7 @@
+import { setImmediate } from 'node:timers/promises';
 import { Composer, isScalar, LineCounter, type Document } from 'yaml';
+import { documentChunks, type DocumentChunk } from './document-chunks.js';
+import { KnownDocuments } from './known-documents.js';
 import { formatPath, type Problem } from './problem.js';
 import { readResource } from './read-resource.js';
 import { formatResourceId, resourceId, resourceKey } from './resource-key.js';
@@ -8,7 +11,9 @@ import { TooDeepError, lineAt, lineOfPath, yamlProblems, yamlToJson, yamlTokens 
 /** Limits of one input, in characters and in documents. */
 export const maxInputLength = 32 * 1024 * 1024;
 export const maxDocumentLength = 1024 * 1024;
-export const maxDocuments = 10_000;
+export const maxDocuments = 20_000;
+/** How long others wait at most while documents are read in turns, in milliseconds. */
+const turnMs = 10;
 /** More problems than a person reads are counted, not listed. */
 const maxProblems = 200;
 
@@ -33,16 +38,29 @@ export type ParsedDocuments = {
  * Reads YAML or JSON with any number of documents. Unknown fields and kinds, duplicates, aliases that expand to too
  * much, `__proto__` and unknown tags are problems; nothing is dropped and nothing is thrown. Empty documents are skipped.
  */
-export function parseDocuments(text: string, { fileName = null }: { fileName?: string | null } = {}): ParsedDocuments {
+export function parseDocuments(text: string, { fileName = null }: ParseOptions = {}): ParsedDocuments {
   const input = new Input(fileName);
-  try {
-    input.read(text);
-  } catch (error) {
-    if (!(error instanceof TooDeepError)) throw error;
-    input.add({ offset: error.offset, message: 'is nested too deeply', hint: 'write it with fewer levels' });
+  const steps = input.read(text);
+  while (steps.next().done !== true);
+  return input.result();
+}
+
+export type ParseOptions = { readonly fileName?: string | null };
+
+/** As {@link parseDocuments}; thousands of documents take seconds, and everything else gets its turn meanwhile. */
+export async function parseDocumentsInTurns(text: string, options: ParseOptions = {}): Promise<ParsedDocuments> {
+  const input = new Input(options.fileName ?? null);
+  const steps = input.read(text);
+  let startedAt = performance.now();
+  while (steps.next().done !== true) {
+    if (performance.now() - startedAt < turnMs) continue;
+    await setImmediate();
+    startedAt = performance.now();
   }
   return input.result();
 }
+
+const knownDocuments = new KnownDocuments({ maxDocuments: 32_768 });
 
 type Finding = {
   readonly offset: number | null;
@@ -57,10 +75,30 @@ function isEmpty({ contents, errors }: Document.Parsed): boolean {
   return errors.length === 0 && (contents === null || (isScalar(contents) && contents.value === null));
 }
 
+function composeChunk(text: string, lines: LineCounter): Generator<Document.Parsed> {
+  const composer = new Composer({ merge: true, stringKeys: true, strict: true, uniqueKeys: true });
+  return composer.compose(yamlTokens(text, lines));
+}
+
+/** Reads a part with one document again: nobody asks for lines unless something is wrong. */
+function lineInChunk({ text, linesBefore }: DocumentChunk, path: readonly PropertyKey[]): number | null {
+  const lines = new LineCounter();
+  for (const document of composeChunk(text, lines)) {
+    if (!isEmpty(document)) return below(linesBefore, lineOfPath(document, lines, path));
+  }
+  return null;
+}
+
+function below(linesBefore: number, line: number | null): number | null {
+  return line === null ? null : linesBefore + line;
+}
+
 /** What has been read of one text so far. */
 class Input {
   readonly #fileName: string | null;
-  readonly #lines = new LineCounter();
+  /** Of the part that is being read, and how many lines come before it. */
+  #lines = new LineCounter();
+  #linesBefore = 0;
   readonly #resources = new Map<string, Resource>();
   readonly #locations = new Map<string, ResourceLocation>();
   readonly #problems: Problem[] = [];
@@ -71,43 +109,78 @@ class Input {
     this.#fileName = fileName;
   }
 
-  read(text: string): void {
+  /** One step for each part of the text. */
+  *read(text: string): Generator<void> {
     if (text.length > maxInputLength) {
       return this.add({ offset: null, message: `is larger than ${maxInputLength} characters`, hint: 'split it' });
     }
-    const composer = new Composer({ merge: true, stringKeys: true, strict: true, uniqueKeys: true });
-    for (const document of composer.compose(yamlTokens(text, this.#lines))) {
-      if (isEmpty(document)) continue;
-      if (++this.#documents > maxDocuments) {
+    for (const chunk of documentChunks(text)) {
+      if (this.#documents > maxDocuments) return;
+      this.#lines = new LineCounter();
+      this.#linesBefore = chunk.linesBefore;
+      try {
+        this.#readChunk(chunk);
+      } catch (error) {
+        if (!(error instanceof TooDeepError)) throw error;
         return this.add({
-          offset: document.range[0],
-          message: `is more than ${maxDocuments} documents`,
-          hint: 'split it',
+          offset: error.offset,
+          message: 'is nested too deeply',
+          hint: 'write it with fewer levels',
         });
       }
-      this.#readDocument(document);
+      yield;
     }
     if (this.#documents === 0) {
       this.add({ offset: null, message: 'there is no resource in the input', hint: 'check the file that you gave' });
     }
   }
 
-  #readDocument(document: Document.Parsed): void {
+  #readChunk(chunk: DocumentChunk): void {
+    const known = knownDocuments.find(chunk.text);
+    if (known !== undefined) {
+      if (this.#count(0)) this.#keep(known, (path) => lineInChunk(chunk, path));
+      return;
+    }
+    const problemsBefore = this.#problems.length + this.#unlisted;
+    const read: Resource[] = [];
+    for (const document of composeChunk(chunk.text, this.#lines)) {
+      if (isEmpty(document)) continue;
+      if (!this.#count(document.range[0])) return;
+      const resource = this.#readDocument(document);
+      if (resource === undefined) continue;
+      read.push(resource);
+      const { lines, linesBefore } = { lines: this.#lines, linesBefore: this.#linesBefore };
+      this.#keep(resource, (path) => below(linesBefore, lineOfPath(document, lines, path)));
+    }
+    const [only] = read;
+    const isClean = problemsBefore === this.#problems.length + this.#unlisted;
+    if (only !== undefined && read.length === 1 && isClean) knownDocuments.add(chunk.text, only);
+  }
+
+  /** False when there are too many. */
+  #count(offset: number): boolean {
+    if (++this.#documents <= maxDocuments) return true;
+    this.add({ offset, message: `is more than ${maxDocuments} documents`, hint: 'split it' });
+    return false;
+  }
+
+  #readDocument(document: Document.Parsed): Resource | undefined {
     const [start, end] = document.range;
     if (end - start > maxDocumentLength) {
-      return this.add({ offset: start, message: `is larger than ${maxDocumentLength} characters`, hint: 'split it' });
+      this.add({ offset: start, message: `is larger than ${maxDocumentLength} characters`, hint: 'split it' });
+      return undefined;
     }
     const unreadable = yamlProblems(document);
     for (const problem of unreadable) this.add(problem);
-    if (unreadable.length > 0) return;
-    const json = this.#toJson(document);
-    if (json === undefined) return;
+    const json = unreadable.length > 0 ? undefined : this.#toJson(document);
+    if (json === undefined) return undefined;
     const read = readResource(json);
-    if ('resource' in read) return this.#keep(document, read.resource);
+    if ('resource' in read) return read.resource;
     for (const { path, message, hint } of read.problems) {
-      const line = lineOfPath(document, this.#lines, path);
+      const line = below(this.#linesBefore, lineOfPath(document, this.#lines, path));
       this.add({ offset: start, line, resource: read.name, path: formatPath(path), message, hint });
     }
+    return undefined;
   }
 
   #toJson(document: Document.Parsed): unknown {
@@ -122,10 +195,8 @@ class Input {
     }
   }
 
-  #keep(document: Document.Parsed, resource: Resource): void {
+  #keep(resource: Resource, lineOf: ResourceLocation['lineOf']): void {
     const key = resourceKey(resource);
-    const lines = this.#lines;
-    const lineOf = (path: readonly PropertyKey[]) => lineOfPath(document, lines, path);
     const first = this.#locations.get(key);
     if (first === undefined) {
       this.#resources.set(key, resource);
@@ -151,7 +222,7 @@ class Input {
       severity: 'error',
       fileName: this.#fileName,
       document: this.#documents === 0 ? null : this.#documents,
-      line: line ?? (offset === null ? null : lineAt(this.#lines, offset)),
+      line: line ?? (offset === null ? null : this.#linesBefore + lineAt(this.#lines, offset)),
       resource,
       path,
       message,

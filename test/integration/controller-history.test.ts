@@ -129,7 +129,7 @@ test('a rollback is checked like an apply: what was right then may be refused no
   assert.equal(refused.status, 422, refused.text);
   const [problem] = (refused.body as ProblemsAnswer).problems.filter(({ severity }) => severity === 'error');
   assert.deepEqual([problem?.resource, problem?.path], ['SegmentationRule/short', 'spec.tests[0]']);
-  assert.match(problem?.message ?? '', /should be allowed, but SegmentationRule\/closed denies it/);
+  assert.match(problem?.message ?? '', /should be allowed, but SegmentationRule\/short denies it/);
   assert.deepEqual(
     (await history(controller)).map(({ revision }) => revision),
     [3, 2, 1],

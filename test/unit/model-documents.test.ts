@@ -1,6 +1,11 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
-import { maxDocumentLength, maxDocuments, parseDocuments } from '../../shared/model/parse-documents.js';
+import {
+  maxDocumentLength,
+  maxDocuments,
+  parseDocuments,
+  parseDocumentsInTurns,
+} from '../../shared/model/parse-documents.js';
 import { formatPath, formatProblem } from '../../shared/model/problem.js';
 
 const segment = (name: string, body = '{ members: [{ namespace: billing }] }') =>
@@ -74,7 +79,7 @@ describe('parseDocuments', () => {
     ['an empty input', '', /there is no resource in the input/],
     ['a text instead of a mapping', 'hello', /must be a mapping/],
     ['a list instead of a mapping', '- a\n- b', /must be a mapping/],
-    ['a document without a kind', 'apiVersion: culvert.dev/v1', /kind: is missing \(the kinds are Mesh, Workload/],
+    ['a document without a kind', 'apiVersion: culvert.dev/v1', /kind: is missing \(the kinds are Mesh, Namespace, Workload/],
     [
       'a wrong API version',
       'kind: Segment\napiVersion: v1',
@@ -105,7 +110,7 @@ describe('parseDocuments', () => {
       segment('a', `{ members: [] } # ${'x'.repeat(maxDocumentLength)}`),
       /is larger than 1048576/,
     ],
-    ['too many documents', '---\nx: 1\n'.repeat(maxDocuments + 1), /is more than 10000 documents|more problems/],
+    ['too many documents', '---\nx: 1\n'.repeat(maxDocuments + 1), /is more than 20000 documents|more problems/],
   ];
   for (const [what, text, message] of refused) {
     it(`refuses ${what}`, () => {
@@ -118,6 +123,34 @@ describe('parseDocuments', () => {
       assert.ok(resources.length <= 1);
     });
   }
+
+  it('reads a text again as it was read before, at other lines and with what else is wrong', async () => {
+    const text = `${segment('a')}---\n${segment('b')}`;
+    const first = parseDocuments(text);
+    const again = await parseDocumentsInTurns(
+      `# moved\n\n---\n${segment('a')}---\n${segment('b')}---\n${segment('b')}`,
+    );
+    assert.equal(again.resources[1], first.resources[1]);
+    assert.equal(again.locations.get('Segment.-.b')?.lineOf(['metadata', 'name']), 11);
+    assert.equal(first.locations.get('Segment.-.b')?.lineOf(['metadata', 'name']), 8);
+    assert.deepEqual(again.problems.map(formatProblem), [
+      'line:16: Segment/b: metadata.name: is written twice, first in line 11 (keep one of the two, or give one another name)',
+    ]);
+  });
+
+  it('takes a marker for one only where YAML does', () => {
+    const comment = segment('a', '\n  members:\n    - namespace: billing\n    # ---\n    - namespace: x\n');
+    const indented = `${segment('b')}# text\n ---\n`;
+    assert.equal(parseDocuments(comment).resources.length, 1);
+    assert.match(problemsOf(indented).join(), /is not valid YAML/);
+    const directive = `%YAML 1.2\n---\n${segment('c')}...\n%YAML 1.2\n---\n${segment('d')}`;
+    assert.deepEqual(
+      parseDocuments(directive).resources.map(({ metadata }) => metadata.name),
+      ['c', 'd'],
+    );
+    const sameLine = `--- ${JSON.stringify({ apiVersion: 'culvert.dev/v1', kind: 'Mesh', metadata: { name: 'default' }, spec: {} })}\n---\r\n${segment('e')}`;
+    assert.equal(parseDocuments(sameLine).resources.length, 2);
+  });
 
   it('lists at most 200 problems and counts the rest', () => {
     const { problems } = parseDocuments('---\nkind: Nothing\n'.repeat(250));
