@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
 import { once } from 'node:events';
 import { after, before, describe, test } from 'node:test';
+import { plainRule, type CompiledRule } from '../../shared/policy/snapshot.js';
 import { waitUntil } from '../lab/wait-until.js';
 import type { LabServer } from '../lab/namespace-sockets.js';
 import { exchange, greetAndEcho, inbound, outbound, refusal } from './dataplane-applications.js';
@@ -171,7 +172,8 @@ describe('a connection through the data plane', { timeout: 120_000 }, () => {
     }
 
     const from = [{ cidrs: [`${outside.ipv4}/32`] }];
-    const rule = {
+    const rule: CompiledRule = {
+      ...plainRule,
       name: 'no-outside',
       tier: 'team',
       priority: 1,
@@ -181,7 +183,7 @@ describe('a connection through the data plane', { timeout: 120_000 }, () => {
       to: [],
       ports: [],
     };
-    await mesh.apply(allowAll({ revision: 3, mesh: mesh1, rules: [rule as never] }));
+    await mesh.apply(allowAll({ revision: 3, mesh: mesh1, rules: [rule] }));
     assert.equal(await refusal(outside, { ip: db.ipv4, port }), 'ECONNRESET');
     const denied = await mesh.closed('node2', inbound);
     assert.deepEqual([denied.reason, denied.rule], ['POLICY_DENY', 'SegmentationRule/no-outside']);
