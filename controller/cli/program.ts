@@ -4,6 +4,12 @@ import { version } from '../../shared/version.js';
 import { addApplyCommand } from './apply-command.js';
 import { Cli } from './cli.js';
 import type { CliIo } from './cli-io.js';
+import { addAuditCommand } from './audit-command.js';
+import { addDiffCommand } from './diff-command.js';
+import { addLearnCommand } from './learn-command.js';
+import { addLintCommand } from './lint-command.js';
+import { addMatrixCommand } from './matrix-command.js';
+import { addPromoteCommand } from './promote-command.js';
 import { addDeleteCommand } from './delete-command.js';
 import { CliError, describeExitCodes, exitCodes } from './exit-codes.js';
 import { addExportCommand } from './export-command.js';
@@ -50,6 +56,12 @@ function createProgram(io: CliIo): Command {
     addDeleteCommand,
     addWhyCommand,
     addTestCommand,
+    addDiffCommand,
+    addAuditCommand,
+    addPromoteCommand,
+    addLearnCommand,
+    addLintCommand,
+    addMatrixCommand,
     addStatusCommand,
     addNodesCommand,
     addTokenCommand,

@@ -1,0 +1,84 @@
+import type { Command } from 'commander';
+import { promoteCheck, type PromoteCheck } from '../../shared/analysis/promote-check.js';
+import type { SegmentationRule } from '../../shared/model/segmentation-rule.js';
+import type { ApplyAnswer, ResourceItem } from '../api/api-types.js';
+import { RefusedError } from './api-client.js';
+import { renderChanges } from './apply-command.js';
+import type { Cli } from './cli.js';
+import { CliError } from './exit-codes.js';
+import { addOutputOption, renderData, type OutputFormat } from './output-format.js';
+import { loadPresentSet } from './present-set.js';
+import { addSinceOption, loadFlows, type RecordedFlows } from './recorded-flows.js';
+import { renderBrokenFlows, renderUnknownFlows } from './render-diff.js';
+
+type Options = { since: number; force: boolean; output: OutputFormat };
+
+/** `culvert promote`: from audit to enforce, when nothing that was seen working breaks. */
+export function addPromoteCommand(program: Command, cli: Cli): void {
+  const command = program
+    .command('promote')
+    .description('Enforce an audited rule for every source, when no recorded connection would break.')
+    .argument('<rule>', 'name of a SegmentationRule')
+    .option('--force', 'also when something would break, or nothing is known', false);
+  addSinceOption(command, '24h').addHelpText('after', '\nExample: culvert promote db-only --since 7d');
+  addOutputOption(command).action(async (rule: string, options: Options) => promote(cli, rule, options));
+}
+
+async function promote(cli: Cli, text: string, { since, force, output }: Options): Promise<void> {
+  const { io } = cli;
+  const name = text.replace(/^SegmentationRule\//, '');
+  const client = await cli.client();
+  const path = ['resources', 'SegmentationRule', name];
+  const { resource } = await client.call<ResourceItem>({ method: 'GET', path });
+  const present = await loadPresentSet(client);
+  const flows = await loadFlows(cli, client, since);
+  const check = promoteCheck({
+    ...present,
+    rule: name,
+    flows: flows.flows,
+    sinceMs: flows.sinceMs,
+    clock: { nowMs: io.nowMs },
+  });
+  const refusal = refusalOf(name, check, flows);
+  if (check.kind === 'checked') reportCheck(cli, check);
+  if (refusal !== null && (!force || check.kind !== 'checked')) throw refusal;
+  const body = { documents: renderData(promoted(resource as SegmentationRule), 'yaml'), message: `promote ${name}` };
+  const answer = await client.call<ApplyAnswer>({ method: 'POST', path: ['apply'], body }).catch((error: unknown) => {
+    if (error instanceof RefusedError) cli.printProblems(error.answer.problems);
+    throw error;
+  });
+  io.print(output === 'table' ? renderChanges(answer) : renderData({ ...answer, check }, output));
+}
+
+/** Enforced for all sources; the rest stays as it was written. */
+function promoted({ spec, ...rest }: SegmentationRule): SegmentationRule {
+  return { ...rest, spec: { ...spec, mode: 'enforce', ...(spec.rollout === undefined ? {} : { rollout: 100 }) } };
+}
+
+/** What stands in the way, whatever the output is: a person reads it also when a program takes the answer. */
+function reportCheck({ io }: Cli, { broken, doubtful }: Extract<PromoteCheck, { kind: 'checked' }>): void {
+  if (broken.length > 0) io.printError(`would break:\n${renderBrokenFlows(broken, io.nowMs())}`);
+  if (doubtful.length > 0) io.printError(`cannot be told:\n${renderUnknownFlows(doubtful, io.nowMs())}`);
+}
+
+/** Null: nothing is against it. */
+function refusalOf(name: string, check: PromoteCheck, { isCurrent, leftOut }: RecordedFlows): CliError | null {
+  const refuse = (code: string, message: string, hint: string) => new CliError({ exit: 'failed', code, message, hint });
+  const anyway = 'look at it, or use --force';
+  if (check.kind === 'no such rule') return refuse('RULE_OFF', `${name} is off`, 'apply it with mode: audit first');
+  if (check.kind === 'enforced') return refuse('ENFORCED', `${name} is enforced already`, 'there is nothing to do');
+  if (check.broken.length > 0) {
+    return refuse('WOULD_BREAK', `${check.broken.length} conversations that work would be denied by ${name}`, anyway);
+  }
+  if (check.doubtful.length > 0) {
+    const message = `${name} was recorded as denying ${check.doubtful.length} conversations of which it cannot be told whether they work`;
+    return refuse('CANNOT_TELL', message, anyway);
+  }
+  if (check.records === 0) {
+    return refuse('NO_EVIDENCE', 'no connection was recorded in this time', 'take a longer --since, or use --force');
+  }
+  if (!isCurrent || leftOut > 0) {
+    return refuse('NO_EVIDENCE', 'the records of this time are not complete', 'try again, or use --force');
+  }
+  return null;
+}
