@@ -76,23 +76,29 @@ export class HeldConnection {
 
   /** Says something new and waits until exactly that came back. Rejects when it does not. */
   async exchange(timeoutMs = 5000): Promise<void> {
+    const { socket } = this;
+    if (this.ended !== null) throw new Error(`the connection has ended: ${this.ended}`);
     const text = `round ${++this.#round} of a held connection;`;
     let answer = '';
-    const abort = AbortSignal.timeout(timeoutMs);
-    this.socket.write(text);
-    while (answer.length < text.length) {
-      if (this.ended !== null) throw new Error(`the connection has ended: ${this.ended}`);
-      const ended = once(this.socket, 'close', { signal: abort }).then(() => {
-        throw new Error(`the connection has ended: ${this.ended}`);
-      });
-      const data = once(this.socket, 'data', { signal: abort });
-      // The one that does not happen is aborted with the deadline; nobody waits for it then.
-      ended.catch(() => undefined);
-      data.catch(() => undefined);
-      const [bytes] = (await Promise.race([data, ended])) as [Buffer];
-      answer += bytes.toString();
-    }
-    if (answer !== text) throw new Error(`"${answer}" came back instead of "${text}"`);
+    await new Promise<void>((resolve, reject) => {
+      const settle = (problem: string | null): void => {
+        clearTimeout(timer);
+        socket.off('data', onData);
+        socket.off('close', onClose);
+        if (problem === null) resolve();
+        else reject(new Error(problem));
+      };
+      const onData = (bytes: Buffer): void => {
+        answer += bytes.toString();
+        if (answer.length < text.length) return;
+        settle(answer === text ? null : `"${answer}" came back instead of "${text}"`);
+      };
+      const onClose = (): void => settle(`the connection has ended: ${this.ended}`);
+      const timer = setTimeout(() => settle(`"${answer}" came back within ${timeoutMs} ms`), timeoutMs);
+      socket.on('data', onData);
+      socket.once('close', onClose);
+      socket.write(text);
+    });
   }
 
   /** How it ends: `end` (FIN) or the code of its error. Rejects when it is still open at the deadline. */
