@@ -79,7 +79,11 @@ describe('parseDocuments', () => {
     ['an empty input', '', /there is no resource in the input/],
     ['a text instead of a mapping', 'hello', /must be a mapping/],
     ['a list instead of a mapping', '- a\n- b', /must be a mapping/],
-    ['a document without a kind', 'apiVersion: culvert.dev/v1', /kind: is missing \(the kinds are Mesh, Namespace, Workload/],
+    [
+      'a document without a kind',
+      'apiVersion: culvert.dev/v1',
+      /kind: is missing \(the kinds are Mesh, Namespace, Workload/,
+    ],
     [
       'a wrong API version',
       'kind: Segment\napiVersion: v1',
