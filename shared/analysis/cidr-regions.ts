@@ -10,6 +10,8 @@ export type CidrRegion = {
   readonly network: string;
   /** For people: `10.0.0.0/8 except 10.1.0.0/16`. */
   readonly name: string;
+  /** The network is one address. */
+  readonly isSingle: boolean;
   /** One of its addresses. */
   readonly address: IpAddress;
 };
@@ -37,7 +39,14 @@ export function regionsWithin(network: string, named: readonly string[]): CidrRe
     const inner = directlyInside(span, sorted, index + 1);
     const address = addressOutside(span, inner);
     if (address === undefined) return [];
-    return [{ network: span.text, name: nameOf(span, inner), address: formatAddress(address, span.isIpv6) }];
+    return [
+      {
+        network: span.text,
+        name: nameOf(span, inner),
+        isSingle: span.first === span.last,
+        address: formatAddress(address, span.isIpv6),
+      },
+    ];
   });
 }
 

@@ -40,12 +40,27 @@ export function lintSet(
 
 function shadowed(rules: readonly CompiledRule[]): LintFinding[] {
   return rules.flatMap((rule, index): LintFinding[] => {
-    const earlier = rules.slice(0, index).find((candidate) => shadows(candidate, rule));
+    const earlier = rules
+      .slice(0, index)
+      .find((candidate) => shadows(candidate, rule) && !isPassedBy(candidate, rule, rules));
     if (earlier === undefined) return [];
     const message = `never decides: ${earlier.action} of ${ref(earlier)} comes first and matches all that it matches`;
     const hint = earlier.action === rule.action ? 'delete it' : 'give it a lower priority, or delete it';
     return [{ kind: 'shadowed', severity: 'warning', resource: ref(rule), other: ref(earlier), message, hint }];
   });
+}
+
+/** Whether a connection may leave the tier of the rule that seems to shadow another, before it comes to that rule. */
+function isPassedBy(earlier: CompiledRule, later: CompiledRule, rules: readonly CompiledRule[]): boolean {
+  if (earlier.tier === later.tier) return false;
+  return rules.slice(0, rules.indexOf(earlier)).some(({ tier, action, mode, ...pass }) => {
+    if (tier !== earlier.tier || action !== 'pass' || mode === 'audit') return false;
+    return commonPort(pass.ports, later.ports) !== undefined && overlaps(pass, later);
+  });
+}
+
+function overlaps(a: Pick<CompiledRule, 'from' | 'to'>, b: Pick<CompiledRule, 'from' | 'to'>): boolean {
+  return overlapOfPeerLists(a.to, b.to) !== undefined && overlapOfPeerLists(a.from, b.from) !== undefined;
 }
 
 /** An exception before its rule is how rules are meant to be written; two that only touch each other may be a mistake. */

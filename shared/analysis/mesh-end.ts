@@ -1,5 +1,6 @@
 import type { IpAddress } from '../address.js';
 import type { Party } from '../policy/connection.js';
+import type { CidrRegion } from './cidr-regions.js';
 import type { WorkloadEntry } from '../wire/registry.js';
 
 /** One side of a connection that nobody has to make: who it is, and whether an agent speaks for it. */
@@ -10,6 +11,8 @@ export type MeshEnd = {
   readonly party: Party;
   /** An agent captures it, so it proves its identity and enforces the rules. */
   readonly isMeshed: boolean;
+  /** It stands for a whole network, of which the address is only an example that no CIDR of the rules tells apart. */
+  readonly standsForMany?: boolean;
 };
 
 /** A registered workload at one of its addresses. */
@@ -25,4 +28,9 @@ export function workloadEnd(entry: WorkloadEntry, ip: IpAddress): MeshEnd {
 /** An address that no workload has. */
 export function externalEnd(ip: IpAddress, name: string = ip): MeshEnd {
   return { name, party: { ip, identity: null, workload: null }, isMeshed: false };
+}
+
+/** A network outside the mesh, or the part of one that no CIDR of the rules cuts. */
+export function regionEnd({ address, isSingle }: CidrRegion, name: string): MeshEnd {
+  return { ...externalEnd(address, name), standsForMany: !isSingle };
 }

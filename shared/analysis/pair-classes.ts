@@ -2,7 +2,7 @@ import type { Clock } from '../policy/connection.js';
 import type { RegistryEntry } from '../wire/registry.js';
 import { cidrRegions } from './cidr-regions.js';
 import { classifyEnds, type EndClass } from './end-classes.js';
-import { externalEnd, workloadEnd, type MeshEnd } from './mesh-end.js';
+import { regionEnd, workloadEnd, type MeshEnd } from './mesh-end.js';
 import { portVerdicts, type PortVerdict } from './port-verdicts.js';
 import type { RuleSet } from './rule-set.js';
 import { selectionItems, type SelectionItem } from './selection-items.js';
@@ -119,8 +119,8 @@ function endsOfSets(sets: readonly RuleSet[]): EndOfSets[] {
     const rest = others.map((ends) => ends.get(key));
     return rest.every((other) => other !== undefined) ? [[end, ...rest]] : [];
   });
-  const outside = cidrRegions(sets.map(({ snapshot }) => snapshot)).map(({ name, address }) => {
-    const end = externalEnd(address, name);
+  const outside = cidrRegions(sets.map(({ snapshot }) => snapshot)).map((region) => {
+    const end = regionEnd(region, region.name);
     return sets.map(() => end);
   });
   return [...workloads, ...outside];

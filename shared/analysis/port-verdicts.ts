@@ -2,7 +2,7 @@ import type { Clock, Decision } from '../policy/connection.js';
 import { formatRuleRef } from '../policy/connection.js';
 import type { Snapshot } from '../policy/snapshot.js';
 import type { MeshEnd } from './mesh-end.js';
-import { predict } from './predict.js';
+import { possibleDecisions } from './possible-decisions.js';
 
 /** What a set of rules decides between two ends on neighbouring ports, all alike. */
 export type PortVerdict = {
@@ -18,7 +18,10 @@ export type PortVerdict = {
 
 export const lastPort = 65_535;
 
-/** The verdicts of ports 1 to 65535, asked once between each two cuts. */
+/**
+ * The verdicts of ports 1 to 65535, asked once between each two cuts. From a network outside a port is allowed as soon as
+ * some address of it is, for a rule may be rolled out to a part of the sources.
+ */
 export function portVerdicts(input: {
   readonly snapshot: Snapshot;
   readonly source: MeshEnd;
@@ -32,7 +35,7 @@ export function portVerdicts(input: {
   const verdicts: PortVerdict[] = [];
   for (const [index, first] of firsts.entries()) {
     const last = (firsts[index + 1] ?? lastPort + 1) - 1;
-    const decision = predict(snapshot, { source, destination, port: first }, clock);
+    const decision = mostPermissive(possibleDecisions(snapshot, { source, destination, port: first }, clock));
     const { verdict, reason } = decision;
     const next = {
       first,
@@ -47,6 +50,11 @@ export function portVerdicts(input: {
     else verdicts.push(next);
   }
   return verdicts;
+}
+
+/** Who is reached by some addresses of a network is reached from it. */
+function mostPermissive(decisions: readonly Decision[]): Decision {
+  return decisions.find(({ verdict }) => verdict === 'allow') ?? (decisions[0] as Decision);
 }
 
 function isSame(a: PortVerdict, b: PortVerdict): boolean {

@@ -5,8 +5,8 @@ import type { WorkloadEntry } from '../wire/registry.js';
 import { isNamedExternal, type FlowEnd } from '../wire/flows.js';
 import { cidrsOf, regionsWithin } from './cidr-regions.js';
 import type { Conversation } from './conversations.js';
-import { externalEnd, workloadEnd, type MeshEnd } from './mesh-end.js';
-import { predict } from './predict.js';
+import { regionEnd, workloadEnd, type MeshEnd } from './mesh-end.js';
+import { possibleDecisions } from './possible-decisions.js';
 import type { RuleSet } from './rule-set.js';
 
 /** What a set of rules says of a recorded conversation, or why it cannot be told. */
@@ -51,7 +51,10 @@ export class Replay {
     for (const a of from.ends) {
       for (const b of to.ends) {
         if (isIpv6(a.party.ip) !== isIpv6(b.party.ip)) continue;
-        const decision = predict(this.#set.snapshot, { source: a, destination: b, port }, this.#clock);
+        const decisions = possibleDecisions(this.#set.snapshot, { source: a, destination: b, port }, this.#clock);
+        const [decision] = decisions;
+        if (decision === undefined) continue;
+        if (decisions.some(({ verdict }) => verdict !== decision.verdict)) return unknown(partOfSources);
         first ??= decision;
         if (decision.verdict !== first.verdict) return unknown((a === from.ends[0] ? to : from).ambiguity);
       }
@@ -114,10 +117,12 @@ export class Replay {
     const named = isNamedExternal(cidr) ? snapshot.externals.find(({ name }) => name === cidr)?.cidrs : [cidr];
     if (named === undefined) return null;
     return named.flatMap((network) =>
-      regionsWithin(network, cidrsOf(snapshot)).map(({ address }) => externalEnd(address, cidr)),
+      regionsWithin(network, cidrsOf(snapshot)).map((region) => regionEnd(region, cidr)),
     );
   }
 }
+
+const partOfSources = 'a rule is enforced for a part of the sources, and the record does not say the address';
 
 type Unknown = Extract<Replayed, { verdict: 'unknown' }>;
 type Ends = Unknown | { readonly ends: readonly MeshEnd[]; readonly ambiguity: string };

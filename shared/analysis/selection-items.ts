@@ -14,6 +14,7 @@ export type SelectionItem = {
 };
 
 const isMeshed: Selector = { key: 'meshed', selects: (end) => end.isMeshed };
+const standsForMany: Selector = { key: 'many', selects: (end) => end.standsForMany === true };
 const isExternal: Selector = { key: 'external', selects: (end) => end.party.workload === null };
 
 /** Every item of a snapshot. */
@@ -21,6 +22,7 @@ export function selectionItems(snapshot: Snapshot, clock: Clock): SelectionItem[
   const selectors = new Selectors({ snapshot, clock });
   return [
     item({ source: isMeshed }),
+    item({ source: standsForMany }),
     item({ destination: isMeshed }),
     item({ destination: isExternal }),
     ...ruleItems(snapshot, selectors),

@@ -126,6 +126,15 @@ describe('recorded flows against a proposed set', () => {
     });
   }
 
+  it('are unknown when a rule is rolled out to a part of the addresses that the record stands for', () => {
+    const half = { name: 'half', action: 'deny', rollout: 50, from: [{ cidrs: ['203.0.113.0/24'] }] } as const;
+    const after = snapshotOf({ rules: [half], mesh: { defaultAction: 'allow' } });
+    const from = (cidr: string) =>
+      difference([flow({ source: outside(cidr), destination: db, direction: 'inbound' })], after);
+    assert.match(from('203.0.113.0/24').unknown[0]?.why ?? '', /for a part of the sources/);
+    assert.equal(from('198.51.100.0/24').unchanged, 1);
+  });
+
   it('tell that a rule would newly audit them', () => {
     const audit = snapshotOf({
       rules: [{ name: 'a', mode: 'audit', action: 'deny', to: [{ workloads: ['billing/db'] }] }],

@@ -75,7 +75,7 @@ describe('the matrix', () => {
           }
         }
       }),
-      { numRuns: 300 },
+      { numRuns: 150 },
     );
     assert.ok(allowed > 1000, `only ${allowed} pairs were allowed`);
   });
@@ -99,7 +99,7 @@ describe('the matrix', () => {
           }
         }
       }),
-      { numRuns: 200 },
+      { numRuns: 100 },
     );
   });
 
@@ -156,7 +156,7 @@ describe('the difference of two sets', () => {
           }
         },
       ),
-      { numRuns: 300 },
+      { numRuns: 150 },
     );
     assert.ok(seen.allowed > 500 && seen.denied > 500, JSON.stringify(seen));
   });
