@@ -1,3 +1,4 @@
+import type { NearMiss } from '../../shared/analysis/near-misses.js';
 import type { Problem } from '../../shared/model/problem.js';
 import type { Resource } from '../../shared/model/resource.js';
 import type { Connection, Decision } from '../../shared/policy/connection.js';
@@ -69,6 +70,10 @@ export type WhyAnswer = ExplainedConnection & {
   /** Who applied that revision, and when (RFC 3339). */
   readonly appliedBy: string;
   readonly appliedAt: string;
+  /** The change that last touched the document of the rule that decides; null: the mesh's default, which has none. */
+  readonly ruleApplied: Omit<ResourceItem, 'resource'> | null;
+  /** Facts that would turn the decision round, the least change first. */
+  readonly nearMisses: readonly NearMiss[];
   /** Other connections that the same words mean: further workloads of the service account, endpoints of the service. */
   readonly others: readonly ExplainedConnection[];
 };

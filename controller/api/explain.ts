@@ -1,5 +1,6 @@
+import { nearMisses } from '../../shared/analysis/near-misses.js';
 import { evaluate } from '../../shared/policy/evaluate.js';
-import type { Clock, Connection, Decision, Party } from '../../shared/policy/connection.js';
+import type { Clock, Connection, Decision, Party, RuleRef } from '../../shared/policy/connection.js';
 import type { Snapshot } from '../../shared/policy/snapshot.js';
 import type { Release } from '../publish/release.js';
 import { badRequest } from './api-error.js';
@@ -29,7 +30,25 @@ export function explain(release: Release, question: WhyQuestion, clock: Clock): 
   const [first, ...others] = connections;
   if (first === undefined) throw badRequest('the question names nobody', 'name a workload that has an address');
   const { revision, createdBy, createdAt } = snapshot;
-  return { ...first, revision, appliedBy: createdBy, appliedAt: createdAt, others };
+  const isAsked = first.decision.trace.length > 0 && first.decision.reason !== 'SOURCE_UNKNOWN';
+  return {
+    ...first,
+    revision,
+    appliedBy: createdBy,
+    appliedAt: createdAt,
+    ruleApplied: appliedOf(release, first.decision.rule),
+    // What is refused before any rule is asked is not turned round by a fact of a rule.
+    nearMisses: isAsked ? nearMisses(snapshot, first.facts, clock) : [],
+    others,
+  };
+}
+
+/** Null: the default of a mesh without a document. */
+function appliedOf({ state }: Release, { kind, namespace, name }: RuleRef): WhyAnswer['ruleApplied'] {
+  const stored = state.resources.get(`${kind}.${namespace ?? '-'}.${name}`);
+  if (stored === undefined) return null;
+  const { revision, appliedAt, appliedBy } = stored;
+  return { revision, appliedAt, appliedBy };
 }
 
 /** Rules are about the port of the endpoint, never that of the service's address. */

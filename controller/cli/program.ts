@@ -1,6 +1,7 @@
 import { Command, CommanderError } from 'commander';
 import { CulvertError, describeError } from '../../shared/errors.js';
 import { version } from '../../shared/version.js';
+import { addAllowCommand } from './allow-command.js';
 import { addApplyCommand } from './apply-command.js';
 import { Cli } from './cli.js';
 import type { CliIo } from './cli-io.js';
@@ -62,6 +63,7 @@ function createProgram(io: CliIo): Command {
     addLearnCommand,
     addLintCommand,
     addMatrixCommand,
+    addAllowCommand,
     addStatusCommand,
     addNodesCommand,
     addTokenCommand,

@@ -7,10 +7,21 @@ import { renderTable } from './table.js';
 
 /** The answer of `culvert why` for a person: verdict, rule, the way to it, and who put it in force. */
 export function renderWhy(answer: WhyAnswer, nowMs: number): string {
-  const { revision, appliedBy, appliedAt, others } = answer;
+  const { revision, appliedBy, appliedAt, others, ruleApplied, nearMisses } = answer;
+  const ruleLine =
+    ruleApplied === null
+      ? []
+      : [
+          `${formatRuleRef(answer.decision.rule)}, applied by ${ruleApplied.appliedBy} ` +
+            `${formatAge(Date.parse(ruleApplied.appliedAt), nowMs)} with revision ${ruleApplied.revision}`,
+        ];
   const blocks = [
     renderConnection(answer),
-    `revision ${revision}, applied by ${appliedBy} ${formatAge(Date.parse(appliedAt), nowMs)} (${appliedAt})`,
+    ...(nearMisses.length === 0 ? [] : [['Near misses:', ...nearMisses.map(({ text }) => `  ${text}`)].join('\n')]),
+    [
+      `revision ${revision}, applied by ${appliedBy} ${formatAge(Date.parse(appliedAt), nowMs)} (${appliedAt})`,
+      ...ruleLine,
+    ].join('\n'),
   ];
   if (others.length > 0) blocks.push(`These words mean ${others.length} more:\n${renderOthers(others)}`);
   return blocks.join('\n\n');

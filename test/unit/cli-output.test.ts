@@ -244,6 +244,8 @@ describe('culvert why', () => {
     revision: 7,
     appliedBy: 'admin',
     appliedAt,
+    ruleApplied: null,
+    nearMisses: [],
     others: [],
   };
 
