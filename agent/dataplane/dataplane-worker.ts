@@ -187,6 +187,8 @@ export class DataplaneWorker {
     const server = this.#server.counts();
     return {
       openConnections: this.#connections.size,
+      keptConnections: this.#connections.reprieved.kept,
+      drainingConnections: this.#connections.reprieved.draining,
       openTunnels: client.tunnels + server.tunnels,
       openStreams: client.streams + server.streams,
       bufferedBytes: client.bufferedBytes + server.bufferedBytes,

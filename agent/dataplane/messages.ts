@@ -103,6 +103,10 @@ export type LiveBytes = {
 /** Now, of this worker. */
 export type WorkerGauges = {
   readonly openConnections: number;
+  /** Of these: connections that the rules deny, which live on because a rule says `onChange: keep`. */
+  readonly keptConnections: number;
+  /** And those that a rule gives a grace period (`onChange: drain`). */
+  readonly drainingConnections: number;
   readonly openTunnels: number;
   readonly openStreams: number;
   readonly bufferedBytes: number;
@@ -137,7 +141,10 @@ export type ConnectionDump = {
   readonly path: string;
   readonly source: string;
   readonly destination: string;
+  /** The rule that let it in. */
   readonly rule: string;
+  /** It lives on though the rules deny it now; absent when they allow it. */
+  readonly reprieve?: { readonly kind: 'draining' | 'kept'; readonly deniedBy: string };
   readonly bytesSent: number;
   readonly bytesReceived: number;
   readonly startedAtMs: number;

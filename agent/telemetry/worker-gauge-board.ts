@@ -20,6 +20,16 @@ export class WorkerGaugeBoard {
       });
     };
     sum('culvert_open_connections', 'Connections that are open now.', (gauges) => gauges.openConnections);
+    sum(
+      'culvert_connections_kept',
+      'Open connections that the rules deny and `onChange: keep` lets live.',
+      (gauges) => gauges.keptConnections,
+    );
+    sum(
+      'culvert_connections_draining',
+      'Open connections that the rules deny and that `onChange: drain` ends soon.',
+      (gauges) => gauges.drainingConnections,
+    );
     sum('culvert_open_tunnels', 'Mutual-TLS tunnels that are open now.', (gauges) => gauges.openTunnels);
     sum('culvert_open_streams', 'Connections inside tunnels that are open now.', (gauges) => gauges.openStreams);
     sum('culvert_buffered_bytes', 'Bytes of applications that wait in the agent.', (gauges) => gauges.bufferedBytes);

@@ -56,6 +56,8 @@ const gauges: WorkerGauges = {
   openStreams: 0,
   bufferedBytes: 0,
   eventLoopDelayP99Ms: 1,
+  keptConnections: 0,
+  drainingConnections: 0,
   refusedHandshakes: {},
 };
 

@@ -275,7 +275,15 @@ test('the sweep of a worker tells open connections added up', { timeout: 10_000 
   const reports = new Map<string, WorkerReport>();
   let wake: () => void = () => undefined;
   const told = new Promise<void>((resolve) => (wake = resolve));
-  const gauges = { openConnections: 2, openTunnels: 0, openStreams: 0, bufferedBytes: 0, refusedHandshakes: {} };
+  const gauges = {
+    openConnections: 2,
+    keptConnections: 0,
+    drainingConnections: 0,
+    openTunnels: 0,
+    openStreams: 0,
+    bufferedBytes: 0,
+    refusedHandshakes: {},
+  };
   const reporter = new Reporter({
     openEveryMs: 0,
     source: { openRecords: () => records, gauges: () => gauges },

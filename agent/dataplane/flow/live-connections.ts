@@ -6,6 +6,7 @@ import type { ConnectionDump } from '../messages.js';
 import type { ConnectionCounts } from '../state/connection-counts.js';
 import type { WorkerState } from '../state/worker-state.js';
 import type { HostedWorkload } from '../listen/hosted-workload.js';
+import type { ReprieveKind } from './reprieve.js';
 import type { TrackedConnection } from './tracked-connection.js';
 
 /** So many connections are judged before bytes get their turn again: about 2 ms. */
@@ -22,6 +23,7 @@ export class LiveConnections {
   readonly #workerIndex: number;
   readonly #limitPerWorkload: number;
   readonly #onEmpty = new Set<() => void>();
+  readonly #reprieved: Record<ReprieveKind, number> = { draining: 0, kept: 0 };
   #running: Promise<void> | null = null;
   #next: Promise<void> | null = null;
 
@@ -40,6 +42,11 @@ export class LiveConnections {
 
   get size(): number {
     return this.#open.size;
+  }
+
+  /** How many live on though the rules deny them, by why. */
+  get reprieved(): Readonly<Record<ReprieveKind, number>> {
+    return this.#reprieved;
   }
 
   [Symbol.iterator](): IterableIterator<TrackedConnection> {
@@ -72,6 +79,7 @@ export class LiveConnections {
 
   remove(connection: TrackedConnection): void {
     if (!this.#open.delete(connection)) return;
+    this.#judge(connection, () => connection.reprieve.lift());
     this.release(connection);
     if (this.#open.size > 0) return;
     for (const resolve of this.#onEmpty) resolve();
@@ -101,9 +109,19 @@ export class LiveConnections {
     let checked = 0;
     // Connections that come meanwhile have been decided by the new state.
     for (const connection of this.#open) {
-      connection.recheck(this.#state);
+      this.#judge(connection, () => connection.recheck(this.#state));
       if (++checked % recheckSlice === 0) await setImmediate();
     }
+  }
+
+  /** Keeps the counts of the reprieved right, whatever the judgement. */
+  #judge(connection: TrackedConnection, judge: () => void): void {
+    const before = connection.reprieve.kind;
+    judge();
+    const after = connection.reprieve.kind;
+    if (before === after) return;
+    if (before !== null) this.#reprieved[before]--;
+    if (after !== null) this.#reprieved[after]++;
   }
 
   cutWorkload(workload: HostedWorkload, cut: ConnectionCut): void {
@@ -120,13 +138,14 @@ export class LiveConnections {
   }
 
   dump(): ConnectionDump[] {
-    return [...this.#open].map(({ record }) => ({
+    return [...this.#open].map(({ record, reprieve }) => ({
       traceId: record.traceId,
       direction: record.direction,
       path: record.path,
       source: describeEnd(record.source),
       destination: describeEnd(record.destination),
       rule: record.rule,
+      ...(reprieve.kind === null ? {} : { reprieve: { kind: reprieve.kind, deniedBy: reprieve.rule } }),
       bytesSent: record.bytesSent,
       bytesReceived: record.bytesReceived,
       startedAtMs: record.startedAtMs,

@@ -1,11 +1,12 @@
 import { evaluate } from '../../../shared/policy/evaluate.js';
-import type { Clock, Connection } from '../../../shared/policy/connection.js';
+import type { Clock, Connection, Decision } from '../../../shared/policy/connection.js';
 import { formatRuleRef } from '../../../shared/policy/connection.js';
 import type { Reason } from '../../../shared/reasons.js';
 import type { ConnectionRecord, Ending } from '../../telemetry/connection-record.js';
 import type { HostedWorkload } from '../listen/hosted-workload.js';
 import { ConnectionCut } from '../relay/connection-cut.js';
 import type { WorkerState } from '../state/worker-state.js';
+import { Reprieve } from './reprieve.js';
 
 /** Who is at both ends, as the current state has it, or why that can no longer be said. */
 export type Facts =
@@ -24,6 +25,8 @@ export class TrackedConnection {
   readonly record: ConnectionRecord;
   /** The workloads of this node at its ends: one, or two on the local path. */
   readonly workloads: HostedWorkload[];
+  /** Whether it lives on though the rules deny it, and by which rule. */
+  readonly reprieve = new Reprieve({ onExpired: (decision, revision) => this.#terminate(decision, revision) });
   readonly #abort = new AbortController();
   readonly #clock: Clock;
   #facts: FactsSource | null = null;
@@ -45,6 +48,7 @@ export class TrackedConnection {
    */
   authorize(state: WorkerState, source: FactsSource): Ending | null {
     this.#facts = source;
+    this.reprieve.lift();
     const facts = source(state);
     if (!('connection' in facts)) return facts.refusal;
     if (state.snapshot === null) return { reason: 'NO_RULES_YET', detail: 'no rules yet' };
@@ -54,7 +58,10 @@ export class TrackedConnection {
     return { reason: decision.reason, rule: formatRuleRef(decision.rule), detail: '' };
   }
 
-  /** Judges an admitted connection by the current state and cuts it when it would not be admitted any more. */
+  /**
+   * Judges an admitted connection by the current state. When it would not be admitted any more, `onChange` of the rule
+   * that denies it says what becomes of it; who its ends are is never a matter of rules, so that cuts it at once.
+   */
   recheck(state: WorkerState): void {
     if (this.#facts === null || this.#abort.signal.aborted || state.snapshot === null) return;
     const facts = this.#facts(state);
@@ -64,13 +71,23 @@ export class TrackedConnection {
       return;
     }
     const decision = evaluate(state.snapshot, facts.connection, this.#clock);
-    this.record.decided(decision, state.snapshot.revision);
-    if (decision.verdict === 'allow') return;
-    const rule = formatRuleRef(decision.rule);
-    this.cut(new ConnectionCut({ reason: 'POLICY_TERMINATED', rule, detail: decision.reason }));
+    const { revision } = state.snapshot;
+    if (decision.verdict === 'allow') {
+      this.reprieve.lift();
+      this.record.decided(decision, revision);
+      return;
+    }
+    if (!this.reprieve.grant(decision, revision)) this.#terminate(decision, revision);
   }
 
   cut(cut: ConnectionCut): void {
     this.#abort.abort(cut);
+  }
+
+  #terminate(decision: Decision, revision: number): void {
+    if (this.#abort.signal.aborted) return;
+    this.record.decided(decision, revision);
+    const rule = formatRuleRef(decision.rule);
+    this.cut(new ConnectionCut({ reason: 'POLICY_TERMINATED', rule, detail: decision.reason }));
   }
 }

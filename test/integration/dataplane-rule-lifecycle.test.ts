@@ -1,0 +1,111 @@
+import assert from 'node:assert/strict';
+import { once } from 'node:events';
+import type { Socket } from 'node:net';
+import { after, afterEach, before, describe, test } from 'node:test';
+import { plainRule, type CompiledRule } from '../../shared/policy/snapshot.js';
+import type { LabServer } from '../lab/namespace-sockets.js';
+import { waitUntil } from '../lab/wait-until.js';
+import { errorOf, exchange, greetAndEcho, inbound, outbound } from './dataplane-applications.js';
+import { allowAll, DataplaneMesh } from './dataplane-mesh.js';
+
+const port = 8080;
+
+function rule(name: string, action: CompiledRule['action'], init: Partial<CompiledRule>): CompiledRule {
+  const web = { from: [{ labels: { app: 'web' } }], to: [{ labels: { app: 'db' } }], ports: [] };
+  return { ...plainRule, ...web, name, tier: 'team', priority: 1, action, mode: 'enforce', ...init };
+}
+
+describe('an open connection that a rule begins to deny', { timeout: 120_000 }, () => {
+  let mesh: DataplaneMesh;
+  let server: LabServer;
+  let revision = 1;
+
+  async function openToDb(): Promise<Socket> {
+    const socket = await mesh.workload('web').connect({ ip: mesh.workload('db').ipv4, port });
+    await once(socket, 'data');
+    return socket;
+  }
+
+  /** Bytes there and back on a connection that stays open. */
+  async function echo(socket: Socket, text: string): Promise<string> {
+    socket.write(text);
+    const [chunk] = (await once(socket, 'data', { signal: AbortSignal.timeout(5000) })) as [Buffer];
+    return chunk.toString();
+  }
+
+  async function rules(...compiled: CompiledRule[]): Promise<void> {
+    revision += 1;
+    await mesh.apply(allowAll({ revision, rules: compiled }));
+  }
+
+  /** What the dumps of a host say of connections that live on. */
+  async function reprieves(host: string): Promise<string[]> {
+    const dumps = await mesh.pool(host).dump();
+    return dumps.flatMap(({ connections }) =>
+      connections.flatMap(({ reprieve }) => (reprieve === undefined ? [] : [`${reprieve.kind} ${reprieve.deniedBy}`])),
+    );
+  }
+
+  before(async () => {
+    const workload = (name: string) => ({ name, namespace: 'shop', serviceAccount: name, labels: { app: name } });
+    mesh = await DataplaneMesh.start({
+      hosts: [
+        { name: 'node1', workloads: [workload('web')] },
+        { name: 'node2', workloads: [workload('db')] },
+      ],
+    });
+    server = await mesh.workload('db').listen({ port }, greetAndEcho);
+  });
+
+  after(async () => {
+    await server.close();
+    await mesh[Symbol.asyncDispose]();
+  });
+
+  afterEach(async () => {
+    await rules();
+    for (const host of ['node1', 'node2']) mesh.takeUnclaimed(host);
+  });
+
+  test('lives on under onChange: keep, is counted, and ends with the rule that let it in', async () => {
+    await rules(rule('let-in', 'allow', {}));
+    const socket = await openToDb();
+    await rules(rule('no-db', 'deny', { onChange: { kind: 'keep' } }));
+    assert.equal(await echo(socket, 'still'), 'still');
+    for (const host of ['node1', 'node2']) {
+      assert.deepEqual(await reprieves(host), ['kept SegmentationRule/no-db']);
+    }
+    const gauges = await new Promise<{ keptConnections: number }>((resolve) => {
+      mesh.pool('node1').once('report', (report) => resolve(report.gauges));
+    });
+    assert.equal(gauges.keptConnections, 1);
+    await exchange(socket, 'end');
+    const record = await mesh.closed('node1', outbound);
+    assert.deepEqual([record.reason, record.rule], ['OK', 'SegmentationRule/let-in']);
+  });
+
+  test('lives for its grace under onChange: drain, and is cut with the rule', async () => {
+    const socket = await openToDb();
+    const startedMs = performance.now();
+    await rules(rule('no-db', 'deny', { onChange: { kind: 'drain', graceMs: 700 } }));
+    assert.equal(await echo(socket, 'still'), 'still');
+    assert.deepEqual(await reprieves('node2'), ['draining SegmentationRule/no-db']);
+    assert.equal(await errorOf(socket), 'ECONNRESET');
+    assert.ok(performance.now() - startedMs >= 700);
+    for (const record of [await mesh.closed('node1', outbound), await mesh.closed('node2', inbound)]) {
+      assert.deepEqual([record.reason, record.rule], ['POLICY_TERMINATED', 'SegmentationRule/no-db']);
+      assert.equal(record.revision, revision);
+    }
+  });
+
+  test('is spared when a later revision allows it before its grace is over', async () => {
+    const socket = await openToDb();
+    await rules(rule('no-db', 'deny', { onChange: { kind: 'drain', graceMs: 400 } }));
+    await rules();
+    await waitUntil('no reprieve', async () => ((await reprieves('node1')).length === 0 ? true : undefined));
+    const overMs = performance.now() + 600;
+    await waitUntil('the time of the cut', () => (performance.now() > overMs ? true : undefined));
+    assert.equal(await exchange(socket, 'spared'), 'spared');
+    assert.equal((await mesh.closed('node1', outbound)).reason, 'OK');
+  });
+});
