@@ -35,6 +35,30 @@ test('a snapshot that another key signed is refused, and the last good rules sta
   await fixture.rules.until('revision 3', (seen) => seen.includes(3));
 });
 
+test('a rollback is a later revision with the content of an old one, and is taken like any other', async () => {
+  await using fixture = await LinkFixture.start();
+  const open = { defaultAction: 'allow', outbound: 'allow', mtls: 'PERMISSIVE', rootNamespace: 'x' } as const;
+  for (const [revision, mesh] of [open, { ...open, defaultAction: 'deny' as const }, open].entries()) {
+    await fixture.publishRules(snapshotOf(revision + 1, { mesh }));
+    await fixture.rules.until(`revision ${revision + 1}`, (seen) => seen.includes(revision + 1));
+  }
+  assert.deepEqual(fixture.rules.items, [1, 2, 3]);
+  assert.deepEqual(fixture.alarms.items, []);
+});
+
+test('why rules were refused is known until good ones come', async () => {
+  await using fixture = await LinkFixture.start();
+  await fixture.publishRules(snapshotOf(1));
+  await fixture.rules.until('revision 1', (seen) => seen.includes(1));
+  assert.equal(fixture.link.rulesAlarm, null);
+  await fixture.publishRules(snapshotOf(2), { key: generateSigningKey() });
+  await fixture.alarms.until('alarm', (seen) => seen.includes('unusable'));
+  assert.match(fixture.link.rulesAlarm ?? '', /the snapshot of revision 2 is refused/);
+  await fixture.publishRules(snapshotOf(3));
+  await fixture.rules.until('revision 3', (seen) => seen.includes(3));
+  assert.equal(fixture.link.rulesAlarm, null);
+});
+
 test('bytes that were changed under the pointer are refused by their hash', async () => {
   await using fixture = await LinkFixture.start();
   const sealed = await fixture.publishRules(snapshotOf(1));

@@ -65,6 +65,7 @@ test('history says who changed what, when and why, and a rollback is a new revis
   assert.deepEqual([preview.revision, preview.dryRun, preview.changes.length], [5, true, 1]);
   const answer = (await rollback(controller, { revision: 3, message: 'back' })).body as RollbackAnswer;
   assert.deepEqual([answer.revision, answer.rollbackOf], [6, 3]);
+  assert.equal(controller.store.release.snapshot.revision, 6);
   assert.deepEqual(inShort(await history(controller)), [
     '6 = 3: open created (back)',
     '5: open deleted',
