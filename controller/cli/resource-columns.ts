@@ -1,20 +1,26 @@
 import { assertNever } from '../../shared/assert-never.js';
+import type { NetworkPolicySelector } from '../../shared/model/network-policy.js';
 import type { Peer } from '../../shared/model/peer.js';
 import { resourceId } from '../../shared/model/resource-key.js';
 import type { Resource, ResourceKind } from '../../shared/model/resource.js';
 import { kindInfo } from '../../shared/model/resource.js';
+import { compileNetworkPolicies } from '../../shared/policy/compile-network-policies.js';
 import type { ResourceItem } from '../api/api-types.js';
 import { formatAge } from './format-time.js';
 import { renderTable } from './table.js';
 
 /** Columns of `culvert get`, besides namespace, name, revision and age, which every kind has. */
 const headers: Readonly<Record<ResourceKind, readonly string[]>> = {
+  Namespace: ['LABELS'],
   Workload: ['SERVICE ACCOUNT', 'ADDRESSES', 'NODE', 'NETNS'],
   Service: ['VIPS', 'PORTS', 'SELECTOR'],
+  ServiceEntry: ['HOSTS', 'ADDRESSES', 'PORTS'],
   Segment: ['MEMBERS'],
   SegmentationRule: ['TIER', 'PRIORITY', 'ACTION', 'MODE', 'FROM', 'TO', 'PORTS'],
   AuthorizationPolicy: ['ACTION', 'SELECTOR', 'RULES'],
-  Mesh: ['DEFAULT ACTION', 'MTLS', 'ROOT NAMESPACE'],
+  PeerAuthentication: ['MODE', 'SELECTOR', 'PORTS'],
+  NetworkPolicy: ['SELECTOR', 'TYPES', 'INGRESS', 'EGRESS'],
+  Mesh: ['DEFAULT ACTION', 'OUTBOUND', 'MTLS', 'ROOT NAMESPACE'],
 };
 
 export function renderResources(kind: ResourceKind, items: readonly ResourceItem[], nowMs: number): string {
@@ -41,6 +47,27 @@ function cells(resource: Resource): string[] {
       );
       return [vips.join(','), shown.join(','), labels(selector)];
     }
+    case 'Namespace':
+      return [labels(resource.metadata.labels ?? {})];
+    case 'ServiceEntry': {
+      const { hosts, addresses = [], endpoints = [], ports } = resource.spec;
+      const shown = [...addresses, ...endpoints.map(({ address }) => address)];
+      return [hosts.join(','), shown.join(','), ports?.map(({ number }) => number).join(',') ?? 'any'];
+    }
+    case 'PeerAuthentication': {
+      const { mtls, selector, portLevelMtls = {} } = resource.spec;
+      const ports = Object.entries(portLevelMtls).map(([port, { mode = 'UNSET' }]) => `${port}:${mode}`);
+      return [mtls?.mode ?? 'UNSET', labels(selector?.matchLabels ?? {}), ports.join(',')];
+    }
+    case 'NetworkPolicy': {
+      const { podSelector, ingress = [], egress = [] } = resource.spec;
+      const types = compileNetworkPolicies([resource]).map((policy) =>
+        [policy.ingress === null ? '' : 'Ingress', policy.egress === null ? '' : 'Egress'].filter(
+          (type) => type !== '',
+        ),
+      );
+      return [selectorText(podSelector), types.join(','), String(ingress.length), String(egress.length)];
+    }
     case 'Segment':
       return [peers(resource.spec.members)];
     case 'SegmentationRule': {
@@ -52,8 +79,8 @@ function cells(resource: Resource): string[] {
       return [action, labels(selector?.matchLabels ?? {}), String(rules.length)];
     }
     case 'Mesh': {
-      const { defaultAction, mtls, rootNamespace } = resource.spec;
-      return [defaultAction, mtls, rootNamespace];
+      const { defaultAction, outbound = defaultAction, mtls, rootNamespace } = resource.spec;
+      return [defaultAction, outbound, mtls, rootNamespace];
     }
     default:
       return assertNever(resource);
@@ -64,6 +91,13 @@ function labels(selector: Readonly<Record<string, string>>): string {
   return Object.entries(selector)
     .map(([name, value]) => `${name}=${value}`)
     .join(',');
+}
+
+function selectorText({ matchLabels = {}, matchExpressions = [] }: NetworkPolicySelector): string {
+  const expressions = matchExpressions.map(
+    ({ key, operator, values = [] }) => `${key} ${operator} ${values.join('|')}`,
+  );
+  return [labels(matchLabels), ...expressions.map((text) => text.trim())].filter((text) => text !== '').join(',');
 }
 
 const maxPeers = 3;
@@ -82,6 +116,10 @@ function describePeer(peer: Peer): string {
     peer.serviceAccount === undefined ? '' : `sa:${peer.serviceAccount}`,
     peer.namespace === undefined ? '' : `ns:${peer.namespace}`,
     peer.labels === undefined ? '' : labels(peer.labels),
+    peer.service === undefined ? '' : `svc:${peer.service}`,
+    peer.namespaceLabels === undefined ? '' : `ns[${labels(peer.namespaceLabels)}]`,
+    peer.external === undefined ? '' : 'external',
+    peer.unauthenticated === undefined ? '' : 'unauthenticated',
     peer.node === undefined ? '' : `node:${peer.node}`,
     peer.cidr ?? '',
     peer.except === undefined ? '' : `-${peer.except.join('-')}`,

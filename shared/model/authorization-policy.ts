@@ -1,7 +1,7 @@
 import { z } from 'zod';
-import { parseCidr } from '../address.js';
+import { authorizationConditionSchema } from './authorization-condition.js';
 import { fieldNotes } from './field-notes.js';
-import { isPort, labelsField, maskedCidr } from './field-schemas.js';
+import { isNamespacedName, isPort, labelsField, networkField } from './field-schemas.js';
 import { culvertApiVersion, namespacedMetadata } from './metadata.js';
 
 export const istioSecurityApiVersions = ['security.istio.io/v1', 'security.istio.io/v1beta1'] as const;
@@ -26,17 +26,7 @@ const principal = z
   .register(fieldNotes, { example: 'cluster.local/ns/billing/sa/api' });
 const principals = z.array(principal).min(1, emptyList).exactOptional();
 
-/** Istio takes addresses and prefixes, with bits right of the prefix too; those are cut off here. */
-const ipBlock = z
-  .string()
-  .transform((text, context): string => {
-    const masked = parseCidr(text) === undefined ? maskedCidr(text) : text;
-    if (masked !== undefined) return masked;
-    context.issues.push({ code: 'custom', input: text, message: 'is neither an IP address nor a CIDR' });
-    return z.NEVER;
-  })
-  .register(fieldNotes, { example: '10.0.0.0/8' });
-const ipBlocks = z.array(ipBlock).min(1, emptyList).exactOptional();
+const ipBlocks = z.array(networkField).min(1, emptyList).exactOptional();
 
 /** Istio writes ports as texts; numbers are taken as well. */
 const portText = z
@@ -50,16 +40,34 @@ export function parsePortText(value: number | string): number | undefined {
   return isPort(port) ? port : undefined;
 }
 
+/** `namespace/name`, or `name` in the policy's own namespace; no wildcards. */
+const account = z
+  .string()
+  .max(320)
+  .refine((text) => isNamespacedName(text.includes('/') ? text : `x/${text}`), 'must be NAMESPACE/NAME or NAME')
+  .register(fieldNotes, { example: 'billing/api' });
+const accounts = z.array(account).min(1, emptyList).max(16, 'must not have more than 16 entries').exactOptional();
+
 const source = z
   .strictObject({
     principals,
     notPrincipals: principals,
+    serviceAccounts: accounts,
+    notServiceAccounts: accounts,
     namespaces: matchList('["billing"]'),
     notNamespaces: matchList('["billing"]'),
     ipBlocks,
     notIpBlocks: ipBlocks,
   })
   .refine((fields) => Object.keys(fields).length > 0, 'must have at least one field; `rules: [{}]` matches everything')
+  .superRefine((fields, context) => {
+    const { serviceAccounts, notServiceAccounts, principals, notPrincipals, namespaces, notNamespaces } = fields;
+    if (serviceAccounts === undefined && notServiceAccounts === undefined) return;
+    if ([principals, notPrincipals, namespaces, notNamespaces].every((field) => field === undefined)) return;
+    const path = [serviceAccounts === undefined ? 'notServiceAccounts' : 'serviceAccounts'];
+    const message = 'cannot stand next to principals or namespaces: an account says both';
+    context.addIssue({ code: 'custom', path, message });
+  })
   .register(fieldNotes, {
     example: '{ principals: ["cluster.local/ns/billing/sa/api"] }',
     refusedFields: {
@@ -67,8 +75,6 @@ const source = z
       notRequestPrincipals: `a request principal comes from a JWT in an HTTP request: it ${httpOnly}`,
       remoteIpBlocks: `the remote address comes from X-Forwarded-For: it ${httpOnly}. Use ipBlocks`,
       notRemoteIpBlocks: `the remote address comes from X-Forwarded-For: it ${httpOnly}. Use notIpBlocks`,
-      serviceAccounts: 'write it as principals, such as "cluster.local/ns/billing/sa/api"',
-      notServiceAccounts: 'write it as notPrincipals, such as "cluster.local/ns/billing/sa/api"',
     },
   });
 
@@ -91,13 +97,9 @@ const rule = z
   .strictObject({
     from: z.array(z.strictObject({ source })).min(1, emptyList).exactOptional(),
     to: z.array(z.strictObject({ operation })).min(1, emptyList).exactOptional(),
+    when: z.array(authorizationConditionSchema).min(1, emptyList).exactOptional(),
   })
-  .register(fieldNotes, {
-    example: '{ from: [{ source: { namespaces: ["billing"] } }] }',
-    refusedFields: {
-      when: `conditions are not supported: request.* ${httpOnly}; write source.* as from and destination.port as to`,
-    },
-  });
+  .register(fieldNotes, { example: '{ from: [{ source: { namespaces: ["billing"] } }] }' });
 
 /**
  * Istio's AuthorizationPolicy, the part that means something for TCP, with Istio's semantics: `action` is ALLOW unless

@@ -45,7 +45,9 @@ class KnownNames {
   constructor({ resources }: { resources: readonly Resource[] }) {
     for (const resource of resources) {
       const { name } = resource.metadata;
-      if (resource.kind === 'Service') this.#services.add(`${resource.metadata.namespace}/${name}`);
+      if (resource.kind === 'Service' || resource.kind === 'ServiceEntry') {
+        this.#services.add(`${resource.metadata.namespace}/${name}`);
+      }
       if (resource.kind === 'Workload') this.#addWorkload(resource);
     }
   }
@@ -81,7 +83,7 @@ class KnownNames {
         );
       }
       if (service !== undefined && !this.#services.has(service)) {
-        const message = `there is no Service ${service}`;
+        const message = `there is no Service or ServiceEntry ${service}`;
         problems.warn({ resource, path: [...path, index, 'service'] }, message, () => meant(service, this.#services));
       }
     }

@@ -41,6 +41,8 @@ function describeUnknownField(field: Field, key: string): { message: string; hin
 function describeValue(issue: Issue, field: Field, value: unknown): { message: string; hint: string } {
   const example = note(field, 'example');
   const hint = example === undefined ? '' : `for example ${example}`;
+  // What a check of several fields says of one that is not there.
+  if (value === undefined && issue.code === 'custom') return { message: issue.message, hint };
   if (value === undefined) return { message: 'is missing', hint: hint === '' ? missingHint(issue) : hint };
   if (value === null) return { message: 'has no value', hint: hint === '' ? missingHint(issue) : hint };
   if (issue.code === 'invalid_value') return describeChoice(issue.values.map(String), field, value);

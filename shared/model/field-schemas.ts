@@ -103,6 +103,17 @@ export const cidrField = z
   })
   .register(fieldNotes, { example: '10.0.0.0/8' });
 
+/** The same as Istio and Kubernetes take it: bits right of the prefix are cut off. */
+export const networkField = z
+  .string()
+  .transform((text, context): string => {
+    const masked = parseCidr(text) === undefined ? maskedCidr(text) : text;
+    if (masked !== undefined) return masked;
+    context.issues.push({ code: 'custom', input: text, message: 'is neither an IP address nor a CIDR' });
+    return z.NEVER;
+  })
+  .register(fieldNotes, { example: '10.0.0.0/8' });
+
 /** The network that a prefix with host bits lies in (`10.1.2.3/8` → `10.0.0.0/8`); undefined when it is no prefix. */
 export function maskedCidr(text: string): string | undefined {
   const match = /^([^/]+)\/(0|[1-9]\d{0,2})$/.exec(text);

@@ -1,6 +1,5 @@
 import type { z } from 'zod';
 import { nearestName } from '../nearest-name.js';
-import { istioSecurityApiVersions } from './authorization-policy.js';
 import { describeIssue, type FieldProblem } from './describe-issue.js';
 import { culvertApiVersion } from './metadata.js';
 import { formatPath } from './problem.js';
@@ -22,7 +21,7 @@ export function readResource(json: unknown): ReadResource {
     const written = apiVersion === undefined ? 'is missing' : `must not be ${JSON.stringify(apiVersion)}`;
     return refuse(json, ['apiVersion'], written, `for ${kind} it is ${apiVersions.join(' or ')}`);
   }
-  const document = isIstio(apiVersion) ? withoutBookkeeping(json) : json;
+  const document = apiVersion === culvertApiVersion ? json : withoutBookkeeping(json);
   const parsed = schema.safeParse(document);
   if (parsed.success) return { resource: parsed.data };
   const issues = withoutConsequences(parsed.error.issues);
@@ -44,7 +43,7 @@ function refuse(json: unknown, path: PropertyKey[], message: string, hint: strin
   return { name: readableName(json), problems: [{ path, isKey: false, message, hint }] };
 }
 
-const laterKinds = ['PeerAuthentication', 'VirtualService', 'DestinationRule', 'ServiceEntry'];
+const laterKinds = ['VirtualService', 'DestinationRule'];
 
 function unknownKindHint(kind: string): string {
   if (laterKinds.includes(kind)) return `this version does not support it; the kinds are ${kindNames.join(', ')}`;
@@ -52,11 +51,7 @@ function unknownKindHint(kind: string): string {
   return nearest === undefined ? `the kinds are ${kindNames.join(', ')}` : `did you mean "${nearest}"?`;
 }
 
-function isIstio(apiVersion: string): boolean {
-  return istioSecurityApiVersions.some((version) => version === apiVersion);
-}
-
-/** What the Kubernetes API server adds to a document of Istio's; none of it says what the policy means. */
+/** What the Kubernetes API server adds to a document of its own or of Istio's; none of it says what it means. */
 const bookkeepingFields = [
   'creationTimestamp',
   'deletionGracePeriodSeconds',
@@ -72,9 +67,17 @@ const bookkeepingFields = [
 
 function withoutBookkeeping(json: Record<string, unknown>): Record<string, unknown> {
   const { status: _, ...document } = json;
+  // Finalizers are all that the spec of a Namespace has, and more bookkeeping.
+  if (document['kind'] === 'Namespace' && isMapping(document['spec']))
+    document['spec'] = withoutFinalizers(document['spec']);
   if (!isMapping(document['metadata'])) return document;
   const metadata = Object.entries(document['metadata']).filter(([field]) => !bookkeepingFields.includes(field));
   return { ...document, metadata: Object.fromEntries(metadata) };
+}
+
+function withoutFinalizers(spec: Record<string, unknown>): Record<string, unknown> {
+  const { finalizers: _, ...rest } = spec;
+  return rest;
 }
 
 function readableName(json: unknown): string | null {

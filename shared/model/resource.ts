@@ -6,13 +6,27 @@ import {
 } from './authorization-policy.js';
 import { meshSchema, type Mesh } from './mesh.js';
 import { culvertApiVersion } from './metadata.js';
+import { namespaceSchema, type Namespace } from './namespace.js';
+import { kubernetesNetworkingApiVersion, networkPolicySchema, type NetworkPolicy } from './network-policy.js';
+import { peerAuthenticationSchema, type PeerAuthentication } from './peer-authentication.js';
 import { segmentSchema, type Segment } from './segment.js';
 import { segmentationRuleSchema, type SegmentationRule } from './segmentation-rule.js';
 import { serviceSchema, type Service } from './service.js';
+import { istioNetworkingApiVersions, serviceEntrySchema, type ServiceEntry } from './service-entry.js';
 import { workloadSchema, type Workload } from './workload.js';
 
 /** What people write in YAML and the controller keeps in `culvert_config`. Plain JSON, with defaults filled in. */
-export type Resource = Workload | Service | Segment | SegmentationRule | AuthorizationPolicy | Mesh;
+export type Resource =
+  | Mesh
+  | Namespace
+  | Workload
+  | Service
+  | ServiceEntry
+  | Segment
+  | SegmentationRule
+  | AuthorizationPolicy
+  | PeerAuthentication
+  | NetworkPolicy;
 export type ResourceKind = Resource['kind'];
 
 type KindInfo = {
@@ -27,8 +41,20 @@ const culvertOnly = [culvertApiVersion] as const;
 
 export const resourceKinds = {
   Mesh: { schema: meshSchema, isNamespaced: false, apiVersions: culvertOnly, aliases: ['meshes'] },
+  Namespace: {
+    schema: namespaceSchema,
+    isNamespaced: false,
+    apiVersions: [culvertApiVersion, 'v1'],
+    aliases: ['namespaces', 'ns'],
+  },
   Workload: { schema: workloadSchema, isNamespaced: true, apiVersions: culvertOnly, aliases: ['workloads', 'wl'] },
   Service: { schema: serviceSchema, isNamespaced: true, apiVersions: culvertOnly, aliases: ['services', 'svc'] },
+  ServiceEntry: {
+    schema: serviceEntrySchema,
+    isNamespaced: true,
+    apiVersions: [culvertApiVersion, ...istioNetworkingApiVersions],
+    aliases: ['serviceentries', 'se'],
+  },
   Segment: { schema: segmentSchema, isNamespaced: false, apiVersions: culvertOnly, aliases: ['segments', 'seg'] },
   SegmentationRule: {
     schema: segmentationRuleSchema,
@@ -41,6 +67,18 @@ export const resourceKinds = {
     isNamespaced: true,
     apiVersions: [culvertApiVersion, ...istioSecurityApiVersions],
     aliases: ['authorizationpolicies', 'ap', 'authz'],
+  },
+  PeerAuthentication: {
+    schema: peerAuthenticationSchema,
+    isNamespaced: true,
+    apiVersions: [culvertApiVersion, ...istioSecurityApiVersions],
+    aliases: ['peerauthentications', 'pa'],
+  },
+  NetworkPolicy: {
+    schema: networkPolicySchema,
+    isNamespaced: true,
+    apiVersions: [kubernetesNetworkingApiVersion],
+    aliases: ['networkpolicies', 'netpol', 'np'],
   },
 } as const satisfies Record<ResourceKind, KindInfo>;
 

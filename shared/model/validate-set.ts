@@ -1,6 +1,7 @@
 import { compileRules } from '../policy/compile-rules.js';
 import { findAmbiguousRules } from '../policy/rule-overlap.js';
 import { checkAddresses } from './check-addresses.js';
+import { checkForeignPolicies } from './check-foreign-policies.js';
 import { checkReferences } from './check-references.js';
 import { checkSegments } from './check-segments.js';
 import type { ResourceLocation } from './parse-documents.js';
@@ -38,6 +39,7 @@ export function validateSet(
   }
   checkAddresses(resources, problems);
   checkReferences(resources, problems);
+  checkForeignPolicies(resources, problems);
   if (problems.errors.length === 0) checkSegments(resources, problems);
   return [...problems.errors, ...problems.warnings];
 }

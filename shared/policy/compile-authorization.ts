@@ -1,5 +1,6 @@
 import { parsePortText, type AuthorizationPolicy } from '../model/authorization-policy.js';
 import type {
+  AuthorizationCondition,
   AuthorizationOperation,
   AuthorizationSource,
   CompiledAuthorizationPolicy,
@@ -8,6 +9,7 @@ import type {
 
 type Rule = NonNullable<AuthorizationPolicy['spec']['rules']>[number];
 type Source = NonNullable<Rule['from']>[number]['source'];
+type Condition = NonNullable<Rule['when']>[number];
 type Operation = NonNullable<Rule['to']>[number]['operation'];
 
 /**
@@ -27,21 +29,39 @@ function compilePolicy({ metadata, spec }: AuthorizationPolicy, trustDomain: str
     name: metadata.name,
     action: spec.action,
     selector: spec.selector?.matchLabels ?? {},
-    rules: (spec.rules ?? []).map((rule) => compileRule(rule, trustDomain)),
+    rules: (spec.rules ?? []).map((rule) => compileRule(rule, { trustDomain, namespace: metadata.namespace })),
   };
 }
 
-function compileRule(rule: Rule, trustDomain: string): CompiledAuthorizationRule {
+/** Where a policy is written, which short names in it depend on. */
+type Scope = { readonly trustDomain: string; readonly namespace: string };
+
+function compileRule(rule: Rule, scope: Scope): CompiledAuthorizationRule {
   return {
-    from: (rule.from ?? []).map(({ source }) => compileSource(source, trustDomain)),
+    from: (rule.from ?? []).map(({ source }) => compileSource(source, scope)),
     to: (rule.to ?? []).map(({ operation }) => compileOperation(operation)),
+    ...(rule.when === undefined ? {} : { when: rule.when.map((condition) => compileCondition(condition, scope)) }),
   };
 }
 
-function compileSource(source: Source, trustDomain: string): AuthorizationSource {
-  const { principals, notPrincipals, ...rest } = source;
+function compileCondition({ key, values, notValues }: Condition, { trustDomain }: Scope): AuthorizationCondition {
+  const compiled = (listed: readonly string[]) =>
+    key === 'source.principal' ? inTrustDomain(listed, trustDomain) : listed;
+  return {
+    key,
+    ...(values === undefined ? {} : { values: compiled(values) }),
+    ...(notValues === undefined ? {} : { notValues: compiled(notValues) }),
+  };
+}
+
+function compileSource(source: Source, { trustDomain, namespace }: Scope): AuthorizationSource {
+  const { principals, notPrincipals, serviceAccounts, notServiceAccounts, ...rest } = source;
+  const named = (accounts: readonly string[]) =>
+    accounts.map((account) => (account.includes('/') ? account : `${namespace}/${account}`));
   return {
     ...rest,
+    ...(serviceAccounts === undefined ? {} : { serviceAccounts: named(serviceAccounts) }),
+    ...(notServiceAccounts === undefined ? {} : { notServiceAccounts: named(notServiceAccounts) }),
     ...(principals === undefined ? {} : { principals: inTrustDomain(principals, trustDomain) }),
     ...(notPrincipals === undefined ? {} : { notPrincipals: inTrustDomain(notPrincipals, trustDomain) }),
   };
@@ -62,7 +82,9 @@ function portNumbers(ports: readonly (number | string)[]): number[] {
   return ports.map(parsePortText).filter((port) => port !== undefined);
 }
 
-function byNamespaceAndName(a: CompiledAuthorizationPolicy, b: CompiledAuthorizationPolicy): number {
+type Named = { readonly namespace: string; readonly name: string };
+
+export function byNamespaceAndName(a: Named, b: Named): number {
   const [keyA, keyB] = [`${a.namespace}/${a.name}`, `${b.namespace}/${b.name}`];
   return keyA < keyB ? -1 : keyA > keyB ? 1 : 0;
 }

@@ -3,9 +3,10 @@ import { parseInstant } from '../model/instant.js';
 import { parseOnChange } from '../model/on-change.js';
 import type { ProblemList } from '../model/problem-list.js';
 import type { Resource } from '../model/resource.js';
-import { parsePortRange, type SegmentationRule } from '../model/segmentation-rule.js';
+import type { SegmentationRule } from '../model/segmentation-rule.js';
+import { mergePorts } from './merge-ports.js';
 import { SegmentExpansion } from './segment-expansion.js';
-import { plainRule, tiers, type CompiledRule, type PortRange } from './snapshot.js';
+import { plainRule, tiers, type CompiledRule } from './snapshot.js';
 
 /**
  * Segmentation rules with their segments expanded, in the order of evaluation: tier, priority, name. Rules of mode
@@ -42,7 +43,7 @@ type Basis = ReadonlySet<Resource>;
 let lastBasis: Basis = new Set();
 
 function basisOf(resources: readonly Resource[]): Basis {
-  const basis = resources.filter(({ kind }) => kind === 'Segment' || kind === 'Service');
+  const basis = resources.filter(({ kind }) => kind === 'Segment' || kind === 'Service' || kind === 'ServiceEntry');
   const isSame = basis.length === lastBasis.size && basis.every((resource) => lastBasis.has(resource));
   if (!isSame) lastBasis = new Set(basis);
   return lastBasis;
@@ -94,21 +95,6 @@ function compileRule(
 
 function instantOf(text: string | undefined): number | null {
   return text === undefined ? null : (parseInstant(text) ?? null);
-}
-
-/** Sorted, without overlaps. */
-export function mergePorts(ports: readonly (number | string)[]): PortRange[] {
-  const ranges = ports.map(parsePortRange).filter((range) => range !== undefined);
-  const merged: PortRange[] = [];
-  for (const [first, last] of ranges.sort((a, b) => a[0] - b[0])) {
-    const previous = merged.at(-1);
-    if (previous !== undefined && first <= previous[1] + 1) {
-      merged[merged.length - 1] = [previous[0], Math.max(previous[1], last)];
-    } else {
-      merged.push([first, last]);
-    }
-  }
-  return merged;
 }
 
 function inOrderOfEvaluation(a: CompiledRule, b: CompiledRule): number {

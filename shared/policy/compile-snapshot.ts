@@ -1,10 +1,15 @@
 import { defaultMesh, type Mesh } from '../model/mesh.js';
+import type { Namespace } from '../model/namespace.js';
 import { ProblemList } from '../model/problem-list.js';
 import type { Problem } from '../model/problem.js';
 import type { Resource } from '../model/resource.js';
 import { compileAuthorization } from './compile-authorization.js';
+import { compileExternals } from './compile-externals.js';
+import { compileNetworkPolicies } from './compile-network-policies.js';
+import { compilePeerAuthentications } from './compile-peer-authentications.js';
 import { compileRules } from './compile-rules.js';
-import { plainSnapshot, type Snapshot } from './snapshot.js';
+import { namespaceNameLabel } from './namespace-labels.js';
+import type { Snapshot } from './snapshot.js';
 
 export type SnapshotMeta = Pick<Snapshot, 'revision' | 'createdAt' | 'createdBy' | 'trustDomain'>;
 
@@ -19,12 +24,33 @@ export function compileSnapshot(
   const problems = new ProblemList({ locations: new Map() });
   const rules = compileRules(resources, problems);
   if (problems.errors.length > 0) return { problems: problems.errors };
-  const policies = resources.filter((resource) => resource.kind === 'AuthorizationPolicy');
   const settings: Mesh['spec'] = resources.find((resource) => resource.kind === 'Mesh')?.spec ?? defaultMesh;
   const mesh = { ...settings, outbound: settings.outbound ?? settings.defaultAction };
   const { revision, createdAt, createdBy, trustDomain } = meta;
-  const authorizationPolicies = compileAuthorization(policies, trustDomain);
-  return {
-    snapshot: { revision, createdAt, createdBy, trustDomain, mesh, rules, authorizationPolicies, ...plainSnapshot },
+  const ofKind = <K extends Resource['kind']>(kind: K) =>
+    resources.filter((resource): resource is Extract<Resource, { kind: K }> => resource.kind === kind);
+  const snapshot: Snapshot = {
+    revision,
+    createdAt,
+    createdBy,
+    trustDomain,
+    mesh,
+    rules,
+    authorizationPolicies: compileAuthorization(ofKind('AuthorizationPolicy'), trustDomain),
+    networkPolicies: compileNetworkPolicies(ofKind('NetworkPolicy')),
+    peerAuthentications: compilePeerAuthentications(ofKind('PeerAuthentication')),
+    externals: compileExternals(ofKind('ServiceEntry')),
+    namespaces: namespaceLabels(ofKind('Namespace')),
   };
+  return { snapshot };
+}
+
+function namespaceLabels(namespaces: readonly Namespace[]): Snapshot['namespaces'] {
+  const sorted = [...namespaces].sort((a, b) => (a.metadata.name < b.metadata.name ? -1 : 1));
+  return Object.fromEntries(
+    sorted.map(({ metadata: { name, labels = {} } }) => {
+      const { [namespaceNameLabel]: _, ...written } = labels;
+      return [name, written];
+    }),
+  );
 }

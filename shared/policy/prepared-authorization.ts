@@ -84,8 +84,6 @@ function conditionTest(key: AuthorizationCondition['key'], values: readonly stri
       return ({ principalNamespace }: ConnectionFacts) => matchesName(names, principalNamespace);
     case 'source.principal':
       return ({ principal }: ConnectionFacts) => matchesName(names, principal);
-    case 'source.serviceAccount':
-      return ({ principalAccount }: ConnectionFacts) => matchesName(names, principalAccount);
     case 'destination.ip':
       return ({ destination }: ConnectionFacts) => containsAny(cidrs, destination.ip);
     case 'destination.port':

@@ -11,8 +11,9 @@ import type { PeerMatch } from './snapshot.js';
 const maxNesting = 32;
 
 /**
- * Replaces segments by their members, and services by their endpoints. Missing segments, and segments that contain themselves, are errors in `problems`;
- * what they would have stood for is then missing from the result, so a result with errors must not be used.
+ * Replaces segments by their members, and services by their endpoints. Missing segments, and segments that contain
+ * themselves, are errors in `problems`; what they would have stood for is then missing from the result, so a result with
+ * errors must not be used.
  */
 export class SegmentExpansion {
   readonly #segments: ReadonlyMap<string, Segment>;

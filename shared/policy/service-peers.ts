@@ -1,11 +1,12 @@
 import type { Resource } from '../model/resource.js';
+import { externalCidrs } from './compile-externals.js';
 import type { PeerMatch } from './snapshot.js';
 
 /** Nobody: no name is in an empty list. */
 const nobody: PeerMatch = { workloads: [] };
 
 /**
- * Whom the peer `service: namespace/name` stands for. A name that nothing has stands for nobody: a rule may come before
+ * Whom the peer `service: namespace/name` stands for: the endpoints of a Service, the addresses of a ServiceEntry. A name that nothing has stands for nobody: a rule may come before
  * its service, and the next revision finds it.
  */
 export class ServicePeers {
@@ -13,9 +14,14 @@ export class ServicePeers {
 
   constructor({ resources }: { resources: readonly Resource[] }) {
     for (const resource of resources) {
-      if (resource.kind !== 'Service') continue;
-      const { namespace, name } = resource.metadata;
-      this.#add(`${namespace}/${name}`, { namespaces: [namespace], labels: resource.spec.selector });
+      if (resource.kind === 'Service') {
+        const { namespace, name } = resource.metadata;
+        this.#add(`${namespace}/${name}`, { namespaces: [namespace], labels: resource.spec.selector });
+      }
+      if (resource.kind === 'ServiceEntry') {
+        const { namespace, name } = resource.metadata;
+        this.#add(`${namespace}/${name}`, { cidrs: externalCidrs(resource.spec) });
+      }
     }
   }
 

@@ -155,7 +155,6 @@ export const authorizationConditionKeys = [
   'source.ip',
   'source.namespace',
   'source.principal',
-  'source.serviceAccount',
   'destination.ip',
   'destination.port',
 ] as const;

@@ -96,6 +96,25 @@ apiVersion: culvert.dev/v1
 kind: Mesh
 metadata: { name: default }
 spec: {}
+---
+apiVersion: v1
+kind: Namespace
+metadata: { name: billing, labels: { team: payments } }
+---
+apiVersion: networking.istio.io/v1
+kind: ServiceEntry
+metadata: { name: bank, namespace: billing }
+spec: { hosts: [bank.example], addresses: [203.0.113.9, 203.0.113.64/26], ports: [{ number: 443, name: tls }] }
+---
+apiVersion: security.istio.io/v1
+kind: PeerAuthentication
+metadata: { name: db, namespace: billing }
+spec: { selector: { matchLabels: { app: db } }, mtls: { mode: STRICT }, portLevelMtls: { 9090: { mode: PERMISSIVE } } }
+---
+apiVersion: networking.k8s.io/v1
+kind: NetworkPolicy
+metadata: { name: db, namespace: billing }
+spec: { podSelector: { matchExpressions: [{ key: app, operator: In, values: [a, b] }] }, ingress: [{}] }
 `;
   const { resources } = parseDocuments(documents);
   const tables: Readonly<Record<Resource['kind'], readonly string[]>> = {
@@ -120,8 +139,21 @@ spec: {}
       'billing    policy  ALLOW   app=api   1      7         5m ago',
     ],
     Mesh: [
-      'NAME     DEFAULT ACTION  MTLS        ROOT NAMESPACE  REVISION  APPLIED',
-      'default  allow           PERMISSIVE  istio-system    7         5m ago',
+      'NAME     DEFAULT ACTION  OUTBOUND  MTLS        ROOT NAMESPACE  REVISION  APPLIED',
+      'default  allow           allow     PERMISSIVE  istio-system    7         5m ago',
+    ],
+    Namespace: ['NAME     LABELS         REVISION  APPLIED', 'billing  team=payments  7         5m ago'],
+    ServiceEntry: [
+      'NAMESPACE  NAME  HOSTS         ADDRESSES                    PORTS  REVISION  APPLIED',
+      'billing    bank  bank.example  203.0.113.9,203.0.113.64/26  443    7         5m ago',
+    ],
+    PeerAuthentication: [
+      'NAMESPACE  NAME  MODE    SELECTOR  PORTS            REVISION  APPLIED',
+      'billing    db    STRICT  app=db    9090:PERMISSIVE  7         5m ago',
+    ],
+    NetworkPolicy: [
+      'NAMESPACE  NAME  SELECTOR    TYPES    INGRESS  EGRESS  REVISION  APPLIED',
+      'billing    db    app In a|b  Ingress  1        0       7         5m ago',
     ],
   };
   for (const resource of resources) {

@@ -17,6 +17,7 @@ function parse(spec: unknown, extra: Json = {}) {
 }
 
 const fromSource = (source: Json): Json => ({ rules: [{ from: [{ source }] }] });
+const when = (condition: Json): Json => ({ rules: [{ when: [condition] }] });
 const toOperation = (operation: Json): Json => ({ rules: [{ to: [{ operation }] }] });
 
 describe('AuthorizationPolicy', () => {
@@ -55,7 +56,12 @@ describe('AuthorizationPolicy', () => {
       notNamespaces: ['*-x'],
     }),
     fromSource({ ipBlocks: ['10.1.2.3', '10.0.0.0/8', '2001:db8::/32'], notIpBlocks: ['10.2.3.4/16'] }),
+    fromSource({ serviceAccounts: ['a/b', 'api'], notIpBlocks: ['10.0.0.1'] }),
+    fromSource({ notServiceAccounts: ['a/b'] }),
     toOperation({ ports: ['80', 443], notPorts: ['22'] }),
+    when({ key: 'source.ip', values: ['10.0.0.1', 'fd00::/8'], notValues: ['10.0.0.0/8'] }),
+    when({ key: 'destination.port', values: ['80'] }),
+    when({ key: 'source.principal', notValues: ['*'] }),
   ];
   for (const spec of accepted) {
     it(`takes ${JSON.stringify(spec)}`, () => assert.deepEqual(parse(spec).problems, []));
@@ -81,14 +87,30 @@ describe('AuthorizationPolicy', () => {
     [{ rules: [{ from: [{}] }] }, /^spec\.rules\[0\]\.from\[0\]\.source: is missing/],
     [
       { rules: [{ when: [{ key: 'request.headers[x]' }] }] },
-      /^spec\.rules\[0\]\.when: is not supported \| .*request\.\*/,
+      /^spec\.rules\[0\]\.when\[0\]\.key: "request\.headers\[x\]" needs HTTP/,
     ],
+    [
+      when({ key: 'remote.ip', values: ['10.0.0.1'] }),
+      /key: "remote\.ip" comes from X-Forwarded-For .* Use source\.ip/,
+    ],
+    [when({ key: 'connection.sni', values: ['a'] }), /key: "connection\.sni" is in the TLS of the application/],
+    [when({ key: 'experimental.envoy.filters.x', values: ['a'] }), /key: .* belongs to the filters of Envoy/],
+    [when({ key: 'source.port', values: ['a'] }), /key: "source\.port" is no condition: the keys are source\.ip, /],
+    [when({ key: 'source.ip' }), /^spec\.rules\[0\]\.when\[0\]: must have values or notValues/],
+    [when({ key: 'source.ip', values: [] }), /when\[0\]\.values: must not be empty/],
+    [when({ key: 'source.ip', values: ['x'] }), /values\[0\]: "x" is neither an IP address nor a CIDR/],
+    [when({ key: 'destination.port', notValues: ['80-90'] }), /notValues\[0\]: "80-90" must be a port/],
+    [when({ key: 'source.principal', values: ['spiffe://a'] }), /values\[0\]: .*without "spiffe:\/\/"/],
     [fromSource({}), /source: must have at least one field/],
     [fromSource({ principals: [] }), /principals: must not be empty/],
     [fromSource({ principals: [''] }), /principals\[0\]: "" must not be empty/],
     [fromSource({ principals: ['spiffe://a/ns/b/sa/c'] }), /principals\[0\]: .*without "spiffe:\/\/"/],
     [fromSource({ ipBlocks: ['x'] }), /ipBlocks\[0\]: "x" is neither an IP address nor a CIDR/],
-    [fromSource({ serviceAccounts: ['a/b'] }), /serviceAccounts: is not supported \| write it as principals/],
+    [fromSource({ serviceAccounts: ['a/*'] }), /serviceAccounts\[0\]: "a\/\*" must be NAMESPACE\/NAME or NAME/],
+    [
+      fromSource({ serviceAccounts: ['a/b'], namespaces: ['a'] }),
+      /source\.serviceAccounts: .*cannot stand next to principals or namespaces/,
+    ],
     ...['requestPrincipals', 'notRequestPrincipals', 'remoteIpBlocks', 'notRemoteIpBlocks'].map(
       (field) => [fromSource({ [field]: ['x'] }), new RegExp(`${field}: is not supported \\| .*HTTP`)] as const,
     ),

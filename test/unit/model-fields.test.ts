@@ -57,7 +57,7 @@ describe('fields that are accepted', () => {
     ],
     [
       'SegmentationRule',
-      { tests: [{ from: 'fd00::1', to: '[fd00::2]:80', expect: 'deny', rule: 'SegmentationRule/api' }] },
+      { tests: [{ from: 'fd00::1', to: '[fd00::2]:80', expect: 'deny', by: 'SegmentationRule/api' }] },
       {},
     ],
     ['SegmentationRule', { from: [{ namespaceLabels: { team: 'a' } }, { service: 'billing/db' }] }, {}],
@@ -148,8 +148,8 @@ describe('fields that are refused', () => {
     ['SegmentationRule', { tests: [] }, /^spec\.tests: must not be empty/],
     [
       'SegmentationRule',
-      { tests: [{ from: 'a/b', to: 'a/c', expect: 'allow' }] },
-      /^spec\.tests\[0\]\.to: "a\/c" must be NAMESPACE\/NAME:PORT or ADDRESS:PORT/,
+      { tests: [{ from: 'a/b', to: 'a/c:0', expect: 'allow' }] },
+      /^spec\.tests\[0\]\.to: "a\/c:0" must be NAMESPACE\/NAME:PORT or ADDRESS:PORT/,
     ],
     [
       'SegmentationRule',

@@ -106,7 +106,9 @@ describe('validateSet', () => {
         workload('db', { addresses: ['198.18.0.1'] }),
         rule('a', { action: 'allow', to: [{ service: 'billing/bd' }] }),
       ),
-      [/^warning x:5: .*spec\.to\[0\]\.service: there is no Service billing\/bd \(did you mean "billing\/db"\?/],
+      [
+        /^warning x:5: .*spec\.to\[0\]\.service: there is no Service or ServiceEntry billing\/bd \(did you mean "billing\/db"\?/,
+      ],
     ],
     [
       'unauthenticated destinations',

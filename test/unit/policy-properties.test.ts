@@ -101,7 +101,6 @@ const condition = fc
     fc.record({ key: fc.constantFrom('source.ip', 'destination.ip'), listed: some(cidrs) }),
     fc.record({ key: fc.constant('source.namespace'), listed: some(['a', '*b']) }),
     fc.record({ key: fc.constant('source.principal'), listed: some(principals) }),
-    fc.record({ key: fc.constant('source.serviceAccount'), listed: some(namespacedNames) }),
     fc.record({ key: fc.constant('destination.port'), listed: some(['1', '2', '3']) }),
   )
   .chain(({ key, listed }) =>

@@ -196,13 +196,12 @@ function policyMatches({ rules }: CompiledAuthorizationPolicy, connection: Conne
 
 function conditionHolds({ key, values, notValues }: AuthorizationCondition, connection: Connection): boolean {
   const { source, destination, port } = connection;
-  const { principal, namespace, account } = namesOf(source);
+  const { principal, namespace } = namesOf(source);
   const is = (listed: readonly string[]): boolean => {
     if (key === 'source.ip') return listed.some((cidr) => contains(cidr, source.ip));
     if (key === 'destination.ip') return listed.some((cidr) => contains(cidr, destination.ip));
     if (key === 'destination.port') return listed.includes(String(port));
-    const names = { 'source.principal': principal, 'source.namespace': namespace, 'source.serviceAccount': account };
-    return fits(listed, names[key]);
+    return fits(listed, key === 'source.principal' ? principal : namespace);
   };
   return (values === undefined || is(values)) && (notValues === undefined || !is(notValues));
 }

@@ -1,0 +1,51 @@
+import { z } from 'zod';
+import { istioSecurityApiVersions } from './authorization-policy.js';
+import { fieldNotes } from './field-notes.js';
+import { isPort, labelsField } from './field-schemas.js';
+import { culvertApiVersion, namespacedMetadata } from './metadata.js';
+
+/** `UNSET` (and no mode at all) is what the next wider scope says. */
+const mtls = z
+  .strictObject({
+    mode: z
+      .enum(['UNSET', 'PERMISSIVE', 'STRICT'])
+      .exactOptional()
+      .register(fieldNotes, {
+        refusedValues: {
+          DISABLE: 'would take encryption away, and members of the mesh always encrypt, as in Istio ambient',
+        },
+      }),
+  })
+  .register(fieldNotes, { example: '{ mode: STRICT }' });
+
+/**
+ * Istio's PeerAuthentication: whether plaintext from outside the mesh is refused (STRICT) or left to the rules
+ * (PERMISSIVE), for a workload and its ports, a namespace, or in the root namespace for the mesh.
+ * Source: Istio's reference, Security / PeerAuthentication.
+ */
+export const peerAuthenticationSchema = z.strictObject({
+  apiVersion: z.enum([culvertApiVersion, ...istioSecurityApiVersions]),
+  kind: z.literal('PeerAuthentication'),
+  metadata: namespacedMetadata,
+  spec: z
+    .strictObject({
+      selector: z.strictObject({ matchLabels: labelsField.exactOptional() }).exactOptional(),
+      mtls: mtls.exactOptional(),
+      portLevelMtls: z
+        .record(
+          z.string().refine((text) => /^\d+$/.test(text) && isPort(Number(text)), 'is not a port from 1 to 65535'),
+          mtls,
+        )
+        .exactOptional()
+        .register(fieldNotes, { example: '{ 8080: { mode: PERMISSIVE } }' }),
+    })
+    .superRefine(({ selector, portLevelMtls }, context) => {
+      if (portLevelMtls === undefined || Object.keys(selector?.matchLabels ?? {}).length > 0) return;
+      const message = 'needs a selector: ports belong to workloads, not to a namespace or the mesh';
+      context.addIssue({ code: 'custom', path: ['portLevelMtls'], message });
+    })
+    .default({})
+    .register(fieldNotes, { example: '{ mtls: { mode: STRICT } }' }),
+});
+
+export type PeerAuthentication = z.output<typeof peerAuthenticationSchema>;
