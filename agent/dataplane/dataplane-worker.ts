@@ -1,5 +1,6 @@
 import type net from 'node:net';
 import { assertNever } from '../../shared/assert-never.js';
+import { prepareSnapshot } from '../../shared/policy/prepared-snapshot.js';
 import type { Snapshot } from '../../shared/policy/snapshot.js';
 import { SnapshotReader } from '../../shared/wire/snapshot-text.js';
 import type { ConnectionRecord } from '../telemetry/connection-record.js';
@@ -19,6 +20,7 @@ import { EndpointRotation } from './route/endpoint-rotation.js';
 import { capturePorts } from './settings.js';
 import { ConnectionCounts } from './state/connection-counts.js';
 import { Reporter } from './state/reporter.js';
+import { RuleClock } from './state/rule-clock.js';
 import { WorkerState } from './state/worker-state.js';
 import { Http2TunnelClient } from './tunnel/http2-tunnel-client.js';
 import { Http2TunnelServer } from './tunnel/http2-tunnel-server.js';
@@ -40,6 +42,7 @@ export class DataplaneWorker {
   readonly #reporter: Reporter;
   readonly #context: FlowContext;
   readonly #hosting: Hosting;
+  readonly #ruleClock: RuleClock;
 
   constructor({ init, post }: { readonly init: PoolWorkerInit; readonly post: (message: FromWorker) => void }) {
     const { workerIndex, settings } = init;
@@ -80,6 +83,10 @@ export class DataplaneWorker {
       descriptors: DescriptorReserve.ofProcess(),
       clock: { nowMs: Date.now },
     };
+    this.#ruleClock = new RuleClock({
+      clock: this.#context.clock,
+      onChange: () => void this.#connections.recheckAll(),
+    });
     this.#hosting = new Hosting({
       hosted: this.#state.hosted,
       backlog: settings.listenBacklog,
@@ -121,7 +128,10 @@ export class DataplaneWorker {
 
   #useRules(text: SharedArrayBuffer): void {
     const snapshot = this.#reader.read(Buffer.from(text).toString('utf8'));
+    // What is wrong with it shows here, and not in the middle of a connection.
+    prepareSnapshot(snapshot);
     this.#state.useSnapshot(snapshot);
+    this.#ruleClock.use(snapshot);
     void this.#connections.recheckAll().then(() => {
       this.#post({ type: 'applied', revision: snapshot.revision });
     });
@@ -168,6 +178,7 @@ export class DataplaneWorker {
     clearTimeout(grace);
     await drained;
     await this.#hosting.apply([]);
+    this.#ruleClock.stop();
     this.#reporter.stop();
     this.#post({ type: 'drained' });
   }

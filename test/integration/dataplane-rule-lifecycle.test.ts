@@ -5,7 +5,7 @@ import { after, afterEach, before, describe, test } from 'node:test';
 import { plainRule, type CompiledRule } from '../../shared/policy/snapshot.js';
 import type { LabServer } from '../lab/namespace-sockets.js';
 import { waitUntil } from '../lab/wait-until.js';
-import { errorOf, exchange, greetAndEcho, inbound, outbound } from './dataplane-applications.js';
+import { errorOf, exchange, greetAndEcho, inbound, outbound, refusal } from './dataplane-applications.js';
 import { allowAll, DataplaneMesh } from './dataplane-mesh.js';
 
 const port = 8080;
@@ -107,5 +107,28 @@ describe('an open connection that a rule begins to deny', { timeout: 120_000 }, 
     await waitUntil('the time of the cut', () => (performance.now() > overMs ? true : undefined));
     assert.equal(await exchange(socket, 'spared'), 'spared');
     assert.equal((await mesh.closed('node1', outbound)).reason, 'OK');
+  });
+
+  test('is cut when the rule that allows it expires, without a new revision, and new ones are told so', async () => {
+    const expiresAtMs = Date.now() + 800;
+    await rules(rule('for-a-moment', 'allow', { expiresAtMs }), rule('no-db', 'deny', { priority: 2 }));
+    const socket = await openToDb();
+    assert.equal(await errorOf(socket), 'ECONNRESET');
+    assert.ok(Date.now() >= expiresAtMs);
+    assert.ok(Date.now() < expiresAtMs + 1000);
+    for (const record of [await mesh.closed('node1', outbound), await mesh.closed('node2', inbound)]) {
+      assert.deepEqual([record.reason, record.rule], ['POLICY_TERMINATED', 'SegmentationRule/for-a-moment']);
+      assert.match(record.detail, /^POLICY_EXPIRED/);
+    }
+    assert.equal(await refusal(mesh.workload('web'), { ip: mesh.workload('db').ipv4, port }), 'ECONNRESET');
+    const refused = await mesh.closed('node1', outbound);
+    assert.deepEqual([refused.reason, refused.rule], ['POLICY_EXPIRED', 'SegmentationRule/for-a-moment']);
+  });
+
+  test('is cut when a rule that denies it becomes valid', async () => {
+    await rules(rule('no-db-soon', 'deny', { validFromMs: Date.now() + 600 }));
+    const socket = await openToDb();
+    assert.equal(await errorOf(socket), 'ECONNRESET');
+    assert.equal((await mesh.closed('node2', inbound)).rule, 'SegmentationRule/no-db-soon');
   });
 });

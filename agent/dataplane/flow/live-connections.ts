@@ -9,8 +9,9 @@ import type { HostedWorkload } from '../listen/hosted-workload.js';
 import type { ReprieveKind } from './reprieve.js';
 import type { TrackedConnection } from './tracked-connection.js';
 
-/** So many connections are judged before bytes get their turn again: about 2 ms. */
-const recheckSlice = 500;
+/** For so long connections are judged before bytes get their turn again, and so many between looks at the time. */
+const sliceMs = 4;
+const connectionsPerLook = 16;
 
 /**
  * Every connection of this worker between accept and record. Holds them to the limit of their workload, and judges all
@@ -107,10 +108,13 @@ export class LiveConnections {
 
   async #pass(): Promise<void> {
     let checked = 0;
+    let sliceEndsMs = performance.now() + sliceMs;
     // Connections that come meanwhile have been decided by the new state.
     for (const connection of this.#open) {
       this.#judge(connection, () => connection.recheck(this.#state));
-      if (++checked % recheckSlice === 0) await setImmediate();
+      if (++checked % connectionsPerLook !== 0 || performance.now() < sliceEndsMs) continue;
+      await setImmediate();
+      sliceEndsMs = performance.now() + sliceMs;
     }
   }
 

@@ -1,0 +1,56 @@
+import type { Clock } from '../../../shared/policy/connection.js';
+import { nextChangeMs } from '../../../shared/policy/next-change.js';
+import { prepareSnapshot } from '../../../shared/policy/prepared-snapshot.js';
+import type { Snapshot } from '../../../shared/policy/snapshot.js';
+
+/** Somebody may set the clock of the host: it is looked at this often at least, while a rule depends on it. */
+const longestWaitMs = 60_000;
+
+/**
+ * Says when a rule of the revision in force begins or ends by the clock, so that open connections are judged anew
+ * without a new revision. One timer, and none while no rule has a `validFrom` or `expiresAt`.
+ */
+export class RuleClock {
+  readonly #clock: Clock;
+  readonly #onChange: () => void;
+  #snapshot: Snapshot | null = null;
+  #judgedAtMs = 0;
+  #timer: NodeJS.Timeout | null = null;
+
+  constructor(init: { readonly clock: Clock; readonly onChange: () => void }) {
+    this.#clock = init.clock;
+    this.#onChange = init.onChange;
+  }
+
+  /** Call before the connections are judged by this snapshot. */
+  use(snapshot: Snapshot): void {
+    this.#snapshot = snapshot;
+    this.#judgedAtMs = this.#clock.nowMs();
+    this.#arm();
+  }
+
+  stop(): void {
+    if (this.#timer !== null) clearTimeout(this.#timer);
+    this.#timer = null;
+    this.#snapshot = null;
+  }
+
+  #arm(): void {
+    if (this.#timer !== null) clearTimeout(this.#timer);
+    this.#timer = null;
+    if (this.#snapshot === null || prepareSnapshot(this.#snapshot).changesMs.length === 0) return;
+    const nextMs = nextChangeMs(this.#snapshot, this.#judgedAtMs) ?? Number.POSITIVE_INFINITY;
+    const waitMs = Math.min(longestWaitMs, Math.max(0, nextMs - this.#clock.nowMs()));
+    this.#timer = setTimeout(() => this.#look(), waitMs);
+  }
+
+  /** A clock that was set back makes what had expired valid again: that counts as a change too. */
+  #look(): void {
+    if (this.#snapshot === null) return;
+    const beforeMs = this.#judgedAtMs;
+    this.#judgedAtMs = this.#clock.nowMs();
+    const isChanged = nextChangeMs(this.#snapshot, beforeMs) !== nextChangeMs(this.#snapshot, this.#judgedAtMs);
+    this.#arm();
+    if (isChanged) this.#onChange();
+  }
+}
