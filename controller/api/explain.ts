@@ -1,6 +1,7 @@
 import { nearMisses } from '../../shared/analysis/near-misses.js';
 import { evaluate } from '../../shared/policy/evaluate.js';
 import type { Clock, Connection, Decision, Party, RuleRef } from '../../shared/policy/connection.js';
+import { mtlsOf } from '../../shared/policy/required-mtls.js';
 import type { Snapshot } from '../../shared/policy/snapshot.js';
 import type { Release } from '../publish/release.js';
 import { badRequest } from './api-error.js';
@@ -86,27 +87,26 @@ function explainOne(input: {
   ];
   const notes = notesFor({ source, destination, isSourceMeshed, isDestinationMeshed });
   const service = destination.service === null ? null : `${destination.service.namespace}/${destination.service.name}`;
-  const isStrictRefusal = !isSourceMeshed && isDestinationMeshed && snapshot.mesh.mtls === 'STRICT';
-  const decision = isStrictRefusal ? strictRefusal : evaluate(snapshot, facts, clock, { trace: true });
+  const { workload } = facts.destination;
+  const mtls = isSourceMeshed || !isDestinationMeshed || workload === null ? null : mtlsOf(snapshot, workload, port);
+  const decision =
+    mtls?.mode === 'STRICT' ? strictRefusal(mtls.rule) : evaluate(snapshot, facts, clock, { trace: true });
   return { facts, service, enforcedBy, decision, notes };
 }
 
-/** What the agent of a STRICT mesh answers to plaintext, before any rule is asked. */
-const strictRefusal: Decision = {
-  verdict: 'deny',
-  reason: 'SOURCE_UNKNOWN',
-  rule: { kind: 'Mesh', name: 'default' },
-  onChange: { kind: 'terminate' },
-  audited: [],
-  trace: [
-    {
-      stage: 'default',
-      rule: { kind: 'Mesh', name: 'default' },
-      outcome: 'deny',
-      detail: 'the mesh is STRICT, and the source has no agent that proves its identity',
-    },
-  ],
-};
+/** What the agent of a STRICT destination answers to plaintext, before any rule is asked. */
+function strictRefusal(rule: RuleRef): Decision {
+  const where = rule.kind === 'Mesh' ? 'the mesh is STRICT' : 'the destination is STRICT';
+  const detail = `${where}, and the source has no agent that proves its identity`;
+  return {
+    verdict: 'deny',
+    reason: 'SOURCE_UNKNOWN',
+    rule,
+    onChange: { kind: 'terminate' },
+    audited: [],
+    trace: [{ stage: 'default', rule, outcome: 'deny', detail }],
+  };
+}
 
 function registeredParty({ ip, workload }: Candidate): Party {
   if (workload === null) return { ip, identity: null, workload: null };

@@ -11,6 +11,7 @@ import { formatExpiry } from './format-time.js';
 import { addOutputOption, renderData, type OutputFormat } from './output-format.js';
 import { loadPresentSet } from './present-set.js';
 import { waitForAgents } from './wait-for-agents.js';
+import { parseWhyTarget } from './why-target.js';
 
 type Options = { for: number; reason: string; dryRun: boolean; wait?: number; output: OutputFormat };
 
@@ -54,7 +55,8 @@ async function allow(cli: Cli, source: string, destination: string, options: Opt
     io.print(`revoke it with: ${revoke}`);
   } else io.print(renderData({ ...answer, rule, revoke }, output));
   if (dryRun) return;
-  const query = { source, destination: destination.replace(/:\d+$/, ''), port: /:(\d+)$/.exec(destination)?.[1] };
+  const target = parseWhyTarget(destination);
+  const query = { source, destination: target.destination, port: target.port ?? undefined };
   // A CIDR is nobody whom one could ask about.
   if (from.peer.cidr === undefined || !source.includes('/')) {
     const why = await client.call<WhyAnswer>({ method: 'GET', path: ['why'], query });

@@ -20,6 +20,7 @@ export function addApplyCommand(program: Command, cli: Cli): void {
     .option('--dry-run', 'check and show what would change', false)
     .option('-m, --message <text>', 'why, for culvert history')
     .option('--wait <duration>', 'wait until every agent that is alive enforces it, such as 30s', readDuration);
+  command.addHelpText('after', '\nExample: culvert apply -f rules/ --message CHG-1182 --wait 30s');
   addOutputOption(command).action(async (options: Options) => apply(cli, options));
 }
 

@@ -26,6 +26,7 @@ export function addDeleteCommand(program: Command, cli: Cli): void {
     .option('-n, --namespace <namespace>', 'namespace of the resource; default unless given')
     .option('-f, --file <path...>', 'delete what these files contain; - for the standard input')
     .option('--ignore-not-found', 'what does not exist is fine', false);
+  command.addHelpText('after', '\nExample: culvert delete SegmentationRule db-only');
   addOutputOption(command).action(async (kind: string | undefined, name: string | undefined, options: Options) => {
     const ids = await wanted(cli, kind, name, options);
     const client = await cli.client();

@@ -18,6 +18,7 @@ export function addGetCommand(program: Command, cli: Cli): void {
     .argument('<kind>', `one of ${kindNames.join(', ')}, in any case, singular or plural; or all`)
     .argument('[name]', 'name of one resource')
     .option('-n, --namespace <namespace>', 'only this namespace; with a name: default unless given');
+  command.addHelpText('after', '\nExample: culvert get rules -o yaml');
   addOutputOption(command).action(async (kind: string, name: string | undefined, options: Options) => {
     if (kind.toLowerCase() === 'all') return await getAll(cli, name, options);
     await get(cli, kindOf(kind), name, options);

@@ -15,6 +15,7 @@ export function addNodesCommand(program: Command, cli: Cli): void {
     .command('nodes')
     .description('List the hosts that joined, or show the workloads of one of them.')
     .argument('[node]', 'name of a host');
+  command.addHelpText('after', '\nExample: culvert nodes host-a');
   addOutputOption(command).action(async (node: string | undefined, { output }: { output: OutputFormat }) => {
     const client = await cli.client();
     const { agents } = await client.call<StatusAnswer>({ method: 'GET', path: ['status'] });

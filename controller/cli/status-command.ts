@@ -9,6 +9,7 @@ import { printable, renderTable } from './table.js';
 /** `culvert status`: what is in force, and how far each agent is. */
 export function addStatusCommand(program: Command, cli: Cli): void {
   const command = program.command('status').description('Show the revision in force and how far each agent is.');
+  command.addHelpText('after', '\nExample: culvert status -o json');
   addOutputOption(command).action(async ({ output }: { output: OutputFormat }) => {
     const client = await cli.client();
     const answer = await client.call<StatusAnswer>({ method: 'GET', path: ['status'] });

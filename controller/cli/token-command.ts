@@ -19,6 +19,7 @@ export function addTokenCommand(program: Command, cli: Cli): void {
       'how long it is good, such as 15m; the setting of the controller unless given',
       readDuration,
     );
+  create.addHelpText('after', '\nExample: culvert token create --node host-a --ttl 15m');
   addOutputOption(create).action(async ({ node, ttl, output }: Options) => {
     const client = await cli.client();
     const body = { node, ...(ttl === undefined ? {} : { ttlMs: ttl }) };

@@ -21,6 +21,7 @@ export function addWhyCommand(program: Command, cli: Cli): void {
         'deny',
       ]),
     );
+  command.addHelpText('after', '\nExample: culvert why guest/shell billing/db:5432 --expect deny');
   addOutputOption(command).action(async (source: string, target: string, { output, expect }: Options) => {
     const { destination, port } = parseWhyTarget(target);
     const client = await cli.client();
