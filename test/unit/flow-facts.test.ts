@@ -138,6 +138,29 @@ describe('the facts of a plaintext connection', () => {
   });
 });
 
+describe('plaintext under PeerAuthentications', () => {
+  const mode = (port: number, state: WorkerState): string => {
+    const facts = plaintextFacts({ clientIp: webIp, destination: db, address: { ip: dbIp, port } })(state);
+    return 'connection' in facts ? 'rules' : `${facts.refusal.reason} ${facts.refusal.rule}`;
+  };
+
+  test('is refused at the ports where they are STRICT, and ruled at the others', () => {
+    const state = stateOf('STRICT', web, db);
+    assert.equal(mode(5432, state), 'SOURCE_UNKNOWN Mesh/default');
+    const snapshot = state.snapshot;
+    assert.ok(snapshot !== null);
+    const scoped = {
+      namespace: 'shop',
+      selector: { app: 'db' },
+      mode: 'PERMISSIVE',
+      ports: { 5432: 'STRICT' },
+    } as const;
+    state.useSnapshot({ ...snapshot, peerAuthentications: [{ name: 'db', ...scoped }] });
+    assert.equal(mode(5432, state), 'SOURCE_UNKNOWN PeerAuthentication/shop/db');
+    assert.equal(mode(8080, state), 'rules');
+  });
+});
+
 describe('what a worker needs before it decides', () => {
   test('is a registry, rules and a certificate that is valid', () => {
     const empty = new WorkerState();

@@ -1,7 +1,9 @@
 import type { HostPort, IpAddress } from '../../../shared/address.js';
 import type { SpiffeId } from '../../../shared/identity.js';
-import type { Party } from '../../../shared/policy/connection.js';
+import { formatRuleRef, type Party, type RuleRef } from '../../../shared/policy/connection.js';
+import { mtlsOf } from '../../../shared/policy/required-mtls.js';
 import type { WorkloadEntry } from '../../../shared/wire/registry.js';
+import type { Ending } from '../../telemetry/connection-record.js';
 import type { Endpoint } from '../route/destination.js';
 import { workloadName } from '../route/registry-index.js';
 import type { WorkerState } from '../state/worker-state.js';
@@ -64,7 +66,8 @@ export function tunnelFacts(init: {
 
 /**
  * The client proved nothing. Its address can match a rule, and what the registry says of that address can deny but never
- * allow: the evaluator knows the difference by the missing identity. In a STRICT mesh no rule is asked.
+ * allow: the evaluator knows the difference by the missing identity. Where the PeerAuthentications of the destination,
+ * or the mesh, are STRICT for the port, no rule is asked.
  */
 export function plaintextFacts(init: {
   readonly clientIp: IpAddress;
@@ -76,17 +79,22 @@ export function plaintextFacts(init: {
   return (state) => {
     const destination = state.registry.workload(destinationName);
     if (destination === undefined) return revoked(destinationName);
-    if (isStrict(state)) {
-      const detail = 'plaintext, and the mesh is STRICT';
-      return { refusal: { reason: 'SOURCE_UNKNOWN', rule: 'Mesh/default', detail }, whileOpen: 'POLICY_TERMINATED' };
+    const strict = strictRule(state, destination, address.port);
+    if (strict !== null) {
+      const detail = `plaintext, and ${strict.kind === 'Mesh' ? 'the mesh' : strict.kind} is STRICT`;
+      const refusal: Ending = { reason: 'SOURCE_UNKNOWN', rule: formatRuleRef(strict), detail };
+      return { refusal, whileOpen: 'POLICY_TERMINATED' };
     }
     const source: Party = { ip: clientIp, identity: null, workload: state.registry.workloadAt(clientIp) ?? null };
     return { connection: { source, destination: registeredParty(address.ip, destination), port: address.port } };
   };
 }
 
-function isStrict(state: WorkerState): boolean {
-  return state.snapshot?.mesh.mtls === 'STRICT';
+/** What refuses plaintext at the port; null: nothing does. */
+function strictRule({ snapshot }: WorkerState, destination: WorkloadEntry, port: number): RuleRef | null {
+  if (snapshot === null) return null;
+  const { mode, rule } = mtlsOf(snapshot, destination, port);
+  return mode === 'STRICT' ? rule : null;
 }
 
 function revoked(workload: string): Facts {

@@ -10,9 +10,9 @@ import { runFlow, type Reached } from './run-flow.js';
 import type { TrackedConnection } from './tracked-connection.js';
 
 /**
- * A plain connection from anywhere to an application of this node, arrived on port 15006 of its namespace. Refused in a
- * STRICT mesh; in a PERMISSIVE one the rules decide, for a source that proved nothing: whoever has that address. The
- * application sees the client's address. A refusal reaches the client as RST.
+ * A plain connection from anywhere to an application of this node, arrived on port 15006 of its namespace. Refused where
+ * the mesh or a PeerAuthentication is STRICT for the port; where it is PERMISSIVE the rules decide, for a source that
+ * proved nothing: whoever has that address. The application sees the client's address. A refusal reaches the client as RST.
  */
 export async function serveInboundPlaintext(
   context: FlowContext,
