@@ -4,6 +4,7 @@ import { prepareSnapshot } from '../../shared/policy/prepared-snapshot.js';
 import type { Snapshot } from '../../shared/policy/snapshot.js';
 import { SnapshotReader } from '../../shared/wire/snapshot-text.js';
 import type { ConnectionRecord } from '../telemetry/connection-record.js';
+import { externalNames } from '../telemetry/external-names.js';
 import { serveInboundPlaintext } from './flow/inbound-plaintext.js';
 import { serveTunnelRequest } from './flow/inbound-tunnel.js';
 import type { FlowContext } from './flow/flow-context.js';
@@ -82,6 +83,7 @@ export class DataplaneWorker {
       reporter: this.#reporter,
       descriptors: DescriptorReserve.ofProcess(),
       clock: { nowMs: Date.now },
+      nameExternal: externalNames(() => this.#state.snapshot?.externals ?? []),
     };
     this.#ruleClock = new RuleClock({
       clock: this.#context.clock,

@@ -31,7 +31,7 @@ export type ClosedConnection = {
   readonly durationMs: number;
   readonly source: ConnectionEnd;
   readonly destination: ConnectionEnd;
-  /** What the application dialled, when it was a service's address: `namespace/name`. */
+  /** The service whose address the application dialled, or the ServiceEntry that names it: `namespace/name`. */
   readonly service: string | null;
   /** What the application dialled (outbound), or the address that the peer asked for (inbound). */
   readonly requested: HostPort | null;

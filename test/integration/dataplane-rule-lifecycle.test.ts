@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { once } from 'node:events';
 import type { Socket } from 'node:net';
 import { after, afterEach, before, describe, test } from 'node:test';
-import { plainRule, type CompiledRule } from '../../shared/policy/snapshot.js';
+import { plainRule, type CompiledRule, type Snapshot } from '../../shared/policy/snapshot.js';
 import type { LabServer } from '../lab/namespace-sockets.js';
 import { waitUntil } from '../lab/wait-until.js';
 import { errorOf, exchange, greetAndEcho, inbound, outbound, refusal } from './dataplane-applications.js';
@@ -130,5 +130,74 @@ describe('an open connection that a rule begins to deny', { timeout: 120_000 }, 
     const socket = await openToDb();
     assert.equal(await errorOf(socket), 'ECONNRESET');
     assert.equal((await mesh.closed('node2', inbound)).rule, 'SegmentationRule/no-db-soon');
+  });
+});
+
+describe('traffic to what is outside the mesh', { timeout: 120_000 }, () => {
+  let mesh: DataplaneMesh;
+  let server: LabServer;
+  let revision = 1;
+
+  async function outboundIs(setting: Snapshot['mesh']['outbound'], init: Partial<Snapshot> = {}): Promise<void> {
+    revision += 1;
+    const settings = { defaultAction: 'deny', outbound: setting, mtls: 'STRICT', rootNamespace: 'root' } as const;
+    await mesh.apply(allowAll({ revision, mesh: settings, ...init }));
+  }
+
+  before(async () => {
+    mesh = await DataplaneMesh.start({
+      hosts: [
+        {
+          name: 'node1',
+          workloads: [
+            { name: 'web', namespace: 'shop', serviceAccount: 'web', labels: { app: 'web' } },
+            { name: 'outside', namespace: 'none', serviceAccount: 'none', isMeshed: false },
+          ],
+        },
+      ],
+    });
+    server = await mesh.workload('outside').listen({ port }, greetAndEcho);
+    const key = `workload.${mesh.workload('outside').meshName.replace('/', '.')}`;
+    mesh.sendRegistry([], false, [key]);
+  });
+
+  after(async () => {
+    await server.close();
+    await mesh[Symbol.asyncDispose]();
+  });
+
+  test('passes and is audited, is refused, and passes again when a ServiceEntry and a rule name it', async () => {
+    const { ipv4 } = mesh.workload('outside');
+    await outboundIs('audit');
+    assert.match(await exchange(await mesh.workload('web').connect({ ip: ipv4, port }), 'hello'), /hello$/);
+    const audited = await mesh.closed('node1', outbound);
+    assert.deepEqual([audited.path, audited.audited, audited.service], ['passthrough', ['Mesh/default'], null]);
+
+    const open = await mesh.workload('web').connect({ ip: ipv4, port });
+    await once(open, 'data');
+    await outboundIs('deny');
+    assert.equal(await errorOf(open), 'ECONNRESET');
+    assert.equal((await mesh.closed('node1', outbound)).reason, 'POLICY_TERMINATED');
+    assert.equal(await refusal(mesh.workload('web'), { ip: ipv4, port }), 'ECONNRESET');
+    const refused = await mesh.closed('node1', outbound);
+    assert.deepEqual([refused.reason, refused.rule], ['POLICY_DEFAULT_DENY', 'Mesh/default']);
+
+    const external = { name: 'shop/partner', hosts: ['partner.example'], cidrs: [`${ipv4}/32`], ports: [] };
+    const allow = rule('partner', 'allow', { to: [{ cidrs: [`${ipv4}/32`] }] });
+    await outboundIs('deny', { externals: [external], rules: [allow] });
+    assert.match(await exchange(await mesh.workload('web').connect({ ip: ipv4, port }), 'hello'), /hello$/);
+    const named = await mesh.closed('node1', outbound);
+    assert.deepEqual([named.rule, named.service], ['SegmentationRule/partner', 'shop/partner']);
+  });
+
+  test('is audited for the sources that a rule is not rolled out to', async () => {
+    const { ipv4 } = mesh.workload('outside');
+    const noOut = { to: [{ external: true }], rollout: 0 } as const;
+    await outboundIs('allow', { rules: [rule('no-out', 'deny', noOut)] });
+    assert.match(await exchange(await mesh.workload('web').connect({ ip: ipv4, port }), 'hello'), /hello$/);
+    assert.deepEqual((await mesh.closed('node1', outbound)).audited, ['SegmentationRule/no-out']);
+    await outboundIs('allow', { rules: [rule('no-out', 'deny', { ...noOut, rollout: 100 })] });
+    assert.equal(await refusal(mesh.workload('web'), { ip: ipv4, port }), 'ECONNRESET');
+    assert.equal((await mesh.closed('node1', outbound)).rule, 'SegmentationRule/no-out');
   });
 });

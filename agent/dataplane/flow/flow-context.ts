@@ -1,3 +1,4 @@
+import type { IpAddress } from '../../../shared/address.js';
 import type { Clock } from '../../../shared/policy/connection.js';
 import type { DescriptorReserve } from '../listen/descriptor-reserve.js';
 import type { EndpointRotation } from '../route/endpoint-rotation.js';
@@ -19,4 +20,6 @@ export type FlowContext = {
   readonly reporter: Reporter;
   readonly descriptors: DescriptorReserve;
   readonly clock: Clock;
+  /** Which ServiceEntry, `namespace/name`, names an address outside the mesh on a port; null: none. */
+  readonly nameExternal: (ip: IpAddress, port: number) => string | null;
 };

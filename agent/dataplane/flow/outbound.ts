@@ -67,7 +67,10 @@ async function reach(outbound: Outbound): Promise<Reached> {
   if (obstacle !== null) return refused(obstacle);
 
   const destination = resolveDestination(state.registry, dialled);
-  if (destination.kind === 'external') return settle(socket, await attempt(outbound, entry, null));
+  if (destination.kind === 'external') {
+    record.service = context.nameExternal(dialled.ip, dialled.port);
+    return settle(socket, await attempt(outbound, entry, null));
+  }
   if (destination.service !== null) record.service = `${destination.service.namespace}/${destination.service.name}`;
   let failed: Attempt | null = null;
   for (const endpoint of context.rotation.order(destination, dialled.port).slice(0, 1 + settings.connectRetries)) {
