@@ -7,12 +7,14 @@ import { identities } from './steps/identities.js';
 import { liveCut } from './steps/live-cut.js';
 import { nodeMetrics } from './steps/node-metrics.js';
 import { segmentationRule } from './steps/segmentation-rule.js';
+import { tryBeforeItBites } from './steps/try-before-it-bites.js';
 import { wireBeforeTheMesh } from './steps/wire-before-the-mesh.js';
 
 const steps: readonly Step[] = [
   wireBeforeTheMesh,
   encryptedByTheMesh,
   identities,
+  tryBeforeItBites,
   segmentationRule,
   liveCut,
   nodeMetrics,

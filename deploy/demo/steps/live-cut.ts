@@ -2,7 +2,7 @@ import { require, type Step } from '../step.js';
 
 const rulesFile = 'deploy/demo/rules/no-ssh-from-api.yaml';
 
-/** Step 5: a session that was allowed when it began is cut by a rule that comes later. */
+/** Step 6: a session that was allowed when it began is cut by a rule that comes later. */
 export const liveCut: Step = {
   id: 'live-cut',
   title: 'A live connection that a new rule forbids is cut',

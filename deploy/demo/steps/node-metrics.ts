@@ -13,7 +13,7 @@ export type NodeMetrics = {
   readonly certificateExpiresInSeconds: number;
 };
 
-/** Step 6: the numbers of both nodes, read as Prometheus would read them. */
+/** Step 7: the numbers of both nodes, read as Prometheus would read them. */
 export const nodeMetrics: Step = {
   id: 'node-metrics',
   title: 'What the agents measured',

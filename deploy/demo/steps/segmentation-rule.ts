@@ -8,7 +8,7 @@ export const redisRulesFile = 'deploy/demo/rules/redis-only-from-web.yaml';
 const expectedRule = 'SegmentationRule/redis-for-nobody-else';
 
 /**
- * Step 4. While the rule is applied, the intruder's host is cut off from the controller, as a slow or manipulated host
+ * Step 5. While the rule is applied, the intruder's host is cut off from the controller, as a slow or manipulated host
  * would be: it still lets the intruder out, so that the destination has to refuse, and both ends can be compared. When
  * the host is back, its own agent refuses.
  */
