@@ -9,6 +9,7 @@ import type { LabWorkload } from '../lab/lab-node.js';
 import { type Mesh, prepareMesh } from '../lab/mesh.js';
 import type { MeshAgent } from '../lab/mesh-agent.js';
 import { findCommand } from '../lab/requirements.js';
+import { rulesCommand } from './rules-command.js';
 import { parseWrkOutput, type WrkResult } from './wrk-output.js';
 
 /**
@@ -104,7 +105,8 @@ const program = new Command('bench')
   .description('What the mesh costs, beside the direct path in the same run (needs root and wrk).')
   .option('--seconds <n>', 'for each measurement', '5')
   .option('--workers <n>', 'data-plane workers of each agent', '1')
-  .action((options: { seconds: string; workers: string }) => bench(Number(options.seconds), options.workers));
+  .action((options: { seconds: string; workers: string }) => bench(Number(options.seconds), options.workers))
+  .addCommand(rulesCommand());
 try {
   await program.parseAsync();
 } catch (error) {

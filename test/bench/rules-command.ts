@@ -1,0 +1,107 @@
+import process from 'node:process';
+import { Command } from 'commander';
+import { CulvertError } from '../../shared/errors.js';
+import { measureDecisions, type DecisionTimes } from './decision-times.js';
+import { measureEnforcement, type EnforcementTimes, type Spread } from './enforcement-times.js';
+import { ruleDocuments } from './rule-documents.js';
+
+type Options = { json: boolean; rules: string; workloads: string; rounds: string; workers: string };
+
+/** `rules`: how long a decision takes among many rules, and how long a changed rule takes to be in force. */
+export function rulesCommand(): Command {
+  return new Command('rules')
+    .description('Time of a decision among many rules, and from `culvert apply` to in force (needs root).')
+    .option('--json', 'the last line of the standard output is JSON', false)
+    .option('--rules <n>', 'rules of the mesh', '10000')
+    .option('--workloads <n>', 'workloads of the mesh', '5000')
+    .option('--rounds <n>', 'denials and allowances of one connection, each', '8')
+    .option('--workers <n>', 'data-plane workers of the agent', '2')
+    .action(run);
+}
+
+async function run(options: Options): Promise<void> {
+  const [rules, workloads] = [count(options.rules, '--rules'), count(options.workloads, '--workloads')];
+  const [rounds, workers] = [count(options.rounds, '--rounds'), count(options.workers, '--workers')];
+  const growth = [rules / 100, rules / 10, rules].map(Math.ceil).map((number) => {
+    const times = measureDecisions(ruleDocuments({ rules: number, workloads, node: 'node1' }));
+    return { rules: number, ...times };
+  });
+  printLines(decisionTable(growth, workloads));
+  const documents = ruleDocuments({ rules, workloads, node: 'node1' });
+  const enforcement = await measureEnforcement({ documents, rounds, workers });
+  printLines(enforcementTable(enforcement, rules, workloads));
+  if (!options.json) return;
+  const whole = growth.at(-1);
+  const summary = {
+    decisionP99Us: whole?.p99Us,
+    applyToEnforcedMs: enforcement.enforcedMs.max,
+    rules,
+    workloads,
+    decision: whole,
+    growth,
+    enforcement,
+  };
+  printLines([JSON.stringify(summary, (_, value: unknown) => (typeof value === 'number' ? rounded(value) : value))]);
+}
+
+function decisionTable(growth: readonly (DecisionTimes & { rules: number })[], workloads: number): string[] {
+  const head = ['rules', 'mean', 'p50', 'p99', 'p99.9', 'cold p50', 'cold p99', 'prepare', 'snapshot'];
+  const rows = growth.map((times) => [
+    String(times.rules),
+    ...[times.meanUs, times.p50Us, times.p99Us, times.p999Us, times.coldP50Us, times.coldP99Us].map(
+      (value) => `${value.toFixed(2)} µs`,
+    ),
+    `${times.prepareMs.toFixed(0)} ms`,
+    `${(times.snapshotBytes / 1024).toFixed(0)} KiB`,
+  ]);
+  const [first] = growth;
+  const method =
+    first === undefined
+      ? ''
+      : `${first.decisions} decisions each, timed one by one less ${first.timerUs.toFixed(2)} µs for the clock; ` +
+        `cold: ${first.coldPairs} pairs of workloads not seen before`;
+  return [`one decision, ${workloads} workloads`, ...aligned([head, ...rows]), method, ''];
+}
+
+function enforcementTable(times: EnforcementTimes, rules: number, workloads: number): string[] {
+  const row = (what: string, { p50, max }: Spread): string[] => [what, `${p50.toFixed(0)} ms`, `${max.toFixed(0)} ms`];
+  const rows = [
+    ['from the start of culvert apply', 'median', 'slowest'],
+    row('the command has ended', times.commandMs),
+    row('in force on every worker', times.enforcedMs),
+    row('rollout complete at the controller', times.rolloutCompleteMs),
+    row('forbidden open connection reset', times.liveConnectionGoneMs),
+    row('new connection gets through', times.newConnectionAllowedMs),
+  ];
+  const what =
+    `one rule changed among ${rules}, ${workloads} workloads, ${times.workers} workers, ${times.rounds} changes; ` +
+    `the first apply of everything took ${(times.wholeSetMs / 1000).toFixed(1)} s`;
+  return [...aligned(rows), what];
+}
+
+function aligned(rows: readonly (readonly string[])[]): string[] {
+  const widths = (rows[0] ?? []).map((_, at) => Math.max(...rows.map((row) => row[at]?.length ?? 0)));
+  return rows.map((row) =>
+    row
+      .map((cell, at) => cell.padEnd((widths[at] ?? 0) + 2))
+      .join('')
+      .trimEnd(),
+  );
+}
+
+function rounded(value: number): number {
+  return Math.round(value * 1000) / 1000;
+}
+
+function count(text: string, option: string): number {
+  if (/^[1-9]\d{0,5}$/.test(text)) return Number(text);
+  throw new CulvertError({
+    code: 'BAD_OPTION',
+    message: `${option} ${text} is no count`,
+    hint: 'write a number from 1',
+  });
+}
+
+function printLines(lines: readonly string[]): void {
+  process.stdout.write(`${lines.join('\n')}\n`);
+}
