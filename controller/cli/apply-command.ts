@@ -1,11 +1,12 @@
 import type { Command } from 'commander';
+import { parsePolicyTests, withoutPolicyTests } from '../../shared/analysis/policy-test.js';
 import { parseDuration } from '../../shared/config/units.js';
 import { formatResourceId } from '../../shared/model/resource-key.js';
 import type { ApplyAnswer } from '../api/api-types.js';
 import { RefusedError } from './api-client.js';
 import type { Cli } from './cli.js';
-import { usageError } from './exit-codes.js';
-import { readInput } from './input-files.js';
+import { CliError, usageError } from './exit-codes.js';
+import { readInput, type Input } from './input-files.js';
 import { addOutputOption, renderData, type OutputFormat } from './output-format.js';
 import { waitForAgents } from './wait-for-agents.js';
 
@@ -27,8 +28,9 @@ export function addApplyCommand(program: Command, cli: Cli): void {
 async function apply(cli: Cli, { file, dryRun, message, wait, output }: Options): Promise<void> {
   const { io } = cli;
   const input = await readInput(file, io);
+  const documents = withoutAssertions(cli, input);
   const client = await cli.client();
-  const body = { documents: input.text, dryRun, ...(message === undefined ? {} : { message }) };
+  const body = { documents, dryRun, ...(message === undefined ? {} : { message }) };
   const answer = await client.call<ApplyAnswer>({ method: 'POST', path: ['apply'], body }).catch((error: unknown) => {
     if (error instanceof RefusedError) cli.printProblems(error.answer.problems.map(input.locate));
     throw error;
@@ -43,6 +45,26 @@ async function apply(cli: Cli, { file, dryRun, message, wait, output }: Options)
   if (wait === undefined || dryRun) return;
   const count = await waitForAgents({ client, io, revision: answer.revision, timeoutMs: wait });
   if (output === 'table') io.print(`enforced by ${count} ${count === 1 ? 'agent' : 'agents'}`);
+}
+
+/** What is for `culvert test` may stand beside the rules: it is left out, which is said, and must be right all the same. */
+function withoutAssertions(cli: Cli, input: Input): string {
+  const rest = withoutPolicyTests(input.text);
+  if (rest.isEmpty || rest.text === input.text) return input.text;
+  const { assertions, problems } = parsePolicyTests(input.text);
+  if (problems.length > 0) {
+    cli.printProblems(problems.map(input.locate));
+    throw new CliError({
+      exit: 'failed',
+      code: 'INVALID_RESOURCES',
+      message: 'a problem was found, and nothing was changed',
+      hint: 'correct them and apply again',
+    });
+  }
+  cli.io.printError(
+    `note: ${assertions.length} assertions of PolicyTests are not applied: culvert test -f checks them`,
+  );
+  return rest.text;
 }
 
 /** A line for each document, then the revision that holds now. */
