@@ -7,18 +7,19 @@ import type { PeerMatch } from './snapshot.js';
  * Returns such a somebody in words, or undefined when the two exclude each other.
  */
 export function overlapOfPeers(a: PeerMatch, b: PeerMatch): string | undefined {
+  // First what needs no memory: rules by network are compared by the million.
+  const address = commonAddress(a, b);
+  if (address === null) return undefined;
   const accounts = intersect(a.serviceAccounts, b.serviceAccounts);
   const workloads = intersect(a.workloads, b.workloads);
   const namespace = commonNamespace(intersect(a.namespaces, b.namespaces), accounts, workloads);
   const nodes = intersect(a.nodes, b.nodes);
   const labels = mergeLabels(a.labels, b.labels);
   const namespaceLabels = mergeLabels(a.namespaceLabels, b.namespaceLabels);
-  const address = commonAddress(a, b);
   const isExternal = a.external === true || b.external === true;
   const isUnauthenticated = a.unauthenticated === true || b.unauthenticated === true;
   if (isExternal && (isMember(a) || isMember(b))) return undefined;
-  if (namespaceLabels === null || namespace === null || nodes?.length === 0 || labels === null || address === null)
-    return undefined;
+  if (namespaceLabels === null || namespace === null || nodes?.length === 0 || labels === null) return undefined;
   const parts = [
     firstIn(workloads, namespace, 'workload'),
     firstIn(accounts, namespace, 'service account'),
@@ -39,6 +40,7 @@ function isMember({ namespaces, namespaceLabels, labels, serviceAccounts, worklo
 
 /** The overlap of two lists of alternatives; an empty list is everybody. */
 export function overlapOfPeerLists(a: readonly PeerMatch[], b: readonly PeerMatch[]): string | undefined {
+  if (a.length === 0 && b.length === 0) return 'anybody';
   for (const left of a.length === 0 ? [{}] : a) {
     for (const right of b.length === 0 ? [{}] : b) {
       const overlap = overlapOfPeers(left, right);
