@@ -16,7 +16,7 @@ export type EnforcementTimes = {
   readonly workers: number;
   /** `culvert apply` has ended. */
   readonly commandMs: Spread;
-  /** All workers of the agent decide by the revision, as its metric says. */
+  /** All workers of the agent decide by the revision, as its metric says; asked from when the command has ended. */
   readonly enforcedMs: Spread;
   /** The controller's rollout API says so too: what `culvert apply --wait` waits for. */
   readonly rolloutCompleteMs: Spread;

@@ -1,3 +1,4 @@
+import { availableParallelism, loadavg } from 'node:os';
 import process from 'node:process';
 import { Command } from 'commander';
 import { CulvertError } from '../../shared/errors.js';
@@ -22,6 +23,9 @@ export function rulesCommand(): Command {
 async function run(options: Options): Promise<void> {
   const [rules, workloads] = [count(options.rules, '--rules'), count(options.workloads, '--workloads')];
   const [rounds, workers] = [count(options.rounds, '--rounds'), count(options.workers, '--workers')];
+  // Whatever else runs on the machine is in the figures.
+  const machine = { cpus: availableParallelism(), loadAverage: loadavg()[0] ?? 0 };
+  printLines([`${machine.cpus} CPUs, load average at the start ${machine.loadAverage.toFixed(1)}`, '']);
   const growth = [rules / 100, rules / 10, rules].map(Math.ceil).map((number) => {
     const times = measureDecisions(ruleDocuments({ rules: number, workloads, node: 'node1' }));
     return { rules: number, ...times };
@@ -37,6 +41,7 @@ async function run(options: Options): Promise<void> {
     applyToEnforcedMs: enforcement.enforcedMs.max,
     rules,
     workloads,
+    machine,
     decision: whole,
     growth,
     enforcement,
