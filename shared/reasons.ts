@@ -44,7 +44,7 @@ export const reasons = {
     level: 'warn',
     status: 429,
     text: 'New connections arrive faster than the configured rate.',
-    next: 'culvert get Mesh default',
+    next: 'culvert status',
   },
   CONN_LIMIT: {
     side: 'policy',
@@ -169,7 +169,7 @@ export const reasons = {
     side: 'mesh',
     level: 'warn',
     status: 401,
-    text: 'The source is not a registered workload or proved no identity, and the mesh is STRICT.',
+    text: 'The source is not a registered workload, or it proved no identity where mTLS is STRICT.',
     next: 'culvert get Workload',
   },
   NOT_MESHED_PEER: {
