@@ -42,7 +42,10 @@ export type Decision = {
   readonly rule: RuleRef;
   /** What a connection that is open when this denies it has to expect: `onChange` of `rule`, else `terminate`. */
   readonly onChange: OnChange;
-  /** What would have denied but is only audited: by its mode, its rollout, or the mesh's default. */
+  /**
+   * What would have denied but is only audited: by its mode, its rollout, or the mesh's default. Not what stands behind
+   * an audited rule that would have allowed, or behind one of its tier that would have passed.
+   */
   readonly audited: readonly RuleRef[];
   /** Why each step decided or not; empty unless a trace was asked for. */
   readonly trace: readonly TraceStep[];

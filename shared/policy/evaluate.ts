@@ -8,7 +8,14 @@ import { matchesRule, type PreparedRule } from './prepared-rule.js';
 import { prepareSnapshot, type DestinationView, type PreparedSnapshot, type SourceView } from './prepared-snapshot.js';
 import { ruleEffect } from './rule-effect.js';
 import { nextInAll } from './rule-bits.js';
-import { plainRule, type MeshSettings, type OnChange, type Snapshot, type Tier } from './snapshot.js';
+import {
+  plainRule,
+  type CompiledRule,
+  type MeshSettings,
+  type OnChange,
+  type Snapshot,
+  type Tier,
+} from './snapshot.js';
 import { Trace } from './trace.js';
 
 export type EvaluateOptions = {
@@ -73,6 +80,10 @@ class Evaluation {
   readonly #nowMs: number;
   readonly #trace: Trace | null;
   readonly #audited: RuleRef[] = [];
+  /** The first audited rule that would have allowed: were it enforced, nothing behind it would be asked. */
+  #wouldAllow: RuleRef | null = null;
+  /** The first audited rule of this tier that would have passed on to the next. */
+  #wouldPass: RuleRef | null = null;
   /** The first rule that would have allowed the connection, had it not expired. */
   #expired: PreparedRule | null = null;
 
@@ -101,6 +112,7 @@ class Evaluation {
   #tier(tier: Tier): Outcome | undefined {
     const outcome = this.#trace === null ? this.#decideByIndex(tier) : this.#decideByAll(tier, this.#trace);
     this.#trace?.endTier(tier);
+    this.#wouldPass = null;
     return outcome === 'pass' ? undefined : outcome;
   }
 
@@ -126,7 +138,7 @@ class Evaluation {
         trace.missedRule(candidate);
         continue;
       }
-      trace.matchedRule(candidate);
+      trace.matchedRule(candidate, this.#wouldAllow ?? this.#wouldPass);
       const outcome = this.#apply(candidate);
       if (outcome !== undefined) return outcome;
     }
@@ -137,7 +149,7 @@ class Evaluation {
   #apply(candidate: PreparedRule): Outcome | 'pass' | undefined {
     const { rule, ref } = candidate;
     const effect = ruleEffect(rule, this.#facts.rolloutKey, this.#nowMs);
-    if (effect === 'audited' && rule.action === 'deny') this.#audited.push(ref);
+    if (effect === 'audited') this.#applyAudited(rule.action, ref);
     if (effect === 'expired' && rule.action === 'allow') this.#expired ??= candidate;
     if (effect !== 'enforced') return undefined;
     switch (rule.action) {
@@ -150,6 +162,18 @@ class Evaluation {
       default:
         return assertNever(rule.action);
     }
+  }
+
+  /**
+   * Audited rules are followed in their order as if they were enforced: one that would allow keeps those behind it from
+   * being counted, one that would pass keeps those of its tier. Each that would deny counts, not only the first,
+   * because each of them can be enforced alone.
+   */
+  #applyAudited(action: CompiledRule['action'], ref: RuleRef): void {
+    if (this.#wouldAllow !== null || this.#wouldPass !== null) return;
+    if (action === 'deny') this.#audited.push(ref);
+    else if (action === 'allow') this.#wouldAllow = ref;
+    else this.#wouldPass = ref;
   }
 
   #policies(): Outcome | undefined {
@@ -197,9 +221,9 @@ class Evaluation {
   #unmatched({ defaultAction, outbound }: MeshSettings): Outcome {
     const isExternal = this.#facts.destination.isExternal;
     const action = isExternal ? outbound : defaultAction;
-    this.#trace?.endUnmatched(isExternal ? 'outbound' : 'default', action);
+    this.#trace?.endUnmatched(isExternal ? 'outbound' : 'default', action, this.#wouldAllow);
     if (action === 'deny') return byPolicy('deny', 'POLICY_DEFAULT_DENY', meshDefaultRef);
-    if (action === 'audit') this.#audited.push(meshDefaultRef);
+    if (action === 'audit' && this.#wouldAllow === null) this.#audited.push(meshDefaultRef);
     return byPolicy('allow', 'OK', meshDefaultRef);
   }
 

@@ -20,7 +20,7 @@ export class Trace {
   readonly #facts: ConnectionFacts;
   readonly #nowMs: number;
   #missed: PreparedRule[] = [];
-  #matched: PreparedRule[] = [];
+  #matched: { readonly prepared: PreparedRule; readonly shieldedBy: RuleRef | null }[] = [];
 
   constructor(init: { connection: Connection; facts: ConnectionFacts; nowMs: number }) {
     this.#connection = init.connection;
@@ -32,8 +32,9 @@ export class Trace {
     this.#missed.push(rule);
   }
 
-  matchedRule(rule: PreparedRule): void {
-    this.#matched.push(rule);
+  /** `shieldedBy`: an audited rule before it that would have kept it from being asked. */
+  matchedRule(prepared: PreparedRule, shieldedBy: RuleRef | null): void {
+    this.#matched.push({ prepared, shieldedBy });
   }
 
   endTier(tier: Tier): void {
@@ -41,8 +42,8 @@ export class Trace {
       this.#add(tier, null, 'no match', `there is no rule in the ${tier} tier`);
     }
     for (const rule of this.#nearestMisses()) this.#add(tier, rule.ref, 'no match', this.#whyMissed(rule));
-    for (const prepared of this.#matched) {
-      const { outcome, prefix } = this.#effectOf(prepared);
+    for (const { prepared, shieldedBy } of this.#matched) {
+      const { outcome, prefix } = this.#effectOf(prepared, shieldedBy);
       this.#add(tier, prepared.ref, outcome, prefix + this.#whyMatched(prepared));
     }
     this.#missed = [];
@@ -100,12 +101,15 @@ export class Trace {
     this.#add('networkPolicy', rule, verdict, detail);
   }
 
-  endUnmatched(stage: 'outbound' | 'default', action: MeshSettings['defaultAction']): void {
+  /** `wouldAllow`: the audited rule that keeps `audit` from being counted. */
+  endUnmatched(stage: 'outbound' | 'default', action: MeshSettings['defaultAction'], wouldAllow: RuleRef | null): void {
     const detail =
       stage === 'outbound'
         ? `no rule decides, nothing in the mesh names ${describeDestination(this.#connection)}, and outbound of the mesh is ${action}`
         : `no rule decides, and defaultAction of the mesh is ${action}`;
-    this.#add(stage, meshDefaultRef, action, detail);
+    if (action !== 'audit' || wouldAllow === null) return this.#add(stage, meshDefaultRef, action, detail);
+    const shielded = `${detail}, which is not counted because audited ${formatRuleRef(wouldAllow)} would allow`;
+    this.#add(stage, meshDefaultRef, 'allow', shielded);
   }
 
   /** `denying`: what denies now that the rule has expired. */
@@ -135,14 +139,16 @@ export class Trace {
     return failures;
   }
 
-  #effectOf({ rule }: PreparedRule): { outcome: TraceStep['outcome']; prefix: string } {
+  #effectOf({ rule }: PreparedRule, shieldedBy: RuleRef | null): { outcome: TraceStep['outcome']; prefix: string } {
     const { action, mode, rollout, validFromMs, expiresAtMs } = rule;
     switch (ruleEffect(rule, this.#facts.rolloutKey, this.#nowMs)) {
       case 'enforced':
         return { outcome: action, prefix: '' };
       case 'audited': {
         const why = mode === 'audit' ? '' : ` (rollout is ${rollout} % and leaves this source out)`;
-        return { outcome: 'audit', prefix: `audited only${why}, would ${action}: ` };
+        if (shieldedBy === null) return { outcome: 'audit', prefix: `audited only${why}, would ${action}: ` };
+        const behind = `behind ${formatRuleRef(shieldedBy)}, which is audited too and would decide first`;
+        return { outcome: 'no match', prefix: `audited only${why}, would ${action} but is ${behind}: ` };
       }
       case 'expired':
         return { outcome: 'no match', prefix: `expired at ${formatTime(expiresAtMs)}, would ${action}: ` };

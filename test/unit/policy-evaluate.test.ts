@@ -79,6 +79,34 @@ describe('the order of evaluation', () => {
     ],
     ['an audited allow does nothing', { rules: [{ ...allow, mode: 'audit' }] }, byDefault],
     ['an audited pass does nothing', { rules: [{ ...pass, mode: 'audit' }, allow] }, 'allow OK SegmentationRule/r1'],
+    [
+      'audited rules that deny count before an audited allow and not behind it',
+      { rules: [{ ...deny, mode: 'audit' }, { ...allow, mode: 'audit' }, { ...deny, mode: 'audit' }, allow] },
+      'allow OK SegmentationRule/r3 audited SegmentationRule/r0',
+    ],
+    [
+      'an audited allow shields from the audited rules of later tiers and from the audited default',
+      {
+        rules: [
+          { ...allow, mode: 'audit' },
+          { ...deny, mode: 'audit', tier: 'baseline' },
+        ],
+        mesh: { defaultAction: 'audit' },
+      },
+      'allow OK Mesh/default',
+    ],
+    [
+      'an audited pass shields from the audited rules of its own tier only',
+      {
+        rules: [
+          { ...pass, mode: 'audit' },
+          { ...deny, mode: 'audit' },
+          { ...deny, mode: 'audit', tier: 'baseline' },
+        ],
+        mesh: { defaultAction: 'allow' },
+      },
+      'allow OK Mesh/default audited SegmentationRule/r2',
+    ],
     ['an audited deny after the decision is not counted', { rules: [allow, { ...deny, mode: 'audit' }] }, allowed],
   ];
   for (const [what, init, expected] of cases) it(what, () => assert.equal(decide(snapshotOf(init)), expected));

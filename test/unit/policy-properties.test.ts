@@ -10,7 +10,7 @@ import { evaluate } from '../../shared/policy/evaluate.js';
 import { overlapOfPeers } from '../../shared/policy/peer-overlap.js';
 import type { PeerMatch, Snapshot } from '../../shared/policy/snapshot.js';
 import { external, meshed, snapshotOf, trustDomain } from './policy-fixture.js';
-import { referenceVerdict } from './policy-reference.js';
+import { referenceAudited, referenceVerdict } from './policy-reference.js';
 
 // A small world, so that random rules and random connections meet often.
 const namespaces = ['a', 'b'];
@@ -193,6 +193,10 @@ function verdict(rules: Snapshot, to: Connection, nowMs = 0): string {
   return `${verdict} ${reason === 'POLICY_EXPIRED' ? 'expired ' : ''}${rule.name}`;
 }
 
+function auditedNames(rules: Snapshot, to: Connection, nowMs: number): string[] {
+  return evaluate(rules, to, { nowMs: () => nowMs }).audited.map(({ name }) => name);
+}
+
 describe('the evaluator', () => {
   it('agrees with the plain reference', () => {
     const seen = new Map<string, number>();
@@ -205,12 +209,15 @@ describe('the evaluator', () => {
           const outcome = `${first} ${second.replace(/^r\d$/, 'rule')}`;
           seen.set(outcome, (seen.get(outcome) ?? 0) + 1);
           assert.equal(verdict(rules, to, nowMs), expected);
+          const audited = referenceAudited(rules, to, nowMs);
+          assert.deepEqual(auditedNames(rules, to, nowMs), audited);
+          if (audited.length > 0) seen.set('audited', (seen.get('audited') ?? 0) + 1);
         }
       }),
       { numRuns: 1500 },
     );
     const outcomes = ['authorization', 'network', 'default', 'rule'].flatMap((by) => [`allow ${by}`, `deny ${by}`]);
-    for (const outcome of [...outcomes, 'deny expired']) {
+    for (const outcome of [...outcomes, 'deny expired', 'audited']) {
       assert.ok(
         (seen.get(outcome) ?? 0) > 20,
         `${outcome} came up ${seen.get(outcome) ?? 0} times: the worlds are too thin`,

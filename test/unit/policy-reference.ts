@@ -25,6 +25,33 @@ export function referenceVerdict(snapshot: Snapshot, connection: Connection, now
   return outcome.startsWith('deny') && run.expired !== null ? `deny expired ${run.expired}` : outcome;
 }
 
+/**
+ * The rules that would have denied but are only audited, in their order: all that match and are in force are laid in a
+ * row up to the one that decides, and what an audited rule before them would have allowed or passed on is struck out.
+ */
+export function referenceAudited(snapshot: Snapshot, connection: Connection, nowMs: number): string[] {
+  const run = new Reference(snapshot, connection, nowMs);
+  const [platform, team, baseline] = ['platform', 'team', 'baseline'].map((tier) => run.inForce(tier));
+  const row = [...(platform ?? []), ...(team ?? []), ...(run.policies() === null ? (baseline ?? []) : [])];
+  const ends = row.findIndex(({ isAudited, action }) => !isAudited && action !== 'pass');
+  const isDecided = ends >= 0 || run.policies() !== null;
+  const asked = row.slice(0, ends < 0 ? row.length : ends);
+  const isStruckOut = (index: number, tier: string): boolean =>
+    asked
+      .slice(0, index)
+      .some(
+        (before) =>
+          before.isAudited && (before.action === 'allow' || (before.action === 'pass' && before.tier === tier)),
+      );
+  const counted = asked.filter(({ isAudited, action, tier }, index) => {
+    return isAudited && action === 'deny' && !isStruckOut(index, tier);
+  });
+  const isDefaultCounted = !isDecided && run.isDefaultAudited() && !isStruckOut(asked.length, 'none');
+  return [...counted.map(({ name }) => name), ...(isDefaultCounted ? ['default'] : [])];
+}
+
+type InForce = Pick<CompiledRule, 'name' | 'tier' | 'action'> & { readonly isAudited: boolean };
+
 class Reference {
   expired: string | null = null;
   readonly #snapshot: Snapshot;
@@ -52,6 +79,29 @@ class Reference {
       return rule.action === 'pass' ? null : `${rule.action} ${rule.name}`;
     }
     return null;
+  }
+
+  /** Rules of a tier that match now, up to an enforced pass. */
+  inForce(tier: string): InForce[] {
+    const { source } = this.#connection;
+    const matching = this.#snapshot.rules
+      .filter((rule) => rule.tier === tier && this.#ruleMatches(rule))
+      .filter(
+        ({ validFromMs, expiresAtMs }) => this.#nowMs >= (validFromMs ?? 0) && this.#nowMs < (expiresAtMs ?? Infinity),
+      )
+      .sort((a, b) => a.priority - b.priority)
+      .map(({ name, mode, action, rollout }) => {
+        const isIn = rolloutBucket(source.identity ?? source.ip, name) < rollout;
+        return { name, tier: tier as CompiledRule['tier'], action, isAudited: mode === 'audit' || !isIn };
+      });
+    const passing = matching.findIndex(({ isAudited, action }) => !isAudited && action === 'pass');
+    return passing < 0 ? matching : matching.slice(0, passing);
+  }
+
+  isDefaultAudited(): boolean {
+    const { destination, port } = this.#connection;
+    const { outbound, defaultAction } = this.#snapshot.mesh;
+    return (this.#isExternal(destination, port) ? outbound : defaultAction) === 'audit';
   }
 
   policies(): string | null {

@@ -45,6 +45,17 @@ describe('the trace', () => {
     ]);
   });
 
+  it('says which audited rule keeps others from being counted', () => {
+    const audit = { mode: 'audit' } as const;
+    const snapshot = snapshotOf({ rules: [audit, { ...audit, action: 'deny' }], mesh: { defaultAction: 'audit' } });
+    const steps = trace(snapshot).filter((step) => step.includes('audited'));
+    assert.deepEqual(steps, [
+      'team SegmentationRule/r0 audit: audited only, would allow: any source; any destination; any port',
+      'team SegmentationRule/r1 no match: audited only, would deny but is behind SegmentationRule/r0, which is audited too and would decide first: any source; any destination; any port',
+      'default Mesh/default allow: no rule decides, and defaultAction of the mesh is audit, which is not counted because audited SegmentationRule/r0 would allow',
+    ]);
+  });
+
   it('names the first part that fails of the five nearest rules', () => {
     const far = { from: [{ namespaces: ['x'] }], to: [{ namespaces: ['y'] }], ports: [[1, 1]] as const };
     const snapshot = snapshotOf({
