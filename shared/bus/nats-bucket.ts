@@ -3,6 +3,7 @@ import type { Bucket, BucketEntry, BucketSettings, BucketWatch, WatchOptions } f
 import { RelistingWatch, type RelistingWatchOptions } from './bucket-watch.js';
 import { busError, toStoreError } from './bus-error.js';
 import { openFeed, type Feed, type FeedMessage } from './push-feed.js';
+import { untilLost } from './until-lost.js';
 
 export type NatsBucketInit = {
   readonly name: string;
@@ -154,10 +155,11 @@ export class NatsBucket implements Bucket {
 
   private async attempt<T>(what: string, step: () => Promise<T>): Promise<T> {
     this.init.assertConnected(`${what} in the bucket ${this.name}`);
+    const tried = `cannot ${what} in the bucket ${this.name}`;
     try {
-      return await step();
+      return await untilLost({ what: tried, answer: step(), onDisconnect: this.init.link.onDisconnect });
     } catch (error) {
-      throw toStoreError(`cannot ${what} in the bucket ${this.name}`, error);
+      throw toStoreError(tried, error);
     }
   }
 }

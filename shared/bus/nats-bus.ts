@@ -14,6 +14,7 @@ import type {
 import { busError, toBusError, toStoreError } from './bus-error.js';
 import { NatsBucket, bucketStreamConfig } from './nats-bucket.js';
 import type { ReconnectPace } from './reconnect-delay.js';
+import { untilLost } from './until-lost.js';
 import { withSignal } from './with-signal.js';
 import { applyStreamConfig } from './stream-config.js';
 import { ResumingFollow, type ResumingFollowOptions } from './stream-follow.js';
@@ -73,7 +74,8 @@ export class NatsBus implements Bus {
   async request(subject: string, bytes: Uint8Array, options: RequestOptions): Promise<Uint8Array> {
     const what = `no answer on ${subject}`;
     this.assertConnected(`ask on ${subject}`);
-    const reply = this.connection.request(subject, bytes, { timeout: options.timeoutMs });
+    const asked = this.connection.request(subject, bytes, { timeout: options.timeoutMs });
+    const reply = untilLost({ what, answer: asked, onDisconnect: this.onDisconnect });
     try {
       return (await (options.signal === undefined ? reply : withSignal(reply, options.signal))).data;
     } catch (error) {
@@ -123,7 +125,8 @@ export class NatsBus implements Bus {
   async store(subject: string, bytes: Uint8Array, options: RequestOptions): Promise<void> {
     this.assertConnected(`store on ${subject}`);
     const jetStream = this.connection.jetstream({ checkAPI: false });
-    const stored = jetStream.publish(subject, bytes, { timeout: options.timeoutMs });
+    const asked = jetStream.publish(subject, bytes, { timeout: options.timeoutMs });
+    const stored = untilLost({ what: `cannot store on ${subject}`, answer: asked, onDisconnect: this.onDisconnect });
     try {
       await (options.signal === undefined ? stored : withSignal(stored, options.signal));
     } catch (error) {
@@ -195,12 +198,15 @@ export class NatsBus implements Bus {
       feed: { connection: this.connection, inboxPrefix: this.init.inboxPrefix },
       busClosed: this.closing.signal,
       whenConnected: (signal) => this.whenConnected(signal),
-      onDisconnect: (listener) => {
-        this.events.on('lost', listener);
-        return () => this.events.off('lost', listener);
-      },
+      onDisconnect: this.onDisconnect,
     };
   }
+
+  /** Calls the listener at every loss of the connection; returns the function that stops it. */
+  private readonly onDisconnect = (listener: () => void): (() => void) => {
+    this.events.on('lost', listener);
+    return () => this.events.off('lost', listener);
+  };
 
   private manager(): ReturnType<NatsConnection['jetstreamManager']> {
     return this.connection.jetstreamManager({ checkAPI: false, timeout: jetStreamTimeoutMs });

@@ -133,6 +133,29 @@ test('while the server is away nothing is queued: publishing says so and request
   assert.equal(agent.publish(subjectFor('status', 'node1'), Buffer.of()), true);
 });
 
+test('what was asked when the server died fails at once, not at its timeout', async () => {
+  await using nats = await NatsFixture.start();
+  const controller = await nats.controller();
+  const bucket = await controller.bucket(buckets.rules, { create: settings });
+  const pid = nats.server.pid ?? assert.fail();
+  // A stopped server takes the bytes and answers nothing.
+  process.kill(pid, 'SIGSTOP');
+  const asked = [
+    bucket.put('current', Buffer.from('1')),
+    bucket.get('current'),
+    controller.request(subjectFor('sign', 'node1'), Buffer.of(), { timeoutMs: 60_000 }),
+    controller.store(subjectFor('flows', 'node1'), Buffer.of(), { timeoutMs: 60_000 }),
+  ];
+  const outcomes = Promise.allSettled(asked);
+  process.kill(pid, 'SIGKILL');
+  for (const outcome of await within('the refusals', outcomes, 20_000)) {
+    assert.equal(outcome.status, 'rejected');
+    const { code, message } = outcome.reason as { code: string; message: string };
+    assert.equal(code, 'BUS_DISCONNECTED');
+    assert.match(message, /lost before the answer came/);
+  }
+});
+
 test('a server with a certificate of another CA, or for another name, is not talked to', async () => {
   await using nats = await NatsFixture.start();
   const stranger = await createRootCa({ trustDomain: 'mesh.test' });
