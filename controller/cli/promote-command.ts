@@ -11,38 +11,45 @@ import { loadPresentSet } from './present-set.js';
 import { addSinceOption, loadFlows, type RecordedFlows } from './recorded-flows.js';
 import { renderBrokenFlows, renderUnknownFlows } from './render-diff.js';
 
+/** What the controller takes as the message of a change. */
+const maxMessage = 1024;
+
 type Options = { since: number; force: boolean; output: OutputFormat };
 
-/** `culvert promote`: from audit to enforce, when nothing that was seen working breaks. */
+/** `culvert promote`: from audit to enforce, in one change, when nothing that was seen working breaks. */
 export function addPromoteCommand(program: Command, cli: Cli): void {
   const command = program
     .command('promote')
-    .description('Enforce an audited rule for every source, when no recorded connection would break.')
-    .argument('<rule>', 'name of a SegmentationRule')
+    .description('Enforce audited rules for every source, when no recorded connection would break.')
+    .argument('<rule...>', 'names of SegmentationRules; several are enforced together, in one change')
     .option('--force', 'also when something would break, or nothing is known', false);
   addSinceOption(command, '24h').addHelpText('after', '\nExample: culvert promote db-only --since 7d');
-  addOutputOption(command).action(async (rule: string, options: Options) => promote(cli, rule, options));
+  addOutputOption(command).action(async (rules: string[], options: Options) => promote(cli, rules, options));
 }
 
-async function promote(cli: Cli, text: string, { since, force, output }: Options): Promise<void> {
+async function promote(cli: Cli, texts: readonly string[], { since, force, output }: Options): Promise<void> {
   const { io } = cli;
-  const name = text.replace(/^SegmentationRule\//, '');
+  const rules = [...new Set(texts.map((text) => text.replace(/^SegmentationRule\//, '')))];
   const client = await cli.client();
-  const path = ['resources', 'SegmentationRule', name];
-  const { resource } = await client.call<ResourceItem>({ method: 'GET', path });
+  const documents: string[] = [];
+  for (const rule of rules) {
+    const path = ['resources', 'SegmentationRule', rule];
+    const { resource } = await client.call<ResourceItem>({ method: 'GET', path });
+    documents.push(renderData(promoted(resource as SegmentationRule), 'yaml'));
+  }
   const present = await loadPresentSet(client);
   const flows = await loadFlows(cli, client, since);
   const check = promoteCheck({
     ...present,
-    rule: name,
+    rules,
     flows: flows.flows,
     sinceMs: flows.sinceMs,
     clock: { nowMs: io.nowMs },
   });
-  const refusal = refusalOf(name, check, flows);
+  const refusal = refusalOf(rules, check, flows);
   if (check.kind === 'checked') reportCheck(cli, check);
   if (refusal !== null && (!force || check.kind !== 'checked')) throw refusal;
-  const body = { documents: renderData(promoted(resource as SegmentationRule), 'yaml'), message: `promote ${name}` };
+  const body = { documents: documents.join('\n---\n'), message: `promote ${rules.join(' ')}`.slice(0, maxMessage) };
   const answer = await client.call<ApplyAnswer>({ method: 'POST', path: ['apply'], body }).catch((error: unknown) => {
     if (error instanceof RefusedError) cli.printProblems(error.answer.problems);
     throw error;
@@ -62,13 +69,27 @@ function reportCheck({ io }: Cli, { broken, doubtful }: Extract<PromoteCheck, { 
 }
 
 /** Null: nothing is against it. */
-function refusalOf(name: string, check: PromoteCheck, { isCurrent, leftOut }: RecordedFlows): CliError | null {
+function refusalOf(
+  rules: readonly string[],
+  check: PromoteCheck,
+  { isCurrent, leftOut }: RecordedFlows,
+): CliError | null {
   const refuse = (code: string, message: string, hint: string) => new CliError({ exit: 'failed', code, message, hint });
   const anyway = 'look at it, or use --force';
-  if (check.kind === 'no such rule') return refuse('RULE_OFF', `${name} is off`, 'apply it with mode: audit first');
-  if (check.kind === 'enforced') return refuse('ENFORCED', `${name} is enforced already`, 'there is nothing to do');
+  const name = rules.join(', ');
+  if (check.kind === 'no such rule')
+    return refuse('RULE_OFF', `${check.rule} is off`, 'apply it with mode: audit first');
+  if (check.kind === 'enforced')
+    return refuse(
+      'ENFORCED',
+      `${name} ${rules.length === 1 ? 'is' : 'are'} enforced already`,
+      'there is nothing to do',
+    );
   if (check.broken.length > 0) {
-    return refuse('WOULD_BREAK', `${check.broken.length} conversations that work would be denied by ${name}`, anyway);
+    const message = `${check.broken.length} conversations that work would be denied by ${name}`;
+    const all = [...new Set([...check.together, ...rules])];
+    const hint = `some of them are allowed by rules that are only audited: culvert promote ${all.join(' ')}`;
+    return refuse('WOULD_BREAK', message, check.together.length === 0 ? anyway : hint);
   }
   if (check.doubtful.length > 0) {
     const message = `${name} was recorded as denying ${check.doubtful.length} conversations of which it cannot be told whether they work`;

@@ -181,6 +181,30 @@ describe('the tools for rules with recorded connections', () => {
     assert.match(typo.err, /did you mean billing\/shell/);
   });
 
+  it('promote names the audited rules that must be enforced together, and enforces them in one revision', async () => {
+    const spec = (fields: string): string => `spec: { mode: audit, to: [{ workload: billing/db }], ${fields} }`;
+    const rule = (name: string, fields: string): string =>
+      `apiVersion: culvert.dev/v1\nkind: SegmentationRule\nmetadata: { name: ${name} }\n${spec(fields)}\n`;
+    const allow = rule('api-to-db', 'priority: 800, action: allow, from: [{ serviceAccount: billing/api }]');
+    const applied = await culvert(
+      `${allow}---\n${rule('nobody-else', 'priority: 900, action: deny')}`,
+      'apply',
+      '-f',
+      '-',
+    );
+    assert.equal(applied.code, 0, applied.err);
+    const alone = await culvert('', 'promote', 'nobody-else');
+    assert.equal(alone.code, 1);
+    assert.match(alone.err, /WOULD_BREAK/);
+    assert.match(alone.err, /only audited: culvert promote api-to-db nobody-else/);
+    const { code, out, err } = await culvert('', 'promote', 'api-to-db', 'nobody-else');
+    assert.equal(code, 0, err);
+    assert.match(out, /api-to-db configured\nSegmentationRule\/nobody-else configured\nrevision \d+$/);
+    for (const name of ['api-to-db', 'nobody-else']) {
+      assert.equal((await culvert('', 'delete', 'SegmentationRule', name)).code, 0);
+    }
+  });
+
   it('promote refuses what would break, unless it is forced', async () => {
     assert.equal((await culvert(denyRule('audit', 'api'), 'apply', '-f', '-')).code, 0);
     const refused = await culvert('', 'promote', 'no-api');

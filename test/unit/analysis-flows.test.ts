@@ -340,7 +340,7 @@ describe('the audit report and the check before a promotion', () => {
   });
 
   const check = (records: readonly FlowRecord[], sinceMs = 0, name = 'no-web', set = snapshot) =>
-    promoteCheck({ snapshot: set, entries, rule: name, flows: records, sinceMs, clock });
+    promoteCheck({ snapshot: set, entries, rules: [name], flows: records, sinceMs, clock });
 
   it('refuses a promotion that would break what was seen working in the window', () => {
     const all = check(flows);
@@ -365,6 +365,31 @@ describe('the audit report and the check before a promotion', () => {
     assert.equal(gone.doubtful.length, 1);
     const other = check([flow({ source: web, destination: { ...db, workload: 'billing/old' } })]);
     assert.ok(other.kind === 'checked' && other.isSafe && other.unknown.length === 1);
+  });
+
+  it('names the audited rules that must be enforced with it, and takes them together', () => {
+    const rules = [
+      {
+        name: 'web-to-db',
+        mode: 'audit',
+        from: [{ serviceAccounts: ['shop/web'] }],
+        to: [{ workloads: ['billing/db'] }],
+      },
+      rule,
+    ] as const;
+    const both = snapshotOf({ rules, mesh: { defaultAction: 'allow' } });
+    const worked = [flow({ source: web, destination: db })];
+    const alone = check(worked, 0, 'no-web', both);
+    assert.ok(alone.kind === 'checked' && !alone.isSafe);
+    assert.deepEqual(alone.together, ['web-to-db']);
+    const input = { snapshot: both, entries, flows: worked, sinceMs: 0, clock };
+    const together = promoteCheck({ ...input, rules: ['web-to-db', 'no-web'] });
+    assert.ok(together.kind === 'checked' && together.isSafe);
+    assert.deepEqual(together.together, []);
+    const unspared = check(flows);
+    assert.ok(unspared.kind === 'checked' && !unspared.isSafe);
+    assert.deepEqual(unspared.together, []);
+    assert.deepEqual(promoteCheck({ ...input, rules: ['no-web', 'x'] }), { kind: 'no such rule', rule: 'x' });
   });
 
   it('says when there is nothing to promote', () => {
