@@ -1,28 +1,31 @@
 import { CulvertError } from '../../shared/errors.js';
 import { runCommand } from './command.js';
 import type { Requirement } from './requirements.js';
-import { findCommand, missingError, missingRequirements, packagesOf } from './requirements.js';
+import { findCommand, isMissing, missingError, packagesOf, requirements } from './requirements.js';
 
 export type EnsureOptions = {
   /** False: only say what is missing. */
   readonly install: boolean;
   /** Told what is missing and what is done about it. */
   readonly log: (line: string) => void;
+  /** What must be there; the lab's table unless told. */
+  readonly requirements?: readonly Requirement[];
 };
 
 /**
- * Makes sure that every program of the table is there. Throws `REQUIREMENT_MISSING` when one is not and must not or cannot
+ * Makes sure that every program of a table is there. Throws `REQUIREMENT_MISSING` when one is not and must not or cannot
  * be installed, `INSTALL_FAILED` when apt-get failed. Services are neither started nor enabled.
  */
 export async function ensureRequirements(options: EnsureOptions): Promise<void> {
-  const missing = missingRequirements();
+  const find = (): Requirement[] => (options.requirements ?? requirements).filter(isMissing);
+  const missing = find();
   if (missing.length === 0) return;
   if (!options.install || process.getuid?.() !== 0 || findCommand('apt-get') === null) throw missingError(missing);
   for (const { command, packages, why } of missing) options.log(`missing: ${command} (${why}): ${packages.join(', ')}`);
   options.log(`installing with apt-get: ${packagesOf(missing).join(' ')}`);
   await runApt(['update', '-q'], missing);
   await runApt(['install', '-q', '-y', '--no-install-recommends', ...packagesOf(missing)], missing);
-  const still = missingRequirements();
+  const still = find();
   if (still.length > 0) throw missingError(still);
   options.log('installed; no service was started or enabled');
 }

@@ -1,6 +1,6 @@
 import type { ChildProcess } from 'node:child_process';
 import { spawn } from 'node:child_process';
-import { createWriteStream } from 'node:fs';
+import { closeSync, createWriteStream, openSync } from 'node:fs';
 import { createInterface } from 'node:readline';
 import { CulvertError } from '../../shared/errors.js';
 import { killGroup } from './command.js';
@@ -11,6 +11,11 @@ export type SpawnOptions = {
   readonly cwd?: string;
   /** Every line of stdout and stderr is appended here too. */
   readonly logFile?: string;
+  /**
+   * The program writes straight into this file, as a service under a supervisor would: nothing of it is read here, `lines`
+   * stays empty, and a measurement does not pay for this process reading a busy log.
+   */
+  readonly outputFile?: string;
 };
 
 export type ProcessExit = { readonly code: number | null; readonly signal: NodeJS.Signals | null };
@@ -69,12 +74,15 @@ export class LabProcess implements AsyncDisposable {
   /** Resolves once the program runs. Throws `COMMAND_NOT_STARTED`. */
   static async start(argv: readonly string[], options: SpawnOptions = {}): Promise<LabProcess> {
     const [program = '', ...args] = argv;
+    const output = options.outputFile === undefined ? null : openSync(options.outputFile, 'a', 0o600);
     const child = spawn(program, args, {
       detached: true,
-      stdio: ['ignore', 'pipe', 'pipe'],
+      stdio: ['ignore', output ?? 'pipe', output ?? 'pipe'],
       env: { ...process.env, ...options.env },
       ...(options.cwd === undefined ? {} : { cwd: options.cwd }),
     });
+    // The child has its own copy of it by now.
+    if (output !== null) closeSync(output);
     const failure = new Promise<Error>((resolve) => child.once('error', resolve));
     if (child.pid === undefined) {
       const message = `"${program}" could not be started.`;

@@ -23,6 +23,7 @@ export class MeshAgent {
   readonly #tokenFile: string;
   readonly #args: readonly string[];
   readonly #command: 'run' | 'supervise';
+  readonly #output: 'read' | 'file';
   #process: LabProcess | null = null;
 
   constructor(init: {
@@ -31,6 +32,8 @@ export class MeshAgent {
     controller: MeshController;
     args: readonly string[];
     command?: 'run' | 'supervise';
+    /** `file`: it writes its log itself, and `process.lines` stays empty. */
+    output?: 'read' | 'file';
   }) {
     this.name = init.host;
     this.node = init.lab.host(init.host);
@@ -40,6 +43,7 @@ export class MeshAgent {
     this.#controller = init.controller;
     this.#args = init.args;
     this.#command = init.command ?? 'run';
+    this.#output = init.output ?? 'read';
   }
 
   get process(): LabProcess {
@@ -60,7 +64,8 @@ export class MeshAgent {
     const where = ['--node', this.name, '--controller', this.#controller.url, '--state-dir', this.stateDir];
     const flags = [...where, '--token-file', this.#tokenFile, ...this.#args, ...extraArgs];
     const argv = [...programs.agent, this.#command, ...(this.#command === 'supervise' ? ['--'] : []), ...flags];
-    this.#process = await this.node.spawn(argv, { logFile: this.logFile });
+    const output = this.#output === 'file' ? { outputFile: this.logFile } : { logFile: this.logFile };
+    this.#process = await this.node.spawn(argv, output);
   }
 
   async stop(signal: NodeJS.Signals = 'SIGTERM', graceMs = 15_000): Promise<ProcessExit> {

@@ -9,6 +9,8 @@ export type MeshOptions = {
   /** For every agent. */
   readonly agentArgs?: readonly string[];
   readonly agentCommand?: 'run' | 'supervise';
+  /** `file`: agents write their logs themselves, for measurements. */
+  readonly agentOutput?: 'read' | 'file';
   /** More documents that are applied before the agents start (YAML). */
   readonly documents?: string;
 };
@@ -83,6 +85,7 @@ export async function prepareMesh(options: MeshOptions): Promise<Mesh> {
           controller,
           args: options.agentArgs ?? [],
           ...(options.agentCommand === undefined ? {} : { command: options.agentCommand }),
+          ...(options.agentOutput === undefined ? {} : { output: options.agentOutput }),
         }),
     );
     await controller.start();

@@ -44,9 +44,11 @@ const systemDirectories = ['/usr/local/sbin', '/usr/local/bin', '/usr/sbin', '/u
 /** What is missing of the named commands; of the whole table unless told. */
 export function missingRequirements(commands?: readonly string[]): Requirement[] {
   const wanted = requirements.filter(({ command }) => commands === undefined || commands.includes(command));
-  return wanted.filter(
-    ({ command, file }) => findCommand(command) === null || (file !== undefined && !existsSync(file)),
-  );
+  return wanted.filter(isMissing);
+}
+
+export function isMissing({ command, file }: Requirement): boolean {
+  return findCommand(command) === null || (file !== undefined && !existsSync(file));
 }
 
 /** Absolute path of a program, or null. */
