@@ -1,5 +1,5 @@
 import type { Command } from 'commander';
-import { parsePolicyTests, withoutPolicyTests } from '../../shared/analysis/policy-test.js';
+import { mayHoldPolicyTests } from '../../shared/analysis/policy-test-hint.js';
 import { parseDuration } from '../../shared/config/units.js';
 import { formatResourceId } from '../../shared/model/resource-key.js';
 import type { ApplyAnswer } from '../api/api-types.js';
@@ -28,7 +28,7 @@ export function addApplyCommand(program: Command, cli: Cli): void {
 async function apply(cli: Cli, { file, dryRun, message, wait, output }: Options): Promise<void> {
   const { io } = cli;
   const input = await readInput(file, io);
-  const documents = withoutAssertions(cli, input);
+  const documents = await withoutAssertions(cli, input);
   const client = await cli.client();
   const body = { documents, dryRun, ...(message === undefined ? {} : { message }) };
   const answer = await client.call<ApplyAnswer>({ method: 'POST', path: ['apply'], body }).catch((error: unknown) => {
@@ -48,7 +48,9 @@ async function apply(cli: Cli, { file, dryRun, message, wait, output }: Options)
 }
 
 /** What is for `culvert test` may stand beside the rules: it is left out, which is said, and must be right all the same. */
-function withoutAssertions(cli: Cli, input: Input): string {
+async function withoutAssertions(cli: Cli, input: Input): Promise<string> {
+  if (!mayHoldPolicyTests(input.text)) return input.text;
+  const { parsePolicyTests, withoutPolicyTests } = await import('../../shared/analysis/policy-test.js');
   const rest = withoutPolicyTests(input.text);
   if (rest.isEmpty || rest.text === input.text) return input.text;
   const { assertions, problems } = parsePolicyTests(input.text);

@@ -1,22 +1,15 @@
 import { readFile } from 'node:fs/promises';
 import { homedir } from 'node:os';
 import { dirname, join, resolve } from 'node:path';
-import { parse } from 'yaml';
-import { z } from 'zod';
 import { usageError, type CliError } from './exit-codes.js';
+import { lazyYaml } from './lazy-yaml.js';
+import { readPlainContext } from './plain-context.js';
 
 /** Which controller to talk to, whom to trust for it, and with what credential. */
 export type Context = { readonly url: URL; readonly caPem: string; readonly token: string };
 
 /** The file, as `culvert-controller` writes it (`admin.yaml` in its state directory) or a person does. */
-const contextSchema = z
-  .strictObject({
-    controller: z.url({ protocol: /^https$/, error: 'must be an https:// address' }),
-    ca: z.string().min(1).optional(),
-    caFile: z.string().min(1).optional(),
-    token: z.string().regex(/^[\x21-\x7e]+$/, 'must be printable ASCII without spaces'),
-  })
-  .refine(({ ca, caFile }) => (ca === undefined) !== (caFile === undefined), 'needs either ca (PEM) or caFile');
+const fieldNames = ['controller', 'ca', 'caFile', 'token'];
 
 /** Where the file is looked for when neither `--context` nor CULVERT_CONTEXT names one: the user's, then this host's. */
 export function defaultContextPaths(env: Readonly<Record<string, string | undefined>>): string[] {
@@ -42,22 +35,47 @@ export async function loadContext(
 }
 
 async function parseContext(path: string, text: string): Promise<Context> {
-  const parsed = contextSchema.safeParse(parseYaml(path, text));
-  if (!parsed.success) {
-    const problems = parsed.error.issues.map(
-      (issue) => `${issue.path.map(String).join('.') || 'file'}: ${issue.message}`,
-    );
-    throw unusable(path, problems.join('; '));
-  }
-  const { controller, ca, caFile, token } = parsed.data;
+  const fields = readPlainContext(text) ?? parseYaml(path, text);
+  const problems = problemsOf(fields);
+  if (problems.length > 0) throw unusable(path, problems.join('; '));
+  const { controller, ca, caFile, token } = fields as Fields;
   const caPem = ca ?? (await readCa(path, resolve(dirname(path), caFile ?? '')));
   if (!caPem.includes('-----BEGIN CERTIFICATE-----')) throw unusable(path, 'its CA is no PEM certificate');
   return { url: new URL(controller), caPem, token };
 }
 
+type Fields = {
+  readonly controller: string;
+  readonly ca?: string;
+  readonly caFile?: string;
+  readonly token: string;
+};
+
+/** Checked by hand: to load a schema library takes longer than most commands. */
+function problemsOf(fields: unknown): string[] {
+  if (typeof fields !== 'object' || fields === null || Array.isArray(fields)) return ['file: must be a mapping'];
+  const { controller, ca, caFile, token } = fields as Record<string, unknown>;
+  const problems: string[] = [];
+  if (typeof controller !== 'string' || !isHttps(controller)) problems.push('controller: must be an https:// address');
+  for (const [name, value] of Object.entries({ ca, caFile })) {
+    if (value !== undefined && (typeof value !== 'string' || value === '')) problems.push(`${name}: must be a text`);
+  }
+  if (typeof token !== 'string' || !/^[\x21-\x7e]+$/.test(token)) {
+    problems.push('token: must be printable ASCII without spaces');
+  }
+  const unknown = Object.keys(fields).filter((name) => !fieldNames.includes(name));
+  if (unknown.length > 0) problems.push(`file: unknown fields ${unknown.join(', ')}`);
+  if ((ca === undefined) === (caFile === undefined)) problems.push('file: needs either ca (PEM) or caFile');
+  return problems;
+}
+
+function isHttps(text: string): boolean {
+  return URL.canParse(text) && new URL(text).protocol === 'https:';
+}
+
 function parseYaml(path: string, text: string): unknown {
   try {
-    return parse(text);
+    return lazyYaml().parse(text);
   } catch (cause) {
     throw unusable(path, 'it is no YAML', cause);
   }

@@ -1,9 +1,9 @@
 import { readdir, readFile, stat } from 'node:fs/promises';
 import { join } from 'node:path';
-import { LineCounter, parseAllDocuments } from 'yaml';
 import type { Problem } from '../../shared/model/problem.js';
 import type { CliIo } from './cli-io.js';
 import { usageError, type CliError } from './exit-codes.js';
+import { lazyYaml } from './lazy-yaml.js';
 
 /** Texts that are applied as one, and where each line of the whole came from. */
 export type Input = {
@@ -34,6 +34,7 @@ export async function readInput(paths: readonly string[], io: CliIo): Promise<In
 
 /** A quote that one file leaves open would swallow the next, and the error would name that one. */
 function rejectBrokenFiles(pieces: readonly Piece[]): void {
+  const { LineCounter, parseAllDocuments } = lazyYaml();
   for (const { name, text } of pieces) {
     const lineCounter = new LineCounter();
     for (const document of parseAllDocuments(text, { lineCounter, merge: true })) {

@@ -1,5 +1,5 @@
 import { Option, type Command } from 'commander';
-import { stringify } from 'yaml';
+import { lazyYaml } from './lazy-yaml.js';
 
 export const outputFormats = ['table', 'json', 'yaml'] as const;
 export type OutputFormat = (typeof outputFormats)[number];
@@ -14,7 +14,7 @@ export function addOutputOption(command: Command): Command {
 export function renderData(data: unknown, format: 'json' | 'yaml'): string {
   return format === 'json'
     ? JSON.stringify(data, null, 2)
-    : stringify(data, { aliasDuplicateObjects: false }).trimEnd();
+    : lazyYaml().stringify(data, { aliasDuplicateObjects: false }).trimEnd();
 }
 
 /** Documents that can be applied again. */

@@ -1,33 +1,14 @@
 import { Command, CommanderError } from 'commander';
 import { CulvertError, describeError } from '../../shared/errors.js';
 import { version } from '../../shared/version.js';
-import { addAllowCommand } from './allow-command.js';
-import { addApplyCommand } from './apply-command.js';
 import { Cli } from './cli.js';
 import type { CliIo } from './cli-io.js';
-import { addAuditCommand } from './audit-command.js';
-import { addDiffCommand } from './diff-command.js';
-import { addLearnCommand } from './learn-command.js';
-import { addLintCommand } from './lint-command.js';
-import { addMatrixCommand } from './matrix-command.js';
-import { addPromoteCommand } from './promote-command.js';
-import { addDeleteCommand } from './delete-command.js';
 import { CliError, describeExitCodes, exitCodes } from './exit-codes.js';
-import { addExportCommand } from './export-command.js';
-import { addGetCommand } from './get-command.js';
-import { addHistoryCommand } from './history-command.js';
-import { addNodesCommand } from './nodes-command.js';
-import { addRollbackCommand } from './rollback-command.js';
-import { addRolloutCommand } from './rollout-command.js';
-import { addStatusCommand } from './status-command.js';
-import { addTestCommand } from './test-command.js';
-import { addTokenCommand } from './token-command.js';
-import { addWhyCommand } from './why-command.js';
 
 /** Runs one command line (without the program's name) and returns its exit code. Never throws, never ends the process. */
 export async function runCli(argv: readonly string[], io: CliIo): Promise<number> {
   try {
-    await createProgram(io).parseAsync([...argv], { from: 'user' });
+    await (await createProgram(argv, io)).parseAsync([...argv], { from: 'user' });
     return exitCodes.ok.code;
   } catch (error) {
     // Commander has printed its own message; help and version are no errors.
@@ -38,7 +19,7 @@ export async function runCli(argv: readonly string[], io: CliIo): Promise<number
   }
 }
 
-function createProgram(io: CliIo): Command {
+async function createProgram(argv: readonly string[], io: CliIo): Promise<Command> {
   const program = new Command('culvert')
     .description('Defines the rules of a mesh, explains them and shows how the agents are.')
     .version(version)
@@ -51,27 +32,38 @@ function createProgram(io: CliIo): Command {
       writeErr: (text) => io.printError(text.trimEnd()),
     });
   const cli = new Cli({ io, program });
-  const commands = [
-    addApplyCommand,
-    addGetCommand,
-    addDeleteCommand,
-    addWhyCommand,
-    addTestCommand,
-    addDiffCommand,
-    addAuditCommand,
-    addPromoteCommand,
-    addLearnCommand,
-    addLintCommand,
-    addMatrixCommand,
-    addAllowCommand,
-    addStatusCommand,
-    addNodesCommand,
-    addTokenCommand,
-    addHistoryCommand,
-    addRollbackCommand,
-    addRolloutCommand,
-    addExportCommand,
-  ];
-  for (const add of commands) add(program, cli);
+  for (const load of commandsFor(argv)) (await load())(program, cli);
   return program;
+}
+
+type AddCommand = (program: Command, cli: Cli) => void;
+
+/** In the order of the help. */
+const commands: Readonly<Record<string, () => Promise<AddCommand>>> = {
+  apply: async () => (await import('./apply-command.js')).addApplyCommand,
+  get: async () => (await import('./get-command.js')).addGetCommand,
+  delete: async () => (await import('./delete-command.js')).addDeleteCommand,
+  why: async () => (await import('./why-command.js')).addWhyCommand,
+  test: async () => (await import('./test-command.js')).addTestCommand,
+  diff: async () => (await import('./diff-command.js')).addDiffCommand,
+  audit: async () => (await import('./audit-command.js')).addAuditCommand,
+  promote: async () => (await import('./promote-command.js')).addPromoteCommand,
+  learn: async () => (await import('./learn-command.js')).addLearnCommand,
+  lint: async () => (await import('./lint-command.js')).addLintCommand,
+  matrix: async () => (await import('./matrix-command.js')).addMatrixCommand,
+  allow: async () => (await import('./allow-command.js')).addAllowCommand,
+  status: async () => (await import('./status-command.js')).addStatusCommand,
+  nodes: async () => (await import('./nodes-command.js')).addNodesCommand,
+  token: async () => (await import('./token-command.js')).addTokenCommand,
+  history: async () => (await import('./history-command.js')).addHistoryCommand,
+  rollback: async () => (await import('./rollback-command.js')).addRollbackCommand,
+  rollout: async () => (await import('./rollout-command.js')).addRolloutCommand,
+  export: async () => (await import('./export-command.js')).addExportCommand,
+};
+
+/** Only the one that is run is loaded, which takes a fraction of the time; for help and typing mistakes all of them. */
+function commandsFor([first, , third]: readonly string[]): (() => Promise<AddCommand>)[] {
+  const name = first === '--context' ? third : first;
+  if (name === undefined || !Object.hasOwn(commands, name)) return Object.values(commands);
+  return [commands[name]].filter((load) => load !== undefined);
 }
