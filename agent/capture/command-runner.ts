@@ -73,32 +73,32 @@ async function runNow({ argv, netnsFd, input }: Command): Promise<CommandResult>
     env: { ...process.env, LC_ALL: 'C', PATH: `${process.env['PATH'] ?? ''}:/usr/sbin:/sbin:/usr/bin:/bin` },
   });
   const deadline = setTimeout(() => child.kill('SIGKILL'), commandTimeoutMs);
-  const { stdin, stdout, stderr } = child;
-  if (stdin === null || stdout === null || stderr === null) throw new Error('spawn gave no pipes');
+  const ended = new Promise<number | Error>((resolve) => {
+    child.once('error', resolve);
+    child.once('close', (code, signal) => resolve(code ?? new Error(`it was killed by ${signal ?? 'a signal'}`)));
+  });
   // A program that exits without reading its input is judged by its exit code.
-  stdin.on('error', () => {});
-  stdin.end(input ?? '');
-  const [outcome, out, err] = await Promise.all([
-    new Promise<number | Error>((resolve) => {
-      child.once('error', resolve);
-      child.once('close', (code, signal) => resolve(code ?? new Error(`it was killed by ${signal ?? 'a signal'}`)));
-    }),
-    readText(stdout),
-    readText(stderr),
-  ]);
+  child.stdin?.on('error', () => {});
+  child.stdin?.end(input ?? '');
+  const [outcome, out, err] = await Promise.all([ended, readText(child.stdout), readText(child.stderr)]);
   clearTimeout(deadline);
   if (typeof outcome === 'number' && outcome !== 127) return { code: outcome, stdout: out, stderr: err };
-  const missing = typeof outcome === 'number' ? argv[0] : program;
+  const isMissing = typeof outcome === 'number' || ('code' in outcome && outcome.code === 'ENOENT');
+  const name = typeof outcome === 'number' ? argv[0] : program;
   const detail = typeof outcome === 'number' ? err.trim() : outcome.message;
   throw new CulvertError({
     code: 'CAPTURE_TOOL',
-    message: `${missing} cannot be run: ${detail}`,
-    hint: `apt-get install -y ${captureTools[missing] ?? 'iptables iproute2 util-linux'}`,
+    message: `${name} cannot be run: ${detail}`,
+    hint: isMissing
+      ? `apt-get install -y ${captureTools[name] ?? 'iptables iproute2 util-linux'}`
+      : "is the host short of processes, memory or file descriptors? See the agent's limits (systemctl show, ulimit)",
     cause: outcome,
   });
 }
 
-async function readText(stream: Readable): Promise<string> {
+/** Empty when there is no stream: a process that could not be started for want of descriptors has none. */
+async function readText(stream: Readable | null | undefined): Promise<string> {
+  if (stream === null || stream === undefined) return '';
   const chunks: Buffer[] = [];
   for await (const chunk of stream) chunks.push(chunk as Buffer);
   return Buffer.concat(chunks).toString('utf8');
