@@ -118,7 +118,10 @@ export class ControlPlane {
       resyncIntervalMs: settings.resyncIntervalMs,
       log,
       onRules: (rules) => this.#onRules(rules),
-      onRulesAlarm: (kind) => metrics.rulesAlarm(kind),
+      onRulesAlarm: (kind) => {
+        metrics.rulesAlarm(kind);
+        this.#beat();
+      },
       onAnswerRefused: (kind) => metrics.answerRefused(kind),
       onConnected: () => this.#onConnected(),
     });

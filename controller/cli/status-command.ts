@@ -72,12 +72,14 @@ function renderAgents(agents: readonly Agent[], nowMs: number): string {
   return renderTable(header, rows);
 }
 
-/** What an agent waits for, and what is wrong with its workloads: one line each. */
+/** What an agent refused, what it waits for, and what is wrong with its workloads: one line each. */
 function remarks({ node, heartbeat }: Agent): string[] {
   if (heartbeat === null) return [];
+  const alarm = heartbeat.rulesAlarm;
+  const refused = alarm === undefined ? [] : [`ALARM: ${node} refuses the rules that NATS holds: ${alarm}`];
   const pending = heartbeat.pending.map((task) => `${node} waits for ${task}`);
   const problems = heartbeat.workloads
     .filter(({ problem }) => problem !== null)
     .map(({ name, problem }) => `${node}: ${name}: ${problem ?? ''}`);
-  return [...pending, ...problems].map(printable);
+  return [...refused, ...pending, ...problems].map(printable);
 }

@@ -62,8 +62,9 @@ export class Distribution {
   /**
    * Brings all buckets to a release, writing only what differs. Documents first, then the rules, then the registry:
    * a workload that arrives together with a rule that restricts it is not reachable before the rule is.
+   * `replacesForeign`: as in {@link publishRules}.
    */
-  async publish(release: Release): Promise<'published' | 'superseded'> {
+  async publish(release: Release, o: { readonly replacesForeign: boolean }): Promise<'published' | 'superseded'> {
     const { config, rules, registry } = await this.#open();
     await config.converge(release.config);
     const { revision } = release.state;
@@ -72,6 +73,7 @@ export class Distribution {
       revision,
       sealed: release.sealed,
       publicKeyPem: this.#publicKeyPem,
+      replacesForeign: o.replacesForeign,
     });
     if (outcome === 'superseded') return outcome;
     await registry.converge(release.registry);

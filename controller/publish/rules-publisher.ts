@@ -48,15 +48,18 @@ export async function publishRules(input: {
   readonly revision: number;
   readonly sealed: Uint8Array;
   readonly publicKeyPem: string;
+  /** A later revision that is not ours is taken for a forgery and replaced. */
+  readonly replacesForeign: boolean;
 }): Promise<'published' | 'superseded'> {
-  const { bucket, revision, sealed, publicKeyPem } = input;
+  const { bucket, revision, sealed, publicKeyPem, replacesForeign } = input;
   const wanted = pointerTo(revision, sealed);
   const current = await readPointer(bucket);
   const inForce = current?.value ?? null;
-  if (inForce !== null && inForce.revision > revision) throw behind(inForce.revision, revision);
+  if (inForce !== null && inForce.revision > revision) {
+    if (!replacesForeign || (await isOurs(bucket, inForce, publicKeyPem))) throw behind(inForce.revision, revision);
+  }
   if (inForce?.revision === revision && inForce.sha256 !== wanted.sha256) {
-    const stored = await bucket.get(inForce.key);
-    if (stored !== undefined && tryOpen(stored.value, publicKeyPem)?.revision === revision) return 'superseded';
+    if (await isOurs(bucket, inForce, publicKeyPem)) return 'superseded';
   }
   await stageSnapshot(bucket, revision, sealed);
   if (inForce?.revision === revision && inForce.sha256 === wanted.sha256) return 'published';
@@ -78,6 +81,13 @@ function behind(inStore: number, ours: number): CulvertError {
     message: `the store is at revision ${inStore}, and this controller at ${ours}`,
     hint: 'another controller writes to this NATS: stop one of them',
   });
+}
+
+/** Whether what a pointer names is there as it was when the pointer was written, and signed by this controller. */
+async function isOurs(bucket: Bucket, pointer: RulesPointer, publicKeyPem: string): Promise<boolean> {
+  const stored = await bucket.get(pointer.key);
+  if (stored === undefined || pointerTo(pointer.revision, stored.value).sha256 !== pointer.sha256) return false;
+  return tryOpen(stored.value, publicKeyPem)?.revision === pointer.revision;
 }
 
 /** `value` is null when what is there is no pointer. */

@@ -21,7 +21,8 @@ export function chooseState(journal: CommittedState | undefined, content: StoreC
   const { published, resources, intent } = content;
   if (published.kind === 'foreign') {
     // Something in our own buckets was damaged or forged: the journal repairs it.
-    if (journal !== undefined && (published.revision ?? 0) <= journal.revision) return { kind: 'journal' };
+    if (journal === undefined) throw foreign(published.revision);
+    if ((published.revision ?? 0) <= journal.revision || isOurStore(journal, resources)) return { kind: 'journal' };
     throw foreign(published.revision);
   }
   if (published.kind === 'none') {
@@ -38,6 +39,15 @@ export function chooseState(journal: CommittedState | undefined, content: StoreC
   };
   const isUnfinished = intent !== undefined && intent.revision > revision;
   return { kind: 'adopt', state: isUnfinished ? applyCommit(state, intent) : state };
+}
+
+/** Whether the documents beside the rules are just those that the journal knows: then only the rules are forged. */
+function isOurStore(journal: CommittedState, resources: readonly StoredResource[]): boolean {
+  if (resources.length === 0 || resources.length !== journal.resources.size) return false;
+  return resources.every(({ key, revision, appliedAt }) => {
+    const ours = journal.resources.get(key);
+    return ours?.revision === revision && ours.appliedAt === appliedAt;
+  });
 }
 
 /** Journal and pointer are both lost: the documents are all that is left, and they know their revisions. */

@@ -165,10 +165,16 @@ export class ResourceStore {
     try {
       const distribution = this.#attached();
       distribution.forget();
-      const chosen = chooseState(this.#isJournalUsable ? this.#release.state : undefined, await distribution.read());
+      const content = await distribution.read();
+      const chosen = chooseState(this.#isJournalUsable ? this.#release.state : undefined, content);
       if (chosen.kind === 'first start') return await this.#commit(this.#emptyCommit());
       if (chosen.kind === 'adopt') await this.#adopt(chosen.state);
-      await this.#publish();
+      const replacesForeign = content.published.kind === 'foreign';
+      if (replacesForeign) {
+        const { revision } = content.published;
+        this.#log.error({ revision }, 'NATS held rules that this controller did not sign; they are replaced');
+      }
+      await this.#publish({ replacesForeign });
     } catch (error) {
       this.#isSettled = false;
       throw error;
@@ -214,9 +220,9 @@ export class ResourceStore {
     }
   }
 
-  async #publish(): Promise<void> {
+  async #publish({ replacesForeign = false } = {}): Promise<void> {
     const distribution = this.#attached();
-    if ((await distribution.publish(this.#release)) === 'superseded') {
+    if ((await distribution.publish(this.#release, { replacesForeign })) === 'superseded') {
       this.#log.warn('this version compiles the rules differently: they get a new revision');
       return this.#commit(this.#emptyCommit());
     }

@@ -12,8 +12,8 @@ import { createIssuingCa, createRootCa } from '../../shared/pki/certificate-auth
 import { createCsr } from '../../shared/pki/certificate-request.js';
 import { issueServerCertificate } from '../../shared/pki/server-certificate.js';
 import { generateSigningKey, type SigningKey } from '../../shared/pki/signing-key.js';
-import { rulesPointerSchema } from '../../shared/wire/rules-pointer.js';
-import { openRegistryEntry, openSnapshot } from '../../shared/wire/signed.js';
+import { pointerTo, rulesPointerSchema, snapshotKey } from '../../shared/wire/rules-pointer.js';
+import { openRegistryEntry, openSnapshot, sealSnapshot } from '../../shared/wire/signed.js';
 import { startEmbeddedNats } from '../../controller/nats/embedded-nats.js';
 import { Distribution } from '../../controller/publish/distribution.js';
 import { ReleaseBuilder } from '../../controller/publish/release.js';
@@ -308,5 +308,33 @@ test('what somebody else changed in the buckets is put right', async () => {
       assert.equal(await store.holds(), true);
     });
     assert.deepEqual(await published(bus, key), before);
+  });
+});
+
+test('rules that somebody forged under a revision to come are replaced, and cost no revision', async () => {
+  await withNats(async (bus, stateDir) => {
+    const key = generateSigningKey();
+    const rules = await bus.bucket(buckets.rules, { create: { history: 1, maxBytes: -1, replicas: 1 } });
+    const forge = async (revision: number): Promise<void> => {
+      const { snapshot } = await published(bus, key);
+      const forged = { ...snapshot, revision };
+      const sealed = sealSnapshot({ snapshot: forged, privateKeyPem: generateSigningKey().privateKey });
+      await rules.put(snapshotKey(revision), sealed);
+      await rules.put(rulesPointerKey, new TextEncoder().encode(JSON.stringify(pointerTo(revision, sealed))));
+    };
+    await live({ bus, stateDir, key }, async (store) => {
+      await store.settle();
+      await store.apply({ documents: round(1), dryRun: false, by: 'test' });
+      const { revision } = store.release.state;
+      await forge(revision + 1);
+      await store.apply({ documents: round(2), dryRun: false, by: 'test' });
+      assert.equal((await published(bus, key)).snapshot.revision, revision + 1);
+      await forge(revision + 100);
+      assert.equal(await store.holds(), false);
+      await store.settle();
+      const { snapshot, labels } = await published(bus, key);
+      assert.equal(snapshot.revision, revision + 1);
+      assert.deepEqual(labels, ['api=r2', 'db=r2']);
+    });
   });
 });

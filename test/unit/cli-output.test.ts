@@ -237,6 +237,13 @@ describe('culvert status', () => {
     ]);
   });
 
+  it('shows what rules an agent refused, so that an alarm is not overlooked', () => {
+    const heartbeat = { ...agent.heartbeat, rulesAlarm: 'the rules pointer cannot be read' };
+    const { agents, ...rest } = answer;
+    const shown = renderStatus({ ...rest, agents: [{ ...agent, heartbeat }, ...agents.slice(1)] }, nowMs).split('\n');
+    assert.equal(shown[8], 'ALARM: host-a refuses the rules that NATS holds: the rules pointer cannot be read');
+  });
+
   it('says how the first agent joins', () => {
     assert.match(
       renderStatus({ ...answer, agents: [] }, nowMs),

@@ -16,8 +16,8 @@ function stored(name: string, revision: number): StoredResource {
   return { key: `Segment.-.${name}`, resource, revision, appliedAt: '', appliedBy: '' };
 }
 
-function journalAt(revision: number): CommittedState {
-  return { ...emptyState, revision };
+function journalAt(revision: number, documents: readonly StoredResource[] = []): CommittedState {
+  return { ...emptyState, revision, resources: new Map(documents.map((document) => [document.key, document])) };
 }
 
 function content(o: {
@@ -58,6 +58,15 @@ test('the journal holds, unless NATS proves that more was applied', () => {
 test('rules that somebody else signed are never taken over nor overwritten', () => {
   assert.throws(() => chooseState(undefined, content({ foreign: 3 })), { code: 'STORE_FOREIGN' });
   assert.throws(() => chooseState(journalAt(2), content({ foreign: 3 })), { code: 'STORE_FOREIGN' });
+});
+
+test('a later revision that somebody forged beside our own documents is replaced', () => {
+  const ours = [stored('a', 1), stored('b', 2)];
+  const forged = content({ foreign: 3, resources: ours });
+  assert.equal(chooseState(journalAt(2, ours), forged).kind, 'journal');
+  for (const others of [ours.slice(1), [stored('a', 1), stored('b', 3)], [stored('a', 1), stored('c', 2)]]) {
+    assert.throws(() => chooseState(journalAt(2, others), forged), { code: 'STORE_FOREIGN' });
+  }
 });
 
 test('an intent that was not carried out completes what is taken over', () => {
