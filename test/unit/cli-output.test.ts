@@ -238,6 +238,7 @@ describe('culvert status', () => {
   });
 
   it('shows what rules an agent refused, so that an alarm is not overlooked', () => {
+    assert.ok(agent.heartbeat !== null);
     const heartbeat = { ...agent.heartbeat, rulesAlarm: 'the rules pointer cannot be read' };
     const { agents, ...rest } = answer;
     const shown = renderStatus({ ...rest, agents: [{ ...agent, heartbeat }, ...agents.slice(1)] }, nowMs).split('\n');
