@@ -216,8 +216,8 @@ export class ControlPlane {
       try {
         const publicKeysPem = this.#credentials.current.signingPublicKeys;
         const snapshot = openSnapshot({ bytes: state.sealedSnapshot, publicKeysPem, reader: this.#reader });
-        this.#rules = { snapshot, sealed: state.sealedSnapshot };
         this.#o.pool.send({ type: 'rules', snapshot });
+        this.#rules = { snapshot, sealed: state.sealedSnapshot };
       } catch (error) {
         log.error(
           { problem: describeError(error) },
@@ -256,9 +256,10 @@ export class ControlPlane {
     this.#saver.schedule();
   }
 
+  /** Throws for rules that cannot be evaluated; those in force stay then. */
   #onRules(rules: AppliedRules): void {
-    this.#rules = rules;
     this.#o.pool.send({ type: 'rules', snapshot: rules.snapshot });
+    this.#rules = rules;
     this.#saver.schedule();
   }
 

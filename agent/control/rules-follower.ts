@@ -13,7 +13,7 @@ export type PointerState =
   | 'absent'
   /** It names an older revision than the one in force, or the same with other content. */
   | 'backwards'
-  /** The snapshot that it names is missing, damaged, or not signed by a pinned key. */
+  /** The snapshot that it names is missing, damaged, not signed by a pinned key, or cannot be evaluated. */
   | 'unusable'
   /** The store did not answer. */
   | 'unknown';
@@ -51,6 +51,7 @@ export class RulesFollower {
     /** The rules that are in force already, from disk. */
     readonly applied: AppliedRules | null;
     readonly log: Log;
+    /** Puts them in force; throws when that cannot be, which is an alarm like a wrong signature. */
     readonly onRules: (rules: AppliedRules) => void;
     readonly onAlarm: (kind: RulesAlarm) => void;
     readonly now: () => number;
@@ -132,11 +133,12 @@ export class RulesFollower {
       return 'unknown';
     }
     if (sealed === undefined) return this.#alarm('unusable', `the snapshot of revision ${pointer.revision} is missing`);
-    let snapshot: Snapshot;
     try {
       if (sha256(sealed) !== pointer.sha256) throw new Error('its hash is not the one that the pointer names');
-      snapshot = this.#open(sealed);
+      const snapshot = this.#open(sealed);
       this.#assertFits(snapshot, pointer);
+      this.#onRules({ snapshot, sealed });
+      this.#log.info({ revision: snapshot.revision, createdBy: snapshot.createdBy }, 'rules received');
     } catch (error) {
       return this.#alarm(
         'unusable',
@@ -145,8 +147,6 @@ export class RulesFollower {
     }
     this.#applied = { revision: pointer.revision, sha256: pointer.sha256 };
     this.#lastAlarm = '';
-    this.#log.info({ revision: snapshot.revision, createdBy: snapshot.createdBy }, 'rules received');
-    this.#onRules({ snapshot, sealed });
     return 'current';
   }
 
