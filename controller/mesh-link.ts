@@ -20,6 +20,10 @@ export type MeshLinkInit = {
   readonly agents: AgentRegistry;
   readonly flows: FlowHistory;
   readonly signing: SignService;
+  readonly trustDomain: string;
+  /** Those that the certificates of nodes may come from now, PEM. */
+  readonly rootsPem: () => string;
+  readonly nowMs: () => number;
   readonly credentials: NodeCredentials;
   readonly signingKey: SigningKey;
   readonly metrics: () => ControllerMetrics;
@@ -94,12 +98,15 @@ export class MeshLink implements AsyncDisposable {
   }
 
   #serve(bus: Bus): () => void {
-    const { signing, credentials, agents, signingKey, log, metrics } = this.#init;
+    const { signing, credentials, agents, signingKey, log, metrics, trustDomain, rootsPem, nowMs } = this.#init;
     return serveAgents({
       bus,
       signing,
       credentials,
       agents,
+      trustDomain,
+      rootsPem,
+      nowMs,
       signingKeyPem: signingKey.privateKey,
       log,
       onBadRequest: (verb) => metrics().badAgentRequest(verb),

@@ -6,7 +6,8 @@ import { buckets, inboxPrefixFor, rulesPointerKey, subjectFor, type BusVerb } fr
 import { CulvertError, describeError } from '../../shared/errors.js';
 import type { Log } from '../../shared/log.js';
 import type { Snapshot } from '../../shared/policy/snapshot.js';
-import { encodeRequest, openAnswer } from '../../shared/wire/sealed-answer.js';
+import { openAnswer } from '../../shared/wire/sealed-answer.js';
+import { sealRequest } from '../../shared/wire/sealed-request.js';
 import {
   decodeWire,
   encodeWire,
@@ -97,7 +98,8 @@ export class ControlLink {
   /** The answer's JSON, after its signature has been checked. */
   async #request(verb: BusVerb, body: object): Promise<Uint8Array> {
     const bus = this.#reachedBus();
-    const asked = { subject: subjectFor(verb, this.#init.node), request: encodeRequest(body) };
+    const subject = subjectFor(verb, this.#init.node);
+    const asked = { subject, request: sealRequest({ subject, body, nodeKey: this.#init.credentials() }) };
     const bytes = await bus.request(asked.subject, asked.request, {
       timeoutMs: requestTimeoutMs,
       signal: this.#abort.signal,

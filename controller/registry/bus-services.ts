@@ -1,4 +1,4 @@
-import type { Bus } from '../../shared/bus/bus.js';
+import type { Bus, BusMessage } from '../../shared/bus/bus.js';
 import { parseSubject, subjectForAllNodes, type BusVerb } from '../../shared/bus/subjects.js';
 import { CulvertError, describeError } from '../../shared/errors.js';
 import type { Log } from '../../shared/log.js';
@@ -9,20 +9,27 @@ import {
   signRequestSchema,
   type WireError,
 } from '../../shared/wire/requests.js';
+import { nodeSpiffeId } from '../../shared/pki/node-certificate.js';
 import { sealAnswer } from '../../shared/wire/sealed-answer.js';
+import { openRequest } from '../../shared/wire/sealed-request.js';
 import type { SignService } from '../ca/sign-service.js';
 import type { NodeCredentials } from '../join/node-credentials.js';
 import type { AgentRegistry } from './agent-registry.js';
 
 /**
  * Answers what agents ask over NATS, refusals included, signed for just the request that they answer. Returns the
- * function that stops it. The node is the one that the subject proves.
+ * function that stops it. The node is the one that the subject names; who asks for certificates or credentials proves
+ * with the node's key that he is that node.
  */
 export function serveAgents(init: {
   readonly bus: Bus;
   readonly signing: SignService;
   readonly credentials: NodeCredentials;
   readonly agents: AgentRegistry;
+  readonly trustDomain: string;
+  /** The roots that the certificates of nodes may come from now, PEM. */
+  readonly rootsPem: () => string;
+  readonly nowMs: () => number;
   /** What agents pin the public half of. */
   readonly signingKeyPem: string;
   readonly log: Log;
@@ -32,16 +39,22 @@ export function serveAgents(init: {
 }): () => void {
   const { bus, signing, credentials, agents, log } = init;
 
-  const serve = (verb: BusVerb, handle: (node: string, bytes: Uint8Array) => Promise<unknown>): (() => void) =>
+  const prove = (node: string, { subject, bytes }: BusMessage): Uint8Array => {
+    const spiffeId = nodeSpiffeId(init.trustDomain, node);
+    return openRequest({ subject, bytes, spiffeId, rootsPem: init.rootsPem(), nowMs: init.nowMs() });
+  };
+
+  const serve = (verb: BusVerb, handle: (node: string, message: BusMessage) => Promise<unknown>): (() => void) =>
     bus.serve(
       subjectForAllNodes(verb),
-      async ({ subject, bytes }) => {
+      async (message) => {
+        const { subject, bytes } = message;
         const node = parseSubject(subject)?.node;
         if (node === undefined) return undefined;
         const seal = (answer: unknown): Uint8Array =>
           sealAnswer({ asked: { subject, request: bytes }, answer, privateKeyPem: init.signingKeyPem });
         try {
-          const answer = await handle(node, bytes);
+          const answer = await handle(node, message);
           return answer === undefined ? undefined : seal(answer);
         } catch (error) {
           init.onBadRequest(verb);
@@ -53,13 +66,13 @@ export function serveAgents(init: {
     );
 
   const stops = [
-    serve('sign', (node, bytes) => signing.sign(node, decodeWire(signRequestSchema, bytes))),
-    serve('renew', async (node, bytes) => {
-      const response = await credentials.issue({ node, ...decodeWire(renewRequestSchema, bytes) });
+    serve('sign', async (node, message) => signing.sign(node, decodeWire(signRequestSchema, prove(node, message)))),
+    serve('renew', async (node, message) => {
+      const response = await credentials.issue({ node, ...decodeWire(renewRequestSchema, prove(node, message)) });
       init.onRenewed();
       return response;
     }),
-    serve('status', async (node, bytes) => {
+    serve('status', async (node, { bytes }) => {
       const heartbeat = decodeWire(heartbeatSchema, bytes);
       if (heartbeat.node !== node) throw wrongNode(node, heartbeat.node);
       agents.receive(node, heartbeat);

@@ -1,7 +1,7 @@
-import { X509Certificate, createPrivateKey } from 'node:crypto';
+import { createPrivateKey } from 'node:crypto';
 import { describeError } from '../errors.js';
+import { endsAtRoot, readCertificateChain } from './certificate-chain.js';
 import { describeCertificate } from './certificate-info.js';
-import { splitCertificates } from './pem.js';
 
 /**
  * Why a certificate that was issued to us must not be used, or null: it carries exactly the identity that was asked
@@ -18,32 +18,10 @@ export function problemOfIssued(o: {
   try {
     const { spiffeId } = describeCertificate(o.chainPem);
     if (spiffeId !== o.spiffeId) return `it is a certificate for ${spiffeId ?? 'no identity'}, not for ${o.spiffeId}`;
-    const [leaf, ...issuers] = readAll(o.chainPem);
-    if (leaf?.checkPrivateKey(createPrivateKey(o.keyPem)) !== true) return 'it was issued for another key';
-    return endsAtRoot(leaf, issuers, readAll(o.rootsPem)) ? null : 'the roots that came with it do not vouch for it';
+    const chain = readCertificateChain(o.chainPem);
+    if (chain?.leaf.checkPrivateKey(createPrivateKey(o.keyPem)) !== true) return 'it was issued for another key';
+    return endsAtRoot(chain, o.rootsPem) ? null : 'the roots that came with it do not vouch for it';
   } catch (error) {
     return `it cannot be read: ${describeError(error)}`;
   }
-}
-
-function readAll(pem: string): X509Certificate[] {
-  return splitCertificates(pem).map((one) => new X509Certificate(one));
-}
-
-function endsAtRoot(
-  leaf: X509Certificate,
-  issuers: readonly X509Certificate[],
-  roots: readonly X509Certificate[],
-): boolean {
-  let subject = leaf;
-  for (const issuer of issuers) {
-    if (!isIssuedBy(subject, issuer)) return false;
-    subject = issuer;
-  }
-  return roots.some((root) => isIssuedBy(root, root) && isIssuedBy(subject, root));
-}
-
-/** RFC 5280, section 6.1: the names fit, the issuer is a CA, and its key signed. */
-function isIssuedBy(subject: X509Certificate, issuer: X509Certificate): boolean {
-  return issuer.ca && subject.checkIssued(issuer) && subject.verify(issuer.publicKey);
 }

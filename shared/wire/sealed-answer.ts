@@ -1,4 +1,4 @@
-import { createHash, randomBytes } from 'node:crypto';
+import { createHash } from 'node:crypto';
 import {
   decodeEnvelope,
   encodeJson,
@@ -8,7 +8,6 @@ import {
   verifiedPayload,
   type SignedAs,
 } from './signed-envelope.js';
-import { encodeWire } from './requests.js';
 
 /**
  * Answers carry roots and signing keys, so an agent believes none for having come through NATS: the controller signs
@@ -21,11 +20,6 @@ export const maxAnswerBytes = 700 * 1024;
 
 /** What an answer belongs to: both are taken as they went over the wire. */
 export type AskedAs = { readonly subject: string; readonly request: Uint8Array };
-
-/** A request that is like no other, whatever it asks: 128 random bits go with it. */
-export function encodeRequest(body: object): Uint8Array {
-  return encodeWire({ ...body, nonce: randomBytes(16).toString('base64url') });
-}
 
 /** Errors: `PAYLOAD_TOO_LARGE`. */
 export function sealAnswer(o: {

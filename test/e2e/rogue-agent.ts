@@ -7,7 +7,8 @@ import { parseSpiffeId } from '../../shared/identity.js';
 import { createLog } from '../../shared/log.js';
 import { createCsr } from '../../shared/pki/certificate-request.js';
 import { decodeWire, encodeWire, signResponseSchema } from '../../shared/wire/requests.js';
-import { encodeRequest, openAnswer } from '../../shared/wire/sealed-answer.js';
+import { openAnswer } from '../../shared/wire/sealed-answer.js';
+import { sealRequest } from '../../shared/wire/sealed-request.js';
 
 /**
  * A program that the tests run on a host of the lab: it does with the stored credential of an agent what an agent never
@@ -51,10 +52,9 @@ if (what === 'publish') {
   const identity = parseSpiffeId(argument);
   if (identity === undefined) throw new Error(`"${argument}" is no identity`);
   const { csrPem } = await createCsr({ commonName: 'rogue' });
-  const asked = {
-    subject: subjectFor('sign', node),
-    request: encodeRequest({ requests: [{ identity: argument, csrPem }] }),
-  };
+  const subject = subjectFor('sign', node);
+  const body = { requests: [{ identity: argument, csrPem }] };
+  const asked = { subject, request: sealRequest({ subject, body, nodeKey: credentials }) };
   const bytes = await bus.request(asked.subject, asked.request, { timeoutMs: 5000 });
   const answer = openAnswer({ asked, bytes, publicKeysPem: signingPublicKeys });
   print(decodeWire(signResponseSchema, answer).certificates);

@@ -10,12 +10,13 @@ import type { SpiffeId } from '../../shared/identity.js';
 import { createLog } from '../../shared/log.js';
 import { createCsr } from '../../shared/pki/certificate-request.js';
 import { createRootCa } from '../../shared/pki/certificate-authority.js';
-import { issueNodeCertificate } from '../../shared/pki/node-certificate.js';
+import { issueNodeCertificate, nodeSpiffeId } from '../../shared/pki/node-certificate.js';
 import { generateSigningKey } from '../../shared/pki/signing-key.js';
 import { issueWorkloadCertificate } from '../../shared/pki/workload-certificate.js';
 import { decodeWire, encodeWire, renewRequestSchema, signRequestSchema } from '../../shared/wire/requests.js';
 import type { RenewResponse, SignResponse } from '../../shared/wire/requests.js';
 import { sealAnswer } from '../../shared/wire/sealed-answer.js';
+import { openRequest } from '../../shared/wire/sealed-request.js';
 import { LinkFixture } from './agent-link-fixture.js';
 import { Inbox } from './bus-deadline.js';
 
@@ -52,9 +53,16 @@ class Responder {
   /** Each answer is the first that was given, byte by byte. */
   readonly replay: Seal = (...of) => (this.#held ??= this.honest(...of));
 
+  /** The agent's own words: an honest controller would take no others. */
+  #open({ subject, bytes }: { subject: string; bytes: Uint8Array }): Uint8Array {
+    const { rootPem } = this.#fixture.nats.ca.root;
+    const spiffeId = nodeSpiffeId('mesh.test', 'node1');
+    return openRequest({ subject, bytes, spiffeId, rootsPem: rootPem, nowMs: Date.now() });
+  }
+
   async #sign({ subject, bytes }: { subject: string; bytes: Uint8Array }): Promise<Uint8Array> {
     const issuer = this.#fixture.nats.ca.issuing;
-    const { requests } = decodeWire(signRequestSchema, bytes);
+    const { requests } = decodeWire(signRequestSchema, this.#open({ subject, bytes }));
     const certificates = await Promise.all(
       requests.map(async ({ identity, csrPem }) => {
         const issued = await issueWorkloadCertificate({ issuer, csrPem, identity, ttlMs: 3_600_000 });
@@ -66,7 +74,7 @@ class Responder {
   }
 
   async #renew({ subject, bytes }: { subject: string; bytes: Uint8Array }): Promise<Uint8Array> {
-    const { csrPem } = decodeWire(renewRequestSchema, bytes);
+    const { csrPem } = decodeWire(renewRequestSchema, this.#open({ subject, bytes }));
     const issuer = this.#fixture.nats.ca.issuing;
     const of = { issuer, csrPem, trustDomain: 'mesh.test', node: this.issueFor, ttlMs: 3_600_000 };
     const { chainPem, notAfterMs } = await issueNodeCertificate(of);

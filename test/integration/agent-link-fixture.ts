@@ -12,6 +12,8 @@ import { createUser, mintUserJwt } from '../../shared/bus/nats-accounts.js';
 import { buckets, rulesPointerKey } from '../../shared/bus/subjects.js';
 import { formatSpiffeId } from '../../shared/identity.js';
 import { createLog } from '../../shared/log.js';
+import { createCsr } from '../../shared/pki/certificate-request.js';
+import { issueNodeCertificate } from '../../shared/pki/node-certificate.js';
 import { generateSigningKey, type SigningKey } from '../../shared/pki/signing-key.js';
 import { plainSnapshot, type Snapshot } from '../../shared/policy/snapshot.js';
 import { registryKey, type WorkloadEntry } from '../../shared/wire/registry.js';
@@ -86,6 +88,7 @@ export class LinkFixture implements AsyncDisposable {
   static async start(o: { applied?: AppliedRules } = {}): Promise<LinkFixture> {
     const fixture = new LinkFixture(await NatsFixture.start());
     await fixture.openBuckets();
+    fixture.credentials = await fixture.#credentials();
     fixture.#startLink(o.applied ?? null);
     return fixture;
   }
@@ -126,7 +129,6 @@ export class LinkFixture implements AsyncDisposable {
 
   #startLink(applied: AppliedRules | null): void {
     const log = createLog({ name: 'test', level: 'debug', stream: { write: (line) => this.logLines.push(line) } });
-    this.credentials = this.#credentials();
     const { credentials } = this;
     const reader = snapshotReader();
     this.registry = new RegistryFollower({
@@ -151,7 +153,7 @@ export class LinkFixture implements AsyncDisposable {
     });
   }
 
-  #credentials(): NodeCredentials {
+  async #credentials(): Promise<NodeCredentials> {
     const user = createUser();
     const natsJwt = mintUserJwt({
       account: this.nats.server.account,
@@ -160,11 +162,14 @@ export class LinkFixture implements AsyncDisposable {
       permissions: agentPermissions(node),
       expiresAtMs: null,
     });
+    const { csrPem, privateKeyPem } = await createCsr({ commonName: node });
+    const issuer = this.nats.ca.issuing;
+    const certificate = await issueNodeCertificate({ issuer, csrPem, trustDomain, node, ttlMs: 3_600_000 });
     return {
       node,
       trustDomain,
-      nodeKeyPem: '',
-      nodeCertificatePem: '',
+      nodeKeyPem: privateKeyPem,
+      nodeCertificatePem: certificate.chainPem,
       natsSeed: user.seed,
       natsUserPublicKey: user.publicKey,
       natsJwt,

@@ -22,7 +22,8 @@ import {
   type Heartbeat,
   type JoinResponse,
 } from '../../shared/wire/requests.js';
-import { encodeRequest, openAnswer } from '../../shared/wire/sealed-answer.js';
+import { openAnswer } from '../../shared/wire/sealed-answer.js';
+import { sealRequest, type NodeKey } from '../../shared/wire/sealed-request.js';
 import type { StatusAnswer, TokenAnswer } from '../../controller/api/api-types.js';
 import {
   apply,
@@ -42,14 +43,21 @@ async function newToken(controller: RunningController, node: string, ttlMs?: num
   return (answer.body as TokenAnswer).token;
 }
 
+type Joined = {
+  readonly bus: Bus;
+  readonly joined: JoinResponse;
+  readonly user: NkeyPair;
+  readonly nodeKey: NodeKey;
+};
+
 /** Asks as an agent does; the answer has to be signed for this request. */
 async function ask<Schema extends z.ZodType>(
-  agent: { readonly bus: Bus; readonly joined: JoinResponse },
+  agent: Joined,
   subject: string,
   body: object,
   schema: Schema,
 ): Promise<z.infer<Schema>> {
-  const asked = { subject, request: encodeRequest(body) };
+  const asked = { subject, request: sealRequest({ subject, body, nodeKey: agent.nodeKey }) };
   const bytes = await agent.bus.request(subject, asked.request, { timeoutMs: 5000 });
   return decodeWire(schema, openAnswer({ asked, bytes, publicKeysPem: agent.joined.signingPublicKeys }));
 }
@@ -59,8 +67,9 @@ async function join(
   token: string,
   node: string,
   user: NkeyPair = createUser(),
+  request?: { readonly csrPem: string },
 ): Promise<Answer> {
-  const { csrPem } = await createCsr({ commonName: node });
+  const { csrPem } = request ?? (await createCsr({ commonName: node }));
   const body = { token, node, csrPem, natsUserPublicKey: user.publicKey, version: 'test' };
   return callApi(controller, 'POST', '/v1/join', { body, token: null });
 }
@@ -76,12 +85,10 @@ async function metric(controller: RunningController, line: string): Promise<numb
 }
 
 /** An agent that has joined: its bus and what it got. */
-async function joinedBus(
-  controller: RunningController,
-  node: string,
-): Promise<AsyncDisposable & { readonly bus: Bus; readonly joined: JoinResponse; readonly user: NkeyPair }> {
+async function joinedBus(controller: RunningController, node: string): Promise<AsyncDisposable & Joined> {
   const user = createUser();
-  const answer = await join(controller, await newToken(controller, node), node, user);
+  const request = await createCsr({ commonName: node });
+  const answer = await join(controller, await newToken(controller, node), node, user, request);
   assert.equal(answer.status, 200, answer.text);
   const joined = joinResponseSchema.parse(answer.body);
   const bus = await connectBus({
@@ -92,7 +99,8 @@ async function joinedBus(
     inboxPrefix: inboxPrefixFor(node),
     signal: new AbortController().signal,
   });
-  return { bus, joined, user, [Symbol.asyncDispose]: () => bus.close() };
+  const nodeKey = { nodeCertificatePem: joined.nodeCertificatePem, nodeKeyPem: request.privateKeyPem };
+  return { bus, joined, user, nodeKey, [Symbol.asyncDispose]: () => bus.close() };
 }
 
 test('of 20 joins with one token at the same time exactly one succeeds', async () => {
@@ -252,6 +260,35 @@ test('a node renews its certificate and its credential, and the new credential w
     signal: new AbortController().signal,
   });
   assert.equal(bus.status, 'connected');
+});
+
+test('whoever has the NATS credential of a node, and not its key, gets neither certificates nor credentials', async () => {
+  await using directory = await temporaryDirectory();
+  await using controller = await startedController(directory.path);
+  const placed = documents(workloadDocument('billing', 'api', { ip: '198.18.1.1', node: 'host-a' }));
+  assert.equal((await apply(controller, placed)).status, 200);
+  await using agent = await joinedBus(controller, 'host-a');
+  await using other = await joinedBus(controller, 'host-b');
+  const identity = formatSpiffeId({ trustDomain: 'culvert.local', namespace: 'billing', serviceAccount: 'api' });
+  const { csrPem, privateKeyPem } = await createCsr({ identity });
+  const own = agent.nodeKey;
+  const keys: [what: string, nodeKey: NodeKey][] = [
+    ['a key of his own', { ...own, nodeKeyPem: privateKeyPem }],
+    ['the key and the certificate of another node', other.nodeKey],
+    ['no certificate', { ...own, nodeCertificatePem: 'none' }],
+  ];
+  for (const [what, nodeKey] of keys) {
+    const intruder = { ...agent, nodeKey };
+    const sign = ask(intruder, subjectFor('sign', 'host-a'), { requests: [{ identity, csrPem }] }, signResponseSchema);
+    await assert.rejects(sign, { code: 'REQUEST_UNPROVEN' }, what);
+    const wanted = { csrPem, natsUserPublicKey: createUser().publicKey };
+    const renew = ask(intruder, subjectFor('renew', 'host-a'), wanted, renewResponseSchema);
+    await assert.rejects(renew, { code: 'REQUEST_UNPROVEN' }, what);
+  }
+  assert.equal(await metric(controller, 'culvert_controller_bad_agent_requests_total{verb="sign"}'), keys.length);
+  assert.equal(await metric(controller, 'culvert_controller_certificates_signed_total'), 0);
+  const honest = ask(agent, subjectFor('sign', 'host-a'), { requests: [{ identity, csrPem }] }, signResponseSchema);
+  assert.ok('chainPem' in ((await honest).certificates[0] ?? {}));
 });
 
 test('a malformed request over NATS gets a signed error that says so', async () => {

@@ -1,12 +1,13 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { generateSigningKey } from '../../shared/pki/signing-key.js';
-import { encodeRequest, maxAnswerBytes, openAnswer, sealAnswer } from '../../shared/wire/sealed-answer.js';
+import { encodeWire } from '../../shared/wire/requests.js';
+import { maxAnswerBytes, openAnswer, sealAnswer } from '../../shared/wire/sealed-answer.js';
 import { encodePayload, signEnvelope, encodeJson } from '../../shared/wire/signed-envelope.js';
 
 const key = generateSigningKey();
 const other = generateSigningKey();
-const asked = { subject: 'culvert.v1.sign.node1', request: encodeRequest({ requests: [] }) };
+const asked = { subject: 'culvert.v1.sign.node1', request: encodeWire({ requests: [], nonce: 'a' }) };
 const answer = { rootsPem: 'the roots', certificates: [] };
 const sealed = sealAnswer({ asked, answer, privateKeyPem: key.privateKey });
 const publicKeysPem = [key.publicKey];
@@ -22,13 +23,9 @@ test('an answer opens for the request that it was sealed for, with any key of th
   assert.deepEqual(JSON.parse(Buffer.from(opened).toString()), answer);
 });
 
-test('two requests that ask the same are two requests', () => {
-  assert.notDeepEqual(encodeRequest({ requests: [] }), encodeRequest({ requests: [] }));
-});
-
 test('an answer to another request, another node, another verb or by another key does not verify', () => {
   const refused: [what: string, asked: typeof asked, keys: string[]][] = [
-    ['an earlier request', { ...asked, request: encodeRequest({ requests: [] }) }, publicKeysPem],
+    ['an earlier request', { ...asked, request: encodeWire({ requests: [], nonce: 'b' }) }, publicKeysPem],
     ['another node', { ...asked, subject: 'culvert.v1.sign.node2' }, publicKeysPem],
     ['another verb', { ...asked, subject: 'culvert.v1.renew.node1' }, publicKeysPem],
     ['another key', asked, [other.publicKey]],

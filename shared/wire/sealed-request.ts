@@ -1,0 +1,76 @@
+import { randomBytes } from 'node:crypto';
+import { z } from 'zod';
+import { CulvertError } from '../errors.js';
+import { problemOfNodeProof, signAsNode } from '../pki/node-proof.js';
+import { decodeWire, encodeWire } from './requests.js';
+
+/**
+ * What asks for certificates and credentials is signed with the key of the node's certificate. The subject alone would
+ * prove the node only as long as nobody got hold of NATS: with its write access, every identity of the mesh could be
+ * had for the asking. A request that is played again brings a certificate for a key that the player does not have.
+ */
+
+const envelopeSchema = z.object({
+  /** JSON of the request, base64. */
+  payload: z.base64().min(1),
+  /** The node's certificate and what signed it, without the root, PEM. */
+  certificatePem: z
+    .string()
+    .min(1)
+    .max(32 * 1024),
+  /** ECDSA of {@link signedBytes}, base64. */
+  signature: z.base64().min(1).max(128),
+});
+
+export type NodeKey = { readonly nodeCertificatePem: string; readonly nodeKeyPem: string };
+
+/** Bytes to send on `subject`: like no other request, whatever it asks, for 128 random bits go with it. */
+export function sealRequest(o: {
+  readonly subject: string;
+  readonly body: object;
+  readonly nodeKey: NodeKey;
+}): Uint8Array {
+  const { nodeCertificatePem, nodeKeyPem } = o.nodeKey;
+  const payload = Buffer.from(encodeWire({ ...o.body, nonce: randomBytes(16).toString('base64url') }));
+  const signature = signAsNode({ bytes: signedBytes(o.subject, payload), privateKeyPem: nodeKeyPem });
+  return encodeWire({
+    payload: payload.toString('base64'),
+    certificatePem: nodeCertificatePem,
+    signature: Buffer.from(signature).toString('base64'),
+  });
+}
+
+/**
+ * The JSON of a request, when the node signed it for just this subject. Errors: `WIRE_INVALID`, and `REQUEST_UNPROVEN`
+ * when it does not prove the node.
+ */
+export function openRequest(o: {
+  readonly subject: string;
+  readonly bytes: Uint8Array;
+  /** Of the node that the subject names. */
+  readonly spiffeId: string;
+  readonly rootsPem: string;
+  readonly nowMs: number;
+}): Uint8Array {
+  const envelope = decodeWire(envelopeSchema, o.bytes);
+  const payload = Buffer.from(envelope.payload, 'base64');
+  const problem = problemOfNodeProof({
+    bytes: signedBytes(o.subject, payload),
+    signature: Buffer.from(envelope.signature, 'base64'),
+    chainPem: envelope.certificatePem,
+    rootsPem: o.rootsPem,
+    spiffeId: o.spiffeId,
+    nowMs: o.nowMs,
+  });
+  if (problem === null) return payload;
+  throw new CulvertError({
+    code: 'REQUEST_UNPROVEN',
+    message: `the request does not prove the node ${o.spiffeId}: ${problem}`,
+    hint: 'correct the clock of that host if it is wrong; else join it again: culvert token create --node NODE',
+  });
+}
+
+/** Context, zero byte, subject, zero byte, payload: the first two contain no zero byte, so it can be read in one way only. */
+function signedBytes(subject: string, payload: Uint8Array): Uint8Array {
+  return Buffer.concat([Buffer.from(`culvert.request.v1\0${subject}\0`), payload]);
+}
