@@ -61,6 +61,13 @@ export class ConnectionRecord {
     this.#revision = revision;
   }
 
+  /** A rule of this revision refused before the others were asked: a STRICT PeerAuthentication, say. */
+  refusedBy(rule: string, revision: number): void {
+    this.#rule = rule;
+    this.#audited = [];
+    this.#revision = revision;
+  }
+
   /** The far side is connected: the time since accept is the connect latency. */
   connected(path: ConnectionPath): void {
     this.path = path;

@@ -1,10 +1,13 @@
 import { plainSnapshot } from '../../shared/policy/snapshot.js';
 import assert from 'node:assert/strict';
+import { statSync } from 'node:fs';
 import { describe, test } from 'node:test';
 import { outboundFacts, plaintextFacts, tunnelFacts } from '../../agent/dataplane/flow/facts.js';
-import type { FactsSource } from '../../agent/dataplane/flow/tracked-connection.js';
+import { TrackedConnection, type FactsSource } from '../../agent/dataplane/flow/tracked-connection.js';
 import { DescriptorReserve, parseOpenFilesLimit } from '../../agent/dataplane/listen/descriptor-reserve.js';
+import { HostedWorkload } from '../../agent/dataplane/listen/hosted-workload.js';
 import { WorkerState } from '../../agent/dataplane/state/worker-state.js';
+import { ConnectionRecord } from '../../agent/telemetry/connection-record.js';
 import type { IpAddress } from '../../shared/address.js';
 import { formatSpiffeId } from '../../shared/identity.js';
 import type { Connection } from '../../shared/policy/connection.js';
@@ -158,6 +161,38 @@ describe('plaintext under PeerAuthentications', () => {
     state.useSnapshot({ ...snapshot, peerAuthentications: [{ name: 'db', ...scoped }] });
     assert.equal(mode(5432, state), 'SOURCE_UNKNOWN PeerAuthentication/shop/db');
     assert.equal(mode(8080, state), 'rules');
+  });
+});
+
+describe('the record of a connection that a STRICT mode refuses', () => {
+  const facts = plaintextFacts({ clientIp: webIp, destination: db, address: { ip: dbIp, port: 5432 } });
+  const closedBy = (...states: [WorkerState, WorkerState?]): unknown[] => {
+    const record = new ConnectionRecord({ direction: 'inbound' });
+    const netnsPath = '/proc/self/ns/net';
+    const workload = HostedWorkload.open({ name: 'shop/db', netnsPath, netnsInode: statSync(netnsPath).ino, slot: 0 });
+    const connection = new TrackedConnection({ record, workload, clock: { nowMs: () => 0 } });
+    const [first, next] = states;
+    const refusal = connection.authorize(first, facts);
+    if (next !== undefined) connection.recheck(next);
+    workload.close();
+    const { reason, rule, revision, audited } = record.close(refusal ?? { reason: 'POLICY_TERMINATED', detail: '' });
+    return [reason, rule, revision, audited];
+  };
+
+  test('names the revision that says so, when it is refused and when it is cut', () => {
+    const strict = stateOf('STRICT', web, db);
+    assert.deepEqual(closedBy(strict), ['SOURCE_UNKNOWN', 'Mesh/default', 1, []]);
+    const open = stateOf('PERMISSIVE', web, db);
+    const { snapshot } = open;
+    assert.ok(snapshot !== null);
+    open.useSnapshot({ ...snapshot, mesh: { ...snapshot.mesh, defaultAction: 'audit' } });
+    assert.deepEqual(closedBy(open), ['POLICY_TERMINATED', 'Mesh/default', 1, ['Mesh/default']]);
+    strict.useSnapshot({
+      ...snapshot,
+      revision: 2,
+      peerAuthentications: [{ namespace: 'shop', name: 'db', selector: {}, mode: 'STRICT', ports: {} }],
+    });
+    assert.deepEqual(closedBy(open, strict), ['POLICY_TERMINATED', 'PeerAuthentication/shop/db', 2, []]);
   });
 });
 

@@ -50,7 +50,10 @@ export class TrackedConnection {
     this.#facts = source;
     this.reprieve.lift();
     const facts = source(state);
-    if (!('connection' in facts)) return facts.refusal;
+    if (!('connection' in facts)) {
+      this.#noteRefusal(facts.refusal, state);
+      return facts.refusal;
+    }
     if (state.snapshot === null) return { reason: 'NO_RULES_YET', detail: 'no rules yet' };
     const decision = evaluate(state.snapshot, facts.connection, this.#clock);
     this.record.decided(decision, state.snapshot.revision);
@@ -67,6 +70,7 @@ export class TrackedConnection {
     const facts = this.#facts(state);
     if (!('connection' in facts)) {
       const { detail, rule } = facts.refusal;
+      this.#noteRefusal(facts.refusal, state);
       this.cut(new ConnectionCut({ reason: facts.whileOpen, detail, rule: rule ?? '' }));
       return;
     }
@@ -82,6 +86,11 @@ export class TrackedConnection {
 
   cut(cut: ConnectionCut): void {
     this.#abort.abort(cut);
+  }
+
+  /** Who is at an end is no matter of a revision; what a rule of the snapshot demands of them is. */
+  #noteRefusal({ rule }: Ending, { snapshot }: WorkerState): void {
+    if (rule !== undefined && snapshot !== null) this.record.refusedBy(rule, snapshot.revision);
   }
 
   #terminate(decision: Decision, revision: number): void {
