@@ -22,7 +22,9 @@ export interface Bus extends AsyncDisposable {
   /**
    * Answers requests on a subject; wildcards are allowed and the handler gets the subject that was used. It survives
    * reconnects. The requester gets nothing when the handler throws (so encode errors as answers); `onError` hears it.
-   * An undefined answer sends nothing, for plain publications. Returns the function that stops serving.
+   * An undefined answer sends nothing, for plain publications. A request that wants its answer elsewhere than in the
+   * inbox of whoever its subject names is dropped, and `onError` hears BUS_DENIED. Returns the function that stops
+   * serving.
    */
   serve(subject: string, handler: ServeHandler, onError: (error: unknown) => void): () => void;
   /** Fire and forget. False when disconnected: nothing is queued, so memory is bounded while NATS is away. */

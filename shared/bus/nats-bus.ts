@@ -14,6 +14,7 @@ import type {
 import { busError, toBusError, toStoreError } from './bus-error.js';
 import { NatsBucket, bucketStreamConfig } from './nats-bucket.js';
 import type { ReconnectPace } from './reconnect-delay.js';
+import { mayAnswerTo } from './subjects.js';
 import { untilLost } from './until-lost.js';
 import { withSignal } from './with-signal.js';
 import { applyStreamConfig } from './stream-config.js';
@@ -99,6 +100,14 @@ export class NatsBus implements Bus {
     };
     const take = (error: NatsError | null, message: Msg): void => {
       if (error !== null) return onError(toBusError(`cannot serve ${subject}`, error));
+      if (message.reply !== undefined && message.reply !== '' && !mayAnswerTo(message.reply, message.subject)) {
+        return onError(
+          busError(
+            'BUS_DENIED',
+            `a request on ${message.subject} was dropped: it wants its answer on ${message.reply}`,
+          ),
+        );
+      }
       if (runningHere >= maxRunningHandlers) {
         return onError(
           busError('BUS_OVERLOADED', `a request on ${message.subject} was dropped: ${runningHere} are running`),

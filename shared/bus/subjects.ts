@@ -48,6 +48,16 @@ export function inboxPrefixFor(node: string): string {
   return `_INBOX_culvert_${nodeToken(node)}`;
 }
 
+/**
+ * Whether an answer to a message on `subject` may go to `replyTo`. Who asks names that subject, and the server does not
+ * check it: an answer sent wherever he likes would be published with the permissions of whoever answers, into a bucket or
+ * as an order to JetStream. So a node is answered in its own inbox only.
+ */
+export function mayAnswerTo(replyTo: string, subject: string): boolean {
+  const asker = parseSubject(subject);
+  return replyTo.startsWith(asker === undefined ? '_INBOX' : `${inboxPrefixFor(asker.node)}.`);
+}
+
 /** The prefix of the controller's own inboxes. */
 export const controllerInboxPrefix = '_INBOX_culvert-controller';
 

@@ -131,7 +131,8 @@ test('an agent cannot delete, purge, list or describe streams', async () => {
 });
 
 test('a consumer that an agent points at a foreign subject passes for no request of that node and writes no bucket', async () => {
-  const heard = new Inbox<string>();
+  const heard: string[] = [];
+  const problems = new Inbox<unknown>();
   // A subscription to exactly this subject: a push consumer finds no interest in a wildcard.
   const stop = controller.serve(
     subjectFor('sign', 'node2'),
@@ -139,7 +140,7 @@ test('a consumer that an agent points at a foreign subject passes for no request
       heard.push(subject);
       return undefined;
     },
-    fail,
+    problems.push,
   );
   await settled(controller);
   const targets = [subjectFor('sign', 'node2'), '$KV.culvert_config.evil', '$JS.API.STREAM.DELETE.KV_culvert_config'];
@@ -158,14 +159,37 @@ test('a consumer that an agent points at a foreign subject passes for no request
       { timeoutMs: 5000 },
     );
   }
-  await heard.until('the delivery', (items) => items.length > 0);
-  assert.deepEqual(
-    heard.items.map((subject) => parseSubject(subject)),
-    heard.items.map(() => undefined),
-  );
+  await problems.until('the delivery', (items) => items.length > 0);
+  assert.match(String(problems.items[0]), /\$KV\.culvert_rules\.workload\.shop\.web was dropped/);
+  assert.deepEqual(heard, []);
   stop();
   const config = await controller.bucket(buckets.config);
   assert.deepEqual(await config.keys(), ['workload.shop.web']);
+});
+
+test('an agent that names a bucket or an order to JetStream as its inbox gets no answer written there', async () => {
+  const problems = new Inbox<unknown>();
+  const heard: string[] = [];
+  const stop = controller.serve(
+    'culvert.v1.sign.*',
+    ({ subject }) => {
+      heard.push(subject);
+      return Buffer.from('{}');
+    },
+    problems.push,
+  );
+  await settled(controller);
+  const inboxes = [`$KV.${buckets.registry}.workload`, `$JS.API.STREAM.PURGE`, inboxPrefixFor('node2')];
+  for (const [index, inboxPrefix] of inboxes.entries()) {
+    const rogue = await nats.agent('node1', { inboxPrefix });
+    await denied(rogue, () => rogue.request(subjectFor('sign', 'node1'), Buffer.of(), { timeoutMs: 500 }));
+    await problems.until(`the refusal of ${inboxPrefix}`, (items) => items.length > index);
+    await rogue.close();
+  }
+  assert.match(String(problems.items[0]), /was dropped: it wants its answer on \$KV\.culvert_registry/);
+  assert.deepEqual(heard, []);
+  assert.deepEqual(await (await controller.bucket(buckets.registry)).keys(), ['workload.shop.web']);
+  stop();
 });
 
 test('every refusal reaches the controller with the public key of the user', async () => {

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { reconnectDelayMs } from '../../shared/bus/reconnect-delay.js';
-import { inboxPrefixFor, isNodeName, parseSubject, subjectFor } from '../../shared/bus/subjects.js';
+import { inboxPrefixFor, isNodeName, mayAnswerTo, parseSubject, subjectFor } from '../../shared/bus/subjects.js';
 
 test('a subject names its node, also when the name has dots, and is read back', () => {
   for (const node of ['n1', 'host-1.rack2.example.net', 'a']) {
@@ -30,6 +30,22 @@ test('foreign subjects prove no node', () => {
   ]) {
     assert.equal(parseSubject(subject), undefined, subject);
   }
+});
+
+test('an answer may go to the inbox of the node that asks, and nowhere else', () => {
+  const subject = subjectFor('sign', 'rack.a');
+  assert.ok(mayAnswerTo(`${inboxPrefixFor('rack.a')}.x.1`, subject));
+  for (const reply of [
+    '$KV.culvert_rules.current',
+    '$JS.API.STREAM.PURGE.KV_culvert_rules',
+    subjectFor('status', 'b'),
+  ]) {
+    assert.equal(mayAnswerTo(reply, subject), false, reply);
+    assert.equal(mayAnswerTo(reply, 'some.other.subject'), false, reply);
+  }
+  assert.equal(mayAnswerTo(`${inboxPrefixFor('rack.ab')}.x.1`, subject), false);
+  assert.equal(mayAnswerTo(inboxPrefixFor('rack.a'), subject), false);
+  assert.ok(mayAnswerTo('_INBOX.x.1', 'some.other.subject'));
 });
 
 test('the delay before a reconnect doubles up to five seconds and half of it is random', () => {
