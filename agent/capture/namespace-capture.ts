@@ -55,6 +55,8 @@ export class NamespaceCapture {
   #repairs = 0;
   #problem: string | null = 'not applied yet';
   #drainUntilMs = 0;
+  /** A release was asked for; one that failed is tried again at each check. */
+  #isLeaving = false;
   #isStopped = false;
 
   constructor(init: NamespaceCaptureInit) {
@@ -95,6 +97,7 @@ export class NamespaceCapture {
         ? this.#plans
         : { 4: planWorkloadChains(4, exclusions), 6: planWorkloadChains(6, exclusions) };
     await this.#queue.run(async () => {
+      this.#isLeaving = false;
       this.#workload = workload;
       this.#plans = plans;
       await this.#inNamespace(async (fd) => {
@@ -110,6 +113,7 @@ export class NamespaceCapture {
       try {
         if (this.#state === 'gone' || this.#isStopped || this.#isGone()) return 'gone';
         if (this.#state === 'draining') return await this.#checkDrained();
+        if (this.#isLeaving) return await this.#leaveAgain();
         return await this.#inNamespace((fd) => this.#checkInside(fd, o.isFull));
       } catch (error) {
         return this.#fail(error);
@@ -119,21 +123,13 @@ export class NamespaceCapture {
 
   /**
    * Stops capturing. With `keepsConnections`, what open connections need stays until they have ended (`draining`) or
-   * the drain timeout has passed. A namespace that is gone is released already.
+   * the drain timeout has passed. A namespace that is gone is released already. Throws `CAPTURE_*`; the checks go on
+   * trying then, because nobody listens any more for what is still redirected.
    */
   async release(o: { readonly keepsConnections: boolean }): Promise<void> {
     await this.#queue.run(async () => {
-      if (this.#state === 'gone' || this.#isGone()) return;
-      await this.#inNamespace(async (fd) => {
-        if (o.keepsConnections && this.#state !== 'draining') {
-          await this.#rules.removeRedirects(fd);
-          this.#state = 'draining';
-          this.#problem = null;
-          this.#drainUntilMs = Date.now() + this.#init.settings.drainTimeoutMs;
-          if ((await this.#openSockets(fd)) > 0) return;
-        }
-        await this.#finish(fd);
-      });
+      this.#isLeaving = true;
+      await this.#leave(o);
     });
   }
 
@@ -141,6 +137,25 @@ export class NamespaceCapture {
   async stop(): Promise<void> {
     this.#isStopped = true;
     await this.#queue.run(async () => {});
+  }
+
+  async #leave(o: { readonly keepsConnections: boolean }): Promise<void> {
+    if (this.#state === 'gone' || this.#isGone()) return;
+    await this.#inNamespace(async (fd) => {
+      if (o.keepsConnections && this.#state !== 'draining') {
+        await this.#rules.removeRedirects(fd);
+        this.#state = 'draining';
+        this.#problem = null;
+        this.#drainUntilMs = Date.now() + this.#init.settings.drainTimeoutMs;
+        if ((await this.#openSockets(fd)) > 0) return;
+      }
+      await this.#finish(fd);
+    });
+  }
+
+  async #leaveAgain(): Promise<CheckResult> {
+    await this.#leave({ keepsConnections: true });
+    return 'ok';
   }
 
   async #install(fd: number, plans: ChainPlans): Promise<void> {

@@ -1,5 +1,8 @@
 import assert from 'node:assert/strict';
 import { execFileSync } from 'node:child_process';
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import path from 'node:path';
 import { after, before, test } from 'node:test';
 import type { CaptureLog } from '../../agent/capture/capture-log.js';
 import type { CapturedNetns, CaptureRepair } from '../../agent/capture/captured-netns.js';
@@ -190,6 +193,32 @@ test('with loopback down the redirects are loaded all the same, and the error sa
   await capture.releaseAll();
   await capture.close();
   assert.equal(await network.fingerprint(network.x), found);
+});
+
+test('a release that fails is tried again until the namespace is as it was found', async () => {
+  const found = await network.fingerprint(network.b);
+  const servers = await network.serveCapturePorts(network.b);
+  await using capture = new WorkloadCapture({ log: silent, settings: { selfTestIntervalMs: 100 } });
+  await capture.apply(workload(network.b));
+  const directory = mkdtempSync(path.join(tmpdir(), 'culvert-path-'));
+  const before = process.env['PATH'];
+  try {
+    writeFileSync(path.join(directory, 'iptables-restore'), '#!/bin/sh\nexit 1\n', { mode: 0o755 });
+    process.env['PATH'] = `${directory}:${before}`;
+    await assert.rejects(
+      capture.release(workload(network.b).name),
+      (error) => error instanceof CulvertError && error.code === 'CAPTURE_RULES',
+    );
+    for (const server of servers) server.close();
+    await waitUntil('the checks have tried it, too', () =>
+      /iptables-restore/.test(capture.status()[0]?.problem ?? '') ? true : undefined,
+    );
+  } finally {
+    process.env['PATH'] = before;
+    rmSync(directory, { recursive: true });
+  }
+  await waitUntil('it is released', () => (capture.status().length === 0 ? true : undefined), 30_000);
+  assert.equal(await network.fingerprint(network.b), found);
 });
 
 test('a namespace that disappears is released without an error', async () => {
