@@ -48,6 +48,8 @@ type Held = {
 };
 
 const passIntervalMs = 2000;
+/** Between two attempts of the workers to open listeners that could not be opened. */
+const listenRetryMs = 5000;
 const captureConcurrency = 4;
 
 /**
@@ -76,6 +78,8 @@ export class WorkloadKeeper {
   readonly #held = new Map<string, Held>();
   readonly #problems = new Map<string, string>();
   #sent = '';
+  /** When the workers were last told. */
+  #sentAtMs = 0;
   #pass: Promise<void> | null = null;
   #isAgain = false;
   #cancelTimer: (() => void) | null = null;
@@ -228,9 +232,18 @@ export class WorkloadKeeper {
       netnsInode,
     }));
     const text = JSON.stringify(workloads);
-    if (text === this.#sent) return;
+    const nowMs = this.#scheduler.nowMs();
+    const isRetry = nowMs - this.#sentAtMs >= listenRetryMs && workloads.some(({ name }) => this.#hasDeafWorker(name));
+    if (text === this.#sent && !isRetry) return;
     this.#sent = text;
+    this.#sentAtMs = nowMs;
     this.#listeners.setWorkloads(workloads);
+  }
+
+  /** What kept its port (another program, a want of descriptors) may be gone: workers try again when they are told again. */
+  #hasDeafWorker(name: string): boolean {
+    const listening = this.#listeners.listeningOf(name);
+    return listening !== null && listening.error !== null;
   }
 
   /** Whether steps 2 and 3 are done, or need not be waited for. */

@@ -176,6 +176,20 @@ test('a capture that fails is tried again and named', async () => {
   await recorder.keeper.close();
 });
 
+test('listeners that could not be opened are tried again, and the workload comes in when they are', async () => {
+  const recorder = new Recorder();
+  recorder.isServable = true;
+  recorder.listening = { netnsInode: namespaceInode, error: 'EADDRINUSE' };
+  await recorder.want(entryOf());
+  assert.match(recorder.problem ?? '', /EADDRINUSE/);
+  for (let pass = 0; pass < 3; pass++) await recorder.tick();
+  assert.deepEqual(recorder.steps, ['listen [shop/web]', 'listen [shop/web]'], 'again after five seconds');
+  recorder.listening = { netnsInode: namespaceInode, error: null };
+  for (let pass = 0; pass < 4; pass++) await recorder.tick();
+  assert.deepEqual(recorder.steps.slice(2), ['capture shop/web'], 'and no more once they are open');
+  await recorder.keeper.close();
+});
+
 const missing: readonly [string, () => Promise<string>, RegExp][] = [
   ['does not exist', async () => path.join(directory, 'absent'), /does not exist/],
   [
