@@ -2,46 +2,58 @@ import type { PartyFacts } from './connection-facts.js';
 import { NetworkIndex } from './network-index.js';
 import { matchesPeer, type PreparedPeer } from './prepared-peer.js';
 
-type Entry<T> = { readonly peer: PreparedPeer; readonly value: T };
-
 /**
  * Finds, among thousands of peers, those that match a party. Each peer is kept under the rarest of the names that it
  * asks for (a workload, a service account, a namespace, one label, a node, a network), so that only those are looked at
  * that have one of the party's own names; and under none when it asks for no name.
  */
-export class PeerIndex<T> {
-  readonly #byName = new Map<string, Entry<T>[]>();
-  readonly #byNetwork = new NetworkIndex<Entry<T>>();
-  readonly #rest: Entry<T>[] = [];
+export class PeerIndex {
+  readonly #known = new Set<PreparedPeer>();
+  readonly #frequencies = new Map<string, number>();
+  readonly #byName = new Map<string, PreparedPeer[]>();
+  readonly #byNetwork = new NetworkIndex<PreparedPeer>();
+  readonly #rest: PreparedPeer[] = [];
 
-  constructor({ entries }: { readonly entries: readonly Entry<T>[] }) {
-    const frequencies = countNames(entries);
-    for (const entry of entries) this.#add(entry, frequencies);
+  /** How many peers there are. */
+  get size(): number {
+    return this.#known.size;
   }
 
-  /** A value may come more than once. */
-  forEachMatch(facts: PartyFacts, visit: (value: T) => void): void {
-    const consider = ({ peer, value }: Entry<T>) => {
-      if (matchesPeer(peer, facts)) visit(value);
+  /** Those that are there already are left as they are. */
+  add(peers: Iterable<PreparedPeer>): void {
+    const fresh = new Set<PreparedPeer>();
+    for (const peer of peers) if (!this.#known.has(peer)) fresh.add(peer);
+    for (const peer of fresh) this.#count(peer);
+    for (const peer of fresh) this.#insert(peer);
+  }
+
+  /** A peer may come more than once. */
+  forEachMatch(facts: PartyFacts, visit: (peer: PreparedPeer) => void): void {
+    const consider = (peer: PreparedPeer): void => {
+      if (matchesPeer(peer, facts)) visit(peer);
     };
     for (const name of namesOfParty(facts)) this.#byName.get(name)?.forEach(consider);
     this.#byNetwork.forEach(facts.ip, consider);
     this.#rest.forEach(consider);
   }
 
-  #add(entry: Entry<T>, frequencies: ReadonlyMap<string, number>): void {
-    const rarest = rarestOf(namesOfPeer(entry.peer), frequencies);
+  #count(peer: PreparedPeer): void {
+    for (const name of namesOfPeer(peer).flat()) this.#frequencies.set(name, (this.#frequencies.get(name) ?? 0) + 1);
+  }
+
+  #insert(peer: PreparedPeer): void {
+    this.#known.add(peer);
+    const rarest = rarestOf(namesOfPeer(peer), this.#frequencies);
     if (rarest !== undefined) {
       for (const name of rarest) {
         const others = this.#byName.get(name);
-        if (others === undefined) this.#byName.set(name, [entry]);
-        else others.push(entry);
+        if (others === undefined) this.#byName.set(name, [peer]);
+        else others.push(peer);
       }
       return;
     }
-    const { cidrs } = entry.peer;
-    if (cidrs === null) this.#rest.push(entry);
-    else for (const cidr of cidrs) this.#byNetwork.add(cidr, entry);
+    if (peer.cidrs === null) this.#rest.push(peer);
+    else for (const cidr of peer.cidrs) this.#byNetwork.add(cidr, peer);
   }
 }
 
@@ -64,14 +76,6 @@ function namesOfParty({ workload, serviceAccount, namespace, node, labels }: Par
   if (node !== null) names.push(`node ${node}`);
   for (const [name, value] of Object.entries(labels ?? {})) names.push(`label ${name}=${value}`);
   return names;
-}
-
-function countNames(entries: readonly Entry<unknown>[]): Map<string, number> {
-  const frequencies = new Map<string, number>();
-  for (const { peer } of entries) {
-    for (const name of namesOfPeer(peer).flat()) frequencies.set(name, (frequencies.get(name) ?? 0) + 1);
-  }
-  return frequencies;
 }
 
 function rarestOf(ways: readonly string[][], frequencies: ReadonlyMap<string, number>): string[] | undefined {

@@ -1,7 +1,7 @@
 import type { RuleRef } from './connection.js';
 import type { ConnectionFacts } from './connection-facts.js';
-import { matchesAnyPeer, preparePeer, type PreparedPeer } from './prepared-peer.js';
-import type { CompiledRule, PeerMatch, PortRange } from './snapshot.js';
+import { matchesAnyPeer, type PreparedPeer } from './prepared-peer.js';
+import type { CompiledRule, PortRange } from './snapshot.js';
 
 export type PreparedRule = {
   readonly rule: CompiledRule;
@@ -9,25 +9,6 @@ export type PreparedRule = {
   readonly from: readonly PreparedPeer[];
   readonly to: readonly PreparedPeer[];
 };
-
-/** Peers that are written alike become one object: thousands of rules name the same few. */
-export function prepareRules(rules: readonly CompiledRule[]): PreparedRule[] {
-  const byText = new Map<string, PreparedPeer>();
-  const prepare = (match: PeerMatch) => {
-    const text = JSON.stringify(match);
-    const known = byText.get(text);
-    if (known !== undefined) return known;
-    const peer = preparePeer(match);
-    byText.set(text, peer);
-    return peer;
-  };
-  return rules.map((rule) => ({
-    rule,
-    ref: Object.freeze({ kind: 'SegmentationRule', name: rule.name, tier: rule.tier } as const),
-    from: rule.from.map(prepare),
-    to: rule.to.map(prepare),
-  }));
-}
 
 export function matchesRule(prepared: PreparedRule, facts: ConnectionFacts): boolean {
   return (

@@ -11,9 +11,10 @@ import {
 } from './connection-facts.js';
 import { ExternalAddresses } from './external-addresses.js';
 import { NamespaceLabels } from './namespace-labels.js';
-import { preparePolicy, selects, type PreparedPolicy } from './prepared-authorization.js';
-import { prepareNetworkPolicy, selectsWorkload, type PreparedNetworkPolicy } from './prepared-network-policy.js';
-import { matchesPorts, prepareRules, type PreparedRule } from './prepared-rule.js';
+import { selects, type PreparedPolicy } from './prepared-authorization.js';
+import { selectsWorkload, type PreparedNetworkPolicy } from './prepared-network-policy.js';
+import { PreparedParts } from './prepared-parts.js';
+import { matchesPorts, type PreparedRule } from './prepared-rule.js';
 import type { RuleBits } from './rule-bits.js';
 import { RuleIndex } from './rule-index.js';
 import { tiers, type CompiledExternal, type Snapshot, type Tier } from './snapshot.js';
@@ -56,6 +57,7 @@ export class PreparedSnapshot {
   readonly ranges: Readonly<Record<Tier, readonly [start: number, end: number]>>;
   /** When a rule begins or ends, sorted, in milliseconds since 1970. */
   readonly changesMs: readonly number[];
+  readonly #parts: PreparedParts;
   readonly #index: RuleIndex;
   readonly #context: FactsContext;
   readonly #externals: ExternalAddresses;
@@ -67,9 +69,12 @@ export class PreparedSnapshot {
   readonly #destinations: BoundedCache<string, readonly DestinationView[]>;
   readonly #namedAt: BoundedCache<string, readonly CompiledExternal[]>;
 
-  constructor({ snapshot }: { snapshot: Snapshot }) {
+  /** `previous`: what it has in common with this one is not prepared again. It stays as it is. */
+  constructor({ snapshot, previous }: { readonly snapshot: Snapshot; readonly previous?: PreparedSnapshot }) {
     const { mesh } = snapshot;
-    const prepared = prepareRules(snapshot.rules);
+    const parts = previous?.reusableParts ?? new PreparedParts();
+    this.#parts = parts;
+    const prepared = snapshot.rules.map((rule) => parts.rule(rule));
     const byTier = tiers.map((tier) => prepared.filter(({ rule }) => rule.tier === tier));
     const [platform, team] = byTier.map(({ length }) => length);
     const [teamStart, baselineStart] = [platform ?? 0, (platform ?? 0) + (team ?? 0)];
@@ -80,23 +85,28 @@ export class PreparedSnapshot {
       baseline: [baselineStart, this.rules.length],
     };
     this.changesMs = changesOf(snapshot);
-    this.#index = new RuleIndex({ rules: this.rules });
+    this.#index = new RuleIndex({ rules: this.rules, parts });
     this.#externals = new ExternalAddresses(snapshot);
     this.#context = {
       trustDomain: snapshot.trustDomain,
       namespaceLabels: new NamespaceLabels(snapshot),
       isNamed: (ip) => this.#externals.namedAt(ip).length > 0,
     };
-    const policies = byNamespace(snapshot.authorizationPolicies.map(preparePolicy));
+    const policies = byNamespace(snapshot.authorizationPolicies.map((policy) => parts.policy(policy)));
     this.#rootPolicies = policies.get(mesh.rootNamespace) ?? [];
     policies.delete(mesh.rootNamespace);
     this.#policies = policies;
-    this.#networkPolicies = byNamespace(snapshot.networkPolicies.map(prepareNetworkPolicy));
+    this.#networkPolicies = byNamespace(snapshot.networkPolicies.map((policy) => parts.networkPolicy(policy)));
     const bytesPerView = this.#index.bytesPerSet + bytesPerViewBesidesRules;
     const maxEntries = Math.max(64, Math.min(maxViews, Math.floor(maxViewBytes / bytesPerView / 2)));
     this.#sources = new BoundedCache({ maxEntries });
     this.#destinations = new BoundedCache({ maxEntries });
     this.#namedAt = new BoundedCache({ maxEntries });
+  }
+
+  /** For the next revision; undefined when little of it would be used. */
+  get reusableParts(): PreparedParts | undefined {
+    return this.#parts.isWorn(this.#index.peers) ? undefined : this.#parts;
   }
 
   source(party: Party): SourceView {
@@ -171,10 +181,13 @@ function byNamespace<P extends { readonly policy: { readonly namespace: string }
 }
 
 function changesOf({ rules }: Snapshot): number[] {
-  const instants = rules.flatMap(({ mode, validFromMs, expiresAtMs }) =>
-    mode === 'enforce' ? [validFromMs, expiresAtMs].filter((instant) => instant !== null) : [],
-  );
-  return [...new Set(instants)].sort((a, b) => a - b);
+  const instants = new Set<number>();
+  for (const { mode, validFromMs, expiresAtMs } of rules) {
+    if (mode !== 'enforce') continue;
+    if (validFromMs !== null) instants.add(validFromMs);
+    if (expiresAtMs !== null) instants.add(expiresAtMs);
+  }
+  return [...instants].sort((a, b) => a - b);
 }
 
 type AnyView = { readonly identity: SpiffeId | null; readonly workload: PartyWorkload | null };
@@ -210,13 +223,15 @@ function hasSameLabels(a: PartyWorkload['labels'], b: PartyWorkload['labels']): 
 const prepared = new WeakMap<Snapshot, PreparedSnapshot>();
 
 /**
- * Prepares a snapshot once; later calls for the same object are a look-up. Throws CulvertError `SNAPSHOT_INVALID` when
- * it cannot be read: call it before switching to a revision, and keep the last good one then.
+ * Prepares a snapshot once; later calls for the same object are a look-up. `previous` is the revision before it: what
+ * the two have in common, as the same objects, is not prepared again. Throws CulvertError `SNAPSHOT_INVALID` when it
+ * cannot be read: call it before switching to a revision, and keep the last good one then.
  */
-export function prepareSnapshot(snapshot: Snapshot): PreparedSnapshot {
+export function prepareSnapshot(snapshot: Snapshot, previous: Snapshot | null = null): PreparedSnapshot {
   const known = prepared.get(snapshot);
   if (known !== undefined) return known;
-  const fresh = new PreparedSnapshot({ snapshot });
+  const before = previous === null ? undefined : prepared.get(previous);
+  const fresh = new PreparedSnapshot(before === undefined ? { snapshot } : { snapshot, previous: before });
   prepared.set(snapshot, fresh);
   return fresh;
 }
