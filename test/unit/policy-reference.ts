@@ -40,8 +40,10 @@ export function referenceAudited(snapshot: Snapshot, connection: Connection, now
     asked
       .slice(0, index)
       .some(
-        (before) =>
-          before.isAudited && (before.action === 'allow' || (before.action === 'pass' && before.tier === tier)),
+        (before, at) =>
+          before.isAudited &&
+          (before.action === 'allow' || (before.action === 'pass' && before.tier === tier)) &&
+          !isStruckOut(at, before.tier),
       );
   const counted = asked.filter(({ isAudited, action, tier }, index) => {
     return isAudited && action === 'deny' && !isStruckOut(index, tier);
