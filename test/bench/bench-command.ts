@@ -1,0 +1,72 @@
+import { writeFileSync } from 'node:fs';
+import process from 'node:process';
+import { CulvertError } from '../../shared/errors.js';
+import type { Adapter } from './adapter-file.js';
+import { type BenchOptions, chosenCases, countOption } from './bench-options.js';
+import { installAdapters, installLoadGenerators, readAdapters } from './comparators.js';
+import { machineText, thisMachine } from './machine.js';
+import { jsonCases, shortJson } from './report-json.js';
+import { detailLines, ratioLines } from './report-table.js';
+import { runBench } from './run-bench.js';
+import { writeReadme } from './readme-section.js';
+
+/** `npm run bench`: every case on every path, then the tables, and JSON, picture and README when they were asked for. */
+export async function benchCommand(options: BenchOptions): Promise<void> {
+  const caseIds = chosenCases(options.only);
+  const { quick: isQuick } = options;
+  const plan = {
+    caseIds,
+    isQuick,
+    rounds: countOption(options.rounds ?? (isQuick ? '1' : '3'), '--rounds'),
+    seconds: countOption(options.seconds ?? (isQuick ? '1' : '3'), '--seconds'),
+    workers: countOption(options.workers, '--workers'),
+    engineArgs: options.engine === undefined ? [] : ['--http2-engine', options.engine],
+  };
+  const machine = thisMachine();
+  await installLoadGenerators(say);
+  const wanted = chosenAdapters(readAdapters(options.adapter), options.comparators, isQuick);
+  const adapters = (await installAdapters(wanted, say)).filter(({ cases, without }) =>
+    caseIds.some((id) => (cases?.includes(id) ?? true) && without[id] === undefined),
+  );
+  const startedAt = performance.now();
+  const summaries = await runBench({ ...plan, adapters }, say);
+  const minutes = (performance.now() - startedAt) / 60_000;
+  const run = { machine, rounds: plan.rounds, seconds: plan.seconds, workers: plan.workers, minutes };
+  print([
+    machineText(machine),
+    `${plan.rounds} rounds of ${plan.seconds} s, ${plan.workers} workers on every side; ${minutes.toFixed(1)} minutes`,
+    '',
+    ...detailLines(summaries),
+    ...ratioLines(summaries),
+  ]);
+  const report = { cases: jsonCases(summaries), run };
+  if (options.output !== undefined) writeFileSync(options.output, `${shortJson(report)}\n`);
+  if (options.writeReadme) writeReadme(summaries, run);
+  if (options.json) print([shortJson(report)]);
+  const failed = summaries.filter(({ paths }) => paths.some(({ kind, failures }) => kind === 'culvert' && failures[0]));
+  if (failed.length > 0) {
+    const message = `Culvert failed in ${failed.map(({ id }) => id).join(', ')}; what it said stands in the tables.`;
+    throw new CulvertError({ code: 'BENCH_FAILED', message });
+  }
+}
+
+/** stunnel's handshakes alone take longer than a short run may. */
+const notWhenQuick = 'stunnel';
+
+function chosenAdapters(all: readonly Adapter[], names: string | undefined, isQuick: boolean): Adapter[] {
+  if (names === undefined) return all.filter(({ name }) => !isQuick || name !== notWhenQuick);
+  return names.split(',').map((text) => {
+    const found = all.find(({ name }) => name === text.trim());
+    if (found !== undefined) return found;
+    const hint = `there are ${all.map(({ name }) => name).join(', ')}`;
+    throw new CulvertError({ code: 'BAD_OPTION', message: `--comparators: there is no "${text}"`, hint });
+  });
+}
+
+function say(line: string): void {
+  process.stderr.write(`# ${line}\n`);
+}
+
+function print(lines: readonly string[]): void {
+  process.stdout.write(`${lines.join('\n')}\n`);
+}

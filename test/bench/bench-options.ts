@@ -1,0 +1,62 @@
+import { availableParallelism } from 'node:os';
+import { Option, type Command } from 'commander';
+import { CulvertError } from '../../shared/errors.js';
+import { nearestName } from '../../shared/nearest-name.js';
+import { type CaseId, caseIds, isCaseId } from './case-ids.js';
+
+/** As they stand on the command line. */
+export type BenchOptions = {
+  readonly quick: boolean;
+  readonly json: boolean;
+  readonly only?: string;
+  readonly rounds?: string;
+  readonly seconds?: string;
+  readonly workers: string;
+  readonly engine?: string;
+  readonly comparators?: string;
+  readonly adapter: readonly string[];
+  readonly output?: string;
+  readonly writeReadme: boolean;
+};
+
+export function addBenchOptions(command: Command): Command {
+  return command
+    .option('--quick', 'one round of one second each, under 2 minutes, without stunnel', false)
+    .option('--json', 'the last line of the standard output is JSON', false)
+    .option('--only <ids>', `cases, separated by commas: ${caseIds.join(', ')}`)
+    .option('--rounds <n>', 'measurements of each case on each path (3, quick: 1)')
+    .option('--seconds <n>', 'length of one load (3, quick: 1)')
+    .option(
+      '--workers <n>',
+      'threads of each agent and of each comparator',
+      String(Math.min(4, availableParallelism())),
+    )
+    .addOption(new Option('--engine <name>', 'tunnel engine of the agents').choices(['node', 'lean']))
+    .option('--comparators <names>', 'names of adapters, separated by commas; all that can run unless told')
+    .option('--adapter <file>', 'another comparator (see test/bench/adapters); may be repeated', collect, [])
+    .option('--output <file>', 'write everything that was measured as JSON')
+    .option('--write-readme', 'put the table and the picture into README.md', false);
+}
+
+/** Which cases `--only` names; all without it. Throws `BAD_OPTION`. */
+export function chosenCases(only: string | undefined): readonly CaseId[] {
+  const wanted = only?.split(',').map((text) => text.trim());
+  const unknown = wanted?.find((text) => !isCaseId(text));
+  if (unknown !== undefined) {
+    const nearest = nearestName(unknown, caseIds);
+    const hint = nearest === undefined ? `there are ${caseIds.join(', ')}` : `did you mean "${nearest}"?`;
+    throw new CulvertError({ code: 'BAD_OPTION', message: `--only: there is no case "${unknown}"`, hint });
+  }
+  return caseIds.filter((id) => wanted?.includes(id) ?? true);
+}
+
+/** Throws `BAD_OPTION` unless the text is a whole number from 1. */
+export function countOption(text: string, option: string): number {
+  if (/^[1-9]\d{0,5}$/.test(text)) return Number(text);
+  const hint = 'write a number from 1';
+  throw new CulvertError({ code: 'BAD_OPTION', message: `${option} ${text} is no count`, hint });
+}
+
+function collect(value: string, before: readonly string[]): string[] {
+  return [...before, value];
+}

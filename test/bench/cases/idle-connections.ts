@@ -1,0 +1,48 @@
+import type { BenchCase } from '../bench-case.js';
+import { reportOf, startLoad } from '../load-program.js';
+import { usageOf } from '../process-usage.js';
+
+const connections = 10_000;
+/** With the other proxies in the short run: their handshakes take most of its time, and bytes per connection stay. */
+const fewerConnections = 2000;
+/** Between the last byte and the look at the memory. */
+const settleMs = 1000;
+const deadlineMs = 180_000;
+
+/**
+ * Connections that carried one byte each way and then nothing. The value is what resident memory grew by for each, on the
+ * side where it grew more. Afterwards all of them must still carry a byte.
+ */
+export const idleConnectionsCase: BenchCase = {
+  id: 'idle-10k',
+  title: '10,000 idle connections',
+  unit: 'bytes each',
+  better: 'lower',
+  services: ['peer'],
+  workers: 'one',
+  isOfProxies: true,
+  measure: async (path, { lab, isQuick }) => {
+    const at = await path.open('peer');
+    const { source, destination } = path.processes('peer');
+    const rss = (): number[] => [source, destination].map((side) => usageOf(side).rssBytes);
+    const most = isQuick ? fewerConnections : Math.min(connections, lab.maxRelayed);
+    const count = path.kind === 'culvert' ? connections : most;
+    const [sourceBefore = 0, destinationBefore = 0] = rss();
+    await using load = await startLoad(lab.client, 'hold-connections', at, count);
+    const { seconds = Number.NaN } = await reportOf(load, 'open', deadlineMs);
+    await new Promise((resolve) => setTimeout(resolve, settleMs));
+    const [sourceRssBytes = 0, destinationRssBytes = 0] = rss();
+    load.signal('SIGUSR2');
+    await reportOf(load, 'alive', deadlineMs);
+    const sourceBytesEach = (sourceRssBytes - sourceBefore) / count;
+    const destinationBytesEach = (destinationRssBytes - destinationBefore) / count;
+    return {
+      value: Math.max(sourceBytesEach, destinationBytesEach),
+      sourceBytesEach,
+      destinationBytesEach,
+      largestRssBytes: Math.max(sourceRssBytes, destinationRssBytes),
+      connections: count,
+      openedPerSecond: count / seconds,
+    };
+  },
+};

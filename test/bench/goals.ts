@@ -1,0 +1,63 @@
+import type { CaseId } from './case-ids.js';
+
+/** What is measured apart from the cases: by `npm run bench -- rules` and `npm run bench -- scale`. */
+export type ScaleGoalId = 'decision' | 'workload-memory' | 'start-50k' | 'apply-500';
+
+/**
+ * One limit on a figure of Culvert's. `of` is what it is held against: a comparator's figure of the same name (`best`: the
+ * best of those with mutual TLS in this case), or nothing, and then `limit` is the figure itself.
+ */
+export type Condition = {
+  readonly figure: string;
+  readonly is: 'at least' | 'at most' | 'below';
+  readonly limit: number;
+  readonly of: 'best' | 'haproxy-plain' | 'itself';
+};
+
+const mebibyte = 1024 ** 2;
+
+/** Ratios within one run on two cores, and limits. A case that is not here is shown without a goal. */
+export const caseGoals: Readonly<Partial<Record<CaseId, readonly Condition[]>>> = {
+  'bulk-1': [{ figure: 'value', is: 'at least', limit: 0.95, of: 'best' }],
+  'bulk-4': [{ figure: 'value', is: 'at least', limit: 1, of: 'best' }],
+  'keepalive-1': [{ figure: 'value', is: 'at most', limit: 1.3, of: 'best' }],
+  'keepalive-32': [
+    { figure: 'value', is: 'at least', limit: 1.3, of: 'best' },
+    { figure: 'p99Us', is: 'at most', limit: 1, of: 'best' },
+  ],
+  'keepalive-256': [
+    { figure: 'value', is: 'at least', limit: 1.3, of: 'best' },
+    { figure: 'p99Us', is: 'at most', limit: 1, of: 'best' },
+  ],
+  newconn: [
+    { figure: 'value', is: 'at least', limit: 8, of: 'best' },
+    { figure: 'value', is: 'at least', limit: 0.4, of: 'haproxy-plain' },
+  ],
+  'slow-readers': [
+    { figure: 'value', is: 'at least', limit: 0.9, of: 'itself' },
+    { figure: 'growthOfWindows', is: 'at most', limit: 1, of: 'itself' },
+  ],
+  'idle-10k': [
+    { figure: 'value', is: 'at most', limit: 12 * 1024, of: 'itself' },
+    { figure: 'largestRssBytes', is: 'below', limit: 250 * mebibyte, of: 'itself' },
+  ],
+  'at-rest': [
+    { figure: 'value', is: 'below', limit: 0.5, of: 'itself' },
+    { figure: 'largestRssBytes', is: 'below', limit: 90 * mebibyte, of: 'itself' },
+  ],
+};
+
+/** Figures in microseconds, bytes and milliseconds. */
+export const scaleGoals: Readonly<Record<ScaleGoalId, Condition>> = {
+  decision: { figure: 'p99Us', is: 'below', limit: 10, of: 'itself' },
+  'workload-memory': { figure: 'bytesPerWorkload', is: 'at most', limit: 1536, of: 'itself' },
+  'start-50k': { figure: 'startMs', is: 'below', limit: 5000, of: 'itself' },
+  'apply-500': { figure: 'inForceMs', is: 'below', limit: 2000, of: 'itself' },
+};
+
+/** Whether a figure keeps to a condition; `reference` is the figure that it is held against, 1 for `itself`. */
+export function isMet({ is, limit }: Condition, figure: number, reference: number): boolean {
+  const bound = limit * reference;
+  if (is === 'at least') return figure >= bound;
+  return is === 'at most' ? figure <= bound : figure < bound;
+}
