@@ -17,11 +17,12 @@ export type LabRequest = {
   readonly isTls?: boolean;
   readonly timeoutMs?: number;
   readonly headers?: Readonly<Record<string, string>>;
+  readonly body?: string;
 };
 
 /** One HTTP request of this process from inside a namespace of the lab. Rejects when nothing answers in time. */
 export async function labHttp(request: LabRequest): Promise<LabResponse> {
-  const { from, ip, port, path, method = 'GET', timeoutMs = 5000, headers = {} } = request;
+  const { from, ip, port, path, method = 'GET', timeoutMs = 20_000, headers = {} } = request;
   const raw = await from.connect({ ip, port, timeoutMs });
   const socket = request.isTls === true ? tls.connect({ socket: raw, rejectUnauthorized: false }) : raw;
   try {
@@ -41,7 +42,7 @@ export async function labHttp(request: LabRequest): Promise<LabResponse> {
           resolve({ status: response.statusCode ?? 0, body: Buffer.concat(chunks).toString('utf8') }),
         );
       });
-      sent.end();
+      sent.end(request.body);
     });
   } finally {
     raw.destroy();

@@ -47,7 +47,7 @@ export class MeshController {
     const own = ['--state-dir', this.stateDir, '--advertise', this.node.ipv4, '--listen', `[::]:${apiPort}`];
     const argv = [...programs.controller, 'run', ...own, ...this.#args];
     this.#process = await this.node.spawn(argv, { logFile: this.logFile });
-    await waitUntil('the controller is ready', () => this.#isReady(), 20_000);
+    await waitUntil('the controller is ready', () => this.#isReady(), 45_000);
   }
 
   async stop(signal: NodeJS.Signals = 'SIGTERM'): Promise<ProcessExit> {
@@ -67,13 +67,22 @@ export class MeshController {
     return JSON.parse(stdout);
   }
 
-  /** GET of the HTTPS API with the administrator's token; it must answer 200. */
-  async api(pathname: string): Promise<unknown> {
+  /** GET of the HTTPS API, or a POST when there is a body to send, with the administrator's token; it must answer 200. */
+  async api(pathname: string, sent?: unknown): Promise<unknown> {
     const { token } = parse(readFileSync(this.contextFile, 'utf8')) as { readonly token: string };
     const headers = { authorization: `Bearer ${token}` };
     const where = { from: this.node, ip: this.node.ipv4, port: apiPort, isTls: true };
-    const { status, body } = await labHttp({ ...where, path: pathname, headers });
-    if (status !== 200) throw new Error(`GET ${pathname} was answered with ${status}: ${body}`);
+    const posted =
+      sent === undefined
+        ? { headers }
+        : {
+            method: 'POST',
+            headers: { ...headers, 'content-type': 'application/json' },
+            body: JSON.stringify(sent),
+            timeoutMs: 30_000,
+          };
+    const { status, body } = await labHttp({ ...where, path: pathname, ...posted });
+    if (status !== 200) throw new Error(`${pathname} was answered with ${status}: ${body}`);
     return JSON.parse(body);
   }
 
