@@ -159,7 +159,7 @@ export function runTunnelLifetimeContract(engine: TunnelEngine): void {
       far.end('heard');
       assert.equal((await readAll(far)).toString(), 'the last words');
       assert.equal((await readAll(near)).toString(), 'heard');
-      await withDeadline('the drain', draining, 2000);
+      await withDeadline('the drain', draining, 15_000);
     });
 
     it('by a drain whose grace is over resets what is left', async () => {
@@ -182,7 +182,7 @@ export function runTunnelLifetimeContract(engine: TunnelEngine): void {
         const sockets = side === 'client' ? pair.dialled : pair.accepted;
         const gone = Promise.all(sockets.map((socket) => once(socket, 'close')));
         pair[side].releaseWorkload(side === 'client' ? 'shop/front' : 'shop/back');
-        await withDeadline('the sockets close', gone, 2000);
+        await withDeadline('the sockets close', gone, 15_000);
         await Promise.all([closed(near), closed(far)]);
       });
     }

@@ -88,7 +88,7 @@ export class TunnelPair implements AsyncDisposable {
   }
 
   async open(changes: Partial<TunnelTarget> = {}): Promise<OpenResult> {
-    return this.client.open(this.target(changes), { signal: AbortSignal.timeout(10_000) });
+    return this.client.open(this.target(changes), { signal: AbortSignal.timeout(30_000) });
   }
 
   /** Opens a stream, or fails with what prevented it. */
@@ -177,7 +177,7 @@ export async function readAll(stream: TunnelStream): Promise<Buffer> {
   return Buffer.concat(chunks);
 }
 
-export async function withDeadline<T>(what: string, promise: Promise<T>, deadlineMs = 10_000): Promise<T> {
+export async function withDeadline<T>(what: string, promise: Promise<T>, deadlineMs = 30_000): Promise<T> {
   let timer: NodeJS.Timeout | undefined;
   const late = new Promise<never>((_resolve, reject) => {
     timer = setTimeout(() => reject(new Error(`not within ${deadlineMs} ms: ${what}`)), deadlineMs);
@@ -190,7 +190,7 @@ export async function withDeadline<T>(what: string, promise: Promise<T>, deadlin
 }
 
 /** Polls a state that no event tells of. */
-export async function eventually(what: string, isTrue: () => boolean, deadlineMs = 10_000): Promise<void> {
+export async function eventually(what: string, isTrue: () => boolean, deadlineMs = 30_000): Promise<void> {
   const end = performance.now() + deadlineMs;
   while (!isTrue()) {
     if (performance.now() > end) throw new Error(`not within ${deadlineMs} ms: ${what}`);

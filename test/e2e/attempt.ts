@@ -25,7 +25,7 @@ export function serveSeenAddress(at: LabNode, port: number): Promise<LabServer> 
 }
 
 /** Dials, reads what a server of {@link serveSeenAddress} says and closes. */
-export async function attempt(from: LabNode, ip: string, port: number, timeoutMs = 10_000): Promise<Attempt> {
+export async function attempt(from: LabNode, ip: string, port: number, timeoutMs = 30_000): Promise<Attempt> {
   const startedAtMs = Date.now();
   const dialled = formatHostPort({ ip: requireIp(ip), port });
   try {

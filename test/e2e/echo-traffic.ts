@@ -18,7 +18,7 @@ export function startEcho(at: LabNode, port = 0): Promise<LabServer> {
  * One connection that says `text` and wants it back: `ok`, or how it failed (`ECONNREFUSED`, `ECONNRESET`, `end`,
  * `timeout`). Never rejects, and leaves no socket behind.
  */
-export async function ask(from: LabNode, target: EchoTarget, text = 'ping', timeoutMs = 5000): Promise<string> {
+export async function ask(from: LabNode, target: EchoTarget, text = 'ping', timeoutMs = 20_000): Promise<string> {
   let socket: Socket;
   try {
     socket = await from.connect({ ...target, timeoutMs });
@@ -75,7 +75,7 @@ export class HeldConnection {
   }
 
   /** Says something new and waits until exactly that came back. Rejects when it does not. */
-  async exchange(timeoutMs = 5000): Promise<void> {
+  async exchange(timeoutMs = 20_000): Promise<void> {
     const { socket } = this;
     if (this.ended !== null) throw new Error(`the connection has ended: ${this.ended}`);
     const text = `round ${++this.#round} of a held connection;`;
@@ -102,12 +102,12 @@ export class HeldConnection {
   }
 
   /** How it ends: `end` (FIN) or the code of its error. Rejects when it is still open at the deadline. */
-  ending(deadlineMs = 10_000): Promise<string> {
+  ending(deadlineMs = 30_000): Promise<string> {
     return waitUntil('the connection has ended', () => this.ended ?? undefined, deadlineMs);
   }
 
   /** Closes in order; resolves with how the other side ended. */
-  async close(timeoutMs = 5000): Promise<string> {
+  async close(timeoutMs = 20_000): Promise<string> {
     this.socket.end();
     this.socket.resume();
     if (this.ended === null) {

@@ -26,7 +26,7 @@ test(
     const mend = breakStateDirectory(node1);
     process.kill(childPid(node1), 'SIGKILL');
     // Longer than fail mode open would have waited.
-    await waitUntil('five starts have failed', () => (deaths(node1) >= 5 ? true : undefined), 20_000);
+    await waitUntil('five starts have failed', () => (deaths(node1) >= 5 ? true : undefined), 45_000);
     for (const attempt of ['first', 'second']) {
       assert.equal(await ask(client, toServer, secret), 'ECONNREFUSED', attempt);
       assert.equal(await ask(client, toNeighbour, secret), 'ECONNREFUSED', attempt);

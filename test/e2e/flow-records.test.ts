@@ -145,7 +145,7 @@ test(
     const before = (await flows()).flows;
     await mesh.controller.stop();
     await mesh.controller.start();
-    await waitUntil('the stream is read again', async () => ((await flows()).isCurrent ? true : undefined), 20_000);
+    await waitUntil('the stream is read again', async () => ((await flows()).isCurrent ? true : undefined), 45_000);
     const isOfNode1 = ({ node }: FlowRecord): boolean => node === 'node1';
     assert.deepEqual((await flows()).flows.filter(isOfNode1), before.filter(isOfNode1));
     assert.equal((await flows()).notKept, 0);

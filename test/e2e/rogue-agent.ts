@@ -29,7 +29,7 @@ const bus = await connectBus({
   auth: { kind: 'jwt', jwt: natsJwt, seed: natsSeed },
   name: 'rogue-agent',
   inboxPrefix: inboxPrefixFor(node),
-  signal: AbortSignal.timeout(10_000),
+  signal: AbortSignal.timeout(30_000),
 });
 
 function print(value: unknown): void {
@@ -43,7 +43,7 @@ if (what === 'publish') {
     denied.push(operation);
     events.dispatchEvent(new Event('denied'));
   });
-  const heard = once(events, 'denied', { signal: AbortSignal.timeout(5000) });
+  const heard = once(events, 'denied', { signal: AbortSignal.timeout(20_000) });
   bus.publish(argument, encodeWire({ node }));
   // Nothing heard is told as an empty list.
   await heard.catch(() => {});

@@ -62,7 +62,7 @@ export async function readSome(socket: Socket): Promise<Buffer> {
 }
 
 /** How a connection ends for who holds it: `end` (FIN) or the code of its error (`ECONNRESET`). Discards what comes. */
-export function endOf(socket: Socket, deadlineMs = 10_000): Promise<string> {
+export function endOf(socket: Socket, deadlineMs = 30_000): Promise<string> {
   return new Promise((resolve, reject) => {
     const timer = setTimeout(
       () => reject(new Error(`the connection is still open after ${deadlineMs} ms`)),

@@ -78,7 +78,7 @@ export class AgentProcess implements AsyncDisposable {
     this.#controller = await node.spawn(argv, { logFile: path.join(this.lab.tempDir, 'controller.log') });
     const isReady = async (): Promise<true | undefined> =>
       (await this.#curl(node, `${this.#url}/readyz`)).status === 200 ? true : undefined;
-    await waitUntil('the controller is ready', isReady, 20_000);
+    await waitUntil('the controller is ready', isReady, 45_000);
   }
 
   async killController(): Promise<void> {
@@ -122,7 +122,7 @@ export class AgentProcess implements AsyncDisposable {
   }
 
   /** What `web` hears from `db`: `pong` when the connection worked, otherwise how it failed. */
-  async ping(timeoutMs = 3000): Promise<string> {
+  async ping(timeoutMs = 15_000): Promise<string> {
     try {
       const socket = await this.web.connect({ ip: this.db.ipv4, port: 8080, timeoutMs });
       return await new Promise((resolve) => {

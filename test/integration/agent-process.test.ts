@@ -27,7 +27,7 @@ test('a damaged state file is moved aside, and nothing passes until fresh rules 
   const file = path.join(mesh.stateDir, 'state.json');
   writeFileSync(file, readFileSync(file, 'utf8').replace('"isRegistryComplete":true', '"isRegistryComplete":!!!!'));
   await mesh.startAgent();
-  const found = await waitUntil('the damage is logged', () => mesh.logged('was moved aside')[0], 10_000);
+  const found = await waitUntil('the damage is logged', () => mesh.logged('was moved aside')[0], 30_000);
   assert.equal(found['level'], 'error');
   assert.ok(readdirSync(mesh.stateDir).some((name) => name.startsWith('state.json.corrupt-')));
   assert.equal(await mesh.ping(), 'ECONNREFUSED');
@@ -66,7 +66,7 @@ test('a workload that is no longer registered is released, also when that happen
   await mesh.startAgent();
   // The rules go first and the tables, when nobody else uses them, after them.
   const isAsFound = async () => ((await mesh.netfilter(mesh.web)) === before ? true : undefined);
-  await waitUntil('web is released and as it was found', isAsFound, 20_000);
+  await waitUntil('web is released and as it was found', isAsFound, 45_000);
   assert.equal(await mesh.hasRules(mesh.db), true);
 });
 
@@ -83,7 +83,7 @@ test('a supervised agent comes back by itself, with fail mode closed never unpro
   await mesh.waitReady();
   assert.equal(await mesh.ping(), 'pong');
   assert.equal(mesh.logged('FAIL OPEN').length, 0);
-  assert.deepEqual(await mesh.agent.stop('SIGTERM', 15_000), { code: 0, signal: null });
+  assert.deepEqual(await mesh.agent.stop('SIGTERM', 30_000), { code: 0, signal: null });
 });
 
 test('with fail mode open the capture goes when the agent stays away, and comes back with it', async () => {
@@ -95,13 +95,13 @@ test('with fail mode open the capture goes when the agent stays away, and comes 
   await mesh.killController();
   writeFileSync(credentials, 'damaged');
   process.kill(Number(mesh.logged('agent started').at(-1)?.['pid']), 'SIGKILL');
-  await waitUntil('capture is out', async () => ((await mesh.hasRules(mesh.web)) ? undefined : true), 10_000);
+  await waitUntil('capture is out', async () => ((await mesh.hasRules(mesh.web)) ? undefined : true), 30_000);
   await waitUntil('the opening is logged', () => mesh.logged('FAIL OPEN')[0]);
   assert.equal(await mesh.ping(), 'pong', 'directly');
-  await waitUntil('the new agent waits to join', () => mesh.logged('could not join')[0], 10_000);
+  await waitUntil('the new agent waits to join', () => mesh.logged('could not join')[0], 30_000);
   writeFileSync(credentials, good);
   process.kill(Number(mesh.logged('agent started').at(-1)?.['pid']), 'SIGKILL');
-  await waitUntil('capture is back', async () => ((await mesh.hasRules(mesh.web)) ? true : undefined), 20_000);
+  await waitUntil('capture is back', async () => ((await mesh.hasRules(mesh.web)) ? true : undefined), 45_000);
   await mesh.waitReady();
   assert.equal(await mesh.ping(), 'pong');
 });

@@ -1,7 +1,7 @@
 import { setTimeout as delay } from 'node:timers/promises';
 
 /** Rejects when the promise has not settled in time. */
-export async function within<T>(what: string, promise: Promise<T>, timeoutMs = 10_000): Promise<T> {
+export async function within<T>(what: string, promise: Promise<T>, timeoutMs = 30_000): Promise<T> {
   const over = new AbortController();
   const late = delay(timeoutMs, undefined, { signal: over.signal }).then((): never => {
     throw new Error(`${what} did not happen within ${timeoutMs} ms`);
@@ -25,7 +25,7 @@ export class Inbox<T> {
   };
 
   /** Resolves as soon as the condition on all items so far is true. */
-  async until(what: string, isDone: (items: readonly T[]) => boolean, timeoutMs = 10_000): Promise<void> {
+  async until(what: string, isDone: (items: readonly T[]) => boolean, timeoutMs = 30_000): Promise<void> {
     const wait = async (): Promise<void> => {
       while (!isDone(this.items)) {
         await new Promise<void>((resolve) => {

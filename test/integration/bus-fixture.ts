@@ -95,7 +95,7 @@ export class NatsFixture implements AsyncDisposable {
       auth: { kind: 'jwt', jwt, seed: user.seed },
       name,
       inboxPrefix,
-      signal: AbortSignal.timeout(20_000),
+      signal: AbortSignal.timeout(45_000),
       ...overrides,
     });
     this.buses.push(bus);

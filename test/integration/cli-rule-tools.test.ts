@@ -107,7 +107,7 @@ function flowOf(source: string, connections: number): ReportedFlow {
 
 /** Until the controller has read what was stored; the deadline is the test runner's. */
 async function untilRecorded(count = 1): Promise<void> {
-  for (const deadlineMs = Date.now() + 10_000; Date.now() < deadlineMs;) {
+  for (const deadlineMs = Date.now() + 30_000; Date.now() < deadlineMs;) {
     const { body } = await callApi(controller, 'GET', '/v1/flows');
     if ((body as FlowsAnswer).flows.length >= count) return;
   }

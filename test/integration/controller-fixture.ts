@@ -85,7 +85,7 @@ export async function apply(controller: RunningController, documents: string, dr
 }
 
 /** Rejects when the promise has not settled in time. */
-export async function withDeadline<T>(promise: Promise<T>, what: string, ms = 15_000): Promise<T> {
+export async function withDeadline<T>(promise: Promise<T>, what: string, ms = 45_000): Promise<T> {
   let timer: NodeJS.Timeout | undefined;
   const deadline = new Promise<never>((_, reject) => {
     timer = setTimeout(() => reject(new Error(`not within ${ms} ms: ${what}`)), ms);
@@ -98,7 +98,7 @@ export async function withDeadline<T>(promise: Promise<T>, what: string, ms = 15
 }
 
 /** Asks again and again until the answer is not undefined. */
-export async function eventually<T>(what: string, ask: () => Promise<T | undefined>, ms = 15_000): Promise<T> {
+export async function eventually<T>(what: string, ask: () => Promise<T | undefined>, ms = 45_000): Promise<T> {
   const deadline = Date.now() + ms;
   for (;;) {
     const answer = await ask();

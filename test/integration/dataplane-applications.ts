@@ -24,7 +24,7 @@ export async function exchange(socket: Socket, text: string): Promise<string> {
 export async function errorOf(socket: Socket): Promise<string> {
   socket.resume();
   if (socket.errored !== null) return codeOf(socket.errored);
-  const [error] = (await once(socket, 'error', { signal: AbortSignal.timeout(5000) })) as [Error];
+  const [error] = (await once(socket, 'error', { signal: AbortSignal.timeout(20_000) })) as [Error];
   return codeOf(error);
 }
 

@@ -207,14 +207,14 @@ describe('a connection through the data plane', { timeout: 120_000 }, () => {
     mesh.pool('node1').on('report', count);
     const socket = await mesh.workload('web').connect({ ip: mesh.workload('db').ipv4, port });
     socket.write('12345');
-    await waitUntil('the sweep', () => (sent === 5 ? true : undefined), 3000);
+    await waitUntil('the sweep', () => (sent === 5 ? true : undefined), 15_000);
     const [dump] = await mesh.pool('node1').dump();
     assert.equal(dump?.connections.length, 1);
     assert.equal(dump?.connections[0]?.bytesSent, 5);
     await exchange(socket, '678');
     await mesh.closed('node1', outbound);
     await mesh.closed('node2', inbound);
-    await waitUntil('the last bytes', () => (sent === 8 ? true : undefined), 3000);
+    await waitUntil('the last bytes', () => (sent === 8 ? true : undefined), 15_000);
     mesh.pool('node1').off('report', count);
   });
 

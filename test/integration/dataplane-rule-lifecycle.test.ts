@@ -29,7 +29,7 @@ describe('an open connection that a rule begins to deny', { timeout: 120_000 }, 
   /** Bytes there and back on a connection that stays open. */
   async function echo(socket: Socket, text: string): Promise<string> {
     socket.write(text);
-    const [chunk] = (await once(socket, 'data', { signal: AbortSignal.timeout(5000) })) as [Buffer];
+    const [chunk] = (await once(socket, 'data', { signal: AbortSignal.timeout(20_000) })) as [Buffer];
     return chunk.toString();
   }
 

@@ -20,7 +20,7 @@ export type CommandOptions = {
 export async function runCommand(argv: readonly string[], options: CommandOptions = {}): Promise<CommandResult> {
   const [program, ...args] = argv;
   if (program === undefined) throw new CulvertError({ code: 'COMMAND_NOT_STARTED', message: 'There is no command.' });
-  const timeoutMs = options.timeoutMs ?? 10_000;
+  const timeoutMs = options.timeoutMs ?? 30_000;
   const child = spawn(program, args, {
     detached: true,
     stdio: 'pipe',

@@ -109,7 +109,7 @@ export class LabProcess implements AsyncDisposable {
    * The first line that matches, of what was written already or comes within `deadlineMs`. Throws `LAB_PROCESS_ENDED`
    * and `LAB_PROCESS_DEADLINE` with the last lines of the output.
    */
-  async waitForLine(pattern: RegExp, deadlineMs = 10_000): Promise<RegExpExecArray> {
+  async waitForLine(pattern: RegExp, deadlineMs = 30_000): Promise<RegExpExecArray> {
     for (const line of this.#lines) {
       const match = pattern.exec(line);
       if (match !== null) return match;

@@ -73,7 +73,7 @@ export class MeshAgent {
   }
 
   /** Waits until /readyz has nothing pending. */
-  async waitReady(deadlineMs = 20_000): Promise<void> {
+  async waitReady(deadlineMs = 45_000): Promise<void> {
     let last = '';
     await waitUntil(
       `the agent of ${this.name} is ready`,
@@ -86,7 +86,7 @@ export class MeshAgent {
   }
 
   /** Waits until every worker decides by this revision or a later one. */
-  async waitForRevision(revision: number, deadlineMs = 10_000): Promise<void> {
+  async waitForRevision(revision: number, deadlineMs = 30_000): Promise<void> {
     await waitUntil(
       `the agent of ${this.name} enforces revision ${revision}`,
       async () => {
@@ -135,7 +135,7 @@ export class MeshAgent {
   async waitForRecord(
     what: string,
     fits: (record: AccessLogLine) => boolean,
-    deadlineMs = 10_000,
+    deadlineMs = 30_000,
   ): Promise<AccessLogLine> {
     return waitUntil(`${this.name} logs ${what}`, () => this.records().find(fits), deadlineMs);
   }

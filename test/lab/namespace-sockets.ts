@@ -56,7 +56,7 @@ export class NamespaceSockets {
     const init: net.SocketConstructorOpts & { manualStart: true } = { fd, manualStart: true, allowHalfOpen: true };
     const socket = new net.Socket(init);
     this.#own(socket);
-    const timeoutMs = options.timeoutMs ?? 10_000;
+    const timeoutMs = options.timeoutMs ?? 30_000;
     const timer = setTimeout(() => socket.destroy(deadlineError(ip, options.port, timeoutMs)), timeoutMs);
     try {
       socket.connect({ host: ip, port: options.port });

@@ -7,7 +7,7 @@ import { CulvertError } from '../../shared/errors.js';
 export async function waitUntil<T>(
   what: string,
   ask: () => Promise<T | undefined> | T | undefined,
-  deadlineMs = 10_000,
+  deadlineMs = 30_000,
 ): Promise<T> {
   const end = Date.now() + deadlineMs;
   let lastFailure: unknown;
