@@ -7,7 +7,7 @@ import { problemOfIssued } from '../../shared/pki/issued-certificate.js';
 import { maxSignBatch, type SignRequest, type SignResponse } from '../../shared/wire/requests.js';
 import type { IdentityCertificate } from '../dataplane/messages.js';
 import type { AnswerAlarm } from './answer-alarm.js';
-import { backoffMs, type Scheduler } from './scheduler.js';
+import { backoffMs, hasGoneBack, longestWaitMs, type Scheduler } from './scheduler.js';
 
 /** `obtainedAtMs`: by the agent's clock; half of the life counts from here, because NotBefore is set back in time. */
 export type WorkloadCertificate = IdentityCertificate & { readonly obtainedAtMs: number };
@@ -26,7 +26,8 @@ const maxRetryMs = 30_000;
 
 /**
  * Keeps one valid certificate for each identity of this node's workloads: a fresh P-256 key for each request, renewal
- * at half of its life ± jitter, retries with backoff that grow shorter as the end comes nearer. A certificate stays
+ * at half of its life ± jitter, retries with backoff that grow shorter as the end comes nearer. When the host's clock was
+ * set, or the host slept, that is noticed within a minute. A certificate stays
  * in use until a newer one is here, also when it has expired: what then is refused is refused for that reason. An
  * answer in which one certificate is not what was asked for, or not under the roots beside it, is refused as a whole.
  * One request is under way at a time. Owns its timer; `close` ends it.
@@ -124,7 +125,8 @@ export class CertificateKeeper {
     this.#cancelTimer = null;
     if (this.#isClosed || this.#isAsking || this.#slots.size === 0) return;
     const next = Math.min(...[...this.#slots.values()].map((slot) => slot.dueAtMs));
-    this.#cancelTimer = this.#scheduler.after(Math.max(0, next - this.#scheduler.nowMs()), () => {
+    const waitMs = Math.min(longestWaitMs, Math.max(0, next - this.#scheduler.nowMs()));
+    this.#cancelTimer = this.#scheduler.after(waitMs, () => {
       this.#ask().catch((error: unknown) => this.#log.error({ err: error }, 'certificate renewal failed'));
     });
   }
@@ -133,8 +135,11 @@ export class CertificateKeeper {
     if (this.#isAsking || this.#isClosed) return;
     this.#isAsking = true;
     try {
-      const limitMs = this.#scheduler.nowMs() + batchWindowMs;
-      const due = [...this.#slots].filter(([, slot]) => slot.dueAtMs <= limitMs).slice(0, maxSignBatch);
+      const nowMs = this.#scheduler.nowMs();
+      const isDue = ({ dueAtMs, failures, certificate }: Slot): boolean =>
+        dueAtMs <= nowMs + batchWindowMs ||
+        (failures === 0 && certificate !== null && hasGoneBack(nowMs, certificate.obtainedAtMs));
+      const due = [...this.#slots].filter(([, slot]) => isDue(slot)).slice(0, maxSignBatch);
       if (due.length > 0) await this.#renew(due.map(([identity]) => identity));
     } finally {
       this.#isAsking = false;

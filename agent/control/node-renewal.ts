@@ -7,14 +7,15 @@ import { isSigningPublicKey } from '../../shared/pki/signing-key.js';
 import type { RenewRequest, RenewResponse } from '../../shared/wire/requests.js';
 import type { AnswerAlarm } from './answer-alarm.js';
 import type { NodeCredentials } from './node-credentials.js';
-import { backoffMs, type Scheduler } from './scheduler.js';
+import { backoffMs, hasGoneBack, longestWaitMs, type Scheduler } from './scheduler.js';
 
 const firstRetryMs = 1000;
 const maxRetryMs = 60_000;
 
 /**
  * Renews the node's certificate and NATS credential together at half of their life ± jitter, with a fresh key for the
- * certificate. Retries with backoff until it succeeds or is closed. Credentials change as a whole or not at all.
+ * certificate; looks at the clock every minute. Retries with backoff until it succeeds or is closed. Credentials change
+ * as a whole or not at all.
  */
 export class NodeRenewal {
   readonly #renew: (request: RenewRequest) => Promise<RenewResponse>;
@@ -24,6 +25,8 @@ export class NodeRenewal {
   readonly #onRenewed: (credentials: NodeCredentials) => void;
   readonly #onAnswerRefused: (kind: AnswerAlarm) => void;
   #credentials: NodeCredentials;
+  #dueAtMs = 0;
+  #isAttempting = false;
   #failures = 0;
   #cancelTimer: (() => void) | null = null;
   #isClosed = false;
@@ -51,8 +54,8 @@ export class NodeRenewal {
   start(): void {
     const { obtainedAtMs, notAfterMs } = this.#credentials;
     const lifeMs = Math.max(0, notAfterMs - obtainedAtMs);
-    const dueAtMs = obtainedAtMs + lifeMs * (0.5 + this.#jitter * (2 * this.#scheduler.random() - 1));
-    this.#arm(dueAtMs - this.#scheduler.nowMs());
+    this.#dueAtMs = obtainedAtMs + lifeMs * (0.5 + this.#jitter * (2 * this.#scheduler.random() - 1));
+    this.#arm();
   }
 
   /** The stored credentials changed in another way (new roots): the next renewal builds on them. */
@@ -62,7 +65,7 @@ export class NodeRenewal {
 
   /** Tries at once when the last attempt failed: the controller can be reached again. */
   retryNow(): void {
-    if (this.#failures > 0) this.#arm(0);
+    if (this.#failures > 0) this.#retryIn(0);
   }
 
   close(): void {
@@ -70,10 +73,25 @@ export class NodeRenewal {
     this.#cancelTimer?.();
   }
 
-  #arm(delayMs: number): void {
+  #retryIn(delayMs: number): void {
+    this.#dueAtMs = this.#scheduler.nowMs() + delayMs;
+    this.#arm();
+  }
+
+  #arm(): void {
     this.#cancelTimer?.();
     if (this.#isClosed) return;
-    this.#cancelTimer = this.#scheduler.after(Math.max(0, delayMs), () => void this.#attempt());
+    const waitMs = Math.min(longestWaitMs, Math.max(0, this.#dueAtMs - this.#scheduler.nowMs()));
+    this.#cancelTimer = this.#scheduler.after(waitMs, () => this.#look());
+  }
+
+  #look(): void {
+    if (this.#isAttempting) return;
+    const nowMs = this.#scheduler.nowMs();
+    const isDue =
+      nowMs >= this.#dueAtMs || (this.#failures === 0 && hasGoneBack(nowMs, this.#credentials.obtainedAtMs));
+    if (isDue) void this.#attempt();
+    else this.#arm();
   }
 
   /** The controller signed the answer; it must also hold together, or this host would lock itself out. */
@@ -98,6 +116,7 @@ export class NodeRenewal {
   }
 
   async #attempt(): Promise<void> {
+    this.#isAttempting = true;
     try {
       const { csrPem, privateKeyPem } = await createCsr({ commonName: this.#credentials.node });
       const answer = await this.#renew({ csrPem, natsUserPublicKey: this.#credentials.natsUserPublicKey });
@@ -129,7 +148,9 @@ export class NodeRenewal {
         { problem: describeError(error), attempts: this.#failures, retryInMs: Math.round(retryInMs) },
         'node credentials not renewed',
       );
-      this.#arm(retryInMs);
+      this.#retryIn(retryInMs);
+    } finally {
+      this.#isAttempting = false;
     }
   }
 }

@@ -21,6 +21,20 @@ export const systemScheduler: Scheduler = {
 };
 
 /**
+ * Whoever waits for a time of day looks at the clock this often at least: somebody may set it, and the timers of a host
+ * that slept (suspended, or a virtual machine that was paused) have not run meanwhile.
+ */
+export const longestWaitMs = 60_000;
+
+/** Smaller steps back are how a clock is kept right. */
+const toleratedStepMs = 60_000;
+
+/** Whether the clock was set back to before something that has happened: what was worked out from it then is worth nothing. */
+export function hasGoneBack(nowMs: number, happenedAtMs: number): boolean {
+  return happenedAtMs - nowMs > toleratedStepMs;
+}
+
+/**
  * How long to wait before attempt number `failures + 1`: doubles from `firstMs` to `maxMs`, and the later half of it is
  * random, so that many agents that lost the same controller do not come back in step.
  */

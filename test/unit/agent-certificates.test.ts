@@ -13,6 +13,7 @@ import { FakeScheduler } from './agent-fake-scheduler.js';
 
 const api = 'spiffe://test.local/ns/billing/sa/api' as SpiffeId;
 const db = 'spiffe://test.local/ns/billing/sa/db' as SpiffeId;
+const hourMs = 3_600_000;
 const log = createLog({ name: 'test', level: 'error', stream: { write: () => undefined } });
 
 let issuer: CertificateAuthority;
@@ -96,6 +97,29 @@ test('new identities share one request and are renewed at half of a 30 s life', 
   const firstKey = fixture.keeper.certificateOf(api)?.keyPem;
   await fixture.step();
   assert.notEqual(fixture.keeper.certificateOf(api)?.keyPem, firstKey, 'each certificate has a key of its own');
+});
+
+test('a host that slept past the renewal renews within a minute of waking up', async () => {
+  const fixture = newFixture();
+  fixture.ttlMs = 24 * hourMs;
+  fixture.keeper.setIdentities(new Set([api]));
+  await fixture.step();
+  assert.ok((fixture.scheduler.nextInMs ?? 0) <= 60_000, 'the clock is looked at');
+  fixture.scheduler.setClock(fixture.scheduler.nowMs() + 20 * hourMs);
+  await fixture.step();
+  assert.equal(fixture.asked.length, 2);
+});
+
+test('a certificate is renewed when the clock is set back to before it was obtained', async () => {
+  const fixture = newFixture();
+  fixture.ttlMs = 24 * hourMs;
+  fixture.keeper.setIdentities(new Set([api]));
+  fixture.scheduler.setClock(fixture.scheduler.nowMs() + 5 * hourMs);
+  await fixture.step();
+  fixture.scheduler.setClock(fixture.scheduler.nowMs() - 2 * hourMs);
+  await fixture.step();
+  assert.equal(fixture.asked.length, 2);
+  assert.equal(fixture.keeper.certificateOf(api)?.obtainedAtMs, fixture.scheduler.nowMs());
 });
 
 test('a controller that is away is asked with growing pauses while the old certificate stays', async () => {

@@ -31,6 +31,13 @@ export class FakeScheduler implements Scheduler {
     return Math.min(...this.#timers.map((timer) => timer.atMs)) - this.#nowMs;
   }
 
+  /** Somebody sets the clock, or the host slept: timers do not notice. */
+  setClock(nowMs: number): void {
+    const stepMs = nowMs - this.#nowMs;
+    this.#nowMs = nowMs;
+    this.#timers = this.#timers.map(({ atMs, callback }) => ({ atMs: atMs + stepMs, callback }));
+  }
+
   /** Moves to the next timer and runs it. */
   runNext(): void {
     const next = this.#timers.toSorted((a, b) => a.atMs - b.atMs)[0];
