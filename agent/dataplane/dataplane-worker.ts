@@ -1,8 +1,7 @@
 import type net from 'node:net';
 import { assertNever } from '../../shared/assert-never.js';
 import { prepareSnapshot } from '../../shared/policy/prepared-snapshot.js';
-import type { Snapshot } from '../../shared/policy/snapshot.js';
-import { SnapshotReader } from '../../shared/wire/snapshot-text.js';
+import { applyPatch, type SnapshotPatch } from '../../shared/wire/snapshot-patch.js';
 import type { ConnectionRecord } from '../telemetry/connection-record.js';
 import { externalNames } from '../telemetry/external-names.js';
 import { serveInboundPlaintext } from './flow/inbound-plaintext.js';
@@ -35,8 +34,6 @@ export class DataplaneWorker {
   readonly #workerIndex: number;
   readonly #post: (message: FromWorker) => void;
   readonly #state = new WorkerState();
-  /** The control thread has checked what it sends. */
-  readonly #reader = new SnapshotReader({ check: (snapshot) => snapshot as Snapshot });
   readonly #connections: LiveConnections;
   readonly #client: Http2TunnelClient;
   readonly #server: Http2TunnelServer;
@@ -109,7 +106,7 @@ export class DataplaneWorker {
         this.#useRegistry(command);
         return;
       case 'rules':
-        this.#useRules(command.text);
+        this.#useRules(command.patch);
         return;
       case 'certificates':
         this.#useCertificates(command);
@@ -128,10 +125,12 @@ export class DataplaneWorker {
     }
   }
 
+  /** The control thread has checked what it sends. */
   #useRules(text: SharedArrayBuffer): void {
-    const snapshot = this.#reader.read(Buffer.from(text).toString('utf8'));
+    const before = this.#state.snapshot;
+    const snapshot = applyPatch(before, JSON.parse(Buffer.from(text).toString('utf8')) as SnapshotPatch);
     // What is wrong with it shows here, and not in the middle of a connection.
-    prepareSnapshot(snapshot);
+    prepareSnapshot(snapshot, before);
     this.#state.useSnapshot(snapshot);
     this.#ruleClock.use(snapshot);
     void this.#connections.recheckAll().then(() => {

@@ -3,7 +3,8 @@ import { Worker } from 'node:worker_threads';
 import { assertNever } from '../../shared/assert-never.js';
 import { CulvertError, describeError } from '../../shared/errors.js';
 import { prepareSnapshot } from '../../shared/policy/prepared-snapshot.js';
-import { writeSnapshot } from '../../shared/wire/snapshot-text.js';
+import type { Snapshot } from '../../shared/policy/snapshot.js';
+import { patchBetween } from '../../shared/wire/snapshot-patch.js';
 import type { FromWorker, ToWorker, WorkerDump, WorkerInit, WorkerReport } from './messages.js';
 import type { DataplaneSettings } from './settings.js';
 import { ConnectionCounts, SlotTable, type SlottedWorkload } from './state/connection-counts.js';
@@ -42,13 +43,14 @@ type PoolEvents = {
 export type PoolWorkerInit = WorkerInit & { readonly workers: number; readonly connectionCounts: SharedArrayBuffer };
 
 /**
- * What a worker really receives: as {@link ToWorker}, with the slots that only the pool knows, and the rules as text in
- * shared memory (see `writeSnapshot`): a copy of thousands of objects for each worker would delay everybody's bytes.
+ * What a worker really receives: as {@link ToWorker}, with the slots that only the pool knows, and of the rules what
+ * changed since the last that it was sent: a `SnapshotPatch` as JSON in shared memory, because a copy of thousands of
+ * objects for each worker would delay everybody's bytes.
  */
 export type WorkerCommand =
   | Exclude<ToWorker, { type: 'workloads' | 'rules' }>
   | { readonly type: 'workloads'; readonly workloads: readonly SlottedWorkload[] }
-  | { readonly type: 'rules'; readonly text: SharedArrayBuffer };
+  | { readonly type: 'rules'; readonly patch: SharedArrayBuffer };
 
 type Member = {
   readonly worker: Worker;
@@ -117,9 +119,9 @@ export class WorkerPool extends EventEmitter<PoolEvents> {
    * cannot be evaluated; the workers then keep those that they have.
    */
   send(message: StateMessage): void {
-    if (message.type === 'rules') prepareSnapshot(message.snapshot);
+    if (message.type === 'rules') prepareSnapshot(message.snapshot, this.#state.snapshot);
+    const command = this.#commandFor(message, this.#state.snapshot);
     this.#state.absorb(message);
-    const command = this.#commandFor(message);
     for (const member of this.#members) if (member !== null) tell(member.worker, command);
     if (message.type === 'workloads') this.#forgetGoneWorkloads();
   }
@@ -200,7 +202,7 @@ export class WorkerPool extends EventEmitter<PoolEvents> {
     worker.on('message', (message: FromWorker) => this.#onMessage(index, member, message));
     worker.on('error', (error) => (member.error = error instanceof Error ? error : new Error(String(error))));
     worker.on('exit', () => this.#onExit(index, member));
-    for (const message of this.#state.replay()) tell(worker, this.#commandFor(message));
+    for (const message of this.#state.replay()) tell(worker, this.#commandFor(message, null));
     await new Promise<void>((resolve, reject) => {
       const onMessage = (message: FromWorker): void => {
         if (message.type !== 'online') return;
@@ -285,8 +287,11 @@ export class WorkerPool extends EventEmitter<PoolEvents> {
     this.#restartTimers.add(timer);
   }
 
-  #commandFor(message: StateMessage): WorkerCommand {
-    if (message.type === 'rules') return { type: 'rules', text: toSharedText(writeSnapshot(message.snapshot)) };
+  /** `known`: the rules that those who get it have; null: none. */
+  #commandFor(message: StateMessage, known: Snapshot | null): WorkerCommand {
+    if (message.type === 'rules') {
+      return { type: 'rules', patch: toSharedText(JSON.stringify(patchBetween(known, message.snapshot))) };
+    }
     if (message.type !== 'workloads') return message;
     return { type: 'workloads', workloads: this.#slots.assign(message.workloads) };
   }

@@ -6,6 +6,8 @@ import type { Snapshot } from '../policy/snapshot.js';
  * the whole snapshot. Plain data.
  */
 export type SnapshotPatch = {
+  /** The revision that it is applied to; null: to none. */
+  readonly before: number | null;
   readonly fields: Readonly<Record<string, unknown>>;
   readonly lists: Readonly<Record<string, readonly PatchPart[]>>;
 };
@@ -20,11 +22,17 @@ export function patchBetween(before: Snapshot | null, after: Snapshot): Snapshot
     if (Array.isArray(value)) lists[name] = partsOf(listOf(before, name), value);
     else fields[name] = value;
   }
-  return { fields, lists };
+  return { before: before?.revision ?? null, fields, lists };
 }
 
-/** Entries that are kept are the same objects in the result. `before` is what the patch was made from, or its equal. */
-export function applyPatch(before: Snapshot | null, { fields, lists }: SnapshotPatch): Snapshot {
+/**
+ * Entries that are kept are the same objects in the result. `before` is what the patch was made from, or its equal;
+ * throws RangeError when it is another revision.
+ */
+export function applyPatch(before: Snapshot | null, { before: base, fields, lists }: SnapshotPatch): Snapshot {
+  if (base !== null && base !== before?.revision) {
+    throw new RangeError(`a change of revision ${base} came to one that has ${before?.revision ?? 'none'}`);
+  }
   const whole: Record<string, unknown> = { ...fields };
   for (const [name, parts] of Object.entries(lists)) {
     const old = listOf(before, name);

@@ -91,6 +91,13 @@ describe('revisions that follow each other', () => {
     assert.deepEqual(lists['rules'], [{ keep: [0, 500] }, { add: [changed[500]] }, { keep: [501, 499] }]);
   });
 
+  it('are not mixed up: a change of another revision is refused', () => {
+    const [first, second] = [snapshotOf({ rules: [{}] }), { ...snapshotOf({}), revision: 2 }];
+    const patch = patchBetween(second, { ...second, revision: 3 });
+    assert.throws(() => applyPatch(first, patch), RangeError);
+    assert.throws(() => applyPatch(null, patch), RangeError);
+  });
+
   it('begin anew when most of what is remembered is of rules that went', () => {
     const many = Array.from({ length: 8000 }, (_, index) => ({ from: [{ serviceAccounts: [`a/x${index}`] }] }));
     const first = snapshotOf({ rules: many });

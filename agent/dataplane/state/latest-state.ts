@@ -1,5 +1,6 @@
 import type { RegistryEntry } from '../../../shared/wire/registry.js';
 import { registryKey } from '../../../shared/wire/registry.js';
+import type { Snapshot } from '../../../shared/policy/snapshot.js';
 import { assertNever } from '../../../shared/assert-never.js';
 import type { CertificatesMessage, LocalWorkload, ToWorker } from '../messages.js';
 
@@ -37,6 +38,10 @@ export class LatestState {
       default:
         assertNever(message);
     }
+  }
+
+  get snapshot(): Snapshot | null {
+    return this.#rules?.snapshot ?? null;
   }
 
   get workloads(): readonly LocalWorkload[] {
