@@ -190,6 +190,27 @@ describe('a connection through the data plane', { timeout: 120_000 }, () => {
     await mesh.apply(allowAll({ revision: 4 }));
   });
 
+  test('that a neighbour on the same link aims at the loopback of a workload does not get there', async () => {
+    const db = mesh.workload('db');
+    const neighbour = mesh.lab.host('node2');
+    // What an attacker would do in a namespace of his own: 127.0.0.5 is a host like any other, and db the way to it.
+    await neighbour.check([
+      'sh',
+      '-ec',
+      `sysctl -qw net.ipv4.conf.all.route_localnet=1
+      ip route add 127.0.0.5 via ${db.ipv4} table 200; ip rule add pref 50 to 127.0.0.5 lookup 200
+      ip rule add pref 100 lookup local; ip rule del pref 0`,
+    ]);
+    const mesh1 = { defaultAction: 'allow', outbound: 'allow', mtls: 'PERMISSIVE', rootNamespace: 'r' } as const;
+    await mesh.apply(allowAll({ revision: 5, mesh: mesh1 }));
+    assert.equal(await refusal(neighbour, { ip: '127.0.0.5', port }), 'ECONNRESET');
+    const record = await mesh.closed('node2', inbound);
+    assert.deepEqual([record.reason, record.requested?.ip], ['HOST_UNREACHABLE', '127.0.0.5']);
+    await mesh.apply(allowAll({ revision: 6 }));
+    const undo = 'ip rule add pref 0 lookup local; ip rule del pref 100; ip rule del pref 50';
+    await neighbour.check(['sh', '-ec', `${undo}; sysctl -qw net.ipv4.conf.all.route_localnet=0`]);
+  });
+
   test('carries a server-first protocol and half-close in both directions', async () => {
     const socket = await mesh.workload('web').connect({ ip: mesh.workload('db').ipv4, port });
     const [greeting] = (await once(socket, 'data')) as [Buffer];

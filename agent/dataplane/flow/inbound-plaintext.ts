@@ -1,4 +1,5 @@
 import type net from 'node:net';
+import type { IpAddress } from '../../../shared/address.js';
 import { capturedDestination, isOwnPort, type CapturedDestination } from '../listen/captured-destination.js';
 import type { HostedWorkload } from '../listen/hosted-workload.js';
 import { admitInbound } from './admit-inbound.js';
@@ -51,6 +52,10 @@ async function reach(inbound: {
   if (captured.kind === 'direct' || isOwnPort(dialled.port)) {
     return { ok: false, ending: { reason: 'LOOP_DETECTED', detail: '' } };
   }
+  if (isLoopback(dialled.ip)) {
+    const detail = `${dialled.ip} is loopback of ${workload.name}, which nobody reaches from outside`;
+    return { ok: false, ending: { reason: 'HOST_UNREACHABLE', detail } };
+  }
   if (context.descriptors.isTouchedBySocket(socket)) {
     return { ok: false, ending: { reason: 'RESOURCE_FD', detail: 'accept' } };
   }
@@ -72,4 +77,12 @@ async function reach(inbound: {
   if (!reached.ok) return { ok: false, ending: reached };
   record.connected('plaintext');
   return { ok: true, source: socket, destination: reached.socket };
+}
+
+/**
+ * The kernel drops packets from outside to 127.0.0.0/8, but only after the redirect has made them ones to us: dialled on
+ * behalf of a neighbour on the same link, they would reach what the application serves to itself alone.
+ */
+function isLoopback(ip: IpAddress): boolean {
+  return ip === '::1' || ip.startsWith('127.');
 }
