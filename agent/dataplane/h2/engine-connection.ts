@@ -1,0 +1,202 @@
+import { ConnectionViolation } from './connection-violation.js';
+import type { EngineEvents } from './engine-events.js';
+import type { EngineLimits } from './engine-limits.js';
+import type { EngineStream, EngineStreamEvents } from './engine-stream.js';
+import { errorCode } from './error-code.js';
+import { FloodGuard } from './flood-guard.js';
+import { clientPreface, protocolDefaults } from './frame-format.js';
+import { FrameParser } from './frame-parser.js';
+import { FrameWriter } from './frame-writer.js';
+import type { HeaderFields } from './hpack-encoder.js';
+import { IncomingData } from './incoming-data.js';
+import { IncomingFrames } from './incoming-frames.js';
+import { IncomingHeaders } from './incoming-headers.js';
+import { OutputQueue } from './output-queue.js';
+import { PeerSettings } from './peer-settings.js';
+import { ReceiveWindow } from './receive-window.js';
+import { SendScheduler } from './send-scheduler.js';
+import { StreamTable } from './stream-table.js';
+
+/** The eight octets of our PINGs; which one is answered does not matter. */
+const pingData = Buffer.from('culvert.', 'latin1');
+
+/**
+ * One HTTP/2 connection (RFC 9113) that carries CONNECT streams, without any input or output: bytes in by
+ * {@link receive}, bytes out by {@link pull}, events in between. Not for the web: no push, no priorities, and nothing
+ * else that a tunnel does not need.
+ */
+export class EngineConnection {
+  readonly #events: EngineEvents;
+  readonly #output = new OutputQueue();
+  readonly #writer: FrameWriter;
+  readonly #peer: PeerSettings;
+  readonly #table: StreamTable;
+  readonly #scheduler: SendScheduler;
+  readonly #data: IncomingData;
+  readonly #headers: IncomingHeaders;
+  readonly #frames: IncomingFrames;
+  readonly #parser: FrameParser;
+  /** Of the client's preface, still to come. */
+  #prefaceLeft: number;
+  #isDead = false;
+  /** What our first GOAWAY said; a later one may not say more (RFC 9113 §6.8). */
+  #goawayLastId: number | null = null;
+
+  /** `nowMs` is monotonic; only floods are measured by it. */
+  constructor(options: {
+    readonly role: 'client' | 'server';
+    readonly limits: EngineLimits;
+    readonly events: EngineEvents;
+    readonly nowMs: () => number;
+  }) {
+    const { limits, events, nowMs } = options;
+    const isServer = options.role === 'server';
+    const guard = new FloodGuard({ nowMs });
+    const writer = new FrameWriter({ output: this.#output });
+    const peer = new PeerSettings({ isServer: !isServer });
+    const onEmpty = (): void => events.onStreamsGone();
+    const table = new StreamTable({ isServer, limits, writer, guard, peer, onEmpty });
+    const window = new ReceiveWindow({
+      windowBytes: limits.connectionWindowBytes,
+      availableBytes: protocolDefaults.windowBytes,
+    });
+    this.#events = events;
+    this.#writer = writer;
+    this.#peer = peer;
+    this.#table = table;
+    this.#scheduler = new SendScheduler({ output: this.#output, onLocalEnd: (stream) => table.endLocal(stream) });
+    this.#data = new IncomingData({ isServer, table, guard, writer, window });
+    this.#headers = new IncomingHeaders({ isServer, limits, table, guard, events });
+    this.#frames = new IncomingFrames({
+      isServer,
+      events,
+      table,
+      guard,
+      writer,
+      scheduler: this.#scheduler,
+      peer,
+      data: this.#data,
+      headers: this.#headers,
+    });
+    this.#parser = new FrameParser({ handler: this.#frames, maxFrameBytes: limits.maxFrameBytes });
+    this.#prefaceLeft = isServer ? clientPreface.length : 0;
+    writer.preface({ isServer, limits });
+    this.#data.creditConnection(0);
+  }
+
+  get streamCount(): number {
+    return this.#table.size;
+  }
+
+  /** How many streams the peer's SETTINGS allow us at once. */
+  get maxOwnStreams(): number {
+    return this.#peer.maxConcurrentStreams;
+  }
+
+  /** {@link pull} has something to give. */
+  get hasOutput(): boolean {
+    return this.#output.bytes > 0 || (!this.#isDead && this.#scheduler.hasWork);
+  }
+
+  /** Bytes from the peer, split anywhere. Its receivers get views of `chunk`. */
+  receive(chunk: Buffer): void {
+    if (this.#isDead) return;
+    try {
+      this.#parser.push(this.#prefaceLeft === 0 ? chunk : this.#skipPreface(chunk));
+    } catch (error) {
+      if (!(error instanceof ConnectionViolation)) throw error;
+      this.#fail(error);
+    }
+  }
+
+  /** Bytes for the peer, in order: `budgetBytes` and at most a frame more, unless more is owed in answers already. */
+  pull(budgetBytes: number): Buffer[] {
+    if (!this.#isDead) this.#scheduler.fill(budgetBytes, this.#peer.maxFrameBytes);
+    return this.#output.take();
+  }
+
+  /** Client: opens a stream; null when the connection takes none any more. */
+  request(fields: HeaderFields, eventsOf: (stream: EngineStream) => EngineStreamEvents): EngineStream | null {
+    if (this.#isDead || this.#goawayLastId !== null || this.#frames.isPeerLeaving) return null;
+    const stream = this.#table.openOwn();
+    if (stream === null) return null;
+    stream.events = eventsOf(stream);
+    this.#writer.headers(stream.id, fields, false, this.#peer.maxFrameBytes);
+    return stream;
+  }
+
+  /** Server: the final answer, once. */
+  respond(stream: EngineStream, fields: HeaderFields, isEnd: boolean): void {
+    if (stream.isClosed || stream.isAnswered) return;
+    stream.isAnswered = true;
+    this.#writer.headers(stream.id, fields, isEnd, this.#peer.maxFrameBytes);
+    if (isEnd) this.#table.endLocal(stream);
+  }
+
+  /** Queues bytes, which must not change any more. `onTaken` says when they have all left for the output. */
+  write(stream: EngineStream, chunk: Buffer): void {
+    if (stream.isClosed || stream.isLocalEnded || stream.isEndQueued || chunk.length === 0) return;
+    stream.queue.push(chunk);
+    stream.queuedBytes += chunk.length;
+    this.#scheduler.consider(stream);
+  }
+
+  /** END_STREAM after what was written. */
+  end(stream: EngineStream): void {
+    if (stream.isClosed || stream.isLocalEnded || stream.isEndQueued) return;
+    stream.isEndQueued = true;
+    if (stream.queuedBytes === 0) this.#scheduler.sendEnd(stream);
+  }
+
+  /** RST_STREAM; what was written and has not left is dropped. No event follows. */
+  reset(stream: EngineStream, code: number): void {
+    this.#table.reset(stream, code);
+  }
+
+  /** Whoever gets the stream's data has consumed so much of it. */
+  credit(stream: EngineStream, bytes: number): void {
+    this.#data.credit(stream, bytes);
+  }
+
+  /** So much of the data, of whichever stream, holds the connection's window no longer. */
+  creditConnection(bytes: number): void {
+    this.#data.creditConnection(bytes);
+  }
+
+  ping(): void {
+    if (!this.#isDead) this.#writer.ping(false, pingData);
+  }
+
+  /** GOAWAY NO_ERROR, once: open streams live on, new ones are not taken. */
+  goAway(): void {
+    if (this.#isDead || this.#goawayLastId !== null) return;
+    this.#goawayLastId = this.#table.lastPeerId;
+    this.#headers.takesRequests = false;
+    this.#writer.goaway(this.#goawayLastId, errorCode.noError, '');
+  }
+
+  /** The connection is lost: every stream is reset, and the peer told nothing. */
+  abandon(code: number): void {
+    this.#isDead = true;
+    this.#table.abandon(code);
+  }
+
+  #fail(violation: ConnectionViolation): void {
+    const lastId = this.#goawayLastId ?? this.#table.lastPeerId;
+    this.#writer.goaway(lastId, violation.errorCode, violation.message);
+    this.#isDead = true;
+    this.#events.onFailure(violation);
+    this.#table.abandon(violation.errorCode);
+  }
+
+  /** RFC 9113 §3.4. */
+  #skipPreface(chunk: Buffer): Buffer {
+    const start = clientPreface.length - this.#prefaceLeft;
+    const length = Math.min(this.#prefaceLeft, chunk.length);
+    if (clientPreface.compare(chunk, 0, length, start, start + length) !== 0) {
+      throw new ConnectionViolation({ code: errorCode.protocolError, detail: 'no preface of HTTP/2' });
+    }
+    this.#prefaceLeft -= length;
+    return chunk.subarray(length);
+  }
+}

@@ -1,0 +1,14 @@
+/** What one side announces to its peer, or limits it to without a word. */
+export type EngineLimits = {
+  /** SETTINGS_INITIAL_WINDOW_SIZE: bytes of one stream that may be received and not consumed. */
+  readonly streamWindowBytes: number;
+  /** The same for the connection; at least 65,535, its size before anything was said (RFC 9113 §6.9.2). */
+  readonly connectionWindowBytes: number;
+  /** SETTINGS_MAX_FRAME_SIZE. */
+  readonly maxFrameBytes: number;
+  /** SETTINGS_MAX_CONCURRENT_STREAMS of a server; a client takes no streams at all. */
+  readonly maxStreams: number;
+  /** SETTINGS_MAX_HEADER_LIST_SIZE, and the number of fields, which has no setting. */
+  readonly maxHeaderListBytes: number;
+  readonly maxHeaderFields: number;
+};

@@ -1,0 +1,35 @@
+/**
+ * What a peer may still send, on one stream or on the whole connection (RFC 9113 §5.2). Credit is given by whoever
+ * consumed the bytes, and announced in portions: a WINDOW_UPDATE for each chunk would cost more than it carries.
+ */
+export class ReceiveWindow {
+  readonly #windowBytes: number;
+  #available: number;
+  #unannounced = 0;
+
+  /** `availableBytes`: what the peer knows of, when that is not the whole window yet; the rest is announced at once. */
+  constructor(options: { readonly windowBytes: number; readonly availableBytes?: number }) {
+    this.#windowBytes = options.windowBytes;
+    this.#available = options.availableBytes ?? options.windowBytes;
+    this.#unannounced = options.windowBytes - this.#available;
+  }
+
+  /** False when the peer sends more than it may. */
+  take(bytes: number): boolean {
+    this.#available -= bytes;
+    return this.#available >= 0;
+  }
+
+  /** Gives `bytes` back; returns what is to be announced now, 0 when it is too little yet. */
+  credit(bytes: number): number {
+    this.#unannounced += bytes;
+    if (this.#unannounced * announcedParts < this.#windowBytes) return 0;
+    const announced = this.#unannounced;
+    this.#unannounced = 0;
+    this.#available += announced;
+    return announced;
+  }
+}
+
+/** A portion is this part of the window: small enough that a sender at full speed never has to wait for it. */
+const announcedParts = 4;

@@ -1,0 +1,96 @@
+import type { EngineStream } from './engine-stream.js';
+import { frameFlag, frameType, protocolDefaults } from './frame-format.js';
+import type { OutputQueue } from './output-queue.js';
+
+/**
+ * The largest DATA frame we make, where the peer allows it. A stream has this much before it is the next one's turn, so
+ * a small message never waits for more than one such frame of each bulk stream.
+ */
+const largestDataBytes = 65_536;
+
+/** Chooses whose bytes leave next: one frame of each stream that has some and may send, in turn. */
+export class SendScheduler {
+  readonly #output: OutputQueue;
+  readonly #onLocalEnd: (stream: EngineStream) => void;
+  #ready: EngineStream[] = [];
+  #head = 0;
+  /** What the peer lets us send on the connection (RFC 9113 §5.2). */
+  windowBytes: number = protocolDefaults.windowBytes;
+
+  constructor(options: { readonly output: OutputQueue; readonly onLocalEnd: (stream: EngineStream) => void }) {
+    this.#output = options.output;
+    this.#onLocalEnd = options.onLocalEnd;
+  }
+
+  /** There is something that may be sent. */
+  get hasWork(): boolean {
+    return this.windowBytes > 0 && this.#head < this.#ready.length;
+  }
+
+  /** To be called when a stream got bytes or credit. */
+  consider(stream: EngineStream): void {
+    if (stream.isScheduled || stream.queuedBytes === 0 || stream.sendWindowBytes <= 0) return;
+    stream.isScheduled = true;
+    this.#ready.push(stream);
+  }
+
+  /** Writes frames until the output holds `budgetBytes`, or a frame more. */
+  fill(budgetBytes: number, maxFrameBytes: number): void {
+    const frameBytes = Math.min(largestDataBytes, maxFrameBytes);
+    while (this.hasWork && this.#output.bytes < budgetBytes) {
+      const stream = this.#next();
+      stream.isScheduled = false;
+      if (stream.queuedBytes === 0 || stream.sendWindowBytes <= 0) continue;
+      this.#send(stream, Math.min(stream.queuedBytes, stream.sendWindowBytes, this.windowBytes, frameBytes));
+      this.consider(stream);
+    }
+  }
+
+  /** END_STREAM on a frame of its own: that needs no credit. */
+  sendEnd(stream: EngineStream): void {
+    this.#output.header(0, frameType.data, frameFlag.endStream, stream.id);
+    this.#onLocalEnd(stream);
+  }
+
+  #next(): EngineStream {
+    const stream = this.#ready[this.#head]!;
+    this.#head += 1;
+    if (this.#head === this.#ready.length) {
+      this.#ready = [];
+      this.#head = 0;
+    } else if (this.#head > 1024) {
+      this.#ready = this.#ready.slice(this.#head);
+      this.#head = 0;
+    }
+    return stream;
+  }
+
+  #send(stream: EngineStream, length: number): void {
+    const isLast = stream.isEndQueued && length === stream.queuedBytes;
+    this.#output.header(length, frameType.data, isLast ? frameFlag.endStream : 0, stream.id);
+    this.#moveBytes(stream, length);
+    stream.sendWindowBytes -= length;
+    this.windowBytes -= length;
+    if (isLast) this.#onLocalEnd(stream);
+    else if (stream.queuedBytes === 0) stream.events.onTaken();
+  }
+
+  #moveBytes(stream: EngineStream, length: number): void {
+    let left = length;
+    while (left > 0) {
+      const chunk = stream.queue[stream.queueHead]!;
+      const rest = chunk.length - stream.headOffset;
+      if (rest > left) {
+        this.#output.payload(chunk.subarray(stream.headOffset, stream.headOffset + left));
+        stream.headOffset += left;
+        break;
+      }
+      this.#output.payload(stream.headOffset === 0 ? chunk : chunk.subarray(stream.headOffset));
+      left -= rest;
+      stream.queueHead += 1;
+      stream.headOffset = 0;
+    }
+    stream.queuedBytes -= length;
+    if (stream.queueHead === stream.queue.length) stream.dropQueue();
+  }
+}
