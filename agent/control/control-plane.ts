@@ -101,6 +101,7 @@ export class ControlPlane {
       this.#workloads.reconcile();
       // At once: somebody may wait for the rollout.
       this.#beat();
+      this.#saver.schedule();
     });
   }
 
@@ -259,8 +260,8 @@ export class ControlPlane {
   /** Throws for rules that cannot be evaluated; those in force stay then. */
   #onRules(rules: AppliedRules): void {
     this.#o.pool.send({ type: 'rules', snapshot: rules.snapshot });
+    // Saved when the workers have them: encoding a large state takes time that these would wait.
     this.#rules = rules;
-    this.#saver.schedule();
   }
 
   #onCertificates(): void {

@@ -32,7 +32,8 @@ export const lastGoodStateSchema = z.object({
 export type LastGoodState = z.infer<typeof lastGoodStateSchema>;
 
 export function encodeLastGoodState(state: LastGoodState): z.input<typeof lastGoodStateSchema> {
-  const base64 = (value: Uint8Array): string => Buffer.from(value).toString('base64');
+  const base64 = ({ buffer, byteOffset, length }: Uint8Array): string =>
+    Buffer.from(buffer, byteOffset, length).toString('base64');
   return {
     ...state,
     sealedSnapshot: state.sealedSnapshot === null ? null : base64(state.sealedSnapshot),
