@@ -1,10 +1,13 @@
 import { before, describe, it } from 'node:test';
 import assert from 'node:assert/strict';
 import { randomBytes } from 'node:crypto';
+import { once } from 'node:events';
+import http2 from 'node:http2';
+import net, { type AddressInfo } from 'node:net';
 import type { RefusedHandshake, TunnelRequest, TunnelStream } from '../../agent/dataplane/tunnel/tunnel.js';
 import { clientIdentity, serverIdentity, strangerIdentity, TestCa } from '../contract/tunnel-certificates.js';
 import { http2Engine as engine } from '../contract/tunnel-http2-engine.js';
-import { eventually, readAll, TunnelPair } from '../contract/tunnel-pair.js';
+import { eventually, readAll, serverIp, testSettings, TunnelPair } from '../contract/tunnel-pair.js';
 import {
   encodeFrame,
   encodeHeaders,
@@ -76,6 +79,20 @@ describe('the tunnel port refuses and counts', () => {
     await expectRefused(pair, 'handshake_timeout');
   });
 
+  it('more handshakes at once than one address may have, and goes on with others', async () => {
+    await using pair = await TunnelPair.start(engine, ca, { tlsHandshakeTimeoutMs: 9500 });
+    const idle = Array.from({ length: 256 }, () => net.connect({ host: serverIp, port: pair.port }));
+    for (const socket of idle) socket.on('error', () => {});
+    await eventually('all are accepted', () => pair.accepted.length === idle.length);
+    assert.ok((await sendPlain(pair.port, '')) < 5000, 'one more is turned away at once');
+    await expectRefused(pair, 'overload');
+    const elsewhere = net.connect({ host: serverIp, port: pair.port, localAddress: '127.0.0.2' });
+    const other = await RawPeer.connect(pair.port, await ca.issue(clientIdentity), { socket: elsewhere });
+    for (const socket of [...idle, other.socket]) socket.destroy();
+    await eventually('the places are free again', () => pair.accepted.every((socket) => socket.destroyed));
+    await expectHealthy(pair);
+  });
+
   it('a peer without a certificate', async () => {
     await using pair = await TunnelPair.start(engine, ca);
     const peer = await RawPeer.connect(pair.port, null);
@@ -123,6 +140,34 @@ describe('the tunnel port refuses and counts', () => {
     const result = await pair.open();
     assert.equal(!result.ok && result.reason, 'TLS_HANDSHAKE');
     await expectRefused(pair, 'no_own_certificate');
+  });
+});
+
+describe('the client gives up', () => {
+  it('a stream that was refused and is left open by the server', { timeout: 30_000 }, async () => {
+    const own = await ca.issue(serverIdentity);
+    const [certificate] = own.certificates;
+    const server = http2.createSecureServer({ cert: certificate?.chainPem ?? '', key: certificate?.keyPem ?? '' });
+    const refused = new Promise<http2.ServerHttp2Stream>((resolve) => {
+      server.on('stream', (stream) => {
+        stream.on('error', () => {});
+        stream.respond({ ':status': 401 });
+        resolve(stream);
+      });
+    });
+    server.listen(0, serverIp);
+    await once(server, 'listening');
+    const { port } = server.address() as AddressInfo;
+    const client = engine.client({ settings: testSettings, dialRaw: () => net.connect({ host: serverIp, port }) });
+    client.replaceCertificates(await ca.issue(clientIdentity));
+    await using pair = await TunnelPair.start(engine, ca);
+    const result = await client.open(pair.target(), { signal: AbortSignal.timeout(10_000) });
+    assert.equal(!result.ok && result.reason, 'POLICY_DENY');
+    assert.equal(client.counts().streams, 1, 'the server has not ended its side');
+    await once(await refused, 'close');
+    await eventually('the stream is gone', () => client.counts().streams === 0);
+    await client.drain(0);
+    server.close();
   });
 });
 

@@ -16,6 +16,8 @@ export type OpenAttempt = OpenResult | { readonly ok: 'lost'; readonly detail: s
 
 /** How much later than the other agent's own connect timeout we give up, so that its answer with the cause arrives. */
 const answerGraceMs = 1000;
+/** A refusal ends the stream; a peer that does not end its side would fill the tunnel with streams of nothing. */
+const refusedStreamMs = 5000;
 
 /** One HTTP/2 connection to one destination as one identity, with up to `maxStreamsPerTunnel` streams. */
 export class ClientTunnel {
@@ -161,9 +163,7 @@ export class ClientTunnel {
           return;
         }
         settle(refusalOf(headers, this.#address));
-        // END_STREAM, not RST_STREAM: refusals must not eat the budget of resets.
-        stream.end();
-        stream.resume();
+        endRefused(stream);
       };
       const onLate = (): void =>
         giveUp(notOpened('CONNECT_TIMEOUT', `${this.#address} did not answer the CONNECT in time`, true));
@@ -215,6 +215,15 @@ export class ClientTunnel {
   #noteDeath(why: string): void {
     if (this.#death === '') this.#death = `tunnel to ${this.#address} ended: ${why}`;
   }
+}
+
+/** END_STREAM, not RST_STREAM: refusals must not eat the budget of resets. Only a peer that leaves its side open gets one. */
+function endRefused(stream: ClientHttp2Stream): void {
+  stream.end();
+  stream.resume();
+  const timer = setTimeout(() => resetStream(stream, constants.NGHTTP2_CANCEL), refusedStreamMs);
+  timer.unref();
+  stream.once('close', () => clearTimeout(timer));
 }
 
 function connectHeaders(target: TunnelTarget): OutgoingHttpHeaders {

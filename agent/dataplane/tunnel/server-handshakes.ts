@@ -1,6 +1,6 @@
 import type net from 'node:net';
 import tls from 'node:tls';
-import { formatHostPort, type HostPort } from '../../../shared/address.js';
+import { formatHostPort, type HostPort, type IpAddress } from '../../../shared/address.js';
 import { parseSpiffeId, type SpiffeId } from '../../../shared/identity.js';
 import { spiffeIdOf } from '../../../shared/pki/spiffe-id-of-certificate.js';
 import type { Reason } from '../../../shared/reasons.js';
@@ -25,6 +25,8 @@ type Pending = { readonly raw: net.Socket; readonly workload: string; readonly a
 
 /** Handshakes under way at once, over all workloads. Each holds a socket, an SSL object and at most some 100 KiB. */
 const maxPending = 1024;
+/** Of one address, so that one stranger cannot take the place of everybody. More than an agent that starts again needs. */
+const maxPendingPerPeer = 256;
 /** When the setting is 0 or more than this: every stranger is gone within 10 s (issue 2). */
 const longestHandshakeMs = 9500;
 /** How long a peer that is turned away may take to read why. */
@@ -42,6 +44,7 @@ export class ServerHandshakes {
   readonly #contexts = new IdentityContexts();
   readonly #servers = new Map<string, { readonly identity: SpiffeId; readonly server: tls.Server }>();
   readonly #pending = new Map<string, Pending>();
+  readonly #pendingByPeer = new Map<IpAddress, number>();
 
   constructor(options: {
     readonly timeoutMs: number;
@@ -84,12 +87,16 @@ export class ServerHandshakes {
   #tryBegin(raw: net.Socket, listener: TunnelListener): RefusedHandshake | null {
     const addresses = socketAddresses(raw);
     if (addresses === undefined) return 'handshake_aborted';
-    if (this.#pending.size >= maxPending) return 'overload';
+    const ofPeer = this.#pendingByPeer.get(addresses.remote.ip) ?? 0;
+    if (this.#pending.size >= maxPending || ofPeer >= maxPendingPerPeer) return 'overload';
     const server = this.#serverFor(listener);
     if (server === null) return 'no_own_certificate';
     const key = pendingKey(listener, addresses);
     this.#pending.set(key, { raw, workload: listener.workload, addresses });
-    raw.once('close', () => this.#pending.delete(key));
+    this.#pendingByPeer.set(addresses.remote.ip, ofPeer + 1);
+    raw.once('close', () => {
+      if (this.#pending.get(key)?.raw === raw) this.#forget(key);
+    });
     raw.setNoDelay(true);
     // A tunnel has no half-close; the TLS socket takes this over, and would else survive the peer's FIN.
     raw.allowHalfOpen = false;
@@ -152,9 +159,17 @@ export class ServerHandshakes {
   #takePending(socket: tls.TLSSocket, listener: TunnelListener): Pending | undefined {
     const addresses = socketAddresses(socket);
     if (addresses === undefined) return undefined;
-    const key = pendingKey(listener, addresses);
+    return this.#forget(pendingKey(listener, addresses));
+  }
+
+  #forget(key: string): Pending | undefined {
     const pending = this.#pending.get(key);
+    if (pending === undefined) return undefined;
     this.#pending.delete(key);
+    const { ip } = pending.addresses.remote;
+    const left = (this.#pendingByPeer.get(ip) ?? 1) - 1;
+    if (left === 0) this.#pendingByPeer.delete(ip);
+    else this.#pendingByPeer.set(ip, left);
     return pending;
   }
 }
