@@ -90,5 +90,6 @@ function notReading(fd: number): net.SocketConstructorOpts & { readonly manualSt
 
 function abandoned(signal: AbortSignal): ConnectFailure {
   const { reason, rule, message } = cutOf(signal);
-  return { ok: false, reason, rule, detail: message, isRetryable: false };
+  // A cut that no rule made leaves the rule that let the connection in.
+  return { ok: false, reason, ...(rule === '' ? {} : { rule }), detail: message, isRetryable: false };
 }
