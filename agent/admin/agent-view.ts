@@ -39,6 +39,7 @@ export class AgentView {
       appliedRevision: this.plane?.appliedRevision ?? null,
       enforcedRevision: this.pool?.enforcedRevision ?? null,
       isRegistryComplete: this.plane?.isRegistryComplete ?? false,
+      missingEntries: this.plane?.missingEntries ?? 0,
       workers: this.#workers(),
       workloads: this.#workloads(),
       stateProblem: this.plane?.stateProblem ?? null,

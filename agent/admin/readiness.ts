@@ -21,6 +21,8 @@ export type ReadinessFacts = {
   readonly appliedRevision: number | null;
   readonly enforcedRevision: number | null;
   readonly isRegistryComplete: boolean;
+  /** Entries that the controller listed and that did not come. */
+  readonly missingEntries: number;
   readonly workers: { readonly online: number; readonly wanted: number };
   readonly workloads: readonly (WorkloadStatus & {
     readonly certificateNotAfterMs: number | null;
@@ -54,7 +56,12 @@ export function readiness(facts: ReadinessFacts): ReadinessReport {
   else if (facts.enforcedRevision === null) {
     pending.push({ name: 'rules', detail: `revision ${facts.appliedRevision} is not in the workers yet` });
   }
-  if (!facts.isRegistryComplete) pending.push({ name: 'registry', detail: 'the registry was not received yet' });
+  if (facts.missingEntries > 0) {
+    const detail = `${facts.missingEntries} entries that the controller listed did not come`;
+    pending.push({ name: 'registry', detail });
+  } else if (!facts.isRegistryComplete) {
+    pending.push({ name: 'registry', detail: 'the registry was not received yet' });
+  }
   for (const workload of facts.workloads) {
     const certificate = `certificate/${workload.name}`;
     if (workload.certificateNotAfterMs === null || workload.certificateNotAfterMs <= facts.nowMs) {

@@ -21,13 +21,11 @@ import {
 } from '../../shared/wire/requests.js';
 import type { AnswerAlarm } from './answer-alarm.js';
 import type { NodeCredentials } from './node-credentials.js';
-import type { RegistryFollower, StoreTrust } from './registry-follower.js';
+import type { RegistryFollower } from './registry-follower.js';
 import { RulesFollower, type AppliedRules, type RulesAlarm } from './rules-follower.js';
 
 const requestTimeoutMs = 10_000;
 const bindRetryMs = 1000;
-/** The store is settled when it has been in order for so long: longer than the controller needs to rebuild it. */
-const settleMs = 5000;
 
 /**
  * The agent's one connection to NATS: follows rules and registry, and carries its requests. It comes up whenever the
@@ -80,13 +78,6 @@ export class ControlLink {
   async storeFlows(bytes: Uint8Array): Promise<void> {
     const options = { timeoutMs: requestTimeoutMs, signal: this.#abort.signal };
     await this.#reachedBus().store(subjectFor('flows', this.#init.node), bytes, options);
-  }
-
-  /** For {@link RegistryFollower}: whether the store, looked at now, is what it was, and has been for a while. */
-  async trustInStore(): Promise<StoreTrust> {
-    const rules = this.#rules;
-    if (rules === null || (await rules.check()) !== 'current') return 'none';
-    return rules.inOrderForMs >= settleMs ? 'settled' : 'in order';
   }
 
   async close(): Promise<void> {
@@ -153,7 +144,7 @@ export class ControlLink {
         }),
         registryBucket.watch({
           onEntry: (change) => registry.onEntry(change),
-          onReady: () => registry.onReady(),
+          onReady: () => undefined,
           onProblem: (error) => this.#onProblem(error),
           signal,
         }),
@@ -205,7 +196,6 @@ export class ControlLink {
       log,
       onRules: this.#init.onRules,
       onAlarm: this.#init.onRulesAlarm,
-      now: () => Date.now(),
     });
     return this.#rules;
   }
@@ -221,7 +211,6 @@ export class ControlLink {
 
   #onStatus(status: 'connected' | 'disconnected'): void {
     if (this.#abort.signal.aborted) return;
-    this.#rules?.doubtStore();
     if (status === 'connected') {
       this.#lastProblem = '';
       this.#init.log.info({ server: this.server }, 'connected to NATS again');

@@ -1,6 +1,7 @@
 import { describeError } from '../../shared/errors.js';
 import type { SpiffeId } from '../../shared/identity.js';
 import type { Log } from '../../shared/log.js';
+import { openRegistryList } from '../../shared/wire/registry-list.js';
 import { openRegistryEntry, openSnapshot, snapshotReader } from '../../shared/wire/signed.js';
 import type { Snapshot } from '../../shared/policy/snapshot.js';
 import type { WorkloadEntry } from '../../shared/wire/registry.js';
@@ -68,7 +69,7 @@ export class ControlPlane {
     this.#registry = new RegistryFollower({
       open: (key, bytes) =>
         openRegistryEntry({ bytes, key, publicKeysPem: this.#credentials.current.signingPublicKeys }),
-      trustInStore: async () => (await this.#link?.trustInStore()) ?? 'none',
+      openList: (bytes) => openRegistryList({ bytes, publicKeysPem: this.#credentials.current.signingPublicKeys }),
       log,
       onChange: (message) => this.#onRegistry(message),
       onAlarm: () => metrics.registryAlarm(),
@@ -164,6 +165,11 @@ export class ControlPlane {
     return this.#registry.isComplete;
   }
 
+  /** Entries that the registry should have, by its signed list, and that did not come. */
+  get missingEntries(): number {
+    return this.#registry.missing;
+  }
+
   get stateProblem(): string | null {
     return this.#saver.problem;
   }
@@ -200,7 +206,12 @@ export class ControlPlane {
       nats: { servers: natsServers, isConnected: this.isConnected, server: this.#link?.server ?? null },
       appliedRevision: this.appliedRevision,
       enforcedRevision: this.#o.pool.enforcedRevision,
-      registry: { ...this.registryCounts(), isComplete: this.isRegistryComplete, sequence: this.#registry.sequence },
+      registry: {
+        ...this.registryCounts(),
+        isComplete: this.isRegistryComplete,
+        missing: this.missingEntries,
+        sequence: this.#registry.sequence,
+      },
       snapshot: this.#rules?.snapshot ?? null,
       workloads: this.workloads(),
       certificates: this.#certificates.certificates.map(({ identity, notAfterMs: end, obtainedAtMs }) => ({
@@ -238,7 +249,7 @@ export class ControlPlane {
   #state(): LastGoodState {
     return {
       sealedSnapshot: this.#rules?.sealed ?? null,
-      registry: [...this.#registry.entries].map(([key, { sealed }]) => ({ key, sealed })),
+      registry: this.#registry.sealed,
       isRegistryComplete: this.#registry.isComplete,
       certificates: [...this.#certificates.certificates],
     };

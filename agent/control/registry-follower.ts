@@ -1,78 +1,82 @@
 import type { BucketChange } from '../../shared/bus/bucket.js';
 import { describeError } from '../../shared/errors.js';
 import type { Log } from '../../shared/log.js';
+import { registryListKey, type RegistryList } from '../../shared/wire/registry-list.js';
 import type { RegistryEntry } from '../../shared/wire/registry.js';
 import type { RegistryMessage } from '../dataplane/messages.js';
 
 export type OpenedEntry = { readonly entry: RegistryEntry; readonly sequence: number };
 export type HeldEntry = OpenedEntry & { readonly sealed: Uint8Array };
 
-/** How far a disappearance can be believed: see ControlLink. */
-export type StoreTrust = 'none' | 'in order' | 'settled';
-
-const settleRetryMs = 2000;
+/** The controller writes entries before the list that names them: what is missing for longer was taken away. */
+const missingAlarmMs = 5000;
 
 /**
- * The registry as this agent believes it. Entries are signed; their disappearance is not, and it would take workloads
- * out of the mesh. So a deletion counts only when the rules pointer, read afresh, is in order, and an entry that merely
- * is missing from a list only when it has been for a while: a wiped, rolled-back or half-rebuilt store removes nothing,
- * and the last good registry stays in force.
+ * The registry as this agent believes it: signed entries, and a signed list of them. A deletion in NATS is nobody's word
+ * and counts for nothing, so nobody can take a workload out of the mesh, whose bytes would then go in the clear: an
+ * entry goes when a list that is as new as the entry leaves it out. A registry is whole when all that the list names is
+ * there; until it was once, nothing is let through.
  */
 export class RegistryFollower {
   readonly #open: (key: string, sealed: Uint8Array) => OpenedEntry;
-  readonly #trustInStore: () => Promise<StoreTrust>;
+  readonly #openList: (sealed: Uint8Array) => RegistryList;
   readonly #log: Log;
   readonly #onChange: (message: RegistryMessage) => void;
   readonly #onAlarm: () => void;
   readonly #held = new Map<string, HeldEntry>();
-  readonly #listed = new Set<string>();
-  /** Keys that seem to be gone; whether somebody deleted them, or they only were not in a list. */
-  readonly #removals = new Map<string, { readonly isExplicit: boolean }>();
+  #list: (RegistryList & { readonly sealed: Uint8Array }) | null = null;
   readonly #changed = new Set<string>();
+  /** Keys that the list names and that are not here, or only in an older version. */
+  readonly #missing = new Set<string>();
+  #isListNew = false;
   #flush: NodeJS.Immediate | null = null;
+  #missingTimer: NodeJS.Timeout | null = null;
   #isComplete = false;
-  #isListing = true;
-  #removing: Promise<void> | null = null;
-  #retry: NodeJS.Timeout | null = null;
-  #isClosed = false;
 
   constructor(init: {
     /** Checks signature, shape and that the entry belongs at this key; throws when they are not right. */
     readonly open: (key: string, sealed: Uint8Array) => OpenedEntry;
-    /** Whether the store, looked at now, still is what it was. */
-    readonly trustInStore: () => Promise<StoreTrust>;
+    /** The same for the list. */
+    readonly openList: (sealed: Uint8Array) => RegistryList;
     readonly log: Log;
     readonly onChange: (message: RegistryMessage) => void;
-    /** An entry was refused: not signed by a pinned key, or older than the one that is held. */
+    /** Something was refused: not signed by a pinned key, or older than what is held. Or something is missing. */
     readonly onAlarm: () => void;
   }) {
     this.#open = init.open;
-    this.#trustInStore = init.trustInStore;
+    this.#openList = init.openList;
     this.#log = init.log;
     this.#onChange = init.onChange;
     this.#onAlarm = init.onAlarm;
   }
 
-  /** Takes over what was on disk, each entry only if its signature still holds. Emits the whole. */
+  /** Takes over what {@link sealed} gave, each only if its signature still holds. Emits the whole. */
   restore(entries: readonly { readonly key: string; readonly sealed: Uint8Array }[], isComplete: boolean): void {
     for (const { key, sealed } of entries) this.#take(key, sealed);
+    this.#removeUnlisted();
     this.#changed.clear();
     this.#isComplete = isComplete;
     if (isComplete) this.#emitFull();
   }
 
-  /** Removals that are not believed yet. */
-  get pendingRemovals(): number {
-    return this.#removals.size;
-  }
-
-  /** True once a whole list was received, in this life or before. */
+  /** True once a whole registry was received, in this life or before. */
   get isComplete(): boolean {
     return this.#isComplete;
   }
 
+  /** Entries that the list names and that are not here, or only in an older version. */
+  get missing(): number {
+    return this.#missing.size;
+  }
+
   get entries(): ReadonlyMap<string, HeldEntry> {
     return this.#held;
+  }
+
+  /** Everything as it came, the list included, for {@link restore}. */
+  get sealed(): { readonly key: string; readonly sealed: Uint8Array }[] {
+    const entries = [...this.#held].map(([key, { sealed }]) => ({ key, sealed }));
+    return this.#list === null ? entries : [...entries, { key: registryListKey, sealed: this.#list.sealed }];
   }
 
   /** The highest sequence held; null without any entry. */
@@ -83,51 +87,25 @@ export class RegistryFollower {
   /** For the watch of the bucket. */
   onEntry(change: BucketChange): void {
     if (change.operation === 'delete') {
-      this.#listed.delete(change.key);
-      if (this.#held.has(change.key)) this.#removals.set(change.key, { isExplicit: change.isExplicit });
-    } else {
-      if (this.#isListing) this.#listed.add(change.key);
-      this.#removals.delete(change.key);
-      if (this.#take(change.key, change.value)) this.#changed.add(change.key);
+      this.#log.debug({ key: change.key }, 'a key of the registry is gone from NATS; only a signed list removes it');
+      return;
     }
-    this.#scheduleFlush();
-  }
-
-  /** The first list of the watch is complete: what is held and was not in it is gone. */
-  onReady(): void {
-    this.#isListing = false;
-    for (const key of this.#held.keys()) if (!this.#listed.has(key)) this.#removals.set(key, { isExplicit: false });
-    this.#listed.clear();
-    if (!this.#isComplete) {
-      this.#isComplete = true;
-      this.#changed.clear();
-      this.#emitFull();
-    }
-    this.#scheduleFlush();
+    if (!this.#take(change.key, change.value)) return;
+    this.#flush ??= setImmediate(() => {
+      this.#flush = null;
+      this.#settle();
+    });
   }
 
   close(): void {
-    this.#isClosed = true;
-    if (this.#retry !== null) clearTimeout(this.#retry);
+    if (this.#missingTimer !== null) clearTimeout(this.#missingTimer);
     if (this.#flush !== null) clearImmediate(this.#flush);
   }
 
-  /** Looks again at removals that could not be believed yet. */
-  async settleRemovals(): Promise<void> {
-    this.#removing ??= this.#settle().finally(() => (this.#removing = null));
-    await this.#removing;
-  }
-
+  /** True when it is new. */
   #take(key: string, sealed: Uint8Array): boolean {
     try {
-      const opened = this.#open(key, sealed);
-      const held = this.#held.get(key);
-      if (held !== undefined && opened.sequence < held.sequence) {
-        throw new Error(`its sequence ${opened.sequence} is older than ${held.sequence}, which is held`);
-      }
-      if (held?.sequence === opened.sequence && Buffer.from(held.sealed).equals(sealed)) return false;
-      this.#held.set(key, { ...opened, sealed });
-      return true;
+      return key === registryListKey ? this.#takeList(sealed) : this.#takeEntry(key, sealed);
     } catch (error) {
       this.#onAlarm();
       this.#log.error({ key, problem: describeError(error) }, 'registry entry refused; the last good one stays');
@@ -135,40 +113,83 @@ export class RegistryFollower {
     }
   }
 
-  /** One message for all changes of a turn of the event loop. */
-  #scheduleFlush(): void {
-    this.#flush ??= setImmediate(() => {
-      this.#flush = null;
-      if (!this.#isComplete) return;
-      const upserts = [...this.#changed].flatMap((key) => this.#held.get(key)?.entry ?? []);
-      this.#changed.clear();
-      if (upserts.length > 0) this.#onChange({ type: 'registry', isFull: false, upserts, removals: [] });
-      if (this.#removals.size > 0 && !this.#isListing) void this.settleRemovals();
-    });
+  #takeEntry(key: string, sealed: Uint8Array): boolean {
+    const opened = this.#open(key, sealed);
+    const held = this.#held.get(key);
+    assertNotOlder(opened.sequence, held?.sequence);
+    if (held?.sequence === opened.sequence && Buffer.from(held.sealed).equals(sealed)) return false;
+    this.#held.set(key, { ...opened, sealed });
+    this.#changed.add(key);
+    if (opened.sequence >= (this.#list?.entries.get(key) ?? 0)) this.#missing.delete(key);
+    return true;
   }
 
-  async #settle(): Promise<void> {
-    if (this.#removals.size === 0 || this.#isClosed) return;
-    const trust = await this.#trustInStore();
-    const believed = [...this.#removals].filter(
-      ([, { isExplicit }]) => trust === 'settled' || (trust === 'in order' && isExplicit),
-    );
-    for (const [key] of believed) this.#removals.delete(key);
-    const removals = believed.map(([key]) => key).filter((key) => this.#held.delete(key));
-    if (removals.length > 0) this.#onChange({ type: 'registry', isFull: false, upserts: [], removals });
-    if (this.#removals.size > 0) {
-      this.#log.debug({ entries: this.#removals.size }, 'removals from the registry wait until the store is in order');
-      if (!this.#isClosed) this.#retry ??= setTimeout(() => this.#again(), settleRetryMs);
+  #takeList(sealed: Uint8Array): boolean {
+    const list = this.#openList(sealed);
+    assertNotOlder(list.sequence, this.#list?.sequence);
+    if (this.#list !== null && Buffer.from(this.#list.sealed).equals(sealed)) return false;
+    this.#list = { ...list, sealed };
+    this.#isListNew = true;
+    this.#missing.clear();
+    for (const [key, sequence] of list.entries) {
+      if ((this.#held.get(key)?.sequence ?? 0) < sequence) this.#missing.add(key);
+    }
+    return true;
+  }
+
+  /** After the changes of one turn of the event loop: one message for all of them. */
+  #settle(): void {
+    const removals = this.#removeUnlisted();
+    const upserts = [...this.#changed].flatMap((key) => this.#held.get(key)?.entry ?? []);
+    this.#changed.clear();
+    this.#watchMissing();
+    if (this.#isComplete) {
+      if (upserts.length + removals.length > 0) {
+        this.#onChange({ type: 'registry', isFull: false, upserts, removals });
+      }
+    } else if (this.#list !== null && this.#missing.size === 0) {
+      this.#isComplete = true;
+      this.#emitFull();
     }
   }
 
-  #again(): void {
-    this.#retry = null;
-    void this.settleRemovals();
+  /** Looks at what changed only, because thousands of entries come in many turns. */
+  #removeUnlisted(): string[] {
+    const list = this.#list;
+    if (list === null) return [];
+    const candidates = this.#isListNew ? this.#held.keys() : this.#changed;
+    this.#isListNew = false;
+    const gone = [...candidates].filter(
+      (key) => !list.entries.has(key) && (this.#held.get(key)?.sequence ?? Infinity) <= list.sequence,
+    );
+    return gone.filter((key) => this.#held.delete(key));
+  }
+
+  #watchMissing(): void {
+    if (this.#missing.size > 0) {
+      this.#missingTimer ??= setTimeout(() => this.#reportMissing(), missingAlarmMs);
+    } else if (this.#missingTimer !== null) {
+      clearTimeout(this.#missingTimer);
+      this.#missingTimer = null;
+    }
+  }
+
+  #reportMissing(): void {
+    this.#onAlarm();
+    const [first] = this.#missing;
+    this.#log.error(
+      { missing: this.#missing.size, first },
+      'the registry lacks entries that its list names: somebody else writes into its bucket, or the controller is restoring it',
+    );
   }
 
   #emitFull(): void {
     const upserts = [...this.#held.values()].map((held) => held.entry);
     this.#onChange({ type: 'registry', isFull: true, upserts, removals: [] });
   }
+}
+
+function assertNotOlder(sequence: number, held: number | undefined): void {
+  if (held === undefined || sequence >= held) return;
+  throw new Error(`its sequence ${sequence} is older than ${held}, which is held`);
 }

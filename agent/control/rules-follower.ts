@@ -6,7 +6,7 @@ import type { Log } from '../../shared/log.js';
 import type { Snapshot } from '../../shared/policy/snapshot.js';
 import { rulesPointerSchema, type RulesPointer } from '../../shared/wire/rules-pointer.js';
 
-/** What a look at the pointer found. Only `current` says that the store can be believed. */
+/** What a look at the pointer found. */
 export type PointerState =
   | 'current'
   /** There is none: the store is new, or was wiped. */
@@ -39,9 +39,6 @@ export class RulesFollower {
   #turn: Promise<unknown> = Promise.resolve();
   /** What was last complained about, so that a resync every 30 s does not repeat it. */
   #lastAlarm = '';
-  #storeRevision = 0;
-  #currentSinceMs: number | null = null;
-  readonly #now: () => number;
 
   constructor(init: {
     readonly bucket: Bucket;
@@ -54,7 +51,6 @@ export class RulesFollower {
     /** Puts them in force; throws when that cannot be, which is an alarm like a wrong signature. */
     readonly onRules: (rules: AppliedRules) => void;
     readonly onAlarm: (kind: RulesAlarm) => void;
-    readonly now: () => number;
   }) {
     this.#bucket = init.bucket;
     this.#open = init.open;
@@ -62,36 +58,20 @@ export class RulesFollower {
     this.#onRules = init.onRules;
     this.#onAlarm = init.onAlarm;
     this.#trustDomain = init.trustDomain;
-    this.#now = init.now;
     this.#applied =
       init.applied === null ? null : { revision: init.applied.snapshot.revision, sha256: sha256(init.applied.sealed) };
   }
 
   /** Reads the pointer afresh and switches to what it names. Looks are done one after another. Never rejects. */
   check(): Promise<PointerState> {
-    const turn = this.#turn.then(async () => {
-      const state = await this.#look();
-      if (state === 'current') this.#currentSinceMs ??= this.#now();
-      else this.doubtStore();
-      return state;
-    });
+    const turn = this.#turn.then(() => this.#look());
     this.#turn = turn;
     return turn;
-  }
-
-  /** How long the pointer has been in order without a break, by the looks so far; 0 when it is not. */
-  get inOrderForMs(): number {
-    return this.#currentSinceMs === null ? 0 : this.#now() - this.#currentSinceMs;
   }
 
   /** Why the rules that the store names were refused at the last look; null: they were not. */
   get alarm(): string | null {
     return this.#lastAlarm === '' ? null : this.#lastAlarm;
-  }
-
-  /** The connection broke: the store may be another one now. */
-  doubtStore(): void {
-    this.#currentSinceMs = null;
   }
 
   async #look(): Promise<PointerState> {
@@ -103,9 +83,6 @@ export class RulesFollower {
       return 'unknown';
     }
     if (entry === undefined) return 'absent';
-    // A store that was wiped counts its revisions from 1 again.
-    if (entry.revision < this.#storeRevision) this.doubtStore();
-    this.#storeRevision = entry.revision;
     const pointer = parsePointer(entry.value);
     if (pointer === null) return this.#alarm('unusable', 'the rules pointer cannot be read');
     if (this.#applied !== null && pointer.revision <= this.#applied.revision) {

@@ -34,8 +34,7 @@ export class BucketMirror {
   }
 
   async put(key: string, value: Uint8Array): Promise<void> {
-    const known = this.#known.get(key);
-    if (known === value || (known !== undefined && Buffer.compare(known, value) === 0)) return;
+    if (isSame(this.#known.get(key), value)) return;
     await this.bucket.put(key, value);
     this.#known.set(key, value);
   }
@@ -44,6 +43,12 @@ export class BucketMirror {
     if (!this.#known.has(key)) return;
     await this.bucket.delete(key);
     this.#known.delete(key);
+  }
+
+  /** Whether {@link converge} would have nothing to do, as far as is known. */
+  holds(wanted: ReadonlyMap<string, Uint8Array>): boolean {
+    if (this.#known.size !== wanted.size) return false;
+    return [...wanted].every(([key, value]) => isSame(this.#known.get(key), value));
   }
 
   /** Writes what differs and deletes managed keys that are not wanted. Stops at the first error; call it again then. */
@@ -58,6 +63,10 @@ export class BucketMirror {
     }
     await runInParallel(tasks);
   }
+}
+
+function isSame(known: Uint8Array | undefined, value: Uint8Array): boolean {
+  return known === value || (known !== undefined && Buffer.compare(known, value) === 0);
 }
 
 async function runInParallel(tasks: readonly (() => Promise<void>)[]): Promise<void> {

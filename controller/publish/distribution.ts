@@ -4,6 +4,7 @@ import { buckets } from '../../shared/bus/subjects.js';
 import { isIntentKey, readIntent, removeIntent, writeIntent } from '../store/intent.js';
 import type { Commit, StoredResource } from '../store/committed-state.js';
 import { BucketMirror } from './bucket-mirror.js';
+import { RegistryPublisher } from './registry-publisher.js';
 import type { Release } from './release.js';
 import {
   isInForce,
@@ -24,7 +25,7 @@ export type StoreContent = {
   readonly intent: Commit | undefined;
 };
 
-type Opened = { readonly config: BucketMirror; readonly rules: Bucket; readonly registry: BucketMirror };
+type Opened = { readonly config: BucketMirror; readonly rules: Bucket; readonly registry: RegistryPublisher };
 
 /**
  * The three buckets through which the mesh hears of a change. It writes what it is told to; which state is the right
@@ -76,7 +77,7 @@ export class Distribution {
       replacesForeign: o.replacesForeign,
     });
     if (outcome === 'superseded') return outcome;
-    await registry.converge(release.registry);
+    await registry.publish(release);
     await pruneSnapshots(rules, revision);
     return 'published';
   }
@@ -108,7 +109,7 @@ export class Distribution {
     return {
       config: await BucketMirror.list(config, (key) => !isIntentKey(key)),
       rules,
-      registry: await BucketMirror.list(registry, () => true),
+      registry: await RegistryPublisher.open(registry, this.#publicKeyPem),
     };
   }
 }

@@ -2,6 +2,7 @@ import type { Problem } from '../../shared/model/problem.js';
 import { compileSnapshot } from '../../shared/policy/compile-snapshot.js';
 import { registryEntries } from '../../shared/policy/registry-entries.js';
 import type { Snapshot } from '../../shared/policy/snapshot.js';
+import { sealRegistryList, type RegistryList } from '../../shared/wire/registry-list.js';
 import { registryKey, type RegistryEntry } from '../../shared/wire/registry.js';
 import { sealRegistryEntry, sealSnapshot } from '../../shared/wire/signed.js';
 import { resourcesOf, type CommittedState, type StoredResource } from '../store/committed-state.js';
@@ -14,8 +15,11 @@ export type Release = {
   readonly entries: readonly RegistryEntry[];
   /** Keys and values of `culvert_config`. */
   readonly config: ReadonlyMap<string, Uint8Array>;
-  /** Keys and values of `culvert_registry`. */
+  /** Keys and values of `culvert_registry`, without its list. */
   readonly registry: ReadonlyMap<string, Uint8Array>;
+  readonly registryList: RegistryList;
+  /** The bytes of that list: thousands of keys, so only whoever needs them pays for them. */
+  readonly sealRegistryList: () => Uint8Array;
 };
 
 export type Built = { readonly release: Release } | { readonly problems: readonly Problem[] };
@@ -48,7 +52,12 @@ export class ReleaseBuilder {
     const sealed = sealSnapshot({ snapshot, privateKeyPem: this.#privateKeyPem });
     const config = new Map([...state.resources.values()].map((stored) => [stored.key, this.#encode(stored)]));
     const registry = new Map(entries.map((entry) => [registryKey(entry), this.#seal(entry, state)]));
-    return { release: { state, snapshot, sealed, entries, config, registry } };
+    const sequences = new Map(entries.map((entry) => [registryKey(entry), sequenceOf(entry, state)]));
+    const registryList = { sequence: revision, entries: sequences };
+    const sealList = (): Uint8Array => sealRegistryList({ list: registryList, privateKeyPem: this.#privateKeyPem });
+    return {
+      release: { state, snapshot, sealed, entries, config, registry, registryList, sealRegistryList: sealList },
+    };
   }
 
   #encode(stored: StoredResource): Uint8Array {
@@ -59,15 +68,23 @@ export class ReleaseBuilder {
     return bytes;
   }
 
-  /** The sequence is the revision that last changed the document: it only ever rises, and a rebuild finds it again. */
   #seal(entry: RegistryEntry, state: CommittedState): Uint8Array {
-    const kind = entry.kind === 'workload' ? 'Workload' : 'Service';
-    const stored = state.resources.get(`${kind}.${entry.namespace}.${entry.name}`);
+    const stored = documentOf(entry, state);
     const known = stored === undefined ? undefined : this.#sealed.get(stored);
     if (known !== undefined) return known;
-    const sequence = stored?.revision ?? state.revision;
+    const sequence = sequenceOf(entry, state);
     const bytes = sealRegistryEntry({ entry, sequence, privateKeyPem: this.#privateKeyPem });
     if (stored !== undefined) this.#sealed.set(stored, bytes);
     return bytes;
   }
+}
+
+function documentOf(entry: RegistryEntry, state: CommittedState): StoredResource | undefined {
+  const kind = entry.kind === 'workload' ? 'Workload' : 'Service';
+  return state.resources.get(`${kind}.${entry.namespace}.${entry.name}`);
+}
+
+/** The revision that last changed the document: it only ever rises, and a rebuild finds it again. */
+function sequenceOf(entry: RegistryEntry, state: CommittedState): number {
+  return documentOf(entry, state)?.revision ?? state.revision;
 }

@@ -94,7 +94,7 @@ export class RelistingWatch implements BucketWatch {
   private deliver(message: FeedMessage, listing: Set<string> | undefined): void {
     const key = message.subject.slice(this.options.subjectPrefixLength);
     if (message.isDeletion) {
-      if (this.known.delete(key)) this.options.onEntry({ operation: 'delete', key, isExplicit: true });
+      if (this.known.delete(key)) this.options.onEntry({ operation: 'delete', key });
       return;
     }
     listing?.add(key);
@@ -108,7 +108,7 @@ export class RelistingWatch implements BucketWatch {
     for (const key of this.known.keys()) {
       if (listing.has(key)) continue;
       this.known.delete(key);
-      this.options.onEntry({ operation: 'delete', key, isExplicit: false });
+      this.options.onEntry({ operation: 'delete', key });
     }
     this.isLiveNow = true;
     if (this.isReadyReported) return;

@@ -37,12 +37,8 @@ export type BucketEntry = { readonly key: string; readonly value: Uint8Array; re
 
 export type BucketChange =
   | ({ readonly operation: 'put' } & BucketEntry)
-  | {
-      readonly operation: 'delete';
-      readonly key: string;
-      /** True: somebody deleted it. False: it was missing when the bucket was listed anew (a wiped or restored store, too). */
-      readonly isExplicit: boolean;
-    };
+  /** Somebody deleted it, or it was missing when the bucket was listed anew (a wiped or restored store, too). */
+  | { readonly operation: 'delete'; readonly key: string };
 
 export type WatchOptions = {
   /** Only keys under `prefix.` (a whole token), e.g. `workload`; absent: all. */

@@ -83,11 +83,11 @@ test('a revision that goes backwards is an alarm, told once, and not an update',
   await fixture.rules.until('revision 5', (seen) => seen.includes(5));
   await fixture.point(1, old);
   await fixture.alarms.until('alarm', (seen) => seen.includes('backwards'));
-  await fixture.link.trustInStore();
-  await fixture.link.trustInStore();
+  await fixture.point(1, old);
+  await fixture.publishRules(snapshotOf(6));
+  await fixture.rules.until('revision 6', (seen) => seen.includes(6));
   assert.deepEqual(fixture.alarms.items, ['backwards']);
-  assert.equal(fixture.rules.items.at(-1), 5);
-  assert.equal(await fixture.link.trustInStore(), 'none');
+  assert.deepEqual(fixture.rules.items.slice(-2), [5, 6]);
 });
 
 test('other content under the revision in force is an alarm', async () => {
@@ -99,21 +99,62 @@ test('other content under the revision in force is an alarm', async () => {
   assert.deepEqual(fixture.rules.items, [1]);
 });
 
-test('the registry follows changes and deletions, and an empty one is complete', async () => {
+const web = registryKey(workloadOf('web'));
+const db = registryKey(workloadOf('db'));
+
+test('the registry follows changes, and an empty one is complete when its list says so', async () => {
   await using fixture = await LinkFixture.start();
-  await fixture.publishRules(snapshotOf(1));
+  await fixture.publishList({});
   await fixture.registryMessages.until('the empty list', (seen) => seen.some((message) => message.isFull));
   assert.ok(fixture.registry.isComplete);
-  await fixture.publishWorkload(workloadOf('web'));
+  await fixture.publishWorkload(workloadOf('web'), { sequence: 2 });
   await fixture.registryMessages.until('web', (seen) => seen.some((message) => message.upserts.length === 1));
-  await fixture.registryBucket.delete(registryKey(workloadOf('web')));
+  await fixture.publishList({}, { sequence: 3 });
   await fixture.registryMessages.until('web gone', (seen) => seen.some((message) => message.removals.length === 1));
   assert.deepEqual(namesOf(fixture), []);
+});
+
+test('a registry is complete only when all that its list names is there', async () => {
+  await using fixture = await LinkFixture.start();
+  await fixture.publishWorkload(workloadOf('web'), { sequence: 4 });
+  await fixture.publishWorkload(workloadOf('db'), { sequence: 2 });
+  await fixture.publishList({ [web]: 4, [db]: 3 }, { sequence: 4 });
+  await fixture.logLines.until('what is missing', () => fixture.hasLogged('lacks entries that its list names'));
+  assert.deepEqual([fixture.registry.isComplete, fixture.registry.missing], [false, 1]);
+  assert.equal(fixture.registryAlarms, 1);
+  assert.deepEqual(fixture.registryMessages.items, []);
+  await fixture.publishWorkload(workloadOf('db'), { sequence: 3 });
+  await fixture.registryMessages.until('the whole', (seen) => seen.some((message) => message.isFull));
+  assert.deepEqual([fixture.registryMessages.items.length, fixture.registry.missing], [1, 0]);
+});
+
+test('nobody but the controller takes a workload out: neither by a deletion nor by a list of his own or of the past', async () => {
+  await using fixture = await LinkFixture.start();
+  await fixture.publishRules(snapshotOf(1));
+  await fixture.publishList({}, { sequence: 1 });
+  await fixture.publishWorkload(workloadOf('web'), { sequence: 2 });
+  await fixture.publishList({ [web]: 2 }, { sequence: 2 });
+  await fixture.registryMessages.until('web', () => fixture.registry.entries.size === 1);
+  await fixture.registryBucket.delete(web);
+  await fixture.logLines.until('the deletion', () => fixture.hasLogged('is gone from NATS'));
+  await fixture.publishList({}, { sequence: 3, key: generateSigningKey() });
+  await fixture.publishList({}, { sequence: 1 });
+  await fixture.registryBucket.delete('list');
+  await fixture.publishWorkload(workloadOf('db'), { sequence: 3 });
+  await fixture.registryMessages.until('db', () => fixture.registry.entries.size === 2);
+  assert.equal(fixture.registryAlarms, 2);
+  assert.ok(fixture.registryMessages.items.every(({ removals }) => removals.length === 0));
+  // An entry that is newer than the list is not left out by it.
+  await fixture.publishList({ [web]: 2 }, { sequence: 2 });
+  await fixture.publishList({ [db]: 3 }, { sequence: 4 });
+  await fixture.registryMessages.until('web gone', () => fixture.registry.entries.size === 1);
+  assert.deepEqual(namesOf(fixture), [db]);
 });
 
 test('a registry entry that is forged or older than the one held changes nothing', async () => {
   await using fixture = await LinkFixture.start();
   await fixture.publishRules(snapshotOf(1));
+  await fixture.publishList({}, { sequence: 1 });
   await fixture.publishWorkload(workloadOf('web', 1), { sequence: 10 });
   await fixture.registryMessages.until('web', () => fixture.registry.entries.size === 1);
   await fixture.publishWorkload(workloadOf('web', 2), { sequence: 9 });
@@ -141,23 +182,21 @@ test('a restarted nats-server is found again, and what changed meanwhile arrives
 test('a wiped store takes neither rules nor workloads away', async () => {
   await using fixture = await LinkFixture.start();
   await fixture.publishRules(snapshotOf(7));
-  await fixture.publishWorkload(workloadOf('web'));
+  await fixture.publishWorkload(workloadOf('web'), { sequence: 7 });
+  await fixture.publishList({ [web]: 7 }, { sequence: 7 });
   await fixture.rules.until('revision 7', (seen) => seen.includes(7));
-  await fixture.registryMessages.until('web', () => fixture.registry.entries.size === 1);
+  await fixture.registryMessages.until('web', () => fixture.registry.isComplete);
   const { port } = fixture.nats.server;
   await fixture.nats.server.stop();
   await rm(join(fixture.nats.stateDir, 'nats', 'store'), { recursive: true });
   await fixture.nats.startServer(port);
   await fixture.openBuckets();
-  await fixture.logLines.until(
-    'removals wait',
-    (lines) => lines.some((line) => line.includes('removals from the registry wait')),
-    30_000,
-  );
-  assert.deepEqual(namesOf(fixture), ['workload.shop.web']);
+  await fixture.logLines.until('the empty bucket', () => fixture.hasLogged('is gone from NATS'), 30_000);
+  assert.deepEqual(namesOf(fixture), [web]);
   assert.deepEqual(fixture.rules.items, [7]);
   await fixture.publishRules(snapshotOf(8));
   await fixture.rules.until('revision 8', (seen) => seen.includes(8), 30_000);
-  assert.deepEqual(namesOf(fixture), ['workload.shop.web'], 'not before the store has settled');
+  assert.deepEqual(namesOf(fixture), [web], 'not before the controller says so');
+  await fixture.publishList({}, { sequence: 8 });
   await fixture.registryMessages.until('web gone', () => fixture.registry.entries.size === 0, 20_000);
 });

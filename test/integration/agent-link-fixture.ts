@@ -16,6 +16,7 @@ import { createCsr } from '../../shared/pki/certificate-request.js';
 import { issueNodeCertificate } from '../../shared/pki/node-certificate.js';
 import { generateSigningKey, type SigningKey } from '../../shared/pki/signing-key.js';
 import { plainSnapshot, type Snapshot } from '../../shared/policy/snapshot.js';
+import { openRegistryList, registryListKey, sealRegistryList } from '../../shared/wire/registry-list.js';
 import { registryKey, type WorkloadEntry } from '../../shared/wire/registry.js';
 import { pointerTo, snapshotKey } from '../../shared/wire/rules-pointer.js';
 import {
@@ -117,6 +118,16 @@ export class LinkFixture implements AsyncDisposable {
     await this.registryBucket.put(registryKey(entry), sealRegistryEntry({ entry, sequence, privateKeyPem }));
   }
 
+  /** Names what the registry consists of, as the controller does after every change. */
+  async publishList(
+    entries: Readonly<Record<string, number>>,
+    o: { key?: SigningKey; sequence?: number } = {},
+  ): Promise<void> {
+    const list = { sequence: o.sequence ?? ++this.#sequence, entries: new Map(Object.entries(entries)) };
+    const privateKeyPem = (o.key ?? this.signingKey).privateKey;
+    await this.registryBucket.put(registryListKey, sealRegistryList({ list, privateKeyPem }));
+  }
+
   hasLogged(text: string): boolean {
     return this.logLines.items.some((line) => line.includes(text));
   }
@@ -133,7 +144,7 @@ export class LinkFixture implements AsyncDisposable {
     const reader = snapshotReader();
     this.registry = new RegistryFollower({
       open: (key, bytes) => openRegistryEntry({ key, bytes, publicKeysPem: credentials.signingPublicKeys }),
-      trustInStore: () => this.link.trustInStore(),
+      openList: (bytes) => openRegistryList({ bytes, publicKeysPem: credentials.signingPublicKeys }),
       log,
       onChange: this.registryMessages.push,
       onAlarm: () => this.registryAlarms++,

@@ -13,6 +13,7 @@ import { createCsr } from '../../shared/pki/certificate-request.js';
 import { issueServerCertificate } from '../../shared/pki/server-certificate.js';
 import { generateSigningKey, type SigningKey } from '../../shared/pki/signing-key.js';
 import { pointerTo, rulesPointerSchema, snapshotKey } from '../../shared/wire/rules-pointer.js';
+import { openRegistryList, registryListKey } from '../../shared/wire/registry-list.js';
 import { openRegistryEntry, openSnapshot, sealSnapshot } from '../../shared/wire/signed.js';
 import { startEmbeddedNats } from '../../controller/nats/embedded-nats.js';
 import { Distribution } from '../../controller/publish/distribution.js';
@@ -154,13 +155,21 @@ async function published(bus: Bus, key: SigningKey) {
   );
   const publicKeysPem = [key.publicKey];
   const sealed = (await rules.get(pointer.key))?.value ?? new Uint8Array();
-  const registry = await (await bus.bucket(buckets.registry)).entries();
+  const registryBucket = await bus.bucket(buckets.registry);
+  const registry = (await registryBucket.entries())
+    .filter(({ key: at }) => at !== registryListKey)
+    .map(({ key: at, value }) => ({ at, ...openRegistryEntry({ bytes: value, key: at, publicKeysPem }) }));
+  const list = openRegistryList({ bytes: (await registryBucket.get(registryListKey))?.value ?? sealed, publicKeysPem });
+  assert.deepEqual(
+    list.entries,
+    new Map(registry.map(({ at, sequence }) => [at, sequence])),
+    'the list names just these',
+  );
   const config = await (await bus.bucket(buckets.config)).entries();
   return {
     snapshot: openSnapshot({ bytes: sealed, publicKeysPem }),
     labels: registry
-      .map((entry) => openRegistryEntry({ bytes: entry.value, key: entry.key, publicKeysPem }).entry)
-      .map((entry) => (entry.kind === 'workload' ? `${entry.name}=${entry.labels['round'] ?? ''}` : entry.name))
+      .map(({ entry }) => (entry.kind === 'workload' ? `${entry.name}=${entry.labels['round'] ?? ''}` : entry.name))
       .sort(),
     configKeys: config.map((entry) => entry.key).sort(),
     configText: config.map((entry) => Buffer.from(entry.value).toString('utf8')).join('\n'),
@@ -301,6 +310,7 @@ test('what somebody else changed in the buckets is put right', async () => {
     const rules = await bus.bucket(buckets.rules);
     await registry.delete('workload.shop.db');
     await registry.put('workload.shop.forged', new TextEncoder().encode('{}'));
+    await registry.put(registryListKey, new TextEncoder().encode('{}'));
     await rules.put(rulesPointerKey, new TextEncoder().encode('garbage'));
     await rules.delete(`snapshot.${before.snapshot.revision}`);
     await live({ bus, stateDir, key }, async (store) => {

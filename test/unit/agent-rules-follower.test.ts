@@ -60,7 +60,6 @@ test('rules that cannot be put in force are an alarm, and the next revision is t
       inForce.push(snapshot.revision);
     },
     onAlarm: (kind) => alarms.push(kind),
-    now: Date.now,
   });
   store.publish(snapshotOf(1));
   assert.equal(await follower.check(), 'current');
