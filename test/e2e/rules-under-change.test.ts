@@ -143,10 +143,10 @@ test(
     await mesh.waitForRevision(await applyAndRemember(documents(meshOf('{ defaultAction: allow }'))));
     const earlier = { node1: node1.records().length, node2: node2.records().length };
 
-    let isOpening = true;
-    const opened = openAll(random).finally(() => (isOpening = false));
+    const opening = { isOver: false };
+    const opened = openAll(random).finally(() => (opening.isOver = true));
     const rules = new RandomChoices({ seed: random.seed + 1 });
-    while (isOpening || snapshots.size < 20) {
+    while (!opening.isOver || snapshots.size < 20) {
       const pause = delay(revisionEveryMs);
       await applyAndRemember(randomRules(rules));
       await pause;
@@ -174,8 +174,9 @@ test(
         records.filter(({ requested, reason }) => requested?.endsWith(`:${steadyPort}`) === true && reason !== 'OK'),
       )}`,
     );
-    await Promise.all(survivors.map(({ held }) => held?.exchange(20_000)));
-    const endings = await Promise.all(survivors.map(({ held }) => held?.close(20_000)));
+    const living = survivors.flatMap(({ held }) => (held === null ? [] : [held]));
+    await Promise.all(living.map((held) => held.exchange(20_000)));
+    const endings = await Promise.all(living.map((held) => held.close(20_000)));
     assert.deepEqual(
       [...new Set(endings)].filter((ending) => ending !== 'end'),
       [],
