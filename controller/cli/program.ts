@@ -53,6 +53,7 @@ const commands: Readonly<Record<string, () => Promise<AddCommand>>> = {
   matrix: async () => (await import('./matrix-command.js')).addMatrixCommand,
   allow: async () => (await import('./allow-command.js')).addAllowCommand,
   status: async () => (await import('./status-command.js')).addStatusCommand,
+  check: async () => (await import('./check-command.js')).addCheckCommand,
   nodes: async () => (await import('./nodes-command.js')).addNodesCommand,
   token: async () => (await import('./token-command.js')).addTokenCommand,
   history: async () => (await import('./history-command.js')).addHistoryCommand,

@@ -143,6 +143,9 @@ describe('culvert shows what is there as table, JSON and YAML', () => {
       yaml.agents.map(({ node }) => node),
       ['node1', 'node2'],
     );
+    const check = await culvert('check');
+    assert.equal(check.code, 0, check.stdout);
+    assert.match(check.stdout, /^✔ agents: every agent enforces the present revision$/m);
     const nodes = JSON.parse((await culvert('nodes', '-o', 'json')).stdout) as StatusAnswer['agents'];
     assert.equal(nodes.length, 2);
     const one = await culvert('nodes', 'node2');

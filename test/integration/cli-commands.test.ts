@@ -198,6 +198,29 @@ describe('the culvert command with a running controller', () => {
     assert.equal((await culvert('nodes', 'host-a')).code, 4);
   });
 
+  it('checks the mesh, and fails for a warning only when it is strict', async () => {
+    const empty = await file(
+      'empty-segment.yaml',
+      'apiVersion: culvert.dev/v1\nkind: Segment\nmetadata: { name: nobody }\nspec: { members: [{ labels: { app: nothing } }] }\n',
+    );
+    const before = await culvert('check', '-o', 'json');
+    assert.equal(before.code, 0, before.err);
+    const states = (JSON.parse(before.out) as { check: string; state: string }[]).map(({ check, state }) => [
+      check,
+      state,
+    ]);
+    assert.deepEqual(states[0], ['controller', 'ok']);
+    assert.equal((await culvert('apply', '-f', empty)).code, 0);
+    const { code, out } = await culvert('check');
+    assert.equal(code, 0);
+    assert.match(out, /^✔ controller: the controller is ready$/m);
+    assert.match(out, /^! rules: Segment\/nobody: /m);
+    const strict = await culvert('check', '--strict');
+    assert.equal(strict.code, 1);
+    assert.match(strict.err, /\[NOT_WELL\]$/);
+    assert.equal((await culvert('delete', 'segment', 'nobody')).code, 0);
+  });
+
   it('exits with 5 when the token is not accepted', async () => {
     const known = parse(await readFile(context, 'utf8')) as Record<string, string>;
     const wrong = await file('wrong-token.yaml', JSON.stringify({ ...known, token: 'x'.repeat(43) }));
