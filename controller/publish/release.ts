@@ -1,10 +1,12 @@
 import type { Problem } from '../../shared/model/problem.js';
-import { compileSnapshot } from '../../shared/policy/compile-snapshot.js';
+import { atOnce } from '../../shared/in-turns.js';
+import { compilingSnapshot } from '../../shared/policy/compile-snapshot.js';
 import { registryEntries } from '../../shared/policy/registry-entries.js';
 import type { Snapshot } from '../../shared/policy/snapshot.js';
 import { sealRegistryList, type RegistryList } from '../../shared/wire/registry-list.js';
 import { registryKey, type RegistryEntry } from '../../shared/wire/registry.js';
 import { sealRegistryEntry, sealSnapshot } from '../../shared/wire/signed.js';
+import { writingSnapshot } from '../../shared/wire/snapshot-text.js';
 import { resourcesOf, type CommittedState, type StoredResource } from '../store/committed-state.js';
 
 /** Everything that is published of one committed state, ready to be written. */
@@ -41,17 +43,34 @@ export class ReleaseBuilder {
 
   /** Errors: `PAYLOAD_TOO_LARGE`. */
   build(state: CommittedState): Built {
+    return atOnce(this.building(state));
+  }
+
+  /** The same in steps: the first release of thousands of documents takes a second. */
+  *building(state: CommittedState): Generator<void, Built> {
     const resources = resourcesOf(state);
     const { revision, createdAt, createdBy } = state;
-    const compiled = compileSnapshot(resources, { revision, createdAt, createdBy, trustDomain: this.#trustDomain });
+    const meta = { revision, createdAt, createdBy, trustDomain: this.#trustDomain };
+    const compiled = yield* compilingSnapshot(resources, meta);
+    yield;
     if ('problems' in compiled) return compiled;
     const registered = registryEntries(resources, this.#trustDomain);
     if ('problems' in registered) return registered;
     const { snapshot } = compiled;
     const { entries } = registered;
+    yield* writingSnapshot(snapshot);
     const sealed = sealSnapshot({ snapshot, privateKeyPem: this.#privateKeyPem });
-    const config = new Map([...state.resources.values()].map((stored) => [stored.key, this.#encode(stored)]));
-    const registry = new Map(entries.map((entry) => [registryKey(entry), this.#seal(entry, state)]));
+    yield;
+    const config = new Map<string, Uint8Array>();
+    for (const stored of state.resources.values()) {
+      config.set(stored.key, this.#encode(stored));
+      yield;
+    }
+    const registry = new Map<string, Uint8Array>();
+    for (const entry of entries) {
+      registry.set(registryKey(entry), this.#seal(entry, state));
+      yield;
+    }
     const sequences = new Map(entries.map((entry) => [registryKey(entry), sequenceOf(entry, state)]));
     const registryList = { sequence: revision, entries: sequences };
     const sealList = (): Uint8Array => sealRegistryList({ list: registryList, privateKeyPem: this.#privateKeyPem });

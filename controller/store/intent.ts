@@ -1,4 +1,5 @@
 import { z } from 'zod';
+import { inTurns } from '../../shared/in-turns.js';
 import type { Bucket } from '../../shared/bus/bucket.js';
 import type { Commit, StoredResource } from './committed-state.js';
 
@@ -31,9 +32,10 @@ export function isIntentKey(key: string): boolean {
 }
 
 export async function writeIntent(bucket: Bucket, commit: Commit): Promise<void> {
-  const parts = splitParts(commit.puts);
+  const parts = await inTurns(splitParts(commit.puts));
   for (const [index, part] of parts.entries()) {
-    await bucket.put(partKey(index), encode({ revision: commit.revision, puts: part }));
+    const text = `{"revision":${commit.revision},"puts":[${part.join(',')}]}`;
+    await bucket.put(partKey(index), new TextEncoder().encode(text));
   }
   const { puts: _, ...head } = commit;
   await bucket.put(headKey, encode({ ...head, parts: parts.length }));
@@ -62,17 +64,20 @@ export async function removeIntent(bucket: Bucket): Promise<void> {
   for (const key of await bucket.keys({ prefix: '_intent' })) await bucket.delete(key);
 }
 
-function splitParts(puts: readonly StoredResource[]): StoredResource[][] {
-  const parts: StoredResource[][] = [];
+/** Each as the JSON of its documents. */
+function* splitParts(puts: readonly StoredResource[]): Generator<void, string[][]> {
+  const parts: string[][] = [];
   let room = 0;
   for (const stored of puts) {
-    const size = encode(stored).length;
+    const text = JSON.stringify(stored);
+    const size = Buffer.byteLength(text);
     if (size > room || parts.length === 0) {
       parts.push([]);
       room = partBytes;
     }
-    parts.at(-1)?.push(stored);
+    parts.at(-1)?.push(text);
     room -= size;
+    yield;
   }
   return parts;
 }

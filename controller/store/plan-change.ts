@@ -3,7 +3,7 @@ import type { ParsedDocuments, ResourceLocation } from '../../shared/model/parse
 import type { Problem } from '../../shared/model/problem.js';
 import { resourceId, resourceIdKey, resourceKey, type ResourceId } from '../../shared/model/resource-key.js';
 import type { Resource } from '../../shared/model/resource.js';
-import { validateSet } from '../../shared/model/validate-set.js';
+import { validateSet, validatingSet } from '../../shared/model/validate-set.js';
 import { resourcesOf, type Commit, type CommittedState } from './committed-state.js';
 import type { ResourceChange } from './history.js';
 
@@ -22,13 +22,17 @@ export type Plan =
 /** `message`: what the author says about the change; empty: nothing. */
 export type Author = { readonly by: string; readonly nowMs: number; readonly message?: string };
 
-/** What applying documents to a state would do. Validates the whole set that results. Changes nothing. */
-export function planApply(state: CommittedState, parsed: ParsedDocuments, author: Author): Plan {
+/** What applying documents to a state would do, in steps. Validates the whole set that results. Changes nothing. */
+export function* planningApply(state: CommittedState, parsed: ParsedDocuments, author: Author): Generator<void, Plan> {
   const wanted = new Map(parsed.resources.map((resource) => [resourceKey(resource), resource]));
   const kept = [...state.resources.values()].filter((stored) => !wanted.has(stored.key));
-  const checked = validateSet([...kept.map((stored) => stored.resource), ...wanted.values()], parsed.locations, {
-    nowMs: author.nowMs,
-  });
+  const checked = yield* validatingSet(
+    [...kept.map((stored) => stored.resource), ...wanted.values()],
+    parsed.locations,
+    {
+      nowMs: author.nowMs,
+    },
+  );
   const problems = [...parsed.problems, ...checked];
   if (problems.some((problem) => problem.severity === 'error')) return { ok: false, problems };
   const changes = [...wanted].map(([key, resource]) => ({

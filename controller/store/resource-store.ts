@@ -1,4 +1,5 @@
 import { CulvertError, describeError } from '../../shared/errors.js';
+import { inTurns } from '../../shared/in-turns.js';
 import type { Log } from '../../shared/log.js';
 import { parseDocumentsInTurns } from '../../shared/model/parse-documents.js';
 import { formatProblem, type Problem } from '../../shared/model/problem.js';
@@ -9,7 +10,7 @@ import { checkTests } from './check-tests.js';
 import { applyCommit, emptyState, type Commit, type CommittedState } from './committed-state.js';
 import type { History, ResourceChange } from './history.js';
 import type { Journal } from './journal.js';
-import { nextCommit, planApply, planDelete, type Author, type Plan } from './plan-change.js';
+import { nextCommit, planDelete, planningApply, type Author, type Plan } from './plan-change.js';
 import { planRollback } from './plan-rollback.js';
 import { chooseState } from './recover-state.js';
 import { SerialQueue } from '../../shared/serial-queue.js';
@@ -103,7 +104,7 @@ export class ResourceStore {
     const { documents, dryRun } = request;
     const parsed = await parseDocumentsInTurns(documents);
     return (await this.#change(dryRun, () =>
-      planApply(this.#release.state, parsed, this.#author(request)),
+      inTurns(planningApply(this.#release.state, parsed, this.#author(request))),
     )) as ChangeOutcome;
   }
 
@@ -141,16 +142,16 @@ export class ResourceStore {
     return this.#queue.idle();
   }
 
-  #change(dryRun: boolean, makePlan: () => Plan | undefined): Promise<ChangeOutcome | undefined> {
+  #change(dryRun: boolean, makePlan: () => Plan | undefined | Promise<Plan>): Promise<ChangeOutcome | undefined> {
     return this.#queue.run(async () => {
       if (!this.#isSettled && !dryRun) await this.#settle().catch(unavailable);
-      const plan = makePlan();
+      const plan = await makePlan();
       if (plan === undefined || !plan.ok) return plan;
       const { changes, commit, locations } = plan;
       if (commit === null) {
         return { ok: true, revision: this.#release.state.revision, changes, warnings: plan.warnings };
       }
-      const built = this.#builder.build(applyCommit(this.#release.state, commit));
+      const built = await inTurns(this.#builder.building(applyCommit(this.#release.state, commit)));
       if ('problems' in built) return { ok: false, problems: built.problems };
       const { release } = built;
       const tested = checkTests({ before: this.#release, after: release, commit, locations, nowMs: this.#nowMs() });

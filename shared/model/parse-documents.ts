@@ -1,7 +1,8 @@
-import { setImmediate } from 'node:timers/promises';
 import { Composer, isScalar, LineCounter, type Document } from 'yaml';
+import { atOnce, inTurns } from '../in-turns.js';
 import { documentChunks, type DocumentChunk } from './document-chunks.js';
 import { KnownDocuments } from './known-documents.js';
+import { readPlainJson } from './plain-json.js';
 import { formatPath, type Problem } from './problem.js';
 import { readResource } from './read-resource.js';
 import { formatResourceId, resourceId, resourceKey } from './resource-key.js';
@@ -12,8 +13,6 @@ import { TooDeepError, lineAt, lineOfPath, yamlProblems, yamlToJson, yamlTokens 
 export const maxInputLength = 32 * 1024 * 1024;
 export const maxDocumentLength = 1024 * 1024;
 export const maxDocuments = 20_000;
-/** How long others wait at most while documents are read in turns, in milliseconds. */
-const turnMs = 10;
 /** More problems than a person reads are counted, not listed. */
 const maxProblems = 200;
 
@@ -40,8 +39,7 @@ export type ParsedDocuments = {
  */
 export function parseDocuments(text: string, { fileName = null }: ParseOptions = {}): ParsedDocuments {
   const input = new Input(fileName);
-  const steps = input.read(text);
-  while (steps.next().done !== true);
+  atOnce(input.read(text));
   return input.result();
 }
 
@@ -50,13 +48,7 @@ export type ParseOptions = { readonly fileName?: string | null };
 /** As {@link parseDocuments}; thousands of documents take seconds, and everything else gets its turn meanwhile. */
 export async function parseDocumentsInTurns(text: string, options: ParseOptions = {}): Promise<ParsedDocuments> {
   const input = new Input(options.fileName ?? null);
-  const steps = input.read(text);
-  let startedAt = performance.now();
-  while (steps.next().done !== true) {
-    if (performance.now() - startedAt < turnMs) continue;
-    await setImmediate();
-    startedAt = performance.now();
-  }
+  await inTurns(input.read(text));
   return input.result();
 }
 
@@ -136,7 +128,7 @@ class Input {
   }
 
   #readChunk(chunk: DocumentChunk): void {
-    const known = knownDocuments.find(chunk.text);
+    const known = knownDocuments.find(chunk.text) ?? this.#readPlain(chunk.text);
     if (known !== undefined) {
       if (this.#count(0)) this.#keep(known, (path) => lineInChunk(chunk, path));
       return;
@@ -155,6 +147,15 @@ class Input {
     const [only] = read;
     const isClean = problemsBefore === this.#problems.length + this.#unlisted;
     if (only !== undefined && read.length === 1 && isClean) knownDocuments.add(chunk.text, only);
+  }
+
+  /** What programs write, when nothing is wrong with it; what is wrong, the reader of YAML says better. */
+  #readPlain(text: string): Resource | undefined {
+    const json = text.length > maxDocumentLength ? undefined : readPlainJson(text);
+    const read = json === undefined ? undefined : readResource(json);
+    if (read === undefined || !('resource' in read)) return undefined;
+    knownDocuments.add(text, read.resource);
+    return read.resource;
   }
 
   /** False when there are too many. */

@@ -1,4 +1,5 @@
-import { compileRules } from '../policy/compile-rules.js';
+import { atOnce } from '../in-turns.js';
+import { compilingRules } from '../policy/compile-rules.js';
 import { findAmbiguousRules } from '../policy/rule-overlap.js';
 import { checkAddresses } from './check-addresses.js';
 import { checkForeignPolicies } from './check-foreign-policies.js';
@@ -21,8 +22,17 @@ export function validateSet(
   locations: ReadonlyMap<string, ResourceLocation> = new Map(),
   options: { readonly nowMs?: number } = {},
 ): Problem[] {
+  return atOnce(validatingSet(resources, locations, options));
+}
+
+/** The same in steps, because a set of thousands takes longer than others should wait. */
+export function* validatingSet(
+  resources: readonly Resource[],
+  locations: ReadonlyMap<string, ResourceLocation>,
+  options: { readonly nowMs?: number },
+): Generator<void, Problem[]> {
   const problems = new ProblemList({ locations });
-  const rules = compileRules(resources, problems);
+  const rules = yield* compilingRules(resources, problems);
   const documents = new Map<string, SegmentationRule>();
   for (const resource of resources) {
     if (resource.kind === 'SegmentationRule') documents.set(resource.metadata.name, resource);
@@ -37,9 +47,13 @@ export function validateSet(
       `both match a connection ${example}`;
     problems.error({ resource, path: ['spec', 'priority'] }, message, 'give the one that is to win a lower priority');
   }
+  yield;
   checkAddresses(resources, problems);
+  yield;
   checkReferences(resources, problems);
+  yield;
   checkForeignPolicies(resources, problems);
+  yield;
   if (problems.errors.length === 0) checkSegments(resources, problems);
   return [...problems.errors, ...problems.warnings];
 }

@@ -19,7 +19,16 @@ export function compileNetworkPolicies(policies: readonly NetworkPolicy[]): Comp
   return policies.map(compilePolicy).sort(byNamespaceAndName);
 }
 
-function compilePolicy({ metadata, spec }: NetworkPolicy): CompiledNetworkPolicy {
+/** What policies compiled to, so that those that did not change stay the same objects. */
+const compiled = new WeakMap<NetworkPolicy, CompiledNetworkPolicy>();
+
+function compilePolicy(policy: NetworkPolicy): CompiledNetworkPolicy {
+  const known = compiled.get(policy) ?? compileAnew(policy);
+  compiled.set(policy, known);
+  return known;
+}
+
+function compileAnew({ metadata, spec }: NetworkPolicy): CompiledNetworkPolicy {
   const { ingress = [], egress = [] } = spec;
   // Without policyTypes every policy is about ingress, and about egress when it has rules for it.
   const types = spec.policyTypes ?? (egress.length > 0 ? ['Ingress', 'Egress'] : ['Ingress']);

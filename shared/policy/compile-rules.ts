@@ -1,4 +1,5 @@
 import { assertNever } from '../assert-never.js';
+import { atOnce } from '../in-turns.js';
 import { parseInstant } from '../model/instant.js';
 import { parseOnChange } from '../model/on-change.js';
 import type { ProblemList } from '../model/problem-list.js';
@@ -13,6 +14,14 @@ import { plainRule, tiers, type CompiledRule } from './snapshot.js';
  * `off` are checked and left out. Errors go to `problems`; with errors the result must not be used.
  */
 export function compileRules(resources: readonly Resource[], problems: ProblemList): CompiledRule[] {
+  return atOnce(compilingRules(resources, problems));
+}
+
+/** The same in steps, a rule each. */
+export function* compilingRules(
+  resources: readonly Resource[],
+  problems: ProblemList,
+): Generator<void, CompiledRule[]> {
   const expansion = new SegmentExpansion({ resources, problems });
   const basis = basisOf(resources);
   const rules: CompiledRule[] = [];
@@ -28,6 +37,7 @@ export function compileRules(resources: readonly Resource[], problems: ProblemLi
     if (rule !== undefined) rules.push(rule);
     if (problems.errors.length > errorsBefore) continue;
     compiled.set(resource, { rule, basis: standsAlone(resource) ? null : basis });
+    yield;
   }
   return rules.sort(inOrderOfEvaluation);
 }

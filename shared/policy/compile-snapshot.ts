@@ -1,3 +1,4 @@
+import { atOnce } from '../in-turns.js';
 import { defaultMesh, type Mesh } from '../model/mesh.js';
 import type { Namespace } from '../model/namespace.js';
 import { ProblemList } from '../model/problem-list.js';
@@ -7,7 +8,7 @@ import { compileAuthorization } from './compile-authorization.js';
 import { compileExternals } from './compile-externals.js';
 import { compileNetworkPolicies } from './compile-network-policies.js';
 import { compilePeerAuthentications } from './compile-peer-authentications.js';
-import { compileRules } from './compile-rules.js';
+import { compilingRules } from './compile-rules.js';
 import { namespaceNameLabel } from './namespace-labels.js';
 import type { Snapshot } from './snapshot.js';
 
@@ -17,12 +18,17 @@ export type SnapshotMeta = Pick<Snapshot, 'revision' | 'createdAt' | 'createdBy'
  * Compiles a whole set of resources. The same set gives the same snapshot, in whatever order it comes. Problems are
  * missing and circular segments; `validateSet` finds these too and more, and comes first.
  */
-export function compileSnapshot(
-  resources: readonly Resource[],
-  meta: SnapshotMeta,
-): { readonly snapshot: Snapshot } | { readonly problems: readonly Problem[] } {
+export function compileSnapshot(resources: readonly Resource[], meta: SnapshotMeta): Compiled {
+  return atOnce(compilingSnapshot(resources, meta));
+}
+
+type Compiled = { readonly snapshot: Snapshot } | { readonly problems: readonly Problem[] };
+
+/** The same in steps. */
+export function* compilingSnapshot(resources: readonly Resource[], meta: SnapshotMeta): Generator<void, Compiled> {
   const problems = new ProblemList({ locations: new Map() });
-  const rules = compileRules(resources, problems);
+  const rules = yield* compilingRules(resources, problems);
+  yield;
   if (problems.errors.length > 0) return { problems: problems.errors };
   const settings: Mesh['spec'] = resources.find((resource) => resource.kind === 'Mesh')?.spec ?? defaultMesh;
   const mesh = { ...settings, outbound: settings.outbound ?? settings.defaultAction };

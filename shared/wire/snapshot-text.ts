@@ -1,4 +1,5 @@
 import { z } from 'zod';
+import { atOnce } from '../in-turns.js';
 import type { Snapshot } from '../policy/snapshot.js';
 
 /**
@@ -15,13 +16,21 @@ const headSchema = z.strictObject({
 const linesOf = new WeakMap<object, string>();
 
 export function writeSnapshot(snapshot: Snapshot): string {
+  return atOnce(writingSnapshot(snapshot));
+}
+
+/** The same in steps; after it, {@link writeSnapshot} of the same entries only has to join them. */
+export function* writingSnapshot(snapshot: Snapshot): Generator<void, string> {
   const fields: Record<string, unknown> = {};
   const lists: Record<string, number> = {};
   const lines: string[] = [];
   for (const [name, value] of Object.entries(snapshot)) {
     if (Array.isArray(value)) {
       lists[name] = value.length;
-      for (const entry of value) lines.push(lineOf(entry as object));
+      for (const entry of value) {
+        lines.push(lineOf(entry as object));
+        yield;
+      }
     } else fields[name] = value;
   }
   return [JSON.stringify({ fields, lists }), ...lines].join('\n');
