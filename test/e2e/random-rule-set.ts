@@ -105,6 +105,7 @@ function randomRules(random: RandomChoices, nowMs: number): string[] {
       ...(to === null ? [] : [`to: ${to}`]),
       ...(random.isLikely(0.8) ? [`ports: [${random.some(portLists, 2).join(', ')}]`] : []),
       ...(random.isLikely(0.2) ? ['rollout: 50'] : []),
+      ...(random.isLikely(0.3) ? [`onChange: ${random.pick(['keep', 'drain 1h'])}`] : []),
       ...randomValidity(random, nowMs),
     ];
     return segmentationRule(`r${index}`, `{ ${fields.join(', ')} }`);
