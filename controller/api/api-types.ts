@@ -60,6 +60,10 @@ export type ExplainedConnection = {
   /** Agents that enforce the decision; empty: no agent is on this path, so nothing is enforced. */
   readonly enforcedBy: readonly Enforcer[];
   readonly decision: Decision;
+  /** The change that last touched the document of the rule that decides; null: the mesh's default, which has none. */
+  readonly ruleApplied: Omit<ResourceItem, 'resource'> | null;
+  /** Facts that would turn the decision round, the least change first. */
+  readonly nearMisses: readonly NearMiss[];
   /** What else a person should know, in whole sentences. */
   readonly notes: readonly string[];
 };
@@ -70,10 +74,6 @@ export type WhyAnswer = ExplainedConnection & {
   /** Who applied that revision, and when (RFC 3339). */
   readonly appliedBy: string;
   readonly appliedAt: string;
-  /** The change that last touched the document of the rule that decides; null: the mesh's default, which has none. */
-  readonly ruleApplied: Omit<ResourceItem, 'resource'> | null;
-  /** Facts that would turn the decision round, the least change first. */
-  readonly nearMisses: readonly NearMiss[];
   /** Other connections that the same words mean: further workloads of the service account, endpoints of the service. */
   readonly others: readonly ExplainedConnection[];
 };

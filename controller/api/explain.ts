@@ -1,8 +1,8 @@
+import { setImmediate } from 'node:timers/promises';
 import { nearMisses } from '../../shared/analysis/near-misses.js';
 import { evaluate } from '../../shared/policy/evaluate.js';
 import type { Clock, Connection, Decision, Party, RuleRef } from '../../shared/policy/connection.js';
 import { mtlsOf } from '../../shared/policy/required-mtls.js';
-import type { Snapshot } from '../../shared/policy/snapshot.js';
 import type { Release } from '../publish/release.js';
 import { badRequest } from './api-error.js';
 import type { Enforcer, ExplainedConnection, WhyAnswer } from './api-types.js';
@@ -16,36 +16,30 @@ export type WhyQuestion = { readonly source: string; readonly destination: strin
 
 /**
  * What the rules in force say about a connection that nobody has to make. Asks the evaluator that agents use, with the
- * facts that they would have. Throws CulvertError `NOT_FOUND` or `BAD_REQUEST`.
+ * facts that they would have. Lets other requests in between two connections: the near misses of one among thousands of
+ * rules take a while. Throws CulvertError `NOT_FOUND` or `BAD_REQUEST`.
  */
-export function explain(release: Release, question: WhyQuestion, clock: Clock): WhyAnswer {
+export async function explain(release: Release, question: WhyQuestion, clock: Clock): Promise<WhyAnswer> {
   const { snapshot, entries } = release;
   const sources = findCandidates(question.source, 'source', entries);
   const destinations = findCandidates(question.destination, 'destination', entries);
-  const connections = destinations
+  const pairs = destinations
     .flatMap((destination) => sources.map((source) => ({ source, destination })))
-    .slice(0, maxConnections)
-    .map(({ source, destination }) =>
-      explainOne({ snapshot, clock, source, destination, port: endpointPort(question, destination) }),
-    );
+    .slice(0, maxConnections);
+  const connections: ExplainedConnection[] = [];
+  for (const { source, destination } of pairs) {
+    const port = endpointPort(question, destination);
+    connections.push(explainOne({ release, clock, source, destination, port }));
+    await setImmediate();
+  }
   const [first, ...others] = connections;
   if (first === undefined) throw badRequest('the question names nobody', 'name a workload that has an address');
   const { revision, createdBy, createdAt } = snapshot;
-  const isAsked = first.decision.trace.length > 0 && first.decision.reason !== 'SOURCE_UNKNOWN';
-  return {
-    ...first,
-    revision,
-    appliedBy: createdBy,
-    appliedAt: createdAt,
-    ruleApplied: appliedOf(release, first.decision.rule),
-    // What is refused before any rule is asked is not turned round by a fact of a rule.
-    nearMisses: isAsked ? nearMisses(snapshot, first.facts, clock) : [],
-    others,
-  };
+  return { ...first, revision, appliedBy: createdBy, appliedAt: createdAt, others };
 }
 
 /** Null: the default of a mesh without a document. */
-function appliedOf({ state }: Release, { kind, namespace, name }: RuleRef): WhyAnswer['ruleApplied'] {
+function appliedOf({ state }: Release, { kind, namespace, name }: RuleRef): ExplainedConnection['ruleApplied'] {
   const stored = state.resources.get(`${kind}.${namespace ?? '-'}.${name}`);
   if (stored === undefined) return null;
   const { revision, appliedAt, appliedBy } = stored;
@@ -68,13 +62,14 @@ function endpointPort({ port }: WhyQuestion, { service }: Candidate): number {
 }
 
 function explainOne(input: {
-  readonly snapshot: Snapshot;
+  readonly release: Release;
   readonly clock: Clock;
   readonly source: Candidate;
   readonly destination: Candidate;
   readonly port: number;
 }): ExplainedConnection {
-  const { snapshot, clock, source, destination, port } = input;
+  const { release, clock, source, destination, port } = input;
+  const { snapshot } = release;
   const isSourceMeshed = source.workload?.protocol === 'hbone';
   const isDestinationMeshed = destination.workload?.protocol === 'hbone';
   // Without an agent at its side a source proves nothing: what the registry says of its address can deny, never allow.
@@ -89,9 +84,18 @@ function explainOne(input: {
   const service = destination.service === null ? null : `${destination.service.namespace}/${destination.service.name}`;
   const { workload } = facts.destination;
   const mtls = isSourceMeshed || !isDestinationMeshed || workload === null ? null : mtlsOf(snapshot, workload, port);
-  const decision =
-    mtls?.mode === 'STRICT' ? strictRefusal(mtls.rule) : evaluate(snapshot, facts, clock, { trace: true });
-  return { facts, service, enforcedBy, decision, notes };
+  const refusal = mtls?.mode === 'STRICT' ? strictRefusal(mtls.rule) : null;
+  const decision = refusal ?? evaluate(snapshot, facts, clock, { trace: true });
+  return {
+    facts,
+    service,
+    enforcedBy,
+    decision,
+    ruleApplied: appliedOf(release, decision.rule),
+    // What is refused before any rule is asked is not turned round by a fact of a rule.
+    nearMisses: refusal === null ? nearMisses(snapshot, facts, clock) : [],
+    notes,
+  };
 }
 
 /** What the agent of a STRICT destination answers to plaintext, before any rule is asked. */

@@ -38,7 +38,7 @@ export function meshRoutes(init: {
 
   const warnings = new MeshWarnings();
 
-  const why = ({ query }: ApiRequest): ApiAnswer => {
+  const why = async ({ query }: ApiRequest): Promise<ApiAnswer> => {
     const source = query.get('source');
     const destination = query.get('destination');
     if (source === null || destination === null) {
@@ -48,7 +48,7 @@ export function meshRoutes(init: {
       );
     }
     const question = { source, destination, port: readPort(query.get('port')) };
-    return { status: 200, body: explain(store.release, question, { nowMs }) };
+    return { status: 200, body: await explain(store.release, question, { nowMs }) };
   };
 
   const status = (): ApiAnswer => {

@@ -5,26 +5,55 @@ import type { ExplainedConnection, WhyAnswer } from '../api/api-types.js';
 import { formatAge } from './format-time.js';
 import { renderTable } from './table.js';
 
-/** The answer of `culvert why` for a person: verdict, rule, the way to it, and who put it in force. */
+/** More near misses than these are for `-o json`. */
+const maxNearMisses = 20;
+
+/**
+ * The answer of `culvert why` for a person: verdict, rule, the way to it, what would turn it round, and who put it in
+ * force. Of several connections that the words mean, each that is decided otherwise than those before it is explained
+ * as the first is; all of them are listed.
+ */
 export function renderWhy(answer: WhyAnswer, nowMs: number): string {
-  const { revision, appliedBy, appliedAt, others, ruleApplied, nearMisses } = answer;
-  const ruleLine =
-    ruleApplied === null
-      ? []
-      : [
-          `${formatRuleRef(answer.decision.rule)}, applied by ${ruleApplied.appliedBy} ` +
-            `${formatAge(Date.parse(ruleApplied.appliedAt), nowMs)} with revision ${ruleApplied.revision}`,
-        ];
+  const { revision, appliedBy, appliedAt, others } = answer;
+  const explained = distinctDecisions([answer, ...others]);
   const blocks = [
-    renderConnection(answer),
-    ...(nearMisses.length === 0 ? [] : [['Near misses:', ...nearMisses.map(({ text }) => `  ${text}`)].join('\n')]),
+    ...explained.map(renderConnection),
+    ...renderNearMisses([answer, ...others]),
     [
       `revision ${revision}, applied by ${appliedBy} ${formatAge(Date.parse(appliedAt), nowMs)} (${appliedAt})`,
-      ...ruleLine,
+      ...appliedLines(explained, nowMs),
     ].join('\n'),
   ];
   if (others.length > 0) blocks.push(`These words mean ${others.length} more:\n${renderOthers(others)}`);
   return blocks.join('\n\n');
+}
+
+function distinctDecisions(connections: readonly ExplainedConnection[]): ExplainedConnection[] {
+  const byOutcome = new Map<string, ExplainedConnection>();
+  for (const connection of connections) {
+    const { verdict, reason, rule, audited } = connection.decision;
+    const outcome = JSON.stringify([verdict, reason, formatRuleRef(rule), audited.map(formatRuleRef)]);
+    if (!byOutcome.has(outcome)) byOutcome.set(outcome, connection);
+  }
+  return [...byOutcome.values()];
+}
+
+/** Those of every connection; what is true of several is said once. */
+function renderNearMisses(connections: readonly ExplainedConnection[]): string[] {
+  const texts = [...new Set(connections.flatMap(({ nearMisses }) => nearMisses.map(({ text }) => text)))];
+  if (texts.length === 0) return [];
+  const rest = texts.length > maxNearMisses ? [`  and ${texts.length - maxNearMisses} more, with -o json`] : [];
+  return [['Near misses:', ...texts.slice(0, maxNearMisses).map((text) => `  ${text}`), ...rest].join('\n')];
+}
+
+function appliedLines(explained: readonly ExplainedConnection[], nowMs: number): string[] {
+  const lines = explained.flatMap(({ decision, ruleApplied }) => {
+    if (ruleApplied === null) return [];
+    const { appliedBy, appliedAt, revision } = ruleApplied;
+    const age = formatAge(Date.parse(appliedAt), nowMs);
+    return [`${formatRuleRef(decision.rule)}, applied by ${appliedBy} ${age} with revision ${revision}`];
+  });
+  return [...new Set(lines)];
 }
 
 function renderConnection({ facts, service, enforcedBy, decision, notes }: ExplainedConnection): string {

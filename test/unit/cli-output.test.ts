@@ -11,7 +11,7 @@ import { renderStatus } from '../../controller/cli/status-command.js';
 import { renderTable } from '../../controller/cli/table.js';
 import { parseDocuments } from '../../shared/model/parse-documents.js';
 import type { Resource } from '../../shared/model/resource.js';
-import { api, db } from './policy-fixture.js';
+import { api, db, ip } from './policy-fixture.js';
 
 const nowMs = Date.parse('2026-01-01T01:00:00Z');
 const appliedAt = '2026-01-01T00:55:00Z';
@@ -305,6 +305,46 @@ describe('culvert why', () => {
       '',
       `revision 7, applied by admin 5m ago (${appliedAt})`,
     ]);
+  });
+
+  it('explains each connection that is decided otherwise, and the near misses of all', () => {
+    const miss = (text: string) => ({
+      side: 'source' as const,
+      fact: 'label app',
+      is: null,
+      wouldBe: 'x',
+      verdict: 'allow' as const,
+      rule: 'SegmentationRule/db',
+      text,
+    });
+    const allowed = { kind: 'SegmentationRule', name: 'spare', tier: 'team' } as const;
+    const spare = {
+      ...answer,
+      facts: { ...answer.facts, destination: { ...db, ip: ip('198.18.0.9') } },
+      decision: {
+        ...answer.decision,
+        verdict: 'allow' as const,
+        reason: 'OK' as const,
+        rule: allowed,
+        trace: [{ stage: 'team' as const, rule: allowed, outcome: 'allow' as const, detail: 'port 5432' }],
+      },
+      ruleApplied: { revision: 3, appliedAt, appliedBy: 'eve' },
+      nearMisses: [miss('of the spare'), miss('of both')],
+    };
+    const same = { ...answer, nearMisses: [miss('of both'), miss('of the third')] };
+    const text = renderWhy({ ...answer, nearMisses: [miss('of both')], others: [spare, same] }, nowMs);
+    assert.match(
+      text,
+      /^DENIED {2}POLICY_DENY {2}SegmentationRule\/db [^]*\n\nALLOWED {2}OK {2}SegmentationRule\/spare /,
+    );
+    assert.match(
+      text,
+      /at 198\.18\.0\.9:5432 through service billing\/databases\n[^]*team +allow +SegmentationRule\/spare +port 5432/,
+    );
+    assert.equal(text.match(/^DENIED/gm)?.length, 1, 'what is decided alike is explained once');
+    assert.match(text, /\nNear misses:\n {2}of both\n {2}of the spare\n {2}of the third\n\n/);
+    assert.match(text, /\nSegmentationRule\/spare, applied by eve 5m ago with revision 3\n/);
+    assert.match(text, /These words mean 2 more:/);
   });
 
   it('lists the other connections that the words mean', () => {
