@@ -12,7 +12,7 @@ export function parseRedisBenchmark(text: string): RedisBenchmarkReport {
   const requests = Number(/(\d+) requests completed in /.exec(text)?.[1]);
   const rate = Number(/throughput summary: ([\d.]+) requests per second/.exec(text)?.[1]);
   const distribution = [...text.matchAll(/^([\d.]+)% <= ([\d.]+) milliseconds \(cumulative count \d+\)/gm)].map(
-    ([, share, milliseconds]) => ({ share: Number(share), us: Number(milliseconds) * 1000 }),
+    ([, share, milliseconds]) => ({ share: Number(share), us: Math.round(Number(milliseconds) * 1000) }),
   );
   if (!(requests > 0) || !(rate > 0) || distribution.length === 0) {
     throw new Error(`redis-benchmark printed no summary: ${text}`);
