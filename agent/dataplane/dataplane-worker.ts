@@ -24,6 +24,7 @@ import { RuleClock } from './state/rule-clock.js';
 import { WorkerState } from './state/worker-state.js';
 import { Http2TunnelClient } from './tunnel/http2-tunnel-client.js';
 import { Http2TunnelServer } from './tunnel/http2-tunnel-server.js';
+import { nodeHttp2Engine } from './tunnel/node-http2-engine.js';
 import type { PoolWorkerInit, WorkerCommand } from './worker-pool.js';
 
 /**
@@ -54,6 +55,7 @@ export class DataplaneWorker {
     });
     this.#client = new Http2TunnelClient({
       settings,
+      engine: nodeHttp2Engine,
       dialRaw: ({ sourceWorkload, sourceIp, destinationIp }) =>
         rawDial({
           descriptors: this.#context.descriptors,
@@ -64,6 +66,7 @@ export class DataplaneWorker {
     });
     this.#server = new Http2TunnelServer({
       settings,
+      engine: nodeHttp2Engine,
       onConnect: (request) => void serveTunnelRequest(this.#context, request),
     });
     this.#reporter = new Reporter({

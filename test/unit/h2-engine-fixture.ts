@@ -41,7 +41,7 @@ export class EngineProbe {
       limits: { ...testLimits, ...limits },
       nowMs: () => this.nowMs,
       events: {
-        onRequest: (stream, headers) => this.#log(stream, headers),
+        onRequest: (stream, headers) => (stream.events = this.#log(stream, headers)),
         onSettings: () => (this.settings += 1),
         onPong: () => (this.pongs += 1),
         onGoaway: (code, debugData) => this.goaways.push({ code, debugData }),

@@ -1,11 +1,11 @@
 import type { ConnectionViolation } from './connection-violation.js';
-import type { EngineStream, EngineStreamEvents } from './engine-stream.js';
+import type { EngineStream } from './engine-stream.js';
 import type { HeaderMap } from './header-rules.js';
 
 /** What happens on a connection beside its streams. Called while bytes are received; may call the engine back. */
 export interface EngineEvents {
-  /** Server: a well-formed request. What is returned gets the stream's events. */
-  onRequest(stream: EngineStream, headers: HeaderMap): EngineStreamEvents;
+  /** Server: a well-formed request, whose stream has no {@link EngineStream.events} yet: set them first. */
+  onRequest(stream: EngineStream, headers: HeaderMap): void;
   /** The peer's SETTINGS were taken over; the first are its half of the preface. */
   onSettings(): void;
   /** The answer to a PING of ours. */

@@ -69,7 +69,7 @@ export class IncomingHeaders {
       return;
     }
     const stream = this.#table.openPeers(id, judged.headers[':method'] === 'CONNECT');
-    stream.events = this.#events.onRequest(stream, judged.headers);
+    this.#events.onRequest(stream, judged.headers);
     if (isEnd && !stream.isClosed) this.#table.endRemote(stream);
   }
 

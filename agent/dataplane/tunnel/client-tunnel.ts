@@ -1,9 +1,8 @@
-import { constants, type ClientHttp2Stream, type IncomingHttpHeaders, type OutgoingHttpHeaders } from 'node:http2';
 import { formatHostPort } from '../../../shared/address.js';
 import { cutOf } from '../relay/connection-cut.js';
 import type { TunnelDump } from '../messages.js';
-import { asTunnelStream, http2CodeName, resetStream } from './http2-stream.js';
-import { keepReading } from './keep-reading.js';
+import { errorCode, errorCodeName } from '../h2/error-code.js';
+import type { HeadersOfPeer, Http2Engine, SessionStream } from './http2-engine.js';
 import { ResetBudget } from './reset-budget.js';
 import type { TunnelSettings } from './session-options.js';
 import type { OpenResult, TunnelHeaders, TunnelTarget } from './tunnel.js';
@@ -22,12 +21,13 @@ const refusedStreamMs = 5000;
 /** One HTTP/2 connection to one destination as one identity, with up to `maxStreamsPerTunnel` streams. */
 export class ClientTunnel {
   readonly #tunnel: DialledTunnel;
+  readonly #engine: Http2Engine;
   readonly #settings: TunnelSettings;
   readonly #target: TunnelTarget;
   readonly #address: string;
   readonly #openedAtMs = Date.now();
   readonly #resets = new ResetBudget({ nowMs: () => performance.now() });
-  readonly #open = new Set<ClientHttp2Stream>();
+  readonly #open = new Set<SessionStream>();
   #idleTimer: NodeJS.Timeout | undefined;
   #stopKeepReading: (() => void) | undefined;
   #isRetired = false;
@@ -35,12 +35,14 @@ export class ClientTunnel {
 
   constructor(options: {
     readonly tunnel: DialledTunnel;
+    readonly engine: Http2Engine;
     readonly settings: TunnelSettings;
     readonly target: TunnelTarget;
     readonly address: string;
     readonly onClosed: () => void;
   }) {
     this.#tunnel = options.tunnel;
+    this.#engine = options.engine;
     this.#settings = options.settings;
     this.#target = options.target;
     this.#address = options.address;
@@ -48,7 +50,7 @@ export class ClientTunnel {
     session.on('error', (error: Error) => this.#noteDeath(error.message));
     session.on('goaway', (code: number) => {
       this.#isRetired = true;
-      if (code !== constants.NGHTTP2_NO_ERROR) this.#noteDeath(`GOAWAY ${http2CodeName(code)}`);
+      if (code !== errorCode.noError) this.#noteDeath(`GOAWAY ${errorCodeName(code)}`);
     });
     socket.on('error', (error: Error) => this.#noteDeath(error.message));
     socket.once('close', () => this.#noteDeath('the connection closed'));
@@ -126,7 +128,7 @@ export class ClientTunnel {
 
   /** Occupies a stream at once, before anything is awaited. */
   async open(target: TunnelTarget, signal: AbortSignal): Promise<OpenAttempt> {
-    let stream: ClientHttp2Stream;
+    let stream: SessionStream;
     try {
       stream = this.#tunnel.session.request(connectHeaders(target), { endStream: false });
     } catch (error) {
@@ -137,7 +139,7 @@ export class ClientTunnel {
     return this.#answer(stream, signal);
   }
 
-  async #answer(stream: ClientHttp2Stream, signal: AbortSignal): Promise<OpenAttempt> {
+  async #answer(stream: SessionStream, signal: AbortSignal): Promise<OpenAttempt> {
     const { connectTimeoutMs } = this.#settings;
     return new Promise((resolve) => {
       const settle = (attempt: OpenAttempt): void => {
@@ -149,21 +151,21 @@ export class ClientTunnel {
       };
       const giveUp = (attempt: OpenResult): void => {
         settle(attempt);
-        resetStream(stream, constants.NGHTTP2_CANCEL);
+        this.#engine.resetStream(stream, errorCode.cancel);
       };
       const onAbort = (): void => {
         const cut = cutOf(signal);
         giveUp(notOpened(cut.reason, cut.message, false, cut.rule));
       };
       const onClose = (): void => settle(this.#closedWithoutAnswer(stream));
-      const onResponse = (headers: IncomingHttpHeaders): void => {
+      const onResponse = (headers: HeadersOfPeer): void => {
         if (Number(headers[':status']) === 200) {
-          const tunnelStream = asTunnelStream(stream, () => this.#death);
+          const tunnelStream = this.#engine.asTunnelStream(stream, () => this.#death);
           settle({ ok: true, stream: tunnelStream, peerIdentity: this.#target.destinationIdentity });
           return;
         }
         settle(refusalOf(headers, this.#address));
-        endRefused(stream);
+        endRefused(this.#engine, stream);
       };
       const onLate = (): void =>
         giveUp(notOpened('CONNECT_TIMEOUT', `${this.#address} did not answer the CONNECT in time`, true));
@@ -175,24 +177,24 @@ export class ClientTunnel {
     });
   }
 
-  #closedWithoutAnswer(stream: ClientHttp2Stream): OpenAttempt {
-    const code = stream.rstCode ?? constants.NGHTTP2_NO_ERROR;
+  #closedWithoutAnswer(stream: SessionStream): OpenAttempt {
+    const code = stream.rstCode ?? errorCode.noError;
     const { session } = this.#tunnel;
-    if (code === constants.NGHTTP2_REFUSED_STREAM || session.closed || session.destroyed || this.#death !== '') {
-      return { ok: 'lost', detail: this.#death === '' ? http2CodeName(code) : this.#death };
+    if (code === errorCode.refusedStream || session.closed || session.destroyed || this.#death !== '') {
+      return { ok: 'lost', detail: this.#death === '' ? errorCodeName(code) : this.#death };
     }
-    const detail = `${this.#address} answered the CONNECT with RST_STREAM ${http2CodeName(code)}`;
+    const detail = `${this.#address} answered the CONNECT with RST_STREAM ${errorCodeName(code)}`;
     return notOpened('PROTOCOL_ERROR', detail, true);
   }
 
-  #track(stream: ClientHttp2Stream): void {
+  #track(stream: SessionStream): void {
     this.#open.add(stream);
     clearTimeout(this.#idleTimer);
-    this.#stopKeepReading ??= keepReading(this.#tunnel.socket);
+    this.#stopKeepReading ??= this.#engine.keepReading(this.#tunnel.socket);
     stream.on('error', () => {});
     stream.once('close', () => {
       this.#open.delete(stream);
-      if (stream.rstCode !== constants.NGHTTP2_NO_ERROR) this.#noteReset();
+      if (stream.rstCode !== errorCode.noError) this.#noteReset();
       if (this.#open.size === 0) this.#armIdleTimer();
     });
   }
@@ -218,16 +220,16 @@ export class ClientTunnel {
 }
 
 /** END_STREAM, not RST_STREAM: refusals must not eat the budget of resets. Only a peer that leaves its side open gets one. */
-function endRefused(stream: ClientHttp2Stream): void {
+function endRefused(engine: Http2Engine, stream: SessionStream): void {
   stream.end();
   stream.resume();
-  const timer = setTimeout(() => resetStream(stream, constants.NGHTTP2_CANCEL), refusedStreamMs);
+  const timer = setTimeout(() => engine.resetStream(stream, errorCode.cancel), refusedStreamMs);
   timer.unref();
   stream.once('close', () => clearTimeout(timer));
 }
 
-function connectHeaders(target: TunnelTarget): OutgoingHttpHeaders {
-  const headers: OutgoingHttpHeaders = {
+function connectHeaders(target: TunnelTarget): Record<string, string> {
+  const headers: Record<string, string> = {
     ':method': 'CONNECT',
     ':authority': formatHostPort(target.authority),
   };

@@ -1,5 +1,6 @@
 import { constants, type Http2Stream } from 'node:http2';
 import { Readable } from 'node:stream';
+import { errorCodeName } from '../h2/error-code.js';
 import type { TunnelStream } from './tunnel.js';
 
 /**
@@ -81,29 +82,6 @@ function isReset(stream: Http2Stream): boolean {
   return stream.aborted || stream.rstCode !== constants.NGHTTP2_NO_ERROR;
 }
 
-/** RFC 9113 §7, in the order of their numbers. */
-const codeNames = [
-  'NO_ERROR',
-  'PROTOCOL_ERROR',
-  'INTERNAL_ERROR',
-  'FLOW_CONTROL_ERROR',
-  'SETTINGS_TIMEOUT',
-  'STREAM_CLOSED',
-  'FRAME_SIZE_ERROR',
-  'REFUSED_STREAM',
-  'CANCEL',
-  'COMPRESSION_ERROR',
-  'CONNECT_ERROR',
-  'ENHANCE_YOUR_CALM',
-  'INADEQUATE_SECURITY',
-  'HTTP_1_1_REQUIRED',
-] as const;
-
-/** `CONNECT_ERROR`, or the number of a code without a name. */
-export function http2CodeName(code: number): string {
-  return codeNames[code] ?? `code ${code}`;
-}
-
 function detailOf(stream: Http2Stream, deathOfTunnel: string): string {
-  return deathOfTunnel === '' ? `RST_STREAM ${http2CodeName(stream.rstCode ?? 0)}` : deathOfTunnel;
+  return deathOfTunnel === '' ? `RST_STREAM ${errorCodeName(stream.rstCode ?? 0)}` : deathOfTunnel;
 }

@@ -4,6 +4,7 @@ import { formatHostPort } from '../../../shared/address.js';
 import type { TunnelDump } from '../messages.js';
 import { capturePorts } from '../settings.js';
 import { cutOf } from '../relay/connection-cut.js';
+import type { Http2Engine } from './http2-engine.js';
 import { IdentityContexts } from './identity-contexts.js';
 import type { TunnelSettings } from './session-options.js';
 import type {
@@ -24,10 +25,11 @@ const maxLostTunnels = 3;
 /** Handshakes one request waits for: others may fill a new tunnel first, and a peer may close each one at once. */
 const maxHandshakes = 20;
 
-/** {@link TunnelClient} on `node:http2`. */
+/** {@link TunnelClient} over HTTP/2, whichever engine speaks it. */
 export class Http2TunnelClient implements TunnelClient {
   readonly #settings: TunnelSettings;
   readonly #dialRaw: DialRaw;
+  readonly #engine: Http2Engine;
   readonly #nowMs: () => number;
   readonly #contexts = new IdentityContexts();
   readonly #pools = new Map<string, TunnelPool>();
@@ -37,10 +39,12 @@ export class Http2TunnelClient implements TunnelClient {
   constructor(options: {
     readonly settings: TunnelSettings;
     readonly dialRaw: DialRaw;
+    readonly engine: Http2Engine;
     readonly nowMs?: () => number;
   }) {
     this.#settings = options.settings;
     this.#dialRaw = options.dialRaw;
+    this.#engine = options.engine;
     this.#nowMs = options.nowMs ?? Date.now;
   }
 
@@ -133,6 +137,7 @@ export class Http2TunnelClient implements TunnelClient {
         address: formatHostPort({ ip: destinationIp, port: capturePorts.inboundTunnel }),
         settings: this.#settings,
         dialRaw: this.#dialRaw,
+        engine: this.#engine,
         onEmpty: () => {
           if (this.#pools.get(key) === made) this.#pools.delete(key);
         },

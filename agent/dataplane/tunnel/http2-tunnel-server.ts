@@ -1,5 +1,6 @@
 import type net from 'node:net';
 import type { TunnelDump } from '../messages.js';
+import type { Http2Engine } from './http2-engine.js';
 import { ServerHandshakes, type ProvedPeer } from './server-handshakes.js';
 import { ServerTunnel } from './server-tunnel.js';
 import type { TunnelSettings } from './session-options.js';
@@ -14,9 +15,10 @@ import {
 } from './tunnel.js';
 import { waitForAll } from './wait-for-all.js';
 
-/** {@link TunnelServer} on `node:http2`. */
+/** {@link TunnelServer} over HTTP/2, whichever engine speaks it. */
 export class Http2TunnelServer implements TunnelServer {
   readonly #settings: TunnelSettings;
+  readonly #engine: Http2Engine;
   readonly #onConnect: (request: TunnelRequest) => void;
   readonly #handshakes: ServerHandshakes;
   readonly #tunnels = new Set<ServerTunnel>();
@@ -27,8 +29,13 @@ export class Http2TunnelServer implements TunnelServer {
   #isDraining = false;
 
   /** `onConnect` gets every well-formed request and answers it, now or later, with accept() or refuse(). */
-  constructor(options: { readonly settings: TunnelSettings; readonly onConnect: (request: TunnelRequest) => void }) {
+  constructor(options: {
+    readonly settings: TunnelSettings;
+    readonly engine: Http2Engine;
+    readonly onConnect: (request: TunnelRequest) => void;
+  }) {
     this.#settings = options.settings;
+    this.#engine = options.engine;
     this.#onConnect = options.onConnect;
     this.#handshakes = new ServerHandshakes({
       timeoutMs: options.settings.tlsHandshakeTimeoutMs,
@@ -89,6 +96,7 @@ export class Http2TunnelServer implements TunnelServer {
   #serve(peer: ProvedPeer): void {
     const tunnel = new ServerTunnel({
       peer,
+      engine: this.#engine,
       settings: this.#settings,
       onConnect: this.#onConnect,
       onRefused: (kind) => this.#count(kind),

@@ -1,16 +1,10 @@
-import http2, {
-  constants,
-  type IncomingHttpHeaders,
-  type ServerHttp2Session,
-  type ServerHttp2Stream,
-} from 'node:http2';
 import { formatHostPort, parseHostPort, type HostPort } from '../../../shared/address.js';
 import { reasonInfo } from '../../../shared/reasons.js';
 import type { TunnelDump } from '../messages.js';
-import { asTunnelStream, resetStream } from './http2-stream.js';
-import { keepReading } from './keep-reading.js';
+import { errorCode } from '../h2/error-code.js';
+import type { HeadersOfPeer, Http2Engine, ServerSession, ServerStream } from './http2-engine.js';
 import type { ProvedPeer } from './server-handshakes.js';
-import { serverSessionOptions, type TunnelSettings } from './session-options.js';
+import type { TunnelSettings } from './session-options.js';
 import type { RefusedHandshake, TunnelHeaders, TunnelRefusal, TunnelRequest, TunnelStream } from './tunnel.js';
 import { keepTunnelAlive } from './tunnel-keepalive.js';
 
@@ -22,11 +16,12 @@ const refusedStreamMs = 5000;
 /** One HTTP/2 connection from a proved peer to one workload of this host. */
 export class ServerTunnel {
   readonly #peer: ProvedPeer;
+  readonly #engine: Http2Engine;
   readonly #settings: TunnelSettings;
   readonly #onConnect: (request: TunnelRequest) => void;
   readonly #onRefused: (kind: RefusedHandshake) => void;
-  readonly #session: ServerHttp2Session;
-  readonly #open = new Set<ServerHttp2Stream>();
+  readonly #session: ServerSession;
+  readonly #open = new Set<ServerStream>();
   readonly #openedAtMs = Date.now();
   #idleTimer: NodeJS.Timeout | undefined;
   #stopKeepReading: (() => void) | undefined;
@@ -35,19 +30,20 @@ export class ServerTunnel {
 
   constructor(options: {
     readonly peer: ProvedPeer;
+    readonly engine: Http2Engine;
     readonly settings: TunnelSettings;
     readonly onConnect: (request: TunnelRequest) => void;
     readonly onRefused: (kind: RefusedHandshake) => void;
     readonly onClosed: () => void;
   }) {
     this.#peer = options.peer;
+    this.#engine = options.engine;
     this.#settings = options.settings;
     this.#onConnect = options.onConnect;
     this.#onRefused = options.onRefused;
     const { socket } = options.peer;
-    const session = http2.performServerHandshake(socket, serverSessionOptions(options.settings));
+    const session = options.engine.accept(socket, options.settings);
     this.#session = session;
-    session.setLocalWindowSize(options.settings.tunnelWindowBytes);
     session.on('error', (error: Error) => {
       this.#noteDeath(error.message);
       options.onRefused('protocol_error');
@@ -122,27 +118,27 @@ export class ServerTunnel {
     };
   }
 
-  #receive(stream: ServerHttp2Stream, headers: IncomingHttpHeaders): void {
+  #receive(stream: ServerStream, headers: HeadersOfPeer): void {
     this.#hasAsked = true;
     this.#track(stream);
     if (stream.destroyed || stream.closed) return;
     const authority = this.#authorityOf(headers);
     if (authority === undefined) {
       this.#onRefused('bad_request');
-      refuse(stream, { reason: 'PROTOCOL_ERROR', rule: '' });
+      refuse(this.#engine, stream, { reason: 'PROTOCOL_ERROR', rule: '' });
       return;
     }
     this.#onConnect(this.#requestOf(stream, headers, authority));
   }
 
   /** Undefined unless it is a plain CONNECT to the very address that this tunnel was dialled to (DESIGN §3). */
-  #authorityOf(headers: IncomingHttpHeaders): HostPort | undefined {
+  #authorityOf(headers: HeadersOfPeer): HostPort | undefined {
     if (headers[':method'] !== 'CONNECT' || headers[':protocol'] !== undefined) return undefined;
-    const authority = parseHostPort(headers[':authority'] ?? '');
+    const authority = parseHostPort(textOf(headers[':authority']));
     return authority?.ip === this.#peer.localAddress.ip ? authority : undefined;
   }
 
-  #requestOf(stream: ServerHttp2Stream, headers: IncomingHttpHeaders, authority: HostPort): TunnelRequest {
+  #requestOf(stream: ServerStream, headers: HeadersOfPeer, authority: HostPort): TunnelRequest {
     const gone = new AbortController();
     const onGone = (): void => gone.abort();
     stream.once('aborted', onGone);
@@ -167,21 +163,21 @@ export class ServerTunnel {
       },
       refuse: (refusal) => {
         answerOnce();
-        refuse(stream, refusal);
+        refuse(this.#engine, stream, refusal);
       },
     };
   }
 
-  #accept(stream: ServerHttp2Stream): TunnelStream {
-    const tunnelStream = asTunnelStream(stream, () => this.#death);
+  #accept(stream: ServerStream): TunnelStream {
+    const tunnelStream = this.#engine.asTunnelStream(stream, () => this.#death);
     if (!stream.destroyed && !stream.closed) stream.respond({ ':status': 200 });
     return tunnelStream;
   }
 
-  #track(stream: ServerHttp2Stream): void {
+  #track(stream: ServerStream): void {
     this.#open.add(stream);
     clearTimeout(this.#idleTimer);
-    this.#stopKeepReading ??= keepReading(this.#peer.socket);
+    this.#stopKeepReading ??= this.#engine.keepReading(this.#peer.socket);
     stream.on('error', () => {});
     const onClose = (): void => {
       this.#open.delete(stream);
@@ -213,7 +209,7 @@ export class ServerTunnel {
 }
 
 /** A whole answer with END_STREAM; what the peer sends meanwhile is dropped. */
-function refuse(stream: ServerHttp2Stream, refusal: TunnelRefusal): void {
+function refuse(engine: Http2Engine, stream: ServerStream, refusal: TunnelRefusal): void {
   if (stream.destroyed || stream.closed) return;
   stream.respond(
     {
@@ -224,19 +220,19 @@ function refuse(stream: ServerHttp2Stream, refusal: TunnelRefusal): void {
     { endStream: true },
   );
   stream.resume();
-  const timer = setTimeout(() => resetStream(stream, constants.NGHTTP2_NO_ERROR), refusedStreamMs);
+  const timer = setTimeout(() => engine.resetStream(stream, errorCode.noError), refusedStreamMs);
   timer.unref();
   stream.once('close', () => clearTimeout(timer));
 }
 
-function headersOf(headers: IncomingHttpHeaders): TunnelHeaders {
+function headersOf(headers: HeadersOfPeer): TunnelHeaders {
   return {
-    forwarded: headers.forwarded ?? '',
+    forwarded: textOf(headers['forwarded']),
     baggage: textOf(headers['baggage']),
     traceparent: textOf(headers['traceparent']),
   };
 }
 
-function textOf(value: string | string[] | undefined): string {
+function textOf(value: string | readonly string[] | undefined): string {
   return typeof value === 'string' ? value : '';
 }

@@ -15,10 +15,10 @@ export type TunnelSettings = Pick<
 >;
 
 /** Largest DATA frame that is accepted from a peer (DESIGN §3). Node itself sends frames of 16 KiB. */
-const maxFrameBytes = 1_048_576;
-const maxHeaderListBytes = 16_384;
+export const maxFrameBytes = 1_048_576;
+export const maxHeaderListBytes = 16_384;
 /** Pseudo headers, forwarded, baggage, traceparent and room for what ztunnel may add. */
-const maxHeaderPairs = 32;
+export const maxHeaderPairs = 32;
 
 /**
  * What one stream may have queued for sending inside nghttp2: the relay stops at 64 KiB above one read of 64 KiB, and

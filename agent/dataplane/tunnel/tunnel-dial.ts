@@ -1,11 +1,10 @@
-import http2 from 'node:http2';
 import type net from 'node:net';
 import tls from 'node:tls';
 import { CulvertError } from '../../../shared/errors.js';
 import type { SpiffeId } from '../../../shared/identity.js';
 import { spiffeIdOf } from '../../../shared/pki/spiffe-id-of-certificate.js';
+import type { ClientSession, Http2Engine } from './http2-engine.js';
 import type { TunnelSettings } from './session-options.js';
-import { sessionOptions } from './session-options.js';
 import type { TunnelNotOpened, TunnelTarget } from './tunnel.js';
 import { dialFailure, notOpened, tlsFailure } from './tunnel-failure.js';
 import { turnAwayReason } from './turn-away.js';
@@ -17,7 +16,7 @@ import { turnAwayReason } from './turn-away.js';
 export type DialRaw = (target: TunnelTarget) => net.Socket;
 
 export type DialledTunnel = {
-  readonly session: http2.ClientHttp2Session;
+  readonly session: ClientSession;
   readonly socket: tls.TLSSocket;
   /** What `socket` was made of. */
   readonly raw: net.Socket;
@@ -32,6 +31,7 @@ export async function dialTunnel(options: {
   readonly address: string;
   readonly dialRaw: DialRaw;
   readonly context: tls.SecureContext;
+  readonly engine: Http2Engine;
   readonly settings: TunnelSettings;
   readonly signal: AbortSignal;
 }): Promise<DialledTunnel | TunnelNotOpened> {
@@ -87,6 +87,7 @@ async function handshake(options: {
   readonly target: TunnelTarget;
   readonly address: string;
   readonly context: tls.SecureContext;
+  readonly engine: Http2Engine;
   readonly settings: TunnelSettings;
 }): Promise<DialledTunnel | TunnelNotOpened> {
   const { raw, target, address, settings } = options;
@@ -99,7 +100,7 @@ async function handshake(options: {
     checkServerIdentity: (_host, certificate) => identityError(target.destinationIdentity, certificate.raw),
   });
   return new Promise((resolve) => {
-    let session: http2.ClientHttp2Session | undefined;
+    let session: ClientSession | undefined;
     let hasFailed = false;
     const fail = (failure: TunnelNotOpened): void => {
       hasFailed = true;
@@ -122,10 +123,9 @@ async function handshake(options: {
         fail(tlsFailure(new Error('the other side does not speak HTTP/2 (ALPN h2)'), address));
         return;
       }
-      const opened = http2.connect('https://tunnel', { ...sessionOptions(settings), createConnection: () => socket });
+      const opened = options.engine.connect(socket, settings);
       session = opened;
       opened.on('error', onError);
-      opened.once('connect', () => opened.setLocalWindowSize(settings.tunnelWindowBytes));
       opened.once('goaway', (code: number, _last: number, debugData?: Buffer) => {
         const reason = turnAwayReason(code, debugData);
         if (reason !== undefined) fail(notOpened(reason, `${address} does not accept our certificate`, true));

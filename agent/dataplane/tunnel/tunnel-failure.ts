@@ -1,6 +1,6 @@
-import type { IncomingHttpHeaders } from 'node:http2';
 import { describeError } from '../../../shared/errors.js';
 import { isReason, reasonInfo, type Reason } from '../../../shared/reasons.js';
+import type { HeadersOfPeer } from './http2-engine.js';
 import type { TunnelNotOpened } from './tunnel.js';
 
 /** Why a tunnel or a stream could not be opened; `isRetryable`: another endpoint may do better. */
@@ -69,7 +69,7 @@ const longestRuleText = 256;
  * The other agent answered the CONNECT with something else than 200. Its reason is believed when it is one of the table
  * and belongs to the status; the rest of what it says is text for the log.
  */
-export function refusalOf(headers: IncomingHttpHeaders, address: string): TunnelNotOpened {
+export function refusalOf(headers: HeadersOfPeer, address: string): TunnelNotOpened {
   const status = Number(headers[':status']);
   const claimed = textOf(headers['x-culvert-reason']);
   const isBelievable = isReason(claimed) && reasonInfo(claimed).status === status;
@@ -82,7 +82,7 @@ function isWorthAnotherEndpoint(reason: Reason): boolean {
   return reasonInfo(reason).status === 503;
 }
 
-function textOf(value: string | string[] | undefined): string {
+function textOf(value: string | readonly string[] | undefined): string {
   return typeof value === 'string' ? value : '';
 }
 

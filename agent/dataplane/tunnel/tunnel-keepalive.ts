@@ -1,5 +1,5 @@
-import type { Http2Session } from 'node:http2';
 import type net from 'node:net';
+import type { Session } from './http2-engine.js';
 
 /** Rounds of `timeoutMs` in which other bytes stand in for the answer to a PING. */
 const patience = 3;
@@ -10,7 +10,7 @@ const patience = 3;
  * send queue; not for ever, because after some errors nghttp2 only swallows what comes and Node keeps the connection. Both sides of a tunnel run one. It ends with the session.
  */
 export function keepTunnelAlive(options: {
-  readonly session: Http2Session;
+  readonly session: Session;
   readonly socket: net.Socket;
   readonly intervalMs: number;
   readonly timeoutMs: number;

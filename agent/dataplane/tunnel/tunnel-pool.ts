@@ -2,6 +2,7 @@ import { randomInt } from 'node:crypto';
 import type tls from 'node:tls';
 import type { TunnelDump } from '../messages.js';
 import { ClientTunnel } from './client-tunnel.js';
+import type { Http2Engine } from './http2-engine.js';
 import type { TunnelSettings } from './session-options.js';
 import type { TunnelNotOpened, TunnelTarget } from './tunnel.js';
 import { dialTunnel, type DialRaw } from './tunnel-dial.js';
@@ -17,6 +18,7 @@ export class TunnelPool {
   readonly #address: string;
   readonly #settings: TunnelSettings;
   readonly #dialRaw: DialRaw;
+  readonly #engine: Http2Engine;
   readonly #onEmpty: () => void;
   readonly #tunnels = new Set<ClientTunnel>();
   readonly #ending = new AbortController();
@@ -28,12 +30,14 @@ export class TunnelPool {
     readonly address: string;
     readonly settings: TunnelSettings;
     readonly dialRaw: DialRaw;
+    readonly engine: Http2Engine;
     readonly onEmpty: () => void;
   }) {
     this.#target = options.target;
     this.#address = options.address;
     this.#settings = options.settings;
     this.#dialRaw = options.dialRaw;
+    this.#engine = options.engine;
     this.#onEmpty = options.onEmpty;
   }
 
@@ -103,6 +107,7 @@ export class TunnelPool {
       target: this.#target,
       address: this.#address,
       dialRaw: this.#dialRaw,
+      engine: this.#engine,
       context,
       settings: this.#settings,
       signal: this.#ending.signal,
@@ -110,6 +115,7 @@ export class TunnelPool {
     if ('ok' in dialled) return dialled;
     const tunnel = new ClientTunnel({
       tunnel: dialled,
+      engine: this.#engine,
       settings: this.#settings,
       target: this.#target,
       address: this.#address,

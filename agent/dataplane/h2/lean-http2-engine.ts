@@ -1,0 +1,36 @@
+import type { Http2Engine } from '../tunnel/http2-engine.js';
+import { maxFrameBytes, maxHeaderListBytes, maxHeaderPairs, type TunnelSettings } from '../tunnel/session-options.js';
+import type { EngineLimits } from './engine-limits.js';
+import { LeanSession } from './lean-session.js';
+import { LeanStream } from './lean-stream.js';
+
+/** {@link Http2Engine} in TypeScript: no more of HTTP/2 than tunnels need, and one write for each turn of the event loop. */
+export const leanHttp2Engine: Http2Engine = {
+  connect: (socket, settings) => new LeanSession({ socket, role: 'client', limits: limitsOf(settings) }),
+  accept: (socket, settings) => new LeanSession({ socket, role: 'server', limits: limitsOf(settings) }),
+  asTunnelStream: (stream, deathOfTunnel) => {
+    const lean = leanStream(stream);
+    // What went wrong is told by wasReset; without a listener an error would end the process.
+    lean.on('error', () => {});
+    lean.deathOfTunnel = deathOfTunnel;
+    return lean;
+  },
+  resetStream: (stream, code) => leanStream(stream).reset(code),
+  keepReading: () => () => {},
+};
+
+function leanStream(stream: unknown): LeanStream {
+  if (!(stream instanceof LeanStream)) throw new TypeError('a stream of another engine');
+  return stream;
+}
+
+function limitsOf(settings: TunnelSettings): EngineLimits {
+  return {
+    streamWindowBytes: settings.streamWindowBytes,
+    connectionWindowBytes: settings.tunnelWindowBytes,
+    maxFrameBytes,
+    maxStreams: settings.maxStreamsPerTunnel,
+    maxHeaderListBytes,
+    maxHeaderFields: maxHeaderPairs,
+  };
+}

@@ -1,0 +1,154 @@
+import { Duplex } from 'node:stream';
+import type { TunnelStream } from '../tunnel/tunnel.js';
+import type { EngineConnection } from './engine-connection.js';
+import type { EngineStream, EngineStreamEvents } from './engine-stream.js';
+import { errorCode, errorCodeName } from './error-code.js';
+import type { HeaderMap } from './header-rules.js';
+import type { HeaderFields } from './hpack-encoder.js';
+
+/** What a stream needs of its session. */
+export type StreamHome = {
+  readonly engine: EngineConnection;
+  /** There is something new to be sent. */
+  readonly scheduleFlush: () => void;
+};
+
+type WriteCallback = (error?: Error | null) => void;
+
+/**
+ * A stream of the lean engine as a `Duplex`. Credit goes to the peer when bytes were read by whoever reads the stream; a
+ * write is done when its bytes have left for the session's output, so that what waits is bounded by the writer.
+ * `response`: the client's stream has got its answer.
+ */
+export class LeanStream extends Duplex implements TunnelStream, EngineStreamEvents {
+  readonly #home: StreamHome;
+  readonly #stream: EngineStream;
+  /** Received, and not yet credited: it waits in the readable side's buffer. */
+  #uncredited = 0;
+  #onTaken: WriteCallback | undefined;
+  #resetCode: number | undefined;
+  /** What the tunnel died of; empty while it lives. */
+  deathOfTunnel: () => string = () => '';
+
+  constructor(options: { readonly home: StreamHome; readonly stream: EngineStream }) {
+    super();
+    this.#home = options.home;
+    this.#stream = options.stream;
+  }
+
+  get rstCode(): number {
+    return this.#resetCode ?? errorCode.noError;
+  }
+
+  get wasReset(): boolean {
+    return this.#resetCode !== undefined;
+  }
+
+  get resetDetail(): string {
+    if (this.#resetCode === undefined) return '';
+    const death = this.deathOfTunnel();
+    return death === '' ? `RST_STREAM ${errorCodeName(this.#resetCode)}` : death;
+  }
+
+  get isGone(): boolean {
+    return this.closed;
+  }
+
+  reset(code: number = errorCode.connectError): void {
+    if (!this.#stream.isClosed) {
+      this.#resetCode = code;
+      this.#home.engine.reset(this.#stream, code);
+      this.#home.scheduleFlush();
+    }
+    this.destroy();
+  }
+
+  /** A server's answer. */
+  respond(headers: Readonly<Record<string, string | number>>, options?: { readonly endStream: boolean }): void {
+    const fields: HeaderFields = Object.entries(headers).map(([name, value]) => [name, String(value)]);
+    const isEnd = options?.endStream ?? false;
+    this.#home.engine.respond(this.#stream, fields, isEnd);
+    this.#home.scheduleFlush();
+    if (isEnd) this.end();
+  }
+
+  onResponse(headers: HeaderMap): void {
+    this.emit('response', headers);
+  }
+
+  onData(chunk: Buffer): void {
+    const { engine } = this.#home;
+    // The windows of the streams are what bounds memory. Were the connection's held back too, a few streams that nobody
+    // reads would stop all others.
+    engine.creditConnection(chunk.length);
+    this.#uncredited += chunk.length;
+    this.push(chunk);
+    this.#creditConsumed();
+  }
+
+  onEnd(): void {
+    this.push(null);
+  }
+
+  onReset(code: number): void {
+    this.#resetCode = code;
+    this.destroy();
+  }
+
+  onTaken(): void {
+    const callback = this.#onTaken;
+    this.#onTaken = undefined;
+    callback?.();
+  }
+
+  override read(size?: number): unknown {
+    const chunk: unknown = super.read(size);
+    if (this.#uncredited > 0) this.#creditConsumed();
+    return chunk;
+  }
+
+  override _read(): void {
+    // Data comes by itself, for as long as there is credit.
+  }
+
+  override _write(chunk: Buffer, _encoding: BufferEncoding, callback: WriteCallback): void {
+    this.#onTaken = callback;
+    this.#home.engine.write(this.#stream, chunk);
+    this.#sent();
+  }
+
+  override _writev(chunks: readonly { readonly chunk: Buffer }[], callback: WriteCallback): void {
+    this.#onTaken = callback;
+    for (const { chunk } of chunks) this.#home.engine.write(this.#stream, chunk);
+    this.#sent();
+  }
+
+  override _final(callback: WriteCallback): void {
+    this.#home.engine.end(this.#stream);
+    this.#home.scheduleFlush();
+    callback();
+  }
+
+  override _destroy(error: Error | null, callback: WriteCallback): void {
+    if (!this.#stream.isClosed) {
+      this.#resetCode ??= errorCode.cancel;
+      this.#home.engine.reset(this.#stream, errorCode.cancel);
+      this.#home.scheduleFlush();
+    }
+    callback(error);
+  }
+
+  #sent(): void {
+    // Nothing but empty chunks: there will be no event.
+    if (this.#stream.queuedBytes === 0) this.onTaken();
+    else this.#home.scheduleFlush();
+  }
+
+  #creditConsumed(): void {
+    const consumed = this.#uncredited - this.readableLength;
+    if (consumed <= 0) return;
+    this.#uncredited -= consumed;
+    this.#home.engine.credit(this.#stream, consumed);
+    this.#home.scheduleFlush();
+  }
+}

@@ -1,0 +1,18 @@
+import { leanHttp2Engine } from '../../agent/dataplane/h2/lean-http2-engine.js';
+import type { Http2Engine } from '../../agent/dataplane/tunnel/http2-engine.js';
+import { Http2TunnelClient } from '../../agent/dataplane/tunnel/http2-tunnel-client.js';
+import { Http2TunnelServer } from '../../agent/dataplane/tunnel/http2-tunnel-server.js';
+import { nodeHttp2Engine } from '../../agent/dataplane/tunnel/node-http2-engine.js';
+import type { TunnelEngine } from './tunnel-pair.js';
+
+function engineOf(name: string, client: Http2Engine, server: Http2Engine): TunnelEngine {
+  return {
+    name,
+    client: (options) => new Http2TunnelClient({ ...options, engine: client }),
+    server: (options) => new Http2TunnelServer({ ...options, engine: server }),
+  };
+}
+
+export const leanEngine = engineOf('lean', leanHttp2Engine, leanHttp2Engine);
+export const leanClientEngine = engineOf('lean client, node server', leanHttp2Engine, nodeHttp2Engine);
+export const leanServerEngine = engineOf('node client, lean server', nodeHttp2Engine, leanHttp2Engine);
