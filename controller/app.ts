@@ -96,7 +96,7 @@ async function open(
     nowMs,
   });
   closing.push('journal', () => journal.close());
-  const tokens = await JoinTokens.open({ path: join(stateDir, 'tokens.json'), nowMs });
+  const tokens = await JoinTokens.open({ path: join(stateDir, 'tokens.json'), nowMs, log });
   const agents = new AgentRegistry({
     log,
     nowMs,
@@ -104,6 +104,21 @@ async function open(
     clockSkewWarningMs: settings.clockSkewWarning,
     forgetAfterMs: Math.max(settings.nodeCertificateTtl, 86_400_000),
   });
+  // Before anything that counts: nats-server may refuse somebody as soon as it runs. The gauges are read later.
+  const metrics = new ControllerMetrics({
+    readGauges: () => ({
+      revision: store.release.state.revision,
+      isSettled: store.isSettled,
+      isNatsConnected: link.isConnected,
+      natsRestarts: nats.restarts,
+      agents: agents.list(store.release.state.revision),
+      resources: countByKind(store),
+      flowEntries: flows.entries,
+      usableTokens: tokens.usable,
+      issuingCaNotAfterMs: ca.issuingNotAfterMs,
+    }),
+  });
+
   const onRefused = ({ operation }: { operation: string }): void => metrics.natsRefused(operation);
   const nats = await openMeshNats({ settings, advertise, ca, log, nowMs, onRefused });
   closing.push('nats', () => nats[Symbol.asyncDispose]());
@@ -136,24 +151,10 @@ async function open(
     nowMs,
     credentials,
     signingKey,
-    metrics: () => metrics,
+    metrics,
     log,
   });
   closing.push('link', () => link[Symbol.asyncDispose]());
-  const metrics = new ControllerMetrics({
-    readGauges: () => ({
-      revision: store.release.state.revision,
-      isSettled: store.isSettled,
-      isNatsConnected: link.isConnected,
-      natsRestarts: nats.restarts,
-      agents: agents.list(store.release.state.revision),
-      resources: countByKind(store),
-      flowEntries: flows.entries,
-      usableTokens: tokens.usable,
-      issuingCaNotAfterMs: ca.issuingNotAfterMs,
-    }),
-  });
-
   const joining = new JoinService({
     tokens,
     credentials,

@@ -26,7 +26,7 @@ export type MeshLinkInit = {
   readonly nowMs: () => number;
   readonly credentials: NodeCredentials;
   readonly signingKey: SigningKey;
-  readonly metrics: () => ControllerMetrics;
+  readonly metrics: ControllerMetrics;
   readonly log: Log;
 };
 
@@ -109,8 +109,8 @@ export class MeshLink implements AsyncDisposable {
       nowMs,
       signingKeyPem: signingKey.privateKey,
       log,
-      onBadRequest: (verb) => metrics().badAgentRequest(verb),
-      onRenewed: () => metrics().nodeRenewed(),
+      onBadRequest: (verb) => metrics.badAgentRequest(verb),
+      onRenewed: () => metrics.nodeRenewed(),
     });
   }
 }

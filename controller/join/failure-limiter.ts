@@ -23,14 +23,16 @@ export class FailureLimiter {
   waitMs(source: string): number {
     const entry = this.#sources.get(sourceKey(source));
     if (entry === undefined || entry.failures < this.#maxFailures) return 0;
-    return Math.max(0, entry.untilMs - this.#nowMs());
+    const left = entry.untilMs - this.#nowMs();
+    // More than the window: the clock was set back.
+    return left > this.#windowMs ? 0 : Math.max(0, left);
   }
 
   fail(source: string): void {
     const key = sourceKey(source);
     const now = this.#nowMs();
     const entry = this.#sources.get(key);
-    const isCurrent = entry !== undefined && entry.untilMs > now;
+    const isCurrent = entry !== undefined && entry.untilMs > now && entry.untilMs - now <= this.#windowMs;
     this.#sources.delete(key);
     this.#sources.set(key, {
       failures: isCurrent ? entry.failures + 1 : 1,

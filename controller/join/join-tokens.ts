@@ -1,18 +1,22 @@
 import { createHash, randomBytes, timingSafeEqual } from 'node:crypto';
+import { rename } from 'node:fs/promises';
+import { z } from 'zod';
+import type { Log } from '../../shared/log.js';
 import { readPrivateFile, writePrivateFile } from '../../shared/private-file.js';
 import { SerialQueue } from '../../shared/serial-queue.js';
 
 /** What is kept of a token: never the secret itself. */
-type StoredToken = {
-  readonly id: string;
+const storedTokenSchema = z.object({
+  id: z.string(),
   /** SHA-256 of the secret, hex. */
-  readonly secretHash: string;
-  readonly node: string;
-  readonly createdBy: string;
-  readonly createdAtMs: number;
-  readonly expiresAtMs: number;
-  usedAtMs: number | null;
-};
+  secretHash: z.string().length(64),
+  node: z.string(),
+  createdBy: z.string(),
+  createdAtMs: z.number(),
+  expiresAtMs: z.number(),
+  usedAtMs: z.number().nullable(),
+});
+type StoredToken = z.infer<typeof storedTokenSchema>;
 
 export type TokenRefusal = 'TOKEN_MALFORMED' | 'TOKEN_UNKNOWN' | 'TOKEN_USED' | 'TOKEN_EXPIRED' | 'TOKEN_WRONG_NODE';
 
@@ -47,10 +51,23 @@ export class JoinTokens {
     this.#tokens = init.tokens;
   }
 
-  static async open(init: { path: string; nowMs: () => number }): Promise<JoinTokens> {
-    const text = await readPrivateFile(init.path);
-    const stored = text === undefined ? [] : (JSON.parse(text) as StoredToken[]);
-    return new JoinTokens({ ...init, tokens: new Map(stored.map((token) => [token.id, token])) });
+  /**
+   * A damaged file is moved aside, with an error in the log: tokens live for minutes, and one that is forgotten is refused.
+   * Errors: `STATE_READ`.
+   */
+  static async open(init: { path: string; nowMs: () => number; log: Log }): Promise<JoinTokens> {
+    const { path, nowMs, log } = init;
+    const text = await readPrivateFile(path);
+    const stored = text === undefined ? [] : readTokens(text);
+    if (stored === undefined) {
+      const movedAside = `${path}.corrupt-${nowMs()}`;
+      await rename(path, movedAside);
+      log.error(
+        { movedAside },
+        'the join tokens cannot be read and were moved aside: make those anew that are still needed',
+      );
+    }
+    return new JoinTokens({ path, nowMs, tokens: new Map(stored?.map((token) => [token.id, token])) });
   }
 
   /** The token's text is returned once and never stored. */
@@ -126,6 +143,14 @@ export class JoinTokens {
     const write = (): Promise<void> =>
       writePrivateFile(this.#path, `${JSON.stringify([...this.#tokens.values()], null, 1)}\n`);
     return this.#writing.run(write);
+  }
+}
+
+function readTokens(text: string): StoredToken[] | undefined {
+  try {
+    return z.array(storedTokenSchema).parse(JSON.parse(text));
+  } catch {
+    return undefined;
   }
 }
 

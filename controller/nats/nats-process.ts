@@ -52,7 +52,11 @@ export async function startNatsProcess(options: NatsProcessOptions): Promise<Nat
   const [port] = await Promise.all([
     ready,
     child.pid === undefined ? undefined : writePidFile(options.pidFile, child.pid),
-  ]);
+  ]).catch(async (error: unknown) => {
+    // A server that nobody holds would keep the port and the store from the next one.
+    await stop(child, exited);
+    throw error;
+  });
   return {
     pid: child.pid ?? 0,
     port,
@@ -95,6 +99,7 @@ async function waitUntilReady(
   throw startFailure(typeof outcome === 'string' ? outcome : notReady, complaints.at(-1));
 }
 
+/** Returns when the process is gone, also when it was gone already. */
 async function stop(child: ChildProcess, exited: Promise<string>): Promise<void> {
   child.kill('SIGTERM');
   const timer = setTimeout(() => child.kill('SIGKILL'), stopTimeoutMs);

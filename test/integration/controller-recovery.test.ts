@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import { readFile, rename, rm, writeFile } from 'node:fs/promises';
+import { mkdir, readFile, rename, rm, writeFile } from 'node:fs/promises';
 import path from 'node:path';
 import { test } from 'node:test';
 import type { RunningController } from '../../controller/app.js';
@@ -263,5 +263,27 @@ test('with servers of its own operator the controller reads without them, refuse
     assert.equal(applied.revision, 3);
   } finally {
     await server.stop();
+  }
+});
+
+test('what nats-server refuses while the controller is still starting is counted, and does not end the start', async () => {
+  await using directory = await temporaryDirectory();
+  const bin = path.join(directory.path, 'bin');
+  await mkdir(bin);
+  const { PATH = '' } = process.env;
+  // The first thing that this server says is that it turned somebody away.
+  const script = `#!/bin/sh
+PATH='${PATH}'
+[ "$1" = --config ] && echo '[1] [ERR] 198.18.0.9:4 - cid:1 - authentication error' >&2
+exec nats-server "$@"
+`;
+  await writeFile(path.join(bin, 'nats-server'), script, { mode: 0o755 });
+  process.env['PATH'] = `${bin}${path.delimiter}${PATH}`;
+  try {
+    await using controller = await startedController(path.join(directory.path, 'state'));
+    const { text } = await callApi(controller, 'GET', '/metrics', { token: null });
+    assert.match(text, /^culvert_controller_nats_refused_total\{operation="connect"\} 1$/m);
+  } finally {
+    process.env['PATH'] = PATH;
   }
 });

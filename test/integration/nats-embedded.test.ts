@@ -1,13 +1,14 @@
 import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { mkdtemp, readFile, rm, stat, writeFile } from 'node:fs/promises';
+import { mkdtemp, readdir, readFile, rm, stat, writeFile } from 'node:fs/promises';
 import { createServer, type AddressInfo } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import { connect } from 'node:tls';
 import { startEmbeddedNats } from '../../controller/nats/embedded-nats.js';
+import { startNatsProcess } from '../../controller/nats/nats-process.js';
 import { stopOrphan } from '../../controller/nats/orphan.js';
 import { buckets } from '../../shared/bus/subjects.js';
 import { createLog } from '../../shared/log.js';
@@ -87,6 +88,26 @@ test('a server that a killed controller left behind is stopped at the next start
   await nats.startServer(0);
   await within('the end of the orphan', ended);
   assert.ok(nats.logLines.some((line) => line.includes('left behind')));
+});
+
+test('a server whose number cannot be written down is ended again', async () => {
+  await using nats = await NatsFixture.start();
+  const configFile = join(nats.stateDir, 'nats', 'nats-server.conf');
+  await nats.server.stop();
+  let isReady = false;
+  const start = startNatsProcess({
+    command: 'nats-server',
+    configFile,
+    pidFile: join(configFile, 'pid'),
+    onLine: ({ event }) => (isReady ||= event?.kind === 'ready'),
+  });
+  await assert.rejects(start, { code: 'STATE_WRITE' });
+  const left: string[] = [];
+  for (const pid of (await readdir('/proc')).filter((name) => /^\d+$/.test(name))) {
+    const commandLine = await readFile(`/proc/${pid}/cmdline`, 'utf8').catch(() => '');
+    if (commandLine.split('\0').includes(configFile)) left.push(pid);
+  }
+  assert.deepEqual(left, [], `a server is left behind (it was ready: ${isReady})`);
 });
 
 test('a foreign process with the number in the pid file is left alone', async () => {

@@ -1,11 +1,13 @@
 import assert from 'node:assert/strict';
-import { chmod, mkdtemp, readFile, rm } from 'node:fs/promises';
+import { chmod, mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { test } from 'node:test';
+import { pino } from 'pino';
 import { FailureLimiter } from '../../controller/join/failure-limiter.js';
 import { JoinTokens } from '../../controller/join/join-tokens.js';
 
+const log = pino({ level: 'silent' });
 const caHash = 'a'.repeat(64);
 
 async function withTokens(
@@ -15,7 +17,7 @@ async function withTokens(
   const clock = { nowMs: 1_000_000 };
   const file = path.join(directory, 'tokens.json');
   try {
-    await run({ tokens: await JoinTokens.open({ path: file, nowMs: () => clock.nowMs }), file, clock });
+    await run({ tokens: await JoinTokens.open({ path: file, nowMs: () => clock.nowMs, log }), file, clock });
   } finally {
     await chmod(directory, 0o700);
     await rm(directory, { recursive: true });
@@ -75,7 +77,7 @@ test('the file holds no secret, remembers what was used, and forgets it after a 
     const { token } = await tokens.create(request);
     await tokens.redeem(token, 'host-a');
     assert.ok(!(await readFile(file, 'utf8')).includes(token.split('.')[2] ?? ''));
-    const reopened = await JoinTokens.open({ path: file, nowMs: () => clock.nowMs });
+    const reopened = await JoinTokens.open({ path: file, nowMs: () => clock.nowMs, log });
     assert.deepEqual(await reopened.redeem(token, 'host-a'), { ok: false, refusal: 'TOKEN_USED' });
     clock.nowMs += 86_400_000 + 120_000;
     await reopened.create(request);
@@ -97,6 +99,30 @@ test('a source is limited after its failures and free again after the window', (
   assert.equal(limiter.waitMs('198.18.0.1'), 0);
   limiter.fail('198.18.0.1');
   assert.equal(limiter.waitMs('198.18.0.1'), 0, 'one failure of the new window');
+});
+
+test('a clock that is set back locks nobody out for longer than the window', () => {
+  let nowMs = 10_000_000;
+  const limiter = new FailureLimiter({ maxFailures: 1, windowMs: 60_000, nowMs: () => nowMs });
+  limiter.fail('198.18.0.1');
+  nowMs = 0;
+  assert.equal(limiter.waitMs('198.18.0.1'), 0);
+  limiter.fail('198.18.0.1');
+  assert.equal(limiter.waitMs('198.18.0.1'), 60_000, 'it counts anew');
+});
+
+test('a damaged token file is moved aside, and what was in it is refused', async () => {
+  await withTokens(async ({ tokens, file, clock }) => {
+    const { token } = await tokens.create(request);
+    for (const damage of ['{', '[{"id":1}]', 'null']) {
+      await writeFile(file, damage);
+      const opened = await JoinTokens.open({ path: file, nowMs: () => ++clock.nowMs, log });
+      assert.deepEqual(await opened.redeem(token, 'host-a'), { ok: false, refusal: 'TOKEN_UNKNOWN' });
+      assert.equal(opened.usable, 0);
+    }
+    const aside = (await readdir(path.dirname(file))).filter((name) => name.includes('.corrupt-'));
+    assert.equal(aside.length, 3);
+  });
 });
 
 test('addresses of one IPv6 /64 are one source', () => {
