@@ -28,7 +28,7 @@ export class Journal {
   /** Commits in the file, and what is in it besides them. */
   #commits: number;
   #checkpointBytes: number;
-  /** Set when a failed write could not be taken back: what the file holds is unknown until it is read again. */
+  /** Set when a failed write could not be taken back: what the file holds is unknown until it is written anew. */
   #isBroken = false;
 
   private constructor(init: {
@@ -90,7 +90,8 @@ export class Journal {
   async append(commit: Commit): Promise<void> {
     const bytes = encodeRecord({ kind: 'commit', ...commit });
     const history = this.#history.with(commit, bytes.length).within(this.#limits);
-    if (this.#length === 0) return this.#rewrite(history);
+    // A whole new file, renamed over the old one, is also the way out of a write that could not be taken back.
+    if (this.#length === 0 || this.#isBroken) return this.#rewrite(history);
     await this.#write(bytes);
     this.#history = history;
     this.#commits += 1;
@@ -136,7 +137,6 @@ export class Journal {
   }
 
   async #write(bytes: Buffer): Promise<void> {
-    if (this.#isBroken) throw writeError(new Error('an earlier write failed and could not be taken back'));
     try {
       const { bytesWritten } = await this.#handle.write(bytes, 0, bytes.length, this.#length);
       if (bytesWritten < bytes.length) throw new Error('the disk is full');

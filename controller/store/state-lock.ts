@@ -1,50 +1,82 @@
-import { open, readFile, rm } from 'node:fs/promises';
+import { randomBytes } from 'node:crypto';
+import { readdir, readFile, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { CulvertError } from '../../shared/errors.js';
+import { setTimeout as delay } from 'node:timers/promises';
+import { CulvertError, describeError } from '../../shared/errors.js';
+import { hintForWrite } from '../../shared/write-hint.js';
+
+const prefix = 'controller.lock.';
+const heldMark = 'held';
+/** With delays that double up to a second: some seconds in all. */
+const maxAttempts = 12;
+const firstDelayMs = 20;
+const maxDelayMs = 1000;
+
+type Claim = { readonly pid: string; readonly isHeld: boolean };
 
 /**
- * Makes sure that one controller uses a state directory: two would write one journal. The file `controller.lock` names
- * the process and when it started, so that a lock left by a crash (or by another process with the same number after
- * a reboot) is recognised. Returns the function that gives it back. Throws CulvertError `STATE_LOCKED`.
+ * Makes sure that one controller uses a state directory: two would write one journal. Everybody puts up a file of his
+ * own, `controller.lock.<pid>.<start time>.<random>`, and then looks who else is there. Of any two one looks last and sees
+ * the other, so both never go on; who meets another that has not got it either steps back and tries again. A file of a
+ * process that is gone (or of another with the same number after a reboot) counts for nothing, and since every name is
+ * used once, removing it takes nothing from the living.
+ *
+ * Returns the function that gives the directory back. Throws CulvertError `STATE_LOCKED` or `STATE_WRITE`.
  */
 export async function lockState(stateDir: string): Promise<() => Promise<void>> {
-  const path = join(stateDir, 'controller.lock');
-  const own = `${process.pid} ${await startTimeOf(process.pid)}\n`;
-  for (let attempt = 0; attempt < 2; attempt++) {
-    try {
-      const handle = await open(path, 'wx', 0o600);
-      await handle.writeFile(own);
-      await handle.close();
-      return () => rm(path, { force: true });
-    } catch (error) {
-      if ((error as NodeJS.ErrnoException).code !== 'EEXIST') throw error;
-      const holder = await liveHolder(path);
-      if (holder !== undefined) throw locked(holder);
-      await rm(path, { force: true });
+  const name = `${prefix}${process.pid}.${await startTimeOf(String(process.pid))}.${randomBytes(4).toString('hex')}`;
+  const own = join(stateDir, name);
+  try {
+    for (let attempt = 0; ; attempt++) {
+      await writeFile(own, '', { mode: 0o600, flag: 'wx' });
+      const others = await claimsOfOthers(stateDir, name);
+      const [other] = others;
+      if (other === undefined) {
+        await writeFile(own, heldMark);
+        return () => rm(own, { force: true });
+      }
+      await rm(own);
+      const holder = others.find(({ isHeld }) => isHeld);
+      if (holder !== undefined || attempt === maxAttempts) throw locked((holder ?? other).pid);
+      await delay(Math.random() * Math.min(firstDelayMs * 2 ** attempt, maxDelayMs));
     }
+  } catch (cause) {
+    if (cause instanceof CulvertError) throw cause;
+    await rm(own, { force: true }).catch(() => undefined);
+    throw new CulvertError({
+      code: 'STATE_WRITE',
+      message: `cannot write ${own}: ${describeError(cause)}`,
+      hint: hintForWrite(cause),
+      cause,
+    });
   }
-  throw locked('another process');
 }
 
-async function liveHolder(path: string): Promise<string | undefined> {
-  const text = await readFile(path, 'utf8').catch(() => '');
-  const [pid = '', startTime] = text.trim().split(' ');
-  if (!/^\d+$/.test(pid)) return undefined;
-  const present = await startTimeOf(Number(pid));
-  return present !== undefined && present === startTime ? `process ${pid}` : undefined;
+/** Of processes that live. Removes what others left. */
+async function claimsOfOthers(stateDir: string, own: string): Promise<Claim[]> {
+  const claims: Claim[] = [];
+  for (const name of await readdir(stateDir)) {
+    if (!name.startsWith(prefix) || name === own) continue;
+    const [pid = '', startTime] = name.slice(prefix.length).split('.');
+    const path = join(stateDir, name);
+    if ((await startTimeOf(pid)) === startTime) {
+      claims.push({ pid, isHeld: (await readFile(path, 'utf8').catch(() => '')) === heldMark });
+    } else await rm(path, { force: true });
+  }
+  return claims;
 }
 
-/** Field 22 of /proc/PID/stat, in clock ticks since boot (proc(5)); undefined when there is no such process. */
-async function startTimeOf(pid: number): Promise<string | undefined> {
-  const stat = await readFile(`/proc/${pid}/stat`, 'utf8').catch(() => undefined);
+/** Field 22 of /proc/PID/stat, in clock ticks since boot (proc(5)); `none` when there is no such process. */
+async function startTimeOf(pid: string): Promise<string> {
+  const stat = /^\d+$/.test(pid) ? await readFile(`/proc/${pid}/stat`, 'utf8').catch(() => undefined) : undefined;
   // The second field, the command in parentheses, may contain blanks.
-  return stat?.slice(stat.lastIndexOf(')') + 2).split(' ')[19];
+  return stat?.slice(stat.lastIndexOf(')') + 2).split(' ')[19] ?? 'none';
 }
 
-function locked(holder: string): CulvertError {
+function locked(pid: string): CulvertError {
   return new CulvertError({
     code: 'STATE_LOCKED',
-    message: `the state directory is in use by ${holder}`,
+    message: `the state directory is in use by process ${pid}`,
     hint: 'stop the other controller, or give this one another --state-dir',
   });
 }

@@ -48,21 +48,21 @@ export class StoreKeeper {
       if (status === 'connected') this.#wake.abort();
     });
     let failures = 0;
-    let comparedAt = 0;
+    let comparedAt = Number.NEGATIVE_INFINITY;
     while (!this.#signal.aborted) {
       const isReconnect = this.#wake.signal.aborted;
       this.#wake = new AbortController();
       try {
-        const isDue = isReconnect || Date.now() - comparedAt > compareEveryMs;
+        const isDue = isReconnect || performance.now() - comparedAt > compareEveryMs;
         if (isDue || !(await this.#store.holds())) {
           await this.#store.settle();
           await this.#afterSettling();
-          comparedAt = Date.now();
+          comparedAt = performance.now();
         }
         this.#report(null);
         failures = 0;
       } catch (error) {
-        comparedAt = 0;
+        comparedAt = Number.NEGATIVE_INFINITY;
         failures += 1;
         this.#report(error);
       }

@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import { mkdtemp, readdir, readFile, rm, stat, writeFile } from 'node:fs/promises';
+import { mkdtemp, open as openFile, readdir, readFile, rm, stat, writeFile, type FileHandle } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { test } from 'node:test';
@@ -154,5 +154,31 @@ test('the history of the kept revisions is the same before and after the journal
     );
     assert.deepEqual([...(history.stateAt(1)?.resources.keys() ?? [])], ['Segment.-.a']);
     assert.deepEqual([...(history.stateAt(2)?.resources.keys() ?? [])], ['Segment.-.b']);
+  });
+});
+
+test('a write that failed and could not be taken back is left behind by the next one, without a restart', async (t) => {
+  await inDirectory(async (file) => {
+    await append(file, [commit(1, ['a'])]);
+    const { journal } = await open(file);
+    const probe = await openFile(file);
+    const handles = Object.getPrototypeOf(probe) as FileHandle;
+    await probe.close();
+    const full = (): Promise<never> => Promise.reject(Object.assign(new Error('no space left'), { code: 'ENOSPC' }));
+    // The record gets to the disk, the word of it does not, and the disk fails the repair as well.
+    const datasync = t.mock.method(handles, 'datasync', full);
+    const truncate = t.mock.method(handles, 'truncate', full);
+    await assert.rejects(journal.append(commit(2, ['lost'])), { code: 'JOURNAL_WRITE', hint: /free space/ });
+    datasync.mock.restore();
+    truncate.mock.restore();
+    await journal.append(commit(2, ['kept']));
+    await journal.append(commit(3, ['more']));
+    await journal.close();
+    const { state, movedAside } = await open(file).then(async (opened) => {
+      await opened.journal.close();
+      return opened;
+    });
+    assert.equal(movedAside, null);
+    assert.deepEqual([...(state?.resources.keys() ?? [])], ['Segment.-.a', 'Segment.-.kept', 'Segment.-.more']);
   });
 });
