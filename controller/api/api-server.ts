@@ -4,7 +4,7 @@ import type { AddressInfo } from 'node:net';
 import { parseIp } from '../../shared/address.js';
 import { CulvertError } from '../../shared/errors.js';
 import type { Log } from '../../shared/log.js';
-import { toErrorAnswer } from './api-error.js';
+import { badRequest, toErrorAnswer } from './api-error.js';
 import { matchRoute, type ApiAnswer, type Route } from './router.js';
 
 /** Somebody who sends his request slower than this is cut off. */
@@ -14,6 +14,8 @@ const handshakeTimeoutMs = 10_000;
 const keepAliveTimeoutMs = 30_000;
 const maxConnections = 2048;
 const maxHeaderBytes = 16 * 1024;
+/** For the metrics only: nobody hears it. The number that nginx has for it. */
+const clientLeft = 499;
 /** How long requests that are under way may take when the server closes. */
 const closeGraceMs = 5000;
 
@@ -61,7 +63,12 @@ export class ApiServer implements AsyncDisposable {
       maxHeaderSize: maxHeaderBytes,
     });
     this.#server.maxConnections = maxConnections;
-    this.#server.on('request', (request, response) => void this.#answer(request, response));
+    this.#server.on('request', (request, response) => {
+      this.#answer(request, response).catch((error: unknown) => {
+        this.#log.error({ err: error }, 'an answer could not be written');
+        response.destroy();
+      });
+    });
     this.#server.on('tlsClientError', (error) => this.#log.debug({ err: error }, 'a TLS handshake failed'));
     this.#server.on('clientError', (error, socket) => {
       this.#log.debug({ err: error }, 'a request could not be read');
@@ -105,7 +112,7 @@ export class ApiServer implements AsyncDisposable {
     let pattern = 'none';
     let answer: ApiAnswer;
     try {
-      const url = new URL(request.url ?? '/', 'https://controller');
+      const url = readUrl(request.url);
       const { route, params } = matchRoute(this.#routes, method, url.pathname);
       pattern = route.path;
       const subject = route.access === 'open' ? 'anonymous' : this.#authenticate(request.headers.authorization);
@@ -116,11 +123,19 @@ export class ApiServer implements AsyncDisposable {
       answer = await route.handle({ params, query: url.searchParams, body, source, subject });
     } catch (error) {
       answer = toErrorAnswer(error);
-      if (answer.status >= 500) this.#log.error({ err: error, method, route: pattern }, 'a request failed');
+      // Whoever went away in the middle of his request hears no answer, and it is no failure of ours.
+      if (request.destroyed && !request.complete) answer = { ...answer, status: clientLeft };
+      else if (answer.status >= 500) this.#log.error({ err: error, method, route: pattern }, 'a request failed');
     }
     send(response, answer, request.complete);
     this.#onAnswered({ method, route: pattern, status: answer.status, durationMs: performance.now() - startedAt });
   }
+}
+
+function readUrl(text = '/'): URL {
+  const base = 'https://controller';
+  if (URL.canParse(text, base)) return new URL(text, base);
+  throw badRequest('the path of the request cannot be read', 'the API begins with /v1/');
 }
 
 async function readBody(request: IncomingMessage, maxBytes: number): Promise<Buffer> {

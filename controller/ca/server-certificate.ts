@@ -6,6 +6,8 @@ import type { MeshCa } from './mesh-ca.js';
 /** A server's key and certificate chain, PEM. */
 export type ServerKeyPair = { readonly chainPem: string; readonly privateKeyPem: string };
 
+const clockToleranceMs = 60_000;
+
 /** The certificate of one server of the controller's (HTTPS, NATS), renewed at half of its life. */
 export class ServerCertificate {
   readonly #ca: MeshCa;
@@ -41,8 +43,11 @@ export class ServerCertificate {
   /** True when there is a new one now. Called at times by the owner. */
   async renewIfDue(): Promise<boolean> {
     const { issuedAtMs, notAfterMs } = this.#current;
-    if (this.#nowMs() < issuedAtMs + (notAfterMs - issuedAtMs) / 2) return false;
-    this.#current = await issueFor(this.#ca, this.#names, this.#nowMs());
+    const now = this.#nowMs();
+    // A clock that was set back would leave it "not yet valid" for as long as it was ahead.
+    const isFromTheFuture = now < issuedAtMs - clockToleranceMs;
+    if (!isFromTheFuture && now < issuedAtMs + (notAfterMs - issuedAtMs) / 2) return false;
+    this.#current = await issueFor(this.#ca, this.#names, now);
     return true;
   }
 }

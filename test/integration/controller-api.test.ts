@@ -2,6 +2,7 @@ import assert from 'node:assert/strict';
 import { readFile, stat } from 'node:fs/promises';
 import path from 'node:path';
 import { connect } from 'node:tls';
+import { once } from 'node:events';
 import { test } from 'node:test';
 import type {
   ApplyAnswer,
@@ -11,6 +12,7 @@ import type {
   StatusAnswer,
   WhyAnswer,
 } from '../../controller/api/api-types.js';
+import { createLog } from '../../shared/log.js';
 import {
   apply,
   callApi,
@@ -306,6 +308,34 @@ test('malformed and oversized requests get an answer that says what is wrong', a
     const answer = await callApi(controller, method, pathname, rawBody === undefined ? {} : { rawBody });
     assert.deepEqual([answer.status, (answer.body as { code: string }).code], [status, code], `${method} ${pathname}`);
   }
+});
+
+test('a path that is no path, and a client that goes away in the middle, are no failures of the controller', async () => {
+  await using directory = await temporaryDirectory();
+  const lines: string[] = [];
+  const log = createLog({ name: 'test', level: 'warn', stream: { write: (line) => lines.push(line) } });
+  await using controller = await startedController(directory.path, { log });
+  const where = { host: '127.0.0.1', port: controller.port, ca: controller.caPem, servername: 'localhost' };
+  const answerTo = async (head: string): Promise<string> => {
+    const socket = connect(where);
+    socket.write(`${head}\r\nHost: x\r\nConnection: close\r\n\r\n`);
+    return (await socket.toArray()).join('');
+  };
+  assert.match(await answerTo('GET // HTTP/1.1'), /^HTTP\/1\.1 400 [\s\S]*"BAD_REQUEST"/);
+  assert.match(await answerTo('GET http://[ HTTP/1.1'), /^HTTP\/1\.1 400 /);
+  const leaver = connect(where);
+  leaver.write(
+    `POST /v1/apply HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer ${controller.adminToken}\r\nExpect: 100-continue\r\nContent-Length: 9\r\n\r\n`,
+  );
+  // The word to go on: the request is under way.
+  await once(leaver, 'data');
+  leaver.destroy();
+  const hasLeft = async (): Promise<true | undefined> => {
+    const { text } = await callApi(controller, 'GET', '/metrics', { token: null });
+    return text.includes('route="/v1/apply",status="499"') ? true : undefined;
+  };
+  await eventually('its leave is counted', hasLeft);
+  assert.deepEqual(lines, []);
 });
 
 test('the endpoint speaks TLS 1.2 or newer with a certificate of the mesh for its advertised names', async () => {
