@@ -3,6 +3,7 @@ import { describeError } from '../../shared/errors.js';
 import { benchCommand } from './bench-command.js';
 import { addBenchOptions, type BenchOptions } from './bench-options.js';
 import { rulesCommand } from './rules-command.js';
+import { scaleCommand } from './scale-command.js';
 
 /**
  * `npm run bench`: what the mesh costs, beside the direct path and beside pairs of other proxies, in one run and one lab.
@@ -11,7 +12,8 @@ import { rulesCommand } from './rules-command.js';
 const program = addBenchOptions(new Command('bench'))
   .description('The mesh beside other proxies, in a lab, as ratios (needs root).')
   .action((options: BenchOptions) => benchCommand(options))
-  .addCommand(rulesCommand());
+  .addCommand(rulesCommand())
+  .addCommand(scaleCommand());
 try {
   await program.parseAsync();
 } catch (error) {

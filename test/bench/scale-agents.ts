@@ -1,0 +1,126 @@
+import { fileURLToPath } from 'node:url';
+import type { RolloutAnswer } from '../../controller/api/api-types.js';
+import type { LabProcess } from '../lab/lab-process.js';
+import { type Mesh, prepareMesh } from '../lab/mesh.js';
+import { programs } from '../lab/programs.js';
+import { waitUntil } from '../lab/wait-until.js';
+import { reportOf } from './load-program.js';
+import { usageOf } from './process-usage.js';
+import { ruleDocuments } from './rule-documents.js';
+import { type Spread, spreadOf } from './spread.js';
+
+/** With so many agents: a change on its way to all of them, and what the controller takes. Controller: with its nats-server. */
+export type AgentsScale = {
+  readonly agents: number;
+  /** From the start of the `culvert apply` process until the last agent has the rules. */
+  readonly inForceMs: Spread;
+  /** Until the controller knows it: its rollout is complete. */
+  readonly rolloutCompleteMs: Spread;
+  /** `culvert apply` itself. */
+  readonly commandMs: Spread;
+  readonly controllerCpuMsPerApply: number;
+  /** Nobody changes anything: heartbeats alone. */
+  readonly controllerIdlePercent: number;
+  readonly controllerRssBytes: number;
+};
+
+/** The host of all simulated agents; a mesh is never without a workload. */
+const topology = {
+  hosts: [{ name: 'fleet', workloads: [{ name: 'probe', namespace: 'live', serviceAccount: 'probe' }] }],
+};
+const size = { rules: 200, workloads: 200, node: 'elsewhere' };
+const idleMs = 5000;
+const deadlineMs = 120_000;
+
+/** Grows the mesh from one number of agents to the next; changes one rule `rounds` times at each. */
+export async function measureAgents(
+  init: { readonly agents: readonly number[]; readonly rounds: number },
+  say: (line: string) => void,
+): Promise<AgentsScale[]> {
+  await using mesh = await prepareMesh({ topology });
+  await apply(mesh, ruleDocuments(size).text);
+  const groups: LabProcess[] = [];
+  const results: AgentsScale[] = [];
+  let running = 0;
+  for (const agents of init.agents) {
+    say(`${agents} simulated agents join`);
+    groups.push(await startGroup(mesh, groups.length, agents - running));
+    running = agents;
+    results.push(await measureChanges(mesh, groups, agents, init.rounds));
+  }
+  return results;
+}
+
+async function startGroup(mesh: Mesh, number: number, count: number): Promise<LabProcess> {
+  const file = fileURLToPath(new URL('load/simulated-agents.js', import.meta.url));
+  const { url, contextFile } = mesh.controller;
+  const argv = [process.execPath, file, url, contextFile, `group${number}`, String(count)];
+  const group = await mesh.lab.host('fleet').spawn(argv);
+  await reportOf(group, 'joined', deadlineMs);
+  return group;
+}
+
+async function measureChanges(
+  mesh: Mesh,
+  groups: readonly LabProcess[],
+  agents: number,
+  rounds: number,
+): Promise<AgentsScale> {
+  const { pid } = mesh.controller.process;
+  const changes: { inForce: number; rollout: number; command: number; cpu: number }[] = [];
+  for (let round = 0; round < rounds; round++) {
+    const cpuBefore = usageOf([pid]).cpuSeconds;
+    const startedAt = Date.now();
+    const revision = await apply(mesh, gate(round % 2 === 0 ? 'deny' : 'allow'));
+    const command = Date.now() - startedAt;
+    const rollout = waitUntil(
+      `the rollout of revision ${revision} is complete`,
+      async () => {
+        const { isComplete } = (await mesh.controller.api(`/v1/rollout?revision=${revision}`)) as RolloutAnswer;
+        return isComplete ? Date.now() - startedAt : undefined;
+      },
+      deadlineMs,
+    );
+    const arrivals = groups.map((group) => lastArrival(group, revision));
+    const inForce = Math.max(...(await Promise.all(arrivals))) - startedAt;
+    changes.push({ inForce, rollout: await rollout, command, cpu: usageOf([pid]).cpuSeconds - cpuBefore });
+  }
+  const before = usageOf([pid]).cpuSeconds;
+  await new Promise((resolve) => setTimeout(resolve, idleMs));
+  const { cpuSeconds, rssBytes } = usageOf([pid]);
+  return {
+    agents,
+    inForceMs: spreadOf(changes.map(({ inForce }) => inForce)),
+    rolloutCompleteMs: spreadOf(changes.map(({ rollout }) => rollout)),
+    commandMs: spreadOf(changes.map(({ command }) => command)),
+    controllerCpuMsPerApply: spreadOf(changes.map(({ cpu }) => cpu * 1000)).median,
+    controllerIdlePercent: ((cpuSeconds - before) / (idleMs / 1000)) * 100,
+    controllerRssBytes: rssBytes,
+  };
+}
+
+/** The clock is the machine's own, the same for all processes. */
+async function lastArrival(group: LabProcess, revision: number): Promise<number> {
+  const [, at = ''] = await group.waitForLine(
+    new RegExp(`^report \\{"revision":${revision},.*"lastAtMs":(\\d+)\\}`),
+    deadlineMs,
+  );
+  return Number(at);
+}
+
+/** `culvert apply`; resolves with the revision when the command has ended. */
+async function apply(mesh: Mesh, documents: string): Promise<number> {
+  const { node, contextFile } = mesh.controller;
+  const argv = ['env', `CULVERT_CONTEXT=${contextFile}`, ...programs.culvert, 'apply', '-f', '-', '-o', 'json'];
+  const answer: unknown = JSON.parse(await node.check(argv, { input: documents, timeoutMs: deadlineMs }));
+  return (answer as { revision: number }).revision;
+}
+
+function gate(action: 'allow' | 'deny'): string {
+  return JSON.stringify({
+    apiVersion: 'culvert.dev/v1',
+    kind: 'SegmentationRule',
+    metadata: { name: 'gate' },
+    spec: { tier: 'platform', priority: 1, action, from: [{ namespace: 'ns-0' }], to: [{ namespace: 'ns-1' }] },
+  });
+}

@@ -1,0 +1,105 @@
+import { type Mesh, prepareMesh } from '../lab/mesh.js';
+import type { MeshAgent } from '../lab/mesh-agent.js';
+import { programs } from '../lab/programs.js';
+import { usageOf } from './process-usage.js';
+import { ruleDocuments } from './rule-documents.js';
+
+/** An agent that knows so many workloads, two of them its own. */
+export type WorkloadsScale = {
+  readonly workloads: number;
+  /** From the start of its process until it is ready, with its state on disk. */
+  readonly startMs: number;
+  /** By number of workers, 1 and 2; some seconds after it was ready. */
+  readonly rssBytes: Readonly<Record<1 | 2, number>>;
+  /** `culvert apply` of what was new. */
+  readonly applyMs: number;
+};
+
+const topology = {
+  hosts: [
+    {
+      name: 'node1',
+      workloads: [
+        { name: 'web', namespace: 'live', serviceAccount: 'web' },
+        { name: 'db', namespace: 'live', serviceAccount: 'db' },
+      ],
+    },
+  ],
+};
+/** Documents of one apply: what the controller takes in one request is bounded. */
+const chunkSize = 5000;
+const settleMs = 3000;
+const deadlineMs = 600_000;
+
+/** `workloads`: sizes, the smallest first. */
+export async function measureWorkloads(
+  workloads: readonly number[],
+  say: (line: string) => void,
+): Promise<WorkloadsScale[]> {
+  await using mesh = await prepareMesh({ topology, agentOutput: 'file' });
+  const agent = mesh.agent('node1');
+  await agent.fetchToken();
+  await start(agent, 1);
+  const results: WorkloadsScale[] = [];
+  const registered = new Set<string>();
+  for (const size of workloads) {
+    say(`${size} workloads are registered`);
+    const applyMs = await register(mesh, size, registered);
+    await agent.stop();
+    // This start fetches what is new and writes it to disk; those that are measured find it there.
+    await start(agent, 1);
+    await settle();
+    await agent.stop();
+    say(`an agent starts among ${size} workloads`);
+    const startMs = await start(agent, 1);
+    await settle();
+    const one = usageOf([agent.process.pid]).rssBytes;
+    await agent.stop();
+    await start(agent, 2);
+    await settle();
+    const two = usageOf([agent.process.pid]).rssBytes;
+    results.push({ workloads: size, startMs, rssBytes: { 1: one, 2: two }, applyMs });
+  }
+  await agent.stop();
+  return results;
+}
+
+/** What each further worker takes for each further workload, in bytes. */
+export function bytesPerWorkloadAndWorker(results: readonly WorkloadsScale[]): number | null {
+  const [first, last] = [results[0], results.at(-1)];
+  if (first === undefined || last === undefined || first.workloads === last.workloads) return null;
+  const worker = ({ rssBytes }: WorkloadsScale): number => rssBytes[2] - rssBytes[1];
+  return (worker(last) - worker(first)) / (last.workloads - first.workloads);
+}
+
+/** What an agent with one worker takes for each further workload, in bytes: its control thread and the worker. */
+export function bytesPerWorkload(results: readonly WorkloadsScale[]): number | null {
+  const [first, last] = [results[0], results.at(-1)];
+  if (first === undefined || last === undefined || first.workloads === last.workloads) return null;
+  return (last.rssBytes[1] - first.rssBytes[1]) / (last.workloads - first.workloads);
+}
+
+async function start(agent: MeshAgent, workers: number): Promise<number> {
+  const startedAt = performance.now();
+  await agent.start(['--workers', String(workers)]);
+  await agent.waitReady(deadlineMs);
+  return performance.now() - startedAt;
+}
+
+async function register(mesh: Mesh, size: number, registered: Set<string>): Promise<number> {
+  const documents = ruleDocuments({ rules: 0, workloads: size, node: 'elsewhere' }).text.split('\n---\n');
+  const fresh = documents.filter((document) => !registered.has(document));
+  for (const document of fresh) registered.add(document);
+  const { node, contextFile } = mesh.controller;
+  const argv = ['env', `CULVERT_CONTEXT=${contextFile}`, ...programs.culvert, 'apply', '-f', '-', '-o', 'json'];
+  const startedAt = performance.now();
+  for (let at = 0; at < fresh.length; at += chunkSize) {
+    const input = fresh.slice(at, at + chunkSize).join('\n---\n');
+    await node.check(argv, { input, timeoutMs: deadlineMs });
+  }
+  return performance.now() - startedAt;
+}
+
+function settle(): Promise<void> {
+  return new Promise((resolve) => setTimeout(resolve, settleMs));
+}
