@@ -1,5 +1,6 @@
 import { defineSettings, type SettingsOf } from '../../shared/config/settings-table.js';
 import type { DataplaneSettings } from '../dataplane/settings.js';
+import { http2EngineNames } from '../dataplane/tunnel/http2-engine.js';
 
 const second = 1000;
 const hour = 3600 * second;
@@ -142,6 +143,16 @@ export const dataplaneSettingsTable = defineSettings({
     help: 'A tunnel without connections is closed after so long; 0: never.',
     example: '5m',
   },
+  http2Engine: {
+    kind: 'enum',
+    flag: '--http2-engine',
+    env: 'CULVERT_AGENT_HTTP2_ENGINE',
+    key: 'http2Engine',
+    values: http2EngineNames,
+    default: 'node',
+    help: 'What speaks HTTP/2 in the tunnels: the library of Node.js, or our own for CONNECT alone; both understand each other.',
+    example: 'lean',
+  },
   listenBacklog: {
     kind: 'integer',
     flag: '--listen-backlog',
@@ -171,6 +182,7 @@ export function dataplaneSettings(values: SettingsOf<typeof dataplaneSettingsTab
     tunnelPingIntervalMs,
     tunnelPingTimeoutMs,
     tunnelIdleTimeoutMs,
+    http2Engine,
     listenBacklog,
   } = values;
   return {
@@ -187,6 +199,7 @@ export function dataplaneSettings(values: SettingsOf<typeof dataplaneSettingsTab
     tunnelPingIntervalMs,
     tunnelPingTimeoutMs,
     tunnelIdleTimeoutMs,
+    http2Engine,
     listenBacklog,
   };
 }

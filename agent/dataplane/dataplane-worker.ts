@@ -12,6 +12,7 @@ import { serveOutbound } from './flow/outbound.js';
 import { rawDial } from './flow/dial.js';
 import { recordAcceptFailure } from './flow/accept-failure.js';
 import { DescriptorReserve } from './listen/descriptor-reserve.js';
+import { leanHttp2Engine } from './h2/lean-http2-engine.js';
 import { Hosting } from './listen/hosting.js';
 import type { HostedWorkload } from './listen/hosted-workload.js';
 import type { CertificatesMessage, FromWorker, RegistryMessage, WorkerDump, WorkerGauges } from './messages.js';
@@ -25,7 +26,10 @@ import { WorkerState } from './state/worker-state.js';
 import { Http2TunnelClient } from './tunnel/http2-tunnel-client.js';
 import { Http2TunnelServer } from './tunnel/http2-tunnel-server.js';
 import { nodeHttp2Engine } from './tunnel/node-http2-engine.js';
+import type { Http2Engine, Http2EngineName } from './tunnel/http2-engine.js';
 import type { PoolWorkerInit, WorkerCommand } from './worker-pool.js';
+
+const http2Engines: Readonly<Record<Http2EngineName, Http2Engine>> = { node: nodeHttp2Engine, lean: leanHttp2Engine };
 
 /**
  * One data-plane worker: the state, the listeners of every local workload, the tunnels and the open connections. Only
@@ -55,7 +59,7 @@ export class DataplaneWorker {
     });
     this.#client = new Http2TunnelClient({
       settings,
-      engine: nodeHttp2Engine,
+      engine: http2Engines[settings.http2Engine],
       dialRaw: ({ sourceWorkload, sourceIp, destinationIp }) =>
         rawDial({
           descriptors: this.#context.descriptors,
@@ -66,7 +70,7 @@ export class DataplaneWorker {
     });
     this.#server = new Http2TunnelServer({
       settings,
-      engine: nodeHttp2Engine,
+      engine: http2Engines[settings.http2Engine],
       onConnect: (request) => void serveTunnelRequest(this.#context, request),
     });
     this.#reporter = new Reporter({

@@ -1,3 +1,5 @@
+import type { Http2EngineName } from './tunnel/http2-engine.js';
+
 /** Limits and times of the data plane. Filled from the agent's configuration table; `…Ms` are milliseconds, 0 = off. */
 export type DataplaneSettings = {
   readonly connectTimeoutMs: number;
@@ -16,6 +18,7 @@ export type DataplaneSettings = {
   readonly tunnelPingIntervalMs: number;
   readonly tunnelPingTimeoutMs: number;
   readonly tunnelIdleTimeoutMs: number;
+  readonly http2Engine: Http2EngineName;
   readonly listenBacklog: number;
 };
 

@@ -35,6 +35,7 @@ export const testSettings: DataplaneSettings = {
   tunnelPingIntervalMs: 10_000,
   tunnelPingTimeoutMs: 20_000,
   tunnelIdleTimeoutMs: 300_000,
+  http2Engine: 'node',
   listenBacklog: 128,
 };
 
