@@ -1,9 +1,11 @@
 import { Option, type Command } from 'commander';
 import { runAssertions } from '../../shared/analysis/assertions.js';
+import { outsideItsTime } from '../../shared/analysis/outside-its-time.js';
 import { parsePolicyTests, type WrittenAssertion } from '../../shared/analysis/policy-test.js';
 import type { ParsedDocuments } from '../../shared/model/parse-documents.js';
 import type { Problem } from '../../shared/model/problem.js';
 import { resourceKey } from '../../shared/model/resource-key.js';
+import type { SegmentationRule } from '../../shared/model/segmentation-rule.js';
 import { controllerSettings } from '../config/settings.js';
 import type { Cli } from './cli.js';
 import { CliError, usageError } from './exit-codes.js';
@@ -40,14 +42,22 @@ async function test(cli: Cli, { file, trustDomain, output }: Options): Promise<v
   const { resources, locations } = parsed;
   const set = compileLocalSet(cli, { resources, locations, problems, input, trustDomain });
   cli.printProblems(set.warnings.map(input.locate));
-  const written = [...tests.assertions, ...testsOfRules(parsed)];
+  const ofRules = testsOfRules(parsed);
+  const written = [...tests.assertions, ...ofRules];
   if (written.length === 0) {
     const hint = 'write a PolicyTest, or tests into the spec of a SegmentationRule';
     throw usageError('there is no test in these files', hint);
   }
   const assertions = written.map(({ assertion }) => assertion);
-  const results = runAssertions({ ...set, assertions, clock: { nowMs: io.nowMs } });
-  const tested = results.map((result, index) => placed(result, written[index], input));
+  const clock = { nowMs: io.nowMs };
+  const results = runAssertions({ ...set, assertions, clock });
+  const tested = results.map((result, index) => {
+    const rule = ofRules[index - tests.assertions.length]?.rule;
+    const outside = rule === undefined ? null : outsideItsTime({ rule, test: result.assertion, clock });
+    const isExplained = result.failure !== null && outside !== null;
+    const failure = isExplained ? `${result.failure}; ${outside.text}: ${outside.hint}` : result.failure;
+    return placed({ ...result, failure }, written[index], input);
+  });
   io.print(output === 'json' || output === 'yaml' ? renderData(tested, output) : renderTestReport(tested, output));
   const failed = tested.filter(({ isPassed }) => !isPassed).length;
   if (failed === 0) return;
@@ -65,12 +75,16 @@ function distinct(problems: readonly Problem[]): Problem[] {
   return [...byText.values()];
 }
 
-function testsOfRules({ resources, locations }: ParsedDocuments): WrittenAssertion[] {
+function testsOfRules({
+  resources,
+  locations,
+}: ParsedDocuments): (WrittenAssertion & { readonly rule: SegmentationRule })[] {
   return resources.flatMap((resource) => {
     if (resource.kind !== 'SegmentationRule') return [];
     const location = locations.get(resourceKey(resource));
     return (resource.spec.tests ?? []).map((assertion, index) => ({
       assertion,
+      rule: resource,
       test: `SegmentationRule/${resource.metadata.name}`,
       fileName: null,
       line: location?.lineOf(['spec', 'tests', index]) ?? null,

@@ -68,7 +68,7 @@ function runAssertion(assertion: RuleTest, set: RuleSet, clock: Clock): Assertio
     const { verdict, reason, rule } = decision;
     const tier = decidingTier(decision, pair, set.snapshot, time);
     const found = { source: source.end.name, destination: destination.end.name, port, verdict, reason, rule, tier };
-    const failure = contradiction(assertion, found);
+    const failure = contradiction(assertion, found, set.snapshot);
     if (failure !== null) return { assertion, isPassed: false, failure, found, note };
     first ??= found;
   }
@@ -90,9 +90,14 @@ function isV6({ end }: FoundEnd): boolean {
   return end.party.ip.includes(':');
 }
 
-function contradiction({ expect, by, tier }: RuleTest, found: FoundVerdict): string | null {
+function contradiction({ expect, by, tier }: RuleTest, found: FoundVerdict, snapshot: Snapshot): string | null {
   const rule = formatRuleRef(found.rule);
   const who = `${found.source} to ${found.destination}:${found.port}`;
+  if (found.verdict !== expect && found.reason === 'POLICY_EXPIRED') {
+    const { expiresAtMs } = snapshot.rules.find(({ name }) => name === found.rule.name) ?? { expiresAtMs: null };
+    const when = expiresAtMs === null ? '' : ` at ${new Date(expiresAtMs).toISOString()}`;
+    return `${who} should be ${pastOf(expect)}, but ${rule}, which allowed it, expired${when}`;
+  }
   if (found.verdict !== expect) return `${who} should be ${pastOf(expect)}, but ${rule} ${presentOf(found.verdict)} it`;
   if (by !== undefined && by !== rule && by !== found.rule.name) {
     return `${who} is ${pastOf(expect)}, but by ${rule} and not by ${by}`;

@@ -4,6 +4,7 @@ import type { Problem } from '../model/problem.js';
 import type { Resource } from '../model/resource.js';
 import type { Clock } from '../policy/connection.js';
 import { runAssertions } from './assertions.js';
+import { outsideItsTime } from './outside-its-time.js';
 import type { RuleSet } from './rule-set.js';
 
 /**
@@ -24,10 +25,15 @@ export function runRuleTests({
   for (const resource of resources) {
     if (resource.kind !== 'SegmentationRule') continue;
     const results = runAssertions({ ...set, assertions: resource.spec.tests ?? [], clock });
-    for (const [index, { failure, note }] of results.entries()) {
+    for (const [index, { assertion, failure, note }] of results.entries()) {
       const place = { resource, path: ['spec', 'tests', index] };
-      if (failure !== null) problems.error(place, `the test fails: ${failure}`, 'correct the rules or the test');
-      else if (note !== null) problems.warn(place, note, 'the test says nothing of a workload that is registered');
+      if (failure !== null) {
+        const outside = outsideItsTime({ rule: resource, test: assertion, clock });
+        const why = outside === null ? '' : `; ${outside.text}`;
+        problems.error(place, `the test fails: ${failure}${why}`, outside?.hint ?? 'correct the rules or the test');
+      }
+      if (failure === null && note !== null)
+        problems.warn(place, note, 'the test says nothing of a workload that is registered');
     }
   }
   return [...problems.errors, ...problems.warnings];

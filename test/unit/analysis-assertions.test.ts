@@ -3,6 +3,8 @@ import { describe, it } from 'node:test';
 import { runAssertions } from '../../shared/analysis/assertions.js';
 import { parsePolicyTests, withoutPolicyTests } from '../../shared/analysis/policy-test.js';
 import type { RuleTest } from '../../shared/model/rule-test.js';
+import { runRuleTests } from '../../shared/analysis/rule-tests.js';
+import { compileSnapshot } from '../../shared/policy/compile-snapshot.js';
 import { parseDocuments } from '../../shared/model/parse-documents.js';
 import type { RuleSet } from '../../shared/analysis/rule-set.js';
 import { clock, snapshotOf } from './policy-fixture.js';
@@ -120,6 +122,45 @@ describe('an assertion', () => {
     const result = run({ from: 'billing/apu', to: 'billing/db:5432', expect: 'deny' });
     assert.equal(result.isPassed, true);
     assert.match(result.note ?? '', /nothing is registered as billing\/apu.*did you mean billing\/api/);
+  });
+});
+
+describe('the tests of a rule', () => {
+  it('say when they fail because the rule has expired', () => {
+    const { resources } = parseDocuments(`
+apiVersion: culvert.dev/v1
+kind: SegmentationRule
+metadata: { name: for-a-while }
+spec:
+  action: allow
+  expiresAt: 2020-01-31T00:00:00Z
+  tests:
+    - { from: 203.0.113.1, to: "203.0.113.2:80", expect: allow }
+    - { from: 203.0.113.1, to: "203.0.113.2:80", expect: allow, at: 2020-01-01T00:00:00Z }
+---
+apiVersion: culvert.dev/v1
+kind: Mesh
+metadata: { name: default }
+spec: { defaultAction: deny }
+`);
+    const compiled = compileSnapshot(resources, {
+      revision: 1,
+      createdAt: '',
+      createdBy: '',
+      trustDomain: 'mesh.test',
+    });
+    assert.ok('snapshot' in compiled);
+    const nowMs = (): number => Date.parse('2020-02-01T00:00:00Z');
+    const problems = runRuleTests({ snapshot: compiled.snapshot, entries: [], resources, clock: { nowMs } });
+    assert.deepEqual(
+      problems.map(({ path }) => path),
+      ['spec.tests[0]'],
+    );
+    assert.match(
+      problems[0]?.message ?? '',
+      /which allowed it, expired at 2020-01-31T00:00:00\.000Z; this rule expired at 2020-01-31T00:00:00Z/,
+    );
+    assert.match(problems[0]?.hint ?? '', /^give the rule a later expiresAt, delete it, or write `at`/);
   });
 });
 

@@ -56,6 +56,32 @@ describe('culvert test', () => {
     assert.match(err, /1 of 3 tests failed/);
   });
 
+  it('says that the rule of a failed test has expired, or does not hold yet', async () => {
+    const closed =
+      '---\napiVersion: culvert.dev/v1\nkind: Mesh\nmetadata: { name: default }\nspec: { defaultAction: deny }\n';
+    const limited = (fields: string) => workloads.replace('action: allow', `action: allow\n  ${fields}`) + closed;
+    const expired = await test(limited('expiresAt: 2020-01-31T00:00:00Z'));
+    assert.equal(expired.code, 1);
+    assert.match(
+      expired.out,
+      /should be allowed, but SegmentationRule\/db-only, which allowed it, expired at 2020-01-31T00:00:00\.000Z; /,
+    );
+    assert.match(
+      expired.out,
+      /this rule expired at 2020-01-31T00:00:00Z and says nothing any more: give the rule a later expiresAt/,
+    );
+    const early = await test(limited('validFrom: 2999-01-31T00:00:00Z'));
+    assert.match(
+      early.out,
+      /but Mesh\/default denies it; this rule holds only from 2999-01-31T00:00:00Z on: write `at`/,
+    );
+    const pinned = limited('expiresAt: 2020-01-31T00:00:00Z').replace(
+      'expect: allow }',
+      'expect: allow, at: 2019-01-01T00:00:00Z }',
+    );
+    assert.equal((await test(pinned)).code, 0);
+  });
+
   it('writes TAP', async () => {
     const { code, out } = await test(workloads + policyTest(right, wrongVerdict), '--output', 'tap');
     assert.equal(code, 1);
