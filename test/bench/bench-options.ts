@@ -1,5 +1,6 @@
 import { availableParallelism } from 'node:os';
 import { Option, type Command } from 'commander';
+import { http2EngineNames } from '../../agent/dataplane/tunnel/http2-engine.js';
 import { CulvertError } from '../../shared/errors.js';
 import { nearestName } from '../../shared/nearest-name.js';
 import { type CaseId, caseIds, isCaseId } from './case-ids.js';
@@ -31,7 +32,7 @@ export function addBenchOptions(command: Command): Command {
       'threads of each agent and of each comparator',
       String(Math.min(4, availableParallelism())),
     )
-    .addOption(new Option('--engine <name>', 'tunnel engine of the agents').choices(['node', 'lean']))
+    .addOption(new Option('--engine <name>', 'tunnel engine of the agents').choices([...http2EngineNames]))
     .option('--comparators <names>', 'names of adapters, separated by commas; all that can run unless told')
     .option('--adapter <file>', 'another comparator (see test/bench/adapters); may be repeated', collect, [])
     .option('--output <file>', 'write everything that was measured as JSON')
