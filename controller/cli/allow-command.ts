@@ -65,8 +65,7 @@ async function allow(cli: Cli, source: string, destination: string, options: Opt
       io.printError(`warning: it is denied all the same (${still}): culvert why ${source} ${destination}`);
   }
   if (wait === undefined) return;
-  const count = await waitForAgents({ client, io, revision: answer.revision, timeoutMs: wait });
-  if (output === 'table') io.print(`enforced by ${count} ${count === 1 ? 'agent' : 'agents'}`);
+  await waitForAgents({ client, io, revision: answer.revision, waitMs: wait, output });
 }
 
 /** The same ends and port give the same name, so that allowing them again only changes the time. */

@@ -43,8 +43,7 @@ async function apply(cli: Cli, { file, dryRun, message, wait, output }: Options)
     io.print(renderData({ ...answer, warnings }, output));
   }
   if (wait === undefined || dryRun) return;
-  const count = await waitForAgents({ client, io, revision: answer.revision, timeoutMs: wait });
-  if (output === 'table') io.print(`enforced by ${count} ${count === 1 ? 'agent' : 'agents'}`);
+  await waitForAgents({ client, io, revision: answer.revision, waitMs: wait, output });
 }
 
 /** What is for `culvert test` may stand beside the rules: it is left out, which is said, and must be right all the same. */

@@ -39,8 +39,7 @@ async function rollback(cli: Cli, revision: number, { dryRun, message, wait, out
     io.print(answer.changes.length === 0 ? renderNothing(answer) : renderChanges(answer));
   } else io.print(renderData(answer, output));
   if (wait === undefined || dryRun) return;
-  const count = await waitForAgents({ client, io, revision: answer.revision, timeoutMs: wait });
-  if (output === 'table') io.print(`enforced by ${count} ${count === 1 ? 'agent' : 'agents'}`);
+  await waitForAgents({ client, io, revision: answer.revision, waitMs: wait, output });
 }
 
 function renderNothing({ revision, rollbackOf }: RollbackAnswer): string {

@@ -1,46 +1,55 @@
 import { setTimeout as delay } from 'node:timers/promises';
-import type { StatusAnswer } from '../api/api-types.js';
+import type { RolloutAnswer } from '../api/api-types.js';
 import type { ApiClient } from './api-client.js';
 import type { CliIo } from './cli-io.js';
 import { CliError } from './exit-codes.js';
 import { formatSpan } from './format-time.js';
+import type { OutputFormat } from './output-format.js';
+import { printable } from './table.js';
 
 const pollMs = 200;
 
-type Agent = StatusAnswer['agents'][number];
-
-/**
- * Waits until every agent that is alive enforces a revision in all its workers; how many these are is the result.
- * Throws CliError (failed) that names the others when `timeoutMs` have passed.
- */
-export async function waitForAgents(init: {
+/** What a command asks with. `revision` undefined: the one that is present at the first answer. */
+type Wait = {
   readonly client: ApiClient;
   readonly io: CliIo;
-  readonly revision: number;
-  readonly timeoutMs: number;
-}): Promise<number> {
-  const { client, io, revision, timeoutMs } = init;
-  const deadlineMs = io.nowMs() + timeoutMs;
+  readonly revision: number | undefined;
+  readonly waitMs: number;
+};
+
+/** The first answer that is complete, or that of the moment when the time is over. Asks always for the same revision. */
+export async function settledRollout({ client, io, revision, waitMs }: Wait): Promise<RolloutAnswer> {
+  const deadlineMs = io.nowMs() + waitMs;
+  let asked = revision;
   for (;;) {
-    const { agents } = await client.call<StatusAnswer>({ method: 'GET', path: ['status'] });
-    const alive = agents.filter(({ state }) => state !== 'stale' && state !== 'joined');
-    const behind = alive.filter((agent) => !enforces(agent, revision));
-    if (behind.length === 0) return alive.length;
-    if (io.nowMs() >= deadlineMs) throw tooLate(behind, revision, timeoutMs);
+    const query = { revision: asked === undefined ? undefined : String(asked) };
+    const answer = await client.call<RolloutAnswer>({ method: 'GET', path: ['rollout'], query });
+    if (answer.isComplete || io.nowMs() >= deadlineMs) return answer;
+    asked = answer.revision;
     await delay(pollMs);
   }
 }
 
-function enforces({ heartbeat }: Agent, revision: number): boolean {
-  return heartbeat !== null && heartbeat.enforcedByAllWorkers && (heartbeat.appliedRevision ?? 0) >= revision;
-}
-
-function tooLate(behind: readonly Agent[], revision: number, timeoutMs: number): CliError {
-  const names = behind.map(({ node }) => node).join(', ');
+/** Names the agents that a rollout still waits for. */
+export function agentsBehind({ agents, revision }: RolloutAnswer, waitMs: number): CliError {
+  const behind = agents.filter(({ state }) => state !== 'done' && state !== 'stale' && state !== 'joined');
+  const names = printable(behind.map(({ node }) => node).join(', '));
+  const after = waitMs === 0 ? '' : `after ${formatSpan(waitMs)} `;
   return new CliError({
     exit: 'failed',
     code: 'AGENTS_BEHIND',
-    message: `after ${formatSpan(timeoutMs)} these agents do not enforce revision ${revision} yet: ${names}`,
-    hint: 'it is applied and they go on trying; look at them with: culvert status',
+    message: `${after}these agents do not enforce revision ${revision} yet: ${names}`,
+    hint: waitMs === 0 ? 'wait for them with --wait 30s' : 'they go on trying; look at them with: culvert status',
   });
+}
+
+/**
+ * For `--wait` of what makes a revision: waits until every agent that can be heard enforces it in all its workers, and
+ * says how many these are. Throws CliError (failed) that names the others.
+ */
+export async function waitForAgents(o: Wait & { readonly output: OutputFormat }): Promise<void> {
+  const rollout = await settledRollout(o);
+  if (!rollout.isComplete) throw agentsBehind(rollout, o.waitMs);
+  const count = rollout.agents.filter(({ state }) => state === 'done').length;
+  if (o.output === 'table') o.io.print(`enforced by ${count} ${count === 1 ? 'agent' : 'agents'}`);
 }
