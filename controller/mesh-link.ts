@@ -1,5 +1,6 @@
 import type { Bus } from '../shared/bus/bus.js';
 import { buckets } from '../shared/bus/subjects.js';
+import { describeError } from '../shared/errors.js';
 import type { Log } from '../shared/log.js';
 import type { SigningKey } from '../shared/pki/signing-key.js';
 import type { PendingTask } from './api/api-types.js';
@@ -43,7 +44,8 @@ export class MeshLink implements AsyncDisposable {
   #resolveSettled: () => void = () => undefined;
   #bus: Bus | undefined;
   #keeper: StoreKeeper | undefined;
-  #connectProblem = 'not reached yet';
+  /** Why NATS is not there, for people. */
+  #problem = 'not reached yet';
 
   constructor(init: MeshLinkInit) {
     this.#init = init;
@@ -51,7 +53,9 @@ export class MeshLink implements AsyncDisposable {
       this.#resolveSettled = resolve;
     });
     this.#running = this.#run().catch((error: unknown) => {
-      if (!this.#abort.signal.aborted) init.log.error({ err: error }, 'the link to NATS ended');
+      if (this.#abort.signal.aborted) return;
+      this.#problem = describeError(error);
+      init.log.error({ err: error }, 'the link to NATS ended: restart the controller');
     });
   }
 
@@ -62,7 +66,7 @@ export class MeshLink implements AsyncDisposable {
   /** What is missing before agents can be served, for /readyz. */
   get pending(): PendingTask[] {
     const tasks: PendingTask[] = [];
-    if (!this.isConnected) tasks.push({ name: 'nats', detail: this.#connectProblem });
+    if (!this.isConnected) tasks.push({ name: 'nats', detail: this.#problem });
     if (!this.#init.store.isSettled) {
       tasks.push({ name: 'store', detail: this.#keeper?.problem ?? 'NATS does not hold yet what was applied' });
     }
@@ -78,16 +82,22 @@ export class MeshLink implements AsyncDisposable {
   async #run(): Promise<void> {
     const { nats, store, log } = this.#init;
     const { signal } = this.#abort;
-    const onProblem = (error: unknown): void => log.warn({ err: error }, 'NATS');
-    await using bus = await nats.connect(signal, onProblem);
+    await using bus = await nats.connect(signal, (error) => this.#onProblem(error));
     this.#bus = bus;
-    this.#connectProblem = `disconnected from ${bus.server}`;
+    this.#problem = `disconnected from ${bus.server}`;
     log.info({ server: bus.server }, 'connected to NATS');
     store.attach(new Distribution({ bus, publicKeyPem: this.#init.signingKey.publicKey }));
     this.#keeper = new StoreKeeper({ store, bus, log, signal, afterSettling: () => this.#afterSettling(bus) });
     const stopServing = this.#serve(bus);
     await Promise.all([this.#keeper.run(), this.#init.flows.follow(bus, signal)]);
     stopServing();
+  }
+
+  /** An outage fails the same way every few seconds: said once, and again when it is another problem. */
+  #onProblem(error: unknown): void {
+    const problem = describeError(error);
+    this.#init.log[problem === this.#problem ? 'debug' : 'warn']({ err: error }, 'NATS');
+    this.#problem = problem;
   }
 
   /** The bucket of heartbeats may have been wiped with the others. */

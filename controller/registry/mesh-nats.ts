@@ -49,6 +49,7 @@ export async function openMeshNats(options: MeshNatsOptions): Promise<MeshNats> 
 
 async function openEmbedded(options: MeshNatsOptions): Promise<MeshNats> {
   const { settings, ca, log, nowMs, onRefused } = options;
+  const configured = advertisedServers(settings);
   const listen = parseListenAddress(settings.natsListen, '--nats-listen');
   const certificate = await ServerCertificate.issue({ ca, names: [embeddedServerName], nowMs });
   const server: EmbeddedNats = await startEmbeddedNats({
@@ -58,7 +59,7 @@ async function openEmbedded(options: MeshNatsOptions): Promise<MeshNats> {
     log,
     onRefused,
   });
-  const advertised = settings.natsAdvertise ?? options.advertise.map((name) => joinHostPort(name, server.port));
+  const advertised = configured ?? options.advertise.map((name) => joinHostPort(name, server.port));
   const own = joinHostPort(loopbackFor(listen.host), server.port);
   return {
     account: server.account,
@@ -81,7 +82,7 @@ async function openEmbedded(options: MeshNatsOptions): Promise<MeshNats> {
 }
 
 async function openExternal({ settings, ca }: MeshNatsOptions): Promise<MeshNats> {
-  const servers = settings.nats.split(',').map((server) => server.trim());
+  const servers = natsServers(settings.nats.split(','), '--nats');
   const seed = await readNamedFile(settings.natsAccountSeedFile, '--nats-account-seed-file');
   if (seed === undefined) {
     throw new CulvertError({
@@ -92,16 +93,35 @@ async function openExternal({ settings, ca }: MeshNatsOptions): Promise<MeshNats
   }
   const account = nkeyPairFromSeed(seed);
   const natsCaPem = (await readNamedFile(settings.natsCaFile, '--nats-ca-file')) ?? null;
-  const natsServers = settings.natsAdvertise ?? servers.map((server) => server.replace(/^[a-z]+:\/\//, ''));
+  const advertised = advertisedServers(settings) ?? servers.map((server) => server.replace(/^[a-z]+:\/\//, ''));
   return {
     account,
     restarts: 0,
-    advertisement: { natsServers, natsServerName: null, natsCaPem },
+    advertisement: { natsServers: advertised, natsServerName: null, natsCaPem },
     connect: (signal, onProblem) =>
       connectAs(account, { servers, caPem: () => natsCaPem ?? ca.rootsPem }, signal, onProblem),
     renewCertificate: async () => undefined,
     [Symbol.asyncDispose]: async () => undefined,
   };
+}
+
+function advertisedServers({ natsAdvertise }: ControllerSettings): readonly string[] | null {
+  return natsAdvertise === null ? null : natsServers(natsAdvertise, '--nats-advertise');
+}
+
+/** `host:port` with or without `tls://` or `nats://`. Throws CulvertError `CONFIG_INVALID`. */
+function natsServers(texts: readonly string[], setting: string): string[] {
+  const servers = texts.map((text) => text.trim());
+  const wrong = servers.find((server) => {
+    const address = server.replace(/^(?:tls|nats):\/\//, '');
+    return !/^[^/@?#\s]+$/.test(address) || !URL.canParse(`tcp://${address}`);
+  });
+  if (wrong === undefined) return servers;
+  throw new CulvertError({
+    code: 'CONFIG_INVALID',
+    message: `${setting}: "${wrong}" is no address of a NATS server`,
+    hint: 'write it as tls://nats.example.net:4222, several separated by commas',
+  });
 }
 
 /** The controller's own user is made anew at every start and lives in memory only. */
