@@ -178,10 +178,11 @@ export async function startAgent({
     abort.abort();
     await joined.catch(() => undefined);
     probe.close();
-    await view.flows?.close();
     await view.plane?.stop({ removesCapture });
     // New connections go their own way by now. What keeps the open ones alive goes when they have ended.
     await drainPool(view.pool, graceMs, atOnce);
+    await view.flows?.close();
+    await view.plane?.disconnect();
     if (removesCapture) await capture.releaseAll();
     await capture.close();
     hostGauges.dispose();

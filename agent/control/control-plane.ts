@@ -131,16 +131,23 @@ export class ControlPlane {
     this.#heartbeat = setInterval(() => this.#beat(), settings.heartbeatIntervalMs);
   }
 
-  /** Ends everything, NATS last. With `removesCapture` every workload is taken out first; otherwise all rules stay. */
+  /**
+   * Takes care of no workload any more. With `removesCapture` every one is taken out; otherwise all capture rules stay.
+   * Connections that are still open go on being ruled, and flow records being told, until {@link disconnect}.
+   */
   async stop(o: { readonly removesCapture: boolean }): Promise<void> {
     if (this.#heartbeat !== null) clearInterval(this.#heartbeat);
     this.#certificates.close();
     this.#credentials.close();
-    this.#registry.close();
     await this.#workloads.close();
     if (o.removesCapture) await this.#workloads.releaseAll();
-    await this.#saver.close();
+  }
+
+  /** After {@link stop}: leaves NATS, and writes the last state. */
+  async disconnect(): Promise<void> {
     await this.#link?.close();
+    this.#registry.close();
+    await this.#saver.close();
   }
 
   get isConnected(): boolean {

@@ -5,7 +5,7 @@ import type { FlowsAnswer } from '../../controller/api/api-types.js';
 import type { FlowRecord } from '../../shared/wire/flows.js';
 import { type Mesh, startMesh } from '../lab/mesh.js';
 import { waitUntil } from '../lab/wait-until.js';
-import { ask, startEcho } from './echo-traffic.js';
+import { ask, HeldConnection, startEcho } from './echo-traffic.js';
 import { endOf, twoHosts } from './two-hosts.js';
 
 /** A window of 10 s, and the way through NATS. */
@@ -127,6 +127,30 @@ test('a client outside the mesh is its network', { timeout: 60_000 }, async () =
   assert.deepEqual(record?.source, { workload: null, identity: null, cidr: network });
 });
 
+test('connections that end while an agent drains are told', { timeout: 90_000 }, async () => {
+  const spare = mesh.lab.workload('spare');
+  await using echo = await startEcho(spare);
+  const neighbour = mesh.lab.workload('neighbour');
+  const node1 = mesh.agent('node1');
+  const held = await HeldConnection.open(neighbour, { ip: spare.ipv4, port: echo.port });
+  const isIt = between('outbound', 'shop/neighbour', 'shop/spare');
+  const stopped = node1.stop('SIGTERM', 30_000);
+  // The listeners are gone: the drain has begun, and the connection lives on.
+  await waitUntil('the agent takes nothing new', async () =>
+    (await ask(neighbour, { ip: spare.ipv4, port: echo.port })) === 'ok' ? undefined : true,
+  );
+  await held.exchange();
+  assert.equal(await held.close(), 'end');
+  assert.deepEqual(await stopped, { code: 0, signal: null });
+  const records = node1.records().filter((line) => line.sourceWorkload === 'shop/neighbour');
+  const sum = (field: 'bytesSent' | 'bytesReceived'): number => records.reduce((all, line) => all + line[field], 0);
+  const wanted = { connections: records.length, bytesSent: sum('bytesSent'), bytesReceived: sum('bytesReceived') };
+  assert.ok(wanted.bytesSent > 0);
+  await seen('what ended in the drain', isIt, wanted);
+  await node1.start();
+  await node1.waitReady();
+});
+
 test(
   'what a stopping agent saw last is told, and a restarted controller knows it all',
   { timeout: 90_000 },
@@ -139,7 +163,10 @@ test(
     socket.resume();
     await once(socket, 'close');
     const node1 = mesh.agent('node1');
-    await node1.waitForRecord('the last connection', (line) => line.sourceWorkload === 'shop/neighbour');
+    await node1.waitForRecord(
+      'the last connection',
+      (line) => line.sourceWorkload === 'shop/neighbour' && line.destinationWorkload === 'shop/server',
+    );
     await node1.stop();
     await seen('the last connection', isIt, { connections: 1, bytesSent: 3, bytesReceived: 3 });
     const before = (await flows()).flows;
