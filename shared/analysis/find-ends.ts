@@ -38,7 +38,7 @@ export function findEnds(text: string, side: 'source' | 'destination', { snapsho
   if (side === 'source' && target.port !== null) {
     return { problem: `source "${text}" has a port`, hint: 'only the destination has one: write it there' };
   }
-  const registry = new Registry(entries);
+  const registry = registryOf(entries);
   const found = 'ip' in target ? registry.byAddress(target.ip, target.port) : registry.byName(target, side);
   if (found !== undefined) return found;
   if ('ip' in target)
@@ -59,44 +59,54 @@ function assumedEnd(name: string, trustDomain: string): MeshEnd {
   return { name, party: { ip: assumedAddress, identity, workload }, isMeshed: true };
 }
 
+const registries = new WeakMap<readonly RegistryEntry[], Registry>();
+
+/** Kept, because thousands of assertions ask about the same entries. */
+function registryOf(entries: readonly RegistryEntry[]): Registry {
+  const registry = registries.get(entries) ?? new Registry(entries);
+  registries.set(entries, registry);
+  return registry;
+}
+
 class Registry {
-  readonly #workloads: readonly WorkloadEntry[];
-  readonly #services: readonly ServiceEntry[];
+  readonly #workloads: Index<WorkloadEntry>;
+  readonly #services: Index<ServiceEntry>;
+  readonly #byAccount: ReadonlyMap<string, readonly WorkloadEntry[]>;
+  readonly #byNamespace: ReadonlyMap<string, readonly WorkloadEntry[]>;
 
   constructor(entries: readonly RegistryEntry[]) {
-    this.#workloads = entries.filter((entry) => entry.kind === 'workload');
-    this.#services = entries.filter((entry) => entry.kind === 'service');
+    const workloads = entries.filter((entry) => entry.kind === 'workload');
+    this.#workloads = indexOf(workloads, ({ addresses }) => addresses);
+    this.#services = indexOf(
+      entries.filter((entry) => entry.kind === 'service'),
+      ({ vips }) => vips,
+    );
+    this.#byAccount = groupBy(workloads, (entry) => [accountOf(entry)]);
+    this.#byNamespace = groupBy(workloads, ({ namespace }) => [namespace]);
   }
 
   byAddress(ip: IpAddress, port: number | null): FoundEnds | undefined {
-    const workload = this.#workloads.find(({ addresses }) => addresses.includes(ip));
+    const workload = this.#workloads.byAddress.get(ip)?.[0];
     if (workload !== undefined)
       return { ends: [{ end: workloadEnd(workload, ip), port, isAssumed: false }], note: null };
-    const service = this.#services.find(({ vips }) => vips.includes(ip));
+    const service = this.#services.byAddress.get(ip)?.[0];
     return service === undefined ? undefined : this.#endpoints(service, port, isIpv6(ip));
   }
 
   byName({ word, name, port }: Target, side: 'source' | 'destination'): FoundEnds | undefined {
     if (word === null || word === 'workload') {
-      const ends = this.#ends((entry) => nameOf(entry) === name, port);
+      const ends = endsOf(this.#workloads.byName.get(name) ?? [], port);
       if (ends.length > 0) return { ends, note: null };
     }
     if (side === 'destination' && (word === null || word === 'service')) {
-      const service = this.#services.find((entry) => nameOf(entry) === name);
+      const service = this.#services.byName.get(name)?.[0];
       if (service !== undefined) return this.#endpoints(service, port, null);
     }
     if (word === null || word === 'sa') {
-      const ends = this.#ends((entry) => `${entry.namespace}/${entry.serviceAccount}` === name, port);
+      const ends = endsOf(this.#byAccount.get(name) ?? [], port);
       if (ends.length > 0) return { ends, note: null };
     }
     return undefined;
-  }
-
-  #ends(isMeant: (entry: WorkloadEntry) => boolean, port: number | null, isV6: boolean | null = null): FoundEnd[] {
-    return this.#workloads.filter(isMeant).flatMap((entry) => {
-      const addresses = entry.addresses.filter((ip) => isV6 === null || isIpv6(ip) === isV6);
-      return addresses.map((ip) => ({ end: workloadEnd(entry, ip), port, isAssumed: false }));
-    });
   }
 
   /** As agents find them: the workloads of the same namespace that carry all labels of the selector. */
@@ -110,15 +120,12 @@ class Registry {
         port === null ? `the service ${name} has several ports` : `the service ${name} has no port ${port}`;
       return { problem, hint: `name one of ${ports}` };
     }
-    const ends = this.#ends(
-      ({ namespace, labels }) =>
-        namespace === service.namespace &&
-        Object.entries(service.selector).every(
-          ([label, value]) => Object.hasOwn(labels, label) && labels[label] === value,
-        ),
-      served.targetPort,
-      isV6,
+    const selected = (this.#byNamespace.get(service.namespace) ?? []).filter(({ labels }) =>
+      Object.entries(service.selector).every(
+        ([label, value]) => Object.hasOwn(labels, label) && labels[label] === value,
+      ),
     );
+    const ends = endsOf(selected, served.targetPort, isV6);
     if (ends.length > 0) return { ends, note: null };
     return {
       problem: `the service ${name} has no endpoint`,
@@ -131,8 +138,11 @@ class Registry {
   }
 
   nearest(name: string): string {
-    const accounts = this.#workloads.map((entry) => `${entry.namespace}/${entry.serviceAccount}`);
-    const names = new Set([...this.#workloads.map(nameOf), ...this.#services.map(nameOf), ...accounts]);
+    const names = new Set([
+      ...this.#workloads.byName.keys(),
+      ...this.#services.byName.keys(),
+      ...this.#byAccount.keys(),
+    ]);
     const nearest = nearestName(name, names);
     return nearest === undefined ? 'register the workload, or correct the name' : `did you mean ${nearest}?`;
   }
@@ -140,4 +150,40 @@ class Registry {
 
 function nameOf(entry: RegistryEntry): string {
   return `${entry.namespace}/${entry.name}`;
+}
+
+function accountOf({ namespace, serviceAccount }: WorkloadEntry): string {
+  return `${namespace}/${serviceAccount}`;
+}
+
+type Index<E> = {
+  readonly byName: ReadonlyMap<string, readonly E[]>;
+  readonly byAddress: ReadonlyMap<string, readonly E[]>;
+};
+
+function indexOf<E extends RegistryEntry>(
+  entries: readonly E[],
+  addressesOf: (entry: E) => readonly string[],
+): Index<E> {
+  return { byName: groupBy(entries, (entry) => [nameOf(entry)]), byAddress: groupBy(entries, addressesOf) };
+}
+
+function groupBy<E>(entries: readonly E[], keysOf: (entry: E) => readonly string[]): ReadonlyMap<string, readonly E[]> {
+  const groups = new Map<string, E[]>();
+  for (const entry of entries) {
+    for (const key of keysOf(entry)) {
+      const group = groups.get(key);
+      if (group === undefined) groups.set(key, [entry]);
+      else group.push(entry);
+    }
+  }
+  return groups;
+}
+
+/** At each address, of one family when `isV6` is not null. */
+function endsOf(entries: readonly WorkloadEntry[], port: number | null, isV6: boolean | null = null): FoundEnd[] {
+  return entries.flatMap((entry) => {
+    const addresses = entry.addresses.filter((ip) => isV6 === null || isIpv6(ip) === isV6);
+    return addresses.map((ip) => ({ end: workloadEnd(entry, ip), port, isAssumed: false }));
+  });
 }

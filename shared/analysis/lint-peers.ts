@@ -1,5 +1,6 @@
 import type { Resource } from '../model/resource.js';
 import type { Clock } from '../policy/connection.js';
+import { destinationNamespaces } from '../policy/destination-namespaces.js';
 import type { PeerMatch } from '../policy/snapshot.js';
 import type { LintFinding } from './lint-finding.js';
 import { workloadEnd, type MeshEnd } from './mesh-end.js';
@@ -15,9 +16,25 @@ export function lintPeers(
   const ends = entries.flatMap((entry) =>
     entry.kind === 'workload' ? entry.addresses.map((ip) => workloadEnd(entry, ip)) : [],
   );
+  const byNamespace = new Map<string, MeshEnd[]>();
+  for (const end of ends) {
+    const namespace = end.party.workload?.namespace ?? '';
+    const others = byNamespace.get(namespace);
+    if (others === undefined) byNamespace.set(namespace, [end]);
+    else others.push(end);
+  }
+  const known = new Map<string, boolean>();
   const isEmpty = (peers: readonly PeerMatch[], side: Side): boolean => {
     const selector = selectors.peers(side, peers, side === 'source');
-    return selector !== null && !peers.some(isOfOutsiders) && !ends.some((end) => selector.selects(end));
+    if (selector === null || peers.some(isOfOutsiders)) return false;
+    // Thousands of rules ask about the same few.
+    let answer = known.get(selector.key);
+    if (answer === undefined) {
+      const namespaces = destinationNamespaces({ to: peers });
+      const candidates = namespaces === null ? ends : [...namespaces].flatMap((name) => byNamespace.get(name) ?? []);
+      known.set(selector.key, (answer = !candidates.some((end) => selector.selects(end))));
+    }
+    return answer;
   };
   const findings = snapshot.rules.flatMap(({ name, from, to }) =>
     [
@@ -38,14 +55,18 @@ function emptySegments(
   { snapshot }: RuleSet,
   isEmpty: (peers: readonly PeerMatch[], side: Side) => boolean,
 ): LintFinding[] {
-  const members = new Map<string, PeerMatch[]>();
+  const members = new Map<string, Map<string, PeerMatch>>();
   for (const { from, to } of snapshot.rules) {
     for (const peer of [...from, ...to]) {
       if (peer.segment === undefined) continue;
-      members.set(peer.segment, [...(members.get(peer.segment) ?? []), peer]);
+      const others = members.get(peer.segment);
+      if (others === undefined) members.set(peer.segment, new Map([[JSON.stringify(peer), peer]]));
+      else others.set(JSON.stringify(peer), peer);
     }
   }
-  const empty = [...members].filter(([, peers]) => isEmpty(peers, 'destination')).map(([segment]) => segment);
+  const empty = [...members]
+    .filter(([, peers]) => isEmpty([...peers.values()], 'destination'))
+    .map(([segment]) => segment);
   return empty
     .sort()
     .map((segment) =>
@@ -77,15 +98,4 @@ function nothing(kind: LintFinding['kind'], resource: string, message: string, h
 
 function isOfOutsiders(peer: PeerMatch): boolean {
   return peer.cidrs !== undefined || peer.external !== undefined || peer.unauthenticated !== undefined;
-}
-
-/** How many workloads are among the peers; all of them when the list is empty. */
-export function countSelected(
-  ends: readonly MeshEnd[],
-  peers: readonly PeerMatch[],
-  side: Side,
-  selectors: Selectors,
-): number {
-  const selector = selectors.peers(side, peers, false);
-  return new Set(ends.filter((end) => selector === null || selector.selects(end)).map(({ name }) => name)).size;
 }

@@ -1,7 +1,8 @@
 import type { Resource } from '../model/resource.js';
 import type { Clock } from '../policy/connection.js';
+import { NamespaceIndex } from '../policy/namespace-index.js';
 import { overlapOfPeerLists } from '../policy/peer-overlap.js';
-import type { CompiledRule } from '../policy/snapshot.js';
+import { tiers, type CompiledRule } from '../policy/snapshot.js';
 import type { FlowRecord } from '../wire/flows.js';
 import { lintKinds, type LintFinding } from './lint-finding.js';
 import { lintUsage } from './lint-usage.js';
@@ -39,10 +40,18 @@ export function lintSet(
 }
 
 function shadowed(rules: readonly CompiledRule[]): LintFinding[] {
-  return rules.flatMap((rule, index): LintFinding[] => {
-    const earlier = rules
-      .slice(0, index)
-      .find((candidate) => shadows(candidate, rule) && !isPassedBy(candidate, rule, rules));
+  const index = new NamespaceIndex({ rules });
+  return rules.flatMap((rule, position): LintFinding[] => {
+    let first = position;
+    for (const positions of index.mayCover(rule)) {
+      for (const at of positions) {
+        if (at >= first) break;
+        const candidate = rules[at];
+        if (candidate === undefined || !shadows(candidate, rule) || isPassedBy(candidate, rule, rules)) continue;
+        first = at;
+      }
+    }
+    const earlier = first < position ? rules[first] : undefined;
     if (earlier === undefined) return [];
     const message = `never decides: ${earlier.action} of ${ref(earlier)} comes first and matches all that it matches`;
     const hint = earlier.action === rule.action ? 'delete it' : 'give it a lower priority, or delete it';
@@ -65,12 +74,18 @@ function overlaps(a: Pick<CompiledRule, 'from' | 'to'>, b: Pick<CompiledRule, 'f
 
 /** An exception before its rule is how rules are meant to be written; two that only touch each other may be a mistake. */
 function overlapping(rules: readonly CompiledRule[]): LintFinding[] {
+  return tiers.flatMap((tier) => overlappingIn(rules.filter((rule) => rule.tier === tier))).slice(0, maxOverlaps);
+}
+
+function overlappingIn(rules: readonly CompiledRule[]): LintFinding[] {
   const found: LintFinding[] = [];
-  for (const [index, rule] of rules.entries()) {
-    for (const other of rules.slice(index + 1)) {
+  if (rules.every(({ action }) => action === rules[0]?.action)) return found;
+  const index = new NamespaceIndex({ rules });
+  for (const [position, rule] of rules.entries()) {
+    for (const at of index.mayOverlap(position)) {
+      const other = rules[at];
       if (found.length >= maxOverlaps) return found;
-      if (other.tier !== rule.tier) break;
-      if (other.action === rule.action) continue;
+      if (other === undefined || at <= position || other.action === rule.action) continue;
       const port = commonPort(rule.ports, other.ports);
       if (port === undefined) continue;
       const to = overlapOfPeerLists(rule.to, other.to);

@@ -1,10 +1,10 @@
 import type { Clock } from '../policy/connection.js';
 import type { CompiledRule, PortRange } from '../policy/snapshot.js';
 import type { FlowRecord } from '../wire/flows.js';
-import { countSelected } from './lint-peers.js';
 import type { LintFinding } from './lint-finding.js';
-import { workloadEnd, type MeshEnd } from './mesh-end.js';
+import { workloadEnd } from './mesh-end.js';
 import type { RuleSet } from './rule-set.js';
+import { SelectedCounts } from './selected-counts.js';
 import { Selectors } from './selectors.js';
 
 /** A rule that allows this many times what was seen is broad. */
@@ -15,11 +15,11 @@ export function lintUsage(
   input: RuleSet & { readonly clock: Clock; readonly flows: readonly FlowRecord[] },
 ): LintFinding[] {
   const { snapshot, entries, clock, flows } = input;
-  const selectors = new Selectors({ snapshot, clock });
   const ends = entries.flatMap((entry) => {
     const [ip] = entry.kind === 'workload' ? entry.addresses : [];
     return entry.kind === 'workload' && ip !== undefined ? [workloadEnd(entry, ip)] : [];
   });
+  const counts = new SelectedCounts({ ends, selectors: new Selectors({ snapshot, clock }) });
   const byRule = new Map<string, FlowRecord[]>();
   for (const flow of flows) {
     for (const name of [flow.rule, ...flow.audited]) {
@@ -32,7 +32,7 @@ export function lintUsage(
     // What a rule of mode audit would allow or pass leaves no trace in the records.
     const isRecorded = rule.mode === 'enforce' ? rule.action !== 'pass' : rule.action === 'deny';
     const seen = byRule.get(`SegmentationRule/${rule.name}`) ?? [];
-    if (seen.length > 0) return rule.action === 'allow' ? broad(rule, seen, ends, selectors) : [];
+    if (seen.length > 0) return rule.action === 'allow' ? broad(rule, seen, counts) : [];
     if (!isRecorded) return [];
     const message = 'decided or audited no recorded connection';
     const hint = 'delete it if the records cover everything that it is for';
@@ -49,19 +49,14 @@ export function lintUsage(
   });
 }
 
-function broad(
-  rule: CompiledRule,
-  seen: readonly FlowRecord[],
-  ends: readonly MeshEnd[],
-  selectors: Selectors,
-): LintFinding[] {
+function broad(rule: CompiledRule, seen: readonly FlowRecord[], counts: SelectedCounts): LintFinding[] {
   const names = (side: 'source' | 'destination'): number =>
     new Set(seen.map((flow) => flow[side].workload ?? flow[side].cidr ?? flow[side].identity)).size;
   const parts = [
-    { what: 'sources', allowed: countSelected(ends, rule.from, 'source', selectors), used: names('source') },
+    { what: 'sources', allowed: counts.of(rule.from, 'source'), used: names('source') },
     {
       what: 'destinations',
-      allowed: countSelected(ends, rule.to, 'destination', selectors),
+      allowed: counts.of(rule.to, 'destination'),
       used: names('destination'),
     },
     { what: 'ports', allowed: portCount(rule.ports), used: new Set(seen.map(({ port }) => port)).size },

@@ -62,19 +62,37 @@ function coversLabels(outer: PeerMatch['labels'], inner: PeerMatch['labels']): b
 }
 
 function coversAddresses(outer: PeerMatch, inner: PeerMatch): boolean {
-  const [excepted, kept] = [parseAll(outer.exceptCidrs), parseAll(inner.exceptCidrs)];
-  const wanted = inner.cidrs === undefined ? null : parseAll(inner.cidrs);
+  if (outer.cidrs === undefined && outer.exceptCidrs === undefined) return true;
+  if (outer.cidrs !== undefined && inner.cidrs === undefined) return false;
+  const { cidrs: networks, excepts: excepted } = networksOf(outer);
+  const { cidrs: wanted, excepts: kept } = networksOf(inner);
   const isExcepted = (hole: Cidr): boolean =>
     kept.some((except) => contains(except, hole)) ||
     (wanted !== null && wanted.every((network) => !contains(network, hole) && !contains(hole, network)));
   if (!excepted.every(isExcepted)) return false;
   if (outer.cidrs === undefined) return true;
-  const networks = parseAll(outer.cidrs);
-  return wanted !== null && wanted.every((network) => networks.some((larger) => contains(larger, network)));
+  return (
+    networks !== null &&
+    wanted !== null &&
+    wanted.every((network) => networks.some((larger) => contains(larger, network)))
+  );
 }
 
 function contains(larger: Cidr, smaller: Cidr): boolean {
   return larger.prefixLength <= smaller.prefixLength && cidrContains(larger, smaller.bytes);
+}
+
+type Networks = { readonly cidrs: readonly Cidr[] | null; readonly excepts: readonly Cidr[] };
+
+/** Each peer is compared with thousands of others. */
+const known = new WeakMap<PeerMatch, Networks>();
+
+function networksOf(peer: PeerMatch): Networks {
+  let networks = known.get(peer);
+  if (networks !== undefined) return networks;
+  networks = { cidrs: peer.cidrs === undefined ? null : parseAll(peer.cidrs), excepts: parseAll(peer.exceptCidrs) };
+  known.set(peer, networks);
+  return networks;
 }
 
 function parseAll(texts: readonly string[] | undefined): Cidr[] {

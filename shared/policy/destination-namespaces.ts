@@ -1,7 +1,7 @@
 import type { CompiledRule } from './snapshot.js';
 
 /** The namespaces that a destination must be in for the rule to match; null: any, or none. */
-export function destinationNamespaces({ to }: CompiledRule): ReadonlySet<string> | null {
+export function destinationNamespaces({ to }: Pick<CompiledRule, 'to'>): ReadonlySet<string> | null {
   const namespaces = new Set<string>();
   for (const { namespaces: named, serviceAccounts, workloads } of to) {
     const pinned = named ?? (serviceAccounts ?? workloads)?.map((text) => text.slice(0, text.indexOf('/')));

@@ -1,5 +1,5 @@
 import { describePorts } from './describe-peer.js';
-import { destinationNamespaces } from './destination-namespaces.js';
+import { NamespaceIndex } from './namespace-index.js';
 import { overlapOfPeerLists } from './peer-overlap.js';
 import type { CompiledRule, PortRange } from './snapshot.js';
 
@@ -99,36 +99,4 @@ function commonPorts(a: readonly PortRange[], b: readonly PortRange[]): string |
     }
   }
   return undefined;
-}
-
-/** Thousands of rules with one priority are compared only within a destination namespace. */
-class NamespaceIndex {
-  readonly #positions: readonly number[];
-  readonly #namespaces: readonly (ReadonlySet<string> | null)[];
-  readonly #byNamespace = new Map<string, number[]>();
-  readonly #anywhere: number[] = [];
-
-  constructor({ rules }: { rules: readonly CompiledRule[] }) {
-    this.#positions = [...rules.keys()];
-    this.#namespaces = rules.map((rule) => destinationNamespaces(rule));
-    for (const [position, namespaces] of this.#namespaces.entries()) {
-      if (namespaces === null) this.#anywhere.push(position);
-      for (const namespace of namespaces ?? []) {
-        const positions = this.#byNamespace.get(namespace);
-        if (positions === undefined) this.#byNamespace.set(namespace, [position]);
-        else positions.push(position);
-      }
-    }
-  }
-
-  /** Positions, rising; the rule's own may be among them. */
-  mayOverlap(position: number): readonly number[] {
-    const namespaces = this.#namespaces[position];
-    if (namespaces === null || namespaces === undefined) return this.#positions;
-    const candidates = new Set(this.#anywhere);
-    for (const namespace of namespaces) {
-      for (const other of this.#byNamespace.get(namespace) ?? []) candidates.add(other);
-    }
-    return [...candidates].sort((a, b) => a - b);
-  }
 }
