@@ -89,7 +89,7 @@ export async function startAgent({
     log,
     settings: {
       compareIntervalMs: settings.captureCheckIntervalMs,
-      selfTestIntervalMs: Math.min(2000, settings.captureCheckIntervalMs),
+      selfTestIntervalMs: Math.min(5000, settings.captureCheckIntervalMs),
     },
     onRepair: (repair) => metrics.captureRepaired(repair.name),
   });

@@ -6,6 +6,7 @@ import type { CommandRunner } from './command-runner.js';
 import { planHostChains } from './host-rules.js';
 import type { NetfilterBackend } from './netfilter-backend.js';
 import type { Hooks } from './removal.js';
+import { RuleChanges } from './rule-changes.js';
 import { type ChainPlans, RuleSet } from './rule-set.js';
 import { SerialQueue } from '../../shared/serial-queue.js';
 
@@ -21,7 +22,13 @@ export class HostCapture {
   readonly #netnsFd: number | null;
   readonly #log: CaptureLog;
   readonly #onRepair: (repair: CaptureRepair) => void;
+  readonly #backend: NetfilterBackend;
+  readonly #idleCompareIntervalMs: number;
   readonly #queue = new SerialQueue();
+  /** Null also where changes are not told of. */
+  #changes: RuleChanges | null = null;
+  /** Of `performance.now()`. */
+  #comparedAtMs = Number.NEGATIVE_INFINITY;
   #wanted: readonly IpAddress[] = [];
   #installed: { readonly addresses: readonly IpAddress[]; readonly plans: ChainPlans } | undefined;
   #problem: string | null = null;
@@ -34,7 +41,11 @@ export class HostCapture {
     onRepair: (repair: CaptureRepair) => void;
     /** Of the host's namespace (it stays the caller's) when the agent lives in another; null: the agent's own. */
     netnsFd: number | null;
+    /** Between two comparisons while nobody touches any rule of the namespace, milliseconds. */
+    idleCompareIntervalMs: number;
   }) {
+    this.#backend = o.backend;
+    this.#idleCompareIntervalMs = o.idleCompareIntervalMs;
     this.#netnsFd = o.netnsFd;
     this.#rules = new RuleSet({ runner: o.runner, backend: o.backend, hasRoutes: false, hooks: hostHooks });
     this.#log = o.log;
@@ -54,10 +65,14 @@ export class HostCapture {
     });
   }
 
-  /** Compares and repairs. */
-  async check(): Promise<void> {
+  /** Compares and repairs; unless it is forced, only when somebody may have changed something since the last time. */
+  async check(o: { readonly isForced: boolean }): Promise<void> {
     await this.#queue.run(async () => {
       if (this.#wanted.length === 0 || this.#isStopped) return;
+      const isTouched = this.#changes?.isOpen !== true || this.#changes.take();
+      const isOverdue = performance.now() - this.#comparedAtMs >= this.#idleCompareIntervalMs;
+      if (!o.isForced && !isTouched && !isOverdue && this.#problem === null) return;
+      this.#comparedAtMs = performance.now();
       await this.#guard('checking', async () => {
         const isNew = this.#installed === undefined;
         const { differences } = await this.#rules.check(this.#netnsFd);
@@ -73,13 +88,14 @@ export class HostCapture {
   /** Repairs nothing from now on; resolves when what was under way has ended. */
   async stop(): Promise<void> {
     this.#isStopped = true;
-    await this.#queue.run(async () => {});
+    await this.#queue.run(async () => this.#unwatch());
   }
 
   /** Takes the rules out. Throws `CAPTURE_RULES` or `CAPTURE_TOOL`. */
   async remove(): Promise<void> {
     this.#wanted = [];
     await this.#queue.run(async () => {
+      this.#unwatch();
       this.#installed = undefined;
       await this.#rules.remove(this.#netnsFd);
     });
@@ -88,8 +104,17 @@ export class HostCapture {
   async #install(): Promise<void> {
     const addresses = this.#wanted;
     const plans = { 4: planHostChains(4, addresses), 6: planHostChains(6, addresses) };
-    await this.#rules.install(this.#netnsFd, plans);
+    if (this.#changes?.isOpen !== true) {
+      const [backend, log] = [this.#backend, this.#log];
+      this.#changes = RuleChanges.open({ netnsFd: this.#netnsFd, hasRoutes: false, backend, log, place: 'host' });
+    }
+    await this.#rules.install(this.#netnsFd, plans, () => this.#changes?.take());
     this.#installed = { addresses, plans };
+  }
+
+  #unwatch(): void {
+    this.#changes?.close();
+    this.#changes = null;
   }
 
   async #guard(what: string, step: () => Promise<void>): Promise<void> {

@@ -17,6 +17,7 @@ import type { NetfilterBackend } from './netfilter-backend.js';
 import { countCapturedSockets } from './open-connections.js';
 import type { Hooks } from './removal.js';
 import { type ChainPlans, RuleSet } from './rule-set.js';
+import { RuleChanges } from './rule-changes.js';
 import { probeCapture, type SelfTestResult } from './self-test.js';
 import { SerialQueue } from '../../shared/serial-queue.js';
 import { planWorkloadChains } from './workload-rules.js';
@@ -47,6 +48,8 @@ export class NamespaceCapture {
   readonly #init: NamespaceCaptureInit;
   readonly #rules: RuleSet;
   readonly #queue = new SerialQueue();
+  /** Open while the namespace is captured; null also where changes are not told of. */
+  #changes: RuleChanges | null = null;
   #workload: CapturedNetns;
   #plans: ChainPlans | undefined;
   #state: CaptureState = 'failed';
@@ -73,6 +76,16 @@ export class NamespaceCapture {
 
   get state(): CaptureState {
     return this.#state;
+  }
+
+  /** Whether damage is told of by {@link takeChanges}; otherwise only checks find it. */
+  get isToldOfChanges(): boolean {
+    return this.#changes?.isOpen ?? false;
+  }
+
+  /** Whether somebody touched rules or routing of the namespace since the last call: a full check is due. */
+  takeChanges(): boolean {
+    return this.#changes?.take() ?? false;
   }
 
   status(): CaptureStatus {
@@ -136,11 +149,12 @@ export class NamespaceCapture {
   /** Checks and repairs nothing from now on; resolves when what was under way has ended. */
   async stop(): Promise<void> {
     this.#isStopped = true;
-    await this.#queue.run(async () => {});
+    await this.#queue.run(async () => this.#unwatch());
   }
 
   async #leave(o: { readonly keepsConnections: boolean }): Promise<void> {
     if (this.#state === 'gone' || this.#isGone()) return;
+    this.#unwatch();
     await this.#inNamespace(async (fd) => {
       if (o.keepsConnections && this.#state !== 'draining') {
         await this.#rules.removeRedirects(fd);
@@ -159,8 +173,10 @@ export class NamespaceCapture {
   }
 
   async #install(fd: number, plans: ChainPlans): Promise<void> {
+    this.#watch(fd);
     try {
-      this.#ipv6 = await this.#rules.install(fd, plans);
+      // What we do ourselves is no news.
+      this.#ipv6 = await this.#rules.install(fd, plans, () => this.takeChanges());
     } catch (error) {
       this.#fail(error);
       throw error;
@@ -169,16 +185,39 @@ export class NamespaceCapture {
     this.#problem = null;
   }
 
+  #watch(fd: number): void {
+    if (this.isToldOfChanges) return;
+    const { backend, log } = this.#init;
+    this.#changes = RuleChanges.open({ netnsFd: fd, hasRoutes: true, backend, log, place: this.#workload.name });
+  }
+
+  #unwatch(): void {
+    this.#changes?.close();
+    this.#changes = null;
+  }
+
+  /** What is damaged is put back before the self-test waits for an answer that will not come. */
   async #checkInside(fd: number, isFull: boolean): Promise<CheckResult> {
-    const isSuspicious = await this.#selfTest(fd);
-    if (!isFull && !isSuspicious && this.#rules.isInstalled) return 'ok';
     const isRepair = this.#rules.isInstalled;
-    const { differences, ipv6 } = await this.#rules.check(fd, { isBypassed: isSuspicious });
+    const found = isFull || !isRepair ? await this.#putBack(fd, { isBypassed: false }) : [];
+    let isSuspicious = await this.#selfTest(fd);
+    if (isSuspicious) {
+      const others = await this.#putBack(fd, { isBypassed: true });
+      if (others.length > 0) isSuspicious = await this.#selfTest(fd);
+      found.push(...others);
+    }
+    if (isRepair && found.length > 0) this.#countRepair(found);
+    if (isSuspicious) return 'failed';
+    return found.length > 0 ? 'repaired' : 'ok';
+  }
+
+  /** Loads the rules again when they differ from what was loaded; returns in what. */
+  async #putBack(fd: number, o: { readonly isBypassed: boolean }): Promise<string[]> {
+    const { differences, ipv6 } = await this.#rules.check(fd, o);
     this.#ipv6 = ipv6;
-    if (differences.length === 0 || this.#isStopped) return isSuspicious ? 'failed' : 'ok';
+    if (differences.length === 0 || this.#isStopped) return [];
     await this.#install(fd, this.#replan());
-    if (isRepair) this.#countRepair(differences);
-    return (await this.#selfTest(fd)) ? 'failed' : 'repaired';
+    return [...differences];
   }
 
   /** Fresh plans, so that the rule set loads them even though they say the same. */
@@ -234,6 +273,7 @@ export class NamespaceCapture {
   /** Whether the path leads elsewhere by now. Rules and sockets of a namespace end with it. */
   #isGone(): boolean {
     if (netnsInode(this.#workload.netnsPath) === this.inode) return false;
+    this.#unwatch();
     this.#state = 'gone';
     this.#problem = null;
     this.#init.log.info({ workload: this.#workload.name }, 'the network namespace is gone; its capture is released');

@@ -49,9 +49,10 @@ export class RuleSet {
 
   /**
    * Makes the namespace hold exactly these chains; nothing is touched when it does. Throws `CAPTURE_RULES` or
-   * `CAPTURE_TOOL`; what was loaded by then stays, because half a capture refuses and none lets through.
+   * `CAPTURE_TOOL`; what was loaded by then stays, because half a capture refuses and none lets through. `onLoaded` is
+   * called before what was loaded is read back: what somebody changes until then is seen by that.
    */
-  async install(netnsFd: number | null, plans: ChainPlans): Promise<Ipv6Support> {
+  async install(netnsFd: number | null, plans: ChainPlans, onLoaded: () => void = () => {}): Promise<Ipv6Support> {
     const found = await this.#read(netnsFd);
     if (this.#installed?.plans === plans && this.#differences(found, this.#installed.baseline).length === 0) {
       return found.ipv6;
@@ -64,6 +65,7 @@ export class RuleSet {
       );
     }
     if (problems.length > 0) throw problems[0];
+    onLoaded();
     const after = await this.#read(netnsFd);
     const baseline = { 4: baselineOf(after[4].tables), 6: baselineOf(after[6].tables) };
     for (const family of familiesOf(after)) assertComplete(family, plans[family], baseline[family]);

@@ -16,10 +16,19 @@ export type WorkloadCaptureInit = {
   readonly onRepair?: (repair: CaptureRepair) => void;
 };
 
-/** Between two looks at one namespace, however slow they are. */
+/** Between two checks of one namespace, however slow they are. */
 const minPauseMs = 250;
+/** Between two comparisons of one namespace, however often somebody changes it. */
+const minComparePauseMs = 1000;
 
-type Entry = { readonly capture: NamespaceCapture; timer: NodeJS.Timeout | undefined; comparedAtMs: number };
+type Entry = {
+  readonly capture: NamespaceCapture;
+  timer: NodeJS.Timeout | undefined;
+  /** Of `performance.now()`: the clock of the day may be set. */
+  comparedAtMs: number;
+  /** Somebody touched its rules or routing since the last comparison. */
+  isTouched: boolean;
+};
 
 /**
  * The control thread's one door to capture: loads the rules of each workload's namespace and of the host, watches and
@@ -34,6 +43,7 @@ export class WorkloadCapture {
   #parts: Promise<{ backend: NetfilterBackend; host: HostCapture }> | undefined;
   #host: HostCapture | undefined;
   #hostTimer: NodeJS.Timeout | undefined;
+  readonly #lookTimer: NodeJS.Timeout;
   #isClosed = false;
 
   constructor(init: WorkloadCaptureInit) {
@@ -41,6 +51,8 @@ export class WorkloadCapture {
     this.#settings = { ...defaultCaptureSettings, ...init.settings };
     this.#onRepair = init.onRepair ?? (() => {});
     this.#runner = new CommandRunner({ maxParallel: this.#settings.maxParallelCommands });
+    this.#lookTimer = setInterval(() => this.#look(), this.#settings.lookIntervalMs);
+    this.#lookTimer.unref();
   }
 
   /**
@@ -61,7 +73,7 @@ export class WorkloadCapture {
     }
     try {
       await entry.capture.apply(workload);
-      entry.comparedAtMs = Date.now();
+      entry.comparedAtMs = performance.now();
     } catch (error) {
       if (isNew && !isWorthRetrying(error)) this.#forget(entry);
       throw error;
@@ -105,7 +117,7 @@ export class WorkloadCapture {
 
   /** Compares and repairs the host's rules for probes now. Never throws: see {@link hostProblem}. */
   async checkHost(): Promise<void> {
-    await this.#host?.check();
+    await this.#host?.check({ isForced: true });
   }
 
   /** All workloads, sorted by name. */
@@ -123,6 +135,7 @@ export class WorkloadCapture {
   /** Stops watching. Rules stay as they are (fail closed), except that drains still under way are finished now. */
   async close(): Promise<void> {
     this.#isClosed = true;
+    clearInterval(this.#lookTimer);
     clearTimeout(this.#hostTimer);
     await this.#host?.stop();
     for (const entry of this.#entries.values()) {
@@ -162,6 +175,7 @@ export class WorkloadCapture {
       log: this.#log,
       onRepair: this.#onRepair,
       netnsFd: null,
+      idleCompareIntervalMs: this.#settings.idleCompareIntervalMs,
     });
     this.#watchHost(this.#host);
     return { backend, host: this.#host };
@@ -199,7 +213,7 @@ export class WorkloadCapture {
       workload,
       inode,
     });
-    const entry: Entry = { capture, timer: undefined, comparedAtMs: 0 };
+    const entry: Entry = { capture, timer: undefined, comparedAtMs: Number.NEGATIVE_INFINITY, isTouched: false };
     this.#entries.set(workload.name, entry);
     // Not all at the same time, however they were applied.
     this.#watch(entry, Math.random() * this.#settings.selfTestIntervalMs);
@@ -208,6 +222,7 @@ export class WorkloadCapture {
 
   #forget(entry: Entry): void {
     clearTimeout(entry.timer);
+    void entry.capture.stop();
     const { name } = entry.capture.workload;
     if (this.#entries.get(name) === entry) this.#entries.delete(name);
   }
@@ -219,11 +234,20 @@ export class WorkloadCapture {
       .toSorted();
   }
 
+  /** What the kernel told since the last look. */
+  #look(): void {
+    for (const entry of this.#entries.values()) {
+      if (entry.isTouched || !entry.capture.takeChanges()) continue;
+      entry.isTouched = true;
+      this.#watch(entry, this.#pauseBefore(entry));
+    }
+  }
+
   #watch(entry: Entry, delayMs: number): void {
     if (this.#isClosed) return;
     clearTimeout(entry.timer);
     entry.timer = setTimeout(() => {
-      const isFull = Date.now() - entry.comparedAtMs >= this.#settings.compareIntervalMs;
+      const isFull = entry.isTouched || performance.now() >= this.#compareDueAtMs(entry);
       void this.#checkEntry(entry, isFull).then(() => {
         if (this.#entries.get(entry.capture.workload.name) === entry) this.#watch(entry, this.#pauseBefore(entry));
       });
@@ -233,12 +257,21 @@ export class WorkloadCapture {
 
   /** Until the next self-test, or until the rules have to be compared when that is sooner. */
   #pauseBefore(entry: Entry): number {
-    const compareInMs = entry.comparedAtMs + this.#settings.compareIntervalMs - Date.now();
-    return Math.max(minPauseMs, Math.min(this.#settings.selfTestIntervalMs, compareInMs));
+    const nowMs = performance.now();
+    if (entry.isTouched) return Math.max(0, entry.comparedAtMs + minComparePauseMs - nowMs);
+    return Math.max(minPauseMs, Math.min(this.#settings.selfTestIntervalMs, this.#compareDueAtMs(entry) - nowMs));
+  }
+
+  #compareDueAtMs({ capture, comparedAtMs }: Entry): number {
+    const { compareIntervalMs, idleCompareIntervalMs } = this.#settings;
+    return comparedAtMs + (capture.isToldOfChanges ? idleCompareIntervalMs : compareIntervalMs);
   }
 
   async #checkEntry(entry: Entry, isFull: boolean): Promise<CheckResult> {
-    if (isFull) entry.comparedAtMs = Date.now();
+    if (isFull) {
+      entry.isTouched = false;
+      entry.comparedAtMs = performance.now();
+    }
     const result = await entry.capture.check({ isFull });
     if (entry.capture.state === 'gone' && this.#entries.get(entry.capture.workload.name) === entry) {
       this.#forget(entry);
@@ -250,7 +283,7 @@ export class WorkloadCapture {
   #watchHost(host: HostCapture): void {
     if (this.#isClosed) return;
     this.#hostTimer = setTimeout(() => {
-      void host.check().then(() => this.#watchHost(host));
+      void host.check({ isForced: false }).then(() => this.#watchHost(host));
     }, this.#settings.compareIntervalMs);
     this.#hostTimer.unref();
   }

@@ -171,7 +171,7 @@ export const agentSettingsTable = defineSettings({
     min: second,
     // A repair within 10 s is promised: this, and the time that comparing and loading take.
     max: 8 * second,
-    help: 'How often the rules in each workload are compared with what they should be and, when damaged, repaired.',
+    help: 'How often the rules in each workload are compared with what they should be and repaired, where the kernel does not tell of changes (legacy iptables). Where it does, damage is repaired at once.',
     example: '6s',
   },
   captureWaitMs: {

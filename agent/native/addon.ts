@@ -7,7 +7,7 @@ import { CulvertError } from '../../shared/errors.js';
 export { openNetns } from './netns.js';
 
 /**
- * The four things that Node has no API for, typed. Works in the main thread and in every worker thread; each call is
+ * What Node has no API for, typed. Works in the main thread and in every worker thread; each call is
  * synchronous and leaves the calling thread in the namespace that it found it in.
  *
  * Every fd number that is returned belongs to the caller. What fails throws a {@link CulvertError} whose code is the
@@ -24,6 +24,8 @@ type NativeAddon = {
   ): number;
   dialSocket(netns: number, family: 4 | 6, mark: number, source: string): number;
   originalDestination(fd: number, family: 4 | 6): [ip: string, port: number] | null;
+  watchChanges(netns: number, ofNetfilter: boolean): number;
+  takeChanges(fd: number, table: number): boolean;
 };
 
 export type ListenTcpOptions = {
@@ -84,6 +86,23 @@ export function originalDestination(o: { readonly fd: number; readonly localFami
   if (ip === undefined)
     throw new CulvertError({ code: 'EINVAL', message: `the kernel gave no IP address: ${found[0]}` });
   return { ip, port: found[1] };
+}
+
+/**
+ * Opens a netlink socket that the kernel tells of every change of a namespace from now on: of nftables (`netfilter`), or
+ * of routes, policy rules and the loopback interface (`routes`). Read it with {@link takeChanges}. An open one keeps the
+ * namespace alive. Throws `EPROTONOSUPPORT` or `ENOENT` where the kernel has no nftables.
+ */
+export function watchChanges(o: { readonly netnsFd: number | null; readonly of: 'netfilter' | 'routes' }): number {
+  return call(`watching ${o.of}`, () => loadAddon().watchChanges(o.netnsFd ?? -1, o.of === 'netfilter'));
+}
+
+/**
+ * Whether anything changed since the last call; never waits. With `routeTable` only its routes count, every policy rule,
+ * and what happens to lo. Messages that the kernel had to drop count as a change.
+ */
+export function takeChanges(o: { readonly fd: number; readonly routeTable?: number }): boolean {
+  return call('reading changes', () => loadAddon().takeChanges(o.fd, o.routeTable ?? 0));
 }
 
 /**

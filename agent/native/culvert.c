@@ -1,6 +1,6 @@
 /*
- * What Node has no API for: sockets in another network namespace, SO_MARK, IP_TRANSPARENT, SO_REUSEPORT and
- * SO_ORIGINAL_DST. Each call is synchronous and returns plain values; addon.ts gives them types and error classes.
+ * What Node has no API for: sockets in another network namespace, SO_MARK, IP_TRANSPARENT, SO_REUSEPORT,
+ * SO_ORIGINAL_DST and netlink. Each call is synchronous and returns plain values; addon.ts gives them types and error classes.
  *
  * A thread that enters a workload's namespace leaves it before the call returns, or the process aborts: whatever ran on
  * that thread afterwards would dial as the workload.
@@ -14,6 +14,10 @@
 #include <arpa/inet.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/if_addr.h>
+#include <linux/netfilter/nfnetlink.h>
+#include <linux/netlink.h>
+#include <linux/rtnetlink.h>
 #include <netinet/in.h>
 #include <sched.h>
 #include <stdbool.h>
@@ -129,6 +133,72 @@ static failure prepare_dial(int fd, int family, uint32_t mark, const address *so
   if (!set_option(fd, SOL_IP, IP_BIND_ADDRESS_NO_PORT, 1)) return failed("set IP_BIND_ADDRESS_NO_PORT");
   if (bind(fd, (const struct sockaddr *)&source->storage, source->length) != 0) return failed("bind the source address");
   return success;
+}
+
+/* ---- netlink: what changes in a namespace ---- */
+
+/* The loopback interface is the first one of every namespace. */
+#define LOOPBACK_INDEX 1
+
+static failure join_group(int fd, int group) {
+  return setsockopt(fd, SOL_NETLINK, NETLINK_ADD_MEMBERSHIP, &group, sizeof group) == 0
+             ? success
+             : failed("join a netlink multicast group");
+}
+
+/* A socket that is told of changes: of nftables, or of what policy routing through lo depends on. */
+static failure open_watch(bool of_netfilter, int *fd) {
+  static const int netfilter_groups[] = {NFNLGRP_NFTABLES, 0};
+  static const int route_groups[] = {RTNLGRP_LINK,        RTNLGRP_IPV4_ROUTE, RTNLGRP_IPV4_RULE, RTNLGRP_IPV6_ROUTE,
+                                     RTNLGRP_IPV6_IFADDR, RTNLGRP_IPV6_RULE,  0};
+  *fd = socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC | SOCK_NONBLOCK, of_netfilter ? NETLINK_NETFILTER : NETLINK_ROUTE);
+  if (*fd < 0) return failed("create a netlink socket");
+  /* One without an address of its own is taken for the kernel, and left out of what the kernel sends to all. */
+  const struct sockaddr_nl any = {.nl_family = AF_NETLINK};
+  if (bind(*fd, (const struct sockaddr *)&any, sizeof any) != 0) return failed("bind a netlink socket");
+  for (const int *group = of_netfilter ? netfilter_groups : route_groups; *group != 0; group++) {
+    failure result = join_group(*fd, *group);
+    if (result.step != NULL) return result;
+  }
+  return success;
+}
+
+/* Whether a message of rtnetlink(7) is about `table`, the rules that lead to it, or lo. */
+static bool is_about(const struct nlmsghdr *message, int table) {
+  if (NLMSG_PAYLOAD(message, 0) < sizeof(struct rtmsg)) return true;
+  switch (message->nlmsg_type) {
+    case RTM_NEWROUTE:
+    case RTM_DELROUTE:
+      return ((const struct rtmsg *)NLMSG_DATA(message))->rtm_table == table;
+    case RTM_NEWLINK:
+    case RTM_DELLINK:
+      return ((const struct ifinfomsg *)NLMSG_DATA(message))->ifi_index == LOOPBACK_INDEX;
+    case RTM_NEWADDR:
+    case RTM_DELADDR:
+      return ((const struct ifaddrmsg *)NLMSG_DATA(message))->ifa_index == LOOPBACK_INDEX;
+    default:
+      return true;
+  }
+}
+
+/* Takes everything that waits. `table` 0: every message counts. Lost messages (ENOBUFS) count as a change. */
+static failure take_changes(int fd, int table, bool *is_changed) {
+  _Alignas(struct nlmsghdr) char buffer[16384];
+  *is_changed = false;
+  for (;;) {
+    ssize_t length = recv(fd, buffer, sizeof buffer, MSG_DONTWAIT);
+    if (length < 0 && errno == EINTR) continue;
+    if (length < 0 && errno == ENOBUFS) {
+      *is_changed = true;
+      continue;
+    }
+    if (length < 0) return errno == EAGAIN ? success : failed("read from a netlink socket");
+    size_t left = (size_t)length;
+    for (const struct nlmsghdr *message = (const struct nlmsghdr *)buffer; NLMSG_OK(message, left);
+         message = NLMSG_NEXT(message, left)) {
+      if (table == 0 || is_about(message, table)) *is_changed = true;
+    }
+  }
 }
 
 /* ---- between JavaScript and C ---- */
@@ -268,6 +338,36 @@ static napi_value original_destination(napi_env env, napi_callback_info info) {
   return result;
 }
 
+/* watchChanges(netnsFd | -1, ofNetfilter) -> fd */
+static napi_value watch_changes(napi_env env, napi_callback_info info) {
+  napi_value args[2];
+  int32_t netns_fd;
+  bool of_netfilter;
+  if (!read_arguments(env, info, 2, args) || !read_int(env, args[0], &netns_fd) || !read_bool(env, args[1], &of_netfilter))
+    return NULL;
+
+  thread_state *state = state_of(env);
+  failure result = enter_netns(netns_fd, state);
+  if (result.step != NULL) return throw_failure(env, result);
+  int fd;
+  result = open_watch(of_netfilter, &fd);
+  leave_netns(netns_fd, state);
+  return fd_result(env, fd, result);
+}
+
+/* takeChanges(fd, table | 0) -> boolean */
+static napi_value take_changes_call(napi_env env, napi_callback_info info) {
+  napi_value args[2], result;
+  int32_t fd, table;
+  if (!read_arguments(env, info, 2, args) || !read_int(env, args[0], &fd) || !read_int(env, args[1], &table)) return NULL;
+
+  bool is_changed;
+  failure outcome = take_changes(fd, table, &is_changed);
+  if (outcome.step != NULL) return throw_failure(env, outcome);
+  napi_get_boolean(env, is_changed, &result);
+  return result;
+}
+
 static void free_state(napi_env env, void *data, void *hint) {
   (void)env;
   (void)hint;
@@ -288,6 +388,8 @@ NAPI_MODULE_INIT() {
       {"listenTcp", NULL, listen_tcp, NULL, NULL, NULL, napi_enumerable, NULL},
       {"dialSocket", NULL, dial_socket, NULL, NULL, NULL, napi_enumerable, NULL},
       {"originalDestination", NULL, original_destination, NULL, NULL, NULL, napi_enumerable, NULL},
+      {"watchChanges", NULL, watch_changes, NULL, NULL, NULL, napi_enumerable, NULL},
+      {"takeChanges", NULL, take_changes_call, NULL, NULL, NULL, napi_enumerable, NULL},
   };
   napi_define_properties(env, exports, sizeof functions / sizeof functions[0], functions);
   return exports;

@@ -26,6 +26,7 @@ before(async () => {
   const runner = new CommandRunner({ maxParallel: 2 });
   const backend = await detectBackend(runner);
   host = new HostCapture({
+    idleCompareIntervalMs: 60_000,
     runner,
     backend,
     log: silent,
@@ -90,7 +91,7 @@ test('nobody else can pretend to be a probe', async () => {
 
 test('rules of the host that somebody flushes are repaired, and removal leaves the host as it was', async () => {
   await network.sh(network.router, 'iptables -t nat -F; ip6tables -t mangle -X 2>/dev/null; true');
-  await host.check();
+  await host.check({ isForced: false });
   assert.equal(repairs.length, 1);
   assert.equal(repairs[0]?.name, 'host');
   const { line } = await network.dial({ from: network.router, ip: network.a.ip[4], port: 8200 });
