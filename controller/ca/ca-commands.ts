@@ -1,4 +1,4 @@
-import { mkdir, readFile, writeFile } from 'node:fs/promises';
+import { mkdir, readFile, stat, writeFile } from 'node:fs/promises';
 import { CulvertError, describeError } from '../../shared/errors.js';
 import { certificateHash } from '../../shared/pki/certificate-info.js';
 import { exportPkcs12, importPkcs12 } from '../../shared/pki/pkcs12.js';
@@ -75,6 +75,7 @@ export async function rotateCa(place: Place, step: RotationStep): Promise<string
 
 async function withLock(place: Place, task: (files: CaFiles) => Promise<string>): Promise<string> {
   await mkdir(place.stateDir, { recursive: true, mode: 0o700 });
+  await assertOwner(place.stateDir);
   const unlock = await lockState(place.stateDir);
   try {
     await fixTrustDomain(place.stateDir, place.trustDomain);
@@ -82,6 +83,17 @@ async function withLock(place: Place, task: (files: CaFiles) => Promise<string>)
   } finally {
     await unlock();
   }
+}
+
+/** What root wrote, a controller that runs as another user could not read at its next start. */
+async function assertOwner(stateDir: string): Promise<void> {
+  const { uid } = await stat(stateDir);
+  if (process.getuid?.() !== 0 || uid === 0) return;
+  throw new CulvertError({
+    code: 'WRONG_USER',
+    message: `the state directory ${stateDir} belongs to another user (uid ${uid})`,
+    hint: `run it as that user, so that the controller can read what it writes: sudo -u '#${uid}' culvert-controller ca …`,
+  });
 }
 
 /** The first line of the file, so that an editor's newline at its end does no harm. */
