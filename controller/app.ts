@@ -2,7 +2,8 @@ import { mkdir } from 'node:fs/promises';
 import { hostname } from 'node:os';
 import { join } from 'node:path';
 import type { Log } from '../shared/log.js';
-import { AdminCredential } from './api/admin-credential.js';
+import { AdminCredential } from './access/admin-credential.js';
+import { UserAccounts } from './access/user-accounts.js';
 import { ApiServer } from './api/api-server.js';
 import { ControllerMetrics } from './api/controller-metrics.js';
 import { flowRoutes } from './api/flow-routes.js';
@@ -12,6 +13,7 @@ import { joinRoutes } from './api/join-routes.js';
 import { meshRoutes } from './api/mesh-routes.js';
 import { resourceRoutes } from './api/resource-routes.js';
 import { rolloutRoutes } from './api/rollout-routes.js';
+import { userRoutes } from './api/user-routes.js';
 import { MeshCa } from './ca/mesh-ca.js';
 import { ServerCertificate } from './ca/server-certificate.js';
 import { SignService } from './ca/sign-service.js';
@@ -171,6 +173,7 @@ async function open(
   const names = [...new Set([...advertise, 'localhost', hostname(), '127.0.0.1', '::1'])];
   const certificate = await ServerCertificate.issue({ ca, names, nowMs });
   const admin = await AdminCredential.open(stateDir);
+  const users = await UserAccounts.open({ path: join(stateDir, 'users.json'), nowMs, log });
   const pending = () => link.pending;
   const server = new ApiServer({
     identity: certificate.current,
@@ -181,6 +184,7 @@ async function open(
       ...historyRoutes({ store, onChange: (result) => metrics.changed(result) }),
       ...rolloutRoutes({ store, agents }),
       ...flowRoutes({ flows }),
+      ...userRoutes({ users }),
       ...meshRoutes({
         store,
         agents,
@@ -193,7 +197,7 @@ async function open(
         pending,
       }),
     ],
-    authenticate: (authorization) => admin.authenticate(authorization),
+    authenticate: (authorization) => admin.authenticate(authorization) ?? users.authenticate(authorization),
     log,
     onAnswered: (answered) => metrics.answered(answered),
   });

@@ -4,6 +4,7 @@ import type { AddressInfo } from 'node:net';
 import { parseIp } from '../../shared/address.js';
 import { CulvertError } from '../../shared/errors.js';
 import type { Log } from '../../shared/log.js';
+import { requireRole, type Principal, type Role } from '../access/role.js';
 import { badRequest, toErrorAnswer } from './api-error.js';
 import { matchRoute, type ApiAnswer, type Route } from './router.js';
 
@@ -36,15 +37,15 @@ export type AnsweredRequest = {
 export class ApiServer implements AsyncDisposable {
   readonly #server: Server;
   readonly #routes: readonly Route[];
-  readonly #authenticate: (authorization: string | undefined) => string | undefined;
+  readonly #authenticate: (authorization: string | undefined) => Principal | undefined;
   readonly #log: Log;
   readonly #onAnswered: (answered: AnsweredRequest) => void;
 
   constructor(init: {
     readonly identity: ServerIdentity;
     readonly routes: readonly Route[];
-    /** The subject of the value of an Authorization header; undefined when it is not valid. */
-    readonly authenticate: (authorization: string | undefined) => string | undefined;
+    /** Who the value of an Authorization header belongs to; undefined when it is not valid. May throw CulvertError. */
+    readonly authenticate: (authorization: string | undefined) => Principal | undefined;
     readonly log: Log;
     readonly onAnswered: (answered: AnsweredRequest) => void;
   }) {
@@ -104,6 +105,14 @@ export class ApiServer implements AsyncDisposable {
     clearTimeout(timer);
   }
 
+  /** The name for the history. Throws CulvertError `UNAUTHORIZED` or `FORBIDDEN`. */
+  #authorize(needed: Role, request: IncomingMessage): string {
+    const principal = this.#authenticate(request.headers.authorization);
+    if (principal === undefined) throw unauthorized();
+    requireRole(principal, needed);
+    return principal.name;
+  }
+
   async #answer(request: IncomingMessage, response: ServerResponse): Promise<void> {
     const startedAt = performance.now();
     const method = request.method ?? '';
@@ -115,8 +124,7 @@ export class ApiServer implements AsyncDisposable {
       const url = readUrl(request.url);
       const { route, params } = matchRoute(this.#routes, method, url.pathname);
       pattern = route.path;
-      const subject = route.access === 'open' ? 'anonymous' : this.#authenticate(request.headers.authorization);
-      if (subject === undefined) throw unauthorized();
+      const subject = route.access === 'open' ? 'anonymous' : this.#authorize(route.access, request);
       const body = await readBody(request, route.maxBodyBytes);
       const remote = request.socket.remoteAddress ?? '';
       const source = parseIp(remote) ?? remote;
@@ -176,7 +184,7 @@ function unauthorized(): CulvertError {
   return new CulvertError({
     code: 'UNAUTHORIZED',
     message: 'the request carries no valid credential',
-    hint: 'use the context file admin.yaml from the state directory of the controller: culvert --context FILE',
+    hint: 'use the context file that you were given, or admin.yaml from the state directory of the controller: culvert --context FILE',
   });
 }
 

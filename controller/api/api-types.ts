@@ -1,3 +1,4 @@
+import type { Role } from '../access/role.js';
 import type { NearMiss } from '../../shared/analysis/near-misses.js';
 import type { Problem } from '../../shared/model/problem.js';
 import type { Resource } from '../../shared/model/resource.js';
@@ -159,6 +160,18 @@ export type FlowsAnswer = {
 
 /** `POST /v1/tokens`, body: `{ node, ttlMs? }`. The token is shown this once. */
 export type TokenAnswer = { readonly token: string; readonly node: string; readonly expiresAtMs: number };
+
+/** One of the array of `GET /v1/users`. Times are RFC 3339; `expiresAt` null: never. */
+export type UserAnswer = {
+  readonly name: string;
+  readonly role: Role;
+  readonly createdBy: string;
+  readonly createdAt: string;
+  readonly expiresAt: string | null;
+};
+
+/** `POST /v1/users`, body: `{ name, role, ttlMs? }`. The token is shown this once. `DELETE /v1/users/:name` ends it. */
+export type UserCreatedAnswer = UserAnswer & { readonly token: string };
 
 /** `GET /readyz`: status 200 when nothing is pending, else 503. */
 export type ReadyAnswer = { readonly isReady: boolean; readonly pending: readonly PendingTask[] };

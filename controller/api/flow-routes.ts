@@ -20,7 +20,7 @@ export function flowRoutes({ flows }: { readonly flows: FlowHistory }): Route[] 
     };
     return { status: 200, body };
   };
-  return [{ method: 'GET', path: '/v1/flows', access: 'admin', maxBodyBytes: 0, handle: list }];
+  return [{ method: 'GET', path: '/v1/flows', access: 'viewer', maxBodyBytes: 0, handle: list }];
 }
 
 function readSince(text: string | null): number {

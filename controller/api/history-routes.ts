@@ -57,9 +57,9 @@ export function historyRoutes(init: {
   };
 
   return [
-    { method: 'GET', path: '/v1/history', access: 'admin', maxBodyBytes: 0, handle: list },
-    { method: 'GET', path: '/v1/history/:revision', access: 'admin', maxBodyBytes: 0, handle: get },
-    { method: 'POST', path: '/v1/rollback', access: 'admin', maxBodyBytes: 16_384, handle: rollback },
+    { method: 'GET', path: '/v1/history', access: 'viewer', maxBodyBytes: 0, handle: list },
+    { method: 'GET', path: '/v1/history/:revision', access: 'viewer', maxBodyBytes: 0, handle: get },
+    { method: 'POST', path: '/v1/rollback', access: 'editor', maxBodyBytes: 16_384, handle: rollback },
   ];
 }
 

@@ -78,8 +78,8 @@ export function meshRoutes(init: {
   };
 
   return [
-    { method: 'GET', path: '/v1/why', access: 'admin', maxBodyBytes: 0, handle: why },
-    { method: 'GET', path: '/v1/status', access: 'admin', maxBodyBytes: 0, handle: status },
+    { method: 'GET', path: '/v1/why', access: 'viewer', maxBodyBytes: 0, handle: why },
+    { method: 'GET', path: '/v1/status', access: 'viewer', maxBodyBytes: 0, handle: status },
     { method: 'POST', path: '/v1/tokens', access: 'admin', maxBodyBytes: 4096, handle: createToken },
   ];
 }

@@ -63,13 +63,13 @@ export function resourceRoutes(init: {
   };
 
   return [
-    { method: 'POST', path: '/v1/apply', access: 'admin', maxBodyBytes: maxApplyBytes, handle: apply },
-    { method: 'GET', path: '/v1/resources/:kind', access: 'admin', maxBodyBytes: 0, handle: list },
-    { method: 'GET', path: '/v1/resources/:kind/:name', access: 'admin', maxBodyBytes: 0, handle: get },
+    { method: 'POST', path: '/v1/apply', access: 'editor', maxBodyBytes: maxApplyBytes, handle: apply },
+    { method: 'GET', path: '/v1/resources/:kind', access: 'viewer', maxBodyBytes: 0, handle: list },
+    { method: 'GET', path: '/v1/resources/:kind/:name', access: 'viewer', maxBodyBytes: 0, handle: get },
     {
       method: 'DELETE',
       path: '/v1/resources/:kind/:namespace/:name',
-      access: 'admin',
+      access: 'editor',
       maxBodyBytes: 0,
       handle: remove,
     },

@@ -23,8 +23,8 @@ export function rolloutRoutes(init: { readonly store: ResourceStore; readonly ag
   };
 
   return [
-    { method: 'GET', path: '/v1/rollout', access: 'admin', maxBodyBytes: 0, handle: rollout },
-    { method: 'GET', path: '/v1/export', access: 'admin', maxBodyBytes: 0, handle: everything },
+    { method: 'GET', path: '/v1/rollout', access: 'viewer', maxBodyBytes: 0, handle: rollout },
+    { method: 'GET', path: '/v1/export', access: 'viewer', maxBodyBytes: 0, handle: everything },
   ];
 }
 

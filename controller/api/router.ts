@@ -1,4 +1,5 @@
 import { CulvertError } from '../../shared/errors.js';
+import type { Role } from '../access/role.js';
 import { notFound } from './api-error.js';
 
 export type ApiRequest = {
@@ -23,8 +24,8 @@ export type Route = {
   readonly method: 'GET' | 'POST' | 'DELETE';
   /** Segments; `:name` takes one segment, which is percent-decoded. */
   readonly path: string;
-  /** `open`: without a credential. */
-  readonly access: 'open' | 'admin';
+  /** `open`: without a credential; else the least role that may. */
+  readonly access: 'open' | Role;
   /** Longest body, in bytes. */
   readonly maxBodyBytes: number;
   readonly handle: (request: ApiRequest) => Promise<ApiAnswer> | ApiAnswer;

@@ -83,7 +83,7 @@ export class ApiClient {
       });
     }
     if (Array.isArray(problems)) return new RefusedError(json as ProblemsAnswer);
-    const exit: ExitName = status === 404 ? 'notFound' : status === 401 ? 'unauthorized' : 'failed';
+    const exit: ExitName = status === 404 ? 'notFound' : status === 401 || status === 403 ? 'unauthorized' : 'failed';
     const next = typeof hint === 'string' ? hint : exit === 'unauthorized' ? unauthorizedHint : undefined;
     return new CliError({ exit, code, message, ...(next === undefined ? {} : { hint: next }) });
   }

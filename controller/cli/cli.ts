@@ -2,7 +2,7 @@ import type { Command } from 'commander';
 import { formatProblem, type Problem } from '../../shared/model/problem.js';
 import { ApiClient } from './api-client.js';
 import type { CliIo } from './cli-io.js';
-import { loadContext } from './context.js';
+import { loadContext, type Context } from './context.js';
 
 /** What every command works with. */
 export class Cli {
@@ -14,10 +14,14 @@ export class Cli {
     this.#program = init.program;
   }
 
-  /** Reads the context when a command needs it, so that help and typing mistakes need none. */
-  async client(): Promise<ApiClient> {
+  /** Read when a command needs it, so that help and typing mistakes need none. */
+  context(): Promise<Context> {
     const { context } = this.#program.opts<{ context?: string }>();
-    return new ApiClient({ context: await loadContext(context, this.io.env) });
+    return loadContext(context, this.io.env);
+  }
+
+  async client(): Promise<ApiClient> {
+    return new ApiClient({ context: await this.context() });
   }
 
   printProblems(problems: readonly Problem[]): void {

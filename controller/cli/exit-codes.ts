@@ -7,7 +7,10 @@ export const exitCodes = {
   wouldBreak: { code: 2, text: 'culvert diff: something that was seen working would be denied' },
   unreachable: { code: 3, text: 'the controller cannot be reached, or its certificate is not trusted' },
   notFound: { code: 4, text: 'there is no such resource, kind, node or name' },
-  unauthorized: { code: 5, text: 'the controller does not accept the token of the context file' },
+  unauthorized: {
+    code: 5,
+    text: 'the controller does not accept the token of the context file, or its role may not do this',
+  },
   // EX_USAGE of sysexits.h, so that a typing mistake in a gate is not taken for a finding.
   usage: { code: 64, text: 'the command line, the context file or a file cannot be used' },
 } as const;

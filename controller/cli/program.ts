@@ -56,6 +56,7 @@ const commands: Readonly<Record<string, () => Promise<AddCommand>>> = {
   check: async () => (await import('./check-command.js')).addCheckCommand,
   nodes: async () => (await import('./nodes-command.js')).addNodesCommand,
   token: async () => (await import('./token-command.js')).addTokenCommand,
+  user: async () => (await import('./user-command.js')).addUserCommand,
   history: async () => (await import('./history-command.js')).addHistoryCommand,
   rollback: async () => (await import('./rollback-command.js')).addRollbackCommand,
   rollout: async () => (await import('./rollout-command.js')).addRolloutCommand,

@@ -1,8 +1,10 @@
-import { createHash, randomBytes, timingSafeEqual } from 'node:crypto';
+import { randomBytes, timingSafeEqual } from 'node:crypto';
 import { join } from 'node:path';
 import { parse, stringify } from 'yaml';
 import { z } from 'zod';
 import { readPrivateFile, writePrivateFile } from '../../shared/private-file.js';
+import { bearerToken, digestOf } from './bearer-token.js';
+import type { Principal } from './role.js';
 
 const contextSchema = z.object({ controller: z.string(), ca: z.string(), token: z.string().min(32) });
 
@@ -18,7 +20,7 @@ export class AdminCredential {
   private constructor(init: { readonly path: string; readonly token: string }) {
     this.#path = init.path;
     this.token = init.token;
-    this.#digest = sha256(init.token);
+    this.#digest = digestOf(init.token);
   }
 
   /** Errors: `STATE_READ`. A file that is no context is replaced. */
@@ -37,9 +39,9 @@ export class AdminCredential {
   }
 
   /** Who the value of an Authorization header belongs to; undefined when it is not valid. In constant time. */
-  authenticate(authorization: string | undefined): string | undefined {
-    const given = /^Bearer ([\x21-\x7e]{1,512})$/i.exec(authorization ?? '')?.[1] ?? '';
-    return timingSafeEqual(sha256(given), this.#digest) ? 'admin' : undefined;
+  authenticate(authorization: string | undefined): Principal | undefined {
+    const isRight = timingSafeEqual(digestOf(bearerToken(authorization)), this.#digest);
+    return isRight ? { name: 'admin', role: 'admin' } : undefined;
   }
 }
 
@@ -49,8 +51,4 @@ function parseYaml(text: string): unknown {
   } catch {
     return undefined;
   }
-}
-
-function sha256(text: string): Buffer {
-  return createHash('sha256').update(text).digest();
 }
