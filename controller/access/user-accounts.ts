@@ -124,8 +124,8 @@ export class UserAccounts {
   }
 }
 
-function withoutHash({ tokenHash: _, ...user }: StoredUser): User {
-  return user;
+function withoutHash({ name, role, createdBy, createdAtMs, expiresAtMs }: StoredUser): User {
+  return { name, role, createdBy, createdAtMs, expiresAtMs };
 }
 
 function readUsers(text: string): StoredUser[] | undefined {
