@@ -1,6 +1,6 @@
 import { once } from 'node:events';
 import type { TunnelStream } from '../../agent/dataplane/tunnel/tunnel.js';
-import { TestCa } from '../contract/tunnel-certificates.js';
+import type { TestCa } from '../contract/tunnel-certificates.js';
 import { echo, TunnelPair, type TunnelEngine } from '../contract/tunnel-pair.js';
 
 /** What one engine needed for one case. Both ends of the tunnel are in this process, so CPU time is that of both. */
@@ -15,7 +15,7 @@ export type EngineCase = {
 
 const megabyte = 1_000_000;
 const blockBytes = 65_536;
-const bulkBytes = 300 * megabyte;
+const bulkBytes = 100 * megabyte;
 const openings = 4000;
 const messages = 8000;
 

@@ -8,11 +8,15 @@ import type { EngineStream } from './engine-stream.js';
 import { errorCode } from './error-code.js';
 import type { HeaderMap } from './header-rules.js';
 import { LeanStream, type StreamHome } from './lean-stream.js';
+import { WriteArenas } from './write-arenas.js';
 
 /** Bytes handed to the socket at once. While it has not taken them, everything else waits in its stream. */
 const writeBytes = 262_144;
 /** How long the peer may take to close a connection that has nothing left to do, or to read why it is cut off. */
 const lingerMs = 1000;
+
+/** One write, and the frame by which it may be larger. */
+const arenas = new WriteArenas({ arenaBytes: writeBytes + 131_072, maxIdle: 8 });
 
 /**
  * One HTTP/2 connection of the lean engine on a TLS socket. Everything that is to be sent in one turn of the event loop
@@ -134,19 +138,35 @@ export class LeanSession extends EventEmitter implements ClientSession, ServerSe
   #flush(): void {
     if (this.#isWriting || this.#socket.destroyed) return;
     const parts = this.#engine.pull(writeBytes);
-    const last = parts.pop();
-    if (last === undefined) {
+    if (parts.length === 0) {
       this.#finishIfDone();
       return;
     }
     this.#isWriting = true;
-    if (parts.length > 0) this.#socket.cork();
-    for (const part of parts) this.#socket.write(part);
-    this.#socket.write(last, () => {
-      this.#isWriting = false;
-      this.#flush();
-    });
-    if (parts.length > 0) this.#socket.uncork();
+    const gathered = parts.length === 1 ? null : arenas.gather(parts);
+    if (gathered === null) this.#writeParts(parts);
+    else {
+      this.#socket.write(gathered.bytes, () => {
+        arenas.release(gathered.arena);
+        this.#written();
+      });
+    }
+  }
+
+  #writeParts(parts: readonly Buffer[]): void {
+    const socket = this.#socket;
+    const last = parts.length - 1;
+    socket.cork();
+    for (const [at, part] of parts.entries()) {
+      if (at < last) socket.write(part);
+      else socket.write(part, () => this.#written());
+    }
+    socket.uncork();
+  }
+
+  #written(): void {
+    this.#isWriting = false;
+    this.#flush();
   }
 
   /** Nothing is left to be sent. */
