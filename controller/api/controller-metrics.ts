@@ -60,6 +60,11 @@ export class ControllerMetrics {
     this.#registerGauges();
   }
 
+  /** All of them, for whoever describes them. */
+  get registry(): Registry {
+    return this.#registry;
+  }
+
   answered({ method, route, status, durationMs }: AnsweredRequest): void {
     this.#requests.inc({ method: knownMethods.has(method) ? method : 'other', route, status: String(status) });
     this.#requestSeconds.observe({ route }, durationMs / 1000);

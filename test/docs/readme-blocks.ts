@@ -3,11 +3,14 @@ import { capturePorts, hostPorts } from '../../agent/dataplane/settings.js';
 import { controllerSettings } from '../../controller/config/settings.js';
 import { renderSettingsTable } from '../../shared/config/settings-table.js';
 import { reasons, type ReasonInfo } from '../../shared/reasons.js';
+import { agentMetrics, controllerMetrics, type MetricDescription } from './metric-tables.js';
 
 /** The parts of the README that are made from the code, by the name in their `<!-- generated: NAME -->` mark. */
 export const readmeBlocks: Readonly<Record<string, () => string>> = {
   ports: renderPorts,
   reasons: renderReasons,
+  'agent metrics': () => renderMetrics(agentMetrics()),
+  'controller metrics': () => renderMetrics(controllerMetrics()),
   'agent settings': () => renderSettingsTable(agentSettingsTable),
   'controller settings': () => renderSettingsTable(controllerSettings),
 };
@@ -36,6 +39,18 @@ function renderPorts(): string {
   return table(
     ['port', 'where', 'what for'],
     rows.map(([port, where, what]) => [String(port), where, what]),
+  );
+}
+
+function renderMetrics(metrics: readonly MetricDescription[]): string {
+  return table(
+    ['metric', 'kind', 'labels', 'what it counts or shows'],
+    metrics.map(({ name, type, labels, help }) => [
+      `\`${name}\``,
+      type,
+      labels.map((label) => `\`${label}\``).join(', '),
+      help,
+    ]),
   );
 }
 

@@ -2,6 +2,9 @@ import assert from 'node:assert/strict';
 import { after, before, test } from 'node:test';
 import type { FlowsAnswer, StatusAnswer } from '../../controller/api/api-types.js';
 import type { SetDiff } from '../../shared/analysis/diff-sets.js';
+import { agentMetrics, controllerMetrics } from '../docs/metric-tables.js';
+import { labHttp } from '../lab/lab-http.js';
+import { parseMetrics } from '../lab/metric-samples.js';
 import type { LabServer } from '../lab/namespace-sockets.js';
 import { type Mesh, startMesh } from '../lab/mesh.js';
 import { waitUntil } from '../lab/wait-until.js';
@@ -156,4 +159,25 @@ test('an allow for a while opens, is listed, and closes by the clocks of the age
   assert.deepEqual([refused.rule, refused.revision], [`SegmentationRule/${name}`, allowed.revision]);
   const { revision, breakGlass } = (await mesh.controller.api('/v1/status')) as StatusAnswer;
   assert.deepEqual([revision, breakGlass], [allowed.revision, []], 'no revision was needed');
+});
+
+test('every metric of a running agent and controller is in the tables of the README', async () => {
+  const { body } = await labHttp({
+    from: mesh.controller.node,
+    ip: mesh.controller.node.ipv4,
+    port: 15443,
+    path: '/metrics',
+    isTls: true,
+  });
+  const shown = [
+    ...(await Promise.all(mesh.agents.map((agent) => agent.metrics()))).flat(),
+    ...parseMetrics(body).filter(({ name }) => !/^(?:process|nodejs)_/.test(name)),
+  ];
+  const described = new Set([...agentMetrics(), ...controllerMetrics()].map(({ name }) => name));
+  const names = new Set(shown.map(({ name }) => name));
+  assert.ok(names.size > 40, `${names.size} metrics`);
+  const unknown = [...names].filter(
+    (name) => !described.has(name) && !described.has(name.replace(/_(?:bucket|sum|count)$/, '')),
+  );
+  assert.deepEqual(unknown, []);
 });
