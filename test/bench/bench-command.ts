@@ -64,7 +64,7 @@ function chosenAdapters(all: readonly Adapter[], names: string | undefined, isQu
 }
 
 function say(line: string): void {
-  process.stderr.write(`# ${line}\n`);
+  process.stderr.write(`# ${String(Math.round(process.uptime())).padStart(3)} s  ${line}\n`);
 }
 
 function print(lines: readonly string[]): void {

@@ -7,10 +7,10 @@ export const caseIds = [
   'keepalive-32',
   'keepalive-256',
   'newconn',
-  'small-messages',
+  'idle-10k',
   'storm',
   'slow-readers',
-  'idle-10k',
+  'small-messages',
   'at-rest',
 ] as const;
 export type CaseId = (typeof caseIds)[number];

@@ -3,13 +3,14 @@ import type { MeshAgent } from '../lab/mesh-agent.js';
 import { programs } from '../lab/programs.js';
 import { usageOf } from './process-usage.js';
 import { ruleDocuments } from './rule-documents.js';
+import { spreadOf } from './spread.js';
 
 /** An agent that knows so many workloads, two of them its own. */
 export type WorkloadsScale = {
   readonly workloads: number;
-  /** From the start of its process until it is ready, with its state on disk. */
+  /** From the start of its process with one worker until it is ready, with its state on disk; the median of the starts. */
   readonly startMs: number;
-  /** By number of workers, 1 and 2; some seconds after it was ready. */
+  /** By number of workers, 1 and 2; some seconds after it was ready, the median of the starts. */
   readonly rssBytes: Readonly<Record<1 | 2, number>>;
   /** `culvert apply` of what was new. */
   readonly applyMs: number;
@@ -29,6 +30,8 @@ const topology = {
 /** Documents of one apply: what the controller takes in one request is bounded. */
 const chunkSize = 5000;
 const settleMs = 3000;
+/** With each number of workers: how much garbage is resident when one looks differs from start to start. */
+const starts = 3;
 const deadlineMs = 600_000;
 
 /** `workloads`: sizes, the smallest first. */
@@ -51,14 +54,11 @@ export async function measureWorkloads(
     await settle();
     await agent.stop();
     say(`an agent starts among ${size} workloads`);
-    const startMs = await start(agent, 1);
-    await settle();
-    const one = usageOf([agent.process.pid]).rssBytes;
-    await agent.stop();
-    await start(agent, 2);
-    await settle();
-    const two = usageOf([agent.process.pid]).rssBytes;
-    results.push({ workloads: size, startMs, rssBytes: { 1: one, 2: two }, applyMs });
+    const one = await measureStarts(agent, 1);
+    const two = await measureStarts(agent, 2);
+    const rssBytes = { 1: one.rssBytes, 2: two.rssBytes };
+    results.push({ workloads: size, startMs: one.startMs, rssBytes, applyMs });
+    await start(agent, 1);
   }
   await agent.stop();
   return results;
@@ -77,6 +77,20 @@ export function bytesPerWorkload(results: readonly WorkloadsScale[]): number | n
   const [first, last] = [results[0], results.at(-1)];
   if (first === undefined || last === undefined || first.workloads === last.workloads) return null;
   return (last.rssBytes[1] - first.rssBytes[1]) / (last.workloads - first.workloads);
+}
+
+async function measureStarts(agent: MeshAgent, workers: 1 | 2): Promise<{ startMs: number; rssBytes: number }> {
+  const found: { startMs: number; rssBytes: number }[] = [];
+  for (let round = 0; round < starts; round++) {
+    const startMs = await start(agent, workers);
+    await settle();
+    found.push({ startMs, rssBytes: usageOf([agent.process.pid]).rssBytes });
+    await agent.stop();
+  }
+  return {
+    startMs: spreadOf(found.map(({ startMs }) => startMs)).median,
+    rssBytes: spreadOf(found.map(({ rssBytes }) => rssBytes)).median,
+  };
 }
 
 async function start(agent: MeshAgent, workers: number): Promise<number> {

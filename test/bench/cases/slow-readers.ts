@@ -6,8 +6,10 @@ import { resetPeaks, usageOf } from '../process-usage.js';
 
 const slowReaders = 200;
 const deadlineMs = 90_000;
-/** Until every buffer on the way is full. */
-const fillMs = 1000;
+/** Every buffer on the way is full when the proxies move little more than the slow readers take. */
+const calm = { cores: 0.25, windowMs: 500 };
+const longestFillMs = 20_000;
+const quickFillMs = 4000;
 
 /**
  * One connection that reads as fast as it can, alone and then beside 200 that hardly read. The value is the share of its
@@ -28,7 +30,7 @@ export const slowReadersCase: BenchCase = {
     const before = [source, destination].map((side) => usageOf(side).rssBytes);
     await using load = await startLoad(context.lab.client, 'slow-readers', at, slowReaders);
     await reportOf(load, 'reading', deadlineMs);
-    await new Promise((resolve) => setTimeout(resolve, fillMs));
+    await becomeCalm([...source, ...destination], context.isQuick ? quickFillMs : longestFillMs);
     const beside = await readFast(path, context);
     const growth = [source, destination].map((side, at) => usageOf(side).peakRssBytes - (before[at] ?? 0));
     const growthBytes = Math.max(...growth);
@@ -41,6 +43,18 @@ export const slowReadersCase: BenchCase = {
     };
   },
 };
+
+async function becomeCalm(pids: readonly number[], deadlineMs: number): Promise<void> {
+  const end = performance.now() + deadlineMs;
+  let before = usageOf(pids).cpuSeconds;
+  for (;;) {
+    await new Promise((resolve) => setTimeout(resolve, calm.windowMs));
+    const { cpuSeconds } = usageOf(pids);
+    const cores = (cpuSeconds - before) / (calm.windowMs / 1000);
+    if (cores < calm.cores || performance.now() > end) return;
+    before = cpuSeconds;
+  }
+}
 
 /** The windows of as many tunnels as the slow readers need: what each agent may hold for them, by its settings. */
 const windowsBytes =
