@@ -130,7 +130,11 @@ test('a rollback is checked like an apply: what was right then may be refused no
   assert.equal(refused.status, 422, refused.text);
   const [problem] = (refused.body as ProblemsAnswer).problems.filter(({ severity }) => severity === 'error');
   assert.deepEqual([problem?.resource, problem?.path], ['SegmentationRule/short', 'spec.tests[0]']);
-  assert.match(problem?.message ?? '', /should be allowed, but SegmentationRule\/short denies it/);
+  assert.match(
+    problem?.message ?? '',
+    /should be allowed, but SegmentationRule\/short, which allowed it, expired at \S+; this rule expired at /,
+  );
+  assert.match(problem?.hint ?? '', /^give the rule a later expiresAt/);
   assert.deepEqual(
     (await history(controller)).map(({ revision }) => revision),
     [3, 2, 1],
