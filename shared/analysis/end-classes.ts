@@ -16,19 +16,46 @@ export type EndClass = {
 export function classifyEnds(ends: readonly MeshEnd[], selectors: readonly (Selector | null)[]): EndClass[] {
   const distinct = [...new Map(selectors.filter((s) => s !== null).map((s) => [s.key, s])).values()];
   const position = new Map(distinct.map(({ key }, index) => [key, index]));
-  const groups = new Map<string, { members: MeshEnd[]; bits: readonly boolean[] }>();
+  const candidates = new Candidates(distinct);
+  const groups = new Map<string, { members: MeshEnd[]; held: ReadonlySet<number> }>();
   for (const end of ends) {
-    const bits = distinct.map(({ selects }) => selects(end));
-    const signature = bits.map(Number).join('');
+    const held = candidates.of(end).filter((index) => distinct[index]?.selects(end) === true);
+    const signature = held.join(' ');
     const group = groups.get(signature);
-    if (group === undefined) groups.set(signature, { members: [end], bits });
+    if (group === undefined) groups.set(signature, { members: [end], held: new Set(held) });
     else group.members.push(end);
   }
   const indexes = selectors.map((selector) => (selector === null ? null : (position.get(selector.key) ?? 0)));
-  return [...groups.values()].map(({ members, bits }) => ({
+  return [...groups.values()].map(({ members, held }) => ({
     members,
-    holds: indexes.map((index) => index === null || bits[index] === true),
+    holds: indexes.map((index) => index === null || held.has(index)),
     hasIpv4: members.some(({ party }) => !isIpv6(party.ip)),
     hasIpv6: members.some(({ party }) => isIpv6(party.ip)),
   }));
+}
+
+/** Which selectors can hold for an end: of thousands, most name a namespace that it is not in. */
+class Candidates {
+  readonly #anywhere: number[] = [];
+  readonly #byNamespace = new Map<string, number[]>();
+  readonly #all: readonly number[];
+
+  constructor(selectors: readonly Selector[]) {
+    this.#all = [...selectors.keys()];
+    for (const [index, { namespaces }] of selectors.entries()) {
+      if (namespaces === null) this.#anywhere.push(index);
+      for (const namespace of namespaces ?? []) {
+        const others = this.#byNamespace.get(namespace);
+        if (others === undefined) this.#byNamespace.set(namespace, [index]);
+        else others.push(index);
+      }
+    }
+  }
+
+  /** Positions, each once, always in the same order for ends of one namespace. */
+  of({ party: { identity, workload } }: MeshEnd): readonly number[] {
+    const isPlain = workload !== null && (identity === null || identity.includes(`/ns/${workload.namespace}/sa/`));
+    if (!isPlain) return this.#all;
+    return [...this.#anywhere, ...(this.#byNamespace.get(workload.namespace) ?? [])].sort((a, b) => a - b);
+  }
 }

@@ -61,7 +61,8 @@ export class PairClasses {
     const ofSet = (selector: SelectionItem['source']): SelectionItem['source'] => {
       if (selector === null) return null;
       const key = `${index} ${selector.key}`;
-      return { key, selects: (end) => selector.selects(this.#ends.get(end)?.[index] ?? end) };
+      const { namespaces } = selector;
+      return { key, namespaces, selects: (end) => selector.selects(this.#ends.get(end)?.[index] ?? end) };
     };
     return { ...item, source: ofSet(item.source), destination: ofSet(item.destination) };
   }

@@ -13,9 +13,9 @@ export type SelectionItem = {
   readonly cuts: readonly number[];
 };
 
-const isMeshed: Selector = { key: 'meshed', selects: (end) => end.isMeshed };
-const standsForMany: Selector = { key: 'many', selects: (end) => end.standsForMany === true };
-const isExternal: Selector = { key: 'external', selects: (end) => end.party.workload === null };
+const isMeshed: Selector = { key: 'meshed', namespaces: null, selects: (end) => end.isMeshed };
+const standsForMany: Selector = { key: 'many', namespaces: null, selects: (end) => end.standsForMany === true };
+const isExternal: Selector = { key: 'external', namespaces: null, selects: (end) => end.party.workload === null };
 
 /** Every item of a snapshot. */
 export function selectionItems(snapshot: Snapshot, clock: Clock): SelectionItem[] {

@@ -1,7 +1,9 @@
 import type { IpAddress } from '../address.js';
 import { formatSpiffeId } from '../identity.js';
 import type { Clock, Party } from '../policy/connection.js';
+import { destinationNamespaces } from '../policy/destination-namespaces.js';
 import { evaluate } from '../policy/evaluate.js';
+import { namespaceNameLabel } from '../policy/namespace-labels.js';
 import {
   plainRule,
   plainSnapshot,
@@ -19,7 +21,12 @@ import { mayBeAnyOf } from './peer-filter.js';
 import { connectionOf } from './predict.js';
 
 /** A question about one end that some rule asks. Equal keys are the same question. */
-export type Selector = { readonly key: string; readonly selects: (end: MeshEnd) => boolean };
+export type Selector = {
+  readonly key: string;
+  readonly selects: (end: MeshEnd) => boolean;
+  /** Registered workloads of other namespaces are certainly not selected; null: they may be. */
+  readonly namespaces: ReadonlySet<string> | null;
+};
 
 export type Side = 'source' | 'destination';
 
@@ -47,7 +54,7 @@ export class Selectors {
       const set = this.#only({ rules: [rule] }, isPlain ? 'deny' : 'allow');
       const mayBe = mayBeAnyOf(peers);
       const selects = this.#asks(set, side, isPlain ? 'allow' : 'deny');
-      return (end) => mayBe(end) && selects(end);
+      return { selects: (end) => mayBe(end) && selects(end), namespaces: destinationNamespaces({ to: peers }) };
     });
   }
 
@@ -55,7 +62,7 @@ export class Selectors {
   rollout({ name, rollout }: CompiledRule): Selector {
     return this.#make(['rollout', name, rollout], () => {
       const set = this.#only({ rules: [ruleOf({ name, rollout, action: 'deny' })] }, 'allow');
-      return this.#asks(set, 'source', 'deny');
+      return { selects: this.#asks(set, 'source', 'deny'), namespaces: null };
     });
   }
 
@@ -63,7 +70,9 @@ export class Selectors {
   authorizationTarget({ namespace, selector }: CompiledAuthorizationPolicy): Selector {
     return this.#make(['authorization', namespace, selector, this.#snapshot.mesh.rootNamespace], () => {
       const policy = { namespace, name: 'x', action: 'ALLOW', selector, rules: [] } as const;
-      return this.#asks(this.#only({ authorizationPolicies: [policy] }, 'allow'), 'destination', 'deny');
+      const selects = this.#asks(this.#only({ authorizationPolicies: [policy] }, 'allow'), 'destination', 'deny');
+      const isOfAll = namespace === this.#snapshot.mesh.rootNamespace;
+      return { selects, namespaces: isOfAll ? null : new Set([namespace]) };
     });
   }
 
@@ -80,7 +89,8 @@ export class Selectors {
     return this.#make(['authorizationRule', side, rule], () => {
       const namespace = this.#snapshot.mesh.rootNamespace;
       const policy = { namespace, name: 'x', action: 'DENY', selector: {}, rules: [rule] } as const;
-      return this.#asks(this.#only({ authorizationPolicies: [policy] }, 'allow'), side, 'deny');
+      const selects = this.#asks(this.#only({ authorizationPolicies: [policy] }, 'allow'), side, 'deny');
+      return { selects, namespaces: null };
     });
   }
 
@@ -89,7 +99,7 @@ export class Selectors {
     return this.#make(['network', side, namespace, podSelector], () => {
       const directions = side === 'source' ? { egress: [], ingress: null } : { ingress: [], egress: null };
       const set = this.#only({ networkPolicies: [{ namespace, name: 'x', podSelector, ...directions }] }, 'allow');
-      return this.#asks(set, side, 'deny');
+      return { selects: this.#asks(set, side, 'deny'), namespaces: new Set([namespace]) };
     });
   }
 
@@ -100,16 +110,17 @@ export class Selectors {
       const rules = [{ peers, ports: [] }];
       const directions = side === 'source' ? { ingress: rules, egress: null } : { egress: rules, ingress: null };
       const set = this.#only({ networkPolicies: [{ namespace, name: 'x', podSelector: [], ...directions }] }, 'allow');
-      return this.#asks(set, side, 'allow', nobodyIn(namespace, this.#snapshot.trustDomain));
+      const selects = this.#asks(set, side, 'allow', nobodyIn(namespace, this.#snapshot.trustDomain));
+      return { selects, namespaces: networkPeerNamespaces(peers, namespace) };
     });
   }
 
-  #make(key: unknown, selects: () => (end: MeshEnd) => boolean): Selector {
+  #make(key: unknown, make: () => Omit<Selector, 'key'>): Selector {
     // The snapshot's own labels of namespaces and ServiceEntries are part of the answer.
     const text = JSON.stringify(key);
     const known = this.#known.get(text);
     if (known !== undefined) return known;
-    const selector = { key: text, selects: selects() };
+    const selector = { key: text, ...make() };
     this.#known.set(text, selector);
     return selector;
   }
@@ -142,6 +153,21 @@ export class Selectors {
       return evaluate(set, connectionOf({ ...pair, port: 1 }), this.#clock).verdict === wanted;
     };
   }
+}
+
+/** Null: any. */
+function networkPeerNamespaces(peers: readonly NetworkPolicyPeer[], own: string): ReadonlySet<string> | null {
+  const namespaces = new Set<string>();
+  for (const peer of peers) {
+    if (peer.kind === 'block') return null;
+    const named =
+      peer.namespaceSelector === null
+        ? [own]
+        : peer.namespaceSelector.find(({ key, operator }) => key === namespaceNameLabel && operator === 'In')?.values;
+    if (named === undefined) return null;
+    for (const namespace of named) namespaces.add(namespace);
+  }
+  return namespaces;
 }
 
 function ruleOf(part: Partial<CompiledRule>): CompiledRule {
