@@ -14,10 +14,10 @@ import { CaptureLedger } from './control/capture-ledger.js';
 import { ControlPlane } from './control/control-plane.js';
 import { FlowPublisher } from './control/flow-publisher.js';
 import { obtainCredentials } from './control/membership.js';
-import { ownNamespaceInode } from './control/network-namespace.js';
 import { resolveNodeName } from './control/node-name.js';
 import { StateDirectory } from './control/state-directory.js';
 import { WorkerPool } from './dataplane/worker-pool.js';
+import { ownNetnsInode } from './native/netns.js';
 import { AccessLog } from './telemetry/access-log.js';
 import { AgentMetrics } from './telemetry/agent-metrics.js';
 import { externalNames } from './telemetry/external-names.js';
@@ -158,7 +158,7 @@ export async function startAgent({
       ledger: new CaptureLedger({ file: directory.captured, entries: namespaces, log }),
       pool,
       capture: captureDoor(capture),
-      ownInode: await ownNamespaceInode(),
+      ownInode: ownNetnsInode(),
       metrics,
       log,
       pending: () => view.readiness().pending.map((task) => task.name),

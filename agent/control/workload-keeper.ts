@@ -165,7 +165,7 @@ export class WorkloadKeeper {
   }
 
   async #onePass(wanted: ReadonlyMap<string, WorkloadEntry>): Promise<void> {
-    const { found, problems } = await findWorkloadNamespaces(wanted, this.#ownInode);
+    const { found, problems } = findWorkloadNamespaces(wanted, this.#ownInode);
     for (const name of this.#problems.keys()) if (!wanted.has(name)) this.#problems.delete(name);
     for (const [name, problem] of problems) this.#complain(name, problem);
     await this.#releaseGone(wanted, found);
@@ -215,7 +215,7 @@ export class WorkloadKeeper {
       if (this.#held.get(workload)?.netnsInode === netnsInode) continue;
       if (this.#capture.isHolding(workload, netnsInode)) continue;
       try {
-        const namespace = await findNamespace(netnsPath);
+        const namespace = findNamespace(netnsPath);
         const isThere = namespace.kind === 'found' && namespace.inode === netnsInode;
         if (isThere && netnsInode !== this.#ownInode) await this.#capture.removeLeftover(entry);
         await this.#ledger.remove(entry);

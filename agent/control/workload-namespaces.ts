@@ -10,15 +10,15 @@ export type WorkloadNamespaces = {
 };
 
 /** Looks for the namespace of each workload. One that is the agent's own, or that another workload has, is none. */
-export async function findWorkloadNamespaces(
+export function findWorkloadNamespaces(
   wanted: ReadonlyMap<string, WorkloadEntry>,
   ownInode: number,
-): Promise<WorkloadNamespaces> {
+): WorkloadNamespaces {
   const found = new Map<string, NamespaceFound>();
   const problems = new Map<string, string>();
   const owners = new Map<number, string>();
   for (const [name, entry] of wanted) {
-    const namespace = await findNamespace(entry.netns ?? '');
+    const namespace = findNamespace(entry.netns ?? '');
     if (namespace.kind === 'missing') {
       problems.set(name, namespace.problem);
       continue;

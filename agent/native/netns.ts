@@ -42,7 +42,10 @@ export function ownNetnsInode(): number {
   return statSync('/proc/thread-self/ns/net').ino;
 }
 
-/** All namespaces are inodes of one pseudo file system (nsfs). */
+let device: number | undefined;
+
+/** All namespaces are inodes of one pseudo file system (nsfs), for as long as the kernel runs. */
 function namespaceDevice(): number {
-  return statSync('/proc/thread-self/ns/net').dev;
+  device ??= statSync('/proc/thread-self/ns/net').dev;
+  return device;
 }

@@ -6,7 +6,7 @@ import { after, before, test } from 'node:test';
 import { CaptureLedger } from '../../agent/control/capture-ledger.js';
 import { ChecksummedFile } from '../../agent/control/checksummed-file.js';
 import { capturedNamespacesSchema } from '../../agent/control/last-good-state.js';
-import { ownNamespaceInode } from '../../agent/control/network-namespace.js';
+import { ownNetnsInode } from '../../agent/native/netns.js';
 import { WorkloadKeeper } from '../../agent/control/workload-keeper.js';
 import type { IpAddress } from '../../shared/address.js';
 import { formatSpiffeId } from '../../shared/identity.js';
@@ -20,7 +20,7 @@ let namespaceInode = 0;
 let count = 0;
 before(async () => {
   directory = await mkdtemp(path.join(tmpdir(), 'culvert-workloads-'));
-  namespaceInode = await ownNamespaceInode();
+  namespaceInode = ownNetnsInode();
 });
 after(async () => {
   await rm(directory, { recursive: true });
