@@ -3,15 +3,16 @@ import { once } from 'node:events';
 import { relay, type RelayCounters, type RelayOptions, type RelayOutcome } from '../../agent/dataplane/relay/relay.js';
 import type { TunnelStream } from '../../agent/dataplane/tunnel/tunnel.js';
 import { http2Engine } from '../contract/tunnel-http2-engine.js';
+import { leanEngine } from '../contract/tunnel-lean-engine.js';
 import { TunnelPair } from '../contract/tunnel-pair.js';
 import type { TestCa } from '../contract/tunnel-certificates.js';
 
-export type RoadKind = 'socket' | 'tunnel';
+export type RoadKind = 'socket' | 'tunnel' | 'lean tunnel';
 export type RelayLimits = Partial<
   Pick<RelayOptions, 'halfCloseTimeoutMs' | 'idleTimeoutMs' | 'maxDurationMs' | 'signal'>
 >;
 
-/** Two applications and the relays between them: one (`socket`), or two with a tunnel in the middle (`tunnel`). */
+/** Two applications and the relays between them: one (`socket`), or two with a tunnel in the middle (of `node:http2`, or of the lean engine). */
 export class RelayRoad implements AsyncDisposable {
   /** The application that dialled, and the one that accepted. */
   readonly client: net.Socket;
@@ -44,7 +45,7 @@ export class RelayRoad implements AsyncDisposable {
       const outcome = relay({ ...base, source, destination });
       return new RelayRoad({ client, server, counters, outcome, farOutcome: outcome }, () => end(client, server));
     }
-    const pair = await TunnelPair.start(http2Engine, ca);
+    const pair = await TunnelPair.start(kind === 'tunnel' ? http2Engine : leanEngine, ca);
     let farOutcome: Promise<RelayOutcome> = Promise.reject(new Error('no request'));
     farOutcome.catch(() => {});
     const accepted = new Promise<void>((resolve) => {

@@ -33,7 +33,7 @@ async function endOf(socket: net.Socket): Promise<string | null> {
   return socket.errored === null ? null : ((socket.errored as NodeJS.ErrnoException).code ?? '?');
 }
 
-for (const kind of ['socket', 'tunnel'] as const) {
+for (const kind of ['socket', 'tunnel', 'lean tunnel'] as const) {
   describe(`a relay over a ${kind}`, () => {
     it('moves bytes both ways at once, counts them, and ends OK', async () => {
       await using road = await RelayRoad.start(kind, ca);

@@ -4,21 +4,12 @@ import { randomBytes } from 'node:crypto';
 import { once } from 'node:events';
 import http2 from 'node:http2';
 import net, { type AddressInfo } from 'node:net';
-import type { RefusedHandshake, TunnelRequest, TunnelStream } from '../../agent/dataplane/tunnel/tunnel.js';
 import { clientIdentity, serverIdentity, strangerIdentity, TestCa } from '../contract/tunnel-certificates.js';
+import { expectHealthy, expectRefused } from '../contract/tunnel-hostile-contract.js';
 import { http2Engine as engine } from '../contract/tunnel-http2-engine.js';
-import { eventually, readAll, serverIp, testSettings, TunnelPair } from '../contract/tunnel-pair.js';
-import {
-  encodeFrame,
-  encodeHeaders,
-  endHeaders,
-  endStream,
-  frameType,
-  RawPeer,
-  sendPlain,
-} from '../contract/tunnel-raw-peer.js';
+import { eventually, serverIp, testSettings, TunnelPair } from '../contract/tunnel-pair.js';
+import { RawPeer, sendPlain } from '../contract/tunnel-raw-peer.js';
 
-const megabyte = 1_048_576;
 const hourMs = 3_600_000;
 const clientHello = Buffer.from('1603010200010001fc0303', 'hex');
 
@@ -26,28 +17,6 @@ let ca: TestCa;
 before(async () => {
   ca = await TestCa.create();
 });
-
-async function expectRefused(pair: TunnelPair, kind: RefusedHandshake): Promise<void> {
-  await eventually(`a refusal is counted as ${kind}`, () => pair.server.refusedHandshakes()[kind] > 0).catch(() => {});
-  const counted = Object.entries(pair.server.refusedHandshakes()).filter(([, count]) => count > 0);
-  assert.deepEqual(
-    counted.map(([name]) => name),
-    [kind],
-  );
-}
-
-/** The server still serves honest peers, and holds nothing of the hostile one. */
-async function expectHealthy(pair: TunnelPair): Promise<void> {
-  await eventually('the hostile tunnel is gone', () => pair.server.counts().tunnels === 0);
-  const stream = await pair.stream();
-  stream.end('still there');
-  assert.equal((await readAll(stream)).toString(), 'still there');
-}
-
-function connectTo(port: number, stream: number, flags = endHeaders): Buffer {
-  const headers = encodeHeaders({ ':method': 'CONNECT', ':authority': `127.0.0.9:${port}` });
-  return encodeFrame(frameType.headers, flags, stream, headers);
-}
 
 describe('the tunnel port refuses and counts', () => {
   const plain: [string, string | Buffer][] = [
@@ -219,161 +188,5 @@ describe('both agents name the same certificate problem', () => {
     pair.server.replaceCertificates(await (await TestCa.create()).issue(serverIdentity));
     const result = await pair.open();
     assert.equal(!result.ok && result.reason, 'TLS_HANDSHAKE');
-  });
-});
-
-describe('a proved peer that breaks HTTP/2 is cut off', () => {
-  async function attack(send: (peer: RawPeer) => Promise<void> | void): Promise<void> {
-    await using pair = await TunnelPair.start(engine, ca);
-    await using peer = await RawPeer.connectHttp2(pair.port, await ca.issue(clientIdentity));
-    peer.send(connectTo(80, 1));
-    await eventually('the first stream is open', () => pair.server.counts().streams === 1);
-    const before = process.memoryUsage.rss();
-    await send(peer);
-    await peer.closed();
-    assert.ok(process.memoryUsage.rss() - before < 64 * megabyte);
-    await expectRefused(pair, 'protocol_error');
-    await expectHealthy(pair);
-  }
-
-  it('an endless header block', async () => {
-    await attack(async (peer) => {
-      peer.send(connectTo(80, 3, 0));
-      const more = encodeFrame(frameType.continuation, 0, 3, encodeHeaders({ x: 'y'.repeat(100) }));
-      for (let sent = 0; sent < 2000 && !peer.socket.destroyed; sent++) peer.send(more);
-    });
-  });
-
-  it('a header block beyond the limit', async () => {
-    await using pair = await TunnelPair.start(engine, ca);
-    await using peer = await RawPeer.connectHttp2(pair.port, await ca.issue(clientIdentity));
-    const pairs = Array.from({ length: 200 }, (_unused, index) => [`x-${index}`, 'y'.repeat(100)]);
-    const block = encodeHeaders(Object.fromEntries([[':method', 'CONNECT'], [':authority', '127.0.0.9:80'], ...pairs]));
-    let requests = 0;
-    pair.onConnect = () => (requests += 1);
-    peer.send(
-      encodeFrame(frameType.headers, 0, 1, block.subarray(0, 16_000)),
-      encodeFrame(frameType.continuation, endHeaders, 1, block.subarray(16_000)),
-    );
-    await eventually('the stream is refused', () => peer.frames.some((frame) => frame.type === frameType.rst));
-    assert.equal(requests, 0);
-  });
-
-  it('frames of no sense, at the latest when it answers no PING', async () => {
-    await using pair = await TunnelPair.start(engine, ca, { tunnelPingIntervalMs: 100, tunnelPingTimeoutMs: 200 });
-    await using peer = await RawPeer.connectHttp2(pair.port, await ca.issue(clientIdentity));
-    peer.send(connectTo(80, 1));
-    await eventually('the first stream is open', () => pair.server.counts().streams === 1);
-    const nonsense = setInterval(() => peer.send(randomBytes(4096).fill(0xff, 0, 16)), 20);
-    await peer.closed().finally(() => clearInterval(nonsense));
-    await expectHealthy(pair);
-  });
-
-  it('a flood of SETTINGS that it does not read the answers of', async () => {
-    await attack(async (peer) => {
-      peer.socket.pause();
-      const flood = Buffer.concat(Array.from({ length: 1000 }, () => encodeFrame(frameType.settings, 0, 0)));
-      for (let round = 0; round < 2000 && !peer.socket.destroyed; round++) {
-        if (!peer.socket.write(flood)) await drained(peer);
-      }
-      peer.socket.resume();
-    });
-  });
-
-  it('a flood of PINGs that it does not read the answers of', async () => {
-    await attack(async (peer) => {
-      peer.socket.pause();
-      const flood = Buffer.concat(
-        Array.from({ length: 1000 }, () => encodeFrame(frameType.ping, 0, 0, Buffer.alloc(8))),
-      );
-      for (let round = 0; round < 2000 && !peer.socket.destroyed; round++) {
-        if (!peer.socket.write(flood)) await drained(peer);
-      }
-      peer.socket.resume();
-    });
-  });
-
-  it('rapid resets', async () => {
-    await using pair = await TunnelPair.start(engine, ca);
-    await using peer = await RawPeer.connectHttp2(pair.port, await ca.issue(clientIdentity));
-    const cancel = Buffer.from([0, 0, 0, 8]);
-    for (let stream = 1; stream < 20_000 && !peer.socket.destroyed; stream += 2) {
-      peer.send(connectTo(80, stream), encodeFrame(frameType.rst, 0, stream, cancel));
-    }
-    await eventually('a GOAWAY came', () => peer.frames.some((frame) => frame.type === frameType.goaway));
-    await eventually('its streams are gone', () => pair.server.counts().streams === 0);
-  });
-
-  it('more streams than it may have', async () => {
-    await using pair = await TunnelPair.start(engine, ca);
-    const requests: TunnelRequest[] = [];
-    pair.onConnect = (request) => requests.push(request);
-    await using peer = await RawPeer.connectHttp2(pair.port, await ca.issue(clientIdentity));
-    for (let stream = 1; stream < 260; stream += 2) peer.send(connectTo(80, stream));
-    await eventually('thirty are refused', () => {
-      return peer.frames.filter((frame) => frame.type === frameType.rst).length === 30;
-    });
-    assert.equal(requests.length, 100);
-  });
-});
-
-/** Until the socket takes more, or is gone, or stands still because the other side reads nothing. */
-async function drained(peer: RawPeer): Promise<void> {
-  const { socket } = peer;
-  await new Promise<void>((resolve) => {
-    const done = (): void => {
-      clearTimeout(timer);
-      socket.off('drain', done);
-      socket.off('close', done);
-      resolve();
-    };
-    const timer = setTimeout(done, 200);
-    socket.once('drain', done);
-    socket.once('close', done);
-  });
-}
-
-describe('what a peer sees on the wire', () => {
-  for (const isIdle of [true, false]) {
-    const when = isIdle ? 'when all was sent' : 'with bytes on their way';
-    it(`of a reset ${when} is RST_STREAM CONNECT_ERROR and no END_STREAM before it`, async () => {
-      await using pair = await TunnelPair.start(engine, ca);
-      const accepted = new Promise<TunnelStream>((resolve) => {
-        pair.onConnect = (request) => resolve(request.accept());
-      });
-      await using peer = await RawPeer.connectHttp2(pair.port, await ca.issue(clientIdentity));
-      peer.send(connectTo(80, 1));
-      const stream = await accepted;
-      stream.write('half a me');
-      if (isIdle) await eventually('DATA', () => peer.frames.some((frame) => frame.type === frameType.data));
-      stream.reset();
-      await eventually('RST_STREAM', () => peer.frames.some((frame) => frame.type === frameType.rst));
-      const ours = peer.frames.filter((frame) => frame.stream === 1);
-      assert.deepEqual(
-        ours.map((frame) => frame.type),
-        [frameType.headers, frameType.data, frameType.rst],
-      );
-      assert.ok(ours.every((frame) => frame.type === frameType.rst || (frame.flags & endStream) === 0));
-      assert.equal(ours.at(-1)?.payload.readUInt32BE(), 10);
-    });
-  }
-
-  it('of the settings are the windows and limits of DESIGN', async () => {
-    await using pair = await TunnelPair.start(engine, ca);
-    await using peer = await RawPeer.connectHttp2(pair.port, await ca.issue(clientIdentity));
-    const isSettings = (type: number, flags: number): boolean => type === frameType.settings && flags === 0;
-    await eventually('SETTINGS and WINDOW_UPDATE', () => {
-      return (
-        peer.frames.some((f) => isSettings(f.type, f.flags)) && peer.frames.some((f) => f.type === frameType.window)
-      );
-    });
-    const { payload } = peer.frames.find((f) => isSettings(f.type, f.flags))!;
-    const values = new Map<number, number>();
-    for (let at = 0; at < payload.length; at += 6) values.set(payload.readUInt16BE(at), payload.readUInt32BE(at + 2));
-    assert.equal(values.get(3), 100, 'MAX_CONCURRENT_STREAMS');
-    assert.equal(values.get(4), 4 * megabyte, 'INITIAL_WINDOW_SIZE');
-    assert.equal(values.get(5), megabyte, 'MAX_FRAME_SIZE');
-    const grown = peer.frames.find((f) => f.type === frameType.window)!.payload.readUInt32BE();
-    assert.equal(grown, 16 * megabyte - 65_535);
   });
 });

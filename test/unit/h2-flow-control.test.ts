@@ -184,6 +184,21 @@ describe('what an engine sends', () => {
     assert.equal(probe.engine.hasOutput, false);
   });
 
+  it('goes before a reset when it is sent ahead, as far as the windows allow', () => {
+    const probe = startedServer();
+    const { stream } = probe.streams[0]!;
+    probe.engine.write(stream, Buffer.alloc(90_000));
+    probe.engine.sendAhead(stream);
+    probe.engine.reset(stream, errorCode.connectError);
+    assert.deepEqual(
+      probe.frames().map(({ type, payload }) => [type, payload.length]),
+      [
+        [frameType.data, 16_384],
+        [frameType.rst, 4],
+      ],
+    );
+  });
+
   it('passes large payloads on without a copy', () => {
     const probe = startedServer();
     const payload = Buffer.alloc(16_384, 7);

@@ -148,6 +148,11 @@ export class EngineConnection {
     if (stream.queuedBytes === 0) this.#scheduler.sendEnd(stream);
   }
 
+  /** Sends what the windows and one frame allow of the bytes that were written, ahead of other streams. */
+  sendAhead(stream: EngineStream): void {
+    this.#scheduler.sendAhead(stream, this.#peer.maxFrameBytes);
+  }
+
   /** RST_STREAM; what was written and has not left is dropped. No event follows. */
   reset(stream: EngineStream, code: number): void {
     this.#table.reset(stream, code);

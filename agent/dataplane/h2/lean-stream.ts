@@ -55,11 +55,13 @@ export class LeanStream extends Duplex implements TunnelStream, EngineStreamEven
   }
 
   reset(code: number = errorCode.connectError): void {
+    const { engine } = this.#home;
+    if (!this.#stream.isClosed) engine.sendAhead(this.#stream);
     if (!this.#stream.isClosed) {
       this.#resetCode = code;
-      this.#home.engine.reset(this.#stream, code);
-      this.#home.scheduleFlush();
+      engine.reset(this.#stream, code);
     }
+    this.#home.scheduleFlush();
     this.destroy();
   }
 

@@ -46,6 +46,12 @@ export class SendScheduler {
     }
   }
 
+  /** A frame of this stream ahead of its turn, as large as its windows allow. */
+  sendAhead(stream: EngineStream, maxFrameBytes: number): void {
+    const length = Math.min(stream.queuedBytes, stream.sendWindowBytes, this.windowBytes, maxFrameBytes);
+    if (length > 0) this.#send(stream, length);
+  }
+
   /** END_STREAM on a frame of its own: that needs no credit. */
   sendEnd(stream: EngineStream): void {
     this.#output.header(0, frameType.data, frameFlag.endStream, stream.id);
