@@ -1,5 +1,4 @@
 import type { Command } from 'commander';
-import { parseDocuments } from '../../shared/model/parse-documents.js';
 import { formatResourceId, resourceId, type ResourceId } from '../../shared/model/resource-key.js';
 import { kindInfo } from '../../shared/model/resource.js';
 import type { ResourceChange } from '../store/history.js';
@@ -9,6 +8,7 @@ import type { Cli } from './cli.js';
 import { CliError, usageError } from './exit-codes.js';
 import { kindOf, namespaceFor } from './get-command.js';
 import { readInput } from './input-files.js';
+import { parseRuleFiles } from './local-set.js';
 import { addOutputOption, renderData, type OutputFormat } from './output-format.js';
 
 type Options = { namespace?: string; file?: string[]; ignoreNotFound: boolean; output: OutputFormat };
@@ -54,11 +54,14 @@ async function wanted(cli: Cli, kind: string | undefined, name: string | undefin
 
 async function idsInFiles(cli: Cli, files: readonly string[]): Promise<ResourceId[]> {
   const input = await readInput(files, cli.io);
-  const { resources, problems } = parseDocuments(input.text);
+  // As with apply: PolicyTests may stand beside what is stored.
+  const { resources, problems } = parseRuleFiles(input.text);
   if (problems.length > 0) {
     cli.printProblems(problems.map(input.locate));
     throw usageError('nothing was deleted, because the files have problems', 'correct them');
   }
+  if (resources.length === 0)
+    throw usageError('there is nothing to delete in these files', 'name files with resources');
   return resources.map(resourceId);
 }
 

@@ -76,6 +76,10 @@ function inNamespace(namespace: string | undefined): string {
 export function kindOf(text: string): ResourceKind {
   const kind = findKind(text);
   if (kind !== undefined) return kind;
+  if (/^policytests?$/i.test(text)) {
+    const message = 'PolicyTests are never stored';
+    throw new CliError({ exit: 'notFound', code: 'UNKNOWN_KIND', message, hint: 'check files with: culvert test -f' });
+  }
   const nearest = nearestName(text, kindNames);
   const hint = nearest === undefined ? `the kinds are ${kindNames.join(', ')}` : `did you mean ${nearest}?`;
   throw new CliError({ exit: 'notFound', code: 'UNKNOWN_KIND', message: `there is no kind "${text}"`, hint });

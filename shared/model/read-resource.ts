@@ -15,6 +15,7 @@ export function readResource(json: unknown): ReadResource {
   if (!isMapping(json)) return refuse(json, [], 'must be a mapping with apiVersion, kind, metadata and spec', example);
   const { kind, apiVersion } = json;
   if (typeof kind !== 'string') return refuse(json, ['kind'], 'is missing', `the kinds are ${kindNames.join(', ')}`);
+  if (kind === 'PolicyTest') return refuse(json, ['kind'], 'a PolicyTest is checked, and never stored', policyTestHint);
   if (!isResourceKind(kind)) return refuse(json, ['kind'], `there is no kind "${kind}"`, unknownKindHint(kind));
   const { apiVersions, schema } = kindInfo(kind);
   if (typeof apiVersion !== 'string' || !apiVersions.includes(apiVersion)) {
@@ -42,6 +43,9 @@ const example = `for example "apiVersion: ${culvertApiVersion}"`;
 function refuse(json: unknown, path: PropertyKey[], message: string, hint: string): ReadResource {
   return { name: readableName(json), problems: [{ path, isKey: false, message, hint }] };
 }
+
+/** Documents for `culvert test` stand beside rules; the command leaves them out where they mean nothing. */
+const policyTestHint = 'run culvert test -f; culvert apply leaves it out where rules stand beside it';
 
 const laterKinds = ['VirtualService', 'DestinationRule'];
 

@@ -106,6 +106,23 @@ describe('the guide "Writing segmentation rules" of the README', () => {
     }
   });
 
+  it('has PolicyTests that are never stored: alone they are refused with what to do, and delete leaves them out', async () => {
+    const test = yamlBlocks.find((text) => text.includes('kind: PolicyTest')) ?? '';
+    const alone = await culvert(['apply', '-f', '-'], test);
+    assert.equal(alone.code, 1);
+    assert.match(alone.err, /PolicyTest\/\S+: kind: a PolicyTest is checked, and never stored \(run culvert test -f;/);
+    const asked = await culvert(['get', 'PolicyTests']);
+    assert.equal(asked.code, 4);
+    assert.match(asked.err, /PolicyTests are never stored \(check files with: culvert test -f\)/);
+    assert.equal((await culvert(['delete', '-f', '-'], test)).code, 64);
+    const segment =
+      'apiVersion: culvert.dev/v1\nkind: Segment\nmetadata: { name: spare }\nspec: { members: [{ namespace: shop }] }\n';
+    assert.equal((await culvert(['apply', '-f', '-'], `${segment}---\n${test}`)).code, 0);
+    const deleted = await culvert(['delete', '-f', '-'], `${segment}---\n${test}`);
+    assert.equal(deleted.code, 0, deleted.err);
+    assert.match(deleted.out, /^Segment\/spare deleted/);
+  });
+
   it('has PolicyTests beside the rules that apply refuses when they are wrong', async () => {
     const wrong = (yamlBlocks.find((text) => text.includes('kind: PolicyTest')) ?? '').replace('expect:', 'expects:');
     const before = await culvert(['history', '-o', 'json']);
