@@ -11,6 +11,8 @@ import { scaleCommand } from './scale-command.js';
  */
 const program = addBenchOptions(new Command('bench'))
   .description('The mesh beside other proxies, in a lab, as ratios (needs root).')
+  // The same options after a command are the command's own.
+  .enablePositionalOptions()
   .action((options: BenchOptions) => benchCommand(options))
   .addCommand(rulesCommand())
   .addCommand(scaleCommand());
