@@ -42,13 +42,11 @@ export async function measureWorkloads(
   await using mesh = await prepareMesh({ topology, agentOutput: 'file' });
   const agent = mesh.agent('node1');
   await agent.fetchToken();
-  await start(agent, 1);
   const results: WorkloadsScale[] = [];
   const registered = new Set<string>();
   for (const size of workloads) {
     say(`${size} workloads are registered`);
     const applyMs = await register(mesh, size, registered);
-    await agent.stop();
     // This start fetches what is new and writes it to disk; those that are measured find it there.
     await start(agent, 1);
     await settle();
@@ -58,9 +56,7 @@ export async function measureWorkloads(
     const two = await measureStarts(agent, 2);
     const rssBytes = { 1: one.rssBytes, 2: two.rssBytes };
     results.push({ workloads: size, startMs: one.startMs, rssBytes, applyMs });
-    await start(agent, 1);
   }
-  await agent.stop();
   return results;
 }
 

@@ -9,7 +9,7 @@ const deadlineMs = 90_000;
 /** Every buffer on the way is full when the proxies move little more than the slow readers take. */
 const calm = { cores: 0.25, windowMs: 500 };
 const longestFillMs = 20_000;
-const quickFillMs = 4000;
+const quickFillMs = 2000;
 
 /**
  * One connection that reads as fast as it can, alone and then beside 200 that hardly read. The value is the share of its
