@@ -2,6 +2,7 @@ import { runRuleTests } from '../../shared/analysis/rule-tests.js';
 import type { ResourceLocation } from '../../shared/model/parse-documents.js';
 import { formatResourceId, resourceId } from '../../shared/model/resource-key.js';
 import type { Problem } from '../../shared/model/problem.js';
+import { prepareSnapshot } from '../../shared/policy/prepared-snapshot.js';
 import type { Release } from '../publish/release.js';
 import { resourcesOf, type Commit } from './committed-state.js';
 
@@ -18,7 +19,7 @@ export function checkTests(input: {
   readonly nowMs: number;
 }): Problem[] {
   const { before, after, commit, locations, nowMs } = input;
-  const found = failingTests(after, nowMs, locations);
+  const found = failingTests(after, nowMs, locations, before);
   if (!found.some(({ severity }) => severity === 'error')) return found;
   const written = new Set(commit.puts.map(({ resource }) => formatResourceId(resourceId(resource))));
   const failedBefore = new Set(
@@ -34,16 +35,18 @@ export function checkTests(input: {
   });
 }
 
-/** Errors: tests that fail. Warnings: tests of names that nothing has. */
+/** Errors: tests that fail. Warnings: tests of names that nothing has. `previous`: what it differs from by little. */
 export function failingTests(
   { state, snapshot, entries }: Release,
   nowMs: number,
   locations: ReadonlyMap<string, ResourceLocation> = new Map(),
+  previous: Release | null = null,
 ): Problem[] {
   const resources = resourcesOf(state).filter(
     (resource) => resource.kind === 'SegmentationRule' && resource.spec.tests !== undefined,
   );
   if (resources.length === 0) return [];
+  prepareSnapshot(snapshot, previous?.snapshot ?? null);
   return runRuleTests({ snapshot, entries, resources, locations, clock: { nowMs: () => nowMs } });
 }
 
