@@ -267,6 +267,8 @@ export class DataplaneMesh implements AsyncDisposable {
           inode: netnsInode(lab.netnsPath) ?? 0,
         });
         await capture.apply(workload);
+        // Its rules stay; what it listens to would keep a namespace that a test deletes.
+        await capture.stop();
       }),
     );
   }
