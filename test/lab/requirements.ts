@@ -27,6 +27,8 @@ export const requirements: readonly Requirement[] = [
   { command: 'ssh', packages: ['openssh-client'], why: 'its client' },
   { command: 'ssh-keygen', packages: ['openssh-client'], why: 'its keys' },
   { command: 'curl', packages: ['curl'], why: 'an HTTP client' },
+  { command: 'nghttp', packages: ['nghttp2-client'], why: 'an HTTP/2 client that we did not write' },
+  { command: 'h2load', packages: ['nghttp2-client'], why: 'many of its streams at once' },
   {
     command: 'gcc',
     packages: ['gcc', 'libc6-dev'],
