@@ -54,7 +54,10 @@ export class HeldConnection {
   readonly socket: Socket;
   /** How it ended: `end` or the code of its error; null while it is open. */
   ended: string | null = null;
-  /** Of its client's socket: what the agent's record has as the source address. */
+  /**
+   * Of its client's socket. The agent's record has it too, unless it was in use just before: then the kernel gives the
+   * redirected connection another one.
+   */
   readonly localPort: number;
   #round = 0;
 

@@ -12,8 +12,8 @@ type Made = {
   readonly to: LabNode;
   readonly requested: string;
   readonly startedAtMs: number;
-  /** Of the client, where it is known: one that is refused at once may never learn it. */
-  readonly localPort?: number;
+  /** It had begun by then. The client's port would not do: the kernel may give it another one when it redirects it. */
+  readonly begunAtMs: number;
 };
 
 /** A connection that stays open. */
@@ -69,7 +69,7 @@ export class RuledTraffic {
     const startedAtMs = Date.now();
     const held = await HeldConnection.open(from, { ip: to.ipv4, port });
     const requested = formatHostPort({ ip: to.ipv4, port });
-    return { from, to, requested, startedAtMs, localPort: held.localPort, held };
+    return { from, to, requested, startedAtMs, begunAtMs: Date.now(), held };
   }
 
   /** The change resets the connection, and every agent on its way says which rule did. */
@@ -93,11 +93,11 @@ export class RuledTraffic {
     const startedAtMs = Date.now();
     const outcome = await ask(from, { ip: to.ipv4, port });
     const requested = formatHostPort({ ip: to.ipv4, port });
-    return { outcome, made: { from, to, requested, startedAtMs } };
+    return { outcome, made: { from, to, requested, startedAtMs, begunAtMs: Date.now() } };
   }
 
   /** Of the agent that decides first: the source's, or the destination's for a source without one. */
-  #firstRecord({ from, to, requested, startedAtMs, localPort }: Made): Promise<AccessLogLine> {
+  #firstRecord({ from, to, requested, startedAtMs, begunAtMs }: Made): Promise<AccessLogLine> {
     const host = hostOf(from) ?? hostOf(to);
     assert.ok(host !== undefined, 'no agent is on this way');
     const isFrom = ({ direction, sourceWorkload, sourceAddress }: AccessLogLine): boolean =>
@@ -112,7 +112,7 @@ export class RuledTraffic {
           isFrom(line) &&
           line.requested === requested &&
           Date.parse(line.startedAt) >= startedAtMs &&
-          (localPort === undefined || line.sourceAddress === formatHostPort({ ip: from.ipv4, port: localPort })),
+          Date.parse(line.startedAt) <= begunAtMs,
       );
   }
 }
