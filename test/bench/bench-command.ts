@@ -2,9 +2,10 @@ import { writeFileSync } from 'node:fs';
 import process from 'node:process';
 import { CulvertError } from '../../shared/errors.js';
 import type { Adapter } from './adapter-file.js';
+import { caseIds as allCaseIds } from './case-ids.js';
 import { type BenchOptions, chosenCases, countOption } from './bench-options.js';
 import { installAdapters, installLoadGenerators, readAdapters } from './comparators.js';
-import { machineText, thisMachine } from './machine.js';
+import { isBusy, machineText, thisMachine } from './machine.js';
 import { jsonCases, shortJson } from './report-json.js';
 import { detailLines, ratioLines } from './report-table.js';
 import { runBench } from './run-bench.js';
@@ -14,6 +15,10 @@ import { writeReadme } from './readme-section.js';
 export async function benchCommand(options: BenchOptions): Promise<void> {
   const caseIds = chosenCases(options.only);
   const { quick: isQuick } = options;
+  if (options.writeReadme && caseIds.length < allCaseIds.length) {
+    const hint = 'leave --only out, or --write-readme';
+    throw new CulvertError({ code: 'BAD_OPTION', message: 'The README shows every case, not some of them', hint });
+  }
   const plan = {
     caseIds,
     isQuick,
@@ -34,6 +39,9 @@ export async function benchCommand(options: BenchOptions): Promise<void> {
   const run = { machine, rounds: plan.rounds, seconds: plan.seconds, workers: plan.workers, minutes };
   print([
     machineText(machine),
+    ...(isBusy(machine)
+      ? ['The machine was busy with something else before the run: these figures are not worth much.']
+      : []),
     `${plan.rounds} rounds of ${plan.seconds} s, ${plan.workers} workers on every side; ${minutes.toFixed(1)} minutes`,
     '',
     ...detailLines(summaries),

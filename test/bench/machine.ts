@@ -26,6 +26,11 @@ export function machineText({ cpu, cores, kernel, node, loadAverage }: Machine):
   return `${cores} cores (${cpu}), Linux ${kernel}, Node ${node}, load average before the run ${loadAverage.toFixed(1)}`;
 }
 
+/** In the minute before, half of the cores or more had something to do; a build just before is enough for that. */
+export function isBusy({ loadAverage, cores }: Machine): boolean {
+  return loadAverage > cores / 2;
+}
+
 function cpuName(): string {
   const name = cpus()[0]?.model.trim() ?? '';
   if (name !== '' && name !== 'unknown') return name;

@@ -1,4 +1,5 @@
-import { readFileSync, writeFileSync } from 'node:fs';
+import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
+import path from 'node:path';
 import { type Machine, machineText } from './machine.js';
 import { ratioMarkdown } from './report-table.js';
 import { ratioPicture } from './ratio-picture.js';
@@ -20,6 +21,7 @@ export const pictureFile = 'test/bench/results/ratios.svg';
 export function writeReadme(summaries: readonly CaseSummary[], run: BenchRun): void {
   const text = readFileSync('README.md', 'utf8');
   writeFileSync('README.md', fillMeasured(text, summaries, run));
+  mkdirSync(path.dirname(pictureFile), { recursive: true });
   writeFileSync(pictureFile, ratioPicture(summaries));
 }
 

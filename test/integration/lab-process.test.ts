@@ -26,6 +26,21 @@ describe('a process of a lab', { timeout: 30_000 }, () => {
     await assert.rejects(shell.waitForLine(/ready/, 20), { code: 'LAB_PROCESS_DEADLINE', message: /within 20 ms/ });
   });
 
+  it('writes its output itself when it is told a file, after what is there', async () => {
+    const directory = mkdtempSync(path.join(tmpdir(), 'culvert-test-'));
+    try {
+      const outputFile = path.join(directory, 'output.log');
+      for (const word of ['one', 'two']) {
+        await using shell = await LabProcess.start(['sh', '-c', `echo ${word}; echo ${word}! >&2`], { outputFile });
+        await shell.exited;
+        assert.deepEqual(shell.lines, []);
+      }
+      assert.equal(readFileSync(outputFile, 'utf8'), 'one\none!\ntwo\ntwo!\n');
+    } finally {
+      rmSync(directory, { recursive: true });
+    }
+  });
+
   it('is stopped with its children', async () => {
     const shell = await LabProcess.start(['sh', '-c', 'sleep 60 & echo child $!; wait']);
     const [, child = ''] = await shell.waitForLine(/child (\d+)/);
