@@ -22,6 +22,8 @@ const settings: BucketSettings = { history: 1, maxBytes: -1, replicas: 1 };
 export type StoreContent = {
   readonly published: PublishedRules;
   readonly resources: readonly StoredResource[];
+  /** Keys of `culvert_config` under which something else stands: damage, or somebody else's. */
+  readonly unreadable: readonly string[];
   readonly intent: Commit | undefined;
 };
 
@@ -48,9 +50,11 @@ export class Distribution {
 
   async read(): Promise<StoreContent> {
     const { config, rules } = await this.#open();
-    const resources = config.keys.map((key) => decodeStored(config.get(key))).filter((stored) => stored !== undefined);
+    const found = config.keys.map((key) => ({ key, stored: decodeStored(key, config.get(key)) }));
+    const resources = found.map(({ stored }) => stored).filter((stored) => stored !== undefined);
+    const unreadable = found.filter(({ stored }) => stored === undefined).map(({ key }) => key);
     const published = await readPublishedRules(rules, this.#publicKeyPem);
-    return { published, resources, intent: await readIntent(config.bucket) };
+    return { published, resources, unreadable, intent: await readIntent(config.bucket) };
   }
 
   /** Announces a change. Until its journal record is written, all of this counts for nothing. */
@@ -114,9 +118,11 @@ export class Distribution {
   }
 }
 
-function decodeStored(bytes: Uint8Array | undefined): StoredResource | undefined {
+/** Its shape only: whoever makes use of a document reads it as if it were applied. */
+function decodeStored(key: string, bytes: Uint8Array | undefined): StoredResource | undefined {
   try {
-    return bytes === undefined ? undefined : (JSON.parse(new TextDecoder().decode(bytes)) as StoredResource);
+    const stored = JSON.parse(new TextDecoder().decode(bytes)) as Partial<StoredResource> | null;
+    return stored?.key === key && Number.isSafeInteger(stored.revision) ? (stored as StoredResource) : undefined;
   } catch {
     return undefined;
   }

@@ -1,4 +1,6 @@
 import { CulvertError } from '../../shared/errors.js';
+import { readResource } from '../../shared/model/read-resource.js';
+import { resourceKey } from '../../shared/model/resource-key.js';
 import type { StoreContent } from '../publish/distribution.js';
 import { applyCommit, type CommittedState, type StoredResource } from './committed-state.js';
 
@@ -15,7 +17,8 @@ export type ChosenState =
  * it is. Only when NATS proves, by a snapshot with our signature, that more was applied than the journal knows, its
  * documents count, completed by an intent that was not carried out.
  *
- * Throws CulvertError `STORE_FOREIGN` when the store belongs to another controller.
+ * Throws CulvertError `STORE_FOREIGN` when the store belongs to another controller, and `STORE_INVALID` when documents
+ * are needed that cannot be read: leaving one out could take a rule away.
  */
 export function chooseState(journal: CommittedState | undefined, content: StoreContent): ChosenState {
   const { published, resources, intent } = content;
@@ -27,18 +30,35 @@ export function chooseState(journal: CommittedState | undefined, content: StoreC
   }
   if (published.kind === 'none') {
     if (journal !== undefined) return { kind: 'journal' };
+    assertReadable(resources, content.unreadable);
     return resources.length === 0 ? { kind: 'first start' } : { kind: 'adopt', state: withoutPointer(resources) };
   }
   const { revision, createdAt, createdBy } = published.snapshot;
   if (journal !== undefined && journal.revision >= revision) return { kind: 'journal' };
+  const isUnfinished = intent !== undefined && intent.revision > revision;
+  assertReadable([...resources, ...(isUnfinished ? intent.puts : [])], content.unreadable);
   const state: CommittedState = {
     revision,
     createdAt,
     createdBy,
     resources: new Map(resources.map((stored) => [stored.key, stored])),
   };
-  const isUnfinished = intent !== undefined && intent.revision > revision;
   return { kind: 'adopt', state: isUnfinished ? applyCommit(state, intent) : state };
+}
+
+/** Documents are not signed: each must at least be what could have been applied, in its own place. */
+function assertReadable(resources: readonly StoredResource[], unreadable: readonly string[]): void {
+  const misplaced = resources.filter(({ key, resource }) => {
+    const read = readResource(resource);
+    return !('resource' in read) || resourceKey(read.resource) !== key;
+  });
+  const [first, ...others] = [...unreadable, ...misplaced.map(({ key }) => key)];
+  if (first === undefined) return;
+  throw new CulvertError({
+    code: 'STORE_INVALID',
+    message: `NATS holds what is no document under ${first}${others.length === 0 ? '' : ` and ${others.length} more keys`}, and the journal does not know better`,
+    hint: 'restore journal.log in the state directory from a backup; or, when nobody needs them, delete these keys from the bucket culvert_config',
+  });
 }
 
 /** Whether the documents beside the rules are just those that the journal knows: then only the rules are forged. */

@@ -12,7 +12,8 @@ import type { Resource } from '../../shared/model/resource.js';
 import type { Snapshot } from '../../shared/policy/snapshot.js';
 
 function stored(name: string, revision: number): StoredResource {
-  const resource = { kind: 'Segment', metadata: { name } } as unknown as Resource;
+  const spec = { members: [{ namespace: 'shop' }] };
+  const resource = { apiVersion: 'culvert.dev/v1', kind: 'Segment', metadata: { name }, spec } as unknown as Resource;
   return { key: `Segment.-.${name}`, resource, revision, appliedAt: '', appliedBy: '' };
 }
 
@@ -24,6 +25,7 @@ function content(o: {
   ours?: number;
   foreign?: number | null;
   resources?: readonly StoredResource[];
+  unreadable?: readonly string[];
   intent?: Commit;
 }): StoreContent {
   const published =
@@ -32,7 +34,7 @@ function content(o: {
       : o.foreign === undefined
         ? ({ kind: 'none' } as const)
         : ({ kind: 'foreign', revision: o.foreign } as const);
-  return { published, resources: o.resources ?? [], intent: o.intent };
+  return { published, resources: o.resources ?? [], unreadable: o.unreadable ?? [], intent: o.intent };
 }
 
 function intent(revision: number, name: string): Commit {
@@ -87,4 +89,21 @@ test('without journal and pointer the revision goes on after the newest document
   const chosen = chooseState(undefined, content({ resources: [stored('a', 4), stored('b', 9), stored('c', 2)] }));
   assert.ok(chosen.kind === 'adopt');
   assert.equal(chosen.state.revision, 10);
+});
+
+test('what is no document is never left out of what is taken over, and does not matter beside a journal', () => {
+  const misplaced = { ...stored('a', 4), key: 'Segment.-.b' };
+  const malformed = { ...stored('a', 4), resource: { kind: 'Segment' } as unknown as Resource };
+  const wrongIntent = { ...intent(6, 'b'), puts: [malformed] };
+  const cases: [what: string, found: StoreContent][] = [
+    ['garbage', content({ ours: 5, resources: [stored('a', 4)], unreadable: ['Segment.-.b'] })],
+    ['garbage alone', content({ unreadable: ['Segment.-.b'] })],
+    ['a document in the place of another', content({ ours: 5, resources: [misplaced] })],
+    ['a document that nobody could apply', content({ resources: [malformed] })],
+    ['such a one in the intent', content({ ours: 5, resources: [stored('c', 4)], intent: wrongIntent })],
+  ];
+  for (const [what, found] of cases) {
+    assert.throws(() => chooseState(undefined, found), { code: 'STORE_INVALID', hint: /journal\.log/ }, what);
+    assert.equal(chooseState(journalAt(5), found).kind, 'journal', what);
+  }
 });
