@@ -2,6 +2,8 @@
 export type CaptureSettings = {
   /** Between two self-tests of a namespace (one dial per address family, about 1 ms of processor time). */
   readonly selfTestIntervalMs: number;
+  /** The same while all is well and changes are told of. */
+  readonly idleSelfTestIntervalMs: number;
   /** How long the answer to a self-test may take. */
   readonly selfTestTimeoutMs: number;
   /**
@@ -28,10 +30,11 @@ export type CaptureSettings = {
  */
 export const defaultCaptureSettings: CaptureSettings = {
   selfTestIntervalMs: 5000,
+  idleSelfTestIntervalMs: 15_000,
   selfTestTimeoutMs: 1000,
   lookIntervalMs: 250,
   compareIntervalMs: 7500,
-  idleCompareIntervalMs: 60_000,
+  idleCompareIntervalMs: 120_000,
   drainTimeoutMs: 60_000,
   maxParallelCommands: 4,
 };

@@ -88,8 +88,13 @@ export class WorkloadCapture {
   async release(name: string): Promise<void> {
     const entry = this.#entries.get(name);
     if (entry === undefined) return;
-    await entry.capture.release({ keepsConnections: true });
-    if (entry.capture.state === 'gone') this.#forget(entry);
+    try {
+      await entry.capture.release({ keepsConnections: true });
+    } finally {
+      // Whether it drains or failed: the next look at it comes soon.
+      if (entry.capture.state === 'gone') this.#forget(entry);
+      else this.#watch(entry, this.#pauseBefore(entry));
+    }
     await this.#host?.setAddresses(this.#addresses());
   }
 
@@ -259,7 +264,10 @@ export class WorkloadCapture {
   #pauseBefore(entry: Entry): number {
     const nowMs = performance.now();
     if (entry.isTouched) return Math.max(0, entry.comparedAtMs + minComparePauseMs - nowMs);
-    return Math.max(minPauseMs, Math.min(this.#settings.selfTestIntervalMs, this.#compareDueAtMs(entry) - nowMs));
+    const { selfTestIntervalMs, idleSelfTestIntervalMs } = this.#settings;
+    const isQuiet = entry.capture.isToldOfChanges && entry.capture.state === 'captured';
+    const selfTestInMs = isQuiet ? Math.max(selfTestIntervalMs, idleSelfTestIntervalMs) : selfTestIntervalMs;
+    return Math.max(minPauseMs, Math.min(selfTestInMs, this.#compareDueAtMs(entry) - nowMs));
   }
 
   #compareDueAtMs({ capture, comparedAtMs }: Entry): number {

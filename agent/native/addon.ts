@@ -26,6 +26,7 @@ type NativeAddon = {
   originalDestination(fd: number, family: 4 | 6): [ip: string, port: number] | null;
   watchChanges(netns: number, ofNetfilter: boolean): number;
   takeChanges(fd: number, table: number): boolean;
+  readProcFile(netns: number, path: string): string;
 };
 
 export type ListenTcpOptions = {
@@ -103,6 +104,14 @@ export function watchChanges(o: { readonly netnsFd: number | null; readonly of: 
  */
 export function takeChanges(o: { readonly fd: number; readonly routeTable?: number }): boolean {
   return call('reading changes', () => loadAddon().takeChanges(o.fd, o.routeTable ?? 0));
+}
+
+/**
+ * The first 16 KiB of a small file that every namespace has its own of: below `/proc/thread-self/net` or `/proc/sys/net`.
+ * Throws `ENOENT` and the like.
+ */
+export function readProcFile(o: { readonly netnsFd: number | null; readonly path: string }): string {
+  return call(`reading ${o.path}`, () => loadAddon().readProcFile(o.netnsFd ?? -1, o.path));
 }
 
 /**

@@ -1,6 +1,6 @@
 /*
  * What Node has no API for: sockets in another network namespace, SO_MARK, IP_TRANSPARENT, SO_REUSEPORT,
- * SO_ORIGINAL_DST and netlink. Each call is synchronous and returns plain values; addon.ts gives them types and error classes.
+ * SO_ORIGINAL_DST, netlink, and what /proc says of another namespace. Each call is synchronous and returns plain values; addon.ts gives them types and error classes.
  *
  * A thread that enters a workload's namespace leaves it before the call returns, or the process aborts: whatever ran on
  * that thread afterwards would dial as the workload.
@@ -201,6 +201,23 @@ static failure take_changes(int fd, int table, bool *is_changed) {
   }
 }
 
+/* ---- /proc ---- */
+
+/* Reads at most `size` bytes of a file as the thread's namespace sees it. */
+static failure read_proc_file(const char *path, char *out, size_t size, size_t *length) {
+  int fd = open(path, O_RDONLY | O_CLOEXEC);
+  if (fd < 0) return failed("open the file");
+  *length = 0;
+  ssize_t count = 1;
+  while (*length < size && count > 0) {
+    count = read(fd, out + *length, size - *length);
+    if (count > 0) *length += (size_t)count;
+  }
+  failure result = count < 0 ? failed("read the file") : success;
+  close(fd);
+  return result;
+}
+
 /* ---- between JavaScript and C ---- */
 
 static napi_value throw_failure(napi_env env, failure what) {
@@ -368,6 +385,26 @@ static napi_value take_changes_call(napi_env env, napi_callback_info info) {
   return result;
 }
 
+/* readProcFile(netnsFd | -1, path) -> text, at most 16 KiB of it */
+static napi_value read_proc_file_call(napi_env env, napi_callback_info info) {
+  napi_value args[2], result;
+  int32_t netns_fd;
+  char path[256], text[16384];
+  size_t length;
+  if (!read_arguments(env, info, 2, args) || !read_int(env, args[0], &netns_fd) ||
+      !read_text(env, args[1], path, sizeof path))
+    return NULL;
+
+  thread_state *state = state_of(env);
+  failure outcome = enter_netns(netns_fd, state);
+  if (outcome.step != NULL) return throw_failure(env, outcome);
+  outcome = read_proc_file(path, text, sizeof text, &length);
+  leave_netns(netns_fd, state);
+  if (outcome.step != NULL) return throw_failure(env, outcome);
+  napi_create_string_utf8(env, text, length, &result);
+  return result;
+}
+
 static void free_state(napi_env env, void *data, void *hint) {
   (void)env;
   (void)hint;
@@ -389,6 +426,7 @@ NAPI_MODULE_INIT() {
       {"dialSocket", NULL, dial_socket, NULL, NULL, NULL, napi_enumerable, NULL},
       {"originalDestination", NULL, original_destination, NULL, NULL, NULL, napi_enumerable, NULL},
       {"watchChanges", NULL, watch_changes, NULL, NULL, NULL, napi_enumerable, NULL},
+      {"readProcFile", NULL, read_proc_file_call, NULL, NULL, NULL, napi_enumerable, NULL},
       {"takeChanges", NULL, take_changes_call, NULL, NULL, NULL, napi_enumerable, NULL},
   };
   napi_define_properties(env, exports, sizeof functions / sizeof functions[0], functions);

@@ -1,7 +1,8 @@
-import { execFile } from 'node:child_process';
+import { closeSync } from 'node:fs';
 import { Gauge, type Registry } from 'prom-client';
-import { describeError } from '../../shared/errors.js';
+import { CulvertError, describeError } from '../../shared/errors.js';
 import type { Log } from '../../shared/log.js';
+import { openNetns, readProcFile } from '../native/addon.js';
 
 /** Numbers of one network namespace; null where the kernel does not tell. */
 export type NamespaceUse = {
@@ -16,24 +17,25 @@ export type NamespaceUse = {
 type Target = { readonly workload: string; readonly netnsPath: string };
 
 const intervalMs = 30_000;
-const timeoutMs = 5000;
-const files = [
-  '/proc/sys/net/netfilter/nf_conntrack_count',
-  '/proc/sys/net/netfilter/nf_conntrack_max',
-  '/proc/sys/net/ipv4/ip_local_port_range',
-  '/proc/net/sockstat',
-] as const;
+const files = {
+  conntrackEntries: '/proc/sys/net/netfilter/nf_conntrack_count',
+  conntrackLimit: '/proc/sys/net/netfilter/nf_conntrack_max',
+  portRange: '/proc/sys/net/ipv4/ip_local_port_range',
+  sockets: '/proc/thread-self/net/sockstat',
+} as const;
+
+/** Content of each file; null: there is none, because connection tracking is not loaded. */
+export type NamespaceFiles = Readonly<Record<keyof typeof files, string | null>>;
 
 /**
- * Looks into each workload's namespace every 30 s, one after another, and shows how full its connection tracking and
- * its ports are: capture needs the one, dials the other. Both belong to the namespace, so a process has to enter it (nsenter).
+ * Looks into each workload's namespace every 30 s and shows how full its connection tracking and
+ * its ports are: capture needs the one, dials the other.
  */
 export class NamespaceProbe {
   readonly #targets: () => readonly Target[];
   readonly #log: Log;
   readonly #uses = new Map<string, NamespaceUse>();
   #timer: NodeJS.Timeout | null = null;
-  readonly #abort = new AbortController();
 
   constructor(init: { readonly registry: Registry; readonly targets: () => readonly Target[]; readonly log: Log }) {
     this.#targets = init.targets;
@@ -73,56 +75,59 @@ export class NamespaceProbe {
   }
 
   start(): void {
-    this.#timer = setTimeout(() => void this.#round(), intervalMs / 10);
+    this.#timer = setTimeout(() => this.#round(), intervalMs / 10);
   }
 
   close(): void {
-    this.#abort.abort();
     if (this.#timer !== null) clearTimeout(this.#timer);
   }
 
-  async #round(): Promise<void> {
+  #round(): void {
     const targets = this.#targets();
     const names = new Set(targets.map((target) => target.workload));
     for (const workload of this.#uses.keys()) if (!names.has(workload)) this.#uses.delete(workload);
     for (const { workload, netnsPath } of targets) {
-      if (this.#abort.signal.aborted) return;
       try {
-        this.#uses.set(workload, parseNamespaceUse(await this.#read(netnsPath)));
+        this.#uses.set(workload, parseNamespaceUse(readNamespaceFiles(netnsPath)));
       } catch (error) {
         this.#uses.delete(workload);
         this.#log.debug({ workload, problem: describeError(error) }, 'namespace not measured');
       }
     }
-    if (!this.#abort.signal.aborted) this.#timer = setTimeout(() => void this.#round(), intervalMs);
-  }
-
-  /** `head -v` writes the name of each file above its content and goes on when one is missing (conntrack not loaded). */
-  #read(netnsPath: string): Promise<string> {
-    return new Promise((resolve, reject) => {
-      execFile(
-        'nsenter',
-        [`--net=${netnsPath}`, 'head', '-v', '-n', '20', ...files],
-        { timeout: timeoutMs, signal: this.#abort.signal },
-        (error, stdout) => (stdout === '' && error !== null ? reject(error) : resolve(stdout)),
-      );
-    });
+    this.#timer = setTimeout(() => this.#round(), intervalMs);
   }
 }
 
-/** Reads what `head -v` printed of the four files. */
-export function parseNamespaceUse(text: string): NamespaceUse {
-  const parts = text.split(/^==> (.+) <==$/m);
-  const contentOf = (file: string): string => parts[parts.indexOf(file) + 1] ?? '';
-  const numberOf = (file: string): number | null => {
-    const match = parts.includes(file) ? /\d+/.exec(contentOf(file)) : null;
-    return match === null ? null : Number(match[0]);
+/** Throws as `openNetns`. */
+export function readNamespaceFiles(netnsPath: string): NamespaceFiles {
+  const { fd } = openNetns(netnsPath);
+  const read = (path: string): string | null => {
+    try {
+      return readProcFile({ netnsFd: fd, path });
+    } catch (error) {
+      if (error instanceof CulvertError && error.code === 'ENOENT') return null;
+      throw error;
+    }
   };
-  const range = /(\d+)\s+(\d+)/.exec(parts.includes(files[2]) ? contentOf(files[2]) : '');
-  const sockets = /^TCP: inuse (\d+) orphan \d+ tw (\d+)/m.exec(parts.includes(files[3]) ? contentOf(files[3]) : '');
+  try {
+    return {
+      conntrackEntries: read(files.conntrackEntries),
+      conntrackLimit: read(files.conntrackLimit),
+      portRange: read(files.portRange),
+      sockets: read(files.sockets),
+    };
+  } finally {
+    closeSync(fd);
+  }
+}
+
+export function parseNamespaceUse(found: NamespaceFiles): NamespaceUse {
+  const numberOf = (text: string | null): number | null => (text === null ? null : Number.parseInt(text, 10));
+  const range = /(\d+)\s+(\d+)/.exec(found.portRange ?? '');
+  const sockets = /^TCP: inuse (\d+) orphan \d+ tw (\d+)/m.exec(found.sockets ?? '');
   return {
-    conntrackEntries: numberOf(files[0]),
-    conntrackLimit: numberOf(files[1]),
+    conntrackEntries: numberOf(found.conntrackEntries),
+    conntrackLimit: numberOf(found.conntrackLimit),
     tcpSockets: sockets === null ? null : Number(sockets[1]) + Number(sockets[2]),
     ephemeralPorts: range === null ? null : Number(range[2]) - Number(range[1]) + 1,
   };

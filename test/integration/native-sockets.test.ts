@@ -6,8 +6,16 @@ import { closeSync, readdirSync, readlinkSync } from 'node:fs';
 import { createServer, type Server, Socket, type SocketConstructorOpts } from 'node:net';
 import { after, before, test } from 'node:test';
 import { Worker } from 'node:worker_threads';
-import { acceptedFd, dialSocket, listenTcp, openNetns, originalDestination } from '../../agent/native/addon.js';
+import {
+  acceptedFd,
+  dialSocket,
+  listenTcp,
+  openNetns,
+  originalDestination,
+  readProcFile,
+} from '../../agent/native/addon.js';
 import { netnsInode, ownNetnsInode } from '../../agent/native/netns.js';
+import { readNamespaceFiles } from '../../agent/telemetry/namespace-probe.js';
 import type { IpAddress } from '../../shared/address.js';
 import { CulvertError } from '../../shared/errors.js';
 
@@ -228,4 +236,20 @@ test('several worker threads use it at once, and neither they nor new threads ch
     assert.equal(readlinkSync(`/proc/self/task/${thread}/ns/net`), own);
   }
   assert.ok(readdirSync('/proc/self/fd').length <= before + 1, 'an ended worker has given back what it had open');
+});
+
+test('a file of /proc is read as its namespace sees it, and the thread is back afterwards', () => {
+  const devices = readProcFile({ netnsFd: fd, path: '/proc/thread-self/net/dev' });
+  assert.deepEqual(
+    devices.match(/^ *\w+(?=:)/gm)?.map((name) => name.trim()),
+    ['lo'],
+  );
+  execFileSync('nsenter', [`--net=${path}`, 'sysctl', '-qw', 'net.ipv4.ip_local_port_range=40000 40123']);
+  assert.equal(readProcFile({ netnsFd: fd, path: '/proc/sys/net/ipv4/ip_local_port_range' }), '40000\t40123\n');
+  assert.equal(readNamespaceFiles(path).portRange, '40000\t40123\n');
+  assert.throws(
+    () => readProcFile({ netnsFd: fd, path: '/proc/thread-self/net/none' }),
+    (error) => error instanceof CulvertError && error.code === 'ENOENT',
+  );
+  assert.notEqual(ownNetnsInode(), inode);
 });

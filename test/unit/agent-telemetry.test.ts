@@ -186,23 +186,15 @@ test('no label is an address or a port', async () => {
   for (const line of text.split('\n')) assert.match(line, /^(#|culvert_|$)/);
 });
 
-test('what head prints of a namespace is read, also without connection tracking', () => {
-  const text = [
-    '==> /proc/sys/net/ipv4/ip_local_port_range <==',
-    '32768\t60999',
-    '',
-    '==> /proc/net/sockstat <==',
-    'sockets: used 9',
-    'TCP: inuse 5 orphan 0 tw 12 alloc 7 mem 1',
-    '',
-  ].join('\n');
-  assert.deepEqual(parseNamespaceUse(text), {
+test('the use of a namespace is read from its files, with and without connection tracking', () => {
+  const sockets = 'sockets: used 40\nTCP: inuse 5 orphan 0 tw 12 alloc 7 mem 1\nUDP: inuse 1 mem 0\n';
+  const without = { conntrackEntries: null, conntrackLimit: null, portRange: '32768\t60999\n', sockets };
+  assert.deepEqual(parseNamespaceUse(without), {
     conntrackEntries: null,
     conntrackLimit: null,
     tcpSockets: 17,
     ephemeralPorts: 28_232,
   });
-  const tracked = `==> /proc/sys/net/netfilter/nf_conntrack_count <==\n8\n\n==> /proc/sys/net/netfilter/nf_conntrack_max <==\n262144\n\n${text}`;
-  assert.equal(parseNamespaceUse(tracked).conntrackEntries, 8);
-  assert.equal(parseNamespaceUse(tracked).conntrackLimit, 262_144);
+  const tracked = parseNamespaceUse({ ...without, conntrackEntries: '8\n', conntrackLimit: '262144\n' });
+  assert.deepEqual([tracked.conntrackEntries, tracked.conntrackLimit], [8, 262_144]);
 });
