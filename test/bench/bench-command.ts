@@ -27,7 +27,7 @@ export async function benchCommand(options: BenchOptions): Promise<void> {
     workers: countOption(options.workers, '--workers'),
     engineArgs: options.engine === undefined ? [] : ['--http2-engine', options.engine],
   };
-  const machine = thisMachine();
+  const machine = await thisMachine();
   await installLoadGenerators(say);
   const wanted = chosenAdapters(readAdapters(options.adapter), options.comparators, isQuick);
   const adapters = (await installAdapters(wanted, say)).filter(({ cases, without }) =>

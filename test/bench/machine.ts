@@ -1,5 +1,5 @@
 import { readFileSync } from 'node:fs';
-import { availableParallelism, cpus, loadavg, release } from 'node:os';
+import { availableParallelism, cpus, release } from 'node:os';
 import process from 'node:process';
 
 /** What a figure depends on besides the code. */
@@ -8,27 +8,45 @@ export type Machine = {
   readonly cores: number;
   readonly kernel: string;
   readonly node: string;
-  /** Of the last minute before the run: whatever else runs is in the figures. */
-  readonly loadAverage: number;
+  /** How many cores had something to do in the second before the run: whatever else runs is in the figures. */
+  readonly busyCores: number;
 };
 
-export function thisMachine(): Machine {
+const lookMs = 1000;
+
+/** Takes a second, in which it looks how busy the machine is. */
+export async function thisMachine(): Promise<Machine> {
+  const cores = availableParallelism();
+  const before = cpuTimes(readFileSync('/proc/stat', 'utf8'));
+  await new Promise((resolve) => setTimeout(resolve, lookMs));
+  const after = cpuTimes(readFileSync('/proc/stat', 'utf8'));
+  const share = (after.busy - before.busy) / (after.busy + after.idle - before.busy - before.idle);
   return {
     cpu: cpuName(),
-    cores: availableParallelism(),
+    cores,
     kernel: release().split('-')[0] ?? '',
     node: process.version,
-    loadAverage: loadavg()[0] ?? 0,
+    busyCores: share * cores,
   };
 }
 
-export function machineText({ cpu, cores, kernel, node, loadAverage }: Machine): string {
-  return `${cores} cores (${cpu}), Linux ${kernel}, Node ${node}, load average before the run ${loadAverage.toFixed(1)}`;
+export function machineText({ cpu, cores, kernel, node, busyCores }: Machine): string {
+  return `${cores} cores (${cpu}), Linux ${kernel}, Node ${node}, ${busyCores.toFixed(1)} cores busy before the run`;
 }
 
-/** In the minute before, half of the cores or more had something to do; a build just before is enough for that. */
-export function isBusy({ loadAverage, cores }: Machine): boolean {
-  return loadAverage > cores / 2;
+/** Something else takes an eighth of the machine or more. */
+export function isBusy({ busyCores, cores }: Machine): boolean {
+  return busyCores > cores / 8;
+}
+
+/** Ticks of all cores together since boot, from /proc/stat (proc_stat(5)): idle and iowait, and the rest. */
+export function cpuTimes(text: string): { readonly busy: number; readonly idle: number } {
+  const [user = 0, nice = 0, system = 0, idle = 0, iowait = 0, irq = 0, softirq = 0, steal = 0] = (
+    /^cpu +(.*)$/m.exec(text)?.[1] ?? ''
+  )
+    .split(' ')
+    .map(Number);
+  return { busy: user + nice + system + irq + softirq + steal, idle: idle + iowait };
 }
 
 function cpuName(): string {

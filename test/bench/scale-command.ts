@@ -31,7 +31,7 @@ export function scaleCommand(): Command {
 async function run(options: Options): Promise<void> {
   const sizes = { workloads: sizesOf(options.workloads, '--workloads'), agents: sizesOf(options.agents, '--agents') };
   const [rounds = 1] = sizesOf(options.rounds, '--rounds');
-  const machine = thisMachine();
+  const machine = await thisMachine();
   print([machineText(machine), '']);
   const agents = sizes.agents.length === 0 ? [] : await measureAgents({ agents: sizes.agents, rounds }, say);
   print(agentLines(agents));

@@ -2,9 +2,12 @@ import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import { parseDescriptorLimit, relayedConnections } from '../bench/descriptor-limit.js';
 import { parseIperfReport } from '../bench/iperf-report.js';
+import { cpuTimes, isBusy } from '../bench/machine.js';
 import { parseMemory, parseStat } from '../bench/process-usage.js';
 import { parseRedisBenchmark } from '../bench/redis-benchmark-report.js';
 import { parseWrkReport } from '../bench/wrk-report.js';
+
+const machine = { cpu: 'a CPU', cores: 2, kernel: '6.1.0', node: 'v20.12.0', busyCores: 0 };
 
 describe('the report of wrk', () => {
   const line = (failures: number, requests = 300): string =>
@@ -87,6 +90,13 @@ describe('what /proc says of a process', () => {
     const status = 'Name:\tnode\nVmPeak:\t  99 kB\nVmHWM:\t     300 kB\nVmRSS:\t     200 kB\n';
     assert.deepEqual(parseMemory(status), { rssBytes: 204_800, peakRssBytes: 307_200 });
     assert.deepEqual(parseMemory(''), { rssBytes: 0, peakRssBytes: 0 });
+  });
+
+  it('tells busy ticks of all cores from idle ones', () => {
+    const text = 'cpu  100 1 20 3000 40 5 6 7 0 0\ncpu0 50 0 10 1500 20 2 3 3 0 0\nintr 1\n';
+    assert.deepEqual(cpuTimes(text), { busy: 139, idle: 3040 });
+    assert.equal(isBusy({ ...machine, busyCores: 0.2 }), false);
+    assert.equal(isBusy({ ...machine, busyCores: 0.3 }), true);
   });
 
   it('bounds how many connections a relay can carry by its descriptors', () => {

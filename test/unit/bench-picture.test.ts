@@ -74,7 +74,7 @@ describe('the picture of the ratios', () => {
 
 describe('the section of the README', () => {
   const run = {
-    machine: { cpu: 'a CPU', cores: 2, kernel: '6.1.0', node: 'v20.12.0', loadAverage: 0.25 },
+    machine: { cpu: 'a CPU', cores: 2, kernel: '6.1.0', node: 'v20.12.0', busyCores: 0.04 },
     rounds: 3,
     seconds: 3,
     workers: 2,
@@ -84,7 +84,7 @@ describe('the section of the README', () => {
   it('is replaced between its marks, with the machine beside the figures, and can be replaced again', () => {
     const once = fillMeasured(text, [summary], run);
     assert.match(once, /^before\n<!-- measured: npm run bench -->\n!\[/);
-    assert.match(once, /2 cores \(a CPU\), Linux 6\.1\.0, Node v20\.12\.0, load average before the run 0\.3;/);
+    assert.match(once, /2 cores \(a CPU\), Linux 6\.1\.0, Node v20\.12\.0, 0\.0 cores busy before the run;/);
     assert.match(once, /<!-- end of measured -->\nafter\n$/);
     assert.ok(!once.includes('old'));
     assert.equal(fillMeasured(once, [summary], run), once);
