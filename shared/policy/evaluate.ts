@@ -7,7 +7,7 @@ import { matchesPolicy, type PreparedPolicy } from './prepared-authorization.js'
 import { matchesRule, type PreparedRule } from './prepared-rule.js';
 import { prepareSnapshot, type DestinationView, type PreparedSnapshot, type SourceView } from './prepared-snapshot.js';
 import { ruleEffect } from './rule-effect.js';
-import { nextInAll } from './rule-bits.js';
+import { findInAll } from './rule-bits.js';
 import {
   plainRule,
   type CompiledRule,
@@ -118,16 +118,12 @@ class Evaluation {
 
   #decideByIndex(tier: Tier): Outcome | 'pass' | undefined {
     const [start, end] = this.#rules.ranges[tier];
-    const { rules: from } = this.#source;
-    const { rules: to } = this.#destination;
-    const ports = this.#rules.port(this.#facts.port);
-    for (let next = nextInAll(from, to, ports, start, end); next >= 0;) {
-      const candidate = this.#rules.rules[next];
-      const outcome = candidate === undefined ? undefined : this.#apply(candidate);
-      if (outcome !== undefined) return outcome;
-      next = nextInAll(from, to, ports, next + 1, end);
-    }
-    return undefined;
+    const { rules: a, words } = this.#source;
+    const sets = { words, a, b: this.#destination.rules, c: this.#rules.port(this.#facts.port) };
+    return findInAll(sets, start, end, (position) => {
+      const candidate = this.#rules.rules[position];
+      return candidate === undefined ? undefined : this.#apply(candidate);
+    });
   }
 
   /** The same without the index, because a trace tells of the rules that do not match too. */

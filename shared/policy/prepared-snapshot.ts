@@ -15,7 +15,7 @@ import { selects, type PreparedPolicy } from './prepared-authorization.js';
 import { selectsWorkload, type PreparedNetworkPolicy } from './prepared-network-policy.js';
 import { PreparedParts } from './prepared-parts.js';
 import { matchesPorts, type PreparedRule } from './prepared-rule.js';
-import type { RuleBits } from './rule-bits.js';
+import { filledWords, type RuleBits } from './rule-bits.js';
 import { RuleIndex } from './rule-index.js';
 import { tiers, type CompiledExternal, type Snapshot, type Tier } from './snapshot.js';
 
@@ -26,6 +26,8 @@ export type SourceView = {
   readonly facts: SourceFacts;
   /** Rules that are about it, by their position in {@link PreparedSnapshot.rules}. */
   readonly rules: RuleBits;
+  /** The words of `rules` that are not empty. */
+  readonly words: Int32Array;
   /** NetworkPolicies that isolate it for egress: also by what it only seems to be, because isolation denies. */
   readonly isolatedBy: readonly PreparedNetworkPolicy[];
 };
@@ -114,11 +116,13 @@ export class PreparedSnapshot {
     for (const view of known) if (isOf(view, party)) return view;
     const facts = sourceFacts(party, this.#context);
     const seeming = facts.claimedSource ?? facts.source;
+    const rules = this.#index.ofSource(facts);
     const view: SourceView = {
       identity: party.identity,
       workload: party.workload,
       facts,
-      rules: this.#index.ofSource(facts),
+      rules,
+      words: filledWords(rules),
       isolatedBy: this.#isolating(seeming, 'egress'),
     };
     this.#sources.set(party.ip, withView(known, view));

@@ -13,16 +13,41 @@ export function addBits(bits: RuleBits, more: RuleBits): void {
   for (let word = 0; word < bits.length; word++) bits[word] = (bits[word] ?? 0) | (more[word] ?? 0);
 }
 
-/** The first position from `start` on and before `end` that is in all three; -1 when there is none. */
-export function nextInAll(a: RuleBits, b: RuleBits, c: RuleBits, start: number, end: number): number {
-  if (start >= end) return -1;
+/** Which words of a set are not empty, rising: most sources are in few rules, and then little has to be read. */
+export function filledWords(bits: RuleBits): Int32Array {
+  let count = 0;
+  for (let word = 0; word < bits.length; word++) if (bits[word] !== 0) count++;
+  const words = new Int32Array(count);
+  for (let word = 0, at = 0; word < bits.length; word++) if (bits[word] !== 0) words[at++] = word;
+  return words;
+}
+
+/**
+ * Gives each position from `start` on and before `end` that is in all three sets to `decide`, rising, until that returns
+ * something else than undefined, which is the result. `words`: {@link filledWords} of `a`.
+ */
+export function findInAll<T>(
+  sets: { readonly words: Int32Array; readonly a: RuleBits; readonly b: RuleBits; readonly c: RuleBits },
+  start: number,
+  end: number,
+  decide: (position: number) => T | undefined,
+): T | undefined {
+  if (start >= end) return undefined;
+  const { words, a, b, c } = sets;
+  const firstWord = start >>> 5;
   const lastWord = (end - 1) >>> 5;
-  let word = start >>> 5;
-  let common = (a[word] ?? 0) & (b[word] ?? 0) & (c[word] ?? 0) & (-1 << (start & 31));
-  while (common === 0) {
-    if (++word > lastWord) return -1;
-    common = (a[word] ?? 0) & (b[word] ?? 0) & (c[word] ?? 0);
+  for (let index = 0; index < words.length; index++) {
+    const word = words[index] ?? 0;
+    if (word < firstWord) continue;
+    if (word > lastWord) return undefined;
+    let common = (a[word] ?? 0) & (b[word] ?? 0) & (c[word] ?? 0);
+    if (word === firstWord) common &= -1 << (start & 31);
+    for (; common !== 0; common &= common - 1) {
+      const position = (word << 5) + 31 - Math.clz32(common & -common);
+      if (position >= end) return undefined;
+      const found = decide(position);
+      if (found !== undefined) return found;
+    }
   }
-  const position = (word << 5) + 31 - Math.clz32(common & -common);
-  return position < end ? position : -1;
+  return undefined;
 }

@@ -5,7 +5,7 @@ import { BoundedCache } from '../../shared/policy/bounded-cache.js';
 import { evaluate } from '../../shared/policy/evaluate.js';
 import { NetworkIndex } from '../../shared/policy/network-index.js';
 import { PortIndex } from '../../shared/policy/port-index.js';
-import { addBits, emptyBits, nextInAll, setBit, type RuleBits } from '../../shared/policy/rule-bits.js';
+import { addBits, emptyBits, filledWords, findInAll, setBit, type RuleBits } from '../../shared/policy/rule-bits.js';
 import { clock, connection, db, ip, meshed, snapshotOf } from './policy-fixture.js';
 
 function bitsOf(...positions: number[]): RuleBits {
@@ -17,13 +17,20 @@ function bitsOf(...positions: number[]): RuleBits {
 describe('a set of rules', () => {
   it('finds the next rule that is in all three sets', () => {
     const [a, b, c] = [bitsOf(0, 31, 32, 63, 64, 150, 199), bitsOf(0, 31, 63, 150, 199), bitsOf(0, 31, 63, 64, 199)];
-    const found: number[] = [];
-    for (let next = nextInAll(a, b, c, 0, 200); next >= 0; next = nextInAll(a, b, c, next + 1, 200)) found.push(next);
-    assert.deepEqual(found, [0, 31, 63, 199]);
-    assert.equal(nextInAll(a, b, c, 1, 31), -1);
-    assert.equal(nextInAll(a, b, c, 1, 32), 31);
-    assert.equal(nextInAll(a, b, c, 64, 199), -1);
-    assert.equal(nextInAll(a, b, c, 200, 200), -1);
+    const found = (start: number, end: number): number[] => {
+      const positions: number[] = [];
+      findInAll({ words: filledWords(a), a, b, c }, start, end, (position) => void positions.push(position));
+      return positions;
+    };
+    assert.deepEqual(found(0, 200), [0, 31, 63, 199]);
+    assert.deepEqual(found(1, 31), []);
+    assert.deepEqual(found(1, 32), [31]);
+    assert.deepEqual(found(64, 199), []);
+    assert.deepEqual(found(200, 200), []);
+    const first = findInAll({ words: filledWords(a), a, b, c }, 1, 200, (position) =>
+      position > 31 ? position : undefined,
+    );
+    assert.equal(first, 63);
   });
 
   it('takes another set in', () => {
