@@ -3,6 +3,7 @@ import type { AccessLogLine } from '../../agent/telemetry/access-log.js';
 import { formatHostPort } from '../../shared/address.js';
 import { LabWorkload, type LabNode } from '../lab/lab-node.js';
 import type { Mesh } from '../lab/mesh.js';
+import { waitUntil } from '../lab/wait-until.js';
 import { recordAtDestination } from './attempt.js';
 import { ask, HeldConnection, startEcho } from './echo-traffic.js';
 
@@ -69,7 +70,10 @@ export class RuledTraffic {
     const startedAtMs = Date.now();
     const held = await HeldConnection.open(from, { ip: to.ipv4, port });
     const requested = formatHostPort({ ip: to.ipv4, port });
-    return { from, to, requested, startedAtMs, begunAtMs: Date.now(), held };
+    const begunAtMs = Date.now();
+    // Whatever is dialled from here on begins later, by a clock of milliseconds too.
+    await waitUntil('the clock goes on', () => (Date.now() > begunAtMs ? true : undefined));
+    return { from, to, requested, startedAtMs, begunAtMs, held };
   }
 
   /** The change resets the connection, and every agent on its way says which rule did. */
