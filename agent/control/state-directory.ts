@@ -73,6 +73,7 @@ export class StateSaver {
   readonly #onFailure: () => void;
   #timer: NodeJS.Timeout | null = null;
   #problem: string | null = null;
+  #saving: Promise<void> = Promise.resolve();
   #isClosed = false;
 
   constructor(init: {
@@ -92,13 +93,21 @@ export class StateSaver {
   }
 
   schedule(): void {
-    if (!this.#isClosed) this.#timer ??= setTimeout(() => void this.#save(), saveDelayMs);
+    this.#saveIn(saveDelayMs);
   }
 
-  /** Writes what is waiting, once, whether it succeeds or not. */
+  /** Waits for a write that runs, and writes what is waiting, once, whether it succeeds or not. */
   async close(): Promise<void> {
     this.#isClosed = true;
+    await this.#saving;
     if (this.#timer !== null || this.#problem !== null) await this.#save();
+  }
+
+  #saveIn(delayMs: number): void {
+    if (this.#isClosed) return;
+    this.#timer ??= setTimeout(() => {
+      this.#saving = this.#save();
+    }, delayMs);
   }
 
   async #save(): Promise<void> {
@@ -115,7 +124,7 @@ export class StateSaver {
         this.#log.error({ err: error }, 'the last good state is not on disk; the agent goes on with what it has');
       }
       this.#problem = problem;
-      if (!this.#isClosed) this.#timer ??= setTimeout(() => void this.#save(), saveRetryMs);
+      this.#saveIn(saveRetryMs);
     }
   }
 }

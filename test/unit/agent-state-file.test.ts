@@ -112,3 +112,22 @@ test('a full disk is told once, counted each time, and forgotten when there is r
     ['error', 'info'],
   );
 });
+
+test('closing waits for a write that is under way', async () => {
+  let begun: () => void = () => undefined;
+  const hasBegun = new Promise<void>((resolve) => (begun = resolve));
+  let isWritten = false;
+  const saver = new StateSaver({
+    write: async () => {
+      begun();
+      await new Promise((resolve) => setTimeout(resolve, 50));
+      isWritten = true;
+    },
+    log: createLog({ name: 'test', level: 'error', stream: { write: () => undefined } }),
+    onFailure: () => undefined,
+  });
+  saver.schedule();
+  await hasBegun;
+  await saver.close();
+  assert.ok(isWritten);
+});
