@@ -83,6 +83,12 @@ export class LeanStream extends Duplex implements TunnelStream, EngineStreamEven
     // The windows of the streams are what bounds memory. Were the connection's held back too, a few streams that nobody
     // reads would stop all others.
     engine.creditConnection(chunk.length);
+    // Straight to a reader that keeps up: the readable side's own path costs more than everything else done here.
+    if (this.readableFlowing === true && this.readableLength === 0 && this.readableEncoding === null) {
+      this.emit('data', chunk);
+      engine.credit(this.#stream, chunk.length);
+      return;
+    }
     this.#uncredited += chunk.length;
     this.push(chunk);
     this.#creditConsumed();
@@ -151,6 +157,6 @@ export class LeanStream extends Duplex implements TunnelStream, EngineStreamEven
     if (consumed <= 0) return;
     this.#uncredited -= consumed;
     this.#home.engine.credit(this.#stream, consumed);
-    this.#home.scheduleFlush();
+    if (this.#home.engine.hasOutput) this.#home.scheduleFlush();
   }
 }
