@@ -5,24 +5,25 @@ import type { Cli } from './cli.js';
 import { readCount } from './count-argument.js';
 import { addOutputOption, renderData, type OutputFormat } from './output-format.js';
 import { renderTable } from './table.js';
-import { agentsBehind, settledRollout } from './wait-for-agents.js';
+import { agentsBehind, isSettled, settledRollout } from './wait-for-agents.js';
 
-type Options = { revision?: number; wait?: number; output: OutputFormat };
+type Options = { revision?: number; wait?: number; ignoreSilent?: boolean; output: OutputFormat };
 
 /** `culvert rollout status`: which agents enforce a revision, and why the others do not. */
 export function addRolloutCommand(program: Command, cli: Cli): void {
   const rollout = program.command('rollout').description('See how far a revision has got.');
   const status = rollout
     .command('status')
-    .description('Show which agents enforce a revision. Ends with 1 when one that can be heard does not.')
+    .description('Show which agents enforce a revision. Ends with 1 when one does not.')
     .option('--revision <number>', 'the revision; the present one unless given', (text) => readCount(text, 'revision'))
     .option('--wait <duration>', 'wait so long until all of them do, such as 30s', readDuration)
+    .option('--ignore-silent', 'do not fail for agents that are not heard of: they are named all the same')
     .addHelpText('after', '\nExample: culvert rollout status --wait 30s');
-  addOutputOption(status).action(async ({ revision, wait = 0, output }: Options) => {
+  addOutputOption(status).action(async ({ revision, wait = 0, ignoreSilent = false, output }: Options) => {
     const client = await cli.client();
-    const answer = await settledRollout({ client, io: cli.io, revision, waitMs: wait });
+    const answer = await settledRollout({ client, io: cli.io, revision, waitMs: wait, ignoreSilent });
     cli.io.print(output === 'table' ? renderRollout(answer) : renderData(answer, output));
-    if (!answer.isComplete) throw agentsBehind(answer, wait);
+    if (!isSettled(answer, ignoreSilent)) throw agentsBehind(answer, { waitMs: wait, ignoreSilent });
   });
 }
 

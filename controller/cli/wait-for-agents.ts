@@ -1,5 +1,6 @@
 import { setTimeout as delay } from 'node:timers/promises';
 import type { RolloutAnswer } from '../api/api-types.js';
+import { isSilent } from '../registry/rollout.js';
 import type { ApiClient } from './api-client.js';
 import type { CliIo } from './cli-io.js';
 import { CliError } from './exit-codes.js';
@@ -15,25 +16,34 @@ type Wait = {
   readonly io: CliIo;
   readonly revision: number | undefined;
   readonly waitMs: number;
+  /** Not to wait for agents that are not heard of. */
+  readonly ignoreSilent: boolean;
 };
 
+export function isSettled(answer: RolloutAnswer, ignoreSilent: boolean): boolean {
+  return ignoreSilent ? answer.isCompleteButSilent : answer.isComplete;
+}
+
 /** The first answer that is complete, or that of the moment when the time is over. Asks always for the same revision. */
-export async function settledRollout({ client, io, revision, waitMs }: Wait): Promise<RolloutAnswer> {
+export async function settledRollout({ client, io, revision, waitMs, ignoreSilent }: Wait): Promise<RolloutAnswer> {
   const deadlineMs = io.nowMs() + waitMs;
   let asked = revision;
   for (;;) {
     const query = { revision: asked === undefined ? undefined : String(asked) };
     const answer = await client.call<RolloutAnswer>({ method: 'GET', path: ['rollout'], query });
-    if (answer.isComplete || io.nowMs() >= deadlineMs) return answer;
+    if (isSettled(answer, ignoreSilent) || io.nowMs() >= deadlineMs) return answer;
     asked = answer.revision;
     await delay(pollMs);
   }
 }
 
 /** Names the agents that a rollout still waits for. */
-export function agentsBehind({ agents, revision }: RolloutAnswer, waitMs: number): CliError {
-  const behind = agents.filter(({ state }) => state !== 'done' && state !== 'stale' && state !== 'joined');
-  const names = printable(behind.map(({ node }) => node).join(', '));
+export function agentsBehind(
+  { agents, revision }: RolloutAnswer,
+  { waitMs, ignoreSilent }: Pick<Wait, 'waitMs' | 'ignoreSilent'>,
+): CliError {
+  const behind = agents.filter((agent) => agent.state !== 'done' && !(ignoreSilent && isSilent(agent)));
+  const names = printable(behind.map((agent) => agent.node + (isSilent(agent) ? ' (silent)' : '')).join(', '));
   const after = waitMs === 0 ? '' : `after ${formatSpan(waitMs)} `;
   return new CliError({
     exit: 'failed',
@@ -47,9 +57,11 @@ export function agentsBehind({ agents, revision }: RolloutAnswer, waitMs: number
  * For `--wait` of what makes a revision: waits until every agent that can be heard enforces it in all its workers, and
  * says how many these are. Throws CliError (failed) that names the others.
  */
-export async function waitForAgents(o: Wait & { readonly output: OutputFormat }): Promise<void> {
-  const rollout = await settledRollout(o);
-  if (!rollout.isComplete) throw agentsBehind(rollout, o.waitMs);
+export async function waitForAgents(o: Omit<Wait, 'ignoreSilent'> & { readonly output: OutputFormat }): Promise<void> {
+  const rollout = await settledRollout({ ...o, ignoreSilent: true });
+  if (!rollout.isCompleteButSilent) throw agentsBehind(rollout, { ...o, ignoreSilent: true });
   const count = rollout.agents.filter(({ state }) => state === 'done').length;
   if (o.output === 'table') o.io.print(`enforced by ${count} ${count === 1 ? 'agent' : 'agents'}`);
+  const silent = rollout.agents.filter(isSilent).map(({ node }) => node);
+  if (silent.length > 0) o.io.printError(printable(`not heard of, so unknown: ${silent.join(', ')}`));
 }

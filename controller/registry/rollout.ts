@@ -3,8 +3,7 @@ import type { AgentStatus } from './agent-registry.js';
 export const rolloutStates = ['done', 'behind', 'pending', 'alarm', 'stale', 'joined'] as const;
 /**
  * `done`: enforces the revision, or a later one. `behind`: has an older one yet. `pending`: has no rules yet. `alarm`:
- * refused the rules that it was given. `stale`, `joined`: not heard of (for too long, or ever); a rollout does not wait
- * for these two.
+ * refused the rules that it was given. `stale`, `joined`: not heard of, for too long or ever; what it enforces is unknown.
  */
 export type RolloutState = (typeof rolloutStates)[number];
 
@@ -19,16 +18,24 @@ export type RolloutAgent = {
 
 export type Rollout = {
   readonly revision: number;
-  /** Every agent that can be heard enforces it in all its workers. */
+  /** Every agent enforces it in all its workers. */
   readonly isComplete: boolean;
+  /** Every agent that can be heard does. */
+  readonly isCompleteButSilent: boolean;
   readonly agents: readonly RolloutAgent[];
 };
 
 /** Who enforces a revision, by what the agents' last heartbeats say. */
 export function rolloutOf(revision: number, agents: readonly AgentStatus[]): Rollout {
   const judged = agents.map((agent) => judge(revision, agent));
-  const isComplete = judged.every(({ state }) => state === 'done' || state === 'stale' || state === 'joined');
-  return { revision, isComplete, agents: judged };
+  const isComplete = judged.every(({ state }) => state === 'done');
+  const isCompleteButSilent = judged.every((agent) => agent.state === 'done' || isSilent(agent));
+  return { revision, isComplete, isCompleteButSilent, agents: judged };
+}
+
+/** What it enforces is unknown: it may be down, or cut off and enforcing old rules. */
+export function isSilent({ state }: RolloutAgent): boolean {
+  return state === 'stale' || state === 'joined';
 }
 
 function judge(revision: number, { node, heartbeat, state, lastSeenMs }: AgentStatus): RolloutAgent {

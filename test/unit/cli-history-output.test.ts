@@ -72,6 +72,7 @@ describe('culvert rollout status', () => {
     const answer: RolloutAnswer = {
       revision: 7,
       isComplete: false,
+      isCompleteButSilent: false,
       agents: [
         { node: 'a', appliedRevision: 7, state: 'done', problem: null },
         { node: 'b', appliedRevision: null, state: 'pending', problem: 'it has no rules yet' },

@@ -57,7 +57,7 @@ test('a rollout names each agent that does not enforce the revision, and why', (
   );
 });
 
-test('a rollout is complete when all agents that can be heard enforce the revision or a later one', () => {
+test('a rollout is complete when all agents enforce the revision or a later one, and tells silent ones apart', () => {
   const { agents, pass } = mesh();
   agents.receive('silent', heartbeat('silent', { appliedRevision: 3 }));
   assert.equal(rolloutOf(5, agents.list(7)).isComplete, false);
@@ -65,10 +65,12 @@ test('a rollout is complete when all agents that can be heard enforce the revisi
   agents.receive('a', heartbeat('a', { appliedRevision: 5 }));
   agents.receive('b', heartbeat('b', { appliedRevision: 7, pending: ['workload shop/api'] }));
   const rollout = rolloutOf(5, agents.list(7));
-  assert.equal(rollout.isComplete, true);
+  assert.deepEqual([rollout.isComplete, rollout.isCompleteButSilent], [false, true]);
   assert.deepEqual(
     rollout.agents.map(({ node, state }) => `${node} ${state}`),
     ['a done', 'b done', 'silent stale'],
   );
-  assert.equal(rolloutOf(6, agents.list(7)).isComplete, false);
+  assert.equal(rolloutOf(6, agents.list(7)).isCompleteButSilent, false);
+  agents.receive('silent', heartbeat('silent', { appliedRevision: 7 }));
+  assert.equal(rolloutOf(5, agents.list(7)).isComplete, true);
 });
