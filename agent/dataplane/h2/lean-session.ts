@@ -11,12 +11,12 @@ import { LeanStream, type StreamHome } from './lean-stream.js';
 import { WriteArenas } from './write-arenas.js';
 
 /** Bytes handed to the socket at once. While it has not taken them, everything else waits in its stream. */
-const writeBytes = 262_144;
+const writeBytes = 524_288;
 /** How long the peer may take to close a connection that has nothing left to do, or to read why it is cut off. */
 const lingerMs = 1000;
 
 /** One write, and the frame by which it may be larger. */
-const arenas = new WriteArenas({ arenaBytes: writeBytes + 131_072, maxIdle: 8 });
+const arenas = new WriteArenas({ arenaBytes: writeBytes + 131_072, maxIdle: 4 });
 
 /**
  * One HTTP/2 connection of the lean engine on a TLS socket. Everything that is to be sent in one turn of the event loop
