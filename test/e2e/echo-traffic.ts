@@ -54,16 +54,11 @@ export class HeldConnection {
   readonly socket: Socket;
   /** How it ended: `end` or the code of its error; null while it is open. */
   ended: string | null = null;
-  /**
-   * Of its client's socket. The agent's record has it too, unless it was in use just before: then the kernel gives the
-   * redirected connection another one.
-   */
-  readonly localPort: number;
+  #opened = { fromMs: 0, toMs: 0 };
   #round = 0;
 
   private constructor(socket: Socket) {
     this.socket = socket;
-    this.localPort = socket.localPort ?? 0;
     const settle = (how: string): void => void (this.ended ??= how);
     socket.once('end', () => settle('end'));
     socket.once('error', (error: NodeJS.ErrnoException) => settle(error.code ?? error.message));
@@ -72,9 +67,20 @@ export class HeldConnection {
 
   /** Resolves when a first exchange went through. */
   static async open(from: LabNode, target: EchoTarget): Promise<HeldConnection> {
+    const fromMs = Date.now();
     const held = new HeldConnection(await from.connect(target));
     await held.exchange();
+    held.#opened = { fromMs, toMs: Date.now() };
     return held;
+  }
+
+  /**
+   * Whether a record tells of a connection that began while this one was opened. Not by the client's port: the kernel
+   * gives a connection another one when it redirects it and that port was in use just before.
+   */
+  isRecordedIn({ startedAt }: { readonly startedAt: string }): boolean {
+    const startedAtMs = Date.parse(startedAt);
+    return startedAtMs >= this.#opened.fromMs && startedAtMs <= this.#opened.toMs;
   }
 
   /** Says something new and waits until exactly that came back. Rejects when it does not. */
