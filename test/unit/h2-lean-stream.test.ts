@@ -1,0 +1,138 @@
+import { describe, it } from 'node:test';
+import assert from 'node:assert/strict';
+import { once } from 'node:events';
+import { EngineConnection } from '../../agent/dataplane/h2/engine-connection.js';
+import { errorCode } from '../../agent/dataplane/h2/error-code.js';
+import { LeanStream } from '../../agent/dataplane/h2/lean-stream.js';
+import { encodeFrame, endStream, frameType, type Frame } from '../contract/tunnel-raw-peer.js';
+import { clientHello, connectFrame, parseFrames, testLimits, uint32 } from './h2-engine-fixture.js';
+
+/** A server's engine whose only stream, number 1, is a `LeanStream`; it was answered, and nothing waits to be sent. */
+function start(): { engine: EngineConnection; stream: LeanStream; frames: () => Frame[] } {
+  let stream: LeanStream | undefined;
+  const engine: EngineConnection = new EngineConnection({
+    role: 'server',
+    limits: testLimits,
+    nowMs: () => 0,
+    events: {
+      onRequest: (made) => {
+        stream = new LeanStream({ home: { engine, scheduleFlush: () => {} }, stream: made });
+        made.events = stream;
+      },
+      onSettings: () => {},
+      onPong: () => {},
+      onGoaway: () => {},
+      onStreamsGone: () => {},
+      onFailure: () => {},
+    },
+  });
+  engine.receive(Buffer.concat([clientHello(), connectFrame(1)]));
+  stream!.respond({ ':status': 200 });
+  engine.pull(100_000);
+  return { engine, stream: stream!, frames: () => parseFrames(Buffer.concat(engine.pull(1_000_000))) };
+}
+
+function data(length: number, fill = 0, flags = 0): Buffer {
+  return encodeFrame(frameType.data, flags, 1, Buffer.alloc(length, fill));
+}
+
+function credited(frames: readonly Frame[]): number {
+  const updates = frames.filter(({ type, stream }) => type === frameType.window && stream === 1);
+  return updates.reduce((sum, { payload }) => sum + payload.readUInt32BE(), 0);
+}
+
+describe('a stream of the lean engine', () => {
+  it('credits what is read at once', () => {
+    const { engine, stream, frames } = start();
+    stream.on('data', () => {});
+    engine.receive(data(50_000));
+    assert.equal(credited(frames()), 50_000);
+  });
+
+  it('credits nothing while it is paused, and what was read afterwards', async () => {
+    const { engine, stream, frames } = start();
+    const received: number[] = [];
+    stream.on('data', (chunk: Buffer) => received.push(chunk[0]!));
+    stream.pause();
+    engine.receive(data(40_000, 1));
+    engine.receive(data(40_000, 2));
+    assert.equal(credited(frames()), 0);
+    assert.equal(stream.readableLength, 80_000);
+    stream.resume();
+    // Comes before what waits was read: the order must hold.
+    engine.receive(data(10_000, 3));
+    while (received.length < 3) await new Promise((resolve) => setImmediate(resolve));
+    assert.deepEqual(received, [1, 2, 3]);
+    assert.ok(credited(frames()) >= 80_000);
+  });
+
+  it('credits what is read by read()', async () => {
+    const { engine, stream, frames } = start();
+    const readable = once(stream, 'readable');
+    engine.receive(data(50_000));
+    await readable;
+    assert.equal(credited(frames()), 0);
+    assert.equal((stream.read() as Buffer).length, 50_000);
+    assert.equal(credited(frames()), 50_000);
+  });
+
+  it('is done with a write when its bytes have left', async () => {
+    const { engine, stream, frames } = start();
+    let written = 0;
+    stream.write(Buffer.alloc(60_000), () => (written += 1));
+    stream.write(Buffer.alloc(60_000), () => (written += 1));
+    assert.equal(stream.writableLength, 120_000);
+    frames();
+    await new Promise((resolve) => setImmediate(resolve));
+    assert.equal(written, 1, 'the window of 65,535 holds the rest back');
+    assert.equal(stream.writableLength, 60_000);
+    engine.receive(encodeFrame(frameType.window, 0, 1, uint32(100_000)));
+    engine.receive(encodeFrame(frameType.window, 0, 0, uint32(100_000)));
+    frames();
+    await new Promise((resolve) => setImmediate(resolve));
+    assert.equal(written, 2);
+  });
+
+  it('closes when both sides have ended', async () => {
+    const { engine, stream, frames } = start();
+    const closed = once(stream, 'close');
+    stream.resume();
+    const finished = once(stream, 'finish');
+    stream.end('bye');
+    const first = frames();
+    await finished;
+    assert.ok([...first, ...frames()].some(({ type, flags }) => type === frameType.data && flags === endStream));
+    engine.receive(data(0, 0, endStream));
+    await closed;
+    assert.deepEqual([stream.wasReset, stream.isGone, engine.streamCount], [false, true, 0]);
+  });
+
+  it('that the peer resets has no end, and says what came', async () => {
+    const { engine, stream } = start();
+    let ends = 0;
+    stream.on('end', () => (ends += 1));
+    stream.resume();
+    const closed = once(stream, 'close');
+    engine.receive(encodeFrame(frameType.rst, 0, 1, uint32(errorCode.connectError)));
+    await closed;
+    assert.deepEqual([ends, stream.wasReset, stream.resetDetail], [0, true, 'RST_STREAM CONNECT_ERROR']);
+  });
+
+  it('that is destroyed is cancelled', async () => {
+    const { stream, frames } = start();
+    stream.destroy();
+    await once(stream, 'close');
+    assert.deepEqual(
+      frames().map(({ type, payload }) => [type, payload.readUInt32BE()]),
+      [[frameType.rst, errorCode.cancel]],
+    );
+  });
+
+  it('tells what its tunnel died of', async () => {
+    const { engine, stream } = start();
+    stream.deathOfTunnel = () => 'tunnel ended: the connection closed';
+    engine.abandon(errorCode.cancel);
+    await once(stream, 'close');
+    assert.deepEqual([stream.wasReset, stream.resetDetail], [true, 'tunnel ended: the connection closed']);
+  });
+});
