@@ -98,7 +98,11 @@ async function measureUnderLoad(
     for (const path of ledger.taking(benchCase, paths)) {
       // Only the mesh is compiled while it runs; the others merely fill their caches.
       if (isQuick && path.kind !== 'culvert') continue;
-      await benchCase.measure(path, { ...context, seconds: 1 }).catch(() => {});
+      // Code for each connection runs once a connection: it takes thousands of them until it is compiled well.
+      const times = path.kind === 'culvert' && benchCase.id === 'newconn' ? (isQuick ? 3 : 6) : 1;
+      for (let time = 0; time < times; time++) {
+        await benchCase.measure(path, { ...context, seconds: 1 }).catch(() => {});
+      }
     }
   }
   for (let round = 0; round < rounds; round++) {
