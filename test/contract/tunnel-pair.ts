@@ -16,6 +16,8 @@ import { clientIdentity, serverIdentity, type TestCa } from './tunnel-certificat
 /** What a contract suite needs of an implementation. */
 export type TunnelEngine = {
   readonly name: string;
+  /** What each of twenty streams moves in each direction at once; 4 MiB when absent. */
+  readonly bothWaysBytes?: number;
   client(options: { settings: TunnelSettings; dialRaw: (target: TunnelTarget) => net.Socket }): TunnelClient;
   server(options: { settings: TunnelSettings; onConnect: (request: TunnelRequest) => void }): TunnelServer;
 };
