@@ -3,7 +3,7 @@ import type { Clock, Connection, Decision, RuleRef } from './connection.js';
 import { connectionFacts, type ConnectionFacts } from './connection-facts.js';
 import { meshDefaultRef } from './mesh-default.js';
 import { networkPolicyVerdict, type NetworkPolicyVerdict } from './network-policy-verdict.js';
-import { matchesPolicy, type PreparedPolicy } from './prepared-authorization.js';
+import type { PreparedPolicy } from './prepared-authorization.js';
 import { matchesRule, type PreparedRule } from './prepared-rule.js';
 import { prepareSnapshot, type DestinationView, type PreparedSnapshot, type SourceView } from './prepared-snapshot.js';
 import { ruleEffect } from './rule-effect.js';
@@ -175,7 +175,7 @@ class Evaluation {
   #policies(): Outcome | undefined {
     const authorized = this.#authorization();
     if (authorized?.verdict === 'deny') {
-      this.#trace?.endAuthorization(this.#destination.policies, authorized);
+      this.#traceAuthorization(authorized);
       return authorized;
     }
     const network = this.#networkPolicies();
@@ -183,9 +183,10 @@ class Evaluation {
     const decided = admitted?.verdict === 'deny' ? admitted : (authorized ?? admitted);
     // What decides comes last in a trace.
     const isLast = authorized !== undefined && decided === authorized;
-    if (!isLast) this.#trace?.endAuthorization(this.#destination.policies, authorized);
-    this.#trace?.endNetworkPolicies(this.#source.isolatedBy, this.#destination.isolatedBy, network);
-    if (isLast) this.#trace?.endAuthorization(this.#destination.policies, authorized);
+    if (!isLast) this.#traceAuthorization(authorized);
+    const [egress, ingress] = [this.#source.isolation, this.#destination.isolation];
+    this.#trace?.endNetworkPolicies(egress?.policies ?? [], ingress?.policies ?? [], network);
+    if (isLast) this.#traceAuthorization(authorized);
     return decided;
   }
 
@@ -193,23 +194,29 @@ class Evaluation {
   #authorization(): Outcome | undefined {
     const { policies } = this.#destination;
     if (policies.length === 0) return undefined;
-    const denying = policies.find((candidate) => candidate.policy.action === 'DENY' && this.#matches(candidate));
-    if (denying !== undefined) return byPolicy('deny', 'POLICY_DENY', denying.ref);
-    const allowing = policies.filter(({ policy }) => policy.action === 'ALLOW');
-    const [first] = allowing;
-    if (first === undefined) return undefined;
-    const match = allowing.find((candidate) => this.#matches(candidate));
-    if (match !== undefined) return byPolicy('allow', 'OK', match.ref);
-    return byPolicy('deny', 'POLICY_DEFAULT_DENY', first.ref);
+    for (const selection of policies) {
+      const denying = selection.denying(this.#facts);
+      if (denying !== undefined) return byPolicy('deny', 'POLICY_DENY', denying.ref);
+    }
+    let first: PreparedPolicy | undefined;
+    for (const selection of policies) {
+      const allowing = selection.allowing(this.#facts);
+      if (allowing !== undefined) return byPolicy('allow', 'OK', allowing.ref);
+      first ??= selection.firstAllowing;
+    }
+    return first === undefined ? undefined : byPolicy('deny', 'POLICY_DEFAULT_DENY', first.ref);
   }
 
-  #matches(candidate: PreparedPolicy): boolean {
-    return matchesPolicy(candidate, this.#facts);
+  #traceAuthorization(decided: Outcome | undefined): void {
+    this.#trace?.endAuthorization(
+      this.#destination.policies.flatMap(({ policies }) => policies),
+      decided,
+    );
   }
 
   #networkPolicies(): NetworkPolicyVerdict | undefined {
-    const [egress, ingress] = [this.#source.isolatedBy, this.#destination.isolatedBy];
-    if (egress.length + ingress.length === 0) return undefined;
+    const [egress, ingress] = [this.#source.isolation, this.#destination.isolation];
+    if (egress === null && ingress === null) return undefined;
     return networkPolicyVerdict({ facts: this.#facts, egress, ingress });
   }
 

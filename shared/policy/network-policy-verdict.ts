@@ -1,6 +1,6 @@
 import type { RuleRef } from './connection.js';
 import type { ConnectionFacts, PartyFacts } from './connection-facts.js';
-import { allowsPeer, type PreparedNetworkPolicy } from './prepared-network-policy.js';
+import type { NetworkIsolation } from './network-selection.js';
 
 export type NetworkPolicyVerdict = {
   readonly verdict: 'allow' | 'deny';
@@ -20,8 +20,10 @@ export type NetworkPolicyVerdict = {
  */
 export function networkPolicyVerdict(init: {
   readonly facts: ConnectionFacts;
-  readonly egress: readonly PreparedNetworkPolicy[];
-  readonly ingress: readonly PreparedNetworkPolicy[];
+  /** Of the source; null: not isolated. */
+  readonly egress: NetworkIsolation | null;
+  /** Of the destination. */
+  readonly ingress: NetworkIsolation | null;
 }): NetworkPolicyVerdict | undefined {
   const { facts, egress, ingress } = init;
   const { source, destination, port } = facts;
@@ -33,14 +35,14 @@ export function networkPolicyVerdict(init: {
 }
 
 function directionVerdict(
-  isolating: readonly PreparedNetworkPolicy[],
+  isolation: NetworkIsolation | null,
   direction: 'ingress' | 'egress',
   peer: PartyFacts,
   port: number,
 ): NetworkPolicyVerdict | undefined {
-  const [first] = isolating;
-  if (first === undefined) return undefined;
-  const allowing = isolating.find((policy) => allowsPeer(policy[direction] ?? [], peer, port));
+  const first = isolation?.policies[0];
+  if (isolation === null || first === undefined) return undefined;
+  const allowing = isolation.allowing(peer, port);
   if (allowing === undefined) return { verdict: 'deny', direction, rule: first.ref };
   return { verdict: 'allow', direction, rule: allowing.ref };
 }

@@ -45,9 +45,9 @@ function preparePeer(peer: NetworkPolicyPeer, ownNamespace: string): (party: Par
   };
 }
 
-/** Whether the policy is about this workload, by its namespace and labels. */
-export function selectsWorkload({ policy }: PreparedNetworkPolicy, { namespace, labels }: PartyFacts): boolean {
-  return labels !== null && namespace === policy.namespace && hasRequired(policy.podSelector, labels);
+/** Whether the policy is about a workload of its namespace with these labels. */
+export function selectsLabels({ policy }: PreparedNetworkPolicy, labels: Readonly<Record<string, string>>): boolean {
+  return hasRequired(policy.podSelector, labels);
 }
 
 /** One rule is enough; without rules nothing is allowed. `peer` is the other side of the connection. */

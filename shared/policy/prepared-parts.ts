@@ -1,4 +1,7 @@
+import { authorizationScope, type AuthorizationSelection } from './authorization-selection.js';
+import { networkScope, type NetworkSelection } from './network-selection.js';
 import { PeerIndex } from './peer-index.js';
+import { PolicyScopes } from './policy-scopes.js';
 import { preparePolicy, type PreparedPolicy } from './prepared-authorization.js';
 import { prepareNetworkPolicy, type PreparedNetworkPolicy } from './prepared-network-policy.js';
 import { preparePeer, type PreparedPeer } from './prepared-peer.js';
@@ -16,6 +19,8 @@ const sparePeers = 4096;
 export class PreparedParts {
   readonly sources = new PeerIndex();
   readonly destinations = new PeerIndex();
+  readonly authorizations = new PolicyScopes<PreparedPolicy, AuthorizationSelection>({ kind: authorizationScope });
+  readonly isolations = new PolicyScopes<PreparedNetworkPolicy, NetworkSelection>({ kind: networkScope });
   readonly #rules = new WeakMap<CompiledRule, PreparedRule>();
   readonly #policies = new WeakMap<CompiledAuthorizationPolicy, PreparedPolicy>();
   readonly #networkPolicies = new WeakMap<CompiledNetworkPolicy, PreparedNetworkPolicy>();

@@ -1,5 +1,6 @@
 import { ipBytes } from '../address.js';
 import type { SpiffeId } from '../identity.js';
+import type { AuthorizationSelection } from './authorization-selection.js';
 import { BoundedCache } from './bounded-cache.js';
 import type { Party, PartyWorkload } from './connection.js';
 import {
@@ -11,8 +12,8 @@ import {
 } from './connection-facts.js';
 import { ExternalAddresses } from './external-addresses.js';
 import { NamespaceLabels } from './namespace-labels.js';
-import { selects, type PreparedPolicy } from './prepared-authorization.js';
-import { selectsWorkload, type PreparedNetworkPolicy } from './prepared-network-policy.js';
+import type { NetworkIsolation, NetworkSelection } from './network-selection.js';
+import type { ScopesOfRevision } from './policy-scopes.js';
 import { PreparedParts } from './prepared-parts.js';
 import { matchesPorts, type PreparedRule } from './prepared-rule.js';
 import { filledWords, type RuleBits } from './rule-bits.js';
@@ -29,7 +30,7 @@ export type SourceView = {
   /** The words of `rules` that are not empty. */
   readonly words: Int32Array;
   /** NetworkPolicies that isolate it for egress: also by what it only seems to be, because isolation denies. */
-  readonly isolatedBy: readonly PreparedNetworkPolicy[];
+  readonly isolation: NetworkIsolation | null;
 };
 
 export type DestinationView = {
@@ -39,10 +40,10 @@ export type DestinationView = {
   readonly workload: PartyWorkload | null;
   readonly facts: PartyFacts;
   readonly rules: RuleBits;
-  /** AuthorizationPolicies that are about it. */
-  readonly policies: readonly PreparedPolicy[];
+  /** AuthorizationPolicies that are about it, those of the root namespace first; none of the two is empty. */
+  readonly policies: readonly AuthorizationSelection[];
   /** NetworkPolicies that isolate it for ingress. */
-  readonly isolatedBy: readonly PreparedNetworkPolicy[];
+  readonly isolation: NetworkIsolation | null;
 };
 
 /** The memory that views of one snapshot may take, roughly, and the most of them that are ever kept. */
@@ -63,9 +64,9 @@ export class PreparedSnapshot {
   readonly #index: RuleIndex;
   readonly #context: FactsContext;
   readonly #externals: ExternalAddresses;
-  readonly #rootPolicies: readonly PreparedPolicy[];
-  readonly #policies: ReadonlyMap<string, readonly PreparedPolicy[]>;
-  readonly #networkPolicies: ReadonlyMap<string, readonly PreparedNetworkPolicy[]>;
+  readonly #rootNamespace: string;
+  readonly #authorizations: ScopesOfRevision<AuthorizationSelection>;
+  readonly #isolations: ScopesOfRevision<NetworkSelection>;
   /** By address: more than one view has only an address that proves one identity and then another. */
   readonly #sources: BoundedCache<string, readonly SourceView[]>;
   readonly #destinations: BoundedCache<string, readonly DestinationView[]>;
@@ -94,11 +95,11 @@ export class PreparedSnapshot {
       namespaceLabels: new NamespaceLabels(snapshot),
       isNamed: (ip) => this.#externals.namedAt(ip).length > 0,
     };
-    const policies = byNamespace(snapshot.authorizationPolicies.map((policy) => parts.policy(policy)));
-    this.#rootPolicies = policies.get(mesh.rootNamespace) ?? [];
-    policies.delete(mesh.rootNamespace);
-    this.#policies = policies;
-    this.#networkPolicies = byNamespace(snapshot.networkPolicies.map((policy) => parts.networkPolicy(policy)));
+    this.#rootNamespace = mesh.rootNamespace;
+    this.#authorizations = parts.authorizations.of(
+      snapshot.authorizationPolicies.map((policy) => parts.policy(policy)),
+    );
+    this.#isolations = parts.isolations.of(snapshot.networkPolicies.map((policy) => parts.networkPolicy(policy)));
     const bytesPerView = this.#index.bytesPerSet + bytesPerViewBesidesRules;
     const maxEntries = Math.max(64, Math.min(maxViews, Math.floor(maxViewBytes / bytesPerView / 2)));
     this.#sources = new BoundedCache({ maxEntries });
@@ -123,7 +124,7 @@ export class PreparedSnapshot {
       facts,
       rules,
       words: filledWords(rules),
-      isolatedBy: this.#isolating(seeming, 'egress'),
+      isolation: this.#isolationOf(seeming)?.egress ?? null,
     };
     this.#sources.set(party.ip, withView(known, view));
     return view;
@@ -141,7 +142,7 @@ export class PreparedSnapshot {
       facts,
       rules: this.#index.ofDestination(facts),
       policies: this.#policiesFor(party.workload),
-      isolatedBy: this.#isolating(facts, 'ingress'),
+      isolation: this.#isolationOf(facts)?.ingress ?? null,
     };
     this.#destinations.set(party.ip, withView(known, view));
     return view;
@@ -161,27 +162,19 @@ export class PreparedSnapshot {
     return externals.some(({ ports }) => matchesPorts(ports, port));
   }
 
-  #policiesFor(workload: PartyWorkload | null): PreparedPolicy[] {
+  #policiesFor(workload: PartyWorkload | null): AuthorizationSelection[] {
     if (workload === null) return [];
-    const own = this.#policies.get(workload.namespace) ?? [];
-    return [...this.#rootPolicies, ...own].filter((policy) => selects(policy, workload.labels));
+    const { namespace, labels } = workload;
+    const namespaces = namespace === this.#rootNamespace ? [namespace] : [this.#rootNamespace, namespace];
+    return namespaces.flatMap((name) => {
+      const selection = this.#authorizations.get(name)?.about(labels);
+      return selection === undefined || selection.policies.length === 0 ? [] : [selection];
+    });
   }
 
-  #isolating(facts: PartyFacts, direction: 'ingress' | 'egress'): PreparedNetworkPolicy[] {
-    const own = facts.namespace === null ? [] : (this.#networkPolicies.get(facts.namespace) ?? []);
-    return own.filter((policy) => policy[direction] !== null && selectsWorkload(policy, facts));
+  #isolationOf({ namespace, labels }: PartyFacts): NetworkSelection | undefined {
+    return namespace === null || labels === null ? undefined : this.#isolations.get(namespace)?.about(labels);
   }
-}
-
-function byNamespace<P extends { readonly policy: { readonly namespace: string } }>(policies: readonly P[]) {
-  const groups = new Map<string, P[]>();
-  for (const policy of policies) {
-    const { namespace } = policy.policy;
-    const group = groups.get(namespace);
-    if (group === undefined) groups.set(namespace, [policy]);
-    else group.push(policy);
-  }
-  return groups;
 }
 
 function changesOf({ rules }: Snapshot): number[] {

@@ -1,6 +1,8 @@
 import type { PartyWorkload, RuleRef } from './connection.js';
 import { meshDefaultRef } from './mesh-default.js';
-import { hasLabels } from './prepared-peer.js';
+import { labelKey, type ScopeKind } from './policy-scope.js';
+import { PolicyScopes, type ScopesOfRevision } from './policy-scopes.js';
+import { hasLabels, type LabelPairs } from './prepared-peer.js';
 import type { CompiledPeerAuthentication, MtlsMode, Snapshot } from './snapshot.js';
 
 type Destination = Pick<PartyWorkload, 'namespace' | 'labels'>;
@@ -24,26 +26,52 @@ export function mtlsOf(
 ): { readonly mode: MtlsMode; readonly rule: RuleRef } {
   const { peerAuthentications, mesh } = snapshot;
   if (peerAuthentications.length === 0) return { mode: mesh.mtls, rule: meshDefaultRef };
-  const ofNamespace = (namespace: string) => peerAuthentications.filter((policy) => policy.namespace === namespace);
-  const own = ofNamespace(destination.namespace);
-  const specific = own.filter(
-    ({ selector }) => isSelective(selector) && hasLabels(Object.entries(selector), destination.labels),
-  );
-  const wide = (policies: readonly CompiledPeerAuthentication[]) =>
-    policies.filter(({ selector }) => !isSelective(selector));
+  const scopes = scopesOf(peerAuthentications);
+  const own = scopes.get(destination.namespace)?.about(destination.labels);
   return (
-    strictest(specific, ({ ports, mode }) => ports[String(port)] ?? mode) ??
-    strictest(wide(own), ({ mode }) => mode) ??
-    strictest(wide(ofNamespace(mesh.rootNamespace)), ({ mode }) => mode) ?? { mode: mesh.mtls, rule: meshDefaultRef }
+    strictest(own?.specific, ({ ports, mode }) => ports[String(port)] ?? mode) ??
+    strictest(own?.wide, ({ mode }) => mode) ??
+    strictest(scopes.get(mesh.rootNamespace)?.about(noLabels).wide, ({ mode }) => mode) ?? {
+      mode: mesh.mtls,
+      rule: meshDefaultRef,
+    }
   );
 }
 
-function isSelective(selector: CompiledPeerAuthentication['selector']): boolean {
-  return Object.keys(selector).length > 0;
+/** Those that select a workload by its labels, and those that are about all of a namespace. */
+type Selection = {
+  readonly specific: readonly CompiledPeerAuthentication[];
+  readonly wide: readonly CompiledPeerAuthentication[];
+};
+
+type Selectable = { readonly policy: CompiledPeerAuthentication; readonly pairs: LabelPairs };
+
+const kind: ScopeKind<Selectable, Selection> = {
+  keysOf: ({ pairs: [pair] }) => (pair === undefined ? null : [labelKey(...pair)]),
+  selects: ({ pairs }, labels) => hasLabels(pairs, labels),
+  select: (selected) => ({
+    specific: selected.filter(({ pairs }) => pairs.length > 0).map(({ policy }) => policy),
+    wide: selected.filter(({ pairs }) => pairs.length === 0).map(({ policy }) => policy),
+  }),
+};
+
+const noLabels = {};
+
+type Documents = Snapshot['peerAuthentications'];
+const scopesOfDocuments = new WeakMap<Documents, ScopesOfRevision<Selection>>();
+
+function scopesOf(documents: Documents): ScopesOfRevision<Selection> {
+  let scopes = scopesOfDocuments.get(documents);
+  if (scopes === undefined) {
+    const policies = documents.map((policy) => ({ policy, pairs: Object.entries(policy.selector) }));
+    scopes = new PolicyScopes({ kind }).of(policies);
+    scopesOfDocuments.set(documents, scopes);
+  }
+  return scopes;
 }
 
 function strictest(
-  policies: readonly CompiledPeerAuthentication[],
+  policies: readonly CompiledPeerAuthentication[] = [],
   modeOf: (policy: CompiledPeerAuthentication) => MtlsMode | null,
 ): { readonly mode: MtlsMode; readonly rule: RuleRef } | undefined {
   const decided = policies.filter((policy) => modeOf(policy) !== null);
