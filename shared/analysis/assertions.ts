@@ -3,6 +3,7 @@ import type { Clock, Decision, RuleRef } from '../policy/connection.js';
 import { formatRuleRef } from '../policy/connection.js';
 import { parseInstant } from '../model/instant.js';
 import type { RuleTest, testTiers } from '../model/rule-test.js';
+import { prepareSnapshot } from '../policy/prepared-snapshot.js';
 import type { Snapshot } from '../policy/snapshot.js';
 import type { FoundEnd } from './find-ends.js';
 import { findEnds } from './find-ends.js';
@@ -66,7 +67,7 @@ function runAssertion(assertion: RuleTest, set: RuleSet, clock: Clock): Assertio
     const pair = { source: source.end, destination: destination.end, port };
     const decision = predict(set.snapshot, pair, time);
     const { verdict, reason, rule } = decision;
-    const tier = decidingTier(decision, pair, set.snapshot, time);
+    const tier = decidingTier(decision, pair, set.snapshot);
     const found = { source: source.end.name, destination: destination.end.name, port, verdict, reason, rule, tier };
     const failure = contradiction(assertion, found, set.snapshot);
     if (failure !== null) return { assertion, isPassed: false, failure, found, note };
@@ -108,12 +109,7 @@ function contradiction({ expect, by, tier }: RuleTest, found: FoundVerdict, snap
   return null;
 }
 
-function decidingTier(
-  { rule, reason }: Decision,
-  pair: PredictedConnection,
-  snapshot: Snapshot,
-  clock: Clock,
-): TestTier {
+function decidingTier({ rule, reason }: Decision, pair: PredictedConnection, snapshot: Snapshot): TestTier {
   switch (rule.kind) {
     case 'SegmentationRule':
       return rule.tier ?? 'team';
@@ -125,8 +121,9 @@ function decidingTier(
       return 'mtls';
     case 'Mesh': {
       if (reason === 'SOURCE_UNKNOWN') return 'mtls';
-      const last = predict(snapshot, pair, clock, { trace: true }).trace.at(-1);
-      return last?.stage === 'outbound' ? 'outbound' : 'default';
+      // A trace would say so too, but looks at every rule.
+      const { facts } = prepareSnapshot(snapshot).destination(pair.destination.party, pair.port);
+      return facts.isExternal ? 'outbound' : 'default';
     }
     default:
       return assertNever(rule.kind);

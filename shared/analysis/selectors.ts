@@ -18,6 +18,7 @@ import {
 } from '../policy/snapshot.js';
 import type { MeshEnd } from './mesh-end.js';
 import { mayBeAnyOf } from './peer-filter.js';
+import { PeerQuestions } from './peer-questions.js';
 import { connectionOf } from './predict.js';
 
 /** A question about one end that some rule asks. Equal keys are the same question. */
@@ -38,22 +39,21 @@ export class Selectors {
   readonly #snapshot: Snapshot;
   readonly #clock: Clock;
   readonly #known = new Map<string, Selector>();
+  readonly #peers: PeerQuestions;
 
   constructor({ snapshot, clock }: { snapshot: Snapshot; clock: Clock }) {
     this.#snapshot = snapshot;
     this.#clock = clock;
+    this.#peers = new PeerQuestions({ setOf: (rules) => this.#only({ rules }, 'deny') });
   }
 
   /** Null: everybody. `isDeny`: a source that proves nothing is also held against who it seems to be. */
   peers(side: Side, peers: readonly PeerMatch[], isDeny: boolean): Selector | null {
     if (peers.length === 0) return null;
-    const action = isDeny ? 'deny' : 'allow';
-    const isPlain = side === 'destination' || !isDeny;
-    return this.#make(['peers', side, isPlain ? 'allow' : action, peers], () => {
-      const rule = ruleOf(side === 'source' ? { action, from: peers } : { action: 'allow', to: peers });
-      const set = this.#only({ rules: [rule] }, isPlain ? 'deny' : 'allow');
+    const question = side === 'destination' ? 'destination' : isDeny ? 'denied source' : 'source';
+    return this.#make(['peers', question, peers], () => {
       const mayBe = mayBeAnyOf(peers);
-      const selects = this.#asks(set, side, isPlain ? 'allow' : 'deny');
+      const selects = this.#peers.ask(question, peers);
       return { selects: (end) => mayBe(end) && selects(end), namespaces: destinationNamespaces({ to: peers }) };
     });
   }
@@ -78,19 +78,23 @@ export class Selectors {
 
   /** Null: everybody. */
   authorizationSource(from: readonly AuthorizationSource[]): Selector | null {
-    return from.length === 0 ? null : this.#authorization('source', { from, to: [] });
+    return from.length === 0 ? null : this.#authorization('source', { from, to: [] }, sourceNamespaces(from));
   }
 
   authorizationCondition(side: Side, condition: AuthorizationCondition): Selector {
     return this.#authorization(side, { from: [], to: [], when: [condition] });
   }
 
-  #authorization(side: Side, rule: CompiledAuthorizationPolicy['rules'][number]): Selector {
+  #authorization(
+    side: Side,
+    rule: CompiledAuthorizationPolicy['rules'][number],
+    namespaces: Selector['namespaces'] = null,
+  ): Selector {
     return this.#make(['authorizationRule', side, rule], () => {
       const namespace = this.#snapshot.mesh.rootNamespace;
       const policy = { namespace, name: 'x', action: 'DENY', selector: {}, rules: [rule] } as const;
       const selects = this.#asks(this.#only({ authorizationPolicies: [policy] }, 'allow'), side, 'deny');
-      return { selects, namespaces: null };
+      return { selects, namespaces };
     });
   }
 
@@ -168,6 +172,17 @@ function networkPeerNamespaces(peers: readonly NetworkPolicyPeer[], own: string)
     for (const namespace of named) namespaces.add(namespace);
   }
   return namespaces;
+}
+
+/** Of the identities that a source must have one of; null: any. */
+function sourceNamespaces(from: readonly AuthorizationSource[]): ReadonlySet<string> | null {
+  const found = new Set<string>();
+  for (const { serviceAccounts, namespaces } of from) {
+    const names = serviceAccounts ?? namespaces;
+    if (names?.every((name) => !name.includes('*')) !== true) return null;
+    for (const name of names) found.add(name.split('/', 1)[0] ?? '');
+  }
+  return found;
 }
 
 function ruleOf(part: Partial<CompiledRule>): CompiledRule {
