@@ -10,7 +10,7 @@ export type RuleDocuments = {
 };
 
 export type RuleDocumentsSize = {
-  /** SegmentationRules and NetworkPolicies together. */
+  /** SegmentationRules, AuthorizationPolicies and NetworkPolicies together. */
   readonly rules: number;
   readonly workloads: number;
   readonly node: string;
@@ -79,12 +79,16 @@ function segment(index: number, apps: readonly App[]): unknown {
   return { apiVersion: 'culvert.dev/v1', kind: 'Segment', metadata: { name: `segment-${index}` }, spec: { members } };
 }
 
-/** Of a hundred: 60 by account, 15 by labels, 10 by segment, 7 by CIDR, 2 denials, 1 baseline, 5 NetworkPolicies. */
+/**
+ * Of a hundred: 45 by account, 10 by labels, 10 by segment, 7 by CIDR, 2 denials, 1 baseline, 15 AuthorizationPolicies
+ * and 10 NetworkPolicies, of which a few are of a whole namespace.
+ */
 function rule(index: number, apps: readonly App[]): unknown {
   const [from, to] = [pick(apps, index, 6), pick(apps, index, 7)];
   const port = pick(ports, index, 8);
   const kind = index % 100;
-  if (kind >= 95) return networkPolicy(index, from, to, port);
+  if (kind >= 90) return networkPolicy(index, from, to, port);
+  if (kind >= 75) return authorizationPolicy(index, from, to, port);
   return {
     apiVersion: 'culvert.dev/v1',
     kind: 'SegmentationRule',
@@ -95,20 +99,20 @@ function rule(index: number, apps: readonly App[]): unknown {
 
 function segmentationRule(kind: number, index: number, from: App, to: App, port: number): unknown {
   const team = { tier: 'team', action: 'allow', ports: [port] };
-  if (kind < 60) return { ...team, from: [account(from)], to: [account(to)] };
-  if (kind < 75) {
+  if (kind < 45) return { ...team, from: [account(from)], to: [account(to)] };
+  if (kind < 55) {
     const labelled = { namespace: from.namespace, labels: { team: pick(teams, index, 9) } };
     return { ...team, from: [labelled], to: [{ namespace: to.namespace, labels: { app: to.name } }] };
   }
-  if (kind < 85) {
+  if (kind < 65) {
     const names = [10, 11].map((salt) => `segment-${pick(segmentNumbers, index, salt)}`);
     return { ...team, from: [{ segment: names[0] }], to: [{ segment: names[1] }] };
   }
-  if (kind < 92) {
+  if (kind < 72) {
     const network = `203.0.${pick(segmentNumbers, index, 12)}.0/24`;
     return { ...team, from: [account(from)], to: [{ cidr: network, except: [network.replace('.0/24', '.128/25')] }] };
   }
-  if (kind < 94) {
+  if (kind < 74) {
     return {
       tier: 'platform',
       action: 'deny',
@@ -122,18 +126,35 @@ function segmentationRule(kind: number, index: number, from: App, to: App, port:
 
 const segmentNumbers = Array.from({ length: segmentCount }, (_, index) => index);
 
+/** Two of fifteen deny; one of fifteen is about all workloads of its namespace. */
+function authorizationPolicy(index: number, from: App, to: App, port: number): unknown {
+  const kind = index % 100;
+  const principal = `bench.test/ns/${from.namespace}/sa/${from.name}`;
+  const selector = kind === 77 ? {} : { selector: { matchLabels: { app: to.name } } };
+  const source = kind % 2 === 0 ? { principals: [principal] } : { namespaces: [from.namespace] };
+  const rules = [{ from: [{ source }], to: [{ operation: { ports: [String(port)] } }] }];
+  return {
+    apiVersion: 'security.istio.io/v1',
+    kind: 'AuthorizationPolicy',
+    metadata: { name: `policy-${index}`, namespace: to.namespace },
+    spec: { ...selector, action: kind < 77 ? 'DENY' : 'ALLOW', rules },
+  };
+}
+
+/** One of ten lets workloads out only to one application. */
 function networkPolicy(index: number, from: App, to: App, port: number): unknown {
-  const namespaceSelector = { matchLabels: { 'kubernetes.io/metadata.name': from.namespace } };
-  const ingress = [
-    {
-      from: [{ namespaceSelector, podSelector: { matchLabels: { app: from.name } } }],
-      ports: [{ protocol: 'TCP', port }],
-    },
-  ];
+  const isEgress = index % 100 === 99;
+  const [own, other] = isEgress ? [from, to] : [to, from];
+  const namespaceSelector = { matchLabels: { 'kubernetes.io/metadata.name': other.namespace } };
+  const peers = [{ namespaceSelector, podSelector: { matchLabels: { app: other.name } } }];
+  const allowed = { ports: [{ protocol: 'TCP', port }] };
+  const direction = isEgress
+    ? { policyTypes: ['Egress'], egress: [{ ...allowed, to: peers }] }
+    : { policyTypes: ['Ingress'], ingress: [{ ...allowed, from: peers }] };
   return {
     apiVersion: 'networking.k8s.io/v1',
     kind: 'NetworkPolicy',
-    metadata: { name: `policy-${index}`, namespace: to.namespace },
-    spec: { podSelector: { matchLabels: { app: to.name } }, policyTypes: ['Ingress'], ingress },
+    metadata: { name: `policy-${index}`, namespace: own.namespace },
+    spec: { podSelector: { matchLabels: { app: own.name } }, ...direction },
   };
 }
