@@ -55,6 +55,8 @@ class Candidates {
   /** Positions, each once, always in the same order for ends of one namespace. */
   of({ party: { identity, workload } }: MeshEnd): readonly number[] {
     const isPlain = workload !== null && (identity === null || identity.includes(`/ns/${workload.namespace}/sa/`));
+    // Who is nowhere in the mesh is in no namespace.
+    if (workload === null && identity === null) return this.#anywhere;
     if (!isPlain) return this.#all;
     return [...this.#anywhere, ...(this.#byNamespace.get(workload.namespace) ?? [])].sort((a, b) => a - b);
   }

@@ -42,9 +42,12 @@ function sourcesByValue<T extends { readonly key: string }>(
   valueOf: (verdicts: PairVerdicts) => T | null,
 ): { value: T; sources: EndClass[] }[] {
   const found = new Map<string, { value: T; sources: EndClass[] }>();
-  for (const source of pairs.sources) {
-    const verdicts = pairs.verdicts(source, destination);
-    if (verdicts === null || isOutside(source, destination)) continue;
+  const verdictsTo = pairs.verdictsTo(destination);
+  const isFromMeshOnly = isMeshless(destination);
+  for (const [position, source] of pairs.sources.entries()) {
+    const verdicts = verdictsTo[position];
+    // No agent sees what nobody in the mesh sends or receives.
+    if (verdicts === null || verdicts === undefined || (isFromMeshOnly && isMeshless(source))) continue;
     let value = values.get(verdicts.id);
     if (value === undefined) values.set(verdicts.id, (value = valueOf(verdicts)));
     if (value === null) continue;
@@ -55,8 +58,6 @@ function sourcesByValue<T extends { readonly key: string }>(
   return [...found.values()];
 }
 
-/** No agent sees what nobody in the mesh sends or receives. */
-function isOutside(source: EndClass, destination: EndClass): boolean {
-  const isMeshless = ({ members }: EndClass): boolean => members.every(({ isMeshed }) => !isMeshed);
-  return isMeshless(source) && isMeshless(destination);
+function isMeshless({ members }: EndClass): boolean {
+  return members.every(({ isMeshed }) => !isMeshed);
 }

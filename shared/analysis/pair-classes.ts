@@ -26,9 +26,9 @@ export class PairClasses {
   readonly #areAlike: boolean;
   readonly #items: readonly SelectionItem[];
   readonly #ends: ReadonlyMap<MeshEnd, EndOfSets>;
-  /** By destination class: the items that can matter to it, and at which ports. */
-  readonly #itemsOf: ReadonlyMap<EndClass, readonly number[]>;
-  readonly #known: TrieNode = { next: new Map(), verdicts: null };
+  /** By item: the positions of the sources to which it can matter; null: all of them. */
+  readonly #sourcesOf: readonly (readonly number[] | null)[];
+  readonly #known: TrieNode = { item: -1, parent: null, next: new Map(), verdicts: null };
   #count = 0;
 
   /** Of the workloads, those that every set has take part. */
@@ -50,9 +50,9 @@ export class PairClasses {
       ends,
       this.#items.map(({ destination }) => destination),
     );
-    this.#itemsOf = new Map(
-      this.destinations.map((end) => [end, [...end.holds.keys()].filter((index) => end.holds[index] === true)]),
-    );
+    this.#sourcesOf = this.#items.map(({ source }, index) => {
+      return source === null ? null : positionsOf(this.sources, ({ holds }) => holds[index] === true);
+    });
   }
 
   /** An item of one set asks about the ends as that set knows them. */
@@ -67,21 +67,35 @@ export class PairClasses {
     return { ...item, source: ofSet(item.source), destination: ofSet(item.destination) };
   }
 
-  /** Null when the two have no address family in common. */
+  /** Null when the two have no address family in common. For many sources {@link verdictsTo} is quicker. */
   verdicts(source: EndClass, destination: EndClass): PairVerdicts | null {
     const pair = representatives(source, destination);
     if (pair === null) return null;
+    const items = itemsOf(destination);
     let node = this.#known;
-    const matching: number[] = [];
-    for (const index of this.#itemsOf.get(destination) ?? []) {
-      if (source.holds[index] !== true) continue;
-      matching.push(index);
-      let next = node.next.get(index);
-      if (next === undefined) node.next.set(index, (next = { next: new Map(), verdicts: null }));
-      node = next;
+    for (const index of items) if (this.#sourcesOf[index] === null) node = following(node, index);
+    for (const index of items) {
+      if (this.#sourcesOf[index] !== null && source.holds[index] === true) node = following(node, index);
     }
-    node.verdicts ??= this.#ask(pair.source, pair.destination, matching);
-    return node.verdicts;
+    return (node.verdicts ??= this.#ask(pair.source, pair.destination, itemsTo(node)));
+  }
+
+  /** Of each of the {@link sources}, in their order; null where the two have no address family in common. */
+  verdictsTo(destination: EndClass): (PairVerdicts | null)[] {
+    const items = itemsOf(destination);
+    // What matters to all comes first, so that it is gone through once and not for each of thousands of sources.
+    let start = this.#known;
+    for (const index of items) if (this.#sourcesOf[index] === null) start = following(start, index);
+    const nodes = this.sources.map(() => start);
+    for (const index of items) {
+      for (const position of this.#sourcesOf[index] ?? []) nodes[position] = following(nodes[position] ?? start, index);
+    }
+    return this.sources.map((source, position) => {
+      const pair = representatives(source, destination);
+      const node = nodes[position];
+      if (pair === null || node === undefined) return null;
+      return (node.verdicts ??= this.#ask(pair.source, pair.destination, itemsTo(node)));
+    });
   }
 
   #ask(source: MeshEnd, destination: MeshEnd, matching: readonly number[]): PairVerdicts {
@@ -111,7 +125,34 @@ function areAlike(values: readonly unknown[]): boolean {
   return others.every((other) => other === first);
 }
 
-type TrieNode = { readonly next: Map<number, TrieNode>; verdicts: PairVerdicts | null };
+/** A set of items, by the one that was added to another set. */
+type TrieNode = {
+  readonly item: number;
+  readonly parent: TrieNode | null;
+  readonly next: Map<number, TrieNode>;
+  verdicts: PairVerdicts | null;
+};
+
+function following(node: TrieNode, item: number): TrieNode {
+  let next = node.next.get(item);
+  if (next === undefined) node.next.set(item, (next = { item, parent: node, next: new Map(), verdicts: null }));
+  return next;
+}
+
+function itemsTo(node: TrieNode): number[] {
+  const items: number[] = [];
+  for (let at: TrieNode | null = node; at.parent !== null; at = at.parent) items.push(at.item);
+  return items;
+}
+
+/** Those that can matter to it. */
+function itemsOf(destination: EndClass): number[] {
+  return positionsOf(destination.holds, (isHeld) => isHeld);
+}
+
+function positionsOf<T>(values: readonly T[], holds: (value: T) => boolean): number[] {
+  return [...values.keys()].filter((position) => holds(values[position] as T));
+}
 
 /** Every workload at each of its addresses, and the address space outside by what the CIDRs of the rules cut it into. */
 function endsOfSets(sets: readonly RuleSet[]): EndOfSets[] {

@@ -25,7 +25,9 @@ import { connectionOf } from './predict.js';
 export type Selector = {
   readonly key: string;
   readonly selects: (end: MeshEnd) => boolean;
-  /** Registered workloads of other namespaces are certainly not selected; null: they may be. */
+  /**
+   * Registered workloads of other namespaces, and ends that are in none, are certainly not selected; null: they may be.
+   */
   readonly namespaces: ReadonlySet<string> | null;
 };
 
@@ -177,10 +179,12 @@ function networkPeerNamespaces(peers: readonly NetworkPolicyPeer[], own: string)
 /** Of the identities that a source must have one of; null: any. */
 function sourceNamespaces(from: readonly AuthorizationSource[]): ReadonlySet<string> | null {
   const found = new Set<string>();
-  for (const { serviceAccounts, namespaces } of from) {
-    const names = serviceAccounts ?? namespaces;
+  for (const { serviceAccounts, namespaces, principals } of from) {
+    // The namespace is the third part of a principal: trust domain, `ns`, namespace, `sa`, account.
+    const part = serviceAccounts === undefined && namespaces === undefined ? 2 : 0;
+    const names = serviceAccounts ?? namespaces ?? principals;
     if (names?.every((name) => !name.includes('*')) !== true) return null;
-    for (const name of names) found.add(name.split('/', 1)[0] ?? '');
+    for (const name of names) found.add(name.split('/')[part] ?? '');
   }
   return found;
 }
