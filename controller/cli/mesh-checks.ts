@@ -165,7 +165,11 @@ function versionFindings({ status, version }: MeshFacts): Finding[] {
 }
 
 function ruleFindings({ status }: MeshFacts): Finding[] {
-  const warnings = status.warnings.map((problem) => warn(formatProblem({ ...problem, hint: '' }), problem.hint));
+  const emergencyRules = new Set(status.breakGlass.map(({ name }) => `SegmentationRule/${name}`));
+  const warnings = status.warnings
+    // That an emergency rule expires is what it is for.
+    .filter(({ resource, path }) => path !== 'spec.expiresAt' || !emergencyRules.has(resource ?? ''))
+    .map((problem) => warn(formatProblem({ ...problem, hint: '' }), problem.hint));
   const emergencies = status.breakGlass.map(({ name, leftMs }) =>
     warn(`break-glass rule ${name} is in force for ${formatSpan(leftMs)} more`, 'delete it when it is not needed'),
   );

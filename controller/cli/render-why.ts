@@ -61,7 +61,8 @@ function renderConnection({ facts, service, enforcedBy, decision, notes }: Expla
   const target = formatHostPort({ ip: destination.ip, port });
   const lines = [
     `${verdictWord(decision)}  ${decision.reason}  ${describeRule(decision)}`,
-    reasonInfo(decision.reason).text,
+    // What the table says of OK is about connections that have ended.
+    ...(decision.verdict === 'allow' ? [] : [reasonInfo(decision.reason).text]),
     '',
     `  source       ${describeParty(source)} at ${source.ip}`,
     `  destination  ${describeParty(destination)} at ${target}${service === null ? '' : ` through service ${service}`}`,

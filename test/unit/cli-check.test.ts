@@ -169,6 +169,34 @@ describe('culvert check', () => {
   ];
   for (const [what, facts, expected] of cases) it(`finds ${what}`, () => assert.deepEqual(unwell(facts), expected));
 
+  it('names an emergency rule once, with the time that it has left', () => {
+    const expiring = {
+      severity: 'warning',
+      fileName: null,
+      document: null,
+      line: null,
+      resource: 'SegmentationRule/break-glass',
+      path: 'spec.expiresAt',
+      message: 'expires soon',
+      hint: '',
+    } as const;
+    const rule = { name: 'break-glass', expiresAt: '', leftMs: hour, reason: null, owner: null, appliedBy: 'alice' };
+    assert.deepEqual(
+      unwell({
+        ...well,
+        status: {
+          ...status,
+          warnings: [expiring, { ...expiring, resource: 'SegmentationRule/other' }],
+          breakGlass: [rule],
+        },
+      }),
+      [
+        'warn rules: SegmentationRule/other: spec.expiresAt: expires soon',
+        'warn rules: break-glass rule break-glass is in force for 1h more',
+      ],
+    );
+  });
+
   it('takes certificates of 30 seconds for what they are when all are', () => {
     assert.deepEqual(unwell(withAgent({}, { workloads: [old(16_000), old(29_000)] })), []);
   });
