@@ -177,4 +177,20 @@ export const snapshot: fc.Arbitrary<Snapshot> = fc
   })
   .map(snapshotOf);
 
+/** Many policies of few namespaces, and hardly a rule before them: what each is about must be told apart. */
+export const policySnapshot: fc.Arbitrary<Snapshot> = fc
+  .record({
+    rules: fc.array(rule, { maxLength: 1 }),
+    policies: fc.array(policy, { minLength: 5, maxLength: 20 }),
+    rest: fc.record({
+      networkPolicies: fc.array(networkPolicy, { maxLength: 12 }),
+      externals,
+      namespaces: fc.constantFrom({}, { a: { team: 'red' } }),
+    }),
+  })
+  .map(({ rest, ...documents }) => {
+    const networkPolicies = rest.networkPolicies.map((each, index) => ({ ...each, name: `n${index}` }));
+    return snapshotOf({ ...documents, rest: { ...rest, networkPolicies } });
+  });
+
 export const now = fc.constantFrom(5, 15, 25);

@@ -17,6 +17,7 @@ import {
   now,
   party,
   peerMatch,
+  policySnapshot,
   snapshot,
 } from './policy-arbitraries.js';
 import { external, snapshotOf, trustDomain } from './policy-fixture.js';
@@ -61,6 +62,39 @@ describe('the evaluator', () => {
         `${outcome} came up ${seen.get(outcome) ?? 0} times: the worlds are too thin`,
       );
     }
+  });
+
+  it('agrees with the plain reference among many policies', () => {
+    const seen = new Map<string, number>();
+    fc.assert(
+      fc.property(policySnapshot, fc.array(connection, { minLength: 1, maxLength: 8 }), (rules, asked) => {
+        for (const to of asked) {
+          const expected = referenceVerdict(rules, to, 5);
+          assert.equal(verdict(rules, to, 5), expected);
+          seen.set(expected, (seen.get(expected) ?? 0) + 1);
+        }
+      }),
+      { numRuns: 600 },
+    );
+    for (const outcome of ['allow authorization', 'deny authorization', 'allow network', 'deny network']) {
+      assert.ok((seen.get(outcome) ?? 0) > 20, `${outcome} came up ${seen.get(outcome) ?? 0} times`);
+    }
+  });
+
+  it('names the first AuthorizationPolicy of a namespace that decides', () => {
+    fc.assert(
+      fc.property(policySnapshot, connection, (rules, to) => {
+        const { rule } = evaluate(rules, to, { nowMs: () => 5 });
+        if (rule.kind !== 'AuthorizationPolicy') return;
+        // Those behind it in its namespace make no difference.
+        const { authorizationPolicies: all } = rules;
+        const position = all.findIndex(({ namespace, name }) => namespace === rule.namespace && name === rule.name);
+        const kept = all.filter(({ namespace }, at) => at <= position || namespace !== rule.namespace);
+        const again = evaluate({ ...rules, authorizationPolicies: kept }, to, { nowMs: () => 5 });
+        assert.deepEqual(again.rule, rule);
+      }),
+      { numRuns: 600 },
+    );
   });
 
   it('decides the same with a trace, and the trace ends with the decision', () => {

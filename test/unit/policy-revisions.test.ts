@@ -6,7 +6,7 @@ import { evaluate } from '../../shared/policy/evaluate.js';
 import { prepareSnapshot } from '../../shared/policy/prepared-snapshot.js';
 import { plainRule, type CompiledRule, type Snapshot } from '../../shared/policy/snapshot.js';
 import { applyPatch, patchBetween } from '../../shared/wire/snapshot-patch.js';
-import { connection, now, rule, snapshot } from './policy-arbitraries.js';
+import { connection, now, policySnapshot, rule, snapshot } from './policy-arbitraries.js';
 import { meshed, snapshotOf } from './policy-fixture.js';
 
 /** The first one whole, and what each of the next has of a common stock of rules, in its order. */
@@ -35,6 +35,21 @@ function decisions(rules: Snapshot, connections: readonly Connection[], nowMs: n
   });
 }
 
+/** Each takes some policies of a common stock, so that namespaces stay, change, and go. */
+const policyRevisions = fc.tuple(policySnapshot, policySnapshot).chain(([first, second]) => {
+  const renamed = second.authorizationPolicies.map((policy) => ({ ...policy, name: `s${policy.name}` }));
+  const later = fc.record({
+    authorizationPolicies: fc.shuffledSubarray([...first.authorizationPolicies, ...renamed]),
+    networkPolicies: fc.shuffledSubarray([...first.networkPolicies, ...second.networkPolicies]),
+  });
+  return fc
+    .array(later, { minLength: 1, maxLength: 5 })
+    .map((others): Snapshot[] => [
+      first,
+      ...others.map((other, index) => ({ ...first, ...other, revision: index + 2 })),
+    ]);
+});
+
 describe('revisions that follow each other', () => {
   it('are decided as each of them would be alone, the older ones too', () => {
     fc.assert(
@@ -61,6 +76,37 @@ describe('revisions that follow each other', () => {
       ),
       { numRuns: 150 },
     );
+  });
+
+  it('are decided so also when policies come and go', () => {
+    fc.assert(
+      fc.property(policyRevisions, fc.array(connection, { minLength: 1, maxLength: 6 }), (sequence, connections) => {
+        let previous: Snapshot | null = null;
+        for (const revision of sequence) {
+          prepareSnapshot(revision, previous);
+          assert.deepEqual(decisions(revision, connections, 5), decisions(structuredClone(revision), connections, 5));
+          previous = revision;
+        }
+        for (const revision of sequence) {
+          assert.deepEqual(decisions(revision, connections, 5), decisions({ ...revision }, connections, 5));
+        }
+      }),
+      { numRuns: 150 },
+    );
+  });
+
+  it('share what is known of a namespace whose policies stay', () => {
+    const first = snapshotOf({ policies: [{ namespace: 'a' }, { namespace: 'b' }] });
+    const [a, b] = first.authorizationPolicies;
+    assert.ok(a !== undefined && b !== undefined);
+    const second = { ...first, revision: 2, authorizationPolicies: [a, { ...b, action: 'DENY' as const }] };
+    const [before, after] = [prepareSnapshot(first), prepareSnapshot(second, first)];
+    const selection = (of: typeof before, name: string) =>
+      of.destination(meshed(name, '10.0.0.1', { labels }), 1).policies[0];
+    const labels = { app: 'x' };
+    assert.ok(selection(before, 'a/x') !== undefined);
+    assert.equal(selection(after, 'a/x'), selection(before, 'a/x'));
+    assert.notEqual(selection(after, 'b/x'), selection(before, 'b/x'));
   });
 
   it('are rebuilt from what each changes, with everything else the same object', () => {
