@@ -1,5 +1,6 @@
 import { execFileSync } from 'node:child_process';
-import { existsSync, statSync } from 'node:fs';
+import { createHash } from 'node:crypto';
+import { existsSync, readFileSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
 import process from 'node:process';
 import { fileURLToPath, pathToFileURL } from 'node:url';
@@ -9,6 +10,8 @@ import { fileURLToPath, pathToFileURL } from 'node:url';
  * comes before the compiler. What it does goes to stderr; stdout belongs to the program that comes after it.
  */
 const root = path.resolve(path.dirname(fileURLToPath(import.meta.url)), '..');
+/** The hash of the package-lock.json that was installed. `npm ci` removes it first: one that was cut short counts as none. */
+const installedMark = 'node_modules/.culvert-installed';
 
 export async function bootstrap() {
   process.chdir(root);
@@ -18,9 +21,11 @@ export async function bootstrap() {
     process.getuid() === 0,
     'Network namespaces and iptables need root: run it as root, for example with sudo.',
   );
-  if (isOutdated('node_modules/.package-lock.json', 'package-lock.json')) {
+  const wanted = createHash('sha256').update(readFileSync('package-lock.json')).digest('hex');
+  if (!existsSync(installedMark) || readFileSync(installedMark, 'utf8') !== wanted) {
     say('installing the npm packages of package-lock.json');
     run('npm', ['ci', '--ignore-scripts', '--no-audit', '--no-fund', '--loglevel=error']);
+    writeFileSync(installedMark, wanted);
   }
   say('building');
   run(process.execPath, [compiler(), '-b']);
@@ -38,10 +43,6 @@ export function builtUrl(relative) {
 function isNewEnough(version) {
   const [major = 0, minor = 0] = version.split('.').map(Number);
   return major > 20 || (major === 20 && minor >= 12);
-}
-
-function isOutdated(made, source) {
-  return !existsSync(made) || statSync(made).mtimeMs < statSync(source).mtimeMs;
 }
 
 function compiler() {
