@@ -80,6 +80,27 @@ export function runTunnelContract(engine: TunnelEngine): void {
       assert.ok((await readAll(far)).equals(sent));
     });
 
+    for (const last of ['near', 'far'] as const) {
+      it(`are all handed to the connection before the ${last} side closes, when it is the last to end`, async () => {
+        await using pair = await TunnelPair.start(engine, ca, {
+          streamWindowBytes: 32 * megabyte,
+          tunnelWindowBytes: 32 * megabyte,
+        });
+        const streams = await pair.streamPair();
+        const [ending, other] = last === 'near' ? [streams.near, streams.far] : [streams.far, streams.near];
+        other.end();
+        await readAll(ending);
+        // All of it in one write, so that the end is sent while the write is under way.
+        const sent = randomBytes(16 * megabyte);
+        const atOther = readAll(other);
+        ending.end(sent);
+        await closed(ending);
+        assert.equal(ending.writableFinished, true);
+        assert.equal(ending.wasReset, false);
+        assert.ok((await atOther).equals(sent));
+      });
+    }
+
     it('may be none at all', async () => {
       await using pair = await TunnelPair.start(engine, ca);
       const { near, far } = await pair.streamPair();

@@ -1,5 +1,5 @@
 import { constants, type Http2Stream } from 'node:http2';
-import { Readable } from 'node:stream';
+import { Duplex, Readable } from 'node:stream';
 import { errorCodeName } from '../h2/error-code.js';
 import type { TunnelStream } from './tunnel.js';
 
@@ -36,6 +36,12 @@ const tunnelProperties: PropertyDescriptorMap & ThisType<Http2Stream> = {
   isGone: {
     get(): boolean {
       return Reflect.get(Readable.prototype, 'closed', this);
+    },
+  },
+  destroy: {
+    value(error?: Error): Duplex {
+      if (error === undefined && hasOnlyToWrite(this)) return this;
+      return Duplex.prototype.destroy.call(this, error);
     },
   },
   resetDetail: {
@@ -80,6 +86,23 @@ export function resetStream(stream: Http2Stream, code: number = constants.NGHTTP
  */
 function isReset(stream: Http2Stream): boolean {
   return stream.aborted || stream.rstCode !== constants.NGHTTP2_NO_ERROR;
+}
+
+/**
+ * Node destroys a stream as soon as both ends were framed, although its last bytes may still wait for the connection:
+ * `finish` never came, and an orderly end looked like a break. Left alone, it is destroyed by Node once they are
+ * written, or with its session. Asked again it is destroyed: HTTP/2 knows the stream no more, so `localClose` is not 1.
+ * That also tells the peer's RST_STREAM NO_ERROR apart, after which what is queued is never written.
+ */
+function hasOnlyToWrite(stream: Http2Stream): boolean {
+  return (
+    stream.closed &&
+    !stream.readable &&
+    !stream.writableFinished &&
+    !isReset(stream) &&
+    stream.session?.destroyed === false &&
+    stream.state.localClose === 1
+  );
 }
 
 function detailOf(stream: Http2Stream, deathOfTunnel: string): string {
