@@ -6,12 +6,12 @@ import type { HeadersOfPeer, Http2Engine, SessionStream } from './http2-engine.j
 import { ResetBudget } from './reset-budget.js';
 import type { TunnelSettings } from './session-options.js';
 import type { OpenResult, TunnelHeaders, TunnelTarget } from './tunnel.js';
-import type { DialledTunnel } from './tunnel-dial.js';
+import type { DialledTunnel, LostTunnel } from './tunnel-dial.js';
 import { notOpened, refusalOf } from './tunnel-failure.js';
 import { keepTunnelAlive } from './tunnel-keepalive.js';
 
 /** The tunnel ended before there was an answer: no byte of the application was sent, so a fresh tunnel may try. */
-export type OpenAttempt = OpenResult | { readonly ok: 'lost'; readonly detail: string };
+export type OpenAttempt = OpenResult | LostTunnel;
 
 /** How much later than the other agent's own connect timeout we give up, so that its answer with the cause arrives. */
 const answerGraceMs = 1000;

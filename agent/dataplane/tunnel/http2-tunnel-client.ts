@@ -17,11 +17,14 @@ import type {
 } from './tunnel.js';
 import type { DialRaw } from './tunnel-dial.js';
 import { notOpened } from './tunnel-failure.js';
-import { TunnelPool } from './tunnel-pool.js';
+import { spreadTunnels, TunnelPool, type NoTunnel } from './tunnel-pool.js';
 import { waitForAll } from './wait-for-all.js';
 
-/** Tunnels that may die under one request before it is given up. */
-const maxLostTunnels = 3;
+/**
+ * Tunnels that may go under one request before it is given up. All of a pool go at once when the other agent's
+ * certificate is replaced, and a request may meet the end of each; the tunnels dialled after that may go too.
+ */
+const maxLostTunnels = spreadTunnels + 3;
 /** Handshakes one request waits for: others may fill a new tunnel first, and a peer may close each one at once. */
 const maxHandshakes = 20;
 
@@ -61,8 +64,11 @@ export class Http2TunnelClient implements TunnelClient {
       const tunnel = pool.pick(own.context);
       if (tunnel === undefined) {
         const failure = await abortable(pool.grow(own.context), signal);
-        if (failure !== null) return failure;
         handshakes += 1;
+        if (failure === null) continue;
+        if (failure.ok !== 'lost') return failure;
+        lost = failure.detail;
+        lostTunnels += 1;
         continue;
       }
       const result = await tunnel.open(target, signal);
@@ -155,10 +161,7 @@ function cutBy(signal: AbortSignal): TunnelNotOpened {
 }
 
 /** The handshake goes on for those who share it; who gave up gets the cut. */
-async function abortable(
-  growing: Promise<TunnelNotOpened | null>,
-  signal: AbortSignal,
-): Promise<TunnelNotOpened | null> {
+async function abortable(growing: Promise<NoTunnel | null>, signal: AbortSignal): Promise<NoTunnel | null> {
   let onAbort = (): void => {};
   const aborted = new Promise<TunnelNotOpened>((resolve) => {
     onAbort = () => resolve(cutBy(signal));

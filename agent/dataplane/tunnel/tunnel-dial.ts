@@ -3,6 +3,7 @@ import tls from 'node:tls';
 import { CulvertError } from '../../../shared/errors.js';
 import type { SpiffeId } from '../../../shared/identity.js';
 import { spiffeIdOf } from '../../../shared/pki/spiffe-id-of-certificate.js';
+import { errorCode } from '../h2/error-code.js';
 import type { ClientSession, Http2Engine } from './http2-engine.js';
 import type { TunnelSettings } from './session-options.js';
 import type { TunnelNotOpened, TunnelTarget } from './tunnel.js';
@@ -22,6 +23,9 @@ export type DialledTunnel = {
   readonly raw: net.Socket;
 };
 
+/** The other side took our certificate and went again in order, so that nothing speaks against another dial. */
+export type LostTunnel = { readonly ok: 'lost'; readonly detail: string };
+
 /**
  * TCP, TLS 1.3 with both certificates, HTTP/2. Resolves when the peer's SETTINGS came: only then a client of TLS 1.3
  * knows that its own certificate was accepted. `signal` ends the attempt. Never rejects.
@@ -34,7 +38,7 @@ export async function dialTunnel(options: {
   readonly engine: Http2Engine;
   readonly settings: TunnelSettings;
   readonly signal: AbortSignal;
-}): Promise<DialledTunnel | TunnelNotOpened> {
+}): Promise<DialledTunnel | LostTunnel | TunnelNotOpened> {
   const { target, address, settings, signal } = options;
   let raw: net.Socket;
   try {
@@ -89,7 +93,7 @@ async function handshake(options: {
   readonly context: tls.SecureContext;
   readonly engine: Http2Engine;
   readonly settings: TunnelSettings;
-}): Promise<DialledTunnel | TunnelNotOpened> {
+}): Promise<DialledTunnel | LostTunnel | TunnelNotOpened> {
   const { raw, target, address, settings } = options;
   const socket = tls.connect({
     socket: raw,
@@ -102,7 +106,8 @@ async function handshake(options: {
   return new Promise((resolve) => {
     let session: ClientSession | undefined;
     let hasFailed = false;
-    const fail = (failure: TunnelNotOpened): void => {
+    let hasLeft = false;
+    const fail = (failure: TunnelNotOpened | LostTunnel): void => {
       hasFailed = true;
       clearTimeout(timer);
       session?.destroy();
@@ -114,8 +119,8 @@ async function handshake(options: {
       () => fail(tlsFailure(timeoutError('no TLS handshake', settings.tlsHandshakeTimeoutMs), address)),
       settings.tlsHandshakeTimeoutMs || longestHandshakeMs,
     );
-    const onError = (error: Error): void => fail(tlsFailure(error, address));
-    const onClose = (): void => fail(tlsFailure(new Error('closed during the handshake'), address));
+    const onError = (error: Error): void => fail(hasLeft ? leftAtOnce(address) : tlsFailure(error, address));
+    const onClose = (): void => onError(new Error('closed during the handshake'));
     socket.on('error', onError);
     socket.once('close', onClose);
     socket.once('secureConnect', () => {
@@ -129,6 +134,8 @@ async function handshake(options: {
       opened.once('goaway', (code: number, _last: number, debugData?: Buffer) => {
         const reason = turnAwayReason(code, debugData);
         if (reason !== undefined) fail(notOpened(reason, `${address} does not accept our certificate`, true));
+        // Its own certificate was replaced meanwhile, or it shuts down. SETTINGS, this and the FIN may be one read.
+        hasLeft = code === errorCode.noError;
       });
       opened.once('close', onClose);
       // A server that turns us away says so right after its SETTINGS, in the same read: hence the next tick.
@@ -143,6 +150,10 @@ async function handshake(options: {
       );
     });
   });
+}
+
+function leftAtOnce(address: string): LostTunnel {
+  return { ok: 'lost', detail: `tunnel to ${address} ended: GOAWAY NO_ERROR right after the handshake` };
 }
 
 /** When the setting is 0: a handshake without any limit would hold its waiters for ever. */

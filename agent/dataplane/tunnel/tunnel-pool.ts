@@ -5,12 +5,15 @@ import { ClientTunnel } from './client-tunnel.js';
 import type { Http2Engine } from './http2-engine.js';
 import type { TunnelSettings } from './session-options.js';
 import type { TunnelNotOpened, TunnelTarget } from './tunnel.js';
-import { dialTunnel, type DialRaw } from './tunnel-dial.js';
+import { dialTunnel, type DialRaw, type LostTunnel } from './tunnel-dial.js';
 
 /** From this many streams on a tunnel is busy, and another one is made beside it, up to {@link spreadTunnels}. */
 const busyStreams = 24;
 /** One TCP connection has one congestion window and loses for all its streams: bulk is spread over a few. */
-const spreadTunnels = 4;
+export const spreadTunnels = 4;
+
+/** Why there is not one more tunnel. */
+export type NoTunnel = TunnelNotOpened | LostTunnel;
 
 /** The tunnels of one source workload, as one identity, to one address that must prove one identity. */
 export class TunnelPool {
@@ -23,7 +26,7 @@ export class TunnelPool {
   readonly #tunnels = new Set<ClientTunnel>();
   readonly #ending = new AbortController();
   #generation = 0;
-  #dialling: Promise<TunnelNotOpened | null> | null = null;
+  #dialling: Promise<NoTunnel | null> | null = null;
 
   constructor(options: {
     readonly target: TunnelTarget;
@@ -71,7 +74,7 @@ export class TunnelPool {
   }
 
   /** Adds a tunnel; whoever asks meanwhile waits for the same handshake. Null when there is one more, else why not. */
-  async grow(context: tls.SecureContext): Promise<TunnelNotOpened | null> {
+  async grow(context: tls.SecureContext): Promise<NoTunnel | null> {
     this.#dialling ??= this.#dial(context).finally(() => {
       this.#dialling = null;
       this.#forgetIfEmpty();
@@ -101,7 +104,7 @@ export class TunnelPool {
     return [...this.#tunnels].map((tunnel) => tunnel.dump());
   }
 
-  async #dial(context: tls.SecureContext): Promise<TunnelNotOpened | null> {
+  async #dial(context: tls.SecureContext): Promise<NoTunnel | null> {
     const generation = this.#generation;
     const dialled = await dialTunnel({
       target: this.#target,
