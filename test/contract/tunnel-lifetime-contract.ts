@@ -2,9 +2,12 @@ import { before, describe, it } from 'node:test';
 import assert from 'node:assert/strict';
 import { randomBytes } from 'node:crypto';
 import { once } from 'node:events';
+import net from 'node:net';
+import tls from 'node:tls';
 import type { TunnelCertificates, TunnelRequest, TunnelStream } from '../../agent/dataplane/tunnel/tunnel.js';
 import { clientIdentity, serverIdentity, TestCa } from './tunnel-certificates.js';
-import { closed, eventually, readAll, TunnelPair, withDeadline, type TunnelEngine } from './tunnel-pair.js';
+import { closed, eventually, readAll, serverIp, TunnelPair, withDeadline, type TunnelEngine } from './tunnel-pair.js';
+import { encodeFrame, frameType } from './tunnel-raw-peer.js';
 
 const megabyte = 1_048_576;
 
@@ -59,6 +62,52 @@ export function runTunnelLifetimeContract(engine: TunnelEngine): void {
       await Promise.all(Array.from({ length: 8 }, worker));
       assert.ok(connections > 50, `${connections} connections`);
       assert.ok(pair.dialled.length > 4, `${pair.dialled.length} tunnels`);
+    });
+
+    it('on the server between a handshake and its first request cost that request nothing', async () => {
+      await using pair = await TunnelPair.start(engine, ca);
+      const { certificates, rootsPem } = await ca.issue(serverIdentity);
+      const { chainPem, keyPem } = certificates[0] ?? assert.fail();
+      let turns = 0;
+      let isSecure = false;
+      const leaving = tls.createServer(
+        { cert: chainPem, key: keyPem, ca: rootsPem, requestCert: true, minVersion: 'TLSv1.3', ALPNProtocols: ['h2'] },
+        (socket) => {
+          turns += 1;
+          isSecure = true;
+          socket.on('error', () => {});
+          const goaway = encodeFrame(frameType.goaway, 0, 0, Buffer.alloc(8));
+          socket.write(encodeFrame(frameType.settings, 0, 0));
+          socket.write(goaway);
+          socket.end(goaway);
+          socket.resume();
+        },
+      );
+      leaving.listen(0, serverIp);
+      await once(leaving, 'listening');
+      const address = leaving.address();
+      assert.ok(address !== null && typeof address === 'object');
+      const accept = pair.server.accept.bind(pair.server);
+      pair.server.accept = (socket, listener) => {
+        if (turns === 2) {
+          accept(socket, listener);
+          return;
+        }
+        isSecure = false;
+        // A client that was slow to read: what comes after the handshake, to the end, it gets at once.
+        const held: Buffer[] = [];
+        const server = net.connect({ host: serverIp, port: address.port });
+        for (const end of [socket, server]) end.on('error', () => {});
+        socket.on('data', (chunk: Buffer) => server.write(chunk));
+        socket.resume();
+        server.on('data', (chunk: Buffer) => void (isSecure ? held.push(chunk) : socket.write(chunk)));
+        server.once('end', () => socket.end(Buffer.concat(held)));
+      };
+      const stream = await pair.stream();
+      stream.end('heard');
+      assert.equal((await readAll(stream)).toString(), 'heard');
+      assert.deepEqual([turns, pair.dialled.length], [2, 3]);
+      leaving.close();
     });
 
     it('that stay the same keep their tunnels', async () => {
