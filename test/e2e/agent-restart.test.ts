@@ -37,7 +37,7 @@ test(
   async () => {
     const [node1, node2] = [mesh.agent('node1'), mesh.agent('node2')];
     await using wire = await mesh.lab.capture({ at: node1.node, filter: 'tcp' });
-    const traffic = new SteadyTraffic({ from: client(), target: toServer(), text: secret });
+    await using traffic = new SteadyTraffic({ from: client(), target: toServer(), text: secret });
     const out = await HeldConnection.open(client(), toServer());
     const back = await HeldConnection.open(server(), toClient());
     const outside = mesh.lab.host('outside');

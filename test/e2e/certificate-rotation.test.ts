@@ -41,8 +41,12 @@ test(
     const echo = await startEcho(server);
     const held = await HeldConnection.open(client, { ip: server.ipv4, port: echo.port });
     const heldSince = Date.now();
-    const traffic = new SteadyTraffic({ from: client, target: { ip: server.ipv4, port: echo.port }, lanes: 2 });
-    const traffic6 = new SteadyTraffic({ from: client, target: { ip: server.ipv6, port: echo.port }, pauseMs: 100 });
+    await using traffic = new SteadyTraffic({ from: client, target: { ip: server.ipv4, port: echo.port }, lanes: 2 });
+    await using traffic6 = new SteadyTraffic({
+      from: client,
+      target: { ip: server.ipv6, port: echo.port },
+      pauseMs: 100,
+    });
     const left: number[][] = [];
     await waitUntil(
       'two renewals of both identities, and the end of the first certificate',

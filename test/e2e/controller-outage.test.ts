@@ -47,7 +47,7 @@ test(
       20_000,
     );
     const held = await HeldConnection.open(client, target);
-    const traffic = new SteadyTraffic({ from: client, target });
+    await using traffic = new SteadyTraffic({ from: client, target });
 
     assert.deepEqual(await node2.stop('SIGTERM'), { code: 0, signal: null });
     assert.notEqual(held.ended, null, 'the drain of its agent has ended the connection');
@@ -78,7 +78,7 @@ test(
       (await node1.metric('culvert_connections_denied_total', labels)) === 1 ? true : undefined,
     );
 
-    const meanwhile = new SteadyTraffic({ from: client, target });
+    await using meanwhile = new SteadyTraffic({ from: client, target });
     await mesh.controller.start();
     await waitUntil(
       'both agents are connected again',

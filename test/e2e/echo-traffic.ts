@@ -134,7 +134,7 @@ export class HeldConnection {
 export type TrafficResult = { readonly attempts: number; readonly failures: readonly string[] };
 
 /** New connections one after another, `lanes` at a time, until it is stopped. */
-export class SteadyTraffic {
+export class SteadyTraffic implements AsyncDisposable {
   readonly #failures: string[] = [];
   readonly #lanes: Promise<void>[];
   #attempts = 0;
@@ -169,5 +169,9 @@ export class SteadyTraffic {
     this.#isStopped = true;
     await Promise.all(this.#lanes);
     return this.result;
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.stop();
   }
 }

@@ -44,7 +44,7 @@ test(
     const client = mesh.lab.workload('client');
     const target = { ip: mesh.lab.workload('server').ipv4, port: echo.port };
     const held = await HeldConnection.open(client, target);
-    const traffic = new SteadyTraffic({ from: client, target });
+    await using traffic = new SteadyTraffic({ from: client, target });
     const killed = natsPid();
     process.kill(killed, 'SIGKILL');
     await waitForLog(mesh.controller.logFile, 'nats-server died; it is started again');
@@ -74,7 +74,7 @@ test(
     const client = mesh.lab.workload('client');
     const target = { ip: mesh.lab.workload('server').ipv4, port: echo.port };
     const held = await HeldConnection.open(client, target);
-    const traffic = new SteadyTraffic({ from: client, target });
+    await using traffic = new SteadyTraffic({ from: client, target });
     const neighbour = mesh.lab.workload('neighbour');
     const pid = natsPid();
     process.kill(pid, 'SIGSTOP');
