@@ -224,8 +224,14 @@ function isToOne({ kinds: [decision] }: Pair): boolean {
 
 test('the command says what the API says, and of names the same as of addresses', { timeout: 60_000 }, async () => {
   const question = ['why', 'shop/web', 'shop/db:5432'];
-  const byName = (await mesh.controller.culvertJson(question)) as WhyAnswer;
+  const byName = withoutNow((await mesh.controller.culvertJson(question)) as WhyAnswer);
   const [web, db] = [mesh.lab.workload('web'), mesh.lab.workload('db')];
   const byAddress = await mesh.controller.api(`/v1/why?source=${web.ipv4}&destination=${db.ipv4}&port=5432`);
-  assert.deepEqual(byName, byAddress);
+  assert.deepEqual(byName, withoutNow(byAddress as WhyAnswer));
 });
+
+/** A near miss of a rule that has expired, or is not valid yet, names the moment of the question. */
+function withoutNow(answer: WhyAnswer): WhyAnswer {
+  const nearMisses = answer.nearMisses.map((miss) => (miss.fact === 'time' ? { ...miss, is: 'now' } : miss));
+  return { ...answer, nearMisses };
+}
