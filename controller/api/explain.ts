@@ -1,8 +1,9 @@
 import { setImmediate } from 'node:timers/promises';
 import { nearMisses } from '../../shared/analysis/near-misses.js';
 import { evaluate } from '../../shared/policy/evaluate.js';
-import type { Clock, Connection, Decision, Party, RuleRef } from '../../shared/policy/connection.js';
+import type { Clock, Connection, Party, RuleRef } from '../../shared/policy/connection.js';
 import { mtlsOf } from '../../shared/policy/required-mtls.js';
+import { strictRefusal } from '../../shared/policy/strict-refusal.js';
 import type { Release } from '../publish/release.js';
 import { badRequest } from './api-error.js';
 import type { Enforcer, ExplainedConnection, WhyAnswer } from './api-types.js';
@@ -95,20 +96,6 @@ function explainOne(input: {
     // What is refused before any rule is asked is not turned round by a fact of a rule.
     nearMisses: refusal === null ? nearMisses(snapshot, facts, clock) : [],
     notes,
-  };
-}
-
-/** What the agent of a STRICT destination answers to plaintext, before any rule is asked. */
-function strictRefusal(rule: RuleRef): Decision {
-  const where = rule.kind === 'Mesh' ? 'the mesh is STRICT' : 'the destination is STRICT';
-  const detail = `${where}, and the source has no agent that proves its identity`;
-  return {
-    verdict: 'deny',
-    reason: 'SOURCE_UNKNOWN',
-    rule,
-    onChange: { kind: 'terminate' },
-    audited: [],
-    trace: [{ stage: 'default', rule, outcome: 'deny', detail }],
   };
 }
 

@@ -1,7 +1,8 @@
-import type { Clock, Connection, Decision, RuleRef } from '../policy/connection.js';
+import type { Clock, Connection, Decision } from '../policy/connection.js';
 import { evaluate, type EvaluateOptions } from '../policy/evaluate.js';
 import { mtlsOf } from '../policy/required-mtls.js';
 import type { Snapshot } from '../policy/snapshot.js';
+import { strictRefusal } from '../policy/strict-refusal.js';
 import type { MeshEnd } from './mesh-end.js';
 
 export type PredictedConnection = {
@@ -24,7 +25,7 @@ export function predict(
   const { workload } = destination.party;
   if (!source.isMeshed && destination.isMeshed && workload !== null) {
     const { mode, rule } = mtlsOf(snapshot, workload, port);
-    if (mode === 'STRICT') return refusedAs(rule);
+    if (mode === 'STRICT') return strictRefusal(rule);
   }
   return evaluate(snapshot, connectionOf({ source, destination, port }), clock, options);
 }
@@ -36,18 +37,5 @@ export function connectionOf({ source, destination, port }: PredictedConnection)
     source: source.isMeshed || party.identity === null ? party : { ...party, identity: null },
     destination: destination.party,
     port,
-  };
-}
-
-/** What the agent of a STRICT destination answers to plaintext, before any rule is asked. */
-function refusedAs(rule: RuleRef): Decision {
-  const detail = 'the destination is STRICT, and the source has no agent that proves its identity';
-  return {
-    verdict: 'deny',
-    reason: 'SOURCE_UNKNOWN',
-    rule,
-    onChange: { kind: 'terminate' },
-    audited: [],
-    trace: [{ stage: 'default', rule, outcome: 'deny', detail }],
   };
 }
