@@ -54,7 +54,7 @@ test(
     await traffic.stop();
     await node2.start();
     await node2.waitReady();
-    await waitForLog(node2.logFile, 'serving from the last good state', { skip: 0, deadlineMs: 20_000 });
+    await waitForLog(node2.logFile, 'serving from the last good state', { seen: 0, deadlineMs: 20_000 });
     const { readiness } = (await node2.admin('/dump')) as { readiness: Ready };
     assert.ok(
       readiness.degraded.some(({ name }) => name === 'nats'),

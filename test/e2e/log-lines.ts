@@ -12,15 +12,15 @@ export function loggedIn(logFile: string, message: string): readonly LogLine[] {
     .filter((line) => typeof line.msg === 'string' && line.msg.includes(message));
 }
 
-/** The first such line beyond the first `skip`, now or within the deadline. */
+/** The first such line beyond the first `seen`, now or within the deadline. */
 export function waitForLog(
   logFile: string,
   message: string,
-  o: { skip?: number; deadlineMs?: number } = {},
+  o: { seen?: number; deadlineMs?: number } = {},
 ): Promise<LogLine> {
   return waitUntil(
     `a line "${message}" in the log`,
-    () => loggedIn(logFile, message)[o.skip ?? 0],
+    () => loggedIn(logFile, message)[o.seen ?? 0],
     o.deadlineMs ?? 10_000,
   );
 }

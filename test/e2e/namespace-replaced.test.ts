@@ -147,7 +147,7 @@ test('a namespace that is replaced in one go is captured anew too', { timeout: 9
   const gone = await waitForLog(node1.logFile, 'workload released', { deadlineMs: 15_000 });
   assert.match(String(gone['why']), /its namespace (was replaced|is gone)/);
   await waitUntil('nothing holds the old namespace', async () => ((await replaced.hasCanary()) ? undefined : true));
-  await waitForLog(node1.logFile, 'workload captured', { skip: 2 });
+  await waitForLog(node1.logFile, 'workload captured', { seen: 2 });
   await node1.waitReady();
   assert.equal(await ask(neighbour, { ip: server.ipv4, port: echo.port }), 'ok');
   const record = await node1.waitForRecord('captured anew', (line) => line.sourceWorkload === 'shop/neighbour');

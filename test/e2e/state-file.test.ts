@@ -61,7 +61,7 @@ for (const [what, options, problem] of [
       await inMountsOf(node1, 'mount', '-t', 'tmpfs', '-o', options, 'tmpfs', node1.stateDir);
       await mesh.apply(rule('deny'));
       assert.equal(await ask(neighbour, toServer()), 'ECONNRESET', 'the new rule is in force');
-      const line = await waitForLog(node1.logFile, 'is not on disk; the agent goes on', { skip: complaints ?? 0 });
+      const line = await waitForLog(node1.logFile, 'is not on disk; the agent goes on', { seen: complaints ?? 0 });
       assert.equal(line.level, 'error');
       assert.match(JSON.stringify(line['err']), problem);
       assert.ok((await node1.metric('culvert_state_write_failures_total')) > failures);
@@ -73,7 +73,7 @@ for (const [what, options, problem] of [
       await inMountsOf(node1, 'umount', node1.stateDir);
       await mesh.apply(rule('allow'));
       await waitForLog(node1.logFile, 'the last good state is on disk again', {
-        skip: mended ?? 0,
+        seen: mended ?? 0,
         deadlineMs: 15_000,
       });
       assert.equal(
