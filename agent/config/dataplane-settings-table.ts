@@ -149,9 +149,9 @@ export const dataplaneSettingsTable = defineSettings({
     env: 'CULVERT_AGENT_HTTP2_ENGINE',
     key: 'http2Engine',
     values: http2EngineNames,
-    default: 'node',
-    help: 'What speaks HTTP/2 in the tunnels: the library of Node.js, or our own for CONNECT alone; both understand each other.',
-    example: 'lean',
+    default: 'lean',
+    help: 'What speaks HTTP/2 in the tunnels: our own engine for CONNECT alone, or the library of Node.js; both understand each other.',
+    example: 'node',
   },
   listenBacklog: {
     kind: 'integer',
