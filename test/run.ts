@@ -2,7 +2,7 @@ import { randomBytes } from 'node:crypto';
 import { mkdirSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
-import { Argument, Command } from 'commander';
+import { Argument, Command, InvalidArgumentError } from 'commander';
 import { describeError } from '../shared/errors.js';
 import { ensureRequirements } from './lab/install-requirements.js';
 import type { LeakScope } from './lab/leak-check.js';
@@ -14,10 +14,10 @@ import type { SuiteName, SuiteResult } from './lab/test-suite.js';
 import { findTestFiles, runSuite, suites } from './lab/test-suite.js';
 
 /**
- * The test runner: `node dist/test/run.js [suite…] [--filter RE] [--install]`. It exits with 0 only if every test passed, none
+ * The test runner: `node dist/test/run.js [suite…] [--filter RE] [--agent-workers N] [--install]`. It exits with 0 only if every test passed, none
  * was skipped, every suite had files and nothing was left behind on the machine.
  */
-type RunOptions = { readonly filter?: string; readonly install?: boolean };
+type RunOptions = { readonly filter?: string; readonly agentWorkers?: number; readonly install?: boolean };
 
 const suiteNames = Object.keys(suites) as SuiteName[];
 
@@ -40,7 +40,7 @@ async function runTests(wanted: readonly SuiteName[], options: RunOptions): Prom
     for (const { suite, files } of plan) {
       if (files.length === 0 || abort.signal.aborted) continue;
       console.log(`\n${suite}`);
-      results.push(await runSuite(suite, files, abort.signal));
+      results.push(await runSuite({ suite, files, agentWorkers: options.agentWorkers, signal: abort.signal }));
     }
     const leaks = await findLeaks(before, scope);
     const interrupted = abort.signal.aborted ? ['the run was interrupted'] : [];
@@ -78,7 +78,7 @@ function report(results: readonly SuiteResult[], problems: readonly string[]): b
   console.log('');
   for (const { suite, files, passed, failures, durationMs } of results) {
     const time = `${(durationMs / 1000).toFixed(1)} s`;
-    console.log(`${suite.padEnd(12)} ${files} files, ${passed} passed, ${failures.length} failed, ${time}`);
+    console.log(`${suite.padEnd(14)} ${files} files, ${passed} passed, ${failures.length} failed, ${time}`);
   }
   const all = [...results.flatMap(({ failures }) => failures.map((failure) => `failed: ${failure}`)), ...problems];
   for (const line of all) console.log(line);
@@ -87,10 +87,16 @@ function report(results: readonly SuiteResult[], problems: readonly string[]): b
   return all.length === 0;
 }
 
+function workerCount(text: string): number {
+  if (/^[1-9]\d?$/.test(text)) return Number(text);
+  throw new InvalidArgumentError('Write a number from 1 to 99.');
+}
+
 const program = new Command('run')
   .description('run the compiled tests, then check that nothing was left behind')
   .addArgument(new Argument('[suite...]', 'all of them when left out').choices(suiteNames))
   .option('--filter <regular expression>', 'only test files whose path matches')
+  .option('--agent-workers <n>', 'data-plane threads of the agents, in every suite', workerCount)
   .option('--install', 'install missing programs with apt-get')
   .action(async (wanted: SuiteName[], options: RunOptions) => {
     process.exitCode = (await runTests(wanted, options)) ? 0 : 1;

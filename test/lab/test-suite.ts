@@ -3,14 +3,34 @@ import path from 'node:path';
 import type { Readable } from 'node:stream';
 import { run } from 'node:test';
 import { spec } from 'node:test/reporters';
+import { agentSettingsTable } from '../../agent/config/agent-settings.js';
 
-/** In the order in which they run. `timeoutMs` is for one file; `concurrency` is files at a time. */
+export type TestSuite = {
+  /** Below dist/test. */
+  readonly directory: string;
+  /** Of the directory's files; all when absent. */
+  readonly files?: RegExp;
+  /** Files at a time. */
+  readonly concurrency: number;
+  /** For one file. */
+  readonly timeoutMs: number;
+  readonly needsLab: boolean;
+  /** Data-plane threads of every agent that is not told otherwise. */
+  readonly agentWorkers?: number;
+};
+
+const endToEnd = { directory: 'e2e', concurrency: 1, timeoutMs: 900_000, needsLab: true };
+/** What a connection is carried and judged by: where it could matter that other connections are in another thread. */
+const dataPlaneFiles = /bulk|half-close|paths|rotation|agent-restart|live-changes|under-change|hostile/;
+
+/** In the order in which they run. */
 export const suites = {
-  unit: { concurrency: 2, timeoutMs: 60_000, needsLab: false },
-  contract: { concurrency: 2, timeoutMs: 180_000, needsLab: true },
-  integration: { concurrency: 2, timeoutMs: 300_000, needsLab: true },
-  e2e: { concurrency: 1, timeoutMs: 900_000, needsLab: true },
-} as const;
+  unit: { directory: 'unit', concurrency: 2, timeoutMs: 60_000, needsLab: false },
+  contract: { directory: 'contract', concurrency: 2, timeoutMs: 180_000, needsLab: true },
+  integration: { directory: 'integration', concurrency: 2, timeoutMs: 300_000, needsLab: true },
+  e2e: { ...endToEnd, agentWorkers: 2 },
+  'e2e-one-worker': { ...endToEnd, files: dataPlaneFiles, agentWorkers: 1 },
+} as const satisfies Readonly<Record<string, TestSuite>>;
 export type SuiteName = keyof typeof suites;
 
 export type SuiteResult = {
@@ -24,18 +44,32 @@ export type SuiteResult = {
 
 /** The compiled test files of a suite, sorted. `directory` is dist/test. */
 export function findTestFiles(directory: string, suite: SuiteName, filter: RegExp | null): string[] {
-  const suiteDirectory = path.join(directory, suite);
+  const { directory: name, files }: TestSuite = suites[suite];
+  const suiteDirectory = path.join(directory, name);
   if (!existsSync(suiteDirectory)) return [];
   return readdirSync(suiteDirectory, { recursive: true, encoding: 'utf8' })
-    .filter((name) => name.endsWith('.test.js'))
-    .map((name) => path.join(suiteDirectory, name))
+    .filter((file) => file.endsWith('.test.js') && (files === undefined || files.test(file)))
+    .map((file) => path.join(suiteDirectory, file))
     .filter((file) => filter === null || filter.test(path.relative(directory, file)))
     .sort();
 }
 
-/** Runs each file in a process of its own; the report goes to stdout as it comes. Aborting ends those processes. */
-export async function runSuite(suite: SuiteName, files: readonly string[], signal: AbortSignal): Promise<SuiteResult> {
-  const { concurrency, timeoutMs } = suites[suite];
+export type SuiteRun = {
+  readonly suite: SuiteName;
+  /** Paths of compiled test files. */
+  readonly files: readonly string[];
+  /** Data-plane threads of the agents, instead of what the suite says. */
+  readonly agentWorkers?: number | undefined;
+  /** Aborting ends the processes of the tests. */
+  readonly signal: AbortSignal;
+};
+
+/** Runs each file in a process of its own; the report goes to stdout as it comes. */
+export async function runSuite({ suite, files, agentWorkers, signal }: SuiteRun): Promise<SuiteResult> {
+  const { concurrency, timeoutMs, agentWorkers: usual }: TestSuite = suites[suite];
+  const workers = agentWorkers ?? usual;
+  // The agents that a test starts inherit it from the process of the test.
+  if (workers !== undefined) process.env[agentSettingsTable.workers.env] = String(workers);
   const startedAt = performance.now();
   let passed = 0;
   const failures: string[] = [];
