@@ -32,6 +32,13 @@ describe('the test runner', { timeout: 60_000 }, () => {
     assert.deepEqual(findTestFiles(directory, 'e2e', null), []);
   });
 
+  it('finds the part of the end-to-end files that is run again with one worker', () => {
+    mkdirSync(path.join(directory, 'e2e'));
+    for (const name of ['paths.test.js', 'cli.test.js']) writeFileSync(path.join(directory, 'e2e', name), '');
+    const found = findTestFiles(directory, 'e2e-one-worker', null).map((file) => path.relative(directory, file));
+    assert.deepEqual(found, ['e2e/paths.test.js']);
+  });
+
   const outcomes: readonly [what: string, code: string, passed: number, failures: RegExp | null][] = [
     ['passes a file whose tests pass', "test('one', () => {}); test('two', () => {});", 2, null],
     ['fails for a test that fails', "test('one', () => { throw new Error('no'); });", 0, /^f\.test\.mjs: one$/],
@@ -81,7 +88,7 @@ type Outcome = { readonly passed: number; readonly failures: readonly string[] }
 async function runInNewProcess(file: string): Promise<Outcome> {
   const program = `
     import { runSuite } from ${JSON.stringify(suiteModule)};
-    const result = await runSuite('unit', [${JSON.stringify(file)}], new AbortController().signal);
+    const result = await runSuite({ suite: 'unit', files: [${JSON.stringify(file)}], signal: new AbortController().signal });
     console.error('result ' + JSON.stringify(result));`;
   const runner = path.join(path.dirname(file), 'runner.mjs');
   writeFileSync(runner, program);
