@@ -26,8 +26,19 @@ export type BenchPlan = {
   readonly engineArgs: readonly string[];
 };
 
-/** What makes the code on the way warm before the first round. */
-const warmUpIds: readonly CaseId[] = ['bulk-4', 'keepalive-32', 'newconn', 'small-messages', 'storm'];
+/**
+ * Seconds of load before the first round, on a path of compiled programs and on the mesh. An agent runs for weeks, and its
+ * code is compiled while it runs: what is done once for a connection takes thousands of connections in each thread until
+ * it is as fast as it stays.
+ */
+const warmUpSeconds: Readonly<Partial<Record<CaseId, { readonly others: number; readonly mesh: number }>>> = {
+  'bulk-4': { others: 1, mesh: 4 },
+  'keepalive-32': { others: 1, mesh: 5 },
+  newconn: { others: 1, mesh: 25 },
+  'small-messages': { others: 1, mesh: 2 },
+};
+/** The short run has no time for more. */
+const quickWarmUpSeconds = { others: 0, mesh: 4 };
 const settleMs = 1500;
 
 /**
@@ -93,16 +104,13 @@ async function measureUnderLoad(
   if (cases.length === 0) return;
   for (const path of paths) path.setWorkers(workers);
   say('warming up');
-  const warmUp = cases.filter(({ id }) => warmUpIds.includes(id));
-  for (const benchCase of warmUp.length > 0 ? warmUp : cases) {
+  for (const benchCase of cases) {
+    const wanted = warmUpSeconds[benchCase.id];
+    if (wanted === undefined) continue;
     for (const path of ledger.taking(benchCase, paths)) {
-      // Only the mesh is compiled while it runs; the others merely fill their caches.
-      if (isQuick && path.kind !== 'culvert') continue;
-      // Code for each connection runs once a connection: it takes thousands of them until it is compiled well.
-      const times = path.kind === 'culvert' && benchCase.id === 'newconn' ? (isQuick ? 3 : 6) : 1;
-      for (let time = 0; time < times; time++) {
-        await benchCase.measure(path, { ...context, seconds: 1 }).catch(() => {});
-      }
+      const who = path.kind === 'culvert' ? 'mesh' : 'others';
+      const seconds = isQuick ? Math.min(wanted[who], quickWarmUpSeconds[who]) : wanted[who];
+      if (seconds > 0) await benchCase.measure(path, { ...context, seconds }).catch(() => {});
     }
   }
   for (let round = 0; round < rounds; round++) {
