@@ -2,8 +2,7 @@ import { writeFileSync } from 'node:fs';
 import process from 'node:process';
 import { CulvertError } from '../../shared/errors.js';
 import type { Adapter } from './adapter-file.js';
-import { caseIds as allCaseIds } from './case-ids.js';
-import { type BenchOptions, chosenCases, countOption } from './bench-options.js';
+import { type BenchOptions, chosenCases, countOption, usualCases } from './bench-options.js';
 import { installAdapters, installLoadGenerators, readAdapters } from './comparators.js';
 import { isBusy, machineText, thisMachine } from './machine.js';
 import { jsonCases, shortJson } from './report-json.js';
@@ -13,15 +12,16 @@ import { writeReadme } from './readme-section.js';
 
 /** `npm run bench`: every case on every path, then the tables, and JSON, picture and README when they were asked for. */
 export async function benchCommand(options: BenchOptions): Promise<void> {
-  const caseIds = chosenCases(options.only);
-  const { quick: isQuick } = options;
-  if (options.writeReadme && caseIds.length < allCaseIds.length) {
+  const caseIds = chosenCases(options);
+  const { quick: isQuick, sameHost: isSameHost } = options;
+  if (options.writeReadme && caseIds.length < usualCases(options).length) {
     const hint = 'leave --only out, or --write-readme';
     throw new CulvertError({ code: 'BAD_OPTION', message: 'The README shows every case, not some of them', hint });
   }
   const plan = {
     caseIds,
     isQuick,
+    isSameHost,
     rounds: countOption(options.rounds ?? (isQuick ? '1' : '3'), '--rounds'),
     seconds: countOption(options.seconds ?? (isQuick ? '1' : '3'), '--seconds'),
     workers: countOption(options.workers, '--workers'),
@@ -36,7 +36,8 @@ export async function benchCommand(options: BenchOptions): Promise<void> {
   const startedAt = performance.now();
   const summaries = await runBench({ ...plan, adapters }, say);
   const minutes = (performance.now() - startedAt) / 60_000;
-  const run = { machine, rounds: plan.rounds, seconds: plan.seconds, workers: plan.workers, minutes };
+  const { rounds, seconds, workers } = plan;
+  const run = { machine, rounds, seconds, workers, isSameHost, minutes };
   print([
     machineText(machine),
     ...(isBusy(machine)

@@ -36,8 +36,15 @@ export type BenchLab = AsyncDisposable & {
 /** For 10,000 connections, twice in each relay. */
 const wantedDescriptors = 65_536;
 
-/** `adapters`: how many pairs of proxies ports are kept for. The files of the certificates live as long as the lab. */
-export async function buildBenchLab(adapters: number): Promise<BenchLab> {
+/**
+ * `adapters`: how many pairs of proxies ports are kept for. `isSameHost`: both workloads on one host, with one agent. The
+ * files of the certificates live as long as the lab.
+ */
+export async function buildBenchLab(options: {
+  readonly adapters: number;
+  readonly isSameHost: boolean;
+}): Promise<BenchLab> {
+  const { adapters, isSameHost } = options;
   const maxDescriptors = Math.min(wantedDescriptors, await raiseDescriptorLimit(wantedDescriptors));
   const ports = uncapturedPorts(adapters);
   const workload = (name: string): { name: string; namespace: string; serviceAccount: string } => ({
@@ -45,22 +52,20 @@ export async function buildBenchLab(adapters: number): Promise<BenchLab> {
     namespace: 'bench',
     serviceAccount: name,
   });
+  const client = { ...workload('client'), capture: { excludeOutboundPorts: ports.outbound } };
+  const server = { ...workload('server'), capture: { excludeInboundPorts: ports.inbound } };
   const topology = {
-    hosts: [
-      {
-        name: 'node1',
-        workloads: [{ ...workload('client'), capture: { excludeOutboundPorts: ports.outbound } }],
-      },
-      {
-        name: 'node2',
-        workloads: [{ ...workload('server'), capture: { excludeInboundPorts: ports.inbound } }],
-      },
-    ],
+    hosts: isSameHost
+      ? [{ name: 'node1', workloads: [client, server] }]
+      : [
+          { name: 'node1', workloads: [client] },
+          { name: 'node2', workloads: [server] },
+        ],
   };
   const mesh = await prepareMesh({ topology, agentOutput: 'file' });
   try {
-    const [client, server] = [mesh.lab.workload('client'), mesh.lab.workload('server')];
-    await Promise.all([client, server].map(makeRoom));
+    const nodes = { client: mesh.lab.workload('client'), server: mesh.lab.workload('server') };
+    await Promise.all(Object.values(nodes).map(makeRoom));
     const makeDirectory = (name: string): string => mkdtempSync(path.join(mesh.lab.tempDir, `${name}-`));
     const certificates = await writeCertificates(path.join(mesh.lab.tempDir, 'relay-certificates'));
     const dispose = async (): Promise<void> => {
@@ -68,7 +73,7 @@ export async function buildBenchLab(adapters: number): Promise<BenchLab> {
       await mesh.lab.close();
     };
     const limits = { maxDescriptors, maxRelayed: relayedConnections(maxDescriptors) };
-    return { mesh, client, server, certificates, ...limits, makeDirectory, [Symbol.asyncDispose]: dispose };
+    return { mesh, ...nodes, certificates, ...limits, makeDirectory, [Symbol.asyncDispose]: dispose };
   } catch (error) {
     await mesh.lab.close();
     throw error;

@@ -17,6 +17,7 @@ export type BenchOptions = {
   readonly comparators?: string;
   readonly adapter: readonly string[];
   readonly output?: string;
+  readonly sameHost: boolean;
   readonly writeReadme: boolean;
 };
 
@@ -35,20 +36,30 @@ export function addBenchOptions(command: Command): Command {
     .addOption(new Option('--engine <name>', 'tunnel engine of the agents').choices([...http2EngineNames]))
     .option('--comparators <names>', 'names of adapters, separated by commas; all that can run unless told')
     .option('--adapter <file>', 'another comparator (see test/bench/adapters); may be repeated', collect, [])
+    .option('--same-host', 'both workloads on one host, where the mesh needs no tunnel; without goals', false)
     .option('--output <file>', 'write everything that was measured as JSON')
     .option('--write-readme', 'put the table and the picture into README.md', false);
 }
 
-/** Which cases `--only` names; all without it. Throws `BAD_OPTION`. */
-export function chosenCases(only: string | undefined): readonly CaseId[] {
-  const wanted = only?.split(',').map((text) => text.trim());
-  const unknown = wanted?.find((text) => !isCaseId(text));
+/** What is measured on one host: what moves bytes. Memory is the same as between two. */
+const sameHostIds: readonly CaseId[] = ['bulk-1', 'bulk-4', 'keepalive-1', 'keepalive-32', 'newconn', 'small-messages'];
+
+/** All that `--same-host` leaves. */
+export function usualCases({ sameHost }: Pick<BenchOptions, 'sameHost'>): readonly CaseId[] {
+  return sameHost ? sameHostIds : caseIds;
+}
+
+/** Which cases `--only` names; the usual ones without it. Throws `BAD_OPTION`. */
+export function chosenCases({ only, sameHost }: Pick<BenchOptions, 'only' | 'sameHost'>): readonly CaseId[] {
+  if (only === undefined) return usualCases({ sameHost });
+  const wanted = only.split(',').map((text) => text.trim());
+  const unknown = wanted.find((text) => !isCaseId(text));
   if (unknown !== undefined) {
     const nearest = nearestName(unknown, caseIds);
     const hint = nearest === undefined ? `there are ${caseIds.join(', ')}` : `did you mean "${nearest}"?`;
     throw new CulvertError({ code: 'BAD_OPTION', message: `--only: there is no case "${unknown}"`, hint });
   }
-  return caseIds.filter((id) => wanted?.includes(id) ?? true);
+  return caseIds.filter((id) => wanted.includes(id));
 }
 
 /** Throws `BAD_OPTION` unless the text is a whole number from 1. */

@@ -30,7 +30,10 @@ export class CulvertPath implements BenchPath {
 
   processes(): { source: number[]; destination: number[] } {
     const pidOn = (host: string): number => this.#lab.mesh.agent(host).process.pid;
-    return { source: [pidOn(this.#lab.client.host)], destination: [pidOn(this.#lab.server.host)] };
+    const source = [pidOn(this.#lab.client.host)];
+    // One agent serves both ends on one host; it is counted once.
+    const isSameHost = this.#lab.client.host === this.#lab.server.host;
+    return { source, destination: isSameHost ? [] : [pidOn(this.#lab.server.host)] };
   }
 
   async stop(): Promise<void> {

@@ -22,6 +22,8 @@ export type BenchPlan = {
   readonly workers: number;
   readonly isQuick: boolean;
   readonly adapters: readonly Adapter[];
+  /** Both workloads on one host: no tunnel. */
+  readonly isSameHost: boolean;
   /** Further options of both agents. */
   readonly engineArgs: readonly string[];
 };
@@ -47,7 +49,7 @@ const settleMs = 1500;
  */
 export async function runBench(plan: BenchPlan, say: (line: string) => void): Promise<readonly CaseSummary[]> {
   say('building the lab');
-  await using lab = await buildBenchLab(plan.adapters.length);
+  await using lab = await buildBenchLab({ adapters: plan.adapters.length, isSameHost: plan.isSameHost });
   const cases = plan.caseIds.map((id) => benchCases[id]);
   const needed = serviceNames.filter((service) => cases.some(({ services }) => services.includes(service)));
   await startServices(lab, needed);
@@ -57,7 +59,9 @@ export async function runBench(plan: BenchPlan, say: (line: string) => void): Pr
   const context = { lab, seconds: plan.seconds, isQuick: plan.isQuick };
   await measureWithOneWorker(plan, cases, paths, ledger, context, say);
   await measureUnderLoad(plan, cases, paths, ledger, context, say);
-  return cases.map((benchCase) => summarize(benchCase, ledger.outcomes(benchCase), caseGoals[benchCase.id] ?? []));
+  return cases.map((benchCase) =>
+    summarize(benchCase, ledger.outcomes(benchCase), plan.isSameHost ? [] : (caseGoals[benchCase.id] ?? [])),
+  );
 }
 
 /** Every round begins with fresh processes: memory that an earlier load left would hide what this one takes. */

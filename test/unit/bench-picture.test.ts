@@ -78,6 +78,7 @@ describe('the section of the README', () => {
     rounds: 3,
     seconds: 3,
     workers: 2,
+    isSameHost: false,
   };
   const text = 'before\n<!-- measured: npm run bench -->\nold $1\n<!-- end of measured -->\nafter\n';
 
@@ -88,6 +89,15 @@ describe('the section of the README', () => {
     assert.match(once, /<!-- end of measured -->\nafter\n$/);
     assert.ok(!once.includes('old'));
     assert.equal(fillMeasured(once, [summary], run), once);
+  });
+
+  it('of one host is another one, without a picture', () => {
+    const both = `${text}<!-- measured: npm run bench -- --same-host -->\nold\n<!-- end of measured -->\nlast\n`;
+    const once = fillMeasured(both, [summary], { ...run, isSameHost: true });
+    assert.ok(once.startsWith(text));
+    assert.ok(!once.slice(text.length).includes('old'));
+    assert.ok(!once.includes('!['));
+    assert.match(once, /<!-- end of measured -->\nlast\n$/);
   });
 
   it('is an error where the marks are gone', () => {

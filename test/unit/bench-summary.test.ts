@@ -133,12 +133,17 @@ describe('a condition', () => {
 
 describe('the options of the benchmark', () => {
   it('choose cases in the order of the report', () => {
-    assert.deepEqual(chosenCases(undefined), caseIds);
-    assert.deepEqual(chosenCases('newconn, bulk-1'), ['bulk-1', 'newconn']);
+    assert.deepEqual(chosenCases({ sameHost: false }), caseIds);
+    assert.deepEqual(chosenCases({ sameHost: false, only: 'newconn, bulk-1' }), ['bulk-1', 'newconn']);
+    const sameHost = chosenCases({ sameHost: true });
+    assert.ok(sameHost.includes('bulk-1') && !sameHost.includes('idle-10k'));
   });
 
   it('are refused with the nearest name', () => {
-    assert.throws(() => chosenCases('bulk-4,newcon'), { code: 'BAD_OPTION', hint: /"newconn"/ });
+    assert.throws(() => chosenCases({ sameHost: true, only: 'bulk-4,newcon' }), {
+      code: 'BAD_OPTION',
+      hint: /"newconn"/,
+    });
     for (const text of ['0', '-1', '1.5', '', 'two']) {
       assert.throws(() => countOption(text, '--rounds'), { code: 'BAD_OPTION' });
     }
