@@ -15,9 +15,10 @@ import { DescriptorReserve } from './listen/descriptor-reserve.js';
 import { leanHttp2Engine } from './h2/lean-http2-engine.js';
 import { Hosting } from './listen/hosting.js';
 import type { HostedWorkload } from './listen/hosted-workload.js';
-import type { CertificatesMessage, FromWorker, RegistryMessage, WorkerDump, WorkerGauges } from './messages.js';
+import type { CertificatesMessage, FromWorker, WorkerDump, WorkerGauges } from './messages.js';
 import { ConnectionCut } from './relay/connection-cut.js';
 import { EndpointRotation } from './route/endpoint-rotation.js';
+import type { RegistryChange } from './route/registry-index.js';
 import { capturePorts } from './settings.js';
 import { ConnectionCounts } from './state/connection-counts.js';
 import { Reporter } from './state/reporter.js';
@@ -145,8 +146,8 @@ export class DataplaneWorker {
     });
   }
 
-  #useRegistry(message: RegistryMessage): void {
-    this.#state.registry.apply(message);
+  #useRegistry(change: RegistryChange): void {
+    this.#state.registry.apply(change);
     void this.#connections.recheckAll();
   }
 

@@ -8,7 +8,7 @@ import { patchBetween } from '../../shared/wire/snapshot-patch.js';
 import type { FromWorker, ToWorker, WorkerDump, WorkerInit, WorkerReport } from './messages.js';
 import type { DataplaneSettings } from './settings.js';
 import { ConnectionCounts, SlotTable, type SlottedWorkload } from './state/connection-counts.js';
-import { LatestState, type StateMessage } from './state/latest-state.js';
+import { LatestState, type RegistryCommand, type StateCommand, type StateMessage } from './state/latest-state.js';
 
 export type { StateMessage } from './state/latest-state.js';
 
@@ -43,12 +43,13 @@ type PoolEvents = {
 export type PoolWorkerInit = WorkerInit & { readonly workers: number; readonly connectionCounts: SharedArrayBuffer };
 
 /**
- * What a worker really receives: as {@link ToWorker}, with the slots that only the pool knows, and of the rules what
- * changed since the last that it was sent: a `SnapshotPatch` as JSON in shared memory, because a copy of thousands of
- * objects for each worker would delay everybody's bytes.
+ * What a worker really receives: as {@link ToWorker}, with the slots that only the pool knows, the registry in shared
+ * memory, and of the rules what changed since the last that it was sent: a `SnapshotPatch` as JSON in shared memory,
+ * because a copy of thousands of objects for each worker would delay everybody's bytes.
  */
 export type WorkerCommand =
-  | Exclude<ToWorker, { type: 'workloads' | 'rules' }>
+  | Exclude<ToWorker, { type: 'workloads' | 'rules' | 'registry' }>
+  | RegistryCommand
   | { readonly type: 'workloads'; readonly workloads: readonly SlottedWorkload[] }
   | { readonly type: 'rules'; readonly patch: SharedArrayBuffer };
 
@@ -120,8 +121,8 @@ export class WorkerPool extends EventEmitter<PoolEvents> {
    */
   send(message: StateMessage): void {
     if (message.type === 'rules') prepareSnapshot(message.snapshot, this.#state.snapshot);
-    const command = this.#commandFor(message, this.#state.snapshot);
-    this.#state.absorb(message);
+    const known = this.#state.snapshot;
+    const command = this.#commandFor(this.#state.absorb(message), known);
     for (const member of this.#members) if (member !== null) tell(member.worker, command);
     if (message.type === 'workloads') this.#forgetGoneWorkloads();
   }
@@ -288,7 +289,7 @@ export class WorkerPool extends EventEmitter<PoolEvents> {
   }
 
   /** `known`: the rules that those who get it have; null: none. */
-  #commandFor(message: StateMessage, known: Snapshot | null): WorkerCommand {
+  #commandFor(message: StateCommand, known: Snapshot | null): WorkerCommand {
     if (message.type === 'rules') {
       return { type: 'rules', patch: toSharedText(JSON.stringify(patchBetween(known, message.snapshot))) };
     }

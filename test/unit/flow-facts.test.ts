@@ -39,7 +39,7 @@ const other = formatSpiffeId({ trustDomain: 'culvert.test', namespace: 'shop', s
 
 function stateOf(mtls: 'STRICT' | 'PERMISSIVE', ...entries: WorkloadEntry[]): WorkerState {
   const state = new WorkerState();
-  state.registry.apply({ isFull: true, upserts: entries, removals: [] });
+  state.registry.apply({ image: null, upserts: entries, removals: [] });
   const certificates = [web.identity, db.identity].map((identity) => ({
     identity,
     chainPem: '',
@@ -200,7 +200,7 @@ describe('what a worker needs before it decides', () => {
   test('is a registry, rules and a certificate that is valid', () => {
     const empty = new WorkerState();
     assert.equal(empty.obstacle(web, 0)?.detail, 'no registry yet');
-    empty.registry.apply({ isFull: true, upserts: [web], removals: [] });
+    empty.registry.apply({ image: null, upserts: [web], removals: [] });
     assert.equal(empty.obstacle(web, 0)?.detail, 'no rules yet');
     const full = stateOf('STRICT', web, db);
     assert.equal(full.obstacle(web, 1999), null);

@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
 import { ConnectionCounts, SlotTable } from '../../agent/dataplane/state/connection-counts.js';
+import { RegistryIndex } from '../../agent/dataplane/route/registry-index.js';
 import { LatestState } from '../../agent/dataplane/state/latest-state.js';
 import type { LocalWorkload } from '../../agent/dataplane/messages.js';
 import type { IpAddress } from '../../shared/address.js';
@@ -29,8 +30,13 @@ describe('the state for a replaced worker', () => {
     state.absorb({ type: 'registry', isFull: false, upserts: [entry('a', 81)], removals: [registryKey(entry('b'))] });
     state.absorb({ type: 'certificates', rootsPem: 'old', certificates: [] });
     state.absorb({ type: 'certificates', rootsPem: 'new', certificates: [] });
-    assert.deepEqual(state.replay(), [
-      { type: 'registry', isFull: true, upserts: [entry('a', 81)], removals: [] },
+    const [registry, ...rest] = state.replay();
+    assert.ok(registry?.type === 'registry');
+    const index = new RegistryIndex();
+    index.apply(registry);
+    assert.equal(index.size, 1);
+    assert.deepEqual(index.serviceAt('198.18.200.1' as IpAddress), entry('a', 81));
+    assert.deepEqual(rest, [
       { type: 'certificates', rootsPem: 'new', certificates: [] },
       { type: 'workloads', workloads: [local('shop/a')] },
     ]);

@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
+import { buildRegistryImage } from '../../agent/dataplane/route/registry-image.js';
 import { RegistryIndex } from '../../agent/dataplane/route/registry-index.js';
 import { resolveDestination } from '../../agent/dataplane/route/destination.js';
 import { EndpointRotation } from '../../agent/dataplane/route/endpoint-rotation.js';
@@ -46,7 +47,7 @@ const foreign = workload('web9', { namespace: 'other', labels: { app: 'web' }, a
 
 function filled(...entries: (WorkloadEntry | ServiceEntry)[]): RegistryIndex {
   const index = new RegistryIndex();
-  index.apply({ isFull: true, upserts: entries, removals: [] });
+  index.apply({ image: buildRegistryImage(entries), upserts: [], removals: [] });
   return index;
 }
 
@@ -54,14 +55,14 @@ describe('the registry index', () => {
   test('knows nobody and says so before the first message', () => {
     const index = new RegistryIndex();
     assert.equal(index.isFilled, false);
-    index.apply({ isFull: true, upserts: [], removals: [] });
+    index.apply({ image: buildRegistryImage([]), upserts: [], removals: [] });
     assert.equal(index.isFilled, true);
   });
 
   test('finds workloads by address and by name, and services by VIP', () => {
     const index = filled(web1, db, service('web'));
-    assert.equal(index.workloadAt(ip('fd00::1')), web1);
-    assert.equal(index.workload('shop/db'), db);
+    assert.deepEqual(index.workloadAt(ip('fd00::1')), web1);
+    assert.deepEqual(index.workload('shop/db'), db);
     assert.equal(index.workload('shop/nobody'), undefined);
     assert.equal(index.serviceAt(ip('198.18.200.1'))?.name, 'web');
     assert.equal(index.workloadAt(ip('198.18.200.1')), undefined);
@@ -83,19 +84,19 @@ describe('the registry index', () => {
   test('notices that a workload changed its labels or left', () => {
     const index = filled(web1, web2, service('web'));
     index.endpointsOf(service('web'));
-    index.apply({ isFull: false, upserts: [{ ...web1, labels: { app: 'canary' } }], removals: [] });
+    index.apply({ image: null, upserts: [{ ...web1, labels: { app: 'canary' } }], removals: [] });
     assert.deepEqual(
       index.endpointsOf(service('web')).map((entry) => entry.name),
       ['web2'],
     );
-    index.apply({ isFull: false, upserts: [], removals: [registryKey(web2)] });
+    index.apply({ image: null, upserts: [], removals: [registryKey(web2)] });
     assert.deepEqual(index.endpointsOf(service('web')), []);
     assert.equal(index.workloadAt(ip('198.18.10.2')), undefined);
   });
 
   test('forgets the addresses that an updated workload no longer has', () => {
     const index = filled(web1);
-    index.apply({ isFull: false, upserts: [{ ...web1, addresses: [ip('198.18.10.77')] }], removals: [] });
+    index.apply({ image: null, upserts: [{ ...web1, addresses: [ip('198.18.10.77')] }], removals: [] });
     assert.equal(index.workloadAt(ip('198.18.10.1')), undefined);
     assert.equal(index.workloadAt(ip('198.18.10.77'))?.name, 'web1');
   });
@@ -103,23 +104,23 @@ describe('the registry index', () => {
   test('keeps an address with its new owner when the old one is removed afterwards', () => {
     const index = filled(web1);
     const heir = workload('heir', { addresses: [ip('198.18.10.1')] });
-    index.apply({ isFull: false, upserts: [heir], removals: [] });
+    index.apply({ image: null, upserts: [heir], removals: [] });
     assert.equal(index.workloadAt(ip('198.18.10.1')), heir);
-    index.apply({ isFull: false, upserts: [], removals: [registryKey(web1)] });
+    index.apply({ image: null, upserts: [], removals: [registryKey(web1)] });
     assert.equal(index.workloadAt(ip('198.18.10.1')), heir);
   });
 
   test('gives an address back when the later owner leaves first', () => {
     const index = filled(web1);
     const heir = workload('heir', { addresses: [ip('198.18.10.1')] });
-    index.apply({ isFull: false, upserts: [heir], removals: [] });
-    index.apply({ isFull: false, upserts: [], removals: [registryKey(heir)] });
-    assert.equal(index.workloadAt(ip('198.18.10.1')), web1);
+    index.apply({ image: null, upserts: [heir], removals: [] });
+    index.apply({ image: null, upserts: [], removals: [registryKey(heir)] });
+    assert.deepEqual(index.workloadAt(ip('198.18.10.1')), web1);
   });
 
   test('drops everything that a full message does not name', () => {
     const index = filled(web1, web2, service('web'));
-    index.apply({ isFull: true, upserts: [db], removals: [] });
+    index.apply({ image: buildRegistryImage([db]), upserts: [], removals: [] });
     assert.equal(index.size, 1);
     assert.equal(index.workloadAt(ip('198.18.10.1')), undefined);
     assert.equal(index.serviceAt(ip('198.18.200.1')), undefined);

@@ -5,14 +5,28 @@ import {
   type ServiceEntry,
   type WorkloadEntry,
 } from '../../../shared/wire/registry.js';
-import type { RegistryMessage } from '../messages.js';
 import { Claims } from './claims.js';
+import { ImageReader } from './image-reader.js';
+import type { RegistryImage } from './registry-image.js';
+import { addressTerm, keyTerm, labelTerm, vipTerm } from './registry-terms.js';
+
+/** `image` replaces everything that is known; null: nothing of it. Then come removals (registry keys) and upserts. */
+export type RegistryChange = {
+  readonly image: RegistryImage | null;
+  readonly upserts: readonly RegistryEntry[];
+  readonly removals: readonly string[];
+};
 
 /**
- * The registry as a worker looks things up in it: by address, by VIP, by name, and the endpoints of a service. Changed
- * in place by the control thread's messages; entries themselves are immutable, so whoever keeps one sees a stable fact.
+ * The registry as a worker looks things up in it: by address, by VIP, by name, and the endpoints of a service. Most of
+ * it lies in an image that all workers share, and here is what changed since. Entries are immutable, so whoever keeps
+ * one sees a stable fact.
  */
 export class RegistryIndex {
+  #image: ImageReader | null = null;
+  /** Entries of the image that were replaced or removed since. */
+  readonly #outdated = new Set<number>();
+  /** What came after the image, and in it all that was replaced. */
   readonly #entries = new Map<string, RegistryEntry>();
   readonly #byAddress = new Claims<WorkloadEntry>();
   readonly #byVip = new Claims<ServiceEntry>();
@@ -27,28 +41,31 @@ export class RegistryIndex {
   }
 
   get size(): number {
-    return this.#entries.size;
+    return (this.#image?.size ?? 0) - this.#outdated.size + this.#entries.size;
   }
 
-  apply(message: Pick<RegistryMessage, 'isFull' | 'upserts' | 'removals'>): void {
-    if (message.isFull) this.#clear();
-    for (const key of message.removals) this.#remove(key);
-    for (const entry of message.upserts) this.#upsert(entry);
+  apply({ image, upserts, removals }: RegistryChange): void {
+    if (image !== null) this.#replace(image);
+    for (const key of removals) this.#remove(key);
+    for (const entry of upserts) this.#upsert(entry);
     this.#isFilled = true;
   }
 
   workloadAt(ip: IpAddress): WorkloadEntry | undefined {
-    return this.#byAddress.get(ip);
+    const hasIt = (entry: RegistryEntry): entry is WorkloadEntry =>
+      entry.kind === 'workload' && entry.addresses.includes(ip);
+    return this.#byAddress.get(ip) ?? this.#find(addressTerm(ip), hasIt);
   }
 
   /** By `namespace/name`. */
   workload(name: string): WorkloadEntry | undefined {
-    const entry = this.#entries.get(`workload.${name.replace('/', '.')}`);
+    const entry = this.#entry(`workload.${name.replace('/', '.')}`);
     return entry?.kind === 'workload' ? entry : undefined;
   }
 
   serviceAt(ip: IpAddress): ServiceEntry | undefined {
-    return this.#byVip.get(ip);
+    const hasIt = (entry: RegistryEntry): entry is ServiceEntry => entry.kind === 'service' && entry.vips.includes(ip);
+    return this.#byVip.get(ip) ?? this.#find(vipTerm(ip), hasIt);
   }
 
   /**
@@ -60,14 +77,51 @@ export class RegistryIndex {
     const known = this.#endpoints.get(key);
     if (known !== undefined) return known;
     const selector = Object.entries(service.selector);
-    const found =
-      selector.length === 0
-        ? []
-        : [...(this.#byNamespace.get(service.namespace)?.values() ?? [])]
-            .filter((workload) => selector.every(([label, value]) => workload.labels[label] === value))
-            .toSorted((a, b) => (a.name < b.name ? -1 : 1));
+    const found = selector.length === 0 ? [] : this.#selected(service.namespace, selector);
     this.#endpoints.set(key, found);
     return found;
+  }
+
+  #selected(namespace: string, selector: readonly (readonly [string, string])[]): WorkloadEntry[] {
+    const isSelected = (entry: RegistryEntry): entry is WorkloadEntry =>
+      entry.kind === 'workload' &&
+      entry.namespace === namespace &&
+      selector.every(([label, value]) => entry.labels[label] === value);
+    const found = [...(this.#byNamespace.get(namespace)?.values() ?? [])].filter(isSelected);
+    const image = this.#image;
+    if (image !== null) {
+      const terms = selector.map(([label, value]) => labelTerm(namespace, label, value));
+      const rarest = terms.reduce((a, b) => (image.count(b) < image.count(a) ? b : a));
+      const numbers = new Set<number>();
+      for (let posting = image.first(rarest); posting !== 0; posting = image.next(posting)) {
+        numbers.add(image.numberAt(posting));
+      }
+      const present = [...numbers].filter((number) => !this.#outdated.has(number));
+      found.push(...present.map((number) => image.entry(number)).filter(isSelected));
+    }
+    return found.toSorted((a, b) => (a.name < b.name ? -1 : 1));
+  }
+
+  #entry(key: string): RegistryEntry | undefined {
+    return this.#entries.get(key) ?? this.#find(keyTerm(key), (entry) => registryKey(entry) === key);
+  }
+
+  /** The latest entry of the image that has the term and is the right one. */
+  #find<K extends RegistryEntry>(term: number, isRight: (entry: RegistryEntry) => entry is K): K | undefined;
+  #find(term: number, isRight: (entry: RegistryEntry) => boolean): RegistryEntry | undefined;
+  #find(term: number, isRight: (entry: RegistryEntry) => boolean): RegistryEntry | undefined {
+    const number = this.#numberOf(term, isRight);
+    return number === undefined ? undefined : this.#image?.entry(number);
+  }
+
+  #numberOf(term: number, isRight: (entry: RegistryEntry) => boolean): number | undefined {
+    const image = this.#image;
+    if (image === null) return undefined;
+    for (let posting = image.first(term); posting !== 0; posting = image.next(posting)) {
+      const number = image.numberAt(posting);
+      if (!this.#outdated.has(number) && isRight(image.entry(number))) return number;
+    }
+    return undefined;
   }
 
   #upsert(entry: RegistryEntry): void {
@@ -86,6 +140,8 @@ export class RegistryIndex {
   }
 
   #remove(key: string): void {
+    const number = this.#numberOf(keyTerm(key), (entry) => registryKey(entry) === key);
+    if (number !== undefined) this.#removeFromImage(key, number);
     const entry = this.#entries.get(key);
     if (entry === undefined) return;
     this.#entries.delete(key);
@@ -101,12 +157,21 @@ export class RegistryIndex {
     this.#forgetEndpointsIn(entry.namespace);
   }
 
+  #removeFromImage(key: string, number: number): void {
+    const entry = this.#image?.entry(number);
+    this.#outdated.add(number);
+    if (entry?.kind === 'workload') this.#forgetEndpointsIn(entry.namespace);
+    else this.#endpoints.delete(key);
+  }
+
   #forgetEndpointsIn(namespace: string): void {
     const prefix = `service.${namespace}.`;
     for (const key of this.#endpoints.keys()) if (key.startsWith(prefix)) this.#endpoints.delete(key);
   }
 
-  #clear(): void {
+  #replace(image: RegistryImage): void {
+    this.#image = new ImageReader(image);
+    this.#outdated.clear();
     this.#entries.clear();
     this.#byAddress.clear();
     this.#byVip.clear();

@@ -1,40 +1,41 @@
-import type { RegistryEntry } from '../../../shared/wire/registry.js';
-import { registryKey } from '../../../shared/wire/registry.js';
 import type { Snapshot } from '../../../shared/policy/snapshot.js';
 import { assertNever } from '../../../shared/assert-never.js';
 import type { CertificatesMessage, LocalWorkload, ToWorker } from '../messages.js';
+import type { RegistryChange } from '../route/registry-index.js';
+import { SharedRegistry } from './shared-registry.js';
 
 /** The messages that change what a worker decides by. */
 export type StateMessage = Extract<ToWorker, { type: 'registry' | 'rules' | 'certificates' | 'workloads' }>;
 
+/** The registry as workers get it. */
+export type RegistryCommand = RegistryChange & { readonly type: 'registry' };
+/** What brings a worker to the state that its message describes. */
+export type StateCommand = Exclude<StateMessage, { type: 'registry' }> | RegistryCommand;
+
 /**
  * What all state messages so far add up to, so that a worker that was replaced can be brought to where the others are.
- * Kept by the control thread; the registry is folded together from its incremental messages.
+ * Kept by the control thread.
  */
 export class LatestState {
-  readonly #registry = new Map<string, RegistryEntry>();
-  #hasRegistry = false;
+  readonly #registry = new SharedRegistry();
   #rules: Extract<StateMessage, { type: 'rules' }> | null = null;
   #certificates: CertificatesMessage | null = null;
   #workloads: readonly LocalWorkload[] = [];
 
-  absorb(message: StateMessage): void {
+  /** What to tell those that know everything up to this message. */
+  absorb(message: StateMessage): StateCommand {
     switch (message.type) {
       case 'registry':
-        if (message.isFull) this.#registry.clear();
-        for (const key of message.removals) this.#registry.delete(key);
-        for (const entry of message.upserts) this.#registry.set(registryKey(entry), entry);
-        this.#hasRegistry = true;
-        return;
+        return { type: 'registry', ...this.#registry.absorb(message) };
       case 'rules':
         this.#rules = message;
-        return;
+        return message;
       case 'certificates':
         this.#certificates = message;
-        return;
+        return message;
       case 'workloads':
         this.#workloads = message.workloads;
-        return;
+        return message;
       default:
         assertNever(message);
     }
@@ -49,11 +50,10 @@ export class LatestState {
   }
 
   /** In the order in which a worker must get them: the listeners come last, so that they never decide on half a state. */
-  replay(): readonly StateMessage[] {
-    const messages: StateMessage[] = [];
-    if (this.#hasRegistry) {
-      messages.push({ type: 'registry', isFull: true, upserts: [...this.#registry.values()], removals: [] });
-    }
+  replay(): readonly StateCommand[] {
+    const messages: StateCommand[] = [];
+    const registry = this.#registry.replay();
+    if (registry !== null) messages.push({ type: 'registry', ...registry });
     if (this.#rules !== null) messages.push(this.#rules);
     if (this.#certificates !== null) messages.push(this.#certificates);
     messages.push({ type: 'workloads', workloads: this.#workloads });
