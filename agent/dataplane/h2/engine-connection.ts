@@ -17,8 +17,12 @@ import { ReceiveWindow } from './receive-window.js';
 import { SendScheduler } from './send-scheduler.js';
 import { StreamTable } from './stream-table.js';
 
-/** The eight octets of our PINGs; which one is answered does not matter. */
-const pingData = Buffer.from('culvert.', 'latin1');
+/** The eight octets of our PINGs: this, and a number that tells the answer to one from noise. */
+const pingName = Buffer.from('clvt', 'latin1');
+/** Answers that a peer does not fetch: with more than this it floods us and reads nothing. */
+const mostOwedBytes = 262_144;
+/** With so much in the output that the peer does not fetch, a reset comes alone. */
+const mostAheadBytes = 262_144;
 
 /**
  * One HTTP/2 connection (RFC 9113) that carries CONNECT streams, without any input or output: bytes in by
@@ -39,6 +43,8 @@ export class EngineConnection {
   /** Of the client's preface, still to come. */
   #prefaceLeft: number;
   #isDead = false;
+  #pingsSent = 0;
+  #pingsAnswered = 0;
   /** What our first GOAWAY said; a later one may not say more (RFC 9113 §6.8). */
   #goawayLastId: number | null = null;
 
@@ -77,6 +83,7 @@ export class EngineConnection {
       peer,
       data: this.#data,
       headers: this.#headers,
+      onPong: (octets) => this.#receivePong(octets),
     });
     this.#parser = new FrameParser({ handler: this.#frames, maxFrameBytes: limits.maxFrameBytes });
     this.#prefaceLeft = isServer ? clientPreface.length : 0;
@@ -86,6 +93,11 @@ export class EngineConnection {
 
   get streamCount(): number {
     return this.#table.size;
+  }
+
+  /** Streams whose bytes wait for their turn. */
+  get waitingStreams(): number {
+    return this.#scheduler.waitingStreams;
   }
 
   /** How many streams the peer's SETTINGS allow us at once. */
@@ -103,6 +115,9 @@ export class EngineConnection {
     if (this.#isDead) return;
     try {
       this.#parser.push(this.#prefaceLeft === 0 ? chunk : this.#skipPreface(chunk));
+      if (this.#writer.owedBytes > mostOwedBytes) {
+        throw new ConnectionViolation({ code: errorCode.enhanceYourCalm, detail: 'answers that are not fetched' });
+      }
     } catch (error) {
       if (!(error instanceof ConnectionViolation)) throw error;
       this.#fail(error);
@@ -112,12 +127,14 @@ export class EngineConnection {
   /** Bytes for the peer, in order: `budgetBytes` and at most a frame more, unless more is owed in answers already. */
   pull(budgetBytes: number): Buffer[] {
     if (!this.#isDead) this.#scheduler.fill(budgetBytes, this.#peer.maxFrameBytes);
+    this.#writer.owedBytes = 0;
     return this.#output.take();
   }
 
   /** Client: opens a stream; null when the connection takes none any more. */
   request(fields: HeaderFields, eventsOf: (stream: EngineStream) => EngineStreamEvents): EngineStream | null {
     if (this.#isDead || this.#goawayLastId !== null || this.#frames.isPeerLeaving) return null;
+    if (this.#table.size >= this.#peer.maxConcurrentStreams) return null;
     const stream = this.#table.openOwn();
     if (stream === null) return null;
     stream.events = eventsOf(stream);
@@ -150,7 +167,7 @@ export class EngineConnection {
 
   /** Sends what the windows and one frame allow of the bytes that were written, ahead of other streams. */
   sendAhead(stream: EngineStream): void {
-    this.#scheduler.sendAhead(stream, this.#peer.maxFrameBytes);
+    if (this.#output.bytes < mostAheadBytes) this.#scheduler.sendAhead(stream, this.#peer.maxFrameBytes);
   }
 
   /** RST_STREAM; what was written and has not left is dropped. No event follows. */
@@ -169,7 +186,12 @@ export class EngineConnection {
   }
 
   ping(): void {
-    if (!this.#isDead) this.#writer.ping(false, pingData);
+    if (this.#isDead) return;
+    this.#pingsSent = (this.#pingsSent + 1) >>> 0;
+    const octets = Buffer.alloc(8);
+    pingName.copy(octets);
+    octets.writeUInt32BE(this.#pingsSent, 4);
+    this.#writer.ping(false, octets);
   }
 
   /** GOAWAY NO_ERROR, once: open streams live on, new ones are not taken. */
@@ -180,10 +202,20 @@ export class EngineConnection {
     this.#writer.goaway(this.#goawayLastId, errorCode.noError, '');
   }
 
-  /** The connection is lost: every stream is reset, and the peer told nothing. */
+  /** The connection is lost: every stream is reset, the peer told nothing, and nothing is read any more. */
   abandon(code: number): void {
     this.#isDead = true;
+    this.#parser.stop();
     this.#table.abandon(code);
+  }
+
+  /** Peers answer in order (RFC 9113 §6.7 does not say so): one that answers another PING has not answered the oldest. */
+  #receivePong(octets: Buffer): void {
+    const next = (this.#pingsAnswered + 1) >>> 0;
+    if (this.#pingsAnswered === this.#pingsSent) return;
+    if (pingName.compare(octets, 0, 4) !== 0 || octets.readUInt32BE(4) !== next) return;
+    this.#pingsAnswered = next;
+    this.#events.onPong();
   }
 
   #fail(violation: ConnectionViolation): void {

@@ -42,6 +42,7 @@ export class FrameParser {
   #paddingBytes = 0;
   #collected: Buffer = noBytes;
   #collectedBytes = 0;
+  #isStopped = false;
 
   /** `maxFrameBytes` is what our SETTINGS_MAX_FRAME_SIZE says. */
   constructor(options: { readonly handler: FrameHandler; readonly maxFrameBytes: number }) {
@@ -51,7 +52,12 @@ export class FrameParser {
 
   push(chunk: Buffer): void {
     let at = 0;
-    while (at < chunk.length) at = this.#step(chunk, at);
+    while (at < chunk.length && !this.#isStopped) at = this.#step(chunk, at);
+  }
+
+  /** Nothing is parsed any more, also of what is being pushed. */
+  stop(): void {
+    this.#isStopped = true;
   }
 
   #step(chunk: Buffer, at: number): number {

@@ -1,5 +1,5 @@
 import type { EngineLimits } from './engine-limits.js';
-import { clientPreface, frameFlag, frameType, settingId } from './frame-format.js';
+import { clientPreface, frameFlag, frameHeaderBytes, frameType, settingId } from './frame-format.js';
 import { HpackEncoder, type HeaderFields } from './hpack-encoder.js';
 import type { OutputQueue } from './output-queue.js';
 
@@ -9,14 +9,11 @@ const longestDebugText = 256;
 export class FrameWriter {
   readonly #output: OutputQueue;
   readonly #encoder = new HpackEncoder();
+  /** Bytes of answers and credit since the output was last fetched: what a peer can make us say. */
+  owedBytes = 0;
 
   constructor({ output }: { readonly output: OutputQueue }) {
     this.#output = output;
-  }
-
-  /** Bytes that wait to be fetched. */
-  get unsentBytes(): number {
-    return this.#output.bytes;
   }
 
   /** Our half of the connection preface (RFC 9113 §3.4). */
@@ -52,21 +49,25 @@ export class FrameWriter {
   }
 
   settingsAck(): void {
+    this.owedBytes += frameHeaderBytes;
     this.#output.header(0, frameType.settings, frameFlag.ack, 0);
   }
 
   /** `data` are the eight octets of RFC 9113 §6.7. */
   ping(isAck: boolean, data: Buffer): void {
+    if (isAck) this.owedBytes += frameHeaderBytes + 8;
     this.#output.header(8, frameType.ping, isAck ? frameFlag.ack : 0, 0);
     this.#output.payload(data);
   }
 
   rstStream(streamId: number, code: number): void {
+    this.owedBytes += frameHeaderBytes + 4;
     this.#output.header(4, frameType.rstStream, 0, streamId);
     this.#output.uint32(code);
   }
 
   windowUpdate(streamId: number, bytes: number): void {
+    this.owedBytes += frameHeaderBytes + 4;
     this.#output.header(4, frameType.windowUpdate, 0, streamId);
     this.#output.uint32(bytes);
   }

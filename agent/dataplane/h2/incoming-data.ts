@@ -17,6 +17,7 @@ export class IncomingData {
   /** Whom the current frame is for; null when nobody wants it (any more). */
   #stream: EngineStream | null = null;
   #isEnd = false;
+  #length = 0;
 
   constructor(options: {
     readonly isServer: boolean;
@@ -37,6 +38,7 @@ export class IncomingData {
     // Whatever becomes of the stream, its bytes count for the connection (§6.9).
     if (!this.#window.take(length)) throw violation(errorCode.flowControlError, 'more than the connection window');
     this.#isEnd = (flags & frameFlag.endStream) !== 0;
+    this.#length = length;
     if (length === 0 && !this.#isEnd) this.#guard.count('emptyFrame');
     const stream = this.#table.get(streamId);
     if (stream === undefined) {
@@ -57,6 +59,7 @@ export class IncomingData {
     const stream = this.#stream;
     this.#stream = null;
     if (paddingBytes > 0) {
+      if (paddingBytes === this.#length && !this.#isEnd) this.#guard.count('emptyFrame');
       this.creditConnection(paddingBytes);
       if (stream !== null) this.credit(stream, paddingBytes);
     }

@@ -12,9 +12,6 @@ import type { PeerSettings } from './peer-settings.js';
 import type { SendScheduler } from './send-scheduler.js';
 import type { StreamTable } from './stream-table.js';
 
-/** Answers that a peer does not fetch: with more than this it floods us and reads nothing. */
-const mostUnsentBytes = 262_144;
-
 export type IncomingParts = {
   readonly isServer: boolean;
   readonly events: EngineEvents;
@@ -25,6 +22,8 @@ export type IncomingParts = {
   readonly peer: PeerSettings;
   readonly data: IncomingData;
   readonly headers: IncomingHeaders;
+  /** The octets of an answer to a PING. */
+  readonly onPong: (octets: Buffer) => void;
 };
 
 /** The rules of RFC 9113 §6 for each type of frame. Throws {@link ConnectionViolation}s. */
@@ -142,8 +141,8 @@ export class IncomingFrames implements FrameHandler {
       requireLength(payload, 0);
       return;
     }
-    const { peer, writer, events } = this.#parts;
-    this.#countQuestion();
+    const { peer, writer, events, guard } = this.#parts;
+    guard.count('question');
     const before = peer.initialWindowBytes;
     peer.apply(payload);
     this.#hasSettings = true;
@@ -167,10 +166,10 @@ export class IncomingFrames implements FrameHandler {
     if (streamId !== 0) throw protocolError('PING on a stream');
     requireLength(payload, 8);
     if ((flags & frameFlag.ack) !== 0) {
-      this.#parts.events.onPong();
+      this.#parts.onPong(payload);
       return;
     }
-    this.#countQuestion();
+    this.#parts.guard.count('question');
     this.#parts.writer.ping(true, payload);
   }
 
@@ -178,8 +177,8 @@ export class IncomingFrames implements FrameHandler {
   #onGoaway(streamId: number, payload: Buffer): void {
     if (streamId !== 0) throw protocolError('GOAWAY on a stream');
     if (payload.length < 8) throw wrongLength();
-    const { table, events, isServer } = this.#parts;
-    this.#countQuestion();
+    const { table, events, isServer, guard } = this.#parts;
+    guard.count('question');
     this.isPeerLeaving = true;
     if (!isServer) table.refuseAbove(payload.readUInt32BE() & largestWindowBytes);
     events.onGoaway(payload.readUInt32BE(4), Buffer.from(payload.subarray(8)));
@@ -194,13 +193,6 @@ export class IncomingFrames implements FrameHandler {
     const stream = table.get(streamId);
     if (stream === undefined) throw wrongLength();
     table.fail(stream, errorCode.frameSizeError);
-  }
-
-  /** A frame that costs us an answer. */
-  #countQuestion(): void {
-    this.#parts.guard.count('question');
-    if (this.#parts.writer.unsentBytes <= mostUnsentBytes) return;
-    throw new ConnectionViolation({ code: errorCode.enhanceYourCalm, detail: 'answers that are not fetched' });
   }
 }
 

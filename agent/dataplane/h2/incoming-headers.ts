@@ -54,7 +54,10 @@ export class IncomingHeaders {
 
   #receiveRequest(id: number, decoded: DecodedFields, isEnd: boolean): void {
     this.#table.notePeerId(id);
-    if (!this.takesRequests) return;
+    if (!this.takesRequests) {
+      this.#guard.count('emptyFrame');
+      return;
+    }
     if (decoded.isTooLarge) {
       this.#table.refuse(id, errorCode.enhanceYourCalm);
       return;

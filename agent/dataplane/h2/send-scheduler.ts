@@ -8,12 +8,17 @@ import type { OutputQueue } from './output-queue.js';
  */
 const largestDataBytes = 65_536;
 
+/** Streams that wait, from which on it is worth looking for those that were closed meanwhile. */
+const leastCompacted = 256;
+
 /** Chooses whose bytes leave next: one frame of each stream that has some and may send, in turn. */
 export class SendScheduler {
   readonly #output: OutputQueue;
   readonly #onLocalEnd: (stream: EngineStream) => void;
   #ready: EngineStream[] = [];
   #head = 0;
+  /** So many may wait before those that are gone are looked for. */
+  #compactAt = leastCompacted;
   /** What the peer lets us send on the connection (RFC 9113 §5.2). */
   windowBytes: number = protocolDefaults.windowBytes;
 
@@ -27,11 +32,17 @@ export class SendScheduler {
     return this.windowBytes > 0 && this.#head < this.#ready.length;
   }
 
+  /** Streams in the list, also such as were closed since. */
+  get waitingStreams(): number {
+    return this.#ready.length - this.#head;
+  }
+
   /** To be called when a stream got bytes or credit. */
   consider(stream: EngineStream): void {
     if (stream.isScheduled || stream.queuedBytes === 0 || stream.sendWindowBytes <= 0) return;
     stream.isScheduled = true;
     this.#ready.push(stream);
+    if (this.waitingStreams > this.#compactAt) this.#compact();
   }
 
   /** Writes frames until the output holds `budgetBytes`, or a frame more. */
@@ -56,6 +67,18 @@ export class SendScheduler {
   sendEnd(stream: EngineStream): void {
     this.#output.header(0, frameType.data, frameFlag.endStream, stream.id);
     this.#onLocalEnd(stream);
+  }
+
+  /** While the connection's window is empty nothing leaves the list, and a peer may open and reset streams for ever. */
+  #compact(): void {
+    const open: EngineStream[] = [];
+    for (const stream of this.#ready.slice(this.#head)) {
+      if (stream.isClosed) stream.isScheduled = false;
+      else open.push(stream);
+    }
+    this.#ready = open;
+    this.#head = 0;
+    this.#compactAt = Math.max(leastCompacted, 2 * open.length);
   }
 
   #next(): EngineStream {
