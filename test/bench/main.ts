@@ -4,6 +4,7 @@ import { benchCommand } from './bench-command.js';
 import { addBenchOptions, type BenchOptions } from './bench-options.js';
 import { rulesCommand } from './rules-command.js';
 import { scaleCommand } from './scale-command.js';
+import { workersCommand } from './workers-command.js';
 
 /**
  * `npm run bench`: what the mesh costs, beside the direct path and beside pairs of other proxies, in one run and one lab.
@@ -15,7 +16,8 @@ const program = addBenchOptions(new Command('bench'))
   .enablePositionalOptions()
   .action((options: BenchOptions) => benchCommand(options))
   .addCommand(rulesCommand())
-  .addCommand(scaleCommand());
+  .addCommand(scaleCommand())
+  .addCommand(workersCommand());
 try {
   await program.parseAsync();
 } catch (error) {
