@@ -6,6 +6,7 @@ import { EngineConnection } from './engine-connection.js';
 import type { EngineLimits } from './engine-limits.js';
 import type { EngineStream } from './engine-stream.js';
 import { errorCode } from './error-code.js';
+import { FlushTiming } from './flush-timing.js';
 import type { HeaderMap } from './header-rules.js';
 import { LeanStream, type StreamHome } from './lean-stream.js';
 import { WriteArenas } from './write-arenas.js';
@@ -19,8 +20,8 @@ const lingerMs = 1000;
 const arenas = new WriteArenas({ arenaBytes: writeBytes + 131_072, maxIdle: 4 });
 
 /**
- * One HTTP/2 connection of the lean engine on a TLS socket. Everything that is to be sent in one turn of the event loop
- * goes out in one write; the next follows when the socket has taken it. It reads whether or not it can write.
+ * One HTTP/2 connection of the lean engine on a TLS socket. Everything that is to be sent in one turn of the event loop, or
+ * a few ({@link FlushTiming}), goes out in one write; the next follows when the socket has taken it. It reads whether or not it can write.
  */
 export class LeanSession extends EventEmitter implements ClientSession, ServerSession {
   readonly #socket: tls.TLSSocket;
@@ -28,7 +29,7 @@ export class LeanSession extends EventEmitter implements ClientSession, ServerSe
   readonly #engine: EngineConnection;
   readonly #home: StreamHome;
   readonly #pings: ((error: Error | null) => void)[] = [];
-  #flushing: NodeJS.Immediate | undefined;
+  readonly #timing = new FlushTiming({ flush: () => this.#flush(), mayWait: () => this.#engine.streamCount > 1 });
   #isWriting = false;
   #isClosing = false;
   #isDestroyed = false;
@@ -56,7 +57,7 @@ export class LeanSession extends EventEmitter implements ClientSession, ServerSe
         onFailure: (violation) => this.#fail(violation),
       },
     });
-    this.#home = { engine: this.#engine, scheduleFlush: () => this.#scheduleFlush() };
+    this.#home = { engine: this.#engine, scheduleFlush: (bytes) => this.#scheduleFlush(bytes) };
     socket.on('error', () => {});
     socket.on('data', (chunk: Buffer) => this.#receive(chunk));
     socket.once('close', () => this.#lose());
@@ -127,17 +128,14 @@ export class LeanSession extends EventEmitter implements ClientSession, ServerSe
     this.#scheduleFlush();
   }
 
-  #scheduleFlush(): void {
-    // Not a microtask: TLS hands out 16 KiB at a time, and the microtasks run between them.
-    this.#flushing ??= setImmediate(() => {
-      this.#flushing = undefined;
-      this.#flush();
-    });
+  #scheduleFlush(bytes = 0): void {
+    this.#timing.request(bytes);
   }
 
   #flush(): void {
     if (this.#isWriting || this.#socket.destroyed) return;
     const parts = this.#engine.pull(writeBytes);
+    this.#timing.sent({ isMoreLeft: this.#engine.hasOutput });
     if (parts.length === 0) {
       this.#finishIfDone();
       return;
@@ -166,7 +164,8 @@ export class LeanSession extends EventEmitter implements ClientSession, ServerSe
 
   #written(): void {
     this.#isWriting = false;
-    this.#flush();
+    if (this.#engine.hasOutput && !this.#timing.isUrgent) this.#timing.arm();
+    else this.#flush();
   }
 
   /** Nothing is left to be sent. */
@@ -184,7 +183,7 @@ export class LeanSession extends EventEmitter implements ClientSession, ServerSe
   #lose(): void {
     this.#abandon();
     clearTimeout(this.#linger);
-    clearImmediate(this.#flushing);
+    this.#timing.cancel();
     for (const onAnswer of this.#pings.splice(0)) onAnswer(new Error('the tunnel ended'));
     // After the `close` events of the streams.
     setImmediate(() => this.emit('close'));

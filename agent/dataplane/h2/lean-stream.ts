@@ -9,8 +9,8 @@ import type { HeaderFields } from './hpack-encoder.js';
 /** What a stream needs of its session. */
 export type StreamHome = {
   readonly engine: EngineConnection;
-  /** There is something new to be sent. */
-  readonly scheduleFlush: () => void;
+  /** There is something new to be sent; `bytes` of it are data. */
+  readonly scheduleFlush: (bytes?: number) => void;
 };
 
 type WriteCallback = (error?: Error | null) => void;
@@ -149,7 +149,7 @@ export class LeanStream extends Duplex implements TunnelStream, EngineStreamEven
   #sent(): void {
     // Nothing but empty chunks: there will be no event.
     if (this.#stream.queuedBytes === 0) this.onTaken();
-    else this.#home.scheduleFlush();
+    else this.#home.scheduleFlush(this.#stream.queuedBytes);
   }
 
   #creditConsumed(): void {
