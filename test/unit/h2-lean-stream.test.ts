@@ -76,6 +76,86 @@ describe('a stream of the lean engine', () => {
     assert.equal(credited(frames()), 50_000);
   });
 
+  it('keeps what waits for a reader in little more than its size, however small the pieces', async () => {
+    const { engine, stream, frames } = start();
+    stream.pause();
+    const sent: number[] = [];
+    const objects: Buffer[] = [];
+    const piece = (octet: number, length: number): void => {
+      // As much else in the same TLS record as there may be.
+      const record = Buffer.alloc(16_384);
+      const frame = data(length, octet);
+      frame.copy(record);
+      engine.receive(record.subarray(0, frame.length));
+      for (let count = 0; count < length; count++) sent.push(octet);
+    };
+    for (let round = 0; round < 9000; round++) piece(round & 0xff, 1 + (round % 7));
+    piece(1, 5000);
+    piece(2, 100);
+    piece(3, 4000);
+    piece(4, 100);
+    engine.receive(data(0, 0, endStream));
+    assert.equal(credited(frames()), 0, 'nobody has read');
+    stream.on('data', (chunk: Buffer) => objects.push(chunk));
+    stream.resume();
+    await once(stream, 'end');
+    assert.ok(Buffer.concat(objects).equals(Buffer.from(sent)));
+    assert.ok(objects.length < 20, `${objects.length} objects`);
+    const kept = new Set(objects.map(({ buffer }) => buffer));
+    const bytes = [...kept].reduce((sum, { byteLength }) => sum + byteLength, 0);
+    assert.ok(bytes < 3 * sent.length, `${bytes} bytes for ${sent.length}`);
+  });
+
+  it('credits small pieces that waited when they were read', async () => {
+    const { engine, stream, frames } = start();
+    for (let round = 0; round < 50; round++) engine.receive(data(1000, round));
+    assert.equal(credited(frames()), 0);
+    let received = 0;
+    await new Promise<void>((resolve) => {
+      stream.on('data', (chunk: Buffer) => {
+        received += chunk.length;
+        if (received === 50_000) setImmediate(resolve);
+      });
+    });
+    assert.equal(credited(frames()), 50_000);
+    engine.receive(data(26_000));
+    assert.equal(received, 76_000);
+    assert.equal(credited(frames()), 26_000);
+  });
+
+  it('delivers what came before an orderly end, although RST_STREAM NO_ERROR follows (§8.1)', async () => {
+    const { engine, stream } = start();
+    engine.receive(data(10_000, 7));
+    engine.receive(Buffer.concat([data(0, 0, endStream), encodeFrame(frameType.rst, 0, 1, uint32(0))]));
+    let received = 0;
+    stream.on('data', (chunk: Buffer) => (received += chunk.length));
+    await once(stream, 'end');
+    assert.deepEqual([received, stream.wasReset, engine.streamCount], [10_000, false, 0]);
+    const closed = once(stream, 'close');
+    stream.write('to nobody');
+    await closed;
+    assert.deepEqual([stream.wasReset, stream.resetDetail], [true, 'RST_STREAM NO_ERROR']);
+  });
+
+  it('closes in order after that when it has nothing more to say', async () => {
+    const { engine, stream } = start();
+    engine.receive(Buffer.concat([data(10, 7, endStream), encodeFrame(frameType.rst, 0, 1, uint32(0))]));
+    stream.resume();
+    const closed = once(stream, 'close');
+    stream.end();
+    await closed;
+    assert.deepEqual([stream.wasReset, stream.readableEnded, stream.writableFinished], [false, true, true]);
+  });
+
+  it('is broken by RST_STREAM NO_ERROR while bytes wait to be sent', async () => {
+    const { engine, stream, frames } = start();
+    stream.write(Buffer.alloc(100_000));
+    frames();
+    engine.receive(Buffer.concat([data(10, 7, endStream), encodeFrame(frameType.rst, 0, 1, uint32(0))]));
+    await once(stream, 'close');
+    assert.equal(stream.wasReset, true);
+  });
+
   it('is done with a write when its bytes have left', async () => {
     const { engine, stream, frames } = start();
     let written = 0;

@@ -60,8 +60,9 @@ export class LeanSession extends EventEmitter implements ClientSession, ServerSe
     this.#home = { engine: this.#engine, scheduleFlush: (bytes) => this.#scheduleFlush(bytes) };
     socket.on('error', () => {});
     socket.on('data', (chunk: Buffer) => this.#receive(chunk));
-    socket.once('close', () => this.#lose());
-    if (socket.destroyed) this.#lose();
+    if (socket.closed) this.#lose();
+    else socket.once('close', () => this.#lose());
+    if (socket.destroyed) this.#abandon();
     this.#scheduleFlush();
   }
 

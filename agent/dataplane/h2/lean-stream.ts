@@ -5,6 +5,7 @@ import type { EngineStream, EngineStreamEvents } from './engine-stream.js';
 import { errorCode, errorCodeName } from './error-code.js';
 import type { HeaderMap } from './header-rules.js';
 import type { HeaderFields } from './hpack-encoder.js';
+import { SmallChunks, smallChunkBytes } from './small-chunks.js';
 
 /** What a stream needs of its session. */
 export type StreamHome = {
@@ -26,6 +27,10 @@ export class LeanStream extends Duplex implements TunnelStream, EngineStreamEven
   /** Received, and not yet credited: it waits in the readable side's buffer. */
   #uncredited = 0;
   #onTaken: WriteCallback | undefined;
+  /** The end of what waits for the reader; empty unless the readable side's buffer holds something. */
+  #small: SmallChunks | undefined;
+  /** The peer has ended in order, and reads nothing any more. */
+  #isDeaf = false;
   #resetCode: number | undefined;
   /** What the tunnel died of; empty while it lives. */
   deathOfTunnel: () => string = () => '';
@@ -90,15 +95,28 @@ export class LeanStream extends Duplex implements TunnelStream, EngineStreamEven
       return;
     }
     this.#uncredited += chunk.length;
+    if (chunk.length < smallChunkBytes && this.readableLength > 0) {
+      this.#small ??= new SmallChunks();
+      const full = this.#small.add(chunk);
+      if (full !== null) this.push(full);
+      return;
+    }
+    this.#pushSmall();
     this.push(chunk);
     this.#creditConsumed();
   }
 
   onEnd(): void {
+    this.#pushSmall();
     this.push(null);
   }
 
   onReset(code: number): void {
+    // What came before its orderly end must not be lost (RFC 9113 §8.1).
+    if (code === errorCode.noError && this.#stream.isRemoteEnded && this.#onTaken === undefined) {
+      this.#isDeaf = true;
+      return;
+    }
     this.#resetCode = code;
     this.destroy();
   }
@@ -111,7 +129,10 @@ export class LeanStream extends Duplex implements TunnelStream, EngineStreamEven
 
   override read(size?: number): unknown {
     const chunk: unknown = super.read(size);
-    if (this.#uncredited > 0) this.#creditConsumed();
+    if (this.#uncredited > 0) {
+      this.#creditConsumed();
+      if (this.readableLength === 0 && !this.destroyed) this.#pushSmall();
+    }
     return chunk;
   }
 
@@ -120,12 +141,20 @@ export class LeanStream extends Duplex implements TunnelStream, EngineStreamEven
   }
 
   override _write(chunk: Buffer, _encoding: BufferEncoding, callback: WriteCallback): void {
+    if (this.#isDeaf) {
+      this.#breakOff();
+      return;
+    }
     this.#onTaken = callback;
     this.#home.engine.write(this.#stream, chunk);
     this.#sent();
   }
 
   override _writev(chunks: readonly { readonly chunk: Buffer }[], callback: WriteCallback): void {
+    if (this.#isDeaf) {
+      this.#breakOff();
+      return;
+    }
     this.#onTaken = callback;
     for (const { chunk } of chunks) this.#home.engine.write(this.#stream, chunk);
     this.#sent();
@@ -152,8 +181,18 @@ export class LeanStream extends Duplex implements TunnelStream, EngineStreamEven
     else this.#home.scheduleFlush(this.#stream.queuedBytes);
   }
 
+  #breakOff(): void {
+    this.#resetCode = errorCode.noError;
+    this.destroy();
+  }
+
+  #pushSmall(): void {
+    const held = this.#small?.take() ?? null;
+    if (held !== null) this.push(held);
+  }
+
   #creditConsumed(): void {
-    const consumed = this.#uncredited - this.readableLength;
+    const consumed = this.#uncredited - this.readableLength - (this.#small?.length ?? 0);
     if (consumed <= 0) return;
     this.#uncredited -= consumed;
     this.#home.engine.credit(this.#stream, consumed);
