@@ -2,7 +2,7 @@ import { describeError } from '../../shared/errors.js';
 import type { SpiffeId } from '../../shared/identity.js';
 import type { Log } from '../../shared/log.js';
 import { openRegistryList } from '../../shared/wire/registry-list.js';
-import { openRegistryEntry, openSnapshot, snapshotReader } from '../../shared/wire/signed.js';
+import { openProvenRegistryEntry, openRegistryEntry, openSnapshot, snapshotReader } from '../../shared/wire/signed.js';
 import type { Snapshot } from '../../shared/policy/snapshot.js';
 import type { WorkloadEntry } from '../../shared/wire/registry.js';
 import type { AgentSettings } from '../config/agent-settings.js';
@@ -69,6 +69,7 @@ export class ControlPlane {
     this.#registry = new RegistryFollower({
       open: (key, bytes) =>
         openRegistryEntry({ bytes, key, publicKeysPem: this.#credentials.current.signingPublicKeys }),
+      openProven: (key, bytes) => openProvenRegistryEntry({ bytes, key }),
       openList: (bytes) => openRegistryList({ bytes, publicKeysPem: this.#credentials.current.signingPublicKeys }),
       log,
       onChange: (message) => this.#onRegistry(message),

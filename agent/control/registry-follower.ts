@@ -1,6 +1,7 @@
 import type { BucketChange } from '../../shared/bus/bucket.js';
 import { describeError } from '../../shared/errors.js';
 import type { Log } from '../../shared/log.js';
+import { provenKeys } from '../../shared/wire/registry-digests.js';
 import { registryListKey, type RegistryList } from '../../shared/wire/registry-list.js';
 import type { RegistryEntry } from '../../shared/wire/registry.js';
 import type { RegistryMessage } from '../dataplane/messages.js';
@@ -19,6 +20,7 @@ const missingAlarmMs = 5000;
  */
 export class RegistryFollower {
   readonly #open: (key: string, sealed: Uint8Array) => OpenedEntry;
+  readonly #openProven: (key: string, sealed: Uint8Array) => OpenedEntry;
   readonly #openList: (sealed: Uint8Array) => RegistryList;
   readonly #log: Log;
   readonly #onChange: (message: RegistryMessage) => void;
@@ -36,7 +38,9 @@ export class RegistryFollower {
   constructor(init: {
     /** Checks signature, shape and that the entry belongs at this key; throws when they are not right. */
     readonly open: (key: string, sealed: Uint8Array) => OpenedEntry;
-    /** The same for the list. */
+    /** The same without the signature, of bytes that the signed list proves. */
+    readonly openProven: (key: string, sealed: Uint8Array) => OpenedEntry;
+    /** As `open`, for the list. */
     readonly openList: (sealed: Uint8Array) => RegistryList;
     readonly log: Log;
     readonly onChange: (message: RegistryMessage) => void;
@@ -44,15 +48,24 @@ export class RegistryFollower {
     readonly onAlarm: () => void;
   }) {
     this.#open = init.open;
+    this.#openProven = init.openProven;
     this.#openList = init.openList;
     this.#log = init.log;
     this.#onChange = init.onChange;
     this.#onAlarm = init.onAlarm;
   }
 
-  /** Takes over what {@link sealed} gave, each only if its signature still holds. Emits the whole. */
+  /**
+   * Takes over what {@link sealed} gave, each only if its signature still holds or the list, whose signature holds,
+   * proves its bytes. Emits the whole.
+   */
   restore(entries: readonly { readonly key: string; readonly sealed: Uint8Array }[], isComplete: boolean): void {
-    for (const { key, sealed } of entries) this.#take(key, sealed);
+    const stored = new Map(entries.map(({ key, sealed }) => [key, sealed]));
+    const list = stored.get(registryListKey);
+    if (list !== undefined) this.#take(registryListKey, list);
+    stored.delete(registryListKey);
+    const proven = this.#provenBy(this.#list, stored);
+    for (const [key, sealed] of stored) this.#take(key, sealed, proven.has(key) ? this.#openProven : this.#open);
     this.#removeUnlisted();
     this.#changed.clear();
     this.#isComplete = isComplete;
@@ -102,10 +115,15 @@ export class RegistryFollower {
     if (this.#flush !== null) clearImmediate(this.#flush);
   }
 
-  /** True when it is new. */
-  #take(key: string, sealed: Uint8Array): boolean {
+  #provenBy(list: RegistryList | null, sealed: ReadonlyMap<string, Uint8Array>): ReadonlySet<string> {
+    if (list === null) return new Set();
+    return provenKeys({ keys: list.entries.keys(), digests: list.digests, sealed });
+  }
+
+  /** True when it is new. `open`: what checks an entry. */
+  #take(key: string, sealed: Uint8Array, open = this.#open): boolean {
     try {
-      return key === registryListKey ? this.#takeList(sealed) : this.#takeEntry(key, sealed);
+      return key === registryListKey ? this.#takeList(sealed) : this.#takeEntry(key, sealed, open);
     } catch (error) {
       this.#onAlarm();
       this.#log.error({ key, problem: describeError(error) }, 'registry entry refused; the last good one stays');
@@ -113,11 +131,12 @@ export class RegistryFollower {
     }
   }
 
-  #takeEntry(key: string, sealed: Uint8Array): boolean {
-    const opened = this.#open(key, sealed);
+  #takeEntry(key: string, sealed: Uint8Array, open: (key: string, sealed: Uint8Array) => OpenedEntry): boolean {
     const held = this.#held.get(key);
+    // These bytes were checked when they came first: every new connection to NATS brings them again.
+    if (held !== undefined && Buffer.compare(held.sealed, sealed) === 0) return false;
+    const opened = open(key, sealed);
     assertNotOlder(opened.sequence, held?.sequence);
-    if (held?.sequence === opened.sequence && Buffer.from(held.sealed).equals(sealed)) return false;
     this.#held.set(key, { ...opened, sealed });
     this.#changed.add(key);
     if (opened.sequence >= (this.#list?.entries.get(key) ?? 0)) this.#missing.delete(key);
@@ -125,9 +144,9 @@ export class RegistryFollower {
   }
 
   #takeList(sealed: Uint8Array): boolean {
+    if (this.#list !== null && Buffer.compare(this.#list.sealed, sealed) === 0) return false;
     const list = this.#openList(sealed);
     assertNotOlder(list.sequence, this.#list?.sequence);
-    if (this.#list !== null && Buffer.from(this.#list.sealed).equals(sealed)) return false;
     this.#list = { ...list, sealed };
     this.#isListNew = true;
     this.#missing.clear();

@@ -10,9 +10,9 @@ import type { Release } from './release.js';
 export class RegistryPublisher {
   readonly #entries: BucketMirror;
   /** What the bucket holds; null: none that this controller signed. */
-  #list: RegistryList | null;
+  #list: PublishedList | null;
 
-  private constructor(init: { entries: BucketMirror; list: RegistryList | null }) {
+  private constructor(init: { entries: BucketMirror; list: PublishedList | null }) {
     this.#entries = init.entries;
     this.#list = init.list;
   }
@@ -34,15 +34,20 @@ export class RegistryPublisher {
   }
 }
 
+/** Digests follow from the entries, which are compared byte for byte. */
+type PublishedList = Omit<RegistryList, 'digests'>;
+
 /** A later list with the same entries says nothing new. */
-function isSameList(present: RegistryList, wanted: RegistryList): boolean {
+function isSameList(present: PublishedList, wanted: PublishedList): boolean {
   if (present.sequence > wanted.sequence || present.entries.size !== wanted.entries.size) return false;
   return [...wanted.entries].every(([key, sequence]) => present.entries.get(key) === sequence);
 }
 
+/** Null for a list without digests too: an older controller wrote it, and it is to be written again. */
 function tryOpen(bytes: Uint8Array, publicKeyPem: string): RegistryList | null {
   try {
-    return openRegistryList({ bytes, publicKeysPem: [publicKeyPem] });
+    const list = openRegistryList({ bytes, publicKeysPem: [publicKeyPem] });
+    return list.digests.length === 0 ? null : list;
   } catch {
     return null;
   }

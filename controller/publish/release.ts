@@ -3,6 +3,7 @@ import { atOnce } from '../../shared/in-turns.js';
 import { compilingSnapshot } from '../../shared/policy/compile-snapshot.js';
 import { registryEntries } from '../../shared/policy/registry-entries.js';
 import type { Snapshot } from '../../shared/policy/snapshot.js';
+import { groupDigests, groupsFor } from '../../shared/wire/registry-digests.js';
 import { sealRegistryList, type RegistryList } from '../../shared/wire/registry-list.js';
 import { registryKey, type RegistryEntry } from '../../shared/wire/registry.js';
 import { sealRegistryEntry, sealSnapshot } from '../../shared/wire/signed.js';
@@ -19,8 +20,8 @@ export type Release = {
   readonly config: ReadonlyMap<string, Uint8Array>;
   /** Keys and values of `culvert_registry`, without its list. */
   readonly registry: ReadonlyMap<string, Uint8Array>;
-  readonly registryList: RegistryList;
-  /** The bytes of that list: thousands of keys, so only whoever needs them pays for them. */
+  readonly registryList: Omit<RegistryList, 'digests'>;
+  /** The bytes of that list, digests included: thousands of keys, so only whoever needs them pays for them. */
   readonly sealRegistryList: () => Uint8Array;
 };
 
@@ -73,7 +74,11 @@ export class ReleaseBuilder {
     }
     const sequences = new Map(entries.map((entry) => [registryKey(entry), sequenceOf(entry, state)]));
     const registryList = { sequence: revision, entries: sequences };
-    const sealList = (): Uint8Array => sealRegistryList({ list: registryList, privateKeyPem: this.#privateKeyPem });
+    const sealList = (): Uint8Array => {
+      const digests = groupDigests({ keys: registry.keys(), sealed: registry, groups: groupsFor(registry.size) });
+      const list = { ...registryList, digests: digests.filter((digest) => digest !== null) };
+      return sealRegistryList({ list, privateKeyPem: this.#privateKeyPem });
+    };
     return {
       release: { state, snapshot, sealed, entries, config, registry, registryList, sealRegistryList: sealList },
     };

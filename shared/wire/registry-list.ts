@@ -22,6 +22,8 @@ export type RegistryList = {
   /** The revision that it was made for; rises with every change of the registry. */
   readonly sequence: number;
   readonly entries: ReadonlyMap<string, number>;
+  /** `groupDigests` of the sealed entries: they prove entries as their signatures do. None in lists of older controllers. */
+  readonly digests: readonly string[];
 };
 
 /** Its key in `culvert_registry`, beside those of `registryKey`. */
@@ -34,13 +36,17 @@ const maxListTextBytes = 16 * 1024 * 1024;
 const sequence = z.int().min(1);
 const listEnvelopeSchema = envelopeSchema.extend({ sequence });
 const entriesSchema = z.record(z.string().min(1).max(1024), sequence);
+const payloadSchema = z.union([
+  z.strictObject({ entries: entriesSchema, digests: z.array(z.base64().length(44)) }),
+  entriesSchema.transform((entries) => ({ entries, digests: [] })),
+]);
 
 const asList = (about: number): SignedAs => ({ context: 'culvert.registry-list.v1', about: String(about) });
 
 /** The same list gives the same bytes. Errors: `PAYLOAD_TOO_LARGE`. */
 export function sealRegistryList(o: { readonly list: RegistryList; readonly privateKeyPem: string }): Uint8Array {
   const entries = [...o.list.entries].sort(([a], [b]) => (a < b ? -1 : 1));
-  const text = encodeJson(Object.fromEntries(entries));
+  const text = encodeJson({ entries: Object.fromEntries(entries), digests: o.list.digests });
   assertFits(text, maxListTextBytes, 'the keys of the registry');
   const payload = gzipSync(text, { level: 1 });
   assertFits(payload, maxListBytes, 'the keys of the registry');
@@ -60,6 +66,6 @@ export function openRegistryList(o: {
   } catch (cause) {
     throw invalidPayload(`the list of the registry is malformed: ${describeError(cause)}`, cause);
   }
-  const entries = new Map(Object.entries(parsePayload(text, entriesSchema, 'list of the registry')));
-  return { sequence: envelope.sequence, entries };
+  const { entries, digests } = parsePayload(text, payloadSchema, 'list of the registry');
+  return { sequence: envelope.sequence, entries: new Map(Object.entries(entries)), digests };
 }

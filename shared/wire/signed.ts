@@ -90,9 +90,23 @@ export function openRegistryEntry(options: {
 }): { entry: RegistryEntry; sequence: number } {
   const envelope = decodeEnvelope(options.bytes, sequencedEnvelopeSchema, maxRegistryEntryBytes);
   const payload = verifiedPayload(asEntry(envelope.sequence), envelope, options.publicKeysPem);
+  return { entry: entryAt(options.key, payload), sequence: envelope.sequence };
+}
+
+/**
+ * The same without a look at the signature, of bytes that a digest in a signed list proves to be the controller's.
+ * Errors: see {@link envelopeSchema}.
+ */
+export function openProvenRegistryEntry(options: { readonly bytes: Uint8Array; readonly key: string }): {
+  entry: RegistryEntry;
+  sequence: number;
+} {
+  const envelope = decodeEnvelope(options.bytes, sequencedEnvelopeSchema, maxRegistryEntryBytes);
+  return { entry: entryAt(options.key, Buffer.from(envelope.payload, 'base64')), sequence: envelope.sequence };
+}
+
+function entryAt(key: string, payload: Uint8Array): RegistryEntry {
   const entry = parsePayload(payload, registryEntrySchema, 'registry entry');
-  if (registryKey(entry) !== options.key) {
-    throw invalidPayload(`the entry at ${options.key} is the one of ${registryKey(entry)}`);
-  }
-  return { entry, sequence: envelope.sequence };
+  if (registryKey(entry) === key) return entry;
+  throw invalidPayload(`the entry at ${key} is the one of ${registryKey(entry)}`);
 }

@@ -20,6 +20,7 @@ import { openRegistryList, registryListKey, sealRegistryList } from '../../share
 import { registryKey, type WorkloadEntry } from '../../shared/wire/registry.js';
 import { pointerTo, snapshotKey } from '../../shared/wire/rules-pointer.js';
 import {
+  openProvenRegistryEntry,
   openRegistryEntry,
   openSnapshot,
   sealRegistryEntry,
@@ -123,7 +124,8 @@ export class LinkFixture implements AsyncDisposable {
     entries: Readonly<Record<string, number>>,
     o: { key?: SigningKey; sequence?: number } = {},
   ): Promise<void> {
-    const list = { sequence: o.sequence ?? ++this.#sequence, entries: new Map(Object.entries(entries)) };
+    const sequence = o.sequence ?? ++this.#sequence;
+    const list = { sequence, entries: new Map(Object.entries(entries)), digests: [] };
     const privateKeyPem = (o.key ?? this.signingKey).privateKey;
     await this.registryBucket.put(registryListKey, sealRegistryList({ list, privateKeyPem }));
   }
@@ -144,6 +146,7 @@ export class LinkFixture implements AsyncDisposable {
     const reader = snapshotReader();
     this.registry = new RegistryFollower({
       open: (key, bytes) => openRegistryEntry({ key, bytes, publicKeysPem: credentials.signingPublicKeys }),
+      openProven: (key, bytes) => openProvenRegistryEntry({ key, bytes }),
       openList: (bytes) => openRegistryList({ bytes, publicKeysPem: credentials.signingPublicKeys }),
       log,
       onChange: this.registryMessages.push,

@@ -9,7 +9,8 @@ const entries = new Map([
   ['workload.shop.web', 3],
   ['service.shop.web', 7],
 ]);
-const list = { sequence: 7, entries };
+const digests = [`${'A'.repeat(43)}=`];
+const list = { sequence: 7, entries, digests };
 const bytes = sealRegistryList({ list, privateKeyPem: key.privateKey });
 
 function change(edit: (envelope: Record<string, unknown>) => void): Uint8Array {
@@ -20,7 +21,7 @@ function change(edit: (envelope: Record<string, unknown>) => void): Uint8Array {
 
 test('a list opens as it was sealed, and the same list gives the same bytes whatever its order', () => {
   assert.deepEqual(openRegistryList({ bytes, publicKeysPem }), list);
-  const reversed = { sequence: 7, entries: new Map([...entries].reverse()) };
+  const reversed = { sequence: 7, entries: new Map([...entries].reverse()), digests };
   assert.deepEqual(sealRegistryList({ list: reversed, privateKeyPem: key.privateKey }), bytes);
 });
 
@@ -42,7 +43,12 @@ test('50,000 workloads fit into one list', () => {
       index + 1,
     ]),
   );
-  const large = sealRegistryList({ list: { sequence: 50_000, entries: many }, privateKeyPem: key.privateKey });
+  const listed = {
+    sequence: 50_000,
+    entries: many,
+    digests: digests.concat(...Array.from({ length: 200 }, () => digests)),
+  };
+  const large = sealRegistryList({ list: listed, privateKeyPem: key.privateKey });
   assert.ok(large.length < 1024 * 1024, `${large.length} bytes`);
   assert.equal(openRegistryList({ bytes: large, publicKeysPem }).entries.size, 50_000);
 });

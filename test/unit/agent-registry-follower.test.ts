@@ -1,0 +1,129 @@
+import assert from 'node:assert/strict';
+import { describe, test } from 'node:test';
+import { gzipSync } from 'node:zlib';
+import { RegistryFollower } from '../../agent/control/registry-follower.js';
+import type { RegistryMessage } from '../../agent/dataplane/messages.js';
+import type { IpAddress } from '../../shared/address.js';
+import { formatSpiffeId } from '../../shared/identity.js';
+import { createLog } from '../../shared/log.js';
+import { generateSigningKey } from '../../shared/pki/signing-key.js';
+import { groupDigests, groupsFor } from '../../shared/wire/registry-digests.js';
+import { openRegistryList, registryListKey, sealRegistryList } from '../../shared/wire/registry-list.js';
+import { registryKey, type WorkloadEntry } from '../../shared/wire/registry.js';
+import { signEnvelope } from '../../shared/wire/signed-envelope.js';
+import { openProvenRegistryEntry, openRegistryEntry, sealRegistryEntry } from '../../shared/wire/signed.js';
+
+const controllerKey = generateSigningKey();
+const foreignKey = generateSigningKey();
+const count = 600;
+
+function workload(name: string, lastByte = 1): WorkloadEntry {
+  return {
+    kind: 'workload',
+    namespace: 'shop',
+    name,
+    serviceAccount: 'sa',
+    identity: formatSpiffeId({ trustDomain: 'mesh.test', namespace: 'shop', serviceAccount: 'sa' }),
+    labels: {},
+    addresses: [`198.18.10.${lastByte}` as IpAddress],
+    node: null,
+    netns: null,
+    protocol: 'tcp',
+    capture: { excludeInboundPorts: [], excludeOutboundPorts: [], excludeOutboundCidrs: [] },
+  };
+}
+
+const keys = Array.from({ length: count }, (_, at) => registryKey(workload(`w-${at}`)));
+const key7 = keys[7] ?? '';
+
+function seal(name: string, o: { lastByte?: number; key?: typeof controllerKey; sequence?: number } = {}): Uint8Array {
+  const { privateKey: privateKeyPem } = o.key ?? controllerKey;
+  return sealRegistryEntry({ entry: workload(name, o.lastByte), sequence: o.sequence ?? 5, privateKeyPem });
+}
+
+const sealed: ReadonlyMap<string, Uint8Array> = new Map(keys.map((key, at) => [key, seal(`w-${at}`)]));
+
+function sealList(entries: ReadonlyMap<string, Uint8Array>, o: { key?: typeof controllerKey } = {}) {
+  const groups = groupsFor(entries.size);
+  const digests = groupDigests({ keys: entries.keys(), sealed: entries, groups }).filter((digest) => digest !== null);
+  const list = { sequence: 5, entries: new Map([...entries.keys()].map((key) => [key, 5])), digests };
+  const { privateKey: privateKeyPem } = o.key ?? controllerKey;
+  return sealRegistryList({ list, privateKeyPem });
+}
+
+/** A follower, and how many signatures of entries it looked at. */
+function newFollower() {
+  const publicKeysPem = [controllerKey.publicKey];
+  const seen = { signatures: 0, alarms: 0, messages: [] as RegistryMessage[] };
+  const follower = new RegistryFollower({
+    open: (key, bytes) => {
+      seen.signatures += 1;
+      return openRegistryEntry({ key, bytes, publicKeysPem });
+    },
+    openProven: (key, bytes) => openProvenRegistryEntry({ key, bytes }),
+    openList: (bytes) => openRegistryList({ bytes, publicKeysPem }),
+    log: createLog({ name: 'test', level: 'error', stream: { write: () => undefined } }),
+    onChange: (message) => seen.messages.push(message),
+    onAlarm: () => (seen.alarms += 1),
+  });
+  return { follower, seen };
+}
+
+function stored(entries: ReadonlyMap<string, Uint8Array>, list: Uint8Array) {
+  return [...entries, [registryListKey, list] as const].map(([key, bytes]) => ({ key, sealed: bytes }));
+}
+
+function restored(entries: ReadonlyMap<string, Uint8Array>, list: Uint8Array) {
+  const { follower, seen } = newFollower();
+  follower.restore(stored(entries, list), true);
+  return { follower, seen };
+}
+
+const with7 = (bytes: Uint8Array): Map<string, Uint8Array> => new Map(sealed).set(key7, bytes);
+
+describe('a registry from disk', () => {
+  test('is proved by the digests of its signed list, without a look at the signature of each entry', () => {
+    const { follower, seen } = restored(sealed, sealList(sealed));
+    assert.deepEqual([follower.entries.size, follower.missing], [count, 0]);
+    assert.deepEqual([seen.signatures, seen.alarms], [0, 0]);
+    assert.equal(seen.messages[0]?.upserts.length, count);
+  });
+
+  test('loses an entry that somebody else wrote, and is checked one by one around it', () => {
+    for (const forged of [seal('w-7', { key: foreignKey, lastByte: 66 }), seal('w-8'), Buffer.from('{}')]) {
+      const { follower, seen } = restored(with7(forged), sealList(sealed));
+      assert.equal(follower.entries.has(key7), false);
+      assert.deepEqual([follower.entries.size, follower.missing, seen.alarms], [count - 1, 1, 1]);
+      assert.ok(seen.signatures > 1 && seen.signatures < count, `${seen.signatures} signatures`);
+    }
+  });
+
+  test('is believed nothing of when list and entries are of another key', () => {
+    const forged = new Map(keys.map((key, at) => [key, seal(`w-${at}`, { key: foreignKey })]));
+    const { follower, seen } = restored(forged, sealList(forged, { key: foreignKey }));
+    assert.equal(follower.entries.size, 0);
+    assert.deepEqual([seen.signatures, seen.alarms], [count, count + 1]);
+  });
+
+  test('may be newer than its list in one entry, which is then checked by its signature', () => {
+    const { follower, seen } = restored(with7(seal('w-7', { sequence: 6 })), sealList(sealed));
+    assert.equal(follower.entries.get(key7)?.sequence, 6);
+    assert.deepEqual([follower.entries.size, seen.alarms], [count, 0]);
+  });
+
+  test('costs nothing more when NATS brings the same again', () => {
+    const { follower, seen } = restored(sealed, sealList(sealed));
+    for (const { key, sealed: value } of stored(sealed, sealList(sealed))) {
+      follower.onEntry({ operation: 'put', key, value: new Uint8Array(value), revision: 1 });
+    }
+    assert.deepEqual([seen.signatures, seen.messages.length], [0, 1]);
+    follower.close();
+  });
+});
+
+test('a list as older controllers write it is read', () => {
+  const payload = gzipSync(JSON.stringify(Object.fromEntries(keys.map((key) => [key, 5]))));
+  const envelope = signEnvelope({ context: 'culvert.registry-list.v1', about: '5' }, payload, controllerKey.privateKey);
+  const { follower, seen } = restored(sealed, Buffer.from(JSON.stringify({ ...envelope, sequence: 5 })));
+  assert.deepEqual([follower.entries.size, follower.missing, seen.signatures, seen.alarms], [count, 0, count, 0]);
+});
