@@ -97,6 +97,7 @@ export class EngineProbe {
       onEnd: () => (log.hasEnded = true),
       onReset: (code) => (log.resetCode = code),
       onTaken: () => (log.taken += 1),
+      isEnding: false,
     };
   }
 }

@@ -11,6 +11,7 @@ class StreamWatch implements EngineStreamEvents {
   readonly stream: EngineStream;
   readonly #engine: EngineConnection;
   readonly #consumes: boolean;
+  readonly isEnding = false;
   isOver = false;
   #hasEnded = false;
   received = 0;

@@ -42,6 +42,21 @@ function credited(frames: readonly Frame[]): number {
 }
 
 describe('a stream of the lean engine', () => {
+  it('says its end with its last bytes', async () => {
+    const { stream, frames } = start();
+    stream.write('first');
+    stream.end('last');
+    const sent = [...frames(), ...frames()].filter(({ stream, type }) => stream === 1 && type === frameType.data);
+    assert.deepEqual(
+      sent.map(({ payload, flags }) => [payload.toString(), flags]),
+      [
+        ['first', 0],
+        ['last', endStream],
+      ],
+    );
+    if (!stream.writableFinished) await once(stream, 'finish');
+  });
+
   it('credits what is read at once', () => {
     const { engine, stream, frames } = start();
     stream.on('data', () => {});

@@ -13,6 +13,8 @@ export interface EngineStreamEvents {
   onReset(code: number): void;
   /** Everything that was written has left for the output: time to write more. */
   onTaken(): void;
+  /** After what was written comes nothing but the end, which may go out with the last of it. */
+  readonly isEnding: boolean;
 }
 
 /** One stream as the engine keeps it; only the engine writes to it. */
@@ -67,4 +69,5 @@ const noEvents: EngineStreamEvents = {
   onEnd: () => {},
   onReset: () => {},
   onTaken: () => {},
+  isEnding: false,
 };

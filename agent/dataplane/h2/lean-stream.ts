@@ -31,6 +31,8 @@ export class LeanStream extends Duplex implements TunnelStream, EngineStreamEven
   #small: SmallChunks | undefined;
   /** The peer has ended in order, and reads nothing any more. */
   #isDeaf = false;
+  /** Handed to the engine, and not all taken yet. */
+  #underWay = 0;
   #resetCode: number | undefined;
   /** What the tunnel died of; empty while it lives. */
   deathOfTunnel: () => string = () => '';
@@ -127,6 +129,10 @@ export class LeanStream extends Duplex implements TunnelStream, EngineStreamEven
     callback?.();
   }
 
+  get isEnding(): boolean {
+    return this.writableEnded && this.writableLength === this.#underWay;
+  }
+
   override read(size?: number): unknown {
     const chunk: unknown = super.read(size);
     if (this.#uncredited > 0) {
@@ -146,6 +152,7 @@ export class LeanStream extends Duplex implements TunnelStream, EngineStreamEven
       return;
     }
     this.#onTaken = callback;
+    this.#underWay = chunk.length;
     this.#home.engine.write(this.#stream, chunk);
     this.#sent();
   }
@@ -156,13 +163,14 @@ export class LeanStream extends Duplex implements TunnelStream, EngineStreamEven
       return;
     }
     this.#onTaken = callback;
+    this.#underWay = this.writableLength;
     for (const { chunk } of chunks) this.#home.engine.write(this.#stream, chunk);
     this.#sent();
   }
 
   override _final(callback: WriteCallback): void {
     this.#home.engine.end(this.#stream);
-    this.#home.scheduleFlush();
+    if (this.#home.engine.hasOutput) this.#home.scheduleFlush();
     callback();
   }
 

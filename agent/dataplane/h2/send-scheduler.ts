@@ -52,7 +52,8 @@ export class SendScheduler {
       const stream = this.#next();
       stream.isScheduled = false;
       if (stream.queuedBytes === 0 || stream.sendWindowBytes <= 0) continue;
-      this.#send(stream, Math.min(stream.queuedBytes, stream.sendWindowBytes, this.windowBytes, frameBytes));
+      const length = Math.min(stream.queuedBytes, stream.sendWindowBytes, this.windowBytes, frameBytes);
+      this.#send(stream, length, stream.isEndQueued || stream.events.isEnding);
       this.consider(stream);
     }
   }
@@ -60,7 +61,7 @@ export class SendScheduler {
   /** A frame of this stream ahead of its turn, as large as its windows allow. */
   sendAhead(stream: EngineStream, maxFrameBytes: number): void {
     const length = Math.min(stream.queuedBytes, stream.sendWindowBytes, this.windowBytes, maxFrameBytes);
-    if (length > 0) this.#send(stream, length);
+    if (length > 0) this.#send(stream, length, stream.isEndQueued);
   }
 
   /** END_STREAM on a frame of its own: that needs no credit. */
@@ -94,14 +95,14 @@ export class SendScheduler {
     return stream;
   }
 
-  #send(stream: EngineStream, length: number): void {
-    const isLast = stream.isEndQueued && length === stream.queuedBytes;
+  #send(stream: EngineStream, length: number, isEnding: boolean): void {
+    const isLast = isEnding && length === stream.queuedBytes;
     this.#output.header(length, frameType.data, isLast ? frameFlag.endStream : 0, stream.id);
     this.#moveBytes(stream, length);
     stream.sendWindowBytes -= length;
     this.windowBytes -= length;
     if (isLast) this.#onLocalEnd(stream);
-    else if (stream.queuedBytes === 0) stream.events.onTaken();
+    if (stream.queuedBytes === 0) stream.events.onTaken();
   }
 
   #moveBytes(stream: EngineStream, length: number): void {
