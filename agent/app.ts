@@ -23,6 +23,7 @@ import { AgentMetrics } from './telemetry/agent-metrics.js';
 import { externalNames } from './telemetry/external-names.js';
 import { FlowAggregator } from './telemetry/flow-aggregator.js';
 import { FlowMetrics } from './telemetry/flow-metrics.js';
+import { HeapSlack } from './telemetry/heap-slack.js';
 import { registerHostGauges } from './telemetry/host-gauges.js';
 import { NamespaceProbe } from './telemetry/namespace-probe.js';
 import { registerStateGauges } from './telemetry/state-gauges.js';
@@ -117,6 +118,8 @@ export async function startAgent({
     },
   });
   const hostGauges = registerHostGauges(registry);
+  // Nothing that cannot wait for a moment runs on this thread.
+  const heapSlack = new HeapSlack({ mayPause: () => true });
 
   const bringUp = async (): Promise<void> => {
     const credentials = await obtainCredentials({
@@ -186,6 +189,7 @@ export async function startAgent({
     if (removesCapture) await capture.releaseAll();
     await capture.close();
     hostGauges.dispose();
+    heapSlack.stop();
     await endpoints[Symbol.asyncDispose]();
   };
   let stopping: Promise<void> | null = null;

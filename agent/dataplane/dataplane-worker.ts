@@ -4,6 +4,7 @@ import { prepareSnapshot } from '../../shared/policy/prepared-snapshot.js';
 import { applyPatch, type SnapshotPatch } from '../../shared/wire/snapshot-patch.js';
 import type { ConnectionRecord } from '../telemetry/connection-record.js';
 import { externalNames } from '../telemetry/external-names.js';
+import { HeapSlack } from '../telemetry/heap-slack.js';
 import { serveInboundPlaintext } from './flow/inbound-plaintext.js';
 import { serveTunnelRequest } from './flow/inbound-tunnel.js';
 import type { FlowContext } from './flow/flow-context.js';
@@ -47,6 +48,7 @@ export class DataplaneWorker {
   readonly #context: FlowContext;
   readonly #hosting: Hosting;
   readonly #ruleClock: RuleClock;
+  readonly #heapSlack = new HeapSlack({ mayPause: () => this.#connections.size === 0 });
 
   constructor({ init, post }: { readonly init: PoolWorkerInit; readonly post: (message: FromWorker) => void }) {
     const { workerIndex, settings } = init;
@@ -189,6 +191,7 @@ export class DataplaneWorker {
     await this.#hosting.apply([]);
     this.#ruleClock.stop();
     this.#reporter.stop();
+    this.#heapSlack.stop();
     this.#post({ type: 'drained' });
   }
 
