@@ -13,7 +13,6 @@ import { serveOutbound } from './flow/outbound.js';
 import { rawDial } from './flow/dial.js';
 import { recordAcceptFailure } from './flow/accept-failure.js';
 import { DescriptorReserve } from './listen/descriptor-reserve.js';
-import { leanHttp2Engine } from './h2/lean-http2-engine.js';
 import { Hosting } from './listen/hosting.js';
 import type { HostedWorkload } from './listen/hosted-workload.js';
 import type { CertificatesMessage, FromWorker, WorkerDump, WorkerGauges } from './messages.js';
@@ -27,11 +26,8 @@ import { RuleClock } from './state/rule-clock.js';
 import { WorkerState } from './state/worker-state.js';
 import { Http2TunnelClient } from './tunnel/http2-tunnel-client.js';
 import { Http2TunnelServer } from './tunnel/http2-tunnel-server.js';
-import { nodeHttp2Engine } from './tunnel/node-http2-engine.js';
-import type { Http2Engine, Http2EngineName } from './tunnel/http2-engine.js';
+import type { Http2Engine } from './tunnel/http2-engine.js';
 import type { PoolWorkerInit, WorkerCommand } from './worker-pool.js';
-
-const http2Engines: Readonly<Record<Http2EngineName, Http2Engine>> = { node: nodeHttp2Engine, lean: leanHttp2Engine };
 
 /**
  * One data-plane worker: the state, the listeners of every local workload, the tunnels and the open connections. Only
@@ -50,7 +46,15 @@ export class DataplaneWorker {
   readonly #ruleClock: RuleClock;
   readonly #heapSlack = new HeapSlack({ mayPause: () => this.#connections.size === 0 });
 
-  constructor({ init, post }: { readonly init: PoolWorkerInit; readonly post: (message: FromWorker) => void }) {
+  constructor({
+    init,
+    engine,
+    post,
+  }: {
+    readonly init: PoolWorkerInit;
+    readonly engine: Http2Engine;
+    readonly post: (message: FromWorker) => void;
+  }) {
     const { workerIndex, settings } = init;
     this.#workerIndex = workerIndex;
     this.#post = post;
@@ -62,7 +66,7 @@ export class DataplaneWorker {
     });
     this.#client = new Http2TunnelClient({
       settings,
-      engine: http2Engines[settings.http2Engine],
+      engine,
       dialRaw: ({ sourceWorkload, sourceIp, destinationIp }) =>
         rawDial({
           descriptors: this.#context.descriptors,
@@ -73,7 +77,7 @@ export class DataplaneWorker {
     });
     this.#server = new Http2TunnelServer({
       settings,
-      engine: http2Engines[settings.http2Engine],
+      engine,
       onConnect: (request) => void serveTunnelRequest(this.#context, request),
     });
     this.#reporter = new Reporter({

@@ -1,6 +1,7 @@
 import { parentPort, workerData } from 'node:worker_threads';
 import type { FromWorker } from './messages.js';
 import { DataplaneWorker } from './dataplane-worker.js';
+import { loadEngine } from './load-engine.js';
 import type { PoolWorkerInit, WorkerCommand } from './worker-pool.js';
 
 /** Entry of a data-plane thread: joins the worker to the control thread's messages, and nothing else. */
@@ -8,6 +9,7 @@ const port = parentPort;
 if (port === null) throw new Error('this module is the entry of a worker thread');
 
 const post = (message: FromWorker): void => port.postMessage(message);
-const worker = new DataplaneWorker({ init: workerData as PoolWorkerInit, post });
+const init = workerData as PoolWorkerInit;
+const worker = new DataplaneWorker({ init, engine: await loadEngine(init.settings.http2Engine), post });
 port.on('message', (command: WorkerCommand) => worker.receive(command));
 post({ type: 'online' });
