@@ -4,6 +4,7 @@ import { randomBytes } from 'node:crypto';
 import { once } from 'node:events';
 import { ConnectionCut } from '../../agent/dataplane/relay/connection-cut.js';
 import type { IpAddress } from '../../shared/address.js';
+import { CutSignal } from '../../agent/dataplane/relay/cut-signal.js';
 import type { TunnelRequest, TunnelStream } from '../../agent/dataplane/tunnel/tunnel.js';
 import { clientIdentity, otherIdentity, serverIdentity, TestCa } from './tunnel-certificates.js';
 import {
@@ -282,19 +283,19 @@ export function runTunnelContract(engine: TunnelEngine): void {
       assert.equal(pair.server.refusedHandshakes().bad_request, 1);
     });
 
-    it('ends with the cut that its signal was aborted with, and tells the other agent', async () => {
+    it('ends with the cut that its signal was raised with, and tells the other agent', async () => {
       await using pair = await TunnelPair.start(engine, ca);
       const asked = new Promise<TunnelRequest>((resolve) => {
         pair.onConnect = resolve;
       });
-      const controller = new AbortController();
-      const opening = pair.client.open(pair.target(), { signal: controller.signal });
+      const signal = new CutSignal();
+      const opening = pair.client.open(pair.target(), { signal });
       const request = await asked;
-      controller.abort(new ConnectionCut({ reason: 'POLICY_TERMINATED', rule: 'SegmentationRule/x' }));
+      signal.raise(new ConnectionCut({ reason: 'POLICY_TERMINATED', rule: 'SegmentationRule/x' }));
       const result = await opening;
       assert.equal(!result.ok && result.reason, 'POLICY_TERMINATED');
       assert.equal(!result.ok && result.rule, 'SegmentationRule/x');
-      if (!request.signal.aborted) await withDeadline('the abort', once(request.signal, 'abort'));
+      await eventually('the other agent knows', () => request.signal.cut !== null);
       const late = request.accept();
       late.resume();
       await eventually('the late stream is reset', () => late.wasReset);

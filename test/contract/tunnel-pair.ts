@@ -10,6 +10,8 @@ import type {
   TunnelStream,
   TunnelTarget,
 } from '../../agent/dataplane/tunnel/tunnel.js';
+import { ConnectionCut } from '../../agent/dataplane/relay/connection-cut.js';
+import { CutSignal } from '../../agent/dataplane/relay/cut-signal.js';
 import type { TunnelSettings } from '../../agent/dataplane/tunnel/session-options.js';
 import { clientIdentity, serverIdentity, type TestCa } from './tunnel-certificates.js';
 
@@ -90,7 +92,14 @@ export class TunnelPair implements AsyncDisposable {
   }
 
   async open(changes: Partial<TunnelTarget> = {}): Promise<OpenResult> {
-    return this.client.open(this.target(changes), { signal: AbortSignal.timeout(30_000) });
+    const signal = new CutSignal();
+    const late = new ConnectionCut({ reason: 'CLIENT_RESET', detail: 'the test waited for 30 s' });
+    const timer = setTimeout(() => signal.raise(late), 30_000);
+    try {
+      return await this.client.open(this.target(changes), { signal });
+    } finally {
+      clearTimeout(timer);
+    }
   }
 
   /** Opens a stream, or fails with what prevented it. */

@@ -1,6 +1,8 @@
 import { before, describe, it } from 'node:test';
 import assert from 'node:assert/strict';
 import type { TunnelRequest, TunnelStream } from '../../agent/dataplane/tunnel/tunnel.js';
+import { ConnectionCut } from '../../agent/dataplane/relay/connection-cut.js';
+import { CutSignal } from '../../agent/dataplane/relay/cut-signal.js';
 import { TestCa } from '../contract/tunnel-certificates.js';
 import { leanClientEngine, leanEngine, leanServerEngine } from '../contract/tunnel-lean-engine.js';
 import { closed, eventually, readAll, TunnelPair, type TunnelEngine } from '../contract/tunnel-pair.js';
@@ -95,7 +97,8 @@ const endings: readonly Ending[] = [
     name: 'the client gives up before the answer',
     server: (request) => void setImmediate(() => answer(request, (stream) => stream.resume())),
     client: async (pair, port) => {
-      const signal = AbortSignal.abort();
+      const signal = new CutSignal();
+      signal.raise(new ConnectionCut({ reason: 'CLIENT_RESET' }));
       const target = pair.target({ authority: { ip: pair.target().destinationIp, port } });
       const result = await pair.client.open(target, { signal });
       assert.equal(result.ok, false);

@@ -1,6 +1,7 @@
 import net from 'node:net';
 import { once } from 'node:events';
 import { relay, type RelayCounters, type RelayOptions, type RelayOutcome } from '../../agent/dataplane/relay/relay.js';
+import { CutSignal } from '../../agent/dataplane/relay/cut-signal.js';
 import type { TunnelStream } from '../../agent/dataplane/tunnel/tunnel.js';
 import { http2Engine } from '../contract/tunnel-http2-engine.js';
 import { leanEngine } from '../contract/tunnel-lean-engine.js';
@@ -73,7 +74,7 @@ function newCounters(): RelayCounters {
 }
 
 function noLimits(): Pick<RelayOptions, 'halfCloseTimeoutMs' | 'idleTimeoutMs' | 'maxDurationMs' | 'signal'> {
-  return { halfCloseTimeoutMs: 0, idleTimeoutMs: 0, maxDurationMs: 0, signal: new AbortController().signal };
+  return { halfCloseTimeoutMs: 0, idleTimeoutMs: 0, maxDurationMs: 0, signal: new CutSignal() };
 }
 
 async function end(...sockets: net.Socket[]): Promise<void> {

@@ -4,6 +4,7 @@ import { createHash, randomBytes } from 'node:crypto';
 import type net from 'node:net';
 import { once } from 'node:events';
 import { ConnectionCut } from '../../agent/dataplane/relay/connection-cut.js';
+import { CutSignal } from '../../agent/dataplane/relay/cut-signal.js';
 import { relay } from '../../agent/dataplane/relay/relay.js';
 import { TestCa } from '../contract/tunnel-certificates.js';
 import { eventually, withDeadline } from '../contract/tunnel-pair.js';
@@ -142,9 +143,9 @@ for (const kind of ['socket', 'tunnel', 'lean tunnel'] as const) {
     });
 
     it('is cut by its signal, with RST to both applications', async () => {
-      const controller = new AbortController();
-      await using road = await RelayRoad.start(kind, ca, { signal: controller.signal });
-      controller.abort(new ConnectionCut({ reason: 'POLICY_TERMINATED', rule: 'SegmentationRule/no' }));
+      const signal = new CutSignal();
+      await using road = await RelayRoad.start(kind, ca, { signal });
+      signal.raise(new ConnectionCut({ reason: 'POLICY_TERMINATED', rule: 'SegmentationRule/no' }));
       assert.deepEqual(await road.outcome, {
         reason: 'POLICY_TERMINATED',
         endedBy: 'agent',
@@ -198,7 +199,7 @@ describe('a relay that starts too late', () => {
       halfCloseTimeoutMs: 0,
       idleTimeoutMs: 0,
       maxDurationMs: 0,
-      signal: new AbortController().signal,
+      signal: new CutSignal(),
     });
     assert.equal(outcome.reason, 'CLIENT_RESET');
     assert.equal(outcome.detail, 'ECONNRESET');

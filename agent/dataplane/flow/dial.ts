@@ -5,7 +5,8 @@ import { CulvertError } from '../../../shared/errors.js';
 import { dialSocket } from '../../native/addon.js';
 import type { DescriptorReserve } from '../listen/descriptor-reserve.js';
 import type { HostedWorkload } from '../listen/hosted-workload.js';
-import { cutOf } from '../relay/connection-cut.js';
+import type { ConnectionCut } from '../relay/connection-cut.js';
+import type { CutSignal } from '../relay/cut-signal.js';
 import { ownTrafficMark } from '../settings.js';
 import { connectFailure, type ConnectFailure } from './connect-failure.js';
 
@@ -18,7 +19,7 @@ export type DialOptions = {
   readonly sourceIp?: IpAddress;
   /** 0: as long as the kernel tries. */
   readonly timeoutMs: number;
-  readonly signal: AbortSignal;
+  readonly signal: CutSignal;
 };
 
 export type DialResult = { readonly ok: true; readonly socket: net.Socket } | ConnectFailure;
@@ -30,7 +31,7 @@ export type DialResult = { readonly ok: true; readonly socket: net.Socket } | Co
 export async function dial(options: DialOptions): Promise<DialResult> {
   const { target, timeoutMs, signal } = options;
   const text = formatHostPort(target);
-  if (signal.aborted) return abandoned(signal);
+  if (signal.cut !== null) return abandoned(signal.cut);
   let socket: net.Socket;
   try {
     socket = rawDial(options);
@@ -40,19 +41,21 @@ export async function dial(options: DialOptions): Promise<DialResult> {
   return await new Promise((resolve) => {
     const finish = (result: DialResult): void => {
       if (timer !== null) clearTimeout(timer);
-      signal.removeEventListener('abort', onAbort);
+      signal.offCut(onCut);
       socket.off('connect', onConnect);
       if (!result.ok) socket.destroy();
       resolve(result);
     };
     const onConnect = (): void => finish({ ok: true, socket });
-    const onAbort = (): void => finish(abandoned(signal));
+    const onCut = (): void => {
+      if (signal.cut !== null) finish(abandoned(signal.cut));
+    };
     const onTimeout = (): void => finish(connectFailure({ code: 'ETIMEDOUT' }, text));
     const timer = timeoutMs === 0 ? null : setTimeout(onTimeout, timeoutMs);
     // Stays until `close`; after `finish` the relay has one of its own.
     socket.on('error', (error) => finish(connectFailure(error, text)));
     socket.once('connect', onConnect);
-    signal.addEventListener('abort', onAbort, { once: true });
+    signal.onCut(onCut);
   });
 }
 
@@ -88,8 +91,7 @@ function notReading(fd: number): net.SocketConstructorOpts & { readonly manualSt
   return { fd, manualStart: true, allowHalfOpen: true };
 }
 
-function abandoned(signal: AbortSignal): ConnectFailure {
-  const { reason, rule, message } = cutOf(signal);
+function abandoned({ reason, rule, message }: ConnectionCut): ConnectFailure {
   // A cut that no rule made leaves the rule that let the connection in.
   return { ok: false, reason, ...(rule === '' ? {} : { rule }), detail: message, isRetryable: false };
 }

@@ -64,9 +64,9 @@ async function reach(
   const denied = connection.authorize(state, facts);
   if (denied !== null) return { ok: false, ending: denied };
 
-  const onGone = (): void => connection.cut(new ConnectionCut({ reason: 'CLIENT_RESET' }));
-  request.signal.addEventListener('abort', onGone, { once: true });
-  if (request.signal.aborted) onGone();
+  const onGone = (): void => connection.cut(request.signal.cut ?? new ConnectionCut({ reason: 'CLIENT_RESET' }));
+  if (request.signal.cut === null) request.signal.onCut(onGone);
+  else onGone();
   const dialled = await dial({
     descriptors: context.descriptors,
     from: workload,

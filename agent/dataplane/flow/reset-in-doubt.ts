@@ -1,6 +1,6 @@
 import type { Reason } from '../../../shared/reasons.js';
 import type { Ending } from '../../telemetry/connection-record.js';
-import { cutOf } from '../relay/connection-cut.js';
+import type { CutSignal } from '../relay/cut-signal.js';
 import type { LiveConnections } from './live-connections.js';
 import type { TrackedConnection } from './tracked-connection.js';
 
@@ -26,24 +26,24 @@ export async function explainReset(
   if (record.path !== 'hbone' || ending.reason !== fromTunnel) return ending;
   record.ended();
   connections.release(connection);
-  await abortedWithin(signal, doubtMs);
-  if (!signal.aborted) return ending;
-  const { reason, rule, message } = cutOf(signal);
+  await cutWithin(signal, doubtMs);
+  if (signal.cut === null) return ending;
+  const { reason, rule, message } = signal.cut;
   if (!cutReasons.has(reason)) return ending;
   const detail = message === '' ? 'cut by the other agent' : `${message}, cut by the other agent`;
   // A cut that no rule made leaves the rule that let the connection in, as at the other end.
   return rule === '' ? { reason, detail } : { reason, rule, detail };
 }
 
-async function abortedWithin(signal: AbortSignal, ms: number): Promise<void> {
-  if (signal.aborted) return;
+async function cutWithin(signal: CutSignal, ms: number): Promise<void> {
+  if (signal.cut !== null) return;
   await new Promise<void>((resolve) => {
     const finish = (): void => {
       clearTimeout(timer);
-      signal.removeEventListener('abort', finish);
+      signal.offCut(finish);
       resolve();
     };
     const timer = setTimeout(finish, ms);
-    signal.addEventListener('abort', finish);
+    signal.onCut(finish);
   });
 }

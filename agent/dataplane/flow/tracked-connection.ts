@@ -5,6 +5,7 @@ import type { Reason } from '../../../shared/reasons.js';
 import type { ConnectionRecord, Ending } from '../../telemetry/connection-record.js';
 import type { HostedWorkload } from '../listen/hosted-workload.js';
 import { ConnectionCut } from '../relay/connection-cut.js';
+import { CutSignal } from '../relay/cut-signal.js';
 import type { WorkerState } from '../state/worker-state.js';
 import { Reprieve } from './reprieve.js';
 
@@ -27,7 +28,7 @@ export class TrackedConnection {
   readonly workloads: HostedWorkload[];
   /** Whether it lives on though the rules deny it, and by which rule. */
   readonly reprieve = new Reprieve({ onExpired: (decision, revision) => this.#terminate(decision, revision) });
-  readonly #abort = new AbortController();
+  readonly signal = new CutSignal();
   readonly #clock: Clock;
   #facts: FactsSource | null = null;
 
@@ -35,11 +36,6 @@ export class TrackedConnection {
     this.record = init.record;
     this.workloads = [init.workload];
     this.#clock = init.clock;
-  }
-
-  /** Aborted with a `ConnectionCut`. */
-  get signal(): AbortSignal {
-    return this.#abort.signal;
   }
 
   /**
@@ -66,7 +62,7 @@ export class TrackedConnection {
    * that denies it says what becomes of it; who its ends are is never a matter of rules, so that cuts it at once.
    */
   recheck(state: WorkerState): void {
-    if (this.#facts === null || this.#abort.signal.aborted || state.snapshot === null) return;
+    if (this.#facts === null || this.signal.cut !== null || state.snapshot === null) return;
     const facts = this.#facts(state);
     if (!('connection' in facts)) {
       const { detail, rule } = facts.refusal;
@@ -85,7 +81,7 @@ export class TrackedConnection {
   }
 
   cut(cut: ConnectionCut): void {
-    this.#abort.abort(cut);
+    this.signal.raise(cut);
   }
 
   /** Who is at an end is no matter of a revision; what a rule of the snapshot demands of them is. */
@@ -94,7 +90,7 @@ export class TrackedConnection {
   }
 
   #terminate(decision: Decision, revision: number): void {
-    if (this.#abort.signal.aborted) return;
+    if (this.signal.cut !== null) return;
     this.record.decided(decision, revision);
     const rule = formatRuleRef(decision.rule);
     this.cut(new ConnectionCut({ reason: 'POLICY_TERMINATED', rule, detail: decision.reason }));

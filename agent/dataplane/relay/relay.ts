@@ -1,6 +1,7 @@
 import net from 'node:net';
 import type { Reason } from '../../../shared/reasons.js';
-import { cutOf } from './connection-cut.js';
+import type { ConnectionCut } from './connection-cut.js';
+import type { CutSignal } from './cut-signal.js';
 import { pumpDirection } from './relay-direction.js';
 import { breakageOf, isGone, resetEnd, type RelayEnd } from './relay-end.js';
 
@@ -27,8 +28,8 @@ export type RelayOptions = {
   readonly idleTimeoutMs: number;
   /** Counted from the call; 0: no limit. */
   readonly maxDurationMs: number;
-  /** Abort with a `ConnectionCut`: both ends are reset at once. */
-  readonly signal: AbortSignal;
+  /** When it is raised, both ends are reset at once. */
+  readonly signal: CutSignal;
 };
 
 export type RelayOutcome = {
@@ -52,7 +53,7 @@ class Relay {
   readonly #options: RelayOptions;
   readonly #resolve: (outcome: RelayOutcome) => void;
   readonly #timers: NodeJS.Timeout[] = [];
-  readonly #onAbort: () => void;
+  readonly #onCut: () => void;
   #outcome: RelayOutcome | null = null;
   #firstClosed: 'source' | 'destination' | null = null;
   #openEnds = 2;
@@ -60,7 +61,10 @@ class Relay {
   constructor(options: RelayOptions, resolve: (outcome: RelayOutcome) => void) {
     this.#options = options;
     this.#resolve = resolve;
-    this.#onAbort = () => this.#cut();
+    this.#onCut = () => {
+      const { cut } = options.signal;
+      if (cut !== null) this.#cut(cut);
+    };
   }
 
   start(): void {
@@ -81,8 +85,8 @@ class Relay {
       destination.resume();
       this.#startTimers();
     }
-    signal.addEventListener('abort', this.#onAbort, { once: true });
-    if (signal.aborted) this.#cut();
+    if (signal.cut === null) signal.onCut(this.#onCut);
+    else this.#cut(signal.cut);
     this.#finishIfClosed();
   }
 
@@ -128,8 +132,7 @@ class Relay {
     this.#end({ reason, endedBy: side, rule: '', detail: breakage });
   }
 
-  #cut(): void {
-    const cut = cutOf(this.#options.signal);
+  #cut(cut: ConnectionCut): void {
     const endedBy = cut.reason === 'CLIENT_RESET' ? 'source' : 'agent';
     this.#end({ reason: cut.reason, endedBy, rule: cut.rule, detail: cut.message });
   }
@@ -146,7 +149,7 @@ class Relay {
   #finishIfClosed(): void {
     if (this.#openEnds > 0) return;
     this.#stopTimers();
-    this.#options.signal.removeEventListener('abort', this.#onAbort);
+    this.#options.signal.offCut(this.#onCut);
     this.#resolve(this.#outcome ?? { reason: 'OK', endedBy: this.#firstClosed ?? 'agent', rule: '', detail: '' });
   }
 

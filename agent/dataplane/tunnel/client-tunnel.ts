@@ -1,5 +1,5 @@
 import { formatHostPort } from '../../../shared/address.js';
-import { cutOf } from '../relay/connection-cut.js';
+import type { CutSignal } from '../relay/cut-signal.js';
 import type { TunnelDump } from '../messages.js';
 import { errorCode, errorCodeName } from '../h2/error-code.js';
 import type { HeadersOfPeer, Http2Engine, SessionStream } from './http2-engine.js';
@@ -127,7 +127,7 @@ export class ClientTunnel {
   }
 
   /** Occupies a stream at once, before anything is awaited. */
-  async open(target: TunnelTarget, signal: AbortSignal): Promise<OpenAttempt> {
+  async open(target: TunnelTarget, signal: CutSignal): Promise<OpenAttempt> {
     let stream: SessionStream;
     try {
       stream = this.#tunnel.session.request(connectHeaders(target), { endStream: false });
@@ -139,12 +139,12 @@ export class ClientTunnel {
     return this.#answer(stream, signal);
   }
 
-  async #answer(stream: SessionStream, signal: AbortSignal): Promise<OpenAttempt> {
+  async #answer(stream: SessionStream, signal: CutSignal): Promise<OpenAttempt> {
     const { connectTimeoutMs } = this.#settings;
     return new Promise((resolve) => {
       const settle = (attempt: OpenAttempt): void => {
         clearTimeout(timer);
-        signal.removeEventListener('abort', onAbort);
+        signal.offCut(onCut);
         stream.off('close', onClose);
         stream.off('response', onResponse);
         resolve(attempt);
@@ -153,9 +153,9 @@ export class ClientTunnel {
         settle(attempt);
         this.#engine.resetStream(stream, errorCode.cancel);
       };
-      const onAbort = (): void => {
-        const cut = cutOf(signal);
-        giveUp(notOpened(cut.reason, cut.message, false, cut.rule));
+      const onCut = (): void => {
+        const { cut } = signal;
+        if (cut !== null) giveUp(notOpened(cut.reason, cut.message, false, cut.rule));
       };
       const onClose = (): void => settle(this.#closedWithoutAnswer(stream));
       const onResponse = (headers: HeadersOfPeer): void => {
@@ -172,8 +172,8 @@ export class ClientTunnel {
       const timer = connectTimeoutMs === 0 ? undefined : setTimeout(onLate, connectTimeoutMs + answerGraceMs);
       stream.once('response', onResponse);
       stream.once('close', onClose);
-      signal.addEventListener('abort', onAbort, { once: true });
-      if (signal.aborted) onAbort();
+      signal.onCut(onCut);
+      onCut();
     });
   }
 

@@ -3,7 +3,8 @@ import { describeError } from '../../../shared/errors.js';
 import { formatHostPort } from '../../../shared/address.js';
 import type { TunnelDump } from '../messages.js';
 import { capturePorts } from '../settings.js';
-import { cutOf } from '../relay/connection-cut.js';
+import type { ConnectionCut } from '../relay/connection-cut.js';
+import type { CutSignal } from '../relay/cut-signal.js';
 import type { Http2Engine } from './http2-engine.js';
 import { IdentityContexts } from './identity-contexts.js';
 import type { TunnelSettings } from './session-options.js';
@@ -51,19 +52,19 @@ export class Http2TunnelClient implements TunnelClient {
     this.#nowMs = options.nowMs ?? Date.now;
   }
 
-  async open(target: TunnelTarget, options: { readonly signal: AbortSignal }): Promise<OpenResult> {
+  async open(target: TunnelTarget, options: { readonly signal: CutSignal }): Promise<OpenResult> {
     const { signal } = options;
     let lost = 'no tunnel stayed open';
     let lostTunnels = 0;
     for (let handshakes = 0; lostTunnels < maxLostTunnels && handshakes <= maxHandshakes;) {
-      if (signal.aborted) return cutBy(signal);
+      if (signal.cut !== null) return notOpenedBy(signal.cut);
       if (this.#isDraining) return notOpened('DRAIN', 'the agent is shutting down', false);
       const own = this.#ownContext(target);
       if ('ok' in own) return own;
       const pool = this.#poolFor(target);
       const tunnel = pool.pick(own.context);
       if (tunnel === undefined) {
-        const failure = await abortable(pool.grow(own.context), signal);
+        const failure = await unlessCut(pool.grow(own.context), signal);
         handshakes += 1;
         if (failure === null) continue;
         if (failure.ok !== 'lost') return failure;
@@ -155,21 +156,22 @@ export class Http2TunnelClient implements TunnelClient {
   }
 }
 
-function cutBy(signal: AbortSignal): TunnelNotOpened {
-  const cut = cutOf(signal);
+function notOpenedBy(cut: ConnectionCut): TunnelNotOpened {
   return notOpened(cut.reason, cut.message, false, cut.rule);
 }
 
 /** The handshake goes on for those who share it; who gave up gets the cut. */
-async function abortable(growing: Promise<NoTunnel | null>, signal: AbortSignal): Promise<NoTunnel | null> {
-  let onAbort = (): void => {};
-  const aborted = new Promise<TunnelNotOpened>((resolve) => {
-    onAbort = () => resolve(cutBy(signal));
-    signal.addEventListener('abort', onAbort, { once: true });
+async function unlessCut(growing: Promise<NoTunnel | null>, signal: CutSignal): Promise<NoTunnel | null> {
+  let onCut = (): void => {};
+  const cut = new Promise<TunnelNotOpened>((resolve) => {
+    onCut = () => {
+      if (signal.cut !== null) resolve(notOpenedBy(signal.cut));
+    };
+    signal.onCut(onCut);
   });
   try {
-    return await Promise.race([growing, aborted]);
+    return await Promise.race([growing, cut]);
   } finally {
-    signal.removeEventListener('abort', onAbort);
+    signal.offCut(onCut);
   }
 }

@@ -1,6 +1,8 @@
 import { formatHostPort, parseHostPort, type HostPort } from '../../../shared/address.js';
 import { reasonInfo } from '../../../shared/reasons.js';
 import type { TunnelDump } from '../messages.js';
+import { ConnectionCut } from '../relay/connection-cut.js';
+import { CutSignal } from '../relay/cut-signal.js';
 import { errorCode } from '../h2/error-code.js';
 import type { HeadersOfPeer, Http2Engine, ServerSession, ServerStream } from './http2-engine.js';
 import type { ProvedPeer } from './server-handshakes.js';
@@ -139,8 +141,8 @@ export class ServerTunnel {
   }
 
   #requestOf(stream: ServerStream, headers: HeadersOfPeer, authority: HostPort): TunnelRequest {
-    const gone = new AbortController();
-    const onGone = (): void => gone.abort();
+    const signal = new CutSignal();
+    const onGone = (): void => signal.raise(new ConnectionCut({ reason: 'CLIENT_RESET' }));
     stream.once('aborted', onGone);
     stream.once('close', onGone);
     let isAnswered = false;
@@ -156,7 +158,7 @@ export class ServerTunnel {
       authority,
       headers: headersOf(headers),
       workload: this.#peer.listener.workload,
-      signal: gone.signal,
+      signal,
       accept: () => {
         answerOnce();
         return this.#accept(stream);

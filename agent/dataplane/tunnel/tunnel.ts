@@ -4,6 +4,7 @@ import type { HostPort, IpAddress } from '../../../shared/address.js';
 import type { SpiffeId } from '../../../shared/identity.js';
 import type { Reason } from '../../../shared/reasons.js';
 import type { CertificatesMessage, TunnelDump } from '../messages.js';
+import type { CutSignal } from '../relay/cut-signal.js';
 
 /**
  * What the data plane sees of HBONE (DESIGN §3), whatever engine speaks the HTTP/2 underneath. Every engine passes
@@ -12,10 +13,10 @@ import type { CertificatesMessage, TunnelDump } from '../messages.js';
 export interface TunnelClient {
   /**
    * Opens one stream to `target.authority`, over a pooled tunnel or a new one. Resolves when the other agent answered
-   * 200 (its application is connected) or when it cannot work; never rejects. An aborted `signal` gives up: the reason
-   * is the one of the `ConnectionCut` it was aborted with, else CLIENT_RESET.
+   * 200 (its application is connected) or when it cannot work; never rejects. A raised `signal` gives up: the reason is
+   * that of its `ConnectionCut`.
    */
-  open(target: TunnelTarget, options: { readonly signal: AbortSignal }): Promise<OpenResult>;
+  open(target: TunnelTarget, options: { readonly signal: CutSignal }): Promise<OpenResult>;
   /** Uses these from now on. Tunnels of identities whose certificate changed take no new streams and end with their last. */
   replaceCertificates(certificates: TunnelCertificates): void;
   /** Ends every tunnel of this source workload at once: an open socket would keep its namespace alive. */
@@ -105,8 +106,8 @@ export type TunnelRequest = {
   readonly headers: TunnelHeaders;
   /** The listener's. */
   readonly workload: string;
-  /** Aborted when the peer gave up, or the tunnel died, before the answer. */
-  readonly signal: AbortSignal;
+  /** Raised when the peer gave up, or the tunnel died, before the answer. */
+  readonly signal: CutSignal;
   /** Answers 200. The stream is already reset when the peer has gone; it belongs to the caller. */
   accept(): TunnelStream;
   /** Answers with the status of the reason (shared/reasons.ts), `x-culvert-reason` and `x-culvert-rule`. */
