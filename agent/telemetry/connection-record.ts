@@ -10,6 +10,7 @@ import { randomHex } from './random-hex.js';
 /** How a connection ended. `rule` replaces the rule that let it in, when another one ended it. */
 export type Ending = { readonly reason: Reason; readonly detail: string; readonly rule?: string };
 
+const noRules: readonly string[] = [];
 const nobody: ConnectionEnd = { address: null, workload: null, identity: null };
 
 /**
@@ -33,7 +34,7 @@ export class ConnectionRecord {
   service: string | null = null;
   requested: HostPort | null = null;
   #rule = '';
-  #audited: readonly string[] = [];
+  #audited = noRules;
   #revision = 0;
   #connectMs: number | null = null;
   #reportedSent = 0;
@@ -57,14 +58,14 @@ export class ConnectionRecord {
 
   decided(decision: Decision, revision: number): void {
     this.#rule = formatRuleRef(decision.rule);
-    this.#audited = decision.audited.map(formatRuleRef);
+    this.#audited = decision.audited.length === 0 ? noRules : decision.audited.map(formatRuleRef);
     this.#revision = revision;
   }
 
   /** A rule of this revision refused before the others were asked: a STRICT PeerAuthentication, say. */
   refusedBy(rule: string, revision: number): void {
     this.#rule = rule;
-    this.#audited = [];
+    this.#audited = noRules;
     this.#revision = revision;
   }
 

@@ -9,6 +9,7 @@ import type { ConnectionCut } from '../relay/connection-cut.js';
 import type { CutSignal } from '../relay/cut-signal.js';
 import { ownTrafficMark } from '../settings.js';
 import { connectFailure, type ConnectFailure } from './connect-failure.js';
+import { ignoreError } from './ignore-error.js';
 
 export type DialOptions = {
   readonly descriptors: DescriptorReserve;
@@ -43,6 +44,9 @@ export async function dial(options: DialOptions): Promise<DialResult> {
       if (timer !== null) clearTimeout(timer);
       signal.offCut(onCut);
       socket.off('connect', onConnect);
+      // An error may still come, and whoever has the socket hears of it; this closure and all that it sees must not stay.
+      socket.on('error', ignoreError);
+      socket.off('error', onError);
       if (!result.ok) socket.destroy();
       resolve(result);
     };
@@ -52,8 +56,8 @@ export async function dial(options: DialOptions): Promise<DialResult> {
     };
     const onTimeout = (): void => finish(connectFailure({ code: 'ETIMEDOUT' }, text));
     const timer = timeoutMs === 0 ? null : setTimeout(onTimeout, timeoutMs);
-    // Stays until `close`; after `finish` the relay has one of its own.
-    socket.on('error', (error) => finish(connectFailure(error, text)));
+    const onError = (error: Error): void => finish(connectFailure(error, text));
+    socket.on('error', onError);
     socket.once('connect', onConnect);
     signal.onCut(onCut);
   });

@@ -80,7 +80,7 @@ export class LiveConnections {
 
   remove(connection: TrackedConnection): void {
     if (!this.#open.delete(connection)) return;
-    this.#judge(connection, () => connection.reprieve.lift());
+    this.#judge(connection, () => connection.liftReprieve());
     this.release(connection);
     if (this.#open.size > 0) return;
     for (const resolve of this.#onEmpty) resolve();

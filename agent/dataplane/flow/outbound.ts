@@ -8,6 +8,7 @@ import { resolveDestination, type Endpoint } from '../route/destination.js';
 import { workloadName } from '../route/registry-index.js';
 import type { ConnectFailure } from './connect-failure.js';
 import type { FlowContext } from './flow-context.js';
+import { ignoreError } from './ignore-error.js';
 import { openPath, type OpenedPath } from './open-path.js';
 import { outboundFacts } from './facts.js';
 import { runFlow, type Reached } from './run-flow.js';
@@ -112,6 +113,3 @@ function settle(source: net.Socket, attempt: Attempt): Reached {
 function refused(ending: Ending): Reached {
   return { ok: false, ending };
 }
-
-/** What a socket's errors mean is said by whoever reads and writes it; here they only must not be fatal. */
-export function ignoreError(): void {}

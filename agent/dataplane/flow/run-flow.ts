@@ -24,22 +24,26 @@ export type Flow = {
 
 /**
  * The life of one connection: a record is opened, the far side is reached or refused, bytes are relayed, the record is
- * closed. The one place that closes a record, so it happens exactly once whatever a step returns or throws.
+ * closed. The one place that closes a record, so it happens exactly once whatever a step returns or throws. Resolves when
+ * the connection was refused, or its bytes have begun to move.
  */
 export async function runFlow(context: FlowContext, flow: Flow): Promise<void> {
   const record = new ConnectionRecord({ direction: flow.direction, traceId: flow.traceId });
   const connection = new TrackedConnection({ record, workload: flow.workload, clock: context.clock });
   context.connections.add(connection);
   const reached = await reachSafely(flow, connection);
-  let ending: Ending;
-  if (reached.ok) {
-    ending = await explainReset(context.connections, connection, await carry(context, connection, reached));
-  } else {
-    ending = reached.ending;
-    refuseSafely(flow, ending);
+  if (!reached.ok) {
+    refuseSafely(flow, reached.ending);
+    close(context, connection, reached.ending);
+    return;
   }
+  // Not awaited: a connection may be idle for days, and a function that waits keeps everything that led to it.
+  void carry(context, connection, reached).then((ending) => close(context, connection, ending));
+}
+
+function close(context: FlowContext, connection: TrackedConnection, ending: Ending): void {
   context.connections.remove(connection);
-  context.reporter.closed(record, ending);
+  context.reporter.closed(connection.record, ending);
 }
 
 async function reachSafely(flow: Flow, connection: TrackedConnection): Promise<Reached> {
@@ -61,12 +65,12 @@ function refuseSafely(flow: Flow, ending: Ending): void {
   }
 }
 
-async function carry(
-  { settings }: FlowContext,
+function carry(
+  { settings, connections }: FlowContext,
   connection: TrackedConnection,
   ends: { readonly source: RelayEnd; readonly destination: RelayEnd },
 ): Promise<Ending> {
-  const { reason, detail, rule } = await relay({
+  const relayed = relay({
     source: ends.source,
     destination: ends.destination,
     counters: connection.record,
@@ -75,5 +79,7 @@ async function carry(
     maxDurationMs: settings.maxConnectionDurationMs,
     signal: connection.signal,
   });
-  return rule === '' ? { reason, detail } : { reason, detail, rule };
+  return relayed.then(({ reason, detail, rule }) =>
+    explainReset(connections, connection, rule === '' ? { reason, detail } : { reason, detail, rule }),
+  );
 }

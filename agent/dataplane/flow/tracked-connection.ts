@@ -18,6 +18,8 @@ export type Facts =
 /** Builds the facts anew from the state; called once before the dial and again after every change. */
 export type FactsSource = (state: WorkerState) => Facts;
 
+const notReprieved: Pick<Reprieve, 'kind' | 'rule'> = { kind: null, rule: '' };
+
 /**
  * A connection from accept to record. Holds what is needed to judge it again, and the one signal that ends it, in
  * whatever step it is.
@@ -26,16 +28,26 @@ export class TrackedConnection {
   readonly record: ConnectionRecord;
   /** The workloads of this node at its ends: one, or two on the local path. */
   readonly workloads: HostedWorkload[];
-  /** Whether it lives on though the rules deny it, and by which rule. */
-  readonly reprieve = new Reprieve({ onExpired: (decision, revision) => this.#terminate(decision, revision) });
   readonly signal = new CutSignal();
   readonly #clock: Clock;
   #facts: FactsSource | null = null;
+  /** Most connections never need one. */
+  #reprieve: Reprieve | null = null;
 
   constructor(init: { readonly record: ConnectionRecord; readonly workload: HostedWorkload; readonly clock: Clock }) {
     this.record = init.record;
     this.workloads = [init.workload];
     this.#clock = init.clock;
+  }
+
+  /** Whether it lives on though the rules deny it, and by which rule. */
+  get reprieve(): Pick<Reprieve, 'kind' | 'rule'> {
+    return this.#reprieve ?? notReprieved;
+  }
+
+  /** It is allowed again, or has ended. */
+  liftReprieve(): void {
+    this.#reprieve?.lift();
   }
 
   /**
@@ -44,7 +56,7 @@ export class TrackedConnection {
    */
   authorize(state: WorkerState, source: FactsSource): Ending | null {
     this.#facts = source;
-    this.reprieve.lift();
+    this.liftReprieve();
     const facts = source(state);
     if (!('connection' in facts)) {
       this.#noteRefusal(facts.refusal, state);
@@ -73,11 +85,12 @@ export class TrackedConnection {
     const decision = evaluate(state.snapshot, facts.connection, this.#clock);
     const { revision } = state.snapshot;
     if (decision.verdict === 'allow') {
-      this.reprieve.lift();
+      this.liftReprieve();
       this.record.decided(decision, revision);
       return;
     }
-    if (!this.reprieve.grant(decision, revision)) this.#terminate(decision, revision);
+    this.#reprieve ??= new Reprieve({ onExpired: (last, at) => this.#terminate(last, at) });
+    if (!this.#reprieve.grant(decision, revision)) this.#terminate(decision, revision);
   }
 
   cut(cut: ConnectionCut): void {

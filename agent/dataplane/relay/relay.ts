@@ -43,16 +43,19 @@ export type RelayOutcome = {
 };
 
 /** Moves bytes both ways until both directions are closed, one end is reset, or a limit or the signal ends it. Never rejects. */
-export async function relay(options: RelayOptions): Promise<RelayOutcome> {
+export function relay(options: RelayOptions): Promise<RelayOutcome> {
   return new Promise((resolve) => {
     new Relay(options, resolve).start();
   });
 }
 
+/** Most connections have no limit of time. */
+const noTimers: NodeJS.Timeout[] = [];
+
 class Relay {
   readonly #options: RelayOptions;
   readonly #resolve: (outcome: RelayOutcome) => void;
-  readonly #timers: NodeJS.Timeout[] = [];
+  #timers: NodeJS.Timeout[] = noTimers;
   readonly #onCut: () => void;
   #outcome: RelayOutcome | null = null;
   #firstClosed: 'source' | 'destination' | null = null;
@@ -103,7 +106,7 @@ class Relay {
       this.#judge(side, end);
       return;
     }
-    end.once('close', () => {
+    end.on('close', () => {
       this.#openEnds -= 1;
       this.#judge(side, end);
       this.#finishIfClosed();
@@ -172,7 +175,7 @@ class Relay {
       },
       Math.ceil(idleTimeoutMs / 4),
     );
-    this.#timers.push(timer);
+    this.#timers = [...this.#timers, timer];
   }
 
   #limit(afterMs: number, reason: Reason, detail: string): void {
@@ -182,7 +185,7 @@ class Relay {
       () => this.#end({ reason, endedBy: 'agent', rule: '', detail }),
       Math.min(afterMs, longestTimerMs),
     );
-    this.#timers.push(timer);
+    this.#timers = [...this.#timers, timer];
   }
 
   #stopTimers(): void {

@@ -32,6 +32,8 @@ export class ClientTunnel {
   #stopKeepReading: (() => void) | undefined;
   #isRetired = false;
   #death = '';
+  /** One for all streams: one that is made for a stream keeps what was in sight where it was made. */
+  readonly #whyDead = (): string => this.#death;
 
   constructor(options: {
     readonly tunnel: DialledTunnel;
@@ -160,7 +162,7 @@ export class ClientTunnel {
       const onClose = (): void => settle(this.#closedWithoutAnswer(stream));
       const onResponse = (headers: HeadersOfPeer): void => {
         if (Number(headers[':status']) === 200) {
-          const tunnelStream = this.#engine.asTunnelStream(stream, () => this.#death);
+          const tunnelStream = this.#engine.asTunnelStream(stream, this.#whyDead);
           settle({ ok: true, stream: tunnelStream, peerIdentity: this.#target.destinationIdentity });
           return;
         }
@@ -191,8 +193,8 @@ export class ClientTunnel {
     this.#open.add(stream);
     clearTimeout(this.#idleTimer);
     this.#stopKeepReading ??= this.#engine.keepReading(this.#tunnel.socket);
-    stream.on('error', () => {});
-    stream.once('close', () => {
+    stream.on('error', ignoreError);
+    stream.on('close', () => {
       this.#open.delete(stream);
       if (stream.rstCode !== errorCode.noError) this.#noteReset();
       if (this.#open.size === 0) this.#armIdleTimer();
@@ -218,6 +220,9 @@ export class ClientTunnel {
     if (this.#death === '') this.#death = `tunnel to ${this.#address} ended: ${why}`;
   }
 }
+
+/** Without a listener an error would end the process; `close` follows it. */
+function ignoreError(): void {}
 
 /** END_STREAM, not RST_STREAM: refusals must not eat the budget of resets. Only a peer that leaves its side open gets one. */
 function endRefused(engine: Http2Engine, stream: SessionStream): void {

@@ -29,6 +29,7 @@ export class ServerTunnel {
   #stopKeepReading: (() => void) | undefined;
   #hasAsked = false;
   #death = '';
+  readonly #whyDead = (): string => this.#death;
 
   constructor(options: {
     readonly peer: ProvedPeer;
@@ -171,7 +172,7 @@ export class ServerTunnel {
   }
 
   #accept(stream: ServerStream): TunnelStream {
-    const tunnelStream = this.#engine.asTunnelStream(stream, () => this.#death);
+    const tunnelStream = this.#engine.asTunnelStream(stream, this.#whyDead);
     if (!stream.destroyed && !stream.closed) stream.respond({ ':status': 200 });
     return tunnelStream;
   }
@@ -180,13 +181,13 @@ export class ServerTunnel {
     this.#open.add(stream);
     clearTimeout(this.#idleTimer);
     this.#stopKeepReading ??= this.#engine.keepReading(this.#peer.socket);
-    stream.on('error', () => {});
+    stream.on('error', ignoreError);
     const onClose = (): void => {
       this.#open.delete(stream);
       if (this.#open.size === 0) this.#armIdleTimer();
     };
     if (stream.closed && stream.destroyed) onClose();
-    else stream.once('close', onClose);
+    else stream.on('close', onClose);
   }
 
   /** Twice the client's time, so that the client is the one to end an idle tunnel and no request meets the GOAWAY. */
@@ -209,6 +210,9 @@ export class ServerTunnel {
     if (this.#death === '') this.#death = `tunnel from ${formatHostPort(this.#peer.address)} ended: ${why}`;
   }
 }
+
+/** Without a listener an error would end the process; `close` follows it. */
+function ignoreError(): void {}
 
 /** A whole answer with END_STREAM; what the peer sends meanwhile is dropped. */
 function refuse(engine: Http2Engine, stream: ServerStream, refusal: TunnelRefusal): void {
