@@ -161,7 +161,7 @@ export function runTunnelContract(engine: TunnelEngine): void {
       const stalled: TunnelStream[] = [];
       for (let index = 0; index < 6; index++) {
         const { near } = await pair.streamPair();
-        near.write(Buffer.alloc(8 * megabyte));
+        near.write(Buffer.alloc(6 * megabyte));
         stalled.push(near);
       }
       const sibling = await pair.stream();

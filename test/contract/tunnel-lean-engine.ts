@@ -13,7 +13,10 @@ function engineOf(name: string, client: Http2Engine, server: Http2Engine): Tunne
   };
 }
 
-export const leanEngine = engineOf('lean', leanHttp2Engine, leanHttp2Engine);
+export const leanEngine: TunnelEngine = {
+  ...engineOf('lean', leanHttp2Engine, leanHttp2Engine),
+  firstWindowBytes: 131_072,
+};
 export const leanClientEngine = engineOf('lean client, node server', leanHttp2Engine, nodeHttp2Engine);
 /**
  * Node's session reads only between its own writes (`tunnel/keep-reading.ts`), and the credit it waits for comes behind

@@ -20,6 +20,8 @@ export type TunnelEngine = {
   readonly name: string;
   /** What each of twenty streams moves in each direction at once; 4 MiB when absent. */
   readonly bothWaysBytes?: number;
+  /** INITIAL_WINDOW_SIZE of its server; the whole window of a stream when absent. */
+  readonly firstWindowBytes?: number;
   client(options: { settings: TunnelSettings; dialRaw: (target: TunnelTarget) => net.Socket }): TunnelClient;
   server(options: { settings: TunnelSettings; onConnect: (request: TunnelRequest) => void }): TunnelServer;
 };

@@ -59,6 +59,7 @@ function serve(socket: tls.TLSSocket): void {
     socket,
     role: 'server',
     limits: {
+      firstWindowBytes: 262_144,
       streamWindowBytes: 262_144,
       connectionWindowBytes: 1_048_576,
       maxFrameBytes: 65_536,

@@ -6,6 +6,7 @@ import type { HeaderMap } from '../../agent/dataplane/h2/header-rules.js';
 import { encodeFrame, encodeHeaders, endHeaders, frameType, type Frame } from '../contract/tunnel-raw-peer.js';
 
 export const testLimits: EngineLimits = {
+  firstWindowBytes: 100_000,
   streamWindowBytes: 100_000,
   connectionWindowBytes: 200_000,
   maxFrameBytes: 65_536,
@@ -38,7 +39,7 @@ export class EngineProbe {
   constructor(role: 'client' | 'server', limits: Partial<EngineLimits> = {}) {
     this.engine = new EngineConnection({
       role,
-      limits: { ...testLimits, ...limits },
+      limits: { ...testLimits, firstWindowBytes: limits.streamWindowBytes ?? testLimits.firstWindowBytes, ...limits },
       nowMs: () => this.nowMs,
       events: {
         onRequest: (stream, headers) => (stream.events = this.#log(stream, headers)),
@@ -91,7 +92,7 @@ export class EngineProbe {
       onData: (chunk) => {
         log.received.push(Buffer.from(chunk));
         if (!this.consumes) return;
-        this.engine.credit(stream, chunk.length);
+        this.engine.credit(stream, chunk.length, 0);
         this.engine.creditConnection(chunk.length);
       },
       onEnd: () => (log.hasEnded = true),

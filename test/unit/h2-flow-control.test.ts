@@ -31,9 +31,9 @@ describe('what an engine may receive', () => {
     probe.engine.receive(data(1, 50_000));
     assert.deepEqual(probe.frames(), []);
     const { stream } = probe.streams[0]!;
-    probe.engine.credit(stream, 24_999);
+    probe.engine.credit(stream, 24_999, 25_001);
     assert.deepEqual(updatesOf(probe, 1), []);
-    probe.engine.credit(stream, 1);
+    probe.engine.credit(stream, 1, 25_000);
     assert.deepEqual(updatesOf(probe, 1), [25_000]);
     probe.engine.creditConnection(50_000);
     assert.deepEqual(updatesOf(probe, 0), [50_000]);
@@ -78,7 +78,7 @@ describe('what an engine may receive', () => {
     const probe = startedServer();
     probe.consumes = false;
     probe.engine.receive(encodeFrame(frameType.data, endStream, 1, Buffer.alloc(60_000)));
-    probe.engine.credit(probe.streams[0]!.stream, 60_000);
+    probe.engine.credit(probe.streams[0]!.stream, 60_000, 0);
     assert.deepEqual(probe.frames(), []);
   });
 });

@@ -188,7 +188,7 @@ describe('two engines', () => {
       const before = this.#uncredited.get(log) ?? 0;
       const bytes = Math.floor((received - before) * part);
       this.#uncredited.set(log, before + bytes);
-      probe.engine.credit(log.stream, bytes);
+      probe.engine.credit(log.stream, bytes, 0);
       probe.engine.creditConnection(bytes);
     }
 

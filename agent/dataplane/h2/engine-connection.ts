@@ -48,7 +48,7 @@ export class EngineConnection {
   /** What our first GOAWAY said; a later one may not say more (RFC 9113 §6.8). */
   #goawayLastId: number | null = null;
 
-  /** `nowMs` is monotonic; only floods are measured by it. */
+  /** `nowMs` is monotonic; floods and late readers are measured by it. */
   constructor(options: {
     readonly role: 'client' | 'server';
     readonly limits: EngineLimits;
@@ -61,7 +61,7 @@ export class EngineConnection {
     const writer = new FrameWriter({ output: this.#output });
     const peer = new PeerSettings({ isServer: !isServer });
     const onEmpty = (): void => events.onStreamsGone();
-    const table = new StreamTable({ isServer, limits, writer, guard, peer, onEmpty });
+    const table = new StreamTable({ isServer, limits, writer, guard, peer, onEmpty, nowMs });
     const window = new ReceiveWindow({
       windowBytes: limits.connectionWindowBytes,
       availableBytes: protocolDefaults.windowBytes,
@@ -175,9 +175,9 @@ export class EngineConnection {
     this.#table.reset(stream, code);
   }
 
-  /** Whoever gets the stream's data has consumed so much of it. */
-  credit(stream: EngineStream, bytes: number): void {
-    this.#data.credit(stream, bytes);
+  /** Whoever gets the stream's data has consumed so much of it, and lets so much wait. */
+  credit(stream: EngineStream, bytes: number, waitingBytes = 0): void {
+    this.#data.credit(stream, bytes, waitingBytes);
   }
 
   /** So much of the data, of whichever stream, holds the connection's window no longer. */

@@ -1,8 +1,13 @@
 /** What one side announces to its peer, or limits it to without a word. */
 export type EngineLimits = {
-  /** SETTINGS_INITIAL_WINDOW_SIZE: bytes of one stream that may be received and not consumed. */
+  /** SETTINGS_INITIAL_WINDOW_SIZE: bytes of a new stream that may be received and not consumed. */
+  readonly firstWindowBytes: number;
+  /** What this may become while the stream is read as fast as it comes. */
   readonly streamWindowBytes: number;
-  /** The same for the connection; at least 65,535, its size before anything was said (RFC 9113 §6.9.2). */
+  /**
+   * What the connection may receive before anything else was said; at least 65,535 (RFC 9113 §6.9.2). The windows of its
+   * streams are together no larger, unless their first ones are.
+   */
   readonly connectionWindowBytes: number;
   /** SETTINGS_MAX_FRAME_SIZE. */
   readonly maxFrameBytes: number;

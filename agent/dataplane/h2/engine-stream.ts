@@ -1,5 +1,5 @@
 import type { HeaderMap } from './header-rules.js';
-import { ReceiveWindow } from './receive-window.js';
+import type { StreamWindow } from './stream-window.js';
 
 /** What happens to one stream. Called while bytes are received or sent; may call the engine back. */
 export interface EngineStreamEvents {
@@ -22,7 +22,7 @@ export class EngineStream {
   readonly id: number;
   /** Nothing but DATA may come: a CONNECT at the server, an accepted one at the client (RFC 9113 §8.5). */
   isTunnel: boolean;
-  readonly receiveWindow: ReceiveWindow;
+  readonly receiveWindow: StreamWindow;
   /** Set before anything can happen. */
   events: EngineStreamEvents = noEvents;
   /** What the peer lets us send; below 0 after it made its initial window smaller (RFC 9113 §6.9.2). */
@@ -46,12 +46,12 @@ export class EngineStream {
     readonly id: number;
     readonly isTunnel: boolean;
     readonly sendWindowBytes: number;
-    readonly receiveWindowBytes: number;
+    readonly receiveWindow: StreamWindow;
   }) {
     this.id = options.id;
     this.isTunnel = options.isTunnel;
     this.sendWindowBytes = options.sendWindowBytes;
-    this.receiveWindow = new ReceiveWindow({ windowBytes: options.receiveWindowBytes });
+    this.receiveWindow = options.receiveWindow;
   }
 
   /** Forgets what was to be sent. */

@@ -22,7 +22,7 @@ export class FrameWriter {
     if (!isServer) this.#output.payload(clientPreface);
     const settings: readonly (readonly [id: number, value: number])[] = [
       isServer ? [settingId.maxConcurrentStreams, limits.maxStreams] : [settingId.enablePush, 0],
-      [settingId.initialWindowSize, limits.streamWindowBytes],
+      [settingId.initialWindowSize, limits.firstWindowBytes],
       [settingId.maxFrameSize, limits.maxFrameBytes],
       [settingId.maxHeaderListSize, limits.maxHeaderListBytes],
     ];

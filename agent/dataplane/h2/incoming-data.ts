@@ -61,14 +61,14 @@ export class IncomingData {
     if (paddingBytes > 0) {
       if (paddingBytes === this.#length && !this.#isEnd) this.#guard.count('emptyFrame');
       this.creditConnection(paddingBytes);
-      if (stream !== null) this.credit(stream, paddingBytes);
+      if (stream !== null) this.credit(stream, paddingBytes, 0);
     }
     if (this.#isEnd && stream !== null && !stream.isClosed) this.#table.endRemote(stream);
   }
 
-  credit(stream: EngineStream, bytes: number): void {
+  credit(stream: EngineStream, bytes: number, waitingBytes: number): void {
     if (stream.isClosed || stream.isRemoteEnded) return;
-    const announced = stream.receiveWindow.credit(bytes);
+    const announced = stream.receiveWindow.credit(bytes, waitingBytes);
     if (announced > 0) this.#writer.windowUpdate(stream.id, announced);
   }
 

@@ -4,6 +4,10 @@ import type { EngineLimits } from './engine-limits.js';
 import { LeanSession } from './lean-session.js';
 import { LeanStream } from './lean-stream.js';
 
+/** Enough for most answers; what is longer is worth the round trips in which its window grows. */
+const usualFirstWindowBytes = 131_072;
+const leastFirstWindowBytes = 65_535;
+
 /** {@link Http2Engine} in TypeScript: no more of HTTP/2 than tunnels need, and one write for each turn of the event loop. */
 export const leanHttp2Engine: Http2Engine = {
   connect: (socket, settings) => new LeanSession({ socket, role: 'client', limits: limitsOf(settings) }),
@@ -26,6 +30,7 @@ function leanStream(stream: unknown): LeanStream {
 
 function limitsOf(settings: TunnelSettings): EngineLimits {
   return {
+    firstWindowBytes: firstWindowBytes(settings),
     streamWindowBytes: settings.streamWindowBytes,
     connectionWindowBytes: settings.tunnelWindowBytes,
     maxFrameBytes,
@@ -33,4 +38,10 @@ function limitsOf(settings: TunnelSettings): EngineLimits {
     maxHeaderListBytes,
     maxHeaderFields: maxHeaderPairs,
   };
+}
+
+/** As much as every stream of a full tunnel can have of its window, so that their sum stays below it. */
+function firstWindowBytes({ streamWindowBytes, tunnelWindowBytes, maxStreamsPerTunnel }: TunnelSettings): number {
+  const share = Math.floor(tunnelWindowBytes / maxStreamsPerTunnel);
+  return Math.min(streamWindowBytes, Math.max(leastFirstWindowBytes, Math.min(share, usualFirstWindowBytes)));
 }

@@ -93,7 +93,7 @@ export class LeanStream extends Duplex implements TunnelStream, EngineStreamEven
     // Straight to a reader that keeps up: the readable side's own path costs more than everything else done here.
     if (this.readableFlowing === true && this.readableLength === 0 && this.readableEncoding === null) {
       this.emit('data', chunk);
-      engine.credit(this.#stream, chunk.length);
+      engine.credit(this.#stream, chunk.length, 0);
       return;
     }
     this.#uncredited += chunk.length;
@@ -203,7 +203,7 @@ export class LeanStream extends Duplex implements TunnelStream, EngineStreamEven
     const consumed = this.#uncredited - this.readableLength - (this.#small?.length ?? 0);
     if (consumed <= 0) return;
     this.#uncredited -= consumed;
-    this.#home.engine.credit(this.#stream, consumed);
+    this.#home.engine.credit(this.#stream, consumed, this.readableLength);
     if (this.#home.engine.hasOutput) this.#home.scheduleFlush();
   }
 }

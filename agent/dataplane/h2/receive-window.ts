@@ -1,6 +1,6 @@
 /**
- * What a peer may still send, on one stream or on the whole connection (RFC 9113 §5.2). Credit is given by whoever
- * consumed the bytes, and announced in portions: a WINDOW_UPDATE for each chunk would cost more than it carries.
+ * What a peer may still send on the whole connection (RFC 9113 §5.2). Credit is announced in portions: a WINDOW_UPDATE
+ * for each chunk would cost more than it carries.
  */
 export class ReceiveWindow {
   readonly #windowBytes: number;

@@ -5,17 +5,19 @@ import type { FloodGuard } from './flood-guard.js';
 import { largestStreamId } from './frame-format.js';
 import type { FrameWriter } from './frame-writer.js';
 import type { PeerSettings } from './peer-settings.js';
+import { StreamWindow } from './stream-window.js';
+import { WindowAllowance } from './window-allowance.js';
 
 const mostResetIds = 256;
 
 /** The streams of a connection, and the ways they end (RFC 9113 §5.1). */
 export class StreamTable {
   readonly #isServer: boolean;
-  readonly #limits: EngineLimits;
   readonly #writer: FrameWriter;
   readonly #guard: FloodGuard;
   readonly #peer: PeerSettings;
   readonly #onEmpty: () => void;
+  readonly #allowance: WindowAllowance;
   readonly #open = new Map<number, EngineStream>();
   #nextOwnId = 1;
   #lastPeerId = 0;
@@ -29,13 +31,21 @@ export class StreamTable {
     readonly guard: FloodGuard;
     readonly peer: PeerSettings;
     readonly onEmpty: () => void;
+    /** Monotonic. */
+    readonly nowMs: () => number;
   }) {
     this.#isServer = options.isServer;
-    this.#limits = options.limits;
     this.#writer = options.writer;
     this.#guard = options.guard;
     this.#peer = options.peer;
     this.#onEmpty = options.onEmpty;
+    const { firstWindowBytes, streamWindowBytes, connectionWindowBytes } = options.limits;
+    this.#allowance = new WindowAllowance({
+      firstBytes: firstWindowBytes,
+      mostBytes: streamWindowBytes,
+      totalBytes: connectionWindowBytes,
+      nowMs: options.nowMs,
+    });
   }
 
   get size(): number {
@@ -152,7 +162,7 @@ export class StreamTable {
       id,
       isTunnel,
       sendWindowBytes: this.#peer.initialWindowBytes,
-      receiveWindowBytes: this.#limits.streamWindowBytes,
+      receiveWindow: new StreamWindow({ allowance: this.#allowance }),
     });
     this.#open.set(id, stream);
     return stream;
@@ -161,6 +171,7 @@ export class StreamTable {
   #close(stream: EngineStream): void {
     stream.isClosed = true;
     stream.dropQueue();
+    stream.receiveWindow.close();
     this.#open.delete(stream.id);
     if (this.#open.size === 0) this.#onEmpty();
   }

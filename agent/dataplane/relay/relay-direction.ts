@@ -7,6 +7,8 @@ import type { RelayEnd } from './relay-end.js';
  */
 const socketBoundBytes = 262_144;
 const streamBoundBytes = 131_072;
+/** The same for an application that has not taken what it was given last: more would only be kept for it. */
+const lateBoundBytes = 65_536;
 /** Smaller chunks to an idle socket go out at once: to wait for the end of the tick would only add latency. */
 const promptBytes = 8192;
 
@@ -21,12 +23,21 @@ export function pumpDirection(options: {
 }): void {
   const { from, to, onBytes } = options;
   const isSocket = to instanceof net.Socket;
-  const boundBytes = isSocket ? socketBoundBytes : streamBoundBytes;
+  let boundBytes = isSocket ? socketBoundBytes : streamBoundBytes;
   let isCorked = false;
   let isPaused = false;
+  const pause = (): void => {
+    if (isPaused) return;
+    isPaused = true;
+    from.pause();
+  };
   const uncork = (): void => {
     isCorked = false;
     to.uncork();
+    // The kernel has not taken all of it: the stream behind must see that its reader is late.
+    const isLate = to.writableLength > 0 && to.writableNeedDrain;
+    boundBytes = isLate ? lateBoundBytes : socketBoundBytes;
+    if (isLate) pause();
   };
   from.on('data', (chunk: Buffer) => {
     onBytes(chunk.length);
@@ -36,10 +47,7 @@ export function pumpDirection(options: {
       setImmediate(uncork);
     }
     to.write(chunk);
-    if (to.writableLength >= boundBytes) {
-      isPaused = true;
-      from.pause();
-    }
+    if (to.writableLength >= boundBytes) pause();
   });
   to.on('drain', () => {
     if (!isPaused) return;

@@ -1,0 +1,91 @@
+import type { WindowAllowance } from './window-allowance.js';
+
+/** A portion is this part of the window: small enough that a sender at full speed never has to wait for it. */
+const announcedParts = 4;
+/** It doubles after so many windows that were read as they came: for a stream that is held up, every second round trip. */
+const windowsBeforeGrowth = 2;
+/** It is halved each time so many milliseconds go by in which more than half of it waited for the reader. */
+const lateMs = 100;
+
+/**
+ * What a peer may still send on one stream (RFC 9113 §5.2). It begins small, because whoever does not read has a whole
+ * window kept for it; it grows while the reader keeps up, because a sender far away must have all that is under way in a
+ * round trip; and it shrinks when the reader is late all the time, whom a larger one does not serve any faster.
+ */
+export class StreamWindow {
+  readonly #allowance: WindowAllowance;
+  #targetBytes: number;
+  /** What the peer knows of, and has not used. */
+  #available: number;
+  /** To be announced; below 0 while a smaller window keeps back what is consumed. */
+  #owed = 0;
+  /** Consumed since it last grew, or since bytes last waited. */
+  #readAtOnce = 0;
+  /** Since when more than half of it has been waiting; -1: it is not. */
+  #lateSinceMs = -1;
+
+  /** What it takes of the allowance goes back with {@link close}. */
+  constructor({ allowance }: { readonly allowance: WindowAllowance }) {
+    this.#allowance = allowance;
+    this.#targetBytes = allowance.firstBytes;
+    this.#available = allowance.firstBytes;
+    allowance.takeFirst();
+  }
+
+  /** False when the peer sends more than it may. */
+  take(bytes: number): boolean {
+    this.#available -= bytes;
+    return this.#available >= 0;
+  }
+
+  /** `bytes` were consumed, and `waitingBytes` are not yet. Returns what is to be announced now, 0 when it is too little. */
+  credit(bytes: number, waitingBytes: number): number {
+    this.#owed += bytes;
+    if (waitingBytes === 0) this.#keepUp(bytes);
+    else this.#fallBehind(waitingBytes);
+    if (this.#owed * announcedParts < this.#targetBytes) return 0;
+    const announced = this.#owed;
+    this.#owed = 0;
+    this.#available += announced;
+    return announced;
+  }
+
+  close(): void {
+    this.#allowance.giveBack(this.#targetBytes);
+    this.#targetBytes = 0;
+  }
+
+  #keepUp(bytes: number): void {
+    this.#lateSinceMs = -1;
+    this.#readAtOnce += bytes;
+    if (this.#readAtOnce < windowsBeforeGrowth * this.#targetBytes) return;
+    this.#readAtOnce = 0;
+    const more = Math.min(this.#targetBytes, this.#allowance.mostBytes - this.#targetBytes);
+    if (more <= 0 || !this.#allowance.take(more)) return;
+    this.#targetBytes += more;
+    this.#owed += more;
+  }
+
+  #fallBehind(waitingBytes: number): void {
+    this.#readAtOnce = 0;
+    if (waitingBytes * 2 <= this.#targetBytes) {
+      this.#lateSinceMs = -1;
+      return;
+    }
+    const { firstBytes, nowMs } = this.#allowance;
+    if (this.#targetBytes <= firstBytes) return;
+    const now = nowMs();
+    if (this.#lateSinceMs < 0) this.#lateSinceMs = now;
+    const halvings = Math.floor((now - this.#lateSinceMs) / lateMs);
+    if (halvings === 0) return;
+    this.#lateSinceMs = now;
+    this.#shrinkTo(Math.max(firstBytes, Math.floor(this.#targetBytes / 2 ** halvings)));
+  }
+
+  #shrinkTo(bytes: number): void {
+    const less = this.#targetBytes - bytes;
+    this.#targetBytes = bytes;
+    this.#owed -= less;
+    this.#allowance.giveBack(less);
+  }
+}

@@ -1,0 +1,193 @@
+import { describe, it } from 'node:test';
+import assert from 'node:assert/strict';
+import { StreamWindow } from '../../agent/dataplane/h2/stream-window.js';
+import { WindowAllowance } from '../../agent/dataplane/h2/window-allowance.js';
+import { EngineProbe } from './h2-engine-fixture.js';
+
+const kib = 1024;
+
+class World {
+  nowMs = 0;
+  readonly allowance: WindowAllowance;
+
+  constructor({ totalBytes = 16_384 * kib }: { readonly totalBytes?: number } = {}) {
+    const nowMs = (): number => this.nowMs;
+    this.allowance = new WindowAllowance({ firstBytes: 128 * kib, mostBytes: 4096 * kib, totalBytes, nowMs });
+  }
+
+  stream(): Peer {
+    return new Peer(new StreamWindow({ allowance: this.allowance }));
+  }
+}
+
+/** A sender that sends all that it may, and what waits at the receiver. */
+class Peer {
+  readonly window: StreamWindow;
+  mayBytes = 128 * kib;
+  waitingBytes = 0;
+
+  constructor(window: StreamWindow) {
+    this.window = window;
+  }
+
+  /** Fills the window; returns how much that was. */
+  send(): number {
+    const bytes = this.mayBytes;
+    assert.ok(this.window.take(bytes), 'what was announced may be sent');
+    this.waitingBytes += bytes;
+    this.mayBytes = 0;
+    return bytes;
+  }
+
+  read(bytes = this.waitingBytes): void {
+    this.waitingBytes -= bytes;
+    this.mayBytes += this.window.credit(bytes, this.waitingBytes);
+  }
+}
+
+describe('the window of a stream', () => {
+  it('is all that may come before anything is read', () => {
+    const { window } = new World().stream();
+    assert.equal(window.take(128 * kib), true);
+    assert.equal(window.take(1), false);
+  });
+
+  it('grows to its limit in a few round trips of a reader that keeps up, and stays there', () => {
+    const peer = new World().stream();
+    const sent: number[] = [];
+    for (let trip = 0; trip < 12; trip++) {
+      sent.push(peer.send() / kib);
+      peer.read();
+    }
+    assert.deepEqual(sent, [128, 128, 256, 256, 512, 512, 1024, 1024, 2048, 2048, 4096, 4096]);
+  });
+
+  it('does not grow while the reader is behind', () => {
+    const peer = new World().stream();
+    for (let trip = 0; trip < 100; trip++) {
+      peer.send();
+      peer.read(64 * kib);
+    }
+    assert.ok(peer.waitingBytes + peer.mayBytes <= 128 * kib);
+  });
+
+  it('is back at its first size when the reader was late for a while', () => {
+    const world = new World();
+    const peer = world.stream();
+    for (let trip = 0; trip < 12; trip++) {
+      peer.send();
+      peer.read();
+    }
+    peer.send();
+    assert.equal(peer.waitingBytes, 4096 * kib);
+    for (let read = 0; read < 63; read++) {
+      world.nowMs += 60;
+      peer.read(64 * kib);
+      peer.send();
+    }
+    assert.ok(peer.waitingBytes <= 128 * kib, `${peer.waitingBytes / kib} KiB wait`);
+    peer.read();
+    assert.equal(peer.mayBytes, 128 * kib);
+  });
+
+  it('stays when the reader is late for a moment only', () => {
+    const world = new World();
+    const peer = world.stream();
+    for (let trip = 0; trip < 12; trip++) {
+      peer.send();
+      peer.read();
+    }
+    for (let trip = 0; trip < 20; trip++) {
+      peer.send();
+      world.nowMs += 90;
+      peer.read(3072 * kib);
+      peer.read();
+    }
+    assert.equal(peer.mayBytes, 4096 * kib);
+  });
+
+  it('is announced in portions', () => {
+    const peer = new World().stream();
+    peer.send();
+    for (let read = 0; read < 31; read++) peer.read(kib);
+    assert.equal(peer.mayBytes, 0);
+    peer.read(kib);
+    assert.equal(peer.mayBytes, 32 * kib);
+  });
+});
+
+describe('the windows of all streams of a connection', () => {
+  it('are together no larger than is allowed, and what one gives back another may have', () => {
+    const world = new World({ totalBytes: 1024 * kib });
+    const peers = [world.stream(), world.stream(), world.stream()];
+    for (let trip = 0; trip < 20; trip++) {
+      for (const peer of peers) {
+        peer.send();
+        peer.read();
+      }
+    }
+    const sizes = peers.map(({ mayBytes }) => mayBytes / kib);
+    assert.deepEqual(sizes, [512, 256, 256]);
+    peers[0]?.window.close();
+    peers[1]?.send();
+    peers[1]?.read();
+    peers[1]?.send();
+    peers[1]?.read();
+    assert.equal(peers[1]?.mayBytes, 512 * kib);
+  });
+
+  it('are at least the first ones', () => {
+    const world = new World({ totalBytes: 100 * kib });
+    const peers = [world.stream(), world.stream()];
+    for (const peer of peers) {
+      for (let trip = 0; trip < 10; trip++) {
+        assert.equal(peer.send(), 128 * kib);
+        peer.read();
+      }
+    }
+  });
+});
+
+describe('an engine with a small first window', () => {
+  function startedPair(): { client: EngineProbe; server: EngineProbe } {
+    const limits = { firstWindowBytes: 128 * kib, streamWindowBytes: 4096 * kib, connectionWindowBytes: 16_384 * kib };
+    const pair = { client: new EngineProbe('client', limits), server: new EngineProbe('server', limits) };
+    roundTrip(pair.client, pair.server);
+    return pair;
+  }
+
+  /** What each has to say reaches the other, and then the answers to it. */
+  function roundTrip(one: EngineProbe, other: EngineProbe): void {
+    const [fromOne, fromOther] = [one.engine.pull(1e9), other.engine.pull(1e9)].map((parts) => Buffer.concat(parts));
+    other.engine.receive(fromOne ?? Buffer.alloc(0));
+    one.engine.receive(fromOther ?? Buffer.alloc(0));
+  }
+
+  it('carries 32 MiB over a long road in 24 round trips, where a window that stays would take 256', () => {
+    const { client, server } = startedPair();
+    const { stream } = client.request();
+    roundTrip(client, server);
+    server.engine.respond(server.streams[0]!.stream, [[':status', '200']], false);
+    roundTrip(client, server);
+    for (let block = 0; block < 512; block++) client.engine.write(stream, Buffer.alloc(64 * kib));
+    const received = (): number => server.streams[0]!.received.reduce((sum, chunk) => sum + chunk.length, 0);
+    let trips = 0;
+    while (received() < 32 * kib * kib) {
+      roundTrip(client, server);
+      trips += 1;
+      assert.ok(trips < 60, `${received()} bytes after ${trips} round trips`);
+    }
+    // Data goes one way in a trip, and the credit for it comes back in the next.
+    assert.ok(trips <= 48, `${trips} half round trips`);
+  });
+
+  it('announces the first window, and no credit to a stream that nobody reads', () => {
+    const { client, server } = startedPair();
+    server.consumes = false;
+    const { stream } = client.request();
+    for (let block = 0; block < 64; block++) client.engine.write(stream, Buffer.alloc(64 * kib));
+    for (let trip = 0; trip < 10; trip++) roundTrip(client, server);
+    const received = server.streams[0]!.received.reduce((sum, chunk) => sum + chunk.length, 0);
+    assert.equal(received, 128 * kib);
+  });
+});
