@@ -1,135 +1,17 @@
 import { before, describe, it } from 'node:test';
 import assert from 'node:assert/strict';
-import { randomBytes } from 'node:crypto';
 import { once } from 'node:events';
-import net from 'node:net';
-import tls from 'node:tls';
-import type { TunnelCertificates, TunnelRequest, TunnelStream } from '../../agent/dataplane/tunnel/tunnel.js';
-import { clientIdentity, serverIdentity, TestCa } from './tunnel-certificates.js';
-import { closed, eventually, readAll, serverIp, TunnelPair, withDeadline, type TunnelEngine } from './tunnel-pair.js';
-import { encodeFrame, frameType } from './tunnel-raw-peer.js';
+import type { TunnelRequest, TunnelStream } from '../../agent/dataplane/tunnel/tunnel.js';
+import { TestCa } from './tunnel-certificates.js';
+import { closed, eventually, readAll, TunnelPair, withDeadline, type TunnelEngine } from './tunnel-pair.js';
 
 const megabyte = 1_048_576;
 
-/** How tunnels come, change and go in every engine: rotation, drain, dead peers, workloads that leave. */
+/** How tunnels come, change and go in every engine: drain, dead peers, workloads that leave. */
 export function runTunnelLifetimeContract(engine: TunnelEngine): void {
   let ca: TestCa;
   before(async () => {
     ca = await TestCa.create();
-  });
-
-  describe(`certificates that are replaced (${engine.name})`, () => {
-    for (const side of ['client', 'server'] as const) {
-      it(`on the ${side} drop no stream, and new ones prove the new certificate`, async () => {
-        await using pair = await TunnelPair.start(engine, ca);
-        const live = await Promise.all(Array.from({ length: 10 }, () => pair.stream()));
-        const payload = randomBytes(megabyte);
-        const received = live.map((stream) => readAll(stream));
-        for (const stream of live) stream.write(payload);
-        pair[side].replaceCertificates(await ca.issue(side === 'client' ? clientIdentity : serverIdentity));
-        const fresh = await pair.stream();
-        fresh.end('fresh');
-        assert.equal((await readAll(fresh)).toString(), 'fresh');
-        assert.equal(pair.dialled.length, 2);
-        for (const stream of live) stream.end(payload);
-        for (const bytes of await Promise.all(received)) assert.ok(bytes.equals(Buffer.concat([payload, payload])));
-        await eventually('the old tunnel is gone', () => pair.client.counts().tunnels === 1);
-      });
-    }
-
-    it('again and again fail none of the connections meanwhile', async () => {
-      await using pair = await TunnelPair.start(engine, ca);
-      const certificates: TunnelCertificates[] = [];
-      for (let index = 0; index < 8; index++) {
-        certificates.push(await ca.issue(index % 2 === 0 ? clientIdentity : serverIdentity));
-      }
-      let rotations = 0;
-      let connections = 0;
-      const worker = async (): Promise<void> => {
-        while (rotations < certificates.length) {
-          const stream = await pair.stream();
-          const payload = randomBytes(20_000);
-          stream.end(payload);
-          assert.ok((await readAll(stream)).equals(payload));
-          connections += 1;
-          if (connections % 8 !== 0) continue;
-          // By number and not by time, so that a slow machine has as many connections between two rotations.
-          const next = certificates[rotations];
-          if (next !== undefined) (rotations % 2 === 0 ? pair.client : pair.server).replaceCertificates(next);
-          rotations += 1;
-        }
-      };
-      await Promise.all(Array.from({ length: 8 }, worker));
-      assert.ok(connections > 50, `${connections} connections`);
-      assert.ok(pair.dialled.length > 4, `${pair.dialled.length} tunnels`);
-    });
-
-    it('on the server between a handshake and its first request cost that request nothing', async () => {
-      await using pair = await TunnelPair.start(engine, ca);
-      const { certificates, rootsPem } = await ca.issue(serverIdentity);
-      const { chainPem, keyPem } = certificates[0] ?? assert.fail();
-      let turns = 0;
-      let isSecure = false;
-      const leaving = tls.createServer(
-        { cert: chainPem, key: keyPem, ca: rootsPem, requestCert: true, minVersion: 'TLSv1.3', ALPNProtocols: ['h2'] },
-        (socket) => {
-          turns += 1;
-          isSecure = true;
-          socket.on('error', () => {});
-          const goaway = encodeFrame(frameType.goaway, 0, 0, Buffer.alloc(8));
-          socket.write(encodeFrame(frameType.settings, 0, 0));
-          socket.write(goaway);
-          socket.end(goaway);
-          socket.resume();
-        },
-      );
-      leaving.listen(0, serverIp);
-      await once(leaving, 'listening');
-      const address = leaving.address();
-      assert.ok(address !== null && typeof address === 'object');
-      const accept = pair.server.accept.bind(pair.server);
-      pair.server.accept = (socket, listener) => {
-        if (turns === 2) {
-          accept(socket, listener);
-          return;
-        }
-        isSecure = false;
-        // A client that was slow to read: what comes after the handshake, to the end, it gets at once.
-        const held: Buffer[] = [];
-        const server = net.connect({ host: serverIp, port: address.port });
-        for (const end of [socket, server]) end.on('error', () => {});
-        socket.on('data', (chunk: Buffer) => server.write(chunk));
-        socket.resume();
-        server.on('data', (chunk: Buffer) => void (isSecure ? held.push(chunk) : socket.write(chunk)));
-        server.once('end', () => socket.end(Buffer.concat(held)));
-      };
-      const stream = await pair.stream();
-      stream.end('heard');
-      assert.equal((await readAll(stream)).toString(), 'heard');
-      assert.deepEqual([turns, pair.dialled.length], [2, 3]);
-      leaving.close();
-    });
-
-    it('that stay the same keep their tunnels', async () => {
-      await using pair = await TunnelPair.start(engine, ca);
-      const same = await ca.issue(clientIdentity);
-      pair.client.replaceCertificates(same);
-      await pair.stream();
-      pair.client.replaceCertificates({ ...same, certificates: [...same.certificates] });
-      await pair.stream();
-      assert.equal(pair.dialled.length, 1);
-    });
-
-    it('with new roots end the trust in the old ones', async () => {
-      await using pair = await TunnelPair.start(engine, ca);
-      await pair.stream();
-      const next = await TestCa.create();
-      pair.client.replaceCertificates(await next.issue(clientIdentity));
-      const result = await pair.open();
-      assert.equal(!result.ok && result.reason, 'TLS_HANDSHAKE');
-      pair.server.replaceCertificates(await next.issue(serverIdentity));
-      assert.equal((await pair.open()).ok, true);
-    });
   });
 
   describe(`a tunnel that dies (${engine.name})`, () => {

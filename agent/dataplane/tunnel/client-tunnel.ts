@@ -17,6 +17,15 @@ export type OpenAttempt = OpenResult | LostTunnel;
 const answerGraceMs = 1000;
 /** A refusal ends the stream; a peer that does not end its side would fill the tunnel with streams of nothing. */
 const refusedStreamMs = 5000;
+/**
+ * The part of what the peer's certificate has left after which a tunnel is replaced. A server renews its certificate
+ * without a word; its GOAWAY comes after half of what the old one had left, and the replacement before that.
+ */
+const agingPart = 0.25;
+/** A tunnel that was used less long ago is replaced before it goes; another is dialled again when it is needed. */
+const warmMs = 60_000;
+/** Of `setTimeout`. */
+const longestTimerMs = 2 ** 31 - 1;
 
 /** One HTTP/2 connection to one destination as one identity, with up to `maxStreamsPerTunnel` streams. */
 export class ClientTunnel {
@@ -29,6 +38,8 @@ export class ClientTunnel {
   readonly #resets = new ResetBudget({ nowMs: () => performance.now() });
   readonly #open = new Set<SessionStream>();
   #idleTimer: NodeJS.Timeout | undefined;
+  readonly #agingTimer: NodeJS.Timeout | undefined;
+  #usedAtMs = 0;
   #stopKeepReading: (() => void) | undefined;
   #isRetired = false;
   #death = '';
@@ -42,6 +53,8 @@ export class ClientTunnel {
     readonly target: TunnelTarget;
     readonly address: string;
     readonly onClosed: () => void;
+    /** It is time for another one, or the peer takes no new streams on this one. */
+    readonly onAging: () => void;
   }) {
     this.#tunnel = options.tunnel;
     this.#engine = options.engine;
@@ -53,12 +66,14 @@ export class ClientTunnel {
     session.on('goaway', (code: number) => {
       this.#isRetired = true;
       if (code !== errorCode.noError) this.#noteDeath(`GOAWAY ${errorCodeName(code)}`);
+      else options.onAging();
     });
     socket.on('error', (error: Error) => this.#noteDeath(error.message));
     socket.once('close', () => this.#noteDeath('the connection closed'));
     session.once('close', () => {
       this.#isRetired = true;
       clearTimeout(this.#idleTimer);
+      clearTimeout(this.#agingTimer);
       this.#stopKeepReading?.();
       socket.destroy();
       options.onClosed();
@@ -71,6 +86,15 @@ export class ClientTunnel {
       onDead: () => this.end(`no PING answer within ${this.#settings.tunnelPingTimeoutMs} ms`),
     });
     this.#armIdleTimer();
+    const agingMs = agingPart * (options.tunnel.peerNotAfterMs - this.#openedAtMs);
+    if (!(agingMs > 0)) return;
+    this.#agingTimer = setTimeout(options.onAging, Math.min(agingMs, longestTimerMs));
+    this.#agingTimer.unref();
+  }
+
+  /** It has streams, or had some not long ago. */
+  get isWarm(): boolean {
+    return this.#open.size > 0 || Date.now() - this.#usedAtMs < warmMs;
   }
 
   get streams(): number {
@@ -191,6 +215,7 @@ export class ClientTunnel {
 
   #track(stream: SessionStream): void {
     this.#open.add(stream);
+    this.#usedAtMs = Date.now();
     clearTimeout(this.#idleTimer);
     this.#stopKeepReading ??= this.#engine.keepReading(this.#tunnel.socket);
     stream.on('error', ignoreError);

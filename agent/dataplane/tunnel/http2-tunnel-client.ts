@@ -6,6 +6,7 @@ import { capturePorts } from '../settings.js';
 import type { ConnectionCut } from '../relay/connection-cut.js';
 import type { CutSignal } from '../relay/cut-signal.js';
 import type { Http2Engine } from './http2-engine.js';
+import { Gate } from './gate.js';
 import { IdentityContexts } from './identity-contexts.js';
 import type { TunnelSettings } from './session-options.js';
 import type {
@@ -18,7 +19,7 @@ import type {
 } from './tunnel.js';
 import type { DialRaw } from './tunnel-dial.js';
 import { notOpened } from './tunnel-failure.js';
-import { spreadTunnels, TunnelPool, type NoTunnel } from './tunnel-pool.js';
+import { spreadTunnels, TunnelPool, type NoTunnel, type PoolGates } from './tunnel-pool.js';
 import { waitForAll } from './wait-for-all.js';
 
 /**
@@ -28,6 +29,10 @@ import { waitForAll } from './wait-for-all.js';
 const maxLostTunnels = spreadTunnels + 3;
 /** Handshakes one request waits for: others may fill a new tunnel first, and a peer may close each one at once. */
 const maxHandshakes = 20;
+/** So many of this node's workloads shake hands with one address at a time; each handshake costs the peer 1 ms. */
+const handshakesPerAddress = 16;
+/** A certificate is replaced under all its pools at once: not all of them dial in the same moment. */
+const replacementsAtOnce = 4;
 
 /** {@link TunnelClient} over HTTP/2, whichever engine speaks it. */
 export class Http2TunnelClient implements TunnelClient {
@@ -37,6 +42,10 @@ export class Http2TunnelClient implements TunnelClient {
   readonly #nowMs: () => number;
   readonly #contexts = new IdentityContexts();
   readonly #pools = new Map<string, TunnelPool>();
+  readonly #gates: PoolGates = {
+    handshakes: new Gate({ limit: handshakesPerAddress }),
+    replacements: new Gate({ limit: replacementsAtOnce }),
+  };
   #isDraining = false;
 
   /** `dialRaw` makes the sockets. `nowMs` is compared with the certificates' end. */
@@ -81,9 +90,13 @@ export class Http2TunnelClient implements TunnelClient {
   }
 
   replaceCertificates(certificates: TunnelCertificates): void {
-    const changed: ReadonlySet<string> = this.#contexts.replace(certificates);
+    const { renewed, ended } = this.#contexts.replace(certificates);
     for (const pool of this.#pools.values()) {
-      if (changed.has(pool.sourceIdentity)) pool.renew();
+      const validUntilMs = renewed.get(pool.sourceIdentity);
+      if (ended.has(pool.sourceIdentity)) pool.retire();
+      else if (validUntilMs === undefined) continue;
+      else if (validUntilMs > this.#nowMs()) pool.renew();
+      else pool.retire();
     }
   }
 
@@ -114,7 +127,7 @@ export class Http2TunnelClient implements TunnelClient {
   async drain(graceMs: number): Promise<void> {
     this.#isDraining = true;
     const pools = [...this.#pools.values()];
-    for (const pool of pools) pool.renew();
+    for (const pool of pools) pool.retire();
     await waitForAll({ isDone: () => pools.every((pool) => pool.tunnels.size === 0), graceMs });
     for (const pool of pools) pool.end('the agent is shutting down');
     await waitForAll({ isDone: () => pools.every((pool) => pool.tunnels.size === 0), graceMs: 1000 });
@@ -145,6 +158,11 @@ export class Http2TunnelClient implements TunnelClient {
         settings: this.#settings,
         dialRaw: this.#dialRaw,
         engine: this.#engine,
+        gates: this.#gates,
+        ownContext: () => {
+          const own = this.#ownContext(target);
+          return this.#isDraining || 'ok' in own ? null : own.context;
+        },
         onEmpty: () => {
           if (this.#pools.get(key) === made) this.#pools.delete(key);
         },

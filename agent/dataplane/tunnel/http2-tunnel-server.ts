@@ -54,9 +54,12 @@ export class Http2TunnelServer implements TunnelServer {
   }
 
   replaceCertificates(certificates: TunnelCertificates): void {
-    const changed: ReadonlySet<string> = this.#handshakes.replaceCertificates(certificates);
+    const { renewed, ended } = this.#handshakes.replaceCertificates(certificates);
     for (const tunnel of this.#tunnels) {
-      if (changed.has(tunnel.ownIdentity)) tunnel.retire();
+      const validUntilMs = renewed.get(tunnel.ownIdentity);
+      if (ended.has(tunnel.ownIdentity)) tunnel.retire();
+      // By then the clients have replaced it (`ClientTunnel`), and none of their requests meets the GOAWAY.
+      else if (validUntilMs !== undefined) tunnel.retireWithin((validUntilMs - Date.now()) / 2);
     }
   }
 

@@ -4,9 +4,18 @@ import type { SpiffeId } from '../../../shared/identity.js';
 import type { IdentityCertificate } from '../messages.js';
 import type { TunnelCertificates } from './tunnel.js';
 
+/** What a change of the certificates means to the tunnels that are open. */
+export type CertificateChange = {
+  /** Has a new certificate, or more roots to trust. The value: until when the certificate before is valid, in Unix time. */
+  readonly renewed: ReadonlyMap<SpiffeId, number>;
+  /** Came or went, or a root is not trusted any more: what was proved before does not count. */
+  readonly ended: ReadonlySet<SpiffeId>;
+};
+
 /**
  * The certificates of this node's workloads, as TLS contexts that are made when first needed. TLS 1.3 only, no session
- * tickets: every handshake proves both identities anew.
+ * tickets: every handshake proves both identities anew. A resumed session would be told by its first handshake's verdict:
+ * OpenSSL keeps that and the peer's leaf, not the chain, so neither its end nor the roots of today could be checked again.
  */
 export class IdentityContexts {
   #rootsPem = '';
@@ -44,22 +53,29 @@ export class IdentityContexts {
     return context;
   }
 
-  /** Returns the identities whose certificate came, went or changed; all of them when the roots did. */
-  replace(next: TunnelCertificates): Set<SpiffeId> {
+  replace(next: TunnelCertificates): CertificateChange {
     const haveRootsChanged = next.rootsPem !== this.#rootsPem;
+    const nextRoots = certificatesIn(next.rootsPem);
+    const isRootGone = [...certificatesIn(this.#rootsPem)].some((root) => !nextRoots.has(root));
     const certificates = new Map(next.certificates.map((certificate) => [certificate.identity, certificate]));
-    const changed = new Set<SpiffeId>();
+    const renewed = new Map<SpiffeId, number>();
+    const ended = new Set<SpiffeId>();
     for (const identity of new Set([...this.#certificates.keys(), ...certificates.keys()])) {
-      const isSame = isSameCertificate(this.#certificates.get(identity), certificates.get(identity));
-      if (haveRootsChanged || !isSame) changed.add(identity);
+      const before = this.#certificates.get(identity);
+      const after = certificates.get(identity);
+      if (isRootGone || before === undefined || after === undefined) ended.add(identity);
+      else if (haveRootsChanged || before.chainPem !== after.chainPem || before.keyPem !== after.keyPem) {
+        renewed.set(identity, before.notAfterMs);
+      } else continue;
+      this.#contexts.delete(identity);
     }
-    for (const identity of changed) this.#contexts.delete(identity);
     this.#rootsPem = next.rootsPem;
     this.#certificates = certificates;
-    return changed;
+    return { renewed, ended };
   }
 }
 
-function isSameCertificate(a: IdentityCertificate | undefined, b: IdentityCertificate | undefined): boolean {
-  return a !== undefined && b !== undefined && a.chainPem === b.chainPem && a.keyPem === b.keyPem;
+function certificatesIn(pem: string): Set<string> {
+  const found = pem.match(/-----BEGIN CERTIFICATE-----[^-]*-----END CERTIFICATE-----/g) ?? [];
+  return new Set(found.map((text) => text.replaceAll(/\s/g, '')));
 }

@@ -4,7 +4,7 @@ import { formatHostPort, type HostPort, type IpAddress } from '../../../shared/a
 import { parseSpiffeId, type SpiffeId } from '../../../shared/identity.js';
 import { spiffeIdOf } from '../../../shared/pki/spiffe-id-of-certificate.js';
 import type { Reason } from '../../../shared/reasons.js';
-import { IdentityContexts } from './identity-contexts.js';
+import { IdentityContexts, type CertificateChange } from './identity-contexts.js';
 import { socketAddresses, type SocketAddresses } from './socket-addresses.js';
 import type { RefusedHandshake, TunnelCertificates, TunnelListener } from './tunnel.js';
 import { turnAwayFrames } from './turn-away.js';
@@ -65,13 +65,12 @@ export class ServerHandshakes {
     raw.destroy();
   }
 
-  /** Returns the identities whose certificates changed, see {@link IdentityContexts.replace}. */
-  replaceCertificates(certificates: TunnelCertificates): Set<SpiffeId> {
-    const changed = this.#contexts.replace(certificates);
+  replaceCertificates(certificates: TunnelCertificates): CertificateChange {
+    const change = this.#contexts.replace(certificates);
     for (const [key, { identity }] of this.#servers) {
-      if (changed.has(identity)) this.#servers.delete(key);
+      if (change.ended.has(identity) || change.renewed.has(identity)) this.#servers.delete(key);
     }
-    return changed;
+    return change;
   }
 
   /** Ends what is under way for this workload, or for all. */

@@ -1,5 +1,6 @@
 import { formatHostPort, parseHostPort, type HostPort } from '../../../shared/address.js';
 import { reasonInfo } from '../../../shared/reasons.js';
+import type { SpiffeId } from '../../../shared/identity.js';
 import type { TunnelDump } from '../messages.js';
 import { ConnectionCut } from '../relay/connection-cut.js';
 import { CutSignal } from '../relay/cut-signal.js';
@@ -14,6 +15,8 @@ import { keepTunnelAlive } from './tunnel-keepalive.js';
 const firstRequestMs = 9500;
 /** After a refusal the peer ends its side of the stream; one that does not is reset. */
 const refusedStreamMs = 5000;
+/** Of `setTimeout`. */
+const longestTimerMs = 2 ** 31 - 1;
 
 /** One HTTP/2 connection from a proved peer to one workload of this host. */
 export class ServerTunnel {
@@ -26,6 +29,8 @@ export class ServerTunnel {
   readonly #open = new Set<ServerStream>();
   readonly #openedAtMs = Date.now();
   #idleTimer: NodeJS.Timeout | undefined;
+  #retireTimer: NodeJS.Timeout | undefined;
+  #retireAtMs = 0;
   #stopKeepReading: (() => void) | undefined;
   #hasAsked = false;
   #death = '';
@@ -55,6 +60,7 @@ export class ServerTunnel {
     socket.once('close', () => this.#noteDeath('the connection closed'));
     session.once('close', () => {
       clearTimeout(this.#idleTimer);
+      clearTimeout(this.#retireTimer);
       this.#stopKeepReading?.();
       socket.destroy();
       options.onClosed();
@@ -74,7 +80,7 @@ export class ServerTunnel {
     return this.#peer.listener.workload;
   }
 
-  get ownIdentity(): string {
+  get ownIdentity(): SpiffeId {
     return this.#peer.listener.identity;
   }
 
@@ -91,6 +97,16 @@ export class ServerTunnel {
   /** GOAWAY: the peer opens nothing new on it, and it closes with its last stream. */
   retire(): void {
     this.#session.close();
+  }
+
+  /** {@link retire} after this time, or after a shorter one that was said before. */
+  retireWithin(delayMs: number): void {
+    const atMs = Date.now() + delayMs;
+    if (this.#retireTimer !== undefined && this.#retireAtMs <= atMs) return;
+    clearTimeout(this.#retireTimer);
+    this.#retireAtMs = atMs;
+    this.#retireTimer = setTimeout(() => this.retire(), Math.min(Math.max(0, delayMs), longestTimerMs));
+    this.#retireTimer.unref();
   }
 
   /** Ends it at once with every stream; they tell `why`. */

@@ -4,6 +4,7 @@ import { CulvertError } from '../../../shared/errors.js';
 import type { SpiffeId } from '../../../shared/identity.js';
 import { spiffeIdOf } from '../../../shared/pki/spiffe-id-of-certificate.js';
 import { errorCode } from '../h2/error-code.js';
+import type { Gate } from './gate.js';
 import type { ClientSession, Http2Engine } from './http2-engine.js';
 import type { TunnelSettings } from './session-options.js';
 import type { TunnelNotOpened, TunnelTarget } from './tunnel.js';
@@ -21,6 +22,8 @@ export type DialledTunnel = {
   readonly socket: tls.TLSSocket;
   /** What `socket` was made of. */
   readonly raw: net.Socket;
+  /** When the peer's certificate ends, in Unix time. */
+  readonly peerNotAfterMs: number;
 };
 
 /** The other side took our certificate and went again in order, so that nothing speaks against another dial. */
@@ -37,6 +40,8 @@ export async function dialTunnel(options: {
   readonly context: tls.SecureContext;
   readonly engine: Http2Engine;
   readonly settings: TunnelSettings;
+  /** Bounds the handshakes with one address: those of many workloads may begin at once. */
+  readonly gate: Gate;
   readonly signal: AbortSignal;
 }): Promise<DialledTunnel | LostTunnel | TunnelNotOpened> {
   const { target, address, settings, signal } = options;
@@ -57,7 +62,14 @@ export async function dialTunnel(options: {
     raw.setNoDelay(true);
     // A tunnel has no half-close; the TLS socket takes this over, and would else survive the peer's FIN.
     raw.allowHalfOpen = false;
-    return await handshake({ ...options, raw });
+    // Only now, so that an address that answers nobody holds no places.
+    const leave = await options.gate.enter(address);
+    try {
+      if (raw.destroyed) return dialFailure(raw.errored ?? new Error('given up'), address);
+      return await handshake({ ...options, raw });
+    } finally {
+      leave();
+    }
   } finally {
     signal.removeEventListener('abort', giveUp);
   }
@@ -145,7 +157,8 @@ async function handshake(options: {
           clearTimeout(timer);
           socket.off('close', onClose);
           opened.off('close', onClose);
-          resolve({ session: opened, socket, raw });
+          const peerNotAfterMs = Date.parse(socket.getPeerX509Certificate()?.validTo ?? '');
+          resolve({ session: opened, socket, raw, peerNotAfterMs });
         }),
       );
     });

@@ -1,7 +1,9 @@
 import { randomInt } from 'node:crypto';
 import type tls from 'node:tls';
+import type { SpiffeId } from '../../../shared/identity.js';
 import type { TunnelDump } from '../messages.js';
 import { ClientTunnel } from './client-tunnel.js';
+import type { Gate } from './gate.js';
 import type { Http2Engine } from './http2-engine.js';
 import type { TunnelSettings } from './session-options.js';
 import type { TunnelNotOpened, TunnelTarget } from './tunnel.js';
@@ -11,6 +13,17 @@ import { dialTunnel, type DialRaw, type LostTunnel } from './tunnel-dial.js';
 const busyStreams = 24;
 /** One TCP connection has one congestion window and loses for all its streams: bulk is spread over a few. */
 export const spreadTunnels = 4;
+
+/** A peer that answers nobody must not keep old tunnels in use for long. */
+const longestReplacementMs = 60_000;
+
+/** Shared by all pools of a client. */
+export type PoolGates = {
+  /** By address. */
+  readonly handshakes: Gate;
+  /** Tunnels that are dialled before they are needed. */
+  readonly replacements: Gate;
+};
 
 /** Why there is not one more tunnel. */
 export type NoTunnel = TunnelNotOpened | LostTunnel;
@@ -22,6 +35,8 @@ export class TunnelPool {
   readonly #settings: TunnelSettings;
   readonly #dialRaw: DialRaw;
   readonly #engine: Http2Engine;
+  readonly #gates: PoolGates;
+  readonly #ownContext: () => tls.SecureContext | null;
   readonly #onEmpty: () => void;
   readonly #tunnels = new Set<ClientTunnel>();
   readonly #ending = new AbortController();
@@ -34,6 +49,9 @@ export class TunnelPool {
     readonly settings: TunnelSettings;
     readonly dialRaw: DialRaw;
     readonly engine: Http2Engine;
+    readonly gates: PoolGates;
+    /** For a tunnel that nobody waits for; null when there is to be none. */
+    readonly ownContext: () => tls.SecureContext | null;
     readonly onEmpty: () => void;
   }) {
     this.#target = options.target;
@@ -41,6 +59,8 @@ export class TunnelPool {
     this.#settings = options.settings;
     this.#dialRaw = options.dialRaw;
     this.#engine = options.engine;
+    this.#gates = options.gates;
+    this.#ownContext = options.ownContext;
     this.#onEmpty = options.onEmpty;
   }
 
@@ -48,7 +68,7 @@ export class TunnelPool {
     return this.#target.sourceWorkload;
   }
 
-  get sourceIdentity(): string {
+  get sourceIdentity(): SpiffeId {
     return this.#target.sourceIdentity;
   }
 
@@ -82,10 +102,16 @@ export class TunnelPool {
     return this.#dialling;
   }
 
-  /** The certificate changed: what is open keeps its streams, what comes gets a new tunnel. */
-  renew(): void {
+  /** What is open keeps its streams, what comes gets a new tunnel. */
+  retire(): void {
     this.#generation += 1;
     for (const tunnel of this.#tunnels) tunnel.retire();
+  }
+
+  /** As {@link retire}, but what is open is used until a new tunnel is up, so that no request waits for a handshake. */
+  renew(): void {
+    this.#generation += 1;
+    void this.#replace([...this.#tunnels]);
   }
 
   /** Ends everything at once, also a handshake under way. */
@@ -113,6 +139,7 @@ export class TunnelPool {
       engine: this.#engine,
       context,
       settings: this.#settings,
+      gate: this.#gates.handshakes,
       signal: this.#ending.signal,
     });
     if ('ok' in dialled) return dialled;
@@ -126,11 +153,35 @@ export class TunnelPool {
         this.#tunnels.delete(tunnel);
         this.#forgetIfEmpty();
       },
+      onAging: () => void this.#replace([tunnel]),
     });
     this.#tunnels.add(tunnel);
     if (this.#ending.signal.aborted) tunnel.reset('the workload left');
     else if (generation !== this.#generation) tunnel.retire();
     return null;
+  }
+
+  /** Dials one new tunnel if one of the old is in use, and retires them when it is up or cannot be made. */
+  async #replace(old: readonly ClientTunnel[]): Promise<void> {
+    const retireOld = (): void => {
+      for (const tunnel of old) tunnel.retire();
+    };
+    const timer = setTimeout(retireOld, longestReplacementMs);
+    timer.unref();
+    const leave = await this.#gates.replacements.enter('');
+    try {
+      // May be one with the certificate before.
+      await this.#dialling;
+      const context = this.#ownContext();
+      const isReplaced = [...this.#tunnels].some((tunnel) => tunnel.isUsable && !old.includes(tunnel));
+      // Without any tunnel the pool has been forgotten, and nobody would end what it dials.
+      const isWanted = !isReplaced && this.#tunnels.size > 0 && old.some((tunnel) => tunnel.isWarm);
+      if (context !== null && isWanted && !this.#ending.signal.aborted) await this.grow(context);
+    } finally {
+      leave();
+      clearTimeout(timer);
+      retireOld();
+    }
   }
 
   #forgetIfEmpty(): void {

@@ -17,7 +17,10 @@ export interface TunnelClient {
    * that of its `ConnectionCut`.
    */
   open(target: TunnelTarget, options: { readonly signal: CutSignal }): Promise<OpenResult>;
-  /** Uses these from now on. Tunnels of identities whose certificate changed take no new streams and end with their last. */
+  /**
+   * Uses these from now on. Tunnels of identities whose certificate was renewed are used until a new one is up; without
+   * the identity, or without one of the roots, they take no new streams at once. Either way they end with their last.
+   */
   replaceCertificates(certificates: TunnelCertificates): void;
   /** Ends every tunnel of this source workload at once: an open socket would keep its namespace alive. */
   releaseWorkload(workload: string): void;
@@ -30,7 +33,10 @@ export interface TunnelClient {
 export interface TunnelServer {
   /** Takes over a connection accepted on the tunnel port of `listener`; the socket belongs to the server from here on. */
   accept(rawSocket: net.Socket, listener: TunnelListener): void;
-  /** Uses these from now on; open tunnels of changed identities are drained by GOAWAY, no stream is dropped. */
+  /**
+   * Uses these from now on. GOAWAY drains the tunnels of identities that changed: at half of what a renewed certificate had
+   * left, so that clients come first, else at once. No stream is dropped.
+   */
   replaceCertificates(certificates: TunnelCertificates): void;
   /** Ends every tunnel and handshake of this workload at once. */
   releaseWorkload(workload: string): void;

@@ -1,0 +1,241 @@
+import { before, describe, it } from 'node:test';
+import assert from 'node:assert/strict';
+import { randomBytes } from 'node:crypto';
+import { once } from 'node:events';
+import net from 'node:net';
+import tls from 'node:tls';
+import type { TunnelCertificates } from '../../agent/dataplane/tunnel/tunnel.js';
+import { clientIdentity, serverIdentity, TestCa } from './tunnel-certificates.js';
+import { eventually, readAll, serverIp, TunnelPair, type TunnelEngine } from './tunnel-pair.js';
+import { encodeFrame, frameType } from './tunnel-raw-peer.js';
+
+const megabyte = 1_048_576;
+
+/** How certificates are replaced under tunnels, in every engine, and what a request notices of it. */
+export function runTunnelRotationContract(engine: TunnelEngine): void {
+  let ca: TestCa;
+  before(async () => {
+    ca = await TestCa.create();
+  });
+
+  describe(`certificates that are replaced (${engine.name})`, () => {
+    for (const side of ['client', 'server'] as const) {
+      it(`on the ${side} drop no stream, and new ones come on a new tunnel`, async () => {
+        await using pair = await TunnelPair.start(engine, ca);
+        if (side === 'server') await endAtOnce(ca, pair);
+        const live = await Promise.all(Array.from({ length: 10 }, () => pair.stream()));
+        const payload = randomBytes(megabyte);
+        const received = live.map((stream) => readAll(stream));
+        for (const stream of live) stream.write(payload);
+        pair[side].replaceCertificates(await ca.issue(side === 'client' ? clientIdentity : serverIdentity));
+        await eventually('a second tunnel', () => pair.client.counts().tunnels === 2);
+        await eventually('new streams come on it', () => isSpread(pair, [10, 0]));
+        const fresh = await pair.stream();
+        assert.ok(isSpread(pair, [10, 1]));
+        fresh.end('fresh');
+        assert.equal((await readAll(fresh)).toString(), 'fresh');
+        assert.equal(pair.dialled.length, 2);
+        for (const stream of live) stream.end(payload);
+        for (const bytes of await Promise.all(received)) assert.ok(bytes.equals(Buffer.concat([payload, payload])));
+        await eventually('the old tunnel is gone', () => pair.client.counts().tunnels === 1);
+      });
+    }
+
+    it('on the client let no request wait for the handshake', async () => {
+      await using pair = await TunnelPair.start(engine, ca);
+      await exchange(pair);
+      const release = holdHandshakes(pair);
+      pair.client.replaceCertificates(await ca.issue(clientIdentity));
+      await eventually('a second tunnel is dialled', () => pair.dialled.length === 2);
+      for (let count = 0; count < 20; count++) await exchange(pair);
+      assert.deepEqual([pair.client.counts().tunnels, pair.dialled.length], [1, 2]);
+      release();
+      await eventually('it took the place of the first', () => pair.dialled[0]?.closed === true);
+      await exchange(pair);
+      assert.deepEqual([pair.client.counts().tunnels, pair.dialled.length], [1, 2]);
+    });
+
+    it('on the server let no request wait for the handshake, because clients come first', async () => {
+      await using pair = await TunnelPair.start(engine, ca);
+      // A quarter of its life until the client replaces the tunnel, half until the server says GOAWAY.
+      pair.server.replaceCertificates(await ca.issue(serverIdentity, { ttlMs: 12_000 }));
+      await exchange(pair);
+      pair.server.replaceCertificates(await ca.issue(serverIdentity));
+      const release = holdHandshakes(pair);
+      await eventually('a second tunnel is dialled', () => pair.dialled.length === 2);
+      for (let count = 0; count < 20; count++) await exchange(pair);
+      assert.deepEqual([pair.client.counts().tunnels, pair.dialled.length], [1, 2]);
+      release();
+      await eventually('it took the place of the first', () => pair.dialled[0]?.closed === true);
+      await exchange(pair);
+      assert.deepEqual([pair.client.counts().tunnels, pair.dialled.length], [1, 2]);
+    });
+
+    it('with a GOAWAY under a tunnel in use bring a new one before it is asked for', async () => {
+      await using pair = await TunnelPair.start(engine, ca);
+      await endAtOnce(ca, pair);
+      const held = await pair.stream();
+      pair.server.replaceCertificates(await ca.issue(serverIdentity));
+      await eventually('a second tunnel', () => pair.client.counts().tunnels === 2);
+      held.end();
+      await readAll(held);
+      await eventually('the first is gone', () => pair.client.counts().tunnels === 1);
+      await exchange(pair);
+      assert.equal(pair.dialled.length, 2);
+    });
+
+    it('that the other side does not take leave nothing behind of the old ones', async () => {
+      await using pair = await TunnelPair.start(engine, ca);
+      await exchange(pair);
+      pair.client.replaceCertificates(await ca.issue(clientIdentity, { startsInMs: 3_600_000, ttlMs: 7_200_000 }));
+      await eventually('the old tunnel is gone', () => pair.client.counts().tunnels === 0);
+      const result = await pair.open();
+      assert.equal(!result.ok && result.reason, 'CERT_NOT_YET_VALID');
+    });
+
+    it('again and again fail none of the connections meanwhile', async () => {
+      await using pair = await TunnelPair.start(engine, ca);
+      const certificates: TunnelCertificates[] = [];
+      for (let index = 0; index < 8; index++) {
+        certificates.push(await ca.issue(index % 2 === 0 ? clientIdentity : serverIdentity));
+      }
+      let rotations = 0;
+      let connections = 0;
+      const worker = async (): Promise<void> => {
+        while (rotations < certificates.length) {
+          const stream = await pair.stream();
+          const payload = randomBytes(20_000);
+          stream.end(payload);
+          assert.ok((await readAll(stream)).equals(payload));
+          connections += 1;
+          if (connections % 8 !== 0) continue;
+          // By number and not by time, so that a slow machine has as many connections between two rotations.
+          const next = certificates[rotations];
+          if (next !== undefined) (rotations % 2 === 0 ? pair.client : pair.server).replaceCertificates(next);
+          rotations += 1;
+        }
+      };
+      await Promise.all(Array.from({ length: 8 }, worker));
+      assert.ok(connections > 50, `${connections} connections`);
+      await eventually('the last replacement', () => pair.client.counts().tunnels === 1);
+      assert.ok(pair.dialled.length > 1, `${pair.dialled.length} tunnels`);
+    });
+
+    it('on the server between a handshake and its first request cost that request nothing', async () => {
+      await using pair = await TunnelPair.start(engine, ca);
+      const { certificates, rootsPem } = await ca.issue(serverIdentity);
+      const { chainPem, keyPem } = certificates[0] ?? assert.fail();
+      let turns = 0;
+      let isSecure = false;
+      const leaving = tls.createServer(
+        { cert: chainPem, key: keyPem, ca: rootsPem, requestCert: true, minVersion: 'TLSv1.3', ALPNProtocols: ['h2'] },
+        (socket) => {
+          turns += 1;
+          isSecure = true;
+          socket.on('error', () => {});
+          const goaway = encodeFrame(frameType.goaway, 0, 0, Buffer.alloc(8));
+          socket.write(encodeFrame(frameType.settings, 0, 0));
+          socket.write(goaway);
+          socket.end(goaway);
+          socket.resume();
+        },
+      );
+      leaving.listen(0, serverIp);
+      await once(leaving, 'listening');
+      const address = leaving.address();
+      assert.ok(address !== null && typeof address === 'object');
+      const accept = pair.server.accept.bind(pair.server);
+      pair.server.accept = (socket, listener) => {
+        if (turns === 2) {
+          accept(socket, listener);
+          return;
+        }
+        isSecure = false;
+        // A client that was slow to read: what comes after the handshake, to the end, it gets at once.
+        const held: Buffer[] = [];
+        const server = net.connect({ host: serverIp, port: address.port });
+        for (const end of [socket, server]) end.on('error', () => {});
+        socket.on('data', (chunk: Buffer) => server.write(chunk));
+        socket.resume();
+        server.on('data', (chunk: Buffer) => void (isSecure ? held.push(chunk) : socket.write(chunk)));
+        server.once('end', () => socket.end(Buffer.concat(held)));
+      };
+      const stream = await pair.stream();
+      stream.end('heard');
+      assert.equal((await readAll(stream)).toString(), 'heard');
+      assert.deepEqual([turns, pair.dialled.length], [2, 3]);
+      leaving.close();
+    });
+
+    it('that stay the same keep their tunnels', async () => {
+      await using pair = await TunnelPair.start(engine, ca);
+      const same = await ca.issue(clientIdentity);
+      pair.client.replaceCertificates(same);
+      await pair.stream();
+      pair.client.replaceCertificates({ ...same, certificates: [...same.certificates] });
+      await pair.stream();
+      assert.equal(pair.dialled.length, 1);
+    });
+
+    it('with new roots end the trust in the old ones', async () => {
+      await using pair = await TunnelPair.start(engine, ca);
+      await pair.stream();
+      const next = await TestCa.create();
+      pair.client.replaceCertificates(await next.issue(clientIdentity));
+      const result = await pair.open();
+      assert.equal(!result.ok && result.reason, 'TLS_HANDSHAKE');
+      pair.server.replaceCertificates(await next.issue(serverIdentity));
+      assert.equal((await pair.open()).ok, true);
+    });
+  });
+
+  describe(`handshakes with one address (${engine.name})`, () => {
+    it('are sixteen at a time, whoever begins them', async () => {
+      await using pair = await TunnelPair.start(engine, ca, { tlsHandshakeTimeoutMs: 30_000 });
+      const accept = pair.server.accept.bind(pair.server);
+      let hellos = 0;
+      const held: (() => void)[] = [];
+      pair.server.accept = (socket, listener) => {
+        socket.once('readable', () => (hellos += 1));
+        held.push(() => accept(socket, listener));
+      };
+      const opening = Promise.all(
+        Array.from({ length: 40 }, async (_unused, at) => pair.stream({ sourceWorkload: `shop/front-${at}` })),
+      );
+      await eventually('forty connections, sixteen handshakes', () => held.length === 40 && hellos === 16);
+      for (let turn = 0; turn < 20; turn++) await new Promise((resolve) => setImmediate(resolve));
+      assert.equal(hellos, 16);
+      for (const release of held) release();
+      assert.equal((await opening).length, 40);
+    });
+  });
+}
+
+/** A stream that is opened, used and closed. */
+async function exchange(pair: TunnelPair): Promise<void> {
+  const stream = await pair.stream();
+  stream.end('ping');
+  assert.equal((await readAll(stream)).toString(), 'ping');
+}
+
+/** The server's next certificate comes when this one is over already, so that its tunnels are retired at once. */
+async function endAtOnce(ca: TestCa, pair: TunnelPair): Promise<void> {
+  pair.server.replaceCertificates(await ca.issue(serverIdentity, { claimedNotAfterMs: Date.now() }));
+}
+
+/** No handshake that begins from now on goes on before the returned function is called. */
+function holdHandshakes(pair: TunnelPair): () => void {
+  const accept = pair.server.accept.bind(pair.server);
+  const held: (() => void)[] = [];
+  pair.server.accept = (socket, listener) => held.push(() => accept(socket, listener));
+  return () => {
+    pair.server.accept = accept;
+    for (const go of held) go();
+  };
+}
+
+/** The numbers of streams of the tunnels, oldest first. */
+function isSpread(pair: TunnelPair, streams: readonly number[]): boolean {
+  const tunnels = pair.client.dump();
+  return tunnels.length === streams.length && tunnels.every((tunnel, at) => tunnel.streams === streams[at]);
+}
