@@ -9,7 +9,7 @@ import { hintForWrite } from './write-hint.js';
  * disk: written beside the old one, synced, renamed over it, and the directory synced (rename(2), fsync(2)). Makes the
  * directories above it (0700). Throws CulvertError `STATE_WRITE`; the old file stays then.
  */
-export async function writePrivateFile(path: string, content: string): Promise<void> {
+export async function writePrivateFile(path: string, content: string | Uint8Array): Promise<void> {
   // A name of its own: another process may be writing the same file.
   const temporary = `${path}.new-${randomBytes(4).toString('hex')}`;
   try {
@@ -36,8 +36,13 @@ export async function writePrivateFile(path: string, content: string): Promise<v
 
 /** Undefined when there is no such file. Throws CulvertError `STATE_READ` when there is one that cannot be read. */
 export async function readPrivateFile(path: string): Promise<string | undefined> {
+  return (await readPrivateBytes(path))?.toString('utf8');
+}
+
+/** As {@link readPrivateFile}, for a file that is no text. */
+export async function readPrivateBytes(path: string): Promise<Buffer | undefined> {
   try {
-    return await readFile(path, 'utf8');
+    return await readFile(path);
   } catch (cause) {
     if ((cause as NodeJS.ErrnoException).code === 'ENOENT') return undefined;
     throw new CulvertError({

@@ -1,88 +1,15 @@
 import { createHash } from 'node:crypto';
-import { rename } from 'node:fs/promises';
-import { describeError } from '../../shared/errors.js';
-import { readPrivateFile, writePrivateFile } from '../../shared/private-file.js';
-
-export type StoredState<T> =
-  | { readonly kind: 'loaded'; readonly value: T }
-  | { readonly kind: 'absent' }
-  /** The file could not be believed and now lies at `movedTo`. */
-  | { readonly kind: 'corrupt'; readonly movedTo: string; readonly problem: string };
+import { StateFile } from './state-file.js';
 
 const format = 'culvert-state';
 const version = 1;
 
-/**
- * One JSON value on disk that survives a crash at any moment, see {@link writePrivateFile}; the first line carries the
- * SHA-256 of the rest. Writes of one object are done one after another, and while one runs only the newest of those
- * that wait is kept.
- */
-export class ChecksummedFile<T> {
-  readonly path: string;
-  readonly #parse: (value: unknown) => T;
-  #isWriting = false;
-  #next: { readonly value: T; readonly done: PromiseWithResolvers<void> } | null = null;
-
+/** One JSON value in a {@link StateFile}; the first line carries the SHA-256 of the rest. */
+export class ChecksummedFile<T> extends StateFile<T> {
   /** `parse` checks the shape of what was read and throws when it is wrong. */
   constructor(init: { readonly path: string; readonly parse: (value: unknown) => T }) {
-    this.path = init.path;
-    this.#parse = init.parse;
+    super({ path: init.path, encode, decode: (bytes) => init.parse(decode(bytes.toString('utf8'))) });
   }
-
-  /**
-   * Reads the value. A file that is damaged is moved aside to `<path>.corrupt-<time>`, never deleted and never believed.
-   * Throws CulvertError `STATE_READ` when the file system refuses.
-   */
-  async read(): Promise<StoredState<T>> {
-    const text = await readPrivateFile(this.path);
-    if (text === undefined) return { kind: 'absent' };
-    try {
-      return { kind: 'loaded', value: this.#parse(decode(text)) };
-    } catch (error) {
-      const movedTo = `${this.path}.corrupt-${new Date().toISOString().replaceAll(':', '-')}`;
-      await rename(this.path, movedTo);
-      return { kind: 'corrupt', movedTo, problem: describeError(error) };
-    }
-  }
-
-  /** Resolves when this value, or a newer one, is on disk. Rejects with CulvertError `STATE_WRITE`; the old file stays. */
-  async write(value: T): Promise<void> {
-    const done = this.#next?.done ?? withResolvers();
-    this.#next = { value, done };
-    if (!this.#isWriting) void this.#writeWaiting();
-    await done.promise;
-  }
-
-  async #writeWaiting(): Promise<void> {
-    this.#isWriting = true;
-    for (let job = this.#next; job !== null; job = this.#next) {
-      this.#next = null;
-      try {
-        await writePrivateFile(this.path, encode(job.value));
-        job.done.resolve();
-      } catch (error) {
-        job.done.reject(error);
-      }
-    }
-    this.#isWriting = false;
-  }
-}
-
-type PromiseWithResolvers<V> = {
-  readonly promise: Promise<V>;
-  readonly resolve: (value: V) => void;
-  readonly reject: (error: unknown) => void;
-};
-
-/** Promise.withResolvers, which Node 20 does not have. */
-function withResolvers(): PromiseWithResolvers<void> {
-  let resolve: () => void = () => undefined;
-  let reject: (error: unknown) => void = () => undefined;
-  const promise = new Promise<void>((onResolve, onReject) => {
-    resolve = onResolve;
-    reject = onReject;
-  });
-  return { promise, resolve, reject };
 }
 
 function encode(value: unknown): string {

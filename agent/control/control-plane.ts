@@ -4,7 +4,7 @@ import type { Log } from '../../shared/log.js';
 import { openRegistryList } from '../../shared/wire/registry-list.js';
 import { openProvenRegistryEntry, openRegistryEntry, openSnapshot, snapshotReader } from '../../shared/wire/signed.js';
 import type { Snapshot } from '../../shared/policy/snapshot.js';
-import type { WorkloadEntry } from '../../shared/wire/registry.js';
+import { registryKey, type RegistryEntry, type WorkloadEntry } from '../../shared/wire/registry.js';
 import type { AgentSettings } from '../config/agent-settings.js';
 import type { RegistryMessage } from '../dataplane/messages.js';
 import type { WorkerPool } from '../dataplane/worker-pool.js';
@@ -13,7 +13,7 @@ import type { CaptureLedger } from './capture-ledger.js';
 import { CertificateKeeper } from './certificate-keeper.js';
 import { ControlLink } from './control-link.js';
 import { CredentialsKeeper } from './credentials-keeper.js';
-import type { LastGoodState } from './last-good-state.js';
+import type { LastGoodState, RulesAndCertificates } from './last-good-state.js';
 import type { NodeCredentials } from './node-credentials.js';
 import { RegistryFollower } from './registry-follower.js';
 import type { AppliedRules } from './rules-follower.js';
@@ -41,8 +41,11 @@ export class ControlPlane {
   readonly #certificates: CertificateKeeper;
   readonly #workloads: WorkloadKeeper;
   readonly #saver: StateSaver;
+  readonly #registrySaver: StateSaver;
   readonly #reader = snapshotReader();
   readonly #credentials: CredentialsKeeper;
+  /** Workloads of this node, by registry key. */
+  readonly #own = new Map<string, WorkloadEntry>();
   #rules: AppliedRules | null = null;
   #link: ControlLink | null = null;
   #heartbeat: NodeJS.Timeout | null = null;
@@ -61,10 +64,12 @@ export class ControlPlane {
       onWriteFailed: () => metrics.stateWriteFailed(),
       onNewRoots: () => this.#onCertificates(),
     });
-    this.#saver = new StateSaver({
-      write: () => init.directory.writeState(this.#state()),
+    const onFailure = (): void => metrics.stateWriteFailed();
+    this.#saver = new StateSaver({ write: () => init.directory.writeState(this.#state()), log, onFailure });
+    this.#registrySaver = new StateSaver({
+      write: () => init.directory.writeRegistry(this.#registry.stored),
       log,
-      onFailure: () => metrics.stateWriteFailed(),
+      onFailure,
     });
     this.#registry = new RegistryFollower({
       open: (key, bytes) =>
@@ -73,6 +78,7 @@ export class ControlPlane {
       openList: (bytes) => openRegistryList({ bytes, publicKeysPem: this.#credentials.current.signingPublicKeys }),
       log,
       onChange: (message) => this.#onRegistry(message),
+      onStale: () => this.#registrySaver.schedule(),
       onAlarm: () => metrics.registryAlarm(),
     });
     this.#certificates = new CertificateKeeper({
@@ -149,6 +155,7 @@ export class ControlPlane {
     await this.#link?.close();
     this.#registry.close();
     await this.#saver.close();
+    await this.#registrySaver.close();
   }
 
   get isConnected(): boolean {
@@ -179,7 +186,7 @@ export class ControlPlane {
   }
 
   get stateProblem(): string | null {
-    return this.#saver.problem;
+    return this.#saver.problem ?? this.#registrySaver.problem;
   }
 
   get credentials(): NodeCredentials {
@@ -247,33 +254,40 @@ export class ControlPlane {
     }
     this.#certificates.restore(state.certificates);
     this.#onCertificates();
-    this.#registry.restore(state.registry, state.isRegistryComplete);
+    this.#registry.restore(state.registry);
+    if (!state.isRegistryOnDisk) this.#registrySaver.schedule();
     log.info(
       { revision: this.appliedRevision, registryEntries: this.#registry.entries.size },
       'serving from the last good state',
     );
   }
 
-  #state(): LastGoodState {
+  #state(): RulesAndCertificates {
     return {
       sealedSnapshot: this.#rules?.sealed ?? null,
-      registry: this.#registry.sealed,
-      isRegistryComplete: this.#registry.isComplete,
       certificates: [...this.#certificates.certificates],
     };
   }
 
   #onRegistry(message: RegistryMessage): void {
     this.#o.pool.send(message);
-    const wanted = new Map<string, WorkloadEntry>();
-    for (const { entry } of this.#registry.entries.values()) {
-      if (entry.kind !== 'workload' || entry.node !== this.#o.node || entry.netns === null) continue;
-      if (entry.protocol === 'hbone') wanted.set(`${entry.namespace}/${entry.name}`, entry);
+    if (message.isFull) this.#own.clear();
+    for (const key of message.removals) this.#own.delete(key);
+    for (const entry of message.upserts) {
+      const key = registryKey(entry);
+      if (this.#isOwn(entry)) this.#own.set(key, entry);
+      else this.#own.delete(key);
     }
+    const wanted = new Map([...this.#own.values()].map((entry) => [`${entry.namespace}/${entry.name}`, entry]));
     for (const { name } of this.#workloads.statuses()) if (!wanted.has(name)) this.#o.metrics.workloadGone(name);
     this.#certificates.setIdentities(new Set([...wanted.values()].map((entry) => entry.identity)));
     this.#workloads.setWanted(wanted);
-    this.#saver.schedule();
+  }
+
+  #isOwn(entry: RegistryEntry): entry is WorkloadEntry {
+    return (
+      entry.kind === 'workload' && entry.node === this.#o.node && entry.netns !== null && entry.protocol === 'hbone'
+    );
   }
 
   /** Throws for rules that cannot be evaluated; those in force stay then. */

@@ -5,6 +5,7 @@ import { provenKeys } from '../../shared/wire/registry-digests.js';
 import { registryListKey, type RegistryList } from '../../shared/wire/registry-list.js';
 import type { RegistryEntry } from '../../shared/wire/registry.js';
 import type { RegistryMessage } from '../dataplane/messages.js';
+import type { StoredRegistry } from './registry-file.js';
 
 export type OpenedEntry = { readonly entry: RegistryEntry; readonly sequence: number };
 export type HeldEntry = OpenedEntry & { readonly sealed: Uint8Array };
@@ -24,6 +25,7 @@ export class RegistryFollower {
   readonly #openList: (sealed: Uint8Array) => RegistryList;
   readonly #log: Log;
   readonly #onChange: (message: RegistryMessage) => void;
+  readonly #onStale: () => void;
   readonly #onAlarm: () => void;
   readonly #held = new Map<string, HeldEntry>();
   #list: (RegistryList & { readonly sealed: Uint8Array }) | null = null;
@@ -44,6 +46,8 @@ export class RegistryFollower {
     readonly openList: (sealed: Uint8Array) => RegistryList;
     readonly log: Log;
     readonly onChange: (message: RegistryMessage) => void;
+    /** {@link stored} is another than before. */
+    readonly onStale: () => void;
     /** Something was refused: not signed by a pinned key, or older than what is held. Or something is missing. */
     readonly onAlarm: () => void;
   }) {
@@ -52,14 +56,15 @@ export class RegistryFollower {
     this.#openList = init.openList;
     this.#log = init.log;
     this.#onChange = init.onChange;
+    this.#onStale = init.onStale;
     this.#onAlarm = init.onAlarm;
   }
 
   /**
-   * Takes over what {@link sealed} gave, each only if its signature still holds or the list, whose signature holds,
+   * Takes over what {@link stored} gave, each only if its signature still holds or the list, whose signature holds,
    * proves its bytes. Emits the whole.
    */
-  restore(entries: readonly { readonly key: string; readonly sealed: Uint8Array }[], isComplete: boolean): void {
+  restore({ entries, isComplete }: StoredRegistry): void {
     const stored = new Map(entries.map(({ key, sealed }) => [key, sealed]));
     const list = stored.get(registryListKey);
     if (list !== undefined) this.#take(registryListKey, list);
@@ -87,14 +92,17 @@ export class RegistryFollower {
   }
 
   /** Everything as it came, the list included, for {@link restore}. */
-  get sealed(): { readonly key: string; readonly sealed: Uint8Array }[] {
+  get stored(): StoredRegistry {
     const entries = [...this.#held].map(([key, { sealed }]) => ({ key, sealed }));
-    return this.#list === null ? entries : [...entries, { key: registryListKey, sealed: this.#list.sealed }];
+    if (this.#list !== null) entries.push({ key: registryListKey, sealed: this.#list.sealed });
+    return { entries, isComplete: this.#isComplete };
   }
 
   /** The highest sequence held; null without any entry. */
   get sequence(): number | null {
-    return this.#held.size === 0 ? null : Math.max(...[...this.#held.values()].map((held) => held.sequence));
+    let highest: number | null = null;
+    for (const { sequence } of this.#held.values()) highest = Math.max(highest ?? 0, sequence);
+    return highest;
   }
 
   /** For the watch of the bucket. */
@@ -170,6 +178,7 @@ export class RegistryFollower {
       this.#isComplete = true;
       this.#emitFull();
     }
+    this.#onStale();
   }
 
   /** Looks at what changed only, because thousands of entries come in many turns. */

@@ -3,24 +3,33 @@ import type { Log } from '../../shared/log.js';
 import { ChecksummedFile } from './checksummed-file.js';
 import {
   capturedNamespacesSchema,
-  encodeLastGoodState,
-  lastGoodStateSchema,
+  encodeState,
+  registryInState,
+  stateFileSchema,
   type CapturedNamespaces,
   type LastGoodState,
+  type RulesAndCertificates,
 } from './last-good-state.js';
 import { nodeCredentialsSchema, type NodeCredentials } from './node-credentials.js';
+import { RegistryFile, type StoredRegistry } from './registry-file.js';
+import type { StateFile } from './state-file.js';
 
 const saveDelayMs = 200;
+/** A write that takes longer than this, as that of a large registry does, is not done at every change. */
+const cheapWriteMs = 50;
+/** Of the time, at most this share goes into expensive writes. */
+const writeShare = 1 / 20;
 const saveRetryMs = 10_000;
 
 /**
  * What the agent keeps on disk, a file each, so that damage to one does not cost the others: `credentials.json` (the
- * membership), `state.json` (the last good state) and `captured.json` (where capture rules may be).
+ * membership), `state.json` (rules and certificates), `registry.state` and `captured.json` (where capture rules may be).
  */
 export class StateDirectory {
   readonly credentials: ChecksummedFile<NodeCredentials>;
   readonly captured: ChecksummedFile<CapturedNamespaces>;
   readonly #state: ChecksummedFile<unknown>;
+  readonly #registry: RegistryFile;
 
   constructor(init: { readonly path: string }) {
     this.credentials = new ChecksummedFile({
@@ -32,6 +41,7 @@ export class StateDirectory {
       parse: (value) => capturedNamespacesSchema.parse(value),
     });
     this.#state = new ChecksummedFile<unknown>({ path: join(init.path, 'state.json'), parse: (value) => value });
+    this.#registry = new RegistryFile({ path: join(init.path, 'registry.state') });
   }
 
   /** Undefined when there is none, or it is damaged: that is logged, with the name of the file it was moved to. */
@@ -44,17 +54,30 @@ export class StateDirectory {
     return found ?? { namespaces: [] };
   }
 
+  /**
+   * Undefined when there is none, or it is damaged. Without its rules an agent serves nobody and must not look as if it
+   * could, so a registry alone counts for nothing.
+   */
   async readState(log: Log): Promise<LastGoodState | undefined> {
-    const file = new ChecksummedFile({ path: this.#state.path, parse: (value) => lastGoodStateSchema.parse(value) });
-    return readOrExplain(file, log, 'nothing is let through until fresh rules arrive');
+    const file = new ChecksummedFile({ path: this.#state.path, parse: (value) => stateFileSchema.parse(value) });
+    const state = await readOrExplain(file, log, 'nothing is let through until fresh rules arrive');
+    const found = await readOrExplain(this.#registry, log, 'nothing is let through until a fresh registry arrives');
+    if (state === undefined) return undefined;
+    const registry = found ?? registryInState(state) ?? { entries: [], isComplete: false };
+    const { sealedSnapshot, certificates } = state;
+    return { sealedSnapshot, certificates, registry, isRegistryOnDisk: registry === found };
   }
 
-  async writeState(state: LastGoodState): Promise<void> {
-    await this.#state.write(encodeLastGoodState(state));
+  async writeState(state: RulesAndCertificates): Promise<void> {
+    await this.#state.write(encodeState(state));
+  }
+
+  async writeRegistry(registry: StoredRegistry): Promise<void> {
+    await this.#registry.write(registry);
   }
 }
 
-async function readOrExplain<T>(file: ChecksummedFile<T>, log: Log, consequence: string): Promise<T | undefined> {
+async function readOrExplain<T>(file: StateFile<T>, log: Log, consequence: string): Promise<T | undefined> {
   const stored = await file.read();
   if (stored.kind === 'corrupt') {
     const { movedTo, problem } = stored;
@@ -64,8 +87,8 @@ async function readOrExplain<T>(file: ChecksummedFile<T>, log: Log, consequence:
 }
 
 /**
- * Writes the last good state soon after it changed: changes of 200 ms share one write. A full disk costs nothing but
- * the copy on it; the agent goes on and tries again every 10 s.
+ * Writes a part of the last good state soon after it changed: changes of 200 ms share one write, and more of them when a
+ * write takes long. A full disk costs nothing but the copy on it; the agent goes on and tries again every 10 s.
  */
 export class StateSaver {
   readonly #write: () => Promise<void>;
@@ -75,6 +98,7 @@ export class StateSaver {
   #problem: string | null = null;
   #saving: Promise<void> = Promise.resolve();
   #isClosed = false;
+  #delayMs = saveDelayMs;
 
   constructor(init: {
     /** Collects the state of this moment and writes it. */
@@ -93,7 +117,7 @@ export class StateSaver {
   }
 
   schedule(): void {
-    this.#saveIn(saveDelayMs);
+    this.#saveIn(this.#delayMs);
   }
 
   /** Waits for a write that runs, and writes what is waiting, once, whether it succeeds or not. */
@@ -113,8 +137,11 @@ export class StateSaver {
   async #save(): Promise<void> {
     if (this.#timer !== null) clearTimeout(this.#timer);
     this.#timer = null;
+    const startedAt = performance.now();
     try {
       await this.#write();
+      const tookMs = performance.now() - startedAt;
+      this.#delayMs = Math.min(saveRetryMs, saveDelayMs + Math.max(0, tookMs - cheapWriteMs) / writeShare);
       if (this.#problem !== null) this.#log.info('the last good state is on disk again');
       this.#problem = null;
     } catch (error) {

@@ -150,6 +150,7 @@ export class LinkFixture implements AsyncDisposable {
       openList: (bytes) => openRegistryList({ bytes, publicKeysPem: credentials.signingPublicKeys }),
       log,
       onChange: this.registryMessages.push,
+      onStale: () => undefined,
       onAlarm: () => this.registryAlarms++,
     });
     this.link = new ControlLink({

@@ -18,18 +18,22 @@ test('an agent that was killed refuses, and serves from disk again while the con
   assert.equal(await mesh.ping(), 'pong');
 });
 
-test('a damaged state file is moved aside, and nothing passes until fresh rules arrive', async () => {
+test('damaged state files are moved aside, and nothing passes until fresh rules arrive', async () => {
   await using mesh = await AgentProcess.prepare();
   await mesh.startAgent();
   await mesh.waitReady();
   await mesh.agent.stop();
   await mesh.killController();
-  const file = path.join(mesh.stateDir, 'state.json');
-  writeFileSync(file, readFileSync(file, 'utf8').replace('"isRegistryComplete":true', '"isRegistryComplete":!!!!'));
+  for (const name of ['state.json', 'registry.state']) {
+    const file = path.join(mesh.stateDir, name);
+    writeFileSync(file, readFileSync(file).subarray(0, -3));
+  }
   await mesh.startAgent();
-  const found = await waitUntil('the damage is logged', () => mesh.logged('was moved aside')[0], 30_000);
+  const found = await waitUntil('the damage is logged', () => mesh.logged('was moved aside')[1], 30_000);
   assert.equal(found['level'], 'error');
-  assert.ok(readdirSync(mesh.stateDir).some((name) => name.startsWith('state.json.corrupt-')));
+  for (const file of ['state.json', 'registry.state']) {
+    assert.ok(readdirSync(mesh.stateDir).some((name) => name.startsWith(`${file}.corrupt-`)));
+  }
   assert.equal(await mesh.ping(), 'ECONNREFUSED');
   const ready = await waitUntil('it says what is pending', async () => {
     const { status, body } = await mesh.get(15021, '/readyz');

@@ -54,7 +54,7 @@ function sealList(entries: ReadonlyMap<string, Uint8Array>, o: { key?: typeof co
 /** A follower, and how many signatures of entries it looked at. */
 function newFollower() {
   const publicKeysPem = [controllerKey.publicKey];
-  const seen = { signatures: 0, alarms: 0, messages: [] as RegistryMessage[] };
+  const seen = { signatures: 0, alarms: 0, stale: 0, messages: [] as RegistryMessage[] };
   const follower = new RegistryFollower({
     open: (key, bytes) => {
       seen.signatures += 1;
@@ -64,6 +64,7 @@ function newFollower() {
     openList: (bytes) => openRegistryList({ bytes, publicKeysPem }),
     log: createLog({ name: 'test', level: 'error', stream: { write: () => undefined } }),
     onChange: (message) => seen.messages.push(message),
+    onStale: () => (seen.stale += 1),
     onAlarm: () => (seen.alarms += 1),
   });
   return { follower, seen };
@@ -75,7 +76,7 @@ function stored(entries: ReadonlyMap<string, Uint8Array>, list: Uint8Array) {
 
 function restored(entries: ReadonlyMap<string, Uint8Array>, list: Uint8Array) {
   const { follower, seen } = newFollower();
-  follower.restore(stored(entries, list), true);
+  follower.restore({ entries: stored(entries, list), isComplete: true });
   return { follower, seen };
 }
 
@@ -116,7 +117,7 @@ describe('a registry from disk', () => {
     for (const { key, sealed: value } of stored(sealed, sealList(sealed))) {
       follower.onEntry({ operation: 'put', key, value: new Uint8Array(value), revision: 1 });
     }
-    assert.deepEqual([seen.signatures, seen.messages.length], [0, 1]);
+    assert.deepEqual([seen.signatures, seen.messages.length, seen.stale], [0, 1, 0]);
     follower.close();
   });
 });
