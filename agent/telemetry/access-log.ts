@@ -1,7 +1,7 @@
 import { formatHostPort } from '../../shared/address.js';
 import type { Log } from '../../shared/log.js';
 import { reasonInfo } from '../../shared/reasons.js';
-import type { ClosedConnection, ConnectionEnd } from './closed-connection.js';
+import type { ClosedConnection } from './closed-connection.js';
 
 export type AccessLogMode = 'on' | 'denied' | 'off';
 
@@ -64,39 +64,40 @@ export class AccessLog {
 }
 
 export function accessLogLine(connection: ClosedConnection): AccessLogLine {
+  const { source, destination } = connection;
   const info = reasonInfo(connection.reason);
-  return {
+  // Assigned one by one, in the order of the type: spreading parts that may be empty takes three times as long.
+  const line: WritableLine = {
     kind: 'access',
     traceId: connection.traceId,
     direction: connection.direction,
     path: connection.path,
     reason: connection.reason,
     faultSide: info.side,
-    ...(connection.rule === '' ? {} : { rule: connection.rule }),
-    ...(connection.audited.length === 0 ? {} : { audited: connection.audited }),
-    revision: connection.revision,
-    ...endFields('source', connection.source),
-    ...endFields('destination', connection.destination),
-    ...(connection.service === null ? {} : { service: connection.service }),
-    ...(connection.requested === null ? {} : { requested: formatHostPort(connection.requested) }),
-    bytesSent: connection.bytesSent,
-    bytesReceived: connection.bytesReceived,
-    startedAt: new Date(connection.startedAtMs).toISOString(),
-    durationMs: rounded(connection.durationMs),
-    ...(connection.connectMs === null ? {} : { connectMs: rounded(connection.connectMs) }),
-    ...(connection.firstByteMs === null ? {} : { firstByteMs: rounded(connection.firstByteMs) }),
-    ...(connection.detail === '' ? {} : { detail: connection.detail }),
-    ...(connection.reason === 'OK' ? {} : { next: info.next }),
   };
+  if (connection.rule !== '') line.rule = connection.rule;
+  if (connection.audited.length > 0) line.audited = connection.audited;
+  line.revision = connection.revision;
+  if (source.workload !== null) line.sourceWorkload = source.workload;
+  if (source.identity !== null) line.sourceIdentity = source.identity;
+  if (source.address !== null) line.sourceAddress = formatHostPort(source.address);
+  if (destination.workload !== null) line.destinationWorkload = destination.workload;
+  if (destination.identity !== null) line.destinationIdentity = destination.identity;
+  if (destination.address !== null) line.destinationAddress = formatHostPort(destination.address);
+  if (connection.service !== null) line.service = connection.service;
+  if (connection.requested !== null) line.requested = formatHostPort(connection.requested);
+  line.bytesSent = connection.bytesSent;
+  line.bytesReceived = connection.bytesReceived;
+  line.startedAt = new Date(connection.startedAtMs).toISOString();
+  line.durationMs = rounded(connection.durationMs);
+  if (connection.connectMs !== null) line.connectMs = rounded(connection.connectMs);
+  if (connection.firstByteMs !== null) line.firstByteMs = rounded(connection.firstByteMs);
+  if (connection.detail !== '') line.detail = connection.detail;
+  if (connection.reason !== 'OK') line.next = info.next;
+  return line as AccessLogLine;
 }
 
-function endFields(side: 'source' | 'destination', end: ConnectionEnd): Record<string, string> {
-  return {
-    ...(end.workload === null ? {} : { [`${side}Workload`]: end.workload }),
-    ...(end.identity === null ? {} : { [`${side}Identity`]: end.identity }),
-    ...(end.address === null ? {} : { [`${side}Address`]: formatHostPort(end.address) }),
-  };
-}
+type WritableLine = { -readonly [Field in keyof AccessLogLine]?: AccessLogLine[Field] };
 
 /** To the microsecond: what the clock can tell. */
 function rounded(ms: number): number {
