@@ -105,6 +105,20 @@ describe('a hostile peer', () => {
     assert.equal(probe.sentCode(frameType.goaway), errorCode.enhanceYourCalm);
   });
 
+  it('cannot make the window of a stream that nobody reads grow by padding', () => {
+    const probe = startedServer({
+      firstWindowBytes: 65_535,
+      streamWindowBytes: 4 * mebibyte,
+      connectionWindowBytes: 16 * mebibyte,
+    });
+    probe.consumes = false;
+    const mostlyPadding = Buffer.concat([Buffer.from([255, 1]), Buffer.alloc(255)]);
+    const frame = encodeFrame(frameType.data, padded, 1, mostlyPadding);
+    let received = 0;
+    for (; probe.streams[0]!.resetCode === null && received < 2 * 65_535; received++) probe.engine.receive(frame);
+    assert.ok(received <= 65_536, `${received} bytes are kept`);
+  });
+
   it('floods us with requests after our GOAWAY', () => {
     const probe = startedServer();
     probe.engine.goAway();

@@ -61,7 +61,8 @@ export class IncomingData {
     if (paddingBytes > 0) {
       if (paddingBytes === this.#length && !this.#isEnd) this.#guard.count('emptyFrame');
       this.creditConnection(paddingBytes);
-      if (stream !== null) this.credit(stream, paddingBytes, 0);
+      // As if something waited: padding was read by nobody, and must not make the window grow.
+      if (stream !== null) this.credit(stream, paddingBytes, 1);
     }
     if (this.#isEnd && stream !== null && !stream.isClosed) this.#table.endRemote(stream);
   }

@@ -200,10 +200,11 @@ export class LeanStream extends Duplex implements TunnelStream, EngineStreamEven
   }
 
   #creditConsumed(): void {
-    const consumed = this.#uncredited - this.readableLength - (this.#small?.length ?? 0);
+    const waiting = this.readableLength + (this.#small?.length ?? 0);
+    const consumed = this.#uncredited - waiting;
     if (consumed <= 0) return;
-    this.#uncredited -= consumed;
-    this.#home.engine.credit(this.#stream, consumed, this.readableLength);
+    this.#uncredited = waiting;
+    this.#home.engine.credit(this.#stream, consumed, waiting);
     if (this.#home.engine.hasOutput) this.#home.scheduleFlush();
   }
 }
