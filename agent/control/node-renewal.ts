@@ -2,7 +2,7 @@ import { CulvertError, describeError } from '../../shared/errors.js';
 import type { Log } from '../../shared/log.js';
 import { createCsr } from '../../shared/pki/certificate-request.js';
 import { problemOfIssued } from '../../shared/pki/issued-certificate.js';
-import { nodeSpiffeId } from '../../shared/pki/node-certificate.js';
+import { nodeSpiffeId } from '../../shared/pki/node-identity.js';
 import { isSigningPublicKey } from '../../shared/pki/signing-key.js';
 import type { RenewRequest, RenewResponse } from '../../shared/wire/requests.js';
 import type { AnswerAlarm } from './answer-alarm.js';

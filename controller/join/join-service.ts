@@ -1,7 +1,7 @@
 import { CulvertError } from '../../shared/errors.js';
 import type { Log } from '../../shared/log.js';
 import { isUserPublicKey } from '../../shared/bus/nats-accounts.js';
-import { parseCsr } from '../../shared/pki/certificate-request.js';
+import { parseCsr } from '../../shared/pki/parsed-certificate-request.js';
 import type { JoinRequest, JoinResponse } from '../../shared/wire/requests.js';
 import { FailureLimiter } from './failure-limiter.js';
 import type { JoinTokens, TokenRefusal } from './join-tokens.js';

@@ -1,9 +1,10 @@
 import type { webcrypto } from 'node:crypto';
 import { CulvertError } from '../errors.js';
-import { describeCertificate, isCaCertificate, parseCertificate } from './certificate-info.js';
+import { describeCertificate } from './certificate-info.js';
 import { exportPrivateKey, generateKeyPair, importPrivateKey, isKeyOf, keyAlgorithm } from './key-pair.js';
 import { joinCertificates, splitCertificates } from './pem.js';
 import { newSerial } from './serial-number.js';
+import { isCaCertificate, parseCertificate } from './x509-certificate.js';
 import { x509 } from './x509.js';
 
 /** A key that signs certificates, and the road from it to its root. Plain data: keep `privateKeyPem` at mode 0600. */

@@ -1,59 +1,50 @@
-import { CulvertError } from '../errors.js';
+import { generateKeyPair, sign } from 'node:crypto';
+import { promisify } from 'node:util';
 import type { SpiffeId } from '../identity.js';
-import { exportPrivateKey, generateKeyPair, keyAlgorithm } from './key-pair.js';
-import { x509 } from './x509.js';
+import { der, derTree } from './der-writer.js';
+import { encodePem } from './pem.js';
 
-/** Far above any request of ours (500 bytes); bounds the work that a request can cause. */
-const maxCsrBytes = 8192;
+const generate = promisify(generateKeyPair);
 
-export type CertificateRequest = {
-  /** SubjectPublicKeyInfo of the P-256 key whose possession the request proves. */
-  readonly publicKey: x509.PublicKey;
-};
+/** Object identifiers, in DER: RFC 5912 and RFC 2985. */
+const oid = {
+  commonName: '550403',
+  subjectAltName: '551d11',
+  extensionRequest: '2a864886f70d01090e',
+  ecdsaWithSha256: '2a8648ce3d040302',
+} as const;
 
 /**
  * Makes a P-256 key and a request for it (PKCS#10, RFC 2986). The name in it is a courtesy to people who read it: the
- * CA decides what the certificate says.
+ * CA decides what the certificate says. Every agent makes requests, so it does without the library that reads them.
  */
 export async function createCsr(
   options: { readonly identity: SpiffeId } | { readonly commonName: string },
 ): Promise<{ csrPem: string; privateKeyPem: string }> {
-  const keys = await generateKeyPair();
-  const request = await x509.Pkcs10CertificateRequestGenerator.create({
-    keys,
-    signingAlgorithm: keyAlgorithm,
-    ...('identity' in options
-      ? { extensions: [new x509.SubjectAlternativeNameExtension([{ type: 'url', value: options.identity }], true)] }
-      : { name: [{ CN: [options.commonName] }] }),
-  });
-  return { csrPem: `${request.toString('pem')}\n`, privateKeyPem: exportPrivateKey(keys.privateKey) };
+  const { publicKey, privateKey } = await generate('ec', { namedCurve: 'P-256' });
+  const spki = publicKey.export({ type: 'spki', format: 'der' });
+  const isNamed = 'commonName' in options;
+  const info = derTree.sequence(
+    der.integer(0),
+    isNamed ? nameOf(options.commonName) : derTree.sequence(),
+    spki,
+    isNamed ? derTree.context0() : derTree.context0(requestedUri(options.identity)),
+  );
+  const signature = sign('sha256', info, privateKey);
+  const request = derTree.sequence(info, derTree.sequence(der.oid(oid.ecdsaWithSha256)), der.bitString(signature));
+  return {
+    csrPem: encodePem('CERTIFICATE REQUEST', request),
+    privateKeyPem: privateKey.export({ type: 'pkcs8', format: 'pem' }).toString(),
+  };
 }
 
-/**
- * Checks that the request is signed by the P-256 key that it carries and returns that key, nothing else: names,
- * usages and lifetime in a request mean nothing. `CSR_INVALID` otherwise.
- */
-export async function parseCsr(csrPem: string): Promise<CertificateRequest> {
-  if (Buffer.byteLength(csrPem) > maxCsrBytes) throw invalidCsr(`it is larger than ${maxCsrBytes} bytes`);
-  let request: x509.Pkcs10CertificateRequest;
-  let isSigned: boolean;
-  try {
-    request = new x509.Pkcs10CertificateRequest(csrPem);
-    isSigned = await request.verify();
-  } catch (cause) {
-    throw invalidCsr('it cannot be parsed', cause);
-  }
-  if (!isSigned) throw invalidCsr('its signature does not fit its public key');
-  const algorithm = request.publicKey.algorithm as { name: string; namedCurve?: string };
-  if (algorithm.name !== 'ECDSA' || algorithm.namedCurve !== 'P-256') throw invalidCsr('its key is not on P-256');
-  return { publicKey: request.publicKey };
+function nameOf(commonName: string): Buffer {
+  return derTree.sequence(derTree.set(derTree.sequence(der.oid(oid.commonName), der.utf8(commonName))));
 }
 
-function invalidCsr(why: string, cause?: unknown): CulvertError {
-  return new CulvertError({
-    code: 'CSR_INVALID',
-    message: `the certificate request is refused: ${why}`,
-    hint: 'send a PKCS#10 request in PEM for a P-256 key, signed by that key',
-    cause,
-  });
+/** The attribute that asks for a critical subject alternative name with one URI. */
+function requestedUri(uri: string): Buffer {
+  const names = derTree.sequence(der.uri(uri));
+  const extension = derTree.sequence(der.oid(oid.subjectAltName), der.true(), der.octets(names));
+  return derTree.sequence(der.oid(oid.extensionRequest), derTree.set(derTree.sequence(extension)));
 }

@@ -1,8 +1,8 @@
 import { CulvertError } from '../errors.js';
-import { parseCertificate } from './certificate-info.js';
 import { assertCanSign, defaultBackdateMs, type CertificateAuthority } from './certificate-authority.js';
 import { importPrivateKey, keyAlgorithm } from './key-pair.js';
 import { newSerial } from './serial-number.js';
+import { parseCertificate } from './x509-certificate.js';
 import { x509 } from './x509.js';
 
 export type IssuedCertificate = {

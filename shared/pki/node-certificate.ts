@@ -1,11 +1,7 @@
 import type { CertificateAuthority } from './certificate-authority.js';
-import { parseCsr } from './certificate-request.js';
 import { issueLeaf, type IssuedCertificate } from './leaf-certificate.js';
-
-/** `spiffe://<trust domain>/culvert/node/<node>`: an agent itself. It is no workload identity, so no tunnel accepts it. */
-export function nodeSpiffeId(trustDomain: string, node: string): string {
-  return `spiffe://${trustDomain}/culvert/node/${node}`;
-}
+import { nodeSpiffeId } from './node-identity.js';
+import { parseCsr } from './parsed-certificate-request.js';
 
 /** Signs the certificate with which an agent proves its node to the controller (client side only). `CSR_INVALID`, `CA_EXPIRED`. */
 export async function issueNodeCertificate(options: {

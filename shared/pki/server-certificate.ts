@@ -1,5 +1,5 @@
 import type { CertificateAuthority } from './certificate-authority.js';
-import { parseCsr } from './certificate-request.js';
+import { parseCsr } from './parsed-certificate-request.js';
 import { issueLeaf, type IssuedCertificate } from './leaf-certificate.js';
 import { x509 } from './x509.js';
 

@@ -1,7 +1,7 @@
 import { CulvertError } from '../errors.js';
 import { parseSpiffeId, type SpiffeId } from '../identity.js';
 import type { CertificateAuthority } from './certificate-authority.js';
-import { parseCsr } from './certificate-request.js';
+import { parseCsr } from './parsed-certificate-request.js';
 import { issueLeaf, type IssuedCertificate } from './leaf-certificate.js';
 
 /**

@@ -1,6 +1,7 @@
 import { mkdirSync, mkdtempSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
-import { createCsr, parseCsr } from '../../shared/pki/certificate-request.js';
+import { createCsr } from '../../shared/pki/certificate-request.js';
+import { parseCsr } from '../../shared/pki/parsed-certificate-request.js';
 import { createRootCa } from '../../shared/pki/certificate-authority.js';
 import { issueLeaf } from '../../shared/pki/leaf-certificate.js';
 import type { LabNode, LabWorkload } from '../lab/lab-node.js';

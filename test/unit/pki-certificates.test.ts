@@ -9,7 +9,8 @@ import {
   type CertificateAuthority,
 } from '../../shared/pki/certificate-authority.js';
 import { certificateHash, describeCertificate } from '../../shared/pki/certificate-info.js';
-import { createCsr, parseCsr } from '../../shared/pki/certificate-request.js';
+import { createCsr } from '../../shared/pki/certificate-request.js';
+import { parseCsr } from '../../shared/pki/parsed-certificate-request.js';
 import { issueLeaf, type LeafRequest } from '../../shared/pki/leaf-certificate.js';
 import { issueNodeCertificate } from '../../shared/pki/node-certificate.js';
 import { joinCertificates, splitCertificates } from '../../shared/pki/pem.js';

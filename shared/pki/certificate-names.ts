@@ -1,0 +1,47 @@
+import { derTag, readDerChildren, readDerElements, type DerElement } from './der-reader.js';
+
+const subjectAltName = '551d11';
+/** `uniformResourceIdentifier [6] IA5String` of GeneralName (RFC 5280, section 4.2.1.6). */
+const uriTag = 0x86;
+
+export type CertificateExtension = {
+  /** Hex of the DER. */
+  readonly oid: string;
+  readonly value: Uint8Array;
+};
+
+/**
+ * The URI of a certificate (DER) that carries exactly one subject alternative name extension with exactly one URI in it.
+ * Throws a RangeError for what is no certificate.
+ */
+export function soleUri(der: Uint8Array): string | undefined {
+  return soleUriOf(readExtensions(der));
+}
+
+export function soleUriOf(extensions: readonly CertificateExtension[]): string | undefined {
+  const names = extensions.filter((extension) => extension.oid === subjectAltName);
+  const [name] = names;
+  if (name === undefined || names.length > 1) return undefined;
+  const uris = readDerChildren(name.value, derTag.sequence).filter((general) => general.tag === uriTag);
+  const [uri] = uris;
+  return uri === undefined || uris.length > 1 ? undefined : Buffer.from(uri.contents).toString('latin1');
+}
+
+/** All extensions of a certificate (DER), in their order. */
+export function readExtensions(der: Uint8Array): CertificateExtension[] {
+  const [tbs] = readDerChildren(der, derTag.sequence);
+  if (tbs?.tag !== derTag.sequence) throw new RangeError('no tbsCertificate');
+  const wrapper = readDerElements(tbs.contents).find((element) => element.tag === derTag.extensions);
+  if (wrapper === undefined) return [];
+  return readDerChildren(wrapper.contents, derTag.sequence).map((element) => readExtension(element));
+}
+
+function readExtension(element: DerElement): CertificateExtension {
+  const parts = readDerElements(element.contents);
+  const oid = parts[0];
+  const value = parts.at(-1);
+  if (element.tag !== derTag.sequence || oid?.tag !== derTag.oid || value?.tag !== derTag.octetString) {
+    throw new RangeError('malformed extension');
+  }
+  return { oid: Buffer.from(oid.contents).toString('hex'), value: value.contents };
+}
