@@ -4,7 +4,7 @@ import { runInNewContext } from 'node:vm';
 
 const lookMs = 5000;
 /** A thread that worked for less than this part of the time since the last look is at rest. */
-const quietUtilization = 0.05;
+const quietUtilization = 0.25;
 /** Below it there is little to be gained: both halves of a young generation that has grown once or twice. */
 const wantedYoungBytes = 4 * 1024 * 1024;
 /** To walk a larger heap takes too long, and next to it the young generation is small. */

@@ -44,7 +44,7 @@ void test('a thread at rest with a large young generation is collected, less and
 });
 
 for (const [name, o] of [
-  ['works', { thread: { utilization: 0.2 } }],
+  ['works', { thread: { utilization: 0.5 } }],
   ['has a small young generation', { thread: { youngBytes: 2 * mib } }],
   ['has a large heap', { thread: { usedBytes: 200 * mib } }],
   ['has somebody who would wait', { mayPause: false }],
