@@ -19,6 +19,8 @@ export type AgentsScale = {
   /** `culvert apply` itself. */
   readonly commandMs: Spread;
   readonly controllerCpuMsPerApply: number;
+  /** Of all simulated agents together, which share the machine with the controller and delay it. */
+  readonly agentsCpuMsPerApply: number;
   /** Nobody changes anything: heartbeats alone. */
   readonly controllerIdlePercent: number;
   readonly controllerRssBytes: number;
@@ -67,9 +69,10 @@ async function measureChanges(
   rounds: number,
 ): Promise<AgentsScale> {
   const { pid } = mesh.controller.process;
-  const changes: { inForce: number; rollout: number; command: number; cpu: number }[] = [];
+  const changes: { inForce: number; rollout: number; command: number; cpu: number; agentsCpu: number }[] = [];
+  const agentsCpu = (): number => usageOf(groups.map((group) => group.pid)).cpuSeconds;
   for (let round = 0; round < rounds; round++) {
-    const cpuBefore = usageOf([pid]).cpuSeconds;
+    const [cpuBefore, agentsCpuBefore] = [usageOf([pid]).cpuSeconds, agentsCpu()];
     const startedAt = Date.now();
     const revision = await apply(mesh, gate(round % 2 === 0 ? 'deny' : 'allow'));
     const command = Date.now() - startedAt;
@@ -83,7 +86,9 @@ async function measureChanges(
     );
     const arrivals = groups.map((group) => lastArrival(group, revision));
     const inForce = Math.max(...(await Promise.all(arrivals))) - startedAt;
-    changes.push({ inForce, rollout: await rollout, command, cpu: usageOf([pid]).cpuSeconds - cpuBefore });
+    const rolloutMs = await rollout;
+    const cpu = usageOf([pid]).cpuSeconds - cpuBefore;
+    changes.push({ inForce, rollout: rolloutMs, command, cpu, agentsCpu: agentsCpu() - agentsCpuBefore });
   }
   const before = usageOf([pid]).cpuSeconds;
   await new Promise((resolve) => setTimeout(resolve, idleMs));
@@ -94,6 +99,7 @@ async function measureChanges(
     rolloutCompleteMs: spreadOf(changes.map(({ rollout }) => rollout)),
     commandMs: spreadOf(changes.map(({ command }) => command)),
     controllerCpuMsPerApply: spreadOf(changes.map(({ cpu }) => cpu * 1000)).median,
+    agentsCpuMsPerApply: spreadOf(changes.map((change) => change.agentsCpu * 1000)).median,
     controllerIdlePercent: ((cpuSeconds - before) / (idleMs / 1000)) * 100,
     controllerRssBytes: rssBytes,
   };

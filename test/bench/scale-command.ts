@@ -55,7 +55,7 @@ async function run(options: Options): Promise<void> {
 
 function agentLines(results: readonly AgentsScale[]): string[] {
   if (results.length === 0) return [];
-  const head = ['agents', 'in force', 'slowest', 'rollout', 'command', 'controller', 'at rest', 'memory'];
+  const head = ['agents', 'in force', 'slowest', 'rollout', 'command', 'controller', 'all agents', 'at rest', 'memory'];
   const rows = results.map((size) => [
     String(size.agents),
     milliseconds(size.inForceMs.median),
@@ -63,6 +63,7 @@ function agentLines(results: readonly AgentsScale[]): string[] {
     milliseconds(size.rolloutCompleteMs.median),
     milliseconds(size.commandMs.median),
     `${milliseconds(size.controllerCpuMsPerApply)} CPU`,
+    `${milliseconds(size.agentsCpuMsPerApply)} CPU`,
     `${size.controllerIdlePercent.toFixed(1)}% of a core`,
     bytesText(size.controllerRssBytes),
   ]);
@@ -89,10 +90,11 @@ function agentLines(results: readonly AgentsScale[]): string[] {
 
 function workloadLines(results: readonly WorkloadsScale[]): string[] {
   if (results.length === 0) return [];
-  const head = ['workloads', 'agent starts in', 'memory, 1 worker', '2 workers', 'registered in'];
+  const head = ['workloads', 'agent starts in', 'CPU', 'memory, 1 worker', '2 workers', 'registered in'];
   const rows = results.map((size) => [
     String(size.workloads),
     milliseconds(size.startMs),
+    milliseconds(size.startCpuMs),
     bytesText(size.rssBytes[1]),
     bytesText(size.rssBytes[2]),
     milliseconds(size.applyMs),
@@ -106,6 +108,10 @@ function workloadLines(results: readonly WorkloadsScale[]): string[] {
     exponents(
       'start',
       points((size) => size.startMs),
+    ),
+    exponents(
+      'start CPU',
+      points((size) => size.startCpuMs),
     ),
     exponents(
       'memory',

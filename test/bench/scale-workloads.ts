@@ -10,6 +10,8 @@ export type WorkloadsScale = {
   readonly workloads: number;
   /** From the start of its process with one worker until it is ready, with its state on disk; the median of the starts. */
   readonly startMs: number;
+  /** What that takes of a CPU, whatever else the machine does. */
+  readonly startCpuMs: number;
   /** By number of workers, 1 and 2; some seconds after it was ready, the median of the starts. */
   readonly rssBytes: Readonly<Record<1 | 2, number>>;
   /** `culvert apply` of what was new. */
@@ -55,7 +57,7 @@ export async function measureWorkloads(
     const one = await measureStarts(agent, 1);
     const two = await measureStarts(agent, 2);
     const rssBytes = { 1: one.rssBytes, 2: two.rssBytes };
-    results.push({ workloads: size, startMs: one.startMs, rssBytes, applyMs });
+    results.push({ workloads: size, startMs: one.startMs, startCpuMs: one.startCpuMs, rssBytes, applyMs });
   }
   return results;
 }
@@ -75,25 +77,29 @@ export function bytesPerWorkload(results: readonly WorkloadsScale[]): number | n
   return (last.rssBytes[1] - first.rssBytes[1]) / (last.workloads - first.workloads);
 }
 
-async function measureStarts(agent: MeshAgent, workers: 1 | 2): Promise<{ startMs: number; rssBytes: number }> {
-  const found: { startMs: number; rssBytes: number }[] = [];
+type Started = Pick<WorkloadsScale, 'startMs' | 'startCpuMs'>;
+
+async function measureStarts(agent: MeshAgent, workers: 1 | 2): Promise<Started & { readonly rssBytes: number }> {
+  const found: (Started & { readonly rssBytes: number })[] = [];
   for (let round = 0; round < starts; round++) {
-    const startMs = await start(agent, workers);
+    const started = await start(agent, workers);
     await settle();
-    found.push({ startMs, rssBytes: usageOf([agent.process.pid]).rssBytes });
+    found.push({ ...started, rssBytes: usageOf([agent.process.pid]).rssBytes });
     await agent.stop();
   }
   return {
     startMs: spreadOf(found.map(({ startMs }) => startMs)).median,
+    startCpuMs: spreadOf(found.map(({ startCpuMs }) => startCpuMs)).median,
     rssBytes: spreadOf(found.map(({ rssBytes }) => rssBytes)).median,
   };
 }
 
-async function start(agent: MeshAgent, workers: number): Promise<number> {
+async function start(agent: MeshAgent, workers: number): Promise<Started> {
   const startedAt = performance.now();
   await agent.start(['--workers', String(workers)]);
   await agent.waitReady(deadlineMs);
-  return performance.now() - startedAt;
+  const startMs = performance.now() - startedAt;
+  return { startMs, startCpuMs: usageOf([agent.process.pid]).cpuSeconds * 1000 };
 }
 
 async function register(mesh: Mesh, size: number, registered: Set<string>): Promise<number> {
