@@ -1,4 +1,5 @@
 import type net from 'node:net';
+import { setImmediate as nextTurn } from 'node:timers/promises';
 import { assertNever } from '../../shared/assert-never.js';
 import { prepareSnapshot } from '../../shared/policy/prepared-snapshot.js';
 import { applyPatch, type SnapshotPatch } from '../../shared/wire/snapshot-patch.js';
@@ -9,6 +10,8 @@ import { serveInboundPlaintext } from './flow/inbound-plaintext.js';
 import { serveTunnelRequest } from './flow/inbound-tunnel.js';
 import type { FlowContext } from './flow/flow-context.js';
 import { LiveConnections } from './flow/live-connections.js';
+import { ConnectionTurns } from './flow/connection-turns.js';
+import { ignoreError } from './flow/ignore-error.js';
 import { serveOutbound } from './flow/outbound.js';
 import { rawDial } from './flow/dial.js';
 import { recordAcceptFailure } from './flow/accept-failure.js';
@@ -44,6 +47,7 @@ export class DataplaneWorker {
   readonly #context: FlowContext;
   readonly #hosting: Hosting;
   readonly #ruleClock: RuleClock;
+  readonly #turns = new ConnectionTurns();
   readonly #heapSlack = new HeapSlack({ mayPause: () => this.#connections.size === 0 });
 
   constructor({
@@ -78,7 +82,8 @@ export class DataplaneWorker {
     this.#server = new Http2TunnelServer({
       settings,
       engine,
-      onConnect: (request) => void serveTunnelRequest(this.#context, request),
+      onConnect: (request) =>
+        this.#turns.take(request.peerAddress.ip, () => void serveTunnelRequest(this.#context, request)),
     });
     this.#reporter = new Reporter({
       post,
@@ -104,8 +109,12 @@ export class DataplaneWorker {
       hosted: this.#state.hosted,
       backlog: settings.listenBacklog,
       handlers: {
-        outbound: (workload, socket) => void serveOutbound(this.#context, workload, socket),
-        inboundPlaintext: (workload, socket) => void serveInboundPlaintext(this.#context, workload, socket),
+        outbound: (workload, socket) =>
+          this.#begin(workload.name, workload, socket, () => serveOutbound(this.#context, workload, socket)),
+        inboundPlaintext: (workload, socket) =>
+          this.#begin(socket.remoteAddress ?? '', workload, socket, () =>
+            serveInboundPlaintext(this.#context, workload, socket),
+          ),
         inboundTunnel: (workload, socket) => this.#acceptTunnel(workload, socket),
         acceptFailed: (workload, port, error) => recordAcceptFailure(this.#context, workload, port, error),
       },
@@ -164,6 +173,15 @@ export class DataplaneWorker {
     void this.#connections.recheckAll();
   }
 
+  /** The workload may leave while its connection waits for a turn. */
+  #begin(who: string, workload: HostedWorkload, socket: net.Socket, serve: () => Promise<void>): void {
+    socket.on('error', ignoreError);
+    this.#turns.take(who, () => {
+      if (workload.isOpen) void serve();
+      else socket.resetAndDestroy();
+    });
+  }
+
   #acceptTunnel(workload: HostedWorkload, socket: net.Socket): void {
     const identity = this.#state.registry.workload(workload.name)?.identity;
     // The other agent sees its dial reset, and says so in its records.
@@ -184,6 +202,7 @@ export class DataplaneWorker {
   /** Listeners first, so that a successor on the same ports takes everything new; then the tunnels say GOAWAY. */
   async #drain(graceMs: number): Promise<void> {
     await this.#hosting.stopListening();
+    while (this.#turns.size > 0) await nextTurn();
     // Before the tunnels' own timers, so that the records say DRAIN and not that a tunnel died.
     const grace = setTimeout(() => {
       this.#connections.cutAll(new ConnectionCut({ reason: 'DRAIN', detail: 'the agent shuts down' }));
