@@ -32,6 +32,9 @@ import { Http2TunnelServer } from './tunnel/http2-tunnel-server.js';
 import type { Http2Engine } from './tunnel/http2-engine.js';
 import type { PoolWorkerInit, WorkerCommand } from './worker-pool.js';
 
+/** For a connection that is cut by a drain to end before its tunnel does, on a loop that is late. */
+const cutMs = 500;
+
 /**
  * One data-plane worker: the state, the listeners of every local workload, the tunnels and the open connections. Only
  * {@link receive} changes the state; every change is followed by a new judgement of all open connections.
@@ -203,11 +206,12 @@ export class DataplaneWorker {
   async #drain(graceMs: number): Promise<void> {
     await this.#hosting.stopListening();
     while (this.#turns.size > 0) await nextTurn();
-    // Before the tunnels' own timers, so that the records say DRAIN and not that a tunnel died.
+    // Before the tunnels' own end, so that the records say DRAIN and not that a tunnel died.
     const grace = setTimeout(() => {
       this.#connections.cutAll(new ConnectionCut({ reason: 'DRAIN', detail: 'the agent shuts down' }));
     }, graceMs);
-    const drained = Promise.all([this.#client.drain(graceMs), this.#server.drain(graceMs)]);
+    const tunnelGraceMs = graceMs + cutMs;
+    const drained = Promise.all([this.#client.drain(tunnelGraceMs), this.#server.drain(tunnelGraceMs)]);
     await this.#connections.whenEmpty();
     clearTimeout(grace);
     await drained;
