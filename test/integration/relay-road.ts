@@ -43,7 +43,7 @@ export class RelayRoad implements AsyncDisposable {
     const counters = newCounters();
     const base = { counters, ...noLimits(), ...limits };
     if (kind === 'socket') {
-      const outcome = relay({ ...base, source, destination });
+      const outcome = relayed({ ...base, source, destination });
       return new RelayRoad({ client, server, counters, outcome, farOutcome: outcome }, () => end(client, server));
     }
     const pair = await TunnelPair.start(kind === 'tunnel' ? http2Engine : leanEngine, ca);
@@ -51,13 +51,13 @@ export class RelayRoad implements AsyncDisposable {
     farOutcome.catch(() => {});
     const accepted = new Promise<void>((resolve) => {
       pair.onConnect = (request) => {
-        farOutcome = relay({ ...noLimits(), counters: newCounters(), source: request.accept(), destination });
+        farOutcome = relayed({ ...noLimits(), counters: newCounters(), source: request.accept(), destination });
         resolve();
       };
     });
     const stream: TunnelStream = await pair.stream();
     await accepted;
-    const outcome = relay({ ...base, source, destination: stream });
+    const outcome = relayed({ ...base, source, destination: stream });
     return new RelayRoad({ client, server, counters, outcome, farOutcome }, async () => {
       await end(client, server);
       await pair[Symbol.asyncDispose]();
@@ -67,6 +67,11 @@ export class RelayRoad implements AsyncDisposable {
   async [Symbol.asyncDispose](): Promise<void> {
     await this.#close();
   }
+}
+
+/** {@link relay} as a promise. */
+export function relayed(options: RelayOptions): Promise<RelayOutcome> {
+  return new Promise((resolve) => relay(options, resolve));
 }
 
 function newCounters(): RelayCounters {

@@ -5,10 +5,9 @@ import type net from 'node:net';
 import { once } from 'node:events';
 import { ConnectionCut } from '../../agent/dataplane/relay/connection-cut.js';
 import { CutSignal } from '../../agent/dataplane/relay/cut-signal.js';
-import { relay } from '../../agent/dataplane/relay/relay.js';
 import { TestCa } from '../contract/tunnel-certificates.js';
 import { eventually, withDeadline } from '../contract/tunnel-pair.js';
-import { RelayRoad, socketPair } from './relay-road.js';
+import { relayed, RelayRoad, socketPair } from './relay-road.js';
 
 const megabyte = 1_048_576;
 let ca: TestCa;
@@ -192,7 +191,7 @@ describe('a relay that starts too late', () => {
     source.resume();
     client.resetAndDestroy();
     await eventually('the source is gone', () => source.closed);
-    const outcome = await relay({
+    const outcome = await relayed({
       source,
       destination,
       counters: { bytesSent: 0, bytesReceived: 0, firstByteAtMs: null },

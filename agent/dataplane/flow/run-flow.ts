@@ -1,6 +1,6 @@
 import { ConnectionRecord, type Ending } from '../../telemetry/connection-record.js';
 import type { HostedWorkload } from '../listen/hosted-workload.js';
-import { relay, type RelayEnd } from '../relay/relay.js';
+import { relay, type RelayEnd, type RelayOutcome } from '../relay/relay.js';
 import type { FlowContext } from './flow-context.js';
 import { explainReset } from './reset-in-doubt.js';
 import { TrackedConnection } from './tracked-connection.js';
@@ -38,7 +38,7 @@ export async function runFlow(context: FlowContext, flow: Flow): Promise<void> {
     return;
   }
   // Not awaited: a connection may be idle for days, and a function that waits keeps everything that led to it.
-  void carry(context, connection, reached).then((ending) => close(context, connection, ending));
+  carry(context, connection, reached);
 }
 
 function close(context: FlowContext, connection: TrackedConnection, ending: Ending): void {
@@ -66,20 +66,28 @@ function refuseSafely(flow: Flow, ending: Ending): void {
 }
 
 function carry(
-  { settings, connections }: FlowContext,
+  context: FlowContext,
   connection: TrackedConnection,
-  ends: { readonly source: RelayEnd; readonly destination: RelayEnd },
-): Promise<Ending> {
-  const relayed = relay({
-    source: ends.source,
-    destination: ends.destination,
+  { source, destination }: { readonly source: RelayEnd; readonly destination: RelayEnd },
+): void {
+  const { settings } = context;
+  const options = {
+    source,
+    destination,
     counters: connection.record,
     halfCloseTimeoutMs: settings.halfCloseTimeoutMs,
     idleTimeoutMs: settings.idleTimeoutMs,
     maxDurationMs: settings.maxConnectionDurationMs,
     signal: connection.signal,
-  });
-  return relayed.then(({ reason, detail, rule }) =>
-    explainReset(connections, connection, rule === '' ? { reason, detail } : { reason, detail, rule }),
-  );
+  };
+  relay(options, (outcome) => void settle(context, connection, outcome));
+}
+
+async function settle(
+  context: FlowContext,
+  connection: TrackedConnection,
+  { reason, detail, rule }: RelayOutcome,
+): Promise<void> {
+  const ending = rule === '' ? { reason, detail } : { reason, detail, rule };
+  close(context, connection, await explainReset(context.connections, connection, ending));
 }

@@ -14,8 +14,6 @@ export const leanHttp2Engine: Http2Engine = {
   accept: (socket, settings) => new LeanSession({ socket, role: 'server', limits: limitsOf(settings) }),
   asTunnelStream: (stream, deathOfTunnel) => {
     const lean = leanStream(stream);
-    // What went wrong is told by wasReset; without a listener an error would end the process.
-    lean.on('error', () => {});
     lean.deathOfTunnel = deathOfTunnel;
     return lean;
   },

@@ -18,7 +18,7 @@ export type RelayCounters = {
 };
 
 export type RelayOptions = {
-  /** The side that opened the connection. Both ends belong to the relay from the call on, and are closed when it resolves. */
+  /** The side that opened the connection. Both ends belong to the relay from the call on, and are closed when it has ended. */
   readonly source: RelayEnd;
   readonly destination: RelayEnd;
   readonly counters: RelayCounters;
@@ -42,11 +42,12 @@ export type RelayOutcome = {
   readonly detail: string;
 };
 
-/** Moves bytes both ways until both directions are closed, one end is reset, or a limit or the signal ends it. Never rejects. */
-export function relay(options: RelayOptions): Promise<RelayOutcome> {
-  return new Promise((resolve) => {
-    new Relay(options, resolve).start();
-  });
+/**
+ * Moves bytes both ways until both directions are closed, one end is reset, or a limit or the signal ends it; `onEnd` is
+ * called once then. Not a promise: what stands behind one is kept for as long as the connection is open.
+ */
+export function relay(options: RelayOptions, onEnd: (outcome: RelayOutcome) => void): void {
+  new Relay(options, onEnd).start();
 }
 
 /** Most connections have no limit of time. */
@@ -54,16 +55,16 @@ const noTimers: NodeJS.Timeout[] = [];
 
 class Relay {
   readonly #options: RelayOptions;
-  readonly #resolve: (outcome: RelayOutcome) => void;
+  readonly #onEnd: (outcome: RelayOutcome) => void;
   #timers: NodeJS.Timeout[] = noTimers;
   readonly #onCut: () => void;
   #outcome: RelayOutcome | null = null;
   #firstClosed: 'source' | 'destination' | null = null;
   #openEnds = 2;
 
-  constructor(options: RelayOptions, resolve: (outcome: RelayOutcome) => void) {
+  constructor(options: RelayOptions, onEnd: (outcome: RelayOutcome) => void) {
     this.#options = options;
-    this.#resolve = resolve;
+    this.#onEnd = onEnd;
     this.#onCut = () => {
       const { cut } = options.signal;
       if (cut !== null) this.#cut(cut);
@@ -150,10 +151,12 @@ class Relay {
   }
 
   #finishIfClosed(): void {
-    if (this.#openEnds > 0) return;
+    if (this.#openEnds !== 0) return;
+    // Once, whoever asks again.
+    this.#openEnds = -1;
     this.#stopTimers();
     this.#options.signal.offCut(this.#onCut);
-    this.#resolve(this.#outcome ?? { reason: 'OK', endedBy: this.#firstClosed ?? 'agent', rule: '', detail: '' });
+    this.#onEnd(this.#outcome ?? { reason: 'OK', endedBy: this.#firstClosed ?? 'agent', rule: '', detail: '' });
   }
 
   #startTimers(): void {

@@ -1,11 +1,14 @@
 import type { BenchCase } from '../bench-case.js';
 import { usageOf } from '../process-usage.js';
 
-/** Long enough for a few heartbeats and checks, and for ticks of 10 ms to tell half a per cent. */
-const windowSeconds = 10;
-const quickWindowSeconds = 5;
+/** Long enough for a few heartbeats and checks, and for ticks of 10 ms to tell a tenth of a per cent. */
+const windowSeconds = 20;
+const quickWindowSeconds = 10;
+/** The same for every path: what a start leaves behind (code to compile, memory to give back) is no rest. */
+const settleSeconds = 40;
+const quickSettleSeconds = 15;
 
-/** Started, ready, and without traffic: what the side that takes more takes of one core. */
+/** Started, ready, settled, and without traffic: what the side that takes more takes of one core. */
 export const atRestCase: BenchCase = {
   id: 'at-rest',
   title: 'at rest',
@@ -19,12 +22,17 @@ export const atRestCase: BenchCase = {
     await path.open('peer');
     const { source, destination } = path.processes('peer');
     const sides = [source, destination];
+    await waitSeconds(isQuick ? quickSettleSeconds : settleSeconds);
     const before = sides.map((side) => usageOf(side).cpuSeconds);
     const startedAt = performance.now();
-    await new Promise((resolve) => setTimeout(resolve, (isQuick ? quickWindowSeconds : windowSeconds) * 1000));
+    await waitSeconds(isQuick ? quickWindowSeconds : windowSeconds);
     const seconds = (performance.now() - startedAt) / 1000;
     const after = sides.map((side) => usageOf(side));
     const percents = after.map(({ cpuSeconds }, at) => ((cpuSeconds - (before[at] ?? 0)) / seconds) * 100);
     return { value: Math.max(...percents), largestRssBytes: Math.max(...after.map(({ rssBytes }) => rssBytes)) };
   },
 };
+
+async function waitSeconds(seconds: number): Promise<void> {
+  await new Promise((resolve) => setTimeout(resolve, seconds * 1000));
+}
