@@ -6,6 +6,7 @@ import { buckets, inboxPrefixFor, rulesPointerKey, subjectFor, type BusVerb } fr
 import { CulvertError, describeError } from '../../shared/errors.js';
 import type { Log } from '../../shared/log.js';
 import type { Snapshot } from '../../shared/policy/snapshot.js';
+import { registryListKey } from '../../shared/wire/registry-list.js';
 import { openAnswer } from '../../shared/wire/sealed-answer.js';
 import { sealRequest } from '../../shared/wire/sealed-request.js';
 import {
@@ -133,28 +134,38 @@ export class ControlLink {
       const rulesBucket = await this.#bind(bus, buckets.rules);
       const registryBucket = await this.#bind(bus, buckets.registry);
       const rules = this.#startRules(rulesBucket);
-      const { registry } = this.#init;
-      const watches = [
-        rulesBucket.watch({
-          key: rulesPointerKey,
-          onEntry: () => void rules.check(),
-          onReady: () => void rules.check(),
-          onProblem: (error) => this.#onProblem(error),
-          signal,
-        }),
-        registryBucket.watch({
-          onEntry: (change) => registry.onEntry(change),
-          onReady: () => undefined,
-          onProblem: (error) => this.#onProblem(error),
-          signal,
-        }),
-      ];
+      const watch = rulesBucket.watch({
+        key: rulesPointerKey,
+        onEntry: () => void rules.check(),
+        onReady: () => void rules.check(),
+        onProblem: (error) => this.#onProblem(error),
+        signal,
+      });
+      const registryClosed = this.#followRegistry(registryBucket);
       await this.#resync(rules);
-      await Promise.all(watches.map((watch) => watch.closed));
+      await Promise.all([watch.closed, registryClosed]);
     } finally {
       stopStatus();
       stopDenied();
     }
+  }
+
+  /** Never rejects. The list first: with it, entries that come together are proved together. */
+  async #followRegistry(bucket: Bucket): Promise<void> {
+    const { registry } = this.#init;
+    try {
+      const list = await bucket.get(registryListKey);
+      if (list !== undefined) registry.onEntry({ operation: 'put', ...list });
+    } catch (error) {
+      this.#onProblem(error);
+    }
+    const watch = bucket.watch({
+      onEntry: (change) => registry.onEntry(change),
+      onReady: () => undefined,
+      onProblem: (error) => this.#onProblem(error),
+      signal: this.#abort.signal,
+    });
+    await watch.closed;
   }
 
   #connect(): Promise<Bus> {

@@ -6,12 +6,18 @@ import { registryListKey, type RegistryList } from '../../shared/wire/registry-l
 import type { RegistryEntry } from '../../shared/wire/registry.js';
 import type { RegistryMessage } from '../dataplane/messages.js';
 import type { StoredRegistry } from './registry-file.js';
+import { WaitingGroups, type ReleasedEntry } from './waiting-groups.js';
 
 export type OpenedEntry = { readonly entry: RegistryEntry; readonly sequence: number };
 export type HeldEntry = OpenedEntry & { readonly sealed: Uint8Array };
 
 /** The controller writes entries before the list that names them: what is missing for longer was taken away. */
 const missingAlarmMs = 5000;
+/** So many missing entries are proved in groups; fewer are sooner checked by their signatures. */
+const minGrouped = 64;
+/** Groups that get nothing for so long are checked by signatures. */
+const waitingMs = 500;
+const checkedAtOnce = 100;
 
 /**
  * The registry as this agent believes it: signed entries, and a signed list of them. A deletion in NATS is nobody's word
@@ -32,6 +38,11 @@ export class RegistryFollower {
   readonly #changed = new Set<string>();
   /** Keys that the list names and that are not here, or only in an older version. */
   readonly #missing = new Set<string>();
+  #waiting: WaitingGroups | null = null;
+  #waitingTimer: NodeJS.Timeout | null = null;
+  /** What waited for its group in vain. */
+  readonly #unproved: ReleasedEntry[] = [];
+  #checking: NodeJS.Immediate | null = null;
   #isListNew = false;
   #flush: NodeJS.Immediate | null = null;
   #missingTimer: NodeJS.Timeout | null = null;
@@ -111,16 +122,64 @@ export class RegistryFollower {
       this.#log.debug({ key: change.key }, 'a key of the registry is gone from NATS; only a signed list removes it');
       return;
     }
-    if (!this.#take(change.key, change.value)) return;
+    if (this.#receive(change.key, change.value)) this.#settleSoon();
+  }
+
+  close(): void {
+    if (this.#waitingTimer !== null) clearTimeout(this.#waitingTimer);
+    if (this.#checking !== null) clearImmediate(this.#checking);
+    if (this.#missingTimer !== null) clearTimeout(this.#missingTimer);
+    if (this.#flush !== null) clearImmediate(this.#flush);
+  }
+
+  /** True when something is new. */
+  #receive(key: string, sealed: Uint8Array): boolean {
+    if (key === registryListKey) {
+      const before = this.#waiting;
+      if (!this.#take(key, sealed)) return false;
+      this.#waiting = this.#newWaiting();
+      for (const entry of before?.drain() ?? []) this.#receive(entry.key, entry.sealed);
+      return true;
+    }
+    if (this.#waiting === null || !this.#missing.has(key)) return this.#take(key, sealed);
+    this.#waitingTimer?.refresh();
+    this.#waitingTimer ??= setTimeout(() => this.#stopWaiting(), waitingMs);
+    this.#missingTimer?.refresh();
+    let isNew = false;
+    for (const entry of this.#waiting.offer(key, sealed)) {
+      if (this.#take(entry.key, entry.sealed, entry.isProven ? this.#openProven : this.#open)) isNew = true;
+    }
+    return isNew;
+  }
+
+  #newWaiting(): WaitingGroups | null {
+    const list = this.#list;
+    if (list === null || list.digests.length === 0 || this.#missing.size < minGrouped) return null;
+    return new WaitingGroups({ list, missing: this.#missing, held: (key) => this.#held.get(key)?.sealed });
+  }
+
+  #stopWaiting(): void {
+    this.#waitingTimer = null;
+    for (const entry of this.#waiting?.drain() ?? []) this.#unproved.push(entry);
+    this.#waiting = null;
+    if (this.#checking === null) this.#checkSome();
+  }
+
+  /** A few in each turn: thousands of signatures at once would hold up the rest of the control thread for seconds. */
+  #checkSome(): void {
+    this.#missingTimer?.refresh();
+    for (const { key, sealed } of this.#unproved.splice(0, checkedAtOnce)) {
+      // What has come meanwhile is newer.
+      if (this.#missing.has(key) && this.#take(key, sealed)) this.#settleSoon();
+    }
+    this.#checking = this.#unproved.length === 0 ? null : setImmediate(() => this.#checkSome());
+  }
+
+  #settleSoon(): void {
     this.#flush ??= setImmediate(() => {
       this.#flush = null;
       this.#settle();
     });
-  }
-
-  close(): void {
-    if (this.#missingTimer !== null) clearTimeout(this.#missingTimer);
-    if (this.#flush !== null) clearImmediate(this.#flush);
   }
 
   #provenBy(list: RegistryList | null, sealed: ReadonlyMap<string, Uint8Array>): ReadonlySet<string> {

@@ -16,24 +16,36 @@ export function groupOf(key: string, groups: number): number {
 }
 
 /**
- * SHA-256 (base64) of the sealed bytes of each group of keys, in the order of the keys; null where an entry is missing.
- * Who signs these vouches for all entries at once, which is a hundred times cheaper to check than a signature of each.
+ * SHA-256 (base64) of the sealed bytes of one group, in the order of its keys; null when an entry is missing. Who signs it
+ * vouches for all of them at once, which is a hundred times cheaper to check than a signature of each.
  */
+export function groupDigest(o: {
+  readonly keys: readonly string[];
+  readonly sealed: ReadonlyMap<string, Uint8Array>;
+}): string | null {
+  const hash = createHash('sha256');
+  for (const key of o.keys.toSorted()) {
+    const sealed = o.sealed.get(key);
+    if (sealed === undefined) return null;
+    // Neither part before the bytes contains a zero byte, so it can be read in one way only.
+    hash.update(`${key}\0${sealed.length}\0`).update(sealed);
+  }
+  return hash.digest('base64');
+}
+
+/** {@link groupDigest} of each of so many groups. */
 export function groupDigests(o: {
   readonly keys: Iterable<string>;
   readonly sealed: ReadonlyMap<string, Uint8Array>;
   readonly groups: number;
 }): (string | null)[] {
-  const hashes = Array.from({ length: o.groups }, () => createHash('sha256'));
-  const incomplete = new Set<number>();
-  for (const key of [...o.keys].sort()) {
-    const group = groupOf(key, o.groups);
-    const sealed = o.sealed.get(key);
-    // Neither part before the bytes contains a zero byte, so it can be read in one way only.
-    if (sealed === undefined) incomplete.add(group);
-    else hashes[group]?.update(`${key}\0${sealed.length}\0`).update(sealed);
-  }
-  return hashes.map((hash, group) => (incomplete.has(group) ? null : hash.digest('base64')));
+  return keysByGroup(o.keys, o.groups).map((keys) => groupDigest({ keys, sealed: o.sealed }));
+}
+
+export function keysByGroup(keys: Iterable<string>, groups: number): string[][] {
+  const byGroup = Array.from({ length: groups }, (): string[] => []);
+  for (const key of keys) byGroup[groupOf(key, groups)]?.push(key);
+  return byGroup;
 }
 
 /** Those of the keys whose whole group is there, byte for byte as the digests say. */
@@ -42,10 +54,8 @@ export function provenKeys(o: {
   readonly sealed: ReadonlyMap<string, Uint8Array>;
   readonly digests: readonly string[];
 }): ReadonlySet<string> {
-  const groups = o.digests.length;
-  if (groups === 0) return new Set();
-  const keys = [...o.keys];
-  const found = groupDigests({ keys, sealed: o.sealed, groups });
-  const isProven = found.map((digest, group) => digest === o.digests[group]);
-  return new Set(keys.filter((key) => isProven[groupOf(key, groups)]));
+  const groups = keysByGroup(o.keys, o.digests.length);
+  const isProven = (keys: readonly string[], at: number): boolean =>
+    groupDigest({ keys, sealed: o.sealed }) === o.digests[at];
+  return new Set(groups.filter(isProven).flat());
 }

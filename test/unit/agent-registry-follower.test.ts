@@ -7,11 +7,12 @@ import type { IpAddress } from '../../shared/address.js';
 import { formatSpiffeId } from '../../shared/identity.js';
 import { createLog } from '../../shared/log.js';
 import { generateSigningKey } from '../../shared/pki/signing-key.js';
-import { groupDigests, groupsFor } from '../../shared/wire/registry-digests.js';
+import { groupDigests, groupOf, groupsFor } from '../../shared/wire/registry-digests.js';
 import { openRegistryList, registryListKey, sealRegistryList } from '../../shared/wire/registry-list.js';
 import { registryKey, type WorkloadEntry } from '../../shared/wire/registry.js';
 import { signEnvelope } from '../../shared/wire/signed-envelope.js';
 import { openProvenRegistryEntry, openRegistryEntry, sealRegistryEntry } from '../../shared/wire/signed.js';
+import { waitUntil } from '../lab/wait-until.js';
 
 const controllerKey = generateSigningKey();
 const foreignKey = generateSigningKey();
@@ -121,6 +122,60 @@ describe('a registry from disk', () => {
     follower.close();
   });
 });
+
+describe('a registry that comes from NATS after its list', () => {
+  const deliver = (
+    follower: RegistryFollower,
+    all: readonly { readonly key: string; readonly sealed: Uint8Array }[],
+  ) => {
+    const list = { operation: 'put', key: registryListKey, value: sealList(sealed), revision: 1 } as const;
+    follower.onEntry(list);
+    for (const { key, sealed: value } of all) follower.onEntry({ operation: 'put', key, value, revision: 2 });
+  };
+  const all = [...sealed].map(([key, bytes]) => ({ key, sealed: bytes }));
+
+  test('is proved in groups, without a look at the signature of each entry', async () => {
+    const { follower, seen } = newFollower();
+    deliver(follower, all);
+    await once('the whole', () => follower.isComplete);
+    assert.deepEqual([follower.entries.size, seen.signatures, seen.alarms], [count, 0, 0]);
+    assert.deepEqual([seen.messages.length, seen.messages[0]?.upserts.length], [1, count]);
+    follower.close();
+  });
+
+  test('is checked one by one where somebody else wrote or something does not come', async () => {
+    const { follower, seen } = newFollower();
+    const forged = { key: key7, sealed: seal('w-7', { key: foreignKey, lastByte: 66 }) };
+    const other = keys.find((key) => groupOf(key, groupsFor(count)) !== groupOf(key7, groupsFor(count)));
+    deliver(
+      follower,
+      all.filter(({ key }) => key !== other).map((entry) => (entry.key === key7 ? forged : entry)),
+    );
+    await once('all that can be believed', () => follower.entries.size === count - 2);
+    assert.deepEqual([follower.isComplete, follower.missing, seen.alarms], [false, 2, 1]);
+    for (const key of [key7, other ?? '']) {
+      const value = sealed.get(key) ?? assert.fail(key);
+      follower.onEntry({ operation: 'put', key, value, revision: 3 });
+    }
+    await once('the whole', () => follower.isComplete);
+    assert.equal(follower.entries.size, count);
+    assert.ok(seen.signatures < count, `${seen.signatures} signatures`);
+    follower.close();
+  });
+
+  test('loses neither of two that claim the same key', async () => {
+    const { follower, seen } = newFollower();
+    const forged = { key: key7, sealed: seal('w-7', { key: foreignKey }) };
+    deliver(follower, [forged, ...all]);
+    await once('the whole', () => follower.isComplete);
+    assert.deepEqual([follower.entries.size, seen.alarms], [count, 1]);
+    follower.close();
+  });
+});
+
+async function once(what: string, isSo: () => boolean): Promise<void> {
+  await waitUntil(what, () => isSo() || undefined, 10_000);
+}
 
 test('a list as older controllers write it is read', () => {
   const payload = gzipSync(JSON.stringify(Object.fromEntries(keys.map((key) => [key, 5]))));
