@@ -58,7 +58,7 @@ export function runTunnelRotationContract(engine: TunnelEngine): void {
     it('on the server let no request wait for the handshake, because clients come first', async () => {
       await using pair = await TunnelPair.start(engine, ca);
       // A quarter of its life until the client replaces the tunnel, half until the server says GOAWAY.
-      pair.server.replaceCertificates(await ca.issue(serverIdentity, { ttlMs: 12_000 }));
+      pair.server.replaceCertificates(await ca.issue(serverIdentity, { ttlMs: 20_000 }));
       await exchange(pair);
       pair.server.replaceCertificates(await ca.issue(serverIdentity));
       const release = holdHandshakes(pair);
