@@ -171,6 +171,24 @@ export function runTunnelContract(engine: TunnelEngine): void {
       assert.equal(pair.dialled.length, 1);
       for (const stream of stalled) stream.reset();
     });
+
+    it('of thirty streams that nobody reads take a window each, and a thirty-first goes on', async () => {
+      await using pair = await TunnelPair.start(engine, ca);
+      const windowBytes = engine.firstWindowBytes ?? pair.settings.streamWindowBytes;
+      const unread: { near: TunnelStream; far: TunnelStream }[] = [];
+      for (let index = 0; index < 30; index++) {
+        const streams = await pair.streamPair();
+        streams.near.write(Buffer.alloc(megabyte));
+        unread.push(streams);
+      }
+      const sibling = await pair.stream();
+      const sent = randomBytes(8 * megabyte);
+      sibling.end(sent);
+      assert.ok((await readAll(sibling)).equals(sent));
+      const waiting = unread.map(({ far }) => far.readableLength);
+      assert.ok(Math.max(...waiting) <= windowBytes, `${Math.max(...waiting)} bytes wait in a stream`);
+      for (const { near } of unread) near.reset();
+    });
   });
 
   describe(`a reset in a tunnel (${engine.name})`, () => {

@@ -171,6 +171,58 @@ test('200 stalled streams do not stall their sibling in the same tunnel', { time
   for (const socket of [...stalled, ...accepted, sibling]) socket.destroy();
 });
 
+test('a fast reader keeps its speed beside 200 that do not read, in bounded memory', { timeout: 120_000 }, async () => {
+  const target = mesh.lab.workload('server');
+  const source = mesh.lab.workload('client');
+  const poured = Buffer.alloc(mebibyte / 4, 'x');
+  const servers: Socket[] = [];
+  await using listener = await target.listen({ backlog: 1024 }, (socket) => {
+    servers.push(socket);
+    socket.on('error', () => {});
+    const pour = (): void => {
+      while (!socket.destroyed && socket.write(poured));
+    };
+    socket.on('drain', pour);
+    pour();
+  });
+  const dial = (): Promise<Socket> => source.connect({ ip: target.ipv4, port: listener.port, timeoutMs: 30_000 });
+  const fastMs = async (): Promise<number> => {
+    const socket = await dial();
+    const startedAt = performance.now();
+    let bytes = 0;
+    for await (const chunk of socket as AsyncIterable<Buffer>) {
+      bytes += chunk.length;
+      if (bytes > 64 * mebibyte) break;
+    }
+    socket.destroy();
+    return performance.now() - startedAt;
+  };
+  const alone = [await fastMs(), await fastMs()];
+  const before = mesh.agents.map(residentBytes);
+  const slow = await Promise.all(Array.from({ length: 200 }, dial));
+  for (const socket of slow) socket.pause();
+  await untilStill(() =>
+    servers.reduce((sum, { bytesWritten, writableLength }) => sum + bytesWritten - writableLength, 0),
+  );
+  const beside = [await fastMs(), await fastMs()];
+  const growth = mesh.agents.map((agent, index) => residentBytes(agent) - (before[index] ?? 0));
+  for (const socket of [...slow, ...servers]) socket.destroy();
+  alone.push(await fastMs(), await fastMs());
+  assert.ok(Math.min(...beside) < 3 * Math.max(...alone), `${beside.join(', ')} ms instead of ${alone.join(', ')} ms`);
+  // Two tunnels in each of two threads with windows of 16 MiB, and 256 KiB of each connection on their way to its socket.
+  for (const bytes of growth) assert.ok(bytes < 192 * mebibyte, `an agent grew by ${Math.round(bytes / mebibyte)} MiB`);
+});
+
+/** Until a number stays what it is for a second. */
+async function untilStill(value: () => number): Promise<void> {
+  const deadline = performance.now() + 60_000;
+  for (let last = -1; last !== value();) {
+    assert.ok(performance.now() < deadline, 'it still moves');
+    last = value();
+    await pauseOf(1000);
+  }
+}
+
 /** For the one thing that no event tells of: that nothing happens. */
 function pauseOf(ms: number): Promise<void> {
   return new Promise((resolve) => {

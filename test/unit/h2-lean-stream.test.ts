@@ -57,6 +57,24 @@ describe('a stream of the lean engine', () => {
     if (!stream.writableFinished) await once(stream, 'finish');
   });
 
+  it('lends what it receives to a reader that takes loans, and keeps a copy of what has to wait', () => {
+    const { engine, stream } = start();
+    const taken: string[] = [];
+    const waited: Buffer[] = [];
+    stream.on('data', (chunk: Buffer) => waited.push(chunk));
+    stream.lendTo((bytes) => taken.push(bytes.toString()));
+    const frame = encodeFrame(frameType.data, 0, 1, Buffer.from('at once'));
+    engine.receive(frame);
+    frame.fill(0);
+    assert.deepEqual([taken, waited], [['at once'], []]);
+    stream.pause();
+    const later = encodeFrame(frameType.data, 0, 1, Buffer.from('later'));
+    engine.receive(later);
+    later.fill(0);
+    assert.deepEqual([taken, waited], [['at once'], []]);
+    assert.equal((stream.read() as Buffer).toString(), 'later');
+  });
+
   it('credits what is read at once', () => {
     const { engine, stream, frames } = start();
     stream.on('data', () => {});

@@ -1,6 +1,7 @@
 import { EventEmitter } from 'node:events';
 import type tls from 'node:tls';
 import type { ClientSession, ServerSession } from '../tunnel/http2-engine.js';
+import { readInto } from '../tunnel/read-into.js';
 import type { ConnectionViolation } from './connection-violation.js';
 import { EngineConnection } from './engine-connection.js';
 import type { EngineLimits } from './engine-limits.js';
@@ -15,6 +16,9 @@ import { WriteArenas } from './write-arenas.js';
 const writeBytes = 524_288;
 /** How long the peer may take to close a connection that has nothing left to do, or to read why it is cut off. */
 const lingerMs = 1000;
+
+/** Every session of this thread reads into it: TLS hands out a record, 16 KiB at most, and it is used up at once. */
+const readBuffer = Buffer.allocUnsafeSlow(16_384);
 
 /** One write, and the frame by which it may be larger. */
 const arenas = new WriteArenas({ arenaBytes: writeBytes + 131_072, maxIdle: 4 });
@@ -59,7 +63,8 @@ export class LeanSession extends EventEmitter implements ClientSession, ServerSe
     });
     this.#home = { engine: this.#engine, scheduleFlush: (bytes) => this.#scheduleFlush(bytes) };
     socket.on('error', () => {});
-    socket.on('data', (chunk: Buffer) => this.#receive(chunk));
+    const receive = (chunk: Buffer): void => this.#receive(chunk);
+    readInto({ socket, buffer: readBuffer, onLoan: receive, onOwned: receive });
     if (socket.closed) this.#lose();
     else socket.once('close', () => this.#lose());
     if (socket.destroyed) this.#abandon();

@@ -27,6 +27,7 @@ export class LeanStream extends Duplex implements TunnelStream, EngineStreamEven
   /** Received, and not yet credited: it waits in the readable side's buffer. */
   #uncredited = 0;
   #onTaken: WriteCallback | undefined;
+  #reader: ((bytes: Buffer) => void) | null = null;
   /** The end of what waits for the reader; empty unless the readable side's buffer holds something. */
   #small: SmallChunks | undefined;
   /** The peer has ended in order, and reads nothing any more. */
@@ -81,6 +82,10 @@ export class LeanStream extends Duplex implements TunnelStream, EngineStreamEven
     if (isEnd) this.end();
   }
 
+  lendTo(reader: (bytes: Buffer) => void): void {
+    this.#reader = reader;
+  }
+
   onResponse(headers: HeaderMap): void {
     this.emit('response', headers);
   }
@@ -92,7 +97,8 @@ export class LeanStream extends Duplex implements TunnelStream, EngineStreamEven
     engine.creditConnection(chunk.length);
     // Straight to a reader that keeps up: the readable side's own path costs more than everything else done here.
     if (this.readableFlowing === true && this.readableLength === 0 && this.readableEncoding === null) {
-      this.emit('data', chunk);
+      if (this.#reader === null) this.emit('data', Buffer.from(chunk));
+      else this.#reader(chunk);
       engine.credit(this.#stream, chunk.length, 0);
       return;
     }
@@ -104,7 +110,7 @@ export class LeanStream extends Duplex implements TunnelStream, EngineStreamEven
       return;
     }
     this.#pushSmall();
-    this.push(chunk);
+    this.push(Buffer.from(chunk));
     this.#creditConsumed();
   }
 

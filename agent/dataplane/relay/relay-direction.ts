@@ -1,5 +1,7 @@
 import net from 'node:net';
+import { readInto } from '../tunnel/read-into.js';
 import type { RelayEnd } from './relay-end.js';
+import { WriteBlock } from './write-block.js';
 
 /**
  * Bytes that may wait for the receiver before the sender is paused. They leave in one writev, so a larger bound saves
@@ -11,6 +13,9 @@ const streamBoundBytes = 131_072;
 const lateBoundBytes = 65_536;
 /** Smaller chunks to an idle socket go out at once: to wait for the end of the tick would only add latency. */
 const promptBytes = 8192;
+
+/** Every application's socket of this thread reads into it. */
+const readBuffer = Buffer.allocUnsafeSlow(65_536);
 
 /**
  * Moves the bytes of one direction, and its FIN. TLS hands out 16 KiB at a time, so a socket is corked until the end of
@@ -26,6 +31,7 @@ export function pumpDirection(options: {
   let boundBytes = isSocket ? socketBoundBytes : streamBoundBytes;
   let isCorked = false;
   let isPaused = false;
+  let block: WriteBlock | null = null;
   const pause = (): void => {
     if (isPaused) return;
     isPaused = true;
@@ -39,16 +45,41 @@ export function pumpDirection(options: {
     boundBytes = isLate ? lateBoundBytes : socketBoundBytes;
     if (isLate) pause();
   };
-  from.on('data', (chunk: Buffer) => {
-    onBytes(chunk.length);
-    if (isSocket && !isCorked && chunk.length >= promptBytes) {
-      isCorked = true;
-      to.cork();
-      setImmediate(uncork);
+  const cork = (): void => {
+    if (!isSocket || isCorked) return;
+    isCorked = true;
+    to.cork();
+    setImmediate(uncork);
+  };
+  const writeCopy = (bytes: Buffer): void => {
+    for (let at = 0; at < bytes.length;) {
+      if (block?.hasRoomFor(to) !== true) block = WriteBlock.take(to);
+      const copy = block.add(at === 0 ? bytes : bytes.subarray(at));
+      at += copy.length;
+      to.write(copy, block.onWritten);
     }
+  };
+  const moveOwned = (chunk: Buffer): void => {
+    onBytes(chunk.length);
+    if (chunk.length >= promptBytes) cork();
     to.write(chunk);
     if (to.writableLength >= boundBytes) pause();
-  });
+  };
+  const moveLent = (chunk: Buffer): void => {
+    onBytes(chunk.length);
+    if (chunk.length < promptBytes) to.write(Buffer.from(chunk));
+    else {
+      cork();
+      writeCopy(chunk);
+    }
+    if (to.writableLength >= boundBytes) pause();
+  };
+  if (from instanceof net.Socket) {
+    readInto({ socket: from, buffer: readBuffer, onLoan: moveLent, onOwned: moveOwned });
+  } else {
+    from.on('data', moveOwned);
+    from.lendTo?.(moveLent);
+  }
   to.on('drain', () => {
     if (!isPaused) return;
     isPaused = false;

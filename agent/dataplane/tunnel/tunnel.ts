@@ -100,6 +100,11 @@ export interface TunnelStream extends Duplex {
   readonly resetDetail: string;
   /** `close` was emitted, or will be in this tick. Not {@link Duplex.closed}, to which node:http2 gives another meaning. */
   readonly isGone: boolean;
+  /**
+   * From now on bytes that need not wait are lent to the reader until it returns; those that had to wait come as `data`
+   * events, before later ones. Missing where the engine has nothing to lend.
+   */
+  lendTo?(reader: (bytes: Buffer) => void): void;
 }
 
 export type TunnelRequest = {
