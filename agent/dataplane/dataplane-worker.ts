@@ -1,5 +1,4 @@
 import type net from 'node:net';
-import { setImmediate as nextTurn } from 'node:timers/promises';
 import { assertNever } from '../../shared/assert-never.js';
 import { prepareSnapshot } from '../../shared/policy/prepared-snapshot.js';
 import { applyPatch, type SnapshotPatch } from '../../shared/wire/snapshot-patch.js';
@@ -205,7 +204,7 @@ export class DataplaneWorker {
   /** Listeners first, so that a successor on the same ports takes everything new; then the tunnels say GOAWAY. */
   async #drain(graceMs: number): Promise<void> {
     await this.#hosting.stopListening();
-    while (this.#turns.size > 0) await nextTurn();
+    this.#turns.beginAll();
     // Before the tunnels' own end, so that the records say DRAIN and not that a tunnel died.
     const grace = setTimeout(() => {
       this.#connections.cutAll(new ConnectionCut({ reason: 'DRAIN', detail: 'the agent shuts down' }));

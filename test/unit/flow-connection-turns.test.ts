@@ -74,6 +74,15 @@ describe('the turns of new connections', () => {
     assert.deepEqual([share('a'), share('b'), share('c')], [30, 30, 30]);
   });
 
+  it('are over when nobody may wait any longer', () => {
+    const { turns, log, open } = start();
+    open('a', 100);
+    open('b', 100);
+    turns.beginAll();
+    assert.equal(turns.size, 0);
+    assert.equal(log.filter((entry) => entry !== '|').length, 200);
+  });
+
   it('have room again in a later turn', async () => {
     const { turns, log, open } = start();
     open('a', 16);

@@ -36,22 +36,25 @@ export class ConnectionTurns {
     else waiting.begins.push(begin);
   }
 
+  /** Lets nobody wait any longer. */
+  beginAll(): void {
+    while (this.#size > 0) this.#beginNext();
+  }
+
   #nextTurn(): void {
     this.#isTurnSet = false;
     this.#begun = 0;
     if (this.#size === 0) return;
     this.#isTurnSet = true;
     setImmediate(this.#onTurn);
-    while (this.#size > 0 && this.#begun < perTurn) {
-      // A map gives its keys in the order in which they came: who was served goes to the end.
-      for (const [who, waiting] of this.#waiting) {
-        this.#beginOne(who, waiting);
-        break;
-      }
-    }
+    while (this.#size > 0 && this.#begun < perTurn) this.#beginNext();
   }
 
-  #beginOne(who: string, waiting: Waiting): void {
+  #beginNext(): void {
+    // A map gives its keys in the order in which they came: who was served goes to the end.
+    const [next] = this.#waiting;
+    if (next === undefined) return;
+    const [who, waiting] = next;
     const begin = waiting.begins[waiting.at]!;
     waiting.at += 1;
     this.#waiting.delete(who);
