@@ -34,6 +34,7 @@ export class LeanSession extends EventEmitter implements ClientSession, ServerSe
   readonly #home: StreamHome;
   readonly #pings: ((error: Error | null) => void)[] = [];
   readonly #timing = new FlushTiming({ flush: () => this.#flush(), mayWait: () => this.#engine.streamCount > 1 });
+  readonly #onWritten = (): void => this.#written();
   #isWriting = false;
   #isClosing = false;
   #isDestroyed = false;
@@ -147,7 +148,12 @@ export class LeanSession extends EventEmitter implements ClientSession, ServerSe
       return;
     }
     this.#isWriting = true;
-    const gathered = parts.length === 1 ? null : arenas.gather(parts);
+    const first = parts[0];
+    if (parts.length === 1 && first !== undefined) {
+      this.#socket.write(first, this.#onWritten);
+      return;
+    }
+    const gathered = arenas.gather(parts);
     if (gathered === null) this.#writeParts(parts);
     else {
       this.#socket.write(gathered.bytes, () => {
@@ -163,7 +169,7 @@ export class LeanSession extends EventEmitter implements ClientSession, ServerSe
     socket.cork();
     for (const [at, part] of parts.entries()) {
       if (at < last) socket.write(part);
-      else socket.write(part, () => this.#written());
+      else socket.write(part, this.#onWritten);
     }
     socket.uncork();
   }

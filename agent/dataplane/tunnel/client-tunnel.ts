@@ -162,10 +162,10 @@ export class ClientTunnel {
       return { ok: 'lost', detail: error instanceof Error ? error.message : String(error) };
     }
     this.#track(stream);
-    return this.#answer(stream, signal);
+    return await this.#answer(stream, signal);
   }
 
-  async #answer(stream: SessionStream, signal: CutSignal): Promise<OpenAttempt> {
+  #answer(stream: SessionStream, signal: CutSignal): Promise<OpenAttempt> {
     const { connectTimeoutMs } = this.#settings;
     return new Promise((resolve) => {
       const settle = (attempt: OpenAttempt): void => {
