@@ -1,8 +1,9 @@
 import { before, describe, it } from 'node:test';
 import assert from 'node:assert/strict';
 import { randomBytes } from 'node:crypto';
+import tls from 'node:tls';
 import type { RefusedHandshake, TunnelRequest, TunnelStream } from '../../agent/dataplane/tunnel/tunnel.js';
-import { clientIdentity, TestCa } from './tunnel-certificates.js';
+import { clientIdentity, serverIdentity, TestCa } from './tunnel-certificates.js';
 import { eventually, readAll, TunnelPair, type TunnelEngine } from './tunnel-pair.js';
 import { encodeFrame, encodeHeaders, endHeaders, endStream, frameType, RawPeer } from './tunnel-raw-peer.js';
 
@@ -109,6 +110,33 @@ export function runTunnelHostileContract(engine: TunnelEngine): void {
         return peer.frames.filter((frame) => frame.type === frameType.rst).length === 30;
       });
       assert.equal(requests.length, 100);
+    });
+  });
+
+  describe(`a server that breaks the rules (${engine.name})`, () => {
+    it('by allowing no streams at all gets a few tunnels and keeps none', async () => {
+      await using pair = await TunnelPair.start(engine, ca);
+      const { certificates, rootsPem } = await ca.issue(serverIdentity);
+      const { chainPem, keyPem } = certificates[0] ?? assert.fail();
+      const none = tls.createServer(
+        { cert: chainPem, key: keyPem, ca: rootsPem, requestCert: true, minVersion: 'TLSv1.3', ALPNProtocols: ['h2'] },
+        (socket) => {
+          socket.on('error', () => {});
+          socket.write(encodeFrame(frameType.settings, 0, 0, Buffer.from([0, 3, 0, 0, 0, 0])));
+          socket.resume();
+        },
+      );
+      pair.server.accept = (socket) => {
+        socket.on('error', () => {});
+        socket.allowHalfOpen = false;
+        none.emit('connection', socket);
+      };
+      const result = await pair.open();
+      assert.equal(!result.ok && result.reason, 'PEER_RESET');
+      assert.match(result.ok ? '' : result.detail, /allows no streams/);
+      assert.ok(pair.dialled.length < 10, `${pair.dialled.length} tunnels`);
+      await eventually('none is left', () => pair.client.counts().tunnels === 0);
+      none.close();
     });
   });
 

@@ -158,7 +158,10 @@ export class TunnelPool {
     this.#tunnels.add(tunnel);
     if (this.#ending.signal.aborted) tunnel.reset('the workload left');
     else if (generation !== this.#generation) tunnel.retire();
-    return null;
+    if (!tunnel.isUsable || tunnel.hasRoom) return null;
+    // Whoever waits would dial again and again, and each tunnel would stay until it is idle for long enough.
+    tunnel.retire();
+    return { ok: 'lost', detail: `${this.#address} allows no streams` };
   }
 
   /** Dials one new tunnel if one of the old is in use, and retires them when it is up or cannot be made. */
