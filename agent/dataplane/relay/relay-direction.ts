@@ -9,8 +9,9 @@ import { WriteBlock } from './write-block.js';
  */
 const socketBoundBytes = 262_144;
 const streamBoundBytes = 131_072;
-/** The same for an application that has not taken what it was given last: more would only be kept for it. */
+/** The same for an application that was so late to take what it was given last: more would only be kept for it. */
 const lateBoundBytes = 65_536;
+const lateMs = 100;
 /** Smaller chunks to an idle socket go out at once: to wait for the end of the tick would only add latency. */
 const promptBytes = 8192;
 
@@ -28,22 +29,21 @@ export function pumpDirection(options: {
 }): void {
   const { from, to, onBytes } = options;
   const isSocket = to instanceof net.Socket;
-  let boundBytes = isSocket ? socketBoundBytes : streamBoundBytes;
+  const usualBoundBytes = isSocket ? socketBoundBytes : streamBoundBytes;
+  let boundBytes = usualBoundBytes;
   let isCorked = false;
   let isPaused = false;
+  let pausedAtMs = 0;
   let block: WriteBlock | null = null;
   const pause = (): void => {
     if (isPaused) return;
     isPaused = true;
+    pausedAtMs = performance.now();
     from.pause();
   };
   const uncork = (): void => {
     isCorked = false;
     to.uncork();
-    // The kernel has not taken all of it: the stream behind must see that its reader is late.
-    const isLate = to.writableLength > 0 && to.writableNeedDrain;
-    boundBytes = isLate ? lateBoundBytes : socketBoundBytes;
-    if (isLate) pause();
   };
   const cork = (): void => {
     if (!isSocket || isCorked) return;
@@ -83,6 +83,7 @@ export function pumpDirection(options: {
   to.on('drain', () => {
     if (!isPaused) return;
     isPaused = false;
+    boundBytes = performance.now() - pausedAtMs > lateMs ? lateBoundBytes : usualBoundBytes;
     from.resume();
   });
 }
