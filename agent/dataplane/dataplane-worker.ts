@@ -50,7 +50,8 @@ export class DataplaneWorker {
   readonly #hosting: Hosting;
   readonly #ruleClock: RuleClock;
   readonly #turns = new ConnectionTurns();
-  readonly #heapSlack = new HeapSlack({ mayPause: () => this.#connections.size === 0 });
+  // A full collection also drops compiled code, which the next connections would have to wait for.
+  readonly #heapSlack = new HeapSlack({ mayPause: () => !this.#connections.hasCarried });
 
   constructor({
     init,

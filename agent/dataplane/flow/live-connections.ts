@@ -19,6 +19,7 @@ const connectionsPerLook = 16;
  */
 export class LiveConnections {
   readonly #open = new Set<TrackedConnection>();
+  #hasCarried = false;
   readonly #state: WorkerState;
   readonly #counts: ConnectionCounts;
   readonly #workerIndex: number;
@@ -45,6 +46,11 @@ export class LiveConnections {
     return this.#open.size;
   }
 
+  /** There was one since the start. */
+  get hasCarried(): boolean {
+    return this.#hasCarried;
+  }
+
   /** How many live on though the rules deny them, by why. */
   get reprieved(): Readonly<Record<ReprieveKind, number>> {
     return this.#reprieved;
@@ -55,6 +61,7 @@ export class LiveConnections {
   }
 
   add(connection: TrackedConnection): void {
+    this.#hasCarried = true;
     this.#open.add(connection);
     for (const { slot } of connection.workloads) this.#counts.add(this.#workerIndex, slot, 1);
   }
