@@ -32,7 +32,7 @@ export function readInto(options: {
   handle.useUserBuffer(buffer);
 }
 
-/** Node: lib/net.js and lib/internal/stream_base_commons.js, the same in 20, 22 and 24. Null where it is not. */
+/** Node: lib/net.js and lib/internal/stream_base_commons.js. Null where they do it in another way. */
 const slots: Slots | null = findSlots();
 
 function findSlots(): Slots | null {
