@@ -9,7 +9,10 @@ import { WriteBlock } from './write-block.js';
  */
 const socketBoundBytes = 262_144;
 const streamBoundBytes = 131_072;
-/** The same for an application that was so late to take what it was given last: more would only be kept for it. */
+/**
+ * The same for an application that was so late to take what it was given last, or has not shown yet that it is not: more
+ * would only be kept for it.
+ */
 const lateBoundBytes = 65_536;
 const lateMs = 100;
 /** Smaller chunks to an idle socket go out at once: to wait for the end of the tick would only add latency. */
@@ -30,7 +33,7 @@ export function pumpDirection(options: {
   const { from, to, onBytes } = options;
   const isSocket = to instanceof net.Socket;
   const usualBoundBytes = isSocket ? socketBoundBytes : streamBoundBytes;
-  let boundBytes = usualBoundBytes;
+  let boundBytes = isSocket ? lateBoundBytes : usualBoundBytes;
   let isCorked = false;
   let isPaused = false;
   let pausedAtMs = 0;
