@@ -1,5 +1,6 @@
 import { dataplaneSettingsTable } from '../../../agent/config/dataplane-settings-table.js';
 import type { BenchCase, CaseContext } from '../bench-case.js';
+import type { BenchLab } from '../bench-lab.js';
 import type { BenchPath } from '../bench-path.js';
 import { reportOf, startLoad } from '../load-program.js';
 import { resetPeaks, usageOf } from '../process-usage.js';
@@ -28,6 +29,7 @@ export const slowReadersCase: BenchCase = {
   services: ['peer'],
   workers: 'all',
   measure: async (path, context) => {
+    await using _ = await boundKernelBuffers(context.lab);
     const at = await path.open('peer');
     const { source, destination } = path.processes('peer');
     const proxies = [...source, ...destination];
@@ -56,6 +58,25 @@ export const slowReadersCase: BenchCase = {
     };
   },
 };
+
+/** The largest that the kernel makes a connection's buffer by itself (tcp(7)), in bytes. */
+const kernelBuffers = { tcp_rmem: '4096 131072 1048576', tcp_wmem: '4096 16384 1048576' };
+
+/**
+ * All connections of a machine share what TCP may have of its memory. The buffers of 200 applications that read slowly would
+ * take all of it on a small one, and then the kernel makes every window small, whoever carries the bytes.
+ */
+async function boundKernelBuffers({ client, server }: BenchLab): Promise<AsyncDisposable> {
+  const fileOf = (name: string): string => `/proc/sys/net/ipv4/${name}`;
+  const names = Object.keys(kernelBuffers);
+  const usual = await client.check(['cat', ...names.map(fileOf)]);
+  const write = async (values: readonly string[]): Promise<void> => {
+    const lines = names.map((name, index) => `echo "${values[index]}" > ${fileOf(name)}`);
+    for (const node of [client, server]) await node.check(['sh', '-e', '-c', lines.join('\n')]);
+  };
+  await write(Object.values(kernelBuffers));
+  return { [Symbol.asyncDispose]: () => write(usual.trim().split('\n')) };
+}
 
 /** Throws when they never do: what is measured then would be how buffers fill. */
 async function becomeCalm(pids: readonly number[], deadlineMs: number): Promise<void> {
