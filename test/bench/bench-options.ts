@@ -30,8 +30,8 @@ export function addBenchOptions(command: Command): Command {
     .option('--seconds <n>', 'length of one load (3, quick: 1)')
     .option(
       '--workers <n>',
-      'threads of each agent and of each comparator',
-      String(Math.min(4, availableParallelism())),
+      'threads of each agent and of each comparator; without it half of the cores, because both hosts are on this machine',
+      String(Math.min(4, Math.max(1, Math.floor(availableParallelism() / 2)))),
     )
     .addOption(new Option('--engine <name>', 'tunnel engine of the agents').choices([...http2EngineNames]))
     .option('--comparators <names>', 'names of adapters, separated by commas; all that can run unless told')

@@ -1,4 +1,5 @@
 import { dataplaneSettingsTable } from '../../../agent/config/dataplane-settings-table.js';
+import { spreadTunnels } from '../../../agent/dataplane/tunnel/tunnel-pool.js';
 import type { BenchCase, CaseContext } from '../bench-case.js';
 import type { BenchLab } from '../bench-lab.js';
 import type { BenchPath } from '../bench-path.js';
@@ -99,9 +100,9 @@ function pause(ms: number): Promise<void> {
   });
 }
 
-/** The windows of as many tunnels as the slow readers need: what each agent may hold for them, by its settings. */
+/** The windows of as many tunnels as the slow readers get: what each agent may hold for them, by its settings. */
 const windowsBytes =
-  Math.ceil((slowReaders + 1) / dataplaneSettingsTable.maxStreamsPerTunnel.default) *
+  Math.max(spreadTunnels, Math.ceil((slowReaders + 1) / dataplaneSettingsTable.maxStreamsPerTunnel.default)) *
   dataplaneSettingsTable.tunnelWindowBytes.default;
 
 async function readFast(path: BenchPath, { lab, seconds, isQuick }: CaseContext): Promise<number> {
