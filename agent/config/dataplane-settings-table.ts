@@ -88,7 +88,7 @@ export const dataplaneSettingsTable = defineSettings({
     default: 4 * mebibyte,
     min: 65_535,
     max: 64 * mebibyte,
-    help: 'Bytes that one connection may have on their way through a tunnel.',
+    help: 'Bytes that one connection may have on their way through a tunnel, at most: it begins with less and grows while it is read.',
     example: '4MiB',
   },
   tunnelWindowBytes: {
