@@ -23,7 +23,7 @@ export type BenchOptions = {
 
 export function addBenchOptions(command: Command): Command {
   return command
-    .option('--quick', 'one round of one second each, under 2 minutes, without stunnel', false)
+    .option('--quick', 'one round of one second each, under 2 minutes, without nginx and stunnel', false)
     .option('--json', 'the last line of the standard output is JSON', false)
     .option('--only <ids>', `cases, separated by commas: ${caseIds.join(', ')}`)
     .option('--rounds <n>', 'measurements of each case on each path (3, quick: 1)')
