@@ -3,10 +3,10 @@ import { usageOf } from '../process-usage.js';
 
 /** Long enough for a few heartbeats and checks, and for ticks of 10 ms to tell a tenth of a per cent. */
 const windowSeconds = 15;
-const quickWindowSeconds = 6;
+const quickWindowSeconds = 5;
 /** The same for every path: what a start leaves behind (code to compile, memory to give back) is no rest. */
 const settleSeconds = 30;
-const quickSettleSeconds = 8;
+const quickSettleSeconds = 4;
 
 /** Started, ready, settled, and without traffic: what the side that takes more takes of one core. */
 export const atRestCase: BenchCase = {

@@ -13,7 +13,7 @@ const deadlineMs = 90_000;
  */
 const calm = { cores: 0.25, windowMs: 500, looks: 3 };
 const longestFillMs = 40_000;
-const quickFillMs = 4000;
+const quickFillMs = 8000;
 /** What memory takes to be given back after connections ended, before the next fast reader is measured. */
 const restMs = 1000;
 
