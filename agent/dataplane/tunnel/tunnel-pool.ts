@@ -1,4 +1,3 @@
-import { randomInt } from 'node:crypto';
 import type tls from 'node:tls';
 import type { SpiffeId } from '../../../shared/identity.js';
 import type { TunnelDump } from '../messages.js';
@@ -76,20 +75,26 @@ export class TunnelPool {
     return this.#tunnels;
   }
 
-  /** The usable tunnel with the fewest streams that has room for one more; a random one of equals. */
+  /**
+   * A usable tunnel with room for one more stream. Of those in use the one with the fewest, and another one only when that
+   * is busy: streams that share a tunnel share its writes, and a storm leaves many tunnels behind for some minutes.
+   */
   pick(context: tls.SecureContext): ClientTunnel | undefined {
     let best: ClientTunnel | undefined;
-    let equals = 0;
+    let idle: ClientTunnel | undefined;
     let usable = 0;
+    let inUse = 0;
     for (const tunnel of this.#tunnels) {
       if (tunnel.isUsable) usable += 1;
+      if (tunnel.streams > 0) inUse += 1;
       if (!tunnel.hasRoom) continue;
-      if (best === undefined || tunnel.streams < best.streams) {
-        best = tunnel;
-        equals = 1;
-      } else if (tunnel.streams === best.streams && randomInt(++equals) === 0) best = tunnel;
+      if (tunnel.streams === 0) idle = tunnel;
+      else if (best === undefined || tunnel.streams < best.streams) best = tunnel;
     }
-    if (best !== undefined && best.streams >= busyStreams && usable < spreadTunnels) void this.grow(context);
+    if (best === undefined) return idle;
+    if (best.streams < busyStreams) return best;
+    if (idle !== undefined && inUse < spreadTunnels) return idle;
+    if (usable < spreadTunnels) void this.grow(context);
     return best;
   }
 
