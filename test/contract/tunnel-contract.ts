@@ -157,11 +157,12 @@ export function runTunnelContract(engine: TunnelEngine): void {
     });
 
     it('of a stalled stream do not stall its siblings', async () => {
-      await using pair = await TunnelPair.start(engine, ca);
+      // Node's client refuses streams when it keeps too much of others; how much that is follows from how many there may be.
+      await using pair = await TunnelPair.start(engine, ca, { maxStreamsPerTunnel: 200 });
       const stalled: TunnelStream[] = [];
       for (let index = 0; index < 6; index++) {
         const { near } = await pair.streamPair();
-        near.write(Buffer.alloc(6 * megabyte));
+        near.write(Buffer.alloc(8 * megabyte));
         stalled.push(near);
       }
       const sibling = await pair.stream();
