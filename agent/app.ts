@@ -94,13 +94,14 @@ export async function startAgent({
     },
     onRepair: (repair) => metrics.captureRepaired(repair.name),
   });
-  const { maxConnectionsPerWorkload } = settings;
+  const { maxConnectionsPerWorkload, maxWaitingBytesPerWorkload } = settings;
   const view = new AgentView({
     node,
     version,
     startedAtMs,
     workersWanted: workers,
     maxConnectionsPerWorkload,
+    maxWaitingBytesPerWorkload,
     capture,
   });
   registerStateGauges(registry, view.observed());

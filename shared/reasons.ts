@@ -50,7 +50,7 @@ export const reasons = {
     side: 'policy',
     level: 'warn',
     status: 429,
-    text: 'The limit of open connections of this workload or agent is reached.',
+    text: 'A limit of this workload is reached: of open connections, or of bytes that wait in them.',
     next: 'culvert status',
   },
   CIRCUIT_OPEN: {

@@ -13,6 +13,7 @@ export class AgentView {
     readonly startedAtMs: number;
     readonly workersWanted: number;
     readonly maxConnectionsPerWorkload: number;
+    readonly maxWaitingBytesPerWorkload: number;
     readonly capture: WorkloadCapture;
   };
   pool: WorkerPool | null = null;
@@ -26,6 +27,7 @@ export class AgentView {
     readonly startedAtMs: number;
     readonly workersWanted: number;
     readonly maxConnectionsPerWorkload: number;
+    readonly maxWaitingBytesPerWorkload: number;
     readonly capture: WorkloadCapture;
   }) {
     this.#o = init;
@@ -104,6 +106,7 @@ export class AgentView {
       },
       workers: () => this.#workers(),
       maxConnectionsPerWorkload: this.#o.maxConnectionsPerWorkload,
+      maxWaitingBytesPerWorkload: this.#o.maxWaitingBytesPerWorkload,
       nowMs: () => Date.now(),
     };
   }

@@ -13,19 +13,21 @@ import { ConnectionTurns } from './flow/connection-turns.js';
 import { ignoreError } from './flow/ignore-error.js';
 import { serveOutbound } from './flow/outbound.js';
 import { rawDial } from './flow/dial.js';
+import { WaitingBytes } from './flow/waiting-bytes.js';
 import { recordAcceptFailure } from './flow/accept-failure.js';
 import { DescriptorReserve } from './listen/descriptor-reserve.js';
 import { Hosting } from './listen/hosting.js';
 import type { HostedWorkload } from './listen/hosted-workload.js';
 import type { CertificatesMessage, FromWorker, WorkerDump, WorkerGauges } from './messages.js';
 import { ConnectionCut } from './relay/connection-cut.js';
+import { HeldBack } from './relay/held-back.js';
 import { EndpointRotation } from './route/endpoint-rotation.js';
 import type { RegistryChange } from './route/registry-index.js';
 import { capturePorts } from './settings.js';
-import { ConnectionCounts } from './state/connection-counts.js';
 import { Reporter } from './state/reporter.js';
 import { RuleClock } from './state/rule-clock.js';
 import { WorkerState } from './state/worker-state.js';
+import { WorkloadUsage } from './state/workload-usage.js';
 import { Http2TunnelClient } from './tunnel/http2-tunnel-client.js';
 import { Http2TunnelServer } from './tunnel/http2-tunnel-server.js';
 import type { Http2Engine } from './tunnel/http2-engine.js';
@@ -50,6 +52,8 @@ export class DataplaneWorker {
   readonly #hosting: Hosting;
   readonly #ruleClock: RuleClock;
   readonly #turns = new ConnectionTurns();
+  readonly #heldBack = new HeldBack();
+  readonly #waitingBytes: WaitingBytes;
   // A full collection also drops compiled code, which the next connections would have to wait for.
   readonly #heapSlack = new HeapSlack({ mayPause: () => !this.#connections.hasCarried });
 
@@ -65,11 +69,13 @@ export class DataplaneWorker {
     const { workerIndex, settings } = init;
     this.#workerIndex = workerIndex;
     this.#post = post;
+    const usage = new WorkloadUsage({ buffer: init.workloadUsage, workers: init.workers });
+    this.#waitingBytes = new WaitingBytes({ heldBack: this.#heldBack, usage, workerIndex });
     this.#connections = new LiveConnections({
       state: this.#state,
-      counts: new ConnectionCounts({ buffer: init.connectionCounts, workers: init.workers }),
+      usage,
       workerIndex,
-      limitPerWorkload: settings.maxConnectionsPerWorkload,
+      limits: settings,
     });
     this.#client = new Http2TunnelClient({
       settings,
@@ -97,6 +103,7 @@ export class DataplaneWorker {
       state: this.#state,
       settings,
       connections: this.#connections,
+      heldBack: this.#heldBack,
       tunnels: this.#client,
       rotation: new EndpointRotation({ random: Math.random }),
       reporter: this.#reporter,
@@ -219,6 +226,7 @@ export class DataplaneWorker {
     this.#ruleClock.stop();
     this.#reporter.stop();
     this.#heapSlack.stop();
+    this.#waitingBytes.stop();
     this.#post({ type: 'drained' });
   }
 
@@ -241,7 +249,7 @@ export class DataplaneWorker {
       drainingConnections: this.#connections.reprieved.draining,
       openTunnels: client.tunnels + server.tunnels,
       openStreams: client.streams + server.streams,
-      bufferedBytes: client.bufferedBytes + server.bufferedBytes,
+      bufferedBytes: this.#waitingBytes.bytesInAll,
       refusedHandshakes: this.#server.refusedHandshakes(),
     };
   }

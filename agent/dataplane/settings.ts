@@ -12,6 +12,8 @@ export type DataplaneSettings = {
   /** How long one direction may stay open after the other was closed; 0: for ever. */
   readonly halfCloseTimeoutMs: number;
   readonly maxConnectionsPerWorkload: number;
+  /** Bytes that wait in its connections before new ones are refused. */
+  readonly maxWaitingBytesPerWorkload: number;
   readonly streamWindowBytes: number;
   readonly tunnelWindowBytes: number;
   readonly maxStreamsPerTunnel: number;

@@ -7,7 +7,7 @@ import type { Snapshot } from '../../shared/policy/snapshot.js';
 import { patchBetween } from '../../shared/wire/snapshot-patch.js';
 import type { FromWorker, ToWorker, WorkerDump, WorkerInit, WorkerReport } from './messages.js';
 import type { DataplaneSettings } from './settings.js';
-import { ConnectionCounts, SlotTable, type SlottedWorkload } from './state/connection-counts.js';
+import { WorkloadUsage, SlotTable, type SlottedWorkload } from './state/workload-usage.js';
 import { LatestState, type RegistryCommand, type StateCommand, type StateMessage } from './state/latest-state.js';
 
 export type { StateMessage } from './state/latest-state.js';
@@ -40,7 +40,7 @@ type PoolEvents = {
 };
 
 /** `workerData`: what the thread gets besides the public contract. */
-export type PoolWorkerInit = WorkerInit & { readonly workers: number; readonly connectionCounts: SharedArrayBuffer };
+export type PoolWorkerInit = WorkerInit & { readonly workers: number; readonly workloadUsage: SharedArrayBuffer };
 
 /**
  * What a worker really receives: as {@link ToWorker}, with the slots that only the pool knows, the registry in shared
@@ -84,8 +84,8 @@ export class WorkerPool extends EventEmitter<PoolEvents> {
   readonly #crashes: number[];
   readonly #state = new LatestState();
   readonly #slots = new SlotTable();
-  readonly #counts: ConnectionCounts;
-  readonly #countsBuffer: SharedArrayBuffer;
+  readonly #usage: WorkloadUsage;
+  readonly #usageBuffer: SharedArrayBuffer;
   readonly #restartTimers = new Set<NodeJS.Timeout>();
   #isStopping = false;
   #enforcedRevision: number | null = null;
@@ -106,8 +106,8 @@ export class WorkerPool extends EventEmitter<PoolEvents> {
     this.#log = init.log;
     this.#members = Array.from({ length: init.workers }, () => null);
     this.#crashes = Array.from({ length: init.workers }, () => 0);
-    this.#countsBuffer = ConnectionCounts.allocate(init.workers);
-    this.#counts = new ConnectionCounts({ buffer: this.#countsBuffer, workers: init.workers });
+    this.#usageBuffer = WorkloadUsage.allocate(init.workers);
+    this.#usage = new WorkloadUsage({ buffer: this.#usageBuffer, workers: init.workers });
   }
 
   /** Starts every worker; resolves when all run. State may be sent before or after. */
@@ -189,7 +189,7 @@ export class WorkerPool extends EventEmitter<PoolEvents> {
       ...this.#init,
       workerIndex: index,
       workers: this.#members.length,
-      connectionCounts: this.#countsBuffer,
+      workloadUsage: this.#usageBuffer,
     });
     const member: Member = {
       worker,
@@ -266,7 +266,7 @@ export class WorkerPool extends EventEmitter<PoolEvents> {
 
   #onExit(index: number, member: Member): void {
     if (this.#members[index] === member) this.#members[index] = null;
-    this.#counts.clearWorker(index);
+    this.#usage.clearWorker(index);
     if (this.#isStopping) return;
     const error = member.error ?? new Error('the thread ended without an error');
     this.#log.error(

@@ -13,6 +13,7 @@ export type ObservedState = {
   readonly workloads: () => { readonly captured: number; readonly pending: number };
   readonly workers: () => { readonly online: number; readonly wanted: number };
   readonly maxConnectionsPerWorkload: number;
+  readonly maxWaitingBytesPerWorkload: number;
   readonly nowMs: () => number;
 };
 
@@ -88,5 +89,10 @@ export function registerStateGauges(registry: Registry, state: ObservedState): v
     'culvert_open_connections_limit',
     'Open connections of one workload before new ones are refused.',
     () => state.maxConnectionsPerWorkload,
+  );
+  gauge(
+    'culvert_buffered_bytes_limit',
+    'Bytes that wait in the connections of one workload before new ones are refused.',
+    () => state.maxWaitingBytesPerWorkload,
   );
 }

@@ -32,7 +32,11 @@ export class WorkerGaugeBoard {
     );
     sum('culvert_open_tunnels', 'Mutual-TLS tunnels that are open now.', (gauges) => gauges.openTunnels);
     sum('culvert_open_streams', 'Connections inside tunnels that are open now.', (gauges) => gauges.openStreams);
-    sum('culvert_buffered_bytes', 'Bytes of applications that wait in the agent.', (gauges) => gauges.bufferedBytes);
+    sum(
+      'culvert_buffered_bytes',
+      'Bytes of applications that wait in the agent for a reader that is late.',
+      (gauges) => gauges.bufferedBytes,
+    );
     const gauges = this.#gauges;
     void new Gauge({
       name: 'culvert_worker_event_loop_delay_p99_seconds',

@@ -33,6 +33,7 @@ export function agentMetrics(): MetricDescription[] {
     workloads: () => ({ captured: 0, pending: 0 }),
     workers: () => ({ online: 0, wanted: 0 }),
     maxConnectionsPerWorkload: 0,
+    maxWaitingBytesPerWorkload: 0,
     nowMs: Date.now,
   });
   registerHostGauges(registry).dispose();

@@ -39,7 +39,7 @@ export async function refusal(node: LabNode, target: { ip: string; port: number 
   return await errorOf(socket);
 }
 
-function codeOf(error: unknown): string {
+export function codeOf(error: unknown): string {
   return error instanceof Error && 'code' in error ? String(error.code) : String(error);
 }
 

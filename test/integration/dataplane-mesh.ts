@@ -29,6 +29,7 @@ export const testSettings: DataplaneSettings = {
   maxConnectionDurationMs: 0,
   halfCloseTimeoutMs: 0,
   maxConnectionsPerWorkload: 100,
+  maxWaitingBytesPerWorkload: 1024 ** 3,
   streamWindowBytes: 4_194_304,
   tunnelWindowBytes: 16_777_216,
   maxStreamsPerTunnel: 100,

@@ -1,10 +1,11 @@
 import assert from 'node:assert/strict';
 import { once } from 'node:events';
 import { execFileSync } from 'node:child_process';
+import type { Socket } from 'node:net';
 import { afterEach, describe, test } from 'node:test';
 import type { DataplaneSettings } from '../../agent/dataplane/settings.js';
 import { waitUntil } from '../lab/wait-until.js';
-import { errorOf, exchange, greetAndEcho, inbound, outbound, refusal } from './dataplane-applications.js';
+import { codeOf, errorOf, exchange, greetAndEcho, inbound, outbound, refusal } from './dataplane-applications.js';
 import { allowAll, DataplaneMesh } from './dataplane-mesh.js';
 
 const port = 8080;
@@ -106,6 +107,34 @@ describe('a pool of data-plane workers', { timeout: 120_000 }, () => {
     await closed('node1', outbound);
     await closed('node2', inbound);
     assert.match(await exchange(await workload('web').connect(target), 'room'), /room$/);
+  });
+
+  test('refuses new connections of a workload while too many bytes wait in its open ones', async () => {
+    const mebibyte = 1_048_576;
+    const { workload, closed } = bound(
+      await start({ workers: 2, settings: { maxWaitingBytesPerWorkload: 2 * mebibyte } }),
+    );
+    const target = { ip: workload('db').ipv4, port };
+    const pour = async (): Promise<Socket> => {
+      const socket = await workload('web').connect(target);
+      socket.pause();
+      socket.on('error', () => {});
+      // All of it comes back.
+      socket.end(Buffer.alloc(16 * mebibyte));
+      return socket;
+    };
+    const unread = await Promise.all(Array.from({ length: 4 }, pour));
+    const tryOnce = async (): Promise<string> => {
+      const socket = await workload('web').connect(target);
+      return await exchange(socket, 'room').catch((error: unknown) => codeOf(error));
+    };
+    await waitUntil('a refusal', async () => ((await tryOnce()) === 'ECONNRESET' ? true : undefined));
+    const refused = await closed('node1', (record) => outbound(record) && record.reason !== 'OK');
+    assert.equal(refused.reason, 'CONN_LIMIT');
+    assert.match(refused.detail, /^\d{7,} bytes wait in the connections of shop\/web, limit 2097152$/);
+    for (const socket of unread) socket.resume();
+    await Promise.all(unread.map((socket) => once(socket, 'end')));
+    await waitUntil('room', async () => ((await tryOnce()).endsWith('room') ? true : undefined));
   });
 
   test('lets go of a workload that leaves: connections, listeners and the namespace', async () => {

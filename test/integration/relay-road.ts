@@ -1,6 +1,7 @@
 import net from 'node:net';
 import { once } from 'node:events';
 import { relay, type RelayCounters, type RelayOptions, type RelayOutcome } from '../../agent/dataplane/relay/relay.js';
+import { HeldBack } from '../../agent/dataplane/relay/held-back.js';
 import { CutSignal } from '../../agent/dataplane/relay/cut-signal.js';
 import type { TunnelStream } from '../../agent/dataplane/tunnel/tunnel.js';
 import { http2Engine } from '../contract/tunnel-http2-engine.js';
@@ -19,6 +20,8 @@ export class RelayRoad implements AsyncDisposable {
   readonly client: net.Socket;
   readonly server: net.Socket;
   readonly counters: RelayCounters;
+  /** Of both relays. */
+  readonly heldBack: HeldBack;
   /** Of the relay next to the client. */
   readonly outcome: Promise<RelayOutcome>;
   /** Of the relay next to the server; the same one when there is only one. */
@@ -26,12 +29,13 @@ export class RelayRoad implements AsyncDisposable {
   readonly #close: () => Promise<void>;
 
   private constructor(
-    init: Pick<RelayRoad, 'client' | 'server' | 'counters' | 'outcome' | 'farOutcome'>,
+    init: Pick<RelayRoad, 'client' | 'server' | 'counters' | 'heldBack' | 'outcome' | 'farOutcome'>,
     close: () => Promise<void>,
   ) {
     this.client = init.client;
     this.server = init.server;
     this.counters = init.counters;
+    this.heldBack = init.heldBack;
     this.outcome = init.outcome;
     this.farOutcome = init.farOutcome;
     this.#close = close;
@@ -41,24 +45,28 @@ export class RelayRoad implements AsyncDisposable {
     const [client, source] = await socketPair();
     const [destination, server] = await socketPair();
     const counters = newCounters();
-    const base = { counters, ...noLimits(), ...limits };
+    const heldBack = new HeldBack();
+    const unlimited = { ...noLimits(), heldBack, workloads: [{ slot: 1 }] };
+    const base = { counters, ...unlimited, ...limits };
     if (kind === 'socket') {
       const outcome = relayed({ ...base, source, destination });
-      return new RelayRoad({ client, server, counters, outcome, farOutcome: outcome }, () => end(client, server));
+      return new RelayRoad({ client, server, counters, heldBack, outcome, farOutcome: outcome }, () =>
+        end(client, server),
+      );
     }
     const pair = await TunnelPair.start(kind === 'tunnel' ? http2Engine : leanEngine, ca);
     let farOutcome: Promise<RelayOutcome> = Promise.reject(new Error('no request'));
     farOutcome.catch(() => {});
     const accepted = new Promise<void>((resolve) => {
       pair.onConnect = (request) => {
-        farOutcome = relayed({ ...noLimits(), counters: newCounters(), source: request.accept(), destination });
+        farOutcome = relayed({ ...unlimited, counters: newCounters(), source: request.accept(), destination });
         resolve();
       };
     });
     const stream: TunnelStream = await pair.stream();
     await accepted;
     const outcome = relayed({ ...base, source, destination: stream });
-    return new RelayRoad({ client, server, counters, outcome, farOutcome }, async () => {
+    return new RelayRoad({ client, server, counters, heldBack, outcome, farOutcome }, async () => {
       await end(client, server);
       await pair[Symbol.asyncDispose]();
     });

@@ -4,6 +4,7 @@ import { createHash, randomBytes } from 'node:crypto';
 import type net from 'node:net';
 import { once } from 'node:events';
 import { ConnectionCut } from '../../agent/dataplane/relay/connection-cut.js';
+import { HeldBack } from '../../agent/dataplane/relay/held-back.js';
 import { CutSignal } from '../../agent/dataplane/relay/cut-signal.js';
 import { TestCa } from '../contract/tunnel-certificates.js';
 import { eventually, withDeadline } from '../contract/tunnel-pair.js';
@@ -115,6 +116,29 @@ for (const kind of ['socket', 'tunnel', 'lean tunnel'] as const) {
       assert.equal(road.counters.firstByteAtMs, null);
     });
 
+    it('knows how many bytes wait for a late receiver, and that they do no more when it has read them', async () => {
+      await using road = await RelayRoad.start(kind, ca);
+      assert.deepEqual(road.heldBack.waiting(), { bytesInAll: 0, bySlot: new Map() });
+      const all = 64 * megabyte;
+      road.client.end(Buffer.alloc(all));
+      await eventually('bytes wait', () => {
+        const { bytesInAll, bySlot } = road.heldBack.waiting();
+        return bytesInAll >= 65_536 && bySlot.get(1) === bytesInAll;
+      });
+      assert.equal((await received(road.server)).length, all);
+      assert.equal(road.heldBack.waiting().bytesInAll, 0);
+    });
+
+    it('counts nothing any more of a connection that was reset while bytes waited', async () => {
+      await using road = await RelayRoad.start(kind, ca);
+      road.client.on('error', () => {});
+      road.client.write(Buffer.alloc(64 * megabyte));
+      await eventually('bytes wait', () => road.heldBack.waiting().bytesInAll > 0);
+      road.server.resetAndDestroy();
+      await Promise.all([road.outcome, road.farOutcome]);
+      assert.deepEqual(road.heldBack.waiting(), { bytesInAll: 0, bySlot: new Map() });
+    });
+
     it('holds a fast sender back while the receiver reads nothing', async () => {
       await using road = await RelayRoad.start(kind, ca);
       const before = process.memoryUsage.rss();
@@ -199,6 +223,8 @@ describe('a relay that starts too late', () => {
       idleTimeoutMs: 0,
       maxDurationMs: 0,
       signal: new CutSignal(),
+      workloads: [],
+      heldBack: new HeldBack(),
     });
     assert.equal(outcome.reason, 'CLIENT_RESET');
     assert.equal(outcome.detail, 'ECONNRESET');

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
-import { ConnectionCounts, SlotTable } from '../../agent/dataplane/state/connection-counts.js';
+import { WorkloadUsage, SlotTable } from '../../agent/dataplane/state/workload-usage.js';
 import { RegistryIndex } from '../../agent/dataplane/route/registry-index.js';
 import { LatestState } from '../../agent/dataplane/state/latest-state.js';
 import type { LocalWorkload } from '../../agent/dataplane/messages.js';
@@ -43,18 +43,25 @@ describe('the state for a replaced worker', () => {
   });
 });
 
-describe('the shared counts of connections', () => {
+describe('what workloads use, shared by workers', () => {
   test('add up over workers and forget a dead one', () => {
-    const buffer = ConnectionCounts.allocate(2);
-    const first = new ConnectionCounts({ buffer, workers: 2 });
-    const second = new ConnectionCounts({ buffer, workers: 2 });
-    first.add(0, 7, 1);
-    second.add(1, 7, 1);
-    second.add(1, 7, 1);
-    assert.equal(first.total(7), 3);
+    const buffer = WorkloadUsage.allocate(2);
+    const first = new WorkloadUsage({ buffer, workers: 2 });
+    const second = new WorkloadUsage({ buffer, workers: 2 });
+    first.addConnections(0, 7, 1);
+    second.addConnections(1, 7, 1);
+    second.addConnections(1, 7, 1);
+    assert.equal(first.connections(7), 3);
     first.clearWorker(1);
-    assert.equal(second.total(7), 1);
-    assert.equal(second.total(8), 0);
+    assert.equal(second.connections(7), 1);
+    assert.equal(second.connections(8), 0);
+    second.setWaitingBytes(0, 7, 3000);
+    first.setWaitingBytes(1, 7, 1);
+    assert.equal(first.waitingBytes(7), 4096, 'each worker rounds up to KiB');
+    assert.equal(first.connections(7), 1);
+    assert.equal(first.waitingBytes(8), 0);
+    second.clearWorker(0);
+    assert.equal(first.waitingBytes(7), 1024);
   });
 
   test('give every workload a slot of its own for as long as it stays', () => {

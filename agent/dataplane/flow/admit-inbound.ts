@@ -7,7 +7,7 @@ import type { TrackedConnection } from './tracked-connection.js';
 
 /**
  * The workload that a connection into this node is for, as the registry has it, or why it may not go on: the workload
- * has as many connections as it may have, or is not registered (any more). Completes the record's destination.
+ * is above one of its limits, or is not registered (any more). Completes the record's destination.
  */
 export function admitInbound(inbound: {
   readonly context: FlowContext;
@@ -16,10 +16,8 @@ export function admitInbound(inbound: {
   readonly connection: TrackedConnection;
 }): { readonly ok: true; readonly destination: WorkloadEntry } | { readonly ok: false; readonly ending: Ending } {
   const { context, workload, address, connection } = inbound;
-  if (context.connections.isOverLimit(workload)) {
-    const detail = `limit ${context.settings.maxConnectionsPerWorkload} of ${workload.name}`;
-    return { ok: false, ending: { reason: 'CONN_LIMIT', detail } };
-  }
+  const limit = context.connections.limitPassed(workload);
+  if (limit !== null) return { ok: false, ending: { reason: 'CONN_LIMIT', detail: limit } };
   const destination = context.state.registry.workload(workload.name);
   if (destination === undefined) {
     return { ok: false, ending: { reason: 'NO_RULES_YET', detail: `${workload.name} is not registered` } };

@@ -3,6 +3,7 @@ import type { Clock } from '../../../shared/policy/connection.js';
 import type { DescriptorReserve } from '../listen/descriptor-reserve.js';
 import type { EndpointRotation } from '../route/endpoint-rotation.js';
 import type { DataplaneSettings } from '../settings.js';
+import type { HeldBack } from '../relay/held-back.js';
 import type { Reporter } from '../state/reporter.js';
 import type { WorkerState } from '../state/worker-state.js';
 import type { TunnelClient } from '../tunnel/tunnel.js';
@@ -15,6 +16,7 @@ export type FlowContext = {
   readonly state: WorkerState;
   readonly settings: DataplaneSettings;
   readonly connections: LiveConnections;
+  readonly heldBack: HeldBack;
   readonly tunnels: TunnelClient;
   readonly rotation: EndpointRotation;
   readonly reporter: Reporter;

@@ -3,8 +3,8 @@ import { formatHostPort } from '../../../shared/address.js';
 import type { ConnectionEnd } from '../../telemetry/closed-connection.js';
 import type { ConnectionCut } from '../relay/connection-cut.js';
 import type { ConnectionDump } from '../messages.js';
-import type { ConnectionCounts } from '../state/connection-counts.js';
 import type { WorkerState } from '../state/worker-state.js';
+import type { WorkloadUsage } from '../state/workload-usage.js';
 import type { HostedWorkload } from '../listen/hosted-workload.js';
 import type { ReprieveKind } from './reprieve.js';
 import type { TrackedConnection } from './tracked-connection.js';
@@ -13,33 +13,39 @@ import type { TrackedConnection } from './tracked-connection.js';
 const sliceMs = 4;
 const connectionsPerLook = 16;
 
+/** Of one workload, over all workers. */
+export type WorkloadLimits = {
+  readonly maxConnectionsPerWorkload: number;
+  /** Bytes that were received from one end and not taken yet by the other. */
+  readonly maxWaitingBytesPerWorkload: number;
+};
+
 /**
- * Every connection of this worker between accept and record. Holds them to the limit of their workload, and judges all
+ * Every connection of this worker between accept and record. Holds them to the limits of their workload, and judges all
  * of them anew when rules, registry, certificates or workloads change.
  */
 export class LiveConnections {
   readonly #open = new Set<TrackedConnection>();
   #hasCarried = false;
   readonly #state: WorkerState;
-  readonly #counts: ConnectionCounts;
+  readonly #usage: WorkloadUsage;
   readonly #workerIndex: number;
-  readonly #limitPerWorkload: number;
+  readonly #limits: WorkloadLimits;
   readonly #onEmpty = new Set<() => void>();
   readonly #reprieved: Record<ReprieveKind, number> = { draining: 0, kept: 0 };
   #running: Promise<void> | null = null;
   #next: Promise<void> | null = null;
 
-  /** `limitPerWorkload`: over all workers; 0 is none. */
   constructor(init: {
     readonly state: WorkerState;
-    readonly counts: ConnectionCounts;
+    readonly usage: WorkloadUsage;
     readonly workerIndex: number;
-    readonly limitPerWorkload: number;
+    readonly limits: WorkloadLimits;
   }) {
     this.#state = init.state;
-    this.#counts = init.counts;
+    this.#usage = init.usage;
     this.#workerIndex = init.workerIndex;
-    this.#limitPerWorkload = init.limitPerWorkload;
+    this.#limits = init.limits;
   }
 
   get size(): number {
@@ -63,13 +69,13 @@ export class LiveConnections {
   add(connection: TrackedConnection): void {
     this.#hasCarried = true;
     this.#open.add(connection);
-    for (const { slot } of connection.workloads) this.#counts.add(this.#workerIndex, slot, 1);
+    for (const { slot } of connection.workloads) this.#usage.addConnections(this.#workerIndex, slot, 1);
   }
 
   /** The local path has a second workload of this node: it counts there too. */
   join(connection: TrackedConnection, workload: HostedWorkload): void {
     connection.workloads.push(workload);
-    this.#counts.add(this.#workerIndex, workload.slot, 1);
+    this.#usage.addConnections(this.#workerIndex, workload.slot, 1);
   }
 
   /** Undoes a {@link join} whose connect failed. */
@@ -77,12 +83,12 @@ export class LiveConnections {
     const at = connection.workloads.indexOf(workload);
     if (at < 0) return;
     connection.workloads.splice(at, 1);
-    this.#counts.add(this.#workerIndex, workload.slot, -1);
+    this.#usage.addConnections(this.#workerIndex, workload.slot, -1);
   }
 
   /** It has ended, and only its record is still open: it no longer counts for the limit. */
   release(connection: TrackedConnection): void {
-    for (const { slot } of connection.workloads.splice(0)) this.#counts.add(this.#workerIndex, slot, -1);
+    for (const { slot } of connection.workloads.splice(0)) this.#usage.addConnections(this.#workerIndex, slot, -1);
   }
 
   remove(connection: TrackedConnection): void {
@@ -94,9 +100,15 @@ export class LiveConnections {
     this.#onEmpty.clear();
   }
 
-  /** Whether the workload, with the connections that it has now, is above its limit. */
-  isOverLimit(workload: HostedWorkload): boolean {
-    return this.#limitPerWorkload > 0 && this.#counts.total(workload.slot) > this.#limitPerWorkload;
+  /** Which limit the workload is above, with the connections that it has now; null: none. */
+  limitPassed({ name, slot }: HostedWorkload): string | null {
+    const { maxConnectionsPerWorkload, maxWaitingBytesPerWorkload } = this.#limits;
+    if (this.#usage.connections(slot) > maxConnectionsPerWorkload) {
+      return `limit ${maxConnectionsPerWorkload} of ${name}`;
+    }
+    const waitingBytes = this.#usage.waitingBytes(slot);
+    if (waitingBytes <= maxWaitingBytesPerWorkload) return null;
+    return `${waitingBytes} bytes wait in the connections of ${name}, limit ${maxWaitingBytesPerWorkload}`;
   }
 
   /** Resolves when every connection has been judged by a state that is at least as new as the one at the call. */

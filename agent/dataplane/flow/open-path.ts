@@ -74,9 +74,10 @@ async function openLocal(
   if (obstacle !== null) return { ok: false, ...obstacle, isRetryable: true };
   const isHairpin = destination === source;
   if (!isHairpin) context.connections.join(connection, destination);
-  if (context.connections.isOverLimit(destination)) {
+  const limit = context.connections.limitPassed(destination);
+  if (limit !== null) {
     context.connections.leave(connection, destination);
-    return { ok: false, reason: 'CONN_LIMIT', detail: `limit of ${destination.name}`, isRetryable: true };
+    return { ok: false, reason: 'CONN_LIMIT', detail: limit, isRetryable: true };
   }
   const dialled = await dial({
     descriptors: context.descriptors,

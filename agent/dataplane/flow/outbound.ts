@@ -55,9 +55,8 @@ async function reach(outbound: Outbound): Promise<Reached> {
 
   if (captured.kind === 'direct') return refused({ reason: 'LOOP_DETECTED', detail: '' });
   if (context.descriptors.isTouchedBySocket(socket)) return refused({ reason: 'RESOURCE_FD', detail: 'accept' });
-  if (context.connections.isOverLimit(source)) {
-    return refused({ reason: 'CONN_LIMIT', detail: `limit ${settings.maxConnectionsPerWorkload} of ${source.name}` });
-  }
+  const limit = context.connections.limitPassed(source);
+  if (limit !== null) return refused({ reason: 'CONN_LIMIT', detail: limit });
   const entry = state.registry.workload(source.name);
   if (entry === undefined) {
     if (!state.registry.isFilled) return refused({ reason: 'NO_RULES_YET', detail: 'no registry yet' });

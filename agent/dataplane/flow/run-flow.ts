@@ -79,6 +79,8 @@ function carry(
     idleTimeoutMs: settings.idleTimeoutMs,
     maxDurationMs: settings.maxConnectionDurationMs,
     signal: connection.signal,
+    workloads: connection.workloads,
+    heldBack: context.heldBack,
   };
   relay(options, (outcome) => void settle(context, connection, outcome));
 }

@@ -1,5 +1,5 @@
 import { describeError } from '../../../shared/errors.js';
-import type { SlottedWorkload } from '../state/connection-counts.js';
+import type { SlottedWorkload } from '../state/workload-usage.js';
 import type { FromWorker, LocalWorkload, WorkerDump } from '../messages.js';
 import { capturePorts } from '../settings.js';
 import { HostedWorkload } from './hosted-workload.js';

@@ -1,6 +1,6 @@
 import net from 'node:net';
 import { readInto } from '../tunnel/read-into.js';
-import type { RelayEnd } from './relay-end.js';
+import type { Direction, HeldBack } from './held-back.js';
 import { WriteBlock } from './write-block.js';
 
 /**
@@ -26,11 +26,12 @@ const readBuffer = Buffer.allocUnsafeSlow(65_536);
  * the tick: one writev instead of a dozen writes. Not `pipe()`, which loses RSTs and allocates for every chunk's state.
  */
 export function pumpDirection(options: {
-  readonly from: RelayEnd;
-  readonly to: RelayEnd;
+  readonly direction: Direction;
+  readonly heldBack: HeldBack;
   readonly onBytes: (count: number) => void;
 }): void {
-  const { from, to, onBytes } = options;
+  const { direction, heldBack, onBytes } = options;
+  const { from, to } = direction;
   const isSocket = to instanceof net.Socket;
   const usualBoundBytes = isSocket ? socketBoundBytes : streamBoundBytes;
   let boundBytes = isSocket ? lateBoundBytes : usualBoundBytes;
@@ -42,6 +43,7 @@ export function pumpDirection(options: {
     if (isPaused) return;
     isPaused = true;
     pausedAtMs = performance.now();
+    heldBack.add(direction);
     from.pause();
   };
   const uncork = (): void => {
@@ -86,6 +88,7 @@ export function pumpDirection(options: {
   to.on('drain', () => {
     if (!isPaused) return;
     isPaused = false;
+    heldBack.delete(direction);
     boundBytes = performance.now() - pausedAtMs > lateMs ? lateBoundBytes : usualBoundBytes;
     from.resume();
   });

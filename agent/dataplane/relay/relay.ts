@@ -2,6 +2,7 @@ import net from 'node:net';
 import type { Reason } from '../../../shared/reasons.js';
 import type { ConnectionCut } from './connection-cut.js';
 import type { CutSignal } from './cut-signal.js';
+import type { HeldBack } from './held-back.js';
 import { pumpDirection } from './relay-direction.js';
 import { breakageOf, isGone, resetEnd, type RelayEnd } from './relay-end.js';
 
@@ -30,6 +31,9 @@ export type RelayOptions = {
   readonly maxDurationMs: number;
   /** When it is raised, both ends are reset at once. */
   readonly signal: CutSignal;
+  /** Those of this node at its ends, now: the caller's. */
+  readonly workloads: readonly { readonly slot: number }[];
+  readonly heldBack: HeldBack;
 };
 
 export type RelayOutcome = {
@@ -72,14 +76,18 @@ class Relay {
   }
 
   start(): void {
-    const { source, destination, counters, signal } = this.#options;
+    const { source, destination, counters, signal, workloads, heldBack } = this.#options;
     this.#prepare('source', source, destination);
     this.#prepare('destination', destination, source);
     if (this.#outcome === null) {
-      pumpDirection({ from: source, to: destination, onBytes: (count) => (counters.bytesSent += count) });
       pumpDirection({
-        from: destination,
-        to: source,
+        direction: { from: source, to: destination, workloads },
+        heldBack,
+        onBytes: (count) => (counters.bytesSent += count),
+      });
+      pumpDirection({
+        direction: { from: destination, to: source, workloads },
+        heldBack,
         onBytes: (count) => {
           counters.firstByteAtMs ??= Date.now();
           counters.bytesReceived += count;

@@ -111,12 +111,6 @@ export class ClientTunnel {
     return this.isUsable && this.#open.size < Math.min(this.#settings.maxStreamsPerTunnel, peerLimit);
   }
 
-  get bufferedBytes(): number {
-    let bytes = this.#tunnel.socket.writableLength;
-    for (const stream of this.#open) bytes += stream.writableLength + stream.readableLength;
-    return bytes;
-  }
-
   /** Takes no new streams; GOAWAY now, and the connection closes with its last stream. */
   retire(): void {
     if (!this.isUsable) return;

@@ -113,15 +113,13 @@ export class Http2TunnelClient implements TunnelClient {
   }
 
   counts(): TunnelCounts {
-    const counts = { tunnels: 0, streams: 0, bufferedBytes: 0 };
+    let tunnels = 0;
+    let streams = 0;
     for (const pool of this.#pools.values()) {
-      for (const tunnel of pool.tunnels) {
-        counts.tunnels += 1;
-        counts.streams += tunnel.streams;
-        counts.bufferedBytes += tunnel.bufferedBytes;
-      }
+      tunnels += pool.tunnels.size;
+      for (const tunnel of pool.tunnels) streams += tunnel.streams;
     }
-    return counts;
+    return { tunnels, streams };
   }
 
   async drain(graceMs: number): Promise<void> {

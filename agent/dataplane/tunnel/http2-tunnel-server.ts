@@ -75,12 +75,9 @@ export class Http2TunnelServer implements TunnelServer {
   }
 
   counts(): TunnelCounts {
-    const counts = { tunnels: this.#tunnels.size, streams: 0, bufferedBytes: 0 };
-    for (const tunnel of this.#tunnels) {
-      counts.streams += tunnel.streams;
-      counts.bufferedBytes += tunnel.bufferedBytes;
-    }
-    return counts;
+    let streams = 0;
+    for (const tunnel of this.#tunnels) streams += tunnel.streams;
+    return { tunnels: this.#tunnels.size, streams };
   }
 
   refusedHandshakes(): Readonly<Record<RefusedHandshake, number>> {

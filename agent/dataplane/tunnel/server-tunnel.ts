@@ -88,12 +88,6 @@ export class ServerTunnel {
     return this.#open.size;
   }
 
-  get bufferedBytes(): number {
-    let bytes = this.#peer.socket.writableLength;
-    for (const stream of this.#open) bytes += stream.writableLength + stream.readableLength;
-    return bytes;
-  }
-
   /** GOAWAY: the peer opens nothing new on it, and it closes with its last stream. */
   retire(): void {
     this.#session.close();

@@ -51,7 +51,7 @@ export interface TunnelServer {
 /** `rootsPem` alone decides whom to trust; an identity without a certificate can neither dial nor answer. */
 export type TunnelCertificates = Pick<CertificatesMessage, 'rootsPem' | 'certificates'>;
 
-export type TunnelCounts = { readonly tunnels: number; readonly streams: number; readonly bufferedBytes: number };
+export type TunnelCounts = { readonly tunnels: number; readonly streams: number };
 
 /** Whose tunnel port a connection arrived on; its identity chooses the server certificate. */
 export type TunnelListener = { readonly workload: string; readonly identity: SpiffeId };
