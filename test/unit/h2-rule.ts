@@ -7,7 +7,7 @@ import { EngineProbe, startedClient, startedServer } from './h2-engine-fixture.j
 export type Rule = {
   /** Section of RFC 9113, and the rule. */
   readonly rule: string;
-  readonly send: Buffer | readonly Buffer[];
+  readonly send: readonly Buffer[];
   /** A server with stream 1 open, unless told otherwise. */
   readonly to?: 'client' | 'client before the answer' | 'fresh server' | 'fresh client';
   readonly expect:
@@ -16,11 +16,19 @@ export type Rule = {
   readonly streamId?: number;
 };
 
+/** A rule of each row, all of them with the same answer: what it says, and the frames that are sent. */
+export function rulesWith(
+  answer: Omit<Rule, 'rule' | 'send'>,
+  rows: readonly (readonly [rule: string, ...frames: Buffer[]])[],
+): Rule[] {
+  return rows.map(([rule, ...send]) => ({ rule, send, ...answer }));
+}
+
 /** Sends it, and fails unless the answer is the expected one and nothing else. */
 export function checkRule(rule: Rule): void {
   const probe = probeFor(rule);
   probe.frames();
-  probe.engine.receive(Buffer.concat([rule.send].flat()));
+  probe.engine.receive(Buffer.concat(rule.send));
   const frames = probe.frames();
   const resets = frames.filter(({ type }) => type === frameType.rst);
   const connectionCode = probe.sentCode(frameType.goaway, frames);
