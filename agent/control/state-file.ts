@@ -1,4 +1,5 @@
 import { rename } from 'node:fs/promises';
+import { type Deferred, newDeferred } from '../../shared/deferred.js';
 import { describeError } from '../../shared/errors.js';
 import { readPrivateBytes, writePrivateFile } from '../../shared/private-file.js';
 
@@ -17,7 +18,7 @@ export class StateFile<T> {
   readonly #encode: (value: T) => string | Uint8Array;
   readonly #decode: (bytes: Buffer) => T;
   #isWriting = false;
-  #next: { readonly value: T; readonly done: PromiseWithResolvers<void> } | null = null;
+  #next: { readonly value: T; readonly done: Deferred } | null = null;
 
   /** `decode` checks what was read and throws when something is wrong. */
   constructor(init: {
@@ -48,7 +49,7 @@ export class StateFile<T> {
 
   /** Resolves when this value, or a newer one, is on disk. Rejects with CulvertError `STATE_WRITE`; the old file stays. */
   async write(value: T): Promise<void> {
-    const done = this.#next?.done ?? withResolvers();
+    const done = this.#next?.done ?? newDeferred();
     this.#next = { value, done };
     if (!this.#isWriting) void this.#writeWaiting();
     await done.promise;
@@ -67,21 +68,4 @@ export class StateFile<T> {
     }
     this.#isWriting = false;
   }
-}
-
-type PromiseWithResolvers<V> = {
-  readonly promise: Promise<V>;
-  readonly resolve: (value: V) => void;
-  readonly reject: (error: unknown) => void;
-};
-
-/** Promise.withResolvers, which Node 20 does not have. */
-function withResolvers(): PromiseWithResolvers<void> {
-  let resolve: () => void = () => undefined;
-  let reject: (error: unknown) => void = () => undefined;
-  const promise = new Promise<void>((onResolve, onReject) => {
-    resolve = onResolve;
-    reject = onReject;
-  });
-  return { promise, resolve, reject };
 }

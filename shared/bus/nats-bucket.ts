@@ -1,4 +1,5 @@
 import { DiscardPolicy, RetentionPolicy, StorageType, type JetStreamManager, type KV, type StreamConfig } from 'nats';
+import { newDeferred } from '../deferred.js';
 import type { Bucket, BucketEntry, BucketSettings, BucketWatch, WatchOptions } from './bucket.js';
 import { RelistingWatch, type RelistingWatchOptions } from './bucket-watch.js';
 import { busError, toStoreError } from './bus-error.js';
@@ -162,14 +163,4 @@ export class NatsBucket implements Bucket {
       throw toStoreError(tried, error);
     }
   }
-}
-
-function newDeferred(): { promise: Promise<void>; resolve: () => void; reject: (error: unknown) => void } {
-  let resolve: () => void = () => undefined;
-  let reject: (error: unknown) => void = () => undefined;
-  const promise = new Promise<void>((onResolve, onReject) => {
-    resolve = onResolve;
-    reject = onReject;
-  });
-  return { promise, resolve, reject };
 }

@@ -1,6 +1,6 @@
 import { createHash, X509Certificate } from 'node:crypto';
-import { CulvertError } from '../errors.js';
 import { soleUri } from './certificate-names.js';
+import { notACertificate } from './not-a-certificate.js';
 
 export type CertificateInfo = {
   /** The one URI of the subject alternative name when it is a SPIFFE ID of any shape (a node's too), else null. */
@@ -42,12 +42,7 @@ function read(certificate: string | Uint8Array): { parsed: X509Certificate; uri:
     const parsed = new X509Certificate(certificate);
     return { parsed, uri: soleUri(parsed.raw) };
   } catch (cause) {
-    throw new CulvertError({
-      code: 'CERTIFICATE_INVALID',
-      message: 'this is no X.509 certificate',
-      hint: 'give a certificate in PEM (-----BEGIN CERTIFICATE-----) or DER',
-      cause,
-    });
+    throw notACertificate(cause);
   }
 }
 

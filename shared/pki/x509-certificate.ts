@@ -1,4 +1,4 @@
-import { CulvertError } from '../errors.js';
+import { notACertificate } from './not-a-certificate.js';
 import { x509 } from './x509.js';
 
 /** A certificate as the library has it that signs others. `CERTIFICATE_INVALID` when it cannot be parsed. */
@@ -6,12 +6,7 @@ export function parseCertificate(certificate: string | Uint8Array): x509.X509Cer
   try {
     return new x509.X509Certificate(typeof certificate === 'string' ? certificate : new Uint8Array(certificate));
   } catch (cause) {
-    throw new CulvertError({
-      code: 'CERTIFICATE_INVALID',
-      message: 'this is no X.509 certificate',
-      hint: 'give a certificate in PEM (-----BEGIN CERTIFICATE-----) or DER',
-      cause,
-    });
+    throw notACertificate(cause);
   }
 }
 

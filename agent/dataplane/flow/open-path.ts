@@ -3,12 +3,12 @@ import type { SpiffeId } from '../../../shared/identity.js';
 import type { WorkloadEntry } from '../../../shared/wire/registry.js';
 import type { ConnectionPath } from '../../telemetry/closed-connection.js';
 import type { HostedWorkload } from '../listen/hosted-workload.js';
-import type { CutSignal } from '../relay/cut-signal.js';
 import type { RelayEnd } from '../relay/relay.js';
 import type { Endpoint } from '../route/destination.js';
 import { workloadName } from '../route/registry-index.js';
 import type { OpenResult } from '../tunnel/tunnel.js';
 import type { ConnectFailure } from './connect-failure.js';
+import { cutWithin } from './cut-within.js';
 import { dial } from './dial.js';
 import type { FlowContext } from './flow-context.js';
 import type { TrackedConnection } from './tracked-connection.js';
@@ -98,7 +98,7 @@ async function openLocal(
 async function openTunnel(request: PathRequest, endpoint: Endpoint): Promise<OpenedPath | ConnectFailure> {
   let opened = await openStream(request, endpoint);
   if (!opened.ok && opened.reason === 'SOURCE_UNKNOWN' && registryLagMs < request.context.settings.connectTimeoutMs) {
-    await pauseOf(registryLagMs, request.connection.signal);
+    await cutWithin(request.connection.signal, registryLagMs);
     opened = await openStream(request, endpoint);
   }
   if (!opened.ok) return opened;
@@ -119,18 +119,4 @@ async function openStream(request: PathRequest, endpoint: Endpoint): Promise<Ope
     },
     { signal: connection.signal },
   );
-}
-
-/** Shorter when the connection is cut meanwhile. */
-async function pauseOf(ms: number, signal: CutSignal): Promise<void> {
-  await new Promise<void>((resolve) => {
-    const finish = (): void => {
-      clearTimeout(timer);
-      signal.offCut(finish);
-      resolve();
-    };
-    const timer = setTimeout(finish, ms);
-    if (signal.cut === null) signal.onCut(finish);
-    else finish();
-  });
 }

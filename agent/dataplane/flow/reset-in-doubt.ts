@@ -1,6 +1,6 @@
 import type { Reason } from '../../../shared/reasons.js';
 import type { Ending } from '../../telemetry/connection-record.js';
-import type { CutSignal } from '../relay/cut-signal.js';
+import { cutWithin } from './cut-within.js';
 import type { LiveConnections } from './live-connections.js';
 import type { TrackedConnection } from './tracked-connection.js';
 
@@ -33,17 +33,4 @@ export async function explainReset(
   const detail = message === '' ? 'cut by the other agent' : `${message}, cut by the other agent`;
   // A cut that no rule made leaves the rule that let the connection in, as at the other end.
   return rule === '' ? { reason, detail } : { reason, rule, detail };
-}
-
-async function cutWithin(signal: CutSignal, ms: number): Promise<void> {
-  if (signal.cut !== null) return;
-  await new Promise<void>((resolve) => {
-    const finish = (): void => {
-      clearTimeout(timer);
-      signal.offCut(finish);
-      resolve();
-    };
-    const timer = setTimeout(finish, ms);
-    signal.onCut(finish);
-  });
 }
