@@ -6,7 +6,8 @@ import { buckets, inboxPrefixFor, rulesPointerKey, subjectFor, type BusVerb } fr
 import { CulvertError, describeError } from '../../shared/errors.js';
 import type { Log } from '../../shared/log.js';
 import type { Snapshot } from '../../shared/policy/snapshot.js';
-import { registryListKey } from '../../shared/wire/registry-list.js';
+import { pageKeyPrefix } from '../../shared/wire/registry-leaf.js';
+import { registryRootKey } from '../../shared/wire/registry-root.js';
 import { openAnswer } from '../../shared/wire/sealed-answer.js';
 import { sealRequest } from '../../shared/wire/sealed-request.js';
 import {
@@ -150,12 +151,14 @@ export class ControlLink {
     }
   }
 
-  /** Never rejects. The list first: with it, entries that come together are proved together. */
+  /** Never rejects. Root and pages first: with them, entries that come together are proved together. */
   async #followRegistry(bucket: Bucket): Promise<void> {
     const { registry } = this.#init;
     try {
-      const list = await bucket.get(registryListKey);
-      if (list !== undefined) registry.onEntry({ operation: 'put', ...list });
+      const root = await bucket.get(registryRootKey);
+      if (root !== undefined) registry.onEntry({ operation: 'put', ...root });
+      for (const page of await bucket.entries({ prefix: pageKeyPrefix }))
+        registry.onEntry({ operation: 'put', ...page });
     } catch (error) {
       this.#onProblem(error);
     }

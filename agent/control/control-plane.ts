@@ -1,7 +1,7 @@
 import { describeError } from '../../shared/errors.js';
 import type { SpiffeId } from '../../shared/identity.js';
 import type { Log } from '../../shared/log.js';
-import { openRegistryList } from '../../shared/wire/registry-list.js';
+import { openRegistryRoot } from '../../shared/wire/registry-root.js';
 import { openProvenRegistryEntry, openRegistryEntry, openSnapshot, snapshotReader } from '../../shared/wire/signed.js';
 import type { Snapshot } from '../../shared/policy/snapshot.js';
 import { registryKey, type RegistryEntry, type WorkloadEntry } from '../../shared/wire/registry.js';
@@ -75,7 +75,7 @@ export class ControlPlane {
       open: (key, bytes) =>
         openRegistryEntry({ bytes, key, publicKeysPem: this.#credentials.current.signingPublicKeys }),
       openProven: (key, bytes) => openProvenRegistryEntry({ bytes, key }),
-      openList: (bytes) => openRegistryList({ bytes, publicKeysPem: this.#credentials.current.signingPublicKeys }),
+      openRoot: (bytes) => openRegistryRoot({ bytes, publicKeysPem: this.#credentials.current.signingPublicKeys }),
       log,
       onChange: (message) => this.#onRegistry(message),
       onStale: () => this.#registrySaver.schedule(),

@@ -1,44 +1,45 @@
 import type { BucketChange } from '../../shared/bus/bucket.js';
 import { describeError } from '../../shared/errors.js';
 import type { Log } from '../../shared/log.js';
-import { provenKeys } from '../../shared/wire/registry-digests.js';
-import { registryListKey, type RegistryList } from '../../shared/wire/registry-list.js';
+import { isPageKey } from '../../shared/wire/registry-leaf.js';
+import { registryRootKey, type RegistryRoot } from '../../shared/wire/registry-root.js';
 import type { RegistryEntry } from '../../shared/wire/registry.js';
 import type { RegistryMessage } from '../dataplane/messages.js';
+import type { ListedEntries, ReleasedEntry } from './listed-entries.js';
+import { ListedRegistry } from './listed-registry.js';
 import type { StoredRegistry } from './registry-file.js';
-import { WaitingGroups, type ReleasedEntry } from './waiting-groups.js';
 
 export type OpenedEntry = { readonly entry: RegistryEntry; readonly sequence: number };
 export type HeldEntry = OpenedEntry & { readonly sealed: Uint8Array };
 
-/** The controller writes entries before the list that names them: what is missing for longer was taken away. */
+/** The controller writes entries before pages and pages before the root: what is missing for longer was taken away. */
 const missingAlarmMs = 5000;
-/** So many missing entries are proved in groups; fewer are sooner checked by their signatures. */
-const minGrouped = 64;
 /** Groups that get nothing for so long are checked by signatures. */
 const waitingMs = 500;
 const checkedAtOnce = 100;
 
 /**
- * The registry as this agent believes it: signed entries, and a signed list of them. A deletion in NATS is nobody's word
- * and counts for nothing, so nobody can take a workload out of the mesh, whose bytes would then go in the clear: an
- * entry goes when a list that is as new as the entry leaves it out. A registry is whole when all that the list names is
- * there; until it was once, nothing is let through.
+ * The registry as this agent believes it: signed entries, and pages that list them, which a signed root proves. A deletion
+ * in NATS is nobody's word and counts for nothing, so nobody can take a workload out of the mesh, whose bytes would then
+ * go in the clear: an entry goes when a page is in force that leaves it out, by a root that is as new as the entry. A
+ * registry is whole when all pages and all that they name are there; until it was once, nothing is let through.
+ *
+ * A change costs what changed: neither all entries nor all pages are looked at.
  */
 export class RegistryFollower {
   readonly #open: (key: string, sealed: Uint8Array) => OpenedEntry;
   readonly #openProven: (key: string, sealed: Uint8Array) => OpenedEntry;
-  readonly #openList: (sealed: Uint8Array) => RegistryList;
   readonly #log: Log;
   readonly #onChange: (message: RegistryMessage) => void;
   readonly #onStale: () => void;
   readonly #onAlarm: () => void;
   readonly #held = new Map<string, HeldEntry>();
-  #list: (RegistryList & { readonly sealed: Uint8Array }) | null = null;
+  readonly #list: ListedRegistry;
   readonly #changed = new Set<string>();
-  /** Keys that the list names and that are not here, or only in an older version. */
-  readonly #missing = new Set<string>();
-  #waiting: WaitingGroups | null = null;
+  /** Keys that are held and that no page in force names, as far as was looked. */
+  readonly #unsettled = new Set<string>();
+  /** Pages in force that name what is missing. */
+  readonly #lacking = new Set<ListedEntries>();
   #waitingTimer: NodeJS.Timeout | null = null;
   /** What waited for its group in vain. */
   readonly #unproved: ReleasedEntry[] = [];
@@ -51,10 +52,10 @@ export class RegistryFollower {
   constructor(init: {
     /** Checks signature, shape and that the entry belongs at this key; throws when they are not right. */
     readonly open: (key: string, sealed: Uint8Array) => OpenedEntry;
-    /** The same without the signature, of bytes that the signed list proves. */
+    /** The same without the signature, of bytes that the signed root proves. */
     readonly openProven: (key: string, sealed: Uint8Array) => OpenedEntry;
-    /** As `open`, for the list. */
-    readonly openList: (sealed: Uint8Array) => RegistryList;
+    /** As `open`, for the root. */
+    readonly openRoot: (sealed: Uint8Array) => RegistryRoot;
     readonly log: Log;
     readonly onChange: (message: RegistryMessage) => void;
     /** {@link stored} is another than before. */
@@ -64,24 +65,36 @@ export class RegistryFollower {
   }) {
     this.#open = init.open;
     this.#openProven = init.openProven;
-    this.#openList = init.openList;
     this.#log = init.log;
     this.#onChange = init.onChange;
     this.#onStale = init.onStale;
     this.#onAlarm = init.onAlarm;
+    this.#list = new ListedRegistry({
+      open: init.openRoot,
+      sequenceOf: (key) => this.#held.get(key)?.sequence ?? 0,
+      onRefused: (key, error) => this.#refuse(key, error),
+    });
   }
 
   /**
-   * Takes over what {@link stored} gave, each only if its signature still holds or the list, whose signature holds,
+   * Takes over what {@link stored} gave, each only if its signature still holds or the root, whose signature holds,
    * proves its bytes. Emits the whole.
    */
   restore({ entries, isComplete }: StoredRegistry): void {
     const stored = new Map(entries.map(({ key, sealed }) => [key, sealed]));
-    const list = stored.get(registryListKey);
-    if (list !== undefined) this.#take(registryListKey, list);
-    stored.delete(registryListKey);
-    const proven = this.#provenBy(this.#list, stored);
-    for (const [key, sealed] of stored) this.#take(key, sealed, proven.has(key) ? this.#openProven : this.#open);
+    const root = stored.get(registryRootKey);
+    if (root !== undefined) this.#takeRoot(root);
+    for (const [key, sealed] of stored) {
+      const page = isPageKey(key) ? this.#list.takePage(key, sealed) : null;
+      if (page !== null) this.#add(page);
+    }
+    const proven = new Set<string>();
+    for (const page of this.#list.entries()) {
+      if (page.isProvedBy((key) => stored.get(key))) for (const key of page.keys) proven.add(key);
+    }
+    for (const [key, sealed] of stored) {
+      if (!isListKey(key)) this.#take(key, sealed, proven.has(key) ? this.#openProven : this.#open);
+    }
     this.#removeUnlisted();
     this.#changed.clear();
     this.#isComplete = isComplete;
@@ -93,19 +106,23 @@ export class RegistryFollower {
     return this.#isComplete;
   }
 
-  /** Entries that the list names and that are not here, or only in an older version. */
+  /** Pages that the root names and entries that pages name, that are not here, or entries only in an older version. */
   get missing(): number {
-    return this.#missing.size;
+    let missing = this.#list.missingPageCount;
+    for (const page of this.#lacking) missing += page.missing.size;
+    return missing;
   }
 
   get entries(): ReadonlyMap<string, HeldEntry> {
     return this.#held;
   }
 
-  /** Everything as it came, the list included, for {@link restore}. */
+  /** Everything as it came, root and pages included, for {@link restore}. */
   get stored(): StoredRegistry {
     const entries = [...this.#held].map(([key, { sealed }]) => ({ key, sealed }));
-    if (this.#list !== null) entries.push({ key: registryListKey, sealed: this.#list.sealed });
+    entries.push(...this.#list.sealedPages());
+    const root = this.#list.sealedRoot;
+    if (root !== null) entries.push({ key: registryRootKey, sealed: root });
     return { entries, isComplete: this.#isComplete };
   }
 
@@ -119,7 +136,7 @@ export class RegistryFollower {
   /** For the watch of the bucket. */
   onEntry(change: BucketChange): void {
     if (change.operation === 'delete') {
-      this.#log.debug({ key: change.key }, 'a key of the registry is gone from NATS; only a signed list removes it');
+      this.#log.debug({ key: change.key }, 'a key of the registry is gone from NATS; only a signed root removes it');
       return;
     }
     if (this.#receive(change.key, change.value)) this.#settleSoon();
@@ -134,34 +151,23 @@ export class RegistryFollower {
 
   /** True when something is new. */
   #receive(key: string, sealed: Uint8Array): boolean {
-    if (key === registryListKey) {
-      const before = this.#waiting;
-      if (!this.#take(key, sealed)) return false;
-      this.#waiting = this.#newWaiting();
-      for (const entry of before?.drain() ?? []) this.#receive(entry.key, entry.sealed);
-      return true;
-    }
-    if (this.#waiting === null || !this.#missing.has(key)) return this.#take(key, sealed);
+    if (key === registryRootKey) return this.#takeRoot(sealed);
+    if (isPageKey(key)) return this.#takePage(key, sealed);
+    const page = this.#list.entriesFor(key);
+    if (page === undefined || !page.wants(key)) return this.#take(key, sealed);
     this.#waitingTimer?.refresh();
     this.#waitingTimer ??= setTimeout(() => this.#stopWaiting(), waitingMs);
     this.#missingTimer?.refresh();
     let isNew = false;
-    for (const entry of this.#waiting.offer(key, sealed)) {
+    for (const entry of page.offer(key, sealed, (at) => this.#held.get(at)?.sealed)) {
       if (this.#take(entry.key, entry.sealed, entry.isProven ? this.#openProven : this.#open)) isNew = true;
     }
     return isNew;
   }
 
-  #newWaiting(): WaitingGroups | null {
-    const list = this.#list;
-    if (list === null || list.digests.length === 0 || this.#missing.size < minGrouped) return null;
-    return new WaitingGroups({ list, missing: this.#missing, held: (key) => this.#held.get(key)?.sealed });
-  }
-
   #stopWaiting(): void {
     this.#waitingTimer = null;
-    for (const entry of this.#waiting?.drain() ?? []) this.#unproved.push(entry);
-    this.#waiting = null;
+    for (const page of this.#lacking) this.#unproved.push(...page.stopWaiting());
     if (this.#checking === null) this.#checkSome();
   }
 
@@ -169,8 +175,10 @@ export class RegistryFollower {
   #checkSome(): void {
     this.#missingTimer?.refresh();
     for (const { key, sealed } of this.#unproved.splice(0, checkedAtOnce)) {
+      const page = this.#list.entriesFor(key);
       // What has come meanwhile is newer.
-      if (this.#missing.has(key) && this.#take(key, sealed)) this.#settleSoon();
+      if (page?.names(key) === true && !page.missing.has(key)) continue;
+      if (this.#take(key, sealed)) this.#settleSoon();
     }
     this.#checking = this.#unproved.length === 0 ? null : setImmediate(() => this.#checkSome());
   }
@@ -182,20 +190,56 @@ export class RegistryFollower {
     });
   }
 
-  #provenBy(list: RegistryList | null, sealed: ReadonlyMap<string, Uint8Array>): ReadonlySet<string> {
-    if (list === null) return new Set();
-    return provenKeys({ keys: list.entries.keys(), digests: list.digests, sealed });
+  #takeRoot(sealed: Uint8Array): boolean {
+    try {
+      const change = this.#list.takeRoot(sealed);
+      if (change === null) return false;
+      const waiting = change.dropped.flatMap((page) => this.#drop(page));
+      for (const page of change.added) this.#add(page);
+      this.#isListNew = true;
+      for (const entry of waiting) this.#receive(entry.key, entry.sealed);
+      return true;
+    } catch (error) {
+      this.#refuse(registryRootKey, error);
+      return false;
+    }
+  }
+
+  #takePage(key: string, sealed: Uint8Array): boolean {
+    const page = this.#list.takePage(key, sealed);
+    if (page === null) {
+      this.#watchMissing();
+      return false;
+    }
+    this.#add(page);
+    this.#isListNew = true;
+    return true;
+  }
+
+  #add(page: ListedEntries): void {
+    if (page.missing.size > 0) this.#lacking.add(page);
+  }
+
+  /** What it named may now be named by no page. Returns what waited for its group. */
+  #drop(page: ListedEntries): ReleasedEntry[] {
+    this.#lacking.delete(page);
+    for (const key of page.keys) if (this.#held.has(key)) this.#unsettled.add(key);
+    return page.stopWaiting();
   }
 
   /** True when it is new. `open`: what checks an entry. */
   #take(key: string, sealed: Uint8Array, open = this.#open): boolean {
     try {
-      return key === registryListKey ? this.#takeList(sealed) : this.#takeEntry(key, sealed, open);
+      return this.#takeEntry(key, sealed, open);
     } catch (error) {
-      this.#onAlarm();
-      this.#log.error({ key, problem: describeError(error) }, 'registry entry refused; the last good one stays');
+      this.#refuse(key, error);
       return false;
     }
+  }
+
+  #refuse(key: string, error: unknown): void {
+    this.#onAlarm();
+    this.#log.error({ key, problem: describeError(error) }, 'registry entry refused; the last good one stays');
   }
 
   #takeEntry(key: string, sealed: Uint8Array, open: (key: string, sealed: Uint8Array) => OpenedEntry): boolean {
@@ -206,20 +250,13 @@ export class RegistryFollower {
     assertNotOlder(opened.sequence, held?.sequence);
     this.#held.set(key, { ...opened, sealed });
     this.#changed.add(key);
-    if (opened.sequence >= (this.#list?.entries.get(key) ?? 0)) this.#missing.delete(key);
-    return true;
-  }
-
-  #takeList(sealed: Uint8Array): boolean {
-    if (this.#list !== null && Buffer.compare(this.#list.sealed, sealed) === 0) return false;
-    const list = this.#openList(sealed);
-    assertNotOlder(list.sequence, this.#list?.sequence);
-    this.#list = { ...list, sealed };
-    this.#isListNew = true;
-    this.#missing.clear();
-    for (const [key, sequence] of list.entries) {
-      if ((this.#held.get(key)?.sequence ?? 0) < sequence) this.#missing.add(key);
+    const page = this.#list.entriesFor(key);
+    if (page === undefined || !page.names(key)) {
+      this.#unsettled.add(key);
+      return true;
     }
+    page.onHeld(key, opened.sequence);
+    if (page.missing.size === 0) this.#lacking.delete(page);
     return true;
   }
 
@@ -233,27 +270,35 @@ export class RegistryFollower {
       if (upserts.length + removals.length > 0) {
         this.#onChange({ type: 'registry', isFull: false, upserts, removals });
       }
-    } else if (this.#list !== null && this.#missing.size === 0) {
+    } else if (this.#list.hasRoot && this.missing === 0) {
       this.#isComplete = true;
       this.#emitFull();
     }
     this.#onStale();
   }
 
-  /** Looks at what changed only, because thousands of entries come in many turns. */
+  /** Without a new root or page, only an entry that came can be one that should not be here. */
   #removeUnlisted(): string[] {
-    const list = this.#list;
-    if (list === null) return [];
-    const candidates = this.#isListNew ? this.#held.keys() : this.#changed;
+    const sequence = this.#list.sequence ?? 0;
+    const candidates = this.#isListNew ? this.#unsettled : this.#changed;
     this.#isListNew = false;
-    const gone = [...candidates].filter(
-      (key) => !list.entries.has(key) && (this.#held.get(key)?.sequence ?? Infinity) <= list.sequence,
-    );
-    return gone.filter((key) => this.#held.delete(key));
+    const gone: string[] = [];
+    for (const key of candidates) {
+      const page = this.#list.entriesFor(key);
+      // Nobody has said yet what there is in its group.
+      if (page === undefined) continue;
+      if (page.names(key)) this.#unsettled.delete(key);
+      else if ((this.#held.get(key)?.sequence ?? Infinity) <= sequence) gone.push(key);
+    }
+    for (const key of gone) {
+      this.#unsettled.delete(key);
+      this.#held.delete(key);
+    }
+    return gone;
   }
 
   #watchMissing(): void {
-    if (this.#missing.size > 0) {
+    if (this.missing > 0 || this.#list.strayPage !== undefined) {
       this.#missingTimer ??= setTimeout(() => this.#reportMissing(), missingAlarmMs);
     } else if (this.#missingTimer !== null) {
       clearTimeout(this.#missingTimer);
@@ -263,10 +308,12 @@ export class RegistryFollower {
 
   #reportMissing(): void {
     this.#onAlarm();
-    const [first] = this.#missing;
+    const pages = this.#list.missingPages();
+    const [lacking] = this.#lacking;
+    const [first = this.#list.strayPage] = [...pages, ...(lacking?.missing ?? [])];
     this.#log.error(
-      { missing: this.#missing.size, first },
-      'the registry lacks entries that its list names: somebody else writes into its bucket, or the controller is restoring it',
+      { missing: this.missing, pages: pages.length, first },
+      'the registry lacks what its root names, or has a page that it does not: somebody else writes into its bucket, or the controller is restoring it',
     );
   }
 
@@ -274,6 +321,10 @@ export class RegistryFollower {
     const upserts = [...this.#held.values()].map((held) => held.entry);
     this.#onChange({ type: 'registry', isFull: true, upserts, removals: [] });
   }
+}
+
+function isListKey(key: string): boolean {
+  return key === registryRootKey || isPageKey(key);
 }
 
 function assertNotOlder(sequence: number, held: number | undefined): void {

@@ -1,4 +1,4 @@
-import type { Bucket } from '../../shared/bus/bucket.js';
+import type { Bucket, BucketEntry } from '../../shared/bus/bucket.js';
 
 /** Writes that are under way at once; JetStream answers each after it has stored it. */
 const parallelWrites = 32;
@@ -9,19 +9,22 @@ const parallelWrites = 32;
  */
 export class BucketMirror {
   readonly bucket: Bucket;
-  readonly #isManaged: (key: string) => boolean;
   readonly #known: Map<string, Uint8Array>;
 
-  private constructor(bucket: Bucket, isManaged: (key: string) => boolean, known: Map<string, Uint8Array>) {
+  private constructor(bucket: Bucket, known: Map<string, Uint8Array>) {
     this.bucket = bucket;
-    this.#isManaged = isManaged;
     this.#known = known;
   }
 
   /** `isManaged`: keys that are not, are left alone. Errors as in `Bus`. */
   static async list(bucket: Bucket, isManaged: (key: string) => boolean): Promise<BucketMirror> {
-    const entries = (await bucket.entries()).filter((entry) => isManaged(entry.key));
-    return new BucketMirror(bucket, isManaged, new Map(entries.map((entry) => [entry.key, entry.value])));
+    return BucketMirror.of(bucket, await bucket.entries(), isManaged);
+  }
+
+  /** The same of entries that are all that the bucket holds now. */
+  static of(bucket: Bucket, entries: readonly BucketEntry[], isManaged: (key: string) => boolean): BucketMirror {
+    const managed = entries.filter((entry) => isManaged(entry.key));
+    return new BucketMirror(bucket, new Map(managed.map((entry) => [entry.key, entry.value])));
   }
 
   /** What the bucket holds under a managed key, as far as is known. */
@@ -48,20 +51,31 @@ export class BucketMirror {
   /** Whether {@link converge} would have nothing to do, as far as is known. */
   holds(wanted: ReadonlyMap<string, Uint8Array>): boolean {
     if (this.#known.size !== wanted.size) return false;
-    return [...wanted].every(([key, value]) => isSame(this.#known.get(key), value));
+    for (const [key, value] of wanted) if (!isSame(this.#known.get(key), value)) return false;
+    return true;
   }
 
-  /** Writes what differs and deletes managed keys that are not wanted. Stops at the first error; call it again then. */
-  async converge(wanted: ReadonlyMap<string, Uint8Array>): Promise<void> {
-    const tasks = [...wanted].map(
-      ([key, value]) =>
-        () =>
-          this.put(key, value),
+  /** Writes what differs. As all that writes here, it stops at the first error; call it again then. */
+  async write(wanted: ReadonlyMap<string, Uint8Array>): Promise<void> {
+    const different = [...wanted].filter(([key, value]) => !isSame(this.#known.get(key), value));
+    await runInParallel(
+      different.map(
+        ([key, value]) =>
+          () =>
+            this.put(key, value),
+      ),
     );
-    for (const key of this.#known.keys()) {
-      if (!wanted.has(key) && this.#isManaged(key)) tasks.push(() => this.delete(key));
-    }
-    await runInParallel(tasks);
+  }
+
+  /** Deletes managed keys that are not wanted. */
+  async prune(wanted: ReadonlyMap<string, Uint8Array>): Promise<void> {
+    const unwanted = [...this.#known.keys()].filter((key) => !wanted.has(key));
+    await runInParallel(unwanted.map((key) => () => this.delete(key)));
+  }
+
+  async converge(wanted: ReadonlyMap<string, Uint8Array>): Promise<void> {
+    await this.write(wanted);
+    await this.prune(wanted);
   }
 }
 

@@ -3,12 +3,12 @@ import { atOnce } from '../../shared/in-turns.js';
 import { compilingSnapshot } from '../../shared/policy/compile-snapshot.js';
 import { registryEntries } from '../../shared/policy/registry-entries.js';
 import type { Snapshot } from '../../shared/policy/snapshot.js';
-import { groupDigests, groupsFor } from '../../shared/wire/registry-digests.js';
-import { sealRegistryList, type RegistryList } from '../../shared/wire/registry-list.js';
+import { sealRegistryRoot } from '../../shared/wire/registry-root.js';
 import { registryKey, type RegistryEntry } from '../../shared/wire/registry.js';
 import { sealRegistryEntry, sealSnapshot } from '../../shared/wire/signed.js';
 import { writingSnapshot } from '../../shared/wire/snapshot-text.js';
 import { resourcesOf, type CommittedState, type StoredResource } from '../store/committed-state.js';
+import { RegistryTreeBuilder, type ListedEntry, type RegistryTree } from './registry-tree.js';
 
 /** Everything that is published of one committed state, ready to be written. */
 export type Release = {
@@ -18,11 +18,11 @@ export type Release = {
   readonly entries: readonly RegistryEntry[];
   /** Keys and values of `culvert_config`. */
   readonly config: ReadonlyMap<string, Uint8Array>;
-  /** Keys and values of `culvert_registry`, without its list. */
+  /** Keys and values of `culvert_registry`, without its root and pages. */
   readonly registry: ReadonlyMap<string, Uint8Array>;
-  readonly registryList: Omit<RegistryList, 'digests'>;
-  /** The bytes of that list, digests included: thousands of keys, so only whoever needs them pays for them. */
-  readonly sealRegistryList: () => Uint8Array;
+  /** Root and pages: of thousands of keys, so only whoever publishes them pays for them. */
+  readonly registryTree: () => RegistryTree;
+  readonly sealRegistryRoot: () => Uint8Array;
 };
 
 export type Built = { readonly release: Release } | { readonly problems: readonly Problem[] };
@@ -36,6 +36,7 @@ export class ReleaseBuilder {
   readonly #privateKeyPem: string;
   readonly #encoded = new WeakMap<StoredResource, Uint8Array>();
   readonly #sealed = new WeakMap<StoredResource, Uint8Array>();
+  readonly #tree = new RegistryTreeBuilder();
 
   constructor(init: { readonly trustDomain: string; readonly privateKeyPem: string }) {
     this.#trustDomain = init.trustDomain;
@@ -72,15 +73,24 @@ export class ReleaseBuilder {
       registry.set(registryKey(entry), this.#seal(entry, state));
       yield;
     }
-    const sequences = new Map(entries.map((entry) => [registryKey(entry), sequenceOf(entry, state)]));
-    const registryList = { sequence: revision, entries: sequences };
-    const sealList = (): Uint8Array => {
-      const digests = groupDigests({ keys: registry.keys(), sealed: registry, groups: groupsFor(registry.size) });
-      const list = { ...registryList, digests: digests.filter((digest) => digest !== null) };
-      return sealRegistryList({ list, privateKeyPem: this.#privateKeyPem });
+    const release = { state, snapshot, sealed, entries, config, registry };
+    return { release: { ...release, ...this.#listing(release) } };
+  }
+
+  #listing({ state, entries, registry }: Pick<Release, 'state' | 'entries' | 'registry'>) {
+    const listed = function* (): Generator<ListedEntry> {
+      for (const entry of entries) {
+        const key = registryKey(entry);
+        const sealed = registry.get(key);
+        if (sealed !== undefined) yield { key, sequence: sequenceOf(entry, state), sealed };
+      }
     };
+    let tree: RegistryTree | null = null;
+    const registryTree = (): RegistryTree =>
+      (tree ??= this.#tree.build({ sequence: state.revision, entries: listed() }));
     return {
-      release: { state, snapshot, sealed, entries, config, registry, registryList, sealRegistryList: sealList },
+      registryTree,
+      sealRegistryRoot: () => sealRegistryRoot({ root: registryTree().root, privateKeyPem: this.#privateKeyPem }),
     };
   }
 

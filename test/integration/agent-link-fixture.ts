@@ -5,6 +5,7 @@ import { RegistryFollower } from '../../agent/control/registry-follower.js';
 import type { AppliedRules, RulesAlarm } from '../../agent/control/rules-follower.js';
 import type { RegistryMessage } from '../../agent/dataplane/messages.js';
 import type { IpAddress } from '../../shared/address.js';
+import { RegistryTreeBuilder } from '../../controller/publish/registry-tree.js';
 import { agentPermissions } from '../../shared/bus/agent-permissions.js';
 import type { Bucket } from '../../shared/bus/bucket.js';
 import type { Bus } from '../../shared/bus/bus.js';
@@ -16,7 +17,7 @@ import { createCsr } from '../../shared/pki/certificate-request.js';
 import { issueNodeCertificate } from '../../shared/pki/node-certificate.js';
 import { generateSigningKey, type SigningKey } from '../../shared/pki/signing-key.js';
 import { plainSnapshot, type Snapshot } from '../../shared/policy/snapshot.js';
-import { openRegistryList, registryListKey, sealRegistryList } from '../../shared/wire/registry-list.js';
+import { openRegistryRoot, registryRootKey, sealRegistryRoot } from '../../shared/wire/registry-root.js';
 import { registryKey, type WorkloadEntry } from '../../shared/wire/registry.js';
 import { pointerTo, snapshotKey } from '../../shared/wire/rules-pointer.js';
 import {
@@ -82,6 +83,7 @@ export class LinkFixture implements AsyncDisposable {
   rulesBucket!: Bucket;
   registryBucket!: Bucket;
   #sequence = 0;
+  readonly #sealed = new Map<string, Uint8Array>();
 
   private constructor(nats: NatsFixture) {
     this.nats = nats;
@@ -116,7 +118,9 @@ export class LinkFixture implements AsyncDisposable {
   async publishWorkload(entry: WorkloadEntry, o: { key?: SigningKey; sequence?: number } = {}): Promise<void> {
     const sequence = o.sequence ?? ++this.#sequence;
     const privateKeyPem = (o.key ?? this.signingKey).privateKey;
-    await this.registryBucket.put(registryKey(entry), sealRegistryEntry({ entry, sequence, privateKeyPem }));
+    const sealed = sealRegistryEntry({ entry, sequence, privateKeyPem });
+    this.#sealed.set(registryKey(entry), sealed);
+    await this.registryBucket.put(registryKey(entry), sealed);
   }
 
   /** Names what the registry consists of, as the controller does after every change. */
@@ -125,9 +129,15 @@ export class LinkFixture implements AsyncDisposable {
     o: { key?: SigningKey; sequence?: number } = {},
   ): Promise<void> {
     const sequence = o.sequence ?? ++this.#sequence;
-    const list = { sequence, entries: new Map(Object.entries(entries)), digests: [] };
+    const listed = Object.entries(entries).map(([key, at]) => ({
+      key,
+      sequence: at,
+      sealed: this.#sealed.get(key) ?? new Uint8Array(),
+    }));
+    const { root, pages } = new RegistryTreeBuilder().build({ sequence, entries: listed });
+    for (const [key, bytes] of pages) await this.registryBucket.put(key, bytes);
     const privateKeyPem = (o.key ?? this.signingKey).privateKey;
-    await this.registryBucket.put(registryListKey, sealRegistryList({ list, privateKeyPem }));
+    await this.registryBucket.put(registryRootKey, sealRegistryRoot({ root, privateKeyPem }));
   }
 
   hasLogged(text: string): boolean {
@@ -147,7 +157,7 @@ export class LinkFixture implements AsyncDisposable {
     this.registry = new RegistryFollower({
       open: (key, bytes) => openRegistryEntry({ key, bytes, publicKeysPem: credentials.signingPublicKeys }),
       openProven: (key, bytes) => openProvenRegistryEntry({ key, bytes }),
-      openList: (bytes) => openRegistryList({ bytes, publicKeysPem: credentials.signingPublicKeys }),
+      openRoot: (bytes) => openRegistryRoot({ bytes, publicKeysPem: credentials.signingPublicKeys }),
       log,
       onChange: this.registryMessages.push,
       onStale: () => undefined,

@@ -13,7 +13,7 @@ import { createCsr } from '../../shared/pki/certificate-request.js';
 import { issueServerCertificate } from '../../shared/pki/server-certificate.js';
 import { generateSigningKey, type SigningKey } from '../../shared/pki/signing-key.js';
 import { pointerTo, rulesPointerSchema, snapshotKey } from '../../shared/wire/rules-pointer.js';
-import { openRegistryList, registryListKey } from '../../shared/wire/registry-list.js';
+import { registryRootKey } from '../../shared/wire/registry-root.js';
 import { openRegistryEntry, openSnapshot, sealSnapshot } from '../../shared/wire/signed.js';
 import { startEmbeddedNats } from '../../controller/nats/embedded-nats.js';
 import { Distribution } from '../../controller/publish/distribution.js';
@@ -21,6 +21,7 @@ import { ReleaseBuilder } from '../../controller/publish/release.js';
 import { Journal } from '../../controller/store/journal.js';
 import { ResourceStore } from '../../controller/store/resource-store.js';
 import { documents, silentLog, temporaryDirectory, workloadDocument } from './controller-fixture.js';
+import { publishedRegistry } from './published-registry.js';
 
 const trustDomain = 'culvert.local';
 const writes = new Set(['put', 'create', 'update', 'delete']);
@@ -156,15 +157,12 @@ async function published(bus: Bus, key: SigningKey) {
   const publicKeysPem = [key.publicKey];
   const sealed = (await rules.get(pointer.key))?.value ?? new Uint8Array();
   const registryBucket = await bus.bucket(buckets.registry);
-  const registry = (await registryBucket.entries())
-    .filter(({ key: at }) => at !== registryListKey)
-    .map(({ key: at, value }) => ({ at, ...openRegistryEntry({ bytes: value, key: at, publicKeysPem }) }));
-  const list = openRegistryList({ bytes: (await registryBucket.get(registryListKey))?.value ?? sealed, publicKeysPem });
-  assert.deepEqual(
-    list.entries,
-    new Map(registry.map(({ at, sequence }) => [at, sequence])),
-    'the list names just these',
-  );
+  const { listed, entries } = publishedRegistry(await registryBucket.entries(), publicKeysPem);
+  const registry = entries.map(({ key: at, value }) => ({
+    at,
+    ...openRegistryEntry({ bytes: value, key: at, publicKeysPem }),
+  }));
+  assert.deepEqual(listed, new Map(registry.map(({ at, sequence }) => [at, sequence])), 'the pages name just these');
   const config = await (await bus.bucket(buckets.config)).entries();
   return {
     snapshot: openSnapshot({ bytes: sealed, publicKeysPem }),
@@ -310,7 +308,9 @@ test('what somebody else changed in the buckets is put right', async () => {
     const rules = await bus.bucket(buckets.rules);
     await registry.delete('workload.shop.db');
     await registry.put('workload.shop.forged', new TextEncoder().encode('{}'));
-    await registry.put(registryListKey, new TextEncoder().encode('{}'));
+    await registry.put(registryRootKey, new TextEncoder().encode('{}'));
+    await registry.put('list.0.0', new TextEncoder().encode('{}'));
+    await registry.put('list.1.0', new TextEncoder().encode('{}'));
     await rules.put(rulesPointerKey, new TextEncoder().encode('garbage'));
     await rules.delete(`snapshot.${before.snapshot.revision}`);
     await live({ bus, stateDir, key }, async (store) => {

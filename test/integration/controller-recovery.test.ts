@@ -19,7 +19,6 @@ import { createCsr } from '../../shared/pki/certificate-request.js';
 import { issueServerCertificate } from '../../shared/pki/server-certificate.js';
 import { joinResponseSchema, type JoinResponse } from '../../shared/wire/requests.js';
 import { rulesPointerSchema } from '../../shared/wire/rules-pointer.js';
-import { openRegistryList, registryListKey } from '../../shared/wire/registry-list.js';
 import { openRegistryEntry, openSnapshot } from '../../shared/wire/signed.js';
 import {
   apply,
@@ -31,6 +30,7 @@ import {
   temporaryDirectory,
   workloadDocument,
 } from './controller-fixture.js';
+import { publishedRegistry } from './published-registry.js';
 
 const two = documents(
   workloadDocument('shop', 'api', { ip: '198.18.1.1', node: 'host-a' }),
@@ -71,12 +71,8 @@ async function agentView(controller: RunningController) {
   const publicKeysPem = joined.signingPublicKeys;
   const snapshot = openSnapshot({ bytes: (await rules.get(pointer.key))?.value ?? new Uint8Array(), publicKeysPem });
   const stored = await listRegistry(bus);
-  const list = stored.find(({ key }) => key === registryListKey)?.value ?? assert.fail('the registry has no list');
-  const entries = stored.filter(({ key }) => key !== registryListKey);
-  assert.deepEqual(
-    [...openRegistryList({ bytes: list, publicKeysPem }).entries.keys()],
-    entries.map(({ key }) => key).sort(),
-  );
+  const { listed, entries } = publishedRegistry(stored, publicKeysPem);
+  assert.deepEqual([...listed.keys()].sort(), entries.map(({ key }) => key).sort());
   const names = entries.map(({ key, value }) => openRegistryEntry({ bytes: value, key, publicKeysPem }).entry.name);
   return { revision: snapshot.revision, names: names.sort(), joined };
 }

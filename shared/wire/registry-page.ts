@@ -1,0 +1,72 @@
+import { createHash } from 'node:crypto';
+import { gunzipSync, gzipSync } from 'node:zlib';
+import { z } from 'zod';
+import { describeError } from '../errors.js';
+import { keyHash, leafHas, type RegistryLeaf } from './registry-leaf.js';
+import { assertFits, encodeJson, invalidPayload, parsePayload } from './signed-envelope.js';
+
+/**
+ * The keys of the registry whose hashes belong to one leaf, with the sequences of their entries. It carries no signature:
+ * the root has the SHA-256 of its bytes, so check that before opening it.
+ */
+export type RegistryPage = {
+  readonly entries: ReadonlyMap<string, number>;
+  /** {@link groupDigest} of the entries, sealed: it proves them as their signatures do. */
+  readonly digest: string;
+};
+
+export const maxPageBytes = 1024 * 1024;
+const maxPageTextBytes = 8 * 1024 * 1024;
+
+const pageSchema = z.strictObject({
+  entries: z.record(z.string().min(1).max(1024), z.int().min(1)),
+  digest: z.base64().length(44),
+});
+
+/** The same page gives the same bytes, whatever the order of its entries. Errors: `PAYLOAD_TOO_LARGE`. */
+export function encodeRegistryPage({ entries, digest }: RegistryPage): Uint8Array {
+  const sorted = [...entries].sort(([a], [b]) => (a < b ? -1 : 1));
+  const text = encodeJson({ entries: Object.fromEntries(sorted), digest });
+  assertFits(text, maxPageTextBytes, 'the keys of a page of the registry');
+  const bytes = gzipSync(text, { level: 1 });
+  assertFits(bytes, maxPageBytes, 'the keys of a page of the registry');
+  return bytes;
+}
+
+/** SHA-256 of the bytes of a page, base64, as the root has it. */
+export function pageDigest(bytes: Uint8Array): string {
+  return createHash('sha256').update(bytes).digest('base64');
+}
+
+/** Opens bytes that a root proves. Errors: `PAYLOAD_INVALID`, also for keys that do not belong to the leaf. */
+export function decodeRegistryPage(o: { readonly bytes: Uint8Array; readonly leaf: RegistryLeaf }): RegistryPage {
+  let text: Uint8Array;
+  try {
+    text = gunzipSync(o.bytes, { maxOutputLength: maxPageTextBytes });
+  } catch (cause) {
+    throw invalidPayload(`a page of the registry is malformed: ${describeError(cause)}`, cause);
+  }
+  const { entries, digest } = parsePayload(text, pageSchema, 'page of the registry');
+  const keys = Object.keys(entries);
+  const stray = keys.find((key) => !leafHas(o.leaf, keyHash(key)));
+  if (stray !== undefined) throw invalidPayload(`a page of the registry names ${stray}, which belongs to another`);
+  return { entries: new Map(Object.entries(entries)), digest };
+}
+
+/**
+ * SHA-256 (base64) of the sealed bytes of so many entries, in the order of their keys; null when one is missing. Who vouches
+ * for it vouches for all of them at once, which is a hundred times cheaper to check than a signature of each.
+ */
+export function groupDigest(o: {
+  readonly keys: Iterable<string>;
+  readonly sealed: (key: string) => Uint8Array | undefined;
+}): string | null {
+  const hash = createHash('sha256');
+  for (const key of [...o.keys].sort()) {
+    const sealed = o.sealed(key);
+    if (sealed === undefined) return null;
+    // Neither part before the bytes contains a zero byte, so it can be read in one way only.
+    hash.update(`${key}\0${sealed.length}\0`).update(sealed);
+  }
+  return hash.digest('base64');
+}
