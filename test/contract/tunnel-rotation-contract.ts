@@ -186,6 +186,22 @@ export function runTunnelRotationContract(engine: TunnelEngine): void {
     });
   });
 
+  describe(`roots that are replaced during a handshake (${engine.name})`, () => {
+    it('leave no tunnel that was proved by the old ones', async () => {
+      await using pair = await TunnelPair.start(engine, ca);
+      const next = await (await TestCa.create()).issue(serverIdentity);
+      const accept = pair.server.accept.bind(pair.server);
+      pair.server.accept = (socket, listener) => {
+        accept(socket, listener);
+        pair.server.replaceCertificates(next);
+      };
+      const result = await pair.open();
+      assert.equal(!result.ok && result.reason, 'TLS_HANDSHAKE');
+      assert.equal(pair.dialled.length, 2);
+      await eventually('none is left', () => pair.server.counts().tunnels === 0);
+    });
+  });
+
   describe(`handshakes with one address (${engine.name})`, () => {
     it('are sixteen at a time, whoever begins them', async () => {
       await using pair = await TunnelPair.start(engine, ca, { tlsHandshakeTimeoutMs: 30_000 });

@@ -103,6 +103,7 @@ export class Http2TunnelServer implements TunnelServer {
       onClosed: () => this.#tunnels.delete(tunnel),
     });
     this.#tunnels.add(tunnel);
+    if (peer.isOutdated) tunnel.retire();
   }
 
   #count(kind: RefusedHandshake): void {

@@ -19,9 +19,16 @@ export type ProvedPeer = {
   readonly address: HostPort;
   /** Where it dialled to. */
   readonly localAddress: HostPort;
+  /** Its proof, or ours, does not count any more: certificates or roots went while it shook hands. */
+  readonly isOutdated: boolean;
 };
 
-type Pending = { readonly raw: net.Socket; readonly workload: string; readonly addresses: SocketAddresses };
+type Pending = {
+  readonly raw: net.Socket;
+  readonly listener: TunnelListener;
+  readonly addresses: SocketAddresses;
+  isOutdated: boolean;
+};
 
 /** Handshakes under way at once, over all workloads. Each holds a socket, an SSL object and at most some 100 KiB. */
 const maxPending = 1024;
@@ -70,13 +77,15 @@ export class ServerHandshakes {
     for (const [key, { identity }] of this.#servers) {
       if (change.ended.has(identity) || change.renewed.has(identity)) this.#servers.delete(key);
     }
+    for (const pending of this.#pending.values())
+      if (change.ended.has(pending.listener.identity)) pending.isOutdated = true;
     return change;
   }
 
   /** Ends what is under way for this workload, or for all. */
   abort(workload: string | null): void {
     for (const pending of this.#pending.values()) {
-      if (workload === null || pending.workload === workload) pending.raw.destroy();
+      if (workload === null || pending.listener.workload === workload) pending.raw.destroy();
     }
     for (const key of this.#servers.keys()) {
       if (workload === null || key.startsWith(`${workload} `)) this.#servers.delete(key);
@@ -91,7 +100,7 @@ export class ServerHandshakes {
     const server = this.#serverFor(listener);
     if (server === null) return 'no_own_certificate';
     const key = pendingKey(listener, addresses);
-    this.#pending.set(key, { raw, workload: listener.workload, addresses });
+    this.#pending.set(key, { raw, listener, addresses, isOutdated: false });
     this.#pendingByPeer.set(addresses.remote.ip, ofPeer + 1);
     raw.once('close', () => {
       if (this.#pending.get(key)?.raw === raw) this.#forget(key);
@@ -149,9 +158,9 @@ export class ServerHandshakes {
       turnAway(socket, verdict.reason);
       return;
     }
-    const { raw, addresses } = pending;
+    const { raw, addresses, isOutdated } = pending;
     const { remote: address, local: localAddress } = addresses;
-    this.#onPeer({ socket, raw, listener, identity: verdict, address, localAddress });
+    this.#onPeer({ socket, raw, listener, identity: verdict, address, localAddress, isOutdated });
   }
 
   /** Node does not say which raw socket a TLS socket was made of, but both have the same two addresses. */
