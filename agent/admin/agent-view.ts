@@ -5,31 +5,26 @@ import type { WorkerPool } from '../dataplane/worker-pool.js';
 import type { ObservedState } from '../telemetry/state-gauges.js';
 import { readiness, type ReadinessReport } from './readiness.js';
 
+/** What is known before anything of it runs. */
+export type AgentFacts = {
+  readonly node: string;
+  readonly version: string;
+  readonly startedAtMs: number;
+  readonly workersWanted: number;
+  readonly maxConnectionsPerWorkload: number;
+  readonly maxWaitingBytesPerWorkload: number;
+  readonly capture: WorkloadCapture;
+};
+
 /** What can be seen of the agent from outside, at every stage of its start: pool and plane appear after the join. */
 export class AgentView {
-  readonly #o: {
-    readonly node: string;
-    readonly version: string;
-    readonly startedAtMs: number;
-    readonly workersWanted: number;
-    readonly maxConnectionsPerWorkload: number;
-    readonly maxWaitingBytesPerWorkload: number;
-    readonly capture: WorkloadCapture;
-  };
+  readonly #o: AgentFacts;
   pool: WorkerPool | null = null;
   plane: ControlPlane | null = null;
   flows: FlowPublisher | null = null;
   joinProblem: string | null = null;
 
-  constructor(init: {
-    readonly node: string;
-    readonly version: string;
-    readonly startedAtMs: number;
-    readonly workersWanted: number;
-    readonly maxConnectionsPerWorkload: number;
-    readonly maxWaitingBytesPerWorkload: number;
-    readonly capture: WorkloadCapture;
-  }) {
+  constructor(init: AgentFacts) {
     this.#o = init;
   }
 

@@ -46,7 +46,7 @@ export type RulesAndCertificates = Pick<LastGoodState, 'sealedSnapshot' | 'certi
 
 /** What an older agent left in `state.json`; undefined when it is not there. */
 export function registryInState({ registry, isRegistryComplete }: StateFileContent): StoredRegistry | undefined {
-  return isRegistryComplete ? { entries: registry, isComplete: isRegistryComplete } : undefined;
+  return isRegistryComplete ? { entries: registry, isComplete: true } : undefined;
 }
 
 export function encodeState(state: RulesAndCertificates): z.input<typeof stateFileSchema> {

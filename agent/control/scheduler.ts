@@ -1,3 +1,5 @@
+import { longestTimerMs } from '../../shared/longest-timer.js';
+
 /** Time, as the control thread sees it; injected, so that tests can move it. */
 export type Scheduler = {
   /** Milliseconds since the epoch. */
@@ -8,13 +10,10 @@ export type Scheduler = {
   random(): number;
 };
 
-/** The longest delay that Node's timers take; longer ones would fire at once. */
-const maxDelayMs = 2 ** 31 - 1;
-
 export const systemScheduler: Scheduler = {
   nowMs: () => Date.now(),
   after(delayMs, callback) {
-    const timer = setTimeout(callback, Math.min(maxDelayMs, Math.max(0, delayMs)));
+    const timer = setTimeout(callback, Math.min(longestTimerMs, Math.max(0, delayMs)));
     return () => clearTimeout(timer);
   },
   random: () => Math.random(),

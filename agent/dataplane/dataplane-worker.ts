@@ -10,7 +10,7 @@ import { serveTunnelRequest } from './flow/inbound-tunnel.js';
 import type { FlowContext } from './flow/flow-context.js';
 import { LiveConnections } from './flow/live-connections.js';
 import { ConnectionTurns } from './flow/connection-turns.js';
-import { ignoreError } from './flow/ignore-error.js';
+import { ignoreError } from './ignore-error.js';
 import { serveOutbound } from './flow/outbound.js';
 import { rawDial } from './flow/dial.js';
 import { WaitingBytes } from './flow/waiting-bytes.js';

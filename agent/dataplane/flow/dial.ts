@@ -9,7 +9,7 @@ import type { ConnectionCut } from '../relay/connection-cut.js';
 import type { CutSignal } from '../relay/cut-signal.js';
 import { ownTrafficMark } from '../settings.js';
 import { connectFailure, type ConnectFailure } from './connect-failure.js';
-import { ignoreError } from './ignore-error.js';
+import { ignoreError } from '../ignore-error.js';
 
 export type DialOptions = {
   readonly descriptors: DescriptorReserve;

@@ -8,7 +8,7 @@ import { resolveDestination, type Endpoint } from '../route/destination.js';
 import { workloadName } from '../route/registry-index.js';
 import type { ConnectFailure } from './connect-failure.js';
 import type { FlowContext } from './flow-context.js';
-import { ignoreError } from './ignore-error.js';
+import { ignoreError } from '../ignore-error.js';
 import { openPath, type OpenedPath } from './open-path.js';
 import { outboundFacts } from './facts.js';
 import { runFlow, type Reached } from './run-flow.js';

@@ -1,4 +1,6 @@
 import { formatHostPort } from '../../../shared/address.js';
+import { longestTimerMs } from '../../../shared/longest-timer.js';
+import { ignoreError } from '../ignore-error.js';
 import type { CutSignal } from '../relay/cut-signal.js';
 import type { TunnelDump } from '../messages.js';
 import { errorCode, errorCodeName } from '../h2/error-code.js';
@@ -24,8 +26,6 @@ const refusedStreamMs = 5000;
 const agingPart = 0.25;
 /** A tunnel that was used less long ago is replaced before it goes; another is dialled again when it is needed. */
 const warmMs = 60_000;
-/** Of `setTimeout`. */
-const longestTimerMs = 2 ** 31 - 1;
 
 /** One HTTP/2 connection to one destination as one identity, with up to `maxStreamsPerTunnel` streams. */
 export class ClientTunnel {
@@ -239,9 +239,6 @@ export class ClientTunnel {
     if (this.#death === '') this.#death = `tunnel to ${this.#address} ended: ${why}`;
   }
 }
-
-/** Without a listener an error would end the process; `close` follows it. */
-function ignoreError(): void {}
 
 /** END_STREAM, not RST_STREAM: refusals must not eat the budget of resets. Only a peer that leaves its side open gets one. */
 function endRefused(engine: Http2Engine, stream: SessionStream): void {

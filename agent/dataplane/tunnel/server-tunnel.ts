@@ -1,6 +1,8 @@
 import { formatHostPort, parseHostPort, type HostPort } from '../../../shared/address.js';
-import { reasonInfo } from '../../../shared/reasons.js';
 import type { SpiffeId } from '../../../shared/identity.js';
+import { longestTimerMs } from '../../../shared/longest-timer.js';
+import { reasonInfo } from '../../../shared/reasons.js';
+import { ignoreError } from '../ignore-error.js';
 import type { TunnelDump } from '../messages.js';
 import { ConnectionCut } from '../relay/connection-cut.js';
 import { CutSignal } from '../relay/cut-signal.js';
@@ -15,8 +17,6 @@ import { keepTunnelAlive } from './tunnel-keepalive.js';
 const firstRequestMs = 9500;
 /** After a refusal the peer ends its side of the stream; one that does not is reset. */
 const refusedStreamMs = 5000;
-/** Of `setTimeout`. */
-const longestTimerMs = 2 ** 31 - 1;
 
 /** One HTTP/2 connection from a proved peer to one workload of this host. */
 export class ServerTunnel {
@@ -220,9 +220,6 @@ export class ServerTunnel {
     if (this.#death === '') this.#death = `tunnel from ${formatHostPort(this.#peer.address)} ended: ${why}`;
   }
 }
-
-/** Without a listener an error would end the process; `close` follows it. */
-function ignoreError(): void {}
 
 /** A whole answer with END_STREAM; what the peer sends meanwhile is dropped. */
 function refuse(engine: Http2Engine, stream: ServerStream, refusal: TunnelRefusal): void {
