@@ -7,8 +7,8 @@ import { sealRegistryRoot } from '../../shared/wire/registry-root.js';
 import { registryKey, type RegistryEntry } from '../../shared/wire/registry.js';
 import { sealRegistryEntry, sealSnapshot } from '../../shared/wire/signed.js';
 import { writingSnapshot } from '../../shared/wire/snapshot-text.js';
-import { resourcesOf, type CommittedState, type StoredResource } from '../store/committed-state.js';
-import { RegistryTreeBuilder, type ListedEntry, type RegistryTree } from './registry-tree.js';
+import { storedInOrder, type CommittedState, type StoredResource } from '../store/committed-state.js';
+import { listedEntry, RegistryTreeBuilder, type ListedEntry, type RegistryTree } from './registry-tree.js';
 
 /** Everything that is published of one committed state, ready to be written. */
 export type Release = {
@@ -27,15 +27,18 @@ export type Release = {
 
 export type Built = { readonly release: Release } | { readonly problems: readonly Problem[] };
 
+/** What a document gives for the registry. */
+type Registered = { readonly entry: RegistryEntry; readonly listed: ListedEntry };
+
 /**
  * Makes releases. The same state always gives the same bytes (Ed25519 is deterministic), so that a store which was
- * wiped is rebuilt as it was. Remembers what it signed for documents that did not change.
+ * wiped is rebuilt as it was. Remembers what it made of documents that did not change.
  */
 export class ReleaseBuilder {
   readonly #trustDomain: string;
   readonly #privateKeyPem: string;
   readonly #encoded = new WeakMap<StoredResource, Uint8Array>();
-  readonly #sealed = new WeakMap<StoredResource, Uint8Array>();
+  readonly #registered = new WeakMap<StoredResource, Registered>();
   readonly #tree = new RegistryTreeBuilder();
 
   constructor(init: { readonly trustDomain: string; readonly privateKeyPem: string }) {
@@ -50,44 +53,46 @@ export class ReleaseBuilder {
 
   /** The same in steps: the first release of thousands of documents takes a second. */
   *building(state: CommittedState): Generator<void, Built> {
-    const resources = resourcesOf(state);
+    const documents = storedInOrder(state);
     const { revision, createdAt, createdBy } = state;
     const meta = { revision, createdAt, createdBy, trustDomain: this.#trustDomain };
-    const compiled = yield* compilingSnapshot(resources, meta);
+    const compiled = yield* compilingSnapshot(
+      documents.map(({ resource }) => resource),
+      meta,
+    );
     yield;
     if ('problems' in compiled) return compiled;
-    const registered = registryEntries(resources, this.#trustDomain);
-    if ('problems' in registered) return registered;
     const { snapshot } = compiled;
-    const { entries } = registered;
     yield* writingSnapshot(snapshot);
     const sealed = sealSnapshot({ snapshot, privateKeyPem: this.#privateKeyPem });
     yield;
     const config = new Map<string, Uint8Array>();
-    for (const stored of state.resources.values()) {
-      config.set(stored.key, this.#encode(stored));
-      yield;
-    }
     const registry = new Map<string, Uint8Array>();
-    for (const entry of entries) {
-      registry.set(registryKey(entry), this.#seal(entry, state));
+    const entries: RegistryEntry[] = [];
+    const listed: ListedEntry[] = [];
+    const problems: Problem[] = [];
+    // Keys of documents and of registry entries have the same order.
+    for (const stored of documents) {
       yield;
+      config.set(stored.key, this.#encode(stored));
+      const registered = this.#register(stored);
+      if (registered === null) continue;
+      if ('problems' in registered) {
+        problems.push(...registered.problems);
+        continue;
+      }
+      entries.push(registered.entry);
+      listed.push(registered.listed);
+      registry.set(registered.listed.key, registered.listed.sealed);
     }
+    if (problems.length > 0) return { problems };
     const release = { state, snapshot, sealed, entries, config, registry };
-    return { release: { ...release, ...this.#listing(release) } };
+    return { release: { ...release, ...this.#listing(revision, listed) } };
   }
 
-  #listing({ state, entries, registry }: Pick<Release, 'state' | 'entries' | 'registry'>) {
-    const listed = function* (): Generator<ListedEntry> {
-      for (const entry of entries) {
-        const key = registryKey(entry);
-        const sealed = registry.get(key);
-        if (sealed !== undefined) yield { key, sequence: sequenceOf(entry, state), sealed };
-      }
-    };
+  #listing(sequence: number, entries: readonly ListedEntry[]): Pick<Release, 'registryTree' | 'sealRegistryRoot'> {
     let tree: RegistryTree | null = null;
-    const registryTree = (): RegistryTree =>
-      (tree ??= this.#tree.build({ sequence: state.revision, entries: listed() }));
+    const registryTree = (): RegistryTree => (tree ??= this.#tree.build({ sequence, entries }));
     return {
       registryTree,
       sealRegistryRoot: () => sealRegistryRoot({ root: registryTree().root, privateKeyPem: this.#privateKeyPem }),
@@ -102,23 +107,22 @@ export class ReleaseBuilder {
     return bytes;
   }
 
-  #seal(entry: RegistryEntry, state: CommittedState): Uint8Array {
-    const stored = documentOf(entry, state);
-    const known = stored === undefined ? undefined : this.#sealed.get(stored);
+  /**
+   * Null for a document that gives no entry. The sequence is the revision that last changed the document: it only ever
+   * rises, and a rebuild finds it again.
+   */
+  #register(stored: StoredResource): Registered | { readonly problems: readonly Problem[] } | null {
+    const { resource, revision: sequence } = stored;
+    if (resource.kind !== 'Workload' && resource.kind !== 'Service') return null;
+    const known = this.#registered.get(stored);
     if (known !== undefined) return known;
-    const sequence = sequenceOf(entry, state);
-    const bytes = sealRegistryEntry({ entry, sequence, privateKeyPem: this.#privateKeyPem });
-    if (stored !== undefined) this.#sealed.set(stored, bytes);
-    return bytes;
+    const made = registryEntries([resource], this.#trustDomain);
+    if ('problems' in made) return made;
+    const [entry] = made.entries;
+    if (entry === undefined) return null;
+    const sealed = sealRegistryEntry({ entry, sequence, privateKeyPem: this.#privateKeyPem });
+    const registered = { entry, listed: listedEntry({ key: registryKey(entry), sequence, sealed }) };
+    this.#registered.set(stored, registered);
+    return registered;
   }
-}
-
-function documentOf(entry: RegistryEntry, state: CommittedState): StoredResource | undefined {
-  const kind = entry.kind === 'workload' ? 'Workload' : 'Service';
-  return state.resources.get(`${kind}.${entry.namespace}.${entry.name}`);
-}
-
-/** The revision that last changed the document: it only ever rises, and a rebuild finds it again. */
-function sequenceOf(entry: RegistryEntry, state: CommittedState): number {
-  return documentOf(entry, state)?.revision ?? state.revision;
 }

@@ -51,5 +51,10 @@ export function applyCommit(state: CommittedState, commit: Commit): CommittedSta
 
 /** The documents alone, in the order of their keys, so that what is compiled from them does not depend on history. */
 export function resourcesOf(state: CommittedState): Resource[] {
-  return [...state.resources.values()].sort((a, b) => (a.key < b.key ? -1 : 1)).map((stored) => stored.resource);
+  return storedInOrder(state).map((stored) => stored.resource);
+}
+
+/** In the order of their keys. */
+export function storedInOrder(state: CommittedState): StoredResource[] {
+  return [...state.resources.values()].sort((a, b) => (a.key < b.key ? -1 : 1));
 }

@@ -5,7 +5,7 @@ import { RegistryFollower } from '../../agent/control/registry-follower.js';
 import type { AppliedRules, RulesAlarm } from '../../agent/control/rules-follower.js';
 import type { RegistryMessage } from '../../agent/dataplane/messages.js';
 import type { IpAddress } from '../../shared/address.js';
-import { RegistryTreeBuilder } from '../../controller/publish/registry-tree.js';
+import { listedEntry, RegistryTreeBuilder } from '../../controller/publish/registry-tree.js';
 import { agentPermissions } from '../../shared/bus/agent-permissions.js';
 import type { Bucket } from '../../shared/bus/bucket.js';
 import type { Bus } from '../../shared/bus/bus.js';
@@ -129,11 +129,9 @@ export class LinkFixture implements AsyncDisposable {
     o: { key?: SigningKey; sequence?: number } = {},
   ): Promise<void> {
     const sequence = o.sequence ?? ++this.#sequence;
-    const listed = Object.entries(entries).map(([key, at]) => ({
-      key,
-      sequence: at,
-      sealed: this.#sealed.get(key) ?? new Uint8Array(),
-    }));
+    const listed = Object.entries(entries).map(([key, at]) =>
+      listedEntry({ key, sequence: at, sealed: this.#sealed.get(key) ?? new Uint8Array() }),
+    );
     const { root, pages } = new RegistryTreeBuilder().build({ sequence, entries: listed });
     for (const [key, bytes] of pages) await this.registryBucket.put(key, bytes);
     const privateKeyPem = (o.key ?? this.signingKey).privateKey;

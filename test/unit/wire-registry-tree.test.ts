@@ -1,7 +1,12 @@
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
 import { gzipSync } from 'node:zlib';
-import { RegistryTreeBuilder, type ListedEntry, type RegistryTree } from '../../controller/publish/registry-tree.js';
+import {
+  listedEntry,
+  RegistryTreeBuilder,
+  type ListedEntry,
+  type RegistryTree,
+} from '../../controller/publish/registry-tree.js';
 import { generateSigningKey } from '../../shared/pki/signing-key.js';
 import { keyHash, leafHas, pageKeyOf } from '../../shared/wire/registry-leaf.js';
 import { decodeRegistryPage, pageDigest } from '../../shared/wire/registry-page.js';
@@ -31,13 +36,13 @@ const made = new Map<string, ListedEntry>();
 function entries(count: number, from = 0): ListedEntry[] {
   return Array.from({ length: count }, (_, at) => {
     const name = `workload.team-${(from + at) % 97}.service-name-${from + at}-5d9f7`;
-    const entry = made.get(name) ?? { key: name, sequence: from + at + 1, sealed: Buffer.from(name) };
+    const entry = made.get(name) ?? listedEntry({ key: name, sequence: from + at + 1, sealed: Buffer.from(name) });
     made.set(name, entry);
     return entry;
   });
 }
 
-function built(listed: Iterable<ListedEntry>, builder = new RegistryTreeBuilder()): RegistryTree {
+function built(listed: readonly ListedEntry[], builder = new RegistryTreeBuilder()): RegistryTree {
   return builder.build({ sequence: 100, entries: listed });
 }
 
@@ -155,7 +160,8 @@ describe('the pages of a registry', () => {
     const leading = keyHash('workload.a.0') >>> 20;
     for (let at = 0; same.length < 600; at++) {
       const name = `workload.a.${at}`;
-      if (keyHash(name) >>> 20 === leading) same.push({ key: name, sequence: 1, sealed: Buffer.from(name) });
+      if (keyHash(name) >>> 20 === leading)
+        same.push(listedEntry({ key: name, sequence: 1, sealed: Buffer.from(name) }));
     }
     const tree = built(same);
     assert.ok(tree.pages.size > 10);
