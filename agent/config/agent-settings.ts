@@ -1,12 +1,13 @@
 import { defineSettings, type SettingsOf } from '../../shared/config/settings-table.js';
 import { logLevels } from '../../shared/log.js';
+import { hostPorts } from '../dataplane/settings.js';
 import { dataplaneSettingsTable } from './dataplane-settings-table.js';
 
 const second = 1000;
 const minute = 60 * second;
 const hour = 60 * minute;
 
-/** Every setting of `culvert-agent`. The ports of the capture are fixed: `capturePorts` in agent/dataplane/settings.ts. */
+/** Every setting of `culvert-agent`. The ports of the capture are fixed: `capturePorts` beside {@link hostPorts}. */
 export const agentSettingsTable = defineSettings({
   node: {
     kind: 'string',
@@ -99,27 +100,27 @@ export const agentSettingsTable = defineSettings({
     flag: '--admin-address',
     env: 'CULVERT_AGENT_ADMIN_ADDRESS',
     key: 'adminAddress',
-    default: '127.0.0.1:15000',
+    default: `127.0.0.1:${hostPorts.admin}`,
     help: 'Where the admin endpoint listens; it shows the live state, so keep it on loopback.',
-    example: '127.0.0.1:15000',
+    example: `127.0.0.1:${hostPorts.admin}`,
   },
   metricsAddress: {
     kind: 'string',
     flag: '--metrics-address',
     env: 'CULVERT_AGENT_METRICS_ADDRESS',
     key: 'metricsAddress',
-    default: '[::]:15020',
+    default: `[::]:${hostPorts.metrics}`,
     help: 'Where /metrics listens.',
-    example: '[::]:15020',
+    example: `[::]:${hostPorts.metrics}`,
   },
   healthAddress: {
     kind: 'string',
     flag: '--health-address',
     env: 'CULVERT_AGENT_HEALTH_ADDRESS',
     key: 'healthAddress',
-    default: '[::]:15021',
+    default: `[::]:${hostPorts.health}`,
     help: 'Where /healthz and /readyz listen.',
-    example: '[::]:15021',
+    example: `[::]:${hostPorts.health}`,
   },
   logLevel: {
     kind: 'enum',

@@ -60,10 +60,6 @@ export class CappedCounter<Label extends string> {
     series.changedAtMs = this.#now();
   }
 
-  get seriesCount(): number {
-    return this.#series.size;
-  }
-
   #find(labels: Readonly<Record<Label, string>>): Series<Label> {
     const known = this.#series.get(this.#key(labels));
     if (known !== undefined) return known;

@@ -7,11 +7,6 @@ import type { CompiledPeerAuthentication, MtlsMode, Snapshot } from './snapshot.
 
 type Destination = Pick<PartyWorkload, 'namespace' | 'labels'>;
 
-/** Whether plaintext from outside the mesh is refused at this port of the workload; see {@link mtlsOf}. */
-export function requiredMtls(snapshot: Snapshot, destination: Destination, port: number): MtlsMode {
-  return mtlsOf(snapshot, destination, port).mode;
-}
-
 /**
  * The mode in force at a port of a workload, and the document that says so. The narrowest scope that says anything
  * wins: the port in a PeerAuthentication that selects the workload, that PeerAuthentication, the one of the namespace,

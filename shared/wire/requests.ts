@@ -132,7 +132,6 @@ export type JoinResponse = z.infer<typeof joinResponseSchema>;
 
 /** `GET /v1/ca`: fetched before anything is trusted, then compared with the hash in the token. */
 export const caResponseSchema = z.object({ rootsPem: pem });
-export type CaResponse = z.infer<typeof caResponseSchema>;
 
 /** What the controller answers over NATS when a whole request is refused. */
 export const wireFailureSchema = z.object({ error: wireErrorSchema });

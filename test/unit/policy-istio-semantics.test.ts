@@ -3,7 +3,7 @@ import { describe, it } from 'node:test';
 import { formatSpiffeId } from '../../shared/identity.js';
 import type { Connection, Party } from '../../shared/policy/connection.js';
 import { evaluate } from '../../shared/policy/evaluate.js';
-import { mtlsOf, requiredMtls } from '../../shared/policy/required-mtls.js';
+import { mtlsOf } from '../../shared/policy/required-mtls.js';
 import { formatRuleRef } from '../../shared/policy/connection.js';
 import { api, clock, connection, db, external, meshed, web } from './policy-fixture.js';
 import { compileDocuments, istio, mesh } from './policy-published-fixture.js';
@@ -315,12 +315,8 @@ describe('PeerAuthentication', () => {
       const snapshot = compileDocuments(...documents);
       const [billing, shop] = [db.workload, other.workload];
       assert.ok(billing && shop);
-      const modes = [
-        requiredMtls(snapshot, billing, 5432),
-        requiredMtls(snapshot, billing, 80),
-        requiredMtls(snapshot, shop, 80),
-      ];
-      assert.equal(modes.map((text) => text[0]).join(''), expected);
+      const modes = [mtlsOf(snapshot, billing, 5432), mtlsOf(snapshot, billing, 80), mtlsOf(snapshot, shop, 80)];
+      assert.equal(modes.map((found) => found.mode[0]).join(''), expected);
     });
   }
 
