@@ -8,6 +8,7 @@ import { machineText, thisMachine } from './machine.js';
 import { shortJson } from './report-json.js';
 import { aligned } from './report-table.js';
 import { type AgentsScale, measureAgents } from './scale-agents.js';
+import type { ChangeScale } from './scale-changes.js';
 import {
   bytesPerWorkload,
   bytesPerWorkloadAndWorker,
@@ -20,7 +21,7 @@ type Options = { json: boolean; workloads: string; agents: string; rounds: strin
 /** `scale`: what grows with the number of workloads and of agents, and how. */
 export function scaleCommand(): Command {
   return new Command('scale')
-    .description('Memory and start-up by workloads, and an apply on its way to many agents (needs root).')
+    .description('Memory, start-up and a change by workloads, and an apply on its way to many agents (needs root).')
     .option('--json', 'the last line of the standard output is JSON', false)
     .option('--workloads <ns>', 'sizes of the mesh, smallest first; 0: leave this part out', '1000,10000,50000')
     .option('--agents <ns>', 'numbers of simulated agents, smallest first; 0: leave this part out', '10,100,500')
@@ -37,6 +38,7 @@ async function run(options: Options): Promise<void> {
   print(agentLines(agents));
   const workloads = sizes.workloads.length === 0 ? [] : await measureWorkloads(sizes.workloads, say);
   print(workloadLines(workloads));
+  print(changeLines(workloads));
   const goals = [
     ...goalOf('apply-500', agents.find((size) => size.agents === 500)?.inForceMs.median),
     ...goalOf('start-50k', workloads.find((size) => size.workloads === 50_000)?.startMs),
@@ -120,6 +122,31 @@ function workloadLines(results: readonly WorkloadsScale[]): string[] {
     ...(worker === null || agent === null
       ? []
       : [`each workload: ${bytesText(worker)} in a further worker, ${bytesText(agent)} in an agent with one`]),
+    '',
+  ];
+}
+
+function changeLines(results: readonly WorkloadsScale[]): string[] {
+  if (results.length === 0) return [];
+  const head = ['workloads', 'to each agent', 'to its disk', 'agent', 'controller'];
+  const rows = results.map(({ workloads, change }) => [
+    String(workloads),
+    bytesText(change.bytesToAgent),
+    bytesText(change.bytesToDisk),
+    `${change.agentCpuMs.toFixed(1)} ms CPU`,
+    `${milliseconds(change.controllerCpuMs)} CPU`,
+  ]);
+  const grow = (what: string, cost: (change: ChangeScale) => number): string =>
+    exponents(
+      what,
+      results.map(({ workloads, change }) => ({ size: workloads, cost: cost(change) })),
+    );
+  return [
+    'one workload changes',
+    ...aligned([head, ...rows]),
+    grow('bytes to each agent', ({ bytesToAgent }) => bytesToAgent),
+    grow('agent CPU', ({ agentCpuMs }) => agentCpuMs),
+    grow('controller CPU', ({ controllerCpuMs }) => controllerCpuMs),
     '',
   ];
 }

@@ -3,6 +3,7 @@ import type { MeshAgent } from '../lab/mesh-agent.js';
 import { programs } from '../lab/programs.js';
 import { usageOf } from './process-usage.js';
 import { ruleDocuments } from './rule-documents.js';
+import { type ChangeScale, measureChange } from './scale-changes.js';
 import { spreadOf } from './spread.js';
 
 /** An agent that knows so many workloads, two of them its own. */
@@ -16,6 +17,8 @@ export type WorkloadsScale = {
   readonly rssBytes: Readonly<Record<1 | 2, number>>;
   /** `culvert apply` of what was new. */
   readonly applyMs: number;
+  /** One of them changes. */
+  readonly change: ChangeScale;
 };
 
 const topology = {
@@ -57,7 +60,11 @@ export async function measureWorkloads(
     const one = await measureStarts(agent, 1);
     const two = await measureStarts(agent, 2);
     const rssBytes = { 1: one.rssBytes, 2: two.rssBytes };
-    results.push({ workloads: size, startMs: one.startMs, startCpuMs: one.startCpuMs, rssBytes, applyMs });
+    say(`one of ${size} workloads changes`);
+    await start(agent, 1);
+    const change = await measureChange(mesh, agent, documentsOf(size).at(-1) ?? '');
+    await agent.stop();
+    results.push({ workloads: size, startMs: one.startMs, startCpuMs: one.startCpuMs, rssBytes, applyMs, change });
   }
   return results;
 }
@@ -103,8 +110,7 @@ async function start(agent: MeshAgent, workers: number): Promise<Started> {
 }
 
 async function register(mesh: Mesh, size: number, registered: Set<string>): Promise<number> {
-  const documents = ruleDocuments({ rules: 0, workloads: size, node: 'elsewhere' }).text.split('\n---\n');
-  const fresh = documents.filter((document) => !registered.has(document));
+  const fresh = documentsOf(size).filter((document) => !registered.has(document));
   for (const document of fresh) registered.add(document);
   const { node, contextFile } = mesh.controller;
   const argv = ['env', `CULVERT_CONTEXT=${contextFile}`, ...programs.culvert, 'apply', '-f', '-', '-o', 'json'];
@@ -114,6 +120,11 @@ async function register(mesh: Mesh, size: number, registered: Set<string>): Prom
     await node.check(argv, { input, timeoutMs: deadlineMs });
   }
   return performance.now() - startedAt;
+}
+
+/** The last one is of a workload. */
+function documentsOf(workloads: number): string[] {
+  return ruleDocuments({ rules: 0, workloads, node: 'elsewhere' }).text.split('\n---\n');
 }
 
 function settle(): Promise<void> {

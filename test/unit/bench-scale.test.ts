@@ -37,6 +37,7 @@ describe('the memory of a workload', () => {
   const size = (workloads: number, one: number, two: number) => ({
     workloads,
     startMs: 1,
+    change: { bytesToAgent: 1, bytesToDisk: 1, agentCpuMs: 1, controllerCpuMs: 1 },
     startCpuMs: 1,
     applyMs: 1,
     rssBytes: { 1: one, 2: two },
