@@ -1,7 +1,8 @@
 import { prepareSnapshot } from '../policy/prepared-snapshot.js';
-import { plainRule, type CompiledRule, type PeerMatch, type Snapshot } from '../policy/snapshot.js';
+import type { CompiledRule, PeerMatch, Snapshot } from '../policy/snapshot.js';
 import type { MeshEnd } from './mesh-end.js';
 import { connectionOf } from './predict.js';
+import { questionRule } from './question-rule.js';
 
 /** `denied source`: one that proves nothing is also held against who it seems to be. */
 export type PeerQuestion = 'source' | 'denied source' | 'destination';
@@ -46,7 +47,7 @@ class Batch {
     const action = question === 'denied source' ? 'deny' : 'allow';
     const side = question === 'destination' ? 'destination' : 'source';
     const [from, to] = side === 'source' ? [peers, []] : [[], peers];
-    this.#rules.push({ ...probe, name: `x${position}`, action, from, to });
+    this.#rules.push(questionRule({ name: `x${position}`, action, from, to }));
     return (end) => {
       this.#answers ??= this.#prepare();
       const bits = this.#answers[side](end);
@@ -65,21 +66,8 @@ class Batch {
   }
 }
 
-/** Any will do: the probes name none. */
+/** Any will do: the questions name none. */
 const port = 1;
-
-/** All of one tier, so that positions stay as they are. */
-const probe: CompiledRule = {
-  name: 'x',
-  tier: 'platform',
-  priority: 0,
-  action: 'allow',
-  mode: 'enforce',
-  from: [],
-  to: [],
-  ports: [],
-  ...plainRule,
-};
 
 /** Ends are asked about again and again, in question after question. */
 function remembered(answer: Answers): Answers {

@@ -5,7 +5,6 @@ import { destinationNamespaces } from '../policy/destination-namespaces.js';
 import { evaluate } from '../policy/evaluate.js';
 import { namespaceNameLabel } from '../policy/namespace-labels.js';
 import {
-  plainRule,
   plainSnapshot,
   type AuthorizationCondition,
   type AuthorizationSource,
@@ -20,6 +19,7 @@ import type { MeshEnd } from './mesh-end.js';
 import { mayBeAnyOf } from './peer-filter.js';
 import { PeerQuestions } from './peer-questions.js';
 import { connectionOf } from './predict.js';
+import { questionRule } from './question-rule.js';
 
 /** A question about one end that some rule asks. Equal keys are the same question. */
 export type Selector = {
@@ -63,7 +63,7 @@ export class Selectors {
   /** Whether the rule is enforced for this source, as its rollout says. */
   rollout({ name, rollout }: CompiledRule): Selector {
     return this.#make(['rollout', name, rollout], () => {
-      const set = this.#only({ rules: [ruleOf({ name, rollout, action: 'deny' })] }, 'allow');
+      const set = this.#only({ rules: [questionRule({ name, rollout, action: 'deny' })] }, 'allow');
       return { selects: this.#asks(set, 'source', 'deny'), namespaces: null };
     });
   }
@@ -187,21 +187,6 @@ function sourceNamespaces(from: readonly AuthorizationSource[]): ReadonlySet<str
     for (const name of names) found.add(name.split('/')[part] ?? '');
   }
   return found;
-}
-
-function ruleOf(part: Partial<CompiledRule>): CompiledRule {
-  return {
-    name: 'x',
-    tier: 'platform',
-    priority: 0,
-    action: 'allow',
-    mode: 'enforce',
-    from: [],
-    to: [],
-    ports: [],
-    ...plainRule,
-    ...part,
-  };
 }
 
 /** The other end while one end is asked about. */
