@@ -67,7 +67,7 @@ export class ControlPlane {
     const onFailure = (): void => metrics.stateWriteFailed();
     this.#saver = new StateSaver({ write: () => init.directory.writeState(this.#state()), log, onFailure });
     this.#registrySaver = new StateSaver({
-      write: () => init.directory.writeRegistry(this.#registry.stored),
+      write: () => init.directory.saveRegistry(this.#registry),
       log,
       onFailure,
     });

@@ -1,6 +1,6 @@
 import { keyHash } from '../../shared/wire/registry-leaf.js';
 import { decodeRegistryPage, maxPageBytes, pageDigest } from '../../shared/wire/registry-page.js';
-import { pageOfHash, type ListedPage, type RegistryRoot } from '../../shared/wire/registry-root.js';
+import { pageOfHash, registryRootKey, type ListedPage, type RegistryRoot } from '../../shared/wire/registry-root.js';
 import { ListedEntries } from './listed-entries.js';
 
 /** Of pages that no root names yet: a change of everything among a million workloads has no more. */
@@ -28,6 +28,8 @@ export class ListedRegistry {
   /** By key, the one that came last; the oldest first. */
   readonly #candidates = new Map<string, Candidate>();
   #candidateBytes = 0;
+  /** Root and pages that are others than when {@link takeChanged} was called last. */
+  #changed = new Set<string>();
   /** Keys of candidates where another page is in force. */
   #strays = new Set<string>();
 
@@ -53,18 +55,20 @@ export class ListedRegistry {
     return this.#root !== null;
   }
 
-  get sealedRoot(): Uint8Array | null {
-    return this.#root?.sealed ?? null;
-  }
-
-  /** Pages in force, as they came. */
-  *sealedPages(): Generator<{ readonly key: string; readonly sealed: Uint8Array }> {
+  /** Root and pages in force, as they came. */
+  *sealed(): Generator<{ readonly key: string; readonly sealed: Uint8Array }> {
     for (const [key, { sealed }] of this.#pages) yield { key, sealed };
+    if (this.#root !== null) yield { key: registryRootKey, sealed: this.#root.sealed };
   }
 
-  /** The page in force at this key, as it came. */
-  sealedPage(key: string): Uint8Array | undefined {
-    return this.#pages.get(key)?.sealed;
+  /** What of it is another than when this was called before; null: gone. */
+  *takeChanged(): Generator<[string, Uint8Array | null]> {
+    const changed = this.#changed;
+    this.#changed = new Set();
+    for (const key of changed) {
+      const sealed = key === registryRootKey ? this.#root?.sealed : this.#pages.get(key)?.sealed;
+      yield [key, sealed ?? null];
+    }
   }
 
   /** Keys of pages that the root names and that are not here. */
@@ -102,6 +106,7 @@ export class ListedRegistry {
     }
     const before = this.#pages;
     this.#root = { ...root, sealed };
+    this.#changed.add(registryRootKey);
     this.#pages = new Map();
     const added: ListedEntries[] = [];
     for (const page of root.pages) {
@@ -117,6 +122,7 @@ export class ListedRegistry {
       const entries = this.#accept(page, candidate);
       if (entries !== null) added.push(entries);
     }
+    for (const key of before.keys()) this.#changed.add(key);
     this.#strays = new Set([...this.#candidates.keys()].filter((key) => this.#pages.has(key)));
     return { added, dropped: [...before.values()].map(({ entries }) => entries) };
   }
@@ -141,6 +147,7 @@ export class ListedRegistry {
       const opened = decodeRegistryPage({ bytes: sealed, leaf: page });
       const entries = new ListedEntries({ page: opened, sequenceOf: this.#sequenceOf });
       this.#pages.set(page.key, { digest, sealed, entries });
+      this.#changed.add(page.key);
       return entries;
     } catch (error) {
       this.#onRefused(page.key, error);

@@ -7,7 +7,7 @@ import type { RegistryEntry } from '../../shared/wire/registry.js';
 import type { RegistryMessage } from '../dataplane/messages.js';
 import type { ListedEntries, ReleasedEntry } from './listed-entries.js';
 import { ListedRegistry } from './listed-registry.js';
-import type { StoredRegistry } from './registry-file.js';
+import type { RegistrySource, StoredRegistry } from './registry-file.js';
 
 export type OpenedEntry = { readonly entry: RegistryEntry; readonly sequence: number };
 export type HeldEntry = OpenedEntry & { readonly sealed: Uint8Array };
@@ -26,7 +26,7 @@ const checkedAtOnce = 100;
  *
  * A change costs what changed: neither all entries nor all pages are looked at.
  */
-export class RegistryFollower {
+export class RegistryFollower implements RegistrySource {
   readonly #open: (key: string, sealed: Uint8Array) => OpenedEntry;
   readonly #openProven: (key: string, sealed: Uint8Array) => OpenedEntry;
   readonly #log: Log;
@@ -36,6 +36,8 @@ export class RegistryFollower {
   readonly #held = new Map<string, HeldEntry>();
   readonly #list: ListedRegistry;
   readonly #changed = new Set<string>();
+  /** Entries that came or went since {@link takeUnsaved}. */
+  #unsaved = new Set<string>();
   /** Keys that are held and that no page in force names, as far as was looked. */
   readonly #unsettled = new Set<string>();
   /** Pages in force that name what is missing. */
@@ -120,10 +122,15 @@ export class RegistryFollower {
   /** Everything as it came, root and pages included, for {@link restore}. */
   get stored(): StoredRegistry {
     const entries = [...this.#held].map(([key, { sealed }]) => ({ key, sealed }));
-    entries.push(...this.#list.sealedPages());
-    const root = this.#list.sealedRoot;
-    if (root !== null) entries.push({ key: registryRootKey, sealed: root });
+    entries.push(...this.#list.sealed());
     return { entries, isComplete: this.#isComplete };
+  }
+
+  takeUnsaved(): ReadonlyMap<string, Uint8Array | null> {
+    const unsaved = new Map<string, Uint8Array | null>(this.#list.takeChanged());
+    for (const key of this.#unsaved) unsaved.set(key, this.#held.get(key)?.sealed ?? null);
+    this.#unsaved = new Set();
+    return unsaved;
   }
 
   /** The highest sequence held; null without any entry. */
@@ -250,6 +257,7 @@ export class RegistryFollower {
     assertNotOlder(opened.sequence, held?.sequence);
     this.#held.set(key, { ...opened, sealed });
     this.#changed.add(key);
+    this.#unsaved.add(key);
     const page = this.#list.entriesFor(key);
     if (page === undefined || !page.names(key)) {
       this.#unsettled.add(key);
@@ -293,6 +301,7 @@ export class RegistryFollower {
     for (const key of gone) {
       this.#unsettled.delete(key);
       this.#held.delete(key);
+      this.#unsaved.add(key);
     }
     return gone;
   }

@@ -11,7 +11,7 @@ import {
   type RulesAndCertificates,
 } from './last-good-state.js';
 import { nodeCredentialsSchema, type NodeCredentials } from './node-credentials.js';
-import { RegistryFile, type StoredRegistry } from './registry-file.js';
+import { RegistryFile, type RegistrySource } from './registry-file.js';
 import type { StateFile } from './state-file.js';
 
 const saveDelayMs = 200;
@@ -72,8 +72,8 @@ export class StateDirectory {
     await this.#state.write(encodeState(state));
   }
 
-  async writeRegistry(registry: StoredRegistry): Promise<void> {
-    await this.#registry.write(registry);
+  async saveRegistry(registry: RegistrySource): Promise<void> {
+    await this.#registry.save(registry);
   }
 }
 

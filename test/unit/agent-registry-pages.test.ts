@@ -244,6 +244,7 @@ test('a registry that grows and shrinks by thousands follows whatever order its 
   let entries = new Map<string, Uint8Array>();
   let bucket = new Map<string, Uint8Array>();
   const waiting = new Map<string, Uint8Array>();
+  const disk = new Map<string, Uint8Array>();
   for (const [step, size] of [3, 700, 400, 2600, 2590, 1000, 1001, 90, 513, 0, 1500].entries()) {
     const sequence = step + 1;
     const keep = [...entries].filter(() => next(10) > 0).slice(0, size);
@@ -267,6 +268,11 @@ test('a registry that grows and shrinks by thousands follows whatever order its 
     }
     await once(`step ${step}`, () => follower.missing === 0 && follower.entries.size === entries.size);
     assert.deepEqual(namesOf(follower), [...entries.keys()].sort());
+    for (const [key, value] of follower.takeUnsaved()) {
+      if (value === null) disk.delete(key);
+      else disk.set(key, value);
+    }
+    assert.deepEqual(disk, new Map(follower.stored.entries.map(({ key, sealed }) => [key, sealed])));
   }
   assert.deepEqual([follower.isComplete, seen.alarms], [true, 0]);
   const told = new Set<string>();
