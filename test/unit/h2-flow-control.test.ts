@@ -2,7 +2,15 @@ import { describe, it } from 'node:test';
 import assert from 'node:assert/strict';
 import { errorCode } from '../../agent/dataplane/h2/error-code.js';
 import { encodeFrame, endStream, frameType } from '../contract/tunnel-raw-peer.js';
-import { EngineProbe, clientHello, connectFrame, setting, startedServer, uint32 } from './h2-engine-fixture.js';
+import {
+  EngineProbe,
+  clientHello,
+  connectFrame,
+  parseFrames,
+  setting,
+  startedServer,
+  uint32,
+} from './h2-engine-fixture.js';
 
 function data(stream: number, length: number): Buffer {
   return encodeFrame(frameType.data, 0, stream, Buffer.alloc(length));
@@ -199,10 +207,39 @@ describe('what an engine sends', () => {
     );
   });
 
-  it('passes large payloads on without a copy', () => {
+  it('keeps no reference to what it was given once that is in the output', () => {
     const probe = startedServer();
     const payload = Buffer.alloc(16_384, 7);
     probe.engine.write(probe.streams[0]!.stream, payload);
-    assert.ok(probe.engine.pull(100_000).some((part) => part.buffer === payload.buffer));
+    const pieces = probe.engine.pull(100_000);
+    payload.fill(0);
+    assert.equal(pieces.length, 1, 'one write');
+    assert.equal(parseFrames(pieces[0]!).at(-1)?.payload.equals(Buffer.alloc(16_384, 7)), true);
+  });
+
+  it('lets nobody write at once while another waits for a turn', () => {
+    const probe = startedServer({}, [1, 3]);
+    const [first, second] = probe.streams.map(({ stream }) => stream);
+    probe.engine.write(first!, Buffer.alloc(100));
+    assert.equal(probe.engine.writeNow(second!, Buffer.alloc(100)), 0);
+    probe.frames();
+    assert.equal(probe.engine.writeNow(second!, Buffer.alloc(100)), 100);
+  });
+
+  it('takes no more at once than a peer may leave unfetched, in frames as large as the peer takes', () => {
+    const probe = startedServer();
+    probe.engine.receive(Buffer.concat([windowUpdate(0, 10_000_000), windowUpdate(1, 10_000_000)]));
+    probe.frames();
+    const { stream } = probe.streams[0]!;
+    let taken = 0;
+    for (let bytes = -1; bytes !== 0; taken += bytes) bytes = probe.engine.writeNow(stream, Buffer.alloc(100_000));
+    assert.ok(taken > 200_000 && taken <= 262_144, String(taken));
+    const frames = probe.frames();
+    assert.equal(
+      frames.reduce((sum, { payload }) => sum + payload.length, 0),
+      taken,
+    );
+    assert.ok(frames.every(({ payload }) => payload.length <= 16_384));
+    assert.equal(probe.engine.writeNow(stream, Buffer.alloc(100)), 100, 'it was fetched');
   });
 });

@@ -140,7 +140,7 @@ class End {
 type Step =
   | { readonly kind: 'open' | 'ping' | 'leave' | 'abandon' }
   | { readonly kind: 'answer' | 'end' | 'reset' | 'rush'; readonly side: number; readonly index: number }
-  | { readonly kind: 'write'; readonly side: number; readonly index: number; readonly length: number }
+  | { readonly kind: 'write' | 'writeNow'; readonly side: number; readonly index: number; readonly length: number }
   | { readonly kind: 'credit'; readonly side: number; readonly index: number; readonly part: number }
   | { readonly kind: 'carry'; readonly side: number; readonly budget: number; readonly places: readonly number[] }
   | { readonly kind: 'inject'; readonly side: number; readonly bytes: Buffer };
@@ -187,7 +187,12 @@ const step: fc.Arbitrary<Step> = fc.oneof(
   },
   {
     weight: 5,
-    arbitrary: fc.record({ kind: fc.constant('write' as const), side, index, length: fc.nat({ max: 90_000 }) }),
+    arbitrary: fc.record({
+      kind: fc.constantFrom('write' as const, 'writeNow' as const),
+      side,
+      index,
+      length: fc.nat({ max: 90_000 }),
+    }),
   },
   {
     weight: 2,
@@ -258,6 +263,7 @@ function onStream(each: Extract<Step, { index: number }>, { engine }: End, watch
   if (each.kind === 'answer') engine.respond(stream, [[':status', '200']], false);
   else if (each.kind === 'end') engine.end(stream);
   else if (each.kind === 'write') engine.write(stream, Buffer.alloc(each.length));
+  else if (each.kind === 'writeNow') engine.writeNow(stream, Buffer.alloc(each.length));
   else if (each.kind === 'credit') watch.credit(each.part);
   else {
     if (each.kind === 'rush') engine.sendAhead(stream);

@@ -36,6 +36,11 @@ function data(length: number, fill = 0, flags = 0): Buffer {
   return encodeFrame(frameType.data, flags, 1, Buffer.alloc(length, fill));
 }
 
+function dataOf(frames: readonly Frame[]): string {
+  const parts = frames.filter(({ type, stream }) => type === frameType.data && stream === 1);
+  return Buffer.concat(parts.map(({ payload }) => payload)).toString();
+}
+
 function credited(frames: readonly Frame[]): number {
   const updates = frames.filter(({ type, stream }) => type === frameType.window && stream === 1);
   return updates.reduce((sum, { payload }) => sum + payload.readUInt32BE(), 0);
@@ -55,6 +60,42 @@ describe('a stream of the lean engine', () => {
       ],
     );
     if (!stream.writableFinished) await once(stream, 'finish');
+  });
+
+  it('sends lent bytes at once as far as the window goes, and the rest and the end after them', () => {
+    const { stream, frames } = start();
+    const lent = Buffer.from('x'.repeat(70_000));
+    const sent = stream.writeNow(lent);
+    assert.equal(sent, 65_535, 'the first window of the peer');
+    stream.write(Buffer.from(lent.subarray(sent)));
+    lent.fill('-');
+    assert.equal(stream.writeNow(Buffer.from('later')), 0, 'something waits before it');
+    assert.equal(dataOf(frames()), 'x'.repeat(65_535));
+    assert.equal(stream.writableLength, 70_000 - 65_535);
+  });
+
+  it('keeps the order of what is sent at once, what is queued, and the end', () => {
+    const { stream, frames } = start();
+    assert.equal(stream.writeNow(Buffer.from('one ')), 4);
+    stream.write('two ');
+    assert.equal(stream.writeNow(Buffer.from('never')), 0);
+    const first = dataOf(frames());
+    assert.equal(stream.writeNow(Buffer.from('three')), 5);
+    stream.end();
+    assert.equal(stream.writeNow(Buffer.from('never')), 0, 'after its end');
+    const last = frames();
+    assert.equal(first + dataOf(last), 'one two three');
+    assert.equal(last.at(-1)?.flags, endStream);
+  });
+
+  it('resets after what was sent at once', () => {
+    const { stream, frames } = start();
+    assert.equal(stream.writeNow(Buffer.from('last words')), 10);
+    stream.reset();
+    assert.equal(stream.writeNow(Buffer.from('never')), 0);
+    const sent = frames();
+    assert.equal(dataOf(sent), 'last words');
+    assert.equal(sent.at(-1)?.type, frameType.rst);
   });
 
   it('lends what it receives to a reader that takes loans, and keeps a copy of what has to wait', () => {

@@ -139,6 +139,7 @@ describe('what the engine sends obeys RFC 9113', () => {
       probe.frames();
       probe.engine.respond(stream, [[':status', '200']], false);
       probe.engine.write(stream, Buffer.from('late'));
+      assert.equal(probe.engine.writeNow(stream, Buffer.from('late')), 0);
       probe.engine.end(stream);
       probe.engine.credit(stream, 90_000);
       probe.engine.sendAhead(stream);

@@ -169,7 +169,10 @@ describe('two engines', () => {
       if (step.kind === 'write') {
         const bytes = Buffer.alloc(step.length, ++this.#counter & 0xff);
         this.sent[step.side]![step.stream]!.push(bytes);
-        this.probes[step.side]!.engine.write(this.probes[step.side]!.streams[step.stream]!.stream, bytes);
+        const { engine, streams } = this.probes[step.side]!;
+        const { stream } = streams[step.stream]!;
+        const atOnce = step.length % 2 === 0 ? engine.writeNow(stream, bytes) : 0;
+        engine.write(stream, bytes.subarray(atOnce));
       } else if (step.kind === 'carry') this.carry(step.side, step.budget, step.places);
       else this.credit(step.side, step.stream, step.part);
     }

@@ -124,7 +124,10 @@ export class EngineConnection {
     }
   }
 
-  /** Bytes for the peer, in order: `budgetBytes` and at most a frame more, unless more is owed in answers already. */
+  /**
+   * Bytes for the peer, in order: `budgetBytes` and at most a frame more, unless more is owed in answers already. To be
+   * given to {@link writeArenas} when they were sent.
+   */
   pull(budgetBytes: number): Buffer[] {
     if (!this.#isDead) this.#scheduler.fill(budgetBytes, this.#peer.maxFrameBytes);
     this.#writer.owedBytes = 0;
@@ -156,6 +159,16 @@ export class EngineConnection {
     stream.queue.push(chunk);
     stream.queuedBytes += chunk.length;
     this.#scheduler.consider(stream);
+  }
+
+  /**
+   * Copies as much of `bytes` into the output as may leave at once, when nobody waits for a turn before it. Returns how
+   * much; the rest is for {@link write}.
+   */
+  writeNow(stream: EngineStream, bytes: Buffer): number {
+    if (stream.isClosed || stream.isLocalEnded || stream.isEndQueued || stream.queuedBytes > 0) return 0;
+    const room = mostAheadBytes - this.#output.bytes;
+    return this.#scheduler.sendNow(stream, bytes, { mostBytes: room, maxFrameBytes: this.#peer.maxFrameBytes });
   }
 
   /** END_STREAM after what was written. */

@@ -6,7 +6,7 @@ export type EngineLimits = {
   readonly streamWindowBytes: number;
   /**
    * What the connection may receive before anything else was said; at least 65,535 (RFC 9113 §6.9.2). The windows of its
-   * streams are together no larger, unless their first ones are.
+   * streams grow within it.
    */
   readonly connectionWindowBytes: number;
   /** SETTINGS_MAX_FRAME_SIZE. */

@@ -10,7 +10,7 @@ import { errorCode } from './error-code.js';
 import { FlushTiming } from './flush-timing.js';
 import type { HeaderMap } from './header-rules.js';
 import { LeanStream, type StreamHome } from './lean-stream.js';
-import { WriteArenas } from './write-arenas.js';
+import { writeArenas } from './write-arenas.js';
 
 /** Bytes handed to the socket at once. While it has not taken them, everything else waits in its stream. */
 const writeBytes = 524_288;
@@ -19,9 +19,6 @@ const lingerMs = 1000;
 
 /** Every session of this thread reads into it: TLS hands out a record, 16 KiB at most, and it is used up at once. */
 const readBuffer = Buffer.allocUnsafeSlow(16_384);
-
-/** One write, and the frame by which it may be larger. */
-const arenas = new WriteArenas({ arenaBytes: writeBytes + 131_072, maxIdle: 4 });
 
 /**
  * One HTTP/2 connection of the lean engine on a TLS socket. Everything that is to be sent in one turn of the event loop, or
@@ -34,7 +31,6 @@ export class LeanSession extends EventEmitter implements ClientSession, ServerSe
   readonly #home: StreamHome;
   readonly #pings: ((error: Error | null) => void)[] = [];
   readonly #timing = new FlushTiming({ flush: () => this.#flush(), mayWait: () => this.#engine.streamCount > 1 });
-  readonly #onWritten = (): void => this.#written();
   #isWriting = false;
   #isClosing = false;
   #isDestroyed = false;
@@ -148,30 +144,15 @@ export class LeanSession extends EventEmitter implements ClientSession, ServerSe
       return;
     }
     this.#isWriting = true;
-    const first = parts[0];
-    if (parts.length === 1 && first !== undefined) {
-      this.#socket.write(first, this.#onWritten);
-      return;
-    }
-    const gathered = arenas.gather(parts);
-    if (gathered === null) this.#writeParts(parts);
-    else {
-      this.#socket.write(gathered.bytes, () => {
-        arenas.release(gathered.arena);
-        this.#written();
-      });
-    }
+    for (const part of parts) this.#write(part, part === parts.at(-1));
   }
 
-  #writeParts(parts: readonly Buffer[]): void {
-    const socket = this.#socket;
-    const last = parts.length - 1;
-    socket.cork();
-    for (const [at, part] of parts.entries()) {
-      if (at < last) socket.write(part);
-      else socket.write(part, this.#onWritten);
-    }
-    socket.uncork();
+  /** More than one is rare: what a peer makes us say before it reads. */
+  #write(part: Buffer, isLast: boolean): void {
+    this.#socket.write(part, () => {
+      writeArenas.release(part);
+      if (isLast) this.#written();
+    });
   }
 
   #written(): void {

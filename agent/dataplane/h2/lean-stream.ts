@@ -86,6 +86,13 @@ export class LeanStream extends Duplex implements TunnelStream, EngineStreamEven
     this.#reader = reader;
   }
 
+  writeNow(bytes: Buffer): number {
+    if (this.writableLength > 0 || this.writableEnded || this.destroyed || this.#isDeaf) return 0;
+    const sent = this.#home.engine.writeNow(this.#stream, bytes);
+    if (sent > 0) this.#home.scheduleFlush(sent);
+    return sent;
+  }
+
   onResponse(headers: HeaderMap): void {
     this.emit('response', headers);
   }

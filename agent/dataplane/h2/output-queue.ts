@@ -1,17 +1,18 @@
 import { frameHeaderBytes } from './frame-format.js';
+import { largestArenaBytes, writeArenas } from './write-arenas.js';
 
-/** Small frames and small payloads are written into one buffer after the other of this size. */
-const arenaBytes = 32_768;
-/** A payload from this size on is passed on as it is; to copy a smaller one costs less than one more buffer in a writev. */
-const referencedBytes = 4096;
+const noBytes = Buffer.alloc(0);
 
-/** Bytes on their way out: frames are written one after the other, and leave as a list of buffers. */
+/**
+ * Bytes on their way out: frames are written one after the other, payload and all, into the memory that TLS reads them
+ * from. One write is one piece, because TLS copies several into memory of its own first (`TLSWrap::DoWrite`).
+ */
 export class OutputQueue {
-  #arena = Buffer.allocUnsafeSlow(arenaBytes);
-  /** Of the arena: `taken` is in the list or was given away, the rest up to `at` is not in the list yet. */
-  #taken = 0;
+  /** What is being filled, up to `at`; empty while there is nothing to send. */
+  #arena: Buffer = noBytes;
   #at = 0;
-  #list: Buffer[] = [];
+  /** What was filled before it. */
+  #full: Buffer[] = [];
   #bytes = 0;
 
   get bytes(): number {
@@ -40,24 +41,24 @@ export class OutputQueue {
     this.#write32(this.#reserve(4), value);
   }
 
-  /** A piece of payload. A large one is kept by reference: it must not change until it is sent. */
+  /** Copies a piece of payload. */
   payload(bytes: Buffer): void {
     const { length } = bytes;
-    if (length >= referencedBytes) {
-      this.#closeRun();
-      this.#list.push(bytes);
-      this.#bytes += length;
+    if (length <= largestArenaBytes) {
+      const at = this.#reserve(length);
+      this.#arena.set(bytes, at);
       return;
     }
-    const at = this.#reserve(length);
-    bytes.copy(this.#arena, at);
+    for (let start = 0; start < length; start += largestArenaBytes) {
+      this.payload(bytes.subarray(start, start + largestArenaBytes));
+    }
   }
 
-  /** Everything, in order; the queue is empty then. The buffers belong to the caller. */
+  /** Everything, in order; the queue is empty then. Each buffer is to be given to {@link writeArenas} when it was sent. */
   take(): Buffer[] {
-    this.#closeRun();
-    const list = this.#list;
-    this.#list = [];
+    this.#closeArena();
+    const list = this.#full;
+    this.#full = [];
     this.#bytes = 0;
     return list;
   }
@@ -71,22 +72,29 @@ export class OutputQueue {
   }
 
   #reserve(bytes: number): number {
-    if (this.#at + bytes > arenaBytes) {
-      this.#closeRun();
-      // What was given away may not have been sent yet, so the old arena is never written again.
-      this.#arena = Buffer.allocUnsafeSlow(arenaBytes);
-      this.#taken = 0;
-      this.#at = 0;
-    }
+    if (this.#at + bytes > this.#arena.length) this.#grow(bytes);
     const at = this.#at;
     this.#at += bytes;
     this.#bytes += bytes;
     return at;
   }
 
-  #closeRun(): void {
-    if (this.#at === this.#taken) return;
-    this.#list.push(this.#arena.subarray(this.#taken, this.#at));
-    this.#taken = this.#at;
+  /** Room for so much in one piece, and for what there is before it where one arena has room for both. */
+  #grow(bytes: number): void {
+    const held = this.#arena;
+    if (this.#at + bytes > largestArenaBytes || this.#at === 0) {
+      this.#closeArena();
+      this.#arena = writeArenas.take(bytes);
+      return;
+    }
+    this.#arena = writeArenas.take(this.#at + bytes);
+    held.copy(this.#arena, 0, 0, this.#at);
+    writeArenas.release(held);
+  }
+
+  #closeArena(): void {
+    if (this.#at > 0) this.#full.push(this.#arena.subarray(0, this.#at));
+    this.#arena = noBytes;
+    this.#at = 0;
   }
 }

@@ -64,6 +64,25 @@ export class SendScheduler {
     if (length > 0) this.#send(stream, length, stream.isEndQueued);
   }
 
+  /** Frames of bytes that were not queued, unless others wait for their turn. Returns how many of `bytes` have left. */
+  sendNow(
+    stream: EngineStream,
+    bytes: Buffer,
+    limits: { readonly mostBytes: number; readonly maxFrameBytes: number },
+  ): number {
+    const length = Math.min(bytes.length, limits.mostBytes, stream.sendWindowBytes, this.windowBytes);
+    if (length <= 0 || this.hasWork) return 0;
+    for (let at = 0; at < length;) {
+      const end = Math.min(length, at + limits.maxFrameBytes);
+      this.#output.header(end - at, frameType.data, 0, stream.id);
+      this.#output.payload(bytes.subarray(at, end));
+      at = end;
+    }
+    stream.sendWindowBytes -= length;
+    this.windowBytes -= length;
+    return length;
+  }
+
   /** END_STREAM on a frame of its own: that needs no credit. */
   sendEnd(stream: EngineStream): void {
     this.#output.header(0, frameType.data, frameFlag.endStream, stream.id);

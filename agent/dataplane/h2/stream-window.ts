@@ -40,6 +40,7 @@ export class StreamWindow {
 
   /** `bytes` were consumed, and `waitingBytes` are not yet. Returns what is to be announced now, 0 when it is too little. */
   credit(bytes: number, waitingBytes: number): number {
+    if (this.#owed < 0) this.#allowance.giveBack(Math.min(bytes, -this.#owed));
     this.#owed += bytes;
     if (waitingBytes === 0) this.#keepUp(bytes);
     else this.#fallBehind(waitingBytes);
@@ -51,19 +52,20 @@ export class StreamWindow {
   }
 
   close(): void {
-    this.#allowance.giveBack(this.#targetBytes);
+    this.#allowance.giveBack(this.#targetBytes + Math.max(0, -this.#owed));
     this.#targetBytes = 0;
+    this.#owed = 0;
   }
 
   #keepUp(bytes: number): void {
     this.#lateSinceMs = -1;
     this.#readAtOnce += bytes;
-    if (this.#readAtOnce < windowsBeforeGrowth * this.#targetBytes) return;
+    if (this.#readAtOnce < Math.max(windowsBeforeGrowth * this.#targetBytes, this.#allowance.provenBytes)) return;
     this.#readAtOnce = 0;
-    const more = Math.min(this.#targetBytes, this.#allowance.mostBytes - this.#targetBytes);
-    if (more <= 0 || !this.#allowance.take(more)) return;
-    this.#targetBytes += more;
-    this.#owed += more;
+    const grownBytes = Math.min(2 * this.#targetBytes, this.#allowance.mostBytes);
+    if (grownBytes <= this.#targetBytes || !this.#allowance.grow(this.#targetBytes, grownBytes)) return;
+    this.#owed += grownBytes - this.#targetBytes;
+    this.#targetBytes = grownBytes;
   }
 
   #fallBehind(waitingBytes: number): void {
@@ -84,8 +86,9 @@ export class StreamWindow {
 
   #shrinkTo(bytes: number): void {
     const less = this.#targetBytes - bytes;
+    // The rest goes back when it was consumed: until then the peer has it, or it is kept for the reader.
+    this.#allowance.giveBack(Math.max(0, Math.min(less, this.#owed)));
     this.#targetBytes = bytes;
     this.#owed -= less;
-    this.#allowance.giveBack(less);
   }
 }

@@ -1,35 +1,32 @@
+/** For answers, credit and small messages of one turn of the event loop. */
+const smallBytes = 16_384;
+/** For one write of bulk, and the frame by which it may be larger. */
+const largeBytes = 655_360;
+/** Kept for later by each thread: 2 MiB of small ones, 2.5 MiB of large ones. */
+const mostIdleSmall = 128;
+const mostIdleLarge = 4;
+
 /**
- * Gathers the parts of one write into one buffer that is used again. TLS would do the same with a new one each time
- * (`TLSWrap::DoWrite` copies unless there is one buffer), and memory that is fresh from the kernel costs more than the
- * copy. Shared by all sessions of a thread: only those that are writing hold one.
+ * Memory of this thread for what leaves in one write, used again: memory that is fresh from the kernel costs more than the
+ * copy into it. Only sessions that have something to send hold any.
  */
-export class WriteArenas {
-  readonly #arenaBytes: number;
-  readonly #maxIdle: number;
-  readonly #idle: Buffer[] = [];
+export const writeArenas = {
+  /** At least so much; no more than {@link largestArenaBytes}. */
+  take(bytes: number): Buffer {
+    if (bytes <= smallBytes) return idleSmall.pop() ?? Buffer.allocUnsafeSlow(smallBytes);
+    return idleLarge.pop() ?? Buffer.allocUnsafeSlow(largeBytes);
+  },
 
-  /** `maxIdle` are kept for later. */
-  constructor(options: { readonly arenaBytes: number; readonly maxIdle: number }) {
-    this.#arenaBytes = options.arenaBytes;
-    this.#maxIdle = options.maxIdle;
-  }
+  /** Any part of what {@link take} gave, once, when nobody reads or writes it any more. */
+  release(part: Buffer): void {
+    const arena = Buffer.from(part.buffer);
+    if (arena.length === smallBytes) {
+      if (idleSmall.length < mostIdleSmall) idleSmall.push(arena);
+    } else if (idleLarge.length < mostIdleLarge) idleLarge.push(arena);
+  },
+};
 
-  /** Null when the parts are more than an arena holds. */
-  gather(parts: readonly Buffer[]): { readonly arena: Buffer; readonly bytes: Buffer } | null {
-    let length = 0;
-    for (const part of parts) length += part.length;
-    if (length > this.#arenaBytes) return null;
-    const arena = this.#idle.pop() ?? Buffer.allocUnsafeSlow(this.#arenaBytes);
-    let at = 0;
-    for (const part of parts) {
-      arena.set(part, at);
-      at += part.length;
-    }
-    return { arena, bytes: arena.subarray(0, length) };
-  }
+export const largestArenaBytes = largeBytes;
 
-  /** When nobody reads the bytes any more. */
-  release(arena: Buffer): void {
-    if (this.#idle.length < this.#maxIdle) this.#idle.push(arena);
-  }
-}
+const idleSmall: Buffer[] = [];
+const idleLarge: Buffer[] = [];

@@ -105,6 +105,11 @@ export interface TunnelStream extends Duplex {
    * events, before later ones. Missing where the engine has nothing to lend.
    */
   lendTo?(reader: (bytes: Buffer) => void): void;
+  /**
+   * Copies what may leave at once of lent bytes, when nothing that was written waits, and returns how much that is; the
+   * rest is for `write`. Missing where the engine can only queue.
+   */
+  writeNow?(bytes: Buffer): number;
 }
 
 export type TunnelRequest = {
