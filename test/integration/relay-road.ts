@@ -99,9 +99,15 @@ async function end(...sockets: net.Socket[]): Promise<void> {
   }
 }
 
-/** Two connected TCP sockets of this process: who dialled, and who accepted. Half-open on both sides. */
-export async function socketPair(): Promise<[net.Socket, net.Socket]> {
-  const listening = net.createServer({ allowHalfOpen: true });
+/**
+ * Two connected TCP sockets of this process: who dialled, and who accepted. Half-open on both sides; `highWaterMark` is that
+ * of who accepted.
+ */
+export async function socketPair(highWaterMark?: number): Promise<[net.Socket, net.Socket]> {
+  const listening = net.createServer({
+    allowHalfOpen: true,
+    ...(highWaterMark === undefined ? {} : { highWaterMark }),
+  });
   listening.listen(0, '127.0.0.1');
   await once(listening, 'listening');
   const address = listening.address();

@@ -3,36 +3,43 @@ import assert from 'node:assert/strict';
 import { WriteBlock } from '../../agent/dataplane/relay/write-block.js';
 
 describe('a block of bytes to be written', () => {
-  it('keeps what was added, whatever becomes of the original', () => {
-    const block = WriteBlock.take({});
+  it('keeps what was added, whatever becomes of the original, and gives it in pieces', () => {
+    const block = WriteBlock.for({});
     const lent = Buffer.from('one');
-    const [first, second] = [block.add(lent), block.add(Buffer.from('two'))];
+    block.add(lent);
+    block.add(Buffer.from('two'));
+    const first = block.take();
+    block.add(Buffer.from('three'));
     lent.fill(0);
-    assert.deepEqual([first.toString(), second.toString()], ['one', 'two']);
+    assert.deepEqual([first, block.take()].map(String), ['onetwo', 'three']);
   });
 
   it('takes no more than there is room for', () => {
     const owner = {};
-    const block = WriteBlock.take(owner);
-    assert.equal(block.add(Buffer.alloc(60_000)).length, 60_000);
-    assert.equal(block.hasRoomFor(owner), true);
-    assert.equal(block.add(Buffer.alloc(60_000)).length, 65_536 - 60_000);
-    assert.equal(block.hasRoomFor(owner), false);
+    const block = WriteBlock.for(owner);
+    assert.equal(block.add(Buffer.alloc(60_000)), 60_000);
+    assert.deepEqual([block.hasRoomFor(owner), block.isFull], [true, false]);
+    assert.equal(block.add(Buffer.alloc(60_000)), 65_536 - 60_000);
+    assert.deepEqual([block.hasRoomFor(owner), block.isFull], [false, true]);
+    assert.equal(block.take().length, 65_536);
   });
 
-  it('is used again when all of it was written, not before', () => {
+  it('is used again when every piece of it was written, not before', () => {
     const owner = {};
-    const block = WriteBlock.take(owner);
+    const block = WriteBlock.for(owner);
     block.add(Buffer.from('one'));
+    block.take();
     block.add(Buffer.from('two'));
     block.onWritten();
-    assert.equal(block.hasRoomFor(owner), true);
-    assert.notEqual(WriteBlock.take(owner), block);
+    assert.deepEqual([block.hasRoomFor(owner), block.pieceBytes(owner)], [true, 3], 'a piece is being filled');
+    assert.notEqual(WriteBlock.for(owner), block);
+    assert.equal(String(block.take()), 'two');
     block.onWritten();
     assert.equal(block.hasRoomFor(owner), false);
     const next = {};
-    assert.equal(WriteBlock.take(next), block);
+    assert.equal(WriteBlock.for(next), block);
     assert.deepEqual([block.hasRoomFor(next), block.hasRoomFor(owner)], [true, false]);
-    assert.equal(block.add(Buffer.alloc(100_000)).length, 65_536);
+    assert.equal(block.add(Buffer.alloc(100_000)), 65_536);
+    assert.deepEqual([block.pieceBytes(next), block.pieceBytes(owner)], [65_536, 0], 'what another fills is not mine');
   });
 });

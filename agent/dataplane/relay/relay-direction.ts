@@ -15,81 +15,97 @@ const streamBoundBytes = 131_072;
  */
 const lateBoundBytes = 65_536;
 const lateMs = 100;
-/** Smaller chunks to an idle socket go out at once: to wait for the end of the tick would only add latency. */
+/** Less for an idle socket goes out at once: to wait for the end of the turn would only add latency. */
 const promptBytes = 8192;
 
-/** Every application's socket of this thread reads into it. */
-const readBuffer = Buffer.allocUnsafeSlow(65_536);
+/**
+ * Every application's socket of this thread reads into it. Each read makes the kernel tell the sender of the room; more at
+ * a time than may wait for a tunnel would only be kept.
+ */
+const readBuffer = Buffer.allocUnsafeSlow(131_072);
 
 /**
- * Moves the bytes of one direction, and its FIN. TLS hands out 16 KiB at a time, so a socket is corked until the end of
- * the tick: one writev instead of a dozen writes. Not `pipe()`, which loses RSTs and allocates for every chunk's state.
+ * Moves the bytes of one direction; the relay passes its end. Returns what hands over to `to` what is still kept for the
+ * end of the turn. Not `pipe()`, which loses RSTs and allocates for every chunk's state.
  */
 export function pumpDirection(options: {
   readonly direction: Direction;
   readonly heldBack: HeldBack;
   readonly onBytes: (count: number) => void;
-}): void {
+}): () => void {
   const { direction, heldBack, onBytes } = options;
   const { from, to } = direction;
   const isSocket = to instanceof net.Socket;
   const usualBoundBytes = isSocket ? socketBoundBytes : streamBoundBytes;
   let boundBytes = isSocket ? lateBoundBytes : usualBoundBytes;
-  let isCorked = false;
+  let isGathering = false;
   let isPaused = false;
   let pausedAtMs = 0;
   let block: WriteBlock | null = null;
-  const pause = (): void => {
-    if (isPaused) return;
+  const pauseAbove = (waitingBytes: number): void => {
+    if (isPaused || waitingBytes < boundBytes) return;
     isPaused = true;
     pausedAtMs = performance.now();
     heldBack.add(direction);
     from.pause();
   };
-  const uncork = (): void => {
-    isCorked = false;
-    to.uncork();
-  };
-  const cork = (): void => {
-    if (!isSocket || isCorked) return;
-    isCorked = true;
-    to.cork();
-    setImmediate(uncork);
-  };
-  const writeCopy = (bytes: Buffer): void => {
-    for (let at = 0; at < bytes.length;) {
-      if (block?.hasRoomFor(to) !== true) block = WriteBlock.take(to);
-      const copy = block.add(at === 0 ? bytes : bytes.subarray(at));
-      at += copy.length;
-      to.write(copy, block.onWritten);
-    }
-  };
-  const moveOwned = (chunk: Buffer): void => {
-    onBytes(chunk.length);
-    if (chunk.length >= promptBytes) cork();
-    to.write(chunk);
-    if (to.writableLength >= boundBytes) pause();
-  };
-  const moveLent = (chunk: Buffer): void => {
-    onBytes(chunk.length);
-    if (chunk.length < promptBytes) to.write(Buffer.from(chunk));
-    else {
-      cork();
-      writeCopy(chunk);
-    }
-    if (to.writableLength >= boundBytes) pause();
-  };
-  if (from instanceof net.Socket) {
-    readInto({ socket: from, buffer: readBuffer, onLoan: moveLent, onOwned: moveOwned });
-  } else {
-    from.on('data', moveOwned);
-    from.lendTo?.(moveLent);
-  }
-  to.on('drain', () => {
+  const resume = (): void => {
     if (!isPaused) return;
     isPaused = false;
     heldBack.delete(direction);
     boundBytes = performance.now() - pausedAtMs > lateMs ? lateBoundBytes : usualBoundBytes;
     from.resume();
-  });
+  };
+  const copy = (bytes: Buffer): void => {
+    for (let at = 0; at < bytes.length;) {
+      if (block?.hasRoomFor(to) !== true) block = WriteBlock.for(to);
+      at += block.add(at === 0 ? bytes : bytes.subarray(at));
+      if (block.isFull) to.write(block.take(), block.onWritten);
+    }
+  };
+  const writeCopied = (): void => {
+    if (block !== null && block.pieceBytes(to) > 0) to.write(block.take(), block.onWritten);
+  };
+  const flush = (): void => {
+    if (!isGathering) return;
+    isGathering = false;
+    writeCopied();
+    to.uncork();
+    // Nothing of it has to wait, so that no `drain` will come.
+    if (isPaused && !to.writableNeedDrain) resume();
+  };
+  const moveToSocket = (chunk: Buffer): void => {
+    onBytes(chunk.length);
+    if (chunk.length < promptBytes && to.writableLength === 0 && !isGathering) {
+      to.write(Buffer.from(chunk));
+      return;
+    }
+    if (!isGathering) {
+      isGathering = true;
+      to.cork();
+      setImmediate(flush);
+    }
+    copy(chunk);
+    pauseAbove(to.writableLength + (block?.pieceBytes(to) ?? 0));
+  };
+  const moveToStream = (chunk: Buffer): void => {
+    onBytes(chunk.length);
+    const sent = isSocket ? 0 : (to.writeNow?.(chunk) ?? 0);
+    if (sent === chunk.length) return;
+    const rest = chunk.subarray(sent);
+    if (rest.length < promptBytes) to.write(Buffer.from(rest));
+    else {
+      copy(rest);
+      writeCopied();
+    }
+    pauseAbove(to.writableLength);
+  };
+  const move = isSocket ? moveToSocket : moveToStream;
+  if (from instanceof net.Socket) readInto({ socket: from, buffer: readBuffer, onLoan: move, onOwned: move });
+  else {
+    from.on('data', move);
+    from.lendTo?.(move);
+  }
+  to.on('drain', resume);
+  return flush;
 }

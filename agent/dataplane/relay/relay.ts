@@ -56,6 +56,7 @@ export function relay(options: RelayOptions, onEnd: (outcome: RelayOutcome) => v
 
 /** Most connections have no limit of time. */
 const noTimers: NodeJS.Timeout[] = [];
+const nothing = (): void => {};
 
 class Relay {
   readonly #options: RelayOptions;
@@ -65,6 +66,8 @@ class Relay {
   #outcome: RelayOutcome | null = null;
   #firstClosed: 'source' | 'destination' | null = null;
   #openEnds = 2;
+  #flushToSource = nothing;
+  #flushToDestination = nothing;
 
   constructor(options: RelayOptions, onEnd: (outcome: RelayOutcome) => void) {
     this.#options = options;
@@ -80,12 +83,12 @@ class Relay {
     this.#prepare('source', source, destination);
     this.#prepare('destination', destination, source);
     if (this.#outcome === null) {
-      pumpDirection({
+      this.#flushToDestination = pumpDirection({
         direction: { from: source, to: destination, workloads },
         heldBack,
         onBytes: (count) => (counters.bytesSent += count),
       });
-      pumpDirection({
+      this.#flushToSource = pumpDirection({
         direction: { from: destination, to: source, workloads },
         heldBack,
         onBytes: (count) => {
@@ -133,6 +136,8 @@ class Relay {
       this.#firstClosed = side;
       this.#limit(this.#options.halfCloseTimeoutMs, 'IDLE_TIMEOUT', 'half-closed for the configured time');
     }
+    if (side === 'source') this.#flushToDestination();
+    else this.#flushToSource();
     other.end();
   }
 
@@ -154,6 +159,8 @@ class Relay {
     if (this.#outcome !== null) return;
     this.#outcome = outcome;
     this.#stopTimers();
+    this.#flushToSource();
+    this.#flushToDestination();
     resetEnd(this.#options.source);
     resetEnd(this.#options.destination);
   }

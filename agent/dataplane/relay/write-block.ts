@@ -8,14 +8,16 @@ export class WriteBlock {
   #memory: Buffer | null = Buffer.allocUnsafeSlow(blockBytes);
   #owner: object | null = null;
   #filled = 0;
+  /** Where the piece begins that {@link take} is to give; what lies before it was given. */
+  #pieceAt = 0;
   #unwritten = 0;
-  /** To be called once for each {@link add}, when the part was written. */
+  /** To be called once for each piece, when it was written. */
   readonly onWritten = (): void => {
     this.#unwritten -= 1;
     if (this.#unwritten === 0) this.#release();
   };
 
-  static take(owner: object): WriteBlock {
+  static for(owner: object): WriteBlock {
     const block = idle.pop() ?? new WriteBlock();
     block.#owner = owner;
     return block;
@@ -26,20 +28,39 @@ export class WriteBlock {
     return this.#owner === owner && this.#filled < blockBytes;
   }
 
-  /** Copies as much as there is room for, and returns the copy. */
-  add(bytes: Buffer): Buffer {
+  get isFull(): boolean {
+    return this.#filled === blockBytes;
+  }
+
+  /** Of the piece that `owner` is filling; 0 when the block is another one's by now. */
+  pieceBytes(owner: object): number {
+    return this.#owner === owner ? this.#filled - this.#pieceAt : 0;
+  }
+
+  /** Copies as much as there is room for, and returns how much that was. */
+  add(bytes: Buffer): number {
     if (this.#memory === null) throw new Error('a block that was released');
     const start = this.#filled;
     const length = Math.min(bytes.length, blockBytes - start);
+    // Held from here on: what was given before may be written before the piece is.
+    if (start === this.#pieceAt) this.#unwritten += 1;
     this.#memory.set(length === bytes.length ? bytes : bytes.subarray(0, length), start);
     this.#filled += length;
-    this.#unwritten += 1;
-    return this.#memory.subarray(start, start + length);
+    return length;
+  }
+
+  /** Everything that was added since the last call, at least a byte: one piece to write. */
+  take(): Buffer {
+    if (this.#memory === null) throw new Error('a block that was released');
+    const piece = this.#memory.subarray(this.#pieceAt, this.#filled);
+    this.#pieceAt = this.#filled;
+    return piece;
   }
 
   #release(): void {
     this.#owner = null;
     this.#filled = 0;
+    this.#pieceAt = 0;
     if (idle.length < mostIdle) idle.push(this);
     else this.#memory = null;
   }
