@@ -21,8 +21,9 @@ type NativeAddon = {
     backlog: number,
     reusePort: boolean,
     transparent: boolean,
+    unsentBytes: number,
   ): number;
-  dialSocket(netns: number, family: 4 | 6, mark: number, source: string): number;
+  dialSocket(netns: number, family: 4 | 6, mark: number, source: string, unsentBytes: number): number;
   originalDestination(fd: number, family: 4 | 6): [ip: string, port: number] | null;
   watchChanges(netns: number, ofNetfilter: boolean): number;
   takeChanges(fd: number, table: number): boolean;
@@ -40,16 +41,26 @@ export type ListenTcpOptions = {
   readonly reusePort: boolean;
   /** IP_TRANSPARENT: accept connections to addresses that are not of this host (TPROXY). */
   readonly transparent?: boolean;
+  /** TCP_NOTSENT_LOWAT of the connections: of what their peers have no room for, the kernel takes no more (tcp(7)). */
+  readonly unsentBytes?: number;
 };
 
 /**
- * Opens a listening TCP socket (non-blocking, close-on-exec) in a network namespace. Hand the fd over with
- * `server.listen({ fd, backlog })`: without `backlog` Node sets it to 511.
+ * Opens a listening TCP socket (non-blocking, close-on-exec) in a network namespace. What it accepts has TCP_NODELAY. Hand
+ * the fd over with `server.listen({ fd, backlog })`: without `backlog` Node sets it to 511.
  */
 export function listenTcp(o: ListenTcpOptions): number {
   const where = `listening on ${o.host} port ${o.port}`;
   return call(where, () =>
-    loadAddon().listenTcp(o.netnsFd ?? -1, o.host, o.port, o.backlog, o.reusePort, o.transparent ?? false),
+    loadAddon().listenTcp(
+      o.netnsFd ?? -1,
+      o.host,
+      o.port,
+      o.backlog,
+      o.reusePort,
+      o.transparent ?? false,
+      o.unsentBytes ?? 0,
+    ),
   );
 }
 
@@ -61,15 +72,17 @@ export type DialSocketOptions = {
   readonly mark: number;
   /** Dial from this address, which need not be of that namespace (IP_TRANSPARENT). Same family. */
   readonly transparentSource?: IpAddress;
+  /** As in {@link ListenTcpOptions}. */
+  readonly unsentBytes?: number;
 };
 
 /**
- * Makes an unconnected TCP socket in a network namespace. Connect it in the same tick with
+ * Makes an unconnected TCP socket with TCP_NODELAY in a network namespace. Connect it in the same tick with
  * `new net.Socket({ fd, manualStart: true, allowHalfOpen: true }).connect({ host: <IP literal>, port })`.
  */
 export function dialSocket(o: DialSocketOptions): number {
   return call('preparing a socket to dial with', () =>
-    loadAddon().dialSocket(o.netnsFd ?? -1, o.family, o.mark, o.transparentSource ?? ''),
+    loadAddon().dialSocket(o.netnsFd ?? -1, o.family, o.mark, o.transparentSource ?? '', o.unsentBytes ?? 0),
   );
 }
 

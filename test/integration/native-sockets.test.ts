@@ -39,9 +39,12 @@ after(() => {
   execFileSync('ip', ['netns', 'del', netns]);
 });
 
-async function serve(port: number, o: { reusePort?: boolean; host?: string } = {}): Promise<Server & AsyncDisposable> {
+async function serve(
+  port: number,
+  o: { reusePort?: boolean; host?: string; unsentBytes?: number } = {},
+): Promise<Server & AsyncDisposable> {
   const host = o.host ?? '::';
-  const listenFd = listenTcp({ netnsFd: fd, host, port, backlog: 128, reusePort: o.reusePort ?? false });
+  const listenFd = listenTcp({ netnsFd: fd, host, port, backlog: 128, reusePort: false, ...o });
   const server = createServer({ pauseOnConnect: true });
   server.listen({ fd: listenFd, backlog: 128 });
   await once(server, 'listening');
@@ -140,6 +143,27 @@ test('a borrowed source address is what the other side sees', async () => {
   const socket = await accept(server);
   assert.equal(socket.remoteAddress, '::ffff:203.0.113.5');
   await once(client, 'connect');
+  client.destroy();
+  socket.destroy();
+});
+
+/** TCP_NODELAY and TCP_NOTSENT_LOWAT of a socket (linux/tcp.h), read by another process: Node cannot. */
+function sendingOptions(socketFd: number): [noDelay: boolean, unsentBytes: number] {
+  const read = 'open(my $s, "+<&=3"); print join " ", map { unpack "i", getsockopt($s, 6, $_) } 1, 25';
+  const out = execFileSync('perl', ['-e', read], { stdio: ['ignore', 'pipe', 'inherit', socketFd] }).toString();
+  const [noDelay = Number.NaN, unsentBytes = Number.NaN] = out.split(' ').map(Number);
+  return [noDelay === 1, unsentBytes];
+}
+
+test('accepted and dialled connections send at once, and leave in the kernel no more than they were told to', async () => {
+  await using server = await serve(7010, { unsentBytes: 70_000 });
+  const dialFd = dialSocket({ netnsFd: fd, family: 4, mark: 0, unsentBytes: 80_000 });
+  assert.deepEqual(sendingOptions(dialFd), [true, 80_000]);
+  closeSync(dialFd);
+  const client = connect('198.19.9.1', 7010);
+  const socket = await accept(server);
+  assert.deepEqual(sendingOptions(acceptedFd(socket)), [true, 70_000]);
+  assert.deepEqual(sendingOptions(acceptedFd(client)), [true, 0], 'the default is that of the namespace');
   client.destroy();
   socket.destroy();
 });

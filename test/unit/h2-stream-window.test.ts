@@ -45,6 +45,22 @@ class Peer {
   }
 }
 
+function readAsItComes(peer: Peer, bytes: number): void {
+  for (let sent = 0; sent < bytes;) {
+    sent += peer.send();
+    peer.read();
+  }
+}
+
+/** Whole numbers below a limit, the same in each run. */
+function randomNumbers(seed: number): (below: number) => number {
+  let state = seed;
+  return (below) => {
+    state = (Math.imul(state, 1_103_515_245) + 12_345) & 0x7fff_ffff;
+    return Math.floor((state / 0x8000_0000) * below);
+  };
+}
+
 describe('the window of a stream', () => {
   it('is all that may come before anything is read', () => {
     const { window } = new World().stream();
@@ -117,23 +133,87 @@ describe('the window of a stream', () => {
 });
 
 describe('the windows of all streams of a connection', () => {
-  it('are together no larger than is allowed, and what one gives back another may have', () => {
-    const world = new World({ totalBytes: 1024 * kib });
-    const peers = [world.stream(), world.stream(), world.stream()];
-    for (let trip = 0; trip < 20; trip++) {
-      for (const peer of peers) {
-        peer.send();
-        peer.read();
-      }
+  it('grow to half of what is left, so that one that comes later can grow too', () => {
+    const world = new World();
+    const sizes: number[] = [];
+    for (let joined = 0; joined < 5; joined++) {
+      const peer = world.stream();
+      readAsItComes(peer, 64 * 1024 * kib);
+      sizes.push(peer.mayBytes / kib);
     }
-    const sizes = peers.map(({ mayBytes }) => mayBytes / kib);
-    assert.deepEqual(sizes, [512, 256, 256]);
-    peers[0]?.window.close();
-    peers[1]?.send();
-    peers[1]?.read();
-    peers[1]?.send();
-    peers[1]?.read();
-    assert.equal(peers[1]?.mayBytes, 512 * kib);
+    assert.deepEqual(sizes, [4096, 4096, 4096, 2048, 1024]);
+  });
+
+  it('may be had by others when one closes', () => {
+    const world = new World();
+    const [first, ...others] = [world.stream(), world.stream(), world.stream(), world.stream()];
+    for (const peer of [first, ...others]) readAsItComes(peer, 64 * 1024 * kib);
+    const last = others.at(-1)!;
+    assert.equal(last.mayBytes, 2048 * kib);
+    first.window.close();
+    readAsItComes(last, 64 * 1024 * kib);
+    assert.equal(last.mayBytes, 4096 * kib);
+  });
+
+  it('grow for what the buffers of an application that does not read take while half is left, and not beyond', () => {
+    const world = new World();
+    const peers = Array.from({ length: 50 }, () => world.stream());
+    for (const peer of peers) {
+      readAsItComes(peer, 1280 * kib);
+      peer.send();
+    }
+    const waiting = peers.reduce((sum, { waitingBytes }) => sum + waitingBytes, 0);
+    assert.ok(waiting < 8192 * kib + 256 * kib, `${waiting / kib} KiB wait`);
+    const fast = world.stream();
+    readAsItComes(fast, 64 * 1024 * kib);
+    assert.ok(fast.mayBytes >= 2048 * kib, `${fast.mayBytes / kib} KiB for one that reads`);
+  });
+
+  it('hold together no more than is allowed, and a first window for each stream that came later', () => {
+    const totalBytes = 4096 * kib;
+    const world = new World({ totalBytes });
+    const random = randomNumbers(7);
+    let peers = Array.from({ length: 8 }, () => world.stream());
+    let mostBytes = totalBytes;
+    let largest = 0;
+    for (let step = 0; step < 4000; step++) {
+      const peer = peers[random(peers.length)]!;
+      if (random(2) === 0) readAsItComes(peer, 4096 * kib);
+      // In three reads it is late for long enough to shrink.
+      for (let read = random(4); read > 0; read--) {
+        peer.send();
+        world.nowMs += random(300);
+        peer.read(random(1 + peer.waitingBytes / 4));
+      }
+      if (step === 2000) {
+        peers = [...peers, ...Array.from({ length: 24 }, () => world.stream())];
+        mostBytes += 24 * 128 * kib;
+      }
+      const held = peers.reduce((sum, { mayBytes, waitingBytes }) => sum + mayBytes + waitingBytes, 0);
+      assert.ok(held <= mostBytes, `${held / kib} KiB at step ${step}`);
+      largest = Math.max(largest, held);
+    }
+    assert.ok(largest > totalBytes, 'windows had grown before the last streams came');
+  });
+
+  it('give back what they had when all streams are closed, however late their readers were', () => {
+    const world = new World();
+    const random = randomNumbers(3);
+    for (let life = 0; life < 200; life++) {
+      const peer = world.stream();
+      readAsItComes(peer, random(16 * 1024) * kib);
+      for (let late = random(6); late > 0; late--) {
+        peer.send();
+        world.nowMs += random(500);
+        peer.read(random(peer.waitingBytes + 1));
+      }
+      peer.window.close();
+    }
+    const sizes = [world.stream(), world.stream(), world.stream()].map((peer) => {
+      readAsItComes(peer, 64 * 1024 * kib);
+      return peer.mayBytes / kib;
+    });
+    assert.deepEqual(sizes, [4096, 4096, 4096]);
   });
 
   it('are at least the first ones', () => {
