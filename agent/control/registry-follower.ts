@@ -42,6 +42,8 @@ export class RegistryFollower implements RegistrySource {
   readonly #unsettled = new Set<string>();
   /** Pages in force that name what is missing. */
   readonly #lacking = new Set<ListedEntries>();
+  /** Of the sequences held; asked for with every change, so it is not looked for each time. */
+  #highest: number | null | 'unknown' = null;
   #waitingTimer: NodeJS.Timeout | null = null;
   /** What waited for its group in vain. */
   readonly #unproved: ReleasedEntry[] = [];
@@ -135,9 +137,12 @@ export class RegistryFollower implements RegistrySource {
 
   /** The highest sequence held; null without any entry. */
   get sequence(): number | null {
-    let highest: number | null = null;
-    for (const { sequence } of this.#held.values()) highest = Math.max(highest ?? 0, sequence);
-    return highest;
+    if (this.#highest === 'unknown') {
+      let highest: number | null = null;
+      for (const { sequence } of this.#held.values()) highest = Math.max(highest ?? 0, sequence);
+      this.#highest = highest;
+    }
+    return this.#highest;
   }
 
   /** For the watch of the bucket. */
@@ -256,6 +261,7 @@ export class RegistryFollower implements RegistrySource {
     const opened = open(key, sealed);
     assertNotOlder(opened.sequence, held?.sequence);
     this.#held.set(key, { ...opened, sealed });
+    if (this.#highest !== 'unknown') this.#highest = Math.max(this.#highest ?? 0, opened.sequence);
     this.#changed.add(key);
     this.#unsaved.add(key);
     const page = this.#list.entriesFor(key);
@@ -300,6 +306,7 @@ export class RegistryFollower implements RegistrySource {
     }
     for (const key of gone) {
       this.#unsettled.delete(key);
+      if (this.#held.get(key)?.sequence === this.#highest) this.#highest = 'unknown';
       this.#held.delete(key);
       this.#unsaved.add(key);
     }

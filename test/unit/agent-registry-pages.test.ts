@@ -268,6 +268,8 @@ test('a registry that grows and shrinks by thousands follows whatever order its 
     }
     await once(`step ${step}`, () => follower.missing === 0 && follower.entries.size === entries.size);
     assert.deepEqual(namesOf(follower), [...entries.keys()].sort());
+    const sequences = [...follower.entries.values()].map((held) => held.sequence);
+    assert.equal(follower.sequence, sequences.length === 0 ? null : Math.max(...sequences));
     for (const [key, value] of follower.takeUnsaved()) {
       if (value === null) disk.delete(key);
       else disk.set(key, value);
