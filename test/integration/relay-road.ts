@@ -106,6 +106,7 @@ async function end(...sockets: net.Socket[]): Promise<void> {
 export async function socketPair(highWaterMark?: number): Promise<[net.Socket, net.Socket]> {
   const listening = net.createServer({
     allowHalfOpen: true,
+    noDelay: true,
     ...(highWaterMark === undefined ? {} : { highWaterMark }),
   });
   listening.listen(0, '127.0.0.1');
@@ -113,7 +114,7 @@ export async function socketPair(highWaterMark?: number): Promise<[net.Socket, n
   const address = listening.address();
   if (address === null || typeof address === 'string') throw new Error('not listening');
   const accepted = once(listening, 'connection') as Promise<[net.Socket]>;
-  const dialled = net.connect({ port: address.port, host: '127.0.0.1', allowHalfOpen: true });
+  const dialled = net.connect({ port: address.port, host: '127.0.0.1', allowHalfOpen: true, noDelay: true });
   await once(dialled, 'connect');
   const [socket] = await accepted;
   listening.close();

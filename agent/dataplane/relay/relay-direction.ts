@@ -10,11 +10,13 @@ import { WriteBlock } from './write-block.js';
 const socketBoundBytes = 262_144;
 const streamBoundBytes = 131_072;
 /**
- * The same for an application that was so late to take what it was given last, or has not shown yet that it is not: more
- * would only be kept for it.
+ * The same for an application that was so late to take what it was given, and has not taken so much since without being
+ * late again, or since it began: more would only be kept for it. The kernel's buffers, of a megabyte and more, take the
+ * first bytes at once also where nobody reads them.
  */
 const lateBoundBytes = 65_536;
 const lateMs = 100;
+const provenBytes = 4_194_304;
 /** Less for an idle socket goes out at once: to wait for the end of the turn would only add latency. */
 const promptBytes = 8192;
 
@@ -41,6 +43,8 @@ export function pumpDirection(options: {
   let isGathering = false;
   let isPaused = false;
   let pausedAtMs = 0;
+  /** Since it began, or was late. */
+  let takenInTimeBytes = isSocket ? 0 : provenBytes;
   let block: WriteBlock | null = null;
   const pauseAbove = (waitingBytes: number): void => {
     if (isPaused || waitingBytes < boundBytes) return;
@@ -53,7 +57,8 @@ export function pumpDirection(options: {
     if (!isPaused) return;
     isPaused = false;
     heldBack.delete(direction);
-    boundBytes = performance.now() - pausedAtMs > lateMs ? lateBoundBytes : usualBoundBytes;
+    takenInTimeBytes = performance.now() - pausedAtMs > lateMs ? 0 : takenInTimeBytes + boundBytes;
+    boundBytes = takenInTimeBytes < provenBytes ? lateBoundBytes : usualBoundBytes;
     from.resume();
   };
   const copy = (bytes: Buffer): void => {

@@ -19,7 +19,10 @@ export type RelayCounters = {
 };
 
 export type RelayOptions = {
-  /** The side that opened the connection. Both ends belong to the relay from the call on, and are closed when it has ended. */
+  /**
+   * The side that opened the connection. Both ends belong to the relay from the call on, and are closed when it has ended.
+   * A socket is to have TCP_NODELAY.
+   */
   readonly source: RelayEnd;
   readonly destination: RelayEnd;
   readonly counters: RelayCounters;
@@ -109,7 +112,6 @@ class Relay {
     if (end instanceof net.Socket) {
       // Node's default would answer the peer's FIN with our own, and end the other direction in the middle.
       end.allowHalfOpen = true;
-      end.setNoDelay(true);
     }
     end.on('error', () => this.#judge(side, end));
     end.on('end', () => this.#passFin(side, end, other));
