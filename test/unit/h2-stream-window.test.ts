@@ -169,6 +169,20 @@ describe('the windows of all streams of a connection', () => {
     assert.ok(fast.mayBytes >= 2048 * kib, `${fast.mayBytes / kib} KiB for one that reads`);
   });
 
+  it('grow for a reader that is behind now and then and never late, also when less than half is left', () => {
+    const world = new World();
+    for (let count = 0; count < 70; count++) world.stream();
+    const peer = world.stream();
+    for (let burst = 0; burst < 20; burst++) {
+      readAsItComes(peer, 3072 * kib);
+      peer.send();
+      world.nowMs += 10;
+      peer.read(peer.waitingBytes / 4);
+      peer.read();
+    }
+    assert.equal(peer.mayBytes, 2048 * kib);
+  });
+
   it('hold together no more than is allowed, and a first window for each stream that came later', () => {
     const totalBytes = 4096 * kib;
     const world = new World({ totalBytes });

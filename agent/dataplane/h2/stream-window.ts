@@ -21,6 +21,8 @@ export class StreamWindow {
   #owed = 0;
   /** Consumed since it last grew, or since bytes last waited. */
   #readAtOnce = 0;
+  /** Consumed since it began, or since the reader was late. */
+  #readInTime = 0;
   /** Since when more than half of it has been waiting; -1: it is not. */
   #lateSinceMs = -1;
 
@@ -42,6 +44,7 @@ export class StreamWindow {
   credit(bytes: number, waitingBytes: number): number {
     if (this.#owed < 0) this.#allowance.giveBack(Math.min(bytes, -this.#owed));
     this.#owed += bytes;
+    this.#readInTime += bytes;
     if (waitingBytes === 0) this.#keepUp(bytes);
     else this.#fallBehind(waitingBytes);
     if (this.#owed * announcedParts < this.#targetBytes) return 0;
@@ -60,7 +63,8 @@ export class StreamWindow {
   #keepUp(bytes: number): void {
     this.#lateSinceMs = -1;
     this.#readAtOnce += bytes;
-    if (this.#readAtOnce < Math.max(windowsBeforeGrowth * this.#targetBytes, this.#allowance.provenBytes)) return;
+    if (this.#readAtOnce < windowsBeforeGrowth * this.#targetBytes) return;
+    if (this.#readInTime < this.#allowance.provenBytes) return;
     this.#readAtOnce = 0;
     const grownBytes = Math.min(2 * this.#targetBytes, this.#allowance.mostBytes);
     if (grownBytes <= this.#targetBytes || !this.#allowance.grow(this.#targetBytes, grownBytes)) return;
@@ -75,13 +79,14 @@ export class StreamWindow {
       return;
     }
     const { firstBytes, nowMs } = this.#allowance;
-    if (this.#targetBytes <= firstBytes) return;
     const now = nowMs();
     if (this.#lateSinceMs < 0) this.#lateSinceMs = now;
     const halvings = Math.floor((now - this.#lateSinceMs) / lateMs);
     if (halvings === 0) return;
     this.#lateSinceMs = now;
-    this.#shrinkTo(Math.max(firstBytes, Math.floor(this.#targetBytes / 2 ** halvings)));
+    this.#readInTime = 0;
+    if (this.#targetBytes > firstBytes)
+      this.#shrinkTo(Math.max(firstBytes, Math.floor(this.#targetBytes / 2 ** halvings)));
   }
 
   #shrinkTo(bytes: number): void {

@@ -33,7 +33,7 @@ export class WindowAllowance {
     this.#leftBytes = options.totalBytes;
   }
 
-  /** So much must have been read as it came before a window may grow: more when less than half is left. */
+  /** So much must have been read without being late before a window may grow: nothing while half is left. */
   get provenBytes(): number {
     return 2 * this.#leftBytes < this.#totalBytes ? scarceProvenBytes : 0;
   }
