@@ -1,4 +1,5 @@
 import net from 'node:net';
+import { longestTimerMs } from '../../../shared/longest-timer.js';
 import type { Reason } from '../../../shared/reasons.js';
 import type { ConnectionCut } from './connection-cut.js';
 import type { CutSignal } from './cut-signal.js';
@@ -200,7 +201,6 @@ class Relay {
 
   #limit(afterMs: number, reason: Reason, detail: string): void {
     if (afterMs === 0) return;
-    const longestTimerMs = 2_147_483_647;
     const timer = setTimeout(
       () => this.#end({ reason, endedBy: 'agent', rule: '', detail }),
       Math.min(afterMs, longestTimerMs),
