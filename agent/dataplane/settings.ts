@@ -28,12 +28,6 @@ export type DataplaneSettings = {
 export const capturePorts = { outbound: 15001, inboundPlaintext: 15006, inboundTunnel: 15008 } as const;
 export const hostPorts = { admin: 15000, metrics: 15020, health: 15021 } as const;
 
-/**
- * What the kernel takes of bytes that an application has no room for (tcp(7), TCP_NOTSENT_LOWAT). By itself it takes
- * megabytes, of 200 readers that are late too, and nobody notices that they are until it has them.
- */
-export const unsentToApplicationBytes = 131_072;
-
 /** On every socket that the agent dials with: "ours, do not capture". Same value as Istio's. */
 export const ownTrafficMark = 0x539;
 /** Connmark and packet mark of replies to a dial that borrowed the client's address: routed back to the agent. */

@@ -21,9 +21,8 @@ type NativeAddon = {
     backlog: number,
     reusePort: boolean,
     transparent: boolean,
-    unsentBytes: number,
   ): number;
-  dialSocket(netns: number, family: 4 | 6, mark: number, source: string, unsentBytes: number): number;
+  dialSocket(netns: number, family: 4 | 6, mark: number, source: string): number;
   originalDestination(fd: number, family: 4 | 6): [ip: string, port: number] | null;
   watchChanges(netns: number, ofNetfilter: boolean): number;
   takeChanges(fd: number, table: number): boolean;
@@ -41,8 +40,6 @@ export type ListenTcpOptions = {
   readonly reusePort: boolean;
   /** IP_TRANSPARENT: accept connections to addresses that are not of this host (TPROXY). */
   readonly transparent?: boolean;
-  /** TCP_NOTSENT_LOWAT of the connections: of what their peers have no room for, the kernel takes no more (tcp(7)). */
-  readonly unsentBytes?: number;
 };
 
 /**
@@ -52,15 +49,7 @@ export type ListenTcpOptions = {
 export function listenTcp(o: ListenTcpOptions): number {
   const where = `listening on ${o.host} port ${o.port}`;
   return call(where, () =>
-    loadAddon().listenTcp(
-      o.netnsFd ?? -1,
-      o.host,
-      o.port,
-      o.backlog,
-      o.reusePort,
-      o.transparent ?? false,
-      o.unsentBytes ?? 0,
-    ),
+    loadAddon().listenTcp(o.netnsFd ?? -1, o.host, o.port, o.backlog, o.reusePort, o.transparent ?? false),
   );
 }
 
@@ -72,8 +61,6 @@ export type DialSocketOptions = {
   readonly mark: number;
   /** Dial from this address, which need not be of that namespace (IP_TRANSPARENT). Same family. */
   readonly transparentSource?: IpAddress;
-  /** As in {@link ListenTcpOptions}. */
-  readonly unsentBytes?: number;
 };
 
 /**
@@ -82,7 +69,7 @@ export type DialSocketOptions = {
  */
 export function dialSocket(o: DialSocketOptions): number {
   return call('preparing a socket to dial with', () =>
-    loadAddon().dialSocket(o.netnsFd ?? -1, o.family, o.mark, o.transparentSource ?? '', o.unsentBytes ?? 0),
+    loadAddon().dialSocket(o.netnsFd ?? -1, o.family, o.mark, o.transparentSource ?? ''),
   );
 }
 

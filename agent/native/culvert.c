@@ -109,19 +109,9 @@ static failure set_transparent(int fd, int family) {
   return ok ? success : failed("set IP_TRANSPARENT");
 }
 
-/*
- * How bytes leave a connection, which an accepted socket has from its listener: small messages at once, and no more than
- * `unsent_bytes` in the kernel that its peer has no room for (0: as many as the kernel likes).
- */
-static failure set_sending(int fd, int unsent_bytes) {
+static failure prepare_listener(int fd, const address *at, int backlog, bool reuse_port, bool transparent) {
+  /* What it accepts has it from the listener. */
   if (!set_option(fd, IPPROTO_TCP, TCP_NODELAY, 1)) return failed("set TCP_NODELAY");
-  if (unsent_bytes > 0 && !set_option(fd, IPPROTO_TCP, TCP_NOTSENT_LOWAT, unsent_bytes)) return failed("set TCP_NOTSENT_LOWAT");
-  return success;
-}
-
-static failure prepare_listener(int fd, const address *at, int backlog, bool reuse_port, bool transparent, int unsent_bytes) {
-  failure result = set_sending(fd, unsent_bytes);
-  if (result.step != NULL) return result;
   if (!set_option(fd, SOL_SOCKET, SO_REUSEADDR, 1)) return failed("set SO_REUSEADDR");
   if (reuse_port && !set_option(fd, SOL_SOCKET, SO_REUSEPORT, 1)) return failed("set SO_REUSEPORT");
   if (at->storage.ss_family == AF_INET6) {
@@ -129,7 +119,7 @@ static failure prepare_listener(int fd, const address *at, int backlog, bool reu
     if (!set_option(fd, SOL_IPV6, IPV6_V6ONLY, !IN6_IS_ADDR_UNSPECIFIED(&v6->sin6_addr))) return failed("set IPV6_V6ONLY");
   }
   if (transparent) {
-    result = set_transparent(fd, at->storage.ss_family);
+    failure result = set_transparent(fd, at->storage.ss_family);
     if (result.step != NULL) return result;
   }
   if (bind(fd, (const struct sockaddr *)&at->storage, at->length) != 0) return failed("bind the listening socket");
@@ -137,12 +127,11 @@ static failure prepare_listener(int fd, const address *at, int backlog, bool reu
   return success;
 }
 
-static failure prepare_dial(int fd, int family, uint32_t mark, const address *source, int unsent_bytes) {
-  failure result = set_sending(fd, unsent_bytes);
-  if (result.step != NULL) return result;
+static failure prepare_dial(int fd, int family, uint32_t mark, const address *source) {
+  if (!set_option(fd, IPPROTO_TCP, TCP_NODELAY, 1)) return failed("set TCP_NODELAY");
   if (mark != 0 && setsockopt(fd, SOL_SOCKET, SO_MARK, &mark, sizeof mark) != 0) return failed("set SO_MARK");
   if (source == NULL) return success;
-  result = set_transparent(fd, family);
+  failure result = set_transparent(fd, family);
   if (result.step != NULL) return result;
   /* The port is then chosen at connect, per destination: otherwise 28,000 ports would be all for one address. */
   if (!set_option(fd, SOL_IP, IP_BIND_ADDRESS_NO_PORT, 1)) return failed("set IP_BIND_ADDRESS_NO_PORT");
@@ -289,16 +278,16 @@ static thread_state *state_of(napi_env env) {
   return state;
 }
 
-/* listenTcp(netnsFd | -1, host, port, backlog, reusePort, transparent, unsentBytes | 0) -> fd */
+/* listenTcp(netnsFd | -1, host, port, backlog, reusePort, transparent) -> fd */
 static napi_value listen_tcp(napi_env env, napi_callback_info info) {
-  napi_value args[7];
-  int32_t netns_fd, port, backlog, unsent_bytes;
+  napi_value args[6];
+  int32_t netns_fd, port, backlog;
   bool reuse_port, transparent;
   char host[INET6_ADDRSTRLEN + 1];
-  if (!read_arguments(env, info, 7, args) || !read_int(env, args[0], &netns_fd) ||
+  if (!read_arguments(env, info, 6, args) || !read_int(env, args[0], &netns_fd) ||
       !read_text(env, args[1], host, sizeof host) || !read_int(env, args[2], &port) ||
       !read_int(env, args[3], &backlog) || !read_bool(env, args[4], &reuse_port) ||
-      !read_bool(env, args[5], &transparent) || !read_int(env, args[6], &unsent_bytes))
+      !read_bool(env, args[5], &transparent))
     return NULL;
 
   address at;
@@ -313,19 +302,18 @@ static napi_value listen_tcp(napi_env env, napi_callback_info info) {
     fd = open_socket(AF_INET);
   }
   result = fd < 0 ? failed("create the listening socket")
-                  : prepare_listener(fd, &at, backlog, reuse_port, transparent, unsent_bytes);
+                  : prepare_listener(fd, &at, backlog, reuse_port, transparent);
   leave_netns(netns_fd, state);
   return fd_result(env, fd, result);
 }
 
-/* dialSocket(netnsFd | -1, family 4 | 6, mark, source | '', unsentBytes | 0) -> fd */
+/* dialSocket(netnsFd | -1, family 4 | 6, mark, source | '') -> fd */
 static napi_value dial_socket(napi_env env, napi_callback_info info) {
-  napi_value args[5];
-  int32_t netns_fd, family, mark, unsent_bytes;
+  napi_value args[4];
+  int32_t netns_fd, family, mark;
   char source_text[INET6_ADDRSTRLEN + 1];
-  if (!read_arguments(env, info, 5, args) || !read_int(env, args[0], &netns_fd) || !read_int(env, args[1], &family) ||
-      !read_int(env, args[2], &mark) || !read_text(env, args[3], source_text, sizeof source_text) ||
-      !read_int(env, args[4], &unsent_bytes))
+  if (!read_arguments(env, info, 4, args) || !read_int(env, args[0], &netns_fd) || !read_int(env, args[1], &family) ||
+      !read_int(env, args[2], &mark) || !read_text(env, args[3], source_text, sizeof source_text))
     return NULL;
 
   int domain = family == 6 ? AF_INET6 : AF_INET;
@@ -338,7 +326,7 @@ static napi_value dial_socket(napi_env env, napi_callback_info info) {
   if (result.step != NULL) return throw_failure(env, result);
   int fd = open_socket(domain);
   result = fd < 0 ? failed("create the dialling socket")
-                  : prepare_dial(fd, domain, (uint32_t)mark, has_source ? &source : NULL, unsent_bytes);
+                  : prepare_dial(fd, domain, (uint32_t)mark, has_source ? &source : NULL);
   leave_netns(netns_fd, state);
   return fd_result(env, fd, result);
 }

@@ -7,7 +7,7 @@ import type { DescriptorReserve } from '../listen/descriptor-reserve.js';
 import type { HostedWorkload } from '../listen/hosted-workload.js';
 import type { ConnectionCut } from '../relay/connection-cut.js';
 import type { CutSignal } from '../relay/cut-signal.js';
-import { ownTrafficMark, unsentToApplicationBytes } from '../settings.js';
+import { ownTrafficMark } from '../settings.js';
 import { connectFailure, type ConnectFailure } from './connect-failure.js';
 import { ignoreError } from '../ignore-error.js';
 
@@ -35,7 +35,7 @@ export async function dial(options: DialOptions): Promise<DialResult> {
   if (signal.cut !== null) return abandoned(signal.cut);
   let socket: net.Socket;
   try {
-    socket = rawDial({ ...options, unsentBytes: unsentToApplicationBytes });
+    socket = rawDial(options);
   } catch (error) {
     return connectFailure(error, text);
   }
@@ -67,19 +67,13 @@ export async function dial(options: DialOptions): Promise<DialResult> {
  * Starts a connect and returns at once; `connect` or `error` follows. Throws the native layer's error, and `EMFILE` when
  * only reserved descriptors are left.
  */
-export function rawDial(
-  options: Pick<DialOptions, 'descriptors' | 'from' | 'target' | 'sourceIp'> & {
-    /** As of `dialSocket`. */
-    readonly unsentBytes?: number;
-  },
-): net.Socket {
-  const { descriptors, from, target, sourceIp, unsentBytes } = options;
+export function rawDial(options: Pick<DialOptions, 'descriptors' | 'from' | 'target' | 'sourceIp'>): net.Socket {
+  const { descriptors, from, target, sourceIp } = options;
   const isSameFamily = sourceIp !== undefined && isIpv6(sourceIp) === isIpv6(target.ip);
   const fd = dialSocket({
     netnsFd: from.netnsFd,
     family: isIpv6(target.ip) ? 6 : 4,
     mark: ownTrafficMark,
-    ...(unsentBytes === undefined ? {} : { unsentBytes }),
     ...(isSameFamily ? { transparentSource: sourceIp } : {}),
   });
   if (descriptors.isTouchedBy(fd)) {

@@ -1,7 +1,7 @@
 import { closeSync } from 'node:fs';
 import net from 'node:net';
 import { listenTcp } from '../../native/addon.js';
-import { capturePorts, unsentToApplicationBytes } from '../settings.js';
+import { capturePorts } from '../settings.js';
 import type { HostedWorkload } from './hosted-workload.js';
 
 /** Takes over an accepted, paused socket. */
@@ -64,8 +64,6 @@ async function openServer(init: {
     port: capturePorts[name],
     backlog,
     reusePort: true,
-    // What leaves for another agent is of many connections, and no sign of any reader.
-    ...(name === 'inboundTunnel' ? {} : { unsentBytes: unsentToApplicationBytes }),
   });
   // Paused, so that the original destination is read before the first byte; half-open, because FIN is not the end.
   const server = net.createServer({ pauseOnConnect: true, allowHalfOpen: true }, (socket) =>
