@@ -116,6 +116,42 @@ describe('a stream of the lean engine', () => {
     assert.equal((stream.read() as Buffer).toString(), 'later');
   });
 
+  it('keeps what waits in memory that is used again, and that nobody has any more', async () => {
+    const { engine, stream, frames } = start();
+    const memory = new Set<ArrayBufferLike>();
+    const received: number[] = [];
+    const take = (chunk: Buffer): void => {
+      memory.add(chunk.buffer);
+      for (const byte of [chunk[0], chunk.at(-1)]) if (byte !== received.at(-1)) received.push(byte!);
+    };
+    stream.on('data', take);
+    stream.lendTo(take);
+    const rounds = 100;
+    for (let round = 1; round <= rounds; round++) {
+      stream.pause();
+      engine.receive(data(30_000, round));
+      engine.receive(data(30_000, round + 100));
+      stream.resume();
+      await once(stream, 'resume');
+      assert.equal(stream.readableLength, 0);
+      frames();
+    }
+    const sent = Array.from({ length: rounds }, (_, round) => [round + 1, round + 101]).flat();
+    assert.deepEqual(received, sent);
+    assert.ok(memory.size <= 3, `${memory.size} pieces of memory for ${rounds} rounds`);
+  });
+
+  it('gives what had to wait for good to whoever reads it himself', async () => {
+    const { engine, stream } = start();
+    stream.lendTo(() => {});
+    stream.pause();
+    engine.receive(data(30_000, 1));
+    const first = stream.read() as Buffer;
+    engine.receive(data(30_000, 2));
+    const second = stream.read() as Buffer;
+    assert.deepEqual([first[0], first.at(-1), second[0]], [1, 1, 2]);
+  });
+
   it('credits what is read at once', () => {
     const { engine, stream, frames } = start();
     stream.on('data', () => {});

@@ -1,5 +1,6 @@
 import { Duplex } from 'node:stream';
 import type { TunnelStream } from '../tunnel/tunnel.js';
+import { WaitingBlock } from '../waiting-block.js';
 import type { EngineConnection } from './engine-connection.js';
 import type { EngineStream, EngineStreamEvents } from './engine-stream.js';
 import { errorCode, errorCodeName } from './error-code.js';
@@ -28,6 +29,9 @@ export class LeanStream extends Duplex implements TunnelStream, EngineStreamEven
   #uncredited = 0;
   #onTaken: WriteCallback | undefined;
   #reader: ((bytes: Buffer) => void) | null = null;
+  /** What was lent and waits in the readable side's buffer, in its order. */
+  #lent: { readonly piece: Buffer; readonly block: WaitingBlock }[] | undefined;
+  #block: WaitingBlock | undefined;
   /** The end of what waits for the reader; empty unless the readable side's buffer holds something. */
   #small: SmallChunks | undefined;
   /** The peer has ended in order, and reads nothing any more. */
@@ -117,7 +121,8 @@ export class LeanStream extends Duplex implements TunnelStream, EngineStreamEven
       return;
     }
     this.#pushSmall();
-    this.push(Buffer.from(chunk));
+    if (this.#reader === null) this.push(Buffer.from(chunk));
+    else this.#pushLent(chunk);
     this.#creditConsumed();
   }
 
@@ -147,7 +152,13 @@ export class LeanStream extends Duplex implements TunnelStream, EngineStreamEven
   }
 
   override read(size?: number): unknown {
+    const isFlowing = this.readableFlowing === true;
     const chunk: unknown = super.read(size);
+    if (this.#lent?.[0]?.piece === chunk) {
+      const lent = this.#lent?.shift();
+      // The listeners of `data` have returned; whoever asked for it himself has it for as long as he likes.
+      if (isFlowing) lent?.block.onTaken();
+    }
     if (this.#uncredited > 0) {
       this.#creditConsumed();
       if (this.readableLength === 0 && !this.destroyed) this.#pushSmall();
@@ -205,6 +216,18 @@ export class LeanStream extends Duplex implements TunnelStream, EngineStreamEven
   #breakOff(): void {
     this.#resetCode = errorCode.noError;
     this.destroy();
+  }
+
+  /** New memory for each piece would make V8 mark the whole heap, some times a second when much waits for a moment each. */
+  #pushLent(chunk: Buffer): void {
+    this.#lent ??= [];
+    for (let at = 0; at < chunk.length;) {
+      if (this.#block?.hasRoomFor(this) !== true) this.#block = WaitingBlock.for(this);
+      at += this.#block.add(at === 0 ? chunk : chunk.subarray(at));
+      const piece = this.#block.take();
+      this.#lent.push({ piece, block: this.#block });
+      this.push(piece);
+    }
   }
 
   #pushSmall(): void {

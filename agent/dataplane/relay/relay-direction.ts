@@ -1,7 +1,7 @@
 import net from 'node:net';
 import { readInto } from '../tunnel/read-into.js';
+import { WaitingBlock } from '../waiting-block.js';
 import type { Direction, HeldBack } from './held-back.js';
-import { WriteBlock } from './write-block.js';
 
 /**
  * Bytes that may wait for the receiver before the sender is paused. They leave in one writev, so a larger bound saves
@@ -42,7 +42,7 @@ export function pumpDirection(options: {
   let pausedAtMs = 0;
   /** Since it began, or was late. */
   let takenInTimeBytes = isSocket ? 0 : provenBytes;
-  let block: WriteBlock | null = null;
+  let block: WaitingBlock | null = null;
   const pauseAbove = (waitingBytes: number): void => {
     if (isPaused || waitingBytes < boundBytes) return;
     isPaused = true;
@@ -60,13 +60,13 @@ export function pumpDirection(options: {
   };
   const copy = (bytes: Buffer): void => {
     for (let at = 0; at < bytes.length;) {
-      if (block?.hasRoomFor(to) !== true) block = WriteBlock.for(to);
+      if (block?.hasRoomFor(to) !== true) block = WaitingBlock.for(to);
       at += block.add(at === 0 ? bytes : bytes.subarray(at));
-      if (block.isFull) to.write(block.take(), block.onWritten);
+      if (block.isFull) to.write(block.take(), block.onTaken);
     }
   };
   const writeCopied = (): void => {
-    if (block !== null && block.pieceBytes(to) > 0) to.write(block.take(), block.onWritten);
+    if (block !== null && block.pieceBytes(to) > 0) to.write(block.take(), block.onTaken);
   };
   const flush = (): void => {
     if (!isGathering) return;

@@ -101,8 +101,8 @@ export interface TunnelStream extends Duplex {
   /** `close` was emitted, or will be in this tick. Not {@link Duplex.closed}, to which node:http2 gives another meaning. */
   readonly isGone: boolean;
   /**
-   * From now on bytes that need not wait are lent to the reader until it returns; those that had to wait come as `data`
-   * events, before later ones. Missing where the engine has nothing to lend.
+   * From now on bytes are only lent: those that need not wait to the reader until it returns, those that had to wait, which
+   * come before later ones, to the listeners of `data` until they return. Missing where the engine has nothing to lend.
    */
   lendTo?(reader: (bytes: Buffer) => void): void;
   /**

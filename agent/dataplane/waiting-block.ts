@@ -1,24 +1,24 @@
 const blockBytes = 65_536;
-/** Kept for later by each thread, 4 MiB. */
-const mostIdle = 64;
+/** Kept for later by each thread, 8 MiB. */
+const mostIdle = 128;
 
-/** Memory for bytes that were lent and have to wait for a write. It is used again as soon as all of them were written. */
-export class WriteBlock {
+/** Memory for bytes that were lent and have to wait. It is used again as soon as all of them were taken by whom they wait for. */
+export class WaitingBlock {
   /** Null when it is not needed any more, and enough others are kept. */
   #memory: Buffer | null = Buffer.allocUnsafeSlow(blockBytes);
   #owner: object | null = null;
   #filled = 0;
   /** Where the piece begins that {@link take} is to give; what lies before it was given. */
   #pieceAt = 0;
-  #unwritten = 0;
-  /** To be called once for each piece, when it was written. */
-  readonly onWritten = (): void => {
-    this.#unwritten -= 1;
-    if (this.#unwritten === 0) this.#release();
+  #waiting = 0;
+  /** To be called once for each piece, when nobody reads it any more. */
+  readonly onTaken = (): void => {
+    this.#waiting -= 1;
+    if (this.#waiting === 0) this.#release();
   };
 
-  static for(owner: object): WriteBlock {
-    const block = idle.pop() ?? new WriteBlock();
+  static for(owner: object): WaitingBlock {
+    const block = idle.pop() ?? new WaitingBlock();
     block.#owner = owner;
     return block;
   }
@@ -42,14 +42,14 @@ export class WriteBlock {
     if (this.#memory === null) throw new Error('a block that was released');
     const start = this.#filled;
     const length = Math.min(bytes.length, blockBytes - start);
-    // Held from here on: what was given before may be written before the piece is.
-    if (start === this.#pieceAt) this.#unwritten += 1;
+    // Held from here on: what was given before may be taken before the piece is.
+    if (start === this.#pieceAt) this.#waiting += 1;
     this.#memory.set(length === bytes.length ? bytes : bytes.subarray(0, length), start);
     this.#filled += length;
     return length;
   }
 
-  /** Everything that was added since the last call, at least a byte: one piece to write. */
+  /** Everything that was added since the last call, at least a byte: one piece. */
   take(): Buffer {
     if (this.#memory === null) throw new Error('a block that was released');
     const piece = this.#memory.subarray(this.#pieceAt, this.#filled);
@@ -66,4 +66,4 @@ export class WriteBlock {
   }
 }
 
-const idle: WriteBlock[] = [];
+const idle: WaitingBlock[] = [];
