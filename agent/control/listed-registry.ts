@@ -16,8 +16,8 @@ export type ListChange = { readonly added: readonly ListedEntries[]; readonly dr
 
 /**
  * The root of the registry and those of its pages that are here. A page counts when the root has its digest, which is
- * checked before anything of it is read; one that it does not have waits for a root that does. Nothing here looks at
- * pages that did not change.
+ * checked before anything of it is read; one that it does not have waits for a root that does. No page that did
+ * not change is opened again.
  */
 export class ListedRegistry {
   readonly #open: (sealed: Uint8Array) => RegistryRoot;
