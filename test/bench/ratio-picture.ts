@@ -163,14 +163,15 @@ function escape(text: string): string {
   return text.replaceAll('&', '&amp;').replaceAll('<', '&lt;').replaceAll('"', '&quot;');
 }
 
+// Each colour twice: not every program that draws SVG knows variables, and without any colour a line is not drawn at all.
 const style = `<style>
 svg{--text:#1f2328;--muted:#59636e;--grid:#d8dee4;--ours:#0969da;--other:#6e7781;--good:#1a7f37;--bad:#cf222e;--goal:#bf8700;--page:#ffffff}
 @media (prefers-color-scheme:dark){svg{--text:#e6edf3;--muted:#9198a1;--grid:#30363d;--ours:#4493f8;--other:#9198a1;--good:#3fb950;--bad:#f85149;--goal:#d29922;--page:#0d1117}}
-text{font:13px -apple-system,"Segoe UI","Noto Sans",Helvetica,Arial,sans-serif;fill:var(--text)}
-.title{font-size:17px;font-weight:600}.strong{font-weight:600}.muted{fill:var(--muted);font-size:12px}
-.end{text-anchor:end}.middle{text-anchor:middle}.good{fill:var(--good)}.bad{fill:var(--bad)}
-.grid,.lane{stroke:var(--grid);stroke-width:1}.one{stroke:var(--muted);stroke-width:1.5}
-.goal{stroke:var(--goal);stroke-width:3;fill:none}.spread{stroke:var(--ours);stroke-width:3;opacity:.45}
-.ours{fill:var(--ours);stroke:var(--page);stroke-width:1.5}.other{fill:var(--page);stroke:var(--other);stroke-width:1.6}
-.direct{stroke:var(--other);stroke-width:2;stroke-dasharray:2 2;fill:none}
+text{font:13px -apple-system,"Segoe UI","Noto Sans",Helvetica,Arial,sans-serif;fill:#1f2328;fill:var(--text)}
+.title{font-size:17px;font-weight:600}.strong{font-weight:600}.muted{fill:#59636e;fill:var(--muted);font-size:12px}
+.end{text-anchor:end}.middle{text-anchor:middle}.good{fill:#1a7f37;fill:var(--good)}.bad{fill:#cf222e;fill:var(--bad)}
+.grid,.lane{stroke:#d8dee4;stroke:var(--grid);stroke-width:1}.one{stroke:#59636e;stroke:var(--muted);stroke-width:1.5}
+.goal{stroke:#bf8700;stroke:var(--goal);stroke-width:3;fill:none}.spread{stroke:#0969da;stroke:var(--ours);stroke-width:3;opacity:.45}
+.ours{fill:#0969da;fill:var(--ours);stroke:#ffffff;stroke:var(--page);stroke-width:1.5}.other{fill:#ffffff;fill:var(--page);stroke:#6e7781;stroke:var(--other);stroke-width:1.6}
+.direct{stroke:#6e7781;stroke:var(--other);stroke-width:2;stroke-dasharray:2 2;fill:none}
 </style>`;
