@@ -13,7 +13,7 @@ export async function netnsFingerprint(node: LabNode): Promise<string> {
     'ip rule; ip -6 rule; ip route show table all; ip -6 route show table all; ip -o addr',
     'sysctl -a 2>/dev/null | grep ^net.',
   ].join('; ');
-  const text = await node.check(['sh', '-c', script], { timeoutMs: 30_000 });
+  const text = await node.check(['sh', '-ec', script], { timeoutMs: 30_000 });
   return text
     .split('\n')
     .filter((line) => !line.startsWith('#') && !volatile.test(line))

@@ -68,7 +68,7 @@ export class CaptureNetwork implements AsyncDisposable {
 
   /** Runs a shell script in a namespace. */
   async sh(place: NetworkPlace, script: string): Promise<string> {
-    const { stdout } = await execute('nsenter', [`--net=${place.path}`, 'sh', '-c', script]);
+    const { stdout } = await execute('nsenter', [`--net=${place.path}`, 'sh', '-ec', script]);
     return stdout;
   }
 

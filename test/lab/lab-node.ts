@@ -7,6 +7,7 @@ import type { SpawnOptions } from './lab-process.js';
 import { LabProcess } from './lab-process.js';
 import type { ConnectOptions, LabServer, ListenOptions } from './namespace-sockets.js';
 import { NamespaceSockets } from './namespace-sockets.js';
+import { requireProgram } from './requirements.js';
 import type { WorkloadSpec } from './topology.js';
 
 /**
@@ -32,14 +33,14 @@ export class LabNode {
     this.ipv6 = ipv6;
   }
 
-  /** Runs a program to its end; see `runCommand` for the errors. */
-  exec(argv: readonly string[], options: CommandOptions = {}): Promise<CommandResult> {
-    return runCommand(this.#inside(argv), options);
+  /** Runs a program to its end; see `runCommand` for the errors. Throws `REQUIREMENT_MISSING` when it is not installed. */
+  async exec(argv: readonly string[], options: CommandOptions = {}): Promise<CommandResult> {
+    return await runCommand(this.#inside(argv), options);
   }
 
   /** Runs a program that must end with 0 and returns what it wrote to stdout; else throws `COMMAND_FAILED`. */
-  check(argv: readonly string[], options: CommandOptions = {}): Promise<string> {
-    return requireSuccess(this.#inside(argv), options);
+  async check(argv: readonly string[], options: CommandOptions = {}): Promise<string> {
+    return await requireSuccess(this.#inside(argv), options);
   }
 
   /** Starts a program that runs on. The lab stops it at the latest when it is taken down. */
@@ -68,6 +69,7 @@ export class LabNode {
   }
 
   #inside(argv: readonly string[]): string[] {
+    if (argv[0] !== undefined) requireProgram(argv[0]);
     return ['ip', 'netns', 'exec', this.netns, ...argv];
   }
 

@@ -14,10 +14,16 @@ export type Requirement = {
 
 export const requirements: readonly Requirement[] = [
   { command: 'ip', packages: ['iproute2'], why: 'hosts and workloads are network namespaces' },
+  { command: 'ss', packages: ['iproute2'], why: 'tests list the listening sockets of a namespace' },
   { command: 'nsenter', packages: ['util-linux'], why: 'rules are loaded inside a namespace' },
+  { command: 'unshare', packages: ['util-linux'], why: 'programs run without a network or without services' },
+  { command: 'setsid', packages: ['util-linux'], why: 'a test starts a daemon that leaves its process group' },
+  { command: 'prlimit', packages: ['util-linux'], why: 'a test runs out of file descriptors on purpose' },
+  { command: 'sysctl', packages: ['procps'], why: 'a namespace gets network settings of its own' },
   { command: 'bash', packages: ['bash'], why: 'marker packets of a capture' },
   { command: 'iptables', packages: ['iptables'], why: 'the agent captures TCP with it' },
   { command: 'ip6tables', packages: ['iptables'], why: 'the agent captures TCP over IPv6 with it' },
+  { command: 'nft', packages: ['nftables'], why: 'what iptables left in the kernel is read and damaged with it' },
   { command: 'tcpdump', packages: ['tcpdump'], why: 'what is on the wire is captured, not asserted' },
   { command: 'nats-server', packages: ['nats-server'], why: 'the controller stores and distributes with it' },
   { command: 'redis-server', packages: ['redis-server'], why: 'an application behind the mesh' },
@@ -27,6 +33,9 @@ export const requirements: readonly Requirement[] = [
   { command: 'ssh', packages: ['openssh-client'], why: 'its client' },
   { command: 'ssh-keygen', packages: ['openssh-client'], why: 'its keys' },
   { command: 'curl', packages: ['curl'], why: 'an HTTP client' },
+  { command: 'socat', packages: ['socat'], why: 'a TCP client that reads and writes as it is told' },
+  { command: 'perl', packages: ['perl-base'], why: 'reads socket options that Node does not know' },
+  { command: 'openssl', packages: ['openssl'], why: 'judges certificates and keys that we issued' },
   { command: 'nghttp', packages: ['nghttp2-client'], why: 'an HTTP/2 client that we did not write' },
   { command: 'h2load', packages: ['nghttp2-client'], why: 'many of its streams at once' },
   {
@@ -53,8 +62,9 @@ export function isMissing({ command, file }: Requirement): boolean {
   return findCommand(command) === null || (file !== undefined && !existsSync(file));
 }
 
-/** Absolute path of a program, or null. */
+/** Absolute path of a program, or null. A command with a slash is a path already. */
 export function findCommand(command: string): string | null {
+  if (command.includes('/')) return isExecutable(command) ? command : null;
   completePath();
   const directories = (process.env['PATH'] ?? '').split(':').filter((directory) => directory !== '');
   return directories.map((directory) => path.join(directory, command)).find(isExecutable) ?? null;
@@ -68,6 +78,19 @@ export function requireCommands(commands: readonly string[]): void {
   }
   const missing = missingRequirements(commands);
   if (missing.length > 0) throw missingError(missing);
+}
+
+/**
+ * Throws `REQUIREMENT_MISSING` with the program's name unless it is there. Programs that start another one (`ip netns exec`,
+ * `nsenter`) say so themselves only with an exit code, which a test may take for the answer of the other.
+ */
+export function requireProgram(command: string): void {
+  if (findCommand(command) !== null) return;
+  const declared = requirements.find((requirement) => requirement.command === command);
+  if (declared !== undefined) throw missingError([declared]);
+  const message = `Missing: ${command}, which no table of requirements names.`;
+  const hint = 'declare the program and its Debian package in test/lab/requirements.ts';
+  throw new CulvertError({ code: 'REQUIREMENT_MISSING', message, hint });
 }
 
 /** One line that says what is missing, why it is needed and how to get it. */

@@ -1,6 +1,13 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
-import { findCommand, missingError, missingRequirements, packagesOf, requirements } from '../lab/requirements.js';
+import {
+  findCommand,
+  missingError,
+  missingRequirements,
+  packagesOf,
+  requireProgram,
+  requirements,
+} from '../lab/requirements.js';
 
 describe('the table of requirements', () => {
   it('names each program once, with a package and a reason', () => {
@@ -42,6 +49,13 @@ describe('the table of requirements', () => {
     } finally {
       process.env['PATH'] = before;
     }
+  });
+
+  it('names a program that is not there, also one of which no table speaks', () => {
+    assert.throws(() => requireProgram('no-such-program'), { code: 'REQUIREMENT_MISSING', message: /no-such-program/ });
+    assert.throws(() => requireProgram('/nonexistent/program'), { message: /\/nonexistent\/program/ });
+    assert.doesNotThrow(() => requireProgram('sh'));
+    assert.doesNotThrow(() => requireProgram(process.execPath));
   });
 
   it('asks for each package once', () => {
