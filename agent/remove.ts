@@ -1,7 +1,7 @@
 import { CulvertError } from '../shared/errors.js';
 import type { Log } from '../shared/log.js';
 import { removeEverything } from './capture/remove-everything.js';
-import { StateDirectory } from './control/state-directory.js';
+import { StateDirectory } from './control/state/state-directory.js';
 
 /**
  * Takes capture out of every namespace that the state directory names, of those given, and of the host. Returns the lines to

@@ -3,7 +3,7 @@ import { setTimeout as delay } from 'node:timers/promises';
 import { describeError } from '../shared/errors.js';
 import type { Log } from '../shared/log.js';
 import { removeEverything } from './capture/remove-everything.js';
-import { StateDirectory } from './control/state-directory.js';
+import { StateDirectory } from './control/state/state-directory.js';
 
 /** What the child tells its supervisor: it holds the workloads that it held before. And what it is asked for. */
 export type FromSupervised = { readonly type: 'serving' };

@@ -9,9 +9,9 @@ import type { SignService } from './ca/sign-service.js';
 import type { FlowHistory } from './flows/flow-history.js';
 import type { NodeCredentials } from './join/node-credentials.js';
 import { Distribution } from './publish/distribution.js';
-import type { AgentRegistry } from './registry/agent-registry.js';
-import { serveAgents } from './registry/bus-services.js';
-import type { MeshNats } from './registry/mesh-nats.js';
+import type { AgentRegistry } from './fleet/agent-registry.js';
+import { serveAgents } from './fleet/agent-services.js';
+import type { MeshNats } from './nats/mesh-nats.js';
 import type { ResourceStore } from './store/resource-store.js';
 import { StoreKeeper } from './store/store-keeper.js';
 

@@ -1,7 +1,7 @@
 import type { WorkloadCapture } from '../capture/workload-capture.js';
 import type { ControlPlane, ProtectedWorkload } from '../control/control-plane.js';
-import type { FlowPublisher } from '../control/flow-publisher.js';
-import type { WorkerPool } from '../dataplane/worker-pool.js';
+import type { FlowPublisher } from '../telemetry/flows/flow-publisher.js';
+import type { WorkerPool } from '../dataplane/pool/worker-pool.js';
 import type { ObservedState } from '../telemetry/state-gauges.js';
 import { readiness, type ReadinessReport } from './readiness.js';
 

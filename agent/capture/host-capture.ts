@@ -1,13 +1,13 @@
 import type { IpAddress } from '../../shared/address.js';
 import { describeError } from '../../shared/errors.js';
-import type { CaptureLog } from './capture-log.js';
-import type { CaptureRepair } from './captured-netns.js';
-import type { CommandRunner } from './command-runner.js';
-import { planHostChains } from './host-rules.js';
-import type { NetfilterBackend } from './netfilter-backend.js';
-import type { Hooks } from './removal.js';
-import { RuleChanges } from './rule-changes.js';
-import { type ChainPlans, RuleSet } from './rule-set.js';
+import type { CaptureLog } from './firewall/capture-log.js';
+import type { CaptureRepair } from './firewall/captured-netns.js';
+import type { CommandRunner } from './firewall/command-runner.js';
+import { planHostChains } from './firewall/host-rules.js';
+import type { NetfilterBackend } from './firewall/netfilter-backend.js';
+import type { Hooks } from './firewall/removal.js';
+import { RuleChanges } from './firewall/rule-changes.js';
+import { type ChainPlans, RuleSet } from './firewall/rule-set.js';
 import { SerialQueue } from '../../shared/serial-queue.js';
 
 /** Every built-in chain that the host's rules jump from. */

@@ -1,8 +1,8 @@
 import { closeSync } from 'node:fs';
 import { CulvertError, describeError } from '../../shared/errors.js';
-import type { CaptureExclusions } from '../../shared/wire/registry.js';
+import type { CaptureExclusions } from '../../shared/routing/registry-entry.js';
 import { netnsInode, openNetns } from '../native/netns.js';
-import type { CaptureLog } from './capture-log.js';
+import type { CaptureLog } from './firewall/capture-log.js';
 import type { CaptureSettings } from './capture-settings.js';
 import type {
   CapturedNetns,
@@ -11,16 +11,16 @@ import type {
   CaptureStatus,
   CheckResult,
   Ipv6Support,
-} from './captured-netns.js';
-import type { CommandRunner } from './command-runner.js';
-import type { NetfilterBackend } from './netfilter-backend.js';
+} from './firewall/captured-netns.js';
+import type { CommandRunner } from './firewall/command-runner.js';
+import type { NetfilterBackend } from './firewall/netfilter-backend.js';
 import { countCapturedSockets } from './open-connections.js';
-import type { Hooks } from './removal.js';
-import { type ChainPlans, RuleSet } from './rule-set.js';
-import { RuleChanges } from './rule-changes.js';
+import type { Hooks } from './firewall/removal.js';
+import { type ChainPlans, RuleSet } from './firewall/rule-set.js';
+import { RuleChanges } from './firewall/rule-changes.js';
 import { probeCapture, type SelfTestResult } from './self-test.js';
 import { SerialQueue } from '../../shared/serial-queue.js';
-import { planWorkloadChains } from './workload-rules.js';
+import { planWorkloadChains } from './firewall/workload-rules.js';
 
 export const noExclusions: CaptureExclusions = {
   excludeOutboundPorts: [],

@@ -1,5 +1,5 @@
-import { capturePorts } from '../dataplane/settings.js';
-import type { CommandRunner } from './command-runner.js';
+import { capturePorts } from '../ports.js';
+import type { CommandRunner } from './firewall/command-runner.js';
 
 /** From include/net/tcp_states.h: neither carries bytes that could still be lost. */
 const timeWait = 0x06;

@@ -1,12 +1,12 @@
 import { closeSync } from 'node:fs';
 import { describeError } from '../../shared/errors.js';
 import { openNetns, ownNetnsInode } from '../native/netns.js';
-import { CommandRunner } from './command-runner.js';
+import { CommandRunner } from './firewall/command-runner.js';
 import { hostHooks } from './host-capture.js';
 import { workloadHooks } from './namespace-capture.js';
-import { detectBackend, type NetfilterBackend } from './netfilter-backend.js';
-import type { Hooks } from './removal.js';
-import { RuleSet } from './rule-set.js';
+import { detectBackend, type NetfilterBackend } from './firewall/netfilter-backend.js';
+import type { Hooks } from './firewall/removal.js';
+import { RuleSet } from './firewall/rule-set.js';
 
 export type RemovedPlace = {
   /** Path of the namespace, or `host`. */

@@ -2,10 +2,10 @@ import { closeSync } from 'node:fs';
 import { Socket, type SocketConstructorOpts } from 'node:net';
 import { CulvertError } from '../../shared/errors.js';
 import { cidrContains, ipBytes } from '../../shared/address.js';
-import type { CaptureExclusions } from '../../shared/wire/registry.js';
+import type { CaptureExclusions } from '../../shared/routing/registry-entry.js';
 import { dialSocket } from '../native/addon.js';
-import { selfTestTargets } from './self-test-target.js';
-import { excludedCidrs } from './workload-rules.js';
+import { selfTestTargets } from '../self-test-target.js';
+import { excludedCidrs } from './firewall/workload-rules.js';
 
 /**
  * `captured`: our listener took the connection and closed it. `unanswered`: something took it and did not close it in

@@ -1,13 +1,13 @@
 import { closeSync } from 'node:fs';
 import { CulvertError } from '../../shared/errors.js';
 import { openNetns, ownNetnsInode } from '../native/netns.js';
-import type { CaptureLog } from './capture-log.js';
+import type { CaptureLog } from './firewall/capture-log.js';
 import { type CaptureSettings, defaultCaptureSettings } from './capture-settings.js';
-import type { CapturedNetns, CaptureRepair, CaptureStatus, CheckResult } from './captured-netns.js';
-import { CommandRunner } from './command-runner.js';
+import type { CapturedNetns, CaptureRepair, CaptureStatus, CheckResult } from './firewall/captured-netns.js';
+import { CommandRunner } from './firewall/command-runner.js';
 import { HostCapture } from './host-capture.js';
 import { NamespaceCapture } from './namespace-capture.js';
-import { detectBackend, type NetfilterBackend } from './netfilter-backend.js';
+import { detectBackend, type NetfilterBackend } from './firewall/netfilter-backend.js';
 
 export type WorkloadCaptureInit = {
   readonly log: CaptureLog;

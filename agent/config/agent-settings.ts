@@ -1,6 +1,6 @@
 import { defineSettings, type SettingsOf } from '../../shared/config/settings-table.js';
 import { logLevels } from '../../shared/log.js';
-import { hostPorts } from '../dataplane/settings.js';
+import { hostPorts } from '../ports.js';
 import { dataplaneSettingsTable } from './dataplane-settings-table.js';
 
 const second = 1000;

@@ -1,6 +1,6 @@
 import { defineSettings, type SettingsOf } from '../../shared/config/settings-table.js';
 import type { DataplaneSettings } from '../dataplane/settings.js';
-import { http2EngineNames } from '../dataplane/tunnel/http2-engine.js';
+import { http2EngineNames } from '../dataplane/settings.js';
 
 const second = 1000;
 const hour = 3600 * second;

@@ -21,10 +21,10 @@ import {
   type SignRequest,
   type SignResponse,
 } from '../../shared/wire/requests.js';
-import type { AnswerAlarm } from './answer-alarm.js';
-import type { NodeCredentials } from './node-credentials.js';
-import type { RegistryFollower } from './registry-follower.js';
-import { RulesFollower, type AppliedRules, type RulesAlarm } from './rules-follower.js';
+import type { AnswerAlarm } from './credentials/answer-alarm.js';
+import type { NodeCredentials } from './credentials/node-credentials.js';
+import type { RegistryFollower } from './followers/registry-follower.js';
+import { RulesFollower, type AppliedRules, type RulesAlarm } from './followers/rules-follower.js';
 
 const requestTimeoutMs = 10_000;
 const bindRetryMs = 1000;

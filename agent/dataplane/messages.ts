@@ -1,8 +1,10 @@
-import type { RegistryEntry } from '../../shared/wire/registry.js';
+import type { LiveBytes } from './report/live-bytes.js';
+import type { RegistryEntry } from '../../shared/routing/registry-entry.js';
 import type { SpiffeId } from '../../shared/identity.js';
 import type { Snapshot } from '../../shared/policy/snapshot.js';
-import type { ClosedConnection } from '../telemetry/closed-connection.js';
-import type { OpenConnections } from '../telemetry/open-connections.js';
+import type { ClosedConnection } from './report/closed-connection.js';
+import type { OpenConnections } from './report/open-connections.js';
+import type { RegistryChange } from './image/registry-image.js';
 import type { DataplaneSettings } from './settings.js';
 
 /**
@@ -27,6 +29,28 @@ export type ToWorker =
   | { readonly type: 'drain'; readonly graceMs: number }
   /** Answered by `dump`, for the admin endpoint. */
   | { readonly type: 'dump'; readonly id: number };
+
+/** The messages that change what a worker decides by. */
+export type StateMessage = Extract<ToWorker, { type: 'registry' | 'rules' | 'certificates' | 'workloads' }>;
+
+/** The registry as workers get it. */
+export type RegistryCommand = RegistryChange & { readonly type: 'registry' };
+/** What brings a worker to the state that its message describes. */
+export type StateCommand = Exclude<StateMessage, { type: 'registry' }> | RegistryCommand;
+
+/** `workerData`: what the thread gets besides the public contract. */
+export type PoolWorkerInit = WorkerInit & { readonly workers: number; readonly workloadUsage: SharedArrayBuffer };
+
+/**
+ * What a worker really receives: as {@link ToWorker}, with the slots that only the pool knows, the registry in shared
+ * memory, and of the rules what changed since the last that it was sent: a `SnapshotPatch` as JSON in shared memory,
+ * because a copy of thousands of objects for each worker would delay everybody's bytes.
+ */
+export type WorkerCommand =
+  | Exclude<ToWorker, { type: 'workloads' | 'rules' | 'registry' }>
+  | RegistryCommand
+  | { readonly type: 'workloads'; readonly workloads: readonly SlottedWorkload[] }
+  | { readonly type: 'rules'; readonly patch: SharedArrayBuffer };
 
 /** `isFull` replaces everything; otherwise upserts and removals (registry keys) apply to what the worker has. */
 export type RegistryMessage = {
@@ -63,6 +87,9 @@ export type LocalWorkload = {
   readonly netnsInode: number;
 };
 
+/** A workload with its place in `WorkloadUsage`, as the pool hands it to the workers. */
+export type SlottedWorkload = LocalWorkload & { readonly slot: number };
+
 export type FromWorker =
   | { readonly type: 'online' }
   /** The worker's listeners of this workload are open (`error` null) or could not be opened. */
@@ -90,14 +117,6 @@ export type WorkerReport = {
   /** What connections did that are open for a minute or more, once a minute for each; absent: none. */
   readonly open?: readonly OpenConnections[];
   readonly gauges: WorkerGauges;
-};
-
-export type LiveBytes = {
-  readonly direction: 'outbound' | 'inbound';
-  readonly sourceWorkload: string | null;
-  readonly destinationWorkload: string | null;
-  readonly sent: number;
-  readonly received: number;
 };
 
 /** Now, of this worker. */

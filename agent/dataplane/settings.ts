@@ -1,4 +1,6 @@
-import type { Http2EngineName } from './tunnel/http2-engine.js';
+/** The engines there are; the value of a setting. */
+export const http2EngineNames = ['node', 'lean'] as const;
+export type Http2EngineName = (typeof http2EngineNames)[number];
 
 /** Limits and times of the data plane. Filled from the agent's configuration table; `…Ms` are milliseconds, 0 = off. */
 export type DataplaneSettings = {
@@ -23,14 +25,3 @@ export type DataplaneSettings = {
   readonly http2Engine: Http2EngineName;
   readonly listenBacklog: number;
 };
-
-/** Ports of the agent, the same as Istio ambient's, so that people, NetworkPolicies and tools know them. */
-export const capturePorts = { outbound: 15001, inboundPlaintext: 15006, inboundTunnel: 15008 } as const;
-export const hostPorts = { admin: 15000, metrics: 15020, health: 15021 } as const;
-
-/** On every socket that the agent dials with: "ours, do not capture". Same value as Istio's. */
-export const ownTrafficMark = 0x539;
-/** Connmark and packet mark of replies to a dial that borrowed the client's address: routed back to the agent. */
-export const transparentReplyMark = 0x111;
-/** Routing table with the local default route for {@link transparentReplyMark}. */
-export const transparentReplyTable = 111;

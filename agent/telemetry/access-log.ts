@@ -1,7 +1,7 @@
 import { formatHostPort } from '../../shared/address.js';
 import type { Log } from '../../shared/log.js';
 import { reasonInfo } from '../../shared/reasons.js';
-import type { ClosedConnection } from './closed-connection.js';
+import type { ClosedConnection } from '../dataplane/report/closed-connection.js';
 
 export type AccessLogMode = 'on' | 'denied' | 'off';
 

@@ -1,8 +1,9 @@
 import { Counter, Histogram, type Registry } from 'prom-client';
 import { reasonInfo } from '../../shared/reasons.js';
-import type { LiveBytes, WorkerReport } from '../dataplane/messages.js';
+import type { WorkerReport } from '../dataplane/messages.js';
+import type { LiveBytes } from '../dataplane/report/live-bytes.js';
 import { CappedCounter } from './capped-counter.js';
-import type { ClosedConnection } from './closed-connection.js';
+import type { ClosedConnection } from '../dataplane/report/closed-connection.js';
 import { WorkerGaugeBoard } from './worker-gauge-board.js';
 
 /** Seconds. From 100 µs (same host) to the connect timeout. */

@@ -1,6 +1,6 @@
 import { readFileSync, readdirSync } from 'node:fs';
 import { Gauge, type Registry } from 'prom-client';
-import { EventLoopDelay } from './event-loop-delay.js';
+import { EventLoopDelay } from '../thread/event-loop-delay.js';
 
 /**
  * Saturation of what the agent lives on: file descriptors, memory, CPU and the control thread's event loop. Read from

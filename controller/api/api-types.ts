@@ -1,14 +1,14 @@
 import type { Role } from '../access/role.js';
-import type { NearMiss } from '../../shared/analysis/near-misses.js';
-import type { Problem } from '../../shared/model/problem.js';
-import type { Resource } from '../../shared/model/resource.js';
+import type { NearMiss } from '../analysis/why/near-misses.js';
+import type { Problem } from '../resources/kinds/problem.js';
+import type { Resource } from '../resources/kinds/resource.js';
 import type { Connection, Decision } from '../../shared/policy/connection.js';
 import type { Snapshot } from '../../shared/policy/snapshot.js';
-import type { RegistryEntry } from '../../shared/wire/registry.js';
+import type { RegistryEntry } from '../../shared/routing/registry-entry.js';
 import type { FlowRecord } from '../../shared/wire/flows.js';
-import type { AgentStatus } from '../registry/agent-registry.js';
-import type { BreakGlassRule } from './mesh-warnings.js';
-import type { Rollout } from '../registry/rollout.js';
+import type { AgentStatus } from '../fleet/agent-registry.js';
+import type { BreakGlassRule } from '../fleet/mesh-warnings.js';
+import type { Rollout } from '../fleet/rollout-progress.js';
 import type { ResourceChange } from '../store/history.js';
 
 /** Bodies of the HTTP API, as the routes answer them and the `culvert` command reads them. Errors: `ErrorBody`. */
@@ -132,8 +132,8 @@ export type RollbackAnswer = ApplyAnswer & {
 
 /** `GET /v1/rollout[?revision=]`: who enforces a revision (the present one unless given). */
 export type RolloutAnswer = Rollout;
-export type { BreakGlassRule } from './mesh-warnings.js';
-export type { RolloutAgent, RolloutState } from '../registry/rollout.js';
+export type { BreakGlassRule } from '../fleet/mesh-warnings.js';
+export type { RolloutAgent, RolloutState } from '../fleet/rollout-progress.js';
 
 /** `GET /v1/export`: everything that the tools need to work without the controller. */
 export type ExportAnswer = {

@@ -1,5 +1,5 @@
 import { z } from 'zod';
-import type { Problem } from '../../shared/model/problem.js';
+import type { Problem } from '../resources/kinds/problem.js';
 import type { ChangeOutcome } from '../store/resource-store.js';
 import type { ProblemsAnswer } from './api-types.js';
 import type { ApiAnswer } from './router.js';

@@ -1,6 +1,6 @@
 import { Counter, collectDefaultMetrics, Gauge, Histogram, Registry } from 'prom-client';
 import { version } from '../../shared/version.js';
-import { agentStates, type AgentStatus } from '../registry/agent-registry.js';
+import { agentStates, type AgentStatus } from '../fleet/agent-registry.js';
 import type { FlowBatchOutcome } from '../flows/flow-history.js';
 import type { AnsweredRequest } from './api-server.js';
 

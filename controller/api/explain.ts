@@ -1,10 +1,10 @@
 import { setImmediate } from 'node:timers/promises';
-import { nearMisses } from '../../shared/analysis/near-misses.js';
+import { nearMisses } from '../analysis/why/near-misses.js';
 import { evaluate } from '../../shared/policy/evaluate.js';
 import type { Clock, Connection, Party, RuleRef } from '../../shared/policy/connection.js';
 import { mtlsOf } from '../../shared/policy/required-mtls.js';
-import { strictRefusal } from '../../shared/policy/strict-refusal.js';
-import type { Release } from '../publish/release.js';
+import { strictRefusal } from '../analysis/pairs/strict-refusal.js';
+import type { Release } from '../release/release.js';
 import { badRequest } from './api-error.js';
 import type { Enforcer, ExplainedConnection, WhyAnswer } from './api-types.js';
 import { findCandidates, type Candidate } from './party-candidates.js';

@@ -1,7 +1,7 @@
 import { setImmediate } from 'node:timers/promises';
 import { stringify } from 'yaml';
-import { kindNames } from '../../shared/model/resource.js';
-import type { CommittedState, StoredResource } from '../store/committed-state.js';
+import { kindNames } from '../resources/kinds/resource.js';
+import type { CommittedState, StoredResource } from '../release/committed-state.js';
 
 /** Documents that are written before others get their turn: a few milliseconds. */
 const slice = 20;

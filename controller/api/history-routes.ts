@@ -1,6 +1,6 @@
 import { z } from 'zod';
-import { resourceIdKey } from '../../shared/model/resource-key.js';
-import type { CommittedState } from '../store/committed-state.js';
+import { resourceIdKey } from '../resources/kinds/resource-key.js';
+import type { CommittedState } from '../release/committed-state.js';
 import type { History, HistoryRecord } from '../store/history.js';
 import type { ResourceStore } from '../store/resource-store.js';
 import { badRequest, notFound } from './api-error.js';

@@ -3,12 +3,12 @@ import { nodeName } from '../../shared/wire/requests.js';
 import { version } from '../../shared/version.js';
 import type { MeshCa } from '../ca/mesh-ca.js';
 import type { JoinTokens } from '../join/join-tokens.js';
-import type { AgentRegistry } from '../registry/agent-registry.js';
+import type { AgentRegistry } from '../fleet/agent-registry.js';
 import type { ResourceStore } from '../store/resource-store.js';
 import { badRequest } from './api-error.js';
 import type { PendingTask, StatusAnswer, TokenAnswer } from './api-types.js';
 import { explain } from './explain.js';
-import { breakGlassRules, MeshWarnings } from './mesh-warnings.js';
+import { breakGlassRules, MeshWarnings } from '../fleet/mesh-warnings.js';
 import { readJson } from './read-json.js';
 import type { ApiAnswer, ApiRequest, Route } from './router.js';
 

@@ -1,7 +1,7 @@
 import { isIpv6, parseIp, type IpAddress } from '../../shared/address.js';
 import type { CulvertError } from '../../shared/errors.js';
 import { nearestName } from '../../shared/nearest-name.js';
-import type { RegistryEntry, ServiceEntry, WorkloadEntry } from '../../shared/wire/registry.js';
+import type { RegistryEntry, ServiceEntry, WorkloadEntry } from '../../shared/routing/registry-entry.js';
 import { badRequest, notFound } from './api-error.js';
 
 /** One thing that a person can have meant by `billing/api` or an address. */

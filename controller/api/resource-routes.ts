@@ -1,8 +1,8 @@
 import { z } from 'zod';
 import { nearestName } from '../../shared/nearest-name.js';
-import { findKind, kindInfo, kindNames, type ResourceKind } from '../../shared/model/resource.js';
-import { resourceId, resourceIdKey, type ResourceId } from '../../shared/model/resource-key.js';
-import type { StoredResource } from '../store/committed-state.js';
+import { findKind, kindInfo, kindNames, type ResourceKind } from '../resources/kinds/resource.js';
+import { resourceId, resourceIdKey, type ResourceId } from '../resources/kinds/resource-key.js';
+import type { StoredResource } from '../release/committed-state.js';
 import type { ResourceStore } from '../store/resource-store.js';
 import { badRequest, notFound } from './api-error.js';
 import type { ApplyAnswer, DeleteAnswer, ResourceItem, ResourceList } from './api-types.js';

@@ -1,5 +1,5 @@
-import type { AgentRegistry } from '../registry/agent-registry.js';
-import { rolloutOf } from '../registry/rollout.js';
+import type { AgentRegistry } from '../fleet/agent-registry.js';
+import { rolloutOf } from '../fleet/rollout-progress.js';
 import type { ResourceStore } from '../store/resource-store.js';
 import { badRequest, notFound } from './api-error.js';
 import type { ExportAnswer, RolloutAnswer } from './api-types.js';

@@ -1,7 +1,7 @@
 import { mkdir, readFile, stat, writeFile } from 'node:fs/promises';
 import { CulvertError, describeError } from '../../shared/errors.js';
 import { certificateHash } from '../../shared/pki/certificate-info.js';
-import { exportPkcs12, importPkcs12 } from '../../shared/pki/pkcs12.js';
+import { exportPkcs12, importPkcs12 } from './x509/pkcs12.js';
 import type { ControllerSettings } from '../config/settings.js';
 import { fixTrustDomain } from '../config/trust-domain-file.js';
 import { lockState } from '../store/state-lock.js';

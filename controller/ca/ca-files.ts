@@ -1,6 +1,6 @@
 import { rm } from 'node:fs/promises';
 import { join } from 'node:path';
-import { loadCertificateAuthority, type CertificateAuthority } from '../../shared/pki/certificate-authority.js';
+import { loadCertificateAuthority, type CertificateAuthority } from './x509/certificate-authority.js';
 import { describeCertificate } from '../../shared/pki/certificate-info.js';
 import { joinCertificates, splitCertificates } from '../../shared/pki/pem.js';
 import { readPrivateFile, writePrivateFile } from '../../shared/private-file.js';

@@ -1,12 +1,12 @@
 import type { SpiffeId } from '../../shared/identity.js';
 import type { Log } from '../../shared/log.js';
-import { createIssuingCa, createRootCa, type CertificateAuthority } from '../../shared/pki/certificate-authority.js';
+import { createIssuingCa, createRootCa, type CertificateAuthority } from './x509/certificate-authority.js';
 import { certificateHash, describeCertificate } from '../../shared/pki/certificate-info.js';
-import type { IssuedCertificate } from '../../shared/pki/leaf-certificate.js';
-import { issueNodeCertificate } from '../../shared/pki/node-certificate.js';
+import type { IssuedCertificate } from './x509/leaf-certificate.js';
+import { issueNodeCertificate } from './x509/node-certificate.js';
 import { joinCertificates } from '../../shared/pki/pem.js';
-import { issueServerCertificate } from '../../shared/pki/server-certificate.js';
-import { issueWorkloadCertificate } from '../../shared/pki/workload-certificate.js';
+import { issueServerCertificate } from './x509/server-certificate.js';
+import { issueWorkloadCertificate } from './x509/workload-certificate.js';
 import { CaFiles } from './ca-files.js';
 
 export type MeshCaSettings = {

@@ -1,5 +1,5 @@
 import { CulvertError } from '../../shared/errors.js';
-import { createIssuingCa, createRootCa, type CertificateAuthority } from '../../shared/pki/certificate-authority.js';
+import { createIssuingCa, createRootCa, type CertificateAuthority } from './x509/certificate-authority.js';
 import type { CaFiles } from './ca-files.js';
 
 export const rotationSteps = ['prepare', 'activate', 'finish'] as const;

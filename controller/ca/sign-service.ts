@@ -1,7 +1,7 @@
 import { parseSpiffeId, type SpiffeId } from '../../shared/identity.js';
 import { CulvertError, describeError } from '../../shared/errors.js';
 import type { Log } from '../../shared/log.js';
-import type { RegistryEntry } from '../../shared/wire/registry.js';
+import type { RegistryEntry } from '../../shared/routing/registry-entry.js';
 import type { SignRequest, SignResponse } from '../../shared/wire/requests.js';
 import type { MeshCa } from './mesh-ca.js';
 

@@ -1,8 +1,8 @@
 import type { Command } from 'commander';
-import { formatProblem, type Problem } from '../../shared/model/problem.js';
-import { ApiClient } from './api-client.js';
+import { formatProblem, type Problem } from '../resources/kinds/problem.js';
+import { ApiClient } from './client/api-client.js';
 import type { CliIo } from './cli-io.js';
-import { loadContext, type Context } from './context.js';
+import { loadContext, type Context } from './client/context.js';
 
 /** What every command works with. */
 export class Cli {

@@ -1,4 +1,4 @@
-import type { RegistryEntry } from '../../shared/wire/registry.js';
+import type { RegistryEntry } from '../../shared/routing/registry-entry.js';
 import type { ReportedFlow } from '../../shared/wire/flows.js';
 
 /**

@@ -1,18 +1,12 @@
 import { CulvertError } from '../../shared/errors.js';
 import type { Log } from '../../shared/log.js';
 import { isUserPublicKey } from '../../shared/bus/nats-accounts.js';
-import { parseCsr } from '../../shared/pki/parsed-certificate-request.js';
+import { parseCsr } from '../ca/x509/parsed-certificate-request.js';
 import type { JoinRequest, JoinResponse } from '../../shared/wire/requests.js';
+import type { NatsAdvertisement } from '../nats/nats-advertisement.js';
 import { FailureLimiter } from './failure-limiter.js';
 import type { JoinTokens, TokenRefusal } from './join-tokens.js';
 import type { NodeCredentials } from './node-credentials.js';
-
-/** What an agent is told of NATS. */
-export type NatsAdvertisement = {
-  readonly natsServers: readonly string[];
-  readonly natsServerName: string | null;
-  readonly natsCaPem: string | null;
-};
 
 export type JoinRefusal = TokenRefusal | 'TOO_MANY_FAILURES';
 

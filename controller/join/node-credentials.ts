@@ -1,4 +1,4 @@
-import { agentPermissions } from '../../shared/bus/agent-permissions.js';
+import { agentPermissions } from '../nats/agent-permissions.js';
 import { mintUserJwt, type NkeyPair } from '../../shared/bus/nats-accounts.js';
 import type { RenewResponse } from '../../shared/wire/requests.js';
 import type { MeshCa } from '../ca/mesh-ca.js';

@@ -1,11 +1,11 @@
 import type { Bucket, BucketSettings } from '../../shared/bus/bucket.js';
 import type { Bus } from '../../shared/bus/bus.js';
 import { buckets } from '../../shared/bus/subjects.js';
-import { isIntentKey, readIntent, removeIntent, writeIntent } from '../store/intent.js';
-import type { Commit, StoredResource } from '../store/committed-state.js';
+import { isIntentKey, readIntent, removeIntent, writeIntent } from './intent.js';
+import type { Commit, StoredResource } from '../release/committed-state.js';
 import { BucketMirror } from './bucket-mirror.js';
 import { RegistryPublisher } from './registry-publisher.js';
-import type { Release } from './release.js';
+import type { Release } from '../release/release.js';
 import {
   isInForce,
   pruneSnapshots,

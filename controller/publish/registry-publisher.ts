@@ -2,7 +2,7 @@ import type { Bucket } from '../../shared/bus/bucket.js';
 import { isPageKey } from '../../shared/wire/registry-leaf.js';
 import { openRegistryRoot, registryRootKey, type RegistryRoot } from '../../shared/wire/registry-root.js';
 import { BucketMirror } from './bucket-mirror.js';
-import type { Release } from './release.js';
+import type { Release } from '../release/release.js';
 
 /**
  * Brings `culvert_registry` to a release, and writes only what differs: the entries first, then the pages that name them,

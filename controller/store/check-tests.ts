@@ -1,10 +1,10 @@
-import { runRuleTests } from '../../shared/analysis/rule-tests.js';
-import type { ResourceLocation } from '../../shared/model/parse-documents.js';
-import { formatResourceId, resourceId } from '../../shared/model/resource-key.js';
-import type { Problem } from '../../shared/model/problem.js';
-import { prepareSnapshot } from '../../shared/policy/prepared-snapshot.js';
-import type { Release } from '../publish/release.js';
-import { resourcesOf, type Commit } from './committed-state.js';
+import { runRuleTests } from '../analysis/tests/rule-tests.js';
+import type { ResourceLocation } from '../resources/parse/parse-documents.js';
+import { formatResourceId, resourceId } from '../resources/kinds/resource-key.js';
+import type { Problem } from '../resources/kinds/problem.js';
+import { prepareSnapshot } from '../../shared/policy/prepared/prepared-snapshot.js';
+import type { Release } from '../release/release.js';
+import { resourcesOf, type Commit } from '../release/committed-state.js';
 
 /**
  * Runs the `tests` of all rules on what a change would bring about. A test that fails is an error; only when it failed

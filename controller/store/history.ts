@@ -1,6 +1,6 @@
 import { isDeepStrictEqual } from 'node:util';
-import { resourceId, type ResourceId } from '../../shared/model/resource-key.js';
-import { applyCommit, emptyState, type Commit, type CommittedState } from './committed-state.js';
+import { resourceId, type ResourceId } from '../resources/kinds/resource-key.js';
+import { applyCommit, emptyState, type Commit, type CommittedState } from '../release/committed-state.js';
 
 /** What a change does to one document. */
 export type ResourceChange = ResourceId & { readonly change: 'created' | 'configured' | 'unchanged' | 'deleted' };

@@ -1,5 +1,5 @@
 import { createHash } from 'node:crypto';
-import type { Commit, CommittedState, StoredResource } from './committed-state.js';
+import type { Commit, CommittedState, StoredResource } from '../release/committed-state.js';
 import { History } from './history.js';
 
 /**

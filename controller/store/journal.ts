@@ -3,7 +3,7 @@ import type { Logger } from 'pino';
 import { CulvertError, describeError } from '../../shared/errors.js';
 import { syncDirectoryOf } from '../../shared/private-file.js';
 import { hintForWrite } from '../../shared/write-hint.js';
-import type { Commit, CommittedState } from './committed-state.js';
+import type { Commit, CommittedState } from '../release/committed-state.js';
 import { defaultHistoryLimits, emptyHistory, History, type HistoryLimits } from './history.js';
 import { encodeRecord, playJournal, recordsOf } from './journal-record.js';
 

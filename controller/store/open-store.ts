@@ -1,6 +1,6 @@
 import { join } from 'node:path';
 import type { Log } from '../../shared/log.js';
-import type { ReleaseBuilder } from '../publish/release.js';
+import type { ReleaseBuilder } from '../release/release.js';
 import type { HistoryLimits } from './history.js';
 import { Journal } from './journal.js';
 import { ResourceStore } from './resource-store.js';

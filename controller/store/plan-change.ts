@@ -1,10 +1,10 @@
 import { isDeepStrictEqual } from 'node:util';
-import type { ParsedDocuments, ResourceLocation } from '../../shared/model/parse-documents.js';
-import type { Problem } from '../../shared/model/problem.js';
-import { resourceId, resourceIdKey, resourceKey, type ResourceId } from '../../shared/model/resource-key.js';
-import type { Resource } from '../../shared/model/resource.js';
-import { validateSet, validatingSet } from '../../shared/model/validate-set.js';
-import { resourcesOf, type Commit, type CommittedState } from './committed-state.js';
+import type { ParsedDocuments, ResourceLocation } from '../resources/parse/parse-documents.js';
+import type { Problem } from '../resources/kinds/problem.js';
+import { resourceId, resourceIdKey, resourceKey, type ResourceId } from '../resources/kinds/resource-key.js';
+import type { Resource } from '../resources/kinds/resource.js';
+import { validateSet, validatingSet } from '../compile/check/validate-set.js';
+import { resourcesOf, type Commit, type CommittedState } from '../release/committed-state.js';
 import type { ResourceChange } from './history.js';
 
 export type Plan =

@@ -1,11 +1,11 @@
 import { isDeepStrictEqual } from 'node:util';
-import type { FieldProblem } from '../../shared/model/describe-issue.js';
-import { formatPath, type Problem } from '../../shared/model/problem.js';
-import { readResource } from '../../shared/model/read-resource.js';
-import { formatResourceId, resourceId } from '../../shared/model/resource-key.js';
-import type { Resource } from '../../shared/model/resource.js';
-import { validateSet } from '../../shared/model/validate-set.js';
-import type { CommittedState } from './committed-state.js';
+import type { FieldProblem } from '../resources/parse/describe-issue.js';
+import { formatPath, type Problem } from '../resources/kinds/problem.js';
+import { readResource } from '../resources/parse/read-resource.js';
+import { formatResourceId, resourceId } from '../resources/kinds/resource-key.js';
+import type { Resource } from '../resources/kinds/resource.js';
+import { validateSet } from '../compile/check/validate-set.js';
+import type { CommittedState } from '../release/committed-state.js';
 import type { ResourceChange } from './history.js';
 import { nextCommit, type Author, type Plan } from './plan-change.js';
 

@@ -1,8 +1,8 @@
 import { CulvertError } from '../../shared/errors.js';
-import { readResource } from '../../shared/model/read-resource.js';
-import { resourceKey } from '../../shared/model/resource-key.js';
+import { readResource } from '../resources/parse/read-resource.js';
+import { resourceKey } from '../resources/kinds/resource-key.js';
 import type { StoreContent } from '../publish/distribution.js';
-import { applyCommit, type CommittedState, type StoredResource } from './committed-state.js';
+import { applyCommit, type CommittedState, type StoredResource } from '../release/committed-state.js';
 
 export type ChosenState =
   /** Nothing was ever applied, here or there. */

@@ -1,13 +1,13 @@
 import { CulvertError, describeError } from '../../shared/errors.js';
 import { inTurns } from '../../shared/in-turns.js';
 import type { Log } from '../../shared/log.js';
-import { parseDocumentsInTurns } from '../../shared/model/parse-documents.js';
-import { formatProblem, type Problem } from '../../shared/model/problem.js';
-import type { ResourceId } from '../../shared/model/resource-key.js';
+import { parseDocumentsInTurns } from '../resources/parse/parse-documents.js';
+import { formatProblem, type Problem } from '../resources/kinds/problem.js';
+import type { ResourceId } from '../resources/kinds/resource-key.js';
 import type { Distribution } from '../publish/distribution.js';
-import type { Release, ReleaseBuilder } from '../publish/release.js';
+import type { Release, ReleaseBuilder } from '../release/release.js';
 import { checkTests } from './check-tests.js';
-import { applyCommit, emptyState, type Commit, type CommittedState } from './committed-state.js';
+import { applyCommit, emptyState, type Commit, type CommittedState } from '../release/committed-state.js';
 import type { History, ResourceChange } from './history.js';
 import type { Journal } from './journal.js';
 import { nextCommit, planDelete, planningApply, type Author, type Plan } from './plan-change.js';

@@ -1,7 +1,7 @@
 import { ipBytes } from '../address.js';
 import { parseSpiffeId, type Identity } from '../identity.js';
 import type { Party, PartyWorkload } from './connection.js';
-import type { NamespaceLabels } from './namespace-labels.js';
+import type { NamespaceLabels } from './prepared/namespace-labels.js';
 
 /** What rules may hold against one side. Null: not known. */
 export type PartyFacts = {

@@ -3,11 +3,16 @@ import type { Clock, Connection, Decision, RuleRef } from './connection.js';
 import { connectionFacts, type ConnectionFacts } from './connection-facts.js';
 import { meshDefaultRef } from './mesh-default.js';
 import { networkPolicyVerdict, type NetworkPolicyVerdict } from './network-policy-verdict.js';
-import type { PreparedPolicy } from './prepared-authorization.js';
-import { matchesRule, type PreparedRule } from './prepared-rule.js';
-import { prepareSnapshot, type DestinationView, type PreparedSnapshot, type SourceView } from './prepared-snapshot.js';
+import type { PreparedPolicy } from './prepared/prepared-authorization.js';
+import { matchesRule, type PreparedRule } from './prepared/prepared-rule.js';
+import {
+  prepareSnapshot,
+  type DestinationView,
+  type PreparedSnapshot,
+  type SourceView,
+} from './prepared/prepared-snapshot.js';
 import { ruleEffect } from './rule-effect.js';
-import { findInAll } from './rule-bits.js';
+import { findInAll } from './prepared/rule-bits.js';
 import {
   plainRule,
   type CompiledRule,

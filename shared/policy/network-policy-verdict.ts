@@ -1,6 +1,6 @@
 import type { RuleRef } from './connection.js';
 import type { ConnectionFacts, PartyFacts } from './connection-facts.js';
-import type { NetworkIsolation } from './network-selection.js';
+import type { NetworkIsolation } from './prepared/network-selection.js';
 
 export type NetworkPolicyVerdict = {
   readonly verdict: 'allow' | 'deny';

@@ -1,4 +1,4 @@
-import { prepareSnapshot } from './prepared-snapshot.js';
+import { prepareSnapshot } from './prepared/prepared-snapshot.js';
 import type { Snapshot } from './snapshot.js';
 
 /**

@@ -2,10 +2,15 @@ import { formatRuleRef, type Connection, type RuleRef, type TraceStep } from './
 import type { ConnectionFacts, PartyFacts } from './connection-facts.js';
 import { describeDestination, describePeer, describePeers, describePorts, describeSource } from './describe-peer.js';
 import type { NetworkPolicyVerdict } from './network-policy-verdict.js';
-import { matchesAuthorizationRule, matchesFrom, matchesTo, type PreparedPolicy } from './prepared-authorization.js';
-import type { PreparedNetworkPolicy } from './prepared-network-policy.js';
-import { matchesAnyPeer, matchesPeer, type PreparedPeer } from './prepared-peer.js';
-import { matchesPorts, matchesSource, type PreparedRule } from './prepared-rule.js';
+import {
+  matchesAuthorizationRule,
+  matchesFrom,
+  matchesTo,
+  type PreparedPolicy,
+} from './prepared/prepared-authorization.js';
+import type { PreparedNetworkPolicy } from './prepared/prepared-network-policy.js';
+import { matchesAnyPeer, matchesPeer, type PreparedPeer } from './prepared/prepared-peer.js';
+import { matchesPorts, matchesSource, type PreparedRule } from './prepared/prepared-rule.js';
 import { meshDefaultRef } from './mesh-default.js';
 import { ruleEffect } from './rule-effect.js';
 import type { MeshSettings, Tier } from './snapshot.js';

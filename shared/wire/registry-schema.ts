@@ -1,7 +1,7 @@
 import { z } from 'zod';
 import { parseIp, type IpAddress } from '../address.js';
 import { parseSpiffeId, type SpiffeId } from '../identity.js';
-import type { RegistryEntry } from './registry.js';
+import type { RegistryEntry } from '../routing/registry-entry.js';
 
 const port = z.int().min(1).max(65_535);
 const name = z

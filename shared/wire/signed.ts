@@ -3,7 +3,7 @@ import { z } from 'zod';
 import { describeError } from '../errors.js';
 import type { Snapshot } from '../policy/snapshot.js';
 import { registryEntrySchema } from './registry-schema.js';
-import { registryKey, type RegistryEntry } from './registry.js';
+import { registryKey, type RegistryEntry } from '../routing/registry-entry.js';
 import {
   assertFits,
   decodeEnvelope,

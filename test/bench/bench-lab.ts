@@ -1,9 +1,9 @@
 import { mkdirSync, mkdtempSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
 import { createCsr } from '../../shared/pki/certificate-request.js';
-import { parseCsr } from '../../shared/pki/parsed-certificate-request.js';
-import { createRootCa } from '../../shared/pki/certificate-authority.js';
-import { issueLeaf } from '../../shared/pki/leaf-certificate.js';
+import { parseCsr } from '../../controller/ca/x509/parsed-certificate-request.js';
+import { createRootCa } from '../../controller/ca/x509/certificate-authority.js';
+import { issueLeaf } from '../../controller/ca/x509/leaf-certificate.js';
 import type { LabNode, LabWorkload } from '../lab/lab-node.js';
 import { type Mesh, prepareMesh } from '../lab/mesh.js';
 import { raiseDescriptorLimit, relayedConnections } from './descriptor-limit.js';

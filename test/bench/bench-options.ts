@@ -1,6 +1,6 @@
 import { availableParallelism } from 'node:os';
 import { Option, type Command } from 'commander';
-import { http2EngineNames } from '../../agent/dataplane/tunnel/http2-engine.js';
+import { http2EngineNames } from '../../agent/dataplane/settings.js';
 import { CulvertError } from '../../shared/errors.js';
 import { nearestName } from '../../shared/nearest-name.js';
 import { type CaseId, caseIds, isCaseId } from './case-ids.js';

@@ -1,12 +1,12 @@
 import { performance } from 'node:perf_hooks';
 import { parseIp, type IpAddress } from '../../shared/address.js';
 import { CulvertError } from '../../shared/errors.js';
-import { parseDocuments } from '../../shared/model/parse-documents.js';
-import { compileSnapshot } from '../../shared/policy/compile-snapshot.js';
+import { parseDocuments } from '../../controller/resources/parse/parse-documents.js';
+import { compileSnapshot } from '../../controller/compile/compile-snapshot.js';
 import type { Clock, Connection, Party } from '../../shared/policy/connection.js';
 import { evaluate } from '../../shared/policy/evaluate.js';
-import { prepareSnapshot } from '../../shared/policy/prepared-snapshot.js';
-import { registryEntries } from '../../shared/policy/registry-entries.js';
+import { prepareSnapshot } from '../../shared/policy/prepared/prepared-snapshot.js';
+import { registryEntries } from '../../controller/inventory/registry-entries.js';
 import type { Snapshot } from '../../shared/policy/snapshot.js';
 import { Quantiles } from './quantiles.js';
 import type { RuleDocuments } from './rule-documents.js';

@@ -1,5 +1,5 @@
 import { once } from 'node:events';
-import type { TunnelStream } from '../../agent/dataplane/tunnel/tunnel.js';
+import type { TunnelStream } from '../../agent/dataplane/engine/tunnel-stream.js';
 import type { TestCa } from '../contract/tunnel-certificates.js';
 import { echo, TunnelPair, type TunnelEngine } from '../contract/tunnel-pair.js';
 

@@ -1,8 +1,12 @@
 import type { SpiffeId } from '../../shared/identity.js';
 import type { TunnelCertificates } from '../../agent/dataplane/tunnel/tunnel.js';
-import { createIssuingCa, createRootCa, type CertificateAuthority } from '../../shared/pki/certificate-authority.js';
+import {
+  createIssuingCa,
+  createRootCa,
+  type CertificateAuthority,
+} from '../../controller/ca/x509/certificate-authority.js';
 import { createCsr } from '../../shared/pki/certificate-request.js';
-import { issueWorkloadCertificate } from '../../shared/pki/workload-certificate.js';
+import { issueWorkloadCertificate } from '../../controller/ca/x509/workload-certificate.js';
 
 export const clientIdentity = 'spiffe://lab.test/ns/shop/sa/front' as SpiffeId;
 export const serverIdentity = 'spiffe://lab.test/ns/shop/sa/back' as SpiffeId;

@@ -2,10 +2,11 @@ import { before, describe, it } from 'node:test';
 import assert from 'node:assert/strict';
 import { randomBytes } from 'node:crypto';
 import { once } from 'node:events';
-import { ConnectionCut } from '../../agent/dataplane/relay/connection-cut.js';
+import { ConnectionCut } from '../../agent/dataplane/connection/connection-cut.js';
 import type { IpAddress } from '../../shared/address.js';
-import { CutSignal } from '../../agent/dataplane/relay/cut-signal.js';
-import type { TunnelRequest, TunnelStream } from '../../agent/dataplane/tunnel/tunnel.js';
+import { CutSignal } from '../../agent/dataplane/connection/cut-signal.js';
+import type { TunnelRequest } from '../../agent/dataplane/tunnel/tunnel.js';
+import type { TunnelStream } from '../../agent/dataplane/engine/tunnel-stream.js';
 import { clientIdentity, otherIdentity, serverIdentity, TestCa } from './tunnel-certificates.js';
 import {
   closed,

@@ -1,6 +1,6 @@
 import { Http2TunnelClient } from '../../agent/dataplane/tunnel/http2-tunnel-client.js';
 import { Http2TunnelServer } from '../../agent/dataplane/tunnel/http2-tunnel-server.js';
-import { nodeHttp2Engine } from '../../agent/dataplane/tunnel/node-http2-engine.js';
+import { nodeHttp2Engine } from '../../agent/dataplane/engine/node/node-http2-engine.js';
 import type { TunnelEngine } from './tunnel-pair.js';
 
 export const http2Engine: TunnelEngine = {

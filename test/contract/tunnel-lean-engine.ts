@@ -1,8 +1,8 @@
-import { leanHttp2Engine } from '../../agent/dataplane/h2/lean-http2-engine.js';
-import type { Http2Engine } from '../../agent/dataplane/tunnel/http2-engine.js';
+import { leanHttp2Engine } from '../../agent/dataplane/engine/lean/lean-http2-engine.js';
+import type { Http2Engine } from '../../agent/dataplane/engine/http2-engine.js';
 import { Http2TunnelClient } from '../../agent/dataplane/tunnel/http2-tunnel-client.js';
 import { Http2TunnelServer } from '../../agent/dataplane/tunnel/http2-tunnel-server.js';
-import { nodeHttp2Engine } from '../../agent/dataplane/tunnel/node-http2-engine.js';
+import { nodeHttp2Engine } from '../../agent/dataplane/engine/node/node-http2-engine.js';
 import type { TunnelEngine } from './tunnel-pair.js';
 
 function engineOf(name: string, client: Http2Engine, server: Http2Engine): TunnelEngine {

@@ -1,7 +1,8 @@
 import { before, describe, it } from 'node:test';
 import assert from 'node:assert/strict';
 import { once } from 'node:events';
-import type { TunnelRequest, TunnelStream } from '../../agent/dataplane/tunnel/tunnel.js';
+import type { TunnelRequest } from '../../agent/dataplane/tunnel/tunnel.js';
+import type { TunnelStream } from '../../agent/dataplane/engine/tunnel-stream.js';
 import { TestCa } from './tunnel-certificates.js';
 import { closed, eventually, readAll, TunnelPair, withDeadline, type TunnelEngine } from './tunnel-pair.js';
 

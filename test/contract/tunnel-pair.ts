@@ -7,12 +7,12 @@ import type {
   TunnelClient,
   TunnelRequest,
   TunnelServer,
-  TunnelStream,
   TunnelTarget,
 } from '../../agent/dataplane/tunnel/tunnel.js';
-import { ConnectionCut } from '../../agent/dataplane/relay/connection-cut.js';
-import { CutSignal } from '../../agent/dataplane/relay/cut-signal.js';
-import type { TunnelSettings } from '../../agent/dataplane/tunnel/session-options.js';
+import type { TunnelStream } from '../../agent/dataplane/engine/tunnel-stream.js';
+import { ConnectionCut } from '../../agent/dataplane/connection/connection-cut.js';
+import { CutSignal } from '../../agent/dataplane/connection/cut-signal.js';
+import type { TunnelSettings } from '../../agent/dataplane/engine/session-options.js';
 import { clientIdentity, serverIdentity, type TestCa } from './tunnel-certificates.js';
 
 /** What a contract suite needs of an implementation. */

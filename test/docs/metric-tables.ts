@@ -1,6 +1,6 @@
 import { Registry } from 'prom-client';
 import { AgentMetrics } from '../../agent/telemetry/agent-metrics.js';
-import { FlowMetrics } from '../../agent/telemetry/flow-metrics.js';
+import { FlowMetrics } from '../../agent/telemetry/flows/flow-metrics.js';
 import { registerHostGauges } from '../../agent/telemetry/host-gauges.js';
 import { NamespaceProbe } from '../../agent/telemetry/namespace-probe.js';
 import { registerStateGauges } from '../../agent/telemetry/state-gauges.js';

@@ -1,5 +1,5 @@
 import { agentSettingsTable } from '../../agent/config/agent-settings.js';
-import { capturePorts, hostPorts } from '../../agent/dataplane/settings.js';
+import { capturePorts, hostPorts } from '../../agent/ports.js';
 import { controllerSettings } from '../../controller/config/settings.js';
 import { renderSettingsTable } from '../../shared/config/settings-table.js';
 import { reasons, type ReasonInfo } from '../../shared/reasons.js';

@@ -1,5 +1,5 @@
 import { once } from 'node:events';
-import { StateDirectory } from '../../agent/control/state-directory.js';
+import { StateDirectory } from '../../agent/control/state/state-directory.js';
 import type { DeniedOperation } from '../../shared/bus/bus.js';
 import { connectBus } from '../../shared/bus/connect-bus.js';
 import { inboxPrefixFor, subjectFor } from '../../shared/bus/subjects.js';

@@ -1,7 +1,7 @@
 import { join } from 'node:path';
 import { CaFiles } from '../../controller/ca/ca-files.js';
 import { loadNatsKeys } from '../../controller/nats/nats-keys.js';
-import { controllerPermissions } from '../../shared/bus/agent-permissions.js';
+import { controllerPermissions } from '../../controller/nats/agent-permissions.js';
 import type { Bucket } from '../../shared/bus/bucket.js';
 import { connectBus } from '../../shared/bus/connect-bus.js';
 import { createUser, mintUserJwt } from '../../shared/bus/nats-accounts.js';

@@ -8,8 +8,8 @@ import type {
   RollbackAnswer,
   RolloutAnswer,
 } from '../../controller/api/api-types.js';
-import type { AuditedRule } from '../../shared/analysis/audit-report.js';
-import type { Resource } from '../../shared/model/resource.js';
+import type { AuditedRule } from '../../controller/analysis/flows/audit-report.js';
+import type { Resource } from '../../controller/resources/kinds/resource.js';
 import type { LabServer } from '../lab/namespace-sockets.js';
 import { type Mesh, startMesh } from '../lab/mesh.js';
 import { waitUntil } from '../lab/wait-until.js';

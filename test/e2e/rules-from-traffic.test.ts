@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { after, before, test } from 'node:test';
 import type { FlowsAnswer, StatusAnswer } from '../../controller/api/api-types.js';
-import type { SetDiff } from '../../shared/analysis/diff-sets.js';
+import type { SetDiff } from '../../controller/analysis/diff/diff-sets.js';
 import { agentMetrics, controllerMetrics } from '../docs/metric-tables.js';
 import { labHttp } from '../lab/lab-http.js';
 import { parseMetrics } from '../lab/metric-samples.js';

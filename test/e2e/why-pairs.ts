@@ -1,13 +1,13 @@
 import assert from 'node:assert/strict';
 import { isIpv6, type IpAddress } from '../../shared/address.js';
-import { parseDocuments } from '../../shared/model/parse-documents.js';
-import { compileSnapshot } from '../../shared/policy/compile-snapshot.js';
+import { parseDocuments } from '../../controller/resources/parse/parse-documents.js';
+import { compileSnapshot } from '../../controller/compile/compile-snapshot.js';
 import type { Decision, Party } from '../../shared/policy/connection.js';
 import { evaluate } from '../../shared/policy/evaluate.js';
-import { registryEntries } from '../../shared/policy/registry-entries.js';
+import { registryEntries } from '../../controller/inventory/registry-entries.js';
 import { mtlsOf } from '../../shared/policy/required-mtls.js';
 import type { Snapshot } from '../../shared/policy/snapshot.js';
-import type { RegistryEntry, ServiceEntry, WorkloadEntry } from '../../shared/wire/registry.js';
+import type { RegistryEntry, ServiceEntry, WorkloadEntry } from '../../shared/routing/registry-entry.js';
 import type { RandomChoices } from './random-choices.js';
 import { storePorts, whyPorts } from './why-world.js';
 

@@ -3,7 +3,7 @@ import { rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import { generateSigningKey } from '../../shared/pki/signing-key.js';
-import { registryKey } from '../../shared/wire/registry.js';
+import { registryKey } from '../../shared/routing/registry-entry.js';
 import { LinkFixture, snapshotOf, workloadOf } from './agent-link-fixture.js';
 
 const namesOf = (fixture: LinkFixture): string[] => [...fixture.registry.entries.keys()].toSorted();

@@ -9,9 +9,9 @@ import { agentSettingsTable, type AgentSettings } from '../../agent/config/agent
 import type { TokenAnswer } from '../../controller/api/api-types.js';
 import type { RunningController } from '../../controller/app.js';
 import { createLog, type Log } from '../../shared/log.js';
-import { createIssuingCa, createRootCa } from '../../shared/pki/certificate-authority.js';
+import { createIssuingCa, createRootCa } from '../../controller/ca/x509/certificate-authority.js';
 import { createCsr } from '../../shared/pki/certificate-request.js';
-import { issueServerCertificate } from '../../shared/pki/server-certificate.js';
+import { issueServerCertificate } from '../../controller/ca/x509/server-certificate.js';
 import {
   apply,
   callApi,

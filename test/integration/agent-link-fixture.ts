@@ -1,12 +1,12 @@
-import type { AnswerAlarm } from '../../agent/control/answer-alarm.js';
+import type { AnswerAlarm } from '../../agent/control/credentials/answer-alarm.js';
 import { ControlLink } from '../../agent/control/control-link.js';
-import type { NodeCredentials } from '../../agent/control/node-credentials.js';
-import { RegistryFollower } from '../../agent/control/registry-follower.js';
-import type { AppliedRules, RulesAlarm } from '../../agent/control/rules-follower.js';
+import type { NodeCredentials } from '../../agent/control/credentials/node-credentials.js';
+import { RegistryFollower } from '../../agent/control/followers/registry-follower.js';
+import type { AppliedRules, RulesAlarm } from '../../agent/control/followers/rules-follower.js';
 import type { RegistryMessage } from '../../agent/dataplane/messages.js';
 import type { IpAddress } from '../../shared/address.js';
-import { listedEntry, RegistryTreeBuilder } from '../../controller/publish/registry-tree.js';
-import { agentPermissions } from '../../shared/bus/agent-permissions.js';
+import { listedEntry, RegistryTreeBuilder } from '../../controller/inventory/registry-tree.js';
+import { agentPermissions } from '../../controller/nats/agent-permissions.js';
 import type { Bucket } from '../../shared/bus/bucket.js';
 import type { Bus } from '../../shared/bus/bus.js';
 import { createUser, mintUserJwt } from '../../shared/bus/nats-accounts.js';
@@ -14,11 +14,11 @@ import { buckets, rulesPointerKey } from '../../shared/bus/subjects.js';
 import { formatSpiffeId } from '../../shared/identity.js';
 import { createLog } from '../../shared/log.js';
 import { createCsr } from '../../shared/pki/certificate-request.js';
-import { issueNodeCertificate } from '../../shared/pki/node-certificate.js';
+import { issueNodeCertificate } from '../../controller/ca/x509/node-certificate.js';
 import { generateSigningKey, type SigningKey } from '../../shared/pki/signing-key.js';
 import { plainSnapshot, type Snapshot } from '../../shared/policy/snapshot.js';
 import { openRegistryRoot, registryRootKey, sealRegistryRoot } from '../../shared/wire/registry-root.js';
-import { registryKey, type WorkloadEntry } from '../../shared/wire/registry.js';
+import { registryKey, type WorkloadEntry } from '../../shared/routing/registry-entry.js';
 import { pointerTo, snapshotKey } from '../../shared/wire/rules-pointer.js';
 import {
   openProvenRegistryEntry,

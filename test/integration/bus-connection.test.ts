@@ -1,11 +1,11 @@
 import assert from 'node:assert/strict';
 import { createServer, type AddressInfo, type Socket } from 'node:net';
 import { test } from 'node:test';
-import { agentPermissions } from '../../shared/bus/agent-permissions.js';
+import { agentPermissions } from '../../controller/nats/agent-permissions.js';
 import { connectBus } from '../../shared/bus/connect-bus.js';
 import { createUser, mintUserJwt } from '../../shared/bus/nats-accounts.js';
 import { buckets, inboxPrefixFor, subjectFor } from '../../shared/bus/subjects.js';
-import { createRootCa } from '../../shared/pki/certificate-authority.js';
+import { createRootCa } from '../../controller/ca/x509/certificate-authority.js';
 import { Inbox, within } from './bus-deadline.js';
 import { NatsFixture, serverName, settled } from './bus-fixture.js';
 

@@ -3,15 +3,19 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { startEmbeddedNats, type EmbeddedNats, type ServerTls } from '../../controller/nats/embedded-nats.js';
 import type { RefusedOperation } from '../../controller/nats/nats-log-line.js';
-import { agentPermissions, controllerPermissions } from '../../shared/bus/agent-permissions.js';
+import { agentPermissions, controllerPermissions } from '../../controller/nats/agent-permissions.js';
 import type { Bus } from '../../shared/bus/bus.js';
 import { connectBus, type ConnectBusOptions } from '../../shared/bus/connect-bus.js';
 import { createUser, mintUserJwt, type UserPermissions } from '../../shared/bus/nats-accounts.js';
 import { controllerInboxPrefix, inboxPrefixFor } from '../../shared/bus/subjects.js';
 import { createLog } from '../../shared/log.js';
-import { createIssuingCa, createRootCa, type CertificateAuthority } from '../../shared/pki/certificate-authority.js';
+import {
+  createIssuingCa,
+  createRootCa,
+  type CertificateAuthority,
+} from '../../controller/ca/x509/certificate-authority.js';
 import { createCsr } from '../../shared/pki/certificate-request.js';
-import { issueServerCertificate } from '../../shared/pki/server-certificate.js';
+import { issueServerCertificate } from '../../controller/ca/x509/server-certificate.js';
 
 export const serverName = 'nats.mesh.test';
 

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { after, before, test } from 'node:test';
-import { agentPermissions } from '../../shared/bus/agent-permissions.js';
+import { agentPermissions } from '../../controller/nats/agent-permissions.js';
 import type { Bus } from '../../shared/bus/bus.js';
 import type { DeniedOperation } from '../../shared/bus/bus.js';
 import { buckets, flowStream, inboxPrefixFor, parseSubject, subjectFor } from '../../shared/bus/subjects.js';

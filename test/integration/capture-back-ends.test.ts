@@ -1,12 +1,12 @@
 import assert from 'node:assert/strict';
 import { readFileSync } from 'node:fs';
 import { after, before, test } from 'node:test';
-import { CommandRunner } from '../../agent/capture/command-runner.js';
+import { CommandRunner } from '../../agent/capture/firewall/command-runner.js';
 import { noExclusions, workloadHooks } from '../../agent/capture/namespace-capture.js';
-import { detectBackend, type NetfilterBackend } from '../../agent/capture/netfilter-backend.js';
-import { RuleSet } from '../../agent/capture/rule-set.js';
-import { planWorkloadChains } from '../../agent/capture/workload-rules.js';
-import { ownTrafficMark } from '../../agent/dataplane/settings.js';
+import { detectBackend, type NetfilterBackend } from '../../agent/capture/firewall/netfilter-backend.js';
+import { RuleSet } from '../../agent/capture/firewall/rule-set.js';
+import { planWorkloadChains } from '../../agent/capture/firewall/workload-rules.js';
+import { ownTrafficMark } from '../../agent/ports.js';
 import { CaptureNetwork } from './capture-network.js';
 
 const backEnds: readonly NetfilterBackend[] = [

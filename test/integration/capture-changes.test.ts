@@ -1,10 +1,10 @@
 import assert from 'node:assert/strict';
 import type { Server } from 'node:net';
 import { after, before, test } from 'node:test';
-import type { CaptureLog } from '../../agent/capture/capture-log.js';
+import type { CaptureLog } from '../../agent/capture/firewall/capture-log.js';
 import type { CaptureSettings } from '../../agent/capture/capture-settings.js';
 import { noExclusions } from '../../agent/capture/namespace-capture.js';
-import { RuleChanges } from '../../agent/capture/rule-changes.js';
+import { RuleChanges } from '../../agent/capture/firewall/rule-changes.js';
 import { WorkloadCapture } from '../../agent/capture/workload-capture.js';
 import { waitUntil } from '../lab/wait-until.js';
 import { CaptureNetwork } from './capture-network.js';

@@ -1,13 +1,13 @@
 import assert from 'node:assert/strict';
 import { after, before, test } from 'node:test';
-import type { CaptureLog } from '../../agent/capture/capture-log.js';
-import type { CaptureRepair } from '../../agent/capture/captured-netns.js';
-import { CommandRunner } from '../../agent/capture/command-runner.js';
+import type { CaptureLog } from '../../agent/capture/firewall/capture-log.js';
+import type { CaptureRepair } from '../../agent/capture/firewall/captured-netns.js';
+import { CommandRunner } from '../../agent/capture/firewall/command-runner.js';
 import { HostCapture } from '../../agent/capture/host-capture.js';
 import { noExclusions } from '../../agent/capture/namespace-capture.js';
-import { detectBackend } from '../../agent/capture/netfilter-backend.js';
+import { detectBackend } from '../../agent/capture/firewall/netfilter-backend.js';
 import { WorkloadCapture } from '../../agent/capture/workload-capture.js';
-import { probeSource } from '../../agent/capture/workload-rules.js';
+import { probeSource } from '../../agent/capture/firewall/workload-rules.js';
 import type { IpAddress } from '../../shared/address.js';
 import { CaptureNetwork } from './capture-network.js';
 

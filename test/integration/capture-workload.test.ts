@@ -1,11 +1,11 @@
 import assert from 'node:assert/strict';
 import { after, before, test } from 'node:test';
-import type { CaptureLog } from '../../agent/capture/capture-log.js';
-import type { CapturedNetns, CaptureRepair } from '../../agent/capture/captured-netns.js';
+import type { CaptureLog } from '../../agent/capture/firewall/capture-log.js';
+import type { CapturedNetns, CaptureRepair } from '../../agent/capture/firewall/captured-netns.js';
 import { noExclusions } from '../../agent/capture/namespace-capture.js';
 import { WorkloadCapture } from '../../agent/capture/workload-capture.js';
-import { probeSource } from '../../agent/capture/workload-rules.js';
-import { ownTrafficMark } from '../../agent/dataplane/settings.js';
+import { probeSource } from '../../agent/capture/firewall/workload-rules.js';
+import { ownTrafficMark } from '../../agent/ports.js';
 import { waitUntil } from '../lab/wait-until.js';
 import { CaptureNetwork, type NetworkPlace } from './capture-network.js';
 

@@ -1,6 +1,6 @@
 import { once } from 'node:events';
 import type { Socket } from 'node:net';
-import type { ClosedConnection } from '../../agent/telemetry/closed-connection.js';
+import type { ClosedConnection } from '../../agent/dataplane/report/closed-connection.js';
 import { parseIp } from '../../shared/address.js';
 import type { LabNode } from '../lab/lab-node.js';
 

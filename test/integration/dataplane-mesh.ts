@@ -1,19 +1,23 @@
 import type { Worker } from 'node:worker_threads';
 import { defaultCaptureSettings } from '../../agent/capture/capture-settings.js';
-import { CommandRunner } from '../../agent/capture/command-runner.js';
+import { CommandRunner } from '../../agent/capture/firewall/command-runner.js';
 import { NamespaceCapture, noExclusions } from '../../agent/capture/namespace-capture.js';
-import { detectBackend } from '../../agent/capture/netfilter-backend.js';
+import { detectBackend } from '../../agent/capture/firewall/netfilter-backend.js';
 import type { CertificatesMessage, IdentityCertificate, LocalWorkload } from '../../agent/dataplane/messages.js';
 import type { DataplaneSettings } from '../../agent/dataplane/settings.js';
-import { spawnWorker, WorkerPool } from '../../agent/dataplane/worker-pool.js';
+import { spawnWorker, WorkerPool } from '../../agent/dataplane/pool/worker-pool.js';
 import { netnsInode } from '../../agent/native/netns.js';
-import type { ClosedConnection } from '../../agent/telemetry/closed-connection.js';
+import type { ClosedConnection } from '../../agent/dataplane/report/closed-connection.js';
 import { formatSpiffeId, type SpiffeId } from '../../shared/identity.js';
-import { createIssuingCa, createRootCa, type CertificateAuthority } from '../../shared/pki/certificate-authority.js';
+import {
+  createIssuingCa,
+  createRootCa,
+  type CertificateAuthority,
+} from '../../controller/ca/x509/certificate-authority.js';
 import { createCsr } from '../../shared/pki/certificate-request.js';
-import { issueWorkloadCertificate } from '../../shared/pki/workload-certificate.js';
+import { issueWorkloadCertificate } from '../../controller/ca/x509/workload-certificate.js';
 import { plainSnapshot, type Snapshot } from '../../shared/policy/snapshot.js';
-import type { RegistryEntry, WorkloadEntry } from '../../shared/wire/registry.js';
+import type { RegistryEntry, WorkloadEntry } from '../../shared/routing/registry-entry.js';
 import { createLab, type Lab } from '../lab/lab.js';
 import type { LabWorkload } from '../lab/lab-node.js';
 import type { LabTopology } from '../lab/topology.js';

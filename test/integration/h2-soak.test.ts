@@ -1,8 +1,9 @@
 import { before, describe, it } from 'node:test';
 import assert from 'node:assert/strict';
-import type { TunnelRequest, TunnelStream } from '../../agent/dataplane/tunnel/tunnel.js';
-import { ConnectionCut } from '../../agent/dataplane/relay/connection-cut.js';
-import { CutSignal } from '../../agent/dataplane/relay/cut-signal.js';
+import type { TunnelRequest } from '../../agent/dataplane/tunnel/tunnel.js';
+import type { TunnelStream } from '../../agent/dataplane/engine/tunnel-stream.js';
+import { ConnectionCut } from '../../agent/dataplane/connection/connection-cut.js';
+import { CutSignal } from '../../agent/dataplane/connection/cut-signal.js';
 import { TestCa } from '../contract/tunnel-certificates.js';
 import { leanClientEngine, leanEngine, leanServerEngine } from '../contract/tunnel-lean-engine.js';
 import { closed, eventually, readAll, TunnelPair, type TunnelEngine } from '../contract/tunnel-pair.js';

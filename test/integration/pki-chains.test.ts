@@ -9,12 +9,16 @@ import { after, before, test } from 'node:test';
 import { connect, createServer, type TLSSocket } from 'node:tls';
 import { promisify } from 'node:util';
 import type { SpiffeId } from '../../shared/identity.js';
-import { createIssuingCa, createRootCa, type CertificateAuthority } from '../../shared/pki/certificate-authority.js';
+import {
+  createIssuingCa,
+  createRootCa,
+  type CertificateAuthority,
+} from '../../controller/ca/x509/certificate-authority.js';
 import { createCsr } from '../../shared/pki/certificate-request.js';
 import { joinCertificates } from '../../shared/pki/pem.js';
-import { exportPkcs12, importPkcs12 } from '../../shared/pki/pkcs12.js';
+import { exportPkcs12, importPkcs12 } from '../../controller/ca/x509/pkcs12.js';
 import { spiffeIdOf } from '../../shared/pki/spiffe-id-of-certificate.js';
-import { issueWorkloadCertificate } from '../../shared/pki/workload-certificate.js';
+import { issueWorkloadCertificate } from '../../controller/ca/x509/workload-certificate.js';
 import { within } from './bus-deadline.js';
 
 const run = promisify(execFile);

@@ -2,7 +2,7 @@ import { describe, it } from 'node:test';
 import assert from 'node:assert/strict';
 import { once } from 'node:events';
 import net from 'node:net';
-import { readInto } from '../../agent/dataplane/tunnel/read-into.js';
+import { readInto } from '../../agent/dataplane/sockets/read-into.js';
 import { eventually, withDeadline } from '../contract/tunnel-pair.js';
 
 /** A dialled socket and the accepted one, which has not begun to read; both end with it. */

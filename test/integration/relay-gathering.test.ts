@@ -6,7 +6,7 @@ import { Duplex } from 'node:stream';
 import { setImmediate as turn } from 'node:timers/promises';
 import { HeldBack } from '../../agent/dataplane/relay/held-back.js';
 import { pumpDirection } from '../../agent/dataplane/relay/relay-direction.js';
-import type { TunnelStream } from '../../agent/dataplane/tunnel/tunnel.js';
+import type { TunnelStream } from '../../agent/dataplane/engine/tunnel-stream.js';
 import { eventually, withDeadline } from '../contract/tunnel-pair.js';
 import { socketPair } from './relay-road.js';
 

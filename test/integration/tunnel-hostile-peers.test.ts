@@ -8,7 +8,7 @@ import { clientIdentity, serverIdentity, strangerIdentity, TestCa } from '../con
 import { expectHealthy, expectRefused } from '../contract/tunnel-hostile-contract.js';
 import { http2Engine as engine } from '../contract/tunnel-http2-engine.js';
 import { eventually, serverIp, testSettings, TunnelPair } from '../contract/tunnel-pair.js';
-import { CutSignal } from '../../agent/dataplane/relay/cut-signal.js';
+import { CutSignal } from '../../agent/dataplane/connection/cut-signal.js';
 import { RawPeer, sendPlain } from '../contract/tunnel-raw-peer.js';
 
 const hourMs = 3_600_000;

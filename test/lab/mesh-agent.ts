@@ -1,6 +1,6 @@
 import { readFileSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
-import { hostPorts } from '../../agent/dataplane/settings.js';
+import { hostPorts } from '../../agent/ports.js';
 import type { AccessLogLine } from '../../agent/telemetry/access-log.js';
 import type { Lab } from './lab.js';
 import { labHttp } from './lab-http.js';

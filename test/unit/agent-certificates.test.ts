@@ -1,13 +1,17 @@
 import assert from 'node:assert/strict';
 import { after, before, test } from 'node:test';
-import type { AnswerAlarm } from '../../agent/control/answer-alarm.js';
-import { CertificateKeeper } from '../../agent/control/certificate-keeper.js';
-import { backoffMs } from '../../agent/control/scheduler.js';
+import type { AnswerAlarm } from '../../agent/control/credentials/answer-alarm.js';
+import { CertificateKeeper } from '../../agent/control/credentials/certificate-keeper.js';
+import { backoffMs } from '../../agent/thread/scheduler.js';
 import type { SpiffeId } from '../../shared/identity.js';
 import { createLog } from '../../shared/log.js';
 import { createCsr } from '../../shared/pki/certificate-request.js';
-import { createIssuingCa, createRootCa, type CertificateAuthority } from '../../shared/pki/certificate-authority.js';
-import { issueWorkloadCertificate } from '../../shared/pki/workload-certificate.js';
+import {
+  createIssuingCa,
+  createRootCa,
+  type CertificateAuthority,
+} from '../../controller/ca/x509/certificate-authority.js';
+import { issueWorkloadCertificate } from '../../controller/ca/x509/workload-certificate.js';
 import type { SignRequest, SignResponse } from '../../shared/wire/requests.js';
 import { FakeScheduler } from './agent-fake-scheduler.js';
 

@@ -1,4 +1,4 @@
-import type { Scheduler } from '../../agent/control/scheduler.js';
+import type { Scheduler } from '../../agent/thread/scheduler.js';
 
 /** Time that only moves when a test says so. */
 export class FakeScheduler implements Scheduler {

@@ -3,9 +3,9 @@ import { mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, test } from 'node:test';
-import { ChecksummedFile } from '../../agent/control/checksummed-file.js';
-import { RegistryFile, type RegistrySource, type StoredRegistry } from '../../agent/control/registry-file.js';
-import { StateDirectory } from '../../agent/control/state-directory.js';
+import { ChecksummedFile } from '../../agent/control/state/checksummed-file.js';
+import { RegistryFile, type RegistrySource, type StoredRegistry } from '../../agent/control/state/registry-file.js';
+import { StateDirectory } from '../../agent/control/state/state-directory.js';
 import { createLog } from '../../shared/log.js';
 
 let directory = '';

@@ -1,8 +1,8 @@
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
-import type { RegistryFollower } from '../../agent/control/registry-follower.js';
+import type { RegistryFollower } from '../../agent/control/followers/registry-follower.js';
 import { keyHash } from '../../shared/wire/registry-leaf.js';
-import { registryKey } from '../../shared/wire/registry.js';
+import { registryKey } from '../../shared/routing/registry-entry.js';
 import {
   bucketOf,
   foreignKey,

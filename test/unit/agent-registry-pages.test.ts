@@ -1,9 +1,9 @@
 import assert from 'node:assert/strict';
 import { describe, mock, test } from 'node:test';
-import type { RegistryFollower } from '../../agent/control/registry-follower.js';
+import type { RegistryFollower } from '../../agent/control/followers/registry-follower.js';
 import { isPageKey, keyHash } from '../../shared/wire/registry-leaf.js';
 import { registryRootKey } from '../../shared/wire/registry-root.js';
-import { registryKey } from '../../shared/wire/registry.js';
+import { registryKey } from '../../shared/routing/registry-entry.js';
 import {
   bucketOf,
   foreignKey,

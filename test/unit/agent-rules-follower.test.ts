@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { RulesFollower, type RulesAlarm } from '../../agent/control/rules-follower.js';
+import { RulesFollower, type RulesAlarm } from '../../agent/control/followers/rules-follower.js';
 import type { Bucket } from '../../shared/bus/bucket.js';
 import { rulesPointerKey } from '../../shared/bus/subjects.js';
 import { CulvertError } from '../../shared/errors.js';

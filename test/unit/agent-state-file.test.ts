@@ -4,8 +4,8 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, test } from 'node:test';
 import { z } from 'zod';
-import { ChecksummedFile } from '../../agent/control/checksummed-file.js';
-import { StateSaver } from '../../agent/control/state-directory.js';
+import { ChecksummedFile } from '../../agent/control/state/checksummed-file.js';
+import { StateSaver } from '../../agent/control/state/state-directory.js';
 import { createLog } from '../../shared/log.js';
 
 const schema = z.object({ revision: z.number(), text: z.string() });

@@ -3,7 +3,7 @@ import { test } from 'node:test';
 import { Registry } from 'prom-client';
 import { AccessLog, accessLogLine } from '../../agent/telemetry/access-log.js';
 import { AgentMetrics } from '../../agent/telemetry/agent-metrics.js';
-import type { ClosedConnection } from '../../agent/telemetry/closed-connection.js';
+import type { ClosedConnection } from '../../agent/dataplane/report/closed-connection.js';
 import { parseNamespaceUse } from '../../agent/telemetry/namespace-probe.js';
 import type { WorkerGauges, WorkerReport } from '../../agent/dataplane/messages.js';
 import type { IpAddress } from '../../shared/address.js';

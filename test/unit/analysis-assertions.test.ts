@@ -1,12 +1,12 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
-import { runAssertions } from '../../shared/analysis/assertions.js';
-import { parsePolicyTests, withoutPolicyTests } from '../../shared/analysis/policy-test.js';
-import type { RuleTest } from '../../shared/model/rule-test.js';
-import { runRuleTests } from '../../shared/analysis/rule-tests.js';
-import { compileSnapshot } from '../../shared/policy/compile-snapshot.js';
-import { parseDocuments } from '../../shared/model/parse-documents.js';
-import type { RuleSet } from '../../shared/analysis/rule-set.js';
+import { runAssertions } from '../../controller/analysis/tests/assertions.js';
+import { parsePolicyTests, withoutPolicyTests } from '../../controller/analysis/tests/policy-test.js';
+import type { RuleTest } from '../../controller/resources/kinds/rule-test.js';
+import { runRuleTests } from '../../controller/analysis/tests/rule-tests.js';
+import { compileSnapshot } from '../../controller/compile/compile-snapshot.js';
+import { parseDocuments } from '../../controller/resources/parse/parse-documents.js';
+import type { RuleSet } from '../../controller/analysis/pairs/rule-set.js';
 import { clock, snapshotOf } from './policy-fixture.js';
 import { serviceEntry, workloadEntry } from './analysis-fixture.js';
 

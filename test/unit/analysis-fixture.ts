@@ -1,5 +1,5 @@
 import { formatSpiffeId } from '../../shared/identity.js';
-import type { ServiceEntry, WorkloadEntry } from '../../shared/wire/registry.js';
+import type { ServiceEntry, WorkloadEntry } from '../../shared/routing/registry-entry.js';
 import { ip, trustDomain } from './policy-fixture.js';
 
 /** Registry entries for the tests of the analyses. The service account and the label `app` are the name by default. */

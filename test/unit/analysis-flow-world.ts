@@ -1,7 +1,7 @@
 import * as fc from 'fast-check';
-import type { MeshEnd } from '../../shared/analysis/mesh-end.js';
-import { connectionOf, predict } from '../../shared/analysis/predict.js';
-import type { RuleSet } from '../../shared/analysis/rule-set.js';
+import type { MeshEnd } from '../../controller/analysis/pairs/mesh-end.js';
+import { connectionOf, predict } from '../../controller/analysis/pairs/predict.js';
+import type { RuleSet } from '../../controller/analysis/pairs/rule-set.js';
 import { formatRuleRef, type Clock } from '../../shared/policy/connection.js';
 import type { FlowEnd, FlowRecord } from '../../shared/wire/flows.js';
 import { ip } from './policy-fixture.js';

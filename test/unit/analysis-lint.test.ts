@@ -1,10 +1,10 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import * as fc from 'fast-check';
-import { lintSet } from '../../shared/analysis/lint-set.js';
-import { nearMisses } from '../../shared/analysis/near-misses.js';
-import { connectionOf } from '../../shared/analysis/predict.js';
-import { parseDocuments } from '../../shared/model/parse-documents.js';
+import { lintSet } from '../../controller/analysis/lint/lint-set.js';
+import { nearMisses } from '../../controller/analysis/why/near-misses.js';
+import { connectionOf } from '../../controller/analysis/pairs/predict.js';
+import { parseDocuments } from '../../controller/resources/parse/parse-documents.js';
 import type { Connection } from '../../shared/policy/connection.js';
 import { evaluate } from '../../shared/policy/evaluate.js';
 import type { CompiledRule, Snapshot } from '../../shared/policy/snapshot.js';

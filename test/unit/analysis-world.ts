@@ -1,6 +1,6 @@
 import * as fc from 'fast-check';
-import { externalEnd, workloadEnd, type MeshEnd } from '../../shared/analysis/mesh-end.js';
-import type { RuleSet } from '../../shared/analysis/rule-set.js';
+import { externalEnd, workloadEnd, type MeshEnd } from '../../controller/analysis/pairs/mesh-end.js';
+import type { RuleSet } from '../../controller/analysis/pairs/rule-set.js';
 import type {
   CompiledNetworkPolicy,
   CompiledPeerAuthentication,
@@ -9,7 +9,7 @@ import type {
   PeerMatch,
   Snapshot,
 } from '../../shared/policy/snapshot.js';
-import type { WorkloadEntry } from '../../shared/wire/registry.js';
+import type { WorkloadEntry } from '../../shared/routing/registry-entry.js';
 import { workloadEntry } from './analysis-fixture.js';
 import { ip, snapshotOf, trustDomain } from './policy-fixture.js';
 

@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { execFileSync } from 'node:child_process';
 import { closeSync, openSync } from 'node:fs';
 import { test } from 'node:test';
-import { CommandRunner } from '../../agent/capture/command-runner.js';
+import { CommandRunner } from '../../agent/capture/firewall/command-runner.js';
 import { CulvertError } from '../../shared/errors.js';
 
 test('a command that cannot be started for want of file descriptors is an error, and not the end of the process', async () => {

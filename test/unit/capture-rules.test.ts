@@ -1,13 +1,13 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import * as fc from 'fast-check';
-import { chainPrefix, renderRestore, tableNames } from '../../agent/capture/chain-plan.js';
-import { planHostChains } from '../../agent/capture/host-rules.js';
+import { chainPrefix, renderRestore, tableNames } from '../../agent/capture/firewall/chain-plan.js';
+import { planHostChains } from '../../agent/capture/firewall/host-rules.js';
 import { noExclusions } from '../../agent/capture/namespace-capture.js';
-import { formatHostRules, formatWorkloadRules } from '../../agent/capture/rules-text.js';
-import { isSelfTest, selfTestTargets } from '../../agent/capture/self-test-target.js';
-import { planWorkloadChains, renderRules } from '../../agent/capture/workload-rules.js';
-import { capturePorts } from '../../agent/dataplane/settings.js';
+import { formatHostRules, formatWorkloadRules } from '../../agent/capture/firewall/rules-text.js';
+import { isSelfTest, selfTestTargets } from '../../agent/self-test-target.js';
+import { planWorkloadChains, renderRules } from '../../agent/capture/firewall/workload-rules.js';
+import { capturePorts } from '../../agent/ports.js';
 import type { IpAddress } from '../../shared/address.js';
 import { CulvertError } from '../../shared/errors.js';
 

@@ -3,9 +3,9 @@ import { mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, describe, it } from 'node:test';
-import { defaultContextPaths, loadContext } from '../../controller/cli/context.js';
+import { defaultContextPaths, loadContext } from '../../controller/cli/client/context.js';
 import { exitCodes } from '../../controller/cli/exit-codes.js';
-import { parseWhyTarget } from '../../controller/cli/why-target.js';
+import { parseWhyTarget } from '../../controller/cli/input/why-target.js';
 import { culvert } from './cli-fixture.js';
 
 const pem = '-----BEGIN CERTIFICATE-----\nAA==\n-----END CERTIFICATE-----\n';

@@ -1,8 +1,8 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
-import { breakGlassRule } from '../../controller/cli/allow-command.js';
-import { namedPeer } from '../../controller/cli/break-glass-peer.js';
-import { parseDocuments } from '../../shared/model/parse-documents.js';
+import { breakGlassRule } from '../../controller/cli/commands/allow-command.js';
+import { namedPeer } from '../../controller/cli/input/break-glass-peer.js';
+import { parseDocuments } from '../../controller/resources/parse/parse-documents.js';
 import { serviceEntry, workloadEntry } from './analysis-fixture.js';
 
 const entries = [

@@ -1,8 +1,8 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import type { StatusAnswer } from '../../controller/api/api-types.js';
-import { renderChecks } from '../../controller/cli/check-command.js';
-import { checkMesh, type MeshCheck, type MeshFacts } from '../../controller/cli/mesh-checks.js';
+import { renderChecks } from '../../controller/cli/commands/check-command.js';
+import { checkMesh, type MeshCheck, type MeshFacts } from '../../controller/cli/view/mesh-checks.js';
 
 const nowMs = Date.parse('2026-01-01T01:00:00Z');
 const hour = 3_600_000;

@@ -6,8 +6,8 @@ import { join } from 'node:path';
 import { after, before, describe, it } from 'node:test';
 import { fileURLToPath } from 'node:url';
 import { parse, stringify } from 'yaml';
-import { readPlainContext } from '../../controller/cli/plain-context.js';
-import { mayHoldPolicyTests } from '../../shared/analysis/policy-test-hint.js';
+import { readPlainContext } from '../../controller/cli/client/plain-context.js';
+import { mayHoldPolicyTests } from '../../controller/analysis/tests/policy-test-hint.js';
 import { culvert } from './cli-fixture.js';
 
 const ca = '-----BEGIN CERTIFICATE-----\nMIIBszCCAVmgAwIBAgIUA/b+c=\nAA==\n-----END CERTIFICATE-----\n';

@@ -1,10 +1,10 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import type { HistoryItem, RolloutAnswer } from '../../controller/api/api-types.js';
-import { renderHistory, renderRevision } from '../../controller/cli/history-command.js';
-import { lineDiff } from '../../controller/cli/line-diff.js';
-import type { Segment } from '../../shared/model/segment.js';
-import { renderRollout } from '../../controller/cli/rollout-command.js';
+import { renderHistory, renderRevision } from '../../controller/cli/commands/history-command.js';
+import { lineDiff } from '../../controller/cli/view/line-diff.js';
+import type { Segment } from '../../controller/resources/kinds/segment.js';
+import { renderRollout } from '../../controller/cli/commands/rollout-command.js';
 
 const nowMs = Date.parse('2026-01-01T01:00:00Z');
 const change = { kind: 'Segment', namespace: null, name: 'batch', change: 'configured' } as const;

@@ -1,16 +1,16 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import type { StatusAnswer, WhyAnswer } from '../../controller/api/api-types.js';
-import { renderChanges } from '../../controller/cli/apply-command.js';
-import { formatAge, formatExpiry, formatSkew, formatSpan } from '../../controller/cli/format-time.js';
-import { renderNode } from '../../controller/cli/nodes-command.js';
-import { renderDocuments } from '../../controller/cli/output-format.js';
-import { renderWhy } from '../../controller/cli/render-why.js';
-import { renderResources } from '../../controller/cli/resource-columns.js';
-import { renderStatus } from '../../controller/cli/status-command.js';
-import { renderTable } from '../../controller/cli/table.js';
-import { parseDocuments } from '../../shared/model/parse-documents.js';
-import type { Resource } from '../../shared/model/resource.js';
+import { renderChanges } from '../../controller/cli/commands/apply-command.js';
+import { formatAge, formatExpiry, formatSkew, formatSpan } from '../../controller/cli/view/format-time.js';
+import { renderNode } from '../../controller/cli/commands/nodes-command.js';
+import { renderDocuments } from '../../controller/cli/view/output-format.js';
+import { renderWhy } from '../../controller/cli/view/render-why.js';
+import { renderResources } from '../../controller/cli/view/resource-columns.js';
+import { renderStatus } from '../../controller/cli/commands/status-command.js';
+import { renderTable } from '../../controller/cli/view/table.js';
+import { parseDocuments } from '../../controller/resources/parse/parse-documents.js';
+import type { Resource } from '../../controller/resources/kinds/resource.js';
 import { api, db, ip } from './policy-fixture.js';
 
 const nowMs = Date.parse('2026-01-01T01:00:00Z');

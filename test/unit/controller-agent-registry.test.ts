@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { pino } from 'pino';
-import { AgentRegistry } from '../../controller/registry/agent-registry.js';
+import { AgentRegistry } from '../../controller/fleet/agent-registry.js';
 import type { Heartbeat } from '../../shared/wire/requests.js';
 
 const clock = { nowMs: 0 };

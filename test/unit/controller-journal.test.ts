@@ -4,10 +4,10 @@ import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { test } from 'node:test';
 import { pino } from 'pino';
-import { applyCommit, emptyState, type Commit, type CommittedState } from '../../controller/store/committed-state.js';
+import { applyCommit, emptyState, type Commit, type CommittedState } from '../../controller/release/committed-state.js';
 import { encodeRecord, playJournal } from '../../controller/store/journal-record.js';
 import { Journal } from '../../controller/store/journal.js';
-import type { Resource } from '../../shared/model/resource.js';
+import type { Resource } from '../../controller/resources/kinds/resource.js';
 
 const log = pino({ level: 'silent' });
 

@@ -3,7 +3,7 @@ import { test } from 'node:test';
 import { pino } from 'pino';
 import type { MeshCa } from '../../controller/ca/mesh-ca.js';
 import { controllerSettings, type ControllerSettings } from '../../controller/config/settings.js';
-import { openMeshNats } from '../../controller/registry/mesh-nats.js';
+import { openMeshNats } from '../../controller/nats/mesh-nats.js';
 
 const defaults = Object.fromEntries(Object.entries(controllerSettings).map(([name, spec]) => [name, spec.default]));
 

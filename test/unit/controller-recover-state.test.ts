@@ -6,9 +6,9 @@ import {
   type Commit,
   type CommittedState,
   type StoredResource,
-} from '../../controller/store/committed-state.js';
+} from '../../controller/release/committed-state.js';
 import { chooseState } from '../../controller/store/recover-state.js';
-import type { Resource } from '../../shared/model/resource.js';
+import type { Resource } from '../../controller/resources/kinds/resource.js';
 import type { Snapshot } from '../../shared/policy/snapshot.js';
 
 function stored(name: string, revision: number): StoredResource {

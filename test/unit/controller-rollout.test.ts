@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { AgentRegistry } from '../../controller/registry/agent-registry.js';
-import { rolloutOf } from '../../controller/registry/rollout.js';
+import { AgentRegistry } from '../../controller/fleet/agent-registry.js';
+import { rolloutOf } from '../../controller/fleet/rollout-progress.js';
 import type { Heartbeat } from '../../shared/wire/requests.js';
 import { silentLog } from '../integration/controller-fixture.js';
 

@@ -2,8 +2,8 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import type { MeshCa } from '../../controller/ca/mesh-ca.js';
 import { ServerCertificate } from '../../controller/ca/server-certificate.js';
-import { createRootCa } from '../../shared/pki/certificate-authority.js';
-import { issueServerCertificate } from '../../shared/pki/server-certificate.js';
+import { createRootCa } from '../../controller/ca/x509/certificate-authority.js';
+import { issueServerCertificate } from '../../controller/ca/x509/server-certificate.js';
 
 const hourMs = 3_600_000;
 const startMs = Date.now();

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { setTimeout as delay } from 'node:timers/promises';
-import { EventLoopDelay } from '../../agent/telemetry/event-loop-delay.js';
+import { EventLoopDelay } from '../../agent/thread/event-loop-delay.js';
 
 function block(ms: number): void {
   const end = performance.now() + ms;

@@ -1,12 +1,12 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { Reporter } from '../../agent/dataplane/state/reporter.js';
+import { Reporter } from '../../agent/dataplane/flow/reporter.js';
 import type { WorkerReport } from '../../agent/dataplane/messages.js';
-import { addressClass } from '../../agent/telemetry/address-class.js';
-import type { ClosedConnection } from '../../agent/telemetry/closed-connection.js';
-import { ConnectionRecord } from '../../agent/telemetry/connection-record.js';
-import { externalNames } from '../../agent/telemetry/external-names.js';
-import { FlowAggregator } from '../../agent/telemetry/flow-aggregator.js';
+import { addressClass } from '../../agent/telemetry/flows/address-class.js';
+import type { ClosedConnection } from '../../agent/dataplane/report/closed-connection.js';
+import { ConnectionRecord } from '../../agent/dataplane/connection/connection-record.js';
+import { externalNames } from '../../shared/routing/external-names.js';
+import { FlowAggregator } from '../../agent/telemetry/flows/flow-aggregator.js';
 import { type HostPort, type IpAddress, parseHostPort } from '../../shared/address.js';
 import type { SpiffeId } from '../../shared/identity.js';
 import { decodeFlowBatch, encodeFlowBatch, maxFlowMessageBytes, splitFlows } from '../../shared/wire/flow-batch.js';

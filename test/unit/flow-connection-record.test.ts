@@ -2,11 +2,11 @@ import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
 import { connectFailure } from '../../agent/dataplane/flow/connect-failure.js';
 import { tunnelHeaders, traceIdOf } from '../../agent/dataplane/flow/tunnel-headers.js';
-import { ConnectionRecord } from '../../agent/telemetry/connection-record.js';
+import { ConnectionRecord } from '../../agent/dataplane/connection/connection-record.js';
 import type { IpAddress } from '../../shared/address.js';
 import { CulvertError } from '../../shared/errors.js';
 import { formatSpiffeId } from '../../shared/identity.js';
-import type { WorkloadEntry } from '../../shared/wire/registry.js';
+import type { WorkloadEntry } from '../../shared/routing/registry-entry.js';
 
 describe('a connection record', () => {
   test('becomes a closed connection with all that was noted', () => {

@@ -1,7 +1,7 @@
 import { describe, it } from 'node:test';
 import assert from 'node:assert/strict';
 import { setImmediate as nextTurn } from 'node:timers/promises';
-import { ConnectionTurns } from '../../agent/dataplane/flow/connection-turns.js';
+import { ConnectionTurns } from '../../agent/dataplane/limit/connection-turns.js';
 
 /** `log`: who began, in the order of it, with `|` where a turn of the event loop ended. */
 function start(): { turns: ConnectionTurns; log: string[]; open: (who: string, count: number) => void } {

@@ -1,7 +1,7 @@
 import { describe, it } from 'node:test';
 import assert from 'node:assert/strict';
-import { ConnectionCut } from '../../agent/dataplane/relay/connection-cut.js';
-import { CutSignal } from '../../agent/dataplane/relay/cut-signal.js';
+import { ConnectionCut } from '../../agent/dataplane/connection/connection-cut.js';
+import { CutSignal } from '../../agent/dataplane/connection/cut-signal.js';
 
 const denied = new ConnectionCut({ reason: 'POLICY_TERMINATED', rule: 'SegmentationRule/no' });
 

@@ -4,14 +4,14 @@ import { statSync } from 'node:fs';
 import { describe, test } from 'node:test';
 import { outboundFacts, plaintextFacts, tunnelFacts } from '../../agent/dataplane/flow/facts.js';
 import { TrackedConnection, type FactsSource } from '../../agent/dataplane/flow/tracked-connection.js';
-import { DescriptorReserve, parseOpenFilesLimit } from '../../agent/dataplane/listen/descriptor-reserve.js';
+import { DescriptorReserve, parseOpenFilesLimit } from '../../agent/dataplane/sockets/descriptor-reserve.js';
 import { HostedWorkload } from '../../agent/dataplane/listen/hosted-workload.js';
 import { WorkerState } from '../../agent/dataplane/state/worker-state.js';
-import { ConnectionRecord } from '../../agent/telemetry/connection-record.js';
+import { ConnectionRecord } from '../../agent/dataplane/connection/connection-record.js';
 import type { IpAddress } from '../../shared/address.js';
 import { formatSpiffeId } from '../../shared/identity.js';
 import type { Connection } from '../../shared/policy/connection.js';
-import { registryKey, type WorkloadEntry } from '../../shared/wire/registry.js';
+import { registryKey, type WorkloadEntry } from '../../shared/routing/registry-entry.js';
 
 const webIp = '198.18.11.2' as IpAddress;
 const dbIp = '198.18.12.2' as IpAddress;

@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { FlowIndex } from '../../controller/flows/flow-index.js';
 import { flowOrigin } from '../../controller/flows/flow-origin.js';
-import type { RegistryEntry } from '../../shared/wire/registry.js';
+import type { RegistryEntry } from '../../shared/routing/registry-entry.js';
 import type { FlowBatch, ReportedFlow } from '../../shared/wire/flows.js';
 
 const hour = 3_600_000;

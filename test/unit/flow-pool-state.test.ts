@@ -1,11 +1,12 @@
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
-import { WorkloadUsage, SlotTable } from '../../agent/dataplane/state/workload-usage.js';
+import { WorkloadUsage } from '../../agent/dataplane/workload-usage.js';
+import { SlotTable } from '../../agent/dataplane/pool/slot-table.js';
 import { RegistryIndex } from '../../agent/dataplane/route/registry-index.js';
-import { LatestState } from '../../agent/dataplane/state/latest-state.js';
+import { LatestState } from '../../agent/dataplane/pool/latest-state.js';
 import type { LocalWorkload } from '../../agent/dataplane/messages.js';
 import type { IpAddress } from '../../shared/address.js';
-import { registryKey, type ServiceEntry } from '../../shared/wire/registry.js';
+import { registryKey, type ServiceEntry } from '../../shared/routing/registry-entry.js';
 
 const local = (name: string, netnsInode = 1): LocalWorkload => ({ name, netnsPath: `/run/netns/${name}`, netnsInode });
 

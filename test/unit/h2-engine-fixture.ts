@@ -1,8 +1,8 @@
-import { EngineConnection } from '../../agent/dataplane/h2/engine-connection.js';
-import type { EngineLimits } from '../../agent/dataplane/h2/engine-limits.js';
-import type { EngineStream, EngineStreamEvents } from '../../agent/dataplane/h2/engine-stream.js';
-import { clientPreface } from '../../agent/dataplane/h2/frame-format.js';
-import type { HeaderMap } from '../../agent/dataplane/h2/header-rules.js';
+import { EngineConnection } from '../../agent/dataplane/engine/lean/engine-connection.js';
+import type { EngineLimits } from '../../agent/dataplane/engine/lean/engine-limits.js';
+import type { EngineStream, EngineStreamEvents } from '../../agent/dataplane/engine/lean/engine-stream.js';
+import { clientPreface } from '../../agent/dataplane/engine/lean/frame-format.js';
+import type { HeaderMap } from '../../agent/dataplane/engine/lean/header-rules.js';
 import { encodeFrame, encodeHeaders, endHeaders, frameType, type Frame } from '../contract/tunnel-raw-peer.js';
 
 export const testLimits: EngineLimits = {

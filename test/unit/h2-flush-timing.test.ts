@@ -1,7 +1,7 @@
 import { describe, it } from 'node:test';
 import assert from 'node:assert/strict';
 import { setImmediate as nextTurn } from 'node:timers/promises';
-import { FlushTiming } from '../../agent/dataplane/h2/flush-timing.js';
+import { FlushTiming } from '../../agent/dataplane/engine/lean/flush-timing.js';
 
 /** What asks for a flush again in each turn of the event loop, and in how many of ten turns there was one. */
 async function flushesInTenTurns(options: { mayWait: boolean; bytes: number }): Promise<number> {

@@ -1,8 +1,8 @@
 import { describe, it } from 'node:test';
 import assert from 'node:assert/strict';
 import * as fc from 'fast-check';
-import { EngineConnection } from '../../agent/dataplane/h2/engine-connection.js';
-import type { EngineStream, EngineStreamEvents } from '../../agent/dataplane/h2/engine-stream.js';
+import { EngineConnection } from '../../agent/dataplane/engine/lean/engine-connection.js';
+import type { EngineStream, EngineStreamEvents } from '../../agent/dataplane/engine/lean/engine-stream.js';
 import { encodeFrame, encodeHeaders, frameType } from '../contract/tunnel-raw-peer.js';
 import { setting, testLimits, uint32 } from './h2-engine-fixture.js';
 

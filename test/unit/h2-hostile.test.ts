@@ -1,7 +1,7 @@
 import { describe, it } from 'node:test';
 import assert from 'node:assert/strict';
-import { EngineConnection } from '../../agent/dataplane/h2/engine-connection.js';
-import { errorCode } from '../../agent/dataplane/h2/error-code.js';
+import { EngineConnection } from '../../agent/dataplane/engine/lean/engine-connection.js';
+import { errorCode } from '../../agent/dataplane/engine/http2-error-code.js';
 import { encodeFrame, endHeaders, endStream, frameType } from '../contract/tunnel-raw-peer.js';
 import {
   clientHello,

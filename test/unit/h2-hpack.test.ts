@@ -1,10 +1,10 @@
 import { describe, it } from 'node:test';
 import assert from 'node:assert/strict';
 import * as fc from 'fast-check';
-import { ConnectionViolation } from '../../agent/dataplane/h2/connection-violation.js';
-import { errorCode } from '../../agent/dataplane/h2/error-code.js';
-import { HpackDecoder } from '../../agent/dataplane/h2/hpack-decoder.js';
-import { HpackEncoder, type HeaderFields } from '../../agent/dataplane/h2/hpack-encoder.js';
+import { ConnectionViolation } from '../../agent/dataplane/engine/lean/hpack/connection-violation.js';
+import { errorCode } from '../../agent/dataplane/engine/http2-error-code.js';
+import { HpackDecoder } from '../../agent/dataplane/engine/lean/hpack/hpack-decoder.js';
+import { HpackEncoder, type HeaderFields } from '../../agent/dataplane/engine/lean/hpack/hpack-encoder.js';
 
 function decoder(maxTableBytes = 4096): HpackDecoder {
   return new HpackDecoder({ maxTableBytes, maxListBytes: 16_384, maxFields: 32 });

@@ -1,9 +1,9 @@
 import { describe, it } from 'node:test';
 import assert from 'node:assert/strict';
 import { once } from 'node:events';
-import { EngineConnection } from '../../agent/dataplane/h2/engine-connection.js';
-import { errorCode } from '../../agent/dataplane/h2/error-code.js';
-import { LeanStream } from '../../agent/dataplane/h2/lean-stream.js';
+import { EngineConnection } from '../../agent/dataplane/engine/lean/engine-connection.js';
+import { errorCode } from '../../agent/dataplane/engine/http2-error-code.js';
+import { LeanStream } from '../../agent/dataplane/engine/lean/lean-stream.js';
 import { encodeFrame, endStream, frameType, type Frame } from '../contract/tunnel-raw-peer.js';
 import { clientHello, connectFrame, parseFrames, testLimits, uint32 } from './h2-engine-fixture.js';
 

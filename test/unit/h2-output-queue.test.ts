@@ -1,7 +1,7 @@
 import { describe, it } from 'node:test';
 import assert from 'node:assert/strict';
-import { OutputQueue } from '../../agent/dataplane/h2/output-queue.js';
-import { writeArenas } from '../../agent/dataplane/h2/write-arenas.js';
+import { OutputQueue } from '../../agent/dataplane/engine/lean/output-queue.js';
+import { writeArenas } from '../../agent/dataplane/engine/lean/write-arenas.js';
 
 function numbered(length: number, from = 0): Buffer {
   return Buffer.from(Uint8Array.from({ length }, (_, at) => (from + at) % 251));

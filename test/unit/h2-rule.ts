@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import { errorCode } from '../../agent/dataplane/h2/error-code.js';
+import { errorCode } from '../../agent/dataplane/engine/http2-error-code.js';
 import { encodeFrame, encodeHeaders, endHeaders, frameType } from '../contract/tunnel-raw-peer.js';
 import { EngineProbe, startedClient, startedServer } from './h2-engine-fixture.js';
 

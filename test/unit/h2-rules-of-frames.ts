@@ -1,4 +1,4 @@
-import { clientPreface } from '../../agent/dataplane/h2/frame-format.js';
+import { clientPreface } from '../../agent/dataplane/engine/lean/frame-format.js';
 import { encodeFrame, encodeHeaders, endHeaders, endStream, frameType } from '../contract/tunnel-raw-peer.js';
 import { connectFrame, responseFrame, setting, uint32 } from './h2-engine-fixture.js';
 import { data, rulesWith, type Rule } from './h2-rule.js';

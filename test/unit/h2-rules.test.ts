@@ -1,6 +1,6 @@
 import { describe, it } from 'node:test';
 import assert from 'node:assert/strict';
-import { errorCode } from '../../agent/dataplane/h2/error-code.js';
+import { errorCode } from '../../agent/dataplane/engine/http2-error-code.js';
 import { encodeFrame, encodeHeaders, endHeaders, endStream, frameType } from '../contract/tunnel-raw-peer.js';
 import {
   clientHello,

@@ -1,7 +1,7 @@
 import { describe, it } from 'node:test';
 import assert from 'node:assert/strict';
-import { errorCode } from '../../agent/dataplane/h2/error-code.js';
-import { clientPreface } from '../../agent/dataplane/h2/frame-format.js';
+import { errorCode } from '../../agent/dataplane/engine/http2-error-code.js';
+import { clientPreface } from '../../agent/dataplane/engine/lean/frame-format.js';
 import { encodeFrame, endStream, frameType, type Frame } from '../contract/tunnel-raw-peer.js';
 import {
   clientHello,

@@ -1,8 +1,8 @@
 import { describe, it } from 'node:test';
 import assert from 'node:assert/strict';
 import * as fc from 'fast-check';
-import { FrameParser } from '../../agent/dataplane/h2/frame-parser.js';
-import { errorCode } from '../../agent/dataplane/h2/error-code.js';
+import { FrameParser } from '../../agent/dataplane/engine/lean/frame-parser.js';
+import { errorCode } from '../../agent/dataplane/engine/http2-error-code.js';
 import { encodeFrame, encodeHeaders, endHeaders, endStream, frameType } from '../contract/tunnel-raw-peer.js';
 import { clientHello, EngineProbe, responseFrame, startedServer, uint32, type StreamLog } from './h2-engine-fixture.js';
 

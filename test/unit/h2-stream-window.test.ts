@@ -1,7 +1,7 @@
 import { describe, it } from 'node:test';
 import assert from 'node:assert/strict';
-import { StreamWindow } from '../../agent/dataplane/h2/stream-window.js';
-import { WindowAllowance } from '../../agent/dataplane/h2/window-allowance.js';
+import { StreamWindow } from '../../agent/dataplane/engine/lean/stream-window.js';
+import { WindowAllowance } from '../../agent/dataplane/engine/lean/window-allowance.js';
 import { EngineProbe } from './h2-engine-fixture.js';
 
 const kib = 1024;

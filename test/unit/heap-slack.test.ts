@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { getHeapStatistics } from 'node:v8';
-import { HeapSlack, type ThreadLook } from '../../agent/telemetry/heap-slack.js';
+import { HeapSlack, type ThreadLook } from '../../agent/thread/heap-slack.js';
 
 const mib = 1024 * 1024;
 const grown: ThreadLook = { utilization: 0.01, youngBytes: 32 * mib, usedBytes: 20 * mib };

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
-import { parseDocuments } from '../../shared/model/parse-documents.js';
+import { parseDocuments } from '../../controller/resources/parse/parse-documents.js';
 import { planLab } from '../lab/address-plan.js';
 import { renderHostsFile } from '../lab/hosts-file.js';
 import { renderResources } from '../lab/resources.js';

@@ -5,8 +5,8 @@ import {
   maxDocuments,
   parseDocuments,
   parseDocumentsInTurns,
-} from '../../shared/model/parse-documents.js';
-import { formatPath, formatProblem } from '../../shared/model/problem.js';
+} from '../../controller/resources/parse/parse-documents.js';
+import { formatPath, formatProblem } from '../../controller/resources/kinds/problem.js';
 
 const segment = (name: string, body = '{ members: [{ namespace: billing }] }') =>
   `apiVersion: culvert.dev/v1\nkind: Segment\nmetadata: { name: ${name} }\nspec: ${body}\n`;

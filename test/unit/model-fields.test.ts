@@ -1,8 +1,8 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
-import { parseDocuments } from '../../shared/model/parse-documents.js';
-import { resourceKey } from '../../shared/model/resource-key.js';
-import { findKind } from '../../shared/model/resource.js';
+import { parseDocuments } from '../../controller/resources/parse/parse-documents.js';
+import { resourceKey } from '../../controller/resources/kinds/resource-key.js';
+import { findKind } from '../../controller/resources/kinds/resource.js';
 
 type Json = Record<string, unknown>;
 

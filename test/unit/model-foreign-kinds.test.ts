@@ -1,9 +1,9 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
-import { parseDocuments } from '../../shared/model/parse-documents.js';
-import { formatProblem } from '../../shared/model/problem.js';
-import { validateSet } from '../../shared/model/validate-set.js';
-import { compileSnapshot } from '../../shared/policy/compile-snapshot.js';
+import { parseDocuments } from '../../controller/resources/parse/parse-documents.js';
+import { formatProblem } from '../../controller/resources/kinds/problem.js';
+import { validateSet } from '../../controller/compile/check/validate-set.js';
+import { compileSnapshot } from '../../controller/compile/compile-snapshot.js';
 import type { Snapshot } from '../../shared/policy/snapshot.js';
 
 type Json = Record<string, unknown>;

@@ -2,8 +2,8 @@ import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import * as fc from 'fast-check';
 import { parse } from 'yaml';
-import { parseDocuments } from '../../shared/model/parse-documents.js';
-import { readPlainJson } from '../../shared/model/plain-json.js';
+import { parseDocuments } from '../../controller/resources/parse/parse-documents.js';
+import { readPlainJson } from '../../controller/resources/parse/plain-json.js';
 
 describe('a document as a program writes it', () => {
   it('is read as YAML reads it, whenever it is read without YAML', () => {

@@ -1,8 +1,8 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
-import { parseDocuments } from '../../shared/model/parse-documents.js';
-import { formatProblem } from '../../shared/model/problem.js';
-import { validateSet } from '../../shared/model/validate-set.js';
+import { parseDocuments } from '../../controller/resources/parse/parse-documents.js';
+import { formatProblem } from '../../controller/resources/kinds/problem.js';
+import { validateSet } from '../../controller/compile/check/validate-set.js';
 
 /** One line a resource: kind, name, spec; the namespaced ones are in namespace billing. */
 function set(...lines: readonly (readonly [kind: string, name: string, spec: object])[]): string {

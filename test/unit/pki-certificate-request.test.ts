@@ -3,8 +3,8 @@ import { createPrivateKey, createPublicKey } from 'node:crypto';
 import { test } from 'node:test';
 import type { SpiffeId } from '../../shared/identity.js';
 import { createCsr } from '../../shared/pki/certificate-request.js';
-import { parseCsr } from '../../shared/pki/parsed-certificate-request.js';
-import { x509 } from '../../shared/pki/x509.js';
+import { parseCsr } from '../../controller/ca/x509/parsed-certificate-request.js';
+import { x509 } from '../../controller/ca/x509/x509.js';
 
 const identity = 'spiffe://mesh.test/ns/shop/sa/web' as SpiffeId;
 

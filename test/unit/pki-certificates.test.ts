@@ -7,16 +7,16 @@ import {
   createRootCa,
   loadCertificateAuthority,
   type CertificateAuthority,
-} from '../../shared/pki/certificate-authority.js';
+} from '../../controller/ca/x509/certificate-authority.js';
 import { certificateHash, describeCertificate } from '../../shared/pki/certificate-info.js';
 import { createCsr } from '../../shared/pki/certificate-request.js';
-import { parseCsr } from '../../shared/pki/parsed-certificate-request.js';
-import { issueLeaf, type LeafRequest } from '../../shared/pki/leaf-certificate.js';
-import { issueNodeCertificate } from '../../shared/pki/node-certificate.js';
+import { parseCsr } from '../../controller/ca/x509/parsed-certificate-request.js';
+import { issueLeaf, type LeafRequest } from '../../controller/ca/x509/leaf-certificate.js';
+import { issueNodeCertificate } from '../../controller/ca/x509/node-certificate.js';
 import { joinCertificates, splitCertificates } from '../../shared/pki/pem.js';
-import { issueServerCertificate } from '../../shared/pki/server-certificate.js';
+import { issueServerCertificate } from '../../controller/ca/x509/server-certificate.js';
 import { spiffeIdOf } from '../../shared/pki/spiffe-id-of-certificate.js';
-import { issueWorkloadCertificate } from '../../shared/pki/workload-certificate.js';
+import { issueWorkloadCertificate } from '../../controller/ca/x509/workload-certificate.js';
 
 const trustDomain = 'mesh.test';
 const identity = `spiffe://${trustDomain}/ns/shop/sa/web` as SpiffeId;

@@ -1,11 +1,11 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import type { SpiffeId } from '../../shared/identity.js';
-import { createIssuingCa, createRootCa } from '../../shared/pki/certificate-authority.js';
+import { createIssuingCa, createRootCa } from '../../controller/ca/x509/certificate-authority.js';
 import { createCsr } from '../../shared/pki/certificate-request.js';
 import { problemOfIssued } from '../../shared/pki/issued-certificate.js';
 import { splitCertificates } from '../../shared/pki/pem.js';
-import { issueWorkloadCertificate } from '../../shared/pki/workload-certificate.js';
+import { issueWorkloadCertificate } from '../../controller/ca/x509/workload-certificate.js';
 
 const trustDomain = 'mesh.test';
 const identity = 'spiffe://mesh.test/ns/shop/sa/web' as SpiffeId;

@@ -1,8 +1,8 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
-import { parseDocuments } from '../../shared/model/parse-documents.js';
-import { compileSnapshot } from '../../shared/policy/compile-snapshot.js';
-import { registryEntries } from '../../shared/policy/registry-entries.js';
+import { parseDocuments } from '../../controller/resources/parse/parse-documents.js';
+import { compileSnapshot } from '../../controller/compile/compile-snapshot.js';
+import { registryEntries } from '../../controller/inventory/registry-entries.js';
 import type { Snapshot } from '../../shared/policy/snapshot.js';
 import { snapshotSchema } from '../../shared/wire/snapshot-schema.js';
 

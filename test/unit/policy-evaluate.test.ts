@@ -3,7 +3,7 @@ import { describe, it } from 'node:test';
 import { formatSpiffeId } from '../../shared/identity.js';
 import { formatRuleRef, type Connection, type Party } from '../../shared/policy/connection.js';
 import { evaluate } from '../../shared/policy/evaluate.js';
-import { prepareSnapshot } from '../../shared/policy/prepared-snapshot.js';
+import { prepareSnapshot } from '../../shared/policy/prepared/prepared-snapshot.js';
 import type { CompiledRule, PeerMatch, Snapshot } from '../../shared/policy/snapshot.js';
 import { api, clock, connection, db, external, meshed, snapshotOf, web, workload } from './policy-fixture.js';
 

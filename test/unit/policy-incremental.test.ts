@@ -1,10 +1,10 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { ProblemList } from '../../shared/model/problem-list.js';
-import { readResource } from '../../shared/model/read-resource.js';
-import type { Resource } from '../../shared/model/resource.js';
-import { validateSet } from '../../shared/model/validate-set.js';
-import { compileRules } from '../../shared/policy/compile-rules.js';
+import { ProblemList } from '../../controller/resources/parse/problem-list.js';
+import { readResource } from '../../controller/resources/parse/read-resource.js';
+import type { Resource } from '../../controller/resources/kinds/resource.js';
+import { validateSet } from '../../controller/compile/check/validate-set.js';
+import { compileRules } from '../../controller/compile/compile-rules.js';
 
 function resource(kind: string, name: string, spec: object): Resource {
   const read = readResource({ apiVersion: 'culvert.dev/v1', kind, metadata: { name }, spec });

@@ -1,11 +1,18 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import { parseCidr, ipBytes } from '../../shared/address.js';
-import { BoundedCache } from '../../shared/policy/bounded-cache.js';
+import { BoundedCache } from '../../shared/policy/prepared/bounded-cache.js';
 import { evaluate } from '../../shared/policy/evaluate.js';
-import { NetworkIndex } from '../../shared/policy/network-index.js';
-import { PortIndex } from '../../shared/policy/port-index.js';
-import { addBits, emptyBits, filledWords, findInAll, setBit, type RuleBits } from '../../shared/policy/rule-bits.js';
+import { NetworkIndex } from '../../shared/policy/prepared/network-index.js';
+import { PortIndex } from '../../shared/policy/prepared/port-index.js';
+import {
+  addBits,
+  emptyBits,
+  filledWords,
+  findInAll,
+  setBit,
+  type RuleBits,
+} from '../../shared/policy/prepared/rule-bits.js';
 import { clock, connection, db, ip, meshed, snapshotOf } from './policy-fixture.js';
 
 function bitsOf(...positions: number[]): RuleBits {

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import * as fc from 'fast-check';
-import { KeyIndex } from '../../shared/policy/key-index.js';
+import { KeyIndex } from '../../shared/policy/prepared/key-index.js';
 
 type Item = { readonly keys: readonly string[] | null; readonly holds: boolean };
 

@@ -1,9 +1,9 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import * as fc from 'fast-check';
-import { coversPeers } from '../../shared/analysis/peer-cover.js';
-import { NamespaceIndex } from '../../shared/policy/namespace-index.js';
-import { overlapOfPeerLists } from '../../shared/policy/peer-overlap.js';
+import { coversPeers } from '../../controller/analysis/lint/peer-cover.js';
+import { NamespaceIndex } from '../../controller/compile/check/namespace-index.js';
+import { overlapOfPeerLists } from '../../controller/compile/check/peer-overlap.js';
 import type { PeerMatch } from '../../shared/policy/snapshot.js';
 import { peerMatch } from './policy-arbitraries.js';
 

@@ -1,13 +1,13 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import * as fc from 'fast-check';
-import { parseDocuments } from '../../shared/model/parse-documents.js';
-import type { Resource } from '../../shared/model/resource.js';
-import { validateSet } from '../../shared/model/validate-set.js';
-import { compileSnapshot } from '../../shared/policy/compile-snapshot.js';
+import { parseDocuments } from '../../controller/resources/parse/parse-documents.js';
+import type { Resource } from '../../controller/resources/kinds/resource.js';
+import { validateSet } from '../../controller/compile/check/validate-set.js';
+import { compileSnapshot } from '../../controller/compile/compile-snapshot.js';
 import type { Connection, Party } from '../../shared/policy/connection.js';
 import { evaluate } from '../../shared/policy/evaluate.js';
-import { overlapOfPeers } from '../../shared/policy/peer-overlap.js';
+import { overlapOfPeers } from '../../controller/compile/check/peer-overlap.js';
 import type { PeerMatch, Snapshot } from '../../shared/policy/snapshot.js';
 import {
   connection,

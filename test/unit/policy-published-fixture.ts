@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
-import { parseDocuments } from '../../shared/model/parse-documents.js';
-import { validateSet } from '../../shared/model/validate-set.js';
-import { compileSnapshot } from '../../shared/policy/compile-snapshot.js';
+import { parseDocuments } from '../../controller/resources/parse/parse-documents.js';
+import { validateSet } from '../../controller/compile/check/validate-set.js';
+import { compileSnapshot } from '../../controller/compile/compile-snapshot.js';
 import type { Snapshot } from '../../shared/policy/snapshot.js';
 import { trustDomain } from './policy-fixture.js';
 

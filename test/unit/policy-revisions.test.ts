@@ -3,7 +3,7 @@ import { describe, it } from 'node:test';
 import * as fc from 'fast-check';
 import type { Connection } from '../../shared/policy/connection.js';
 import { evaluate } from '../../shared/policy/evaluate.js';
-import { prepareSnapshot } from '../../shared/policy/prepared-snapshot.js';
+import { prepareSnapshot } from '../../shared/policy/prepared/prepared-snapshot.js';
 import { plainRule, type CompiledRule, type Snapshot } from '../../shared/policy/snapshot.js';
 import { applyPatch, patchBetween } from '../../shared/wire/snapshot-patch.js';
 import { connection, now, policySnapshot, rule, snapshot } from './policy-arbitraries.js';

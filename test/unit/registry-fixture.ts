@@ -1,12 +1,12 @@
-import { RegistryFollower } from '../../agent/control/registry-follower.js';
+import { RegistryFollower } from '../../agent/control/followers/registry-follower.js';
 import type { RegistryMessage } from '../../agent/dataplane/messages.js';
-import { listedEntry, RegistryTreeBuilder } from '../../controller/publish/registry-tree.js';
+import { listedEntry, RegistryTreeBuilder } from '../../controller/inventory/registry-tree.js';
 import type { IpAddress } from '../../shared/address.js';
 import { formatSpiffeId } from '../../shared/identity.js';
 import { createLog } from '../../shared/log.js';
 import { generateSigningKey, type SigningKey } from '../../shared/pki/signing-key.js';
 import { openRegistryRoot, registryRootKey, sealRegistryRoot } from '../../shared/wire/registry-root.js';
-import type { WorkloadEntry } from '../../shared/wire/registry.js';
+import type { WorkloadEntry } from '../../shared/routing/registry-entry.js';
 import { openProvenRegistryEntry, openRegistryEntry, sealRegistryEntry } from '../../shared/wire/signed.js';
 import { waitUntil } from '../lab/wait-until.js';
 

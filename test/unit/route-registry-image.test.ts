@@ -1,11 +1,16 @@
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
-import { buildRegistryImage } from '../../agent/dataplane/route/registry-image.js';
+import { buildRegistryImage } from '../../agent/dataplane/image/registry-image.js';
 import { RegistryIndex } from '../../agent/dataplane/route/registry-index.js';
-import { SharedRegistry } from '../../agent/dataplane/state/shared-registry.js';
+import { SharedRegistry } from '../../agent/dataplane/pool/shared-registry.js';
 import type { IpAddress } from '../../shared/address.js';
 import { formatSpiffeId } from '../../shared/identity.js';
-import { registryKey, type RegistryEntry, type ServiceEntry, type WorkloadEntry } from '../../shared/wire/registry.js';
+import {
+  registryKey,
+  type RegistryEntry,
+  type ServiceEntry,
+  type WorkloadEntry,
+} from '../../shared/routing/registry-entry.js';
 
 const namespaces = 5;
 const apps = 4;

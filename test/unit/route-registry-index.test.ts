@@ -1,12 +1,12 @@
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
-import { buildRegistryImage } from '../../agent/dataplane/route/registry-image.js';
+import { buildRegistryImage } from '../../agent/dataplane/image/registry-image.js';
 import { RegistryIndex } from '../../agent/dataplane/route/registry-index.js';
 import { resolveDestination } from '../../agent/dataplane/route/destination.js';
-import { EndpointRotation } from '../../agent/dataplane/route/endpoint-rotation.js';
+import { EndpointRotation } from '../../agent/dataplane/balance/endpoint-rotation.js';
 import type { IpAddress } from '../../shared/address.js';
 import { formatSpiffeId } from '../../shared/identity.js';
-import { registryKey, type ServiceEntry, type WorkloadEntry } from '../../shared/wire/registry.js';
+import { registryKey, type ServiceEntry, type WorkloadEntry } from '../../shared/routing/registry-entry.js';
 
 const ip = (text: string): IpAddress => text as IpAddress;
 

@@ -5,7 +5,7 @@ import { reasons, type Reason } from '../../shared/reasons.js';
 import { dialFailure, refusalOf, tlsFailure } from '../../agent/dataplane/tunnel/tunnel-failure.js';
 import { turnAwayFrames, turnAwayReason } from '../../agent/dataplane/tunnel/turn-away.js';
 import { ResetBudget } from '../../agent/dataplane/tunnel/reset-budget.js';
-import { maxSessionMemoryMb } from '../../agent/dataplane/tunnel/session-options.js';
+import { maxSessionMemoryMb } from '../../agent/dataplane/engine/session-options.js';
 
 const address = '198.18.0.9:15008';
 

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import type net from 'node:net';
 import { afterEach, beforeEach, mock, test } from 'node:test';
-import { keepReading } from '../../agent/dataplane/tunnel/keep-reading.js';
+import { keepReading } from '../../agent/dataplane/engine/node/keep-reading.js';
 
 type FakeSocket = { bytesRead: number; reads: number; _handle: { readStart: () => void } | null };
 

@@ -1,6 +1,6 @@
 import { describe, it } from 'node:test';
 import assert from 'node:assert/strict';
-import { WaitingBlock } from '../../agent/dataplane/waiting-block.js';
+import { WaitingBlock } from '../../agent/dataplane/sockets/waiting-block.js';
 
 describe('a block of bytes that wait', () => {
   it('keeps what was added, whatever becomes of the original, and gives it in pieces', () => {

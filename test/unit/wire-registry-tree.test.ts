@@ -6,7 +6,7 @@ import {
   RegistryTreeBuilder,
   type ListedEntry,
   type RegistryTree,
-} from '../../controller/publish/registry-tree.js';
+} from '../../controller/inventory/registry-tree.js';
 import { generateSigningKey } from '../../shared/pki/signing-key.js';
 import { keyHash, leafHas, pageKeyOf } from '../../shared/wire/registry-leaf.js';
 import { decodeRegistryPage, pageDigest } from '../../shared/wire/registry-page.js';

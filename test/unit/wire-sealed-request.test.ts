@@ -1,10 +1,10 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { createIssuingCa, createRootCa } from '../../shared/pki/certificate-authority.js';
+import { createIssuingCa, createRootCa } from '../../controller/ca/x509/certificate-authority.js';
 import { createCsr } from '../../shared/pki/certificate-request.js';
-import { issueNodeCertificate } from '../../shared/pki/node-certificate.js';
+import { issueNodeCertificate } from '../../controller/ca/x509/node-certificate.js';
 import { nodeSpiffeId } from '../../shared/pki/node-identity.js';
-import { issueWorkloadCertificate } from '../../shared/pki/workload-certificate.js';
+import { issueWorkloadCertificate } from '../../controller/ca/x509/workload-certificate.js';
 import type { SpiffeId } from '../../shared/identity.js';
 import { openRequest, sealRequest, type NodeKey } from '../../shared/wire/sealed-request.js';
 

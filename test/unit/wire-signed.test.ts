@@ -6,7 +6,7 @@ import type { IpAddress } from '../../shared/address.js';
 import { formatSpiffeId } from '../../shared/identity.js';
 import { generateSigningKey, signBytes, verifyBytes } from '../../shared/pki/signing-key.js';
 import type { Snapshot } from '../../shared/policy/snapshot.js';
-import type { WorkloadEntry } from '../../shared/wire/registry.js';
+import type { WorkloadEntry } from '../../shared/routing/registry-entry.js';
 import {
   maxSnapshotBytes,
   maxSnapshotTextBytes,

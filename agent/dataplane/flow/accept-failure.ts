@@ -1,4 +1,4 @@
-import { ConnectionRecord } from '../../telemetry/connection-record.js';
+import { ConnectionRecord } from '../connection/connection-record.js';
 import type { HostedWorkload } from '../listen/hosted-workload.js';
 import type { CapturePortName } from '../listen/workload-listeners.js';
 import { connectFailure } from './connect-failure.js';

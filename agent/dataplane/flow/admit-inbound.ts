@@ -1,6 +1,6 @@
 import type { HostPort } from '../../../shared/address.js';
-import type { WorkloadEntry } from '../../../shared/wire/registry.js';
-import type { Ending } from '../../telemetry/connection-record.js';
+import type { WorkloadEntry } from '../../../shared/routing/registry-entry.js';
+import type { Ending } from '../connection/connection-record.js';
 import type { HostedWorkload } from '../listen/hosted-workload.js';
 import type { FlowContext } from './flow-context.js';
 import type { TrackedConnection } from './tracked-connection.js';

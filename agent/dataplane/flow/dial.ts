@@ -3,13 +3,13 @@ import net from 'node:net';
 import { formatHostPort, isIpv6, type HostPort, type IpAddress } from '../../../shared/address.js';
 import { CulvertError } from '../../../shared/errors.js';
 import { dialSocket } from '../../native/addon.js';
-import type { DescriptorReserve } from '../listen/descriptor-reserve.js';
+import type { DescriptorReserve } from '../sockets/descriptor-reserve.js';
 import type { HostedWorkload } from '../listen/hosted-workload.js';
-import type { ConnectionCut } from '../relay/connection-cut.js';
-import type { CutSignal } from '../relay/cut-signal.js';
-import { ownTrafficMark } from '../settings.js';
+import type { ConnectionCut } from '../connection/connection-cut.js';
+import type { CutSignal } from '../connection/cut-signal.js';
+import { ownTrafficMark } from '../../ports.js';
 import { connectFailure, type ConnectFailure } from './connect-failure.js';
-import { ignoreError } from '../ignore-error.js';
+import { ignoreError } from '../sockets/ignore-error.js';
 
 export type DialOptions = {
   readonly descriptors: DescriptorReserve;

@@ -1,10 +1,10 @@
 import type { IpAddress } from '../../../shared/address.js';
 import type { Clock } from '../../../shared/policy/connection.js';
-import type { DescriptorReserve } from '../listen/descriptor-reserve.js';
-import type { EndpointRotation } from '../route/endpoint-rotation.js';
+import type { DescriptorReserve } from '../sockets/descriptor-reserve.js';
+import type { EndpointRotation } from '../balance/endpoint-rotation.js';
 import type { DataplaneSettings } from '../settings.js';
 import type { HeldBack } from '../relay/held-back.js';
-import type { Reporter } from '../state/reporter.js';
+import type { Reporter } from './reporter.js';
 import type { WorkerState } from '../state/worker-state.js';
 import type { TunnelClient } from '../tunnel/tunnel.js';
 import type { LiveConnections } from './live-connections.js';

@@ -6,7 +6,7 @@ import { admitInbound } from './admit-inbound.js';
 import { dial } from './dial.js';
 import { plaintextFacts } from './facts.js';
 import type { FlowContext } from './flow-context.js';
-import { ignoreError } from '../ignore-error.js';
+import { ignoreError } from '../sockets/ignore-error.js';
 import { runFlow, type Reached } from './run-flow.js';
 import type { TrackedConnection } from './tracked-connection.js';
 

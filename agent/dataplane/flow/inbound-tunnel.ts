@@ -1,7 +1,7 @@
 import type { TunnelRequest } from '../tunnel/tunnel.js';
 import { isOwnPort } from '../listen/captured-destination.js';
 import type { HostedWorkload } from '../listen/hosted-workload.js';
-import { ConnectionCut } from '../relay/connection-cut.js';
+import { ConnectionCut } from '../connection/connection-cut.js';
 import { workloadName } from '../route/registry-index.js';
 import { admitInbound } from './admit-inbound.js';
 import { dial } from './dial.js';

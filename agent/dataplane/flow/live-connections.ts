@@ -1,10 +1,10 @@
 import { setImmediate } from 'node:timers/promises';
 import { formatHostPort } from '../../../shared/address.js';
-import type { ConnectionEnd } from '../../telemetry/closed-connection.js';
-import type { ConnectionCut } from '../relay/connection-cut.js';
+import type { ConnectionEnd } from '../report/closed-connection.js';
+import type { ConnectionCut } from '../connection/connection-cut.js';
 import type { ConnectionDump } from '../messages.js';
 import type { WorkerState } from '../state/worker-state.js';
-import type { WorkloadUsage } from '../state/workload-usage.js';
+import type { WorkloadUsage } from '../workload-usage.js';
 import type { HostedWorkload } from '../listen/hosted-workload.js';
 import type { ReprieveKind } from './reprieve.js';
 import type { TrackedConnection } from './tracked-connection.js';

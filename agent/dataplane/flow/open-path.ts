@@ -1,14 +1,14 @@
 import type { HostPort, IpAddress } from '../../../shared/address.js';
 import type { SpiffeId } from '../../../shared/identity.js';
-import type { WorkloadEntry } from '../../../shared/wire/registry.js';
-import type { ConnectionPath } from '../../telemetry/closed-connection.js';
+import type { WorkloadEntry } from '../../../shared/routing/registry-entry.js';
+import type { ConnectionPath } from '../report/closed-connection.js';
 import type { HostedWorkload } from '../listen/hosted-workload.js';
 import type { RelayEnd } from '../relay/relay.js';
 import type { Endpoint } from '../route/destination.js';
 import { workloadName } from '../route/registry-index.js';
 import type { OpenResult } from '../tunnel/tunnel.js';
 import type { ConnectFailure } from './connect-failure.js';
-import { cutWithin } from './cut-within.js';
+import { cutWithin } from '../connection/cut-within.js';
 import { dial } from './dial.js';
 import type { FlowContext } from './flow-context.js';
 import type { TrackedConnection } from './tracked-connection.js';

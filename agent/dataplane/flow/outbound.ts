@@ -1,14 +1,14 @@
 import type net from 'node:net';
-import { isSelfTest } from '../../capture/self-test-target.js';
-import type { WorkloadEntry } from '../../../shared/wire/registry.js';
-import type { Ending } from '../../telemetry/connection-record.js';
+import { isSelfTest } from '../../self-test-target.js';
+import type { WorkloadEntry } from '../../../shared/routing/registry-entry.js';
+import type { Ending } from '../connection/connection-record.js';
 import { capturedDestination, isOwnPort, type CapturedDestination } from '../listen/captured-destination.js';
 import type { HostedWorkload } from '../listen/hosted-workload.js';
 import { resolveDestination, type Endpoint } from '../route/destination.js';
 import { workloadName } from '../route/registry-index.js';
 import type { ConnectFailure } from './connect-failure.js';
 import type { FlowContext } from './flow-context.js';
-import { ignoreError } from '../ignore-error.js';
+import { ignoreError } from '../sockets/ignore-error.js';
 import { openPath, type OpenedPath } from './open-path.js';
 import { outboundFacts } from './facts.js';
 import { runFlow, type Reached } from './run-flow.js';

@@ -1,6 +1,6 @@
 import type { Reason } from '../../../shared/reasons.js';
-import type { Ending } from '../../telemetry/connection-record.js';
-import { cutWithin } from './cut-within.js';
+import type { Ending } from '../connection/connection-record.js';
+import { cutWithin } from '../connection/cut-within.js';
 import type { LiveConnections } from './live-connections.js';
 import type { TrackedConnection } from './tracked-connection.js';
 

@@ -1,4 +1,4 @@
-import { ConnectionRecord, type Ending } from '../../telemetry/connection-record.js';
+import { ConnectionRecord, type Ending } from '../connection/connection-record.js';
 import type { HostedWorkload } from '../listen/hosted-workload.js';
 import { relay, type RelayEnd, type RelayOutcome } from '../relay/relay.js';
 import type { FlowContext } from './flow-context.js';

@@ -2,10 +2,10 @@ import { evaluate } from '../../../shared/policy/evaluate.js';
 import type { Clock, Connection, Decision } from '../../../shared/policy/connection.js';
 import { formatRuleRef } from '../../../shared/policy/connection.js';
 import type { Reason } from '../../../shared/reasons.js';
-import type { ConnectionRecord, Ending } from '../../telemetry/connection-record.js';
+import type { ConnectionRecord, Ending } from '../connection/connection-record.js';
 import type { HostedWorkload } from '../listen/hosted-workload.js';
-import { ConnectionCut } from '../relay/connection-cut.js';
-import { CutSignal } from '../relay/cut-signal.js';
+import { ConnectionCut } from '../connection/connection-cut.js';
+import { CutSignal } from '../connection/cut-signal.js';
 import type { WorkerState } from '../state/worker-state.js';
 import { Reprieve } from './reprieve.js';
 

@@ -1,6 +1,6 @@
 import { isIpv6, type IpAddress } from '../../../shared/address.js';
-import type { WorkloadEntry } from '../../../shared/wire/registry.js';
-import { randomHex } from '../../telemetry/random-hex.js';
+import type { WorkloadEntry } from '../../../shared/routing/registry-entry.js';
+import { randomHex } from '../connection/random-hex.js';
 import type { TunnelHeaders } from '../tunnel/tunnel.js';
 
 /**

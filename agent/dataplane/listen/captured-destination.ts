@@ -1,7 +1,7 @@
 import type net from 'node:net';
 import { isIpv6, parseIp, type HostPort } from '../../../shared/address.js';
 import { acceptedFd, originalDestination } from '../../native/addon.js';
-import { capturePorts } from '../settings.js';
+import { capturePorts } from '../../ports.js';
 
 /** Where an accepted connection was going before it was redirected to one of our ports. */
 export type CapturedDestination =

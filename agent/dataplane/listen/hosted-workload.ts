@@ -1,7 +1,7 @@
 import { closeSync } from 'node:fs';
 import { CulvertError } from '../../../shared/errors.js';
 import { openNetns } from '../../native/netns.js';
-import type { SlottedWorkload } from '../state/workload-usage.js';
+import type { SlottedWorkload } from '../messages.js';
 
 /**
  * A workload of this node, with its network namespace held open. Owns the fd: `close` it when the workload goes, because

@@ -1,7 +1,7 @@
 import { describeError } from '../../../shared/errors.js';
-import type { SlottedWorkload } from '../state/workload-usage.js';
+import type { SlottedWorkload } from '../messages.js';
 import type { FromWorker, LocalWorkload, WorkerDump } from '../messages.js';
-import { capturePorts } from '../settings.js';
+import { capturePorts } from '../../ports.js';
 import { HostedWorkload } from './hosted-workload.js';
 import { WorkloadListeners, type ListenerHandlers } from './workload-listeners.js';
 

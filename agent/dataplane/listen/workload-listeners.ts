@@ -1,7 +1,7 @@
 import { closeSync } from 'node:fs';
 import net from 'node:net';
 import { listenTcp } from '../../native/addon.js';
-import { capturePorts } from '../settings.js';
+import { capturePorts } from '../../ports.js';
 import type { HostedWorkload } from './hosted-workload.js';
 
 /** Takes over an accepted, paused socket. */

@@ -1,6 +1,6 @@
 import net from 'node:net';
-import { readInto } from '../tunnel/read-into.js';
-import { WaitingBlock } from '../waiting-block.js';
+import { readInto } from '../sockets/read-into.js';
+import { WaitingBlock } from '../sockets/waiting-block.js';
 import type { Direction, HeldBack } from './held-back.js';
 
 /**

@@ -1,5 +1,5 @@
 import net from 'node:net';
-import type { TunnelStream } from '../tunnel/tunnel.js';
+import type { TunnelStream } from '../engine/tunnel-stream.js';
 
 /** One side of a relayed connection: an application's socket, or a stream of a tunnel. */
 export type RelayEnd = net.Socket | TunnelStream;

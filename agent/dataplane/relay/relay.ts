@@ -1,8 +1,8 @@
 import net from 'node:net';
 import { longestTimerMs } from '../../../shared/longest-timer.js';
 import type { Reason } from '../../../shared/reasons.js';
-import type { ConnectionCut } from './connection-cut.js';
-import type { CutSignal } from './cut-signal.js';
+import type { ConnectionCut } from '../connection/connection-cut.js';
+import type { CutSignal } from '../connection/cut-signal.js';
 import type { HeldBack } from './held-back.js';
 import { pumpDirection } from './relay-direction.js';
 import { breakageOf, isGone, resetEnd, type RelayEnd } from './relay-end.js';

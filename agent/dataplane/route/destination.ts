@@ -1,5 +1,5 @@
 import { isIpv6, type HostPort, type IpAddress } from '../../../shared/address.js';
-import type { ServiceEntry, WorkloadEntry } from '../../../shared/wire/registry.js';
+import type { ServiceEntry, WorkloadEntry } from '../../../shared/routing/registry-entry.js';
 import type { RegistryIndex } from './registry-index.js';
 
 /** One place where a connection can end: a workload, at one of its addresses and the port of its application. */

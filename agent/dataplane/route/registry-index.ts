@@ -4,18 +4,11 @@ import {
   type RegistryEntry,
   type ServiceEntry,
   type WorkloadEntry,
-} from '../../../shared/wire/registry.js';
+} from '../../../shared/routing/registry-entry.js';
 import { Claims } from './claims.js';
-import { ImageReader } from './image-reader.js';
-import type { RegistryImage } from './registry-image.js';
-import { addressTerm, keyTerm, labelTerm, vipTerm } from './registry-terms.js';
-
-/** `image` replaces everything that is known; null: nothing of it. Then come removals (registry keys) and upserts. */
-export type RegistryChange = {
-  readonly image: RegistryImage | null;
-  readonly upserts: readonly RegistryEntry[];
-  readonly removals: readonly string[];
-};
+import { ImageReader } from '../image/image-reader.js';
+import type { RegistryChange, RegistryImage } from '../image/registry-image.js';
+import { addressTerm, keyTerm, labelTerm, vipTerm } from '../image/registry-terms.js';
 
 /**
  * The registry as a worker looks things up in it: by address, by VIP, by name, and the endpoints of a service. Most of

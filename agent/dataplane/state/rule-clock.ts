@@ -1,6 +1,6 @@
 import type { Clock } from '../../../shared/policy/connection.js';
 import { nextChangeMs } from '../../../shared/policy/next-change.js';
-import { prepareSnapshot } from '../../../shared/policy/prepared-snapshot.js';
+import { prepareSnapshot } from '../../../shared/policy/prepared/prepared-snapshot.js';
 import type { Snapshot } from '../../../shared/policy/snapshot.js';
 
 /** Somebody may set the clock of the host: it is looked at this often at least, while a rule depends on it. */

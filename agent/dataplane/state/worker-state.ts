@@ -1,6 +1,6 @@
 import type { SpiffeId } from '../../../shared/identity.js';
 import type { Snapshot } from '../../../shared/policy/snapshot.js';
-import type { WorkloadEntry } from '../../../shared/wire/registry.js';
+import type { WorkloadEntry } from '../../../shared/routing/registry-entry.js';
 import type { Reason } from '../../../shared/reasons.js';
 import type { HostedWorkload } from '../listen/hosted-workload.js';
 import { RegistryIndex } from '../route/registry-index.js';

@@ -1,12 +1,12 @@
 import { formatHostPort } from '../../../shared/address.js';
 import { longestTimerMs } from '../../../shared/longest-timer.js';
-import { ignoreError } from '../ignore-error.js';
-import type { CutSignal } from '../relay/cut-signal.js';
+import { ignoreError } from '../sockets/ignore-error.js';
+import type { CutSignal } from '../connection/cut-signal.js';
 import type { TunnelDump } from '../messages.js';
-import { errorCode, errorCodeName } from '../h2/error-code.js';
-import type { HeadersOfPeer, Http2Engine, SessionStream } from './http2-engine.js';
+import { errorCode, errorCodeName } from '../engine/http2-error-code.js';
+import type { HeadersOfPeer, Http2Engine, SessionStream } from '../engine/http2-engine.js';
 import { ResetBudget } from './reset-budget.js';
-import type { TunnelSettings } from './session-options.js';
+import type { TunnelSettings } from '../engine/session-options.js';
 import type { OpenResult, TunnelHeaders, TunnelTarget } from './tunnel.js';
 import type { DialledTunnel, LostTunnel } from './tunnel-dial.js';
 import { notOpened, refusalOf } from './tunnel-failure.js';

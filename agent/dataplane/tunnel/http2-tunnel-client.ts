@@ -2,13 +2,13 @@ import type tls from 'node:tls';
 import { describeError } from '../../../shared/errors.js';
 import { formatHostPort } from '../../../shared/address.js';
 import type { TunnelDump } from '../messages.js';
-import { capturePorts } from '../settings.js';
-import type { ConnectionCut } from '../relay/connection-cut.js';
-import type { CutSignal } from '../relay/cut-signal.js';
-import type { Http2Engine } from './http2-engine.js';
+import { capturePorts } from '../../ports.js';
+import type { ConnectionCut } from '../connection/connection-cut.js';
+import type { CutSignal } from '../connection/cut-signal.js';
+import type { Http2Engine } from '../engine/http2-engine.js';
 import { Gate } from './gate.js';
 import { IdentityContexts } from './identity-contexts.js';
-import type { TunnelSettings } from './session-options.js';
+import type { TunnelSettings } from '../engine/session-options.js';
 import type {
   OpenResult,
   TunnelCertificates,

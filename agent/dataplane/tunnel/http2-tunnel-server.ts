@@ -1,9 +1,9 @@
 import type net from 'node:net';
 import type { TunnelDump } from '../messages.js';
-import type { Http2Engine } from './http2-engine.js';
+import type { Http2Engine } from '../engine/http2-engine.js';
 import { ServerHandshakes, type ProvedPeer } from './server-handshakes.js';
 import { ServerTunnel } from './server-tunnel.js';
-import type { TunnelSettings } from './session-options.js';
+import type { TunnelSettings } from '../engine/session-options.js';
 import {
   refusedHandshakeKinds,
   type RefusedHandshake,

@@ -5,7 +5,7 @@ import { parseSpiffeId, type SpiffeId } from '../../../shared/identity.js';
 import { spiffeIdOf } from '../../../shared/pki/spiffe-id-of-certificate.js';
 import type { Reason } from '../../../shared/reasons.js';
 import { IdentityContexts, type CertificateChange } from './identity-contexts.js';
-import { socketAddresses, type SocketAddresses } from './socket-addresses.js';
+import { socketAddresses, type SocketAddresses } from '../sockets/socket-addresses.js';
 import type { RefusedHandshake, TunnelCertificates, TunnelListener } from './tunnel.js';
 import { turnAwayFrames } from './turn-away.js';
 

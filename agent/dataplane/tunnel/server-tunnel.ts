@@ -2,15 +2,16 @@ import { formatHostPort, parseHostPort, type HostPort } from '../../../shared/ad
 import type { SpiffeId } from '../../../shared/identity.js';
 import { longestTimerMs } from '../../../shared/longest-timer.js';
 import { reasonInfo } from '../../../shared/reasons.js';
-import { ignoreError } from '../ignore-error.js';
+import { ignoreError } from '../sockets/ignore-error.js';
 import type { TunnelDump } from '../messages.js';
-import { ConnectionCut } from '../relay/connection-cut.js';
-import { CutSignal } from '../relay/cut-signal.js';
-import { errorCode } from '../h2/error-code.js';
-import type { HeadersOfPeer, Http2Engine, ServerSession, ServerStream } from './http2-engine.js';
+import { ConnectionCut } from '../connection/connection-cut.js';
+import { CutSignal } from '../connection/cut-signal.js';
+import { errorCode } from '../engine/http2-error-code.js';
+import type { HeadersOfPeer, Http2Engine, ServerSession, ServerStream } from '../engine/http2-engine.js';
 import type { ProvedPeer } from './server-handshakes.js';
-import type { TunnelSettings } from './session-options.js';
-import type { RefusedHandshake, TunnelHeaders, TunnelRefusal, TunnelRequest, TunnelStream } from './tunnel.js';
+import type { TunnelSettings } from '../engine/session-options.js';
+import type { RefusedHandshake, TunnelHeaders, TunnelRefusal, TunnelRequest } from './tunnel.js';
+import type { TunnelStream } from '../engine/tunnel-stream.js';
 import { keepTunnelAlive } from './tunnel-keepalive.js';
 
 /** A peer that connects and asks for nothing is sent away after this time. */

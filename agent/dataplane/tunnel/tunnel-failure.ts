@@ -1,6 +1,6 @@
 import { describeError } from '../../../shared/errors.js';
 import { isReason, reasonInfo, type Reason } from '../../../shared/reasons.js';
-import type { HeadersOfPeer } from './http2-engine.js';
+import type { HeadersOfPeer } from '../engine/http2-engine.js';
 import type { TunnelNotOpened } from './tunnel.js';
 
 /** Why a tunnel or a stream could not be opened; `isRetryable`: another endpoint may do better. */

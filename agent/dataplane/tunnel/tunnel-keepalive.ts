@@ -1,5 +1,5 @@
 import type net from 'node:net';
-import type { Session } from './http2-engine.js';
+import type { Session } from '../engine/http2-engine.js';
 
 /** Rounds of `timeoutMs` in which other bytes stand in for the answer to a PING. */
 const patience = 3;

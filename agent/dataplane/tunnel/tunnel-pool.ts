@@ -3,8 +3,8 @@ import type { SpiffeId } from '../../../shared/identity.js';
 import type { TunnelDump } from '../messages.js';
 import { ClientTunnel } from './client-tunnel.js';
 import type { Gate } from './gate.js';
-import type { Http2Engine } from './http2-engine.js';
-import type { TunnelSettings } from './session-options.js';
+import type { Http2Engine } from '../engine/http2-engine.js';
+import type { TunnelSettings } from '../engine/session-options.js';
 import type { TunnelNotOpened, TunnelTarget } from './tunnel.js';
 import { dialTunnel, type DialRaw, type LostTunnel } from './tunnel-dial.js';
 

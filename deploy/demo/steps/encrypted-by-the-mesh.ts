@@ -1,4 +1,4 @@
-import { capturePorts } from '../../../agent/dataplane/settings.js';
+import { capturePorts } from '../../../agent/ports.js';
 import { require, type Step } from '../step.js';
 import { countTls13Servers } from '../tls-on-the-wire.js';
 import { storeUnderWatch } from './wire-before-the-mesh.js';

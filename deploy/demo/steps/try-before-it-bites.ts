@@ -1,6 +1,6 @@
-import type { SetDiff } from '../../../shared/analysis/diff-sets.js';
-import type { AuditedPair, AuditedRule } from '../../../shared/analysis/audit-report.js';
-import type { FlowChange } from '../../../shared/analysis/diff-flows.js';
+import type { SetDiff } from '../../../controller/analysis/diff/diff-sets.js';
+import type { AuditedPair, AuditedRule } from '../../../controller/analysis/flows/audit-report.js';
+import type { FlowChange } from '../../../controller/analysis/flows/diff-flows.js';
 import type { CommandResult } from '../../../test/lab/command.js';
 import type { Stage } from '../stage.js';
 import { require, type Step } from '../step.js';

@@ -1,0 +1,105 @@
+import { spawn } from 'node:child_process';
+import type { Readable } from 'node:stream';
+import { CulvertError } from '../../../shared/errors.js';
+
+export type CommandResult = { readonly code: number; readonly stdout: string; readonly stderr: string };
+
+export type Command = {
+  readonly argv: readonly [program: string, ...args: string[]];
+  /** An open fd of the network namespace to run in (it stays the caller's); null: the agent's own. */
+  readonly netnsFd: number | null;
+  readonly input?: string;
+};
+
+/** Debian package of each program that capture runs. */
+export const captureTools: Readonly<Record<string, string>> = {
+  iptables: 'iptables',
+  ip6tables: 'iptables',
+  ip: 'iproute2',
+  nsenter: 'util-linux',
+};
+
+/** No iptables or ip command takes this long; one that does hangs on a lock that nobody gives back. */
+const commandTimeoutMs = 15_000;
+
+/** Runs iptables and ip, in other namespaces through nsenter, and never more than `maxParallel` at a time. */
+export class CommandRunner {
+  readonly #maxParallel: number;
+  readonly #waiting: (() => void)[] = [];
+  #running = 0;
+
+  constructor(o: { maxParallel: number }) {
+    this.#maxParallel = o.maxParallel;
+  }
+
+  /** Resolves with whatever exit code. Throws `CAPTURE_TOOL` when the program is missing or hangs. */
+  async run(command: Command): Promise<CommandResult> {
+    if (this.#running < this.#maxParallel) this.#running++;
+    else await new Promise<void>((resolve) => this.#waiting.push(resolve));
+    try {
+      return await runNow(command);
+    } finally {
+      const next = this.#waiting.shift();
+      if (next === undefined) this.#running--;
+      else next();
+    }
+  }
+
+  /** As {@link run}, but an exit code other than 0 throws `CAPTURE_RULES` with what the program said. */
+  async must(command: Command): Promise<string> {
+    const { code, stdout, stderr } = await this.run(command);
+    if (code === 0) return stdout;
+    throw new CulvertError({
+      code: 'CAPTURE_RULES',
+      message: `${command.argv.join(' ')} failed (${code}): ${stderr.trim() || 'no message'}`,
+      hint: hintFor(stderr),
+    });
+  }
+}
+
+function hintFor(stderr: string): string {
+  if (/is not up|is down|Nexthop/.test(stderr)) return 'capture needs the loopback interface: ip link set lo up';
+  if (/Permission denied|Operation not permitted/.test(stderr)) return 'run the agent as root';
+  return 'the kernel needs nat, conntrack, connmark, owner, addrtype and CT for iptables (xt_*, nf_nat, nf_conntrack)';
+}
+
+/** In the child, the namespace is always fd 3: the path may have become another namespace meanwhile. */
+const enterFd3 = ['nsenter', '--net=/proc/self/fd/3', '--'] as const;
+
+async function runNow({ argv, netnsFd, input }: Command): Promise<CommandResult> {
+  const [program, ...args] = netnsFd === null ? argv : ([...enterFd3, ...argv] as const);
+  const child = spawn(program, args, {
+    stdio: ['pipe', 'pipe', 'pipe', ...(netnsFd === null ? [] : [netnsFd])],
+    env: { ...process.env, LC_ALL: 'C', PATH: `${process.env['PATH'] ?? ''}:/usr/sbin:/sbin:/usr/bin:/bin` },
+  });
+  const deadline = setTimeout(() => child.kill('SIGKILL'), commandTimeoutMs);
+  const ended = new Promise<number | Error>((resolve) => {
+    child.once('error', resolve);
+    child.once('close', (code, signal) => resolve(code ?? new Error(`it was killed by ${signal ?? 'a signal'}`)));
+  });
+  // A program that exits without reading its input is judged by its exit code.
+  child.stdin?.on('error', () => {});
+  child.stdin?.end(input ?? '');
+  const [outcome, out, err] = await Promise.all([ended, readText(child.stdout), readText(child.stderr)]);
+  clearTimeout(deadline);
+  if (typeof outcome === 'number' && outcome !== 127) return { code: outcome, stdout: out, stderr: err };
+  const isMissing = typeof outcome === 'number' || ('code' in outcome && outcome.code === 'ENOENT');
+  const name = typeof outcome === 'number' ? argv[0] : program;
+  const detail = typeof outcome === 'number' ? err.trim() : outcome.message;
+  throw new CulvertError({
+    code: 'CAPTURE_TOOL',
+    message: `${name} cannot be run: ${detail}`,
+    hint: isMissing
+      ? `apt-get install -y ${captureTools[name] ?? 'iptables iproute2 util-linux'}`
+      : "is the host short of processes, memory or file descriptors? See the agent's limits (systemctl show, ulimit)",
+    cause: outcome,
+  });
+}
+
+/** Empty when there is no stream: a process that could not be started for want of descriptors has none. */
+async function readText(stream: Readable | null | undefined): Promise<string> {
+  if (stream === null || stream === undefined) return '';
+  const chunks: Buffer[] = [];
+  for await (const chunk of stream) chunks.push(chunk as Buffer);
+  return Buffer.concat(chunks).toString('utf8');
+}

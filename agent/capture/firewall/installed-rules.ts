@@ -1,0 +1,140 @@
+import { transparentRulePriority } from './workload-rules.js';
+import { transparentReplyMark, transparentReplyTable } from '../../ports.js';
+import { chainPrefix, type ExistingTables, tableMarkerChain, type TableName, tableNames } from './chain-plan.js';
+import type { Ipv6Support } from './captured-netns.js';
+import type { CommandRunner } from './command-runner.js';
+import type { NetfilterBackend } from './netfilter-backend.js';
+
+/** What `iptables-save` printed of one table. */
+export type SavedTable = {
+  /** Name → policy (`ACCEPT`, `DROP`, `-` for user chains). */
+  readonly chains: ReadonlyMap<string, string>;
+  /** `-A …` lines, in order. */
+  readonly rules: readonly string[];
+};
+
+export type SavedTables = ReadonlyMap<string, SavedTable>;
+
+export type InstalledFamily = {
+  readonly tables: SavedTables;
+  readonly hasRule: boolean;
+  readonly hasRoute: boolean;
+};
+
+/** What is installed in a namespace now, of ours and of others. */
+export type InstalledRules = {
+  readonly 4: InstalledFamily;
+  readonly 6: InstalledFamily;
+  readonly ipv6: Ipv6Support;
+};
+
+/** One shell and as few programs as possible, because starting each costs more than what it does. */
+function readScript({ iptables }: NetfilterBackend): string {
+  // -force: a routing table that does not exist yet is no error.
+  const ip = (family: 4 | 6): string =>
+    `ip -force -j -${family} -batch - 2>/dev/null <<E\nrule show\nroute show table ${transparentReplyTable}\nE`;
+  return [
+    `echo @tables4; ${iptables[4]}-save || exit 90`,
+    `echo @ip4\n${ip(4)}`,
+    'test -e /proc/net/if_inet6 || exit 0',
+    'read lo6 </proc/sys/net/ipv6/conf/lo/disable_ipv6; echo; echo @lo6; echo $lo6',
+    `echo @tables6; ${iptables[6]}-save || exit 91`,
+    `echo @ip6\n${ip(6)}`,
+    'exit 0',
+  ].join('\n');
+}
+
+/** Reads the state of a namespace. Throws `CAPTURE_RULES` or `CAPTURE_TOOL`. */
+export async function readInstalled(o: {
+  runner: CommandRunner;
+  backend: NetfilterBackend;
+  netnsFd: number | null;
+}): Promise<InstalledRules> {
+  const text = await o.runner.must({ argv: ['sh', '-c', readScript(o.backend)], netnsFd: o.netnsFd });
+  return parseInstalled(text);
+}
+
+/** Exported for tests: `text` is what {@link readScript} prints. */
+export function parseInstalled(text: string): InstalledRules {
+  const sections = new Map<string, string>();
+  for (const part of text.split(/^@/m).slice(1)) {
+    const end = part.indexOf('\n');
+    sections.set(part.slice(0, end), part.slice(end + 1));
+  }
+  const family = (suffix: 4 | 6): InstalledFamily => ({
+    tables: parseSave(sections.get(`tables${suffix}`) ?? ''),
+    ...parseRoutes(sections.get(`ip${suffix}`) ?? ''),
+  });
+  const lo6 = sections.get('lo6')?.trim();
+  return { 4: family(4), 6: family(6), ipv6: lo6 === undefined ? 'absent' : lo6 === '0' ? 'on' : 'disabled' };
+}
+
+/** `text`: one JSON array of rules and one of routes, each on a line of its own. */
+function parseRoutes(text: string): { hasRule: boolean; hasRoute: boolean } {
+  const entries = text
+    .split('\n')
+    .filter((line) => line.startsWith('[{'))
+    .flatMap((line) => JSON.parse(line) as { priority?: number; fwmark?: string; type?: string; dev?: string }[]);
+  return {
+    hasRule: entries.some(
+      ({ priority, fwmark }) => priority === transparentRulePriority && Number(fwmark) === transparentReplyMark,
+    ),
+    hasRoute: entries.some(({ type, dev }) => type === 'local' && dev === 'lo'),
+  };
+}
+
+/** Parses the output of `iptables-save`. */
+export function parseSave(text: string): SavedTables {
+  const tables = new Map<string, { chains: Map<string, string>; rules: string[] }>();
+  let current = { chains: new Map<string, string>(), rules: [] as string[] };
+  for (const line of text.split('\n')) {
+    if (line.startsWith('*')) {
+      current = { chains: new Map(), rules: [] };
+      tables.set(line.slice(1).trim(), current);
+    } else if (line.startsWith(':')) {
+      const [name = '', policy = '-'] = line.slice(1).split(' ');
+      current.chains.set(name, policy);
+    } else if (line.startsWith('-A ')) {
+      current.rules.push(line);
+    }
+  }
+  return tables;
+}
+
+/** The lines of a table that are ours: rules of our chains, and jumps to them. */
+export function ownLines(table: SavedTable | undefined): readonly string[] {
+  return (table?.rules ?? []).filter((line) => line.startsWith(`-A ${chainPrefix}`) || isJump(line));
+}
+
+export function ownJumps(table: SavedTable | undefined): readonly string[] {
+  return (table?.rules ?? []).filter((line) => isJump(line) && !line.startsWith(`-A ${chainPrefix}`));
+}
+
+/** Rules of others that stand before a jump of ours in the same built-in chain, and so decide first. */
+export function rulesBeforeOwnJumps(table: SavedTable | undefined): readonly string[] {
+  const rules = table?.rules ?? [];
+  const chainOf = (line: string): string => line.split(' ', 2)[1] ?? '';
+  const lastJump = new Map(ownJumps(table).map((jump) => [chainOf(jump), rules.indexOf(jump)]));
+  return rules.filter((line, index) => !isJump(line) && index < (lastJump.get(chainOf(line)) ?? 0));
+}
+
+export function ownChains(table: SavedTable | undefined): readonly string[] {
+  return [...(table?.chains.keys() ?? [])].filter((name) => name.startsWith(chainPrefix));
+}
+
+function isJump(line: string): boolean {
+  return line.includes(` -j ${chainPrefix}`);
+}
+
+/** What `renderRestore` needs to know of a family. A marked table keeps its mark: chains that are not named stay. */
+export function existingTables(tables: SavedTables, backend: NetfilterBackend): ExistingTables {
+  const jumps: Partial<Record<TableName, readonly string[]>> = {};
+  for (const name of tableNames) jumps[name] = ownJumps(tables.get(name));
+  const absent = backend.kind === 'nft' ? tableNames.filter((name) => !tables.has(name)) : [];
+  return { jumps, absent };
+}
+
+/** Whether the table was made by us, so that removing us includes it. */
+export function isOwnTable(table: SavedTable | undefined): boolean {
+  return table?.chains.has(tableMarkerChain) ?? false;
+}

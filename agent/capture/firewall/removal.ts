@@ -1,0 +1,123 @@
+import { CulvertError } from '../../../shared/errors.js';
+import { type ChainPlan, chainPrefix, type TableName, tableNames } from './chain-plan.js';
+import type { CommandRunner } from './command-runner.js';
+import { type InstalledFamily, isOwnTable, ownChains, ownJumps, type SavedTables } from './installed-rules.js';
+import type { NetfilterBackend } from './netfilter-backend.js';
+import { ipRoute, ipRule } from './workload-rules.js';
+
+/** One address family of one namespace. `netnsFd` null: the host's. */
+export type Place = {
+  readonly runner: CommandRunner;
+  readonly backend: NetfilterBackend;
+  readonly netnsFd: number | null;
+  readonly family: 4 | 6;
+};
+
+/** Where our jumps are: which built-in chains of a table exist because of us, if the table does. */
+export type Hooks = readonly Pick<ChainPlan, 'table' | 'hook'>[];
+
+/**
+ * Input for `iptables-restore --noflush` that takes our jumps and chains out; empty when there is nothing of ours. With
+ * `emptiedHooks` it also takes out the built-in chains of tables that exist because of us and hold nothing else. The
+ * kernel refuses the whole table when somebody has put a rule there meanwhile.
+ */
+export function renderRemoval(tables: SavedTables, emptiedHooks: Hooks): string {
+  const lines: string[] = [];
+  // Redirects first: a connection taken while its way back is already gone would hang.
+  for (const name of tableNames.toReversed()) {
+    const table = tables.get(name);
+    const chains = ownChains(table);
+    if (chains.length === 0) continue;
+    lines.push(
+      `*${name}`,
+      ...ownJumps(table).map(deletionOf),
+      ...chains.map((chain) => `-F ${chain}`),
+      ...chains.map((chain) => `-X ${chain}`),
+      ...(canGo(tables, name) ? hooksOf(emptiedHooks, name).map((hook) => `-X ${hook}`) : []),
+      'COMMIT',
+    );
+  }
+  return lines.length === 0 ? '' : `${lines.join('\n')}\n`;
+}
+
+/**
+ * Stops new connections from being redirected and leaves all that the open ones need: the nat table itself, without
+ * which the kernel would stop translating them, and the mangle rules, which also keep conntrack in use.
+ */
+export async function removeRedirects(place: Place, found: InstalledFamily): Promise<void> {
+  const jumps = ownJumps(found.tables.get('nat')).map(deletionOf);
+  if (jumps.length > 0) await restore(place, `*nat\n${jumps.join('\n')}\nCOMMIT\n`);
+}
+
+/** Takes everything of ours out. What is not there is no error. */
+export async function removeAll(place: Place, found: InstalledFamily, hooks: Hooks): Promise<void> {
+  const { runner, netnsFd, family } = place;
+  const ownTables = tableNames.filter((name) => canGo(found.tables, name));
+  const whole = renderRemoval(found.tables, hooks);
+  if (whole !== '') {
+    const { code } = await runner.run({ argv: restoreCommand(place), netnsFd, input: whole });
+    // Somebody else uses a table of ours, or iptables made no such chain: leave the built-in ones alone. Tables that
+    // the first attempt has committed are done with, so this must not find them again.
+    if (code !== 0) await removeChainsOneByOne(place, found.tables);
+  }
+  const batch = [...(found.hasRule ? [ipRule('del')] : []), ...(found.hasRoute ? [ipRoute('del')] : [])];
+  if (batch.length > 0) {
+    await runner.must({ argv: ['ip', `-${family}`, '-batch', '-'], netnsFd, input: `${batch.join('\n')}\n` });
+  }
+  if (ownTables.length > 0) await dropEmptyTables(place, ownTables);
+}
+
+async function removeChainsOneByOne(place: Place, tables: SavedTables): Promise<void> {
+  for (const name of tableNames.toReversed()) {
+    const table = tables.get(name);
+    if (table === undefined || ownChains(table).length === 0) continue;
+    const argv = [`${place.backend.iptables[place.family]}-save`, '-t', name] as const;
+    const saved = await place.runner.must({ argv: [...argv], netnsFd: place.netnsFd });
+    if (!saved.includes(`:${chainPrefix}`)) continue;
+    await restore(place, renderRemoval(new Map([[name, table]]), []));
+  }
+}
+
+/** Only tables of ours (nf_tables back end), and only when nothing of anybody else is in them. */
+function canGo(tables: SavedTables, name: TableName): boolean {
+  const table = tables.get(name);
+  if (table === undefined || !isOwnTable(table)) return false;
+  const own = new Set(ownJumps(table));
+  const isForeignRule = (line: string): boolean => !line.startsWith(`-A ${chainPrefix}`) && !own.has(line);
+  const isForeignChain = ([chain, policy]: readonly [string, string]): boolean =>
+    !chain.startsWith(chainPrefix) && policy !== 'ACCEPT';
+  return !table.rules.some(isForeignRule) && ![...table.chains].some(isForeignChain);
+}
+
+/**
+ * Deletes tables that have no chain left. That needs the nft command; where it is missing an empty table stays, which
+ * does nothing.
+ */
+async function dropEmptyTables({ runner, netnsFd, family }: Place, tables: readonly TableName[]): Promise<void> {
+  const nftFamily = family === 4 ? 'ip' : 'ip6';
+  try {
+    const { stdout } = await runner.run({ argv: ['nft', 'list', 'ruleset', nftFamily], netnsFd });
+    const empty = tables.filter((name) => stdout.includes(`table ${nftFamily} ${name} {\n}`));
+    if (empty.length === 0) return;
+    const commands = empty.map((name) => `delete table ${nftFamily} ${name}`).join('; ');
+    await runner.run({ argv: ['nft', commands], netnsFd });
+  } catch (error) {
+    if (!(error instanceof CulvertError && error.code === 'CAPTURE_TOOL')) throw error;
+  }
+}
+
+export async function restore(place: Place, input: string): Promise<void> {
+  await place.runner.must({ argv: restoreCommand(place), netnsFd: place.netnsFd, input });
+}
+
+function restoreCommand({ backend, family }: Place): [string, ...string[]] {
+  return [`${backend.iptables[family]}-restore`, '--noflush', '-w', '5'];
+}
+
+function hooksOf(hooks: Hooks, table: TableName): string[] {
+  return [...new Set(hooks.filter((each) => each.table === table).map(({ hook }) => hook))];
+}
+
+function deletionOf(rule: string): string {
+  return rule.replace(/^-A /, '-D ');
+}

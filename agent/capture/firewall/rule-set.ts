@@ -1,0 +1,192 @@
+import { CulvertError } from '../../../shared/errors.js';
+import type { Ipv6Support } from './captured-netns.js';
+import { type ChainPlan, renderRestore, type TableName, tableNames } from './chain-plan.js';
+import type { CommandRunner } from './command-runner.js';
+import {
+  existingTables,
+  type InstalledFamily,
+  type InstalledRules,
+  ownLines,
+  readInstalled,
+  rulesBeforeOwnJumps,
+  type SavedTables,
+} from './installed-rules.js';
+import type { NetfilterBackend } from './netfilter-backend.js';
+import { type Hooks, type Place, removeAll, removeRedirects, restore } from './removal.js';
+import { ipRoute, ipRule } from './workload-rules.js';
+
+export type ChainPlans = Readonly<Record<4 | 6, readonly ChainPlan[]>>;
+
+/** Our rules of one table as `iptables-save` prints them. */
+type Baseline = Readonly<Record<TableName, readonly string[]>>;
+
+/**
+ * Our rules in one namespace: puts them there, says in what they differ from what was put there, takes them out. The
+ * caller sees to it that one thing is done at a time.
+ *
+ * What is compared is what `iptables-save` printed right after loading, because versions of iptables spell the same rule
+ * differently.
+ */
+export class RuleSet {
+  readonly #runner: CommandRunner;
+  readonly #backend: NetfilterBackend;
+  readonly #hasRoutes: boolean;
+  readonly #hooks: Hooks;
+  #installed: { readonly plans: ChainPlans; readonly baseline: Readonly<Record<4 | 6, Baseline>> } | undefined;
+
+  /** `hasRoutes`: with the policy routing for replies. `hooks`: every built-in chain that a plan may ever jump from. */
+  constructor(o: { runner: CommandRunner; backend: NetfilterBackend; hasRoutes: boolean; hooks: Hooks }) {
+    this.#runner = o.runner;
+    this.#backend = o.backend;
+    this.#hasRoutes = o.hasRoutes;
+    this.#hooks = o.hooks;
+  }
+
+  /** Whether {@link install} has succeeded, and nothing was removed since. */
+  get isInstalled(): boolean {
+    return this.#installed !== undefined;
+  }
+
+  /**
+   * Makes the namespace hold exactly these chains; nothing is touched when it does. Throws `CAPTURE_RULES` or
+   * `CAPTURE_TOOL`; what was loaded by then stays, because half a capture refuses and none lets through. `onLoaded` is
+   * called before what was loaded is read back: what somebody changes until then is seen by that.
+   */
+  async install(netnsFd: number | null, plans: ChainPlans, onLoaded: () => void = () => {}): Promise<Ipv6Support> {
+    const found = await this.#read(netnsFd);
+    if (this.#installed?.plans === plans && this.#differences(found, this.#installed.baseline).length === 0) {
+      return found.ipv6;
+    }
+    const problems: unknown[] = [];
+    for (const family of familiesOf(found)) {
+      // One that fails (lo is down, say) does not keep the others: what is not captured would go unprotected.
+      await this.#installFamily(this.#place(netnsFd, family), plans[family], found).catch((error: unknown) =>
+        problems.push(error),
+      );
+    }
+    if (problems.length > 0) throw problems[0];
+    onLoaded();
+    const after = await this.#read(netnsFd);
+    const baseline = { 4: baselineOf(after[4].tables), 6: baselineOf(after[6].tables) };
+    for (const family of familiesOf(after)) assertComplete(family, plans[family], baseline[family]);
+    this.#installed = { plans, baseline };
+    return after.ipv6;
+  }
+
+  /**
+   * What differs from what {@link install} left, one clause each; empty: nothing. Rules of others are their business,
+   * unless `isBypassed`: connections were seen to pass us by. Then those that come before ours are named too.
+   */
+  async check(
+    netnsFd: number | null,
+    o: { readonly isBypassed: boolean } = { isBypassed: false },
+  ): Promise<{ readonly differences: readonly string[]; readonly ipv6: Ipv6Support }> {
+    const found = await this.#read(netnsFd);
+    const differences =
+      this.#installed === undefined ? ['rules are not loaded'] : this.#differences(found, this.#installed.baseline);
+    const others = o.isBypassed ? familiesOf(found).flatMap((family) => bypasses(family, found[family])) : [];
+    return { differences: [...differences, ...others], ipv6: found.ipv6 };
+  }
+
+  /** New connections go their own way; what is open goes on. */
+  async removeRedirects(netnsFd: number | null): Promise<void> {
+    this.#installed = undefined;
+    const found = await this.#read(netnsFd);
+    for (const family of familiesOf(found)) await removeRedirects(this.#place(netnsFd, family), found[family]);
+  }
+
+  /** Leaves the namespace as it was found. */
+  async remove(netnsFd: number | null): Promise<void> {
+    this.#installed = undefined;
+    const found = await this.#read(netnsFd);
+    for (const family of familiesOf(found)) {
+      await removeAll(this.#place(netnsFd, family), found[family], this.#hooks);
+    }
+  }
+
+  #read(netnsFd: number | null): Promise<InstalledRules> {
+    return readInstalled({ runner: this.#runner, backend: this.#backend, netnsFd });
+  }
+
+  #place(netnsFd: number | null, family: 4 | 6): Place {
+    return { runner: this.#runner, backend: this.#backend, netnsFd, family };
+  }
+
+  async #installFamily(place: Place, chains: readonly ChainPlan[], found: InstalledRules): Promise<void> {
+    const installed = found[place.family];
+    if (chains.length === 0) {
+      await removeAll(place, installed, this.#hooks);
+      return;
+    }
+    const routes = await Promise.allSettled([this.#addRoutes(place, found)]);
+    await restore(place, renderRestore(chains, existingTables(installed.tables, this.#backend)));
+    if (routes[0].status === 'rejected') throw routes[0].reason;
+  }
+
+  async #addRoutes(place: Place, found: InstalledRules): Promise<void> {
+    const missing = this.#missingRoutes(found, place.family);
+    if (missing.length === 0) return;
+    const argv = ['ip', `-${place.family}`, '-batch', '-'] as const;
+    await this.#runner.must({ argv: [...argv], netnsFd: place.netnsFd, input: `${missing.join('\n')}\n` });
+  }
+
+  #missingRoutes(found: InstalledRules, family: 4 | 6): string[] {
+    if (!this.#hasRoutes || (family === 6 && found.ipv6 !== 'on')) return [];
+    const { hasRule, hasRoute } = found[family];
+    return [...(hasRule ? [] : [ipRule('add')]), ...(hasRoute ? [] : [ipRoute('add')])];
+  }
+
+  #differences(found: InstalledRules, expected: Readonly<Record<4 | 6, Baseline>>): string[] {
+    return familiesOf(found).flatMap((family) => [
+      ...tableDifferences(family, expected[family], found[family]),
+      ...this.#missingRoutes(found, family).map(
+        (command) => `IPv${family}: ip ${command.replace(' add', '')} is missing`,
+      ),
+    ]);
+  }
+}
+
+function familiesOf(found: InstalledRules): readonly (4 | 6)[] {
+  return found.ipv6 === 'absent' ? [4] : [4, 6];
+}
+
+function baselineOf(tables: SavedTables): Baseline {
+  return { raw: ownLines(tables.get('raw')), mangle: ownLines(tables.get('mangle')), nat: ownLines(tables.get('nat')) };
+}
+
+function bypasses(family: 4 | 6, found: InstalledFamily): string[] {
+  return tableNames.flatMap((name) =>
+    rulesBeforeOwnJumps(found.tables.get(name)).map((line) => `IPv${family} ${name}: before ours comes ${line}`),
+  );
+}
+
+function tableDifferences(family: 4 | 6, expected: Baseline, found: InstalledFamily): string[] {
+  return tableNames.flatMap((name) => {
+    const actual = ownLines(found.tables.get(name));
+    const missing = expected[name].filter((line) => !actual.includes(line));
+    const extra = actual.filter((line) => !expected[name].includes(line));
+    const isReordered =
+      missing.length + extra.length === 0 &&
+      (actual.length !== expected[name].length || actual.some((line, index) => line !== expected[name][index]));
+    const where = `IPv${family} ${name}`;
+    return [
+      ...missing.map((line) => `${where}: missing ${line}`),
+      ...extra.map((line) => `${where}: unexpected ${line}`),
+      ...(isReordered ? [`${where}: rules are doubled or in another order`] : []),
+    ];
+  });
+}
+
+/** iptables accepts what a kernel then does not show (a chain of another back end, say): better found now than later. */
+function assertComplete(family: 4 | 6, chains: readonly ChainPlan[], baseline: Baseline): void {
+  for (const name of tableNames) {
+    const ours = chains.filter(({ table }) => table === name);
+    const wanted = ours.reduce((sum, { rules }) => sum + rules.length + 1, 0);
+    if (wanted === baseline[name].length) continue;
+    throw new CulvertError({
+      code: 'CAPTURE_RULES',
+      message: `IPv${family} table ${name} shows ${baseline[name].length} of our rules instead of ${wanted} after loading`,
+      hint: 'does another program change iptables at the same time, or use the other back end (iptables -V)?',
+    });
+  }
+}

@@ -1,0 +1,143 @@
+import { type Cidr, formatCidr, isIpv6, parseCidr } from '../../../shared/address.js';
+import { CulvertError } from '../../../shared/errors.js';
+import type { CaptureExclusions } from '../../../shared/routing/registry-entry.js';
+import { capturePorts, ownTrafficMark, transparentReplyMark, transparentReplyTable } from '../../ports.js';
+import { because, type ChainPlan, chainPrefix, renderRestore } from './chain-plan.js';
+
+/** The rules of a workload's network namespace, as text: what `culvert-agent rules --print` shows. */
+export type RenderedRules = {
+  /** Input for `iptables-restore --noflush`. */
+  readonly v4: string;
+  /** Input for `ip6tables-restore --noflush`. */
+  readonly v6: string;
+  /** Input for `ip -4 -batch -` and `ip -6 -batch -`. */
+  readonly routes: Readonly<Record<4 | 6, readonly string[]>>;
+};
+
+/**
+ * Probes of the host reach a workload with this source address, the same as in Istio: the host's own rules put it on
+ * connections that a socket of the host itself opened, and drop whatever else claims to come from it.
+ */
+export const probeSource: Readonly<Record<4 | 6, string>> = {
+  4: '169.254.7.127',
+  6: 'fd16:9254:7127:1337:ffff:ffff:ffff:ffff',
+};
+
+/** Other programs may use the upper bits of marks. */
+const markMask = 0xfff;
+/** Before `main` (32766), behind everything that somebody else may have put there for a reason. */
+export const transparentRulePriority = 32_764;
+/** Conntrack zone of our own dials inside a namespace; see the raw table below. */
+const ownDialZone = ownTrafficMark;
+
+const ownMark = `${hex(ownTrafficMark)}/${hex(markMask)}`;
+const replyMark = `${hex(transparentReplyMark)}/${hex(markMask)}`;
+
+/** The whole text for a fresh namespace. Throws like {@link planWorkloadChains}. */
+export function renderRules(exclusions: CaptureExclusions): RenderedRules {
+  const fresh = { jumps: {}, absent: [] };
+  return {
+    v4: renderRestore(planWorkloadChains(4, exclusions), fresh),
+    v6: renderRestore(planWorkloadChains(6, exclusions), fresh),
+    routes: { 4: [ipRule('add'), ipRoute('add')], 6: [ipRule('add'), ipRoute('add')] },
+  };
+}
+
+/** The policy-routing rule that takes replies to dials from a borrowed address to us instead of to the real owner. */
+export function ipRule(verb: 'add' | 'del'): string {
+  return `rule ${verb} pref ${transparentRulePriority} fwmark ${replyMark} lookup ${transparentReplyTable}`;
+}
+
+export function ipRoute(verb: 'add' | 'del'): string {
+  return `route ${verb} local default dev lo table ${transparentReplyTable}`;
+}
+
+/**
+ * The chains of one address family. Redirects match SYN only: connections that were open before stay as they are.
+ * Throws `CAPTURE_EXCLUSION` for an excluded port or CIDR that is none.
+ */
+export function planWorkloadChains(family: 4 | 6, exclusions: CaptureExclusions): readonly ChainPlan[] {
+  return [
+    {
+      // A dial from a borrowed client address can choose the very port of a connection that this client has open to us.
+      // Conntrack would take our SYN for a packet of that one. A zone of its own for the direction of the dial cures it.
+      table: 'raw',
+      hook: 'OUTPUT',
+      chain: `${chainPrefix}OUTPUT`,
+      jumpMatch: '-p tcp',
+      rules: [`-o lo -p tcp -m mark --mark ${ownMark} ${because('own-dial-zone')} -j CT --zone-orig ${ownDialZone}`],
+    },
+    {
+      table: 'mangle',
+      hook: 'PREROUTING',
+      chain: `${chainPrefix}PREROUTING`,
+      jumpMatch: '-p tcp',
+      rules: [
+        `-i lo -p tcp -m mark --mark ${ownMark} ${because('remember-own-dial')} -j CONNMARK --set-xmark ${replyMark}`,
+      ],
+    },
+    {
+      table: 'mangle',
+      hook: 'OUTPUT',
+      chain: `${chainPrefix}OUTPUT`,
+      jumpMatch: '-p tcp',
+      rules: [
+        `-p tcp -m connmark --mark ${replyMark} -m conntrack --ctdir REPLY ${because('reply-to-own-dial')} -j MARK --set-xmark ${replyMark}`,
+      ],
+    },
+    {
+      table: 'nat',
+      hook: 'PREROUTING',
+      chain: `${chainPrefix}PREROUTING`,
+      jumpMatch: '-p tcp',
+      rules: [
+        `-i lo ${because('loopback')} -j RETURN`,
+        `-p tcp -m tcp --dport ${capturePorts.inboundTunnel} ${because('tunnel')} -j RETURN`,
+        `-s ${probeSource[family]} -p tcp ${because('host-probe')} -j ACCEPT`,
+        ...exclusions.excludeInboundPorts.map((port) => excludePort('excluded-inbound-port', port)),
+        `-p tcp -m tcp --syn ${because('inbound')} -j REDIRECT --to-ports ${capturePorts.inboundPlaintext}`,
+      ],
+    },
+    {
+      table: 'nat',
+      hook: 'OUTPUT',
+      chain: `${chainPrefix}OUTPUT`,
+      jumpMatch: '-p tcp',
+      rules: [
+        `-p tcp -m mark --mark ${ownMark} ${because('own-traffic')} -j ACCEPT`,
+        `-m addrtype --dst-type LOCAL ${because('to-itself')} -j RETURN`,
+        ...exclusions.excludeOutboundPorts.map((port) => excludePort('excluded-outbound-port', port)),
+        ...excludedCidrs(family, exclusions).map(
+          (cidr) => `-d ${formatCidr(cidr)} ${because('excluded-cidr')} -j RETURN`,
+        ),
+        `-p tcp -m tcp --syn ${because('outbound')} -j REDIRECT --to-ports ${capturePorts.outbound}`,
+      ],
+    },
+  ];
+}
+
+/** The excluded prefixes of one family. Throws `CAPTURE_EXCLUSION` for a text that is no CIDR. */
+export function excludedCidrs(family: 4 | 6, exclusions: CaptureExclusions): readonly Cidr[] {
+  return exclusions.excludeOutboundCidrs
+    .map((text) => {
+      const cidr = parseCidr(text);
+      if (cidr === undefined) throw badExclusion(`excluded CIDR "${text}"`, 'write it as 10.0.0.0/8 or fd00::/8');
+      return cidr;
+    })
+    .filter((cidr) => isIpv6(cidr.base) === (family === 6));
+}
+
+function excludePort(why: string, port: number): string {
+  if (!Number.isInteger(port) || port < 1 || port > 65_535) {
+    throw badExclusion(`excluded port ${port}`, 'ports are whole numbers from 1 to 65535');
+  }
+  return `-p tcp -m tcp --dport ${port} ${because(why)} -j RETURN`;
+}
+
+function badExclusion(what: string, hint: string): CulvertError {
+  return new CulvertError({ code: 'CAPTURE_EXCLUSION', message: `${what} is not valid`, hint });
+}
+
+function hex(value: number): string {
+  return `0x${value.toString(16)}`;
+}

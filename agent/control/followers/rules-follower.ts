@@ -1,0 +1,168 @@
+import { createHash } from 'node:crypto';
+import type { Bucket } from '../../../shared/bus/bucket.js';
+import { rulesPointerKey } from '../../../shared/bus/subjects.js';
+import { CulvertError, describeError } from '../../../shared/errors.js';
+import type { Log } from '../../../shared/log.js';
+import type { Snapshot } from '../../../shared/policy/snapshot.js';
+import { rulesPointerSchema, type RulesPointer } from '../../../shared/wire/rules-pointer.js';
+
+/** What a look at the pointer found. */
+export type PointerState =
+  | 'current'
+  /** There is none: the store is new, or was wiped. */
+  | 'absent'
+  /** It names an older revision than the one in force, or the same with other content. */
+  | 'backwards'
+  /** The snapshot that it names is missing, damaged, not signed by a pinned key, or cannot be evaluated. */
+  | 'unusable'
+  /** The store did not answer. */
+  | 'unknown';
+
+/** Alarms, as the label `kind` of the metric `culvert_rules_alarms_total`. */
+export type RulesAlarm = Extract<PointerState, 'backwards' | 'unusable'>;
+
+export type AppliedRules = { readonly snapshot: Snapshot; readonly sealed: Uint8Array };
+
+/**
+ * Follows the pointer to the snapshot in force. A snapshot is taken whole or not at all: its hash must be the
+ * pointer's, its signature one of a pinned key, its trust domain ours and its revision above the one in force.
+ * Whatever else comes, the last good rules stay.
+ */
+export class RulesFollower {
+  readonly #bucket: Bucket;
+  readonly #open: (sealed: Uint8Array) => Snapshot;
+  readonly #log: Log;
+  readonly #onRules: (rules: AppliedRules) => void;
+  readonly #onAlarm: (kind: RulesAlarm) => void;
+  readonly #trustDomain: string;
+  #applied: { readonly revision: number; readonly sha256: string } | null;
+  #turn: Promise<unknown> = Promise.resolve();
+  /** What was last complained about, so that a resync every 30 s does not repeat it. */
+  #lastAlarm = '';
+
+  constructor(init: {
+    readonly bucket: Bucket;
+    readonly trustDomain: string;
+    /** Checks the signature and the shape; throws when they are not right. */
+    readonly open: (sealed: Uint8Array) => Snapshot;
+    /** The rules that are in force already, from disk. */
+    readonly applied: AppliedRules | null;
+    readonly log: Log;
+    /** Puts them in force; throws when that cannot be, which is an alarm like a wrong signature. */
+    readonly onRules: (rules: AppliedRules) => void;
+    readonly onAlarm: (kind: RulesAlarm) => void;
+  }) {
+    this.#bucket = init.bucket;
+    this.#open = init.open;
+    this.#log = init.log;
+    this.#onRules = init.onRules;
+    this.#onAlarm = init.onAlarm;
+    this.#trustDomain = init.trustDomain;
+    this.#applied =
+      init.applied === null ? null : { revision: init.applied.snapshot.revision, sha256: sha256(init.applied.sealed) };
+  }
+
+  /** Reads the pointer afresh and switches to what it names. Looks are done one after another. Never rejects. */
+  check(): Promise<PointerState> {
+    const turn = this.#turn.then(() => this.#look());
+    this.#turn = turn;
+    return turn;
+  }
+
+  /** Why the rules that the store names were refused at the last look; null: they were not. */
+  get alarm(): string | null {
+    return this.#lastAlarm === '' ? null : this.#lastAlarm;
+  }
+
+  async #look(): Promise<PointerState> {
+    let entry;
+    try {
+      entry = await this.#bucket.get(rulesPointerKey);
+    } catch (error) {
+      this.#log.debug({ err: error }, 'rules pointer not read');
+      return 'unknown';
+    }
+    if (entry === undefined) return 'absent';
+    const pointer = parsePointer(entry.value);
+    if (pointer === null) return this.#alarm('unusable', 'the rules pointer cannot be read');
+    if (this.#applied !== null && pointer.revision <= this.#applied.revision) {
+      if (pointer.revision === this.#applied.revision && pointer.sha256 === this.#applied.sha256) {
+        this.#lastAlarm = '';
+        return 'current';
+      }
+      const { revision } = this.#applied;
+      return this.#alarm(
+        'backwards',
+        pointer.revision === revision
+          ? `revision ${revision} is in force, and the store now has another content under that number`
+          : `revision ${revision} is in force, and the store now says ${pointer.revision}`,
+      );
+    }
+    return this.#take(pointer);
+  }
+
+  async #take(pointer: RulesPointer): Promise<PointerState> {
+    let sealed: Uint8Array | undefined;
+    try {
+      sealed = (await this.#bucket.get(pointer.key))?.value;
+    } catch (error) {
+      this.#log.debug({ err: error, revision: pointer.revision }, 'snapshot not read');
+      return 'unknown';
+    }
+    if (sealed === undefined) return this.#alarm('unusable', `the snapshot of revision ${pointer.revision} is missing`);
+    try {
+      if (sha256(sealed) !== pointer.sha256) throw new Error('its hash is not the one that the pointer names');
+      const snapshot = this.#open(sealed);
+      this.#assertFits(snapshot, pointer);
+      this.#onRules({ snapshot, sealed });
+      this.#log.info({ revision: snapshot.revision, createdBy: snapshot.createdBy }, 'rules received');
+    } catch (error) {
+      return this.#alarm(
+        'unusable',
+        `the snapshot of revision ${pointer.revision} is refused: ${describeError(error)}`,
+      );
+    }
+    this.#applied = { revision: pointer.revision, sha256: pointer.sha256 };
+    this.#lastAlarm = '';
+    return 'current';
+  }
+
+  #assertFits(snapshot: Snapshot, pointer: RulesPointer): void {
+    if (snapshot.revision !== pointer.revision) {
+      throw new CulvertError({
+        code: 'REVISION_MISMATCH',
+        message: `it says that it is revision ${snapshot.revision}`,
+      });
+    }
+    if (snapshot.trustDomain !== this.#trustDomain) {
+      throw new CulvertError({
+        code: 'TRUST_DOMAIN_MISMATCH',
+        message: `it belongs to the trust domain ${snapshot.trustDomain}`,
+      });
+    }
+  }
+
+  #alarm(kind: RulesAlarm, problem: string): RulesAlarm {
+    if (this.#lastAlarm !== problem) {
+      this.#lastAlarm = problem;
+      this.#onAlarm(kind);
+      this.#log.error(
+        { alarm: kind, problem, revisionInForce: this.#applied?.revision ?? null },
+        'rules refused; the last good ones stay in force',
+      );
+    }
+    return kind;
+  }
+}
+
+function parsePointer(bytes: Uint8Array): RulesPointer | null {
+  try {
+    return rulesPointerSchema.parse(JSON.parse(Buffer.from(bytes).toString('utf8')));
+  } catch {
+    return null;
+  }
+}
+
+function sha256(bytes: Uint8Array): string {
+  return createHash('sha256').update(bytes).digest('hex');
+}

@@ -1,0 +1,101 @@
+import { request } from 'node:https';
+import type { z } from 'zod';
+import { CulvertError, describeError } from '../../../shared/errors.js';
+import { decodeWire, encodeWire, maxWireBytes, wireErrorSchema } from '../../../shared/wire/requests.js';
+
+const requestTimeoutMs = 10_000;
+
+/**
+ * How the server is believed: by a root certificate, or not at all (`unverified`), which only the fetch of the CA may
+ * use because its answer is checked against the hash in the token.
+ */
+export type ServerTrust = { readonly rootPem: string } | 'unverified';
+
+/**
+ * One request to the controller's HTTPS endpoint. Throws CulvertError: the controller's own code when it answered
+ * with an error, `CONTROLLER_UNREACHABLE` or `CONTROLLER_UNTRUSTED` otherwise.
+ */
+export async function callController<Schema extends z.ZodType>(o: {
+  readonly url: URL;
+  readonly trust: ServerTrust;
+  readonly body?: unknown;
+  readonly schema: Schema;
+  readonly signal: AbortSignal;
+}): Promise<z.infer<Schema>> {
+  const { status, bytes } = await exchange(o);
+  if (status >= 200 && status < 300) return decodeWire(o.schema, bytes);
+  throw refusal(o.url, status, bytes);
+}
+
+function exchange(o: {
+  readonly url: URL;
+  readonly trust: ServerTrust;
+  readonly body?: unknown;
+  readonly signal: AbortSignal;
+}): Promise<{ status: number; bytes: Uint8Array }> {
+  const payload = o.body === undefined ? undefined : encodeWire(o.body);
+  return new Promise((resolve, reject) => {
+    const fail = (cause: unknown): void => reject(unreachable(o.url, cause));
+    const outgoing = request(
+      o.url,
+      {
+        method: payload === undefined ? 'GET' : 'POST',
+        headers: payload === undefined ? {} : { 'content-type': 'application/json', 'content-length': payload.length },
+        agent: false,
+        minVersion: 'TLSv1.2',
+        signal: AbortSignal.any([o.signal, AbortSignal.timeout(requestTimeoutMs)]),
+        ...(o.trust === 'unverified' ? { rejectUnauthorized: false } : { ca: o.trust.rootPem }),
+      },
+      (response) => {
+        const chunks: Buffer[] = [];
+        let size = 0;
+        response.on('error', fail);
+        response.on('data', (chunk: Buffer) => {
+          size += chunk.length;
+          if (size > maxWireBytes) outgoing.destroy(new Error(`the answer is larger than ${maxWireBytes} bytes`));
+          else chunks.push(chunk);
+        });
+        response.on('end', () => resolve({ status: response.statusCode ?? 0, bytes: Buffer.concat(chunks) }));
+      },
+    );
+    outgoing.on('error', fail);
+    outgoing.end(payload);
+  });
+}
+
+function refusal(url: URL, status: number, bytes: Uint8Array): CulvertError {
+  let parsed: unknown;
+  try {
+    parsed = JSON.parse(Buffer.from(bytes).toString('utf8'));
+  } catch {
+    parsed = undefined;
+  }
+  const error = wireErrorSchema.safeParse(parsed);
+  if (error.success) {
+    const { code, message, hint } = error.data;
+    return new CulvertError(hint === null ? { code, message } : { code, message, hint });
+  }
+  return new CulvertError({
+    code: 'CONTROLLER_REFUSED',
+    message: `the controller at ${url.origin} answered ${status} to ${url.pathname}`,
+    hint: 'check that the address is that of a Culvert controller',
+  });
+}
+
+function unreachable(url: URL, cause: unknown): CulvertError {
+  const code = (cause as { code?: unknown }).code;
+  const isTls = typeof code === 'string' && /CERT|SIGNATURE|ALTNAME|ERR_TLS|ERR_SSL|VERIFY/.test(code);
+  return isTls
+    ? new CulvertError({
+        code: 'CONTROLLER_UNTRUSTED',
+        message: `the controller at ${url.origin} could not prove itself: ${describeError(cause)}`,
+        hint: 'use an address that its certificate names (setting "advertise" of the controller) and check both clocks',
+        cause,
+      })
+    : new CulvertError({
+        code: 'CONTROLLER_UNREACHABLE',
+        message: `cannot reach the controller at ${url.origin}: ${describeError(cause)}`,
+        hint: 'check the address, and that the controller runs',
+        cause,
+      });
+}

@@ -1,0 +1,77 @@
+import { CulvertError } from '../../../shared/errors.js';
+import { createUser } from '../../../shared/bus/nats-accounts.js';
+import { certificateHash, describeCertificate } from '../../../shared/pki/certificate-info.js';
+import { createCsr } from '../../../shared/pki/certificate-request.js';
+import { splitCertificates } from '../../../shared/pki/pem.js';
+import { caResponseSchema, joinResponseSchema } from '../../../shared/wire/requests.js';
+import { callController } from './controller-client.js';
+import { parseJoinToken } from './join-token.js';
+import type { NodeCredentials } from '../credentials/node-credentials.js';
+
+/**
+ * Makes this host a member of the mesh. In this order: fetch the CA without believing anybody, compare it with the
+ * hash in the token, and only then send the secret, over TLS that must end at that very CA. Keys are made here.
+ *
+ * Throws CulvertError: `TOKEN_INVALID`, `CA_MISMATCH`, `CONTROLLER_…`, or the controller's code for a refusal.
+ */
+export async function joinMesh(o: {
+  readonly controllerUrl: string;
+  readonly token: string;
+  readonly node: string;
+  readonly version: string;
+  readonly signal: AbortSignal;
+}): Promise<NodeCredentials> {
+  const { caHash } = parseJoinToken(o.token);
+  const base = parseControllerUrl(o.controllerUrl);
+  const { rootsPem } = await callController({
+    url: new URL('/v1/ca', base),
+    trust: 'unverified',
+    schema: caResponseSchema,
+    signal: o.signal,
+  });
+  const rootPem = splitCertificates(rootsPem).find((pem) => certificateHash(pem) === caHash);
+  if (rootPem === undefined || !describeCertificate(rootPem).isCa) {
+    throw new CulvertError({
+      code: 'CA_MISMATCH',
+      message: `the controller at ${base.origin} does not have the CA that the token names; nothing was sent to it`,
+      hint: 'check the address, and make the token on this very controller; if both are right, somebody is in between',
+    });
+  }
+  const { csrPem, privateKeyPem } = await createCsr({ commonName: o.node });
+  const natsUser = createUser();
+  const answer = await callController({
+    url: new URL('/v1/join', base),
+    trust: { rootPem },
+    body: { token: o.token, node: o.node, csrPem, natsUserPublicKey: natsUser.publicKey, version: o.version },
+    schema: joinResponseSchema,
+    signal: o.signal,
+  });
+  return {
+    node: o.node,
+    trustDomain: answer.trustDomain,
+    nodeKeyPem: privateKeyPem,
+    nodeCertificatePem: answer.nodeCertificatePem,
+    natsSeed: natsUser.seed,
+    natsUserPublicKey: natsUser.publicKey,
+    natsJwt: answer.natsJwt,
+    natsServers: answer.natsServers,
+    natsServerName: answer.natsServerName,
+    natsCaPem: answer.natsCaPem,
+    rootsPem: answer.rootsPem,
+    signingPublicKeys: answer.signingPublicKeys,
+    notAfterMs: answer.notAfterMs,
+    obtainedAtMs: Date.now(),
+  };
+}
+
+function parseControllerUrl(text: string): URL {
+  const url = URL.canParse(text) ? new URL(text) : undefined;
+  if (url?.protocol !== 'https:') {
+    throw new CulvertError({
+      code: 'CONTROLLER_URL',
+      message: `"${text}" is not the address of a controller`,
+      hint: 'give an https address, such as https://198.18.0.2:15443',
+    });
+  }
+  return url;
+}

@@ -1,0 +1,157 @@
+import { join } from 'node:path';
+import type { Log } from '../../../shared/log.js';
+import { ChecksummedFile } from './checksummed-file.js';
+import {
+  capturedNamespacesSchema,
+  encodeState,
+  registryInState,
+  stateFileSchema,
+  type CapturedNamespaces,
+  type LastGoodState,
+  type RulesAndCertificates,
+} from './last-good-state.js';
+import { nodeCredentialsSchema, type NodeCredentials } from '../credentials/node-credentials.js';
+import { RegistryFile, type RegistrySource } from './registry-file.js';
+import type { StateFile } from './state-file.js';
+
+const saveDelayMs = 200;
+/** A write that takes longer than this, as that of a large registry does, is not done at every change. */
+const cheapWriteMs = 50;
+/** Of the time, at most this share goes into expensive writes. */
+const writeShare = 1 / 20;
+const saveRetryMs = 10_000;
+
+/**
+ * What the agent keeps on disk, a file each, so that damage to one does not cost the others: `credentials.json` (the
+ * membership), `state.json` (rules and certificates), `registry.state` and `captured.json` (where capture rules may be).
+ */
+export class StateDirectory {
+  readonly credentials: ChecksummedFile<NodeCredentials>;
+  readonly captured: ChecksummedFile<CapturedNamespaces>;
+  readonly #state: ChecksummedFile<unknown>;
+  readonly #registry: RegistryFile;
+
+  constructor(init: { readonly path: string }) {
+    this.credentials = new ChecksummedFile({
+      path: join(init.path, 'credentials.json'),
+      parse: (value) => nodeCredentialsSchema.parse(value),
+    });
+    this.captured = new ChecksummedFile({
+      path: join(init.path, 'captured.json'),
+      parse: (value) => capturedNamespacesSchema.parse(value),
+    });
+    this.#state = new ChecksummedFile<unknown>({ path: join(init.path, 'state.json'), parse: (value) => value });
+    this.#registry = new RegistryFile({ path: join(init.path, 'registry.state') });
+  }
+
+  /** Undefined when there is none, or it is damaged: that is logged, with the name of the file it was moved to. */
+  async readCredentials(log: Log): Promise<NodeCredentials | undefined> {
+    return readOrExplain(this.credentials, log, 'the host has to join again');
+  }
+
+  async readCaptured(log: Log): Promise<CapturedNamespaces> {
+    const found = await readOrExplain(this.captured, log, 'rules of workloads that left meanwhile are not found');
+    return found ?? { namespaces: [] };
+  }
+
+  /**
+   * Undefined when there is none, or it is damaged. Without its rules an agent serves nobody and must not look as if it
+   * could, so a registry alone counts for nothing.
+   */
+  async readState(log: Log): Promise<LastGoodState | undefined> {
+    const file = new ChecksummedFile({ path: this.#state.path, parse: (value) => stateFileSchema.parse(value) });
+    const state = await readOrExplain(file, log, 'nothing is let through until fresh rules arrive');
+    const found = await readOrExplain(this.#registry, log, 'nothing is let through until a fresh registry arrives');
+    if (state === undefined) return undefined;
+    const registry = found ?? registryInState(state) ?? { entries: [], isComplete: false };
+    const { sealedSnapshot, certificates } = state;
+    return { sealedSnapshot, certificates, registry, isRegistryOnDisk: registry === found };
+  }
+
+  async writeState(state: RulesAndCertificates): Promise<void> {
+    await this.#state.write(encodeState(state));
+  }
+
+  async saveRegistry(registry: RegistrySource): Promise<void> {
+    await this.#registry.save(registry);
+  }
+}
+
+async function readOrExplain<T>(file: StateFile<T>, log: Log, consequence: string): Promise<T | undefined> {
+  const stored = await file.read();
+  if (stored.kind === 'corrupt') {
+    const { movedTo, problem } = stored;
+    log.error({ file: file.path, movedTo, problem }, `a state file is damaged and was moved aside: ${consequence}`);
+  }
+  return stored.kind === 'loaded' ? stored.value : undefined;
+}
+
+/**
+ * Writes a part of the last good state soon after it changed: changes of 200 ms share one write, and more of them when a
+ * write takes long. A full disk costs nothing but the copy on it; the agent goes on and tries again every 10 s.
+ */
+export class StateSaver {
+  readonly #write: () => Promise<void>;
+  readonly #log: Log;
+  readonly #onFailure: () => void;
+  #timer: NodeJS.Timeout | null = null;
+  #problem: string | null = null;
+  #saving: Promise<void> = Promise.resolve();
+  #isClosed = false;
+  #delayMs = saveDelayMs;
+
+  constructor(init: {
+    /** Collects the state of this moment and writes it. */
+    readonly write: () => Promise<void>;
+    readonly log: Log;
+    readonly onFailure: () => void;
+  }) {
+    this.#write = init.write;
+    this.#log = init.log;
+    this.#onFailure = init.onFailure;
+  }
+
+  /** Why the newest state is not on disk; null when it is, or is about to be. */
+  get problem(): string | null {
+    return this.#problem;
+  }
+
+  schedule(): void {
+    this.#saveIn(this.#delayMs);
+  }
+
+  /** Waits for a write that runs, and writes what is waiting, once, whether it succeeds or not. */
+  async close(): Promise<void> {
+    this.#isClosed = true;
+    await this.#saving;
+    if (this.#timer !== null || this.#problem !== null) await this.#save();
+  }
+
+  #saveIn(delayMs: number): void {
+    if (this.#isClosed) return;
+    this.#timer ??= setTimeout(() => {
+      this.#saving = this.#save();
+    }, delayMs);
+  }
+
+  async #save(): Promise<void> {
+    if (this.#timer !== null) clearTimeout(this.#timer);
+    this.#timer = null;
+    const startedAt = performance.now();
+    try {
+      await this.#write();
+      const tookMs = performance.now() - startedAt;
+      this.#delayMs = Math.min(saveRetryMs, saveDelayMs + Math.max(0, tookMs - cheapWriteMs) / writeShare);
+      if (this.#problem !== null) this.#log.info('the last good state is on disk again');
+      this.#problem = null;
+    } catch (error) {
+      const problem = error instanceof Error ? error.message : String(error);
+      this.#onFailure();
+      if (this.#problem !== problem) {
+        this.#log.error({ err: error }, 'the last good state is not on disk; the agent goes on with what it has');
+      }
+      this.#problem = problem;
+      this.#saveIn(saveRetryMs);
+    }
+  }
+}

@@ -1,0 +1,64 @@
+import type { IpAddress } from '../../../shared/address.js';
+import type { Log } from '../../../shared/log.js';
+import type { ChecksummedFile } from '../state/checksummed-file.js';
+import type { CapturedNamespaces } from '../state/last-good-state.js';
+
+export type LedgerEntry = {
+  /** `namespace/name`. */
+  readonly workload: string;
+  readonly netnsPath: string;
+  readonly netnsInode: number;
+  readonly addresses: readonly IpAddress[];
+};
+
+/**
+ * Which namespaces may contain capture rules, on disk before the first rule is loaded and until the last is out: so
+ * that `culvert-agent remove` and an agent that starts again find every one, whatever happened in between.
+ */
+export class CaptureLedger {
+  readonly #file: ChecksummedFile<CapturedNamespaces>;
+  readonly #log: Log;
+  readonly #entries = new Map<string, LedgerEntry>();
+
+  constructor(init: {
+    readonly file: ChecksummedFile<CapturedNamespaces>;
+    readonly entries: readonly LedgerEntry[];
+    readonly log: Log;
+  }) {
+    this.#file = init.file;
+    this.#log = init.log;
+    for (const entry of init.entries) this.#entries.set(key(entry), entry);
+  }
+
+  get entries(): readonly LedgerEntry[] {
+    return [...this.#entries.values()];
+  }
+
+  has(workload: string, netnsInode: number): boolean {
+    return this.#entries.has(key({ workload, netnsInode }));
+  }
+
+  async add(entry: LedgerEntry): Promise<void> {
+    this.#entries.set(key(entry), entry);
+    await this.#save();
+  }
+
+  async remove(entry: Pick<LedgerEntry, 'workload' | 'netnsInode'>): Promise<void> {
+    if (this.#entries.delete(key(entry))) await this.#save();
+  }
+
+  /** A full disk must not stop the capture: protection now is worth more than tidiness later. */
+  async #save(): Promise<void> {
+    try {
+      await this.#file.write({
+        namespaces: this.entries.map((entry) => ({ ...entry, addresses: [...entry.addresses] })),
+      });
+    } catch (error) {
+      this.#log.error({ err: error }, 'the list of captured namespaces is not on disk');
+    }
+  }
+}
+
+function key(entry: Pick<LedgerEntry, 'workload' | 'netnsInode'>): string {
+  return `${entry.workload}@${entry.netnsInode}`;
+}

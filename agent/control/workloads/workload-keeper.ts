@@ -1,0 +1,297 @@
+import { describeError } from '../../../shared/errors.js';
+import type { SpiffeId } from '../../../shared/identity.js';
+import type { Log } from '../../../shared/log.js';
+import type { WorkloadEntry } from '../../../shared/routing/registry-entry.js';
+import type { CapturedNetns } from '../../capture/firewall/captured-netns.js';
+import type { LocalWorkload } from '../../dataplane/messages.js';
+import type { CaptureLedger, LedgerEntry } from './capture-ledger.js';
+import { findNamespace } from './network-namespace.js';
+import type { Scheduler } from '../../thread/scheduler.js';
+import { findWorkloadNamespaces, type NamespaceFound } from './workload-namespaces.js';
+
+/** The part of WorkloadCapture that brings workloads in and out. */
+export type CaptureDoor = {
+  apply(workload: CapturedNetns): Promise<void>;
+  release(name: string): Promise<unknown>;
+  /** What its own checks found wrong; null: nothing. */
+  problemOf(name: string): string | null;
+  /** Whether it still looks after this namespace, be it only to drain it. */
+  isHolding(name: string, netnsInode: number): boolean;
+  /** Takes out what an earlier run of the agent left in a namespace; nothing there is no error. */
+  removeLeftover(leftover: LedgerEntry): Promise<void>;
+};
+
+/** The part of WorkerPool that holds listeners. */
+export type ListenerDoor = {
+  setWorkloads(workloads: readonly LocalWorkload[]): void;
+  /** null: not every worker has answered yet. */
+  listeningOf(workload: string): { readonly netnsInode: number; readonly error: string | null } | null;
+};
+
+export type WorkloadStatus = {
+  /** `namespace/name`. */
+  readonly name: string;
+  readonly identity: SpiffeId;
+  readonly netnsPath: string | null;
+  readonly captured: boolean;
+  /** What it waits for, or what went wrong; null: its capture is as it should be. */
+  readonly problem: string | null;
+};
+
+type Held = {
+  readonly name: string;
+  readonly netnsPath: string;
+  readonly netnsInode: number;
+  readonly sinceMs: number;
+  /** What is loaded in the namespace, as text, to see changes; null: nothing yet. */
+  applied: string | null;
+};
+
+const passIntervalMs = 2000;
+/** Between two attempts of the workers to open listeners that could not be opened. */
+const listenRetryMs = 5000;
+const captureConcurrency = 4;
+
+/**
+ * Brings the workloads of this node into the mesh and out of it, in an order that leaves no gap:
+ *
+ * in: 1. the namespace exists → 2. every worker listens in it → 3. rules and the certificate are in the workers →
+ * 4. the capture rules are loaded. Until 4 the traffic goes as it went before the workload was registered; from 4 on
+ * all of it is ruled, and nothing was refused for want of a listener, rules or certificate. Step 3 is waited for only
+ * `captureWaitMs`: then it is captured all the same, and refused (fail closed). A namespace that an earlier run of the
+ * agent captured has its rules still, so it skips 3: every moment counts until something listens there again.
+ *
+ * out: the capture rules first, the listeners after them. When the namespace was replaced under the same name, the old
+ * one is released and the new one goes in from step 1. A workload that moved away or lost its entry is released.
+ */
+export class WorkloadKeeper {
+  readonly #capture: CaptureDoor;
+  readonly #listeners: ListenerDoor;
+  readonly #ledger: CaptureLedger;
+  readonly #scheduler: Scheduler;
+  readonly #log: Log;
+  readonly #captureWaitMs: number;
+  readonly #isServable: (identity: SpiffeId) => boolean;
+  readonly #onChange: () => void;
+  readonly #ownInode: number;
+  #wanted: ReadonlyMap<string, WorkloadEntry> | null = null;
+  readonly #held = new Map<string, Held>();
+  readonly #problems = new Map<string, string>();
+  #sent = '';
+  /** When the workers were last told. */
+  #sentAtMs = 0;
+  #pass: Promise<void> | null = null;
+  #isAgain = false;
+  #cancelTimer: (() => void) | null = null;
+  #isClosed = false;
+
+  constructor(init: {
+    readonly capture: CaptureDoor;
+    readonly listeners: ListenerDoor;
+    readonly ledger: CaptureLedger;
+    readonly scheduler: Scheduler;
+    readonly log: Log;
+    readonly captureWaitMs: number;
+    /** Whether the workers have rules and a certificate of this identity. */
+    readonly isServable: (identity: SpiffeId) => boolean;
+    /** The list of statuses may have changed. */
+    readonly onChange: () => void;
+    /** Inode of the agent's own namespace. */
+    readonly ownInode: number;
+  }) {
+    this.#capture = init.capture;
+    this.#listeners = init.listeners;
+    this.#ledger = init.ledger;
+    this.#scheduler = init.scheduler;
+    this.#log = init.log;
+    this.#captureWaitMs = init.captureWaitMs;
+    this.#isServable = init.isServable;
+    this.#onChange = init.onChange;
+    this.#ownInode = init.ownInode;
+  }
+
+  /** The workloads of this node that are to be captured, by `namespace/name`. Complete: the others are let go. */
+  setWanted(wanted: ReadonlyMap<string, WorkloadEntry>): void {
+    this.#wanted = wanted;
+    this.reconcile();
+  }
+
+  /** Something that a workload may have waited for has happened. Never throws; passes run one after another. */
+  reconcile(): void {
+    if (this.#isClosed || this.#wanted === null) return;
+    this.#isAgain = true;
+    this.#pass ??= this.#run();
+  }
+
+  statuses(): readonly WorkloadStatus[] {
+    return [...(this.#wanted ?? new Map<string, WorkloadEntry>())].map(([name, entry]) => {
+      const held = this.#held.get(name);
+      return {
+        name,
+        identity: entry.identity,
+        netnsPath: held?.netnsPath ?? null,
+        captured: held?.applied != null,
+        problem: this.#problems.get(name) ?? this.#capture.problemOf(name),
+      };
+    });
+  }
+
+  /** Ends the passes; waits for one that runs. What is captured stays captured. */
+  async close(): Promise<void> {
+    this.#isClosed = true;
+    this.#cancelTimer?.();
+    await this.#pass;
+  }
+
+  /** After {@link close}: takes every workload out, rules first. */
+  async releaseAll(): Promise<void> {
+    for (const held of this.#held.values()) await this.#release(held, 'the agent stops');
+    await this.#removeLeftovers();
+  }
+
+  async #run(): Promise<void> {
+    this.#cancelTimer?.();
+    while (this.#isAgain && !this.#isClosed) {
+      this.#isAgain = false;
+      try {
+        await this.#onePass(this.#wanted ?? new Map());
+      } catch (error) {
+        this.#log.error({ err: error }, 'workloads not reconciled; trying again');
+      }
+    }
+    this.#pass = null;
+    this.#onChange();
+    if (!this.#isClosed) this.#cancelTimer = this.#scheduler.after(passIntervalMs, () => this.reconcile());
+  }
+
+  async #onePass(wanted: ReadonlyMap<string, WorkloadEntry>): Promise<void> {
+    const { found, problems } = findWorkloadNamespaces(wanted, this.#ownInode);
+    for (const name of this.#problems.keys()) if (!wanted.has(name)) this.#problems.delete(name);
+    for (const [name, problem] of problems) this.#complain(name, problem);
+    await this.#releaseGone(wanted, found);
+    for (const [name, namespace] of found) {
+      if (this.#held.has(name)) continue;
+      const { path: netnsPath, inode: netnsInode } = namespace;
+      this.#held.set(name, { name, netnsPath, netnsInode, sinceMs: this.#scheduler.nowMs(), applied: null });
+    }
+    this.#sendWorkloads();
+    await this.#removeLeftovers();
+    const ready = [...this.#held.values()].flatMap((held) => {
+      const entry = wanted.get(held.name);
+      return entry !== undefined && this.#isReady(held, entry) ? [{ held, entry }] : [];
+    });
+    for (let index = 0; index < ready.length; index += captureConcurrency) {
+      const batch = ready.slice(index, index + captureConcurrency);
+      await Promise.all(batch.map(({ held, entry }) => this.#bringIn(held, entry)));
+    }
+  }
+
+  async #releaseGone(
+    wanted: ReadonlyMap<string, WorkloadEntry>,
+    found: ReadonlyMap<string, NamespaceFound>,
+  ): Promise<void> {
+    for (const held of this.#held.values()) {
+      const namespace = found.get(held.name);
+      if (namespace?.inode === held.netnsInode && namespace.path === held.netnsPath) continue;
+      if (!wanted.has(held.name)) await this.#release(held, 'it is no longer registered here');
+      else await this.#release(held, namespace === undefined ? 'its namespace is gone' : 'its namespace was replaced');
+    }
+  }
+
+  async #release(held: Held, why: string): Promise<void> {
+    try {
+      await this.#capture.release(held.name);
+    } catch (error) {
+      this.#log.error({ workload: held.name, netns: held.netnsPath, err: error }, 'capture not taken out');
+    }
+    this.#held.delete(held.name);
+    this.#log.info({ workload: held.name, netns: held.netnsPath, why }, 'workload released');
+  }
+
+  /** Namespaces in the ledger that nobody looks after (any more): from an earlier run, or drained by now. */
+  async #removeLeftovers(): Promise<void> {
+    for (const entry of this.#ledger.entries) {
+      const { workload, netnsPath, netnsInode } = entry;
+      if (this.#held.get(workload)?.netnsInode === netnsInode) continue;
+      if (this.#capture.isHolding(workload, netnsInode)) continue;
+      try {
+        const namespace = findNamespace(netnsPath);
+        const isThere = namespace.kind === 'found' && namespace.inode === netnsInode;
+        if (isThere && netnsInode !== this.#ownInode) await this.#capture.removeLeftover(entry);
+        await this.#ledger.remove(entry);
+      } catch (error) {
+        this.#log.error({ workload, netns: netnsPath, err: error }, 'capture not taken out; trying again');
+      }
+    }
+  }
+
+  #sendWorkloads(): void {
+    const workloads = [...this.#held.values()].map(({ name, netnsPath, netnsInode }) => ({
+      name,
+      netnsPath,
+      netnsInode,
+    }));
+    const text = JSON.stringify(workloads);
+    const nowMs = this.#scheduler.nowMs();
+    const isRetry = nowMs - this.#sentAtMs >= listenRetryMs && workloads.some(({ name }) => this.#hasDeafWorker(name));
+    if (text === this.#sent && !isRetry) return;
+    this.#sent = text;
+    this.#sentAtMs = nowMs;
+    this.#listeners.setWorkloads(workloads);
+  }
+
+  /** What kept its port (another program, a want of descriptors) may be gone: workers try again when they are told again. */
+  #hasDeafWorker(name: string): boolean {
+    const listening = this.#listeners.listeningOf(name);
+    return listening !== null && listening.error !== null;
+  }
+
+  /** Whether steps 2 and 3 are done, or need not be waited for. */
+  #isReady(held: Held, entry: WorkloadEntry): boolean {
+    const listening = this.#listeners.listeningOf(held.name);
+    if (listening === null || listening.netnsInode !== held.netnsInode) {
+      this.#complain(held.name, 'its listeners are not open yet');
+      return false;
+    }
+    if (listening.error !== null) {
+      this.#complain(held.name, `its listeners could not be opened: ${listening.error}`);
+      return false;
+    }
+    if (held.applied !== null || this.#isServable(entry.identity)) return true;
+    if (this.#ledger.has(held.name, held.netnsInode)) return true;
+    if (this.#scheduler.nowMs() - held.sinceMs >= this.#captureWaitMs) return true;
+    this.#complain(held.name, 'it waits for rules and its certificate');
+    return false;
+  }
+
+  async #bringIn(held: Held, entry: WorkloadEntry): Promise<void> {
+    const workload: CapturedNetns = {
+      name: held.name,
+      netnsPath: held.netnsPath,
+      addresses: entry.addresses,
+      exclusions: entry.capture,
+    };
+    const text = JSON.stringify(workload);
+    if (held.applied === text) return this.#forgive(held.name);
+    try {
+      const { name, netnsPath, addresses } = workload;
+      await this.#ledger.add({ workload: name, netnsPath, netnsInode: held.netnsInode, addresses });
+      await this.#capture.apply(workload);
+      this.#log.info({ workload: held.name, netns: held.netnsPath }, 'workload captured');
+      held.applied = text;
+      this.#forgive(held.name);
+    } catch (error) {
+      this.#complain(held.name, `it could not be captured: ${describeError(error)}`);
+    }
+  }
+
+  #complain(name: string, problem: string): void {
+    if (this.#problems.get(name) === problem) return;
+    this.#problems.set(name, problem);
+    this.#log.info({ workload: name, problem }, 'workload not captured yet');
+  }
+
+  #forgive(name: string): void {
+    this.#problems.delete(name);
+  }
+}

@@ -1,0 +1,252 @@
+import { ConnectionViolation } from './hpack/connection-violation.js';
+import type { EngineEvents } from './engine-events.js';
+import type { EngineLimits } from './engine-limits.js';
+import type { EngineStream, EngineStreamEvents } from './engine-stream.js';
+import { errorCode } from '../http2-error-code.js';
+import { FloodGuard } from './flood-guard.js';
+import { clientPreface, protocolDefaults } from './frame-format.js';
+import { FrameParser } from './frame-parser.js';
+import { FrameWriter } from './frame-writer.js';
+import type { HeaderFields } from './hpack/hpack-encoder.js';
+import { IncomingData } from './incoming-data.js';
+import { IncomingFrames } from './incoming-frames.js';
+import { IncomingHeaders } from './incoming-headers.js';
+import { OutputQueue } from './output-queue.js';
+import { PeerSettings } from './peer-settings.js';
+import { ReceiveWindow } from './receive-window.js';
+import { SendScheduler } from './send-scheduler.js';
+import { StreamTable } from './stream-table.js';
+
+/** The eight octets of our PINGs: this, and a number that tells the answer to one from noise. */
+const pingName = Buffer.from('clvt', 'latin1');
+/** Answers that a peer does not fetch: with more than this it floods us and reads nothing. */
+const mostOwedBytes = 262_144;
+/** With so much in the output that the peer does not fetch, a reset comes alone. */
+const mostAheadBytes = 262_144;
+
+/**
+ * One HTTP/2 connection (RFC 9113) that carries CONNECT streams, without any input or output: bytes in by
+ * {@link receive}, bytes out by {@link pull}, events in between. Not for the web: no push, no priorities, and nothing
+ * else that a tunnel does not need.
+ */
+export class EngineConnection {
+  readonly #events: EngineEvents;
+  readonly #output = new OutputQueue();
+  readonly #writer: FrameWriter;
+  readonly #peer: PeerSettings;
+  readonly #table: StreamTable;
+  readonly #scheduler: SendScheduler;
+  readonly #data: IncomingData;
+  readonly #headers: IncomingHeaders;
+  readonly #frames: IncomingFrames;
+  readonly #parser: FrameParser;
+  /** Of the client's preface, still to come. */
+  #prefaceLeft: number;
+  #isDead = false;
+  #pingsSent = 0;
+  #pingsAnswered = 0;
+  /** What our first GOAWAY said; a later one may not say more (RFC 9113 §6.8). */
+  #goawayLastId: number | null = null;
+
+  /** `nowMs` is monotonic; floods and late readers are measured by it. */
+  constructor(options: {
+    readonly role: 'client' | 'server';
+    readonly limits: EngineLimits;
+    readonly events: EngineEvents;
+    readonly nowMs: () => number;
+  }) {
+    const { limits, events, nowMs } = options;
+    const isServer = options.role === 'server';
+    const guard = new FloodGuard({ nowMs });
+    const writer = new FrameWriter({ output: this.#output });
+    const peer = new PeerSettings({ isServer: !isServer });
+    const onEmpty = (): void => events.onStreamsGone();
+    const table = new StreamTable({ isServer, limits, writer, guard, peer, onEmpty, nowMs });
+    const window = new ReceiveWindow({
+      windowBytes: limits.connectionWindowBytes,
+      availableBytes: protocolDefaults.windowBytes,
+    });
+    this.#events = events;
+    this.#writer = writer;
+    this.#peer = peer;
+    this.#table = table;
+    this.#scheduler = new SendScheduler({ output: this.#output, onLocalEnd: (stream) => table.endLocal(stream) });
+    this.#data = new IncomingData({ isServer, table, guard, writer, window });
+    this.#headers = new IncomingHeaders({ isServer, limits, table, guard, events });
+    this.#frames = new IncomingFrames({
+      isServer,
+      events,
+      table,
+      guard,
+      writer,
+      scheduler: this.#scheduler,
+      peer,
+      data: this.#data,
+      headers: this.#headers,
+      onPong: (octets) => this.#receivePong(octets),
+    });
+    this.#parser = new FrameParser({ handler: this.#frames, maxFrameBytes: limits.maxFrameBytes });
+    this.#prefaceLeft = isServer ? clientPreface.length : 0;
+    writer.preface({ isServer, limits });
+    this.#data.creditConnection(0);
+  }
+
+  get streamCount(): number {
+    return this.#table.size;
+  }
+
+  /** Streams whose bytes wait for their turn. */
+  get waitingStreams(): number {
+    return this.#scheduler.waitingStreams;
+  }
+
+  /** How many streams the peer's SETTINGS allow us at once. */
+  get maxOwnStreams(): number {
+    return this.#peer.maxConcurrentStreams;
+  }
+
+  /** {@link pull} has something to give. */
+  get hasOutput(): boolean {
+    return this.#output.bytes > 0 || (!this.#isDead && this.#scheduler.hasWork);
+  }
+
+  /** Bytes from the peer, split anywhere. Its receivers get views of `chunk`. */
+  receive(chunk: Buffer): void {
+    if (this.#isDead) return;
+    try {
+      this.#parser.push(this.#prefaceLeft === 0 ? chunk : this.#skipPreface(chunk));
+      if (this.#writer.owedBytes > mostOwedBytes) {
+        throw new ConnectionViolation({ code: errorCode.enhanceYourCalm, detail: 'answers that are not fetched' });
+      }
+    } catch (error) {
+      if (!(error instanceof ConnectionViolation)) throw error;
+      this.#fail(error);
+    }
+  }
+
+  /**
+   * Bytes for the peer, in order: `budgetBytes` and at most a frame more, unless more is owed in answers already. To be
+   * given to {@link writeArenas} when they were sent.
+   */
+  pull(budgetBytes: number): Buffer[] {
+    if (!this.#isDead) this.#scheduler.fill(budgetBytes, this.#peer.maxFrameBytes);
+    this.#writer.owedBytes = 0;
+    return this.#output.take();
+  }
+
+  /** Client: opens a stream; null when the connection takes none any more. */
+  request(fields: HeaderFields, eventsOf: (stream: EngineStream) => EngineStreamEvents): EngineStream | null {
+    if (this.#isDead || this.#goawayLastId !== null || this.#frames.isPeerLeaving) return null;
+    if (this.#table.size >= this.#peer.maxConcurrentStreams) return null;
+    const stream = this.#table.openOwn();
+    if (stream === null) return null;
+    stream.events = eventsOf(stream);
+    this.#writer.headers(stream.id, fields, false, this.#peer.maxFrameBytes);
+    return stream;
+  }
+
+  /** Server: the final answer, once. */
+  respond(stream: EngineStream, fields: HeaderFields, isEnd: boolean): void {
+    if (stream.isClosed || stream.isAnswered) return;
+    stream.isAnswered = true;
+    this.#writer.headers(stream.id, fields, isEnd, this.#peer.maxFrameBytes);
+    if (isEnd) this.#table.endLocal(stream);
+  }
+
+  /** Queues bytes, which must not change any more. `onTaken` says when they have all left for the output. */
+  write(stream: EngineStream, chunk: Buffer): void {
+    if (stream.isClosed || stream.isLocalEnded || stream.isEndQueued || chunk.length === 0) return;
+    stream.queue.push(chunk);
+    stream.queuedBytes += chunk.length;
+    this.#scheduler.consider(stream);
+  }
+
+  /**
+   * Copies as much of `bytes` into the output as may leave at once, when nobody waits for a turn before it. Returns how
+   * much; the rest is for {@link write}.
+   */
+  writeNow(stream: EngineStream, bytes: Buffer): number {
+    if (stream.isClosed || stream.isLocalEnded || stream.isEndQueued || stream.queuedBytes > 0) return 0;
+    const room = mostAheadBytes - this.#output.bytes;
+    return this.#scheduler.sendNow(stream, bytes, { mostBytes: room, maxFrameBytes: this.#peer.maxFrameBytes });
+  }
+
+  /** END_STREAM after what was written. */
+  end(stream: EngineStream): void {
+    if (stream.isClosed || stream.isLocalEnded || stream.isEndQueued) return;
+    stream.isEndQueued = true;
+    if (stream.queuedBytes === 0) this.#scheduler.sendEnd(stream);
+  }
+
+  /** Sends what the windows and one frame allow of the bytes that were written, ahead of other streams. */
+  sendAhead(stream: EngineStream): void {
+    if (this.#output.bytes < mostAheadBytes) this.#scheduler.sendAhead(stream, this.#peer.maxFrameBytes);
+  }
+
+  /** RST_STREAM; what was written and has not left is dropped. No event follows. */
+  reset(stream: EngineStream, code: number): void {
+    this.#table.reset(stream, code);
+  }
+
+  /** Whoever gets the stream's data has consumed so much of it, and lets so much wait. */
+  credit(stream: EngineStream, bytes: number, waitingBytes = 0): void {
+    this.#data.credit(stream, bytes, waitingBytes);
+  }
+
+  /** So much of the data, of whichever stream, holds the connection's window no longer. */
+  creditConnection(bytes: number): void {
+    this.#data.creditConnection(bytes);
+  }
+
+  ping(): void {
+    if (this.#isDead) return;
+    this.#pingsSent = (this.#pingsSent + 1) >>> 0;
+    const octets = Buffer.alloc(8);
+    pingName.copy(octets);
+    octets.writeUInt32BE(this.#pingsSent, 4);
+    this.#writer.ping(false, octets);
+  }
+
+  /** GOAWAY NO_ERROR, once: open streams live on, new ones are not taken. */
+  goAway(): void {
+    if (this.#isDead || this.#goawayLastId !== null) return;
+    this.#goawayLastId = this.#table.lastPeerId;
+    this.#headers.takesRequests = false;
+    this.#writer.goaway(this.#goawayLastId, errorCode.noError, '');
+  }
+
+  /** The connection is lost: every stream is reset, the peer told nothing, and nothing is read any more. */
+  abandon(code: number): void {
+    this.#isDead = true;
+    this.#parser.stop();
+    this.#table.abandon(code);
+  }
+
+  /** Peers answer in order (RFC 9113 §6.7 does not say so): one that answers another PING has not answered the oldest. */
+  #receivePong(octets: Buffer): void {
+    const next = (this.#pingsAnswered + 1) >>> 0;
+    if (this.#pingsAnswered === this.#pingsSent) return;
+    if (pingName.compare(octets, 0, 4) !== 0 || octets.readUInt32BE(4) !== next) return;
+    this.#pingsAnswered = next;
+    this.#events.onPong();
+  }
+
+  #fail(violation: ConnectionViolation): void {
+    const lastId = this.#goawayLastId ?? this.#table.lastPeerId;
+    this.#writer.goaway(lastId, violation.errorCode, violation.message);
+    this.#isDead = true;
+    this.#events.onFailure(violation);
+    this.#table.abandon(violation.errorCode);
+  }
+
+  /** RFC 9113 §3.4. */
+  #skipPreface(chunk: Buffer): Buffer {
+    const start = clientPreface.length - this.#prefaceLeft;
+    const length = Math.min(this.#prefaceLeft, chunk.length);
+    if (clientPreface.compare(chunk, 0, length, start, start + length) !== 0) {
+      throw new ConnectionViolation({ code: errorCode.protocolError, detail: 'no preface of HTTP/2' });
+    }
+    this.#prefaceLeft -= length;
+    return chunk.subarray(length);
+  }
+}

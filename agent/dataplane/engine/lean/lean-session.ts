@@ -1,0 +1,189 @@
+import { EventEmitter } from 'node:events';
+import type tls from 'node:tls';
+import type { ClientSession, ServerSession } from '../http2-engine.js';
+import { readInto } from '../../sockets/read-into.js';
+import type { ConnectionViolation } from './hpack/connection-violation.js';
+import { EngineConnection } from './engine-connection.js';
+import type { EngineLimits } from './engine-limits.js';
+import type { EngineStream } from './engine-stream.js';
+import { errorCode } from '../http2-error-code.js';
+import { FlushTiming } from './flush-timing.js';
+import type { HeaderMap } from './header-rules.js';
+import { LeanStream, type StreamHome } from './lean-stream.js';
+import { writeArenas } from './write-arenas.js';
+
+/** Bytes handed to the socket at once. While it has not taken them, everything else waits in its stream. */
+const writeBytes = 524_288;
+/** How long the peer may take to close a connection that has nothing left to do, or to read why it is cut off. */
+const lingerMs = 1000;
+
+/** Every session of this thread reads into it: TLS hands out a record, 16 KiB at most, and it is used up at once. */
+const readBuffer = Buffer.allocUnsafeSlow(16_384);
+
+/**
+ * One HTTP/2 connection of the lean engine on a TLS socket. Everything that is to be sent in one turn of the event loop, or
+ * a few ({@link FlushTiming}), goes out in one write; the next follows when the socket has taken it. It reads whether or not it can write.
+ */
+export class LeanSession extends EventEmitter implements ClientSession, ServerSession {
+  readonly #socket: tls.TLSSocket;
+  readonly #isServer: boolean;
+  readonly #engine: EngineConnection;
+  readonly #home: StreamHome;
+  readonly #pings: ((error: Error | null) => void)[] = [];
+  readonly #timing = new FlushTiming({ flush: () => this.#flush(), mayWait: () => this.#engine.streamCount > 1 });
+  #isWriting = false;
+  #isClosing = false;
+  #isDestroyed = false;
+  #linger: NodeJS.Timeout | undefined;
+
+  constructor(options: {
+    readonly socket: tls.TLSSocket;
+    readonly role: 'client' | 'server';
+    readonly limits: EngineLimits;
+  }) {
+    super();
+    const { socket } = options;
+    this.#socket = socket;
+    this.#isServer = options.role === 'server';
+    this.#engine = new EngineConnection({
+      role: options.role,
+      limits: options.limits,
+      nowMs: () => performance.now(),
+      events: {
+        onRequest: (stream, headers) => this.#receiveRequest(stream, headers),
+        onSettings: () => this.emit('remoteSettings'),
+        onPong: () => this.#pings.shift()?.(null),
+        onGoaway: (code, debugData) => this.#receiveGoaway(code, debugData),
+        onStreamsGone: () => this.#scheduleFlush(),
+        onFailure: (violation) => this.#fail(violation),
+      },
+    });
+    this.#home = { engine: this.#engine, scheduleFlush: (bytes) => this.#scheduleFlush(bytes) };
+    socket.on('error', () => {});
+    const receive = (chunk: Buffer): void => this.#receive(chunk);
+    readInto({ socket, buffer: readBuffer, onLoan: receive, onOwned: receive });
+    if (socket.closed) this.#lose();
+    else socket.once('close', () => this.#lose());
+    if (socket.destroyed) this.#abandon();
+    this.#scheduleFlush();
+  }
+
+  get closed(): boolean {
+    return this.#isClosing || this.#isDestroyed;
+  }
+
+  get destroyed(): boolean {
+    return this.#isDestroyed;
+  }
+
+  get remoteSettings(): { readonly maxConcurrentStreams: number } {
+    return { maxConcurrentStreams: this.#engine.maxOwnStreams };
+  }
+
+  request(headers: Readonly<Record<string, string>>): LeanStream {
+    let made: LeanStream | undefined;
+    this.#engine.request(Object.entries(headers), (stream) => (made = new LeanStream({ home: this.#home, stream })));
+    if (made === undefined) throw new Error('the tunnel takes no new streams');
+    this.#scheduleFlush();
+    return made;
+  }
+
+  ping(onAnswer: (error: Error | null) => void): void {
+    this.#pings.push(onAnswer);
+    this.#engine.ping();
+    this.#scheduleFlush();
+  }
+
+  close(): void {
+    if (this.closed) return;
+    this.#isClosing = true;
+    this.#engine.goAway();
+    this.#scheduleFlush();
+  }
+
+  destroy(): void {
+    this.#socket.destroy();
+    this.#abandon();
+  }
+
+  #receive(chunk: Buffer): void {
+    this.#engine.receive(chunk);
+    if (this.#engine.hasOutput) this.#scheduleFlush();
+  }
+
+  #receiveRequest(stream: EngineStream, headers: HeaderMap): void {
+    const made = new LeanStream({ home: this.#home, stream });
+    stream.events = made;
+    this.emit('stream', made, headers);
+  }
+
+  #receiveGoaway(code: number, debugData: Buffer): void {
+    this.emit('goaway', code, 0, debugData);
+    if (code === errorCode.noError) this.close();
+    else this.destroy();
+  }
+
+  /** GOAWAY is in the output; the engine resets the streams after this. */
+  #fail(violation: ConnectionViolation): void {
+    this.#isDestroyed = true;
+    this.emit('error', violation);
+    this.#linger ??= setTimeout(() => this.#socket.destroy(), lingerMs);
+    this.#scheduleFlush();
+  }
+
+  #scheduleFlush(bytes = 0): void {
+    this.#timing.request(bytes);
+  }
+
+  #flush(): void {
+    if (this.#isWriting || this.#socket.destroyed) return;
+    const parts = this.#engine.pull(writeBytes);
+    this.#timing.sent({ isMoreLeft: this.#engine.hasOutput });
+    if (parts.length === 0) {
+      this.#finishIfDone();
+      return;
+    }
+    this.#isWriting = true;
+    for (const part of parts) this.#write(part, part === parts.at(-1));
+  }
+
+  /** More than one is rare: what a peer makes us say before it reads. */
+  #write(part: Buffer, isLast: boolean): void {
+    this.#socket.write(part, () => {
+      writeArenas.release(part);
+      if (isLast) this.#written();
+    });
+  }
+
+  #written(): void {
+    this.#isWriting = false;
+    if (this.#engine.hasOutput && !this.#timing.isUrgent) this.#timing.arm();
+    else this.#flush();
+  }
+
+  /** Nothing is left to be sent. */
+  #finishIfDone(): void {
+    if (this.#isDestroyed) {
+      this.#socket.destroySoon();
+      return;
+    }
+    if (!this.#isClosing || this.#engine.streamCount > 0) return;
+    // The client closes: whoever closes with bytes unread makes the kernel send a RST, which may overtake our last ones.
+    if (this.#isServer) this.#linger ??= setTimeout(() => this.#socket.destroySoon(), lingerMs);
+    else this.#socket.destroySoon();
+  }
+
+  #lose(): void {
+    this.#abandon();
+    clearTimeout(this.#linger);
+    this.#timing.cancel();
+    for (const onAnswer of this.#pings.splice(0)) onAnswer(new Error('the tunnel ended'));
+    // After the `close` events of the streams.
+    setImmediate(() => this.emit('close'));
+  }
+
+  #abandon(): void {
+    this.#isDestroyed = true;
+    this.#engine.abandon(errorCode.cancel);
+  }
+}

@@ -1,0 +1,340 @@
+import { EventEmitter, once } from 'node:events';
+import { Worker } from 'node:worker_threads';
+import { assertNever } from '../../../shared/assert-never.js';
+import { CulvertError, describeError } from '../../../shared/errors.js';
+import { prepareSnapshot } from '../../../shared/policy/prepared/prepared-snapshot.js';
+import type { Snapshot } from '../../../shared/policy/snapshot.js';
+import { patchBetween } from '../../../shared/wire/snapshot-patch.js';
+import type {
+  FromWorker,
+  PoolWorkerInit,
+  StateCommand,
+  StateMessage,
+  WorkerCommand,
+  WorkerDump,
+  WorkerReport,
+} from '../messages.js';
+import type { DataplaneSettings } from '../settings.js';
+import { WorkloadUsage } from '../workload-usage.js';
+import { SlotTable } from './slot-table.js';
+import { LatestState } from './latest-state.js';
+
+export type PoolLog = {
+  info(fields: object, message: string): void;
+  warn(fields: object, message: string): void;
+  error(fields: object, message: string): void;
+};
+
+export type WorkloadListening = {
+  /** `namespace/name`. */
+  readonly workload: string;
+  readonly netnsInode: number;
+  /** null: every worker listens. Otherwise why one does not. */
+  readonly error: string | null;
+};
+
+type PoolEvents = {
+  /** What one worker counted since its last report. */
+  report: [report: WorkerReport, workerIndex: number];
+  /** Every worker has now answered for this workload's namespace; again after a worker was replaced. */
+  listening: [listening: WorkloadListening];
+  /** Every worker now enforces at least this revision. Only grows, except that a wiped mesh may start again. */
+  applied: [revision: number];
+  /** A worker died; its connections died with it. A replacement is under way. */
+  workerLost: [workerIndex: number, error: Error];
+  /** A worker (also a replacement) runs and has been sent the whole state. */
+  workerOnline: [workerIndex: number];
+};
+
+type Member = {
+  readonly worker: Worker;
+  readonly startedAtMs: number;
+  isOnline: boolean;
+  appliedRevision: number | null;
+  /** By workload name: what this worker said of its listeners. */
+  readonly listening: Map<string, { readonly netnsInode: number; readonly error: string | null }>;
+  error: Error | null;
+};
+
+/** A replacement comes at once, and after repeated crashes never later than this, so that a node is not deaf for long. */
+const maxRestartDelayMs = 1000;
+const firstRestartDelayMs = 20;
+/** A worker that lived this long was well: the next crash counts as the first. */
+const settledAfterMs = 10_000;
+const dumpTimeoutMs = 2000;
+/** Beyond the grace period: time for the last report and the end of the thread. */
+const drainMarginMs = 2000;
+
+/**
+ * The control thread's one door to the data plane: starts the worker threads, keeps them at the same state, replaces
+ * one that dies and adds up what they say. Owns the threads: `drain` or `Symbol.asyncDispose` ends them all.
+ */
+export class WorkerPool extends EventEmitter<PoolEvents> {
+  readonly #init: { readonly node: string; readonly trustDomain: string; readonly settings: DataplaneSettings };
+  readonly #log: PoolLog;
+  readonly #spawn: (init: PoolWorkerInit) => Worker;
+  readonly #members: (Member | null)[];
+  readonly #crashes: number[];
+  readonly #state = new LatestState();
+  readonly #slots = new SlotTable();
+  readonly #usage: WorkloadUsage;
+  readonly #usageBuffer: SharedArrayBuffer;
+  readonly #restartTimers = new Set<NodeJS.Timeout>();
+  #isStopping = false;
+  #enforcedRevision: number | null = null;
+  #nextDumpId = 1;
+
+  constructor(init: {
+    readonly workers: number;
+    readonly node: string;
+    readonly trustDomain: string;
+    readonly settings: DataplaneSettings;
+    readonly log: PoolLog;
+    /** Starts a thread; {@link spawnWorker} unless told. */
+    readonly spawn?: (init: PoolWorkerInit) => Worker;
+  }) {
+    super();
+    this.#spawn = init.spawn ?? spawnWorker;
+    this.#init = { node: init.node, trustDomain: init.trustDomain, settings: init.settings };
+    this.#log = init.log;
+    this.#members = Array.from({ length: init.workers }, () => null);
+    this.#crashes = Array.from({ length: init.workers }, () => 0);
+    this.#usageBuffer = WorkloadUsage.allocate(init.workers);
+    this.#usage = new WorkloadUsage({ buffer: this.#usageBuffer, workers: init.workers });
+  }
+
+  /** Starts every worker; resolves when all run. State may be sent before or after. */
+  async start(): Promise<void> {
+    await Promise.all(this.#members.map((_, index) => this.#startMember(index)));
+  }
+
+  /**
+   * Gives the message to every worker, and to those that will replace one. Throws `SNAPSHOT_INVALID` for rules that
+   * cannot be evaluated; the workers then keep those that they have.
+   */
+  send(message: StateMessage): void {
+    if (message.type === 'rules') prepareSnapshot(message.snapshot, this.#state.snapshot);
+    const known = this.#state.snapshot;
+    const command = this.#commandFor(this.#state.absorb(message), known);
+    for (const member of this.#members) if (member !== null) tell(member.worker, command);
+    if (message.type === 'workloads') this.#forgetGoneWorkloads();
+  }
+
+  /** The revision that every worker enforces; null until each of them has rules. */
+  get enforcedRevision(): number | null {
+    return this.#enforcedRevision;
+  }
+
+  /** How many workers run at this moment, of how many. */
+  get workersOnline(): { readonly online: number; readonly wanted: number } {
+    const online = this.#members.filter((member) => member?.isOnline === true).length;
+    return { online, wanted: this.#members.length };
+  }
+
+  /** The common answer of all workers for the current namespace of a workload; null while one has not answered. */
+  listeningOf(workload: string): WorkloadListening | null {
+    const wanted = this.#state.workloads.find((candidate) => candidate.name === workload);
+    if (wanted === undefined) return null;
+    let error: string | null = null;
+    for (const member of this.#members) {
+      const answer = member?.listening.get(workload);
+      if (answer === undefined || answer.netnsInode !== wanted.netnsInode) return null;
+      error ??= answer.error;
+    }
+    return { workload, netnsInode: wanted.netnsInode, error };
+  }
+
+  /** What each worker that answers within two seconds holds. Without secrets. */
+  async dump(): Promise<WorkerDump[]> {
+    const members = this.#members.filter((member) => member !== null);
+    const dumps = await Promise.all(members.map((member) => this.#dumpOf(member)));
+    return dumps.filter((dump) => dump !== null);
+  }
+
+  /**
+   * Stops listening, lets open connections finish for `graceMs`, cuts what is left with the reason `DRAIN`, and ends
+   * the threads. The last reports are emitted before it resolves. Safe to call twice.
+   */
+  async drain(graceMs: number): Promise<void> {
+    this.#isStopping = true;
+    for (const timer of this.#restartTimers) clearTimeout(timer);
+    this.#restartTimers.clear();
+    await Promise.all(
+      this.#members.map(async (member) => {
+        if (member === null) return;
+        const exited = once(member.worker, 'exit', { signal: AbortSignal.timeout(graceMs + drainMarginMs) });
+        tell(member.worker, { type: 'drain', graceMs });
+        try {
+          await exited;
+        } catch {
+          await member.worker.terminate();
+        }
+      }),
+    );
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.drain(0);
+  }
+
+  async #startMember(index: number): Promise<void> {
+    const worker = this.#spawn({
+      ...this.#init,
+      workerIndex: index,
+      workers: this.#members.length,
+      workloadUsage: this.#usageBuffer,
+    });
+    const member: Member = {
+      worker,
+      startedAtMs: Date.now(),
+      isOnline: false,
+      appliedRevision: null,
+      listening: new Map(),
+      error: null,
+    };
+    this.#members[index] = member;
+    worker.on('message', (message: FromWorker) => this.#onMessage(index, member, message));
+    worker.on('error', (error) => (member.error = error instanceof Error ? error : new Error(String(error))));
+    worker.on('exit', () => this.#onExit(index, member));
+    for (const message of this.#state.replay()) tell(worker, this.#commandFor(message, null));
+    await new Promise<void>((resolve, reject) => {
+      const onMessage = (message: FromWorker): void => {
+        if (message.type !== 'online') return;
+        worker.off('message', onMessage);
+        worker.off('exit', onExit);
+        resolve();
+      };
+      const onExit = (): void => {
+        reject(
+          new CulvertError({
+            code: 'WORKER_START',
+            message: `data-plane worker ${index} ended before it was ready`,
+            hint: 'look at the error logged before this one',
+            cause: member.error,
+          }),
+        );
+      };
+      worker.on('message', onMessage);
+      worker.once('exit', onExit);
+    });
+  }
+
+  #onMessage(index: number, member: Member, message: FromWorker): void {
+    switch (message.type) {
+      case 'online':
+        member.isOnline = true;
+        this.emit('workerOnline', index);
+        return;
+      case 'report':
+        this.emit('report', message, index);
+        return;
+      case 'applied':
+        member.appliedRevision = message.revision;
+        this.#settleRevision();
+        return;
+      case 'listening': {
+        member.listening.set(message.workload, { netnsInode: message.netnsInode, error: message.error });
+        const listening = this.listeningOf(message.workload);
+        if (listening !== null) this.emit('listening', listening);
+        return;
+      }
+      case 'drained':
+        // The last message of a worker; its listeners and timers are gone, what is left of the thread holds nothing.
+        void member.worker.terminate();
+        return;
+      case 'dump':
+        return;
+      default:
+        assertNever(message);
+    }
+  }
+
+  #settleRevision(): void {
+    let lowest = Number.POSITIVE_INFINITY;
+    for (const member of this.#members) lowest = Math.min(lowest, member?.appliedRevision ?? Number.NEGATIVE_INFINITY);
+    if (!Number.isFinite(lowest) || lowest === this.#enforcedRevision) return;
+    this.#enforcedRevision = lowest;
+    this.emit('applied', lowest);
+  }
+
+  #onExit(index: number, member: Member): void {
+    if (this.#members[index] === member) this.#members[index] = null;
+    this.#usage.clearWorker(index);
+    if (this.#isStopping) return;
+    const error = member.error ?? new Error('the thread ended without an error');
+    this.#log.error(
+      { workerIndex: index, error: describeError(error), stack: error.stack },
+      'data-plane worker died: its connections are lost, a replacement starts',
+    );
+    this.emit('workerLost', index, error);
+    const crashes = Date.now() - member.startedAtMs > settledAfterMs ? 0 : (this.#crashes[index] ?? 0);
+    this.#crashes[index] = crashes + 1;
+    const delayMs = Math.min(maxRestartDelayMs, firstRestartDelayMs * 2 ** crashes);
+    const timer = setTimeout(() => {
+      this.#restartTimers.delete(timer);
+      // A failed start ends in 'exit', which schedules the next try.
+      this.#startMember(index).then(
+        () => this.#log.info({ workerIndex: index }, 'data-plane worker replaced'),
+        () => undefined,
+      );
+    }, delayMs);
+    this.#restartTimers.add(timer);
+  }
+
+  /** `known`: the rules that those who get it have; null: none. */
+  #commandFor(message: StateCommand, known: Snapshot | null): WorkerCommand {
+    if (message.type === 'rules') {
+      return { type: 'rules', patch: toSharedText(JSON.stringify(patchBetween(known, message.snapshot))) };
+    }
+    if (message.type !== 'workloads') return message;
+    return { type: 'workloads', workloads: this.#slots.assign(message.workloads) };
+  }
+
+  #forgetGoneWorkloads(): void {
+    const names = new Set(this.#state.workloads.map((workload) => workload.name));
+    for (const member of this.#members) {
+      for (const name of member?.listening.keys() ?? []) if (!names.has(name)) member?.listening.delete(name);
+    }
+  }
+
+  async #dumpOf(member: Member): Promise<WorkerDump | null> {
+    const id = this.#nextDumpId++;
+    return await new Promise((resolve) => {
+      const finish = (dump: WorkerDump | null): void => {
+        clearTimeout(timer);
+        member.worker.off('message', onMessage);
+        member.worker.off('exit', onExit);
+        resolve(dump);
+      };
+      const onMessage = (message: FromWorker): void => {
+        if (message.type === 'dump' && message.id === id) finish(message.state);
+      };
+      const onExit = (): void => finish(null);
+      const timer = setTimeout(finish, dumpTimeoutMs, null);
+      member.worker.on('message', onMessage);
+      member.worker.once('exit', onExit);
+      tell(member.worker, { type: 'dump', id });
+    });
+  }
+}
+
+function toSharedText(text: string): SharedArrayBuffer {
+  const bytes = Buffer.from(text);
+  const shared = new SharedArrayBuffer(bytes.length);
+  new Uint8Array(shared).set(bytes);
+  return shared;
+}
+
+/** `postMessage` takes anything; a worker understands this only. Nothing is handed over, so the list is empty. */
+function tell(worker: Worker, command: WorkerCommand): void {
+  worker.postMessage(command, []);
+}
+
+/** The real thread. Its open files, such as namespaces, are closed when it ends in whatever way. */
+export function spawnWorker(init: PoolWorkerInit): Worker {
+  return new Worker(new URL('../worker/worker.js', import.meta.url), {
+    workerData: init,
+    name: `culvert-dataplane-${init.workerIndex}`,
+    trackUnmanagedFds: true,
+  });
+}

@@ -1,0 +1,64 @@
+import type { HostPort } from '../../../shared/address.js';
+import type { SpiffeId } from '../../../shared/identity.js';
+import type { Reason } from '../../../shared/reasons.js';
+
+/** How the bytes travelled between the two sides, as honestly as the agent can say it. */
+export const connectionPaths = [
+  /** Through a mutual-TLS tunnel to the agent of another host. */
+  'hbone',
+  /** Between two workloads of this host: both halves of the rules, no TLS in between. */
+  'local',
+  /** Plain TCP that came from outside the mesh to a captured workload, or went to a workload without an agent. */
+  'plaintext',
+  /** To an address that no workload or service has. */
+  'passthrough',
+  /** Refused before a path was chosen. */
+  'none',
+] as const;
+export type ConnectionPath = (typeof connectionPaths)[number];
+
+/**
+ * What a finished connection leaves behind: one access-log line, and what metrics and flow records count. Exactly one
+ * for each accepted connection of each agent. Plain data, so that it can be sent between threads.
+ */
+export type ClosedConnection = {
+  /** 32 hex digits; the same at both agents (it is the trace id of the `traceparent` header). */
+  readonly traceId: string;
+  readonly direction: 'outbound' | 'inbound';
+  readonly path: ConnectionPath;
+  /** Milliseconds since the epoch, by the agent's clock. */
+  readonly startedAtMs: number;
+  readonly durationMs: number;
+  readonly source: ConnectionEnd;
+  readonly destination: ConnectionEnd;
+  /** The service whose address the application dialled, or the ServiceEntry that names it: `namespace/name`. */
+  readonly service: string | null;
+  /** What the application dialled (outbound), or the address that the peer asked for (inbound). */
+  readonly requested: HostPort | null;
+  readonly reason: Reason;
+  /** `SegmentationRule/name`; empty when no rule was asked. */
+  readonly rule: string;
+  /** Rules of mode audit that would have denied it. */
+  readonly audited: readonly string[];
+  readonly revision: number;
+  /** Bytes of the application, from source to destination. */
+  readonly bytesSent: number;
+  /** Bytes of the application, from destination to source. */
+  readonly bytesReceived: number;
+  /** From accept until the far side was connected; null when it never was. */
+  readonly connectMs: number | null;
+  /** From accept until the first byte from the destination; null when there was none. */
+  readonly firstByteMs: number | null;
+  /** What a person needs beyond the reason, such as `ECONNREFUSED 198.18.11.2:80`; empty when there is nothing. */
+  readonly detail: string;
+  /** What flow records were told of it while it was open (`OpenConnections`); absent when nothing was. */
+  readonly toldOpen?: { readonly sent: number; readonly received: number };
+};
+
+export type ConnectionEnd = {
+  readonly address: HostPort | null;
+  /** `namespace/name` of the registered workload. */
+  readonly workload: string | null;
+  /** Proved by a certificate, or the registry's for a workload of this host. */
+  readonly identity: SpiffeId | null;
+};

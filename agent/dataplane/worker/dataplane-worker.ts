@@ -1,0 +1,273 @@
+import type net from 'node:net';
+import { assertNever } from '../../../shared/assert-never.js';
+import { prepareSnapshot } from '../../../shared/policy/prepared/prepared-snapshot.js';
+import { applyPatch, type SnapshotPatch } from '../../../shared/wire/snapshot-patch.js';
+import type { ConnectionRecord } from '../connection/connection-record.js';
+import { externalNames } from '../../../shared/routing/external-names.js';
+import { HeapSlack } from '../../thread/heap-slack.js';
+import { serveInboundPlaintext } from '../flow/inbound-plaintext.js';
+import { serveTunnelRequest } from '../flow/inbound-tunnel.js';
+import type { FlowContext } from '../flow/flow-context.js';
+import { LiveConnections } from '../flow/live-connections.js';
+import { ConnectionTurns } from '../limit/connection-turns.js';
+import { ignoreError } from '../sockets/ignore-error.js';
+import { serveOutbound } from '../flow/outbound.js';
+import { rawDial } from '../flow/dial.js';
+import { WaitingBytes } from '../limit/waiting-bytes.js';
+import { recordAcceptFailure } from '../flow/accept-failure.js';
+import { DescriptorReserve } from '../sockets/descriptor-reserve.js';
+import { Hosting } from '../listen/hosting.js';
+import type { HostedWorkload } from '../listen/hosted-workload.js';
+import type {
+  CertificatesMessage,
+  FromWorker,
+  PoolWorkerInit,
+  WorkerCommand,
+  WorkerDump,
+  WorkerGauges,
+} from '../messages.js';
+import { ConnectionCut } from '../connection/connection-cut.js';
+import { HeldBack } from '../relay/held-back.js';
+import { EndpointRotation } from '../balance/endpoint-rotation.js';
+import type { RegistryChange } from '../image/registry-image.js';
+import { capturePorts } from '../../ports.js';
+import { Reporter } from '../flow/reporter.js';
+import { RuleClock } from '../state/rule-clock.js';
+import { WorkerState } from '../state/worker-state.js';
+import { WorkloadUsage } from '../workload-usage.js';
+import { Http2TunnelClient } from '../tunnel/http2-tunnel-client.js';
+import { Http2TunnelServer } from '../tunnel/http2-tunnel-server.js';
+import type { Http2Engine } from '../engine/http2-engine.js';
+
+/** For a connection that is cut by a drain to end before its tunnel does, on a loop that is late. */
+const cutMs = 500;
+
+/**
+ * One data-plane worker: the state, the listeners of every local workload, the tunnels and the open connections. Only
+ * {@link receive} changes the state; every change is followed by a new judgement of all open connections.
+ */
+export class DataplaneWorker {
+  readonly #workerIndex: number;
+  readonly #post: (message: FromWorker) => void;
+  readonly #state = new WorkerState();
+  readonly #connections: LiveConnections;
+  readonly #client: Http2TunnelClient;
+  readonly #server: Http2TunnelServer;
+  readonly #reporter: Reporter;
+  readonly #context: FlowContext;
+  readonly #hosting: Hosting;
+  readonly #ruleClock: RuleClock;
+  readonly #turns = new ConnectionTurns();
+  readonly #heldBack = new HeldBack();
+  readonly #waitingBytes: WaitingBytes;
+  // A full collection also drops compiled code, which the next connections would have to wait for.
+  readonly #heapSlack = new HeapSlack({ mayPause: () => !this.#connections.hasCarried });
+
+  constructor({
+    init,
+    engine,
+    post,
+  }: {
+    readonly init: PoolWorkerInit;
+    readonly engine: Http2Engine;
+    readonly post: (message: FromWorker) => void;
+  }) {
+    const { workerIndex, settings } = init;
+    this.#workerIndex = workerIndex;
+    this.#post = post;
+    const usage = new WorkloadUsage({ buffer: init.workloadUsage, workers: init.workers });
+    this.#waitingBytes = new WaitingBytes({ heldBack: this.#heldBack, usage, workerIndex });
+    this.#connections = new LiveConnections({
+      state: this.#state,
+      usage,
+      workerIndex,
+      limits: settings,
+    });
+    this.#client = new Http2TunnelClient({
+      settings,
+      engine,
+      dialRaw: ({ sourceWorkload, sourceIp, destinationIp }) =>
+        rawDial({
+          descriptors: this.#context.descriptors,
+          from: this.#hosted(sourceWorkload),
+          target: { ip: destinationIp, port: capturePorts.inboundTunnel },
+          sourceIp,
+        }),
+    });
+    this.#server = new Http2TunnelServer({
+      settings,
+      engine,
+      onConnect: (request) =>
+        this.#turns.take(request.peerAddress.ip, () => void serveTunnelRequest(this.#context, request)),
+    });
+    this.#reporter = new Reporter({
+      post,
+      source: { openRecords: () => this.#openRecords(), gauges: () => this.#gauges() },
+    });
+    this.#context = {
+      node: init.node,
+      state: this.#state,
+      settings,
+      connections: this.#connections,
+      heldBack: this.#heldBack,
+      tunnels: this.#client,
+      rotation: new EndpointRotation({ random: Math.random }),
+      reporter: this.#reporter,
+      descriptors: DescriptorReserve.ofProcess(),
+      clock: { nowMs: Date.now },
+      nameExternal: externalNames(() => this.#state.snapshot?.externals ?? []),
+    };
+    this.#ruleClock = new RuleClock({
+      clock: this.#context.clock,
+      onChange: () => void this.#connections.recheckAll(),
+    });
+    this.#hosting = new Hosting({
+      hosted: this.#state.hosted,
+      backlog: settings.listenBacklog,
+      handlers: {
+        outbound: (workload, socket) =>
+          this.#begin(workload.name, workload, socket, () => serveOutbound(this.#context, workload, socket)),
+        inboundPlaintext: (workload, socket) =>
+          this.#begin(socket.remoteAddress ?? '', workload, socket, () =>
+            serveInboundPlaintext(this.#context, workload, socket),
+          ),
+        inboundTunnel: (workload, socket) => this.#acceptTunnel(workload, socket),
+        acceptFailed: (workload, port, error) => recordAcceptFailure(this.#context, workload, port, error),
+      },
+      onListening: post,
+      onGone: (workload) => this.#letGo(workload),
+    });
+  }
+
+  receive(command: WorkerCommand): void {
+    switch (command.type) {
+      case 'registry':
+        this.#useRegistry(command);
+        return;
+      case 'rules':
+        this.#useRules(command.patch);
+        return;
+      case 'certificates':
+        this.#useCertificates(command);
+        return;
+      case 'workloads':
+        void this.#hosting.apply(command.workloads);
+        return;
+      case 'drain':
+        void this.#drain(command.graceMs);
+        return;
+      case 'dump':
+        this.#post({ type: 'dump', id: command.id, state: this.#dump() });
+        return;
+      default:
+        assertNever(command);
+    }
+  }
+
+  /** The control thread has checked what it sends. */
+  #useRules(text: SharedArrayBuffer): void {
+    const before = this.#state.snapshot;
+    const snapshot = applyPatch(before, JSON.parse(Buffer.from(text).toString('utf8')) as SnapshotPatch);
+    // What is wrong with it shows here, and not in the middle of a connection.
+    prepareSnapshot(snapshot, before);
+    this.#state.useSnapshot(snapshot);
+    this.#ruleClock.use(snapshot);
+    void this.#connections.recheckAll().then(() => {
+      this.#post({ type: 'applied', revision: snapshot.revision });
+    });
+  }
+
+  #useRegistry(change: RegistryChange): void {
+    this.#state.registry.apply(change);
+    void this.#connections.recheckAll();
+  }
+
+  #useCertificates(message: CertificatesMessage): void {
+    this.#state.useCertificates(message);
+    this.#client.replaceCertificates(message);
+    this.#server.replaceCertificates(message);
+    void this.#connections.recheckAll();
+  }
+
+  /** The workload may leave while its connection waits for a turn. */
+  #begin(who: string, workload: HostedWorkload, socket: net.Socket, serve: () => Promise<void>): void {
+    socket.on('error', ignoreError);
+    this.#turns.take(who, () => {
+      if (workload.isOpen) void serve();
+      else socket.resetAndDestroy();
+    });
+  }
+
+  #acceptTunnel(workload: HostedWorkload, socket: net.Socket): void {
+    const identity = this.#state.registry.workload(workload.name)?.identity;
+    // The other agent sees its dial reset, and says so in its records.
+    if (identity === undefined || this.#context.descriptors.isTouchedBySocket(socket)) {
+      socket.resetAndDestroy();
+      return;
+    }
+    this.#server.accept(socket, { workload: workload.name, identity });
+  }
+
+  #letGo(workload: HostedWorkload): void {
+    const detail = `${workload.name} left this node`;
+    this.#connections.cutWorkload(workload, new ConnectionCut({ reason: 'DRAIN', detail }));
+    this.#client.releaseWorkload(workload.name);
+    this.#server.releaseWorkload(workload.name);
+  }
+
+  /** Listeners first, so that a successor on the same ports takes everything new; then the tunnels say GOAWAY. */
+  async #drain(graceMs: number): Promise<void> {
+    await this.#hosting.stopListening();
+    this.#turns.beginAll();
+    // Before the tunnels' own end, so that the records say DRAIN and not that a tunnel died.
+    const grace = setTimeout(() => {
+      this.#connections.cutAll(new ConnectionCut({ reason: 'DRAIN', detail: 'the agent shuts down' }));
+    }, graceMs);
+    const tunnelGraceMs = graceMs + cutMs;
+    const drained = Promise.all([this.#client.drain(tunnelGraceMs), this.#server.drain(tunnelGraceMs)]);
+    await this.#connections.whenEmpty();
+    clearTimeout(grace);
+    await drained;
+    await this.#hosting.apply([]);
+    this.#ruleClock.stop();
+    this.#reporter.stop();
+    this.#heapSlack.stop();
+    this.#waitingBytes.stop();
+    this.#post({ type: 'drained' });
+  }
+
+  #hosted(name: string): HostedWorkload {
+    const hosted = this.#state.hosted.get(name);
+    if (hosted === undefined) throw new Error(`workload ${name} has left this node`);
+    return hosted;
+  }
+
+  *#openRecords(): Iterable<ConnectionRecord> {
+    for (const { record } of this.#connections) yield record;
+  }
+
+  #gauges(): Omit<WorkerGauges, 'eventLoopDelayP99Ms'> {
+    const client = this.#client.counts();
+    const server = this.#server.counts();
+    return {
+      openConnections: this.#connections.size,
+      keptConnections: this.#connections.reprieved.kept,
+      drainingConnections: this.#connections.reprieved.draining,
+      openTunnels: client.tunnels + server.tunnels,
+      openStreams: client.streams + server.streams,
+      bufferedBytes: this.#waitingBytes.bytesInAll,
+      refusedHandshakes: this.#server.refusedHandshakes(),
+    };
+  }
+
+  #dump(): WorkerDump {
+    return {
+      workerIndex: this.#workerIndex,
+      revision: this.#state.snapshot?.revision ?? null,
+      registryEntries: this.#state.registry.size,
+      listeners: this.#hosting.listeners(),
+      tunnels: [...this.#client.dump(), ...this.#server.dump()],
+      connections: this.#connections.dump(),
+    };
+  }
+}

@@ -1,0 +1,174 @@
+import type { IpAddress } from '../../../shared/address.js';
+import { flowKey, flowRulePattern, maxAuditedRules, verdictOf } from '../../../shared/wire/flows.js';
+import type { FlowEnd, ReportedFlow } from '../../../shared/wire/flows.js';
+import { addressClass } from './address-class.js';
+import type { ClosedConnection, ConnectionEnd } from '../../dataplane/report/closed-connection.js';
+import { ruledPort, type OpenConnections, type OpenEnd } from '../../dataplane/report/open-connections.js';
+
+/** Flows that are kept apart; beyond it, ports and addresses are given up first, then everything but the verdict. */
+const maxExactFlows = 10_000;
+const maxCoarseFlows = 1000;
+/**
+ * A flow is told in each of its first windows, so that what is new shows at once, and then in every 30th (5 minutes of
+ * 10 s): a busy pair of workloads would otherwise write the same record 8,640 times a day.
+ */
+const promptTellings = 6;
+const slowWindows = 30;
+
+/** Added to in place until it is told: this runs for every connection. */
+type Sum = { -readonly [Field in keyof ReportedFlow]: ReportedFlow[Field] };
+
+type Entry = {
+  /** What is to be told; null: nothing since the last time. */
+  pending: Sum | null;
+  tellings: number;
+  /** Not told before this window. */
+  dueWindow: number;
+  lastWindow: number;
+};
+
+export type TakenFlows = {
+  readonly flows: readonly ReportedFlow[];
+  /** Connections that the flows contain in sums only, since the last call. */
+  readonly notKept: number;
+};
+
+/**
+ * Adds connections up to flows, in bounded memory whatever comes: each connection once, when it ends or when it is first
+ * told as open. The owner takes what is due once in every window.
+ */
+export class FlowAggregator {
+  readonly #maxExact: number;
+  readonly #maxCoarse: number;
+  readonly #nameExternal: (ip: IpAddress, port: number) => string | null;
+  readonly #exact = new Map<string, Entry>();
+  readonly #coarse = new Map<string, Entry>();
+  /** Not bounded by a number: direction, verdict and reason are closed sets. */
+  readonly #other = new Map<string, Entry>();
+  #window = 0;
+  #notKept = 0;
+
+  /** `nameExternal`: the ServiceEntry that an address outside the mesh belongs to, `namespace/name`. */
+  constructor(init: {
+    readonly nameExternal: (ip: IpAddress, port: number) => string | null;
+    readonly maxExact?: number;
+    readonly maxCoarse?: number;
+  }) {
+    this.#nameExternal = init.nameExternal;
+    this.#maxExact = init.maxExact ?? maxExactFlows;
+    this.#maxCoarse = init.maxCoarse ?? maxCoarseFlows;
+  }
+
+  /** Flows that are held now, told ones included. */
+  get size(): number {
+    return this.#exact.size + this.#coarse.size + this.#other.size;
+  }
+
+  /** A connection that was told as open before counts only with what it did since, and once more when it was cut. */
+  addClosed(connection: ClosedConnection): void {
+    const { direction, reason, revision, startedAtMs, toldOpen } = connection;
+    const verdict = verdictOf(reason);
+    const port = ruledPort(connection);
+    this.#add({
+      direction,
+      source: this.#source(openEnd(connection.source)),
+      destination: this.#destination(openEnd(connection.destination), port),
+      port,
+      verdict,
+      reason,
+      // It may come from the other agent's refusal, which may say anything.
+      rule: flowRulePattern.test(connection.rule) ? connection.rule : '',
+      audited: connection.audited.slice(0, maxAuditedRules),
+      revision,
+      connections: toldOpen === undefined || verdict === 'deny' ? 1 : 0,
+      bytesSent: connection.bytesSent - (toldOpen?.sent ?? 0),
+      bytesReceived: connection.bytesReceived - (toldOpen?.received ?? 0),
+      firstSeenMs: startedAtMs,
+      lastSeenMs: startedAtMs + Math.max(0, Math.round(connection.durationMs)),
+    });
+  }
+
+  addOpen(open: OpenConnections): void {
+    this.#add({
+      ...open,
+      source: this.#source(open.source),
+      destination: this.#destination(open.destination, open.port),
+      verdict: 'allow',
+      reason: 'OK',
+      audited: open.audited.slice(0, maxAuditedRules),
+    });
+  }
+
+  /** Ends a window. `isLast`: everything is told now, due or not. */
+  take({ isLast }: { readonly isLast: boolean }): TakenFlows {
+    this.#window += 1;
+    const flows: ReportedFlow[] = [];
+    for (const table of [this.#exact, this.#coarse, this.#other]) {
+      const isFull = table === this.#exact && table.size >= this.#maxExact;
+      for (const [key, entry] of table) {
+        if (entry.pending !== null && (isLast || isFull || this.#window >= entry.dueWindow)) {
+          flows.push(entry.pending);
+          entry.pending = null;
+          entry.tellings += 1;
+          entry.dueWindow = this.#window + (entry.tellings < promptTellings ? 1 : slowWindows);
+        }
+        const isIdle = entry.pending === null && this.#window - entry.lastWindow > slowWindows;
+        // A full table makes room for what comes: what was told is on its way.
+        if (isIdle || (isFull && entry.pending === null)) table.delete(key);
+      }
+    }
+    const notKept = this.#notKept;
+    this.#notKept = 0;
+    return { flows, notKept };
+  }
+
+  #add(flow: Sum): void {
+    if (this.#addTo(this.#exact, flow, this.#maxExact)) return;
+    this.#notKept += flow.connections;
+    const source = { ...flow.source, cidr: null };
+    const destination = { ...flow.destination, cidr: null };
+    const coarse = { ...flow, source, destination, port: 0 };
+    if (this.#addTo(this.#coarse, coarse, this.#maxCoarse)) return;
+    const other = { ...coarse, source: nobody, destination: nobody, rule: '', audited: [] };
+    this.#addTo(this.#other, other, Number.POSITIVE_INFINITY);
+  }
+
+  #addTo(table: Map<string, Entry>, flow: Sum, max: number): boolean {
+    const key = flowKey(flow);
+    const entry = table.get(key);
+    if (entry === undefined) {
+      if (table.size >= max) return false;
+      table.set(key, { pending: flow, tellings: 0, dueWindow: 0, lastWindow: this.#window });
+      return true;
+    }
+    if (entry.pending === null) entry.pending = flow;
+    else addFlow(entry.pending, flow);
+    entry.lastWindow = this.#window;
+    return true;
+  }
+
+  #source({ workload, identity, ip }: OpenEnd): FlowEnd {
+    return { workload, identity, cidr: workload !== null || ip === null ? null : addressClass(ip) };
+  }
+
+  /** A ServiceEntry names what is dialled, on its ports; clients from there are addresses like others. */
+  #destination(end: OpenEnd, port: number): FlowEnd {
+    const external = end.workload !== null || end.ip === null ? null : this.#nameExternal(end.ip, port);
+    return external === null ? this.#source(end) : { workload: null, identity: end.identity, cidr: external };
+  }
+}
+
+const nobody: FlowEnd = { workload: null, identity: null, cidr: null };
+
+function openEnd({ workload, identity, address }: ConnectionEnd): OpenEnd {
+  return { workload, identity, ip: address?.ip ?? null };
+}
+
+function addFlow(sum: Sum, flow: ReportedFlow): void {
+  sum.revision = Math.max(sum.revision, flow.revision);
+  sum.connections += flow.connections;
+  sum.bytesSent += flow.bytesSent;
+  sum.bytesReceived += flow.bytesReceived;
+  sum.firstSeenMs = Math.min(sum.firstSeenMs, flow.firstSeenMs);
+  sum.lastSeenMs = Math.max(sum.lastSeenMs, flow.lastSeenMs);
+}

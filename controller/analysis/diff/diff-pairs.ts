@@ -1,0 +1,76 @@
+import type { Clock } from '../../../shared/policy/connection.js';
+import type { PortRange } from '../../../shared/policy/snapshot.js';
+import { EndNames } from '../pairs/end-names.js';
+import { groupPairs } from '../pairs/group-pairs.js';
+import { PairClasses } from '../pairs/pair-classes.js';
+import { lastPort, type PortVerdict } from '../pairs/port-verdicts.js';
+import type { RuleSet } from '../pairs/rule-set.js';
+import { sortGroups } from '../pairs/sort-groups.js';
+
+/** Ports on which a pair is decided otherwise than before. */
+export type PortChange = {
+  readonly ports: PortRange;
+  readonly change: 'denied' | 'allowed';
+  /** The rule that decided before, and the one that would decide now. */
+  readonly before: string;
+  readonly after: string;
+};
+
+/** Each of the sources is affected towards each of the destinations. */
+export type PairChange = {
+  readonly sources: readonly string[];
+  readonly destinations: readonly string[];
+  readonly changes: readonly PortChange[];
+};
+
+export type PairDiff = {
+  readonly changed: readonly PairChange[];
+  /** Workloads (`namespace/name`) that only one of the two registries has: nothing is said of their pairs. */
+  readonly addedWorkloads: readonly string[];
+  readonly removedWorkloads: readonly string[];
+};
+
+/** Which pairs would be newly denied and newly allowed, on which ports and by which rule. */
+export function diffPairs({ before, after, clock }: { before: RuleSet; after: RuleSet; clock: Clock }): PairDiff {
+  const pairs = new PairClasses({ sets: [before, after], clock });
+  const names = new EndNames({ entries: before.entries });
+  const groups = groupPairs(pairs, ({ bySet: [old = [], fresh = []] }) => {
+    const changes = changesBetween(old, fresh);
+    return changes.length === 0 ? null : { key: JSON.stringify(changes), changes };
+  });
+  const changed = groups.map(({ sources, destinations, value }) => ({
+    sources: names.of(sources),
+    destinations: names.of(destinations),
+    changes: value.changes,
+  }));
+  const [oldNames, newNames] = [workloadNames(before), workloadNames(after)];
+  return {
+    changed: sortGroups(changed),
+    addedWorkloads: [...newNames].filter((name) => !oldNames.has(name)).sort(),
+    removedWorkloads: [...oldNames].filter((name) => !newNames.has(name)).sort(),
+  };
+}
+
+function changesBetween(before: readonly PortVerdict[], after: readonly PortVerdict[]): PortChange[] {
+  const changes: PortChange[] = [];
+  let first = 1;
+  for (let [i, j] = [0, 0]; first <= lastPort;) {
+    const [old, fresh] = [before[i], after[j]];
+    if (old === undefined || fresh === undefined) break;
+    const last = Math.min(old.last, fresh.last);
+    if (old.verdict !== fresh.verdict) {
+      const change = fresh.verdict === 'deny' ? 'denied' : 'allowed';
+      changes.push({ ports: [first, last], change, before: old.rule, after: fresh.rule });
+    }
+    first = last + 1;
+    if (old.last === last) i++;
+    if (fresh.last === last) j++;
+  }
+  return changes;
+}
+
+function workloadNames({ entries }: RuleSet): Set<string> {
+  return new Set(
+    entries.filter(({ kind }) => kind === 'workload').map(({ namespace, name }) => `${namespace}/${name}`),
+  );
+}

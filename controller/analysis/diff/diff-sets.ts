@@ -1,0 +1,27 @@
+import type { Clock } from '../../../shared/policy/connection.js';
+import type { FlowRecord } from '../../../shared/wire/flows.js';
+import { diffFlows, type FlowDiff } from '../flows/diff-flows.js';
+import { diffPairs, type PairDiff } from './diff-pairs.js';
+import type { RuleSet } from '../pairs/rule-set.js';
+
+/** What a proposed set of rules would change. */
+export type SetDiff = {
+  readonly pairs: PairDiff;
+  /** Null: no records were given. */
+  readonly flows: FlowDiff | null;
+  /** Something that was seen working would be denied: a gate should not let it pass. */
+  readonly wouldBreak: boolean;
+};
+
+/** Compares two sets of rules, over their registries and, when there are records, over what was really going on. */
+export function diffSets(input: {
+  readonly before: RuleSet;
+  readonly after: RuleSet;
+  readonly flows: readonly FlowRecord[] | null;
+  readonly clock: Clock;
+}): SetDiff {
+  const { before, after, flows, clock } = input;
+  const pairs = diffPairs({ before, after, clock });
+  const ofFlows = flows === null ? null : diffFlows({ before, after, flows, clock });
+  return { pairs, flows: ofFlows, wouldBreak: ofFlows !== null && ofFlows.broken.length > 0 };
+}

@@ -1,0 +1,102 @@
+import { reasonInfo, type Reason } from '../../../shared/reasons.js';
+import type { FlowEnd, FlowRecord } from '../../../shared/wire/flows.js';
+
+/**
+ * Everything that was recorded between two ends on one port, put together. Both agents of a connection record it, and
+ * each kind of end (by rule, reason and revision) is a record of its own.
+ */
+export type Conversation = {
+  readonly source: FlowEnd;
+  readonly destination: FlowEnd;
+  readonly port: number;
+  /** Connections that were let through, and that were refused or cut, each counted once. */
+  readonly allowed: number;
+  readonly denied: number;
+  /** Of those that were let through: which reached the application. Scans of closed ports do not. */
+  readonly worked: number;
+  readonly firstSeenMs: number;
+  readonly lastSeenMs: number;
+  /** When the last one was let through; null when none was. */
+  readonly lastAllowedMs: number | null;
+  /** On how many days (UTC) it was seen, at least. */
+  readonly daysSeen: number;
+  /** Rules that decided (`SegmentationRule/db-only`), and audited ones that would have denied. Sorted. */
+  readonly rules: readonly string[];
+  readonly audited: readonly string[];
+};
+
+/** Merges records into conversations, in an order that depends on nothing but what they say. */
+export function conversations(flows: readonly FlowRecord[]): Conversation[] {
+  const groups = new Map<string, FlowRecord[]>();
+  for (const flow of flows) {
+    const key = conversationKey(flow);
+    const group = groups.get(key);
+    if (group === undefined) groups.set(key, [flow]);
+    else group.push(flow);
+  }
+  return [...groups].sort(([a], [b]) => (a < b ? -1 : 1)).map(([, group]) => merge(group));
+}
+
+/** The identity of the destination is left out: only one of the two agents may know it. */
+export function conversationKey({
+  source,
+  destination,
+  port,
+}: Pick<FlowRecord, 'source' | 'destination' | 'port'>): string {
+  const to = destination.workload ?? destination.cidr ?? destination.identity ?? '';
+  return [source.workload ?? '', source.identity ?? '', source.cidr ?? '', to, String(port).padStart(5, '0')].join('|');
+}
+
+function merge(group: readonly FlowRecord[]): Conversation {
+  const { source, destination, port } = group[0] as FlowRecord;
+  const allowing = group.filter(({ verdict }) => verdict === 'allow');
+  return {
+    source,
+    destination: group.map((flow) => flow.destination).find(({ identity }) => identity !== null) ?? destination,
+    port,
+    allowed: seenOnce(allowing),
+    worked: seenOnce(allowing.filter(({ reason }) => hasReached(reason))),
+    denied: seenOnce(group.filter(({ verdict }) => verdict === 'deny')),
+    firstSeenMs: Math.min(...group.map(({ firstSeenMs }) => firstSeenMs)),
+    lastSeenMs: Math.max(...group.map(({ lastSeenMs }) => lastSeenMs)),
+    lastAllowedMs: allowing.length === 0 ? null : Math.max(...allowing.map(({ lastSeenMs }) => lastSeenMs)),
+    daysSeen: Math.max(...group.map(daysOf)),
+    rules: distinct(group.map(({ rule }) => rule).filter((rule) => rule !== '')),
+    audited: distinct(group.flatMap(({ audited }) => audited)),
+  };
+}
+
+/** Ends that only a connection to the application can have. */
+function hasReached(reason: Reason): boolean {
+  const { side } = reasonInfo(reason);
+  return (
+    side === 'none' || side === 'client' || reason === 'PEER_RESET' || reason === 'DRAIN' || isEndedByLimit(reason)
+  );
+}
+
+function isEndedByLimit(reason: Reason): boolean {
+  return reason === 'IDLE_TIMEOUT' || reason === 'MAX_DURATION' || reason === 'POLICY_TERMINATED';
+}
+
+/** The agent that saw more of them saw them all: a refusal at the source never reaches the other. */
+export function seenOnce(flows: readonly FlowRecord[]): number {
+  const sum = (direction: FlowRecord['direction']): number =>
+    flows.reduce((total, flow) => (flow.direction === direction ? total + flow.connections : total), 0);
+  return Math.max(sum('outbound'), sum('inbound'));
+}
+
+const dayMs = 86_400_000;
+
+function daysOf({ daysSeen, firstSeenMs, lastSeenMs }: FlowRecord): number {
+  if (daysSeen !== undefined) return daysSeen;
+  return Math.floor(firstSeenMs / dayMs) === Math.floor(lastSeenMs / dayMs) ? 1 : 2;
+}
+
+function distinct(values: readonly string[]): string[] {
+  return [...new Set(values)].sort();
+}
+
+/** `billing/db`, `203.0.113.0/24`, the account of an identity, or `unknown`. */
+export function flowEndName({ workload, cidr, identity }: FlowEnd): string {
+  return workload ?? cidr ?? identity ?? 'unknown';
+}

@@ -1,0 +1,132 @@
+import { isIpv6 } from '../../../shared/address.js';
+import type { Clock, Decision } from '../../../shared/policy/connection.js';
+import { formatRuleRef } from '../../../shared/policy/connection.js';
+import type { WorkloadEntry } from '../../../shared/routing/registry-entry.js';
+import { isNamedExternal, type FlowEnd } from '../../../shared/wire/flows.js';
+import { cidrsOf, regionsWithin } from '../pairs/cidr-regions.js';
+import type { Conversation } from './conversations.js';
+import { regionEnd, workloadEnd, type MeshEnd } from '../pairs/mesh-end.js';
+import { possibleDecisions } from '../pairs/possible-decisions.js';
+import type { RuleSet } from '../pairs/rule-set.js';
+
+/** What a set of rules says of a recorded conversation, or why it cannot be told. */
+export type Replayed =
+  | {
+      readonly verdict: 'allow' | 'deny';
+      readonly rule: string;
+      readonly reason: Decision['reason'];
+      readonly audited: readonly string[];
+    }
+  | { readonly verdict: 'unknown'; readonly why: string };
+
+/**
+ * Asks the evaluator about recorded conversations with the facts of the record and, for labels and addresses, of the
+ * registry. A record keeps neither addresses nor labels: where what it does not say could make a difference, the answer
+ * is `unknown`.
+ */
+export class Replay {
+  readonly #set: RuleSet;
+  readonly #clock: Clock;
+  readonly #workloads = new Map<string, WorkloadEntry>();
+  readonly #byIdentity = new Map<string, WorkloadEntry[]>();
+  readonly #known = new Map<string, Ends>();
+
+  constructor({ set, clock }: { set: RuleSet; clock: Clock }) {
+    this.#set = set;
+    this.#clock = clock;
+    for (const entry of set.entries) {
+      if (entry.kind !== 'workload') continue;
+      this.#workloads.set(`${entry.namespace}/${entry.name}`, entry);
+      this.#byIdentity.set(entry.identity, [...(this.#byIdentity.get(entry.identity) ?? []), entry]);
+    }
+  }
+
+  ask({ source, destination, port }: Pick<Conversation, 'source' | 'destination' | 'port'>): Replayed {
+    if (port === 0) return unknown('the record does not say the port');
+    const from = this.#endsOf(source, 'source');
+    if ('why' in from) return from;
+    const to = this.#endsOf(destination, 'destination');
+    if ('why' in to) return to;
+    let first: Decision | null = null;
+    for (const a of from.ends) {
+      for (const b of to.ends) {
+        if (isIpv6(a.party.ip) !== isIpv6(b.party.ip)) continue;
+        const decisions = possibleDecisions(this.#set.snapshot, { source: a, destination: b, port }, this.#clock);
+        const [decision] = decisions;
+        if (decision === undefined) continue;
+        if (decisions.some(({ verdict }) => verdict !== decision.verdict)) return unknown(partOfSources);
+        first ??= decision;
+        if (decision.verdict !== first.verdict) return unknown((a === from.ends[0] ? to : from).ambiguity);
+      }
+    }
+    if (first === null) return unknown('the two have no address of the same family any more');
+    const { verdict, rule, reason, audited } = first;
+    return { verdict, rule: formatRuleRef(rule), reason, audited: audited.map(formatRuleRef) };
+  }
+
+  #endsOf(end: FlowEnd, side: 'source' | 'destination'): Ends {
+    const key = `${side} ${end.workload ?? ''} ${end.identity ?? ''} ${end.cidr ?? ''}`;
+    const known = this.#known.get(key);
+    if (known !== undefined) return known;
+    const ends = this.#find(end, side);
+    this.#known.set(key, ends);
+    return ends;
+  }
+
+  #find({ workload, identity, cidr }: FlowEnd, side: 'source' | 'destination'): Ends {
+    if (workload !== null) return this.#ofWorkload(workload, identity, side);
+    const candidates = cidr === null ? [] : this.#addressesIn(cidr);
+    if (candidates === null) return unknown(`no ServiceEntry is called ${cidr ?? ''} any more`);
+    if (identity !== null) return this.#ofIdentity(identity, candidates);
+    if (cidr === null) return unknown(`the record does not say who the ${side} was`);
+    return { ends: candidates, ambiguity: `the rules tell addresses within ${cidr} apart` };
+  }
+
+  #ofWorkload(name: string, identity: string | null, side: 'source' | 'destination'): Ends {
+    const entry = this.#workloads.get(name);
+    if (entry === undefined) return unknown(`the workload ${name} is not registered`);
+    if (entry.addresses.length === 0) return unknown(`the workload ${name} has no address`);
+    // A source is what it proved; of a destination the registry says who it has to be.
+    if (side === 'source' && identity !== null && identity !== entry.identity) {
+      return unknown(`the workload ${name} had another identity`);
+    }
+    const ends = entry.addresses.map((ip) => workloadEnd(entry, ip));
+    const ambiguity = `the rules tell the addresses of ${name} apart`;
+    if (side === 'destination') return { ends, ambiguity };
+    return { ends: ends.map((end) => ({ ...end, isMeshed: identity !== null })), ambiguity };
+  }
+
+  /** Somebody who proved an identity from an address that was not registered. */
+  #ofIdentity(identity: string, candidates: readonly MeshEnd[]): Ends {
+    const registered = (this.#byIdentity.get(identity) ?? []).flatMap((entry) =>
+      entry.addresses.map((ip) => workloadEnd(entry, ip)),
+    );
+    const bare = candidates.map(({ name, party }) => ({
+      name,
+      party: { ...party, identity: identity as WorkloadEntry['identity'] },
+      isMeshed: true,
+    }));
+    const ends = [...registered, ...bare];
+    if (ends.length === 0) return unknown(`no workload proves ${identity} any more`);
+    return { ends, ambiguity: `the record does not say which workload proved ${identity}` };
+  }
+
+  /** Null: there is no such ServiceEntry. */
+  #addressesIn(cidr: string): MeshEnd[] | null {
+    const { snapshot } = this.#set;
+    const named = isNamedExternal(cidr) ? snapshot.externals.find(({ name }) => name === cidr)?.cidrs : [cidr];
+    if (named === undefined) return null;
+    return named.flatMap((network) =>
+      regionsWithin(network, cidrsOf(snapshot)).map((region) => regionEnd(region, cidr)),
+    );
+  }
+}
+
+const partOfSources = 'a rule is enforced for a part of the sources, and the record does not say the address';
+
+type Unknown = Extract<Replayed, { verdict: 'unknown' }>;
+type Ends = Unknown | { readonly ends: readonly MeshEnd[]; readonly ambiguity: string };
+
+function unknown(why: string): Unknown {
+  return { verdict: 'unknown', why };
+}

@@ -1,0 +1,99 @@
+import { isIpv6, type IpAddress } from '../../../shared/address.js';
+import { parseSpiffeId, type SpiffeId } from '../../../shared/identity.js';
+import { isNamespacedName } from '../../resources/kinds/field-schemas.js';
+import type { RegistryEntry, WorkloadEntry } from '../../../shared/routing/registry-entry.js';
+import { isNamedExternal, type FlowEnd } from '../../../shared/wire/flows.js';
+
+/** A peer as it is written into a rule. */
+export type LearnedPeer = {
+  readonly serviceAccount?: string;
+  readonly labels?: Readonly<Record<string, string>>;
+  readonly workload?: string;
+  readonly service?: string;
+  readonly cidr?: string;
+};
+
+/** What stands for the two ends of a conversation in a rule, or why nothing does. */
+export type LearnedEnd = { readonly peers: readonly LearnedPeer[]; readonly name: string } | { readonly why: string };
+
+/** Labels that name an application, the most specific convention first. */
+const applicationLabels = ['app.kubernetes.io/name', 'app', 'k8s-app'];
+
+/** Chooses for each end the narrowest peer that its replicas share: an account, with a label where many share it. */
+export class LearnedPeers {
+  readonly #workloads = new Map<string, WorkloadEntry>();
+  readonly #byAccount = new Map<string, WorkloadEntry[]>();
+  readonly #trustDomain: string;
+
+  constructor({ entries, trustDomain }: { entries: readonly RegistryEntry[]; trustDomain: string }) {
+    this.#trustDomain = trustDomain;
+    for (const entry of entries) {
+      if (entry.kind !== 'workload') continue;
+      this.#workloads.set(`${entry.namespace}/${entry.name}`, entry);
+      const others = this.#byAccount.get(entry.identity);
+      if (others === undefined) this.#byAccount.set(entry.identity, [entry]);
+      else others.push(entry);
+    }
+  }
+
+  destination({ workload, cidr }: FlowEnd): LearnedEnd {
+    if (workload === null) return cidr === null ? { why: 'the record does not say the destination' } : outside(cidr);
+    const entry = this.#workloads.get(workload);
+    return entry === undefined ? { why: `the workload ${workload} is not registered` } : this.#ofWorkload(entry);
+  }
+
+  /** A source that proved nothing is known by its address only. */
+  source({ workload, identity, cidr }: FlowEnd): LearnedEnd {
+    const entry = workload === null ? undefined : this.#workloads.get(workload);
+    if (identity !== null) return this.#proved(identity, entry);
+    if (entry !== undefined) return ofAddresses(entry);
+    if (workload !== null) return { why: `the workload ${workload} is not registered` };
+    return cidr === null ? { why: 'the record does not say the source' } : outside(cidr);
+  }
+
+  #proved(identity: SpiffeId, entry: WorkloadEntry | undefined): LearnedEnd {
+    const parsed = parseSpiffeId(identity);
+    if (parsed?.trustDomain !== this.#trustDomain) return { why: `${identity} is of another trust domain` };
+    if (entry !== undefined) {
+      return entry.identity === identity ? this.#ofWorkload(entry) : { why: `${entry.name} had another identity` };
+    }
+    const serviceAccount = `${parsed.namespace}/${parsed.serviceAccount}`;
+    return { peers: [{ serviceAccount }], name: serviceAccount };
+  }
+
+  #ofWorkload(entry: WorkloadEntry): LearnedEnd {
+    const serviceAccount = `${entry.namespace}/${entry.serviceAccount}`;
+    const replicas = this.#byAccount.get(entry.identity) ?? [];
+    const labels = distinguishingLabel(entry, replicas);
+    if (labels === undefined) return { peers: [{ serviceAccount }], name: serviceAccount };
+    return { peers: [{ serviceAccount, labels }], name: `${serviceAccount}-${Object.values(labels)[0] ?? ''}` };
+  }
+}
+
+/** The label that tells the applications of one service account apart; undefined when there is one application. */
+function distinguishingLabel(
+  entry: WorkloadEntry,
+  replicas: readonly WorkloadEntry[],
+): Record<string, string> | undefined {
+  for (const label of applicationLabels) {
+    const values = new Set(replicas.map(({ labels }) => labels[label]));
+    const own = entry.labels[label];
+    if (own !== undefined && values.size > 1) return { [label]: own };
+  }
+  return undefined;
+}
+
+function ofAddresses(entry: WorkloadEntry): LearnedEnd {
+  const peers = entry.addresses.map((ip) => ({ cidr: fullPrefix(ip) }));
+  const name = `${entry.namespace}/${entry.name}`;
+  return peers.length === 0 ? { why: `the workload ${name} has no address` } : { peers, name };
+}
+
+function fullPrefix(ip: IpAddress): string {
+  return `${ip}/${isIpv6(ip) ? 128 : 32}`;
+}
+
+function outside(cidr: string): LearnedEnd {
+  if (!isNamedExternal(cidr)) return { peers: [{ cidr }], name: cidr };
+  return isNamespacedName(cidr) ? { peers: [{ service: cidr }], name: cidr } : { why: `${cidr} is no name` };
+}

@@ -1,0 +1,135 @@
+import type { Resource } from '../../resources/kinds/resource.js';
+import type { Clock } from '../../../shared/policy/connection.js';
+import { NamespaceIndex } from '../../compile/check/namespace-index.js';
+import { overlapOfPeerLists } from '../../compile/check/peer-overlap.js';
+import { tiers, type CompiledRule } from '../../../shared/policy/snapshot.js';
+import type { FlowRecord } from '../../../shared/wire/flows.js';
+import { lintKinds, type LintFinding } from './lint-finding.js';
+import { lintUsage } from './lint-usage.js';
+import { lintPeers } from './lint-peers.js';
+import { commonPort, covers, shadows } from './rule-cover.js';
+import type { RuleSet } from '../pairs/rule-set.js';
+
+/** Rules that end within this time are told. */
+const soonMs = 7 * 24 * 3_600_000;
+/** More overlaps than this do not help anybody. */
+const maxOverlaps = 50;
+
+/**
+ * What is suspicious about a set of rules, though nothing is wrong with it: in the order of {@link lintKinds}, then of
+ * evaluation. What needs records is left out when there are none.
+ */
+export function lintSet(
+  input: RuleSet & {
+    readonly clock: Clock;
+    /** Recorded connections of the window that is looked at; null: there are none. */
+    readonly flows?: readonly FlowRecord[] | null;
+    /** The documents, to find segments that nothing uses. */
+    readonly resources?: readonly Resource[];
+  },
+): LintFinding[] {
+  const { snapshot, clock, flows = null, resources = [] } = input;
+  const findings = [
+    ...shadowed(snapshot.rules),
+    ...overlapping(snapshot.rules),
+    ...ending(snapshot.rules, clock.nowMs()),
+    ...lintPeers({ ...input, resources }),
+    ...(flows === null ? [] : lintUsage({ ...input, flows })),
+  ];
+  return findings.sort((a, b) => lintKinds.indexOf(a.kind) - lintKinds.indexOf(b.kind));
+}
+
+function shadowed(rules: readonly CompiledRule[]): LintFinding[] {
+  const index = new NamespaceIndex({ rules });
+  return rules.flatMap((rule, position): LintFinding[] => {
+    let first = position;
+    for (const positions of index.mayCover(rule)) {
+      for (const at of positions) {
+        if (at >= first) break;
+        const candidate = rules[at];
+        if (candidate === undefined || !shadows(candidate, rule) || isPassedBy(candidate, rule, rules)) continue;
+        first = at;
+      }
+    }
+    const earlier = first < position ? rules[first] : undefined;
+    if (earlier === undefined) return [];
+    const message = `never decides: ${earlier.action} of ${ref(earlier)} comes first and matches all that it matches`;
+    const hint = earlier.action === rule.action ? 'delete it' : 'give it a lower priority, or delete it';
+    return [{ kind: 'shadowed', severity: 'warning', resource: ref(rule), other: ref(earlier), message, hint }];
+  });
+}
+
+/** Whether a connection may leave the tier of the rule that seems to shadow another, before it comes to that rule. */
+function isPassedBy(earlier: CompiledRule, later: CompiledRule, rules: readonly CompiledRule[]): boolean {
+  if (earlier.tier === later.tier) return false;
+  return rules.slice(0, rules.indexOf(earlier)).some(({ tier, action, mode, ...pass }) => {
+    if (tier !== earlier.tier || action !== 'pass' || mode === 'audit') return false;
+    return commonPort(pass.ports, later.ports) !== undefined && overlaps(pass, later);
+  });
+}
+
+function overlaps(a: Pick<CompiledRule, 'from' | 'to'>, b: Pick<CompiledRule, 'from' | 'to'>): boolean {
+  return overlapOfPeerLists(a.to, b.to) !== undefined && overlapOfPeerLists(a.from, b.from) !== undefined;
+}
+
+/** An exception before its rule is how rules are meant to be written; two that only touch each other may be a mistake. */
+function overlapping(rules: readonly CompiledRule[]): LintFinding[] {
+  return tiers.flatMap((tier) => overlappingIn(rules.filter((rule) => rule.tier === tier))).slice(0, maxOverlaps);
+}
+
+function overlappingIn(rules: readonly CompiledRule[]): LintFinding[] {
+  const found: LintFinding[] = [];
+  if (rules.every(({ action }) => action === rules[0]?.action)) return found;
+  const index = new NamespaceIndex({ rules });
+  for (const [position, rule] of rules.entries()) {
+    for (const at of index.mayOverlap(position)) {
+      const other = rules[at];
+      if (found.length >= maxOverlaps) return found;
+      if (other === undefined || at <= position || other.action === rule.action) continue;
+      const port = commonPort(rule.ports, other.ports);
+      if (port === undefined) continue;
+      const to = overlapOfPeerLists(rule.to, other.to);
+      const from = to === undefined ? undefined : overlapOfPeerLists(rule.from, other.from);
+      if (from === undefined || isException(rule, other)) continue;
+      const message = `${rule.action} wins over ${other.action} of ${ref(other)} for a connection from ${from} to ${to ?? ''}, port ${port}`;
+      const hint = 'make sure that the priorities are in the order that you mean';
+      found.push({ kind: 'overlap', severity: 'info', resource: ref(rule), other: ref(other), message, hint });
+    }
+  }
+  return found;
+}
+
+/** Compared as if both acted alike: only what they match counts. */
+function isException(rule: CompiledRule, other: CompiledRule): boolean {
+  return covers({ ...other, action: rule.action }, rule) || covers({ ...rule, action: other.action }, other);
+}
+
+function ending(rules: readonly CompiledRule[], nowMs: number): LintFinding[] {
+  return rules.flatMap((rule): LintFinding[] => {
+    const { expiresAtMs } = rule;
+    if (expiresAtMs === null || expiresAtMs > nowMs + soonMs) return [];
+    const at = new Date(expiresAtMs).toISOString();
+    const place = { resource: ref(rule), other: null, severity: 'warning' } as const;
+    return expiresAtMs <= nowMs
+      ? [
+          {
+            ...place,
+            kind: 'expired',
+            message: `has expired at ${at}`,
+            hint: 'delete it, or give it a later expiresAt',
+          },
+        ]
+      : [
+          {
+            ...place,
+            kind: 'expires soon',
+            message: `expires at ${at}`,
+            hint: 'give it a later expiresAt if it is still needed',
+          },
+        ];
+  });
+}
+
+function ref({ name }: { readonly name: string }): string {
+  return `SegmentationRule/${name}`;
+}

@@ -1,0 +1,82 @@
+import type { Clock } from '../../../shared/policy/connection.js';
+import type { CompiledRule, PortRange } from '../../../shared/policy/snapshot.js';
+import type { FlowRecord } from '../../../shared/wire/flows.js';
+import type { LintFinding } from './lint-finding.js';
+import { workloadEnd } from '../pairs/mesh-end.js';
+import type { RuleSet } from '../pairs/rule-set.js';
+import { SelectedCounts } from './selected-counts.js';
+import { Selectors } from '../pairs/selectors.js';
+
+/** A rule that allows this many times what was seen is broad. */
+const broadFactor = 4;
+
+/** What recorded connections tell of rules: those that never matched, and those that allow much more than is used. */
+export function lintUsage(
+  input: RuleSet & { readonly clock: Clock; readonly flows: readonly FlowRecord[] },
+): LintFinding[] {
+  const { snapshot, entries, clock, flows } = input;
+  const ends = entries.flatMap((entry) => {
+    const [ip] = entry.kind === 'workload' ? entry.addresses : [];
+    return entry.kind === 'workload' && ip !== undefined ? [workloadEnd(entry, ip)] : [];
+  });
+  const counts = new SelectedCounts({ ends, selectors: new Selectors({ snapshot, clock }) });
+  const byRule = new Map<string, FlowRecord[]>();
+  for (const flow of flows) {
+    for (const name of [flow.rule, ...flow.audited]) {
+      const others = byRule.get(name);
+      if (others === undefined) byRule.set(name, [flow]);
+      else others.push(flow);
+    }
+  }
+  return snapshot.rules.flatMap((rule): LintFinding[] => {
+    // What a rule of mode audit would allow or pass leaves no trace in the records.
+    const isRecorded = rule.mode === 'enforce' ? rule.action !== 'pass' : rule.action === 'deny';
+    const seen = byRule.get(`SegmentationRule/${rule.name}`) ?? [];
+    if (seen.length > 0) return rule.action === 'allow' ? broad(rule, seen, counts) : [];
+    if (!isRecorded) return [];
+    const message = 'decided or audited no recorded connection';
+    const hint = 'delete it if the records cover everything that it is for';
+    return [
+      {
+        kind: 'never matched',
+        severity: 'info',
+        resource: `SegmentationRule/${rule.name}`,
+        other: null,
+        message,
+        hint,
+      },
+    ];
+  });
+}
+
+function broad(rule: CompiledRule, seen: readonly FlowRecord[], counts: SelectedCounts): LintFinding[] {
+  const names = (side: 'source' | 'destination'): number =>
+    new Set(seen.map((flow) => flow[side].workload ?? flow[side].cidr ?? flow[side].identity)).size;
+  const parts = [
+    { what: 'sources', allowed: counts.of(rule.from, 'source'), used: names('source') },
+    {
+      what: 'destinations',
+      allowed: counts.of(rule.to, 'destination'),
+      used: names('destination'),
+    },
+    { what: 'ports', allowed: portCount(rule.ports), used: new Set(seen.map(({ port }) => port)).size },
+  ].filter(({ allowed, used }) => allowed >= used * broadFactor);
+  if (parts.length === 0) return [];
+  const text = parts.map(({ what, allowed, used }) => `${allowed} ${what} of which ${used} were seen`).join(', ');
+  const hint = 'compare it with what `culvert learn` proposes';
+  return [
+    {
+      kind: 'broad',
+      severity: 'info',
+      resource: `SegmentationRule/${rule.name}`,
+      other: null,
+      message: `allows ${text}`,
+      hint,
+    },
+  ];
+}
+
+function portCount(ports: readonly PortRange[]): number {
+  if (ports.length === 0) return 65_535;
+  return ports.reduce((sum, [first, last]) => sum + last - first + 1, 0);
+}

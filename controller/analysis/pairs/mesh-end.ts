@@ -1,0 +1,36 @@
+import type { IpAddress } from '../../../shared/address.js';
+import type { Party } from '../../../shared/policy/connection.js';
+import type { CidrRegion } from './cidr-regions.js';
+import type { WorkloadEntry } from '../../../shared/routing/registry-entry.js';
+
+/** One side of a connection that nobody has to make: who it is, and whether an agent speaks for it. */
+export type MeshEnd = {
+  /** `billing/db`, or the address of an end outside the mesh. */
+  readonly name: string;
+  /** What the rules know of it as a destination. As a source it proves its identity only when it is meshed. */
+  readonly party: Party;
+  /** An agent captures it, so it proves its identity and enforces the rules. */
+  readonly isMeshed: boolean;
+  /** It stands for a whole network, of which the address is only an example that no CIDR of the rules tells apart. */
+  readonly standsForMany?: boolean;
+};
+
+/** A registered workload at one of its addresses. */
+export function workloadEnd(entry: WorkloadEntry, ip: IpAddress): MeshEnd {
+  const { namespace, name, serviceAccount, labels, node, identity, protocol } = entry;
+  return {
+    name: `${namespace}/${name}`,
+    party: { ip, identity, workload: { namespace, name, serviceAccount, labels, node } },
+    isMeshed: protocol === 'hbone',
+  };
+}
+
+/** An address that no workload has. */
+export function externalEnd(ip: IpAddress, name: string = ip): MeshEnd {
+  return { name, party: { ip, identity: null, workload: null }, isMeshed: false };
+}
+
+/** A network outside the mesh, or the part of one that no CIDR of the rules cuts. */
+export function regionEnd({ address, isSingle }: CidrRegion, name: string): MeshEnd {
+  return { ...externalEnd(address, name), standsForMany: !isSingle };
+}

@@ -1,0 +1,184 @@
+import type { Clock } from '../../../shared/policy/connection.js';
+import type { RegistryEntry } from '../../../shared/routing/registry-entry.js';
+import { cidrRegions } from './cidr-regions.js';
+import { classifyEnds, type EndClass } from './end-classes.js';
+import { regionEnd, workloadEnd, type MeshEnd } from './mesh-end.js';
+import { portVerdicts, type PortVerdict } from './port-verdicts.js';
+import type { RuleSet } from './rule-set.js';
+import { selectionItems, type SelectionItem } from './selection-items.js';
+
+/** What each of the sets decides between two ends. Pairs that are decided alike share one object. */
+export type PairVerdicts = { readonly id: number; readonly bySet: readonly (readonly PortVerdict[])[] };
+
+/** One end as each of the sets knows it: labels and accounts may differ. */
+type EndOfSets = readonly MeshEnd[];
+
+/**
+ * All pairs of ends of one or several sets of rules, in classes: a mesh of thousands of workloads has few kinds of them.
+ * Whatever stands in an answer comes from the one evaluator, asked once for each kind of pair and range of ports.
+ */
+export class PairClasses {
+  readonly sources: readonly EndClass[];
+  readonly destinations: readonly EndClass[];
+  readonly #sets: readonly RuleSet[];
+  readonly #clock: Clock;
+  /** The same question has the same answer in every set. */
+  readonly #areAlike: boolean;
+  readonly #items: readonly SelectionItem[];
+  readonly #ends: ReadonlyMap<MeshEnd, EndOfSets>;
+  /** By item: the positions of the sources to which it can matter; null: all of them. */
+  readonly #sourcesOf: readonly (readonly number[] | null)[];
+  readonly #known: TrieNode = { item: -1, parent: null, next: new Map(), verdicts: null };
+  #count = 0;
+
+  /** Of the workloads, those that every set has take part. */
+  constructor({ sets, clock }: { sets: readonly RuleSet[]; clock: Clock }) {
+    this.#sets = sets;
+    this.#clock = clock;
+    const byEnd = endsOfSets(sets);
+    this.#ends = new Map(byEnd.map((ends) => [ends[0] as MeshEnd, ends]));
+    this.#areAlike = areAlike(sets.map(contextOf)) && byEnd.every(areAlike);
+    this.#items = sets.flatMap(({ snapshot }, index) =>
+      selectionItems(snapshot, clock).map((item) => this.#ofSet(item, index)),
+    );
+    const ends = [...this.#ends.keys()];
+    this.sources = classifyEnds(
+      ends,
+      this.#items.map(({ source }) => source),
+    );
+    this.destinations = classifyEnds(
+      ends,
+      this.#items.map(({ destination }) => destination),
+    );
+    this.#sourcesOf = this.#items.map(({ source }, index) => {
+      return source === null ? null : positionsOf(this.sources, ({ holds }) => holds[index] === true);
+    });
+  }
+
+  /** An item of one set asks about the ends as that set knows them. */
+  #ofSet(item: SelectionItem, index: number): SelectionItem {
+    if (this.#areAlike) return item;
+    const ofSet = (selector: SelectionItem['source']): SelectionItem['source'] => {
+      if (selector === null) return null;
+      const key = `${index} ${selector.key}`;
+      const { namespaces } = selector;
+      return { key, namespaces, selects: (end) => selector.selects(this.#ends.get(end)?.[index] ?? end) };
+    };
+    return { ...item, source: ofSet(item.source), destination: ofSet(item.destination) };
+  }
+
+  /** Null when the two have no address family in common. For many sources {@link verdictsTo} is quicker. */
+  verdicts(source: EndClass, destination: EndClass): PairVerdicts | null {
+    const pair = representatives(source, destination);
+    if (pair === null) return null;
+    const items = itemsOf(destination);
+    let node = this.#known;
+    for (const index of items) if (this.#sourcesOf[index] === null) node = following(node, index);
+    for (const index of items) {
+      if (this.#sourcesOf[index] !== null && source.holds[index] === true) node = following(node, index);
+    }
+    return (node.verdicts ??= this.#ask(pair.source, pair.destination, itemsTo(node)));
+  }
+
+  /** Of each of the {@link sources}, in their order; null where the two have no address family in common. */
+  verdictsTo(destination: EndClass): (PairVerdicts | null)[] {
+    const items = itemsOf(destination);
+    // What matters to all comes first, so that it is gone through once and not for each of thousands of sources.
+    let start = this.#known;
+    for (const index of items) if (this.#sourcesOf[index] === null) start = following(start, index);
+    const nodes = this.sources.map(() => start);
+    for (const index of items) {
+      for (const position of this.#sourcesOf[index] ?? []) nodes[position] = following(nodes[position] ?? start, index);
+    }
+    return this.sources.map((source, position) => {
+      const pair = representatives(source, destination);
+      const node = nodes[position];
+      if (pair === null || node === undefined) return null;
+      return (node.verdicts ??= this.#ask(pair.source, pair.destination, itemsTo(node)));
+    });
+  }
+
+  #ask(source: MeshEnd, destination: MeshEnd, matching: readonly number[]): PairVerdicts {
+    const all = matching.flatMap((index) => this.#items[index]?.cuts ?? []);
+    const cuts = [...new Set(all)].sort((a, b) => a - b);
+    const bySet = this.#sets.map(({ snapshot }, index) =>
+      portVerdicts({
+        snapshot,
+        source: this.#ends.get(source)?.[index] ?? source,
+        destination: this.#ends.get(destination)?.[index] ?? destination,
+        cuts,
+        clock: this.#clock,
+      }),
+    );
+    return { id: this.#count++, bySet };
+  }
+}
+
+/** What selectors depend on beside the end that they are asked about. */
+function contextOf({ snapshot: { trustDomain, mesh, namespaces, externals } }: RuleSet): unknown {
+  return [trustDomain, mesh.rootNamespace, namespaces, externals];
+}
+
+function areAlike(values: readonly unknown[]): boolean {
+  if (values.every((value) => value === values[0])) return true;
+  const [first, ...others] = values.map((value) => JSON.stringify(value));
+  return others.every((other) => other === first);
+}
+
+/** A set of items, by the one that was added to another set. */
+type TrieNode = {
+  readonly item: number;
+  readonly parent: TrieNode | null;
+  readonly next: Map<number, TrieNode>;
+  verdicts: PairVerdicts | null;
+};
+
+function following(node: TrieNode, item: number): TrieNode {
+  let next = node.next.get(item);
+  if (next === undefined) node.next.set(item, (next = { item, parent: node, next: new Map(), verdicts: null }));
+  return next;
+}
+
+function itemsTo(node: TrieNode): number[] {
+  const items: number[] = [];
+  for (let at: TrieNode | null = node; at.parent !== null; at = at.parent) items.push(at.item);
+  return items;
+}
+
+/** Those that can matter to it. */
+function itemsOf(destination: EndClass): number[] {
+  return positionsOf(destination.holds, (isHeld) => isHeld);
+}
+
+function positionsOf<T>(values: readonly T[], holds: (value: T) => boolean): number[] {
+  return [...values.keys()].filter((position) => holds(values[position] as T));
+}
+
+/** Every workload at each of its addresses, and the address space outside by what the CIDRs of the rules cut it into. */
+function endsOfSets(sets: readonly RuleSet[]): EndOfSets[] {
+  const [first, ...others] = sets.map(({ entries }) => workloadEnds(entries));
+  const workloads = [...(first ?? new Map<string, MeshEnd>())].flatMap(([key, end]) => {
+    const rest = others.map((ends) => ends.get(key));
+    return rest.every((other) => other !== undefined) ? [[end, ...rest]] : [];
+  });
+  const outside = cidrRegions(sets.map(({ snapshot }) => snapshot)).map((region) => {
+    const end = regionEnd(region, region.name);
+    return sets.map(() => end);
+  });
+  return [...workloads, ...outside];
+}
+
+function workloadEnds(entries: readonly RegistryEntry[]): Map<string, MeshEnd> {
+  const ends = new Map<string, MeshEnd>();
+  for (const entry of entries) {
+    if (entry.kind !== 'workload') continue;
+    for (const ip of entry.addresses) ends.set(`${entry.namespace}/${entry.name} ${ip}`, workloadEnd(entry, ip));
+  }
+  return ends;
+}
+
+function representatives(source: EndClass, destination: EndClass): { source: MeshEnd; destination: MeshEnd } | null {
+  if (!(source.hasIpv4 && destination.hasIpv4) && !(source.hasIpv6 && destination.hasIpv6)) return null;
+  const [from, to] = [source.members[0], destination.members[0]];
+  return from === undefined || to === undefined ? null : { source: from, destination: to };
+}

@@ -1,0 +1,64 @@
+import type { Clock, Decision } from '../../../shared/policy/connection.js';
+import { formatRuleRef } from '../../../shared/policy/connection.js';
+import type { Snapshot } from '../../../shared/policy/snapshot.js';
+import type { MeshEnd } from './mesh-end.js';
+import { possibleDecisions } from './possible-decisions.js';
+
+/** What a set of rules decides between two ends on neighbouring ports, all alike. */
+export type PortVerdict = {
+  readonly first: number;
+  readonly last: number;
+  readonly verdict: Decision['verdict'];
+  readonly reason: Decision['reason'];
+  /** `SegmentationRule/db-only`. */
+  readonly rule: string;
+  /** What would have denied it, but is only audited. */
+  readonly audited: readonly string[];
+};
+
+export const lastPort = 65_535;
+
+/**
+ * The verdicts of ports 1 to 65535, asked once between each two cuts. From a network outside a port is allowed as soon as
+ * some address of it is, for a rule may be rolled out to a part of the sources.
+ */
+export function portVerdicts(input: {
+  readonly snapshot: Snapshot;
+  readonly source: MeshEnd;
+  readonly destination: MeshEnd;
+  /** Sorted, each once. */
+  readonly cuts: readonly number[];
+  readonly clock: Clock;
+}): PortVerdict[] {
+  const { snapshot, source, destination, cuts, clock } = input;
+  const firsts = [1, ...cuts.filter((cut) => cut > 1 && cut <= lastPort)];
+  const verdicts: PortVerdict[] = [];
+  for (const [index, first] of firsts.entries()) {
+    const last = (firsts[index + 1] ?? lastPort + 1) - 1;
+    const decision = mostPermissive(possibleDecisions(snapshot, { source, destination, port: first }, clock));
+    const { verdict, reason } = decision;
+    const next = {
+      first,
+      last,
+      verdict,
+      reason,
+      rule: formatRuleRef(decision.rule),
+      audited: decision.audited.map(formatRuleRef),
+    };
+    const previous = verdicts.at(-1);
+    if (previous !== undefined && isSame(previous, next)) verdicts[verdicts.length - 1] = { ...previous, last };
+    else verdicts.push(next);
+  }
+  return verdicts;
+}
+
+/** Who is reached by some addresses of a network is reached from it. */
+function mostPermissive(decisions: readonly Decision[]): Decision {
+  return decisions.find(({ verdict }) => verdict === 'allow') ?? (decisions[0] as Decision);
+}
+
+function isSame(a: PortVerdict, b: PortVerdict): boolean {
+  return (
+    a.verdict === b.verdict && a.rule === b.rule && a.reason === b.reason && a.audited.join(' ') === b.audited.join(' ')
+  );
+}

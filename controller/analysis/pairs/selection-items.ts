@@ -1,0 +1,123 @@
+import type { Clock } from '../../../shared/policy/connection.js';
+import type { AuthorizationCondition, PortRange, Snapshot } from '../../../shared/policy/snapshot.js';
+import { Selectors, type Selector, type Side } from './selectors.js';
+
+/**
+ * Something in a set of rules that can matter to a connection: it does when both selectors hold (null: everybody).
+ * Pairs for which the same items matter are decided alike on every port, but for the ports at which items begin or end.
+ */
+export type SelectionItem = {
+  readonly source: Selector | null;
+  readonly destination: Selector | null;
+  /** Ports from which on something may be decided in another way than below. */
+  readonly cuts: readonly number[];
+};
+
+const isMeshed: Selector = { key: 'meshed', namespaces: null, selects: (end) => end.isMeshed };
+const standsForMany: Selector = { key: 'many', namespaces: null, selects: (end) => end.standsForMany === true };
+const isExternal: Selector = { key: 'external', namespaces: null, selects: (end) => end.party.workload === null };
+
+/** Every item of a snapshot. */
+export function selectionItems(snapshot: Snapshot, clock: Clock): SelectionItem[] {
+  const selectors = new Selectors({ snapshot, clock });
+  return [
+    item({ source: isMeshed }),
+    item({ source: standsForMany }),
+    item({ destination: isMeshed }),
+    item({ destination: isExternal }),
+    ...ruleItems(snapshot, selectors),
+    ...authorizationItems(snapshot, selectors),
+    ...networkItems(snapshot, selectors),
+    ...mtlsItems(snapshot, selectors),
+    ...externalItems(snapshot, selectors),
+  ];
+}
+
+function item({
+  source = null,
+  destination = null,
+  cuts = [],
+}: {
+  source?: Selector | null;
+  destination?: Selector | null;
+  cuts?: readonly number[];
+}): SelectionItem {
+  return { source, destination, cuts };
+}
+
+function ruleItems({ rules }: Snapshot, selectors: Selectors): SelectionItem[] {
+  return rules.flatMap((rule) => {
+    const destination = selectors.peers('destination', rule.to, false);
+    const source = selectors.peers('source', rule.from, rule.action === 'deny');
+    const matched = item({ source, destination, cuts: cutsOf(rule.ports) });
+    if (rule.rollout <= 0 || rule.rollout >= 100) return [matched];
+    return [matched, item({ source: selectors.rollout(rule), destination })];
+  });
+}
+
+function authorizationItems({ authorizationPolicies }: Snapshot, selectors: Selectors): SelectionItem[] {
+  return authorizationPolicies.flatMap((policy) => {
+    const destination = selectors.authorizationTarget(policy);
+    const ruleParts = policy.rules.flatMap(({ from, to, when = [] }) => {
+      const ports = to.flatMap((operation) => [...(operation.ports ?? []), ...(operation.notPorts ?? [])]);
+      return [
+        item({ source: selectors.authorizationSource(from), destination, cuts: cutsOf(ports.map(single)) }),
+        ...when.map((condition) => conditionItem(condition, destination, selectors)),
+      ];
+    });
+    return [item({ destination }), ...ruleParts];
+  });
+}
+
+function conditionItem(condition: AuthorizationCondition, target: Selector, selectors: Selectors): SelectionItem {
+  const { key, values = [], notValues = [] } = condition;
+  if (key === 'destination.port') {
+    return item({ destination: target, cuts: cutsOf([...values, ...notValues].map((text) => single(Number(text)))) });
+  }
+  const side: Side = key === 'destination.ip' ? 'destination' : 'source';
+  const selector = selectors.authorizationCondition(side, condition);
+  return side === 'source' ? item({ source: selector, destination: target }) : item({ destination: selector });
+}
+
+function networkItems({ networkPolicies }: Snapshot, selectors: Selectors): SelectionItem[] {
+  return networkPolicies.flatMap((policy) => {
+    const items: SelectionItem[] = [];
+    for (const [rules, side, otherSide] of [
+      [policy.ingress, 'destination', 'source'],
+      [policy.egress, 'source', 'destination'],
+    ] as const) {
+      if (rules === null) continue;
+      const target = selectors.networkTarget(side, policy);
+      items.push(item({ [side]: target }));
+      for (const { peers, ports } of rules) {
+        const others = selectors.networkPeers(otherSide, policy.namespace, peers);
+        items.push(item({ [side]: target, [otherSide]: others, cuts: cutsOf(ports) }));
+      }
+    }
+    return items;
+  });
+}
+
+/** The ports and workloads at which a source without an agent is refused. */
+function mtlsItems({ peerAuthentications }: Snapshot, selectors: Selectors): SelectionItem[] {
+  return peerAuthentications.map(({ namespace, name, selector, ports }) => {
+    const target = { namespace, name, selector, action: 'ALLOW', rules: [] } as const;
+    const destination = selectors.authorizationTarget(target);
+    return item({ destination, cuts: cutsOf(Object.keys(ports).map((port) => single(Number(port)))) });
+  });
+}
+
+function externalItems({ externals }: Snapshot, selectors: Selectors): SelectionItem[] {
+  return externals.map(({ cidrs, ports }) => {
+    const destination = selectors.peers('destination', [{ cidrs }], false);
+    return item({ destination, cuts: cutsOf(ports) });
+  });
+}
+
+function single(port: number): PortRange {
+  return [port, port];
+}
+
+function cutsOf(ports: readonly PortRange[]): number[] {
+  return ports.flatMap(([first, last]) => [first, last + 1]);
+}

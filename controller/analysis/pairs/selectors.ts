@@ -1,0 +1,198 @@
+import type { IpAddress } from '../../../shared/address.js';
+import { formatSpiffeId } from '../../../shared/identity.js';
+import type { Clock, Party } from '../../../shared/policy/connection.js';
+import { destinationNamespaces } from '../../compile/check/destination-namespaces.js';
+import { evaluate } from '../../../shared/policy/evaluate.js';
+import { namespaceNameLabel } from '../../../shared/policy/prepared/namespace-labels.js';
+import {
+  plainSnapshot,
+  type AuthorizationCondition,
+  type AuthorizationSource,
+  type CompiledAuthorizationPolicy,
+  type CompiledNetworkPolicy,
+  type CompiledRule,
+  type NetworkPolicyPeer,
+  type PeerMatch,
+  type Snapshot,
+} from '../../../shared/policy/snapshot.js';
+import type { MeshEnd } from './mesh-end.js';
+import { mayBeAnyOf } from './peer-filter.js';
+import { PeerQuestions } from './peer-questions.js';
+import { connectionOf } from './predict.js';
+import { questionRule } from './question-rule.js';
+
+/** A question about one end that some rule asks. Equal keys are the same question. */
+export type Selector = {
+  readonly key: string;
+  readonly selects: (end: MeshEnd) => boolean;
+  /**
+   * Registered workloads of other namespaces, and ends that are in none, are certainly not selected; null: they may be.
+   */
+  readonly namespaces: ReadonlySet<string> | null;
+};
+
+export type Side = 'source' | 'destination';
+
+/**
+ * Makes the questions that the rules of one snapshot ask. Each is put to the one evaluator with a set that contains
+ * nothing but what is asked, so that this file knows nothing of how a peer is matched.
+ */
+export class Selectors {
+  readonly #snapshot: Snapshot;
+  readonly #clock: Clock;
+  readonly #known = new Map<string, Selector>();
+  readonly #peers: PeerQuestions;
+
+  constructor({ snapshot, clock }: { snapshot: Snapshot; clock: Clock }) {
+    this.#snapshot = snapshot;
+    this.#clock = clock;
+    this.#peers = new PeerQuestions({ setOf: (rules) => this.#only({ rules }, 'deny') });
+  }
+
+  /** Null: everybody. `isDeny`: a source that proves nothing is also held against who it seems to be. */
+  peers(side: Side, peers: readonly PeerMatch[], isDeny: boolean): Selector | null {
+    if (peers.length === 0) return null;
+    const question = side === 'destination' ? 'destination' : isDeny ? 'denied source' : 'source';
+    return this.#make(['peers', question, peers], () => {
+      const mayBe = mayBeAnyOf(peers);
+      const selects = this.#peers.ask(question, peers);
+      return { selects: (end) => mayBe(end) && selects(end), namespaces: destinationNamespaces({ to: peers }) };
+    });
+  }
+
+  /** Whether the rule is enforced for this source, as its rollout says. */
+  rollout({ name, rollout }: CompiledRule): Selector {
+    return this.#make(['rollout', name, rollout], () => {
+      const set = this.#only({ rules: [questionRule({ name, rollout, action: 'deny' })] }, 'allow');
+      return { selects: this.#asks(set, 'source', 'deny'), namespaces: null };
+    });
+  }
+
+  /** Whether an AuthorizationPolicy is about this destination. */
+  authorizationTarget({ namespace, selector }: CompiledAuthorizationPolicy): Selector {
+    return this.#make(['authorization', namespace, selector, this.#snapshot.mesh.rootNamespace], () => {
+      const policy = { namespace, name: 'x', action: 'ALLOW', selector, rules: [] } as const;
+      const selects = this.#asks(this.#only({ authorizationPolicies: [policy] }, 'allow'), 'destination', 'deny');
+      const isOfAll = namespace === this.#snapshot.mesh.rootNamespace;
+      return { selects, namespaces: isOfAll ? null : new Set([namespace]) };
+    });
+  }
+
+  /** Null: everybody. */
+  authorizationSource(from: readonly AuthorizationSource[]): Selector | null {
+    return from.length === 0 ? null : this.#authorization('source', { from, to: [] }, sourceNamespaces(from));
+  }
+
+  authorizationCondition(side: Side, condition: AuthorizationCondition): Selector {
+    return this.#authorization(side, { from: [], to: [], when: [condition] });
+  }
+
+  #authorization(
+    side: Side,
+    rule: CompiledAuthorizationPolicy['rules'][number],
+    namespaces: Selector['namespaces'] = null,
+  ): Selector {
+    return this.#make(['authorizationRule', side, rule], () => {
+      const namespace = this.#snapshot.mesh.rootNamespace;
+      const policy = { namespace, name: 'x', action: 'DENY', selector: {}, rules: [rule] } as const;
+      const selects = this.#asks(this.#only({ authorizationPolicies: [policy] }, 'allow'), side, 'deny');
+      return { selects, namespaces };
+    });
+  }
+
+  /** Whether a NetworkPolicy isolates this end. */
+  networkTarget(side: Side, { namespace, podSelector }: CompiledNetworkPolicy): Selector {
+    return this.#make(['network', side, namespace, podSelector], () => {
+      const directions = side === 'source' ? { egress: [], ingress: null } : { ingress: [], egress: null };
+      const set = this.#only({ networkPolicies: [{ namespace, name: 'x', podSelector, ...directions }] }, 'allow');
+      return { selects: this.#asks(set, side, 'deny'), namespaces: new Set([namespace]) };
+    });
+  }
+
+  /** Whether this end is one of the peers of a NetworkPolicy of this namespace. Null: everybody. */
+  networkPeers(side: Side, namespace: string, peers: readonly NetworkPolicyPeer[]): Selector | null {
+    if (peers.length === 0) return null;
+    return this.#make(['networkPeers', side, namespace, peers], () => {
+      const rules = [{ peers, ports: [] }];
+      const directions = side === 'source' ? { ingress: rules, egress: null } : { egress: rules, ingress: null };
+      const set = this.#only({ networkPolicies: [{ namespace, name: 'x', podSelector: [], ...directions }] }, 'allow');
+      const selects = this.#asks(set, side, 'allow', nobodyIn(namespace, this.#snapshot.trustDomain));
+      return { selects, namespaces: networkPeerNamespaces(peers, namespace) };
+    });
+  }
+
+  #make(key: unknown, make: () => Omit<Selector, 'key'>): Selector {
+    // The snapshot's own labels of namespaces and ServiceEntries are part of the answer.
+    const text = JSON.stringify(key);
+    const known = this.#known.get(text);
+    if (known !== undefined) return known;
+    const selector = { key: text, ...make() };
+    this.#known.set(text, selector);
+    return selector;
+  }
+
+  #only(part: Partial<Snapshot>, defaultAction: 'allow' | 'deny'): Snapshot {
+    const { trustDomain, mesh, namespaces, externals } = this.#snapshot;
+    return {
+      revision: 1,
+      createdAt: '',
+      createdBy: '',
+      trustDomain,
+      mesh: { ...mesh, mtls: 'PERMISSIVE', defaultAction, outbound: defaultAction },
+      rules: [],
+      authorizationPolicies: [],
+      ...plainSnapshot,
+      namespaces,
+      externals,
+      ...part,
+    };
+  }
+
+  #asks(
+    set: Snapshot,
+    side: Side,
+    wanted: 'allow' | 'deny',
+    other: MeshEnd = nobodyIn('nobody-is-here', set.trustDomain),
+  ): (end: MeshEnd) => boolean {
+    return (end) => {
+      const pair = side === 'source' ? { source: end, destination: other } : { source: other, destination: end };
+      return evaluate(set, connectionOf({ ...pair, port: 1 }), this.#clock).verdict === wanted;
+    };
+  }
+}
+
+/** Null: any. */
+function networkPeerNamespaces(peers: readonly NetworkPolicyPeer[], own: string): ReadonlySet<string> | null {
+  const namespaces = new Set<string>();
+  for (const peer of peers) {
+    if (peer.kind === 'block') return null;
+    const named =
+      peer.namespaceSelector === null
+        ? [own]
+        : peer.namespaceSelector.find(({ key, operator }) => key === namespaceNameLabel && operator === 'In')?.values;
+    if (named === undefined) return null;
+    for (const namespace of named) namespaces.add(namespace);
+  }
+  return namespaces;
+}
+
+/** Of the identities that a source must have one of; null: any. */
+function sourceNamespaces(from: readonly AuthorizationSource[]): ReadonlySet<string> | null {
+  const found = new Set<string>();
+  for (const { serviceAccounts, namespaces, principals } of from) {
+    // The namespace is the third part of a principal: trust domain, `ns`, namespace, `sa`, account.
+    const part = serviceAccounts === undefined && namespaces === undefined ? 2 : 0;
+    const names = serviceAccounts ?? namespaces ?? principals;
+    if (names?.every((name) => !name.includes('*')) !== true) return null;
+    for (const name of names) found.add(name.split('/')[part] ?? '');
+  }
+  return found;
+}
+
+/** The other end while one end is asked about. */
+function nobodyIn(namespace: string, trustDomain: string): MeshEnd {
+  const identity = formatSpiffeId({ trustDomain, namespace, serviceAccount: 'nobody' });
+  const workload = { namespace, name: 'nobody', serviceAccount: 'nobody', labels: {}, node: null };
+  const party: Party = { ip: '192.0.2.1' as IpAddress, identity, workload };
+  return { name: 'nobody', party, isMeshed: true };
+}

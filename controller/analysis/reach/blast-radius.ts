@@ -1,0 +1,89 @@
+import type { Clock } from '../../../shared/policy/connection.js';
+import type { EndClass } from '../pairs/end-classes.js';
+import type { MeshEnd } from '../pairs/mesh-end.js';
+import { PairClasses } from '../pairs/pair-classes.js';
+import { lastPort } from '../pairs/port-verdicts.js';
+import { allowedPorts, type ReachedPorts } from './reachability.js';
+import type { RuleSet } from '../pairs/rule-set.js';
+
+/** A workload that can be reached, by the shortest way. */
+export type Reached = {
+  /** `billing/db`, or `external 10.0.0.0/8`. */
+  readonly name: string;
+  /** 1: directly. */
+  readonly hops: number;
+  /** The workload from which the last hop starts. */
+  readonly via: string;
+  /** What allows the last hop. Its rule is empty where neither end has an agent, so that nothing is enforced. */
+  readonly allowed: readonly ReachedPorts[];
+};
+
+/**
+ * What somebody who holds one workload can reach in at most `maxHops` steps, taking over each workload on the way.
+ * Nearest first, then by name. A workload that is not registered reaches nothing. Outside the mesh the way ends.
+ */
+export function blastRadius({
+  snapshot,
+  entries,
+  workload,
+  maxHops,
+  clock,
+}: RuleSet & {
+  /** `namespace/name`. */
+  readonly workload: string;
+  readonly maxHops: number;
+  readonly clock: Clock;
+}): Reached[] {
+  const pairs = new PairClasses({ sets: [{ snapshot, entries }], clock });
+  const sourcesOf = classesByName(pairs.sources);
+  const reached = new Map<string, Reached>();
+  const asked = new Set<EndClass>();
+  let front = [workload];
+  for (let hops = 1; hops <= maxHops && front.length > 0; hops++) {
+    const next: string[] = [];
+    for (const via of front) {
+      for (const source of sourcesOf.get(via) ?? []) {
+        if (asked.has(source)) continue;
+        asked.add(source);
+        for (const { end, allowed } of directlyReached(pairs, source)) {
+          const name = end.party.workload === null ? `external ${end.name}` : end.name;
+          if (name === workload || reached.has(name)) continue;
+          reached.set(name, { name, hops, via, allowed });
+          if (end.party.workload !== null) next.push(name);
+        }
+      }
+    }
+    front = next.sort();
+  }
+  return [...reached.values()].sort((a, b) => a.hops - b.hops || (a.name < b.name ? -1 : 1));
+}
+
+function* directlyReached(pairs: PairClasses, source: EndClass): Generator<{ end: MeshEnd; allowed: ReachedPorts[] }> {
+  for (const destination of pairs.destinations) {
+    const verdicts = pairs.verdicts(source, destination)?.bySet[0];
+    if (verdicts === undefined) continue;
+    const isRuled = hasAgent(source) || hasAgent(destination);
+    const allowed = isRuled ? allowedPorts(verdicts) : [unruled];
+    if (allowed.length > 0) for (const end of destination.members) yield { end, allowed };
+  }
+}
+
+/** Between two ends without an agent nothing is enforced. */
+const unruled: ReachedPorts = { ports: [1, lastPort], rule: '', audited: [] };
+
+/** Whether an end has an agent is one of the things that classes tell apart. */
+function hasAgent({ members }: EndClass): boolean {
+  return members.some(({ isMeshed }) => isMeshed);
+}
+
+function classesByName(classes: readonly EndClass[]): Map<string, EndClass[]> {
+  const byName = new Map<string, EndClass[]>();
+  for (const candidate of classes) {
+    for (const name of new Set(candidate.members.map((end) => end.name))) {
+      const others = byName.get(name);
+      if (others === undefined) byName.set(name, [candidate]);
+      else others.push(candidate);
+    }
+  }
+  return byName;
+}

@@ -1,0 +1,51 @@
+import type { Clock } from '../../../shared/policy/connection.js';
+import type { PortRange } from '../../../shared/policy/snapshot.js';
+import { EndNames } from '../pairs/end-names.js';
+import { groupPairs } from '../pairs/group-pairs.js';
+import { PairClasses } from '../pairs/pair-classes.js';
+import type { PortVerdict } from '../pairs/port-verdicts.js';
+import type { RuleSet } from '../pairs/rule-set.js';
+import { sortGroups } from '../pairs/sort-groups.js';
+
+/** Ports, and the rule that allows them. */
+export type ReachedPorts = {
+  readonly ports: PortRange;
+  /** `SegmentationRule/db-only`, `Mesh/default`. */
+  readonly rule: string;
+  /** What would deny it, but is only audited. */
+  readonly audited: readonly string[];
+};
+
+/** Each of the sources can reach each of the destinations on these ports. */
+export type ReachGroup = {
+  /** `billing/api`, with an address where the addresses of a workload differ; `external 10.0.0.0/8`. */
+  readonly sources: readonly string[];
+  readonly destinations: readonly string[];
+  readonly allowed: readonly ReachedPorts[];
+};
+
+/**
+ * Who can reach whom on which ports. Whoever is in no group together can reach nothing. Pairs of which no end has an
+ * agent are left out, because nobody rules them.
+ */
+export function reachability({ snapshot, entries, clock }: RuleSet & { readonly clock: Clock }): ReachGroup[] {
+  const pairs = new PairClasses({ sets: [{ snapshot, entries }], clock });
+  const names = new EndNames({ entries });
+  const groups = groupPairs(pairs, ({ bySet: [verdicts = []] }) => {
+    const allowed = allowedPorts(verdicts);
+    return allowed.length === 0 ? null : { key: JSON.stringify(allowed), allowed };
+  });
+  return sortGroups(
+    groups.map(({ sources, destinations, value }) => ({
+      sources: names.of(sources),
+      destinations: names.of(destinations),
+      allowed: value.allowed,
+    })),
+  );
+}
+
+export function allowedPorts(verdicts: readonly PortVerdict[]): ReachedPorts[] {
+  return verdicts
+    .filter(({ verdict }) => verdict === 'allow')
+    .map(({ first, last, rule, audited }) => ({ ports: [first, last], rule, audited }));
+}

@@ -1,0 +1,139 @@
+import { assertNever } from '../../../shared/assert-never.js';
+import type { Clock, Decision, RuleRef } from '../../../shared/policy/connection.js';
+import { formatRuleRef } from '../../../shared/policy/connection.js';
+import { parseInstant } from '../../resources/kinds/instant.js';
+import type { RuleTest, testTiers } from '../../resources/kinds/rule-test.js';
+import { prepareSnapshot } from '../../../shared/policy/prepared/prepared-snapshot.js';
+import type { Snapshot } from '../../../shared/policy/snapshot.js';
+import type { FoundEnd } from './find-ends.js';
+import { findEnds } from './find-ends.js';
+import { predict, type PredictedConnection } from '../pairs/predict.js';
+import type { RuleSet } from '../pairs/rule-set.js';
+
+type TestTier = (typeof testTiers)[number];
+
+export type FoundVerdict = {
+  readonly source: string;
+  readonly destination: string;
+  readonly port: number;
+  readonly verdict: Decision['verdict'];
+  readonly reason: Decision['reason'];
+  readonly rule: RuleRef;
+  /** The step that decided: a tier, or that of another kind of document. */
+  readonly tier: TestTier;
+};
+
+export type AssertionResult = {
+  readonly assertion: RuleTest;
+  readonly isPassed: boolean;
+  /** Why it failed, in one sentence; null when it passed. */
+  readonly failure: string | null;
+  /** What the rules say: of the first connection that contradicts, else of the first. Null when there is none. */
+  readonly found: FoundVerdict | null;
+  /** What the person should know though it passed, such as a name that nothing has. */
+  readonly note: string | null;
+};
+
+/**
+ * Asks the one evaluator each sentence. A name that stands for several workloads or addresses must hold for every
+ * combination. Nothing is thrown for an assertion that cannot be asked: it fails and says why.
+ */
+export function runAssertions(
+  input: RuleSet & { readonly assertions: readonly RuleTest[]; readonly clock: Clock },
+): AssertionResult[] {
+  return input.assertions.map((assertion) => runAssertion(assertion, input, input.clock));
+}
+
+function runAssertion(assertion: RuleTest, set: RuleSet, clock: Clock): AssertionResult {
+  const failed = (failure: string): AssertionResult => ({
+    assertion,
+    isPassed: false,
+    failure,
+    found: null,
+    note: null,
+  });
+  const at = assertion.at === undefined ? null : parseInstant(assertion.at);
+  if (at === undefined) return failed(`"${assertion.at ?? ''}" is not a time (for example 2027-01-31T00:00:00Z)`);
+  const sources = findEnds(assertion.from, 'source', set);
+  if ('problem' in sources) return failed(`${sources.problem} (${sources.hint})`);
+  const destinations = findEnds(assertion.to, 'destination', set);
+  if ('problem' in destinations) return failed(`${destinations.problem} (${destinations.hint})`);
+
+  const note = [sources.note, destinations.note].filter((text) => text !== null).join('; ') || null;
+  const time: Clock = at === null ? clock : { nowMs: () => at };
+  let first: FoundVerdict | null = null;
+  for (const { source, destination, port } of combinations(sources.ends, destinations.ends)) {
+    if (port === null) return failed(`destination "${assertion.to}" has no port (write it as ${assertion.to}:5432)`);
+    const pair = { source: source.end, destination: destination.end, port };
+    const decision = predict(set.snapshot, pair, time);
+    const { verdict, reason, rule } = decision;
+    const tier = decidingTier(decision, pair, set.snapshot);
+    const found = { source: source.end.name, destination: destination.end.name, port, verdict, reason, rule, tier };
+    const failure = contradiction(assertion, found, set.snapshot);
+    if (failure !== null) return { assertion, isPassed: false, failure, found, note };
+    first ??= found;
+  }
+  if (first === null) return failed('source and destination have no address of the same family');
+  return { assertion, isPassed: true, failure: null, found: first, note };
+}
+
+/** Every pair whose addresses can talk to each other. */
+function* combinations(sources: readonly FoundEnd[], destinations: readonly FoundEnd[]) {
+  for (const source of sources) {
+    for (const destination of destinations) {
+      const canTalk = isV6(source) === isV6(destination) || source.isAssumed || destination.isAssumed;
+      if (canTalk) yield { source, destination, port: destination.port };
+    }
+  }
+}
+
+function isV6({ end }: FoundEnd): boolean {
+  return end.party.ip.includes(':');
+}
+
+function contradiction({ expect, by, tier }: RuleTest, found: FoundVerdict, snapshot: Snapshot): string | null {
+  const rule = formatRuleRef(found.rule);
+  const who = `${found.source} to ${found.destination}:${found.port}`;
+  if (found.verdict !== expect && found.reason === 'POLICY_EXPIRED') {
+    const { expiresAtMs } = snapshot.rules.find(({ name }) => name === found.rule.name) ?? { expiresAtMs: null };
+    const when = expiresAtMs === null ? '' : ` at ${new Date(expiresAtMs).toISOString()}`;
+    return `${who} should be ${pastOf(expect)}, but ${rule}, which allowed it, expired${when}`;
+  }
+  if (found.verdict !== expect) return `${who} should be ${pastOf(expect)}, but ${rule} ${presentOf(found.verdict)} it`;
+  if (by !== undefined && by !== rule && by !== found.rule.name) {
+    return `${who} is ${pastOf(expect)}, but by ${rule} and not by ${by}`;
+  }
+  if (tier !== undefined && tier !== found.tier) {
+    return `${who} is ${pastOf(expect)}, but by ${rule} in the step ${found.tier} and not in ${tier}`;
+  }
+  return null;
+}
+
+function decidingTier({ rule, reason }: Decision, pair: PredictedConnection, snapshot: Snapshot): TestTier {
+  switch (rule.kind) {
+    case 'SegmentationRule':
+      return rule.tier ?? 'team';
+    case 'AuthorizationPolicy':
+      return 'authorization';
+    case 'NetworkPolicy':
+      return 'networkPolicy';
+    case 'PeerAuthentication':
+      return 'mtls';
+    case 'Mesh': {
+      if (reason === 'SOURCE_UNKNOWN') return 'mtls';
+      // A trace would say so too, but looks at every rule.
+      const { facts } = prepareSnapshot(snapshot).destination(pair.destination.party, pair.port);
+      return facts.isExternal ? 'outbound' : 'default';
+    }
+    default:
+      return assertNever(rule.kind);
+  }
+}
+
+function pastOf(verdict: 'allow' | 'deny'): string {
+  return verdict === 'allow' ? 'allowed' : 'denied';
+}
+
+function presentOf(verdict: 'allow' | 'deny'): string {
+  return verdict === 'allow' ? 'allows' : 'denies';
+}

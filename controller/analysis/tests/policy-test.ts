@@ -1,0 +1,148 @@
+import { Composer, LineCounter, type Document } from 'yaml';
+import { z } from 'zod';
+import { describeIssue } from '../../resources/parse/describe-issue.js';
+import { fieldNotes } from '../../resources/kinds/field-notes.js';
+import { culvertApiVersion, meshMetadata } from '../../resources/kinds/metadata.js';
+import { formatPath, type Problem } from '../../resources/kinds/problem.js';
+import { ruleTestSchema, type RuleTest } from '../../resources/kinds/rule-test.js';
+import { lineOfPath, TooDeepError, yamlProblems, yamlToJson, yamlTokens } from '../../resources/parse/yaml-document.js';
+
+const testsField = z
+  .array(ruleTestSchema)
+  .min(1, 'must not be empty')
+  .register(fieldNotes, { example: '[{ from: billing/api, to: billing/db:5432, expect: allow }]' });
+
+/** A file of assertions. It is read by `culvert test` and never applied. */
+const policyTestSchema = z.strictObject({
+  apiVersion: z.literal(culvertApiVersion),
+  kind: z.literal('PolicyTest'),
+  metadata: meshMetadata,
+  spec: z.strictObject({ tests: testsField }),
+});
+
+/** An assertion and where it was written. */
+export type WrittenAssertion = {
+  readonly assertion: RuleTest;
+  /** The name of its PolicyTest; null in a bare list. */
+  readonly test: string | null;
+  readonly fileName: string | null;
+  readonly line: number | null;
+};
+
+export type ParsedPolicyTests = {
+  readonly assertions: readonly WrittenAssertion[];
+  /** Every problem of every document. Use nothing when there is one. */
+  readonly problems: readonly Problem[];
+};
+
+/** Whether a document (plain data) is for {@link parsePolicyTests}: a PolicyTest, or a bare list of assertions. */
+export function isPolicyTest(json: unknown): boolean {
+  if (Array.isArray(json)) return true;
+  return typeof json === 'object' && json !== null && 'kind' in json && json.kind === 'PolicyTest';
+}
+
+/**
+ * Reads the PolicyTests and bare lists of assertions in a text. Documents of other kinds are left to `parseDocuments`:
+ * {@link withoutPolicyTests} gives the text that it can read. Nothing is thrown.
+ */
+export function parsePolicyTests(
+  text: string,
+  { fileName = null }: { fileName?: string | null } = {},
+): ParsedPolicyTests {
+  const lines = new LineCounter();
+  const assertions: WrittenAssertion[] = [];
+  const problems: Problem[] = [];
+  const add = (number: number | null, line: number | null, found: Partial<Problem> & { message: string }): void => {
+    problems.push({
+      severity: 'error',
+      fileName,
+      document: number,
+      line,
+      resource: null,
+      path: '',
+      hint: '',
+      ...found,
+    });
+  };
+  for (const { document, number, json } of documentsOf(text, lines, add)) {
+    if (!isPolicyTest(json)) continue;
+    const schema: z.ZodType = Array.isArray(json) ? testsField : policyTestSchema;
+    const parsed = schema.safeParse(json);
+    const test = nameOf(json);
+    if (!parsed.success) {
+      const resource = test === null ? null : `PolicyTest/${test}`;
+      for (const { path, message, hint } of parsed.error.issues.flatMap((issue) =>
+        describeIssue(schema, issue, json),
+      )) {
+        add(number, lineOfPath(document, lines, path), { resource, path: formatPath(path), message, hint });
+      }
+      continue;
+    }
+    const path = Array.isArray(json) ? [] : ['spec', 'tests'];
+    for (const [index, assertion] of testsOf(parsed.data).entries()) {
+      assertions.push({ assertion, test, fileName, line: lineOfPath(document, lines, [...path, index]) });
+    }
+  }
+  return { assertions, problems };
+}
+
+/** The text with the documents of {@link isPolicyTest} blanked out, so that every line keeps its number. */
+export function withoutPolicyTests(text: string): { readonly text: string; readonly isEmpty: boolean } {
+  const lines = new LineCounter();
+  let rest = text;
+  let kept = 0;
+  for (const { document, json } of documentsOf(text, lines, () => kept++)) {
+    if (!isPolicyTest(json)) {
+      kept++;
+      continue;
+    }
+    const [start, , end] = document.range;
+    rest = rest.slice(0, start) + blank(text.slice(start, end)) + rest.slice(end);
+  }
+  return { text: rest, isEmpty: kept === 0 };
+}
+
+/** Spaces in place of everything but line ends and the markers between documents. */
+function blank(document: string): string {
+  return document.replaceAll(/^(---|\.\.\.)?(.*)$/gm, (_, marker: string | undefined, line: string) => {
+    return (marker ?? '') + ' '.repeat(line.length);
+  });
+}
+
+type Read = { readonly document: Document.Parsed; readonly number: number; readonly json: unknown };
+type Report = (number: number | null, line: number | null, found: { message: string; hint: string }) => void;
+
+function* documentsOf(text: string, lines: LineCounter, report: Report): Generator<Read> {
+  let number = 0;
+  try {
+    const composer = new Composer({ merge: true, stringKeys: true, strict: true, uniqueKeys: true });
+    for (const document of composer.compose(yamlTokens(text, lines))) {
+      if (document.errors.length === 0 && document.contents === null) continue;
+      number++;
+      const unreadable = yamlProblems(document);
+      for (const { offset, ...problem } of unreadable) report(number, lines.linePos(offset).line, problem);
+      if (unreadable.length === 0) yield { document, number, json: yamlToJson(document) };
+    }
+  } catch (error) {
+    if (error instanceof TooDeepError) {
+      report(number + 1, lines.linePos(error.offset).line, {
+        message: 'is nested too deeply',
+        hint: 'write it flatter',
+      });
+    } else if (error instanceof ReferenceError) {
+      report(number, null, { message: 'an alias cannot be used here', hint: 'write the values out' });
+    } else throw error;
+  }
+}
+
+function testsOf(data: unknown): readonly RuleTest[] {
+  if (Array.isArray(data)) return data as RuleTest[];
+  return (data as z.output<typeof policyTestSchema>).spec.tests;
+}
+
+function nameOf(json: unknown): string | null {
+  if (typeof json !== 'object' || json === null || !('metadata' in json)) return null;
+  const { metadata } = json;
+  const hasName = typeof metadata === 'object' && metadata !== null && 'name' in metadata;
+  return hasName && typeof metadata.name === 'string' ? metadata.name : null;
+}

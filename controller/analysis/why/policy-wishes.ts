@@ -1,0 +1,83 @@
+import type { Connection } from '../../../shared/policy/connection.js';
+import type {
+  AuthorizationSource,
+  LabelRequirement,
+  NetworkPolicyPeer,
+  PeerMatch,
+  Snapshot,
+} from '../../../shared/policy/snapshot.js';
+
+/** What AuthorizationPolicies and NetworkPolicies about this connection name: facts that might turn it round. */
+export type PolicyWishes = {
+  readonly peers: readonly { readonly side: 'source' | 'destination'; readonly peers: readonly PeerMatch[] }[];
+  readonly ports: readonly number[];
+};
+
+/**
+ * Written as peers of SegmentationRules, as far as these can say it. Too much does no harm: whatever comes of it is put
+ * to the evaluator.
+ */
+export function wantedByPolicies(snapshot: Snapshot, { source, destination }: Connection): PolicyWishes {
+  const { rootNamespace } = snapshot.mesh;
+  const target = destination.workload;
+  const peers: { side: 'source' | 'destination'; peers: PeerMatch[] }[] = [];
+  const ports: number[] = [];
+  for (const { namespace, rules, selector } of snapshot.authorizationPolicies) {
+    if (target === null || (namespace !== target.namespace && namespace !== rootNamespace)) continue;
+    // A policy that is about the destination by a label would not be without it.
+    peers.push({ side: 'destination', peers: Object.keys(selector).length === 0 ? [] : [{ labels: selector }] });
+    for (const { from, to } of rules) {
+      peers.push({ side: 'source', peers: from.map(fromSource) });
+      ports.push(...to.flatMap((operation) => operation.ports ?? []));
+    }
+  }
+  for (const { namespace, ingress, egress } of snapshot.networkPolicies) {
+    for (const [rules, home, side] of [
+      [ingress, target, 'source'],
+      [egress, source.workload, 'destination'],
+    ] as const) {
+      if (rules === null || home?.namespace !== namespace) continue;
+      for (const rule of rules) {
+        peers.push({ side, peers: rule.peers.map((peer) => fromNetworkPeer(peer, namespace)) });
+        ports.push(...rule.ports.map(([first]) => first));
+      }
+    }
+  }
+  return { peers, ports: [...new Set(ports)] };
+}
+
+function fromSource({ principals = [], serviceAccounts = [], namespaces, ipBlocks }: AuthorizationSource): PeerMatch {
+  const accounts = [...serviceAccounts, ...principals.flatMap(accountOf)];
+  return {
+    ...(accounts.length === 0 ? {} : { serviceAccounts: accounts }),
+    ...(namespaces === undefined ? {} : { namespaces: namespaces.filter((name) => !name.includes('*')) }),
+    ...(ipBlocks === undefined ? {} : { cidrs: ipBlocks }),
+  };
+}
+
+/** `mesh/ns/billing/sa/api` without wildcards. */
+function accountOf(principal: string): string[] {
+  const match = /\/ns\/([^/*]+)\/sa\/([^/*]+)$/.exec(principal);
+  return match === null ? [] : [`${match[1] ?? ''}/${match[2] ?? ''}`];
+}
+
+function fromNetworkPeer(peer: NetworkPolicyPeer, namespace: string): PeerMatch {
+  if (peer.kind === 'block') return { cidrs: [peer.cidr] };
+  const labels = labelsOf(peer.podSelector);
+  const home = peer.namespaceSelector === null ? [namespace] : namesOf(peer.namespaceSelector);
+  return {
+    ...(home.length === 0 ? {} : { namespaces: home }),
+    ...(Object.keys(labels).length === 0 ? {} : { labels }),
+  };
+}
+
+function labelsOf(requirements: readonly LabelRequirement[]): Record<string, string> {
+  const wanted = requirements.filter(({ operator }) => operator === 'In');
+  return Object.fromEntries(wanted.map(({ key, values }) => [key, values[0] ?? '']));
+}
+
+/** Every namespace carries its own name as this label (Kubernetes, "Well-Known Labels"). */
+function namesOf(requirements: readonly LabelRequirement[]): readonly string[] {
+  const named = requirements.find(({ key, operator }) => key === 'kubernetes.io/metadata.name' && operator === 'In');
+  return named?.values ?? [];
+}

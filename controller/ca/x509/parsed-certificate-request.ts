@@ -1,0 +1,39 @@
+import { CulvertError } from '../../../shared/errors.js';
+import { x509 } from './x509.js';
+
+/** Far above any request of ours (500 bytes); bounds the work that a request can cause. */
+const maxCsrBytes = 8192;
+
+export type CertificateRequest = {
+  /** SubjectPublicKeyInfo of the P-256 key whose possession the request proves. */
+  readonly publicKey: x509.PublicKey;
+};
+
+/**
+ * Checks that the request is signed by the P-256 key that it carries and returns that key, nothing else: names,
+ * usages and lifetime in a request mean nothing. `CSR_INVALID` otherwise.
+ */
+export async function parseCsr(csrPem: string): Promise<CertificateRequest> {
+  if (Buffer.byteLength(csrPem) > maxCsrBytes) throw invalidCsr(`it is larger than ${maxCsrBytes} bytes`);
+  let request: x509.Pkcs10CertificateRequest;
+  let isSigned: boolean;
+  try {
+    request = new x509.Pkcs10CertificateRequest(csrPem);
+    isSigned = await request.verify();
+  } catch (cause) {
+    throw invalidCsr('it cannot be parsed', cause);
+  }
+  if (!isSigned) throw invalidCsr('its signature does not fit its public key');
+  const algorithm = request.publicKey.algorithm as { name: string; namedCurve?: string };
+  if (algorithm.name !== 'ECDSA' || algorithm.namedCurve !== 'P-256') throw invalidCsr('its key is not on P-256');
+  return { publicKey: request.publicKey };
+}
+
+function invalidCsr(why: string, cause?: unknown): CulvertError {
+  return new CulvertError({
+    code: 'CSR_INVALID',
+    message: `the certificate request is refused: ${why}`,
+    hint: 'send a PKCS#10 request in PEM for a P-256 key, signed by that key',
+    cause,
+  });
+}

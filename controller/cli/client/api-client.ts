@@ -1,0 +1,154 @@
+import { request } from 'node:https';
+import type { IncomingMessage } from 'node:http';
+import type { ProblemsAnswer } from '../../api/api-types.js';
+import type { Context } from './context.js';
+import { CliError, type ExitName } from '../exit-codes.js';
+
+/** A request that takes longer has failed; a large apply is compiled and stored well within it. */
+const requestTimeoutMs = 60_000;
+const maxAnswerBytes = 64 * 1024 * 1024;
+
+export type ApiRequest = {
+  readonly method: 'GET' | 'POST' | 'DELETE';
+  /** Parts of the path after `/v1`, not yet encoded. */
+  readonly path: readonly string[];
+  /** Undefined values are left out. */
+  readonly query?: Readonly<Record<string, string | undefined>>;
+  readonly body?: unknown;
+};
+
+/** The controller refused resources; nothing was changed. */
+export class RefusedError extends CliError {
+  readonly answer: ProblemsAnswer;
+
+  constructor(answer: ProblemsAnswer) {
+    super({ exit: 'failed', code: answer.code, message: answer.message, hint: answer.hint });
+    this.name = 'RefusedError';
+    this.answer = answer;
+  }
+}
+
+/**
+ * One connection for each request, to exactly the CA of the context. Throws CliError: `unreachable`, `unauthorized`,
+ * `notFound`, else `failed` with the controller's own text; {@link RefusedError} with the list of problems.
+ */
+export class ApiClient {
+  readonly #context: Context;
+
+  constructor({ context }: { readonly context: Context }) {
+    this.#context = context;
+  }
+
+  async call<Answer>(call: ApiRequest): Promise<Answer> {
+    const { status, text } = await this.#send(call);
+    const json = parseJson(text);
+    if (status >= 200 && status < 300 && json !== undefined) return json as Answer;
+    throw this.#refusal(status, json);
+  }
+
+  #send({ method, path, query = {}, body }: ApiRequest): Promise<{ status: number; text: string }> {
+    const { url, caPem, token } = this.#context;
+    const target = new URL(`/v1/${path.map(encodeURIComponent).join('/')}`, url);
+    for (const [name, value] of Object.entries(query)) if (value !== undefined) target.searchParams.set(name, value);
+    const payload = body === undefined ? undefined : Buffer.from(JSON.stringify(body));
+    return new Promise((resolve, reject) => {
+      const outgoing = request(target, {
+        method,
+        agent: false,
+        ca: caPem,
+        signal: AbortSignal.timeout(requestTimeoutMs),
+        headers: {
+          authorization: `Bearer ${token}`,
+          accept: 'application/json',
+          ...(payload === undefined ? {} : { 'content-type': 'application/json', 'content-length': payload.length }),
+        },
+      });
+      const fail = (cause: unknown): void => reject(unreachable(url, cause));
+      outgoing.on('error', fail);
+      outgoing.on('response', (incoming) => {
+        readBody(incoming).then((text) => resolve({ status: incoming.statusCode ?? 0, text }), fail);
+      });
+      outgoing.end(payload);
+    });
+  }
+
+  #refusal(status: number, json: unknown): CliError {
+    const { code, message, hint, problems } = (json ?? {}) as Partial<ProblemsAnswer>;
+    if (typeof code !== 'string' || typeof message !== 'string') {
+      return new CliError({
+        exit: 'unreachable',
+        code: 'NO_CONTROLLER',
+        message: `${this.#context.url.origin} answered with status ${status} and not as a controller does`,
+        hint: 'check the address in the context file',
+      });
+    }
+    if (Array.isArray(problems)) return new RefusedError(json as ProblemsAnswer);
+    const exit: ExitName = status === 404 ? 'notFound' : status === 401 || status === 403 ? 'unauthorized' : 'failed';
+    const next = typeof hint === 'string' ? hint : exit === 'unauthorized' ? unauthorizedHint : undefined;
+    return new CliError({ exit, code, message, ...(next === undefined ? {} : { hint: next }) });
+  }
+}
+
+const unauthorizedHint = 'copy admin.yaml from the state directory of the controller again';
+
+function parseJson(text: string): unknown {
+  try {
+    return JSON.parse(text);
+  } catch {
+    return undefined;
+  }
+}
+
+async function readBody(incoming: IncomingMessage): Promise<string> {
+  const pieces: Buffer[] = [];
+  let size = 0;
+  for await (const piece of incoming as AsyncIterable<Buffer>) {
+    size += piece.length;
+    if (size > maxAnswerBytes) throw new Error(`the answer is larger than ${maxAnswerBytes} bytes`);
+    pieces.push(piece);
+  }
+  return Buffer.concat(pieces).toString('utf8');
+}
+
+const certificateHint = 'the context file has the CA of another controller, or an old one: copy admin.yaml again';
+
+/** Node's codes for a certificate that is not trusted, not valid now, or for another name. */
+const certificateCodes = [
+  'UNABLE_TO_VERIFY_LEAF_SIGNATURE',
+  'UNABLE_TO_GET_ISSUER_CERT_LOCALLY',
+  'DEPTH_ZERO_SELF_SIGNED_CERT',
+  'SELF_SIGNED_CERT_IN_CHAIN',
+  'CERT_HAS_EXPIRED',
+  'CERT_NOT_YET_VALID',
+  'CERT_SIGNATURE_FAILURE',
+  'UNABLE_TO_GET_ISSUER_CERT',
+];
+
+function unreachable({ origin }: URL, cause: unknown): CliError {
+  const { code = '', message, name } = cause as NodeJS.ErrnoException;
+  if (certificateCodes.includes(code)) {
+    const text = `the certificate of ${origin} is not trusted (${code})`;
+    return new CliError({ exit: 'unreachable', code: 'UNTRUSTED', message: text, hint: certificateHint, cause });
+  }
+  const [detail, hint] =
+    name === 'AbortError' || name === 'TimeoutError'
+      ? ['no answer within 60 seconds', 'look at the log of the controller, or try again']
+      : (reasons[code] ?? [code === '' ? message : code, 'check the address in the context file']);
+  const text = `the controller at ${origin} cannot be reached: ${detail}`;
+  return new CliError({ exit: 'unreachable', code: 'UNREACHABLE', message: text, hint, cause });
+}
+
+const reasons: Readonly<Record<string, readonly [detail: string, hint: string]>> = {
+  ECONNREFUSED: ['nothing listens there', 'start culvert-controller, or correct the address in the context file'],
+  ENOTFOUND: ['its name is not known', 'correct the address in the context file'],
+  EAI_AGAIN: ['its name cannot be resolved now', 'check DNS, or use an address in the context file'],
+  EHOSTUNREACH: ['there is no route to it', 'check routes and firewalls'],
+  ENETUNREACH: ['there is no route to it', 'check routes and firewalls'],
+  ETIMEDOUT: ['it did not answer', 'check routes and firewalls'],
+  ECONNRESET: ['it closed the connection', 'look at the log of the controller, or try again'],
+  ERR_TLS_CERT_ALTNAME_INVALID: [
+    'its certificate is for another name',
+    'use a name of --advertise of the controller in the context file',
+  ],
+  EPROTO: ['it does not speak TLS', 'correct the address in the context file'],
+};

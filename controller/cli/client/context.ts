@@ -1,0 +1,106 @@
+import { readFile } from 'node:fs/promises';
+import { homedir } from 'node:os';
+import { dirname, join, resolve } from 'node:path';
+import { usageError, type CliError } from '../exit-codes.js';
+import { lazyYaml } from '../view/lazy-yaml.js';
+import { readPlainContext } from './plain-context.js';
+
+/** Which controller to talk to, whom to trust for it, and with what credential. */
+export type Context = { readonly url: URL; readonly caPem: string; readonly token: string };
+
+/** The file, as `culvert-controller` writes it (`admin.yaml` in its state directory) or a person does. */
+const fieldNames = ['controller', 'ca', 'caFile', 'token'];
+
+/** Where the file is looked for when neither `--context` nor CULVERT_CONTEXT names one: the user's, then this host's. */
+export function defaultContextPaths(env: Readonly<Record<string, string | undefined>>): string[] {
+  const configHome = env['XDG_CONFIG_HOME'] ?? join(env['HOME'] ?? homedir(), '.config');
+  return [join(configHome, 'culvert', 'context.yaml'), '/var/lib/culvert/controller/admin.yaml'];
+}
+
+/** Throws CliError (usage) that says where a context file comes from, or what is wrong with it. */
+export async function loadContext(
+  option: string | undefined,
+  env: Readonly<Record<string, string | undefined>>,
+): Promise<Context> {
+  const named = option ?? env['CULVERT_CONTEXT'];
+  const paths = named === undefined || named === '' ? defaultContextPaths(env) : [named];
+  for (const path of paths) {
+    const text = await readIfPresent(path);
+    if (text !== undefined) return await parseContext(path, text);
+  }
+  throw usageError(
+    `there is no context file at ${paths.join(' or ')}`,
+    'copy admin.yaml from the state directory of the controller and name it with --context or CULVERT_CONTEXT',
+  );
+}
+
+async function parseContext(path: string, text: string): Promise<Context> {
+  const fields = readPlainContext(text) ?? parseYaml(path, text);
+  const problems = problemsOf(fields);
+  if (problems.length > 0) throw unusable(path, problems.join('; '));
+  const { controller, ca, caFile, token } = fields as Fields;
+  const caPem = ca ?? (await readCa(path, resolve(dirname(path), caFile ?? '')));
+  if (!caPem.includes('-----BEGIN CERTIFICATE-----')) throw unusable(path, 'its CA is no PEM certificate');
+  return { url: new URL(controller), caPem, token };
+}
+
+type Fields = {
+  readonly controller: string;
+  readonly ca?: string;
+  readonly caFile?: string;
+  readonly token: string;
+};
+
+/** Checked by hand: to load a schema library takes longer than most commands. */
+function problemsOf(fields: unknown): string[] {
+  if (typeof fields !== 'object' || fields === null || Array.isArray(fields)) return ['file: must be a mapping'];
+  const { controller, ca, caFile, token } = fields as Record<string, unknown>;
+  const problems: string[] = [];
+  if (typeof controller !== 'string' || !isHttps(controller)) problems.push('controller: must be an https:// address');
+  for (const [name, value] of Object.entries({ ca, caFile })) {
+    if (value !== undefined && (typeof value !== 'string' || value === '')) problems.push(`${name}: must be a text`);
+  }
+  if (typeof token !== 'string' || !/^[\x21-\x7e]+$/.test(token)) {
+    problems.push('token: must be printable ASCII without spaces');
+  }
+  const unknown = Object.keys(fields).filter((name) => !fieldNames.includes(name));
+  if (unknown.length > 0) problems.push(`file: unknown fields ${unknown.join(', ')}`);
+  if ((ca === undefined) === (caFile === undefined)) problems.push('file: needs either ca (PEM) or caFile');
+  return problems;
+}
+
+function isHttps(text: string): boolean {
+  return URL.canParse(text) && new URL(text).protocol === 'https:';
+}
+
+function parseYaml(path: string, text: string): unknown {
+  try {
+    return lazyYaml().parse(text);
+  } catch (cause) {
+    throw unusable(path, 'it is no YAML', cause);
+  }
+}
+
+async function readCa(contextPath: string, caPath: string): Promise<string> {
+  const text = await readIfPresent(caPath);
+  if (text === undefined) throw unusable(contextPath, `caFile names ${caPath}, which does not exist`);
+  return text;
+}
+
+async function readIfPresent(path: string): Promise<string | undefined> {
+  try {
+    return await readFile(path, 'utf8');
+  } catch (cause) {
+    const { code } = cause as NodeJS.ErrnoException;
+    if (code === 'ENOENT' || code === 'ENOTDIR') return undefined;
+    if (code === 'EACCES') {
+      throw usageError(`${path} may not be read`, 'name your own context file with --context, or use sudo', cause);
+    }
+    throw unusable(path, `it cannot be read (${code ?? 'unknown error'})`, cause);
+  }
+}
+
+function unusable(path: string, detail: string, cause?: unknown): CliError {
+  const hint = 'it needs controller (https://…), ca or caFile, and token; admin.yaml of the controller is one';
+  return usageError(`the context file ${path} cannot be used: ${detail}`, hint, cause);
+}

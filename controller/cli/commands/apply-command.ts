@@ -1,0 +1,76 @@
+import type { Command } from 'commander';
+import { mayHoldPolicyTests } from '../../analysis/tests/policy-test-hint.js';
+import { formatResourceId } from '../../resources/kinds/resource-key.js';
+import type { ApplyAnswer } from '../../api/api-types.js';
+import { RefusedError } from '../client/api-client.js';
+import type { Cli } from '../cli.js';
+import { CliError } from '../exit-codes.js';
+import { readDuration } from '../input/duration-argument.js';
+import { readInput, type Input } from '../input/input-files.js';
+import { addOutputOption, renderData, type OutputFormat } from '../view/output-format.js';
+import { waitForAgents } from '../client/wait-for-agents.js';
+
+type Options = { file: string[]; dryRun: boolean; message?: string; wait?: number; output: OutputFormat };
+
+/** `culvert apply`: all documents of all files in one change, or none of them. */
+export function addApplyCommand(program: Command, cli: Cli): void {
+  const command = program
+    .command('apply')
+    .description('Apply resources: all of them, or none when one has a problem.')
+    .requiredOption('-f, --file <path...>', 'files, directories, or - for the standard input')
+    .option('--dry-run', 'check and show what would change', false)
+    .option('-m, --message <text>', 'why, for culvert history')
+    .option('--wait <duration>', 'wait until every agent that is alive enforces it, such as 30s', readDuration);
+  command.addHelpText('after', '\nExample: culvert apply -f rules/ --message CHG-1182 --wait 30s');
+  addOutputOption(command).action(async (options: Options) => apply(cli, options));
+}
+
+async function apply(cli: Cli, { file, dryRun, message, wait, output }: Options): Promise<void> {
+  const { io } = cli;
+  const input = await readInput(file, io);
+  const documents = await withoutAssertions(cli, input);
+  const client = await cli.client();
+  const body = { documents, dryRun, ...(message === undefined ? {} : { message }) };
+  const answer = await client.call<ApplyAnswer>({ method: 'POST', path: ['apply'], body }).catch((error: unknown) => {
+    if (error instanceof RefusedError) cli.printProblems(error.answer.problems.map(input.locate));
+    throw error;
+  });
+  const warnings = answer.warnings.map(input.locate);
+  if (output === 'table') {
+    cli.printProblems(warnings);
+    io.print(renderChanges(answer));
+  } else {
+    io.print(renderData({ ...answer, warnings }, output));
+  }
+  if (wait === undefined || dryRun) return;
+  await waitForAgents({ client, io, revision: answer.revision, waitMs: wait, output });
+}
+
+/** What is for `culvert test` may stand beside the rules: it is left out, which is said, and must be right all the same. */
+async function withoutAssertions(cli: Cli, input: Input): Promise<string> {
+  if (!mayHoldPolicyTests(input.text)) return input.text;
+  const { parsePolicyTests, withoutPolicyTests } = await import('../../analysis/tests/policy-test.js');
+  const rest = withoutPolicyTests(input.text);
+  if (rest.isEmpty || rest.text === input.text) return input.text;
+  const { assertions, problems } = parsePolicyTests(input.text);
+  if (problems.length > 0) {
+    cli.printProblems(problems.map(input.locate));
+    throw new CliError({
+      exit: 'failed',
+      code: 'INVALID_RESOURCES',
+      message: 'a problem was found, and nothing was changed',
+      hint: 'correct them and apply again',
+    });
+  }
+  cli.io.printError(
+    `note: ${assertions.length} assertions of PolicyTests are not applied: culvert test -f checks them`,
+  );
+  return rest.text;
+}
+
+/** A line for each document, then the revision that holds now. */
+export function renderChanges({ changes, dryRun, revision }: Omit<ApplyAnswer, 'warnings'>): string {
+  const suffix = dryRun ? ' (dry run)' : '';
+  const lines = changes.map((change) => `${formatResourceId(change)} ${change.change}${suffix}`);
+  return [...lines, dryRun ? `revision ${revision} stays in force` : `revision ${revision}`].join('\n');
+}

@@ -1,0 +1,65 @@
+import type { Command } from 'commander';
+import { version } from '../../../shared/version.js';
+import type { ResourceList, StatusAnswer } from '../../api/api-types.js';
+import type { Cli } from '../cli.js';
+import { CliError } from '../exit-codes.js';
+import { checkMesh, type MeshCheck } from '../view/mesh-checks.js';
+import { addOutputOption, renderData, type OutputFormat } from '../view/output-format.js';
+import { printable } from '../view/table.js';
+
+type Options = { strict?: boolean; output: OutputFormat };
+
+/** `culvert check`: whether the mesh is well, for a person and for a monitor. */
+export function addCheckCommand(program: Command, cli: Cli): void {
+  const command = program
+    .command('check')
+    .description(
+      'Look whether controller, agents, certificates, clocks and rules are well. Ends with 1 when one is not.',
+    )
+    .option('--strict', 'end with 1 for a warning too')
+    .addHelpText('after', '\nExample: culvert check --strict');
+  addOutputOption(command).action(async ({ strict = false, output }: Options) => {
+    const client = await cli.client();
+    const [status, workloads] = await Promise.all([
+      client.call<StatusAnswer>({ method: 'GET', path: ['status'] }),
+      client.call<ResourceList>({ method: 'GET', path: ['resources', 'Workload'] }),
+    ]);
+    const checks = checkMesh({
+      status,
+      workloadsByNode: countByNode(workloads),
+      version,
+      nowMs: cli.io.nowMs(),
+    });
+    cli.io.print(output === 'table' ? renderChecks(checks) : renderData(checks, output));
+    const wrong = checks.filter(({ state }) => state === 'fail' || (strict && state === 'warn'));
+    if (wrong.length > 0) throw notWell(wrong.length);
+  });
+}
+
+function countByNode({ items }: ResourceList): Map<string, number> {
+  const counts = new Map<string, number>();
+  for (const { resource } of items) {
+    // One without a node is known and not meshed: somebody meant it.
+    const node = resource.kind === 'Workload' ? resource.spec.node : undefined;
+    if (node !== undefined) counts.set(node, (counts.get(node) ?? 0) + 1);
+  }
+  return counts;
+}
+
+const marks = { ok: '✔', warn: '!', fail: '✖' } as const;
+
+export function renderChecks(checks: readonly MeshCheck[]): string {
+  const lines = checks.map(({ check, state, message, hint }) =>
+    printable(`${marks[state]} ${check}: ${message}${hint === '' ? '' : ` (${hint})`}`),
+  );
+  return lines.join('\n');
+}
+
+function notWell(count: number): CliError {
+  return new CliError({
+    exit: 'failed',
+    code: 'NOT_WELL',
+    message: `${count} ${count === 1 ? 'thing is' : 'things are'} not well`,
+    hint: 'do what stands behind each line above',
+  });
+}

@@ -1,0 +1,133 @@
+import type { Command } from 'commander';
+import { formatResourceId, resourceId, type ResourceId } from '../../resources/kinds/resource-key.js';
+import { kindInfo } from '../../resources/kinds/resource.js';
+import type { ResourceChange } from '../../store/history.js';
+import type { DeleteAnswer } from '../../api/api-types.js';
+import { RefusedError, type ApiClient } from '../client/api-client.js';
+import type { Cli } from '../cli.js';
+import { CliError, usageError } from '../exit-codes.js';
+import { kindOf, namespaceFor } from './get-command.js';
+import { readInput } from '../input/input-files.js';
+import { parseRuleFiles } from '../input/local-set.js';
+import { addOutputOption, renderData, type OutputFormat } from '../view/output-format.js';
+
+type Options = { namespace?: string; file?: string[]; ignoreNotFound: boolean; output: OutputFormat };
+
+/** What `-o json` and `-o yaml` show: what is gone, and the revision since the last of it; null: nothing was there. */
+export type Deleted = { readonly revision: number | null; readonly changes: readonly ResourceChange[] };
+
+/** `culvert delete`: one resource by name, or those that files contain. */
+export function addDeleteCommand(program: Command, cli: Cli): void {
+  const command = program
+    .command('delete')
+    .description('Delete a resource, or those in files. What others refer to is refused.')
+    .argument('[kind]', 'kind of the resource')
+    .argument('[name]', 'name of the resource')
+    .option('-n, --namespace <namespace>', 'namespace of the resource; default unless given')
+    .option('-f, --file <path...>', 'delete what these files contain; - for the standard input')
+    .option('--ignore-not-found', 'what does not exist is fine', false);
+  command.addHelpText('after', '\nExample: culvert delete SegmentationRule db-only');
+  addOutputOption(command).action(async (kind: string | undefined, name: string | undefined, options: Options) => {
+    const ids = await wanted(cli, kind, name, options);
+    const client = await cli.client();
+    const deletion = new Deletion({ cli, client, options });
+    try {
+      await deletion.deleteAll(ids);
+    } finally {
+      // What is gone is gone, also when the rest was refused.
+      deletion.report();
+    }
+  });
+}
+
+async function wanted(cli: Cli, kind: string | undefined, name: string | undefined, options: Options) {
+  const hint = 'write either: culvert delete KIND NAME, or: culvert delete -f FILE';
+  if (options.file !== undefined) {
+    if (kind !== undefined) throw usageError('both a kind and files are given', hint);
+    return await idsInFiles(cli, options.file);
+  }
+  if (kind === undefined || name === undefined) throw usageError('it is not said what to delete', hint);
+  const known = kindOf(kind);
+  const namespace = namespaceFor(known, options.namespace) ?? (kindInfo(known).isNamespaced ? 'default' : null);
+  return [{ kind: known, namespace, name }];
+}
+
+async function idsInFiles(cli: Cli, files: readonly string[]): Promise<ResourceId[]> {
+  const input = await readInput(files, cli.io);
+  // As with apply: PolicyTests may stand beside what is stored.
+  const { resources, problems } = parseRuleFiles(input.text);
+  if (problems.length > 0) {
+    cli.printProblems(problems.map(input.locate));
+    throw usageError('nothing was deleted, because the files have problems', 'correct them');
+  }
+  if (resources.length === 0)
+    throw usageError('there is nothing to delete in these files', 'name files with resources');
+  return resources.map(resourceId);
+}
+
+/** Deletes resources one by one and remembers what is gone. */
+class Deletion {
+  readonly #cli: Cli;
+  readonly #client: ApiClient;
+  readonly #options: Options;
+  readonly #changes: ResourceChange[] = [];
+  #revision: number | null = null;
+
+  constructor(init: { readonly cli: Cli; readonly client: ApiClient; readonly options: Options }) {
+    this.#cli = init.cli;
+    this.#client = init.client;
+    this.#options = init.options;
+  }
+
+  /**
+   * One after the other, in an order that the references between them allow: what is refused because another of them
+   * still refers to it is tried again when that is gone.
+   */
+  async deleteAll(ids: readonly ResourceId[]): Promise<void> {
+    let left = [...ids].reverse();
+    for (;;) {
+      const refused: { id: ResourceId; error: RefusedError }[] = [];
+      for (const id of left) {
+        const error = await this.#deleteOne(id);
+        if (error !== null) refused.push({ id, error });
+      }
+      const [first] = refused;
+      if (first === undefined) return;
+      if (refused.length === left.length) {
+        this.#cli.printProblems(first.error.answer.problems);
+        throw first.error;
+      }
+      left = refused.map(({ id }) => id);
+    }
+  }
+
+  /** For programs; a person has read a line for each as it went. */
+  report(): void {
+    const { output } = this.#options;
+    if (output === 'table') return;
+    const deleted: Deleted = { revision: this.#revision, changes: this.#changes };
+    this.#cli.io.print(renderData(deleted, output));
+  }
+
+  async #deleteOne(id: ResourceId): Promise<RefusedError | null> {
+    const { kind, namespace, name } = id;
+    const path = ['resources', kind, namespace ?? '-', name];
+    try {
+      const { revision } = await this.#client.call<DeleteAnswer>({ method: 'DELETE', path });
+      this.#revision = revision;
+      this.#changes.push({ ...id, change: 'deleted' });
+      this.#say(`${formatResourceId(id)} deleted, revision ${revision}`);
+      return null;
+    } catch (error) {
+      if (error instanceof RefusedError) return error;
+      const isFine = this.#options.ignoreNotFound && error instanceof CliError && error.exit === 'notFound';
+      if (!isFine) throw error;
+      this.#say(`${formatResourceId(id)} is not there`);
+      return null;
+    }
+  }
+
+  #say(line: string): void {
+    if (this.#options.output === 'table') this.#cli.io.print(line);
+  }
+}

@@ -1,0 +1,60 @@
+import type { Command } from 'commander';
+import { diffSets } from '../../analysis/diff/diff-sets.js';
+import { resourceKey } from '../../resources/kinds/resource-key.js';
+import type { Resource } from '../../resources/kinds/resource.js';
+import type { Cli } from '../cli.js';
+import { CliError, usageError } from '../exit-codes.js';
+import { readInput } from '../input/input-files.js';
+import { compileLocalSet, parseRuleFiles } from '../input/local-set.js';
+import { addOutputOption, renderData, type OutputFormat } from '../view/output-format.js';
+import { loadPresentDocuments } from '../client/present-set.js';
+import { addSinceOption, loadFlows } from '../client/recorded-flows.js';
+import { renderDiff } from '../view/render-diff.js';
+
+type Options = { file: string[]; flows: boolean; since: number; whole: boolean; output: OutputFormat };
+
+/** `culvert diff`: what applying files would change for pairs, and for connections that were recorded. */
+export function addDiffCommand(program: Command, cli: Cli): void {
+  const command = program
+    .command('diff')
+    .description('Show what applying files would newly deny and allow. Changes nothing.')
+    .requiredOption('-f, --file <path...>', 'files, directories, or - for the standard input')
+    .option('--whole', 'the files are all there is to be: what they do not contain would be deleted', false)
+    .option('--flows', 'compare also with recorded connections', false);
+  addSinceOption(command, '24h')
+    .addHelpText('after', '\nExit code 2 with --flows: something that was seen working would be denied.')
+    .addHelpText('after', 'Example: culvert diff -f rules/ --flows --since 7d');
+  addOutputOption(command).action(async (options: Options) => diff(cli, options));
+}
+
+async function diff(cli: Cli, { file, flows: isWanted, since, whole, output }: Options): Promise<void> {
+  const { io } = cli;
+  const input = await readInput(file, io);
+  const { resources, problems, locations } = parseRuleFiles(input.text);
+  if (resources.length === 0 && problems.length === 0) {
+    throw usageError('there is no document in these files', 'name the files that you mean to apply');
+  }
+  const client = await cli.client();
+  const before = await loadPresentDocuments(client);
+  const proposed = whole ? resources : merged(before.resources, resources);
+  const { trustDomain } = before.snapshot;
+  const after = compileLocalSet(cli, { resources: proposed, locations, problems, input, trustDomain });
+  const recorded = isWanted ? await loadFlows(cli, client, since) : null;
+  const result = diffSets({ before, after, flows: recorded?.flows ?? null, clock: { nowMs: io.nowMs } });
+  if (output === 'table') io.print(renderDiff(result, io.nowMs()));
+  else io.print(renderData({ revision: before.revision, gaps: recorded?.gaps ?? [], ...result }, output));
+  if (!result.wouldBreak) return;
+  throw new CliError({
+    exit: 'wouldBreak',
+    code: 'WOULD_BREAK',
+    message: `${result.flows?.broken.length ?? 0} recorded conversations that work would be denied`,
+    hint: 'allow them in the files, or begin with mode: audit',
+  });
+}
+
+/** As `culvert apply` does: a document replaces the one of the same kind and name. */
+function merged(present: readonly Resource[], wanted: readonly Resource[]): Resource[] {
+  const byKey = new Map(present.map((resource) => [resourceKey(resource), resource]));
+  for (const resource of wanted) byKey.set(resourceKey(resource), resource);
+  return [...byKey.values()];
+}

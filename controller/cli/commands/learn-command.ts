@@ -1,0 +1,33 @@
+import type { Command } from 'commander';
+import { learnRules } from '../../analysis/learn/learn-rules.js';
+import { renderLearned } from '../../analysis/learn/render-learned.js';
+import type { Cli } from '../cli.js';
+import { readCount } from '../input/count-argument.js';
+import { addOutputOption, renderData, type OutputFormat } from '../view/output-format.js';
+import { loadPresentSet } from '../client/present-set.js';
+import { addSinceOption, loadFlows } from '../client/recorded-flows.js';
+
+type Options = { namespace?: string; since: number; minConnections: number; output: OutputFormat };
+
+/** `culvert learn`: the least that has to be allowed, as audited rules on the standard output. */
+export function addLearnCommand(program: Command, cli: Cli): void {
+  const command = program
+    .command('learn')
+    .description('Write the least rules that allow what was recorded, in mode audit. Changes nothing.')
+    .option('-n, --namespace <namespace>', 'only what is dialled in this namespace, or from it to the outside')
+    .option(
+      '--min-connections <count>',
+      'leave out what was seen less often',
+      (text) => readCount(text, 'number of connections'),
+      1,
+    );
+  addSinceOption(command, '7d').addHelpText('after', '\nExample: culvert learn -n billing --since 7d > billing.yaml');
+  addOutputOption(command).action(async ({ namespace, since, minConnections, output }: Options) => {
+    const client = await cli.client();
+    const { entries, snapshot } = await loadPresentSet(client);
+    const { flows } = await loadFlows(cli, client, since);
+    const { trustDomain } = snapshot;
+    const learned = learnRules({ flows, entries, trustDomain, namespace: namespace ?? null, minConnections });
+    cli.io.print(output === 'table' ? renderLearned(learned).trimEnd() : renderData(learned, output));
+  });
+}

@@ -1,0 +1,67 @@
+import type { Command } from 'commander';
+import { blastRadius, type Reached } from '../../analysis/reach/blast-radius.js';
+import { reachability, type ReachedPorts, type ReachGroup } from '../../analysis/reach/reachability.js';
+import { nearestName } from '../../../shared/nearest-name.js';
+import type { Cli } from '../cli.js';
+import { readCount } from '../input/count-argument.js';
+import { CliError } from '../exit-codes.js';
+import { addOutputOption, renderData, type OutputFormat } from '../view/output-format.js';
+import { namesText, portText } from '../view/port-text.js';
+import { loadPresentSet, type PresentSet } from '../client/present-set.js';
+import { renderTable } from '../view/table.js';
+
+type Options = { blastRadius?: string; hops: number; output: OutputFormat };
+
+/** `culvert matrix`: who can reach whom, or what somebody who holds one workload can reach. */
+export function addMatrixCommand(program: Command, cli: Cli): void {
+  const command = program
+    .command('matrix')
+    .description('Show who can reach whom on which ports, by the rules in force.')
+    .option('--blast-radius <workload>', 'what can be reached from NAMESPACE/NAME, workload by workload')
+    .option('--hops <count>', 'how many workloads deep', (text) => readCount(text, 'number of hops'), 3)
+    .addHelpText('after', '\nExample: culvert matrix --blast-radius guest/shell --hops 2');
+  addOutputOption(command).action(async ({ blastRadius: workload, hops, output }: Options) => {
+    const client = await cli.client();
+    const present = await loadPresentSet(client);
+    const clock = { nowMs: cli.io.nowMs };
+    if (workload === undefined) {
+      const groups = reachability({ ...present, clock });
+      return cli.io.print(output === 'table' ? renderMatrix(groups) : renderData(groups, output));
+    }
+    requireWorkload(present, workload);
+    const reached = blastRadius({ ...present, workload, maxHops: hops, clock });
+    cli.io.print(output === 'table' ? renderReached(workload, reached) : renderData(reached, output));
+  });
+}
+
+function requireWorkload({ entries }: PresentSet, workload: string): void {
+  const names = entries.filter(({ kind }) => kind === 'workload').map(({ namespace, name }) => `${namespace}/${name}`);
+  if (names.includes(workload)) return;
+  const nearest = nearestName(workload, names);
+  throw new CliError({
+    exit: 'notFound',
+    code: 'NOT_FOUND',
+    message: `there is no workload ${workload}`,
+    hint: nearest === undefined ? 'list them: culvert get workloads' : `did you mean ${nearest}?`,
+  });
+}
+
+export function renderMatrix(groups: readonly ReachGroup[]): string {
+  if (groups.length === 0) return 'Nobody can reach anybody.';
+  const rows = groups.flatMap(({ sources, destinations, allowed }) =>
+    allowed.map((one) => [namesText(sources), namesText(destinations), ...allowedCells(one)]),
+  );
+  return renderTable(['FROM', 'TO', 'PORTS', 'RULE', 'AUDITED'], rows);
+}
+
+export function renderReached(workload: string, reached: readonly Reached[]): string {
+  if (reached.length === 0) return `${workload} can reach nothing.`;
+  const rows = reached.flatMap(({ name, hops, via, allowed }) =>
+    allowed.map((one) => [String(hops), name, via, ...allowedCells(one)]),
+  );
+  return renderTable(['HOPS', 'REACHES', 'FROM', 'PORTS', 'RULE', 'AUDITED'], rows);
+}
+
+function allowedCells({ ports, rule, audited }: ReachedPorts): string[] {
+  return [portText(ports), rule === '' ? 'no agent enforces rules' : rule, audited.join(', ')];
+}

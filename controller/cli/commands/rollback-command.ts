@@ -1,0 +1,48 @@
+import type { Command } from 'commander';
+import type { RollbackAnswer } from '../../api/api-types.js';
+import { RefusedError } from '../client/api-client.js';
+import { renderChanges } from './apply-command.js';
+import { readDuration } from '../input/duration-argument.js';
+import type { Cli } from '../cli.js';
+import { readCount } from '../input/count-argument.js';
+import { addOutputOption, renderData, type OutputFormat } from '../view/output-format.js';
+import { waitForAgents } from '../client/wait-for-agents.js';
+
+type Options = { dryRun: boolean; message?: string; wait?: number; output: OutputFormat };
+
+/** `culvert rollback`: the documents of an earlier revision hold again, as a new revision. */
+export function addRollbackCommand(program: Command, cli: Cli): void {
+  const command = program
+    .command('rollback')
+    .description('Bring back the documents of an earlier revision, as a new revision.')
+    .argument('<revision>', 'the revision whose documents are to hold again: culvert history', (text) =>
+      readCount(text, 'revision'),
+    )
+    .option('--dry-run', 'check and show what would change', false)
+    .option('-m, --message <text>', 'why, for culvert history')
+    .option('--wait <duration>', 'wait until every agent that is alive enforces it, such as 30s', readDuration)
+    .addHelpText('after', '\nExample: culvert rollback 11 --message "INC-42: the new rule cut billing" --wait 30s');
+  addOutputOption(command).action(async (revision: number, options: Options) => rollback(cli, revision, options));
+}
+
+async function rollback(cli: Cli, revision: number, { dryRun, message, wait, output }: Options): Promise<void> {
+  const { io } = cli;
+  const client = await cli.client();
+  const body = { revision, dryRun, ...(message === undefined ? {} : { message }) };
+  const answer = await client
+    .call<RollbackAnswer>({ method: 'POST', path: ['rollback'], body })
+    .catch((error: unknown) => {
+      if (error instanceof RefusedError) cli.printProblems(error.answer.problems);
+      throw error;
+    });
+  if (output === 'table') {
+    cli.printProblems(answer.warnings);
+    io.print(answer.changes.length === 0 ? renderNothing(answer) : renderChanges(answer));
+  } else io.print(renderData(answer, output));
+  if (wait === undefined || dryRun) return;
+  await waitForAgents({ client, io, revision: answer.revision, waitMs: wait, output });
+}
+
+function renderNothing({ revision, rollbackOf }: RollbackAnswer): string {
+  return `the documents of revision ${rollbackOf} are those of revision ${revision}, which stays in force`;
+}

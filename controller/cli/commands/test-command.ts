@@ -1,0 +1,109 @@
+import { Option, type Command } from 'commander';
+import { runAssertions } from '../../analysis/tests/assertions.js';
+import { outsideItsTime } from '../../analysis/tests/outside-its-time.js';
+import { parsePolicyTests, type WrittenAssertion } from '../../analysis/tests/policy-test.js';
+import type { ParsedDocuments } from '../../resources/parse/parse-documents.js';
+import type { Problem } from '../../resources/kinds/problem.js';
+import { resourceKey } from '../../resources/kinds/resource-key.js';
+import type { SegmentationRule } from '../../resources/kinds/segmentation-rule.js';
+import { controllerSettings } from '../../config/settings.js';
+import type { Cli } from '../cli.js';
+import { CliError, usageError } from '../exit-codes.js';
+import { readInput, type Input } from '../input/input-files.js';
+import { compileLocalSet, parseRuleFiles } from '../input/local-set.js';
+import { renderData } from '../view/output-format.js';
+import {
+  renderTestReport,
+  testReportFormats,
+  type TestedAssertion,
+  type TestReportFormat,
+} from '../view/render-tests.js';
+
+type Options = { file: string[]; trustDomain: string; output: TestReportFormat | 'json' | 'yaml' };
+
+/** `culvert test`: assertions on documents in files. Talks to nobody. */
+export function addTestCommand(program: Command, cli: Cli): void {
+  program
+    .command('test')
+    .description('Check what documents in files would decide: PolicyTests and the tests of rules. Needs no controller.')
+    .requiredOption('-f, --file <path...>', 'files, directories, or - for the standard input')
+    .option('--trust-domain <name>', 'trust domain of the mesh', controllerSettings.trustDomain.default)
+    .addOption(
+      new Option('-o, --output <format>', 'how to write it')
+        .choices([...testReportFormats, 'json', 'yaml'])
+        .default('text'),
+    )
+    .addHelpText('after', '\nExit code 1: an assertion fails, also when the verdict is right by the wrong rule.')
+    .addHelpText('after', 'Example: culvert test -f rules/ --output junit > report.xml')
+    .action(async (options: Options) => test(cli, options));
+}
+
+async function test(cli: Cli, { file, trustDomain, output }: Options): Promise<void> {
+  const { io } = cli;
+  const input = await readInput(file, io);
+  const tests = parsePolicyTests(input.text);
+  const parsed = parseRuleFiles(input.text);
+  const problems = distinct([...tests.problems, ...parsed.problems]);
+  const { resources, locations } = parsed;
+  const set = compileLocalSet(cli, { resources, locations, problems, input, trustDomain });
+  cli.printProblems(set.warnings.map(input.locate));
+  const ofRules = testsOfRules(parsed);
+  const written = [...tests.assertions, ...ofRules];
+  if (written.length === 0) {
+    const hint = 'write a PolicyTest, or tests into the spec of a SegmentationRule';
+    throw usageError('there is no test in these files', hint);
+  }
+  const assertions = written.map(({ assertion }) => assertion);
+  const clock = { nowMs: io.nowMs };
+  const results = runAssertions({ ...set, assertions, clock });
+  const tested = results.map((result, index) => {
+    const rule = ofRules[index - tests.assertions.length]?.rule;
+    const outside = rule === undefined ? null : outsideItsTime({ rule, test: result.assertion, clock });
+    const isExplained = result.failure !== null && outside !== null;
+    const failure = isExplained ? `${result.failure}; ${outside.text}: ${outside.hint}` : result.failure;
+    return placed({ ...result, failure }, written[index], input);
+  });
+  io.print(output === 'json' || output === 'yaml' ? renderData(tested, output) : renderTestReport(tested, output));
+  const failed = tested.filter(({ isPassed }) => !isPassed).length;
+  if (failed === 0) return;
+  throw new CliError({
+    exit: 'failed',
+    code: 'TESTS_FAILED',
+    message: `${failed} of ${tested.length} tests failed`,
+    hint: 'correct the rules or the tests',
+  });
+}
+
+/** Both readers see what is no YAML at all. */
+function distinct(problems: readonly Problem[]): Problem[] {
+  const byText = new Map(problems.map((problem) => [`${problem.line} ${problem.path} ${problem.message}`, problem]));
+  return [...byText.values()];
+}
+
+function testsOfRules({
+  resources,
+  locations,
+}: ParsedDocuments): (WrittenAssertion & { readonly rule: SegmentationRule })[] {
+  return resources.flatMap((resource) => {
+    if (resource.kind !== 'SegmentationRule') return [];
+    const location = locations.get(resourceKey(resource));
+    return (resource.spec.tests ?? []).map((assertion, index) => ({
+      assertion,
+      rule: resource,
+      test: `SegmentationRule/${resource.metadata.name}`,
+      fileName: null,
+      line: location?.lineOf(['spec', 'tests', index]) ?? null,
+    }));
+  });
+}
+
+function placed(
+  result: ReturnType<typeof runAssertions>[number],
+  written: WrittenAssertion | undefined,
+  { locate }: Input,
+): TestedAssertion {
+  const { test = null, line: at = null } = written ?? {};
+  const place = { severity: 'error', fileName: null, document: null, resource: null, path: '', message: '', hint: '' };
+  const { fileName, line } = locate({ ...place, severity: 'error', line: at });
+  return { ...result, test, fileName, line };
+}

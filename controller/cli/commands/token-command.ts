@@ -1,0 +1,34 @@
+import type { Command } from 'commander';
+import type { TokenAnswer } from '../../api/api-types.js';
+import { readDuration } from '../input/duration-argument.js';
+import type { Cli } from '../cli.js';
+import { formatExpiry } from '../view/format-time.js';
+import { addOutputOption, renderData, type OutputFormat } from '../view/output-format.js';
+
+type Options = { node: string; ttl?: number; output: OutputFormat };
+
+/** `culvert token create`: the token alone goes to the standard output, so that a script can take it. */
+export function addTokenCommand(program: Command, cli: Cli): void {
+  const token = program.command('token').description('Let hosts join the mesh.');
+  const create = token
+    .command('create')
+    .description('Make a join token for one host: short-lived, and good for one join.')
+    .requiredOption('--node <name>', 'name of the host that may join with it')
+    .option(
+      '--ttl <duration>',
+      'how long it is good, such as 15m; the setting of the controller unless given',
+      readDuration,
+    );
+  create.addHelpText('after', '\nExample: culvert token create --node host-a --ttl 15m');
+  addOutputOption(create).action(async ({ node, ttl, output }: Options) => {
+    const client = await cli.client();
+    const body = { node, ...(ttl === undefined ? {} : { ttlMs: ttl }) };
+    const answer = await client.call<TokenAnswer>({ method: 'POST', path: ['tokens'], body });
+    if (output !== 'table') return cli.io.print(renderData(answer, output));
+    cli.io.print(answer.token);
+    const expiry = formatExpiry(answer.expiresAtMs, cli.io.nowMs());
+    cli.io.printError(
+      `for node ${answer.node}, expires ${expiry}; on that host: culvert-agent join --controller URL --token-file FILE`,
+    );
+  });
+}

@@ -1,0 +1,101 @@
+import { readdir, readFile, stat } from 'node:fs/promises';
+import { join } from 'node:path';
+import type { Problem } from '../../resources/kinds/problem.js';
+import type { CliIo } from '../cli-io.js';
+import { usageError, type CliError } from '../exit-codes.js';
+import { lazyYaml } from '../view/lazy-yaml.js';
+
+/** Texts that are applied as one, and where each line of the whole came from. */
+export type Input = {
+  readonly text: string;
+  /** The same problem with the file that it is in and the line there. */
+  readonly locate: (problem: Problem) => Problem;
+};
+
+type Piece = { readonly name: string; readonly text: string };
+
+const extensions = ['.yaml', '.yml', '.json'];
+/** Ends a document whatever comes before it, and keeps directives of the next file possible (YAML 1.2, 9.1.4). */
+const separator = '\n...\n';
+
+/**
+ * Reads files, directories (their .yaml, .yml and .json files, sorted, not deeper) and `-` for the standard input.
+ * Throws CliError (usage) for what cannot be read and for files that are no YAML.
+ */
+export async function readInput(paths: readonly string[], io: CliIo): Promise<Input> {
+  const pieces: Piece[] = [];
+  for (const path of new Set(paths)) {
+    if (path === '-') pieces.push({ name: '<stdin>', text: decode('<stdin>', await io.readStdin()) });
+    else for (const file of await filesAt(path)) pieces.push({ name: file, text: await readText(file) });
+  }
+  if (pieces.length > 1) rejectBrokenFiles(pieces);
+  return joinPieces(pieces);
+}
+
+/** A quote that one file leaves open would swallow the next, and the error would name that one. */
+function rejectBrokenFiles(pieces: readonly Piece[]): void {
+  const { LineCounter, parseAllDocuments } = lazyYaml();
+  for (const { name, text } of pieces) {
+    const lineCounter = new LineCounter();
+    for (const document of parseAllDocuments(text, { lineCounter, merge: true })) {
+      const [error] = document.errors;
+      if (error === undefined) continue;
+      const { line } = lineCounter.linePos(error.pos[0]);
+      const message = error.message.split(' at line ', 1)[0] ?? error.message;
+      throw usageError(
+        `${name}:${line}: is not valid YAML: ${message}`,
+        'check quotes, brackets and indentation near it',
+      );
+    }
+  }
+}
+
+function joinPieces(pieces: readonly Piece[]): Input {
+  const starts: { readonly name: string; readonly firstLine: number }[] = [];
+  let line = 1;
+  for (const { name, text } of pieces) {
+    starts.push({ name, firstLine: line });
+    line += (text + separator).split('\n').length - 1;
+  }
+  const locate = (problem: Problem): Problem => {
+    const { line: at } = problem;
+    const start = at === null ? undefined : starts.findLast(({ firstLine }) => firstLine <= at);
+    if (start === undefined || at === null) return problem;
+    return { ...problem, fileName: start.name, line: at - start.firstLine + 1 };
+  };
+  return { text: pieces.map(({ text }) => text).join(separator), locate };
+}
+
+async function filesAt(path: string): Promise<string[]> {
+  const isDirectory = await readable(path, async () => (await stat(path)).isDirectory());
+  if (!isDirectory) return [path];
+  const names = await readable(path, () => readdir(path));
+  const files = names.filter((name) => extensions.some((extension) => name.endsWith(extension))).sort();
+  if (files.length > 0) return files.map((name) => join(path, name));
+  throw usageError(`the directory ${path} has no file to apply`, `it takes files that end in ${extensions.join(', ')}`);
+}
+
+async function readText(path: string): Promise<string> {
+  return decode(path, await readable(path, () => readFile(path)));
+}
+
+function decode(name: string, bytes: Uint8Array): string {
+  try {
+    return new TextDecoder('utf-8', { fatal: true }).decode(bytes);
+  } catch (cause) {
+    throw usageError(`${name} is not UTF-8 text`, 'save it as UTF-8', cause);
+  }
+}
+
+async function readable<T>(path: string, read: () => Promise<T>): Promise<T> {
+  try {
+    return await read();
+  } catch (cause) {
+    throw cannotRead(path, cause as NodeJS.ErrnoException);
+  }
+}
+
+function cannotRead(path: string, cause: NodeJS.ErrnoException): CliError {
+  if (cause.code === 'ENOENT') return usageError(`there is no file ${path}`, 'check the path after -f', cause);
+  return usageError(`${path} cannot be read (${cause.code ?? cause.message})`, 'check its permissions', cause);
+}

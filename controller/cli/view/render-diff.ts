@@ -1,0 +1,85 @@
+import type { FlowChange, FlowDiff, UnknownFlow } from '../../analysis/flows/diff-flows.js';
+import type { PairChange, PairDiff } from '../../analysis/diff/diff-pairs.js';
+import type { SetDiff } from '../../analysis/diff/diff-sets.js';
+import { formatAge } from './format-time.js';
+import { namesText, portText } from './port-text.js';
+import { renderTable } from './table.js';
+
+/** What a proposed set changes, for a person: what is denied first. */
+export function renderDiff({ pairs, flows }: SetDiff, nowMs: number): string {
+  const ofFlows = flows === null ? [] : flowBlocks(flows, nowMs);
+  return [...pairBlocks(pairs), ...ofFlows].join('\n\n');
+}
+
+function pairBlocks({ changed, addedWorkloads, removedWorkloads }: PairDiff): string[] {
+  const blocks = [
+    ...pairTable('Newly denied', 'denied', changed),
+    ...pairTable('Newly allowed', 'allowed', changed),
+    ...(addedWorkloads.length === 0 ? [] : [`New workloads, not compared: ${namesText(addedWorkloads)}`]),
+    ...(removedWorkloads.length === 0 ? [] : [`Workloads that go, not compared: ${namesText(removedWorkloads)}`]),
+  ];
+  return blocks.length === 0 ? ['For no pair of workloads and addresses anything changes.'] : blocks;
+}
+
+function pairTable(title: string, wanted: 'denied' | 'allowed', changed: readonly PairChange[]): string[] {
+  const rows = changed.flatMap(({ sources, destinations, changes }) =>
+    changes
+      .filter(({ change }) => change === wanted)
+      .map(({ ports, before, after }) => [
+        namesText(sources),
+        namesText(destinations),
+        portText(ports),
+        `${before} -> ${after}`,
+      ]),
+  );
+  return rows.length === 0 ? [] : [`${title}:\n${renderTable(['FROM', 'TO', 'PORTS', 'RULE'], rows)}`];
+}
+
+function flowBlocks({ broken, opened, newlyAudited, unknown, unchanged }: FlowDiff, nowMs: number): string[] {
+  return [
+    ...flowTable('WOULD BREAK: recorded connections that worked and would be denied', broken, nowMs),
+    ...flowTable('Recorded refusals that would be allowed', opened, nowMs),
+    ...flowTable('Would stay allowed, but newly audited as denied', newlyAudited, nowMs),
+    ...(unknown.length === 0 ? [] : [unknownTable(unknown, nowMs)]),
+    `${unchanged} recorded conversations stay as they are, ${broken.length} would break, ${unknown.length} unknown.`,
+  ];
+}
+
+function flowTable(title: string, changes: readonly FlowChange[], nowMs: number): string[] {
+  if (changes.length === 0) return [];
+  const rows = changes.map((flow) => [...seen(flow, nowMs), `${flow.before} -> ${flow.after}`]);
+  return [`${title}:\n${renderTable([...seenHeader, 'RULE'], rows)}`];
+}
+
+/** The table of {@link seen}, of which the caller adds the last column. */
+const seenHeader = ['FROM', 'TO', 'PORT', 'CONNECTIONS', 'DAYS', 'LAST SEEN'];
+
+export function renderBrokenFlows(changes: readonly FlowChange[], nowMs: number): string {
+  return renderTable(
+    [...seenHeader, 'RULE'],
+    changes.map((flow) => [...seen(flow, nowMs), `${flow.before} -> ${flow.after}`]),
+  );
+}
+
+export function renderUnknownFlows(unknown: readonly UnknownFlow[], nowMs: number): string {
+  return renderTable(
+    [...seenHeader, 'WHY'],
+    unknown.map((flow) => [...seen(flow, nowMs), flow.why]),
+  );
+}
+
+function unknownTable(unknown: readonly UnknownFlow[], nowMs: number): string {
+  return `Unknown, what becomes of these cannot be told:\n${renderUnknownFlows(unknown, nowMs)}`;
+}
+
+function seen(flow: UnknownFlow | FlowChange, nowMs: number): string[] {
+  const { source, destination, port, allowed, denied, daysSeen, lastSeenMs } = flow;
+  return [
+    source,
+    destination,
+    port === 0 ? '' : String(port),
+    String(allowed + denied),
+    String(daysSeen),
+    formatAge(lastSeenMs, nowMs),
+  ];
+}

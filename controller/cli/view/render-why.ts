@@ -1,0 +1,119 @@
+import { formatHostPort } from '../../../shared/address.js';
+import { formatRuleRef, type Decision, type Party } from '../../../shared/policy/connection.js';
+import { reasonInfo } from '../../../shared/reasons.js';
+import type { ExplainedConnection, WhyAnswer } from '../../api/api-types.js';
+import { formatAge } from './format-time.js';
+import { renderTable } from './table.js';
+
+/** More near misses than these are for `-o json`. */
+const maxNearMisses = 20;
+
+/**
+ * The answer of `culvert why` for a person: verdict, rule, the way to it, what would turn it round, and who put it in
+ * force. Of several connections that the words mean, each that is decided otherwise than those before it is explained
+ * as the first is; all of them are listed.
+ */
+export function renderWhy(answer: WhyAnswer, nowMs: number): string {
+  const { revision, appliedBy, appliedAt, others } = answer;
+  const explained = distinctDecisions([answer, ...others]);
+  const blocks = [
+    ...explained.map(renderConnection),
+    ...renderNearMisses([answer, ...others]),
+    [
+      `revision ${revision}, applied by ${appliedBy} ${formatAge(Date.parse(appliedAt), nowMs)} (${appliedAt})`,
+      ...appliedLines(explained, nowMs),
+    ].join('\n'),
+  ];
+  if (others.length > 0) blocks.push(`These words mean ${others.length} more:\n${renderOthers(others)}`);
+  return blocks.join('\n\n');
+}
+
+function distinctDecisions(connections: readonly ExplainedConnection[]): ExplainedConnection[] {
+  const byOutcome = new Map<string, ExplainedConnection>();
+  for (const connection of connections) {
+    const { verdict, reason, rule, audited } = connection.decision;
+    const outcome = JSON.stringify([verdict, reason, formatRuleRef(rule), audited.map(formatRuleRef)]);
+    if (!byOutcome.has(outcome)) byOutcome.set(outcome, connection);
+  }
+  return [...byOutcome.values()];
+}
+
+/** Those of every connection; what is true of several is said once. */
+function renderNearMisses(connections: readonly ExplainedConnection[]): string[] {
+  const texts = [...new Set(connections.flatMap(({ nearMisses }) => nearMisses.map(({ text }) => text)))];
+  if (texts.length === 0) return [];
+  const rest = texts.length > maxNearMisses ? [`  and ${texts.length - maxNearMisses} more, with -o json`] : [];
+  return [['Near misses:', ...texts.slice(0, maxNearMisses).map((text) => `  ${text}`), ...rest].join('\n')];
+}
+
+function appliedLines(explained: readonly ExplainedConnection[], nowMs: number): string[] {
+  const lines = explained.flatMap(({ decision, ruleApplied }) => {
+    if (ruleApplied === null) return [];
+    const { appliedBy, appliedAt, revision } = ruleApplied;
+    const age = formatAge(Date.parse(appliedAt), nowMs);
+    return [`${formatRuleRef(decision.rule)}, applied by ${appliedBy} ${age} with revision ${revision}`];
+  });
+  return [...new Set(lines)];
+}
+
+function renderConnection({ facts, service, enforcedBy, decision, notes }: ExplainedConnection): string {
+  const { source, destination, port } = facts;
+  const target = formatHostPort({ ip: destination.ip, port });
+  const lines = [
+    `${verdictWord(decision)}  ${decision.reason}  ${describeRule(decision)}`,
+    // What the table says of OK is about connections that have ended.
+    ...(decision.verdict === 'allow' ? [] : [reasonInfo(decision.reason).text]),
+    '',
+    `  source       ${describeParty(source)} at ${source.ip}`,
+    `  destination  ${describeParty(destination)} at ${target}${service === null ? '' : ` through service ${service}`}`,
+    `  enforced by  ${enforcedBy.length === 0 ? 'nobody' : `the agent of the ${enforcedBy.join(' and that of the ')}`}`,
+    ...(decision.audited.length === 0 ? [] : [`  audited      ${decision.audited.map(formatRuleRef).join(', ')}`]),
+    ...notes.map((note) => `  note         ${note}`),
+    '',
+    ...renderTrace(decision),
+  ];
+  return lines.join('\n').trimEnd();
+}
+
+function verdictWord({ verdict }: Decision): string {
+  return verdict === 'allow' ? 'ALLOWED' : 'DENIED';
+}
+
+function describeRule({ rule }: Decision): string {
+  return rule.tier === undefined ? formatRuleRef(rule) : `${formatRuleRef(rule)} (tier ${rule.tier})`;
+}
+
+function describeParty({ workload, identity }: Party): string {
+  if (workload === null) return identity ?? 'outside the mesh';
+  const name = `${workload.namespace}/${workload.name}`;
+  return identity === null ? `${name}, no identity` : `${name}, ${identity}`;
+}
+
+function renderTrace({ trace }: Decision): string[] {
+  const rows = trace.map(({ stage, outcome, rule, detail }) => [
+    stage,
+    outcome,
+    rule === null ? '' : formatRuleRef(rule),
+    detail,
+  ]);
+  return renderTable(['STAGE', 'OUTCOME', 'RULE', 'WHY'], rows)
+    .split('\n')
+    .map((line) => `  ${line}`);
+}
+
+function renderOthers(others: readonly ExplainedConnection[]): string {
+  const rows = others.map(({ facts, decision }) => [
+    verdictWord(decision),
+    partyName(facts.source),
+    `${partyName(facts.destination)}:${facts.port}`,
+    describeRule(decision),
+  ]);
+  return renderTable(['VERDICT', 'SOURCE', 'DESTINATION', 'RULE'], rows)
+    .split('\n')
+    .map((line) => `  ${line}`)
+    .join('\n');
+}
+
+function partyName({ workload, ip }: Party): string {
+  return workload === null ? ip : `${workload.namespace}/${workload.name}`;
+}

@@ -1,0 +1,128 @@
+import { assertNever } from '../../../shared/assert-never.js';
+import type { NetworkPolicySelector } from '../../resources/kinds/network-policy.js';
+import type { Peer } from '../../resources/kinds/peer.js';
+import { resourceId } from '../../resources/kinds/resource-key.js';
+import type { Resource, ResourceKind } from '../../resources/kinds/resource.js';
+import { kindInfo } from '../../resources/kinds/resource.js';
+import { compileNetworkPolicies } from '../../compile/compile-network-policies.js';
+import type { ResourceItem } from '../../api/api-types.js';
+import { formatAge } from './format-time.js';
+import { renderTable } from './table.js';
+
+/** Columns of `culvert get`, besides namespace, name, revision and age, which every kind has. */
+const headers: Readonly<Record<ResourceKind, readonly string[]>> = {
+  Namespace: ['LABELS'],
+  Workload: ['SERVICE ACCOUNT', 'ADDRESSES', 'NODE', 'NETNS'],
+  Service: ['VIPS', 'PORTS', 'SELECTOR'],
+  ServiceEntry: ['HOSTS', 'ADDRESSES', 'PORTS'],
+  Segment: ['MEMBERS'],
+  SegmentationRule: ['TIER', 'PRIORITY', 'ACTION', 'MODE', 'FROM', 'TO', 'PORTS'],
+  AuthorizationPolicy: ['ACTION', 'SELECTOR', 'RULES'],
+  PeerAuthentication: ['MODE', 'SELECTOR', 'PORTS'],
+  NetworkPolicy: ['SELECTOR', 'TYPES', 'INGRESS', 'EGRESS'],
+  Mesh: ['DEFAULT ACTION', 'OUTBOUND', 'MTLS', 'ROOT NAMESPACE'],
+};
+
+export function renderResources(kind: ResourceKind, items: readonly ResourceItem[], nowMs: number): string {
+  const { isNamespaced } = kindInfo(kind);
+  const header = [...(isNamespaced ? ['NAMESPACE'] : []), 'NAME', ...headers[kind], 'REVISION', 'APPLIED'];
+  const rows = items.map(({ resource, revision, appliedAt }) => {
+    const { namespace, name } = resourceId(resource);
+    const age = formatAge(Date.parse(appliedAt), nowMs);
+    return [...(isNamespaced ? [namespace ?? ''] : []), name, ...cells(resource), String(revision), age];
+  });
+  return renderTable(header, rows);
+}
+
+function cells(resource: Resource): string[] {
+  switch (resource.kind) {
+    case 'Workload': {
+      const { serviceAccount, addresses, node = '', netns = '' } = resource.spec;
+      return [serviceAccount, addresses.join(','), node, netns];
+    }
+    case 'Service': {
+      const { vips, ports, selector } = resource.spec;
+      const shown = ports.map(({ port, targetPort = port }) =>
+        port === targetPort ? `${port}` : `${port}→${targetPort}`,
+      );
+      return [vips.join(','), shown.join(','), labels(selector)];
+    }
+    case 'Namespace':
+      return [labels(resource.metadata.labels ?? {})];
+    case 'ServiceEntry': {
+      const { hosts, addresses = [], endpoints = [], ports } = resource.spec;
+      const shown = [...addresses, ...endpoints.map(({ address }) => address)];
+      return [hosts.join(','), shown.join(','), ports?.map(({ number }) => number).join(',') ?? 'any'];
+    }
+    case 'PeerAuthentication': {
+      const { mtls, selector, portLevelMtls = {} } = resource.spec;
+      const ports = Object.entries(portLevelMtls).map(([port, { mode = 'UNSET' }]) => `${port}:${mode}`);
+      return [mtls?.mode ?? 'UNSET', labels(selector?.matchLabels ?? {}), ports.join(',')];
+    }
+    case 'NetworkPolicy': {
+      const { podSelector, ingress = [], egress = [] } = resource.spec;
+      const types = compileNetworkPolicies([resource]).map((policy) =>
+        [policy.ingress === null ? '' : 'Ingress', policy.egress === null ? '' : 'Egress'].filter(
+          (type) => type !== '',
+        ),
+      );
+      return [selectorText(podSelector), types.join(','), String(ingress.length), String(egress.length)];
+    }
+    case 'Segment':
+      return [peers(resource.spec.members)];
+    case 'SegmentationRule': {
+      const { tier, priority, action, mode, from, to, ports } = resource.spec;
+      return [tier, String(priority), action, mode, peers(from), peers(to), ports?.join(',') ?? 'any'];
+    }
+    case 'AuthorizationPolicy': {
+      const { action, selector, rules = [] } = resource.spec;
+      return [action, labels(selector?.matchLabels ?? {}), String(rules.length)];
+    }
+    case 'Mesh': {
+      const { defaultAction, outbound = defaultAction, mtls, rootNamespace } = resource.spec;
+      return [defaultAction, outbound, mtls, rootNamespace];
+    }
+    default:
+      return assertNever(resource);
+  }
+}
+
+function labels(selector: Readonly<Record<string, string>>): string {
+  return Object.entries(selector)
+    .map(([name, value]) => `${name}=${value}`)
+    .join(',');
+}
+
+function selectorText({ matchLabels = {}, matchExpressions = [] }: NetworkPolicySelector): string {
+  const expressions = matchExpressions.map(
+    ({ key, operator, values = [] }) => `${key} ${operator} ${values.join('|')}`,
+  );
+  return [labels(matchLabels), ...expressions.map((text) => text.trim())].filter((text) => text !== '').join(',');
+}
+
+const maxPeers = 3;
+
+/** `sa:billing/api,seg:batch,+2`. */
+function peers(list: readonly Peer[] | undefined): string {
+  if (list === undefined) return 'any';
+  const shown = list.slice(0, maxPeers).map(describePeer);
+  return [...shown, ...(list.length > maxPeers ? [`+${list.length - maxPeers}`] : [])].join(',');
+}
+
+function describePeer(peer: Peer): string {
+  const parts = [
+    peer.segment === undefined ? '' : `seg:${peer.segment}`,
+    peer.workload === undefined ? '' : `wl:${peer.workload}`,
+    peer.serviceAccount === undefined ? '' : `sa:${peer.serviceAccount}`,
+    peer.namespace === undefined ? '' : `ns:${peer.namespace}`,
+    peer.labels === undefined ? '' : labels(peer.labels),
+    peer.service === undefined ? '' : `svc:${peer.service}`,
+    peer.namespaceLabels === undefined ? '' : `ns[${labels(peer.namespaceLabels)}]`,
+    peer.external === undefined ? '' : 'external',
+    peer.unauthenticated === undefined ? '' : 'unauthenticated',
+    peer.node === undefined ? '' : `node:${peer.node}`,
+    peer.cidr ?? '',
+    peer.except === undefined ? '' : `-${peer.except.join('-')}`,
+  ];
+  return parts.filter((part) => part !== '').join('&');
+}

@@ -1,0 +1,75 @@
+import type { NetworkPolicy } from '../../resources/kinds/network-policy.js';
+import type { PeerAuthentication } from '../../resources/kinds/peer-authentication.js';
+import type { ProblemList } from '../../resources/parse/problem-list.js';
+import type { Resource } from '../../resources/kinds/resource.js';
+import type { Workload } from '../../resources/kinds/workload.js';
+
+/**
+ * What Istio and Kubernetes would settle in a way that a document does not show: PeerAuthentications of one scope
+ * (errors, when it matters), and allowances for what Culvert does not carry (warnings).
+ */
+export function checkForeignPolicies(resources: readonly Resource[], problems: ProblemList): void {
+  const policies = resources.filter((resource) => resource.kind === 'PeerAuthentication');
+  if (policies.length > 1) checkPeerAuthentications(policies, resources, problems);
+  for (const resource of resources) if (resource.kind === 'NetworkPolicy') warnOfProtocols(resource, problems);
+}
+
+function checkPeerAuthentications(
+  policies: readonly PeerAuthentication[],
+  resources: readonly Resource[],
+  problems: ProblemList,
+): void {
+  const sorted = [...policies].sort((a, b) => (a.metadata.name < b.metadata.name ? -1 : 1));
+  const wide = new Map<string, PeerAuthentication>();
+  for (const policy of sorted.filter((candidate) => !isSelective(candidate))) {
+    const { namespace } = policy.metadata;
+    const first = wide.get(namespace);
+    if (first === undefined) wide.set(namespace, policy);
+    else refuse(policy, first, `everything in namespace ${namespace}`, problems);
+  }
+  const reported = new Set<PeerAuthentication>();
+  for (const resource of resources) {
+    if (resource.kind !== 'Workload') continue;
+    const [first, ...others] = sorted.filter((policy) => isSelective(policy) && selects(policy, resource));
+    const other = others.find((candidate) => modesOf(candidate) !== (first === undefined ? '' : modesOf(first)));
+    if (first === undefined || other === undefined || reported.has(other)) continue;
+    reported.add(other);
+    refuse(other, first, `Workload/${resource.metadata.namespace}/${resource.metadata.name}`, problems);
+  }
+}
+
+function refuse(policy: PeerAuthentication, first: PeerAuthentication, what: string, problems: ProblemList): void {
+  const { namespace, name } = first.metadata;
+  const message = `it and PeerAuthentication/${namespace}/${name} are both about ${what}`;
+  problems.error({ resource: policy, path: ['spec'] }, message, 'Istio goes by the older one; keep one of the two');
+}
+
+function isSelective({ spec }: PeerAuthentication): boolean {
+  return Object.keys(spec.selector?.matchLabels ?? {}).length > 0;
+}
+
+function selects({ metadata, spec }: PeerAuthentication, workload: Workload): boolean {
+  if (metadata.namespace !== workload.metadata.namespace) return false;
+  const { labels = {} } = workload.metadata;
+  const wanted = Object.entries(spec.selector?.matchLabels ?? {});
+  return wanted.every(([name, value]) => Object.hasOwn(labels, name) && labels[name] === value);
+}
+
+/** What a policy says, in whatever order it is written. */
+function modesOf({ spec }: PeerAuthentication): string {
+  const ports = Object.entries(spec.portLevelMtls ?? {}).map(([port, { mode }]) => `${port} ${mode ?? 'UNSET'}`);
+  return [spec.mtls?.mode ?? 'UNSET', ...ports.sort()].join(', ');
+}
+
+function warnOfProtocols(policy: NetworkPolicy, problems: ProblemList): void {
+  for (const direction of ['ingress', 'egress'] as const) {
+    for (const [ruleIndex, { ports = [] }] of (policy.spec[direction] ?? []).entries()) {
+      for (const [portIndex, { protocol }] of ports.entries()) {
+        if (protocol === 'TCP') continue;
+        const path = ['spec', direction, ruleIndex, 'ports', portIndex, 'protocol'];
+        const message = `Culvert carries TCP: an allowance for ${protocol} means nothing here`;
+        problems.warn({ resource: policy, path }, message, `it neither allows nor refuses ${protocol}`);
+      }
+    }
+  }
+}

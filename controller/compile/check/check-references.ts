@@ -1,0 +1,114 @@
+import { nearestName } from '../../../shared/nearest-name.js';
+import type { AuthorizationPolicy } from '../../resources/kinds/authorization-policy.js';
+import type { Peer } from '../../resources/kinds/peer.js';
+import type { ProblemList } from '../../resources/parse/problem-list.js';
+import type { Resource } from '../../resources/kinds/resource.js';
+import type { Workload } from '../../resources/kinds/workload.js';
+
+/**
+ * Warns of names that nothing has: they are often typing mistakes, but a rule may come before its workloads. (Missing
+ * segments are errors; the expansion of segments finds them.)
+ */
+export function checkReferences(resources: readonly Resource[], problems: ProblemList): void {
+  const known = new KnownNames({ resources });
+  for (const resource of resources) {
+    switch (resource.kind) {
+      case 'SegmentationRule':
+        known.checkPeers(resource, ['spec', 'from'], resource.spec.from ?? [], problems);
+        known.checkPeers(resource, ['spec', 'to'], resource.spec.to ?? [], problems);
+        break;
+      case 'Segment':
+        known.checkPeers(resource, ['spec', 'members'], resource.spec.members, problems);
+        break;
+      case 'Service': {
+        const isSelected = known.anyIn(resource.metadata.namespace, resource.spec.selector);
+        const message = `no workload in namespace ${resource.metadata.namespace} carries these labels`;
+        if (!isSelected)
+          problems.warn({ resource, path: ['spec', 'selector'] }, message, 'the service has no endpoint');
+        break;
+      }
+      case 'AuthorizationPolicy':
+        checkPatterns(resource, problems);
+        break;
+      default:
+        break;
+    }
+  }
+}
+
+class KnownNames {
+  readonly #workloads = new Set<string>();
+  readonly #accounts = new Set<string>();
+  readonly #services = new Set<string>();
+  readonly #byNamespace = new Map<string, Workload[]>();
+
+  constructor({ resources }: { resources: readonly Resource[] }) {
+    for (const resource of resources) {
+      const { name } = resource.metadata;
+      if (resource.kind === 'Service' || resource.kind === 'ServiceEntry') {
+        this.#services.add(`${resource.metadata.namespace}/${name}`);
+      }
+      if (resource.kind === 'Workload') this.#addWorkload(resource);
+    }
+  }
+
+  #addWorkload(workload: Workload): void {
+    const { namespace, name } = workload.metadata;
+    this.#workloads.add(`${namespace}/${name}`);
+    this.#accounts.add(`${namespace}/${workload.spec.serviceAccount}`);
+    const others = this.#byNamespace.get(namespace);
+    if (others === undefined) this.#byNamespace.set(namespace, [workload]);
+    else others.push(workload);
+  }
+
+  anyIn(namespace: string, selector: Readonly<Record<string, string>>): boolean {
+    const wanted = Object.entries(selector);
+    return (this.#byNamespace.get(namespace) ?? []).some(({ metadata: { labels = {} } }) =>
+      wanted.every(([name, value]) => Object.hasOwn(labels, name) && labels[name] === value),
+    );
+  }
+
+  checkPeers(resource: Resource, path: readonly PropertyKey[], peers: readonly Peer[], problems: ProblemList): void {
+    for (const [index, { serviceAccount, workload, service }] of peers.entries()) {
+      if (serviceAccount !== undefined && !this.#accounts.has(serviceAccount)) {
+        const message = `no workload runs as service account ${serviceAccount}`;
+        problems.warn({ resource, path: [...path, index, 'serviceAccount'] }, message, () =>
+          meant(serviceAccount, this.#accounts),
+        );
+      }
+      if (workload !== undefined && !this.#workloads.has(workload)) {
+        const message = `there is no Workload ${workload}`;
+        problems.warn({ resource, path: [...path, index, 'workload'] }, message, () =>
+          meant(workload, this.#workloads),
+        );
+      }
+      if (service !== undefined && !this.#services.has(service)) {
+        const message = `there is no Service or ServiceEntry ${service}`;
+        problems.warn({ resource, path: [...path, index, 'service'] }, message, () => meant(service, this.#services));
+      }
+    }
+  }
+}
+
+function meant(written: string, known: Iterable<string>): string {
+  const nearest = nearestName(written, known);
+  return nearest === undefined ? 'it matches nothing until there is one' : `did you mean "${nearest}"?`;
+}
+
+const nameFields = ['principals', 'notPrincipals', 'namespaces', 'notNamespaces'] as const;
+
+/** `*` counts at the beginning or the end only, in Istio too; anywhere else it is a letter, which no name has. */
+function checkPatterns(policy: AuthorizationPolicy, problems: ProblemList): void {
+  for (const [ruleIndex, rule] of (policy.spec.rules ?? []).entries()) {
+    for (const [fromIndex, { source }] of (rule.from ?? []).entries()) {
+      for (const field of nameFields) {
+        for (const [index, text] of (source[field] ?? []).entries()) {
+          if (!/.\*./.test(text) && !/^\*.*\*$/.test(text)) continue;
+          const path = ['spec', 'rules', ruleIndex, 'from', fromIndex, 'source', field, index];
+          const message = `"${text}" matches nothing: "*" counts at the beginning or at the end, not both`;
+          problems.warn({ resource: policy, path }, message, 'for example "cluster.local/ns/billing/*"');
+        }
+      }
+    }
+  }
+}

@@ -1,0 +1,102 @@
+import { describePorts } from '../../../shared/policy/describe-peer.js';
+import { NamespaceIndex } from './namespace-index.js';
+import { overlapOfPeerLists } from './peer-overlap.js';
+import type { CompiledRule, PortRange } from '../../../shared/policy/snapshot.js';
+
+/** Two rules of one tier and priority that would decide one connection differently. */
+export type AmbiguousRules = {
+  readonly first: string;
+  readonly second: string;
+  /** A connection that both match, in words. */
+  readonly example: string;
+};
+
+/** More would not help anybody. */
+const maxReported = 50;
+
+/**
+ * Finds rules whose order would matter but is not given: the same tier and priority, different actions, and a
+ * connection and a time at which both decide. Rules that decide nothing, because they are of mode audit, rolled out to
+ * nobody or expired at `nowMs`, conflict with none.
+ */
+export function findAmbiguousRules(
+  rules: readonly CompiledRule[],
+  { nowMs = Number.NEGATIVE_INFINITY }: { readonly nowMs?: number } = {},
+): AmbiguousRules[] {
+  const found: AmbiguousRules[] = [];
+  const deciding = rules.filter(
+    ({ mode, rollout, expiresAtMs }) =>
+      mode === 'enforce' && rollout > 0 && (expiresAtMs === null || expiresAtMs > nowMs),
+  );
+  for (const group of groupsOfEqualRank(deciding)) {
+    if (group.every(({ action }) => action === group[0]?.action)) continue;
+    const isFresh = group.map((rule) => !lastClean.has(rule));
+    if (!isFresh.includes(true)) continue;
+    const index = new NamespaceIndex({ rules: group });
+    for (const [position, rule] of group.entries()) {
+      if (isFresh[position] !== true) continue;
+      for (const at of index.mayOverlap(position)) {
+        const other = group[at];
+        // Of two fresh ones, the earlier has been compared with the later already.
+        if (other === undefined || other.action === rule.action || (at < position && isFresh[at] === true)) continue;
+        const [first, second] = at < position ? [other, rule] : [rule, other];
+        const example = exampleOfBoth(first, second);
+        if (example === undefined) continue;
+        found.push({ first: first.name, second: second.name, example });
+        if (found.length >= maxReported) return found;
+      }
+    }
+  }
+  if (found.length === 0) lastClean = new Set(deciding);
+  return found;
+}
+
+/**
+ * The rules of the last set without a conflict: two of them need not be compared again. Time only takes rules out of
+ * what is compared.
+ */
+let lastClean: ReadonlySet<CompiledRule> = new Set();
+
+function groupsOfEqualRank(rules: readonly CompiledRule[]): CompiledRule[][] {
+  const groups = new Map<string, CompiledRule[]>();
+  for (const rule of rules) {
+    const rank = `${rule.tier} ${rule.priority}`;
+    const group = groups.get(rank);
+    if (group === undefined) groups.set(rank, [rule]);
+    else group.push(rule);
+  }
+  return [...groups.values()];
+}
+
+function exampleOfBoth(a: CompiledRule, b: CompiledRule): string | undefined {
+  const time = commonTime(a, b);
+  if (time === undefined) return undefined;
+  const ports = commonPorts(a.ports, b.ports);
+  if (ports === undefined) return undefined;
+  const to = overlapOfPeerLists(a.to, b.to);
+  if (to === undefined) return undefined;
+  const from = overlapOfPeerLists(a.from, b.from);
+  return from === undefined ? undefined : `from ${from} to ${to}, ${ports}${time}`;
+}
+
+/** Undefined when they are never in force at the same time. */
+function commonTime(a: CompiledRule, b: CompiledRule): string | undefined {
+  const fromMs = Math.max(a.validFromMs ?? Number.NEGATIVE_INFINITY, b.validFromMs ?? Number.NEGATIVE_INFINITY);
+  const untilMs = Math.min(a.expiresAtMs ?? Number.POSITIVE_INFINITY, b.expiresAtMs ?? Number.POSITIVE_INFINITY);
+  if (fromMs >= untilMs) return undefined;
+  const from = Number.isFinite(fromMs) ? ` from ${new Date(fromMs).toISOString()}` : '';
+  const until = Number.isFinite(untilMs) ? ` until ${new Date(untilMs).toISOString()}` : '';
+  return from === '' && until === '' ? '' : `,${from}${until}`;
+}
+
+function commonPorts(a: readonly PortRange[], b: readonly PortRange[]): string | undefined {
+  if (a.length === 0 && b.length === 0) return 'any port';
+  if (a.length === 0 || b.length === 0) return `port ${describePorts((a.length === 0 ? b : a).slice(0, 1))}`;
+  for (const [firstA, lastA] of a) {
+    for (const [firstB, lastB] of b) {
+      const first = Math.max(firstA, firstB);
+      if (first <= Math.min(lastA, lastB)) return `port ${first}`;
+    }
+  }
+  return undefined;
+}

@@ -1,0 +1,59 @@
+import { atOnce } from '../../../shared/in-turns.js';
+import { compilingRules } from '../compile-rules.js';
+import { findAmbiguousRules } from './rule-overlap.js';
+import { checkAddresses } from './check-addresses.js';
+import { checkForeignPolicies } from './check-foreign-policies.js';
+import { checkReferences } from './check-references.js';
+import { checkSegments } from './check-segments.js';
+import type { ResourceLocation } from '../../resources/parse/parse-documents.js';
+import { ProblemList } from '../../resources/parse/problem-list.js';
+import type { Problem } from '../../resources/kinds/problem.js';
+import type { Resource } from '../../resources/kinds/resource.js';
+import type { SegmentationRule } from '../../resources/kinds/segmentation-rule.js';
+
+/**
+ * Checks what only the whole set can show: missing and circular segments, ambiguous rules, addresses and namespaces
+ * that two resources claim (errors); accounts and workloads that nothing has, and segments without a member (warnings). `locations` are those of the
+ * documents that are being applied. Rules that have expired at `nowMs` are not compared; without it all are. Errors
+ * come first.
+ */
+export function validateSet(
+  resources: readonly Resource[],
+  locations: ReadonlyMap<string, ResourceLocation> = new Map(),
+  options: { readonly nowMs?: number } = {},
+): Problem[] {
+  return atOnce(validatingSet(resources, locations, options));
+}
+
+/** The same in steps, because a set of thousands takes longer than others should wait. */
+export function* validatingSet(
+  resources: readonly Resource[],
+  locations: ReadonlyMap<string, ResourceLocation>,
+  options: { readonly nowMs?: number },
+): Generator<void, Problem[]> {
+  const problems = new ProblemList({ locations });
+  const rules = yield* compilingRules(resources, problems);
+  const documents = new Map<string, SegmentationRule>();
+  for (const resource of resources) {
+    if (resource.kind === 'SegmentationRule') documents.set(resource.metadata.name, resource);
+  }
+  for (const { first, second, example } of findAmbiguousRules(rules, options)) {
+    const resource = documents.get(second);
+    if (resource === undefined) continue;
+    const { tier, priority, action } = resource.spec;
+    const other = documents.get(first)?.spec.action ?? '';
+    const message =
+      `${action} contradicts ${other} of SegmentationRule/${first} at the same priority ${priority} of tier ${tier}; ` +
+      `both match a connection ${example}`;
+    problems.error({ resource, path: ['spec', 'priority'] }, message, 'give the one that is to win a lower priority');
+  }
+  yield;
+  checkAddresses(resources, problems);
+  yield;
+  checkReferences(resources, problems);
+  yield;
+  checkForeignPolicies(resources, problems);
+  yield;
+  if (problems.errors.length === 0) checkSegments(resources, problems);
+  return [...problems.errors, ...problems.warnings];
+}

@@ -1,0 +1,90 @@
+import { parsePortText, type AuthorizationPolicy } from '../resources/kinds/authorization-policy.js';
+import type {
+  AuthorizationCondition,
+  AuthorizationOperation,
+  AuthorizationSource,
+  CompiledAuthorizationPolicy,
+  CompiledAuthorizationRule,
+} from '../../shared/policy/snapshot.js';
+
+type Rule = NonNullable<AuthorizationPolicy['spec']['rules']>[number];
+type Source = NonNullable<Rule['from']>[number]['source'];
+type Condition = NonNullable<Rule['when']>[number];
+type Operation = NonNullable<Rule['to']>[number]['operation'];
+
+/**
+ * AuthorizationPolicies sorted by namespace and name. `cluster.local` as the trust domain of a principal stands for the
+ * mesh's own trust domain, whatever that is called (Istio, "Trust Domain Migration").
+ */
+export function compileAuthorization(
+  policies: readonly AuthorizationPolicy[],
+  trustDomain: string,
+): CompiledAuthorizationPolicy[] {
+  return policies.map((policy) => compilePolicy(policy, trustDomain)).sort(byNamespaceAndName);
+}
+
+function compilePolicy({ metadata, spec }: AuthorizationPolicy, trustDomain: string): CompiledAuthorizationPolicy {
+  return {
+    namespace: metadata.namespace,
+    name: metadata.name,
+    action: spec.action,
+    selector: spec.selector?.matchLabels ?? {},
+    rules: (spec.rules ?? []).map((rule) => compileRule(rule, { trustDomain, namespace: metadata.namespace })),
+  };
+}
+
+/** Where a policy is written, which short names in it depend on. */
+type Scope = { readonly trustDomain: string; readonly namespace: string };
+
+function compileRule(rule: Rule, scope: Scope): CompiledAuthorizationRule {
+  return {
+    from: (rule.from ?? []).map(({ source }) => compileSource(source, scope)),
+    to: (rule.to ?? []).map(({ operation }) => compileOperation(operation)),
+    ...(rule.when === undefined ? {} : { when: rule.when.map((condition) => compileCondition(condition, scope)) }),
+  };
+}
+
+function compileCondition({ key, values, notValues }: Condition, { trustDomain }: Scope): AuthorizationCondition {
+  const compiled = (listed: readonly string[]) =>
+    key === 'source.principal' ? inTrustDomain(listed, trustDomain) : listed;
+  return {
+    key,
+    ...(values === undefined ? {} : { values: compiled(values) }),
+    ...(notValues === undefined ? {} : { notValues: compiled(notValues) }),
+  };
+}
+
+function compileSource(source: Source, { trustDomain, namespace }: Scope): AuthorizationSource {
+  const { principals, notPrincipals, serviceAccounts, notServiceAccounts, ...rest } = source;
+  const named = (accounts: readonly string[]) =>
+    accounts.map((account) => (account.includes('/') ? account : `${namespace}/${account}`));
+  return {
+    ...rest,
+    ...(serviceAccounts === undefined ? {} : { serviceAccounts: named(serviceAccounts) }),
+    ...(notServiceAccounts === undefined ? {} : { notServiceAccounts: named(notServiceAccounts) }),
+    ...(principals === undefined ? {} : { principals: inTrustDomain(principals, trustDomain) }),
+    ...(notPrincipals === undefined ? {} : { notPrincipals: inTrustDomain(notPrincipals, trustDomain) }),
+  };
+}
+
+function inTrustDomain(principals: readonly string[], trustDomain: string): string[] {
+  return principals.map((principal) => principal.replace(/^cluster\.local\//, `${trustDomain}/`));
+}
+
+function compileOperation({ ports, notPorts }: Operation): AuthorizationOperation {
+  return {
+    ...(ports === undefined ? {} : { ports: portNumbers(ports) }),
+    ...(notPorts === undefined ? {} : { notPorts: portNumbers(notPorts) }),
+  };
+}
+
+function portNumbers(ports: readonly (number | string)[]): number[] {
+  return ports.map(parsePortText).filter((port) => port !== undefined);
+}
+
+type Named = { readonly namespace: string; readonly name: string };
+
+export function byNamespaceAndName(a: Named, b: Named): number {
+  const [keyA, keyB] = [`${a.namespace}/${a.name}`, `${b.namespace}/${b.name}`];
+  return keyA < keyB ? -1 : keyA > keyB ? 1 : 0;
+}

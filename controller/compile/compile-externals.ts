@@ -1,0 +1,25 @@
+import { formatCidr, parseCidr } from '../../shared/address.js';
+import type { ServiceEntry } from '../resources/kinds/service-entry.js';
+import { mergePorts } from './merge-ports.js';
+import type { CompiledExternal } from '../../shared/policy/snapshot.js';
+
+/** What ServiceEntries name, sorted by name. */
+export function compileExternals(entries: readonly ServiceEntry[]): CompiledExternal[] {
+  return entries.map(compileEntry).sort((a, b) => (a.name < b.name ? -1 : 1));
+}
+
+function compileEntry({ metadata, spec }: ServiceEntry): CompiledExternal {
+  return {
+    name: `${metadata.namespace}/${metadata.name}`,
+    hosts: spec.hosts,
+    cidrs: externalCidrs(spec),
+    ports: mergePorts((spec.ports ?? []).map(({ number }) => number)),
+  };
+}
+
+/** The networks that a ServiceEntry names, in canonical spelling. */
+export function externalCidrs({ addresses, endpoints }: ServiceEntry['spec']): string[] {
+  const texts = [...(addresses ?? []), ...(endpoints ?? []).map(({ address }) => address)];
+  const cidrs = texts.map(parseCidr).filter((cidr) => cidr !== undefined);
+  return [...new Set(cidrs.map(formatCidr))].sort();
+}

@@ -1,0 +1,71 @@
+import type {
+  NetworkPolicy,
+  NetworkPolicyPeerField,
+  NetworkPolicyPort,
+  NetworkPolicySelector,
+} from '../resources/kinds/network-policy.js';
+import { byNamespaceAndName } from './compile-authorization.js';
+import { mergePorts } from './merge-ports.js';
+import type {
+  CompiledNetworkPolicy,
+  LabelRequirement,
+  NetworkPolicyPeer,
+  NetworkPolicyRule,
+  PortRange,
+} from '../../shared/policy/snapshot.js';
+
+/** NetworkPolicies sorted by namespace and name, with what Kubernetes fills in. */
+export function compileNetworkPolicies(policies: readonly NetworkPolicy[]): CompiledNetworkPolicy[] {
+  return policies.map(compilePolicy).sort(byNamespaceAndName);
+}
+
+/** What policies compiled to, so that those that did not change stay the same objects. */
+const compiled = new WeakMap<NetworkPolicy, CompiledNetworkPolicy>();
+
+function compilePolicy(policy: NetworkPolicy): CompiledNetworkPolicy {
+  const known = compiled.get(policy) ?? compileAnew(policy);
+  compiled.set(policy, known);
+  return known;
+}
+
+function compileAnew({ metadata, spec }: NetworkPolicy): CompiledNetworkPolicy {
+  const { ingress = [], egress = [] } = spec;
+  // Without policyTypes every policy is about ingress, and about egress when it has rules for it.
+  const types = spec.policyTypes ?? (egress.length > 0 ? ['Ingress', 'Egress'] : ['Ingress']);
+  return {
+    namespace: metadata.namespace,
+    name: metadata.name,
+    podSelector: requirementsOf(spec.podSelector),
+    ingress: types.includes('Ingress') ? ingress.flatMap(({ from, ports }) => compileRule(from, ports)) : null,
+    egress: types.includes('Egress') ? egress.flatMap(({ to, ports }) => compileRule(to, ports)) : null,
+  };
+}
+
+/** None for a rule that names ports and none of TCP: it allows nothing that Culvert carries. */
+function compileRule(
+  peers: readonly NetworkPolicyPeerField[] = [],
+  ports: readonly NetworkPolicyPort[] = [],
+): NetworkPolicyRule[] {
+  const tcp = ports.filter(({ protocol }) => protocol === 'TCP');
+  if (ports.length > 0 && tcp.length === 0) return [];
+  return [{ peers: peers.map(compilePeer), ports: portRanges(tcp) }];
+}
+
+function portRanges(ports: readonly NetworkPolicyPort[]): PortRange[] {
+  if (ports.some(({ port }) => port === undefined)) return [];
+  return mergePorts(ports.map(({ port, endPort }) => `${String(port)}-${String(endPort ?? port)}`));
+}
+
+function compilePeer({ podSelector, namespaceSelector, ipBlock }: NetworkPolicyPeerField): NetworkPolicyPeer {
+  if (ipBlock !== undefined) return { kind: 'block', cidr: ipBlock.cidr, except: ipBlock.except ?? [] };
+  return {
+    kind: 'pods',
+    namespaceSelector: namespaceSelector === undefined ? null : requirementsOf(namespaceSelector),
+    podSelector: requirementsOf(podSelector ?? {}),
+  };
+}
+
+function requirementsOf({ matchLabels = {}, matchExpressions = [] }: NetworkPolicySelector): LabelRequirement[] {
+  const labels = Object.entries(matchLabels).map(([key, value]) => ({ key, operator: 'In' as const, values: [value] }));
+  return [...labels, ...matchExpressions.map(({ key, operator, values = [] }) => ({ key, operator, values }))];
+}

@@ -1,0 +1,62 @@
+import { atOnce } from '../../shared/in-turns.js';
+import { defaultMesh, type Mesh } from '../resources/kinds/mesh.js';
+import type { Namespace } from '../resources/kinds/namespace.js';
+import { ProblemList } from '../resources/parse/problem-list.js';
+import type { Problem } from '../resources/kinds/problem.js';
+import type { Resource } from '../resources/kinds/resource.js';
+import { compileAuthorization } from './compile-authorization.js';
+import { compileExternals } from './compile-externals.js';
+import { compileNetworkPolicies } from './compile-network-policies.js';
+import { compilePeerAuthentications } from './compile-peer-authentications.js';
+import { compilingRules } from './compile-rules.js';
+import { namespaceNameLabel } from '../../shared/policy/prepared/namespace-labels.js';
+import type { Snapshot } from '../../shared/policy/snapshot.js';
+
+export type SnapshotMeta = Pick<Snapshot, 'revision' | 'createdAt' | 'createdBy' | 'trustDomain'>;
+
+/**
+ * Compiles a whole set of resources. The same set gives the same snapshot, in whatever order it comes. Problems are
+ * missing and circular segments; `validateSet` finds these too and more, and comes first.
+ */
+export function compileSnapshot(resources: readonly Resource[], meta: SnapshotMeta): Compiled {
+  return atOnce(compilingSnapshot(resources, meta));
+}
+
+type Compiled = { readonly snapshot: Snapshot } | { readonly problems: readonly Problem[] };
+
+/** The same in steps. */
+export function* compilingSnapshot(resources: readonly Resource[], meta: SnapshotMeta): Generator<void, Compiled> {
+  const problems = new ProblemList({ locations: new Map() });
+  const rules = yield* compilingRules(resources, problems);
+  yield;
+  if (problems.errors.length > 0) return { problems: problems.errors };
+  const settings: Mesh['spec'] = resources.find((resource) => resource.kind === 'Mesh')?.spec ?? defaultMesh;
+  const mesh = { ...settings, outbound: settings.outbound ?? settings.defaultAction };
+  const { revision, createdAt, createdBy, trustDomain } = meta;
+  const ofKind = <K extends Resource['kind']>(kind: K) =>
+    resources.filter((resource): resource is Extract<Resource, { kind: K }> => resource.kind === kind);
+  const snapshot: Snapshot = {
+    revision,
+    createdAt,
+    createdBy,
+    trustDomain,
+    mesh,
+    rules,
+    authorizationPolicies: compileAuthorization(ofKind('AuthorizationPolicy'), trustDomain),
+    networkPolicies: compileNetworkPolicies(ofKind('NetworkPolicy')),
+    peerAuthentications: compilePeerAuthentications(ofKind('PeerAuthentication')),
+    externals: compileExternals(ofKind('ServiceEntry')),
+    namespaces: namespaceLabels(ofKind('Namespace')),
+  };
+  return { snapshot };
+}
+
+function namespaceLabels(namespaces: readonly Namespace[]): Snapshot['namespaces'] {
+  const sorted = [...namespaces].sort((a, b) => (a.metadata.name < b.metadata.name ? -1 : 1));
+  return Object.fromEntries(
+    sorted.map(({ metadata: { name, labels = {} } }) => {
+      const { [namespaceNameLabel]: _, ...written } = labels;
+      return [name, written];
+    }),
+  );
+}

@@ -1,0 +1,100 @@
+import { nearestName } from '../../shared/nearest-name.js';
+import type { Peer } from '../resources/kinds/peer.js';
+import type { ProblemList } from '../resources/parse/problem-list.js';
+import type { Resource } from '../resources/kinds/resource.js';
+import type { Segment } from '../resources/kinds/segment.js';
+import { mergePeerMatches } from './merge-peer-matches.js';
+import { ServicePeers } from './service-peers.js';
+import type { PeerMatch } from '../../shared/policy/snapshot.js';
+
+/** Deeper nesting of segments is a mistake, and would be a deep recursion here. */
+const maxNesting = 32;
+
+/**
+ * Replaces segments by their members, and services by their endpoints. Missing segments, and segments that contain
+ * themselves, are errors in `problems`; what they would have stood for is then missing from the result, so a result with
+ * errors must not be used.
+ */
+export class SegmentExpansion {
+  readonly #segments: ReadonlyMap<string, Segment>;
+  readonly #services: ServicePeers;
+  readonly #problems: ProblemList;
+  readonly #expanded = new Map<string, readonly PeerMatch[]>();
+  readonly #open: string[] = [];
+
+  constructor({ resources, problems }: { resources: readonly Resource[]; problems: ProblemList }) {
+    const segments = resources.filter((resource) => resource.kind === 'Segment');
+    this.#services = new ServicePeers({ resources });
+    this.#segments = new Map(segments.map((segment) => [segment.metadata.name, segment]));
+    this.#problems = problems;
+    for (const segment of segments) this.#expandSegment(segment);
+  }
+
+  /** The matches that a list of peers stands for; `resource` and `path` are where the list is written. */
+  expand(peers: readonly Peer[], at: { resource: Resource; path: readonly PropertyKey[] }): PeerMatch[] {
+    const matches = peers.flatMap((peer, index) => {
+      if (peer.service !== undefined) return this.#services.matchesOf(peer.service);
+      if (peer.segment === undefined) return [toPeerMatch(peer)];
+      const path = [...at.path, index, 'segment'];
+      const members = this.#membersOf(peer.segment, { resource: at.resource, path });
+      const { segment } = peer;
+      return members.map((match) => ({ ...match, segment }));
+    });
+    return mergePeerMatches(matches);
+  }
+
+  #membersOf(name: string, at: { resource: Resource; path: readonly PropertyKey[] }): readonly PeerMatch[] {
+    const segment = this.#segments.get(name);
+    if (segment === undefined) {
+      this.#problems.error(at, `there is no Segment "${name}"`, () => {
+        const nearest = nearestName(name, this.#segments.keys());
+        return nearest === undefined ? 'apply the segment too, or first' : `did you mean "${nearest}"?`;
+      });
+      return [];
+    }
+    const start = this.#open.indexOf(name);
+    if (start >= 0) {
+      const circle = [...this.#open.slice(start), name].join(' → ');
+      this.#problems.error(at, `the segment contains itself: ${circle}`, 'remove one of these members');
+      return [];
+    }
+    if (this.#open.length >= maxNesting) {
+      this.#problems.error(at, `segments are nested more than ${maxNesting} deep`, 'name the members directly');
+      return [];
+    }
+    return this.#expandSegment(segment);
+  }
+
+  #expandSegment(segment: Segment): readonly PeerMatch[] {
+    const { name } = segment.metadata;
+    const known = this.#expanded.get(name);
+    if (known !== undefined) return known;
+    this.#open.push(name);
+    const matches = this.expand(segment.spec.members, { resource: segment, path: ['spec', 'members'] });
+    this.#open.pop();
+    // Merged again without the names of inner segments: people asked about the outer one.
+    const members = mergePeerMatches(matches.map(withoutOrigin));
+    this.#expanded.set(name, members);
+    return members;
+  }
+}
+
+function withoutOrigin(match: PeerMatch): PeerMatch {
+  const { segment: _, service: __, ...rest } = match;
+  return rest;
+}
+
+function toPeerMatch(peer: Peer): PeerMatch {
+  return {
+    ...(peer.namespace === undefined ? {} : { namespaces: [peer.namespace] }),
+    ...(peer.namespaceLabels === undefined ? {} : { namespaceLabels: peer.namespaceLabels }),
+    ...(peer.labels === undefined ? {} : { labels: peer.labels }),
+    ...(peer.serviceAccount === undefined ? {} : { serviceAccounts: [peer.serviceAccount] }),
+    ...(peer.workload === undefined ? {} : { workloads: [peer.workload] }),
+    ...(peer.node === undefined ? {} : { nodes: [peer.node] }),
+    ...(peer.cidr === undefined ? {} : { cidrs: [peer.cidr] }),
+    ...(peer.except === undefined ? {} : { exceptCidrs: peer.except }),
+    ...(peer.external === undefined ? {} : { external: true }),
+    ...(peer.unauthenticated === undefined ? {} : { unauthenticated: true }),
+  };
+}

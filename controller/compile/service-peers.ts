@@ -1,0 +1,37 @@
+import type { Resource } from '../resources/kinds/resource.js';
+import { externalCidrs } from './compile-externals.js';
+import type { PeerMatch } from '../../shared/policy/snapshot.js';
+
+/** Nobody: no name is in an empty list. */
+const nobody: PeerMatch = { workloads: [] };
+
+/**
+ * Whom the peer `service: namespace/name` stands for: the endpoints of a Service, the addresses of a ServiceEntry. A name that nothing has stands for nobody: a rule may come before
+ * its service, and the next revision finds it.
+ */
+export class ServicePeers {
+  readonly #matches = new Map<string, PeerMatch[]>();
+
+  constructor({ resources }: { resources: readonly Resource[] }) {
+    for (const resource of resources) {
+      if (resource.kind === 'Service') {
+        const { namespace, name } = resource.metadata;
+        this.#add(`${namespace}/${name}`, { namespaces: [namespace], labels: resource.spec.selector });
+      }
+      if (resource.kind === 'ServiceEntry') {
+        const { namespace, name } = resource.metadata;
+        this.#add(`${namespace}/${name}`, { cidrs: externalCidrs(resource.spec) });
+      }
+    }
+  }
+
+  matchesOf(service: string): PeerMatch[] {
+    return (this.#matches.get(service) ?? [nobody]).map((match) => ({ ...match, service }));
+  }
+
+  #add(service: string, match: PeerMatch): void {
+    const known = this.#matches.get(service);
+    if (known === undefined) this.#matches.set(service, [match]);
+    else known.push(match);
+  }
+}

@@ -1,0 +1,86 @@
+import type { Problem } from '../resources/kinds/problem.js';
+import { validateSet } from '../compile/check/validate-set.js';
+import type { CompiledRule } from '../../shared/policy/snapshot.js';
+import type { Release } from '../release/release.js';
+import { failingTests } from '../store/check-tests.js';
+import { resourcesOf } from '../release/committed-state.js';
+
+/** Marks a rule that was put in for an emergency, as an annotation or a label, whatever its value. */
+export const breakGlassMark = 'culvert.dev/break-glass';
+
+const expiringWithinMs = 7 * 86_400_000;
+/** Tests depend on the time, and somebody may ask for the status several times a second. */
+const testedForMs = 10_000;
+
+/** A rule that somebody put in for an emergency: it is marked {@link breakGlassMark}, and expires by itself. */
+export type BreakGlassRule = {
+  readonly name: string;
+  /** RFC 3339. */
+  readonly expiresAt: string;
+  /** By the controller's clock. */
+  readonly leftMs: number;
+  readonly reason: string | null;
+  readonly owner: string | null;
+  readonly appliedBy: string;
+};
+
+/** Those that are in force now, the next to expire first. */
+export function breakGlassRules({ state, snapshot }: Release, nowMs: number): BreakGlassRule[] {
+  const expiring = snapshot.rules.filter(({ expiresAtMs }) => expiresAtMs !== null && expiresAtMs > nowMs);
+  const found = expiring.flatMap(({ name, expiresAtMs, reason, owner }): BreakGlassRule[] => {
+    const stored = state.resources.get(`SegmentationRule.-.${name}`);
+    const { annotations = {}, labels = {} } = stored?.resource.metadata ?? {};
+    const isMarked = Object.hasOwn(annotations, breakGlassMark) || Object.hasOwn(labels, breakGlassMark);
+    if (stored === undefined || expiresAtMs === null || !isMarked) return [];
+    return [
+      {
+        name,
+        expiresAt: new Date(expiresAtMs).toISOString(),
+        leftMs: expiresAtMs - nowMs,
+        reason: reason ?? null,
+        owner: owner ?? null,
+        appliedBy: stored.appliedBy,
+      },
+    ];
+  });
+  return found.sort((a, b) => a.leftMs - b.leftMs);
+}
+
+/** What is in force and yet worth a look. Remembers what it found, since most of it changes with the revision only. */
+export class MeshWarnings {
+  #release: Release | null = null;
+  #references: readonly Problem[] = [];
+  #tests: readonly Problem[] = [];
+  #testedAtMs = 0;
+
+  of(release: Release, nowMs: number): Problem[] {
+    const isNew = release !== this.#release;
+    if (isNew) {
+      this.#release = release;
+      this.#references = validateSet(resourcesOf(release.state), new Map(), { nowMs });
+    }
+    if (isNew || nowMs - this.#testedAtMs >= testedForMs || nowMs < this.#testedAtMs) {
+      this.#testedAtMs = nowMs;
+      this.#tests = failingTests(release, nowMs);
+    }
+    const expiring = release.snapshot.rules.flatMap((rule) => expiry(rule, nowMs));
+    return [...this.#tests, ...expiring, ...this.#references].map((found) => ({ ...found, severity: 'warning' }));
+  }
+}
+
+function expiry({ name, expiresAtMs }: CompiledRule, nowMs: number): Problem[] {
+  if (expiresAtMs === null || expiresAtMs - nowMs > expiringWithinMs) return [];
+  const at = new Date(expiresAtMs).toISOString();
+  return [
+    {
+      severity: 'warning',
+      fileName: null,
+      document: null,
+      line: null,
+      resource: `SegmentationRule/${name}`,
+      path: 'spec.expiresAt',
+      message: expiresAtMs <= nowMs ? `expired at ${at}: it matches nothing any more` : `expires at ${at}`,
+      hint: expiresAtMs <= nowMs ? 'delete it, or give it a later time' : 'give it a later time if it is still needed',
+    },
+  ];
+}

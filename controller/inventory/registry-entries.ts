@@ -1,0 +1,68 @@
+import { formatSpiffeId, parseSpiffeId } from '../../shared/identity.js';
+import { ProblemList } from '../resources/parse/problem-list.js';
+import type { Problem } from '../resources/kinds/problem.js';
+import type { Resource } from '../resources/kinds/resource.js';
+import type { Service } from '../resources/kinds/service.js';
+import type { Workload } from '../resources/kinds/workload.js';
+import {
+  registryKey,
+  type RegistryEntry,
+  type ServiceEntry,
+  type WorkloadEntry,
+} from '../../shared/routing/registry-entry.js';
+
+/**
+ * What agents route and select by, sorted by registry key. The one problem there can be is a trust domain, or a name,
+ * that gives no valid SPIFFE ID.
+ */
+export function registryEntries(
+  resources: readonly Resource[],
+  trustDomain: string,
+): { readonly entries: readonly RegistryEntry[] } | { readonly problems: readonly Problem[] } {
+  const problems = new ProblemList({ locations: new Map() });
+  const entries: RegistryEntry[] = [];
+  for (const resource of resources) {
+    if (resource.kind === 'Service') entries.push(serviceEntry(resource));
+    if (resource.kind !== 'Workload') continue;
+    const entry = workloadEntry(resource, trustDomain);
+    entries.push(entry);
+    if (parseSpiffeId(entry.identity) !== undefined) continue;
+    const message = `its identity ${entry.identity} is not a valid SPIFFE ID`;
+    problems.error({ resource, path: ['spec', 'serviceAccount'] }, message, 'check the trust domain and the names');
+  }
+  if (problems.errors.length > 0) return { problems: problems.errors };
+  return { entries: entries.sort((a, b) => (registryKey(a) < registryKey(b) ? -1 : 1)) };
+}
+
+function workloadEntry({ metadata, spec }: Workload, trustDomain: string): WorkloadEntry {
+  const { namespace, name } = metadata;
+  const { serviceAccount, addresses, node = null, netns = null, capture } = spec;
+  return {
+    kind: 'workload',
+    namespace,
+    name,
+    serviceAccount,
+    identity: formatSpiffeId({ trustDomain, namespace, serviceAccount }),
+    labels: metadata.labels ?? {},
+    addresses,
+    node,
+    netns,
+    protocol: node === null || netns === null ? 'tcp' : 'hbone',
+    capture: {
+      excludeOutboundPorts: capture?.excludeOutboundPorts ?? [],
+      excludeInboundPorts: capture?.excludeInboundPorts ?? [],
+      excludeOutboundCidrs: capture?.excludeOutboundCidrs ?? [],
+    },
+  };
+}
+
+function serviceEntry({ metadata, spec }: Service): ServiceEntry {
+  return {
+    kind: 'service',
+    namespace: metadata.namespace,
+    name: metadata.name,
+    vips: spec.vips,
+    ports: spec.ports.map(({ port, targetPort }) => ({ port, targetPort: targetPort ?? port })),
+    selector: spec.selector,
+  };
+}

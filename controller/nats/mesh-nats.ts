@@ -1,0 +1,169 @@
+import { join } from 'node:path';
+import { controllerPermissions } from './agent-permissions.js';
+import type { Bus } from '../../shared/bus/bus.js';
+import { connectBus } from '../../shared/bus/connect-bus.js';
+import { createUser, mintUserJwt, nkeyPairFromSeed, type NkeyPair } from '../../shared/bus/nats-accounts.js';
+import { controllerInboxPrefix } from '../../shared/bus/subjects.js';
+import { CulvertError } from '../../shared/errors.js';
+import type { Log } from '../../shared/log.js';
+import type { MeshCa } from '../ca/mesh-ca.js';
+import { ServerCertificate } from '../ca/server-certificate.js';
+import { joinHostPort, parseListenAddress } from '../../shared/config/listen-address.js';
+import type { ControllerSettings } from '../config/settings.js';
+import type { NatsAdvertisement } from './nats-advertisement.js';
+import { startEmbeddedNats, type EmbeddedNats } from './embedded-nats.js';
+import type { RefusedOperation } from './nats-log-line.js';
+import { readPrivateFile } from '../../shared/private-file.js';
+
+/** The name in the certificate of the embedded server: agents check it whatever address they dial. */
+const embeddedServerName = 'culvert-nats';
+
+/** The NATS of the mesh as the controller sees it: its own child, or the operator's servers. */
+export interface MeshNats extends AsyncDisposable {
+  /** Signs the credentials of agents. */
+  readonly account: NkeyPair;
+  /** How often the embedded server had to be started again; 0 for servers that are not ours. */
+  readonly restarts: number;
+  /** What agents are told at the join. */
+  readonly advertisement: NatsAdvertisement;
+  /** Connects for as long as it takes. Rejects only with the signal. */
+  connect(signal: AbortSignal, onProblem: (error: unknown) => void): Promise<Bus>;
+  /** Renews the certificate of the embedded server when it is time. */
+  renewCertificate(): Promise<void>;
+}
+
+export type MeshNatsOptions = {
+  readonly settings: ControllerSettings;
+  /** Under which names and addresses hosts reach this one, best first. */
+  readonly advertise: readonly string[];
+  readonly ca: MeshCa;
+  readonly log: Log;
+  readonly nowMs: () => number;
+  readonly onRefused: (refused: RefusedOperation) => void;
+};
+
+/** Errors: those of `startEmbeddedNats`, and `CONFIG_INVALID`. */
+export async function openMeshNats(options: MeshNatsOptions): Promise<MeshNats> {
+  return options.settings.nats === 'embedded' ? openEmbedded(options) : openExternal(options);
+}
+
+async function openEmbedded(options: MeshNatsOptions): Promise<MeshNats> {
+  const { settings, ca, log, nowMs, onRefused } = options;
+  const configured = advertisedServers(settings);
+  const listen = parseListenAddress(settings.natsListen, '--nats-listen');
+  const certificate = await ServerCertificate.issue({ ca, names: [embeddedServerName], nowMs });
+  const server: EmbeddedNats = await startEmbeddedNats({
+    stateDir: join(settings.stateDir, 'nats'),
+    listen,
+    tls: certificate.current,
+    log,
+    onRefused,
+  });
+  const advertised = configured ?? options.advertise.map((name) => joinHostPort(name, server.port));
+  const own = joinHostPort(loopbackFor(listen.host), server.port);
+  return {
+    account: server.account,
+    get restarts() {
+      return server.restarts;
+    },
+    advertisement: { natsServers: advertised, natsServerName: embeddedServerName, natsCaPem: null },
+    connect: (signal, onProblem) =>
+      connectAs(
+        server.account,
+        { servers: [own], caPem: () => ca.rootsPem, servername: embeddedServerName },
+        signal,
+        onProblem,
+      ),
+    renewCertificate: async () => {
+      if (await certificate.renewIfDue()) await server.replaceCertificate(certificate.current);
+    },
+    [Symbol.asyncDispose]: () => server.stop(),
+  };
+}
+
+async function openExternal({ settings, ca }: MeshNatsOptions): Promise<MeshNats> {
+  const servers = natsServers(settings.nats.split(','), '--nats');
+  const seed = await readNamedFile(settings.natsAccountSeedFile, '--nats-account-seed-file');
+  if (seed === undefined) {
+    throw new CulvertError({
+      code: 'CONFIG_INVALID',
+      message: '--nats names your own servers, and --nats-account-seed-file is missing',
+      hint: 'give the file with the seed of the account: nsc generate creds and nsc list keys --show-seeds show it',
+    });
+  }
+  const account = nkeyPairFromSeed(seed);
+  const natsCaPem = (await readNamedFile(settings.natsCaFile, '--nats-ca-file')) ?? null;
+  const advertised = advertisedServers(settings) ?? servers.map((server) => server.replace(/^[a-z]+:\/\//, ''));
+  return {
+    account,
+    restarts: 0,
+    advertisement: { natsServers: advertised, natsServerName: null, natsCaPem },
+    connect: (signal, onProblem) =>
+      connectAs(account, { servers, caPem: () => natsCaPem ?? ca.rootsPem }, signal, onProblem),
+    renewCertificate: async () => undefined,
+    [Symbol.asyncDispose]: async () => undefined,
+  };
+}
+
+function advertisedServers({ natsAdvertise }: ControllerSettings): readonly string[] | null {
+  return natsAdvertise === null ? null : natsServers(natsAdvertise, '--nats-advertise');
+}
+
+/** `host:port` with or without `tls://` or `nats://`. Throws CulvertError `CONFIG_INVALID`. */
+function natsServers(texts: readonly string[], setting: string): string[] {
+  const servers = texts.map((text) => text.trim());
+  const wrong = servers.find((server) => {
+    const address = server.replace(/^(?:tls|nats):\/\//, '');
+    return !/^[^/@?#\s]+$/.test(address) || !URL.canParse(`tcp://${address}`);
+  });
+  if (wrong === undefined) return servers;
+  throw new CulvertError({
+    code: 'CONFIG_INVALID',
+    message: `${setting}: "${wrong}" is no address of a NATS server`,
+    hint: 'write it as tls://nats.example.net:4222, several separated by commas',
+  });
+}
+
+/** The controller's own user is made anew at every start and lives in memory only. */
+function connectAs(
+  account: NkeyPair,
+  where: { readonly servers: readonly string[]; readonly caPem: () => string; readonly servername?: string },
+  signal: AbortSignal,
+  onProblem: (error: unknown) => void,
+): Promise<Bus> {
+  const user = createUser();
+  const { servers, caPem, servername } = where;
+  const jwt = mintUserJwt({
+    account,
+    userPublicKey: user.publicKey,
+    name: 'culvert-controller',
+    permissions: controllerPermissions,
+    expiresAtMs: null,
+  });
+  return connectBus({
+    servers,
+    tls: servername === undefined ? { caPem } : { caPem, servername },
+    auth: { kind: 'jwt', jwt, seed: user.seed },
+    name: 'culvert-controller',
+    inboxPrefix: controllerInboxPrefix,
+    signal,
+    onProblem,
+  });
+}
+
+/** A server that listens on every address is dialled on loopback. */
+function loopbackFor(host: string): string {
+  if (host === '0.0.0.0') return '127.0.0.1';
+  return host === '::' ? '::1' : host;
+}
+
+async function readNamedFile(path: string | null, setting: string): Promise<string | undefined> {
+  if (path === null) return undefined;
+  const text = await readPrivateFile(path);
+  if (text !== undefined) return text;
+  throw new CulvertError({
+    code: 'CONFIG_INVALID',
+    message: `${setting}: there is no file ${path}`,
+    hint: `check the path that ${setting} names`,
+  });
+}

@@ -1,0 +1,99 @@
+import { z } from 'zod';
+import { inTurns } from '../../shared/in-turns.js';
+import type { Bucket } from '../../shared/bus/bucket.js';
+import type { Commit, StoredResource } from '../release/committed-state.js';
+
+/**
+ * The note of a change that is about to be made, in the bucket `culvert_config`: written before any other key, removed
+ * after all of them. Together with the journal it makes a change all or nothing: what the journal holds is finished at
+ * the next start, what it does not hold is undone; and when the journal was lost, the intent is what finishes it.
+ *
+ * Large changes take several keys, `_intent.<part>`; only the head `_intent.head`, written last, makes them count. The
+ * keys are the same for every change, because a deleted key leaves a marker behind in the store.
+ */
+const headKey = '_intent.head';
+/** Fits into nats-server's default of 1 MiB per message. A single document is at most 1 MiB by itself. */
+const partBytes = 512 * 1024;
+
+const headSchema = z.object({
+  revision: z.number().int().min(1),
+  createdAt: z.string(),
+  createdBy: z.string(),
+  message: z.string().exactOptional(),
+  rollbackOf: z.number().int().exactOptional(),
+  deletes: z.array(z.string()),
+  parts: z.number().int().nonnegative(),
+});
+
+const partSchema = z.object({ revision: z.number(), puts: z.array(z.custom<StoredResource>()) });
+
+export function isIntentKey(key: string): boolean {
+  return key.startsWith('_intent.');
+}
+
+export async function writeIntent(bucket: Bucket, commit: Commit): Promise<void> {
+  const parts = await inTurns(splitParts(commit.puts));
+  for (const [index, part] of parts.entries()) {
+    const text = `{"revision":${commit.revision},"puts":[${part.join(',')}]}`;
+    await bucket.put(partKey(index), new TextEncoder().encode(text));
+  }
+  const { puts: _, ...head } = commit;
+  await bucket.put(headKey, encode({ ...head, parts: parts.length }));
+}
+
+/** The change that was announced last, or undefined when there is none that is complete. */
+export async function readIntent(bucket: Bucket): Promise<Commit | undefined> {
+  const entry = await bucket.get(headKey);
+  const head = entry === undefined ? undefined : headSchema.safeParse(decode(entry.value));
+  if (head?.success !== true) return undefined;
+  const { parts, ...commit } = head.data;
+  const puts: StoredResource[] = [];
+  for (let index = 0; index < parts; index++) {
+    const entry = await bucket.get(partKey(index));
+    const part = entry === undefined ? undefined : partSchema.safeParse(decode(entry.value)).data;
+    // Parts of a later change that was cut off before its head was written.
+    if (part?.revision !== commit.revision) return undefined;
+    puts.push(...part.puts);
+  }
+  return { ...commit, puts };
+}
+
+/** The head first: without it the parts mean nothing. */
+export async function removeIntent(bucket: Bucket): Promise<void> {
+  await bucket.delete(headKey);
+  for (const key of await bucket.keys({ prefix: '_intent' })) await bucket.delete(key);
+}
+
+/** Each as the JSON of its documents. */
+function* splitParts(puts: readonly StoredResource[]): Generator<void, string[][]> {
+  const parts: string[][] = [];
+  let room = 0;
+  for (const stored of puts) {
+    const text = JSON.stringify(stored);
+    const size = Buffer.byteLength(text);
+    if (size > room || parts.length === 0) {
+      parts.push([]);
+      room = partBytes;
+    }
+    parts.at(-1)?.push(text);
+    room -= size;
+    yield;
+  }
+  return parts;
+}
+
+function partKey(index: number): string {
+  return `_intent.${index}`;
+}
+
+function encode(value: unknown): Uint8Array {
+  return new TextEncoder().encode(JSON.stringify(value));
+}
+
+function decode(bytes: Uint8Array): unknown {
+  try {
+    return JSON.parse(new TextDecoder().decode(bytes));
+  } catch {
+    return undefined;
+  }
+}

@@ -1,0 +1,76 @@
+import { z } from 'zod';
+import { parseCidr } from '../../../shared/address.js';
+import { authorizationConditionKeys, type AuthorizationConditionKey } from '../../../shared/policy/snapshot.js';
+import { fieldNotes } from './field-notes.js';
+import { isPort, maskedCidr } from './field-schemas.js';
+
+const emptyList = 'must not be empty: leave it out';
+const httpOnly = 'needs HTTP, and Culvert carries TCP without reading it';
+
+/** Conditions of Istio that cannot hold for a TCP connection, by how their key begins. */
+const refusedKeys: Readonly<Record<string, string>> = {
+  'request.': httpOnly,
+  'remote.ip': `comes from X-Forwarded-For or the PROXY protocol: it ${httpOnly}. Use source.ip`,
+  'connection.sni': 'is in the TLS of the application, which Culvert carries without reading it',
+  'experimental.envoy.': 'belongs to the filters of Envoy, and there are none',
+};
+
+const key = z
+  .string()
+  .transform((text, context): AuthorizationConditionKey => {
+    const known = authorizationConditionKeys.find((candidate) => candidate === text);
+    if (known !== undefined) return known;
+    const refused = Object.entries(refusedKeys).find(([start]) => text.startsWith(start));
+    const message = refused?.[1] ?? `is no condition: the keys are ${authorizationConditionKeys.join(', ')}`;
+    context.issues.push({ code: 'custom', input: text, message });
+    return z.NEVER;
+  })
+  .register(fieldNotes, { example: 'source.ip' });
+
+const values = z
+  .array(z.string().min(1, 'must not be empty').max(512).register(fieldNotes, { example: '"10.0.0.0/8"' }))
+  .min(1, emptyList)
+  .exactOptional();
+
+/**
+ * One entry of `when`: a value of the connection is among `values` and not among `notValues`.
+ * Source: Istio's reference, Authorization Policy Conditions; those that it has for TCP.
+ */
+export const authorizationConditionSchema = z
+  .strictObject({ key, values, notValues: values })
+  .refine((condition) => condition.values !== undefined || condition.notValues !== undefined, {
+    message: 'must have values or notValues',
+  })
+  .transform((condition, context) => {
+    const read = (listed: readonly string[] | undefined, field: string) =>
+      listed?.map((text, index) => {
+        const value = readValue(condition.key, text);
+        if (typeof value === 'string') return value;
+        context.issues.push({ code: 'custom', input: text, path: [field, index], message: value.problem });
+        return text;
+      });
+    const [among, notAmong] = [read(condition.values, 'values'), read(condition.notValues, 'notValues')];
+    return {
+      key: condition.key,
+      ...(among === undefined ? {} : { values: among }),
+      ...(notAmong === undefined ? {} : { notValues: notAmong }),
+    };
+  })
+  .register(fieldNotes, { example: '{ key: source.ip, values: ["10.0.0.0/8"] }' });
+
+/** The value as the rules hold it: networks without bits right of the prefix. */
+function readValue(conditionKey: AuthorizationConditionKey, text: string): string | { readonly problem: string } {
+  switch (conditionKey) {
+    case 'source.ip':
+    case 'destination.ip':
+      return (
+        (parseCidr(text) === undefined ? maskedCidr(text) : text) ?? { problem: 'is neither an IP address nor a CIDR' }
+      );
+    case 'destination.port':
+      return /^[1-9]\d{0,4}$/.test(text) && isPort(Number(text)) ? text : { problem: 'must be a port from 1 to 65535' };
+    case 'source.principal':
+      return text.startsWith('spiffe://') ? { problem: 'is written without "spiffe://", as in Istio' } : text;
+    case 'source.namespace':
+      return text;
+  }
+}

@@ -1,0 +1,20 @@
+import { z } from 'zod';
+import { parseDuration } from '../../../shared/config/units.js';
+import type { OnChange } from '../../../shared/policy/snapshot.js';
+import { fieldNotes } from './field-notes.js';
+
+const longestDrainMs = 24 * 3_600_000;
+
+/** `terminate`, `drain 30s` or `keep`; undefined when it is none of these. A drain lasts from 1 ms to 24 hours. */
+export function parseOnChange(text: string): OnChange | undefined {
+  if (text === 'terminate' || text === 'keep') return { kind: text };
+  const graceMs = parseDuration(/^drain +(\S+)$/.exec(text)?.[1] ?? '');
+  if (graceMs === undefined || graceMs < 1 || graceMs > longestDrainMs) return undefined;
+  return { kind: 'drain', graceMs };
+}
+
+/** What happens to the open connections that a rule forbids, or no longer allows. */
+export const onChangeField = z
+  .string()
+  .refine((text) => parseOnChange(text) !== undefined, 'must be terminate, keep, or drain with a time of up to 24h')
+  .register(fieldNotes, { example: 'drain 30s' });

@@ -1,0 +1,243 @@
+import { Composer, isScalar, LineCounter, type Document } from 'yaml';
+import { atOnce, inTurns } from '../../../shared/in-turns.js';
+import { documentChunks, type DocumentChunk } from './document-chunks.js';
+import { KnownDocuments } from './known-documents.js';
+import { readPlainJson } from './plain-json.js';
+import { formatPath, type Problem } from '../kinds/problem.js';
+import { readResource } from './read-resource.js';
+import { formatResourceId, resourceId, resourceKey } from '../kinds/resource-key.js';
+import type { Resource } from '../kinds/resource.js';
+import { TooDeepError, lineAt, lineOfPath, yamlProblems, yamlToJson, yamlTokens } from './yaml-document.js';
+
+/** Limits of one input, in characters and in documents. */
+export const maxInputLength = 32 * 1024 * 1024;
+export const maxDocumentLength = 1024 * 1024;
+export const maxDocuments = 20_000;
+/** More problems than a person reads are counted, not listed. */
+const maxProblems = 200;
+
+/** Where a resource was written, for problems that are found later. */
+export type ResourceLocation = {
+  readonly fileName: string | null;
+  readonly document: number;
+  /** The line of the deepest part of `path` that was written. */
+  readonly lineOf: (path: readonly PropertyKey[]) => number | null;
+};
+
+export type ParsedDocuments = {
+  /** The documents without a problem. An input is used whole or not at all: look at `problems` first. */
+  readonly resources: readonly Resource[];
+  /** Every problem of every document, in the order of the text. All are errors. */
+  readonly problems: readonly Problem[];
+  /** By resource key. */
+  readonly locations: ReadonlyMap<string, ResourceLocation>;
+};
+
+/**
+ * Reads YAML or JSON with any number of documents. Unknown fields and kinds, duplicates, aliases that expand to too
+ * much, `__proto__` and unknown tags are problems; nothing is dropped and nothing is thrown. Empty documents are skipped.
+ */
+export function parseDocuments(text: string, { fileName = null }: ParseOptions = {}): ParsedDocuments {
+  const input = new Input(fileName);
+  atOnce(input.read(text));
+  return input.result();
+}
+
+export type ParseOptions = { readonly fileName?: string | null };
+
+/** As {@link parseDocuments}; thousands of documents take seconds, and everything else gets its turn meanwhile. */
+export async function parseDocumentsInTurns(text: string, options: ParseOptions = {}): Promise<ParsedDocuments> {
+  const input = new Input(options.fileName ?? null);
+  await inTurns(input.read(text));
+  return input.result();
+}
+
+const knownDocuments = new KnownDocuments({ maxDocuments: 32_768 });
+
+type Finding = {
+  readonly offset: number | null;
+  readonly line?: number | null;
+  readonly resource?: string | null;
+  readonly path?: string;
+  readonly message: string;
+  readonly hint: string;
+};
+
+function isEmpty({ contents, errors }: Document.Parsed): boolean {
+  return errors.length === 0 && (contents === null || (isScalar(contents) && contents.value === null));
+}
+
+function composeChunk(text: string, lines: LineCounter): Generator<Document.Parsed> {
+  const composer = new Composer({ merge: true, stringKeys: true, strict: true, uniqueKeys: true });
+  return composer.compose(yamlTokens(text, lines));
+}
+
+/** Reads a part with one document again: nobody asks for lines unless something is wrong. */
+function lineInChunk({ text, linesBefore }: DocumentChunk, path: readonly PropertyKey[]): number | null {
+  const lines = new LineCounter();
+  for (const document of composeChunk(text, lines)) {
+    if (!isEmpty(document)) return below(linesBefore, lineOfPath(document, lines, path));
+  }
+  return null;
+}
+
+function below(linesBefore: number, line: number | null): number | null {
+  return line === null ? null : linesBefore + line;
+}
+
+/** What has been read of one text so far. */
+class Input {
+  readonly #fileName: string | null;
+  /** Of the part that is being read, and how many lines come before it. */
+  #lines = new LineCounter();
+  #linesBefore = 0;
+  readonly #resources = new Map<string, Resource>();
+  readonly #locations = new Map<string, ResourceLocation>();
+  readonly #problems: Problem[] = [];
+  #unlisted = 0;
+  #documents = 0;
+
+  constructor(fileName: string | null) {
+    this.#fileName = fileName;
+  }
+
+  /** One step for each part of the text. */
+  *read(text: string): Generator<void> {
+    if (text.length > maxInputLength) {
+      return this.add({ offset: null, message: `is larger than ${maxInputLength} characters`, hint: 'split it' });
+    }
+    for (const chunk of documentChunks(text)) {
+      if (this.#documents > maxDocuments) return;
+      this.#lines = new LineCounter();
+      this.#linesBefore = chunk.linesBefore;
+      try {
+        this.#readChunk(chunk);
+      } catch (error) {
+        if (!(error instanceof TooDeepError)) throw error;
+        return this.add({
+          offset: error.offset,
+          message: 'is nested too deeply',
+          hint: 'write it with fewer levels',
+        });
+      }
+      yield;
+    }
+    if (this.#documents === 0) {
+      this.add({ offset: null, message: 'there is no resource in the input', hint: 'check the file that you gave' });
+    }
+  }
+
+  #readChunk(chunk: DocumentChunk): void {
+    const known = knownDocuments.find(chunk.text) ?? this.#readPlain(chunk.text);
+    if (known !== undefined) {
+      if (this.#count(0)) this.#keep(known, (path) => lineInChunk(chunk, path));
+      return;
+    }
+    const problemsBefore = this.#problems.length + this.#unlisted;
+    const read: Resource[] = [];
+    for (const document of composeChunk(chunk.text, this.#lines)) {
+      if (isEmpty(document)) continue;
+      if (!this.#count(document.range[0])) return;
+      const resource = this.#readDocument(document);
+      if (resource === undefined) continue;
+      read.push(resource);
+      const { lines, linesBefore } = { lines: this.#lines, linesBefore: this.#linesBefore };
+      this.#keep(resource, (path) => below(linesBefore, lineOfPath(document, lines, path)));
+    }
+    const [only] = read;
+    const isClean = problemsBefore === this.#problems.length + this.#unlisted;
+    if (only !== undefined && read.length === 1 && isClean) knownDocuments.add(chunk.text, only);
+  }
+
+  /** What programs write, when nothing is wrong with it; what is wrong, the reader of YAML says better. */
+  #readPlain(text: string): Resource | undefined {
+    const json = text.length > maxDocumentLength ? undefined : readPlainJson(text);
+    const read = json === undefined ? undefined : readResource(json);
+    if (read === undefined || !('resource' in read)) return undefined;
+    knownDocuments.add(text, read.resource);
+    return read.resource;
+  }
+
+  /** False when there are too many. */
+  #count(offset: number): boolean {
+    if (++this.#documents <= maxDocuments) return true;
+    this.add({ offset, message: `is more than ${maxDocuments} documents`, hint: 'split it' });
+    return false;
+  }
+
+  #readDocument(document: Document.Parsed): Resource | undefined {
+    const [start, end] = document.range;
+    if (end - start > maxDocumentLength) {
+      this.add({ offset: start, message: `is larger than ${maxDocumentLength} characters`, hint: 'split it' });
+      return undefined;
+    }
+    const unreadable = yamlProblems(document);
+    for (const problem of unreadable) this.add(problem);
+    const json = unreadable.length > 0 ? undefined : this.#toJson(document);
+    if (json === undefined) return undefined;
+    const read = readResource(json);
+    if ('resource' in read) return read.resource;
+    for (const { path, message, hint } of read.problems) {
+      const line = below(this.#linesBefore, lineOfPath(document, this.#lines, path));
+      this.add({ offset: start, line, resource: read.name, path: formatPath(path), message, hint });
+    }
+    return undefined;
+  }
+
+  #toJson(document: Document.Parsed): unknown {
+    try {
+      return yamlToJson(document);
+    } catch (error) {
+      if (!(error instanceof ReferenceError)) throw error;
+      const isUnknown = error.message.startsWith('Unresolved alias');
+      const message = isUnknown ? 'an alias has no anchor' : 'its aliases expand to too much';
+      this.add({ offset: document.range[0], message, hint: 'write the values out instead of using aliases' });
+      return undefined;
+    }
+  }
+
+  #keep(resource: Resource, lineOf: ResourceLocation['lineOf']): void {
+    const key = resourceKey(resource);
+    const first = this.#locations.get(key);
+    if (first === undefined) {
+      this.#resources.set(key, resource);
+      this.#locations.set(key, { fileName: this.#fileName, document: this.#documents, lineOf });
+      return;
+    }
+    this.add({
+      offset: null,
+      line: lineOf(['metadata', 'name']),
+      resource: formatResourceId(resourceId(resource)),
+      path: 'metadata.name',
+      message: `is written twice, first in line ${String(first.lineOf(['metadata', 'name']))}`,
+      hint: 'keep one of the two, or give one another name',
+    });
+  }
+
+  add({ offset, line, resource = null, path = '', message, hint }: Finding): void {
+    if (this.#problems.length >= maxProblems) {
+      this.#unlisted++;
+      return;
+    }
+    this.#problems.push({
+      severity: 'error',
+      fileName: this.#fileName,
+      document: this.#documents === 0 ? null : this.#documents,
+      line: line ?? (offset === null ? null : this.#linesBefore + lineAt(this.#lines, offset)),
+      resource,
+      path,
+      message,
+      hint,
+    });
+  }
+
+  result(): ParsedDocuments {
+    const problems = [...this.#problems].sort((a, b) => (a.line ?? 0) - (b.line ?? 0));
+    const last = problems.at(-1);
+    if (last !== undefined && this.#unlisted > 0) {
+      const message = `and ${this.#unlisted} more problems that are not listed`;
+      problems.push({ ...last, resource: null, path: '', message, hint: 'correct the ones above first' });
+    }
+    return { resources: [...this.#resources.values()], problems, locations: this.#locations };
+  }
+}

@@ -1,0 +1,96 @@
+import type { z } from 'zod';
+import { nearestName } from '../../../shared/nearest-name.js';
+import { describeIssue, type FieldProblem } from './describe-issue.js';
+import { culvertApiVersion } from '../kinds/metadata.js';
+import { formatPath } from '../kinds/problem.js';
+import { isResourceKind, kindInfo, kindNames, type Resource } from '../kinds/resource.js';
+
+export type ReadResource =
+  | { readonly resource: Resource }
+  /** `name` is `Kind/namespace/name` as far as it could be read, else null. */
+  | { readonly name: string | null; readonly problems: readonly FieldProblem[] };
+
+/** Checks one document (plain data) against the schema of its kind. Never throws. */
+export function readResource(json: unknown): ReadResource {
+  if (!isMapping(json)) return refuse(json, [], 'must be a mapping with apiVersion, kind, metadata and spec', example);
+  const { kind, apiVersion } = json;
+  if (typeof kind !== 'string') return refuse(json, ['kind'], 'is missing', `the kinds are ${kindNames.join(', ')}`);
+  if (kind === 'PolicyTest') return refuse(json, ['kind'], 'a PolicyTest is checked, and never stored', policyTestHint);
+  if (!isResourceKind(kind)) return refuse(json, ['kind'], `there is no kind "${kind}"`, unknownKindHint(kind));
+  const { apiVersions, schema } = kindInfo(kind);
+  if (typeof apiVersion !== 'string' || !apiVersions.includes(apiVersion)) {
+    const written = apiVersion === undefined ? 'is missing' : `must not be ${JSON.stringify(apiVersion)}`;
+    return refuse(json, ['apiVersion'], written, `for ${kind} it is ${apiVersions.join(' or ')}`);
+  }
+  const document = apiVersion === culvertApiVersion ? json : withoutBookkeeping(json);
+  const parsed = schema.safeParse(document);
+  if (parsed.success) return { resource: parsed.data };
+  const issues = withoutConsequences(parsed.error.issues);
+  const problems = issues.flatMap((issue) => describeIssue(schema, issue, document));
+  return { name: readableName(json), problems };
+}
+
+/** An object with a misspelt field is not also reported as lacking that field. */
+function withoutConsequences(issues: readonly z.core.$ZodIssue[]): z.core.$ZodIssue[] {
+  const misspelt = new Set(
+    issues.filter(({ code }) => code === 'unrecognized_keys').map(({ path }) => formatPath(path)),
+  );
+  return issues.filter(({ code, path }) => code !== 'custom' || !misspelt.has(formatPath(path)));
+}
+
+const example = `for example "apiVersion: ${culvertApiVersion}"`;
+
+function refuse(json: unknown, path: PropertyKey[], message: string, hint: string): ReadResource {
+  return { name: readableName(json), problems: [{ path, isKey: false, message, hint }] };
+}
+
+/** Documents for `culvert test` stand beside rules; the command leaves them out where they mean nothing. */
+const policyTestHint = 'run culvert test -f; culvert apply leaves it out where rules stand beside it';
+
+const laterKinds = ['VirtualService', 'DestinationRule'];
+
+function unknownKindHint(kind: string): string {
+  if (laterKinds.includes(kind)) return `this version does not support it; the kinds are ${kindNames.join(', ')}`;
+  const nearest = nearestName(kind, kindNames);
+  return nearest === undefined ? `the kinds are ${kindNames.join(', ')}` : `did you mean "${nearest}"?`;
+}
+
+/** What the Kubernetes API server adds to a document of its own or of Istio's; none of it says what it means. */
+const bookkeepingFields = [
+  'creationTimestamp',
+  'deletionGracePeriodSeconds',
+  'finalizers',
+  'generateName',
+  'generation',
+  'managedFields',
+  'ownerReferences',
+  'resourceVersion',
+  'selfLink',
+  'uid',
+];
+
+function withoutBookkeeping(json: Record<string, unknown>): Record<string, unknown> {
+  const { status: _, ...document } = json;
+  // Finalizers are all that the spec of a Namespace has, and more bookkeeping.
+  if (document['kind'] === 'Namespace' && isMapping(document['spec']))
+    document['spec'] = withoutFinalizers(document['spec']);
+  if (!isMapping(document['metadata'])) return document;
+  const metadata = Object.entries(document['metadata']).filter(([field]) => !bookkeepingFields.includes(field));
+  return { ...document, metadata: Object.fromEntries(metadata) };
+}
+
+function withoutFinalizers(spec: Record<string, unknown>): Record<string, unknown> {
+  const { finalizers: _, ...rest } = spec;
+  return rest;
+}
+
+function readableName(json: unknown): string | null {
+  if (!isMapping(json) || !isMapping(json['metadata'])) return null;
+  const { name, namespace } = json['metadata'];
+  const parts = [json['kind'], namespace, name].filter((part) => typeof part === 'string' && part.length <= 253);
+  return typeof name === 'string' && parts.length >= 2 ? parts.join('/') : null;
+}
+
+function isMapping(value: unknown): value is Record<string, unknown> {
+  return typeof value === 'object' && value !== null && !Array.isArray(value);
+}

@@ -1,5 +1,0 @@
-import type { Snapshot } from '../policy/snapshot.js';
-import type { RegistryEntry } from '../wire/registry.js';
-
-/** What an analysis looks at: one compiled set of rules, and the workloads and services that it holds for. */
-export type RuleSet = { readonly snapshot: Snapshot; readonly entries: readonly RegistryEntry[] };

@@ -1,0 +1,68 @@
+import type { ConnectionFacts } from '../connection-facts.js';
+import { KeyIndex } from './key-index.js';
+import { labelKey, type ScopeKind } from './policy-scope.js';
+import { matchesPolicy, selects, type PreparedPolicy } from './prepared-authorization.js';
+import type { AuthorizationSource } from '../snapshot.js';
+
+/** The AuthorizationPolicies that are about one workload, of one namespace. Order: that of the documents. */
+export class AuthorizationSelection {
+  readonly policies: readonly PreparedPolicy[];
+  /** Null: there are none. */
+  readonly #denying: KeyIndex<PreparedPolicy> | null;
+  readonly #allowing: KeyIndex<PreparedPolicy> | null;
+  readonly firstAllowing: PreparedPolicy | undefined;
+
+  constructor({ policies }: { readonly policies: readonly PreparedPolicy[] }) {
+    this.policies = policies;
+    const indexOf = (action: 'ALLOW' | 'DENY'): KeyIndex<PreparedPolicy> | null => {
+      const items = policies.filter(({ policy }) => policy.action === action);
+      return items.length === 0 ? null : new KeyIndex({ items, keysOf: sourceKeys });
+    };
+    this.#denying = indexOf('DENY');
+    this.#allowing = indexOf('ALLOW');
+    this.firstAllowing = policies.find(({ policy }) => policy.action === 'ALLOW');
+  }
+
+  /** The first that denies this connection. */
+  denying(facts: ConnectionFacts): PreparedPolicy | undefined {
+    return firstMatch(this.#denying, facts);
+  }
+
+  /** The first that allows it. */
+  allowing(facts: ConnectionFacts): PreparedPolicy | undefined {
+    return firstMatch(this.#allowing, facts);
+  }
+}
+
+/** How AuthorizationPolicies choose their workloads: by labels that must all be there. */
+export const authorizationScope: ScopeKind<PreparedPolicy, AuthorizationSelection> = {
+  keysOf: ({ selector: [pair] }) => (pair === undefined ? null : [labelKey(...pair)]),
+  selects,
+  select: (policies) => new AuthorizationSelection({ policies }),
+};
+
+function firstMatch(index: KeyIndex<PreparedPolicy> | null, facts: ConnectionFacts): PreparedPolicy | undefined {
+  if (index === null) return undefined;
+  const { principal, principalAccount, principalNamespace } = facts;
+  return index.first([principalAccount, principal, principalNamespace], (policy) => matchesPolicy(policy, facts));
+}
+
+/** Accounts, principals and namespaces of which a source must have one; null: the policy may match others too. */
+function sourceKeys({ policy: { rules } }: PreparedPolicy): readonly string[] | null {
+  const keys: string[] = [];
+  for (const { from } of rules) {
+    if (from.length === 0) return null;
+    for (const source of from) {
+      const names = exactNames(source);
+      if (names === null) return null;
+      keys.push(...names);
+    }
+  }
+  return keys;
+}
+
+function exactNames({ serviceAccounts, principals, namespaces }: AuthorizationSource): readonly string[] | null {
+  // An account has one slash, a principal several and a namespace none: they are not mixed up.
+  const lists = [serviceAccounts, principals, namespaces];
+  return lists.find((names) => names?.every((name) => !name.includes('*')) === true) ?? null;
+}

@@ -1,0 +1,69 @@
+import type { PartyFacts } from '../connection-facts.js';
+import { KeyIndex } from './key-index.js';
+import { namespaceNameLabel } from './namespace-labels.js';
+import { labelKey, type ScopeKind } from './policy-scope.js';
+import { allowsPeer, selectsLabels, type PreparedNetworkPolicy } from './prepared-network-policy.js';
+import type { CompiledNetworkPolicy, NetworkPolicyPeer } from '../snapshot.js';
+
+type Direction = 'ingress' | 'egress';
+
+/** The NetworkPolicies that isolate one workload for one direction: at least one, in the order of the documents. */
+export class NetworkIsolation {
+  readonly policies: readonly PreparedNetworkPolicy[];
+  readonly #direction: Direction;
+  readonly #index: KeyIndex<PreparedNetworkPolicy>;
+
+  constructor(init: { readonly policies: readonly PreparedNetworkPolicy[]; readonly direction: Direction }) {
+    const { policies, direction } = init;
+    this.policies = policies;
+    this.#direction = direction;
+    this.#index = new KeyIndex({ items: policies, keysOf: ({ policy }) => peerNamespaces(policy, direction) });
+  }
+
+  /** The first that allows the other side of a connection. */
+  allowing(peer: PartyFacts, port: number): PreparedNetworkPolicy | undefined {
+    return this.#index.first([peer.namespace], (policy) => allowsPeer(policy[this.#direction] ?? [], peer, port));
+  }
+}
+
+/** Null: not isolated, so everything goes. */
+export type NetworkSelection = {
+  readonly ingress: NetworkIsolation | null;
+  readonly egress: NetworkIsolation | null;
+};
+
+/** How NetworkPolicies choose their workloads, by requirements on labels. */
+export const networkScope: ScopeKind<PreparedNetworkPolicy, NetworkSelection> = {
+  keysOf: ({ policy: { podSelector } }) => {
+    const required = podSelector.find(({ operator }) => operator === 'In');
+    return required?.values.map((value) => labelKey(required.key, value)) ?? null;
+  },
+  selects: selectsLabels,
+  select: (policies) => ({ ingress: isolation(policies, 'ingress'), egress: isolation(policies, 'egress') }),
+};
+
+function isolation(selected: readonly PreparedNetworkPolicy[], direction: Direction): NetworkIsolation | null {
+  const policies = selected.filter((policy) => policy[direction] !== null);
+  return policies.length === 0 ? null : new NetworkIsolation({ policies, direction });
+}
+
+/** Namespaces that a peer must be in; null: it may be in others too. */
+function peerNamespaces(policy: CompiledNetworkPolicy, direction: Direction): readonly string[] | null {
+  const names: string[] = [];
+  for (const { peers } of policy[direction] ?? []) {
+    if (peers.length === 0) return null;
+    for (const peer of peers) {
+      const namespaces = namespacesOf(peer, policy.namespace);
+      if (namespaces === null) return null;
+      names.push(...namespaces);
+    }
+  }
+  return names;
+}
+
+function namespacesOf(peer: NetworkPolicyPeer, own: string): readonly string[] | null {
+  if (peer.kind === 'block') return null;
+  if (peer.namespaceSelector === null) return [own];
+  const named = peer.namespaceSelector.find(({ key, operator }) => key === namespaceNameLabel && operator === 'In');
+  return named?.values ?? null;
+}

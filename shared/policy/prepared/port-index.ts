@@ -1,0 +1,43 @@
+import { BoundedCache } from './bounded-cache.js';
+import { emptyBits, setBit, type RuleBits } from './rule-bits.js';
+import { matchesPorts } from './prepared-rule.js';
+import type { PortRange } from '../snapshot.js';
+
+/** Sets that are kept; one takes a bit for each rule. */
+const maxKept = 2048;
+
+/** Which rules are about a port. Ports between which no range begins or ends share one set. */
+export class PortIndex {
+  readonly #ports: readonly (readonly PortRange[])[];
+  /** Where ranges begin, and where they have just ended, sorted. */
+  readonly #borders: readonly number[];
+  readonly #byInterval = new BoundedCache<number, RuleBits>({ maxEntries: maxKept });
+
+  /** `ports` of each rule; an empty list is every port. */
+  constructor({ ports }: { readonly ports: readonly (readonly PortRange[])[] }) {
+    this.#ports = ports;
+    const borders = ports.flatMap((ranges) => ranges.flatMap(([first, last]) => [first, last + 1]));
+    this.#borders = [...new Set(borders)].sort((a, b) => a - b);
+  }
+
+  matching(port: number): RuleBits {
+    const interval = this.#intervalOf(port);
+    const known = this.#byInterval.get(interval);
+    if (known !== undefined) return known;
+    const bits = emptyBits(this.#ports.length);
+    for (const [position, ranges] of this.#ports.entries()) if (matchesPorts(ranges, port)) setBit(bits, position);
+    this.#byInterval.set(interval, bits);
+    return bits;
+  }
+
+  /** How many borders are not above the port. */
+  #intervalOf(port: number): number {
+    let [low, high] = [0, this.#borders.length];
+    while (low < high) {
+      const middle = (low + high) >>> 1;
+      if ((this.#borders[middle] ?? 0) <= port) low = middle + 1;
+      else high = middle;
+    }
+    return low;
+  }
+}

@@ -1,0 +1,75 @@
+import type { Cidr } from '../../address.js';
+import type { RuleRef } from '../connection.js';
+import type { PartyFacts } from '../connection-facts.js';
+import { containsAny, readCidr } from './prepared-peer.js';
+import { matchesPorts } from './prepared-rule.js';
+import type { CompiledNetworkPolicy, LabelRequirement, NetworkPolicyPeer, NetworkPolicyRule } from '../snapshot.js';
+
+export type PreparedNetworkPolicy = {
+  readonly policy: CompiledNetworkPolicy;
+  readonly ref: RuleRef;
+  readonly ingress: readonly PreparedNetworkRule[] | null;
+  readonly egress: readonly PreparedNetworkRule[] | null;
+};
+
+export type PreparedNetworkRule = {
+  readonly peers: readonly ((party: PartyFacts) => boolean)[];
+  readonly ports: NetworkPolicyRule['ports'];
+};
+
+/** Throws CulvertError `SNAPSHOT_INVALID` for a CIDR that cannot be read. */
+export function prepareNetworkPolicy(policy: CompiledNetworkPolicy): PreparedNetworkPolicy {
+  const { namespace, name } = policy;
+  const prepareRules = (rules: readonly NetworkPolicyRule[] | null) =>
+    rules?.map(({ peers, ports }) => ({ peers: peers.map((peer) => preparePeer(peer, namespace)), ports })) ?? null;
+  return {
+    policy,
+    ref: Object.freeze({ kind: 'NetworkPolicy', name, namespace } as const),
+    ingress: prepareRules(policy.ingress),
+    egress: prepareRules(policy.egress),
+  };
+}
+
+function preparePeer(peer: NetworkPolicyPeer, ownNamespace: string): (party: PartyFacts) => boolean {
+  if (peer.kind === 'block') {
+    const network: readonly Cidr[] = [readCidr(peer.cidr)];
+    const excepts = peer.except.map(readCidr);
+    return ({ ip }) => containsAny(network, ip) && !containsAny(excepts, ip);
+  }
+  const { namespaceSelector, podSelector } = peer;
+  return ({ namespace, namespaceLabels, labels }) => {
+    if (labels === null || namespaceLabels === null) return false;
+    const isInNamespace =
+      namespaceSelector === null ? namespace === ownNamespace : hasRequired(namespaceSelector, namespaceLabels);
+    return isInNamespace && hasRequired(podSelector, labels);
+  };
+}
+
+/** Whether the policy is about a workload of its namespace with these labels. */
+export function selectsLabels({ policy }: PreparedNetworkPolicy, labels: Readonly<Record<string, string>>): boolean {
+  return hasRequired(policy.podSelector, labels);
+}
+
+/** One rule is enough; without rules nothing is allowed. `peer` is the other side of the connection. */
+export function allowsPeer(rules: readonly PreparedNetworkRule[], peer: PartyFacts, port: number): boolean {
+  return rules.some(
+    ({ peers, ports }) => matchesPorts(ports, port) && (peers.length === 0 || peers.some((matches) => matches(peer))),
+  );
+}
+
+/** Source: Kubernetes, Labels and Selectors: `NotIn` and `DoesNotExist` hold also for a label that is not there. */
+function hasRequired(requirements: readonly LabelRequirement[], labels: Readonly<Record<string, string>>): boolean {
+  return requirements.every(({ key, operator, values }) => {
+    const value = Object.hasOwn(labels, key) ? labels[key] : undefined;
+    switch (operator) {
+      case 'In':
+        return value !== undefined && values.includes(value);
+      case 'NotIn':
+        return value === undefined || !values.includes(value);
+      case 'Exists':
+        return value !== undefined;
+      case 'DoesNotExist':
+        return value === undefined;
+    }
+  });
+}

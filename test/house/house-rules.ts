@@ -1,0 +1,174 @@
+/**
+ * Who may import what. The compiler keeps the programs apart (project references), oxlint forbids cycles; these tables are
+ * the rest. A room is a folder; a path without a slash at its end is a single file.
+ */
+
+/** The three programs' folders and what each may import besides itself. */
+export const programs: Readonly<Record<string, readonly string[]>> = {
+  'shared/': [],
+  'agent/': ['shared/'],
+  'controller/': ['shared/'],
+  'test/': ['agent/', 'controller/', 'deploy/', 'shared/'],
+  'deploy/': ['agent/', 'controller/', 'shared/', 'test/'],
+};
+
+/** Packages that belong to some rooms only. Tests and the demo may import every package. */
+export const packages: readonly {
+  readonly names: readonly string[];
+  readonly rooms: readonly string[];
+  readonly why: string;
+}[] = [
+  { names: ['nats'], rooms: ['shared/bus/'], why: 'shared/bus is the only room that speaks to NATS' },
+  {
+    names: ['@peculiar/x509', 'node-forge', 'reflect-metadata'],
+    rooms: ['controller/ca/x509/'],
+    why: 'the controller judges requests and issues certificates; the agent must not carry these libraries',
+  },
+  {
+    names: ['yaml'],
+    rooms: ['controller/', 'shared/config/'],
+    why: 'documents are read by the controller and its commands, settings files by shared/config',
+  },
+  {
+    names: ['zod'],
+    rooms: ['controller/', 'shared/', 'agent/control/'],
+    why: 'data-plane workers get checked data from the control thread',
+  },
+  {
+    names: ['prom-client'],
+    rooms: ['agent/telemetry/', 'agent/admin/', 'agent/app.ts', 'controller/api/'],
+    why: 'metrics have one room',
+  },
+  { names: ['pino'], rooms: ['shared/log.ts', 'controller/store/'], why: 'shared/log.ts makes the logger' },
+  {
+    names: ['commander'],
+    rooms: [
+      'agent/main.ts',
+      'agent/run.ts',
+      'agent/remove.ts',
+      'agent/supervise.ts',
+      'controller/main.ts',
+      'controller/run.ts',
+      'controller/maintenance.ts',
+      'controller/cli/',
+      'shared/config/',
+    ],
+    why: 'command lines are read where a program starts',
+  },
+];
+
+/** Which thread of the agent runs a room. What is in neither list may be imported by both. */
+export const agentThreads = {
+  control: [
+    'agent/admin/',
+    'agent/app.ts',
+    'agent/capture/',
+    'agent/control/',
+    'agent/dataplane/pool/',
+    'agent/remove.ts',
+    'agent/run.ts',
+    'agent/supervise.ts',
+    'agent/telemetry/',
+  ],
+  worker: ['agent/dataplane/'],
+  /** What the two threads hand each other: messages, settings, shared memory, and plain data in messages. */
+  both: [
+    'agent/dataplane/image/',
+    'agent/dataplane/messages.ts',
+    'agent/dataplane/report/',
+    'agent/dataplane/settings.ts',
+    'agent/dataplane/workload-usage.ts',
+    'agent/native/',
+    'agent/ports.ts',
+    'agent/self-test-target.ts',
+    'agent/thread/',
+  ],
+} as const;
+
+/** Functions of their arguments: no input or output, no logger, no clock, no chance, also not through what they import. */
+export const pureRooms: readonly string[] = [
+  'agent/dataplane/balance/',
+  'agent/dataplane/image/',
+  'agent/dataplane/limit/',
+  'agent/dataplane/report/',
+  'agent/dataplane/route/',
+  'controller/analysis/',
+  'controller/compile/',
+  'controller/resources/',
+  'shared/policy/',
+  'shared/routing/',
+];
+/**
+ * Lets the event loop do other work in the middle of a long computation. It reads the clock to know when, and what the
+ * computation returns does not depend on it.
+ */
+export const pureInEffect: readonly string[] = ['shared/in-turns.ts'];
+/** Modules of Node without input or output. */
+export const pureNodeModules: readonly string[] = ['node:crypto', 'node:util'];
+export const impurePackages: readonly string[] = ['nats', 'pino', 'prom-client', 'commander'];
+/** Forbidden in the text of a pure file. */
+export const impureCode: readonly { readonly what: string; readonly pattern: RegExp }[] = [
+  { what: 'Date.now', pattern: /\bDate\.now\b/ },
+  { what: 'new Date()', pattern: /\bnew Date\(\)/ },
+  { what: 'performance.now', pattern: /\bperformance\.now\b/ },
+  { what: 'Math.random', pattern: /\bMath\.random\b/ },
+  { what: 'randomBytes', pattern: /\b(?:randomBytes|randomUUID|randomInt)\b/ },
+  { what: 'process', pattern: /\bprocess\.(?:env|hrtime|pid|cwd|stdout|stderr)\b/ },
+];
+
+/**
+ * Floors of a building, the highest first. A room imports rooms of its own floor and of floors below. Rooms of one floor
+ * are separated by spaces.
+ */
+export const buildings: Readonly<Record<string, readonly string[]>> = {
+  'the data plane': [
+    'agent/dataplane/worker/',
+    'agent/dataplane/flow/',
+    'agent/dataplane/state/ agent/dataplane/listen/ agent/dataplane/limit/ agent/dataplane/balance/',
+    'agent/dataplane/tunnel/ agent/dataplane/relay/',
+    'agent/dataplane/engine/',
+    'agent/dataplane/sockets/ agent/dataplane/connection/ agent/dataplane/route/',
+    'agent/dataplane/image/ agent/dataplane/report/ agent/dataplane/messages.ts agent/dataplane/settings.ts agent/dataplane/workload-usage.ts',
+    'agent/native/ agent/ports.ts agent/thread/',
+  ],
+  "the agent's control thread": [
+    'agent/main.ts',
+    'agent/run.ts agent/remove.ts agent/supervise.ts',
+    'agent/app.ts',
+    'agent/admin/',
+    'agent/control/control-plane.ts agent/control/control-link.ts',
+    'agent/control/join/ agent/control/followers/ agent/control/workloads/',
+    'agent/control/state/',
+    'agent/control/credentials/',
+    'agent/telemetry/ agent/capture/ agent/dataplane/pool/',
+    'agent/capture/firewall/',
+    'agent/config/',
+    'agent/dataplane/',
+    'agent/native/ agent/ports.ts agent/thread/ agent/self-test-target.ts',
+  ],
+  'the controller': [
+    'controller/main.ts',
+    'controller/run.ts',
+    'controller/app.ts controller/mesh-link.ts controller/maintenance.ts',
+    'controller/cli/main.ts',
+    'controller/cli/program.ts',
+    'controller/cli/commands/',
+    'controller/cli/client/ controller/cli/cli.ts controller/cli/input/',
+    'controller/cli/view/',
+    'controller/cli/',
+    'controller/api/',
+    'controller/fleet/',
+    'controller/join/ controller/nats/ controller/flows/',
+    'controller/ca/',
+    'controller/store/ controller/config/',
+    'controller/publish/',
+    'controller/release/',
+    'controller/inventory/',
+    'controller/analysis/',
+    'controller/compile/',
+    'controller/resources/',
+  ],
+};
+
+/** Only the file in which a program starts may end it. */
+export const mayExit = /(?:^|\/)main\.ts$|^test\//;

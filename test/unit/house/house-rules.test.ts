@@ -1,0 +1,245 @@
+import assert from 'node:assert/strict';
+import { execFileSync } from 'node:child_process';
+import { cpSync, mkdtempSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import path from 'node:path';
+import { describe, it } from 'node:test';
+import { findViolations } from '../../house/find-violations.js';
+import { agentThreads, buildings, packages, pureRooms } from '../../house/house-rules.js';
+import { parseSource, readSourceTree } from '../../house/source-tree.js';
+
+const root = path.resolve(import.meta.dirname, '../../../..');
+const tree = readSourceTree(root);
+
+/** What is found when one file more stands in the tree. */
+function violationsWith(file: string, text: string): string[] {
+  return findViolations([...tree, parseSource(file, text)]);
+}
+
+describe('the house', () => {
+  it('is as its rules say', () => {
+    assert.ok(tree.length > 700, 'the whole tree was read');
+    assert.deepEqual(findViolations(tree), []);
+  });
+
+  it('has every room that the rules name', () => {
+    const named = [
+      ...packages.flatMap(({ rooms }) => rooms),
+      ...Object.values(agentThreads).flat(),
+      ...pureRooms,
+      ...Object.values(buildings).flatMap((floors) => floors.flatMap((floor) => floor.split(' '))),
+    ];
+    const isThere = (room: string): boolean =>
+      tree.some((file) => (room.endsWith('/') ? file.path.startsWith(room) : file.path === room));
+    assert.deepEqual(
+      named.filter((room) => !isThere(room)),
+      [],
+    );
+  });
+
+  const broken: readonly {
+    readonly rule: string;
+    readonly file: string;
+    readonly text: string;
+    readonly says: RegExp;
+  }[] = [
+    {
+      rule: 'shared imports neither program',
+      file: 'shared/policy/x.ts',
+      text: "import { x } from '../../controller/compile/compile-rules.js';",
+      says: /imports controller\/compile\/compile-rules\.ts: shared\/ imports only shared\//,
+    },
+    {
+      rule: 'the agent does not import the controller',
+      file: 'agent/control/x.ts',
+      text: "import type { X } from '../../controller/resources/kinds/workload.js';",
+      says: /agent\/ imports only agent\/, shared\//,
+    },
+    {
+      rule: 'the product does not import its tests',
+      file: 'controller/ca/x.ts',
+      text: "import { x } from '../../test/lab/lab.js';",
+      says: /controller\/ imports only/,
+    },
+    ...(
+      [
+        ['nats', 'controller/nats/x.ts', 'shared/bus/'],
+        ['yaml', 'agent/control/x.ts', 'controller/'],
+        ['@peculiar/x509', 'controller/join/x.ts', 'controller/ca/x509/'],
+        ['node-forge', 'agent/control/x.ts', 'controller/ca/x509/'],
+        ['zod', 'agent/dataplane/flow/x.ts', 'controller/'],
+        ['prom-client', 'agent/dataplane/flow/x.ts', 'agent/telemetry/'],
+        ['pino', 'agent/control/x.ts', 'shared/log.ts'],
+        ['commander', 'agent/control/x.ts', 'controller/cli/'],
+      ] as const
+    ).map(([name, file, room]) => ({
+      rule: `${name} stays where it belongs`,
+      file,
+      text: `import x from '${name}';`,
+      says: new RegExp(`imports ${name}, which belongs to .*${room}`),
+    })),
+    {
+      rule: 'a worker does not import control-thread code',
+      file: 'agent/dataplane/flow/x.ts',
+      text: "import type { X } from '../../telemetry/access-log.js';",
+      says: /which the other thread runs: worker code meets it in/,
+    },
+    {
+      rule: 'the pool belongs to the control thread',
+      file: 'agent/dataplane/worker/x.ts',
+      text: "import type { X } from '../pool/worker-pool.js';",
+      says: /which the other thread runs/,
+    },
+    {
+      rule: 'the control thread does not import worker code',
+      file: 'agent/admin/x.ts',
+      text: "import { x } from '../dataplane/tunnel/tunnel-pool.js';",
+      says: /which the other thread runs: control code meets it in/,
+    },
+    {
+      rule: 'what both threads run imports neither',
+      file: 'agent/thread/x.ts',
+      text: "import { x } from '../dataplane/tunnel/tunnel-pool.js';",
+      says: /both threads run this file/,
+    },
+    ...['node:fs', 'node:net', 'node:child_process', 'pino', 'nats', 'prom-client'].map((name) => ({
+      rule: `a pure room does not import ${name}`,
+      file: 'shared/routing/x.ts',
+      text: `import x from '${name}';`,
+      says: new RegExp(`is in a pure room, but imports ${name}`),
+    })),
+    ...[
+      ['Date.now', 'export const x = Date.now();'],
+      ['Math.random', 'export const x = Math.random();'],
+      ['new Date()', 'export const x = new Date();'],
+      ['performance.now', 'export const x = performance.now();'],
+      ['process', "export const x = process.env['X'];"],
+    ].map(([what = '', text = '']) => ({
+      rule: `a pure room does not use ${what}`,
+      file: 'agent/dataplane/route/x.ts',
+      text,
+      says: new RegExp(`is in a pure room, but uses ${what.replace('()', String.raw`\(\)`)}`),
+    })),
+    {
+      rule: 'a pure room does not import something impure through another file',
+      file: 'controller/analysis/lint/x.ts',
+      text: "import { x } from '../../../shared/private-file.js';",
+      says: /is in a pure room, but shared\/private-file\.ts imports node:fs/,
+    },
+    {
+      rule: 'a lower floor does not import a higher one',
+      file: 'agent/dataplane/relay/x.ts',
+      text: "import type { X } from '../flow/outbound.js';",
+      says: /higher floor of the data plane/,
+    },
+    {
+      rule: 'the floors hold in the control thread',
+      file: 'agent/control/state/x.ts',
+      text: "import { x } from '../control-plane.js';",
+      says: /higher floor of the agent's control thread/,
+    },
+    {
+      rule: 'the floors hold in the controller',
+      file: 'controller/compile/x.ts',
+      text: "import { x } from '../store/journal.js';",
+      says: /higher floor of the controller/,
+    },
+    {
+      rule: 'only a main.ts ends its program',
+      file: 'controller/store/x.ts',
+      text: 'process.exit(1);',
+      says: /process\.exit outside a main\.ts/,
+    },
+  ];
+  for (const { rule, file, text, says } of broken) {
+    it(`finds a file that breaks a rule: ${rule}`, () => {
+      const found = violationsWith(file, text);
+      assert.ok(found.length > 0 && found.every((line) => line.startsWith(`${file}: `)), found.join('\n'));
+      assert.match(found.join('\n'), says);
+    });
+  }
+
+  it('reads imports as the compiler does', () => {
+    const text = [
+      "import type { A } from './a.js';",
+      "import { type B, type C } from './b.js';",
+      "import {\n  type D,\n  e,\n} from './d.js';",
+      "export * from '../f.js';",
+      "import './g.js';",
+      "// import { h } from './h.js';",
+      "/* import { i } from './i.js'; */",
+      "const j = await import('./j.js');",
+      "import k from 'node:fs';",
+    ].join('\n');
+    assert.deepEqual(
+      parseSource('agent/x/y.ts', text).imports.map(({ specifier, file, isType }) => [specifier, file, isType]),
+      [
+        ['./a.js', 'agent/x/a.ts', true],
+        ['./b.js', 'agent/x/b.ts', true],
+        ['./d.js', 'agent/x/d.ts', false],
+        ['../f.js', 'agent/f.ts', false],
+        ['./g.js', 'agent/x/g.ts', false],
+        ['node:fs', null, false],
+        ['./j.js', 'agent/x/j.ts', false],
+      ],
+    );
+  });
+});
+
+describe('the compiler and the linter', () => {
+  /** A copy of the sources with one file more; node_modules is the project's. */
+  function withFile<T>(file: string, text: string, use: (copy: string) => T): T {
+    const copy = mkdtempSync(path.join(tmpdir(), 'house-'));
+    try {
+      for (const each of ['agent', 'controller', 'shared', 'tsconfig.json', 'package.json', '.oxlintrc.json']) {
+        cpSync(path.join(root, each), path.join(copy, each), { recursive: true });
+      }
+      symlinkSync(path.join(root, 'node_modules'), path.join(copy, 'node_modules'));
+      writeFileSync(path.join(copy, file), text);
+      return use(copy);
+    } finally {
+      rmSync(copy, { recursive: true, force: true });
+    }
+  }
+
+  function run(
+    cwd: string,
+    program: string,
+    args: readonly string[],
+  ): { readonly code: number; readonly text: string } {
+    try {
+      const file = path.join(root, 'node_modules', program);
+      return { code: 0, text: execFileSync(process.execPath, [file, ...args], { cwd, encoding: 'utf8' }) };
+    } catch (error) {
+      const { status, stdout } = error as { status: number; stdout: string };
+      return { code: status, text: stdout };
+    }
+  }
+
+  it('refuse libraries and documents of the controller in the agent', () => {
+    const lines = [
+      "import { parse } from 'yaml';",
+      "import { X509Certificate } from '@peculiar/x509';",
+      "import forge from 'node-forge';",
+      "import { workloadSchema } from '../controller/resources/kinds/workload.js';",
+      'export const all = [parse, X509Certificate, forge, workloadSchema];',
+    ];
+    const { code, text } = withFile('agent/x.ts', lines.join('\n'), (copy) =>
+      run(copy, 'typescript/bin/tsc', ['-b', 'agent', '--pretty', 'false']),
+    );
+    assert.notEqual(code, 0);
+    for (const line of [1, 2, 3, 4]) assert.match(text, new RegExp(`agent/x\\.ts\\(${line},`), text);
+  });
+
+  it('refuse a cycle among types', () => {
+    const lines = ["import type { Identity } from './identity-b.js';", 'export type Name = { readonly of: Identity };'];
+    const { code, text } = withFile('shared/identity-a.ts', lines.join('\n'), (copy) => {
+      const back = "import type { Name } from './identity-a.js';\nexport type Identity = { readonly name: Name };\n";
+      writeFileSync(path.join(copy, 'shared/identity-b.ts'), back);
+      return run(copy, 'oxlint/bin/oxlint', ['--deny-warnings', 'shared']);
+    });
+    assert.notEqual(code, 0);
+    assert.match(text, /no-cycle/);
+    assert.ok(readFileSync(path.join(root, '.oxlintrc.json'), 'utf8').includes('"ignoreTypes": false'));
+  });
+});
