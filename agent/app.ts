@@ -23,7 +23,7 @@ import { AgentMetrics } from './telemetry/agent-metrics.js';
 import { externalNames } from '../shared/routing/external-names.js';
 import { FlowAggregator } from './telemetry/flows/flow-aggregator.js';
 import { FlowMetrics } from './telemetry/flows/flow-metrics.js';
-import { HeapSlack } from './thread/heap-slack.js';
+import { IdleHeapTrimmer } from './thread/idle-heap-trimmer.js';
 import { registerHostGauges } from './telemetry/host-gauges.js';
 import { NamespaceProbe } from './telemetry/namespace-probe.js';
 import { registerStateGauges } from './telemetry/state-gauges.js';
@@ -120,7 +120,7 @@ export async function startAgent({
   });
   const hostGauges = registerHostGauges(registry);
   // Nothing that cannot wait for a moment runs on this thread.
-  const heapSlack = new HeapSlack({ mayPause: () => true });
+  const heapTrimmer = new IdleHeapTrimmer({ mayPause: () => true });
 
   const bringUp = async (): Promise<void> => {
     const credentials = await obtainCredentials({
@@ -190,7 +190,7 @@ export async function startAgent({
     if (removesCapture) await capture.releaseAll();
     await capture.close();
     hostGauges.dispose();
-    heapSlack.stop();
+    heapTrimmer.stop();
     await endpoints[Symbol.asyncDispose]();
   };
   let stopping: Promise<void> | null = null;

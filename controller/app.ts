@@ -28,7 +28,7 @@ import { JoinTokens } from './join/join-tokens.js';
 import { NodeCredentials } from './join/node-credentials.js';
 import { startMaintenance } from './maintenance.js';
 import { MeshLink } from './mesh-link.js';
-import { ReleaseBuilder } from './release/release.js';
+import { RevisionCompiler } from './release/compiled-revision.js';
 import { openReleaseKey } from './release/release-key.js';
 import { AgentRegistry } from './fleet/agent-registry.js';
 import { openMeshNats } from './nats/mesh-nats.js';
@@ -89,7 +89,7 @@ async function open(
 
   const ca = await openCa(init);
   const signingKey = await openReleaseKey(stateDir);
-  const builder = new ReleaseBuilder({ trustDomain, privateKeyPem: signingKey.privateKey });
+  const builder = new RevisionCompiler({ trustDomain, privateKeyPem: signingKey.privateKey });
   const { store, journal } = await openStore({
     stateDir,
     builder,

@@ -13,7 +13,7 @@ import type { AgentRegistry } from './fleet/agent-registry.js';
 import { serveAgents } from './fleet/agent-services.js';
 import type { MeshNats } from './nats/mesh-nats.js';
 import type { ResourceStore } from './store/resource-store.js';
-import { StoreKeeper } from './store/store-keeper.js';
+import { StoreReconciler } from './store/store-reconciler.js';
 
 export type MeshLinkInit = {
   readonly nats: MeshNats;
@@ -43,7 +43,7 @@ export class MeshLink implements AsyncDisposable {
   readonly #running: Promise<void>;
   #resolveSettled: () => void = () => undefined;
   #bus: Bus | undefined;
-  #keeper: StoreKeeper | undefined;
+  #keeper: StoreReconciler | undefined;
   /** Why NATS is not there, for people. */
   #problem = 'not reached yet';
 
@@ -87,7 +87,7 @@ export class MeshLink implements AsyncDisposable {
     this.#problem = `disconnected from ${bus.server}`;
     log.info({ server: bus.server }, 'connected to NATS');
     store.attach(new Distribution({ bus, publicKeyPem: this.#init.signingKey.publicKey }));
-    this.#keeper = new StoreKeeper({ store, bus, log, signal, afterSettling: () => this.#afterSettling(bus) });
+    this.#keeper = new StoreReconciler({ store, bus, log, signal, afterSettling: () => this.#afterSettling(bus) });
     const stopServing = this.#serve(bus);
     await Promise.all([this.#keeper.run(), this.#init.flows.follow(bus, signal)]);
     stopServing();

@@ -102,7 +102,6 @@ export class AgentView {
       workers: () => this.#workers(),
       maxConnectionsPerWorkload: this.#o.maxConnectionsPerWorkload,
       maxWaitingBytesPerWorkload: this.#o.maxWaitingBytesPerWorkload,
-      nowMs: () => Date.now(),
     };
   }
 

@@ -1,4 +1,4 @@
-import type { WorkloadStatus } from '../control/workloads/workload-keeper.js';
+import type { WorkloadStatus } from '../control/workloads/workload-reconciler.js';
 
 export type PendingTask = {
   /** `joined`, `workers`, `rules`, `registry`, `nats`, `certificate/<workload>`, `capture/<workload>`. */

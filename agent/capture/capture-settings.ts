@@ -10,7 +10,7 @@ export type CaptureSettings = {
    * Between two looks at what the kernel told of changes (two system calls for each namespace): a damaged namespace is
    * compared and repaired right after. Changes of legacy iptables are not told of.
    */
-  readonly lookIntervalMs: number;
+  readonly pollIntervalMs: number;
   /**
    * Between two comparisons of the installed rules with what they should be (about 15 ms of processor time) where
    * changes are not told of; the shortest time between two of them in the host's own namespace.
@@ -32,7 +32,7 @@ export const defaultCaptureSettings: CaptureSettings = {
   selfTestIntervalMs: 5000,
   idleSelfTestIntervalMs: 15_000,
   selfTestTimeoutMs: 1000,
-  lookIntervalMs: 250,
+  pollIntervalMs: 250,
   compareIntervalMs: 7500,
   idleCompareIntervalMs: 120_000,
   drainTimeoutMs: 60_000,

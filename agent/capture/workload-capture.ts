@@ -43,7 +43,7 @@ export class WorkloadCapture {
   #parts: Promise<{ backend: NetfilterBackend; host: HostCapture }> | undefined;
   #host: HostCapture | undefined;
   #hostTimer: NodeJS.Timeout | undefined;
-  readonly #lookTimer: NodeJS.Timeout;
+  readonly #pollTimer: NodeJS.Timeout;
   #isClosed = false;
 
   constructor(init: WorkloadCaptureInit) {
@@ -51,8 +51,8 @@ export class WorkloadCapture {
     this.#settings = { ...defaultCaptureSettings, ...init.settings };
     this.#onRepair = init.onRepair ?? (() => {});
     this.#runner = new CommandRunner({ maxParallel: this.#settings.maxParallelCommands });
-    this.#lookTimer = setInterval(() => this.#look(), this.#settings.lookIntervalMs);
-    this.#lookTimer.unref();
+    this.#pollTimer = setInterval(() => this.#poll(), this.#settings.pollIntervalMs);
+    this.#pollTimer.unref();
   }
 
   /**
@@ -140,7 +140,7 @@ export class WorkloadCapture {
   /** Stops watching. Rules stay as they are (fail closed), except that drains still under way are finished now. */
   async close(): Promise<void> {
     this.#isClosed = true;
-    clearInterval(this.#lookTimer);
+    clearInterval(this.#pollTimer);
     clearTimeout(this.#hostTimer);
     await this.#host?.stop();
     for (const entry of this.#entries.values()) {
@@ -240,7 +240,7 @@ export class WorkloadCapture {
   }
 
   /** What the kernel told since the last look. */
-  #look(): void {
+  #poll(): void {
     for (const entry of this.#entries.values()) {
       if (entry.isTouched || !entry.capture.takeChanges()) continue;
       entry.isTouched = true;

@@ -10,16 +10,16 @@ import type { RegistryMessage } from '../dataplane/messages.js';
 import type { WorkerPool } from '../dataplane/pool/worker-pool.js';
 import type { AgentMetrics } from '../telemetry/agent-metrics.js';
 import type { CaptureLedger } from './workloads/capture-ledger.js';
-import { CertificateKeeper } from './credentials/certificate-keeper.js';
+import { CertificateRotator } from './credentials/certificate-rotator.js';
 import { ControlLink } from './control-link.js';
-import { CredentialsKeeper } from './credentials/credentials-keeper.js';
+import { CredentialsRotator } from './credentials/credentials-rotator.js';
 import type { LastGoodState, RulesAndCertificates } from './state/last-good-state.js';
 import type { NodeCredentials } from './credentials/node-credentials.js';
 import { RegistryFollower } from './followers/registry-follower.js';
 import type { AppliedRules } from './followers/rules-follower.js';
 import { systemScheduler } from '../thread/scheduler.js';
 import { StateSaver, type StateDirectory } from './state/state-directory.js';
-import { WorkloadKeeper, type CaptureDoor, type WorkloadStatus } from './workloads/workload-keeper.js';
+import { WorkloadReconciler, type CaptureDoor, type WorkloadStatus } from './workloads/workload-reconciler.js';
 
 /** Of a problem in a heartbeat, in characters. */
 const maxAlarmLength = 2048;
@@ -38,12 +38,12 @@ export type ProtectedWorkload = WorkloadStatus & {
 export class ControlPlane {
   readonly #o: ControlPlaneInit;
   readonly #registry: RegistryFollower;
-  readonly #certificates: CertificateKeeper;
-  readonly #workloads: WorkloadKeeper;
+  readonly #certificates: CertificateRotator;
+  readonly #workloads: WorkloadReconciler;
   readonly #saver: StateSaver;
   readonly #registrySaver: StateSaver;
   readonly #reader = snapshotReader();
-  readonly #credentials: CredentialsKeeper;
+  readonly #credentials: CredentialsRotator;
   /** Workloads of this node, by registry key. */
   readonly #own = new Map<string, WorkloadEntry>();
   #rules: AppliedRules | null = null;
@@ -53,7 +53,7 @@ export class ControlPlane {
   constructor(init: ControlPlaneInit) {
     const { settings, log, metrics, pool } = init;
     this.#o = init;
-    this.#credentials = new CredentialsKeeper({
+    this.#credentials = new CredentialsRotator({
       credentials: init.credentials,
       renew: (request) => this.#connectedLink().renew(request),
       write: (credentials) => init.directory.credentials.write(credentials),
@@ -81,7 +81,7 @@ export class ControlPlane {
       onStale: () => this.#registrySaver.schedule(),
       onAlarm: () => metrics.registryAlarm(),
     });
-    this.#certificates = new CertificateKeeper({
+    this.#certificates = new CertificateRotator({
       sign: (request) => this.#connectedLink().sign(request),
       scheduler: systemScheduler,
       renewJitterPercent: settings.renewJitterPercent,
@@ -90,7 +90,7 @@ export class ControlPlane {
       onChange: () => this.#onCertificates(),
       onRoots: (rootsPem) => this.#credentials.takeRoots(rootsPem),
     });
-    this.#workloads = new WorkloadKeeper({
+    this.#workloads = new WorkloadReconciler({
       capture: init.capture,
       listeners: {
         setWorkloads: (workloads) => pool.send({ type: 'workloads', workloads }),

@@ -163,7 +163,7 @@ export type ConnectionDump = {
   /** The rule that let it in. */
   readonly rule: string;
   /** It lives on though the rules deny it now; absent when they allow it. */
-  readonly reprieve?: { readonly kind: 'draining' | 'kept'; readonly deniedBy: string };
+  readonly grace?: { readonly kind: 'draining' | 'kept'; readonly deniedBy: string };
   readonly bytesSent: number;
   readonly bytesReceived: number;
   readonly startedAtMs: number;

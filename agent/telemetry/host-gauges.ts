@@ -1,5 +1,5 @@
 import { readFileSync, readdirSync } from 'node:fs';
-import { Gauge, type Registry } from 'prom-client';
+import { Counter, Gauge, type Registry } from 'prom-client';
 import { EventLoopDelay } from '../thread/event-loop-delay.js';
 
 /**
@@ -26,9 +26,15 @@ export function registerHostGauges(registry: Registry): { dispose(): void } {
   gauge('culvert_open_file_descriptors', 'File descriptors that the agent has open.', countDescriptors);
   gauge('culvert_max_file_descriptors', 'File descriptors that the agent may open.', descriptorLimit);
   gauge('culvert_resident_memory_bytes', 'Memory of the agent, all threads.', () => process.memoryUsage.rss());
-  gauge('culvert_cpu_seconds', 'CPU time of the agent, all threads, since it started.', () => {
-    const { user, system } = process.cpuUsage();
-    return (user + system) / 1e6;
+  void new Counter({
+    name: 'culvert_cpu_seconds_total',
+    help: 'CPU time of the agent, all threads.',
+    registers: [registry],
+    collect() {
+      const { user, system } = process.cpuUsage();
+      this.reset();
+      this.inc((user + system) / 1e6);
+    },
   });
   return { dispose: () => delay.stop() };
 }

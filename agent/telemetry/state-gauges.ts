@@ -14,7 +14,6 @@ export type ObservedState = {
   readonly workers: () => { readonly online: number; readonly wanted: number };
   readonly maxConnectionsPerWorkload: number;
   readonly maxWaitingBytesPerWorkload: number;
-  readonly nowMs: () => number;
 };
 
 /** Gauges of the control thread's state, all computed when somebody asks. */
@@ -64,12 +63,12 @@ export function registerStateGauges(registry: Registry, state: ObservedState): v
       ['service', services],
     ];
   });
-  labelled('culvert_certificate_expiry_seconds', 'Time that is left of a certificate, by identity.', 'identity', () =>
-    state.certificates().map(({ identity, notAfterMs }) => [identity, (notAfterMs - state.nowMs()) / 1000]),
+  labelled('culvert_certificate_expiry_timestamp_seconds', 'When a certificate expires, by identity.', 'identity', () =>
+    state.certificates().map(({ identity, notAfterMs }) => [identity, notAfterMs / 1000]),
   );
-  gauge('culvert_node_certificate_expiry_seconds', "Time that is left of the node's own credentials.", () => {
+  gauge('culvert_node_certificate_expiry_timestamp_seconds', "When the node's own credentials expire.", () => {
     const notAfterMs = state.nodeCertificateNotAfterMs();
-    return notAfterMs === null ? null : (notAfterMs - state.nowMs()) / 1000;
+    return notAfterMs === null ? null : notAfterMs / 1000;
   });
   labelled('culvert_workloads', 'Workloads of this node, captured or still pending.', 'state', () => {
     const { captured, pending } = state.workloads();

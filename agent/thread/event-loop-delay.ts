@@ -20,7 +20,7 @@ export class EventLoopDelay {
   #latestMs = 0;
 
   constructor() {
-    this.#timer = setInterval(() => this.#look(), windowMs);
+    this.#timer = setInterval(() => this.#poll(), windowMs);
     this.#timer.unref();
   }
 
@@ -39,7 +39,7 @@ export class EventLoopDelay {
     this.#histogram.disable();
   }
 
-  #look(): void {
+  #poll(): void {
     const nowMs = performance.now();
     this.#latestMs = Math.max(this.#latestMs, nowMs - this.#dueAtMs);
     this.#dueAtMs = nowMs + windowMs;

@@ -117,12 +117,16 @@ export class ControllerMetrics {
   }
 
   #registerGauges(): void {
+    this.#countElsewhere(
+      'nats_restarts_total',
+      'How often the embedded nats-server died.',
+      (gauges) => gauges.natsRestarts,
+    );
     this.#gauge('revision', 'The revision in force.', ({ revision }) => revision);
     this.#gauge('store_settled', '1 when NATS holds everything that was applied.', ({ isSettled }) =>
       Number(isSettled),
     );
     this.#gauge('nats_connected', '1 when connected to NATS.', ({ isNatsConnected }) => Number(isNatsConnected));
-    this.#gauge('nats_restarts', 'How often the embedded nats-server died.', ({ natsRestarts }) => natsRestarts);
     this.#gauge('flow_entries', 'Flows times hours that are held in memory.', ({ flowEntries }) => flowEntries);
     this.#gauge('usable_tokens', 'Join tokens that could be used now.', ({ usableTokens }) => usableTokens);
     this.#gauge(
@@ -140,6 +144,21 @@ export class ControllerMetrics {
     );
     this.#gaugeBy('resources', 'Documents by kind.', 'kind', ({ resources }) => [...resources]);
     this.#gaugeBy('build_info', 'Always 1; the version of this controller.', 'version', () => [[version, 1]]);
+  }
+
+  /** A counter that is kept elsewhere. */
+  #countElsewhere(name: string, help: string, read: (gauges: ControllerGauges) => number): void {
+    const readGauges = this.#readGauges;
+    const counter = new Counter({
+      name: `culvert_controller_${name}`,
+      help,
+      registers: [],
+      collect() {
+        this.reset();
+        this.inc(read(readGauges()));
+      },
+    });
+    this.#registry.registerMetric(counter);
   }
 
   #gauge(name: string, help: string, read: (gauges: ControllerGauges) => number): void {

@@ -4,7 +4,7 @@ import { evaluate } from '../../shared/policy/evaluate.js';
 import type { Clock, Connection, Party, RuleRef } from '../../shared/policy/connection.js';
 import { mtlsOf } from '../../shared/policy/required-mtls.js';
 import { strictRefusal } from '../analysis/pairs/strict-refusal.js';
-import type { Release } from '../release/release.js';
+import type { CompiledRevision } from '../release/compiled-revision.js';
 import { badRequest } from './api-error.js';
 import type { Enforcer, ExplainedConnection, WhyAnswer } from './api-types.js';
 import { findCandidates, type Candidate } from './party-candidates.js';
@@ -20,7 +20,7 @@ export type WhyQuestion = { readonly source: string; readonly destination: strin
  * facts that they would have. Lets other requests in between two connections: the near misses of one among thousands of
  * rules take a while. Throws CulvertError `NOT_FOUND` or `BAD_REQUEST`.
  */
-export async function explain(release: Release, question: WhyQuestion, clock: Clock): Promise<WhyAnswer> {
+export async function explain(release: CompiledRevision, question: WhyQuestion, clock: Clock): Promise<WhyAnswer> {
   const { snapshot, entries } = release;
   const sources = findCandidates(question.source, 'source', entries);
   const destinations = findCandidates(question.destination, 'destination', entries);
@@ -40,7 +40,10 @@ export async function explain(release: Release, question: WhyQuestion, clock: Cl
 }
 
 /** Null: the default of a mesh without a document. */
-function appliedOf({ state }: Release, { kind, namespace, name }: RuleRef): ExplainedConnection['ruleApplied'] {
+function appliedOf(
+  { state }: CompiledRevision,
+  { kind, namespace, name }: RuleRef,
+): ExplainedConnection['ruleApplied'] {
   const stored = state.resources.get(`${kind}.${namespace ?? '-'}.${name}`);
   if (stored === undefined) return null;
   const { revision, appliedAt, appliedBy } = stored;
@@ -63,7 +66,7 @@ function endpointPort({ port }: WhyQuestion, { service }: Candidate): number {
 }
 
 function explainOne(input: {
-  readonly release: Release;
+  readonly release: CompiledRevision;
   readonly clock: Clock;
   readonly source: Candidate;
   readonly destination: Candidate;

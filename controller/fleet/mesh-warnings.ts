@@ -1,7 +1,7 @@
 import type { Problem } from '../resources/kinds/problem.js';
 import { validateSet } from '../compile/check/validate-set.js';
 import type { CompiledRule } from '../../shared/policy/snapshot.js';
-import type { Release } from '../release/release.js';
+import type { CompiledRevision } from '../release/compiled-revision.js';
 import { failingTests } from '../store/check-tests.js';
 import { resourcesOf } from '../release/committed-state.js';
 
@@ -25,7 +25,7 @@ export type BreakGlassRule = {
 };
 
 /** Those that are in force now, the next to expire first. */
-export function breakGlassRules({ state, snapshot }: Release, nowMs: number): BreakGlassRule[] {
+export function breakGlassRules({ state, snapshot }: CompiledRevision, nowMs: number): BreakGlassRule[] {
   const expiring = snapshot.rules.filter(({ expiresAtMs }) => expiresAtMs !== null && expiresAtMs > nowMs);
   const found = expiring.flatMap(({ name, expiresAtMs, reason, owner }): BreakGlassRule[] => {
     const stored = state.resources.get(`SegmentationRule.-.${name}`);
@@ -48,12 +48,12 @@ export function breakGlassRules({ state, snapshot }: Release, nowMs: number): Br
 
 /** What is in force and yet worth a look. Remembers what it found, since most of it changes with the revision only. */
 export class MeshWarnings {
-  #release: Release | null = null;
+  #release: CompiledRevision | null = null;
   #references: readonly Problem[] = [];
   #tests: readonly Problem[] = [];
   #testedAtMs = 0;
 
-  of(release: Release, nowMs: number): Problem[] {
+  of(release: CompiledRevision, nowMs: number): Problem[] {
     const isNew = release !== this.#release;
     if (isNew) {
       this.#release = release;

@@ -5,7 +5,7 @@ import { isIntentKey, readIntent, removeIntent, writeIntent } from './intent.js'
 import type { Commit, StoredResource } from '../release/committed-state.js';
 import { BucketMirror } from './bucket-mirror.js';
 import { RegistryPublisher } from './registry-publisher.js';
-import type { Release } from '../release/release.js';
+import type { CompiledRevision } from '../release/compiled-revision.js';
 import {
   isInForce,
   pruneSnapshots,
@@ -58,7 +58,7 @@ export class Distribution {
   }
 
   /** Announces a change. Until its journal record is written, all of this counts for nothing. */
-  async stage(commit: Commit, release: Release): Promise<void> {
+  async stage(commit: Commit, release: CompiledRevision): Promise<void> {
     const { config, rules } = await this.#open();
     await writeIntent(config.bucket, commit);
     await stageSnapshot(rules, commit.revision, release.sealed);
@@ -69,7 +69,10 @@ export class Distribution {
    * a workload that arrives together with a rule that restricts it is not reachable before the rule is.
    * `replacesForeign`: as in {@link publishRules}.
    */
-  async publish(release: Release, o: { readonly replacesForeign: boolean }): Promise<'published' | 'superseded'> {
+  async publish(
+    release: CompiledRevision,
+    o: { readonly replacesForeign: boolean },
+  ): Promise<'published' | 'superseded'> {
     const { config, rules, registry } = await this.#open();
     await config.converge(release.config);
     const { revision } = release.state;
@@ -87,7 +90,7 @@ export class Distribution {
   }
 
   /** Whether the pointer names this release. */
-  async holds(release: Release): Promise<boolean> {
+  async holds(release: CompiledRevision): Promise<boolean> {
     const { rules } = await this.#open();
     return isInForce(rules, release.state.revision, release.sealed);
   }

@@ -2,7 +2,7 @@ import type { Bucket } from '../../shared/bus/bucket.js';
 import { isPageKey } from '../../shared/wire/registry-leaf.js';
 import { openRegistryRoot, registryRootKey, type RegistryRoot } from '../../shared/wire/registry-root.js';
 import { BucketMirror } from './bucket-mirror.js';
-import type { Release } from '../release/release.js';
+import type { CompiledRevision } from '../release/compiled-revision.js';
 
 /**
  * Brings `culvert_registry` to a release, and writes only what differs: the entries first, then the pages that name them,
@@ -33,7 +33,7 @@ export class RegistryPublisher {
   }
 
   /** Writes nothing when nothing in the registry changes. Errors as in `Bus`, and `PAYLOAD_TOO_LARGE`. */
-  async publish(release: Release): Promise<void> {
+  async publish(release: CompiledRevision): Promise<void> {
     const { registry } = release;
     const { root, pages } = release.registryTree();
     const isRootSame = this.#root !== null && isSameRoot(this.#root, root);

@@ -3,7 +3,7 @@ import type { ResourceLocation } from '../resources/parse/parse-documents.js';
 import { formatResourceId, resourceId } from '../resources/kinds/resource-key.js';
 import type { Problem } from '../resources/kinds/problem.js';
 import { prepareSnapshot } from '../../shared/policy/prepared/prepared-snapshot.js';
-import type { Release } from '../release/release.js';
+import type { CompiledRevision } from '../release/compiled-revision.js';
 import { resourcesOf, type Commit } from '../release/committed-state.js';
 
 /**
@@ -12,8 +12,8 @@ import { resourcesOf, type Commit } from '../release/committed-state.js';
  * the way of every other change.
  */
 export function checkTests(input: {
-  readonly before: Release;
-  readonly after: Release;
+  readonly before: CompiledRevision;
+  readonly after: CompiledRevision;
   readonly commit: Commit;
   readonly locations: ReadonlyMap<string, ResourceLocation>;
   readonly nowMs: number;
@@ -37,10 +37,10 @@ export function checkTests(input: {
 
 /** Errors: tests that fail. Warnings: tests of names that nothing has. `previous`: what it differs from by little. */
 export function failingTests(
-  { state, snapshot, entries }: Release,
+  { state, snapshot, entries }: CompiledRevision,
   nowMs: number,
   locations: ReadonlyMap<string, ResourceLocation> = new Map(),
-  previous: Release | null = null,
+  previous: CompiledRevision | null = null,
 ): Problem[] {
   const resources = resourcesOf(state).filter(
     (resource) => resource.kind === 'SegmentationRule' && resource.spec.tests !== undefined,

@@ -1,6 +1,6 @@
 import { join } from 'node:path';
 import type { Log } from '../../shared/log.js';
-import type { ReleaseBuilder } from '../release/release.js';
+import type { RevisionCompiler } from '../release/compiled-revision.js';
 import type { HistoryLimits } from './history.js';
 import { Journal } from './journal.js';
 import { ResourceStore } from './resource-store.js';
@@ -8,7 +8,7 @@ import { ResourceStore } from './resource-store.js';
 /** Opens the journal and the store that stands on it. Whoever calls this closes the journal, after the store is idle. */
 export async function openStore(init: {
   readonly stateDir: string;
-  readonly builder: ReleaseBuilder;
+  readonly builder: RevisionCompiler;
   readonly limits: HistoryLimits;
   readonly log: Log;
   readonly nowMs: () => number;

@@ -5,7 +5,7 @@ import { parseDocumentsInTurns } from '../resources/parse/parse-documents.js';
 import { formatProblem, type Problem } from '../resources/kinds/problem.js';
 import type { ResourceId } from '../resources/kinds/resource-key.js';
 import type { Distribution } from '../publish/distribution.js';
-import type { Release, ReleaseBuilder } from '../release/release.js';
+import type { CompiledRevision, RevisionCompiler } from '../release/compiled-revision.js';
 import { checkTests } from './check-tests.js';
 import { applyCommit, emptyState, type Commit, type CommittedState } from '../release/committed-state.js';
 import type { History, ResourceChange } from './history.js';
@@ -51,20 +51,20 @@ export type ChangeOutcome =
 export class ResourceStore {
   readonly #journal: StoreJournal;
   #distribution: Distribution | undefined;
-  readonly #builder: ReleaseBuilder;
+  readonly #builder: RevisionCompiler;
   readonly #log: Log;
   readonly #nowMs: () => number;
   readonly #queue = new SerialQueue();
   /** False when the journal was absent or unusable at the start: then NATS says what was applied. */
   #isJournalUsable: boolean;
-  #release: Release;
+  #release: CompiledRevision;
   #isSettled = false;
 
   constructor(init: {
     readonly journal: StoreJournal;
     /** What the journal held; undefined when it held nothing. */
     readonly state: CommittedState | undefined;
-    readonly builder: ReleaseBuilder;
+    readonly builder: RevisionCompiler;
     readonly log: Log;
     readonly nowMs: () => number;
   }) {
@@ -82,7 +82,7 @@ export class ResourceStore {
   }
 
   /** What was applied last, and what is published of it. Never modified. */
-  get release(): Release {
+  get release(): CompiledRevision {
     return this.#release;
   }
 
@@ -190,7 +190,7 @@ export class ResourceStore {
     this.#release = release;
   }
 
-  async #commit(commit: Commit, built?: Release): Promise<void> {
+  async #commit(commit: Commit, built?: CompiledRevision): Promise<void> {
     const state = applyCommit(this.#release.state, commit);
     const release = built ?? this.#build(state);
     const distribution = this.#attached();
@@ -245,7 +245,7 @@ export class ResourceStore {
   }
 
   /** What was stored was valid when it was applied; if this version thinks otherwise, it must not guess. */
-  #build(state: CommittedState): Release {
+  #build(state: CommittedState): CompiledRevision {
     const built = this.#builder.build(state);
     if ('release' in built) return built.release;
     throw new CulvertError({

@@ -10,7 +10,7 @@ import { isReason, reasonInfo, type Reason } from '../reasons.js';
  */
 
 /** One side of a flow. All three null: it was not known, or not kept apart any more. */
-export type FlowEnd = {
+export type FlowParty = {
   /** `namespace/name` of the registered workload. */
   readonly workload: string | null;
   /** What a certificate proved, or the registry's for a workload of the reporting node; null: unauthenticated. */
@@ -26,8 +26,8 @@ export type FlowRecord = {
   /** The node whose agent saw it: proved by the subject that it came on, never read from the message. */
   readonly node: string;
   readonly direction: 'outbound' | 'inbound';
-  readonly source: FlowEnd;
-  readonly destination: FlowEnd;
+  readonly source: FlowParty;
+  readonly destination: FlowParty;
   /** The port of the endpoint, not of a service's address. 0: several, or not known. */
   readonly port: number;
   readonly verdict: FlowVerdict;
@@ -79,7 +79,7 @@ export function verdictOf(reason: Reason): FlowVerdict {
   return (side === 'policy' ? status !== 503 : status === 401) ? 'deny' : 'allow';
 }
 
-/** Whether {@link FlowEnd.cidr} is the name of a ServiceEntry. */
+/** Whether {@link FlowParty.cidr} is the name of a ServiceEntry. */
 export function isNamedExternal(cidr: string): boolean {
   return parseCidr(cidr) === undefined;
 }
@@ -90,7 +90,7 @@ export function flowKey(flow: ReportedFlow): string {
   return [direction, endKey(source), endKey(destination), port, verdict, reason, rule, audited.join(' ')].join('|');
 }
 
-function endKey({ workload, identity, cidr }: FlowEnd): string {
+function endKey({ workload, identity, cidr }: FlowParty): string {
   return `${workload ?? ''} ${identity ?? ''} ${cidr ?? ''}`;
 }
 

@@ -12,13 +12,13 @@ export type Machine = {
   readonly busyCores: number;
 };
 
-const lookMs = 1000;
+const pollMs = 1000;
 
 /** Takes a second, in which it looks how busy the machine is. */
 export async function thisMachine(): Promise<Machine> {
   const cores = availableParallelism();
   const before = cpuTimes(readFileSync('/proc/stat', 'utf8'));
-  await new Promise((resolve) => setTimeout(resolve, lookMs));
+  await new Promise((resolve) => setTimeout(resolve, pollMs));
   const after = cpuTimes(readFileSync('/proc/stat', 'utf8'));
   const share = (after.busy - before.busy) / (after.busy + after.idle - before.busy - before.idle);
   return {

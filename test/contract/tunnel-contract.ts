@@ -4,7 +4,7 @@ import { randomBytes } from 'node:crypto';
 import { once } from 'node:events';
 import { ConnectionCut } from '../../agent/dataplane/connection/connection-cut.js';
 import type { IpAddress } from '../../shared/address.js';
-import { CutSignal } from '../../agent/dataplane/connection/cut-signal.js';
+import { TerminationSignal } from '../../agent/dataplane/connection/termination-signal.js';
 import type { TunnelRequest } from '../../agent/dataplane/tunnel/tunnel.js';
 import type { TunnelStream } from '../../agent/dataplane/engine/tunnel-stream.js';
 import { clientIdentity, otherIdentity, serverIdentity, TestCa } from './tunnel-certificates.js';
@@ -308,7 +308,7 @@ export function runTunnelContract(engine: TunnelEngine): void {
       const asked = new Promise<TunnelRequest>((resolve) => {
         pair.onConnect = resolve;
       });
-      const signal = new CutSignal();
+      const signal = new TerminationSignal();
       const opening = pair.client.open(pair.target(), { signal });
       const request = await asked;
       signal.raise(new ConnectionCut({ reason: 'POLICY_TERMINATED', rule: 'SegmentationRule/x' }));

@@ -1,7 +1,7 @@
 import { before, describe, it } from 'node:test';
 import assert from 'node:assert/strict';
 import { constants, type Http2Stream } from 'node:http2';
-import { breakageOf } from '../../agent/dataplane/relay/relay-end.js';
+import { breakageOf } from '../../agent/dataplane/relay/relay-peer.js';
 import type { TunnelStream } from '../../agent/dataplane/engine/tunnel-stream.js';
 import { TestCa } from './tunnel-certificates.js';
 import { http2Engine } from './tunnel-http2-engine.js';

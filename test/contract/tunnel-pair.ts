@@ -11,7 +11,7 @@ import type {
 } from '../../agent/dataplane/tunnel/tunnel.js';
 import type { TunnelStream } from '../../agent/dataplane/engine/tunnel-stream.js';
 import { ConnectionCut } from '../../agent/dataplane/connection/connection-cut.js';
-import { CutSignal } from '../../agent/dataplane/connection/cut-signal.js';
+import { TerminationSignal } from '../../agent/dataplane/connection/termination-signal.js';
 import type { TunnelSettings } from '../../agent/dataplane/engine/session-options.js';
 import { clientIdentity, serverIdentity, type TestCa } from './tunnel-certificates.js';
 
@@ -94,7 +94,7 @@ export class TunnelPair implements AsyncDisposable {
   }
 
   async open(changes: Partial<TunnelTarget> = {}): Promise<OpenResult> {
-    const signal = new CutSignal();
+    const signal = new TerminationSignal();
     const late = new ConnectionCut({ reason: 'CLIENT_RESET', detail: 'the test waited for 30 s' });
     const timer = setTimeout(() => signal.raise(late), 30_000);
     try {

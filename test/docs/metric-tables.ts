@@ -34,7 +34,6 @@ export function agentMetrics(): MetricDescription[] {
     workers: () => ({ online: 0, wanted: 0 }),
     maxConnectionsPerWorkload: 0,
     maxWaitingBytesPerWorkload: 0,
-    nowMs: Date.now,
   });
   registerHostGauges(registry).dispose();
   return described(registry);

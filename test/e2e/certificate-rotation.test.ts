@@ -27,10 +27,11 @@ function issued(): number[] {
 /** Seconds that the certificates of client and server have left, from /metrics. */
 async function secondsLeft(): Promise<number[]> {
   const [node1, node2] = [mesh.agent('node1'), mesh.agent('node2')];
-  return Promise.all([
-    node1.metric('culvert_certificate_expiry_seconds', { identity: identities[0] ?? '' }),
-    node2.metric('culvert_certificate_expiry_seconds', { identity: identities[1] ?? '' }),
+  const expiries = await Promise.all([
+    node1.metric('culvert_certificate_expiry_timestamp_seconds', { identity: identities[0] ?? '' }),
+    node2.metric('culvert_certificate_expiry_timestamp_seconds', { identity: identities[1] ?? '' }),
   ]);
+  return expiries.map((expiry) => expiry - Date.now() / 1000);
 }
 
 test(

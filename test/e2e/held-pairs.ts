@@ -17,8 +17,8 @@ type Held = {
   readonly toMs: number;
 };
 
-/** What became of the open connections by one change of rules. `reprieved`: denied, but a drain or a keep spares them. */
-export type Judgement = { readonly cut: number; readonly spared: number; readonly reprieved: number };
+/** What became of the open connections by one change of rules. `inGrace`: denied, but a drain or a keep spares them. */
+export type Judgement = { readonly cut: number; readonly spared: number; readonly inGrace: number };
 
 /** Connections that stay open while rules change, each compared with what `culvert why` says after the change. */
 export class HeldPairs {
@@ -71,7 +71,7 @@ export class HeldPairs {
       await connection.exchange().catch((cause: unknown) => assert.fail(`${which}: ${String(cause)}`));
     }
     this.#held = spared.map(({ held }) => held);
-    return { cut: doomed.length, spared: spared.length, reprieved: denied.length - doomed.length };
+    return { cut: doomed.length, spared: spared.length, inGrace: denied.length - doomed.length };
   }
 
   /**

@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { setTimeout as delay } from 'node:timers/promises';
 import { after, before, test } from 'node:test';
 import type { AccessLogLine } from '../../agent/telemetry/access-log.js';
-import { workloadEnd, type MeshEnd } from '../../controller/analysis/pairs/mesh-end.js';
+import { workloadParty, type MeshParty } from '../../controller/analysis/pairs/mesh-party.js';
 import { predict } from '../../controller/analysis/pairs/predict.js';
 import { parseDocuments } from '../../controller/resources/parse/parse-documents.js';
 import { compileSnapshot } from '../../controller/compile/compile-snapshot.js';
@@ -72,7 +72,7 @@ async function applyAndRemember(rules: string): Promise<number> {
 
 type Expected = { readonly verdict: 'allow' | 'deny'; readonly rule: string };
 
-function expected(revision: number, ends: Record<string, MeshEnd>, source: string, port: number): Expected {
+function expected(revision: number, ends: Record<string, MeshParty>, source: string, port: number): Expected {
   const snapshot = snapshots.get(revision);
   assert.ok(snapshot !== undefined, `revision ${revision} was never in force`);
   const [from, to] = [ends[source], ends['shop/db']];
@@ -81,7 +81,7 @@ function expected(revision: number, ends: Record<string, MeshEnd>, source: strin
   return { verdict, rule: formatRuleRef(rule) };
 }
 
-function meshEnds(): Record<string, MeshEnd> {
+function meshEnds(): Record<string, MeshParty> {
   const { resources } = parseDocuments(mesh.lab.resources());
   const built = registryEntries(resources, trustDomain);
   assert.ok('entries' in built);
@@ -89,7 +89,7 @@ function meshEnds(): Record<string, MeshEnd> {
     built.entries.flatMap((entry) => {
       if (entry.kind !== 'workload') return [];
       const ip = mesh.lab.workload(entry.name).ipv4;
-      return [[`${entry.namespace}/${entry.name}`, workloadEnd(entry, ip)]];
+      return [[`${entry.namespace}/${entry.name}`, workloadParty(entry, ip)]];
     }),
   );
 }

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import type { AnswerAlarm } from '../../agent/control/credentials/answer-alarm.js';
-import { CertificateKeeper } from '../../agent/control/credentials/certificate-keeper.js';
+import { CertificateRotator } from '../../agent/control/credentials/certificate-rotator.js';
 import type { NodeCredentials } from '../../agent/control/credentials/node-credentials.js';
 import { NodeRenewal } from '../../agent/control/credentials/node-renewal.js';
 import { systemScheduler } from '../../agent/thread/scheduler.js';
@@ -95,10 +95,10 @@ class Keeper implements Disposable {
   readonly changes = new Inbox<string | null>();
   readonly roots: string[] = [];
   readonly alarms: AnswerAlarm[] = [];
-  readonly keeper: CertificateKeeper;
+  readonly keeper: CertificateRotator;
 
   constructor(fixture: LinkFixture) {
-    this.keeper = new CertificateKeeper({
+    this.keeper = new CertificateRotator({
       sign: (request) => fixture.link.sign(request),
       scheduler: systemScheduler,
       renewJitterPercent: 0,

@@ -10,7 +10,7 @@ import { inboxPrefixFor, subjectFor } from '../../shared/bus/subjects.js';
 import { formatSpiffeId } from '../../shared/identity.js';
 import { createCsr } from '../../shared/pki/certificate-request.js';
 import { encodeFlowBatch } from '../../shared/wire/flow-batch.js';
-import type { FlowEnd, ReportedFlow } from '../../shared/wire/flows.js';
+import type { FlowParty, ReportedFlow } from '../../shared/wire/flows.js';
 import { joinResponseSchema } from '../../shared/wire/requests.js';
 import { culvert as run, type CliRun } from '../unit/cli-fixture.js';
 import { callApi, startedController, temporaryDirectory } from './controller-fixture.js';
@@ -80,7 +80,7 @@ async function joinedBus(): Promise<Bus> {
   });
 }
 
-function end(name: string): FlowEnd {
+function end(name: string): FlowParty {
   const identity = formatSpiffeId({ trustDomain: 'culvert.local', namespace: 'billing', serviceAccount: name });
   return { workload: `billing/${name}`, identity, cidr: null };
 }

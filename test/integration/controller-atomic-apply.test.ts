@@ -17,7 +17,7 @@ import { registryRootKey } from '../../shared/wire/registry-root.js';
 import { openRegistryEntry, openSnapshot, sealSnapshot } from '../../shared/wire/signed.js';
 import { startEmbeddedNats } from '../../controller/nats/embedded-nats.js';
 import { Distribution } from '../../controller/publish/distribution.js';
-import { ReleaseBuilder } from '../../controller/release/release.js';
+import { RevisionCompiler } from '../../controller/release/compiled-revision.js';
 import { Journal } from '../../controller/store/journal.js';
 import { ResourceStore } from '../../controller/store/resource-store.js';
 import { documents, silentLog, temporaryDirectory, workloadDocument } from './controller-fixture.js';
@@ -137,7 +137,7 @@ async function live<T>(
     const store = new ResourceStore({
       journal: o.saboteur?.journal(journal) ?? journal,
       state,
-      builder: new ReleaseBuilder({ trustDomain, privateKeyPem: o.key.privateKey }),
+      builder: new RevisionCompiler({ trustDomain, privateKeyPem: o.key.privateKey }),
       log: silentLog,
       nowMs: Date.now,
     });

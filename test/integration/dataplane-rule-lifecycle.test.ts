@@ -39,10 +39,10 @@ describe('an open connection that a rule begins to deny', { timeout: 120_000 }, 
   }
 
   /** What the dumps of a host say of connections that live on. */
-  async function reprieves(host: string): Promise<string[]> {
+  async function graces(host: string): Promise<string[]> {
     const dumps = await mesh.pool(host).dump();
     return dumps.flatMap(({ connections }) =>
-      connections.flatMap(({ reprieve }) => (reprieve === undefined ? [] : [`${reprieve.kind} ${reprieve.deniedBy}`])),
+      connections.flatMap(({ grace }) => (grace === undefined ? [] : [`${grace.kind} ${grace.deniedBy}`])),
     );
   }
 
@@ -73,7 +73,7 @@ describe('an open connection that a rule begins to deny', { timeout: 120_000 }, 
     await rules(rule('no-db', 'deny', { onChange: { kind: 'keep' } }));
     assert.equal(await echo(socket, 'still'), 'still');
     for (const host of ['node1', 'node2']) {
-      assert.deepEqual(await reprieves(host), ['kept SegmentationRule/no-db']);
+      assert.deepEqual(await graces(host), ['kept SegmentationRule/no-db']);
     }
     const gauges = await new Promise<{ keptConnections: number }>((resolve) => {
       mesh.pool('node1').once('report', (report) => resolve(report.gauges));
@@ -89,7 +89,7 @@ describe('an open connection that a rule begins to deny', { timeout: 120_000 }, 
     const startedMs = performance.now();
     await rules(rule('no-db', 'deny', { onChange: { kind: 'drain', graceMs: 1500 } }));
     assert.equal(await echo(socket, 'still'), 'still');
-    assert.deepEqual(await reprieves('node2'), ['draining SegmentationRule/no-db']);
+    assert.deepEqual(await graces('node2'), ['draining SegmentationRule/no-db']);
     assert.equal(await errorOf(socket), 'ECONNRESET');
     assert.ok(performance.now() - startedMs >= 1500);
     for (const record of [await mesh.closed('node1', outbound), await mesh.closed('node2', inbound)]) {
@@ -102,7 +102,7 @@ describe('an open connection that a rule begins to deny', { timeout: 120_000 }, 
     const socket = await openToDb();
     await rules(rule('no-db', 'deny', { onChange: { kind: 'drain', graceMs: 2000 } }));
     await rules();
-    await waitUntil('no reprieve', async () => ((await reprieves('node1')).length === 0 ? true : undefined));
+    await waitUntil('no grace', async () => ((await graces('node1')).length === 0 ? true : undefined));
     const overMs = performance.now() + 2200;
     await waitUntil('the time of the cut', () => (performance.now() > overMs ? true : undefined));
     assert.equal(await exchange(socket, 'spared'), 'spared');

@@ -3,7 +3,7 @@ import assert from 'node:assert/strict';
 import type { TunnelRequest } from '../../agent/dataplane/tunnel/tunnel.js';
 import type { TunnelStream } from '../../agent/dataplane/engine/tunnel-stream.js';
 import { ConnectionCut } from '../../agent/dataplane/connection/connection-cut.js';
-import { CutSignal } from '../../agent/dataplane/connection/cut-signal.js';
+import { TerminationSignal } from '../../agent/dataplane/connection/termination-signal.js';
 import { TestCa } from '../contract/tunnel-certificates.js';
 import { leanClientEngine, leanEngine, leanServerEngine } from '../contract/tunnel-lean-engine.js';
 import { closed, eventually, readAll, TunnelPair, type TunnelEngine } from '../contract/tunnel-pair.js';
@@ -98,7 +98,7 @@ const endings: readonly Ending[] = [
     name: 'the client gives up before the answer',
     server: (request) => void setImmediate(() => answer(request, (stream) => stream.resume())),
     client: async (pair, port) => {
-      const signal = new CutSignal();
+      const signal = new TerminationSignal();
       signal.raise(new ConnectionCut({ reason: 'CLIENT_RESET' }));
       const target = pair.target({ authority: { ip: pair.target().destinationIp, port } });
       const result = await pair.client.open(target, { signal });

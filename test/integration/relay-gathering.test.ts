@@ -4,7 +4,7 @@ import type net from 'node:net';
 import { once } from 'node:events';
 import { Duplex } from 'node:stream';
 import { setImmediate as turn } from 'node:timers/promises';
-import { HeldBack } from '../../agent/dataplane/relay/held-back.js';
+import { BackpressureTracker } from '../../agent/dataplane/relay/backpressure-tracker.js';
 import { pumpDirection } from '../../agent/dataplane/relay/relay-direction.js';
 import type { TunnelStream } from '../../agent/dataplane/engine/tunnel-stream.js';
 import { eventually, withDeadline } from '../contract/tunnel-pair.js';
@@ -63,7 +63,7 @@ async function toSocket(
   let bytes = 0;
   const flush = pumpDirection({
     direction: { from: stream, to: socket, workloads: [] },
-    heldBack: new HeldBack(),
+    backpressure: new BackpressureTracker(),
     onBytes: (count) => (bytes += count),
   });
   stream.resume();
@@ -167,7 +167,7 @@ describe('what an application sends into a tunnel', () => {
     stream.roomBytes = 8;
     pumpDirection({
       direction: { from: socket, to: stream, workloads: [] },
-      heldBack: new HeldBack(),
+      backpressure: new BackpressureTracker(),
       onBytes: () => {},
     });
     application.write('hello, world');

@@ -1,8 +1,8 @@
 import net from 'node:net';
 import { once } from 'node:events';
 import { relay, type RelayCounters, type RelayOptions, type RelayOutcome } from '../../agent/dataplane/relay/relay.js';
-import { HeldBack } from '../../agent/dataplane/relay/held-back.js';
-import { CutSignal } from '../../agent/dataplane/connection/cut-signal.js';
+import { BackpressureTracker } from '../../agent/dataplane/relay/backpressure-tracker.js';
+import { TerminationSignal } from '../../agent/dataplane/connection/termination-signal.js';
 import type { TunnelStream } from '../../agent/dataplane/engine/tunnel-stream.js';
 import { http2Engine } from '../contract/tunnel-http2-engine.js';
 import { leanEngine } from '../contract/tunnel-lean-engine.js';
@@ -21,7 +21,7 @@ export class RelayRoad implements AsyncDisposable {
   readonly server: net.Socket;
   readonly counters: RelayCounters;
   /** Of both relays. */
-  readonly heldBack: HeldBack;
+  readonly backpressure: BackpressureTracker;
   /** Of the relay next to the client. */
   readonly outcome: Promise<RelayOutcome>;
   /** Of the relay next to the server; the same one when there is only one. */
@@ -29,13 +29,13 @@ export class RelayRoad implements AsyncDisposable {
   readonly #close: () => Promise<void>;
 
   private constructor(
-    init: Pick<RelayRoad, 'client' | 'server' | 'counters' | 'heldBack' | 'outcome' | 'farOutcome'>,
+    init: Pick<RelayRoad, 'client' | 'server' | 'counters' | 'backpressure' | 'outcome' | 'farOutcome'>,
     close: () => Promise<void>,
   ) {
     this.client = init.client;
     this.server = init.server;
     this.counters = init.counters;
-    this.heldBack = init.heldBack;
+    this.backpressure = init.backpressure;
     this.outcome = init.outcome;
     this.farOutcome = init.farOutcome;
     this.#close = close;
@@ -45,12 +45,12 @@ export class RelayRoad implements AsyncDisposable {
     const [client, source] = await socketPair();
     const [destination, server] = await socketPair();
     const counters = newCounters();
-    const heldBack = new HeldBack();
-    const unlimited = { ...noLimits(), heldBack, workloads: [{ slot: 1 }] };
+    const backpressure = new BackpressureTracker();
+    const unlimited = { ...noLimits(), backpressure, workloads: [{ slot: 1 }] };
     const base = { counters, ...unlimited, ...limits };
     if (kind === 'socket') {
       const outcome = relayed({ ...base, source, destination });
-      return new RelayRoad({ client, server, counters, heldBack, outcome, farOutcome: outcome }, () =>
+      return new RelayRoad({ client, server, counters, backpressure, outcome, farOutcome: outcome }, () =>
         end(client, server),
       );
     }
@@ -66,7 +66,7 @@ export class RelayRoad implements AsyncDisposable {
     const stream: TunnelStream = await pair.stream();
     await accepted;
     const outcome = relayed({ ...base, source, destination: stream });
-    return new RelayRoad({ client, server, counters, heldBack, outcome, farOutcome }, async () => {
+    return new RelayRoad({ client, server, counters, backpressure, outcome, farOutcome }, async () => {
       await end(client, server);
       await pair[Symbol.asyncDispose]();
     });
@@ -87,7 +87,7 @@ function newCounters(): RelayCounters {
 }
 
 function noLimits(): Pick<RelayOptions, 'halfCloseTimeoutMs' | 'idleTimeoutMs' | 'maxDurationMs' | 'signal'> {
-  return { halfCloseTimeoutMs: 0, idleTimeoutMs: 0, maxDurationMs: 0, signal: new CutSignal() };
+  return { halfCloseTimeoutMs: 0, idleTimeoutMs: 0, maxDurationMs: 0, signal: new TerminationSignal() };
 }
 
 async function end(...sockets: net.Socket[]): Promise<void> {

@@ -4,8 +4,8 @@ import { createHash, randomBytes } from 'node:crypto';
 import type net from 'node:net';
 import { once } from 'node:events';
 import { ConnectionCut } from '../../agent/dataplane/connection/connection-cut.js';
-import { HeldBack } from '../../agent/dataplane/relay/held-back.js';
-import { CutSignal } from '../../agent/dataplane/connection/cut-signal.js';
+import { BackpressureTracker } from '../../agent/dataplane/relay/backpressure-tracker.js';
+import { TerminationSignal } from '../../agent/dataplane/connection/termination-signal.js';
 import { TestCa } from '../contract/tunnel-certificates.js';
 import { eventually, withDeadline } from '../contract/tunnel-pair.js';
 import { relayed, RelayRoad, socketPair } from './relay-road.js';
@@ -118,25 +118,25 @@ for (const kind of ['socket', 'tunnel', 'lean tunnel'] as const) {
 
     it('knows how many bytes wait for a late receiver, and that they do no more when it has read them', async () => {
       await using road = await RelayRoad.start(kind, ca);
-      assert.deepEqual(road.heldBack.waiting(), { bytesInAll: 0, bySlot: new Map() });
+      assert.deepEqual(road.backpressure.waiting(), { bytesInAll: 0, bySlot: new Map() });
       const all = 64 * megabyte;
       road.client.end(Buffer.alloc(all));
       await eventually('bytes wait', () => {
-        const { bytesInAll, bySlot } = road.heldBack.waiting();
+        const { bytesInAll, bySlot } = road.backpressure.waiting();
         return bytesInAll >= 65_536 && bySlot.get(1) === bytesInAll;
       });
       assert.equal((await received(road.server)).length, all);
-      assert.equal(road.heldBack.waiting().bytesInAll, 0);
+      assert.equal(road.backpressure.waiting().bytesInAll, 0);
     });
 
     it('counts nothing any more of a connection that was reset while bytes waited', async () => {
       await using road = await RelayRoad.start(kind, ca);
       road.client.on('error', () => {});
       road.client.write(Buffer.alloc(64 * megabyte));
-      await eventually('bytes wait', () => road.heldBack.waiting().bytesInAll > 0);
+      await eventually('bytes wait', () => road.backpressure.waiting().bytesInAll > 0);
       road.server.resetAndDestroy();
       await Promise.all([road.outcome, road.farOutcome]);
-      assert.deepEqual(road.heldBack.waiting(), { bytesInAll: 0, bySlot: new Map() });
+      assert.deepEqual(road.backpressure.waiting(), { bytesInAll: 0, bySlot: new Map() });
     });
 
     it('holds a fast sender back while the receiver reads nothing', async () => {
@@ -166,7 +166,7 @@ for (const kind of ['socket', 'tunnel', 'lean tunnel'] as const) {
     });
 
     it('is cut by its signal, with RST to both applications', async () => {
-      const signal = new CutSignal();
+      const signal = new TerminationSignal();
       await using road = await RelayRoad.start(kind, ca, { signal });
       signal.raise(new ConnectionCut({ reason: 'POLICY_TERMINATED', rule: 'SegmentationRule/no' }));
       assert.deepEqual(await road.outcome, {
@@ -222,9 +222,9 @@ describe('a relay that starts too late', () => {
       halfCloseTimeoutMs: 0,
       idleTimeoutMs: 0,
       maxDurationMs: 0,
-      signal: new CutSignal(),
+      signal: new TerminationSignal(),
       workloads: [],
-      heldBack: new HeldBack(),
+      backpressure: new BackpressureTracker(),
     });
     assert.equal(outcome.reason, 'CLIENT_RESET');
     assert.equal(outcome.detail, 'ECONNRESET');

@@ -8,7 +8,7 @@ import { clientIdentity, serverIdentity, strangerIdentity, TestCa } from '../con
 import { expectHealthy, expectRefused } from '../contract/tunnel-hostile-contract.js';
 import { http2Engine as engine } from '../contract/tunnel-http2-engine.js';
 import { eventually, serverIp, testSettings, TunnelPair } from '../contract/tunnel-pair.js';
-import { CutSignal } from '../../agent/dataplane/connection/cut-signal.js';
+import { TerminationSignal } from '../../agent/dataplane/connection/termination-signal.js';
 import { RawPeer, sendPlain } from '../contract/tunnel-raw-peer.js';
 
 const hourMs = 3_600_000;
@@ -131,7 +131,7 @@ describe('the client gives up', () => {
     const client = engine.client({ settings: testSettings, dialRaw: () => net.connect({ host: serverIp, port }) });
     client.replaceCertificates(await ca.issue(clientIdentity));
     await using pair = await TunnelPair.start(engine, ca);
-    const result = await client.open(pair.target(), { signal: new CutSignal() });
+    const result = await client.open(pair.target(), { signal: new TerminationSignal() });
     assert.equal(!result.ok && result.reason, 'POLICY_DENY');
     assert.equal(client.counts().streams, 1, 'the server has not ended its side');
     await once(await refused, 'close');

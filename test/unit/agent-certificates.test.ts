@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { after, before, test } from 'node:test';
 import type { AnswerAlarm } from '../../agent/control/credentials/answer-alarm.js';
-import { CertificateKeeper } from '../../agent/control/credentials/certificate-keeper.js';
+import { CertificateRotator } from '../../agent/control/credentials/certificate-rotator.js';
 import { backoffMs } from '../../agent/thread/scheduler.js';
 import type { SpiffeId } from '../../shared/identity.js';
 import { createLog } from '../../shared/log.js';
@@ -38,7 +38,7 @@ class Fixture {
   rootsPem: string | null = null;
   readonly alarms: AnswerAlarm[] = [];
   #answered: (() => void) | null = null;
-  readonly keeper = new CertificateKeeper({
+  readonly keeper = new CertificateRotator({
     sign: (request) => this.#sign(request),
     scheduler: this.scheduler,
     renewJitterPercent: 10,

@@ -7,7 +7,7 @@ import { CaptureLedger } from '../../agent/control/workloads/capture-ledger.js';
 import { ChecksummedFile } from '../../agent/control/state/checksummed-file.js';
 import { capturedNamespacesSchema } from '../../agent/control/state/last-good-state.js';
 import { ownNetnsInode } from '../../agent/native/netns.js';
-import { WorkloadKeeper } from '../../agent/control/workloads/workload-keeper.js';
+import { WorkloadReconciler } from '../../agent/control/workloads/workload-reconciler.js';
 import type { IpAddress } from '../../shared/address.js';
 import { formatSpiffeId } from '../../shared/identity.js';
 import { createLog } from '../../shared/log.js';
@@ -50,7 +50,7 @@ class Recorder {
   listening: { netnsInode: number; error: string | null } | null = null;
   isServable = false;
   captureFailure: string | null = null;
-  readonly keeper: WorkloadKeeper;
+  readonly keeper: WorkloadReconciler;
   #passed: (() => void) | null = null;
 
   constructor(o: { leftover?: { workload: string; netnsPath: string; netnsInode: number }; ownInode?: number } = {}) {
@@ -59,7 +59,7 @@ class Recorder {
       parse: (value) => capturedNamespacesSchema.parse(value),
     });
     const entries = o.leftover === undefined ? [] : [{ ...o.leftover, addresses: [] }];
-    this.keeper = new WorkloadKeeper({
+    this.keeper = new WorkloadReconciler({
       capture: {
         apply: async ({ name }) => {
           if (this.captureFailure !== null) throw new Error(this.captureFailure);

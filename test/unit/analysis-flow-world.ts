@@ -1,14 +1,14 @@
 import * as fc from 'fast-check';
-import type { MeshEnd } from '../../controller/analysis/pairs/mesh-end.js';
+import type { MeshParty } from '../../controller/analysis/pairs/mesh-party.js';
 import { connectionOf, predict } from '../../controller/analysis/pairs/predict.js';
 import type { RuleSet } from '../../controller/analysis/pairs/rule-set.js';
 import { formatRuleRef, type Clock } from '../../shared/policy/connection.js';
-import type { FlowEnd, FlowRecord } from '../../shared/wire/flows.js';
+import type { FlowParty, FlowRecord } from '../../shared/wire/flows.js';
 import { ip } from './policy-fixture.js';
 
 /** A flow record; times in days since 1970. */
 export function flow(
-  init: Partial<Omit<FlowRecord, 'source' | 'destination'>> & { source: FlowEnd; destination: FlowEnd },
+  init: Partial<Omit<FlowRecord, 'source' | 'destination'>> & { source: FlowParty; destination: FlowParty },
 ): FlowRecord {
   return {
     node: 'n1',
@@ -28,14 +28,14 @@ export function flow(
   };
 }
 
-export function outside(cidr: string): FlowEnd {
+export function outside(cidr: string): FlowParty {
   return { workload: null, identity: null, cidr };
 }
 
 /** What the agents of both ends would record of a connection that works if the rules allow it. */
 export function recordsOf(
   set: RuleSet,
-  { source, destination, port }: { source: MeshEnd; destination: MeshEnd; port: number },
+  { source, destination, port }: { source: MeshParty; destination: MeshParty; port: number },
   clock: Clock,
   connections: number,
 ): FlowRecord[] {
@@ -58,7 +58,7 @@ export function recordsOf(
   ];
 }
 
-function endOf({ party }: MeshEnd, identity: FlowEnd['identity']): FlowEnd {
+function endOf({ party }: MeshParty, identity: FlowParty['identity']): FlowParty {
   const { workload } = party;
   if (workload !== null) return { workload: `${workload.namespace}/${workload.name}`, identity, cidr: null };
   const isV6 = party.ip.includes(':');

@@ -4,7 +4,7 @@ import * as fc from 'fast-check';
 import { blastRadius } from '../../controller/analysis/reach/blast-radius.js';
 import { diffPairs } from '../../controller/analysis/diff/diff-pairs.js';
 import { cidrRegions } from '../../controller/analysis/pairs/cidr-regions.js';
-import type { MeshEnd } from '../../controller/analysis/pairs/mesh-end.js';
+import type { MeshParty } from '../../controller/analysis/pairs/mesh-party.js';
 import { predict } from '../../controller/analysis/pairs/predict.js';
 import { reachability } from '../../controller/analysis/reach/reachability.js';
 import type { RuleSet } from '../../controller/analysis/pairs/rule-set.js';
@@ -18,19 +18,19 @@ import { clock, snapshotOf } from './policy-fixture.js';
 const ports = [1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 65_535];
 
 /** Whether one of the names in an answer means this end, as a reader would take it. */
-function isNamed(names: readonly string[], end: MeshEnd): boolean {
+function isNamed(names: readonly string[], end: MeshParty): boolean {
   const { ip, workload } = end.party;
   if (workload !== null) return names.includes(end.name) || names.includes(`${end.name}[${ip}]`);
   return false;
 }
 
 /** What the answer calls the part of the address space that an address outside is in. */
-function regionOf(set: RuleSet, end: MeshEnd): string {
+function regionOf(set: RuleSet, end: MeshParty): string {
   const regions = cidrRegions([set.snapshot]).filter(({ network }) => contains(network, end));
   return `external ${regions.at(-1)?.name ?? ''}`;
 }
 
-function contains(network: string, { party }: MeshEnd): boolean {
+function contains(network: string, { party }: MeshParty): boolean {
   const cidr = parseCidr(network);
   return cidr !== undefined && cidrContains(cidr, ipBytes(party.ip));
 }
@@ -39,13 +39,13 @@ function isIn([first, last]: PortRange, port: number): boolean {
   return first <= port && port <= last;
 }
 
-function canTalk(source: MeshEnd, destination: MeshEnd): boolean {
+function canTalk(source: MeshParty, destination: MeshParty): boolean {
   return (
     source.party.ip.includes(':') === destination.party.ip.includes(':') && (source.isMeshed || destination.isMeshed)
   );
 }
 
-function meshPairs(set: RuleSet): { source: MeshEnd; destination: MeshEnd }[] {
+function meshPairs(set: RuleSet): { source: MeshParty; destination: MeshParty }[] {
   const ends = endsOf(set);
   return ends
     .flatMap((source) => ends.map((destination) => ({ source, destination })))

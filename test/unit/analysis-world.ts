@@ -1,5 +1,5 @@
 import * as fc from 'fast-check';
-import { externalEnd, workloadEnd, type MeshEnd } from '../../controller/analysis/pairs/mesh-end.js';
+import { externalParty, workloadParty, type MeshParty } from '../../controller/analysis/pairs/mesh-party.js';
 import type { RuleSet } from '../../controller/analysis/pairs/rule-set.js';
 import type {
   CompiledNetworkPolicy,
@@ -185,9 +185,9 @@ export const registries: fc.Arbitrary<readonly WorkloadEntry[]> = fc
 export const clocks = fc.integer({ min: 0, max: 3 }).map((now) => ({ nowMs: () => now }));
 
 /** Every end that there is in such a world: workloads at their addresses, and some addresses outside. */
-export function endsOf({ entries }: RuleSet): MeshEnd[] {
+export function endsOf({ entries }: RuleSet): MeshParty[] {
   const workloads = entries.flatMap((entry) =>
-    entry.kind === 'workload' ? entry.addresses.map((address) => workloadEnd(entry, address)) : [],
+    entry.kind === 'workload' ? entry.addresses.map((address) => workloadParty(entry, address)) : [],
   );
-  return [...workloads, ...outsideAddresses.map((address) => externalEnd(address))];
+  return [...workloads, ...outsideAddresses.map((address) => externalParty(address))];
 }

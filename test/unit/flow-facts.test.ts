@@ -199,13 +199,13 @@ describe('the record of a connection that a STRICT mode refuses', () => {
 describe('what a worker needs before it decides', () => {
   test('is a registry, rules and a certificate that is valid', () => {
     const empty = new WorkerState();
-    assert.equal(empty.obstacle(web, 0)?.detail, 'no registry yet');
+    assert.equal(empty.notReadyReason(web, 0)?.detail, 'no registry yet');
     empty.registry.apply({ image: null, upserts: [web], removals: [] });
-    assert.equal(empty.obstacle(web, 0)?.detail, 'no rules yet');
+    assert.equal(empty.notReadyReason(web, 0)?.detail, 'no rules yet');
     const full = stateOf('STRICT', web, db);
-    assert.equal(full.obstacle(web, 1999), null);
-    assert.equal(full.obstacle(web, 2000)?.reason, 'CERT_EXPIRED');
-    const { reason } = full.obstacle({ ...web, identity: other }, 0) ?? {};
+    assert.equal(full.notReadyReason(web, 1999), null);
+    assert.equal(full.notReadyReason(web, 2000)?.reason, 'CERT_EXPIRED');
+    const { reason } = full.notReadyReason({ ...web, identity: other }, 0) ?? {};
     assert.equal(reason, 'NO_RULES_YET');
     assert.equal(full.registry.workload(registryKey(web)), undefined);
   });

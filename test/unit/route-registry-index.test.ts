@@ -3,7 +3,7 @@ import { describe, test } from 'node:test';
 import { buildRegistryImage } from '../../agent/dataplane/image/registry-image.js';
 import { RegistryIndex } from '../../agent/dataplane/route/registry-index.js';
 import { resolveDestination } from '../../agent/dataplane/route/destination.js';
-import { EndpointRotation } from '../../agent/dataplane/balance/endpoint-rotation.js';
+import { RoundRobinBalancer } from '../../agent/dataplane/balance/round-robin-balancer.js';
 import type { IpAddress } from '../../shared/address.js';
 import { formatSpiffeId } from '../../shared/identity.js';
 import { registryKey, type ServiceEntry, type WorkloadEntry } from '../../shared/routing/registry-entry.js';
@@ -174,20 +174,20 @@ describe('resolving what was dialled', () => {
   });
 });
 
-describe('the rotation of endpoints', () => {
+describe('the round-robin balancer', () => {
   const index = filled(web1, web2, service('web'));
   const destination = resolveDestination(index, { ip: ip('198.18.200.1'), port: 80 });
-  const names = (rotation: EndpointRotation): string[] =>
-    rotation.order(destination, 80).map((endpoint) => endpoint.workload.name);
+  const names = (balancer: RoundRobinBalancer): string[] =>
+    balancer.order(destination, 80).map((endpoint) => endpoint.workload.name);
 
   test('goes round, and names every endpoint exactly once for the retries', () => {
-    const rotation = new EndpointRotation({ random: () => 0 });
-    assert.deepEqual(names(rotation), ['web1', 'web2']);
-    assert.deepEqual(names(rotation), ['web2', 'web1']);
-    assert.deepEqual(names(rotation), ['web1', 'web2']);
+    const balancer = new RoundRobinBalancer({ random: () => 0 });
+    assert.deepEqual(names(balancer), ['web1', 'web2']);
+    assert.deepEqual(names(balancer), ['web2', 'web1']);
+    assert.deepEqual(names(balancer), ['web1', 'web2']);
   });
 
   test('starts at a random endpoint', () => {
-    assert.deepEqual(names(new EndpointRotation({ random: () => 0.99 })), ['web2', 'web1']);
+    assert.deepEqual(names(new RoundRobinBalancer({ random: () => 0.99 })), ['web2', 'web1']);
   });
 });

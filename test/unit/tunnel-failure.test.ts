@@ -3,7 +3,7 @@ import assert from 'node:assert/strict';
 import { CulvertError } from '../../shared/errors.js';
 import { reasons, type Reason } from '../../shared/reasons.js';
 import { dialFailure, refusalOf, tlsFailure } from '../../agent/dataplane/tunnel/tunnel-failure.js';
-import { turnAwayFrames, turnAwayReason } from '../../agent/dataplane/tunnel/turn-away.js';
+import { rejectFrames, rejectReason } from '../../agent/dataplane/tunnel/reject-handshake.js';
 import { ResetBudget } from '../../agent/dataplane/tunnel/reset-budget.js';
 import { maxSessionMemoryMb } from '../../agent/dataplane/engine/session-options.js';
 
@@ -82,21 +82,21 @@ describe('the answer of the other agent', () => {
 });
 
 describe('a GOAWAY that turns a client away', () => {
-  const debugDataOf = (reason: Reason): Buffer => turnAwayFrames(reason).subarray(9 + 9 + 8);
+  const debugDataOf = (reason: Reason): Buffer => rejectFrames(reason).subarray(9 + 9 + 8);
 
   it('carries the reason', () => {
-    assert.equal(turnAwayReason(12, debugDataOf('CERT_EXPIRED')), 'CERT_EXPIRED');
+    assert.equal(rejectReason(12, debugDataOf('CERT_EXPIRED')), 'CERT_EXPIRED');
   });
 
   it('can blame nothing but the handshake', () => {
     for (const reason of Object.keys(reasons) as Reason[]) {
-      assert.match(String(turnAwayReason(12, debugDataOf(reason))), /^(TLS_HANDSHAKE|PEER_IDENTITY|CERT_)/);
+      assert.match(String(rejectReason(12, debugDataOf(reason))), /^(TLS_HANDSHAKE|PEER_IDENTITY|CERT_)/);
     }
   });
 
   it('is none of another code', () => {
-    assert.equal(turnAwayReason(0, debugDataOf('CERT_EXPIRED')), undefined);
-    assert.equal(turnAwayReason(12, undefined), undefined);
+    assert.equal(rejectReason(0, debugDataOf('CERT_EXPIRED')), undefined);
+    assert.equal(rejectReason(12, undefined), undefined);
   });
 });
 

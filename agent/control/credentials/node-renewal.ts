@@ -82,10 +82,10 @@ export class NodeRenewal {
     this.#cancelTimer?.();
     if (this.#isClosed) return;
     const waitMs = Math.min(longestWaitMs, Math.max(0, this.#dueAtMs - this.#scheduler.nowMs()));
-    this.#cancelTimer = this.#scheduler.after(waitMs, () => this.#look());
+    this.#cancelTimer = this.#scheduler.after(waitMs, () => this.#poll());
   }
 
-  #look(): void {
+  #poll(): void {
     if (this.#isAttempting) return;
     const nowMs = this.#scheduler.nowMs();
     const isDue =

@@ -5,8 +5,8 @@ import { isPageKey } from '../../../shared/wire/registry-leaf.js';
 import { registryRootKey, type RegistryRoot } from '../../../shared/wire/registry-root.js';
 import type { RegistryEntry } from '../../../shared/routing/registry-entry.js';
 import type { RegistryMessage } from '../../dataplane/messages.js';
-import type { ListedEntries, ReleasedEntry } from './listed-entries.js';
-import { ListedRegistry } from './listed-registry.js';
+import type { ManifestEntries, ReleasedEntry } from './manifest-entries.js';
+import { RegistryManifest } from './registry-manifest.js';
 import type { RegistrySource, StoredRegistry } from '../state/registry-file.js';
 
 export type OpenedEntry = { readonly entry: RegistryEntry; readonly sequence: number };
@@ -34,14 +34,14 @@ export class RegistryFollower implements RegistrySource {
   readonly #onStale: () => void;
   readonly #onAlarm: () => void;
   readonly #held = new Map<string, HeldEntry>();
-  readonly #list: ListedRegistry;
+  readonly #list: RegistryManifest;
   readonly #changed = new Set<string>();
   /** Entries that came or went since {@link takeUnsaved}. */
   #unsaved = new Set<string>();
   /** Keys that are held and that no page in force names, as far as was looked. */
   readonly #unsettled = new Set<string>();
   /** Pages in force that name what is missing. */
-  readonly #lacking = new Set<ListedEntries>();
+  readonly #lacking = new Set<ManifestEntries>();
   /** Of the sequences held; asked for with every change, so it is not looked for each time. */
   #highest: number | null | 'unknown' = null;
   #waitingTimer: NodeJS.Timeout | null = null;
@@ -73,7 +73,7 @@ export class RegistryFollower implements RegistrySource {
     this.#onChange = init.onChange;
     this.#onStale = init.onStale;
     this.#onAlarm = init.onAlarm;
-    this.#list = new ListedRegistry({
+    this.#list = new RegistryManifest({
       open: init.openRoot,
       sequenceOf: (key) => this.#held.get(key)?.sequence ?? 0,
       onRefused: (key, error) => this.#refuse(key, error),
@@ -228,12 +228,12 @@ export class RegistryFollower implements RegistrySource {
     return true;
   }
 
-  #add(page: ListedEntries): void {
+  #add(page: ManifestEntries): void {
     if (page.missing.size > 0) this.#lacking.add(page);
   }
 
   /** What it named may now be named by no page. Returns what waited for its group. */
-  #drop(page: ListedEntries): ReleasedEntry[] {
+  #drop(page: ManifestEntries): ReleasedEntry[] {
     this.#lacking.delete(page);
     for (const key of page.keys) if (this.#held.has(key)) this.#unsettled.add(key);
     return page.stopWaiting();

@@ -64,7 +64,7 @@ export class RulesFollower {
 
   /** Reads the pointer afresh and switches to what it names. Looks are done one after another. Never rejects. */
   check(): Promise<PointerState> {
-    const turn = this.#turn.then(() => this.#look());
+    const turn = this.#turn.then(() => this.#poll());
     this.#turn = turn;
     return turn;
   }
@@ -74,7 +74,7 @@ export class RulesFollower {
     return this.#lastAlarm === '' ? null : this.#lastAlarm;
   }
 
-  async #look(): Promise<PointerState> {
+  async #poll(): Promise<PointerState> {
     let entry;
     try {
       entry = await this.#bucket.get(rulesPointerKey);

@@ -1,7 +1,7 @@
 import { z } from 'zod';
 import type { IpAddress } from '../../../shared/address.js';
 import { parseSpiffeId, type SpiffeId } from '../../../shared/identity.js';
-import type { WorkloadCertificate } from '../credentials/certificate-keeper.js';
+import type { WorkloadCertificate } from '../credentials/certificate-rotator.js';
 import type { StoredRegistry } from './registry-file.js';
 
 const identity = z.custom<SpiffeId>((value) => typeof value === 'string' && parseSpiffeId(value) !== undefined);

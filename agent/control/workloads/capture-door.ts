@@ -6,7 +6,7 @@ import { RuleSet } from '../../capture/firewall/rule-set.js';
 import type { WorkloadCapture } from '../../capture/workload-capture.js';
 import { openNetns } from '../../native/netns.js';
 import type { LedgerEntry } from './capture-ledger.js';
-import type { CaptureDoor } from './workload-keeper.js';
+import type { CaptureDoor } from './workload-reconciler.js';
 
 /** {@link WorkloadCapture} as the workload keeper sees it. The capture stays the caller's. */
 export function captureDoor(capture: WorkloadCapture): CaptureDoor {

@@ -1,7 +1,7 @@
 import type { Reason } from '../../../shared/reasons.js';
 
 /**
- * What a connection's `CutSignal` is raised with, so that its record and both ends say why: a rule that now denies it,
+ * What a connection's `TerminationSignal` is raised with, so that its record and both ends say why: a rule that now denies it,
  * a workload that left, a drain. Not a failure, only carried as one.
  */
 export class ConnectionCut extends Error {

@@ -3,15 +3,15 @@ import type { Decision } from '../../../shared/policy/connection.js';
 import { formatRuleRef } from '../../../shared/policy/connection.js';
 import type { Reason } from '../../../shared/reasons.js';
 import type { LiveBytes } from '../report/live-bytes.js';
-import type { ClosedConnection, ConnectionEnd, ConnectionPath } from '../report/closed-connection.js';
-import { ruledPort, type OpenConnections, type OpenEnd } from '../report/open-connections.js';
+import type { ClosedConnection, ConnectionParty, ConnectionPath } from '../report/closed-connection.js';
+import { ruledPort, type OpenConnections, type OpenParty } from '../report/open-connections.js';
 import { randomHex } from './random-hex.js';
 
 /** How a connection ended. `rule` replaces the rule that let it in, when another one ended it. */
 export type Ending = { readonly reason: Reason; readonly detail: string; readonly rule?: string };
 
 const noRules: readonly string[] = [];
-const nobody: ConnectionEnd = { address: null, workload: null, identity: null };
+const nobody: ConnectionParty = { address: null, workload: null, identity: null };
 
 /**
  * The live record of one accepted connection: owns its byte counts, times and labels, and becomes the one
@@ -29,8 +29,8 @@ export class ConnectionRecord {
   /** `Date.now()` of the first byte from the destination; null when none came. */
   firstByteAtMs: number | null = null;
   path: ConnectionPath = 'none';
-  source: ConnectionEnd = nobody;
-  destination: ConnectionEnd = nobody;
+  source: ConnectionParty = nobody;
+  destination: ConnectionParty = nobody;
   service: string | null = null;
   requested: HostPort | null = null;
   #rule = '';
@@ -105,8 +105,8 @@ export class ConnectionRecord {
     this.#toldOpen = { sent: this.bytesSent, received: this.bytesReceived };
     return {
       direction: this.direction,
-      source: openEnd(this.source),
-      destination: openEnd(this.destination),
+      source: openParty(this.source),
+      destination: openParty(this.destination),
       port: ruledPort(this),
       rule: this.#rule,
       audited: this.#audited,
@@ -148,7 +148,7 @@ export class ConnectionRecord {
 }
 
 /** The address only where no workload stands for it, so that connections of many ports and addresses are one flow. */
-function openEnd({ workload, identity, address }: ConnectionEnd): OpenEnd {
+function openParty({ workload, identity, address }: ConnectionParty): OpenParty {
   return { workload, identity, ip: workload === null ? (address?.ip ?? null) : null };
 }
 

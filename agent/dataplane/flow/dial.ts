@@ -6,7 +6,7 @@ import { dialSocket } from '../../native/addon.js';
 import type { DescriptorReserve } from '../sockets/descriptor-reserve.js';
 import type { HostedWorkload } from '../listen/hosted-workload.js';
 import type { ConnectionCut } from '../connection/connection-cut.js';
-import type { CutSignal } from '../connection/cut-signal.js';
+import type { TerminationSignal } from '../connection/termination-signal.js';
 import { ownTrafficMark } from '../../ports.js';
 import { connectFailure, type ConnectFailure } from './connect-failure.js';
 import { ignoreError } from '../sockets/ignore-error.js';
@@ -20,7 +20,7 @@ export type DialOptions = {
   readonly sourceIp?: IpAddress;
   /** 0: as long as the kernel tries. */
   readonly timeoutMs: number;
-  readonly signal: CutSignal;
+  readonly signal: TerminationSignal;
 };
 
 export type DialResult = { readonly ok: true; readonly socket: net.Socket } | ConnectFailure;

@@ -1,9 +1,9 @@
 import type { IpAddress } from '../../../shared/address.js';
 import type { Clock } from '../../../shared/policy/connection.js';
 import type { DescriptorReserve } from '../sockets/descriptor-reserve.js';
-import type { EndpointRotation } from '../balance/endpoint-rotation.js';
+import type { RoundRobinBalancer } from '../balance/round-robin-balancer.js';
 import type { DataplaneSettings } from '../settings.js';
-import type { HeldBack } from '../relay/held-back.js';
+import type { BackpressureTracker } from '../relay/backpressure-tracker.js';
 import type { Reporter } from './reporter.js';
 import type { WorkerState } from '../state/worker-state.js';
 import type { TunnelClient } from '../tunnel/tunnel.js';
@@ -16,9 +16,9 @@ export type FlowContext = {
   readonly state: WorkerState;
   readonly settings: DataplaneSettings;
   readonly connections: LiveConnections;
-  readonly heldBack: HeldBack;
+  readonly backpressure: BackpressureTracker;
   readonly tunnels: TunnelClient;
-  readonly rotation: EndpointRotation;
+  readonly balancer: RoundRobinBalancer;
   readonly reporter: Reporter;
   readonly descriptors: DescriptorReserve;
   readonly clock: Clock;

@@ -53,8 +53,8 @@ async function reach(
   const admitted = admitInbound({ context, workload, address: authority, connection });
   if (!admitted.ok) return admitted;
   const { destination } = admitted;
-  const obstacle = state.obstacle(destination, context.clock.nowMs());
-  if (obstacle !== null) return { ok: false, ending: obstacle };
+  const notReady = state.notReadyReason(destination, context.clock.nowMs());
+  if (notReady !== null) return { ok: false, ending: notReady };
   const source = state.registry.workloadAt(peerAddress.ip);
   if (source?.identity === peerIdentity) {
     record.source = { address: peerAddress, workload: workloadName(source), identity: peerIdentity };

@@ -1,12 +1,12 @@
 import { setImmediate } from 'node:timers/promises';
 import { formatHostPort } from '../../../shared/address.js';
-import type { ConnectionEnd } from '../report/closed-connection.js';
+import type { ConnectionParty } from '../report/closed-connection.js';
 import type { ConnectionCut } from '../connection/connection-cut.js';
 import type { ConnectionDump } from '../messages.js';
 import type { WorkerState } from '../state/worker-state.js';
 import type { WorkloadUsage } from '../workload-usage.js';
 import type { HostedWorkload } from '../listen/hosted-workload.js';
-import type { ReprieveKind } from './reprieve.js';
+import type { GraceKind } from './grace-period.js';
 import type { TrackedConnection } from './tracked-connection.js';
 
 /** For so long connections are judged before bytes get their turn again, and so many between looks at the time. */
@@ -32,7 +32,7 @@ export class LiveConnections {
   readonly #workerIndex: number;
   readonly #limits: WorkloadLimits;
   readonly #onEmpty = new Set<() => void>();
-  readonly #reprieved: Record<ReprieveKind, number> = { draining: 0, kept: 0 };
+  readonly #inGrace: Record<GraceKind, number> = { draining: 0, kept: 0 };
   #running: Promise<void> | null = null;
   #next: Promise<void> | null = null;
 
@@ -58,8 +58,8 @@ export class LiveConnections {
   }
 
   /** How many live on though the rules deny them, by why. */
-  get reprieved(): Readonly<Record<ReprieveKind, number>> {
-    return this.#reprieved;
+  get inGrace(): Readonly<Record<GraceKind, number>> {
+    return this.#inGrace;
   }
 
   [Symbol.iterator](): IterableIterator<TrackedConnection> {
@@ -137,14 +137,14 @@ export class LiveConnections {
     }
   }
 
-  /** Keeps the counts of the reprieved right, whatever the judgement. */
+  /** Keeps the counts of connections in grace right, whatever the new decision. */
   #judge(connection: TrackedConnection, judge: () => void): void {
-    const before = connection.reprieve.kind;
+    const before = connection.grace.kind;
     judge();
-    const after = connection.reprieve.kind;
+    const after = connection.grace.kind;
     if (before === after) return;
-    if (before !== null) this.#reprieved[before]--;
-    if (after !== null) this.#reprieved[after]++;
+    if (before !== null) this.#inGrace[before]--;
+    if (after !== null) this.#inGrace[after]++;
   }
 
   cutWorkload(workload: HostedWorkload, cut: ConnectionCut): void {
@@ -161,14 +161,14 @@ export class LiveConnections {
   }
 
   dump(): ConnectionDump[] {
-    return [...this.#open].map(({ record, reprieve }) => ({
+    return [...this.#open].map(({ record, grace }) => ({
       traceId: record.traceId,
       direction: record.direction,
       path: record.path,
-      source: describeEnd(record.source),
-      destination: describeEnd(record.destination),
+      source: describeParty(record.source),
+      destination: describeParty(record.destination),
       rule: record.rule,
-      ...(reprieve.kind === null ? {} : { reprieve: { kind: reprieve.kind, deniedBy: reprieve.rule } }),
+      ...(grace.kind === null ? {} : { grace: { kind: grace.kind, deniedBy: grace.rule } }),
       bytesSent: record.bytesSent,
       bytesReceived: record.bytesReceived,
       startedAtMs: record.startedAtMs,
@@ -176,7 +176,7 @@ export class LiveConnections {
   }
 }
 
-function describeEnd(end: ConnectionEnd): string {
+function describeParty(end: ConnectionParty): string {
   const address = end.address === null ? 'unknown' : formatHostPort(end.address);
   return end.workload === null ? address : `${end.workload} (${address})`;
 }

@@ -3,7 +3,7 @@ import type { SpiffeId } from '../../../shared/identity.js';
 import type { WorkloadEntry } from '../../../shared/routing/registry-entry.js';
 import type { ConnectionPath } from '../report/closed-connection.js';
 import type { HostedWorkload } from '../listen/hosted-workload.js';
-import type { RelayEnd } from '../relay/relay.js';
+import type { RelayPeer } from '../relay/relay.js';
 import type { Endpoint } from '../route/destination.js';
 import { workloadName } from '../route/registry-index.js';
 import type { OpenResult } from '../tunnel/tunnel.js';
@@ -17,7 +17,7 @@ import { tunnelHeaders } from './tunnel-headers.js';
 export type OpenedPath = {
   readonly ok: true;
   readonly path: ConnectionPath;
-  readonly far: RelayEnd;
+  readonly far: RelayPeer;
   /** By its certificate, or the registry's for a workload of this host; null on a plain path. */
   readonly provedIdentity: SpiffeId | null;
 };
@@ -70,8 +70,8 @@ async function openLocal(
   endpoint: Endpoint,
   destination: HostedWorkload,
 ): Promise<OpenedPath | ConnectFailure> {
-  const obstacle = context.state.obstacle(endpoint.workload, context.clock.nowMs());
-  if (obstacle !== null) return { ok: false, ...obstacle, isRetryable: true };
+  const notReady = context.state.notReadyReason(endpoint.workload, context.clock.nowMs());
+  if (notReady !== null) return { ok: false, ...notReady, isRetryable: true };
   const isHairpin = destination === source;
   if (!isHairpin) context.connections.join(connection, destination);
   const limit = context.connections.limitPassed(destination);

@@ -63,8 +63,8 @@ async function reach(outbound: Outbound): Promise<Reached> {
     return refused({ reason: 'SOURCE_UNKNOWN', detail: `${source.name} is not registered` });
   }
   record.source = { address: client, workload: source.name, identity: entry.identity };
-  const obstacle = state.obstacle(entry, context.clock.nowMs());
-  if (obstacle !== null) return refused(obstacle);
+  const notReady = state.notReadyReason(entry, context.clock.nowMs());
+  if (notReady !== null) return refused(notReady);
 
   const destination = resolveDestination(state.registry, dialled);
   if (destination.kind === 'external') {
@@ -73,7 +73,7 @@ async function reach(outbound: Outbound): Promise<Reached> {
   }
   if (destination.service !== null) record.service = `${destination.service.namespace}/${destination.service.name}`;
   let failed: Attempt | null = null;
-  for (const endpoint of context.rotation.order(destination, dialled.port).slice(0, 1 + settings.connectRetries)) {
+  for (const endpoint of context.balancer.order(destination, dialled.port).slice(0, 1 + settings.connectRetries)) {
     const tried = await attempt(outbound, entry, endpoint);
     if (tried.ok || !tried.isRetryable) return settle(socket, tried);
     failed = tried;

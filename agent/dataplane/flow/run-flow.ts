@@ -1,13 +1,13 @@
 import { ConnectionRecord, type Ending } from '../connection/connection-record.js';
 import type { HostedWorkload } from '../listen/hosted-workload.js';
-import { relay, type RelayEnd, type RelayOutcome } from '../relay/relay.js';
+import { relay, type RelayPeer, type RelayOutcome } from '../relay/relay.js';
 import type { FlowContext } from './flow-context.js';
 import { explainReset } from './reset-in-doubt.js';
 import { TrackedConnection } from './tracked-connection.js';
 
 /** Both sides are connected, or why they are not. */
 export type Reached =
-  | { readonly ok: true; readonly source: RelayEnd; readonly destination: RelayEnd }
+  | { readonly ok: true; readonly source: RelayPeer; readonly destination: RelayPeer }
   | { readonly ok: false; readonly ending: Ending };
 
 export type Flow = {
@@ -68,7 +68,7 @@ function refuseSafely(flow: Flow, ending: Ending): void {
 function carry(
   context: FlowContext,
   connection: TrackedConnection,
-  { source, destination }: { readonly source: RelayEnd; readonly destination: RelayEnd },
+  { source, destination }: { readonly source: RelayPeer; readonly destination: RelayPeer },
 ): void {
   const { settings } = context;
   const options = {
@@ -80,7 +80,7 @@ function carry(
     maxDurationMs: settings.maxConnectionDurationMs,
     signal: connection.signal,
     workloads: connection.workloads,
-    heldBack: context.heldBack,
+    backpressure: context.backpressure,
   };
   relay(options, (outcome) => void settle(context, connection, outcome));
 }

@@ -5,9 +5,9 @@ import type { Reason } from '../../../shared/reasons.js';
 import type { ConnectionRecord, Ending } from '../connection/connection-record.js';
 import type { HostedWorkload } from '../listen/hosted-workload.js';
 import { ConnectionCut } from '../connection/connection-cut.js';
-import { CutSignal } from '../connection/cut-signal.js';
+import { TerminationSignal } from '../connection/termination-signal.js';
 import type { WorkerState } from '../state/worker-state.js';
-import { Reprieve } from './reprieve.js';
+import { GracePeriod } from './grace-period.js';
 
 /** Who is at both ends, as the current state has it, or why that can no longer be said. */
 export type Facts =
@@ -18,7 +18,7 @@ export type Facts =
 /** Builds the facts anew from the state; called once before the dial and again after every change. */
 export type FactsSource = (state: WorkerState) => Facts;
 
-const notReprieved: Pick<Reprieve, 'kind' | 'rule'> = { kind: null, rule: '' };
+const noGrace: Pick<GracePeriod, 'kind' | 'rule'> = { kind: null, rule: '' };
 
 /**
  * A connection from accept to record. Holds what is needed to judge it again, and the one signal that ends it, in
@@ -28,11 +28,11 @@ export class TrackedConnection {
   readonly record: ConnectionRecord;
   /** The workloads of this node at its ends: one, or two on the local path. */
   readonly workloads: HostedWorkload[];
-  readonly signal = new CutSignal();
+  readonly signal = new TerminationSignal();
   readonly #clock: Clock;
   #facts: FactsSource | null = null;
   /** Most connections never need one. */
-  #reprieve: Reprieve | null = null;
+  #grace: GracePeriod | null = null;
 
   constructor(init: { readonly record: ConnectionRecord; readonly workload: HostedWorkload; readonly clock: Clock }) {
     this.record = init.record;
@@ -41,13 +41,13 @@ export class TrackedConnection {
   }
 
   /** Whether it lives on though the rules deny it, and by which rule. */
-  get reprieve(): Pick<Reprieve, 'kind' | 'rule'> {
-    return this.#reprieve ?? notReprieved;
+  get grace(): Pick<GracePeriod, 'kind' | 'rule'> {
+    return this.#grace ?? noGrace;
   }
 
   /** It is allowed again, or has ended. */
   liftReprieve(): void {
-    this.#reprieve?.lift();
+    this.#grace?.lift();
   }
 
   /**
@@ -89,8 +89,8 @@ export class TrackedConnection {
       this.record.decided(decision, revision);
       return;
     }
-    this.#reprieve ??= new Reprieve({ onExpired: (last, at) => this.#terminate(last, at) });
-    if (!this.#reprieve.grant(decision, revision)) this.#terminate(decision, revision);
+    this.#grace ??= new GracePeriod({ onExpired: (last, at) => this.#terminate(last, at) });
+    if (!this.#grace.grant(decision, revision)) this.#terminate(decision, revision);
   }
 
   cut(cut: ConnectionCut): void {

@@ -1,7 +1,7 @@
 import net from 'node:net';
 import { readInto } from '../sockets/read-into.js';
 import { WaitingBlock } from '../sockets/waiting-block.js';
-import type { Direction, HeldBack } from './held-back.js';
+import type { Direction, BackpressureTracker } from './backpressure-tracker.js';
 
 /**
  * Bytes that may wait for the receiver before the sender is paused. They leave in one writev, so a larger bound saves
@@ -29,10 +29,10 @@ const readBuffer = Buffer.allocUnsafeSlow(65_536);
  */
 export function pumpDirection(options: {
   readonly direction: Direction;
-  readonly heldBack: HeldBack;
+  readonly backpressure: BackpressureTracker;
   readonly onBytes: (count: number) => void;
 }): () => void {
-  const { direction, heldBack, onBytes } = options;
+  const { direction, backpressure, onBytes } = options;
   const { from, to } = direction;
   const isSocket = to instanceof net.Socket;
   const usualBoundBytes = isSocket ? socketBoundBytes : streamBoundBytes;
@@ -47,13 +47,13 @@ export function pumpDirection(options: {
     if (isPaused || waitingBytes < boundBytes) return;
     isPaused = true;
     pausedAtMs = performance.now();
-    heldBack.add(direction);
+    backpressure.add(direction);
     from.pause();
   };
   const resume = (): void => {
     if (!isPaused) return;
     isPaused = false;
-    heldBack.delete(direction);
+    backpressure.delete(direction);
     takenInTimeBytes = performance.now() - pausedAtMs > lateMs ? 0 : takenInTimeBytes + boundBytes;
     boundBytes = takenInTimeBytes < provenBytes ? lateBoundBytes : usualBoundBytes;
     from.resume();

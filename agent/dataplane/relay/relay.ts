@@ -2,12 +2,12 @@ import net from 'node:net';
 import { longestTimerMs } from '../../../shared/longest-timer.js';
 import type { Reason } from '../../../shared/reasons.js';
 import type { ConnectionCut } from '../connection/connection-cut.js';
-import type { CutSignal } from '../connection/cut-signal.js';
-import type { HeldBack } from './held-back.js';
+import type { TerminationSignal } from '../connection/termination-signal.js';
+import type { BackpressureTracker } from './backpressure-tracker.js';
 import { pumpDirection } from './relay-direction.js';
-import { breakageOf, isGone, resetEnd, type RelayEnd } from './relay-end.js';
+import { breakageOf, isGone, resetPeer, type RelayPeer } from './relay-peer.js';
 
-export type { RelayEnd } from './relay-end.js';
+export type { RelayPeer } from './relay-peer.js';
 
 /** Owned by the connection's record; the relay only adds. Bytes of the application. */
 export type RelayCounters = {
@@ -24,8 +24,8 @@ export type RelayOptions = {
    * The side that opened the connection. Both ends belong to the relay from the call on, and are closed when it has ended.
    * A socket is to have TCP_NODELAY.
    */
-  readonly source: RelayEnd;
-  readonly destination: RelayEnd;
+  readonly source: RelayPeer;
+  readonly destination: RelayPeer;
   readonly counters: RelayCounters;
   /** How long one direction may stay open after the other was closed; 0: for ever. */
   readonly halfCloseTimeoutMs: number;
@@ -34,10 +34,10 @@ export type RelayOptions = {
   /** Counted from the call; 0: no limit. */
   readonly maxDurationMs: number;
   /** When it is raised, both ends are reset at once. */
-  readonly signal: CutSignal;
+  readonly signal: TerminationSignal;
   /** Those of this node at its ends, now: the caller's. */
   readonly workloads: readonly { readonly slot: number }[];
-  readonly heldBack: HeldBack;
+  readonly backpressure: BackpressureTracker;
 };
 
 export type RelayOutcome = {
@@ -83,18 +83,18 @@ class Relay {
   }
 
   start(): void {
-    const { source, destination, counters, signal, workloads, heldBack } = this.#options;
+    const { source, destination, counters, signal, workloads, backpressure } = this.#options;
     this.#prepare('source', source, destination);
     this.#prepare('destination', destination, source);
     if (this.#outcome === null) {
       this.#flushToDestination = pumpDirection({
         direction: { from: source, to: destination, workloads },
-        heldBack,
+        backpressure,
         onBytes: (count) => (counters.bytesSent += count),
       });
       this.#flushToSource = pumpDirection({
         direction: { from: destination, to: source, workloads },
-        heldBack,
+        backpressure,
         onBytes: (count) => {
           counters.firstByteAtMs ??= Date.now();
           counters.bytesReceived += count;
@@ -109,7 +109,7 @@ class Relay {
     this.#finishIfClosed();
   }
 
-  #prepare(side: 'source' | 'destination', end: RelayEnd, other: RelayEnd): void {
+  #prepare(side: 'source' | 'destination', end: RelayPeer, other: RelayPeer): void {
     if (end instanceof net.Socket) {
       // Node's default would answer the peer's FIN with our own, and end the other direction in the middle.
       end.allowHalfOpen = true;
@@ -129,7 +129,7 @@ class Relay {
     this.#judge(side, end);
   }
 
-  #passFin(side: 'source' | 'destination', end: RelayEnd, other: RelayEnd): void {
+  #passFin(side: 'source' | 'destination', end: RelayPeer, other: RelayPeer): void {
     // A cancelled stream reports an end too; passed on as FIN it would make truncated data look complete.
     if (breakageOf(end) !== null) {
       this.#judge(side, end);
@@ -145,7 +145,7 @@ class Relay {
   }
 
   /** Ends the relay when this end broke: the other application gets the RST that this one sent. */
-  #judge(side: 'source' | 'destination', end: RelayEnd): void {
+  #judge(side: 'source' | 'destination', end: RelayPeer): void {
     const breakage = breakageOf(end);
     if (breakage === null) return;
     const reason = side === 'source' ? 'CLIENT_RESET' : 'PEER_RESET';
@@ -164,8 +164,8 @@ class Relay {
     this.#stopTimers();
     this.#flushToSource();
     this.#flushToDestination();
-    resetEnd(this.#options.source);
-    resetEnd(this.#options.destination);
+    resetPeer(this.#options.source);
+    resetPeer(this.#options.destination);
   }
 
   #finishIfClosed(): void {

@@ -29,8 +29,8 @@ export type ClosedConnection = {
   /** Milliseconds since the epoch, by the agent's clock. */
   readonly startedAtMs: number;
   readonly durationMs: number;
-  readonly source: ConnectionEnd;
-  readonly destination: ConnectionEnd;
+  readonly source: ConnectionParty;
+  readonly destination: ConnectionParty;
   /** The service whose address the application dialled, or the ServiceEntry that names it: `namespace/name`. */
   readonly service: string | null;
   /** What the application dialled (outbound), or the address that the peer asked for (inbound). */
@@ -55,7 +55,7 @@ export type ClosedConnection = {
   readonly toldOpen?: { readonly sent: number; readonly received: number };
 };
 
-export type ConnectionEnd = {
+export type ConnectionParty = {
   readonly address: HostPort | null;
   /** `namespace/name` of the registered workload. */
   readonly workload: string | null;

@@ -7,8 +7,8 @@ import type { SpiffeId } from '../../../shared/identity.js';
  */
 export type OpenConnections = {
   readonly direction: 'outbound' | 'inbound';
-  readonly source: OpenEnd;
-  readonly destination: OpenEnd;
+  readonly source: OpenParty;
+  readonly destination: OpenParty;
   readonly port: number;
   readonly rule: string;
   readonly audited: readonly string[];
@@ -22,8 +22,8 @@ export type OpenConnections = {
   readonly lastSeenMs: number;
 };
 
-/** As in `ConnectionEnd`, without the port of the client. `ip` is null when a workload stands for it. */
-export type OpenEnd = {
+/** As in `ConnectionParty`, without the port of the client. `ip` is null when a workload stands for it. */
+export type OpenParty = {
   readonly workload: string | null;
   readonly identity: SpiffeId | null;
   readonly ip: IpAddress | null;
@@ -49,7 +49,7 @@ export function sumOpenConnections(parts: Iterable<OpenConnections>): OpenConnec
   return [...sums.values()];
 }
 
-function endKey({ workload, identity, ip }: OpenEnd): string {
+function endKey({ workload, identity, ip }: OpenParty): string {
   return `${workload} ${identity} ${ip}`;
 }
 

@@ -41,11 +41,11 @@ export class RuleClock {
     if (this.#snapshot === null || prepareSnapshot(this.#snapshot).changesMs.length === 0) return;
     const nextMs = nextChangeMs(this.#snapshot, this.#judgedAtMs) ?? Number.POSITIVE_INFINITY;
     const waitMs = Math.min(longestWaitMs, Math.max(0, nextMs - this.#clock.nowMs()));
-    this.#timer = setTimeout(() => this.#look(), waitMs);
+    this.#timer = setTimeout(() => this.#poll(), waitMs);
   }
 
   /** A clock that was set back makes what had expired valid again: that counts as a change too. */
-  #look(): void {
+  #poll(): void {
     if (this.#snapshot === null) return;
     const beforeMs = this.#judgedAtMs;
     this.#judgedAtMs = this.#clock.nowMs();

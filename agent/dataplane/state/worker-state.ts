@@ -32,7 +32,7 @@ export class WorkerState {
   }
 
   /** Why nothing can be decided or proved for this workload yet; null when all that is needed is there. */
-  obstacle(workload: WorkloadEntry, nowMs: number): { readonly reason: Reason; readonly detail: string } | null {
+  notReadyReason(workload: WorkloadEntry, nowMs: number): { readonly reason: Reason; readonly detail: string } | null {
     if (!this.registry.isFilled) return { reason: 'NO_RULES_YET', detail: 'no registry yet' };
     if (this.#snapshot === null) return { reason: 'NO_RULES_YET', detail: 'no rules yet' };
     const notAfterMs = this.#certificateEnds.get(workload.identity);

@@ -1,7 +1,7 @@
 import { formatHostPort } from '../../../shared/address.js';
 import { longestTimerMs } from '../../../shared/longest-timer.js';
 import { ignoreError } from '../sockets/ignore-error.js';
-import type { CutSignal } from '../connection/cut-signal.js';
+import type { TerminationSignal } from '../connection/termination-signal.js';
 import type { TunnelDump } from '../messages.js';
 import { errorCode, errorCodeName } from '../engine/http2-error-code.js';
 import type { HeadersOfPeer, Http2Engine, SessionStream } from '../engine/http2-engine.js';
@@ -147,7 +147,7 @@ export class ClientTunnel {
   }
 
   /** Occupies a stream at once, before anything is awaited. */
-  async open(target: TunnelTarget, signal: CutSignal): Promise<OpenAttempt> {
+  async open(target: TunnelTarget, signal: TerminationSignal): Promise<OpenAttempt> {
     let stream: SessionStream;
     try {
       stream = this.#tunnel.session.request(connectHeaders(target), { endStream: false });
@@ -159,7 +159,7 @@ export class ClientTunnel {
     return await this.#answer(stream, signal);
   }
 
-  #answer(stream: SessionStream, signal: CutSignal): Promise<OpenAttempt> {
+  #answer(stream: SessionStream, signal: TerminationSignal): Promise<OpenAttempt> {
     const { connectTimeoutMs } = this.#settings;
     return new Promise((resolve) => {
       const settle = (attempt: OpenAttempt): void => {

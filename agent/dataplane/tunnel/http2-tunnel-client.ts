@@ -4,9 +4,9 @@ import { formatHostPort } from '../../../shared/address.js';
 import type { TunnelDump } from '../messages.js';
 import { capturePorts } from '../../ports.js';
 import type { ConnectionCut } from '../connection/connection-cut.js';
-import type { CutSignal } from '../connection/cut-signal.js';
+import type { TerminationSignal } from '../connection/termination-signal.js';
 import type { Http2Engine } from '../engine/http2-engine.js';
-import { Gate } from './gate.js';
+import { KeyedSemaphore } from './keyed-semaphore.js';
 import { IdentityContexts } from './identity-contexts.js';
 import type { TunnelSettings } from '../engine/session-options.js';
 import type {
@@ -43,8 +43,8 @@ export class Http2TunnelClient implements TunnelClient {
   readonly #contexts = new IdentityContexts();
   readonly #pools = new Map<string, TunnelPool>();
   readonly #gates: PoolGates = {
-    handshakes: new Gate({ limit: handshakesPerAddress }),
-    replacements: new Gate({ limit: replacementsAtOnce }),
+    handshakes: new KeyedSemaphore({ limit: handshakesPerAddress }),
+    replacements: new KeyedSemaphore({ limit: replacementsAtOnce }),
   };
   #isDraining = false;
 
@@ -61,7 +61,7 @@ export class Http2TunnelClient implements TunnelClient {
     this.#nowMs = options.nowMs ?? Date.now;
   }
 
-  async open(target: TunnelTarget, options: { readonly signal: CutSignal }): Promise<OpenResult> {
+  async open(target: TunnelTarget, options: { readonly signal: TerminationSignal }): Promise<OpenResult> {
     const { signal } = options;
     let lost = 'no tunnel stayed open';
     let lostTunnels = 0;
@@ -177,7 +177,7 @@ function notOpenedBy(cut: ConnectionCut): TunnelNotOpened {
 }
 
 /** The handshake goes on for those who share it; who gave up gets the cut. */
-async function unlessCut(growing: Promise<NoTunnel | null>, signal: CutSignal): Promise<NoTunnel | null> {
+async function unlessCut(growing: Promise<NoTunnel | null>, signal: TerminationSignal): Promise<NoTunnel | null> {
   let onCut = (): void => {};
   const cut = new Promise<TunnelNotOpened>((resolve) => {
     onCut = () => {

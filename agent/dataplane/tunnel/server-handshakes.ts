@@ -7,7 +7,7 @@ import type { Reason } from '../../../shared/reasons.js';
 import { IdentityContexts, type CertificateChange } from './identity-contexts.js';
 import { socketAddresses, type SocketAddresses } from '../sockets/socket-addresses.js';
 import type { RefusedHandshake, TunnelCertificates, TunnelListener } from './tunnel.js';
-import { turnAwayFrames } from './turn-away.js';
+import { rejectFrames } from './reject-handshake.js';
 
 /** A peer that proved who it is, and speaks h2. */
 export type ProvedPeer = {
@@ -37,7 +37,7 @@ const maxPendingPerPeer = 256;
 /** When the setting is 0 or more than this: every stranger is gone within 10 s (issue 2). */
 const longestHandshakeMs = 9500;
 /** How long a peer that is turned away may take to read why. */
-const turnAwayMs = 1000;
+const rejectMs = 1000;
 
 /**
  * The server's side of mutual TLS 1.3: a `tls.Server` for each listener, which never listens. There is no SNI, so the
@@ -155,7 +155,7 @@ export class ServerHandshakes {
     const verdict = verdictOn(socket, listener.identity);
     if (typeof verdict !== 'string') {
       this.#onRefused(verdict.kind);
-      turnAway(socket, verdict.reason);
+      rejectHandshake(socket, verdict.reason);
       return;
     }
     const { raw, addresses, isOutdated } = pending;
@@ -212,10 +212,10 @@ function unauthorized(code: string): Refused {
   return refused('untrusted_certificate');
 }
 
-function turnAway(socket: tls.TLSSocket, reason: Reason): void {
-  const timer = setTimeout(() => socket.destroy(), turnAwayMs);
+function rejectHandshake(socket: tls.TLSSocket, reason: Reason): void {
+  const timer = setTimeout(() => socket.destroy(), rejectMs);
   socket.once('close', () => clearTimeout(timer));
-  socket.end(turnAwayFrames(reason));
+  socket.end(rejectFrames(reason));
   socket.resume();
 }
 

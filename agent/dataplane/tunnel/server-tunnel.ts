@@ -5,7 +5,7 @@ import { reasonInfo } from '../../../shared/reasons.js';
 import { ignoreError } from '../sockets/ignore-error.js';
 import type { TunnelDump } from '../messages.js';
 import { ConnectionCut } from '../connection/connection-cut.js';
-import { CutSignal } from '../connection/cut-signal.js';
+import { TerminationSignal } from '../connection/termination-signal.js';
 import { errorCode } from '../engine/http2-error-code.js';
 import type { HeadersOfPeer, Http2Engine, ServerSession, ServerStream } from '../engine/http2-engine.js';
 import type { ProvedPeer } from './server-handshakes.js';
@@ -153,7 +153,7 @@ export class ServerTunnel {
   }
 
   #requestOf(stream: ServerStream, headers: HeadersOfPeer, authority: HostPort): TunnelRequest {
-    const signal = new CutSignal();
+    const signal = new TerminationSignal();
     const onGone = (): void => signal.raise(new ConnectionCut({ reason: 'CLIENT_RESET' }));
     stream.once('aborted', onGone);
     stream.once('close', onGone);

@@ -4,12 +4,12 @@ import { CulvertError } from '../../../shared/errors.js';
 import type { SpiffeId } from '../../../shared/identity.js';
 import { spiffeIdOf } from '../../../shared/pki/spiffe-id-of-certificate.js';
 import { errorCode } from '../engine/http2-error-code.js';
-import type { Gate } from './gate.js';
+import type { KeyedSemaphore } from './keyed-semaphore.js';
 import type { ClientSession, Http2Engine } from '../engine/http2-engine.js';
 import type { TunnelSettings } from '../engine/session-options.js';
 import type { TunnelNotOpened, TunnelTarget } from './tunnel.js';
 import { dialFailure, notOpened, tlsFailure } from './tunnel-failure.js';
-import { turnAwayReason } from './turn-away.js';
+import { rejectReason } from './reject-handshake.js';
 
 /**
  * Begins a TCP connection to `target.destinationIp`, tunnel port, in the namespace of the source workload, and returns
@@ -41,7 +41,7 @@ export async function dialTunnel(options: {
   readonly engine: Http2Engine;
   readonly settings: TunnelSettings;
   /** Bounds the handshakes with one address: those of many workloads may begin at once. */
-  readonly gate: Gate;
+  readonly gate: KeyedSemaphore;
   readonly signal: AbortSignal;
 }): Promise<DialledTunnel | LostTunnel | TunnelNotOpened> {
   const { target, address, settings, signal } = options;
@@ -144,7 +144,7 @@ async function handshake(options: {
       session = opened;
       opened.on('error', onError);
       opened.once('goaway', (code: number, _last: number, debugData?: Buffer) => {
-        const reason = turnAwayReason(code, debugData);
+        const reason = rejectReason(code, debugData);
         if (reason !== undefined) fail(notOpened(reason, `${address} does not accept our certificate`, true));
         // Its own certificate was replaced meanwhile, or it shuts down. SETTINGS, this and the FIN may be one read.
         hasLeft = code === errorCode.noError;

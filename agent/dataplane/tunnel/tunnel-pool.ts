@@ -2,7 +2,7 @@ import type tls from 'node:tls';
 import type { SpiffeId } from '../../../shared/identity.js';
 import type { TunnelDump } from '../messages.js';
 import { ClientTunnel } from './client-tunnel.js';
-import type { Gate } from './gate.js';
+import type { KeyedSemaphore } from './keyed-semaphore.js';
 import type { Http2Engine } from '../engine/http2-engine.js';
 import type { TunnelSettings } from '../engine/session-options.js';
 import type { TunnelNotOpened, TunnelTarget } from './tunnel.js';
@@ -19,9 +19,9 @@ const longestReplacementMs = 60_000;
 /** Shared by all pools of a client. */
 export type PoolGates = {
   /** By address. */
-  readonly handshakes: Gate;
+  readonly handshakes: KeyedSemaphore;
   /** Tunnels that are dialled before they are needed. */
-  readonly replacements: Gate;
+  readonly replacements: KeyedSemaphore;
 };
 
 /** Why there is not one more tunnel. */

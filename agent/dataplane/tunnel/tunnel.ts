@@ -4,7 +4,7 @@ import type { HostPort, IpAddress } from '../../../shared/address.js';
 import type { SpiffeId } from '../../../shared/identity.js';
 import type { Reason } from '../../../shared/reasons.js';
 import type { CertificatesMessage, TunnelDump } from '../messages.js';
-import type { CutSignal } from '../connection/cut-signal.js';
+import type { TerminationSignal } from '../connection/termination-signal.js';
 
 /**
  * What the data plane sees of HBONE (DESIGN §3), whatever engine speaks the HTTP/2 underneath. Every engine passes
@@ -16,7 +16,7 @@ export interface TunnelClient {
    * 200 (its application is connected) or when it cannot work; never rejects. A raised `signal` gives up: the reason is
    * that of its `ConnectionCut`.
    */
-  open(target: TunnelTarget, options: { readonly signal: CutSignal }): Promise<OpenResult>;
+  open(target: TunnelTarget, options: { readonly signal: TerminationSignal }): Promise<OpenResult>;
   /**
    * Uses these from now on. Tunnels of identities whose certificate was renewed are used until a new one is up; without
    * the identity, or without one of the roots, they take no new streams at once. Either way they end with their last.
@@ -97,7 +97,7 @@ export type TunnelRequest = {
   /** The listener's. */
   readonly workload: string;
   /** Raised when the peer gave up, or the tunnel died, before the answer. */
-  readonly signal: CutSignal;
+  readonly signal: TerminationSignal;
   /** Answers 200. The stream is already reset when the peer has gone; it belongs to the caller. */
   accept(): TunnelStream;
   /** Answers with the status of the reason (shared/reasons.ts), `x-culvert-reason` and `x-culvert-rule`. */

@@ -4,12 +4,12 @@ import { prepareSnapshot } from '../../../shared/policy/prepared/prepared-snapsh
 import { applyPatch, type SnapshotPatch } from '../../../shared/wire/snapshot-patch.js';
 import type { ConnectionRecord } from '../connection/connection-record.js';
 import { externalNames } from '../../../shared/routing/external-names.js';
-import { HeapSlack } from '../../thread/heap-slack.js';
+import { IdleHeapTrimmer } from '../../thread/idle-heap-trimmer.js';
 import { serveInboundPlaintext } from '../flow/inbound-plaintext.js';
 import { serveTunnelRequest } from '../flow/inbound-tunnel.js';
 import type { FlowContext } from '../flow/flow-context.js';
 import { LiveConnections } from '../flow/live-connections.js';
-import { ConnectionTurns } from '../limit/connection-turns.js';
+import { AcceptScheduler } from '../limit/accept-scheduler.js';
 import { ignoreError } from '../sockets/ignore-error.js';
 import { serveOutbound } from '../flow/outbound.js';
 import { rawDial } from '../flow/dial.js';
@@ -27,8 +27,8 @@ import type {
   WorkerGauges,
 } from '../messages.js';
 import { ConnectionCut } from '../connection/connection-cut.js';
-import { HeldBack } from '../relay/held-back.js';
-import { EndpointRotation } from '../balance/endpoint-rotation.js';
+import { BackpressureTracker } from '../relay/backpressure-tracker.js';
+import { RoundRobinBalancer } from '../balance/round-robin-balancer.js';
 import type { RegistryChange } from '../image/registry-image.js';
 import { capturePorts } from '../../ports.js';
 import { Reporter } from '../flow/reporter.js';
@@ -57,11 +57,11 @@ export class DataplaneWorker {
   readonly #context: FlowContext;
   readonly #hosting: Hosting;
   readonly #ruleClock: RuleClock;
-  readonly #turns = new ConnectionTurns();
-  readonly #heldBack = new HeldBack();
+  readonly #turns = new AcceptScheduler();
+  readonly #backpressure = new BackpressureTracker();
   readonly #waitingBytes: WaitingBytes;
   // A full collection also drops compiled code, which the next connections would have to wait for.
-  readonly #heapSlack = new HeapSlack({ mayPause: () => !this.#connections.hasCarried });
+  readonly #heapTrimmer = new IdleHeapTrimmer({ mayPause: () => !this.#connections.hasCarried });
 
   constructor({
     init,
@@ -76,7 +76,7 @@ export class DataplaneWorker {
     this.#workerIndex = workerIndex;
     this.#post = post;
     const usage = new WorkloadUsage({ buffer: init.workloadUsage, workers: init.workers });
-    this.#waitingBytes = new WaitingBytes({ heldBack: this.#heldBack, usage, workerIndex });
+    this.#waitingBytes = new WaitingBytes({ backpressure: this.#backpressure, usage, workerIndex });
     this.#connections = new LiveConnections({
       state: this.#state,
       usage,
@@ -109,9 +109,9 @@ export class DataplaneWorker {
       state: this.#state,
       settings,
       connections: this.#connections,
-      heldBack: this.#heldBack,
+      backpressure: this.#backpressure,
       tunnels: this.#client,
-      rotation: new EndpointRotation({ random: Math.random }),
+      balancer: new RoundRobinBalancer({ random: Math.random }),
       reporter: this.#reporter,
       descriptors: DescriptorReserve.ofProcess(),
       clock: { nowMs: Date.now },
@@ -231,7 +231,7 @@ export class DataplaneWorker {
     await this.#hosting.apply([]);
     this.#ruleClock.stop();
     this.#reporter.stop();
-    this.#heapSlack.stop();
+    this.#heapTrimmer.stop();
     this.#waitingBytes.stop();
     this.#post({ type: 'drained' });
   }
@@ -251,8 +251,8 @@ export class DataplaneWorker {
     const server = this.#server.counts();
     return {
       openConnections: this.#connections.size,
-      keptConnections: this.#connections.reprieved.kept,
-      drainingConnections: this.#connections.reprieved.draining,
+      keptConnections: this.#connections.inGrace.kept,
+      drainingConnections: this.#connections.inGrace.draining,
       openTunnels: client.tunnels + server.tunnels,
       openStreams: client.streams + server.streams,
       bufferedBytes: this.#waitingBytes.bytesInAll,

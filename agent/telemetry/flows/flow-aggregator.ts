@@ -1,9 +1,9 @@
 import type { IpAddress } from '../../../shared/address.js';
 import { flowKey, flowRulePattern, maxAuditedRules, verdictOf } from '../../../shared/wire/flows.js';
-import type { FlowEnd, ReportedFlow } from '../../../shared/wire/flows.js';
+import type { FlowParty, ReportedFlow } from '../../../shared/wire/flows.js';
 import { addressClass } from './address-class.js';
-import type { ClosedConnection, ConnectionEnd } from '../../dataplane/report/closed-connection.js';
-import { ruledPort, type OpenConnections, type OpenEnd } from '../../dataplane/report/open-connections.js';
+import type { ClosedConnection, ConnectionParty } from '../../dataplane/report/closed-connection.js';
+import { ruledPort, type OpenConnections, type OpenParty } from '../../dataplane/report/open-connections.js';
 
 /** Flows that are kept apart; beyond it, ports and addresses are given up first, then everything but the verdict. */
 const maxExactFlows = 10_000;
@@ -71,8 +71,8 @@ export class FlowAggregator {
     const port = ruledPort(connection);
     this.#add({
       direction,
-      source: this.#source(openEnd(connection.source)),
-      destination: this.#destination(openEnd(connection.destination), port),
+      source: this.#source(openParty(connection.source)),
+      destination: this.#destination(openParty(connection.destination), port),
       port,
       verdict,
       reason,
@@ -147,20 +147,20 @@ export class FlowAggregator {
     return true;
   }
 
-  #source({ workload, identity, ip }: OpenEnd): FlowEnd {
+  #source({ workload, identity, ip }: OpenParty): FlowParty {
     return { workload, identity, cidr: workload !== null || ip === null ? null : addressClass(ip) };
   }
 
   /** A ServiceEntry names what is dialled, on its ports; clients from there are addresses like others. */
-  #destination(end: OpenEnd, port: number): FlowEnd {
+  #destination(end: OpenParty, port: number): FlowParty {
     const external = end.workload !== null || end.ip === null ? null : this.#nameExternal(end.ip, port);
     return external === null ? this.#source(end) : { workload: null, identity: end.identity, cidr: external };
   }
 }
 
-const nobody: FlowEnd = { workload: null, identity: null, cidr: null };
+const nobody: FlowParty = { workload: null, identity: null, cidr: null };
 
-function openEnd({ workload, identity, address }: ConnectionEnd): OpenEnd {
+function openParty({ workload, identity, address }: ConnectionParty): OpenParty {
   return { workload, identity, ip: address?.ip ?? null };
 }
 

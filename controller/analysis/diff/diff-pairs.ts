@@ -1,6 +1,6 @@
 import type { Clock } from '../../../shared/policy/connection.js';
 import type { PortRange } from '../../../shared/policy/snapshot.js';
-import { EndNames } from '../pairs/end-names.js';
+import { EndNames } from '../pairs/party-names.js';
 import { groupPairs } from '../pairs/group-pairs.js';
 import { PairClasses } from '../pairs/pair-classes.js';
 import { lastPort, type PortVerdict } from '../pairs/port-verdicts.js';

@@ -1,13 +1,13 @@
 import { reasonInfo, type Reason } from '../../../shared/reasons.js';
-import type { FlowEnd, FlowRecord } from '../../../shared/wire/flows.js';
+import type { FlowParty, FlowRecord } from '../../../shared/wire/flows.js';
 
 /**
  * Everything that was recorded between two ends on one port, put together. Both agents of a connection record it, and
  * each kind of end (by rule, reason and revision) is a record of its own.
  */
 export type Conversation = {
-  readonly source: FlowEnd;
-  readonly destination: FlowEnd;
+  readonly source: FlowParty;
+  readonly destination: FlowParty;
   readonly port: number;
   /** Connections that were let through, and that were refused or cut, each counted once. */
   readonly allowed: number;
@@ -97,6 +97,6 @@ function distinct(values: readonly string[]): string[] {
 }
 
 /** `billing/db`, `203.0.113.0/24`, the account of an identity, or `unknown`. */
-export function flowEndName({ workload, cidr, identity }: FlowEnd): string {
+export function flowEndName({ workload, cidr, identity }: FlowParty): string {
   return workload ?? cidr ?? identity ?? 'unknown';
 }

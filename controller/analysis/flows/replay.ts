@@ -2,10 +2,10 @@ import { isIpv6 } from '../../../shared/address.js';
 import type { Clock, Decision } from '../../../shared/policy/connection.js';
 import { formatRuleRef } from '../../../shared/policy/connection.js';
 import type { WorkloadEntry } from '../../../shared/routing/registry-entry.js';
-import { isNamedExternal, type FlowEnd } from '../../../shared/wire/flows.js';
+import { isNamedExternal, type FlowParty } from '../../../shared/wire/flows.js';
 import { cidrsOf, regionsWithin } from '../pairs/cidr-regions.js';
 import type { Conversation } from './conversations.js';
-import { regionEnd, workloadEnd, type MeshEnd } from '../pairs/mesh-end.js';
+import { regionParty, workloadParty, type MeshParty } from '../pairs/mesh-party.js';
 import { possibleDecisions } from '../pairs/possible-decisions.js';
 import type { RuleSet } from '../pairs/rule-set.js';
 
@@ -64,7 +64,7 @@ export class Replay {
     return { verdict, rule: formatRuleRef(rule), reason, audited: audited.map(formatRuleRef) };
   }
 
-  #endsOf(end: FlowEnd, side: 'source' | 'destination'): Ends {
+  #endsOf(end: FlowParty, side: 'source' | 'destination'): Ends {
     const key = `${side} ${end.workload ?? ''} ${end.identity ?? ''} ${end.cidr ?? ''}`;
     const known = this.#known.get(key);
     if (known !== undefined) return known;
@@ -73,7 +73,7 @@ export class Replay {
     return ends;
   }
 
-  #find({ workload, identity, cidr }: FlowEnd, side: 'source' | 'destination'): Ends {
+  #find({ workload, identity, cidr }: FlowParty, side: 'source' | 'destination'): Ends {
     if (workload !== null) return this.#ofWorkload(workload, identity, side);
     const candidates = cidr === null ? [] : this.#addressesIn(cidr);
     if (candidates === null) return unknown(`no ServiceEntry is called ${cidr ?? ''} any more`);
@@ -90,16 +90,16 @@ export class Replay {
     if (side === 'source' && identity !== null && identity !== entry.identity) {
       return unknown(`the workload ${name} had another identity`);
     }
-    const ends = entry.addresses.map((ip) => workloadEnd(entry, ip));
+    const ends = entry.addresses.map((ip) => workloadParty(entry, ip));
     const ambiguity = `the rules tell the addresses of ${name} apart`;
     if (side === 'destination') return { ends, ambiguity };
     return { ends: ends.map((end) => ({ ...end, isMeshed: identity !== null })), ambiguity };
   }
 
   /** Somebody who proved an identity from an address that was not registered. */
-  #ofIdentity(identity: string, candidates: readonly MeshEnd[]): Ends {
+  #ofIdentity(identity: string, candidates: readonly MeshParty[]): Ends {
     const registered = (this.#byIdentity.get(identity) ?? []).flatMap((entry) =>
-      entry.addresses.map((ip) => workloadEnd(entry, ip)),
+      entry.addresses.map((ip) => workloadParty(entry, ip)),
     );
     const bare = candidates.map(({ name, party }) => ({
       name,
@@ -112,12 +112,12 @@ export class Replay {
   }
 
   /** Null: there is no such ServiceEntry. */
-  #addressesIn(cidr: string): MeshEnd[] | null {
+  #addressesIn(cidr: string): MeshParty[] | null {
     const { snapshot } = this.#set;
     const named = isNamedExternal(cidr) ? snapshot.externals.find(({ name }) => name === cidr)?.cidrs : [cidr];
     if (named === undefined) return null;
     return named.flatMap((network) =>
-      regionsWithin(network, cidrsOf(snapshot)).map((region) => regionEnd(region, cidr)),
+      regionsWithin(network, cidrsOf(snapshot)).map((region) => regionParty(region, cidr)),
     );
   }
 }
@@ -125,7 +125,7 @@ export class Replay {
 const partOfSources = 'a rule is enforced for a part of the sources, and the record does not say the address';
 
 type Unknown = Extract<Replayed, { verdict: 'unknown' }>;
-type Ends = Unknown | { readonly ends: readonly MeshEnd[]; readonly ambiguity: string };
+type Ends = Unknown | { readonly ends: readonly MeshParty[]; readonly ambiguity: string };
 
 function unknown(why: string): Unknown {
   return { verdict: 'unknown', why };

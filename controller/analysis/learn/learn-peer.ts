@@ -2,7 +2,7 @@ import { isIpv6, type IpAddress } from '../../../shared/address.js';
 import { parseSpiffeId, type SpiffeId } from '../../../shared/identity.js';
 import { isNamespacedName } from '../../resources/kinds/field-schemas.js';
 import type { RegistryEntry, WorkloadEntry } from '../../../shared/routing/registry-entry.js';
-import { isNamedExternal, type FlowEnd } from '../../../shared/wire/flows.js';
+import { isNamedExternal, type FlowParty } from '../../../shared/wire/flows.js';
 
 /** A peer as it is written into a rule. */
 export type LearnedPeer = {
@@ -14,7 +14,7 @@ export type LearnedPeer = {
 };
 
 /** What stands for the two ends of a conversation in a rule, or why nothing does. */
-export type LearnedEnd = { readonly peers: readonly LearnedPeer[]; readonly name: string } | { readonly why: string };
+export type LearnedParty = { readonly peers: readonly LearnedPeer[]; readonly name: string } | { readonly why: string };
 
 /** Labels that name an application, the most specific convention first. */
 const applicationLabels = ['app.kubernetes.io/name', 'app', 'k8s-app'];
@@ -36,14 +36,14 @@ export class LearnedPeers {
     }
   }
 
-  destination({ workload, cidr }: FlowEnd): LearnedEnd {
+  destination({ workload, cidr }: FlowParty): LearnedParty {
     if (workload === null) return cidr === null ? { why: 'the record does not say the destination' } : outside(cidr);
     const entry = this.#workloads.get(workload);
     return entry === undefined ? { why: `the workload ${workload} is not registered` } : this.#ofWorkload(entry);
   }
 
   /** A source that proved nothing is known by its address only. */
-  source({ workload, identity, cidr }: FlowEnd): LearnedEnd {
+  source({ workload, identity, cidr }: FlowParty): LearnedParty {
     const entry = workload === null ? undefined : this.#workloads.get(workload);
     if (identity !== null) return this.#proved(identity, entry);
     if (entry !== undefined) return ofAddresses(entry);
@@ -51,7 +51,7 @@ export class LearnedPeers {
     return cidr === null ? { why: 'the record does not say the source' } : outside(cidr);
   }
 
-  #proved(identity: SpiffeId, entry: WorkloadEntry | undefined): LearnedEnd {
+  #proved(identity: SpiffeId, entry: WorkloadEntry | undefined): LearnedParty {
     const parsed = parseSpiffeId(identity);
     if (parsed?.trustDomain !== this.#trustDomain) return { why: `${identity} is of another trust domain` };
     if (entry !== undefined) {
@@ -61,7 +61,7 @@ export class LearnedPeers {
     return { peers: [{ serviceAccount }], name: serviceAccount };
   }
 
-  #ofWorkload(entry: WorkloadEntry): LearnedEnd {
+  #ofWorkload(entry: WorkloadEntry): LearnedParty {
     const serviceAccount = `${entry.namespace}/${entry.serviceAccount}`;
     const replicas = this.#byAccount.get(entry.identity) ?? [];
     const labels = distinguishingLabel(entry, replicas);
@@ -83,7 +83,7 @@ function distinguishingLabel(
   return undefined;
 }
 
-function ofAddresses(entry: WorkloadEntry): LearnedEnd {
+function ofAddresses(entry: WorkloadEntry): LearnedParty {
   const peers = entry.addresses.map((ip) => ({ cidr: fullPrefix(ip) }));
   const name = `${entry.namespace}/${entry.name}`;
   return peers.length === 0 ? { why: `the workload ${name} has no address` } : { peers, name };
@@ -93,7 +93,7 @@ function fullPrefix(ip: IpAddress): string {
   return `${ip}/${isIpv6(ip) ? 128 : 32}`;
 }
 
-function outside(cidr: string): LearnedEnd {
+function outside(cidr: string): LearnedParty {
   if (!isNamedExternal(cidr)) return { peers: [{ cidr }], name: cidr };
   return isNamespacedName(cidr) ? { peers: [{ service: cidr }], name: cidr } : { why: `${cidr} is no name` };
 }

@@ -3,7 +3,7 @@ import type { Clock } from '../../../shared/policy/connection.js';
 import { destinationNamespaces } from '../../compile/check/destination-namespaces.js';
 import type { PeerMatch } from '../../../shared/policy/snapshot.js';
 import type { LintFinding } from './lint-finding.js';
-import { workloadEnd, type MeshEnd } from '../pairs/mesh-end.js';
+import { workloadParty, type MeshParty } from '../pairs/mesh-party.js';
 import type { RuleSet } from '../pairs/rule-set.js';
 import { Selectors, type Side } from '../pairs/selectors.js';
 
@@ -14,9 +14,9 @@ export function lintPeers(
   const { snapshot, entries, clock, resources } = input;
   const selectors = new Selectors({ snapshot, clock });
   const ends = entries.flatMap((entry) =>
-    entry.kind === 'workload' ? entry.addresses.map((ip) => workloadEnd(entry, ip)) : [],
+    entry.kind === 'workload' ? entry.addresses.map((ip) => workloadParty(entry, ip)) : [],
   );
-  const byNamespace = new Map<string, MeshEnd[]>();
+  const byNamespace = new Map<string, MeshParty[]>();
   for (const end of ends) {
     const namespace = end.party.workload?.namespace ?? '';
     const others = byNamespace.get(namespace);

@@ -2,7 +2,7 @@ import type { Clock } from '../../../shared/policy/connection.js';
 import type { CompiledRule, PortRange } from '../../../shared/policy/snapshot.js';
 import type { FlowRecord } from '../../../shared/wire/flows.js';
 import type { LintFinding } from './lint-finding.js';
-import { workloadEnd } from '../pairs/mesh-end.js';
+import { workloadParty } from '../pairs/mesh-party.js';
 import type { RuleSet } from '../pairs/rule-set.js';
 import { SelectedCounts } from './selected-counts.js';
 import { Selectors } from '../pairs/selectors.js';
@@ -17,7 +17,7 @@ export function lintUsage(
   const { snapshot, entries, clock, flows } = input;
   const ends = entries.flatMap((entry) => {
     const [ip] = entry.kind === 'workload' ? entry.addresses : [];
-    return entry.kind === 'workload' && ip !== undefined ? [workloadEnd(entry, ip)] : [];
+    return entry.kind === 'workload' && ip !== undefined ? [workloadParty(entry, ip)] : [];
   });
   const counts = new SelectedCounts({ ends, selectors: new Selectors({ snapshot, clock }) });
   const byRule = new Map<string, FlowRecord[]>();

@@ -1,14 +1,14 @@
 import type { PeerMatch } from '../../../shared/policy/snapshot.js';
-import type { MeshEnd } from '../pairs/mesh-end.js';
+import type { MeshParty } from '../pairs/mesh-party.js';
 import type { Selectors, Side } from '../pairs/selectors.js';
 
 /** How many workloads peers stand for, asked once for peers that are written alike. */
 export class SelectedCounts {
-  readonly #ends: readonly MeshEnd[];
+  readonly #ends: readonly MeshParty[];
   readonly #selectors: Selectors;
   readonly #known = new Map<string, number>();
 
-  constructor(init: { readonly ends: readonly MeshEnd[]; readonly selectors: Selectors }) {
+  constructor(init: { readonly ends: readonly MeshParty[]; readonly selectors: Selectors }) {
     this.#ends = init.ends;
     this.#selectors = init.selectors;
   }

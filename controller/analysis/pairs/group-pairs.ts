@@ -1,11 +1,11 @@
-import type { EndClass } from './end-classes.js';
-import type { MeshEnd } from './mesh-end.js';
+import type { EndClass } from './party-classes.js';
+import type { MeshParty } from './mesh-party.js';
 import type { PairClasses, PairVerdicts } from './pair-classes.js';
 
 /** All sources and all destinations of a group have the same `value` between them, in every combination. */
 export type PairGroup<T> = {
-  readonly sources: readonly MeshEnd[];
-  readonly destinations: readonly MeshEnd[];
+  readonly sources: readonly MeshParty[];
+  readonly destinations: readonly MeshParty[];
   readonly value: T;
 };
 

@@ -1,8 +1,8 @@
 import type { Clock } from '../../../shared/policy/connection.js';
 import type { RegistryEntry } from '../../../shared/routing/registry-entry.js';
 import { cidrRegions } from './cidr-regions.js';
-import { classifyEnds, type EndClass } from './end-classes.js';
-import { regionEnd, workloadEnd, type MeshEnd } from './mesh-end.js';
+import { classifyEnds, type EndClass } from './party-classes.js';
+import { regionParty, workloadParty, type MeshParty } from './mesh-party.js';
 import { portVerdicts, type PortVerdict } from './port-verdicts.js';
 import type { RuleSet } from './rule-set.js';
 import { selectionItems, type SelectionItem } from './selection-items.js';
@@ -11,7 +11,7 @@ import { selectionItems, type SelectionItem } from './selection-items.js';
 export type PairVerdicts = { readonly id: number; readonly bySet: readonly (readonly PortVerdict[])[] };
 
 /** One end as each of the sets knows it: labels and accounts may differ. */
-type EndOfSets = readonly MeshEnd[];
+type EndOfSets = readonly MeshParty[];
 
 /**
  * All pairs of ends of one or several sets of rules, in classes: a mesh of thousands of workloads has few kinds of them.
@@ -25,7 +25,7 @@ export class PairClasses {
   /** The same question has the same answer in every set. */
   readonly #areAlike: boolean;
   readonly #items: readonly SelectionItem[];
-  readonly #ends: ReadonlyMap<MeshEnd, EndOfSets>;
+  readonly #ends: ReadonlyMap<MeshParty, EndOfSets>;
   /** By item: the positions of the sources to which it can matter; null: all of them. */
   readonly #sourcesOf: readonly (readonly number[] | null)[];
   readonly #known: TrieNode = { item: -1, parent: null, next: new Map(), verdicts: null };
@@ -36,7 +36,7 @@ export class PairClasses {
     this.#sets = sets;
     this.#clock = clock;
     const byEnd = endsOfSets(sets);
-    this.#ends = new Map(byEnd.map((ends) => [ends[0] as MeshEnd, ends]));
+    this.#ends = new Map(byEnd.map((ends) => [ends[0] as MeshParty, ends]));
     this.#areAlike = areAlike(sets.map(contextOf)) && byEnd.every(areAlike);
     this.#items = sets.flatMap(({ snapshot }, index) =>
       selectionItems(snapshot, clock).map((item) => this.#ofSet(item, index)),
@@ -98,7 +98,7 @@ export class PairClasses {
     });
   }
 
-  #ask(source: MeshEnd, destination: MeshEnd, matching: readonly number[]): PairVerdicts {
+  #ask(source: MeshParty, destination: MeshParty, matching: readonly number[]): PairVerdicts {
     const all = matching.flatMap((index) => this.#items[index]?.cuts ?? []);
     const cuts = [...new Set(all)].sort((a, b) => a - b);
     const bySet = this.#sets.map(({ snapshot }, index) =>
@@ -157,27 +157,30 @@ function positionsOf<T>(values: readonly T[], holds: (value: T) => boolean): num
 /** Every workload at each of its addresses, and the address space outside by what the CIDRs of the rules cut it into. */
 function endsOfSets(sets: readonly RuleSet[]): EndOfSets[] {
   const [first, ...others] = sets.map(({ entries }) => workloadEnds(entries));
-  const workloads = [...(first ?? new Map<string, MeshEnd>())].flatMap(([key, end]) => {
+  const workloads = [...(first ?? new Map<string, MeshParty>())].flatMap(([key, end]) => {
     const rest = others.map((ends) => ends.get(key));
     return rest.every((other) => other !== undefined) ? [[end, ...rest]] : [];
   });
   const outside = cidrRegions(sets.map(({ snapshot }) => snapshot)).map((region) => {
-    const end = regionEnd(region, region.name);
+    const end = regionParty(region, region.name);
     return sets.map(() => end);
   });
   return [...workloads, ...outside];
 }
 
-function workloadEnds(entries: readonly RegistryEntry[]): Map<string, MeshEnd> {
-  const ends = new Map<string, MeshEnd>();
+function workloadEnds(entries: readonly RegistryEntry[]): Map<string, MeshParty> {
+  const ends = new Map<string, MeshParty>();
   for (const entry of entries) {
     if (entry.kind !== 'workload') continue;
-    for (const ip of entry.addresses) ends.set(`${entry.namespace}/${entry.name} ${ip}`, workloadEnd(entry, ip));
+    for (const ip of entry.addresses) ends.set(`${entry.namespace}/${entry.name} ${ip}`, workloadParty(entry, ip));
   }
   return ends;
 }
 
-function representatives(source: EndClass, destination: EndClass): { source: MeshEnd; destination: MeshEnd } | null {
+function representatives(
+  source: EndClass,
+  destination: EndClass,
+): { source: MeshParty; destination: MeshParty } | null {
   if (!(source.hasIpv4 && destination.hasIpv4) && !(source.hasIpv6 && destination.hasIpv6)) return null;
   const [from, to] = [source.members[0], destination.members[0]];
   return from === undefined || to === undefined ? null : { source: from, destination: to };

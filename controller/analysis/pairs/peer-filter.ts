@@ -1,6 +1,6 @@
 import { parseSpiffeId } from '../../../shared/identity.js';
 import type { PeerMatch } from '../../../shared/policy/snapshot.js';
-import type { MeshEnd } from './mesh-end.js';
+import type { MeshParty } from './mesh-party.js';
 
 type Names = ReadonlySet<string> | null;
 
@@ -16,7 +16,7 @@ type Wanted = {
  * A quick answer to most questions of the kind "is this end one of the peers?": false only when it is certainly none,
  * whatever it proves. True means nothing but that the evaluator has to be asked.
  */
-export function mayBeAnyOf(peers: readonly PeerMatch[]): (end: MeshEnd) => boolean {
+export function mayBeAnyOf(peers: readonly PeerMatch[]): (end: MeshParty) => boolean {
   const wanted = peers.map(toWanted);
   return ({ party: { identity, workload } }) => {
     const proved = workload === null && identity !== null ? parseSpiffeId(identity) : undefined;

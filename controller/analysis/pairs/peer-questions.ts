@@ -1,13 +1,13 @@
 import { prepareSnapshot } from '../../../shared/policy/prepared/prepared-snapshot.js';
 import type { CompiledRule, PeerMatch, Snapshot } from '../../../shared/policy/snapshot.js';
-import type { MeshEnd } from './mesh-end.js';
+import type { MeshParty } from './mesh-party.js';
 import { connectionOf } from './predict.js';
 import { questionRule } from './question-rule.js';
 
 /** `denied source`: one that proves nothing is also held against who it seems to be. */
 export type PeerQuestion = 'source' | 'denied source' | 'destination';
 
-type Answers = (end: MeshEnd) => Int32Array;
+type Answers = (end: MeshParty) => Int32Array;
 
 /**
  * Whether ends are among peers, asked of the evaluator's own indexes: the peers of thousands of questions become rules
@@ -23,7 +23,7 @@ export class PeerQuestions {
   }
 
   /** `peers`: not empty. */
-  ask(question: PeerQuestion, peers: readonly PeerMatch[]): (end: MeshEnd) => boolean {
+  ask(question: PeerQuestion, peers: readonly PeerMatch[]): (end: MeshParty) => boolean {
     if (this.#open === null || this.#open.isClosed) this.#open = new Batch({ setOf: this.#setOf });
     return this.#open.add(question, peers);
   }
@@ -42,7 +42,7 @@ class Batch {
     return this.#answers !== null;
   }
 
-  add(question: PeerQuestion, peers: readonly PeerMatch[]): (end: MeshEnd) => boolean {
+  add(question: PeerQuestion, peers: readonly PeerMatch[]): (end: MeshParty) => boolean {
     const position = this.#rules.length;
     const action = question === 'denied source' ? 'deny' : 'allow';
     const side = question === 'destination' ? 'destination' : 'source';
@@ -71,7 +71,7 @@ const port = 1;
 
 /** Ends are asked about again and again, in question after question. */
 function remembered(answer: Answers): Answers {
-  const known = new WeakMap<MeshEnd, Int32Array>();
+  const known = new WeakMap<MeshParty, Int32Array>();
   return (end) => {
     let bits = known.get(end);
     if (bits === undefined) known.set(end, (bits = answer(end)));

@@ -1,7 +1,7 @@
 import type { Clock, Decision } from '../../../shared/policy/connection.js';
 import { formatRuleRef } from '../../../shared/policy/connection.js';
 import type { Snapshot } from '../../../shared/policy/snapshot.js';
-import type { MeshEnd } from './mesh-end.js';
+import type { MeshParty } from './mesh-party.js';
 import { possibleDecisions } from './possible-decisions.js';
 
 /** What a set of rules decides between two ends on neighbouring ports, all alike. */
@@ -24,8 +24,8 @@ export const lastPort = 65_535;
  */
 export function portVerdicts(input: {
   readonly snapshot: Snapshot;
-  readonly source: MeshEnd;
-  readonly destination: MeshEnd;
+  readonly source: MeshParty;
+  readonly destination: MeshParty;
   /** Sorted, each once. */
   readonly cuts: readonly number[];
   readonly clock: Clock;

@@ -3,11 +3,11 @@ import { evaluate, type EvaluateOptions } from '../../../shared/policy/evaluate.
 import { mtlsOf } from '../../../shared/policy/required-mtls.js';
 import type { Snapshot } from '../../../shared/policy/snapshot.js';
 import { strictRefusal } from './strict-refusal.js';
-import type { MeshEnd } from './mesh-end.js';
+import type { MeshParty } from './mesh-party.js';
 
 export type PredictedConnection = {
-  readonly source: MeshEnd;
-  readonly destination: MeshEnd;
+  readonly source: MeshParty;
+  readonly destination: MeshParty;
   /** Of the endpoint, never of a service's address. */
   readonly port: number;
 };

@@ -15,7 +15,7 @@ import {
   type PeerMatch,
   type Snapshot,
 } from '../../../shared/policy/snapshot.js';
-import type { MeshEnd } from './mesh-end.js';
+import type { MeshParty } from './mesh-party.js';
 import { mayBeAnyOf } from './peer-filter.js';
 import { PeerQuestions } from './peer-questions.js';
 import { connectionOf } from './predict.js';
@@ -24,7 +24,7 @@ import { questionRule } from './question-rule.js';
 /** A question about one end that some rule asks. Equal keys are the same question. */
 export type Selector = {
   readonly key: string;
-  readonly selects: (end: MeshEnd) => boolean;
+  readonly selects: (end: MeshParty) => boolean;
   /**
    * Registered workloads of other namespaces, and ends that are in none, are certainly not selected; null: they may be.
    */
@@ -152,8 +152,8 @@ export class Selectors {
     set: Snapshot,
     side: Side,
     wanted: 'allow' | 'deny',
-    other: MeshEnd = nobodyIn('nobody-is-here', set.trustDomain),
-  ): (end: MeshEnd) => boolean {
+    other: MeshParty = nobodyIn('nobody-is-here', set.trustDomain),
+  ): (end: MeshParty) => boolean {
     return (end) => {
       const pair = side === 'source' ? { source: end, destination: other } : { source: other, destination: end };
       return evaluate(set, connectionOf({ ...pair, port: 1 }), this.#clock).verdict === wanted;
@@ -190,7 +190,7 @@ function sourceNamespaces(from: readonly AuthorizationSource[]): ReadonlySet<str
 }
 
 /** The other end while one end is asked about. */
-function nobodyIn(namespace: string, trustDomain: string): MeshEnd {
+function nobodyIn(namespace: string, trustDomain: string): MeshParty {
   const identity = formatSpiffeId({ trustDomain, namespace, serviceAccount: 'nobody' });
   const workload = { namespace, name: 'nobody', serviceAccount: 'nobody', labels: {}, node: null };
   const party: Party = { ip: '192.0.2.1' as IpAddress, identity, workload };

@@ -1,6 +1,6 @@
 import type { Clock } from '../../../shared/policy/connection.js';
-import type { EndClass } from '../pairs/end-classes.js';
-import type { MeshEnd } from '../pairs/mesh-end.js';
+import type { EndClass } from '../pairs/party-classes.js';
+import type { MeshParty } from '../pairs/mesh-party.js';
 import { PairClasses } from '../pairs/pair-classes.js';
 import { lastPort } from '../pairs/port-verdicts.js';
 import { allowedPorts, type ReachedPorts } from './reachability.js';
@@ -58,7 +58,10 @@ export function blastRadius({
   return [...reached.values()].sort((a, b) => a.hops - b.hops || (a.name < b.name ? -1 : 1));
 }
 
-function* directlyReached(pairs: PairClasses, source: EndClass): Generator<{ end: MeshEnd; allowed: ReachedPorts[] }> {
+function* directlyReached(
+  pairs: PairClasses,
+  source: EndClass,
+): Generator<{ end: MeshParty; allowed: ReachedPorts[] }> {
   for (const destination of pairs.destinations) {
     const verdicts = pairs.verdicts(source, destination)?.bySet[0];
     if (verdicts === undefined) continue;

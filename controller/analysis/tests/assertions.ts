@@ -5,8 +5,8 @@ import { parseInstant } from '../../resources/kinds/instant.js';
 import type { RuleTest, testTiers } from '../../resources/kinds/rule-test.js';
 import { prepareSnapshot } from '../../../shared/policy/prepared/prepared-snapshot.js';
 import type { Snapshot } from '../../../shared/policy/snapshot.js';
-import type { FoundEnd } from './find-ends.js';
-import { findEnds } from './find-ends.js';
+import type { FoundParty } from './find-parties.js';
+import { findEnds } from './find-parties.js';
 import { predict, type PredictedConnection } from '../pairs/predict.js';
 import type { RuleSet } from '../pairs/rule-set.js';
 
@@ -78,7 +78,7 @@ function runAssertion(assertion: RuleTest, set: RuleSet, clock: Clock): Assertio
 }
 
 /** Every pair whose addresses can talk to each other. */
-function* combinations(sources: readonly FoundEnd[], destinations: readonly FoundEnd[]) {
+function* combinations(sources: readonly FoundParty[], destinations: readonly FoundParty[]) {
   for (const source of sources) {
     for (const destination of destinations) {
       const canTalk = isV6(source) === isV6(destination) || source.isAssumed || destination.isAssumed;
@@ -87,7 +87,7 @@ function* combinations(sources: readonly FoundEnd[], destinations: readonly Foun
   }
 }
 
-function isV6({ end }: FoundEnd): boolean {
+function isV6({ end }: FoundParty): boolean {
   return end.party.ip.includes(':');
 }
 

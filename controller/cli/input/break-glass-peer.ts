@@ -1,6 +1,6 @@
 import { parseCidr } from '../../../shared/address.js';
 import type { Peer } from '../../resources/kinds/peer.js';
-import { parseTestEnd } from '../../resources/kinds/rule-test.js';
+import { parseTestParty } from '../../resources/kinds/rule-test.js';
 import { nearestName } from '../../../shared/nearest-name.js';
 import type { RegistryEntry } from '../../../shared/routing/registry-entry.js';
 import { CliError, usageError } from '../exit-codes.js';
@@ -15,7 +15,7 @@ export type NamedPeer = { readonly peer: Peer; readonly port: number | null };
 export function namedPeer(text: string, side: 'source' | 'destination', entries: readonly RegistryEntry[]): NamedPeer {
   if (side === 'source' && text.includes('/') && parseCidr(text) !== undefined)
     return { peer: { cidr: text }, port: null };
-  const end = parseTestEnd(text);
+  const end = parseTestParty(text);
   if (end === undefined) {
     const hint = side === 'source' ? 'write NAMESPACE/NAME or an address' : 'write NAMESPACE/NAME:PORT or ADDRESS:PORT';
     throw usageError(`the ${side} "${text}" is neither a name nor an address`, hint);

@@ -8,12 +8,12 @@ import { instantField } from './instant.js';
  * One side of a test. `word` says which kind of thing a name is; null: whatever is called so. Only the destination has a
  * port.
  */
-export type TestEnd =
+export type TestParty =
   | { readonly word: 'workload' | 'service' | 'sa' | null; readonly name: string; readonly port: number | null }
   | { readonly ip: IpAddress; readonly port: number | null };
 
 /** Reads `billing/api`, `sa:billing/api`, `203.0.113.7`, `billing/db:5432` or `[fd00::1]:443`; undefined: none of these. */
-export function parseTestEnd(text: string): TestEnd | undefined {
+export function parseTestParty(text: string): TestParty | undefined {
   const address = parseHostPort(text);
   if (address !== undefined) return address;
   const ip = parseIp(text);
@@ -41,11 +41,11 @@ export const ruleTestSchema = z
   .strictObject({
     from: z
       .string()
-      .refine((text) => parseTestEnd(text)?.port === null, 'must be NAMESPACE/NAME or an address')
+      .refine((text) => parseTestParty(text)?.port === null, 'must be NAMESPACE/NAME or an address')
       .register(fieldNotes, { example: 'billing/api' }),
     to: z
       .string()
-      .refine((text) => parseTestEnd(text) !== undefined, 'must be NAMESPACE/NAME:PORT or ADDRESS:PORT')
+      .refine((text) => parseTestParty(text) !== undefined, 'must be NAMESPACE/NAME:PORT or ADDRESS:PORT')
       .register(fieldNotes, { example: 'billing/db:5432' }),
     expect: z.enum(['allow', 'deny']),
     /** The rule that has to decide it: `db-only` or `SegmentationRule/db-only`; any when it is not written. */

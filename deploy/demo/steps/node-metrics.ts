@@ -42,7 +42,7 @@ function summarise(node: string, samples: readonly MetricSample[]): NodeMetrics 
     if (name !== 'culvert_connections_denied_total' || reason === undefined) continue;
     denials[reason] = (denials[reason] ?? 0) + value;
   }
-  const expiries = samples.filter((sample) => sample.name === 'culvert_certificate_expiry_seconds');
+  const expiries = samples.filter((sample) => sample.name === 'culvert_certificate_expiry_timestamp_seconds');
   return {
     node,
     connections: sum('culvert_connections_opened_total'),
@@ -51,7 +51,7 @@ function summarise(node: string, samples: readonly MetricSample[]): NodeMetrics 
     denials,
     connectP50Ms: milliseconds(histogramQuantile(samples, 'culvert_connect_duration_seconds', 0.5)),
     connectP99Ms: milliseconds(histogramQuantile(samples, 'culvert_connect_duration_seconds', 0.99)),
-    certificateExpiresInSeconds: Math.round(Math.min(...expiries.map((sample) => sample.value))),
+    certificateExpiresInSeconds: Math.round(Math.min(...expiries.map((sample) => sample.value)) - Date.now() / 1000),
   };
 }
 

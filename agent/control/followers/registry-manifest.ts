@@ -1,25 +1,25 @@
 import { keyHash } from '../../../shared/wire/registry-leaf.js';
 import { decodeRegistryPage, maxPageBytes, pageDigest } from '../../../shared/wire/registry-page.js';
 import { pageOfHash, registryRootKey, type ListedPage, type RegistryRoot } from '../../../shared/wire/registry-root.js';
-import { ListedEntries } from './listed-entries.js';
+import { ManifestEntries } from './manifest-entries.js';
 
 /** Of pages that no root names yet: a change of everything among a million workloads has no more. */
 const maxCandidateBytes = 32 * 1024 * 1024;
 /** What a page takes beside its bytes. */
 const candidateOverheadBytes = 512;
 
-type HeldPage = { readonly digest: string; readonly sealed: Uint8Array; readonly entries: ListedEntries };
+type HeldPage = { readonly digest: string; readonly sealed: Uint8Array; readonly entries: ManifestEntries };
 type Candidate = { readonly digest: string; readonly sealed: Uint8Array };
 
 /** What came into force and what it replaced. */
-export type ListChange = { readonly added: readonly ListedEntries[]; readonly dropped: readonly ListedEntries[] };
+export type ListChange = { readonly added: readonly ManifestEntries[]; readonly dropped: readonly ManifestEntries[] };
 
 /**
  * The root of the registry and those of its pages that are here. A page counts when the root has its digest, which is
  * checked before anything of it is read; one that it does not have waits for a root that does. No page that did
  * not change is opened again.
  */
-export class ListedRegistry {
+export class RegistryManifest {
   readonly #open: (sealed: Uint8Array) => RegistryRoot;
   readonly #sequenceOf: (key: string) => number;
   readonly #onRefused: (key: string, error: unknown) => void;
@@ -88,12 +88,12 @@ export class ListedRegistry {
   }
 
   /** What the page in force that the key belongs to says; undefined when it is not here. */
-  entriesFor(key: string): ListedEntries | undefined {
+  entriesFor(key: string): ManifestEntries | undefined {
     if (this.#root === null) return undefined;
     return this.#pages.get(pageOfHash(this.#root, keyHash(key)).key)?.entries;
   }
 
-  *entries(): Generator<ListedEntries> {
+  *entries(): Generator<ManifestEntries> {
     for (const { entries } of this.#pages.values()) yield entries;
   }
 
@@ -108,7 +108,7 @@ export class ListedRegistry {
     this.#root = { ...root, sealed };
     this.#changed.add(registryRootKey);
     this.#pages = new Map();
-    const added: ListedEntries[] = [];
+    const added: ManifestEntries[] = [];
     for (const page of root.pages) {
       const held = before.get(page.key);
       if (held?.digest === page.digest) {
@@ -128,7 +128,7 @@ export class ListedRegistry {
   }
 
   /** What the page says when it comes into force by this; null: it does not, or is already. */
-  takePage(key: string, sealed: Uint8Array): ListedEntries | null {
+  takePage(key: string, sealed: Uint8Array): ManifestEntries | null {
     if (sealed.length > maxPageBytes) {
       this.#onRefused(key, new Error(`a page of ${sealed.length} bytes: ${maxPageBytes} are the most`));
       return null;
@@ -142,10 +142,10 @@ export class ListedRegistry {
     return null;
   }
 
-  #accept(page: ListedPage, { digest, sealed }: Candidate): ListedEntries | null {
+  #accept(page: ListedPage, { digest, sealed }: Candidate): ManifestEntries | null {
     try {
       const opened = decodeRegistryPage({ bytes: sealed, leaf: page });
-      const entries = new ListedEntries({ page: opened, sequenceOf: this.#sequenceOf });
+      const entries = new ManifestEntries({ page: opened, sequenceOf: this.#sequenceOf });
       this.#pages.set(page.key, { digest, sealed, entries });
       this.#changed.add(page.key);
       return entries;

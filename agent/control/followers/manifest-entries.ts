@@ -10,7 +10,7 @@ const minGrouped = 16;
  * What one proved page of the registry names, and what of it is missing. Missing entries that come one by one wait until
  * all are there, and then one digest proves them, for a hundredth of what their signatures cost to check.
  */
-export class ListedEntries {
+export class ManifestEntries {
   readonly #page: RegistryPage;
   readonly #missing = new Set<string>();
   readonly #waiting = new Map<string, Uint8Array>();

@@ -4,7 +4,7 @@ import type { CidrRegion } from './cidr-regions.js';
 import type { WorkloadEntry } from '../../../shared/routing/registry-entry.js';
 
 /** One side of a connection that nobody has to make: who it is, and whether an agent speaks for it. */
-export type MeshEnd = {
+export type MeshParty = {
   /** `billing/db`, or the address of an end outside the mesh. */
   readonly name: string;
   /** What the rules know of it as a destination. As a source it proves its identity only when it is meshed. */
@@ -16,7 +16,7 @@ export type MeshEnd = {
 };
 
 /** A registered workload at one of its addresses. */
-export function workloadEnd(entry: WorkloadEntry, ip: IpAddress): MeshEnd {
+export function workloadParty(entry: WorkloadEntry, ip: IpAddress): MeshParty {
   const { namespace, name, serviceAccount, labels, node, identity, protocol } = entry;
   return {
     name: `${namespace}/${name}`,
@@ -26,11 +26,11 @@ export function workloadEnd(entry: WorkloadEntry, ip: IpAddress): MeshEnd {
 }
 
 /** An address that no workload has. */
-export function externalEnd(ip: IpAddress, name: string = ip): MeshEnd {
+export function externalParty(ip: IpAddress, name: string = ip): MeshParty {
   return { name, party: { ip, identity: null, workload: null }, isMeshed: false };
 }
 
 /** A network outside the mesh, or the part of one that no CIDR of the rules cuts. */
-export function regionEnd({ address, isSingle }: CidrRegion, name: string): MeshEnd {
-  return { ...externalEnd(address, name), standsForMany: !isSingle };
+export function regionParty({ address, isSingle }: CidrRegion, name: string): MeshParty {
+  return { ...externalParty(address, name), standsForMany: !isSingle };
 }

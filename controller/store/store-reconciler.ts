@@ -13,7 +13,7 @@ const compareEveryMs = 300_000;
  * Keeps NATS at what was applied: after the first connection, every reconnect (the server may have lost acknowledged
  * writes, or its whole store), a failure, and from time to time. Ends with the signal.
  */
-export class StoreKeeper {
+export class StoreReconciler {
   readonly #store: ResourceStore;
   readonly #bus: Bus;
   readonly #log: Log;

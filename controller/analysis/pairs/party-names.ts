@@ -1,5 +1,5 @@
 import type { RegistryEntry } from '../../../shared/routing/registry-entry.js';
-import type { MeshEnd } from './mesh-end.js';
+import type { MeshParty } from './mesh-party.js';
 
 /**
  * The names of a group of ends as people read them, sorted: a workload once, and with its addresses only where the group
@@ -14,7 +14,7 @@ export class EndNames {
     }
   }
 
-  of(ends: readonly MeshEnd[]): string[] {
+  of(ends: readonly MeshParty[]): string[] {
     const outside: string[] = [];
     const workloads = new Map<string, string[]>();
     for (const { name, party } of ends) {

@@ -5,7 +5,7 @@ import type { Destination, Endpoint } from '../route/destination.js';
  * workers of all nodes do not begin at the same endpoint. Endpoints of this node weigh the same as others. Round robin
  * and not fewest connections: an endpoint that refuses at once would have the fewest, and attract everything.
  */
-export class EndpointRotation {
+export class RoundRobinBalancer {
   readonly #cursors = new Map<string, number>();
   readonly #random: () => number;
 

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { getHeapStatistics } from 'node:v8';
-import { HeapSlack, type ThreadLook } from '../../agent/thread/heap-slack.js';
+import { IdleHeapTrimmer, type ThreadLook } from '../../agent/thread/idle-heap-trimmer.js';
 
 const mib = 1024 * 1024;
 const grown: ThreadLook = { utilization: 0.01, youngBytes: 32 * mib, usedBytes: 20 * mib };
@@ -12,7 +12,7 @@ function slackOf(o: { thread?: Partial<ThreadLook>; mayPause?: boolean }): {
 } {
   let collections = 0;
   let nowMs = 0;
-  const slack = new HeapSlack({
+  const slack = new IdleHeapTrimmer({
     mayPause: () => o.mayPause ?? true,
     lookAtThread: () => ({ ...grown, ...o.thread }),
     collect: () => (collections += 1),
@@ -21,7 +21,7 @@ function slackOf(o: { thread?: Partial<ThreadLook>; mayPause?: boolean }): {
   return {
     lookAt: (ms) => {
       nowMs = ms;
-      slack.look();
+      slack.poll();
       return collections;
     },
     stop: () => slack.stop(),
@@ -57,12 +57,12 @@ for (const [name, o] of [
 }
 
 void test('the collection is a real one', () => {
-  const slack = new HeapSlack({ mayPause: () => true, lookAtThread: () => grown });
+  const slack = new IdleHeapTrimmer({ mayPause: () => true, lookAtThread: () => grown });
   let garbage: unknown[] | null = Array.from({ length: 400_000 }, (_, at) => ({ at }));
   const withGarbage = getHeapStatistics().used_heap_size;
   assert.equal(garbage.length, 400_000);
   garbage = null;
-  slack.look();
+  slack.poll();
   slack.stop();
   assert.ok(getHeapStatistics().used_heap_size < withGarbage - 4 * mib);
 });

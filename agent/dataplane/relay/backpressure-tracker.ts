@@ -1,9 +1,9 @@
-import { isGone, type RelayEnd } from './relay-end.js';
+import { isGone, type RelayPeer } from './relay-peer.js';
 
 /** One direction of a relayed connection. */
 export type Direction = {
-  readonly from: RelayEnd;
-  readonly to: RelayEnd;
+  readonly from: RelayPeer;
+  readonly to: RelayPeer;
   /** Whose limits its bytes count for. */
   readonly workloads: readonly { readonly slot: number }[];
 };
@@ -18,7 +18,7 @@ export type WaitingSums = {
  * The directions of a thread whose sender is held back, because its receiver has not taken yet what there is: they are
  * where bytes wait. All others hold what came in one turn of the event loop, and cost nothing here.
  */
-export class HeldBack {
+export class BackpressureTracker {
   readonly #directions = new Set<Direction>();
 
   add(direction: Direction): void {

@@ -32,7 +32,7 @@ const maxRetryMs = 30_000;
  * answer in which one certificate is not what was asked for, or not under the roots beside it, is refused as a whole.
  * One request is under way at a time. Owns its timer; `close` ends it.
  */
-export class CertificateKeeper {
+export class CertificateRotator {
   readonly #sign: (request: SignRequest) => Promise<SignResponse>;
   readonly #scheduler: Scheduler;
   readonly #jitter: number;

@@ -6,7 +6,7 @@ const nobody: readonly (() => void)[] = [];
  * Ends one connection, in whatever step it is: what an `AbortSignal` is elsewhere, which costs an event target, its maps
  * and a dispatch for each connection. Listeners are called once, in the order in which they came.
  */
-export class CutSignal {
+export class TerminationSignal {
   #cut: ConnectionCut | null = null;
   #listeners = nobody;
 

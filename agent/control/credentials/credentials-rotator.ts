@@ -9,7 +9,7 @@ import type { Scheduler } from '../../thread/scheduler.js';
  * The one holder of this host's credentials: has them renewed, takes new roots in, and keeps the copy on disk at what is
  * in use. A disk that fails costs the copy, not the membership. Owns the renewal; `close` ends it.
  */
-export class CredentialsKeeper {
+export class CredentialsRotator {
   readonly #log: Log;
   readonly #write: (credentials: NodeCredentials) => Promise<void>;
   readonly #onWriteFailed: () => void;

@@ -11,7 +11,7 @@ import { storedInOrder, type CommittedState, type StoredResource } from './commi
 import { listedEntry, RegistryTreeBuilder, type ListedEntry, type RegistryTree } from '../inventory/registry-tree.js';
 
 /** Everything that is published of one committed state, ready to be written. */
-export type Release = {
+export type CompiledRevision = {
   readonly state: CommittedState;
   readonly snapshot: Snapshot;
   readonly sealed: Uint8Array;
@@ -25,7 +25,7 @@ export type Release = {
   readonly sealRegistryRoot: () => Uint8Array;
 };
 
-export type Built = { readonly release: Release } | { readonly problems: readonly Problem[] };
+export type Built = { readonly release: CompiledRevision } | { readonly problems: readonly Problem[] };
 
 /** What a document gives for the registry. */
 type Registered = { readonly entry: RegistryEntry; readonly listed: ListedEntry };
@@ -34,7 +34,7 @@ type Registered = { readonly entry: RegistryEntry; readonly listed: ListedEntry 
  * Makes releases. The same state always gives the same bytes (Ed25519 is deterministic), so that a store which was
  * wiped is rebuilt as it was. Remembers what it made of documents that did not change.
  */
-export class ReleaseBuilder {
+export class RevisionCompiler {
   readonly #trustDomain: string;
   readonly #privateKeyPem: string;
   readonly #encoded = new WeakMap<StoredResource, Uint8Array>();
@@ -90,7 +90,10 @@ export class ReleaseBuilder {
     return { release: { ...release, ...this.#listing(revision, listed) } };
   }
 
-  #listing(sequence: number, entries: readonly ListedEntry[]): Pick<Release, 'registryTree' | 'sealRegistryRoot'> {
+  #listing(
+    sequence: number,
+    entries: readonly ListedEntry[],
+  ): Pick<CompiledRevision, 'registryTree' | 'sealRegistryRoot'> {
     let tree: RegistryTree | null = null;
     const registryTree = (): RegistryTree => (tree ??= this.#tree.build({ sequence, entries }));
     return {

@@ -5,7 +5,7 @@ import { isReason, type Reason } from '../../../shared/reasons.js';
  * by then, and Node cannot send the alert. So: an empty SETTINGS and a GOAWAY with INADEQUATE_SECURITY, whose debug
  * data name the reason (RFC 9113 §6.8). Eighty constant bytes; no HTTP/2 state is made for an unproved peer.
  */
-export function turnAwayFrames(reason: Reason): Buffer {
+export function rejectFrames(reason: Reason): Buffer {
   const debugData = Buffer.from(`${prefix}${reason}`);
   const settings = frameHeader(0, settingsType);
   const goaway = frameHeader(8 + debugData.length, goawayType);
@@ -14,8 +14,8 @@ export function turnAwayFrames(reason: Reason): Buffer {
   return Buffer.concat([settings, goaway, body, debugData]);
 }
 
-/** The reason in a GOAWAY of {@link turnAwayFrames}; undefined for any other. A peer can only blame the handshake with it. */
-export function turnAwayReason(code: number, debugData: Uint8Array | undefined): Reason | undefined {
+/** The reason in a GOAWAY of {@link rejectFrames}; undefined for any other. A peer can only blame the handshake with it. */
+export function rejectReason(code: number, debugData: Uint8Array | undefined): Reason | undefined {
   if (code !== inadequateSecurity || debugData === undefined) return undefined;
   const text = Buffer.from(debugData).toString('latin1');
   const reason = text.startsWith(prefix) ? text.slice(prefix.length) : '';

@@ -1,11 +1,11 @@
 import { describe, it } from 'node:test';
 import assert from 'node:assert/strict';
 import { setImmediate as nextTurn } from 'node:timers/promises';
-import { ConnectionTurns } from '../../agent/dataplane/limit/connection-turns.js';
+import { AcceptScheduler } from '../../agent/dataplane/limit/accept-scheduler.js';
 
 /** `log`: who began, in the order of it, with `|` where a turn of the event loop ended. */
-function start(): { turns: ConnectionTurns; log: string[]; open: (who: string, count: number) => void } {
-  const turns = new ConnectionTurns();
+function start(): { turns: AcceptScheduler; log: string[]; open: (who: string, count: number) => void } {
+  const turns = new AcceptScheduler();
   const log: string[] = [];
   const open = (who: string, count: number): void => {
     for (let at = 0; at < count; at++) turns.take(who, () => log.push(who));
@@ -13,7 +13,7 @@ function start(): { turns: ConnectionTurns; log: string[]; open: (who: string, c
   return { turns, log, open };
 }
 
-async function untilAllBegan({ turns, log }: { turns: ConnectionTurns; log: string[] }): Promise<void> {
+async function untilAllBegan({ turns, log }: { turns: AcceptScheduler; log: string[] }): Promise<void> {
   while (turns.size > 0) {
     log.push('|');
     await nextTurn();
@@ -53,7 +53,7 @@ describe('the turns of new connections', () => {
   });
 
   it('keep the order of the connections of one', async () => {
-    const turns = new ConnectionTurns();
+    const turns = new AcceptScheduler();
     const began: number[] = [];
     for (let at = 0; at < 50; at++) turns.take('a', () => began.push(at));
     while (turns.size > 0) await nextTurn();

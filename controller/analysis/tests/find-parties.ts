@@ -1,27 +1,27 @@
 import { isIpv6, type IpAddress } from '../../../shared/address.js';
 import { formatSpiffeId } from '../../../shared/identity.js';
-import { parseTestEnd, type TestEnd } from '../../resources/kinds/rule-test.js';
+import { parseTestParty, type TestParty } from '../../resources/kinds/rule-test.js';
 import { nearestName } from '../../../shared/nearest-name.js';
 import type { RegistryEntry, ServiceEntry, WorkloadEntry } from '../../../shared/routing/registry-entry.js';
-import { externalEnd, workloadEnd, type MeshEnd } from '../pairs/mesh-end.js';
+import { externalParty, workloadParty, type MeshParty } from '../pairs/mesh-party.js';
 import type { RuleSet } from '../pairs/rule-set.js';
 
 /** An end that a text can mean, and the port of it that is dialled (destinations only). */
-export type FoundEnd = {
-  readonly end: MeshEnd;
+export type FoundParty = {
+  readonly end: MeshParty;
   readonly port: number | null;
   /** It stands for something that is not registered, so its address says nothing. */
   readonly isAssumed: boolean;
 };
 
 export type FoundEnds =
-  | { readonly ends: readonly FoundEnd[]; readonly note: string | null }
+  | { readonly ends: readonly FoundParty[]; readonly note: string | null }
   | { readonly problem: string; readonly hint: string };
 
 /** Stands for a workload that is not registered: TEST-NET-1 (RFC 5737), which no CIDR of a real rule should name. */
 const assumedAddress = '192.0.2.1' as IpAddress;
 
-type Target = Extract<TestEnd, { readonly name: string }>;
+type Target = Extract<TestParty, { readonly name: string }>;
 
 /**
  * Finds what `billing/api`, `198.18.0.10`, `billing/db:5432` or `[fd00::1]:80` means: an address, or a workload, a
@@ -30,7 +30,7 @@ type Target = Extract<TestEnd, { readonly name: string }>;
  * and has no labels, with a note that says so: rules may be tested before their workloads exist.
  */
 export function findEnds(text: string, side: 'source' | 'destination', { snapshot, entries }: RuleSet): FoundEnds {
-  const target = parseTestEnd(text);
+  const target = parseTestParty(text);
   if (target === undefined) {
     const problem = `${side} "${text}" is neither an address nor NAMESPACE/NAME`;
     return { problem, hint: side === 'source' ? 'for example billing/api' : 'for example billing/db:5432' };
@@ -42,17 +42,17 @@ export function findEnds(text: string, side: 'source' | 'destination', { snapsho
   const found = 'ip' in target ? registry.byAddress(target.ip, target.port) : registry.byName(target, side);
   if (found !== undefined) return found;
   if ('ip' in target)
-    return { ends: [{ end: externalEnd(target.ip), port: target.port, isAssumed: false }], note: null };
+    return { ends: [{ end: externalParty(target.ip), port: target.port, isAssumed: false }], note: null };
   if (target.word === 'service' || target.word === 'workload') {
     return { problem: `${side}: there is no ${target.word} ${target.name}`, hint: registry.nearest(target.name) };
   }
   return {
-    ends: [{ end: assumedEnd(target.name, snapshot.trustDomain), port: target.port, isAssumed: true }],
+    ends: [{ end: assumedParty(target.name, snapshot.trustDomain), port: target.port, isAssumed: true }],
     note: registry.assumed(target.name),
   };
 }
 
-function assumedEnd(name: string, trustDomain: string): MeshEnd {
+function assumedParty(name: string, trustDomain: string): MeshParty {
   const [namespace = '', serviceAccount = ''] = name.split('/');
   const identity = formatSpiffeId({ trustDomain, namespace, serviceAccount });
   const workload = { namespace, name: serviceAccount, serviceAccount, labels: {}, node: null };
@@ -88,7 +88,7 @@ class Registry {
   byAddress(ip: IpAddress, port: number | null): FoundEnds | undefined {
     const workload = this.#workloads.byAddress.get(ip)?.[0];
     if (workload !== undefined)
-      return { ends: [{ end: workloadEnd(workload, ip), port, isAssumed: false }], note: null };
+      return { ends: [{ end: workloadParty(workload, ip), port, isAssumed: false }], note: null };
     const service = this.#services.byAddress.get(ip)?.[0];
     return service === undefined ? undefined : this.#endpoints(service, port, isIpv6(ip));
   }
@@ -181,9 +181,9 @@ function groupBy<E>(entries: readonly E[], keysOf: (entry: E) => readonly string
 }
 
 /** At each address, of one family when `isV6` is not null. */
-function endsOf(entries: readonly WorkloadEntry[], port: number | null, isV6: boolean | null = null): FoundEnd[] {
+function endsOf(entries: readonly WorkloadEntry[], port: number | null, isV6: boolean | null = null): FoundParty[] {
   return entries.flatMap((entry) => {
     const addresses = entry.addresses.filter((ip) => isV6 === null || isIpv6(ip) === isV6);
-    return addresses.map((ip) => ({ end: workloadEnd(entry, ip), port, isAssumed: false }));
+    return addresses.map((ip) => ({ end: workloadParty(entry, ip), port, isAssumed: false }));
   });
 }

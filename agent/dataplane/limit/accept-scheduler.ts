@@ -7,7 +7,7 @@ const perTurn = 16;
  * tunnel a hundred requests; each takes more time than any message. Who asks for more than there is room for waits
  * behind its own connections, and those who wait are served one connection each in turn.
  */
-export class ConnectionTurns {
+export class AcceptScheduler {
   readonly #waiting = new Map<string, Waiting>();
   readonly #onTurn = (): void => this.#nextTurn();
   #begun = 0;

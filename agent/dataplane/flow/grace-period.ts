@@ -3,15 +3,15 @@ import { formatRuleRef, type Decision } from '../../../shared/policy/connection.
 /** A timer cannot run longer than 2^31 ms; a longer wait takes several. */
 const longestTimerMs = 0x4000_0000;
 
-export type ReprieveKind = 'draining' | 'kept';
+export type GraceKind = 'draining' | 'kept';
 
 /**
  * How long an open connection that the rules deny may live on: the `onChange` of the rule that denies it, a `drain` or
  * a `keep`. One for each connection; {@link lift} when it is allowed again, and when it has ended.
  */
-export class Reprieve {
+export class GracePeriod {
   readonly #onExpired: (decision: Decision, revision: number) => void;
-  #kind: ReprieveKind | null = null;
+  #kind: GraceKind | null = null;
   #decision: Decision | null = null;
   #revision = 0;
   #rule = '';
@@ -25,7 +25,7 @@ export class Reprieve {
   }
 
   /** Null: the rules allow the connection. */
-  get kind(): ReprieveKind | null {
+  get kind(): GraceKind | null {
     return this.#kind;
   }
 

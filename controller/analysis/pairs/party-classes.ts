@@ -1,11 +1,11 @@
 import { isIpv6 } from '../../../shared/address.js';
-import type { MeshEnd } from './mesh-end.js';
+import type { MeshParty } from './mesh-party.js';
 import type { Selector } from './selectors.js';
 
 /** Ends that no rule tells apart, so that one can be asked for all. */
 export type EndClass = {
   /** At least one. */
-  readonly members: readonly MeshEnd[];
+  readonly members: readonly MeshParty[];
   /** By position of the selector: whether it holds for every member (null selectors: true). */
   readonly holds: readonly boolean[];
   readonly hasIpv4: boolean;
@@ -13,11 +13,11 @@ export type EndClass = {
 };
 
 /** Groups ends by which of the selectors hold for them, in the order in which they come. */
-export function classifyEnds(ends: readonly MeshEnd[], selectors: readonly (Selector | null)[]): EndClass[] {
+export function classifyEnds(ends: readonly MeshParty[], selectors: readonly (Selector | null)[]): EndClass[] {
   const distinct = [...new Map(selectors.filter((s) => s !== null).map((s) => [s.key, s])).values()];
   const position = new Map(distinct.map(({ key }, index) => [key, index]));
   const candidates = new Candidates(distinct);
-  const groups = new Map<string, { members: MeshEnd[]; held: ReadonlySet<number> }>();
+  const groups = new Map<string, { members: MeshParty[]; held: ReadonlySet<number> }>();
   for (const end of ends) {
     const held = candidates.of(end).filter((index) => distinct[index]?.selects(end) === true);
     const signature = held.join(' ');
@@ -53,7 +53,7 @@ class Candidates {
   }
 
   /** Positions, each once, always in the same order for ends of one namespace. */
-  of({ party: { identity, workload } }: MeshEnd): readonly number[] {
+  of({ party: { identity, workload } }: MeshParty): readonly number[] {
     const isPlain = workload !== null && (identity === null || identity.includes(`/ns/${workload.namespace}/sa/`));
     // Who is nowhere in the mesh is in no namespace.
     if (workload === null && identity === null) return this.#anywhere;

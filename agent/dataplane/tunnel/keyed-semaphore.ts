@@ -1,5 +1,5 @@
 /** Lets a number of holders in at a time for each key; the others wait in their order. */
-export class Gate {
+export class KeyedSemaphore {
   readonly #limit: number;
   readonly #inside = new Map<string, number>();
   readonly #waiting = new Map<string, (() => void)[]>();

@@ -2,7 +2,7 @@ import { performance, type EventLoopUtilization } from 'node:perf_hooks';
 import { getHeapSpaceStatistics, getHeapStatistics, setFlagsFromString } from 'node:v8';
 import { runInNewContext } from 'node:vm';
 
-const lookMs = 5000;
+const pollMs = 5000;
 /** A thread that worked for less than this part of the time since the last look is at rest. */
 const quietUtilization = 0.25;
 /** Below it there is little to be gained: both halves of a young generation that has grown once or twice. */
@@ -26,7 +26,7 @@ export type ThreadLook = {
  * 32 MiB while much is kept, and looks at it again only in a full collection, which a thread at rest does not come to for
  * hours. So a thread at rest whose young generation is large gets one, with growing gaps between; it takes 10 to 60 ms.
  */
-export class HeapSlack {
+export class IdleHeapTrimmer {
   readonly #mayPause: () => boolean;
   readonly #lookAtThread: () => ThreadLook;
   readonly #collect: () => void;
@@ -46,7 +46,7 @@ export class HeapSlack {
     this.#lookAtThread = init.lookAtThread ?? looksAtThread();
     this.#collect = init.collect ?? collectAll;
     this.#nowMs = init.nowMs ?? (() => performance.now());
-    this.#timer = setInterval(() => this.look(), lookMs);
+    this.#timer = setInterval(() => this.poll(), pollMs);
     this.#timer.unref();
   }
 
@@ -55,7 +55,7 @@ export class HeapSlack {
   }
 
   /** What the timer calls. */
-  look(): void {
+  poll(): void {
     const { utilization, youngBytes, usedBytes } = this.#lookAtThread();
     const nowMs = this.#nowMs();
     if (nowMs < this.#nextAtMs || utilization > quietUtilization || !this.#mayPause()) return;

@@ -64,7 +64,7 @@ const captureConcurrency = 4;
  * out: the capture rules first, the listeners after them. When the namespace was replaced under the same name, the old
  * one is released and the new one goes in from step 1. A workload that moved away or lost its entry is released.
  */
-export class WorkloadKeeper {
+export class WorkloadReconciler {
   readonly #capture: CaptureDoor;
   readonly #listeners: ListenerDoor;
   readonly #ledger: CaptureLedger;

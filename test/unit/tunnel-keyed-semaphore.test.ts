@@ -1,10 +1,10 @@
 import { describe, it } from 'node:test';
 import assert from 'node:assert/strict';
-import { Gate } from '../../agent/dataplane/tunnel/gate.js';
+import { KeyedSemaphore } from '../../agent/dataplane/tunnel/keyed-semaphore.js';
 
 describe('a gate', () => {
   it('lets as many in as it may, and the next ones in their order', async () => {
-    const gate = new Gate({ limit: 2 });
+    const gate = new KeyedSemaphore({ limit: 2 });
     const entered: number[] = [];
     const leaves: (() => void)[] = [];
     for (let index = 0; index < 5; index++) {
@@ -25,7 +25,7 @@ describe('a gate', () => {
   });
 
   it('counts each key by itself, and forgets one that nobody uses', async () => {
-    const gate = new Gate({ limit: 1 });
+    const gate = new KeyedSemaphore({ limit: 1 });
     const leaveA = await gate.enter('a');
     const leaveB = await gate.enter('b');
     leaveA();
