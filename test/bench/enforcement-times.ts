@@ -2,7 +2,7 @@ import { once } from 'node:events';
 import type { Socket } from 'node:net';
 import { performance } from 'node:perf_hooks';
 import type { RolloutAnswer } from '../../controller/api/api-types.js';
-import { endOf, readSome } from '../e2e/two-hosts.js';
+import { endOf, readSome } from '../support/mesh/two-hosts.js';
 import type { LabNode } from '../lab/lab-node.js';
 import { type Mesh, startMesh } from '../lab/mesh.js';
 import { programs } from '../lab/programs.js';

@@ -1,7 +1,7 @@
 import { once } from 'node:events';
 import type { TunnelStream } from '../../agent/dataplane/engine/tunnel-stream.js';
-import type { TestCa } from '../contract/tunnel-certificates.js';
-import { echo, TunnelPair, type TunnelEngine } from '../contract/tunnel-pair.js';
+import type { TestCa } from '../support/tunnel/tunnel-certificates.js';
+import { echo, TunnelPair, type TunnelEngine } from '../support/tunnel/tunnel-pair.js';
 
 /** What one engine needed for one case. Both ends of the tunnel are in this process, so CPU time is that of both. */
 export type EngineTime = { readonly units: number; readonly cpuMs: number; readonly wallMs: number };

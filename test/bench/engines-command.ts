@@ -1,6 +1,6 @@
-import { http2Engine } from '../contract/tunnel-http2-engine.js';
-import { leanEngine } from '../contract/tunnel-lean-engine.js';
-import { TestCa } from '../contract/tunnel-certificates.js';
+import { http2Engine } from '../support/tunnel/tunnel-http2-engine.js';
+import { leanEngine } from '../support/tunnel/tunnel-lean-engine.js';
+import { TestCa } from '../support/tunnel/tunnel-certificates.js';
 import { engineCases, timeEngine, type EngineTime } from './engine-times.js';
 
 /**

@@ -7,7 +7,7 @@ import type { IpAddress } from '../../shared/address.js';
 import { TerminationSignal } from '../../agent/dataplane/connection/termination-signal.js';
 import type { TunnelRequest } from '../../agent/dataplane/tunnel/tunnel.js';
 import type { TunnelStream } from '../../agent/dataplane/engine/tunnel-stream.js';
-import { clientIdentity, otherIdentity, serverIdentity, TestCa } from './tunnel-certificates.js';
+import { clientIdentity, otherIdentity, serverIdentity, TestCa } from '../support/tunnel/tunnel-certificates.js';
 import {
   closed,
   echo,
@@ -17,7 +17,7 @@ import {
   TunnelPair,
   withDeadline,
   type TunnelEngine,
-} from './tunnel-pair.js';
+} from '../support/tunnel/tunnel-pair.js';
 
 const megabyte = 1_048_576;
 

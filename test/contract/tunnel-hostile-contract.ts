@@ -4,9 +4,16 @@ import { randomBytes } from 'node:crypto';
 import tls from 'node:tls';
 import type { RefusedHandshake, TunnelRequest } from '../../agent/dataplane/tunnel/tunnel.js';
 import type { TunnelStream } from '../../agent/dataplane/engine/tunnel-stream.js';
-import { clientIdentity, serverIdentity, TestCa } from './tunnel-certificates.js';
-import { eventually, readAll, TunnelPair, type TunnelEngine } from './tunnel-pair.js';
-import { encodeFrame, encodeHeaders, endHeaders, endStream, frameType, RawPeer } from './tunnel-raw-peer.js';
+import { clientIdentity, serverIdentity, TestCa } from '../support/tunnel/tunnel-certificates.js';
+import { eventually, readAll, TunnelPair, type TunnelEngine } from '../support/tunnel/tunnel-pair.js';
+import {
+  encodeFrame,
+  encodeHeaders,
+  endHeaders,
+  endStream,
+  frameType,
+  RawPeer,
+} from '../support/tunnel/tunnel-raw-peer.js';
 
 const megabyte = 1_048_576;
 

@@ -1,5 +1,5 @@
 import { runTunnelContract } from './tunnel-contract.js';
-import { leanClientEngine } from './tunnel-lean-engine.js';
+import { leanClientEngine } from '../support/tunnel/tunnel-lean-engine.js';
 import { runTunnelLifetimeContract } from './tunnel-lifetime-contract.js';
 import { runTunnelRotationContract } from './tunnel-rotation-contract.js';
 

@@ -3,8 +3,15 @@ import assert from 'node:assert/strict';
 import { once } from 'node:events';
 import type { TunnelRequest } from '../../agent/dataplane/tunnel/tunnel.js';
 import type { TunnelStream } from '../../agent/dataplane/engine/tunnel-stream.js';
-import { TestCa } from './tunnel-certificates.js';
-import { closed, eventually, readAll, TunnelPair, withDeadline, type TunnelEngine } from './tunnel-pair.js';
+import { TestCa } from '../support/tunnel/tunnel-certificates.js';
+import {
+  closed,
+  eventually,
+  readAll,
+  TunnelPair,
+  withDeadline,
+  type TunnelEngine,
+} from '../support/tunnel/tunnel-pair.js';
 
 const megabyte = 1_048_576;
 

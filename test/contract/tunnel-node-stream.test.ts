@@ -3,9 +3,9 @@ import assert from 'node:assert/strict';
 import { constants, type Http2Stream } from 'node:http2';
 import { breakageOf } from '../../agent/dataplane/relay/relay-peer.js';
 import type { TunnelStream } from '../../agent/dataplane/engine/tunnel-stream.js';
-import { TestCa } from './tunnel-certificates.js';
-import { http2Engine } from './tunnel-http2-engine.js';
-import { closed, eventually, readAll, TunnelPair } from './tunnel-pair.js';
+import { TestCa } from '../support/tunnel/tunnel-certificates.js';
+import { http2Engine } from '../support/tunnel/tunnel-http2-engine.js';
+import { closed, eventually, readAll, TunnelPair } from '../support/tunnel/tunnel-pair.js';
 
 const megabyte = 1_048_576;
 let ca: TestCa;

@@ -5,9 +5,9 @@ import { once } from 'node:events';
 import net from 'node:net';
 import tls from 'node:tls';
 import type { TunnelCertificates } from '../../agent/dataplane/tunnel/tunnel.js';
-import { clientIdentity, serverIdentity, TestCa } from './tunnel-certificates.js';
-import { eventually, readAll, serverIp, TunnelPair, type TunnelEngine } from './tunnel-pair.js';
-import { encodeFrame, frameType } from './tunnel-raw-peer.js';
+import { clientIdentity, serverIdentity, TestCa } from '../support/tunnel/tunnel-certificates.js';
+import { eventually, readAll, serverIp, TunnelPair, type TunnelEngine } from '../support/tunnel/tunnel-pair.js';
+import { encodeFrame, frameType } from '../support/tunnel/tunnel-raw-peer.js';
 
 const megabyte = 1_048_576;
 

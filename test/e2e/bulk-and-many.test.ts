@@ -6,7 +6,7 @@ import type { Socket } from 'node:net';
 import { after, before, test } from 'node:test';
 import { type Mesh, startMesh } from '../lab/mesh.js';
 import type { MeshAgent } from '../lab/mesh-agent.js';
-import { readSome, readToEnd, twoHosts } from './two-hosts.js';
+import { readSome, readToEnd, twoHosts } from '../support/mesh/two-hosts.js';
 
 const mebibyte = 1024 * 1024;
 /** DESIGN §3: what one stream may have in flight. */

@@ -5,9 +5,9 @@ import type { LabServer } from '../lab/namespace-sockets.js';
 import { type Mesh, prepareMesh } from '../lab/mesh.js';
 import { programs } from '../lab/programs.js';
 import { waitUntil } from '../lab/wait-until.js';
-import { ask, HeldConnection, startEcho } from './echo-traffic.js';
-import { netnsFingerprint } from './netns-fingerprint.js';
-import { twoHosts } from './two-hosts.js';
+import { ask, HeldConnection, startEcho } from '../support/mesh/echo-traffic.js';
+import { netnsFingerprint } from '../support/mesh/netns-fingerprint.js';
+import { twoHosts } from '../support/mesh/two-hosts.js';
 
 let mesh: Mesh;
 let echo: LabServer;

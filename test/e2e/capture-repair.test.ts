@@ -3,10 +3,10 @@ import { after, before, test } from 'node:test';
 import type { LabWorkload } from '../lab/lab-node.js';
 import { type Mesh, startMesh } from '../lab/mesh.js';
 import { waitUntil } from '../lab/wait-until.js';
-import { ask, HeldConnection, startEcho } from './echo-traffic.js';
-import { loggedIn } from './log-lines.js';
-import { netnsFingerprint } from './netns-fingerprint.js';
-import { twoHosts } from './two-hosts.js';
+import { ask, HeldConnection, startEcho } from '../support/mesh/echo-traffic.js';
+import { loggedIn } from '../support/mesh/log-lines.js';
+import { netnsFingerprint } from '../support/mesh/netns-fingerprint.js';
+import { twoHosts } from '../support/mesh/two-hosts.js';
 
 let mesh: Mesh;
 

@@ -2,9 +2,9 @@ import assert from 'node:assert/strict';
 import { after, before, test } from 'node:test';
 import { type Mesh, startMesh } from '../lab/mesh.js';
 import { waitUntil } from '../lab/wait-until.js';
-import { HeldConnection, startEcho, SteadyTraffic } from './echo-traffic.js';
-import { loggedIn } from './log-lines.js';
-import { twoHosts } from './two-hosts.js';
+import { HeldConnection, startEcho, SteadyTraffic } from '../support/mesh/echo-traffic.js';
+import { loggedIn } from '../support/mesh/log-lines.js';
+import { twoHosts } from '../support/mesh/two-hosts.js';
 
 let mesh: Mesh;
 

@@ -7,8 +7,8 @@ import type { StatusAnswer, TokenAnswer } from '../../controller/api/api-types.j
 import type { CommandResult } from '../lab/command.js';
 import { type Mesh, startMesh } from '../lab/mesh.js';
 import { waitUntil } from '../lab/wait-until.js';
-import { documents, meshOf, segmentationRule } from './rule-world.js';
-import { twoHosts } from './two-hosts.js';
+import { documents, meshOf, segmentationRule } from '../support/mesh/rule-world.js';
+import { twoHosts } from '../support/mesh/two-hosts.js';
 
 let mesh: Mesh;
 let directory = '';

@@ -3,9 +3,9 @@ import { after, before, test } from 'node:test';
 import type { LabServer } from '../lab/namespace-sockets.js';
 import { type Mesh, startMesh } from '../lab/mesh.js';
 import { waitUntil } from '../lab/wait-until.js';
-import { ask, HeldConnection, startEcho, SteadyTraffic } from './echo-traffic.js';
-import { waitForLog } from './log-lines.js';
-import { twoHosts } from './two-hosts.js';
+import { ask, HeldConnection, startEcho, SteadyTraffic } from '../support/mesh/echo-traffic.js';
+import { waitForLog } from '../support/mesh/log-lines.js';
+import { twoHosts } from '../support/mesh/two-hosts.js';
 
 let mesh: Mesh;
 let echo: LabServer;

@@ -2,10 +2,10 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { startMesh } from '../lab/mesh.js';
 import { waitUntil } from '../lab/wait-until.js';
-import { ask, startEcho } from './echo-traffic.js';
-import { loggedIn } from './log-lines.js';
-import { breakStateDirectory, childPid, deaths } from './supervised-child.js';
-import { twoHosts } from './two-hosts.js';
+import { ask, startEcho } from '../support/mesh/echo-traffic.js';
+import { loggedIn } from '../support/mesh/log-lines.js';
+import { breakStateDirectory, childPid, deaths } from '../support/mesh/supervised-child.js';
+import { twoHosts } from '../support/mesh/two-hosts.js';
 
 const secret = 'culvert-e2e-secret-of-the-fail-mode';
 

@@ -4,11 +4,11 @@ import path from 'node:path';
 import { test } from 'node:test';
 import { startMesh } from '../lab/mesh.js';
 import { waitUntil } from '../lab/wait-until.js';
-import { ask, startEcho } from './echo-traffic.js';
-import { waitForLog } from './log-lines.js';
-import { netnsFingerprint } from './netns-fingerprint.js';
-import { breakStateDirectory, childPid, deaths } from './supervised-child.js';
-import { twoHosts } from './two-hosts.js';
+import { ask, startEcho } from '../support/mesh/echo-traffic.js';
+import { waitForLog } from '../support/mesh/log-lines.js';
+import { netnsFingerprint } from '../support/mesh/netns-fingerprint.js';
+import { breakStateDirectory, childPid, deaths } from '../support/mesh/supervised-child.js';
+import { twoHosts } from '../support/mesh/two-hosts.js';
 
 const secret = 'culvert-e2e-secret-of-the-fail-mode';
 

@@ -5,8 +5,8 @@ import type { FlowsAnswer } from '../../controller/api/api-types.js';
 import type { FlowRecord } from '../../shared/wire/flows.js';
 import { type Mesh, startMesh } from '../lab/mesh.js';
 import { waitUntil } from '../lab/wait-until.js';
-import { ask, HeldConnection, startEcho } from './echo-traffic.js';
-import { endOf, twoHosts } from './two-hosts.js';
+import { ask, HeldConnection, startEcho } from '../support/mesh/echo-traffic.js';
+import { endOf, twoHosts } from '../support/mesh/two-hosts.js';
 
 /** A window of 10 s, and the way through NATS. */
 const shownWithinMs = 15_000;

@@ -3,8 +3,8 @@ import { after, afterEach, before, describe, test } from 'node:test';
 import type { LabNode, LabWorkload } from '../lab/lab-node.js';
 import { type Mesh, startMesh } from '../lab/mesh.js';
 import { waitUntil } from '../lab/wait-until.js';
-import { documents, meshOf, ruleWorld, segmentationRule } from './rule-world.js';
-import { RuledTraffic } from './ruled-traffic.js';
+import { documents, meshOf, ruleWorld, segmentationRule } from '../support/mesh/rule-world.js';
+import { RuledTraffic } from '../support/mesh/ruled-traffic.js';
 
 /** Documents of Kubernetes and Istio, and the border to the outside, on live traffic. */
 

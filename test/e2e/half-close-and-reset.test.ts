@@ -3,8 +3,8 @@ import { EventEmitter, once } from 'node:events';
 import type { Socket } from 'node:net';
 import { after, before, test } from 'node:test';
 import { type Mesh, startMesh } from '../lab/mesh.js';
-import { attempt } from './attempt.js';
-import { endOf, readSome, readToEnd, twoHosts } from './two-hosts.js';
+import { attempt } from '../support/mesh/attempt.js';
+import { endOf, readSome, readToEnd, twoHosts } from '../support/mesh/two-hosts.js';
 
 let mesh: Mesh;
 

@@ -10,7 +10,7 @@ import { type Mesh, prepareMesh } from '../lab/mesh.js';
 import { parseMetrics } from '../lab/metric-samples.js';
 import { programs } from '../lab/programs.js';
 import { waitUntil } from '../lab/wait-until.js';
-import { twoHosts } from './two-hosts.js';
+import { twoHosts } from '../support/mesh/two-hosts.js';
 
 let mesh: Mesh;
 
@@ -182,7 +182,7 @@ describe('an agent that has joined', () => {
   });
 
   const rogue = async (...args: readonly string[]): Promise<unknown> => {
-    const script = fileURLToPath(new URL('./rogue-agent.js', import.meta.url));
+    const script = fileURLToPath(new URL('../support/mesh/rogue-agent.js', import.meta.url));
     const node1 = mesh.agent('node1');
     const argv = [process.execPath, script, node1.stateDir, ...args];
     return JSON.parse(await node1.node.check(argv, { timeoutMs: 30_000 }));

@@ -3,10 +3,10 @@ import { test } from 'node:test';
 import type { LabWorkload } from '../lab/lab-node.js';
 import { type Mesh, startMesh } from '../lab/mesh.js';
 import { waitUntil } from '../lab/wait-until.js';
-import { loggedIn, waitForLog } from './log-lines.js';
+import { loggedIn, waitForLog } from '../support/mesh/log-lines.js';
 import { requireSuccess } from '../lab/command.js';
-import { ask, startEcho } from './echo-traffic.js';
-import { twoHosts } from './two-hosts.js';
+import { ask, startEcho } from '../support/mesh/echo-traffic.js';
+import { twoHosts } from '../support/mesh/two-hosts.js';
 
 /**
  * What a container runtime does at a restart: the namespace goes, and another one comes under the same name with the same

@@ -4,7 +4,7 @@ import type { AccessLogLine } from '../../agent/telemetry/access-log.js';
 import type { LabNode } from '../lab/lab-node.js';
 import { type Mesh, startMesh } from '../lab/mesh.js';
 import type { LabTopology } from '../lab/topology.js';
-import { attempt, recordAtDestination, recordAtSource, serveSeenAddress } from './attempt.js';
+import { attempt, recordAtDestination, recordAtSource, serveSeenAddress } from '../support/mesh/attempt.js';
 
 const port = 8080;
 const excludedOutbound = 8085;

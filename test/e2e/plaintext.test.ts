@@ -3,9 +3,9 @@ import { after, before, beforeEach, describe, test } from 'node:test';
 import type { AccessLogLine } from '../../agent/telemetry/access-log.js';
 import type { LabNode } from '../lab/lab-node.js';
 import { type Mesh, startMesh } from '../lab/mesh.js';
-import { type Attempt, attempt, serveSeenAddress } from './attempt.js';
-import { authorizationPolicy, documents, meshOf, segmentationRule } from './rule-world.js';
-import { endOf, readSome, twoHosts } from './two-hosts.js';
+import { type Attempt, attempt, serveSeenAddress } from '../support/mesh/attempt.js';
+import { authorizationPolicy, documents, meshOf, segmentationRule } from '../support/mesh/rule-world.js';
+import { endOf, readSome, twoHosts } from '../support/mesh/two-hosts.js';
 
 const port = 8080;
 let mesh: Mesh;

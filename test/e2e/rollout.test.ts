@@ -6,9 +6,9 @@ import { formatRuleRef } from '../../shared/policy/connection.js';
 import type { LabWorkload } from '../lab/lab-node.js';
 import { type Mesh, startMesh } from '../lab/mesh.js';
 import type { LabTopology } from '../lab/topology.js';
-import { attempt, recordAtDestination, recordAtSource, serveSeenAddress } from './attempt.js';
-import { HeldConnection, startEcho, type EchoTarget } from './echo-traffic.js';
-import { documents, meshOf, segmentationRule } from './rule-world.js';
+import { attempt, recordAtDestination, recordAtSource, serveSeenAddress } from '../support/mesh/attempt.js';
+import { HeldConnection, startEcho, type EchoTarget } from '../support/mesh/echo-traffic.js';
+import { documents, meshOf, segmentationRule } from '../support/mesh/rule-world.js';
 
 const port = 5432;
 const numbers = Array.from({ length: 8 }, (_, index) => index + 1);

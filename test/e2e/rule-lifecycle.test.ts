@@ -13,8 +13,8 @@ import type { Resource } from '../../controller/resources/kinds/resource.js';
 import type { LabServer } from '../lab/namespace-sockets.js';
 import { type Mesh, startMesh } from '../lab/mesh.js';
 import { waitUntil } from '../lab/wait-until.js';
-import { ask, HeldConnection, startEcho, type EchoTarget } from './echo-traffic.js';
-import { documents, meshOf, ruleWorld, segmentationRule } from './rule-world.js';
+import { ask, HeldConnection, startEcho, type EchoTarget } from '../support/mesh/echo-traffic.js';
+import { documents, meshOf, ruleWorld, segmentationRule } from '../support/mesh/rule-world.js';
 
 let mesh: Mesh;
 let echo: LabServer;

@@ -5,10 +5,10 @@ import type { StatusAnswer } from '../../controller/api/api-types.js';
 import type { LabServer } from '../lab/namespace-sockets.js';
 import { type Mesh, startMesh } from '../lab/mesh.js';
 import { waitUntil } from '../lab/wait-until.js';
-import { ask, HeldConnection, startEcho, type EchoTarget } from './echo-traffic.js';
-import { loggedIn } from './log-lines.js';
-import { segmentationRule } from './rule-world.js';
-import { twoHosts } from './two-hosts.js';
+import { ask, HeldConnection, startEcho, type EchoTarget } from '../support/mesh/echo-traffic.js';
+import { loggedIn } from '../support/mesh/log-lines.js';
+import { segmentationRule } from '../support/mesh/rule-world.js';
+import { twoHosts } from '../support/mesh/two-hosts.js';
 
 let mesh: Mesh;
 let servers: { readonly server: LabServer; readonly spare: LabServer };
@@ -95,7 +95,7 @@ test(
 
 /** Writes into NATS what the controller never wrote, with the controller's own credential. */
 async function tamper(what: string, revision: number): Promise<void> {
-  const script = fileURLToPath(new URL('./rogue-controller.js', import.meta.url));
+  const script = fileURLToPath(new URL('../support/mesh/rogue-controller.js', import.meta.url));
   const argv = [process.execPath, script, mesh.controller.stateDir, what, String(revision)];
   await mesh.controller.node.check(argv, { timeoutMs: 30_000 });
 }

@@ -8,9 +8,9 @@ import type { LabNode } from '../lab/lab-node.js';
 import { type Mesh, startMesh } from '../lab/mesh.js';
 import type { MeshAgent } from '../lab/mesh-agent.js';
 import { waitUntil } from '../lab/wait-until.js';
-import { recordAtDestination, recordAtSource } from './attempt.js';
-import { documents, meshOf, ruleWorld, segmentationRule } from './rule-world.js';
-import { endOf, readSome } from './two-hosts.js';
+import { recordAtDestination, recordAtSource } from '../support/mesh/attempt.js';
+import { documents, meshOf, ruleWorld, segmentationRule } from '../support/mesh/rule-world.js';
+import { endOf, readSome } from '../support/mesh/two-hosts.js';
 
 let mesh: Mesh;
 

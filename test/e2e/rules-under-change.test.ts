@@ -13,9 +13,9 @@ import type { LabServer } from '../lab/namespace-sockets.js';
 import { type Mesh, startMesh } from '../lab/mesh.js';
 import type { MeshAgent } from '../lab/mesh-agent.js';
 import { waitUntil } from '../lab/wait-until.js';
-import { HeldConnection, startEcho } from './echo-traffic.js';
-import { RandomChoices } from './random-choices.js';
-import { documents, meshOf, ruleWorld, segmentationRule } from './rule-world.js';
+import { HeldConnection, startEcho } from '../support/mesh/echo-traffic.js';
+import { RandomChoices } from '../support/mesh/random-choices.js';
+import { documents, meshOf, ruleWorld, segmentationRule } from '../support/mesh/rule-world.js';
 
 const connections = 1000;
 const lanes = 25;

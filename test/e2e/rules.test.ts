@@ -2,8 +2,8 @@ import assert from 'node:assert/strict';
 import { after, before, describe, test } from 'node:test';
 import { type Mesh, startMesh } from '../lab/mesh.js';
 import { waitUntil } from '../lab/wait-until.js';
-import { attempt, recordAtDestination, recordAtSource, serveSeenAddress } from './attempt.js';
-import { authorizationPolicy, documents, meshOf, ruleWorld, segmentationRule } from './rule-world.js';
+import { attempt, recordAtDestination, recordAtSource, serveSeenAddress } from '../support/mesh/attempt.js';
+import { authorizationPolicy, documents, meshOf, ruleWorld, segmentationRule } from '../support/mesh/rule-world.js';
 
 const ports = [5432, 6379, 8000, 8001];
 

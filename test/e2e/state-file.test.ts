@@ -7,9 +7,9 @@ import type { LabServer } from '../lab/namespace-sockets.js';
 import type { MeshAgent } from '../lab/mesh-agent.js';
 import { type Mesh, startMesh } from '../lab/mesh.js';
 import { waitUntil } from '../lab/wait-until.js';
-import { ask, startEcho } from './echo-traffic.js';
-import { loggedIn, waitForLog } from './log-lines.js';
-import { twoHosts } from './two-hosts.js';
+import { ask, startEcho } from '../support/mesh/echo-traffic.js';
+import { loggedIn, waitForLog } from '../support/mesh/log-lines.js';
+import { twoHosts } from '../support/mesh/two-hosts.js';
 
 let mesh: Mesh;
 let echo: LabServer;

@@ -6,7 +6,7 @@ import { after, before, test } from 'node:test';
 import { reportOf, startLoad } from '../bench/load-program.js';
 import { Quantiles } from '../bench/quantiles.js';
 import { type Mesh, startMesh } from '../lab/mesh.js';
-import { readSome, twoHosts } from './two-hosts.js';
+import { readSome, twoHosts } from '../support/mesh/two-hosts.js';
 
 const connections = 2000;
 const port = 9000;

@@ -1,0 +1,126 @@
+import assert from 'node:assert/strict';
+import { readdirSync, readFileSync, writeFileSync } from 'node:fs';
+import path from 'node:path';
+import { test } from 'node:test';
+import { waitUntil } from '../../lab/wait-until.js';
+import { AgentProcess } from '../../support/agent/agent-process-fixture.js';
+
+test('an agent that was killed refuses, and serves from disk again while the controller is away', async () => {
+  await using mesh = await AgentProcess.prepare();
+  await mesh.startAgent();
+  await mesh.waitReady();
+  assert.equal(await mesh.ping(), 'pong');
+  await mesh.killController();
+  await mesh.agent.stop('SIGKILL', 1000);
+  assert.equal(await mesh.ping(), 'ECONNREFUSED', 'fail closed');
+  await mesh.startAgent();
+  assert.match(await mesh.waitReady(), /"nats"/, 'NATS is told as degraded');
+  assert.equal(await mesh.ping(), 'pong');
+});
+
+test('damaged state files are moved aside, and nothing passes until fresh rules arrive', async () => {
+  await using mesh = await AgentProcess.prepare();
+  await mesh.startAgent();
+  await mesh.waitReady();
+  await mesh.agent.stop();
+  await mesh.killController();
+  for (const name of ['state.json', 'registry.state']) {
+    const file = path.join(mesh.stateDir, name);
+    writeFileSync(file, readFileSync(file).subarray(0, -3));
+  }
+  await mesh.startAgent();
+  const found = await waitUntil('the damage is logged', () => mesh.logged('was moved aside')[1], 30_000);
+  assert.equal(found['level'], 'error');
+  for (const file of ['state.json', 'registry.state']) {
+    assert.ok(readdirSync(mesh.stateDir).some((name) => name.startsWith(`${file}.corrupt-`)));
+  }
+  assert.equal(await mesh.ping(), 'ECONNREFUSED');
+  const ready = await waitUntil('it says what is pending', async () => {
+    const { status, body } = await mesh.get(15021, '/readyz');
+    return status === 503 ? body : undefined;
+  });
+  for (const task of ['nats', 'rules', 'registry']) assert.match(ready, new RegExp(`"name": "${task}"`));
+  await mesh.startController();
+  await mesh.waitReady();
+  assert.equal(await mesh.ping(), 'pong');
+});
+
+test('capture stays after a clean stop, and remove leaves everything as it was found', async () => {
+  await using mesh = await AgentProcess.prepare();
+  const before = await Promise.all([mesh.host, mesh.web, mesh.db].map((node) => mesh.netfilter(node)));
+  await mesh.startAgent();
+  await mesh.waitReady();
+  const exit = await mesh.agent.stop('SIGTERM', 15_000);
+  assert.deepEqual(exit, { code: 0, signal: null });
+  assert.equal(await mesh.hasRules(mesh.web), true);
+  assert.equal(await mesh.ping(), 'ECONNREFUSED');
+  const { code, stderr } = await mesh.command('remove', '--state-dir', mesh.stateDir);
+  assert.equal(code, 0, stderr);
+  assert.deepEqual(await Promise.all([mesh.host, mesh.web, mesh.db].map((node) => mesh.netfilter(node))), before);
+  assert.equal(await mesh.ping(), 'pong', 'directly');
+});
+
+test('a workload that is no longer registered is released, also when that happened while the agent was away', async () => {
+  await using mesh = await AgentProcess.prepare();
+  const before = await mesh.netfilter(mesh.web);
+  await mesh.startAgent();
+  await mesh.waitReady();
+  await mesh.agent.stop();
+  await mesh.api('DELETE', '/v1/resources/Workload/shop/web');
+  await mesh.startAgent();
+  // The rules go first and the tables, when nobody else uses them, after them.
+  const isAsFound = async () => ((await mesh.netfilter(mesh.web)) === before ? true : undefined);
+  await waitUntil('web is released and as it was found', isAsFound, 45_000);
+  assert.equal(await mesh.hasRules(mesh.db), true);
+});
+
+test('a supervised agent comes back by itself, with fail mode closed never unprotected', async () => {
+  await using mesh = await AgentProcess.prepare();
+  await mesh.startAgent('supervise');
+  await mesh.waitReady();
+  const first = Number(mesh.logged('agent started').at(-1)?.['pid']);
+  process.kill(first, 'SIGKILL');
+  assert.equal(await mesh.hasRules(mesh.web), true);
+  await waitUntil('a new agent', () =>
+    Number(mesh.logged('agent started').at(-1)?.['pid']) === first ? undefined : true,
+  );
+  await mesh.waitReady();
+  assert.equal(await mesh.ping(), 'pong');
+  assert.equal(mesh.logged('FAIL OPEN').length, 0);
+  assert.deepEqual(await mesh.agent.stop('SIGTERM', 30_000), { code: 0, signal: null });
+});
+
+test('with fail mode open the capture goes when the agent stays away, and comes back with it', async () => {
+  await using mesh = await AgentProcess.prepare();
+  await mesh.startAgent('supervise', ['--fail-mode', 'open']);
+  await mesh.waitReady();
+  const credentials = path.join(mesh.stateDir, 'credentials.json');
+  const good = readFileSync(credentials, 'utf8');
+  await mesh.killController();
+  writeFileSync(credentials, 'damaged');
+  process.kill(Number(mesh.logged('agent started').at(-1)?.['pid']), 'SIGKILL');
+  await waitUntil('capture is out', async () => ((await mesh.hasRules(mesh.web)) ? undefined : true), 30_000);
+  await waitUntil('the opening is logged', () => mesh.logged('FAIL OPEN')[0]);
+  assert.equal(await mesh.ping(), 'pong', 'directly');
+  await waitUntil('the new agent waits to join', () => mesh.logged('could not join')[0], 30_000);
+  writeFileSync(credentials, good);
+  process.kill(Number(mesh.logged('agent started').at(-1)?.['pid']), 'SIGKILL');
+  await waitUntil('capture is back', async () => ((await mesh.hasRules(mesh.web)) ? true : undefined), 45_000);
+  await mesh.waitReady();
+  assert.equal(await mesh.ping(), 'pong');
+});
+
+test('a command line that is wrong ends with 1 and says what to do', async () => {
+  await using mesh = await AgentProcess.prepare();
+  const wrong = await mesh.command('run', '--idle-timeout', '5', '--log-level', 'loud');
+  assert.equal(wrong.code, 1);
+  assert.match(wrong.stderr, /--idle-timeout: "5" must be a time with a unit.*such as 1h/);
+  assert.match(wrong.stderr, /--log-level: "loud" must be one of/);
+  const lost = await mesh.command('run', '--node', 'node1', '--state-dir', path.join(mesh.lab.tempDir, 'empty'));
+  assert.equal(lost.code, 1);
+  assert.match(lost.stderr, /has not joined the mesh yet \(make a token with "culvert token create/);
+  const asNobody = ['setpriv', '--reuid=65534', '--clear-groups', process.execPath, path.resolve('dist/agent/main.js')];
+  const plain = await mesh.host.exec([...asNobody, 'run', '--state-dir', path.join(mesh.lab.tempDir, 'empty')]);
+  assert.equal(plain.code, 1);
+  assert.match(plain.stderr, /^culvert-agent: the agent needs Linux and root.*start it with sudo.*\n$/);
+});

@@ -1,0 +1,202 @@
+import assert from 'node:assert/strict';
+import { rm } from 'node:fs/promises';
+import { join } from 'node:path';
+import { test } from 'node:test';
+import { generateSigningKey } from '../../../../shared/pki/signing-key.js';
+import { registryKey } from '../../../../shared/routing/registry-entry.js';
+import { LinkFixture, snapshotOf, workloadOf } from '../../../support/agent/agent-link-fixture.js';
+
+const namesOf = (fixture: LinkFixture): string[] => [...fixture.registry.entries.keys()].toSorted();
+
+test('the agent switches to each revision that the pointer names', async () => {
+  await using fixture = await LinkFixture.start();
+  await fixture.publishRules(snapshotOf(1));
+  await fixture.rules.until('revision 1', (seen) => seen.includes(1));
+  await fixture.publishRules(snapshotOf(2));
+  await fixture.rules.until('revision 2', (seen) => seen.includes(2));
+  assert.deepEqual(fixture.rules.items, [1, 2]);
+  assert.deepEqual(fixture.alarms.items, []);
+});
+
+test('a snapshot that another key signed is refused, and the last good rules stay', async () => {
+  await using fixture = await LinkFixture.start();
+  await fixture.publishRules(snapshotOf(1));
+  await fixture.rules.until('revision 1', (seen) => seen.includes(1));
+  await fixture.publishRules(
+    snapshotOf(2, { mesh: { defaultAction: 'allow', outbound: 'allow', mtls: 'PERMISSIVE', rootNamespace: 'x' } }),
+    {
+      key: generateSigningKey(),
+    },
+  );
+  await fixture.alarms.until('alarm', (seen) => seen.includes('unusable'));
+  assert.deepEqual(fixture.rules.items, [1]);
+  assert.ok(fixture.hasLogged('"alarm":"unusable"') && fixture.hasLogged('no signature of a key'));
+  await fixture.publishRules(snapshotOf(3));
+  await fixture.rules.until('revision 3', (seen) => seen.includes(3));
+});
+
+test('a rollback is a later revision with the content of an old one, and is taken like any other', async () => {
+  await using fixture = await LinkFixture.start();
+  const open = { defaultAction: 'allow', outbound: 'allow', mtls: 'PERMISSIVE', rootNamespace: 'x' } as const;
+  for (const [revision, mesh] of [open, { ...open, defaultAction: 'deny' as const }, open].entries()) {
+    await fixture.publishRules(snapshotOf(revision + 1, { mesh }));
+    await fixture.rules.until(`revision ${revision + 1}`, (seen) => seen.includes(revision + 1));
+  }
+  assert.deepEqual(fixture.rules.items, [1, 2, 3]);
+  assert.deepEqual(fixture.alarms.items, []);
+});
+
+test('why rules were refused is known until good ones come', async () => {
+  await using fixture = await LinkFixture.start();
+  await fixture.publishRules(snapshotOf(1));
+  await fixture.rules.until('revision 1', (seen) => seen.includes(1));
+  assert.equal(fixture.link.rulesAlarm, null);
+  await fixture.publishRules(snapshotOf(2), { key: generateSigningKey() });
+  await fixture.alarms.until('alarm', (seen) => seen.includes('unusable'));
+  assert.match(fixture.link.rulesAlarm ?? '', /the snapshot of revision 2 is refused/);
+  await fixture.publishRules(snapshotOf(3));
+  await fixture.rules.until('revision 3', (seen) => seen.includes(3));
+  assert.equal(fixture.link.rulesAlarm, null);
+});
+
+test('bytes that were changed under the pointer are refused by their hash', async () => {
+  await using fixture = await LinkFixture.start();
+  const sealed = await fixture.publishRules(snapshotOf(1));
+  await fixture.rules.until('revision 1', (seen) => seen.includes(1));
+  await fixture.point(2, sealed);
+  await fixture.alarms.until('alarm', (seen) => seen.includes('unusable'));
+  await fixture.publishRules(snapshotOf(2), { pointsTo: 3 });
+  await fixture.logLines.until('a snapshot under a wrong number', (lines) =>
+    lines.some((line) => line.includes('it says that it is revision 2')),
+  );
+  await fixture.publishRules(snapshotOf(4, { trustDomain: 'elsewhere.test' }));
+  await fixture.logLines.until('a snapshot of another mesh', (lines) =>
+    lines.some((line) => line.includes('belongs to the trust domain elsewhere.test')),
+  );
+  assert.deepEqual(fixture.rules.items, [1]);
+});
+
+test('a revision that goes backwards is an alarm, told once, and not an update', async () => {
+  await using fixture = await LinkFixture.start();
+  const old = await fixture.publishRules(snapshotOf(1));
+  await fixture.publishRules(snapshotOf(5));
+  await fixture.rules.until('revision 5', (seen) => seen.includes(5));
+  await fixture.point(1, old);
+  await fixture.alarms.until('alarm', (seen) => seen.includes('backwards'));
+  await fixture.point(1, old);
+  await fixture.publishRules(snapshotOf(6));
+  await fixture.rules.until('revision 6', (seen) => seen.includes(6));
+  assert.deepEqual(fixture.alarms.items, ['backwards']);
+  assert.deepEqual(fixture.rules.items.slice(-2), [5, 6]);
+});
+
+test('other content under the revision in force is an alarm', async () => {
+  await using fixture = await LinkFixture.start();
+  await fixture.publishRules(snapshotOf(1));
+  await fixture.rules.until('revision 1', (seen) => seen.includes(1));
+  await fixture.publishRules(snapshotOf(1, { createdBy: 'somebody else' }));
+  await fixture.alarms.until('alarm', (seen) => seen.includes('backwards'));
+  assert.deepEqual(fixture.rules.items, [1]);
+});
+
+const web = registryKey(workloadOf('web'));
+const db = registryKey(workloadOf('db'));
+
+test('the registry follows changes, and an empty one is complete when its list says so', async () => {
+  await using fixture = await LinkFixture.start();
+  await fixture.publishList({});
+  await fixture.registryMessages.until('the empty list', (seen) => seen.some((message) => message.isFull));
+  assert.ok(fixture.registry.isComplete);
+  await fixture.publishWorkload(workloadOf('web'), { sequence: 2 });
+  await fixture.registryMessages.until('web', (seen) => seen.some((message) => message.upserts.length === 1));
+  await fixture.publishList({}, { sequence: 3 });
+  await fixture.registryMessages.until('web gone', (seen) => seen.some((message) => message.removals.length === 1));
+  assert.deepEqual(namesOf(fixture), []);
+});
+
+test('a registry is complete only when all that its list names is there', async () => {
+  await using fixture = await LinkFixture.start();
+  await fixture.publishWorkload(workloadOf('web'), { sequence: 4 });
+  await fixture.publishWorkload(workloadOf('db'), { sequence: 2 });
+  await fixture.publishList({ [web]: 4, [db]: 3 }, { sequence: 4 });
+  await fixture.logLines.until('what is missing', () => fixture.hasLogged('lacks what its root names'));
+  assert.deepEqual([fixture.registry.isComplete, fixture.registry.missing], [false, 1]);
+  assert.equal(fixture.registryAlarms, 1);
+  assert.deepEqual(fixture.registryMessages.items, []);
+  await fixture.publishWorkload(workloadOf('db'), { sequence: 3 });
+  await fixture.registryMessages.until('the whole', (seen) => seen.some((message) => message.isFull));
+  assert.deepEqual([fixture.registryMessages.items.length, fixture.registry.missing], [1, 0]);
+});
+
+test('nobody but the controller takes a workload out: neither by a deletion nor by a list of his own or of the past', async () => {
+  await using fixture = await LinkFixture.start();
+  await fixture.publishRules(snapshotOf(1));
+  await fixture.publishList({}, { sequence: 1 });
+  await fixture.publishWorkload(workloadOf('web'), { sequence: 2 });
+  await fixture.publishList({ [web]: 2 }, { sequence: 2 });
+  await fixture.registryMessages.until('web', () => fixture.registry.entries.size === 1);
+  await fixture.registryBucket.delete(web);
+  await fixture.logLines.until('the deletion', () => fixture.hasLogged('is gone from NATS'));
+  await fixture.publishList({}, { sequence: 3, key: generateSigningKey() });
+  await fixture.publishList({}, { sequence: 1 });
+  await fixture.registryBucket.delete('list');
+  await fixture.publishWorkload(workloadOf('db'), { sequence: 3 });
+  await fixture.registryMessages.until('db', () => fixture.registry.entries.size === 2);
+  assert.equal(fixture.registryAlarms, 2);
+  assert.ok(fixture.registryMessages.items.every(({ removals }) => removals.length === 0));
+  // An entry that is newer than the list is not left out by it.
+  await fixture.publishList({ [web]: 2 }, { sequence: 2 });
+  await fixture.publishList({ [db]: 3 }, { sequence: 4 });
+  await fixture.registryMessages.until('web gone', () => fixture.registry.entries.size === 1);
+  assert.deepEqual(namesOf(fixture), [db]);
+});
+
+test('a registry entry that is forged or older than the one held changes nothing', async () => {
+  await using fixture = await LinkFixture.start();
+  await fixture.publishRules(snapshotOf(1));
+  await fixture.publishList({}, { sequence: 1 });
+  await fixture.publishWorkload(workloadOf('web', 1), { sequence: 10 });
+  await fixture.registryMessages.until('web', () => fixture.registry.entries.size === 1);
+  await fixture.publishWorkload(workloadOf('web', 2), { sequence: 9 });
+  await fixture.publishWorkload(workloadOf('web', 3), { sequence: 11, key: generateSigningKey() });
+  await fixture.publishWorkload(workloadOf('db'), { sequence: 12 });
+  await fixture.registryMessages.until('db', () => fixture.registry.entries.size === 2);
+  assert.equal(fixture.registryAlarms, 2);
+  const [held] = [...fixture.registry.entries.values()];
+  assert.deepEqual(held?.entry, workloadOf('web', 1));
+});
+
+test('a restarted nats-server is found again, and what changed meanwhile arrives', async () => {
+  await using fixture = await LinkFixture.start();
+  await fixture.publishRules(snapshotOf(1));
+  await fixture.rules.until('revision 1', (seen) => seen.includes(1));
+  const { port } = fixture.nats.server;
+  await fixture.nats.server.stop();
+  await fixture.nats.startServer(port);
+  await fixture.openBuckets();
+  await fixture.publishRules(snapshotOf(2));
+  await fixture.rules.until('revision 2', (seen) => seen.includes(2), 30_000);
+  assert.equal(fixture.link.isConnected, true);
+});
+
+test('a wiped store takes neither rules nor workloads away', async () => {
+  await using fixture = await LinkFixture.start();
+  await fixture.publishRules(snapshotOf(7));
+  await fixture.publishWorkload(workloadOf('web'), { sequence: 7 });
+  await fixture.publishList({ [web]: 7 }, { sequence: 7 });
+  await fixture.rules.until('revision 7', (seen) => seen.includes(7));
+  await fixture.registryMessages.until('web', () => fixture.registry.isComplete);
+  const { port } = fixture.nats.server;
+  await fixture.nats.server.stop();
+  await rm(join(fixture.nats.stateDir, 'nats', 'store'), { recursive: true });
+  await fixture.nats.startServer(port);
+  await fixture.openBuckets();
+  await fixture.logLines.until('the empty bucket', () => fixture.hasLogged('is gone from NATS'), 30_000);
+  assert.deepEqual(namesOf(fixture), [web]);
+  assert.deepEqual(fixture.rules.items, [7]);
+  await fixture.publishRules(snapshotOf(8));
+  await fixture.rules.until('revision 8', (seen) => seen.includes(8), 30_000);
+  assert.deepEqual(namesOf(fixture), [web], 'not before the controller says so');
+  await fixture.publishList({}, { sequence: 8 });
+  await fixture.registryMessages.until('web gone', () => fixture.registry.entries.size === 0, 20_000);
+});

@@ -1,0 +1,198 @@
+import assert from 'node:assert/strict';
+import { readFile, stat, writeFile } from 'node:fs/promises';
+import { createServer, type Server } from 'node:https';
+import type { AddressInfo } from 'node:net';
+import path from 'node:path';
+import { test } from 'node:test';
+import { startAgent, type RunningAgent } from '../../../../agent/app.js';
+import { agentSettingsTable, type AgentSettings } from '../../../../agent/config/agent-settings.js';
+import type { TokenAnswer } from '../../../../controller/api/api-types.js';
+import type { RunningController } from '../../../../controller/app.js';
+import { createLog, type Log } from '../../../../shared/log.js';
+import { createIssuingCa, createRootCa } from '../../../../controller/ca/x509/certificate-authority.js';
+import { createCsr } from '../../../../shared/pki/certificate-request.js';
+import { issueServerCertificate } from '../../../../controller/ca/x509/server-certificate.js';
+import {
+  apply,
+  callApi,
+  eventually,
+  startedController,
+  temporaryDirectory,
+  withDeadline,
+  workloadDocument,
+} from '../../../support/controller/controller-fixture.js';
+
+type LogLine = { readonly level: string; readonly msg: string; readonly err?: { readonly code?: string } };
+
+function newLog(): { log: Log; lines: LogLine[] } {
+  const lines: LogLine[] = [];
+  const stream = { write: (line: string) => void lines.push(JSON.parse(line) as LogLine) };
+  return { log: createLog({ name: 'test', level: 'debug', stream }), lines };
+}
+
+/** The defaults, with every endpoint on a free port of loopback. */
+function agentSettings(changes: Partial<AgentSettings>): AgentSettings {
+  const defaults = Object.fromEntries(Object.entries(agentSettingsTable).map(([name, spec]) => [name, spec.default]));
+  return {
+    ...(defaults as unknown as AgentSettings),
+    node: 'host-a',
+    workers: 1,
+    adminAddress: '127.0.0.1:0',
+    metricsAddress: '127.0.0.1:0',
+    healthAddress: '127.0.0.1:0',
+    heartbeatIntervalMs: 1000,
+    ...changes,
+  };
+}
+
+function start(settings: AgentSettings, log: Log): Promise<RunningAgent> {
+  return startAgent({ settings, log, shownConfiguration: {} });
+}
+
+async function newToken(controller: RunningController, node = 'host-a'): Promise<string> {
+  const answer = await callApi(controller, 'POST', '/v1/tokens', { body: { node } });
+  return (answer.body as TokenAnswer).token;
+}
+
+async function ask(port: number, pathname: string): Promise<{ status: number; text: string }> {
+  const response = await fetch(`http://127.0.0.1:${port}${pathname}`);
+  return { status: response.status, text: await response.text() };
+}
+
+test('an agent joins with a token, becomes ready, and starts from disk without one', async () => {
+  await using directory = await temporaryDirectory();
+  await using controller = await startedController(path.join(directory.path, 'controller'));
+  const stateDir = path.join(directory.path, 'agent');
+  const { log } = newLog();
+  const token = await newToken(controller);
+  const settings = agentSettings({ stateDir, controllerUrl: controller.url, token });
+  {
+    await using agent = await start(settings, log);
+    await withDeadline(agent.joined, 'the agent joins');
+    await eventually('the agent is ready', async () => (agent.readiness().isReady ? true : undefined));
+    assert.equal((await ask(agent.ports.health, '/readyz')).status, 200);
+    assert.equal((await ask(agent.ports.health, '/healthz')).status, 200);
+    const dump = await ask(agent.ports.admin, '/dump');
+    assert.match(dump.text, /"trustDomain": "culvert.local"/);
+    assert.doesNotMatch(dump.text, /PRIVATE KEY|"SU[A-Z2-7]{20}|culvert1\./);
+    const { revision } = (
+      await apply(controller, workloadDocument('shop', 'far', { ip: '198.18.9.9', node: 'host-b' }))
+    ).body as { revision: number };
+    await eventually('the revision is enforced', async () => {
+      const { text } = await ask(agent.ports.metrics, '/metrics');
+      return text.includes(`culvert_enforced_revision ${revision}\n`) ? true : undefined;
+    });
+  }
+  const file = path.join(stateDir, 'credentials.json');
+  assert.equal((await stat(file)).mode & 0o777, 0o600);
+  assert.doesNotMatch(await readFile(file, 'utf8'), /culvert1\./, 'the token is not kept');
+  await using again = await start({ ...settings, token: null }, log);
+  await withDeadline(again.joined, 'the agent starts from disk');
+  await eventually('the agent is ready again', async () => (again.readiness().isReady ? true : undefined));
+});
+
+test('a server whose CA is not the one in the token never gets the secret', async () => {
+  await using directory = await temporaryDirectory();
+  await using controller = await startedController(path.join(directory.path, 'controller'));
+  await using imposter = await Imposter.start();
+  const { log, lines } = newLog();
+  const settings = agentSettings({
+    stateDir: path.join(directory.path, 'agent'),
+    controllerUrl: imposter.url,
+    token: await newToken(controller),
+  });
+  await using agent = await start(settings, log);
+  await eventually('the refusal is logged', async () => lines.find((line) => line.err?.code === 'CA_MISMATCH'));
+  assert.deepEqual(imposter.requests, ['GET /v1/ca']);
+  const ready = await ask(agent.ports.health, '/readyz');
+  assert.equal(ready.status, 503);
+  assert.match(ready.text, /"joined"/);
+});
+
+test('an agent whose state belongs to another node does not start with it', async () => {
+  await using directory = await temporaryDirectory();
+  await using controller = await startedController(path.join(directory.path, 'controller'));
+  const settings = agentSettings({
+    stateDir: path.join(directory.path, 'agent'),
+    controllerUrl: controller.url,
+    token: await newToken(controller),
+  });
+  const { log } = newLog();
+  {
+    await using agent = await start(settings, log);
+    await withDeadline(agent.joined, 'the agent joins');
+  }
+  await using other = await start({ ...settings, node: 'host-b' }, log);
+  await assert.rejects(other.joined, { code: 'NODE_MISMATCH' });
+});
+
+test('an agent that nobody told how to join says what is needed', async () => {
+  await using directory = await temporaryDirectory();
+  const { log } = newLog();
+  await using agent = await start(agentSettings({ stateDir: directory.path }), log);
+  await assert.rejects(agent.joined, { code: 'NOT_JOINED', hint: /culvert token create/ });
+});
+
+test('a token file that appears later is used, and a refusal names the reason meanwhile', async () => {
+  await using directory = await temporaryDirectory();
+  await using controller = await startedController(path.join(directory.path, 'controller'));
+  const tokenFile = path.join(directory.path, 'token');
+  await writeFile(tokenFile, await newToken(controller, 'host-z'));
+  const { log, lines } = newLog();
+  const stateDir = path.join(directory.path, 'agent');
+  await using agent = await start(agentSettings({ stateDir, controllerUrl: controller.url, tokenFile }), log);
+  await eventually('the refusal', async () => lines.find((line) => line.err?.code === 'TOKEN_WRONG_NODE'));
+  await writeFile(tokenFile, await newToken(controller));
+  await withDeadline(agent.joined, 'the agent joins with the new token');
+});
+
+test('the admin endpoint answers to loopback names only and changes the level on POST only', async () => {
+  await using directory = await temporaryDirectory();
+  const { log } = newLog();
+  await using agent = await start(agentSettings({ stateDir: directory.path }), log);
+  agent.joined.catch(() => undefined);
+  const base = `http://127.0.0.1:${agent.ports.admin}`;
+  assert.equal((await fetch(`${base}/log?level=trace`)).status, 200);
+  assert.equal(log.level, 'debug', 'a GET only shows it');
+  assert.equal((await fetch(`${base}/log?level=trace`, { method: 'POST' })).status, 200);
+  assert.equal(log.level, 'trace');
+  assert.equal((await fetch(`${base}/log?level=loud`, { method: 'POST' })).status, 400);
+  assert.equal((await fetch(`${base}/config`, { method: 'POST' })).status, 405);
+  assert.equal((await fetch(`${base}/nothing`)).status, 404);
+});
+
+/** Somebody else's HTTPS server with a CA of its own, which writes down what it is asked. */
+class Imposter implements AsyncDisposable {
+  readonly requests: string[] = [];
+  readonly #server: Server;
+
+  private constructor(server: Server) {
+    this.#server = server;
+  }
+
+  static async start(): Promise<Imposter> {
+    const root = await createRootCa({ trustDomain: 'evil.test' });
+    const issuer = await createIssuingCa({ root, trustDomain: 'evil.test' });
+    const { csrPem, privateKeyPem } = await createCsr({ commonName: 'imposter' });
+    const names = { dnsNames: ['localhost'], ipAddresses: ['127.0.0.1'] };
+    const { chainPem } = await issueServerCertificate({ issuer, csrPem, ...names, ttlMs: 3_600_000 });
+    const server = createServer({ key: privateKeyPem, cert: chainPem });
+    const imposter = new Imposter(server);
+    server.on('request', (request, response) => {
+      imposter.requests.push(`${request.method} ${request.url}`);
+      response.end(JSON.stringify({ rootsPem: root.certificatePem }));
+    });
+    await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
+    return imposter;
+  }
+
+  get url(): string {
+    return `https://127.0.0.1:${(this.#server.address() as AddressInfo).port}`;
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    const closed = new Promise((resolve) => this.#server.close(resolve));
+    this.#server.closeAllConnections();
+    await closed;
+  }
+}

@@ -1,0 +1,198 @@
+import { before, describe, it } from 'node:test';
+import assert from 'node:assert/strict';
+import { randomBytes } from 'node:crypto';
+import { once } from 'node:events';
+import http2 from 'node:http2';
+import net, { type AddressInfo } from 'node:net';
+import {
+  clientIdentity,
+  serverIdentity,
+  strangerIdentity,
+  TestCa,
+} from '../../../../support/tunnel/tunnel-certificates.js';
+import { expectHealthy, expectRefused } from '../../../../contract/tunnel-hostile-contract.js';
+import { http2Engine as engine } from '../../../../support/tunnel/tunnel-http2-engine.js';
+import { eventually, serverIp, testSettings, TunnelPair } from '../../../../support/tunnel/tunnel-pair.js';
+import { TerminationSignal } from '../../../../../agent/dataplane/connection/termination-signal.js';
+import { RawPeer, sendPlain } from '../../../../support/tunnel/tunnel-raw-peer.js';
+
+const hourMs = 3_600_000;
+const clientHello = Buffer.from('1603010200010001fc0303', 'hex');
+
+let ca: TestCa;
+before(async () => {
+  ca = await TestCa.create();
+});
+
+describe('the tunnel port refuses and counts', () => {
+  const plain: [string, string | Buffer][] = [
+    ['plain text', 'hello, is this the database?\r\n'.repeat(40)],
+    ['HTTP/1.1', 'GET / HTTP/1.1\r\nHost: back\r\n\r\n'],
+    ['HTTP/2 without TLS', 'PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n'],
+    ['garbage', randomBytes(65_536).fill(0xff, 0, 8)],
+  ];
+  for (const [what, bytes] of plain) {
+    it(`${what}, at once`, async () => {
+      await using pair = await TunnelPair.start(engine, ca);
+      assert.ok((await sendPlain(pair.port, bytes)) < 2000);
+      await expectRefused(pair, 'not_tls');
+      await expectHealthy(pair);
+    });
+  }
+
+  it('a handshake that never goes on, when its time is up', async () => {
+    await using pair = await TunnelPair.start(engine, ca, { tlsHandshakeTimeoutMs: 300 });
+    const tookMs = await sendPlain(pair.port, clientHello);
+    assert.ok(tookMs >= 250 && tookMs < 3000, `${tookMs} ms`);
+    await expectRefused(pair, 'handshake_timeout');
+    await expectHealthy(pair);
+  });
+
+  it('silence, within ten seconds even when no limit is configured', async () => {
+    await using pair = await TunnelPair.start(engine, ca, { tlsHandshakeTimeoutMs: 0 });
+    assert.ok((await sendPlain(pair.port, '')) < 10_000);
+    await expectRefused(pair, 'handshake_timeout');
+  });
+
+  it('more handshakes at once than one address may have, and goes on with others', async () => {
+    await using pair = await TunnelPair.start(engine, ca, { tlsHandshakeTimeoutMs: 9500 });
+    const idle = Array.from({ length: 256 }, () => net.connect({ host: serverIp, port: pair.port }));
+    for (const socket of idle) socket.on('error', () => {});
+    await eventually('all are accepted', () => pair.accepted.length === idle.length);
+    assert.ok((await sendPlain(pair.port, '')) < 5000, 'one more is turned away at once');
+    await expectRefused(pair, 'overload');
+    const elsewhere = net.connect({ host: serverIp, port: pair.port, localAddress: '127.0.0.2' });
+    const other = await RawPeer.connect(pair.port, await ca.issue(clientIdentity), { socket: elsewhere });
+    for (const socket of [...idle, other.socket]) socket.destroy();
+    await eventually('the places are free again', () => pair.accepted.every((socket) => socket.destroyed));
+    await expectHealthy(pair);
+  });
+
+  it('a peer without a certificate', async () => {
+    await using pair = await TunnelPair.start(engine, ca);
+    const peer = await RawPeer.connect(pair.port, null);
+    await peer.closed();
+    await expectRefused(pair, 'no_certificate');
+    await expectHealthy(pair);
+  });
+
+  it('a peer of another CA', async () => {
+    await using pair = await TunnelPair.start(engine, ca);
+    const foreign = await TestCa.create();
+    const peer = await RawPeer.connect(pair.port, await foreign.issue(clientIdentity));
+    await peer.closed();
+    await expectRefused(pair, 'untrusted_certificate');
+  });
+
+  it('a peer of another trust domain, though our CA signed it', async () => {
+    await using pair = await TunnelPair.start(engine, ca);
+    const peer = await RawPeer.connect(pair.port, await ca.issue(strangerIdentity));
+    await peer.closed();
+    await expectRefused(pair, 'wrong_identity');
+  });
+
+  it('TLS 1.2, and TLS 1.3 without h2', async () => {
+    await using pair = await TunnelPair.start(engine, ca);
+    const own = await ca.issue(clientIdentity);
+    await assert.rejects(RawPeer.connect(pair.port, own, { maxVersion: 'TLSv1.2' }));
+    await assert.rejects(RawPeer.connect(pair.port, own, { ALPNProtocols: ['http/1.1'] }));
+    const silent = await RawPeer.connect(pair.port, own, { ALPNProtocols: [] });
+    await silent.closed();
+    await expectRefused(pair, 'tls_failed');
+    assert.equal(pair.server.refusedHandshakes().tls_failed, 3);
+  });
+
+  it('a proved peer that asks for nothing, within ten seconds', async () => {
+    await using pair = await TunnelPair.start(engine, ca);
+    const peer = await RawPeer.connect(pair.port, await ca.issue(clientIdentity));
+    await peer.closed(10_500);
+    await expectRefused(pair, 'no_request');
+  });
+
+  it('everybody while it has no certificate of its own', async () => {
+    await using pair = await TunnelPair.start(engine, ca);
+    pair.server.replaceCertificates({ rootsPem: ca.root.rootPem, certificates: [] });
+    const result = await pair.open();
+    assert.equal(!result.ok && result.reason, 'TLS_HANDSHAKE');
+    await expectRefused(pair, 'no_own_certificate');
+  });
+});
+
+describe('the client gives up', () => {
+  it('a stream that was refused and is left open by the server', { timeout: 30_000 }, async () => {
+    const own = await ca.issue(serverIdentity);
+    const [certificate] = own.certificates;
+    const server = http2.createSecureServer({ cert: certificate?.chainPem ?? '', key: certificate?.keyPem ?? '' });
+    const refused = new Promise<http2.ServerHttp2Stream>((resolve) => {
+      server.on('stream', (stream) => {
+        stream.on('error', () => {});
+        stream.respond({ ':status': 401 });
+        resolve(stream);
+      });
+    });
+    server.listen(0, serverIp);
+    await once(server, 'listening');
+    const { port } = server.address() as AddressInfo;
+    const client = engine.client({ settings: testSettings, dialRaw: () => net.connect({ host: serverIp, port }) });
+    client.replaceCertificates(await ca.issue(clientIdentity));
+    await using pair = await TunnelPair.start(engine, ca);
+    const result = await client.open(pair.target(), { signal: new TerminationSignal() });
+    assert.equal(!result.ok && result.reason, 'POLICY_DENY');
+    assert.equal(client.counts().streams, 1, 'the server has not ended its side');
+    await once(await refused, 'close');
+    await eventually('the stream is gone', () => client.counts().streams === 0);
+    await client.drain(0);
+    server.close();
+  });
+});
+
+describe('both agents name the same certificate problem', () => {
+  const claim = { claimedNotAfterMs: Date.now() + hourMs };
+  const expired = { startsInMs: -2 * hourMs, ttlMs: hourMs, ...claim };
+  const future = { startsInMs: hourMs, ttlMs: hourMs, ...claim };
+
+  it("when the client's has expired", async () => {
+    await using pair = await TunnelPair.start(engine, ca);
+    pair.client.replaceCertificates(await ca.issue(clientIdentity, expired));
+    const result = await pair.open();
+    assert.equal(!result.ok && result.reason, 'CERT_EXPIRED');
+    await expectRefused(pair, 'expired_certificate');
+  });
+
+  it("when the client's is not valid yet", async () => {
+    await using pair = await TunnelPair.start(engine, ca);
+    pair.client.replaceCertificates(await ca.issue(clientIdentity, future));
+    const result = await pair.open();
+    assert.equal(!result.ok && result.reason, 'CERT_NOT_YET_VALID');
+    await expectRefused(pair, 'not_yet_valid_certificate');
+  });
+
+  it("when the client's is of another CA", async () => {
+    await using pair = await TunnelPair.start(engine, ca);
+    const foreign = await (await TestCa.create()).issue(clientIdentity);
+    pair.client.replaceCertificates({ ...foreign, rootsPem: ca.root.rootPem });
+    const result = await pair.open();
+    assert.equal(!result.ok && result.reason, 'TLS_HANDSHAKE');
+    await expectRefused(pair, 'untrusted_certificate');
+  });
+
+  for (const [what, validity, reason] of [
+    ['has expired', expired, 'CERT_EXPIRED'],
+    ['is not valid yet', future, 'CERT_NOT_YET_VALID'],
+  ] as const) {
+    it(`when the server's ${what}`, async () => {
+      await using pair = await TunnelPair.start(engine, ca);
+      pair.server.replaceCertificates(await ca.issue(serverIdentity, validity));
+      const result = await pair.open();
+      assert.equal(!result.ok && result.reason, reason);
+      assert.equal(!result.ok && result.isRetryable, true);
+    });
+  }
+
+  it("when the server's is of another CA", async () => {
+    await using pair = await TunnelPair.start(engine, ca);
+    pair.server.replaceCertificates(await (await TestCa.create()).issue(serverIdentity));
+    const result = await pair.open();
+    assert.equal(!result.ok && result.reason, 'TLS_HANDSHAKE');
+  });
+});

@@ -1,0 +1,153 @@
+import assert from 'node:assert/strict';
+import { X509Certificate } from 'node:crypto';
+import { chown, mkdir, mkdtemp, readdir, rm, stat, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import path from 'node:path';
+import { test } from 'node:test';
+import { pino } from 'pino';
+import { exportCa, importCa, rotateCa } from '../../../controller/ca/ca-commands.js';
+import { MeshCa } from '../../../controller/ca/mesh-ca.js';
+import { lockState } from '../../../controller/store/state-lock.js';
+import { endsAtRoot, readCertificateChain } from '../../../shared/pki/certificate-chain.js';
+import { createCsr } from '../../../shared/pki/certificate-request.js';
+import { splitCertificates } from '../../../shared/pki/pem.js';
+
+const trustDomain = 'mesh.test';
+const dayMs = 86_400_000;
+
+type Place = {
+  readonly stateDir: string;
+  readonly trustDomain: string;
+  readonly scratch: string;
+  readonly password: string;
+};
+
+async function inPlace(run: (place: Place) => Promise<void>): Promise<void> {
+  const scratch = await mkdtemp(path.join(tmpdir(), 'culvert-ca-'));
+  try {
+    const password = path.join(scratch, 'password');
+    await writeFile(password, 'correct horse\nsecond line\n');
+    await run({ stateDir: path.join(scratch, 'state'), trustDomain, scratch, password });
+  } finally {
+    await rm(scratch, { recursive: true });
+  }
+}
+
+/** The CA as a controller that starts now takes it up. */
+function started({ stateDir }: Pick<Place, 'stateDir'>, nowMs: () => number = Date.now): Promise<MeshCa> {
+  const ttlMs = 7 * dayMs;
+  const ttls = { workloadTtlMs: ttlMs, nodeTtlMs: ttlMs, serverTtlMs: ttlMs, backdateMs: 0 };
+  return MeshCa.open({ settings: { stateDir, trustDomain, ...ttls }, log: pino({ level: 'silent' }), nowMs });
+}
+
+async function nodeChain(ca: MeshCa): Promise<string> {
+  const { csrPem } = await createCsr({ commonName: 'host-a' });
+  return (await ca.signNode({ csrPem, node: 'host-a' })).chainPem;
+}
+
+function isTrusted(chainPem: string, rootsPem: string): boolean {
+  const chain = readCertificateChain(chainPem);
+  return chain !== undefined && endsAtRoot(chain, rootsPem);
+}
+
+test('a root is replaced in three steps, and whoever renewed since the last one is trusted all the time', async () => {
+  await inPlace(async (place) => {
+    const before = await started(place);
+    const old = await nodeChain(before);
+
+    assert.match(await rotateCa(place, 'prepare'), /a new root is prepared/);
+    const prepared = await started(place);
+    assert.equal(prepared.rootHash, before.rootHash, 'the old root still signs');
+    assert.equal(splitCertificates(prepared.rootsPem).length, 2);
+
+    await rotateCa(place, 'activate');
+    const activated = await started(place);
+    assert.notEqual(activated.rootHash, before.rootHash);
+    const fresh = await nodeChain(activated);
+    // Both ways, with the roots that each side has by now.
+    assert.ok(isTrusted(old, activated.rootsPem) && isTrusted(fresh, prepared.rootsPem));
+    assert.equal(isTrusted(fresh, before.rootsPem), false, 'hence the first step');
+
+    await rotateCa(place, 'finish');
+    const finished = await started(place);
+    assert.equal(splitCertificates(finished.rootsPem).length, 1);
+    assert.ok(isTrusted(fresh, finished.rootsPem) && !isTrusted(old, finished.rootsPem));
+    const files = await readdir(path.join(place.stateDir, 'ca'));
+    assert.deepEqual(files.sort(), ['issuing.pem', 'root.pem']);
+    for (const file of files) assert.equal((await stat(path.join(place.stateDir, 'ca', file))).mode & 0o777, 0o600);
+  });
+});
+
+test('a step out of turn, a controller that runs and a directory of another user are refused', async () => {
+  await inPlace(async (place) => {
+    await started(place);
+    await assert.rejects(rotateCa(place, 'activate'), { code: 'CA_ROTATION', hint: /rotate prepare first/ });
+    await rotateCa(place, 'prepare');
+    await assert.rejects(rotateCa(place, 'prepare'), { code: 'CA_ROTATION', hint: /rotate activate first/ });
+    await assert.rejects(rotateCa(place, 'finish'), { code: 'CA_ROTATION', hint: /rotate activate first/ });
+    const unlock = await lockState(place.stateDir);
+    await assert.rejects(rotateCa(place, 'activate'), { code: 'STATE_LOCKED', hint: /stop the other controller/ });
+    await unlock();
+    await chown(place.stateDir, 65_534, 65_534);
+    await assert.rejects(rotateCa(place, 'activate'), { code: 'WRONG_USER', hint: /sudo -u '#65534'/ });
+  });
+});
+
+test('an exported CA signs for the same mesh elsewhere, and never overwrites anything', async () => {
+  await inPlace(async (place) => {
+    const original = await started(place);
+    const file = path.join(place.scratch, 'mesh.p12');
+    assert.match(await exportCa(place, file, place.password), new RegExp(original.rootHash));
+    assert.equal((await stat(file)).mode & 0o777, 0o600);
+    await assert.rejects(exportCa(place, file, place.password), { code: 'FILE_WRITE', hint: /does not exist yet/ });
+
+    const elsewhere = { ...place, stateDir: path.join(place.scratch, 'other') };
+    const wrong = path.join(place.scratch, 'wrong');
+    await writeFile(wrong, 'wrong\n');
+    const bad = { file, passwordFile: wrong, replaces: false };
+    await assert.rejects(importCa(elsewhere, bad), { code: 'PKCS12_PASSWORD' });
+    const good = { file, passwordFile: place.password, replaces: false };
+    assert.match(await importCa(elsewhere, good), /imported the root CA/);
+    const imported = await started(elsewhere);
+    assert.equal(imported.rootHash, original.rootHash);
+    assert.ok(isTrusted(await nodeChain(imported), original.rootsPem));
+  });
+});
+
+test('a CA that is there is replaced only when that is said, and stays trusted', async () => {
+  await inPlace(async (place) => {
+    const own = await started(place);
+    const old = await nodeChain(own);
+    const other = { ...place, stateDir: path.join(place.scratch, 'other') };
+    await started(other);
+    const file = path.join(place.scratch, 'other.p12');
+    await exportCa(other, file, place.password);
+    const source = { file, passwordFile: place.password };
+    await assert.rejects(importCa(place, { ...source, replaces: false }), { code: 'CA_EXISTS', hint: /--replace/ });
+    await importCa(place, { ...source, replaces: true });
+    const replaced = await started(place);
+    assert.notEqual(replaced.rootHash, own.rootHash);
+    assert.ok(isTrusted(old, replaced.rootsPem));
+  });
+});
+
+test('the CA that signs is renewed under the same root before its leaves would be cut short', async () => {
+  await inPlace(async (place) => {
+    let nowMs = Date.now();
+    await mkdir(place.stateDir);
+    const ca = await started(place, () => nowMs);
+    const { rootHash, issuingNotAfterMs } = ca;
+    const first = await nodeChain(ca);
+    nowMs += 200 * dayMs;
+    await ca.refresh();
+    assert.equal(ca.issuingNotAfterMs, issuingNotAfterMs, 'not yet');
+    nowMs += 50 * dayMs;
+    await ca.refresh();
+    assert.ok(ca.issuingNotAfterMs > issuingNotAfterMs + 200 * dayMs);
+    assert.equal(ca.rootHash, rootHash);
+    const chain = await nodeChain(ca);
+    assert.ok(isTrusted(chain, ca.rootsPem) && isTrusted(first, ca.rootsPem));
+    const [leaf = ''] = splitCertificates(chain);
+    assert.ok(Date.parse(new X509Certificate(leaf).validTo) >= nowMs + 7 * dayMs - 1000);
+  });
+});

@@ -1,0 +1,210 @@
+import assert from 'node:assert/strict';
+import { execFile, spawn, type ChildProcess } from 'node:child_process';
+import { once } from 'node:events';
+import { existsSync, readdirSync } from 'node:fs';
+import { readFile, stat, writeFile } from 'node:fs/promises';
+import { createServer, type AddressInfo } from 'node:net';
+import path from 'node:path';
+import { test } from 'node:test';
+import { fileURLToPath } from 'node:url';
+import { promisify } from 'node:util';
+import { parse } from 'yaml';
+import { certificateHash } from '../../../shared/pki/certificate-info.js';
+import { splitCertificates } from '../../../shared/pki/pem.js';
+import type { ApplyAnswer } from '../../../controller/api/api-types.js';
+import {
+  callApi,
+  eventually,
+  temporaryDirectory,
+  withDeadline,
+  workloadDocument,
+} from '../../support/controller/controller-fixture.js';
+
+const program = fileURLToPath(new URL('../../../controller/main.js', import.meta.url));
+const run = promisify(execFile);
+
+type Access = { readonly url: string; readonly caPem: string; readonly adminToken: string };
+
+/** A controller as a process of its own, killed at the end of the test whatever happens. */
+async function spawned(stateDir: string, args: readonly string[] = []) {
+  const own = ['--state-dir', stateDir, '--listen', '127.0.0.1:0', '--nats-listen', '127.0.0.1:0'];
+  const child: ChildProcess = spawn(process.execPath, [program, 'run', ...own, ...args], {
+    stdio: ['ignore', 'pipe', 'pipe'],
+  });
+  let output = '';
+  const exited = once(child, 'exit') as Promise<[number | null, NodeJS.Signals | null]>;
+  child.stdout?.on('data', (chunk: Buffer) => (output += chunk.toString()));
+  child.stderr?.on('data', (chunk: Buffer) => (output += chunk.toString()));
+  const access = async (): Promise<Access> =>
+    eventually('the controller says that it serves', async () => {
+      const url = /"url":"(https:[^"]+)"/.exec(output)?.[1];
+      if (url === undefined) return undefined;
+      const context = parse(await readFile(path.join(stateDir, 'admin.yaml'), 'utf8')) as Record<string, string>;
+      assert.equal(context['controller'], url);
+      return { url, caPem: context['ca'] ?? '', adminToken: context['token'] ?? '' };
+    });
+  return {
+    child,
+    exited,
+    access,
+    output: () => output,
+    [Symbol.asyncDispose]: async () => {
+      if (child.exitCode === null && child.signalCode === null) child.kill('SIGKILL');
+      await exited;
+    },
+  };
+}
+
+async function ready(access: Access): Promise<void> {
+  await eventually('the controller is ready', async () => {
+    const answer = await callApi(access, 'GET', '/readyz', { token: null });
+    return answer.status === 200 ? true : undefined;
+  });
+}
+
+async function natsPid(stateDir: string): Promise<number> {
+  return Number(await readFile(path.join(stateDir, 'nats/nats-server.pid'), 'utf8'));
+}
+
+function command(stateDir: string, args: readonly string[]) {
+  return run(process.execPath, [program, ...args, '--state-dir', stateDir]);
+}
+
+test('a controller that is killed leaves a store that the next one goes on with', async () => {
+  await using directory = await temporaryDirectory();
+  const { path: stateDir } = directory;
+  await using first = await spawned(stateDir);
+  const access = await first.access();
+  await ready(access);
+  const body = { documents: workloadDocument('shop', 'api', { ip: '198.18.1.1' }) };
+  assert.equal((await callApi(access, 'POST', '/v1/apply', { body })).status, 200);
+  const orphan = await natsPid(stateDir);
+  first.child.kill('SIGKILL');
+  await first.exited;
+
+  await using second = await spawned(stateDir);
+  const again = await second.access();
+  await ready(again);
+  assert.notEqual(await natsPid(stateDir), orphan);
+  const answer = await callApi(again, 'POST', '/v1/apply', { body });
+  assert.equal((answer.body as ApplyAnswer).revision, 2);
+  const nats = await natsPid(stateDir);
+  second.child.kill('SIGTERM');
+  const [code] = await withDeadline(second.exited, 'it ends after SIGTERM');
+  assert.equal(code, 0, second.output());
+  assert.ok(!existsSync(`/proc/${nats}`), 'its nats-server has ended with it');
+  assert.ok(!readdirSync(stateDir).some((name) => name.startsWith('controller.lock')));
+});
+
+test('every secret in the state directory is readable by its owner alone', async () => {
+  await using directory = await temporaryDirectory();
+  const { path: stateDir } = directory;
+  await using controller = await spawned(stateDir);
+  await ready(await controller.access());
+  const secrets = [
+    'admin.yaml',
+    'signing-key.json',
+    'ca/root.pem',
+    'ca/issuing.pem',
+    'journal.log',
+    'nats/keys.json',
+    'nats/server.key',
+  ];
+  for (const secret of secrets) {
+    assert.equal((await stat(path.join(stateDir, secret))).mode & 0o077, 0, secret);
+  }
+});
+
+test('without nats-server, with a used port and with wrong settings it ends with what to do', async () => {
+  await using directory = await temporaryDirectory();
+  const { path: stateDir } = directory;
+  const occupant = createServer().listen(0, '127.0.0.1');
+  await once(occupant, 'listening');
+  const { port } = occupant.address() as AddressInfo;
+  const cases = [
+    {
+      args: ['--state-dir', stateDir, '--listen', `127.0.0.1:${port}`, '--nats-listen', '127.0.0.1:0'],
+      env: process.env,
+      expected: /port is in use.*--listen/,
+    },
+    { args: ['--listen', 'nowhere', '--state-dir', stateDir], env: process.env, expected: /--listen: "nowhere"/ },
+    {
+      args: ['--token-ttl', '5', '--log-level', 'loud', '--state-dir', stateDir],
+      env: process.env,
+      expected: /2 problems[\s\S]*--token-ttl[\s\S]*--log-level/,
+    },
+    {
+      args: ['--nats', 'tls://127.0.0.1:4222', '--state-dir', stateDir],
+      env: process.env,
+      expected: /--nats-account-seed-file is missing/,
+    },
+    {
+      args: ['--state-dir', stateDir, '--listen', '127.0.0.1:0'],
+      env: { ...process.env, PATH: '/nonexistent' },
+      expected: /nats-server.*(install|apt)/i,
+    },
+  ];
+  for (const { args, env, expected } of cases) {
+    const failure = await run(process.execPath, [program, 'run', ...args], { env }).then(
+      () => assert.fail(`${args.join(' ')} must fail`),
+      (error: unknown) => error as { code: number; stderr: string },
+    );
+    assert.equal(failure.code, 1, args.join(' '));
+    assert.match(failure.stderr, expected);
+    assert.ok(!failure.stderr.includes('    at '), 'no stack trace');
+  }
+  occupant.close();
+});
+
+test('the CA is exported for openssl, imported elsewhere, and not over another by accident', async () => {
+  await using directory = await temporaryDirectory();
+  const stateDir = path.join(directory.path, 'one');
+  const other = path.join(directory.path, 'two');
+  const password = path.join(directory.path, 'password');
+  const file = path.join(directory.path, 'ca.p12');
+  await writeFile(password, 'correct horse\n');
+  {
+    await using controller = await spawned(stateDir);
+    await ready(await controller.access());
+  }
+  await command(stateDir, ['ca', 'export', '--out', file, '--password-file', password]);
+  assert.equal((await stat(file)).mode & 0o777, 0o600);
+  const { stdout } = await run('openssl', ['pkcs12', '-in', file, '-passin', `file:${password}`, '-nokeys']);
+  const [exported = ''] = splitCertificates(stdout);
+  await assert.rejects(command(stateDir, ['ca', 'export', '--out', file, '--password-file', password]), /cannot write/);
+
+  const importing = ['ca', 'import', '--in', file, '--password-file', password];
+  await command(other, importing);
+  await using controller = await spawned(other);
+  const { caPem } = await controller.access();
+  assert.equal(certificateHash(caPem), certificateHash(exported));
+  await assert.rejects(command(other, [...importing, '--replace']), /in use by process/);
+  controller.child.kill('SIGTERM');
+  await controller.exited;
+  await assert.rejects(command(other, importing), /has a CA already/);
+});
+
+test('a root is rotated in three steps, and both roots are handed out in between', async () => {
+  await using directory = await temporaryDirectory();
+  const { path: stateDir } = directory;
+  const roots = async (): Promise<string[]> => {
+    await using controller = await spawned(stateDir);
+    const access = await controller.access();
+    await ready(access);
+    const { body } = await callApi(access, 'GET', '/v1/ca', { token: null });
+    const hashes = splitCertificates((body as { rootsPem: string }).rootsPem).map(certificateHash);
+    controller.child.kill('SIGTERM');
+    await controller.exited;
+    return hashes;
+  };
+  const [old] = await roots();
+  await assert.rejects(command(stateDir, ['ca', 'rotate', 'activate']), /no new root is prepared/);
+  await command(stateDir, ['ca', 'rotate', 'prepare']);
+  const prepared = await roots();
+  assert.deepEqual([prepared.length, prepared[0]], [2, old]);
+  await command(stateDir, ['ca', 'rotate', 'activate']);
+  const active = await roots();
+  assert.deepEqual(active, [prepared[1], old]);
+  await command(stateDir, ['ca', 'rotate', 'finish']);
+  assert.deepEqual(await roots(), [prepared[1]]);
+});

@@ -1,0 +1,114 @@
+import assert from 'node:assert/strict';
+import { rm, writeFile } from 'node:fs/promises';
+import path from 'node:path';
+import { test } from 'node:test';
+import type { HistoryItem, RollbackAnswer } from '../../../controller/api/api-types.js';
+import type { RunningController } from '../../../controller/app.js';
+import type { ControllerSettings } from '../../../controller/config/settings.js';
+import { buckets, rulesPointerKey } from '../../../shared/bus/subjects.js';
+import { rulesPointerSchema } from '../../../shared/wire/rules-pointer.js';
+import { NatsFixture } from '../../support/bus/bus-fixture.js';
+import {
+  callApi,
+  eventually,
+  startedController,
+  temporaryDirectory,
+  workloadDocument,
+} from '../../support/controller/controller-fixture.js';
+
+/** NATS servers of somebody else, and the settings with which a controller uses them. */
+async function operatorsNats(): Promise<AsyncDisposable & { nats: NatsFixture; changes: Partial<ControllerSettings> }> {
+  const nats = await NatsFixture.start();
+  const seedFile = path.join(nats.stateDir, 'account.seed');
+  const caFile = path.join(nats.stateDir, 'nats-ca.pem');
+  await writeFile(seedFile, `${nats.server.account.seed}\n`, { mode: 0o600 });
+  await writeFile(caFile, nats.ca.root.certificatePem);
+  const changes = {
+    nats: `tls://127.0.0.1:${nats.server.port}`,
+    natsAccountSeedFile: seedFile,
+    natsCaFile: caFile,
+  };
+  return { nats, changes, [Symbol.asyncDispose]: () => nats[Symbol.asyncDispose]() };
+}
+
+const api = (app: string): string => workloadDocument('shop', 'api', { ip: '198.18.1.1', labels: { app } });
+
+async function change(controller: RunningController, app: string, message: string): Promise<void> {
+  const answer = await callApi(controller, 'POST', '/v1/apply', { body: { documents: api(app), message } });
+  assert.equal(answer.status, 200, answer.text);
+}
+
+async function historyOf(controller: RunningController): Promise<string[]> {
+  const { body } = await callApi(controller, 'GET', '/v1/history');
+  return (body as HistoryItem[]).map(
+    ({ revision, message, areChangesKnown }) => `${revision} ${message ?? '-'}${areChangesKnown ? '' : ' (unknown)'}`,
+  );
+}
+
+function rollback(controller: RunningController, revision: number) {
+  return callApi(controller, 'POST', '/v1/rollback', { body: { revision } });
+}
+
+/** What agents hear, as another client of these servers reads it. */
+async function revisionInStore(nats: NatsFixture): Promise<number> {
+  const rules = await (await nats.controller()).bucket(buckets.rules);
+  const pointer = await rules.get(rulesPointerKey);
+  return rulesPointerSchema.parse(JSON.parse(new TextDecoder().decode(pointer?.value))).revision;
+}
+
+test("history and rollback work on the operator's own NATS, and survive a restart of both and a wiped store", async () => {
+  await using directory = await temporaryDirectory();
+  await using operator = await operatorsNats();
+  const { nats, changes } = operator;
+  {
+    await using controller = await startedController(directory.path, { changes });
+    await change(controller, 'one', 'first');
+    await change(controller, 'two', 'second');
+    assert.deepEqual(await historyOf(controller), ['3 second', '2 first', '1 -']);
+    const back = await rollback(controller, 2);
+    assert.equal((back.body as RollbackAnswer).revision, 4, back.text);
+    assert.equal(await revisionInStore(nats), 4);
+  }
+  await using controller = await startedController(directory.path, { changes });
+  const before = await historyOf(controller);
+  assert.deepEqual(before.slice(1), ['3 second', '2 first', '1 -']);
+
+  const { port } = nats.server;
+  await nats.server.stop();
+  const refused = await rollback(controller, 3);
+  assert.equal(refused.status, 503, refused.text);
+  assert.deepEqual(await historyOf(controller), before, 'a rollback that was refused leaves no trace');
+
+  // The operator loses the store, not the keys.
+  await rm(path.join(nats.stateDir, 'nats', 'store'), { recursive: true });
+  await nats.startServer(port);
+  const again = await eventually('a rollback is possible again', async () => {
+    const answer = await rollback(controller, 3);
+    return answer.status === 200 ? (answer.body as RollbackAnswer) : undefined;
+  });
+  assert.equal(again.revision, 5);
+  assert.equal(await revisionInStore(nats), 5);
+  const item = await callApi(controller, 'GET', '/v1/resources/Workload/api?namespace=shop');
+  assert.match(item.text, /"app":"two"/);
+});
+
+test("a controller that lost its journal takes the state over from the operator's NATS, and its history begins there", async () => {
+  await using directory = await temporaryDirectory();
+  await using operator = await operatorsNats();
+  const { nats, changes } = operator;
+  {
+    await using controller = await startedController(directory.path, { changes });
+    await change(controller, 'one', 'first');
+    await change(controller, 'two', 'second');
+  }
+  await rm(path.join(directory.path, 'journal.log'));
+  await using controller = await startedController(directory.path, { changes });
+  assert.deepEqual(await historyOf(controller), ['3 - (unknown)']);
+  assert.equal((await rollback(controller, 2)).status, 404);
+  await change(controller, 'three', 'third');
+  const back = await rollback(controller, 3);
+  assert.equal((back.body as RollbackAnswer).revision, 5, back.text);
+  assert.equal(await revisionInStore(nats), 5);
+  const item = await callApi(controller, 'GET', '/v1/resources/Workload/api?namespace=shop');
+  assert.match(item.text, /"app":"two"/);
+});

@@ -1,0 +1,341 @@
+import assert from 'node:assert/strict';
+import { X509Certificate } from 'node:crypto';
+import path from 'node:path';
+import { test } from 'node:test';
+import type { z } from 'zod';
+import type { RunningController } from '../../../controller/app.js';
+import { connectBus } from '../../../shared/bus/connect-bus.js';
+import type { Bus } from '../../../shared/bus/bus.js';
+import { createUser, type NkeyPair } from '../../../shared/bus/nats-accounts.js';
+import { inboxPrefixFor, subjectFor } from '../../../shared/bus/subjects.js';
+import { formatSpiffeId } from '../../../shared/identity.js';
+import { certificateHash } from '../../../shared/pki/certificate-info.js';
+import { createCsr } from '../../../shared/pki/certificate-request.js';
+import { splitCertificates } from '../../../shared/pki/pem.js';
+import { spiffeIdOf } from '../../../shared/pki/spiffe-id-of-certificate.js';
+import {
+  decodeWire,
+  encodeWire,
+  joinResponseSchema,
+  renewResponseSchema,
+  signResponseSchema,
+  type Heartbeat,
+  type JoinResponse,
+} from '../../../shared/wire/requests.js';
+import { openAnswer } from '../../../shared/wire/sealed-answer.js';
+import { sealRequest, type NodeKey } from '../../../shared/wire/sealed-request.js';
+import type { StatusAnswer, TokenAnswer } from '../../../controller/api/api-types.js';
+import {
+  apply,
+  callApi,
+  documents,
+  eventually,
+  startedController,
+  temporaryDirectory,
+  workloadDocument,
+  type Answer,
+} from '../../support/controller/controller-fixture.js';
+
+async function newToken(controller: RunningController, node: string, ttlMs?: number): Promise<string> {
+  const body = ttlMs === undefined ? { node } : { node, ttlMs };
+  const answer = await callApi(controller, 'POST', '/v1/tokens', { body });
+  assert.equal(answer.status, 201, answer.text);
+  return (answer.body as TokenAnswer).token;
+}
+
+type Joined = {
+  readonly bus: Bus;
+  readonly joined: JoinResponse;
+  readonly user: NkeyPair;
+  readonly nodeKey: NodeKey;
+};
+
+/** Asks as an agent does; the answer has to be signed for this request. */
+async function ask<Schema extends z.ZodType>(
+  agent: Joined,
+  subject: string,
+  body: object,
+  schema: Schema,
+): Promise<z.infer<Schema>> {
+  const asked = { subject, request: sealRequest({ subject, body, nodeKey: agent.nodeKey }) };
+  const bytes = await agent.bus.request(subject, asked.request, { timeoutMs: 5000 });
+  return decodeWire(schema, openAnswer({ asked, bytes, publicKeysPem: agent.joined.signingPublicKeys }));
+}
+
+async function join(
+  controller: RunningController,
+  token: string,
+  node: string,
+  user: NkeyPair = createUser(),
+  request?: { readonly csrPem: string },
+): Promise<Answer> {
+  const { csrPem } = request ?? (await createCsr({ commonName: node }));
+  const body = { token, node, csrPem, natsUserPublicKey: user.publicKey, version: 'test' };
+  return callApi(controller, 'POST', '/v1/join', { body, token: null });
+}
+
+function codeOf(answer: Answer): string {
+  return (answer.body as { code: string }).code;
+}
+
+async function metric(controller: RunningController, line: string): Promise<number> {
+  const { text } = await callApi(controller, 'GET', '/metrics', { token: null });
+  const found = text.split('\n').find((candidate) => candidate.startsWith(`${line} `));
+  return Number(found?.slice(line.length + 1) ?? 0);
+}
+
+/** An agent that has joined: its bus and what it got. */
+async function joinedBus(controller: RunningController, node: string): Promise<AsyncDisposable & Joined> {
+  const user = createUser();
+  const request = await createCsr({ commonName: node });
+  const answer = await join(controller, await newToken(controller, node), node, user, request);
+  assert.equal(answer.status, 200, answer.text);
+  const joined = joinResponseSchema.parse(answer.body);
+  const bus = await connectBus({
+    servers: joined.natsServers,
+    tls: { caPem: joined.rootsPem, ...(joined.natsServerName === null ? {} : { servername: joined.natsServerName }) },
+    auth: { kind: 'jwt', jwt: joined.natsJwt, seed: user.seed },
+    name: node,
+    inboxPrefix: inboxPrefixFor(node),
+    signal: new AbortController().signal,
+  });
+  const nodeKey = { nodeCertificatePem: joined.nodeCertificatePem, nodeKeyPem: request.privateKeyPem };
+  return { bus, joined, user, nodeKey, [Symbol.asyncDispose]: () => bus.close() };
+}
+
+test('of 20 joins with one token at the same time exactly one succeeds', async () => {
+  await using directory = await temporaryDirectory();
+  await using controller = await startedController(directory.path);
+  const token = await newToken(controller, 'host-a');
+  const answers = await Promise.all(Array.from({ length: 20 }, () => join(controller, token, 'host-a')));
+  assert.equal(answers.filter((answer) => answer.status === 200).length, 1);
+  const refused = answers.filter((answer) => answer.status !== 200).map(codeOf);
+  assert.equal(refused.length, 19);
+  // Ten failures from one address are answered with their reason, those after them with the limit.
+  assert.ok(
+    refused.every((code) => code === 'TOKEN_USED' || code === 'TOO_MANY_FAILURES'),
+    String(refused),
+  );
+  assert.ok(refused.includes('TOKEN_USED'));
+  assert.equal(await metric(controller, 'culvert_controller_joins_total'), 1);
+});
+
+test('a token of another node, an unknown, a changed and a malformed one are refused with their reasons', async () => {
+  await using directory = await temporaryDirectory();
+  await using controller = await startedController(directory.path);
+  const token = await newToken(controller, 'host-a');
+  const [, id = '', secret = '', hash = ''] = token.split('.');
+  assert.equal(hash, certificateHash(controller.caPem));
+  const cases = [
+    [token, 'host-b', 'TOKEN_WRONG_NODE'],
+    [`culvert1.${'0'.repeat(12)}.${secret}.${hash}`, 'host-a', 'TOKEN_UNKNOWN'],
+    [`culvert1.${id}.${'0'.repeat(48)}.${hash}`, 'host-a', 'TOKEN_UNKNOWN'],
+    ['nonsense', 'host-a', 'TOKEN_MALFORMED'],
+  ] as const;
+  for (const [text, node, code] of cases) {
+    const answer = await join(controller, text, node);
+    assert.deepEqual([answer.status, codeOf(answer)], [401, code]);
+    assert.ok((answer.body as { hint: string }).hint.includes('token'), answer.text);
+    assert.equal((await metric(controller, `culvert_controller_refused_joins_total{reason="${code}"}`)) > 0, true);
+  }
+  assert.equal((await join(controller, token, 'host-a')).status, 200, 'the refusals did not use the token up');
+});
+
+test('an expired token is refused', async () => {
+  await using directory = await temporaryDirectory();
+  let offsetMs = 0;
+  await using controller = await startedController(directory.path, { nowMs: () => Date.now() + offsetMs });
+  const token = await newToken(controller, 'host-a', 60_000);
+  offsetMs = 61_000;
+  assert.equal(codeOf(await join(controller, token, 'host-a')), 'TOKEN_EXPIRED');
+});
+
+test('after ten bad tokens an address has to wait', async () => {
+  await using directory = await temporaryDirectory();
+  await using controller = await startedController(directory.path);
+  const token = await newToken(controller, 'host-a');
+  for (let count = 0; count < 10; count++)
+    assert.equal(codeOf(await join(controller, 'bad', 'host-a')), 'TOKEN_MALFORMED');
+  const limited = await join(controller, token, 'host-a');
+  assert.deepEqual([limited.status, codeOf(limited)], [429, 'TOO_MANY_FAILURES']);
+});
+
+test('a used token stays used after a restart, and its secret is nowhere on disk', async () => {
+  await using directory = await temporaryDirectory();
+  let token: string;
+  {
+    await using controller = await startedController(directory.path);
+    token = await newToken(controller, 'host-a');
+    assert.equal((await join(controller, token, 'host-a')).status, 200);
+  }
+  const { readFile } = await import('node:fs/promises');
+  const stored = await readFile(path.join(directory.path, 'tokens.json'), 'utf8');
+  assert.ok(!stored.includes(token.split('.')[2] ?? ''));
+  await using controller = await startedController(directory.path);
+  assert.equal(codeOf(await join(controller, token, 'host-a')), 'TOKEN_USED');
+});
+
+test('a request that cannot succeed does not use the token up', async () => {
+  await using directory = await temporaryDirectory();
+  await using controller = await startedController(directory.path);
+  const token = await newToken(controller, 'host-a');
+  const body = {
+    token,
+    node: 'host-a',
+    csrPem: '-----BEGIN CERTIFICATE REQUEST-----\nAAAA\n-----END CERTIFICATE REQUEST-----\n',
+    natsUserPublicKey: createUser().publicKey,
+    version: 'test',
+  };
+  const answer = await callApi(controller, 'POST', '/v1/join', { body, token: null });
+  assert.deepEqual([answer.status, codeOf(answer)], [400, 'CSR_INVALID']);
+  assert.equal((await join(controller, token, 'host-a')).status, 200);
+});
+
+test('an identity is signed only for the node on which it is registered', async () => {
+  await using directory = await temporaryDirectory();
+  await using controller = await startedController(directory.path);
+  const applied = await apply(
+    controller,
+    documents(
+      workloadDocument('billing', 'api', { ip: '198.18.1.1', node: 'host-a' }),
+      workloadDocument('billing', 'db', { ip: '198.18.2.1', node: 'host-b' }),
+    ),
+  );
+  assert.equal(applied.status, 200, applied.text);
+  await using agent = await joinedBus(controller, 'host-a');
+  const own = formatSpiffeId({ trustDomain: 'culvert.local', namespace: 'billing', serviceAccount: 'api' });
+  const foreign = formatSpiffeId({ trustDomain: 'culvert.local', namespace: 'billing', serviceAccount: 'db' });
+  const elsewhere = formatSpiffeId({ trustDomain: 'other.mesh', namespace: 'billing', serviceAccount: 'api' });
+  const requests = await Promise.all(
+    // The last asks in its CSR for more than it names: the CA decides what is in the certificate.
+    [own, foreign, elsewhere].map(async (identity) => ({
+      identity,
+      csrPem: (await createCsr({ identity: identity === own ? foreign : identity })).csrPem,
+    })),
+  );
+  const subject = subjectFor('sign', 'host-a');
+  const { certificates, rootsPem } = await ask(agent, subject, { requests }, signResponseSchema);
+  assert.equal(rootsPem, controller.caPem);
+  const [signed, refusedForeign, refusedElsewhere] = certificates;
+  assert.ok(signed !== undefined && 'chainPem' in signed, JSON.stringify(signed));
+  const [leaf, issuing] = splitCertificates(signed.chainPem).map((pem) => new X509Certificate(pem));
+  assert.ok(leaf !== undefined && issuing !== undefined);
+  assert.equal(spiffeIdOf(leaf.raw), own);
+  assert.ok(leaf.verify(issuing.publicKey));
+  assert.ok(issuing.verify(new X509Certificate(rootsPem).publicKey));
+  assert.ok(refusedForeign !== undefined && 'error' in refusedForeign);
+  assert.equal(refusedForeign.error.code, 'IDENTITY_NOT_ON_NODE');
+  assert.ok(refusedElsewhere !== undefined && 'error' in refusedElsewhere);
+  assert.equal(refusedElsewhere.error.code, 'TRUST_DOMAIN');
+  const refusals = 'culvert_controller_refused_certificates_total{reason="IDENTITY_NOT_ON_NODE"}';
+  assert.equal(await metric(controller, refusals), 1);
+  assert.equal(await metric(controller, 'culvert_controller_certificates_signed_total'), 1);
+
+  // In the name of the other node, where the identity would be right: NATS does not let it through.
+  const inOthersName = agent.bus.request(subjectFor('sign', 'host-b'), encodeWire({ requests }), { timeoutMs: 1000 });
+  await assert.rejects(inOthersName);
+  const refused = await eventually('the refusal is counted', async () => {
+    const count = await metric(controller, 'culvert_controller_nats_refused_total{operation="publish"}');
+    return count > 0 ? count : undefined;
+  });
+  assert.ok(refused >= 1);
+});
+
+test('a node renews its certificate and its credential, and the new credential works', async () => {
+  await using directory = await temporaryDirectory();
+  await using controller = await startedController(directory.path);
+  await using agent = await joinedBus(controller, 'rack-1.example');
+  const { csrPem } = await createCsr({ commonName: 'rack-1.example' });
+  const body = { csrPem, natsUserPublicKey: agent.user.publicKey };
+  const renewed = await ask(agent, subjectFor('renew', 'rack-1.example'), body, renewResponseSchema);
+  const certificate = new X509Certificate(renewed.nodeCertificatePem);
+  assert.equal(certificate.subjectAltName, 'URI:spiffe://culvert.local/culvert/node/rack-1.example');
+  assert.ok(renewed.notAfterMs > Date.now() + 6 * 86_400_000);
+  await using bus = await connectBus({
+    servers: agent.joined.natsServers,
+    tls: { caPem: renewed.rootsPem, servername: agent.joined.natsServerName ?? '' },
+    auth: { kind: 'jwt', jwt: renewed.natsJwt, seed: agent.user.seed },
+    name: 'renewed',
+    inboxPrefix: inboxPrefixFor('rack-1.example'),
+    signal: new AbortController().signal,
+  });
+  assert.equal(bus.status, 'connected');
+});
+
+test('whoever has the NATS credential of a node, and not its key, gets neither certificates nor credentials', async () => {
+  await using directory = await temporaryDirectory();
+  await using controller = await startedController(directory.path);
+  const placed = documents(workloadDocument('billing', 'api', { ip: '198.18.1.1', node: 'host-a' }));
+  assert.equal((await apply(controller, placed)).status, 200);
+  await using agent = await joinedBus(controller, 'host-a');
+  await using other = await joinedBus(controller, 'host-b');
+  const identity = formatSpiffeId({ trustDomain: 'culvert.local', namespace: 'billing', serviceAccount: 'api' });
+  const { csrPem, privateKeyPem } = await createCsr({ identity });
+  const own = agent.nodeKey;
+  const keys: [what: string, nodeKey: NodeKey][] = [
+    ['a key of his own', { ...own, nodeKeyPem: privateKeyPem }],
+    ['the key and the certificate of another node', other.nodeKey],
+    ['no certificate', { ...own, nodeCertificatePem: 'none' }],
+  ];
+  for (const [what, nodeKey] of keys) {
+    const intruder = { ...agent, nodeKey };
+    const sign = ask(intruder, subjectFor('sign', 'host-a'), { requests: [{ identity, csrPem }] }, signResponseSchema);
+    await assert.rejects(sign, { code: 'REQUEST_UNPROVEN' }, what);
+    const wanted = { csrPem, natsUserPublicKey: createUser().publicKey };
+    const renew = ask(intruder, subjectFor('renew', 'host-a'), wanted, renewResponseSchema);
+    await assert.rejects(renew, { code: 'REQUEST_UNPROVEN' }, what);
+  }
+  assert.equal(await metric(controller, 'culvert_controller_bad_agent_requests_total{verb="sign"}'), keys.length);
+  assert.equal(await metric(controller, 'culvert_controller_certificates_signed_total'), 0);
+  const honest = ask(agent, subjectFor('sign', 'host-a'), { requests: [{ identity, csrPem }] }, signResponseSchema);
+  assert.ok('chainPem' in ((await honest).certificates[0] ?? {}));
+});
+
+test('a malformed request over NATS gets a signed error that says so', async () => {
+  await using directory = await temporaryDirectory();
+  await using controller = await startedController(directory.path);
+  await using agent = await joinedBus(controller, 'host-a');
+  const answer = ask(agent, subjectFor('sign', 'host-a'), { requests: 'all' }, signResponseSchema);
+  await assert.rejects(answer, { code: 'WIRE_INVALID' });
+});
+
+test('heartbeats show revision, lag and clock, and survive a restart of the controller', async () => {
+  await using directory = await temporaryDirectory();
+  const heartbeat = (revision: number): Heartbeat => ({
+    node: 'host-a',
+    version: '9.9.9',
+    appliedRevision: revision,
+    enforcedByAllWorkers: true,
+    registrySequence: null,
+    nowMs: Date.now() + 120_000,
+    startedAtMs: Date.now(),
+    workloads: [{ name: 'billing/api', captured: true, certificateNotAfterMs: 123, problem: null }],
+    pending: [],
+  });
+  const statusOf = async (controller: RunningController, state: string) =>
+    eventually(`host-a is ${state}`, async () => {
+      const { body } = await callApi(controller, 'GET', '/v1/status');
+      return (body as StatusAnswer).agents.find((agent) => agent.node === 'host-a' && agent.state === state);
+    });
+  {
+    await using controller = await startedController(directory.path);
+    await using agent = await joinedBus(controller, 'host-a');
+    await statusOf(controller, 'joined');
+    agent.bus.publish(subjectFor('status', 'host-a'), encodeWire(heartbeat(1)));
+    const ready = await statusOf(controller, 'ready');
+    assert.equal(ready.isClockWrong, true);
+    assert.ok(Math.abs((ready.clockSkewMs ?? 0) - 120_000) < 5000);
+    assert.equal(ready.nextCertificateExpiryMs, 123);
+    await apply(controller, workloadDocument('billing', 'api', { ip: '198.18.1.1', node: 'host-a' }));
+    const behind = await statusOf(controller, 'behind');
+    assert.equal(behind.revisionLag, 1);
+    agent.bus.publish(subjectFor('status', 'host-a'), encodeWire({ ...heartbeat(2), node: 'host-b' }));
+    await eventually('a heartbeat in the name of another is counted', async () => {
+      const count = await metric(controller, 'culvert_controller_bad_agent_requests_total{verb="status"}');
+      return count === 1 ? count : undefined;
+    });
+  }
+  await using controller = await startedController(directory.path, { changes: { agentStaleAfter: 1000 } });
+  const stale = await statusOf(controller, 'stale');
+  assert.equal(stale.heartbeat?.version, '9.9.9');
+});

@@ -1,0 +1,93 @@
+import assert from 'node:assert/strict';
+import { existsSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import path from 'node:path';
+import { describe, it } from 'node:test';
+import { runCommand } from '../../lab/command.js';
+import { LabProcess } from '../../lab/lab-process.js';
+
+describe('a process of a lab', { timeout: 30_000 }, () => {
+  it('is read line by line, what was written before included', async () => {
+    await using shell = await LabProcess.start(['sh', '-c', 'echo port 17; echo more >&2; exec sleep 60']);
+    assert.equal((await shell.waitForLine(/port (\d+)/))[1], '17');
+    await shell.waitForLine(/more/);
+    assert.equal((await shell.waitForLine(/port (\d+)/))[1], '17');
+  });
+
+  it('tells a caller who waits in vain that it ended, and what it wrote', async () => {
+    await using shell = await LabProcess.start(['sh', '-c', 'echo cannot open it >&2; exit 4']);
+    await assert.rejects(shell.waitForLine(/ready/), { code: 'LAB_PROCESS_ENDED', message: /cannot open it/ });
+    assert.deepEqual(await shell.exited, { code: 4, signal: null });
+    await assert.rejects(shell.waitForLine(/ready/), { code: 'LAB_PROCESS_ENDED' });
+  });
+
+  it('tells a caller who waited long enough', async () => {
+    await using shell = await LabProcess.start(['sleep', '60']);
+    await assert.rejects(shell.waitForLine(/ready/, 20), { code: 'LAB_PROCESS_DEADLINE', message: /within 20 ms/ });
+  });
+
+  it('writes its output itself when it is told a file, after what is there', async () => {
+    const directory = mkdtempSync(path.join(tmpdir(), 'culvert-test-'));
+    try {
+      const outputFile = path.join(directory, 'output.log');
+      for (const word of ['one', 'two']) {
+        await using shell = await LabProcess.start(['sh', '-c', `echo ${word}; echo ${word}! >&2`], { outputFile });
+        await shell.exited;
+        assert.deepEqual(shell.lines, []);
+      }
+      assert.equal(readFileSync(outputFile, 'utf8'), 'one\none!\ntwo\ntwo!\n');
+    } finally {
+      rmSync(directory, { recursive: true });
+    }
+  });
+
+  it('is stopped with its children', async () => {
+    const shell = await LabProcess.start(['sh', '-c', 'sleep 60 & echo child $!; wait']);
+    const [, child = ''] = await shell.waitForLine(/child (\d+)/);
+    assert.deepEqual(await shell.stop(), { code: null, signal: 'SIGTERM' });
+    assert.ok(!isRunning(child));
+  });
+
+  it('is killed when it does not end in time', async () => {
+    const shell = await LabProcess.start(['bash', '-c', 'trap "" TERM; echo ready; while :; do sleep 60; done']);
+    await shell.waitForLine(/ready/);
+    assert.deepEqual(await shell.stop('SIGTERM', 50), { code: null, signal: 'SIGKILL' });
+  });
+
+  it('writes its output to a file too', async () => {
+    const directory = mkdtempSync(path.join(tmpdir(), 'culvert-lab-process-'));
+    try {
+      const logFile = path.join(directory, 'log');
+      const shell = await LabProcess.start(['sh', '-c', 'echo to out; echo to err >&2'], { logFile });
+      await shell.exited;
+      assert.deepEqual(readFileSync(logFile, 'utf8').trim().split('\n').sort(), ['to err', 'to out']);
+    } finally {
+      rmSync(directory, { recursive: true });
+    }
+  });
+
+  it('cannot be started when there is no such program', async () => {
+    await assert.rejects(LabProcess.start(['no-such-program']), {
+      code: 'COMMAND_NOT_STARTED',
+      hint: /no-such-program/,
+    });
+  });
+});
+
+describe('a command of a lab', { timeout: 30_000 }, () => {
+  it('ends at its time limit although a daemon of it holds the output open', async () => {
+    const command = runCommand(['sh', '-c', 'setsid --fork sleep 1; echo started'], { timeoutMs: 100 });
+    await assert.rejects(command, { code: 'COMMAND_TIMEOUT' });
+  });
+
+  it('may leave its input unread', async () => {
+    const result = await runCommand(['true'], { input: 'x'.repeat(1_000_000) });
+    assert.deepEqual(result, { code: 0, stdout: '', stderr: '' });
+  });
+});
+
+/** A zombie has ended. */
+function isRunning(pid: string): boolean {
+  if (!existsSync(`/proc/${pid}/stat`)) return false;
+  return !/\) [ZX] /.test(readFileSync(`/proc/${pid}/stat`, 'utf8'));
+}

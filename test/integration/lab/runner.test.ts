@@ -1,0 +1,112 @@
+import assert from 'node:assert/strict';
+import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import path from 'node:path';
+import { after, before, describe, it } from 'node:test';
+import { runCommand } from '../../lab/command.js';
+import { createLab } from '../../lab/lab.js';
+import { LabProcess } from '../../lab/lab-process.js';
+import type { LeakScope } from '../../lab/leak-check.js';
+import { findLeaks, removeLeaks, takeInventory } from '../../lab/leak-check.js';
+import { findTestFiles } from '../../lab/test-suite.js';
+
+const suiteModule = new URL('../../lab/test-suite.js', import.meta.url).href;
+
+describe('the test runner', { timeout: 60_000 }, () => {
+  let directory: string;
+  before(() => {
+    directory = mkdtempSync(path.join(tmpdir(), 'culvert-lab-runner-'));
+    mkdirSync(path.join(directory, 'unit', 'deep'), { recursive: true });
+  });
+  after(() => rmSync(directory, { recursive: true }));
+
+  it('finds the test files of a suite, in folders too, and filters them', () => {
+    for (const name of ['b.test.js', 'deep/a.test.js', 'fixture.js', 'b.test.js.map']) {
+      writeFileSync(path.join(directory, 'unit', name), '');
+    }
+    const found = (filter: RegExp | null): string[] => {
+      return findTestFiles(directory, 'unit', filter).map((file) => path.relative(directory, file));
+    };
+    assert.deepEqual(found(null), ['unit/b.test.js', 'unit/deep/a.test.js']);
+    assert.deepEqual(found(/deep/), ['unit/deep/a.test.js']);
+    assert.deepEqual(findTestFiles(directory, 'e2e', null), []);
+  });
+
+  it('finds the part of the end-to-end files that is run again with one worker', () => {
+    mkdirSync(path.join(directory, 'e2e'));
+    for (const name of ['paths.test.js', 'cli.test.js']) writeFileSync(path.join(directory, 'e2e', name), '');
+    const found = findTestFiles(directory, 'e2e-one-worker', null).map((file) => path.relative(directory, file));
+    assert.deepEqual(found, ['e2e/paths.test.js']);
+  });
+
+  const outcomes: readonly [what: string, code: string, passed: number, failures: RegExp | null][] = [
+    ['passes a file whose tests pass', "test('one', () => {}); test('two', () => {});", 2, null],
+    ['fails for a test that fails', "test('one', () => { throw new Error('no'); });", 0, /^f\.test\.mjs: one$/],
+    ['fails for a test that is skipped', "test('one', { skip: 'not here' }, () => {});", 0, /skipped: one$/],
+    ['fails for a file without a test', '', 0, /the file has no test$/],
+    ['fails for a file that cannot be loaded', "throw new Error('broken');", 0, /failed outside its tests/],
+  ];
+  for (const [what, code, passed, failures] of outcomes) {
+    it(what, async () => {
+      const file = path.join(directory, 'f.test.mjs');
+      writeFileSync(file, `import test from 'node:test';\n${code}\n`);
+      const result = await runInNewProcess(file);
+      assert.equal(result.passed, passed);
+      assert.equal(result.failures.length, failures === null ? 0 : 1, result.failures.join());
+      if (failures !== null) assert.match(result.failures[0] ?? '', failures);
+    });
+  }
+
+  it('notices processes, labs and files that a test leaves, and removes them', async () => {
+    const tempDir = path.join(directory, 'tmp');
+    mkdirSync(tempDir);
+    const testRun = `leak${process.pid}`;
+    const scope: LeakScope = { testRun, tempDir, isStrict: false };
+    const before = await takeInventory(scope);
+    const env = { CULVERT_TEST_RUN: testRun };
+    await using daemon = await LabProcess.start(['sleep', '61'], { env });
+    writeFileSync(path.join(tempDir, 'forgotten'), '');
+    const lab = await withEnvironment(env, () => createLab({ hosts: [{ name: 'node1' }] }, { isHeld: true }));
+    const leaks = await findLeaks(before, scope);
+    assert.deepEqual(leaks.sort(), [
+      `directory /etc/netns/${lab.prefix}-node1`,
+      `lab ${lab.prefix}`,
+      `namespace ${lab.prefix}-fabric`,
+      `namespace ${lab.prefix}-node1`,
+      `process ${daemon.pid}: sleep 61`,
+      `temporary file ${path.join(tempDir, 'forgotten')}`,
+    ]);
+    removeLeaks(scope);
+    await daemon.exited;
+    assert.deepEqual(await findLeaks(before, scope), []);
+  });
+});
+
+type Outcome = { readonly passed: number; readonly failures: readonly string[] };
+
+/** In a process of its own, because Node runs no test files from within a test file. */
+async function runInNewProcess(file: string): Promise<Outcome> {
+  const program = `
+    import { runSuite } from ${JSON.stringify(suiteModule)};
+    const result = await runSuite({ suite: 'unit', files: [${JSON.stringify(file)}], signal: new AbortController().signal });
+    console.error('result ' + JSON.stringify(result));`;
+  const runner = path.join(path.dirname(file), 'runner.mjs');
+  writeFileSync(runner, program);
+  const { stderr } = await runCommand(['env', '-u', 'NODE_TEST_CONTEXT', process.execPath, runner]);
+  const line = stderr.split('\n').find((text) => text.startsWith('result '));
+  assert.ok(line !== undefined, stderr);
+  return JSON.parse(line.slice('result '.length)) as Outcome;
+}
+
+async function withEnvironment<T>(env: Record<string, string>, step: () => Promise<T>): Promise<T> {
+  const before = { ...process.env };
+  Object.assign(process.env, env);
+  try {
+    return await step();
+  } finally {
+    for (const name of Object.keys(env)) {
+      if (before[name] === undefined) delete process.env[name];
+      else process.env[name] = before[name];
+    }
+  }
+}

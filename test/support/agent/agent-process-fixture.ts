@@ -1,0 +1,181 @@
+import { readFileSync, writeFileSync } from 'node:fs';
+import path from 'node:path';
+import type { TokenAnswer } from '../../../controller/api/api-types.js';
+import { createLab, type Lab } from '../../lab/lab.js';
+import type { LabNode, LabWorkload } from '../../lab/lab-node.js';
+import type { LabProcess } from '../../lab/lab-process.js';
+import { programs } from '../../lab/programs.js';
+import type { LabTopology } from '../../lab/topology.js';
+import { waitUntil } from '../../lab/wait-until.js';
+
+const topology: LabTopology = {
+  hasController: true,
+  hosts: [
+    {
+      name: 'node1',
+      workloads: [
+        { name: 'web', namespace: 'shop', serviceAccount: 'web' },
+        { name: 'db', namespace: 'shop', serviceAccount: 'db' },
+      ],
+    },
+  ],
+};
+
+/**
+ * One agent with two workloads and its controller, as processes in a lab. Every question is asked by a curl that runs
+ * inside the lab too.
+ */
+export class AgentProcess implements AsyncDisposable {
+  readonly lab: Lab;
+  readonly host: LabNode;
+  readonly web: LabWorkload;
+  readonly db: LabWorkload;
+  readonly stateDir: string;
+  readonly logFile: string;
+  readonly #controllerDir: string;
+  #agent: LabProcess | null = null;
+  #controller: LabProcess | null = null;
+
+  private constructor(lab: Lab) {
+    this.lab = lab;
+    this.host = lab.host('node1');
+    this.web = lab.workload('web');
+    this.db = lab.workload('db');
+    this.stateDir = path.join(lab.tempDir, 'agent');
+    this.logFile = path.join(lab.tempDir, 'agent.log');
+    this.#controllerDir = path.join(lab.tempDir, 'controller');
+  }
+
+  /** Lab and controller, the two workloads registered, an echo server in `db`; no agent yet. */
+  static async prepare(): Promise<AgentProcess> {
+    const lab = await createLab(topology);
+    try {
+      const fixture = new AgentProcess(lab);
+      await fixture.startController();
+      await fixture.api('POST', '/v1/apply', { documents: lab.resources(), dryRun: false });
+      const { token } = (await fixture.api('POST', '/v1/tokens', { node: 'node1' })) as TokenAnswer;
+      writeFileSync(path.join(lab.tempDir, 'token'), token, { mode: 0o600 });
+      await fixture.db.listen({ port: 8080 }, (socket) => {
+        socket.on('error', () => socket.destroy());
+        socket.on('data', (bytes) => socket.write(bytes));
+        socket.on('end', () => socket.end());
+      });
+      return fixture;
+    } catch (error) {
+      await lab.close();
+      throw error;
+    }
+  }
+
+  get agent(): LabProcess {
+    if (this.#agent === null) throw new Error('the agent was not started');
+    return this.#agent;
+  }
+
+  async startController(): Promise<void> {
+    const node = this.lab.host('controller');
+    const argv = [...programs.controller, 'run', '--state-dir', this.#controllerDir, '--advertise', node.ipv4];
+    this.#controller = await node.spawn(argv, { logFile: path.join(this.lab.tempDir, 'controller.log') });
+    const isReady = async (): Promise<true | undefined> =>
+      (await this.#curl(node, `${this.#url}/readyz`)).status === 200 ? true : undefined;
+    await waitUntil('the controller is ready', isReady, 45_000);
+  }
+
+  async killController(): Promise<void> {
+    await this.#controller?.stop('SIGKILL', 1000);
+  }
+
+  async startAgent(command: 'run' | 'supervise' = 'run', extra: readonly string[] = []): Promise<void> {
+    const where = ['--node', 'node1', '--controller', this.#url, '--state-dir', this.stateDir, '--workers', '1'];
+    const flags = [...where, '--token-file', path.join(this.lab.tempDir, 'token'), ...extra];
+    const argv = [...programs.agent, command, ...(command === 'supervise' ? ['--'] : []), ...flags];
+    this.#agent = await this.host.spawn(argv, { logFile: this.logFile });
+  }
+
+  /** `culvert-agent …` in the host, to its end. */
+  command(...args: readonly string[]): Promise<{ code: number; stdout: string; stderr: string }> {
+    return this.host.exec([...programs.agent, ...args]);
+  }
+
+  async waitReady(): Promise<string> {
+    return waitUntil(
+      'the agent is ready',
+      async () => {
+        const { status, body } = await this.get(15021, '/readyz');
+        return status === 200 ? body : undefined;
+      },
+      20_000,
+    );
+  }
+
+  get(port: number, pathname: string): Promise<{ status: number; body: string }> {
+    return this.#curl(this.host, `http://127.0.0.1:${port}${pathname}`);
+  }
+
+  async api(method: 'GET' | 'POST' | 'DELETE', pathname: string, body?: unknown): Promise<unknown> {
+    const token = /^token: (\S+)/m.exec(readFileSync(path.join(this.#controllerDir, 'admin.yaml'), 'utf8'))?.[1] ?? '';
+    const more = ['-X', method, '-H', `authorization: Bearer ${token}`];
+    if (body !== undefined) more.push('-H', 'content-type: application/json', '-d', JSON.stringify(body));
+    const answer = await this.#curl(this.lab.host('controller'), `${this.#url}${pathname}`, more);
+    if (answer.status >= 300) throw new Error(`${method} ${pathname}: ${answer.status} ${answer.body}`);
+    return JSON.parse(answer.body);
+  }
+
+  /** What `web` hears from `db`: `pong` when the connection worked, otherwise how it failed. */
+  async ping(timeoutMs = 15_000): Promise<string> {
+    try {
+      const socket = await this.web.connect({ ip: this.db.ipv4, port: 8080, timeoutMs });
+      return await new Promise((resolve) => {
+        socket.setTimeout(timeoutMs, () => resolve('timeout'));
+        socket.on('error', (error) => resolve((error as NodeJS.ErrnoException).code ?? error.message));
+        socket.on('close', () => resolve('closed'));
+        socket.once('data', (bytes) => {
+          resolve(String(bytes));
+          socket.destroy();
+        });
+        socket.write('pong');
+      });
+    } catch (error) {
+      return (error as NodeJS.ErrnoException).code ?? String(error);
+    }
+  }
+
+  /** Everything that iptables and ip know of a namespace: to compare before and after. */
+  async netfilter(node: LabNode): Promise<string> {
+    const script =
+      'iptables-save; ip6tables-save; ip rule; ip -6 rule; ip route show table all; ip -6 route show table all';
+    const { stdout } = await node.exec(['sh', '-c', script]);
+    return stdout
+      .replace(/^#.*$/gm, '')
+      .replace(/\[\d+:\d+\]/g, '')
+      .replace(/ expires \d+sec/g, '');
+  }
+
+  async hasRules(node: LabNode): Promise<boolean> {
+    return (await this.netfilter(node)).includes('CULVERT_');
+  }
+
+  /** Log lines with this message, parsed. */
+  logged(message: string): readonly Readonly<Record<string, unknown>>[] {
+    const lines = readFileSync(this.logFile, 'utf8').split('\n');
+    const parsed = lines
+      .filter((line) => line.endsWith('}'))
+      .map((line) => JSON.parse(line) as Record<string, unknown>);
+    return parsed.filter((line) => typeof line['msg'] === 'string' && line['msg'].includes(message));
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.lab.close();
+  }
+
+  get #url(): string {
+    return `https://${this.lab.host('controller').ipv4}:15443`;
+  }
+
+  async #curl(from: LabNode, url: string, more: readonly string[] = []): Promise<{ status: number; body: string }> {
+    const argv = ['curl', '-sk', '--noproxy', '*', '--max-time', '5', '-w', '\n%{http_code}', ...more, url];
+    const { stdout } = await from.exec(argv);
+    const end = stdout.lastIndexOf('\n');
+    return { status: Number(stdout.slice(end + 1)), body: stdout.slice(0, Math.max(0, end)) };
+  }
+}

@@ -1,0 +1,49 @@
+import type { Scheduler } from '../../../agent/thread/scheduler.js';
+
+/** Time that only moves when a test says so. */
+export class FakeScheduler implements Scheduler {
+  #nowMs: number;
+  #timers: { readonly atMs: number; readonly callback: () => void }[] = [];
+
+  constructor(startMs = 1_800_000_000_000) {
+    this.#nowMs = startMs;
+  }
+
+  nowMs(): number {
+    return this.#nowMs;
+  }
+
+  /** In the middle: no jitter. */
+  random(): number {
+    return 0.5;
+  }
+
+  after(delayMs: number, callback: () => void): () => void {
+    const timer = { atMs: this.#nowMs + delayMs, callback };
+    this.#timers.push(timer);
+    return () => {
+      this.#timers = this.#timers.filter((candidate) => candidate !== timer);
+    };
+  }
+
+  get nextInMs(): number | null {
+    if (this.#timers.length === 0) return null;
+    return Math.min(...this.#timers.map((timer) => timer.atMs)) - this.#nowMs;
+  }
+
+  /** Somebody sets the clock, or the host slept: timers do not notice. */
+  setClock(nowMs: number): void {
+    const stepMs = nowMs - this.#nowMs;
+    this.#nowMs = nowMs;
+    this.#timers = this.#timers.map(({ atMs, callback }) => ({ atMs: atMs + stepMs, callback }));
+  }
+
+  /** Moves to the next timer and runs it. */
+  runNext(): void {
+    const next = this.#timers.toSorted((a, b) => a.atMs - b.atMs)[0];
+    if (next === undefined) throw new Error('no timer is set');
+    this.#timers = this.#timers.filter((timer) => timer !== next);
+    this.#nowMs = Math.max(this.#nowMs, next.atMs);
+    next.callback();
+  }
+}

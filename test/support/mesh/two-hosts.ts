@@ -1,0 +1,80 @@
+import { once } from 'node:events';
+import type { Socket } from 'node:net';
+import type { LabTopology } from '../../lab/topology.js';
+
+/**
+ * The topology that most end-to-end tests share: a client and a neighbour on one host, a server and a second one on the
+ * other, a service over both servers, and a machine outside the mesh.
+ */
+export const twoHosts: LabTopology = {
+  hosts: [
+    {
+      name: 'node1',
+      workloads: [
+        { name: 'client', namespace: 'shop', serviceAccount: 'client', labels: { app: 'client' } },
+        { name: 'neighbour', namespace: 'shop', serviceAccount: 'neighbour', labels: { app: 'neighbour' } },
+      ],
+    },
+    {
+      name: 'node2',
+      workloads: [
+        { name: 'server', namespace: 'shop', serviceAccount: 'server', labels: { app: 'server', tier: 'back' } },
+        { name: 'spare', namespace: 'shop', serviceAccount: 'server', labels: { app: 'spare', tier: 'back' } },
+      ],
+    },
+  ],
+  services: [
+    { name: 'front', namespace: 'shop', ports: [{ port: 80, targetPort: 8080 }], selector: { app: 'server' } },
+    { name: 'back', namespace: 'shop', ports: [{ port: 80, targetPort: 8080 }], selector: { tier: 'back' } },
+  ],
+  externalHosts: ['outside'],
+};
+
+/**
+ * Everything that comes until the other side closes its half. Rejects with the socket's error, such as ECONNRESET. (An
+ * async iteration would destroy the socket at the end, and with it the half that is still open.)
+ */
+export function readToEnd(socket: Socket): Promise<Buffer> {
+  return new Promise((resolve, reject) => {
+    const chunks: Buffer[] = [];
+    socket.on('data', (chunk: Buffer) => chunks.push(chunk));
+    socket.once('end', () => resolve(Buffer.concat(chunks)));
+    socket.once('error', reject);
+    socket.once('close', () => reject(new Error('the connection was closed without an end')));
+  });
+}
+
+/** The first bytes that come. Rejects when the connection ends or breaks before. */
+export async function readSome(socket: Socket): Promise<Buffer> {
+  const abort = new AbortController();
+  try {
+    const end = once(socket, 'end', { signal: abort.signal }).then(() => {
+      throw new Error('the connection ended without a byte');
+    });
+    const data = once(socket, 'data', { signal: abort.signal });
+    socket.resume();
+    const [chunk] = (await Promise.race([data, end])) as [Buffer];
+    socket.pause();
+    return chunk;
+  } finally {
+    abort.abort();
+  }
+}
+
+/** How a connection ends for who holds it: `end` (FIN) or the code of its error (`ECONNRESET`). Discards what comes. */
+export function endOf(socket: Socket, deadlineMs = 30_000): Promise<string> {
+  return new Promise((resolve, reject) => {
+    const timer = setTimeout(
+      () => reject(new Error(`the connection is still open after ${deadlineMs} ms`)),
+      deadlineMs,
+    );
+    const settle = (how: string): void => {
+      clearTimeout(timer);
+      resolve(how);
+    };
+    socket.once('end', () => settle('end'));
+    socket.once('error', (error: NodeJS.ErrnoException) => settle(error.code ?? error.message));
+    socket.once('close', () => settle('close'));
+    socket.resume();
+  });
+}

@@ -1,0 +1,34 @@
+import { formatSpiffeId } from '../../../shared/identity.js';
+import type { ServiceEntry, WorkloadEntry } from '../../../shared/routing/registry-entry.js';
+import { ip, trustDomain } from './policy-fixture.js';
+
+/** Registry entries for the tests of the analyses. The service account and the label `app` are the name by default. */
+export function workloadEntry(
+  fullName: string,
+  addresses: readonly string[],
+  init: Partial<Pick<WorkloadEntry, 'serviceAccount' | 'labels' | 'node'>> = {},
+): WorkloadEntry {
+  const [namespace = '', name = ''] = fullName.split('/');
+  const { serviceAccount = name, labels = { app: name }, node = 'host-a' } = init;
+  return {
+    kind: 'workload',
+    namespace,
+    name,
+    serviceAccount,
+    identity: formatSpiffeId({ trustDomain, namespace, serviceAccount }),
+    labels,
+    addresses: addresses.map(ip),
+    node,
+    netns: node === null ? null : name,
+    protocol: node === null ? 'tcp' : 'hbone',
+    capture: { excludeOutboundPorts: [], excludeInboundPorts: [], excludeOutboundCidrs: [] },
+  };
+}
+
+export function serviceEntry(
+  fullName: string,
+  { vips, ...init }: Pick<ServiceEntry, 'ports' | 'selector'> & { readonly vips: readonly string[] },
+): ServiceEntry {
+  const [namespace = '', name = ''] = fullName.split('/');
+  return { kind: 'service', namespace, name, vips: vips.map(ip), ...init };
+}

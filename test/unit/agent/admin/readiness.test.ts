@@ -1,0 +1,82 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { readiness, type ReadinessFacts } from '../../../../agent/admin/readiness.js';
+import type { SpiffeId } from '../../../../shared/identity.js';
+
+const nowMs = 1_800_000_000_000;
+const workload = {
+  name: 'shop/web',
+  identity: 'spiffe://test.local/ns/shop/sa/web' as SpiffeId,
+  netnsPath: '/run/netns/web',
+  captured: true,
+  problem: null,
+  certificateNotAfterMs: nowMs + 1000,
+  certificateProblem: null,
+};
+const ready: ReadinessFacts = {
+  isJoined: true,
+  joinProblem: null,
+  isNatsConnected: true,
+  appliedRevision: 3,
+  enforcedRevision: 3,
+  isRegistryComplete: true,
+  missingEntries: 0,
+  workers: { online: 2, wanted: 2 },
+  workloads: [workload],
+  stateProblem: null,
+  nowMs,
+};
+
+const cases: readonly [string, Partial<ReadinessFacts>, readonly string[], readonly string[]][] = [
+  ['everything is in place', {}, [], []],
+  [
+    'nothing has happened yet',
+    {
+      isJoined: false,
+      isNatsConnected: false,
+      appliedRevision: null,
+      enforcedRevision: null,
+      isRegistryComplete: false,
+      workers: { online: 0, wanted: 2 },
+      workloads: [],
+    },
+    ['joined', 'workers', 'nats', 'rules', 'registry'],
+    [],
+  ],
+  ['entries that are listed did not come', { missingEntries: 2 }, ['registry'], []],
+  ['NATS is away but the last good state is there', { isNatsConnected: false }, [], ['nats']],
+  ['the rules have not reached the workers', { enforcedRevision: null }, ['rules'], []],
+  ['one of two workers is being replaced', { workers: { online: 1, wanted: 2 } }, [], ['workers']],
+  [
+    'a certificate is missing',
+    { workloads: [{ ...workload, certificateNotAfterMs: null }] },
+    ['certificate/shop/web'],
+    [],
+  ],
+  [
+    'a certificate has expired',
+    { workloads: [{ ...workload, certificateNotAfterMs: nowMs }] },
+    ['certificate/shop/web'],
+    [],
+  ],
+  ['a renewal failed', { workloads: [{ ...workload, certificateProblem: 'no answer' }] }, [], ['certificate/shop/web']],
+  ['a workload is not captured', { workloads: [{ ...workload, captured: false }] }, ['capture/shop/web'], []],
+  ['a capture was damaged', { workloads: [{ ...workload, problem: 'flushed' }] }, [], ['capture/shop/web']],
+  ['the disk is full', { stateProblem: 'no space left' }, [], ['state']],
+];
+
+for (const [situation, change, pending, degraded] of cases) {
+  test(`when ${situation}, readiness says so`, () => {
+    const report = readiness({ ...ready, ...change });
+    assert.deepEqual(
+      report.pending.map((task) => task.name),
+      pending,
+    );
+    assert.deepEqual(
+      report.degraded.map((task) => task.name),
+      degraded,
+    );
+    assert.equal(report.isReady, pending.length === 0);
+    for (const task of [...report.pending, ...report.degraded]) assert.notEqual(task.detail, '');
+  });
+}

@@ -1,0 +1,226 @@
+import assert from 'node:assert/strict';
+import { mkdtemp, rm, symlink, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import path from 'node:path';
+import { after, before, test } from 'node:test';
+import { CaptureLedger } from '../../../../agent/control/workloads/capture-ledger.js';
+import { ChecksummedFile } from '../../../../agent/control/state/checksummed-file.js';
+import { capturedNamespacesSchema } from '../../../../agent/control/state/last-good-state.js';
+import { ownNetnsInode } from '../../../../agent/native/netns.js';
+import { WorkloadReconciler } from '../../../../agent/control/workloads/workload-reconciler.js';
+import type { IpAddress } from '../../../../shared/address.js';
+import { formatSpiffeId } from '../../../../shared/identity.js';
+import { createLog } from '../../../../shared/log.js';
+import type { WorkloadEntry } from '../../../../shared/routing/registry-entry.js';
+import { FakeScheduler } from '../../../support/agent/fake-scheduler.js';
+
+const log = createLog({ name: 'test', level: 'error', stream: { write: () => undefined } });
+let directory = '';
+let namespaceInode = 0;
+let count = 0;
+before(async () => {
+  directory = await mkdtemp(path.join(tmpdir(), 'culvert-workloads-'));
+  namespaceInode = ownNetnsInode();
+});
+after(async () => {
+  await rm(directory, { recursive: true });
+});
+
+/** A workload whose namespace is the one that the test runs in: it is only looked at, never entered. */
+function entryOf(netns = '/proc/self/ns/net'): WorkloadEntry {
+  return {
+    kind: 'workload',
+    namespace: 'shop',
+    name: 'web',
+    serviceAccount: 'web',
+    identity: formatSpiffeId({ trustDomain: 'test.local', namespace: 'shop', serviceAccount: 'web' }),
+    labels: {},
+    addresses: ['198.18.10.2' as IpAddress],
+    node: 'node1',
+    netns,
+    protocol: 'hbone',
+    capture: { excludeInboundPorts: [], excludeOutboundPorts: [], excludeOutboundCidrs: [] },
+  };
+}
+
+/** Writes down in which order the keeper asks for what. The doors themselves are tested on real namespaces elsewhere. */
+class Recorder {
+  readonly steps: string[] = [];
+  readonly scheduler = new FakeScheduler();
+  listening: { netnsInode: number; error: string | null } | null = null;
+  isServable = false;
+  captureFailure: string | null = null;
+  readonly keeper: WorkloadReconciler;
+  #passed: (() => void) | null = null;
+
+  constructor(o: { leftover?: { workload: string; netnsPath: string; netnsInode: number }; ownInode?: number } = {}) {
+    const file = new ChecksummedFile({
+      path: path.join(directory, `captured-${++count}.json`),
+      parse: (value) => capturedNamespacesSchema.parse(value),
+    });
+    const entries = o.leftover === undefined ? [] : [{ ...o.leftover, addresses: [] }];
+    this.keeper = new WorkloadReconciler({
+      capture: {
+        apply: async ({ name }) => {
+          if (this.captureFailure !== null) throw new Error(this.captureFailure);
+          this.steps.push(`capture ${name}`);
+        },
+        release: async (name) => void this.steps.push(`release ${name}`),
+        problemOf: () => null,
+        isHolding: () => false,
+        removeLeftover: async ({ workload }) => void this.steps.push(`clean ${workload}`),
+      },
+      listeners: {
+        setWorkloads: (workloads) => void this.steps.push(`listen [${workloads.map(({ name }) => name).join()}]`),
+        listeningOf: () => this.listening,
+      },
+      ledger: new CaptureLedger({ file, entries, log }),
+      scheduler: this.scheduler,
+      log,
+      captureWaitMs: 5000,
+      isServable: () => this.isServable,
+      onChange: () => this.#passed?.(),
+      ownInode: o.ownInode ?? 0,
+    });
+  }
+
+  async want(...entries: readonly WorkloadEntry[]): Promise<void> {
+    await this.#pass(() => this.keeper.setWanted(new Map(entries.map((entry) => [`shop/${entry.name}`, entry]))));
+  }
+
+  /** The pass that comes every 2 s. */
+  async tick(): Promise<void> {
+    await this.#pass(() => this.scheduler.runNext());
+  }
+
+  get problem(): string | null {
+    return this.keeper.statuses()[0]?.problem ?? null;
+  }
+
+  async #pass(start: () => void): Promise<void> {
+    const passed = new Promise<void>((resolve) => (this.#passed = resolve));
+    start();
+    await passed;
+    await new Promise((resolve) => setImmediate(resolve));
+  }
+}
+
+test('a workload is captured only after its listeners are open and it can be served', async () => {
+  const recorder = new Recorder();
+  await recorder.want(entryOf());
+  assert.deepEqual(recorder.steps, ['listen [shop/web]']);
+  assert.match(recorder.problem ?? '', /listeners are not open/);
+  recorder.listening = { netnsInode: namespaceInode, error: null };
+  await recorder.tick();
+  assert.deepEqual(recorder.steps, ['listen [shop/web]']);
+  assert.match(recorder.problem ?? '', /rules and its certificate/);
+  recorder.isServable = true;
+  await recorder.tick();
+  assert.deepEqual(recorder.steps, ['listen [shop/web]', 'capture shop/web']);
+  assert.equal(recorder.problem, null);
+  await recorder.tick();
+  assert.equal(recorder.steps.length, 2, 'nothing to do is nothing done');
+  await recorder.keeper.close();
+});
+
+test('a workload that gets no certificate in time is captured all the same', async () => {
+  const recorder = new Recorder();
+  recorder.listening = { netnsInode: namespaceInode, error: null };
+  await recorder.want(entryOf());
+  for (let elapsedMs = 0; elapsedMs < 6000; elapsedMs += 2000) {
+    assert.ok(!recorder.steps.includes('capture shop/web'), `not after ${elapsedMs} ms`);
+    await recorder.tick();
+  }
+  assert.ok(recorder.steps.includes('capture shop/web'));
+  await recorder.keeper.close();
+});
+
+test('a namespace that an earlier run captured does not wait for a certificate', async () => {
+  const leftover = { workload: 'shop/web', netnsPath: '/proc/self/ns/net', netnsInode: namespaceInode };
+  const recorder = new Recorder({ leftover });
+  recorder.listening = { netnsInode: namespaceInode, error: null };
+  await recorder.want(entryOf());
+  assert.deepEqual(recorder.steps, ['listen [shop/web]', 'capture shop/web']);
+  await recorder.keeper.close();
+});
+
+test('on the way out the capture goes before the listeners', async () => {
+  const recorder = new Recorder();
+  recorder.listening = { netnsInode: namespaceInode, error: null };
+  recorder.isServable = true;
+  await recorder.want(entryOf());
+  recorder.steps.length = 0;
+  await recorder.want();
+  assert.deepEqual(recorder.steps, ['release shop/web', 'listen []', 'clean shop/web']);
+  await recorder.keeper.close();
+});
+
+test('what an earlier run left in a namespace that is not wanted any more is cleaned', async () => {
+  const leftover = { workload: 'shop/old', netnsPath: '/proc/self/ns/net', netnsInode: namespaceInode };
+  const recorder = new Recorder({ leftover });
+  await recorder.want();
+  assert.deepEqual(recorder.steps, ['listen []', 'clean shop/old']);
+  await recorder.keeper.close();
+});
+
+test('a capture that fails is tried again and named', async () => {
+  const recorder = new Recorder();
+  recorder.listening = { netnsInode: namespaceInode, error: null };
+  recorder.isServable = true;
+  recorder.captureFailure = 'iptables is locked';
+  await recorder.want(entryOf());
+  assert.match(recorder.problem ?? '', /iptables is locked/);
+  recorder.captureFailure = null;
+  await recorder.tick();
+  assert.equal(recorder.problem, null);
+  await recorder.keeper.close();
+});
+
+test('listeners that could not be opened are tried again, and the workload comes in when they are', async () => {
+  const recorder = new Recorder();
+  recorder.isServable = true;
+  recorder.listening = { netnsInode: namespaceInode, error: 'EADDRINUSE' };
+  await recorder.want(entryOf());
+  assert.match(recorder.problem ?? '', /EADDRINUSE/);
+  for (let pass = 0; pass < 3; pass++) await recorder.tick();
+  assert.deepEqual(recorder.steps, ['listen [shop/web]', 'listen [shop/web]'], 'again after five seconds');
+  recorder.listening = { netnsInode: namespaceInode, error: null };
+  for (let pass = 0; pass < 4; pass++) await recorder.tick();
+  assert.deepEqual(recorder.steps.slice(2), ['capture shop/web'], 'and no more once they are open');
+  await recorder.keeper.close();
+});
+
+const missing: readonly [string, () => Promise<string>, RegExp][] = [
+  ['does not exist', async () => path.join(directory, 'absent'), /does not exist/],
+  [
+    'is a plain file that ip netns left behind',
+    async () => {
+      const file = path.join(directory, 'plain');
+      await writeFile(file, '');
+      return file;
+    },
+    /is not a network namespace/,
+  ],
+  ['tries to leave its directory', async () => '../../etc/passwd', /neither a name under/],
+];
+for (const [situation, make, expected] of missing) {
+  test(`a workload whose namespace ${situation} waits and says why`, async () => {
+    const recorder = new Recorder();
+    await recorder.want(entryOf(await make()));
+    assert.match(recorder.problem ?? '', expected);
+    assert.ok(!recorder.steps.some((step) => step.startsWith('capture')));
+    await recorder.keeper.close();
+  });
+}
+
+test("the agent's own namespace is never captured", async () => {
+  const recorder = new Recorder({ ownInode: namespaceInode });
+  recorder.isServable = true;
+  recorder.listening = { netnsInode: namespaceInode, error: null };
+  const link = path.join(directory, 'own');
+  await symlink('/proc/self/ns/net', link);
+  await recorder.want(entryOf(link));
+  assert.match(recorder.problem ?? '', /the agent's own network namespace/);
+  assert.ok(!recorder.steps.some((step) => step.startsWith('capture')));
+  await recorder.keeper.close();
+});

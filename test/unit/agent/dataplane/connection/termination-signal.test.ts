@@ -1,0 +1,40 @@
+import { describe, it } from 'node:test';
+import assert from 'node:assert/strict';
+import { ConnectionCut } from '../../../../../agent/dataplane/connection/connection-cut.js';
+import { TerminationSignal } from '../../../../../agent/dataplane/connection/termination-signal.js';
+
+const denied = new ConnectionCut({ reason: 'POLICY_TERMINATED', rule: 'SegmentationRule/no' });
+
+describe('a signal that cuts a connection', () => {
+  it('calls everybody who listens once, in their order, and knows its cut by then', () => {
+    const signal = new TerminationSignal();
+    const called: string[] = [];
+    for (const name of ['first', 'second']) signal.onCut(() => called.push(`${name} ${signal.cut?.rule}`));
+    assert.equal(signal.cut, null);
+    signal.raise(denied);
+    signal.raise(new ConnectionCut({ reason: 'DRAIN' }));
+    assert.deepEqual(called, ['first SegmentationRule/no', 'second SegmentationRule/no']);
+    assert.equal(signal.cut, denied);
+  });
+
+  it('calls nobody who has stopped listening', () => {
+    const signal = new TerminationSignal();
+    const called: string[] = [];
+    const onCut = (): void => void called.push('gone');
+    signal.onCut(onCut);
+    signal.onCut(() => called.push('there'));
+    signal.offCut(onCut);
+    signal.raise(denied);
+    assert.deepEqual(called, ['there']);
+  });
+
+  it('calls all that listened when it was raised, though one stops the other meanwhile', () => {
+    const signal = new TerminationSignal();
+    const called: string[] = [];
+    const second = (): void => void called.push('second');
+    signal.onCut(() => signal.offCut(second));
+    signal.onCut(second);
+    signal.raise(denied);
+    assert.deepEqual(called, ['second']);
+  });
+});

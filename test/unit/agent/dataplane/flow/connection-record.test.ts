@@ -1,0 +1,140 @@
+import assert from 'node:assert/strict';
+import { describe, test } from 'node:test';
+import { connectFailure } from '../../../../../agent/dataplane/flow/connect-failure.js';
+import { tunnelHeaders, traceIdOf } from '../../../../../agent/dataplane/flow/tunnel-headers.js';
+import { ConnectionRecord } from '../../../../../agent/dataplane/connection/connection-record.js';
+import type { IpAddress } from '../../../../../shared/address.js';
+import { CulvertError } from '../../../../../shared/errors.js';
+import { formatSpiffeId } from '../../../../../shared/identity.js';
+import type { WorkloadEntry } from '../../../../../shared/routing/registry-entry.js';
+
+describe('a connection record', () => {
+  test('becomes a closed connection with all that was noted', () => {
+    const record = new ConnectionRecord({ direction: 'outbound' });
+    record.requested = { ip: '198.18.200.1' as IpAddress, port: 80 };
+    record.service = 'shop/web';
+    record.decided(
+      {
+        verdict: 'allow',
+        reason: 'OK',
+        rule: { kind: 'AuthorizationPolicy', namespace: 'shop', name: 'web' },
+        onChange: { kind: 'terminate' },
+        audited: [{ kind: 'Mesh', name: 'default' }],
+        trace: [],
+      },
+      7,
+    );
+    record.connected('hbone');
+    record.bytesSent = 10;
+    record.bytesReceived = 20;
+    record.firstByteAtMs = record.startedAtMs + 5;
+    const closed = record.close({ reason: 'OK', detail: '' });
+    assert.match(closed.traceId, /^[0-9a-f]{32}$/);
+    assert.equal(closed.path, 'hbone');
+    assert.equal(closed.rule, 'AuthorizationPolicy/shop/web');
+    assert.deepEqual(closed.audited, ['Mesh/default']);
+    assert.equal(closed.revision, 7);
+    assert.deepEqual([closed.bytesSent, closed.bytesReceived, closed.firstByteMs], [10, 20, 5]);
+    assert.equal(typeof closed.connectMs, 'number');
+    assert.equal(closed.service, 'shop/web');
+  });
+
+  test('has no connect and first-byte time when the far side was never reached', () => {
+    const closed = new ConnectionRecord({ direction: 'inbound' }).close({ reason: 'CONNECT_REFUSED', detail: 'x' });
+    assert.equal(closed.connectMs, null);
+    assert.equal(closed.firstByteMs, null);
+    assert.equal(closed.path, 'none');
+  });
+
+  test('takes the rule that ended it in place of the one that let it in', () => {
+    const record = new ConnectionRecord({ direction: 'outbound' });
+    assert.equal(
+      record.close({ reason: 'POLICY_TERMINATED', detail: '', rule: 'SegmentationRule/x' }).rule,
+      'SegmentationRule/x',
+    );
+  });
+
+  test('cannot be closed twice', () => {
+    const record = new ConnectionRecord({ direction: 'outbound' });
+    record.close({ reason: 'OK', detail: '' });
+    assert.throws(() => record.close({ reason: 'OK', detail: '' }), /closed twice/);
+  });
+
+  test('tells each byte once, also after it was closed', () => {
+    const record = new ConnectionRecord({ direction: 'outbound' });
+    assert.equal(record.takeLive(), null);
+    record.bytesSent = 5;
+    assert.equal(record.takeLive()?.sent, 5);
+    assert.equal(record.takeLive(), null);
+    record.bytesSent = 7;
+    record.bytesReceived = 1;
+    record.close({ reason: 'OK', detail: '' });
+    assert.deepEqual([record.takeLive()?.sent, record.takeLive()], [2, null]);
+  });
+
+  test('keeps the trace id of the other agent', () => {
+    const traceId = 'a'.repeat(32);
+    assert.equal(new ConnectionRecord({ direction: 'inbound', traceId }).traceId, traceId);
+  });
+});
+
+describe('the headers of a CONNECT', () => {
+  const source: WorkloadEntry = {
+    kind: 'workload',
+    namespace: 'shop',
+    name: 'web-1',
+    serviceAccount: 'web',
+    identity: formatSpiffeId({ trustDomain: 'culvert.test', namespace: 'shop', serviceAccount: 'web' }),
+    labels: { app: 'web', version: 'v 2' },
+    addresses: [],
+    node: null,
+    netns: null,
+    protocol: 'hbone',
+    capture: { excludeInboundPorts: [], excludeOutboundPorts: [], excludeOutboundCidrs: [] },
+  };
+  const traceId = '0123456789abcdef0123456789abcdef';
+
+  test('name the client, the source workload and the trace', () => {
+    const headers = tunnelHeaders({ source, sourceIp: '198.18.10.1' as IpAddress, traceId });
+    assert.equal(headers.forwarded, 'for=198.18.10.1');
+    assert.equal(headers.baggage, 'k8s.namespace.name=shop,k8s.pod.name=web-1,service.name=web,service.version=v%202');
+    assert.equal(traceIdOf(headers.traceparent), traceId);
+  });
+
+  test('quote an IPv6 client as RFC 7239 asks', () => {
+    const { forwarded } = tunnelHeaders({ source, sourceIp: 'fd00::1' as IpAddress, traceId });
+    assert.equal(forwarded, 'for="[fd00::1]"');
+  });
+
+  for (const bad of [
+    '',
+    'x',
+    `00-${'0'.repeat(32)}-${'1'.repeat(16)}-01`,
+    `00-${traceId}`,
+    `00-${traceId.toUpperCase()}-${'1'.repeat(16)}-01`,
+  ]) {
+    test(`a traceparent such as "${bad}" is not taken over`, () => assert.equal(traceIdOf(bad), undefined));
+  }
+});
+
+describe('a failed connect', () => {
+  const cases: [string, string, boolean][] = [
+    ['ECONNREFUSED', 'CONNECT_REFUSED', true],
+    ['ETIMEDOUT', 'CONNECT_TIMEOUT', true],
+    ['EHOSTUNREACH', 'HOST_UNREACHABLE', true],
+    ['ENETUNREACH', 'HOST_UNREACHABLE', true],
+    ['EMFILE', 'RESOURCE_FD', false],
+    ['EADDRNOTAVAIL', 'RESOURCE_PORTS', true],
+    ['EWHATEVER', 'HOST_UNREACHABLE', true],
+  ];
+  for (const [code, reason, isRetryable] of cases) {
+    test(`with ${code} is ${reason}`, () => {
+      const failure = connectFailure(new CulvertError({ code, message: 'no' }), '198.18.0.1:80');
+      assert.deepEqual(failure, { ok: false, reason, isRetryable, detail: `${code} 198.18.0.1:80` });
+    });
+  }
+
+  test('without an errno keeps the text', () => {
+    assert.equal(connectFailure(new Error('odd'), 'x').detail, 'x: odd');
+  });
+});

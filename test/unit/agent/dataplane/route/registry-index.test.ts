@@ -1,0 +1,193 @@
+import assert from 'node:assert/strict';
+import { describe, test } from 'node:test';
+import { buildRegistryImage } from '../../../../../agent/dataplane/image/registry-image.js';
+import { RegistryIndex } from '../../../../../agent/dataplane/route/registry-index.js';
+import { resolveDestination } from '../../../../../agent/dataplane/route/destination.js';
+import { RoundRobinBalancer } from '../../../../../agent/dataplane/balance/round-robin-balancer.js';
+import type { IpAddress } from '../../../../../shared/address.js';
+import { formatSpiffeId } from '../../../../../shared/identity.js';
+import { registryKey, type ServiceEntry, type WorkloadEntry } from '../../../../../shared/routing/registry-entry.js';
+
+const ip = (text: string): IpAddress => text as IpAddress;
+
+function workload(name: string, init: Partial<WorkloadEntry> = {}): WorkloadEntry {
+  const namespace = init.namespace ?? 'shop';
+  return {
+    kind: 'workload',
+    namespace,
+    name,
+    serviceAccount: name,
+    identity: formatSpiffeId({ trustDomain: 'culvert.test', namespace, serviceAccount: name }),
+    labels: {},
+    addresses: [],
+    node: 'n1',
+    netns: name,
+    protocol: 'hbone',
+    capture: { excludeInboundPorts: [], excludeOutboundPorts: [], excludeOutboundCidrs: [] },
+    ...init,
+  };
+}
+
+function service(name: string, init: Partial<ServiceEntry> = {}): ServiceEntry {
+  return {
+    kind: 'service',
+    namespace: 'shop',
+    name,
+    vips: [ip('198.18.200.1'), ip('fd00::c8:1')],
+    ports: [{ port: 80, targetPort: 8080 }],
+    selector: { app: 'web' },
+    ...init,
+  };
+}
+
+const web1 = workload('web1', { labels: { app: 'web' }, addresses: [ip('198.18.10.1'), ip('fd00::1')] });
+const web2 = workload('web2', { labels: { app: 'web' }, addresses: [ip('198.18.10.2')] });
+const db = workload('db', { labels: { app: 'db' }, addresses: [ip('198.18.10.3')] });
+const foreign = workload('web9', { namespace: 'other', labels: { app: 'web' }, addresses: [ip('198.18.10.9')] });
+
+function filled(...entries: (WorkloadEntry | ServiceEntry)[]): RegistryIndex {
+  const index = new RegistryIndex();
+  index.apply({ image: buildRegistryImage(entries), upserts: [], removals: [] });
+  return index;
+}
+
+describe('the registry index', () => {
+  test('knows nobody and says so before the first message', () => {
+    const index = new RegistryIndex();
+    assert.equal(index.isFilled, false);
+    index.apply({ image: buildRegistryImage([]), upserts: [], removals: [] });
+    assert.equal(index.isFilled, true);
+  });
+
+  test('finds workloads by address and by name, and services by VIP', () => {
+    const index = filled(web1, db, service('web'));
+    assert.deepEqual(index.workloadAt(ip('fd00::1')), web1);
+    assert.deepEqual(index.workload('shop/db'), db);
+    assert.equal(index.workload('shop/nobody'), undefined);
+    assert.equal(index.serviceAt(ip('198.18.200.1'))?.name, 'web');
+    assert.equal(index.workloadAt(ip('198.18.200.1')), undefined);
+  });
+
+  test('selects endpoints by all labels within the namespace of the service', () => {
+    const index = filled(web1, web2, db, foreign, service('web'));
+    assert.deepEqual(
+      index.endpointsOf(service('web')).map((entry) => entry.name),
+      ['web1', 'web2'],
+    );
+    assert.deepEqual(index.endpointsOf(service('two', { selector: { app: 'web', tier: 'x' } })), []);
+  });
+
+  test('gives a service without a selector no endpoints', () => {
+    assert.deepEqual(filled(web1).endpointsOf(service('all', { selector: {} })), []);
+  });
+
+  test('notices that a workload changed its labels or left', () => {
+    const index = filled(web1, web2, service('web'));
+    index.endpointsOf(service('web'));
+    index.apply({ image: null, upserts: [{ ...web1, labels: { app: 'canary' } }], removals: [] });
+    assert.deepEqual(
+      index.endpointsOf(service('web')).map((entry) => entry.name),
+      ['web2'],
+    );
+    index.apply({ image: null, upserts: [], removals: [registryKey(web2)] });
+    assert.deepEqual(index.endpointsOf(service('web')), []);
+    assert.equal(index.workloadAt(ip('198.18.10.2')), undefined);
+  });
+
+  test('forgets the addresses that an updated workload no longer has', () => {
+    const index = filled(web1);
+    index.apply({ image: null, upserts: [{ ...web1, addresses: [ip('198.18.10.77')] }], removals: [] });
+    assert.equal(index.workloadAt(ip('198.18.10.1')), undefined);
+    assert.equal(index.workloadAt(ip('198.18.10.77'))?.name, 'web1');
+  });
+
+  test('keeps an address with its new owner when the old one is removed afterwards', () => {
+    const index = filled(web1);
+    const heir = workload('heir', { addresses: [ip('198.18.10.1')] });
+    index.apply({ image: null, upserts: [heir], removals: [] });
+    assert.equal(index.workloadAt(ip('198.18.10.1')), heir);
+    index.apply({ image: null, upserts: [], removals: [registryKey(web1)] });
+    assert.equal(index.workloadAt(ip('198.18.10.1')), heir);
+  });
+
+  test('gives an address back when the later owner leaves first', () => {
+    const index = filled(web1);
+    const heir = workload('heir', { addresses: [ip('198.18.10.1')] });
+    index.apply({ image: null, upserts: [heir], removals: [] });
+    index.apply({ image: null, upserts: [], removals: [registryKey(heir)] });
+    assert.deepEqual(index.workloadAt(ip('198.18.10.1')), web1);
+  });
+
+  test('drops everything that a full message does not name', () => {
+    const index = filled(web1, web2, service('web'));
+    index.apply({ image: buildRegistryImage([db]), upserts: [], removals: [] });
+    assert.equal(index.size, 1);
+    assert.equal(index.workloadAt(ip('198.18.10.1')), undefined);
+    assert.equal(index.serviceAt(ip('198.18.200.1')), undefined);
+  });
+});
+
+describe('resolving what was dialled', () => {
+  const index = filled(
+    web1,
+    web2,
+    db,
+    service('web'),
+    service('empty', { vips: [ip('198.18.200.2')], selector: { app: 'none' } }),
+  );
+
+  test('takes a workload address as that workload, at the dialled port', () => {
+    const found = resolveDestination(index, { ip: ip('198.18.10.3'), port: 5432 });
+    assert.equal(found.kind, 'workload');
+    assert.deepEqual(found.endpoints, [{ workload: db, address: { ip: '198.18.10.3', port: 5432 } }]);
+  });
+
+  test('translates a VIP to endpoints at the target port', () => {
+    const found = resolveDestination(index, { ip: ip('198.18.200.1'), port: 80 });
+    assert.equal(found.kind, 'service');
+    assert.deepEqual(
+      found.endpoints.map(({ address }) => address),
+      [
+        { ip: '198.18.10.1', port: 8080 },
+        { ip: '198.18.10.2', port: 8080 },
+      ],
+    );
+  });
+
+  test('prefers an endpoint address of the family that was dialled', () => {
+    const found = resolveDestination(index, { ip: ip('fd00::c8:1'), port: 80 });
+    assert.deepEqual(
+      found.endpoints.map(({ address }) => address.ip),
+      ['fd00::1', '198.18.10.2'],
+    );
+  });
+
+  test('finds no endpoint for a port that the service does not have, or without a matching workload', () => {
+    assert.deepEqual(resolveDestination(index, { ip: ip('198.18.200.1'), port: 81 }).endpoints, []);
+    const empty = resolveDestination(index, { ip: ip('198.18.200.2'), port: 80 });
+    assert.equal(empty.kind, 'service');
+    assert.deepEqual(empty.endpoints, []);
+  });
+
+  test('takes an address that nobody has as external', () => {
+    assert.equal(resolveDestination(index, { ip: ip('198.19.0.1'), port: 443 }).kind, 'external');
+  });
+});
+
+describe('the round-robin balancer', () => {
+  const index = filled(web1, web2, service('web'));
+  const destination = resolveDestination(index, { ip: ip('198.18.200.1'), port: 80 });
+  const names = (balancer: RoundRobinBalancer): string[] =>
+    balancer.order(destination, 80).map((endpoint) => endpoint.workload.name);
+
+  test('goes round, and names every endpoint exactly once for the retries', () => {
+    const balancer = new RoundRobinBalancer({ random: () => 0 });
+    assert.deepEqual(names(balancer), ['web1', 'web2']);
+    assert.deepEqual(names(balancer), ['web2', 'web1']);
+    assert.deepEqual(names(balancer), ['web1', 'web2']);
+  });
+
+  test('starts at a random endpoint', () => {
+    assert.deepEqual(names(new RoundRobinBalancer({ random: () => 0.99 })), ['web2', 'web1']);
+  });
+});

@@ -1,0 +1,200 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { Registry } from 'prom-client';
+import { AccessLog, accessLogLine } from '../../../../agent/telemetry/access-log.js';
+import { AgentMetrics } from '../../../../agent/telemetry/agent-metrics.js';
+import type { ClosedConnection } from '../../../../agent/dataplane/report/closed-connection.js';
+import { parseNamespaceUse } from '../../../../agent/telemetry/namespace-probe.js';
+import type { WorkerGauges, WorkerReport } from '../../../../agent/dataplane/messages.js';
+import type { IpAddress } from '../../../../shared/address.js';
+import type { SpiffeId } from '../../../../shared/identity.js';
+import { createLog, type LogLevel } from '../../../../shared/log.js';
+
+const closed: ClosedConnection = {
+  traceId: '0af7651916cd43dd8448eb211c80319c',
+  direction: 'outbound',
+  path: 'hbone',
+  startedAtMs: 1_800_000_000_000,
+  durationMs: 1234.56789,
+  source: {
+    address: { ip: '198.18.10.2' as IpAddress, port: 40_000 },
+    workload: 'shop/web',
+    identity: 'spiffe://test.local/ns/shop/sa/web' as SpiffeId,
+  },
+  destination: {
+    address: { ip: '198.18.11.2' as IpAddress, port: 5432 },
+    workload: 'shop/db',
+    identity: 'spiffe://test.local/ns/shop/sa/db' as SpiffeId,
+  },
+  service: 'shop/db',
+  requested: { ip: '198.18.200.1' as IpAddress, port: 5432 },
+  reason: 'OK',
+  rule: 'SegmentationRule/web-to-db',
+  audited: [],
+  revision: 4,
+  bytesSent: 10,
+  bytesReceived: 20,
+  connectMs: 1.5,
+  firstByteMs: 2,
+  detail: '',
+};
+const denied: ClosedConnection = {
+  ...closed,
+  path: 'none',
+  destination: { ...closed.destination, identity: null },
+  service: null,
+  reason: 'POLICY_DENY',
+  rule: 'SegmentationRule/no-db',
+  audited: ['SegmentationRule/watch'],
+  connectMs: null,
+  firstByteMs: null,
+  detail: 'denied at the source',
+};
+const gauges: WorkerGauges = {
+  openConnections: 0,
+  openTunnels: 0,
+  openStreams: 0,
+  bufferedBytes: 0,
+  eventLoopDelayP99Ms: 1,
+  keptConnections: 0,
+  drainingConnections: 0,
+  refusedHandshakes: {},
+};
+
+function report(part: Partial<WorkerReport>): WorkerReport {
+  return { type: 'report', closed: [], live: [], gauges, ...part };
+}
+
+function newMetrics(o: { maxSeries?: number; now?: () => number } = {}): { metrics: AgentMetrics; registry: Registry } {
+  const registry = new Registry();
+  const { maxSeries = 100, now = () => 0 } = o;
+  return { metrics: new AgentMetrics({ registry, maxSeries, idleTimeoutMs: 60_000, now }), registry };
+}
+
+async function valueOf(registry: Registry, line: RegExp): Promise<number | null> {
+  const found = (await registry.metrics()).split('\n').find((candidate) => line.test(candidate));
+  return found === undefined ? null : Number(found.split(' ').at(-1));
+}
+
+test('an access-log line carries every known field and no empty one', () => {
+  assert.deepEqual(accessLogLine(closed), {
+    kind: 'access',
+    traceId: '0af7651916cd43dd8448eb211c80319c',
+    direction: 'outbound',
+    path: 'hbone',
+    reason: 'OK',
+    faultSide: 'none',
+    rule: 'SegmentationRule/web-to-db',
+    revision: 4,
+    sourceWorkload: 'shop/web',
+    sourceIdentity: 'spiffe://test.local/ns/shop/sa/web',
+    sourceAddress: '198.18.10.2:40000',
+    destinationWorkload: 'shop/db',
+    destinationIdentity: 'spiffe://test.local/ns/shop/sa/db',
+    destinationAddress: '198.18.11.2:5432',
+    service: 'shop/db',
+    requested: '198.18.200.1:5432',
+    bytesSent: 10,
+    bytesReceived: 20,
+    startedAt: '2027-01-15T08:00:00.000Z',
+    durationMs: 1234.568,
+    connectMs: 1.5,
+    firstByteMs: 2,
+  });
+  const line = accessLogLine(denied);
+  assert.equal(line.next, 'culvert why SRC DST:PORT');
+  assert.deepEqual(line.audited, ['SegmentationRule/watch']);
+  assert.ok(!('connectMs' in line) && !('destinationIdentity' in line) && !('service' in line));
+});
+
+for (const [mode, expected] of [
+  ['on', ['info', 'warn']],
+  ['denied', ['warn']],
+  ['off', []],
+] as const) {
+  test(`the access log in mode ${mode} writes ${expected.length} of an allowed and a denied connection`, () => {
+    const levels: LogLevel[] = [];
+    const stream = { write: (line: string) => void levels.push((JSON.parse(line) as { level: LogLevel }).level) };
+    const accessLog = new AccessLog({ log: createLog({ name: 'test', level: 'info', stream }), mode });
+    accessLog.write(closed);
+    accessLog.write(denied);
+    assert.deepEqual(levels, expected);
+  });
+}
+
+test('reports become counters by reason, rule and workload', async () => {
+  const { metrics, registry } = newMetrics();
+  metrics.report(report({ closed: [closed, denied], gauges: { ...gauges, openConnections: 3 } }), 0);
+  metrics.report(report({ gauges: { ...gauges, openConnections: 1 }, closed: [closed, closed] }), 0);
+  assert.equal(await valueOf(registry, /^culvert_connections_closed_total\{.*reason="OK"/), 3);
+  assert.equal(await valueOf(registry, /^culvert_connections_denied_total\{.*rule="SegmentationRule\/no-db"/), 1);
+  assert.equal(await valueOf(registry, /^culvert_connections_audited_total\{rule="SegmentationRule\/watch"\}/), 1);
+  assert.equal(await valueOf(registry, /^culvert_open_connections /), 1);
+  assert.equal(await valueOf(registry, /^culvert_connections_opened_total/), 5);
+  assert.equal(await valueOf(registry, /^culvert_connect_duration_seconds_count/), 3);
+});
+
+test('bytes are counted once, while connections live', async () => {
+  const { metrics, registry } = newMetrics();
+  const live = {
+    direction: 'outbound',
+    sourceWorkload: 'shop/web',
+    destinationWorkload: null,
+    sent: 100,
+    received: 7,
+  } as const;
+  metrics.report(report({ live: [live] }), 0);
+  metrics.report(report({ live: [{ ...live, sent: 1 }], closed: [{ ...closed, bytesSent: 101 }] }), 0);
+  const sent = /^culvert_connection_sent_bytes_total\{.*source_workload="shop\/web",destination_workload="unknown"/;
+  assert.equal(await valueOf(registry, sent), 101);
+});
+
+test('a worker that died takes its open connections out of the gauges and into the lost ones', async () => {
+  const { metrics, registry } = newMetrics();
+  metrics.report(report({ gauges: { ...gauges, openConnections: 4, refusedHandshakes: { garbage: 2 } } }), 0);
+  metrics.report(report({ gauges: { ...gauges, openConnections: 1 } }), 1);
+  metrics.workerLost(0);
+  assert.equal(await valueOf(registry, /^culvert_open_connections /), 1);
+  assert.equal(await valueOf(registry, /^culvert_connections_lost_total/), 4);
+  assert.equal(await valueOf(registry, /^culvert_worker_restarts_total/), 1);
+  metrics.report(report({ gauges: { ...gauges, refusedHandshakes: { garbage: 1 } } }), 0);
+  assert.equal(await valueOf(registry, /^culvert_refused_handshakes_total\{kind="garbage"\}/), 3);
+});
+
+test('workload names beyond the cap are counted as other, and idle ones make room again', async () => {
+  let nowMs = 0;
+  const { metrics, registry } = newMetrics({ maxSeries: 10, now: () => nowMs });
+  const from = (name: string): ClosedConnection => ({ ...closed, source: { ...closed.source, workload: name } });
+  metrics.report(report({ closed: Array.from({ length: 1000 }, (_, index) => from(`shop/w${index}`)) }), 0);
+  const countSeries = async (): Promise<number> =>
+    (await registry.metrics()).split('\n').filter((line) => line.startsWith('culvert_connections_closed_total{'))
+      .length;
+  assert.equal(await countSeries(), 11);
+  const other = /^culvert_connections_closed_total\{.*source_workload="other",destination_workload="other"/;
+  assert.equal(await valueOf(registry, other), 990);
+  nowMs = 61_000;
+  metrics.report(report({ closed: [from('shop/late')] }), 0);
+  assert.equal(await valueOf(registry, /^culvert_connections_closed_total\{.*source_workload="shop\/late"/), 1);
+  assert.equal(await countSeries(), 1);
+});
+
+test('no label is an address or a port', async () => {
+  const { metrics, registry } = newMetrics();
+  metrics.report(report({ closed: [closed, denied] }), 0);
+  const text = await registry.metrics();
+  assert.ok(!/198\.18\.|5432|40000/.test(text));
+  for (const line of text.split('\n')) assert.match(line, /^(#|culvert_|$)/);
+});
+
+test('the use of a namespace is read from its files, with and without connection tracking', () => {
+  const sockets = 'sockets: used 40\nTCP: inuse 5 orphan 0 tw 12 alloc 7 mem 1\nUDP: inuse 1 mem 0\n';
+  const without = { conntrackEntries: null, conntrackLimit: null, portRange: '32768\t60999\n', sockets };
+  assert.deepEqual(parseNamespaceUse(without), {
+    conntrackEntries: null,
+    conntrackLimit: null,
+    tcpSockets: 17,
+    ephemeralPorts: 28_232,
+  });
+  const tracked = parseNamespaceUse({ ...without, conntrackEntries: '8\n', conntrackLimit: '262144\n' });
+  assert.deepEqual([tracked.conntrackEntries, tracked.conntrackLimit], [8, 262_144]);
+});

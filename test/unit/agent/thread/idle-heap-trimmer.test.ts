@@ -1,0 +1,68 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { getHeapStatistics } from 'node:v8';
+import { IdleHeapTrimmer, type ThreadLook } from '../../../../agent/thread/idle-heap-trimmer.js';
+
+const mib = 1024 * 1024;
+const grown: ThreadLook = { utilization: 0.01, youngBytes: 32 * mib, usedBytes: 20 * mib };
+
+function slackOf(o: { thread?: Partial<ThreadLook>; mayPause?: boolean }): {
+  lookAt: (ms: number) => number;
+  stop: () => void;
+} {
+  let collections = 0;
+  let nowMs = 0;
+  const slack = new IdleHeapTrimmer({
+    mayPause: () => o.mayPause ?? true,
+    lookAtThread: () => ({ ...grown, ...o.thread }),
+    collect: () => (collections += 1),
+    nowMs: () => nowMs,
+  });
+  return {
+    lookAt: (ms) => {
+      nowMs = ms;
+      slack.poll();
+      return collections;
+    },
+    stop: () => slack.stop(),
+  };
+}
+
+void test('a thread at rest with a large young generation is collected, less and less often', () => {
+  const { lookAt, stop } = slackOf({});
+  const seconds: number[] = [];
+  let before = 0;
+  for (let second = 5; second <= 7200; second += 5) {
+    const now = lookAt(second * 1000);
+    if (now > before) seconds.push(second);
+    before = now;
+  }
+  stop();
+  assert.deepEqual(seconds.slice(0, 5), [5, 10, 20, 40, 80]);
+  const gaps = seconds.slice(1).map((second, at) => second - (seconds[at] ?? 0));
+  assert.equal(Math.max(...gaps), 600);
+});
+
+for (const [name, o] of [
+  ['works', { thread: { utilization: 0.5 } }],
+  ['has a small young generation', { thread: { youngBytes: 2 * mib } }],
+  ['has a large heap', { thread: { usedBytes: 200 * mib } }],
+  ['has somebody who would wait', { mayPause: false }],
+] as const) {
+  void test(`a thread that ${name} is left alone`, () => {
+    const { lookAt, stop } = slackOf(o);
+    assert.equal(lookAt(60_000), 0);
+    stop();
+  });
+}
+
+void test('the collection is a real one', () => {
+  const slack = new IdleHeapTrimmer({ mayPause: () => true, lookAtThread: () => grown });
+  let garbage: unknown[] | null = Array.from({ length: 400_000 }, (_, at) => ({ at }));
+  const withGarbage = getHeapStatistics().used_heap_size;
+  assert.equal(garbage.length, 400_000);
+  garbage = null;
+  slack.poll();
+  slack.stop();
+  assert.ok(getHeapStatistics().used_heap_size < withGarbage - 4 * mib);
+});

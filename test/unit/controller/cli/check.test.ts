@@ -1,0 +1,221 @@
+import assert from 'node:assert/strict';
+import { describe, it } from 'node:test';
+import type { StatusAnswer } from '../../../../controller/api/api-types.js';
+import { renderChecks } from '../../../../controller/cli/commands/check-command.js';
+import { checkMesh, type MeshCheck, type MeshFacts } from '../../../../controller/cli/view/mesh-checks.js';
+
+const nowMs = Date.parse('2026-01-01T01:00:00Z');
+const hour = 3_600_000;
+
+type Agent = StatusAnswer['agents'][number];
+type Heartbeat = NonNullable<Agent['heartbeat']>;
+
+const heartbeat: Heartbeat = {
+  node: 'host-a',
+  version: '0.1.0',
+  appliedRevision: 7,
+  enforcedByAllWorkers: true,
+  registrySequence: 3,
+  nowMs,
+  startedAtMs: nowMs - hour,
+  pending: [],
+  workloads: [{ name: 'billing/api', captured: true, certificateNotAfterMs: nowMs + 20 * hour, problem: null }],
+};
+
+const agent: Agent = {
+  node: 'host-a',
+  joinedAtMs: nowMs - hour,
+  lastSeenMs: nowMs - 2000,
+  clockSkewMs: -12,
+  state: 'ready',
+  revisionLag: 0,
+  isClockWrong: false,
+  nextCertificateExpiryMs: nowMs + 20 * hour,
+  heartbeat,
+};
+
+const status: StatusAnswer = {
+  controller: {
+    version: '0.1.0',
+    trustDomain: 'mesh.test',
+    startedAt: '2026-01-01T00:00:00Z',
+    pending: [],
+    issuingCaNotAfter: '2026-12-31T00:00:00Z',
+  },
+  revision: 7,
+  appliedAt: '2026-01-01T00:55:00Z',
+  appliedBy: 'admin',
+  warnings: [],
+  breakGlass: [],
+  agents: [agent],
+};
+
+const well: MeshFacts = { status, workloadsByNode: new Map([['host-a', 1]]), version: '0.1.0', nowMs };
+
+function unwell(facts: MeshFacts): string[] {
+  return checkMesh(facts)
+    .filter(({ state }) => state !== 'ok')
+    .map(({ check, state, message }) => `${state} ${check}: ${message}`);
+}
+
+function withAgent(changes: Partial<Agent>, said: Partial<Heartbeat> = {}): MeshFacts {
+  const changed = { ...agent, heartbeat: { ...heartbeat, ...said }, ...changes };
+  return { ...well, status: { ...status, agents: [changed] } };
+}
+
+function withController(changes: Partial<StatusAnswer['controller']>): MeshFacts {
+  return { ...well, status: { ...status, controller: { ...status.controller, ...changes } } };
+}
+
+const [workload] = heartbeat.workloads;
+assert.ok(workload !== undefined);
+const old = (leftMs: number): Heartbeat['workloads'][number] => ({
+  ...workload,
+  name: 'billing/db',
+  certificateNotAfterMs: nowMs + leftMs,
+});
+
+describe('culvert check', () => {
+  it('says of a well mesh what it looked at', () => {
+    assert.deepEqual(
+      checkMesh(well).map(({ check, state, hint }) => [check, state, hint]),
+      ['controller', 'issuing CA', 'nodes', 'agents', 'workloads', 'certificates', 'clocks', 'versions', 'rules'].map(
+        (check) => [check, 'ok', ''],
+      ),
+    );
+  });
+
+  const cases: readonly (readonly [string, MeshFacts, readonly string[]])[] = [
+    [
+      'a controller that waits',
+      withController({ pending: ['nats'] }),
+      ['fail controller: the controller waits for nats'],
+    ],
+    [
+      'an issuing CA near its end',
+      withController({ issuingCaNotAfter: '2026-01-11T01:00:00Z' }),
+      ['warn issuing CA: the issuing CA expires in 10d'],
+    ],
+    [
+      'an issuing CA past its end',
+      withController({ issuingCaNotAfter: '2025-12-31T01:00:00Z' }),
+      ['fail issuing CA: the issuing CA expired 1d ago'],
+    ],
+    [
+      'workloads on a node without an agent',
+      { ...well, workloadsByNode: new Map([['host-b', 2]]) },
+      ['warn nodes: 2 workloads are on host-b, which has no agent: not encrypted, not ruled'],
+    ],
+    [
+      'an agent that was never heard of',
+      withAgent({ state: 'joined', heartbeat: null, lastSeenMs: null }),
+      ['fail agents: host-a has joined and was never heard of'],
+    ],
+    [
+      'a silent agent, and nothing of what it said long ago',
+      withAgent({ state: 'stale' }, { workloads: [{ ...workload, captured: false }] }),
+      ['fail agents: host-a is not heard of any more'],
+    ],
+    [
+      'an agent that is behind',
+      withAgent({ state: 'behind', revisionLag: 2 }),
+      ['fail agents: host-a is 2 revisions behind'],
+    ],
+    [
+      'an agent that waits',
+      withAgent({ state: 'pending' }, { pending: ['certificates'] }),
+      ['fail agents: host-a waits for certificates'],
+    ],
+    [
+      'an agent without rules',
+      withAgent({ state: 'pending' }, { appliedRevision: null }),
+      ['fail agents: host-a has no rules yet and refuses everything'],
+    ],
+    [
+      'refused rules',
+      withAgent({}, { rulesAlarm: 'the signature is wrong' }),
+      ['fail agents: host-a refuses the rules that NATS holds: the signature is wrong'],
+    ],
+    [
+      'a workload that is not captured',
+      withAgent({}, { workloads: [{ ...workload, captured: false, problem: 'the namespace is gone' }] }),
+      ['fail workloads: billing/api on host-a: the namespace is gone'],
+    ],
+    [
+      'a certificate that was not renewed',
+      withAgent({}, { workloads: [workload, old(2 * hour)] }),
+      ['warn certificates: the certificate of billing/db on host-a expires in 2h'],
+    ],
+    [
+      'a certificate that has expired',
+      withAgent({}, { workloads: [workload, old(-hour)] }),
+      ['fail certificates: the certificate of billing/db on host-a expired 1h ago'],
+    ],
+    [
+      'a wrong clock',
+      withAgent({ isClockWrong: true, clockSkewMs: 90_000 }),
+      ["warn clocks: the clock of host-a is +1m away from the controller's"],
+    ],
+    [
+      'an agent of another version',
+      withAgent({}, { version: '0.0.9' }),
+      ['warn versions: host-a runs 0.0.9, the controller 0.1.0'],
+    ],
+    [
+      'a command of another version',
+      { ...well, version: '0.2.0' },
+      ['warn versions: this command is 0.2.0, the controller 0.1.0'],
+    ],
+  ];
+  for (const [what, facts, expected] of cases) it(`finds ${what}`, () => assert.deepEqual(unwell(facts), expected));
+
+  it('names an emergency rule once, with the time that it has left', () => {
+    const expiring = {
+      severity: 'warning',
+      fileName: null,
+      document: null,
+      line: null,
+      resource: 'SegmentationRule/break-glass',
+      path: 'spec.expiresAt',
+      message: 'expires soon',
+      hint: '',
+    } as const;
+    const rule = { name: 'break-glass', expiresAt: '', leftMs: hour, reason: null, owner: null, appliedBy: 'alice' };
+    assert.deepEqual(
+      unwell({
+        ...well,
+        status: {
+          ...status,
+          warnings: [expiring, { ...expiring, resource: 'SegmentationRule/other' }],
+          breakGlass: [rule],
+        },
+      }),
+      [
+        'warn rules: SegmentationRule/other: spec.expiresAt: expires soon',
+        'warn rules: break-glass rule break-glass is in force for 1h more',
+      ],
+    );
+  });
+
+  it('takes certificates of 30 seconds for what they are when all are', () => {
+    assert.deepEqual(unwell(withAgent({}, { workloads: [old(16_000), old(29_000)] })), []);
+  });
+
+  it('shows what is suspicious about rules, with what to do', () => {
+    const warning = {
+      severity: 'warning',
+      fileName: null,
+      document: null,
+      line: null,
+      resource: 'Segment/batch',
+      path: 'spec.members',
+      message: 'no workload is in it',
+      hint: 'correct the labels',
+    } as const;
+    const checks = checkMesh({ ...well, status: { ...status, warnings: [warning] } });
+    assert.equal(
+      renderChecks(checks.filter(({ state }: MeshCheck) => state !== 'ok')),
+      '! rules: Segment/batch: spec.members: no workload is in it (correct the labels)',
+    );
+  });
+});

@@ -1,0 +1,357 @@
+import assert from 'node:assert/strict';
+import { describe, it } from 'node:test';
+import type { StatusAnswer, WhyAnswer } from '../../../../controller/api/api-types.js';
+import { renderChanges } from '../../../../controller/cli/commands/apply-command.js';
+import { formatAge, formatExpiry, formatSkew, formatSpan } from '../../../../controller/cli/view/format-time.js';
+import { renderNode } from '../../../../controller/cli/commands/nodes-command.js';
+import { renderDocuments } from '../../../../controller/cli/view/output-format.js';
+import { renderWhy } from '../../../../controller/cli/view/render-why.js';
+import { renderResources } from '../../../../controller/cli/view/resource-columns.js';
+import { renderStatus } from '../../../../controller/cli/commands/status-command.js';
+import { renderTable } from '../../../../controller/cli/view/table.js';
+import { parseDocuments } from '../../../../controller/resources/parse/parse-documents.js';
+import type { Resource } from '../../../../controller/resources/kinds/resource.js';
+import { api, db, ip } from '../../../support/rules/policy-fixture.js';
+
+const nowMs = Date.parse('2026-01-01T01:00:00Z');
+const appliedAt = '2026-01-01T00:55:00Z';
+
+describe('renderTable', () => {
+  it('aligns columns, shows empty cells and leaves no space at the end', () => {
+    assert.equal(
+      renderTable(
+        ['A', 'LONG', 'B'],
+        [
+          ['xx', '', 'y'],
+          ['', 'z', ''],
+        ],
+      ),
+      'A   LONG  B\nxx  -     y\n-   z     -',
+    );
+  });
+
+  it('shows no control character that an agent may have sent', () => {
+    assert.equal(renderTable(['A'], [['x\u001B[2J\ny\u202E']]), 'A\nx?[2J?y?');
+  });
+});
+
+describe('times', () => {
+  it('are the largest unit, rounded down', () => {
+    assert.deepEqual([500, 1000, 119_000, 7_200_000, 259_200_000].map(formatSpan), ['0s', '1s', '1m', '2h', '3d']);
+  });
+
+  it('say what is past and what is to come', () => {
+    assert.equal(formatAge(nowMs - 5000, nowMs), '5s ago');
+    assert.equal(formatAge(nowMs + 5000, nowMs), '0s ago');
+    assert.equal(formatAge(null, nowMs), '');
+    assert.equal(formatExpiry(nowMs + 90_000, nowMs), 'in 1m');
+    assert.equal(formatExpiry(nowMs - 90_000, nowMs), 'expired 1m ago');
+    assert.deepEqual([12.4, -3000, null].map(formatSkew), ['+12ms', '-3s', '']);
+  });
+});
+
+describe('culvert apply', () => {
+  const change = { kind: 'Workload', namespace: 'billing', name: 'api', change: 'created' } as const;
+  it('prints a line for each document and the revision', () => {
+    assert.equal(
+      renderChanges({ revision: 7, dryRun: false, changes: [change] }),
+      'Workload/billing/api created\nrevision 7',
+    );
+  });
+
+  it('marks a dry run', () => {
+    const text = renderChanges({ revision: 6, dryRun: true, changes: [change] });
+    assert.equal(text, 'Workload/billing/api created (dry run)\nrevision 6 stays in force');
+  });
+});
+
+describe('culvert get', () => {
+  const documents = `
+apiVersion: culvert.dev/v1
+kind: Workload
+metadata: { name: api, namespace: billing, labels: { app: api } }
+spec: { serviceAccount: api, addresses: [198.18.0.1, "fd00::1"], node: host-a, netns: api }
+---
+apiVersion: culvert.dev/v1
+kind: Service
+metadata: { name: api, namespace: billing }
+spec: { vips: [198.19.0.1], ports: [{ port: 80, targetPort: 8080 }, { port: 81 }], selector: { app: api } }
+---
+apiVersion: culvert.dev/v1
+kind: Segment
+metadata: { name: batch }
+spec: { members: [{ namespace: a, labels: { x: "1" } }, { cidr: 10.0.0.0/8, except: [10.1.0.0/16] }, { node: n }, { workload: a/b }] }
+---
+apiVersion: culvert.dev/v1
+kind: SegmentationRule
+metadata: { name: rule }
+spec: { action: deny, from: [{ segment: batch }], ports: [1, "2-3"] }
+---
+apiVersion: security.istio.io/v1
+kind: AuthorizationPolicy
+metadata: { name: policy, namespace: billing }
+spec: { selector: { matchLabels: { app: api } }, rules: [{}] }
+---
+apiVersion: culvert.dev/v1
+kind: Mesh
+metadata: { name: default }
+spec: {}
+---
+apiVersion: v1
+kind: Namespace
+metadata: { name: billing, labels: { team: payments } }
+---
+apiVersion: networking.istio.io/v1
+kind: ServiceEntry
+metadata: { name: bank, namespace: billing }
+spec: { hosts: [bank.example], addresses: [203.0.113.9, 203.0.113.64/26], ports: [{ number: 443, name: tls }] }
+---
+apiVersion: security.istio.io/v1
+kind: PeerAuthentication
+metadata: { name: db, namespace: billing }
+spec: { selector: { matchLabels: { app: db } }, mtls: { mode: STRICT }, portLevelMtls: { 9090: { mode: PERMISSIVE } } }
+---
+apiVersion: networking.k8s.io/v1
+kind: NetworkPolicy
+metadata: { name: db, namespace: billing }
+spec: { podSelector: { matchExpressions: [{ key: app, operator: In, values: [a, b] }] }, ingress: [{}] }
+`;
+  const { resources } = parseDocuments(documents);
+  const tables: Readonly<Record<Resource['kind'], readonly string[]>> = {
+    Workload: [
+      'NAMESPACE  NAME  SERVICE ACCOUNT  ADDRESSES           NODE    NETNS  REVISION  APPLIED',
+      'billing    api   api              198.18.0.1,fd00::1  host-a  api    7         5m ago',
+    ],
+    Service: [
+      'NAMESPACE  NAME  VIPS        PORTS       SELECTOR  REVISION  APPLIED',
+      'billing    api   198.19.0.1  80→8080,81  app=api   7         5m ago',
+    ],
+    Segment: [
+      'NAME   MEMBERS                                     REVISION  APPLIED',
+      'batch  ns:a&x=1,10.0.0.0/8&-10.1.0.0/16,node:n,+1  7         5m ago',
+    ],
+    SegmentationRule: [
+      'NAME  TIER  PRIORITY  ACTION  MODE     FROM       TO   PORTS  REVISION  APPLIED',
+      'rule  team  1000      deny    enforce  seg:batch  any  1,2-3  7         5m ago',
+    ],
+    AuthorizationPolicy: [
+      'NAMESPACE  NAME    ACTION  SELECTOR  RULES  REVISION  APPLIED',
+      'billing    policy  ALLOW   app=api   1      7         5m ago',
+    ],
+    Mesh: [
+      'NAME     DEFAULT ACTION  OUTBOUND  MTLS        ROOT NAMESPACE  REVISION  APPLIED',
+      'default  allow           allow     PERMISSIVE  istio-system    7         5m ago',
+    ],
+    Namespace: ['NAME     LABELS         REVISION  APPLIED', 'billing  team=payments  7         5m ago'],
+    ServiceEntry: [
+      'NAMESPACE  NAME  HOSTS         ADDRESSES                    PORTS  REVISION  APPLIED',
+      'billing    bank  bank.example  203.0.113.9,203.0.113.64/26  443    7         5m ago',
+    ],
+    PeerAuthentication: [
+      'NAMESPACE  NAME  MODE    SELECTOR  PORTS            REVISION  APPLIED',
+      'billing    db    STRICT  app=db    9090:PERMISSIVE  7         5m ago',
+    ],
+    NetworkPolicy: [
+      'NAMESPACE  NAME  SELECTOR    TYPES    INGRESS  EGRESS  REVISION  APPLIED',
+      'billing    db    app In a|b  Ingress  1        0       7         5m ago',
+    ],
+  };
+  for (const resource of resources) {
+    it(`shows a ${resource.kind} as a row`, () => {
+      const text = renderResources(resource.kind, [{ resource, revision: 7, appliedAt, appliedBy: 'admin' }], nowMs);
+      assert.deepEqual(text.split('\n'), tables[resource.kind]);
+    });
+  }
+
+  it('writes YAML that can be applied again', () => {
+    assert.deepEqual(parseDocuments(renderDocuments(resources)).resources, resources);
+  });
+});
+
+const agent: StatusAnswer['agents'][number] = {
+  node: 'host-a',
+  joinedAtMs: nowMs - 3_600_000,
+  lastSeenMs: nowMs - 2000,
+  clockSkewMs: -12,
+  state: 'pending',
+  revisionLag: 1,
+  isClockWrong: false,
+  nextCertificateExpiryMs: nowMs + 36_000_000,
+  heartbeat: {
+    node: 'host-a',
+    version: '0.1.0',
+    appliedRevision: 6,
+    enforcedByAllWorkers: true,
+    registrySequence: 3,
+    nowMs,
+    startedAtMs: nowMs - 60_000,
+    pending: ['rules'],
+    workloads: [
+      { name: 'billing/api', captured: true, certificateNotAfterMs: nowMs + 36_000_000, problem: null },
+      { name: 'billing/db', captured: false, certificateNotAfterMs: null, problem: 'the namespace is gone' },
+    ],
+  },
+};
+
+describe('culvert status', () => {
+  const answer: StatusAnswer = {
+    controller: {
+      version: '0.1.0',
+      trustDomain: 'mesh.test',
+      startedAt: '2026-01-01T00:00:00Z',
+      pending: ['nats'],
+      issuingCaNotAfter: '2026-12-31T00:00:00Z',
+    },
+    revision: 7,
+    appliedAt,
+    appliedBy: 'admin',
+    warnings: [],
+    breakGlass: [],
+    agents: [
+      agent,
+      {
+        ...agent,
+        node: 'b',
+        state: 'joined',
+        heartbeat: null,
+        lastSeenMs: null,
+        clockSkewMs: null,
+        revisionLag: null,
+        nextCertificateExpiryMs: null,
+      },
+    ],
+  };
+
+  it('shows what is in force, each agent, and what they wait for', () => {
+    assert.deepEqual(renderStatus(answer, nowMs).split('\n'), [
+      'controller  0.1.0, trust domain mesh.test, started 1h ago',
+      'revision    7, applied 5m ago by admin',
+      'issuing CA  expires in 363d',
+      'waits for   nats',
+      '',
+      'NODE    STATE    REVISION  LAG  CAPTURED  CERTIFICATES  CLOCK  SEEN',
+      'host-a  pending  6         1    1/2       in 10h        -12ms  2s ago',
+      'b       joined   -         -    -         -             -      -',
+      'host-a waits for rules',
+      'host-a: billing/db: the namespace is gone',
+    ]);
+  });
+
+  it('shows what rules an agent refused, so that an alarm is not overlooked', () => {
+    assert.ok(agent.heartbeat !== null);
+    const heartbeat = { ...agent.heartbeat, rulesAlarm: 'the rules pointer cannot be read' };
+    const { agents, ...rest } = answer;
+    const shown = renderStatus({ ...rest, agents: [{ ...agent, heartbeat }, ...agents.slice(1)] }, nowMs).split('\n');
+    assert.equal(shown[8], 'ALARM: host-a refuses the rules that NATS holds: the rules pointer cannot be read');
+  });
+
+  it('says how the first agent joins', () => {
+    assert.match(
+      renderStatus({ ...answer, agents: [] }, nowMs),
+      /No agent has joined: culvert token create --node NAME$/,
+    );
+  });
+});
+
+describe('culvert nodes', () => {
+  it('shows the workloads of one node', () => {
+    assert.deepEqual(renderNode(agent, nowMs).split('\n'), [
+      'NODE    STATE    VERSION  WORKLOADS  STARTED  JOINED  SEEN',
+      'host-a  pending  0.1.0    2          1m ago   1h ago  2s ago',
+      '',
+      'WORKLOAD     CAPTURED  CERTIFICATE  PROBLEM',
+      'billing/api  yes       in 10h       -',
+      'billing/db   no        -            the namespace is gone',
+    ]);
+  });
+});
+
+describe('culvert why', () => {
+  const rule = { kind: 'SegmentationRule', name: 'db', tier: 'team' } as const;
+  const answer: WhyAnswer = {
+    facts: { source: api, destination: db, port: 5432 },
+    service: 'billing/databases',
+    enforcedBy: ['source', 'destination'],
+    decision: {
+      verdict: 'deny',
+      reason: 'POLICY_DENY',
+      rule,
+      onChange: { kind: 'terminate' },
+      audited: [{ kind: 'SegmentationRule', name: 'audit' }],
+      trace: [{ stage: 'team', rule, outcome: 'deny', detail: 'any source' }],
+    },
+    notes: ['A note.'],
+    revision: 7,
+    appliedBy: 'admin',
+    appliedAt,
+    ruleApplied: null,
+    nearMisses: [],
+    others: [],
+  };
+
+  it('shows the verdict, the rule, both sides, the trace and who applied it', () => {
+    assert.deepEqual(renderWhy(answer, nowMs).split('\n'), [
+      'DENIED  POLICY_DENY  SegmentationRule/db (tier team)',
+      'A rule denies this connection.',
+      '',
+      '  source       billing/api, spiffe://mesh.test/ns/billing/sa/api at 198.18.0.1',
+      '  destination  billing/db, spiffe://mesh.test/ns/billing/sa/db at 198.18.0.2:5432 through service billing/databases',
+      '  enforced by  the agent of the source and that of the destination',
+      '  audited      SegmentationRule/audit',
+      '  note         A note.',
+      '',
+      '  STAGE  OUTCOME  RULE                 WHY',
+      '  team   deny     SegmentationRule/db  any source',
+      '',
+      `revision 7, applied by admin 5m ago (${appliedAt})`,
+    ]);
+  });
+
+  it('explains each connection that is decided otherwise, and the near misses of all', () => {
+    const miss = (text: string) => ({
+      side: 'source' as const,
+      fact: 'label app',
+      is: null,
+      wouldBe: 'x',
+      verdict: 'allow' as const,
+      rule: 'SegmentationRule/db',
+      text,
+    });
+    const allowed = { kind: 'SegmentationRule', name: 'spare', tier: 'team' } as const;
+    const spare = {
+      ...answer,
+      facts: { ...answer.facts, destination: { ...db, ip: ip('198.18.0.9') } },
+      decision: {
+        ...answer.decision,
+        verdict: 'allow' as const,
+        reason: 'OK' as const,
+        rule: allowed,
+        trace: [{ stage: 'team' as const, rule: allowed, outcome: 'allow' as const, detail: 'port 5432' }],
+      },
+      ruleApplied: { revision: 3, appliedAt, appliedBy: 'eve' },
+      nearMisses: [miss('of the spare'), miss('of both')],
+    };
+    const same = { ...answer, nearMisses: [miss('of both'), miss('of the third')] };
+    const text = renderWhy({ ...answer, nearMisses: [miss('of both')], others: [spare, same] }, nowMs);
+    assert.match(
+      text,
+      /^DENIED {2}POLICY_DENY {2}SegmentationRule\/db [^]*\n\nALLOWED {2}OK {2}SegmentationRule\/spare /,
+    );
+    assert.match(
+      text,
+      /at 198\.18\.0\.9:5432 through service billing\/databases\n[^]*team +allow +SegmentationRule\/spare +port 5432/,
+    );
+    assert.equal(text.match(/^DENIED/gm)?.length, 1, 'what is decided alike is explained once');
+    assert.match(text, /\nNear misses:\n {2}of both\n {2}of the spare\n {2}of the third\n\n/);
+    assert.match(text, /\nSegmentationRule\/spare, applied by eve 5m ago with revision 3\n/);
+    assert.match(text, /These words mean 2 more:/);
+  });
+
+  it('lists the other connections that the words mean', () => {
+    const text = renderWhy({ ...answer, others: [answer] }, nowMs);
+    assert.match(
+      text,
+      /These words mean 1 more:\n {2}VERDICT {2}SOURCE .*\n {2}DENIED {3}billing\/api {2}billing\/db:5432 {2}SegmentationRule\/db \(tier team\)$/,
+    );
+  });
+});

@@ -1,0 +1,76 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { AgentRegistry } from '../../../../controller/fleet/agent-registry.js';
+import { rolloutOf } from '../../../../controller/fleet/rollout-progress.js';
+import type { Heartbeat } from '../../../../shared/wire/requests.js';
+import { silentLog } from '../../../support/controller/controller-fixture.js';
+
+const startMs = Date.parse('2026-06-01T00:00:00Z');
+
+function heartbeat(node: string, changes: Partial<Heartbeat>): Heartbeat {
+  return {
+    node,
+    version: '0.1.0',
+    appliedRevision: 7,
+    enforcedByAllWorkers: true,
+    registrySequence: null,
+    nowMs: startMs,
+    startedAtMs: startMs,
+    workloads: [],
+    pending: [],
+    ...changes,
+  };
+}
+
+function mesh() {
+  let nowMs = startMs;
+  const agents = new AgentRegistry({
+    log: silentLog,
+    nowMs: () => nowMs,
+    staleAfterMs: 20_000,
+    clockSkewWarningMs: 30_000,
+    forgetAfterMs: 86_400_000,
+  });
+  return { agents, pass: (ms: number) => (nowMs += ms) };
+}
+
+test('a rollout names each agent that does not enforce the revision, and why', () => {
+  const { agents } = mesh();
+  agents.receive('a', heartbeat('a', {}));
+  agents.receive('b', heartbeat('b', { appliedRevision: 6 }));
+  agents.receive('c', heartbeat('c', { enforcedByAllWorkers: false }));
+  agents.receive('d', heartbeat('d', { appliedRevision: null, pending: ['rules'] }));
+  agents.receive('e', heartbeat('e', { appliedRevision: 6, rulesAlarm: 'the snapshot of revision 7 is refused' }));
+  agents.noteJoined('f');
+  const { isComplete, agents: found } = rolloutOf(7, agents.list(7));
+  assert.equal(isComplete, false);
+  assert.deepEqual(
+    found.map(({ node, state, problem }) => [node, state, problem]),
+    [
+      ['a', 'done', null],
+      ['b', 'behind', 'it enforces revision 6'],
+      ['c', 'behind', 'not all of its workers have switched yet'],
+      ['d', 'pending', 'it has no rules yet and waits for rules'],
+      ['e', 'alarm', 'the snapshot of revision 7 is refused'],
+      ['f', 'joined', 'it joined and was not heard of since'],
+    ],
+  );
+});
+
+test('a rollout is complete when all agents enforce the revision or a later one, and tells silent ones apart', () => {
+  const { agents, pass } = mesh();
+  agents.receive('silent', heartbeat('silent', { appliedRevision: 3 }));
+  assert.equal(rolloutOf(5, agents.list(7)).isComplete, false);
+  pass(21_000);
+  agents.receive('a', heartbeat('a', { appliedRevision: 5 }));
+  agents.receive('b', heartbeat('b', { appliedRevision: 7, pending: ['workload shop/api'] }));
+  const rollout = rolloutOf(5, agents.list(7));
+  assert.deepEqual([rollout.isComplete, rollout.isCompleteButSilent], [false, true]);
+  assert.deepEqual(
+    rollout.agents.map(({ node, state }) => `${node} ${state}`),
+    ['a done', 'b done', 'silent stale'],
+  );
+  assert.equal(rolloutOf(6, agents.list(7)).isCompleteButSilent, false);
+  agents.receive('silent', heartbeat('silent', { appliedRevision: 7 }));
+  assert.equal(rolloutOf(5, agents.list(7)).isComplete, true);
+});

@@ -1,0 +1,57 @@
+import assert from 'node:assert/strict';
+import { mkdtemp, readdir, rm, stat, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import path from 'node:path';
+import { test } from 'node:test';
+import { lockState } from '../../../../controller/store/state-lock.js';
+
+async function inDirectory(run: (directory: string) => Promise<void>): Promise<void> {
+  const directory = await mkdtemp(path.join(tmpdir(), 'culvert-lock-'));
+  try {
+    await run(directory);
+  } finally {
+    await rm(directory, { recursive: true });
+  }
+}
+
+/** Many at once; returns the locks that were given. */
+async function race(directory: string): Promise<(() => Promise<void>)[]> {
+  const attempts = await Promise.allSettled(Array.from({ length: 10 }, () => lockState(directory)));
+  const refusals = attempts.filter((attempt) => attempt.status === 'rejected').map(({ reason }) => reason as Error);
+  for (const refusal of refusals) {
+    assert.equal((refusal as { code?: string }).code, 'STATE_LOCKED');
+    assert.match(refusal.message, new RegExp(`process ${process.pid}$`));
+  }
+  return attempts.filter((attempt) => attempt.status === 'fulfilled').map(({ value }) => value);
+}
+
+test('of many that start at the same moment one gets the state directory, and the next after it', async () => {
+  await inDirectory(async (directory) => {
+    const [unlock, ...others] = await race(directory);
+    assert.equal(others.length, 0);
+    const [name = '', ...rest] = await readdir(directory);
+    assert.equal(rest.length, 0, 'those that were refused leave nothing');
+    assert.equal((await stat(path.join(directory, name))).mode & 0o777, 0o600);
+    await unlock?.();
+    assert.deepEqual(await readdir(directory), []);
+    assert.equal((await race(directory)).length, 1);
+  });
+});
+
+test('what a process that is gone, or an earlier one with the same number, has left goes to one of many', async () => {
+  await inDirectory(async (directory) => {
+    for (const stale of ['999999999.1.00', `${process.pid}.1.00`, 'nonsense']) {
+      await writeFile(path.join(directory, `controller.lock.${stale}`), 'held');
+    }
+    assert.equal((await race(directory)).length, 1);
+    assert.equal((await readdir(directory)).length, 1);
+  });
+});
+
+test('a directory that cannot be written says what to do', async () => {
+  await inDirectory(async (directory) => {
+    const file = path.join(directory, 'file');
+    await writeFile(file, '');
+    await assert.rejects(lockState(file), { code: 'STATE_WRITE', hint: /state directory/ });
+  });
+});

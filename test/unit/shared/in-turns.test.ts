@@ -1,0 +1,44 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { atOnce, inTurns } from '../../../shared/in-turns.js';
+
+/** Ten steps that take longer than a turn each. */
+function* longWork(log: string[]): Generator<void, string> {
+  for (let step = 0; step < 10; step++) {
+    const endsMs = performance.now() + 15;
+    while (performance.now() < endsMs);
+    log.push('step');
+    yield;
+  }
+  return 'done';
+}
+
+test('a long work in turns lets others have theirs, and gives its result', async () => {
+  const log: string[] = [];
+  let isOver = false;
+  const tick = (): void => {
+    log.push('other');
+    if (!isOver) setImmediate(tick);
+  };
+  setImmediate(tick);
+  assert.equal(await inTurns(longWork(log)), 'done');
+  isOver = true;
+  const longestRun = Math.max(
+    ...log
+      .join(' ')
+      .split('other')
+      .map((run) => run.match(/step/g)?.length ?? 0),
+  );
+  assert.equal(longestRun, 1);
+});
+
+test('what goes wrong in a turn comes out', async () => {
+  // eslint-disable-next-line require-yield -- it fails before it gets there
+  function* broken(): Generator<void, never> {
+    throw new Error('broken');
+  }
+  await assert.rejects(inTurns(broken()), /broken/);
+  assert.throws(() => atOnce(broken()), /broken/);
+});
+
+test('the same work at once gives the same result', () => assert.equal(atOnce(longWork([])), 'done'));
