@@ -1,50 +1,37 @@
 import type { Log } from '../../../shared/log.js';
+import { createCsr } from '../../../shared/pki/certificate-request.js';
+import { problemOfIssued } from '../../../shared/pki/issued-certificate.js';
+import { nodeSpiffeId } from '../../../shared/pki/node-identity.js';
+import { isSigningPublicKey } from '../../../shared/pki/signing-key.js';
 import type { RenewRequest, RenewResponse } from '../../../shared/wire/requests.js';
-import type { AnswerAlarm } from './answer-alarm.js';
-import type { NodeCredentials } from './node-credentials.js';
-import { NodeRenewal } from './node-renewal.js';
 import type { Scheduler } from '../../thread/scheduler.js';
+import { unfitAnswer, type AnswerAlarm } from './answer-alarm.js';
+import type { NodeCredentials } from './node-credentials.js';
+import { RenewalLoop, type RenewalOutcome } from './renewal-loop.js';
+
+const maxRetryMs = 60_000;
 
 /**
- * The one holder of this host's credentials: has them renewed, takes new roots in, and keeps the copy on disk at what is
- * in use. A disk that fails costs the copy, not the membership. Owns the renewal; `close` ends it.
+ * The only holder of this host's credentials. Renews the node certificate and the NATS credential together, with a fresh
+ * key for the certificate; accepts new roots; and keeps the copy on disk current. Credentials change as a whole or not
+ * at all. A failing disk costs the copy, not the membership. `close` stops the renewal.
  */
 export class CredentialsRotator {
-  readonly #log: Log;
-  readonly #write: (credentials: NodeCredentials) => Promise<void>;
-  readonly #onWriteFailed: () => void;
-  readonly #onNewRoots: () => void;
-  readonly #renewal: NodeRenewal;
+  readonly #init: CredentialsRotatorInit;
+  readonly #renewal: RenewalLoop<'node'>;
   #current: NodeCredentials;
 
-  constructor(init: {
-    readonly credentials: NodeCredentials;
-    readonly renew: (request: RenewRequest) => Promise<RenewResponse>;
-    readonly write: (credentials: NodeCredentials) => Promise<void>;
-    readonly scheduler: Scheduler;
-    /** 0 to 40. */
-    readonly renewJitterPercent: number;
-    readonly log: Log;
-    readonly onAnswerRefused: (kind: AnswerAlarm) => void;
-    readonly onWriteFailed: () => void;
-    /** {@link current} has other roots than before. */
-    readonly onNewRoots: () => void;
-  }) {
-    const { credentials, renew, scheduler, renewJitterPercent, log, onAnswerRefused } = init;
-    this.#current = credentials;
-    this.#log = log;
-    this.#write = init.write;
-    this.#onWriteFailed = init.onWriteFailed;
-    this.#onNewRoots = init.onNewRoots;
-    const onRenewed = (renewed: NodeCredentials): void => this.#take(renewed);
-    this.#renewal = new NodeRenewal({
-      credentials,
-      renew,
-      scheduler,
-      renewJitterPercent,
-      log,
-      onAnswerRefused,
-      onRenewed,
+  constructor(init: CredentialsRotatorInit) {
+    this.#init = init;
+    this.#current = init.credentials;
+    this.#renewal = new RenewalLoop({
+      scheduler: init.scheduler,
+      log: init.log,
+      jitterPercent: init.renewJitterPercent,
+      maxRetryMs,
+      maxBatch: 1,
+      attempt: (_, signal) => this.#renew(signal),
+      onFailed: (_, failure) => init.log.warn(failure, 'node credentials not renewed'),
     });
   }
 
@@ -52,20 +39,20 @@ export class CredentialsRotator {
     return this.#current;
   }
 
-  /** Begins to renew in time. */
+  /** From now on credentials are renewed in time. */
   start(): void {
-    this.#renewal.start();
+    this.#renewal.add('node', this.#current);
   }
 
-  /** The controller can be reached again. */
+  /** Retries a failed renewal, because the controller can be reached again. */
   retryNow(): void {
     this.#renewal.retryNow();
   }
 
-  /** Roots that came with workload certificates under them. */
+  /** Roots that came with workload certificates and verify them. */
   takeRoots(rootsPem: string): void {
     if (rootsPem === this.#current.rootsPem) return;
-    this.#log.warn('the roots of the mesh have changed');
+    this.#init.log.warn('the roots of the mesh have changed');
     this.#take({ ...this.#current, rootsPem });
   }
 
@@ -73,14 +60,54 @@ export class CredentialsRotator {
     this.#renewal.close();
   }
 
+  async #renew(signal: AbortSignal): Promise<ReadonlyMap<'node', RenewalOutcome>> {
+    const { node, natsUserPublicKey } = this.#current;
+    const { csrPem, privateKeyPem: nodeKeyPem } = await createCsr({ commonName: node });
+    const answer = await this.#init.renew({ csrPem, natsUserPublicKey });
+    signal.throwIfAborted();
+    const problem = this.#problemOf(answer, nodeKeyPem);
+    if (problem !== null) throw unfitAnswer({ ...this.#init, problem, of: { node } });
+    const { nodeCertificatePem, natsJwt, rootsPem, signingPublicKeys, notAfterMs } = answer;
+    const validity = { notAfterMs, obtainedAtMs: this.#init.scheduler.nowMs() };
+    this.#init.log.info({ notAfter: new Date(notAfterMs).toISOString() }, 'node credentials renewed');
+    const renewed = { nodeKeyPem, nodeCertificatePem, natsJwt, rootsPem, signingPublicKeys, ...validity };
+    this.#take({ ...this.#current, ...renewed });
+    return new Map([['node', validity]]);
+  }
+
+  /** The controller signed the answer. It must also be consistent, or this host would lock itself out. */
+  #problemOf(answer: RenewResponse, keyPem: string): string | null {
+    const { node, trustDomain } = this.#current;
+    if (!answer.signingPublicKeys.every((key) => isSigningPublicKey(key))) return 'a signing key in it is not Ed25519';
+    return problemOfIssued({
+      chainPem: answer.nodeCertificatePem,
+      keyPem,
+      spiffeId: nodeSpiffeId(trustDomain, node),
+      rootsPem: answer.rootsPem,
+    });
+  }
+
   #take(credentials: NodeCredentials): void {
     const hasNewRoots = credentials.rootsPem !== this.#current.rootsPem;
     this.#current = credentials;
-    this.#renewal.replace(credentials);
-    if (hasNewRoots) this.#onNewRoots();
-    this.#write(credentials).catch((error: unknown) => {
-      this.#onWriteFailed();
-      this.#log.error({ err: error }, 'the renewed credentials are not on disk');
+    if (hasNewRoots) this.#init.onNewRoots();
+    this.#init.write(credentials).catch((error: unknown) => {
+      this.#init.onWriteFailed();
+      this.#init.log.error({ err: error }, 'the renewed credentials could not be written to disk');
     });
   }
 }
+
+export type CredentialsRotatorInit = {
+  readonly credentials: NodeCredentials;
+  readonly renew: (request: RenewRequest) => Promise<RenewResponse>;
+  readonly write: (credentials: NodeCredentials) => Promise<void>;
+  readonly scheduler: Scheduler;
+  /** 0 to 40. */
+  readonly renewJitterPercent: number;
+  readonly log: Log;
+  readonly onAnswerRefused: (kind: AnswerAlarm) => void;
+  readonly onWriteFailed: () => void;
+  /** {@link CredentialsRotator.current} has other roots than before. */
+  readonly onNewRoots: () => void;
+};

@@ -2,8 +2,8 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import type { AnswerAlarm } from '../../../../agent/control/credentials/answer-alarm.js';
 import { CertificateRotator } from '../../../../agent/control/credentials/certificate-rotator.js';
+import { CredentialsRotator } from '../../../../agent/control/credentials/credentials-rotator.js';
 import type { NodeCredentials } from '../../../../agent/control/credentials/node-credentials.js';
-import { NodeRenewal } from '../../../../agent/control/credentials/node-renewal.js';
 import { systemScheduler } from '../../../../agent/thread/scheduler.js';
 import { subjectFor } from '../../../../shared/bus/subjects.js';
 import type { SpiffeId } from '../../../../shared/identity.js';
@@ -39,7 +39,14 @@ class Responder {
   signingPublicKeys: string[];
   #held: Uint8Array | null = null;
 
-  constructor(fixture: LinkFixture) {
+  /** Resolves when the server knows of its subscriptions: commands of one connection are carried out in order. */
+  static async start(fixture: LinkFixture): Promise<Responder> {
+    const responder = new Responder(fixture);
+    await fixture.rulesBucket.get('a-round-trip');
+    return responder;
+  }
+
+  private constructor(fixture: LinkFixture) {
     this.#fixture = fixture;
     this.rootsPem = fixture.nats.ca.root.rootPem;
     this.signingPublicKeys = [fixture.signingKey.publicKey];
@@ -129,7 +136,7 @@ async function connected(): Promise<LinkFixture> {
 
 test('an answer with a wrong key is refused and counted, and the next one of the controller is taken', async () => {
   await using fixture = await connected();
-  const responder = new Responder(fixture);
+  const responder = await Responder.start(fixture);
   const wrong = generateSigningKey();
   responder.seal = (answer, request, subject) =>
     sealAnswer({ asked: { subject, request }, answer, privateKeyPem: wrong.privateKey });
@@ -146,7 +153,7 @@ test('an answer with a wrong key is refused and counted, and the next one of the
 
 test('an answer as agents once took it, without a signature, is refused, a refusal too', async () => {
   await using fixture = await connected();
-  const responder = new Responder(fixture);
+  const responder = await Responder.start(fixture);
   responder.seal = (answer) => encodeWire(answer);
   using held = new Keeper(fixture);
   held.keeper.setIdentities(new Set([api]));
@@ -160,7 +167,7 @@ test('an answer as agents once took it, without a signature, is refused, a refus
 
 test('an answer that was right once is refused when it is played again to the same question', async () => {
   await using fixture = await connected();
-  const responder = new Responder(fixture);
+  const responder = await Responder.start(fixture);
   responder.seal = responder.replay;
   const { csrPem } = await createCsr({ identity: api });
   const question = { requests: [{ identity: api, csrPem }] };
@@ -172,7 +179,7 @@ test('an answer that was right once is refused when it is played again to the sa
 
 test('a roots bundle that was changed on the way is refused', async () => {
   await using fixture = await connected();
-  const responder = new Responder(fixture);
+  const responder = await Responder.start(fixture);
   const foreign = await createRootCa({ trustDomain: 'mesh.test' });
   responder.seal = (answer, request, subject) => {
     const { signature } = JSON.parse(Buffer.from(responder.honest(answer, request, subject)).toString()) as Envelope;
@@ -188,7 +195,7 @@ test('a roots bundle that was changed on the way is refused', async () => {
 
 test('roots that the controller signed but that do not vouch for the certificates beside them are refused', async () => {
   await using fixture = await connected();
-  const responder = new Responder(fixture);
+  const responder = await Responder.start(fixture);
   responder.rootsPem = (await createRootCa({ trustDomain: 'mesh.test' })).rootPem;
   using held = new Keeper(fixture);
   held.keeper.setIdentities(new Set([api]));
@@ -198,18 +205,20 @@ test('roots that the controller signed but that do not vouch for the certificate
 
 test('node credentials change only with an answer that is signed for them and holds together', async () => {
   await using fixture = await connected();
-  const responder = new Responder(fixture);
+  const responder = await Responder.start(fixture);
   const renewed = new Inbox<NodeCredentials>();
   const alarms = new Inbox<AnswerAlarm>();
   const credentials = { ...fixture.credentials, notAfterMs: 0, obtainedAtMs: 0 };
-  const renewal = new NodeRenewal({
+  const renewal = new CredentialsRotator({
     credentials,
     renew: (request) => fixture.link.renew(request),
     scheduler: systemScheduler,
     renewJitterPercent: 0,
     log: silent,
-    onRenewed: renewed.push,
+    write: (written) => Promise.resolve(renewed.push(written)),
     onAnswerRefused: alarms.push,
+    onWriteFailed: () => undefined,
+    onNewRoots: () => undefined,
   });
   const hostile = generateSigningKey();
   responder.signingPublicKeys = [hostile.publicKey];
