@@ -2,7 +2,14 @@ import { Composer, LineCounter, type Document } from 'yaml';
 import { z } from 'zod';
 import { describeIssue } from '../../resources/parse/describe-issue.js';
 import { fieldNotes } from '../../resources/kinds/field-notes.js';
-import { culvertApiVersion, meshMetadata } from '../../resources/kinds/metadata.js';
+import {
+  apiVersionText,
+  culvertApiVersion,
+  kindText,
+  meshMetadata,
+  metadataText,
+  specText,
+} from '../../resources/kinds/metadata.js';
 import { formatPath, type Problem } from '../../resources/kinds/problem.js';
 import { ruleTestSchema, type RuleTest } from '../../resources/kinds/rule-test.js';
 import { lineOfPath, TooDeepError, yamlProblems, yamlToJson, yamlTokens } from '../../resources/parse/yaml-document.js';
@@ -13,12 +20,16 @@ const testsField = z
   .register(fieldNotes, { example: '[{ from: billing/api, to: billing/db:5432, expect: allow }]' });
 
 /** A file of assertions. It is read by `culvert test` and never applied. */
-const policyTestSchema = z.strictObject({
-  apiVersion: z.literal(culvertApiVersion),
-  kind: z.literal('PolicyTest'),
-  metadata: meshMetadata,
-  spec: z.strictObject({ tests: testsField }),
-});
+export const policyTestSchema = z
+  .strictObject({
+    apiVersion: z.literal(culvertApiVersion).describe(apiVersionText),
+    kind: z.literal('PolicyTest').describe(kindText),
+    metadata: meshMetadata.describe(metadataText),
+    spec: z
+      .strictObject({ tests: testsField.describe('What must be decided of these connections.') })
+      .describe(specText),
+  })
+  .describe('Assertions about the rules, for `culvert test`. It is never stored: `culvert apply` leaves it out.');
 
 /** An assertion and where it was written. */
 export type WrittenAssertion = {

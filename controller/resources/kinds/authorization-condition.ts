@@ -25,7 +25,10 @@ const key = z
     context.issues.push({ code: 'custom', input: text, message });
     return z.NEVER;
   })
-  .register(fieldNotes, { example: 'source.ip' });
+  .register(fieldNotes, {
+    example: 'source.ip',
+    limits: `one of ${authorizationConditionKeys.map((known) => `\`${known}\``).join(', ')}`,
+  });
 
 const values = z
   .array(z.string().min(1, 'must not be empty').max(512).register(fieldNotes, { example: '"10.0.0.0/8"' }))
@@ -37,7 +40,11 @@ const values = z
  * Source: Istio's reference, Authorization Policy Conditions; those that it has for TCP.
  */
 export const authorizationConditionSchema = z
-  .strictObject({ key, values, notValues: values })
+  .strictObject({
+    key: key.describe('What is compared.'),
+    values: values.describe('The condition holds when the value of the connection is one of these.'),
+    notValues: values.describe('The condition holds when the value of the connection is none of these.'),
+  })
   .refine((condition) => condition.values !== undefined || condition.notValues !== undefined, {
     message: 'must have values or notValues',
   })
@@ -56,7 +63,10 @@ export const authorizationConditionSchema = z
       ...(notAmong === undefined ? {} : { notValues: notAmong }),
     };
   })
-  .register(fieldNotes, { example: '{ key: source.ip, values: ["10.0.0.0/8"] }' });
+  .register(fieldNotes, {
+    example: '{ key: source.ip, values: ["10.0.0.0/8"] }',
+    limits: 'at least one of `values` and `notValues`',
+  });
 
 /** The value as the rules hold it: networks without bits right of the prefix. */
 function readValue(conditionKey: AuthorizationConditionKey, text: string): string | { readonly problem: string } {

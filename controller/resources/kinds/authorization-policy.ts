@@ -2,7 +2,7 @@ import { z } from 'zod';
 import { authorizationConditionSchema } from './authorization-condition.js';
 import { fieldNotes } from './field-notes.js';
 import { isNamespacedName, isPort, labelsField, networkField } from './field-schemas.js';
-import { culvertApiVersion, namespacedMetadata } from './metadata.js';
+import { apiVersionText, culvertApiVersion, kindText, metadataText, namespacedMetadata, specText } from './metadata.js';
 
 export const istioSecurityApiVersions = ['security.istio.io/v1', 'security.istio.io/v1beta1'] as const;
 
@@ -23,7 +23,7 @@ const principal = z
   .min(1, 'must not be empty')
   .max(512)
   .refine((text) => !text.startsWith('spiffe://'), 'is written without "spiffe://", as in Istio')
-  .register(fieldNotes, { example: 'cluster.local/ns/billing/sa/api' });
+  .register(fieldNotes, { example: 'cluster.local/ns/billing/sa/api', type: 'principal' });
 const principals = z.array(principal).min(1, emptyList).exactOptional();
 
 const ipBlocks = z.array(networkField).min(1, emptyList).exactOptional();
@@ -32,7 +32,7 @@ const ipBlocks = z.array(networkField).min(1, emptyList).exactOptional();
 const portText = z
   .union([z.number(), z.string()], { error: 'must be a port from 1 to 65535' })
   .refine((value) => parsePortText(value) !== undefined, 'must be a port from 1 to 65535')
-  .register(fieldNotes, { example: '"5432"' });
+  .register(fieldNotes, { example: '"5432"', type: 'port' });
 const ports = z.array(portText).min(1, emptyList).exactOptional();
 
 export function parsePortText(value: number | string): number | undefined {
@@ -45,19 +45,26 @@ const account = z
   .string()
   .max(320)
   .refine((text) => isNamespacedName(text.includes('/') ? text : `x/${text}`), 'must be NAMESPACE/NAME or NAME')
-  .register(fieldNotes, { example: 'billing/api' });
-const accounts = z.array(account).min(1, emptyList).max(16, 'must not have more than 16 entries').exactOptional();
+  .register(fieldNotes, { example: 'billing/api', type: 'account' });
+const accounts = z
+  .array(account)
+  .min(1, emptyList)
+  .max(16, 'must not have more than 16 entries')
+  .exactOptional()
+  .register(fieldNotes, { limits: 'at most 16; not together with principals or namespaces' });
 
 const source = z
   .strictObject({
-    principals,
-    notPrincipals: principals,
-    serviceAccounts: accounts,
-    notServiceAccounts: accounts,
-    namespaces: matchList('["billing"]'),
-    notNamespaces: matchList('["billing"]'),
-    ipBlocks,
-    notIpBlocks: ipBlocks,
+    principals: principals.describe(
+      'Identities, as `TRUST-DOMAIN/ns/NAMESPACE/sa/ACCOUNT`; `*`, `prefix*` and `*suffix` too.',
+    ),
+    notPrincipals: principals.describe('Identities that do not match.'),
+    serviceAccounts: accounts.describe('Accounts, as `NAMESPACE/NAME`, or `NAME` in the namespace of the policy.'),
+    notServiceAccounts: accounts.describe('Accounts that do not match.'),
+    namespaces: matchList('["billing"]').describe('Namespaces of the source; `*`, `prefix*` and `*suffix` too.'),
+    notNamespaces: matchList('["billing"]').describe('Namespaces that do not match.'),
+    ipBlocks: ipBlocks.describe('Addresses of the source.'),
+    notIpBlocks: ipBlocks.describe('Addresses that do not match.'),
   })
   .refine((fields) => Object.keys(fields).length > 0, 'must have at least one field; `rules: [{}]` matches everything')
   .superRefine((fields, context) => {
@@ -79,7 +86,10 @@ const source = z
   });
 
 const operation = z
-  .strictObject({ ports, notPorts: ports })
+  .strictObject({
+    ports: ports.describe('Ports of the workload.'),
+    notPorts: ports.describe('Ports that do not match.'),
+  })
   .refine((fields) => Object.keys(fields).length > 0, 'must have at least one field; `rules: [{}]` matches everything')
   .register(fieldNotes, {
     example: '{ ports: ["5432"] }',
@@ -95,9 +105,23 @@ const operation = z
 
 const rule = z
   .strictObject({
-    from: z.array(z.strictObject({ source })).min(1, emptyList).exactOptional(),
-    to: z.array(z.strictObject({ operation })).min(1, emptyList).exactOptional(),
-    when: z.array(authorizationConditionSchema).min(1, emptyList).exactOptional(),
+    from: z
+      .array(z.strictObject({ source: source.describe('A source. All fields that are written must match.') }))
+      .min(1, emptyList)
+      .exactOptional()
+      .describe('Sources, as alternatives. Without it every source.'),
+    to: z
+      .array(
+        z.strictObject({ operation: operation.describe('What is dialled. All fields that are written must match.') }),
+      )
+      .min(1, emptyList)
+      .exactOptional()
+      .describe('Ports, as alternatives. Without it every port.'),
+    when: z
+      .array(authorizationConditionSchema)
+      .min(1, emptyList)
+      .exactOptional()
+      .describe('Further conditions, which must all hold.'),
   })
   .register(fieldNotes, { example: '{ from: [{ source: { namespaces: ["billing"] } }] }' });
 
@@ -106,32 +130,50 @@ const rule = z
  * written; an ALLOW policy without rules allows nothing, a DENY policy without rules denies nothing; `rules: [{}]`
  * matches every connection. Source: Istio's reference, Security / Authorization Policy.
  */
-export const authorizationPolicySchema = z.strictObject({
-  apiVersion: z.enum([culvertApiVersion, ...istioSecurityApiVersions]),
-  kind: z.literal('AuthorizationPolicy'),
-  metadata: namespacedMetadata,
-  spec: z
-    .strictObject({
-      selector: z.strictObject({ matchLabels: labelsField.exactOptional() }).exactOptional(),
-      action: z
-        .enum(['ALLOW', 'DENY'])
-        .default('ALLOW')
-        .register(fieldNotes, {
-          refusedValues: {
-            AUDIT: 'is not supported for AuthorizationPolicies: use a SegmentationRule with mode audit',
-            CUSTOM: `hands the decision to an external authorizer, which ${httpOnly}`,
-          },
-        }),
-      rules: z.array(rule).exactOptional(),
-    })
-    .register(fieldNotes, {
-      example: '{ action: DENY, rules: [{ to: [{ operation: { ports: ["22"] } }] }] }',
-      refusedFields: {
-        targetRef: 'it attaches a policy to a gateway or waypoint, and there is none: use selector',
-        targetRefs: 'it attaches a policy to a gateway or waypoint, and there is none: use selector',
-        provider: 'it belongs to the action CUSTOM, which is not supported',
-      },
-    }),
-});
+export const authorizationPolicySchema = z
+  .strictObject({
+    apiVersion: z.enum([culvertApiVersion, ...istioSecurityApiVersions]).describe(apiVersionText),
+    kind: z.literal('AuthorizationPolicy').describe(kindText),
+    metadata: namespacedMetadata.describe(metadataText),
+    spec: z
+      .strictObject({
+        selector: z
+          .strictObject({
+            matchLabels: labelsField
+              .exactOptional()
+              .describe('Labels that the workloads have. Without any: all workloads.'),
+          })
+          .exactOptional()
+          .describe('Workloads of the namespace that the policy is for. Without it all of them.'),
+        action: z
+          .enum(['ALLOW', 'DENY'])
+          .default('ALLOW')
+          .describe(
+            '`DENY` policies are asked first. A workload with `ALLOW` policies refuses what none of them allows.',
+          )
+          .register(fieldNotes, {
+            refusedValues: {
+              AUDIT: 'is not supported for AuthorizationPolicies: use a SegmentationRule with mode audit',
+              CUSTOM: `hands the decision to an external authorizer, which ${httpOnly}`,
+            },
+          }),
+        rules: z
+          .array(rule)
+          .exactOptional()
+          .describe('What the policy matches, as alternatives. Without it nothing; `[{}]` is every connection.'),
+      })
+      .describe(specText)
+      .register(fieldNotes, {
+        example: '{ action: DENY, rules: [{ to: [{ operation: { ports: ["22"] } }] }] }',
+        refusedFields: {
+          targetRef: 'it attaches a policy to a gateway or waypoint, and there is none: use selector',
+          targetRefs: 'it attaches a policy to a gateway or waypoint, and there is none: use selector',
+          provider: 'it belongs to the action CUSTOM, which is not supported',
+        },
+      }),
+  })
+  .describe(
+    'AuthorizationPolicy of Istio, as far as it concerns TCP, with the same meaning. A field that only makes sense for HTTP is refused.',
+  );
 
 export type AuthorizationPolicy = z.output<typeof authorizationPolicySchema>;

@@ -11,21 +11,21 @@ const lowerCase = 'must be lower-case letters, digits, "-" and "."';
 
 /** DNS-1123 subdomain, as Kubernetes names resources, service accounts and nodes. 1 to 253 characters. */
 export function subdomainField(example: string) {
-  return z.string().regex(subdomainPattern, lowerCase).register(fieldNotes, { example });
+  return z.string().regex(subdomainPattern, lowerCase).register(fieldNotes, { example, type: 'name' });
 }
 
 /** DNS-1123 label: the name of a namespace. */
 export const namespaceField = z
   .string()
   .regex(labelPattern, 'must be at most 63 lower-case letters, digits and "-"')
-  .register(fieldNotes, { example: 'billing' });
+  .register(fieldNotes, { example: 'billing', type: 'namespace' });
 
 /** `namespace/name`, of a service account or a workload. */
 export function namespacedNameField(example: string) {
   return z
     .string()
     .refine((text) => isNamespacedName(text), 'must be NAMESPACE/NAME')
-    .register(fieldNotes, { example });
+    .register(fieldNotes, { example, type: '`NAMESPACE/NAME`' });
 }
 
 export function isNamespacedName(text: string): boolean {
@@ -43,7 +43,11 @@ export const labelsField = z
       .refine((text) => text === '' || labelNamePattern.test(text), 'is not a label value: at most 63 characters')
       .register(fieldNotes, { example: 'api' }),
   )
-  .register(fieldNotes, { example: '{ app: api }' });
+  .register(fieldNotes, {
+    example: '{ app: api }',
+    type: 'labels',
+    limits: 'names and values as in Kubernetes, of at most 63 characters',
+  });
 
 function isLabelKey(text: string): boolean {
   const slash = text.indexOf('/');
@@ -54,12 +58,12 @@ function isLabelKey(text: string): boolean {
 /** Labels that select something: an empty selector would silently mean everything. */
 export const selectorField = labelsField
   .refine((labels) => Object.keys(labels).length > 0, 'must name at least one label')
-  .register(fieldNotes, { example: '{ app: api }' });
+  .register(fieldNotes, { example: '{ app: api }', type: 'labels' });
 
 export const portField = z
   .number()
   .refine(isPort, 'must be a port from 1 to 65535')
-  .register(fieldNotes, { example: '5432' });
+  .register(fieldNotes, { example: '5432', type: 'port' });
 
 export function isPort(value: number): boolean {
   return Number.isInteger(value) && value >= 1 && value <= 65_535;
@@ -75,7 +79,11 @@ export const addressField = z
     context.issues.push({ code: 'custom', input: text, message: problem ?? 'is not an IP address' });
     return z.NEVER;
   })
-  .register(fieldNotes, { example: '198.18.0.10' });
+  .register(fieldNotes, {
+    example: '198.18.0.10',
+    type: 'IP address',
+    limits: 'unicast, and neither loopback nor unspecified',
+  });
 
 const unusableRanges: ReadonlyMap<string, string> = new Map([
   ['unspecified', 'the unspecified address'],
@@ -101,7 +109,11 @@ export const cidrField = z
     context.issues.push({ code: 'custom', input: text, message });
     return z.NEVER;
   })
-  .register(fieldNotes, { example: '10.0.0.0/8' });
+  .register(fieldNotes, {
+    example: '10.0.0.0/8',
+    type: 'CIDR',
+    limits: 'a network or a single address, without bits set to the right of the prefix',
+  });
 
 /** The same as Istio and Kubernetes take it: bits right of the prefix are cut off. */
 export const networkField = z
@@ -112,7 +124,11 @@ export const networkField = z
     context.issues.push({ code: 'custom', input: text, message: 'is neither an IP address nor a CIDR' });
     return z.NEVER;
   })
-  .register(fieldNotes, { example: '10.0.0.0/8' });
+  .register(fieldNotes, {
+    example: '10.0.0.0/8',
+    type: 'CIDR',
+    limits: 'a network or a single address; bits to the right of the prefix are cut off',
+  });
 
 /** The network that a prefix with host bits lies in (`10.1.2.3/8` → `10.0.0.0/8`); undefined when it is no prefix. */
 export function maskedCidr(text: string): string | undefined {

@@ -20,4 +20,8 @@ export function parseInstant(text: string): number | undefined {
 export const instantField = z
   .string()
   .refine((text) => parseInstant(text) !== undefined, 'is not a time as RFC 3339 writes it, with seconds and an offset')
-  .register(fieldNotes, { example: '2027-01-31T00:00:00Z' });
+  .register(fieldNotes, {
+    example: '2027-01-31T00:00:00Z',
+    type: 'time (RFC 3339)',
+    limits: 'with seconds and an offset',
+  });

@@ -1,7 +1,7 @@
 import { z } from 'zod';
 import { fieldNotes } from './field-notes.js';
 import { labelsField, namespaceField } from './field-schemas.js';
-import { culvertApiVersion } from './metadata.js';
+import { annotationsField, apiVersionText, culvertApiVersion, kindText, metadataText, specText } from './metadata.js';
 
 /**
  * In force while no Mesh resource is applied: nothing is refused that no rule refuses, as in Istio. `istio-system` is
@@ -14,25 +14,44 @@ export const defaultMesh = {
 } as const satisfies Mesh['spec'];
 
 /** Settings of the whole mesh. There is one, named `default`. */
-export const meshSchema = z.strictObject({
-  apiVersion: z.literal(culvertApiVersion),
-  kind: z.literal('Mesh'),
-  metadata: z
-    .strictObject({
-      name: z.literal('default'),
-      labels: labelsField.exactOptional(),
-      annotations: z.record(z.string(), z.string()).exactOptional(),
-    })
-    .register(fieldNotes, {
-      refusedFields: { namespace: 'this kind belongs to the whole mesh: remove the namespace' },
-    }),
-  spec: z.strictObject({
-    defaultAction: z.enum(['allow', 'audit', 'deny']).default('allow'),
-    /** For destinations that no workload, service or ServiceEntry names; as `defaultAction` unless written. */
-    outbound: z.enum(['allow', 'audit', 'deny']).exactOptional(),
-    mtls: z.enum(['STRICT', 'PERMISSIVE']).default('PERMISSIVE'),
-    rootNamespace: namespaceField.default('istio-system'),
-  }),
-});
+export const meshSchema = z
+  .strictObject({
+    apiVersion: z.literal(culvertApiVersion).describe(apiVersionText),
+    kind: z.literal('Mesh').describe(kindText),
+    metadata: z
+      .strictObject({
+        name: z.literal('default').describe('There is one Mesh, and this is its name.'),
+        labels: labelsField.exactOptional().describe('Labels of the document, for people and tools.'),
+        annotations: annotationsField.exactOptional(),
+      })
+      .describe(metadataText)
+      .register(fieldNotes, {
+        refusedFields: { namespace: 'this kind belongs to the whole mesh: remove the namespace' },
+      }),
+    spec: z
+      .strictObject({
+        defaultAction: z
+          .enum(['allow', 'audit', 'deny'])
+          .default('allow')
+          .describe(
+            'What happens to a connection that no rule decides. `audit` allows it and counts what `deny` would refuse.',
+          ),
+        outbound: z
+          .enum(['allow', 'audit', 'deny'])
+          .exactOptional()
+          .describe(
+            'The same for destinations that no workload, service or ServiceEntry names. Without it `defaultAction` applies.',
+          ),
+        mtls: z
+          .enum(['STRICT', 'PERMISSIVE'])
+          .default('PERMISSIVE')
+          .describe('Whether workloads refuse plaintext from outside the mesh (`STRICT`) or leave it to the rules.'),
+        rootNamespace: namespaceField
+          .default('istio-system')
+          .describe('AuthorizationPolicies and PeerAuthentications of this namespace apply to the whole mesh.'),
+      })
+      .describe(specText),
+  })
+  .describe('Settings of the whole mesh. There is one, named `default`; without it the defaults apply.');
 
 export type Mesh = z.output<typeof meshSchema>;

@@ -2,20 +2,29 @@ import { z } from 'zod';
 import { fieldNotes } from './field-notes.js';
 import { labelsField, namespaceField, subdomainField } from './field-schemas.js';
 
-const annotations = z.record(z.string(), z.string()).register(fieldNotes, { example: '{ owner: payments }' });
-const name = subdomainField('api');
+export const annotationsField = z
+  .record(z.string(), z.string())
+  .describe('Notes for people and tools. Culvert keeps them and gives them no meaning.')
+  .register(fieldNotes, { example: '{ owner: payments }', type: 'texts by name' });
+const name = subdomainField('api').describe('Name of the document, unique for its kind (and its namespace).');
+const labels = labelsField.describe('Labels of the document. The labels of a Workload are what selectors select by.');
+
+export const apiVersionText = 'Version of the schema.';
+export const kindText = 'Kind of the document.';
+export const metadataText = 'What the document is called.';
+export const specText = 'What the document says.';
 
 /** Metadata of a resource that lives in a namespace; `default` when none is written, as in Kubernetes. */
 export const namespacedMetadata = z.strictObject({
   name,
-  namespace: namespaceField.default('default'),
-  labels: labelsField.exactOptional(),
-  annotations: annotations.exactOptional(),
+  namespace: namespaceField.default('default').describe('Namespace of the document.'),
+  labels: labels.exactOptional(),
+  annotations: annotationsField.exactOptional(),
 });
 
 /** Metadata of a resource of the whole mesh. */
 export const meshMetadata = z
-  .strictObject({ name, labels: labelsField.exactOptional(), annotations: annotations.exactOptional() })
+  .strictObject({ name, labels: labels.exactOptional(), annotations: annotationsField.exactOptional() })
   .register(fieldNotes, {
     refusedFields: { namespace: 'this kind belongs to the whole mesh: remove the namespace' },
   });

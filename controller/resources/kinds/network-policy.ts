@@ -2,15 +2,19 @@ import { z } from 'zod';
 import { cidrContains, parseCidr } from '../../../shared/address.js';
 import { fieldNotes } from './field-notes.js';
 import { isPort, labelsField, networkField, portField } from './field-schemas.js';
-import { namespacedMetadata } from './metadata.js';
+import { apiVersionText, kindText, metadataText, namespacedMetadata, specText } from './metadata.js';
 
 export const kubernetesNetworkingApiVersion = 'networking.k8s.io/v1';
 
 const requirement = z
   .strictObject({
-    key: z.string().min(1, 'must not be empty').max(317),
-    operator: z.enum(['In', 'NotIn', 'Exists', 'DoesNotExist']),
-    values: z.array(z.string()).exactOptional(),
+    key: z.string().min(1, 'must not be empty').max(317).describe('Name of a label.'),
+    operator: z.enum(['In', 'NotIn', 'Exists', 'DoesNotExist']).describe('What must be true of the label.'),
+    values: z
+      .array(z.string())
+      .exactOptional()
+      .describe('Values for `In` and `NotIn`.')
+      .register(fieldNotes, { limits: 'not empty for `In` and `NotIn`, left out for the others' }),
   })
   .superRefine(({ operator, values = [] }, context) => {
     const needsValues = operator === 'In' || operator === 'NotIn';
@@ -22,11 +26,21 @@ const requirement = z
 
 /** Kubernetes' LabelSelector; an empty one selects everything. */
 const labelSelector = z
-  .strictObject({ matchLabels: labelsField.exactOptional(), matchExpressions: z.array(requirement).exactOptional() })
-  .register(fieldNotes, { example: '{ matchLabels: { app: api } }' });
+  .strictObject({
+    matchLabels: labelsField.exactOptional().describe('Labels that must be there with these values.'),
+    matchExpressions: z.array(requirement).exactOptional().describe('Further conditions, which must all hold.'),
+  })
+  .register(fieldNotes, { example: '{ matchLabels: { app: api } }', part: 'LabelSelector' });
 
 const ipBlock = z
-  .strictObject({ cidr: networkField, except: z.array(networkField).exactOptional() })
+  .strictObject({
+    cidr: networkField.describe('Addresses that match.'),
+    except: z
+      .array(networkField)
+      .exactOptional()
+      .describe('Addresses in it that do not.')
+      .register(fieldNotes, { limits: 'smaller networks inside `cidr`' }),
+  })
   .superRefine(({ cidr, except = [] }, context) => {
     const network = parseCidr(cidr);
     for (const [index, text] of except.entries()) {
@@ -40,9 +54,11 @@ const ipBlock = z
 
 const peer = z
   .strictObject({
-    podSelector: labelSelector.exactOptional(),
-    namespaceSelector: labelSelector.exactOptional(),
-    ipBlock: ipBlock.exactOptional(),
+    podSelector: labelSelector
+      .exactOptional()
+      .describe('Workloads, in the namespaces of `namespaceSelector`, or without it in that of the policy.'),
+    namespaceSelector: labelSelector.exactOptional().describe('Workloads of namespaces with these labels.'),
+    ipBlock: ipBlock.exactOptional().describe('Addresses.').register(fieldNotes, { limits: 'stands alone' }),
   })
   .superRefine((fields, context) => {
     const written = Object.keys(fields);
@@ -52,20 +68,27 @@ const peer = z
       context.addIssue({ code: 'custom', path: ['ipBlock'], message: 'stands alone: write two peers' });
     }
   })
-  .register(fieldNotes, { example: '{ podSelector: { matchLabels: { app: api } } }' });
+  .register(fieldNotes, { example: '{ podSelector: { matchLabels: { app: api } } }', part: 'NetworkPolicyPeer' });
 
 const portProblem = 'is the name of a port, and workloads have no named ports: write the number';
 
 const policyPort = z
   .strictObject({
-    protocol: z.enum(['TCP', 'UDP', 'SCTP']).default('TCP'),
+    protocol: z
+      .enum(['TCP', 'UDP', 'SCTP'])
+      .default('TCP')
+      .describe('Protocol. UDP and SCTP are accepted and match nothing, because Culvert carries TCP only.'),
     port: z
       .union([z.number(), z.string()])
       .refine((value) => typeof value === 'number', portProblem)
       .refine((value) => typeof value !== 'number' || isPort(value), 'must be a port from 1 to 65535')
       .exactOptional()
-      .register(fieldNotes, { example: '5432' }),
-    endPort: portField.exactOptional(),
+      .describe('Port. Without it every port.')
+      .register(fieldNotes, { example: '5432', type: 'port', limits: 'a number; workloads have no named ports' }),
+    endPort: portField
+      .exactOptional()
+      .describe('Last port of a range that begins with `port`.')
+      .register(fieldNotes, { limits: 'only together with `port`, and not lower' }),
   })
   .superRefine(({ port, endPort }, context) => {
     if (endPort === undefined) return;
@@ -74,9 +97,9 @@ const policyPort = z
       context.addIssue({ code: 'custom', path: ['endPort'], message: 'must not be lower than port' });
     }
   })
-  .register(fieldNotes, { example: '{ protocol: TCP, port: 5432 }' });
+  .register(fieldNotes, { example: '{ protocol: TCP, port: 5432 }', part: 'NetworkPolicyPort' });
 
-const ports = z.array(policyPort).exactOptional();
+const ports = z.array(policyPort).exactOptional().describe('Ports, as alternatives. Without it every port.');
 const peers = z.array(peer).exactOptional();
 
 /**
@@ -84,19 +107,48 @@ const peers = z.array(peer).exactOptional();
  * here, since Culvert carries TCP: what only allows them allows nothing.
  * Source: Kubernetes, Network Policies, and the API reference of networking.k8s.io/v1.
  */
-export const networkPolicySchema = z.strictObject({
-  apiVersion: z.literal(kubernetesNetworkingApiVersion),
-  kind: z.literal('NetworkPolicy'),
-  metadata: namespacedMetadata,
-  spec: z
-    .strictObject({
-      podSelector: labelSelector,
-      policyTypes: z.array(z.enum(['Ingress', 'Egress'])).exactOptional(),
-      ingress: z.array(z.strictObject({ from: peers, ports }).register(fieldNotes, { example: '{}' })).exactOptional(),
-      egress: z.array(z.strictObject({ to: peers, ports }).register(fieldNotes, { example: '{}' })).exactOptional(),
-    })
-    .register(fieldNotes, { example: '{ podSelector: {}, policyTypes: [Ingress] }' }),
-});
+export const networkPolicySchema = z
+  .strictObject({
+    apiVersion: z.literal(kubernetesNetworkingApiVersion).describe(apiVersionText),
+    kind: z.literal('NetworkPolicy').describe(kindText),
+    metadata: namespacedMetadata.describe(metadataText),
+    spec: z
+      .strictObject({
+        podSelector: labelSelector.describe(
+          'Workloads of the namespace that the policy isolates. `{}` is all of them.',
+        ),
+        policyTypes: z
+          .array(z.enum(['Ingress', 'Egress']))
+          .exactOptional()
+          .describe(
+            'Directions that the policy isolates. Without it `Ingress`, and `Egress` when `egress` is written.',
+          ),
+        ingress: z
+          .array(
+            z
+              .strictObject({ from: peers.describe('Sources, as alternatives. Without it every source.'), ports })
+              .register(fieldNotes, { example: '{}' }),
+          )
+          .exactOptional()
+          .describe('Connections to the workloads that are allowed, as alternatives. Without it none.'),
+        egress: z
+          .array(
+            z
+              .strictObject({
+                to: peers.describe('Destinations, as alternatives. Without it every destination.'),
+                ports,
+              })
+              .register(fieldNotes, { example: '{}' }),
+          )
+          .exactOptional()
+          .describe('Connections of the workloads that are allowed, as alternatives. Without it none.'),
+      })
+      .describe(specText)
+      .register(fieldNotes, { example: '{ podSelector: {}, policyTypes: [Ingress] }' }),
+  })
+  .describe(
+    'NetworkPolicy of Kubernetes, with the same meaning. It isolates workloads, and then only what one of their policies allows is allowed.',
+  );
 
 export type NetworkPolicy = z.output<typeof networkPolicySchema>;
 export type NetworkPolicySelector = z.output<typeof labelSelector>;

@@ -17,4 +17,7 @@ export function parseOnChange(text: string): OnChange | undefined {
 export const onChangeField = z
   .string()
   .refine((text) => parseOnChange(text) !== undefined, 'must be terminate, keep, or drain with a time of up to 24h')
-  .register(fieldNotes, { example: 'drain 30s' });
+  .register(fieldNotes, {
+    example: 'drain 30s',
+    limits: '`terminate`, `keep`, or `drain` with a time from 1ms to 24h',
+  });

@@ -2,7 +2,7 @@ import { z } from 'zod';
 import { istioSecurityApiVersions } from './authorization-policy.js';
 import { fieldNotes } from './field-notes.js';
 import { isPort, labelsField } from './field-schemas.js';
-import { culvertApiVersion, namespacedMetadata } from './metadata.js';
+import { apiVersionText, culvertApiVersion, kindText, metadataText, namespacedMetadata, specText } from './metadata.js';
 
 /** `UNSET` (and no mode at all) is what the next wider scope says. */
 const mtls = z
@@ -10,6 +10,7 @@ const mtls = z
     mode: z
       .enum(['UNSET', 'PERMISSIVE', 'STRICT'])
       .exactOptional()
+      .describe('`STRICT` refuses plaintext, `PERMISSIVE` leaves it to the rules, `UNSET` asks the next wider scope.')
       .register(fieldNotes, {
         refusedValues: {
           DISABLE: 'would take encryption away, and members of the mesh always encrypt, as in Istio ambient',
@@ -23,29 +24,45 @@ const mtls = z
  * (PERMISSIVE), for a workload and its ports, a namespace, or in the root namespace for the mesh.
  * Source: Istio's reference, Security / PeerAuthentication.
  */
-export const peerAuthenticationSchema = z.strictObject({
-  apiVersion: z.enum([culvertApiVersion, ...istioSecurityApiVersions]),
-  kind: z.literal('PeerAuthentication'),
-  metadata: namespacedMetadata,
-  spec: z
-    .strictObject({
-      selector: z.strictObject({ matchLabels: labelsField.exactOptional() }).exactOptional(),
-      mtls: mtls.exactOptional(),
-      portLevelMtls: z
-        .record(
-          z.string().refine((text) => /^\d+$/.test(text) && isPort(Number(text)), 'is not a port from 1 to 65535'),
-          mtls,
-        )
-        .exactOptional()
-        .register(fieldNotes, { example: '{ 8080: { mode: PERMISSIVE } }' }),
-    })
-    .superRefine(({ selector, portLevelMtls }, context) => {
-      if (portLevelMtls === undefined || Object.keys(selector?.matchLabels ?? {}).length > 0) return;
-      const message = 'needs a selector: ports belong to workloads, not to a namespace or the mesh';
-      context.addIssue({ code: 'custom', path: ['portLevelMtls'], message });
-    })
-    .default({})
-    .register(fieldNotes, { example: '{ mtls: { mode: STRICT } }' }),
-});
+export const peerAuthenticationSchema = z
+  .strictObject({
+    apiVersion: z.enum([culvertApiVersion, ...istioSecurityApiVersions]).describe(apiVersionText),
+    kind: z.literal('PeerAuthentication').describe(kindText),
+    metadata: namespacedMetadata.describe(metadataText),
+    spec: z
+      .strictObject({
+        selector: z
+          .strictObject({
+            matchLabels: labelsField
+              .exactOptional()
+              .describe('Labels that the workloads have. Without any: all workloads.'),
+          })
+          .exactOptional()
+          .describe('Workloads of the namespace that the document is for. Without it all of them.'),
+        mtls: mtls.exactOptional().describe('Whether plaintext from outside the mesh is refused.'),
+        portLevelMtls: z
+          .record(
+            z.string().refine((text) => /^\d+$/.test(text) && isPort(Number(text)), 'is not a port from 1 to 65535'),
+            mtls,
+          )
+          .exactOptional()
+          .describe('The same for single ports of the workloads, by the number of the port.')
+          .register(fieldNotes, {
+            example: '{ 8080: { mode: PERMISSIVE } }',
+            limits: 'needs a `selector` with labels',
+          }),
+      })
+      .describe(specText)
+      .superRefine(({ selector, portLevelMtls }, context) => {
+        if (portLevelMtls === undefined || Object.keys(selector?.matchLabels ?? {}).length > 0) return;
+        const message = 'needs a selector: ports belong to workloads, not to a namespace or the mesh';
+        context.addIssue({ code: 'custom', path: ['portLevelMtls'], message });
+      })
+      .default({})
+      .register(fieldNotes, { example: '{ mtls: { mode: STRICT } }' }),
+  })
+  .describe(
+    'PeerAuthentication of Istio: whether plaintext from outside the mesh is refused. The narrowest scope wins: port, workload, namespace, mesh.',
+  );
 
 export type PeerAuthentication = z.output<typeof peerAuthenticationSchema>;

@@ -14,18 +14,35 @@ const memberFields = ['namespace', 'namespaceLabels', 'labels', 'serviceAccount'
  */
 export const peerSchema = z
   .strictObject({
-    segment: subdomainField('databases').exactOptional(),
-    namespace: namespaceField.exactOptional(),
-    namespaceLabels: selectorField.exactOptional(),
-    labels: selectorField.exactOptional(),
-    serviceAccount: namespacedNameField('billing/api').exactOptional(),
-    workload: namespacedNameField('billing/db').exactOptional(),
-    service: namespacedNameField('billing/databases').exactOptional(),
-    node: subdomainField('host-a').exactOptional(),
-    cidr: cidrField.exactOptional(),
-    except: z.array(cidrField).min(1, 'must not be empty: leave it out').exactOptional(),
-    external: onlyTrue.exactOptional(),
-    unauthenticated: onlyTrue.exactOptional(),
+    segment: subdomainField('databases')
+      .exactOptional()
+      .describe('Every member of this Segment.')
+      .register(fieldNotes, { limits: 'stands alone' }),
+    namespace: namespaceField.exactOptional().describe('Workloads of this namespace.'),
+    namespaceLabels: selectorField.exactOptional().describe('Workloads of namespaces with all of these labels.'),
+    labels: selectorField.exactOptional().describe('Workloads with all of these labels.'),
+    serviceAccount: namespacedNameField('billing/api').exactOptional().describe('Workloads of this service account.'),
+    workload: namespacedNameField('billing/db').exactOptional().describe('This workload.'),
+    service: namespacedNameField('billing/databases')
+      .exactOptional()
+      .describe('The workloads behind this Service, or the addresses of this ServiceEntry.')
+      .register(fieldNotes, { limits: 'stands alone' }),
+    node: subdomainField('host-a').exactOptional().describe('Workloads of this host.'),
+    cidr: cidrField.exactOptional().describe('Addresses of this network.'),
+    except: z
+      .array(cidrField)
+      .min(1, 'must not be empty: leave it out')
+      .exactOptional()
+      .describe('Addresses that `cidr` does not match.')
+      .register(fieldNotes, { limits: 'only together with `cidr`' }),
+    external: onlyTrue
+      .exactOptional()
+      .describe('Addresses that no workload, service or ServiceEntry names.')
+      .register(fieldNotes, { limits: '`true`; not together with a field that only workloads have' }),
+    unauthenticated: onlyTrue
+      .exactOptional()
+      .describe('A source that proved no identity.')
+      .register(fieldNotes, { limits: '`true`; not together with a field that only workloads have' }),
   })
   .superRefine((peer, context) => {
     const fields = Object.keys(peer);
@@ -52,7 +69,7 @@ export const peerSchema = z
       context.addIssue({ code: 'custom', path: ['except'], message: 'takes addresses out of cidr: add cidr' });
     }
   })
-  .register(fieldNotes, { example: '{ serviceAccount: billing/api }' });
+  .register(fieldNotes, { example: '{ serviceAccount: billing/api }', part: 'Peer' });
 
 export type Peer = z.output<typeof peerSchema>;
 

@@ -42,23 +42,33 @@ export const ruleTestSchema = z
     from: z
       .string()
       .refine((text) => parseTestParty(text)?.port === null, 'must be NAMESPACE/NAME or an address')
-      .register(fieldNotes, { example: 'billing/api' }),
+      .describe(
+        'Source: a workload, service or account as NAMESPACE/NAME (`workload:`, `service:` or `sa:` before it chooses one), or an address.',
+      )
+      .register(fieldNotes, { example: 'billing/api', type: 'party' }),
     to: z
       .string()
       .refine((text) => parseTestParty(text) !== undefined, 'must be NAMESPACE/NAME:PORT or ADDRESS:PORT')
-      .register(fieldNotes, { example: 'billing/db:5432' }),
-    expect: z.enum(['allow', 'deny']),
-    /** The rule that has to decide it: `db-only` or `SegmentationRule/db-only`; any when it is not written. */
+      .describe('Destination, in the same words, with a port.')
+      .register(fieldNotes, { example: 'billing/db:5432', type: 'party with a port' }),
+    expect: z.enum(['allow', 'deny']).describe('The verdict that is right.'),
     by: z
       .string()
       .min(1, 'must not be empty')
       .max(512)
       .exactOptional()
+      .describe('The rule that has to decide: `db-only` or `SegmentationRule/db-only`. Without it any.')
       .register(fieldNotes, { example: 'SegmentationRule/db-only' }),
-    tier: z.enum(testTiers).exactOptional(),
-    /** When the connection is made, for rules with a validity; when the test is run, unless written. */
-    at: instantField.exactOptional(),
+    tier: z
+      .enum(testTiers)
+      .exactOptional()
+      .describe(
+        'The step that has to decide: a tier of SegmentationRules, or another kind of document. Without it any.',
+      ),
+    at: instantField
+      .exactOptional()
+      .describe('When the connection is made, for rules with a validity. Without it now.'),
   })
-  .register(fieldNotes, { example: '{ from: billing/api, to: "billing/db:5432", expect: allow }' });
+  .register(fieldNotes, { example: '{ from: billing/api, to: "billing/db:5432", expect: allow }', part: 'Assertion' });
 
 export type RuleTest = z.output<typeof ruleTestSchema>;

@@ -1,19 +1,24 @@
 import { z } from 'zod';
 import { fieldNotes } from './field-notes.js';
-import { culvertApiVersion, meshMetadata } from './metadata.js';
+import { apiVersionText, culvertApiVersion, kindText, meshMetadata, metadataText, specText } from './metadata.js';
 import { peerSchema } from './peer.js';
 
 /** A named set of peers. Segments may contain segments, never themselves. */
-export const segmentSchema = z.strictObject({
-  apiVersion: z.literal(culvertApiVersion),
-  kind: z.literal('Segment'),
-  metadata: meshMetadata,
-  spec: z.strictObject({
-    members: z
-      .array(peerSchema)
-      .min(1, 'must have at least one member')
-      .register(fieldNotes, { example: '[{ namespace: billing, labels: { app: db } }]' }),
-  }),
-});
+export const segmentSchema = z
+  .strictObject({
+    apiVersion: z.literal(culvertApiVersion).describe(apiVersionText),
+    kind: z.literal('Segment').describe(kindText),
+    metadata: meshMetadata.describe(metadataText),
+    spec: z
+      .strictObject({
+        members: z
+          .array(peerSchema)
+          .min(1, 'must have at least one member')
+          .describe('What belongs to the segment. The entries are alternatives.')
+          .register(fieldNotes, { example: '[{ namespace: billing, labels: { app: db } }]' }),
+      })
+      .describe(specText),
+  })
+  .describe('A named set of peers, for `from` and `to` of rules. Segments may contain segments, never themselves.');
 
 export type Segment = z.output<typeof segmentSchema>;

@@ -3,7 +3,7 @@ import { tiers, type PortRange } from '../../../shared/policy/snapshot.js';
 import { fieldNotes } from './field-notes.js';
 import { isPort } from './field-schemas.js';
 import { instantField, parseInstant } from './instant.js';
-import { culvertApiVersion, meshMetadata } from './metadata.js';
+import { apiVersionText, culvertApiVersion, kindText, meshMetadata, metadataText, specText } from './metadata.js';
 import { onChangeField } from './on-change.js';
 import { peerListField } from './peer.js';
 import { ruleTestSchema } from './rule-test.js';
@@ -14,7 +14,7 @@ const portProblem = 'must be a port from 1 to 65535 or a range such as "8000-810
 const portsEntry = z
   .union([z.number(), z.string()], { error: portProblem })
   .refine((value) => parsePortRange(value) !== undefined, portProblem)
-  .register(fieldNotes, { example: '5432' });
+  .register(fieldNotes, { example: '5432', type: 'port or range' });
 
 /** Inclusive; undefined when it is neither a port nor a range that counts upwards. */
 export function parsePortRange(value: number | string): PortRange | undefined {
@@ -27,50 +27,75 @@ export function parsePortRange(value: number | string): PortRange | undefined {
 /** The priority of a rule that names none. Lower is first. */
 export const defaultPriority = 1000;
 
-/** Who may dial whom on which ports (DESIGN §6). */
-export const segmentationRuleSchema = z.strictObject({
-  apiVersion: z.literal(culvertApiVersion),
-  kind: z.literal('SegmentationRule'),
-  metadata: meshMetadata,
-  spec: z
-    .strictObject({
-      tier: z.enum(tiers).default('team'),
-      priority: z
-        .number()
-        .refine((n) => Number.isInteger(n) && n >= 0 && n <= 1_000_000, 'must be a whole number from 0 to 1000000')
-        .default(defaultPriority)
-        .register(fieldNotes, { example: '200' }),
-      action: z.enum(['allow', 'deny', 'pass']),
-      mode: z.enum(['enforce', 'audit', 'off']).default('enforce'),
-      from: peerListField.exactOptional(),
-      to: peerListField.exactOptional(),
-      ports: z
-        .array(portsEntry)
-        .min(1, 'must not be empty: leave it out to match every port')
-        .exactOptional()
-        .register(fieldNotes, { example: '[5432, "8000-8100"]' }),
-      /** What happens to the open connections that the rule forbids, or no longer allows; `terminate` unless written. */
-      onChange: onChangeField.exactOptional(),
-      rollout: z
-        .number()
-        .refine((n) => Number.isInteger(n) && n >= 0 && n <= 100, 'must be a whole number from 0 to 100, in per cent')
-        .exactOptional()
-        .register(fieldNotes, { example: '10' }),
-      validFrom: instantField.exactOptional(),
-      expiresAt: instantField.exactOptional(),
-      owner: z.string().max(1024).exactOptional(),
-      reason: z.string().max(1024).exactOptional(),
-      tests: z
-        .array(ruleTestSchema)
-        .min(1, 'must not be empty: leave it out')
-        .exactOptional()
-        .register(fieldNotes, { example: '[{ from: billing/api, to: "billing/db:5432", expect: allow }]' }),
-    })
-    .superRefine(({ validFrom, expiresAt }, context) => {
-      if (validFrom === undefined || expiresAt === undefined) return;
-      if ((parseInstant(expiresAt) ?? 0) > (parseInstant(validFrom) ?? 0)) return;
-      context.addIssue({ code: 'custom', path: ['expiresAt'], message: 'must be later than validFrom' });
-    }),
-});
+/** Who may dial whom on which ports. */
+export const segmentationRuleSchema = z
+  .strictObject({
+    apiVersion: z.literal(culvertApiVersion).describe(apiVersionText),
+    kind: z.literal('SegmentationRule').describe(kindText),
+    metadata: meshMetadata.describe(metadataText),
+    spec: z
+      .strictObject({
+        tier: z
+          .enum(tiers)
+          .default('team')
+          .describe('When the rule is asked: `platform` first, then `team`, then policies, then `baseline`.'),
+        priority: z
+          .number()
+          .refine((n) => Number.isInteger(n) && n >= 0 && n <= 1_000_000, 'must be a whole number from 0 to 1000000')
+          .default(defaultPriority)
+          .describe('Order within the tier, lower first. The first rule that matches decides.')
+          .register(fieldNotes, { example: '200' }),
+        action: z
+          .enum(['allow', 'deny', 'pass'])
+          .describe('`allow` and `deny` decide. `pass` leaves the rest of the tier out and goes on with the next.'),
+        mode: z
+          .enum(['enforce', 'audit', 'off'])
+          .default('enforce')
+          .describe('`audit` refuses nothing and counts what the rule would have refused. `off` does nothing.'),
+        from: peerListField.exactOptional().describe('Sources, as alternatives. Without it every source.'),
+        to: peerListField.exactOptional().describe('Destinations, as alternatives. Without it every destination.'),
+        ports: z
+          .array(portsEntry)
+          .min(1, 'must not be empty: leave it out to match every port')
+          .exactOptional()
+          .describe(
+            'Ports of the destination, and ranges of them; behind a Service the ports of its workloads. Without it every port.',
+          )
+          .register(fieldNotes, { example: '[5432, "8000-8100"]' }),
+        onChange: onChangeField
+          .exactOptional()
+          .describe(
+            'What happens to open connections that the rule forbids, or no longer allows. Without it `terminate`: both ends are reset.',
+          ),
+        rollout: z
+          .number()
+          .refine((n) => Number.isInteger(n) && n >= 0 && n <= 100, 'must be a whole number from 0 to 100, in per cent')
+          .exactOptional()
+          .describe(
+            'Enforces the rule for this per cent of its sources, always the same ones, and audits it for the others. Without it 100.',
+          )
+          .register(fieldNotes, { example: '10', type: 'number (per cent)' }),
+        validFrom: instantField.exactOptional().describe('The rule has no effect before this time.'),
+        expiresAt: instantField
+          .exactOptional()
+          .describe('The rule has no effect from this time on.')
+          .register(fieldNotes, { limits: 'later than `validFrom`; with seconds and an offset' }),
+        owner: z.string().max(1024).exactOptional().describe('Who to ask about the rule. `culvert why` shows it.'),
+        reason: z.string().max(1024).exactOptional().describe('Why there is such a rule. `culvert why` shows it.'),
+        tests: z
+          .array(ruleTestSchema)
+          .min(1, 'must not be empty: leave it out')
+          .exactOptional()
+          .describe('What must be decided of these connections. A change after which one fails is refused as a whole.')
+          .register(fieldNotes, { example: '[{ from: billing/api, to: "billing/db:5432", expect: allow }]' }),
+      })
+      .describe(specText)
+      .superRefine(({ validFrom, expiresAt }, context) => {
+        if (validFrom === undefined || expiresAt === undefined) return;
+        if ((parseInstant(expiresAt) ?? 0) > (parseInstant(validFrom) ?? 0)) return;
+        context.addIssue({ code: 'custom', path: ['expiresAt'], message: 'must be later than validFrom' });
+      }),
+  })
+  .describe('Who may connect to whom, on which ports.');
 
 export type SegmentationRule = z.output<typeof segmentationRuleSchema>;

@@ -1,7 +1,7 @@
 import { z } from 'zod';
 import { fieldNotes } from './field-notes.js';
 import { networkField, portField } from './field-schemas.js';
-import { culvertApiVersion, namespacedMetadata } from './metadata.js';
+import { apiVersionText, culvertApiVersion, kindText, metadataText, namespacedMetadata, specText } from './metadata.js';
 
 export const istioNetworkingApiVersions = [
   'networking.istio.io/v1',
@@ -21,16 +21,19 @@ const host = z
 
 const port = z
   .strictObject({
-    number: portField,
-    name: z.string().min(1, 'must not be empty').max(256).exactOptional(),
-    protocol: z.enum(['TCP', 'TLS', 'HTTPS', 'HTTP', 'HTTP2', 'GRPC', 'GRPC-WEB', 'MONGO']).exactOptional(),
+    number: portField.describe('Number of the port.'),
+    name: z.string().min(1, 'must not be empty').max(256).exactOptional().describe('Name of the port, for people.'),
+    protocol: z
+      .enum(['TCP', 'TLS', 'HTTPS', 'HTTP', 'HTTP2', 'GRPC', 'GRPC-WEB', 'MONGO'])
+      .exactOptional()
+      .describe('Protocol of the port, for people. Culvert carries all of them as TCP.'),
   })
   .register(fieldNotes, {
     example: '{ number: 443, name: tls, protocol: TLS }',
     refusedFields: { targetPort: 'connections outside the mesh go to the port that was dialled' },
   });
 
-const endpoint = z.strictObject({ address: networkField }).register(fieldNotes, {
+const endpoint = z.strictObject({ address: networkField.describe('Address of the endpoint.') }).register(fieldNotes, {
   example: '{ address: 203.0.113.9 }',
   refusedFields: {
     ports: 'connections outside the mesh go to the port that was dialled',
@@ -47,56 +50,78 @@ const endpoint = z.strictObject({ address: networkField }).register(fieldNotes, 
  * they are not `external`, and rules can say `service: namespace/name`. It changes no route.
  * Source: Istio's reference, Networking / Service Entry.
  */
-export const serviceEntrySchema = z.strictObject({
-  apiVersion: z.enum([culvertApiVersion, ...istioNetworkingApiVersions]),
-  kind: z.literal('ServiceEntry'),
-  metadata: namespacedMetadata,
-  spec: z
-    .strictObject({
-      hosts: z
-        .array(host)
-        .min(1, 'must have at least one name')
-        .register(fieldNotes, { example: '[bank.example.com]' }),
-      addresses: z.array(networkField).min(1, 'must not be empty: leave it out').exactOptional(),
-      ports: z.array(port).min(1, 'must not be empty: leave it out').exactOptional(),
-      location: z
-        .enum(['MESH_EXTERNAL'])
-        .default('MESH_EXTERNAL')
-        .register(fieldNotes, {
-          refusedValues: { MESH_INTERNAL: 'is for members of the mesh, and those are a Workload and a Service' },
-        }),
-      resolution: z
-        .enum(['NONE', 'STATIC'])
-        .default('NONE')
-        .register(fieldNotes, {
-          refusedValues: {
-            DNS: `looks up the hosts, and ${byAddress}: write the addresses`,
-            DNS_ROUND_ROBIN: `looks up the hosts, and ${byAddress}: write the addresses`,
-            DYNAMIC_DNS: `looks up the hosts, and ${byAddress}: write the addresses`,
-          },
-        }),
-      endpoints: z.array(endpoint).min(1, 'must not be empty: leave it out').exactOptional(),
-      exportTo: z.array(z.literal('*')).exactOptional(),
-    })
-    .superRefine(({ addresses, endpoints, resolution }, context) => {
-      const refuse = (field: string, message: string) => {
-        context.addIssue({ code: 'custom', path: [field], message });
-      };
-      if (addresses === undefined && endpoints === undefined) {
-        refuse('addresses', `are missing, and without them it names nothing: ${byAddress}`);
-      }
-      if (addresses !== undefined && endpoints !== undefined) {
-        refuse('endpoints', 'would need a route from addresses to them: leave out one of the two');
-      }
-      if (endpoints !== undefined && resolution !== 'STATIC') refuse('endpoints', 'belong to the resolution STATIC');
-    })
-    .register(fieldNotes, {
-      example: '{ hosts: [bank.example.com], addresses: [203.0.113.9], ports: [{ number: 443 }] }',
-      refusedFields: {
-        workloadSelector: 'is for members of the mesh, and those are selected by a Service',
-        subjectAltNames: 'the agent opens no TLS to what is outside the mesh',
-      },
-    }),
-});
+export const serviceEntrySchema = z
+  .strictObject({
+    apiVersion: z.enum([culvertApiVersion, ...istioNetworkingApiVersions]).describe(apiVersionText),
+    kind: z.literal('ServiceEntry').describe(kindText),
+    metadata: namespacedMetadata.describe(metadataText),
+    spec: z
+      .strictObject({
+        hosts: z
+          .array(host)
+          .min(1, 'must have at least one name')
+          .describe('DNS names, for people: Culvert looks up no names.')
+          .register(fieldNotes, { example: '[bank.example.com]' }),
+        addresses: z
+          .array(networkField)
+          .min(1, 'must not be empty: leave it out')
+          .exactOptional()
+          .describe('Addresses that the name stands for.')
+          .register(fieldNotes, { limits: 'this or `endpoints`, never both' }),
+        ports: z
+          .array(port)
+          .min(1, 'must not be empty: leave it out')
+          .exactOptional()
+          .describe('Ports on which the addresses have the name. Without it every port.'),
+        location: z
+          .enum(['MESH_EXTERNAL'])
+          .default('MESH_EXTERNAL')
+          .describe('Where the addresses are: outside the mesh.')
+          .register(fieldNotes, {
+            refusedValues: { MESH_INTERNAL: 'is for members of the mesh, and those are a Workload and a Service' },
+          }),
+        resolution: z
+          .enum(['NONE', 'STATIC'])
+          .default('NONE')
+          .describe('`STATIC` takes the addresses of `endpoints`, `NONE` those of `addresses`.')
+          .register(fieldNotes, {
+            refusedValues: {
+              DNS: `looks up the hosts, and ${byAddress}: write the addresses`,
+              DNS_ROUND_ROBIN: `looks up the hosts, and ${byAddress}: write the addresses`,
+              DYNAMIC_DNS: `looks up the hosts, and ${byAddress}: write the addresses`,
+            },
+          }),
+        endpoints: z
+          .array(endpoint)
+          .min(1, 'must not be empty: leave it out')
+          .exactOptional()
+          .describe('Addresses that the name stands for, as Istio writes them for the resolution `STATIC`.')
+          .register(fieldNotes, { limits: 'this or `addresses`, never both; only with the resolution `STATIC`' }),
+        exportTo: z.array(z.literal('*')).exactOptional().describe('Namespaces that see the entry: all of them.'),
+      })
+      .describe(specText)
+      .superRefine(({ addresses, endpoints, resolution }, context) => {
+        const refuse = (field: string, message: string) => {
+          context.addIssue({ code: 'custom', path: [field], message });
+        };
+        if (addresses === undefined && endpoints === undefined) {
+          refuse('addresses', `are missing, and without them it names nothing: ${byAddress}`);
+        }
+        if (addresses !== undefined && endpoints !== undefined) {
+          refuse('endpoints', 'would need a route from addresses to them: leave out one of the two');
+        }
+        if (endpoints !== undefined && resolution !== 'STATIC') refuse('endpoints', 'belong to the resolution STATIC');
+      })
+      .register(fieldNotes, {
+        example: '{ hosts: [bank.example.com], addresses: [203.0.113.9], ports: [{ number: 443 }] }',
+        refusedFields: {
+          workloadSelector: 'is for members of the mesh, and those are selected by a Service',
+          subjectAltNames: 'the agent opens no TLS to what is outside the mesh',
+        },
+      }),
+  })
+  .describe(
+    'ServiceEntry of Istio, as far as it concerns addresses: it gives addresses outside the mesh a name, so that rules can name them. It changes no route and looks up nothing.',
+  );
 
 export type ServiceEntry = z.output<typeof serviceEntrySchema>;

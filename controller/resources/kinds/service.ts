@@ -1,34 +1,43 @@
 import { z } from 'zod';
 import { fieldNotes } from './field-notes.js';
 import { addressField, portField, selectorField } from './field-schemas.js';
-import { culvertApiVersion, namespacedMetadata } from './metadata.js';
+import { apiVersionText, culvertApiVersion, kindText, metadataText, namespacedMetadata, specText } from './metadata.js';
 
 const servicePort = z
-  .strictObject({ port: portField, targetPort: portField.exactOptional() })
+  .strictObject({
+    port: portField.describe('Port that clients dial.').register(fieldNotes, { limits: 'each port once' }),
+    targetPort: portField.exactOptional().describe('Port of the workloads. Without it the same port.'),
+  })
   .register(fieldNotes, { example: '{ port: 80, targetPort: 8080 }' });
 
 /** Virtual addresses in front of the workloads of the same namespace that carry all labels of `selector`. */
-export const serviceSchema = z.strictObject({
-  apiVersion: z.literal(culvertApiVersion),
-  kind: z.literal('Service'),
-  metadata: namespacedMetadata,
-  spec: z.strictObject({
-    vips: z
-      .array(addressField)
-      .min(1, 'must have at least one address')
-      .register(fieldNotes, { example: '["198.19.0.1"]' }),
-    ports: z
-      .array(servicePort)
-      .min(1, 'must have at least one port')
-      .superRefine((ports, context) => {
-        for (const [index, { port }] of ports.entries()) {
-          if (ports.findIndex((other) => other.port === port) === index) continue;
-          context.addIssue({ code: 'custom', path: [index, 'port'], message: 'is listed twice' });
-        }
+export const serviceSchema = z
+  .strictObject({
+    apiVersion: z.literal(culvertApiVersion).describe(apiVersionText),
+    kind: z.literal('Service').describe(kindText),
+    metadata: namespacedMetadata.describe(metadataText),
+    spec: z
+      .strictObject({
+        vips: z
+          .array(addressField)
+          .min(1, 'must have at least one address')
+          .describe('Virtual addresses of the service. A connection to one of them goes to one of its workloads.')
+          .register(fieldNotes, { example: '["198.19.0.1"]' }),
+        ports: z
+          .array(servicePort)
+          .min(1, 'must have at least one port')
+          .superRefine((ports, context) => {
+            for (const [index, { port }] of ports.entries()) {
+              if (ports.findIndex((other) => other.port === port) === index) continue;
+              context.addIssue({ code: 'custom', path: [index, 'port'], message: 'is listed twice' });
+            }
+          })
+          .describe('Ports of the service. A connection to any other port of its addresses is refused: `NO_ENDPOINT`.')
+          .register(fieldNotes, { example: '[{ port: 80, targetPort: 8080 }]' }),
+        selector: selectorField.describe('Labels that the workloads behind the service have, in its own namespace.'),
       })
-      .register(fieldNotes, { example: '[{ port: 80, targetPort: 8080 }]' }),
-    selector: selectorField,
-  }),
-});
+      .describe(specText),
+  })
+  .describe('Virtual addresses in front of the workloads of one namespace that have the labels of `selector`.');
 
 export type Service = z.output<typeof serviceSchema>;
