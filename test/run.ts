@@ -10,21 +10,30 @@ import { findLeaks, removeLeaks, takeInventory } from './lab/leak-check.js';
 import { requireCommands } from './lab/requirements.js';
 import { sweepStaleLabs } from './lab/teardown.js';
 import { testRunVariable } from './lab/test-processes.js';
-import type { SuiteName, SuiteResult } from './lab/test-suite.js';
-import { findTestFiles, runSuite, suites } from './lab/test-suite.js';
+import { runSuite, type SuiteResult } from './runner/run-suite.js';
+import { findTestFiles, suites, type SuiteName } from './runner/suites.js';
 
 /**
- * The test runner: `node dist/test/run.js [suite…] [--filter RE] [--agent-workers N] [--install]`. It exits with 0 only if every test passed, none
- * was skipped, every suite had files and nothing was left behind on the machine.
+ * The test runner: `node dist/test/run.js [suite…] [--filter RE] [--agent-workers N] [--times] [--install]`. It exits with 0 only if every test passed,
+ * none was skipped, every suite had files and nothing was left behind on the machine.
  */
-type RunOptions = { readonly filter?: string; readonly agentWorkers?: number; readonly install?: boolean };
+type RunOptions = {
+  readonly filter?: string;
+  readonly agentWorkers?: number;
+  readonly times?: boolean;
+  readonly install?: boolean;
+};
 
 const suiteNames = Object.keys(suites) as SuiteName[];
 
 async function runTests(wanted: readonly SuiteName[], options: RunOptions): Promise<boolean> {
   const chosen = suiteNames.filter((suite) => wanted.length === 0 || wanted.includes(suite));
   const filter = options.filter === undefined ? null : new RegExp(options.filter);
-  const plan = chosen.map((suite) => ({ suite, files: findTestFiles(import.meta.dirname, suite, filter) }));
+  const directories = {
+    builtDirectory: import.meta.dirname,
+    sourceDirectory: path.resolve(import.meta.dirname, '../../test'),
+  };
+  const plan = chosen.map((suite) => ({ suite, files: findTestFiles({ ...directories, suite, filter }) }));
   const problems = findEmpty(plan, filter);
   if (problems.length > 0) return report([], problems);
   if (chosen.some((suite) => suites[suite].needsLab)) await prepareMachine(options.install ?? false);
@@ -42,6 +51,7 @@ async function runTests(wanted: readonly SuiteName[], options: RunOptions): Prom
       console.log(`\n${suite}`);
       results.push(await runSuite({ suite, files, agentWorkers: options.agentWorkers, signal: abort.signal }));
     }
+    if (options.times === true) printTimes(results);
     const leaks = await findLeaks(before, scope);
     const interrupted = abort.signal.aborted ? ['the run was interrupted'] : [];
     return report(results, [...interrupted, ...leaks.map((leak) => `left behind: ${leak}`)]);
@@ -74,6 +84,14 @@ function openScope(): LeakScope {
   return { testRun, tempDir, isStrict: ci !== '' && ci !== 'false' && ci !== '0' };
 }
 
+function printTimes(results: readonly SuiteResult[]): void {
+  for (const { suite, fileTimes } of results) {
+    console.log(`\n${suite}: files by time`);
+    for (const { file, durationMs } of fileTimes)
+      console.log(`${(durationMs / 1000).toFixed(1).padStart(7)} s  ${file}`);
+  }
+}
+
 function report(results: readonly SuiteResult[], problems: readonly string[]): boolean {
   console.log('');
   for (const { suite, files, passed, failures, durationMs } of results) {
@@ -97,6 +115,7 @@ const program = new Command('run')
   .addArgument(new Argument('[suite...]', 'all of them when left out').choices(suiteNames))
   .option('--filter <regular expression>', 'only test files whose path matches')
   .option('--agent-workers <n>', 'data-plane threads of the agents, in every suite', workerCount)
+  .option('--times', 'print how long each file took')
   .option('--install', 'install missing programs with apt-get')
   .action(async (wanted: SuiteName[], options: RunOptions) => {
     process.exitCode = (await runTests(wanted, options)) ? 0 : 1;

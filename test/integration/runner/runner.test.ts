@@ -8,36 +8,15 @@ import { createLab } from '../../lab/lab.js';
 import { LabProcess } from '../../lab/lab-process.js';
 import type { LeakScope } from '../../lab/leak-check.js';
 import { findLeaks, removeLeaks, takeInventory } from '../../lab/leak-check.js';
-import { findTestFiles } from '../../lab/test-suite.js';
 
-const suiteModule = new URL('../../lab/test-suite.js', import.meta.url).href;
+const suiteModule = new URL('../../runner/run-suite.js', import.meta.url).href;
 
 describe('the test runner', { timeout: 60_000 }, () => {
   let directory: string;
   before(() => {
     directory = mkdtempSync(path.join(tmpdir(), 'culvert-lab-runner-'));
-    mkdirSync(path.join(directory, 'unit', 'deep'), { recursive: true });
   });
   after(() => rmSync(directory, { recursive: true }));
-
-  it('finds the test files of a suite, in folders too, and filters them', () => {
-    for (const name of ['b.test.js', 'deep/a.test.js', 'fixture.js', 'b.test.js.map']) {
-      writeFileSync(path.join(directory, 'unit', name), '');
-    }
-    const found = (filter: RegExp | null): string[] => {
-      return findTestFiles(directory, 'unit', filter).map((file) => path.relative(directory, file));
-    };
-    assert.deepEqual(found(null), ['unit/b.test.js', 'unit/deep/a.test.js']);
-    assert.deepEqual(found(/deep/), ['unit/deep/a.test.js']);
-    assert.deepEqual(findTestFiles(directory, 'e2e', null), []);
-  });
-
-  it('finds the part of the end-to-end files that is run again with one worker', () => {
-    mkdirSync(path.join(directory, 'e2e'));
-    for (const name of ['paths.test.js', 'cli.test.js']) writeFileSync(path.join(directory, 'e2e', name), '');
-    const found = findTestFiles(directory, 'e2e-one-worker', null).map((file) => path.relative(directory, file));
-    assert.deepEqual(found, ['e2e/paths.test.js']);
-  });
 
   const outcomes: readonly [what: string, code: string, passed: number, failures: RegExp | null][] = [
     ['passes a file whose tests pass', "test('one', () => {}); test('two', () => {});", 2, null],
@@ -56,6 +35,23 @@ describe('the test runner', { timeout: 60_000 }, () => {
       if (failures !== null) assert.match(result.failures[0] ?? '', failures);
     });
   }
+
+  it('prints the lines in which large values differ, not the values', async () => {
+    const file = path.join(directory, 'f.test.mjs');
+    const code = `
+      import test from 'node:test';
+      import assert from 'node:assert/strict';
+      const state = (last) => ({ nodes: Array.from({ length: 2000 }, (_, at) => 'node-' + at), last });
+      test('one', () => assert.deepEqual(state('a'), state('b')));`;
+    writeFileSync(file, code);
+    const { stdout, failures } = await runInNewProcess(file);
+    assert.deepEqual(failures, ['f.test.mjs: one']);
+    assert.match(stdout, /^ +\+ +last: 'a'/m);
+    assert.match(stdout, /^ +- +last: 'b'/m);
+    assert.match(stdout, /at .*f\.test\.mjs:5:/);
+    assert.ok(!stdout.includes('node-1000'), stdout);
+    assert.ok(stdout.length < 4000, `${stdout.length} characters`);
+  });
 
   it('notices processes, labs and files that a test leaves, and removes them', async () => {
     const tempDir = path.join(directory, 'tmp');
@@ -82,7 +78,7 @@ describe('the test runner', { timeout: 60_000 }, () => {
   });
 });
 
-type Outcome = { readonly passed: number; readonly failures: readonly string[] };
+type Outcome = { readonly passed: number; readonly failures: readonly string[]; readonly stdout: string };
 
 /** In a process of its own, because Node runs no test files from within a test file. */
 async function runInNewProcess(file: string): Promise<Outcome> {
@@ -92,10 +88,10 @@ async function runInNewProcess(file: string): Promise<Outcome> {
     console.error('result ' + JSON.stringify(result));`;
   const runner = path.join(path.dirname(file), 'runner.mjs');
   writeFileSync(runner, program);
-  const { stderr } = await runCommand(['env', '-u', 'NODE_TEST_CONTEXT', process.execPath, runner]);
+  const { stdout, stderr } = await runCommand(['env', '-u', 'NODE_TEST_CONTEXT', process.execPath, runner]);
   const line = stderr.split('\n').find((text) => text.startsWith('result '));
   assert.ok(line !== undefined, stderr);
-  return JSON.parse(line.slice('result '.length)) as Outcome;
+  return { ...(JSON.parse(line.slice('result '.length)) as Outcome), stdout };
 }
 
 async function withEnvironment<T>(env: Record<string, string>, step: () => Promise<T>): Promise<T> {

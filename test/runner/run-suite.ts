@@ -1,37 +1,10 @@
-import { existsSync, readdirSync } from 'node:fs';
 import path from 'node:path';
 import type { Readable } from 'node:stream';
 import { run } from 'node:test';
 import { spec } from 'node:test/reporters';
 import { agentSettingsTable } from '../../agent/config/agent-settings.js';
-
-export type TestSuite = {
-  /** Below dist/test. */
-  readonly directory: string;
-  /** Of the directory's files; all when absent. */
-  readonly files?: RegExp;
-  /** Files at a time. */
-  readonly concurrency: number;
-  /** For one file. */
-  readonly timeoutMs: number;
-  readonly needsLab: boolean;
-  /** Data-plane threads of every agent that is not told otherwise. */
-  readonly agentWorkers?: number;
-};
-
-const endToEnd = { directory: 'e2e', concurrency: 1, timeoutMs: 900_000, needsLab: true };
-/** What a connection is carried and judged by: where it could matter that other connections are in another thread. */
-const dataPlaneFiles = /bulk|half-close|paths|rotation|agent-restart|live-changes|under-change|hostile/;
-
-/** In the order in which they run. */
-export const suites = {
-  unit: { directory: 'unit', concurrency: 2, timeoutMs: 60_000, needsLab: false },
-  contract: { directory: 'contract', concurrency: 2, timeoutMs: 180_000, needsLab: true },
-  integration: { directory: 'integration', concurrency: 2, timeoutMs: 300_000, needsLab: true },
-  e2e: { ...endToEnd, agentWorkers: 2 },
-  'e2e-one-worker': { ...endToEnd, files: dataPlaneFiles, agentWorkers: 1 },
-} as const satisfies Readonly<Record<string, TestSuite>>;
-export type SuiteName = keyof typeof suites;
+import { shortFailure } from './short-failure.js';
+import { suites, type SuiteName, type TestSuite } from './suites.js';
 
 export type SuiteResult = {
   readonly suite: SuiteName;
@@ -40,23 +13,15 @@ export type SuiteResult = {
   /** `file: name of the test`; a skipped test and a file without a test are failures. */
   readonly failures: readonly string[];
   readonly durationMs: number;
+  /** How long the process of each file ran, the longest first. Empty on Node 20.12, which does not report it. */
+  readonly fileTimes: readonly FileTime[];
 };
 
-/** The compiled test files of a suite, sorted. `directory` is dist/test. */
-export function findTestFiles(directory: string, suite: SuiteName, filter: RegExp | null): string[] {
-  const { directory: name, files }: TestSuite = suites[suite];
-  const suiteDirectory = path.join(directory, name);
-  if (!existsSync(suiteDirectory)) return [];
-  return readdirSync(suiteDirectory, { recursive: true, encoding: 'utf8' })
-    .filter((file) => file.endsWith('.test.js') && (files === undefined || files.test(file)))
-    .map((file) => path.join(suiteDirectory, file))
-    .filter((file) => filter === null || filter.test(path.relative(directory, file)))
-    .sort();
-}
+export type FileTime = { readonly file: string; readonly durationMs: number };
 
 export type SuiteRun = {
   readonly suite: SuiteName;
-  /** Paths of compiled test files. */
+  /** Paths of compiled test files, in the order in which they start. */
   readonly files: readonly string[];
   /** Data-plane threads of the agents, instead of what the suite says. */
   readonly agentWorkers?: number | undefined;
@@ -73,6 +38,7 @@ export async function runSuite({ suite, files, agentWorkers, signal }: SuiteRun)
   const startedAt = performance.now();
   let passed = 0;
   const failures: string[] = [];
+  const times = new FileTimes(files);
   const stream = run({ files: [...files], concurrency, timeout: timeoutMs, signal });
   stream.on('test:pass', (event) => {
     if (event.details.type === 'suite') return;
@@ -85,19 +51,54 @@ export async function runSuite({ suite, files, agentWorkers, signal }: SuiteRun)
   stream.on('test:fail', (event) => {
     if (event.details.type !== 'suite') failures.push(failureText(event.file, event.name, files.includes(event.name)));
   });
-  const text = stream.compose<Readable>(withoutTotals).compose<Readable>(new spec());
+  const text = stream
+    .compose<Readable>((source: AsyncIterable<TestEvent>) => forReading(source, times))
+    .compose<Readable>(new spec());
   for await (const chunk of text) process.stdout.write(String(chunk));
-  return { suite, files: files.length, passed, failures, durationMs: performance.now() - startedAt };
+  const durationMs = performance.now() - startedAt;
+  return { suite, files: files.length, passed, failures, durationMs, fileTimes: times.sorted() };
 }
 
+type TestEvent = {
+  readonly type: string;
+  readonly data: { readonly nesting: number; readonly name?: string; readonly details?: { error?: unknown } };
+};
+
 /** Node's totals count files of one suite only; the runner prints one summary of all. */
-async function* withoutTotals(source: AsyncIterable<TestEvent>): AsyncIterable<TestEvent> {
+async function* forReading(source: AsyncIterable<TestEvent>, times: FileTimes): AsyncIterable<TestEvent> {
   for await (const event of source) {
+    times.observe(event);
+    if (event.type === 'test:fail') shorten(event.data.details?.error);
     if (event.type !== 'test:diagnostic' || event.data.nesting > 0) yield event;
   }
 }
 
-type TestEvent = { readonly type: string; readonly data: { readonly nesting: number } };
+/** What a test threw is the cause of the error that node:test reports. */
+function shorten(error: unknown): void {
+  if (error instanceof Error) error.cause = shortFailure(error.cause);
+}
+
+class FileTimes {
+  readonly #files: ReadonlySet<string>;
+  readonly #startedAtMs = new Map<string, number>();
+  readonly #times: FileTime[] = [];
+
+  constructor(files: readonly string[]) {
+    this.#files = new Set(files);
+  }
+
+  observe({ type, data: { nesting, name } }: TestEvent): void {
+    if (nesting > 0 || name === undefined || !this.#files.has(name)) return;
+    if (type === 'test:dequeue') this.#startedAtMs.set(name, performance.now());
+    const startedAtMs = this.#startedAtMs.get(name);
+    if (type !== 'test:complete' || startedAtMs === undefined) return;
+    this.#times.push({ file: shortName(name), durationMs: performance.now() - startedAtMs });
+  }
+
+  sorted(): FileTime[] {
+    return this.#times.sort((a, b) => b.durationMs - a.durationMs);
+  }
+}
 
 /** A failure of the file itself has its path as name. */
 function failureText(file: string | undefined, name: string, isFile: boolean): string {

@@ -1,0 +1,56 @@
+import { existsSync, readdirSync } from 'node:fs';
+import path from 'node:path';
+
+export type TestSuite = {
+  /** Below test/ and dist/test/. */
+  readonly directory: string;
+  /** Of the directory's files; all when absent. */
+  readonly files?: RegExp;
+  /** Files at a time. */
+  readonly concurrency: number;
+  /** For one file. */
+  readonly timeoutMs: number;
+  readonly needsLab: boolean;
+  /** Data-plane threads of every agent whose test does not say otherwise. */
+  readonly agentWorkers?: number;
+};
+
+const endToEnd = { directory: 'e2e', concurrency: 1, timeoutMs: 900_000, needsLab: true };
+/** Files about how a connection is carried and judged, where it could matter that other connections are in another thread. */
+const dataPlaneFiles = /bulk|half-close|paths|rotation|agent-restart|live-changes|under-change|hostile/;
+
+/** In the order in which they run. */
+export const suites = {
+  unit: { directory: 'unit', concurrency: 2, timeoutMs: 60_000, needsLab: false },
+  contract: { directory: 'contract', concurrency: 2, timeoutMs: 180_000, needsLab: true },
+  integration: { directory: 'integration', concurrency: 2, timeoutMs: 300_000, needsLab: true },
+  e2e: { ...endToEnd, agentWorkers: 2 },
+  'e2e-one-worker': { ...endToEnd, files: dataPlaneFiles, agentWorkers: 1 },
+} as const satisfies Readonly<Record<string, TestSuite>>;
+export type SuiteName = keyof typeof suites;
+
+export type TestFileSearch = {
+  readonly suite: SuiteName;
+  /** The folders `test` of the sources and of the build. */
+  readonly sourceDirectory: string;
+  readonly builtDirectory: string;
+  /** Of the path below `builtDirectory`. */
+  readonly filter: RegExp | null;
+};
+
+/**
+ * The compiled test files of a suite, sorted. A file whose source is gone does not count: the compiler leaves the output of
+ * a test that was moved or deleted in place.
+ */
+export function findTestFiles({ suite, sourceDirectory, builtDirectory, filter }: TestFileSearch): string[] {
+  const { directory, files }: TestSuite = suites[suite];
+  const suiteDirectory = path.join(builtDirectory, directory);
+  if (!existsSync(suiteDirectory)) return [];
+  return readdirSync(suiteDirectory, { recursive: true, encoding: 'utf8' })
+    .filter((file) => file.endsWith('.test.js') && (files === undefined || files.test(file)))
+    .map((file) => path.join(directory, file))
+    .filter((file) => existsSync(path.join(sourceDirectory, file.replace(/\.js$/, '.ts'))))
+    .filter((file) => filter === null || filter.test(file))
+    .sort()
+    .map((file) => path.join(builtDirectory, file));
+}

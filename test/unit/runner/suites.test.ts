@@ -1,0 +1,45 @@
+import assert from 'node:assert/strict';
+import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import path from 'node:path';
+import { after, before, describe, it } from 'node:test';
+import { findTestFiles, type SuiteName } from '../../runner/suites.js';
+
+describe('the search for test files', () => {
+  let directory: string;
+  before(() => {
+    directory = mkdtempSync(path.join(tmpdir(), 'culvert-suites-'));
+    write('dist/unit', ['b.test.js', 'b.test.js.map', 'deep/a.test.js', 'fixture.js', 'moved.test.js']);
+    write('src/unit', ['b.test.ts', 'deep/a.test.ts', 'deep/moved.test.ts', 'fixture.ts', 'new.test.ts']);
+    write('dist/e2e', ['paths.test.js', 'cli.test.js']);
+    write('src/e2e', ['paths.test.ts', 'cli.test.ts']);
+  });
+  after(() => rmSync(directory, { recursive: true }));
+
+  function write(folder: string, files: readonly string[]): void {
+    for (const file of files) {
+      const full = path.join(directory, folder, file);
+      mkdirSync(path.dirname(full), { recursive: true });
+      writeFileSync(full, '');
+    }
+  }
+
+  function found(suite: SuiteName, filter: RegExp | null = null): string[] {
+    const builtDirectory = path.join(directory, 'dist');
+    const files = findTestFiles({ suite, filter, builtDirectory, sourceDirectory: path.join(directory, 'src') });
+    return files.map((file) => path.relative(builtDirectory, file));
+  }
+
+  it('finds those of a suite, in folders too, and filters them', () => {
+    assert.deepEqual(found('unit', /deep/), ['unit/deep/a.test.js']);
+    assert.deepEqual(found('contract'), []);
+  });
+
+  it('leaves out compiled files whose source was moved or deleted', () => {
+    assert.deepEqual(found('unit'), ['unit/b.test.js', 'unit/deep/a.test.js']);
+  });
+
+  it('finds the part of the end-to-end files that is run again with one worker', () => {
+    assert.deepEqual(found('e2e-one-worker'), ['e2e/paths.test.js']);
+  });
+});
