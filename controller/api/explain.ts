@@ -7,7 +7,7 @@ import { strictRefusal } from '../analysis/pairs/strict-refusal.js';
 import type { CompiledRevision } from '../release/compiled-revision.js';
 import { badRequest } from './api-error.js';
 import type { Enforcer, ExplainedConnection, WhyAnswer } from './api-types.js';
-import { findCandidates, type Candidate } from './party-candidates.js';
+import { findDestinations, findSources, type Candidate, type DestinationCandidate } from './party-candidates.js';
 
 /** Pairs of source and destination that one answer covers. */
 const maxConnections = 64;
@@ -22,15 +22,14 @@ export type WhyQuestion = { readonly source: string; readonly destination: strin
  */
 export async function explain(release: CompiledRevision, question: WhyQuestion, clock: Clock): Promise<WhyAnswer> {
   const { snapshot, entries } = release;
-  const sources = findCandidates(question.source, 'source', entries);
-  const destinations = findCandidates(question.destination, 'destination', entries);
+  const sources = findSources(question.source, entries);
+  const destinations = findDestinations(question.destination, question.port, entries);
   const pairs = destinations
     .flatMap((destination) => sources.map((source) => ({ source, destination })))
     .slice(0, maxConnections);
   const connections: ExplainedConnection[] = [];
   for (const { source, destination } of pairs) {
-    const port = endpointPort(question, destination);
-    connections.push(explainOne({ release, clock, source, destination, port }));
+    connections.push(explainOne({ release, clock, source, destination }));
     await setImmediate();
   }
   const [first, ...others] = connections;
@@ -50,29 +49,14 @@ function appliedOf(
   return { revision, appliedAt, appliedBy };
 }
 
-/** Rules are about the port of the endpoint, never that of the service's address. */
-function endpointPort({ port }: WhyQuestion, { service }: Candidate): number {
-  if (service === null) {
-    if (port !== null) return port;
-    throw badRequest('the destination has no port', 'name it: culvert why SRC DST:PORT');
-  }
-  const ports = service.ports.map((candidate) => candidate.port).join(', ');
-  const name = `${service.namespace}/${service.name}`;
-  const found =
-    port === null && service.ports.length === 1 ? service.ports[0] : service.ports.find((p) => p.port === port);
-  if (found !== undefined) return found.targetPort;
-  if (port === null) throw badRequest(`the service ${name} has several ports`, `name one of ${ports}`);
-  throw badRequest(`the service ${name} has no port ${port}`, `use one of ${ports}`);
-}
-
 function explainOne(input: {
   readonly release: CompiledRevision;
   readonly clock: Clock;
   readonly source: Candidate;
-  readonly destination: Candidate;
-  readonly port: number;
+  readonly destination: DestinationCandidate;
 }): ExplainedConnection {
-  const { release, clock, source, destination, port } = input;
+  const { release, clock, source, destination } = input;
+  const { port } = destination;
   const { snapshot } = release;
   const isSourceMeshed = source.workload?.protocol === 'hbone';
   const isDestinationMeshed = destination.workload?.protocol === 'hbone';

@@ -1,7 +1,10 @@
-import { isIpv6, parseIp, type IpAddress } from '../../shared/address.js';
+import { parseIp, type IpAddress } from '../../shared/address.js';
 import type { CulvertError } from '../../shared/errors.js';
 import { nearestName } from '../../shared/nearest-name.js';
+import { resolveDestination, resolveService, servedPort } from '../../shared/routing/destination.js';
 import type { RegistryEntry, ServiceEntry, WorkloadEntry } from '../../shared/routing/registry-entry.js';
+import { resolveName, type NameWord } from '../analysis/registry/registered-name.js';
+import { lookupOf, type RegistryLookup } from '../analysis/registry/registry-lookup.js';
 import { badRequest, notFound } from './api-error.js';
 
 /** One thing that a person can have meant by `billing/api` or an address. */
@@ -9,91 +12,99 @@ export type Candidate = {
   readonly ip: IpAddress;
   /** Null: an address outside the mesh. */
   readonly workload: WorkloadEntry | null;
-  /** The service through which it was named, and its ports; destinations only. */
+};
+
+export type DestinationCandidate = Candidate & {
+  /** Of the application: rules are about the port of the endpoint, never that of the service's address. */
+  readonly port: number;
+  /** The service through which it was named. */
   readonly service: ServiceEntry | null;
 };
 
 /** More candidates than this are not looked at: they are replicas, and an answer is for a person. */
 const maxCandidates = 16;
 
-type Word = 'workload' | 'service' | 'sa';
+/**
+ * Finds what a text means: an IP address, or `namespace/name` of a workload or a service account, in this order;
+ * `workload:` and `sa:` before it choose one. Throws CulvertError `NOT_FOUND` with the nearest name, or `BAD_REQUEST`.
+ */
+export function findSources(text: string, entries: readonly RegistryEntry[]): Candidate[] {
+  const registry = lookupOf(entries);
+  const ip = parseIp(text);
+  if (ip !== undefined) return [{ ip, workload: registry.workloadAt(ip) ?? null }];
+  const found = resolveName(registry, parseName(text, 'source'), 'source');
+  if (found.kind === 'workload') return addressesOf([found.workload]);
+  if (found.kind === 'serviceAccount') return addressesOf(found.workloads);
+  throw unknownName(text, 'source', registry);
+}
 
 /**
- * Finds what a text means: an IP address, or `namespace/name` of a workload, a service (destinations only) or a
- * service account, in this order; `workload:`, `service:` and `sa:` before it choose one. Throws CulvertError
- * `NOT_FOUND` with the nearest name, or `BAD_REQUEST`.
+ * The same for a destination, which may also be a service: a VIP, or a name between workload and service account
+ * (`service:` chooses it). `port` is what the source dials; null when it was not given.
  */
-export function findCandidates(
+export function findDestinations(
   text: string,
-  side: 'source' | 'destination',
+  port: number | null,
   entries: readonly RegistryEntry[],
-): Candidate[] {
-  const workloads = entries.filter((entry) => entry.kind === 'workload');
-  const services = side === 'source' ? [] : entries.filter((entry) => entry.kind === 'service');
+): DestinationCandidate[] {
+  const registry = lookupOf(entries);
   const ip = parseIp(text);
-  if (ip !== undefined) return byAddress(ip, workloads, services);
+  if (ip !== undefined) {
+    const destination = resolveDestination(registry, { ip, port: port ?? 0 });
+    if (destination.kind === 'service') return ofService(destination.service, ip, port, registry);
+    return atPort([{ ip, workload: destination.endpoints[0]?.workload ?? null }], port);
+  }
+  const found = resolveName(registry, parseName(text, 'destination'), 'destination');
+  if (found.kind === 'workload') return atPort(addressesOf([found.workload]), port);
+  if (found.kind === 'serviceAccount') return atPort(addressesOf(found.workloads), port);
+  if (found.kind === 'unknown') throw unknownName(text, 'destination', registry);
+  return ofService(found.service, found.service.vips[0], port, registry).slice(0, maxCandidates);
+}
 
+function parseName(text: string, side: 'source' | 'destination'): { word: NameWord; name: string } {
   const match = /^(?:(workload|service|sa):)?([^/:]+\/[^/:]+)$/.exec(text);
   const name = match?.[2];
-  if (match === null || name === undefined) {
-    throw badRequest(
-      `${side}: "${text}" is neither an IP address nor namespace/name`,
-      'write it as billing/api or 198.18.0.10',
-    );
-  }
-  for (const find of meanings(match[1] as Word | undefined, name, workloads, services)) {
-    const candidates = find();
-    if (candidates.length > 0) return candidates.slice(0, maxCandidates);
-  }
-  throw unknownName({ text, side, workloads, services });
-}
-
-/** What a name can mean, the nearest first. */
-function meanings(
-  word: Word | undefined,
-  name: string,
-  workloads: readonly WorkloadEntry[],
-  services: readonly ServiceEntry[],
-): (() => Candidate[])[] {
-  const finders: Readonly<Record<Word, () => Candidate[]>> = {
-    workload: () => workloads.filter((entry) => nameOf(entry) === name).flatMap(ofWorkload),
-    service: () => services.filter((entry) => nameOf(entry) === name).flatMap((entry) => ofService(entry, workloads)),
-    sa: () => workloads.filter((entry) => `${entry.namespace}/${entry.serviceAccount}` === name).flatMap(ofWorkload),
-  };
-  return word === undefined ? Object.values(finders) : [finders[word]];
-}
-
-function byAddress(ip: IpAddress, workloads: readonly WorkloadEntry[], services: readonly ServiceEntry[]): Candidate[] {
-  const workload = workloads.find((entry) => entry.addresses.includes(ip));
-  const service = services.find((entry) => entry.vips.includes(ip));
-  if (workload !== undefined || service === undefined) return [{ ip, workload: workload ?? null, service: null }];
-  const candidates = ofService(service, workloads, isIpv6(ip));
-  if (candidates.length > 0) return candidates;
-  throw noEndpoint(service);
-}
-
-/** Its first address: rules that tell the addresses of one workload apart are asked about by address. */
-function ofWorkload(workload: WorkloadEntry): Candidate[] {
-  const [ip] = workload.addresses;
-  return ip === undefined ? [] : [{ ip, workload, service: null }];
-}
-
-/** The endpoints, as agents find them: same namespace, all labels of the selector, the family that was dialled. */
-function ofService(service: ServiceEntry, workloads: readonly WorkloadEntry[], prefersIpv6 = false): Candidate[] {
-  const selected = workloads.filter(
-    (entry) =>
-      entry.namespace === service.namespace &&
-      Object.entries(service.selector).every(([label, value]) => entry.labels[label] === value),
+  if (name !== undefined) return { word: (match?.[1] ?? null) as NameWord, name };
+  throw badRequest(
+    `${side}: "${text}" is neither an IP address nor namespace/name`,
+    'write it as billing/api or 198.18.0.10',
   );
-  if (selected.length === 0) throw noEndpoint(service);
-  return selected.flatMap((workload) => {
-    const ip = workload.addresses.find((address) => isIpv6(address) === prefersIpv6) ?? workload.addresses[0];
-    return ip === undefined ? [] : [{ ip, workload, service }];
-  });
+}
+
+/** Each at its first address: rules that tell the addresses of one workload apart are asked about by address. */
+function addressesOf(workloads: readonly WorkloadEntry[]): Candidate[] {
+  const candidates = workloads.flatMap((workload) => workload.addresses.slice(0, 1).map((ip) => ({ ip, workload })));
+  return candidates.slice(0, maxCandidates);
+}
+
+function atPort(candidates: readonly Candidate[], port: number | null): DestinationCandidate[] {
+  if (port === null) throw badRequest('the destination has no port', 'name it: culvert why SRC DST:PORT');
+  return candidates.map((candidate) => ({ ...candidate, port, service: null }));
+}
+
+/** What an agent connects to when its workload dials this VIP. */
+function ofService(
+  service: ServiceEntry,
+  vip: IpAddress | undefined,
+  port: number | null,
+  registry: RegistryLookup,
+): DestinationCandidate[] {
+  const served = servedPort(service, port);
+  if (served === undefined) throw notServed(service, port);
+  const endpoints = vip === undefined ? [] : resolveService(registry, service, { ip: vip, port: served.port });
+  if (endpoints.length === 0) throw noEndpoint(service);
+  return endpoints.map(({ workload, address }) => ({ ...address, workload, service }));
 }
 
 function nameOf(entry: RegistryEntry): string {
   return `${entry.namespace}/${entry.name}`;
+}
+
+function notServed(service: ServiceEntry, port: number | null): CulvertError {
+  const ports = service.ports.map((candidate) => candidate.port).join(', ');
+  const name = nameOf(service);
+  if (port === null) return badRequest(`the service ${name} has several ports`, `name one of ${ports}`);
+  return badRequest(`the service ${name} has no port ${port}`, `use one of ${ports}`);
 }
 
 function noEndpoint(service: ServiceEntry): CulvertError {
@@ -103,18 +114,11 @@ function noEndpoint(service: ServiceEntry): CulvertError {
   );
 }
 
-function unknownName(search: {
-  readonly text: string;
-  readonly side: 'source' | 'destination';
-  readonly workloads: readonly WorkloadEntry[];
-  readonly services: readonly ServiceEntry[];
-}): CulvertError {
-  const names = [...search.workloads, ...search.services].map(nameOf);
-  const accounts = search.workloads.map((entry) => `${entry.namespace}/${entry.serviceAccount}`);
-  const nearest = nearestName(search.text, new Set([...names, ...accounts]));
-  const what = search.side === 'source' ? 'workload or service account' : 'workload, service or service account';
+function unknownName(text: string, side: 'source' | 'destination', registry: RegistryLookup): CulvertError {
+  const nearest = nearestName(text, side === 'source' ? registry.sourceNames() : registry.names());
+  const what = side === 'source' ? 'workload or service account' : 'workload, service or service account';
   return notFound(
-    `${search.side}: no ${what} is called ${search.text}`,
+    `${side}: no ${what} is called ${text}`,
     nearest === undefined ? 'list them: culvert get Workload' : `did you mean ${nearest}?`,
   );
 }

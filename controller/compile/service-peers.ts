@@ -16,7 +16,10 @@ export class ServicePeers {
     for (const resource of resources) {
       if (resource.kind === 'Service') {
         const { namespace, name } = resource.metadata;
-        this.#add(`${namespace}/${name}`, { namespaces: [namespace], labels: resource.spec.selector });
+        const { selector } = resource.spec;
+        // A service without a selector has no endpoints; a match without labels would be about the whole namespace.
+        const hasSelector = Object.keys(selector).length > 0;
+        this.#add(`${namespace}/${name}`, hasSelector ? { namespaces: [namespace], labels: selector } : nobody);
       }
       if (resource.kind === 'ServiceEntry') {
         const { namespace, name } = resource.metadata;

@@ -1,4 +1,4 @@
-import type { Destination, Endpoint } from '../route/destination.js';
+import type { Destination, Endpoint } from '../../../shared/routing/destination.js';
 
 /**
  * Chooses among the endpoints of a service: round robin for each service and port, from a random start so that the

@@ -4,7 +4,7 @@ import { formatRuleRef, type Party, type RuleRef } from '../../../shared/policy/
 import { mtlsOf } from '../../../shared/policy/required-mtls.js';
 import type { WorkloadEntry } from '../../../shared/routing/registry-entry.js';
 import type { Ending } from '../connection/connection-record.js';
-import type { Endpoint } from '../route/destination.js';
+import type { Endpoint } from '../../../shared/routing/destination.js';
 import { workloadName } from '../route/registry-index.js';
 import type { WorkerState } from '../state/worker-state.js';
 import type { Facts, FactsSource } from './tracked-connection.js';

@@ -4,7 +4,7 @@ import type { WorkloadEntry } from '../../../shared/routing/registry-entry.js';
 import type { ConnectionPath } from '../report/closed-connection.js';
 import type { HostedWorkload } from '../listen/hosted-workload.js';
 import type { RelayPeer } from '../relay/relay.js';
-import type { Endpoint } from '../route/destination.js';
+import type { Endpoint } from '../../../shared/routing/destination.js';
 import { workloadName } from '../route/registry-index.js';
 import type { OpenResult } from '../tunnel/tunnel.js';
 import type { ConnectFailure } from './connect-failure.js';

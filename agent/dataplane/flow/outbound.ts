@@ -4,7 +4,7 @@ import type { WorkloadEntry } from '../../../shared/routing/registry-entry.js';
 import type { Ending } from '../connection/connection-record.js';
 import { capturedDestination, isOwnPort, type CapturedDestination } from '../listen/captured-destination.js';
 import type { HostedWorkload } from '../listen/hosted-workload.js';
-import { resolveDestination, type Endpoint } from '../route/destination.js';
+import { resolveDestination, type Endpoint } from '../../../shared/routing/destination.js';
 import { workloadName } from '../route/registry-index.js';
 import type { ConnectFailure } from './connect-failure.js';
 import type { FlowContext } from './flow-context.js';

@@ -30,7 +30,7 @@ export type RegistryChange = {
 export const wordsPerSlot = 3;
 export const wordsPerPosting = 2;
 
-/** `entries`: the latest last. Of several that have the same address, the latest is found first. */
+/** `entries`: each key once, in any order. */
 export function buildRegistryImage(entries: readonly RegistryEntry[]): RegistryImage {
   const terms: number[] = [];
   const owners: number[] = [];

@@ -11,9 +11,8 @@ const changedShare = 1 / 4;
  * messages are folded together, so that a worker that was replaced gets the same.
  */
 export class SharedRegistry {
-  /** The latest last, as an image wants them. */
   readonly #entries = new Map<string, RegistryEntry>();
-  /** Keys of what came or went since the image, the latest last. */
+  /** Keys of what came or went since the image. */
   readonly #changed = new Set<string>();
   #image: RegistryImage | null = null;
 
@@ -26,9 +25,7 @@ export class SharedRegistry {
     }
     for (const entry of upserts) {
       const key = registryKey(entry);
-      this.#entries.delete(key);
       this.#entries.set(key, entry);
-      this.#changed.delete(key);
       this.#changed.add(key);
     }
     const image = this.#image;

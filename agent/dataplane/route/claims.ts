@@ -1,18 +1,24 @@
+import { precedes } from '../../../shared/routing/registry-view.js';
+
 /**
  * Who holds a key, when for a moment two may claim it: a workload's address can appear at its new owner before the old
- * one is removed. The latest claim holds; when it goes, the one before holds again.
+ * one is removed. The first by name holds, in whatever order they came; when it goes, the next holds.
  */
-export class Claims<T> {
+export class Claims<T extends { readonly namespace: string; readonly name: string }> {
   readonly #claims = new Map<string, T[]>();
 
   get(key: string): T | undefined {
-    return this.#claims.get(key)?.at(-1);
+    return this.#claims.get(key)?.[0];
   }
 
   add(key: string, holder: T): void {
     const holders = this.#claims.get(key);
-    if (holders === undefined) this.#claims.set(key, [holder]);
-    else holders.push(holder);
+    if (holders === undefined) {
+      this.#claims.set(key, [holder]);
+      return;
+    }
+    const at = holders.findIndex((other) => precedes(holder, other));
+    holders.splice(at < 0 ? holders.length : at, 0, holder);
   }
 
   remove(key: string, holder: T): void {

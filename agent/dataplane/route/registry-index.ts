@@ -5,6 +5,7 @@ import {
   type ServiceEntry,
   type WorkloadEntry,
 } from '../../../shared/routing/registry-entry.js';
+import { precedes, selects, type RegistryView } from '../../../shared/routing/registry-view.js';
 import { Claims } from './claims.js';
 import { ImageReader } from '../image/image-reader.js';
 import type { RegistryChange, RegistryImage } from '../image/registry-image.js';
@@ -15,7 +16,7 @@ import { addressTerm, keyTerm, labelTerm, vipTerm } from '../image/registry-term
  * it lies in an image that all workers share, and here is what changed since. Entries are immutable, so whoever keeps
  * one sees a stable fact.
  */
-export class RegistryIndex {
+export class RegistryIndex implements RegistryView {
   #image: ImageReader | null = null;
   /** Entries of the image that were replaced or removed since. */
   readonly #outdated = new Set<number>();
@@ -47,10 +48,9 @@ export class RegistryIndex {
   workloadAt(ip: IpAddress): WorkloadEntry | undefined {
     const hasIt = (entry: RegistryEntry): entry is WorkloadEntry =>
       entry.kind === 'workload' && entry.addresses.includes(ip);
-    return this.#byAddress.get(ip) ?? this.#find(addressTerm(ip), hasIt);
+    return firstOf(this.#byAddress.get(ip), this.#find(addressTerm(ip), hasIt));
   }
 
-  /** By `namespace/name`. */
   workload(name: string): WorkloadEntry | undefined {
     const entry = this.#entry(`workload.${name.replace('/', '.')}`);
     return entry?.kind === 'workload' ? entry : undefined;
@@ -58,32 +58,31 @@ export class RegistryIndex {
 
   serviceAt(ip: IpAddress): ServiceEntry | undefined {
     const hasIt = (entry: RegistryEntry): entry is ServiceEntry => entry.kind === 'service' && entry.vips.includes(ip);
-    return this.#byVip.get(ip) ?? this.#find(vipTerm(ip), hasIt);
+    return firstOf(this.#byVip.get(ip), this.#find(vipTerm(ip), hasIt));
   }
 
-  /**
-   * The workloads of the service's namespace that carry all labels of its selector, in a stable order. A service
-   * without a selector has no endpoints, as in Kubernetes.
-   */
+  service(name: string): ServiceEntry | undefined {
+    const entry = this.#entry(`service.${name.replace('/', '.')}`);
+    return entry?.kind === 'service' ? entry : undefined;
+  }
+
   endpointsOf(service: ServiceEntry): readonly WorkloadEntry[] {
     const key = registryKey(service);
     const known = this.#endpoints.get(key);
     if (known !== undefined) return known;
-    const selector = Object.entries(service.selector);
-    const found = selector.length === 0 ? [] : this.#selected(service.namespace, selector);
+    const found = this.#selected(service);
     this.#endpoints.set(key, found);
     return found;
   }
 
-  #selected(namespace: string, selector: readonly (readonly [string, string])[]): WorkloadEntry[] {
+  #selected(service: ServiceEntry): WorkloadEntry[] {
+    const { namespace, selector } = service;
     const isSelected = (entry: RegistryEntry): entry is WorkloadEntry =>
-      entry.kind === 'workload' &&
-      entry.namespace === namespace &&
-      selector.every(([label, value]) => entry.labels[label] === value);
+      entry.kind === 'workload' && selects(service, entry);
     const found = [...(this.#byNamespace.get(namespace)?.values() ?? [])].filter(isSelected);
     const image = this.#image;
-    if (image !== null) {
-      const terms = selector.map(([label, value]) => labelTerm(namespace, label, value));
+    const terms = Object.entries(selector).map(([label, value]) => labelTerm(namespace, label, value));
+    if (image !== null && terms.length > 0) {
       const rarest = terms.reduce((a, b) => (image.count(b) < image.count(a) ? b : a));
       const numbers = new Set<number>();
       for (let posting = image.first(rarest); posting !== 0; posting = image.next(posting)) {
@@ -92,27 +91,38 @@ export class RegistryIndex {
       const present = [...numbers].filter((number) => !this.#outdated.has(number));
       found.push(...present.map((number) => image.entry(number)).filter(isSelected));
     }
-    return found.toSorted((a, b) => (a.name < b.name ? -1 : 1));
+    return found.sort((a, b) => (precedes(a, b) ? -1 : 1));
   }
 
   #entry(key: string): RegistryEntry | undefined {
-    return this.#entries.get(key) ?? this.#find(keyTerm(key), (entry) => registryKey(entry) === key);
-  }
-
-  /** The latest entry of the image that has the term and is the right one. */
-  #find<K extends RegistryEntry>(term: number, isRight: (entry: RegistryEntry) => entry is K): K | undefined;
-  #find(term: number, isRight: (entry: RegistryEntry) => boolean): RegistryEntry | undefined;
-  #find(term: number, isRight: (entry: RegistryEntry) => boolean): RegistryEntry | undefined {
-    const number = this.#numberOf(term, isRight);
+    const changed = this.#entries.get(key);
+    if (changed !== undefined) return changed;
+    const number = this.#numberOf(key);
     return number === undefined ? undefined : this.#image?.entry(number);
   }
 
-  #numberOf(term: number, isRight: (entry: RegistryEntry) => boolean): number | undefined {
+  /** Of the right entries of the image that have the term, the one that precedes the others. */
+  #find<K extends RegistryEntry>(term: number, isRight: (entry: RegistryEntry) => entry is K): K | undefined {
     const image = this.#image;
     if (image === null) return undefined;
+    let found: K | undefined;
     for (let posting = image.first(term); posting !== 0; posting = image.next(posting)) {
       const number = image.numberAt(posting);
-      if (!this.#outdated.has(number) && isRight(image.entry(number))) return number;
+      if (this.#outdated.has(number)) continue;
+      const entry = image.entry(number);
+      if (isRight(entry)) found = firstOf(found, entry);
+    }
+    return found;
+  }
+
+  /** Of the entry of the image that has the key, unless it is outdated. */
+  #numberOf(key: string): number | undefined {
+    const image = this.#image;
+    if (image === null) return undefined;
+    const term = keyTerm(key);
+    for (let posting = image.first(term); posting !== 0; posting = image.next(posting)) {
+      const number = image.numberAt(posting);
+      if (!this.#outdated.has(number) && registryKey(image.entry(number)) === key) return number;
     }
     return undefined;
   }
@@ -133,7 +143,7 @@ export class RegistryIndex {
   }
 
   #remove(key: string): void {
-    const number = this.#numberOf(keyTerm(key), (entry) => registryKey(entry) === key);
+    const number = this.#numberOf(key);
     if (number !== undefined) this.#removeFromImage(key, number);
     const entry = this.#entries.get(key);
     if (entry === undefined) return;
@@ -171,6 +181,11 @@ export class RegistryIndex {
     this.#byNamespace.clear();
     this.#endpoints.clear();
   }
+}
+
+function firstOf<E extends RegistryEntry>(a: E | undefined, b: E | undefined): E | undefined {
+  if (a === undefined || b === undefined) return a ?? b;
+  return precedes(b, a) ? b : a;
 }
 
 /** `namespace/name`. */

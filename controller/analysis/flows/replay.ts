@@ -8,6 +8,7 @@ import type { Conversation } from './conversations.js';
 import { regionParty, workloadParty, type MeshParty } from '../pairs/mesh-party.js';
 import { possibleDecisions } from '../pairs/possible-decisions.js';
 import type { RuleSet } from '../pairs/rule-set.js';
+import { lookupOf, type RegistryLookup } from '../registry/registry-lookup.js';
 
 /** What a set of rules says of a recorded conversation, or why it cannot be told. */
 export type Replayed =
@@ -27,16 +28,16 @@ export type Replayed =
 export class Replay {
   readonly #set: RuleSet;
   readonly #clock: Clock;
-  readonly #workloads = new Map<string, WorkloadEntry>();
+  readonly #registry: RegistryLookup;
   readonly #byIdentity = new Map<string, WorkloadEntry[]>();
   readonly #known = new Map<string, Ends>();
 
   constructor({ set, clock }: { set: RuleSet; clock: Clock }) {
     this.#set = set;
     this.#clock = clock;
+    this.#registry = lookupOf(set.entries);
     for (const entry of set.entries) {
       if (entry.kind !== 'workload') continue;
-      this.#workloads.set(`${entry.namespace}/${entry.name}`, entry);
       this.#byIdentity.set(entry.identity, [...(this.#byIdentity.get(entry.identity) ?? []), entry]);
     }
   }
@@ -83,7 +84,7 @@ export class Replay {
   }
 
   #ofWorkload(name: string, identity: string | null, side: 'source' | 'destination'): Ends {
-    const entry = this.#workloads.get(name);
+    const entry = this.#registry.workload(name);
     if (entry === undefined) return unknown(`the workload ${name} is not registered`);
     if (entry.addresses.length === 0) return unknown(`the workload ${name} has no address`);
     // A source is what it proved; of a destination the registry says who it has to be.

@@ -1,7 +1,8 @@
 import { isIpv6, type IpAddress } from '../../../shared/address.js';
 import { parseSpiffeId, type SpiffeId } from '../../../shared/identity.js';
 import { isNamespacedName } from '../../resources/kinds/field-schemas.js';
-import type { RegistryEntry, WorkloadEntry } from '../../../shared/routing/registry-entry.js';
+import type { WorkloadEntry } from '../../../shared/routing/registry-entry.js';
+import type { RegistryLookup } from '../registry/registry-lookup.js';
 import { isNamedExternal, type FlowParty } from '../../../shared/wire/flows.js';
 
 /** A peer as it is written into a rule. */
@@ -21,30 +22,23 @@ const applicationLabels = ['app.kubernetes.io/name', 'app', 'k8s-app'];
 
 /** Chooses for each end the narrowest peer that its replicas share: an account, with a label where many share it. */
 export class LearnedPeers {
-  readonly #workloads = new Map<string, WorkloadEntry>();
-  readonly #byAccount = new Map<string, WorkloadEntry[]>();
+  readonly #registry: RegistryLookup;
   readonly #trustDomain: string;
 
-  constructor({ entries, trustDomain }: { entries: readonly RegistryEntry[]; trustDomain: string }) {
+  constructor({ registry, trustDomain }: { registry: RegistryLookup; trustDomain: string }) {
+    this.#registry = registry;
     this.#trustDomain = trustDomain;
-    for (const entry of entries) {
-      if (entry.kind !== 'workload') continue;
-      this.#workloads.set(`${entry.namespace}/${entry.name}`, entry);
-      const others = this.#byAccount.get(entry.identity);
-      if (others === undefined) this.#byAccount.set(entry.identity, [entry]);
-      else others.push(entry);
-    }
   }
 
   destination({ workload, cidr }: FlowParty): LearnedParty {
     if (workload === null) return cidr === null ? { why: 'the record does not say the destination' } : outside(cidr);
-    const entry = this.#workloads.get(workload);
+    const entry = this.#registry.workload(workload);
     return entry === undefined ? { why: `the workload ${workload} is not registered` } : this.#ofWorkload(entry);
   }
 
   /** A source that proved nothing is known by its address only. */
   source({ workload, identity, cidr }: FlowParty): LearnedParty {
-    const entry = workload === null ? undefined : this.#workloads.get(workload);
+    const entry = workload === null ? undefined : this.#registry.workload(workload);
     if (identity !== null) return this.#proved(identity, entry);
     if (entry !== undefined) return ofAddresses(entry);
     if (workload !== null) return { why: `the workload ${workload} is not registered` };
@@ -63,7 +57,7 @@ export class LearnedPeers {
 
   #ofWorkload(entry: WorkloadEntry): LearnedParty {
     const serviceAccount = `${entry.namespace}/${entry.serviceAccount}`;
-    const replicas = this.#byAccount.get(entry.identity) ?? [];
+    const replicas = this.#registry.runningAs(serviceAccount);
     const labels = distinguishingLabel(entry, replicas);
     if (labels === undefined) return { peers: [{ serviceAccount }], name: serviceAccount };
     return { peers: [{ serviceAccount, labels }], name: `${serviceAccount}-${Object.values(labels)[0] ?? ''}` };

@@ -1,6 +1,7 @@
 import type { FlowRecord } from '../../../shared/wire/flows.js';
 import type { RegistryEntry } from '../../../shared/routing/registry-entry.js';
 import { conversations, flowEndName, type Conversation } from '../flows/conversations.js';
+import { lookupOf } from '../registry/registry-lookup.js';
 import { LearnedPeers, type LearnedPeer } from './learn-peer.js';
 import { learnedName } from './learned-name.js';
 
@@ -68,7 +69,7 @@ export type LearnInput = {
  * what the records say: the same records give the same rules.
  */
 export function learnRules({ flows, entries, trustDomain, namespace = null, minConnections = 1 }: LearnInput): Learned {
-  const peers = new LearnedPeers({ entries, trustDomain });
+  const peers = new LearnedPeers({ registry: lookupOf(entries), trustDomain });
   const targets = new Map<string, Target>();
   const notLearned: NotLearned[] = [];
   const all = conversations(flows);
@@ -231,16 +232,13 @@ function notSeen(all: readonly Conversation[], entries: readonly RegistryEntry[]
   const reached = new Set(worked.map(({ destination }) => destination.workload));
   const dialled = new Set(worked.map(({ source }) => source.workload));
   const ports = new Set(worked.map(({ destination, port }) => `${destination.workload ?? ''}:${port}`));
+  const registry = lookupOf(entries);
   const inScope = entries.filter((entry) => namespace === null || entry.namespace === namespace);
   const workloads = inScope.filter((entry) => entry.kind === 'workload');
   const names = workloads.map((entry) => `${entry.namespace}/${entry.name}`).sort();
   const servicePorts = inScope.flatMap((entry) => {
     if (entry.kind !== 'service') return [];
-    const endpoints = workloads.filter(
-      (workload) =>
-        workload.namespace === entry.namespace &&
-        Object.entries(entry.selector).every(([label, value]) => workload.labels[label] === value),
-    );
+    const endpoints = registry.endpointsOf(entry);
     const isUsed = (targetPort: number): boolean =>
       endpoints.some(({ name }) => ports.has(`${entry.namespace}/${name}:${targetPort}`));
     return entry.ports

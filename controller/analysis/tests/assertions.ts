@@ -77,7 +77,7 @@ function runAssertion(assertion: RuleTest, set: RuleSet, clock: Clock): Assertio
   return { assertion, isPassed: true, failure: null, found: first, note };
 }
 
-/** Every pair whose addresses can talk to each other. */
+/** Every pair of which the source has an address of the family that it dials. */
 function* combinations(sources: readonly FoundParty[], destinations: readonly FoundParty[]) {
   for (const source of sources) {
     for (const destination of destinations) {
@@ -87,8 +87,8 @@ function* combinations(sources: readonly FoundParty[], destinations: readonly Fo
   }
 }
 
-function isV6({ end }: FoundParty): boolean {
-  return end.party.ip.includes(':');
+function isV6({ dialled }: FoundParty): boolean {
+  return dialled.includes(':');
 }
 
 function contradiction({ expect, by, tier }: RuleTest, found: FoundVerdict, snapshot: Snapshot): string | null {

@@ -1,14 +1,20 @@
+import { assertNever } from '../../../shared/assert-never.js';
 import { isIpv6, type IpAddress } from '../../../shared/address.js';
 import { formatSpiffeId } from '../../../shared/identity.js';
-import { parseTestParty, type TestParty } from '../../resources/kinds/rule-test.js';
+import { parseTestParty } from '../../resources/kinds/rule-test.js';
 import { nearestName } from '../../../shared/nearest-name.js';
-import type { RegistryEntry, ServiceEntry, WorkloadEntry } from '../../../shared/routing/registry-entry.js';
+import { resolveDestination, resolveService, servedPort } from '../../../shared/routing/destination.js';
+import type { ServiceEntry, WorkloadEntry } from '../../../shared/routing/registry-entry.js';
 import { externalParty, workloadParty, type MeshParty } from '../pairs/mesh-party.js';
 import type { RuleSet } from '../pairs/rule-set.js';
+import { resolveName } from '../registry/registered-name.js';
+import { lookupOf, type RegistryLookup } from '../registry/registry-lookup.js';
 
-/** An end that a text can mean, and the port of it that is dialled (destinations only). */
+/** An end that a text can mean, and the port of its application (destinations only). */
 export type FoundParty = {
   readonly end: MeshParty;
+  /** What a source dials to get there: the address of the end, or the VIP of a service, which may be of another family. */
+  readonly dialled: IpAddress;
   readonly port: number | null;
   /** It stands for something that is not registered, so its address says nothing. */
   readonly isAssumed: boolean;
@@ -20,8 +26,6 @@ export type FoundEnds =
 
 /** Stands for a workload that is not registered: TEST-NET-1 (RFC 5737), which no CIDR of a real rule should name. */
 const assumedAddress = '192.0.2.1' as IpAddress;
-
-type Target = Extract<TestParty, { readonly name: string }>;
 
 /**
  * Finds what `billing/api`, `198.18.0.10`, `billing/db:5432` or `[fd00::1]:80` means: an address, or a workload, a
@@ -38,18 +42,38 @@ export function findEnds(text: string, side: 'source' | 'destination', { snapsho
   if (side === 'source' && target.port !== null) {
     return { problem: `source "${text}" has a port`, hint: 'only the destination has one: write it there' };
   }
-  const registry = registryOf(entries);
-  const found = 'ip' in target ? registry.byAddress(target.ip, target.port) : registry.byName(target, side);
-  if (found !== undefined) return found;
-  if ('ip' in target)
-    return { ends: [{ end: externalParty(target.ip), port: target.port, isAssumed: false }], note: null };
-  if (target.word === 'service' || target.word === 'workload') {
-    return { problem: `${side}: there is no ${target.word} ${target.name}`, hint: registry.nearest(target.name) };
+  const registry = lookupOf(entries);
+  if ('ip' in target) return atAddress(target, registry);
+  const { word, name, port } = target;
+  const found = resolveName(registry, target, side);
+  if (found.kind === 'workload') return ofWorkloads([found.workload], port);
+  if (found.kind === 'service') return ofService(found.service, port, oneVipOfEachFamily(found.service), registry);
+  if (found.kind === 'serviceAccount') return ofWorkloads(found.workloads, port);
+  if (word === 'service' || word === 'workload') {
+    return { problem: `${side}: there is no ${word} ${name}`, hint: nearest(name, registry) };
   }
+  const end = assumedParty(name, snapshot.trustDomain);
   return {
-    ends: [{ end: assumedParty(target.name, snapshot.trustDomain), port: target.port, isAssumed: true }],
-    note: registry.assumed(target.name),
+    ends: [{ end, dialled: end.party.ip, port, isAssumed: true }],
+    note: `nothing is registered as ${name}: taken for a service account without labels; ${nearest(name, registry)}`,
   };
+}
+
+function atAddress(
+  { ip, port }: { readonly ip: IpAddress; readonly port: number | null },
+  registry: RegistryLookup,
+): FoundEnds {
+  const destination = resolveDestination(registry, { ip, port: port ?? 0 });
+  switch (destination.kind) {
+    case 'workload':
+      return { ends: [partyAt(destination.endpoints[0].workload, ip, port)], note: null };
+    case 'service':
+      return ofService(destination.service, port, [ip], registry);
+    case 'external':
+      return { ends: [{ end: externalParty(ip), dialled: ip, port, isAssumed: false }], note: null };
+    default:
+      return assertNever(destination);
+  }
 }
 
 function assumedParty(name: string, trustDomain: string): MeshParty {
@@ -59,131 +83,49 @@ function assumedParty(name: string, trustDomain: string): MeshParty {
   return { name, party: { ip: assumedAddress, identity, workload }, isMeshed: true };
 }
 
-const registries = new WeakMap<readonly RegistryEntry[], Registry>();
-
-/** Kept, because thousands of assertions ask about the same entries. */
-function registryOf(entries: readonly RegistryEntry[]): Registry {
-  const registry = registries.get(entries) ?? new Registry(entries);
-  registries.set(entries, registry);
-  return registry;
+/** What agents connect to when a source dials one of these VIPs. */
+function ofService(
+  service: ServiceEntry,
+  port: number | null,
+  vips: readonly IpAddress[],
+  registry: RegistryLookup,
+): FoundEnds {
+  const name = `${service.namespace}/${service.name}`;
+  const served = servedPort(service, port);
+  if (served === undefined) {
+    const ports = service.ports.map((candidate) => candidate.port).join(', ');
+    const problem = port === null ? `the service ${name} has several ports` : `the service ${name} has no port ${port}`;
+    return { problem, hint: `name one of ${ports}` };
+  }
+  const ends = vips.flatMap((dialled) =>
+    resolveService(registry, service, { ip: dialled, port: served.port }).map(({ workload, address }) => ({
+      end: workloadParty(workload, address.ip),
+      dialled,
+      port: address.port,
+      isAssumed: false,
+    })),
+  );
+  if (ends.length > 0) return { ends, note: null };
+  return {
+    problem: `the service ${name} has no endpoint`,
+    hint: 'no workload of its namespace carries its selector',
+  };
 }
 
-class Registry {
-  readonly #workloads: Index<WorkloadEntry>;
-  readonly #services: Index<ServiceEntry>;
-  readonly #byAccount: ReadonlyMap<string, readonly WorkloadEntry[]>;
-  readonly #byNamespace: ReadonlyMap<string, readonly WorkloadEntry[]>;
-
-  constructor(entries: readonly RegistryEntry[]) {
-    const workloads = entries.filter((entry) => entry.kind === 'workload');
-    this.#workloads = indexOf(workloads, ({ addresses }) => addresses);
-    this.#services = indexOf(
-      entries.filter((entry) => entry.kind === 'service'),
-      ({ vips }) => vips,
-    );
-    this.#byAccount = groupBy(workloads, (entry) => [accountOf(entry)]);
-    this.#byNamespace = groupBy(workloads, ({ namespace }) => [namespace]);
-  }
-
-  byAddress(ip: IpAddress, port: number | null): FoundEnds | undefined {
-    const workload = this.#workloads.byAddress.get(ip)?.[0];
-    if (workload !== undefined)
-      return { ends: [{ end: workloadParty(workload, ip), port, isAssumed: false }], note: null };
-    const service = this.#services.byAddress.get(ip)?.[0];
-    return service === undefined ? undefined : this.#endpoints(service, port, isIpv6(ip));
-  }
-
-  byName({ word, name, port }: Target, side: 'source' | 'destination'): FoundEnds | undefined {
-    if (word === null || word === 'workload') {
-      const ends = endsOf(this.#workloads.byName.get(name) ?? [], port);
-      if (ends.length > 0) return { ends, note: null };
-    }
-    if (side === 'destination' && (word === null || word === 'service')) {
-      const service = this.#services.byName.get(name)?.[0];
-      if (service !== undefined) return this.#endpoints(service, port, null);
-    }
-    if (word === null || word === 'sa') {
-      const ends = endsOf(this.#byAccount.get(name) ?? [], port);
-      if (ends.length > 0) return { ends, note: null };
-    }
-    return undefined;
-  }
-
-  /** As agents find them: the workloads of the same namespace that carry all labels of the selector. */
-  #endpoints(service: ServiceEntry, port: number | null, isV6: boolean | null): FoundEnds {
-    const name = nameOf(service);
-    const served =
-      port === null && service.ports.length === 1 ? service.ports[0] : service.ports.find((p) => p.port === port);
-    if (served === undefined) {
-      const ports = service.ports.map((candidate) => candidate.port).join(', ');
-      const problem =
-        port === null ? `the service ${name} has several ports` : `the service ${name} has no port ${port}`;
-      return { problem, hint: `name one of ${ports}` };
-    }
-    const selected = (this.#byNamespace.get(service.namespace) ?? []).filter(({ labels }) =>
-      Object.entries(service.selector).every(
-        ([label, value]) => Object.hasOwn(labels, label) && labels[label] === value,
-      ),
-    );
-    const ends = endsOf(selected, served.targetPort, isV6);
-    if (ends.length > 0) return { ends, note: null };
-    return {
-      problem: `the service ${name} has no endpoint`,
-      hint: 'no workload of its namespace carries its selector',
-    };
-  }
-
-  assumed(name: string): string {
-    return `nothing is registered as ${name}: taken for a service account without labels; ${this.nearest(name)}`;
-  }
-
-  nearest(name: string): string {
-    const names = new Set([
-      ...this.#workloads.byName.keys(),
-      ...this.#services.byName.keys(),
-      ...this.#byAccount.keys(),
-    ]);
-    const nearest = nearestName(name, names);
-    return nearest === undefined ? 'register the workload, or correct the name' : `did you mean ${nearest}?`;
-  }
+/** Two VIPs of one family have the same endpoints. */
+function oneVipOfEachFamily({ vips }: ServiceEntry): IpAddress[] {
+  return vips.filter((vip, at) => vips.findIndex((other) => isIpv6(other) === isIpv6(vip)) === at);
 }
 
-function nameOf(entry: RegistryEntry): string {
-  return `${entry.namespace}/${entry.name}`;
+function ofWorkloads(workloads: readonly WorkloadEntry[], port: number | null): FoundEnds {
+  return { ends: workloads.flatMap((entry) => entry.addresses.map((ip) => partyAt(entry, ip, port))), note: null };
 }
 
-function accountOf({ namespace, serviceAccount }: WorkloadEntry): string {
-  return `${namespace}/${serviceAccount}`;
+function partyAt(workload: WorkloadEntry, ip: IpAddress, port: number | null): FoundParty {
+  return { end: workloadParty(workload, ip), dialled: ip, port, isAssumed: false };
 }
 
-type Index<E> = {
-  readonly byName: ReadonlyMap<string, readonly E[]>;
-  readonly byAddress: ReadonlyMap<string, readonly E[]>;
-};
-
-function indexOf<E extends RegistryEntry>(
-  entries: readonly E[],
-  addressesOf: (entry: E) => readonly string[],
-): Index<E> {
-  return { byName: groupBy(entries, (entry) => [nameOf(entry)]), byAddress: groupBy(entries, addressesOf) };
-}
-
-function groupBy<E>(entries: readonly E[], keysOf: (entry: E) => readonly string[]): ReadonlyMap<string, readonly E[]> {
-  const groups = new Map<string, E[]>();
-  for (const entry of entries) {
-    for (const key of keysOf(entry)) {
-      const group = groups.get(key);
-      if (group === undefined) groups.set(key, [entry]);
-      else group.push(entry);
-    }
-  }
-  return groups;
-}
-
-/** At each address, of one family when `isV6` is not null. */
-function endsOf(entries: readonly WorkloadEntry[], port: number | null, isV6: boolean | null = null): FoundParty[] {
-  return entries.flatMap((entry) => {
-    const addresses = entry.addresses.filter((ip) => isV6 === null || isIpv6(ip) === isV6);
-    return addresses.map((ip) => ({ end: workloadParty(entry, ip), port, isAssumed: false }));
-  });
+function nearest(name: string, registry: RegistryLookup): string {
+  const found = nearestName(name, registry.names());
+  return found === undefined ? 'register the workload, or correct the name' : `did you mean ${found}?`;
 }

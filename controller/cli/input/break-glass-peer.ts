@@ -1,8 +1,12 @@
+import { assertNever } from '../../../shared/assert-never.js';
 import { parseCidr } from '../../../shared/address.js';
 import type { Peer } from '../../resources/kinds/peer.js';
 import { parseTestParty } from '../../resources/kinds/rule-test.js';
 import { nearestName } from '../../../shared/nearest-name.js';
-import type { RegistryEntry } from '../../../shared/routing/registry-entry.js';
+import { servedPort } from '../../../shared/routing/destination.js';
+import type { RegistryEntry, ServiceEntry } from '../../../shared/routing/registry-entry.js';
+import { resolveName } from '../../analysis/registry/registered-name.js';
+import { lookupOf, type RegistryLookup } from '../../analysis/registry/registry-lookup.js';
 import { CliError, usageError } from '../exit-codes.js';
 
 export type NamedPeer = { readonly peer: Peer; readonly port: number | null };
@@ -24,38 +28,32 @@ export function namedPeer(text: string, side: 'source' | 'destination', entries:
   if (side === 'destination' && end.port === null)
     throw usageError(`the destination "${text}" has no port`, 'write DST:PORT');
   if ('ip' in end) return { peer: { cidr: `${end.ip}/${end.ip.includes(':') ? 128 : 32}` }, port: end.port };
-  const { word, name, port } = end;
-  const isMeant = (candidate: typeof word) => word === null || word === candidate;
-  if (isMeant('workload') && entries.some((entry) => entry.kind === 'workload' && nameOf(entry) === name)) {
-    return { peer: { workload: name }, port };
+  const { name, port } = end;
+  const registry = lookupOf(entries);
+  const found = resolveName(registry, end, side);
+  switch (found.kind) {
+    case 'workload':
+      return { peer: { workload: name }, port };
+    case 'service':
+      return { peer: { service: name }, port: endpointPort(name, found.service, port) };
+    case 'serviceAccount':
+      return { peer: { serviceAccount: name }, port };
+    case 'unknown':
+      throw unknownName(text, name, registry);
+    default:
+      return assertNever(found);
   }
-  if (isMeant('service') && side === 'destination') {
-    const service = entries.find((entry) => entry.kind === 'service' && nameOf(entry) === name);
-    if (service?.kind === 'service') return { peer: { service: name }, port: endpointPort(name, service.ports, port) };
-  }
-  const isAccount = (entry: RegistryEntry) =>
-    entry.kind === 'workload' && `${entry.namespace}/${entry.serviceAccount}` === name;
-  if (isMeant('sa') && entries.some(isAccount)) return { peer: { serviceAccount: name }, port };
-  throw unknownName(text, name, entries);
 }
 
-function endpointPort(
-  name: string,
-  ports: readonly { readonly port: number; readonly targetPort: number }[],
-  port: number | null,
-): number {
-  const served = ports.find((candidate) => candidate.port === port);
+function endpointPort(name: string, service: ServiceEntry, port: number | null): number {
+  const served = servedPort(service, port);
   if (served !== undefined) return served.targetPort;
-  const known = ports.map((candidate) => candidate.port).join(', ');
+  const known = service.ports.map((candidate) => candidate.port).join(', ');
   throw usageError(`the service ${name} has no port ${String(port)}`, `use one of ${known}`);
 }
 
-function nameOf({ namespace, name }: RegistryEntry): string {
-  return `${namespace}/${name}`;
-}
-
-function unknownName(text: string, name: string, entries: readonly RegistryEntry[]): CliError {
-  const nearest = nearestName(name, new Set(entries.map(nameOf)));
+function unknownName(text: string, name: string, registry: RegistryLookup): CliError {
+  const nearest = nearestName(name, registry.names());
   return new CliError({
     exit: 'notFound',
     code: 'NOT_FOUND',

@@ -1,4 +1,5 @@
 import { nearestName } from '../../../shared/nearest-name.js';
+import { selects } from '../../../shared/routing/registry-view.js';
 import type { AuthorizationPolicy } from '../../resources/kinds/authorization-policy.js';
 import type { Peer } from '../../resources/kinds/peer.js';
 import type { ProblemList } from '../../resources/parse/problem-list.js';
@@ -21,9 +22,9 @@ export function checkReferences(resources: readonly Resource[], problems: Proble
         known.checkPeers(resource, ['spec', 'members'], resource.spec.members, problems);
         break;
       case 'Service': {
-        const isSelected = known.anyIn(resource.metadata.namespace, resource.spec.selector);
-        const message = `no workload in namespace ${resource.metadata.namespace} carries these labels`;
-        if (!isSelected)
+        const { namespace } = resource.metadata;
+        const message = `no workload in namespace ${namespace} carries these labels`;
+        if (!known.hasEndpoint({ namespace, selector: resource.spec.selector }))
           problems.warn({ resource, path: ['spec', 'selector'] }, message, 'the service has no endpoint');
         break;
       }
@@ -61,11 +62,9 @@ class KnownNames {
     else others.push(workload);
   }
 
-  anyIn(namespace: string, selector: Readonly<Record<string, string>>): boolean {
-    const wanted = Object.entries(selector);
-    return (this.#byNamespace.get(namespace) ?? []).some(({ metadata: { labels = {} } }) =>
-      wanted.every(([name, value]) => Object.hasOwn(labels, name) && labels[name] === value),
-    );
+  hasEndpoint(service: Parameters<typeof selects>[0]): boolean {
+    const candidates = this.#byNamespace.get(service.namespace) ?? [];
+    return candidates.some(({ metadata: { namespace, labels = {} } }) => selects(service, { namespace, labels }));
   }
 
   checkPeers(resource: Resource, path: readonly PropertyKey[], peers: readonly Peer[], problems: ProblemList): void {

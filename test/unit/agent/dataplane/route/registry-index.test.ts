@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
 import { buildRegistryImage } from '../../../../../agent/dataplane/image/registry-image.js';
 import { RegistryIndex } from '../../../../../agent/dataplane/route/registry-index.js';
-import { resolveDestination } from '../../../../../agent/dataplane/route/destination.js';
+import { resolveDestination } from '../../../../../shared/routing/destination.js';
 import { RoundRobinBalancer } from '../../../../../agent/dataplane/balance/round-robin-balancer.js';
 import type { IpAddress } from '../../../../../shared/address.js';
 import { formatSpiffeId } from '../../../../../shared/identity.js';
@@ -43,7 +43,6 @@ function service(name: string, init: Partial<ServiceEntry> = {}): ServiceEntry {
 const web1 = workload('web1', { labels: { app: 'web' }, addresses: [ip('198.18.10.1'), ip('fd00::1')] });
 const web2 = workload('web2', { labels: { app: 'web' }, addresses: [ip('198.18.10.2')] });
 const db = workload('db', { labels: { app: 'db' }, addresses: [ip('198.18.10.3')] });
-const foreign = workload('web9', { namespace: 'other', labels: { app: 'web' }, addresses: [ip('198.18.10.9')] });
 
 function filled(...entries: (WorkloadEntry | ServiceEntry)[]): RegistryIndex {
   const index = new RegistryIndex();
@@ -57,28 +56,6 @@ describe('the registry index', () => {
     assert.equal(index.isFilled, false);
     index.apply({ image: buildRegistryImage([]), upserts: [], removals: [] });
     assert.equal(index.isFilled, true);
-  });
-
-  test('finds workloads by address and by name, and services by VIP', () => {
-    const index = filled(web1, db, service('web'));
-    assert.deepEqual(index.workloadAt(ip('fd00::1')), web1);
-    assert.deepEqual(index.workload('shop/db'), db);
-    assert.equal(index.workload('shop/nobody'), undefined);
-    assert.equal(index.serviceAt(ip('198.18.200.1'))?.name, 'web');
-    assert.equal(index.workloadAt(ip('198.18.200.1')), undefined);
-  });
-
-  test('selects endpoints by all labels within the namespace of the service', () => {
-    const index = filled(web1, web2, db, foreign, service('web'));
-    assert.deepEqual(
-      index.endpointsOf(service('web')).map((entry) => entry.name),
-      ['web1', 'web2'],
-    );
-    assert.deepEqual(index.endpointsOf(service('two', { selector: { app: 'web', tier: 'x' } })), []);
-  });
-
-  test('gives a service without a selector no endpoints', () => {
-    assert.deepEqual(filled(web1).endpointsOf(service('all', { selector: {} })), []);
   });
 
   test('notices that a workload changed its labels or left', () => {
@@ -101,7 +78,7 @@ describe('the registry index', () => {
     assert.equal(index.workloadAt(ip('198.18.10.77'))?.name, 'web1');
   });
 
-  test('keeps an address with its new owner when the old one is removed afterwards', () => {
+  test('keeps an address with its new owner when the old one, later by name, is removed afterwards', () => {
     const index = filled(web1);
     const heir = workload('heir', { addresses: [ip('198.18.10.1')] });
     index.apply({ image: null, upserts: [heir], removals: [] });
@@ -118,59 +95,21 @@ describe('the registry index', () => {
     assert.deepEqual(index.workloadAt(ip('198.18.10.1')), web1);
   });
 
+  test('gives an address to a later owner only when the one before it by name is gone', () => {
+    const index = filled(web1);
+    const late = workload('zz', { addresses: [ip('198.18.10.1')] });
+    index.apply({ image: null, upserts: [late], removals: [] });
+    assert.deepEqual(index.workloadAt(ip('198.18.10.1')), web1);
+    index.apply({ image: null, upserts: [], removals: [registryKey(web1)] });
+    assert.equal(index.workloadAt(ip('198.18.10.1')), late);
+  });
+
   test('drops everything that a full message does not name', () => {
     const index = filled(web1, web2, service('web'));
     index.apply({ image: buildRegistryImage([db]), upserts: [], removals: [] });
     assert.equal(index.size, 1);
     assert.equal(index.workloadAt(ip('198.18.10.1')), undefined);
     assert.equal(index.serviceAt(ip('198.18.200.1')), undefined);
-  });
-});
-
-describe('resolving what was dialled', () => {
-  const index = filled(
-    web1,
-    web2,
-    db,
-    service('web'),
-    service('empty', { vips: [ip('198.18.200.2')], selector: { app: 'none' } }),
-  );
-
-  test('takes a workload address as that workload, at the dialled port', () => {
-    const found = resolveDestination(index, { ip: ip('198.18.10.3'), port: 5432 });
-    assert.equal(found.kind, 'workload');
-    assert.deepEqual(found.endpoints, [{ workload: db, address: { ip: '198.18.10.3', port: 5432 } }]);
-  });
-
-  test('translates a VIP to endpoints at the target port', () => {
-    const found = resolveDestination(index, { ip: ip('198.18.200.1'), port: 80 });
-    assert.equal(found.kind, 'service');
-    assert.deepEqual(
-      found.endpoints.map(({ address }) => address),
-      [
-        { ip: '198.18.10.1', port: 8080 },
-        { ip: '198.18.10.2', port: 8080 },
-      ],
-    );
-  });
-
-  test('prefers an endpoint address of the family that was dialled', () => {
-    const found = resolveDestination(index, { ip: ip('fd00::c8:1'), port: 80 });
-    assert.deepEqual(
-      found.endpoints.map(({ address }) => address.ip),
-      ['fd00::1', '198.18.10.2'],
-    );
-  });
-
-  test('finds no endpoint for a port that the service does not have, or without a matching workload', () => {
-    assert.deepEqual(resolveDestination(index, { ip: ip('198.18.200.1'), port: 81 }).endpoints, []);
-    const empty = resolveDestination(index, { ip: ip('198.18.200.2'), port: 80 });
-    assert.equal(empty.kind, 'service');
-    assert.deepEqual(empty.endpoints, []);
-  });
-
-  test('takes an address that nobody has as external', () => {
-    assert.equal(resolveDestination(index, { ip: ip('198.19.0.1'), port: 443 }).kind, 'external');
   });
 });
 

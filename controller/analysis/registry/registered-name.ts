@@ -1,0 +1,28 @@
+import type { ServiceEntry, WorkloadEntry } from '../../../shared/routing/registry-entry.js';
+import type { RegistryLookup } from './registry-lookup.js';
+
+/** What chooses a kind of thing in `service:billing/db`; null: whatever is called so. */
+export type NameWord = 'workload' | 'service' | 'sa' | null;
+
+/** What is registered as `namespace/name`. */
+export type RegisteredName =
+  | { readonly kind: 'workload'; readonly workload: WorkloadEntry }
+  | { readonly kind: 'service'; readonly service: ServiceEntry }
+  /** At least one. */
+  | { readonly kind: 'serviceAccount'; readonly workloads: readonly WorkloadEntry[] }
+  | { readonly kind: 'unknown' };
+
+/** Looks for a workload, then for a service (destinations only), then for a service account; `word` chooses one. */
+export function resolveName(
+  registry: RegistryLookup,
+  { word, name }: { readonly word: NameWord; readonly name: string },
+  side: 'source' | 'destination',
+): RegisteredName {
+  const workload = word === null || word === 'workload' ? registry.workload(name) : undefined;
+  if (workload !== undefined) return { kind: 'workload', workload };
+  const mayBeService = side === 'destination' && (word === null || word === 'service');
+  const service = mayBeService ? registry.service(name) : undefined;
+  if (service !== undefined) return { kind: 'service', service };
+  const workloads = word === null || word === 'sa' ? registry.runningAs(name) : [];
+  return workloads.length > 0 ? { kind: 'serviceAccount', workloads } : { kind: 'unknown' };
+}

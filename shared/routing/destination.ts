@@ -1,0 +1,50 @@
+import { isIpv6, type HostPort, type IpAddress } from '../address.js';
+import type { ServiceEntry, ServicePort, WorkloadEntry } from './registry-entry.js';
+import type { RegistryView } from './registry-view.js';
+
+/** One place where a connection can end: a workload, at one of its addresses and the port of its application. */
+export type Endpoint = { readonly workload: WorkloadEntry; readonly address: HostPort };
+
+/** What an application dialled. */
+export type Destination =
+  | { readonly kind: 'workload'; readonly service: null; readonly endpoints: readonly [Endpoint] }
+  /** `endpoints` is empty when the service has none, or does not serve the port that was dialled. */
+  | { readonly kind: 'service'; readonly service: ServiceEntry; readonly endpoints: readonly Endpoint[] }
+  | { readonly kind: 'external'; readonly service: null; readonly endpoints: readonly [] };
+
+/** Finds who has the address that was dialled. A workload's own address goes before a VIP. */
+export function resolveDestination(registry: RegistryView, dialled: HostPort): Destination {
+  const workload = registry.workloadAt(dialled.ip);
+  if (workload !== undefined) {
+    return { kind: 'workload', service: null, endpoints: [{ workload, address: dialled }] };
+  }
+  const service = registry.serviceAt(dialled.ip);
+  if (service === undefined) return { kind: 'external', service: null, endpoints: [] };
+  return { kind: 'service', service, endpoints: resolveService(registry, service, dialled) };
+}
+
+/**
+ * The endpoints behind a VIP of a service, in a stable order. Every way from a service to its endpoints goes through here:
+ * what divides the traffic of a service (routes, subsets) chooses between the served port and the selected workloads.
+ */
+export function resolveService(registry: RegistryView, service: ServiceEntry, dialled: HostPort): readonly Endpoint[] {
+  const port = servedPort(service, dialled.port)?.targetPort;
+  if (port === undefined) return [];
+  const endpoints: Endpoint[] = [];
+  for (const workload of registry.endpointsOf(service)) {
+    const ip = addressFor(workload, dialled.ip);
+    if (ip !== undefined) endpoints.push({ workload, address: { ip, port } });
+  }
+  return endpoints;
+}
+
+/** The port that was dialled, or the only one when `dialled` is null; undefined: the service does not serve it. */
+export function servedPort({ ports }: ServiceEntry, dialled: number | null): ServicePort | undefined {
+  if (dialled !== null) return ports.find(({ port }) => port === dialled);
+  return ports.length === 1 ? ports[0] : undefined;
+}
+
+/** An address of the family that was dialled, else any: the agent translates between families. */
+function addressFor(workload: WorkloadEntry, dialled: IpAddress): IpAddress | undefined {
+  return workload.addresses.find((ip) => isIpv6(ip) === isIpv6(dialled)) ?? workload.addresses[0];
+}
