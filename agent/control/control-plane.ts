@@ -255,7 +255,6 @@ export class ControlPlane {
     this.#certificates.restore(state.certificates);
     this.#onCertificates();
     this.#registry.restore(state.registry);
-    if (!state.isRegistryOnDisk) this.#registrySaver.schedule();
     log.info(
       { revision: this.appliedRevision, registryEntries: this.#registry.entries.size },
       'serving from the last good state',

@@ -37,7 +37,7 @@ const natsUserPublicKey = z.string().regex(/^U[A-Z2-7]{55}$/, { message: 'must b
 export const wireErrorSchema = z.object({
   code: z.string().min(1).max(64),
   message: z.string().max(4096),
-  hint: z.string().max(4096).nullable().default(null),
+  hint: z.string().max(4096).nullable(),
 });
 export type WireError = z.infer<typeof wireErrorSchema>;
 

@@ -23,14 +23,11 @@ const peerMatch = z.strictObject({
 const portRanges = z.array(z.tuple([port, port]).readonly()).readonly();
 const instant = z.int().nullable();
 
-/** Defaults are what a controller means that does not know the field yet: nothing but what it always meant. */
-const onChange = z
-  .discriminatedUnion('kind', [
-    z.strictObject({ kind: z.literal('terminate') }),
-    z.strictObject({ kind: z.literal('drain'), graceMs: z.int().min(0) }),
-    z.strictObject({ kind: z.literal('keep') }),
-  ])
-  .default({ kind: 'terminate' });
+const onChange = z.discriminatedUnion('kind', [
+  z.strictObject({ kind: z.literal('terminate') }),
+  z.strictObject({ kind: z.literal('drain'), graceMs: z.int().min(0) }),
+  z.strictObject({ kind: z.literal('keep') }),
+]);
 
 const rule = z.strictObject({
   name: z.string().min(1),
@@ -42,9 +39,9 @@ const rule = z.strictObject({
   to: z.array(peerMatch).readonly(),
   ports: portRanges,
   onChange,
-  rollout: z.number().min(0).max(100).default(100),
-  validFromMs: instant.default(null),
-  expiresAtMs: instant.default(null),
+  rollout: z.number().min(0).max(100),
+  validFromMs: instant,
+  expiresAtMs: instant,
   owner: z.string().exactOptional(),
   reason: z.string().exactOptional(),
 });
@@ -126,14 +123,12 @@ const peerAuthentication = z.strictObject({
 const external = z.strictObject({ name: z.string().min(1), hosts: names, cidrs: names, ports: portRanges });
 
 const action = z.enum(['allow', 'audit', 'deny']);
-const mesh = z
-  .strictObject({
-    defaultAction: action,
-    outbound: action.exactOptional(),
-    mtls: mtlsMode,
-    rootNamespace: z.string().min(1),
-  })
-  .transform((settings) => ({ ...settings, outbound: settings.outbound ?? settings.defaultAction }));
+const mesh = z.strictObject({
+  defaultAction: action,
+  outbound: action,
+  mtls: mtlsMode,
+  rootNamespace: z.string().min(1),
+});
 
 /**
  * A snapshot as it arrives. Strict: a field that this version does not know may narrow a rule, so ignoring it could
@@ -147,8 +142,8 @@ export const snapshotSchema: z.ZodType<Snapshot> = z.strictObject({
   mesh,
   rules: z.array(rule).readonly(),
   authorizationPolicies: z.array(authorizationPolicy).readonly(),
-  networkPolicies: z.array(networkPolicy).readonly().default([]),
-  peerAuthentications: z.array(peerAuthentication).readonly().default([]),
-  externals: z.array(external).readonly().default([]),
-  namespaces: z.record(z.string(), labels).readonly().default({}),
+  networkPolicies: z.array(networkPolicy).readonly(),
+  peerAuthentications: z.array(peerAuthentication).readonly(),
+  externals: z.array(external).readonly(),
+  namespaces: z.record(z.string(), labels).readonly(),
 });

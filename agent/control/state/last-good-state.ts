@@ -13,9 +13,6 @@ const bytes = z.string().transform((text): Uint8Array => new Uint8Array(Buffer.f
 export const stateFileSchema = z.object({
   /** Base64 of the sealed snapshot in force; null: none yet. */
   sealedSnapshot: bytes.nullable(),
-  /** Older agents kept the registry here, and look for it here: empty, and a {@link RegistryFile} beside it. */
-  registry: z.array(z.object({ key: z.string(), sealed: bytes })),
-  isRegistryComplete: z.boolean(),
   certificates: z.array(
     z.object({
       identity,
@@ -27,8 +24,6 @@ export const stateFileSchema = z.object({
   ),
 });
 
-type StateFileContent = z.infer<typeof stateFileSchema>;
-
 /**
  * Everything that the agent needs to serve while NATS and the controller are away. Rules and registry are kept as
  * they came, signature included, so that a state file that somebody wrote by hand is worth nothing.
@@ -37,22 +32,15 @@ export type LastGoodState = {
   readonly sealedSnapshot: Uint8Array | null;
   readonly certificates: readonly WorkloadCertificate[];
   readonly registry: StoredRegistry;
-  /** False: it comes from where older agents kept it, and is to be written. */
-  readonly isRegistryOnDisk: boolean;
 };
 
 /** What is written to `state.json`. */
 export type RulesAndCertificates = Pick<LastGoodState, 'sealedSnapshot' | 'certificates'>;
 
-/** What an older agent left in `state.json`; undefined when it is not there. */
-export function registryInState({ registry, isRegistryComplete }: StateFileContent): StoredRegistry | undefined {
-  return isRegistryComplete ? { entries: registry, isComplete: true } : undefined;
-}
-
 export function encodeState(state: RulesAndCertificates): z.input<typeof stateFileSchema> {
   const { sealedSnapshot, certificates } = state;
   const text = sealedSnapshot === null ? null : Buffer.from(sealedSnapshot).toString('base64');
-  return { sealedSnapshot: text, registry: [], isRegistryComplete: false, certificates: [...certificates] };
+  return { sealedSnapshot: text, certificates: [...certificates] };
 }
 
 /** Namespaces that may contain capture rules of this agent. Written before the first rule, so removal finds them all. */

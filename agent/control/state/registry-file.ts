@@ -24,7 +24,7 @@ export interface RegistrySource {
 
 const headerSchema = z.object({
   format: z.literal('culvert-registry'),
-  version: z.literal(2),
+  version: z.literal(1),
   /** All that there is; false: what changed after the block before. */
   isWhole: z.boolean(),
   isComplete: z.boolean(),
@@ -189,7 +189,7 @@ function takeBlock(file: Buffer, { body, end }: Block, entries: Map<string, Uint
 }
 
 function headerOf(header: Omit<Header, 'format' | 'version'>): string {
-  return `${JSON.stringify({ format: 'culvert-registry', version: 2, ...header })}\n`;
+  return `${JSON.stringify({ format: 'culvert-registry', version: 1, ...header })}\n`;
 }
 
 function hashOf({ isWhole, isComplete }: Pick<Header, 'isWhole' | 'isComplete'>, body: Uint8Array): string {

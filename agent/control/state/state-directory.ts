@@ -4,7 +4,6 @@ import { ChecksummedFile } from './checksummed-file.js';
 import {
   capturedNamespacesSchema,
   encodeState,
-  registryInState,
   stateFileSchema,
   type CapturedNamespaces,
   type LastGoodState,
@@ -61,11 +60,9 @@ export class StateDirectory {
   async readState(log: Log): Promise<LastGoodState | undefined> {
     const file = new ChecksummedFile({ path: this.#state.path, parse: (value) => stateFileSchema.parse(value) });
     const state = await readOrExplain(file, log, 'nothing is let through until fresh rules arrive');
-    const found = await readOrExplain(this.#registry, log, 'nothing is let through until a fresh registry arrives');
+    const registry = await readOrExplain(this.#registry, log, 'nothing is let through until a fresh registry arrives');
     if (state === undefined) return undefined;
-    const registry = found ?? registryInState(state) ?? { entries: [], isComplete: false };
-    const { sealedSnapshot, certificates } = state;
-    return { sealedSnapshot, certificates, registry, isRegistryOnDisk: registry === found };
+    return { ...state, registry: registry ?? { entries: [], isComplete: false } };
   }
 
   async writeState(state: RulesAndCertificates): Promise<void> {

@@ -151,7 +151,7 @@ test('an answer with a wrong key is refused and counted, and the next one of the
   assert.deepEqual(held.roots, [fixture.nats.ca.root.rootPem]);
 });
 
-test('an answer as agents once took it, without a signature, is refused, a refusal too', async () => {
+test('an answer without a signature is refused, and so is a refusal without one', async () => {
   await using fixture = await connected();
   const responder = await Responder.start(fixture);
   responder.seal = (answer) => encodeWire(answer);

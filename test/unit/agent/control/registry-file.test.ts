@@ -3,7 +3,6 @@ import { mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, test } from 'node:test';
-import { ChecksummedFile } from '../../../../agent/control/state/checksummed-file.js';
 import {
   RegistryFile,
   type RegistrySource,
@@ -172,27 +171,6 @@ test('a file is written whole again when a quarter of it was appended', async ()
   }
   assert.deepEqual([source.wholes, (await loaded(path)).entries.length], [3, 2]);
   assert.ok((await readFile(path)).length < 11 * 1024 * 1024);
-});
-
-test('what an older agent left in its state file is taken over, and a registry file counts more than it', async () => {
-  const path = newDirectory();
-  const [first] = entries;
-  const old = {
-    sealedSnapshot: null,
-    registry: [{ key: first?.key, sealed: first?.sealed.toString('base64') }],
-    isRegistryComplete: true,
-    certificates: [],
-  };
-  await new ChecksummedFile<unknown>({ path: join(path, 'state.json'), parse: (value) => value }).write(old);
-  const states = new StateDirectory({ path });
-  const found = (await states.readState(log)) ?? assert.fail('there is a state');
-  assert.deepEqual(plain(found.registry.entries), plain(entries.slice(0, 1)));
-  assert.deepEqual([found.registry.isComplete, found.isRegistryOnDisk], [true, false]);
-
-  await states.saveRegistry(new Source({ entries, isComplete: true }));
-  const moved = (await states.readState(log)) ?? assert.fail('there is a state');
-  assert.deepEqual(plain(moved.registry.entries), plain(entries));
-  assert.ok(moved.isRegistryOnDisk);
 });
 
 test('damage to the registry does not cost the rules, and a registry without rules counts for nothing', async () => {
