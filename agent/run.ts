@@ -1,7 +1,7 @@
 import type { LoadedSettings } from '../shared/config/load-settings.js';
 import { flushLog, type Log } from '../shared/log.js';
 import { startAgent, type RunningAgent } from './app.js';
-import { findMissingTools } from './capture/firewall/missing-tools.js';
+import { findMissingTools } from './capture/firewall/command-runner.js';
 import { agentSettingsTable } from './config/agent-settings.js';
 import { shownConfiguration } from '../shared/config/shown-configuration.js';
 import { CulvertError } from '../shared/errors.js';

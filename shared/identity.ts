@@ -29,3 +29,8 @@ export function parseSpiffeId(uri: string): Identity | undefined {
   if (trustDomain === undefined || namespace === undefined || serviceAccount === undefined) return undefined;
   return { trustDomain, namespace, serviceAccount };
 }
+
+/** `spiffe://<trust domain>/culvert/node/<node>`: an agent itself. It is no workload identity, so no tunnel accepts it. */
+export function nodeSpiffeId(trustDomain: string, node: string): string {
+  return `spiffe://${trustDomain}/culvert/node/${node}`;
+}

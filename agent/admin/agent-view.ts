@@ -18,14 +18,14 @@ export type AgentFacts = {
 
 /** What can be seen of the agent from outside, at every stage of its start: pool and plane appear after the join. */
 export class AgentView {
-  readonly #o: AgentFacts;
+  readonly #init: AgentFacts;
   pool: WorkerPool | null = null;
   plane: ControlPlane | null = null;
   flows: FlowPublisher | null = null;
   joinProblem: string | null = null;
 
   constructor(init: AgentFacts) {
-    this.#o = init;
+    this.#init = init;
   }
 
   readiness(): ReadinessReport {
@@ -68,12 +68,12 @@ export class AgentView {
   /** For the admin endpoint; without secrets. */
   dump(): object {
     return {
-      version: this.#o.version,
-      startedAt: new Date(this.#o.startedAtMs).toISOString(),
+      version: this.#init.version,
+      startedAt: new Date(this.#init.startedAtMs).toISOString(),
       readiness: this.readiness(),
       ...this.plane?.dump(),
-      capture: this.#o.capture.status(),
-      hostRulesProblem: this.#o.capture.hostProblem(),
+      capture: this.#init.capture.status(),
+      hostRulesProblem: this.#init.capture.hostProblem(),
     };
   }
 
@@ -86,8 +86,8 @@ export class AgentView {
 
   observed(): ObservedState {
     return {
-      version: this.#o.version,
-      node: this.#o.node,
+      version: this.#init.version,
+      node: this.#init.node,
       appliedRevision: () => this.plane?.appliedRevision ?? null,
       enforcedRevision: () => this.pool?.enforcedRevision ?? null,
       isNatsConnected: () => this.plane?.isConnected ?? false,
@@ -100,8 +100,8 @@ export class AgentView {
         return { captured, pending: all.length - captured };
       },
       workers: () => this.#workers(),
-      maxConnectionsPerWorkload: this.#o.maxConnectionsPerWorkload,
-      maxWaitingBytesPerWorkload: this.#o.maxWaitingBytesPerWorkload,
+      maxConnectionsPerWorkload: this.#init.maxConnectionsPerWorkload,
+      maxWaitingBytesPerWorkload: this.#init.maxWaitingBytesPerWorkload,
     };
   }
 
@@ -110,6 +110,6 @@ export class AgentView {
   }
 
   #workers(): { readonly online: number; readonly wanted: number } {
-    return this.pool?.workersOnline ?? { online: 0, wanted: this.#o.workersWanted };
+    return this.pool?.workersOnline ?? { online: 0, wanted: this.#init.workersWanted };
   }
 }

@@ -34,7 +34,7 @@ export class HostCapture {
   #problem: string | null = null;
   #isStopped = false;
 
-  constructor(o: {
+  constructor(init: {
     runner: CommandRunner;
     backend: NetfilterBackend;
     log: CaptureLog;
@@ -44,12 +44,12 @@ export class HostCapture {
     /** Between two comparisons while nobody touches any rule of the namespace, milliseconds. */
     idleCompareIntervalMs: number;
   }) {
-    this.#backend = o.backend;
-    this.#idleCompareIntervalMs = o.idleCompareIntervalMs;
-    this.#netnsFd = o.netnsFd;
-    this.#rules = new RuleSet({ runner: o.runner, backend: o.backend, hasRoutes: false, hooks: hostHooks });
-    this.#log = o.log;
-    this.#onRepair = o.onRepair;
+    this.#backend = init.backend;
+    this.#idleCompareIntervalMs = init.idleCompareIntervalMs;
+    this.#netnsFd = init.netnsFd;
+    this.#rules = new RuleSet({ runner: init.runner, backend: init.backend, hasRoutes: false, hooks: hostHooks });
+    this.#log = init.log;
+    this.#onRepair = init.onRepair;
   }
 
   get problem(): string | null {

@@ -36,7 +36,7 @@ export type ProtectedWorkload = WorkloadStatus & {
  * has answered, and it never waits for NATS. Owns its link and timers; pool and capture belong to the caller.
  */
 export class ControlPlane {
-  readonly #o: ControlPlaneInit;
+  readonly #init: ControlPlaneInit;
   readonly #registry: RegistryFollower;
   readonly #certificates: CertificateRotator;
   readonly #workloads: WorkloadReconciler;
@@ -52,7 +52,7 @@ export class ControlPlane {
 
   constructor(init: ControlPlaneInit) {
     const { settings, log, metrics, pool } = init;
-    this.#o = init;
+    this.#init = init;
     this.#credentials = new CredentialsRotator({
       credentials: init.credentials,
       renew: (request) => this.#connectedLink().renew(request),
@@ -115,7 +115,7 @@ export class ControlPlane {
 
   /** Serves from `state` at once, then follows NATS. */
   start(state: LastGoodState | undefined): void {
-    const { settings, log, metrics, node } = this.#o;
+    const { settings, log, metrics, node } = this.#init;
     if (state !== undefined) this.#restore(state);
     this.#link = new ControlLink({
       node,
@@ -220,7 +220,7 @@ export class ControlPlane {
       nodeCertificateNotAfter: new Date(notAfterMs).toISOString(),
       nats: { servers: natsServers, isConnected: this.isConnected, server: this.#link?.server ?? null },
       appliedRevision: this.appliedRevision,
-      enforcedRevision: this.#o.pool.enforcedRevision,
+      enforcedRevision: this.#init.pool.enforcedRevision,
       registry: {
         ...this.registryCounts(),
         isComplete: this.isRegistryComplete,
@@ -238,12 +238,12 @@ export class ControlPlane {
   }
 
   #restore(state: LastGoodState): void {
-    const { log } = this.#o;
+    const { log } = this.#init;
     if (state.sealedSnapshot !== null) {
       try {
         const publicKeysPem = this.#credentials.current.signingPublicKeys;
         const snapshot = openSnapshot({ bytes: state.sealedSnapshot, publicKeysPem, reader: this.#reader });
-        this.#o.pool.send({ type: 'rules', snapshot });
+        this.#init.pool.send({ type: 'rules', snapshot });
         this.#rules = { snapshot, sealed: state.sealedSnapshot };
       } catch (error) {
         log.error(
@@ -269,7 +269,7 @@ export class ControlPlane {
   }
 
   #onRegistry(message: RegistryMessage): void {
-    this.#o.pool.send(message);
+    this.#init.pool.send(message);
     if (message.isFull) this.#own.clear();
     for (const key of message.removals) this.#own.delete(key);
     for (const entry of message.upserts) {
@@ -278,20 +278,20 @@ export class ControlPlane {
       else this.#own.delete(key);
     }
     const wanted = new Map([...this.#own.values()].map((entry) => [`${entry.namespace}/${entry.name}`, entry]));
-    for (const { name } of this.#workloads.statuses()) if (!wanted.has(name)) this.#o.metrics.workloadGone(name);
+    for (const { name } of this.#workloads.statuses()) if (!wanted.has(name)) this.#init.metrics.workloadGone(name);
     this.#certificates.setIdentities(new Set([...wanted.values()].map((entry) => entry.identity)));
     this.#workloads.setWanted(wanted);
   }
 
   #isOwn(entry: RegistryEntry): entry is WorkloadEntry {
     return (
-      entry.kind === 'workload' && entry.node === this.#o.node && entry.netns !== null && entry.protocol === 'hbone'
+      entry.kind === 'workload' && entry.node === this.#init.node && entry.netns !== null && entry.protocol === 'hbone'
     );
   }
 
   /** Throws for rules that cannot be evaluated; those in force stay then. */
   #onRules(rules: AppliedRules): void {
-    this.#o.pool.send({ type: 'rules', snapshot: rules.snapshot });
+    this.#init.pool.send({ type: 'rules', snapshot: rules.snapshot });
     // Saved when the workers have them: encoding a large state takes time that these would wait.
     this.#rules = rules;
   }
@@ -303,7 +303,7 @@ export class ControlPlane {
       keyPem,
       notAfterMs,
     }));
-    this.#o.pool.send({ type: 'certificates', rootsPem: this.#credentials.current.rootsPem, certificates });
+    this.#init.pool.send({ type: 'certificates', rootsPem: this.#credentials.current.rootsPem, certificates });
     this.#workloads.reconcile();
     this.#saver.schedule();
   }
@@ -315,11 +315,11 @@ export class ControlPlane {
   }
 
   #isServable(identity: SpiffeId): boolean {
-    return this.#o.pool.enforcedRevision !== null && this.#certificates.certificateOf(identity) !== null;
+    return this.#init.pool.enforcedRevision !== null && this.#certificates.certificateOf(identity) !== null;
   }
 
   #beat(): void {
-    const { node, version, startedAtMs, pool, pending } = this.#o;
+    const { node, version, startedAtMs, pool, pending } = this.#init;
     const { appliedRevision } = this;
     const rulesAlarm = this.#link?.rulesAlarm?.slice(0, maxAlarmLength) ?? null;
     this.#link?.publishHeartbeat({

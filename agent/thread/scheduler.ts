@@ -1,4 +1,5 @@
-import { longestTimerMs } from '../../shared/longest-timer.js';
+/** The longest delay of `setTimeout`, in milliseconds; a longer one fires at once. */
+export const longestTimerMs = 2 ** 31 - 1;
 
 /** Time, as the control thread sees it; injected, so that tests can move it. */
 export type Scheduler = {

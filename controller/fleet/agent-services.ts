@@ -9,7 +9,7 @@ import {
   signRequestSchema,
   type WireError,
 } from '../../shared/wire/requests.js';
-import { nodeSpiffeId } from '../../shared/pki/node-identity.js';
+import { nodeSpiffeId } from '../../shared/identity.js';
 import { sealAnswer } from '../../shared/wire/sealed-answer.js';
 import { openRequest } from '../../shared/wire/sealed-request.js';
 import type { SignService } from '../ca/sign-service.js';

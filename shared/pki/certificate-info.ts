@@ -1,6 +1,6 @@
 import { createHash, X509Certificate } from 'node:crypto';
+import { CulvertError } from '../errors.js';
 import { soleUri } from './certificate-names.js';
-import { notACertificate } from './not-a-certificate.js';
 
 export type CertificateInfo = {
   /** The one URI of the subject alternative name when it is a SPIFFE ID of any shape (a node's too), else null. */
@@ -49,4 +49,14 @@ function read(certificate: string | Uint8Array): { parsed: X509Certificate; uri:
 /** Node writes each part of a name on a line of its own. Undefined for an empty name. */
 function onOneLine(name: string | undefined): string {
   return (name ?? '').split('\n').join(', ');
+}
+
+/** What is thrown for text or bytes that no parser takes for a certificate. */
+export function notACertificate(cause: unknown): CulvertError {
+  return new CulvertError({
+    code: 'CERTIFICATE_INVALID',
+    message: 'this is no X.509 certificate',
+    hint: 'give a certificate in PEM (-----BEGIN CERTIFICATE-----) or DER',
+    cause,
+  });
 }

@@ -19,6 +19,8 @@ export const captureTools: Readonly<Record<string, string>> = {
   nsenter: 'util-linux',
 };
 
+export type MissingTool = { readonly command: string; readonly debianPackage: string };
+
 /** No iptables or ip command takes this long; one that does hangs on a lock that nobody gives back. */
 const commandTimeoutMs = 15_000;
 
@@ -28,8 +30,8 @@ export class CommandRunner {
   readonly #waiting: (() => void)[] = [];
   #running = 0;
 
-  constructor(o: { maxParallel: number }) {
-    this.#maxParallel = o.maxParallel;
+  constructor(init: { maxParallel: number }) {
+    this.#maxParallel = init.maxParallel;
   }
 
   /** Resolves with whatever exit code. Throws `CAPTURE_TOOL` when the program is missing or hangs. */
@@ -102,4 +104,19 @@ async function readText(stream: Readable | null | undefined): Promise<string> {
   const chunks: Buffer[] = [];
   for await (const chunk of stream) chunks.push(chunk as Buffer);
   return Buffer.concat(chunks).toString('utf8');
+}
+
+/** Which of the programs that capture runs are not on this machine. */
+export async function findMissingTools(): Promise<MissingTool[]> {
+  const runner = new CommandRunner({ maxParallel: 2 });
+  const checks = Object.entries(captureTools).map(async ([command, debianPackage]) => {
+    try {
+      await runner.run({ argv: [command, '-V'], netnsFd: null });
+      return [];
+    } catch (error) {
+      if (error instanceof CulvertError && error.code === 'CAPTURE_TOOL') return [{ command, debianPackage }];
+      throw error;
+    }
+  });
+  return (await Promise.all(checks)).flat();
 }

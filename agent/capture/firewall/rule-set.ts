@@ -35,11 +35,11 @@ export class RuleSet {
   #installed: { readonly plans: ChainPlans; readonly baseline: Readonly<Record<4 | 6, Baseline>> } | undefined;
 
   /** `hasRoutes`: with the policy routing for replies. `hooks`: every built-in chain that a plan may ever jump from. */
-  constructor(o: { runner: CommandRunner; backend: NetfilterBackend; hasRoutes: boolean; hooks: Hooks }) {
-    this.#runner = o.runner;
-    this.#backend = o.backend;
-    this.#hasRoutes = o.hasRoutes;
-    this.#hooks = o.hooks;
+  constructor(init: { runner: CommandRunner; backend: NetfilterBackend; hasRoutes: boolean; hooks: Hooks }) {
+    this.#runner = init.runner;
+    this.#backend = init.backend;
+    this.#hasRoutes = init.hasRoutes;
+    this.#hooks = init.hooks;
   }
 
   /** Whether {@link install} has succeeded, and nothing was removed since. */

@@ -1,7 +1,7 @@
 import type { Log } from '../../../shared/log.js';
 import { createCsr } from '../../../shared/pki/certificate-request.js';
 import { problemOfIssued } from '../../../shared/pki/issued-certificate.js';
-import { nodeSpiffeId } from '../../../shared/pki/node-identity.js';
+import { nodeSpiffeId } from '../../../shared/identity.js';
 import { isSigningPublicKey } from '../../../shared/pki/signing-key.js';
 import type { RenewRequest, RenewResponse } from '../../../shared/wire/requests.js';
 import type { Scheduler } from '../../thread/scheduler.js';

@@ -1,5 +1,5 @@
 import net from 'node:net';
-import { longestTimerMs } from '../../../shared/longest-timer.js';
+import { longestTimerMs } from '../../thread/scheduler.js';
 import type { Reason } from '../../../shared/reasons.js';
 import type { ConnectionCut } from '../connection/connection-cut.js';
 import type { TerminationSignal } from '../connection/termination-signal.js';
@@ -63,7 +63,7 @@ const noTimers: NodeJS.Timeout[] = [];
 const nothing = (): void => {};
 
 class Relay {
-  readonly #options: RelayOptions;
+  readonly #init: RelayOptions;
   readonly #onEnd: (outcome: RelayOutcome) => void;
   #timers: NodeJS.Timeout[] = noTimers;
   readonly #onCut: () => void;
@@ -73,17 +73,17 @@ class Relay {
   #flushToSource = nothing;
   #flushToDestination = nothing;
 
-  constructor(options: RelayOptions, onEnd: (outcome: RelayOutcome) => void) {
-    this.#options = options;
+  constructor(init: RelayOptions, onEnd: (outcome: RelayOutcome) => void) {
+    this.#init = init;
     this.#onEnd = onEnd;
     this.#onCut = () => {
-      const { cut } = options.signal;
+      const { cut } = init.signal;
       if (cut !== null) this.#cut(cut);
     };
   }
 
   start(): void {
-    const { source, destination, counters, signal, workloads, backpressure } = this.#options;
+    const { source, destination, counters, signal, workloads, backpressure } = this.#init;
     this.#prepare('source', source, destination);
     this.#prepare('destination', destination, source);
     if (this.#outcome === null) {
@@ -137,7 +137,7 @@ class Relay {
     }
     if (this.#firstClosed === null) {
       this.#firstClosed = side;
-      this.#limit(this.#options.halfCloseTimeoutMs, 'IDLE_TIMEOUT', 'half-closed for the configured time');
+      this.#limit(this.#init.halfCloseTimeoutMs, 'IDLE_TIMEOUT', 'half-closed for the configured time');
     }
     if (side === 'source') this.#flushToDestination();
     else this.#flushToSource();
@@ -164,8 +164,8 @@ class Relay {
     this.#stopTimers();
     this.#flushToSource();
     this.#flushToDestination();
-    resetPeer(this.#options.source);
-    resetPeer(this.#options.destination);
+    resetPeer(this.#init.source);
+    resetPeer(this.#init.destination);
   }
 
   #finishIfClosed(): void {
@@ -173,12 +173,12 @@ class Relay {
     // Once, whoever asks again.
     this.#openEnds = -1;
     this.#stopTimers();
-    this.#options.signal.offCut(this.#onCut);
+    this.#init.signal.offCut(this.#onCut);
     this.#onEnd(this.#outcome ?? { reason: 'OK', endedBy: this.#firstClosed ?? 'agent', rule: '', detail: '' });
   }
 
   #startTimers(): void {
-    const { maxDurationMs, idleTimeoutMs, counters } = this.#options;
+    const { maxDurationMs, idleTimeoutMs, counters } = this.#init;
     this.#limit(maxDurationMs, 'MAX_DURATION', '');
     if (idleTimeoutMs === 0) return;
     let movedAtMs = performance.now();

@@ -1,5 +1,5 @@
 import { formatHostPort } from '../../../shared/address.js';
-import { longestTimerMs } from '../../../shared/longest-timer.js';
+import { longestTimerMs } from '../../thread/scheduler.js';
 import { ignoreError } from '../sockets/ignore-error.js';
 import type { TerminationSignal } from '../connection/termination-signal.js';
 import type { TunnelDump } from '../messages.js';

@@ -1,6 +1,6 @@
 import { formatHostPort, parseHostPort, type HostPort } from '../../../shared/address.js';
 import type { SpiffeId } from '../../../shared/identity.js';
-import { longestTimerMs } from '../../../shared/longest-timer.js';
+import { longestTimerMs } from '../../thread/scheduler.js';
 import { reasonInfo } from '../../../shared/reasons.js';
 import { ignoreError } from '../sockets/ignore-error.js';
 import type { TunnelDump } from '../messages.js';

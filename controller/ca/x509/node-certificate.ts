@@ -1,6 +1,6 @@
 import type { CertificateAuthority } from './certificate-authority.js';
 import { issueLeaf, type IssuedCertificate } from './leaf-certificate.js';
-import { nodeSpiffeId } from '../../../shared/pki/node-identity.js';
+import { nodeSpiffeId } from '../../../shared/identity.js';
 import { parseCsr } from './parsed-certificate-request.js';
 
 /** Signs the certificate with which an agent proves its node to the controller (client side only). `CSR_INVALID`, `CA_EXPIRED`. */

@@ -1,4 +1,4 @@
-import { notACertificate } from '../../../shared/pki/not-a-certificate.js';
+import { notACertificate } from '../../../shared/pki/certificate-info.js';
 import { x509 } from './x509.js';
 
 /** A certificate as the library has it that signs others. `CERTIFICATE_INVALID` when it cannot be parsed. */

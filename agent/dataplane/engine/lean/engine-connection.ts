@@ -49,14 +49,14 @@ export class EngineConnection {
   #goawayLastId: number | null = null;
 
   /** `nowMs` is monotonic; floods and late readers are measured by it. */
-  constructor(options: {
+  constructor(init: {
     readonly role: 'client' | 'server';
     readonly limits: EngineLimits;
     readonly events: EngineEvents;
     readonly nowMs: () => number;
   }) {
-    const { limits, events, nowMs } = options;
-    const isServer = options.role === 'server';
+    const { limits, events, nowMs } = init;
+    const isServer = init.role === 'server';
     const guard = new FloodGuard({ nowMs });
     const writer = new FrameWriter({ output: this.#output });
     const peer = new PeerSettings({ isServer: !isServer });

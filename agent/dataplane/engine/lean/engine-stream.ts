@@ -42,16 +42,16 @@ export class EngineStream {
   /** It is in the scheduler's list. */
   isScheduled = false;
 
-  constructor(options: {
+  constructor(init: {
     readonly id: number;
     readonly isTunnel: boolean;
     readonly sendWindowBytes: number;
     readonly receiveWindow: StreamWindow;
   }) {
-    this.id = options.id;
-    this.isTunnel = options.isTunnel;
-    this.sendWindowBytes = options.sendWindowBytes;
-    this.receiveWindow = options.receiveWindow;
+    this.id = init.id;
+    this.isTunnel = init.isTunnel;
+    this.sendWindowBytes = init.sendWindowBytes;
+    this.receiveWindow = init.receiveWindow;
   }
 
   /** Forgets what was to be sent. */

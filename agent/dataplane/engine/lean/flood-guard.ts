@@ -1,6 +1,5 @@
 import { ConnectionViolation } from './hpack/connection-violation.js';
 import { errorCode } from '../http2-error-code.js';
-import { TokenBucket } from './token-bucket.js';
 
 /**
  * What a peer may do before it counts as an attack. Resets as nghttp2 has them, because clients stay below that
@@ -45,3 +44,27 @@ const floodNames: Readonly<Record<FloodKind, string>> = {
   emptyFrame: 'frames without content',
   violation: 'broken or refused streams',
 };
+
+/** Counts events that are harmless one by one and an attack in bulk: a burst, and a rate at which it refills. */
+class TokenBucket {
+  readonly #burst: number;
+  readonly #refillPerMs: number;
+  readonly #nowMs: () => number;
+  #spent = 0;
+  #countedAtMs = 0;
+
+  /** `nowMs` is monotonic. */
+  constructor(init: { readonly burst: number; readonly perSecond: number; readonly nowMs: () => number }) {
+    this.#burst = init.burst;
+    this.#refillPerMs = init.perSecond / 1000;
+    this.#nowMs = init.nowMs;
+  }
+
+  /** Counts one; false when it is one too many. */
+  spend(): boolean {
+    const nowMs = this.#nowMs();
+    this.#spent = Math.max(0, this.#spent - (nowMs - this.#countedAtMs) * this.#refillPerMs) + 1;
+    this.#countedAtMs = nowMs;
+    return this.#spent <= this.#burst;
+  }
+}

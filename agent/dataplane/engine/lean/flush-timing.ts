@@ -20,9 +20,9 @@ export class FlushTiming {
   #bytes = 0;
 
   /** `mayWait`: there may be others to wait for. */
-  constructor(options: { readonly flush: () => void; readonly mayWait: () => boolean }) {
-    this.#flush = options.flush;
-    this.#mayWait = options.mayWait;
+  constructor(init: { readonly flush: () => void; readonly mayWait: () => boolean }) {
+    this.#flush = init.flush;
+    this.#mayWait = init.mayWait;
   }
 
   /** What is to be sent waits for nothing. */

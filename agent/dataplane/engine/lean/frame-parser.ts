@@ -45,9 +45,9 @@ export class FrameParser {
   #isStopped = false;
 
   /** `maxFrameBytes` is what our SETTINGS_MAX_FRAME_SIZE says. */
-  constructor(options: { readonly handler: FrameHandler; readonly maxFrameBytes: number }) {
-    this.#handler = options.handler;
-    this.#maxFrameBytes = options.maxFrameBytes;
+  constructor(init: { readonly handler: FrameHandler; readonly maxFrameBytes: number }) {
+    this.#handler = init.handler;
+    this.#maxFrameBytes = init.maxFrameBytes;
   }
 
   push(chunk: Buffer): void {

@@ -19,18 +19,18 @@ export class IncomingData {
   #isEnd = false;
   #length = 0;
 
-  constructor(options: {
+  constructor(init: {
     readonly isServer: boolean;
     readonly table: StreamTable;
     readonly guard: FloodGuard;
     readonly writer: FrameWriter;
     readonly window: ReceiveWindow;
   }) {
-    this.#isServer = options.isServer;
-    this.#table = options.table;
-    this.#guard = options.guard;
-    this.#writer = options.writer;
-    this.#window = options.window;
+    this.#isServer = init.isServer;
+    this.#table = init.table;
+    this.#guard = init.guard;
+    this.#writer = init.writer;
+    this.#window = init.window;
   }
 
   begin(streamId: number, flags: number, length: number): void {

@@ -28,14 +28,14 @@ export type IncomingParts = {
 
 /** The rules of RFC 9113 §6 for each type of frame. Throws {@link ConnectionViolation}s. */
 export class IncomingFrames implements FrameHandler {
-  readonly #parts: IncomingParts;
+  readonly #init: IncomingParts;
   readonly #blocks = new HeaderBlocks();
   #hasSettings = false;
   /** The peer's GOAWAY has come. */
   isPeerLeaving = false;
 
-  constructor(parts: IncomingParts) {
-    this.#parts = parts;
+  constructor(init: IncomingParts) {
+    this.#init = init;
   }
 
   onFrameBegin(type: number, flags: number, streamId: number, _length: number): void {
@@ -46,19 +46,19 @@ export class IncomingFrames implements FrameHandler {
     if (type === frameType.continuation) {
       if (openStreamId === 0 || streamId !== openStreamId) throw protocolError('CONTINUATION out of place');
     } else if (openStreamId !== 0) throw protocolError('another frame within a header block');
-    if (type > frameType.continuation) this.#parts.guard.count('emptyFrame');
+    if (type > frameType.continuation) this.#init.guard.count('emptyFrame');
   }
 
   onDataBegin(streamId: number, flags: number, length: number): void {
-    this.#parts.data.begin(streamId, flags, length);
+    this.#init.data.begin(streamId, flags, length);
   }
 
   onDataChunk(chunk: Buffer): void {
-    this.#parts.data.chunk(chunk);
+    this.#init.data.chunk(chunk);
   }
 
   onDataFinish(paddingBytes: number): void {
-    this.#parts.data.finish(paddingBytes);
+    this.#init.data.finish(paddingBytes);
   }
 
   onFrame(type: number, flags: number, streamId: number, payload: Buffer): void {
@@ -95,13 +95,13 @@ export class IncomingFrames implements FrameHandler {
   }
 
   #onBlock(block: HeaderBlock | null): void {
-    if (block !== null) this.#parts.headers.receive(block);
+    if (block !== null) this.#init.headers.receive(block);
   }
 
   /** §6.9. */
   #onWindowUpdate(streamId: number, payload: Buffer): void {
     requireLength(payload, 4);
-    const { table, scheduler } = this.#parts;
+    const { table, scheduler } = this.#init;
     const increment = payload.readUInt32BE() & largestWindowBytes;
     if (streamId === 0) {
       if (increment === 0) throw protocolError('WINDOW_UPDATE of 0');
@@ -127,7 +127,7 @@ export class IncomingFrames implements FrameHandler {
   #onRstStream(streamId: number, payload: Buffer): void {
     if (streamId === 0) throw protocolError('RST_STREAM on stream 0');
     requireLength(payload, 4);
-    const { table, guard, isServer } = this.#parts;
+    const { table, guard, isServer } = this.#init;
     if (table.isIdle(streamId)) throw protocolError('RST_STREAM on an idle stream');
     const stream = table.get(streamId);
     if (stream !== undefined) table.end(stream, payload.readUInt32BE());
@@ -141,7 +141,7 @@ export class IncomingFrames implements FrameHandler {
       requireLength(payload, 0);
       return;
     }
-    const { peer, writer, events, guard } = this.#parts;
+    const { peer, writer, events, guard } = this.#init;
     guard.count('question');
     const before = peer.initialWindowBytes;
     peer.apply(payload);
@@ -153,7 +153,7 @@ export class IncomingFrames implements FrameHandler {
 
   /** §6.9.2. */
   #moveWindows(difference: number): void {
-    const { table, scheduler } = this.#parts;
+    const { table, scheduler } = this.#init;
     for (const stream of table.all()) {
       stream.sendWindowBytes += difference;
       if (stream.sendWindowBytes > largestWindowBytes) throw windowOverflow();
@@ -166,18 +166,18 @@ export class IncomingFrames implements FrameHandler {
     if (streamId !== 0) throw protocolError('PING on a stream');
     requireLength(payload, 8);
     if ((flags & frameFlag.ack) !== 0) {
-      this.#parts.onPong(payload);
+      this.#init.onPong(payload);
       return;
     }
-    this.#parts.guard.count('question');
-    this.#parts.writer.ping(true, payload);
+    this.#init.guard.count('question');
+    this.#init.writer.ping(true, payload);
   }
 
   /** §6.8. */
   #onGoaway(streamId: number, payload: Buffer): void {
     if (streamId !== 0) throw protocolError('GOAWAY on a stream');
     if (payload.length < 8) throw wrongLength();
-    const { table, events, isServer, guard } = this.#parts;
+    const { table, events, isServer, guard } = this.#init;
     guard.count('question');
     this.isPeerLeaving = true;
     if (!isServer) table.refuseAbove(payload.readUInt32BE() & largestWindowBytes);
@@ -187,7 +187,7 @@ export class IncomingFrames implements FrameHandler {
   /** §5.3.2, §6.3: read, and forgotten. */
   #onPriority(streamId: number, payload: Buffer): void {
     if (streamId === 0) throw protocolError('PRIORITY on stream 0');
-    const { table, guard } = this.#parts;
+    const { table, guard } = this.#init;
     guard.count('emptyFrame');
     if (payload.length === 5) return;
     const stream = table.get(streamId);

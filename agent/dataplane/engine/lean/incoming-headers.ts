@@ -21,19 +21,19 @@ export class IncomingHeaders {
   /** After our GOAWAY: newer streams are dropped, and their opener tries elsewhere (RFC 9113 §6.8). */
   takesRequests = true;
 
-  constructor(options: {
+  constructor(init: {
     readonly isServer: boolean;
     readonly limits: EngineLimits;
     readonly table: StreamTable;
     readonly guard: FloodGuard;
     readonly events: EngineEvents;
   }) {
-    const { limits } = options;
-    this.#isServer = options.isServer;
+    const { limits } = init;
+    this.#isServer = init.isServer;
     this.#limits = limits;
-    this.#table = options.table;
-    this.#guard = options.guard;
-    this.#events = options.events;
+    this.#table = init.table;
+    this.#guard = init.guard;
+    this.#events = init.events;
     this.#decoder = new HpackDecoder({
       maxTableBytes: protocolDefaults.headerTableBytes,
       maxListBytes: limits.maxHeaderListBytes,

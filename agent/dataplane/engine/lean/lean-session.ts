@@ -36,18 +36,18 @@ export class LeanSession extends EventEmitter implements ClientSession, ServerSe
   #isDestroyed = false;
   #linger: NodeJS.Timeout | undefined;
 
-  constructor(options: {
+  constructor(init: {
     readonly socket: tls.TLSSocket;
     readonly role: 'client' | 'server';
     readonly limits: EngineLimits;
   }) {
     super();
-    const { socket } = options;
+    const { socket } = init;
     this.#socket = socket;
-    this.#isServer = options.role === 'server';
+    this.#isServer = init.role === 'server';
     this.#engine = new EngineConnection({
-      role: options.role,
-      limits: options.limits,
+      role: init.role,
+      limits: init.limits,
       nowMs: () => performance.now(),
       events: {
         onRequest: (stream, headers) => this.#receiveRequest(stream, headers),

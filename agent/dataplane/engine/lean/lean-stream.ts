@@ -42,10 +42,10 @@ export class LeanStream extends Duplex implements TunnelStream, EngineStreamEven
   /** What the tunnel died of; empty while it lives. */
   deathOfTunnel: () => string = () => '';
 
-  constructor(options: { readonly home: StreamHome; readonly stream: EngineStream }) {
+  constructor(init: { readonly home: StreamHome; readonly stream: EngineStream }) {
     super();
-    this.#home = options.home;
-    this.#stream = options.stream;
+    this.#home = init.home;
+    this.#stream = init.stream;
   }
 
   get rstCode(): number {

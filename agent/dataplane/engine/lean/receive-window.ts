@@ -8,10 +8,10 @@ export class ReceiveWindow {
   #unannounced = 0;
 
   /** `availableBytes`: what the peer knows of, when that is not the whole window yet; the rest is announced at once. */
-  constructor(options: { readonly windowBytes: number; readonly availableBytes?: number }) {
-    this.#windowBytes = options.windowBytes;
-    this.#available = options.availableBytes ?? options.windowBytes;
-    this.#unannounced = options.windowBytes - this.#available;
+  constructor(init: { readonly windowBytes: number; readonly availableBytes?: number }) {
+    this.#windowBytes = init.windowBytes;
+    this.#available = init.availableBytes ?? init.windowBytes;
+    this.#unannounced = init.windowBytes - this.#available;
   }
 
   /** False when the peer sends more than it may. */

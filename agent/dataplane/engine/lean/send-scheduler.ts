@@ -22,9 +22,9 @@ export class SendScheduler {
   /** What the peer lets us send on the connection (RFC 9113 §5.2). */
   windowBytes: number = protocolDefaults.windowBytes;
 
-  constructor(options: { readonly output: OutputQueue; readonly onLocalEnd: (stream: EngineStream) => void }) {
-    this.#output = options.output;
-    this.#onLocalEnd = options.onLocalEnd;
+  constructor(init: { readonly output: OutputQueue; readonly onLocalEnd: (stream: EngineStream) => void }) {
+    this.#output = init.output;
+    this.#onLocalEnd = init.onLocalEnd;
   }
 
   /** There is something that may be sent. */

@@ -24,7 +24,7 @@ export class StreamTable {
   /** The latest that we reset: their peer may not know yet. */
   readonly #resetIds = new Set<number>();
 
-  constructor(options: {
+  constructor(init: {
     readonly isServer: boolean;
     readonly limits: EngineLimits;
     readonly writer: FrameWriter;
@@ -34,17 +34,17 @@ export class StreamTable {
     /** Monotonic. */
     readonly nowMs: () => number;
   }) {
-    this.#isServer = options.isServer;
-    this.#writer = options.writer;
-    this.#guard = options.guard;
-    this.#peer = options.peer;
-    this.#onEmpty = options.onEmpty;
-    const { firstWindowBytes, streamWindowBytes, connectionWindowBytes } = options.limits;
+    this.#isServer = init.isServer;
+    this.#writer = init.writer;
+    this.#guard = init.guard;
+    this.#peer = init.peer;
+    this.#onEmpty = init.onEmpty;
+    const { firstWindowBytes, streamWindowBytes, connectionWindowBytes } = init.limits;
     this.#allowance = new WindowAllowance({
       firstBytes: firstWindowBytes,
       mostBytes: streamWindowBytes,
       totalBytes: connectionWindowBytes,
-      nowMs: options.nowMs,
+      nowMs: init.nowMs,
     });
   }
 

@@ -20,17 +20,17 @@ export class WindowAllowance {
   #leftBytes: number;
 
   /** `totalBytes`: windows grow only as long as less than this is taken. */
-  constructor(options: {
+  constructor(init: {
     readonly firstBytes: number;
     readonly mostBytes: number;
     readonly totalBytes: number;
     readonly nowMs: () => number;
   }) {
-    this.firstBytes = options.firstBytes;
-    this.mostBytes = options.mostBytes;
-    this.nowMs = options.nowMs;
-    this.#totalBytes = options.totalBytes;
-    this.#leftBytes = options.totalBytes;
+    this.firstBytes = init.firstBytes;
+    this.mostBytes = init.mostBytes;
+    this.nowMs = init.nowMs;
+    this.#totalBytes = init.totalBytes;
+    this.#leftBytes = init.totalBytes;
   }
 
   /** So much must have been read without being late before a window may grow: nothing while half is left. */

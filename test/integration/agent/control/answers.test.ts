@@ -6,12 +6,11 @@ import { CredentialsRotator } from '../../../../agent/control/credentials/creden
 import type { NodeCredentials } from '../../../../agent/control/credentials/node-credentials.js';
 import { systemScheduler } from '../../../../agent/thread/scheduler.js';
 import { subjectFor } from '../../../../shared/bus/subjects.js';
-import type { SpiffeId } from '../../../../shared/identity.js';
+import { nodeSpiffeId, type SpiffeId } from '../../../../shared/identity.js';
 import { createLog } from '../../../../shared/log.js';
 import { createCsr } from '../../../../shared/pki/certificate-request.js';
 import { createRootCa } from '../../../../controller/ca/x509/certificate-authority.js';
 import { issueNodeCertificate } from '../../../../controller/ca/x509/node-certificate.js';
-import { nodeSpiffeId } from '../../../../shared/pki/node-identity.js';
 import { generateSigningKey } from '../../../../shared/pki/signing-key.js';
 import { issueWorkloadCertificate } from '../../../../controller/ca/x509/workload-certificate.js';
 import { decodeWire, encodeWire, renewRequestSchema, signRequestSchema } from '../../../../shared/wire/requests.js';

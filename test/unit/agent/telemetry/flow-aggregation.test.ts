@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { Reporter } from '../../../../agent/dataplane/flow/reporter.js';
 import type { WorkerReport } from '../../../../agent/dataplane/messages.js';
-import { addressClass } from '../../../../agent/telemetry/flows/address-class.js';
+import { addressClass } from '../../../../agent/telemetry/flows/flow-aggregator.js';
 import type { ClosedConnection } from '../../../../agent/dataplane/report/closed-connection.js';
 import { ConnectionRecord } from '../../../../agent/dataplane/connection/connection-record.js';
 import { externalNames } from '../../../../shared/routing/external-names.js';

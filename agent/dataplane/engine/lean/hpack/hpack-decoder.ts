@@ -29,11 +29,11 @@ export class HpackDecoder {
   #at = 0;
 
   /** `maxTableBytes` is what our SETTINGS_HEADER_TABLE_SIZE says; the other two limit one header list. */
-  constructor(options: { readonly maxTableBytes: number; readonly maxListBytes: number; readonly maxFields: number }) {
-    this.#maxTableBytes = options.maxTableBytes;
-    this.#maxListBytes = options.maxListBytes;
-    this.#maxFields = options.maxFields;
-    this.#table = new HpackDynamicTable({ maxBytes: options.maxTableBytes });
+  constructor(init: { readonly maxTableBytes: number; readonly maxListBytes: number; readonly maxFields: number }) {
+    this.#maxTableBytes = init.maxTableBytes;
+    this.#maxListBytes = init.maxListBytes;
+    this.#maxFields = init.maxFields;
+    this.#table = new HpackDynamicTable({ maxBytes: init.maxTableBytes });
   }
 
   get tableBytes(): number {
