@@ -1,7 +1,9 @@
+import type { MatchFieldName } from '../../shared/policy/match-fields.js';
 import type { PeerMatch } from '../../shared/policy/snapshot.js';
+import type { ListField } from '../resources/match/peer-field.js';
+import { peerFieldNames, peerFields } from '../resources/match/peer-fields.js';
 
-const listFields = ['namespaces', 'serviceAccounts', 'workloads', 'nodes', 'cidrs'] as const;
-type ListField = (typeof listFields)[number];
+const origins = peerFieldNames.filter((field) => peerFields[field].about === 'origin');
 
 /**
  * The same alternatives in fewer entries: those that name nothing but, say, a service account become one with a list,
@@ -16,16 +18,21 @@ export function mergePeerMatches(matches: readonly PeerMatch[]): PeerMatch[] {
       merged.set(canonicalText(match), match);
       continue;
     }
-    const key = `${field} ${match.segment ?? ''} ${match.service ?? ''}`;
+    const key = JSON.stringify([field, ...origins.map((origin) => match[origin])]);
     const values = new Set([...(merged.get(key)?.[field] ?? []), ...(match[field] ?? [])]);
     merged.set(key, { ...match, [field]: [...values].sort() });
   }
   return [...merged.values()].sort(byCanonicalText);
 }
 
+/** The same match, wherever it came from. */
+export function withoutOrigin(match: PeerMatch): PeerMatch {
+  return Object.fromEntries(Object.entries(match).filter(([name]) => !origins.some((origin) => origin === name)));
+}
+
 function onlyListField(match: PeerMatch): ListField | undefined {
-  const fields = Object.keys(match).filter((name) => name !== 'segment' && name !== 'service');
-  return fields.length === 1 ? listFields.find((name) => name === fields[0]) : undefined;
+  const [field, ...others] = Object.keys(withoutOrigin(match)) as MatchFieldName[];
+  return field === undefined || others.length > 0 || !peerFields[field].merges ? undefined : (field as ListField);
 }
 
 function canonicalText(match: PeerMatch): string {

@@ -1,9 +1,9 @@
 import { nearestName } from '../../shared/nearest-name.js';
-import type { Peer } from '../resources/kinds/peer.js';
+import { toPeerMatch, type Peer } from '../resources/kinds/peer.js';
 import type { ProblemList } from '../resources/parse/problem-list.js';
 import type { Resource } from '../resources/kinds/resource.js';
 import type { Segment } from '../resources/kinds/segment.js';
-import { mergePeerMatches } from './merge-peer-matches.js';
+import { mergePeerMatches, withoutOrigin } from './merge-peer-matches.js';
 import { ServicePeers } from './service-peers.js';
 import type { PeerMatch } from '../../shared/policy/snapshot.js';
 
@@ -77,24 +77,4 @@ export class SegmentExpansion {
     this.#expanded.set(name, members);
     return members;
   }
-}
-
-function withoutOrigin(match: PeerMatch): PeerMatch {
-  const { segment: _, service: __, ...rest } = match;
-  return rest;
-}
-
-function toPeerMatch(peer: Peer): PeerMatch {
-  return {
-    ...(peer.namespace === undefined ? {} : { namespaces: [peer.namespace] }),
-    ...(peer.namespaceLabels === undefined ? {} : { namespaceLabels: peer.namespaceLabels }),
-    ...(peer.labels === undefined ? {} : { labels: peer.labels }),
-    ...(peer.serviceAccount === undefined ? {} : { serviceAccounts: [peer.serviceAccount] }),
-    ...(peer.workload === undefined ? {} : { workloads: [peer.workload] }),
-    ...(peer.node === undefined ? {} : { nodes: [peer.node] }),
-    ...(peer.cidr === undefined ? {} : { cidrs: [peer.cidr] }),
-    ...(peer.except === undefined ? {} : { exceptCidrs: peer.except }),
-    ...(peer.external === undefined ? {} : { external: true }),
-    ...(peer.unauthenticated === undefined ? {} : { unauthenticated: true }),
-  };
 }

@@ -1,41 +1,33 @@
 import { parseSpiffeId } from '../identity.js';
 import type { Connection, Party } from './connection.js';
 import type { ConnectionFacts } from './connection-facts.js';
+import { listed, matchFieldNames, matchFields, useField, type MatchFieldName } from './match-fields.js';
 import type { PeerMatch, PortRange } from './snapshot.js';
 
-/** At most this many values of a list are shown to a person. */
-const maxListed = 4;
+/** Where a match came from says more than what it was expanded to. */
+const originFields = matchFieldNames.filter((field) => matchFields[field].prepare === null);
 
-/** `in segment batch`, `service account billing/api on node host-a`: to be read after "is" or "is not". */
+/** `in segment batch`, `service account billing/api, on node host-a`: to be read after "is" or "is not". */
 export function describePeer(match: PeerMatch): string {
-  if (match.segment !== undefined) return `in segment ${match.segment}`;
-  if (match.service !== undefined) return `an endpoint of service ${match.service}`;
-  const parts: string[] = [];
-  if (match.workloads !== undefined) parts.push(`workload ${list(match.workloads)}`);
-  if (match.serviceAccounts !== undefined) parts.push(`service account ${list(match.serviceAccounts)}`);
-  if (match.namespaces !== undefined) parts.push(`in namespace ${list(match.namespaces)}`);
-  if (match.labels !== undefined) {
-    parts.push(`labelled ${list(pairs(match.labels))}`);
-  }
-  if (match.namespaceLabels !== undefined) {
-    parts.push(`in a namespace labelled ${list(pairs(match.namespaceLabels))}`);
-  }
-  if (match.nodes !== undefined) parts.push(`on node ${list(match.nodes)}`);
-  if (match.external === true) parts.push('external');
-  if (match.unauthenticated === true) parts.push('unauthenticated');
-  if (match.cidrs !== undefined) parts.push(`in ${list(match.cidrs)}`);
-  if (match.exceptCidrs !== undefined) parts.push(`not in ${list(match.exceptCidrs)}`);
+  const [origin] = describeFields(originFields, match);
+  if (origin !== undefined) return origin;
+  const parts = describeFields(matchFieldNames, match);
   return parts.length === 0 ? 'anybody' : parts.join(', ');
+}
+
+function describeFields(fields: readonly MatchFieldName[], match: PeerMatch): string[] {
+  const parts = fields.map((field) => useField(field, match, (row, value) => row.describe(value)));
+  return parts.filter((part) => part !== undefined);
 }
 
 /** Alternatives, each segment once. */
 export function describePeers(matches: readonly PeerMatch[]): string {
   const texts = [...new Set(matches.map(describePeer))];
-  return texts.length === 1 ? (texts[0] ?? '') : `any of: ${list(texts, '; ')}`;
+  return texts.length === 1 ? (texts[0] ?? '') : `any of: ${listed(texts, '; ')}`;
 }
 
 export function describePorts(ports: readonly PortRange[]): string {
-  return list(ports.map(([first, last]) => (first === last ? String(first) : `${first}-${last}`)));
+  return listed(ports.map(([first, last]) => (first === last ? String(first) : `${first}-${last}`)));
 }
 
 /** `source billing/api`, or with what it failed to prove. */
@@ -54,13 +46,4 @@ function partyName({ workload, identity, ip }: Party): string {
   if (workload !== null) return `${workload.namespace}/${workload.name}`;
   const proved = identity === null ? undefined : parseSpiffeId(identity);
   return proved === undefined ? ip : `${ip} (service account ${proved.namespace}/${proved.serviceAccount})`;
-}
-
-function pairs(labels: Readonly<Record<string, string>>): string[] {
-  return Object.entries(labels).map(([name, value]) => `${name}=${value}`);
-}
-
-function list(values: readonly string[], separator = ', '): string {
-  const shown = values.slice(0, maxListed).join(separator);
-  return values.length > maxListed ? `${shown}${separator}and ${values.length - maxListed} more` : shown;
 }

@@ -2,7 +2,7 @@ import type { PartyWorkload, RuleRef } from './connection.js';
 import { meshDefaultRef } from './mesh-default.js';
 import { labelKey, type ScopeKind } from './prepared/policy-scope.js';
 import { PolicyScopes, type ScopesOfRevision } from './prepared/policy-scopes.js';
-import { hasLabels, type LabelPairs } from './prepared/prepared-peer.js';
+import { hasLabels, type LabelPairs } from './prepared/conditions.js';
 import type { CompiledPeerAuthentication, MtlsMode, Snapshot } from './snapshot.js';
 
 type Destination = Pick<PartyWorkload, 'namespace' | 'labels'>;

@@ -86,7 +86,10 @@ export type OnChange =
 
 export type PortRange = readonly [first: number, last: number];
 
-/** All fields that are present must match; an absent field matches everything. */
+/**
+ * All fields that are present must match; an absent field matches everything. Each field has a row in
+ * `shared/policy/match-fields.ts` and one in `controller/resources/match/peer-fields.ts`.
+ */
 export type PeerMatch = {
   readonly namespaces?: readonly string[];
   readonly labels?: Readonly<Record<string, string>>;

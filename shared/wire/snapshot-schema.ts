@@ -1,24 +1,26 @@
 import { z } from 'zod';
+import { matchFields, type MatchFieldName, type MatchValue, type ValueForm } from '../policy/match-fields.js';
 import { authorizationConditionKeys, tiers, type Snapshot } from '../policy/snapshot.js';
 
 const names = z.array(z.string().max(512)).readonly();
 const labels = z.record(z.string(), z.string()).readonly();
 const port = z.int().min(0).max(65_535);
 
-const peerMatch = z.strictObject({
-  namespaces: names.exactOptional(),
-  labels: labels.exactOptional(),
-  serviceAccounts: names.exactOptional(),
-  workloads: names.exactOptional(),
-  nodes: names.exactOptional(),
-  namespaceLabels: labels.exactOptional(),
-  external: z.literal(true).exactOptional(),
-  unauthenticated: z.literal(true).exactOptional(),
-  cidrs: names.exactOptional(),
-  exceptCidrs: names.exactOptional(),
-  segment: z.string().exactOptional(),
-  service: z.string().exactOptional(),
-});
+const valueSchemas: { readonly [K in ValueForm<MatchValue<MatchFieldName>>]: z.ZodType } = {
+  names,
+  labels,
+  flag: z.literal(true),
+  text: z.string(),
+};
+
+type PeerMatchShape = { [F in MatchFieldName]: z.ZodExactOptional<z.ZodType<MatchValue<F>>> };
+
+/** One field for each row of {@link matchFields}; the type of a row ties its form to the type of its value. */
+const peerMatch = z.strictObject(
+  Object.fromEntries(
+    Object.entries(matchFields).map(([name, { form }]) => [name, valueSchemas[form].exactOptional()]),
+  ) as PeerMatchShape,
+);
 
 const portRanges = z.array(z.tuple([port, port]).readonly()).readonly();
 const instant = z.int().nullable();

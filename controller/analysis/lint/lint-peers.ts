@@ -2,6 +2,7 @@ import type { Resource } from '../../resources/kinds/resource.js';
 import type { Clock } from '../../../shared/policy/connection.js';
 import { destinationNamespaces } from '../../compile/check/destination-namespaces.js';
 import type { PeerMatch } from '../../../shared/policy/snapshot.js';
+import { mayBeUnregistered } from '../../resources/match/peer-fields.js';
 import type { LintFinding } from './lint-finding.js';
 import { workloadParty, type MeshParty } from '../pairs/mesh-party.js';
 import type { RuleSet } from '../pairs/rule-set.js';
@@ -26,7 +27,7 @@ export function lintPeers(
   const known = new Map<string, boolean>();
   const isEmpty = (peers: readonly PeerMatch[], side: Side): boolean => {
     const selector = selectors.peers(side, peers, side === 'source');
-    if (selector === null || peers.some(isOfOutsiders)) return false;
+    if (selector === null || peers.some(mayBeUnregistered)) return false;
     // Thousands of rules ask about the same few.
     let answer = known.get(selector.key);
     if (answer === undefined) {
@@ -94,8 +95,4 @@ function unusedSegments(resources: readonly Resource[]): LintFinding[] {
 
 function nothing(kind: LintFinding['kind'], resource: string, message: string, hint: string): LintFinding {
   return { kind, severity: 'warning', resource, other: null, message, hint };
-}
-
-function isOfOutsiders(peer: PeerMatch): boolean {
-  return peer.cidrs !== undefined || peer.external !== undefined || peer.unauthenticated !== undefined;
 }

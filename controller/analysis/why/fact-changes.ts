@@ -1,7 +1,9 @@
-import { parseCidr } from '../../../shared/address.js';
-import { formatSpiffeId, parseSpiffeId } from '../../../shared/identity.js';
+import { formatSpiffeId } from '../../../shared/identity.js';
 import type { Connection, Party } from '../../../shared/policy/connection.js';
+import { matchFieldNames } from '../../../shared/policy/match-fields.js';
 import type { CompiledRule, PeerMatch, Snapshot } from '../../../shared/policy/snapshot.js';
+import type { PartyChange } from '../../resources/match/peer-field.js';
+import { usePeerField } from '../../resources/match/peer-fields.js';
 import { mayBeAnyOf } from '../pairs/peer-filter.js';
 import { wantedByPolicies } from './policy-wishes.js';
 import { commonPort } from '../lint/rule-cover.js';
@@ -19,9 +21,6 @@ export type FactChange = {
 
 /** What a rule would like one side to be. */
 export type Wish = { readonly side: 'source' | 'destination'; readonly peers: readonly PeerMatch[] };
-
-/** Values of one list that are tried; the nearest by name come first. */
-const maxValues = 16;
 
 /**
  * The changes that rules of the other verdict would need to match, each once: first those that keep the namespace, then
@@ -108,7 +107,8 @@ function identityChanges(connection: Connection, { trustDomain }: Snapshot): Ran
   if (workload === null) return [];
   const own = formatSpiffeId({ trustDomain, namespace: workload.namespace, serviceAccount: workload.serviceAccount });
   if (identity === own) return [];
-  return [ranked(0, 'source', 'proved identity', identity, own, connection, { ...connection.source, identity: own })];
+  const party = { ...connection.source, identity: own };
+  return [ranked('source', { cost: 0, fact: 'proved identity', is: identity, wouldBe: own, party }, connection)];
 }
 
 /** For each of the peers: the one fact that keeps the side out of it. */
@@ -116,99 +116,17 @@ function peerChanges(
   side: Wish['side'],
   peers: readonly PeerMatch[],
   connection: Connection,
-  snapshot: Snapshot,
-): Ranked[] {
-  const party = connection[side];
-  return peers.flatMap((peer) => [
-    ...accountChanges(side, peer, party, connection, snapshot),
-    ...labelChanges(side, peer, party, connection),
-    ...otherChanges(side, peer, party, connection),
-  ]);
-}
-
-function accountChanges(
-  side: Wish['side'],
-  { serviceAccounts = [], namespaces = [], workloads = [] }: PeerMatch,
-  party: Party,
-  connection: Connection,
   { trustDomain }: Snapshot,
 ): Ranked[] {
-  const proved = party.identity === null ? undefined : parseSpiffeId(party.identity);
-  const is = party.workload ?? proved;
-  if (is === undefined) return [];
-  const as = (namespace: string, serviceAccount: string): Party => ({
-    ...party,
-    identity: party.identity === null ? null : formatSpiffeId({ trustDomain, namespace, serviceAccount }),
-    workload: party.workload === null ? null : { ...party.workload, namespace, serviceAccount },
-  });
-  const accounts = nearest(serviceAccounts, `${is.namespace}/`).map((account) => {
-    const [namespace = '', serviceAccount = ''] = account.split('/');
-    const cost = namespace === is.namespace ? 1 : 2;
-    const now = `${is.namespace}/${is.serviceAccount}`;
-    return ranked(cost, side, 'service account', now, account, connection, as(namespace, serviceAccount));
-  });
-  const spaces = nearest(namespaces, is.namespace).map((namespace) =>
-    ranked(3, side, 'namespace', is.namespace, namespace, connection, as(namespace, is.serviceAccount)),
+  const changes = peers.flatMap((peer) =>
+    matchFieldNames.flatMap(
+      (field) => usePeerField(field, peer, (row, value) => row.changes(value, connection[side], trustDomain)) ?? [],
+    ),
   );
-  const { workload } = party;
-  if (workload === null) return [...accounts, ...spaces];
-  const names = nearest(workloads, `${workload.namespace}/`).flatMap((name) => {
-    const [namespace = '', short = ''] = name.split('/');
-    if (namespace !== workload.namespace) return [];
-    const renamed = { ...party, workload: { ...workload, name: short } };
-    return [ranked(3, side, 'workload', `${namespace}/${workload.name}`, name, connection, renamed)];
-  });
-  return [...accounts, ...spaces, ...names];
+  return changes.map((change) => ranked(side, change, connection));
 }
 
-/** Only where one label is missing or another: two would be two changes. */
-function labelChanges(side: Wish['side'], { labels = {} }: PeerMatch, party: Party, connection: Connection): Ranked[] {
-  const { workload } = party;
-  if (workload === null) return [];
-  const missing = Object.entries(labels).filter(([name, value]) => workload.labels[name] !== value);
-  const [first, ...others] = missing;
-  if (first === undefined || others.length > 0) return [];
-  const [name, value] = first;
-  const changed = { ...party, workload: { ...workload, labels: { ...workload.labels, [name]: value } } };
-  return [ranked(1, side, `label ${name}`, workload.labels[name] ?? null, value, connection, changed)];
-}
-
-function otherChanges(
-  side: Wish['side'],
-  { nodes = [], cidrs = [] }: PeerMatch,
-  party: Party,
-  connection: Connection,
-): Ranked[] {
-  const { workload } = party;
-  const onNodes =
-    workload === null
-      ? []
-      : nearest(nodes, '').map((node) =>
-          ranked(5, side, 'node', workload.node, node, connection, { ...party, workload: { ...workload, node } }),
-        );
-  const isV6 = party.ip.includes(':');
-  const addresses = nearest(cidrs, '').flatMap((text) => {
-    const cidr = parseCidr(text);
-    if (cidr === undefined || cidr.base.includes(':') !== isV6) return [];
-    return [ranked(4, side, 'address', party.ip, cidr.base, connection, { ...party, ip: cidr.base })];
-  });
-  return [...onNodes, ...addresses];
-}
-
-function nearest(values: readonly string[], prefix: string): readonly string[] {
-  const close = values.filter((value) => value.startsWith(prefix));
-  return [...close, ...values.filter((value) => !value.startsWith(prefix))].slice(0, maxValues);
-}
-
-function ranked(
-  cost: number,
-  side: Wish['side'],
-  fact: string,
-  is: string | null,
-  wouldBe: string,
-  connection: Connection,
-  party: Party,
-): Ranked {
+function ranked(side: Wish['side'], { cost, fact, is, wouldBe, party }: PartyChange, connection: Connection): Ranked {
   return { cost, change: { side, fact, is, wouldBe, connection: { ...connection, [side]: party }, atMs: null } };
 }
 

@@ -1,6 +1,7 @@
 import { assertNever } from '../../../shared/assert-never.js';
+import { matchFieldNames } from '../../../shared/policy/match-fields.js';
 import type { NetworkPolicySelector } from '../../resources/kinds/network-policy.js';
-import type { Peer } from '../../resources/kinds/peer.js';
+import { writtenField, type Peer } from '../../resources/kinds/peer.js';
 import { resourceId } from '../../resources/kinds/resource-key.js';
 import type { Resource, ResourceKind } from '../../resources/kinds/resource.js';
 import { kindInfo } from '../../resources/kinds/resource.js';
@@ -110,19 +111,9 @@ function peers(list: readonly Peer[] | undefined): string {
 }
 
 function describePeer(peer: Peer): string {
-  const parts = [
-    peer.segment === undefined ? '' : `seg:${peer.segment}`,
-    peer.workload === undefined ? '' : `wl:${peer.workload}`,
-    peer.serviceAccount === undefined ? '' : `sa:${peer.serviceAccount}`,
-    peer.namespace === undefined ? '' : `ns:${peer.namespace}`,
-    peer.labels === undefined ? '' : labels(peer.labels),
-    peer.service === undefined ? '' : `svc:${peer.service}`,
-    peer.namespaceLabels === undefined ? '' : `ns[${labels(peer.namespaceLabels)}]`,
-    peer.external === undefined ? '' : 'external',
-    peer.unauthenticated === undefined ? '' : 'unauthenticated',
-    peer.node === undefined ? '' : `node:${peer.node}`,
-    peer.cidr ?? '',
-    peer.except === undefined ? '' : `-${peer.except.join('-')}`,
-  ];
-  return parts.filter((part) => part !== '').join('&');
+  const parts = matchFieldNames.flatMap((field) => {
+    const found = writtenField(field, peer);
+    return found === undefined ? [] : [found.document.column(found.written)];
+  });
+  return parts.join('&');
 }

@@ -1,7 +1,9 @@
 import { nearestName } from '../../../shared/nearest-name.js';
 import { selects } from '../../../shared/routing/registry-view.js';
 import type { AuthorizationPolicy } from '../../resources/kinds/authorization-policy.js';
-import type { Peer } from '../../resources/kinds/peer.js';
+import { writtenField, type Peer } from '../../resources/kinds/peer.js';
+import type { ReferencedName } from '../../resources/match/peer-field.js';
+import { peerFieldNames } from '../../resources/match/peer-fields.js';
 import type { ProblemList } from '../../resources/parse/problem-list.js';
 import type { Resource } from '../../resources/kinds/resource.js';
 import type { Workload } from '../../resources/kinds/workload.js';
@@ -38,16 +40,18 @@ export function checkReferences(resources: readonly Resource[], problems: Proble
 }
 
 class KnownNames {
-  readonly #workloads = new Set<string>();
-  readonly #accounts = new Set<string>();
-  readonly #services = new Set<string>();
+  readonly #names: Readonly<Record<ReferencedName, Set<string>>> = {
+    workload: new Set(),
+    'service account': new Set(),
+    service: new Set(),
+  };
   readonly #byNamespace = new Map<string, Workload[]>();
 
   constructor({ resources }: { resources: readonly Resource[] }) {
     for (const resource of resources) {
       const { name } = resource.metadata;
       if (resource.kind === 'Service' || resource.kind === 'ServiceEntry') {
-        this.#services.add(`${resource.metadata.namespace}/${name}`);
+        this.#names.service.add(`${resource.metadata.namespace}/${name}`);
       }
       if (resource.kind === 'Workload') this.#addWorkload(resource);
     }
@@ -55,8 +59,8 @@ class KnownNames {
 
   #addWorkload(workload: Workload): void {
     const { namespace, name } = workload.metadata;
-    this.#workloads.add(`${namespace}/${name}`);
-    this.#accounts.add(`${namespace}/${workload.spec.serviceAccount}`);
+    this.#names.workload.add(`${namespace}/${name}`);
+    this.#names['service account'].add(`${namespace}/${workload.spec.serviceAccount}`);
     const others = this.#byNamespace.get(namespace);
     if (others === undefined) this.#byNamespace.set(namespace, [workload]);
     else others.push(workload);
@@ -68,22 +72,16 @@ class KnownNames {
   }
 
   checkPeers(resource: Resource, path: readonly PropertyKey[], peers: readonly Peer[], problems: ProblemList): void {
-    for (const [index, { serviceAccount, workload, service }] of peers.entries()) {
-      if (serviceAccount !== undefined && !this.#accounts.has(serviceAccount)) {
-        const message = `no workload runs as service account ${serviceAccount}`;
-        problems.warn({ resource, path: [...path, index, 'serviceAccount'] }, message, () =>
-          meant(serviceAccount, this.#accounts),
-        );
-      }
-      if (workload !== undefined && !this.#workloads.has(workload)) {
-        const message = `there is no Workload ${workload}`;
-        problems.warn({ resource, path: [...path, index, 'workload'] }, message, () =>
-          meant(workload, this.#workloads),
-        );
-      }
-      if (service !== undefined && !this.#services.has(service)) {
-        const message = `there is no Service or ServiceEntry ${service}`;
-        problems.warn({ resource, path: [...path, index, 'service'] }, message, () => meant(service, this.#services));
+    for (const [index, peer] of peers.entries()) {
+      for (const field of peerFieldNames) {
+        const found = writtenField(field, peer);
+        const reference = found?.document.reference;
+        if (reference === undefined || reference === null || typeof found?.written !== 'string') continue;
+        const { written } = found;
+        const known = this.#names[reference.to];
+        if (known.has(written)) continue;
+        const at = { resource, path: [...path, index, found.document.name] };
+        problems.warn(at, reference.missing(written), () => meant(written, known));
       }
     }
   }

@@ -1,12 +1,14 @@
 import { SegmentExpansion } from '../segment-expansion.js';
-import type { PeerMatch } from '../../../shared/policy/snapshot.js';
 import { ProblemList } from '../../resources/parse/problem-list.js';
 import type { Resource } from '../../resources/kinds/resource.js';
+import { mayBeUnregistered } from '../../resources/match/peer-fields.js';
+import { mayMatchRegistered, type RegisteredParty } from '../../resources/match/registered-match.js';
 import type { Workload } from '../../resources/kinds/workload.js';
 
 /**
  * Warns of segments that no workload is in: rules about them do nothing. A segment with addresses, or with those who
- * prove nothing, may have members that are not registered, so it is never warned of.
+ * prove nothing, may have members that are not registered, so it is never warned of. Labels of namespaces are not looked
+ * at: they rarely leave nobody.
  */
 export function checkSegments(resources: readonly Resource[], problems: ProblemList): void {
   const segments = resources.filter((resource) => resource.kind === 'Segment');
@@ -17,26 +19,14 @@ export function checkSegments(resources: readonly Resource[], problems: ProblemL
   for (const segment of segments) {
     const path = ['spec', 'members'];
     const matches = expansion.expand(segment.spec.members, { resource: segment, path });
-    if (matches.some((match) => mayBeUnregistered(match) || workloads.some((one) => isIn(one, match)))) continue;
+    const isMember = mayMatchRegistered(matches);
+    if (matches.some(mayBeUnregistered) || workloads.some((workload) => isMember(registered(workload)))) continue;
     const message = 'no workload is in this segment';
     problems.warn({ resource: segment, path }, message, 'rules about it do nothing until there is one');
   }
 }
 
-function mayBeUnregistered(match: PeerMatch): boolean {
-  return match.cidrs !== undefined || match.external === true || match.unauthenticated === true;
-}
-
-/** Labels of namespaces are not looked at: they rarely leave nobody. */
-function isIn({ metadata, spec }: Workload, match: PeerMatch): boolean {
+function registered({ metadata, spec }: Workload): RegisteredParty {
   const { namespace, name, labels = {} } = metadata;
-  return (
-    (match.namespaces?.includes(namespace) ?? true) &&
-    (match.workloads?.includes(`${namespace}/${name}`) ?? true) &&
-    (match.serviceAccounts?.includes(`${namespace}/${spec.serviceAccount}`) ?? true) &&
-    (match.nodes?.includes(spec.node ?? '') ?? true) &&
-    Object.entries(match.labels ?? {}).every(
-      ([label, value]) => Object.hasOwn(labels, label) && labels[label] === value,
-    )
-  );
+  return { namespace, serviceAccount: spec.serviceAccount, workload: { name, labels, node: spec.node ?? null } };
 }

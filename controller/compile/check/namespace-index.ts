@@ -1,5 +1,6 @@
-import { destinationNamespaces } from './destination-namespaces.js';
+import { pinsOf } from '../../resources/match/peer-fields.js';
 import type { CompiledRule } from '../../../shared/policy/snapshot.js';
+import { destinationNamespaces } from './destination-namespaces.js';
 
 /** Thousands of rules are compared only within a destination namespace: two that pin different ones never meet. */
 export class NamespaceIndex {
@@ -34,12 +35,10 @@ export class NamespaceIndex {
    */
   mayCover({ to }: Pick<CompiledRule, 'to'>): (readonly number[])[] {
     const namespaces = new Set<string>();
-    for (const { namespaces: named, serviceAccounts, workloads } of to) {
-      for (const names of [named, serviceAccounts, workloads]) {
-        // Nobody is in an empty list, and everything covers nobody.
-        if (names?.length === 0) return [this.#positions];
-        for (const name of names ?? []) namespaces.add(name.split('/', 1)[0] ?? '');
-      }
+    for (const pinned of to.flatMap(pinsOf)) {
+      // Nobody is in an empty list, and everything covers nobody.
+      if (pinned.length === 0) return [this.#positions];
+      for (const namespace of pinned) namespaces.add(namespace);
     }
     return [this.#anywhere, ...[...namespaces].map((namespace) => this.#byNamespace.get(namespace) ?? [])];
   }

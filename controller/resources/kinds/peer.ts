@@ -1,11 +1,21 @@
 import { z } from 'zod';
+import type { MatchFieldName } from '../../../shared/policy/match-fields.js';
+import type { PeerMatch } from '../../../shared/policy/snapshot.js';
+import type { DocumentField } from '../match/peer-field.js';
+import { peerFieldNames, peerFields, type PeerTable } from '../match/peer-fields.js';
 import { fieldNotes } from './field-notes.js';
-import { cidrField, namespaceField, namespacedNameField, selectorField, subdomainField } from './field-schemas.js';
 
-const onlyTrue = z.literal(true).register(fieldNotes, { example: 'true' });
+type PeerShape = {
+  [F in keyof PeerTable as PeerTable[F]['document']['name']]: PeerTable[F]['document']['schema'];
+};
+
+const documents = peerFieldNames.map((field) => peerFields[field].document);
 
 /** What only a member of the mesh has. */
-const memberFields = ['namespace', 'namespaceLabels', 'labels', 'serviceAccount', 'workload', 'node'];
+const memberFields = peerFieldNames.flatMap((field) => {
+  const { about, document } = peerFields[field];
+  return about === 'workload' || about === 'namespace' ? [document.name] : [];
+});
 
 /**
  * One entry of `from`, `to` and a segment's `members`. All fields that are written must match; the entries of a list
@@ -13,37 +23,7 @@ const memberFields = ['namespace', 'namespaceLabels', 'labels', 'serviceAccount'
  * address that no workload, service or ServiceEntry names; `unauthenticated` a source that proved no identity.
  */
 export const peerSchema = z
-  .strictObject({
-    segment: subdomainField('databases')
-      .exactOptional()
-      .describe('Every member of this Segment.')
-      .register(fieldNotes, { limits: 'stands alone' }),
-    namespace: namespaceField.exactOptional().describe('Workloads of this namespace.'),
-    namespaceLabels: selectorField.exactOptional().describe('Workloads of namespaces with all of these labels.'),
-    labels: selectorField.exactOptional().describe('Workloads with all of these labels.'),
-    serviceAccount: namespacedNameField('billing/api').exactOptional().describe('Workloads of this service account.'),
-    workload: namespacedNameField('billing/db').exactOptional().describe('This workload.'),
-    service: namespacedNameField('billing/databases')
-      .exactOptional()
-      .describe('The workloads behind this Service, or the addresses of this ServiceEntry.')
-      .register(fieldNotes, { limits: 'stands alone' }),
-    node: subdomainField('host-a').exactOptional().describe('Workloads of this host.'),
-    cidr: cidrField.exactOptional().describe('Addresses of this network.'),
-    except: z
-      .array(cidrField)
-      .min(1, 'must not be empty: leave it out')
-      .exactOptional()
-      .describe('Addresses that `cidr` does not match.')
-      .register(fieldNotes, { limits: 'only together with `cidr`' }),
-    external: onlyTrue
-      .exactOptional()
-      .describe('Addresses that no workload, service or ServiceEntry names.')
-      .register(fieldNotes, { limits: '`true`; not together with a field that only workloads have' }),
-    unauthenticated: onlyTrue
-      .exactOptional()
-      .describe('A source that proved no identity.')
-      .register(fieldNotes, { limits: '`true`; not together with a field that only workloads have' }),
-  })
+  .strictObject(Object.fromEntries(documents.map(({ name, schema }) => [name, schema])) as PeerShape)
   .superRefine((peer, context) => {
     const fields = Object.keys(peer);
     if (fields.length === 0) {
@@ -72,6 +52,26 @@ export const peerSchema = z
   .register(fieldNotes, { example: '{ serviceAccount: billing/api }', part: 'Peer' });
 
 export type Peer = z.output<typeof peerSchema>;
+
+/** What a peer says of one field, with the way in which documents write it; undefined when it does not name it. */
+export function writtenField(
+  field: MatchFieldName,
+  peer: Peer,
+): { readonly document: DocumentField<MatchFieldName>; readonly written: unknown } | undefined {
+  const { document } = peerFields[field];
+  const written = (peer as Readonly<Record<string, unknown>>)[document.name];
+  return written === undefined ? undefined : { document, written };
+}
+
+/** For a peer that names neither a segment nor a service: these stand for several matches. */
+export function toPeerMatch(peer: Peer): PeerMatch {
+  return Object.fromEntries(
+    peerFieldNames.flatMap((field) => {
+      const found = writtenField(field, peer);
+      return found === undefined ? [] : [[field, found.document.toMatch(found.written)]];
+    }),
+  );
+}
 
 /** `from` and `to` of a rule: leave the field out to match everybody. */
 export const peerListField = z

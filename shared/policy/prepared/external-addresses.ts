@@ -1,5 +1,5 @@
 import { NetworkIndex } from './network-index.js';
-import { readCidr } from './prepared-peer.js';
+import { readCidr } from './conditions.js';
 import type { CompiledExternal } from '../snapshot.js';
 
 /** Which addresses outside the mesh ServiceEntries name, and on which ports. */

@@ -1,4 +1,6 @@
+import type { Cidr } from '../../address.js';
 import type { PartyFacts } from '../connection-facts.js';
+import { fieldsOf, matchFields, useField } from '../match-fields.js';
 import { NetworkIndex } from './network-index.js';
 import { matchesPeer, type PreparedPeer } from './prepared-peer.js';
 
@@ -21,10 +23,10 @@ export class PeerIndex {
 
   /** Those that are there already are left as they are. */
   add(peers: Iterable<PreparedPeer>): void {
-    const fresh = new Set<PreparedPeer>();
-    for (const peer of peers) if (!this.#known.has(peer)) fresh.add(peer);
-    for (const peer of fresh) this.#count(peer);
-    for (const peer of fresh) this.#insert(peer);
+    const fresh = new Map<PreparedPeer, Ways>();
+    for (const peer of peers) if (!this.#known.has(peer)) fresh.set(peer, waysTo(peer));
+    for (const ways of fresh.values()) this.#count(ways);
+    for (const [peer, ways] of fresh) this.#insert(peer, ways);
   }
 
   /** A peer may come more than once. */
@@ -32,18 +34,21 @@ export class PeerIndex {
     const consider = (peer: PreparedPeer): void => {
       if (matchesPeer(peer, facts)) visit(peer);
     };
-    for (const name of namesOfParty(facts)) this.#byName.get(name)?.forEach(consider);
+    const considerNamed = (name: string): void => this.#byName.get(name)?.forEach(consider);
+    for (const index of nameIndexes) index.forEachKey(facts, considerNamed);
     this.#byNetwork.forEach(facts.ip, consider);
     this.#rest.forEach(consider);
   }
 
-  #count(peer: PreparedPeer): void {
-    for (const name of namesOfPeer(peer).flat()) this.#frequencies.set(name, (this.#frequencies.get(name) ?? 0) + 1);
+  #count(ways: Ways): void {
+    for (const names of ways) {
+      for (const name of names) this.#frequencies.set(name, (this.#frequencies.get(name) ?? 0) + 1);
+    }
   }
 
-  #insert(peer: PreparedPeer): void {
+  #insert(peer: PreparedPeer, ways: Ways): void {
     this.#known.add(peer);
-    const rarest = rarestOf(namesOfPeer(peer), this.#frequencies);
+    const rarest = rarestOf(ways, this.#frequencies);
     if (rarest !== undefined) {
       for (const name of rarest) {
         const others = this.#byName.get(name);
@@ -52,34 +57,41 @@ export class PeerIndex {
       }
       return;
     }
-    if (peer.cidrs === null) this.#rest.push(peer);
-    else for (const cidr of peer.cidrs) this.#byNetwork.add(cidr, peer);
+    const networks = networksOf(peer);
+    if (networks === undefined) this.#rest.push(peer);
+    else for (const network of networks) this.#byNetwork.add(network, peer);
   }
 }
 
-/** Ways to find a peer: it matches only who has a name of each of these sets. */
-function namesOfPeer({ workloads, serviceAccounts, namespaces, nodes, labels }: PreparedPeer): string[][] {
-  const ways: string[][] = [];
-  if (workloads !== null) ways.push([...workloads].map((name) => `workload ${name}`));
-  if (serviceAccounts !== null) ways.push([...serviceAccounts].map((name) => `account ${name}`));
-  if (namespaces !== null) ways.push([...namespaces].map((name) => `namespace ${name}`));
-  if (nodes !== null) ways.push([...nodes].map((name) => `node ${name}`));
-  for (const [name, value] of labels ?? []) ways.push([`label ${name}=${value}`]);
+/** Ways to find a peer: it matches only a side that has a name of each of these sets. */
+type Ways = readonly (readonly string[])[];
+
+function waysTo({ match }: PreparedPeer): Ways {
+  const ways: (readonly string[])[] = [];
+  for (const field of fieldsOf(match)) {
+    const found = useField(field, match, ({ index }, value) =>
+      index?.by === 'name' ? index.keysOf(value) : undefined,
+    );
+    if (found !== undefined) ways.push(...found);
+  }
   return ways;
 }
 
-function namesOfParty({ workload, serviceAccount, namespace, node, labels }: PartyFacts): string[] {
-  const names: string[] = [];
-  if (workload !== null) names.push(`workload ${workload}`);
-  if (serviceAccount !== null) names.push(`account ${serviceAccount}`);
-  if (namespace !== null) names.push(`namespace ${namespace}`);
-  if (node !== null) names.push(`node ${node}`);
-  for (const [name, value] of Object.entries(labels ?? {})) names.push(`label ${name}=${value}`);
-  return names;
+/** Undefined: it does not go by networks. */
+function networksOf({ match }: PreparedPeer): readonly Cidr[] | undefined {
+  for (const field of fieldsOf(match)) {
+    const found = useField(field, match, ({ index }, value) =>
+      index?.by === 'network' ? index.networksOf(value) : undefined,
+    );
+    if (found !== undefined) return found;
+  }
+  return undefined;
 }
 
-function rarestOf(ways: readonly string[][], frequencies: ReadonlyMap<string, number>): string[] | undefined {
-  let rarest: string[] | undefined;
+const nameIndexes = Object.values(matchFields).flatMap(({ index }) => (index?.by === 'name' ? [index] : []));
+
+function rarestOf(ways: Ways, frequencies: ReadonlyMap<string, number>): readonly string[] | undefined {
+  let rarest: readonly string[] | undefined;
   let least = Number.POSITIVE_INFINITY;
   for (const names of ways) {
     const most = names.reduce((max, name) => Math.max(max, frequencies.get(name) ?? 0), 0);

@@ -2,7 +2,7 @@ import type { Cidr } from '../../address.js';
 import { assertNever } from '../../assert-never.js';
 import type { RuleRef } from '../connection.js';
 import type { ConnectionFacts } from '../connection-facts.js';
-import { containsAny, hasLabels, readCidr, type LabelPairs } from './prepared-peer.js';
+import { containsAny, hasLabels, readCidr, type LabelPairs } from './conditions.js';
 import type {
   AuthorizationCondition,
   AuthorizationOperation,

@@ -1,7 +1,7 @@
 import type { Cidr } from '../../address.js';
 import type { RuleRef } from '../connection.js';
 import type { PartyFacts } from '../connection-facts.js';
-import { containsAny, readCidr } from './prepared-peer.js';
+import { containsAny, readCidr } from './conditions.js';
 import { matchesPorts } from './prepared-rule.js';
 import type { CompiledNetworkPolicy, LabelRequirement, NetworkPolicyPeer, NetworkPolicyRule } from '../snapshot.js';
 

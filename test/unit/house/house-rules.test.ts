@@ -1,12 +1,11 @@
 import assert from 'node:assert/strict';
-import { execFileSync } from 'node:child_process';
-import { cpSync, mkdtempSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
-import { tmpdir } from 'node:os';
+import { readFileSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
 import { describe, it } from 'node:test';
 import { findViolations } from '../../house/find-violations.js';
 import { agentThreads, buildings, packages, pureRooms } from '../../house/house-rules.js';
 import { parseSource, readSourceTree } from '../../house/source-tree.js';
+import { runTool, withSourceCopy } from '../../support/source-copy.js';
 
 const root = path.resolve(import.meta.dirname, '../../../..');
 const tree = readSourceTree(root);
@@ -187,33 +186,12 @@ describe('the house', () => {
 });
 
 describe('the compiler and the linter', () => {
-  /** A copy of the sources with one file more; node_modules is the project's. */
+  /** A copy of the sources with one file more. */
   function withFile<T>(file: string, text: string, use: (copy: string) => T): T {
-    const copy = mkdtempSync(path.join(tmpdir(), 'house-'));
-    try {
-      for (const each of ['agent', 'controller', 'shared', 'tsconfig.json', 'package.json', '.oxlintrc.json']) {
-        cpSync(path.join(root, each), path.join(copy, each), { recursive: true });
-      }
-      symlinkSync(path.join(root, 'node_modules'), path.join(copy, 'node_modules'));
+    return withSourceCopy((copy) => {
       writeFileSync(path.join(copy, file), text);
       return use(copy);
-    } finally {
-      rmSync(copy, { recursive: true, force: true });
-    }
-  }
-
-  function run(
-    cwd: string,
-    program: string,
-    args: readonly string[],
-  ): { readonly code: number; readonly text: string } {
-    try {
-      const file = path.join(root, 'node_modules', program);
-      return { code: 0, text: execFileSync(process.execPath, [file, ...args], { cwd, encoding: 'utf8' }) };
-    } catch (error) {
-      const { status, stdout } = error as { status: number; stdout: string };
-      return { code: status, text: stdout };
-    }
+    });
   }
 
   it('refuse libraries and documents of the controller in the agent', () => {
@@ -225,7 +203,7 @@ describe('the compiler and the linter', () => {
       'export const all = [parse, X509Certificate, forge, workloadSchema];',
     ];
     const { code, text } = withFile('agent/x.ts', lines.join('\n'), (copy) =>
-      run(copy, 'typescript/bin/tsc', ['-b', 'agent', '--pretty', 'false']),
+      runTool(copy, 'typescript/bin/tsc', ['-b', 'agent', '--pretty', 'false']),
     );
     assert.notEqual(code, 0);
     for (const line of [1, 2, 3, 4]) assert.match(text, new RegExp(`agent/x\\.ts\\(${line},`), text);
@@ -236,7 +214,7 @@ describe('the compiler and the linter', () => {
     const { code, text } = withFile('shared/identity-a.ts', lines.join('\n'), (copy) => {
       const back = "import type { Name } from './identity-a.js';\nexport type Identity = { readonly name: Name };\n";
       writeFileSync(path.join(copy, 'shared/identity-b.ts'), back);
-      return run(copy, 'oxlint/bin/oxlint', ['--deny-warnings', 'shared']);
+      return runTool(copy, 'oxlint/bin/oxlint', ['--deny-warnings', 'shared']);
     });
     assert.notEqual(code, 0);
     assert.match(text, /no-cycle/);

@@ -1,0 +1,292 @@
+import { z } from 'zod';
+import type { MatchFieldName, MatchValue } from '../../../shared/policy/match-fields.js';
+import type { PeerMatch } from '../../../shared/policy/snapshot.js';
+import { fieldNotes } from '../kinds/field-notes.js';
+import {
+  cidrField,
+  namespaceField,
+  namespacedNameField,
+  selectorField,
+  subdomainField,
+} from '../kinds/field-schemas.js';
+import {
+  flagField,
+  intersect,
+  labelField,
+  labelText,
+  nameField,
+  namespaceOf,
+  noChange,
+  noRequirement,
+  originField,
+} from './field-kinds.js';
+import { commonAddress, coversExceptions, coversNetworks } from './network-relations.js';
+import { toAccounts, toLabels, toNamespaces, toNetworks, toNodes, toWorkloads } from './party-changes.js';
+import type { ListField, MatchSubject, Overlap, PeerField } from './peer-field.js';
+
+/**
+ * The controller's row for each field of {@link PeerMatch}, in the order in which documents list them. What agents know
+ * of a field too (its condition, its description, its form on the wire) is the first table, in
+ * `shared/policy/match-fields.ts`. A field without a row does not compile.
+ */
+const table = {
+  segment: {
+    ...originField(),
+    document: document(
+      'segment',
+      subdomainField('databases')
+        .exactOptional()
+        .describe('Every member of this Segment.')
+        .register(fieldNotes, { limits: 'stands alone' }),
+      same,
+      (name) => `seg:${name}`,
+    ),
+  },
+  namespaces: {
+    ...nameField('namespaces'),
+    document: document(
+      'namespace',
+      namespaceField.exactOptional().describe('Workloads of this namespace.'),
+      one,
+      (name) => `ns:${name}`,
+    ),
+    pinnedNamespaces: (names: readonly string[]) => names,
+    overlap: (a: PeerMatch, b: PeerMatch) => {
+      const namespace = commonNamespace(a, b);
+      return typeof namespace === 'string' ? `in namespace ${namespace}` : namespace;
+    },
+    // A service account and a workload are in the namespace that their name says.
+    covers: ({ namespaces: outer }: PeerMatch, inner: PeerMatch) =>
+      outer === undefined || pinsOf(inner).some((names) => names.every((name) => outer.includes(name))),
+    changes: toNamespaces,
+  },
+  namespaceLabels: {
+    ...labelField('namespaceLabels', 'namespace', 'in a namespace labelled'),
+    document: document(
+      'namespaceLabels',
+      selectorField.exactOptional().describe('Workloads of namespaces with all of these labels.'),
+      same,
+      (labels) => `ns[${labelText(labels)}]`,
+    ),
+    changes: noChange,
+  },
+  labels: {
+    ...labelField('labels', 'workload', 'labelled'),
+    document: document(
+      'labels',
+      selectorField.exactOptional().describe('Workloads with all of these labels.'),
+      same,
+      labelText,
+    ),
+    changes: toLabels,
+  },
+  serviceAccounts: {
+    ...namespacedField('serviceAccounts', 'service account'),
+    document: {
+      ...document(
+        'serviceAccount',
+        namespacedNameField('billing/api').exactOptional().describe('Workloads of this service account.'),
+        one,
+        (name) => `sa:${name}`,
+      ),
+      reference: { to: 'service account', missing: (name: string) => `no workload runs as service account ${name}` },
+    },
+    changes: toAccounts,
+  },
+  workloads: {
+    ...namespacedField('workloads', 'workload'),
+    document: {
+      ...document(
+        'workload',
+        namespacedNameField('billing/db').exactOptional().describe('This workload.'),
+        one,
+        (name) => `wl:${name}`,
+      ),
+      reference: { to: 'workload', missing: (name: string) => `there is no Workload ${name}` },
+    },
+    changes: toWorkloads,
+  },
+  service: {
+    ...originField(),
+    document: {
+      ...document(
+        'service',
+        namespacedNameField('billing/databases')
+          .exactOptional()
+          .describe('The workloads behind this Service, or the addresses of this ServiceEntry.')
+          .register(fieldNotes, { limits: 'stands alone' }),
+        same,
+        (name) => `svc:${name}`,
+      ),
+      reference: { to: 'service', missing: (name: string) => `there is no Service or ServiceEntry ${name}` },
+    },
+  },
+  nodes: {
+    ...nameField('nodes'),
+    document: document(
+      'node',
+      subdomainField('host-a').exactOptional().describe('Workloads of this host.'),
+      one,
+      (name) => `node:${name}`,
+    ),
+    overlap: (a: PeerMatch, b: PeerMatch) => {
+      const nodes = intersect(a.nodes, b.nodes);
+      return nodes === undefined ? undefined : nodes[0] === undefined ? null : `on node ${nodes[0]}`;
+    },
+    changes: toNodes,
+  },
+  cidrs: {
+    document: document('cidr', cidrField.exactOptional().describe('Addresses of this network.'), one, (cidr) => cidr),
+    about: 'address',
+    merges: true,
+    pinnedNamespaces: null,
+    overlap: (a: PeerMatch, b: PeerMatch) => {
+      const address = commonAddress(a, b);
+      return typeof address === 'string' ? `with address ${address}` : address;
+    },
+    covers: coversNetworks,
+    changes: toNetworks,
+  },
+  exceptCidrs: {
+    document: document(
+      'except',
+      z
+        .array(cidrField)
+        .min(1, 'must not be empty: leave it out')
+        .exactOptional()
+        .describe('Addresses that `cidr` does not match.')
+        .register(fieldNotes, { limits: 'only together with `cidr`' }),
+      same,
+      (cidrs) => `-${cidrs.join('-')}`,
+    ),
+    about: 'address',
+    merges: false,
+    pinnedNamespaces: null,
+    // The row of `cidrs` looks for an address outside the exceptions; without `cidrs` there always is one.
+    overlap: noRequirement,
+    covers: coversExceptions,
+    changes: noChange,
+  },
+  external: {
+    ...flagField('external'),
+    document: document(
+      'external',
+      onlyTrue('Addresses that no workload, service or ServiceEntry names.'),
+      same,
+      () => 'external',
+    ),
+    overlap: (a: PeerMatch, b: PeerMatch) => {
+      if (a.external !== true && b.external !== true) return undefined;
+      return [a, b].some((match) => isAbout(match, 'workload', 'namespace')) ? null : 'outside the mesh';
+    },
+  },
+  unauthenticated: {
+    ...flagField('unauthenticated'),
+    document: document('unauthenticated', onlyTrue('A source that proved no identity.'), same, () => 'unauthenticated'),
+    overlap: (a: PeerMatch, b: PeerMatch) =>
+      a.unauthenticated === true || b.unauthenticated === true ? 'without an identity' : undefined,
+  },
+} as const satisfies { readonly [F in keyof Required<PeerMatch>]: PeerField<F> };
+
+/** The exact types of the rows, from which the document schema gets its own. */
+export type PeerTable = typeof table;
+
+export const peerFields: { readonly [F in MatchFieldName]: PeerField<F> } = table;
+
+/** In the order of the table. */
+export const peerFieldNames = Object.keys(table) as readonly MatchFieldName[];
+
+/** Uses the row of a field with the value that the match has for it; undefined when it names no such field. */
+export function usePeerField<F extends MatchFieldName, R>(
+  field: F,
+  match: PeerMatch,
+  use: (row: PeerField<F>, value: MatchValue<F>) => R,
+): R | undefined {
+  const value: PeerMatch[F] = match[field];
+  return value === undefined || value === null ? undefined : use(peerFields[field], value);
+}
+
+/** Whether the match names a field that one of these decides. */
+export function isAbout(match: PeerMatch, ...subjects: readonly MatchSubject[]): boolean {
+  return peerFieldNames.some((field) => match[field] !== undefined && subjects.includes(peerFields[field].about));
+}
+
+/** Whether a side can match that no workload is registered for. */
+export function mayBeUnregistered(match: PeerMatch): boolean {
+  return isAbout(match, 'outsider', 'address');
+}
+
+/** The match without the fields that something else decides. */
+export function withOnly(match: PeerMatch, subject: MatchSubject): PeerMatch {
+  return Object.fromEntries(
+    peerFieldNames
+      .filter((field) => peerFields[field].about === subject)
+      .flatMap((field) => (match[field] === undefined ? [] : [[field, match[field]]])),
+  );
+}
+
+/** Fields that tell the namespace, with how they do. */
+const pinning = peerFieldNames.flatMap((field) => {
+  const { pinnedNamespaces } = peerFields[field];
+  return pinnedNamespaces === null ? [] : [{ field: field as ListField, namespacesOf: pinnedNamespaces }];
+});
+
+/** For each field that tells the namespace: those that a side may be in. It must be in one of each list. */
+export function pinsOf(match: PeerMatch): (readonly string[])[] {
+  return pinning.flatMap(({ field, namespacesOf }) => {
+    const names = match[field];
+    return names === undefined ? [] : [namespacesOf(names)];
+  });
+}
+
+/** A namespace that a side in both can be in; undefined: any. */
+function commonNamespace(a: PeerMatch, b: PeerMatch): Overlap {
+  const constraints = pinning.flatMap(({ field, namespacesOf }) => {
+    const names = intersect(a[field], b[field]);
+    return names === undefined ? [] : [namespacesOf(names)];
+  });
+  const [first, ...rest] = constraints;
+  if (first === undefined) return undefined;
+  return first.find((candidate) => rest.every((constraint) => constraint.includes(candidate))) ?? null;
+}
+
+function document<const N extends string, S extends z.ZodType, V>(
+  name: N,
+  schema: S,
+  toMatch: (written: z.output<S>) => V,
+  column: (written: z.output<S>) => string,
+) {
+  return { name, schema, toMatch, column, reference: null };
+}
+
+/** Names of the form `namespace/name`. */
+function namespacedField(field: ListField, words: string) {
+  return {
+    ...nameField(field),
+    pinnedNamespaces: (names: readonly string[]) => names.map(namespaceOf),
+    overlap: (a: PeerMatch, b: PeerMatch): Overlap => {
+      const names = intersect(a[field], b[field]);
+      if (names === undefined) return undefined;
+      const namespace = commonNamespace(a, b);
+      const name = names.find((candidate) => namespaceOf(candidate) === namespace);
+      return name === undefined ? null : `${words} ${name}`;
+    },
+  } as const;
+}
+
+function onlyTrue(text: string) {
+  return z
+    .literal(true)
+    .register(fieldNotes, { example: 'true' })
+    .exactOptional()
+    .describe(text)
+    .register(fieldNotes, { limits: '`true`; not together with a field that only workloads have' });
+}
+
+function one<T>(value: T): readonly [T] {
+  return [value];
+}
+
+function same<T>(value: T): T {
+  return value;
+}

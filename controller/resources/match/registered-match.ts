@@ -1,0 +1,40 @@
+import type { PartyFacts } from '../../../shared/policy/connection-facts.js';
+import { matchesAnyPeer, preparePeer } from '../../../shared/policy/prepared/prepared-peer.js';
+import type { PeerMatch } from '../../../shared/policy/snapshot.js';
+import { withOnly } from './peer-fields.js';
+
+/** What the registry, or an identity, says of one side. */
+export type RegisteredParty = {
+  readonly namespace: string;
+  readonly serviceAccount: string;
+  /** Null: not known. */
+  readonly workload: {
+    readonly name: string;
+    readonly node: string | null;
+    readonly labels: Readonly<Record<string, string>>;
+  } | null;
+};
+
+/**
+ * Whether a side may be one of the peers, as far as the registry tells: false only when it is certainly none. True
+ * leaves the labels of its namespace, its address and what it proves to the evaluator. Null: nothing is known of the side.
+ */
+export function mayMatchRegistered(peers: readonly PeerMatch[]): (party: RegisteredParty | null) => boolean {
+  const prepared = peers.map((match) => preparePeer(withOnly(match, 'workload')));
+  return (party) => prepared.length > 0 && matchesAnyPeer(prepared, factsOf(party));
+}
+
+function factsOf(party: RegisteredParty | null): PartyFacts {
+  const workload = party?.workload ?? null;
+  return {
+    ip: [],
+    namespace: party?.namespace ?? null,
+    namespaceLabels: null,
+    serviceAccount: party === null ? null : `${party.namespace}/${party.serviceAccount}`,
+    workload: party === null || workload === null ? null : `${party.namespace}/${workload.name}`,
+    node: workload?.node ?? null,
+    labels: workload?.labels ?? null,
+    isExternal: false,
+    isUnauthenticated: false,
+  };
+}

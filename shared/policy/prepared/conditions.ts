@@ -1,0 +1,31 @@
+import { cidrContains, parseCidr, type Cidr } from '../../address.js';
+import { CulvertError } from '../../errors.js';
+
+/** Labels in the form that is quick to compare. */
+export type LabelPairs = readonly (readonly [name: string, value: string])[];
+
+/** Throws CulvertError `SNAPSHOT_INVALID` for a text that is not a CIDR. */
+export function readCidr(text: string): Cidr {
+  const cidr = parseCidr(text);
+  if (cidr !== undefined) return cidr;
+  throw new CulvertError({
+    code: 'SNAPSHOT_INVALID',
+    message: `The rules contain "${text}", which is not a CIDR.`,
+    hint: 'run the same version of culvert-agent and culvert-controller',
+  });
+}
+
+/** `labels` null: not known, which never holds. */
+export function hasLabels(wanted: LabelPairs, labels: Readonly<Record<string, string>> | null): boolean {
+  if (labels === null) return false;
+  for (const [name, value] of wanted) {
+    // A label may be called "constructor".
+    if (!Object.hasOwn(labels, name) || labels[name] !== value) return false;
+  }
+  return true;
+}
+
+export function containsAny(cidrs: readonly Cidr[], ip: readonly number[]): boolean {
+  for (const cidr of cidrs) if (cidrContains(cidr, ip)) return true;
+  return false;
+}

@@ -1,0 +1,36 @@
+import { execFileSync } from 'node:child_process';
+import { cpSync, mkdtempSync, rmSync, symlinkSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import path from 'node:path';
+import process from 'node:process';
+
+const root = path.resolve(import.meta.dirname, '../../..');
+
+/** Calls `use` with a copy of the programs' sources, for a test that changes them; node_modules is the project's. */
+export function withSourceCopy<T>(use: (copy: string) => T): T {
+  const copy = mkdtempSync(path.join(tmpdir(), 'sources-'));
+  try {
+    for (const each of ['agent', 'controller', 'shared', 'tsconfig.json', 'package.json', '.oxlintrc.json']) {
+      cpSync(path.join(root, each), path.join(copy, each), { recursive: true });
+    }
+    symlinkSync(path.join(root, 'node_modules'), path.join(copy, 'node_modules'));
+    return use(copy);
+  } finally {
+    rmSync(copy, { recursive: true, force: true });
+  }
+}
+
+/** Runs a program of node_modules, `typescript/bin/tsc`, in a folder. Never throws for what the program finds. */
+export function runTool(
+  cwd: string,
+  program: string,
+  args: readonly string[],
+): { readonly code: number; readonly text: string } {
+  try {
+    const file = path.join(root, 'node_modules', program);
+    return { code: 0, text: execFileSync(process.execPath, [file, ...args], { cwd, encoding: 'utf8' }) };
+  } catch (error) {
+    const { status, stdout } = error as { status: number; stdout: string };
+    return { code: status, text: stdout };
+  }
+}
