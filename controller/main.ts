@@ -1,93 +1,9 @@
 #!/usr/bin/env node
-import { Command } from 'commander';
-import type { LoadedSettings } from '../shared/config/load-settings.js';
-import { formatConfiguration } from '../shared/config/shown-configuration.js';
-import { addSettingOptions, settingsOfCommand } from '../shared/config/setting-options.js';
 import { CulvertError, describeError } from '../shared/errors.js';
-import { createLog, flushLog } from '../shared/log.js';
-import { version } from '../shared/version.js';
-import { exportCa, importCa, rotateCa } from './ca/ca-commands.js';
-import { rotationSteps, type RotationStep } from './ca/root-rotation.js';
-import { controllerSettings } from './config/settings.js';
-import { runController } from './run.js';
+import { controllerCommandLine } from './command-line.js';
 
-/** The command line of `culvert-controller`, and the only place that ends the process: exit code 0 done, 1 it could not be. */
-const program = new Command('culvert-controller')
-  .description('Stores, compiles and distributes the rules of a mesh, and is its certificate authority.')
-  .version(version);
-
-type Loaded = LoadedSettings<typeof controllerSettings>;
-
-/** A command with all settings. */
-function command(parent: Command, name: string, description: string, isDefault = false): Command {
-  return addSettingOptions(parent.command(name, { isDefault }).description(description), controllerSettings);
-}
-
-function settingsOf(self: Command): Loaded {
-  return settingsOfCommand(self, controllerSettings, process.env);
-}
-
-const run = command(program, 'run', 'Run the controller (the default).', true);
-run.action(() =>
-  finish(async () => {
-    const { values } = settingsOf(run);
-    const log = createLog({ name: 'culvert-controller', level: values.logLevel });
-    try {
-      await runController({ settings: values, log });
-    } finally {
-      await flushLog(log);
-    }
-  }),
-);
-
-const config = command(program, 'config', 'Show the effective settings and where each comes from.');
-config.option('--print', 'write them to the standard output (the only thing that this command does)');
-config.action(() => finish(async () => print(formatConfiguration(settingsOf(config), controllerSettings))));
-
-const ca = program.command('ca').description('Export, import and rotate the certificate authority.');
-
-const exporting = command(ca, 'export', 'Write the CA and its key to a PKCS#12 file.')
-  .requiredOption('--out <file>', 'file to write; it must not exist')
-  .requiredOption('--password-file <file>', 'file whose first line is the password');
-exporting.action((options: { out: string; passwordFile: string }) =>
-  finish(async () => print(await exportCa(settingsOf(exporting).values, options.out, options.passwordFile))),
-);
-
-const importing = command(ca, 'import', 'Sign with the CA of a PKCS#12 file (a root or an issuing CA with its chain).')
-  .requiredOption('--in <file>', 'PKCS#12 file')
-  .requiredOption('--password-file <file>', 'file whose first line is the password')
-  .option('--replace', 'although there is a CA already; it stays trusted until it expires', false);
-importing.action((options: { in: string; passwordFile: string; replace: boolean }) =>
-  finish(async () => {
-    const source = { file: options.in, passwordFile: options.passwordFile, replaces: options.replace };
-    print(await importCa(settingsOf(importing).values, source));
-  }),
-);
-
-const rotating = command(ca, 'rotate', 'Replace the root CA in three steps, without an interruption.').argument(
-  '<step>',
-  `one of ${rotationSteps.join(', ')}`,
-);
-rotating.action((step: string) =>
-  finish(async () => {
-    if (!isRotationStep(step)) {
-      throw new CulvertError({
-        code: 'USAGE',
-        message: `"${step}" is no step`,
-        hint: `use ${rotationSteps.join(', ')}`,
-      });
-    }
-    print(await rotateCa(settingsOf(rotating).values, step));
-  }),
-);
-
-function isRotationStep(text: string): text is RotationStep {
-  return rotationSteps.some((step) => step === text);
-}
-
-function print(text: string): void {
-  process.stdout.write(`${text}\n`);
-}
+/** `culvert-controller`, and the only place that ends its process: exit code 0 done, 1 failed. */
+await controllerCommandLine(finish).parseAsync();
 
 /** Runs a command to its end. One line for what went wrong and what to do; the code tells programs. */
 async function finish(task: () => Promise<void>): Promise<void> {
@@ -100,5 +16,3 @@ async function finish(task: () => Promise<void>): Promise<void> {
     process.exit(1);
   }
 }
-
-await program.parseAsync();

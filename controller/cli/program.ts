@@ -8,7 +8,7 @@ import { CliError, describeExitCodes, exitCodes } from './exit-codes.js';
 /** Runs one command line (without the program's name) and returns its exit code. Never throws, never ends the process. */
 export async function runCli(argv: readonly string[], io: CliIo): Promise<number> {
   try {
-    await (await createProgram(argv, io)).parseAsync([...argv], { from: 'user' });
+    await (await createProgram(commandsFor(argv), io)).parseAsync([...argv], { from: 'user' });
     return exitCodes.ok.code;
   } catch (error) {
     // Commander has printed its own message; help and version are no errors.
@@ -19,7 +19,12 @@ export async function runCli(argv: readonly string[], io: CliIo): Promise<number
   }
 }
 
-async function createProgram(argv: readonly string[], io: CliIo): Promise<Command> {
+/** The whole command line of `culvert`, for the documents. */
+export function completeProgram(io: CliIo): Promise<Command> {
+  return createProgram(Object.values(commands), io);
+}
+
+async function createProgram(loads: readonly (() => Promise<AddCommand>)[], io: CliIo): Promise<Command> {
   const program = new Command('culvert')
     .description('Defines the rules of a mesh, explains them and shows how the agents are.')
     .version(version)
@@ -32,7 +37,7 @@ async function createProgram(argv: readonly string[], io: CliIo): Promise<Comman
       writeErr: (text) => io.printError(text.trimEnd()),
     });
   const cli = new Cli({ io, program });
-  for (const load of commandsFor(argv)) (await load())(program, cli);
+  for (const load of loads) (await load())(program, cli);
   return program;
 }
 

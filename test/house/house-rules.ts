@@ -43,11 +43,11 @@ export const packages: readonly {
   {
     names: ['commander'],
     rooms: [
-      'agent/main.ts',
+      'agent/command-line.ts',
       'agent/run.ts',
       'agent/remove.ts',
       'agent/supervise.ts',
-      'controller/main.ts',
+      'controller/command-line.ts',
       'controller/run.ts',
       'controller/maintenance.ts',
       'controller/cli/',
@@ -63,6 +63,7 @@ export const agentThreads = {
     'agent/admin/',
     'agent/app.ts',
     'agent/capture/',
+    'agent/command-line.ts',
     'agent/control/',
     'agent/dataplane/pool/',
     'agent/remove.ts',
@@ -133,6 +134,7 @@ export const buildings: Readonly<Record<string, readonly string[]>> = {
   ],
   "the agent's control thread": [
     'agent/main.ts',
+    'agent/command-line.ts',
     'agent/run.ts agent/remove.ts agent/supervise.ts',
     'agent/app.ts',
     'agent/admin/',
@@ -148,6 +150,7 @@ export const buildings: Readonly<Record<string, readonly string[]>> = {
   ],
   'the controller': [
     'controller/main.ts',
+    'controller/command-line.ts',
     'controller/run.ts',
     'controller/app.ts controller/mesh-link.ts controller/maintenance.ts',
     'controller/cli/main.ts',

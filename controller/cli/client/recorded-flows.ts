@@ -1,4 +1,4 @@
-import type { Command } from 'commander';
+import { Option, type Command } from 'commander';
 import type { FlowsAnswer } from '../../api/api-types.js';
 import type { ApiClient } from './api-client.js';
 import { readDuration } from '../input/duration-argument.js';
@@ -13,11 +13,10 @@ export type RecordedFlows = FlowsAnswer & {
 
 /** `--since 24h`: how far back records are looked at. The value is in milliseconds. */
 export function addSinceOption(command: Command, defaultText: string): Command {
-  return command.option(
-    '--since <duration>',
-    'how far back to look at recorded connections, such as 24h or 7d',
-    readDuration,
-    readDuration(defaultText),
+  return command.addOption(
+    new Option('--since <duration>', 'how far back to look at recorded connections, such as 24h or 7d')
+      .argParser(readDuration)
+      .default(readDuration(defaultText), defaultText),
   );
 }
 

@@ -1,0 +1,121 @@
+import { fileURLToPath } from 'node:url';
+import { Command } from 'commander';
+import type { LoadedSettings } from '../shared/config/load-settings.js';
+import { formatConfiguration } from '../shared/config/shown-configuration.js';
+import { addSettingOptions, settingsOfCommand } from '../shared/config/setting-options.js';
+import { createLog, flushLog, type Log } from '../shared/log.js';
+import { version } from '../shared/version.js';
+import { noExclusions } from './capture/namespace-capture.js';
+import { formatHostRules, formatWorkloadRules } from './capture/firewall/rules-text.js';
+import { agentSettingsTable } from './config/agent-settings.js';
+import { joinAndStore } from './control/join/membership.js';
+import { namespacePath } from './control/workloads/network-namespace.js';
+import { resolveNodeName } from './control/join/node-name.js';
+import { StateDirectory } from './control/state/state-directory.js';
+import { removeCapture } from './remove.js';
+import { assertCanCapture, runAgent } from './run.js';
+import { Supervisor } from './supervise.js';
+
+/** Runs a command to its end; it gives the exit code. */
+export type Finish = (run: () => Promise<number>) => Promise<void>;
+
+/** What the supervisor starts again. */
+const mainFile = fileURLToPath(new URL('main.js', import.meta.url));
+
+type Loaded = LoadedSettings<typeof agentSettingsTable>;
+
+/** The command line of `culvert-agent`. */
+export function agentCommandLine(finish: Finish): Command {
+  const program = new Command('culvert-agent')
+    .description('Encrypts, authorises and measures the TCP connections of the workloads on this host.')
+    .version(version);
+
+  /** A command with all settings; `action` returns the exit code. */
+  function command(
+    name: string,
+    description: string,
+    action: (loaded: Loaded, self: Command) => Promise<number>,
+  ): Command {
+    const self = program.command(name, { isDefault: name === 'run' }).description(description);
+    addSettingOptions(self, agentSettingsTable);
+    self.action(() => finish(async () => action(settingsOfCommand(self, agentSettingsTable, process.env), self)));
+    return self;
+  }
+
+  command('run', 'Run the agent (the default).', async (loaded) => {
+    await runAgent({ loaded, log: logOf(loaded) });
+    return 0;
+  });
+
+  command('join', 'Join the mesh with a token, and do nothing else.', async ({ values }) => {
+    const settings = { ...values, node: resolveNodeName(values.node) };
+    const directory = new StateDirectory({ path: values.stateDir });
+    const log = createLog({ name: 'culvert-agent', level: 'error' });
+    const { signal } = new AbortController();
+    const joined = await joinAndStore({ settings, directory, version, log, signal });
+    print(`joined: node ${joined.node}, trust domain ${joined.trustDomain}`);
+    return 0;
+  });
+
+  program
+    .command('supervise')
+    .description('Run the agent as a child and start it again when it dies. Settings follow after "--".')
+    .argument('[settings...]', 'options of "run"')
+    .allowUnknownOption()
+    .action((settings: string[]) =>
+      finish(async () => {
+        const probe = addSettingOptions(new Command(), agentSettingsTable).exitOverride();
+        const loaded = settingsOfCommand(probe.parse(settings, { from: 'user' }), agentSettingsTable, process.env);
+        await assertCanCapture();
+        const log = logOf(loaded);
+        const supervisor = new Supervisor({
+          argv: [process.execPath, ...process.execArgv, mainFile, 'run', ...settings],
+          failMode: loaded.values.failMode,
+          stateDir: loaded.values.stateDir,
+          log,
+        });
+        for (const name of ['SIGTERM', 'SIGINT'] as const) process.on(name, () => supervisor.stop(name));
+        const code = await supervisor.run();
+        await flushLog(log);
+        return code;
+      }),
+    );
+
+  command('rules', 'Show the capture rules that the agent loads.', async (_, self) => {
+    const { netns = [] } = self.opts<{ netns?: string[] }>();
+    const paths = netns.length === 0 ? ['/run/netns/WORKLOAD'] : netns.map(namespacePath);
+    for (const netnsPath of paths) print(formatWorkloadRules({ netnsPath, exclusions: noExclusions }));
+    print(formatHostRules([]));
+    return 0;
+  })
+    .option('--print', 'write them to the standard output (the only thing that this command does)')
+    .option('--netns <netns...>', 'names or paths of the namespaces to show them for');
+
+  command(
+    'remove',
+    'Take capture out of every workload and of the host; traffic then passes unprotected.',
+    async ({ values }, self) => {
+      await assertCanCapture();
+      const { netns = [] } = self.opts<{ netns?: string[] }>();
+      const log = createLog({ name: 'culvert-agent', level: 'error' });
+      const lines = await removeCapture({ stateDir: values.stateDir, netnsPaths: netns.map(namespacePath), log });
+      print(lines.join('\n'));
+      return 0;
+    },
+  ).option('--netns <netns...>', 'further namespaces, by name or path, that the state directory does not name');
+
+  command('config', 'Show the effective settings and where each comes from.', async (loaded) => {
+    print(formatConfiguration(loaded, agentSettingsTable));
+    return 0;
+  }).option('--print', 'write them to the standard output (the only thing that this command does)');
+
+  return program;
+}
+
+function logOf(loaded: Loaded): Log {
+  return createLog({ name: 'culvert-agent', level: loaded.values.logLevel });
+}
+
+function print(text: string): void {
+  process.stdout.write(`${text}\n`);
+}
