@@ -8,15 +8,15 @@ import { isBusy, machineText, thisMachine } from './machine.js';
 import { jsonCases, shortJson } from './report-json.js';
 import { detailLines, ratioLines } from './report-table.js';
 import { runBench } from './run-bench.js';
-import { writeReadme } from './readme-section.js';
+import { writeMeasured } from './measured-sections.js';
 
-/** `npm run bench`: every case on every path, then the tables, and JSON, picture and README when they were asked for. */
+/** `npm run bench`: every case on every path, then the tables; JSON, picture and documents on request. */
 export async function benchCommand(options: BenchOptions): Promise<void> {
   const caseIds = chosenCases(options);
   const { quick: isQuick, sameHost: isSameHost } = options;
   if (options.writeReadme && caseIds.length < usualCases(options).length) {
     const hint = 'leave --only out, or --write-readme';
-    throw new CulvertError({ code: 'BAD_OPTION', message: 'The README shows every case, not some of them', hint });
+    throw new CulvertError({ code: 'BAD_OPTION', message: 'The documents show every case, not some of them', hint });
   }
   const plan = {
     caseIds,
@@ -50,7 +50,7 @@ export async function benchCommand(options: BenchOptions): Promise<void> {
   ]);
   const report = { cases: jsonCases(summaries), run };
   if (options.output !== undefined) writeFileSync(options.output, `${shortJson(report)}\n`);
-  if (options.writeReadme) writeReadme(summaries, run);
+  if (options.writeReadme) writeMeasured(summaries, run);
   if (options.json) print([shortJson(report)]);
   const failed = summaries.filter(({ paths }) => paths.some(({ kind, failures }) => kind === 'culvert' && failures[0]));
   if (failed.length > 0) {

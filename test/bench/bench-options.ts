@@ -38,7 +38,11 @@ export function addBenchOptions(command: Command): Command {
     .option('--adapter <file>', 'another comparator (see test/bench/adapters); may be repeated', collect, [])
     .option('--same-host', 'both workloads on one host, where the mesh needs no tunnel; without goals', false)
     .option('--output <file>', 'write everything that was measured as JSON')
-    .option('--write-readme', 'put the table and the picture into README.md', false);
+    .option(
+      '--write-readme',
+      'put tables and picture into deploy/docs/benchmarks.md, and three rows into README.md',
+      false,
+    );
 }
 
 /** What is measured on one host: what moves bytes. Memory is the same as between two. */

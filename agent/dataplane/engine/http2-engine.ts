@@ -6,7 +6,8 @@ import type { TunnelStream } from './tunnel-stream.js';
 /**
  * What speaks HTTP/2 on a connection whose TLS is up. Everything else about tunnels (who may dial, pools, rotation,
  * PINGs, limits of time) is the same for every engine. Sessions and streams have the part of `node:http2`'s interface
- * that tunnels use, so that its own classes fit as they are.
+ * that tunnels use, so that its own classes fit as they are. deploy/docs/engine.md says why there are two engines, and what
+ * was tried to make them fast.
  */
 export interface Http2Engine {
   /** Begins the client's side; `socket` belongs to the session. */

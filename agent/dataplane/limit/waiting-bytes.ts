@@ -4,15 +4,15 @@ import type { WorkloadUsage } from '../workload-usage.js';
 const pollMs = 500;
 
 /**
- * Publishes to all workers, twice a second, how many bytes of each workload wait in this one. It adds no work for each
- * byte; a workload can exceed its limit by what arrives in half a second.
+ * Tells all workers, twice a second, how many bytes of each workload wait in this one. What happens to a byte on its way
+ * costs nothing for it; a workload can pass its limit by what comes in half a second.
  */
 export class WaitingBytes {
   readonly #backpressure: BackpressureTracker;
   readonly #usage: WorkloadUsage;
   readonly #workerIndex: number;
   readonly #timer: NodeJS.Timeout;
-  #published: WaitingSums = { bytesInAll: 0, bySlot: new Map() };
+  #told: WaitingSums = { bytesInAll: 0, bySlot: new Map() };
 
   constructor(init: {
     readonly backpressure: BackpressureTracker;
@@ -26,16 +26,16 @@ export class WaitingBytes {
     this.#timer.unref();
   }
 
-  /** In this worker, at the last poll. */
+  /** In this worker, at the last look. */
   get bytesInAll(): number {
-    return this.#published.bytesInAll;
+    return this.#told.bytesInAll;
   }
 
-  /** Called by the timer. */
+  /** What the timer calls. */
   poll(): void {
-    const before = this.#published.bySlot;
-    this.#published = this.#backpressure.waiting();
-    const { bySlot } = this.#published;
+    const before = this.#told.bySlot;
+    this.#told = this.#backpressure.waiting();
+    const { bySlot } = this.#told;
     for (const slot of before.keys()) if (!bySlot.has(slot)) this.#usage.setWaitingBytes(this.#workerIndex, slot, 0);
     for (const [slot, bytes] of bySlot) this.#usage.setWaitingBytes(this.#workerIndex, slot, bytes);
   }

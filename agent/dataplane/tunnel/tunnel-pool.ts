@@ -1,35 +1,34 @@
 import type tls from 'node:tls';
 import type { SpiffeId } from '../../../shared/identity.js';
+import type { TunnelDump } from '../messages.js';
 import { ClientTunnel } from './client-tunnel.js';
 import type { KeyedSemaphore } from './keyed-semaphore.js';
 import type { Http2Engine } from '../engine/http2-engine.js';
 import type { TunnelSettings } from '../engine/session-options.js';
-import type { Refused } from '../connection/ending.js';
-import type { TunnelGroup } from './http2-tunnel-side.js';
-import type { TunnelTarget } from './tunnel.js';
+import type { TunnelNotOpened, TunnelTarget } from './tunnel.js';
 import { dialTunnel, type DialRaw, type LostTunnel } from './tunnel-dial.js';
 
-/** With this many streams a tunnel is busy, and another one is made, up to {@link spreadTunnels}. */
+/** From this many streams on a tunnel is busy, and another one is made beside it, up to {@link spreadTunnels}. */
 const busyStreams = 24;
-/** A TCP connection has one congestion window, and a lost packet delays all its streams: bulk is spread over a few. */
+/** One TCP connection has one congestion window and loses for all its streams: bulk is spread over a few. */
 export const spreadTunnels = 4;
 
-/** Bounds how long old tunnels stay in use when the peer does not answer. */
+/** A peer that answers nobody must not keep old tunnels in use for long. */
 const longestReplacementMs = 60_000;
 
 /** Shared by all pools of a client. */
 export type PoolGates = {
   /** By address. */
   readonly handshakes: KeyedSemaphore;
-  /** For tunnels that are dialled before they are needed. */
+  /** Tunnels that are dialled before they are needed. */
   readonly replacements: KeyedSemaphore;
 };
 
-/** Why a tunnel could not be added. */
-export type NoTunnel = Refused | LostTunnel;
+/** Why there is not one more tunnel. */
+export type NoTunnel = TunnelNotOpened | LostTunnel;
 
 /** The tunnels of one source workload, as one identity, to one address that must prove one identity. */
-export class TunnelPool implements TunnelGroup {
+export class TunnelPool {
   readonly #target: TunnelTarget;
   readonly #address: string;
   readonly #settings: TunnelSettings;
@@ -43,42 +42,42 @@ export class TunnelPool implements TunnelGroup {
   #generation = 0;
   #dialling: Promise<NoTunnel | null> | null = null;
 
-  constructor(init: {
+  constructor(options: {
     readonly target: TunnelTarget;
     readonly address: string;
     readonly settings: TunnelSettings;
     readonly dialRaw: DialRaw;
     readonly engine: Http2Engine;
     readonly gates: PoolGates;
-    /** For a tunnel that no request waits for; null when none is to be dialled. */
+    /** For a tunnel that nobody waits for; null when there is to be none. */
     readonly ownContext: () => tls.SecureContext | null;
     readonly onEmpty: () => void;
   }) {
-    this.#target = init.target;
-    this.#address = init.address;
-    this.#settings = init.settings;
-    this.#dialRaw = init.dialRaw;
-    this.#engine = init.engine;
-    this.#gates = init.gates;
-    this.#ownContext = init.ownContext;
-    this.#onEmpty = init.onEmpty;
+    this.#target = options.target;
+    this.#address = options.address;
+    this.#settings = options.settings;
+    this.#dialRaw = options.dialRaw;
+    this.#engine = options.engine;
+    this.#gates = options.gates;
+    this.#ownContext = options.ownContext;
+    this.#onEmpty = options.onEmpty;
   }
 
-  get workload(): string {
+  get sourceWorkload(): string {
     return this.#target.sourceWorkload;
   }
 
-  get ownIdentity(): SpiffeId {
+  get sourceIdentity(): SpiffeId {
     return this.#target.sourceIdentity;
   }
 
-  get connections(): ReadonlySet<ClientTunnel> {
+  get tunnels(): ReadonlySet<ClientTunnel> {
     return this.#tunnels;
   }
 
   /**
-   * A usable tunnel with room for one more stream: of those in use the one with the fewest streams, and another one only
-   * when that one is busy. Streams that share a tunnel share its writes, and a storm leaves many tunnels for some minutes.
+   * A usable tunnel with room for one more stream. Of those in use the one with the fewest, and another one only when that
+   * is busy: streams that share a tunnel share its writes, and a storm leaves many tunnels behind for some minutes.
    */
   pick(context: tls.SecureContext): ClientTunnel | undefined {
     let best: ClientTunnel | undefined;
@@ -99,7 +98,7 @@ export class TunnelPool implements TunnelGroup {
     return best;
   }
 
-  /** Adds a tunnel. Calls during the handshake share it. Null when a tunnel was added, otherwise why not. */
+  /** Adds a tunnel; whoever asks meanwhile waits for the same handshake. Null when there is one more, else why not. */
   async grow(context: tls.SecureContext): Promise<NoTunnel | null> {
     this.#dialling ??= this.#dial(context).finally(() => {
       this.#dialling = null;
@@ -108,29 +107,32 @@ export class TunnelPool implements TunnelGroup {
     return this.#dialling;
   }
 
+  /** What is open keeps its streams, what comes gets a new tunnel. */
   retire(): void {
     this.#generation += 1;
     for (const tunnel of this.#tunnels) tunnel.retire();
   }
 
-  /** The old tunnels are used until a new one is up, so that no request waits for a handshake. */
-  renew(leftMs: number): void {
-    if (leftMs <= 0) {
-      this.retire();
-      return;
-    }
+  /** As {@link retire}, but what is open is used until a new tunnel is up, so that no request waits for a handshake. */
+  renew(): void {
     this.#generation += 1;
     void this.#replace([...this.#tunnels]);
   }
 
+  /** Ends everything at once, also a handshake under way. */
   end(why: string): void {
     this.#ending.abort();
     for (const tunnel of this.#tunnels) tunnel.end(why);
   }
 
+  /** The workload leaves, with its namespace perhaps: nothing may stay in it. */
   release(): void {
     this.#ending.abort();
     for (const tunnel of this.#tunnels) tunnel.reset('the workload left');
+  }
+
+  dump(): TunnelDump[] {
+    return [...this.#tunnels].map((tunnel) => tunnel.dump());
   }
 
   async #dial(context: tls.SecureContext): Promise<NoTunnel | null> {
@@ -162,12 +164,12 @@ export class TunnelPool implements TunnelGroup {
     if (this.#ending.signal.aborted) tunnel.reset('the workload left');
     else if (generation !== this.#generation) tunnel.retire();
     if (!tunnel.isUsable || tunnel.hasRoom) return null;
-    // Requests that wait would dial again and again, and each tunnel would stay until its idle timeout.
+    // Whoever waits would dial again and again, and each tunnel would stay until it is idle for long enough.
     tunnel.retire();
     return { ok: 'lost', detail: `${this.#address} allows no streams` };
   }
 
-  /** Dials one new tunnel if one of the old ones is in use, and retires those when it is up or cannot be made. */
+  /** Dials one new tunnel if one of the old is in use, and retires them when it is up or cannot be made. */
   async #replace(old: readonly ClientTunnel[]): Promise<void> {
     const retireOld = (): void => {
       for (const tunnel of old) tunnel.retire();
@@ -176,11 +178,11 @@ export class TunnelPool implements TunnelGroup {
     timer.unref();
     const leave = await this.#gates.replacements.enter('');
     try {
-      // That tunnel may still have the old certificate.
+      // May be one with the certificate before.
       await this.#dialling;
       const context = this.#ownContext();
       const isReplaced = [...this.#tunnels].some((tunnel) => tunnel.isUsable && !old.includes(tunnel));
-      // A pool without tunnels was dropped by its client, and what it dialled would never be ended.
+      // Without any tunnel the pool has been forgotten, and nobody would end what it dials.
       const isWanted = !isReplaced && this.#tunnels.size > 0 && old.some((tunnel) => tunnel.isWarm);
       if (context !== null && isWanted && !this.#ending.signal.aborted) await this.grow(context);
     } finally {

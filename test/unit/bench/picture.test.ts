@@ -1,8 +1,10 @@
 import assert from 'node:assert/strict';
+import { readFileSync } from 'node:fs';
 import { describe, it } from 'node:test';
 import { logScale } from '../../bench/log-scale.js';
 import { ratioPicture } from '../../bench/ratio-picture.js';
-import { fillMeasured } from '../../bench/readme-section.js';
+import { caseIds } from '../../bench/case-ids.js';
+import { fillReadme, fillTables, tablesFile } from '../../bench/measured-sections.js';
 import { summarize } from '../../bench/summary.js';
 import { outcome, requestsCase } from '../../support/bench/bench-fixture.js';
 
@@ -72,7 +74,7 @@ describe('the picture of the ratios', () => {
   });
 });
 
-describe('the section of the README', () => {
+describe('the sections of measured figures', () => {
   const run = {
     machine: { cpu: 'a CPU', cores: 2, kernel: '6.1.0', node: 'v20.12.0', busyCores: 0.04 },
     rounds: 3,
@@ -82,25 +84,44 @@ describe('the section of the README', () => {
   };
   const text = 'before\n<!-- measured: npm run bench -->\nold $1\n<!-- end of measured -->\nafter\n';
 
-  it('is replaced between its marks, with the machine beside the figures, and can be replaced again', () => {
-    const once = fillMeasured(text, [summary], run);
-    assert.match(once, /^before\n<!-- measured: npm run bench -->\n!\[/);
+  it('are replaced between their marks, with the machine next to the figures, and can be replaced again', () => {
+    const once = fillTables(text, [summary], run);
+    assert.match(once, /^before\n<!-- measured: npm run bench -->\n!\[[^\]]*\]\(\.\.\/\.\.\/test\/bench/);
     assert.match(once, /2 cores \(a CPU\), Linux 6\.1\.0, Node v20\.12\.0, 0\.0 cores busy before the run;/);
     assert.match(once, /<!-- end of measured -->\nafter\n$/);
     assert.ok(!once.includes('old'));
-    assert.equal(fillMeasured(once, [summary], run), once);
+    assert.equal(fillTables(once, [summary], run), once);
   });
 
-  it('of one host is another one, without a picture', () => {
+  it('of one host are others, without a picture', () => {
     const both = `${text}<!-- measured: npm run bench -- --same-host -->\nold\n<!-- end of measured -->\nlast\n`;
-    const once = fillMeasured(both, [summary], { ...run, isSameHost: true });
+    const once = fillTables(both, [summary], { ...run, isSameHost: true });
     assert.ok(once.startsWith(text));
     assert.ok(!once.slice(text.length).includes('old'));
     assert.ok(!once.includes('!['));
     assert.match(once, /<!-- end of measured -->\nlast\n$/);
   });
 
-  it('is an error where the marks are gone', () => {
-    assert.throws(() => fillMeasured('no marks', [summary], run), /no mark/);
+  it('of the README have the picture and the rows of three cases', () => {
+    const readme = text.replace('npm run bench', 'npm run bench, three cases');
+    const others = caseIds.map((id) => ({ ...summary, id, title: `case ${id}` }));
+    const once = fillReadme(readme, others, run);
+    assert.match(once, /!\[[^\]]*\]\(test\/bench/);
+    assert.deepEqual(
+      [...once.matchAll(/^\| case ([a-z]\S*) /gm)].map(([, id]) => id),
+      ['bulk-4', 'keepalive-32', 'newconn'],
+    );
+    assert.equal(fillReadme(once, others, run), once);
+  });
+
+  it('have their place in the documents', () => {
+    const two = fillTables(readFileSync(tablesFile, 'utf8'), [summary], run);
+    assert.ok(fillTables(two, [summary], { ...run, isSameHost: true }).length > 0);
+    assert.ok(fillReadme(readFileSync('README.md', 'utf8'), [summary], run).length > 0);
+  });
+
+  it('are an error where the marks are gone', () => {
+    assert.throws(() => fillTables('no marks', [summary], run), /no mark/);
+    assert.throws(() => fillReadme('no marks', [summary], run), /no mark/);
   });
 });

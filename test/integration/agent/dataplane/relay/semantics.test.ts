@@ -3,8 +3,9 @@ import assert from 'node:assert/strict';
 import { createHash, randomBytes } from 'node:crypto';
 import type net from 'node:net';
 import { once } from 'node:events';
+import { ConnectionCut } from '../../../../../agent/dataplane/connection/connection-cut.js';
 import { BackpressureTracker } from '../../../../../agent/dataplane/relay/backpressure-tracker.js';
-import { ConnectionCut, TerminationSignal } from '../../../../../agent/dataplane/connection/termination-signal.js';
+import { TerminationSignal } from '../../../../../agent/dataplane/connection/termination-signal.js';
 import { TestCa } from '../../../../support/tunnel/tunnel-certificates.js';
 import { eventually, withDeadline } from '../../../../support/tunnel/tunnel-pair.js';
 import { relayed, RelayRoad, socketPair } from '../../../../support/agent/relay-road.js';
@@ -166,13 +167,12 @@ for (const kind of ['socket', 'tunnel', 'lean tunnel'] as const) {
 
     it('is cut by its signal, with RST to both applications', async () => {
       const signal = new TerminationSignal();
-      const rule = { kind: 'SegmentationRule', name: 'no' } as const;
       await using road = await RelayRoad.start(kind, ca, { signal });
-      signal.raise(new ConnectionCut({ reason: 'POLICY_TERMINATED', rule }));
+      signal.raise(new ConnectionCut({ reason: 'POLICY_TERMINATED', rule: 'SegmentationRule/no' }));
       assert.deepEqual(await road.outcome, {
         reason: 'POLICY_TERMINATED',
         endedBy: 'agent',
-        rule,
+        rule: 'SegmentationRule/no',
         detail: '',
       });
       assert.equal(await endOf(road.client), 'ECONNRESET');

@@ -1,0 +1,90 @@
+import { readdirSync } from 'node:fs';
+import { agentSettingsTable } from '../../agent/config/agent-settings.js';
+import { capturePorts, hostPorts } from '../../agent/ports.js';
+import { controllerSettings } from '../../controller/config/settings.js';
+import { renderSettingsTable } from '../../shared/config/settings-table.js';
+import { reasons, type ReasonInfo } from '../../shared/reasons.js';
+import { renderAgentCommands, renderControllerCommands, renderCulvertCommands, renderExitCodes } from './commands.js';
+import { markdownTable } from './markdown-table.js';
+import { agentMetrics, controllerMetrics, type MetricDescription } from './metric-tables.js';
+import { renderReference } from './reference.js';
+
+/** The parts of the documents that are made from the code, by the name in their `<!-- generated: NAME -->` mark. */
+export const generatedBlocks: Readonly<Record<string, () => string | Promise<string>>> = {
+  ports: renderPorts,
+  reasons: renderReasons,
+  'agent metrics': () => renderMetrics(agentMetrics()),
+  'controller metrics': () => renderMetrics(controllerMetrics()),
+  'agent settings': () => renderSettingsTable(agentSettingsTable),
+  'controller settings': () => renderSettingsTable(controllerSettings),
+  reference: renderReference,
+  'culvert commands': renderCulvertCommands,
+  'agent commands': renderAgentCommands,
+  'controller commands': renderControllerCommands,
+  'exit codes': renderExitCodes,
+};
+
+/** Every document that may have generated parts, from the root of the repository. */
+export function documentFiles(): string[] {
+  return ['README.md', ...readdirSync('deploy/docs').map((name) => `deploy/docs/${name}`)].filter((name) =>
+    name.endsWith('.md'),
+  );
+}
+
+const blockPattern = /<!-- generated: ([a-z ]+) -->\n[^]*?<!-- end -->/g;
+
+/** The names of the marks in a text. */
+export function blockNames(text: string): string[] {
+  return [...text.matchAll(blockPattern)].map(([, name = '']) => name);
+}
+
+/** The same text with every generated part made new. Throws when a mark names no block. */
+export async function fillBlocks(text: string): Promise<string> {
+  const made = new Map<string, string>();
+  for (const name of blockNames(text)) {
+    const render = generatedBlocks[name];
+    if (render === undefined) throw new Error(`test/docs/generated-blocks.ts has no block "${name}"`);
+    made.set(name, await render());
+  }
+  return text.replace(
+    blockPattern,
+    (_, name: string) => `<!-- generated: ${name} -->\n${made.get(name) ?? ''}\n<!-- end -->`,
+  );
+}
+
+function renderPorts(): string {
+  const rows: readonly (readonly [number, string, string])[] = [
+    [capturePorts.outbound, 'workload', 'outbound TCP arrives here by REDIRECT'],
+    [capturePorts.inboundPlaintext, 'workload', 'inbound TCP that came without a tunnel arrives here by REDIRECT'],
+    [capturePorts.inboundTunnel, 'workload', 'HBONE tunnels from other agents; must be reachable between hosts'],
+    [hostPorts.admin, 'host, loopback', 'admin: `/config`, `/dump`, `/connections`, `/log`'],
+    [hostPorts.metrics, 'host', 'Prometheus: `/metrics`'],
+    [hostPorts.health, 'host', '`/healthz`, `/readyz`'],
+  ];
+  return markdownTable(
+    ['port', 'where', 'what for'],
+    rows.map(([port, where, what]) => [String(port), where, what]),
+  );
+}
+
+function renderMetrics(metrics: readonly MetricDescription[]): string {
+  return markdownTable(
+    ['metric', 'kind', 'labels', 'what it counts or shows'],
+    metrics.map(({ name, type, labels, help }) => [
+      `\`${name}\``,
+      type,
+      labels.map((label) => `\`${label}\``).join(', '),
+      help,
+    ]),
+  );
+}
+
+function renderReasons(): string {
+  const rows = Object.entries<ReasonInfo>(reasons).map(([code, info]) => [
+    `\`${code}\``,
+    info.side,
+    info.text,
+    info.next,
+  ]);
+  return markdownTable(['reason', 'whose side', 'what happened', 'what to try next'], rows);
+}

@@ -1,0 +1,83 @@
+import assert from 'node:assert/strict';
+import { existsSync, readFileSync } from 'node:fs';
+import path from 'node:path';
+import { test } from 'node:test';
+import { blockNames, documentFiles, fillBlocks, generatedBlocks } from '../../docs/generated-blocks.js';
+import { allDocuments } from '../../docs/all-documents.js';
+
+test('the generated parts of the documents are those of the code', async () => {
+  for (const { file, text } of documentFiles().map((file) => ({ file, text: readFileSync(file, 'utf8') }))) {
+    assert.ok(text === (await fillBlocks(text)), `${file} is behind the code: run "npm run docs"`);
+  }
+});
+
+test('every generated part has its place in one document', () => {
+  const marks = documentFiles().flatMap((file) => blockNames(readFileSync(file, 'utf8')));
+  assert.deepEqual(marks.toSorted(), Object.keys(generatedBlocks).toSorted());
+});
+
+test('a document that is behind is made new, and a mark that names nothing is an error', async () => {
+  const old = 'before\n<!-- generated: ports -->\nold\n<!-- end -->\nafter\n';
+  const filled = await fillBlocks(old);
+  assert.match(filled, /^before\n<!-- generated: ports -->\n\| port [^]*15001[^]*<!-- end -->\nafter\n$/);
+  assert.equal(await fillBlocks(filled), filled);
+  await assert.rejects(fillBlocks('<!-- generated: nothing -->\n<!-- end -->'), /no block "nothing"/);
+});
+
+test('every file that a document names exists', () => {
+  const paths = allDocuments().flatMap(({ text }) =>
+    [...text.matchAll(/`((?:agent|controller|shared|test|deploy|\.github)\/[\w./-]+)`/g)].map(
+      (match) => match[1] ?? '',
+    ),
+  );
+  assert.ok(paths.length > 100, 'ARCHITECTURE.md names the files of the road of a connection');
+  const missing = [...new Set(paths)].filter((name) => !existsSync(name));
+  assert.deepEqual(missing, []);
+});
+
+test('every link of a document leads to a file and a heading that exist', () => {
+  const dead = allDocuments().flatMap(({ file, text }) =>
+    [...text.matchAll(/\]\(([^)\s]+)\)/g)]
+      .map(([, target = '']) => target)
+      .filter((target) => !/^https?:/.test(target) && !leadsSomewhere(file, target))
+      .map((target) => `${file}: ${target}`),
+  );
+  assert.deepEqual(dead, []);
+});
+
+function leadsSomewhere(file: string, target: string): boolean {
+  const [name = '', heading] = target.split('#');
+  const found = name === '' ? file : path.join(path.dirname(file), name);
+  if (!existsSync(found)) return false;
+  return heading === undefined || headingsOf(readFileSync(found, 'utf8')).includes(heading);
+}
+
+/** As GitHub makes the names of headings. */
+function headingsOf(text: string): string[] {
+  return [...text.matchAll(/^#+ (.*)$/gm)].map(([, title = '']) =>
+    title
+      .toLowerCase()
+      .replace(/[^\w\- ]/g, '')
+      .replaceAll(' ', '-'),
+  );
+}
+
+test('the README has at most 180 lines', () => {
+  const lines = readFileSync('README.md', 'utf8').trimEnd().split('\n');
+  assert.ok(lines.length <= 180, `${lines.length} lines`);
+});
+
+test('README, ARCHITECTURE and the documents keep to plain English', () => {
+  const lost = /\b(?:nobody|somebody|whoever|anew|besides?|for so long|so many|is none)\b|\btold of\b|\bhears? of\b/i;
+  const found = allDocuments().flatMap(({ file, text }) =>
+    withoutGenerated(text)
+      .split('\n')
+      .flatMap((line, index) => (lost.test(line) ? [`${file}:${index + 1}: ${lost.exec(line)?.[0]}`] : [])),
+  );
+  assert.deepEqual(found, []);
+});
+
+/** Generated and measured parts have the words of the code. */
+function withoutGenerated(text: string): string {
+  return text.replace(/<!-- (?:generated|measured): [^]*?<!-- end[^>]*-->/g, (part) => part.replace(/[^\n]+/g, ''));
+}
