@@ -31,6 +31,11 @@ export function isIpv6(ip: IpAddress): boolean {
   return ip.includes(':');
 }
 
+/** Whether an address means something on one link only (fe80::/10), so that it needs a zone to be dialled or borrowed. */
+export function isLinkLocal(ip: IpAddress): boolean {
+  return /^fe[89ab]/.test(ip);
+}
+
 /** The address in network byte order: 4 or 16 numbers. */
 export function ipBytes(ip: IpAddress): number[] {
   if (!isIpv6(ip)) return ip.split('.').map(Number);

@@ -193,6 +193,13 @@ export const reasons = {
     text: 'The other side does not speak HBONE as this agent does.',
     next: 'culvert nodes',
   },
+  DESTINATION_UNREADABLE: {
+    side: 'mesh',
+    level: 'error',
+    status: 503,
+    text: 'The kernel did not say where the connection was going before it was redirected.',
+    next: 'check conntrack on the host, and what else changes nat rules in the workload',
+  },
   RESOURCE_FD: {
     side: 'mesh',
     level: 'error',

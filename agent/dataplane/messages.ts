@@ -1,9 +1,8 @@
-import type { LiveBytes } from './report/live-bytes.js';
 import type { RegistryEntry } from '../../shared/routing/registry-entry.js';
 import type { SpiffeId } from '../../shared/identity.js';
 import type { Snapshot } from '../../shared/policy/snapshot.js';
 import type { ClosedConnection } from './report/closed-connection.js';
-import type { OpenConnections } from './report/open-connections.js';
+import type { LiveBytes, OpenConnections } from './report/open-connections.js';
 import type { RegistryChange } from './image/registry-image.js';
 import type { DataplaneSettings } from './settings.js';
 
@@ -160,9 +159,9 @@ export type ConnectionDump = {
   readonly path: string;
   readonly source: string;
   readonly destination: string;
-  /** The rule that let it in. */
-  readonly rule: string;
-  /** It lives on though the rules deny it now; absent when they allow it. */
+  /** `SegmentationRule/name`, the rule that let it in; null when no rule was asked yet. */
+  readonly rule: string | null;
+  /** The rules deny it now, and it is in its grace period; absent when they allow it. */
   readonly grace?: { readonly kind: 'draining' | 'kept'; readonly deniedBy: string };
   readonly bytesSent: number;
   readonly bytesReceived: number;

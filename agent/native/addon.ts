@@ -24,6 +24,7 @@ type NativeAddon = {
   ): number;
   dialSocket(netns: number, family: 4 | 6, mark: number, source: string): number;
   originalDestination(fd: number, family: 4 | 6): [ip: string, port: number] | null;
+  socketAddresses(fd: number): [localIp: string, localPort: number, peerIp?: string, peerPort?: number];
   watchChanges(netns: number, ofNetfilter: boolean): number;
   takeChanges(fd: number, table: number): boolean;
   readProcFile(netns: number, path: string): string;
@@ -59,7 +60,7 @@ export type DialSocketOptions = {
   readonly family: 4 | 6;
   /** SO_MARK; 0 sets none. */
   readonly mark: number;
-  /** Dial from this address, which need not be of that namespace (IP_TRANSPARENT). Same family. */
+  /** Dial from this address, which need not be of that namespace (IP_TRANSPARENT). Same family, not link-local. */
   readonly transparentSource?: IpAddress;
 };
 
@@ -82,11 +83,31 @@ export function dialSocket(o: DialSocketOptions): number {
  */
 export function originalDestination(o: { readonly fd: number; readonly localFamily: 4 | 6 }): HostPort | null {
   const found = call('reading the original destination', () => loadAddon().originalDestination(o.fd, o.localFamily));
-  if (found === null) return null;
-  const ip = parseIp(found[0]);
-  if (ip === undefined)
-    throw new CulvertError({ code: 'EINVAL', message: `the kernel gave no IP address: ${found[0]}` });
-  return { ip, port: found[1] };
+  return found === null ? null : { ip: kernelIp(found[0]), port: found[1] };
+}
+
+/** The addresses of a connected socket. IPv4-mapped addresses become IPv4; a link-local address has lost its zone. */
+export type SocketAddresses = {
+  readonly local: HostPort;
+  /** Null when the peer has closed the connection. */
+  readonly peer: HostPort | null;
+};
+
+/**
+ * Reads both addresses from the kernel. Node's `remoteAddress` cannot be used: it looks up the name of a link-local
+ * address's interface in the namespace of the process, and throws `ENXIO` when there is none with that index.
+ */
+export function socketAddresses(fd: number): SocketAddresses {
+  const found = call('reading the addresses of a socket', () => loadAddon().socketAddresses(fd));
+  const [localIp, localPort, peerIp, peerPort] = found;
+  const peer = peerIp === undefined || peerPort === undefined ? null : { ip: kernelIp(peerIp), port: peerPort };
+  return { local: { ip: kernelIp(localIp), port: localPort }, peer };
+}
+
+function kernelIp(text: string): IpAddress {
+  const ip = parseIp(text);
+  if (ip !== undefined) return ip;
+  throw new CulvertError({ code: 'EINVAL', message: `the kernel gave no IP address: ${text}` });
 }
 
 /**

@@ -1,6 +1,7 @@
 /*
  * What Node has no API for: sockets in another network namespace, SO_MARK, IP_TRANSPARENT, SO_REUSEPORT,
- * SO_ORIGINAL_DST, netlink, and what /proc says of another namespace. Each call is synchronous and returns plain values; addon.ts gives them types and error classes.
+ * SO_ORIGINAL_DST, addresses without their zone, netlink, and what /proc says of another namespace. Each call is
+ * synchronous and returns plain values; addon.ts gives them types and error classes.
  *
  * A thread that enters a workload's namespace leaves it before the call returns, or the process aborts: whatever ran on
  * that thread afterwards would dial as the workload.
@@ -331,6 +332,20 @@ static napi_value dial_socket(napi_env env, napi_callback_info info) {
   return fd_result(env, fd, result);
 }
 
+/* Writes an address without its zone, and its port, into an array from `at` on. */
+static void set_address(napi_env env, napi_value array, uint32_t at, int family, const address *from) {
+  const struct sockaddr_in *v4 = (const struct sockaddr_in *)&from->storage;
+  const struct sockaddr_in6 *v6 = (const struct sockaddr_in6 *)&from->storage;
+  char text[INET6_ADDRSTRLEN];
+  const void *bytes = family == 6 ? (const void *)&v6->sin6_addr : (const void *)&v4->sin_addr;
+  inet_ntop(family == 6 ? AF_INET6 : AF_INET, bytes, text, sizeof text);
+  napi_value ip, port;
+  napi_create_string_utf8(env, text, NAPI_AUTO_LENGTH, &ip);
+  napi_create_uint32(env, ntohs(family == 6 ? v6->sin6_port : v4->sin_port), &port);
+  napi_set_element(env, array, at, ip);
+  napi_set_element(env, array, at + 1, port);
+}
+
 /* originalDestination(fd, family 4 | 6) -> [ip, port] | null */
 static napi_value original_destination(napi_env env, napi_callback_info info) {
   napi_value args[2];
@@ -346,17 +361,30 @@ static napi_value original_destination(napi_env env, napi_callback_info info) {
     napi_get_null(env, &result);
     return result;
   }
-  const struct sockaddr_in *v4 = (const struct sockaddr_in *)&found.storage;
-  const struct sockaddr_in6 *v6 = (const struct sockaddr_in6 *)&found.storage;
-  char text[INET6_ADDRSTRLEN];
-  const void *bytes = family == 6 ? (const void *)&v6->sin6_addr : (const void *)&v4->sin_addr;
-  inet_ntop(family == 6 ? AF_INET6 : AF_INET, bytes, text, sizeof text);
-  napi_value ip, port;
-  napi_create_string_utf8(env, text, NAPI_AUTO_LENGTH, &ip);
-  napi_create_uint32(env, ntohs(family == 6 ? v6->sin6_port : v4->sin_port), &port);
   napi_create_array_with_length(env, 2, &result);
-  napi_set_element(env, result, 0, ip);
-  napi_set_element(env, result, 1, port);
+  set_address(env, result, 0, family, &found);
+  return result;
+}
+
+/* socketAddresses(fd) -> [local ip, local port, peer ip, peer port], or without the peer when it has gone */
+static napi_value socket_addresses(napi_env env, napi_callback_info info) {
+  napi_value args[1];
+  int32_t fd;
+  if (!read_arguments(env, info, 1, args) || !read_int(env, args[0], &fd)) return NULL;
+
+  address local, peer;
+  memset(&peer, 0, sizeof peer);
+  local.length = sizeof local.storage;
+  peer.length = sizeof peer.storage;
+  if (getsockname(fd, (struct sockaddr *)&local.storage, &local.length) != 0) return throw_failure(env, failed("getsockname"));
+  bool has_peer = getpeername(fd, (struct sockaddr *)&peer.storage, &peer.length) == 0;
+  if (!has_peer && errno != ENOTCONN) return throw_failure(env, failed("getpeername"));
+
+  int family = local.storage.ss_family == AF_INET6 ? 6 : 4;
+  napi_value result;
+  napi_create_array_with_length(env, has_peer ? 4 : 2, &result);
+  set_address(env, result, 0, family, &local);
+  if (has_peer) set_address(env, result, 2, family, &peer);
   return result;
 }
 
@@ -430,6 +458,7 @@ NAPI_MODULE_INIT() {
       {"listenTcp", NULL, listen_tcp, NULL, NULL, NULL, napi_enumerable, NULL},
       {"dialSocket", NULL, dial_socket, NULL, NULL, NULL, napi_enumerable, NULL},
       {"originalDestination", NULL, original_destination, NULL, NULL, NULL, napi_enumerable, NULL},
+      {"socketAddresses", NULL, socket_addresses, NULL, NULL, NULL, napi_enumerable, NULL},
       {"watchChanges", NULL, watch_changes, NULL, NULL, NULL, napi_enumerable, NULL},
       {"readProcFile", NULL, read_proc_file_call, NULL, NULL, NULL, napi_enumerable, NULL},
       {"takeChanges", NULL, take_changes_call, NULL, NULL, NULL, napi_enumerable, NULL},

@@ -1,5 +1,6 @@
 import { formatHostPort } from '../../shared/address.js';
 import type { Log } from '../../shared/log.js';
+import { formatRuleRef } from '../../shared/policy/connection.js';
 import { reasonInfo } from '../../shared/reasons.js';
 import type { ClosedConnection } from '../dataplane/report/closed-connection.js';
 
@@ -75,8 +76,8 @@ export function accessLogLine(connection: ClosedConnection): AccessLogLine {
     reason: connection.reason,
     faultSide: info.side,
   };
-  if (connection.rule !== '') line.rule = connection.rule;
-  if (connection.audited.length > 0) line.audited = connection.audited;
+  if (connection.rule !== null) line.rule = formatRuleRef(connection.rule);
+  if (connection.audited.length > 0) line.audited = connection.audited.map(formatRuleRef);
   line.revision = connection.revision;
   if (source.workload !== null) line.sourceWorkload = source.workload;
   if (source.identity !== null) line.sourceIdentity = source.identity;

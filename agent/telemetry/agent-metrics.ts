@@ -1,9 +1,10 @@
 import { Counter, Histogram, type Registry } from 'prom-client';
+import { formatRuleRef } from '../../shared/policy/connection.js';
 import { reasonInfo } from '../../shared/reasons.js';
 import type { WorkerReport } from '../dataplane/messages.js';
-import type { LiveBytes } from '../dataplane/report/live-bytes.js';
 import { CappedCounter } from './capped-counter.js';
 import type { ClosedConnection } from '../dataplane/report/closed-connection.js';
+import type { LiveBytes } from '../dataplane/report/open-connections.js';
 import { WorkerGaugeBoard } from './worker-gauge-board.js';
 
 /** Seconds. From 100 µs (same host) to the connect timeout. */
@@ -201,10 +202,10 @@ export class AgentMetrics {
     const destination_workload = connection.destination.workload ?? unknownWorkload;
     this.#closed.add({ direction, path, reason, source_workload, destination_workload }, 1);
     if (isDenial(connection)) {
-      const rule = connection.rule === '' ? 'none' : connection.rule;
+      const rule = connection.rule === null ? 'none' : formatRuleRef(connection.rule);
       this.#denied.add({ direction, reason, rule, source_workload, destination_workload }, 1);
     }
-    for (const rule of connection.audited) this.#audited.add({ rule }, 1);
+    for (const rule of connection.audited) this.#audited.add({ rule: formatRuleRef(rule) }, 1);
     if (connection.connectMs !== null) this.#connect.observe({ direction, path }, connection.connectMs / 1000);
     if (connection.firstByteMs !== null) this.#firstByte.observe({ direction, path }, connection.firstByteMs / 1000);
     this.#duration.observe({ direction, path }, connection.durationMs / 1000);

@@ -26,9 +26,11 @@ export type Connection = { readonly source: Party; readonly destination: Party; 
 /** Where the evaluator takes the time from, so that it stays pure. */
 export type Clock = { readonly nowMs: () => number };
 
+const ruleKinds = ['SegmentationRule', 'AuthorizationPolicy', 'NetworkPolicy', 'PeerAuthentication', 'Mesh'] as const;
+
 /** Which rule decided, in the words of the user's document. `mesh/default` when none did. */
 export type RuleRef = {
-  readonly kind: 'SegmentationRule' | 'AuthorizationPolicy' | 'NetworkPolicy' | 'PeerAuthentication' | 'Mesh';
+  readonly kind: (typeof ruleKinds)[number];
   readonly name: string;
   readonly namespace?: string;
   readonly tier?: Tier;
@@ -62,4 +64,14 @@ export type TraceStep = {
 /** `SegmentationRule/db-only`, `AuthorizationPolicy/billing/api`, `Mesh/default`: for logs and the refusal header. */
 export function formatRuleRef(rule: RuleRef): string {
   return rule.namespace === undefined ? `${rule.kind}/${rule.name}` : `${rule.kind}/${rule.namespace}/${rule.name}`;
+}
+
+const rulePattern = new RegExp(`^(${ruleKinds.join('|')})/(?:([\\w.-]{1,253})/)?([\\w.-]{1,253})$`);
+
+/** Reads what {@link formatRuleRef} writes; null for any other text. The tier is not in the text. */
+export function parseRuleRef(text: string): RuleRef | null {
+  const match = rulePattern.exec(text);
+  if (match === null) return null;
+  const [, kind, namespace, name] = match as unknown as [string, RuleRef['kind'], string | undefined, string];
+  return namespace === undefined ? { kind, name } : { kind, namespace, name };
 }

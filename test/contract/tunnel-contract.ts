@@ -2,9 +2,8 @@ import { before, describe, it } from 'node:test';
 import assert from 'node:assert/strict';
 import { randomBytes } from 'node:crypto';
 import { once } from 'node:events';
-import { ConnectionCut } from '../../agent/dataplane/connection/connection-cut.js';
 import type { IpAddress } from '../../shared/address.js';
-import { TerminationSignal } from '../../agent/dataplane/connection/termination-signal.js';
+import { ConnectionCut, TerminationSignal } from '../../agent/dataplane/connection/termination-signal.js';
 import type { TunnelRequest } from '../../agent/dataplane/tunnel/tunnel.js';
 import type { TunnelStream } from '../../agent/dataplane/engine/tunnel-stream.js';
 import { clientIdentity, otherIdentity, serverIdentity, TestCa } from '../support/tunnel/tunnel-certificates.js';
@@ -277,18 +276,19 @@ export function runTunnelContract(engine: TunnelEngine): void {
 
     it('is refused with the reason and the rule of the other agent', async () => {
       await using pair = await TunnelPair.start(engine, ca);
-      pair.onConnect = (request) => request.refuse({ reason: 'POLICY_DENY', rule: 'SegmentationRule/db-only' });
+      const rule = { kind: 'SegmentationRule', name: 'db-only' } as const;
+      pair.onConnect = (request) => request.refuse({ reason: 'POLICY_DENY', rule });
       const result = await pair.open();
       assert.equal(result.ok, false);
       assert.equal(!result.ok && result.reason, 'POLICY_DENY');
-      assert.equal(!result.ok && result.rule, 'SegmentationRule/db-only');
+      assert.deepEqual(!result.ok && result.rule, rule);
       assert.equal(!result.ok && result.isRetryable, false);
       await eventually('no stream is left', () => pair.client.counts().streams + pair.server.counts().streams === 0);
     });
 
     it('two thousand times refused stays on one tunnel', async () => {
       await using pair = await TunnelPair.start(engine, ca);
-      pair.onConnect = (request) => request.refuse({ reason: 'CONNECT_REFUSED', rule: '' });
+      pair.onConnect = (request) => request.refuse({ reason: 'CONNECT_REFUSED', rule: null });
       for (let index = 0; index < 2000; index += 10) {
         const results = await Promise.all(Array.from({ length: 10 }, () => pair.open()));
         for (const result of results) assert.equal(!result.ok && result.reason, 'CONNECT_REFUSED');
@@ -309,12 +309,13 @@ export function runTunnelContract(engine: TunnelEngine): void {
         pair.onConnect = resolve;
       });
       const signal = new TerminationSignal();
-      const opening = pair.client.open(pair.target(), { signal });
+      const opening = pair.client.open(pair.authorized({ signal }), pair.target());
       const request = await asked;
-      signal.raise(new ConnectionCut({ reason: 'POLICY_TERMINATED', rule: 'SegmentationRule/x' }));
+      const rule = { kind: 'SegmentationRule', name: 'x' } as const;
+      signal.raise(new ConnectionCut({ reason: 'POLICY_TERMINATED', rule }));
       const result = await opening;
       assert.equal(!result.ok && result.reason, 'POLICY_TERMINATED');
-      assert.equal(!result.ok && result.rule, 'SegmentationRule/x');
+      assert.deepEqual(!result.ok && result.rule, rule);
       await eventually('the other agent knows', () => request.signal.cut !== null);
       const late = request.accept();
       late.resume();

@@ -1,9 +1,9 @@
 import type { Destination, Endpoint } from '../../../shared/routing/destination.js';
 
 /**
- * Chooses among the endpoints of a service: round robin for each service and port, from a random start so that the
- * workers of all nodes do not begin at the same endpoint. Endpoints of this node weigh the same as others. Round robin
- * and not fewest connections: an endpoint that refuses at once would have the fewest, and attract everything.
+ * Orders the endpoints of a service: round robin for each service and port, with a random start so that the workers of all
+ * nodes do not begin at the same endpoint. Endpoints of this node have no preference. Not by fewest connections, because an
+ * endpoint that refuses at once has the fewest and would attract all of them.
  */
 export class RoundRobinBalancer {
   readonly #cursors = new Map<string, number>();
@@ -13,7 +13,7 @@ export class RoundRobinBalancer {
     this.#random = init.random;
   }
 
-  /** All endpoints in the order in which to try them; each at most once, so a retry never meets one that failed. */
+  /** All endpoints in the order in which to try them. Each is there once, so a retry never meets one that failed. */
   order(destination: Destination, dialledPort: number): readonly Endpoint[] {
     const { endpoints, service } = destination;
     if (endpoints.length < 2 || service === null) return endpoints;
@@ -23,7 +23,7 @@ export class RoundRobinBalancer {
     return [...endpoints.slice(start), ...endpoints.slice(0, start)];
   }
 
-  /** Drops the positions of services that are gone or changed; they start at random again. */
+  /** Drops all positions; services start at a random endpoint again. */
   reset(): void {
     this.#cursors.clear();
   }

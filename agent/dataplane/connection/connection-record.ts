@@ -1,22 +1,17 @@
 import type { HostPort } from '../../../shared/address.js';
-import type { Decision } from '../../../shared/policy/connection.js';
-import { formatRuleRef } from '../../../shared/policy/connection.js';
-import type { Reason } from '../../../shared/reasons.js';
-import type { LiveBytes } from '../report/live-bytes.js';
+import type { Decision, RuleRef } from '../../../shared/policy/connection.js';
 import type { ClosedConnection, ConnectionParty, ConnectionPath } from '../report/closed-connection.js';
-import { ruledPort, type OpenConnections, type OpenParty } from '../report/open-connections.js';
-import { randomHex } from './random-hex.js';
+import { ruledPort, type LiveBytes, type OpenConnections, type OpenParty } from '../report/open-connections.js';
+import type { Ending } from './ending.js';
+import { newTraceId } from './trace-context.js';
 
-/** How a connection ended. `rule` replaces the rule that let it in, when another one ended it. */
-export type Ending = { readonly reason: Reason; readonly detail: string; readonly rule?: string };
-
-const noRules: readonly string[] = [];
-const nobody: ConnectionParty = { address: null, workload: null, identity: null };
+const noRules: readonly RuleRef[] = [];
+const unknownParty: ConnectionParty = { address: null, workload: null, identity: null };
 
 /**
  * The live record of one accepted connection: owns its byte counts, times and labels, and becomes the one
- * {@link ClosedConnection}. The relay adds to `bytesSent`, `bytesReceived` and `firstByteAtMs` directly: plain numbers,
- * so that counting costs nothing per chunk. `close` is called exactly once; a second call is a bug and throws.
+ * {@link ClosedConnection}. The relay adds to `bytesSent`, `bytesReceived` and `firstByteAtMs` directly: they are plain
+ * numbers, so counting costs nothing per chunk.
  */
 export class ConnectionRecord {
   readonly traceId: string;
@@ -29,41 +24,42 @@ export class ConnectionRecord {
   /** `Date.now()` of the first byte from the destination; null when none came. */
   firstByteAtMs: number | null = null;
   path: ConnectionPath = 'none';
-  source: ConnectionParty = nobody;
-  destination: ConnectionParty = nobody;
+  source: ConnectionParty = unknownParty;
+  destination: ConnectionParty = unknownParty;
   service: string | null = null;
   requested: HostPort | null = null;
-  #rule = '';
+  #rule: RuleRef | null = null;
   #audited = noRules;
   #revision = 0;
   #connectMs: number | null = null;
   #reportedSent = 0;
   #reportedReceived = 0;
-  #toldOpen: { readonly sent: number; readonly received: number } | null = null;
-  #openToldMs: number;
+  #reportedOpen: { readonly sent: number; readonly received: number } | null = null;
+  #openReportedMs: number;
   #isClosed = false;
   readonly #startedMs = performance.now();
   #endedMs: number | null = null;
 
-  /** `traceId`: 32 hex digits from the other agent, when it sent some; otherwise a new one is made. */
+  /** `traceId`: 32 hex digits from the other agent; a new one when absent. */
   constructor(init: { readonly direction: 'outbound' | 'inbound'; readonly traceId?: string | undefined }) {
     this.direction = init.direction;
-    this.traceId = init.traceId ?? randomHex(16);
-    this.#openToldMs = this.#startedMs;
+    this.traceId = init.traceId ?? newTraceId();
+    this.#openReportedMs = this.#startedMs;
   }
 
-  get rule(): string {
+  /** Null when no rule was asked yet. */
+  get rule(): RuleRef | null {
     return this.#rule;
   }
 
   decided(decision: Decision, revision: number): void {
-    this.#rule = formatRuleRef(decision.rule);
-    this.#audited = decision.audited.length === 0 ? noRules : decision.audited.map(formatRuleRef);
+    this.#rule = decision.rule;
+    this.#audited = decision.audited;
     this.#revision = revision;
   }
 
-  /** A rule of this revision refused before the others were asked: a STRICT PeerAuthentication, say. */
-  refusedBy(rule: string, revision: number): void {
+  /** A rule of this revision refused before the others were asked, for example a STRICT PeerAuthentication. */
+  refusedBy(rule: RuleRef, revision: number): void {
     this.#rule = rule;
     this.#audited = noRules;
     this.#revision = revision;
@@ -75,12 +71,12 @@ export class ConnectionRecord {
     this.#connectMs = performance.now() - this.#startedMs;
   }
 
-  /** Nothing moves any more, though the reason is still being found out: the duration ends here. */
+  /** No more bytes move, and the duration ends here, although the reason may still be open. */
   ended(): void {
     this.#endedMs ??= performance.now();
   }
 
-  /** What moved since the last call; null when nothing did. Called by the sweep and once more after closing. */
+  /** Bytes moved since the last call; null when none were. Called by the sweep, and once more after closing. */
   takeLive(): LiveBytes | null {
     const sent = this.bytesSent - this.#reportedSent;
     const received = this.bytesReceived - this.#reportedReceived;
@@ -96,13 +92,13 @@ export class ConnectionRecord {
     };
   }
 
-  /** What it did since the last call, for flow records; null when that was less than `everyMs` ago, or it is not connected. */
+  /** What the connection did since the last call, for flow records; null within `everyMs` of it, or when not connected. */
   takeOpen(everyMs: number): OpenConnections | null {
     const nowMs = performance.now();
-    if (this.#connectMs === null || this.#endedMs !== null || nowMs - this.#openToldMs < everyMs) return null;
-    const told = this.#toldOpen;
-    this.#openToldMs = nowMs;
-    this.#toldOpen = { sent: this.bytesSent, received: this.bytesReceived };
+    if (this.#connectMs === null || this.#endedMs !== null || nowMs - this.#openReportedMs < everyMs) return null;
+    const before = this.#reportedOpen;
+    this.#openReportedMs = nowMs;
+    this.#reportedOpen = { sent: this.bytesSent, received: this.bytesReceived };
     return {
       direction: this.direction,
       source: openParty(this.source),
@@ -111,14 +107,15 @@ export class ConnectionRecord {
       rule: this.#rule,
       audited: this.#audited,
       revision: this.#revision,
-      connections: told === null ? 1 : 0,
-      bytesSent: this.bytesSent - (told?.sent ?? 0),
-      bytesReceived: this.bytesReceived - (told?.received ?? 0),
+      connections: before === null ? 1 : 0,
+      bytesSent: this.bytesSent - (before?.sent ?? 0),
+      bytesReceived: this.bytesReceived - (before?.received ?? 0),
       firstSeenMs: this.startedAtMs,
       lastSeenMs: Date.now(),
     };
   }
 
+  /** Throws on a second call. */
   close(ending: Ending): ClosedConnection {
     if (this.#isClosed) throw new Error(`connection ${this.traceId} was closed twice`);
     this.#isClosed = true;
@@ -142,12 +139,12 @@ export class ConnectionRecord {
       connectMs: this.#connectMs === null ? null : roundMs(this.#connectMs),
       firstByteMs: this.firstByteAtMs === null ? null : Math.max(0, this.firstByteAtMs - this.startedAtMs),
       detail: ending.detail,
-      ...(this.#toldOpen === null ? {} : { toldOpen: this.#toldOpen }),
+      ...(this.#reportedOpen === null ? {} : { toldOpen: this.#reportedOpen }),
     };
   }
 }
 
-/** The address only where no workload stands for it, so that connections of many ports and addresses are one flow. */
+/** Has the address only when no workload stands for it, so that connections from many ports are one flow. */
 function openParty({ workload, identity, address }: ConnectionParty): OpenParty {
   return { workload, identity, ip: workload === null ? (address?.ip ?? null) : null };
 }

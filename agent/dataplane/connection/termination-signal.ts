@@ -1,16 +1,31 @@
-import type { ConnectionCut } from './connection-cut.js';
+import type { RuleRef } from '../../../shared/policy/connection.js';
+import type { Reason } from '../../../shared/reasons.js';
+import type { Ending } from './ending.js';
 
-const nobody: readonly (() => void)[] = [];
+/** Why an open connection has to end: a rule denies it now, its workload left, the agent drains. */
+export class ConnectionCut implements Ending {
+  readonly reason: Reason;
+  readonly rule: RuleRef | null;
+  readonly detail: string;
+
+  constructor(init: { readonly reason: Reason; readonly rule?: RuleRef | null; readonly detail?: string }) {
+    this.reason = init.reason;
+    this.rule = init.rule ?? null;
+    this.detail = init.detail ?? '';
+  }
+}
+
+const noListeners: readonly (() => void)[] = [];
 
 /**
- * Ends one connection, in whatever step it is: what an `AbortSignal` is elsewhere, which costs an event target, its maps
- * and a dispatch for each connection. Listeners are called once, in the order in which they came.
+ * Ends one connection, whatever step it is in. It replaces an `AbortSignal`, which costs an event target, its maps and a
+ * dispatch for each connection. Listeners are called once, in the order in which they were added.
  */
 export class TerminationSignal {
   #cut: ConnectionCut | null = null;
-  #listeners = nobody;
+  #listeners = noListeners;
 
-  /** Why the connection has to end; null while it may go on. */
+  /** Null while the connection may go on. */
   get cut(): ConnectionCut | null {
     return this.#cut;
   }
@@ -20,17 +35,31 @@ export class TerminationSignal {
     if (this.#cut !== null) return;
     this.#cut = cut;
     const listeners = this.#listeners;
-    this.#listeners = nobody;
+    this.#listeners = noListeners;
     for (const listener of listeners) listener();
   }
 
-  /** Not called for a cut that was there before. */
+  /** Not called for a cut that was raised before. */
   onCut(listener: () => void): void {
     this.#listeners = this.#listeners.length === 0 ? [listener] : [...this.#listeners, listener];
   }
 
   offCut(listener: () => void): void {
     const left = this.#listeners.filter((other) => other !== listener);
-    this.#listeners = left.length === 0 ? nobody : left;
+    this.#listeners = left.length === 0 ? noListeners : left;
   }
+}
+
+/** Resolves when the connection is cut, at once when it was cut before, and otherwise after `ms`. Never rejects. */
+export async function cutWithin(signal: TerminationSignal, ms: number): Promise<void> {
+  if (signal.cut !== null) return;
+  await new Promise<void>((resolve) => {
+    const finish = (): void => {
+      clearTimeout(timer);
+      signal.offCut(finish);
+      resolve();
+    };
+    const timer = setTimeout(finish, ms);
+    signal.onCut(finish);
+  });
 }

@@ -1,50 +1,55 @@
 import { closeSync } from 'node:fs';
 import net from 'node:net';
-import { formatHostPort, isIpv6, type HostPort, type IpAddress } from '../../../shared/address.js';
+import { formatHostPort, isIpv6, isLinkLocal, type HostPort, type IpAddress } from '../../../shared/address.js';
 import { CulvertError } from '../../../shared/errors.js';
 import { dialSocket } from '../../native/addon.js';
-import type { DescriptorReserve } from '../sockets/descriptor-reserve.js';
-import type { HostedWorkload } from '../listen/hosted-workload.js';
-import type { ConnectionCut } from '../connection/connection-cut.js';
-import type { TerminationSignal } from '../connection/termination-signal.js';
 import { ownTrafficMark } from '../../ports.js';
-import { connectFailure, type ConnectFailure } from './connect-failure.js';
+import type { Authorized } from '../connection/authorized.js';
+import { refused, type Refused } from '../connection/ending.js';
+import { connectFailure } from '../connection/failure-reasons.js';
+import type { ConnectionCut } from '../connection/termination-signal.js';
+import type { HostedWorkload } from '../listen/hosted-workload.js';
+import type { DescriptorReserve } from '../sockets/descriptor-reserve.js';
 import { ignoreError } from '../sockets/ignore-error.js';
 
 export type DialOptions = {
   readonly descriptors: DescriptorReserve;
-  /** From whose network namespace. */
+  /** The workload in whose network namespace to dial. */
   readonly from: HostedWorkload;
-  readonly target: HostPort;
-  /** Dial with this address instead of the namespace's own; ignored when it is of the other family. */
+  /** Dial from this address in place of the namespace's own; ignored when the target is of the other family. */
   readonly sourceIp?: IpAddress;
-  /** 0: as long as the kernel tries. */
+  /** 0: no limit but the kernel's. */
   readonly timeoutMs: number;
-  readonly signal: TerminationSignal;
 };
 
-export type DialResult = { readonly ok: true; readonly socket: net.Socket } | ConnectFailure;
+export type Dialled = { readonly ok: true; readonly socket: net.Socket };
 
 /**
- * Connects from inside a workload's namespace, marked as the agent's own traffic so that it is not captured again. The
- * connected socket is paused and belongs to the caller; nothing is left open when it fails. Never rejects.
+ * Connects to the authorized address from inside a workload's namespace, marked as the agent's own traffic so that it is
+ * not captured again. The connected socket is paused and belongs to the caller; after a failure nothing is left open.
+ * Never rejects.
  */
-export async function dial(options: DialOptions): Promise<DialResult> {
-  const { target, timeoutMs, signal } = options;
+export async function dial(authorized: Authorized, options: DialOptions): Promise<Dialled | Refused> {
+  const { address: target, signal } = authorized;
+  const { timeoutMs, sourceIp } = options;
   const text = formatHostPort(target);
   if (signal.cut !== null) return abandoned(signal.cut);
+  if (sourceIp !== undefined && isLinkLocal(sourceIp)) {
+    // Without it the application would take the client for itself.
+    return refused('HOST_UNREACHABLE', `${text}: the link-local address ${sourceIp} cannot be borrowed for a dial`);
+  }
   let socket: net.Socket;
   try {
-    socket = rawDial(options);
+    socket = rawDial({ ...options, target });
   } catch (error) {
     return connectFailure(error, text);
   }
   return await new Promise((resolve) => {
-    const finish = (result: DialResult): void => {
+    const finish = (result: Dialled | Refused): void => {
       if (timer !== null) clearTimeout(timer);
       signal.offCut(onCut);
       socket.off('connect', onConnect);
-      // An error may still come, and whoever has the socket hears of it; this closure and all that it sees must not stay.
+      // An error may still come, for the new owner to see; this closure and its scope must not stay alive.
       socket.on('error', ignoreError);
       socket.off('error', onError);
       if (!result.ok) socket.destroy();
@@ -64,10 +69,12 @@ export async function dial(options: DialOptions): Promise<DialResult> {
 }
 
 /**
- * Starts a connect and returns at once; `connect` or `error` follows. Throws the native layer's error, and `EMFILE` when
- * only reserved descriptors are left.
+ * Starts a connect to an agent or, through {@link dial}, to an application, and returns at once; `connect` or `error`
+ * follows. Throws the native layer's error, and `EMFILE` when only reserved descriptors are left.
  */
-export function rawDial(options: Pick<DialOptions, 'descriptors' | 'from' | 'target' | 'sourceIp'>): net.Socket {
+export function rawDial(
+  options: Pick<DialOptions, 'descriptors' | 'from' | 'sourceIp'> & { readonly target: HostPort },
+): net.Socket {
   const { descriptors, from, target, sourceIp } = options;
   const isSameFamily = sourceIp !== undefined && isIpv6(sourceIp) === isIpv6(target.ip);
   const fd = dialSocket({
@@ -94,7 +101,6 @@ function notReading(fd: number): net.SocketConstructorOpts & { readonly manualSt
   return { fd, manualStart: true, allowHalfOpen: true };
 }
 
-function abandoned({ reason, rule, message }: ConnectionCut): ConnectFailure {
-  // A cut that no rule made leaves the rule that let the connection in.
-  return { ok: false, reason, ...(rule === '' ? {} : { rule }), detail: message, isRetryable: false };
+function abandoned({ reason, detail, rule }: ConnectionCut): Refused {
+  return refused(reason, detail, rule);
 }

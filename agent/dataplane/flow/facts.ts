@@ -1,21 +1,22 @@
 import type { HostPort, IpAddress } from '../../../shared/address.js';
 import type { SpiffeId } from '../../../shared/identity.js';
-import { formatRuleRef, type Party, type RuleRef } from '../../../shared/policy/connection.js';
+import type { Party, RuleRef } from '../../../shared/policy/connection.js';
 import { mtlsOf } from '../../../shared/policy/required-mtls.js';
 import type { WorkloadEntry } from '../../../shared/routing/registry-entry.js';
-import type { Ending } from '../connection/connection-record.js';
+import { refused } from '../connection/ending.js';
+import type { OriginalDestination } from '../sockets/socket-addresses.js';
 import type { Endpoint } from '../../../shared/routing/destination.js';
 import { workloadName } from '../route/registry-index.js';
 import type { WorkerState } from '../state/worker-state.js';
 import type { Facts, FactsSource } from './tracked-connection.js';
 
 /**
- * Who is at both ends of a connection: built anew from the registry at every evaluation, so that a change of labels,
- * identity or workload counts for open connections too. An identity that was proved when the connection began must
- * still be the registered one, otherwise the connection is cut as `CERT_REVOKED`.
+ * Who both parties of a connection are. The registry is asked at every evaluation, so a change of labels, identity or
+ * workload applies to open connections too. An identity that was proved when the connection began must still be the
+ * registered one; otherwise the connection is cut as `CERT_REVOKED`.
  */
 
-/** `source`: the own workload. `endpoint`: null for an address outside the mesh. */
+/** `source`: the workload of this node. `endpoint`: null for an address outside the mesh. */
 export function outboundFacts(init: {
   readonly source: WorkloadEntry;
   readonly clientIp: IpAddress;
@@ -41,7 +42,7 @@ export function tunnelFacts(init: {
   readonly peerIdentity: SpiffeId;
   readonly peerIp: IpAddress;
   readonly destination: WorkloadEntry;
-  readonly authority: HostPort;
+  readonly authority: OriginalDestination;
 }): FactsSource {
   const { peerIdentity, peerIp, authority } = init;
   const destinationName = workloadName(init.destination);
@@ -52,7 +53,7 @@ export function tunnelFacts(init: {
     if (source?.identity !== peerIdentity) {
       const found = source === undefined ? 'no workload' : source.identity;
       const detail = `${peerIp} proved ${peerIdentity}; the registry has ${found} there`;
-      return { refusal: { reason: 'SOURCE_UNKNOWN', detail }, whileOpen: 'CERT_REVOKED' };
+      return { refusal: refused('SOURCE_UNKNOWN', detail), whileOpen: 'CERT_REVOKED' };
     }
     return {
       connection: {
@@ -65,14 +66,14 @@ export function tunnelFacts(init: {
 }
 
 /**
- * The client proved nothing. Its address can match a rule, and what the registry says of that address can deny but never
- * allow: the evaluator knows the difference by the missing identity. Where the PeerAuthentications of the destination,
- * or the mesh, are STRICT for the port, no rule is asked.
+ * The client proved no identity. A rule can match its address, and what the registry says of that address can deny but
+ * never allow: the missing identity tells the evaluator. Where the PeerAuthentications of the destination, or the mesh, are
+ * STRICT for the port, no rule is asked.
  */
 export function plaintextFacts(init: {
   readonly clientIp: IpAddress;
   readonly destination: WorkloadEntry;
-  readonly address: HostPort;
+  readonly address: OriginalDestination;
 }): FactsSource {
   const { clientIp, address } = init;
   const destinationName = workloadName(init.destination);
@@ -82,15 +83,14 @@ export function plaintextFacts(init: {
     const strict = strictRule(state, destination, address.port);
     if (strict !== null) {
       const detail = `plaintext, and ${strict.kind === 'Mesh' ? 'the mesh' : strict.kind} is STRICT`;
-      const refusal: Ending = { reason: 'SOURCE_UNKNOWN', rule: formatRuleRef(strict), detail };
-      return { refusal, whileOpen: 'POLICY_TERMINATED' };
+      return { refusal: refused('SOURCE_UNKNOWN', detail, strict), whileOpen: 'POLICY_TERMINATED' };
     }
     const source: Party = { ip: clientIp, identity: null, workload: state.registry.workloadAt(clientIp) ?? null };
     return { connection: { source, destination: registeredParty(address.ip, destination), port: address.port } };
   };
 }
 
-/** What refuses plaintext at the port; null: nothing does. */
+/** The rule that refuses plaintext at the port; null when plaintext is allowed. */
 function strictRule({ snapshot }: WorkerState, destination: WorkloadEntry, port: number): RuleRef | null {
   if (snapshot === null) return null;
   const { mode, rule } = mtlsOf(snapshot, destination, port);
@@ -99,7 +99,7 @@ function strictRule({ snapshot }: WorkerState, destination: WorkloadEntry, port:
 
 function revoked(workload: string): Facts {
   const detail = `${workload} is no longer registered with the identity that it had`;
-  return { refusal: { reason: 'CERT_REVOKED', detail }, whileOpen: 'CERT_REVOKED' };
+  return { refusal: refused('CERT_REVOKED', detail), whileOpen: 'CERT_REVOKED' };
 }
 
 function registeredParty(ip: IpAddress, workload: WorkloadEntry | undefined): Party {

@@ -9,7 +9,7 @@ import type { WorkerState } from '../state/worker-state.js';
 import type { TunnelClient } from '../tunnel/tunnel.js';
 import type { LiveConnections } from './live-connections.js';
 
-/** What every flow of a worker works with. */
+/** What all flows of a worker share. */
 export type FlowContext = {
   /** Name of this host. */
   readonly node: string;
@@ -22,6 +22,6 @@ export type FlowContext = {
   readonly reporter: Reporter;
   readonly descriptors: DescriptorReserve;
   readonly clock: Clock;
-  /** Which ServiceEntry, `namespace/name`, names an address outside the mesh on a port; null: none. */
+  /** The ServiceEntry, `namespace/name`, that names an address outside the mesh on a port; null when none does. */
   readonly nameExternal: (ip: IpAddress, port: number) => string | null;
 };

@@ -1,48 +1,47 @@
-import { formatRuleRef, type Decision } from '../../../shared/policy/connection.js';
-
-/** A timer cannot run longer than 2^31 ms; a longer wait takes several. */
-const longestTimerMs = 0x4000_0000;
+import { longestTimerMs } from '../../thread/scheduler.js';
+import { formatRuleRef, type Decision, type RuleRef } from '../../../shared/policy/connection.js';
 
 export type GraceKind = 'draining' | 'kept';
 
 /**
- * How long an open connection that the rules deny may live on: the `onChange` of the rule that denies it, a `drain` or
- * a `keep`. One for each connection; {@link lift} when it is allowed again, and when it has ended.
+ * How long an open connection may continue that the rules deny: `onChange` of the denying rule, `drain` or `keep`. There is
+ * one for each such connection; call {@link lift} when it is allowed again and when it has ended.
  */
 export class GracePeriod {
   readonly #onExpired: (decision: Decision, revision: number) => void;
   #kind: GraceKind | null = null;
   #decision: Decision | null = null;
   #revision = 0;
-  #rule = '';
+  #rule: RuleRef | null = null;
   #sinceMs = 0;
   #endsMs = Number.POSITIVE_INFINITY;
   #timer: NodeJS.Timeout | null = null;
 
-  /** `onExpired`: the grace of a drain is over; gets the last decision that denied the connection. */
+  /** `onExpired`: a drain is over; gets the last decision that denied the connection. */
   constructor(init: { readonly onExpired: (decision: Decision, revision: number) => void }) {
     this.#onExpired = init.onExpired;
   }
 
-  /** Null: the rules allow the connection. */
+  /** Null while the rules allow the connection. */
   get kind(): GraceKind | null {
     return this.#kind;
   }
 
-  /** `SegmentationRule/name` of what denies it; empty when nothing does. */
-  get rule(): string {
+  /** The rule that denies the connection; null while none does. */
+  get rule(): RuleRef | null {
     return this.#rule;
   }
 
   /**
-   * The connection is denied, by this decision. Returns false when it has no time left. A drain that has begun is not
-   * prolonged by being judged again, nor by another rule; a longer grace of the same rule counts, from when it began.
+   * This decision denies the connection. Returns false when no time is left. Neither another check nor another rule makes a
+   * drain that has begun longer; a longer grace of the same rule does, counted from its beginning.
    */
   grant(decision: Decision, revision: number): boolean {
     const { onChange } = decision;
     const wasDraining = this.#kind === 'draining';
-    const rule = formatRuleRef(decision.rule);
-    const isSameRule = rule === this.#rule;
+    const { rule } = decision;
+    // Each revision has references of its own.
+    const isSameRule = this.#rule !== null && formatRuleRef(rule) === formatRuleRef(this.#rule);
     this.#decision = decision;
     this.#revision = revision;
     this.#rule = rule;
@@ -66,13 +65,14 @@ export class GracePeriod {
   lift(): void {
     this.#kind = null;
     this.#decision = null;
-    this.#rule = '';
+    this.#rule = null;
     this.#endsMs = Number.POSITIVE_INFINITY;
     this.#stopTimer();
   }
 
   #arm(): void {
     this.#stopTimer();
+    // A longer wait takes several timers.
     const leftMs = Math.min(longestTimerMs, Math.max(0, this.#endsMs - performance.now()));
     this.#timer = setTimeout(() => this.#onTimer(), Math.ceil(leftMs));
   }

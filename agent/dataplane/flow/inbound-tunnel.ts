@@ -1,86 +1,74 @@
-import type { TunnelRequest } from '../tunnel/tunnel.js';
-import { isOwnPort } from '../listen/captured-destination.js';
-import type { HostedWorkload } from '../listen/hosted-workload.js';
-import { ConnectionCut } from '../connection/connection-cut.js';
+import type { Refused } from '../connection/ending.js';
+import { traceIdOf } from '../connection/trace-context.js';
+import { ConnectionCut } from '../connection/termination-signal.js';
 import { workloadName } from '../route/registry-index.js';
-import { admitInbound } from './admit-inbound.js';
+import type { TunnelRequest } from '../tunnel/tunnel.js';
 import { dial } from './dial.js';
 import { tunnelFacts } from './facts.js';
 import type { FlowContext } from './flow-context.js';
-import { runFlow, type Reached } from './run-flow.js';
-import type { TrackedConnection } from './tracked-connection.js';
-import { traceIdOf } from './tunnel-headers.js';
+import { identify, type Arrival } from './identify.js';
+import { recordRefusal, runFlow, type Reached } from './run-flow.js';
 
 /**
- * A stream that another agent opens to a workload of this node. The road: record → destination (the listener) → source
- * (the workload registered at the peer's address, with the identity that the certificate proves) → ingress policy →
- * dial the application with the client's address → 200 → relay → record closed.
- *
- * A source that the registry does not know is refused: its labels are unknown, so no rule could be applied. When this
- * agent's registry is merely behind, the source's agent tries once more.
+ * A stream that another agent opens to a workload of this node. A refusal is the answer to its CONNECT; 200 is sent when
+ * the application is connected. A source that the registry does not know is refused, because no rule could be applied to
+ * it. If only this agent's registry is behind, the source's agent tries once more.
  */
 export async function serveTunnelRequest(context: FlowContext, request: TunnelRequest): Promise<void> {
+  const { authority: dialled, peerAddress: client, peerIdentity } = request;
   const workload = context.state.hosted.get(request.workload);
   if (workload === undefined) {
-    request.refuse({ reason: 'DRAIN', rule: '' });
+    const detail = `${request.workload} left this node`;
+    recordRefusal(context, { direction: 'inbound', workload: request.workload, reason: 'DRAIN', detail });
+    request.refuse({ reason: 'DRAIN', rule: null });
     return;
   }
   await runFlow(context, {
     direction: 'inbound',
     workload,
     traceId: traceIdOf(request.headers.traceparent),
-    reach: (connection) => reach(context, workload, request, connection),
-    refuse: ({ reason, rule }) => request.refuse({ reason, rule: rule ?? '' }),
+    reach: (connection) => {
+      const captured = { kind: 'redirected', dialled, client } as const;
+      return reach({ context, connection, workload, captured, socket: null, peerIdentity }, request);
+    },
+    refuse: ({ reason, rule }) => request.refuse({ reason, rule }),
   });
 }
 
-async function reach(
-  context: FlowContext,
-  workload: HostedWorkload,
-  request: TunnelRequest,
-  connection: TrackedConnection,
-): Promise<Reached> {
-  const { state, settings } = context;
-  const { authority, peerAddress, peerIdentity } = request;
-  const { record } = connection;
-  record.requested = authority;
-  record.source = { address: peerAddress, workload: null, identity: peerIdentity };
-  record.destination = { address: authority, workload: workload.name, identity: null };
-
-  if (isOwnPort(authority.port)) {
-    return { ok: false, ending: { reason: 'LOOP_DETECTED', detail: `port ${authority.port}` } };
-  }
-  const admitted = admitInbound({ context, workload, address: authority, connection });
-  if (!admitted.ok) return admitted;
-  const { destination } = admitted;
-  const notReady = state.notReadyReason(destination, context.clock.nowMs());
-  if (notReady !== null) return { ok: false, ending: notReady };
-  const source = state.registry.workloadAt(peerAddress.ip);
+/** captured → identified → authorized → connected. It is routed by where it arrived: to the workload that it dialled. */
+async function reach(arrival: Arrival, request: TunnelRequest): Promise<Reached | Refused> {
+  const { context, connection, workload } = arrival;
+  const identified = identify(arrival);
+  if (!identified.ok) return identified;
+  const { dialled, client, entry } = identified;
+  const { peerIdentity } = request;
+  const source = context.state.registry.workloadAt(client.ip);
   if (source?.identity === peerIdentity) {
-    record.source = { address: peerAddress, workload: workloadName(source), identity: peerIdentity };
+    connection.record.source = { address: client, workload: workloadName(source), identity: peerIdentity };
   }
-
-  const facts = tunnelFacts({ peerIdentity, peerIp: peerAddress.ip, destination, authority });
-  const denied = connection.authorize(state, facts);
-  if (denied !== null) return { ok: false, ending: denied };
-
-  const onGone = (): void => connection.cut(request.signal.cut ?? new ConnectionCut({ reason: 'CLIENT_RESET' }));
-  if (request.signal.cut === null) request.signal.onCut(onGone);
-  else onGone();
-  const dialled = await dial({
+  const facts = tunnelFacts({ peerIdentity, peerIp: client.ip, destination: entry, authority: dialled });
+  const authorized = connection.authorize(context.state, dialled, facts);
+  if (!authorized.ok) return authorized;
+  endWith(request, connection);
+  const connected = await dial(authorized, {
     descriptors: context.descriptors,
     from: workload,
-    target: authority,
-    sourceIp: peerAddress.ip,
-    timeoutMs: settings.connectTimeoutMs,
-    signal: connection.signal,
+    sourceIp: client.ip,
+    timeoutMs: context.settings.connectTimeoutMs,
   });
-  if (!dialled.ok) return { ok: false, ending: dialled };
-  record.connected('hbone');
+  if (!connected.ok) return connected;
+  connection.record.connected('hbone');
   try {
-    return { ok: true, source: request.accept(), destination: dialled.socket };
+    return { ok: true, source: request.accept(), destination: connected.socket };
   } catch (error) {
-    dialled.socket.destroy();
+    connected.socket.destroy();
     throw error;
   }
+}
+
+/** Gives up the dial when the other agent gives up the request. */
+function endWith({ signal }: TunnelRequest, connection: Arrival['connection']): void {
+  const onGone = (): void => connection.cut(signal.cut ?? new ConnectionCut({ reason: 'CLIENT_RESET' }));
+  if (signal.cut === null) signal.onCut(onGone);
+  else onGone();
 }

@@ -1,50 +1,35 @@
 import { setImmediate } from 'node:timers/promises';
 import { formatHostPort } from '../../../shared/address.js';
-import type { ConnectionParty } from '../report/closed-connection.js';
-import type { ConnectionCut } from '../connection/connection-cut.js';
-import type { ConnectionDump } from '../messages.js';
-import type { WorkerState } from '../state/worker-state.js';
-import type { WorkloadUsage } from '../workload-usage.js';
+import { formatRuleRef } from '../../../shared/policy/connection.js';
+import type { ConnectionCut } from '../connection/termination-signal.js';
+import type { WorkloadLimits } from '../limit/workload-limits.js';
 import type { HostedWorkload } from '../listen/hosted-workload.js';
+import type { ConnectionDump } from '../messages.js';
+import type { ConnectionParty } from '../report/closed-connection.js';
+import type { WorkerState } from '../state/worker-state.js';
 import type { GraceKind } from './grace-period.js';
 import type { TrackedConnection } from './tracked-connection.js';
 
-/** For so long connections are judged before bytes get their turn again, and so many between looks at the time. */
+/** Connections are checked for this time before bytes get a turn again; the time is read once per some connections. */
 const sliceMs = 4;
-const connectionsPerLook = 16;
-
-/** Of one workload, over all workers. */
-export type WorkloadLimits = {
-  readonly maxConnectionsPerWorkload: number;
-  /** Bytes that were received from one end and not taken yet by the other. */
-  readonly maxWaitingBytesPerWorkload: number;
-};
+const connectionsPerTimeCheck = 16;
 
 /**
- * Every connection of this worker between accept and record. Holds them to the limits of their workload, and judges all
- * of them anew when rules, registry, certificates or workloads change.
+ * Every connection of this worker between accept and record. Counts them for the limits of their workloads, and checks all
+ * of them again when rules, registry, certificates or workloads change.
  */
 export class LiveConnections {
   readonly #open = new Set<TrackedConnection>();
   #hasCarried = false;
   readonly #state: WorkerState;
-  readonly #usage: WorkloadUsage;
-  readonly #workerIndex: number;
   readonly #limits: WorkloadLimits;
   readonly #onEmpty = new Set<() => void>();
   readonly #inGrace: Record<GraceKind, number> = { draining: 0, kept: 0 };
   #running: Promise<void> | null = null;
   #next: Promise<void> | null = null;
 
-  constructor(init: {
-    readonly state: WorkerState;
-    readonly usage: WorkloadUsage;
-    readonly workerIndex: number;
-    readonly limits: WorkloadLimits;
-  }) {
+  constructor(init: { readonly state: WorkerState; readonly limits: WorkloadLimits }) {
     this.#state = init.state;
-    this.#usage = init.usage;
-    this.#workerIndex = init.workerIndex;
     this.#limits = init.limits;
   }
 
@@ -52,12 +37,12 @@ export class LiveConnections {
     return this.#open.size;
   }
 
-  /** There was one since the start. */
+  /** There has been a connection since the start. */
   get hasCarried(): boolean {
     return this.#hasCarried;
   }
 
-  /** How many live on though the rules deny them, by why. */
+  /** Connections in a grace period, by its kind. */
   get inGrace(): Readonly<Record<GraceKind, number>> {
     return this.#inGrace;
   }
@@ -69,13 +54,13 @@ export class LiveConnections {
   add(connection: TrackedConnection): void {
     this.#hasCarried = true;
     this.#open.add(connection);
-    for (const { slot } of connection.workloads) this.#usage.addConnections(this.#workerIndex, slot, 1);
+    for (const workload of connection.workloads) this.#limits.count(workload, 1);
   }
 
-  /** The local path has a second workload of this node: it counts there too. */
+  /** On the local path a connection has a second workload of this node, and counts for it too. */
   join(connection: TrackedConnection, workload: HostedWorkload): void {
     connection.workloads.push(workload);
-    this.#usage.addConnections(this.#workerIndex, workload.slot, 1);
+    this.#limits.count(workload, 1);
   }
 
   /** Undoes a {@link join} whose connect failed. */
@@ -83,41 +68,35 @@ export class LiveConnections {
     const at = connection.workloads.indexOf(workload);
     if (at < 0) return;
     connection.workloads.splice(at, 1);
-    this.#usage.addConnections(this.#workerIndex, workload.slot, -1);
+    this.#limits.count(workload, -1);
   }
 
-  /** It has ended, and only its record is still open: it no longer counts for the limit. */
+  /** The connection has ended and only its record is open: it no longer counts for limits. */
   release(connection: TrackedConnection): void {
-    for (const { slot } of connection.workloads.splice(0)) this.#usage.addConnections(this.#workerIndex, slot, -1);
+    for (const workload of connection.workloads.splice(0)) this.#limits.count(workload, -1);
   }
 
   remove(connection: TrackedConnection): void {
     if (!this.#open.delete(connection)) return;
-    this.#judge(connection, () => connection.liftReprieve());
+    this.#countGrace(connection, () => connection.endGrace());
     this.release(connection);
     if (this.#open.size > 0) return;
     for (const resolve of this.#onEmpty) resolve();
     this.#onEmpty.clear();
   }
 
-  /** Which limit the workload is above, with the connections that it has now; null: none. */
-  limitPassed({ name, slot }: HostedWorkload): string | null {
-    const { maxConnectionsPerWorkload, maxWaitingBytesPerWorkload } = this.#limits;
-    if (this.#usage.connections(slot) > maxConnectionsPerWorkload) {
-      return `limit ${maxConnectionsPerWorkload} of ${name}`;
-    }
-    const waitingBytes = this.#usage.waitingBytes(slot);
-    if (waitingBytes <= maxWaitingBytesPerWorkload) return null;
-    return `${waitingBytes} bytes wait in the connections of ${name}, limit ${maxWaitingBytesPerWorkload}`;
+  /** The limit that the workload exceeds, for the record; null when it exceeds none. */
+  limitPassed(workload: HostedWorkload): string | null {
+    return this.#limits.exceeded(workload);
   }
 
-  /** Resolves when every connection has been judged by a state that is at least as new as the one at the call. */
+  /** Resolves when every connection was checked against a state at least as new as the one at the call. */
   async recheckAll(): Promise<void> {
     if (this.#running === null) {
       this.#running = this.#pass().finally(() => (this.#running = null));
       return await this.#running;
     }
-    // Whoever comes while a pass runs shares the one after it.
+    // Calls during a pass share the next one.
     this.#next ??= this.#running.then(() => {
       this.#next = null;
       return this.recheckAll();
@@ -128,19 +107,19 @@ export class LiveConnections {
   async #pass(): Promise<void> {
     let checked = 0;
     let sliceEndsMs = performance.now() + sliceMs;
-    // Connections that come meanwhile have been decided by the new state.
+    // Connections that begin during the pass are decided by the new state.
     for (const connection of this.#open) {
-      this.#judge(connection, () => connection.recheck(this.#state));
-      if (++checked % connectionsPerLook !== 0 || performance.now() < sliceEndsMs) continue;
+      this.#countGrace(connection, () => connection.recheck(this.#state));
+      if (++checked % connectionsPerTimeCheck !== 0 || performance.now() < sliceEndsMs) continue;
       await setImmediate();
       sliceEndsMs = performance.now() + sliceMs;
     }
   }
 
-  /** Keeps the counts of connections in grace right, whatever the new decision. */
-  #judge(connection: TrackedConnection, judge: () => void): void {
+  /** Keeps the counts of connections in grace right, whatever `change` does. */
+  #countGrace(connection: TrackedConnection, change: () => void): void {
     const before = connection.grace.kind;
-    judge();
+    change();
     const after = connection.grace.kind;
     if (before === after) return;
     if (before !== null) this.#inGrace[before]--;
@@ -161,22 +140,26 @@ export class LiveConnections {
   }
 
   dump(): ConnectionDump[] {
-    return [...this.#open].map(({ record, grace }) => ({
-      traceId: record.traceId,
-      direction: record.direction,
-      path: record.path,
-      source: describeParty(record.source),
-      destination: describeParty(record.destination),
-      rule: record.rule,
-      ...(grace.kind === null ? {} : { grace: { kind: grace.kind, deniedBy: grace.rule } }),
-      bytesSent: record.bytesSent,
-      bytesReceived: record.bytesReceived,
-      startedAtMs: record.startedAtMs,
-    }));
+    return [...this.#open].map(dumpOf);
   }
 }
 
-function describeParty(end: ConnectionParty): string {
-  const address = end.address === null ? 'unknown' : formatHostPort(end.address);
-  return end.workload === null ? address : `${end.workload} (${address})`;
+function dumpOf({ record, grace: { kind, rule } }: TrackedConnection): ConnectionDump {
+  return {
+    traceId: record.traceId,
+    direction: record.direction,
+    path: record.path,
+    source: describeParty(record.source),
+    destination: describeParty(record.destination),
+    rule: record.rule === null ? null : formatRuleRef(record.rule),
+    ...(kind === null || rule === null ? {} : { grace: { kind, deniedBy: formatRuleRef(rule) } }),
+    bytesSent: record.bytesSent,
+    bytesReceived: record.bytesReceived,
+    startedAtMs: record.startedAtMs,
+  };
+}
+
+function describeParty(party: ConnectionParty): string {
+  const address = party.address === null ? 'unknown' : formatHostPort(party.address);
+  return party.workload === null ? address : `${party.workload} (${address})`;
 }

@@ -1,14 +1,15 @@
-import type { HostPort, IpAddress } from '../../../shared/address.js';
+import type { IpAddress } from '../../../shared/address.js';
 import type { SpiffeId } from '../../../shared/identity.js';
 import type { WorkloadEntry } from '../../../shared/routing/registry-entry.js';
-import type { ConnectionPath } from '../report/closed-connection.js';
+import type { Authorized } from '../connection/authorized.js';
+import { unreachable, type Refused } from '../connection/ending.js';
+import { cutWithin } from '../connection/termination-signal.js';
 import type { HostedWorkload } from '../listen/hosted-workload.js';
 import type { RelayPeer } from '../relay/relay.js';
+import type { ConnectionPath } from '../report/closed-connection.js';
 import type { Endpoint } from '../../../shared/routing/destination.js';
 import { workloadName } from '../route/registry-index.js';
 import type { OpenResult } from '../tunnel/tunnel.js';
-import type { ConnectFailure } from './connect-failure.js';
-import { cutWithin } from '../connection/cut-within.js';
 import { dial } from './dial.js';
 import type { FlowContext } from './flow-context.js';
 import type { TrackedConnection } from './tracked-connection.js';
@@ -28,65 +29,62 @@ type PathRequest = {
   readonly source: HostedWorkload;
   readonly entry: WorkloadEntry;
   readonly clientIp: IpAddress;
+  /** Null for an address outside the mesh. */
   readonly endpoint: Endpoint | null;
-  readonly address: HostPort;
 };
 
-/** The other agent's registry can be behind ours by a NATS delivery: one more try after this pause. */
+/** The other agent's registry may be one NATS delivery behind ours: one more try after this pause. */
 const registryLagMs = 250;
 
-/** Connects to an admitted destination by the path that fits it. */
-export async function openPath(request: PathRequest): Promise<OpenedPath | ConnectFailure> {
+/** Connects to an authorized destination by the path that fits it. */
+export async function openPath(authorized: Authorized, request: PathRequest): Promise<OpenedPath | Refused> {
   const { context, endpoint } = request;
-  if (endpoint === null) return await openPlain(request, 'passthrough');
-  if (endpoint.workload.protocol === 'tcp') return await openPlain(request, 'plaintext');
+  if (endpoint === null) return await openPlain(authorized, request, 'passthrough');
+  if (endpoint.workload.protocol === 'tcp') return await openPlain(authorized, request, 'plaintext');
   const local = context.state.hosted.get(workloadName(endpoint.workload));
-  if (local !== undefined) return await openLocal(request, endpoint, local);
+  if (local !== undefined) return await openLocal(authorized, request, endpoint, local);
   if (endpoint.workload.node === context.node) {
-    const detail = `${workloadName(endpoint.workload)} is not captured on this node yet`;
-    return { ok: false, reason: 'NOT_MESHED_PEER', detail, isRetryable: true };
+    return unreachable('NOT_MESHED_PEER', `${workloadName(endpoint.workload)} is not captured on this node yet`);
   }
-  return await openTunnel(request, endpoint);
+  return await openTunnel(authorized, request, endpoint);
 }
 
-/** Plain TCP from the source's own namespace: the destination sees what it would see without the mesh. */
+/** Plain TCP from the source's own namespace: the destination sees the same as without the mesh. */
 async function openPlain(
-  { context, connection, source, address }: PathRequest,
+  authorized: Authorized,
+  { context, source }: PathRequest,
   path: 'passthrough' | 'plaintext',
-): Promise<OpenedPath | ConnectFailure> {
-  const dialled = await dial({
+): Promise<OpenedPath | Refused> {
+  const dialled = await dial(authorized, {
     descriptors: context.descriptors,
     from: source,
-    target: address,
     timeoutMs: context.settings.connectTimeoutMs,
-    signal: connection.signal,
   });
   return dialled.ok ? { ok: true, path, far: dialled.socket, provedIdentity: null } : dialled;
 }
 
-/** Straight into the destination's namespace: both halves of the rules are the one evaluation that has been made. */
+/** Straight into the destination's namespace: the evaluation that was made covers both halves of the rules. */
 async function openLocal(
-  { context, connection, source, clientIp, address }: PathRequest,
+  authorized: Authorized,
+  { context, connection, source, clientIp }: PathRequest,
   endpoint: Endpoint,
   destination: HostedWorkload,
-): Promise<OpenedPath | ConnectFailure> {
+): Promise<OpenedPath | Refused> {
   const notReady = context.state.notReadyReason(endpoint.workload, context.clock.nowMs());
-  if (notReady !== null) return { ok: false, ...notReady, isRetryable: true };
+  if (notReady !== null) return unreachable(notReady.reason, notReady.detail);
   const isHairpin = destination === source;
   if (!isHairpin) context.connections.join(connection, destination);
   const limit = context.connections.limitPassed(destination);
   if (limit !== null) {
     context.connections.leave(connection, destination);
-    return { ok: false, reason: 'CONN_LIMIT', detail: limit, isRetryable: true };
+    return unreachable('CONN_LIMIT', limit);
   }
-  const dialled = await dial({
+  const dialled = await dial(authorized, {
     descriptors: context.descriptors,
     from: destination,
-    target: address,
-    // A workload that reaches itself through a VIP sees its own address, which needs no borrowing.
+    // A workload that reaches itself through a VIP sees its own address, which it need not borrow.
     ...(isHairpin ? {} : { sourceIp: clientIp }),
     timeoutMs: context.settings.connectTimeoutMs,
-    signal: connection.signal,
   });
   if (dialled.ok) {
     return { ok: true, path: 'local', far: dialled.socket, provedIdentity: endpoint.workload.identity };
@@ -95,28 +93,28 @@ async function openLocal(
   return dialled;
 }
 
-async function openTunnel(request: PathRequest, endpoint: Endpoint): Promise<OpenedPath | ConnectFailure> {
-  let opened = await openStream(request, endpoint);
+async function openTunnel(
+  authorized: Authorized,
+  request: PathRequest,
+  endpoint: Endpoint,
+): Promise<OpenedPath | Refused> {
+  let opened = await openStream(authorized, request, endpoint);
   if (!opened.ok && opened.reason === 'SOURCE_UNKNOWN' && registryLagMs < request.context.settings.connectTimeoutMs) {
-    await cutWithin(request.connection.signal, registryLagMs);
-    opened = await openStream(request, endpoint);
+    await cutWithin(authorized.signal, registryLagMs);
+    opened = await openStream(authorized, request, endpoint);
   }
   if (!opened.ok) return opened;
   return { ok: true, path: 'hbone', far: opened.stream, provedIdentity: opened.peerIdentity };
 }
 
-async function openStream(request: PathRequest, endpoint: Endpoint): Promise<OpenResult> {
-  const { context, connection, entry, clientIp, address } = request;
-  return await context.tunnels.open(
-    {
-      sourceWorkload: workloadName(entry),
-      sourceIdentity: entry.identity,
-      sourceIp: clientIp,
-      destinationIp: address.ip,
-      destinationIdentity: endpoint.workload.identity,
-      authority: address,
-      headers: tunnelHeaders({ source: entry, sourceIp: clientIp, traceId: connection.record.traceId }),
-    },
-    { signal: connection.signal },
-  );
+async function openStream(authorized: Authorized, request: PathRequest, endpoint: Endpoint): Promise<OpenResult> {
+  const { context, connection, entry, clientIp } = request;
+  return await context.tunnels.open(authorized, {
+    sourceWorkload: workloadName(entry),
+    sourceIdentity: entry.identity,
+    sourceIp: clientIp,
+    destinationIp: authorized.address.ip,
+    destinationIdentity: endpoint.workload.identity,
+    headers: tunnelHeaders({ source: entry, sourceIp: clientIp, traceId: connection.record.traceId }),
+  });
 }

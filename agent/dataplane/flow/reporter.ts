@@ -1,27 +1,27 @@
 import type { ClosedConnection } from '../report/closed-connection.js';
-import type { ConnectionRecord, Ending } from '../connection/connection-record.js';
+import type { ConnectionRecord } from '../connection/connection-record.js';
+import type { Ending } from '../connection/ending.js';
 import { EventLoopDelay } from '../../thread/event-loop-delay.js';
-import { sumOpenConnections, type OpenConnections } from '../report/open-connections.js';
+import { sumOpenConnections, type LiveBytes, type OpenConnections } from '../report/open-connections.js';
 import type { WorkerGauges, WorkerReport } from '../messages.js';
-import type { LiveBytes } from '../report/live-bytes.js';
 
-/** Longest time that a closed connection waits for its report. */
+/** How long a closed connection waits for its report at most. */
 const batchMs = 100;
-/** More closed connections than this go out at once. */
+/** This many closed connections are reported at once. */
 const batchSize = 1000;
 const sweepMs = 1000;
-/** How often an open connection is told to the flow records. */
+/** How often an open connection is reported for flow records. */
 const openEveryMs = 60_000;
 
 export type ReporterSource = {
-  /** Records of the connections that are open now. */
+  /** Records of open connections. */
   readonly openRecords: () => Iterable<ConnectionRecord>;
   readonly gauges: () => Omit<WorkerGauges, 'eventLoopDelayP99Ms'>;
 };
 
 /**
- * Tells the control thread what happened: closed connections in batches, bytes and gauges every second. Bytes are told
- * in `live` only once: when a connection closes, what had not been told yet is in the same report as its record.
+ * Reports to the control thread: closed connections in batches, bytes and gauges every second. Each byte is in `live` once:
+ * when a connection closes, its bytes that were not reported yet are in the same report as its record.
  */
 export class Reporter {
   readonly #post: (report: WorkerReport) => void;
@@ -34,7 +34,7 @@ export class Reporter {
   #closed: ClosedConnection[] = [];
   #lastBytes = new Map<string, LiveBytes>();
 
-  /** `openEveryMs`: how often an open connection is told to the flow records; a minute when absent. */
+  /** `openEveryMs`: how often an open connection is reported for flow records; a minute when absent. */
   constructor(init: {
     readonly post: (report: WorkerReport) => void;
     readonly source: ReporterSource;
@@ -68,18 +68,18 @@ export class Reporter {
     if (withOpen) {
       for (const record of this.#source.openRecords()) {
         addBytes(bytes, record);
-        const told = record.takeOpen(this.#openEveryMs);
-        if (told !== null) open.push(told);
+        const news = record.takeOpen(this.#openEveryMs);
+        if (news !== null) open.push(news);
       }
     }
-    // A batch says again what the last sweep said: in its 100 ms there are too few looks at the loop.
+    // A batch repeats the last sweep's value: 100 ms have too few samples of the loop.
     if (withOpen) this.#delayP99Ms = this.#delay.takeP99Ms();
     const gauges = { ...this.#source.gauges(), eventLoopDelayP99Ms: this.#delayP99Ms };
     const flows = open.length === 0 ? {} : { open: sumOpenConnections(open) };
     this.#post({ type: 'report', closed, live: [...bytes.values()], ...flows, gauges });
   }
 
-  /** Sends what is left and stops. */
+  /** Sends what is left, then stops. */
   stop(): void {
     this.flush();
     clearInterval(this.#sweep);
@@ -87,7 +87,7 @@ export class Reporter {
   }
 }
 
-/** Added up by the labels, so that a report is as long as there are pairs of workloads, not connections. */
+/** Adds up by labels: the length of a report follows the pairs of workloads and not the connections. */
 function addBytes(sums: Map<string, LiveBytes>, record: ConnectionRecord): void {
   const bytes = record.takeLive();
   if (bytes === null) return;

@@ -1,20 +1,20 @@
 import type { Reason } from '../../../shared/reasons.js';
-import type { Ending } from '../connection/connection-record.js';
-import { cutWithin } from '../connection/cut-within.js';
+import type { Ending } from '../connection/ending.js';
+import { reasonByBrokenSide } from '../connection/failure-reasons.js';
+import { cutWithin } from '../connection/termination-signal.js';
 import type { LiveConnections } from './live-connections.js';
 import type { TrackedConnection } from './tracked-connection.js';
 
-/** How far the other agent may be ahead in learning a change: some deliveries of NATS. */
+/** How much earlier the other agent may learn of a change: a few deliveries of NATS. */
 const doubtMs = 1000;
 
 const cutReasons: ReadonlySet<Reason> = new Set(['POLICY_TERMINATED', 'CERT_REVOKED']);
 
 /**
- * A change of rules or registry reaches the two agents of a connection at slightly different times. The first one cuts
- * it, and what the second one sees is a reset out of the tunnel, as if the application had sent it. So the record of
- * such a connection waits a moment: when this agent learns within it of the change that forbids the connection, the
- * record says so, with the rule, like the one at the other end. Bytes, duration and the limit of connections do not
- * wait: for them it ended at the reset.
+ * A change of rules or registry reaches the two agents of a connection at slightly different times. The first agent cuts
+ * the connection; the second sees a reset from the tunnel, as if the application had sent it. So the record of such a
+ * connection waits a moment: if this agent learns meanwhile of the change that forbids the connection, the record says so,
+ * with the rule, like the record at the other end. Bytes, duration and limits do not wait: they end at the reset.
  */
 export async function explainReset(
   connections: LiveConnections,
@@ -22,15 +22,13 @@ export async function explainReset(
   ending: Ending,
 ): Promise<Ending> {
   const { record, signal } = connection;
-  const fromTunnel: Reason = record.direction === 'outbound' ? 'PEER_RESET' : 'CLIENT_RESET';
+  const fromTunnel = reasonByBrokenSide[record.direction === 'outbound' ? 'destination' : 'source'];
   if (record.path !== 'hbone' || ending.reason !== fromTunnel) return ending;
   record.ended();
   connections.release(connection);
   await cutWithin(signal, doubtMs);
   if (signal.cut === null) return ending;
-  const { reason, rule, message } = signal.cut;
+  const { reason, rule, detail } = signal.cut;
   if (!cutReasons.has(reason)) return ending;
-  const detail = message === '' ? 'cut by the other agent' : `${message}, cut by the other agent`;
-  // A cut that no rule made leaves the rule that let the connection in, as at the other end.
-  return rule === '' ? { reason, detail } : { reason, rule, detail };
+  return { reason, rule, detail: detail === '' ? 'cut by the other agent' : `${detail}, cut by the other agent` };
 }

@@ -1,14 +1,15 @@
-import { ConnectionRecord, type Ending } from '../connection/connection-record.js';
+import { ConnectionRecord } from '../connection/connection-record.js';
+import { refused, type Ending, type Refused } from '../connection/ending.js';
+import { connectFailure } from '../connection/failure-reasons.js';
 import type { HostedWorkload } from '../listen/hosted-workload.js';
-import { relay, type RelayPeer, type RelayOutcome } from '../relay/relay.js';
+import type { CapturePortName } from '../listen/workload-listeners.js';
+import { relay, type RelayOptions } from '../relay/relay.js';
 import type { FlowContext } from './flow-context.js';
 import { explainReset } from './reset-in-doubt.js';
 import { TrackedConnection } from './tracked-connection.js';
 
-/** Both sides are connected, or why they are not. */
-export type Reached =
-  | { readonly ok: true; readonly source: RelayPeer; readonly destination: RelayPeer }
-  | { readonly ok: false; readonly ending: Ending };
+/** Both sides are connected. */
+export type Reached = { readonly ok: true } & Pick<RelayOptions, 'source' | 'destination'>;
 
 export type Flow = {
   readonly direction: 'outbound' | 'inbound';
@@ -16,16 +17,15 @@ export type Flow = {
   readonly workload: HostedWorkload;
   /** From the other agent, so that both records share it. */
   readonly traceId?: string | undefined;
-  /** All steps from accept to the connected far side. */
-  readonly reach: (connection: TrackedConnection) => Promise<Reached>;
-  /** Tells the side that is waiting. Called at most once, and never after both sides were connected. */
+  /** All steps from captured to connected. */
+  readonly reach: (connection: TrackedConnection) => Promise<Reached | Refused>;
+  /** Answers the client. Called at most once, and never after both sides are connected. */
   readonly refuse: (ending: Ending) => void;
 };
 
 /**
- * The life of one connection: a record is opened, the far side is reached or refused, bytes are relayed, the record is
- * closed. The one place that closes a record, so it happens exactly once whatever a step returns or throws. Resolves when
- * the connection was refused, or its bytes have begun to move.
+ * The life of one connection: opens the record, runs the steps, relays bytes or refuses, and closes the record. Resolves
+ * when the connection is refused, or its bytes begin to move.
  */
 export async function runFlow(context: FlowContext, flow: Flow): Promise<void> {
   const record = new ConnectionRecord({ direction: flow.direction, traceId: flow.traceId });
@@ -33,30 +33,56 @@ export async function runFlow(context: FlowContext, flow: Flow): Promise<void> {
   context.connections.add(connection);
   const reached = await reachSafely(flow, connection);
   if (!reached.ok) {
-    refuseSafely(flow, reached.ending);
-    close(context, connection, reached.ending);
+    refuseSafely(flow, reached);
+    close(context, connection, reached);
     return;
   }
-  // Not awaited: a connection may be idle for days, and a function that waits keeps everything that led to it.
+  // Not awaited: a connection may be idle for days, and a suspended function keeps everything in its scope.
   carry(context, connection, reached);
+}
+
+/** A connection that cannot become a flow: there is no socket to serve it with, or no workload that it belongs to. */
+export function recordRefusal(
+  context: FlowContext,
+  refusal: Pick<Ending, 'reason' | 'detail'> & { readonly direction: Flow['direction']; readonly workload: string },
+): void {
+  const { direction, workload, reason, detail } = refusal;
+  const record = new ConnectionRecord({ direction });
+  record[direction === 'outbound' ? 'source' : 'destination'] = { address: null, workload, identity: null };
+  closeRecord(context, record, refused(reason, detail));
+}
+
+/** The kernel accepted a connection and the agent could not take it, for example for `ENOMEM`. The client sees it closed. */
+export function recordAcceptFailure(
+  context: FlowContext,
+  { name }: HostedWorkload,
+  port: CapturePortName,
+  error: Error,
+): void {
+  const { reason, detail } = connectFailure(error, `accepting on the ${port} port of ${name}`);
+  recordRefusal(context, { direction: port === 'outbound' ? 'outbound' : 'inbound', workload: name, reason, detail });
 }
 
 function close(context: FlowContext, connection: TrackedConnection, ending: Ending): void {
   context.connections.remove(connection);
-  context.reporter.closed(connection.record, ending);
+  closeRecord(context, connection.record, ending);
 }
 
-async function reachSafely(flow: Flow, connection: TrackedConnection): Promise<Reached> {
+/** The one place that closes a record. */
+function closeRecord(context: FlowContext, record: ConnectionRecord, ending: Ending): void {
+  context.reporter.closed(record, ending);
+}
+
+async function reachSafely(flow: Flow, connection: TrackedConnection): Promise<Reached | Refused> {
   try {
     return await flow.reach(connection);
   } catch (error) {
-    // A defect of the agent: it must show on the connection that it hit, and must not cost the others.
-    const detail = `internal error: ${error instanceof Error ? error.stack : String(error)}`;
-    return { ok: false, ending: { reason: 'PROTOCOL_ERROR', detail } };
+    // A defect of the agent: its connection's record shows it, and other connections continue.
+    return refused('PROTOCOL_ERROR', `internal error: ${error instanceof Error ? error.stack : String(error)}`);
   }
 }
 
-/** The record is worth more than the answer: a side that cannot be told any more is none of ours to fail on. */
+/** The record must be closed even when the client can no longer be answered. */
 function refuseSafely(flow: Flow, ending: Ending): void {
   try {
     flow.refuse(ending);
@@ -65,11 +91,7 @@ function refuseSafely(flow: Flow, ending: Ending): void {
   }
 }
 
-function carry(
-  context: FlowContext,
-  connection: TrackedConnection,
-  { source, destination }: { readonly source: RelayPeer; readonly destination: RelayPeer },
-): void {
+function carry(context: FlowContext, connection: TrackedConnection, { source, destination }: Reached): void {
   const { settings } = context;
   const options = {
     source,
@@ -85,11 +107,6 @@ function carry(
   relay(options, (outcome) => void settle(context, connection, outcome));
 }
 
-async function settle(
-  context: FlowContext,
-  connection: TrackedConnection,
-  { reason, detail, rule }: RelayOutcome,
-): Promise<void> {
-  const ending = rule === '' ? { reason, detail } : { reason, detail, rule };
-  close(context, connection, await explainReset(context.connections, connection, ending));
+async function settle(context: FlowContext, connection: TrackedConnection, outcome: Ending): Promise<void> {
+  close(context, connection, await explainReset(context.connections, connection, outcome));
 }

@@ -1,27 +1,28 @@
+import type { HostPort } from '../../../shared/address.js';
 import { evaluate } from '../../../shared/policy/evaluate.js';
 import type { Clock, Connection, Decision } from '../../../shared/policy/connection.js';
-import { formatRuleRef } from '../../../shared/policy/connection.js';
 import type { Reason } from '../../../shared/reasons.js';
-import type { ConnectionRecord, Ending } from '../connection/connection-record.js';
+import { Authorized } from '../connection/authorized.js';
+import type { ConnectionRecord } from '../connection/connection-record.js';
+import { refused, type Ending, type Refused } from '../connection/ending.js';
+import { ConnectionCut, TerminationSignal } from '../connection/termination-signal.js';
 import type { HostedWorkload } from '../listen/hosted-workload.js';
-import { ConnectionCut } from '../connection/connection-cut.js';
-import { TerminationSignal } from '../connection/termination-signal.js';
 import type { WorkerState } from '../state/worker-state.js';
 import { GracePeriod } from './grace-period.js';
 
-/** Who is at both ends, as the current state has it, or why that can no longer be said. */
+/** What the current state knows of both parties, or why it no longer knows enough. */
 export type Facts =
   | { readonly connection: Connection }
-  /** `whileOpen`: the reason for cutting a connection that was open already. */
-  | { readonly refusal: Ending; readonly whileOpen: Reason };
+  /** `whileOpen`: the reason for cutting a connection that is already open. */
+  | { readonly refusal: Refused; readonly whileOpen: Reason };
 
-/** Builds the facts anew from the state; called once before the dial and again after every change. */
+/** Builds the facts from the state: called before the dial, and again after every change of the state. */
 export type FactsSource = (state: WorkerState) => Facts;
 
-const noGrace: Pick<GracePeriod, 'kind' | 'rule'> = { kind: null, rule: '' };
+const noGrace: Pick<GracePeriod, 'kind' | 'rule'> = { kind: null, rule: null };
 
 /**
- * A connection from accept to record. Holds what is needed to judge it again, and the one signal that ends it, in
+ * A connection from accept to record. Holds what is needed to decide about it again, and the one signal that ends it in
  * whatever step it is.
  */
 export class TrackedConnection {
@@ -31,7 +32,7 @@ export class TrackedConnection {
   readonly signal = new TerminationSignal();
   readonly #clock: Clock;
   #facts: FactsSource | null = null;
-  /** Most connections never need one. */
+  /** Made when it is first needed: most connections never need one. */
   #grace: GracePeriod | null = null;
 
   constructor(init: { readonly record: ConnectionRecord; readonly workload: HostedWorkload; readonly clock: Clock }) {
@@ -40,38 +41,38 @@ export class TrackedConnection {
     this.#clock = init.clock;
   }
 
-  /** Whether it lives on though the rules deny it, and by which rule. */
+  /** The grace period that the connection is in although the rules deny it, and the rule that denies it. */
   get grace(): Pick<GracePeriod, 'kind' | 'rule'> {
     return this.#grace ?? noGrace;
   }
 
-  /** It is allowed again, or has ended. */
-  liftReprieve(): void {
+  /** The connection is allowed again, or has ended. */
+  endGrace(): void {
     this.#grace?.lift();
   }
 
   /**
-   * Decides by the rules now, and from here on after every change of the state. Returns null when the connection may
-   * go on. Must be called before anything is sent to the destination.
+   * Decides by the rules whether the connection may go to `address`, now and again after every change of the state. The
+   * result is what a dial requires, so nothing is sent to the destination before.
    */
-  authorize(state: WorkerState, source: FactsSource): Ending | null {
+  authorize(state: WorkerState, address: HostPort, source: FactsSource): Authorized | Refused {
     this.#facts = source;
-    this.liftReprieve();
+    this.endGrace();
     const facts = source(state);
     if (!('connection' in facts)) {
       this.#noteRefusal(facts.refusal, state);
       return facts.refusal;
     }
-    if (state.snapshot === null) return { reason: 'NO_RULES_YET', detail: 'no rules yet' };
+    if (state.snapshot === null) return refused('NO_RULES_YET', 'no rules yet');
     const decision = evaluate(state.snapshot, facts.connection, this.#clock);
     this.record.decided(decision, state.snapshot.revision);
-    if (decision.verdict === 'allow') return null;
-    return { reason: decision.reason, rule: formatRuleRef(decision.rule), detail: '' };
+    if (decision.verdict === 'allow') return new Authorized({ address, signal: this.signal });
+    return refused(decision.reason, '', decision.rule);
   }
 
   /**
-   * Judges an admitted connection by the current state. When it would not be admitted any more, `onChange` of the rule
-   * that denies it says what becomes of it; who its ends are is never a matter of rules, so that cuts it at once.
+   * Decides again about an admitted connection. When the rules deny it now, `onChange` of the denying rule says what
+   * happens to it. Facts that no longer hold are not a matter of rules, and cut it at once.
    */
   recheck(state: WorkerState): void {
     if (this.#facts === null || this.signal.cut !== null || state.snapshot === null) return;
@@ -79,13 +80,13 @@ export class TrackedConnection {
     if (!('connection' in facts)) {
       const { detail, rule } = facts.refusal;
       this.#noteRefusal(facts.refusal, state);
-      this.cut(new ConnectionCut({ reason: facts.whileOpen, detail, rule: rule ?? '' }));
+      this.cut(new ConnectionCut({ reason: facts.whileOpen, detail, rule }));
       return;
     }
     const decision = evaluate(state.snapshot, facts.connection, this.#clock);
     const { revision } = state.snapshot;
     if (decision.verdict === 'allow') {
-      this.liftReprieve();
+      this.endGrace();
       this.record.decided(decision, revision);
       return;
     }
@@ -97,15 +98,14 @@ export class TrackedConnection {
     this.signal.raise(cut);
   }
 
-  /** Who is at an end is no matter of a revision; what a rule of the snapshot demands of them is. */
+  /** Who the parties are does not depend on a revision; what a rule of the revision demands of them does. */
   #noteRefusal({ rule }: Ending, { snapshot }: WorkerState): void {
-    if (rule !== undefined && snapshot !== null) this.record.refusedBy(rule, snapshot.revision);
+    if (rule !== null && snapshot !== null) this.record.refusedBy(rule, snapshot.revision);
   }
 
   #terminate(decision: Decision, revision: number): void {
     if (this.signal.cut !== null) return;
     this.record.decided(decision, revision);
-    const rule = formatRuleRef(decision.rule);
-    this.cut(new ConnectionCut({ reason: 'POLICY_TERMINATED', rule, detail: decision.reason }));
+    this.cut(new ConnectionCut({ reason: 'POLICY_TERMINATED', rule: decision.rule, detail: decision.reason }));
   }
 }

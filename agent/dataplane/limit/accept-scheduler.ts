@@ -1,11 +1,11 @@
-/** Connections that are begun in one turn of the event loop: some milliseconds of work. */
+/** Connections that begin in one turn of the event loop: a few milliseconds of work. */
 const perTurn = 16;
 
 /**
- * Lets the connections of one workload wait when it opens many at once, so that the bytes of all others, and their new
- * connections, get their turn in between. The kernel hands over a whole backlog in one turn of the event loop, and a
- * tunnel a hundred requests; each takes more time than any message. Who asks for more than there is room for waits
- * behind its own connections, and those who wait are served one connection each in turn.
+ * Delays connections of a client that opens many at once, so that the bytes and new connections of others get their turn
+ * in between. The kernel delivers a whole backlog in one turn of the event loop, and a tunnel a hundred requests; each
+ * takes more time than any message. A client over the limit of a turn waits behind its own connections, and waiting
+ * clients are served one connection each in turn.
  */
 export class AcceptScheduler {
   readonly #waiting = new Map<string, Waiting>();
@@ -14,12 +14,12 @@ export class AcceptScheduler {
   #isTurnSet = false;
   #size = 0;
 
-  /** Connections that wait. */
+  /** Connections that are waiting. */
   get size(): number {
     return this.#size;
   }
 
-  /** Calls `begin` at once, or in a later turn. `who` opens the connection. */
+  /** Calls `begin` at once or in a later turn. `who`: the client that opens the connection. */
   take(who: string, begin: () => void): void {
     if (!this.#isTurnSet) {
       this.#isTurnSet = true;
@@ -36,7 +36,7 @@ export class AcceptScheduler {
     else waiting.begins.push(begin);
   }
 
-  /** Lets nobody wait any longer. */
+  /** Begins all waiting connections now. */
   beginAll(): void {
     while (this.#size > 0) this.#beginNext();
   }
@@ -51,7 +51,7 @@ export class AcceptScheduler {
   }
 
   #beginNext(): void {
-    // A map gives its keys in the order in which they came: who was served goes to the end.
+    // A map keeps its keys in the order of insertion: a client that was served goes to the end.
     const [next] = this.#waiting;
     if (next === undefined) return;
     const [who, waiting] = next;
@@ -65,5 +65,5 @@ export class AcceptScheduler {
   }
 }
 
-/** `begins[at]` is next. */
+/** `begins[at]` is the next one. */
 type Waiting = { readonly begins: (() => void)[]; at: number };

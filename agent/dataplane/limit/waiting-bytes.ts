@@ -4,15 +4,15 @@ import type { WorkloadUsage } from '../workload-usage.js';
 const pollMs = 500;
 
 /**
- * Tells all workers, twice a second, how many bytes of each workload wait in this one. What happens to a byte on its way
- * costs nothing for it; a workload can pass its limit by what comes in half a second.
+ * Publishes to all workers, twice a second, how many bytes of each workload wait in this one. It adds no work for each
+ * byte; a workload can exceed its limit by what arrives in half a second.
  */
 export class WaitingBytes {
   readonly #backpressure: BackpressureTracker;
   readonly #usage: WorkloadUsage;
   readonly #workerIndex: number;
   readonly #timer: NodeJS.Timeout;
-  #told: WaitingSums = { bytesInAll: 0, bySlot: new Map() };
+  #published: WaitingSums = { bytesInAll: 0, bySlot: new Map() };
 
   constructor(init: {
     readonly backpressure: BackpressureTracker;
@@ -26,16 +26,16 @@ export class WaitingBytes {
     this.#timer.unref();
   }
 
-  /** In this worker, at the last look. */
+  /** In this worker, at the last poll. */
   get bytesInAll(): number {
-    return this.#told.bytesInAll;
+    return this.#published.bytesInAll;
   }
 
-  /** What the timer calls. */
+  /** Called by the timer. */
   poll(): void {
-    const before = this.#told.bySlot;
-    this.#told = this.#backpressure.waiting();
-    const { bySlot } = this.#told;
+    const before = this.#published.bySlot;
+    this.#published = this.#backpressure.waiting();
+    const { bySlot } = this.#published;
     for (const slot of before.keys()) if (!bySlot.has(slot)) this.#usage.setWaitingBytes(this.#workerIndex, slot, 0);
     for (const [slot, bytes] of bySlot) this.#usage.setWaitingBytes(this.#workerIndex, slot, bytes);
   }

@@ -1,42 +1,54 @@
 import type net from 'node:net';
-import { isIpv6, parseIp, type HostPort } from '../../../shared/address.js';
+import { isIpv6, type HostPort } from '../../../shared/address.js';
+import { describeError } from '../../../shared/errors.js';
 import { acceptedFd, originalDestination } from '../../native/addon.js';
 import { capturePorts } from '../../ports.js';
+import { socketAddresses, type OriginalDestination, type PeerAddress } from '../sockets/socket-addresses.js';
 
 /** Where an accepted connection was going before it was redirected to one of our ports. */
 export type CapturedDestination =
-  | { readonly kind: 'redirected'; readonly dialled: HostPort; readonly client: HostPort }
-  /** It was addressed to our own port: nothing was redirected. */
-  | { readonly kind: 'direct'; readonly dialled: HostPort; readonly client: HostPort }
-  /** Nobody can say; the connection must be closed. The local address is never taken instead (DESIGN §2). */
-  | { readonly kind: 'unreadable' };
+  /** `direct`: the client dialled our own port, and nothing was redirected. */
+  | {
+      readonly kind: 'redirected' | 'direct';
+      readonly dialled: OriginalDestination;
+      readonly client: PeerAddress;
+    }
+  | UnreadableDestination;
 
-/** To be called first thing in the connection handler, while the socket is paused. */
+/** The kernel did not say. The address of our own listener is never used instead. */
+export type UnreadableDestination = {
+  readonly kind: 'unreadable';
+  readonly dialled: OriginalDestination | null;
+  readonly client: PeerAddress | null;
+  /** The client closed the connection before it was accepted. */
+  readonly hasLeft: boolean;
+  readonly detail: string;
+};
+
+/** Call this first in the connection handler, while the socket is paused. Never throws. */
 export function capturedDestination(socket: net.Socket): CapturedDestination {
-  const local = endOf(socket.localAddress, socket.localPort);
-  const client = endOf(socket.remoteAddress, socket.remotePort);
-  if (local === undefined || client === undefined) return { kind: 'unreadable' };
-  let dialled: HostPort | null;
+  const addresses = socketAddresses(socket);
+  if (addresses === null) return unreadable({ hasLeft: true });
+  const { local, peer: client } = addresses;
+  let original: HostPort | null;
   try {
-    dialled = originalDestination({ fd: acceptedFd(socket), localFamily: isIpv6(local.ip) ? 6 : 4 });
-  } catch {
-    return { kind: 'unreadable' };
+    original = originalDestination({ fd: acceptedFd(socket), localFamily: isIpv6(local.ip) ? 6 : 4 });
+  } catch (error) {
+    return unreadable({ client, hasLeft: client === null, detail: describeError(error) });
   }
-  if (dialled === null || (dialled.ip === local.ip && dialled.port === local.port)) {
-    return { kind: 'direct', dialled: local, client };
-  }
-  return { kind: 'redirected', dialled, client };
+  const isDirect = original === null || (original.ip === local.ip && original.port === local.port);
+  const dialled = (isDirect ? local : original) as OriginalDestination;
+  if (client === null) return unreadable({ dialled, hasLeft: true });
+  return { kind: isDirect ? 'direct' : 'redirected', dialled, client };
 }
 
-/** IPv4-mapped addresses come out as IPv4. */
-export function endOf(address: string | undefined, port: number | undefined): HostPort | undefined {
-  const ip = address === undefined ? undefined : parseIp(address);
-  return ip === undefined || port === undefined ? undefined : { ip, port };
+function unreadable(known: Partial<UnreadableDestination>): UnreadableDestination {
+  return { kind: 'unreadable', dialled: null, client: null, hasLeft: false, detail: '', ...known };
 }
 
 const ownPorts: ReadonlySet<number> = new Set(Object.values(capturePorts));
 
-/** Whether this is a port on which an agent, not an application, listens in a captured workload. */
+/** Whether an agent, not an application, listens on this port of a captured workload. */
 export function isOwnPort(port: number): boolean {
   return ownPorts.has(port);
 }

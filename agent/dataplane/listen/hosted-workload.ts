@@ -4,14 +4,14 @@ import { openNetns } from '../../native/netns.js';
 import type { SlottedWorkload } from '../messages.js';
 
 /**
- * A workload of this node, with its network namespace held open. Owns the fd: `close` it when the workload goes, because
- * an open fd keeps the namespace, and with it the workload's addresses, alive.
+ * A workload of this node, with its network namespace held open. Owns the fd: `close` it when the workload leaves, because
+ * an open fd keeps the namespace, and so the workload's addresses, alive.
  */
 export class HostedWorkload {
   /** `namespace/name`. */
   readonly name: string;
   readonly netnsInode: number;
-  /** Where the workload's connections are counted, over all workers. */
+  /** Index of the workload's counters, which all workers share. */
   readonly slot: number;
   readonly #fd: number;
   #isOpen = true;
@@ -23,7 +23,7 @@ export class HostedWorkload {
     this.#fd = fd;
   }
 
-  /** Throws `ENOENT` when the namespace is gone, `ESTALE` when another one is at its path now. */
+  /** Throws `ENOENT` when the namespace is gone, `ESTALE` when its path leads to another one. */
   static open(workload: SlottedWorkload): HostedWorkload {
     const { fd, inode } = openNetns(workload.netnsPath);
     if (inode === workload.netnsInode) return new HostedWorkload(workload, fd);
@@ -35,7 +35,7 @@ export class HostedWorkload {
     });
   }
 
-  /** For a native call now; never kept. Throws `EBADF` after `close`, so that a late dial cannot hit a reused number. */
+  /** Use it at once and never keep it. Throws `EBADF` after `close`, so that a late dial cannot use a reused number. */
   get netnsFd(): number {
     if (this.#isOpen) return this.#fd;
     throw new CulvertError({ code: 'EBADF', message: `workload ${this.name} has left this node` });

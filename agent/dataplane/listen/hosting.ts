@@ -10,13 +10,13 @@ export type ListeningMessage = Extract<FromWorker, { type: 'listening' }>;
 type Hosted = {
   readonly workload: HostedWorkload;
   readonly slotted: SlottedWorkload;
-  /** null until they are open, and after they could not be opened. */
+  /** Null until they are open. */
   listeners: WorkloadListeners | null;
 };
 
 /**
- * Keeps the listeners of this worker at the list of workloads of the node: opens those of new ones, lets go of those
- * that left. A workload whose namespace was replaced leaves and comes back. Calls are done one after another.
+ * Makes the listeners of this worker match the workloads of the node: opens those of new workloads and closes those of
+ * workloads that left. A workload whose namespace was replaced leaves and returns. Calls run one after another.
  */
 export class Hosting {
   readonly #hosted: Map<string, HostedWorkload>;
@@ -27,7 +27,7 @@ export class Hosting {
   readonly #onGone: (workload: HostedWorkload) => void;
   #last: Promise<void> = Promise.resolve();
 
-  /** `hosted` is filled and emptied here. `onGone` ends all that lives in the namespace, before its fd is closed. */
+  /** Owns the contents of `hosted`. `onGone` ends everything in the namespace before its fd is closed. */
   constructor(init: {
     readonly hosted: Map<string, HostedWorkload>;
     readonly backlog: number;
@@ -42,13 +42,13 @@ export class Hosting {
     this.#onGone = init.onGone;
   }
 
-  /** `workloads` is the complete list. Each of them is answered by one `listening`, also those that stayed. */
+  /** `workloads` is the complete list. Each one is answered by one `listening`, unchanged ones too. */
   async apply(workloads: readonly SlottedWorkload[]): Promise<void> {
     this.#last = this.#last.then(() => this.#reconcile(workloads));
     await this.#last;
   }
 
-  /** Ends the listeners and keeps the namespaces, so that connections that are open can go on. */
+  /** Closes the listeners and keeps the namespaces, so that open connections can continue. */
   async stopListening(): Promise<void> {
     await this.#last;
     for (const hosted of this.#open.values()) {
@@ -92,7 +92,7 @@ export class Hosting {
         handlers: this.#handlers,
       });
     } catch (error) {
-      // Nothing is held for a workload that cannot be served: the next list tries again.
+      // A workload that cannot be served holds nothing open. The next list tries again.
       this.#release(slotted.name, hosted);
       throw error;
     }

@@ -4,14 +4,14 @@ import { listenTcp } from '../../native/addon.js';
 import { capturePorts } from '../../ports.js';
 import type { HostedWorkload } from './hosted-workload.js';
 
-/** Takes over an accepted, paused socket. */
+/** Gets an accepted, paused socket, and owns it. */
 export type AcceptHandler = (workload: HostedWorkload, socket: net.Socket) => void;
 
 export type ListenerHandlers = {
   readonly outbound: AcceptHandler;
   readonly inboundPlaintext: AcceptHandler;
   readonly inboundTunnel: AcceptHandler;
-  /** A connection could not be taken, such as `ENOMEM`; the kernel has closed it. */
+  /** A connection could not be accepted, for example for `ENOMEM`, and the kernel closed it. */
   readonly acceptFailed: (workload: HostedWorkload, port: CapturePortName, error: Error) => void;
 };
 
@@ -19,7 +19,7 @@ export type CapturePortName = keyof typeof capturePorts;
 
 /**
  * The three listeners of one worker inside one workload's namespace: dual stack, shared with the other workers by
- * SO_REUSEPORT. `close` ends the listeners, not what they accepted.
+ * SO_REUSEPORT. `close` closes the listeners and not the accepted connections.
  */
 export class WorkloadListeners {
   readonly #servers: readonly net.Server[];
@@ -28,7 +28,7 @@ export class WorkloadListeners {
     this.#servers = servers;
   }
 
-  /** Opens all or none. Throws the native layer's error, such as `EADDRINUSE`. */
+  /** Opens all or none. Throws the native layer's error, for example `EADDRINUSE`. */
   static async open(init: {
     readonly workload: HostedWorkload;
     readonly backlog: number;
@@ -65,7 +65,7 @@ async function openServer(init: {
     backlog,
     reusePort: true,
   });
-  // Paused, so that the original destination is read before the first byte; half-open, because FIN is not the end.
+  // Paused, so that no byte is read before the original destination; half-open, because a FIN ends one direction only.
   const server = net.createServer({ pauseOnConnect: true, allowHalfOpen: true }, (socket) =>
     handlers[name](workload, socket),
   );

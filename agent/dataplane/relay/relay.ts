@@ -1,8 +1,9 @@
 import net from 'node:net';
 import { longestTimerMs } from '../../thread/scheduler.js';
 import type { Reason } from '../../../shared/reasons.js';
-import type { ConnectionCut } from '../connection/connection-cut.js';
-import type { TerminationSignal } from '../connection/termination-signal.js';
+import type { Ending } from '../connection/ending.js';
+import { reasonByBrokenSide } from '../connection/failure-reasons.js';
+import type { ConnectionCut, TerminationSignal } from '../connection/termination-signal.js';
 import type { BackpressureTracker } from './backpressure-tracker.js';
 import { pumpDirection } from './relay-direction.js';
 import { breakageOf, isGone, resetPeer, type RelayPeer } from './relay-peer.js';
@@ -40,14 +41,10 @@ export type RelayOptions = {
   readonly backpressure: BackpressureTracker;
 };
 
-export type RelayOutcome = {
-  /** OK, CLIENT_RESET (the source did), PEER_RESET (the destination did), IDLE_TIMEOUT, MAX_DURATION, or the cut's reason. */
-  readonly reason: Reason;
+/** `reason`: OK, CLIENT_RESET (by the source), PEER_RESET (by the destination), IDLE_TIMEOUT, MAX_DURATION, or the cut's. */
+export type RelayOutcome = Ending & {
   /** Who closed first. */
   readonly endedBy: 'source' | 'destination' | 'agent';
-  /** The cut's rule, or empty. */
-  readonly rule: string;
-  readonly detail: string;
 };
 
 /**
@@ -148,13 +145,12 @@ class Relay {
   #judge(side: 'source' | 'destination', end: RelayPeer): void {
     const breakage = breakageOf(end);
     if (breakage === null) return;
-    const reason = side === 'source' ? 'CLIENT_RESET' : 'PEER_RESET';
-    this.#end({ reason, endedBy: side, rule: '', detail: breakage });
+    this.#end({ reason: reasonByBrokenSide[side], endedBy: side, rule: null, detail: breakage });
   }
 
   #cut(cut: ConnectionCut): void {
     const endedBy = cut.reason === 'CLIENT_RESET' ? 'source' : 'agent';
-    this.#end({ reason: cut.reason, endedBy, rule: cut.rule, detail: cut.message });
+    this.#end({ reason: cut.reason, endedBy, rule: cut.rule, detail: cut.detail });
   }
 
   /** The first outcome counts: what follows from our own resets is no news. */
@@ -174,7 +170,7 @@ class Relay {
     this.#openEnds = -1;
     this.#stopTimers();
     this.#init.signal.offCut(this.#onCut);
-    this.#onEnd(this.#outcome ?? { reason: 'OK', endedBy: this.#firstClosed ?? 'agent', rule: '', detail: '' });
+    this.#onEnd(this.#outcome ?? { reason: 'OK', endedBy: this.#firstClosed ?? 'agent', rule: null, detail: '' });
   }
 
   #startTimers(): void {
@@ -191,7 +187,7 @@ class Relay {
           bytes = now;
           movedAtMs = performance.now();
         } else if (performance.now() - movedAtMs >= idleTimeoutMs) {
-          this.#end({ reason: 'IDLE_TIMEOUT', endedBy: 'agent', rule: '', detail: '' });
+          this.#end({ reason: 'IDLE_TIMEOUT', endedBy: 'agent', rule: null, detail: '' });
         }
       },
       Math.ceil(idleTimeoutMs / 4),
@@ -202,7 +198,7 @@ class Relay {
   #limit(afterMs: number, reason: Reason, detail: string): void {
     if (afterMs === 0) return;
     const timer = setTimeout(
-      () => this.#end({ reason, endedBy: 'agent', rule: '', detail }),
+      () => this.#end({ reason, endedBy: 'agent', rule: null, detail }),
       Math.min(afterMs, longestTimerMs),
     );
     this.#timers = [...this.#timers, timer];

@@ -1,8 +1,9 @@
 import type { HostPort } from '../../../shared/address.js';
 import type { SpiffeId } from '../../../shared/identity.js';
+import type { RuleRef } from '../../../shared/policy/connection.js';
 import type { Reason } from '../../../shared/reasons.js';
 
-/** How the bytes travelled between the two sides, as honestly as the agent can say it. */
+/** How the bytes travelled between the two sides, as far as this agent knows. */
 export const connectionPaths = [
   /** Through a mutual-TLS tunnel to the agent of another host. */
   'hbone',
@@ -18,11 +19,11 @@ export const connectionPaths = [
 export type ConnectionPath = (typeof connectionPaths)[number];
 
 /**
- * What a finished connection leaves behind: one access-log line, and what metrics and flow records count. Exactly one
- * for each accepted connection of each agent. Plain data, so that it can be sent between threads.
+ * A finished connection: becomes one access-log line, and is counted by metrics and flow records. Each agent makes exactly
+ * one for each connection it accepts. Plain data, because it is sent between threads.
  */
 export type ClosedConnection = {
-  /** 32 hex digits; the same at both agents (it is the trace id of the `traceparent` header). */
+  /** 32 hex digits, the same at both agents: the trace id of the `traceparent` header. */
   readonly traceId: string;
   readonly direction: 'outbound' | 'inbound';
   readonly path: ConnectionPath;
@@ -36,10 +37,10 @@ export type ClosedConnection = {
   /** What the application dialled (outbound), or the address that the peer asked for (inbound). */
   readonly requested: HostPort | null;
   readonly reason: Reason;
-  /** `SegmentationRule/name`; empty when no rule was asked. */
-  readonly rule: string;
+  /** The rule that let it in, or the one that refused or ended it; null when no rule was asked. */
+  readonly rule: RuleRef | null;
   /** Rules of mode audit that would have denied it. */
-  readonly audited: readonly string[];
+  readonly audited: readonly RuleRef[];
   readonly revision: number;
   /** Bytes of the application, from source to destination. */
   readonly bytesSent: number;
@@ -49,9 +50,9 @@ export type ClosedConnection = {
   readonly connectMs: number | null;
   /** From accept until the first byte from the destination; null when there was none. */
   readonly firstByteMs: number | null;
-  /** What a person needs beyond the reason, such as `ECONNREFUSED 198.18.11.2:80`; empty when there is nothing. */
+  /** What a person needs beyond the reason, such as `ECONNREFUSED 198.18.11.2:80`; empty when there is nothing to add. */
   readonly detail: string;
-  /** What flow records were told of it while it was open (`OpenConnections`); absent when nothing was. */
+  /** Bytes already reported for flow records while it was open (`OpenConnections`); absent when none were. */
   readonly toldOpen?: { readonly sent: number; readonly received: number };
 };
 

@@ -1,19 +1,29 @@
 import type { HostPort, IpAddress } from '../../../shared/address.js';
 import type { SpiffeId } from '../../../shared/identity.js';
+import { formatRuleRef, type RuleRef } from '../../../shared/policy/connection.js';
+
+/** Bytes that open connections between two workloads moved since the last report. Plain data, sent between threads. */
+export type LiveBytes = {
+  readonly direction: 'outbound' | 'inbound';
+  readonly sourceWorkload: string | null;
+  readonly destinationWorkload: string | null;
+  readonly sent: number;
+  readonly received: number;
+};
 
 /**
- * What long-lived connections did since they were last told of, so that flow records show them before they end: added
- * up over the connections of a worker that have the same ends, port and rules. Plain data, sent between threads.
+ * What long-lived connections did since the last report, so that flow records show them before they end: the sum over the
+ * connections of a worker with the same ends, port and rules. Plain data, sent between threads.
  */
 export type OpenConnections = {
   readonly direction: 'outbound' | 'inbound';
   readonly source: OpenParty;
   readonly destination: OpenParty;
   readonly port: number;
-  readonly rule: string;
-  readonly audited: readonly string[];
+  readonly rule: RuleRef | null;
+  readonly audited: readonly RuleRef[];
   readonly revision: number;
-  /** Told for the first time. */
+  /** Connections in a report for the first time. */
   readonly connections: number;
   readonly bytesSent: number;
   readonly bytesReceived: number;
@@ -22,14 +32,14 @@ export type OpenConnections = {
   readonly lastSeenMs: number;
 };
 
-/** As in `ConnectionParty`, without the port of the client. `ip` is null when a workload stands for it. */
+/** A `ConnectionParty` without the client's port. `ip` is null when a workload stands for it. */
 export type OpenParty = {
   readonly workload: string | null;
   readonly identity: SpiffeId | null;
   readonly ip: IpAddress | null;
 };
 
-/** The port that rules speak of: the endpoint's, or what was dialled when no endpoint was chosen. 0: not known. */
+/** The port that rules match: the endpoint's, or the dialled one when no endpoint was chosen. 0: unknown. */
 export function ruledPort(connection: {
   readonly destination: { readonly address: HostPort | null };
   readonly requested: HostPort | null;
@@ -37,12 +47,13 @@ export function ruledPort(connection: {
   return (connection.destination.address ?? connection.requested)?.port ?? 0;
 }
 
-/** Adds up what has the same ends, port and rules. */
+/** Adds up connections with the same ends, port and rules. */
 export function sumOpenConnections(parts: Iterable<OpenConnections>): OpenConnections[] {
   const sums = new Map<string, OpenConnections>();
   for (const part of parts) {
     const { direction, source, destination, port, rule, audited } = part;
-    const key = [direction, endKey(source), endKey(destination), port, rule, ...audited].join(' ');
+    const rules = [rule === null ? '' : formatRuleRef(rule), ...audited.map(formatRuleRef)];
+    const key = [direction, endKey(source), endKey(destination), port, ...rules].join(' ');
     const sum = sums.get(key);
     sums.set(key, sum === undefined ? part : add(sum, part));
   }

@@ -1,17 +1,28 @@
 import type net from 'node:net';
-import { parseIp, type HostPort } from '../../../shared/address.js';
+import type { HostPort } from '../../../shared/address.js';
+import { acceptedFd, socketAddresses as readAddresses } from '../../native/addon.js';
 
-export type SocketAddresses = { readonly local: HostPort; readonly remote: HostPort };
+/** Where a client wanted to go: read from the kernel, or checked in a CONNECT. Never the address of our own listener. */
+export type OriginalDestination = HostPort & { readonly __brand: 'OriginalDestination' };
 
-/** Both ends of a connected socket, IPv4-mapped ones as IPv4; undefined when the peer is gone already. */
-export function socketAddresses(socket: net.Socket): SocketAddresses | undefined {
-  const local = hostPort(socket.localAddress, socket.localPort);
-  const remote = hostPort(socket.remoteAddress, socket.remotePort);
-  return local === undefined || remote === undefined ? undefined : { local, remote };
-}
+/** The address of the other side of a socket, as the kernel has it. */
+export type PeerAddress = HostPort & { readonly __brand: 'PeerAddress' };
 
-function hostPort(address: string | undefined, port: number | undefined): HostPort | undefined {
-  // A link-local IPv6 address carries its zone ("fe80::1%eth0"), which is no part of the address.
-  const ip = parseIp((address ?? '').replace(/%.*$/, ''));
-  return ip === undefined || port === undefined ? undefined : { ip, port };
+export type SocketAddresses = {
+  readonly local: HostPort;
+  /** Null when the peer has closed the connection. */
+  readonly peer: PeerAddress | null;
+};
+
+/**
+ * Both addresses of a connected socket, IPv4-mapped ones as IPv4, link-local ones without their zone. Null when the socket
+ * is closed.
+ */
+export function socketAddresses(socket: net.Socket): SocketAddresses | null {
+  try {
+    // The kernel's answer is the only origin of the brand.
+    return readAddresses(acceptedFd(socket)) as SocketAddresses;
+  } catch {
+    return null;
+  }
 }

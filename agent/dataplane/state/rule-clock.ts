@@ -3,12 +3,12 @@ import { nextChangeMs } from '../../../shared/policy/next-change.js';
 import { prepareSnapshot } from '../../../shared/policy/prepared/prepared-snapshot.js';
 import type { Snapshot } from '../../../shared/policy/snapshot.js';
 
-/** Somebody may set the clock of the host: it is looked at this often at least, while a rule depends on it. */
+/** The host's clock may be set at any time, so it is read at least this often while a rule depends on it. */
 const longestWaitMs = 60_000;
 
 /**
- * Says when a rule of the revision in force begins or ends by the clock, so that open connections are judged anew
- * without a new revision. One timer, and none while no rule has a `validFrom` or `expiresAt`.
+ * Reports when a rule of the current revision begins or ends by the clock, so that open connections are checked again
+ * without a new revision. Has one timer, and none while no rule has a `validFrom` or `expiresAt`.
  */
 export class RuleClock {
   readonly #clock: Clock;
@@ -22,7 +22,7 @@ export class RuleClock {
     this.#onChange = init.onChange;
   }
 
-  /** Call before the connections are judged by this snapshot. */
+  /** Call before the connections are checked against this snapshot. */
   use(snapshot: Snapshot): void {
     this.#snapshot = snapshot;
     this.#judgedAtMs = this.#clock.nowMs();
@@ -44,7 +44,7 @@ export class RuleClock {
     this.#timer = setTimeout(() => this.#poll(), waitMs);
   }
 
-  /** A clock that was set back makes what had expired valid again: that counts as a change too. */
+  /** A clock that was set back makes expired rules valid again: that counts as a change too. */
   #poll(): void {
     if (this.#snapshot === null) return;
     const beforeMs = this.#judgedAtMs;

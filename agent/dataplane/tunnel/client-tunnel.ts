@@ -1,138 +1,92 @@
-import { formatHostPort } from '../../../shared/address.js';
+import { formatHostPort, type HostPort } from '../../../shared/address.js';
 import { longestTimerMs } from '../../thread/scheduler.js';
-import { ignoreError } from '../sockets/ignore-error.js';
-import type { TerminationSignal } from '../connection/termination-signal.js';
+import type { Authorized } from '../connection/authorized.js';
+import { refused, unreachable } from '../connection/ending.js';
+import { answerFailure } from '../connection/failure-reasons.js';
 import type { TunnelDump } from '../messages.js';
 import { errorCode, errorCodeName } from '../engine/http2-error-code.js';
-import type { HeadersOfPeer, Http2Engine, SessionStream } from '../engine/http2-engine.js';
-import { ResetBudget } from './reset-budget.js';
+import type { ClientSession, HeadersOfPeer, Http2Engine, SessionStream } from '../engine/http2-engine.js';
 import type { TunnelSettings } from '../engine/session-options.js';
-import type { OpenResult, TunnelHeaders, TunnelTarget } from './tunnel.js';
+import { ResetBudget } from './reset-budget.js';
+import { textOf, type OpenResult, type TunnelHeaders, type TunnelTarget } from './tunnel.js';
+import { TunnelConnection } from './tunnel-connection.js';
 import type { DialledTunnel, LostTunnel } from './tunnel-dial.js';
-import { notOpened, refusalOf } from './tunnel-failure.js';
-import { keepTunnelAlive } from './tunnel-keepalive.js';
 
-/** The tunnel ended before there was an answer: no byte of the application was sent, so a fresh tunnel may try. */
+/** `lost`: the tunnel ended before it answered. No byte of the application was sent, so another tunnel may try. */
 export type OpenAttempt = OpenResult | LostTunnel;
 
-/** How much later than the other agent's own connect timeout we give up, so that its answer with the cause arrives. */
+/** Added to the other agent's own connect timeout, so that its answer with the cause arrives first. */
 const answerGraceMs = 1000;
-/** A refusal ends the stream; a peer that does not end its side would fill the tunnel with streams of nothing. */
-const refusedStreamMs = 5000;
 /**
- * The part of what the peer's certificate has left after which a tunnel is replaced. A server renews its certificate
- * without a word; its GOAWAY comes after half of what the old one had left, and the replacement before that.
+ * Part of the remaining life of the peer's certificate after which a tunnel is replaced. A server does not announce a new
+ * certificate: it sends GOAWAY after half of what the old one had left, and the replacement has to come before that.
  */
 const agingPart = 0.25;
-/** A tunnel that was used less long ago is replaced before it goes; another is dialled again when it is needed. */
+/** A tunnel used within this time is replaced before it ends; any other is dialled again when it is needed. */
 const warmMs = 60_000;
 
 /** One HTTP/2 connection to one destination as one identity, with up to `maxStreamsPerTunnel` streams. */
-export class ClientTunnel {
-  readonly #tunnel: DialledTunnel;
-  readonly #engine: Http2Engine;
-  readonly #settings: TunnelSettings;
+export class ClientTunnel extends TunnelConnection {
+  readonly #session: ClientSession;
   readonly #target: TunnelTarget;
   readonly #address: string;
-  readonly #openedAtMs = Date.now();
   readonly #resets = new ResetBudget({ nowMs: () => performance.now() });
-  readonly #open = new Set<SessionStream>();
-  #idleTimer: NodeJS.Timeout | undefined;
   readonly #agingTimer: NodeJS.Timeout | undefined;
   #usedAtMs = 0;
-  #stopKeepReading: (() => void) | undefined;
   #isRetired = false;
-  #death = '';
-  /** One for all streams: one that is made for a stream keeps what was in sight where it was made. */
-  readonly #whyDead = (): string => this.#death;
 
-  constructor(options: {
+  constructor(init: {
     readonly tunnel: DialledTunnel;
     readonly engine: Http2Engine;
     readonly settings: TunnelSettings;
     readonly target: TunnelTarget;
     readonly address: string;
     readonly onClosed: () => void;
-    /** It is time for another one, or the peer takes no new streams on this one. */
+    /** A replacement is due, or the peer takes no new streams on this tunnel. */
     readonly onAging: () => void;
   }) {
-    this.#tunnel = options.tunnel;
-    this.#engine = options.engine;
-    this.#settings = options.settings;
-    this.#target = options.target;
-    this.#address = options.address;
-    const { session, socket } = options.tunnel;
-    session.on('error', (error: Error) => this.#noteDeath(error.message));
+    const { session, peerNotAfterMs } = init.tunnel;
+    super({
+      ...init,
+      ...init.tunnel,
+      title: `tunnel to ${init.address}`,
+      onClosed: () => {
+        this.#isRetired = true;
+        clearTimeout(this.#agingTimer);
+        init.onClosed();
+      },
+    });
+    this.#session = session;
+    this.#target = init.target;
+    this.#address = init.address;
     session.on('goaway', (code: number) => {
       this.#isRetired = true;
-      if (code !== errorCode.noError) this.#noteDeath(`GOAWAY ${errorCodeName(code)}`);
-      else options.onAging();
+      if (code !== errorCode.noError) this.noteDeath(`GOAWAY ${errorCodeName(code)}`);
+      else init.onAging();
     });
-    socket.on('error', (error: Error) => this.#noteDeath(error.message));
-    socket.once('close', () => this.#noteDeath('the connection closed'));
-    session.once('close', () => {
-      this.#isRetired = true;
-      clearTimeout(this.#idleTimer);
-      clearTimeout(this.#agingTimer);
-      this.#stopKeepReading?.();
-      socket.destroy();
-      options.onClosed();
-    });
-    keepTunnelAlive({
-      session,
-      socket,
-      intervalMs: this.#settings.tunnelPingIntervalMs,
-      timeoutMs: this.#settings.tunnelPingTimeoutMs,
-      onDead: () => this.end(`no PING answer within ${this.#settings.tunnelPingTimeoutMs} ms`),
-    });
-    this.#armIdleTimer();
-    const agingMs = agingPart * (options.tunnel.peerNotAfterMs - this.#openedAtMs);
-    if (!(agingMs > 0)) return;
-    this.#agingTimer = setTimeout(options.onAging, Math.min(agingMs, longestTimerMs));
-    this.#agingTimer.unref();
+    const agingMs = agingPart * (peerNotAfterMs - this.openedAtMs);
+    if (agingMs > 0) this.#agingTimer = setTimeout(init.onAging, Math.min(agingMs, longestTimerMs)).unref();
+    this.rest();
   }
 
-  /** It has streams, or had some not long ago. */
+  /** It has streams, or had some a short time ago. */
   get isWarm(): boolean {
-    return this.#open.size > 0 || Date.now() - this.#usedAtMs < warmMs;
-  }
-
-  get streams(): number {
-    return this.#open.size;
+    return this.streams > 0 || Date.now() - this.#usedAtMs < warmMs;
   }
 
   get isUsable(): boolean {
-    const { session } = this.#tunnel;
-    return !this.#isRetired && !session.closed && !session.destroyed;
+    return !this.#isRetired && !this.#session.closed && !this.#session.destroyed;
   }
 
   get hasRoom(): boolean {
-    const peerLimit = this.#tunnel.session.remoteSettings.maxConcurrentStreams ?? Number.POSITIVE_INFINITY;
-    return this.isUsable && this.#open.size < Math.min(this.#settings.maxStreamsPerTunnel, peerLimit);
+    const peerLimit = this.#session.remoteSettings.maxConcurrentStreams ?? Number.POSITIVE_INFINITY;
+    return this.isUsable && this.streams < Math.min(this.settings.maxStreamsPerTunnel, peerLimit);
   }
 
-  /** Takes no new streams; GOAWAY now, and the connection closes with its last stream. */
-  retire(): void {
+  override retire(): void {
     if (!this.isUsable) return;
     this.#isRetired = true;
-    this.#tunnel.session.close();
-  }
-
-  /** Ends it at once with every stream; they tell `why`. */
-  end(why: string): void {
-    this.#noteDeath(why);
-    this.#tunnel.session.destroy();
-    this.#tunnel.socket.destroy();
-  }
-
-  /**
-   * {@link end} with RST, for a namespace that goes: a socket whose FIN nobody answers any more would keep it alive for
-   * minutes, although nothing of this process holds it.
-   */
-  reset(why: string): void {
-    this.#noteDeath(why);
-    this.#tunnel.raw.resetAndDestroy();
-    this.end(why);
+    super.retire();
   }
 
   dump(): TunnelDump {
@@ -141,26 +95,27 @@ export class ClientTunnel {
       localIdentity: this.#target.sourceIdentity,
       peerIdentity: this.#target.destinationIdentity,
       peerAddress: this.#address,
-      streams: this.#open.size,
-      openedAtMs: this.#openedAtMs,
+      streams: this.streams,
+      openedAtMs: this.openedAtMs,
     };
   }
 
   /** Occupies a stream at once, before anything is awaited. */
-  async open(target: TunnelTarget, signal: TerminationSignal): Promise<OpenAttempt> {
+  async open(authorized: Authorized, headers: TunnelHeaders): Promise<OpenAttempt> {
     let stream: SessionStream;
     try {
-      stream = this.#tunnel.session.request(connectHeaders(target), { endStream: false });
+      stream = this.#session.request(connectHeaders(authorized.address, headers), { endStream: false });
     } catch (error) {
       this.retire();
       return { ok: 'lost', detail: error instanceof Error ? error.message : String(error) };
     }
-    this.#track(stream);
-    return await this.#answer(stream, signal);
+    this.#usedAtMs = Date.now();
+    this.track(stream);
+    return await this.#answer(stream, authorized);
   }
 
-  #answer(stream: SessionStream, signal: TerminationSignal): Promise<OpenAttempt> {
-    const { connectTimeoutMs } = this.#settings;
+  #answer(stream: SessionStream, { signal }: Authorized): Promise<OpenAttempt> {
+    const { connectTimeoutMs } = this.settings;
     return new Promise((resolve) => {
       const settle = (attempt: OpenAttempt): void => {
         clearTimeout(timer);
@@ -171,24 +126,29 @@ export class ClientTunnel {
       };
       const giveUp = (attempt: OpenResult): void => {
         settle(attempt);
-        this.#engine.resetStream(stream, errorCode.cancel);
+        this.engine.resetStream(stream, errorCode.cancel);
       };
       const onCut = (): void => {
         const { cut } = signal;
-        if (cut !== null) giveUp(notOpened(cut.reason, cut.message, false, cut.rule));
+        if (cut !== null) giveUp(refused(cut.reason, cut.detail, cut.rule));
       };
       const onClose = (): void => settle(this.#closedWithoutAnswer(stream));
       const onResponse = (headers: HeadersOfPeer): void => {
-        if (Number(headers[':status']) === 200) {
-          const tunnelStream = this.#engine.asTunnelStream(stream, this.#whyDead);
+        const status = Number(headers[':status']);
+        if (status === 200) {
+          const tunnelStream = this.engine.asTunnelStream(stream, this.whyDead);
           settle({ ok: true, stream: tunnelStream, peerIdentity: this.#target.destinationIdentity });
           return;
         }
-        settle(refusalOf(headers, this.#address));
-        endRefused(this.#engine, stream);
+        const reason = textOf(headers['x-culvert-reason']);
+        const rule = textOf(headers['x-culvert-rule']);
+        settle(answerFailure({ status, reason, rule, address: this.#address }));
+        // END_STREAM, because a RST_STREAM for each refusal would use up the budget of resets.
+        stream.end();
+        this.dropRefused(stream, errorCode.cancel);
       };
       const onLate = (): void =>
-        giveUp(notOpened('CONNECT_TIMEOUT', `${this.#address} did not answer the CONNECT in time`, true));
+        giveUp(unreachable('CONNECT_TIMEOUT', `${this.#address} did not answer the CONNECT in time`));
       const timer = connectTimeoutMs === 0 ? undefined : setTimeout(onLate, connectTimeoutMs + answerGraceMs);
       stream.once('response', onResponse);
       stream.once('close', onClose);
@@ -199,63 +159,30 @@ export class ClientTunnel {
 
   #closedWithoutAnswer(stream: SessionStream): OpenAttempt {
     const code = stream.rstCode ?? errorCode.noError;
-    const { session } = this.#tunnel;
-    if (code === errorCode.refusedStream || session.closed || session.destroyed || this.#death !== '') {
-      return { ok: 'lost', detail: this.#death === '' ? errorCodeName(code) : this.#death };
+    const { closed, destroyed } = this.#session;
+    if (code === errorCode.refusedStream || closed || destroyed || this.death !== '') {
+      return { ok: 'lost', detail: this.death === '' ? errorCodeName(code) : this.death };
     }
     const detail = `${this.#address} answered the CONNECT with RST_STREAM ${errorCodeName(code)}`;
-    return notOpened('PROTOCOL_ERROR', detail, true);
+    return unreachable('PROTOCOL_ERROR', detail);
   }
 
-  #track(stream: SessionStream): void {
-    this.#open.add(stream);
-    this.#usedAtMs = Date.now();
-    clearTimeout(this.#idleTimer);
-    this.#stopKeepReading ??= this.#engine.keepReading(this.#tunnel.socket);
-    stream.on('error', ignoreError);
-    stream.on('close', () => {
-      this.#open.delete(stream);
-      if (stream.rstCode !== errorCode.noError) this.#noteReset();
-      if (this.#open.size === 0) this.#armIdleTimer();
-    });
-  }
-
-  /** Also those that the peer sent are counted: that errs towards retiring too early, which costs one handshake. */
-  #noteReset(): void {
+  /** Resets by the peer count too: retiring too early costs only one handshake. */
+  protected override onStreamClosed(stream: SessionStream): void {
+    if (stream.rstCode === errorCode.noError) return;
     this.#resets.spend();
     if (this.#resets.isSpent) this.retire();
   }
 
-  #armIdleTimer(): void {
-    this.#stopKeepReading?.();
-    this.#stopKeepReading = undefined;
-    const { tunnelIdleTimeoutMs } = this.#settings;
-    if (tunnelIdleTimeoutMs === 0 || !this.isUsable) return;
-    this.#idleTimer = setTimeout(() => this.retire(), tunnelIdleTimeoutMs);
-    this.#idleTimer.unref();
-  }
-
-  #noteDeath(why: string): void {
-    if (this.#death === '') this.#death = `tunnel to ${this.#address} ended: ${why}`;
+  protected override idleTimeoutMs(): number {
+    return this.isUsable ? this.settings.tunnelIdleTimeoutMs : 0;
   }
 }
 
-/** END_STREAM, not RST_STREAM: refusals must not eat the budget of resets. Only a peer that leaves its side open gets one. */
-function endRefused(engine: Http2Engine, stream: SessionStream): void {
-  stream.end();
-  stream.resume();
-  const timer = setTimeout(() => engine.resetStream(stream, errorCode.cancel), refusedStreamMs);
-  timer.unref();
-  stream.once('close', () => clearTimeout(timer));
-}
-
-function connectHeaders(target: TunnelTarget): Record<string, string> {
-  const headers: Record<string, string> = {
-    ':method': 'CONNECT',
-    ':authority': formatHostPort(target.authority),
-  };
+function connectHeaders(authority: HostPort, headers: TunnelHeaders): Record<string, string> {
+  const all: Record<string, string> = { ':method': 'CONNECT', ':authority': formatHostPort(authority) };
   for (const name of ['forwarded', 'baggage', 'traceparent'] satisfies (keyof TunnelHeaders)[]) {
-    if (target.headers[name] !== '') headers[name] = target.headers[name];
+    if (headers[name] !== '') all[name] = headers[name];
   }
-  return headers;
+  return all;
 }

@@ -1,73 +1,59 @@
 import type tls from 'node:tls';
 import { describeError } from '../../../shared/errors.js';
 import { formatHostPort } from '../../../shared/address.js';
-import type { TunnelDump } from '../messages.js';
 import { capturePorts } from '../../ports.js';
-import type { ConnectionCut } from '../connection/connection-cut.js';
+import type { Authorized } from '../connection/authorized.js';
+import { refused, unreachable, type Refused } from '../connection/ending.js';
 import type { TerminationSignal } from '../connection/termination-signal.js';
 import type { Http2Engine } from '../engine/http2-engine.js';
-import { KeyedSemaphore } from './keyed-semaphore.js';
-import { IdentityContexts } from './identity-contexts.js';
 import type { TunnelSettings } from '../engine/session-options.js';
-import type {
-  OpenResult,
-  TunnelCertificates,
-  TunnelClient,
-  TunnelCounts,
-  TunnelNotOpened,
-  TunnelTarget,
-} from './tunnel.js';
+import { Http2TunnelSide } from './http2-tunnel-side.js';
+import { IdentityContexts, type CertificateChange } from './identity-contexts.js';
+import { KeyedSemaphore } from './keyed-semaphore.js';
+import type { OpenResult, TunnelCertificates, TunnelClient, TunnelTarget } from './tunnel.js';
 import type { DialRaw } from './tunnel-dial.js';
-import { notOpened } from './tunnel-failure.js';
 import { spreadTunnels, TunnelPool, type NoTunnel, type PoolGates } from './tunnel-pool.js';
-import { waitForAll } from './wait-for-all.js';
 
 /**
- * Tunnels that may go under one request before it is given up. All of a pool go at once when the other agent's
- * certificate is replaced, and a request may meet the end of each; the tunnels dialled after that may go too.
+ * How many tunnels may end under one request. All tunnels of a pool end together when the other agent's certificate is
+ * replaced, and a request may meet the end of each; tunnels dialled after that may end too.
  */
 const maxLostTunnels = spreadTunnels + 3;
-/** Handshakes one request waits for: others may fill a new tunnel first, and a peer may close each one at once. */
+/** How many handshakes one request waits for: others may fill a new tunnel first, and a peer may close each one at once. */
 const maxHandshakes = 20;
-/** So many of this node's workloads shake hands with one address at a time; each handshake costs the peer 1 ms. */
+/** Handshakes of this node with one address at a time; each costs the peer 1 ms. */
 const handshakesPerAddress = 16;
-/** A certificate is replaced under all its pools at once: not all of them dial in the same moment. */
+/** A certificate is replaced for all its pools at once; this many of them dial at a time. */
 const replacementsAtOnce = 4;
 
-/** {@link TunnelClient} over HTTP/2, whichever engine speaks it. */
-export class Http2TunnelClient implements TunnelClient {
-  readonly #settings: TunnelSettings;
+/** {@link TunnelClient} over HTTP/2, with any engine. */
+export class Http2TunnelClient extends Http2TunnelSide implements TunnelClient {
   readonly #dialRaw: DialRaw;
-  readonly #engine: Http2Engine;
-  readonly #nowMs: () => number;
   readonly #contexts = new IdentityContexts();
   readonly #pools = new Map<string, TunnelPool>();
   readonly #gates: PoolGates = {
     handshakes: new KeyedSemaphore({ limit: handshakesPerAddress }),
     replacements: new KeyedSemaphore({ limit: replacementsAtOnce }),
   };
-  #isDraining = false;
 
-  /** `dialRaw` makes the sockets. `nowMs` is compared with the certificates' end. */
-  constructor(options: {
+  /** `dialRaw` makes the sockets. */
+  constructor(init: {
     readonly settings: TunnelSettings;
     readonly dialRaw: DialRaw;
     readonly engine: Http2Engine;
     readonly nowMs?: () => number;
   }) {
-    this.#settings = options.settings;
-    this.#dialRaw = options.dialRaw;
-    this.#engine = options.engine;
-    this.#nowMs = options.nowMs ?? Date.now;
+    super(init);
+    this.#dialRaw = init.dialRaw;
   }
 
-  async open(target: TunnelTarget, options: { readonly signal: TerminationSignal }): Promise<OpenResult> {
-    const { signal } = options;
+  async open(authorized: Authorized, target: TunnelTarget): Promise<OpenResult> {
+    const { signal } = authorized;
     let lost = 'no tunnel stayed open';
     let lostTunnels = 0;
     for (let handshakes = 0; lostTunnels < maxLostTunnels && handshakes <= maxHandshakes;) {
-      if (signal.cut !== null) return notOpenedBy(signal.cut);
-      if (this.#isDraining) return notOpened('DRAIN', 'the agent is shutting down', false);
+      if (signal.cut !== null) return refused(signal.cut.reason, signal.cut.detail, signal.cut.rule);
+      if (this.isDraining) return refused('DRAIN', 'the agent is shutting down');
       const own = this.#ownContext(target);
       if ('ok' in own) return own;
       const pool = this.#poolFor(target);
@@ -81,67 +67,40 @@ export class Http2TunnelClient implements TunnelClient {
         lostTunnels += 1;
         continue;
       }
-      const result = await tunnel.open(target, signal);
+      const result = await tunnel.open(authorized, target.headers);
       if (result.ok !== 'lost') return result;
       lost = result.detail;
       lostTunnels += 1;
     }
-    return notOpened('PEER_RESET', lost, true);
+    return unreachable('PEER_RESET', lost);
   }
 
-  replaceCertificates(certificates: TunnelCertificates): void {
-    const { renewed, ended } = this.#contexts.replace(certificates);
-    for (const pool of this.#pools.values()) {
-      const validUntilMs = renewed.get(pool.sourceIdentity);
-      if (ended.has(pool.sourceIdentity)) pool.retire();
-      else if (validUntilMs === undefined) continue;
-      else if (validUntilMs > this.#nowMs()) pool.renew();
-      else pool.retire();
-    }
+  override releaseWorkload(workload: string): void {
+    const leaving = [...this.#pools].filter(([, pool]) => pool.workload === workload);
+    super.releaseWorkload(workload);
+    // A pool ends with its workload: one of the same name that comes back gets a new pool.
+    for (const [key] of leaving) this.#pools.delete(key);
   }
 
-  releaseWorkload(workload: string): void {
-    for (const [key, pool] of this.#pools) {
-      if (pool.sourceWorkload !== workload) continue;
-      this.#pools.delete(key);
-      pool.release();
-    }
+  protected override groups(): Iterable<TunnelPool> {
+    return this.#pools.values();
   }
 
-  dump(): TunnelDump[] {
-    return [...this.#pools.values()].flatMap((pool) => pool.dump());
+  protected override useCertificates(certificates: TunnelCertificates): CertificateChange {
+    return this.#contexts.replace(certificates);
   }
 
-  counts(): TunnelCounts {
-    let tunnels = 0;
-    let streams = 0;
-    for (const pool of this.#pools.values()) {
-      tunnels += pool.tunnels.size;
-      for (const tunnel of pool.tunnels) streams += tunnel.streams;
-    }
-    return { tunnels, streams };
-  }
-
-  async drain(graceMs: number): Promise<void> {
-    this.#isDraining = true;
-    const pools = [...this.#pools.values()];
-    for (const pool of pools) pool.retire();
-    await waitForAll({ isDone: () => pools.every((pool) => pool.tunnels.size === 0), graceMs });
-    for (const pool of pools) pool.end('the agent is shutting down');
-    await waitForAll({ isDone: () => pools.every((pool) => pool.tunnels.size === 0), graceMs: 1000 });
-  }
-
-  /** What this node has for the source; checked here, because a peer could only say that the handshake failed. */
-  #ownContext(target: TunnelTarget): { readonly context: tls.SecureContext } | TunnelNotOpened {
+  /** The source's own certificate. Checked here, because the peer could only report that the handshake failed. */
+  #ownContext(target: TunnelTarget): { readonly context: tls.SecureContext } | Refused {
     const identity = target.sourceIdentity;
     try {
       const context = this.#contexts.contextFor(identity);
-      if (context === null) return notOpened('NO_RULES_YET', `no certificate for ${identity} yet`, false);
+      if (context === null) return refused('NO_RULES_YET', `no certificate for ${identity} yet`);
       const notAfterMs = this.#contexts.certificateOf(identity)?.notAfterMs ?? 0;
-      if (notAfterMs > this.#nowMs()) return { context };
-      return notOpened('CERT_EXPIRED', `our certificate for ${identity} has expired`, false);
+      if (notAfterMs > this.nowMs()) return { context };
+      return refused('CERT_EXPIRED', `our certificate for ${identity} has expired`);
     } catch (error) {
-      return notOpened('TLS_HANDSHAKE', `our certificate for ${identity}: ${describeError(error)}`, false);
+      return refused('TLS_HANDSHAKE', `our certificate for ${identity}: ${describeError(error)}`);
     }
   }
 
@@ -153,13 +112,13 @@ export class Http2TunnelClient implements TunnelClient {
       const made = new TunnelPool({
         target,
         address: formatHostPort({ ip: destinationIp, port: capturePorts.inboundTunnel }),
-        settings: this.#settings,
+        settings: this.settings,
         dialRaw: this.#dialRaw,
-        engine: this.#engine,
+        engine: this.engine,
         gates: this.#gates,
         ownContext: () => {
           const own = this.#ownContext(target);
-          return this.#isDraining || 'ok' in own ? null : own.context;
+          return this.isDraining || 'ok' in own ? null : own.context;
         },
         onEmpty: () => {
           if (this.#pools.get(key) === made) this.#pools.delete(key);
@@ -172,16 +131,12 @@ export class Http2TunnelClient implements TunnelClient {
   }
 }
 
-function notOpenedBy(cut: ConnectionCut): TunnelNotOpened {
-  return notOpened(cut.reason, cut.message, false, cut.rule);
-}
-
-/** The handshake goes on for those who share it; who gave up gets the cut. */
+/** The handshake continues for the others who share it; the request that is cut returns at once. */
 async function unlessCut(growing: Promise<NoTunnel | null>, signal: TerminationSignal): Promise<NoTunnel | null> {
   let onCut = (): void => {};
-  const cut = new Promise<TunnelNotOpened>((resolve) => {
+  const cut = new Promise<Refused>((resolve) => {
     onCut = () => {
-      if (signal.cut !== null) resolve(notOpenedBy(signal.cut));
+      if (signal.cut !== null) resolve(refused(signal.cut.reason, signal.cut.detail, signal.cut.rule));
     };
     signal.onCut(onCut);
   });

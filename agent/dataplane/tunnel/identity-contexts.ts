@@ -4,18 +4,18 @@ import type { SpiffeId } from '../../../shared/identity.js';
 import type { IdentityCertificate } from '../messages.js';
 import type { TunnelCertificates } from './tunnel.js';
 
-/** What a change of the certificates means to the tunnels that are open. */
+/** What a change of certificates means for open tunnels. */
 export type CertificateChange = {
-  /** Has a new certificate, or more roots to trust. The value: until when the certificate before is valid, in Unix time. */
+  /** Identities with a new certificate, or with more roots. The value: end of the old certificate, Unix time in ms. */
   readonly renewed: ReadonlyMap<SpiffeId, number>;
-  /** Came or went, or a root is not trusted any more: what was proved before does not count. */
+  /** Identities that were added or removed, or all when a root is gone: what was proved before no longer counts. */
   readonly ended: ReadonlySet<SpiffeId>;
 };
 
 /**
- * The certificates of this node's workloads, as TLS contexts that are made when first needed. TLS 1.3 only, no session
- * tickets: every handshake proves both identities anew. A resumed session would be told by its first handshake's verdict:
- * OpenSSL keeps that and the peer's leaf, not the chain, so neither its end nor the roots of today could be checked again.
+ * The certificates of this node's workloads, as TLS contexts that are made on first use. TLS 1.3 only, without session
+ * tickets: every handshake proves both identities. A resumed session would reuse the verdict of its first handshake, and
+ * OpenSSL keeps the peer's leaf but not the chain, so neither expiry nor today's roots could be checked.
  */
 export class IdentityContexts {
   #rootsPem = '';
@@ -26,7 +26,7 @@ export class IdentityContexts {
     return this.#certificates.get(identity);
   }
 
-  /** For `tls.createServer`; null when this node has no certificate for the identity (any more). */
+  /** For `tls.createServer`; null when this node has no certificate for the identity. */
   optionsFor(identity: SpiffeId): tls.SecureContextOptions | null {
     const certificate = this.#certificates.get(identity);
     if (certificate === undefined || this.#rootsPem === '') return null;
@@ -36,13 +36,13 @@ export class IdentityContexts {
       key: certificate.keyPem,
       minVersion: 'TLSv1.3',
       maxVersion: 'TLSv1.3',
-      // AES-128 first: the data plane spends most of its CPU here, and 128 bits are as good as the P-256 handshake.
+      // AES-128 first: most CPU of the data plane is spent here, and 128 bits match the strength of the P-256 handshake.
       ciphers: 'TLS_AES_128_GCM_SHA256:TLS_AES_256_GCM_SHA384:TLS_CHACHA20_POLY1305_SHA256',
       secureOptions: constants.SSL_OP_NO_TICKET,
     };
   }
 
-  /** The same as a context, made once. Throws when OpenSSL cannot read the certificate. */
+  /** As a context that is made once; null as above. Throws when OpenSSL cannot read the certificate. */
   contextFor(identity: SpiffeId): tls.SecureContext | null {
     const known = this.#contexts.get(identity);
     if (known !== undefined) return known;

@@ -1,4 +1,4 @@
-/** Lets a number of holders in at a time for each key; the others wait in their order. */
+/** Admits a limited number of holders at a time for each key; the others wait in order. */
 export class KeyedSemaphore {
   readonly #limit: number;
   readonly #inside = new Map<string, number>();
@@ -8,7 +8,7 @@ export class KeyedSemaphore {
     this.#limit = limit;
   }
 
-  /** Resolves when it is the caller's turn, with what is to be called once when it is done. */
+  /** Resolves when the caller is admitted, with a function that the caller calls once when it is done. */
   async enter(key: string): Promise<() => void> {
     const inside = this.#inside.get(key) ?? 0;
     if (inside < this.#limit) this.#inside.set(key, inside + 1);
@@ -22,7 +22,7 @@ export class KeyedSemaphore {
     return () => this.#leave(key);
   }
 
-  /** The place goes to whoever has waited longest. */
+  /** The longest waiter takes the place. */
   #leave(key: string): void {
     const waiting = this.#waiting.get(key);
     const next = waiting?.shift();

@@ -1,17 +1,17 @@
 /**
- * Counts the RST_STREAMs that a client has sent on one tunnel. nghttp2 on the other side answers a burst of 1000 that
- * refills with 33 a second by GOAWAY INTERNAL_ERROR, its defence against "rapid reset" (CVE-2023-44487), and that costs
- * every stream of the tunnel. Applications that end with RST reach it honestly, so the tunnel is retired well before:
- * what is open on it can add at most one reset for each stream. Source: nghttp2_option_set_stream_reset_rate_limit(3).
+ * Counts the RST_STREAMs that a client sends on one tunnel. nghttp2 at the other end allows a burst of 1000, refilled with
+ * 33 a second, and answers more with GOAWAY INTERNAL_ERROR, its defence against "rapid reset" (CVE-2023-44487). That would
+ * end every stream of the tunnel. Applications that end with RST can reach it, so the tunnel is retired well before: each
+ * open stream adds at most one more reset. Source: nghttp2_option_set_stream_reset_rate_limit(3).
  */
 export class ResetBudget {
   #spent = 0;
   #countedAtMs: number;
   readonly #nowMs: () => number;
 
-  constructor(options: { readonly nowMs: () => number }) {
-    this.#nowMs = options.nowMs;
-    this.#countedAtMs = options.nowMs();
+  constructor(init: { readonly nowMs: () => number }) {
+    this.#nowMs = init.nowMs;
+    this.#countedAtMs = init.nowMs();
   }
 
   /** Call for every reset that is sent. */
@@ -28,5 +28,5 @@ export class ResetBudget {
 }
 
 const burst = 700;
-/** Below nghttp2's 33, whose clock is another one and counts whole seconds. */
+/** Below nghttp2's 33, whose clock differs from ours and counts whole seconds. */
 const refillPerSecond = 25;

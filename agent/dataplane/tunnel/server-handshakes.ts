@@ -5,44 +5,53 @@ import { parseSpiffeId, type SpiffeId } from '../../../shared/identity.js';
 import { spiffeIdOf } from '../../../shared/pki/spiffe-id-of-certificate.js';
 import type { Reason } from '../../../shared/reasons.js';
 import { IdentityContexts, type CertificateChange } from './identity-contexts.js';
-import { socketAddresses, type SocketAddresses } from '../sockets/socket-addresses.js';
-import type { RefusedHandshake, TunnelCertificates, TunnelListener } from './tunnel.js';
+import {
+  errorCodeOf,
+  handshakeReason,
+  refusedHandshakeOf,
+  type RefusedHandshake,
+} from '../connection/failure-reasons.js';
+import { ignoreError } from '../sockets/ignore-error.js';
+import { socketAddresses, type PeerAddress } from '../sockets/socket-addresses.js';
 import { rejectFrames } from './reject-handshake.js';
+import type { TunnelCertificates, TunnelListener } from './tunnel.js';
 
-/** A peer that proved who it is, and speaks h2. */
+/** A peer that proved its identity and speaks h2. */
 export type ProvedPeer = {
   readonly socket: tls.TLSSocket;
   /** What `socket` was made of. */
   readonly raw: net.Socket;
   readonly listener: TunnelListener;
   readonly identity: SpiffeId;
-  readonly address: HostPort;
-  /** Where it dialled to. */
+  readonly address: PeerAddress;
+  /** The address that it dialled. */
   readonly localAddress: HostPort;
-  /** Its proof, or ours, does not count any more: certificates or roots went while it shook hands. */
+  /** Certificates or roots changed during the handshake: what was proved no longer counts. */
   readonly isOutdated: boolean;
 };
+
+type PairOfAddresses = { readonly local: HostPort; readonly peer: PeerAddress };
 
 type Pending = {
   readonly raw: net.Socket;
   readonly listener: TunnelListener;
-  readonly addresses: SocketAddresses;
+  readonly addresses: PairOfAddresses;
   isOutdated: boolean;
 };
 
-/** Handshakes under way at once, over all workloads. Each holds a socket, an SSL object and at most some 100 KiB. */
+/** Handshakes under way at once, for all workloads. Each holds a socket, an SSL object and up to about 100 KiB. */
 const maxPending = 1024;
-/** Of one address, so that one stranger cannot take the place of everybody. More than an agent that starts again needs. */
+/** From one address, so that one stranger cannot use up all places. More than an agent needs that starts again. */
 const maxPendingPerPeer = 256;
-/** When the setting is 0 or more than this: every stranger is gone within 10 s (issue 2). */
+/** Used when the setting is 0 or longer: every stranger is disconnected within 10 s. */
 const longestHandshakeMs = 9500;
-/** How long a peer that is turned away may take to read why. */
+/** How long a refused peer may take to read the reason. */
 const rejectMs = 1000;
 
 /**
- * The server's side of mutual TLS 1.3: a `tls.Server` for each listener, which never listens. There is no SNI, so the
- * listener chooses the certificate. Node verifies the chain, dates and usages against the roots; what that means is
- * decided here, because with `rejectUnauthorized` Node destroys the socket without any event that could be counted.
+ * The server's side of mutual TLS 1.3, with one `tls.Server` for each listener, which never listens itself. There is no
+ * SNI: the listener chooses the certificate. Node verifies chain, dates and usages against the roots; the result is judged
+ * here, because with `rejectUnauthorized` Node destroys the socket without an event that could be counted.
  */
 export class ServerHandshakes {
   readonly #timeoutMs: number;
@@ -53,19 +62,19 @@ export class ServerHandshakes {
   readonly #pending = new Map<string, Pending>();
   readonly #pendingByPeer = new Map<IpAddress, number>();
 
-  constructor(options: {
+  constructor(init: {
     readonly timeoutMs: number;
     readonly onPeer: (peer: ProvedPeer) => void;
     readonly onRefused: (kind: RefusedHandshake) => void;
   }) {
-    const { timeoutMs } = options;
+    const { timeoutMs } = init;
     this.#timeoutMs = timeoutMs === 0 ? longestHandshakeMs : Math.min(timeoutMs, longestHandshakeMs);
-    this.#onPeer = options.onPeer;
-    this.#onRefused = options.onRefused;
+    this.#onPeer = init.onPeer;
+    this.#onRefused = init.onRefused;
   }
 
   begin(raw: net.Socket, listener: TunnelListener): void {
-    raw.on('error', () => {});
+    raw.on('error', ignoreError);
     const refusal = this.#tryBegin(raw, listener);
     if (refusal === null) return;
     this.#onRefused(refusal);
@@ -82,7 +91,7 @@ export class ServerHandshakes {
     return change;
   }
 
-  /** Ends what is under way for this workload, or for all. */
+  /** Ends the handshakes under way for one workload, or for all (null). */
   abort(workload: string | null): void {
     for (const pending of this.#pending.values()) {
       if (workload === null || pending.listener.workload === workload) pending.raw.destroy();
@@ -93,20 +102,20 @@ export class ServerHandshakes {
   }
 
   #tryBegin(raw: net.Socket, listener: TunnelListener): RefusedHandshake | null {
-    const addresses = socketAddresses(raw);
-    if (addresses === undefined) return 'handshake_aborted';
-    const ofPeer = this.#pendingByPeer.get(addresses.remote.ip) ?? 0;
+    const addresses = addressesOf(raw);
+    if (addresses === null) return 'handshake_aborted';
+    const ofPeer = this.#pendingByPeer.get(addresses.peer.ip) ?? 0;
     if (this.#pending.size >= maxPending || ofPeer >= maxPendingPerPeer) return 'overload';
     const server = this.#serverFor(listener);
     if (server === null) return 'no_own_certificate';
     const key = pendingKey(listener, addresses);
     this.#pending.set(key, { raw, listener, addresses, isOutdated: false });
-    this.#pendingByPeer.set(addresses.remote.ip, ofPeer + 1);
+    this.#pendingByPeer.set(addresses.peer.ip, ofPeer + 1);
     raw.once('close', () => {
       if (this.#pending.get(key)?.raw === raw) this.#forget(key);
     });
     raw.setNoDelay(true);
-    // A tunnel has no half-close; the TLS socket takes this over, and would else survive the peer's FIN.
+    // A tunnel has no half-close. The TLS socket inherits this, and would otherwise survive the peer's FIN.
     raw.allowHalfOpen = false;
     server.emit('connection', raw);
     return null;
@@ -134,7 +143,7 @@ export class ServerHandshakes {
       });
       server.on('secureConnection', (socket) => this.#judge(socket, listener));
       server.on('tlsClientError', (error, socket) => {
-        this.#onRefused(kindOfTlsError(error));
+        this.#onRefused(refusedHandshakeOf(errorCodeOf(error)) ?? 'tls_failed');
         socket.destroy();
       });
       return server;
@@ -143,9 +152,9 @@ export class ServerHandshakes {
     }
   }
 
-  /** The TLS handshake is complete, and nothing is proved until this has said so. */
+  /** The TLS handshake is complete. Nothing is proved until this accepts it. */
   #judge(socket: tls.TLSSocket, listener: TunnelListener): void {
-    socket.on('error', () => {});
+    socket.on('error', ignoreError);
     const pending = this.#takePending(socket, listener);
     if (pending === undefined) {
       this.#onRefused('handshake_aborted');
@@ -159,14 +168,14 @@ export class ServerHandshakes {
       return;
     }
     const { raw, addresses, isOutdated } = pending;
-    const { remote: address, local: localAddress } = addresses;
+    const { peer: address, local: localAddress } = addresses;
     this.#onPeer({ socket, raw, listener, identity: verdict, address, localAddress, isOutdated });
   }
 
-  /** Node does not say which raw socket a TLS socket was made of, but both have the same two addresses. */
+  /** Node does not tell which raw socket a TLS socket was made of, but both have the same addresses. */
   #takePending(socket: tls.TLSSocket, listener: TunnelListener): Pending | undefined {
-    const addresses = socketAddresses(socket);
-    if (addresses === undefined) return undefined;
+    const addresses = addressesOf(socket);
+    if (addresses === null) return undefined;
     return this.#forget(pendingKey(listener, addresses));
   }
 
@@ -174,7 +183,7 @@ export class ServerHandshakes {
     const pending = this.#pending.get(key);
     if (pending === undefined) return undefined;
     this.#pending.delete(key);
-    const { ip } = pending.addresses.remote;
+    const { ip } = pending.addresses.peer;
     const left = (this.#pendingByPeer.get(ip) ?? 1) - 1;
     if (left === 0) this.#pendingByPeer.delete(ip);
     else this.#pendingByPeer.set(ip, left);
@@ -188,13 +197,19 @@ function refused(kind: RefusedHandshake, reason: Reason = 'TLS_HANDSHAKE'): Refu
   return { kind, reason };
 }
 
-function pendingKey(listener: TunnelListener, { remote, local }: SocketAddresses): string {
-  return `${listener.workload} ${formatHostPort(remote)} ${formatHostPort(local)}`;
+/** Null when the peer has left. */
+function addressesOf(socket: net.Socket): PairOfAddresses | null {
+  const addresses = socketAddresses(socket);
+  return addresses === null || addresses.peer === null ? null : { ...addresses, peer: addresses.peer };
 }
 
-/** The peer's identity, or why it is turned away. */
+function pendingKey(listener: TunnelListener, { peer, local }: PairOfAddresses): string {
+  return `${listener.workload} ${formatHostPort(peer)} ${formatHostPort(local)}`;
+}
+
+/** The peer's identity, or why it is refused. */
 function verdictOn(socket: tls.TLSSocket, ownIdentity: SpiffeId): SpiffeId | Refused {
-  // A resumed session would have no certificate to look at; tickets are off, so this is a second lock.
+  // A resumed session has no certificate to check. Tickets are off, so this is a second line of defence.
   if (socket.alpnProtocol !== 'h2' || socket.isSessionReused()) return refused('tls_failed');
   const certificate: Uint8Array | undefined = socket.getPeerX509Certificate()?.raw;
   if (certificate === undefined) return refused('no_certificate');
@@ -207,9 +222,7 @@ function verdictOn(socket: tls.TLSSocket, ownIdentity: SpiffeId): SpiffeId | Ref
 
 /** `code` is OpenSSL's verification result (openssl-verification-options(1)). */
 function unauthorized(code: string): Refused {
-  if (code === 'CERT_HAS_EXPIRED') return refused('expired_certificate', 'CERT_EXPIRED');
-  if (code === 'CERT_NOT_YET_VALID') return refused('not_yet_valid_certificate', 'CERT_NOT_YET_VALID');
-  return refused('untrusted_certificate');
+  return refused(refusedHandshakeOf(code) ?? 'untrusted_certificate', handshakeReason(code));
 }
 
 function rejectHandshake(socket: tls.TLSSocket, reason: Reason): void {
@@ -217,23 +230,4 @@ function rejectHandshake(socket: tls.TLSSocket, reason: Reason): void {
   socket.once('close', () => clearTimeout(timer));
   socket.end(rejectFrames(reason));
   socket.resume();
-}
-
-/** What OpenSSL says of bytes that are no TLS record at all. */
-const notTlsCodes: ReadonlySet<string> = new Set([
-  'ERR_SSL_HTTP_REQUEST',
-  'ERR_SSL_HTTPS_PROXY_REQUEST',
-  'ERR_SSL_WRONG_VERSION_NUMBER',
-  'ERR_SSL_PACKET_LENGTH_TOO_LONG',
-  'ERR_SSL_RECORD_LAYER_FAILURE',
-  'ERR_SSL_BAD_RECORD_TYPE',
-  'ERR_SSL_UNEXPECTED_MESSAGE',
-]);
-
-function kindOfTlsError(error: Error): RefusedHandshake {
-  const code = 'code' in error && typeof error.code === 'string' ? error.code : '';
-  if (code === 'ERR_TLS_HANDSHAKE_TIMEOUT') return 'handshake_timeout';
-  if (code === 'ECONNRESET' || code === 'EPIPE' || code === 'ETIMEDOUT') return 'handshake_aborted';
-  if (notTlsCodes.has(code)) return 'not_tls';
-  return code === 'ERR_SSL_PEER_DID_NOT_RETURN_A_CERTIFICATE' ? 'no_certificate' : 'tls_failed';
 }

@@ -4,11 +4,13 @@ import { CulvertError } from '../../../shared/errors.js';
 import type { SpiffeId } from '../../../shared/identity.js';
 import { spiffeIdOf } from '../../../shared/pki/spiffe-id-of-certificate.js';
 import { errorCode } from '../engine/http2-error-code.js';
+import { ignoreError } from '../sockets/ignore-error.js';
 import type { KeyedSemaphore } from './keyed-semaphore.js';
 import type { ClientSession, Http2Engine } from '../engine/http2-engine.js';
 import type { TunnelSettings } from '../engine/session-options.js';
-import type { TunnelNotOpened, TunnelTarget } from './tunnel.js';
-import { dialFailure, notOpened, tlsFailure } from './tunnel-failure.js';
+import { unreachable, type Refused } from '../connection/ending.js';
+import { handshakeFailure, tunnelConnectFailure } from '../connection/failure-reasons.js';
+import type { TunnelTarget } from './tunnel.js';
 import { rejectReason } from './reject-handshake.js';
 
 /**
@@ -22,16 +24,16 @@ export type DialledTunnel = {
   readonly socket: tls.TLSSocket;
   /** What `socket` was made of. */
   readonly raw: net.Socket;
-  /** When the peer's certificate ends, in Unix time. */
+  /** End of the peer's certificate, Unix time in milliseconds. */
   readonly peerNotAfterMs: number;
 };
 
-/** The other side took our certificate and went again in order, so that nothing speaks against another dial. */
+/** The other side accepted our certificate and closed in order: another dial may succeed. */
 export type LostTunnel = { readonly ok: 'lost'; readonly detail: string };
 
 /**
- * TCP, TLS 1.3 with both certificates, HTTP/2. Resolves when the peer's SETTINGS came: only then a client of TLS 1.3
- * knows that its own certificate was accepted. `signal` ends the attempt. Never rejects.
+ * Connects TCP, TLS 1.3 with both certificates, and HTTP/2. Resolves when the peer's SETTINGS arrive: only then does a TLS
+ * 1.3 client know that its own certificate was accepted. `signal` ends the attempt. Never rejects.
  */
 export async function dialTunnel(options: {
   readonly target: TunnelTarget;
@@ -40,32 +42,32 @@ export async function dialTunnel(options: {
   readonly context: tls.SecureContext;
   readonly engine: Http2Engine;
   readonly settings: TunnelSettings;
-  /** Bounds the handshakes with one address: those of many workloads may begin at once. */
+  /** Limits the handshakes with one address: many workloads may begin one at the same time. */
   readonly gate: KeyedSemaphore;
   readonly signal: AbortSignal;
-}): Promise<DialledTunnel | LostTunnel | TunnelNotOpened> {
+}): Promise<DialledTunnel | LostTunnel | Refused> {
   const { target, address, settings, signal } = options;
   let raw: net.Socket;
   try {
     raw = options.dialRaw(target);
   } catch (error) {
-    return dialFailure(error, address);
+    return tunnelConnectFailure(error, address);
   }
-  raw.on('error', () => {});
+  raw.on('error', ignoreError);
   const giveUp = (): void => {
     raw.destroy();
   };
   signal.addEventListener('abort', giveUp, { once: true });
   try {
     const dialError = await connected(raw, settings.connectTimeoutMs);
-    if (dialError !== null) return dialFailure(dialError, address);
+    if (dialError !== null) return tunnelConnectFailure(dialError, address);
     raw.setNoDelay(true);
-    // A tunnel has no half-close; the TLS socket takes this over, and would else survive the peer's FIN.
+    // A tunnel has no half-close. The TLS socket inherits this, and would otherwise survive the peer's FIN.
     raw.allowHalfOpen = false;
-    // Only now, so that an address that answers nobody holds no places.
+    // After TCP is connected, so that an address that does not answer holds no places.
     const leave = await options.gate.enter(address);
     try {
-      if (raw.destroyed) return dialFailure(raw.errored ?? new Error('given up'), address);
+      if (raw.destroyed) return tunnelConnectFailure(raw.errored ?? new Error('given up'), address);
       return await handshake({ ...options, raw });
     } finally {
       leave();
@@ -75,7 +77,7 @@ export async function dialTunnel(options: {
   }
 }
 
-/** Null when it is connected, else why not; then the socket is destroyed. */
+/** Null when connected; otherwise the error, and the socket is destroyed. */
 async function connected(raw: net.Socket, timeoutMs: number): Promise<Error | null> {
   if (!raw.connecting && !raw.destroyed) return null;
   return new Promise((resolve) => {
@@ -105,7 +107,7 @@ async function handshake(options: {
   readonly context: tls.SecureContext;
   readonly engine: Http2Engine;
   readonly settings: TunnelSettings;
-}): Promise<DialledTunnel | LostTunnel | TunnelNotOpened> {
+}): Promise<DialledTunnel | LostTunnel | Refused> {
   const { raw, target, address, settings } = options;
   const socket = tls.connect({
     socket: raw,
@@ -119,7 +121,7 @@ async function handshake(options: {
     let session: ClientSession | undefined;
     let hasFailed = false;
     let hasLeft = false;
-    const fail = (failure: TunnelNotOpened | LostTunnel): void => {
+    const fail = (failure: Refused | LostTunnel): void => {
       hasFailed = true;
       clearTimeout(timer);
       session?.destroy();
@@ -128,16 +130,16 @@ async function handshake(options: {
       resolve(failure);
     };
     const timer = setTimeout(
-      () => fail(tlsFailure(timeoutError('no TLS handshake', settings.tlsHandshakeTimeoutMs), address)),
+      () => fail(handshakeFailure(timeoutError('no TLS handshake', settings.tlsHandshakeTimeoutMs), address)),
       settings.tlsHandshakeTimeoutMs || longestHandshakeMs,
     );
-    const onError = (error: Error): void => fail(hasLeft ? leftAtOnce(address) : tlsFailure(error, address));
+    const onError = (error: Error): void => fail(hasLeft ? leftAtOnce(address) : handshakeFailure(error, address));
     const onClose = (): void => onError(new Error('closed during the handshake'));
     socket.on('error', onError);
     socket.once('close', onClose);
     socket.once('secureConnect', () => {
       if (socket.alpnProtocol !== 'h2') {
-        fail(tlsFailure(new Error('the other side does not speak HTTP/2 (ALPN h2)'), address));
+        fail(handshakeFailure(new Error('the other side does not speak HTTP/2 (ALPN h2)'), address));
         return;
       }
       const opened = options.engine.connect(socket, settings);
@@ -145,12 +147,12 @@ async function handshake(options: {
       opened.on('error', onError);
       opened.once('goaway', (code: number, _last: number, debugData?: Buffer) => {
         const reason = rejectReason(code, debugData);
-        if (reason !== undefined) fail(notOpened(reason, `${address} does not accept our certificate`, true));
-        // Its own certificate was replaced meanwhile, or it shuts down. SETTINGS, this and the FIN may be one read.
+        if (reason !== undefined) fail(unreachable(reason, `${address} does not accept our certificate`));
+        // The peer's certificate was replaced meanwhile, or it shuts down. SETTINGS, GOAWAY and FIN may be one read.
         hasLeft = code === errorCode.noError;
       });
       opened.once('close', onClose);
-      // A server that turns us away says so right after its SETTINGS, in the same read: hence the next tick.
+      // A server that refuses us sends the GOAWAY right after its SETTINGS, in the same read: hence the next tick.
       opened.once('remoteSettings', () =>
         setImmediate(() => {
           if (hasFailed) return;
@@ -169,7 +171,7 @@ function leftAtOnce(address: string): LostTunnel {
   return { ok: 'lost', detail: `tunnel to ${address} ended: GOAWAY NO_ERROR right after the handshake` };
 }
 
-/** When the setting is 0: a handshake without any limit would hold its waiters for ever. */
+/** Used when the setting is 0: a handshake without a limit would hold its waiters for ever. */
 const longestHandshakeMs = 10_000;
 
 function identityError(expected: SpiffeId, certificate: Uint8Array): Error | undefined {

@@ -1,13 +1,14 @@
 import type net from 'node:net';
 import type { Session } from '../engine/http2-engine.js';
 
-/** Rounds of `timeoutMs` in which other bytes stand in for the answer to a PING. */
+/** Rounds of `timeoutMs` in which other bytes count as the answer to a PING. */
 const patience = 3;
 
 /**
- * Notices a peer that is gone without a word: PING every `intervalMs`; when neither the answer nor any other byte came
- * for `timeoutMs`, `onDead` is called, once. Other bytes count for some rounds, because a PING may wait behind a full
- * send queue; not for ever, because after some errors nghttp2 only swallows what comes and Node keeps the connection. Both sides of a tunnel run one. It ends with the session.
+ * Detects a peer that is gone without a FIN. Sends PING every `intervalMs`; when neither the answer nor any other byte
+ * arrives within `timeoutMs`, calls `onDead` once. Other bytes count for some rounds, because a PING may wait behind a full
+ * send queue, but not for ever: after some errors nghttp2 drops what arrives and Node keeps the connection. Both sides of a
+ * tunnel run one; it ends with the session.
  */
 export function keepTunnelAlive(options: {
   readonly session: Session;

@@ -1,34 +1,35 @@
 import type tls from 'node:tls';
 import type { SpiffeId } from '../../../shared/identity.js';
-import type { TunnelDump } from '../messages.js';
 import { ClientTunnel } from './client-tunnel.js';
 import type { KeyedSemaphore } from './keyed-semaphore.js';
 import type { Http2Engine } from '../engine/http2-engine.js';
 import type { TunnelSettings } from '../engine/session-options.js';
-import type { TunnelNotOpened, TunnelTarget } from './tunnel.js';
+import type { Refused } from '../connection/ending.js';
+import type { TunnelGroup } from './http2-tunnel-side.js';
+import type { TunnelTarget } from './tunnel.js';
 import { dialTunnel, type DialRaw, type LostTunnel } from './tunnel-dial.js';
 
-/** From this many streams on a tunnel is busy, and another one is made beside it, up to {@link spreadTunnels}. */
+/** With this many streams a tunnel is busy, and another one is made, up to {@link spreadTunnels}. */
 const busyStreams = 24;
-/** One TCP connection has one congestion window and loses for all its streams: bulk is spread over a few. */
+/** A TCP connection has one congestion window, and a lost packet delays all its streams: bulk is spread over a few. */
 export const spreadTunnels = 4;
 
-/** A peer that answers nobody must not keep old tunnels in use for long. */
+/** Bounds how long old tunnels stay in use when the peer does not answer. */
 const longestReplacementMs = 60_000;
 
 /** Shared by all pools of a client. */
 export type PoolGates = {
   /** By address. */
   readonly handshakes: KeyedSemaphore;
-  /** Tunnels that are dialled before they are needed. */
+  /** For tunnels that are dialled before they are needed. */
   readonly replacements: KeyedSemaphore;
 };
 
-/** Why there is not one more tunnel. */
-export type NoTunnel = TunnelNotOpened | LostTunnel;
+/** Why a tunnel could not be added. */
+export type NoTunnel = Refused | LostTunnel;
 
 /** The tunnels of one source workload, as one identity, to one address that must prove one identity. */
-export class TunnelPool {
+export class TunnelPool implements TunnelGroup {
   readonly #target: TunnelTarget;
   readonly #address: string;
   readonly #settings: TunnelSettings;
@@ -42,42 +43,42 @@ export class TunnelPool {
   #generation = 0;
   #dialling: Promise<NoTunnel | null> | null = null;
 
-  constructor(options: {
+  constructor(init: {
     readonly target: TunnelTarget;
     readonly address: string;
     readonly settings: TunnelSettings;
     readonly dialRaw: DialRaw;
     readonly engine: Http2Engine;
     readonly gates: PoolGates;
-    /** For a tunnel that nobody waits for; null when there is to be none. */
+    /** For a tunnel that no request waits for; null when none is to be dialled. */
     readonly ownContext: () => tls.SecureContext | null;
     readonly onEmpty: () => void;
   }) {
-    this.#target = options.target;
-    this.#address = options.address;
-    this.#settings = options.settings;
-    this.#dialRaw = options.dialRaw;
-    this.#engine = options.engine;
-    this.#gates = options.gates;
-    this.#ownContext = options.ownContext;
-    this.#onEmpty = options.onEmpty;
+    this.#target = init.target;
+    this.#address = init.address;
+    this.#settings = init.settings;
+    this.#dialRaw = init.dialRaw;
+    this.#engine = init.engine;
+    this.#gates = init.gates;
+    this.#ownContext = init.ownContext;
+    this.#onEmpty = init.onEmpty;
   }
 
-  get sourceWorkload(): string {
+  get workload(): string {
     return this.#target.sourceWorkload;
   }
 
-  get sourceIdentity(): SpiffeId {
+  get ownIdentity(): SpiffeId {
     return this.#target.sourceIdentity;
   }
 
-  get tunnels(): ReadonlySet<ClientTunnel> {
+  get connections(): ReadonlySet<ClientTunnel> {
     return this.#tunnels;
   }
 
   /**
-   * A usable tunnel with room for one more stream. Of those in use the one with the fewest, and another one only when that
-   * is busy: streams that share a tunnel share its writes, and a storm leaves many tunnels behind for some minutes.
+   * A usable tunnel with room for one more stream: of those in use the one with the fewest streams, and another one only
+   * when that one is busy. Streams that share a tunnel share its writes, and a storm leaves many tunnels for some minutes.
    */
   pick(context: tls.SecureContext): ClientTunnel | undefined {
     let best: ClientTunnel | undefined;
@@ -98,7 +99,7 @@ export class TunnelPool {
     return best;
   }
 
-  /** Adds a tunnel; whoever asks meanwhile waits for the same handshake. Null when there is one more, else why not. */
+  /** Adds a tunnel. Calls during the handshake share it. Null when a tunnel was added, otherwise why not. */
   async grow(context: tls.SecureContext): Promise<NoTunnel | null> {
     this.#dialling ??= this.#dial(context).finally(() => {
       this.#dialling = null;
@@ -107,32 +108,29 @@ export class TunnelPool {
     return this.#dialling;
   }
 
-  /** What is open keeps its streams, what comes gets a new tunnel. */
   retire(): void {
     this.#generation += 1;
     for (const tunnel of this.#tunnels) tunnel.retire();
   }
 
-  /** As {@link retire}, but what is open is used until a new tunnel is up, so that no request waits for a handshake. */
-  renew(): void {
+  /** The old tunnels are used until a new one is up, so that no request waits for a handshake. */
+  renew(leftMs: number): void {
+    if (leftMs <= 0) {
+      this.retire();
+      return;
+    }
     this.#generation += 1;
     void this.#replace([...this.#tunnels]);
   }
 
-  /** Ends everything at once, also a handshake under way. */
   end(why: string): void {
     this.#ending.abort();
     for (const tunnel of this.#tunnels) tunnel.end(why);
   }
 
-  /** The workload leaves, with its namespace perhaps: nothing may stay in it. */
   release(): void {
     this.#ending.abort();
     for (const tunnel of this.#tunnels) tunnel.reset('the workload left');
-  }
-
-  dump(): TunnelDump[] {
-    return [...this.#tunnels].map((tunnel) => tunnel.dump());
   }
 
   async #dial(context: tls.SecureContext): Promise<NoTunnel | null> {
@@ -164,12 +162,12 @@ export class TunnelPool {
     if (this.#ending.signal.aborted) tunnel.reset('the workload left');
     else if (generation !== this.#generation) tunnel.retire();
     if (!tunnel.isUsable || tunnel.hasRoom) return null;
-    // Whoever waits would dial again and again, and each tunnel would stay until it is idle for long enough.
+    // Requests that wait would dial again and again, and each tunnel would stay until its idle timeout.
     tunnel.retire();
     return { ok: 'lost', detail: `${this.#address} allows no streams` };
   }
 
-  /** Dials one new tunnel if one of the old is in use, and retires them when it is up or cannot be made. */
+  /** Dials one new tunnel if one of the old ones is in use, and retires those when it is up or cannot be made. */
   async #replace(old: readonly ClientTunnel[]): Promise<void> {
     const retireOld = (): void => {
       for (const tunnel of old) tunnel.retire();
@@ -178,11 +176,11 @@ export class TunnelPool {
     timer.unref();
     const leave = await this.#gates.replacements.enter('');
     try {
-      // May be one with the certificate before.
+      // That tunnel may still have the old certificate.
       await this.#dialling;
       const context = this.#ownContext();
       const isReplaced = [...this.#tunnels].some((tunnel) => tunnel.isUsable && !old.includes(tunnel));
-      // Without any tunnel the pool has been forgotten, and nobody would end what it dials.
+      // A pool without tunnels was dropped by its client, and what it dialled would never be ended.
       const isWanted = !isReplaced && this.#tunnels.size > 0 && old.some((tunnel) => tunnel.isWarm);
       if (context !== null && isWanted && !this.#ending.signal.aborted) await this.grow(context);
     } finally {

@@ -1,32 +1,35 @@
-import type { TunnelStream } from '../engine/tunnel-stream.js';
 import type net from 'node:net';
-import type { HostPort, IpAddress } from '../../../shared/address.js';
+import type { IpAddress } from '../../../shared/address.js';
 import type { SpiffeId } from '../../../shared/identity.js';
-import type { Reason } from '../../../shared/reasons.js';
-import type { CertificatesMessage, TunnelDump } from '../messages.js';
+import type { Authorized } from '../connection/authorized.js';
+import type { Ending, Refused } from '../connection/ending.js';
+import type { RefusedHandshake } from '../connection/failure-reasons.js';
 import type { TerminationSignal } from '../connection/termination-signal.js';
+import type { TunnelStream } from '../engine/tunnel-stream.js';
+import type { CertificatesMessage, TunnelDump } from '../messages.js';
+import type { OriginalDestination, PeerAddress } from '../sockets/socket-addresses.js';
 
 /**
- * What the data plane sees of HBONE (DESIGN §3), whatever engine speaks the HTTP/2 underneath. Every engine passes
- * `test/contract/tunnel-contract.ts`. One client and one server serve all workloads of one worker thread.
+ * HBONE as the rest of the data plane sees it, with any HTTP/2 engine underneath. Every engine passes
+ * `test/contract/tunnel-contract.ts`. One client and one server serve all workloads of a worker thread.
  */
 export interface TunnelClient {
   /**
-   * Opens one stream to `target.authority`, over a pooled tunnel or a new one. Resolves when the other agent answered
-   * 200 (its application is connected) or when it cannot work; never rejects. A raised `signal` gives up: the reason is
-   * that of its `ConnectionCut`.
+   * Opens one stream to the authorized address, over a pooled tunnel or a new one. Resolves when the other agent answers
+   * 200 (its application is connected), or with why it cannot. Never rejects. A raised signal gives up, with the reason of
+   * its `ConnectionCut`.
    */
-  open(target: TunnelTarget, options: { readonly signal: TerminationSignal }): Promise<OpenResult>;
+  open(authorized: Authorized, target: TunnelTarget): Promise<OpenResult>;
   /**
-   * Uses these from now on. Tunnels of identities whose certificate was renewed are used until a new one is up; without
-   * the identity, or without one of the roots, they take no new streams at once. Either way they end with their last.
+   * Uses these from now on. When a certificate was renewed, its tunnels are used until a new one is up. When an identity or
+   * a root is gone, its tunnels take no new streams. Either way a tunnel ends with its last stream.
    */
   replaceCertificates(certificates: TunnelCertificates): void;
   /** Ends every tunnel of this source workload at once: an open socket would keep its namespace alive. */
   releaseWorkload(workload: string): void;
   dump(): TunnelDump[];
   counts(): TunnelCounts;
-  /** Opens nothing new, waits for the streams, and ends what is left after `graceMs`. */
+  /** Opens no new streams, waits for open ones, and ends what is left after `graceMs`. */
   drain(graceMs: number): Promise<void>;
 }
 
@@ -34,26 +37,26 @@ export interface TunnelServer {
   /** Takes over a connection accepted on the tunnel port of `listener`; the socket belongs to the server from here on. */
   accept(rawSocket: net.Socket, listener: TunnelListener): void;
   /**
-   * Uses these from now on. GOAWAY drains the tunnels of identities that changed: at half of what a renewed certificate had
-   * left, so that clients come first, else at once. No stream is dropped.
+   * Uses these from now on. GOAWAY drains the tunnels of identities that changed: after half of what a renewed certificate
+   * had left, so that clients replace them first, otherwise at once. No stream is dropped.
    */
   replaceCertificates(certificates: TunnelCertificates): void;
   /** Ends every tunnel and handshake of this workload at once. */
   releaseWorkload(workload: string): void;
   dump(): TunnelDump[];
   counts(): TunnelCounts;
-  /** What was turned away before there was a request, by kind; counted since the start. */
+  /** Peers refused before there was a request, by kind; counted since the start. */
   refusedHandshakes(): Readonly<Record<RefusedHandshake, number>>;
   /** Refuses new tunnels and streams, waits for the open ones, and ends what is left after `graceMs`. */
   drain(graceMs: number): Promise<void>;
 }
 
-/** `rootsPem` alone decides whom to trust; an identity without a certificate can neither dial nor answer. */
+/** Only `rootsPem` decides who is trusted. An identity without a certificate can neither dial nor accept. */
 export type TunnelCertificates = Pick<CertificatesMessage, 'rootsPem' | 'certificates'>;
 
 export type TunnelCounts = { readonly tunnels: number; readonly streams: number };
 
-/** Whose tunnel port a connection arrived on; its identity chooses the server certificate. */
+/** The workload whose tunnel port a connection arrived on; its identity chooses the server certificate. */
 export type TunnelListener = { readonly workload: string; readonly identity: SpiffeId };
 
 export type TunnelTarget = {
@@ -61,75 +64,41 @@ export type TunnelTarget = {
   readonly sourceWorkload: string;
   readonly sourceIdentity: SpiffeId;
   readonly sourceIp: IpAddress;
-  /** The tunnel is dialled to this address, port {@link capturePorts}.inboundTunnel; equal to `authority.ip`. */
+  /** The tunnel is dialled to the inbound tunnel port of this address: the IP of the authorized address. */
   readonly destinationIp: IpAddress;
-  /** What the registry says of that address: the only identity that is accepted from it. */
+  /** The identity that the registry has for that address: no other is accepted from it. */
   readonly destinationIdentity: SpiffeId;
-  readonly authority: HostPort;
   readonly headers: TunnelHeaders;
 };
 
-/** Texts as ztunnel sends them; an empty one is left out. */
+/** Header texts as ztunnel sends them; an empty one is left out. */
 export type TunnelHeaders = { readonly forwarded: string; readonly baggage: string; readonly traceparent: string };
 
-export type OpenResult = TunnelOpened | TunnelNotOpened;
+export type OpenResult = TunnelOpened | Refused;
 
 export type TunnelOpened = { readonly ok: true; readonly stream: TunnelStream; readonly peerIdentity: SpiffeId };
-
-export type TunnelNotOpened = {
-  readonly ok: false;
-  readonly reason: Reason;
-  /** The rule that the other agent named, or empty. Text of the peer: shown, never acted on. */
-  readonly rule: string;
-  readonly detail: string;
-  /** Another endpoint may be tried: this one could not be reached. Never true for a decision of policy. */
-  readonly isRetryable: boolean;
-};
 
 export type TunnelRequest = {
   /** Proved by the client certificate. */
   readonly peerIdentity: SpiffeId;
-  readonly peerAddress: HostPort;
+  readonly peerAddress: PeerAddress;
   /** Checked: its IP is the local address of the tunnel. */
-  readonly authority: HostPort;
-  /** As the peer sent them, empty when missing. Nothing but text. */
+  readonly authority: OriginalDestination;
+  /** As the peer sent them, empty when missing. They are only shown. */
   readonly headers: TunnelHeaders;
-  /** The listener's. */
+  /** `namespace/name` of the workload whose listener it came to. */
   readonly workload: string;
-  /** Raised when the peer gave up, or the tunnel died, before the answer. */
+  /** Raised when the peer gives up, or the tunnel ends, before the answer. */
   readonly signal: TerminationSignal;
-  /** Answers 200. The stream is already reset when the peer has gone; it belongs to the caller. */
+  /** Answers 200. The stream belongs to the caller, and is already reset when the peer has left. */
   accept(): TunnelStream;
   /** Answers with the status of the reason (shared/reasons.ts), `x-culvert-reason` and `x-culvert-rule`. */
   refuse(refusal: TunnelRefusal): void;
 };
 
-export type TunnelRefusal = { readonly reason: Reason; readonly rule: string };
+export type TunnelRefusal = Pick<Ending, 'reason' | 'rule'>;
 
-/** Kinds of peers that were turned away: a closed set, used as a metric label. */
-export const refusedHandshakeKinds = [
-  /** Not TLS at all: plain text, HTTP/1.1, garbage. */
-  'not_tls',
-  /** TLS, but not 1.3 with ALPN h2, or it failed in another way. */
-  'tls_failed',
-  'handshake_timeout',
-  /** The peer went away in the middle of the handshake. */
-  'handshake_aborted',
-  'no_certificate',
-  'untrusted_certificate',
-  'expired_certificate',
-  'not_yet_valid_certificate',
-  /** A certificate without exactly one SPIFFE ID of a workload, or of another trust domain. */
-  'wrong_identity',
-  /** This agent has no certificate for the workload yet. */
-  'no_own_certificate',
-  /** Trusted, but no request in time. */
-  'no_request',
-  /** Trusted, but broke HTTP/2 or its limits: floods, endless headers, bad frames. */
-  'protocol_error',
-  /** A request that is no CONNECT to the address it was dialled to. */
-  'bad_request',
-  /** Too many handshakes at once. */
-  'overload',
-] as const;
-export type RefusedHandshake = (typeof refusedHandshakeKinds)[number];
+/** The value of a header that a peer sent; empty when it is missing, or there are several. */
+export function textOf(value: string | readonly string[] | undefined): string {
+  return typeof value === 'string' ? value : '';
+}

@@ -14,7 +14,9 @@ import { ignoreError } from '../sockets/ignore-error.js';
 import { serveOutbound } from '../flow/outbound.js';
 import { rawDial } from '../flow/dial.js';
 import { WaitingBytes } from '../limit/waiting-bytes.js';
-import { recordAcceptFailure } from '../flow/accept-failure.js';
+import { WorkloadLimits } from '../limit/workload-limits.js';
+import { capturedDestination } from '../listen/captured-destination.js';
+import { recordAcceptFailure } from '../flow/run-flow.js';
 import { DescriptorReserve } from '../sockets/descriptor-reserve.js';
 import { Hosting } from '../listen/hosting.js';
 import type { HostedWorkload } from '../listen/hosted-workload.js';
@@ -26,7 +28,7 @@ import type {
   WorkerDump,
   WorkerGauges,
 } from '../messages.js';
-import { ConnectionCut } from '../connection/connection-cut.js';
+import { ConnectionCut } from '../connection/termination-signal.js';
 import { BackpressureTracker } from '../relay/backpressure-tracker.js';
 import { RoundRobinBalancer } from '../balance/round-robin-balancer.js';
 import type { RegistryChange } from '../image/registry-image.js';
@@ -39,12 +41,12 @@ import { Http2TunnelClient } from '../tunnel/http2-tunnel-client.js';
 import { Http2TunnelServer } from '../tunnel/http2-tunnel-server.js';
 import type { Http2Engine } from '../engine/http2-engine.js';
 
-/** For a connection that is cut by a drain to end before its tunnel does, on a loop that is late. */
+/** Time for connections that a drain cuts to end before their tunnels do, on a busy event loop. */
 const cutMs = 500;
 
 /**
  * One data-plane worker: the state, the listeners of every local workload, the tunnels and the open connections. Only
- * {@link receive} changes the state; every change is followed by a new judgement of all open connections.
+ * {@link receive} changes the state, and after every change all open connections are checked again.
  */
 export class DataplaneWorker {
   readonly #workerIndex: number;
@@ -60,7 +62,7 @@ export class DataplaneWorker {
   readonly #turns = new AcceptScheduler();
   readonly #backpressure = new BackpressureTracker();
   readonly #waitingBytes: WaitingBytes;
-  // A full collection also drops compiled code, which the next connections would have to wait for.
+  // A full collection also drops compiled code, which would delay the next connections.
   readonly #heapTrimmer = new IdleHeapTrimmer({ mayPause: () => !this.#connections.hasCarried });
 
   constructor({
@@ -77,12 +79,8 @@ export class DataplaneWorker {
     this.#post = post;
     const usage = new WorkloadUsage({ buffer: init.workloadUsage, workers: init.workers });
     this.#waitingBytes = new WaitingBytes({ backpressure: this.#backpressure, usage, workerIndex });
-    this.#connections = new LiveConnections({
-      state: this.#state,
-      usage,
-      workerIndex,
-      limits: settings,
-    });
+    const limits = new WorkloadLimits({ settings, usage, workerIndex });
+    this.#connections = new LiveConnections({ state: this.#state, limits });
     this.#client = new Http2TunnelClient({
       settings,
       engine,
@@ -125,12 +123,17 @@ export class DataplaneWorker {
       hosted: this.#state.hosted,
       backlog: settings.listenBacklog,
       handlers: {
-        outbound: (workload, socket) =>
-          this.#begin(workload.name, workload, socket, () => serveOutbound(this.#context, workload, socket)),
-        inboundPlaintext: (workload, socket) =>
-          this.#begin(socket.remoteAddress ?? '', workload, socket, () =>
-            serveInboundPlaintext(this.#context, workload, socket),
-          ),
+        outbound: (workload, socket) => {
+          socket.on('error', ignoreError);
+          const serve = (): void => void serveOutbound(this.#context, workload, socket, capturedDestination(socket));
+          this.#turns.take(workload.name, serve);
+        },
+        inboundPlaintext: (workload, socket) => {
+          socket.on('error', ignoreError);
+          const captured = capturedDestination(socket);
+          const client = captured.client?.ip ?? '';
+          this.#turns.take(client, () => void serveInboundPlaintext(this.#context, workload, socket, captured));
+        },
         inboundTunnel: (workload, socket) => this.#acceptTunnel(workload, socket),
         acceptFailed: (workload, port, error) => recordAcceptFailure(this.#context, workload, port, error),
       },
@@ -164,11 +167,11 @@ export class DataplaneWorker {
     }
   }
 
-  /** The control thread has checked what it sends. */
+  /** The control thread has validated the text. */
   #useRules(text: SharedArrayBuffer): void {
     const before = this.#state.snapshot;
     const snapshot = applyPatch(before, JSON.parse(Buffer.from(text).toString('utf8')) as SnapshotPatch);
-    // What is wrong with it shows here, and not in the middle of a connection.
+    // A broken snapshot throws here, and not in the middle of a connection.
     prepareSnapshot(snapshot, before);
     this.#state.useSnapshot(snapshot);
     this.#ruleClock.use(snapshot);
@@ -189,18 +192,9 @@ export class DataplaneWorker {
     void this.#connections.recheckAll();
   }
 
-  /** The workload may leave while its connection waits for a turn. */
-  #begin(who: string, workload: HostedWorkload, socket: net.Socket, serve: () => Promise<void>): void {
-    socket.on('error', ignoreError);
-    this.#turns.take(who, () => {
-      if (workload.isOpen) void serve();
-      else socket.resetAndDestroy();
-    });
-  }
-
   #acceptTunnel(workload: HostedWorkload, socket: net.Socket): void {
     const identity = this.#state.registry.workload(workload.name)?.identity;
-    // The other agent sees its dial reset, and says so in its records.
+    // The other agent sees its dial reset, and its records say so.
     if (identity === undefined || this.#context.descriptors.isTouchedBySocket(socket)) {
       socket.resetAndDestroy();
       return;
@@ -215,11 +209,11 @@ export class DataplaneWorker {
     this.#server.releaseWorkload(workload.name);
   }
 
-  /** Listeners first, so that a successor on the same ports takes everything new; then the tunnels say GOAWAY. */
+  /** Listeners close first, so that a successor on the same ports gets all new connections; then the tunnels send GOAWAY. */
   async #drain(graceMs: number): Promise<void> {
     await this.#hosting.stopListening();
     this.#turns.beginAll();
-    // Before the tunnels' own end, so that the records say DRAIN and not that a tunnel died.
+    // Before the tunnels end, so that records say DRAIN and not that a tunnel ended.
     const grace = setTimeout(() => {
       this.#connections.cutAll(new ConnectionCut({ reason: 'DRAIN', detail: 'the agent shuts down' }));
     }, graceMs);

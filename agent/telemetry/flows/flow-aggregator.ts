@@ -1,4 +1,5 @@
 import { ipBytes, isIpv6, parseIp, type IpAddress } from '../../../shared/address.js';
+import { formatRuleRef, type RuleRef } from '../../../shared/policy/connection.js';
 import { flowKey, flowRulePattern, maxAuditedRules, verdictOf } from '../../../shared/wire/flows.js';
 import type { FlowParty, ReportedFlow } from '../../../shared/wire/flows.js';
 import type { ClosedConnection, ConnectionParty } from '../../dataplane/report/closed-connection.js';
@@ -75,9 +76,8 @@ export class FlowAggregator {
       port,
       verdict,
       reason,
-      // It may come from the other agent's refusal, which may say anything.
-      rule: flowRulePattern.test(connection.rule) ? connection.rule : '',
-      audited: connection.audited.slice(0, maxAuditedRules),
+      rule: ruleText(connection.rule),
+      audited: ruleTexts(connection.audited),
       revision,
       connections: toldOpen === undefined || verdict === 'deny' ? 1 : 0,
       bytesSent: connection.bytesSent - (toldOpen?.sent ?? 0),
@@ -94,7 +94,8 @@ export class FlowAggregator {
       destination: this.#destination(open.destination, open.port),
       verdict: 'allow',
       reason: 'OK',
-      audited: open.audited.slice(0, maxAuditedRules),
+      rule: ruleText(open.rule),
+      audited: ruleTexts(open.audited),
     });
   }
 
@@ -161,6 +162,16 @@ const nobody: FlowParty = { workload: null, identity: null, cidr: null };
 
 function openParty({ workload, identity, address }: ConnectionParty): OpenParty {
   return { workload, identity, ip: address?.ip ?? null };
+}
+
+/** The rule of a refusal by the other agent is what that agent says: a batch with a text like no rule is refused whole. */
+function ruleText(rule: RuleRef | null): string {
+  const text = rule === null ? '' : formatRuleRef(rule);
+  return flowRulePattern.test(text) ? text : '';
+}
+
+function ruleTexts(rules: readonly RuleRef[]): readonly string[] {
+  return rules.slice(0, maxAuditedRules).map(formatRuleRef);
 }
 
 function addFlow(sum: Sum, flow: ReportedFlow): void {

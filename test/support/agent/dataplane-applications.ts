@@ -2,6 +2,7 @@ import { once } from 'node:events';
 import type { Socket } from 'node:net';
 import type { ClosedConnection } from '../../../agent/dataplane/report/closed-connection.js';
 import { parseIp } from '../../../shared/address.js';
+import { formatRuleRef } from '../../../shared/policy/connection.js';
 import type { LabNode } from '../../lab/lab-node.js';
 
 /** A server that speaks first: says who dialled, then echoes until the client ends. */
@@ -41,6 +42,11 @@ export async function refusal(node: LabNode, target: { ip: string; port: number 
 
 export function codeOf(error: unknown): string {
   return error instanceof Error && 'code' in error ? String(error.code) : String(error);
+}
+
+/** As the access log has it; empty when no rule was asked. */
+export function ruleOf({ rule }: Pick<ClosedConnection, 'rule'>): string {
+  return rule === null ? '' : formatRuleRef(rule);
 }
 
 export const inbound = (record: ClosedConnection): boolean => record.direction === 'inbound';

@@ -10,8 +10,8 @@ import type {
   TunnelTarget,
 } from '../../../agent/dataplane/tunnel/tunnel.js';
 import type { TunnelStream } from '../../../agent/dataplane/engine/tunnel-stream.js';
-import { ConnectionCut } from '../../../agent/dataplane/connection/connection-cut.js';
-import { TerminationSignal } from '../../../agent/dataplane/connection/termination-signal.js';
+import { Authorized } from '../../../agent/dataplane/connection/authorized.js';
+import { ConnectionCut, TerminationSignal } from '../../../agent/dataplane/connection/termination-signal.js';
 import type { TunnelSettings } from '../../../agent/dataplane/engine/session-options.js';
 import { clientIdentity, serverIdentity, type TestCa } from './tunnel-certificates.js';
 
@@ -40,6 +40,8 @@ export const testSettings: TunnelSettings = {
 export const serverIp = '127.0.0.9' as IpAddress;
 const clientIp = '127.0.0.1' as IpAddress;
 export const listener = { workload: 'shop/back', identity: serverIdentity };
+
+type OpenChanges = Partial<TunnelTarget> & { readonly authority?: HostPort };
 
 /** A client and a server with a loopback TCP listener between them, both in this process. */
 export class TunnelPair implements AsyncDisposable {
@@ -87,25 +89,32 @@ export class TunnelPair implements AsyncDisposable {
       sourceIp: clientIp,
       destinationIp: serverIp,
       destinationIdentity: serverIdentity,
-      authority: { ip: serverIp, port: 5432 } satisfies HostPort,
       headers: { forwarded: 'for=127.0.0.1', baggage: 'service.name=front', traceparent: '' },
       ...changes,
     };
   }
 
-  async open(changes: Partial<TunnelTarget> = {}): Promise<OpenResult> {
+  /** What a decision of the rules is elsewhere. */
+  authorized(changes: { readonly authority?: HostPort; readonly signal?: TerminationSignal } = {}): Authorized {
+    const { authority = { ip: serverIp, port: 5432 }, signal = new TerminationSignal() } = changes;
+    return new Authorized({ address: authority, signal });
+  }
+
+  async open(changes: OpenChanges = {}): Promise<OpenResult> {
+    const { authority, ...target } = changes;
     const signal = new TerminationSignal();
     const late = new ConnectionCut({ reason: 'CLIENT_RESET', detail: 'the test waited for 30 s' });
     const timer = setTimeout(() => signal.raise(late), 30_000);
     try {
-      return await this.client.open(this.target(changes), { signal });
+      const authorized = this.authorized(authority === undefined ? { signal } : { authority, signal });
+      return await this.client.open(authorized, this.target(target));
     } finally {
       clearTimeout(timer);
     }
   }
 
   /** Opens a stream, or fails with what prevented it. */
-  async stream(changes: Partial<TunnelTarget> = {}): Promise<TunnelStream> {
+  async stream(changes: OpenChanges = {}): Promise<TunnelStream> {
     const result = await this.open(changes);
     if (!result.ok) throw new Error(`${result.reason}: ${result.detail}`);
     return result.stream;

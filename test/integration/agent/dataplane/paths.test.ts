@@ -4,7 +4,14 @@ import { after, before, describe, test } from 'node:test';
 import { plainRule, type CompiledRule } from '../../../../shared/policy/snapshot.js';
 import { waitUntil } from '../../../lab/wait-until.js';
 import type { LabServer } from '../../../lab/namespace-sockets.js';
-import { exchange, greetAndEcho, inbound, outbound, refusal } from '../../../support/agent/dataplane-applications.js';
+import {
+  exchange,
+  greetAndEcho,
+  inbound,
+  outbound,
+  refusal,
+  ruleOf,
+} from '../../../support/agent/dataplane-applications.js';
 import { allowAll, DataplaneMesh } from '../../../support/agent/dataplane-mesh.js';
 
 const port = 8080;
@@ -65,7 +72,7 @@ describe('a connection through the data plane', { timeout: 120_000 }, () => {
       assert.equal(into.source.address?.ip, web[family]);
       assert.deepEqual([out.bytesSent, into.bytesSent], [4, 4]);
       assert.equal(out.bytesReceived, into.bytesReceived);
-      assert.equal(out.rule, 'Mesh/default');
+      assert.equal(ruleOf(out), 'Mesh/default');
       assert.notEqual(out.connectMs, null);
       assert.notEqual(out.firstByteMs, null);
     });
@@ -160,7 +167,7 @@ describe('a connection through the data plane', { timeout: 120_000 }, () => {
     const outside = mesh.lab.host('outside');
     assert.equal(await refusal(outside, { ip: db.ipv4, port }), 'ECONNRESET');
     const record = await mesh.closed('node2', inbound);
-    assert.deepEqual([record.reason, record.rule], ['SOURCE_UNKNOWN', 'Mesh/default']);
+    assert.deepEqual([record.reason, ruleOf(record)], ['SOURCE_UNKNOWN', 'Mesh/default']);
 
     const mesh1 = { defaultAction: 'allow', outbound: 'allow', mtls: 'PERMISSIVE', rootNamespace: 'r' } as const;
     await mesh.apply(allowAll({ revision: 2, mesh: mesh1 }));
@@ -186,7 +193,7 @@ describe('a connection through the data plane', { timeout: 120_000 }, () => {
     await mesh.apply(allowAll({ revision: 3, mesh: mesh1, rules: [rule] }));
     assert.equal(await refusal(outside, { ip: db.ipv4, port }), 'ECONNRESET');
     const denied = await mesh.closed('node2', inbound);
-    assert.deepEqual([denied.reason, denied.rule], ['POLICY_DENY', 'SegmentationRule/no-outside']);
+    assert.deepEqual([denied.reason, ruleOf(denied)], ['POLICY_DENY', 'SegmentationRule/no-outside']);
     await mesh.apply(allowAll({ revision: 4 }));
   });
 

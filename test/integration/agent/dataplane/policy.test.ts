@@ -11,6 +11,7 @@ import {
   inbound,
   outbound,
   refusal,
+  ruleOf,
 } from '../../../support/agent/dataplane-applications.js';
 import { allowAll, DataplaneMesh } from '../../../support/agent/dataplane-mesh.js';
 
@@ -76,7 +77,7 @@ describe('the rules of the data plane', { timeout: 120_000 }, () => {
     await rules(deny('no-web', [{ labels: { app: 'web' } }]));
     assert.equal(await refusal(mesh.workload('web'), { ip: mesh.workload('db').ipv4, port }), 'ECONNRESET');
     const record = await mesh.closed('node1', outbound);
-    assert.deepEqual([record.reason, record.rule, record.path], ['POLICY_DENY', 'SegmentationRule/no-web', 'none']);
+    assert.deepEqual([record.reason, ruleOf(record), record.path], ['POLICY_DENY', 'SegmentationRule/no-web', 'none']);
     assert.equal(record.revision, revision);
     assert.equal(mesh.unclaimed('node2').length, 0);
   });
@@ -91,7 +92,7 @@ describe('the rules of the data plane', { timeout: 120_000 }, () => {
     const out = await mesh.closed('node1', outbound);
     const into = await mesh.closed('node2', inbound);
     for (const record of [out, into]) {
-      assert.deepEqual([record.reason, record.rule], ['POLICY_DENY', 'SegmentationRule/only-there']);
+      assert.deepEqual([record.reason, ruleOf(record)], ['POLICY_DENY', 'SegmentationRule/only-there']);
     }
     assert.equal(out.traceId, into.traceId);
   });
@@ -114,7 +115,7 @@ describe('the rules of the data plane', { timeout: 120_000 }, () => {
     await rules(deny('no-db', [{ labels: { app: 'web' } }], [{ labels: { app: 'db' } }]));
     assert.equal(await errorOf(cut), 'ECONNRESET');
     for (const record of [await mesh.closed('node1', outbound), await mesh.closed('node2', inbound)]) {
-      assert.deepEqual([record.reason, record.rule], ['POLICY_TERMINATED', 'SegmentationRule/no-db']);
+      assert.deepEqual([record.reason, ruleOf(record)], ['POLICY_TERMINATED', 'SegmentationRule/no-db']);
       assert.equal(record.revision, revision);
     }
     assert.equal(await exchange(kept, 'still'), 'still');
@@ -127,7 +128,7 @@ describe('the rules of the data plane', { timeout: 120_000 }, () => {
     mesh.sendRegistry([{ ...mesh.entry('web'), labels: { app: 'quarantined' } }]);
     assert.equal(await errorOf(socket), 'ECONNRESET');
     const record = await mesh.closed('node1', outbound);
-    assert.deepEqual([record.reason, record.rule], ['POLICY_TERMINATED', 'SegmentationRule/no-quarantined']);
+    assert.deepEqual([record.reason, ruleOf(record)], ['POLICY_TERMINATED', 'SegmentationRule/no-quarantined']);
     assert.equal((await mesh.closed('node2', inbound)).reason, 'POLICY_TERMINATED');
   });
 
@@ -178,6 +179,6 @@ describe('the rules of the data plane', { timeout: 120_000 }, () => {
     const broken = allowAll({ revision: revision + 1, rules: [deny('bad', [{ cidrs: ['not a network'] }])] });
     assert.throws(() => mesh.pool('node1').send({ type: 'rules', snapshot: broken }), { code: 'SNAPSHOT_INVALID' });
     assert.equal(await refusal(mesh.workload('web'), { ip: mesh.workload('db').ipv4, port }), 'ECONNRESET');
-    assert.equal((await mesh.closed('node1', outbound)).rule, 'SegmentationRule/no-db');
+    assert.equal(ruleOf(await mesh.closed('node1', outbound)), 'SegmentationRule/no-db');
   });
 });

@@ -1,4 +1,5 @@
 import assert from 'node:assert/strict';
+import { formatRuleRef } from '../../../../shared/policy/connection.js';
 import { once } from 'node:events';
 import type { Socket } from 'node:net';
 import { after, afterEach, before, describe, test } from 'node:test';
@@ -12,6 +13,7 @@ import {
   inbound,
   outbound,
   refusal,
+  ruleOf,
 } from '../../../support/agent/dataplane-applications.js';
 import { allowAll, DataplaneMesh } from '../../../support/agent/dataplane-mesh.js';
 
@@ -88,7 +90,7 @@ describe('an open connection that a rule begins to deny', { timeout: 120_000 }, 
     assert.equal(gauges.keptConnections, 1);
     await exchange(socket, 'end');
     const record = await mesh.closed('node1', outbound);
-    assert.deepEqual([record.reason, record.rule], ['OK', 'SegmentationRule/let-in']);
+    assert.deepEqual([record.reason, ruleOf(record)], ['OK', 'SegmentationRule/let-in']);
   });
 
   test('lives for its grace under onChange: drain, and is cut with the rule', async () => {
@@ -100,7 +102,7 @@ describe('an open connection that a rule begins to deny', { timeout: 120_000 }, 
     assert.equal(await errorOf(socket), 'ECONNRESET');
     assert.ok(performance.now() - startedMs >= 1500);
     for (const record of [await mesh.closed('node1', outbound), await mesh.closed('node2', inbound)]) {
-      assert.deepEqual([record.reason, record.rule], ['POLICY_TERMINATED', 'SegmentationRule/no-db']);
+      assert.deepEqual([record.reason, ruleOf(record)], ['POLICY_TERMINATED', 'SegmentationRule/no-db']);
       assert.equal(record.revision, revision);
     }
   });
@@ -124,20 +126,20 @@ describe('an open connection that a rule begins to deny', { timeout: 120_000 }, 
     // No revision came meanwhile, so only the clock can have cut it; how soon is for the benchmark to say.
     assert.ok(Date.now() >= expiresAtMs);
     for (const record of [await mesh.closed('node1', outbound), await mesh.closed('node2', inbound)]) {
-      assert.deepEqual([record.reason, record.rule], ['POLICY_TERMINATED', 'SegmentationRule/for-a-moment']);
+      assert.deepEqual([record.reason, ruleOf(record)], ['POLICY_TERMINATED', 'SegmentationRule/for-a-moment']);
       assert.equal(record.revision, revision);
       assert.match(record.detail, /^POLICY_EXPIRED/);
     }
     assert.equal(await refusal(mesh.workload('web'), { ip: mesh.workload('db').ipv4, port }), 'ECONNRESET');
     const refused = await mesh.closed('node1', outbound);
-    assert.deepEqual([refused.reason, refused.rule], ['POLICY_EXPIRED', 'SegmentationRule/for-a-moment']);
+    assert.deepEqual([refused.reason, ruleOf(refused)], ['POLICY_EXPIRED', 'SegmentationRule/for-a-moment']);
   });
 
   test('is cut when a rule that denies it becomes valid', async () => {
     await rules(rule('no-db-soon', 'deny', { validFromMs: Date.now() + 2500 }));
     const socket = await openToDb();
     assert.equal(await errorOf(socket), 'ECONNRESET');
-    assert.equal((await mesh.closed('node2', inbound)).rule, 'SegmentationRule/no-db-soon');
+    assert.equal(ruleOf(await mesh.closed('node2', inbound)), 'SegmentationRule/no-db-soon');
   });
 });
 
@@ -179,7 +181,10 @@ describe('traffic to what is outside the mesh', { timeout: 120_000 }, () => {
     await outboundIs('audit');
     assert.match(await exchange(await mesh.workload('web').connect({ ip: ipv4, port }), 'hello'), /hello$/);
     const audited = await mesh.closed('node1', outbound);
-    assert.deepEqual([audited.path, audited.audited, audited.service], ['passthrough', ['Mesh/default'], null]);
+    assert.deepEqual(
+      [audited.path, audited.audited.map(formatRuleRef), audited.service],
+      ['passthrough', ['Mesh/default'], null],
+    );
 
     const open = await mesh.workload('web').connect({ ip: ipv4, port });
     await once(open, 'data');
@@ -188,14 +193,14 @@ describe('traffic to what is outside the mesh', { timeout: 120_000 }, () => {
     assert.equal((await mesh.closed('node1', outbound)).reason, 'POLICY_TERMINATED');
     assert.equal(await refusal(mesh.workload('web'), { ip: ipv4, port }), 'ECONNRESET');
     const refused = await mesh.closed('node1', outbound);
-    assert.deepEqual([refused.reason, refused.rule], ['POLICY_DEFAULT_DENY', 'Mesh/default']);
+    assert.deepEqual([refused.reason, ruleOf(refused)], ['POLICY_DEFAULT_DENY', 'Mesh/default']);
 
     const external = { name: 'shop/partner', hosts: ['partner.example'], cidrs: [`${ipv4}/32`], ports: [] };
     const allow = rule('partner', 'allow', { to: [{ cidrs: [`${ipv4}/32`] }] });
     await outboundIs('deny', { externals: [external], rules: [allow] });
     assert.match(await exchange(await mesh.workload('web').connect({ ip: ipv4, port }), 'hello'), /hello$/);
     const named = await mesh.closed('node1', outbound);
-    assert.deepEqual([named.rule, named.service], ['SegmentationRule/partner', 'shop/partner']);
+    assert.deepEqual([ruleOf(named), named.service], ['SegmentationRule/partner', 'shop/partner']);
   });
 
   test('is audited for the sources that a rule is not rolled out to', async () => {
@@ -203,9 +208,10 @@ describe('traffic to what is outside the mesh', { timeout: 120_000 }, () => {
     const noOut = { to: [{ external: true }], rollout: 0 } as const;
     await outboundIs('allow', { rules: [rule('no-out', 'deny', noOut)] });
     assert.match(await exchange(await mesh.workload('web').connect({ ip: ipv4, port }), 'hello'), /hello$/);
-    assert.deepEqual((await mesh.closed('node1', outbound)).audited, ['SegmentationRule/no-out']);
+    const { audited } = await mesh.closed('node1', outbound);
+    assert.deepEqual(audited.map(formatRuleRef), ['SegmentationRule/no-out']);
     await outboundIs('allow', { rules: [rule('no-out', 'deny', { ...noOut, rollout: 100 })] });
     assert.equal(await refusal(mesh.workload('web'), { ip: ipv4, port }), 'ECONNRESET');
-    assert.equal((await mesh.closed('node1', outbound)).rule, 'SegmentationRule/no-out');
+    assert.equal(ruleOf(await mesh.closed('node1', outbound)), 'SegmentationRule/no-out');
   });
 });

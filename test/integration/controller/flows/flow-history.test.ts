@@ -31,7 +31,7 @@ function connection(port: number, reason: Reason = 'OK'): ClosedConnection {
     service: null,
     requested: null,
     reason,
-    rule: '',
+    rule: null,
     audited: [],
     revision: 1,
     bytesSent: 3,

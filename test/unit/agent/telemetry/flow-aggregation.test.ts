@@ -8,6 +8,7 @@ import { ConnectionRecord } from '../../../../agent/dataplane/connection/connect
 import { externalNames } from '../../../../shared/routing/external-names.js';
 import { FlowAggregator } from '../../../../agent/telemetry/flows/flow-aggregator.js';
 import { type HostPort, type IpAddress, parseHostPort } from '../../../../shared/address.js';
+import { parseRuleRef } from '../../../../shared/policy/connection.js';
 import type { SpiffeId } from '../../../../shared/identity.js';
 import {
   decodeFlowBatch,
@@ -40,7 +41,7 @@ function closed(part: Partial<ClosedConnection> = {}): ClosedConnection {
     service: 'shop/db',
     requested: at('198.18.200.1:80'),
     reason: 'OK',
-    rule: 'SegmentationRule/web-to-db',
+    rule: parseRuleRef('SegmentationRule/web-to-db'),
     audited: [],
     revision: 4,
     bytesSent: 10,
@@ -99,8 +100,8 @@ test('direction, ends, port, verdict, reason, rule and audited rules each make a
     { destination: { address: at('198.18.11.2:5433'), ...db } },
     { destination: { address: at('198.18.11.2:5432'), ...db, identity: null } },
     { reason: 'CLIENT_RESET' },
-    { rule: 'SegmentationRule/other' },
-    { audited: ['SegmentationRule/watch'] },
+    { rule: parseRuleRef('SegmentationRule/other') },
+    { audited: [{ kind: 'SegmentationRule', name: 'watch' }] },
   ];
   const flows = newAggregator();
   for (const variant of variants) flows.addClosed(closed(variant));
@@ -161,7 +162,7 @@ test('a flood of denials is told in sums beyond the bound, with every connection
   const flows = newAggregator({ maxExact: 100, maxCoarse: 5 });
   for (let port = 1; port <= 1000; port++) {
     const destination = { address: at(`198.18.11.2:${port}`), ...db, identity: null };
-    const rule = `SegmentationRule/no-${port % 10}`;
+    const rule = parseRuleRef(`SegmentationRule/no-${port % 10}`);
     flows.addClosed(closed({ destination, rule, reason: 'POLICY_DENY', bytesSent: 0, bytesReceived: 0 }));
   }
   const told = flows.take({ isLast: false });
@@ -218,7 +219,7 @@ test('a flow that paused is forgotten and told at once when it comes back', () =
 
 test('what another agent calls its rule cannot spoil a batch', () => {
   const flows = newAggregator();
-  flows.addClosed(closed({ reason: 'POLICY_DENY', rule: 'x\n"}\u0000 <script>' }));
+  flows.addClosed(closed({ reason: 'POLICY_DENY', rule: { kind: 'SegmentationRule', name: 'x\n"}\u0000 <script>' } }));
   assert.equal(flows.take({ isLast: false }).flows[0]?.rule, '');
 });
 
@@ -243,7 +244,7 @@ test('a long connection counts once, and its bytes once, however often it is tol
     flows.addOpen(open);
   }
   record.bytesSent = 30;
-  flows.addClosed(record.close({ reason: 'OK', detail: '' }));
+  flows.addClosed(record.close({ reason: 'OK', detail: '', rule: null }));
   const { flows: told } = flows.take({ isLast: true });
   assert.deepEqual(
     told.map(({ connections, bytesSent, bytesReceived }) => ({ connections, bytesSent, bytesReceived })),
@@ -258,7 +259,7 @@ test('a long connection that the rules cut counts once as allowed and once as de
   assert.ok(open);
   flows.addOpen(open);
   record.bytesSent = 12;
-  flows.addClosed(record.close({ reason: 'POLICY_TERMINATED', detail: '', rule: 'SegmentationRule/no' }));
+  flows.addClosed(record.close({ reason: 'POLICY_TERMINATED', detail: '', rule: parseRuleRef('SegmentationRule/no') }));
   const { flows: told } = flows.take({ isLast: true });
   assert.deepEqual(total(told), { allow: 1, deny: 1 });
   assert.equal(
@@ -310,7 +311,10 @@ test('the sweep of a worker tells open connections added up', { timeout: 10_000 
 test('a batch survives the way there and back, and every part of many flows fits into a message', () => {
   const flows = newAggregator({ maxExact: 5000 });
   for (let index = 0; index < 3000; index++) {
-    const audited = Array.from({ length: 40 }, (_, rule) => `SegmentationRule/${'long-name-'.repeat(5)}${rule}`);
+    const audited = Array.from(
+      { length: 40 },
+      (_, rule) => ({ kind: 'SegmentationRule', name: `${'long-name-'.repeat(5)}${rule}` }) as const,
+    );
     flows.addClosed(closed({ destination: { address: at(`198.18.11.2:${index + 1}`), ...db }, audited }));
   }
   const parts = splitFlows(flows.take({ isLast: true }).flows);

@@ -2,8 +2,7 @@ import { before, describe, it } from 'node:test';
 import assert from 'node:assert/strict';
 import type { TunnelRequest } from '../../../../../agent/dataplane/tunnel/tunnel.js';
 import type { TunnelStream } from '../../../../../agent/dataplane/engine/tunnel-stream.js';
-import { ConnectionCut } from '../../../../../agent/dataplane/connection/connection-cut.js';
-import { TerminationSignal } from '../../../../../agent/dataplane/connection/termination-signal.js';
+import { ConnectionCut, TerminationSignal } from '../../../../../agent/dataplane/connection/termination-signal.js';
 import { TestCa } from '../../../../support/tunnel/tunnel-certificates.js';
 import { leanClientEngine, leanEngine, leanServerEngine } from '../../../../support/tunnel/tunnel-lean-engine.js';
 import { closed, eventually, readAll, TunnelPair, type TunnelEngine } from '../../../../support/tunnel/tunnel-pair.js';
@@ -88,7 +87,7 @@ const endings: readonly Ending[] = [
   },
   {
     name: 'the server refuses',
-    server: (request) => request.refuse({ reason: 'POLICY_DENY', rule: '' }),
+    server: (request) => request.refuse({ reason: 'POLICY_DENY', rule: null }),
     client: async (pair, port) => {
       const result = await pair.open({ authority: { ip: pair.target().destinationIp, port } });
       assert.equal(!result.ok && result.reason, 'POLICY_DENY');
@@ -100,8 +99,8 @@ const endings: readonly Ending[] = [
     client: async (pair, port) => {
       const signal = new TerminationSignal();
       signal.raise(new ConnectionCut({ reason: 'CLIENT_RESET' }));
-      const target = pair.target({ authority: { ip: pair.target().destinationIp, port } });
-      const result = await pair.client.open(target, { signal });
+      const authority = { ip: pair.target().destinationIp, port };
+      const result = await pair.client.open(pair.authorized({ authority, signal }), pair.target());
       assert.equal(result.ok, false);
     },
   },

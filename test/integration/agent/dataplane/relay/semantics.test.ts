@@ -3,9 +3,8 @@ import assert from 'node:assert/strict';
 import { createHash, randomBytes } from 'node:crypto';
 import type net from 'node:net';
 import { once } from 'node:events';
-import { ConnectionCut } from '../../../../../agent/dataplane/connection/connection-cut.js';
 import { BackpressureTracker } from '../../../../../agent/dataplane/relay/backpressure-tracker.js';
-import { TerminationSignal } from '../../../../../agent/dataplane/connection/termination-signal.js';
+import { ConnectionCut, TerminationSignal } from '../../../../../agent/dataplane/connection/termination-signal.js';
 import { TestCa } from '../../../../support/tunnel/tunnel-certificates.js';
 import { eventually, withDeadline } from '../../../../support/tunnel/tunnel-pair.js';
 import { relayed, RelayRoad, socketPair } from '../../../../support/agent/relay-road.js';
@@ -167,12 +166,13 @@ for (const kind of ['socket', 'tunnel', 'lean tunnel'] as const) {
 
     it('is cut by its signal, with RST to both applications', async () => {
       const signal = new TerminationSignal();
+      const rule = { kind: 'SegmentationRule', name: 'no' } as const;
       await using road = await RelayRoad.start(kind, ca, { signal });
-      signal.raise(new ConnectionCut({ reason: 'POLICY_TERMINATED', rule: 'SegmentationRule/no' }));
+      signal.raise(new ConnectionCut({ reason: 'POLICY_TERMINATED', rule }));
       assert.deepEqual(await road.outcome, {
         reason: 'POLICY_TERMINATED',
         endedBy: 'agent',
-        rule: 'SegmentationRule/no',
+        rule,
         detail: '',
       });
       assert.equal(await endOf(road.client), 'ECONNRESET');

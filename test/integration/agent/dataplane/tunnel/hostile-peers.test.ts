@@ -13,7 +13,6 @@ import {
 import { expectHealthy, expectRefused } from '../../../../contract/tunnel-hostile-contract.js';
 import { http2Engine as engine } from '../../../../support/tunnel/tunnel-http2-engine.js';
 import { eventually, serverIp, testSettings, TunnelPair } from '../../../../support/tunnel/tunnel-pair.js';
-import { TerminationSignal } from '../../../../../agent/dataplane/connection/termination-signal.js';
 import { RawPeer, sendPlain } from '../../../../support/tunnel/tunnel-raw-peer.js';
 
 const hourMs = 3_600_000;
@@ -136,7 +135,7 @@ describe('the client gives up', () => {
     const client = engine.client({ settings: testSettings, dialRaw: () => net.connect({ host: serverIp, port }) });
     client.replaceCertificates(await ca.issue(clientIdentity));
     await using pair = await TunnelPair.start(engine, ca);
-    const result = await client.open(pair.target(), { signal: new TerminationSignal() });
+    const result = await client.open(pair.authorized(), pair.target());
     assert.equal(!result.ok && result.reason, 'POLICY_DENY');
     assert.equal(client.counts().streams, 1, 'the server has not ended its side');
     await once(await refused, 'close');

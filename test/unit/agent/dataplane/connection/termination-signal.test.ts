@@ -1,19 +1,18 @@
 import { describe, it } from 'node:test';
 import assert from 'node:assert/strict';
-import { ConnectionCut } from '../../../../../agent/dataplane/connection/connection-cut.js';
-import { TerminationSignal } from '../../../../../agent/dataplane/connection/termination-signal.js';
+import { ConnectionCut, TerminationSignal } from '../../../../../agent/dataplane/connection/termination-signal.js';
 
-const denied = new ConnectionCut({ reason: 'POLICY_TERMINATED', rule: 'SegmentationRule/no' });
+const denied = new ConnectionCut({ reason: 'POLICY_TERMINATED', rule: { kind: 'SegmentationRule', name: 'no' } });
 
 describe('a signal that cuts a connection', () => {
   it('calls everybody who listens once, in their order, and knows its cut by then', () => {
     const signal = new TerminationSignal();
     const called: string[] = [];
-    for (const name of ['first', 'second']) signal.onCut(() => called.push(`${name} ${signal.cut?.rule}`));
+    for (const name of ['first', 'second']) signal.onCut(() => called.push(`${name} ${signal.cut?.rule?.name}`));
     assert.equal(signal.cut, null);
     signal.raise(denied);
     signal.raise(new ConnectionCut({ reason: 'DRAIN' }));
-    assert.deepEqual(called, ['first SegmentationRule/no', 'second SegmentationRule/no']);
+    assert.deepEqual(called, ['first no', 'second no']);
     assert.equal(signal.cut, denied);
   });
 

@@ -1,10 +1,9 @@
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
-import { connectFailure } from '../../../../../agent/dataplane/flow/connect-failure.js';
-import { tunnelHeaders, traceIdOf } from '../../../../../agent/dataplane/flow/tunnel-headers.js';
+import { tunnelHeaders } from '../../../../../agent/dataplane/flow/tunnel-headers.js';
 import { ConnectionRecord } from '../../../../../agent/dataplane/connection/connection-record.js';
+import { traceIdOf } from '../../../../../agent/dataplane/connection/trace-context.js';
 import type { IpAddress } from '../../../../../shared/address.js';
-import { CulvertError } from '../../../../../shared/errors.js';
 import { formatSpiffeId } from '../../../../../shared/identity.js';
 import type { WorkloadEntry } from '../../../../../shared/routing/registry-entry.js';
 
@@ -28,11 +27,11 @@ describe('a connection record', () => {
     record.bytesSent = 10;
     record.bytesReceived = 20;
     record.firstByteAtMs = record.startedAtMs + 5;
-    const closed = record.close({ reason: 'OK', detail: '' });
+    const closed = record.close({ reason: 'OK', detail: '', rule: null });
     assert.match(closed.traceId, /^[0-9a-f]{32}$/);
     assert.equal(closed.path, 'hbone');
-    assert.equal(closed.rule, 'AuthorizationPolicy/shop/web');
-    assert.deepEqual(closed.audited, ['Mesh/default']);
+    assert.deepEqual(closed.rule, { kind: 'AuthorizationPolicy', namespace: 'shop', name: 'web' });
+    assert.deepEqual(closed.audited, [{ kind: 'Mesh', name: 'default' }]);
     assert.equal(closed.revision, 7);
     assert.deepEqual([closed.bytesSent, closed.bytesReceived, closed.firstByteMs], [10, 20, 5]);
     assert.equal(typeof closed.connectMs, 'number');
@@ -40,7 +39,11 @@ describe('a connection record', () => {
   });
 
   test('has no connect and first-byte time when the far side was never reached', () => {
-    const closed = new ConnectionRecord({ direction: 'inbound' }).close({ reason: 'CONNECT_REFUSED', detail: 'x' });
+    const closed = new ConnectionRecord({ direction: 'inbound' }).close({
+      reason: 'CONNECT_REFUSED',
+      detail: 'x',
+      rule: null,
+    });
     assert.equal(closed.connectMs, null);
     assert.equal(closed.firstByteMs, null);
     assert.equal(closed.path, 'none');
@@ -48,16 +51,14 @@ describe('a connection record', () => {
 
   test('takes the rule that ended it in place of the one that let it in', () => {
     const record = new ConnectionRecord({ direction: 'outbound' });
-    assert.equal(
-      record.close({ reason: 'POLICY_TERMINATED', detail: '', rule: 'SegmentationRule/x' }).rule,
-      'SegmentationRule/x',
-    );
+    const rule = { kind: 'SegmentationRule', name: 'x' } as const;
+    assert.equal(record.close({ reason: 'POLICY_TERMINATED', detail: '', rule }).rule, rule);
   });
 
   test('cannot be closed twice', () => {
     const record = new ConnectionRecord({ direction: 'outbound' });
-    record.close({ reason: 'OK', detail: '' });
-    assert.throws(() => record.close({ reason: 'OK', detail: '' }), /closed twice/);
+    record.close({ reason: 'OK', detail: '', rule: null });
+    assert.throws(() => record.close({ reason: 'OK', detail: '', rule: null }), /closed twice/);
   });
 
   test('tells each byte once, also after it was closed', () => {
@@ -68,7 +69,7 @@ describe('a connection record', () => {
     assert.equal(record.takeLive(), null);
     record.bytesSent = 7;
     record.bytesReceived = 1;
-    record.close({ reason: 'OK', detail: '' });
+    record.close({ reason: 'OK', detail: '', rule: null });
     assert.deepEqual([record.takeLive()?.sent, record.takeLive()], [2, null]);
   });
 
@@ -115,26 +116,4 @@ describe('the headers of a CONNECT', () => {
   ]) {
     test(`a traceparent such as "${bad}" is not taken over`, () => assert.equal(traceIdOf(bad), undefined));
   }
-});
-
-describe('a failed connect', () => {
-  const cases: [string, string, boolean][] = [
-    ['ECONNREFUSED', 'CONNECT_REFUSED', true],
-    ['ETIMEDOUT', 'CONNECT_TIMEOUT', true],
-    ['EHOSTUNREACH', 'HOST_UNREACHABLE', true],
-    ['ENETUNREACH', 'HOST_UNREACHABLE', true],
-    ['EMFILE', 'RESOURCE_FD', false],
-    ['EADDRNOTAVAIL', 'RESOURCE_PORTS', true],
-    ['EWHATEVER', 'HOST_UNREACHABLE', true],
-  ];
-  for (const [code, reason, isRetryable] of cases) {
-    test(`with ${code} is ${reason}`, () => {
-      const failure = connectFailure(new CulvertError({ code, message: 'no' }), '198.18.0.1:80');
-      assert.deepEqual(failure, { ok: false, reason, isRetryable, detail: `${code} 198.18.0.1:80` });
-    });
-  }
-
-  test('without an errno keeps the text', () => {
-    assert.equal(connectFailure(new Error('odd'), 'x').detail, 'x: odd');
-  });
 });

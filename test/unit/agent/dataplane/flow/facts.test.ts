@@ -6,15 +6,21 @@ import { outboundFacts, plaintextFacts, tunnelFacts } from '../../../../../agent
 import { TrackedConnection, type FactsSource } from '../../../../../agent/dataplane/flow/tracked-connection.js';
 import { DescriptorReserve, parseOpenFilesLimit } from '../../../../../agent/dataplane/sockets/descriptor-reserve.js';
 import { HostedWorkload } from '../../../../../agent/dataplane/listen/hosted-workload.js';
+import type { OriginalDestination } from '../../../../../agent/dataplane/sockets/socket-addresses.js';
 import { WorkerState } from '../../../../../agent/dataplane/state/worker-state.js';
 import { ConnectionRecord } from '../../../../../agent/dataplane/connection/connection-record.js';
 import type { IpAddress } from '../../../../../shared/address.js';
 import { formatSpiffeId } from '../../../../../shared/identity.js';
-import type { Connection } from '../../../../../shared/policy/connection.js';
+import { formatRuleRef, type Connection } from '../../../../../shared/policy/connection.js';
 import { registryKey, type WorkloadEntry } from '../../../../../shared/routing/registry-entry.js';
 
 const webIp = '198.18.11.2' as IpAddress;
 const dbIp = '198.18.12.2' as IpAddress;
+const cut = { reason: 'POLICY_TERMINATED', detail: '', rule: null } as const;
+
+function dialled(port: number): OriginalDestination {
+  return { ip: dbIp, port } as OriginalDestination;
+}
 
 function workload(name: string, address: IpAddress, init: Partial<WorkloadEntry> = {}): WorkloadEntry {
   return {
@@ -113,7 +119,7 @@ describe('the facts of a tunnelled connection', () => {
     peerIdentity: web.identity,
     peerIp: webIp,
     destination: db,
-    authority: { ip: dbIp, port: 5432 },
+    authority: dialled(5432),
   });
 
   test('need a workload at the address of the peer with the identity of its certificate', () => {
@@ -129,7 +135,7 @@ describe('the facts of a tunnelled connection', () => {
 });
 
 describe('the facts of a plaintext connection', () => {
-  const facts = plaintextFacts({ clientIp: webIp, destination: db, address: { ip: dbIp, port: 5432 } });
+  const facts = plaintextFacts({ clientIp: webIp, destination: db, address: dialled(5432) });
 
   test('prove nothing of the source, but name the workload of its address, so that a rule can deny it', () => {
     const { source } = connectionOf(facts, stateOf('PERMISSIVE', web, db));
@@ -143,8 +149,10 @@ describe('the facts of a plaintext connection', () => {
 
 describe('plaintext under PeerAuthentications', () => {
   const mode = (port: number, state: WorkerState): string => {
-    const facts = plaintextFacts({ clientIp: webIp, destination: db, address: { ip: dbIp, port } })(state);
-    return 'connection' in facts ? 'rules' : `${facts.refusal.reason} ${facts.refusal.rule}`;
+    const facts = plaintextFacts({ clientIp: webIp, destination: db, address: dialled(port) })(state);
+    return 'connection' in facts
+      ? 'rules'
+      : `${facts.refusal.reason} ${facts.refusal.rule && formatRuleRef(facts.refusal.rule)}`;
   };
 
   test('is refused at the ports where they are STRICT, and ruled at the others', () => {
@@ -165,18 +173,18 @@ describe('plaintext under PeerAuthentications', () => {
 });
 
 describe('the record of a connection that a STRICT mode refuses', () => {
-  const facts = plaintextFacts({ clientIp: webIp, destination: db, address: { ip: dbIp, port: 5432 } });
+  const facts = plaintextFacts({ clientIp: webIp, destination: db, address: dialled(5432) });
   const closedBy = (...states: [WorkerState, WorkerState?]): unknown[] => {
     const record = new ConnectionRecord({ direction: 'inbound' });
     const netnsPath = '/proc/self/ns/net';
     const workload = HostedWorkload.open({ name: 'shop/db', netnsPath, netnsInode: statSync(netnsPath).ino, slot: 0 });
     const connection = new TrackedConnection({ record, workload, clock: { nowMs: () => 0 } });
     const [first, next] = states;
-    const refusal = connection.authorize(first, facts);
+    const authorized = connection.authorize(first, dialled(5432), facts);
     if (next !== undefined) connection.recheck(next);
     workload.close();
-    const { reason, rule, revision, audited } = record.close(refusal ?? { reason: 'POLICY_TERMINATED', detail: '' });
-    return [reason, rule, revision, audited];
+    const { reason, rule, revision, audited } = record.close(authorized.ok ? cut : authorized);
+    return [reason, rule && formatRuleRef(rule), revision, audited.map(formatRuleRef)];
   };
 
   test('names the revision that says so, when it is refused and when it is cut', () => {

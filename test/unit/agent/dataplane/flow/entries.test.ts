@@ -1,0 +1,275 @@
+import assert from 'node:assert/strict';
+import { statSync } from 'node:fs';
+import type net from 'node:net';
+import { describe, it } from 'node:test';
+import type { ConnectionRecord } from '../../../../../agent/dataplane/connection/connection-record.js';
+import type { Ending } from '../../../../../agent/dataplane/connection/ending.js';
+import { TerminationSignal } from '../../../../../agent/dataplane/connection/termination-signal.js';
+import type { FlowContext } from '../../../../../agent/dataplane/flow/flow-context.js';
+import { serveInboundPlaintext } from '../../../../../agent/dataplane/flow/inbound-plaintext.js';
+import { serveTunnelRequest } from '../../../../../agent/dataplane/flow/inbound-tunnel.js';
+import { LiveConnections } from '../../../../../agent/dataplane/flow/live-connections.js';
+import { serveOutbound } from '../../../../../agent/dataplane/flow/outbound.js';
+import { WorkloadLimits } from '../../../../../agent/dataplane/limit/workload-limits.js';
+import type { CapturedDestination } from '../../../../../agent/dataplane/listen/captured-destination.js';
+import { HostedWorkload } from '../../../../../agent/dataplane/listen/hosted-workload.js';
+import type { ClosedConnection } from '../../../../../agent/dataplane/report/closed-connection.js';
+import { DescriptorReserve } from '../../../../../agent/dataplane/sockets/descriptor-reserve.js';
+import type { OriginalDestination, PeerAddress } from '../../../../../agent/dataplane/sockets/socket-addresses.js';
+import { WorkerState } from '../../../../../agent/dataplane/state/worker-state.js';
+import type { TunnelRequest } from '../../../../../agent/dataplane/tunnel/tunnel.js';
+import { WorkloadUsage } from '../../../../../agent/dataplane/workload-usage.js';
+import { selfTestTargets } from '../../../../../agent/self-test-target.js';
+import type { IpAddress } from '../../../../../shared/address.js';
+import { formatSpiffeId } from '../../../../../shared/identity.js';
+import { plainSnapshot } from '../../../../../shared/policy/snapshot.js';
+import type { WorkloadEntry } from '../../../../../shared/routing/registry-entry.js';
+
+const webIp = '198.18.11.2' as IpAddress;
+const dbIp = '198.18.12.2' as IpAddress;
+const client = { ip: webIp, port: 40_000 } as PeerAddress;
+
+function entryOf(name: string, address: IpAddress): WorkloadEntry {
+  return {
+    kind: 'workload',
+    namespace: 'shop',
+    name,
+    serviceAccount: name,
+    identity: formatSpiffeId({ trustDomain: 'culvert.test', namespace: 'shop', serviceAccount: name }),
+    labels: {},
+    addresses: [address],
+    node: 'n1',
+    netns: name,
+    protocol: 'hbone',
+    capture: { excludeInboundPorts: [], excludeOutboundPorts: [], excludeOutboundCidrs: [] },
+  };
+}
+
+const web = entryOf('web', webIp);
+const db = entryOf('db', dbIp);
+
+/** What can be wrong with a connection, in the order in which the entries check it. */
+const faults = [
+  'left',
+  'unreadable',
+  'own port',
+  'loopback',
+  'descriptors',
+  'limit',
+  'unregistered',
+  'expired',
+] as const;
+type Fault = (typeof faults)[number];
+type EntryName = 'outbound' | 'plaintext' | 'tunnel';
+
+/** How a connection ends that comes in by one entry and has these faults; all else is in order, and no rule allows it. */
+async function endingOf(
+  entry: EntryName,
+  has: ReadonlySet<Fault>,
+): Promise<{ answers: string[]; records: ClosedConnection[] }> {
+  const own = entry === 'outbound' ? web : db;
+  const netnsPath = '/proc/self/ns/net';
+  const netnsInode = statSync(netnsPath).ino;
+  const workload = HostedWorkload.open({ name: `shop/${own.name}`, netnsPath, netnsInode, slot: 0 });
+  const state = stateWith(has, own);
+  state.hosted.set(workload.name, workload);
+  if (has.has('left')) workload.close();
+  const records: ClosedConnection[] = [];
+  const answers: string[] = [];
+  const context = contextWith(has, state, (record, ending) => records.push(record.close(ending)));
+  const dialled = {
+    ip: has.has('loopback') ? '127.0.0.5' : dbIp,
+    port: has.has('own port') ? 15_008 : 5432,
+  } as OriginalDestination;
+  const isDirect = has.has('own port') && entry === 'outbound';
+  const captured: CapturedDestination = has.has('unreadable')
+    ? { kind: 'unreadable', dialled: null, client: null, hasLeft: false, detail: 'ENOPROTOOPT' }
+    : { kind: isDirect ? 'direct' : 'redirected', dialled, client };
+  const socket = fakeSocket((answer) => answers.push(answer));
+  if (entry === 'outbound') await serveOutbound(context, workload, socket, captured);
+  else if (entry === 'plaintext') await serveInboundPlaintext(context, workload, socket, captured);
+  else
+    await serveTunnelRequest(
+      context,
+      requestTo(workload.name, dialled, (answer) => answers.push(answer)),
+    );
+  workload.close();
+  assert.equal(context.connections.size, 0);
+  return { answers, records };
+}
+
+function stateWith(has: ReadonlySet<Fault>, own: WorkloadEntry): WorkerState {
+  const state = new WorkerState();
+  const entries = [web, db].filter((each) => each !== own || !has.has('unregistered'));
+  state.registry.apply({ image: null, upserts: entries, removals: [] });
+  const notAfterMs = has.has('expired') ? 500 : 2000;
+  const certificates = [web, db].map(({ identity }) => ({ identity, chainPem: '', keyPem: '', notAfterMs }));
+  state.useCertificates({ type: 'certificates', rootsPem: '', certificates });
+  state.useSnapshot({
+    revision: 1,
+    createdAt: '',
+    createdBy: '',
+    trustDomain: 'culvert.test',
+    mesh: { defaultAction: 'deny', outbound: 'deny', mtls: 'PERMISSIVE', rootNamespace: 'root' },
+    rules: [],
+    authorizationPolicies: [],
+    ...plainSnapshot,
+  });
+  return state;
+}
+
+function contextWith(
+  has: ReadonlySet<Fault>,
+  state: WorkerState,
+  closed: (record: ConnectionRecord, ending: Ending) => void,
+): FlowContext {
+  const usage = new WorkloadUsage({ buffer: WorkloadUsage.allocate(1), workers: 1 });
+  const settings = {
+    maxConnectionsPerWorkload: has.has('limit') ? 0 : 10,
+    maxWaitingBytesPerWorkload: 1000,
+    connectRetries: 1,
+  };
+  const parts = {
+    node: 'n1',
+    state,
+    settings,
+    connections: new LiveConnections({ state, limits: new WorkloadLimits({ settings, usage, workerIndex: 0 }) }),
+    balancer: { order: ({ endpoints }: { endpoints: unknown }) => endpoints },
+    reporter: { closed },
+    descriptors: new DescriptorReserve({ limit: has.has('descriptors') ? 4 : 1_000_000 }),
+    clock: { nowMs: () => 1000 },
+    nameExternal: () => null,
+  };
+  return parts as unknown as FlowContext;
+}
+
+function fakeSocket(onAnswer: (answer: string) => void): net.Socket {
+  const socket = {
+    destroyed: false,
+    _handle: { fd: 20 },
+    on: () => socket,
+    resetAndDestroy: () => onAnswer('RST'),
+    destroy: () => onAnswer('closed'),
+  };
+  return socket as unknown as net.Socket;
+}
+
+function requestTo(
+  workload: string,
+  authority: OriginalDestination,
+  onAnswer: (answer: string) => void,
+): TunnelRequest {
+  return {
+    workload,
+    authority,
+    peerAddress: client,
+    peerIdentity: web.identity,
+    headers: { forwarded: '', baggage: '', traceparent: '' },
+    signal: new TerminationSignal(),
+    accept: () => assert.fail('nothing is accepted'),
+    refuse: ({ reason }) => onAnswer(reason),
+  };
+}
+
+/** The reasons, in the order of the faults. */
+const reasonsOf: Readonly<Record<EntryName, readonly string[]>> = {
+  outbound: [
+    'DRAIN',
+    'DESTINATION_UNREADABLE',
+    'LOOP_DETECTED',
+    'HOST_UNREACHABLE',
+    'RESOURCE_FD',
+    'CONN_LIMIT',
+    'SOURCE_UNKNOWN',
+    'CERT_EXPIRED',
+    'POLICY_DEFAULT_DENY',
+  ],
+  plaintext: [
+    'DRAIN',
+    'DESTINATION_UNREADABLE',
+    'LOOP_DETECTED',
+    'HOST_UNREACHABLE',
+    'RESOURCE_FD',
+    'CONN_LIMIT',
+    'NO_RULES_YET',
+    'CERT_EXPIRED',
+    'POLICY_DEFAULT_DENY',
+  ],
+  // A stream has no descriptor, and its destination is in the request.
+  tunnel: [
+    'DRAIN',
+    'LOOP_DETECTED',
+    'HOST_UNREACHABLE',
+    'CONN_LIMIT',
+    'NO_RULES_YET',
+    'CERT_EXPIRED',
+    'POLICY_DEFAULT_DENY',
+  ],
+};
+const faultsOf = (entry: EntryName): Fault[] =>
+  faults.filter((fault) => entry !== 'tunnel' || (fault !== 'unreadable' && fault !== 'descriptors'));
+
+describe('the three entries', () => {
+  for (const entry of ['outbound', 'plaintext', 'tunnel'] as const) {
+    it(`check the same things in the same order, and record each refusal once: ${entry}`, async () => {
+      const present = faultsOf(entry);
+      const reasons: string[] = [];
+      for (let fixed = 0; fixed <= present.length; fixed++) {
+        const { answers, records } = await endingOf(entry, new Set(present.slice(fixed)));
+        assert.equal(records.length, 1);
+        const [{ reason, path }] = records as [ClosedConnection];
+        assert.deepEqual(answers, [entry === 'tunnel' ? reason : 'RST']);
+        assert.equal(path, 'none');
+        reasons.push(reason);
+      }
+      assert.deepEqual(reasons, reasonsOf[entry]);
+    });
+
+    for (const fault of faultsOf(entry)) {
+      it(`refuse a connection whose only fault is "${fault}": ${entry}`, async () => {
+        const { records } = await endingOf(entry, new Set([fault]));
+        assert.equal(records[0]?.reason, reasonsOf[entry][faultsOf(entry).indexOf(fault)]);
+      });
+    }
+  }
+
+  it('name the workload of this node in the record even when the destination cannot be read', async () => {
+    const { records } = await endingOf('outbound', new Set(['unreadable']));
+    const [record] = records;
+    assert.deepEqual(record?.source, { address: null, workload: 'shop/web', identity: null });
+    assert.deepEqual([record.requested, record.destination.address, record.detail], [null, null, 'ENOPROTOOPT']);
+  });
+});
+
+describe('a captured connection', () => {
+  const serve = async (captured: CapturedDestination): Promise<{ answers: string[]; reasons: string[] }> => {
+    const state = stateWith(new Set(), web);
+    const netnsPath = '/proc/self/ns/net';
+    const workload = HostedWorkload.open({ name: 'shop/web', netnsPath, netnsInode: statSync(netnsPath).ino, slot: 0 });
+    const [answers, reasons]: [string[], string[]] = [[], []];
+    const context = contextWith(new Set(), state, (_record, { reason }) => reasons.push(reason));
+    await serveOutbound(
+      context,
+      workload,
+      fakeSocket((answer) => answers.push(answer)),
+      captured,
+    );
+    workload.close();
+    return { answers, reasons };
+  };
+
+  it('whose client has left is the client’s reset, and not a fault of the mesh', async () => {
+    const dialled = { ip: dbIp, port: 5432 } as OriginalDestination;
+    const left = { kind: 'unreadable', dialled, client: null, hasLeft: true, detail: '' } as const;
+    assert.deepEqual((await serve(left)).reasons, ['CLIENT_RESET']);
+  });
+
+  it('of a self-test makes no record, even when the test has given up', async () => {
+    for (const target of Object.values(selfTestTargets)) {
+      const dialled = target as typeof target & OriginalDestination;
+      assert.deepEqual(await serve({ kind: 'redirected', dialled, client }), { answers: ['closed'], reasons: [] });
+      const left = { kind: 'unreadable', dialled, client: null, hasLeft: true, detail: '' } as const;
+      assert.deepEqual(await serve(left), { answers: ['closed'], reasons: [] });
+    }
+  });
+});
