@@ -54,7 +54,8 @@ export class ConnectionRecord {
 
   decided(decision: Decision, revision: number): void {
     this.#rule = decision.rule;
-    this.#audited = decision.audited;
+    // Not the decision's own empty list: one for each open connection would add up.
+    this.#audited = decision.audited.length === 0 ? noRules : decision.audited;
     this.#revision = revision;
   }
 

@@ -1,12 +1,10 @@
 import { setImmediate } from 'node:timers/promises';
-import { formatHostPort } from '../../../shared/address.js';
-import { formatRuleRef } from '../../../shared/policy/connection.js';
 import type { ConnectionCut } from '../connection/termination-signal.js';
 import type { WorkloadLimits } from '../limit/workload-limits.js';
 import type { HostedWorkload } from '../listen/hosted-workload.js';
 import type { ConnectionDump } from '../messages.js';
-import type { ConnectionParty } from '../report/closed-connection.js';
 import type { WorkerState } from '../state/worker-state.js';
+import { dumpOf } from './connection-dump.js';
 import type { GraceKind } from './grace-period.js';
 import type { TrackedConnection } from './tracked-connection.js';
 
@@ -142,24 +140,4 @@ export class LiveConnections {
   dump(): ConnectionDump[] {
     return [...this.#open].map(dumpOf);
   }
-}
-
-function dumpOf({ record, grace: { kind, rule } }: TrackedConnection): ConnectionDump {
-  return {
-    traceId: record.traceId,
-    direction: record.direction,
-    path: record.path,
-    source: describeParty(record.source),
-    destination: describeParty(record.destination),
-    rule: record.rule === null ? null : formatRuleRef(record.rule),
-    ...(kind === null || rule === null ? {} : { grace: { kind, deniedBy: formatRuleRef(rule) } }),
-    bytesSent: record.bytesSent,
-    bytesReceived: record.bytesReceived,
-    startedAtMs: record.startedAtMs,
-  };
-}
-
-function describeParty(party: ConnectionParty): string {
-  const address = party.address === null ? 'unknown' : formatHostPort(party.address);
-  return party.workload === null ? address : `${party.workload} (${address})`;
 }

@@ -191,9 +191,9 @@ export class ServerHandshakes {
   }
 }
 
-type Refused = { readonly kind: RefusedHandshake; readonly reason: Reason };
+type Rejection = { readonly kind: RefusedHandshake; readonly reason: Reason };
 
-function refused(kind: RefusedHandshake, reason: Reason = 'TLS_HANDSHAKE'): Refused {
+function rejected(kind: RefusedHandshake, reason: Reason = 'TLS_HANDSHAKE'): Rejection {
   return { kind, reason };
 }
 
@@ -208,21 +208,21 @@ function pendingKey(listener: TunnelListener, { peer, local }: PairOfAddresses):
 }
 
 /** The peer's identity, or why it is refused. */
-function verdictOn(socket: tls.TLSSocket, ownIdentity: SpiffeId): SpiffeId | Refused {
+function verdictOn(socket: tls.TLSSocket, ownIdentity: SpiffeId): SpiffeId | Rejection {
   // A resumed session has no certificate to check. Tickets are off, so this is a second line of defence.
-  if (socket.alpnProtocol !== 'h2' || socket.isSessionReused()) return refused('tls_failed');
+  if (socket.alpnProtocol !== 'h2' || socket.isSessionReused()) return rejected('tls_failed');
   const certificate: Uint8Array | undefined = socket.getPeerX509Certificate()?.raw;
-  if (certificate === undefined) return refused('no_certificate');
+  if (certificate === undefined) return rejected('no_certificate');
   if (!socket.authorized) return unauthorized(String(socket.authorizationError));
   const identity = spiffeIdOf(certificate);
-  if (identity === null) return refused('wrong_identity', 'PEER_IDENTITY');
+  if (identity === null) return rejected('wrong_identity', 'PEER_IDENTITY');
   const isOfOurDomain = parseSpiffeId(identity)?.trustDomain === parseSpiffeId(ownIdentity)?.trustDomain;
-  return isOfOurDomain ? identity : refused('wrong_identity', 'PEER_IDENTITY');
+  return isOfOurDomain ? identity : rejected('wrong_identity', 'PEER_IDENTITY');
 }
 
 /** `code` is OpenSSL's verification result (openssl-verification-options(1)). */
-function unauthorized(code: string): Refused {
-  return refused(refusedHandshakeOf(code) ?? 'untrusted_certificate', handshakeReason(code));
+function unauthorized(code: string): Rejection {
+  return rejected(refusedHandshakeOf(code) ?? 'untrusted_certificate', handshakeReason(code));
 }
 
 function rejectHandshake(socket: tls.TLSSocket, reason: Reason): void {
