@@ -1,9 +1,19 @@
 import { setImmediate } from 'node:timers/promises';
 
+/*
+ * Long computations are generators that yield where other work may have its turn. They follow one convention:
+ *
+ * - The generator is named with a participle: `compilingRules`. It yields nothing, and returns the result. A longer
+ *   computation runs it as one of its parts with `yield*`.
+ * - Whoever shares its event loop with other work calls `await inTurns(compilingRules(…))`.
+ * - Its plain twin has the verb of the same name, `compileRules`, stands directly above it in the same file, and does
+ *   nothing but call `atOnce`. It exists only where something needs the result at once.
+ */
+
 /** How long others wait at most, in milliseconds, when no single step takes longer. */
 const turnMs = 10;
 
-/** Does the steps of a long work one after another, and lets everything else have its turn in between. */
+/** Runs a computation to its end, and lets everything else have its turn between its steps. Throws what it throws. */
 export async function inTurns<T>(steps: Iterator<void, T>): Promise<T> {
   let startedAtMs = performance.now();
   for (;;) {
@@ -15,7 +25,7 @@ export async function inTurns<T>(steps: Iterator<void, T>): Promise<T> {
   }
 }
 
-/** Does them all at once. */
+/** Runs a computation to its end without a pause. Throws what it throws. */
 export function atOnce<T>(steps: Iterator<void, T>): T {
   for (;;) {
     const step = steps.next();

@@ -17,7 +17,7 @@ export function compileRules(resources: readonly Resource[], problems: ProblemLi
   return atOnce(compilingRules(resources, problems));
 }
 
-/** The same in steps, a rule each. */
+/** {@link compileRules} in steps, a rule each. */
 export function* compilingRules(
   resources: readonly Resource[],
   problems: ProblemList,

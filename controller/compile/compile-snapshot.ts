@@ -12,6 +12,8 @@ import { compilingRules } from './compile-rules.js';
 import { namespaceNameLabel } from '../../shared/policy/prepared/namespace-labels.js';
 import type { Snapshot } from '../../shared/policy/snapshot.js';
 
+type Compiled = { readonly snapshot: Snapshot } | { readonly problems: readonly Problem[] };
+
 export type SnapshotMeta = Pick<Snapshot, 'revision' | 'createdAt' | 'createdBy' | 'trustDomain'>;
 
 /**
@@ -22,9 +24,7 @@ export function compileSnapshot(resources: readonly Resource[], meta: SnapshotMe
   return atOnce(compilingSnapshot(resources, meta));
 }
 
-type Compiled = { readonly snapshot: Snapshot } | { readonly problems: readonly Problem[] };
-
-/** The same in steps. */
+/** {@link compileSnapshot} in steps, a rule each. */
 export function* compilingSnapshot(resources: readonly Resource[], meta: SnapshotMeta): Generator<void, Compiled> {
   const problems = new ProblemList({ locations: new Map() });
   const rules = yield* compilingRules(resources, problems);

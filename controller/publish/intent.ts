@@ -32,7 +32,7 @@ export function isIntentKey(key: string): boolean {
 }
 
 export async function writeIntent(bucket: Bucket, commit: Commit): Promise<void> {
-  const parts = await inTurns(splitParts(commit.puts));
+  const parts = await inTurns(splittingParts(commit.puts));
   for (const [index, part] of parts.entries()) {
     const text = `{"revision":${commit.revision},"puts":[${part.join(',')}]}`;
     await bucket.put(partKey(index), new TextEncoder().encode(text));
@@ -65,7 +65,7 @@ export async function removeIntent(bucket: Bucket): Promise<void> {
 }
 
 /** Each as the JSON of its documents. */
-function* splitParts(puts: readonly StoredResource[]): Generator<void, string[][]> {
+function* splittingParts(puts: readonly StoredResource[]): Generator<void, string[][]> {
   const parts: string[][] = [];
   let room = 0;
   for (const stored of puts) {

@@ -51,7 +51,7 @@ export class RevisionCompiler {
     return atOnce(this.building(state));
   }
 
-  /** The same in steps: the first release of thousands of documents takes a second. */
+  /** {@link build} in steps: the first release of thousands of documents takes a second. */
   *building(state: CommittedState): Generator<void, Built> {
     const documents = storedInOrder(state);
     const { revision, createdAt, createdBy } = state;

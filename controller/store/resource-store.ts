@@ -1,7 +1,7 @@
 import { CulvertError, describeError } from '../../shared/errors.js';
 import { inTurns } from '../../shared/in-turns.js';
 import type { Log } from '../../shared/log.js';
-import { parseDocumentsInTurns } from '../resources/parse/parse-documents.js';
+import { parsingDocuments } from '../resources/parse/parse-documents.js';
 import { formatProblem, type Problem } from '../resources/kinds/problem.js';
 import type { ResourceId } from '../resources/kinds/resource-key.js';
 import type { Distribution } from '../publish/distribution.js';
@@ -102,7 +102,7 @@ export class ResourceStore {
    */
   async apply(request: ApplyRequest): Promise<ChangeOutcome> {
     const { documents, dryRun } = request;
-    const parsed = await parseDocumentsInTurns(documents);
+    const parsed = await inTurns(parsingDocuments(documents));
     return (await this.#change(dryRun, () =>
       inTurns(planningApply(this.#release.state, parsed, this.#author(request))),
     )) as ChangeOutcome;

@@ -19,7 +19,7 @@ export function writeSnapshot(snapshot: Snapshot): string {
   return atOnce(writingSnapshot(snapshot));
 }
 
-/** The same in steps; after it, {@link writeSnapshot} of the same entries only has to join them. */
+/** {@link writeSnapshot} in steps, an entry each; after it, `writeSnapshot` of the same entries only joins their lines. */
 export function* writingSnapshot(snapshot: Snapshot): Generator<void, string> {
   const fields: Record<string, unknown> = {};
   const lists: Record<string, number> = {};

@@ -25,7 +25,7 @@ export function validateSet(
   return atOnce(validatingSet(resources, locations, options));
 }
 
-/** The same in steps, because a set of thousands takes longer than others should wait. */
+/** {@link validateSet} in steps: a set of thousands takes longer than other work should wait. */
 export function* validatingSet(
   resources: readonly Resource[],
   locations: ReadonlyMap<string, ResourceLocation>,

@@ -1,5 +1,5 @@
 import { Composer, isScalar, LineCounter, type Document } from 'yaml';
-import { atOnce, inTurns } from '../../../shared/in-turns.js';
+import { atOnce } from '../../../shared/in-turns.js';
 import { documentChunks, type DocumentChunk } from './document-chunks.js';
 import { KnownDocuments } from './known-documents.js';
 import { readPlainJson } from './plain-json.js';
@@ -38,19 +38,20 @@ export type ParsedDocuments = {
  * much, `__proto__` and unknown tags are problems; nothing is dropped and nothing is thrown. Empty documents are skipped.
  */
 export function parseDocuments(text: string, { fileName = null }: ParseOptions = {}): ParsedDocuments {
+  return atOnce(parsingDocuments(text, { fileName }));
+}
+
+/** {@link parseDocuments} in steps, a document each: thousands of documents take seconds. */
+export function* parsingDocuments(
+  text: string,
+  { fileName = null }: ParseOptions = {},
+): Generator<void, ParsedDocuments> {
   const input = new Input(fileName);
-  atOnce(input.read(text));
+  yield* input.reading(text);
   return input.result();
 }
 
 export type ParseOptions = { readonly fileName?: string | null };
-
-/** As {@link parseDocuments}; thousands of documents take seconds, and everything else gets its turn meanwhile. */
-export async function parseDocumentsInTurns(text: string, options: ParseOptions = {}): Promise<ParsedDocuments> {
-  const input = new Input(options.fileName ?? null);
-  await inTurns(input.read(text));
-  return input.result();
-}
 
 const knownDocuments = new KnownDocuments({ maxDocuments: 32_768 });
 
@@ -102,7 +103,7 @@ class Input {
   }
 
   /** One step for each part of the text. */
-  *read(text: string): Generator<void> {
+  *reading(text: string): Generator<void> {
     if (text.length > maxInputLength) {
       return this.add({ offset: null, message: `is larger than ${maxInputLength} characters`, hint: 'split it' });
     }

@@ -1,6 +1,8 @@
 import assert from 'node:assert/strict';
+import path from 'node:path';
 import { test } from 'node:test';
 import { atOnce, inTurns } from '../../../shared/in-turns.js';
+import { readSourceTree } from '../../house/source-tree.js';
 
 /** Ten steps that take longer than a turn each. */
 function* longWork(log: string[]): Generator<void, string> {
@@ -42,3 +44,21 @@ test('what goes wrong in a turn comes out', async () => {
 });
 
 test('the same work at once gives the same result', () => assert.equal(atOnce(longWork([])), 'done'));
+
+test('computations in steps are named by the convention, with their plain twin above them', () => {
+  const root = path.resolve(import.meta.dirname, '../../../..');
+  const declared = /(?:function\*|^ {2}\*)\s*(#?\w+)\([\s\S]{0,300}?\): Generator<void\b/gm;
+  let twins = 0;
+  for (const { path: file, code } of readSourceTree(root).filter(({ path: each }) => !each.startsWith('test/'))) {
+    for (const { 1: name = '', index } of code.matchAll(declared)) {
+      assert.match(name, /^[a-z]+ing(?=[A-Z]|$)/, `${file}: ${name}`);
+      const [call] = code.match(new RegExp(`return atOnce\\((?:this\\.)?${name}\\(.*\n`)) ?? [];
+      if (call === undefined) continue;
+      twins += 1;
+      // Nothing stands between the twin's body and the generator, but the comment that was taken out.
+      const between = code.slice(code.indexOf(call) + call.length, index);
+      assert.match(between, /^\s*\}\s*(?:export\s*)?$/, `${file}: ${name}`);
+    }
+  }
+  assert.equal(twins, 6);
+});

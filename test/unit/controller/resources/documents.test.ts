@@ -4,8 +4,9 @@ import {
   maxDocumentLength,
   maxDocuments,
   parseDocuments,
-  parseDocumentsInTurns,
+  parsingDocuments,
 } from '../../../../controller/resources/parse/parse-documents.js';
+import { inTurns } from '../../../../shared/in-turns.js';
 import { formatPath, formatProblem } from '../../../../controller/resources/kinds/problem.js';
 
 const segment = (name: string, body = '{ members: [{ namespace: billing }] }') =>
@@ -131,8 +132,8 @@ describe('parseDocuments', () => {
   it('reads a text again as it was read before, at other lines and with what else is wrong', async () => {
     const text = `${segment('a')}---\n${segment('b')}`;
     const first = parseDocuments(text);
-    const again = await parseDocumentsInTurns(
-      `# moved\n\n---\n${segment('a')}---\n${segment('b')}---\n${segment('b')}`,
+    const again = await inTurns(
+      parsingDocuments(`# moved\n\n---\n${segment('a')}---\n${segment('b')}---\n${segment('b')}`),
     );
     assert.equal(again.resources[1], first.resources[1]);
     assert.equal(again.locations.get('Segment.-.b')?.lineOf(['metadata', 'name']), 11);
