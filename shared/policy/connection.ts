@@ -61,9 +61,15 @@ export type TraceStep = {
   readonly detail: string;
 };
 
-/** `SegmentationRule/db-only`, `AuthorizationPolicy/billing/api`, `Mesh/default`: for logs and the refusal header. */
-export function formatRuleRef(rule: RuleRef): string {
-  return rule.namespace === undefined ? `${rule.kind}/${rule.name}` : `${rule.kind}/${rule.namespace}/${rule.name}`;
+/**
+ * A {@link RuleRef} as text: `SegmentationRule/db-only`, `AuthorizationPolicy/billing/api`, `Mesh/default`. Never the bare
+ * name of a document, which is a plain string.
+ */
+export type RuleName = string & { readonly __brand: 'RuleName' };
+
+/** For logs, reports and the refusal header. */
+export function formatRuleRef({ kind, namespace, name }: RuleRef): RuleName {
+  return (namespace === undefined ? `${kind}/${name}` : `${kind}/${namespace}/${name}`) as RuleName;
 }
 
 const rulePattern = new RegExp(`^(${ruleKinds.join('|')})/(?:([\\w.-]{1,253})/)?([\\w.-]{1,253})$`);

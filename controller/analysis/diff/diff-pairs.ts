@@ -1,4 +1,4 @@
-import type { Clock } from '../../../shared/policy/connection.js';
+import type { Clock, RuleName } from '../../../shared/policy/connection.js';
 import type { PortRange } from '../../../shared/policy/snapshot.js';
 import { EndNames } from '../pairs/party-names.js';
 import { groupPairs } from '../pairs/group-pairs.js';
@@ -12,8 +12,8 @@ export type PortChange = {
   readonly ports: PortRange;
   readonly change: 'denied' | 'allowed';
   /** The rule that decided before, and the one that would decide now. */
-  readonly before: string;
-  readonly after: string;
+  readonly before: RuleName;
+  readonly after: RuleName;
 };
 
 /** Each of the sources is affected towards each of the destinations. */

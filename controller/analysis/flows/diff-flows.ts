@@ -1,4 +1,4 @@
-import type { Clock } from '../../../shared/policy/connection.js';
+import type { Clock, RuleName } from '../../../shared/policy/connection.js';
 import type { FlowRecord } from '../../../shared/wire/flows.js';
 import { conversations, flowEndName } from './conversations.js';
 import { Replay } from './replay.js';
@@ -18,8 +18,8 @@ export type FlowChange = {
   readonly daysSeen: number;
   readonly lastSeenMs: number;
   /** The rule that decides now, and the one that would decide. */
-  readonly before: string;
-  readonly after: string;
+  readonly before: RuleName;
+  readonly after: RuleName;
 };
 
 export type UnknownFlow = Omit<FlowChange, 'before' | 'after'> & { readonly why: string };

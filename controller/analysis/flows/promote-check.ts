@@ -1,4 +1,5 @@
 import type { Clock } from '../../../shared/policy/connection.js';
+import { formatRuleRef } from '../../../shared/policy/connection.js';
 import type { CompiledRule, Snapshot } from '../../../shared/policy/snapshot.js';
 import type { FlowRecord } from '../../../shared/wire/flows.js';
 import { auditReport, type AuditedPair } from './audit-report.js';
@@ -54,7 +55,7 @@ export function promoteCheck(
   const before = { snapshot, entries };
   const after = { snapshot: withEnforced(snapshot, (rule) => promoted.includes(rule)), entries };
   const { broken, unknown } = diffFlows({ before, after, flows, clock });
-  const refs = new Set(promoted.map(({ name }) => `SegmentationRule/${name}`));
+  const refs = new Set<string>(promoted.map(({ name }) => formatRuleRef({ kind: 'SegmentationRule', name })));
   const recorded = auditReport({ flows })
     .filter((audited) => refs.has(audited.rule))
     .flatMap(({ pairs }) => pairs);

@@ -1,5 +1,5 @@
 import { isIpv6 } from '../../../shared/address.js';
-import type { Clock, Decision } from '../../../shared/policy/connection.js';
+import type { Clock, Decision, RuleName } from '../../../shared/policy/connection.js';
 import { formatRuleRef } from '../../../shared/policy/connection.js';
 import type { WorkloadEntry } from '../../../shared/routing/registry-entry.js';
 import { isNamedExternal, type FlowParty } from '../../../shared/wire/flows.js';
@@ -14,9 +14,9 @@ import { lookupOf, type RegistryLookup } from '../registry/registry-lookup.js';
 export type Replayed =
   | {
       readonly verdict: 'allow' | 'deny';
-      readonly rule: string;
+      readonly rule: RuleName;
       readonly reason: Decision['reason'];
-      readonly audited: readonly string[];
+      readonly audited: readonly RuleName[];
     }
   | { readonly verdict: 'unknown'; readonly why: string };
 

@@ -1,4 +1,4 @@
-import type { Clock, Decision } from '../../../shared/policy/connection.js';
+import type { Clock, Decision, RuleName } from '../../../shared/policy/connection.js';
 import { formatRuleRef } from '../../../shared/policy/connection.js';
 import type { Snapshot } from '../../../shared/policy/snapshot.js';
 import type { MeshParty } from './mesh-party.js';
@@ -10,10 +10,9 @@ export type PortVerdict = {
   readonly last: number;
   readonly verdict: Decision['verdict'];
   readonly reason: Decision['reason'];
-  /** `SegmentationRule/db-only`. */
-  readonly rule: string;
+  readonly rule: RuleName;
   /** What would have denied it, but is only audited. */
-  readonly audited: readonly string[];
+  readonly audited: readonly RuleName[];
 };
 
 export const lastPort = 65_535;

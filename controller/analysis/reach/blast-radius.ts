@@ -14,7 +14,7 @@ export type Reached = {
   readonly hops: number;
   /** The workload from which the last hop starts. */
   readonly via: string;
-  /** What allows the last hop. Its rule is empty where neither end has an agent, so that nothing is enforced. */
+  /** What allows the last hop. */
   readonly allowed: readonly ReachedPorts[];
 };
 
@@ -72,7 +72,7 @@ function* directlyReached(
 }
 
 /** Between two ends without an agent nothing is enforced. */
-const unruled: ReachedPorts = { ports: [1, lastPort], rule: '', audited: [] };
+const unruled: ReachedPorts = { ports: [1, lastPort], rule: null, audited: [] };
 
 /** Whether an end has an agent is one of the things that classes tell apart. */
 function hasAgent({ members }: EndClass): boolean {

@@ -1,4 +1,4 @@
-import type { Clock } from '../../../shared/policy/connection.js';
+import type { Clock, RuleName } from '../../../shared/policy/connection.js';
 import type { PortRange } from '../../../shared/policy/snapshot.js';
 import { EndNames } from '../pairs/party-names.js';
 import { groupPairs } from '../pairs/group-pairs.js';
@@ -10,10 +10,10 @@ import { sortGroups } from '../pairs/sort-groups.js';
 /** Ports, and the rule that allows them. */
 export type ReachedPorts = {
   readonly ports: PortRange;
-  /** `SegmentationRule/db-only`, `Mesh/default`. */
-  readonly rule: string;
+  /** Null: neither side has an agent, so nothing is enforced. */
+  readonly rule: RuleName | null;
   /** What would deny it, but is only audited. */
-  readonly audited: readonly string[];
+  readonly audited: readonly RuleName[];
 };
 
 /** Each of the sources can reach each of the destinations on these ports. */

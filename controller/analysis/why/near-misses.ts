@@ -1,4 +1,4 @@
-import type { Clock, Connection, Decision } from '../../../shared/policy/connection.js';
+import type { Clock, Connection, Decision, RuleName } from '../../../shared/policy/connection.js';
 import { formatRuleRef } from '../../../shared/policy/connection.js';
 import { evaluate } from '../../../shared/policy/evaluate.js';
 import type { Snapshot } from '../../../shared/policy/snapshot.js';
@@ -14,7 +14,7 @@ export type NearMiss = {
   readonly wouldBe: string;
   /** What would be decided then, and by which rule. */
   readonly verdict: Decision['verdict'];
-  readonly rule: string;
+  readonly rule: RuleName;
   /** "billing/db would allow it if the source's service account were billing/api (SegmentationRule/db-only)". */
   readonly text: string;
 };

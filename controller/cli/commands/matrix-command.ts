@@ -30,7 +30,9 @@ export function addMatrixCommand(program: Command, cli: Cli): void {
     }
     requireWorkload(present, workload);
     const reached = blastRadius({ ...present, workload, maxHops: hops, clock });
-    cli.io.print(output === 'table' ? renderReached(workload, reached) : renderData(reached, output));
+    cli.io.print(
+      output === 'table' ? renderReached(workload, reached) : renderData(reached.map(withEmptyRule), output),
+    );
   });
 }
 
@@ -62,6 +64,11 @@ export function renderReached(workload: string, reached: readonly Reached[]): st
   return renderTable(['HOPS', 'REACHES', 'FROM', 'PORTS', 'RULE', 'AUDITED'], rows);
 }
 
+/** In data, no rule is an empty text. */
+function withEmptyRule({ allowed, ...reached }: Reached) {
+  return { ...reached, allowed: allowed.map(({ ports, rule, audited }) => ({ ports, rule: rule ?? '', audited })) };
+}
+
 function allowedCells({ ports, rule, audited }: ReachedPorts): string[] {
-  return [portText(ports), rule === '' ? 'no agent enforces rules' : rule, audited.join(', ')];
+  return [portText(ports), rule ?? 'no agent enforces rules', audited.join(', ')];
 }

@@ -210,7 +210,7 @@ describe('the blast radius', () => {
     const found = blastRadius({ snapshot, entries: [...entries, ...legacy], workload: 'a/m', maxHops: 1, clock });
     assert.deepEqual(
       found.filter(({ name }) => name.startsWith('a/')).map(({ name, allowed }) => [name, allowed]),
-      [['a/n', [{ ports: [1, 65_535], rule: '', audited: [] }]]],
+      [['a/n', [{ ports: [1, 65_535], rule: null, audited: [] }]]],
     );
   });
 });

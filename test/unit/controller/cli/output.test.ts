@@ -12,6 +12,7 @@ import { renderTable } from '../../../../controller/cli/view/table.js';
 import { parseDocuments } from '../../../../controller/resources/parse/parse-documents.js';
 import type { Resource } from '../../../../controller/resources/kinds/resource.js';
 import { api, db, ip } from '../../../support/rules/policy-fixture.js';
+import { formatRuleRef } from '../../../../shared/policy/connection.js';
 
 const nowMs = Date.parse('2026-01-01T01:00:00Z');
 const appliedAt = '2026-01-01T00:55:00Z';
@@ -314,7 +315,7 @@ describe('culvert why', () => {
       is: null,
       wouldBe: 'x',
       verdict: 'allow' as const,
-      rule: 'SegmentationRule/db',
+      rule: formatRuleRef({ kind: 'SegmentationRule', name: 'db' }),
       text,
     });
     const allowed = { kind: 'SegmentationRule', name: 'spare', tier: 'team' } as const;
