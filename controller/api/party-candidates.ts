@@ -2,7 +2,7 @@ import { parseIp, type IpAddress } from '../../shared/address.js';
 import type { CulvertError } from '../../shared/errors.js';
 import { nearestName } from '../../shared/nearest-name.js';
 import { resolveDestination, resolveService, servedPort } from '../../shared/routing/destination.js';
-import type { RegistryEntry, ServiceEntry, WorkloadEntry } from '../../shared/routing/registry-entry.js';
+import type { RegistryEntry, RegistryService, WorkloadEntry } from '../../shared/routing/registry-entry.js';
 import { resolveName, type NameWord } from '../analysis/registry/registered-name.js';
 import { lookupOf, type RegistryLookup } from '../analysis/registry/registry-lookup.js';
 import { badRequest, notFound } from './api-error.js';
@@ -18,7 +18,7 @@ export type DestinationCandidate = Candidate & {
   /** Of the application: rules are about the port of the endpoint, never that of the service's address. */
   readonly port: number;
   /** The service through which it was named. */
-  readonly service: ServiceEntry | null;
+  readonly service: RegistryService | null;
 };
 
 /** More candidates than this are not looked at: they are replicas, and an answer is for a person. */
@@ -84,7 +84,7 @@ function atPort(candidates: readonly Candidate[], port: number | null): Destinat
 
 /** What an agent connects to when its workload dials this VIP. */
 function ofService(
-  service: ServiceEntry,
+  service: RegistryService,
   vip: IpAddress | undefined,
   port: number | null,
   registry: RegistryLookup,
@@ -100,14 +100,14 @@ function nameOf(entry: RegistryEntry): string {
   return `${entry.namespace}/${entry.name}`;
 }
 
-function notServed(service: ServiceEntry, port: number | null): CulvertError {
+function notServed(service: RegistryService, port: number | null): CulvertError {
   const ports = service.ports.map((candidate) => candidate.port).join(', ');
   const name = nameOf(service);
   if (port === null) return badRequest(`the service ${name} has several ports`, `name one of ${ports}`);
   return badRequest(`the service ${name} has no port ${port}`, `use one of ${ports}`);
 }
 
-function noEndpoint(service: ServiceEntry): CulvertError {
+function noEndpoint(service: RegistryService): CulvertError {
   return notFound(
     `the service ${nameOf(service)} has no endpoint: no workload of its namespace carries all labels of its selector`,
     `look at it: culvert get Service ${service.name} -n ${service.namespace}`,

@@ -7,7 +7,7 @@ import type { Workload } from '../resources/kinds/workload.js';
 import {
   registryKey,
   type RegistryEntry,
-  type ServiceEntry,
+  type RegistryService,
   type WorkloadEntry,
 } from '../../shared/routing/registry-entry.js';
 
@@ -22,7 +22,7 @@ export function registryEntries(
   const problems = new ProblemList({ locations: new Map() });
   const entries: RegistryEntry[] = [];
   for (const resource of resources) {
-    if (resource.kind === 'Service') entries.push(serviceEntry(resource));
+    if (resource.kind === 'Service') entries.push(registryService(resource));
     if (resource.kind !== 'Workload') continue;
     const entry = workloadEntry(resource, trustDomain);
     entries.push(entry);
@@ -56,7 +56,7 @@ function workloadEntry({ metadata, spec }: Workload, trustDomain: string): Workl
   };
 }
 
-function serviceEntry({ metadata, spec }: Service): ServiceEntry {
+function registryService({ metadata, spec }: Service): RegistryService {
   return {
     kind: 'service',
     namespace: metadata.namespace,

@@ -1,5 +1,5 @@
 import { isIpv6, type HostPort, type IpAddress } from '../address.js';
-import type { ServiceEntry, ServicePort, WorkloadEntry } from './registry-entry.js';
+import type { RegistryService, ServicePort, WorkloadEntry } from './registry-entry.js';
 import type { RegistryView } from './registry-view.js';
 
 /** One place where a connection can end: a workload, at one of its addresses and the port of its application. */
@@ -9,7 +9,7 @@ export type Endpoint = { readonly workload: WorkloadEntry; readonly address: Hos
 export type Destination =
   | { readonly kind: 'workload'; readonly service: null; readonly endpoints: readonly [Endpoint] }
   /** `endpoints` is empty when the service has none, or does not serve the port that was dialled. */
-  | { readonly kind: 'service'; readonly service: ServiceEntry; readonly endpoints: readonly Endpoint[] }
+  | { readonly kind: 'service'; readonly service: RegistryService; readonly endpoints: readonly Endpoint[] }
   | { readonly kind: 'external'; readonly service: null; readonly endpoints: readonly [] };
 
 /** Finds who has the address that was dialled. A workload's own address goes before a VIP. */
@@ -27,7 +27,11 @@ export function resolveDestination(registry: RegistryView, dialled: HostPort): D
  * The endpoints behind a VIP of a service, in a stable order. Every way from a service to its endpoints goes through here:
  * what divides the traffic of a service (routes, subsets) chooses between the served port and the selected workloads.
  */
-export function resolveService(registry: RegistryView, service: ServiceEntry, dialled: HostPort): readonly Endpoint[] {
+export function resolveService(
+  registry: RegistryView,
+  service: RegistryService,
+  dialled: HostPort,
+): readonly Endpoint[] {
   const port = servedPort(service, dialled.port)?.targetPort;
   if (port === undefined) return [];
   const endpoints: Endpoint[] = [];
@@ -39,7 +43,7 @@ export function resolveService(registry: RegistryView, service: ServiceEntry, di
 }
 
 /** The port that was dialled, or the only one when `dialled` is null; undefined: the service does not serve it. */
-export function servedPort({ ports }: ServiceEntry, dialled: number | null): ServicePort | undefined {
+export function servedPort({ ports }: RegistryService, dialled: number | null): ServicePort | undefined {
   if (dialled !== null) return ports.find(({ port }) => port === dialled);
   return ports.length === 1 ? ports[0] : undefined;
 }

@@ -5,7 +5,7 @@ import type { SpiffeId } from '../identity.js';
  * What the controller publishes in the bucket `culvert_registry`, one key per workload and service, and what agents
  * route and select by. Keys: `workload.<namespace>.<name>` and `service.<namespace>.<name>`.
  */
-export type RegistryEntry = WorkloadEntry | ServiceEntry;
+export type RegistryEntry = WorkloadEntry | RegistryService;
 
 export type WorkloadEntry = {
   readonly kind: 'workload';
@@ -33,7 +33,11 @@ export type CaptureExclusions = {
   readonly excludeOutboundCidrs: readonly string[];
 };
 
-export type ServiceEntry = {
+/**
+ * A service of the mesh. The kind ServiceEntry is another thing: it names networks outside the mesh, and is compiled into
+ * the snapshot (`CompiledExternal`).
+ */
+export type RegistryService = {
   readonly kind: 'service';
   readonly namespace: string;
   readonly name: string;

@@ -1,5 +1,5 @@
 import type { IpAddress } from '../address.js';
-import type { ServiceEntry, WorkloadEntry } from './registry-entry.js';
+import type { RegistryService, WorkloadEntry } from './registry-entry.js';
 
 /**
  * The registry as everything that routes, explains or predicts looks things up in it. The agent reads it from memory that
@@ -10,13 +10,13 @@ export interface RegistryView {
   /** Of several workloads that claim the address, the first by {@link precedes}. */
   workloadAt(ip: IpAddress): WorkloadEntry | undefined;
   /** Of several services that claim the VIP, the first by {@link precedes}. */
-  serviceAt(ip: IpAddress): ServiceEntry | undefined;
+  serviceAt(ip: IpAddress): RegistryService | undefined;
   /** By `namespace/name`. */
   workload(name: string): WorkloadEntry | undefined;
   /** By `namespace/name`. */
-  service(name: string): ServiceEntry | undefined;
+  service(name: string): RegistryService | undefined;
   /** The workloads that the service {@link selects}, by name. */
-  endpointsOf(service: ServiceEntry): readonly WorkloadEntry[];
+  endpointsOf(service: RegistryService): readonly WorkloadEntry[];
 }
 
 /**
@@ -24,7 +24,7 @@ export interface RegistryView {
  * endpoints, as in Kubernetes.
  */
 export function selects(
-  { namespace, selector }: Pick<ServiceEntry, 'namespace' | 'selector'>,
+  { namespace, selector }: Pick<RegistryService, 'namespace' | 'selector'>,
   workload: Pick<WorkloadEntry, 'namespace' | 'labels'>,
 ): boolean {
   if (workload.namespace !== namespace) return false;

@@ -2,7 +2,7 @@ import type { IpAddress } from '../../../shared/address.js';
 import {
   registryKey,
   type RegistryEntry,
-  type ServiceEntry,
+  type RegistryService,
   type WorkloadEntry,
 } from '../../../shared/routing/registry-entry.js';
 import { precedes, selects, type RegistryView } from '../../../shared/routing/registry-view.js';
@@ -23,7 +23,7 @@ export class RegistryIndex implements RegistryView {
   /** What came after the image, and in it all that was replaced. */
   readonly #entries = new Map<string, RegistryEntry>();
   readonly #byAddress = new Claims<WorkloadEntry>();
-  readonly #byVip = new Claims<ServiceEntry>();
+  readonly #byVip = new Claims<RegistryService>();
   readonly #byNamespace = new Map<string, Map<string, WorkloadEntry>>();
   /** By service key; dropped when a workload of the namespace changes. */
   readonly #endpoints = new Map<string, readonly WorkloadEntry[]>();
@@ -56,17 +56,18 @@ export class RegistryIndex implements RegistryView {
     return entry?.kind === 'workload' ? entry : undefined;
   }
 
-  serviceAt(ip: IpAddress): ServiceEntry | undefined {
-    const hasIt = (entry: RegistryEntry): entry is ServiceEntry => entry.kind === 'service' && entry.vips.includes(ip);
+  serviceAt(ip: IpAddress): RegistryService | undefined {
+    const hasIt = (entry: RegistryEntry): entry is RegistryService =>
+      entry.kind === 'service' && entry.vips.includes(ip);
     return firstOf(this.#byVip.get(ip), this.#find(vipTerm(ip), hasIt));
   }
 
-  service(name: string): ServiceEntry | undefined {
+  service(name: string): RegistryService | undefined {
     const entry = this.#entry(`service.${name.replace('/', '.')}`);
     return entry?.kind === 'service' ? entry : undefined;
   }
 
-  endpointsOf(service: ServiceEntry): readonly WorkloadEntry[] {
+  endpointsOf(service: RegistryService): readonly WorkloadEntry[] {
     const key = registryKey(service);
     const known = this.#endpoints.get(key);
     if (known !== undefined) return known;
@@ -75,7 +76,7 @@ export class RegistryIndex implements RegistryView {
     return found;
   }
 
-  #selected(service: ServiceEntry): WorkloadEntry[] {
+  #selected(service: RegistryService): WorkloadEntry[] {
     const { namespace, selector } = service;
     const isSelected = (entry: RegistryEntry): entry is WorkloadEntry =>
       entry.kind === 'workload' && selects(service, entry);

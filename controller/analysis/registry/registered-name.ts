@@ -1,4 +1,4 @@
-import type { ServiceEntry, WorkloadEntry } from '../../../shared/routing/registry-entry.js';
+import type { RegistryService, WorkloadEntry } from '../../../shared/routing/registry-entry.js';
 import type { RegistryLookup } from './registry-lookup.js';
 
 /** What chooses a kind of thing in `service:billing/db`; null: whatever is called so. */
@@ -7,7 +7,7 @@ export type NameWord = 'workload' | 'service' | 'sa' | null;
 /** What is registered as `namespace/name`. */
 export type RegisteredName =
   | { readonly kind: 'workload'; readonly workload: WorkloadEntry }
-  | { readonly kind: 'service'; readonly service: ServiceEntry }
+  | { readonly kind: 'service'; readonly service: RegistryService }
   /** At least one. */
   | { readonly kind: 'serviceAccount'; readonly workloads: readonly WorkloadEntry[] }
   | { readonly kind: 'unknown' };

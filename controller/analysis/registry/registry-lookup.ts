@@ -1,5 +1,5 @@
 import type { IpAddress } from '../../../shared/address.js';
-import type { RegistryEntry, ServiceEntry, WorkloadEntry } from '../../../shared/routing/registry-entry.js';
+import type { RegistryEntry, RegistryService, WorkloadEntry } from '../../../shared/routing/registry-entry.js';
 import { precedes, selects, type RegistryView } from '../../../shared/routing/registry-view.js';
 
 const lookups = new WeakMap<readonly RegistryEntry[], RegistryLookup>();
@@ -14,7 +14,7 @@ export function lookupOf(entries: readonly RegistryEntry[]): RegistryLookup {
 /** A list of entries, in any order, to look things up in. The list must not change. */
 export class RegistryLookup implements RegistryView {
   readonly #workloads: Index<WorkloadEntry>;
-  readonly #services: Index<ServiceEntry>;
+  readonly #services: Index<RegistryService>;
   readonly #byAccount: Groups<WorkloadEntry>;
   readonly #byNamespace: Groups<WorkloadEntry>;
 
@@ -32,7 +32,7 @@ export class RegistryLookup implements RegistryView {
     return this.#workloads.byAddress.get(ip);
   }
 
-  serviceAt(ip: IpAddress): ServiceEntry | undefined {
+  serviceAt(ip: IpAddress): RegistryService | undefined {
     return this.#services.byAddress.get(ip);
   }
 
@@ -40,11 +40,11 @@ export class RegistryLookup implements RegistryView {
     return this.#workloads.byName.get(name);
   }
 
-  service(name: string): ServiceEntry | undefined {
+  service(name: string): RegistryService | undefined {
     return this.#services.byName.get(name);
   }
 
-  endpointsOf(service: ServiceEntry): readonly WorkloadEntry[] {
+  endpointsOf(service: RegistryService): readonly WorkloadEntry[] {
     return (this.#byNamespace.get(service.namespace) ?? []).filter((workload) => selects(service, workload));
   }
 

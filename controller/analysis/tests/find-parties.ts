@@ -4,7 +4,7 @@ import { formatSpiffeId } from '../../../shared/identity.js';
 import { parseTestParty } from '../../resources/kinds/rule-test.js';
 import { nearestName } from '../../../shared/nearest-name.js';
 import { resolveDestination, resolveService, servedPort } from '../../../shared/routing/destination.js';
-import type { ServiceEntry, WorkloadEntry } from '../../../shared/routing/registry-entry.js';
+import type { RegistryService, WorkloadEntry } from '../../../shared/routing/registry-entry.js';
 import { externalParty, workloadParty, type MeshParty } from '../pairs/mesh-party.js';
 import type { RuleSet } from '../pairs/rule-set.js';
 import { resolveName } from '../registry/registered-name.js';
@@ -85,7 +85,7 @@ function assumedParty(name: string, trustDomain: string): MeshParty {
 
 /** What agents connect to when a source dials one of these VIPs. */
 function ofService(
-  service: ServiceEntry,
+  service: RegistryService,
   port: number | null,
   vips: readonly IpAddress[],
   registry: RegistryLookup,
@@ -113,7 +113,7 @@ function ofService(
 }
 
 /** Two VIPs of one family have the same endpoints. */
-function oneVipOfEachFamily({ vips }: ServiceEntry): IpAddress[] {
+function oneVipOfEachFamily({ vips }: RegistryService): IpAddress[] {
   return vips.filter((vip, at) => vips.findIndex((other) => isIpv6(other) === isIpv6(vip)) === at);
 }
 

@@ -4,7 +4,7 @@ import type { Peer } from '../../resources/kinds/peer.js';
 import { parseTestParty } from '../../resources/kinds/rule-test.js';
 import { nearestName } from '../../../shared/nearest-name.js';
 import { servedPort } from '../../../shared/routing/destination.js';
-import type { RegistryEntry, ServiceEntry } from '../../../shared/routing/registry-entry.js';
+import type { RegistryEntry, RegistryService } from '../../../shared/routing/registry-entry.js';
 import { resolveName } from '../../analysis/registry/registered-name.js';
 import { lookupOf, type RegistryLookup } from '../../analysis/registry/registry-lookup.js';
 import { CliError, usageError } from '../exit-codes.js';
@@ -45,7 +45,7 @@ export function namedPeer(text: string, side: 'source' | 'destination', entries:
   }
 }
 
-function endpointPort(name: string, service: ServiceEntry, port: number | null): number {
+function endpointPort(name: string, service: RegistryService, port: number | null): number {
   const served = servedPort(service, port);
   if (served !== undefined) return served.targetPort;
   const known = service.ports.map((candidate) => candidate.port).join(', ');

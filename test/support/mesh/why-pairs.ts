@@ -7,7 +7,7 @@ import { evaluate } from '../../../shared/policy/evaluate.js';
 import { registryEntries } from '../../../controller/inventory/registry-entries.js';
 import { mtlsOf } from '../../../shared/policy/required-mtls.js';
 import type { Snapshot } from '../../../shared/policy/snapshot.js';
-import type { RegistryEntry, ServiceEntry, WorkloadEntry } from '../../../shared/routing/registry-entry.js';
+import type { RegistryEntry, RegistryService, WorkloadEntry } from '../../../shared/routing/registry-entry.js';
 import type { RandomChoices } from './random-choices.js';
 import { storePorts, whyPorts } from './why-world.js';
 
@@ -112,7 +112,7 @@ class World {
   viaService(init: {
     readonly source: WorkloadEntry | OutsideNode;
     readonly sourceIp: IpAddress;
-    readonly service: ServiceEntry;
+    readonly service: RegistryService;
     readonly ip: IpAddress;
     readonly port: number;
   }): Pair | undefined {

@@ -1,7 +1,7 @@
 import * as fc from 'fast-check';
 import type { IpAddress } from '../../../shared/address.js';
 import { formatSpiffeId } from '../../../shared/identity.js';
-import type { RegistryEntry, ServiceEntry, WorkloadEntry } from '../../../shared/routing/registry-entry.js';
+import type { RegistryEntry, RegistryService, WorkloadEntry } from '../../../shared/routing/registry-entry.js';
 
 /** Workloads and services for the tests of what looks them up. */
 export const ip = (text: string): IpAddress => text as IpAddress;
@@ -32,8 +32,8 @@ export function workload(
 export function service(
   name: string,
   vips: readonly string[],
-  selector: ServiceEntry['selector'] = { app: 'web' },
-): ServiceEntry {
+  selector: RegistryService['selector'] = { app: 'web' },
+): RegistryService {
   const [namespace = '', short = ''] = name.split('/');
   const ports = [{ port: 80, targetPort: 8080 }];
   return { kind: 'service', namespace, name: short, vips: vips.map(ip), ports, selector };

@@ -1,5 +1,5 @@
 import { formatSpiffeId } from '../../../shared/identity.js';
-import type { ServiceEntry, WorkloadEntry } from '../../../shared/routing/registry-entry.js';
+import type { RegistryService, WorkloadEntry } from '../../../shared/routing/registry-entry.js';
 import { ip, trustDomain } from './policy-fixture.js';
 
 /** Registry entries for the tests of the analyses. The service account and the label `app` are the name by default. */
@@ -25,10 +25,10 @@ export function workloadEntry(
   };
 }
 
-export function serviceEntry(
+export function registryService(
   fullName: string,
-  { vips, ...init }: Pick<ServiceEntry, 'ports' | 'selector'> & { readonly vips: readonly string[] },
-): ServiceEntry {
+  { vips, ...init }: Pick<RegistryService, 'ports' | 'selector'> & { readonly vips: readonly string[] },
+): RegistryService {
   const [namespace = '', name = ''] = fullName.split('/');
   return { kind: 'service', namespace, name, vips: vips.map(ip), ...init };
 }

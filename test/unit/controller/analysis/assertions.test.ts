@@ -8,7 +8,7 @@ import { compileSnapshot } from '../../../../controller/compile/compile-snapshot
 import { parseDocuments } from '../../../../controller/resources/parse/parse-documents.js';
 import type { RuleSet } from '../../../../controller/analysis/pairs/rule-set.js';
 import { clock, snapshotOf } from '../../../support/rules/policy-fixture.js';
-import { serviceEntry, workloadEntry } from '../../../support/rules/analysis-fixture.js';
+import { registryService, workloadEntry } from '../../../support/rules/analysis-fixture.js';
 
 const set: RuleSet = {
   snapshot: snapshotOf({
@@ -32,7 +32,7 @@ const set: RuleSet = {
     workloadEntry('shop/web-1', ['198.18.1.1'], { serviceAccount: 'web', labels: { app: 'web' } }),
     workloadEntry('shop/web-2', ['198.18.1.2'], { serviceAccount: 'web', labels: { app: 'batch' } }),
     workloadEntry('legacy/box', ['198.18.2.1'], { node: null }),
-    serviceEntry('billing/database', {
+    registryService('billing/database', {
       ports: [{ port: 5000, targetPort: 5432 }],
       selector: { app: 'db' },
       vips: ['198.18.9.1'],

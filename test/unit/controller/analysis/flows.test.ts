@@ -13,7 +13,7 @@ import type { Resource } from '../../../../controller/resources/kinds/resource.j
 import { compileSnapshot } from '../../../../controller/compile/compile-snapshot.js';
 import type { Snapshot } from '../../../../shared/policy/snapshot.js';
 import type { FlowRecord } from '../../../../shared/wire/flows.js';
-import { serviceEntry, workloadEntry } from '../../../support/rules/analysis-fixture.js';
+import { registryService, workloadEntry } from '../../../support/rules/analysis-fixture.js';
 import { flow, outside, recordsOf, talks } from '../../../support/rules/analysis-flow-world.js';
 import { clocks, endsOf, registries, snapshots } from '../../../support/rules/analysis-world.js';
 import { clock, snapshotOf, trustDomain } from '../../../support/rules/policy-fixture.js';
@@ -23,7 +23,7 @@ const entries = [
   workloadEntry('billing/db', ['198.18.0.2', 'fd00::2']),
   workloadEntry('shop/web', ['198.18.1.1']),
   workloadEntry('legacy/box', ['198.18.2.1'], { node: null }),
-  serviceEntry('billing/database', {
+  registryService('billing/database', {
     vips: [],
     ports: [
       { port: 5000, targetPort: 5432 },

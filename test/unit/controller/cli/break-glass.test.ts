@@ -3,12 +3,12 @@ import { describe, it } from 'node:test';
 import { breakGlassRule } from '../../../../controller/cli/commands/allow-command.js';
 import { namedPeer } from '../../../../controller/cli/input/break-glass-peer.js';
 import { parseDocuments } from '../../../../controller/resources/parse/parse-documents.js';
-import { serviceEntry, workloadEntry } from '../../../support/rules/analysis-fixture.js';
+import { registryService, workloadEntry } from '../../../support/rules/analysis-fixture.js';
 
 const entries = [
   workloadEntry('billing/api-1', ['198.18.0.1'], { serviceAccount: 'api' }),
   workloadEntry('billing/db', ['198.18.0.2']),
-  serviceEntry('billing/databases', {
+  registryService('billing/databases', {
     vips: ['198.18.1.1'],
     ports: [{ port: 5432, targetPort: 6432 }],
     selector: { app: 'db' },

@@ -6,11 +6,11 @@ import { RegistryIndex } from '../../../../../agent/dataplane/route/registry-ind
 import { LatestState } from '../../../../../agent/dataplane/pool/latest-state.js';
 import type { LocalWorkload } from '../../../../../agent/dataplane/messages.js';
 import type { IpAddress } from '../../../../../shared/address.js';
-import { registryKey, type ServiceEntry } from '../../../../../shared/routing/registry-entry.js';
+import { registryKey, type RegistryService } from '../../../../../shared/routing/registry-entry.js';
 
 const local = (name: string, netnsInode = 1): LocalWorkload => ({ name, netnsPath: `/run/netns/${name}`, netnsInode });
 
-const entry = (name: string, port = 80): ServiceEntry => ({
+const entry = (name: string, port = 80): RegistryService => ({
   kind: 'service',
   namespace: 'shop',
   name,

@@ -8,7 +8,7 @@ import { formatSpiffeId } from '../../../../../shared/identity.js';
 import {
   registryKey,
   type RegistryEntry,
-  type ServiceEntry,
+  type RegistryService,
   type WorkloadEntry,
 } from '../../../../../shared/routing/registry-entry.js';
 
@@ -47,7 +47,7 @@ function workload(number: number, init: Partial<WorkloadEntry> = {}): WorkloadEn
   };
 }
 
-function service(number: number, app: number): ServiceEntry {
+function service(number: number, app: number): RegistryService {
   return {
     kind: 'service',
     namespace: `ns-${number % namespaces}`,

@@ -6,7 +6,7 @@ import { resolveDestination } from '../../../../../shared/routing/destination.js
 import { RoundRobinBalancer } from '../../../../../agent/dataplane/balance/round-robin-balancer.js';
 import type { IpAddress } from '../../../../../shared/address.js';
 import { formatSpiffeId } from '../../../../../shared/identity.js';
-import { registryKey, type ServiceEntry, type WorkloadEntry } from '../../../../../shared/routing/registry-entry.js';
+import { registryKey, type RegistryService, type WorkloadEntry } from '../../../../../shared/routing/registry-entry.js';
 
 const ip = (text: string): IpAddress => text as IpAddress;
 
@@ -28,7 +28,7 @@ function workload(name: string, init: Partial<WorkloadEntry> = {}): WorkloadEntr
   };
 }
 
-function service(name: string, init: Partial<ServiceEntry> = {}): ServiceEntry {
+function service(name: string, init: Partial<RegistryService> = {}): RegistryService {
   return {
     kind: 'service',
     namespace: 'shop',
@@ -44,7 +44,7 @@ const web1 = workload('web1', { labels: { app: 'web' }, addresses: [ip('198.18.1
 const web2 = workload('web2', { labels: { app: 'web' }, addresses: [ip('198.18.10.2')] });
 const db = workload('db', { labels: { app: 'db' }, addresses: [ip('198.18.10.3')] });
 
-function filled(...entries: (WorkloadEntry | ServiceEntry)[]): RegistryIndex {
+function filled(...entries: (WorkloadEntry | RegistryService)[]): RegistryIndex {
   const index = new RegistryIndex();
   index.apply({ image: buildRegistryImage(entries), upserts: [], removals: [] });
   return index;
