@@ -1,3 +1,5 @@
+import type { NodeName } from './routing/names.js';
+
 /**
  * The name a workload proves with its certificate: a SPIFFE ID of the form
  * `spiffe://<trust domain>/ns/<namespace>/sa/<service account>`, the same shape that Istio and Linkerd use.
@@ -31,6 +33,6 @@ export function parseSpiffeId(uri: string): Identity | undefined {
 }
 
 /** `spiffe://<trust domain>/culvert/node/<node>`: an agent itself. It is no workload identity, so no tunnel accepts it. */
-export function nodeSpiffeId(trustDomain: string, node: string): string {
+export function nodeSpiffeId(trustDomain: string, node: NodeName): string {
   return `spiffe://${trustDomain}/culvert/node/${node}`;
 }

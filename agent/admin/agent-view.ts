@@ -4,10 +4,11 @@ import type { FlowPublisher } from '../telemetry/flows/flow-publisher.js';
 import type { WorkerPool } from '../dataplane/pool/worker-pool.js';
 import type { ObservedState } from '../telemetry/state-gauges.js';
 import { readiness, type ReadinessReport } from './readiness.js';
+import type { NodeName } from '../../shared/routing/names.js';
 
 /** What is known before anything of it runs. */
 export type AgentFacts = {
-  readonly node: string;
+  readonly node: NodeName;
   readonly version: string;
   readonly startedAtMs: number;
   readonly workersWanted: number;

@@ -25,6 +25,7 @@ import type { AnswerAlarm } from './credentials/answer-alarm.js';
 import type { NodeCredentials } from './credentials/node-credentials.js';
 import type { RegistryFollower } from './followers/registry-follower.js';
 import { RulesFollower, type AppliedRules, type RulesAlarm } from './followers/rules-follower.js';
+import type { NodeName } from '../../shared/routing/names.js';
 
 const requestTimeoutMs = 10_000;
 const bindRetryMs = 1000;
@@ -245,7 +246,7 @@ export class ControlLink {
 }
 
 export type ControlLinkInit = {
-  readonly node: string;
+  readonly node: NodeName;
   /** Read at every connection and check, so that renewed ones count at once. */
   readonly credentials: () => NodeCredentials;
   readonly registry: RegistryFollower;

@@ -20,6 +20,7 @@ import type { AppliedRules } from './followers/rules-follower.js';
 import { systemScheduler } from '../thread/scheduler.js';
 import { StateSaver, type StateDirectory } from './state/state-directory.js';
 import { WorkloadReconciler, type CaptureDoor, type WorkloadStatus } from './workloads/workload-reconciler.js';
+import { workloadName, type NodeName } from '../../shared/routing/names.js';
 
 /** Of a problem in a heartbeat, in characters. */
 const maxAlarmLength = 2048;
@@ -277,7 +278,7 @@ export class ControlPlane {
       if (this.#isOwn(entry)) this.#own.set(key, entry);
       else this.#own.delete(key);
     }
-    const wanted = new Map([...this.#own.values()].map((entry) => [`${entry.namespace}/${entry.name}`, entry]));
+    const wanted = new Map([...this.#own.values()].map((entry) => [workloadName(entry), entry]));
     for (const { name } of this.#workloads.statuses()) if (!wanted.has(name)) this.#init.metrics.workloadGone(name);
     this.#certificates.setIdentities(new Set([...wanted.values()].map((entry) => entry.identity)));
     this.#workloads.setWanted(wanted);
@@ -349,7 +350,7 @@ export class ControlPlane {
 
 export type ControlPlaneInit = {
   readonly settings: AgentSettings;
-  readonly node: string;
+  readonly node: NodeName;
   readonly version: string;
   readonly startedAtMs: number;
   readonly credentials: NodeCredentials;

@@ -5,6 +5,7 @@ import type { ClosedConnection } from './report/closed-connection.js';
 import type { LiveBytes, OpenConnections } from './report/open-connections.js';
 import type { RegistryChange } from './image/registry-image.js';
 import type { DataplaneSettings } from './settings.js';
+import type { WorkloadName, NodeName } from '../../shared/routing/names.js';
 
 /**
  * What the control thread and a data-plane worker say to each other. Everything is plain data (structured clone). A
@@ -14,7 +15,7 @@ import type { DataplaneSettings } from './settings.js';
 /** `workerData` of a worker thread. */
 export type WorkerInit = {
   readonly workerIndex: number;
-  readonly node: string;
+  readonly node: NodeName;
   readonly trustDomain: string;
   readonly settings: DataplaneSettings;
 };
@@ -78,8 +79,7 @@ export type IdentityCertificate = {
 
 /** A workload whose namespace this agent holds. The list in a message is complete: what is missing is let go. */
 export type LocalWorkload = {
-  /** `namespace/name`. */
-  readonly name: string;
+  readonly name: WorkloadName;
   /** Absolute path of the network namespace. */
   readonly netnsPath: string;
   /** Inode of that namespace; a change means a new namespace under the same path. */
@@ -94,7 +94,7 @@ export type FromWorker =
   /** The worker's listeners of this workload are open (`error` null) or could not be opened. */
   | {
       readonly type: 'listening';
-      readonly workload: string;
+      readonly workload: WorkloadName;
       readonly netnsInode: number;
       readonly error: string | null;
     }
@@ -139,7 +139,7 @@ export type WorkerDump = {
   readonly workerIndex: number;
   readonly revision: number | null;
   readonly registryEntries: number;
-  readonly listeners: readonly { readonly workload: string; readonly port: number }[];
+  readonly listeners: readonly { readonly workload: WorkloadName; readonly port: number }[];
   readonly tunnels: readonly TunnelDump[];
   readonly connections: readonly ConnectionDump[];
 };

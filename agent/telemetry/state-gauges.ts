@@ -1,9 +1,10 @@
 import { Gauge, type Registry } from 'prom-client';
+import type { NodeName } from '../../shared/routing/names.js';
 
 /** What the control thread knows, read at each scrape. Times are milliseconds since the epoch. */
 export type ObservedState = {
   readonly version: string;
-  readonly node: string;
+  readonly node: NodeName;
   readonly appliedRevision: () => number | null;
   readonly enforcedRevision: () => number | null;
   readonly isNatsConnected: () => boolean;

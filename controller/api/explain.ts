@@ -8,6 +8,7 @@ import type { CompiledRevision } from '../release/compiled-revision.js';
 import { badRequest } from './api-error.js';
 import type { Enforcer, ExplainedConnection, WhyAnswer } from './api-types.js';
 import { findDestinations, findSources, type Candidate, type DestinationCandidate } from './party-candidates.js';
+import { serviceName } from '../../shared/routing/names.js';
 
 /** Pairs of source and destination that one answer covers. */
 const maxConnections = 64;
@@ -69,7 +70,7 @@ function explainOne(input: {
     ...(isDestinationMeshed ? (['destination'] as const) : []),
   ];
   const notes = notesFor({ source, destination, isSourceMeshed, isDestinationMeshed });
-  const service = destination.service === null ? null : `${destination.service.namespace}/${destination.service.name}`;
+  const service = destination.service === null ? null : serviceName(destination.service);
   const { workload } = facts.destination;
   const mtls = isSourceMeshed || !isDestinationMeshed || workload === null ? null : mtlsOf(snapshot, workload, port);
   const refusal = mtls?.mode === 'STRICT' ? strictRefusal(mtls.rule) : null;

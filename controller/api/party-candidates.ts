@@ -6,6 +6,7 @@ import type { RegistryEntry, RegistryService, WorkloadEntry } from '../../shared
 import { resolveName, type NameWord } from '../analysis/registry/registered-name.js';
 import { lookupOf, type RegistryLookup } from '../analysis/registry/registry-lookup.js';
 import { badRequest, notFound } from './api-error.js';
+import { serviceName } from '../../shared/routing/names.js';
 
 /** One thing that a person can have meant by `billing/api` or an address. */
 export type Candidate = {
@@ -96,20 +97,16 @@ function ofService(
   return endpoints.map(({ workload, address }) => ({ ...address, workload, service }));
 }
 
-function nameOf(entry: RegistryEntry): string {
-  return `${entry.namespace}/${entry.name}`;
-}
-
 function notServed(service: RegistryService, port: number | null): CulvertError {
   const ports = service.ports.map((candidate) => candidate.port).join(', ');
-  const name = nameOf(service);
+  const name = serviceName(service);
   if (port === null) return badRequest(`the service ${name} has several ports`, `name one of ${ports}`);
   return badRequest(`the service ${name} has no port ${port}`, `use one of ${ports}`);
 }
 
 function noEndpoint(service: RegistryService): CulvertError {
   return notFound(
-    `the service ${nameOf(service)} has no endpoint: no workload of its namespace carries all labels of its selector`,
+    `the service ${serviceName(service)} has no endpoint: no workload of its namespace carries all labels of its selector`,
     `look at it: culvert get Service ${service.name} -n ${service.namespace}`,
   );
 }

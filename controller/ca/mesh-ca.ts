@@ -8,6 +8,7 @@ import { joinCertificates } from '../../shared/pki/pem.js';
 import { issueServerCertificate } from './x509/server-certificate.js';
 import { issueWorkloadCertificate } from './x509/workload-certificate.js';
 import { CaFiles } from './ca-files.js';
+import type { NodeName } from '../../shared/routing/names.js';
 
 export type MeshCaSettings = {
   readonly stateDir: string;
@@ -92,7 +93,7 @@ export class MeshCa {
     return issueWorkloadCertificate({ ...request, ...this.#leaf(this.#settings.workloadTtlMs) });
   }
 
-  signNode(request: { readonly csrPem: string; readonly node: string }): Promise<IssuedCertificate> {
+  signNode(request: { readonly csrPem: string; readonly node: NodeName }): Promise<IssuedCertificate> {
     const { trustDomain, nodeTtlMs } = this.#settings;
     return issueNodeCertificate({ ...request, trustDomain, ...this.#leaf(nodeTtlMs) });
   }

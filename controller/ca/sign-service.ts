@@ -4,6 +4,7 @@ import type { Log } from '../../shared/log.js';
 import type { RegistryEntry } from '../../shared/routing/registry-entry.js';
 import type { SignRequest, SignResponse } from '../../shared/wire/requests.js';
 import type { MeshCa } from './mesh-ca.js';
+import type { NodeName } from '../../shared/routing/names.js';
 
 /** Why a certificate was not issued; the label `reason` of the metric. */
 export type SignRefusal = 'IDENTITY_NOT_ON_NODE' | 'TRUST_DOMAIN' | 'CSR_INVALID' | 'CA_FAILED';
@@ -44,13 +45,13 @@ export class SignService {
   }
 
   /** `node` is what the subject of the request proves. */
-  async sign(node: string, request: SignRequest): Promise<SignResponse> {
+  async sign(node: NodeName, request: SignRequest): Promise<SignResponse> {
     const certificates: Result[] = [];
     for (const { identity, csrPem } of request.requests) certificates.push(await this.#signOne(node, identity, csrPem));
     return { rootsPem: this.#ca.rootsPem, certificates };
   }
 
-  async #signOne(node: string, identity: SpiffeId, csrPem: string): Promise<Result> {
+  async #signOne(node: NodeName, identity: SpiffeId, csrPem: string): Promise<Result> {
     if (parseSpiffeId(identity)?.trustDomain !== this.#trustDomain) {
       return this.#refuse(node, identity, 'TRUST_DOMAIN', `this mesh signs only for ${this.#trustDomain}`);
     }
@@ -72,13 +73,13 @@ export class SignService {
     }
   }
 
-  #refuse(node: string, identity: SpiffeId, code: SignRefusal, message: string): Result {
+  #refuse(node: NodeName, identity: SpiffeId, code: SignRefusal, message: string): Result {
     this.#onRefused(code);
     this.#log.warn({ node, identity, code, problem: message }, 'refused to sign a certificate');
     return { identity, error: { code, message, hint: hints[code] } };
   }
 
-  #identitiesOf(node: string): ReadonlySet<SpiffeId> {
+  #identitiesOf(node: NodeName): ReadonlySet<SpiffeId> {
     const entries = this.#entries();
     if (this.#index.of !== entries) this.#index = { of: entries, identities: indexByNode(entries) };
     return this.#index.identities.get(node) ?? new Set();

@@ -6,6 +6,7 @@ import type {
   CompiledAuthorizationPolicy,
   CompiledAuthorizationRule,
 } from '../../shared/policy/snapshot.js';
+import { serviceAccountName } from '../../shared/routing/names.js';
 
 type Rule = NonNullable<AuthorizationPolicy['spec']['rules']>[number];
 type Source = NonNullable<Rule['from']>[number]['source'];
@@ -57,7 +58,9 @@ function compileCondition({ key, values, notValues }: Condition, { trustDomain }
 function compileSource(source: Source, { trustDomain, namespace }: Scope): AuthorizationSource {
   const { principals, notPrincipals, serviceAccounts, notServiceAccounts, ...rest } = source;
   const named = (accounts: readonly string[]) =>
-    accounts.map((account) => (account.includes('/') ? account : `${namespace}/${account}`));
+    accounts.map((account) =>
+      account.includes('/') ? account : serviceAccountName({ namespace, serviceAccount: account }),
+    );
   return {
     ...rest,
     ...(serviceAccounts === undefined ? {} : { serviceAccounts: named(serviceAccounts) }),

@@ -2,6 +2,7 @@ import { formatCidr, parseCidr } from '../../shared/address.js';
 import type { ServiceEntry } from '../resources/kinds/service-entry.js';
 import { mergePorts } from './merge-ports.js';
 import type { CompiledExternal } from '../../shared/policy/snapshot.js';
+import { serviceName } from '../../shared/routing/names.js';
 
 /** What ServiceEntries name, sorted by name. */
 export function compileExternals(entries: readonly ServiceEntry[]): CompiledExternal[] {
@@ -10,7 +11,7 @@ export function compileExternals(entries: readonly ServiceEntry[]): CompiledExte
 
 function compileEntry({ metadata, spec }: ServiceEntry): CompiledExternal {
   return {
-    name: `${metadata.namespace}/${metadata.name}`,
+    name: serviceName(metadata),
     hosts: spec.hosts,
     cidrs: externalCidrs(spec),
     ports: mergePorts((spec.ports ?? []).map(({ number }) => number)),

@@ -1,6 +1,7 @@
 import type { Resource } from '../resources/kinds/resource.js';
 import { externalCidrs } from './compile-externals.js';
 import type { PeerMatch } from '../../shared/policy/snapshot.js';
+import { serviceName } from '../../shared/routing/names.js';
 
 /** Nobody: no name is in an empty list. */
 const nobody: PeerMatch = { workloads: [] };
@@ -15,15 +16,14 @@ export class ServicePeers {
   constructor({ resources }: { resources: readonly Resource[] }) {
     for (const resource of resources) {
       if (resource.kind === 'Service') {
-        const { namespace, name } = resource.metadata;
+        const { namespace } = resource.metadata;
         const { selector } = resource.spec;
         // A service without a selector has no endpoints; a match without labels would be about the whole namespace.
         const hasSelector = Object.keys(selector).length > 0;
-        this.#add(`${namespace}/${name}`, hasSelector ? { namespaces: [namespace], labels: selector } : nobody);
+        this.#add(serviceName(resource.metadata), hasSelector ? { namespaces: [namespace], labels: selector } : nobody);
       }
       if (resource.kind === 'ServiceEntry') {
-        const { namespace, name } = resource.metadata;
-        this.#add(`${namespace}/${name}`, { cidrs: externalCidrs(resource.spec) });
+        this.#add(serviceName(resource.metadata), { cidrs: externalCidrs(resource.spec) });
       }
     }
   }

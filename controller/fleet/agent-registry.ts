@@ -1,11 +1,12 @@
 import type { Bucket } from '../../shared/bus/bucket.js';
 import type { Log } from '../../shared/log.js';
-import { heartbeatSchema, type Heartbeat } from '../../shared/wire/requests.js';
+import { heartbeatSchema, nodeName, type Heartbeat } from '../../shared/wire/requests.js';
 import { z } from 'zod';
+import type { NodeName } from '../../shared/routing/names.js';
 
 /** What is known of one agent: what it last said, and what the controller saw. */
 const recordSchema = z.object({
-  node: z.string(),
+  node: nodeName,
   joinedAtMs: z.number().nullable(),
   lastSeenMs: z.number().nullable(),
   /** The agent's clock minus the controller's at receipt; a late message makes it too small. */
@@ -45,8 +46,8 @@ export class AgentRegistry {
   readonly #staleAfterMs: number;
   readonly #clockSkewWarningMs: number;
   readonly #forgetAfterMs: number;
-  readonly #records = new Map<string, AgentRecord>();
-  readonly #storedAtMs = new Map<string, number>();
+  readonly #records = new Map<NodeName, AgentRecord>();
+  readonly #storedAtMs = new Map<NodeName, number>();
   #bucket: Bucket | undefined;
 
   constructor(init: {
@@ -74,7 +75,7 @@ export class AgentRegistry {
   }
 
   /** `node` is what the subject of the message proves. */
-  receive(node: string, heartbeat: Heartbeat): void {
+  receive(node: NodeName, heartbeat: Heartbeat): void {
     const now = this.#nowMs();
     const before = this.#records.get(node);
     const clockSkewMs = heartbeat.nowMs - now;
@@ -88,7 +89,7 @@ export class AgentRegistry {
     if (isNews || now - (this.#storedAtMs.get(node) ?? 0) >= storeEveryMs) this.#store(node, now);
   }
 
-  noteJoined(node: string): void {
+  noteJoined(node: NodeName): void {
     const now = this.#nowMs();
     const before = this.#records.get(node);
     this.#keep({
@@ -155,7 +156,7 @@ export class AgentRegistry {
     if (this.#records.size > maxAgents && oldest !== undefined) this.#records.delete(oldest);
   }
 
-  #store(node: string, now: number): void {
+  #store(node: NodeName, now: number): void {
     const record = this.#records.get(node);
     if (this.#bucket === undefined || record === undefined) return;
     this.#storedAtMs.set(node, now);

@@ -15,6 +15,7 @@ import { openRequest } from '../../shared/wire/sealed-request.js';
 import type { SignService } from '../ca/sign-service.js';
 import type { NodeCredentials } from '../join/node-credentials.js';
 import type { AgentRegistry } from './agent-registry.js';
+import type { NodeName } from '../../shared/routing/names.js';
 
 /**
  * Answers what agents ask over NATS, refusals included, signed for just the request that they answer. Returns the
@@ -39,12 +40,12 @@ export function serveAgents(init: {
 }): () => void {
   const { bus, signing, credentials, agents, log } = init;
 
-  const prove = (node: string, { subject, bytes }: BusMessage): Uint8Array => {
+  const prove = (node: NodeName, { subject, bytes }: BusMessage): Uint8Array => {
     const spiffeId = nodeSpiffeId(init.trustDomain, node);
     return openRequest({ subject, bytes, spiffeId, rootsPem: init.rootsPem(), nowMs: init.nowMs() });
   };
 
-  const serve = (verb: BusVerb, handle: (node: string, message: BusMessage) => Promise<unknown>): (() => void) =>
+  const serve = (verb: BusVerb, handle: (node: NodeName, message: BusMessage) => Promise<unknown>): (() => void) =>
     bus.serve(
       subjectForAllNodes(verb),
       async (message) => {

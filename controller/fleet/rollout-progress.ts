@@ -1,4 +1,5 @@
 import type { AgentStatus } from './agent-registry.js';
+import type { NodeName } from '../../shared/routing/names.js';
 
 export const rolloutStates = ['done', 'behind', 'pending', 'alarm', 'stale', 'joined'] as const;
 /**
@@ -8,7 +9,7 @@ export const rolloutStates = ['done', 'behind', 'pending', 'alarm', 'stale', 'jo
 export type RolloutState = (typeof rolloutStates)[number];
 
 export type RolloutAgent = {
-  readonly node: string;
+  readonly node: NodeName;
   /** Null: none yet, or never said. */
   readonly appliedRevision: number | null;
   readonly state: RolloutState;

@@ -5,6 +5,7 @@ import type { Log } from '../../shared/log.js';
 import { decodeFlowBatch, maxFlowMessageBytes } from '../../shared/wire/flow-batch.js';
 import type { FlowBatch, ReportedFlow } from '../../shared/wire/flows.js';
 import { FlowIndex, type FlowQuery, type FoundFlows } from './flow-index.js';
+import type { NodeName } from '../../shared/routing/names.js';
 
 export const flowBatchOutcomes = ['kept', 'repeated', 'foreign', 'bad'] as const;
 /** `foreign`: it told of workloads of other nodes, which is left out. `bad`: it could not be read. */
@@ -21,7 +22,7 @@ export class FlowHistory {
   readonly #index: FlowIndex;
   readonly #retentionMs: number;
   readonly #maxBytes: number;
-  readonly #isOwn: (node: string, flow: ReportedFlow) => boolean;
+  readonly #isOwn: (node: NodeName, flow: ReportedFlow) => boolean;
   readonly #log: Log;
   readonly #onBatch: (outcome: FlowBatchOutcome) => void;
   readonly #suspects = new Set<string>();
@@ -32,7 +33,7 @@ export class FlowHistory {
   constructor(init: {
     readonly retentionMs: number;
     readonly maxBytes: number;
-    readonly isOwn: (node: string, flow: ReportedFlow) => boolean;
+    readonly isOwn: (node: NodeName, flow: ReportedFlow) => boolean;
     readonly nowMs: () => number;
     readonly log: Log;
     readonly onBatch: (outcome: FlowBatchOutcome) => void;
@@ -98,7 +99,7 @@ export class FlowHistory {
     this.#onBatch(outcome);
   }
 
-  #suspect(node: string, problem: string): void {
+  #suspect(node: NodeName, problem: string): void {
     const isNews = !this.#suspects.has(node) && this.#suspects.size < maxSuspects;
     this.#suspects.add(node);
     this.#log[isNews ? 'warn' : 'debug']({ node, problem }, 'flow records of a node were left out');

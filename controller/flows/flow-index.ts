@@ -1,5 +1,6 @@
 import type { FlowBatch, FlowRecord, ReportedFlow } from '../../shared/wire/flows.js';
 import { dayMs, NodeFlows, type CollectedFlow } from './node-flows.js';
+import type { NodeName } from '../../shared/routing/names.js';
 
 /** Entries of all nodes together: some 100 bytes each. Beyond it the node with the most gives up its oldest. */
 const maxEntries = 300_000;
@@ -29,7 +30,7 @@ export type FoundFlows = {
  * Pure memory: the stream is the store.
  */
 export class FlowIndex {
-  readonly #nodes = new Map<string, NodeFlows>();
+  readonly #nodes = new Map<NodeName, NodeFlows>();
   readonly #nowMs: () => number;
   readonly #retentionMs: number;
   readonly #maxEntries: number;
@@ -52,7 +53,7 @@ export class FlowIndex {
    * `storedAtMs`: when the server stored it.
    */
   add(o: {
-    readonly node: string;
+    readonly node: NodeName;
     readonly batch: FlowBatch;
     readonly storedAtMs: number;
     readonly isOwn: (flow: ReportedFlow) => boolean;
@@ -127,7 +128,7 @@ export class FlowIndex {
   }
 }
 
-function toRecord(node: string, { counters, days }: CollectedFlow): FlowRecord {
+function toRecord(node: NodeName, { counters, days }: CollectedFlow): FlowRecord {
   const { revision, connections, bytesSent, bytesReceived, firstSeenMs, lastSeenMs } = counters;
   const numbers = { revision, connections, bytesSent, bytesReceived, firstSeenMs, lastSeenMs };
   return { node, ...counters.name.flow, ...numbers, daysSeen: days.size };

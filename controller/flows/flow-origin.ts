@@ -1,12 +1,13 @@
 import type { RegistryEntry } from '../../shared/routing/registry-entry.js';
 import type { ReportedFlow } from '../../shared/wire/flows.js';
+import { workloadName, type NodeName } from '../../shared/routing/names.js';
 
 /**
  * A function that says whether a node can have seen a flow: the end that is its own must not be a workload of another
  * node. So an agent that was taken over cannot invent what the workloads of other hosts do. A workload that is not
  * registered any more could have been anywhere.
  */
-export function flowOrigin(entries: () => readonly RegistryEntry[]): (node: string, flow: ReportedFlow) => boolean {
+export function flowOrigin(entries: () => readonly RegistryEntry[]): (node: NodeName, flow: ReportedFlow) => boolean {
   let known: readonly RegistryEntry[] | null = null;
   let nodes = new Map<string, string | null>();
   return (node, { direction, source, destination }) => {
@@ -24,7 +25,7 @@ export function flowOrigin(entries: () => readonly RegistryEntry[]): (node: stri
 function nodesOfWorkloads(entries: readonly RegistryEntry[]): Map<string, string | null> {
   const nodes = new Map<string, string | null>();
   for (const entry of entries) {
-    if (entry.kind === 'workload') nodes.set(`${entry.namespace}/${entry.name}`, entry.node);
+    if (entry.kind === 'workload') nodes.set(workloadName(entry), entry.node);
   }
   return nodes;
 }

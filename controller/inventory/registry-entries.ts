@@ -10,6 +10,7 @@ import {
   type RegistryService,
   type WorkloadEntry,
 } from '../../shared/routing/registry-entry.js';
+import type { NodeName } from '../../shared/routing/names.js';
 
 /**
  * What agents route and select by, sorted by registry key. The one problem there can be is a trust domain, or a name,
@@ -45,7 +46,8 @@ function workloadEntry({ metadata, spec }: Workload, trustDomain: string): Workl
     identity: formatSpiffeId({ trustDomain, namespace, serviceAccount }),
     labels: metadata.labels ?? {},
     addresses,
-    node,
+    // The document's schema has checked it.
+    node: node as NodeName | null,
     netns,
     protocol: node === null || netns === null ? 'tcp' : 'hbone',
     capture: {

@@ -7,6 +7,7 @@ import type { NatsAdvertisement } from '../nats/nats-advertisement.js';
 import { FailureLimiter } from './failure-limiter.js';
 import type { JoinTokens, TokenRefusal } from './join-tokens.js';
 import type { NodeCredentials } from './node-credentials.js';
+import type { NodeName } from '../../shared/routing/names.js';
 
 export type JoinRefusal = TokenRefusal | 'TOO_MANY_FAILURES';
 
@@ -45,7 +46,7 @@ export class JoinService {
   readonly #trustDomain: string;
   readonly #log: Log;
   readonly #limiter: FailureLimiter;
-  readonly #onJoined: (node: string) => void;
+  readonly #onJoined: (node: NodeName) => void;
   readonly #onRefused: (refusal: JoinRefusal) => void;
 
   constructor(init: {
@@ -55,7 +56,7 @@ export class JoinService {
     readonly trustDomain: string;
     readonly log: Log;
     readonly nowMs: () => number;
-    readonly onJoined: (node: string) => void;
+    readonly onJoined: (node: NodeName) => void;
     readonly onRefused: (refusal: JoinRefusal) => void;
   }) {
     this.#tokens = init.tokens;
@@ -102,7 +103,7 @@ export class JoinService {
     }
   }
 
-  #refuse(node: string, source: string, error: CulvertError, refusal: JoinRefusal): never {
+  #refuse(node: NodeName, source: string, error: CulvertError, refusal: JoinRefusal): never {
     this.#onRefused(refusal);
     this.#log.warn({ node, source, code: refusal }, 'refused a join');
     throw error;

@@ -4,6 +4,7 @@ import { z } from 'zod';
 import type { Log } from '../../shared/log.js';
 import { readPrivateFile, writePrivateFile } from '../../shared/private-file.js';
 import { SerialQueue } from '../../shared/serial-queue.js';
+import type { NodeName } from '../../shared/routing/names.js';
 
 /** What is kept of a token: never the secret itself. */
 const storedTokenSchema = z.object({
@@ -72,7 +73,7 @@ export class JoinTokens {
 
   /** The token's text is returned once and never stored. */
   async create(request: {
-    readonly node: string;
+    readonly node: NodeName;
     readonly ttlMs: number;
     readonly createdBy: string;
     readonly caHash: string;
@@ -101,7 +102,7 @@ export class JoinTokens {
   }
 
   /** Takes a token. Of any number of concurrent calls with the same one, one succeeds. Errors: `STATE_WRITE`. */
-  async redeem(text: string, node: string): Promise<Redemption> {
+  async redeem(text: string, node: NodeName): Promise<Redemption> {
     const match = tokenPattern.exec(text);
     if (match === null) return { ok: false, refusal: 'TOKEN_MALFORMED' };
     const [, id = '', secret = ''] = match;

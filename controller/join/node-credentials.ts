@@ -2,6 +2,7 @@ import { agentPermissions } from '../nats/agent-permissions.js';
 import { mintUserJwt, type NkeyPair } from '../../shared/bus/nats-accounts.js';
 import type { RenewResponse } from '../../shared/wire/requests.js';
 import type { MeshCa } from '../ca/mesh-ca.js';
+import type { NodeName } from '../../shared/routing/names.js';
 
 /**
  * Issues what a node proves itself with: its certificate and its NATS credential, which expire together. Who may have
@@ -24,7 +25,7 @@ export class NodeCredentials {
   }
 
   async issue(request: {
-    readonly node: string;
+    readonly node: NodeName;
     readonly csrPem: string;
     readonly natsUserPublicKey: string;
   }): Promise<RenewResponse> {

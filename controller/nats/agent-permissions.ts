@@ -1,5 +1,6 @@
 import { buckets, busVerbs, controllerInboxPrefix, inboxPrefixFor, subjectFor } from '../../shared/bus/subjects.js';
 import type { UserPermissions } from '../../shared/bus/nats-accounts.js';
+import type { NodeName } from '../../shared/routing/names.js';
 
 /** What agents read, whole. */
 const readableBuckets = [buckets.rules, buckets.registry] as const;
@@ -13,7 +14,7 @@ const readableBuckets = [buckets.rules, buckets.registry] as const;
  * messages of the readable buckets sent to a foreign subject. They keep their own subject there (`$KV.…`): handlers must
  * take the node from `parseSubject(message.subject)` and refuse what has none.
  */
-export function agentPermissions(node: string): UserPermissions {
+export function agentPermissions(node: NodeName): UserPermissions {
   const inbox = inboxPrefixFor(node);
   return {
     publish: {

@@ -1,3 +1,4 @@
+import { parseNodeName, type NodeName } from '../routing/names.js';
 /**
  * Subjects and names on NATS. The subject of a message proves the node that sent it: the server lets a node's user
  * publish only subjects that end in that node's own token (see `agentPermissions`).
@@ -17,15 +18,8 @@ export const flowStream = 'CULVERT_FLOWS';
 /** The key in `culvert_rules` that names the snapshot in force. */
 export const rulesPointerKey = 'current';
 
-/** Node names that can be one token of a subject: a DNS label or several with dots written as `_`. */
-const nodePattern = /^[a-z0-9](?:[a-z0-9.-]{0,251}[a-z0-9])?$/;
-
-export function isNodeName(text: string): boolean {
-  return nodePattern.test(text);
-}
-
 /** `culvert.v1.<verb>.<node>`. A dot in a node's name becomes `_`, which no node name contains. */
-export function subjectFor(verb: BusVerb, node: string): string {
+export function subjectFor(verb: BusVerb, node: NodeName): string {
   return `culvert.v1.${verb}.${nodeToken(node)}`;
 }
 
@@ -35,16 +29,16 @@ export function subjectForAllNodes(verb: BusVerb): string {
 }
 
 /** The verb and the node that a received subject proves, or undefined when it is none of ours. */
-export function parseSubject(subject: string): { verb: BusVerb; node: string } | undefined {
+export function parseSubject(subject: string): { verb: BusVerb; node: NodeName } | undefined {
   const [culvert, version, verb, token, ...rest] = subject.split('.');
   if (culvert !== 'culvert' || version !== 'v1' || token === undefined || rest.length > 0) return undefined;
   const known = busVerbs.find((candidate) => candidate === verb);
-  const node = token.replaceAll('_', '.');
-  return known === undefined || !isNodeName(node) ? undefined : { verb: known, node };
+  const node = parseNodeName(token.replaceAll('_', '.'));
+  return known === undefined || node === undefined ? undefined : { verb: known, node };
 }
 
 /** Replies to a node's requests go here and nowhere else; nobody but that node may subscribe to it. */
-export function inboxPrefixFor(node: string): string {
+export function inboxPrefixFor(node: NodeName): string {
   return `_INBOX_culvert_${nodeToken(node)}`;
 }
 
@@ -61,6 +55,6 @@ export function mayAnswerTo(replyTo: string, subject: string): boolean {
 /** The prefix of the controller's own inboxes. */
 export const controllerInboxPrefix = '_INBOX_culvert-controller';
 
-function nodeToken(node: string): string {
+function nodeToken(node: NodeName): string {
   return node.replaceAll('.', '_');
 }

@@ -2,16 +2,15 @@ import { ipBytes } from '../address.js';
 import { parseSpiffeId, type Identity } from '../identity.js';
 import type { Party, PartyWorkload } from './connection.js';
 import type { NamespaceLabels } from './prepared/namespace-labels.js';
+import { serviceAccountName, workloadName, type ServiceAccountName, type WorkloadName } from '../routing/names.js';
 
 /** What rules may hold against one side. Null: not known. */
 export type PartyFacts = {
   readonly ip: readonly number[];
   readonly namespace: string | null;
   readonly namespaceLabels: Readonly<Record<string, string>> | null;
-  /** `namespace/name`. */
-  readonly serviceAccount: string | null;
-  /** `namespace/name`. */
-  readonly workload: string | null;
+  readonly serviceAccount: ServiceAccountName | null;
+  readonly workload: WorkloadName | null;
   readonly node: string | null;
   readonly labels: Readonly<Record<string, string>> | null;
   readonly isExternal: boolean;
@@ -33,8 +32,8 @@ export type SourceFacts = {
   readonly principal: string | null;
   /** The namespace in {@link principal}, of whatever trust domain. */
   readonly principalNamespace: string | null;
-  /** `namespace/name` of the service account in {@link principal}, of whatever trust domain. */
-  readonly principalAccount: string | null;
+  /** The service account in {@link principal}, of whatever trust domain. */
+  readonly principalAccount: ServiceAccountName | null;
   /** What the rollout of a rule divides sources by: the proved identity, else the address. */
   readonly rolloutKey: string;
 };
@@ -78,7 +77,7 @@ export function sourceFacts({ ip, identity, workload }: Party, context: FactsCon
     claimedSource: isProved ? null : partyFacts({ ...rest, account: workload, workload }),
     principal: proved === undefined || identity === null ? null : identity.slice('spiffe://'.length),
     principalNamespace: proved?.namespace ?? null,
-    principalAccount: proved === undefined ? null : `${proved.namespace}/${proved.serviceAccount}`,
+    principalAccount: proved === undefined ? null : serviceAccountName(proved),
     rolloutKey: identity ?? ip,
   };
 }
@@ -121,8 +120,8 @@ function partyFacts(init: {
     ip,
     namespace: account?.namespace ?? null,
     namespaceLabels: account ? context.namespaceLabels.of(account.namespace) : null,
-    serviceAccount: account ? `${account.namespace}/${account.serviceAccount}` : null,
-    workload: workload === null ? null : `${workload.namespace}/${workload.name}`,
+    serviceAccount: account ? serviceAccountName(account) : null,
+    workload: workload === null ? null : workloadName(workload),
     node: workload?.node ?? null,
     labels: workload?.labels ?? null,
     isExternal,

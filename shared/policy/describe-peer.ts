@@ -3,6 +3,7 @@ import type { Connection, Party } from './connection.js';
 import type { ConnectionFacts } from './connection-facts.js';
 import { listed, matchFieldNames, matchFields, useField, type MatchFieldName } from './match-fields.js';
 import type { PeerMatch, PortRange } from './snapshot.js';
+import { serviceAccountName, workloadName } from '../routing/names.js';
 
 /** Where a match came from says more than what it was expanded to. */
 const originFields = matchFieldNames.filter((field) => matchFields[field].prepare === null);
@@ -33,9 +34,8 @@ export function describePorts(ports: readonly PortRange[]): string {
 /** `source billing/api`, or with what it failed to prove. */
 export function describeSource({ source }: Connection, { claimedSource }: ConnectionFacts): string {
   if (claimedSource === null || source.workload === null) return `source ${partyName(source)}`;
-  const { namespace, name } = source.workload;
   const proved = source.identity === null ? 'which proved no identity' : `which proved ${source.identity}`;
-  return `source ${source.ip} (the address of ${namespace}/${name}, ${proved})`;
+  return `source ${source.ip} (the address of ${workloadName(source.workload)}, ${proved})`;
 }
 
 export function describeDestination({ destination }: Connection): string {
@@ -43,7 +43,7 @@ export function describeDestination({ destination }: Connection): string {
 }
 
 function partyName({ workload, identity, ip }: Party): string {
-  if (workload !== null) return `${workload.namespace}/${workload.name}`;
+  if (workload !== null) return workloadName(workload);
   const proved = identity === null ? undefined : parseSpiffeId(identity);
-  return proved === undefined ? ip : `${ip} (service account ${proved.namespace}/${proved.serviceAccount})`;
+  return proved === undefined ? ip : `${ip} (service account ${serviceAccountName(proved)})`;
 }

@@ -1,5 +1,6 @@
 import type { IpAddress } from '../address.js';
 import type { SpiffeId } from '../identity.js';
+import type { NodeName } from './names.js';
 
 /**
  * What the controller publishes in the bucket `culvert_registry`, one key per workload and service, and what agents
@@ -17,7 +18,7 @@ export type WorkloadEntry = {
   /** Every address of the workload, IPv4 and IPv6; no two workloads share one. */
   readonly addresses: readonly IpAddress[];
   /** The host that it runs on, or null when no agent looks after it. */
-  readonly node: string | null;
+  readonly node: NodeName | null;
   /** Name under /run/netns or an absolute path of its network namespace on `node`; null: not captured. */
   readonly netns: string | null;
   /** `hbone`: reached only through a tunnel. `tcp`: no agent captures it, it is dialled as it is. */

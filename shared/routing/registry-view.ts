@@ -1,5 +1,6 @@
 import type { IpAddress } from '../address.js';
 import type { RegistryService, WorkloadEntry } from './registry-entry.js';
+import type { ServiceName, WorkloadName } from './names.js';
 
 /**
  * The registry as everything that routes, explains or predicts looks things up in it. The agent reads it from memory that
@@ -11,10 +12,8 @@ export interface RegistryView {
   workloadAt(ip: IpAddress): WorkloadEntry | undefined;
   /** Of several services that claim the VIP, the first by {@link precedes}. */
   serviceAt(ip: IpAddress): RegistryService | undefined;
-  /** By `namespace/name`. */
-  workload(name: string): WorkloadEntry | undefined;
-  /** By `namespace/name`. */
-  service(name: string): RegistryService | undefined;
+  workload(name: WorkloadName): WorkloadEntry | undefined;
+  service(name: ServiceName): RegistryService | undefined;
   /** The workloads that the service {@link selects}, by name. */
   endpointsOf(service: RegistryService): readonly WorkloadEntry[];
 }

@@ -2,6 +2,7 @@ import { z } from 'zod';
 import { parseCidr } from '../address.js';
 import { parseSpiffeId, type SpiffeId } from '../identity.js';
 import { isReason, reasonInfo, type Reason } from '../reasons.js';
+import { parseWorkloadName, type WorkloadName, type NodeName } from '../routing/names.js';
 
 /**
  * Flow records: who talked to whom, added up. Agents send batches of them on `culvert.v1.flows.<node>`; the controller
@@ -11,8 +12,8 @@ import { isReason, reasonInfo, type Reason } from '../reasons.js';
 
 /** One side of a flow. All three null: it was not known, or not kept apart any more. */
 export type FlowParty = {
-  /** `namespace/name` of the registered workload. */
-  readonly workload: string | null;
+  /** The registered workload. */
+  readonly workload: WorkloadName | null;
   /** What a certificate proved, or the registry's for a workload of the reporting node; null: unauthenticated. */
   readonly identity: SpiffeId | null;
   /**
@@ -24,7 +25,7 @@ export type FlowParty = {
 
 export type FlowRecord = {
   /** The node whose agent saw it: proved by the subject that it came on, never read from the message. */
-  readonly node: string;
+  readonly node: NodeName;
   readonly direction: 'outbound' | 'inbound';
   readonly source: FlowParty;
   readonly destination: FlowParty;
@@ -103,17 +104,13 @@ export const maxAuditedRules = 32;
 export const flowRulePattern = /^[A-Za-z0-9./_-]{0,800}$/;
 
 const count = z.int().min(0);
-/** `namespace/name`, of DNS labels or subdomains. */
-const qualifiedName = z
-  .string()
-  .max(512)
-  .regex(/^[a-z0-9][a-z0-9.-]*\/[a-z0-9][a-z0-9.-]*$/);
+const workload = z.custom<WorkloadName>((value) => typeof value === 'string' && parseWorkloadName(value) !== undefined);
 const identity = z.custom<SpiffeId>((value) => typeof value === 'string' && parseSpiffeId(value) !== undefined);
 const reason = z.custom<Reason>((value) => typeof value === 'string' && isReason(value));
 const ruleName = z.string().regex(flowRulePattern);
 
 const end = z.object({
-  workload: qualifiedName.nullable(),
+  workload: workload.nullable(),
   identity: identity.nullable(),
   cidr: z
     .string()

@@ -2,6 +2,7 @@ import { z } from 'zod';
 import { parseIp, type IpAddress } from '../address.js';
 import { parseSpiffeId, type SpiffeId } from '../identity.js';
 import type { RegistryEntry } from '../routing/registry-entry.js';
+import { nodeName } from './requests.js';
 
 const port = z.int().min(1).max(65_535);
 const name = z
@@ -26,7 +27,7 @@ const workload = z.strictObject({
   identity,
   labels,
   addresses: z.array(ip).readonly(),
-  node: z.string().min(1).nullable(),
+  node: nodeName.nullable(),
   netns: z.string().min(1).nullable(),
   protocol: z.enum(['hbone', 'tcp']),
   capture: z.strictObject({

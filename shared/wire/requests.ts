@@ -1,6 +1,7 @@
 import { z } from 'zod';
 import { CulvertError } from '../errors.js';
 import { parseSpiffeId, type SpiffeId } from '../identity.js';
+import { parseNodeName, type NodeName } from '../routing/names.js';
 
 /**
  * What agents ask of the controller, and its answers: JSON over HTTPS for the join, JSON over NATS for the rest
@@ -22,13 +23,9 @@ const spiffeId = z.custom<SpiffeId>((value) => typeof value === 'string' && pars
 });
 const pemList = z.array(pem).max(16);
 
-/** The name of a host: a DNS-1123 subdomain, as Kubernetes names nodes. At most 253 characters. */
-export const nodeName = z
-  .string()
-  .max(253)
-  .regex(/^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?(\.[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?)*$/, {
-    message: 'must be lower-case letters, digits, "-" and ".", such as "host-a"',
-  });
+export const nodeName = z.custom<NodeName>((value) => typeof value === 'string' && parseNodeName(value) !== undefined, {
+  message: 'must be lower-case letters, digits, "-" and ".", such as "host-a"',
+});
 
 /** Public half of an nkey of type user, as nkeys prints it. */
 const natsUserPublicKey = z.string().regex(/^U[A-Z2-7]{55}$/, { message: 'must be the public key of a NATS user' });

@@ -17,6 +17,7 @@ import {
   withDeadline,
   type TunnelEngine,
 } from '../support/tunnel/tunnel-pair.js';
+import { workloadNamed } from '../support/routing/names.js';
 
 const megabyte = 1_048_576;
 
@@ -270,7 +271,7 @@ export function runTunnelContract(engine: TunnelEngine): void {
     it('keeps apart the tunnels of different sources', async () => {
       await using pair = await TunnelPair.start(engine, ca);
       await pair.stream();
-      await pair.stream({ sourceWorkload: 'shop/front-2' });
+      await pair.stream({ sourceWorkload: workloadNamed('shop/front-2') });
       assert.equal(pair.dialled.length, 2);
     });
 

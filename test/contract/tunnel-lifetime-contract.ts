@@ -12,6 +12,7 @@ import {
   withDeadline,
   type TunnelEngine,
 } from '../support/tunnel/tunnel-pair.js';
+import { workloadNamed } from '../support/routing/names.js';
 
 const megabyte = 1_048_576;
 
@@ -129,7 +130,7 @@ export function runTunnelLifetimeContract(engine: TunnelEngine): void {
         far.resume();
         const sockets = side === 'client' ? pair.dialled : pair.accepted;
         const gone = Promise.all(sockets.map((socket) => once(socket, 'close')));
-        pair[side].releaseWorkload(side === 'client' ? 'shop/front' : 'shop/back');
+        pair[side].releaseWorkload(workloadNamed(side === 'client' ? 'shop/front' : 'shop/back'));
         await withDeadline('the sockets close', gone, 15_000);
         await Promise.all([closed(near), closed(far)]);
       });

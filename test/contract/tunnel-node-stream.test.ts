@@ -6,6 +6,7 @@ import type { TunnelStream } from '../../agent/dataplane/engine/tunnel-stream.js
 import { TestCa } from '../support/tunnel/tunnel-certificates.js';
 import { http2Engine } from '../support/tunnel/tunnel-http2-engine.js';
 import { closed, eventually, readAll, TunnelPair } from '../support/tunnel/tunnel-pair.js';
+import { workloadNamed } from '../support/routing/names.js';
 
 const megabyte = 1_048_576;
 let ca: TestCa;
@@ -45,7 +46,7 @@ describe('a stream of node:http2 whose both ends were framed, but not written ye
     await readAll(near);
     near.end(Buffer.alloc(16 * megabyte));
     await framed(near);
-    pair.client.releaseWorkload('shop/front');
+    pair.client.releaseWorkload(workloadNamed('shop/front'));
     await closed(near);
     assert.equal(breakageOf(near), 'closed before its end');
   });

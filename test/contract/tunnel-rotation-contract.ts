@@ -8,6 +8,7 @@ import type { TunnelCertificates } from '../../agent/dataplane/tunnel/tunnel.js'
 import { clientIdentity, serverIdentity, TestCa } from '../support/tunnel/tunnel-certificates.js';
 import { eventually, readAll, serverIp, TunnelPair, type TunnelEngine } from '../support/tunnel/tunnel-pair.js';
 import { encodeFrame, frameType } from '../support/tunnel/tunnel-raw-peer.js';
+import { workloadNamed } from '../support/routing/names.js';
 
 const megabyte = 1_048_576;
 
@@ -213,7 +214,9 @@ export function runTunnelRotationContract(engine: TunnelEngine): void {
         held.push(() => accept(socket, listener));
       };
       const opening = Promise.all(
-        Array.from({ length: 40 }, async (_unused, at) => pair.stream({ sourceWorkload: `shop/front-${at}` })),
+        Array.from({ length: 40 }, async (_unused, at) =>
+          pair.stream({ sourceWorkload: workloadNamed(`shop/front-${at}`) }),
+        ),
       );
       await eventually('forty connections, sixteen handshakes', () => held.length === 40 && hellos === 16);
       for (let turn = 0; turn < 20; turn++) await new Promise((resolve) => setImmediate(resolve));

@@ -6,6 +6,7 @@ import { NamespaceProbe } from '../../agent/telemetry/namespace-probe.js';
 import { registerStateGauges } from '../../agent/telemetry/state-gauges.js';
 import { ControllerMetrics } from '../../controller/api/controller-metrics.js';
 import { createLog } from '../../shared/log.js';
+import { nodeNamed } from '../support/routing/names.js';
 
 export type MetricDescription = {
   readonly name: string;
@@ -23,7 +24,7 @@ export function agentMetrics(): MetricDescription[] {
   void new NamespaceProbe({ registry, targets: () => [], log: createLog({ name: 'docs', level: 'error' }) });
   registerStateGauges(registry, {
     version: '',
-    node: '',
+    node: nodeNamed(''),
     appliedRevision: () => null,
     enforcedRevision: () => null,
     isNatsConnected: () => false,

@@ -1,10 +1,11 @@
 import type { IpAddress } from '../../../shared/address.js';
 import type { CaptureExclusions } from '../../../shared/routing/registry-entry.js';
+import type { WorkloadName } from '../../../shared/routing/names.js';
 
 /** A workload of this host whose TCP the agent takes over. */
 export type CapturedNetns = {
-  /** `namespace/name` of the workload: the key of everything here. */
-  readonly name: string;
+  /** The key of everything here. */
+  readonly name: WorkloadName;
   /** Absolute path of its network namespace. */
   readonly netnsPath: string;
   /** Its addresses: connections that a socket of the host itself opens to them (probes) are let through unruled. */

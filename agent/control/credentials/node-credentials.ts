@@ -1,11 +1,12 @@
 import { z } from 'zod';
+import { nodeName } from '../../../shared/wire/requests.js';
 
 /**
  * What makes this host a member of the mesh: made by the join, renewed before it expires. The two private keys were
  * made here and never leave the host.
  */
 export const nodeCredentialsSchema = z.object({
-  node: z.string(),
+  node: nodeName,
   trustDomain: z.string(),
   nodeKeyPem: z.string(),
   nodeCertificatePem: z.string(),

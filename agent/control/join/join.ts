@@ -6,6 +6,7 @@ import { splitCertificates } from '../../../shared/pki/pem.js';
 import { caResponseSchema, joinResponseSchema } from '../../../shared/wire/requests.js';
 import { callController } from './controller-client.js';
 import type { NodeCredentials } from '../credentials/node-credentials.js';
+import type { NodeName } from '../../../shared/routing/names.js';
 
 /**
  * Makes this host a member of the mesh. In this order: fetch the CA without believing anybody, compare it with the
@@ -16,7 +17,7 @@ import type { NodeCredentials } from '../credentials/node-credentials.js';
 export async function joinMesh(o: {
   readonly controllerUrl: string;
   readonly token: string;
-  readonly node: string;
+  readonly node: NodeName;
   readonly version: string;
   readonly signal: AbortSignal;
 }): Promise<NodeCredentials> {

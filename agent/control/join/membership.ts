@@ -6,9 +6,10 @@ import { joinMesh } from './join.js';
 import type { NodeCredentials } from '../credentials/node-credentials.js';
 import { backoffMs } from '../../thread/scheduler.js';
 import type { StateDirectory } from '../state/state-directory.js';
+import type { NodeName } from '../../../shared/routing/names.js';
 
 export type JoinSettings = {
-  readonly node: string;
+  readonly node: NodeName;
   readonly controllerUrl: string | null;
   readonly token: string | null;
   readonly tokenFile: string | null;
@@ -77,7 +78,7 @@ function assertCanJoin(settings: JoinSettings): { controllerUrl: string } {
   });
 }
 
-function assertSameNode(stored: NodeCredentials, node: string): void {
+function assertSameNode(stored: NodeCredentials, node: NodeName): void {
   if (stored.node === node) return;
   throw new CulvertError({
     code: 'NODE_MISMATCH',

@@ -3,6 +3,7 @@ import type { IpAddress } from '../../../shared/address.js';
 import { parseSpiffeId, type SpiffeId } from '../../../shared/identity.js';
 import type { WorkloadCertificate } from '../credentials/certificate-rotator.js';
 import type { StoredRegistry } from './registry-file.js';
+import type { WorkloadName } from '../../../shared/routing/names.js';
 
 const identity = z.custom<SpiffeId>((value) => typeof value === 'string' && parseSpiffeId(value) !== undefined);
 
@@ -47,7 +48,7 @@ export function encodeState(state: RulesAndCertificates): z.input<typeof stateFi
 export const capturedNamespacesSchema = z.object({
   namespaces: z.array(
     z.object({
-      workload: z.string(),
+      workload: z.string().transform((text) => text as WorkloadName),
       netnsPath: z.string(),
       netnsInode: z.number(),
       addresses: z.array(z.string().transform((text) => text as IpAddress)),

@@ -2,10 +2,10 @@ import type { IpAddress } from '../../../shared/address.js';
 import type { Log } from '../../../shared/log.js';
 import type { ChecksummedFile } from '../state/checksummed-file.js';
 import type { CapturedNamespaces } from '../state/last-good-state.js';
+import type { WorkloadName } from '../../../shared/routing/names.js';
 
 export type LedgerEntry = {
-  /** `namespace/name`. */
-  readonly workload: string;
+  readonly workload: WorkloadName;
   readonly netnsPath: string;
   readonly netnsInode: number;
   readonly addresses: readonly IpAddress[];
@@ -34,7 +34,7 @@ export class CaptureLedger {
     return [...this.#entries.values()];
   }
 
-  has(workload: string, netnsInode: number): boolean {
+  has(workload: WorkloadName, netnsInode: number): boolean {
     return this.#entries.has(key({ workload, netnsInode }));
   }
 

@@ -1,22 +1,23 @@
 import type { WorkloadEntry } from '../../../shared/routing/registry-entry.js';
 import { findNamespace, type FoundNamespace } from './network-namespace.js';
+import type { WorkloadName } from '../../../shared/routing/names.js';
 
 export type NamespaceFound = Extract<FoundNamespace, { kind: 'found' }>;
 
-/** By `namespace/name` of the workload: its namespace, or why it cannot be captured (yet). */
+/** The namespace of each workload, or why it cannot be captured (yet). */
 export type WorkloadNamespaces = {
-  readonly found: ReadonlyMap<string, NamespaceFound>;
-  readonly problems: ReadonlyMap<string, string>;
+  readonly found: ReadonlyMap<WorkloadName, NamespaceFound>;
+  readonly problems: ReadonlyMap<WorkloadName, string>;
 };
 
 /** Looks for the namespace of each workload. One that is the agent's own, or that another workload has, is none. */
 export function findWorkloadNamespaces(
-  wanted: ReadonlyMap<string, WorkloadEntry>,
+  wanted: ReadonlyMap<WorkloadName, WorkloadEntry>,
   ownInode: number,
 ): WorkloadNamespaces {
-  const found = new Map<string, NamespaceFound>();
-  const problems = new Map<string, string>();
-  const owners = new Map<number, string>();
+  const found = new Map<WorkloadName, NamespaceFound>();
+  const problems = new Map<WorkloadName, string>();
+  const owners = new Map<number, WorkloadName>();
   for (const [name, entry] of wanted) {
     const namespace = findNamespace(entry.netns ?? '');
     if (namespace.kind === 'missing') {

@@ -8,15 +8,16 @@ import type { CaptureLedger, LedgerEntry } from './capture-ledger.js';
 import { findNamespace } from './network-namespace.js';
 import type { Scheduler } from '../../thread/scheduler.js';
 import { findWorkloadNamespaces, type NamespaceFound } from './workload-namespaces.js';
+import type { WorkloadName } from '../../../shared/routing/names.js';
 
 /** The part of WorkloadCapture that brings workloads in and out. */
 export type CaptureDoor = {
   apply(workload: CapturedNetns): Promise<void>;
-  release(name: string): Promise<unknown>;
+  release(name: WorkloadName): Promise<unknown>;
   /** What its own checks found wrong; null: nothing. */
-  problemOf(name: string): string | null;
+  problemOf(name: WorkloadName): string | null;
   /** Whether it still looks after this namespace, be it only to drain it. */
-  isHolding(name: string, netnsInode: number): boolean;
+  isHolding(name: WorkloadName, netnsInode: number): boolean;
   /** Takes out what an earlier run of the agent left in a namespace; nothing there is no error. */
   removeLeftover(leftover: LedgerEntry): Promise<void>;
 };
@@ -25,12 +26,11 @@ export type CaptureDoor = {
 export type ListenerDoor = {
   setWorkloads(workloads: readonly LocalWorkload[]): void;
   /** null: not every worker has answered yet. */
-  listeningOf(workload: string): { readonly netnsInode: number; readonly error: string | null } | null;
+  listeningOf(workload: WorkloadName): { readonly netnsInode: number; readonly error: string | null } | null;
 };
 
 export type WorkloadStatus = {
-  /** `namespace/name`. */
-  readonly name: string;
+  readonly name: WorkloadName;
   readonly identity: SpiffeId;
   readonly netnsPath: string | null;
   readonly captured: boolean;
@@ -39,7 +39,7 @@ export type WorkloadStatus = {
 };
 
 type Held = {
-  readonly name: string;
+  readonly name: WorkloadName;
   readonly netnsPath: string;
   readonly netnsInode: number;
   readonly sinceMs: number;
@@ -74,9 +74,9 @@ export class WorkloadReconciler {
   readonly #isServable: (identity: SpiffeId) => boolean;
   readonly #onChange: () => void;
   readonly #ownInode: number;
-  #wanted: ReadonlyMap<string, WorkloadEntry> | null = null;
-  readonly #held = new Map<string, Held>();
-  readonly #problems = new Map<string, string>();
+  #wanted: ReadonlyMap<WorkloadName, WorkloadEntry> | null = null;
+  readonly #held = new Map<WorkloadName, Held>();
+  readonly #problems = new Map<WorkloadName, string>();
   #sent = '';
   /** When the workers were last told. */
   #sentAtMs = 0;
@@ -110,8 +110,8 @@ export class WorkloadReconciler {
     this.#ownInode = init.ownInode;
   }
 
-  /** The workloads of this node that are to be captured, by `namespace/name`. Complete: the others are let go. */
-  setWanted(wanted: ReadonlyMap<string, WorkloadEntry>): void {
+  /** The workloads of this node that are to be captured. Complete: the others are let go. */
+  setWanted(wanted: ReadonlyMap<WorkloadName, WorkloadEntry>): void {
     this.#wanted = wanted;
     this.reconcile();
   }
@@ -124,7 +124,7 @@ export class WorkloadReconciler {
   }
 
   statuses(): readonly WorkloadStatus[] {
-    return [...(this.#wanted ?? new Map<string, WorkloadEntry>())].map(([name, entry]) => {
+    return [...(this.#wanted ?? new Map<WorkloadName, WorkloadEntry>())].map(([name, entry]) => {
       const held = this.#held.get(name);
       return {
         name,
@@ -164,7 +164,7 @@ export class WorkloadReconciler {
     if (!this.#isClosed) this.#cancelTimer = this.#scheduler.after(passIntervalMs, () => this.reconcile());
   }
 
-  async #onePass(wanted: ReadonlyMap<string, WorkloadEntry>): Promise<void> {
+  async #onePass(wanted: ReadonlyMap<WorkloadName, WorkloadEntry>): Promise<void> {
     const { found, problems } = findWorkloadNamespaces(wanted, this.#ownInode);
     for (const name of this.#problems.keys()) if (!wanted.has(name)) this.#problems.delete(name);
     for (const [name, problem] of problems) this.#complain(name, problem);
@@ -187,8 +187,8 @@ export class WorkloadReconciler {
   }
 
   async #releaseGone(
-    wanted: ReadonlyMap<string, WorkloadEntry>,
-    found: ReadonlyMap<string, NamespaceFound>,
+    wanted: ReadonlyMap<WorkloadName, WorkloadEntry>,
+    found: ReadonlyMap<WorkloadName, NamespaceFound>,
   ): Promise<void> {
     for (const held of this.#held.values()) {
       const namespace = found.get(held.name);
@@ -241,7 +241,7 @@ export class WorkloadReconciler {
   }
 
   /** What kept its port (another program, a want of descriptors) may be gone: workers try again when they are told again. */
-  #hasDeafWorker(name: string): boolean {
+  #hasDeafWorker(name: WorkloadName): boolean {
     const listening = this.#listeners.listeningOf(name);
     return listening !== null && listening.error !== null;
   }
@@ -285,13 +285,13 @@ export class WorkloadReconciler {
     }
   }
 
-  #complain(name: string, problem: string): void {
+  #complain(name: WorkloadName, problem: string): void {
     if (this.#problems.get(name) === problem) return;
     this.#problems.set(name, problem);
     this.#log.info({ workload: name, problem }, 'workload not captured yet');
   }
 
-  #forgive(name: string): void {
+  #forgive(name: WorkloadName): void {
     this.#problems.delete(name);
   }
 }

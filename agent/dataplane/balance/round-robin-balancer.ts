@@ -1,4 +1,5 @@
 import type { Destination, Endpoint } from '../../../shared/routing/destination.js';
+import { serviceName } from '../../../shared/routing/names.js';
 
 /**
  * Orders the endpoints of a service: round robin for each service and port, with a random start so that the workers of all
@@ -17,7 +18,7 @@ export class RoundRobinBalancer {
   order(destination: Destination, dialledPort: number): readonly Endpoint[] {
     const { endpoints, service } = destination;
     if (endpoints.length < 2 || service === null) return endpoints;
-    const key = `${service.namespace}/${service.name}:${dialledPort}`;
+    const key = `${serviceName(service)}:${dialledPort}`;
     const start = (this.#cursors.get(key) ?? Math.floor(this.#random() * endpoints.length)) % endpoints.length;
     this.#cursors.set(key, start + 1);
     return [...endpoints.slice(start), ...endpoints.slice(0, start)];

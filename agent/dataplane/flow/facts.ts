@@ -6,7 +6,7 @@ import type { WorkloadEntry } from '../../../shared/routing/registry-entry.js';
 import { refused } from '../connection/ending.js';
 import type { OriginalDestination } from '../sockets/socket-addresses.js';
 import type { Endpoint } from '../../../shared/routing/destination.js';
-import { workloadName } from '../route/registry-index.js';
+import { workloadName } from '../../../shared/routing/names.js';
 import type { WorkerState } from '../state/worker-state.js';
 import type { Facts, FactsSource } from './tracked-connection.js';
 

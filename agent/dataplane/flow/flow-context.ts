@@ -8,11 +8,12 @@ import type { Reporter } from './reporter.js';
 import type { WorkerState } from '../state/worker-state.js';
 import type { TunnelClient } from '../tunnel/tunnel.js';
 import type { LiveConnections } from './live-connections.js';
+import type { NodeName } from '../../../shared/routing/names.js';
 
 /** What all flows of a worker share. */
 export type FlowContext = {
   /** Name of this host. */
-  readonly node: string;
+  readonly node: NodeName;
   readonly state: WorkerState;
   readonly settings: DataplaneSettings;
   readonly connections: LiveConnections;

@@ -1,7 +1,7 @@
 import type { Refused } from '../connection/ending.js';
 import { traceIdOf } from '../connection/trace-context.js';
 import { ConnectionCut } from '../connection/termination-signal.js';
-import { workloadName } from '../route/registry-index.js';
+import { workloadName } from '../../../shared/routing/names.js';
 import type { TunnelRequest } from '../tunnel/tunnel.js';
 import { dial } from './dial.js';
 import { tunnelFacts } from './facts.js';

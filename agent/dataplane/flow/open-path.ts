@@ -8,7 +8,7 @@ import type { HostedWorkload } from '../listen/hosted-workload.js';
 import type { RelayPeer } from '../relay/relay.js';
 import type { ConnectionPath } from '../report/closed-connection.js';
 import type { Endpoint } from '../../../shared/routing/destination.js';
-import { workloadName } from '../route/registry-index.js';
+import { workloadName } from '../../../shared/routing/names.js';
 import type { OpenResult } from '../tunnel/tunnel.js';
 import { dial } from './dial.js';
 import type { FlowContext } from './flow-context.js';

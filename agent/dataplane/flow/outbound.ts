@@ -4,7 +4,7 @@ import { refused, type Refused } from '../connection/ending.js';
 import { isOwnPort, type CapturedDestination } from '../listen/captured-destination.js';
 import type { HostedWorkload } from '../listen/hosted-workload.js';
 import { resolveDestination, type Endpoint } from '../../../shared/routing/destination.js';
-import { workloadName } from '../route/registry-index.js';
+import { workloadName, serviceName } from '../../../shared/routing/names.js';
 import { outboundFacts } from './facts.js';
 import type { FlowContext } from './flow-context.js';
 import { identify, type Arrival, type Identified, type SocketArrival } from './identify.js';
@@ -61,7 +61,7 @@ function route({ context, connection }: Arrival, { dialled }: Identified): Route
     record.service = context.nameExternal(dialled.ip, dialled.port);
     return outsideTheMesh;
   }
-  if (destination.service !== null) record.service = `${destination.service.namespace}/${destination.service.name}`;
+  if (destination.service !== null) record.service = serviceName(destination.service);
   return context.balancer.order(destination, dialled.port).slice(0, 1 + context.settings.connectRetries);
 }
 

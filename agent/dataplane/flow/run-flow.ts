@@ -7,6 +7,7 @@ import { relay, type RelayOptions } from '../relay/relay.js';
 import type { FlowContext } from './flow-context.js';
 import { explainReset } from './reset-in-doubt.js';
 import { TrackedConnection } from './tracked-connection.js';
+import type { WorkloadName } from '../../../shared/routing/names.js';
 
 /** Both sides are connected. */
 export type Reached = { readonly ok: true } & Pick<RelayOptions, 'source' | 'destination'>;
@@ -44,7 +45,10 @@ export async function runFlow(context: FlowContext, flow: Flow): Promise<void> {
 /** A connection that cannot become a flow: there is no socket to serve it with, or no workload that it belongs to. */
 export function recordRefusal(
   context: FlowContext,
-  refusal: Pick<Ending, 'reason' | 'detail'> & { readonly direction: Flow['direction']; readonly workload: string },
+  refusal: Pick<Ending, 'reason' | 'detail'> & {
+    readonly direction: Flow['direction'];
+    readonly workload: WorkloadName;
+  },
 ): void {
   const { direction, workload, reason, detail } = refusal;
   const record = new ConnectionRecord({ direction });

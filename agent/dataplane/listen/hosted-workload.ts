@@ -2,14 +2,14 @@ import { closeSync } from 'node:fs';
 import { CulvertError } from '../../../shared/errors.js';
 import { openNetns } from '../../native/netns.js';
 import type { SlottedWorkload } from '../messages.js';
+import type { WorkloadName } from '../../../shared/routing/names.js';
 
 /**
  * A workload of this node, with its network namespace held open. Owns the fd: `close` it when the workload leaves, because
  * an open fd keeps the namespace, and so the workload's addresses, alive.
  */
 export class HostedWorkload {
-  /** `namespace/name`. */
-  readonly name: string;
+  readonly name: WorkloadName;
   readonly netnsInode: number;
   /** Index of the workload's counters, which all workers share. */
   readonly slot: number;

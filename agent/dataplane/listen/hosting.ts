@@ -4,6 +4,7 @@ import type { FromWorker, LocalWorkload, WorkerDump } from '../messages.js';
 import { capturePorts } from '../../ports.js';
 import { HostedWorkload } from './hosted-workload.js';
 import { WorkloadListeners, type ListenerHandlers } from './workload-listeners.js';
+import type { WorkloadName } from '../../../shared/routing/names.js';
 
 export type ListeningMessage = Extract<FromWorker, { type: 'listening' }>;
 
@@ -19,8 +20,8 @@ type Hosted = {
  * workloads that left. A workload whose namespace was replaced leaves and returns. Calls run one after another.
  */
 export class Hosting {
-  readonly #hosted: Map<string, HostedWorkload>;
-  readonly #open = new Map<string, Hosted>();
+  readonly #hosted: Map<WorkloadName, HostedWorkload>;
+  readonly #open = new Map<WorkloadName, Hosted>();
   readonly #backlog: number;
   readonly #handlers: ListenerHandlers;
   readonly #onListening: (message: ListeningMessage) => void;
@@ -29,7 +30,7 @@ export class Hosting {
 
   /** Owns the contents of `hosted`. `onGone` ends everything in the namespace before its fd is closed. */
   constructor(init: {
-    readonly hosted: Map<string, HostedWorkload>;
+    readonly hosted: Map<WorkloadName, HostedWorkload>;
     readonly backlog: number;
     readonly handlers: ListenerHandlers;
     readonly onListening: (message: ListeningMessage) => void;
@@ -98,7 +99,7 @@ export class Hosting {
     }
   }
 
-  #release(name: string, hosted: Hosted): void {
+  #release(name: WorkloadName, hosted: Hosted): void {
     this.#open.delete(name);
     this.#hosted.delete(name);
     hosted.listeners?.close();

@@ -18,6 +18,7 @@ import type { DataplaneSettings } from '../settings.js';
 import { WorkloadUsage } from '../workload-usage.js';
 import { SlotTable } from './slot-table.js';
 import { LatestState } from './latest-state.js';
+import type { WorkloadName, NodeName } from '../../../shared/routing/names.js';
 
 export type PoolLog = {
   info(fields: object, message: string): void;
@@ -26,8 +27,7 @@ export type PoolLog = {
 };
 
 export type WorkloadListening = {
-  /** `namespace/name`. */
-  readonly workload: string;
+  readonly workload: WorkloadName;
   readonly netnsInode: number;
   /** null: every worker listens. Otherwise why one does not. */
   readonly error: string | null;
@@ -51,8 +51,8 @@ type Member = {
   readonly startedAtMs: number;
   isOnline: boolean;
   appliedRevision: number | null;
-  /** By workload name: what this worker said of its listeners. */
-  readonly listening: Map<string, { readonly netnsInode: number; readonly error: string | null }>;
+  /** What this worker said of its listeners. */
+  readonly listening: Map<WorkloadName, { readonly netnsInode: number; readonly error: string | null }>;
   error: Error | null;
 };
 
@@ -70,7 +70,7 @@ const drainMarginMs = 2000;
  * one that dies and adds up what they say. Owns the threads: `drain` or `Symbol.asyncDispose` ends them all.
  */
 export class WorkerPool extends EventEmitter<PoolEvents> {
-  readonly #init: { readonly node: string; readonly trustDomain: string; readonly settings: DataplaneSettings };
+  readonly #init: { readonly node: NodeName; readonly trustDomain: string; readonly settings: DataplaneSettings };
   readonly #log: PoolLog;
   readonly #spawn: (init: PoolWorkerInit) => Worker;
   readonly #members: (Member | null)[];
@@ -86,7 +86,7 @@ export class WorkerPool extends EventEmitter<PoolEvents> {
 
   constructor(init: {
     readonly workers: number;
-    readonly node: string;
+    readonly node: NodeName;
     readonly trustDomain: string;
     readonly settings: DataplaneSettings;
     readonly log: PoolLog;
@@ -132,7 +132,7 @@ export class WorkerPool extends EventEmitter<PoolEvents> {
   }
 
   /** The common answer of all workers for the current namespace of a workload; null while one has not answered. */
-  listeningOf(workload: string): WorkloadListening | null {
+  listeningOf(workload: WorkloadName): WorkloadListening | null {
     const wanted = this.#state.workloads.find((candidate) => candidate.name === workload);
     if (wanted === undefined) return null;
     let error: string | null = null;

@@ -2,6 +2,7 @@ import type { HostPort } from '../../../shared/address.js';
 import type { SpiffeId } from '../../../shared/identity.js';
 import type { RuleRef } from '../../../shared/policy/connection.js';
 import type { Reason } from '../../../shared/reasons.js';
+import type { WorkloadName } from '../../../shared/routing/names.js';
 
 /** How the bytes travelled between the two sides, as far as this agent knows. */
 export const connectionPaths = [
@@ -58,8 +59,8 @@ export type ClosedConnection = {
 
 export type ConnectionParty = {
   readonly address: HostPort | null;
-  /** `namespace/name` of the registered workload. */
-  readonly workload: string | null;
+  /** The registered workload. */
+  readonly workload: WorkloadName | null;
   /** Proved by a certificate, or the registry's for a workload of this host. */
   readonly identity: SpiffeId | null;
 };

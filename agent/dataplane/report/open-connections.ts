@@ -1,12 +1,13 @@
 import type { HostPort, IpAddress } from '../../../shared/address.js';
 import type { SpiffeId } from '../../../shared/identity.js';
 import { formatRuleRef, type RuleRef } from '../../../shared/policy/connection.js';
+import type { WorkloadName } from '../../../shared/routing/names.js';
 
 /** Bytes that open connections between two workloads moved since the last report. Plain data, sent between threads. */
 export type LiveBytes = {
   readonly direction: 'outbound' | 'inbound';
-  readonly sourceWorkload: string | null;
-  readonly destinationWorkload: string | null;
+  readonly sourceWorkload: WorkloadName | null;
+  readonly destinationWorkload: WorkloadName | null;
   readonly sent: number;
   readonly received: number;
 };
@@ -34,7 +35,7 @@ export type OpenConnections = {
 
 /** A `ConnectionParty` without the client's port. `ip` is null when a workload stands for it. */
 export type OpenParty = {
-  readonly workload: string | null;
+  readonly workload: WorkloadName | null;
   readonly identity: SpiffeId | null;
   readonly ip: IpAddress | null;
 };

@@ -10,6 +10,7 @@ import { Claims } from './claims.js';
 import { ImageReader } from '../image/image-reader.js';
 import type { RegistryChange, RegistryImage } from '../image/registry-image.js';
 import { addressTerm, keyTerm, labelTerm, vipTerm } from '../image/registry-terms.js';
+import type { ServiceName, WorkloadName } from '../../../shared/routing/names.js';
 
 /**
  * The registry as a worker looks things up in it: by address, by VIP, by name, and the endpoints of a service. Most of
@@ -51,7 +52,7 @@ export class RegistryIndex implements RegistryView {
     return firstOf(this.#byAddress.get(ip), this.#find(addressTerm(ip), hasIt));
   }
 
-  workload(name: string): WorkloadEntry | undefined {
+  workload(name: WorkloadName): WorkloadEntry | undefined {
     const entry = this.#entry(`workload.${name.replace('/', '.')}`);
     return entry?.kind === 'workload' ? entry : undefined;
   }
@@ -62,7 +63,7 @@ export class RegistryIndex implements RegistryView {
     return firstOf(this.#byVip.get(ip), this.#find(vipTerm(ip), hasIt));
   }
 
-  service(name: string): RegistryService | undefined {
+  service(name: ServiceName): RegistryService | undefined {
     const entry = this.#entry(`service.${name.replace('/', '.')}`);
     return entry?.kind === 'service' ? entry : undefined;
   }
@@ -187,9 +188,4 @@ export class RegistryIndex implements RegistryView {
 function firstOf<E extends RegistryEntry>(a: E | undefined, b: E | undefined): E | undefined {
   if (a === undefined || b === undefined) return a ?? b;
   return precedes(b, a) ? b : a;
-}
-
-/** `namespace/name`. */
-export function workloadName(workload: WorkloadEntry): string {
-  return `${workload.namespace}/${workload.name}`;
 }

@@ -5,12 +5,13 @@ import { refused, type Refused } from '../connection/ending.js';
 import type { HostedWorkload } from '../listen/hosted-workload.js';
 import { RegistryIndex } from '../route/registry-index.js';
 import type { CertificatesMessage } from '../messages.js';
+import type { WorkloadName } from '../../../shared/routing/names.js';
 
 /** Everything that a worker's decisions depend on. Only its message handler writes it; flows read the current values. */
 export class WorkerState {
   readonly registry = new RegistryIndex();
-  /** The workloads of this node whose namespaces the worker holds open, by `namespace/name`. */
-  readonly hosted = new Map<string, HostedWorkload>();
+  /** The workloads of this node whose namespaces the worker holds open. */
+  readonly hosted = new Map<WorkloadName, HostedWorkload>();
   #snapshot: Snapshot | null = null;
   #certificateEnds: ReadonlyMap<SpiffeId, number> = new Map();
 

@@ -13,6 +13,7 @@ import { KeyedSemaphore } from './keyed-semaphore.js';
 import type { OpenResult, TunnelCertificates, TunnelClient, TunnelTarget } from './tunnel.js';
 import type { DialRaw } from './tunnel-dial.js';
 import { spreadTunnels, TunnelPool, type NoTunnel, type PoolGates } from './tunnel-pool.js';
+import type { WorkloadName } from '../../../shared/routing/names.js';
 
 /**
  * How many tunnels may end under one request. All tunnels of a pool end together when the other agent's certificate is
@@ -75,7 +76,7 @@ export class Http2TunnelClient extends Http2TunnelSide implements TunnelClient {
     return unreachable('PEER_RESET', lost);
   }
 
-  override releaseWorkload(workload: string): void {
+  override releaseWorkload(workload: WorkloadName): void {
     const leaving = [...this.#pools].filter(([, pool]) => pool.workload === workload);
     super.releaseWorkload(workload);
     // A pool ends with its workload: one of the same name that comes back gets a new pool.

@@ -8,6 +8,7 @@ import type { CertificateChange } from './identity-contexts.js';
 import { ServerHandshakes, type ProvedPeer } from './server-handshakes.js';
 import { ServerTunnel } from './server-tunnel.js';
 import type { TunnelCertificates, TunnelListener, TunnelRequest, TunnelServer } from './tunnel.js';
+import type { WorkloadName } from '../../../shared/routing/names.js';
 
 /** {@link TunnelServer} over HTTP/2, with any engine. */
 export class Http2TunnelServer extends Http2TunnelSide implements TunnelServer {
@@ -55,7 +56,7 @@ export class Http2TunnelServer extends Http2TunnelSide implements TunnelServer {
     return this.#handshakes.replaceCertificates(certificates);
   }
 
-  protected override abort(workload: string | null): void {
+  protected override abort(workload: WorkloadName | null): void {
     this.#handshakes.abort(workload);
   }
 

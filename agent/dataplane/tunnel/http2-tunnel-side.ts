@@ -5,11 +5,12 @@ import type { TunnelSettings } from '../engine/session-options.js';
 import type { CertificateChange } from './identity-contexts.js';
 import type { TunnelCertificates, TunnelCounts } from './tunnel.js';
 import type { TunnelConnection } from './tunnel-connection.js';
+import type { WorkloadName } from '../../../shared/routing/names.js';
 
 /** Tunnels of one workload that start and end together: a client's pool, or one tunnel of a server. */
 export interface TunnelGroup {
   /** `namespace/name` of the workload of this node. */
-  readonly workload: string;
+  readonly workload: WorkloadName;
   /** The identity that this node proves on them. */
   readonly ownIdentity: SpiffeId;
   readonly connections: Iterable<TunnelConnection>;
@@ -49,7 +50,7 @@ export abstract class Http2TunnelSide {
   protected abstract groups(): Iterable<TunnelGroup>;
   protected abstract useCertificates(certificates: TunnelCertificates): CertificateChange;
   /** Ends handshakes that have no group yet, of one workload or of all (null). */
-  protected abort?(workload: string | null): void;
+  protected abort?(workload: WorkloadName | null): void;
 
   replaceCertificates(certificates: TunnelCertificates): void {
     const { renewed, ended } = this.useCertificates(certificates);
@@ -60,7 +61,7 @@ export abstract class Http2TunnelSide {
     }
   }
 
-  releaseWorkload(workload: string): void {
+  releaseWorkload(workload: WorkloadName): void {
     this.abort?.(workload);
     for (const group of this.groups()) if (group.workload === workload) group.release();
   }

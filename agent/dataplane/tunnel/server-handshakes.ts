@@ -15,6 +15,7 @@ import { ignoreError } from '../sockets/ignore-error.js';
 import { socketAddresses, type PeerAddress } from '../sockets/socket-addresses.js';
 import { rejectFrames } from './reject-handshake.js';
 import type { TunnelCertificates, TunnelListener } from './tunnel.js';
+import type { WorkloadName } from '../../../shared/routing/names.js';
 
 /** A peer that proved its identity and speaks h2. */
 export type ProvedPeer = {
@@ -92,7 +93,7 @@ export class ServerHandshakes {
   }
 
   /** Ends the handshakes under way for one workload, or for all (null). */
-  abort(workload: string | null): void {
+  abort(workload: WorkloadName | null): void {
     for (const pending of this.#pending.values()) {
       if (workload === null || pending.listener.workload === workload) pending.raw.destroy();
     }

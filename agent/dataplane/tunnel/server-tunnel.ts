@@ -15,6 +15,7 @@ import type { TunnelGroup } from './http2-tunnel-side.js';
 import type { ProvedPeer } from './server-handshakes.js';
 import { textOf, type TunnelHeaders, type TunnelRefusal, type TunnelRequest } from './tunnel.js';
 import { TunnelConnection } from './tunnel-connection.js';
+import type { WorkloadName } from '../../../shared/routing/names.js';
 
 /** A peer that connects and opens no stream is disconnected after this time. */
 const firstRequestMs = 9500;
@@ -61,7 +62,7 @@ export class ServerTunnel extends TunnelConnection implements TunnelGroup {
     });
   }
 
-  get workload(): string {
+  get workload(): WorkloadName {
     return this.#peer.listener.workload;
   }
 

@@ -8,6 +8,7 @@ import type { Refused } from '../connection/ending.js';
 import type { TunnelGroup } from './http2-tunnel-side.js';
 import type { TunnelTarget } from './tunnel.js';
 import { dialTunnel, type DialRaw, type LostTunnel } from './tunnel-dial.js';
+import type { WorkloadName } from '../../../shared/routing/names.js';
 
 /** With this many streams a tunnel is busy, and another one is made, up to {@link spreadTunnels}. */
 const busyStreams = 24;
@@ -64,7 +65,7 @@ export class TunnelPool implements TunnelGroup {
     this.#onEmpty = init.onEmpty;
   }
 
-  get workload(): string {
+  get workload(): WorkloadName {
     return this.#target.sourceWorkload;
   }
 

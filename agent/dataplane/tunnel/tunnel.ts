@@ -8,6 +8,7 @@ import type { TerminationSignal } from '../connection/termination-signal.js';
 import type { TunnelStream } from '../engine/tunnel-stream.js';
 import type { CertificatesMessage, TunnelDump } from '../messages.js';
 import type { OriginalDestination, PeerAddress } from '../sockets/socket-addresses.js';
+import type { WorkloadName } from '../../../shared/routing/names.js';
 
 /**
  * HBONE as the rest of the data plane sees it, with any HTTP/2 engine underneath. Every engine passes
@@ -26,7 +27,7 @@ export interface TunnelClient {
    */
   replaceCertificates(certificates: TunnelCertificates): void;
   /** Ends every tunnel of this source workload at once: an open socket would keep its namespace alive. */
-  releaseWorkload(workload: string): void;
+  releaseWorkload(workload: WorkloadName): void;
   dump(): TunnelDump[];
   counts(): TunnelCounts;
   /** Opens no new streams, waits for open ones, and ends what is left after `graceMs`. */
@@ -42,7 +43,7 @@ export interface TunnelServer {
    */
   replaceCertificates(certificates: TunnelCertificates): void;
   /** Ends every tunnel and handshake of this workload at once. */
-  releaseWorkload(workload: string): void;
+  releaseWorkload(workload: WorkloadName): void;
   dump(): TunnelDump[];
   counts(): TunnelCounts;
   /** Peers refused before there was a request, by kind; counted since the start. */
@@ -57,11 +58,11 @@ export type TunnelCertificates = Pick<CertificatesMessage, 'rootsPem' | 'certifi
 export type TunnelCounts = { readonly tunnels: number; readonly streams: number };
 
 /** The workload whose tunnel port a connection arrived on; its identity chooses the server certificate. */
-export type TunnelListener = { readonly workload: string; readonly identity: SpiffeId };
+export type TunnelListener = { readonly workload: WorkloadName; readonly identity: SpiffeId };
 
 export type TunnelTarget = {
-  /** `namespace/name` of the workload of this host that dials. */
-  readonly sourceWorkload: string;
+  /** The workload of this host that dials. */
+  readonly sourceWorkload: WorkloadName;
   readonly sourceIdentity: SpiffeId;
   readonly sourceIp: IpAddress;
   /** The tunnel is dialled to the inbound tunnel port of this address: the IP of the authorized address. */
@@ -87,7 +88,7 @@ export type TunnelRequest = {
   /** As the peer sent them, empty when missing. They are only shown. */
   readonly headers: TunnelHeaders;
   /** `namespace/name` of the workload whose listener it came to. */
-  readonly workload: string;
+  readonly workload: WorkloadName;
   /** Raised when the peer gives up, or the tunnel ends, before the answer. */
   readonly signal: TerminationSignal;
   /** Answers 200. The stream belongs to the caller, and is already reset when the peer has left. */

@@ -40,6 +40,7 @@ import { WorkloadUsage } from '../workload-usage.js';
 import { Http2TunnelClient } from '../tunnel/http2-tunnel-client.js';
 import { Http2TunnelServer } from '../tunnel/http2-tunnel-server.js';
 import type { Http2Engine } from '../engine/http2-engine.js';
+import type { WorkloadName } from '../../../shared/routing/names.js';
 
 /** Time for connections that a drain cuts to end before their tunnels do, on a busy event loop. */
 const cutMs = 500;
@@ -230,7 +231,7 @@ export class DataplaneWorker {
     this.#post({ type: 'drained' });
   }
 
-  #hosted(name: string): HostedWorkload {
+  #hosted(name: WorkloadName): HostedWorkload {
     const hosted = this.#state.hosted.get(name);
     if (hosted === undefined) throw new Error(`workload ${name} has left this node`);
     return hosted;

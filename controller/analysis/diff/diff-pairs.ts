@@ -6,6 +6,7 @@ import { PairClasses } from '../pairs/pair-classes.js';
 import { lastPort, type PortVerdict } from '../pairs/port-verdicts.js';
 import type { RuleSet } from '../pairs/rule-set.js';
 import { sortGroups } from '../pairs/sort-groups.js';
+import { workloadName } from '../../../shared/routing/names.js';
 
 /** Ports on which a pair is decided otherwise than before. */
 export type PortChange = {
@@ -70,7 +71,5 @@ function changesBetween(before: readonly PortVerdict[], after: readonly PortVerd
 }
 
 function workloadNames({ entries }: RuleSet): Set<string> {
-  return new Set(
-    entries.filter(({ kind }) => kind === 'workload').map(({ namespace, name }) => `${namespace}/${name}`),
-  );
+  return new Set(entries.filter(({ kind }) => kind === 'workload').map(workloadName));
 }

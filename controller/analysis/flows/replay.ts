@@ -9,6 +9,7 @@ import { regionParty, workloadParty, type MeshParty } from '../pairs/mesh-party.
 import { possibleDecisions } from '../pairs/possible-decisions.js';
 import type { RuleSet } from '../pairs/rule-set.js';
 import { lookupOf, type RegistryLookup } from '../registry/registry-lookup.js';
+import type { WorkloadName } from '../../../shared/routing/names.js';
 
 /** What a set of rules says of a recorded conversation, or why it cannot be told. */
 export type Replayed =
@@ -83,7 +84,7 @@ export class Replay {
     return { ends: candidates, ambiguity: `the rules tell addresses within ${cidr} apart` };
   }
 
-  #ofWorkload(name: string, identity: string | null, side: 'source' | 'destination'): Ends {
+  #ofWorkload(name: WorkloadName, identity: string | null, side: 'source' | 'destination'): Ends {
     const entry = this.#registry.workload(name);
     if (entry === undefined) return unknown(`the workload ${name} is not registered`);
     if (entry.addresses.length === 0) return unknown(`the workload ${name} has no address`);

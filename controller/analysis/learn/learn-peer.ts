@@ -4,6 +4,7 @@ import { isNamespacedName } from '../../resources/kinds/field-schemas.js';
 import type { WorkloadEntry } from '../../../shared/routing/registry-entry.js';
 import type { RegistryLookup } from '../registry/registry-lookup.js';
 import { isNamedExternal, type FlowParty } from '../../../shared/wire/flows.js';
+import { serviceAccountName, workloadName } from '../../../shared/routing/names.js';
 
 /** A peer as it is written into a rule. */
 export type LearnedPeer = {
@@ -51,12 +52,12 @@ export class LearnedPeers {
     if (entry !== undefined) {
       return entry.identity === identity ? this.#ofWorkload(entry) : { why: `${entry.name} had another identity` };
     }
-    const serviceAccount = `${parsed.namespace}/${parsed.serviceAccount}`;
+    const serviceAccount = serviceAccountName(parsed);
     return { peers: [{ serviceAccount }], name: serviceAccount };
   }
 
   #ofWorkload(entry: WorkloadEntry): LearnedParty {
-    const serviceAccount = `${entry.namespace}/${entry.serviceAccount}`;
+    const serviceAccount = serviceAccountName(entry);
     const replicas = this.#registry.runningAs(serviceAccount);
     const labels = distinguishingLabel(entry, replicas);
     if (labels === undefined) return { peers: [{ serviceAccount }], name: serviceAccount };
@@ -79,7 +80,7 @@ function distinguishingLabel(
 
 function ofAddresses(entry: WorkloadEntry): LearnedParty {
   const peers = entry.addresses.map((ip) => ({ cidr: fullPrefix(ip) }));
-  const name = `${entry.namespace}/${entry.name}`;
+  const name = workloadName(entry);
   return peers.length === 0 ? { why: `the workload ${name} has no address` } : { peers, name };
 }
 

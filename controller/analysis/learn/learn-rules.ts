@@ -4,6 +4,7 @@ import { conversations, flowEndName, type Conversation } from '../flows/conversa
 import { lookupOf } from '../registry/registry-lookup.js';
 import { LearnedPeers, type LearnedPeer } from './learn-peer.js';
 import { learnedName } from './learned-name.js';
+import { serviceName, workloadName } from '../../../shared/routing/names.js';
 
 /** A SegmentationRule as it is written to a file. */
 export type LearnedRule = {
@@ -235,15 +236,15 @@ function notSeen(all: readonly Conversation[], entries: readonly RegistryEntry[]
   const registry = lookupOf(entries);
   const inScope = entries.filter((entry) => namespace === null || entry.namespace === namespace);
   const workloads = inScope.filter((entry) => entry.kind === 'workload');
-  const names = workloads.map((entry) => `${entry.namespace}/${entry.name}`).sort();
+  const names = workloads.map(workloadName).sort();
   const servicePorts = inScope.flatMap((entry) => {
     if (entry.kind !== 'service') return [];
     const endpoints = registry.endpointsOf(entry);
     const isUsed = (targetPort: number): boolean =>
-      endpoints.some(({ name }) => ports.has(`${entry.namespace}/${name}:${targetPort}`));
+      endpoints.some((endpoint) => ports.has(`${workloadName(endpoint)}:${targetPort}`));
     return entry.ports
       .filter(({ targetPort }) => !isUsed(targetPort))
-      .map(({ port }) => `${entry.namespace}/${entry.name}:${port}`);
+      .map(({ port }) => `${serviceName(entry)}:${port}`);
   });
   return {
     destinations: names.filter((name) => !reached.has(name)),

@@ -2,6 +2,7 @@ import type { IpAddress } from '../../../shared/address.js';
 import type { Party } from '../../../shared/policy/connection.js';
 import type { CidrRegion } from './cidr-regions.js';
 import type { WorkloadEntry } from '../../../shared/routing/registry-entry.js';
+import { workloadName } from '../../../shared/routing/names.js';
 
 /** One side of a connection that nobody has to make: who it is, and whether an agent speaks for it. */
 export type MeshParty = {
@@ -19,7 +20,7 @@ export type MeshParty = {
 export function workloadParty(entry: WorkloadEntry, ip: IpAddress): MeshParty {
   const { namespace, name, serviceAccount, labels, node, identity, protocol } = entry;
   return {
-    name: `${namespace}/${name}`,
+    name: workloadName(entry),
     party: { ip, identity, workload: { namespace, name, serviceAccount, labels, node } },
     isMeshed: protocol === 'hbone',
   };

@@ -6,6 +6,7 @@ import { regionParty, workloadParty, type MeshParty } from './mesh-party.js';
 import { portVerdicts, type PortVerdict } from './port-verdicts.js';
 import type { RuleSet } from './rule-set.js';
 import { selectionItems, type SelectionItem } from './selection-items.js';
+import { workloadName } from '../../../shared/routing/names.js';
 
 /** What each of the sets decides between two ends. Pairs that are decided alike share one object. */
 export type PairVerdicts = { readonly id: number; readonly bySet: readonly (readonly PortVerdict[])[] };
@@ -172,7 +173,7 @@ function workloadEnds(entries: readonly RegistryEntry[]): Map<string, MeshParty>
   const ends = new Map<string, MeshParty>();
   for (const entry of entries) {
     if (entry.kind !== 'workload') continue;
-    for (const ip of entry.addresses) ends.set(`${entry.namespace}/${entry.name} ${ip}`, workloadParty(entry, ip));
+    for (const ip of entry.addresses) ends.set(`${workloadName(entry)} ${ip}`, workloadParty(entry, ip));
   }
   return ends;
 }

@@ -1,5 +1,6 @@
 import type { RegistryEntry } from '../../../shared/routing/registry-entry.js';
 import type { MeshParty } from './mesh-party.js';
+import { workloadName } from '../../../shared/routing/names.js';
 
 /**
  * The names of a group of ends as people read them, sorted: a workload once, and with its addresses only where the group
@@ -10,7 +11,7 @@ export class EndNames {
 
   constructor({ entries }: { entries: readonly RegistryEntry[] }) {
     for (const entry of entries) {
-      if (entry.kind === 'workload') this.#addresses.set(`${entry.namespace}/${entry.name}`, entry.addresses.length);
+      if (entry.kind === 'workload') this.#addresses.set(workloadName(entry), entry.addresses.length);
     }
   }
 

@@ -1,5 +1,6 @@
 import type { RegistryService, WorkloadEntry } from '../../../shared/routing/registry-entry.js';
 import type { RegistryLookup } from './registry-lookup.js';
+import { serviceAccountName, serviceName, workloadName } from '../../../shared/routing/names.js';
 
 /** What chooses a kind of thing in `service:billing/db`; null: whatever is called so. */
 export type NameWord = 'workload' | 'service' | 'sa' | null;
@@ -18,11 +19,14 @@ export function resolveName(
   { word, name }: { readonly word: NameWord; readonly name: string },
   side: 'source' | 'destination',
 ): RegisteredName {
-  const workload = word === null || word === 'workload' ? registry.workload(name) : undefined;
+  const [namespace = '', short = ''] = name.split('/');
+  const parts = { namespace, name: short };
+  const workload = word === null || word === 'workload' ? registry.workload(workloadName(parts)) : undefined;
   if (workload !== undefined) return { kind: 'workload', workload };
   const mayBeService = side === 'destination' && (word === null || word === 'service');
-  const service = mayBeService ? registry.service(name) : undefined;
+  const service = mayBeService ? registry.service(serviceName(parts)) : undefined;
   if (service !== undefined) return { kind: 'service', service };
-  const workloads = word === null || word === 'sa' ? registry.runningAs(name) : [];
+  const workloads =
+    word === null || word === 'sa' ? registry.runningAs(serviceAccountName({ namespace, serviceAccount: short })) : [];
   return workloads.length > 0 ? { kind: 'serviceAccount', workloads } : { kind: 'unknown' };
 }

@@ -1,6 +1,14 @@
 import type { IpAddress } from '../../../shared/address.js';
 import type { RegistryEntry, RegistryService, WorkloadEntry } from '../../../shared/routing/registry-entry.js';
 import { precedes, selects, type RegistryView } from '../../../shared/routing/registry-view.js';
+import {
+  serviceAccountName,
+  serviceName,
+  workloadName,
+  type ServiceAccountName,
+  type ServiceName,
+  type WorkloadName,
+} from '../../../shared/routing/names.js';
 
 const lookups = new WeakMap<readonly RegistryEntry[], RegistryLookup>();
 
@@ -13,18 +21,18 @@ export function lookupOf(entries: readonly RegistryEntry[]): RegistryLookup {
 
 /** A list of entries, in any order, to look things up in. The list must not change. */
 export class RegistryLookup implements RegistryView {
-  readonly #workloads: Index<WorkloadEntry>;
-  readonly #services: Index<RegistryService>;
-  readonly #byAccount: Groups<WorkloadEntry>;
-  readonly #byNamespace: Groups<WorkloadEntry>;
+  readonly #workloads: Index<WorkloadName, WorkloadEntry>;
+  readonly #services: Index<ServiceName, RegistryService>;
+  readonly #byAccount: Groups<ServiceAccountName, WorkloadEntry>;
+  readonly #byNamespace: Groups<string, WorkloadEntry>;
 
   constructor({ entries }: { readonly entries: readonly RegistryEntry[] }) {
     const sorted = entries.toSorted((a, b) => (precedes(a, b) ? -1 : 1));
     const workloads = sorted.filter((entry) => entry.kind === 'workload');
     const services = sorted.filter((entry) => entry.kind === 'service');
-    this.#workloads = indexOf(workloads, ({ addresses }) => addresses);
-    this.#services = indexOf(services, ({ vips }) => vips);
-    this.#byAccount = groupBy(workloads, accountOf);
+    this.#workloads = indexOf(workloads, workloadName, ({ addresses }) => addresses);
+    this.#services = indexOf(services, serviceName, ({ vips }) => vips);
+    this.#byAccount = groupBy(workloads, serviceAccountName);
     this.#byNamespace = groupBy(workloads, ({ namespace }) => namespace);
   }
 
@@ -36,11 +44,11 @@ export class RegistryLookup implements RegistryView {
     return this.#services.byAddress.get(ip);
   }
 
-  workload(name: string): WorkloadEntry | undefined {
+  workload(name: WorkloadName): WorkloadEntry | undefined {
     return this.#workloads.byName.get(name);
   }
 
-  service(name: string): RegistryService | undefined {
+  service(name: ServiceName): RegistryService | undefined {
     return this.#services.byName.get(name);
   }
 
@@ -48,8 +56,8 @@ export class RegistryLookup implements RegistryView {
     return (this.#byNamespace.get(service.namespace) ?? []).filter((workload) => selects(service, workload));
   }
 
-  /** The workloads that run as a service account, `namespace/name`, in the order of their names. */
-  runningAs(serviceAccount: string): readonly WorkloadEntry[] {
+  /** The workloads that run as a service account, in the order of their names. */
+  runningAs(serviceAccount: ServiceAccountName): readonly WorkloadEntry[] {
     return this.#byAccount.get(serviceAccount) ?? [];
   }
 
@@ -64,18 +72,10 @@ export class RegistryLookup implements RegistryView {
   }
 }
 
-function nameOf({ namespace, name }: RegistryEntry): string {
-  return `${namespace}/${name}`;
-}
+type Groups<K, E> = ReadonlyMap<K, readonly E[]>;
 
-function accountOf({ namespace, serviceAccount }: WorkloadEntry): string {
-  return `${namespace}/${serviceAccount}`;
-}
-
-type Groups<E> = ReadonlyMap<string, readonly E[]>;
-
-function groupBy<E>(entries: readonly E[], keyOf: (entry: E) => string): Groups<E> {
-  const groups = new Map<string, E[]>();
+function groupBy<K, E>(entries: readonly E[], keyOf: (entry: E) => K): Groups<K, E> {
+  const groups = new Map<K, E[]>();
   for (const entry of entries) {
     const group = groups.get(keyOf(entry));
     if (group === undefined) groups.set(keyOf(entry), [entry]);
@@ -84,14 +84,15 @@ function groupBy<E>(entries: readonly E[], keyOf: (entry: E) => string): Groups<
   return groups;
 }
 
-type Index<E> = { readonly byName: ReadonlyMap<string, E>; readonly byAddress: ReadonlyMap<string, E> };
+type Index<K, E> = { readonly byName: ReadonlyMap<K, E>; readonly byAddress: ReadonlyMap<string, E> };
 
 /** `sorted`: of two that claim an address, the first has it. */
-function indexOf<E extends RegistryEntry>(
+function indexOf<K, E extends RegistryEntry>(
   sorted: readonly E[],
+  nameOf: (entry: E) => K,
   addressesOf: (entry: E) => readonly IpAddress[],
-): Index<E> {
-  const byName = new Map<string, E>();
+): Index<K, E> {
+  const byName = new Map<K, E>();
   const byAddress = new Map<string, E>();
   for (const entry of sorted) {
     byName.set(nameOf(entry), entry);

@@ -9,6 +9,7 @@ import { externalParty, workloadParty, type MeshParty } from '../pairs/mesh-part
 import type { RuleSet } from '../pairs/rule-set.js';
 import { resolveName } from '../registry/registered-name.js';
 import { lookupOf, type RegistryLookup } from '../registry/registry-lookup.js';
+import { serviceName } from '../../../shared/routing/names.js';
 
 /** An end that a text can mean, and the port of its application (destinations only). */
 export type FoundParty = {
@@ -90,7 +91,7 @@ function ofService(
   vips: readonly IpAddress[],
   registry: RegistryLookup,
 ): FoundEnds {
-  const name = `${service.namespace}/${service.name}`;
+  const name = serviceName(service);
   const served = servedPort(service, port);
   if (served === undefined) {
     const ports = service.ports.map((candidate) => candidate.port).join(', ');

@@ -7,6 +7,7 @@ import { usePeerField } from '../../resources/match/peer-fields.js';
 import { mayBeAnyOf } from '../pairs/peer-filter.js';
 import { wantedByPolicies } from './policy-wishes.js';
 import { commonPort } from '../lint/rule-cover.js';
+import { workloadName } from '../../../shared/routing/names.js';
 
 /** A connection that differs from another in one fact. */
 export type FactChange = {
@@ -132,5 +133,5 @@ function ranked(side: Wish['side'], { cost, fact, is, wouldBe, party }: PartyCha
 
 /** `billing/db`, or the address of who has no name. */
 export function partyName({ workload, ip }: Party): string {
-  return workload === null ? ip : `${workload.namespace}/${workload.name}`;
+  return workload === null ? ip : workloadName(workload);
 }

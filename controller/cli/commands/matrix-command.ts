@@ -9,6 +9,7 @@ import { addOutputOption, renderData, type OutputFormat } from '../view/output-f
 import { namesText, portText } from '../view/port-text.js';
 import { loadPresentSet, type PresentSet } from '../client/present-set.js';
 import { renderTable } from '../view/table.js';
+import { workloadName } from '../../../shared/routing/names.js';
 
 type Options = { blastRadius?: string; hops: number; output: OutputFormat };
 
@@ -37,8 +38,8 @@ export function addMatrixCommand(program: Command, cli: Cli): void {
 }
 
 function requireWorkload({ entries }: PresentSet, workload: string): void {
-  const names = entries.filter(({ kind }) => kind === 'workload').map(({ namespace, name }) => `${namespace}/${name}`);
-  if (names.includes(workload)) return;
+  const names = new Set<string>(entries.filter(({ kind }) => kind === 'workload').map(workloadName));
+  if (names.has(workload)) return;
   const nearest = nearestName(workload, names);
   throw new CliError({
     exit: 'notFound',

@@ -80,7 +80,7 @@ function caFindings({ status, nowMs }: MeshFacts): Finding[] {
 }
 
 function nodeFindings({ status, workloadsByNode }: MeshFacts): Finding[] {
-  const joined = new Set(status.agents.map(({ node }) => node));
+  const joined = new Set<string>(status.agents.map(({ node }) => node));
   const missing = [...workloadsByNode].filter(([node]) => !joined.has(node));
   return missing.map(([node, count]) =>
     warn(

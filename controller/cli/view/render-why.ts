@@ -4,6 +4,7 @@ import { reasonInfo } from '../../../shared/reasons.js';
 import type { ExplainedConnection, WhyAnswer } from '../../api/api-types.js';
 import { formatAge } from './format-time.js';
 import { renderTable } from './table.js';
+import { workloadName } from '../../../shared/routing/names.js';
 
 /** More near misses than these are for `-o json`. */
 const maxNearMisses = 20;
@@ -85,7 +86,7 @@ function describeRule({ rule }: Decision): string {
 
 function describeParty({ workload, identity }: Party): string {
   if (workload === null) return identity ?? 'outside the mesh';
-  const name = `${workload.namespace}/${workload.name}`;
+  const name = workloadName(workload);
   return identity === null ? `${name}, no identity` : `${name}, ${identity}`;
 }
 
@@ -115,5 +116,5 @@ function renderOthers(others: readonly ExplainedConnection[]): string {
 }
 
 function partyName({ workload, ip }: Party): string {
-  return workload === null ? ip : `${workload.namespace}/${workload.name}`;
+  return workload === null ? ip : workloadName(workload);
 }

@@ -3,6 +3,7 @@ import type { PeerAuthentication } from '../../resources/kinds/peer-authenticati
 import type { ProblemList } from '../../resources/parse/problem-list.js';
 import type { Resource } from '../../resources/kinds/resource.js';
 import type { Workload } from '../../resources/kinds/workload.js';
+import { workloadName } from '../../../shared/routing/names.js';
 
 /**
  * What Istio and Kubernetes would settle in a way that a document does not show: PeerAuthentications of one scope
@@ -34,7 +35,7 @@ function checkPeerAuthentications(
     const other = others.find((candidate) => modesOf(candidate) !== (first === undefined ? '' : modesOf(first)));
     if (first === undefined || other === undefined || reported.has(other)) continue;
     reported.add(other);
-    refuse(other, first, `Workload/${resource.metadata.namespace}/${resource.metadata.name}`, problems);
+    refuse(other, first, `Workload/${workloadName(resource.metadata)}`, problems);
   }
 }
 

@@ -7,6 +7,7 @@ import { peerFieldNames } from '../../resources/match/peer-fields.js';
 import type { ProblemList } from '../../resources/parse/problem-list.js';
 import type { Resource } from '../../resources/kinds/resource.js';
 import type { Workload } from '../../resources/kinds/workload.js';
+import { serviceAccountName, serviceName, workloadName } from '../../../shared/routing/names.js';
 
 /**
  * Warns of names that nothing has: they are often typing mistakes, but a rule may come before its workloads. (Missing
@@ -49,18 +50,17 @@ class KnownNames {
 
   constructor({ resources }: { resources: readonly Resource[] }) {
     for (const resource of resources) {
-      const { name } = resource.metadata;
       if (resource.kind === 'Service' || resource.kind === 'ServiceEntry') {
-        this.#names.service.add(`${resource.metadata.namespace}/${name}`);
+        this.#names.service.add(serviceName(resource.metadata));
       }
       if (resource.kind === 'Workload') this.#addWorkload(resource);
     }
   }
 
   #addWorkload(workload: Workload): void {
-    const { namespace, name } = workload.metadata;
-    this.#names.workload.add(`${namespace}/${name}`);
-    this.#names['service account'].add(`${namespace}/${workload.spec.serviceAccount}`);
+    const { namespace } = workload.metadata;
+    this.#names.workload.add(workloadName(workload.metadata));
+    this.#names['service account'].add(serviceAccountName({ namespace, serviceAccount: workload.spec.serviceAccount }));
     const others = this.#byNamespace.get(namespace);
     if (others === undefined) this.#byNamespace.set(namespace, [workload]);
     else others.push(workload);

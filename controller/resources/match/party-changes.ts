@@ -2,6 +2,7 @@ import { parseCidr } from '../../../shared/address.js';
 import { formatSpiffeId, parseSpiffeId } from '../../../shared/identity.js';
 import type { Party } from '../../../shared/policy/connection.js';
 import type { PartyChange } from './peer-field.js';
+import { serviceAccountName } from '../../../shared/routing/names.js';
 
 /** Values of one list that are tried; the nearest by name come first. */
 const maxValues = 16;
@@ -29,7 +30,7 @@ export function toAccounts(accounts: readonly string[], party: Party, trustDomai
     return {
       cost: namespace === is.namespace ? 1 : 2,
       fact: 'service account',
-      is: `${is.namespace}/${is.serviceAccount}`,
+      is: serviceAccountName(is),
       wouldBe: account,
       party: movedTo(party, { namespace, serviceAccount }, trustDomain),
     };

@@ -2,6 +2,7 @@ import type { PartyFacts } from '../../../shared/policy/connection-facts.js';
 import { matchesAnyPeer, preparePeer } from '../../../shared/policy/prepared/prepared-peer.js';
 import type { PeerMatch } from '../../../shared/policy/snapshot.js';
 import { withOnly } from './peer-fields.js';
+import { serviceAccountName, workloadName } from '../../../shared/routing/names.js';
 
 /** What the registry, or an identity, says of one side. */
 export type RegisteredParty = {
@@ -30,8 +31,9 @@ function factsOf(party: RegisteredParty | null): PartyFacts {
     ip: [],
     namespace: party?.namespace ?? null,
     namespaceLabels: null,
-    serviceAccount: party === null ? null : `${party.namespace}/${party.serviceAccount}`,
-    workload: party === null || workload === null ? null : `${party.namespace}/${workload.name}`,
+    serviceAccount: party === null ? null : serviceAccountName(party),
+    workload:
+      party === null || workload === null ? null : workloadName({ namespace: party.namespace, name: workload.name }),
     node: workload?.node ?? null,
     labels: workload?.labels ?? null,
     isExternal: false,

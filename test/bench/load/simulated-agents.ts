@@ -12,6 +12,7 @@ import type { Snapshot } from '../../../shared/policy/snapshot.js';
 import { encodeWire, type Heartbeat } from '../../../shared/wire/requests.js';
 import { openSnapshot } from '../../../shared/wire/signed.js';
 import { report } from './peer-connections.js';
+import { nodeNamed } from '../../support/routing/names.js';
 
 /**
  * `simulated-agents.js CONTROLLER_URL CONTEXT_FILE PREFIX COUNT`: so many agents without a data plane. Each joins with a
@@ -47,7 +48,7 @@ async function startAgent(node: string): Promise<void> {
   const credentials = await joinMesh({
     controllerUrl,
     token: await createToken(node),
-    node,
+    node: nodeNamed(node),
     version: 'simulated',
     signal: abort.signal,
   });
@@ -57,13 +58,13 @@ async function startAgent(node: string): Promise<void> {
     tls: { caPem: natsCaPem ?? rootsPem, ...(natsServerName === null ? {} : { servername: natsServerName }) },
     auth: { kind: 'jwt', jwt: () => natsJwt, seed: () => natsSeed },
     name: `culvert-agent ${node}`,
-    inboxPrefix: inboxPrefixFor(node),
+    inboxPrefix: inboxPrefixFor(nodeNamed(node)),
     signal: abort.signal,
   });
   let applied: number | null = null;
   const beat = (): void => {
     const heartbeat: Heartbeat = {
-      node,
+      node: nodeNamed(node),
       version: 'simulated',
       appliedRevision: applied,
       enforcedByAllWorkers: true,
@@ -73,7 +74,7 @@ async function startAgent(node: string): Promise<void> {
       workloads: [],
       pending: [],
     };
-    bus.publish(subjectFor('status', node), encodeWire(heartbeat));
+    bus.publish(subjectFor('status', nodeNamed(node)), encodeWire(heartbeat));
   };
   const bucket = await bus.bucket(buckets.rules);
   const rules = new RulesFollower({

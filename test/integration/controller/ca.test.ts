@@ -11,6 +11,7 @@ import { lockState } from '../../../controller/store/state-lock.js';
 import { endsAtRoot, readCertificateChain } from '../../../shared/pki/certificate-chain.js';
 import { createCsr } from '../../../shared/pki/certificate-request.js';
 import { splitCertificates } from '../../../shared/pki/pem.js';
+import { nodeNamed } from '../../support/routing/names.js';
 
 const trustDomain = 'mesh.test';
 const dayMs = 86_400_000;
@@ -42,7 +43,7 @@ function started({ stateDir }: Pick<Place, 'stateDir'>, nowMs: () => number = Da
 
 async function nodeChain(ca: MeshCa): Promise<string> {
   const { csrPem } = await createCsr({ commonName: 'host-a' });
-  return (await ca.signNode({ csrPem, node: 'host-a' })).chainPem;
+  return (await ca.signNode({ csrPem, node: nodeNamed('host-a') })).chainPem;
 }
 
 function isTrusted(chainPem: string, rootsPem: string): boolean {

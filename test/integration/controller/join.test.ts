@@ -35,6 +35,7 @@ import {
   workloadDocument,
   type Answer,
 } from '../../support/controller/controller-fixture.js';
+import { nodeNamed } from '../../support/routing/names.js';
 
 async function newToken(controller: RunningController, node: string, ttlMs?: number): Promise<string> {
   const body = ttlMs === undefined ? { node } : { node, ttlMs };
@@ -96,7 +97,7 @@ async function joinedBus(controller: RunningController, node: string): Promise<A
     tls: { caPem: joined.rootsPem, ...(joined.natsServerName === null ? {} : { servername: joined.natsServerName }) },
     auth: { kind: 'jwt', jwt: joined.natsJwt, seed: user.seed },
     name: node,
-    inboxPrefix: inboxPrefixFor(node),
+    inboxPrefix: inboxPrefixFor(nodeNamed(node)),
     signal: new AbortController().signal,
   });
   const nodeKey = { nodeCertificatePem: joined.nodeCertificatePem, nodeKeyPem: request.privateKeyPem };
@@ -213,7 +214,7 @@ test('an identity is signed only for the node on which it is registered', async 
       csrPem: (await createCsr({ identity: identity === own ? foreign : identity })).csrPem,
     })),
   );
-  const subject = subjectFor('sign', 'host-a');
+  const subject = subjectFor('sign', nodeNamed('host-a'));
   const { certificates, rootsPem } = await ask(agent, subject, { requests }, signResponseSchema);
   assert.equal(rootsPem, controller.caPem);
   const [signed, refusedForeign, refusedElsewhere] = certificates;
@@ -232,7 +233,9 @@ test('an identity is signed only for the node on which it is registered', async 
   assert.equal(await metric(controller, 'culvert_controller_certificates_signed_total'), 1);
 
   // In the name of the other node, where the identity would be right: NATS does not let it through.
-  const inOthersName = agent.bus.request(subjectFor('sign', 'host-b'), encodeWire({ requests }), { timeoutMs: 1000 });
+  const inOthersName = agent.bus.request(subjectFor('sign', nodeNamed('host-b')), encodeWire({ requests }), {
+    timeoutMs: 1000,
+  });
   await assert.rejects(inOthersName);
   const refused = await eventually('the refusal is counted', async () => {
     const count = await metric(controller, 'culvert_controller_nats_refused_total{operation="publish"}');
@@ -247,7 +250,7 @@ test('a node renews its certificate and its credential, and the new credential w
   await using agent = await joinedBus(controller, 'rack-1.example');
   const { csrPem } = await createCsr({ commonName: 'rack-1.example' });
   const body = { csrPem, natsUserPublicKey: agent.user.publicKey };
-  const renewed = await ask(agent, subjectFor('renew', 'rack-1.example'), body, renewResponseSchema);
+  const renewed = await ask(agent, subjectFor('renew', nodeNamed('rack-1.example')), body, renewResponseSchema);
   const certificate = new X509Certificate(renewed.nodeCertificatePem);
   assert.equal(certificate.subjectAltName, 'URI:spiffe://culvert.local/culvert/node/rack-1.example');
   assert.ok(renewed.notAfterMs > Date.now() + 6 * 86_400_000);
@@ -256,7 +259,7 @@ test('a node renews its certificate and its credential, and the new credential w
     tls: { caPem: renewed.rootsPem, servername: agent.joined.natsServerName ?? '' },
     auth: { kind: 'jwt', jwt: renewed.natsJwt, seed: agent.user.seed },
     name: 'renewed',
-    inboxPrefix: inboxPrefixFor('rack-1.example'),
+    inboxPrefix: inboxPrefixFor(nodeNamed('rack-1.example')),
     signal: new AbortController().signal,
   });
   assert.equal(bus.status, 'connected');
@@ -279,15 +282,25 @@ test('whoever has the NATS credential of a node, and not its key, gets neither c
   ];
   for (const [what, nodeKey] of keys) {
     const intruder = { ...agent, nodeKey };
-    const sign = ask(intruder, subjectFor('sign', 'host-a'), { requests: [{ identity, csrPem }] }, signResponseSchema);
+    const sign = ask(
+      intruder,
+      subjectFor('sign', nodeNamed('host-a')),
+      { requests: [{ identity, csrPem }] },
+      signResponseSchema,
+    );
     await assert.rejects(sign, { code: 'REQUEST_UNPROVEN' }, what);
     const wanted = { csrPem, natsUserPublicKey: createUser().publicKey };
-    const renew = ask(intruder, subjectFor('renew', 'host-a'), wanted, renewResponseSchema);
+    const renew = ask(intruder, subjectFor('renew', nodeNamed('host-a')), wanted, renewResponseSchema);
     await assert.rejects(renew, { code: 'REQUEST_UNPROVEN' }, what);
   }
   assert.equal(await metric(controller, 'culvert_controller_bad_agent_requests_total{verb="sign"}'), keys.length);
   assert.equal(await metric(controller, 'culvert_controller_certificates_signed_total'), 0);
-  const honest = ask(agent, subjectFor('sign', 'host-a'), { requests: [{ identity, csrPem }] }, signResponseSchema);
+  const honest = ask(
+    agent,
+    subjectFor('sign', nodeNamed('host-a')),
+    { requests: [{ identity, csrPem }] },
+    signResponseSchema,
+  );
   assert.ok('chainPem' in ((await honest).certificates[0] ?? {}));
 });
 
@@ -295,14 +308,14 @@ test('a malformed request over NATS gets a signed error that says so', async () 
   await using directory = await temporaryDirectory();
   await using controller = await startedController(directory.path);
   await using agent = await joinedBus(controller, 'host-a');
-  const answer = ask(agent, subjectFor('sign', 'host-a'), { requests: 'all' }, signResponseSchema);
+  const answer = ask(agent, subjectFor('sign', nodeNamed('host-a')), { requests: 'all' }, signResponseSchema);
   await assert.rejects(answer, { code: 'WIRE_INVALID' });
 });
 
 test('heartbeats show revision, lag and clock, and survive a restart of the controller', async () => {
   await using directory = await temporaryDirectory();
   const heartbeat = (revision: number): Heartbeat => ({
-    node: 'host-a',
+    node: nodeNamed('host-a'),
     version: '9.9.9',
     appliedRevision: revision,
     enforcedByAllWorkers: true,
@@ -321,7 +334,7 @@ test('heartbeats show revision, lag and clock, and survive a restart of the cont
     await using controller = await startedController(directory.path);
     await using agent = await joinedBus(controller, 'host-a');
     await statusOf(controller, 'joined');
-    agent.bus.publish(subjectFor('status', 'host-a'), encodeWire(heartbeat(1)));
+    agent.bus.publish(subjectFor('status', nodeNamed('host-a')), encodeWire(heartbeat(1)));
     const ready = await statusOf(controller, 'ready');
     assert.equal(ready.isClockWrong, true);
     assert.ok(Math.abs((ready.clockSkewMs ?? 0) - 120_000) < 5000);
@@ -329,7 +342,7 @@ test('heartbeats show revision, lag and clock, and survive a restart of the cont
     await apply(controller, workloadDocument('billing', 'api', { ip: '198.18.1.1', node: 'host-a' }));
     const behind = await statusOf(controller, 'behind');
     assert.equal(behind.revisionLag, 1);
-    agent.bus.publish(subjectFor('status', 'host-a'), encodeWire({ ...heartbeat(2), node: 'host-b' }));
+    agent.bus.publish(subjectFor('status', nodeNamed('host-a')), encodeWire({ ...heartbeat(2), node: 'host-b' }));
     await eventually('a heartbeat in the name of another is counted', async () => {
       const count = await metric(controller, 'culvert_controller_bad_agent_requests_total{verb="status"}');
       return count === 1 ? count : undefined;

@@ -31,6 +31,7 @@ import {
   workloadDocument,
 } from '../../support/controller/controller-fixture.js';
 import { publishedRegistry } from '../../support/controller/published-registry.js';
+import { nodeNamed } from '../../support/routing/names.js';
 
 const two = documents(
   workloadDocument('shop', 'api', { ip: '198.18.1.1', node: 'host-a' }),
@@ -62,7 +63,7 @@ async function agentView(controller: RunningController) {
     },
     auth: { kind: 'jwt', jwt: joined.natsJwt, seed: user.seed },
     name: 'host-a',
-    inboxPrefix: inboxPrefixFor('host-a'),
+    inboxPrefix: inboxPrefixFor(nodeNamed('host-a')),
     signal: new AbortController().signal,
   });
   const rules = await bus.bucket(buckets.rules);

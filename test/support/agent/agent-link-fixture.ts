@@ -30,6 +30,7 @@ import {
 } from '../../../shared/wire/signed.js';
 import { Inbox } from '../bus/bus-deadline.js';
 import { NatsFixture, serverName } from '../bus/bus-fixture.js';
+import { nodeNamed } from '../routing/names.js';
 
 const settings = { history: 1, maxBytes: -1, replicas: 1 } as const;
 const trustDomain = 'mesh.test';
@@ -58,7 +59,7 @@ export function workloadOf(name: string, lastByte = 1): WorkloadEntry {
     identity: formatSpiffeId({ trustDomain, namespace: 'shop', serviceAccount: name }),
     labels: {},
     addresses: [`198.18.10.${lastByte}` as IpAddress],
-    node,
+    node: nodeNamed(node),
     netns: name,
     protocol: 'hbone',
     capture: { excludeInboundPorts: [], excludeOutboundPorts: [], excludeOutboundCidrs: [] },
@@ -162,7 +163,7 @@ export class LinkFixture implements AsyncDisposable {
       onAlarm: () => this.registryAlarms++,
     });
     this.link = new ControlLink({
-      node,
+      node: nodeNamed(node),
       credentials: () => credentials,
       registry: this.registry,
       appliedRules: applied,
@@ -182,14 +183,20 @@ export class LinkFixture implements AsyncDisposable {
       account: this.nats.server.account,
       userPublicKey: user.publicKey,
       name: node,
-      permissions: agentPermissions(node),
+      permissions: agentPermissions(nodeNamed(node)),
       expiresAtMs: null,
     });
     const { csrPem, privateKeyPem } = await createCsr({ commonName: node });
     const issuer = this.nats.ca.issuing;
-    const certificate = await issueNodeCertificate({ issuer, csrPem, trustDomain, node, ttlMs: 3_600_000 });
+    const certificate = await issueNodeCertificate({
+      issuer,
+      csrPem,
+      trustDomain,
+      node: nodeNamed(node),
+      ttlMs: 3_600_000,
+    });
     return {
-      node,
+      node: nodeNamed(node),
       trustDomain,
       nodeKeyPem: privateKeyPem,
       nodeCertificatePem: certificate.chainPem,

@@ -22,6 +22,7 @@ import { createLab, type Lab } from '../../lab/lab.js';
 import type { LabWorkload } from '../../lab/lab-node.js';
 import type { LabTopology } from '../../lab/topology.js';
 import { waitUntil } from '../../lab/wait-until.js';
+import { nodeNamed, workloadNamed } from '../routing/names.js';
 
 export const trustDomain = 'culvert.test';
 
@@ -144,7 +145,11 @@ export class DataplaneMesh implements AsyncDisposable {
   localWorkloads(host: string): LocalWorkload[] {
     return this.lab.workloads
       .filter((workload) => workload.host === host && workload.spec.isMeshed !== false)
-      .map(({ meshName, netnsPath }) => ({ name: meshName, netnsPath, netnsInode: netnsInode(netnsPath) ?? 0 }));
+      .map(({ meshName, netnsPath }) => ({
+        name: workloadNamed(meshName),
+        netnsPath,
+        netnsInode: netnsInode(netnsPath) ?? 0,
+      }));
   }
 
   /** Waits for a record of a host and takes it out of the list. */
@@ -203,7 +208,7 @@ export class DataplaneMesh implements AsyncDisposable {
         identity: formatSpiffeId({ trustDomain, namespace: spec.namespace, serviceAccount: spec.serviceAccount }),
         labels: spec.labels ?? {},
         addresses: [workload.ipv4, workload.ipv6],
-        node: isMeshed ? host : null,
+        node: isMeshed ? nodeNamed(host) : null,
         netns: isMeshed ? workload.netnsPath : null,
         protocol: isMeshed ? 'hbone' : 'tcp',
         capture: noExclusions,
@@ -225,7 +230,7 @@ export class DataplaneMesh implements AsyncDisposable {
   async #startHost(host: string, workers: number): Promise<void> {
     const pool = new WorkerPool({
       workers,
-      node: host,
+      node: nodeNamed(host),
       trustDomain,
       settings: this.#settings,
       log: silent,
@@ -257,7 +262,7 @@ export class DataplaneMesh implements AsyncDisposable {
     await Promise.all(
       meshed.map(async (lab) => {
         const workload = {
-          name: lab.meshName,
+          name: workloadNamed(lab.meshName),
           netnsPath: lab.netnsPath,
           addresses: [lab.ipv4, lab.ipv6],
           exclusions: noExclusions,

@@ -16,6 +16,7 @@ import {
 } from '../../../controller/ca/x509/certificate-authority.js';
 import { createCsr } from '../../../shared/pki/certificate-request.js';
 import { issueServerCertificate } from '../../../controller/ca/x509/server-certificate.js';
+import { nodeNamed } from '../routing/names.js';
 
 export const serverName = 'nats.mesh.test';
 
@@ -76,7 +77,7 @@ export class NatsFixture implements AsyncDisposable {
 
   /** Connects as the agent of a node, with exactly an agent's permissions. */
   agent(node: string, overrides: Partial<ConnectBusOptions> = {}): Promise<Bus> {
-    return this.connect(node, agentPermissions(node), inboxPrefixFor(node), overrides);
+    return this.connect(node, agentPermissions(nodeNamed(node)), inboxPrefixFor(nodeNamed(node)), overrides);
   }
 
   async connect(

@@ -2,6 +2,7 @@ import * as fc from 'fast-check';
 import type { IpAddress } from '../../../shared/address.js';
 import { formatSpiffeId } from '../../../shared/identity.js';
 import type { RegistryEntry, RegistryService, WorkloadEntry } from '../../../shared/routing/registry-entry.js';
+import { nodeNamed } from './names.js';
 
 /** Workloads and services for the tests of what looks them up. */
 export const ip = (text: string): IpAddress => text as IpAddress;
@@ -21,7 +22,7 @@ export function workload(
     identity: formatSpiffeId({ trustDomain: 'culvert.test', namespace, serviceAccount: short }),
     labels,
     addresses: addresses.map(ip),
-    node: 'n1',
+    node: nodeNamed('n1'),
     netns: short,
     protocol: 'hbone',
     capture: { excludeInboundPorts: [], excludeOutboundPorts: [], excludeOutboundCidrs: [] },

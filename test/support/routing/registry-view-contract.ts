@@ -4,6 +4,7 @@ import { resolveDestination, resolveService, servedPort } from '../../../shared/
 import type { RegistryEntry } from '../../../shared/routing/registry-entry.js';
 import type { RegistryView } from '../../../shared/routing/registry-view.js';
 import { ip, service, workload } from './registry-entries.js';
+import { serviceNamed, workloadNamed } from './names.js';
 
 const web1 = workload('shop/web1', ['198.18.10.1', 'fd00::1'], { app: 'web', tier: 'front' });
 const web2 = workload('shop/web2', ['198.18.10.2'], { app: 'web' });
@@ -24,18 +25,18 @@ export function registryViewContract(name: string, viewOf: (entries: readonly Re
     test('finds workloads and services by address and by name', () => {
       const view = viewOf([web, db, web1]);
       assert.deepEqual(view.workloadAt(ip('fd00::1')), web1);
-      assert.deepEqual(view.workload('shop/db'), db);
+      assert.deepEqual(view.workload(workloadNamed('shop/db')), db);
       assert.deepEqual(view.serviceAt(ip('fd00::c8:1')), web);
-      assert.deepEqual(view.service('shop/web'), web);
+      assert.deepEqual(view.service(serviceNamed('shop/web')), web);
     });
 
     test('finds nothing at an address or under a name that nothing has', () => {
       const view = viewOf([web, db]);
       assert.equal(view.workloadAt(ip('198.18.200.1')), undefined);
       assert.equal(view.serviceAt(ip('198.18.10.3')), undefined);
-      assert.equal(view.workload('shop/web'), undefined);
-      assert.equal(view.service('shop/db'), undefined);
-      assert.equal(view.workload('db'), undefined);
+      assert.equal(view.workload(workloadNamed('shop/web')), undefined);
+      assert.equal(view.service(serviceNamed('shop/db')), undefined);
+      assert.equal(view.workload(workloadNamed('db')), undefined);
     });
 
     const same: [string, readonly RegistryEntry[], string, string][] = [

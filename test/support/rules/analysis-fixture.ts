@@ -1,6 +1,7 @@
 import { formatSpiffeId } from '../../../shared/identity.js';
 import type { RegistryService, WorkloadEntry } from '../../../shared/routing/registry-entry.js';
 import { ip, trustDomain } from './policy-fixture.js';
+import { nodeNamed } from '../routing/names.js';
 
 /** Registry entries for the tests of the analyses. The service account and the label `app` are the name by default. */
 export function workloadEntry(
@@ -9,7 +10,7 @@ export function workloadEntry(
   init: Partial<Pick<WorkloadEntry, 'serviceAccount' | 'labels' | 'node'>> = {},
 ): WorkloadEntry {
   const [namespace = '', name = ''] = fullName.split('/');
-  const { serviceAccount = name, labels = { app: name }, node = 'host-a' } = init;
+  const { serviceAccount = name, labels = { app: name }, node = nodeNamed('host-a') } = init;
   return {
     kind: 'workload',
     namespace,

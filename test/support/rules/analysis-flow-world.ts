@@ -5,13 +5,14 @@ import type { RuleSet } from '../../../controller/analysis/pairs/rule-set.js';
 import { formatRuleRef, type Clock } from '../../../shared/policy/connection.js';
 import type { FlowParty, FlowRecord } from '../../../shared/wire/flows.js';
 import { ip } from './policy-fixture.js';
+import { nodeNamed, workloadNamed } from '../routing/names.js';
 
 /** A flow record; times in days since 1970. */
 export function flow(
   init: Partial<Omit<FlowRecord, 'source' | 'destination'>> & { source: FlowParty; destination: FlowParty },
 ): FlowRecord {
   return {
-    node: 'n1',
+    node: nodeNamed('n1'),
     direction: 'outbound',
     port: 5432,
     verdict: 'allow',
@@ -60,7 +61,8 @@ export function recordsOf(
 
 function endOf({ party }: MeshParty, identity: FlowParty['identity']): FlowParty {
   const { workload } = party;
-  if (workload !== null) return { workload: `${workload.namespace}/${workload.name}`, identity, cidr: null };
+  if (workload !== null)
+    return { workload: workloadNamed(`${workload.namespace}/${workload.name}`), identity, cidr: null };
   const isV6 = party.ip.includes(':');
   const cidr = isV6 ? `${ip(`${party.ip.split('::')[0] ?? ''}::`)}/64` : party.ip.replace(/\d+$/, '0/24');
   return { workload: null, identity, cidr };

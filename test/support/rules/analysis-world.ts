@@ -12,6 +12,7 @@ import type {
 import type { WorkloadEntry } from '../../../shared/routing/registry-entry.js';
 import { workloadEntry } from './analysis-fixture.js';
 import { ip, snapshotOf, trustDomain } from './policy-fixture.js';
+import { nodeNamed } from '../routing/names.js';
 
 /** A small random world for the property tests: rules and workloads meet often. Times are 0 to 3, ports 1 to 9. */
 const namespaces = ['a', 'b'];
@@ -164,7 +165,7 @@ const entry: fc.Arbitrary<Omit<WorkloadEntry, 'name' | 'namespace'>> = fc
   .record({
     serviceAccount: fc.constantFrom(...names),
     labels: someLabels,
-    node: fc.constantFrom('n1', 'n2', null),
+    node: fc.constantFrom(nodeNamed('n1'), nodeNamed('n2'), null),
   })
   .map((init) => workloadEntry('a/x', [], init));
 

@@ -14,6 +14,7 @@ import { Authorized } from '../../../agent/dataplane/connection/authorized.js';
 import { ConnectionCut, TerminationSignal } from '../../../agent/dataplane/connection/termination-signal.js';
 import type { TunnelSettings } from '../../../agent/dataplane/engine/session-options.js';
 import { clientIdentity, serverIdentity, type TestCa } from './tunnel-certificates.js';
+import { workloadNamed } from '../routing/names.js';
 
 /** What a contract suite needs of an implementation. */
 export type TunnelEngine = {
@@ -39,7 +40,7 @@ export const testSettings: TunnelSettings = {
 
 export const serverIp = '127.0.0.9' as IpAddress;
 const clientIp = '127.0.0.1' as IpAddress;
-export const listener = { workload: 'shop/back', identity: serverIdentity };
+export const listener = { workload: workloadNamed('shop/back'), identity: serverIdentity };
 
 type OpenChanges = Partial<TunnelTarget> & { readonly authority?: HostPort };
 
@@ -84,7 +85,7 @@ export class TunnelPair implements AsyncDisposable {
 
   target(changes: Partial<TunnelTarget> = {}): TunnelTarget {
     return {
-      sourceWorkload: 'shop/front',
+      sourceWorkload: workloadNamed('shop/front'),
       sourceIdentity: clientIdentity,
       sourceIp: clientIp,
       destinationIp: serverIp,

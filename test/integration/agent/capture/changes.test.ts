@@ -8,6 +8,7 @@ import { RuleChanges } from '../../../../agent/capture/firewall/rule-changes.js'
 import { WorkloadCapture } from '../../../../agent/capture/workload-capture.js';
 import { waitUntil } from '../../../lab/wait-until.js';
 import { CaptureNetwork } from '../../../support/agent/capture-network.js';
+import { workloadNamed } from '../../../support/routing/names.js';
 
 const silent: CaptureLog = { info: () => {}, warn: () => {}, error: () => {} };
 const nft = { kind: 'nft', iptables: { 4: 'iptables', 6: 'ip6tables' } } as const;
@@ -26,7 +27,7 @@ before(async () => {
   network = new CaptureNetwork();
   servers = await network.serveCapturePorts(network.a);
   capture = new WorkloadCapture({ log: silent, settings: onlyTold });
-  const name = 't/a';
+  const name = workloadNamed('t/a');
   await capture.apply({ name, netnsPath: network.a.path, addresses: [], exclusions: noExclusions });
 });
 after(async () => {

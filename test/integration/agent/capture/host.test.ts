@@ -10,6 +10,7 @@ import { WorkloadCapture } from '../../../../agent/capture/workload-capture.js';
 import { probeSource } from '../../../../agent/capture/firewall/workload-rules.js';
 import type { IpAddress } from '../../../../shared/address.js';
 import { CaptureNetwork } from '../../../support/agent/capture-network.js';
+import { workloadNamed } from '../../../support/routing/names.js';
 
 const silent: CaptureLog = { info: () => {}, warn: () => {}, error: () => {} };
 const families = [4, 6] as const;
@@ -36,7 +37,7 @@ before(async () => {
   capture = new WorkloadCapture({ log: silent });
   await network.serveCapturePorts(network.a);
   await network.serve({ at: network.a, port: 8200, label: 'app' });
-  const w = { name: 't/a', netnsPath: network.a.path, addresses: [], exclusions: noExclusions };
+  const w = { name: workloadNamed('t/a'), netnsPath: network.a.path, addresses: [], exclusions: noExclusions };
   await capture.apply(w);
   await host.setAddresses([network.a.ip[4], network.a.ip[6]]);
 });

@@ -13,6 +13,7 @@ import { WorkloadCapture } from '../../../../agent/capture/workload-capture.js';
 import { CulvertError } from '../../../../shared/errors.js';
 import { waitUntil } from '../../../lab/wait-until.js';
 import { CaptureNetwork, type NetworkPlace } from '../../../support/agent/capture-network.js';
+import { workloadNamed } from '../../../support/routing/names.js';
 
 const silent: CaptureLog = { info: () => {}, warn: () => {}, error: () => {} };
 
@@ -23,7 +24,7 @@ before(() => {
 after(() => network[Symbol.asyncDispose]());
 
 function workload(place: NetworkPlace, name = `t/${place.netns}`): CapturedNetns {
-  return { name, netnsPath: place.path, addresses: [], exclusions: noExclusions };
+  return { name: workloadNamed(name), netnsPath: place.path, addresses: [], exclusions: noExclusions };
 }
 
 test('applying twice changes nothing, and releasing leaves the namespace byte for byte as it was found', async () => {

@@ -8,6 +8,7 @@ import { probeSource } from '../../../../agent/capture/firewall/workload-rules.j
 import { ownTrafficMark } from '../../../../agent/ports.js';
 import { waitUntil } from '../../../lab/wait-until.js';
 import { CaptureNetwork, type NetworkPlace } from '../../../support/agent/capture-network.js';
+import { workloadNamed } from '../../../support/routing/names.js';
 
 const silent: CaptureLog = { info: () => {}, warn: () => {}, error: () => {} };
 const families = [4, 6] as const;
@@ -22,7 +23,7 @@ after(() => network[Symbol.asyncDispose]());
 /** The host's addresses stay out of it, because the host of this process is the machine itself. */
 function workload(place: NetworkPlace, exclusions: Partial<CapturedNetns['exclusions']> = {}): CapturedNetns {
   return {
-    name: `t/${place.netns}`,
+    name: workloadNamed(`t/${place.netns}`),
     netnsPath: place.path,
     addresses: [],
     exclusions: { ...noExclusions, ...exclusions },

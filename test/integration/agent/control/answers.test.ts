@@ -19,6 +19,7 @@ import { sealAnswer } from '../../../../shared/wire/sealed-answer.js';
 import { openRequest } from '../../../../shared/wire/sealed-request.js';
 import { LinkFixture } from '../../../support/agent/agent-link-fixture.js';
 import { Inbox } from '../../../support/bus/bus-deadline.js';
+import { nodeNamed } from '../../../support/routing/names.js';
 
 const api = 'spiffe://mesh.test/ns/shop/sa/web' as SpiffeId;
 const silent = createLog({ name: 'test', level: 'error', stream: { write: () => undefined } });
@@ -50,8 +51,8 @@ class Responder {
     this.rootsPem = fixture.nats.ca.root.rootPem;
     this.signingPublicKeys = [fixture.signingKey.publicKey];
     this.seal = this.honest;
-    fixture.controller.serve(subjectFor('sign', 'node1'), (message) => this.#sign(message), throwError);
-    fixture.controller.serve(subjectFor('renew', 'node1'), (message) => this.#renew(message), throwError);
+    fixture.controller.serve(subjectFor('sign', nodeNamed('node1')), (message) => this.#sign(message), throwError);
+    fixture.controller.serve(subjectFor('renew', nodeNamed('node1')), (message) => this.#renew(message), throwError);
   }
 
   readonly honest: Seal = (answer, request, subject) =>
@@ -63,7 +64,7 @@ class Responder {
   /** The agent's own words: an honest controller would take no others. */
   #open({ subject, bytes }: { subject: string; bytes: Uint8Array }): Uint8Array {
     const { rootPem } = this.#fixture.nats.ca.root;
-    const spiffeId = nodeSpiffeId('mesh.test', 'node1');
+    const spiffeId = nodeSpiffeId('mesh.test', nodeNamed('node1'));
     return openRequest({ subject, bytes, spiffeId, rootsPem: rootPem, nowMs: Date.now() });
   }
 
@@ -83,7 +84,7 @@ class Responder {
   async #renew({ subject, bytes }: { subject: string; bytes: Uint8Array }): Promise<Uint8Array> {
     const { csrPem } = decodeWire(renewRequestSchema, this.#open({ subject, bytes }));
     const issuer = this.#fixture.nats.ca.issuing;
-    const of = { issuer, csrPem, trustDomain: 'mesh.test', node: this.issueFor, ttlMs: 3_600_000 };
+    const of = { issuer, csrPem, trustDomain: 'mesh.test', node: nodeNamed(this.issueFor), ttlMs: 3_600_000 };
     const { chainPem, notAfterMs } = await issueNodeCertificate(of);
     const answer: RenewResponse = {
       nodeCertificatePem: chainPem,

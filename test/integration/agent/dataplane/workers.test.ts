@@ -15,6 +15,7 @@ import {
   refusal,
 } from '../../../support/agent/dataplane-applications.js';
 import { allowAll, DataplaneMesh } from '../../../support/agent/dataplane-mesh.js';
+import { workloadNamed } from '../../../support/routing/names.js';
 
 const port = 8080;
 let mesh: DataplaneMesh | null = null;
@@ -166,12 +167,12 @@ describe('a pool of data-plane workers', { timeout: 120_000 }, () => {
     const [dump] = await pool('node1').dump();
     assert.deepEqual(new Set(dump?.listeners.map((listener) => listener.workload)), new Set(['shop/side']));
     assert.deepEqual(dump?.tunnels, []);
-    assert.equal(pool('node1').listeningOf('shop/web'), null);
+    assert.equal(pool('node1').listeningOf(workloadNamed('shop/web')), null);
   });
 
   test('reports a namespace that cannot be opened, and takes it when it can', async () => {
     const { pool, localWorkloads } = bound(await start());
-    const gone = { name: 'shop/gone', netnsPath: '/run/netns/culvert-none', netnsInode: 1 };
+    const gone = { name: workloadNamed('shop/gone'), netnsPath: '/run/netns/culvert-none', netnsInode: 1 };
     const heard = once(pool('node1'), 'listening');
     pool('node1').send({ type: 'workloads', workloads: [gone, ...localWorkloads('node1')] });
     const [listening] = (await heard) as [{ workload: string; error: string | null }];
@@ -179,10 +180,15 @@ describe('a pool of data-plane workers', { timeout: 120_000 }, () => {
     assert.match(listening.error ?? '', /cannot be opened: ENOENT/);
     const stale = localWorkloads('node1').map((local) => ({ ...local, netnsInode: 7 }));
     pool('node1').send({ type: 'workloads', workloads: stale });
-    const answer = await waitUntil('the answer', () => pool('node1').listeningOf('shop/web') ?? undefined);
+    const answer = await waitUntil(
+      'the answer',
+      () => pool('node1').listeningOf(workloadNamed('shop/web')) ?? undefined,
+    );
     assert.match(answer.error ?? '', /replaced by another one/);
     pool('node1').send({ type: 'workloads', workloads: localWorkloads('node1') });
-    await waitUntil('listeners', () => (pool('node1').listeningOf('shop/web')?.error === null ? true : undefined));
+    await waitUntil('listeners', () =>
+      pool('node1').listeningOf(workloadNamed('shop/web'))?.error === null ? true : undefined,
+    );
   });
 
   test('drains: finishes what ends in time, cuts the rest as DRAIN, and its threads end', async () => {

@@ -14,6 +14,7 @@ import type { FlowParty, ReportedFlow } from '../../../../shared/wire/flows.js';
 import { joinResponseSchema } from '../../../../shared/wire/requests.js';
 import { culvert as run, type CliRun } from '../../../support/controller/cli-fixture.js';
 import { callApi, startedController, temporaryDirectory } from '../../../support/controller/controller-fixture.js';
+import { nodeNamed, workloadNamed } from '../../../support/routing/names.js';
 
 const node = 'host-a';
 const workloads = ['api', 'db', 'shell']
@@ -53,7 +54,7 @@ before(async () => {
   bus = await joinedBus();
   const flow = flowOf('api', 40);
   const batch = { run: '0123456789abcdef', sequence: 1, sentAtMs: Date.now(), notKept: 0, flows: [flow] };
-  await bus.store(subjectFor('flows', node), encodeFlowBatch(batch), { timeoutMs: 5000 });
+  await bus.store(subjectFor('flows', nodeNamed(node)), encodeFlowBatch(batch), { timeoutMs: 5000 });
   await untilRecorded();
 });
 after(async () => {
@@ -75,14 +76,14 @@ async function joinedBus(): Promise<Bus> {
     tls: { caPem: joined.rootsPem, ...(joined.natsServerName === null ? {} : { servername: joined.natsServerName }) },
     auth: { kind: 'jwt', jwt: joined.natsJwt, seed: user.seed },
     name: node,
-    inboxPrefix: inboxPrefixFor(node),
+    inboxPrefix: inboxPrefixFor(nodeNamed(node)),
     signal: new AbortController().signal,
   });
 }
 
 function end(name: string): FlowParty {
   const identity = formatSpiffeId({ trustDomain: 'culvert.local', namespace: 'billing', serviceAccount: name });
-  return { workload: `billing/${name}`, identity, cidr: null };
+  return { workload: workloadNamed(`billing/${name}`), identity, cidr: null };
 }
 
 function flowOf(source: string, connections: number): ReportedFlow {
@@ -222,7 +223,7 @@ describe('the tools for rules with recorded connections', () => {
       notKept: 0,
       flows: [flowOf('shell', 3)],
     };
-    await bus.store(subjectFor('flows', node), encodeFlowBatch(batch), { timeoutMs: 5000 });
+    await bus.store(subjectFor('flows', nodeNamed(node)), encodeFlowBatch(batch), { timeoutMs: 5000 });
     await untilRecorded(2);
     const { code, out } = await culvert('', 'audit');
     assert.equal(code, 0);

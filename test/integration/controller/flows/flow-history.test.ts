@@ -16,6 +16,7 @@ import { encodeFlowBatch } from '../../../../shared/wire/flow-batch.js';
 import type { ReportedFlow } from '../../../../shared/wire/flows.js';
 import { NatsFixture } from '../../../support/bus/bus-fixture.js';
 import { eventually, silentLog } from '../../../support/controller/controller-fixture.js';
+import { nodeNamed, workloadNamed } from '../../../support/routing/names.js';
 
 const day = 86_400_000;
 
@@ -26,8 +27,12 @@ function connection(port: number, reason: Reason = 'OK'): ClosedConnection {
     path: 'hbone',
     startedAtMs: Date.now(),
     durationMs: 1,
-    source: { address: null, workload: 'shop/web', identity: null },
-    destination: { address: parseHostPort(`198.18.11.2:${port}`) ?? null, workload: 'shop/db', identity: null },
+    source: { address: null, workload: workloadNamed('shop/web'), identity: null },
+    destination: {
+      address: parseHostPort(`198.18.11.2:${port}`) ?? null,
+      workload: workloadNamed('shop/db'),
+      identity: null,
+    },
     service: null,
     requested: null,
     reason,
@@ -48,7 +53,7 @@ function publisherOn(bus: Bus, node: string) {
   const registry = new Registry();
   const publisher = new FlowPublisher({
     aggregator,
-    store: (bytes) => bus.store(subjectFor('flows', node), bytes, { timeoutMs: 2000 }),
+    store: (bytes) => bus.store(subjectFor('flows', nodeNamed(node)), bytes, { timeoutMs: 2000 }),
     metrics: new FlowMetrics({ registry }),
     log: silentLog,
     nowMs: Date.now,
@@ -186,15 +191,15 @@ test('the node is the one of the subject, and an agent cannot store under the su
   const flow = { node: 'node2', ...reported() };
   const batch = { run: 'a'.repeat(16), sequence: 1, sentAtMs: Date.now(), notKept: 0, flows: [flow], node: 'node2' };
   const bytes = encodeFlowBatch(batch);
-  await assert.rejects(agent.store(subjectFor('flows', 'node2'), bytes, { timeoutMs: 1000 }));
-  await agent.store(subjectFor('flows', 'node1'), bytes, { timeoutMs: 5000 });
-  await agent.store(subjectFor('flows', 'node1'), new TextEncoder().encode('{}'), { timeoutMs: 5000 });
+  await assert.rejects(agent.store(subjectFor('flows', nodeNamed('node2')), bytes, { timeoutMs: 1000 }));
+  await agent.store(subjectFor('flows', nodeNamed('node1')), bytes, { timeoutMs: 5000 });
+  await agent.store(subjectFor('flows', nodeNamed('node1')), new TextEncoder().encode('{}'), { timeoutMs: 5000 });
   await eventually('both are read', async () => (reader.outcomes.length === 2 ? true : undefined));
   assert.deepEqual(reader.outcomes, ['foreign', 'bad']);
   assert.deepEqual(counts(reader.history), []);
   assert.equal(reader.history.query({ sinceMs: 0, namespace: null }).notKept, 1);
 
-  await agent.store(subjectFor('flows', 'node1'), bytes, { timeoutMs: 5000 });
+  await agent.store(subjectFor('flows', nodeNamed('node1')), bytes, { timeoutMs: 5000 });
   await eventually('it is read', async () => (reader.outcomes.length === 3 ? true : undefined));
   assert.equal(reader.outcomes[2], 'repeated');
 });
@@ -206,7 +211,8 @@ test('the stream has a bound, beyond which the oldest are dropped and new ones s
   await reader.isCurrent();
   const agent = await nats.agent('node1');
   const noise = Buffer.from(crypto.getRandomValues(new Uint8Array(60_000)));
-  for (let sent = 0; sent < 40; sent++) await agent.store(subjectFor('flows', 'node1'), noise, { timeoutMs: 5000 });
+  for (let sent = 0; sent < 40; sent++)
+    await agent.store(subjectFor('flows', nodeNamed('node1')), noise, { timeoutMs: 5000 });
   const info = JSON.parse(
     Buffer.from(
       await controller.request(`$JS.API.STREAM.INFO.${flowStream}`, new Uint8Array(), { timeoutMs: 5000 }),
@@ -218,7 +224,7 @@ test('the stream has a bound, beyond which the oldest are dropped and new ones s
   assert.ok(info.state.bytes <= 1024 * 1024 && info.state.first_seq > 1, JSON.stringify(info.state));
   assert.deepEqual([info.config.max_age, info.config.storage], [14 * day * 1e6, 'file']);
   const tooLarge = new Uint8Array(info.config.max_msg_size + 1);
-  await assert.rejects(agent.store(subjectFor('flows', 'node1'), tooLarge, { timeoutMs: 5000 }), {
+  await assert.rejects(agent.store(subjectFor('flows', nodeNamed('node1')), tooLarge, { timeoutMs: 5000 }), {
     code: 'BUS_PAYLOAD_TOO_LARGE',
   });
   await eventually('all are read', async () => (reader.outcomes.length === 40 ? true : undefined));
@@ -230,8 +236,8 @@ test('the stream has a bound, beyond which the oldest are dropped and new ones s
 function reported(): ReportedFlow {
   return {
     direction: 'outbound',
-    source: { workload: 'shop/web', identity: null, cidr: null },
-    destination: { workload: 'shop/db', identity: null, cidr: null },
+    source: { workload: workloadNamed('shop/web'), identity: null, cidr: null },
+    destination: { workload: workloadNamed('shop/db'), identity: null, cidr: null },
     port: 80,
     verdict: 'allow',
     reason: 'OK',

@@ -8,6 +8,7 @@ import { buckets, inboxPrefixFor, subjectFor } from '../../../../shared/bus/subj
 import { createRootCa } from '../../../../controller/ca/x509/certificate-authority.js';
 import { Inbox, within } from '../../../support/bus/bus-deadline.js';
 import { NatsFixture, serverName, settled } from '../../../support/bus/bus-fixture.js';
+import { nodeNamed } from '../../../support/routing/names.js';
 
 const settings = { history: 1, maxBytes: -1, replicas: 1 } as const;
 
@@ -56,7 +57,7 @@ test('creating a bucket twice brings it to the later settings, and a full one re
 test('a request that nobody serves, or that takes too long, or is aborted, ends with its own error', async () => {
   await using nats = await NatsFixture.start();
   const agent = await nats.agent('node1');
-  const subject = subjectFor('sign', 'node1');
+  const subject = subjectFor('sign', nodeNamed('node1'));
   await assert.rejects(agent.request(subject, Buffer.of(), { timeoutMs: 5000 }), { code: 'BUS_NO_RESPONDERS' });
   const controller = await nats.controller();
   const errors = new Inbox<unknown>();
@@ -123,14 +124,14 @@ test('while the server is away nothing is queued: publishing says so and request
   const { port } = nats.server;
   await nats.server.stop();
   await statuses.until('the loss', (items) => items.includes('disconnected'));
-  assert.equal(agent.publish(subjectFor('status', 'node1'), Buffer.of()), false);
-  await assert.rejects(agent.request(subjectFor('sign', 'node1'), Buffer.of(), { timeoutMs: 5000 }), {
+  assert.equal(agent.publish(subjectFor('status', nodeNamed('node1')), Buffer.of()), false);
+  await assert.rejects(agent.request(subjectFor('sign', nodeNamed('node1')), Buffer.of(), { timeoutMs: 5000 }), {
     code: 'BUS_DISCONNECTED',
   });
   await assert.rejects(bucket.get('current'), { code: 'BUS_DISCONNECTED' });
   await nats.startServer(port);
   await statuses.until('the return', (items) => items.at(-1) === 'connected', 20_000);
-  assert.equal(agent.publish(subjectFor('status', 'node1'), Buffer.of()), true);
+  assert.equal(agent.publish(subjectFor('status', nodeNamed('node1')), Buffer.of()), true);
 });
 
 test('what was asked when the server died fails at once, not at its timeout', async () => {
@@ -143,8 +144,8 @@ test('what was asked when the server died fails at once, not at its timeout', as
   const asked = [
     bucket.put('current', Buffer.from('1')),
     bucket.get('current'),
-    controller.request(subjectFor('sign', 'node1'), Buffer.of(), { timeoutMs: 60_000 }),
-    controller.store(subjectFor('flows', 'node1'), Buffer.of(), { timeoutMs: 60_000 }),
+    controller.request(subjectFor('sign', nodeNamed('node1')), Buffer.of(), { timeoutMs: 60_000 }),
+    controller.store(subjectFor('flows', nodeNamed('node1')), Buffer.of(), { timeoutMs: 60_000 }),
   ];
   const outcomes = Promise.allSettled(asked);
   process.kill(pid, 'SIGKILL');
@@ -181,13 +182,13 @@ test('an expired credential drops the connection, and the renewed one is used fo
       account: nats.server.account,
       userPublicKey: user.publicKey,
       name: 'node1',
-      permissions: agentPermissions('node1'),
+      permissions: agentPermissions(nodeNamed('node1')),
       expiresAtMs: Date.now() + lifetimeMs,
     });
   let jwt = mint(3000);
   const statuses = new Inbox<string>();
   const bus = await nats.agent('node1', {
-    inboxPrefix: inboxPrefixFor('node1'),
+    inboxPrefix: inboxPrefixFor(nodeNamed('node1')),
     auth: { kind: 'jwt', jwt: () => jwt, seed: user.seed },
   });
   bus.onStatus(statuses.push);

@@ -6,6 +6,7 @@ import type { DeniedOperation } from '../../../../shared/bus/bus.js';
 import { buckets, flowStream, inboxPrefixFor, parseSubject, subjectFor } from '../../../../shared/bus/subjects.js';
 import { Inbox, within } from '../../../support/bus/bus-deadline.js';
 import { NatsFixture, settled } from '../../../support/bus/bus-fixture.js';
+import { nodeNamed } from '../../../support/routing/names.js';
 
 const settings = { history: 1, maxBytes: -1, replicas: 1 } as const;
 const text = (bytes: Uint8Array): string => Buffer.from(bytes).toString();
@@ -52,13 +53,13 @@ test('an agent asks on its own subjects and gets the answer', async () => {
     fail,
   );
   await settled(controller);
-  const answer = await agent.request(subjectFor('sign', 'node1'), Buffer.from('csr'), { timeoutMs: 5000 });
+  const answer = await agent.request(subjectFor('sign', nodeNamed('node1')), Buffer.from('csr'), { timeoutMs: 5000 });
   assert.equal(text(answer), 'node1:csr');
   stop();
 });
 
 test('an agent stores flow records in the stream', async () => {
-  await agent.store(subjectFor('flows', 'node1'), Buffer.from('{}'), { timeoutMs: 5000 });
+  await agent.store(subjectFor('flows', nodeNamed('node1')), Buffer.from('{}'), { timeoutMs: 5000 });
 });
 
 for (const name of [buckets.rules, buckets.registry]) {
@@ -75,7 +76,7 @@ for (const verb of ['sign', 'renew', 'status', 'flows'] as const) {
     const heard: string[] = [];
     const stop = controller.serve(`culvert.v1.${verb}.*`, ({ subject }) => void heard.push(subject), fail);
     await settled(controller);
-    const subject = subjectFor(verb, 'node2');
+    const subject = subjectFor(verb, nodeNamed('node2'));
     assert.deepEqual(await denied(agent, () => agent.publish(subject, Buffer.from('x'))), {
       operation: 'publish',
       subject,
@@ -107,7 +108,7 @@ for (const name of [buckets.config, buckets.status]) {
 }
 
 test('an agent cannot subscribe to replies of another node, to the buckets or to everything', async () => {
-  for (const subject of [`${inboxPrefixFor('node2')}.>`, '_INBOX.>', '$KV.>', 'culvert.v1.sign.*', '>']) {
+  for (const subject of [`${inboxPrefixFor(nodeNamed('node2'))}.>`, '_INBOX.>', '$KV.>', 'culvert.v1.sign.*', '>']) {
     const refused = await denied(agent, () =>
       agent.serve(
         subject,
@@ -135,7 +136,7 @@ test('a consumer that an agent points at a foreign subject passes for no request
   const problems = new Inbox<unknown>();
   // A subscription to exactly this subject: a push consumer finds no interest in a wildcard.
   const stop = controller.serve(
-    subjectFor('sign', 'node2'),
+    subjectFor('sign', nodeNamed('node2')),
     ({ subject }) => {
       heard.push(subject);
       return undefined;
@@ -143,7 +144,11 @@ test('a consumer that an agent points at a foreign subject passes for no request
     problems.push,
   );
   await settled(controller);
-  const targets = [subjectFor('sign', 'node2'), '$KV.culvert_config.evil', '$JS.API.STREAM.DELETE.KV_culvert_config'];
+  const targets = [
+    subjectFor('sign', nodeNamed('node2')),
+    '$KV.culvert_config.evil',
+    '$JS.API.STREAM.DELETE.KV_culvert_config',
+  ];
   for (const [index, target] of targets.entries()) {
     const config = {
       name: `evil${index}`,
@@ -179,10 +184,10 @@ test('an agent that names a bucket or an order to JetStream as its inbox gets no
     problems.push,
   );
   await settled(controller);
-  const inboxes = [`$KV.${buckets.registry}.workload`, `$JS.API.STREAM.PURGE`, inboxPrefixFor('node2')];
+  const inboxes = [`$KV.${buckets.registry}.workload`, `$JS.API.STREAM.PURGE`, inboxPrefixFor(nodeNamed('node2'))];
   for (const [index, inboxPrefix] of inboxes.entries()) {
     const rogue = await nats.agent('node1', { inboxPrefix });
-    await denied(rogue, () => rogue.request(subjectFor('sign', 'node1'), Buffer.of(), { timeoutMs: 500 }));
+    await denied(rogue, () => rogue.request(subjectFor('sign', nodeNamed('node1')), Buffer.of(), { timeoutMs: 500 }));
     await problems.until(`the refusal of ${inboxPrefix}`, (items) => items.length > index);
     await rogue.close();
   }
@@ -193,7 +198,7 @@ test('an agent that names a bucket or an order to JetStream as its inbox gets no
 });
 
 test('every refusal reaches the controller with the public key of the user', async () => {
-  const [publication] = nats.refused.filter((refused) => refused.subject === subjectFor('sign', 'node2'));
+  const [publication] = nats.refused.filter((refused) => refused.subject === subjectFor('sign', nodeNamed('node2')));
   assert.equal(publication?.operation, 'publish');
   assert.match(publication?.user ?? '', /^U[A-Z2-7]{55}$/);
   const [subscription] = nats.refused.filter((refused) => refused.subject === '$KV.>');
@@ -206,12 +211,17 @@ test('a user whom another account signed, and one whose token has expired, are r
   try {
     const problems = new Inbox<unknown>();
     const stop = new AbortController();
-    const foreign = stranger.connect('node1', agentPermissions('node1'), inboxPrefixFor('node1'), {
-      servers: [`127.0.0.1:${nats.server.port}`],
-      tls: { caPem: nats.ca.root.rootPem },
-      onProblem: problems.push,
-      signal: stop.signal,
-    });
+    const foreign = stranger.connect(
+      'node1',
+      agentPermissions(nodeNamed('node1')),
+      inboxPrefixFor(nodeNamed('node1')),
+      {
+        servers: [`127.0.0.1:${nats.server.port}`],
+        tls: { caPem: nats.ca.root.rootPem },
+        onProblem: problems.push,
+        signal: stop.signal,
+      },
+    );
     await problems.until('a refusal', (items) => items.length > 1);
     stop.abort();
     await assert.rejects(within('the end', foreign), { name: 'AbortError' });

@@ -2,10 +2,11 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { readiness, type ReadinessFacts } from '../../../../agent/admin/readiness.js';
 import type { SpiffeId } from '../../../../shared/identity.js';
+import { workloadNamed } from '../../../support/routing/names.js';
 
 const nowMs = 1_800_000_000_000;
 const workload = {
-  name: 'shop/web',
+  name: workloadNamed('shop/web'),
   identity: 'spiffe://test.local/ns/shop/sa/web' as SpiffeId,
   netnsPath: '/run/netns/web',
   captured: true,

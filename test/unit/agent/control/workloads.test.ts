@@ -13,6 +13,8 @@ import { formatSpiffeId } from '../../../../shared/identity.js';
 import { createLog } from '../../../../shared/log.js';
 import type { WorkloadEntry } from '../../../../shared/routing/registry-entry.js';
 import { FakeScheduler } from '../../../support/agent/fake-scheduler.js';
+import { workloadName, type WorkloadName } from '../../../../shared/routing/names.js';
+import { nodeNamed, workloadNamed } from '../../../support/routing/names.js';
 
 const log = createLog({ name: 'test', level: 'error', stream: { write: () => undefined } });
 let directory = '';
@@ -36,7 +38,7 @@ function entryOf(netns = '/proc/self/ns/net'): WorkloadEntry {
     identity: formatSpiffeId({ trustDomain: 'test.local', namespace: 'shop', serviceAccount: 'web' }),
     labels: {},
     addresses: ['198.18.10.2' as IpAddress],
-    node: 'node1',
+    node: nodeNamed('node1'),
     netns,
     protocol: 'hbone',
     capture: { excludeInboundPorts: [], excludeOutboundPorts: [], excludeOutboundCidrs: [] },
@@ -53,7 +55,9 @@ class Recorder {
   readonly keeper: WorkloadReconciler;
   #passed: (() => void) | null = null;
 
-  constructor(o: { leftover?: { workload: string; netnsPath: string; netnsInode: number }; ownInode?: number } = {}) {
+  constructor(
+    o: { leftover?: { workload: WorkloadName; netnsPath: string; netnsInode: number }; ownInode?: number } = {},
+  ) {
     const file = new ChecksummedFile({
       path: path.join(directory, `captured-${++count}.json`),
       parse: (value) => capturedNamespacesSchema.parse(value),
@@ -85,7 +89,7 @@ class Recorder {
   }
 
   async want(...entries: readonly WorkloadEntry[]): Promise<void> {
-    await this.#pass(() => this.keeper.setWanted(new Map(entries.map((entry) => [`shop/${entry.name}`, entry]))));
+    await this.#pass(() => this.keeper.setWanted(new Map(entries.map((entry) => [workloadName(entry), entry]))));
   }
 
   /** The pass that comes every 2 s. */
@@ -136,7 +140,7 @@ test('a workload that gets no certificate in time is captured all the same', asy
 });
 
 test('a namespace that an earlier run captured does not wait for a certificate', async () => {
-  const leftover = { workload: 'shop/web', netnsPath: '/proc/self/ns/net', netnsInode: namespaceInode };
+  const leftover = { workload: workloadNamed('shop/web'), netnsPath: '/proc/self/ns/net', netnsInode: namespaceInode };
   const recorder = new Recorder({ leftover });
   recorder.listening = { netnsInode: namespaceInode, error: null };
   await recorder.want(entryOf());
@@ -156,7 +160,7 @@ test('on the way out the capture goes before the listeners', async () => {
 });
 
 test('what an earlier run left in a namespace that is not wanted any more is cleaned', async () => {
-  const leftover = { workload: 'shop/old', netnsPath: '/proc/self/ns/net', netnsInode: namespaceInode };
+  const leftover = { workload: workloadNamed('shop/old'), netnsPath: '/proc/self/ns/net', netnsInode: namespaceInode };
   const recorder = new Recorder({ leftover });
   await recorder.want();
   assert.deepEqual(recorder.steps, ['listen []', 'clean shop/old']);

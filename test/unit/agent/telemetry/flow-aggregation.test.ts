@@ -17,6 +17,7 @@ import {
   splitFlows,
 } from '../../../../shared/wire/flow-batch.js';
 import { flowBatchSchema, isNamedExternal, type ReportedFlow, verdictOf } from '../../../../shared/wire/flows.js';
+import { workloadNamed } from '../../../support/routing/names.js';
 
 const nothing = { flows: [], notKept: 0 };
 
@@ -26,8 +27,8 @@ function at(text: string): HostPort {
   return address;
 }
 
-const web = { workload: 'shop/web', identity: 'spiffe://test.local/ns/shop/sa/web' as SpiffeId };
-const db = { workload: 'shop/db', identity: 'spiffe://test.local/ns/shop/sa/db' as SpiffeId };
+const web = { workload: workloadNamed('shop/web'), identity: 'spiffe://test.local/ns/shop/sa/web' as SpiffeId };
+const db = { workload: workloadNamed('shop/db'), identity: 'spiffe://test.local/ns/shop/sa/db' as SpiffeId };
 
 function closed(part: Partial<ClosedConnection> = {}): ClosedConnection {
   return {

@@ -9,6 +9,7 @@ import type { WorkerGauges, WorkerReport } from '../../../../agent/dataplane/mes
 import type { IpAddress } from '../../../../shared/address.js';
 import type { SpiffeId } from '../../../../shared/identity.js';
 import { createLog, type LogLevel } from '../../../../shared/log.js';
+import { workloadNamed } from '../../../support/routing/names.js';
 
 const closed: ClosedConnection = {
   traceId: '0af7651916cd43dd8448eb211c80319c',
@@ -18,12 +19,12 @@ const closed: ClosedConnection = {
   durationMs: 1234.56789,
   source: {
     address: { ip: '198.18.10.2' as IpAddress, port: 40_000 },
-    workload: 'shop/web',
+    workload: workloadNamed('shop/web'),
     identity: 'spiffe://test.local/ns/shop/sa/web' as SpiffeId,
   },
   destination: {
     address: { ip: '198.18.11.2' as IpAddress, port: 5432 },
-    workload: 'shop/db',
+    workload: workloadNamed('shop/db'),
     identity: 'spiffe://test.local/ns/shop/sa/db' as SpiffeId,
   },
   service: 'shop/db',
@@ -138,7 +139,7 @@ test('bytes are counted once, while connections live', async () => {
   const { metrics, registry } = newMetrics();
   const live = {
     direction: 'outbound',
-    sourceWorkload: 'shop/web',
+    sourceWorkload: workloadNamed('shop/web'),
     destinationWorkload: null,
     sent: 100,
     received: 7,
@@ -164,7 +165,10 @@ test('a worker that died takes its open connections out of the gauges and into t
 test('workload names beyond the cap are counted as other, and idle ones make room again', async () => {
   let nowMs = 0;
   const { metrics, registry } = newMetrics({ maxSeries: 10, now: () => nowMs });
-  const from = (name: string): ClosedConnection => ({ ...closed, source: { ...closed.source, workload: name } });
+  const from = (name: string): ClosedConnection => ({
+    ...closed,
+    source: { ...closed.source, workload: workloadNamed(name) },
+  });
   metrics.report(report({ closed: Array.from({ length: 1000 }, (_, index) => from(`shop/w${index}`)) }), 0);
   const countSeries = async (): Promise<number> =>
     (await registry.metrics()).split('\n').filter((line) => line.startsWith('culvert_connections_closed_total{'))

@@ -17,6 +17,7 @@ import { registryService, workloadEntry } from '../../../support/rules/analysis-
 import { flow, outside, recordsOf, talks } from '../../../support/rules/analysis-flow-world.js';
 import { clocks, endsOf, registries, snapshots } from '../../../support/rules/analysis-world.js';
 import { clock, snapshotOf, trustDomain } from '../../../support/rules/policy-fixture.js';
+import { workloadNamed } from '../../../support/routing/names.js';
 
 const entries = [
   workloadEntry('billing/api', ['198.18.0.1']),
@@ -88,7 +89,7 @@ describe('recorded flows against a proposed set', () => {
   const doubtful: [string, FlowRecord, Snapshot, RegExp][] = [
     [
       'a workload is gone',
-      flow({ source: web, destination: { ...db, workload: 'billing/old' } }),
+      flow({ source: web, destination: { ...db, workload: workloadNamed('billing/old') } }),
       closed,
       /billing\/old is not registered/,
     ],
@@ -300,8 +301,8 @@ describe('learned rules', () => {
     const identity = shared[0]?.identity ?? null;
     const flows = [
       flow({
-        source: { workload: 'x/two', identity, cidr: null },
-        destination: { workload: 'x/one', identity, cidr: null },
+        source: { workload: workloadNamed('x/two'), identity, cidr: null },
+        destination: { workload: workloadNamed('x/one'), identity, cidr: null },
       }),
     ];
     const { rules } = learnRules({ flows, entries: shared, trustDomain });
@@ -360,10 +361,12 @@ describe('the audit report and the check before a promotion', () => {
   });
 
   it('refuses it when a record of the rule cannot be judged any more', () => {
-    const gone = check([flow({ source: web, destination: { ...db, workload: 'billing/old' }, audited })]);
+    const gone = check([
+      flow({ source: web, destination: { ...db, workload: workloadNamed('billing/old') }, audited }),
+    ]);
     assert.ok(gone.kind === 'checked' && !gone.isSafe);
     assert.equal(gone.doubtful.length, 1);
-    const other = check([flow({ source: web, destination: { ...db, workload: 'billing/old' } })]);
+    const other = check([flow({ source: web, destination: { ...db, workload: workloadNamed('billing/old') } })]);
     assert.ok(other.kind === 'checked' && other.isSafe && other.unknown.length === 1);
   });
 

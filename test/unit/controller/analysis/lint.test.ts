@@ -13,6 +13,7 @@ import { workloadEntry } from '../../../support/rules/analysis-fixture.js';
 import { flow } from '../../../support/rules/analysis-flow-world.js';
 import { clocks, endsOf, registries, snapshots } from '../../../support/rules/analysis-world.js';
 import { clock, connection, external, meshed, snapshotOf, web } from '../../../support/rules/policy-fixture.js';
+import { workloadNamed } from '../../../support/routing/names.js';
 
 const entries = ['api', 'db', 'batch'].map((name, index) =>
   workloadEntry(`billing/${name}`, [`198.18.0.${index + 1}`]),
@@ -184,11 +185,11 @@ describe('lint', () => {
   });
 
   it('finds rules that never matched, and rules that allow much more than was seen', () => {
-    const end = { workload: 'billing/api', identity: null, cidr: null };
+    const end = { workload: workloadNamed('billing/api'), identity: null, cidr: null };
     const flows = [
       flow({
         source: end,
-        destination: { ...end, workload: 'billing/db' },
+        destination: { ...end, workload: workloadNamed('billing/db') },
         rule: 'SegmentationRule/r0',
         audited: ['SegmentationRule/r2'],
       }),

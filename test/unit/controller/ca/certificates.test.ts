@@ -17,6 +17,7 @@ import { joinCertificates, splitCertificates } from '../../../../shared/pki/pem.
 import { issueServerCertificate } from '../../../../controller/ca/x509/server-certificate.js';
 import { spiffeIdOf } from '../../../../shared/pki/spiffe-id-of-certificate.js';
 import { issueWorkloadCertificate } from '../../../../controller/ca/x509/workload-certificate.js';
+import { nodeNamed } from '../../../support/routing/names.js';
 
 const trustDomain = 'mesh.test';
 const identity = `spiffe://${trustDomain}/ns/shop/sa/web` as SpiffeId;
@@ -148,7 +149,7 @@ test('a CA, a node certificate and bytes that are no certificate prove no worklo
     issuer: issuing,
     csrPem: csr.csrPem,
     trustDomain,
-    node: 'n1',
+    node: nodeNamed('n1'),
     ttlMs: hourMs,
     now,
   });

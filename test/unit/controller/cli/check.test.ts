@@ -3,6 +3,7 @@ import { describe, it } from 'node:test';
 import type { StatusAnswer } from '../../../../controller/api/api-types.js';
 import { renderChecks } from '../../../../controller/cli/commands/check-command.js';
 import { checkMesh, type MeshCheck, type MeshFacts } from '../../../../controller/cli/view/mesh-checks.js';
+import { nodeNamed } from '../../../support/routing/names.js';
 
 const nowMs = Date.parse('2026-01-01T01:00:00Z');
 const hour = 3_600_000;
@@ -11,7 +12,7 @@ type Agent = StatusAnswer['agents'][number];
 type Heartbeat = NonNullable<Agent['heartbeat']>;
 
 const heartbeat: Heartbeat = {
-  node: 'host-a',
+  node: nodeNamed('host-a'),
   version: '0.1.0',
   appliedRevision: 7,
   enforcedByAllWorkers: true,
@@ -23,7 +24,7 @@ const heartbeat: Heartbeat = {
 };
 
 const agent: Agent = {
-  node: 'host-a',
+  node: nodeNamed('host-a'),
   joinedAtMs: nowMs - hour,
   lastSeenMs: nowMs - 2000,
   clockSkewMs: -12,

@@ -5,6 +5,7 @@ import { renderHistory, renderRevision } from '../../../../controller/cli/comman
 import { lineDiff } from '../../../../controller/cli/view/line-diff.js';
 import type { Segment } from '../../../../controller/resources/kinds/segment.js';
 import { renderRollout } from '../../../../controller/cli/commands/rollout-command.js';
+import { nodeNamed } from '../../../support/routing/names.js';
 
 const nowMs = Date.parse('2026-01-01T01:00:00Z');
 const change = { kind: 'Segment', namespace: null, name: 'batch', change: 'configured' } as const;
@@ -74,8 +75,8 @@ describe('culvert rollout status', () => {
       isComplete: false,
       isCompleteButSilent: false,
       agents: [
-        { node: 'a', appliedRevision: 7, state: 'done', problem: null },
-        { node: 'b', appliedRevision: null, state: 'pending', problem: 'it has no rules yet' },
+        { node: nodeNamed('a'), appliedRevision: 7, state: 'done', problem: null },
+        { node: nodeNamed('b'), appliedRevision: null, state: 'pending', problem: 'it has no rules yet' },
       ],
     };
     assert.deepEqual(renderRollout(answer).split('\n'), [

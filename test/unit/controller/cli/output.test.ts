@@ -13,6 +13,7 @@ import { parseDocuments } from '../../../../controller/resources/parse/parse-doc
 import type { Resource } from '../../../../controller/resources/kinds/resource.js';
 import { api, db, ip } from '../../../support/rules/policy-fixture.js';
 import { formatRuleRef } from '../../../../shared/policy/connection.js';
+import { nodeNamed } from '../../../support/routing/names.js';
 
 const nowMs = Date.parse('2026-01-01T01:00:00Z');
 const appliedAt = '2026-01-01T00:55:00Z';
@@ -170,7 +171,7 @@ spec: { podSelector: { matchExpressions: [{ key: app, operator: In, values: [a, 
 });
 
 const agent: StatusAnswer['agents'][number] = {
-  node: 'host-a',
+  node: nodeNamed('host-a'),
   joinedAtMs: nowMs - 3_600_000,
   lastSeenMs: nowMs - 2000,
   clockSkewMs: -12,
@@ -179,7 +180,7 @@ const agent: StatusAnswer['agents'][number] = {
   isClockWrong: false,
   nextCertificateExpiryMs: nowMs + 36_000_000,
   heartbeat: {
-    node: 'host-a',
+    node: nodeNamed('host-a'),
     version: '0.1.0',
     appliedRevision: 6,
     enforcedByAllWorkers: true,
@@ -212,7 +213,7 @@ describe('culvert status', () => {
       agent,
       {
         ...agent,
-        node: 'b',
+        node: nodeNamed('b'),
         state: 'joined',
         heartbeat: null,
         lastSeenMs: null,

@@ -3,6 +3,7 @@ import { test } from 'node:test';
 import { pino } from 'pino';
 import { AgentRegistry } from '../../../../controller/fleet/agent-registry.js';
 import type { Heartbeat } from '../../../../shared/wire/requests.js';
+import { nodeNamed } from '../../../support/routing/names.js';
 
 const clock = { nowMs: 0 };
 
@@ -19,7 +20,7 @@ function registry(): AgentRegistry {
 
 function heartbeat(changes: Partial<Heartbeat> = {}): Heartbeat {
   return {
-    node: 'host-a',
+    node: nodeNamed('host-a'),
     version: '1',
     appliedRevision: 5,
     enforcedByAllWorkers: true,
@@ -44,7 +45,7 @@ test('the state of an agent says the worst that is known of it', () => {
   ] as const;
   for (const [message, laterMs, state, lag] of cases) {
     const agents = registry();
-    agents.receive('host-a', message);
+    agents.receive(nodeNamed('host-a'), message);
     clock.nowMs += laterMs;
     const [agent] = agents.list(5);
     assert.deepEqual([agent?.state, agent?.revisionLag], [state, lag], JSON.stringify(message));
@@ -53,8 +54,8 @@ test('the state of an agent says the worst that is known of it', () => {
 
 test('an agent that joined and was never heard of is there as joined', () => {
   const agents = registry();
-  agents.noteJoined('host-b');
-  agents.receive('host-a', heartbeat());
+  agents.noteJoined(nodeNamed('host-b'));
+  agents.receive(nodeNamed('host-a'), heartbeat());
   assert.deepEqual(
     agents.list(5).map(({ node, state }) => [node, state]),
     [
@@ -72,7 +73,7 @@ test('the clock of an agent is wrong from the configured difference on, in both 
     [0, false],
   ] as const) {
     const agents = registry();
-    agents.receive('host-a', heartbeat({ nowMs: clock.nowMs + skew }));
+    agents.receive(nodeNamed('host-a'), heartbeat({ nowMs: clock.nowMs + skew }));
     const [agent] = agents.list(5);
     assert.deepEqual([agent?.clockSkewMs, agent?.isClockWrong], [skew, isWrong]);
   }
@@ -87,7 +88,7 @@ test('the first certificate to expire counts', () => {
     problem: null,
   });
   agents.receive(
-    'host-a',
+    nodeNamed('host-a'),
     heartbeat({ workloads: [workload('a/b', 500), workload('a/c', 400), workload('a/d', null)] }),
   );
   assert.equal(agents.list(5)[0]?.nextCertificateExpiryMs, 400);
@@ -95,10 +96,10 @@ test('the first certificate to expire counts', () => {
 
 test('a node that is silent for longer than its credential lasts is forgotten', async () => {
   const agents = registry();
-  agents.receive('host-a', heartbeat());
-  agents.noteJoined('host-b');
+  agents.receive(nodeNamed('host-a'), heartbeat());
+  agents.noteJoined(nodeNamed('host-b'));
   clock.nowMs += 86_400_000;
-  agents.receive('host-b', heartbeat({ node: 'host-b' }));
+  agents.receive(nodeNamed('host-b'), heartbeat({ node: nodeNamed('host-b') }));
   await agents.forgetSilent();
   assert.equal(agents.list(5).length, 2);
   clock.nowMs += 1;

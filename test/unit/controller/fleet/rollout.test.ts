@@ -4,12 +4,13 @@ import { AgentRegistry } from '../../../../controller/fleet/agent-registry.js';
 import { rolloutOf } from '../../../../controller/fleet/rollout-progress.js';
 import type { Heartbeat } from '../../../../shared/wire/requests.js';
 import { silentLog } from '../../../support/controller/controller-fixture.js';
+import { nodeNamed } from '../../../support/routing/names.js';
 
 const startMs = Date.parse('2026-06-01T00:00:00Z');
 
 function heartbeat(node: string, changes: Partial<Heartbeat>): Heartbeat {
   return {
-    node,
+    node: nodeNamed(node),
     version: '0.1.0',
     appliedRevision: 7,
     enforcedByAllWorkers: true,
@@ -36,12 +37,15 @@ function mesh() {
 
 test('a rollout names each agent that does not enforce the revision, and why', () => {
   const { agents } = mesh();
-  agents.receive('a', heartbeat('a', {}));
-  agents.receive('b', heartbeat('b', { appliedRevision: 6 }));
-  agents.receive('c', heartbeat('c', { enforcedByAllWorkers: false }));
-  agents.receive('d', heartbeat('d', { appliedRevision: null, pending: ['rules'] }));
-  agents.receive('e', heartbeat('e', { appliedRevision: 6, rulesAlarm: 'the snapshot of revision 7 is refused' }));
-  agents.noteJoined('f');
+  agents.receive(nodeNamed('a'), heartbeat('a', {}));
+  agents.receive(nodeNamed('b'), heartbeat('b', { appliedRevision: 6 }));
+  agents.receive(nodeNamed('c'), heartbeat('c', { enforcedByAllWorkers: false }));
+  agents.receive(nodeNamed('d'), heartbeat('d', { appliedRevision: null, pending: ['rules'] }));
+  agents.receive(
+    nodeNamed('e'),
+    heartbeat('e', { appliedRevision: 6, rulesAlarm: 'the snapshot of revision 7 is refused' }),
+  );
+  agents.noteJoined(nodeNamed('f'));
   const { isComplete, agents: found } = rolloutOf(7, agents.list(7));
   assert.equal(isComplete, false);
   assert.deepEqual(
@@ -59,11 +63,11 @@ test('a rollout names each agent that does not enforce the revision, and why', (
 
 test('a rollout is complete when all agents enforce the revision or a later one, and tells silent ones apart', () => {
   const { agents, pass } = mesh();
-  agents.receive('silent', heartbeat('silent', { appliedRevision: 3 }));
+  agents.receive(nodeNamed('silent'), heartbeat('silent', { appliedRevision: 3 }));
   assert.equal(rolloutOf(5, agents.list(7)).isComplete, false);
   pass(21_000);
-  agents.receive('a', heartbeat('a', { appliedRevision: 5 }));
-  agents.receive('b', heartbeat('b', { appliedRevision: 7, pending: ['workload shop/api'] }));
+  agents.receive(nodeNamed('a'), heartbeat('a', { appliedRevision: 5 }));
+  agents.receive(nodeNamed('b'), heartbeat('b', { appliedRevision: 7, pending: ['workload shop/api'] }));
   const rollout = rolloutOf(5, agents.list(7));
   assert.deepEqual([rollout.isComplete, rollout.isCompleteButSilent], [false, true]);
   assert.deepEqual(
@@ -71,6 +75,6 @@ test('a rollout is complete when all agents enforce the revision or a later one,
     ['a done', 'b done', 'silent stale'],
   );
   assert.equal(rolloutOf(6, agents.list(7)).isCompleteButSilent, false);
-  agents.receive('silent', heartbeat('silent', { appliedRevision: 7 }));
+  agents.receive(nodeNamed('silent'), heartbeat('silent', { appliedRevision: 7 }));
   assert.equal(rolloutOf(5, agents.list(7)).isComplete, true);
 });

@@ -4,6 +4,7 @@ import { FlowIndex } from '../../../../controller/flows/flow-index.js';
 import { flowOrigin } from '../../../../controller/flows/flow-origin.js';
 import type { RegistryEntry } from '../../../../shared/routing/registry-entry.js';
 import type { FlowBatch, ReportedFlow } from '../../../../shared/wire/flows.js';
+import { nodeNamed, workloadNamed } from '../../../support/routing/names.js';
 
 const hour = 3_600_000;
 const day = 24 * hour;
@@ -14,8 +15,8 @@ const noon = 20_000 * day + 12 * hour;
 function flow(part: Partial<ReportedFlow> = {}): ReportedFlow {
   return {
     direction: 'outbound',
-    source: { workload: 'shop/web', identity: null, cidr: null },
-    destination: { workload: 'data/db', identity: null, cidr: null },
+    source: { workload: workloadNamed('shop/web'), identity: null, cidr: null },
+    destination: { workload: workloadNamed('data/db'), identity: null, cidr: null },
     port: 5432,
     verdict: 'allow',
     reason: 'OK',
@@ -38,7 +39,7 @@ function newIndex(o: { maxEntries?: number } = {}) {
   let sequence = 0;
   const send = (node: string, flows: ReportedFlow[], part: Partial<FlowBatch> = {}) =>
     index.add({
-      node,
+      node: nodeNamed(node),
       storedAtMs: clock.nowMs,
       isOwn: () => true,
       batch: { run: '0'.repeat(16), sequence: ++sequence, sentAtMs: clock.nowMs, notKept: 0, flows, ...part },
@@ -167,14 +168,19 @@ test('a node cannot tell of workloads of other nodes', () => {
   ] as unknown as RegistryEntry[];
   const isOwn = flowOrigin(() => entries);
   const inbound = flow({ direction: 'inbound' });
-  assert.deepEqual([isOwn('a', flow()), isOwn('b', flow())], [true, false]);
-  assert.deepEqual([isOwn('a', inbound), isOwn('b', inbound)], [false, true]);
-  const gone = flow({ source: { workload: 'shop/gone', identity: null, cidr: null } });
-  assert.ok(isOwn('a', gone));
+  assert.deepEqual([isOwn(nodeNamed('a'), flow()), isOwn(nodeNamed('b'), flow())], [true, false]);
+  assert.deepEqual([isOwn(nodeNamed('a'), inbound), isOwn(nodeNamed('b'), inbound)], [false, true]);
+  const gone = flow({ source: { workload: workloadNamed('shop/gone'), identity: null, cidr: null } });
+  assert.ok(isOwn(nodeNamed('a'), gone));
 
   const index = new FlowIndex({ nowMs: () => noon, retentionMs });
   const batch = { run: '0'.repeat(16), sequence: 1, sentAtMs: noon, notKept: 0, flows: [flow(), inbound] };
-  const outcome = index.add({ node: 'a', batch, storedAtMs: noon, isOwn: (reported) => isOwn('a', reported) });
+  const outcome = index.add({
+    node: nodeNamed('a'),
+    batch,
+    storedAtMs: noon,
+    isOwn: (reported) => isOwn(nodeNamed('a'), reported),
+  });
   assert.equal(outcome, 'foreign');
   const found = index.query(all);
   assert.deepEqual([found.flows.map(({ direction }) => direction), found.notKept], [['outbound'], 1]);

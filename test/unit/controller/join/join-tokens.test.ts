@@ -6,6 +6,7 @@ import { test } from 'node:test';
 import { pino } from 'pino';
 import { FailureLimiter } from '../../../../controller/join/failure-limiter.js';
 import { JoinTokens } from '../../../../controller/join/join-tokens.js';
+import { nodeNamed } from '../../../support/routing/names.js';
 
 const log = pino({ level: 'silent' });
 const caHash = 'a'.repeat(64);
@@ -24,7 +25,7 @@ async function withTokens(
   }
 }
 
-const request = { node: 'host-a', ttlMs: 60_000, createdBy: 'admin', caHash };
+const request = { node: nodeNamed('host-a'), ttlMs: 60_000, createdBy: 'admin', caHash };
 
 test('a token names the CA and can be used once, however many try at the same time', async () => {
   await withTokens(async ({ tokens }) => {
@@ -32,7 +33,7 @@ test('a token names the CA and can be used once, however many try at the same ti
     assert.match(token, new RegExp(`^culvert1\\.[0-9a-f]{12}\\.[0-9a-f]{48}\\.${caHash}$`));
     assert.equal(expiresAtMs, 1_060_000);
     assert.equal(tokens.usable, 1);
-    const results = await Promise.all(Array.from({ length: 50 }, () => tokens.redeem(token, 'host-a')));
+    const results = await Promise.all(Array.from({ length: 50 }, () => tokens.redeem(token, nodeNamed('host-a'))));
     assert.equal(results.filter((result) => result.ok).length, 1);
     assert.ok(results.every((result) => result.ok || result.refusal === 'TOKEN_USED'));
     assert.equal(tokens.usable, 0);
@@ -52,36 +53,36 @@ test('each refusal has its own reason, and only success uses a token up', async 
       [token, 'host-b', 'TOKEN_WRONG_NODE'],
     ] as const;
     for (const [text, node, refusal] of cases) {
-      assert.deepEqual(await tokens.redeem(text, node), { ok: false, refusal }, `${text} ${node}`);
+      assert.deepEqual(await tokens.redeem(text, nodeNamed(node)), { ok: false, refusal }, `${text} ${node}`);
     }
     clock.nowMs += 59_999;
-    assert.equal((await tokens.redeem(token, 'host-a')).ok, true);
+    assert.equal((await tokens.redeem(token, nodeNamed('host-a'))).ok, true);
     const second = await tokens.create(request);
     clock.nowMs += 60_000;
-    assert.deepEqual(await tokens.redeem(second.token, 'host-a'), { ok: false, refusal: 'TOKEN_EXPIRED' });
+    assert.deepEqual(await tokens.redeem(second.token, nodeNamed('host-a')), { ok: false, refusal: 'TOKEN_EXPIRED' });
   });
 });
 
 test('a released token can be used again', async () => {
   await withTokens(async ({ tokens }) => {
     const { token } = await tokens.create(request);
-    const first = await tokens.redeem(token, 'host-a');
+    const first = await tokens.redeem(token, nodeNamed('host-a'));
     assert.ok(first.ok);
     await first.release();
-    assert.equal((await tokens.redeem(token, 'host-a')).ok, true);
+    assert.equal((await tokens.redeem(token, nodeNamed('host-a'))).ok, true);
   });
 });
 
 test('the file holds no secret, remembers what was used, and forgets it after a day', async () => {
   await withTokens(async ({ tokens, file, clock }) => {
     const { token } = await tokens.create(request);
-    await tokens.redeem(token, 'host-a');
+    await tokens.redeem(token, nodeNamed('host-a'));
     assert.ok(!(await readFile(file, 'utf8')).includes(token.split('.')[2] ?? ''));
     const reopened = await JoinTokens.open({ path: file, nowMs: () => clock.nowMs, log });
-    assert.deepEqual(await reopened.redeem(token, 'host-a'), { ok: false, refusal: 'TOKEN_USED' });
+    assert.deepEqual(await reopened.redeem(token, nodeNamed('host-a')), { ok: false, refusal: 'TOKEN_USED' });
     clock.nowMs += 86_400_000 + 120_000;
     await reopened.create(request);
-    assert.deepEqual(await reopened.redeem(token, 'host-a'), { ok: false, refusal: 'TOKEN_UNKNOWN' });
+    assert.deepEqual(await reopened.redeem(token, nodeNamed('host-a')), { ok: false, refusal: 'TOKEN_UNKNOWN' });
   });
 });
 
@@ -117,7 +118,7 @@ test('a damaged token file is moved aside, and what was in it is refused', async
     for (const damage of ['{', '[{"id":1}]', 'null']) {
       await writeFile(file, damage);
       const opened = await JoinTokens.open({ path: file, nowMs: () => ++clock.nowMs, log });
-      assert.deepEqual(await opened.redeem(token, 'host-a'), { ok: false, refusal: 'TOKEN_UNKNOWN' });
+      assert.deepEqual(await opened.redeem(token, nodeNamed('host-a')), { ok: false, refusal: 'TOKEN_UNKNOWN' });
       assert.equal(opened.usable, 0);
     }
     const aside = (await readdir(path.dirname(file))).filter((name) => name.includes('.corrupt-'));

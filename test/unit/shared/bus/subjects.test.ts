@@ -1,20 +1,22 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { reconnectDelayMs } from '../../../../shared/bus/reconnect-delay.js';
-import { inboxPrefixFor, isNodeName, mayAnswerTo, parseSubject, subjectFor } from '../../../../shared/bus/subjects.js';
+import { inboxPrefixFor, mayAnswerTo, parseSubject, subjectFor } from '../../../../shared/bus/subjects.js';
+import { nodeNamed } from '../../../support/routing/names.js';
+import { parseNodeName } from '../../../../shared/routing/names.js';
 
 test('a subject names its node, also when the name has dots, and is read back', () => {
   for (const node of ['n1', 'host-1.rack2.example.net', 'a']) {
-    const subject = subjectFor('sign', node);
+    const subject = subjectFor('sign', nodeNamed(node));
     assert.equal(subject.split('.').length, 4);
     assert.deepEqual(parseSubject(subject), { verb: 'sign', node });
-    assert.ok(!inboxPrefixFor(node).includes('.'));
+    assert.ok(!inboxPrefixFor(nodeNamed(node)).includes('.'));
   }
 });
 
 test('names that could widen a subject are no node names', () => {
   for (const name of ['', '*', '>', 'a.*', 'a.>', 'a b', 'A', 'a_b', '.a', 'a.', '-a', 'a\n', 'a'.repeat(254)]) {
-    assert.equal(isNodeName(name), false, JSON.stringify(name));
+    assert.equal(parseNodeName(name), undefined, JSON.stringify(name));
   }
 });
 
@@ -33,18 +35,18 @@ test('foreign subjects prove no node', () => {
 });
 
 test('an answer may go to the inbox of the node that asks, and nowhere else', () => {
-  const subject = subjectFor('sign', 'rack.a');
-  assert.ok(mayAnswerTo(`${inboxPrefixFor('rack.a')}.x.1`, subject));
+  const subject = subjectFor('sign', nodeNamed('rack.a'));
+  assert.ok(mayAnswerTo(`${inboxPrefixFor(nodeNamed('rack.a'))}.x.1`, subject));
   for (const reply of [
     '$KV.culvert_rules.current',
     '$JS.API.STREAM.PURGE.KV_culvert_rules',
-    subjectFor('status', 'b'),
+    subjectFor('status', nodeNamed('b')),
   ]) {
     assert.equal(mayAnswerTo(reply, subject), false, reply);
     assert.equal(mayAnswerTo(reply, 'some.other.subject'), false, reply);
   }
-  assert.equal(mayAnswerTo(`${inboxPrefixFor('rack.ab')}.x.1`, subject), false);
-  assert.equal(mayAnswerTo(inboxPrefixFor('rack.a'), subject), false);
+  assert.equal(mayAnswerTo(`${inboxPrefixFor(nodeNamed('rack.ab'))}.x.1`, subject), false);
+  assert.equal(mayAnswerTo(inboxPrefixFor(nodeNamed('rack.a')), subject), false);
   assert.ok(mayAnswerTo('_INBOX.x.1', 'some.other.subject'));
 });
 

@@ -11,6 +11,7 @@ import type { RegistryEntry } from '../../../../shared/routing/registry-entry.js
 import { flow } from '../../../support/rules/analysis-flow-world.js';
 import { clock, snapshotOf } from '../../../support/rules/policy-fixture.js';
 import { ip, service, workload } from '../../../support/routing/registry-entries.js';
+import { workloadName } from '../../../../shared/routing/names.js';
 
 const client = workload('shop/client', ['198.18.0.1', 'fd00::1']);
 const client4 = workload('shop/client4', ['198.18.0.4']);
@@ -38,11 +39,7 @@ function testFailure(entries: readonly RegistryEntry[], to: string, from = 'shop
 }
 
 function portsNotSeen(entries: readonly RegistryEntry[]): readonly string[] {
-  const end = ({ namespace, name, identity }: typeof server) => ({
-    workload: `${namespace}/${name}`,
-    identity,
-    cidr: null,
-  });
+  const end = (entry: typeof server) => ({ workload: workloadName(entry), identity: entry.identity, cidr: null });
   const flows = [flow({ source: end(client), destination: end(server), port: 8080 })];
   return learnRules({ flows, entries, trustDomain: 'culvert.test' }).notSeen.servicePorts;
 }

@@ -10,6 +10,7 @@ import { registryKey, type RegistryEntry } from '../../../../shared/routing/regi
 import type { RegistryView } from '../../../../shared/routing/registry-view.js';
 import { ip, registryEntry, someAddresses, someNames } from '../../../support/routing/registry-entries.js';
 import { registryViewContract } from '../../../support/routing/registry-view-contract.js';
+import { serviceNamed, workloadNamed } from '../../../support/routing/names.js';
 
 /** `imaged` of the entries lie in the image, the others came after it. */
 function agentView(entries: readonly RegistryEntry[], imaged: number): RegistryIndex {
@@ -26,9 +27,9 @@ registryViewContract("the controller's list of entries", (entries) => new Regist
 
 /** All that can be asked of a view of the small world. */
 function answers(view: RegistryView): unknown {
-  const services = someNames.map((name) => view.service(name));
+  const services = someNames.map((name) => view.service(serviceNamed(name)));
   return {
-    workloads: someNames.map((name) => view.workload(name)),
+    workloads: someNames.map((name) => view.workload(workloadNamed(name))),
     services,
     endpoints: services.map((found) => (found === undefined ? null : view.endpointsOf(found))),
     at: someAddresses.map((address) => [view.workloadAt(ip(address)), view.serviceAt(ip(address))]),

@@ -7,6 +7,7 @@ import { nodeSpiffeId } from '../../../../shared/identity.js';
 import { issueWorkloadCertificate } from '../../../../controller/ca/x509/workload-certificate.js';
 import type { SpiffeId } from '../../../../shared/identity.js';
 import { openRequest, sealRequest, type NodeKey } from '../../../../shared/wire/sealed-request.js';
+import { nodeNamed } from '../../../support/routing/names.js';
 
 const trustDomain = 'mesh.test';
 const hourMs = 3_600_000;
@@ -15,11 +16,22 @@ const issuer = await createIssuingCa({ root, trustDomain });
 const nodeKey = await nodeKeyOf('node1');
 const subject = 'culvert.v1.sign.node1';
 const body = { requests: [{ identity: 'x' }] };
-const expected = { subject, spiffeId: nodeSpiffeId(trustDomain, 'node1'), rootsPem: root.rootPem, nowMs: Date.now() };
+const expected = {
+  subject,
+  spiffeId: nodeSpiffeId(trustDomain, nodeNamed('node1')),
+  rootsPem: root.rootPem,
+  nowMs: Date.now(),
+};
 
 async function nodeKeyOf(node: string, ttlMs = hourMs, authority = issuer): Promise<NodeKey> {
   const { csrPem, privateKeyPem } = await createCsr({ commonName: node });
-  const { chainPem } = await issueNodeCertificate({ issuer: authority, csrPem, trustDomain, node, ttlMs });
+  const { chainPem } = await issueNodeCertificate({
+    issuer: authority,
+    csrPem,
+    trustDomain,
+    node: nodeNamed(node),
+    ttlMs,
+  });
   return { nodeCertificatePem: chainPem, nodeKeyPem: privateKeyPem };
 }
 

@@ -17,6 +17,7 @@ import {
   snapshotReader,
 } from '../../../../shared/wire/signed.js';
 import { writeSnapshot } from '../../../../shared/wire/snapshot-text.js';
+import { nodeNamed } from '../../../support/routing/names.js';
 
 const key = generateSigningKey();
 const other = generateSigningKey();
@@ -92,7 +93,7 @@ const entry: WorkloadEntry = {
   identity: formatSpiffeId({ trustDomain: 'mesh.test', namespace: 'billing', serviceAccount: 'db' }),
   labels: { app: 'db' },
   addresses: ['198.18.0.9' as IpAddress, 'fd00::9' as IpAddress],
-  node: 'n1',
+  node: nodeNamed('n1'),
   netns: 'db',
   protocol: 'hbone',
   capture: { excludeOutboundPorts: [], excludeInboundPorts: [], excludeOutboundCidrs: [] },

@@ -24,6 +24,7 @@ import type { IpAddress } from '../../../../../shared/address.js';
 import { formatSpiffeId } from '../../../../../shared/identity.js';
 import { plainSnapshot } from '../../../../../shared/policy/snapshot.js';
 import type { WorkloadEntry } from '../../../../../shared/routing/registry-entry.js';
+import { nodeNamed, workloadNamed } from '../../../../support/routing/names.js';
 
 const webIp = '198.18.11.2' as IpAddress;
 const dbIp = '198.18.12.2' as IpAddress;
@@ -38,7 +39,7 @@ function entryOf(name: string, address: IpAddress): WorkloadEntry {
     identity: formatSpiffeId({ trustDomain: 'culvert.test', namespace: 'shop', serviceAccount: name }),
     labels: {},
     addresses: [address],
-    node: 'n1',
+    node: nodeNamed('n1'),
     netns: name,
     protocol: 'hbone',
     capture: { excludeInboundPorts: [], excludeOutboundPorts: [], excludeOutboundCidrs: [] },
@@ -70,7 +71,7 @@ async function endingOf(
   const own = entry === 'outbound' ? web : db;
   const netnsPath = '/proc/self/ns/net';
   const netnsInode = statSync(netnsPath).ino;
-  const workload = HostedWorkload.open({ name: `shop/${own.name}`, netnsPath, netnsInode, slot: 0 });
+  const workload = HostedWorkload.open({ name: workloadNamed(`shop/${own.name}`), netnsPath, netnsInode, slot: 0 });
   const state = stateWith(has, own);
   state.hosted.set(workload.name, workload);
   if (has.has('left')) workload.close();
@@ -130,7 +131,7 @@ function contextWith(
     connectRetries: 1,
   };
   const parts = {
-    node: 'n1',
+    node: nodeNamed('n1'),
     state,
     settings,
     connections: new LiveConnections({ state, limits: new WorkloadLimits({ settings, usage, workerIndex: 0 }) }),
@@ -160,7 +161,7 @@ function requestTo(
   onAnswer: (answer: string) => void,
 ): TunnelRequest {
   return {
-    workload,
+    workload: workloadNamed(workload),
     authority,
     peerAddress: client,
     peerIdentity: web.identity,
@@ -245,7 +246,12 @@ describe('a captured connection', () => {
   const serve = async (captured: CapturedDestination): Promise<{ answers: string[]; reasons: string[] }> => {
     const state = stateWith(new Set(), web);
     const netnsPath = '/proc/self/ns/net';
-    const workload = HostedWorkload.open({ name: 'shop/web', netnsPath, netnsInode: statSync(netnsPath).ino, slot: 0 });
+    const workload = HostedWorkload.open({
+      name: workloadNamed('shop/web'),
+      netnsPath,
+      netnsInode: statSync(netnsPath).ino,
+      slot: 0,
+    });
     const [answers, reasons]: [string[], string[]] = [[], []];
     const context = contextWith(new Set(), state, (_record, { reason }) => reasons.push(reason));
     await serveOutbound(

@@ -12,7 +12,9 @@ import { ConnectionRecord } from '../../../../../agent/dataplane/connection/conn
 import type { IpAddress } from '../../../../../shared/address.js';
 import { formatSpiffeId } from '../../../../../shared/identity.js';
 import { formatRuleRef, type Connection } from '../../../../../shared/policy/connection.js';
-import { registryKey, type WorkloadEntry } from '../../../../../shared/routing/registry-entry.js';
+import type { WorkloadEntry } from '../../../../../shared/routing/registry-entry.js';
+import { nodeNamed, workloadNamed } from '../../../../support/routing/names.js';
+import { workloadName } from '../../../../../shared/routing/names.js';
 
 const webIp = '198.18.11.2' as IpAddress;
 const dbIp = '198.18.12.2' as IpAddress;
@@ -31,7 +33,7 @@ function workload(name: string, address: IpAddress, init: Partial<WorkloadEntry>
     identity: formatSpiffeId({ trustDomain: 'culvert.test', namespace: 'shop', serviceAccount: name }),
     labels: { app: name },
     addresses: [address],
-    node: 'n1',
+    node: nodeNamed('n1'),
     netns: name,
     protocol: 'hbone',
     capture: { excludeInboundPorts: [], excludeOutboundPorts: [], excludeOutboundCidrs: [] },
@@ -177,7 +179,12 @@ describe('the record of a connection that a STRICT mode refuses', () => {
   const closedBy = (...states: [WorkerState, WorkerState?]): unknown[] => {
     const record = new ConnectionRecord({ direction: 'inbound' });
     const netnsPath = '/proc/self/ns/net';
-    const workload = HostedWorkload.open({ name: 'shop/db', netnsPath, netnsInode: statSync(netnsPath).ino, slot: 0 });
+    const workload = HostedWorkload.open({
+      name: workloadNamed('shop/db'),
+      netnsPath,
+      netnsInode: statSync(netnsPath).ino,
+      slot: 0,
+    });
     const connection = new TrackedConnection({ record, workload, clock: { nowMs: () => 0 } });
     const [first, next] = states;
     const authorized = connection.authorize(first, dialled(5432), facts);
@@ -215,7 +222,7 @@ describe('what a worker needs before it decides', () => {
     assert.equal(full.notReadyReason(web, 2000)?.reason, 'CERT_EXPIRED');
     const { reason } = full.notReadyReason({ ...web, identity: other }, 0) ?? {};
     assert.equal(reason, 'NO_RULES_YET');
-    assert.equal(full.registry.workload(registryKey(web)), undefined);
+    assert.equal(full.registry.workload(workloadName(web)), web);
   });
 });
 

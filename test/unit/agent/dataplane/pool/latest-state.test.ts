@@ -7,8 +7,13 @@ import { LatestState } from '../../../../../agent/dataplane/pool/latest-state.js
 import type { LocalWorkload } from '../../../../../agent/dataplane/messages.js';
 import type { IpAddress } from '../../../../../shared/address.js';
 import { registryKey, type RegistryService } from '../../../../../shared/routing/registry-entry.js';
+import { workloadNamed } from '../../../../support/routing/names.js';
 
-const local = (name: string, netnsInode = 1): LocalWorkload => ({ name, netnsPath: `/run/netns/${name}`, netnsInode });
+const local = (name: string, netnsInode = 1): LocalWorkload => ({
+  name: workloadNamed(name),
+  netnsPath: `/run/netns/${name}`,
+  netnsInode,
+});
 
 const entry = (name: string, port = 80): RegistryService => ({
   kind: 'service',

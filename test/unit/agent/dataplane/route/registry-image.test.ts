@@ -11,6 +11,7 @@ import {
   type RegistryService,
   type WorkloadEntry,
 } from '../../../../../shared/routing/registry-entry.js';
+import { workloadNamed } from '../../../../support/routing/names.js';
 
 const namespaces = 5;
 const apps = 4;
@@ -64,7 +65,7 @@ function answers(index: RegistryIndex): unknown {
   return {
     size: index.size,
     byAddress: Array.from({ length: addresses }, (_, at) => index.workloadAt(ipAt(at))),
-    byName: Array.from({ length: names }, (_, at) => index.workload(`ns-${at % namespaces}/w-${at}`)),
+    byName: Array.from({ length: names }, (_, at) => index.workload(workloadNamed(`ns-${at % namespaces}/w-${at}`))),
     services,
     endpoints: services.map((found) => (found === undefined ? null : index.endpointsOf(found))),
   };
@@ -126,6 +127,6 @@ describe('the registry in shared memory', () => {
   test('gives the same object for an entry that is found again', () => {
     const index = new RegistryIndex();
     index.apply({ image: buildRegistryImage([workload(1)]), upserts: [], removals: [] });
-    assert.ok(index.workloadAt(ipAt(1)) === index.workload('ns-1/w-1'));
+    assert.ok(index.workloadAt(ipAt(1)) === index.workload(workloadNamed('ns-1/w-1')));
   });
 });

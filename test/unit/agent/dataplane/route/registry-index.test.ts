@@ -7,6 +7,7 @@ import { RoundRobinBalancer } from '../../../../../agent/dataplane/balance/round
 import type { IpAddress } from '../../../../../shared/address.js';
 import { formatSpiffeId } from '../../../../../shared/identity.js';
 import { registryKey, type RegistryService, type WorkloadEntry } from '../../../../../shared/routing/registry-entry.js';
+import { nodeNamed } from '../../../../support/routing/names.js';
 
 const ip = (text: string): IpAddress => text as IpAddress;
 
@@ -20,7 +21,7 @@ function workload(name: string, init: Partial<WorkloadEntry> = {}): WorkloadEntr
     identity: formatSpiffeId({ trustDomain: 'culvert.test', namespace, serviceAccount: name }),
     labels: {},
     addresses: [],
-    node: 'n1',
+    node: nodeNamed('n1'),
     netns: name,
     protocol: 'hbone',
     capture: { excludeInboundPorts: [], excludeOutboundPorts: [], excludeOutboundCidrs: [] },
