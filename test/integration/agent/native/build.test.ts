@@ -7,7 +7,7 @@ import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { after, before, test } from 'node:test';
 
-const source = fileURLToPath(new URL('../../../agent/native/', import.meta.url));
+const source = fileURLToPath(new URL('../../../../../agent/native/', import.meta.url));
 let root: string;
 let addon: string;
 
