@@ -1,5 +1,5 @@
 import { randomBytes } from 'node:crypto';
-import { mkdirSync } from 'node:fs';
+import { mkdirSync, mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { Argument, Command, InvalidArgumentError } from 'commander';
@@ -10,23 +10,27 @@ import { findLeaks, removeLeaks, takeInventory } from './lab/leak-check.js';
 import { requireCommands } from './lab/requirements.js';
 import { sweepStaleLabs } from './lab/teardown.js';
 import { testRunVariable } from './lab/test-processes.js';
+import { thoroughVariable } from './support/property-runs.js';
 import { runSuite, type SuiteResult } from './runner/run-suite.js';
-import { findTestFiles, suites, type SuiteName } from './runner/suites.js';
+import { groupFiles, type FileGroup } from './runner/file-groups.js';
+import { findTestFiles, suites, type SuiteName, type TestSuite } from './runner/suites.js';
 
 /**
- * The test runner: `node dist/test/run.js [suite…] [--filter RE] [--agent-workers N] [--times] [--install]`. It exits with 0 only if every test passed,
+ * The test runner: `node dist/test/run.js [suite…] [--filter RE] [--agent-workers N] [--times] [--thorough] [--install]`. It exits with 0 only if every test passed,
  * none was skipped, every suite had files and nothing was left behind on the machine.
  */
 type RunOptions = {
   readonly filter?: string;
   readonly agentWorkers?: number;
   readonly times?: boolean;
+  readonly thorough?: boolean;
   readonly install?: boolean;
 };
 
 const suiteNames = Object.keys(suites) as SuiteName[];
 
 async function runTests(wanted: readonly SuiteName[], options: RunOptions): Promise<boolean> {
+  if (options.thorough === true) process.env[thoroughVariable] = '1';
   const chosen = suiteNames.filter((suite) => wanted.length === 0 || wanted.includes(suite));
   const filter = options.filter === undefined ? null : new RegExp(options.filter);
   const directories = {
@@ -38,6 +42,8 @@ async function runTests(wanted: readonly SuiteName[], options: RunOptions): Prom
   if (problems.length > 0) return report([], problems);
   if (chosen.some((suite) => suites[suite].needsLab)) await prepareMachine(options.install ?? false);
 
+  // Not in the tests' own TMPDIR, which must be empty in the end.
+  const entryDirectory = mkdtempSync(path.join(tmpdir(), 'culvert-groups-'));
   const scope = openScope();
   const before = await takeInventory(scope);
   const results: SuiteResult[] = [];
@@ -49,7 +55,8 @@ async function runTests(wanted: readonly SuiteName[], options: RunOptions): Prom
     for (const { suite, files } of plan) {
       if (files.length === 0 || abort.signal.aborted) continue;
       console.log(`\n${suite}`);
-      results.push(await runSuite({ suite, files, agentWorkers: options.agentWorkers, signal: abort.signal }));
+      const groups = groupsOf({ suite, files }, options, entryDirectory);
+      results.push(await runSuite({ suite, groups, agentWorkers: options.agentWorkers, signal: abort.signal }));
     }
     if (options.times === true) printTimes(results);
     const leaks = await findLeaks(before, scope);
@@ -59,7 +66,19 @@ async function runTests(wanted: readonly SuiteName[], options: RunOptions): Prom
     process.off('SIGINT', stop);
     process.off('SIGTERM', stop);
     removeLeaks(scope);
+    rmSync(entryDirectory, { recursive: true, force: true });
   }
+}
+
+/** With --times every file has a process of its own, so that its time is its own. */
+function groupsOf(
+  { suite, files }: { readonly suite: SuiteName; readonly files: readonly string[] },
+  { times }: RunOptions,
+  entryDirectory: string,
+): FileGroup[] {
+  const { sharesProcesses }: TestSuite = suites[suite];
+  if (sharesProcesses !== true || times === true) return files.map((entry) => ({ entry, files: [entry] }));
+  return groupFiles(files, import.meta.dirname, entryDirectory);
 }
 
 function findEmpty(plan: readonly { suite: SuiteName; files: string[] }[], filter: RegExp | null): string[] {
@@ -93,7 +112,7 @@ function printTimes(results: readonly SuiteResult[]): void {
 }
 
 function report(results: readonly SuiteResult[], problems: readonly string[]): boolean {
-  console.log('');
+  console.log(`\nNode ${process.versions.node}`);
   for (const { suite, files, passed, failures, durationMs } of results) {
     const time = `${(durationMs / 1000).toFixed(1)} s`;
     console.log(`${suite.padEnd(14)} ${files} files, ${passed} passed, ${failures.length} failed, ${time}`);
@@ -115,6 +134,7 @@ const program = new Command('run')
   .addArgument(new Argument('[suite...]', 'all of them when left out').choices(suiteNames))
   .option('--filter <regular expression>', 'only test files whose path matches')
   .option('--agent-workers <n>', 'data-plane threads of the agents, in every suite', workerCount)
+  .option('--thorough', 'property tests try all of their worlds, as in the gate')
   .option('--times', 'print how long each file took')
   .option('--install', 'install missing programs with apt-get')
   .action(async (wanted: SuiteName[], options: RunOptions) => {

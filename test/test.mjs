@@ -1,25 +1,73 @@
-import { execFileSync } from 'node:child_process';
+import { execFileSync, spawn } from 'node:child_process';
+import path from 'node:path';
 import process from 'node:process';
-import { bootstrap, builtUrl } from './bootstrap.mjs';
+import { fileURLToPath } from 'node:url';
+import { bootstrap } from './bootstrap.mjs';
+import { findNode, gateVersions, isVersion } from './node-versions.mjs';
 
 /**
- * `npm test [suite…] [-- --filter RE]`: makes the clone ready, checks style when the whole gate is asked for, then runs
- * the suites of test/run.ts.
+ * `npm test [suite…] [-- --filter RE] [-- --node VERSION]`: makes the clone ready, then runs the suites of test/run.ts, with
+ * another Node when one is named. Without arguments it is the gate: style, every suite, and again on the other end of the
+ * range of Node's versions all suites that need no mesh.
  */
+const runner = fileURLToPath(new URL('../dist/test/run.js', import.meta.url));
+const log = (line) => process.stderr.write(`# ${line}\n`);
+const quickSuites = ['unit', 'contract', 'integration'];
+
+const { version, rest } = takeVersion(process.argv.slice(2));
 try {
   await bootstrap();
+  process.exitCode = process.argv.length === 2 ? await runGate() : await runSuites(nodeOf(version), rest);
 } catch (error) {
   process.stderr.write(`${error.message}${error.hint === undefined ? '' : ` (${error.hint})`}\n`);
-  process.exit(1);
+  process.exitCode = 1;
 }
-if (process.argv.length === 2) {
+
+async function runGate() {
+  checkStyle();
+  const own = process.versions.node.split('.')[0];
+  const others = gateVersions.filter((each) => each.split('.')[0] !== own);
+  // On a new Node one end of the range is enough; Node 20 needs no second 20.
+  const other = nodeOf(others.at(own === '20' ? -1 : 0));
+  const code = await runSuites(process.execPath, []);
+  return code === 0 ? runSuites(other, quickSuites) : code;
+}
+
+function checkStyle() {
   for (const script of ['lint', 'format']) {
     try {
       execFileSync('npm', ['run', '--silent', script], { stdio: ['ignore', 2, 2] });
     } catch {
-      process.stderr.write(`"npm run ${script}" found what stands above.\n`);
-      process.exit(1);
+      throw new Error(`"npm run ${script}" found what stands above.`);
     }
   }
 }
-await import(builtUrl('test/run.js'));
+
+/** The exit code of test/run.ts under a Node, which is also the `node` of everything that the tests start. */
+function runSuites(node, args) {
+  const env = { ...process.env, PATH: `${path.dirname(node)}:${process.env.PATH}` };
+  const child = spawn(node, [runner, '--thorough', ...args], { stdio: 'inherit', env });
+  // Ctrl-C and a supervisor's SIGTERM: the runner cleans up, then ends.
+  for (const signal of ['SIGINT', 'SIGTERM']) process.on(signal, () => child.kill(signal));
+  return new Promise((resolve, reject) => {
+    child.once('error', reject);
+    child.once('exit', (code) => resolve(code ?? 1));
+  });
+}
+
+function nodeOf(wanted) {
+  return wanted === undefined ? process.execPath : findNode(wanted, { log });
+}
+
+/** Splits `--node V` or `--node=V` from the arguments of the runner. */
+function takeVersion(args) {
+  const at = args.findIndex((arg) => arg === '--node' || arg.startsWith('--node='));
+  if (at < 0) return { version: undefined, rest: args };
+  const [, inline] = args[at].split('=');
+  const version = inline ?? args[at + 1] ?? '';
+  if (!isVersion(version)) {
+    process.stderr.write(`--node takes a version such as 26 or 20.12, not "${version}".\n`);
+    process.exit(1);
+  }
+  return { version, rest: args.filter((_, index) => index !== at && (inline !== undefined || index !== at + 1)) };
+}

@@ -8,6 +8,8 @@ import { waitUntil } from '../lab/wait-until.js';
 import { ask, HeldConnection, startEcho, SteadyTraffic } from '../support/mesh/echo-traffic.js';
 import { loggedIn } from '../support/mesh/log-lines.js';
 import { twoHosts } from '../support/mesh/two-hosts.js';
+import { patientMs } from '../lab/patience.js';
+import { machineFactor } from '../support/machine-factor.js';
 
 /** What must never be readable between the hosts. */
 const secret = 'culvert-e2e-secret-that-only-tls-may-carry';
@@ -33,7 +35,7 @@ const toClient = () => ({ ip: client().ipv4, port: atClient.port });
 
 test(
   'a killed agent lets nothing pass until it is back, and comes back without a token',
-  { timeout: 90_000 },
+  { timeout: patientMs(90_000) },
   async () => {
     const [node1, node2] = [mesh.agent('node1'), mesh.agent('node2')];
     await using wire = await mesh.lab.capture({ at: node1.node, filter: 'tcp' });
@@ -89,33 +91,37 @@ test(
   },
 );
 
-test('a stop lets open connections finish, refuses new ones and ends with 0', { timeout: 60_000 }, async () => {
-  const node1 = mesh.agent('node1');
-  const out = await HeldConnection.open(client(), toServer());
-  const back = await HeldConnection.open(server(), toClient());
-  const startedAt = Date.now();
-  const stopped = node1.stop('SIGTERM');
-  await waitUntil('new connections are refused', async () =>
-    (await ask(client(), toServer())) === 'ECONNREFUSED' ? true : undefined,
-  );
-  await Promise.all([out.exchange(), back.exchange()]);
-  assert.deepEqual(await Promise.all([out.close(), back.close()]), ['end', 'end']);
-  assert.deepEqual(await stopped, { code: 0, signal: null });
-  assert.ok(Date.now() - startedAt < 3000, 'it did not wait for the drain timeout');
-  assert.equal(loggedIn(node1.logFile, 'agent stopped').length, 1);
-  const record = await node1.waitForRecord(
-    'the drained connection',
-    (line) => line.direction === 'outbound' && out.isRecordedIn(line),
-  );
-  assert.equal(record.reason, 'OK');
-  await node1.start();
-  await node1.waitReady();
-  assert.equal(await ask(client(), toServer()), 'ok');
-});
+test(
+  'a stop lets open connections finish, refuses new ones and ends with 0',
+  { timeout: patientMs(60_000) },
+  async () => {
+    const node1 = mesh.agent('node1');
+    const out = await HeldConnection.open(client(), toServer());
+    const back = await HeldConnection.open(server(), toClient());
+    const startedAt = Date.now();
+    const stopped = node1.stop('SIGTERM');
+    await waitUntil('new connections are refused', async () =>
+      (await ask(client(), toServer())) === 'ECONNREFUSED' ? true : undefined,
+    );
+    await Promise.all([out.exchange(), back.exchange()]);
+    assert.deepEqual(await Promise.all([out.close(), back.close()]), ['end', 'end']);
+    assert.deepEqual(await stopped, { code: 0, signal: null });
+    assert.ok(Date.now() - startedAt < 3000 * (await machineFactor()), 'it did not wait for the drain timeout');
+    assert.equal(loggedIn(node1.logFile, 'agent stopped').length, 1);
+    const record = await node1.waitForRecord(
+      'the drained connection',
+      (line) => line.direction === 'outbound' && out.isRecordedIn(line),
+    );
+    assert.equal(record.reason, 'OK');
+    await node1.start();
+    await node1.waitReady();
+    assert.equal(await ask(client(), toServer()), 'ok');
+  },
+);
 
 test(
   'a connection that does not finish in time is cut as DRAIN, and reset at the other end',
-  { timeout: 60_000 },
+  { timeout: patientMs(60_000) },
   async () => {
     const [node1, node2] = [mesh.agent('node1'), mesh.agent('node2')];
     const out = await HeldConnection.open(client(), toServer());

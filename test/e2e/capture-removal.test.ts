@@ -8,6 +8,7 @@ import { waitUntil } from '../lab/wait-until.js';
 import { ask, HeldConnection, startEcho } from '../support/mesh/echo-traffic.js';
 import { netnsFingerprint } from '../support/mesh/netns-fingerprint.js';
 import { twoHosts } from '../support/mesh/two-hosts.js';
+import { patientMs } from '../lab/patience.js';
 
 let mesh: Mesh;
 let echo: LabServer;
@@ -51,7 +52,7 @@ function recorded(): number {
 
 test(
   '"culvert-agent remove" leaves every namespace as it was found, and traffic flows directly',
-  { timeout: 60_000 },
+  { timeout: patientMs(60_000) },
   async () => {
     const node1 = mesh.agent('node1');
     await older.exchange();
@@ -82,7 +83,7 @@ test(
 
 test(
   'with --remove-on-exit a stop opens the way at once, lets open connections finish and leaves nothing',
-  { timeout: 60_000 },
+  { timeout: patientMs(60_000) },
   async () => {
     const node1 = mesh.agent('node1');
     await node1.start(['--remove-on-exit', 'true']);

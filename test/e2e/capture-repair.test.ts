@@ -7,6 +7,7 @@ import { ask, HeldConnection, startEcho } from '../support/mesh/echo-traffic.js'
 import { loggedIn } from '../support/mesh/log-lines.js';
 import { netnsFingerprint } from '../support/mesh/netns-fingerprint.js';
 import { twoHosts } from '../support/mesh/two-hosts.js';
+import { patientMs } from '../lab/patience.js';
 
 let mesh: Mesh;
 
@@ -64,7 +65,7 @@ for (const round of rounds) {
   const what = round.map((damage) => damage.what).join(', ');
   test(
     `it is repaired within 10 s, counted and logged, and open connections go on, when ${what}`,
-    { timeout: 60_000 },
+    { timeout: patientMs(60_000) },
     async () => {
       const damaged = await Promise.all(round.map((damage) => prepare(damage)));
       await Promise.all(damaged.map(({ workload, damage }) => workload.check(['sh', '-c', damage.script])));

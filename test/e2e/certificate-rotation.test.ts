@@ -5,6 +5,7 @@ import { waitUntil } from '../lab/wait-until.js';
 import { HeldConnection, startEcho, SteadyTraffic } from '../support/mesh/echo-traffic.js';
 import { loggedIn } from '../support/mesh/log-lines.js';
 import { twoHosts } from '../support/mesh/two-hosts.js';
+import { patientMs } from '../lab/patience.js';
 
 let mesh: Mesh;
 
@@ -36,7 +37,7 @@ async function secondsLeft(): Promise<number[]> {
 
 test(
   'certificates of 30 s are renewed twice under load without an error or a dropped connection',
-  { timeout: 120_000 },
+  { timeout: patientMs(120_000) },
   async () => {
     const [client, server] = [mesh.lab.workload('client'), mesh.lab.workload('server')];
     const echo = await startEcho(server);

@@ -6,6 +6,7 @@ import { waitUntil } from '../lab/wait-until.js';
 import { ask, HeldConnection, startEcho, SteadyTraffic } from '../support/mesh/echo-traffic.js';
 import { waitForLog } from '../support/mesh/log-lines.js';
 import { twoHosts } from '../support/mesh/two-hosts.js';
+import { patientMs } from '../lab/patience.js';
 
 let mesh: Mesh;
 let echo: LabServer;
@@ -30,7 +31,7 @@ type Ready = { readonly degraded: readonly { readonly name: string }[] };
 
 test(
   'an agent starts from disk while controller and NATS are down, enforces, and takes the next revision when they are back',
-  { timeout: 90_000 },
+  { timeout: patientMs(90_000) },
   async () => {
     const [node1, node2] = [mesh.agent('node1'), mesh.agent('node2')];
     const [client, neighbour] = [mesh.lab.workload('client'), mesh.lab.workload('neighbour')];

@@ -6,12 +6,13 @@ import { ask, startEcho } from '../support/mesh/echo-traffic.js';
 import { loggedIn } from '../support/mesh/log-lines.js';
 import { breakStateDirectory, childPid, deaths } from '../support/mesh/supervised-child.js';
 import { twoHosts } from '../support/mesh/two-hosts.js';
+import { patientMs } from '../lab/patience.js';
 
 const secret = 'culvert-e2e-secret-of-the-fail-mode';
 
 test(
   'with fail mode closed nothing passes while the agent stays away, and all does when it is back',
-  { timeout: 90_000 },
+  { timeout: patientMs(90_000) },
   async () => {
     await using mesh = await startMesh({ topology: twoHosts, agentCommand: 'supervise' });
     const node1 = mesh.agent('node1');

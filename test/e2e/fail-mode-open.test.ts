@@ -9,12 +9,13 @@ import { waitForLog } from '../support/mesh/log-lines.js';
 import { netnsFingerprint } from '../support/mesh/netns-fingerprint.js';
 import { breakStateDirectory, childPid, deaths } from '../support/mesh/supervised-child.js';
 import { twoHosts } from '../support/mesh/two-hosts.js';
+import { patientMs } from '../lab/patience.js';
 
 const secret = 'culvert-e2e-secret-of-the-fail-mode';
 
 test(
   'with fail mode open traffic passes directly while the agent is away, and is captured when it is back',
-  { timeout: 90_000 },
+  { timeout: patientMs(90_000) },
   async () => {
     const agentArgs = ['--fail-mode', 'open'];
     await using mesh = await startMesh({ topology: twoHosts, agentCommand: 'supervise', agentArgs });
@@ -67,7 +68,7 @@ test(
 
 test(
   'with fail mode open a supervisor that finds the capture of an earlier run, and whose agent cannot serve, opens too',
-  { timeout: 90_000 },
+  { timeout: patientMs(90_000) },
   async () => {
     const agentArgs = ['--fail-mode', 'open'];
     await using mesh = await startMesh({ topology: twoHosts, agentCommand: 'supervise', agentArgs });

@@ -7,6 +7,7 @@ import { type Mesh, startMesh } from '../lab/mesh.js';
 import { waitUntil } from '../lab/wait-until.js';
 import { ask, HeldConnection, startEcho } from '../support/mesh/echo-traffic.js';
 import { endOf, twoHosts } from '../support/mesh/two-hosts.js';
+import { patientMs } from '../lab/patience.js';
 
 /** A window of 10 s, and the way through NATS. */
 const shownWithinMs = 15_000;
@@ -73,7 +74,7 @@ const between =
   (record: FlowRecord): boolean =>
     record.direction === direction && record.source.workload === source && record.destination.workload === destination;
 
-test('connections show up within 15 s, counted by both agents', { timeout: 60_000 }, async () => {
+test('connections show up within 15 s, counted by both agents', { timeout: patientMs(60_000) }, async () => {
   const server = mesh.lab.workload('server');
   await using echo = await startEcho(server);
   const startedAtMs = Date.now();
@@ -97,7 +98,7 @@ test('connections show up within 15 s, counted by both agents', { timeout: 60_00
   }
 });
 
-test('a flood of denials is one record with the rule that denied', { timeout: 60_000 }, async () => {
+test('a flood of denials is one record with the rule that denied', { timeout: patientMs(60_000) }, async () => {
   const revision = await mesh.apply(denySpare);
   const spare = mesh.lab.workload('spare');
   const client = mesh.lab.workload('client');
@@ -116,7 +117,7 @@ test('a flood of denials is one record with the rule that denied', { timeout: 60
   );
 });
 
-test('a client outside the mesh is its network', { timeout: 60_000 }, async () => {
+test('a client outside the mesh is its network', { timeout: patientMs(60_000) }, async () => {
   const server = mesh.lab.workload('server');
   const outside = mesh.lab.host('outside');
   await using echo = await startEcho(server);
@@ -127,7 +128,7 @@ test('a client outside the mesh is its network', { timeout: 60_000 }, async () =
   assert.deepEqual(record?.source, { workload: null, identity: null, cidr: network });
 });
 
-test('connections that end while an agent drains are told', { timeout: 90_000 }, async () => {
+test('connections that end while an agent drains are told', { timeout: patientMs(90_000) }, async () => {
   const spare = mesh.lab.workload('spare');
   await using echo = await startEcho(spare);
   const neighbour = mesh.lab.workload('neighbour');
@@ -153,7 +154,7 @@ test('connections that end while an agent drains are told', { timeout: 90_000 },
 
 test(
   'what a stopping agent saw last is told, and a restarted controller knows it all',
-  { timeout: 90_000 },
+  { timeout: patientMs(90_000) },
   async () => {
     const server = mesh.lab.workload('server');
     await using echo = await startEcho(server);

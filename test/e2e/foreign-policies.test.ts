@@ -5,6 +5,7 @@ import { type Mesh, startMesh } from '../lab/mesh.js';
 import { waitUntil } from '../lab/wait-until.js';
 import { documents, meshOf, ruleWorld, segmentationRule } from '../support/mesh/rule-world.js';
 import { RuledTraffic } from '../support/mesh/ruled-traffic.js';
+import { patientMs } from '../lab/patience.js';
 
 /** Documents of Kubernetes and Istio, and the border to the outside, on live traffic. */
 
@@ -75,7 +76,7 @@ const denied = (rule: string) => ({ rule, reason: 'POLICY_DEFAULT_DENY' });
 const unproved = (rule: string) => ({ rule, reason: 'SOURCE_UNKNOWN' });
 const byDefault = 'Mesh/default';
 
-describe('a NetworkPolicy', { timeout: 120_000 }, () => {
+describe('a NetworkPolicy', { timeout: patientMs(120_000) }, () => {
   test('without a rule closes its namespace to everybody, and cuts what is open', async () => {
     const rule = 'NetworkPolicy/shop/closed';
     const [remote, local] = [await traffic.open(visitor, db, 5432), await traffic.open(visitor, api, 5432)];
@@ -190,7 +191,7 @@ describe('a NetworkPolicy', { timeout: 120_000 }, () => {
   });
 });
 
-describe('a PeerAuthentication', { timeout: 120_000 }, () => {
+describe('a PeerAuthentication', { timeout: patientMs(120_000) }, () => {
   const ofMesh = peerAuthentication('istio-system', 'mesh', '{ mtls: { mode: STRICT } }');
 
   test('of the root namespace closes the mesh to plaintext, and only to that', async () => {
@@ -233,7 +234,7 @@ describe('a PeerAuthentication', { timeout: 120_000 }, () => {
   });
 });
 
-describe('the border of the mesh', { timeout: 120_000 }, () => {
+describe('the border of the mesh', { timeout: patientMs(120_000) }, () => {
   const bordered = (outbound: string): string => meshOf(`{ defaultAction: allow, outbound: ${outbound} }`);
   const entry = `
 apiVersion: networking.istio.io/v1

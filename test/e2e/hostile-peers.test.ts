@@ -20,6 +20,7 @@ import { waitUntil } from '../lab/wait-until.js';
 import { attempt, serveSeenAddress } from '../support/mesh/attempt.js';
 import { segmentationRule } from '../support/mesh/rule-world.js';
 import { twoHosts } from '../support/mesh/two-hosts.js';
+import { machineFactor } from '../support/machine-factor.js';
 
 const port = 8080;
 const tunnelPort = 15_008;
@@ -265,9 +266,12 @@ test('400 slow and silent peers are gone within ten seconds; memory is bounded, 
       return count;
     })();
     await gone.finally(() => over.abort());
-    assert.ok(performance.now() - openedAtMs < refusedWithinMs + 500);
-    assert.ok((await honest) > 10);
-    assert.ok(worst < 2000, `a good client waited ${Math.round(worst)} ms`);
+    const refusedMs = performance.now() - openedAtMs;
+    const count = await honest;
+    const factor = await machineFactor();
+    assert.ok(refusedMs < (refusedWithinMs + 500) * factor, `refused after ${Math.round(refusedMs)} ms`);
+    assert.ok(count > 10 / factor, `${count} good clients`);
+    assert.ok(worst < 2000 * factor, `a good client waited ${Math.round(worst)} ms`);
   } finally {
     clearInterval(drip);
   }

@@ -7,6 +7,7 @@ import { loggedIn, waitForLog } from '../support/mesh/log-lines.js';
 import { requireSuccess } from '../lab/command.js';
 import { ask, startEcho } from '../support/mesh/echo-traffic.js';
 import { twoHosts } from '../support/mesh/two-hosts.js';
+import { patientMs } from '../lab/patience.js';
 
 /**
  * What a container runtime does at a restart: the namespace goes, and another one comes under the same name with the same
@@ -79,7 +80,7 @@ class ReplacedWorkload {
 
 test(
   'a namespace that is replaced under its name is released and captured anew, and nothing holds the old one',
-  { timeout: 90_000 },
+  { timeout: patientMs(90_000) },
   async () => {
     await using mesh = await startMesh({ topology: twoHosts });
     const node1 = mesh.agent('node1');
@@ -132,7 +133,7 @@ test(
   },
 );
 
-test('a namespace that is replaced in one go is captured anew too', { timeout: 90_000 }, async () => {
+test('a namespace that is replaced in one go is captured anew too', { timeout: patientMs(90_000) }, async () => {
   await using mesh = await startMesh({ topology: twoHosts });
   const node1 = mesh.agent('node1');
   const [neighbour, server] = ['neighbour', 'server'].map((name) => mesh.lab.workload(name)) as [

@@ -9,6 +9,7 @@ import type { LabTopology } from '../lab/topology.js';
 import { attempt, recordAtDestination, recordAtSource, serveSeenAddress } from '../support/mesh/attempt.js';
 import { HeldConnection, startEcho, type EchoTarget } from '../support/mesh/echo-traffic.js';
 import { documents, meshOf, segmentationRule } from '../support/mesh/rule-world.js';
+import { patientMs } from '../lab/patience.js';
 
 const port = 5432;
 const numbers = Array.from({ length: 8 }, (_, index) => index + 1);
@@ -93,7 +94,7 @@ async function explainedAsInside(): Promise<string[]> {
   return inside.flat();
 }
 
-test('an allow of 50 % decides for the same sources at both agents', { timeout: 60_000 }, async () => {
+test('an allow of 50 % decides for the same sources at both agents', { timeout: patientMs(60_000) }, async () => {
   await rollOut('allow', 50);
   const inside = await explainedAsInside();
   assert.ok(inside.length > 0 && inside.length < names.length, inside.join(' '));
@@ -109,7 +110,7 @@ test('an allow of 50 % decides for the same sources at both agents', { timeout: 
 
 test(
   'a denial of 50 % holds for the same sources after agents and controller were restarted',
-  { timeout: 90_000 },
+  { timeout: patientMs(90_000) },
   async () => {
     await rollOut('deny', 50);
     const inside = await deniedSources();
@@ -135,31 +136,35 @@ test(
   },
 );
 
-test('a higher share only adds sources, and cuts what these have open at both ends', { timeout: 60_000 }, async () => {
-  await rollOut('deny', 50);
-  const half = await deniedSources();
-  const connections = await Promise.all(
-    names
-      .filter((name) => !half.includes(name))
-      .map(async (name) => ({ name, connection: await HeldConnection.open(mesh.lab.workload(name), held) })),
-  );
-  let before = half;
-  for (const share of [80, 100]) {
-    const revision = await rollOut('deny', share);
-    const denied = await deniedSources();
-    assert.deepEqual(
-      before.filter((name) => !denied.includes(name)),
-      [],
-      `who was in at less is in at ${share} %`,
+test(
+  'a higher share only adds sources, and cuts what these have open at both ends',
+  { timeout: patientMs(60_000) },
+  async () => {
+    await rollOut('deny', 50);
+    const half = await deniedSources();
+    const connections = await Promise.all(
+      names
+        .filter((name) => !half.includes(name))
+        .map(async (name) => ({ name, connection: await HeldConnection.open(mesh.lab.workload(name), held) })),
     );
-    const added = connections.filter(({ name }) => denied.includes(name) && !before.includes(name));
-    await Promise.all(added.map(({ name, connection }) => expectCut(name, connection, revision)));
-    const spared = connections.filter(({ name }) => !denied.includes(name));
-    await Promise.all(spared.map(({ connection }) => connection.exchange()));
-    before = denied;
-  }
-  assert.deepEqual(before, names, 'at 100 % all are in');
-});
+    let before = half;
+    for (const share of [80, 100]) {
+      const revision = await rollOut('deny', share);
+      const denied = await deniedSources();
+      assert.deepEqual(
+        before.filter((name) => !denied.includes(name)),
+        [],
+        `who was in at less is in at ${share} %`,
+      );
+      const added = connections.filter(({ name }) => denied.includes(name) && !before.includes(name));
+      await Promise.all(added.map(({ name, connection }) => expectCut(name, connection, revision)));
+      const spared = connections.filter(({ name }) => !denied.includes(name));
+      await Promise.all(spared.map(({ connection }) => connection.exchange()));
+      before = denied;
+    }
+    assert.deepEqual(before, names, 'at 100 % all are in');
+  },
+);
 
 async function expectCut(name: string, connection: HeldConnection, revision: number): Promise<void> {
   const source = mesh.lab.workload(name);

@@ -15,6 +15,7 @@ import { type Mesh, startMesh } from '../lab/mesh.js';
 import { waitUntil } from '../lab/wait-until.js';
 import { ask, HeldConnection, startEcho, type EchoTarget } from '../support/mesh/echo-traffic.js';
 import { documents, meshOf, ruleWorld, segmentationRule } from '../support/mesh/rule-world.js';
+import { patientMs } from '../lab/patience.js';
 
 let mesh: Mesh;
 let echo: LabServer;
@@ -98,7 +99,7 @@ async function isComplete(revision: number): Promise<void> {
 
 test(
   'a rule is audited, promoted, denies and cuts, and is rolled back, by commands',
-  { timeout: 120_000 },
+  { timeout: patientMs(120_000) },
   async () => {
     const web = mesh.lab.workload('web');
     const audited = await applyRules(
@@ -175,7 +176,7 @@ test(
 const modeOf = (resource: Resource | null): string =>
   resource?.kind === 'SegmentationRule' ? resource.spec.mode : 'none';
 
-test('a rule that breaks nothing that was seen is promoted without force', { timeout: 60_000 }, async () => {
+test('a rule that breaks nothing that was seen is promoted without force', { timeout: patientMs(60_000) }, async () => {
   const [visitor, db] = [mesh.lab.workload('visitor'), mesh.lab.workload('db')];
   const guests = '{ action: deny, mode: audit, from: [{ namespace: guest }], to: [{ workload: shop/db }] }';
   await mesh.apply(segmentationRule('no-guests', guests));

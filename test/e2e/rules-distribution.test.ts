@@ -9,6 +9,7 @@ import { ask, HeldConnection, startEcho, type EchoTarget } from '../support/mesh
 import { loggedIn } from '../support/mesh/log-lines.js';
 import { segmentationRule } from '../support/mesh/rule-world.js';
 import { twoHosts } from '../support/mesh/two-hosts.js';
+import { patientMs } from '../lab/patience.js';
 
 let mesh: Mesh;
 let servers: { readonly server: LabServer; readonly spare: LabServer };
@@ -45,7 +46,7 @@ async function isConnected(agent: string, value: 0 | 1): Promise<void> {
 
 test(
   'an agent that is cut off during three revisions goes on, and then takes the newest in one step',
-  { timeout: 90_000 },
+  { timeout: patientMs(90_000) },
   async () => {
     const [host, node2] = [mesh.lab.host('node2'), mesh.agent('node2')];
     const before = await mesh.apply(segmentationRule('within', within('neighbour', 'spare')));
@@ -135,7 +136,7 @@ const tamperings = [
 for (const [what, problem, kind, step] of tamperings) {
   test(
     `rules that somebody else wrote into NATS are refused and alarmed, and the next good ones are taken: ${what}`,
-    { timeout: 90_000 },
+    { timeout: patientMs(90_000) },
     async () => {
       const denied = segmentationRule('tampered', '{ action: deny, from: [{ serviceAccount: shop/neighbour }] }');
       await mesh.apply(

@@ -16,6 +16,7 @@ import { waitUntil } from '../lab/wait-until.js';
 import { HeldConnection, startEcho } from '../support/mesh/echo-traffic.js';
 import { RandomChoices } from '../support/mesh/random-choices.js';
 import { documents, meshOf, ruleWorld, segmentationRule } from '../support/mesh/rule-world.js';
+import { patientMs } from '../lab/patience.js';
 
 const connections = 1000;
 const lanes = 25;
@@ -134,7 +135,7 @@ function recordsOf(agent: MeshAgent, direction: string, since: number): AccessLo
 
 test(
   `${connections} connections under rules that change all the time: each is judged by one revision, and counted`,
-  { timeout: 120_000 },
+  { timeout: patientMs(120_000) },
   async (context) => {
     const random = new RandomChoices({ seed: Number(process.env['CULVERT_TEST_SEED'] ?? Date.now() % 2 ** 32) });
     context.diagnostic(`seed ${random.seed}: CULVERT_TEST_SEED=${random.seed} repeats it`);

@@ -10,6 +10,7 @@ import { waitUntil } from '../lab/wait-until.js';
 import { ask, startEcho } from '../support/mesh/echo-traffic.js';
 import { loggedIn, waitForLog } from '../support/mesh/log-lines.js';
 import { twoHosts } from '../support/mesh/two-hosts.js';
+import { patientMs } from '../lab/patience.js';
 
 let mesh: Mesh;
 let echo: LabServer;
@@ -50,7 +51,7 @@ for (const [what, options, problem] of [
 ] as const) {
   test(
     `an agent whose state directory is ${what} serves on, takes new rules and says so until it is mended`,
-    { timeout: 60_000 },
+    { timeout: patientMs(60_000) },
     async () => {
       const node1 = mesh.agent('node1');
       const neighbour = mesh.lab.workload('neighbour');
@@ -87,7 +88,7 @@ for (const [what, options, problem] of [
 
 test(
   'a damaged state file is moved aside and named, nothing passes until fresh rules arrive, and then all does',
-  { timeout: 90_000 },
+  { timeout: patientMs(90_000) },
   async () => {
     const node1 = mesh.agent('node1');
     const client = mesh.lab.workload('client');

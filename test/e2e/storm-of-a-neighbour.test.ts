@@ -7,6 +7,7 @@ import { reportOf, startLoad } from '../bench/load-program.js';
 import { Quantiles } from '../bench/quantiles.js';
 import { type Mesh, startMesh } from '../lab/mesh.js';
 import { readSome, twoHosts } from '../support/mesh/two-hosts.js';
+import { patientMs } from '../lab/patience.js';
 
 const connections = 2000;
 const port = 9000;
@@ -23,7 +24,7 @@ after(async () => {
 
 test(
   'a workload that opens 2,000 connections at once leaves others their exchanges and new connections',
-  { timeout: 120_000 },
+  { timeout: patientMs(120_000) },
   async () => {
     const [server, client, neighbour] = ['server', 'client', 'neighbour'].map((name) => mesh.lab.workload(name));
     assert.ok(server !== undefined && client !== undefined && neighbour !== undefined);

@@ -15,6 +15,7 @@ import { randomRuleSet } from '../support/mesh/random-rule-set.js';
 import { documents } from '../support/mesh/rule-world.js';
 import { choosePairs, type Pair, possiblePairs } from '../support/mesh/why-pairs.js';
 import { whyPorts, whyWorld } from '../support/mesh/why-world.js';
+import { patientMs } from '../lab/patience.js';
 
 const sets = 4;
 const pairsPerSet = 60;
@@ -191,7 +192,7 @@ async function inLanes<T, R>(values: readonly T[], lanes: number, task: (value: 
 for (let number = 0; number < sets; number++) {
   test(
     `culvert why says of ${pairsPerSet} connections what agents and clients saw, by random rules ${number + 1} of ${sets}`,
-    { timeout: 180_000 },
+    { timeout: patientMs(180_000) },
     async () => {
       const plan = plans[number];
       assert.ok(plan !== undefined);
@@ -222,13 +223,17 @@ function isToOne({ kinds: [decision] }: Pair): boolean {
   return decision !== 'service';
 }
 
-test('the command says what the API says, and of names the same as of addresses', { timeout: 60_000 }, async () => {
-  const question = ['why', 'shop/web', 'shop/db:5432'];
-  const byName = withoutNow((await mesh.controller.culvertJson(question)) as WhyAnswer);
-  const [web, db] = [mesh.lab.workload('web'), mesh.lab.workload('db')];
-  const byAddress = await mesh.controller.api(`/v1/why?source=${web.ipv4}&destination=${db.ipv4}&port=5432`);
-  assert.deepEqual(byName, withoutNow(byAddress as WhyAnswer));
-});
+test(
+  'the command says what the API says, and of names the same as of addresses',
+  { timeout: patientMs(60_000) },
+  async () => {
+    const question = ['why', 'shop/web', 'shop/db:5432'];
+    const byName = withoutNow((await mesh.controller.culvertJson(question)) as WhyAnswer);
+    const [web, db] = [mesh.lab.workload('web'), mesh.lab.workload('db')];
+    const byAddress = await mesh.controller.api(`/v1/why?source=${web.ipv4}&destination=${db.ipv4}&port=5432`);
+    assert.deepEqual(byName, withoutNow(byAddress as WhyAnswer));
+  },
+);
 
 /** A near miss of a rule that has expired, or is not valid yet, names the moment of the question. */
 function withoutNow(answer: WhyAnswer): WhyAnswer {

@@ -1,10 +1,13 @@
 import * as rules from './house-rules.js';
 import type { SourceFile, SourceImport } from './source-tree.js';
 
-/** Every place where the tree breaks a rule of `house-rules.ts`, as `file: what is wrong`, in the order of the files. */
-export function findViolations(tree: readonly SourceFile[]): string[] {
+/**
+ * Every place where one of `files` breaks a rule of `house-rules.ts`, as `file: what is wrong`, in the order of the files.
+ * `tree` is everything that they may import.
+ */
+export function findViolations(tree: readonly SourceFile[], files: readonly SourceFile[] = tree): string[] {
   const byPath = new Map(tree.map((file) => [file.path, file]));
-  return tree.flatMap((file) =>
+  return files.flatMap((file) =>
     [
       ...programViolations(file),
       ...packageViolations(file),

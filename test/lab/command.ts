@@ -1,6 +1,7 @@
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { CulvertError } from '../../shared/errors.js';
+import { PatientTimer } from './patience.js';
 
 export type CommandResult = { readonly code: number; readonly stdout: string; readonly stderr: string };
 
@@ -28,13 +29,13 @@ export async function runCommand(argv: readonly string[], options: CommandOption
     ...(options.cwd === undefined ? {} : { cwd: options.cwd }),
   });
   let isLate = false;
-  const timer = setTimeout(() => {
+  const timer = new PatientTimer(timeoutMs, () => {
     isLate = true;
     killGroup(child.pid, 'SIGKILL');
     // A daemon that left the group may hold the pipes open for ever.
     child.stdout.destroy();
     child.stderr.destroy();
-  }, timeoutMs);
+  });
   const stdout = collect(child.stdout);
   const stderr = collect(child.stderr);
   // A program that does not read its input closes it: not our concern.
@@ -49,7 +50,7 @@ export async function runCommand(argv: readonly string[], options: CommandOption
     const message = `"${program}" could not be started.`;
     throw new CulvertError({ code: 'COMMAND_NOT_STARTED', message, hint: `install ${program}`, cause: error });
   } finally {
-    clearTimeout(timer);
+    timer.clear();
   }
 }
 

@@ -4,6 +4,7 @@ import { closeSync, createWriteStream, openSync } from 'node:fs';
 import { createInterface } from 'node:readline';
 import { CulvertError } from '../../shared/errors.js';
 import { killGroup } from './command.js';
+import { PatientTimer } from './patience.js';
 
 export type SpawnOptions = {
   /** Added to this process's environment. */
@@ -116,7 +117,7 @@ export class LabProcess implements AsyncDisposable {
     }
     if (this.#exit !== null) throw this.#failure('LAB_PROCESS_ENDED', `ended before it wrote ${pattern}`);
     let listener: (line: string | null) => void = () => {};
-    let timer: NodeJS.Timeout | undefined;
+    let timer: PatientTimer | undefined;
     try {
       return await new Promise((resolve, reject) => {
         listener = (line) => {
@@ -125,12 +126,12 @@ export class LabProcess implements AsyncDisposable {
           if (line === null) reject(this.#failure('LAB_PROCESS_ENDED', `ended before it wrote ${pattern}`));
         };
         this.#listeners.add(listener);
-        timer = setTimeout(() => {
+        timer = new PatientTimer(deadlineMs, () => {
           reject(this.#failure('LAB_PROCESS_DEADLINE', `did not write ${pattern} within ${deadlineMs} ms`));
-        }, deadlineMs);
+        });
       });
     } finally {
-      clearTimeout(timer);
+      timer?.clear();
       this.#listeners.delete(listener);
     }
   }

@@ -4,6 +4,7 @@ import { run } from 'node:test';
 import { spec } from 'node:test/reporters';
 import { agentSettingsTable } from '../../agent/config/agent-settings.js';
 import { shortFailure } from './short-failure.js';
+import type { FileGroup } from './file-groups.js';
 import { suites, type SuiteName, type TestSuite } from './suites.js';
 
 export type SuiteResult = {
@@ -21,16 +22,16 @@ export type FileTime = { readonly file: string; readonly durationMs: number };
 
 export type SuiteRun = {
   readonly suite: SuiteName;
-  /** Paths of compiled test files, in the order in which they start. */
-  readonly files: readonly string[];
+  /** Compiled test files by process, in the order in which they start. */
+  readonly groups: readonly FileGroup[];
   /** Data-plane threads of the agents, instead of what the suite says. */
   readonly agentWorkers?: number | undefined;
   /** Aborting ends the processes of the tests. */
   readonly signal: AbortSignal;
 };
 
-/** Runs each file in a process of its own; the report goes to stdout as it comes. */
-export async function runSuite({ suite, files, agentWorkers, signal }: SuiteRun): Promise<SuiteResult> {
+/** Runs each group of files in a process of its own; the report goes to stdout as it comes. */
+export async function runSuite({ suite, groups, agentWorkers, signal }: SuiteRun): Promise<SuiteResult> {
   const { concurrency, timeoutMs, agentWorkers: usual }: TestSuite = suites[suite];
   const workers = agentWorkers ?? usual;
   // The agents that a test starts inherit it from the process of the test.
@@ -38,25 +39,35 @@ export async function runSuite({ suite, files, agentWorkers, signal }: SuiteRun)
   const startedAt = performance.now();
   let passed = 0;
   const failures: string[] = [];
-  const times = new FileTimes(files);
-  const stream = run({ files: [...files], concurrency, timeout: timeoutMs, signal });
+  const entries = groups.map(({ entry }) => entry);
+  const withoutTest = new Set(groups.flatMap(({ files }) => files));
+  const times = new FileTimes(entries);
+  const timeout = timeoutMs * Math.max(1, ...groups.map(({ files }) => files.length));
+  const stream = run({ files: entries, concurrency, timeout, signal });
   stream.on('test:pass', (event) => {
     if (event.details.type === 'suite') return;
-    const isFile = files.includes(event.name);
+    // Node reports a file without a test as a test that has the file's path as its name.
+    if (entries.includes(event.name)) return;
+    withoutTest.delete(event.file ?? '');
     const isSkipped = event.skip !== undefined || event.todo !== undefined;
-    if (isFile) failures.push(`${shortName(event.name)}: the file has no test`);
-    else if (isSkipped) failures.push(`${shortName(event.file)}: skipped: ${event.name}`);
+    if (isSkipped) failures.push(`${shortName(event.file)}: skipped: ${event.name}`);
     else passed++;
   });
   stream.on('test:fail', (event) => {
-    if (event.details.type !== 'suite') failures.push(failureText(event.file, event.name, files.includes(event.name)));
+    if (event.details.type === 'suite') return;
+    const isFile = entries.includes(event.name);
+    const failed = isFile ? groups.find(({ entry }) => entry === event.name)?.files : [event.file ?? ''];
+    for (const file of failed ?? []) withoutTest.delete(file);
+    failures.push(failureText(event.file, event.name, isFile));
   });
   const text = stream
     .compose<Readable>((source: AsyncIterable<TestEvent>) => forReading(source, times))
     .compose<Readable>(new spec());
   for await (const chunk of text) process.stdout.write(String(chunk));
+  if (!signal.aborted) failures.push(...[...withoutTest].map((file) => `${shortName(file)}: the file has no test`));
   const durationMs = performance.now() - startedAt;
-  return { suite, files: files.length, passed, failures, durationMs, fileTimes: times.sorted() };
+  const files = groups.reduce((sum, group) => sum + group.files.length, 0);
+  return { suite, files, passed, failures, durationMs, fileTimes: times.sorted() };
 }
 
 type TestEvent = {

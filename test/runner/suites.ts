@@ -11,6 +11,8 @@ export type TestSuite = {
   /** For one file. */
   readonly timeoutMs: number;
   readonly needsLab: boolean;
+  /** Files share processes, see `groupFiles`. */
+  readonly sharesProcesses?: boolean;
   /** Data-plane threads of every agent whose test does not say otherwise. */
   readonly agentWorkers?: number;
 };
@@ -21,7 +23,7 @@ const dataPlaneFiles = /bulk|half-close|paths|rotation|agent-restart|live-change
 
 /** In the order in which they run. */
 export const suites = {
-  unit: { directory: 'unit', concurrency: 2, timeoutMs: 60_000, needsLab: false },
+  unit: { directory: 'unit', concurrency: 2, timeoutMs: 60_000, needsLab: false, sharesProcesses: true },
   contract: { directory: 'contract', concurrency: 2, timeoutMs: 180_000, needsLab: true },
   integration: { directory: 'integration', concurrency: 2, timeoutMs: 300_000, needsLab: true },
   e2e: { ...endToEnd, agentWorkers: 2 },

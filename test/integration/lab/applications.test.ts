@@ -5,8 +5,9 @@ import { startNginx, startRedis, startSshd } from '../../lab/applications.js';
 import type { Lab } from '../../lab/lab.js';
 import { createLab } from '../../lab/lab.js';
 import { defaultTopology } from '../../lab/topology.js';
+import { patientMs } from '../../lab/patience.js';
 
-describe('an unmodified application in a workload', { timeout: 60_000 }, () => {
+describe('an unmodified application in a workload', { timeout: patientMs(60_000) }, () => {
   let lab: Lab;
   before(async () => {
     lab = await createLab(defaultTopology);

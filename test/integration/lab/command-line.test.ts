@@ -4,10 +4,11 @@ import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { after, before, describe, it } from 'node:test';
 import { runCommand } from '../../lab/command.js';
+import { patientMs } from '../../lab/patience.js';
 
 const main = path.join(import.meta.dirname, '../../lab/main.js');
 
-describe('the command line of the lab', { timeout: 60_000 }, () => {
+describe('the command line of the lab', { timeout: patientMs(60_000) }, () => {
   let directory: string;
   before(() => {
     directory = mkdtempSync(path.join(tmpdir(), 'culvert-lab-cli-'));

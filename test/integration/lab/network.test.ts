@@ -6,6 +6,7 @@ import type { Lab } from '../../lab/lab.js';
 import { createLab } from '../../lab/lab.js';
 import type { LabNode } from '../../lab/lab-node.js';
 import type { LabTopology } from '../../lab/topology.js';
+import { patientMs } from '../../lab/patience.js';
 
 const topology: LabTopology = {
   hasController: true,
@@ -23,7 +24,7 @@ const topology: LabTopology = {
   services: [{ name: 'redis', namespace: 'shop', ports: [{ port: 6379 }], selector: { app: 'cache' } }],
 };
 
-describe('the network of a lab', { timeout: 60_000 }, () => {
+describe('the network of a lab', { timeout: patientMs(60_000) }, () => {
   let lab: Lab;
   before(async () => {
     lab = await createLab(topology);

@@ -3,8 +3,9 @@ import { once } from 'node:events';
 import { after, before, describe, it } from 'node:test';
 import type { Lab } from '../../lab/lab.js';
 import { createLab } from '../../lab/lab.js';
+import { patientMs } from '../../lab/patience.js';
 
-describe('a packet capture in a lab', { timeout: 60_000 }, () => {
+describe('a packet capture in a lab', { timeout: patientMs(60_000) }, () => {
   let lab: Lab;
   before(async () => {
     lab = await createLab({

@@ -5,8 +5,9 @@ import path from 'node:path';
 import { describe, it } from 'node:test';
 import { runCommand } from '../../lab/command.js';
 import { LabProcess } from '../../lab/lab-process.js';
+import { patientMs } from '../../lab/patience.js';
 
-describe('a process of a lab', { timeout: 30_000 }, () => {
+describe('a process of a lab', { timeout: patientMs(30_000) }, () => {
   it('is read line by line, what was written before included', async () => {
     await using shell = await LabProcess.start(['sh', '-c', 'echo port 17; echo more >&2; exec sleep 60']);
     assert.equal((await shell.waitForLine(/port (\d+)/))[1], '17');
@@ -74,7 +75,7 @@ describe('a process of a lab', { timeout: 30_000 }, () => {
   });
 });
 
-describe('a command of a lab', { timeout: 30_000 }, () => {
+describe('a command of a lab', { timeout: patientMs(30_000) }, () => {
   it('ends at its time limit although a daemon of it holds the output open', async () => {
     const command = runCommand(['sh', '-c', 'setsid --fork sleep 1; echo started'], { timeoutMs: 100 });
     await assert.rejects(command, { code: 'COMMAND_TIMEOUT' });

@@ -11,13 +11,14 @@ import { readLabStates } from '../../lab/lab-state.js';
 import { removeLab, statusOf } from '../../lab/held-lab.js';
 import { processesIn, sweepStaleLabs } from '../../lab/teardown.js';
 import type { LabTopology } from '../../lab/topology.js';
+import { patientMs } from '../../lab/patience.js';
 
 const topology: LabTopology = {
   hosts: [{ name: 'node1', workloads: [{ name: 'web', namespace: 'shop', serviceAccount: 'web' }] }],
 };
 const labModule = new URL('../../lab/lab.js', import.meta.url).href;
 
-describe('taking a lab down', { timeout: 60_000 }, () => {
+describe('taking a lab down', { timeout: patientMs(60_000) }, () => {
   it('leaves nothing behind, not even a daemon that ignores signals', async () => {
     const interfaces = readdirSync('/sys/class/net');
     const lab = await createLab(topology);

@@ -8,10 +8,11 @@ import { createLab } from '../../lab/lab.js';
 import { LabProcess } from '../../lab/lab-process.js';
 import type { LeakScope } from '../../lab/leak-check.js';
 import { findLeaks, removeLeaks, takeInventory } from '../../lab/leak-check.js';
+import { patientMs } from '../../lab/patience.js';
 
 const suiteModule = new URL('../../runner/run-suite.js', import.meta.url).href;
 
-describe('the test runner', { timeout: 60_000 }, () => {
+describe('the test runner', { timeout: patientMs(60_000) }, () => {
   let directory: string;
   before(() => {
     directory = mkdtempSync(path.join(tmpdir(), 'culvert-lab-runner-'));
@@ -84,7 +85,7 @@ type Outcome = { readonly passed: number; readonly failures: readonly string[]; 
 async function runInNewProcess(file: string): Promise<Outcome> {
   const program = `
     import { runSuite } from ${JSON.stringify(suiteModule)};
-    const result = await runSuite({ suite: 'unit', files: [${JSON.stringify(file)}], signal: new AbortController().signal });
+    const result = await runSuite({ suite: 'unit', groups: [{ entry: ${JSON.stringify(file)}, files: [${JSON.stringify(file)}] }], signal: new AbortController().signal });
     console.error('result ' + JSON.stringify(result));`;
   const runner = path.join(path.dirname(file), 'runner.mjs');
   writeFileSync(runner, program);

@@ -4,6 +4,7 @@ import type { ClosedConnection } from '../../../agent/dataplane/report/closed-co
 import { parseIp } from '../../../shared/address.js';
 import { formatRuleRef } from '../../../shared/policy/connection.js';
 import type { LabNode } from '../../lab/lab-node.js';
+import { patientSignal } from '../../lab/patience.js';
 
 /** A server that speaks first: says who dialled, then echoes until the client ends. */
 export function greetAndEcho(socket: Socket): void {
@@ -25,7 +26,7 @@ export async function exchange(socket: Socket, text: string): Promise<string> {
 export async function errorOf(socket: Socket): Promise<string> {
   socket.resume();
   if (socket.errored !== null) return codeOf(socket.errored);
-  const [error] = (await once(socket, 'error', { signal: AbortSignal.timeout(20_000) })) as [Error];
+  const [error] = (await once(socket, 'error', { signal: patientSignal(20_000) })) as [Error];
   return codeOf(error);
 }
 

@@ -17,6 +17,7 @@ import {
 import { createCsr } from '../../../shared/pki/certificate-request.js';
 import { issueServerCertificate } from '../../../controller/ca/x509/server-certificate.js';
 import { nodeNamed } from '../routing/names.js';
+import { patientSignal } from '../../lab/patience.js';
 
 export const serverName = 'nats.mesh.test';
 
@@ -100,7 +101,7 @@ export class NatsFixture implements AsyncDisposable {
       auth: { kind: 'jwt', jwt, seed: user.seed },
       name,
       inboxPrefix,
-      signal: AbortSignal.timeout(45_000),
+      signal: patientSignal(45_000),
       ...overrides,
     });
     this.buses.push(bus);

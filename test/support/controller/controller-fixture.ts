@@ -6,6 +6,7 @@ import { pino } from 'pino';
 import { startController, type RunningController } from '../../../controller/app.js';
 import { controllerSettings, type ControllerSettings } from '../../../controller/config/settings.js';
 import type { Log } from '../../../shared/log.js';
+import { PatientTimer, patientMs } from '../../lab/patience.js';
 
 export const silentLog: Log = pino({ level: 'silent' });
 
@@ -63,7 +64,7 @@ export function callApi(
         ca: controller.caPem,
         agent: false,
         headers: token === null ? {} : { authorization: `Bearer ${token}` },
-        timeout: 10_000,
+        timeout: patientMs(10_000),
       },
       (response) => {
         const chunks: Buffer[] = [];
@@ -86,24 +87,24 @@ export async function apply(controller: RunningController, documents: string, dr
 
 /** Rejects when the promise has not settled in time. */
 export async function withDeadline<T>(promise: Promise<T>, what: string, ms = 45_000): Promise<T> {
-  let timer: NodeJS.Timeout | undefined;
+  let timer: PatientTimer | undefined;
   const deadline = new Promise<never>((_, reject) => {
-    timer = setTimeout(() => reject(new Error(`not within ${ms} ms: ${what}`)), ms);
+    timer = new PatientTimer(ms, () => reject(new Error(`not within ${ms} ms: ${what}`)));
   });
   try {
     return await Promise.race([promise, deadline]);
   } finally {
-    clearTimeout(timer);
+    timer?.clear();
   }
 }
 
 /** Asks again and again until the answer is not undefined. */
 export async function eventually<T>(what: string, ask: () => Promise<T | undefined>, ms = 45_000): Promise<T> {
-  const deadline = Date.now() + ms;
+  const startedAtMs = performance.now();
   for (;;) {
     const answer = await ask();
     if (answer !== undefined) return answer;
-    if (Date.now() > deadline) throw new Error(`not within ${ms} ms: ${what}`);
+    if (performance.now() - startedAtMs > patientMs(ms)) throw new Error(`not within ${ms} ms: ${what}`);
     await new Promise((resolve) => setTimeout(resolve, 25));
   }
 }

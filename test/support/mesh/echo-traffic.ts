@@ -3,6 +3,7 @@ import type { Socket } from 'node:net';
 import type { LabNode } from '../../lab/lab-node.js';
 import type { LabServer } from '../../lab/namespace-sockets.js';
 import { waitUntil } from '../../lab/wait-until.js';
+import { patientSignal } from '../../lab/patience.js';
 
 export type EchoTarget = { readonly ip: string; readonly port: number };
 
@@ -120,7 +121,7 @@ export class HeldConnection {
     this.socket.end();
     this.socket.resume();
     if (this.ended === null) {
-      const signal = AbortSignal.timeout(timeoutMs);
+      const signal = patientSignal(timeoutMs);
       await Promise.race([
         once(this.socket, 'end', { signal }),
         new Promise((resolve) => this.socket.once('close', resolve)),

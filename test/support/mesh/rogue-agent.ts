@@ -9,6 +9,7 @@ import { createCsr } from '../../../shared/pki/certificate-request.js';
 import { decodeWire, encodeWire, signResponseSchema } from '../../../shared/wire/requests.js';
 import { openAnswer } from '../../../shared/wire/sealed-answer.js';
 import { sealRequest } from '../../../shared/wire/sealed-request.js';
+import { patientSignal } from '../../lab/patience.js';
 
 /**
  * A program that the tests run on a host of the lab: it does with the stored credential of an agent what an agent never
@@ -29,7 +30,7 @@ const bus = await connectBus({
   auth: { kind: 'jwt', jwt: natsJwt, seed: natsSeed },
   name: 'rogue-agent',
   inboxPrefix: inboxPrefixFor(node),
-  signal: AbortSignal.timeout(30_000),
+  signal: patientSignal(30_000),
 });
 
 function print(value: unknown): void {
@@ -43,7 +44,7 @@ if (what === 'publish') {
     denied.push(operation);
     events.dispatchEvent(new Event('denied'));
   });
-  const heard = once(events, 'denied', { signal: AbortSignal.timeout(20_000) });
+  const heard = once(events, 'denied', { signal: patientSignal(20_000) });
   bus.publish(argument, encodeWire({ node }));
   // Nothing heard is told as an empty list.
   await heard.catch(() => {});

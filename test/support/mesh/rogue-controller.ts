@@ -10,6 +10,7 @@ import { generateSigningKey } from '../../../shared/pki/signing-key.js';
 import type { Snapshot } from '../../../shared/policy/snapshot.js';
 import { pointerTo, rulesPointerSchema, snapshotKey, type RulesPointer } from '../../../shared/wire/rules-pointer.js';
 import { sealSnapshot } from '../../../shared/wire/signed.js';
+import { patientSignal } from '../../lab/patience.js';
 
 /**
  * A program that the tests run on the controller's machine of the lab: with the account's seed in the controller's state
@@ -40,7 +41,7 @@ const bus = await connectBus({
   },
   name: 'rogue-controller',
   inboxPrefix: controllerInboxPrefix,
-  signal: AbortSignal.timeout(10_000),
+  signal: patientSignal(10_000),
 });
 const rules = await bus.bucket(buckets.rules);
 

@@ -1,6 +1,7 @@
 import { once } from 'node:events';
 import type { Socket } from 'node:net';
 import type { LabTopology } from '../../lab/topology.js';
+import { PatientTimer } from '../../lab/patience.js';
 
 /**
  * The topology that most end-to-end tests share: a client and a neighbour on one host, a server and a second one on the
@@ -64,12 +65,11 @@ export async function readSome(socket: Socket): Promise<Buffer> {
 /** How a connection ends for who holds it: `end` (FIN) or the code of its error (`ECONNRESET`). Discards what comes. */
 export function endOf(socket: Socket, deadlineMs = 30_000): Promise<string> {
   return new Promise((resolve, reject) => {
-    const timer = setTimeout(
-      () => reject(new Error(`the connection is still open after ${deadlineMs} ms`)),
-      deadlineMs,
+    const timer = new PatientTimer(deadlineMs, () =>
+      reject(new Error(`the connection is still open after ${deadlineMs} ms`)),
     );
     const settle = (how: string): void => {
-      clearTimeout(timer);
+      timer.clear();
       resolve(how);
     };
     socket.once('end', () => settle('end'));

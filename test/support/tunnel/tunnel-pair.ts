@@ -15,6 +15,7 @@ import { ConnectionCut, TerminationSignal } from '../../../agent/dataplane/conne
 import type { TunnelSettings } from '../../../agent/dataplane/engine/session-options.js';
 import { clientIdentity, serverIdentity, type TestCa } from './tunnel-certificates.js';
 import { workloadNamed } from '../routing/names.js';
+import { PatientTimer, patientMs } from '../../lab/patience.js';
 
 /** What a contract suite needs of an implementation. */
 export type TunnelEngine = {
@@ -201,22 +202,23 @@ export async function readAll(stream: TunnelStream): Promise<Buffer> {
 }
 
 export async function withDeadline<T>(what: string, promise: Promise<T>, deadlineMs = 30_000): Promise<T> {
-  let timer: NodeJS.Timeout | undefined;
+  let timer: PatientTimer | undefined;
   const late = new Promise<never>((_resolve, reject) => {
-    timer = setTimeout(() => reject(new Error(`not within ${deadlineMs} ms: ${what}`)), deadlineMs);
+    timer = new PatientTimer(deadlineMs, () => reject(new Error(`not within ${deadlineMs} ms: ${what}`)));
   });
   try {
     return await Promise.race([promise, late]);
   } finally {
-    clearTimeout(timer);
+    timer?.clear();
   }
 }
 
 /** Polls a state that no event tells of. */
 export async function eventually(what: string, isTrue: () => boolean, deadlineMs = 30_000): Promise<void> {
-  const end = performance.now() + deadlineMs;
+  const startedAtMs = performance.now();
   while (!isTrue()) {
-    if (performance.now() > end) throw new Error(`not within ${deadlineMs} ms: ${what}`);
+    if (performance.now() - startedAtMs > patientMs(deadlineMs))
+      throw new Error(`not within ${deadlineMs} ms: ${what}`);
     await new Promise((resolve) => {
       setTimeout(resolve, 5);
     });

@@ -9,6 +9,7 @@ import { WorkloadCapture } from '../../../../agent/capture/workload-capture.js';
 import { waitUntil } from '../../../lab/wait-until.js';
 import { CaptureNetwork } from '../../../support/agent/capture-network.js';
 import { workloadNamed } from '../../../support/routing/names.js';
+import { patientMs } from '../../../lab/patience.js';
 
 const silent: CaptureLog = { info: () => {}, warn: () => {}, error: () => {} };
 const nft = { kind: 'nft', iptables: { 4: 'iptables', 6: 'ip6tables' } } as const;
@@ -66,7 +67,7 @@ const damages: readonly [what: string, script: string, undo?: string][] = [
 ];
 
 for (const [what, script, undo] of damages) {
-  test(`it is repaired without being looked for when ${what}`, { timeout: 60_000 }, async () => {
+  test(`it is repaired without being looked for when ${what}`, { timeout: patientMs(60_000) }, async () => {
     const [repaired, intact] = [repairs(), await network.fingerprint(network.a)];
     await network.sh(network.a, script);
     await waitUntil(`the repair after ${what}`, () => (repairs() > repaired ? true : undefined), 30_000);

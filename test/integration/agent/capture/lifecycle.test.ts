@@ -14,6 +14,7 @@ import { CulvertError } from '../../../../shared/errors.js';
 import { waitUntil } from '../../../lab/wait-until.js';
 import { CaptureNetwork, type NetworkPlace } from '../../../support/agent/capture-network.js';
 import { workloadNamed } from '../../../support/routing/names.js';
+import { patientMs } from '../../../lab/patience.js';
 
 const silent: CaptureLog = { info: () => {}, warn: () => {}, error: () => {} };
 
@@ -67,7 +68,7 @@ test("somebody else's rules, tables and policy routing survive capture and remov
 
 test(
   'rules that somebody flushes are back within ten seconds, and the repair is reported',
-  { timeout: 30_000 },
+  { timeout: patientMs(30_000) },
   async () => {
     const servers = await network.serveCapturePorts(network.a);
     const reported: CaptureRepair[] = [];
@@ -90,7 +91,7 @@ test(
   },
 );
 
-test('a change that the self-test cannot see is found by the comparison', { timeout: 30_000 }, async () => {
+test('a change that the self-test cannot see is found by the comparison', { timeout: patientMs(30_000) }, async () => {
   const servers = await network.serveCapturePorts(network.a);
   const capture = new WorkloadCapture({ log: silent, settings: { compareIntervalMs: 3_600_000 } });
   await capture.apply(workload(network.a));

@@ -5,12 +5,14 @@ import assert from 'node:assert/strict';
 import type { LabServer } from '../../../lab/namespace-sockets.js';
 import { errorOf, exchange, greetAndEcho, inbound, outbound } from '../../../support/agent/dataplane-applications.js';
 import { DataplaneMesh } from '../../../support/agent/dataplane-mesh.js';
+import { patientSignal } from '../../../lab/patience.js';
+import { patientMs } from '../../../lab/patience.js';
 
 const port = 8080;
 const resetPort = 8081;
 const bulkPort = 8082;
 
-describe('the data plane on the lean engine', { timeout: 120_000 }, () => {
+describe('the data plane on the lean engine', { timeout: patientMs(120_000) }, () => {
   let mesh: DataplaneMesh;
   const servers: LabServer[] = [];
 
@@ -63,7 +65,7 @@ describe('the data plane on the lean engine', { timeout: 120_000 }, () => {
     const received: Buffer[] = [];
     socket.on('data', (chunk: Buffer) => received.push(chunk));
     socket.end(sent);
-    await once(socket, 'end', { signal: AbortSignal.timeout(60_000) });
+    await once(socket, 'end', { signal: patientSignal(60_000) });
     assert.ok(Buffer.concat(received).equals(sent));
     await mesh.closed('node1', outbound);
     await mesh.closed('node2', inbound);

@@ -13,10 +13,11 @@ import {
   ruleOf,
 } from '../../../support/agent/dataplane-applications.js';
 import { allowAll, DataplaneMesh } from '../../../support/agent/dataplane-mesh.js';
+import { patientMs } from '../../../lab/patience.js';
 
 const port = 8080;
 
-describe('a connection through the data plane', { timeout: 120_000 }, () => {
+describe('a connection through the data plane', { timeout: patientMs(120_000) }, () => {
   let mesh: DataplaneMesh;
   const servers: LabServer[] = [];
 

@@ -14,6 +14,7 @@ import {
   ruleOf,
 } from '../../../support/agent/dataplane-applications.js';
 import { allowAll, DataplaneMesh } from '../../../support/agent/dataplane-mesh.js';
+import { patientMs } from '../../../lab/patience.js';
 
 const port = 8080;
 
@@ -21,7 +22,7 @@ function deny(name: string, from: CompiledRule['from'], to: CompiledRule['to'] =
   return { name, tier: 'team', priority: 1, action: 'deny', mode: 'enforce', from, to, ports: [], ...plainRule };
 }
 
-describe('the rules of the data plane', { timeout: 120_000 }, () => {
+describe('the rules of the data plane', { timeout: patientMs(120_000) }, () => {
   let mesh: DataplaneMesh;
   let revision = 1;
   const servers: LabServer[] = [];

@@ -16,6 +16,8 @@ import {
   ruleOf,
 } from '../../../support/agent/dataplane-applications.js';
 import { allowAll, DataplaneMesh } from '../../../support/agent/dataplane-mesh.js';
+import { patientSignal } from '../../../lab/patience.js';
+import { patientMs } from '../../../lab/patience.js';
 
 const port = 8080;
 
@@ -24,7 +26,7 @@ function rule(name: string, action: CompiledRule['action'], init: Partial<Compil
   return { ...plainRule, ...web, name, tier: 'team', priority: 1, action, mode: 'enforce', ...init };
 }
 
-describe('an open connection that a rule begins to deny', { timeout: 120_000 }, () => {
+describe('an open connection that a rule begins to deny', { timeout: patientMs(120_000) }, () => {
   let mesh: DataplaneMesh;
   let server: LabServer;
   let revision = 1;
@@ -38,7 +40,7 @@ describe('an open connection that a rule begins to deny', { timeout: 120_000 }, 
   /** Bytes there and back on a connection that stays open. */
   async function echo(socket: Socket, text: string): Promise<string> {
     socket.write(text);
-    const [chunk] = (await once(socket, 'data', { signal: AbortSignal.timeout(20_000) })) as [Buffer];
+    const [chunk] = (await once(socket, 'data', { signal: patientSignal(20_000) })) as [Buffer];
     return chunk.toString();
   }
 
@@ -143,7 +145,7 @@ describe('an open connection that a rule begins to deny', { timeout: 120_000 }, 
   });
 });
 
-describe('traffic to what is outside the mesh', { timeout: 120_000 }, () => {
+describe('traffic to what is outside the mesh', { timeout: patientMs(120_000) }, () => {
   let mesh: DataplaneMesh;
   let server: LabServer;
   let revision = 1;

@@ -16,6 +16,8 @@ import {
 } from '../../../support/agent/dataplane-applications.js';
 import { allowAll, DataplaneMesh } from '../../../support/agent/dataplane-mesh.js';
 import { workloadNamed } from '../../../support/routing/names.js';
+import { patientSignal } from '../../../lab/patience.js';
+import { patientMs } from '../../../lab/patience.js';
 
 const port = 8080;
 let mesh: DataplaneMesh | null = null;
@@ -43,7 +45,7 @@ async function start(
   return mesh;
 }
 
-describe('a pool of data-plane workers', { timeout: 120_000 }, () => {
+describe('a pool of data-plane workers', { timeout: patientMs(120_000) }, () => {
   afterEach(async () => {
     await mesh?.[Symbol.asyncDispose]();
     mesh = null;
@@ -68,7 +70,7 @@ describe('a pool of data-plane workers', { timeout: 120_000 }, () => {
     const victim = dumps[0];
     assert.ok(victim !== undefined && dumps.length === 2);
     const lost = once(pool('node1'), 'workerLost');
-    const back = once(pool('node1'), 'workerOnline', { signal: AbortSignal.timeout(30_000) });
+    const back = once(pool('node1'), 'workerOnline', { signal: patientSignal(30_000) });
     mesh?.crashWorker('node1', victim.workerIndex);
     await lost;
     const died = await waitUntil('the connections of the victim', () => {

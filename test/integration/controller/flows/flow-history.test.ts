@@ -17,6 +17,7 @@ import type { ReportedFlow } from '../../../../shared/wire/flows.js';
 import { NatsFixture } from '../../../support/bus/bus-fixture.js';
 import { eventually, silentLog } from '../../../support/controller/controller-fixture.js';
 import { nodeNamed, workloadNamed } from '../../../support/routing/names.js';
+import { patientMs } from '../../../lab/patience.js';
 
 const day = 86_400_000;
 
@@ -129,7 +130,7 @@ test('flows of two agents reach the controller, which reads them again after a r
   assert.deepEqual(counts(second.history), wanted);
 });
 
-test('an outage of NATS delays flow records, loses none and repeats none', { timeout: 60_000 }, async () => {
+test('an outage of NATS delays flow records, loses none and repeats none', { timeout: patientMs(60_000) }, async () => {
   await using nats = await NatsFixture.start();
   const { port } = nats.server;
   await using reader = historyOn(await nats.controller());
@@ -156,32 +157,36 @@ test('an outage of NATS delays flow records, loses none and repeats none', { tim
   await publisher.close();
 });
 
-test('a wiped store costs what was read nothing, and what comes after it is read', { timeout: 60_000 }, async () => {
-  await using nats = await NatsFixture.start();
-  const { port } = nats.server;
-  await using reader = historyOn(await nats.controller());
-  await reader.isCurrent();
-  const { aggregator, publisher, told } = publisherOn(await nats.agent('node1'), 'node1');
-  for (let round = 1; round <= 3; round++) {
-    aggregator.addClosed(connection(80));
-    await publisher.flush();
-  }
-  await seen(reader.history, [['node1', 80, 'allow', 3]]);
-  await nats.server.stop();
-  await rm(join(nats.stateDir, 'nats', 'store'), { recursive: true });
-  await nats.startServer(port);
-  await reader.isCurrent();
-  aggregator.addClosed(connection(443));
-  await eventually('a window is stored again', async () => {
-    await publisher.flush();
-    return (await told()) === 4 ? true : undefined;
-  });
-  await seen(reader.history, [
-    ['node1', 443, 'allow', 1],
-    ['node1', 80, 'allow', 3],
-  ]);
-  await publisher.close();
-});
+test(
+  'a wiped store costs what was read nothing, and what comes after it is read',
+  { timeout: patientMs(60_000) },
+  async () => {
+    await using nats = await NatsFixture.start();
+    const { port } = nats.server;
+    await using reader = historyOn(await nats.controller());
+    await reader.isCurrent();
+    const { aggregator, publisher, told } = publisherOn(await nats.agent('node1'), 'node1');
+    for (let round = 1; round <= 3; round++) {
+      aggregator.addClosed(connection(80));
+      await publisher.flush();
+    }
+    await seen(reader.history, [['node1', 80, 'allow', 3]]);
+    await nats.server.stop();
+    await rm(join(nats.stateDir, 'nats', 'store'), { recursive: true });
+    await nats.startServer(port);
+    await reader.isCurrent();
+    aggregator.addClosed(connection(443));
+    await eventually('a window is stored again', async () => {
+      await publisher.flush();
+      return (await told()) === 4 ? true : undefined;
+    });
+    await seen(reader.history, [
+      ['node1', 443, 'allow', 1],
+      ['node1', 80, 'allow', 3],
+    ]);
+    await publisher.close();
+  },
+);
 
 test('the node is the one of the subject, and an agent cannot store under the subject of another', async () => {
   await using nats = await NatsFixture.start();

@@ -18,6 +18,7 @@ import {
 } from '../../../../shared/wire/flow-batch.js';
 import { flowBatchSchema, isNamedExternal, type ReportedFlow, verdictOf } from '../../../../shared/wire/flows.js';
 import { workloadNamed } from '../../../support/routing/names.js';
+import { patientMs } from '../../../lab/patience.js';
 
 const nothing = { flows: [], notKept: 0 };
 
@@ -277,7 +278,7 @@ test('a connection that is not connected yet, or was told a moment ago, is not t
   assert.equal(record.takeOpen(60_000), null);
 });
 
-test('the sweep of a worker tells open connections added up', { timeout: 10_000 }, async () => {
+test('the sweep of a worker tells open connections added up', { timeout: patientMs(10_000) }, async () => {
   const records = [openRecord({ sent: 5, received: 0 }), openRecord({ sent: 7, received: 0 })];
   const reports = new Map<string, WorkerReport>();
   let wake: () => void = () => undefined;

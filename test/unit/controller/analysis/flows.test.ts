@@ -18,6 +18,7 @@ import { flow, outside, recordsOf, talks } from '../../../support/rules/analysis
 import { clocks, endsOf, registries, snapshots } from '../../../support/rules/analysis-world.js';
 import { clock, snapshotOf, trustDomain } from '../../../support/rules/policy-fixture.js';
 import { workloadNamed } from '../../../support/routing/names.js';
+import { propertyHits, propertyRuns } from '../../../support/property-runs.js';
 
 const entries = [
   workloadEntry('billing/api', ['198.18.0.1']),
@@ -166,9 +167,9 @@ describe('recorded flows against a proposed set', () => {
           assert.equal(broken.length, breaks ? 1 : 0);
         }
       }),
-      { numRuns: 300 },
+      { numRuns: propertyRuns(300) },
     );
-    assert.ok(certain > 500, `only ${certain} records were certain`);
+    assert.ok(certain > propertyHits(500), `only ${certain} records were certain`);
   });
 });
 
@@ -228,9 +229,12 @@ describe('learned rules', () => {
         rules += learned.rules.length;
         denials += diffSets({ before, after, flows, clock: time }).pairs.changed.length;
       }),
-      { numRuns: 150 },
+      { numRuns: propertyRuns(150) },
     );
-    assert.ok(rules > 100 && denials > 50, `${rules} rules denied ${denials} groups: the worlds are too thin`);
+    assert.ok(
+      rules > propertyHits(100) && denials > propertyHits(50),
+      `${rules} rules denied ${denials} groups: the worlds are too thin`,
+    );
   });
 
   it('are the same bytes in whatever order the records come', () => {
@@ -249,7 +253,7 @@ describe('learned rules', () => {
         );
         assert.equal(first, again);
       }),
-      { numRuns: 100 },
+      { numRuns: propertyRuns(100) },
     );
   });
 

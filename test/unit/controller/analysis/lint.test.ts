@@ -14,6 +14,7 @@ import { flow } from '../../../support/rules/analysis-flow-world.js';
 import { clocks, endsOf, registries, snapshots } from '../../../support/rules/analysis-world.js';
 import { clock, connection, external, meshed, snapshotOf, web } from '../../../support/rules/policy-fixture.js';
 import { workloadNamed } from '../../../support/routing/names.js';
+import { propertyHits, propertyRuns } from '../../../support/property-runs.js';
 
 const entries = ['api', 'db', 'batch'].map((name, index) =>
   workloadEntry(`billing/${name}`, [`198.18.0.${index + 1}`]),
@@ -129,9 +130,9 @@ describe('lint', () => {
           }
         }
       }),
-      { numRuns: 100 },
+      { numRuns: propertyRuns(100) },
     );
-    assert.ok(shadowed > 50, `only ${shadowed} rules were shadowed`);
+    assert.ok(shadowed > propertyHits(50), `only ${shadowed} rules were shadowed`);
   });
 
   it('finds rules that touch each other, but no exception before its rule', () => {

@@ -14,6 +14,7 @@ import { parseCidr, cidrContains, ipBytes } from '../../../../shared/address.js'
 import { workloadEntry } from '../../../support/rules/analysis-fixture.js';
 import { clocks, endsOf, registries, snapshots } from '../../../support/rules/analysis-world.js';
 import { clock, snapshotOf } from '../../../support/rules/policy-fixture.js';
+import { propertyHits, propertyRuns } from '../../../support/property-runs.js';
 
 const ports = [1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 65_535];
 
@@ -75,9 +76,9 @@ describe('the matrix', () => {
           }
         }
       }),
-      { numRuns: 150 },
+      { numRuns: propertyRuns(150) },
     );
-    assert.ok(allowed > 1000, `only ${allowed} pairs were allowed`);
+    assert.ok(allowed > propertyHits(1000), `only ${allowed} pairs were allowed`);
   });
 
   it('agrees with the evaluator on addresses outside', () => {
@@ -99,7 +100,7 @@ describe('the matrix', () => {
           }
         }
       }),
-      { numRuns: 100 },
+      { numRuns: propertyRuns(100) },
     );
   });
 
@@ -156,9 +157,9 @@ describe('the difference of two sets', () => {
           }
         },
       ),
-      { numRuns: 150 },
+      { numRuns: propertyRuns(150) },
     );
-    assert.ok(seen.allowed > 500 && seen.denied > 500, JSON.stringify(seen));
+    assert.ok(Math.min(seen.allowed, seen.denied) > propertyHits(500), JSON.stringify(seen));
   });
 
   it('is empty between a set and itself', () => {
@@ -167,7 +168,7 @@ describe('the difference of two sets', () => {
         const set = { snapshot, entries };
         assert.deepEqual(diffPairs({ before: set, after: structuredClone(set), clock }).changed, []);
       }),
-      { numRuns: 50 },
+      { numRuns: propertyRuns(50) },
     );
   });
 

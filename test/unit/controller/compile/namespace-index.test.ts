@@ -6,6 +6,7 @@ import { NamespaceIndex } from '../../../../controller/compile/check/namespace-i
 import { overlapOfPeerLists } from '../../../../controller/compile/check/peer-overlap.js';
 import type { PeerMatch } from '../../../../shared/policy/snapshot.js';
 import { peerMatch } from '../../../support/rules/policy-arbitraries.js';
+import { propertyHits, propertyRuns } from '../../../support/property-runs.js';
 
 const nobody: PeerMatch = { workloads: [] };
 const lists = fc.array(
@@ -34,9 +35,9 @@ test('the namespaces of destinations leave out no rule that overlaps or covers a
         }
       }
     }),
-    { numRuns: 1000 },
+    { numRuns: propertyRuns(1000) },
   );
-  assert.ok(covering > 100, `${covering} covers`);
+  assert.ok(covering > propertyHits(100), `${covering} covers`);
 });
 
 test('rules about other namespaces are not looked at', () => {

@@ -3,6 +3,7 @@ import { describe, it } from 'node:test';
 import { parseDocuments } from '../../../../controller/resources/parse/parse-documents.js';
 import { formatProblem } from '../../../../controller/resources/kinds/problem.js';
 import { validateSet } from '../../../../controller/compile/check/validate-set.js';
+import { cpuMs } from '../../../support/machine-factor.js';
 
 /** One line a resource: kind, name, spec; the namespaced ones are in namespace billing. */
 function set(...lines: readonly (readonly [kind: string, name: string, spec: object])[]): string {
@@ -232,9 +233,9 @@ describe('validateSet', () => {
         rule(`r${index}`, { action: index % 2 === 0 ? 'allow' : 'deny', ...peers(index) }),
       );
       const { resources } = parseDocuments(set(...rules));
-      const startedAt = performance.now();
+      const startedMs = cpuMs();
       assert.equal(validateSet(resources).filter(({ severity }) => severity === 'error').length, 0);
-      assert.ok(performance.now() - startedAt < 5000);
+      assert.ok(cpuMs() - startedMs < 5000);
     });
   }
 });

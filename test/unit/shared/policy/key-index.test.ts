@@ -2,6 +2,7 @@ import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import * as fc from 'fast-check';
 import { KeyIndex } from '../../../../shared/policy/prepared/key-index.js';
+import { propertyRuns } from '../../../support/property-runs.js';
 
 type Item = { readonly keys: readonly string[] | null; readonly holds: boolean };
 
@@ -29,7 +30,7 @@ describe('KeyIndex', () => {
           expected[0],
         );
       }),
-      { numRuns: 1000 },
+      { numRuns: propertyRuns(1000) },
     );
   });
 

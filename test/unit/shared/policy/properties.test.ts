@@ -22,6 +22,7 @@ import {
 } from '../../../support/rules/policy-arbitraries.js';
 import { external, snapshotOf, trustDomain } from '../../../support/rules/policy-fixture.js';
 import { referenceAudited, referenceVerdict } from '../../../support/rules/policy-reference.js';
+import { propertyHits, propertyRuns } from '../../../support/property-runs.js';
 
 function verdict(rules: Snapshot, to: Connection, nowMs = 0): string {
   const { verdict, rule, reason } = evaluate(rules, to, { nowMs: () => nowMs });
@@ -53,12 +54,12 @@ describe('the evaluator', () => {
           if (audited.length > 0) seen.set('audited', (seen.get('audited') ?? 0) + 1);
         }
       }),
-      { numRuns: 1500 },
+      { numRuns: propertyRuns(1500) },
     );
     const outcomes = ['authorization', 'network', 'default', 'rule'].flatMap((by) => [`allow ${by}`, `deny ${by}`]);
     for (const outcome of [...outcomes, 'deny expired', 'audited']) {
       assert.ok(
-        (seen.get(outcome) ?? 0) > 20,
+        (seen.get(outcome) ?? 0) > propertyHits(20),
         `${outcome} came up ${seen.get(outcome) ?? 0} times: the worlds are too thin`,
       );
     }
@@ -74,10 +75,10 @@ describe('the evaluator', () => {
           seen.set(expected, (seen.get(expected) ?? 0) + 1);
         }
       }),
-      { numRuns: 600 },
+      { numRuns: propertyRuns(600) },
     );
     for (const outcome of ['allow authorization', 'deny authorization', 'allow network', 'deny network']) {
-      assert.ok((seen.get(outcome) ?? 0) > 20, `${outcome} came up ${seen.get(outcome) ?? 0} times`);
+      assert.ok((seen.get(outcome) ?? 0) > propertyHits(20), `${outcome} came up ${seen.get(outcome) ?? 0} times`);
     }
   });
 
@@ -93,7 +94,7 @@ describe('the evaluator', () => {
         const again = evaluate({ ...rules, authorizationPolicies: kept }, to, { nowMs: () => 5 });
         assert.deepEqual(again.rule, rule);
       }),
-      { numRuns: 600 },
+      { numRuns: propertyRuns(600) },
     );
   });
 
@@ -113,7 +114,7 @@ describe('the evaluator', () => {
           plain.audited,
         );
       }),
-      { numRuns: 500 },
+      { numRuns: propertyRuns(500) },
     );
   });
 });
@@ -126,7 +127,7 @@ describe('overlapping peers', () => {
         if (inBoth) assert.notEqual(overlapOfPeers(a, b), undefined);
         assert.equal(overlapOfPeers(a, b) === undefined, overlapOfPeers(b, a) === undefined);
       }),
-      { numRuns: 2000 },
+      { numRuns: propertyRuns(2000) },
     );
   });
 });
@@ -202,8 +203,8 @@ describe('the order of documents', () => {
         };
         assert.equal(verdict(reversed, to).split(' ')[0], verdict(a.snapshot, to).split(' ')[0]);
       }),
-      { numRuns: 500 },
+      { numRuns: propertyRuns(500) },
     );
-    assert.ok(accepted > 50, `only ${accepted} sets were accepted`);
+    assert.ok(accepted > propertyHits(50), `only ${accepted} sets were accepted`);
   });
 });

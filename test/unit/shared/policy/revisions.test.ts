@@ -8,6 +8,7 @@ import { plainRule, type CompiledRule, type Snapshot } from '../../../../shared/
 import { applyPatch, patchBetween } from '../../../../shared/wire/snapshot-patch.js';
 import { connection, now, policySnapshot, rule, snapshot } from '../../../support/rules/policy-arbitraries.js';
 import { meshed, snapshotOf } from '../../../support/rules/policy-fixture.js';
+import { propertyRuns } from '../../../support/property-runs.js';
 
 /** The first one whole, and what each of the next has of a common stock of rules, in its order. */
 const revisions = fc
@@ -74,7 +75,7 @@ describe('revisions that follow each other', () => {
           }
         },
       ),
-      { numRuns: 150 },
+      { numRuns: propertyRuns(150) },
     );
   });
 
@@ -91,7 +92,7 @@ describe('revisions that follow each other', () => {
           assert.deepEqual(decisions(revision, connections, 5), decisions({ ...revision }, connections, 5));
         }
       }),
-      { numRuns: 150 },
+      { numRuns: propertyRuns(150) },
     );
   });
 

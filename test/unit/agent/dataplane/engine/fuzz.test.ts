@@ -5,6 +5,7 @@ import { EngineConnection } from '../../../../../agent/dataplane/engine/lean/eng
 import type { EngineStream, EngineStreamEvents } from '../../../../../agent/dataplane/engine/lean/engine-stream.js';
 import { encodeFrame, encodeHeaders, frameType } from '../../../../support/tunnel/tunnel-raw-peer.js';
 import { setting, testLimits, uint32 } from '../../../../support/http2/engine-fixture.js';
+import { propertyRuns } from '../../../../support/property-runs.js';
 
 /** What one end knows of one of its streams; complains about events after the last one. */
 class StreamWatch implements EngineStreamEvents {
@@ -305,7 +306,7 @@ describe('two engines with frames between theirs that neither of them sent', () 
           assert.ok(end.watches.every(({ stream }) => stream.isClosed));
         }
       }),
-      { numRuns: 800 },
+      { numRuns: propertyRuns(800) },
     );
   });
 });

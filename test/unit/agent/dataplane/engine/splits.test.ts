@@ -18,6 +18,7 @@ import {
   uint32,
   type StreamLog,
 } from '../../../../support/http2/engine-fixture.js';
+import { propertyRuns } from '../../../../support/property-runs.js';
 
 /** What a parser tells, with neighbouring pieces of DATA joined. */
 function parse(pieces: readonly Buffer[]): string[] {
@@ -119,7 +120,7 @@ describe('an engine that gets arbitrary bytes', () => {
           assert.ok(answer.length < 10_000, `${answer.length} bytes of answers`);
           if (probe.failure !== null) assert.equal(probe.engine.streamCount, 0);
         }),
-        { numRuns: 1500 },
+        { numRuns: propertyRuns(1500) },
       );
     });
   }
@@ -238,7 +239,7 @@ describe('two engines', () => {
           }
         }
       }),
-      { numRuns: 150 },
+      { numRuns: propertyRuns(150) },
     );
   });
 });
