@@ -9,7 +9,7 @@ import { WorkloadCapture } from './capture/workload-capture.js';
 import type { AgentSettings } from './config/agent-settings.js';
 import { dataplaneSettings } from './config/dataplane-settings-table.js';
 import { parseListenAddress } from '../shared/config/listen-address.js';
-import { captureDoor } from './control/workloads/capture-door.js';
+import { captureControl } from './control/workloads/capture-control.js';
 import { CaptureLedger } from './control/workloads/capture-ledger.js';
 import { ControlPlane } from './control/control-plane.js';
 import { FlowPublisher } from './telemetry/flows/flow-publisher.js';
@@ -31,16 +31,16 @@ import { registerStateGauges } from './telemetry/state-gauges.js';
 export type AgentOptions = {
   readonly settings: AgentSettings;
   readonly log: Log;
-  /** What `/config` of the admin endpoint shows: effective settings with their sources, without secrets. */
+  /** What `/config` of the admin endpoint shows: the effective settings and their sources, without secrets. */
   readonly shownConfiguration: unknown;
   /** Called once, when every workload whose namespace exists is captured and served. */
   readonly onServing?: () => void;
 };
 
 export type StopOptions = {
-  /** How long open connections may go on. */
+  /** How long open connections may continue. */
   readonly graceMs: number;
-  /** Takes the capture rules out first; otherwise they stay, and new connections are refused. */
+  /** Removes the capture rules first. Otherwise they stay, and new connections are refused. */
   readonly removesCapture: boolean;
   /** Ends the grace period early. */
   readonly atOnce?: AbortSignal;
@@ -49,18 +49,18 @@ export type StopOptions = {
 export type RunningAgent = AsyncDisposable & {
   readonly ports: AgentEndpoints['ports'];
   readonly readiness: () => ReadinessReport;
-  /** Resolves when the host has joined (at once when it had) and serves; rejects when it never can. */
+  /** Resolves when the host has joined and serves (at once if it had joined before); rejects if it never can. */
   readonly joined: Promise<void>;
-  /** Looks at the capture of every workload, and at the host's rules, now: somebody may have taken rules out on our behalf. */
+  /** Checks the capture rules of every workload and of the host now, because the supervisor may have removed some. */
   recheckCapture(): Promise<void>;
   /** Stops cleanly. Safe to call twice. */
   stop(options: StopOptions): Promise<void>;
 };
 
 /**
- * Starts everything of one agent in this process: endpoints first, so that /readyz tells from the first moment what is
- * missing; then the join; then data plane, capture and control. Throws CulvertError when a setting or an address
- * cannot be used. Disposing stops it at once and leaves the capture in place (fail closed).
+ * Starts one agent in this process: the endpoints first, so that /readyz reports what is missing from the first moment;
+ * then the join; then data plane, capture and control. Throws CulvertError if a setting or an address cannot be used.
+ * Disposing stops the agent at once and leaves the capture in place (fail closed).
  */
 export async function startAgent({
   settings,
@@ -119,7 +119,7 @@ export async function startAgent({
     },
   });
   const hostGauges = registerHostGauges(registry);
-  // Nothing that cannot wait for a moment runs on this thread.
+  // Nothing on this thread is urgent enough to be hurt by a pause.
   const heapTrimmer = new IdleHeapTrimmer({ mayPause: () => true });
 
   const bringUp = async (): Promise<void> => {
@@ -161,7 +161,7 @@ export async function startAgent({
       directory,
       ledger: new CaptureLedger({ file: directory.captured, entries: namespaces, log }),
       pool,
-      capture: captureDoor(capture),
+      capture: captureControl(capture),
       ownInode: ownNetnsInode(),
       metrics,
       log,
@@ -175,7 +175,7 @@ export async function startAgent({
     probe.start();
   };
   const joined = bringUp();
-  // Whoever awaits it hears of a failure; nobody has to.
+  // Callers may await it and get the failure, but they need not.
   joined.catch(() => undefined);
 
   const stopNow = async ({ graceMs, removesCapture, atOnce }: StopOptions): Promise<void> => {
@@ -183,7 +183,7 @@ export async function startAgent({
     await joined.catch(() => undefined);
     probe.close();
     await view.plane?.stop({ removesCapture });
-    // New connections go their own way by now. What keeps the open ones alive goes when they have ended.
+    // No new connection arrives by now. What the open ones need is stopped after they have ended.
     await drainPool(view.pool, graceMs, atOnce);
     await view.flows?.close();
     await view.plane?.disconnect();
@@ -208,7 +208,7 @@ export async function startAgent({
   };
 }
 
-/** Lets connections finish for the grace period, or until `atOnce` says that nobody wants to wait. */
+/** Lets connections finish until the grace period ends or `atOnce` aborts. */
 async function drainPool(pool: WorkerPool | null, graceMs: number, atOnce: AbortSignal | undefined): Promise<void> {
   if (pool === null) return;
   const impatient = new Promise<void>((resolve) => {

@@ -59,7 +59,7 @@ export function agentCommandLine(finish: Finish): Command {
 
   program
     .command('supervise')
-    .description('Run the agent as a child and start it again when it dies. Settings follow after "--".')
+    .description('Run the agent as a child process and restart it if it dies. Settings follow after "--".')
     .argument('[settings...]', 'options of "run"')
     .allowUnknownOption()
     .action((settings: string[]) =>
@@ -88,12 +88,12 @@ export function agentCommandLine(finish: Finish): Command {
     print(formatHostRules([]));
     return 0;
   })
-    .option('--print', 'write them to the standard output (the only thing that this command does)')
-    .option('--netns <netns...>', 'names or paths of the namespaces to show them for');
+    .option('--print', 'print them to standard output (the default and only action)')
+    .option('--netns <netns...>', 'namespaces to show the rules for, by name or path');
 
   command(
     'remove',
-    'Take capture out of every workload and of the host; traffic then passes unprotected.',
+    'Remove capture from every workload and from the host; traffic then passes unprotected.',
     async ({ values }, self) => {
       await assertCanCapture();
       const { netns = [] } = self.opts<{ netns?: string[] }>();
@@ -102,12 +102,12 @@ export function agentCommandLine(finish: Finish): Command {
       print(lines.join('\n'));
       return 0;
     },
-  ).option('--netns <netns...>', 'further namespaces, by name or path, that the state directory does not name');
+  ).option('--netns <netns...>', 'more namespaces, by name or path, that the state directory does not list');
 
   command('config', 'Show the effective settings and where each comes from.', async (loaded) => {
     print(formatConfiguration(loaded, agentSettingsTable));
     return 0;
-  }).option('--print', 'write them to the standard output (the only thing that this command does)');
+  }).option('--print', 'print them to standard output (the default and only action)');
 
   return program;
 }

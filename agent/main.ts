@@ -2,10 +2,10 @@
 import { CulvertError, describeError } from '../shared/errors.js';
 import { agentCommandLine } from './command-line.js';
 
-/** `culvert-agent`, and the only place that ends its process: exit code 0 done, 1 failed. */
+/** `culvert-agent`, and the only place that ends its process. Exit codes: 0 success, 1 failure. */
 await agentCommandLine(finish).parseAsync();
 
-/** Runs a command to its end. One line for what went wrong and what to do; the code tells programs. */
+/** Runs a command to its end. On failure it prints one line that says what went wrong and what to do. */
 async function finish(run: () => Promise<number>): Promise<void> {
   try {
     process.exit(await run());

@@ -4,8 +4,9 @@ import { removeEverything } from './capture/remove-everything.js';
 import { StateDirectory } from './control/state/state-directory.js';
 
 /**
- * Takes capture out of every namespace that the state directory names, of those given, and of the host. Returns the lines to
- * show. Throws CulvertError `REMOVE_INCOMPLETE` when something stayed; the list is kept then, so that it can be repeated.
+ * Removes capture from every namespace that the state directory lists, from the given ones, and from the host. Returns
+ * the lines to print. Throws CulvertError `REMOVE_INCOMPLETE` if something stayed; the list is kept then, so the
+ * command can be repeated.
  */
 export async function removeCapture(o: {
   readonly stateDir: string;
@@ -21,7 +22,7 @@ export async function removeCapture(o: {
     throw new CulvertError({
       code: 'REMOVE_INCOMPLETE',
       message: `capture is still in place somewhere: ${problems.join('; ')}`,
-      hint: 'correct what is named and run "culvert-agent remove" again',
+      hint: 'fix the problems named and run "culvert-agent remove" again',
     });
   }
   if (namespaces.length > 0) await directory.captured.write({ namespaces: [] });

@@ -8,9 +8,9 @@ import { CulvertError } from '../shared/errors.js';
 import type { FromSupervised, ToSupervised } from './supervise.js';
 
 /**
- * Runs one agent until a signal ends it: the first SIGTERM or SIGINT drains, the second ends at once. Capture rules stay
- * unless the settings say otherwise: an upgrade must not open the mesh. Losing the supervisor is a stop too, so that
- * two agents never run side by side. Throws CulvertError when it cannot start.
+ * Runs one agent until a signal ends it: the first SIGTERM or SIGINT drains, the second stops at once. Capture rules
+ * stay unless the settings say otherwise, because an upgrade must not open the mesh. Losing the supervisor also stops
+ * the agent, so that two agents never run side by side. Throws CulvertError if the agent cannot start.
  */
 export async function runAgent(o: {
   readonly loaded: LoadedSettings<typeof agentSettingsTable>;
@@ -29,7 +29,7 @@ export async function runAgent(o: {
   listenToSupervisor(agent, log);
   try {
     await Promise.race([stop.first, agent.joined.then(() => stop.first)]);
-    log.info({ graceMs: loaded.values.drainTimeoutMs, removesCapture: loaded.values.removeOnExit }, 'agent stops');
+    log.info({ graceMs: loaded.values.drainTimeoutMs, removesCapture: loaded.values.removeOnExit }, 'agent stopping');
     await agent.stop({
       graceMs: loaded.values.drainTimeoutMs,
       removesCapture: loaded.values.removeOnExit,
@@ -42,7 +42,9 @@ export async function runAgent(o: {
   }
 }
 
-/** Root, and the programs that capture runs. Throws CulvertError with one line that says what to install. */
+/**
+ * Checks for root and for the programs that capture runs. Throws CulvertError with one line that says what to install.
+ */
 export async function assertCanCapture(): Promise<void> {
   if (process.platform !== 'linux' || process.getuid?.() !== 0) {
     throw new CulvertError({
@@ -61,7 +63,7 @@ export async function assertCanCapture(): Promise<void> {
   });
 }
 
-/** The first signal asks for a clean end, the second for one at once. */
+/** The first signal requests a graceful stop, the second an immediate one. */
 class StopSignals {
   readonly first: Promise<void>;
   readonly second: AbortSignal;
@@ -89,6 +91,6 @@ function tellSupervisor(message: FromSupervised): void {
 function listenToSupervisor(agent: RunningAgent, log: Log): void {
   process.on('message', (message: ToSupervised) => {
     if (message.type !== 'recheck-capture') return;
-    agent.recheckCapture().catch((error: unknown) => log.error({ err: error }, 'capture not looked at'));
+    agent.recheckCapture().catch((error: unknown) => log.error({ err: error }, 'capture could not be checked'));
   });
 }

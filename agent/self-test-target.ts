@@ -1,8 +1,8 @@
 import { type HostPort, type IpAddress } from '../shared/address.js';
 
 /**
- * Where a self-test dials: addresses for documentation (RFC 5737 TEST-NET-1, RFC 3849) that nobody has, and a port that
- * nothing else uses. Only our own listener on 15001 can answer there, and it does so by closing at once.
+ * Where a self-test dials: documentation addresses (RFC 5737 TEST-NET-1, RFC 3849), which no host has, and a port that
+ * nothing else uses. Only the agent's own listener on 15001 can answer there, and it does so by closing at once.
  */
 export const selfTestTargets = {
   4: { ip: '192.0.2.1' as IpAddress, port: 15_099 },
@@ -10,7 +10,7 @@ export const selfTestTargets = {
 } as const satisfies Record<4 | 6, HostPort>;
 
 /**
- * Whether a connection that was redirected to 15001 is the agent's own self-test. The data plane then closes it at once,
+ * Whether a connection that was redirected to 15001 is the agent's own self-test. The data plane closes it at once,
  * without a record.
  */
 export function isSelfTest(originalDst: HostPort): boolean {

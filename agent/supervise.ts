@@ -5,24 +5,25 @@ import type { Log } from '../shared/log.js';
 import { removeEverything } from './capture/remove-everything.js';
 import { StateDirectory } from './control/state/state-directory.js';
 
-/** What the child tells its supervisor: it holds the workloads that it held before. And what it is asked for. */
+/**
+ * The child reports that it serves the workloads that it served before; the supervisor asks it to check its capture.
+ */
 export type FromSupervised = { readonly type: 'serving' };
 export type ToSupervised = { readonly type: 'recheck-capture' };
 
 const firstRestartMs = 50;
 const maxRestartMs = 10_000;
-/** A child that ran for so long was well: the next restart is quick again. */
+/** A child that ran this long counts as healthy: the next restart is fast again. */
 const settledAfterMs = 60_000;
-/** With fail mode open: how long the workloads wait for an agent that died before their traffic passes without it. */
+/** With fail mode open: how long workloads wait for an agent that died before their traffic passes without it. */
 const openAfterMs = 1000;
-/** The same for the first agent of this supervisor: an ordinary start, of an upgrade say, must not open the mesh. */
+/** The same for this supervisor's first agent: a normal start, for example after an upgrade, must not open the mesh. */
 const openAfterStartMs = 10_000;
 
 /**
- * Keeps one agent running. A child that ends without having been asked is started again, with growing delays. With
- * fail mode `closed` the capture rules stay, so that new connections are refused meanwhile; with `open` they are taken
- * out when the child is not serving again within a second (the first child within ten), and the child loads them again
- * when it is.
+ * Keeps one agent running. A child that exits on its own is restarted with growing delays. With fail mode `closed` the
+ * capture rules stay, so new connections are refused meanwhile. With `open` the rules are removed unless the child
+ * serves again within a second (the first child within ten), and the child loads them again when it does.
  */
 export class Supervisor {
   readonly #argv: readonly [program: string, ...args: string[]];
@@ -45,7 +46,7 @@ export class Supervisor {
     this.#opener = new FailOpener({ stateDir: init.stateDir, log: init.log });
   }
 
-  /** Passes a signal on to the child, as often as it is called, and starts no other. */
+  /** Forwards a signal to the child, each time it is called, and prevents further restarts. */
   stop(signal: NodeJS.Signals): void {
     this.#stopping.abort();
     this.#child?.kill(signal);
@@ -55,7 +56,7 @@ export class Supervisor {
   async run(): Promise<number> {
     let failures = 0;
     let exit: Exit = { code: 0, signal: null };
-    // What an earlier run captured is refused until this one serves, whether its agent dies or only waits.
+    // What an earlier run captured is refused until this child serves, whether the child dies or only waits.
     if (this.#failMode === 'open') this.#opener.expectChild(openAfterStartMs);
     while (!this.#stopping.signal.aborted) {
       const startedAtMs = Date.now();
@@ -64,14 +65,14 @@ export class Supervisor {
       if (this.#failMode === 'open') this.#opener.expectChild(openAfterMs);
       failures = Date.now() - startedAtMs > settledAfterMs ? 1 : failures + 1;
       const restartInMs = Math.min(maxRestartMs, firstRestartMs * 2 ** (failures - 1));
-      this.#log.error({ ...exit, restartInMs, failMode: this.#failMode }, 'the agent ended; it is started again');
+      this.#log.error({ ...exit, restartInMs, failMode: this.#failMode }, 'the agent exited; restarting it');
       await delay(restartInMs, undefined, { signal: this.#stopping.signal }).catch(() => undefined);
     }
     await this.#opener.close();
     return exit.code ?? 1;
   }
 
-  /** A group of its own, so that Ctrl-C reaches it once, through us, and not twice, which would mean "at once". */
+  /** In its own process group, so that Ctrl-C reaches the child once, through us. Twice would mean "stop at once". */
   #runChild(): Promise<Exit> {
     const [program, ...args] = this.#argv;
     const child = spawn(program, args, { stdio: ['ignore', 'inherit', 'inherit', 'ipc'], detached: true });
@@ -91,14 +92,14 @@ export class Supervisor {
 
 type Exit = { readonly code: number | null; readonly signal: NodeJS.Signals | null };
 
-/** Takes the capture out of every namespace of the ledger when the agent stays away. */
+/** Removes the capture from every namespace in the ledger when the agent stays away. */
 class FailOpener {
   readonly #stateDir: string;
   readonly #log: Log;
   #timer: NodeJS.Timeout | null = null;
   #dueAtMs = 0;
   #removal: Promise<void> | null = null;
-  /** Since the last time that a child served. */
+  /** Since a child last served. */
   #hasOpened = false;
 
   constructor(init: { readonly stateDir: string; readonly log: Log }) {
@@ -106,7 +107,7 @@ class FailOpener {
     this.#log = init.log;
   }
 
-  /** Opens unless a child serves within this time, or within an earlier call's that ends sooner. */
+  /** Opens unless a child serves within this time, or within the time of an earlier call if that ends sooner. */
   expectChild(timeoutMs: number): void {
     const dueAtMs = Date.now() + timeoutMs;
     if (this.#timer !== null && this.#dueAtMs <= dueAtMs) return;
@@ -119,7 +120,7 @@ class FailOpener {
     }, timeoutMs);
   }
 
-  /** Back in time: nothing is removed. Too late: what the removal took from it while it started, it has to load again. */
+  /** In time: nothing is removed. Too late: the child must reload what the removal took from it while it started. */
   childServes(child: ChildProcess): void {
     if (this.#timer !== null) clearTimeout(this.#timer);
     this.#timer = null;
@@ -145,10 +146,10 @@ class FailOpener {
       const problems = removed.filter(({ problem }) => problem !== null);
       this.#log.error(
         { namespaces: namespaces.map((namespace) => namespace.workload), problems },
-        'FAIL OPEN: the agent is away, so the traffic of its workloads now passes unprotected',
+        'FAIL OPEN: the agent is down, so the traffic of its workloads now passes unprotected',
       );
     } catch (error) {
-      this.#log.error({ problem: describeError(error) }, 'the capture could not be taken out: traffic stays refused');
+      this.#log.error({ problem: describeError(error) }, 'the capture could not be removed: traffic stays refused');
     }
   }
 }

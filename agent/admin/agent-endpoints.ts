@@ -9,7 +9,7 @@ import type { ReadinessReport } from './readiness.js';
 /** What the endpoints show; without secrets. */
 export type EndpointSources = {
   readonly readiness: () => ReadinessReport;
-  /** Whether the process does its work at all: false asks the orchestrator for a restart. */
+  /** Whether the process makes progress at all. False asks the orchestrator for a restart. */
   readonly isAlive: () => boolean;
   readonly configuration: () => unknown;
   readonly state: () => unknown;
@@ -21,7 +21,7 @@ export type AgentEndpoints = AsyncDisposable & {
   readonly ports: { readonly admin: number; readonly metrics: number; readonly health: number };
 };
 
-/** Opens the three endpoints: health and metrics for the network, admin for people on this host. */
+/** Opens the three endpoints: health and metrics for the network, admin for operators on this host. */
 export async function openAgentEndpoints(o: {
   readonly sources: EndpointSources;
   readonly addresses: {

@@ -6,7 +6,7 @@ import type { ObservedState } from '../telemetry/state-gauges.js';
 import { readiness, type ReadinessReport } from './readiness.js';
 import type { NodeName } from '../../shared/routing/names.js';
 
-/** What is known before anything of it runs. */
+/** What is known before any part of the agent runs. */
 export type AgentFacts = {
   readonly node: NodeName;
   readonly version: string;
@@ -17,7 +17,7 @@ export type AgentFacts = {
   readonly capture: WorkloadCapture;
 };
 
-/** What can be seen of the agent from outside, at every stage of its start: pool and plane appear after the join. */
+/** The agent's state as seen from outside, at every stage of its start. Pool and plane appear after the join. */
 export class AgentView {
   readonly #init: AgentFacts;
   pool: WorkerPool | null = null;
@@ -45,13 +45,13 @@ export class AgentView {
     });
   }
 
-  /** Listeners are open and capture is loaded for every workload whose namespace exists, on known rules. */
+  /** Listeners are open and capture is loaded for every workload whose namespace exists, with known rules. */
   isServing(): boolean {
     if (this.plane === null || !this.plane.isRegistryComplete || this.pool?.enforcedRevision == null) return false;
     return this.#workloads().every((workload) => workload.netnsPath === null || workload.captured);
   }
 
-  /** A function that calls back the first time that {@link isServing} holds when it is called, and never again. */
+  /** Returns a function to call after each change. The first time {@link isServing} holds then, it calls back, once. */
   announceServing(callback: (() => void) | undefined): () => void {
     let isDone = callback === undefined;
     return () => {
@@ -61,7 +61,7 @@ export class AgentView {
     };
   }
 
-  /** False when no data-plane worker runs, once there should be some. */
+  /** False if no data-plane worker runs although there should be some. */
   isAlive(): boolean {
     return this.pool === null || this.plane === null || this.pool.workersOnline.online > 0;
   }
@@ -78,7 +78,7 @@ export class AgentView {
     };
   }
 
-  /** Namespaces that are worth a look into their connection tracking and ports. */
+  /** Namespaces whose connection tracking and ports are worth measuring. */
   namespaces(): readonly { readonly workload: string; readonly netnsPath: string }[] {
     return this.#workloads().flatMap(({ name, netnsPath }) =>
       netnsPath === null ? [] : [{ workload: name, netnsPath }],

@@ -6,25 +6,25 @@ import type { ListenAddress } from '../../shared/config/listen-address.js';
 
 export type EndpointAnswer = {
   readonly status: number;
-  /** Objects are written as JSON, texts as they are. */
+  /** Objects are sent as JSON, strings as they are. */
   readonly body: unknown;
   readonly contentType?: string;
 };
 
-/** Answers one path. `POST` only where the key says so. */
+/** Answers one path. */
 export type EndpointHandler = (url: URL) => Promise<EndpointAnswer> | EndpointAnswer;
 
 /** Keys are `GET /path` or `POST /path`. */
 export type EndpointRoutes = Readonly<Record<`${'GET' | 'POST'} /${string}`, EndpointHandler>>;
 
-/** Bounds what a stranger can hold open. */
+/** Bounds what an unknown client can hold open. */
 const requestTimeoutMs = 10_000;
 const maxConnections = 64;
 
 /**
- * A small HTTP server for health, metrics and admin: fixed paths, no bodies, short time limits. Owns its socket.
+ * A small HTTP server for health, metrics and admin: fixed paths, no bodies, short timeouts. Owns its socket.
  * `loopbackOnly` refuses requests whose Host header is a name other than localhost, so that a web page in a browser on
- * this host cannot reach it through a name of its own (DNS rebinding).
+ * this host cannot reach the server through a name of its own (DNS rebinding).
  */
 export class HttpEndpoint {
   readonly #server: Server;
@@ -45,13 +45,13 @@ export class HttpEndpoint {
     this.#server.maxConnections = maxConnections;
   }
 
-  /** Throws CulvertError `LISTEN_FAILED` with what to do. */
+  /** Throws CulvertError `LISTEN_FAILED` with a hint. */
   static async listen(init: {
     readonly address: ListenAddress;
     readonly routes: EndpointRoutes;
     readonly log: Log;
     readonly loopbackOnly?: boolean;
-    /** Name of the setting, for the error. */
+    /** Name of the setting, for the error message. */
     readonly setting: string;
   }): Promise<HttpEndpoint> {
     const endpoint = new HttpEndpoint({ ...init, loopbackOnly: init.loopbackOnly ?? false });
@@ -61,7 +61,7 @@ export class HttpEndpoint {
           new CulvertError({
             code: 'LISTEN_FAILED',
             message: `cannot listen on ${init.address.host} port ${init.address.port}: ${describeError(cause)}`,
-            hint: `another agent may run already; otherwise choose another address with ${init.setting}`,
+            hint: `another agent may already be running; otherwise choose another address with ${init.setting}`,
             cause,
           }),
         );
@@ -98,10 +98,11 @@ export class HttpEndpoint {
 
   async #handle(request: IncomingMessage): Promise<EndpointAnswer> {
     if (this.#loopbackOnly && !isLoopbackHost(request.headers.host)) {
-      return failure(403, 'HOST_FORBIDDEN', 'this endpoint answers to an IP address or localhost only');
+      return failure(403, 'HOST_FORBIDDEN', 'this endpoint only accepts an IP address or localhost as Host');
     }
     const target = request.url ?? '/';
-    if (!URL.canParse(target, 'http://localhost')) return failure(400, 'BAD_REQUEST', 'the target cannot be read');
+    if (!URL.canParse(target, 'http://localhost'))
+      return failure(400, 'BAD_REQUEST', 'the request target cannot be parsed');
     try {
       const url = new URL(target, 'http://localhost');
       const method = request.method === 'HEAD' ? 'GET' : request.method;
@@ -110,12 +111,12 @@ export class HttpEndpoint {
       const paths = Object.keys(this.#routes);
       const other = paths.find((path) => path.endsWith(` ${url.pathname}`));
       return other === undefined
-        ? { status: 404, body: { code: 'NOT_FOUND', message: 'there is nothing here', hint: paths.join(', ') } }
+        ? { status: 404, body: { code: 'NOT_FOUND', message: 'no such path', hint: paths.join(', ') } }
         : failure(405, 'METHOD_NOT_ALLOWED', `use ${other}`);
     } catch (error) {
       if (error instanceof CulvertError) return failure(400, error.code, describeError(error));
       this.#log.error({ err: error, path: request.url }, 'request to the endpoint failed');
-      return failure(500, 'INTERNAL', 'the request failed; the log says why');
+      return failure(500, 'INTERNAL', 'the request failed; see the log of the agent');
     }
   }
 

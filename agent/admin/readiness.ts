@@ -8,9 +8,9 @@ export type PendingTask = {
 
 export type ReadinessReport = {
   readonly isReady: boolean;
-  /** What has to happen before the agent protects everything that it should. */
+  /** What must happen before the agent protects everything that it should. */
   readonly pending: readonly PendingTask[];
-  /** What is wrong, although the agent serves on its last good state. */
+  /** What is wrong although the agent serves from its last good state. */
   readonly degraded: readonly PendingTask[];
 };
 
@@ -21,46 +21,46 @@ export type ReadinessFacts = {
   readonly appliedRevision: number | null;
   readonly enforcedRevision: number | null;
   readonly isRegistryComplete: boolean;
-  /** Entries that the controller listed and that did not come. */
+  /** Entries that the controller listed and that have not arrived. */
   readonly missingEntries: number;
   readonly workers: { readonly online: number; readonly wanted: number };
   readonly workloads: readonly (WorkloadStatus & {
     readonly certificateNotAfterMs: number | null;
     readonly certificateProblem: string | null;
   })[];
-  /** Why the last good state is not on disk; null: it is. */
+  /** Why the last good state could not be written to disk; null: it was. */
   readonly stateProblem: string | null;
   readonly nowMs: number;
 };
 
 /**
- * The list of what the agent still waits for. NATS is pending only until there are rules and a registry: after that
- * its absence is a degradation, because the agent serves without it.
+ * Lists what the agent still waits for. NATS is pending only until there are rules and a registry. After that its
+ * absence is a degradation, because the agent serves without it.
  */
 export function readiness(facts: ReadinessFacts): ReadinessReport {
   const pending: PendingTask[] = [];
   const degraded: PendingTask[] = [];
   if (!facts.isJoined) pending.push({ name: 'joined', detail: facts.joinProblem ?? 'the host has not joined yet' });
   if (facts.workers.online < facts.workers.wanted) {
-    const detail = `${facts.workers.online} of ${facts.workers.wanted} data-plane workers run`;
+    const detail = `${facts.workers.online} of ${facts.workers.wanted} data-plane workers are running`;
     (facts.workers.online === 0 ? pending : degraded).push({ name: 'workers', detail });
   }
   if (!facts.isNatsConnected) {
     const hasState = facts.appliedRevision !== null && facts.isRegistryComplete;
     const detail = hasState
-      ? 'NATS cannot be reached: the last good rules stay in force'
-      : 'NATS cannot be reached, and there are no rules yet';
+      ? 'NATS is unreachable: the last good rules stay in force'
+      : 'NATS is unreachable, and there are no rules yet';
     (hasState ? degraded : pending).push({ name: 'nats', detail });
   }
-  if (facts.appliedRevision === null) pending.push({ name: 'rules', detail: 'no rules were received yet' });
+  if (facts.appliedRevision === null) pending.push({ name: 'rules', detail: 'no rules received yet' });
   else if (facts.enforcedRevision === null) {
     pending.push({ name: 'rules', detail: `revision ${facts.appliedRevision} is not in the workers yet` });
   }
   if (facts.missingEntries > 0) {
-    const detail = `${facts.missingEntries} entries that the controller listed did not come`;
+    const detail = `${facts.missingEntries} entries that the controller listed have not arrived`;
     pending.push({ name: 'registry', detail });
   } else if (!facts.isRegistryComplete) {
-    pending.push({ name: 'registry', detail: 'the registry was not received yet' });
+    pending.push({ name: 'registry', detail: 'the registry has not been received yet' });
   }
   for (const workload of facts.workloads) {
     const certificate = `certificate/${workload.name}`;

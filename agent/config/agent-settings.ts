@@ -7,7 +7,7 @@ const second = 1000;
 const minute = 60 * second;
 const hour = 60 * minute;
 
-/** Every setting of `culvert-agent`. The ports of the capture are fixed: `capturePorts` beside {@link hostPorts}. */
+/** Every setting of `culvert-agent`. The capture ports are fixed: see `capturePorts`, next to {@link hostPorts}. */
 export const agentSettingsTable = defineSettings({
   node: {
     kind: 'string',
@@ -15,7 +15,7 @@ export const agentSettingsTable = defineSettings({
     env: 'CULVERT_AGENT_NODE',
     key: 'node',
     default: null,
-    help: 'Name of this host in the mesh; without one its host name.',
+    help: 'Name of this host in the mesh; the default is its host name.',
     example: 'host-a',
   },
   controllerUrl: {
@@ -24,7 +24,7 @@ export const agentSettingsTable = defineSettings({
     env: 'CULVERT_AGENT_CONTROLLER',
     key: 'controller',
     default: null,
-    help: 'HTTPS address of the controller, needed to join.',
+    help: 'HTTPS address of the controller; required to join.',
     example: 'https://198.18.0.2:15443',
   },
   token: {
@@ -43,7 +43,7 @@ export const agentSettingsTable = defineSettings({
     env: 'CULVERT_AGENT_TOKEN_FILE',
     key: 'tokenFile',
     default: null,
-    help: 'File that contains the join token; read again at every attempt.',
+    help: 'File that contains the join token; read again for every attempt.',
     example: '/etc/culvert/token',
   },
   stateDir: {
@@ -52,7 +52,7 @@ export const agentSettingsTable = defineSettings({
     env: 'CULVERT_AGENT_STATE_DIR',
     key: 'stateDir',
     default: '/var/lib/culvert/agent',
-    help: 'Directory of credentials and of the last good state.',
+    help: 'Directory for credentials and the last good state.',
     example: '/var/lib/culvert/agent',
   },
   workers: {
@@ -63,7 +63,7 @@ export const agentSettingsTable = defineSettings({
     default: null,
     min: 1,
     max: 64,
-    help: 'Data-plane threads; without it one for each core, at most 4.',
+    help: 'Number of data-plane threads; the default is one per core, at most 4.',
     example: '2',
   },
   failMode: {
@@ -73,7 +73,7 @@ export const agentSettingsTable = defineSettings({
     key: 'failMode',
     values: ['closed', 'open'],
     default: 'closed',
-    help: 'When the agent died: closed refuses new connections until it is back; open lets them pass unprotected (needs "culvert-agent supervise").',
+    help: 'What happens if the agent dies: closed refuses new connections until it is back; open lets them pass unprotected (needs "culvert-agent supervise").',
     example: 'closed',
   },
   removeOnExit: {
@@ -82,7 +82,7 @@ export const agentSettingsTable = defineSettings({
     env: 'CULVERT_AGENT_REMOVE_ON_EXIT',
     key: 'removeOnExit',
     default: false,
-    help: 'Take the capture out of every workload at a clean stop: traffic then passes unprotected.',
+    help: 'Remove the capture from every workload on a graceful stop: traffic then passes unprotected.',
     example: 'true',
   },
   drainTimeoutMs: {
@@ -92,7 +92,7 @@ export const agentSettingsTable = defineSettings({
     key: 'drainTimeout',
     default: 10 * second,
     max: hour,
-    help: 'How long open connections may go on after a stop was asked for.',
+    help: 'How long open connections may continue after a stop was requested.',
     example: '30s',
   },
   adminAddress: {
@@ -101,7 +101,7 @@ export const agentSettingsTable = defineSettings({
     env: 'CULVERT_AGENT_ADMIN_ADDRESS',
     key: 'adminAddress',
     default: `127.0.0.1:${hostPorts.admin}`,
-    help: 'Where the admin endpoint listens; it shows the live state, so keep it on loopback.',
+    help: 'Address of the admin endpoint; it shows the live state, so keep it on loopback.',
     example: `127.0.0.1:${hostPorts.admin}`,
   },
   metricsAddress: {
@@ -110,7 +110,7 @@ export const agentSettingsTable = defineSettings({
     env: 'CULVERT_AGENT_METRICS_ADDRESS',
     key: 'metricsAddress',
     default: `[::]:${hostPorts.metrics}`,
-    help: 'Where /metrics listens.',
+    help: 'Address of /metrics.',
     example: `[::]:${hostPorts.metrics}`,
   },
   healthAddress: {
@@ -119,7 +119,7 @@ export const agentSettingsTable = defineSettings({
     env: 'CULVERT_AGENT_HEALTH_ADDRESS',
     key: 'healthAddress',
     default: `[::]:${hostPorts.health}`,
-    help: 'Where /healthz and /readyz listen.',
+    help: 'Address of /healthz and /readyz.',
     example: `[::]:${hostPorts.health}`,
   },
   logLevel: {
@@ -129,7 +129,7 @@ export const agentSettingsTable = defineSettings({
     key: 'logLevel',
     values: logLevels,
     default: 'info',
-    help: 'What the log contains; changeable at run time through the admin endpoint.',
+    help: 'Log level; the admin endpoint can change it at run time.',
     example: 'debug',
   },
   accessLog: {
@@ -139,7 +139,7 @@ export const agentSettingsTable = defineSettings({
     key: 'accessLog',
     values: ['on', 'denied', 'off'],
     default: 'on',
-    help: 'One line for each connection, only for refused and failed ones, or none.',
+    help: 'Access log: one line for each connection, only for refused and failed ones, or none.',
     example: 'denied',
   },
   maxMetricSeries: {
@@ -160,7 +160,7 @@ export const agentSettingsTable = defineSettings({
     key: 'metricIdleTimeout',
     default: hour,
     min: minute,
-    help: 'A series that did not change for so long is forgotten.',
+    help: 'A metric series that did not change for this time is dropped.',
     example: '1h',
   },
   captureCheckIntervalMs: {
@@ -170,9 +170,9 @@ export const agentSettingsTable = defineSettings({
     key: 'captureCheckInterval',
     default: 6 * second,
     min: second,
-    // A repair within 10 s is promised: this, and the time that comparing and loading take.
+    // The README promises a repair within 10 s: this interval plus the time to compare and load.
     max: 8 * second,
-    help: 'How often the rules in each workload are compared with what they should be and repaired, where the kernel does not tell of changes (legacy iptables). Where it does, damage is repaired at once.',
+    help: 'How often the capture rules of each workload are verified and repaired where the kernel does not report changes (legacy iptables). Where it does, they are repaired at once.',
     example: '6s',
   },
   captureWaitMs: {
@@ -182,7 +182,7 @@ export const agentSettingsTable = defineSettings({
     key: 'captureWait',
     default: 5 * second,
     max: minute,
-    help: 'How long a new workload waits for rules and its certificate before its traffic is captured, and refused, without them.',
+    help: 'How long a new workload waits for rules and its certificate. After that its traffic is captured anyway, and refused until they arrive.',
     example: '5s',
   },
   resyncIntervalMs: {
@@ -193,7 +193,7 @@ export const agentSettingsTable = defineSettings({
     default: 30 * second,
     min: second,
     max: hour,
-    help: 'How often the current revision is asked for, besides being told of changes.',
+    help: 'How often the agent fetches the current revision, in addition to following changes.',
     example: '30s',
   },
   heartbeatIntervalMs: {
@@ -215,7 +215,7 @@ export const agentSettingsTable = defineSettings({
     default: 10,
     min: 0,
     max: 40,
-    help: 'Certificates are renewed at half of their life, moved at random by up to this per cent of their life.',
+    help: 'Certificates are renewed at half of their lifetime, shifted at random by up to this percentage of it.',
     example: '10',
   },
   ...dataplaneSettingsTable,

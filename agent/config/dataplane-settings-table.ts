@@ -7,7 +7,7 @@ const hour = 3600 * second;
 const day = 24 * hour;
 const mebibyte = 1024 ** 2;
 
-/** Limits and times of the data plane: the same names as {@link DataplaneSettings}. */
+/** Limits and timeouts of the data plane, with the same names as in {@link DataplaneSettings}. */
 export const dataplaneSettingsTable = defineSettings({
   connectTimeoutMs: {
     kind: 'duration',
@@ -17,7 +17,7 @@ export const dataplaneSettingsTable = defineSettings({
     default: 10 * second,
     min: 100,
     max: hour,
-    help: 'Longest wait for a TCP connection to a destination.',
+    help: 'Timeout for a TCP connection to a destination.',
     example: '10s',
   },
   tlsHandshakeTimeoutMs: {
@@ -28,7 +28,7 @@ export const dataplaneSettingsTable = defineSettings({
     default: 5 * second,
     min: 100,
     max: 10 * second,
-    help: 'Longest TLS handshake between agents.',
+    help: 'Timeout for a TLS handshake between agents.',
     example: '5s',
   },
   connectRetries: {
@@ -39,7 +39,7 @@ export const dataplaneSettingsTable = defineSettings({
     default: 2,
     min: 0,
     max: 10,
-    help: 'How many other endpoints of a service are tried when the first cannot be reached.',
+    help: 'How many more endpoints of a service are tried if the first cannot be reached.',
     example: '2',
   },
   idleTimeoutMs: {
@@ -48,7 +48,7 @@ export const dataplaneSettingsTable = defineSettings({
     env: 'CULVERT_AGENT_IDLE_TIMEOUT',
     key: 'idleTimeout',
     default: 0,
-    help: 'A connection on which no byte moved for so long is ended; 0: never.',
+    help: 'A connection on which no byte moved for this time is ended; 0: never.',
     example: '1h',
   },
   maxConnectionDurationMs: {
@@ -57,7 +57,7 @@ export const dataplaneSettingsTable = defineSettings({
     env: 'CULVERT_AGENT_MAX_CONNECTION_DURATION',
     key: 'maxConnectionDuration',
     default: 0,
-    help: 'Longest life of a connection; 0: no limit.',
+    help: 'Maximum duration of a connection; 0: no limit.',
     example: '24h',
   },
   halfCloseTimeoutMs: {
@@ -66,7 +66,7 @@ export const dataplaneSettingsTable = defineSettings({
     env: 'CULVERT_AGENT_HALF_CLOSE_TIMEOUT',
     key: 'halfCloseTimeout',
     default: 0,
-    help: 'How long one direction may stay open after the other was closed; 0: for ever, as TCP.',
+    help: 'How long one direction may stay open after the other was closed; 0: without limit, as in TCP.',
     example: '1h',
   },
   maxConnectionsPerWorkload: {
@@ -77,7 +77,7 @@ export const dataplaneSettingsTable = defineSettings({
     default: 20_000,
     min: 1,
     max: 1_000_000,
-    help: 'Open connections of one workload before new ones are refused.',
+    help: 'Maximum number of open connections of one workload; beyond it new ones are refused.',
     example: '20000',
   },
   maxWaitingBytesPerWorkload: {
@@ -88,7 +88,7 @@ export const dataplaneSettingsTable = defineSettings({
     default: 1024 * mebibyte,
     min: mebibyte,
     max: 1024 * 1024 * mebibyte,
-    help: 'Bytes that wait in the connections of one workload, because their readers are late, before new ones are refused.',
+    help: 'Maximum number of bytes that wait for slow readers in the connections of one workload; beyond it new connections are refused.',
     example: '1GiB',
   },
   streamWindowBytes: {
@@ -99,7 +99,7 @@ export const dataplaneSettingsTable = defineSettings({
     default: 4 * mebibyte,
     min: 65_535,
     max: 64 * mebibyte,
-    help: 'Bytes that one connection may have on their way through a tunnel, at most: it begins with less and grows while it is read.',
+    help: 'Maximum flow-control window of one connection in a tunnel; it starts smaller and grows while the reader keeps up.',
     example: '4MiB',
   },
   tunnelWindowBytes: {
@@ -110,7 +110,7 @@ export const dataplaneSettingsTable = defineSettings({
     default: 16 * mebibyte,
     min: 65_535,
     max: 1024 * mebibyte,
-    help: 'The same for all connections of a tunnel together; at least four times the window of one.',
+    help: 'Flow-control window of all connections of a tunnel together; at least four times the window of one.',
     example: '16MiB',
   },
   maxStreamsPerTunnel: {
@@ -121,7 +121,7 @@ export const dataplaneSettingsTable = defineSettings({
     default: 100,
     min: 1,
     max: 1000,
-    help: 'Connections in one tunnel before another is opened.',
+    help: 'Maximum number of connections in one tunnel; beyond it another tunnel is opened.',
     example: '100',
   },
   tunnelPingIntervalMs: {
@@ -130,7 +130,7 @@ export const dataplaneSettingsTable = defineSettings({
     env: 'CULVERT_AGENT_TUNNEL_PING_INTERVAL',
     key: 'tunnelPingInterval',
     default: 10 * second,
-    help: 'How often a tunnel is tested; 0: never.',
+    help: 'How often a tunnel is probed with PING; 0: never.',
     example: '10s',
   },
   tunnelPingTimeoutMs: {
@@ -141,7 +141,7 @@ export const dataplaneSettingsTable = defineSettings({
     default: 20 * second,
     min: 100,
     max: hour,
-    help: 'A tunnel whose test is not answered for so long is dead.',
+    help: 'A tunnel that does not answer a PING within this time is dead.',
     example: '20s',
   },
   tunnelIdleTimeoutMs: {
@@ -151,7 +151,7 @@ export const dataplaneSettingsTable = defineSettings({
     key: 'tunnelIdleTimeout',
     default: 300 * second,
     max: day,
-    help: 'A tunnel without connections is closed after so long; 0: never.',
+    help: 'A tunnel without connections is closed after this time; 0: never.',
     example: '5m',
   },
   http2Engine: {
@@ -161,7 +161,7 @@ export const dataplaneSettingsTable = defineSettings({
     key: 'http2Engine',
     values: http2EngineNames,
     default: 'lean',
-    help: 'What speaks HTTP/2 in the tunnels: our own engine for CONNECT alone, or the library of Node.js; both understand each other.',
+    help: 'HTTP/2 implementation for tunnels: the built-in engine, which supports CONNECT only, or that of Node.js. They interoperate.',
     example: 'node',
   },
   listenBacklog: {
@@ -172,7 +172,7 @@ export const dataplaneSettingsTable = defineSettings({
     default: 4096,
     min: 1,
     max: 65_535,
-    help: 'Connections that may wait to be accepted, for each listener (bounded by net.core.somaxconn).',
+    help: 'Accept backlog of each listener (bounded by net.core.somaxconn).',
     example: '4096',
   },
 });

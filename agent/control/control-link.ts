@@ -31,8 +31,9 @@ const requestTimeoutMs = 10_000;
 const bindRetryMs = 1000;
 
 /**
- * The agent's one connection to NATS: follows rules and registry, and carries its requests. It comes up whenever the
- * servers do and comes back whenever it is lost; nobody waits for it. Owns the bus; `close` ends everything.
+ * The agent's only connection to NATS: follows rules and registry, and carries the agent's requests. It connects when
+ * the servers are up and reconnects whenever it is lost; no other part waits for it. Owns the bus; `close` ends
+ * everything.
  */
 export class ControlLink {
   readonly #init: ControlLinkInit;
@@ -63,7 +64,7 @@ export class ControlLink {
     return this.#rules?.alarm ?? null;
   }
 
-  /** Rejects with `SIGNATURE_INVALID` and the like for an answer that the controller did not sign for just this request. */
+  /** Rejects, with `SIGNATURE_INVALID` for example, if the controller did not sign the answer to this very request. */
   async sign(request: SignRequest): Promise<SignResponse> {
     return decodeWire(signResponseSchema, await this.#request('sign', request));
   }
@@ -72,12 +73,12 @@ export class ControlLink {
     return decodeWire(renewResponseSchema, await this.#request('renew', request));
   }
 
-  /** Lost while NATS is away: the next one is as good. */
+  /** Lost while NATS is down; the next heartbeat replaces it. */
   publishHeartbeat(heartbeat: Heartbeat): void {
     this.#bus?.publish(subjectFor('status', this.#init.node), encodeWire(heartbeat));
   }
 
-  /** Keeps a batch of flow records in the stream. Errors as in `Bus`. */
+  /** Stores a batch of flow records in the stream. Errors as in `Bus`. */
   async storeFlows(bytes: Uint8Array): Promise<void> {
     const options = { timeoutMs: requestTimeoutMs, signal: this.#abort.signal };
     await this.#reachedBus().store(subjectFor('flows', this.#init.node), bytes, options);
@@ -89,7 +90,7 @@ export class ControlLink {
     await this.#run;
   }
 
-  /** The answer's JSON, after its signature has been checked. */
+  /** Returns the answer's JSON after checking its signature. */
   async #request(verb: BusVerb, body: object): Promise<Uint8Array> {
     const bus = this.#reachedBus();
     const subject = subjectFor(verb, this.#init.node);
@@ -104,7 +105,7 @@ export class ControlLink {
       this.#init.onAnswerRefused('unsigned');
       this.#init.log.error(
         { alarm: 'unsigned', verb, problem: describeError(error) },
-        "an answer that is not the controller's was refused; nothing changes",
+        'an answer that the controller did not sign was refused; nothing changes',
       );
       throw error;
     }
@@ -114,8 +115,8 @@ export class ControlLink {
     if (this.#bus !== null) return this.#bus;
     throw new CulvertError({
       code: 'BUS_DISCONNECTED',
-      message: 'NATS was not reached yet',
-      hint: 'check that the controller runs and that its NATS address can be reached from this host',
+      message: 'NATS has not been reached yet',
+      hint: 'check that the controller is running and that this host can reach its NATS address',
     });
   }
 
@@ -129,7 +130,7 @@ export class ControlLink {
     const stopDenied = bus.onDenied((denied) => {
       this.#init.log.error(
         { ...denied },
-        'NATS denied what the agent needs: its credential is of another version or node',
+        'NATS denied an operation that the agent needs: its credential belongs to another version or node',
       );
     });
     try {
@@ -152,7 +153,7 @@ export class ControlLink {
     }
   }
 
-  /** Never rejects. Root and pages first: with them, entries that come together are proved together. */
+  /** Never rejects. Reads root and pages first, because entries that arrive together can then be verified together. */
   async #followRegistry(bucket: Bucket): Promise<void> {
     const { registry } = this.#init;
     try {
@@ -189,7 +190,7 @@ export class ControlLink {
     });
   }
 
-  /** The controller makes the buckets; an agent that was quicker waits for them. */
+  /** The controller creates the buckets. An agent that starts first waits for them. */
   async #bind(bus: Bus, name: string): Promise<Bucket> {
     for (;;) {
       try {
@@ -215,7 +216,7 @@ export class ControlLink {
     return this.#rules;
   }
 
-  /** Looks at the pointer now and then, whatever the watch says. Ends with the link. */
+  /** Polls the pointer at intervals, in addition to the watch. Ends with the link. */
   async #resync(rules: RulesFollower): Promise<void> {
     const { signal } = this.#abort;
     while (!signal.aborted) {
@@ -232,26 +233,28 @@ export class ControlLink {
       void this.#rules?.check();
       this.#init.onConnected();
     } else {
-      this.#init.log.warn({ server: this.server }, 'NATS lost: the last good state stays in force');
+      this.#init.log.warn({ server: this.server }, 'connection to NATS lost: the last good state stays in force');
     }
   }
 
-  /** An outage fails the same way every second: said once, and again when it is another problem. */
+  /**
+   * During an outage the same error repeats every second, so it is logged once, and again only if the error changes.
+   */
   #onProblem(error: unknown): void {
     const problem = describeError(error);
     const level = problem === this.#lastProblem ? 'debug' : 'warn';
     this.#lastProblem = problem;
-    this.#init.log[level]({ problem }, 'NATS does not answer as it should; trying again');
+    this.#init.log[level]({ problem }, 'NATS operation failed; retrying');
   }
 }
 
 export type ControlLinkInit = {
   readonly node: NodeName;
-  /** Read at every connection and check, so that renewed ones count at once. */
+  /** Read for every connection and check, so that renewed credentials take effect at once. */
   readonly credentials: () => NodeCredentials;
   readonly registry: RegistryFollower;
   readonly appliedRules: AppliedRules | null;
-  /** Checks the signature and the shape; throws when they are not right. */
+  /** Checks signature and shape; throws if either is wrong. */
   readonly openSnapshot: (sealed: Uint8Array) => Snapshot;
   readonly resyncIntervalMs: number;
   readonly log: Log;

@@ -19,22 +19,22 @@ import { RegistryFollower } from './followers/registry-follower.js';
 import type { AppliedRules } from './followers/rules-follower.js';
 import { systemScheduler } from '../thread/scheduler.js';
 import { StateSaver, type StateDirectory } from './state/state-directory.js';
-import { WorkloadReconciler, type CaptureDoor, type WorkloadStatus } from './workloads/workload-reconciler.js';
+import { WorkloadReconciler, type CaptureControl, type WorkloadStatus } from './workloads/workload-reconciler.js';
 import { workloadName, type NodeName } from '../../shared/routing/names.js';
 
-/** Of a problem in a heartbeat, in characters. */
+/** Maximum length of a problem in a heartbeat, in characters. */
 const maxAlarmLength = 2048;
 
-/** A workload of this node with all that the agent knows of its protection. */
+/** A workload of this node and everything the agent knows about its protection. */
 export type ProtectedWorkload = WorkloadStatus & {
   readonly certificateNotAfterMs: number | null;
   readonly certificateProblem: string | null;
 };
 
 /**
- * Everything between NATS and the data plane: takes rules, registry and certificates from one side, keeps them as the
- * last good state on disk, and hands them to the workers and the capture. It starts from disk, so it serves before NATS
- * has answered, and it never waits for NATS. Owns its link and timers; pool and capture belong to the caller.
+ * Connects NATS to the data plane: receives rules, registry and certificates, keeps them on disk as the last good
+ * state, and hands them to the workers and the capture. It starts from disk, so it serves before NATS has answered, and
+ * it never waits for NATS. Owns its link and timers; pool and capture belong to the caller.
  */
 export class ControlPlane {
   readonly #init: ControlPlaneInit;
@@ -108,7 +108,7 @@ export class ControlPlane {
     pool.on('listening', () => this.#workloads.reconcile());
     pool.on('applied', () => {
       this.#workloads.reconcile();
-      // At once: somebody may wait for the rollout.
+      // At once: an operator may be waiting for the rollout.
       this.#beat();
       this.#saver.schedule();
     });
@@ -140,8 +140,8 @@ export class ControlPlane {
   }
 
   /**
-   * Takes care of no workload any more. With `removesCapture` every one is taken out; otherwise all capture rules stay.
-   * Connections that are still open go on being ruled, and flow records being told, until {@link disconnect}.
+   * Stops managing workloads. With `removesCapture` every workload is released; otherwise all capture rules stay. Until
+   * {@link disconnect}, open connections are still checked against the rules and flow records are still sent.
    */
   async stop(o: { readonly removesCapture: boolean }): Promise<void> {
     if (this.#heartbeat !== null) clearInterval(this.#heartbeat);
@@ -151,7 +151,7 @@ export class ControlPlane {
     if (o.removesCapture) await this.#workloads.releaseAll();
   }
 
-  /** After {@link stop}: leaves NATS, and writes the last state. */
+  /** Call after {@link stop}: disconnects from NATS and writes the last state. */
   async disconnect(): Promise<void> {
     await this.#link?.close();
     this.#registry.close();
@@ -181,7 +181,7 @@ export class ControlPlane {
     return this.#registry.isComplete;
   }
 
-  /** Entries that the registry should have, by its signed list, and that did not come. */
+  /** Entries that the signed list names and that have not arrived. */
   get missingEntries(): number {
     return this.#registry.missing;
   }
@@ -249,7 +249,7 @@ export class ControlPlane {
       } catch (error) {
         log.error(
           { problem: describeError(error) },
-          'the rules on disk are refused: nothing is let through until fresh ones arrive',
+          'the rules on disk are refused: no traffic is allowed until new ones arrive',
         );
       }
     }
@@ -290,10 +290,10 @@ export class ControlPlane {
     );
   }
 
-  /** Throws for rules that cannot be evaluated; those in force stay then. */
+  /** Throws if the rules cannot be evaluated; the current ones stay in force. */
   #onRules(rules: AppliedRules): void {
     this.#init.pool.send({ type: 'rules', snapshot: rules.snapshot });
-    // Saved when the workers have them: encoding a large state takes time that these would wait.
+    // Saved once the workers have the rules: encoding a large state takes time, which would delay the workers.
     this.#rules = rules;
   }
 
@@ -343,7 +343,7 @@ export class ControlPlane {
   }
 
   #connectedLink(): ControlLink {
-    if (this.#link === null) throw new Error('the link to NATS is not there yet');
+    if (this.#link === null) throw new Error('the link to NATS has not been started');
     return this.#link;
   }
 }
@@ -357,7 +357,7 @@ export type ControlPlaneInit = {
   readonly directory: StateDirectory;
   readonly ledger: CaptureLedger;
   readonly pool: WorkerPool;
-  readonly capture: CaptureDoor;
+  readonly capture: CaptureControl;
   readonly ownInode: number;
   readonly metrics: AgentMetrics;
   readonly log: Log;

@@ -1,15 +1,17 @@
 import { monitorEventLoopDelay, performance, type EventLoopUtilization } from 'node:perf_hooks';
 
-/** Each look wakes the thread: every 10 ms would be 0.6 % of a core, this is 0.1 %, and only while there is work. */
+/**
+ * Each sample wakes the thread. Sampling every 10 ms would cost 0.6 % of a core; this costs 0.1 %, and only under load.
+ */
 const resolutionMs = 50;
 const windowMs = 1000;
-/** A loop that worked for less in a window was never late by more. */
+/** A loop that was busy for less than this in a window was never late by more. */
 const busyMs = 50;
 
 /**
- * How late the event loop of this thread runs. While it is idle one timer a second tells, which sees a lone delay that it
- * falls into; once the loop works, every delay of 50 ms and more is seen, and of shorter ones those that fall on a look.
- * `stop` ends the measuring.
+ * Measures how late this thread's event loop runs. An idle loop is sampled by one timer a second, which sees a single
+ * delay only if it falls on that timer. A busy loop is sampled every 50 ms: it sees every delay of 50 ms and more, and
+ * shorter ones that fall on a sample. `stop` ends the measurement.
  */
 export class EventLoopDelay {
   readonly #histogram = monitorEventLoopDelay({ resolution: resolutionMs });
@@ -24,9 +26,9 @@ export class EventLoopDelay {
     this.#timer.unref();
   }
 
-  /** 99th percentile since the last call, milliseconds; 0 when there was no look yet. */
+  /** 99th percentile since the last call, in milliseconds; 0 if there was no sample. */
   takeP99Ms(): number {
-    // Node records the time between two looks, which is the resolution when nothing was late.
+    // Node records the time between two samples, which equals the resolution if nothing was late.
     const p99Ms = this.#histogram.percentile(99) / 1e6 - resolutionMs;
     const latestMs = this.#latestMs;
     this.#histogram.reset();

@@ -3,47 +3,48 @@ import { getHeapSpaceStatistics, getHeapStatistics, setFlagsFromString } from 'n
 import { runInNewContext } from 'node:vm';
 
 const pollMs = 5000;
-/** A thread that worked for less than this part of the time since the last look is at rest. */
+/** A thread that was busy for less than this share of the time since the last poll is idle. */
 const quietUtilization = 0.25;
-/** Below it there is little to be gained: both halves of a young generation that has grown once or twice. */
+/** Below this little can be gained: it is both halves of a young generation that has grown once or twice. */
 const wantedYoungBytes = 4 * 1024 * 1024;
-/** To walk a larger heap takes too long, and next to it the young generation is small. */
+/** Collecting a larger heap takes too long, and next to it the young generation is small. */
 const largestHeapBytes = 64 * 1024 * 1024;
 const firstGapMs = 5000;
 const longestGapMs = 600_000;
 
-export type ThreadLook = {
-  /** Part of the time since the last look that the event loop worked. */
+export type ThreadSample = {
+  /** Share of the time since the last poll that the event loop was busy. */
   readonly utilization: number;
-  /** What the young generation occupies, whether it is used or not. */
+  /** What the young generation occupies, used or not. */
   readonly youngBytes: number;
   /** What the whole heap uses. */
   readonly usedBytes: number;
 };
 
 /**
- * Gives memory of this thread back that its start, or a burst of work, made V8 take. V8 lets the young generation grow to
- * 32 MiB while much is kept, and looks at it again only in a full collection, which a thread at rest does not come to for
- * hours. So a thread at rest whose young generation is large gets one, with growing gaps between; it takes 10 to 60 ms.
+ * Returns memory that this thread's start, or a burst of work, made V8 take. V8 lets the young generation grow to 32
+ * MiB while much survives, and shrinks it only in a full collection, which an idle thread may not reach for hours. So
+ * an idle thread with a large young generation gets a full collection, with growing gaps in between. One takes 10 to 60
+ * ms.
  */
 export class IdleHeapTrimmer {
   readonly #mayPause: () => boolean;
-  readonly #lookAtThread: () => ThreadLook;
+  readonly #sampleThread: () => ThreadSample;
   readonly #collect: () => void;
   readonly #nowMs: () => number;
   readonly #timer: NodeJS.Timeout;
   #gapMs = firstGapMs;
   #nextAtMs = 0;
 
-  /** `mayPause`: nothing would be kept waiting. The others are this thread's own unless told. */
+  /** `mayPause`: a pause would delay nothing. The other members default to this thread's own. */
   constructor(init: {
     readonly mayPause: () => boolean;
-    readonly lookAtThread?: () => ThreadLook;
+    readonly sampleThread?: () => ThreadSample;
     readonly collect?: () => void;
     readonly nowMs?: () => number;
   }) {
     this.#mayPause = init.mayPause;
-    this.#lookAtThread = init.lookAtThread ?? looksAtThread();
+    this.#sampleThread = init.sampleThread ?? threadSampler();
     this.#collect = init.collect ?? collectAll;
     this.#nowMs = init.nowMs ?? (() => performance.now());
     this.#timer = setInterval(() => this.poll(), pollMs);
@@ -54,9 +55,9 @@ export class IdleHeapTrimmer {
     clearInterval(this.#timer);
   }
 
-  /** What the timer calls. */
+  /** Called by the timer. */
   poll(): void {
-    const { utilization, youngBytes, usedBytes } = this.#lookAtThread();
+    const { utilization, youngBytes, usedBytes } = this.#sampleThread();
     const nowMs = this.#nowMs();
     if (nowMs < this.#nextAtMs || utilization > quietUtilization || !this.#mayPause()) return;
     if (youngBytes <= wantedYoungBytes || usedBytes > largestHeapBytes) return;
@@ -66,7 +67,7 @@ export class IdleHeapTrimmer {
   }
 }
 
-function looksAtThread(): () => ThreadLook {
+function threadSampler(): () => ThreadSample {
   let before: EventLoopUtilization = performance.eventLoopUtilization();
   return () => {
     const { utilization } = performance.eventLoopUtilization(before);
@@ -76,7 +77,7 @@ function looksAtThread(): () => ThreadLook {
   };
 }
 
-/** Node has no other door to it than V8's flag, which counts for contexts that are made after it. */
+/** Node offers no other way than V8's flag, which applies to contexts that are created after it is set. */
 function collectAll(): void {
   setFlagsFromString('--expose-gc');
   const collect = runInNewContext('gc') as () => void;

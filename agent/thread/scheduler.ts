@@ -1,7 +1,7 @@
 /** The longest delay of `setTimeout`, in milliseconds; a longer one fires at once. */
 export const longestTimerMs = 2 ** 31 - 1;
 
-/** Time, as the control thread sees it; injected, so that tests can move it. */
+/** The control thread's clock, timers and randomness; injected, so that tests can control them. */
 export type Scheduler = {
   /** Milliseconds since the epoch. */
   nowMs(): number;
@@ -21,22 +21,22 @@ export const systemScheduler: Scheduler = {
 };
 
 /**
- * Whoever waits for a time of day looks at the clock this often at least: somebody may set it, and the timers of a host
- * that slept (suspended, or a virtual machine that was paused) have not run meanwhile.
+ * Code that waits for a time of day polls the clock at least this often: the clock may be set, and timers do not run
+ * while a host is suspended or its virtual machine is paused.
  */
 export const longestWaitMs = 60_000;
 
-/** Smaller steps back are how a clock is kept right. */
+/** Time synchronisation takes smaller steps back in normal operation. */
 const toleratedStepMs = 60_000;
 
-/** Whether the clock was set back to before something that has happened: what was worked out from it then is worth nothing. */
+/** Whether the clock was set back to before a past event, so that times derived from that event are no longer valid. */
 export function hasGoneBack(nowMs: number, happenedAtMs: number): boolean {
   return happenedAtMs - nowMs > toleratedStepMs;
 }
 
 /**
- * How long to wait before attempt number `failures + 1`: doubles from `firstMs` to `maxMs`, and the later half of it is
- * random, so that many agents that lost the same controller do not come back in step.
+ * How long to wait before attempt number `failures + 1`: doubles from `firstMs` to `maxMs`. The second half of each
+ * wait is random, so that many agents that lost the same controller do not return in step.
  */
 export function backoffMs(o: { failures: number; firstMs: number; maxMs: number; random: number }): number {
   const full = Math.min(o.maxMs, o.firstMs * 2 ** Math.min(30, Math.max(0, o.failures - 1)));

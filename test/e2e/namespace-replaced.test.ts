@@ -105,7 +105,7 @@ test(
     await open.stop('SIGKILL');
     await replaced.remove();
     const gone = await waitForLog(node1.logFile, 'workload released', { deadlineMs: 15_000 });
-    assert.deepEqual([gone['workload'], gone['why']], ['shop/neighbour', 'its namespace is gone']);
+    assert.deepEqual([gone['workload'], gone['why']], ['shop/neighbour', 'its namespace no longer exists']);
     await waitUntil('nothing holds the old namespace', async () => ((await replaced.hasCanary()) ? undefined : true));
     const { readiness } = (await node1.admin('/dump')) as {
       readiness: { pending: { name: string; detail: string }[] };
@@ -129,7 +129,7 @@ test(
     const back = await startEcho(neighbour);
     assert.equal(await ask(server, { ip: neighbour.ipv6, port: back.port }), 'ok');
     assert.equal(await node1.metric('culvert_workloads', { state: 'captured' }), 2);
-    assert.deepEqual(loggedIn(node1.logFile, 'capture not taken out'), []);
+    assert.deepEqual(loggedIn(node1.logFile, 'capture could not be removed'), []);
   },
 );
 

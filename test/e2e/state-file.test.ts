@@ -56,13 +56,13 @@ for (const [what, options, problem] of [
       const node1 = mesh.agent('node1');
       const neighbour = mesh.lab.workload('neighbour');
       const failures = await node1.metric('culvert_state_write_failures_total');
-      const [complaints, mended] = ['is not on disk; the agent goes on', 'the last good state is on disk again'].map(
+      const [complaints, mended] = ['could not be written to disk; the agent continues', 'the last good state is on disk again'].map(
         (message) => loggedIn(node1.logFile, message).length,
       );
       await inMountsOf(node1, 'mount', '-t', 'tmpfs', '-o', options, 'tmpfs', node1.stateDir);
       await mesh.apply(rule('deny'));
       assert.equal(await ask(neighbour, toServer()), 'ECONNRESET', 'the new rule is in force');
-      const line = await waitForLog(node1.logFile, 'is not on disk; the agent goes on', { seen: complaints ?? 0 });
+      const line = await waitForLog(node1.logFile, 'could not be written to disk; the agent continues', { seen: complaints ?? 0 });
       assert.equal(line.level, 'error');
       assert.match(JSON.stringify(line['err']), problem);
       assert.ok((await node1.metric('culvert_state_write_failures_total')) > failures);
@@ -98,7 +98,7 @@ test(
     const good = readFileSync(file);
     writeFileSync(file, good.subarray(0, good.length >> 1));
     await node1.start();
-    const line = await waitForLog(node1.logFile, 'a state file is damaged and was moved aside', { deadlineMs: 20_000 });
+    const line = await waitForLog(node1.logFile, 'a damaged state file was moved aside', { deadlineMs: 20_000 });
     assert.deepEqual([line.level, line['file']], ['error', file]);
     const aside = readdirSync(node1.stateDir).find((name) => name.startsWith('state.json.corrupt-'));
     assert.equal(line['movedTo'], path.join(node1.stateDir, aside ?? 'none'));

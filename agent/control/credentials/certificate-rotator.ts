@@ -39,7 +39,7 @@ export class CertificateRotator {
     });
   }
 
-  /** Takes over what was on disk. Call it before {@link setIdentities}. */
+  /** Takes over the certificates from disk. Call it before {@link setIdentities}. */
   restore(certificates: readonly WorkloadCertificate[]): void {
     for (const certificate of certificates) {
       this.#certificates.set(certificate.identity, certificate);
@@ -129,7 +129,7 @@ export class CertificateRotator {
 }
 
 export type CertificateRotatorInit = {
-  /** Sends one request to the controller; rejects when there is no answer. */
+  /** Sends one request to the controller; rejects if there is no answer. */
   readonly sign: (request: SignRequest) => Promise<SignResponse>;
   readonly scheduler: Scheduler;
   /** 0 to 40. */

@@ -2,8 +2,8 @@ import { z } from 'zod';
 import { nodeName } from '../../../shared/wire/requests.js';
 
 /**
- * What makes this host a member of the mesh: made by the join, renewed before it expires. The two private keys were
- * made here and never leave the host.
+ * What makes this host a member of the mesh: created by the join, renewed before it expires. The two private keys were
+ * generated on this host and never leave it.
  */
 export const nodeCredentialsSchema = z.object({
   node: nodeName,
@@ -18,11 +18,11 @@ export const nodeCredentialsSchema = z.object({
   natsServerName: z.string().nullable(),
   natsCaPem: z.string().nullable(),
   rootsPem: z.string(),
-  /** Ed25519, PEM: what snapshots and registry entries must be signed with. Pinned by the join. */
+  /** Ed25519, PEM: keys that snapshots and registry entries must be signed with. Pinned by the join. */
   signingPublicKeys: z.array(z.string()).min(1),
   /** When the certificate and the JWT expire, by the controller's clock. */
   notAfterMs: z.number(),
-  /** When they were received, by the agent's clock: half life counts from here. */
+  /** When they were received, by the agent's clock. Half of the lifetime counts from here. */
   obtainedAtMs: z.number(),
 });
 

@@ -6,14 +6,14 @@ import { decodeWire, encodeWire, maxWireBytes, wireErrorSchema } from '../../../
 const requestTimeoutMs = 10_000;
 
 /**
- * How the server is believed: by a root certificate, or not at all (`unverified`), which only the fetch of the CA may
- * use because its answer is checked against the hash in the token.
+ * How the server is authenticated: by a root certificate, or not at all (`unverified`). Only the request for the CA may
+ * use `unverified`, because its answer is checked against the hash in the token.
  */
 export type ServerTrust = { readonly rootPem: string } | 'unverified';
 
 /**
- * One request to the controller's HTTPS endpoint. Throws CulvertError: the controller's own code when it answered
- * with an error, `CONTROLLER_UNREACHABLE` or `CONTROLLER_UNTRUSTED` otherwise.
+ * Sends one request to the controller's HTTPS endpoint. Throws CulvertError: with the controller's code if it answered
+ * with an error, else with `CONTROLLER_UNREACHABLE` or `CONTROLLER_UNTRUSTED`.
  */
 export async function callController<Schema extends z.ZodType>(o: {
   readonly url: URL;
@@ -78,7 +78,7 @@ function refusal(url: URL, status: number, bytes: Uint8Array): CulvertError {
   return new CulvertError({
     code: 'CONTROLLER_REFUSED',
     message: `the controller at ${url.origin} answered ${status} to ${url.pathname}`,
-    hint: 'check that the address is that of a Culvert controller',
+    hint: 'check that the address belongs to a Culvert controller',
   });
 }
 
@@ -88,14 +88,14 @@ function unreachable(url: URL, cause: unknown): CulvertError {
   return isTls
     ? new CulvertError({
         code: 'CONTROLLER_UNTRUSTED',
-        message: `the controller at ${url.origin} could not prove itself: ${describeError(cause)}`,
+        message: `the controller at ${url.origin} could not prove its identity: ${describeError(cause)}`,
         hint: 'use an address that its certificate names (setting "advertise" of the controller) and check both clocks',
         cause,
       })
     : new CulvertError({
         code: 'CONTROLLER_UNREACHABLE',
         message: `cannot reach the controller at ${url.origin}: ${describeError(cause)}`,
-        hint: 'check the address, and that the controller runs',
+        hint: 'check the address, and that the controller is running',
         cause,
       });
 }

@@ -9,8 +9,8 @@ import type { NodeCredentials } from '../credentials/node-credentials.js';
 import type { NodeName } from '../../../shared/routing/names.js';
 
 /**
- * Makes this host a member of the mesh. In this order: fetch the CA without believing anybody, compare it with the
- * hash in the token, and only then send the secret, over TLS that must end at that very CA. Keys are made here.
+ * Makes this host a member of the mesh, in this order: fetch the CA without trusting it, compare it with the hash in
+ * the token, and only then send the secret, over TLS that must end at exactly that CA. The keys are generated here.
  *
  * Throws CulvertError: `TOKEN_INVALID`, `CA_MISMATCH`, `CONTROLLER_…`, or the controller's code for a refusal.
  */
@@ -34,7 +34,7 @@ export async function joinMesh(o: {
     throw new CulvertError({
       code: 'CA_MISMATCH',
       message: `the controller at ${base.origin} does not have the CA that the token names; nothing was sent to it`,
-      hint: 'check the address, and make the token on this very controller; if both are right, somebody is in between',
+      hint: 'check the address, and create the token on the same controller; if both are right, the connection may be intercepted',
     });
   }
   const { csrPem, privateKeyPem } = await createCsr({ commonName: o.node });
@@ -88,8 +88,8 @@ function parseJoinToken(text: string): JoinToken {
   if (id === undefined || caHash === undefined) {
     throw new CulvertError({
       code: 'TOKEN_INVALID',
-      message: 'this is no join token',
-      hint: 'make one with "culvert token create --node NAME" and give the whole line',
+      message: 'this is not a join token',
+      hint: 'create one with "culvert token create --node NAME" and pass the whole line',
     });
   }
   return { caHash };

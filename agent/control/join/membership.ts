@@ -18,9 +18,9 @@ export type JoinSettings = {
 const maxRetryMs = 30_000;
 
 /**
- * The credentials of this host: those on disk, or else a join that is tried until it succeeds, because host and
- * controller start in any order and a token file may be replaced. Throws CulvertError `NOT_JOINED` when nothing says
- * how to join, `NODE_MISMATCH` when the disk has another node's, and the signal's reason.
+ * Returns this host's credentials: from disk, or else from a join that is retried until it succeeds, because host and
+ * controller start in any order and a token file may be replaced. Throws CulvertError `NOT_JOINED` if no setting says
+ * how to join, `NODE_MISMATCH` if the credentials on disk belong to another node, and the signal's reason.
  */
 export async function obtainCredentials(o: {
   readonly settings: JoinSettings;
@@ -28,7 +28,7 @@ export async function obtainCredentials(o: {
   readonly version: string;
   readonly log: Log;
   readonly signal: AbortSignal;
-  /** Hears why the host has not joined yet. */
+  /** Called with the reason each time an attempt to join fails. */
   readonly onProblem: (problem: string) => void;
 }): Promise<NodeCredentials> {
   const { settings, directory, log, signal } = o;
@@ -51,7 +51,7 @@ export async function obtainCredentials(o: {
   }
 }
 
-/** One attempt. Throws what {@link joinMesh} throws, and when the credentials cannot be stored. */
+/** Makes one attempt. Throws what {@link joinMesh} throws, and if the credentials cannot be stored. */
 export async function joinAndStore(o: {
   readonly settings: JoinSettings;
   readonly directory: StateDirectory;
@@ -74,7 +74,7 @@ function assertCanJoin(settings: JoinSettings): { controllerUrl: string } {
   throw new CulvertError({
     code: 'NOT_JOINED',
     message: 'this host has not joined the mesh yet',
-    hint: 'make a token with "culvert token create --node NAME", then give --controller and --token (or --token-file)',
+    hint: 'create a token with "culvert token create --node NAME", then pass --controller and --token (or --token-file)',
   });
 }
 
@@ -82,8 +82,8 @@ function assertSameNode(stored: NodeCredentials, node: NodeName): void {
   if (stored.node === node) return;
   throw new CulvertError({
     code: 'NODE_MISMATCH',
-    message: `the state directory belongs to node "${stored.node}", and this one is called "${node}"`,
-    hint: 'give --node the old name, or another --state-dir and a new token',
+    message: `the state directory belongs to node "${stored.node}", but this node is called "${node}"`,
+    hint: 'set --node to the old name, or use another --state-dir and a new token',
   });
 }
 
@@ -94,7 +94,7 @@ async function readToken(path: string): Promise<string> {
     throw new CulvertError({
       code: 'TOKEN_UNREADABLE',
       message: `cannot read the join token from ${path}: ${describeError(cause)}`,
-      hint: 'put the token there, or name another file with --token-file',
+      hint: 'put the token there, or pass another file with --token-file',
       cause,
     });
   }

@@ -4,9 +4,9 @@ import { StateFile } from './state-file.js';
 const format = 'culvert-state';
 const version = 1;
 
-/** One JSON value in a {@link StateFile}; the first line carries the SHA-256 of the rest. */
+/** One JSON value in a {@link StateFile}. The first line carries the SHA-256 of the rest. */
 export class ChecksummedFile<T> extends StateFile<T> {
-  /** `parse` checks the shape of what was read and throws when it is wrong. */
+  /** `parse` checks the shape of what was read and throws if it is wrong. */
   constructor(init: { readonly path: string; readonly parse: (value: unknown) => T }) {
     super({ path: init.path, encode, decode: (bytes) => init.parse(decode(bytes.toString('utf8'))) });
   }

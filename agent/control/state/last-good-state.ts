@@ -7,7 +7,7 @@ import type { WorkloadName } from '../../../shared/routing/names.js';
 
 const identity = z.custom<SpiffeId>((value) => typeof value === 'string' && parseSpiffeId(value) !== undefined);
 
-/** Sealed, as received: the signature is checked again when it is loaded. */
+/** Sealed, as received. The signature is checked again when the state is loaded. */
 const bytes = z.string().transform((text): Uint8Array => new Uint8Array(Buffer.from(text, 'base64')));
 
 /** `state.json`: rules and certificates. */
@@ -26,8 +26,8 @@ export const stateFileSchema = z.object({
 });
 
 /**
- * Everything that the agent needs to serve while NATS and the controller are away. Rules and registry are kept as
- * they came, signature included, so that a state file that somebody wrote by hand is worth nothing.
+ * Everything that the agent needs to serve while NATS and the controller are down. Rules and registry are kept as
+ * received, with their signatures, so that a forged state file is useless.
  */
 export type LastGoodState = {
   readonly sealedSnapshot: Uint8Array | null;
@@ -44,7 +44,10 @@ export function encodeState(state: RulesAndCertificates): z.input<typeof stateFi
   return { sealedSnapshot: text, certificates: [...certificates] };
 }
 
-/** Namespaces that may contain capture rules of this agent. Written before the first rule, so removal finds them all. */
+/**
+ * Namespaces that may contain capture rules of this agent. Written before the first rule is loaded, so that removal
+ * finds them all.
+ */
 export const capturedNamespacesSchema = z.object({
   namespaces: z.array(
     z.object({

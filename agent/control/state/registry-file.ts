@@ -5,10 +5,10 @@ import { CulvertError, describeError } from '../../../shared/errors.js';
 import { hintForWrite } from '../../../shared/write-hint.js';
 import { StateFile } from './state-file.js';
 
-/** Sealed, as received: what proves them is checked again when they are loaded. The signed root and its pages are among them. */
+/** Sealed, as received, with the signed root and its pages. Their proof is checked again when they are loaded. */
 export type StoredRegistry = {
   readonly entries: readonly StoredEntry[];
-  /** False until a whole registry was received once: then an empty one is known to be empty. */
+  /** False until a complete registry was received once. Only then is an empty registry known to be empty. */
   readonly isComplete: boolean;
 };
 
@@ -18,38 +18,38 @@ type StoredEntry = { readonly key: string; readonly sealed: Uint8Array };
 export interface RegistrySource {
   readonly stored: StoredRegistry;
   readonly isComplete: boolean;
-  /** What is another than when this was called before; null: gone. */
+  /** What changed since the previous call; null: removed. */
   takeUnsaved(): ReadonlyMap<string, Uint8Array | null>;
 }
 
 const headerSchema = z.object({
   format: z.literal('culvert-registry'),
   version: z.literal(1),
-  /** All that there is; false: what changed after the block before. */
+  /** True: the block has every entry. False: it has what changed since the block before. */
   isWhole: z.boolean(),
   isComplete: z.boolean(),
-  /** Of what follows the header. */
+  /** Length of what follows the header. */
   bytes: z.int().min(0),
-  /** Of the two above and what follows. */
+  /** Of the two flags above and of what follows the header. */
   sha256: z.string().length(64),
 });
 type Header = z.infer<typeof headerSchema>;
 const newline = 10;
-/** Changes are appended until they are as much as this, or as this share of the whole. */
+/** Changes are appended until they reach this size, or this share of the whole, whichever is larger. */
 const minAppendedBytes = 1024 * 1024;
 const appendedShare = 1 / 4;
 
 /**
- * The registry on disk, in blocks: all that there was, and then what changed, so that one changed workload among tens of
- * thousands does not write all of them anew. A block is a header in JSON, then for each entry a line with its key and
- * length, and its bytes; `-` in the place of a length says that it is gone. No JSON, because tens of thousands of entries in
- * one text would take several times their size to write and to read.
+ * The registry on disk, in blocks: first every entry, then changes, so that one changed workload among tens of
+ * thousands does not rewrite all of them. A block is a JSON header, then for each entry a line with its key and length,
+ * followed by its bytes; `-` instead of a length means that the entry was removed. Entries are not JSON, because tens
+ * of thousands of entries in one text would take several times their size in memory to write and to read.
  *
- * The first block is whole or the file is damaged. A later one that is not was being written when the agent or its host
- * stopped: it and what follows count for nothing, and what they said is fetched from NATS as any other change.
+ * If the first block is damaged, the file is. A later damaged block was being written when the agent or its host
+ * stopped: it and everything after it are ignored, and NATS delivers their content like any other change.
  */
 export class RegistryFile extends StateFile<StoredRegistry> {
-  /** Null: the next write is a whole one, because nothing is known of the file, or because a write failed. */
+  /** Null: the next write is a complete one, because the state of the file is unknown or a write failed. */
   #written: { readonly whole: number; readonly appended: number; readonly isComplete: boolean } | null = null;
   #saving: Promise<void> = Promise.resolve();
 
@@ -57,7 +57,7 @@ export class RegistryFile extends StateFile<StoredRegistry> {
     super({ path, encode, decode });
   }
 
-  /** Brings the file to what the source has. Rejects with CulvertError `STATE_WRITE`. */
+  /** Writes what the source has to the file. Rejects with CulvertError `STATE_WRITE`. */
   save(source: RegistrySource): Promise<void> {
     const saving = this.#saving.then(() => this.#save(source));
     this.#saving = saving.catch(() => undefined);
@@ -87,7 +87,7 @@ export class RegistryFile extends StateFile<StoredRegistry> {
 
 async function appendTo(path: string, block: Uint8Array): Promise<void> {
   try {
-    // Never makes the file: what changed is worth nothing without what there was.
+    // Never creates the file: changes are useless without the entries that they change.
     const handle = await open(path, constants.O_WRONLY | constants.O_APPEND);
     try {
       await handle.writeFile(block);
@@ -135,7 +135,7 @@ function encodeBlock(o: {
   return block;
 }
 
-/** Entries are views of the file's bytes, so that they take no more memory than it has. */
+/** Entries are views of the file's bytes, so they take no extra memory. */
 function decode(file: Buffer): StoredRegistry {
   const entries = new Map<string, Uint8Array>();
   const first = blockAt(file, 0);
@@ -151,7 +151,7 @@ function decode(file: Buffer): StoredRegistry {
   return { entries: [...entries].map(([key, sealed]) => ({ key, sealed })), isComplete };
 }
 
-/** `body` to `end`: where its entries are. */
+/** The entries are from `body` to `end`. */
 type Block = Pick<Header, 'isWhole' | 'isComplete'> & { readonly body: number; readonly end: number };
 
 function blockIfWhole(file: Buffer, start: number): Block | undefined {
@@ -162,7 +162,7 @@ function blockIfWhole(file: Buffer, start: number): Block | undefined {
   }
 }
 
-/** Throws when it is not as it was written. */
+/** Throws if the block is damaged. */
 function blockAt(file: Buffer, start: number): Block {
   const body = file.indexOf(newline, start) + 1;
   if (body === 0) throw new Error(`the header at byte ${start} is missing`);
@@ -178,7 +178,7 @@ function takeBlock(file: Buffer, { body, end }: Block, entries: Map<string, Uint
   for (let at = body; at < end;) {
     const start = file.indexOf(newline, at) + 1;
     const [key = '', length] = file.toString('utf8', at, start - 1).split(' ');
-    // The latest last, as when it came.
+    // The latest entry goes last, as it did when it was received.
     entries.delete(key);
     at = length === '-' ? start : start + Number(length) + 1;
     if (start === 0 || key === '' || file[at - 1] !== newline) {

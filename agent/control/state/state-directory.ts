@@ -14,15 +14,16 @@ import { RegistryFile, type RegistrySource } from './registry-file.js';
 import type { StateFile } from './state-file.js';
 
 const saveDelayMs = 200;
-/** A write that takes longer than this, as that of a large registry does, is not done at every change. */
+/** A write that takes longer than this, as for a large registry, is not repeated for every change. */
 const cheapWriteMs = 50;
-/** Of the time, at most this share goes into expensive writes. */
+/** Expensive writes take at most this share of the time. */
 const writeShare = 1 / 20;
 const saveRetryMs = 10_000;
 
 /**
- * What the agent keeps on disk, a file each, so that damage to one does not cost the others: `credentials.json` (the
- * membership), `state.json` (rules and certificates), `registry.state` and `captured.json` (where capture rules may be).
+ * What the agent keeps on disk. Each part has its own file, so that damage to one does not cost the others:
+ * `credentials.json` (the membership), `state.json` (rules and certificates), `registry.state` and `captured.json`
+ * (where capture rules may be).
  */
 export class StateDirectory {
   readonly credentials: ChecksummedFile<NodeCredentials>;
@@ -43,24 +44,31 @@ export class StateDirectory {
     this.#registry = new RegistryFile({ path: join(init.path, 'registry.state') });
   }
 
-  /** Undefined when there is none, or it is damaged: that is logged, with the name of the file it was moved to. */
+  /**
+   * Undefined if there are none, or if the file is damaged. Damage is logged, with the name of the file it was moved
+   * to.
+   */
   async readCredentials(log: Log): Promise<NodeCredentials | undefined> {
-    return readOrExplain(this.credentials, log, 'the host has to join again');
+    return readOrExplain(this.credentials, log, 'the host must join again');
   }
 
   async readCaptured(log: Log): Promise<CapturedNamespaces> {
-    const found = await readOrExplain(this.captured, log, 'rules of workloads that left meanwhile are not found');
+    const found = await readOrExplain(
+      this.captured,
+      log,
+      'capture rules of workloads that left meanwhile cannot be found',
+    );
     return found ?? { namespaces: [] };
   }
 
   /**
-   * Undefined when there is none, or it is damaged. Without its rules an agent serves nobody and must not look as if it
-   * could, so a registry alone counts for nothing.
+   * Undefined if there is no state, or if it is damaged. Without rules an agent allows nothing and must not look as if
+   * it did, so a registry alone is ignored.
    */
   async readState(log: Log): Promise<LastGoodState | undefined> {
     const file = new ChecksummedFile({ path: this.#state.path, parse: (value) => stateFileSchema.parse(value) });
-    const state = await readOrExplain(file, log, 'nothing is let through until fresh rules arrive');
-    const registry = await readOrExplain(this.#registry, log, 'nothing is let through until a fresh registry arrives');
+    const state = await readOrExplain(file, log, 'no traffic is allowed until new rules arrive');
+    const registry = await readOrExplain(this.#registry, log, 'no traffic is allowed until a new registry arrives');
     if (state === undefined) return undefined;
     return { ...state, registry: registry ?? { entries: [], isComplete: false } };
   }
@@ -78,14 +86,14 @@ async function readOrExplain<T>(file: StateFile<T>, log: Log, consequence: strin
   const stored = await file.read();
   if (stored.kind === 'corrupt') {
     const { movedTo, problem } = stored;
-    log.error({ file: file.path, movedTo, problem }, `a state file is damaged and was moved aside: ${consequence}`);
+    log.error({ file: file.path, movedTo, problem }, `a damaged state file was moved aside: ${consequence}`);
   }
   return stored.kind === 'loaded' ? stored.value : undefined;
 }
 
 /**
- * Writes a part of the last good state soon after it changed: changes of 200 ms share one write, and more of them when a
- * write takes long. A full disk costs nothing but the copy on it; the agent goes on and tries again every 10 s.
+ * Writes a part of the last good state soon after it changed. Changes within 200 ms share one write, and more of them
+ * if a write takes long. A full disk costs only the copy on disk: the agent continues and retries every 10 s.
  */
 export class StateSaver {
   readonly #write: () => Promise<void>;
@@ -98,7 +106,7 @@ export class StateSaver {
   #delayMs = saveDelayMs;
 
   constructor(init: {
-    /** Collects the state of this moment and writes it. */
+    /** Collects the current state and writes it. */
     readonly write: () => Promise<void>;
     readonly log: Log;
     readonly onFailure: () => void;
@@ -108,7 +116,7 @@ export class StateSaver {
     this.#onFailure = init.onFailure;
   }
 
-  /** Why the newest state is not on disk; null when it is, or is about to be. */
+  /** Why the newest state is not on disk; null: it is, or is about to be. */
   get problem(): string | null {
     return this.#problem;
   }
@@ -117,7 +125,7 @@ export class StateSaver {
     this.#saveIn(this.#delayMs);
   }
 
-  /** Waits for a write that runs, and writes what is waiting, once, whether it succeeds or not. */
+  /** Waits for a running write, then writes pending changes once, whether that succeeds or not. */
   async close(): Promise<void> {
     this.#isClosed = true;
     await this.#saving;
@@ -145,7 +153,10 @@ export class StateSaver {
       const problem = error instanceof Error ? error.message : String(error);
       this.#onFailure();
       if (this.#problem !== problem) {
-        this.#log.error({ err: error }, 'the last good state is not on disk; the agent goes on with what it has');
+        this.#log.error(
+          { err: error },
+          'the last good state could not be written to disk; the agent continues without it',
+        );
       }
       this.#problem = problem;
       this.#saveIn(saveRetryMs);

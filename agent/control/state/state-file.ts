@@ -6,12 +6,12 @@ import { readPrivateBytes, writePrivateFile } from '../../../shared/private-file
 export type StoredState<T> =
   | { readonly kind: 'loaded'; readonly value: T }
   | { readonly kind: 'absent' }
-  /** The file could not be believed and now lies at `movedTo`. */
+  /** The file was damaged and has been moved to `movedTo`. */
   | { readonly kind: 'corrupt'; readonly movedTo: string; readonly problem: string };
 
 /**
- * One value on disk that survives a crash at any moment, see {@link writePrivateFile}. Writes of one object are done one
- * after another, and while one runs only the newest of those that wait is kept.
+ * One value on disk that survives a crash at any moment, see {@link writePrivateFile}. Writes run one after another,
+ * and while one runs only the newest of the waiting values is kept.
  */
 export class StateFile<T> {
   readonly path: string;
@@ -20,7 +20,7 @@ export class StateFile<T> {
   #isWriting = false;
   #next: { readonly value: T; readonly done: Deferred } | null = null;
 
-  /** `decode` checks what was read and throws when something is wrong. */
+  /** `decode` checks what was read and throws if something is wrong. */
   constructor(init: {
     readonly path: string;
     readonly encode: (value: T) => string | Uint8Array;
@@ -32,8 +32,8 @@ export class StateFile<T> {
   }
 
   /**
-   * Reads the value. A file that is damaged is moved aside to `<path>.corrupt-<time>`, never deleted and never believed.
-   * Throws CulvertError `STATE_READ` when the file system refuses.
+   * Reads the value. A damaged file is moved to `<path>.corrupt-<time>`: it is neither deleted nor used. Throws
+   * CulvertError `STATE_READ` if the file system fails.
    */
   async read(): Promise<StoredState<T>> {
     const bytes = await readPrivateBytes(this.path);
@@ -47,7 +47,9 @@ export class StateFile<T> {
     }
   }
 
-  /** Resolves when this value, or a newer one, is on disk. Rejects with CulvertError `STATE_WRITE`; the old file stays. */
+  /**
+   * Resolves when this value or a newer one is on disk. Rejects with CulvertError `STATE_WRITE`; the old file stays.
+   */
   async write(value: T): Promise<void> {
     const done = this.#next?.done ?? newDeferred();
     this.#next = { value, done };

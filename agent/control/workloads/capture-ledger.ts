@@ -12,8 +12,9 @@ export type LedgerEntry = {
 };
 
 /**
- * Which namespaces may contain capture rules, on disk before the first rule is loaded and until the last is out: so
- * that `culvert-agent remove` and an agent that starts again find every one, whatever happened in between.
+ * Lists the namespaces that may contain capture rules. A namespace is on disk from before its first rule is loaded
+ * until its last is removed, so that `culvert-agent remove` and a restarted agent find every one, whatever happened in
+ * between.
  */
 export class CaptureLedger {
   readonly #file: ChecksummedFile<CapturedNamespaces>;
@@ -47,14 +48,14 @@ export class CaptureLedger {
     if (this.#entries.delete(key(entry))) await this.#save();
   }
 
-  /** A full disk must not stop the capture: protection now is worth more than tidiness later. */
+  /** A full disk must not stop the capture: protection now is worth more than cleanup later. */
   async #save(): Promise<void> {
     try {
       await this.#file.write({
         namespaces: this.entries.map((entry) => ({ ...entry, addresses: [...entry.addresses] })),
       });
     } catch (error) {
-      this.#log.error({ err: error }, 'the list of captured namespaces is not on disk');
+      this.#log.error({ err: error }, 'the list of captured namespaces could not be written to disk');
     }
   }
 }

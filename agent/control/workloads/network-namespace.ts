@@ -6,14 +6,14 @@ export type FoundNamespace =
   | { readonly kind: 'found'; readonly path: string; readonly inode: number }
   | { readonly kind: 'missing'; readonly problem: string };
 
-/** `web` is /run/netns/web (as `ip netns` names them); anything absolute is taken as it is. */
+/** `web` means /run/netns/web, as in `ip netns`. An absolute path is used as it is. */
 export function namespacePath(netns: string): string {
   return netns.startsWith('/') ? netns : `/run/netns/${netns}`;
 }
 
 /**
- * Looks at the namespace a workload names. What is not there yet is an expected outcome, not an error. Two system calls,
- * done at once: through Node's pool of threads they would cost an idle agent ten times as much.
+ * Finds the namespace that a workload names. A namespace that does not exist yet is an expected outcome, not an error.
+ * Makes two system calls synchronously: through Node's thread pool they would cost an idle agent ten times as much.
  */
 export function findNamespace(netns: string): FoundNamespace {
   const path = namespacePath(netns);
@@ -27,7 +27,7 @@ export function findNamespace(netns: string): FoundNamespace {
     return {
       kind: 'missing',
       problem: isThere
-        ? `${path} is not a network namespace (any more)`
+        ? `${path} is not a network namespace, or no longer one`
         : `the network namespace ${path} does not exist`,
     };
   } catch (error) {

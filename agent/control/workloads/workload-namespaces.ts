@@ -10,7 +10,7 @@ export type WorkloadNamespaces = {
   readonly problems: ReadonlyMap<WorkloadName, string>;
 };
 
-/** Looks for the namespace of each workload. One that is the agent's own, or that another workload has, is none. */
+/** Finds the namespace of each workload. The agent's own namespace, and one that another workload has, are problems. */
 export function findWorkloadNamespaces(
   wanted: ReadonlyMap<WorkloadName, WorkloadEntry>,
   ownInode: number,
@@ -28,7 +28,7 @@ export function findWorkloadNamespaces(
     if (namespace.inode === ownInode) {
       problems.set(name, `${namespace.path} is the agent's own network namespace`);
     } else if (owner !== undefined) {
-      problems.set(name, `${namespace.path} is the network namespace of ${owner} already`);
+      problems.set(name, `${namespace.path} is already the network namespace of ${owner}`);
     } else {
       found.set(name, namespace);
       owners.set(namespace.inode, name);

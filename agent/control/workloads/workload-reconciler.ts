@@ -10,22 +10,22 @@ import type { Scheduler } from '../../thread/scheduler.js';
 import { findWorkloadNamespaces, type NamespaceFound } from './workload-namespaces.js';
 import type { WorkloadName } from '../../../shared/routing/names.js';
 
-/** The part of WorkloadCapture that brings workloads in and out. */
-export type CaptureDoor = {
+/** The part of WorkloadCapture that captures and releases workloads. */
+export type CaptureControl = {
   apply(workload: CapturedNetns): Promise<void>;
   release(name: WorkloadName): Promise<unknown>;
   /** What its own checks found wrong; null: nothing. */
   problemOf(name: WorkloadName): string | null;
-  /** Whether it still looks after this namespace, be it only to drain it. */
+  /** Whether it still manages this namespace, even if only to drain it. */
   isHolding(name: WorkloadName, netnsInode: number): boolean;
-  /** Takes out what an earlier run of the agent left in a namespace; nothing there is no error. */
+  /** Removes what an earlier run of the agent left in a namespace. Finding nothing is not an error. */
   removeLeftover(leftover: LedgerEntry): Promise<void>;
 };
 
 /** The part of WorkerPool that holds listeners. */
-export type ListenerDoor = {
+export type ListenerControl = {
   setWorkloads(workloads: readonly LocalWorkload[]): void;
-  /** null: not every worker has answered yet. */
+  /** Null: some worker has not answered yet. */
   listeningOf(workload: WorkloadName): { readonly netnsInode: number; readonly error: string | null } | null;
 };
 
@@ -43,30 +43,31 @@ type Held = {
   readonly netnsPath: string;
   readonly netnsInode: number;
   readonly sinceMs: number;
-  /** What is loaded in the namespace, as text, to see changes; null: nothing yet. */
+  /** What is loaded in the namespace, as text, to detect changes; null: nothing yet. */
   applied: string | null;
 };
 
 const passIntervalMs = 2000;
-/** Between two attempts of the workers to open listeners that could not be opened. */
+/** Between two attempts of the workers to open listeners that failed to open. */
 const listenRetryMs = 5000;
 const captureConcurrency = 4;
 
 /**
- * Brings the workloads of this node into the mesh and out of it, in an order that leaves no gap:
+ * Brings this node's workloads into the mesh and out of it, in an order that leaves no gap:
  *
- * in: 1. the namespace exists → 2. every worker listens in it → 3. rules and the certificate are in the workers →
- * 4. the capture rules are loaded. Until 4 the traffic goes as it went before the workload was registered; from 4 on
- * all of it is ruled, and nothing was refused for want of a listener, rules or certificate. Step 3 is waited for only
- * `captureWaitMs`: then it is captured all the same, and refused (fail closed). A namespace that an earlier run of the
- * agent captured has its rules still, so it skips 3: every moment counts until something listens there again.
+ * In: 1. the namespace exists → 2. every worker listens in it → 3. rules and the certificate are in the workers → 4.
+ * the capture rules are loaded. Before step 4, traffic passes as it did before the workload was registered. From step 4
+ * on all of it is subject to the rules, and none is refused for lack of a listener, rules or certificate. Step 3 waits
+ * for at most `captureWaitMs`: after that the workload is captured anyway, and its traffic refused (fail closed). A
+ * namespace that an earlier run of the agent captured still has its rules, so it skips step 3: every moment counts
+ * until something listens there again.
  *
- * out: the capture rules first, the listeners after them. When the namespace was replaced under the same name, the old
- * one is released and the new one goes in from step 1. A workload that moved away or lost its entry is released.
+ * Out: the capture rules first, then the listeners. If the namespace was replaced under the same name, the old one is
+ * released and the new one starts at step 1. A workload that moved away or lost its entry is released.
  */
 export class WorkloadReconciler {
-  readonly #capture: CaptureDoor;
-  readonly #listeners: ListenerDoor;
+  readonly #capture: CaptureControl;
+  readonly #listeners: ListenerControl;
   readonly #ledger: CaptureLedger;
   readonly #scheduler: Scheduler;
   readonly #log: Log;
@@ -78,7 +79,7 @@ export class WorkloadReconciler {
   readonly #held = new Map<WorkloadName, Held>();
   readonly #problems = new Map<WorkloadName, string>();
   #sent = '';
-  /** When the workers were last told. */
+  /** When the workers last received the list. */
   #sentAtMs = 0;
   #pass: Promise<void> | null = null;
   #isAgain = false;
@@ -86,8 +87,8 @@ export class WorkloadReconciler {
   #isClosed = false;
 
   constructor(init: {
-    readonly capture: CaptureDoor;
-    readonly listeners: ListenerDoor;
+    readonly capture: CaptureControl;
+    readonly listeners: ListenerControl;
     readonly ledger: CaptureLedger;
     readonly scheduler: Scheduler;
     readonly log: Log;
@@ -110,13 +111,16 @@ export class WorkloadReconciler {
     this.#ownInode = init.ownInode;
   }
 
-  /** The workloads of this node that are to be captured. Complete: the others are let go. */
+  /**
+   * The workloads of this node that must be captured, by `namespace/name`. The map is complete: all others are
+   * released.
+   */
   setWanted(wanted: ReadonlyMap<WorkloadName, WorkloadEntry>): void {
     this.#wanted = wanted;
     this.reconcile();
   }
 
-  /** Something that a workload may have waited for has happened. Never throws; passes run one after another. */
+  /** Call when something that a workload may wait for has happened. Never throws; passes run one after another. */
   reconcile(): void {
     if (this.#isClosed || this.#wanted === null) return;
     this.#isAgain = true;
@@ -136,16 +140,16 @@ export class WorkloadReconciler {
     });
   }
 
-  /** Ends the passes; waits for one that runs. What is captured stays captured. */
+  /** Ends the passes, waiting for one that runs. Captured workloads stay captured. */
   async close(): Promise<void> {
     this.#isClosed = true;
     this.#cancelTimer?.();
     await this.#pass;
   }
 
-  /** After {@link close}: takes every workload out, rules first. */
+  /** Call after {@link close}: releases every workload, capture rules first. */
   async releaseAll(): Promise<void> {
-    for (const held of this.#held.values()) await this.#release(held, 'the agent stops');
+    for (const held of this.#held.values()) await this.#release(held, 'the agent is stopping');
     await this.#removeLeftovers();
   }
 
@@ -156,7 +160,7 @@ export class WorkloadReconciler {
       try {
         await this.#onePass(this.#wanted ?? new Map());
       } catch (error) {
-        this.#log.error({ err: error }, 'workloads not reconciled; trying again');
+        this.#log.error({ err: error }, 'workloads could not be reconciled; retrying');
       }
     }
     this.#pass = null;
@@ -194,7 +198,11 @@ export class WorkloadReconciler {
       const namespace = found.get(held.name);
       if (namespace?.inode === held.netnsInode && namespace.path === held.netnsPath) continue;
       if (!wanted.has(held.name)) await this.#release(held, 'it is no longer registered here');
-      else await this.#release(held, namespace === undefined ? 'its namespace is gone' : 'its namespace was replaced');
+      else
+        await this.#release(
+          held,
+          namespace === undefined ? 'its namespace no longer exists' : 'its namespace was replaced',
+        );
     }
   }
 
@@ -202,13 +210,13 @@ export class WorkloadReconciler {
     try {
       await this.#capture.release(held.name);
     } catch (error) {
-      this.#log.error({ workload: held.name, netns: held.netnsPath, err: error }, 'capture not taken out');
+      this.#log.error({ workload: held.name, netns: held.netnsPath, err: error }, 'capture could not be removed');
     }
     this.#held.delete(held.name);
     this.#log.info({ workload: held.name, netns: held.netnsPath, why }, 'workload released');
   }
 
-  /** Namespaces in the ledger that nobody looks after (any more): from an earlier run, or drained by now. */
+  /** Namespaces in the ledger that nothing manages any more: left by an earlier run, or drained by now. */
   async #removeLeftovers(): Promise<void> {
     for (const entry of this.#ledger.entries) {
       const { workload, netnsPath, netnsInode } = entry;
@@ -220,7 +228,7 @@ export class WorkloadReconciler {
         if (isThere && netnsInode !== this.#ownInode) await this.#capture.removeLeftover(entry);
         await this.#ledger.remove(entry);
       } catch (error) {
-        this.#log.error({ workload, netns: netnsPath, err: error }, 'capture not taken out; trying again');
+        this.#log.error({ workload, netns: netnsPath, err: error }, 'capture could not be removed; retrying');
       }
     }
   }
@@ -233,15 +241,19 @@ export class WorkloadReconciler {
     }));
     const text = JSON.stringify(workloads);
     const nowMs = this.#scheduler.nowMs();
-    const isRetry = nowMs - this.#sentAtMs >= listenRetryMs && workloads.some(({ name }) => this.#hasDeafWorker(name));
+    const isRetry =
+      nowMs - this.#sentAtMs >= listenRetryMs && workloads.some(({ name }) => this.#hasFailedListener(name));
     if (text === this.#sent && !isRetry) return;
     this.#sent = text;
     this.#sentAtMs = nowMs;
     this.#listeners.setWorkloads(workloads);
   }
 
-  /** What kept its port (another program, a want of descriptors) may be gone: workers try again when they are told again. */
-  #hasDeafWorker(name: WorkloadName): boolean {
+  /**
+   * What kept the port (another program, or a lack of descriptors) may be gone. Workers retry when they get the list
+   * again.
+   */
+  #hasFailedListener(name: WorkloadName): boolean {
     const listening = this.#listeners.listeningOf(name);
     return listening !== null && listening.error !== null;
   }
@@ -260,7 +272,7 @@ export class WorkloadReconciler {
     if (held.applied !== null || this.#isServable(entry.identity)) return true;
     if (this.#ledger.has(held.name, held.netnsInode)) return true;
     if (this.#scheduler.nowMs() - held.sinceMs >= this.#captureWaitMs) return true;
-    this.#complain(held.name, 'it waits for rules and its certificate');
+    this.#complain(held.name, 'it is waiting for rules and its certificate');
     return false;
   }
 

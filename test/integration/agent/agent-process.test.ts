@@ -118,7 +118,7 @@ test('a command line that is wrong ends with 1 and says what to do', async () =>
   assert.match(wrong.stderr, /--log-level: "loud" must be one of/);
   const lost = await mesh.command('run', '--node', 'node1', '--state-dir', path.join(mesh.lab.tempDir, 'empty'));
   assert.equal(lost.code, 1);
-  assert.match(lost.stderr, /has not joined the mesh yet \(make a token with "culvert token create/);
+  assert.match(lost.stderr, /has not joined the mesh yet \(create a token with "culvert token create/);
   const asNobody = ['setpriv', '--reuid=65534', '--clear-groups', process.execPath, path.resolve('dist/agent/main.js')];
   const plain = await mesh.host.exec([...asNobody, 'run', '--state-dir', path.join(mesh.lab.tempDir, 'empty')]);
   assert.equal(plain.code, 1);

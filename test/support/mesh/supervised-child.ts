@@ -12,7 +12,7 @@ export function childPid(agent: MeshAgent): number {
 
 /** How often the supervisor has found its child dead. */
 export function deaths(agent: MeshAgent): number {
-  return loggedIn(agent.logFile, 'the agent ended; it is started again').length;
+  return loggedIn(agent.logFile, 'the agent exited; restarting it').length;
 }
 
 /** Makes every start of the agent fail, by a directory in the place of a state file; returns what mends it. */

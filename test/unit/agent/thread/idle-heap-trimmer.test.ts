@@ -1,12 +1,12 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { getHeapStatistics } from 'node:v8';
-import { IdleHeapTrimmer, type ThreadLook } from '../../../../agent/thread/idle-heap-trimmer.js';
+import { IdleHeapTrimmer, type ThreadSample } from '../../../../agent/thread/idle-heap-trimmer.js';
 
 const mib = 1024 * 1024;
-const grown: ThreadLook = { utilization: 0.01, youngBytes: 32 * mib, usedBytes: 20 * mib };
+const grown: ThreadSample = { utilization: 0.01, youngBytes: 32 * mib, usedBytes: 20 * mib };
 
-function slackOf(o: { thread?: Partial<ThreadLook>; mayPause?: boolean }): {
+function slackOf(o: { thread?: Partial<ThreadSample>; mayPause?: boolean }): {
   lookAt: (ms: number) => number;
   stop: () => void;
 } {
@@ -14,7 +14,7 @@ function slackOf(o: { thread?: Partial<ThreadLook>; mayPause?: boolean }): {
   let nowMs = 0;
   const slack = new IdleHeapTrimmer({
     mayPause: () => o.mayPause ?? true,
-    lookAtThread: () => ({ ...grown, ...o.thread }),
+    sampleThread: () => ({ ...grown, ...o.thread }),
     collect: () => (collections += 1),
     nowMs: () => nowMs,
   });
@@ -57,7 +57,7 @@ for (const [name, o] of [
 }
 
 void test('the collection is a real one', () => {
-  const slack = new IdleHeapTrimmer({ mayPause: () => true, lookAtThread: () => grown });
+  const slack = new IdleHeapTrimmer({ mayPause: () => true, sampleThread: () => grown });
   let garbage: unknown[] | null = Array.from({ length: 400_000 }, (_, at) => ({ at }));
   const withGarbage = getHeapStatistics().used_heap_size;
   assert.equal(garbage.length, 400_000);

@@ -6,10 +6,10 @@ import { RuleSet } from '../../capture/firewall/rule-set.js';
 import type { WorkloadCapture } from '../../capture/workload-capture.js';
 import { openNetns } from '../../native/netns.js';
 import type { LedgerEntry } from './capture-ledger.js';
-import type { CaptureDoor } from './workload-reconciler.js';
+import type { CaptureControl } from './workload-reconciler.js';
 
-/** {@link WorkloadCapture} as the workload keeper sees it. The capture stays the caller's. */
-export function captureDoor(capture: WorkloadCapture): CaptureDoor {
+/** {@link WorkloadCapture} as the workload reconciler sees it. The caller keeps ownership of the capture. */
+export function captureControl(capture: WorkloadCapture): CaptureControl {
   return {
     apply: (workload) => capture.apply(workload),
     release: (name) => capture.release(name),
@@ -20,7 +20,7 @@ export function captureDoor(capture: WorkloadCapture): CaptureDoor {
   };
 }
 
-/** Looks at the inode again: the path may lead to another namespace by now, whose rules are not ours to take. */
+/** Checks the inode again: the path may lead to another namespace by now, whose rules are not ours to remove. */
 async function removeLeftover(leftover: LedgerEntry): Promise<void> {
   const runner = new CommandRunner({ maxParallel: 1 });
   const backend = await detectBackend(runner);
