@@ -14,8 +14,8 @@ import { SerialQueue } from '../../shared/serial-queue.js';
 export const hostHooks: Hooks = planHostChains(4, ['192.0.2.1' as IpAddress]);
 
 /**
- * The rules in the host's own namespace that let its probes through. Failing to load them costs probes, never a
- * workload's capture: problems are logged and shown, not thrown.
+ * The rules in the host's own namespace that let the host's probes through. If they cannot be loaded, probes fail, but
+ * no workload loses its capture: problems are logged and shown, not thrown.
  */
 export class HostCapture {
   readonly #rules: RuleSet;
@@ -25,9 +25,9 @@ export class HostCapture {
   readonly #backend: NetfilterBackend;
   readonly #idleCompareIntervalMs: number;
   readonly #queue = new SerialQueue();
-  /** Null also where changes are not told of. */
+  /** Also null where the kernel reports no changes. */
   #changes: RuleChanges | null = null;
-  /** Of `performance.now()`. */
+  /** In terms of `performance.now()`. */
   #comparedAtMs = Number.NEGATIVE_INFINITY;
   #wanted: readonly IpAddress[] = [];
   #installed: { readonly addresses: readonly IpAddress[]; readonly plans: ChainPlans } | undefined;
@@ -39,9 +39,9 @@ export class HostCapture {
     backend: NetfilterBackend;
     log: CaptureLog;
     onRepair: (repair: CaptureRepair) => void;
-    /** Of the host's namespace (it stays the caller's) when the agent lives in another; null: the agent's own. */
+    /** The host's namespace, if the agent runs in another one (the fd stays the caller's); null: the agent's own. */
     netnsFd: number | null;
-    /** Between two comparisons while nobody touches any rule of the namespace, milliseconds. */
+    /** Between two comparisons while no rule of the namespace changes, in milliseconds. */
     idleCompareIntervalMs: number;
   }) {
     this.#backend = init.backend;
@@ -56,7 +56,7 @@ export class HostCapture {
     return this.#problem;
   }
 
-  /** Sets the addresses of all captured workloads. Calls that come while one runs are served by one further run. */
+  /** Sets the addresses of all captured workloads. Calls that arrive while one runs share one further run. */
   async setAddresses(addresses: readonly IpAddress[]): Promise<void> {
     this.#wanted = addresses;
     await this.#queue.run(async () => {
@@ -65,7 +65,7 @@ export class HostCapture {
     });
   }
 
-  /** Compares and repairs; unless it is forced, only when somebody may have changed something since the last time. */
+  /** Compares and repairs. Unless it is forced, only if something may have changed since the last time. */
   async check(o: { readonly isForced: boolean }): Promise<void> {
     await this.#queue.run(async () => {
       if (this.#wanted.length === 0 || this.#isStopped) return;
@@ -85,13 +85,13 @@ export class HostCapture {
     });
   }
 
-  /** Repairs nothing from now on; resolves when what was under way has ended. */
+  /** Stops repairing; resolves when operations under way have ended. */
   async stop(): Promise<void> {
     this.#isStopped = true;
     await this.#queue.run(async () => this.#unwatch());
   }
 
-  /** Takes the rules out. Throws `CAPTURE_RULES` or `CAPTURE_TOOL`. */
+  /** Removes the rules. Throws `CAPTURE_RULES` or `CAPTURE_TOOL`. */
   async remove(): Promise<void> {
     this.#wanted = [];
     await this.#queue.run(async () => {

@@ -38,7 +38,7 @@ export type NamespaceCaptureInit = {
   readonly log: CaptureLog;
   readonly onRepair: (repair: CaptureRepair) => void;
   readonly workload: CapturedNetns;
-  /** Of the namespace that is meant; when the path leads to another one, this one is gone. */
+  /** Inode of the namespace to capture. If the path leads to another inode, that namespace is gone. */
   readonly inode: number;
 };
 
@@ -48,7 +48,7 @@ export class NamespaceCapture {
   readonly #init: NamespaceCaptureInit;
   readonly #rules: RuleSet;
   readonly #queue = new SerialQueue();
-  /** Open while the namespace is captured; null also where changes are not told of. */
+  /** Open while the namespace is captured. Also null where the kernel reports no changes. */
   #changes: RuleChanges | null = null;
   #workload: CapturedNetns;
   #plans: ChainPlans | undefined;
@@ -58,7 +58,7 @@ export class NamespaceCapture {
   #repairs = 0;
   #problem: string | null = 'not applied yet';
   #drainUntilMs = 0;
-  /** A release was asked for; one that failed is tried again at each check. */
+  /** A release was requested. A failed release is retried at each check. */
   #isLeaving = false;
   #isStopped = false;
 
@@ -78,12 +78,12 @@ export class NamespaceCapture {
     return this.#state;
   }
 
-  /** Whether damage is told of by {@link takeChanges}; otherwise only checks find it. */
-  get isToldOfChanges(): boolean {
+  /** Whether {@link takeChanges} reports damage. Otherwise only checks find it. */
+  get reportsChanges(): boolean {
     return this.#changes?.isOpen ?? false;
   }
 
-  /** Whether somebody touched rules or routing of the namespace since the last call: a full check is due. */
+  /** Whether rules or routing of the namespace changed since the last call, so that a full check is due. */
   takeChanges(): boolean {
     return this.#changes?.take() ?? false;
   }
@@ -101,7 +101,9 @@ export class NamespaceCapture {
     };
   }
 
-  /** Loads the rules, or those that changed exclusions ask for. Throws `CAPTURE_*`, `ENOENT` when the namespace is gone. */
+  /**
+   * Loads the rules, or updates them to changed exclusions. Throws `CAPTURE_*`, or `ENOENT` if the namespace is gone.
+   */
   async apply(workload: CapturedNetns): Promise<void> {
     const { exclusions } = workload;
     const isSame = JSON.stringify(exclusions) === JSON.stringify(this.#workload.exclusions);
@@ -120,7 +122,7 @@ export class NamespaceCapture {
     });
   }
 
-  /** The self-test, and the comparison too when it is asked for or when the test makes it look needed. Never throws. */
+  /** Runs the self-test, and also compares the rules if `isFull` or if the test suggests it. Never throws. */
   async check(o: { readonly isFull: boolean }): Promise<CheckResult> {
     return await this.#queue.run(async () => {
       try {
@@ -135,9 +137,9 @@ export class NamespaceCapture {
   }
 
   /**
-   * Stops capturing. With `keepsConnections`, what open connections need stays until they have ended (`draining`) or
-   * the drain timeout has passed. A namespace that is gone is released already. Throws `CAPTURE_*`; the checks go on
-   * trying then, because nobody listens any more for what is still redirected.
+   * Stops capturing. With `keepsConnections`, the rules that open connections need stay until those have ended
+   * (`draining`) or the drain timeout has passed. A namespace that is gone counts as released. Throws `CAPTURE_*`; the
+   * checks then keep retrying, because nothing listens any more for what is still redirected.
    */
   async release(o: { readonly keepsConnections: boolean }): Promise<void> {
     await this.#queue.run(async () => {
@@ -146,7 +148,7 @@ export class NamespaceCapture {
     });
   }
 
-  /** Checks and repairs nothing from now on; resolves when what was under way has ended. */
+  /** Stops checking and repairing; resolves when operations under way have ended. */
   async stop(): Promise<void> {
     this.#isStopped = true;
     await this.#queue.run(async () => this.#unwatch());
@@ -175,7 +177,7 @@ export class NamespaceCapture {
   async #install(fd: number, plans: ChainPlans): Promise<void> {
     this.#watch(fd);
     try {
-      // What we do ourselves is no news.
+      // Ignore the changes that we made ourselves.
       this.#ipv6 = await this.#rules.install(fd, plans, () => this.takeChanges());
     } catch (error) {
       this.#fail(error);
@@ -186,7 +188,7 @@ export class NamespaceCapture {
   }
 
   #watch(fd: number): void {
-    if (this.isToldOfChanges) return;
+    if (this.reportsChanges) return;
     const { backend, log } = this.#init;
     this.#changes = RuleChanges.open({ netnsFd: fd, hasRoutes: true, backend, log, place: this.#workload.name });
   }
@@ -196,7 +198,7 @@ export class NamespaceCapture {
     this.#changes = null;
   }
 
-  /** What is damaged is put back before the self-test waits for an answer that will not come. */
+  /** Repairs damage before the self-test waits for an answer that would not come. */
   async #checkInside(fd: number, isFull: boolean): Promise<CheckResult> {
     const isRepair = this.#rules.isInstalled;
     const found = isFull || !isRepair ? await this.#putBack(fd, { isBypassed: false }) : [];
@@ -211,7 +213,7 @@ export class NamespaceCapture {
     return found.length > 0 ? 'repaired' : 'ok';
   }
 
-  /** Loads the rules again when they differ from what was loaded; returns in what. */
+  /** Reloads the rules if they differ from what was loaded; returns the differences. */
   async #putBack(fd: number, o: { readonly isBypassed: boolean }): Promise<string[]> {
     const { differences, ipv6 } = await this.#rules.check(fd, o);
     this.#ipv6 = ipv6;
@@ -220,7 +222,7 @@ export class NamespaceCapture {
     return [...differences];
   }
 
-  /** Fresh plans, so that the rule set loads them even though they say the same. */
+  /** Returns new plan objects, so that the rule set loads them although they are equal. */
   #replan(): ChainPlans {
     const { exclusions } = this.#workload;
     this.#plans = { 4: planWorkloadChains(4, exclusions), 6: planWorkloadChains(6, exclusions) };
@@ -234,7 +236,7 @@ export class NamespaceCapture {
     this.#init.onRepair({ name, found });
   }
 
-  /** Sets state and problem by the outcome; true when traffic may not be captured. */
+  /** Sets state and problem from the outcome. Returns true if traffic may not be captured. */
   async #selfTest(fd: number): Promise<boolean> {
     const { settings } = this.#init;
     const families: readonly (4 | 6)[] = this.#ipv6 === 'on' ? [4, 6] : [4];
@@ -270,7 +272,7 @@ export class NamespaceCapture {
     this.#problem = problem;
   }
 
-  /** Whether the path leads elsewhere by now. Rules and sockets of a namespace end with it. */
+  /** Whether the path now leads elsewhere. A namespace's rules and sockets disappear with it. */
   #isGone(): boolean {
     if (netnsInode(this.#workload.netnsPath) === this.inode) return false;
     this.#unwatch();
@@ -312,7 +314,7 @@ export class NamespaceCapture {
     }
     throw new CulvertError({
       code: 'ENOENT',
-      message: `${this.#workload.netnsPath} leads to another network namespace now`,
+      message: `${this.#workload.netnsPath} now leads to another network namespace`,
       hint: 'release the workload and capture it again',
     });
   }
@@ -320,7 +322,7 @@ export class NamespaceCapture {
 
 const selfTestProblems: Partial<Record<SelfTestResult, string>> = {
   escaped:
-    'a test connection left the namespace although the rules are there: is lo up, or does another rule come before ours?',
+    'a test connection left the namespace although the rules are in place: is lo up, or does another rule come first?',
   refused: "nobody listens on port 15001 in the namespace: the agent's data plane does not hold this workload",
   unanswered: 'the listener on port 15001 was slow to answer a test connection',
 };

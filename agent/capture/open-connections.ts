@@ -1,13 +1,13 @@
 import { capturePorts } from '../ports.js';
 import type { CommandRunner } from './firewall/command-runner.js';
 
-/** From include/net/tcp_states.h: neither carries bytes that could still be lost. */
+/** From include/net/tcp_states.h. In neither state can bytes still be lost. */
 const timeWait = 0x06;
 const listening = 0x0a;
 
 /**
- * How many connections the agent holds in a namespace: sockets on its ports there, and those that it dialled to an
- * application with the client's address; without listeners and TIME_WAIT.
+ * Counts the connections that the agent holds in a namespace: sockets on its ports there, and those that it dialled to
+ * an application from the client's address. Listeners and TIME_WAIT do not count.
  */
 export async function countCapturedSockets(runner: CommandRunner, netnsFd: number): Promise<number> {
   const { stdout } = await runner.run({ argv: ['cat', '/proc/net/tcp', '/proc/net/tcp6'], netnsFd });
@@ -25,14 +25,14 @@ export function countSockets(text: string): number {
     if (state === timeWait || state === listening) continue;
     if (ports.has(Number.parseInt(localPort, 16))) count++;
     const [here, there] = [`${plainAddress(local)}:${localPort}`, `${plainAddress(remote)}:${remotePort}`];
-    // Both sides of it are in this namespace although their addresses differ: so one of them was borrowed.
+    // Both sides of the connection are in this namespace although their addresses differ, so one address was borrowed.
     if (plainAddress(local) !== plainAddress(remote) && pairs.has(`${there} ${here}`)) count++;
     pairs.add(`${here} ${there}`);
   }
   return count;
 }
 
-/** An IPv4 address that a socket of both families shows as ::ffff:a.b.c.d, as a socket of IPv4 alone shows it. */
+/** Maps an IPv4 address as a dual-stack socket shows it (::ffff:a.b.c.d) to what an IPv4 socket shows. */
 function plainAddress(hex: string): string {
   return hex.replace(/^0{16}FFFF0000/, '');
 }

@@ -11,14 +11,14 @@ import { RuleSet } from './firewall/rule-set.js';
 export type RemovedPlace = {
   /** Path of the namespace, or `host`. */
   readonly place: string;
-  /** Null: nothing of Culvert is there any more (a namespace that is gone counts). */
+  /** Null: nothing of Culvert is left there. A namespace that is gone counts as clean. */
   readonly problem: string | null;
 };
 
 /**
- * Takes Culvert's rules out of the given namespaces and of the host: for `culvert-agent remove`, and for a supervisor
- * that fails open. Works without a running agent, and without knowing what it had loaded. One place that fails does not
- * keep the others; throws `CAPTURE_TOOL` only when iptables cannot be run at all.
+ * Removes Culvert's rules from the given namespaces and from the host, for `culvert-agent remove` and for a supervisor
+ * that fails open. Works without a running agent and without knowing what it had loaded. A failure in one place does
+ * not stop the others. Throws `CAPTURE_TOOL` only if iptables cannot be run at all.
  */
 export async function removeEverything(o: { readonly netnsPaths: readonly string[] }): Promise<RemovedPlace[]> {
   const runner = new CommandRunner({ maxParallel: 4 });
@@ -39,7 +39,7 @@ async function removeFromNamespace(
     try {
       netns = openNetns(path);
     } catch {
-      // What was there went with it.
+      // The rules went with the namespace.
       return;
     }
     try {

@@ -8,16 +8,16 @@ import { selfTestTargets } from '../self-test-target.js';
 import { excludedCidrs } from './firewall/workload-rules.js';
 
 /**
- * `captured`: our listener took the connection and closed it. `unanswered`: something took it and did not close it in
- * time: a data plane that is too busy, or not ours. `refused`: nobody listens on 15001, or the rules are gone and a
- * router answered. `escaped`: the connection left the namespace. `no-route`: this family cannot leave it. `excluded`:
- * the test address is among the workload's exclusions, so nothing can be said.
+ * `captured`: our listener accepted the connection and closed it. `unanswered`: something accepted it and did not close
+ * it in time: an overloaded data plane, or a foreign listener. `refused`: nothing listens on 15001, or the rules are
+ * gone and a router answered. `escaped`: the connection left the namespace. `no-route`: this family cannot leave it.
+ * `excluded`: the test address is among the workload's exclusions, so the test says nothing.
  */
 export type SelfTestResult = 'captured' | 'unanswered' | 'refused' | 'escaped' | 'no-route' | 'excluded';
 
 /**
- * Dials an address that cannot exist from inside the namespace, as an application would. Throws only when no socket can
- * be made there (see `dialSocket`).
+ * Dials an address that cannot exist, from inside the namespace, as an application would. Throws only if no socket can
+ * be created there (see `dialSocket`).
  */
 export async function probeCapture(o: {
   readonly netnsFd: number;
@@ -37,7 +37,7 @@ export async function probeCapture(o: {
     let hasLeft = true;
     const finish = (result: SelfTestResult): void => {
       clearTimeout(deadline);
-      // RST: leaves no socket in TIME_WAIT, however often this runs.
+      // RST leaves no socket in TIME_WAIT, however often this runs.
       if (isConnected) socket.resetAndDestroy();
       else socket.destroy();
       resolve(result);
@@ -52,8 +52,8 @@ export async function probeCapture(o: {
       isConnected = true;
       socket.resume();
     });
-    // Node calls connect(2) in the next tick. What fails there failed in this namespace; what fails later was an answer
-    // from outside, and routers answer with the same codes (ICMP unreachable).
+    // Node calls connect(2) in the next tick. An error in that call comes from this namespace. A later error is an
+    // answer from outside, and routers cause the same codes (ICMP unreachable).
     process.nextTick(() => {
       hasLeft = !socket.destroyed;
     });
@@ -69,7 +69,7 @@ function openSocket(netnsFd: number, family: 4 | 6): Socket | undefined {
     throw error;
   }
   try {
-    // `manualStart` is not in Node's type definitions; without it Node would read before the socket is connected.
+    // `manualStart` is not in Node's type definitions. Without it Node would read before the socket is connected.
     const init: SocketConstructorOpts & { manualStart: true } = { fd, manualStart: true, allowHalfOpen: true };
     return new Socket(init);
   } catch (error) {
@@ -80,7 +80,7 @@ function openSocket(netnsFd: number, family: 4 | 6): Socket | undefined {
 
 function resultOfDialError(code: string | undefined, hasLeft: boolean): SelfTestResult {
   if (code === 'ECONNREFUSED' || code === 'ECONNRESET') return 'refused';
-  // No route, or no source address of this family.
+  // No route, or no source address in this family.
   const isLocal =
     code === 'ENETUNREACH' || code === 'EHOSTUNREACH' || code === 'EADDRNOTAVAIL' || code === 'EAFNOSUPPORT';
   return isLocal && !hasLeft ? 'no-route' : 'escaped';

@@ -12,27 +12,27 @@ import { detectBackend, type NetfilterBackend } from './firewall/netfilter-backe
 export type WorkloadCaptureInit = {
   readonly log: CaptureLog;
   readonly settings?: Partial<CaptureSettings>;
-  /** Called after somebody's change of the rules was undone. */
+  /** Called after a foreign change of the rules was repaired. */
   readonly onRepair?: (repair: CaptureRepair) => void;
 };
 
-/** Between two checks of one namespace, however slow they are. */
+/** Minimum pause between two checks of one namespace, however slow they are. */
 const minPauseMs = 250;
-/** Between two comparisons of one namespace, however often somebody changes it. */
+/** Minimum pause between two comparisons of one namespace, however often it changes. */
 const minComparePauseMs = 1000;
 
 type Entry = {
   readonly capture: NamespaceCapture;
   timer: NodeJS.Timeout | undefined;
-  /** Of `performance.now()`: the clock of the day may be set. */
+  /** In terms of `performance.now()`, because the wall clock may be set. */
   comparedAtMs: number;
-  /** Somebody touched its rules or routing since the last comparison. */
+  /** Its rules or routing changed since the last comparison. */
   isTouched: boolean;
 };
 
 /**
- * The control thread's one door to capture: loads the rules of each workload's namespace and of the host, watches and
- * repairs them, and takes them out again. It must run in a process that lives in the host's namespace.
+ * The control thread's interface to capture: loads the rules of each workload's namespace and of the host, monitors and
+ * repairs them, and removes them. It must run in a process in the host's namespace.
  */
 export class WorkloadCapture {
   readonly #log: CaptureLog;
@@ -56,11 +56,11 @@ export class WorkloadCapture {
   }
 
   /**
-   * Captures a workload, or brings its exclusions and addresses up to date; resolves when new connections are
-   * redirected. Have the listeners open by then: without them connections are refused.
+   * Captures a workload, or updates its exclusions and addresses. Resolves when new connections are redirected. The
+   * listeners must be open by then: without them connections are refused.
    *
    * Throws `ENOENT`/`EINVAL` (no such namespace), `CAPTURE_OWN_NETNS`, `CAPTURE_NETNS_SHARED`, `CAPTURE_EXCLUSION`,
-   * `CAPTURE_TOOL` and `CAPTURE_RULES`. After the last two the workload is kept and tried again at every check.
+   * `CAPTURE_TOOL` and `CAPTURE_RULES`. After the last two the workload is kept and retried at every check.
    */
   async apply(workload: CapturedNetns): Promise<void> {
     const { backend, host } = await this.#prepare();
@@ -82,8 +82,8 @@ export class WorkloadCapture {
   }
 
   /**
-   * Stops capturing a workload. New connections go their own way when this resolves. While the agent still holds
-   * connections there, the rules that keep those alive stay (`draining`); they go on their own afterwards.
+   * Stops capturing a workload. When this resolves, new connections bypass the agent. The rules that keep the agent's
+   * open connections there alive stay (`draining`) and are removed when those have ended.
    */
   async release(name: string): Promise<void> {
     const entry = this.#entries.get(name);
@@ -91,14 +91,14 @@ export class WorkloadCapture {
     try {
       await entry.capture.release({ keepsConnections: true });
     } finally {
-      // Whether it drains or failed: the next look at it comes soon.
+      // Whether it drains or failed, check it again soon.
       if (entry.capture.state === 'gone') this.#forget(entry);
       else this.#watch(entry, this.#pauseBefore(entry));
     }
     await this.#host?.setAddresses(this.#addresses());
   }
 
-  /** Takes all rules out of all namespaces and the host, at once: for an agent that leaves for good. */
+  /** Removes all rules from all namespaces and the host at once, for an agent that is being uninstalled. */
   async releaseAll(): Promise<void> {
     const problems: unknown[] = [];
     const releases = [...this.#entries.values()].map(async (entry) => {
@@ -114,13 +114,13 @@ export class WorkloadCapture {
     if (problems.length > 0) throw problems[0];
   }
 
-  /** Tests, compares and repairs one workload now. `gone` for one that is not captured. */
+  /** Tests, compares and repairs one workload now. Returns `gone` for one that is not captured. */
   async check(name: string): Promise<CheckResult> {
     const entry = this.#entries.get(name);
     return entry === undefined ? 'gone' : await this.#checkEntry(entry, true);
   }
 
-  /** Compares and repairs the host's rules for probes now. Never throws: see {@link hostProblem}. */
+  /** Compares and repairs the host's rules for probes now. Never throws; see {@link hostProblem}. */
   async checkHost(): Promise<void> {
     await this.#host?.check({ isForced: true });
   }
@@ -137,7 +137,7 @@ export class WorkloadCapture {
     return this.#host?.problem ?? null;
   }
 
-  /** Stops watching. Rules stay as they are (fail closed), except that drains still under way are finished now. */
+  /** Stops monitoring. Rules stay as they are (fail closed), but running drains are completed now. */
   async close(): Promise<void> {
     this.#isClosed = true;
     clearInterval(this.#pollTimer);
@@ -150,7 +150,7 @@ export class WorkloadCapture {
       await entry.capture.release({ keepsConnections: false }).catch((error: unknown) => {
         this.#log.error(
           { err: error, workload: entry.capture.workload.name },
-          'capture: the drain could not be finished',
+          'capture: the drain could not be completed',
         );
       });
     }
@@ -165,7 +165,7 @@ export class WorkloadCapture {
     try {
       return await this.#parts;
     } catch (error) {
-      // A missing program can be installed while the agent runs.
+      // Retry later: a missing program can be installed while the agent runs.
       this.#parts = undefined;
       throw error;
     }
@@ -186,7 +186,7 @@ export class WorkloadCapture {
     return { backend, host: this.#host };
   }
 
-  /** The inode of a namespace that may be captured. */
+  /** Returns the inode of the namespace, after checking that it may be captured. */
   #admit(workload: CapturedNetns): number {
     const { fd, inode } = openNetns(workload.netnsPath);
     closeSync(fd);
@@ -194,7 +194,7 @@ export class WorkloadCapture {
       throw new CulvertError({
         code: 'CAPTURE_OWN_NETNS',
         message: `workload ${workload.name} names the agent's own network namespace (${workload.netnsPath})`,
-        hint: 'a workload needs a network namespace of its own: correct spec.netns',
+        hint: 'a workload needs its own network namespace: fix spec.netns',
       });
     }
     for (const [name, { capture }] of this.#entries) {
@@ -202,7 +202,7 @@ export class WorkloadCapture {
       throw new CulvertError({
         code: 'CAPTURE_NETNS_SHARED',
         message: `workloads ${name} and ${workload.name} name the same network namespace`,
-        hint: 'the namespace is what tells workloads apart: give each its own, or register one workload',
+        hint: 'workloads are distinguished by their namespace: give each its own, or register only one workload',
       });
     }
     return inode;
@@ -220,7 +220,7 @@ export class WorkloadCapture {
     });
     const entry: Entry = { capture, timer: undefined, comparedAtMs: Number.NEGATIVE_INFINITY, isTouched: false };
     this.#entries.set(workload.name, entry);
-    // Not all at the same time, however they were applied.
+    // Spread over time, however the workloads were applied.
     this.#watch(entry, Math.random() * this.#settings.selfTestIntervalMs);
     return entry;
   }
@@ -239,7 +239,7 @@ export class WorkloadCapture {
       .toSorted();
   }
 
-  /** What the kernel told since the last look. */
+  /** Collects the changes that the kernel reported since the last poll. */
   #poll(): void {
     for (const entry of this.#entries.values()) {
       if (entry.isTouched || !entry.capture.takeChanges()) continue;
@@ -260,19 +260,19 @@ export class WorkloadCapture {
     entry.timer.unref();
   }
 
-  /** Until the next self-test, or until the rules have to be compared when that is sooner. */
+  /** Until the next self-test, or until the next comparison if that is sooner. */
   #pauseBefore(entry: Entry): number {
     const nowMs = performance.now();
     if (entry.isTouched) return Math.max(0, entry.comparedAtMs + minComparePauseMs - nowMs);
     const { selfTestIntervalMs, idleSelfTestIntervalMs } = this.#settings;
-    const isQuiet = entry.capture.isToldOfChanges && entry.capture.state === 'captured';
+    const isQuiet = entry.capture.reportsChanges && entry.capture.state === 'captured';
     const selfTestInMs = isQuiet ? Math.max(selfTestIntervalMs, idleSelfTestIntervalMs) : selfTestIntervalMs;
     return Math.max(minPauseMs, Math.min(selfTestInMs, this.#compareDueAtMs(entry) - nowMs));
   }
 
   #compareDueAtMs({ capture, comparedAtMs }: Entry): number {
     const { compareIntervalMs, idleCompareIntervalMs } = this.#settings;
-    return comparedAtMs + (capture.isToldOfChanges ? idleCompareIntervalMs : compareIntervalMs);
+    return comparedAtMs + (capture.reportsChanges ? idleCompareIntervalMs : compareIntervalMs);
   }
 
   async #checkEntry(entry: Entry, isFull: boolean): Promise<CheckResult> {

@@ -7,11 +7,11 @@ import { CulvertError } from '../../shared/errors.js';
 export { openNetns } from './netns.js';
 
 /**
- * What Node has no API for, typed. Works in the main thread and in every worker thread; each call is
- * synchronous and leaves the calling thread in the namespace that it found it in.
+ * Typed access to what Node has no API for. Works in the main thread and in every worker thread. Each call is
+ * synchronous and leaves the calling thread in the namespace that it was in.
  *
- * Every fd number that is returned belongs to the caller. What fails throws a {@link CulvertError} whose code is the
- * errno's name (`EADDRINUSE`, `EPERM`, …) and whose message names the step.
+ * The caller owns every returned fd. Failures throw a {@link CulvertError} whose code is the errno's name
+ * (`EADDRINUSE`, `EPERM`, …) and whose message names the step.
  */
 type NativeAddon = {
   listenTcp(
@@ -33,19 +33,23 @@ type NativeAddon = {
 export type ListenTcpOptions = {
   /** An open fd of `/run/netns/X` or `/proc/PID/ns/net` (see `openNetns`); null: the calling thread's namespace. */
   readonly netnsFd: number | null;
-  /** An IP literal. `::` is dual stack, and `0.0.0.0` on a kernel without IPv6: `server.address().family` tells. */
+  /**
+   * An IP literal. `::` is dual stack, or `0.0.0.0` on a kernel without IPv6; `server.address().family` shows which.
+   */
   readonly host: string;
   readonly port: number;
   readonly backlog: number;
-  /** Lets several threads or processes of one user listen on the same port; the kernel spreads connections. */
+  /**
+   * Lets several threads or processes of one user listen on the same port; the kernel spreads connections over them.
+   */
   readonly reusePort: boolean;
-  /** IP_TRANSPARENT: accept connections to addresses that are not of this host (TPROXY). */
+  /** IP_TRANSPARENT: accept connections to addresses that this host does not have (TPROXY). */
   readonly transparent?: boolean;
 };
 
 /**
- * Opens a listening TCP socket (non-blocking, close-on-exec) in a network namespace. What it accepts has TCP_NODELAY. Hand
- * the fd over with `server.listen({ fd, backlog })`: without `backlog` Node sets it to 511.
+ * Opens a listening TCP socket (non-blocking, close-on-exec) in a network namespace. Accepted sockets inherit
+ * TCP_NODELAY. Hand the fd over with `server.listen({ fd, backlog })`: without `backlog` Node sets it to 511.
  */
 export function listenTcp(o: ListenTcpOptions): number {
   const where = `listening on ${o.host} port ${o.port}`;
@@ -60,13 +64,13 @@ export type DialSocketOptions = {
   readonly family: 4 | 6;
   /** SO_MARK; 0 sets none. */
   readonly mark: number;
-  /** Dial from this address, which need not be of that namespace (IP_TRANSPARENT). Same family, not link-local. */
+  /** Dial from this address, which need not belong to that namespace (IP_TRANSPARENT). Same family, not link-local. */
   readonly transparentSource?: IpAddress;
 };
 
 /**
- * Makes an unconnected TCP socket with TCP_NODELAY in a network namespace. Connect it in the same tick with
- * `new net.Socket({ fd, manualStart: true, allowHalfOpen: true }).connect({ host: <IP literal>, port })`.
+ * Creates an unconnected TCP socket with TCP_NODELAY in a network namespace. Connect it in the same tick with `new
+ * net.Socket({ fd, manualStart: true, allowHalfOpen: true }).connect({ host: <IP literal>, port })`.
  */
 export function dialSocket(o: DialSocketOptions): number {
   return call('preparing a socket to dial with', () =>
@@ -75,11 +79,11 @@ export function dialSocket(o: DialSocketOptions): number {
 }
 
 /**
- * Where the application dialled before iptables redirected the connection to us. `localFamily` is that of the socket's
- * own local address, where an IPv4-mapped address counts as 4.
+ * The address that the application dialled before iptables redirected the connection to the agent. `localFamily` is the
+ * family of the socket's own local address; an IPv4-mapped address counts as 4.
  *
- * A connection that was not redirected answers with its own local address and port where conntrack is active, and null
- * (ENOENT) where it is not: both mean that somebody dialled our own port.
+ * For a connection that was not redirected the kernel returns the socket's own local address where conntrack is active,
+ * and null (ENOENT) where it is not. Both mean that the agent's own port was dialled.
  */
 export function originalDestination(o: { readonly fd: number; readonly localFamily: 4 | 6 }): HostPort | null {
   const found = call('reading the original destination', () => loadAddon().originalDestination(o.fd, o.localFamily));
@@ -111,33 +115,33 @@ function kernelIp(text: string): IpAddress {
 }
 
 /**
- * Opens a netlink socket that the kernel tells of every change of a namespace from now on: of nftables (`netfilter`), or
- * of routes, policy rules and the loopback interface (`routes`). Read it with {@link takeChanges}. An open one keeps the
- * namespace alive. Throws `EPROTONOSUPPORT` or `ENOENT` where the kernel has no nftables.
+ * Opens a netlink socket that receives every later change in a namespace: of nftables (`netfilter`), or of routes,
+ * policy rules and the loopback interface (`routes`). Read it with {@link takeChanges}. While it is open the namespace
+ * stays alive. Throws `EPROTONOSUPPORT` or `ENOENT` if the kernel has no nftables.
  */
 export function watchChanges(o: { readonly netnsFd: number | null; readonly of: 'netfilter' | 'routes' }): number {
   return call(`watching ${o.of}`, () => loadAddon().watchChanges(o.netnsFd ?? -1, o.of === 'netfilter'));
 }
 
 /**
- * Whether anything changed since the last call; never waits. With `routeTable` only its routes count, every policy rule,
- * and what happens to lo. Messages that the kernel had to drop count as a change.
+ * Whether anything changed since the last call; never blocks. With `routeTable` only that table's routes, policy rules
+ * and changes of lo count. Messages that the kernel dropped count as a change.
  */
 export function takeChanges(o: { readonly fd: number; readonly routeTable?: number }): boolean {
   return call('reading changes', () => loadAddon().takeChanges(o.fd, o.routeTable ?? 0));
 }
 
 /**
- * The first 16 KiB of a small file that every namespace has its own of: below `/proc/thread-self/net` or `/proc/sys/net`.
- * Throws `ENOENT` and the like.
+ * Reads the first 16 KiB of a small per-namespace file, below `/proc/thread-self/net` or `/proc/sys/net`. Throws
+ * `ENOENT`, for example.
  */
 export function readProcFile(o: { readonly netnsFd: number | null; readonly path: string }): string {
   return call(`reading ${o.path}`, () => loadAddon().readProcFile(o.netnsFd ?? -1, o.path));
 }
 
 /**
- * The fd of an accepted socket: the one place that touches Node's private `_handle`. The fd stays the socket's: use it at
- * once and never close it. Throws with code `EBADF` when the socket is closed already.
+ * The fd of an accepted socket. This is the only place that touches Node's private `_handle`. The socket keeps the fd:
+ * use it at once and never close it. Throws with code `EBADF` if the socket is already closed.
  */
 export function acceptedFd(socket: Socket): number {
   const handle = (socket as Socket & { readonly _handle?: { readonly fd?: number } | null })._handle;

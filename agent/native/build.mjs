@@ -1,5 +1,5 @@
-// Builds culvert.c into dist/agent/native/culvert.node with the compiler of this machine and the headers that came with
-// Node. Nothing is downloaded. `npm install` runs it, and `npm run build` runs it with --if-missing.
+// Builds culvert.c into dist/agent/native/culvert.node with this machine's compiler and the headers that come with
+// Node. Downloads nothing. `npm install` runs it, and `npm run build` runs it with --if-missing.
 import { execFileSync } from 'node:child_process';
 import { existsSync, mkdirSync, renameSync, rmSync, statSync } from 'node:fs';
 import { dirname, join } from 'node:path';
@@ -10,7 +10,7 @@ const root = dirname(dirname(here));
 const source = join(here, 'culvert.c');
 const target = join(root, 'dist', 'agent', 'native', 'culvert.node');
 
-/** Node-API is stable across Node's versions, so headers of another version serve as well. */
+/** Node-API is stable across versions of Node, so headers of another version work too. */
 function findHeaders() {
   const nodedir = process.env.npm_config_nodedir;
   const candidates = [
@@ -45,14 +45,14 @@ function compile(compiler, headers) {
   try {
     const flags = ['-std=gnu11', '-O2', '-Wall', '-Wextra', '-Werror', '-fPIC', '-shared', '-fvisibility=hidden'];
     execFileSync(compiler, [...flags, '-I', headers, '-o', temporary, source], { stdio: 'inherit' });
-    // A running agent keeps the file that it has loaded; the next one to start finds the new one whole.
+    // A running agent keeps the file that it has loaded; the next one loads the complete new file.
     renameSync(temporary, target);
   } finally {
     rmSync(temporary, { force: true });
   }
 }
 
-/** Returns the line to show when the addon cannot be built, or undefined. */
+/** Returns an error line if the addon cannot be built, or undefined. */
 function build() {
   const compiler = findCompiler();
   if (compiler === undefined) {
@@ -81,7 +81,7 @@ if (process.platform !== 'linux') {
   const problem = build();
   if (problem !== undefined) {
     console.error(problem);
-    // An installation for the command line alone goes on without it; a build does not.
+    // An installation of just the command line continues without the addon; a build does not.
     if (ifMissing || process.env.npm_lifecycle_event !== 'install') process.exitCode = 1;
   }
 }

@@ -1,10 +1,10 @@
 /*
  * What Node has no API for: sockets in another network namespace, SO_MARK, IP_TRANSPARENT, SO_REUSEPORT,
- * SO_ORIGINAL_DST, addresses without their zone, netlink, and what /proc says of another namespace. Each call is
- * synchronous and returns plain values; addon.ts gives them types and error classes.
+ * SO_ORIGINAL_DST, addresses without their zone, netlink, and /proc files of another namespace. Each call is
+ * synchronous and returns plain values; addon.ts adds types and error classes.
  *
- * A thread that enters a workload's namespace leaves it before the call returns, or the process aborts: whatever ran on
- * that thread afterwards would dial as the workload.
+ * A thread that enters a workload's namespace leaves it before the call returns, or the process aborts: anything
+ * that ran on that thread afterwards would dial as the workload.
  *
  * A failing step throws an Error whose message names the step and whose `errno` is the number.
  */
@@ -45,7 +45,7 @@ typedef struct {
   int own_netns_fd;
 } thread_state;
 
-/* What went wrong: the step in words, and errno. `step` NULL: nothing did. */
+/* The failed step in words, and errno. `step` NULL: no failure. */
 typedef struct {
   const char *step;
   int number;
@@ -111,7 +111,7 @@ static failure set_transparent(int fd, int family) {
 }
 
 static failure prepare_listener(int fd, const address *at, int backlog, bool reuse_port, bool transparent) {
-  /* What it accepts has it from the listener. */
+  /* Accepted sockets inherit it from the listener. */
   if (!set_option(fd, IPPROTO_TCP, TCP_NODELAY, 1)) return failed("set TCP_NODELAY");
   if (!set_option(fd, SOL_SOCKET, SO_REUSEADDR, 1)) return failed("set SO_REUSEADDR");
   if (reuse_port && !set_option(fd, SOL_SOCKET, SO_REUSEPORT, 1)) return failed("set SO_REUSEPORT");
@@ -134,7 +134,8 @@ static failure prepare_dial(int fd, int family, uint32_t mark, const address *so
   if (source == NULL) return success;
   failure result = set_transparent(fd, family);
   if (result.step != NULL) return result;
-  /* The port is then chosen at connect, per destination: otherwise 28,000 ports would be all for one address. */
+  /* The kernel then chooses the port at connect, per destination. Otherwise all destinations would share 28,000
+   * ports. */
   if (!set_option(fd, SOL_IP, IP_BIND_ADDRESS_NO_PORT, 1)) return failed("set IP_BIND_ADDRESS_NO_PORT");
   if (bind(fd, (const struct sockaddr *)&source->storage, source->length) != 0) return failed("bind the source address");
   return success;
@@ -142,7 +143,7 @@ static failure prepare_dial(int fd, int family, uint32_t mark, const address *so
 
 /* ---- netlink: what changes in a namespace ---- */
 
-/* The loopback interface is the first one of every namespace. */
+/* The loopback interface is the first interface of every namespace. */
 #define LOOPBACK_INDEX 1
 
 static failure join_group(int fd, int group) {
@@ -151,14 +152,14 @@ static failure join_group(int fd, int group) {
              : failed("join a netlink multicast group");
 }
 
-/* A socket that is told of changes: of nftables, or of what policy routing through lo depends on. */
+/* Opens a socket that receives changes: of nftables, or of what policy routing through lo depends on. */
 static failure open_watch(bool of_netfilter, int *fd) {
   static const int netfilter_groups[] = {NFNLGRP_NFTABLES, 0};
   static const int route_groups[] = {RTNLGRP_LINK,        RTNLGRP_IPV4_ROUTE, RTNLGRP_IPV4_RULE, RTNLGRP_IPV6_ROUTE,
                                      RTNLGRP_IPV6_IFADDR, RTNLGRP_IPV6_RULE,  0};
   *fd = socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC | SOCK_NONBLOCK, of_netfilter ? NETLINK_NETFILTER : NETLINK_ROUTE);
   if (*fd < 0) return failed("create a netlink socket");
-  /* One without an address of its own is taken for the kernel, and left out of what the kernel sends to all. */
+  /* The kernel takes a sender without an address for itself and skips it when it multicasts. */
   const struct sockaddr_nl any = {.nl_family = AF_NETLINK};
   if (bind(*fd, (const struct sockaddr *)&any, sizeof any) != 0) return failed("bind a netlink socket");
   for (const int *group = of_netfilter ? netfilter_groups : route_groups; *group != 0; group++) {
@@ -168,7 +169,7 @@ static failure open_watch(bool of_netfilter, int *fd) {
   return success;
 }
 
-/* Whether a message of rtnetlink(7) is about `table`, the rules that lead to it, or lo. */
+/* Whether an rtnetlink(7) message concerns `table`, the rules that lead to it, or lo. */
 static bool is_about(const struct nlmsghdr *message, int table) {
   if (NLMSG_PAYLOAD(message, 0) < sizeof(struct rtmsg)) return true;
   switch (message->nlmsg_type) {
@@ -186,7 +187,7 @@ static bool is_about(const struct nlmsghdr *message, int table) {
   }
 }
 
-/* Takes everything that waits. `table` 0: every message counts. Lost messages (ENOBUFS) count as a change. */
+/* Reads all waiting messages. `table` 0: every message counts. Lost messages (ENOBUFS) count as a change. */
 static failure take_changes(int fd, int table, bool *is_changed) {
   _Alignas(struct nlmsghdr) char buffer[16384];
   *is_changed = false;
@@ -208,7 +209,7 @@ static failure take_changes(int fd, int table, bool *is_changed) {
 
 /* ---- /proc ---- */
 
-/* Reads at most `size` bytes of a file as the thread's namespace sees it. */
+/* Reads at most `size` bytes of a file, as seen from the thread's namespace. */
 static failure read_proc_file(const char *path, char *out, size_t size, size_t *length) {
   int fd = open(path, O_RDONLY | O_CLOEXEC);
   if (fd < 0) return failed("open the file");
@@ -245,7 +246,7 @@ static napi_value fd_result(napi_env env, int fd, failure what) {
   return result;
 }
 
-/* Reads `count` arguments; false (and a pending exception) when there are fewer. */
+/* Reads `count` arguments; returns false, with a pending exception, if there are fewer. */
 static bool read_arguments(napi_env env, napi_callback_info info, size_t count, napi_value *out) {
   size_t given = count;
   if (napi_get_cb_info(env, info, &given, out, NULL, NULL) == napi_ok && given == count) return true;
@@ -265,7 +266,7 @@ static bool read_bool(napi_env env, napi_value value, bool *out) {
   return false;
 }
 
-/* An empty text is allowed; a longer one than any IP literal is cut and then fails to parse. */
+/* An empty text is allowed. A text longer than any IP literal is truncated and then fails to parse. */
 static bool read_text(napi_env env, napi_value value, char *out, size_t size) {
   size_t length;
   if (napi_get_value_string_utf8(env, value, out, size, &length) == napi_ok) return true;
@@ -298,7 +299,7 @@ static napi_value listen_tcp(napi_env env, napi_callback_info info) {
   if (result.step != NULL) return throw_failure(env, result);
   int fd = open_socket(at.storage.ss_family);
   if (fd < 0 && errno == EAFNOSUPPORT && strcmp(host, "::") == 0) {
-    /* A kernel without IPv6: dual stack is IPv4 alone. */
+    /* A kernel without IPv6: dual stack means IPv4 only. */
     parse_address("0.0.0.0", (uint16_t)port, &at);
     fd = open_socket(AF_INET);
   }
@@ -418,7 +419,7 @@ static napi_value take_changes_call(napi_env env, napi_callback_info info) {
   return result;
 }
 
-/* readProcFile(netnsFd | -1, path) -> text, at most 16 KiB of it */
+/* readProcFile(netnsFd | -1, path) -> text, its first 16 KiB */
 static napi_value read_proc_file_call(napi_env env, napi_callback_info info) {
   napi_value args[2], result;
   int32_t netns_fd;

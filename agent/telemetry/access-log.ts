@@ -7,32 +7,32 @@ import type { ClosedConnection } from '../dataplane/report/closed-connection.js'
 export type AccessLogMode = 'on' | 'denied' | 'off';
 
 /**
- * The fields of an access-log line, in their order. `kind` is always `access`. Empty ones are left out, so that a line
- * says only what is known.
+ * The fields of an access-log line, in order. `kind` is always `access`. Empty fields are left out, so that a line
+ * contains only what is known.
  */
 export type AccessLogLine = {
   readonly kind: 'access';
-  /** Same at both agents: 32 hex digits. */
+  /** The same at both agents: 32 hex digits. */
   readonly traceId: string;
   readonly direction: 'outbound' | 'inbound';
   readonly path: string;
-  /** See the table of reasons in the README. */
+  /** See the table of reasons in the documentation. */
   readonly reason: string;
-  /** Who has to look into it. */
+  /** Which side must look into it. */
   readonly faultSide: string;
   readonly rule?: string;
-  /** Rules of mode audit that would have denied. */
+  /** Rules in audit mode that would have denied the connection. */
   readonly audited?: readonly string[];
   readonly revision: number;
   /** `namespace/name`. */
   readonly sourceWorkload?: string;
   readonly sourceIdentity?: string;
-  /** `ip:port`, as for every address here. */
+  /** `ip:port`, like every address here. */
   readonly sourceAddress?: string;
   readonly destinationWorkload?: string;
   readonly destinationIdentity?: string;
   readonly destinationAddress?: string;
-  /** What the application dialled: its name and its address. */
+  /** What the application dialled: name and address. */
   readonly service?: string;
   readonly requested?: string;
   readonly bytesSent: number;
@@ -43,11 +43,11 @@ export type AccessLogLine = {
   readonly connectMs?: number;
   readonly firstByteMs?: number;
   readonly detail?: string;
-  /** The command to try next; only when something went wrong. */
+  /** The command to try next; only if something went wrong. */
   readonly next?: string;
 };
 
-/** Writes one line for each connection, at the level that its reason has. */
+/** Writes one line for each connection, at the level of its reason. */
 export class AccessLog {
   readonly #log: Log;
   readonly #mode: AccessLogMode;
@@ -67,7 +67,7 @@ export class AccessLog {
 export function accessLogLine(connection: ClosedConnection): AccessLogLine {
   const { source, destination } = connection;
   const info = reasonInfo(connection.reason);
-  // Assigned one by one, in the order of the type: spreading parts that may be empty takes three times as long.
+  // Assigned one by one, in the type's order: spreading optional parts takes three times as long.
   const line: WritableLine = {
     kind: 'access',
     traceId: connection.traceId,
@@ -100,7 +100,7 @@ export function accessLogLine(connection: ClosedConnection): AccessLogLine {
 
 type WritableLine = { -readonly [Field in keyof AccessLogLine]?: AccessLogLine[Field] };
 
-/** To the microsecond: what the clock can tell. */
+/** Rounded to microseconds, the clock's resolution. */
 function rounded(ms: number): number {
   return Math.round(ms * 1000) / 1000;
 }

@@ -7,23 +7,23 @@ import type { ClosedConnection } from '../dataplane/report/closed-connection.js'
 import type { LiveBytes } from '../dataplane/report/open-connections.js';
 import { WorkerGaugeBoard } from './worker-gauge-board.js';
 
-/** Seconds. From 100 µs (same host) to the connect timeout. */
+/** Seconds, from 100 µs (same host) to the connect timeout. */
 const latencyBuckets = [
   0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10,
 ];
-/** Seconds. From a health check to a connection that lives for a day. */
+/** Seconds, from a health check to a connection that lives for a day. */
 const durationBuckets = [0.001, 0.005, 0.025, 0.1, 0.5, 1, 5, 15, 60, 300, 1800, 7200, 86_400];
 
 const connectionLabels = ['direction', 'path', 'reason', 'source_workload', 'destination_workload'] as const;
 const workloadLabels = ['direction', 'source_workload', 'destination_workload'] as const;
 const denialLabels = ['direction', 'reason', 'rule', 'source_workload', 'destination_workload'] as const;
 const openLabels = ['source_workload', 'destination_workload'] as const;
-/** The label of an address that belongs to no workload. */
+/** Label value for an address that belongs to no workload. */
 const unknownWorkload = 'unknown';
 
 /**
- * What connections did, counted from the reports of the workers and nothing else. Labels are closed sets, names of
- * rules, or names of workloads (capped); never addresses or ports.
+ * Counts what connections did, from the workers' reports only. Labels are closed sets, names of rules, or names of
+ * workloads (capped); never addresses or ports.
  */
 export class AgentMetrics {
   readonly #closed: CappedCounter<(typeof connectionLabels)[number]>;
@@ -55,88 +55,88 @@ export class AgentMetrics {
     this.#closed = new CappedCounter({
       ...capped,
       name: 'culvert_connections_closed_total',
-      help: 'Connections that ended, by the reason why.',
+      help: 'Closed connections, by reason.',
       labelNames: connectionLabels,
     });
     this.#denied = new CappedCounter({
       ...capped,
       name: 'culvert_connections_denied_total',
-      help: 'Connections that the rules, limits or identities refused or cut, by reason and rule.',
+      help: 'Connections refused or cut because of a rule, a limit or an identity, by reason and rule.',
       labelNames: denialLabels,
       openLabels: ['rule', ...openLabels],
     });
     this.#sent = new CappedCounter({
       ...capped,
       name: 'culvert_connection_sent_bytes_total',
-      help: 'Bytes of applications from source to destination; moves while connections live.',
+      help: 'Application bytes from source to destination; updated while connections are open.',
       labelNames: workloadLabels,
     });
     this.#received = new CappedCounter({
       ...capped,
       name: 'culvert_connection_received_bytes_total',
-      help: 'Bytes of applications from destination to source; moves while connections live.',
+      help: 'Application bytes from destination to source; updated while connections are open.',
       labelNames: workloadLabels,
     });
     this.#audited = new CappedCounter({
       ...capped,
       name: 'culvert_connections_audited_total',
-      help: 'Connections that a rule of mode audit would have denied.',
+      help: 'Connections that a rule in audit mode would have denied.',
       labelNames: ['rule'],
       openLabels: ['rule'],
     });
     const registers = [registry];
     this.#opened = new Counter({
       name: 'culvert_connections_opened_total',
-      help: 'Connections that were accepted from applications and other agents.',
+      help: 'Connections accepted from applications and other agents.',
       registers,
     });
     this.#lost = new Counter({
       name: 'culvert_connections_lost_total',
-      help: 'Connections that died with a data-plane worker.',
+      help: 'Connections lost because a data-plane worker died.',
       registers,
     });
     const pathLabels = ['direction', 'path'] as const;
     this.#connect = new Histogram({
       name: 'culvert_connect_duration_seconds',
-      help: 'From accept until the far side was connected.',
+      help: 'Time from accept until the destination was connected.',
       labelNames: pathLabels,
       buckets: latencyBuckets,
       registers,
     });
     this.#firstByte = new Histogram({
       name: 'culvert_first_byte_duration_seconds',
-      help: 'From accept until the first byte from the destination.',
+      help: 'Time from accept until the first byte from the destination.',
       labelNames: pathLabels,
       buckets: latencyBuckets,
       registers,
     });
     this.#duration = new Histogram({
       name: 'culvert_connection_duration_seconds',
-      help: 'Whole life of connections.',
+      help: 'Duration of connections.',
       labelNames: pathLabels,
       buckets: durationBuckets,
       registers,
     });
     this.#captureRepairs = new Counter({
       name: 'culvert_capture_repairs_total',
-      help: 'How often capture rules that somebody changed were put back.',
+      help: 'How often capture rules that were changed from outside were repaired.',
       labelNames: ['workload'],
       registers,
     });
     this.#rulesAlarms = new Counter({
       name: 'culvert_rules_alarms_total',
-      help: 'Rules that were refused: backwards (an older revision) or unusable (damaged, or not signed by a pinned key).',
+      help: 'Refused rules: backwards (an older revision) or unusable (damaged, or not signed by a pinned key).',
       labelNames: ['kind'],
       registers,
     });
     this.#registryAlarms = new Counter({
       name: 'culvert_registry_alarms_total',
-      help: 'Registry entries that were refused: not signed by a pinned key, damaged, or older than the one held.',
+      help: 'Refused registry entries: not signed by a pinned key, damaged, or older than the current one.',
       registers,
     });
     this.#answerAlarms = new Counter({
       name: 'culvert_control_answer_alarms_total',
-      help: 'Answers with certificates that were refused: unsigned (no pinned key signed it for this request) or unfit (not what was asked for).',
+      help: 'Refused answers with certificates: unsigned (no pinned key signed it for this request) or unfit (not what was requested).',
       labelNames: ['kind'],
       registers,
     });
@@ -171,7 +171,7 @@ export class AgentMetrics {
     this.#captureRepairs.inc({ workload });
   }
 
-  /** Forgets the series of a workload that left the node. */
+  /** Drops the series of a workload that left the node. */
   workloadGone(workload: string): void {
     this.#captureRepairs.remove({ workload });
   }
@@ -211,7 +211,10 @@ export class AgentMetrics {
     this.#duration.observe({ direction, path }, connection.durationMs / 1000);
   }
 
-  /** The worker reports here also what a connection moved since its last report when it closes: each byte is counted once. */
+  /**
+   * When a connection closes, the worker also reports here what it moved since its last report, so each byte counts
+   * once.
+   */
   #moved(live: LiveBytes): void {
     const labels = {
       direction: live.direction,

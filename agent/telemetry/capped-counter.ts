@@ -6,13 +6,14 @@ type Series<Label extends string> = {
   changedAtMs: number;
 };
 
-/** Takes the place of a workload's name when the cap is reached. */
+/** Replaces a workload's name when the cap is reached. */
 export const otherLabel = 'other';
 
 /**
- * A counter that holds at most `maxSeries` series for names that may grow without end, and forgets those that did not
- * move for `idleTimeoutMs`. When it is full, new values of `openLabels` are counted as `other`; the remaining labels
- * are closed sets, so what lies beyond the cap is bounded too. Counts in plain numbers; prom-client sees them at a scrape only.
+ * A counter that holds at most `maxSeries` series although the names may grow without bound, and drops series that did
+ * not change for `idleTimeoutMs`. When it is full, new values of `openLabels` count as `other`. The remaining labels
+ * are closed sets, so what lies beyond the cap is bounded too. Counts in plain numbers; prom-client sees them only at a
+ * scrape.
  */
 export class CappedCounter<Label extends string> {
   readonly #labelNames: readonly Label[];
@@ -27,7 +28,7 @@ export class CappedCounter<Label extends string> {
     readonly name: `culvert_${string}_total`;
     readonly help: string;
     readonly labelNames: readonly Label[];
-    /** Those whose values are names that users make. */
+    /** Labels whose values are names that users choose. */
     readonly openLabels: readonly Label[];
     readonly maxSeries: number;
     readonly idleTimeoutMs: number;
@@ -40,7 +41,7 @@ export class CappedCounter<Label extends string> {
     this.#now = init.now;
     const series = this.#series;
     const evict = (): void => this.#evict();
-    // The registry keeps the counter; only its collect function is of use here.
+    // The registry keeps the counter; only its collect function is used here.
     void new Counter<Label>({
       name: init.name,
       help: init.help,

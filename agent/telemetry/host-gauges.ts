@@ -3,8 +3,8 @@ import { Counter, Gauge, type Registry } from 'prom-client';
 import { EventLoopDelay } from '../thread/event-loop-delay.js';
 
 /**
- * Saturation of what the agent lives on: file descriptors, memory, CPU and the control thread's event loop. Read from
- * /proc at each scrape (proc(5)). `dispose` stops the measuring of the event loop.
+ * Saturation of what the agent depends on: file descriptors, memory, CPU and the control thread's event loop. Read from
+ * /proc at each scrape (proc(5)). `dispose` stops measuring the event loop.
  */
 export function registerHostGauges(registry: Registry): { dispose(): void } {
   const delay = new EventLoopDelay();
@@ -20,7 +20,7 @@ export function registerHostGauges(registry: Registry): { dispose(): void } {
   };
   gauge(
     'culvert_control_event_loop_delay_p99_seconds',
-    'How late the event loop of the control thread ran, 99th percentile since the last scrape.',
+    'Event-loop delay of the control thread, 99th percentile since the last scrape.',
     () => delay.takeP99Ms() / 1000,
   );
   gauge('culvert_open_file_descriptors', 'File descriptors that the agent has open.', countDescriptors);
@@ -39,7 +39,7 @@ export function registerHostGauges(registry: Registry): { dispose(): void } {
   return { dispose: () => delay.stop() };
 }
 
-/** One less than listed: the listing has a descriptor of its own. */
+/** One less than listed, because listing uses a descriptor. */
 function countDescriptors(): number {
   return readdirSync('/proc/self/fd').length - 1;
 }

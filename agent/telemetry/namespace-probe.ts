@@ -4,13 +4,13 @@ import { CulvertError, describeError } from '../../shared/errors.js';
 import type { Log } from '../../shared/log.js';
 import { openNetns, readProcFile } from '../native/addon.js';
 
-/** Numbers of one network namespace; null where the kernel does not tell. */
+/** Figures of one network namespace; null where the kernel does not provide one. */
 export type NamespaceUse = {
   readonly conntrackEntries: number | null;
   readonly conntrackLimit: number | null;
-  /** TCP sockets that hold a port: in use and in TIME_WAIT. */
+  /** TCP sockets that occupy a port: in use and in TIME_WAIT. */
   readonly tcpSockets: number | null;
-  /** Ports that outgoing connections may take for themselves. */
+  /** Number of local ports available to outgoing connections. */
   readonly ephemeralPorts: number | null;
 };
 
@@ -24,12 +24,12 @@ const files = {
   sockets: '/proc/thread-self/net/sockstat',
 } as const;
 
-/** Content of each file; null: there is none, because connection tracking is not loaded. */
+/** Content of each file; null: it does not exist, because connection tracking is not loaded. */
 export type NamespaceFiles = Readonly<Record<keyof typeof files, string | null>>;
 
 /**
- * Looks into each workload's namespace every 30 s and shows how full its connection tracking and
- * its ports are: capture needs the one, dials the other.
+ * Reads each workload's namespace every 30 s and exports how full its connection tracking table and port range are:
+ * capture needs the first, dials the second.
  */
 export class NamespaceProbe {
   readonly #targets: () => readonly Target[];
@@ -61,17 +61,13 @@ export class NamespaceProbe {
       "Connections tracked in the workload's namespace.",
       (use) => use.conntrackEntries,
     );
-    gauge('culvert_conntrack_limit', 'Connections that may be tracked.', (use) => use.conntrackLimit);
+    gauge('culvert_conntrack_limit', 'Maximum number of tracked connections.', (use) => use.conntrackLimit);
     gauge(
       'culvert_tcp_sockets',
-      "TCP sockets of the workload's namespace, TIME_WAIT included.",
+      "TCP sockets in the workload's namespace, including TIME_WAIT.",
       (use) => use.tcpSockets,
     );
-    gauge(
-      'culvert_ephemeral_ports',
-      'Local ports that dials may take, for each destination.',
-      (use) => use.ephemeralPorts,
-    );
+    gauge('culvert_ephemeral_ports', 'Local ports available to dials, per destination.', (use) => use.ephemeralPorts);
   }
 
   start(): void {
@@ -91,14 +87,14 @@ export class NamespaceProbe {
         this.#uses.set(workload, parseNamespaceUse(readNamespaceFiles(netnsPath)));
       } catch (error) {
         this.#uses.delete(workload);
-        this.#log.debug({ workload, problem: describeError(error) }, 'namespace not measured');
+        this.#log.debug({ workload, problem: describeError(error) }, 'namespace could not be measured');
       }
     }
     this.#timer = setTimeout(() => this.#round(), intervalMs);
   }
 }
 
-/** Throws as `openNetns`. */
+/** Throws like `openNetns`. */
 export function readNamespaceFiles(netnsPath: string): NamespaceFiles {
   const { fd } = openNetns(netnsPath);
   const read = (path: string): string | null => {

@@ -1,7 +1,7 @@
 import { Gauge, type Registry } from 'prom-client';
 import type { NodeName } from '../../shared/routing/names.js';
 
-/** What the control thread knows, read at each scrape. Times are milliseconds since the epoch. */
+/** The control thread's state, read at each scrape. Times are milliseconds since the epoch. */
 export type ObservedState = {
   readonly version: string;
   readonly node: NodeName;
@@ -17,7 +17,7 @@ export type ObservedState = {
   readonly maxWaitingBytesPerWorkload: number;
 };
 
-/** Gauges of the control thread's state, all computed when somebody asks. */
+/** Registers gauges of the control thread's state, all computed at scrape time. */
 export function registerStateGauges(registry: Registry, state: ObservedState): void {
   const gauge = (name: string, help: string, read: () => number | null): void => {
     void new Gauge({
@@ -54,8 +54,12 @@ export function registerStateGauges(registry: Registry, state: ObservedState): v
     labelNames: ['version', 'runtime', 'node'],
     registers: [registry],
   }).set({ version: state.version, runtime: process.version, node: state.node }, 1);
-  gauge('culvert_applied_revision', 'Revision of the rules that the control thread took last.', state.appliedRevision);
-  gauge('culvert_enforced_revision', 'Revision that every data-plane worker decides by.', state.enforcedRevision);
+  gauge(
+    'culvert_applied_revision',
+    'Revision of the rules that the control thread accepted last.',
+    state.appliedRevision,
+  );
+  gauge('culvert_enforced_revision', 'Revision that every data-plane worker enforces.', state.enforcedRevision);
   gauge('culvert_nats_connected', '1 while connected to NATS.', () => Number(state.isNatsConnected()));
   labelled('culvert_registry_entries', 'Entries of the registry that the agent holds.', 'kind', () => {
     const { workloads, services } = state.registryEntries();
@@ -78,7 +82,7 @@ export function registerStateGauges(registry: Registry, state: ObservedState): v
       ['pending', pending],
     ];
   });
-  labelled('culvert_workers', 'Data-plane workers that run, and that should.', 'state', () => {
+  labelled('culvert_workers', 'Data-plane workers, running and wanted.', 'state', () => {
     const { online, wanted } = state.workers();
     return [
       ['online', online],
@@ -87,12 +91,12 @@ export function registerStateGauges(registry: Registry, state: ObservedState): v
   });
   gauge(
     'culvert_open_connections_limit',
-    'Open connections of one workload before new ones are refused.',
+    'Maximum number of open connections of one workload.',
     () => state.maxConnectionsPerWorkload,
   );
   gauge(
     'culvert_buffered_bytes_limit',
-    'Bytes that wait in the connections of one workload before new ones are refused.',
+    'Maximum number of bytes that wait in the connections of one workload.',
     () => state.maxWaitingBytesPerWorkload,
   );
 }

@@ -1,7 +1,7 @@
 import { Counter, Gauge, type Registry } from 'prom-client';
 import type { WorkerGauges } from '../dataplane/messages.js';
 
-/** The last gauges of each data-plane worker, shown as sums; what each worker's event loop waits is shown for itself. */
+/** The latest gauges of each data-plane worker, exported as sums. Event-loop delay is exported per worker. */
 export class WorkerGaugeBoard {
   readonly #gauges = new Map<number, WorkerGauges>();
   readonly #refused: Counter<'kind'>;
@@ -19,28 +19,28 @@ export class WorkerGaugeBoard {
         },
       });
     };
-    sum('culvert_open_connections', 'Connections that are open now.', (gauges) => gauges.openConnections);
+    sum('culvert_open_connections', 'Open connections.', (gauges) => gauges.openConnections);
     sum(
       'culvert_connections_kept',
-      'Open connections that the rules deny and `onChange: keep` lets live.',
+      'Open connections that the rules deny and `onChange: keep` keeps open.',
       (gauges) => gauges.keptConnections,
     );
     sum(
       'culvert_connections_draining',
-      'Open connections that the rules deny and that `onChange: drain` ends soon.',
+      'Open connections that the rules deny and `onChange: drain` will end soon.',
       (gauges) => gauges.drainingConnections,
     );
-    sum('culvert_open_tunnels', 'Mutual-TLS tunnels that are open now.', (gauges) => gauges.openTunnels);
-    sum('culvert_open_streams', 'Connections inside tunnels that are open now.', (gauges) => gauges.openStreams);
+    sum('culvert_open_tunnels', 'Open mutual-TLS tunnels.', (gauges) => gauges.openTunnels);
+    sum('culvert_open_streams', 'Open connections inside tunnels.', (gauges) => gauges.openStreams);
     sum(
       'culvert_buffered_bytes',
-      'Bytes of applications that wait in the agent for a reader that is late.',
+      'Application bytes that wait in the agent for a slow reader.',
       (gauges) => gauges.bufferedBytes,
     );
     const gauges = this.#gauges;
     void new Gauge({
       name: 'culvert_worker_event_loop_delay_p99_seconds',
-      help: 'How late the event loop of a data-plane worker ran, 99th percentile of the last second.',
+      help: 'Event-loop delay of a data-plane worker, 99th percentile of the last second.',
       labelNames: ['worker'],
       registers,
       collect() {
@@ -52,7 +52,7 @@ export class WorkerGaugeBoard {
     });
     this.#refused = new Counter({
       name: 'culvert_refused_handshakes_total',
-      help: 'Peers that were turned away at the tunnel port before they asked for anything, by what was wrong.',
+      help: 'Peers rejected at the tunnel port before they sent a request, by cause.',
       labelNames: ['kind'],
       registers,
     });
@@ -69,7 +69,7 @@ export class WorkerGaugeBoard {
     return gauges.openConnections - (before?.openConnections ?? 0);
   }
 
-  /** Forgets a worker that died. Returns how many connections were open in it. */
+  /** Drops a worker that died. Returns how many connections it had open. */
   drop(workerIndex: number): number {
     const open = this.#gauges.get(workerIndex)?.openConnections ?? 0;
     this.#gauges.delete(workerIndex);

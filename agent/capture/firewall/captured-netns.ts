@@ -2,23 +2,23 @@ import type { IpAddress } from '../../../shared/address.js';
 import type { CaptureExclusions } from '../../../shared/routing/registry-entry.js';
 import type { WorkloadName } from '../../../shared/routing/names.js';
 
-/** A workload of this host whose TCP the agent takes over. */
+/** A workload on this host whose TCP connections the agent captures. */
 export type CapturedNetns = {
-  /** The key of everything here. */
+  /** `namespace/name` of the workload: the key everywhere in capture. */
   readonly name: WorkloadName;
   /** Absolute path of its network namespace. */
   readonly netnsPath: string;
-  /** Its addresses: connections that a socket of the host itself opens to them (probes) are let through unruled. */
+  /** Its addresses. Connections that a socket of the host itself opens to them (probes) bypass the rules. */
   readonly addresses: readonly IpAddress[];
   readonly exclusions: CaptureExclusions;
 };
 
-/** Whether IPv6 can leave the namespace: `disabled` by its sysctl (rules are loaded all the same), `absent` in the kernel. */
+/** Whether IPv6 can leave the namespace: `disabled` by its sysctl (rules are still loaded), `absent` in the kernel. */
 export type Ipv6Support = 'on' | 'disabled' | 'absent';
 
 /**
- * `captured`: rules in place. `failed`: see `problem`; tried again at each check. `draining`: released, new connections
- * go their own way, and what keeps the open ones alive goes when they end. `gone`: the namespace no longer exists.
+ * `captured`: rules are in place. `failed`: see `problem`; retried at each check. `draining`: released; new connections
+ * bypass the agent, and the rules for open ones are removed when those end. `gone`: the namespace no longer exists.
  */
 export type CaptureState = 'captured' | 'failed' | 'draining' | 'gone';
 
@@ -28,15 +28,15 @@ export type CaptureStatus = {
   readonly netnsInode: number;
   readonly state: CaptureState;
   readonly ipv6: Ipv6Support;
-  /** Milliseconds since the epoch; null before the first one. */
+  /** Milliseconds since the epoch; null before the first check. */
   readonly lastCheckAtMs: number | null;
-  /** How often rules that somebody changed were put back. */
+  /** How often rules that were changed from outside were repaired. */
   readonly repairs: number;
-  /** What is wrong, with what to do; null: nothing. */
+  /** What is wrong and what to do about it; null: nothing. */
   readonly problem: string | null;
 };
 
-/** `ok`: as it should be. `repaired`: it was not, and is now. `failed`: see the status. `gone`: no such namespace. */
+/** `ok`: nothing to repair. `repaired`: something was. `failed`: see the status. `gone`: no such namespace. */
 export type CheckResult = 'ok' | 'repaired' | 'failed' | 'gone';
 
 export type CaptureRepair = {

@@ -1,42 +1,45 @@
-/** One of our chains: the built-in chain that jumps to it, and its rules in the spelling of iptables. */
+/** One of our chains: the built-in chain that jumps to it, and its rules in iptables syntax. */
 export type ChainPlan = {
   readonly table: TableName;
   readonly hook: 'PREROUTING' | 'OUTPUT' | 'POSTROUTING';
   readonly chain: string;
-  /** Protocol or other matches of the jump, and of nothing else. */
+  /** Protocol or other matches of the jump only. */
   readonly jumpMatch: string;
   readonly rules: readonly string[];
 };
 
-/** In the order in which tables must be loaded: what sends replies home is there before the first connection is taken. */
+/**
+ * In the order in which tables must be loaded: the rules for replies are in place before the first connection is
+ * redirected.
+ */
 export const tableNames = ['raw', 'mangle', 'nat'] as const;
 export type TableName = (typeof tableNames)[number];
 
-/** Every chain of ours starts with it: what is found under it is ours to remove. */
+/** Prefix of all our chains. Every chain with it is ours to remove. */
 export const chainPrefix = 'CULVERT_';
 
 /**
- * An empty chain that says "this table did not exist before Culvert": with it, the removal after a restart of the agent
- * still knows that the table can go too (nf_tables back end only).
+ * An empty chain that marks a table that did not exist before Culvert. It lets a restarted agent remove the table too
+ * (nf_tables back end only).
  */
 export const tableMarkerChain = `${chainPrefix}MADE_TABLE`;
 
-/** A comment of every rule, so that whoever finds it in `iptables-save` knows whose it is and what for. */
+/** Every rule has this comment, so that a reader of `iptables-save` sees whose it is and what it is for. */
 export function because(why: string): string {
   return `-m comment --comment "culvert:${why}"`;
 }
 
-/** What {@link renderRestore} has to know of the tables that are there. */
+/** What {@link renderRestore} must know about the existing tables. */
 export type ExistingTables = {
   /** Jumps to our chains, as `iptables-save` prints them (`-A OUTPUT … -j CULVERT_OUTPUT`). */
   readonly jumps: Readonly<Partial<Record<TableName, readonly string[]>>>;
-  /** Tables to mark as made by us. */
+  /** Tables to mark as created by us. */
   readonly absent: readonly TableName[];
 };
 
 /**
- * The input for `iptables-restore --noflush` that puts the chains in place. Each table is replaced in one transaction:
- * our chains are emptied and filled, jumps that are there already are taken out and put first again.
+ * Input for `iptables-restore --noflush` that puts the chains in place. Each table is replaced in one transaction: our
+ * chains are flushed and filled; existing jumps are removed and inserted first again.
  */
 export function renderRestore(chains: readonly ChainPlan[], existing: ExistingTables): string {
   const lines: string[] = [];

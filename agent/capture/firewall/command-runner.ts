@@ -21,10 +21,10 @@ export const captureTools: Readonly<Record<string, string>> = {
 
 export type MissingTool = { readonly command: string; readonly debianPackage: string };
 
-/** No iptables or ip command takes this long; one that does hangs on a lock that nobody gives back. */
+/** No iptables or ip command takes this long. One that does hangs on a lock that is never released. */
 const commandTimeoutMs = 15_000;
 
-/** Runs iptables and ip, in other namespaces through nsenter, and never more than `maxParallel` at a time. */
+/** Runs iptables and ip, in other namespaces through nsenter, at most `maxParallel` at a time. */
 export class CommandRunner {
   readonly #maxParallel: number;
   readonly #waiting: (() => void)[] = [];
@@ -34,7 +34,7 @@ export class CommandRunner {
     this.#maxParallel = init.maxParallel;
   }
 
-  /** Resolves with whatever exit code. Throws `CAPTURE_TOOL` when the program is missing or hangs. */
+  /** Resolves with any exit code. Throws `CAPTURE_TOOL` if the program is missing or hangs. */
   async run(command: Command): Promise<CommandResult> {
     if (this.#running < this.#maxParallel) this.#running++;
     else await new Promise<void>((resolve) => this.#waiting.push(resolve));
@@ -47,7 +47,7 @@ export class CommandRunner {
     }
   }
 
-  /** As {@link run}, but an exit code other than 0 throws `CAPTURE_RULES` with what the program said. */
+  /** Like {@link run}, but an exit code other than 0 throws `CAPTURE_RULES` with the program's error output. */
   async must(command: Command): Promise<string> {
     const { code, stdout, stderr } = await this.run(command);
     if (code === 0) return stdout;
@@ -62,10 +62,10 @@ export class CommandRunner {
 function hintFor(stderr: string): string {
   if (/is not up|is down|Nexthop/.test(stderr)) return 'capture needs the loopback interface: ip link set lo up';
   if (/Permission denied|Operation not permitted/.test(stderr)) return 'run the agent as root';
-  return 'the kernel needs nat, conntrack, connmark, owner, addrtype and CT for iptables (xt_*, nf_nat, nf_conntrack)';
+  return 'the kernel needs iptables support for nat, conntrack, connmark, owner, addrtype and CT (xt_*, nf_nat, nf_conntrack)';
 }
 
-/** In the child, the namespace is always fd 3: the path may have become another namespace meanwhile. */
+/** In the child the namespace is always fd 3, because the path may lead to another namespace by now. */
 const enterFd3 = ['nsenter', '--net=/proc/self/fd/3', '--'] as const;
 
 async function runNow({ argv, netnsFd, input }: Command): Promise<CommandResult> {
@@ -98,7 +98,7 @@ async function runNow({ argv, netnsFd, input }: Command): Promise<CommandResult>
   });
 }
 
-/** Empty when there is no stream: a process that could not be started for want of descriptors has none. */
+/** Empty if there is no stream: a process that could not be started for lack of descriptors has none. */
 async function readText(stream: Readable | null | undefined): Promise<string> {
   if (stream === null || stream === undefined) return '';
   const chunks: Buffer[] = [];
@@ -106,7 +106,7 @@ async function readText(stream: Readable | null | undefined): Promise<string> {
   return Buffer.concat(chunks).toString('utf8');
 }
 
-/** Which of the programs that capture runs are not on this machine. */
+/** Finds the programs that capture needs and that are not installed on this host. */
 export async function findMissingTools(): Promise<MissingTool[]> {
   const runner = new CommandRunner({ maxParallel: 2 });
   const checks = Object.entries(captureTools).map(async ([command, debianPackage]) => {

@@ -4,8 +4,8 @@ import { probeSource } from './workload-rules.js';
 
 /**
  * The chains in the host's own namespace. Connections that a socket of the host itself opens to a local workload (a
- * kubelet's probe) get the probe source address, which the workload's rules let through. Forwarded traffic has no socket
- * here, so it never gets it, whatever some NAT made of its address; and nobody else can bring that address along.
+ * kubelet's probe) get the probe source address, which the workload's rules let through. Forwarded traffic has no
+ * socket here, so it never gets that address, whatever NAT did to it, and packets that arrive with it are dropped.
  */
 export function planHostChains(family: 4 | 6, workloadAddresses: readonly IpAddress[]): readonly ChainPlan[] {
   const addresses = workloadAddresses.filter((address) => isIpv6(address) === (family === 6)).toSorted();
@@ -22,7 +22,7 @@ export function planHostChains(family: 4 | 6, workloadAddresses: readonly IpAddr
       table: 'nat',
       hook: 'POSTROUTING',
       chain: `${chainPrefix}POSTROUTING`,
-      // Only what the host's own sockets send gets as far as the list of addresses.
+      // Only what the host's own sockets send reaches the list of addresses.
       jumpMatch: '-p tcp -m owner --socket-exists',
       rules: [...new Set(addresses)].map(
         (address) =>

@@ -5,7 +5,7 @@ import type { Ipv6Support } from './captured-netns.js';
 import type { CommandRunner } from './command-runner.js';
 import type { NetfilterBackend } from './netfilter-backend.js';
 
-/** What `iptables-save` printed of one table. */
+/** One table as printed by `iptables-save`. */
 export type SavedTable = {
   /** Name → policy (`ACCEPT`, `DROP`, `-` for user chains). */
   readonly chains: ReadonlyMap<string, string>;
@@ -21,16 +21,16 @@ export type InstalledFamily = {
   readonly hasRoute: boolean;
 };
 
-/** What is installed in a namespace now, of ours and of others. */
+/** What is installed in a namespace now, by us and by others. */
 export type InstalledRules = {
   readonly 4: InstalledFamily;
   readonly 6: InstalledFamily;
   readonly ipv6: Ipv6Support;
 };
 
-/** One shell and as few programs as possible, because starting each costs more than what it does. */
+/** One shell and as few programs as possible, because starting each costs more than its work. */
 function readScript({ iptables }: NetfilterBackend): string {
-  // -force: a routing table that does not exist yet is no error.
+  // -force: a routing table that does not exist yet is not an error.
   const ip = (family: 4 | 6): string =>
     `ip -force -j -${family} -batch - 2>/dev/null <<E\nrule show\nroute show table ${transparentReplyTable}\nE`;
   return [
@@ -69,7 +69,7 @@ export function parseInstalled(text: string): InstalledRules {
   return { 4: family(4), 6: family(6), ipv6: lo6 === undefined ? 'absent' : lo6 === '0' ? 'on' : 'disabled' };
 }
 
-/** `text`: one JSON array of rules and one of routes, each on a line of its own. */
+/** `text`: a JSON array of rules and one of routes, each on its own line. */
 function parseRoutes(text: string): { hasRule: boolean; hasRoute: boolean } {
   const entries = text
     .split('\n')
@@ -110,7 +110,7 @@ export function ownJumps(table: SavedTable | undefined): readonly string[] {
   return (table?.rules ?? []).filter((line) => isJump(line) && !line.startsWith(`-A ${chainPrefix}`));
 }
 
-/** Rules of others that stand before a jump of ours in the same built-in chain, and so decide first. */
+/** Foreign rules before a jump of ours in the same built-in chain, which therefore decide first. */
 export function rulesBeforeOwnJumps(table: SavedTable | undefined): readonly string[] {
   const rules = table?.rules ?? [];
   const chainOf = (line: string): string => line.split(' ', 2)[1] ?? '';
@@ -126,7 +126,9 @@ function isJump(line: string): boolean {
   return line.includes(` -j ${chainPrefix}`);
 }
 
-/** What `renderRestore` needs to know of a family. A marked table keeps its mark: chains that are not named stay. */
+/**
+ * What `renderRestore` must know about a family. A marked table keeps its mark, because chains that are not named stay.
+ */
 export function existingTables(tables: SavedTables, backend: NetfilterBackend): ExistingTables {
   const jumps: Partial<Record<TableName, readonly string[]>> = {};
   for (const name of tableNames) jumps[name] = ownJumps(tables.get(name));
@@ -134,7 +136,7 @@ export function existingTables(tables: SavedTables, backend: NetfilterBackend): 
   return { jumps, absent };
 }
 
-/** Whether the table was made by us, so that removing us includes it. */
+/** Whether we created the table, so that removing our rules includes it. */
 export function isOwnTable(table: SavedTable | undefined): boolean {
   return table?.chains.has(tableMarkerChain) ?? false;
 }

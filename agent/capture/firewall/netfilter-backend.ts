@@ -1,15 +1,15 @@
 import { accessSync, constants, readFileSync } from 'node:fs';
 import type { CommandRunner } from './command-runner.js';
 
-/** Which iptables is used: everything on a host should be, so that its tools show what is there. */
+/** Which iptables is used. Every program on a host should use the same one, so that its tools show all rules. */
 export type NetfilterBackend = {
   readonly kind: 'nft' | 'legacy';
   readonly iptables: Readonly<Record<4 | 6, string>>;
 };
 
 /**
- * Finds the back end that this host uses: the default one (`iptables -V`), unless legacy tables are in use already and
- * the default has no rules at all. Never asks iptables-legacy, which would create the tables that it is asked for.
+ * Finds the back end that this host uses: the default one (`iptables -V`), unless legacy tables are already in use and
+ * the default has no rules at all. Never runs iptables-legacy, which would create the tables that it is asked for.
  */
 export async function detectBackend(runner: CommandRunner): Promise<NetfilterBackend> {
   const version = await runner.must({ argv: ['iptables', '-V'], netnsFd: null });
@@ -24,7 +24,7 @@ function backend(kind: 'nft' | 'legacy', suffix: string): NetfilterBackend {
   return { kind, iptables: { 4: `iptables${suffix}`, 6: `ip6tables${suffix}` } };
 }
 
-/** True when the kernel lists any legacy table of this namespace. */
+/** True if the kernel lists any legacy table in this namespace. */
 function readNames(path: string): boolean {
   try {
     return readFileSync(path, 'utf8').trim() !== '';

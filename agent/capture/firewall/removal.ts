@@ -5,7 +5,7 @@ import { type InstalledFamily, isOwnTable, ownChains, ownJumps, type SavedTables
 import type { NetfilterBackend } from './netfilter-backend.js';
 import { ipRoute, ipRule } from './workload-rules.js';
 
-/** One address family of one namespace. `netnsFd` null: the host's. */
+/** One address family of one namespace. `netnsFd` null: the host's namespace. */
 export type Place = {
   readonly runner: CommandRunner;
   readonly backend: NetfilterBackend;
@@ -13,17 +13,17 @@ export type Place = {
   readonly family: 4 | 6;
 };
 
-/** Where our jumps are: which built-in chains of a table exist because of us, if the table does. */
+/** Where our jumps are: the built-in chains of each table that may exist because of us. */
 export type Hooks = readonly Pick<ChainPlan, 'table' | 'hook'>[];
 
 /**
- * Input for `iptables-restore --noflush` that takes our jumps and chains out; empty when there is nothing of ours. With
- * `emptiedHooks` it also takes out the built-in chains of tables that exist because of us and hold nothing else. The
- * kernel refuses the whole table when somebody has put a rule there meanwhile.
+ * Input for `iptables-restore --noflush` that removes our jumps and chains; empty if there are none. With
+ * `emptiedHooks` it also removes the built-in chains of tables that exist because of us and are otherwise empty. The
+ * kernel rejects the whole table if a foreign rule was added meanwhile.
  */
 export function renderRemoval(tables: SavedTables, emptiedHooks: Hooks): string {
   const lines: string[] = [];
-  // Redirects first: a connection taken while its way back is already gone would hang.
+  // Redirects first: a connection that is redirected after its reply path was removed would hang.
   for (const name of tableNames.toReversed()) {
     const table = tables.get(name);
     const chains = ownChains(table);
@@ -41,23 +41,23 @@ export function renderRemoval(tables: SavedTables, emptiedHooks: Hooks): string 
 }
 
 /**
- * Stops new connections from being redirected and leaves all that the open ones need: the nat table itself, without
- * which the kernel would stop translating them, and the mangle rules, which also keep conntrack in use.
+ * Stops redirecting new connections and leaves everything that open ones need: the nat table itself, without which the
+ * kernel would stop translating them, and the mangle rules, which also keep conntrack in use.
  */
 export async function removeRedirects(place: Place, found: InstalledFamily): Promise<void> {
   const jumps = ownJumps(found.tables.get('nat')).map(deletionOf);
   if (jumps.length > 0) await restore(place, `*nat\n${jumps.join('\n')}\nCOMMIT\n`);
 }
 
-/** Takes everything of ours out. What is not there is no error. */
+/** Removes everything of ours. What is missing is not an error. */
 export async function removeAll(place: Place, found: InstalledFamily, hooks: Hooks): Promise<void> {
   const { runner, netnsFd, family } = place;
   const ownTables = tableNames.filter((name) => canGo(found.tables, name));
   const whole = renderRemoval(found.tables, hooks);
   if (whole !== '') {
     const { code } = await runner.run({ argv: restoreCommand(place), netnsFd, input: whole });
-    // Somebody else uses a table of ours, or iptables made no such chain: leave the built-in ones alone. Tables that
-    // the first attempt has committed are done with, so this must not find them again.
+    // A table of ours has foreign rules, or iptables created no such chain: keep the built-in chains. The first attempt
+    // may have committed some tables, so this must not expect to find their chains again.
     if (code !== 0) await removeChainsOneByOne(place, found.tables);
   }
   const batch = [...(found.hasRule ? [ipRule('del')] : []), ...(found.hasRoute ? [ipRoute('del')] : [])];
@@ -78,7 +78,7 @@ async function removeChainsOneByOne(place: Place, tables: SavedTables): Promise<
   }
 }
 
-/** Only tables of ours (nf_tables back end), and only when nothing of anybody else is in them. */
+/** Only tables of ours (nf_tables back end) that contain no foreign rules. */
 function canGo(tables: SavedTables, name: TableName): boolean {
   const table = tables.get(name);
   if (table === undefined || !isOwnTable(table)) return false;
@@ -90,8 +90,8 @@ function canGo(tables: SavedTables, name: TableName): boolean {
 }
 
 /**
- * Deletes tables that have no chain left. That needs the nft command; where it is missing an empty table stays, which
- * does nothing.
+ * Deletes tables that have no chain left. This needs the nft command. Without it a table stays that is empty and has no
+ * effect.
  */
 async function dropEmptyTables({ runner, netnsFd, family }: Place, tables: readonly TableName[]): Promise<void> {
   const nftFamily = family === 4 ? 'ip' : 'ip6';

@@ -7,8 +7,8 @@ import type { NetfilterBackend } from './netfilter-backend.js';
 type Watched = { readonly netfilter: number; readonly routes: number | null };
 
 /**
- * Tells that somebody touched the nftables rules or the policy routing of a namespace, at the price of two system calls
- * a look. What it is told of may be nothing of ours: compare then. Holds the namespace alive until it is closed.
+ * Reports that the nftables rules or the policy routing of a namespace changed, at two system calls a poll. The change
+ * may not concern our rules, so compare then. Keeps the namespace alive until it is closed.
  */
 export class RuleChanges {
   readonly #log: CaptureLog;
@@ -21,14 +21,14 @@ export class RuleChanges {
     this.#place = o.place;
   }
 
-  /** Null where changes are not told of: with legacy iptables, or when the kernel refuses, which is logged. */
+  /** Null where the kernel reports no changes: with legacy iptables, or if the kernel refuses, which is logged. */
   static open(o: {
-    /** Of the namespace; it stays the caller's. Null: the agent's own. */
+    /** The namespace; the fd stays the caller's. Null: the agent's own. */
     readonly netnsFd: number | null;
-    /** Policy routing too. */
+    /** Also report changes of policy routing. */
     readonly hasRoutes: boolean;
     readonly backend: NetfilterBackend;
-    /** What the log calls the namespace. */
+    /** Name of the namespace in the log. */
     readonly place: string;
     readonly log: CaptureLog;
   }): RuleChanges | null {
@@ -36,7 +36,10 @@ export class RuleChanges {
     try {
       return new RuleChanges(watch(o.netnsFd, o.hasRoutes), o);
     } catch (error) {
-      o.log.warn({ place: o.place, err: error }, 'capture: changes of rules are not told of, only looked for');
+      o.log.warn(
+        { place: o.place, err: error },
+        'capture: the kernel does not report changes of rules; they are found by comparison only',
+      );
       return null;
     }
   }
@@ -45,7 +48,7 @@ export class RuleChanges {
     return this.#watched !== null;
   }
 
-  /** Whether something may have changed since the last call. False when closed. */
+  /** Whether something may have changed since the last call. False after it was closed. */
   take(): boolean {
     if (this.#watched === null) return false;
     const { netfilter, routes } = this.#watched;
@@ -53,7 +56,7 @@ export class RuleChanges {
       const areRulesChanged = takeChanges({ fd: netfilter });
       return (routes !== null && takeChanges({ fd: routes, routeTable: transparentReplyTable })) || areRulesChanged;
     } catch (error) {
-      this.#log.warn({ place: this.#place, err: error }, 'capture: changes of rules are no longer told of');
+      this.#log.warn({ place: this.#place, err: error }, 'capture: the kernel no longer reports changes of rules');
       this.close();
       return true;
     }

@@ -17,14 +17,14 @@ import { ipRoute, ipRule } from './workload-rules.js';
 
 export type ChainPlans = Readonly<Record<4 | 6, readonly ChainPlan[]>>;
 
-/** Our rules of one table as `iptables-save` prints them. */
+/** Our rules of one table, as printed by `iptables-save`. */
 type Baseline = Readonly<Record<TableName, readonly string[]>>;
 
 /**
- * Our rules in one namespace: puts them there, says in what they differ from what was put there, takes them out. The
- * caller sees to it that one thing is done at a time.
+ * Our rules in one namespace: installs them, finds differences from what was installed, and removes them. The caller
+ * must run one operation at a time.
  *
- * What is compared is what `iptables-save` printed right after loading, because versions of iptables spell the same rule
+ * Comparisons use what `iptables-save` printed right after loading, because versions of iptables print the same rule
  * differently.
  */
 export class RuleSet {
@@ -34,7 +34,9 @@ export class RuleSet {
   readonly #hooks: Hooks;
   #installed: { readonly plans: ChainPlans; readonly baseline: Readonly<Record<4 | 6, Baseline>> } | undefined;
 
-  /** `hasRoutes`: with the policy routing for replies. `hooks`: every built-in chain that a plan may ever jump from. */
+  /**
+   * `hasRoutes`: includes the policy routing for replies. `hooks`: every built-in chain that a plan may ever jump from.
+   */
   constructor(init: { runner: CommandRunner; backend: NetfilterBackend; hasRoutes: boolean; hooks: Hooks }) {
     this.#runner = init.runner;
     this.#backend = init.backend;
@@ -42,15 +44,16 @@ export class RuleSet {
     this.#hooks = init.hooks;
   }
 
-  /** Whether {@link install} has succeeded, and nothing was removed since. */
+  /** Whether {@link install} has succeeded and nothing was removed since. */
   get isInstalled(): boolean {
     return this.#installed !== undefined;
   }
 
   /**
-   * Makes the namespace hold exactly these chains; nothing is touched when it does. Throws `CAPTURE_RULES` or
-   * `CAPTURE_TOOL`; what was loaded by then stays, because half a capture refuses and none lets through. `onLoaded` is
-   * called before what was loaded is read back: what somebody changes until then is seen by that.
+   * Makes the namespace hold exactly these chains; changes nothing if it already does. Throws `CAPTURE_RULES` or
+   * `CAPTURE_TOOL`. What was loaded until then stays, because half a capture refuses traffic and no capture lets it
+   * through. `onLoaded` is called after loading and before the rules are read back, so that a later foreign change is
+   * not missed.
    */
   async install(netnsFd: number | null, plans: ChainPlans, onLoaded: () => void = () => {}): Promise<Ipv6Support> {
     const found = await this.#read(netnsFd);
@@ -59,7 +62,7 @@ export class RuleSet {
     }
     const problems: unknown[] = [];
     for (const family of familiesOf(found)) {
-      // One that fails (lo is down, say) does not keep the others: what is not captured would go unprotected.
+      // A failing family (lo is down, for example) does not stop the other: uncaptured traffic would pass unprotected.
       await this.#installFamily(this.#place(netnsFd, family), plans[family], found).catch((error: unknown) =>
         problems.push(error),
       );
@@ -74,8 +77,8 @@ export class RuleSet {
   }
 
   /**
-   * What differs from what {@link install} left, one clause each; empty: nothing. Rules of others are their business,
-   * unless `isBypassed`: connections were seen to pass us by. Then those that come before ours are named too.
+   * Differences from what {@link install} left, one clause each; empty: none. Foreign rules are ignored, unless
+   * `isBypassed`: connections were seen to escape. Then foreign rules before ours are listed too.
    */
   async check(
     netnsFd: number | null,
@@ -88,14 +91,14 @@ export class RuleSet {
     return { differences: [...differences, ...others], ipv6: found.ipv6 };
   }
 
-  /** New connections go their own way; what is open goes on. */
+  /** New connections bypass the agent; open ones continue. */
   async removeRedirects(netnsFd: number | null): Promise<void> {
     this.#installed = undefined;
     const found = await this.#read(netnsFd);
     for (const family of familiesOf(found)) await removeRedirects(this.#place(netnsFd, family), found[family]);
   }
 
-  /** Leaves the namespace as it was found. */
+  /** Leaves the namespace as it was before. */
   async remove(netnsFd: number | null): Promise<void> {
     this.#installed = undefined;
     const found = await this.#read(netnsFd);
@@ -156,7 +159,9 @@ function baselineOf(tables: SavedTables): Baseline {
 
 function bypasses(family: 4 | 6, found: InstalledFamily): string[] {
   return tableNames.flatMap((name) =>
-    rulesBeforeOwnJumps(found.tables.get(name)).map((line) => `IPv${family} ${name}: before ours comes ${line}`),
+    rulesBeforeOwnJumps(found.tables.get(name)).map(
+      (line) => `IPv${family} ${name}: a foreign rule comes first: ${line}`,
+    ),
   );
 }
 
@@ -172,12 +177,15 @@ function tableDifferences(family: 4 | 6, expected: Baseline, found: InstalledFam
     return [
       ...missing.map((line) => `${where}: missing ${line}`),
       ...extra.map((line) => `${where}: unexpected ${line}`),
-      ...(isReordered ? [`${where}: rules are doubled or in another order`] : []),
+      ...(isReordered ? [`${where}: rules are duplicated or in another order`] : []),
     ];
   });
 }
 
-/** iptables accepts what a kernel then does not show (a chain of another back end, say): better found now than later. */
+/**
+ * iptables may accept rules that the kernel then does not show (a chain of the other back end, for example). Better to
+ * detect that now than later.
+ */
 function assertComplete(family: 4 | 6, chains: readonly ChainPlan[], baseline: Baseline): void {
   for (const name of tableNames) {
     const ours = chains.filter(({ table }) => table === name);

@@ -5,8 +5,8 @@ import { planHostChains } from './host-rules.js';
 import { renderRules } from './workload-rules.js';
 
 /**
- * What capture does, as the commands that a person could type: for `culvert-agent rules --print`. `netnsPath` is only
- * shown. Throws `CAPTURE_EXCLUSION`.
+ * The effect of capture as shell commands, for `culvert-agent rules --print`. `netnsPath` is only printed. Throws
+ * `CAPTURE_EXCLUSION`.
  */
 export function formatWorkloadRules(o: { readonly netnsPath: string; readonly exclusions: CaptureExclusions }): string {
   const { v4, v6, routes } = renderRules(o.exclusions);
@@ -20,11 +20,11 @@ export function formatWorkloadRules(o: { readonly netnsPath: string; readonly ex
   ].join('\n');
 }
 
-/** The rules in the host's namespace for the probes of the given local workloads. */
+/** The rules in the host's namespace for probes of the given local workloads. */
 export function formatHostRules(workloadAddresses: readonly IpAddress[]): string {
   const restore = (chains: readonly ChainPlan[]): string => renderRestore(chains, { jumps: {}, absent: [] });
   return [
-    "# in the host's network namespace: probes of the host itself reach workloads unruled",
+    "# in the host's network namespace: probes of the host itself bypass the rules",
     hereDocument('iptables-restore --noflush -w 5', restore(planHostChains(4, workloadAddresses))),
     hereDocument('ip6tables-restore --noflush -w 5', restore(planHostChains(6, workloadAddresses))),
   ].join('\n');

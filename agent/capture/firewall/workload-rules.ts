@@ -4,7 +4,7 @@ import type { CaptureExclusions } from '../../../shared/routing/registry-entry.j
 import { capturePorts, ownTrafficMark, transparentReplyMark, transparentReplyTable } from '../../ports.js';
 import { because, type ChainPlan, chainPrefix, renderRestore } from './chain-plan.js';
 
-/** The rules of a workload's network namespace, as text: what `culvert-agent rules --print` shows. */
+/** The rules of a workload's network namespace as text, for `culvert-agent rules --print`. */
 export type RenderedRules = {
   /** Input for `iptables-restore --noflush`. */
   readonly v4: string;
@@ -15,8 +15,8 @@ export type RenderedRules = {
 };
 
 /**
- * Probes of the host reach a workload with this source address, the same as in Istio: the host's own rules put it on
- * connections that a socket of the host itself opened, and drop whatever else claims to come from it.
+ * The host's probes reach a workload with this source address, the same as in Istio. The host's own rules set it on
+ * connections that a socket of the host itself opened, and drop everything else that claims to come from it.
  */
 export const probeSource: Readonly<Record<4 | 6, string>> = {
   4: '169.254.7.127',
@@ -25,15 +25,15 @@ export const probeSource: Readonly<Record<4 | 6, string>> = {
 
 /** Other programs may use the upper bits of marks. */
 const markMask = 0xfff;
-/** Before `main` (32766), behind everything that somebody else may have put there for a reason. */
+/** Before `main` (32766), after any rules that others may have placed for a reason. */
 export const transparentRulePriority = 32_764;
-/** Conntrack zone of our own dials inside a namespace; see the raw table below. */
+/** Conntrack zone of the agent's own dials inside a namespace; see the raw table below. */
 const ownDialZone = ownTrafficMark;
 
 const ownMark = `${hex(ownTrafficMark)}/${hex(markMask)}`;
 const replyMark = `${hex(transparentReplyMark)}/${hex(markMask)}`;
 
-/** The whole text for a fresh namespace. Throws like {@link planWorkloadChains}. */
+/** The complete text for a new namespace. Throws like {@link planWorkloadChains}. */
 export function renderRules(exclusions: CaptureExclusions): RenderedRules {
   const fresh = { jumps: {}, absent: [] };
   return {
@@ -43,7 +43,10 @@ export function renderRules(exclusions: CaptureExclusions): RenderedRules {
   };
 }
 
-/** The policy-routing rule that takes replies to dials from a borrowed address to us instead of to the real owner. */
+/**
+ * The policy-routing rule that delivers replies to dials from a borrowed address to the agent instead of the address's
+ * owner.
+ */
 export function ipRule(verb: 'add' | 'del'): string {
   return `rule ${verb} pref ${transparentRulePriority} fwmark ${replyMark} lookup ${transparentReplyTable}`;
 }
@@ -53,14 +56,15 @@ export function ipRoute(verb: 'add' | 'del'): string {
 }
 
 /**
- * The chains of one address family. Redirects match SYN only: connections that were open before stay as they are.
- * Throws `CAPTURE_EXCLUSION` for an excluded port or CIDR that is none.
+ * The chains of one address family. Redirects match SYN only, so connections that were open before are unaffected.
+ * Throws `CAPTURE_EXCLUSION` for an invalid excluded port or CIDR.
  */
 export function planWorkloadChains(family: 4 | 6, exclusions: CaptureExclusions): readonly ChainPlan[] {
   return [
     {
-      // A dial from a borrowed client address can choose the very port of a connection that this client has open to us.
-      // Conntrack would take our SYN for a packet of that one. A zone of its own for the direction of the dial cures it.
+      // A dial from a borrowed client address can choose the port of a connection that this client already has to the
+      // agent. Conntrack would take the SYN for a packet of that connection. A separate zone for the direction of the
+      // dial prevents it.
       table: 'raw',
       hook: 'OUTPUT',
       chain: `${chainPrefix}OUTPUT`,
@@ -116,7 +120,7 @@ export function planWorkloadChains(family: 4 | 6, exclusions: CaptureExclusions)
   ];
 }
 
-/** The excluded prefixes of one family. Throws `CAPTURE_EXCLUSION` for a text that is no CIDR. */
+/** The excluded prefixes of one family. Throws `CAPTURE_EXCLUSION` for an invalid CIDR. */
 export function excludedCidrs(family: 4 | 6, exclusions: CaptureExclusions): readonly Cidr[] {
   return exclusions.excludeOutboundCidrs
     .map((text) => {

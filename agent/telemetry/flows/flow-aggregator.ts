@@ -5,37 +5,39 @@ import type { FlowParty, ReportedFlow } from '../../../shared/wire/flows.js';
 import type { ClosedConnection, ConnectionParty } from '../../dataplane/report/closed-connection.js';
 import { ruledPort, type OpenConnections, type OpenParty } from '../../dataplane/report/open-connections.js';
 
-/** Flows that are kept apart; beyond it, ports and addresses are given up first, then everything but the verdict. */
+/**
+ * Maximum number of separate flows. Beyond it ports and addresses are dropped first, then everything but the verdict.
+ */
 const maxExactFlows = 10_000;
 const maxCoarseFlows = 1000;
 /**
- * A flow is told in each of its first windows, so that what is new shows at once, and then in every 30th (5 minutes of
- * 10 s): a busy pair of workloads would otherwise write the same record 8,640 times a day.
+ * A flow is published in each of its first windows, so that new traffic shows at once, and then in every 30th (5
+ * minutes with windows of 10 s). Otherwise a busy pair of workloads would write the same record 8,640 times a day.
  */
 const promptTellings = 6;
 const slowWindows = 30;
 
-/** Added to in place until it is told: this runs for every connection. */
+/** Updated in place until it is published, because this runs for every connection. */
 type Sum = { -readonly [Field in keyof ReportedFlow]: ReportedFlow[Field] };
 
 type Entry = {
-  /** What is to be told; null: nothing since the last time. */
+  /** What is to be published; null: nothing since the last time. */
   pending: Sum | null;
   tellings: number;
-  /** Not told before this window. */
+  /** Not published before this window. */
   dueWindow: number;
   lastWindow: number;
 };
 
 export type TakenFlows = {
   readonly flows: readonly ReportedFlow[];
-  /** Connections that the flows contain in sums only, since the last call. */
+  /** Connections since the last call that the flows contain only in sums. */
   readonly notKept: number;
 };
 
 /**
- * Adds connections up to flows, in bounded memory whatever comes: each connection once, when it ends or when it is first
- * told as open. The owner takes what is due once in every window.
+ * Aggregates connections into flows, in bounded memory. Each connection counts once, when it ends or when it is first
+ * reported as open. The owner takes what is due once per window.
  */
 export class FlowAggregator {
   readonly #maxExact: number;
@@ -43,12 +45,12 @@ export class FlowAggregator {
   readonly #nameExternal: (ip: IpAddress, port: number) => string | null;
   readonly #exact = new Map<string, Entry>();
   readonly #coarse = new Map<string, Entry>();
-  /** Not bounded by a number: direction, verdict and reason are closed sets. */
+  /** Needs no bound: direction, verdict and reason are closed sets. */
   readonly #other = new Map<string, Entry>();
   #window = 0;
   #notKept = 0;
 
-  /** `nameExternal`: the ServiceEntry that an address outside the mesh belongs to, `namespace/name`. */
+  /** `nameExternal`: returns the ServiceEntry that an address outside the mesh belongs to, as `namespace/name`. */
   constructor(init: {
     readonly nameExternal: (ip: IpAddress, port: number) => string | null;
     readonly maxExact?: number;
@@ -59,12 +61,12 @@ export class FlowAggregator {
     this.#maxCoarse = init.maxCoarse ?? maxCoarseFlows;
   }
 
-  /** Flows that are held now, told ones included. */
+  /** Number of flows held, including published ones. */
   get size(): number {
     return this.#exact.size + this.#coarse.size + this.#other.size;
   }
 
-  /** A connection that was told as open before counts only with what it did since, and once more when it was cut. */
+  /** A connection that was reported as open before adds only what it did since, and counts once more if it was cut. */
   addClosed(connection: ClosedConnection): void {
     const { direction, reason, revision, startedAtMs, toldOpen } = connection;
     const verdict = verdictOf(reason);
@@ -99,7 +101,7 @@ export class FlowAggregator {
     });
   }
 
-  /** Ends a window. `isLast`: everything is told now, due or not. */
+  /** Ends a window. `isLast`: everything is published now, due or not. */
   take({ isLast }: { readonly isLast: boolean }): TakenFlows {
     this.#window += 1;
     const flows: ReportedFlow[] = [];
@@ -113,7 +115,7 @@ export class FlowAggregator {
           entry.dueWindow = this.#window + (entry.tellings < promptTellings ? 1 : slowWindows);
         }
         const isIdle = entry.pending === null && this.#window - entry.lastWindow > slowWindows;
-        // A full table makes room for what comes: what was told is on its way.
+        // A full table makes room for new flows by dropping published ones.
         if (isIdle || (isFull && entry.pending === null)) table.delete(key);
       }
     }
@@ -151,7 +153,7 @@ export class FlowAggregator {
     return { workload, identity, cidr: workload !== null || ip === null ? null : addressClass(ip) };
   }
 
-  /** A ServiceEntry names what is dialled, on its ports; clients from there are addresses like others. */
+  /** A ServiceEntry names what is dialled, on its ports. Clients from its addresses are ordinary addresses. */
   #destination(end: OpenParty, port: number): FlowParty {
     const external = end.workload !== null || end.ip === null ? null : this.#nameExternal(end.ip, port);
     return external === null ? this.#source(end) : { workload: null, identity: end.identity, cidr: external };
@@ -184,8 +186,8 @@ function addFlow(sum: Sum, flow: ReportedFlow): void {
 }
 
 /**
- * The network that stands for an address outside the mesh in flow records: /24 of IPv4 and /64 of IPv6, which is the
- * smallest that is routed on its own. So a record names no person's device, and a scan is few records.
+ * The network that represents an address outside the mesh in flow records: /24 for IPv4 and /64 for IPv6, the smallest
+ * that is routed separately. So a record identifies no person's device, and a scan makes few records.
  */
 export function addressClass(ip: IpAddress): string {
   if (!isIpv6(ip)) return `${ip.slice(0, ip.lastIndexOf('.'))}.0/24`;

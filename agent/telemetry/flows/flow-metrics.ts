@@ -1,6 +1,6 @@
 import { Counter, type Registry } from 'prom-client';
 
-/** What became of the flow records of this node. */
+/** What happened to this node's flow records. */
 export class FlowMetrics {
   readonly #told: Counter;
   readonly #notKept: Counter<'cause'>;
@@ -10,18 +10,18 @@ export class FlowMetrics {
     const registers = [registry];
     this.#told = new Counter({
       name: 'culvert_flow_records_total',
-      help: 'Flow records that the store has taken.',
+      help: 'Flow records that were stored.',
       registers,
     });
     this.#notKept = new Counter({
       name: 'culvert_flow_connections_not_kept_total',
-      help: 'Connections that flow records do not tell apart (summed: too many different ones) or not at all (lost: the store refused them).',
+      help: 'Connections that flow records contain only in sums (summed: too many different ones) or not at all (lost: the store refused them).',
       labelNames: ['cause'],
       registers,
     });
     this.#failures = new Counter({
       name: 'culvert_flow_store_failures_total',
-      help: 'Attempts to store flow records that failed; they are tried again.',
+      help: 'Failed attempts to store flow records; they are retried.',
       registers,
     });
     for (const cause of ['summed', 'lost']) this.#notKept.inc({ cause }, 0);

@@ -15,9 +15,9 @@ const lastFlushMs = 2000;
 type WaitingBatch = Omit<FlowBatch, 'run' | 'sentAtMs'>;
 
 /**
- * Tells the mesh, window by window, what the workers reported. Lives on the control thread and never makes traffic wait.
- * While NATS is away one window waits as it is and everything after it is added up in the aggregator: memory is bounded,
- * and what is lost in precision is time, not counts. Owns its timer; `close` tells what is left and ends it.
+ * Publishes the workers' reports window by window. Runs on the control thread and never delays traffic. While NATS is
+ * down one window waits unchanged and everything after it is aggregated: memory is bounded, and what is lost is time
+ * resolution, not counts. Owns its timer; `close` publishes the rest and ends it.
  */
 export class FlowPublisher {
   readonly #aggregator: FlowAggregator;
@@ -32,7 +32,7 @@ export class FlowPublisher {
   #flushing: Promise<void> | null = null;
   #lastProblem = '';
 
-  /** `store` rejects when a batch was not, or perhaps not, stored; the same batch is then tried again. */
+  /** `store` rejects if a batch was not, or perhaps not, stored. The same batch is then retried. */
   constructor(init: {
     readonly aggregator: FlowAggregator;
     readonly store: (bytes: Uint8Array) => Promise<void>;
@@ -54,7 +54,7 @@ export class FlowPublisher {
     for (const open of report.open ?? []) this.#aggregator.addOpen(open);
   }
 
-  /** Ends a window and sends it, unless an earlier one still waits: that one comes first. Never rejects. */
+  /** Ends a window and sends it, unless an earlier one still waits; that one goes first. Never rejects. */
   flush({ isLast = false }: { readonly isLast?: boolean } = {}): Promise<void> {
     this.#flushing ??= this.#send(isLast).finally(() => (this.#flushing = null));
     return this.#flushing;
@@ -83,7 +83,7 @@ export class FlowPublisher {
     await this.#sendWaiting();
   }
 
-  /** In their order, because a repeated sequence is how the reader knows what it has already. False: some still wait. */
+  /** In order, because the reader recognises repeated records by their sequence. Returns false if some still wait. */
   async #sendWaiting(): Promise<boolean> {
     for (let batch = this.#waiting[0]; batch !== undefined; batch = this.#waiting[0]) {
       try {
@@ -104,17 +104,20 @@ export class FlowPublisher {
     return true;
   }
 
-  /** An outage is the business of the link, which says so once; here it only delays. */
+  /** The link logs an outage itself, once; here it only delays. */
   #report(error: unknown): void {
     const problem = describeError(error);
     const isNews = problem !== this.#lastProblem;
     this.#lastProblem = problem;
     const isOutage = error instanceof CulvertError && error.code === 'BUS_DISCONNECTED';
-    this.#log[isNews && !isOutage ? 'warn' : 'debug']({ problem }, 'flow records not stored; traffic is not affected');
+    this.#log[isNews && !isOutage ? 'warn' : 'debug'](
+      { problem },
+      'flow records could not be stored; traffic is not affected',
+    );
   }
 }
 
-/** Trying the same bytes again cannot help. */
+/** Retrying the same bytes cannot help. */
 function isHopeless(error: unknown): boolean {
   return error instanceof CulvertError && error.code === 'BUS_PAYLOAD_TOO_LARGE';
 }
