@@ -1,27 +1,27 @@
 import ipaddr from 'ipaddr.js';
 
-/** An IP address in its one canonical spelling: dotted IPv4, or RFC 5952 IPv6. IPv4-mapped IPv6 becomes IPv4. */
+/** An IP address in canonical form: dotted IPv4, or RFC 5952 IPv6. IPv4-mapped IPv6 becomes IPv4. */
 export type IpAddress = string & { readonly __brand: 'IpAddress' };
 
 export type HostPort = { readonly ip: IpAddress; readonly port: number };
 
-/** A network prefix. `base` is canonical, `bytes` the address in network order, `prefixLength` in bits. */
+/** A network prefix. `base` is canonical, `bytes` is the address in network order, `prefixLength` is in bits. */
 export type Cidr = { readonly base: IpAddress; readonly bytes: readonly number[]; readonly prefixLength: number };
 
 const decimalByte = '(?:25[0-5]|2[0-4]\\d|1\\d\\d|[1-9]?\\d)';
 const canonicalIpv4 = new RegExp(`^(?:${decimalByte}\\.){3}${decimalByte}$`);
-/** How a dual-stack socket tells the address of an IPv4 peer (RFC 4291, section 2.5.5.2). */
+/** How a dual-stack socket shows the address of an IPv4 peer (RFC 4291, section 2.5.5.2). */
 const mappedPrefix = '::ffff:';
 
 /**
- * Returns the canonical address, or undefined when the text is not an IP literal (octal, short and zone forms are not).
- * What the kernel writes for IPv4 is recognised at a glance, because the data plane asks five times for each connection;
- * ipaddr.js throws and catches on its way (20 µs).
+ * Returns the canonical address, or undefined if the text is not an IP literal (octal, short and zone forms are not).
+ * IPv4 as the kernel writes it takes a fast path, because the data plane parses five addresses per connection and
+ * ipaddr.js throws and catches internally (20 µs).
  */
 export function parseIp(text: string): IpAddress | undefined {
   const quad = text.startsWith(mappedPrefix) ? text.slice(mappedPrefix.length) : text;
   if (canonicalIpv4.test(quad)) return quad as IpAddress;
-  // ipaddr.js takes leading zeros in the dotted part of IPv6.
+  // ipaddr.js accepts leading zeros in the dotted part of IPv6.
   if (text.includes('.') && !canonicalIpv4.test(text.slice(text.lastIndexOf(':') + 1))) return undefined;
   if (text.includes('%') || !ipaddr.IPv6.isValid(text)) return undefined;
   return ipaddr.process(text).toString() as IpAddress;
@@ -42,7 +42,7 @@ export function ipBytes(ip: IpAddress): number[] {
   return ipaddr.parse(ip).toByteArray();
 }
 
-/** Parses `10.0.0.0/8`, `fd00::/8` or a bare address (a full-length prefix). Host bits that are set make it invalid. */
+/** Parses `10.0.0.0/8`, `fd00::/8` or a bare address (a full-length prefix). Undefined if host bits are set. */
 export function parseCidr(text: string): Cidr | undefined {
   const slash = text.indexOf('/');
   const ip = parseIp(slash < 0 ? text : text.slice(0, slash));
@@ -69,7 +69,7 @@ export function formatCidr(cidr: Cidr): string {
   return `${cidr.base}/${cidr.prefixLength}`;
 }
 
-/** Whether `bytes` (see {@link ipBytes}) lies in the prefix. Addresses of the other family never do. */
+/** Whether the prefix contains `bytes` (see {@link ipBytes}). It never contains addresses of the other family. */
 export function cidrContains(cidr: Cidr, bytes: readonly number[]): boolean {
   if (bytes.length !== cidr.bytes.length) return false;
   for (let index = 0; index * 8 < cidr.prefixLength; index++) {

@@ -5,7 +5,7 @@ export type Deferred = {
   readonly reject: (error: unknown) => void;
 };
 
-/** Promise.withResolvers, which Node 20 does not have. */
+/** Promise.withResolvers, which Node 20 lacks. */
 export function newDeferred(): Deferred {
   let resolve: () => void = () => undefined;
   let reject: (error: unknown) => void = () => undefined;

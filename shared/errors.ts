@@ -1,5 +1,5 @@
 /**
- * What every part of Culvert throws when a step could not be done. `hint` says what the person can do about it;
+ * The error that every part of Culvert throws when a step cannot be done. `hint` says what the user can do about it;
  * `code` is stable, for programs and tests. Expected outcomes (denied, no endpoint) are return values, never errors.
  */
 export class CulvertError extends Error {
@@ -14,7 +14,7 @@ export class CulvertError extends Error {
   }
 }
 
-/** The one-line text of anything thrown, with its hint if it has one. */
+/** One-line text for anything thrown, with its hint if there is one. */
 export function describeError(error: unknown): string {
   if (error instanceof CulvertError && error.hint !== undefined) return `${error.message} (${error.hint})`;
   return error instanceof Error ? error.message : String(error);

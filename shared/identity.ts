@@ -1,9 +1,9 @@
 import type { NodeName } from './routing/names.js';
 
 /**
- * The name a workload proves with its certificate: a SPIFFE ID of the form
- * `spiffe://<trust domain>/ns/<namespace>/sa/<service account>`, the same shape that Istio and Linkerd use.
- * Source: SPIFFE-ID specification, sections 2 and 2.2.
+ * The name that a workload proves with its certificate: a SPIFFE ID of the form `spiffe://<trust
+ * domain>/ns/<namespace>/sa/<service account>`, the same form as in Istio and Linkerd. Source: SPIFFE-ID specification,
+ * sections 2 and 2.2.
  */
 export type SpiffeId = string & { readonly __brand: 'SpiffeId' };
 
@@ -22,7 +22,7 @@ export function formatSpiffeId(identity: Identity): SpiffeId {
   return `spiffe://${identity.trustDomain}/ns/${identity.namespace}/sa/${identity.serviceAccount}` as SpiffeId;
 }
 
-/** Returns the parts of a workload's SPIFFE ID, or undefined when the text is not one. */
+/** Returns the parts of a workload's SPIFFE ID, or undefined if the text is not one. */
 export function parseSpiffeId(uri: string): Identity | undefined {
   if (uri.length > maxSpiffeIdBytes) return undefined;
   const match = spiffePattern.exec(uri);

@@ -5,12 +5,12 @@ export type Log = Logger;
 export const logLevels = ['error', 'warn', 'info', 'debug', 'trace'] as const;
 export type LogLevel = (typeof logLevels)[number];
 
-/** Lines that may wait for a slow reader of stdout; what comes beyond is dropped, so that memory stays bounded. */
+/** Lines that may wait for a slow reader of stdout. What exceeds this is dropped, so that memory stays bounded. */
 const maxWaitingBytes = 16 * 1024 * 1024;
 
 /**
- * A logger that writes one JSON object a line to stdout, without ever blocking the thread: a reader that stalls costs
- * lines beyond 16 MiB, never the service. `time` is RFC 3339. Whoever ends the process calls {@link flushLog} first.
+ * A logger that writes one JSON object per line to stdout and never blocks the thread: a stalled reader costs the lines
+ * beyond 16 MiB, never the service. `time` is RFC 3339. Call {@link flushLog} before the process ends.
  */
 export function createLog(options: {
   readonly name: string;
@@ -32,14 +32,14 @@ export function createLog(options: {
   );
 }
 
-/** Resolves when the lines that were logged so far are out. */
+/** Resolves when all lines logged so far have been written. */
 export function flushLog(log: Log): Promise<void> {
   return new Promise((resolve) => {
     log.flush(() => resolve());
   });
 }
 
-/** Code, hint and the chain of causes of an error: what helps a reader, without stacks of expected failures. */
+/** Code, hint and the chain of causes of an error. Expected failures, which have a code, get no stack. */
 function serializeError(error: unknown): unknown {
   if (!(error instanceof Error)) return { message: String(error) };
   const { code, hint } = error as { code?: unknown; hint?: unknown };

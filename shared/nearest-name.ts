@@ -1,6 +1,6 @@
 /**
- * The candidate closest to what somebody wrote, for "did you mean …?"; undefined when none is near (more than two fifths
- * of the letters differ). Distance is Levenshtein's, without regard to case.
+ * The candidate closest to what was written, for "did you mean …?"; undefined if none is close (more than two fifths of
+ * the letters differ). Uses the Levenshtein distance and ignores case.
  */
 export function nearestName(written: string, candidates: Iterable<string>): string | undefined {
   const wanted = written.toLowerCase();
@@ -16,7 +16,7 @@ export function nearestName(written: string, candidates: Iterable<string>): stri
   return best;
 }
 
-/** `limit` when it is not below that. */
+/** Returns `limit` if the distance is not below it. */
 function editDistance(a: string, b: string, limit: number): number {
   if (Math.abs(a.length - b.length) >= limit) return limit;
   let previous = Array.from({ length: b.length + 1 }, (_, index) => index);

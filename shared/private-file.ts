@@ -5,12 +5,12 @@ import { CulvertError, describeError } from './errors.js';
 import { hintForWrite } from './write-hint.js';
 
 /**
- * Writes a file that only its owner can read (mode 0600), whole or not at all, and returns when it and its name are on
- * disk: written beside the old one, synced, renamed over it, and the directory synced (rename(2), fsync(2)). Makes the
- * directories above it (0700). Throws CulvertError `STATE_WRITE`; the old file stays then.
+ * Writes a file atomically that only its owner can read (mode 0600), and returns when it and its name are on disk:
+ * written next to the old file, synced, renamed over it, and the directory synced (rename(2), fsync(2)). Creates
+ * missing parent directories (0700). Throws CulvertError `STATE_WRITE`; the old file then stays.
  */
 export async function writePrivateFile(path: string, content: string | Uint8Array): Promise<void> {
-  // A name of its own: another process may be writing the same file.
+  // A unique name, because another process may be writing the same file.
   const temporary = `${path}.new-${randomBytes(4).toString('hex')}`;
   try {
     await mkdir(dirname(path), { recursive: true, mode: 0o700 });
@@ -34,12 +34,12 @@ export async function writePrivateFile(path: string, content: string | Uint8Arra
   }
 }
 
-/** Undefined when there is no such file. Throws CulvertError `STATE_READ` when there is one that cannot be read. */
+/** Undefined if the file does not exist. Throws CulvertError `STATE_READ` if it exists and cannot be read. */
 export async function readPrivateFile(path: string): Promise<string | undefined> {
   return (await readPrivateBytes(path))?.toString('utf8');
 }
 
-/** As {@link readPrivateFile}, for a file that is no text. */
+/** Like {@link readPrivateFile}, for binary files. */
 export async function readPrivateBytes(path: string): Promise<Buffer | undefined> {
   try {
     return await readFile(path);
@@ -54,7 +54,9 @@ export async function readPrivateBytes(path: string): Promise<Buffer | undefined
   }
 }
 
-/** A rename or a new file is durable only when its directory is (fsync(2)). Rejects with the error of the file system. */
+/**
+ * A rename or a new file is durable only once its directory is synced (fsync(2)). Rejects with the file system's error.
+ */
 export async function syncDirectoryOf(path: string): Promise<void> {
   const directory = await open(dirname(path), 'r');
   try {

@@ -1,9 +1,9 @@
 /**
- * The closed set of reasons why a connection ended the way it did. The same code stands in the access log, the metric
- * label `reason`, the flow record, the `x-culvert-reason` header of a refusal and `culvert why`.
+ * The closed set of reasons why a connection ended. The same code appears in the access log, the metric label `reason`,
+ * the flow record, the `x-culvert-reason` header of a refusal and `culvert why`.
  *
- * `side` says whose fault it is, `level` at which level the access log writes it, `status` which HTTP status the
- * tunnel answers a CONNECT with (DESIGN §3), `next` which command to try.
+ * `side`: whose fault it is. `level`: log level of its access-log line. `status`: HTTP status with which the tunnel
+ * answers the CONNECT. `next`: the command to try next.
  */
 export type ReasonInfo = {
   readonly side: 'none' | 'client' | 'server' | 'policy' | 'mesh';
@@ -36,7 +36,7 @@ export const reasons = {
     side: 'policy',
     level: 'warn',
     status: 401,
-    text: 'A change of rules or identities no longer allows this open connection, so it was cut.',
+    text: 'Rules or identities changed and no longer allow this open connection, so it was cut.',
     next: why,
   },
   RATE_LIMITED: {
@@ -50,7 +50,7 @@ export const reasons = {
     side: 'policy',
     level: 'warn',
     status: 429,
-    text: 'A limit of this workload is reached: of open connections, or of bytes that wait in them.',
+    text: 'This workload has reached its limit of open connections, or of bytes that wait in them.',
     next: 'culvert status',
   },
   CIRCUIT_OPEN: {
@@ -72,7 +72,7 @@ export const reasons = {
     level: 'warn',
     status: 503,
     text: 'The destination refused the TCP connection: nothing listens on that port.',
-    next: 'check that the application listens on the port',
+    next: 'check that the application is listening on the port',
   },
   CONNECT_TIMEOUT: {
     side: 'server',
@@ -99,7 +99,7 @@ export const reasons = {
     side: 'mesh',
     level: 'error',
     status: 401,
-    text: 'The other side proved an identity other than the one that the registry gives for its address.',
+    text: 'The other side proved a different identity than the registry has for its address.',
     next: 'culvert get Workload NAME',
   },
   CERT_EXPIRED: {
@@ -128,34 +128,34 @@ export const reasons = {
     level: 'info',
     status: 503,
     text: 'The server side reset the connection.',
-    next: 'look at the log of the server application',
+    next: 'check the log of the server application',
   },
   CLIENT_RESET: {
     side: 'client',
     level: 'info',
     status: 503,
     text: 'The client side reset the connection.',
-    next: 'look at the log of the client application',
+    next: 'check the log of the client application',
   },
   IDLE_TIMEOUT: {
     side: 'policy',
     level: 'info',
     status: 503,
-    text: 'No byte moved for the configured idle timeout.',
+    text: 'No byte was transferred for the configured idle timeout.',
     next: 'culvert-agent config --print',
   },
   MAX_DURATION: {
     side: 'policy',
     level: 'info',
     status: 503,
-    text: 'The connection reached the configured longest duration.',
+    text: 'The connection reached the configured maximum duration.',
     next: 'culvert-agent config --print',
   },
   DRAIN: {
     side: 'mesh',
     level: 'info',
     status: 503,
-    text: 'The agent is shutting down or the workload left the node.',
+    text: 'The agent is shutting down, or the workload left the node.',
     next: 'culvert nodes',
   },
   NO_RULES_YET: {
@@ -190,7 +190,7 @@ export const reasons = {
     side: 'mesh',
     level: 'warn',
     status: 400,
-    text: 'The other side does not speak HBONE as this agent does.',
+    text: 'The other side does not speak HBONE the way this agent does.',
     next: 'culvert nodes',
   },
   DESTINATION_UNREADABLE: {
@@ -204,14 +204,14 @@ export const reasons = {
     side: 'mesh',
     level: 'error',
     status: 503,
-    text: 'The agent has no file descriptor left.',
+    text: 'The agent has no file descriptors left.',
     next: 'raise LimitNOFILE of the agent',
   },
   RESOURCE_PORTS: {
     side: 'mesh',
     level: 'error',
     status: 503,
-    text: 'No local port is left for a dial to this destination.',
+    text: 'No local port is left for a connection to this destination.',
     next: 'widen net.ipv4.ip_local_port_range in the workload',
   },
 } as const satisfies Record<string, ReasonInfo>;

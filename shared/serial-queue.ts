@@ -1,4 +1,4 @@
-/** Runs tasks one after the other, in the order in which they were given. A task that fails does not stop the next. */
+/** Runs tasks one after another, in the order in which they were added. A task that fails does not stop the next. */
 export class SerialQueue {
   #tail: Promise<unknown> = Promise.resolve();
 
@@ -9,7 +9,7 @@ export class SerialQueue {
     return result;
   }
 
-  /** Resolves when everything that was given so far has ended. */
+  /** Resolves when every task added so far has ended. */
   async idle(): Promise<void> {
     await this.#tail;
   }

@@ -323,6 +323,6 @@ export class NamespaceCapture {
 const selfTestProblems: Partial<Record<SelfTestResult, string>> = {
   escaped:
     'a test connection left the namespace although the rules are in place: is lo up, or does another rule come first?',
-  refused: "nobody listens on port 15001 in the namespace: the agent's data plane does not hold this workload",
+  refused: "nothing listens on port 15001 in the namespace: the agent's data plane does not hold this workload",
   unanswered: 'the listener on port 15001 was slow to answer a test connection',
 };

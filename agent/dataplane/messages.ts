@@ -8,8 +8,8 @@ import type { DataplaneSettings } from './settings.js';
 import type { WorkloadName, NodeName } from '../../shared/routing/names.js';
 
 /**
- * What the control thread and a data-plane worker say to each other. Everything is plain data (structured clone). A
- * worker owns an immutable copy of the state and replaces it when a message arrives; it never asks for anything.
+ * Messages between the control thread and a data-plane worker. All are plain data (structured clone). A worker owns an
+ * immutable copy of the state and replaces it when a message arrives; it never requests anything.
  */
 
 /** `workerData` of a worker thread. */
@@ -30,21 +30,21 @@ export type ToWorker =
   /** Answered by `dump`, for the admin endpoint. */
   | { readonly type: 'dump'; readonly id: number };
 
-/** The messages that change what a worker decides by. */
+/** The messages that change the state a worker decides by. */
 export type StateMessage = Extract<ToWorker, { type: 'registry' | 'rules' | 'certificates' | 'workloads' }>;
 
-/** The registry as workers get it. */
+/** The registry in the form that workers receive it. */
 export type RegistryCommand = RegistryChange & { readonly type: 'registry' };
-/** What brings a worker to the state that its message describes. */
+/** Brings a worker to the state that the message describes. */
 export type StateCommand = Exclude<StateMessage, { type: 'registry' }> | RegistryCommand;
 
-/** `workerData`: what the thread gets besides the public contract. */
+/** `workerData`: {@link WorkerInit} and what only the pool passes to its threads. */
 export type PoolWorkerInit = WorkerInit & { readonly workers: number; readonly workloadUsage: SharedArrayBuffer };
 
 /**
- * What a worker really receives: as {@link ToWorker}, with the slots that only the pool knows, the registry in shared
- * memory, and of the rules what changed since the last that it was sent: a `SnapshotPatch` as JSON in shared memory,
- * because a copy of thousands of objects for each worker would delay everybody's bytes.
+ * What a worker actually receives: like {@link ToWorker}, but with the slots, which only the pool knows, with the
+ * registry in shared memory, and with the rules as changes since the last ones it was sent: a `SnapshotPatch` as JSON
+ * in shared memory. Copying thousands of objects to each worker would delay all traffic.
  */
 export type WorkerCommand =
   | Exclude<ToWorker, { type: 'workloads' | 'rules' | 'registry' }>
@@ -52,7 +52,7 @@ export type WorkerCommand =
   | { readonly type: 'workloads'; readonly workloads: readonly SlottedWorkload[] }
   | { readonly type: 'rules'; readonly patch: SharedArrayBuffer };
 
-/** `isFull` replaces everything; otherwise upserts and removals (registry keys) apply to what the worker has. */
+/** `isFull` replaces everything. Otherwise upserts and removals (registry keys) apply to what the worker has. */
 export type RegistryMessage = {
   readonly type: 'registry';
   readonly isFull: boolean;
@@ -60,10 +60,12 @@ export type RegistryMessage = {
   readonly removals: readonly string[];
 };
 
-/** Always all certificates of this node's workloads. An identity that is missing has none (any more). */
+/**
+ * Always all certificates of this node's workloads. An identity that is missing has no certificate, or no longer one.
+ */
 export type CertificatesMessage = {
   readonly type: 'certificates';
-  /** Roots and nothing else, PEM, concatenated. During a rotation of the root there are two. */
+  /** Only roots, PEM, concatenated. There are two while the root is being rotated. */
   readonly rootsPem: string;
   readonly certificates: readonly IdentityCertificate[];
 };
@@ -77,64 +79,67 @@ export type IdentityCertificate = {
   readonly notAfterMs: number;
 };
 
-/** A workload whose namespace this agent holds. The list in a message is complete: what is missing is let go. */
+/**
+ * A workload whose namespace this agent holds. The list in a message is complete: workloads that are missing are
+ * released.
+ */
 export type LocalWorkload = {
   readonly name: WorkloadName;
   /** Absolute path of the network namespace. */
   readonly netnsPath: string;
-  /** Inode of that namespace; a change means a new namespace under the same path. */
+  /** Inode of that namespace. A different inode means a new namespace under the same path. */
   readonly netnsInode: number;
 };
 
-/** A workload with its place in `WorkloadUsage`, as the pool hands it to the workers. */
+/** A workload with its slot in `WorkloadUsage`, as the pool passes it to the workers. */
 export type SlottedWorkload = LocalWorkload & { readonly slot: number };
 
 export type FromWorker =
   | { readonly type: 'online' }
-  /** The worker's listeners of this workload are open (`error` null) or could not be opened. */
+  /** The worker's listeners for this workload are open (`error` null) or could not be opened. */
   | {
       readonly type: 'listening';
       readonly workload: WorkloadName;
       readonly netnsInode: number;
       readonly error: string | null;
     }
-  /** This worker now decides by this revision, and connections that it forbids are cut. */
+  /** This worker now enforces this revision, and connections that it denies have been cut. */
   | { readonly type: 'applied'; readonly revision: number }
   | WorkerReport
   | { readonly type: 'dump'; readonly id: number; readonly state: WorkerDump }
   | { readonly type: 'drained' };
 
-/** Sent at most every 100 ms when connections closed, and every second as a sweep. */
+/** Sent at most every 100 ms when connections closed, and every second with the rest. */
 export type WorkerReport = {
   readonly type: 'report';
   readonly closed: readonly ClosedConnection[];
   /**
-   * Bytes that moved since the last report, so that counters move while connections live. Each byte is told once: what
-   * a connection moved before it closed is in an earlier report, or in the one that has its {@link ClosedConnection}.
+   * Bytes moved since the last report, so that counters advance while connections are open. Each byte is reported once:
+   * what a connection moved before it closed is in an earlier report, or in the one with its {@link ClosedConnection}.
    */
   readonly live: readonly LiveBytes[];
-  /** What connections did that are open for a minute or more, once a minute for each; absent: none. */
+  /** What connections did that have been open for a minute or more, once a minute for each; absent: none. */
   readonly open?: readonly OpenConnections[];
   readonly gauges: WorkerGauges;
 };
 
-/** Now, of this worker. */
+/** Current values of this worker. */
 export type WorkerGauges = {
   readonly openConnections: number;
-  /** Of these: connections that the rules deny, which live on because a rule says `onChange: keep`. */
+  /** Connections among them that the rules deny and that stay open because a rule says `onChange: keep`. */
   readonly keptConnections: number;
-  /** And those that a rule gives a grace period (`onChange: drain`). */
+  /** Connections among them that a rule gives a grace period (`onChange: drain`). */
   readonly drainingConnections: number;
   readonly openTunnels: number;
   readonly openStreams: number;
   readonly bufferedBytes: number;
-  /** 99th percentile of the event loop's delay in the last full second, milliseconds. */
+  /** 99th percentile of the event-loop delay in the last full second, in milliseconds. */
   readonly eventLoopDelayP99Ms: number;
-  /** Refusals on 15008 before there was a connection to record, by what was wrong; counted since the worker started. */
+  /** Refusals on 15008 before there was a connection to record, by cause; counted since the worker started. */
   readonly refusedHandshakes: Readonly<Record<string, number>>;
 };
 
-/** Without secrets: shown by the admin endpoint. */
+/** Shown by the admin endpoint; without secrets. */
 export type WorkerDump = {
   readonly workerIndex: number;
   readonly revision: number | null;

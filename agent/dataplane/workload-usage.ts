@@ -1,16 +1,16 @@
-/** Most workloads that one agent looks after at once; the kernel's limit of namespaces is far above. */
+/** Maximum number of workloads that one agent manages at once. The kernel's limit of namespaces is far higher. */
 export const maxSlots = 4096;
 
-/** Of a slot, in one row. */
+/** The cells of one slot in a row. */
 const cell = { connections: 0, waitingKibibytes: 1 } as const;
 const cellsPerSlot = 2;
 const rowCells = maxSlots * cellsPerSlot;
 
 /**
- * What each workload uses over all workers, so that its limits hold for the workload and not for each thread: open
- * connections, and bytes that wait in them. Shared memory: one row a worker, which only that worker writes, so a row of
- * a dead worker can be cleared without touching the others. The limit of connections can be passed by as many as there
- * are workers, when they look at the same instant.
+ * What each workload uses across all workers, so that its limits apply to the workload and not to each thread: open
+ * connections, and bytes that wait in them. Lives in shared memory: one row per worker, written only by that worker, so
+ * the row of a dead worker can be cleared without touching the others. If workers check at the same instant, the
+ * connection limit can be exceeded by the number of workers.
  */
 export class WorkloadUsage {
   readonly #cells: Int32Array;
@@ -37,7 +37,7 @@ export class WorkloadUsage {
     Atomics.store(this.#cells, indexOf(workerIndex, slot, cell.waitingKibibytes), Math.ceil(bytes / 1024));
   }
 
-  /** As the workers saw it last, each rounded up to KiB. */
+  /** The workers' last values, each rounded up to KiB. */
   waitingBytes(slot: number): number {
     return this.#sum(slot, cell.waitingKibibytes) * 1024;
   }

@@ -31,7 +31,7 @@ export function openNetns(path: string): OpenNetns {
   });
 }
 
-/** The inode of the namespace at a path, or undefined if there is none or no longer one. */
+/** The inode of the namespace at a path, or undefined if it does not exist. */
 export function netnsInode(path: string): number | undefined {
   const found = statSync(path, { throwIfNoEntry: false });
   return found !== undefined && found.dev === namespaceDevice() ? found.ino : undefined;

@@ -4,8 +4,8 @@ import { CulvertError } from '../errors.js';
 export type ListenAddress = { readonly host: string; readonly port: number };
 
 /**
- * Reads `127.0.0.1:15000`, `[::]:15443` (takes IPv4 as well) or `localhost:0` (port 0: the kernel chooses one).
- * `setting` is the name for the error. Throws CulvertError `CONFIG_INVALID`.
+ * Parses `127.0.0.1:15000`, `[::]:15443` (also accepts IPv4) or `localhost:0` (port 0: the kernel chooses one).
+ * `setting` is the name for the error message. Throws CulvertError `CONFIG_INVALID`.
  */
 export function parseListenAddress(text: string, setting: string): ListenAddress {
   const match = /^(?:\[([0-9a-fA-F:.]+)\]|([A-Za-z0-9.-]+)):(\d{1,5})$/.exec(text);
@@ -22,7 +22,7 @@ export function parseListenAddress(text: string, setting: string): ListenAddress
   return { host: bracketed ?? bare, port };
 }
 
-/** Not a mistyped IPv4 address: a host name has a letter. */
+/** Excludes mistyped IPv4 addresses: a host name contains a letter. */
 function isName(text: string): boolean {
   return /[A-Za-z]/.test(text);
 }

@@ -12,10 +12,10 @@ export type LoadedSettings<T extends SettingsTable> = {
 };
 
 /**
- * Merges what was set: option before environment before file before default. `flags` has the table's names as keys;
+ * Merges the sources: option before environment before file before default. `flags` is keyed by the table's names;
  * `file` is the parsed configuration file, or undefined without one.
  *
- * Throws CulvertError `CONFIG_INVALID` whose message lists every problem, a line each, with place, value and example.
+ * Throws CulvertError `CONFIG_INVALID` whose message lists every problem, one per line, with place, value and example.
  */
 export function loadSettings<T extends SettingsTable>(input: {
   readonly table: T;
@@ -82,7 +82,7 @@ function unknownNames(
   }
 }
 
-/** `CULVERT_AGENT_` when all variables of the table share it: then others that begin so are typing errors. */
+/** `CULVERT_AGENT_` if all variables of the table share it. Other variables with this prefix are then typing errors. */
 function environmentPrefix(table: SettingsTable): string {
   const first = Object.values(table)[0]?.env.split('_').slice(0, 2).join('_');
   if (first === undefined) return '';

@@ -5,7 +5,7 @@ import { parseBytes, parseDuration } from './units.js';
 export type ParsedSetting =
   { readonly ok: true; readonly value: unknown } | { readonly ok: false; readonly problem: string };
 
-/** Reads one value: text from a flag or the environment, or what YAML made of the file. */
+/** Parses one value: text from an option or the environment, or a YAML value from the file. */
 export function parseSetting(spec: SettingSpec, raw: unknown): ParsedSetting {
   switch (spec.kind) {
     case 'duration':
@@ -26,9 +26,7 @@ export function parseSetting(spec: SettingSpec, raw: unknown): ParsedSetting {
       return parseBoolean(raw);
     case 'string':
     case 'path':
-      return typeof raw === 'string' && raw !== ''
-        ? { ok: true, value: raw }
-        : refuse('must be a text that is not empty');
+      return typeof raw === 'string' && raw !== '' ? { ok: true, value: raw } : refuse('must be a non-empty text');
     case 'list':
       return parseList(raw);
     case 'enum':

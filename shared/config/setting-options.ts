@@ -5,9 +5,9 @@ import { CulvertError } from '../errors.js';
 import { loadSettings, type LoadedSettings } from './load-settings.js';
 import { formatSetting, type SettingsTable } from './settings-table.js';
 
-/** Adds `--config` and an option for each setting to a command. Values are validated by {@link settingsOfCommand}. */
+/** Adds `--config` and one option per setting to a command. {@link settingsOfCommand} validates the values. */
 export function addSettingOptions(command: Command, table: SettingsTable): Command {
-  command.option('--config <file>', 'YAML file with settings; options and environment win over it');
+  command.option('--config <file>', 'YAML file with settings; options and environment take precedence');
   for (const spec of Object.values(table)) {
     const fallback = formatSetting(spec, spec.default);
     const choices = spec.kind === 'enum' ? ` (${spec.values.join(' | ')})` : '';
@@ -21,7 +21,7 @@ export function addSettingOptions(command: Command, table: SettingsTable): Comma
 
 /**
  * The effective settings of a parsed command. Throws CulvertError `CONFIG_INVALID` with all problems, or
- * `CONFIG_UNREADABLE` when the file of `--config` cannot be read or is not YAML.
+ * `CONFIG_UNREADABLE` if the file of `--config` cannot be read or is not YAML.
  */
 export function settingsOfCommand<T extends SettingsTable>(
   command: Command,
@@ -43,13 +43,13 @@ function readConfigurationFile(path: string): unknown {
     throw new CulvertError({
       code: 'CONFIG_UNREADABLE',
       message: `cannot read the configuration file ${path}: ${detail}`,
-      hint: 'name an existing YAML file with --config',
+      hint: 'pass an existing YAML file with --config',
       cause,
     });
   }
 }
 
-/** As commander derives an option's attribute from its name. */
+/** Matches how commander derives an option's attribute from its name. */
 function camelCase(text: string): string {
   return text.replace(/-([a-z0-9])/g, (_, letter: string) => letter.toUpperCase());
 }

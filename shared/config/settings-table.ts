@@ -1,8 +1,8 @@
 import { formatBytes, formatDuration } from './units.js';
 
 /**
- * One row for each setting of a program. From the table come the command line's options and help, the environment
- * variables, the keys of the configuration file, the validation and the table in the README.
+ * One row for each setting of a program. The table generates the command line's options and help, the environment
+ * variables, the keys of the configuration file, the validation and the settings documentation.
  */
 type Row<Kind extends string, Value> = {
   readonly kind: Kind;
@@ -12,10 +12,10 @@ type Row<Kind extends string, Value> = {
   readonly env: `CULVERT_${string}`;
   /** Key in the YAML configuration file, camel case. */
   readonly key: string;
-  /** The value when nobody sets one; null: there is none. */
+  /** The value if the setting is not set; null: it has no default. */
   readonly default: Value | null;
   readonly help: string;
-  /** A value that would be right, shown in errors. */
+  /** A valid value, shown in errors. */
   readonly example: string;
   /** Never printed. */
   readonly isSecret?: true;
@@ -44,17 +44,17 @@ type RawValue<S extends SettingSpec> = S extends { kind: 'duration' | 'bytes' | 
         ? V
         : string;
 
-/** Durations are milliseconds, sizes bytes. A setting whose default is null may be null. */
+/** Durations are in milliseconds, sizes in bytes. A setting whose default is null may be null. */
 export type SettingValue<S extends SettingSpec> = S extends { default: null } ? RawValue<S> | null : RawValue<S>;
 
 export type SettingsOf<T extends SettingsTable> = { readonly [K in keyof T]: SettingValue<T[K]> };
 
-/** Keeps the literal types of a table, which {@link SettingsOf} reads. */
+/** Keeps the literal types of a table for {@link SettingsOf}. */
 export function defineSettings<const T extends SettingsTable>(table: T): T {
   return table;
 }
 
-/** A value in the spelling that a person would write: `5s`, `4MiB`, `a,b`. */
+/** Formats a value the way a user would write it: `5s`, `4MiB`, `a,b`. */
 export function formatSetting(spec: SettingSpec, value: unknown): string {
   if (value === null || value === undefined) return '';
   if (spec.isSecret === true) return '(secret)';
@@ -63,7 +63,7 @@ export function formatSetting(spec: SettingSpec, value: unknown): string {
   return typeof value === 'string' ? value : Array.isArray(value) ? value.join(',') : JSON.stringify(value);
 }
 
-/** The settings as a Markdown table, for the README (a test compares them). */
+/** The settings as a Markdown table for the documentation (a test compares them). */
 export function renderSettingsTable(table: SettingsTable): string {
   const rows = Object.values(table).map((spec) => {
     const fallback = formatSetting(spec, spec.default);

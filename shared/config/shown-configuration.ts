@@ -4,7 +4,7 @@ import { formatSetting, type SettingSpec, type SettingsTable } from './settings-
 
 export type ShownSetting = { readonly value: string; readonly source: SettingSource };
 
-/** Effective values in the spelling of the configuration file, and where each came from. Secrets are not shown. */
+/** Effective values as written in the configuration file, and the source of each. Secrets are hidden. */
 export function shownConfiguration<T extends SettingsTable>(
   loaded: LoadedSettings<T>,
   table: T,
@@ -17,7 +17,10 @@ export function shownConfiguration<T extends SettingsTable>(
   );
 }
 
-/** The same as a configuration file would say it, with the sources as comments. What a file cannot say is a comment. */
+/**
+ * The same as the text of a configuration file, with sources as comments. Values that a file cannot express are
+ * comments.
+ */
 export function formatConfiguration<T extends SettingsTable>(loaded: LoadedSettings<T>, table: T): string {
   return Object.entries(table)
     .map(([name, spec]) => {

@@ -1,12 +1,12 @@
 const durationUnits = { ms: 1, s: 1000, m: 60_000, h: 3_600_000, d: 86_400_000 } as const;
 const byteUnits = { B: 1, KiB: 1024, MiB: 1024 ** 2, GiB: 1024 ** 3 } as const;
 
-/** `250ms`, `5s`, `1.5m`, `24h`, `7d` in milliseconds; `0` needs no unit. Undefined when it is none of these. */
+/** Parses `250ms`, `5s`, `1.5m`, `24h`, `7d` to milliseconds; `0` needs no unit. Undefined for anything else. */
 export function parseDuration(text: string): number | undefined {
   return parseWithUnit(text, durationUnits);
 }
 
-/** `512B`, `64KiB`, `4MiB`, `1GiB` in bytes; `0` needs no unit. Undefined when it is none of these. */
+/** Parses `512B`, `64KiB`, `4MiB`, `1GiB` to bytes; `0` needs no unit. Undefined for anything else. */
 export function parseBytes(text: string): number | undefined {
   return parseWithUnit(text, byteUnits);
 }

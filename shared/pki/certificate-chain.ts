@@ -1,16 +1,16 @@
 import { X509Certificate } from 'node:crypto';
 import { splitCertificates } from './pem.js';
 
-/** More links than any chain of ours; bounds the work that somebody else's can cause. */
+/** More links than any chain of ours has; bounds the work that a foreign chain can cause. */
 const maxChainLength = 8;
 
 export type CertificateChain = {
   readonly leaf: X509Certificate;
-  /** What signed it, one after the other, without the root. */
+  /** The certificates that signed it, in order, without the root. */
   readonly issuers: readonly X509Certificate[];
 };
 
-/** The leaf first. Undefined when there is no certificate in it, or more than eight. Throws when one cannot be parsed. */
+/** The leaf first. Undefined if there is no certificate, or more than eight. Throws if one cannot be parsed. */
 export function readCertificateChain(chainPem: string): CertificateChain | undefined {
   const pems = splitCertificates(chainPem);
   if (pems.length > maxChainLength) return undefined;
@@ -18,7 +18,7 @@ export function readCertificateChain(chainPem: string): CertificateChain | undef
   return leaf === undefined ? undefined : { leaf, issuers };
 }
 
-/** Whether the chain is signed link by link up to one of the roots. Says nothing about names and lifetimes. */
+/** Whether the chain is signed, link by link, up to one of the roots. Does not check names and lifetimes. */
 export function endsAtRoot({ leaf, issuers }: CertificateChain, rootsPem: string): boolean {
   let subject = leaf;
   for (const issuer of issuers) {
@@ -29,7 +29,7 @@ export function endsAtRoot({ leaf, issuers }: CertificateChain, rootsPem: string
   return roots.some((root) => isIssuedBy(root, root) && isIssuedBy(subject, root));
 }
 
-/** RFC 5280, section 6.1: the names fit, the issuer is a CA, and its key signed. */
+/** RFC 5280, section 6.1: the names match, the issuer is a CA, and its key made the signature. */
 function isIssuedBy(subject: X509Certificate, issuer: X509Certificate): boolean {
   return issuer.ca && subject.checkIssued(issuer) && subject.verify(issuer.publicKey);
 }

@@ -3,7 +3,7 @@ import { CulvertError } from '../errors.js';
 import { soleUri } from './certificate-names.js';
 
 export type CertificateInfo = {
-  /** The one URI of the subject alternative name when it is a SPIFFE ID of any shape (a node's too), else null. */
+  /** The only URI of the subject alternative name if it is a SPIFFE ID of any form (including a node's), else null. */
   readonly spiffeId: string | null;
   readonly notBeforeMs: number;
   readonly notAfterMs: number;
@@ -15,8 +15,9 @@ export type CertificateInfo = {
 };
 
 /**
- * Reads one certificate (the first of a PEM bundle). `CERTIFICATE_INVALID` when it cannot be parsed. Decides no trust.
- * Every agent calls it, so it does without the library that signs certificates, which takes four megabytes of memory.
+ * Parses one certificate (the first of a PEM bundle). Throws `CERTIFICATE_INVALID` if it cannot be parsed. Verifies
+ * nothing. Every agent calls it, so it does not use the library that signs certificates, which takes four megabytes of
+ * memory.
  */
 export function describeCertificate(certificate: string | Uint8Array): CertificateInfo {
   const { parsed, uri } = read(certificate);
@@ -31,7 +32,7 @@ export function describeCertificate(certificate: string | Uint8Array): Certifica
   };
 }
 
-/** SHA-256 of the certificate's public key (SubjectPublicKeyInfo), hex: what a join token pins, as kubeadm does. */
+/** SHA-256 of the certificate's public key (SubjectPublicKeyInfo), hex: what a join token pins, as in kubeadm. */
 export function certificateHash(certificate: string | Uint8Array): string {
   const spki = read(certificate).parsed.publicKey.export({ type: 'spki', format: 'der' });
   return createHash('sha256').update(spki).digest('hex');
@@ -46,17 +47,17 @@ function read(certificate: string | Uint8Array): { parsed: X509Certificate; uri:
   }
 }
 
-/** Node writes each part of a name on a line of its own. Undefined for an empty name. */
+/** Joins the parts of a name, which Node separates by newlines. Undefined for an empty name. */
 function onOneLine(name: string | undefined): string {
   return (name ?? '').split('\n').join(', ');
 }
 
-/** What is thrown for text or bytes that no parser takes for a certificate. */
+/** The error for text or bytes that cannot be parsed as a certificate. */
 export function notACertificate(cause: unknown): CulvertError {
   return new CulvertError({
     code: 'CERTIFICATE_INVALID',
-    message: 'this is no X.509 certificate',
-    hint: 'give a certificate in PEM (-----BEGIN CERTIFICATE-----) or DER',
+    message: 'this is not an X.509 certificate',
+    hint: 'pass a certificate in PEM (-----BEGIN CERTIFICATE-----) or DER',
     cause,
   });
 }

@@ -11,8 +11,8 @@ export type CertificateExtension = {
 };
 
 /**
- * The URI of a certificate (DER) that carries exactly one subject alternative name extension with exactly one URI in it.
- * Throws a RangeError for what is no certificate.
+ * The URI of a certificate (DER) with exactly one subject alternative name extension that contains exactly one URI.
+ * Throws a RangeError for anything that is not a certificate.
  */
 export function soleUri(der: Uint8Array): string | undefined {
   return soleUriOf(readExtensions(der));
@@ -27,7 +27,7 @@ export function soleUriOf(extensions: readonly CertificateExtension[]): string |
   return uri === undefined || uris.length > 1 ? undefined : Buffer.from(uri.contents).toString('latin1');
 }
 
-/** All extensions of a certificate (DER), in their order. */
+/** All extensions of a certificate (DER), in order. */
 export function readExtensions(der: Uint8Array): CertificateExtension[] {
   const [tbs] = readDerChildren(der, derTag.sequence);
   if (tbs?.tag !== derTag.sequence) throw new RangeError('no tbsCertificate');

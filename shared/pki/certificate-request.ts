@@ -15,8 +15,9 @@ const oid = {
 } as const;
 
 /**
- * Makes a P-256 key and a request for it (PKCS#10, RFC 2986). The name in it is a courtesy to people who read it: the
- * CA decides what the certificate says. Every agent makes requests, so it does without the library that reads them.
+ * Generates a P-256 key and a certificate request for it (PKCS#10, RFC 2986). The name in the request only helps human
+ * readers; the CA decides what the certificate says. Every agent makes requests, so it does not use the library that
+ * parses them.
  */
 export async function createCsr(
   options: { readonly identity: SpiffeId } | { readonly commonName: string },
@@ -42,7 +43,7 @@ function nameOf(commonName: string): Buffer {
   return derTree.sequence(derTree.set(derTree.sequence(der.oid(oid.commonName), der.utf8(commonName))));
 }
 
-/** The attribute that asks for a critical subject alternative name with one URI. */
+/** The attribute that requests a critical subject alternative name with one URI. */
 function requestedUri(uri: string): Buffer {
   const names = derTree.sequence(der.uri(uri));
   const extension = derTree.sequence(der.oid(oid.subjectAltName), der.true(), der.octets(names));

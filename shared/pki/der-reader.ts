@@ -5,8 +5,8 @@ export type DerElement = { readonly tag: number; readonly contents: Uint8Array }
 export const derTag = { boolean: 0x01, octetString: 0x04, oid: 0x06, sequence: 0x30, extensions: 0xa3 } as const;
 
 /**
- * The elements that stand side by side in `bytes`, which they must fill to the last byte. Throws a RangeError for
- * anything that is not definite-length, single-byte-tag DER. It only views `bytes`, nothing is copied.
+ * The consecutive elements in `bytes`, which they must fill exactly. Throws a RangeError for anything but
+ * definite-length DER with single-byte tags. Elements are views of `bytes`; nothing is copied.
  */
 export function readDerElements(bytes: Uint8Array): DerElement[] {
   const elements: DerElement[] = [];

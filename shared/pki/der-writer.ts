@@ -1,4 +1,4 @@
-/** Elements of DER (X.690) with a value of their own, as a certificate request needs them. */
+/** Primitive elements of DER (X.690), as far as a certificate request needs them. */
 export const der = {
   /** 0 to 127. */
   integer: (value: number): Buffer => element(0x02, Buffer.from([value])),
@@ -6,14 +6,14 @@ export const der = {
   /** `hex`: the encoded identifier without tag and length. */
   oid: (hex: string): Buffer => element(0x06, Buffer.from(hex, 'hex')),
   octets: (bytes: Uint8Array): Buffer => element(0x04, bytes),
-  /** Whole octets. */
+  /** Whole octets only. */
   bitString: (bytes: Uint8Array): Buffer => element(0x03, Buffer.from([0]), bytes),
   utf8: (text: string): Buffer => element(0x0c, Buffer.from(text, 'utf8')),
   /** `uniformResourceIdentifier [6] IA5String` of GeneralName (RFC 5280, section 4.2.1.6). */
   uri: (text: string): Buffer => element(0x86, Buffer.from(text, 'latin1')),
 } as const;
 
-/** Elements of DER that others stand in, each of them encoded already. */
+/** Constructed elements of DER; their children are already encoded. */
 export const derTree = {
   sequence: (...children: readonly Uint8Array[]): Buffer => element(0x30, ...children),
   set: (...children: readonly Uint8Array[]): Buffer => element(0x31, ...children),
@@ -26,7 +26,7 @@ function element(tag: number, ...contents: readonly Uint8Array[]): Buffer {
   return Buffer.concat([Buffer.from([tag, ...lengthOctets(length)]), ...contents]);
 }
 
-/** X.690, section 8.1.3: one octet below 128, otherwise their number and then as few as it takes. */
+/** X.690, section 8.1.3: one octet below 128; otherwise the number of octets, then as few as possible. */
 function lengthOctets(length: number): number[] {
   if (length < 0x80) return [length];
   const octets: number[] = [];

@@ -4,12 +4,12 @@ import { endsAtRoot, readCertificateChain } from './certificate-chain.js';
 import { describeCertificate } from './certificate-info.js';
 
 /**
- * Why a certificate that was issued to us must not be used, or null: it carries exactly the identity that was asked
- * for and our own key, and its chain is signed link by link up to one of the roots that came with it. Lifetimes are
- * the callers' business, and TLS decides on them once more.
+ * Why a certificate that was issued to us must not be used; null: it may be. It must carry exactly the requested
+ * identity and our own key, and its chain must be signed, link by link, up to one of the roots that came with it.
+ * Callers check lifetimes, and so does TLS.
  */
 export function problemOfIssued(o: {
-  /** The leaf first, then what signed it, without the root. */
+  /** The leaf first, then the certificates that signed it, without the root. */
   readonly chainPem: string;
   readonly keyPem: string;
   readonly spiffeId: string;
@@ -20,7 +20,7 @@ export function problemOfIssued(o: {
     if (spiffeId !== o.spiffeId) return `it is a certificate for ${spiffeId ?? 'no identity'}, not for ${o.spiffeId}`;
     const chain = readCertificateChain(o.chainPem);
     if (chain?.leaf.checkPrivateKey(createPrivateKey(o.keyPem)) !== true) return 'it was issued for another key';
-    return endsAtRoot(chain, o.rootsPem) ? null : 'the roots that came with it do not vouch for it';
+    return endsAtRoot(chain, o.rootsPem) ? null : 'the roots that came with it do not verify it';
   } catch (error) {
     return `it cannot be read: ${describeError(error)}`;
   }

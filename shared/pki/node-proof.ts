@@ -3,19 +3,20 @@ import { describeError } from '../errors.js';
 import { endsAtRoot, readCertificateChain, type CertificateChain } from './certificate-chain.js';
 import { describeCertificate } from './certificate-info.js';
 
-/** Signs with the key of a node's certificate: ECDSA on P-256 with SHA-256, DER. Throws when it is no private key. */
+/** Signs with the key of a node's certificate: ECDSA on P-256 with SHA-256, DER. Throws if it is not a private key. */
 export function signAsNode(o: { readonly bytes: Uint8Array; readonly privateKeyPem: string }): Uint8Array {
   return sign('sha256', o.bytes, createPrivateKey(o.privateKeyPem));
 }
 
 /**
- * Why a signature does not prove that a node made it, or null: the certificate beside it carries exactly the node's
- * SPIFFE ID, is in force at `nowMs`, ends at one of our roots, and its key signed just these bytes. Never throws.
+ * Why a signature does not prove that a node made it; null: it does. The certificate must carry exactly the node's
+ * SPIFFE ID, be valid at `nowMs` and end at one of our roots, and its key must have signed exactly these bytes. Never
+ * throws.
  */
 export function problemOfNodeProof(o: {
   readonly bytes: Uint8Array;
   readonly signature: Uint8Array;
-  /** The leaf first, then what signed it, without the root. */
+  /** The leaf first, then the certificates that signed it, without the root. */
   readonly chainPem: string;
   readonly rootsPem: string;
   readonly spiffeId: string;
@@ -25,7 +26,7 @@ export function problemOfNodeProof(o: {
     const { spiffeId } = describeCertificate(o.chainPem);
     if (spiffeId !== o.spiffeId) return `its certificate is for ${spiffeId ?? 'no identity'}, not for ${o.spiffeId}`;
     const chain = readCertificateChain(o.chainPem);
-    if (chain === undefined || chain.leaf.ca) return 'its certificate is none of a node';
+    if (chain === undefined || chain.leaf.ca) return 'its certificate does not belong to a node';
     if (!endsAtRoot(chain, o.rootsPem)) return 'its certificate was not issued by a CA of this mesh';
     if (!isInForce(chain, o.nowMs)) return 'its certificate is not valid now';
     return verify('sha256', o.bytes, chain.leaf.publicKey, o.signature) ? null : 'its signature is wrong';

@@ -1,11 +1,11 @@
 const certificatePattern = /-----BEGIN CERTIFICATE-----[A-Za-z0-9+/=\s]+?-----END CERTIFICATE-----/g;
 
-/** The certificates of a PEM bundle, each with a newline at its end, in their order. */
+/** The certificates of a PEM bundle, in order, each ending with a newline. */
 export function splitCertificates(pem: string): string[] {
   return [...pem.matchAll(certificatePattern)].map((match) => `${match[0]}\n`);
 }
 
-/** One bundle of several; a certificate that occurs twice is kept once. */
+/** One bundle of several; duplicate certificates are kept once. */
 export function joinCertificates(pems: readonly string[]): string {
   return [...new Set(pems.flatMap(splitCertificates))].join('');
 }
@@ -18,7 +18,7 @@ export function encodePem(label: string, der: Uint8Array): string {
   return `-----BEGIN ${label}-----\n${lines.join('\n')}\n-----END ${label}-----\n`;
 }
 
-/** The DER of the first PEM block, whatever its label; undefined when there is none. */
+/** The DER of the first PEM block with any label; undefined without one. */
 export function decodePem(pem: string): Uint8Array | undefined {
   const match = /-----BEGIN ([A-Z0-9 ]+)-----([A-Za-z0-9+/=\s]+)-----END \1-----/.exec(pem);
   return match?.[2] === undefined ? undefined : Buffer.from(match[2], 'base64');

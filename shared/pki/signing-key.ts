@@ -28,7 +28,7 @@ export function isSigningPublicKey(pem: string): boolean {
   }
 }
 
-/** False for a wrong signature, a broken key and a key that is not Ed25519 alike. */
+/** False for a wrong signature, an invalid key and a key that is not Ed25519. */
 export function verifyBytes(publicKeyPem: string, bytes: Uint8Array, signature: Uint8Array): boolean {
   try {
     const key = publicKeys.get(publicKeyPem);
@@ -38,7 +38,7 @@ export function verifyBytes(publicKeyPem: string, bytes: Uint8Array, signature: 
   }
 }
 
-/** Reading a key takes longer than using it, and thousands of entries are signed with the same one. */
+/** Caches parsed keys: parsing takes longer than using a key, and thousands of entries are signed with the same one. */
 class ReadKeys {
   readonly #read: (pem: string) => KeyObject;
   readonly #keys = new Map<string, KeyObject>();

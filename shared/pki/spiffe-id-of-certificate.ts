@@ -5,11 +5,12 @@ import { derTag, readDerChildren } from './der-reader.js';
 const basicConstraints = '551d13';
 
 /**
- * The workload identity that a certificate proves, or null: it must be no CA and carry exactly one URI, and that must
- * be a workload's SPIFFE ID to the letter (X.509-SVID specification, sections 2 and 5.2). Call it only on a
- * certificate that TLS has verified (`tlsSocket.getPeerCertificate().raw`); it checks names, not trust. Never throws.
+ * The workload identity that a certificate proves, or null. The certificate must not be a CA's and must carry exactly
+ * one URI, which must exactly match a workload's SPIFFE ID (X.509-SVID specification, sections 2 and 5.2). Call it only
+ * on a certificate that TLS has verified (`tlsSocket.getPeerCertificate().raw`): it checks names, not trust. Never
+ * throws.
  *
- * It runs once per handshake in the data plane, so it walks the DER itself (20 µs) and loads no library for it (2 ms).
+ * It runs once per handshake in the data plane, so it parses the DER itself (20 µs) and loads no library for it (2 ms).
  */
 export function spiffeIdOf(der: Uint8Array): SpiffeId | null {
   try {

@@ -56,13 +56,16 @@ for (const [what, options, problem] of [
       const node1 = mesh.agent('node1');
       const neighbour = mesh.lab.workload('neighbour');
       const failures = await node1.metric('culvert_state_write_failures_total');
-      const [complaints, mended] = ['could not be written to disk; the agent continues', 'the last good state is on disk again'].map(
-        (message) => loggedIn(node1.logFile, message).length,
-      );
+      const [complaints, mended] = [
+        'could not be written to disk; the agent continues',
+        'the last good state is on disk again',
+      ].map((message) => loggedIn(node1.logFile, message).length);
       await inMountsOf(node1, 'mount', '-t', 'tmpfs', '-o', options, 'tmpfs', node1.stateDir);
       await mesh.apply(rule('deny'));
       assert.equal(await ask(neighbour, toServer()), 'ECONNRESET', 'the new rule is in force');
-      const line = await waitForLog(node1.logFile, 'could not be written to disk; the agent continues', { seen: complaints ?? 0 });
+      const line = await waitForLog(node1.logFile, 'could not be written to disk; the agent continues', {
+        seen: complaints ?? 0,
+      });
       assert.equal(line.level, 'error');
       assert.match(JSON.stringify(line['err']), problem);
       assert.ok((await node1.metric('culvert_state_write_failures_total')) > failures);

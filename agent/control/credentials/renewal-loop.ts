@@ -5,7 +5,7 @@ import { backoffMs, hasGoneBack, longestWaitMs, type Scheduler } from '../../thr
 /** `obtainedAtMs`: by this host's clock; half of the life counts from here, because CAs set NotBefore back in time. */
 export type Validity = { readonly obtainedAtMs: number; readonly notAfterMs: number };
 
-/** What an attempt did for one key: the new validity, or why there is none. */
+/** What an attempt did for one key: the new validity, or why it failed. */
 export type RenewalOutcome = Validity | { readonly problem: string };
 
 export type RenewalFailure = {

@@ -4,33 +4,33 @@ import type { TunnelSettings } from './session-options.js';
 import type { TunnelStream } from './tunnel-stream.js';
 
 /**
- * What speaks HTTP/2 on a connection whose TLS is up. Everything else about tunnels (who may dial, pools, rotation,
- * PINGs, limits of time) is the same for every engine. Sessions and streams have the part of `node:http2`'s interface
- * that tunnels use, so that its own classes fit as they are. deploy/docs/engine.md says why there are two engines, and what
- * was tried to make them fast.
+ * An HTTP/2 implementation for connections whose TLS is established. Everything else about tunnels (who may dial,
+ * pools, rotation, PINGs, timeouts) is the same for every engine. Sessions and streams have the part of `node:http2`'s
+ * interface that tunnels use, so Node's own classes fit as they are.
+ * deploy/docs/engine.md says why there are two engines, and what was tried to make them fast.
  */
 export interface Http2Engine {
-  /** Begins the client's side; `socket` belongs to the session. */
+  /** Starts the client side. The session owns `socket`. */
   connect(socket: tls.TLSSocket, settings: TunnelSettings): ClientSession;
-  /** Begins the server's side; `socket` belongs to the session. */
+  /** Starts the server side. The session owns `socket`. */
   accept(socket: tls.TLSSocket, settings: TunnelSettings): ServerSession;
-  /** The same stream, for the relay. `deathOfTunnel` says what the connection died of, or nothing. */
+  /** Returns the same stream for the relay. `deathOfTunnel` returns why the connection died, or an empty text. */
   asTunnelStream(stream: SessionStream, deathOfTunnel: () => string): TunnelStream;
-  /** RST_STREAM with this code, and no END_STREAM before it. */
+  /** Sends RST_STREAM with this code, without END_STREAM before it. */
   resetStream(stream: SessionStream, code: number): void;
-  /** Called while a session has streams; returns what is to be called when it has none. */
+  /** Called while a session has streams. Call the returned function when it has none left. */
   keepReading(socket: tls.TLSSocket): () => void;
 }
 
 /**
- * `error`: the peer broke HTTP/2; `close`: it and its streams are gone; `goaway`: code, last stream, debug data;
- * `remoteSettings`: the peer's SETTINGS.
+ * Events. `error`: the peer violated HTTP/2. `close`: the session and its streams are gone. `goaway`: code, last
+ * stream, debug data. `remoteSettings`: the peer's SETTINGS.
  */
 export interface Session {
-  /** It takes no new streams. */
+  /** It accepts no new streams. */
   readonly closed: boolean;
   readonly destroyed: boolean;
-  /** GOAWAY; ends with its last stream. */
+  /** Sends GOAWAY; ends with its last stream. */
   close(): void;
   /** Ends at once. */
   destroy(): void;
@@ -45,15 +45,15 @@ export interface Session {
 
 export interface ClientSession extends Session {
   readonly remoteSettings: { readonly maxConcurrentStreams?: number | undefined };
-  /** A CONNECT; throws when there can be no new stream. */
+  /** Sends a CONNECT; throws if no new stream is possible. */
   request(headers: Readonly<Record<string, string>>, options: { readonly endStream: false }): SessionStream;
 }
 
 export type ServerSession = Session;
 
-/** `response`: a client's stream has got its {@link HeadersOfPeer}. */
+/** Event `response`: a client's stream received its {@link HeadersOfPeer}. */
 export interface SessionStream extends Duplex {
-  /** The code that it was reset with, by either side; 0 or undefined: it was not. */
+  /** The code that either side reset it with; 0 or undefined: it was not reset. */
   readonly rstCode?: number | undefined;
 }
 

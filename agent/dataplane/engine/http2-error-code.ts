@@ -34,7 +34,7 @@ const names = [
   'HTTP_1_1_REQUIRED',
 ] as const;
 
-/** `CONNECT_ERROR`, or the number of a code without a name. */
+/** `CONNECT_ERROR`, or the number of a code that has no name. */
 export function errorCodeName(code: number): string {
   return names[code] ?? `code ${code}`;
 }

@@ -14,29 +14,31 @@ export type TunnelSettings = Pick<
   | 'tunnelIdleTimeoutMs'
 >;
 
-/** Largest DATA frame that is accepted from a peer (DESIGN §3). Node itself sends frames of 16 KiB. */
+/** Largest DATA frame accepted from a peer. Node itself sends frames of 16 KiB. */
 export const maxFrameBytes = 1_048_576;
 export const maxHeaderListBytes = 16_384;
-/** Pseudo headers, forwarded, baggage, traceparent and room for what ztunnel may add. */
+/** Pseudo headers, forwarded, baggage, traceparent, and room for what ztunnel may add. */
 export const maxHeaderPairs = 32;
 
 /**
- * What one stream may have queued for sending inside nghttp2: the relay stops at 64 KiB above one read of 64 KiB, and
- * a writev takes all of it at once.
+ * What one stream may have queued for sending inside nghttp2: the relay stops at 64 KiB above one read of 64 KiB, and a
+ * writev takes all of it at once.
  */
 const queuedBytesPerStream = 262_144;
 
 /**
- * Megabytes that one session may hold before it refuses new streams (ENHANCE_YOUR_CALM). Node counts what is queued to
- * be sent, header tables, streams and unanswered PINGs, but not received data, which the stream windows bound. Its
- * default of 10 MB is used up by forty streams that wait for a slow peer, and the 41st would be refused: so it is sized
- * by the streams that are allowed. Source: node:http2 documentation, `maxSessionMemory`.
+ * Megabytes that one session may use before it refuses new streams (ENHANCE_YOUR_CALM). Node counts the send queue,
+ * header tables, streams and unanswered PINGs, but not received data, which the stream windows bound. The default of 10
+ * MB is used up by forty streams that wait for a slow peer, and the 41st would be refused, so the size follows the
+ * number of allowed streams. Source: node:http2 documentation, `maxSessionMemory`.
  */
 export function maxSessionMemoryMb(maxStreams: number): number {
   return Math.ceil((maxStreams * queuedBytesPerStream) / 1_000_000) + 16;
 }
 
-/** Options of both sides of a tunnel. `settings` are announced to the peer, the rest limits what it can make us keep. */
+/**
+ * Options of both sides of a tunnel. `settings` are announced to the peer; the rest limits what it can make us hold.
+ */
 export function sessionOptions(settings: TunnelSettings): http2.SessionOptions {
   return {
     maxSessionMemory: maxSessionMemoryMb(settings.maxStreamsPerTunnel),
@@ -52,7 +54,9 @@ export function sessionOptions(settings: TunnelSettings): http2.SessionOptions {
   };
 }
 
-/** As {@link sessionOptions}; a peer that sends broken frames or opens streams beyond the limit is cut off early. */
+/**
+ * Like {@link sessionOptions}. A peer that sends broken frames or opens streams beyond the limit is disconnected early.
+ */
 export function serverSessionOptions(settings: TunnelSettings): http2.ServerOptions {
   const options = sessionOptions(settings);
   return {

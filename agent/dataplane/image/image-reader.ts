@@ -2,11 +2,11 @@ import { BoundedCache } from '../../../shared/policy/prepared/bounded-cache.js';
 import type { RegistryEntry } from '../../../shared/routing/registry-entry.js';
 import { wordsPerPosting, wordsPerSlot, type RegistryImage } from './registry-image.js';
 
-/** Entries that stay decoded, some 1 KiB each: those of the peers that a worker really talks to. */
+/** Number of entries that stay decoded, about 1 KiB each: those of the peers that a worker actually talks to. */
 const maxDecoded = 4096;
 
 /**
- * One worker's look into a {@link RegistryImage}. Entries are decoded when they are found; an entry that is found often
+ * One worker's view of a {@link RegistryImage}. Entries are decoded when they are found; an entry that is found often
  * is the same object each time.
  */
 export class ImageReader {
@@ -27,13 +27,13 @@ export class ImageReader {
     return this.#entries;
   }
 
-  /** The latest posting of a term for {@link next}, 0 when there is none. */
+  /** The latest posting of a term, to continue with {@link next}; 0: the term has no posting. */
   first(term: number): number {
     const slot = this.#slotOf(term);
     return slot < 0 ? 0 : this.#word(slot + 1);
   }
 
-  /** The posting before; 0: that was the last. */
+  /** The previous posting; 0: this was the last. */
   next(posting: number): number {
     return this.#word(this.#postingAt(posting) + 1);
   }
@@ -58,7 +58,7 @@ export class ImageReader {
     return entry;
   }
 
-  /** Where the slot of a term begins; -1 when it has none. */
+  /** Where the slot of a term begins; -1 if it has none. */
   #slotOf(term: number): number {
     const mask = this.#slots - 1;
     for (let at = term & mask; ; at = (at + 1) & mask) {

@@ -3,14 +3,14 @@ import { addressTerm, keyTerm, labelTerm, vipTerm } from './registry-terms.js';
 
 /**
  * The registry in memory that all workers share: the entries as text, and a table that finds them by term (a key, an
- * address, a VIP, or a label within a namespace). Immutable, and made once for all workers: an object for each
- * workload in each worker would take more than all the rest of it. `ImageReader` reads it.
+ * address, a VIP, or a label within a namespace). Immutable, and built once for all workers: an object per workload in
+ * each worker would take more memory than everything else. Read by `ImageReader`.
  */
 export type RegistryImage = {
   readonly entries: number;
-  /** Of the table; a power of two. */
+  /** Number of slots in the table; a power of two. */
   readonly slots: number;
-  /** JSON of one entry after the other, UTF-8. */
+  /** JSON of one entry after another, UTF-8. */
   readonly text: SharedArrayBuffer;
   /**
    * Int32: the end of each entry in the text; then the slots, three numbers each: the term, its last posting counted
@@ -20,7 +20,7 @@ export type RegistryImage = {
   readonly words: SharedArrayBuffer;
 };
 
-/** `image` replaces everything that is known; null: nothing of it. Then come removals (registry keys) and upserts. */
+/** `image` replaces everything known (null: it stays). Then removals (registry keys) and upserts apply. */
 export type RegistryChange = {
   readonly image: RegistryImage | null;
   readonly upserts: readonly RegistryEntry[];
@@ -45,7 +45,7 @@ export function buildRegistryImage(entries: readonly RegistryEntry[]): RegistryI
       owners.push(number);
     }
   }
-  // At most half of them are taken, so that a look at a term that is not there ends soon.
+  // At most half of the slots are taken, so that looking up a missing term ends soon.
   const slots = 2 ** Math.ceil(Math.log2(Math.max(terms.length, 1) * 2));
   const text = new SharedArrayBuffer(textBytes);
   const words = new SharedArrayBuffer(4 * (lines.length + slots * wordsPerSlot + terms.length * wordsPerPosting));

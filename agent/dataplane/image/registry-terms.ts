@@ -1,6 +1,6 @@
 /**
- * What entries of the registry are found by, as 32 bits (FNV-1a over UTF-16 units, mixed as in MurmurHash3). Different
- * things may have the same term: whoever finds an entry by one looks whether it is the right entry.
+ * The terms by which registry entries are found, as 32 bits (FNV-1a over UTF-16 units, mixed as in MurmurHash3).
+ * Different things may have the same term, so a lookup must check that it found the right entry.
  */
 export function keyTerm(key: string): number {
   return finish(mix(1, key));

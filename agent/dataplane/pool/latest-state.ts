@@ -4,8 +4,8 @@ import type { CertificatesMessage, LocalWorkload, StateCommand, StateMessage } f
 import { SharedRegistry } from './shared-registry.js';
 
 /**
- * What all state messages so far add up to, so that a worker that was replaced can be brought to where the others are.
- * Kept by the control thread.
+ * The sum of all state messages so far, which brings a replacement worker to the state of the others. Kept by the
+ * control thread.
  */
 export class LatestState {
   readonly #registry = new SharedRegistry();
@@ -13,7 +13,7 @@ export class LatestState {
   #certificates: CertificatesMessage | null = null;
   #workloads: readonly LocalWorkload[] = [];
 
-  /** What to tell those that know everything up to this message. */
+  /** Returns the command for workers that have everything before this message. */
   absorb(message: StateMessage): StateCommand {
     switch (message.type) {
       case 'registry':
@@ -40,7 +40,10 @@ export class LatestState {
     return this.#workloads;
   }
 
-  /** In the order in which a worker must get them: the listeners come last, so that they never decide on half a state. */
+  /**
+   * In the order in which a worker must receive them: the listeners come last, so that no connection is decided on
+   * partial state.
+   */
   replay(): readonly StateCommand[] {
     const messages: StateCommand[] = [];
     const registry = this.#registry.replay();

@@ -2,21 +2,24 @@ import { registryKey, type RegistryEntry } from '../../../shared/routing/registr
 import type { RegistryMessage } from '../messages.js';
 import { buildRegistryImage, type RegistryChange, type RegistryImage } from '../image/registry-image.js';
 
-/** An image is made anew when so much of it changed: a change is an object in each worker, an image is there once. */
+/**
+ * The image is rebuilt after this many changes, or this share of it: a change is an object in each worker, the image
+ * exists once.
+ */
 const minChanges = 1000;
 const changedShare = 1 / 4;
 
 /**
- * The registry as the control thread gives it to the workers: an image in shared memory and what changed since. Its
- * messages are folded together, so that a worker that was replaced gets the same.
+ * The registry as the control thread passes it to the workers: an image in shared memory and the changes since. Changes
+ * are merged, so that a replacement worker receives the same state.
  */
 export class SharedRegistry {
   readonly #entries = new Map<string, RegistryEntry>();
-  /** Keys of what came or went since the image. */
+  /** Keys that were added, changed or removed since the image. */
   readonly #changed = new Set<string>();
   #image: RegistryImage | null = null;
 
-  /** What to tell those that know everything up to this message. */
+  /** Returns the change for workers that have everything before this message. */
   absorb({ isFull, upserts, removals }: RegistryMessage): RegistryChange {
     if (isFull) this.#entries.clear();
     for (const key of removals) {
@@ -37,7 +40,7 @@ export class SharedRegistry {
     return { image: this.#image, upserts: [], removals: [] };
   }
 
-  /** What to tell one that knows nothing; null when nothing came yet. */
+  /** Returns the whole state for a new worker; null before the first message. */
   replay(): RegistryChange | null {
     if (this.#image === null) return null;
     const upserts: RegistryEntry[] = [];

@@ -2,13 +2,16 @@ import type { LocalWorkload } from '../messages.js';
 import type { SlottedWorkload } from '../messages.js';
 import { maxSlots } from '../workload-usage.js';
 
-/** Gives each workload a slot for as long as it stays on the node. Freed slots are reused last. */
+/** Assigns each workload a slot while it stays on the node. Freed slots are reused last. */
 export class SlotTable {
   readonly #slots = new Map<string, number>();
   readonly #free: number[] = [];
   #next = 0;
 
-  /** Slots for exactly these workloads; those of others are freed. A new namespace under an old name is a new workload. */
+  /**
+   * Assigns slots to exactly these workloads and frees those of others. A new namespace under an old name is a new
+   * workload.
+   */
   assign(workloads: readonly LocalWorkload[]): SlottedWorkload[] {
     const keys = new Set(workloads.map(slotKey));
     for (const [key, slot] of this.#slots) {

@@ -29,20 +29,20 @@ export type PoolLog = {
 export type WorkloadListening = {
   readonly workload: WorkloadName;
   readonly netnsInode: number;
-  /** null: every worker listens. Otherwise why one does not. */
+  /** null: every worker listens. Otherwise why one of them does not. */
   readonly error: string | null;
 };
 
 type PoolEvents = {
   /** What one worker counted since its last report. */
   report: [report: WorkerReport, workerIndex: number];
-  /** Every worker has now answered for this workload's namespace; again after a worker was replaced. */
+  /** Every worker has now answered for this workload's namespace. Emitted again after a worker was replaced. */
   listening: [listening: WorkloadListening];
-  /** Every worker now enforces at least this revision. Only grows, except that a wiped mesh may start again. */
+  /** Every worker now enforces at least this revision. Only increases, unless a mesh was wiped and starts again. */
   applied: [revision: number];
-  /** A worker died; its connections died with it. A replacement is under way. */
+  /** A worker died, and its connections with it. A replacement is being started. */
   workerLost: [workerIndex: number, error: Error];
-  /** A worker (also a replacement) runs and has been sent the whole state. */
+  /** A worker (or a replacement) is running and has received the whole state. */
   workerOnline: [workerIndex: number];
 };
 
@@ -51,23 +51,26 @@ type Member = {
   readonly startedAtMs: number;
   isOnline: boolean;
   appliedRevision: number | null;
-  /** What this worker said of its listeners. */
+  /** By workload name: what this worker reported about its listeners. */
   readonly listening: Map<WorkloadName, { readonly netnsInode: number; readonly error: string | null }>;
   error: Error | null;
 };
 
-/** A replacement comes at once, and after repeated crashes never later than this, so that a node is not deaf for long. */
+/**
+ * A replacement starts at once, and after repeated crashes within this time, so that a node does not stop listening for
+ * long.
+ */
 const maxRestartDelayMs = 1000;
 const firstRestartDelayMs = 20;
-/** A worker that lived this long was well: the next crash counts as the first. */
+/** A worker that ran this long counts as healthy: its next crash counts as the first. */
 const settledAfterMs = 10_000;
 const dumpTimeoutMs = 2000;
-/** Beyond the grace period: time for the last report and the end of the thread. */
+/** In addition to the grace period: time for the last report and the end of the thread. */
 const drainMarginMs = 2000;
 
 /**
- * The control thread's one door to the data plane: starts the worker threads, keeps them at the same state, replaces
- * one that dies and adds up what they say. Owns the threads: `drain` or `Symbol.asyncDispose` ends them all.
+ * The control thread's interface to the data plane: starts the worker threads, keeps them on the same state, replaces
+ * one that dies, and sums up their reports. Owns the threads: `drain` or `Symbol.asyncDispose` ends them all.
  */
 export class WorkerPool extends EventEmitter<PoolEvents> {
   readonly #init: { readonly node: NodeName; readonly trustDomain: string; readonly settings: DataplaneSettings };
@@ -90,7 +93,7 @@ export class WorkerPool extends EventEmitter<PoolEvents> {
     readonly trustDomain: string;
     readonly settings: DataplaneSettings;
     readonly log: PoolLog;
-    /** Starts a thread; {@link spawnWorker} unless told. */
+    /** Starts a thread; default: {@link spawnWorker}. */
     readonly spawn?: (init: PoolWorkerInit) => Worker;
   }) {
     super();
@@ -103,14 +106,14 @@ export class WorkerPool extends EventEmitter<PoolEvents> {
     this.#usage = new WorkloadUsage({ buffer: this.#usageBuffer, workers: init.workers });
   }
 
-  /** Starts every worker; resolves when all run. State may be sent before or after. */
+  /** Starts every worker; resolves when all of them run. State may be sent before or after. */
   async start(): Promise<void> {
     await Promise.all(this.#members.map((_, index) => this.#startMember(index)));
   }
 
   /**
-   * Gives the message to every worker, and to those that will replace one. Throws `SNAPSHOT_INVALID` for rules that
-   * cannot be evaluated; the workers then keep those that they have.
+   * Sends the message to every worker, and to later replacements. Throws `SNAPSHOT_INVALID` for rules that cannot be
+   * evaluated; the workers then keep their current rules.
    */
   send(message: StateMessage): void {
     if (message.type === 'rules') prepareSnapshot(message.snapshot, this.#state.snapshot);
@@ -125,13 +128,13 @@ export class WorkerPool extends EventEmitter<PoolEvents> {
     return this.#enforcedRevision;
   }
 
-  /** How many workers run at this moment, of how many. */
+  /** How many workers are running now, and how many should be. */
   get workersOnline(): { readonly online: number; readonly wanted: number } {
     const online = this.#members.filter((member) => member?.isOnline === true).length;
     return { online, wanted: this.#members.length };
   }
 
-  /** The common answer of all workers for the current namespace of a workload; null while one has not answered. */
+  /** The combined answer of all workers for a workload's current namespace; null while one has not answered. */
   listeningOf(workload: WorkloadName): WorkloadListening | null {
     const wanted = this.#state.workloads.find((candidate) => candidate.name === workload);
     if (wanted === undefined) return null;
@@ -144,7 +147,7 @@ export class WorkerPool extends EventEmitter<PoolEvents> {
     return { workload, netnsInode: wanted.netnsInode, error };
   }
 
-  /** What each worker that answers within two seconds holds. Without secrets. */
+  /** The state of each worker that answers within two seconds. Without secrets. */
   async dump(): Promise<WorkerDump[]> {
     const members = this.#members.filter((member) => member !== null);
     const dumps = await Promise.all(members.map((member) => this.#dumpOf(member)));
@@ -152,8 +155,8 @@ export class WorkerPool extends EventEmitter<PoolEvents> {
   }
 
   /**
-   * Stops listening, lets open connections finish for `graceMs`, cuts what is left with the reason `DRAIN`, and ends
-   * the threads. The last reports are emitted before it resolves. Safe to call twice.
+   * Stops listening, lets open connections finish for `graceMs`, cuts the rest with the reason `DRAIN`, and ends the
+   * threads. The last reports are emitted before it resolves. Safe to call twice.
    */
   async drain(graceMs: number): Promise<void> {
     this.#isStopping = true;
@@ -209,7 +212,7 @@ export class WorkerPool extends EventEmitter<PoolEvents> {
           new CulvertError({
             code: 'WORKER_START',
             message: `data-plane worker ${index} ended before it was ready`,
-            hint: 'look at the error logged before this one',
+            hint: 'see the error logged before this one',
             cause: member.error,
           }),
         );
@@ -239,7 +242,7 @@ export class WorkerPool extends EventEmitter<PoolEvents> {
         return;
       }
       case 'drained':
-        // The last message of a worker; its listeners and timers are gone, what is left of the thread holds nothing.
+        // The worker's last message. Its listeners and timers are gone, and the rest of the thread holds nothing.
         void member.worker.terminate();
         return;
       case 'dump':
@@ -264,7 +267,7 @@ export class WorkerPool extends EventEmitter<PoolEvents> {
     const error = member.error ?? new Error('the thread ended without an error');
     this.#log.error(
       { workerIndex: index, error: describeError(error), stack: error.stack },
-      'data-plane worker died: its connections are lost, a replacement starts',
+      'data-plane worker died: its connections are lost; starting a replacement',
     );
     this.emit('workerLost', index, error);
     const crashes = Date.now() - member.startedAtMs > settledAfterMs ? 0 : (this.#crashes[index] ?? 0);
@@ -272,7 +275,7 @@ export class WorkerPool extends EventEmitter<PoolEvents> {
     const delayMs = Math.min(maxRestartDelayMs, firstRestartDelayMs * 2 ** crashes);
     const timer = setTimeout(() => {
       this.#restartTimers.delete(timer);
-      // A failed start ends in 'exit', which schedules the next try.
+      // A failed start ends in 'exit', which schedules the next attempt.
       this.#startMember(index).then(
         () => this.#log.info({ workerIndex: index }, 'data-plane worker replaced'),
         () => undefined,
@@ -281,7 +284,7 @@ export class WorkerPool extends EventEmitter<PoolEvents> {
     this.#restartTimers.add(timer);
   }
 
-  /** `known`: the rules that those who get it have; null: none. */
+  /** `known`: the rules that the recipients already have; null: none. */
   #commandFor(message: StateCommand, known: Snapshot | null): WorkerCommand {
     if (message.type === 'rules') {
       return { type: 'rules', patch: toSharedText(JSON.stringify(patchBetween(known, message.snapshot))) };
@@ -325,12 +328,12 @@ function toSharedText(text: string): SharedArrayBuffer {
   return shared;
 }
 
-/** `postMessage` takes anything; a worker understands this only. Nothing is handed over, so the list is empty. */
+/** `postMessage` accepts anything; a worker understands only this. Nothing is transferred, so the list is empty. */
 function tell(worker: Worker, command: WorkerCommand): void {
   worker.postMessage(command, []);
 }
 
-/** The real thread. Its open files, such as namespaces, are closed when it ends in whatever way. */
+/** Starts a real thread. Its open files, such as namespaces, are closed however it ends. */
 export function spawnWorker(init: PoolWorkerInit): Worker {
   return new Worker(new URL('../worker/worker.js', import.meta.url), {
     workerData: init,

@@ -4,7 +4,7 @@ import { isGone, type RelayPeer } from './relay-peer.js';
 export type Direction = {
   readonly from: RelayPeer;
   readonly to: RelayPeer;
-  /** Whose limits its bytes count for. */
+  /** The workloads whose limits its bytes count towards. */
   readonly workloads: readonly { readonly slot: number }[];
 };
 
@@ -15,8 +15,8 @@ export type WaitingSums = {
 };
 
 /**
- * The directions of a thread whose sender is held back, because its receiver has not taken yet what there is: they are
- * where bytes wait. All others hold what came in one turn of the event loop, and cost nothing here.
+ * The directions on this thread whose sender is paused because the receiver has not taken the bytes yet: this is where
+ * bytes wait. All other directions hold only what arrived in one turn of the event loop, and cost nothing here.
  */
 export class BackpressureTracker {
   readonly #directions = new Set<Direction>();
@@ -29,7 +29,7 @@ export class BackpressureTracker {
     this.#directions.delete(direction);
   }
 
-  /** What waits now. The bytes of a connection between two workloads of this node count for both, and once in all. */
+  /** What waits now. Bytes between two workloads of this node count for both, and once in the total. */
   waiting(): WaitingSums {
     const bySlot = new Map<number, number>();
     let bytesInAll = 0;

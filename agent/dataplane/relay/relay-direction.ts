@@ -5,27 +5,29 @@ import type { Direction, BackpressureTracker } from './backpressure-tracker.js';
 
 /**
  * Bytes that may wait for the receiver before the sender is paused. They leave in one writev, so a larger bound saves
- * calls; past it the kernel's or the tunnel's flow control holds the sender back.
+ * system calls. Beyond it the flow control of the kernel or the tunnel slows the sender down.
  */
 const socketBoundBytes = 262_144;
 const streamBoundBytes = 131_072;
 /**
- * The same for an application that was so late to take what it was given, and has not taken so much since without being
- * late again, or since it began: more would only be kept for it. The kernel's buffers, of a megabyte and more, take the
- * first bytes at once also where nobody reads them.
+ * The bound for an application that was this late to take its bytes, until it has taken that many in time, and for one
+ * whose connection is new: a larger bound would only hold more memory. The kernel's buffers, a megabyte or more, take
+ * the first bytes at once even if nothing reads them.
  */
 const lateBoundBytes = 65_536;
 const lateMs = 100;
 const provenBytes = 4_194_304;
-/** Less for an idle socket goes out at once: to wait for the end of the turn would only add latency. */
+/** Less than this goes out at once to an idle socket: waiting for the end of the turn would only add latency. */
 const promptBytes = 8192;
 
-/** Every application's socket of this thread reads into it. Twice as much made four streams at once dearer, not cheaper. */
+/**
+ * Shared by all application sockets of this thread. With twice the size, four parallel streams cost more CPU, not less.
+ */
 const readBuffer = Buffer.allocUnsafeSlow(65_536);
 
 /**
- * Moves the bytes of one direction; the relay passes its end. Returns what hands over to `to` what is still kept for the
- * end of the turn. Not `pipe()`, which loses RSTs and allocates for every chunk's state.
+ * Moves the bytes of one direction; the relay forwards the end. Returns a function that writes what is still held until
+ * the end of the turn to `to`. Does not use `pipe()`, which loses RSTs and allocates state for every chunk.
  */
 export function pumpDirection(options: {
   readonly direction: Direction;
@@ -40,7 +42,7 @@ export function pumpDirection(options: {
   let isGathering = false;
   let isPaused = false;
   let pausedAtMs = 0;
-  /** Since it began, or was late. */
+  /** Since the connection began, or since the receiver was last late. */
   let takenInTimeBytes = isSocket ? 0 : provenBytes;
   let block: WaitingBlock | null = null;
   const pauseAbove = (waitingBytes: number): void => {
@@ -73,7 +75,7 @@ export function pumpDirection(options: {
     isGathering = false;
     writeCopied();
     to.uncork();
-    // Nothing of it has to wait, so that no `drain` will come.
+    // Everything was written at once, so no `drain` will come.
     if (isPaused && !to.writableNeedDrain) resume();
   };
   const moveToSocket = (chunk: Buffer): void => {

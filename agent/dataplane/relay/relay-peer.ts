@@ -2,7 +2,7 @@ import net from 'node:net';
 import { errorCodeOf } from '../connection/failure-reasons.js';
 import type { TunnelStream } from '../engine/tunnel-stream.js';
 
-/** One side of a relayed connection: an application's socket, or a stream of a tunnel. */
+/** One side of a relayed connection: an application's socket or a stream of a tunnel. */
 export type RelayPeer = net.Socket | TunnelStream;
 
 /** Sends RST to the peer. Bytes that were written and can leave at once go out first. */

@@ -10,33 +10,33 @@ import { breakageOf, isGone, resetPeer, type RelayPeer } from './relay-peer.js';
 
 export type { RelayPeer } from './relay-peer.js';
 
-/** Owned by the connection's record; the relay only adds. Bytes of the application. */
+/** Application bytes. The connection's record owns the counters; the relay only adds. */
 export type RelayCounters = {
   /** From source to destination. */
   bytesSent: number;
   /** From destination to source. */
   bytesReceived: number;
-  /** `Date.now()` of the first byte from the destination; stays null when none came. */
+  /** `Date.now()` of the first byte from the destination; null until it arrives. */
   firstByteAtMs: number | null;
 };
 
 export type RelayOptions = {
   /**
-   * The side that opened the connection. Both ends belong to the relay from the call on, and are closed when it has ended.
-   * A socket is to have TCP_NODELAY.
+   * The side that opened the connection. Both sides belong to the relay from the call on, and are closed when it has
+   * ended. A socket must have TCP_NODELAY.
    */
   readonly source: RelayPeer;
   readonly destination: RelayPeer;
   readonly counters: RelayCounters;
-  /** How long one direction may stay open after the other was closed; 0: for ever. */
+  /** How long one direction may stay open after the other was closed; 0: without limit. */
   readonly halfCloseTimeoutMs: number;
-  /** Without a byte in either direction; 0: never. Noticed up to a quarter later. */
+  /** Longest time without a byte in either direction; 0: without limit. Detected up to a quarter of it later. */
   readonly idleTimeoutMs: number;
-  /** Counted from the call; 0: no limit. */
+  /** Counted from the call; 0: without limit. */
   readonly maxDurationMs: number;
-  /** When it is raised, both ends are reset at once. */
+  /** When it is raised, both sides are reset at once. */
   readonly signal: TerminationSignal;
-  /** Those of this node at its ends, now: the caller's. */
+  /** This node's workloads at the two sides, at this moment. The array is the caller's. */
   readonly workloads: readonly { readonly slot: number }[];
   readonly backpressure: BackpressureTracker;
 };
@@ -48,14 +48,15 @@ export type RelayOutcome = Ending & {
 };
 
 /**
- * Moves bytes both ways until both directions are closed, one end is reset, or a limit or the signal ends it; `onEnd` is
- * called once then. Not a promise: what stands behind one is kept for as long as the connection is open.
+ * Moves bytes both ways until both directions are closed, one side is reset, or a limit or the signal ends the
+ * connection. Then calls `onEnd`, once. Does not return a promise, because whatever awaits one stays in memory while
+ * the connection is open.
  */
 export function relay(options: RelayOptions, onEnd: (outcome: RelayOutcome) => void): void {
   new Relay(options, onEnd).start();
 }
 
-/** Most connections have no limit of time. */
+/** Most connections have no time limit. */
 const noTimers: NodeJS.Timeout[] = [];
 const nothing = (): void => {};
 
@@ -108,7 +109,7 @@ class Relay {
 
   #prepare(side: 'source' | 'destination', end: RelayPeer, other: RelayPeer): void {
     if (end instanceof net.Socket) {
-      // Node's default would answer the peer's FIN with our own, and end the other direction in the middle.
+      // By default Node would answer the peer's FIN with its own and cut off the other direction.
       end.allowHalfOpen = true;
     }
     end.on('error', () => this.#judge(side, end));
@@ -127,7 +128,7 @@ class Relay {
   }
 
   #passFin(side: 'source' | 'destination', end: RelayPeer, other: RelayPeer): void {
-    // A cancelled stream reports an end too; passed on as FIN it would make truncated data look complete.
+    // A cancelled stream also reports an end. Forwarding it as FIN would make truncated data look complete.
     if (breakageOf(end) !== null) {
       this.#judge(side, end);
       return;
@@ -141,7 +142,7 @@ class Relay {
     other.end();
   }
 
-  /** Ends the relay when this end broke: the other application gets the RST that this one sent. */
+  /** Ends the relay if this side broke: the other application then gets the RST that this one sent. */
   #judge(side: 'source' | 'destination', end: RelayPeer): void {
     const breakage = breakageOf(end);
     if (breakage === null) return;
@@ -153,7 +154,7 @@ class Relay {
     this.#end({ reason: cut.reason, endedBy, rule: cut.rule, detail: cut.detail });
   }
 
-  /** The first outcome counts: what follows from our own resets is no news. */
+  /** The first outcome counts. What our own resets cause afterwards is ignored. */
   #end(outcome: RelayOutcome): void {
     if (this.#outcome !== null) return;
     this.#outcome = outcome;
@@ -166,7 +167,7 @@ class Relay {
 
   #finishIfClosed(): void {
     if (this.#openEnds !== 0) return;
-    // Once, whoever asks again.
+    // Once only, however often this is called.
     this.#openEnds = -1;
     this.#stopTimers();
     this.#init.signal.offCut(this.#onCut);
@@ -179,7 +180,7 @@ class Relay {
     if (idleTimeoutMs === 0) return;
     let movedAtMs = performance.now();
     let bytes = counters.bytesSent + counters.bytesReceived;
-    // Compared now and then instead of a timer that every chunk would have to restart.
+    // Compared at intervals, instead of a timer that every chunk would have to restart.
     const timer = setInterval(
       () => {
         const now = counters.bytesSent + counters.bytesReceived;

@@ -1,2 +1,2 @@
-/** What the errors of a socket or stream mean is said by whoever reads and writes it; here they only must not be fatal. */
+/** Keeps an `error` event from being fatal. Whatever reads and writes the socket or stream handles the error itself. */
 export function ignoreError(): void {}

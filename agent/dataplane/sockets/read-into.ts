@@ -5,13 +5,14 @@ type WithHandle = { readonly _handle?: { readonly useUserBuffer?: (buffer: Buffe
 type Slots = { readonly buffer: symbol; readonly callback: symbol };
 
 /**
- * Lets a connected socket read into one buffer again and again, which any number of sockets may share, and calls
- * `onLoan` with the part that was filled: it is the caller's until it returns. Node makes a new buffer for each read
- * otherwise, 16 KiB for each TLS record, and half a gigabyte of them in a second keeps the garbage collector marking.
+ * Makes a connected socket read repeatedly into one buffer, which any number of sockets may share, and calls `onLoan`
+ * with the filled part: it is the callee's until it returns. Otherwise Node allocates a buffer for each read, 16 KiB
+ * for each TLS record, and half a gigabyte of them per second keeps the garbage collector marking.
  *
- * It is what the option `onread` of `net.connect` does, for sockets that Node makes without options: accepted ones, and
- * TLS over another socket. Where this Node keeps it in another place, and for what had been read before, `onOwned` gets
- * buffers that nobody else has; that is always a listener of `data`, so the socket flows. `pause()` and `resume()` work.
+ * This is what the option `onread` of `net.connect` does, for sockets that Node creates without options: accepted ones,
+ * and TLS over another socket. If this version of Node keeps it elsewhere, and for bytes that were read before,
+ * `onOwned` gets buffers of its own. It is always a listener of `data`, so the socket flows. `pause()` and `resume()`
+ * work.
  */
 export function readInto(options: {
   readonly socket: net.Socket;
@@ -32,7 +33,7 @@ export function readInto(options: {
   handle.useUserBuffer(buffer);
 }
 
-/** Node: lib/net.js and lib/internal/stream_base_commons.js. Null where they do it in another way. */
+/** Node: lib/net.js and lib/internal/stream_base_commons.js. Null if this version does it differently. */
 const slots: Slots | null = findSlots();
 
 function findSlots(): Slots | null {

@@ -1,17 +1,17 @@
 const blockBytes = 65_536;
-/** Kept for later by each thread, 8 MiB. */
+/** Idle blocks that each thread keeps, 8 MiB. */
 const mostIdle = 128;
 
-/** Memory for bytes that were lent and have to wait. It is used again as soon as all of them were taken by whom they wait for. */
+/** Memory for lent bytes that have to wait. It is reused as soon as all its pieces have been taken. */
 export class WaitingBlock {
-  /** Null when it is not needed any more, and enough others are kept. */
+  /** Null if the block is no longer needed and enough others are kept. */
   #memory: Buffer | null = Buffer.allocUnsafeSlow(blockBytes);
   #owner: object | null = null;
   #filled = 0;
-  /** Where the piece begins that {@link take} is to give; what lies before it was given. */
+  /** Where the piece begins that {@link take} will return; what lies before it has been taken. */
   #pieceAt = 0;
   #waiting = 0;
-  /** To be called once for each piece, when nobody reads it any more. */
+  /** Call once for each piece, when nothing reads it any more. */
   readonly onTaken = (): void => {
     this.#waiting -= 1;
     if (this.#waiting === 0) this.#release();
@@ -23,7 +23,9 @@ export class WaitingBlock {
     return block;
   }
 
-  /** Whether `owner` may add to it: it was taken for it, is not full, and has not been released since. */
+  /**
+   * Whether `owner` may add to the block: it was taken for this owner, is not full, and has not been released since.
+   */
   hasRoomFor(owner: object): boolean {
     return this.#owner === owner && this.#filled < blockBytes;
   }
@@ -32,24 +34,24 @@ export class WaitingBlock {
     return this.#filled === blockBytes;
   }
 
-  /** Of the piece that `owner` is filling; 0 when the block is another one's by now. */
+  /** Size of the piece that `owner` is filling; 0 if the block has another owner by now. */
   pieceBytes(owner: object): number {
     return this.#owner === owner ? this.#filled - this.#pieceAt : 0;
   }
 
-  /** Copies as much as there is room for, and returns how much that was. */
+  /** Copies as much as there is room for; returns how much that was. */
   add(bytes: Buffer): number {
     if (this.#memory === null) throw new Error('a block that was released');
     const start = this.#filled;
     const length = Math.min(bytes.length, blockBytes - start);
-    // Held from here on: what was given before may be taken before the piece is.
+    // Held from here on: earlier pieces may be taken before this one is.
     if (start === this.#pieceAt) this.#waiting += 1;
     this.#memory.set(length === bytes.length ? bytes : bytes.subarray(0, length), start);
     this.#filled += length;
     return length;
   }
 
-  /** Everything that was added since the last call, at least a byte: one piece. */
+  /** Everything that was added since the last call, as one piece of at least one byte. */
   take(): Buffer {
     if (this.#memory === null) throw new Error('a block that was released');
     const piece = this.#memory.subarray(this.#pieceAt, this.#filled);

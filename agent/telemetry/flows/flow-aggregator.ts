@@ -131,7 +131,7 @@ export class FlowAggregator {
     const destination = { ...flow.destination, cidr: null };
     const coarse = { ...flow, source, destination, port: 0 };
     if (this.#addTo(this.#coarse, coarse, this.#maxCoarse)) return;
-    const other = { ...coarse, source: nobody, destination: nobody, rule: '', audited: [] };
+    const other = { ...coarse, source: unknownParty, destination: unknownParty, rule: '', audited: [] };
     this.#addTo(this.#other, other, Number.POSITIVE_INFINITY);
   }
 
@@ -160,7 +160,7 @@ export class FlowAggregator {
   }
 }
 
-const nobody: FlowParty = { workload: null, identity: null, cidr: null };
+const unknownParty: FlowParty = { workload: null, identity: null, cidr: null };
 
 function openParty({ workload, identity, address }: ConnectionParty): OpenParty {
   return { workload, identity, ip: address?.ip ?? null };

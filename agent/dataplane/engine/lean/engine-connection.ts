@@ -17,17 +17,16 @@ import { ReceiveWindow } from './receive-window.js';
 import { SendScheduler } from './send-scheduler.js';
 import { StreamTable } from './stream-table.js';
 
-/** The eight octets of our PINGs: this, and a number that tells the answer to one from noise. */
+/** Our PINGs carry eight octets: this name and a number, which distinguishes the answer to one from noise. */
 const pingName = Buffer.from('clvt', 'latin1');
-/** Answers that a peer does not fetch: with more than this it floods us and reads nothing. */
+/** Answers that the peer has not read. With more than this it is flooding us without reading. */
 const mostOwedBytes = 262_144;
-/** With so much in the output that the peer does not fetch, a reset comes alone. */
+/** With this much unread output, a reset is sent without the data before it. */
 const mostAheadBytes = 262_144;
 
 /**
- * One HTTP/2 connection (RFC 9113) that carries CONNECT streams, without any input or output: bytes in by
- * {@link receive}, bytes out by {@link pull}, events in between. Not for the web: no push, no priorities, and nothing
- * else that a tunnel does not need.
+ * One HTTP/2 connection (RFC 9113) that carries CONNECT streams, without I/O: bytes in through {@link receive}, bytes
+ * out through {@link pull}, events in between. Supports only what tunnels need: no push and no priorities.
  */
 export class EngineConnection {
   readonly #events: EngineEvents;
@@ -40,15 +39,15 @@ export class EngineConnection {
   readonly #headers: IncomingHeaders;
   readonly #frames: IncomingFrames;
   readonly #parser: FrameParser;
-  /** Of the client's preface, still to come. */
+  /** Bytes of the client preface that have not arrived yet. */
   #prefaceLeft: number;
   #isDead = false;
   #pingsSent = 0;
   #pingsAnswered = 0;
-  /** What our first GOAWAY said; a later one may not say more (RFC 9113 §6.8). */
+  /** The last stream in our first GOAWAY; a later GOAWAY must not increase it (RFC 9113 §6.8). */
   #goawayLastId: number | null = null;
 
-  /** `nowMs` is monotonic; floods and late readers are measured by it. */
+  /** `nowMs` is monotonic; it measures floods and slow readers. */
   constructor(init: {
     readonly role: 'client' | 'server';
     readonly limits: EngineLimits;
@@ -95,28 +94,31 @@ export class EngineConnection {
     return this.#table.size;
   }
 
-  /** Streams whose bytes wait for their turn. */
+  /** Number of streams whose bytes wait for their turn. */
   get waitingStreams(): number {
     return this.#scheduler.waitingStreams;
   }
 
-  /** How many streams the peer's SETTINGS allow us at once. */
+  /** How many concurrent streams the peer's SETTINGS allow us. */
   get maxOwnStreams(): number {
     return this.#peer.maxConcurrentStreams;
   }
 
-  /** {@link pull} has something to give. */
+  /** Whether {@link pull} has bytes to return. */
   get hasOutput(): boolean {
     return this.#output.bytes > 0 || (!this.#isDead && this.#scheduler.hasWork);
   }
 
-  /** Bytes from the peer, split anywhere. Its receivers get views of `chunk`. */
+  /** Bytes from the peer, split anywhere. Receivers get views of `chunk`. */
   receive(chunk: Buffer): void {
     if (this.#isDead) return;
     try {
       this.#parser.push(this.#prefaceLeft === 0 ? chunk : this.#skipPreface(chunk));
       if (this.#writer.owedBytes > mostOwedBytes) {
-        throw new ConnectionViolation({ code: errorCode.enhanceYourCalm, detail: 'answers that are not fetched' });
+        throw new ConnectionViolation({
+          code: errorCode.enhanceYourCalm,
+          detail: 'answers that the peer does not read',
+        });
       }
     } catch (error) {
       if (!(error instanceof ConnectionViolation)) throw error;
@@ -125,8 +127,8 @@ export class EngineConnection {
   }
 
   /**
-   * Bytes for the peer, in order: `budgetBytes` and at most a frame more, unless more is owed in answers already. To be
-   * given to {@link writeArenas} when they were sent.
+   * Returns bytes for the peer, in order: `budgetBytes` and at most one frame more, or more if that many bytes of
+   * answers are due. Release them to {@link writeArenas} after they were sent.
    */
   pull(budgetBytes: number): Buffer[] {
     if (!this.#isDead) this.#scheduler.fill(budgetBytes, this.#peer.maxFrameBytes);
@@ -134,7 +136,7 @@ export class EngineConnection {
     return this.#output.take();
   }
 
-  /** Client: opens a stream; null when the connection takes none any more. */
+  /** Client: opens a stream; null if the connection accepts no more. */
   request(fields: HeaderFields, eventsOf: (stream: EngineStream) => EngineStreamEvents): EngineStream | null {
     if (this.#isDead || this.#goawayLastId !== null || this.#frames.isPeerLeaving) return null;
     if (this.#table.size >= this.#peer.maxConcurrentStreams) return null;
@@ -145,7 +147,7 @@ export class EngineConnection {
     return stream;
   }
 
-  /** Server: the final answer, once. */
+  /** Server: the final response, once. */
   respond(stream: EngineStream, fields: HeaderFields, isEnd: boolean): void {
     if (stream.isClosed || stream.isAnswered) return;
     stream.isAnswered = true;
@@ -153,7 +155,7 @@ export class EngineConnection {
     if (isEnd) this.#table.endLocal(stream);
   }
 
-  /** Queues bytes, which must not change any more. `onTaken` says when they have all left for the output. */
+  /** Queues bytes, which must not change afterwards. `onTaken` is called when all of them have moved to the output. */
   write(stream: EngineStream, chunk: Buffer): void {
     if (stream.isClosed || stream.isLocalEnded || stream.isEndQueued || chunk.length === 0) return;
     stream.queue.push(chunk);
@@ -162,8 +164,8 @@ export class EngineConnection {
   }
 
   /**
-   * Copies as much of `bytes` into the output as may leave at once, when nobody waits for a turn before it. Returns how
-   * much; the rest is for {@link write}.
+   * Copies as much of `bytes` into the output as may leave at once, if no stream waits for its turn. Returns how much;
+   * pass the rest to {@link write}.
    */
   writeNow(stream: EngineStream, bytes: Buffer): number {
     if (stream.isClosed || stream.isLocalEnded || stream.isEndQueued || stream.queuedBytes > 0) return 0;
@@ -171,29 +173,29 @@ export class EngineConnection {
     return this.#scheduler.sendNow(stream, bytes, { mostBytes: room, maxFrameBytes: this.#peer.maxFrameBytes });
   }
 
-  /** END_STREAM after what was written. */
+  /** END_STREAM after the bytes written before. */
   end(stream: EngineStream): void {
     if (stream.isClosed || stream.isLocalEnded || stream.isEndQueued) return;
     stream.isEndQueued = true;
     if (stream.queuedBytes === 0) this.#scheduler.sendEnd(stream);
   }
 
-  /** Sends what the windows and one frame allow of the bytes that were written, ahead of other streams. */
+  /** Sends as many written bytes as the windows and one frame allow, ahead of other streams. */
   sendAhead(stream: EngineStream): void {
     if (this.#output.bytes < mostAheadBytes) this.#scheduler.sendAhead(stream, this.#peer.maxFrameBytes);
   }
 
-  /** RST_STREAM; what was written and has not left is dropped. No event follows. */
+  /** RST_STREAM. Written bytes that have not left are dropped. No event follows. */
   reset(stream: EngineStream, code: number): void {
     this.#table.reset(stream, code);
   }
 
-  /** Whoever gets the stream's data has consumed so much of it, and lets so much wait. */
+  /** The reader of the stream's data has consumed `bytes`, and `waitingBytes` still wait for it. */
   credit(stream: EngineStream, bytes: number, waitingBytes = 0): void {
     this.#data.credit(stream, bytes, waitingBytes);
   }
 
-  /** So much of the data, of whichever stream, holds the connection's window no longer. */
+  /** This much data, of any stream, no longer occupies the connection's window. */
   creditConnection(bytes: number): void {
     this.#data.creditConnection(bytes);
   }
@@ -207,7 +209,7 @@ export class EngineConnection {
     this.#writer.ping(false, octets);
   }
 
-  /** GOAWAY NO_ERROR, once: open streams live on, new ones are not taken. */
+  /** GOAWAY NO_ERROR, once: open streams continue, new ones are not accepted. */
   goAway(): void {
     if (this.#isDead || this.#goawayLastId !== null) return;
     this.#goawayLastId = this.#table.lastPeerId;
@@ -215,14 +217,17 @@ export class EngineConnection {
     this.#writer.goaway(this.#goawayLastId, errorCode.noError, '');
   }
 
-  /** The connection is lost: every stream is reset, the peer told nothing, and nothing is read any more. */
+  /** The connection is lost: every stream is reset, nothing is sent to the peer, and nothing more is read. */
   abandon(code: number): void {
     this.#isDead = true;
     this.#parser.stop();
     this.#table.abandon(code);
   }
 
-  /** Peers answer in order (RFC 9113 §6.7 does not say so): one that answers another PING has not answered the oldest. */
+  /**
+   * Peers answer in order, although RFC 9113 §6.7 does not require it: an answer to a later PING does not answer the
+   * oldest.
+   */
   #receivePong(octets: Buffer): void {
     const next = (this.#pingsAnswered + 1) >>> 0;
     if (this.#pingsAnswered === this.#pingsSent) return;
@@ -244,7 +249,7 @@ export class EngineConnection {
     const start = clientPreface.length - this.#prefaceLeft;
     const length = Math.min(this.#prefaceLeft, chunk.length);
     if (clientPreface.compare(chunk, 0, length, start, start + length) !== 0) {
-      throw new ConnectionViolation({ code: errorCode.protocolError, detail: 'no preface of HTTP/2' });
+      throw new ConnectionViolation({ code: errorCode.protocolError, detail: 'invalid HTTP/2 preface' });
     }
     this.#prefaceLeft -= length;
     return chunk.subarray(length);

@@ -2,18 +2,18 @@ import type { ConnectionViolation } from './hpack/connection-violation.js';
 import type { EngineStream } from './engine-stream.js';
 import type { HeaderMap } from './header-rules.js';
 
-/** What happens on a connection beside its streams. Called while bytes are received; may call the engine back. */
+/** Events of a connection outside its streams. Called while bytes are received; handlers may call the engine. */
 export interface EngineEvents {
-  /** Server: a well-formed request, whose stream has no {@link EngineStream.events} yet: set them first. */
+  /** Server: a well-formed request. Its stream has no {@link EngineStream.events} yet, so set them first. */
   onRequest(stream: EngineStream, headers: HeaderMap): void;
-  /** The peer's SETTINGS were taken over; the first are its half of the preface. */
+  /** The peer's SETTINGS were applied. The first SETTINGS are its half of the preface. */
   onSettings(): void;
-  /** The answer to a PING of ours. */
+  /** The answer to one of our PINGs. */
   onPong(): void;
-  /** The peer takes no new streams; those it will not serve were reset with REFUSED_STREAM. */
+  /** The peer accepts no new streams. Those that it will not process were reset with REFUSED_STREAM. */
   onGoaway(code: number, debugData: Buffer): void;
   /** The last stream is gone. */
   onStreamsGone(): void;
-  /** The peer broke HTTP/2. The GOAWAY that says so is in the output, every stream was reset, nothing is read any more. */
+  /** The peer violated HTTP/2. The GOAWAY is in the output, every stream was reset, and nothing more is read. */
   onFailure(violation: ConnectionViolation): void;
 }

@@ -1,39 +1,39 @@
 import type { HeaderMap } from './header-rules.js';
 import type { StreamWindow } from './stream-window.js';
 
-/** What happens to one stream. Called while bytes are received or sent; may call the engine back. */
+/** Events of one stream. Called while bytes are received or sent; handlers may call the engine. */
 export interface EngineStreamEvents {
   /** Client: the final response. */
   onResponse(headers: HeaderMap): void;
-  /** A view of what was received. Its length is to be credited when it was consumed. */
+  /** A view of received data. Credit its length when it was consumed. */
   onData(chunk: Buffer): void;
   /** The peer's END_STREAM. */
   onEnd(): void;
-  /** It is gone in both directions, by the peer, by a rule that the peer broke, or with the connection. */
+  /** Both directions are gone: the peer reset the stream, the peer violated a rule, or the connection ended. */
   onReset(code: number): void;
-  /** Everything that was written has left for the output: time to write more. */
+  /** Everything that was written has moved to the output, so more can be written. */
   onTaken(): void;
-  /** After what was written comes nothing but the end, which may go out with the last of it. */
+  /** Only the end follows what was written, so it may go out with the last bytes. */
   readonly isEnding: boolean;
 }
 
-/** One stream as the engine keeps it; only the engine writes to it. */
+/** One stream as the engine keeps it. Only the engine writes to it. */
 export class EngineStream {
   readonly id: number;
-  /** Nothing but DATA may come: a CONNECT at the server, an accepted one at the client (RFC 9113 §8.5). */
+  /** Only DATA may arrive: on a CONNECT at the server, on an accepted one at the client (RFC 9113 §8.5). */
   isTunnel: boolean;
   readonly receiveWindow: StreamWindow;
-  /** Set before anything can happen. */
+  /** Set before any event can occur. */
   events: EngineStreamEvents = noEvents;
-  /** What the peer lets us send; below 0 after it made its initial window smaller (RFC 9113 §6.9.2). */
+  /** What the peer allows us to send; negative after it reduced its initial window (RFC 9113 §6.9.2). */
   sendWindowBytes: number;
-  /** The final response has come, or was sent. */
+  /** The final response was received or sent. */
   isAnswered = false;
   isLocalEnded = false;
   isRemoteEnded = false;
   isClosed = false;
 
-  /** To be sent: `queue[queueHead]` is next, of which `headOffset` bytes have left. */
+  /** To be sent: `queue[queueHead]` is next; its first `headOffset` bytes have left. */
   queue: Buffer[] = [];
   queueHead = 0;
   headOffset = 0;
@@ -54,7 +54,7 @@ export class EngineStream {
     this.receiveWindow = init.receiveWindow;
   }
 
-  /** Forgets what was to be sent. */
+  /** Drops what was to be sent. */
   dropQueue(): void {
     this.queue = [];
     this.queueHead = 0;

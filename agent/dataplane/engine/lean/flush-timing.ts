@@ -1,13 +1,13 @@
-/** So many bytes are worth a write of their own. */
+/** This many bytes justify a separate write. */
 const promptBytes = 16_384;
-/** Turns of the event loop that less may wait for company. */
+/** Maximum number of event-loop turns that fewer bytes wait for more. */
 const longestTurns = 2;
 
 /**
- * When what a session has to send is sent: at the end of the turn of the event loop, and as long as more keeps coming, some
- * turns later. A write costs a TLS record, a packet and a wake-up of the other agent, however little is in it. A turn
- * is short while there is work and never begins to wait with a flush pending, so a busy session shares a write among
- * connections and an idle one answers at once.
+ * Decides when a session's output is sent: at the end of the event-loop turn or, while more keeps coming, a few turns
+ * later. Each write costs a TLS record, a packet and a wake-up of the other agent, however small it is. A turn is short
+ * while there is work, and the loop never blocks with a flush pending. So a busy session combines the data of several
+ * connections into one write, and an idle one answers at once.
  */
 export class FlushTiming {
   readonly #flush: () => void;
@@ -19,18 +19,18 @@ export class FlushTiming {
   #requestsSeen = 0;
   #bytes = 0;
 
-  /** `mayWait`: there may be others to wait for. */
+  /** `mayWait`: whether more data may be coming. */
   constructor(init: { readonly flush: () => void; readonly mayWait: () => boolean }) {
     this.#flush = init.flush;
     this.#mayWait = init.mayWait;
   }
 
-  /** What is to be sent waits for nothing. */
+  /** Whether the output must be sent without waiting. */
   get isUrgent(): boolean {
     return this.#bytes >= promptBytes;
   }
 
-  /** There is something new to be sent, with so many bytes of data in it. */
+  /** New output is available; `bytes` of it are data. */
   request(bytes: number): void {
     this.#requests += 1;
     this.#bytes += bytes;
@@ -38,11 +38,11 @@ export class FlushTiming {
   }
 
   arm(): void {
-    // Not a microtask: TLS hands out 16 KiB at a time, and the microtasks run between them.
+    // Not a microtask: TLS delivers 16 KiB at a time, and microtasks run in between.
     this.#pending ??= setImmediate(this.#onTurn);
   }
 
-  /** What waited is being sent: all of it, or as much as one write takes. */
+  /** The waiting output is being sent: all of it, or as much as one write takes. */
   sent({ isMoreLeft }: { readonly isMoreLeft: boolean }): void {
     this.#turns = 0;
     this.#requests = 0;

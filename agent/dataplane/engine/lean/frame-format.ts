@@ -1,4 +1,4 @@
-/** RFC 9113 §4.1: 24 bits of length, 8 of type, 8 of flags, one reserved bit and 31 of the stream. */
+/** RFC 9113 §4.1: 24 bits of length, 8 of type, 8 of flags, one reserved bit and 31 bits of stream identifier. */
 export const frameHeaderBytes = 9;
 
 /** RFC 9113 §6. */
@@ -30,7 +30,7 @@ export const settingId = {
 /** RFC 9113 §3.4. */
 export const clientPreface = Buffer.from('PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n', 'latin1');
 
-/** What holds until SETTINGS say otherwise (RFC 9113 §6.5.2), and the ends of their ranges. */
+/** Values in force before SETTINGS change them (RFC 9113 §6.5.2), and the upper ends of their ranges. */
 export const protocolDefaults = {
   windowBytes: 65_535,
   frameBytes: 16_384,

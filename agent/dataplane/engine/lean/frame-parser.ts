@@ -2,41 +2,44 @@ import { ConnectionViolation } from './hpack/connection-violation.js';
 import { errorCode } from '../http2-error-code.js';
 import { frameFlag, frameHeaderBytes, frameType } from './frame-format.js';
 
-/** Gets what the parser finds, in order. Every method may throw a {@link ConnectionViolation}; nothing is parsed after it. */
+/**
+ * Receives the parser's results, in order. Every method may throw a {@link ConnectionViolation}; nothing is parsed
+ * after that.
+ */
 export interface FrameHandler {
-  /** A frame of any type, also an unknown one, begins. */
+  /** A frame begins; its type may be unknown. */
   onFrameBegin(type: number, flags: number, streamId: number, length: number): void;
-  /** `length` counts padding too, as flow control does (RFC 9113 §6.9.1). */
+  /** `length` includes padding, as in flow control (RFC 9113 §6.9.1). */
   onDataBegin(streamId: number, flags: number, length: number): void;
-  /** A piece of the payload, without padding. A view of what was given to `push`, not a copy. */
+  /** A piece of the payload without padding: a view of what was passed to `push`, not a copy. */
   onDataChunk(chunk: Buffer): void;
-  /** `paddingBytes`: what of the length was no payload. */
+  /** `paddingBytes`: the part of the length that was not payload. */
   onDataFinish(paddingBytes: number): void;
-  /** Any other frame of RFC 9113, whole. `payload` is valid during the call only. */
+  /** Any other frame of RFC 9113, complete. `payload` is valid only during the call. */
   onFrame(type: number, flags: number, streamId: number, payload: Buffer): void;
 }
 
 type State = 'header' | 'data' | 'padLength' | 'payload' | 'skip';
 
 /**
- * The largest frame that is no DATA. DATA is handed on as it comes; other frames are kept until they are whole, and none
- * that a tunnel needs is near this.
+ * Largest frame other than DATA. DATA is forwarded as it arrives; other frames are buffered until they are complete. No
+ * frame that a tunnel needs comes near this size.
  */
 const largestControlFrameBytes = 65_536;
 const noBytes = Buffer.alloc(0);
 
-/** Cuts a stream of bytes, split anywhere, into frames (RFC 9113 §4). Copies only frames that come in several pieces. */
+/** Splits a byte stream, cut anywhere, into frames (RFC 9113 §4). Copies only frames that arrive in several pieces. */
 export class FrameParser {
   readonly #handler: FrameHandler;
   readonly #maxFrameBytes: number;
-  /** A frame header that came in pieces. */
+  /** A frame header that arrives in pieces. */
   readonly #partial = Buffer.alloc(frameHeaderBytes);
   #partialBytes = 0;
   #state: State = 'header';
   #type = 0;
   #flags = 0;
   #streamId = 0;
-  /** Of the current frame, not read yet. */
+  /** Unread bytes of the current frame. */
   #left = 0;
   #padBytes = 0;
   #paddingBytes = 0;
@@ -44,7 +47,7 @@ export class FrameParser {
   #collectedBytes = 0;
   #isStopped = false;
 
-  /** `maxFrameBytes` is what our SETTINGS_MAX_FRAME_SIZE says. */
+  /** `maxFrameBytes`: the value of our SETTINGS_MAX_FRAME_SIZE. */
   constructor(init: { readonly handler: FrameHandler; readonly maxFrameBytes: number }) {
     this.#handler = init.handler;
     this.#maxFrameBytes = init.maxFrameBytes;
@@ -55,7 +58,7 @@ export class FrameParser {
     while (at < chunk.length && !this.#isStopped) at = this.#step(chunk, at);
   }
 
-  /** Nothing is parsed any more, also of what is being pushed. */
+  /** Stops parsing, including the chunk that is being pushed. */
   stop(): void {
     this.#isStopped = true;
   }

@@ -5,11 +5,11 @@ import type { OutputQueue } from './output-queue.js';
 
 const longestDebugText = 256;
 
-/** Writes every frame but DATA (RFC 9113 §6) into the output. */
+/** Writes every frame except DATA (RFC 9113 §6) to the output. */
 export class FrameWriter {
   readonly #output: OutputQueue;
   readonly #encoder = new HpackEncoder();
-  /** Bytes of answers and credit since the output was last fetched: what a peer can make us say. */
+  /** Bytes of answers and credit since the output was last pulled: what a peer can make us send. */
   owedBytes = 0;
 
   constructor({ output }: { readonly output: OutputQueue }) {
@@ -33,7 +33,7 @@ export class FrameWriter {
     }
   }
 
-  /** HEADERS, and CONTINUATION when the block is longer than a frame may be. */
+  /** HEADERS, and CONTINUATION if the block is longer than a frame may be. */
   headers(streamId: number, fields: HeaderFields, isEnd: boolean, maxFrameBytes: number): void {
     const block = this.#encoder.encode(fields);
     const first = Math.min(block.length, maxFrameBytes);
@@ -53,7 +53,7 @@ export class FrameWriter {
     this.#output.header(0, frameType.settings, frameFlag.ack, 0);
   }
 
-  /** `data` are the eight octets of RFC 9113 §6.7. */
+  /** `data`: the eight octets of RFC 9113 §6.7. */
   ping(isAck: boolean, data: Buffer): void {
     if (isAck) this.owedBytes += frameHeaderBytes + 8;
     this.#output.header(8, frameType.ping, isAck ? frameFlag.ack : 0, 0);

@@ -2,34 +2,34 @@ import { ConnectionViolation } from './hpack/connection-violation.js';
 import { errorCode } from '../http2-error-code.js';
 import { frameFlag } from './frame-format.js';
 
-/** A whole field block (RFC 9113 §4.3), still packed. `block` may be a view of what was received. */
+/** A complete field block (RFC 9113 §4.3), still encoded. `block` may be a view of received bytes. */
 export type HeaderBlock = { readonly streamId: number; readonly isEnd: boolean; readonly block: Buffer };
 
-/** Packed bytes of one block, and the frames it may come in: against CONTINUATION without end (CVE-2024-27316). */
+/** Encoded bytes of one block, and the number of frames it may span: against endless CONTINUATION (CVE-2024-27316). */
 const mostBlockBytes = 65_536;
 const mostContinuations = 32;
 const priorityBytes = 5;
 
-/** Puts HEADERS and CONTINUATION frames together (RFC 9113 §6.2, §6.10). Throws {@link ConnectionViolation}s. */
+/** Joins HEADERS and CONTINUATION frames (RFC 9113 §6.2, §6.10). Throws {@link ConnectionViolation}s. */
 export class HeaderBlocks {
   #streamId = 0;
   #isEnd = false;
   #parts: Buffer[] = [];
   #bytes = 0;
 
-  /** The stream whose CONTINUATION must come next; 0: none is missing. */
+  /** The stream whose CONTINUATION must come next; 0: none is open. */
   get openStreamId(): number {
     return this.#streamId;
   }
 
-  /** A HEADERS frame; null when the block is not whole yet. */
+  /** A HEADERS frame; returns null if the block is not complete yet. */
   begin(flags: number, streamId: number, payload: Buffer): HeaderBlock | null {
     const fragment = fragmentOf(flags, payload);
     const isEnd = (flags & frameFlag.endStream) !== 0;
     if ((flags & frameFlag.endHeaders) !== 0) return { streamId, isEnd, block: fragment };
     this.#streamId = streamId;
     this.#isEnd = isEnd;
-    // The payload is only lent.
+    // The payload is only valid during the call.
     this.#parts = [Buffer.from(fragment)];
     this.#bytes = fragment.length;
     return null;
@@ -40,7 +40,7 @@ export class HeaderBlocks {
     this.#parts.push(Buffer.from(payload));
     this.#bytes += payload.length;
     if (this.#bytes > mostBlockBytes || this.#parts.length > mostContinuations) {
-      throw new ConnectionViolation({ code: errorCode.enhanceYourCalm, detail: 'a header block without end' });
+      throw new ConnectionViolation({ code: errorCode.enhanceYourCalm, detail: 'an endless header block' });
     }
     if ((flags & frameFlag.endHeaders) === 0) return null;
     const whole = { streamId: this.#streamId, isEnd: this.#isEnd, block: Buffer.concat(this.#parts) };

@@ -1,7 +1,7 @@
-/** A header section by name; several fields of one name are joined with commas (RFC 9110 §5.3). Has no prototype. */
+/** A header section by name. Fields with the same name are joined with commas (RFC 9110 §5.3). Has no prototype. */
 export type HeaderMap = Readonly<Record<string, string | undefined>>;
 
-/** A header section, or what makes it malformed (RFC 9113 §8.1.1): a stream error PROTOCOL_ERROR. */
+/** A header section, or why it is malformed (RFC 9113 §8.1.1): a stream error PROTOCOL_ERROR. */
 export type JudgedHeaders =
   | { readonly isMalformed: false; readonly headers: HeaderMap }
   | { readonly isMalformed: true; readonly detail: string };
@@ -20,7 +20,9 @@ const connectionFields: ReadonlySet<string> = new Set([
   'upgrade',
 ]);
 
-/** A request: for CONNECT `:method` and `:authority` alone (§8.5), else `:method`, `:scheme` and `:path` (§8.3.1). */
+/**
+ * A request: CONNECT has only `:method` and `:authority` (§8.5), others have `:method`, `:scheme` and `:path` (§8.3.1).
+ */
 export function judgeRequest(fields: readonly string[]): JudgedHeaders {
   const judged = judgeFields(fields, requestFields);
   if (judged.isMalformed) return judged;
@@ -37,7 +39,7 @@ export function judgeRequest(fields: readonly string[]): JudgedHeaders {
   return (headers[':path'] ?? '') === '' ? malformed('a request without :path') : judged;
 }
 
-/** A response: one `:status` of three digits, and not 101, which HTTP/2 does not have (§8.3.2, §8.6). */
+/** A response: one `:status` of three digits, except 101, which does not exist in HTTP/2 (§8.3.2, §8.6). */
 export function judgeResponse(fields: readonly string[]): JudgedHeaders {
   const judged = judgeFields(fields, responseFields);
   if (judged.isMalformed) return judged;
@@ -46,7 +48,7 @@ export function judgeResponse(fields: readonly string[]): JudgedHeaders {
   return status === '101' ? malformed('status 101') : judged;
 }
 
-/** Fields after the content: no pseudo fields (§8.1). */
+/** Fields after the content: no pseudo-header fields (§8.1). */
 export function judgeTrailers(fields: readonly string[]): JudgedHeaders {
   return judgeFields(fields, trailerFields);
 }
@@ -58,14 +60,14 @@ function judgeFields(fields: readonly string[], pseudoFields: ReadonlySet<string
     const name = fields[at]!;
     const value = fields[at + 1]!;
     if (name.startsWith(':')) {
-      if (isRegular) return malformed('a pseudo field after a field');
+      if (isRegular) return malformed('a pseudo-header field after a regular field');
       if (!pseudoFields.has(name)) return malformed(`${printable(name)} where it does not belong`);
       if (headers[name] !== undefined) return malformed(`${name} twice`);
     } else {
       isRegular = true;
       if (!isFieldName(name)) return malformed(`the field name ${printable(name)}`);
       if (connectionFields.has(name) || (name === 'te' && value !== 'trailers')) {
-        return malformed(`${name}, which HTTP/2 does not have`);
+        return malformed(`${name}, which does not exist in HTTP/2`);
       }
     }
     if (!isFieldValue(value)) return malformed(`the value of ${name}`);
@@ -75,7 +77,7 @@ function judgeFields(fields: readonly string[], pseudoFields: ReadonlySet<string
   return { isMalformed: false, headers };
 }
 
-/** Neither empty nor with octets 0x00–0x20, upper case, a colon, 0x7f–0xff (§8.2.1). */
+/** Not empty, and without octets 0x00–0x20, upper case, a colon, 0x7f–0xff (§8.2.1). */
 function isFieldName(name: string): boolean {
   for (let at = 0; at < name.length; at++) {
     const octet = name.charCodeAt(at);
@@ -84,7 +86,7 @@ function isFieldName(name: string): boolean {
   return name.length > 0;
 }
 
-/** Without NUL, CR and LF, and without white space at either end (§8.2.1). */
+/** Without NUL, CR and LF, and without leading or trailing white space (§8.2.1). */
 function isFieldValue(value: string): boolean {
   for (let at = 0; at < value.length; at++) {
     const octet = value.charCodeAt(at);
@@ -97,7 +99,7 @@ function isBlank(octet: number): boolean {
   return octet === 0x20 || octet === 0x09;
 }
 
-/** A peer's text goes into a log line: no control characters, and not all of it. */
+/** Makes a peer's text safe for a log line: no control characters, and limited in length. */
 function printable(text: string): string {
   return JSON.stringify(text.slice(0, 32).replaceAll(/[^\x20-\x7e]/g, '?'));
 }

@@ -7,14 +7,14 @@ import type { FrameWriter } from './frame-writer.js';
 import type { ReceiveWindow } from './receive-window.js';
 import type { StreamTable } from './stream-table.js';
 
-/** DATA frames, and what flow control says of them (RFC 9113 §5.2, §6.1, §6.9.1). */
+/** DATA frames and their flow control (RFC 9113 §5.2, §6.1, §6.9.1). */
 export class IncomingData {
   readonly #table: StreamTable;
   readonly #guard: FloodGuard;
   readonly #writer: FrameWriter;
   readonly #window: ReceiveWindow;
   readonly #isServer: boolean;
-  /** Whom the current frame is for; null when nobody wants it (any more). */
+  /** The stream of the current frame; null: its data is discarded. */
   #stream: EngineStream | null = null;
   #isEnd = false;
   #length = 0;
@@ -35,7 +35,7 @@ export class IncomingData {
 
   begin(streamId: number, flags: number, length: number): void {
     if (streamId === 0) throw violation(errorCode.protocolError, 'DATA on stream 0');
-    // Whatever becomes of the stream, its bytes count for the connection (§6.9).
+    // The bytes count for the connection, whatever happens to the stream (§6.9).
     if (!this.#window.take(length)) throw violation(errorCode.flowControlError, 'more than the connection window');
     this.#isEnd = (flags & frameFlag.endStream) !== 0;
     this.#length = length;
@@ -61,7 +61,7 @@ export class IncomingData {
     if (paddingBytes > 0) {
       if (paddingBytes === this.#length && !this.#isEnd) this.#guard.count('emptyFrame');
       this.creditConnection(paddingBytes);
-      // As if something waited: padding was read by nobody, and must not make the window grow.
+      // Counts as waiting, because padding proves no reading and must not make the window grow.
       if (stream !== null) this.credit(stream, paddingBytes, 1);
     }
     if (this.#isEnd && stream !== null && !stream.isClosed) this.#table.endRemote(stream);
@@ -78,7 +78,7 @@ export class IncomingData {
     if (announced > 0) this.#writer.windowUpdate(0, announced);
   }
 
-  /** Fails the stream unless its state and its window allow the frame. */
+  /** Fails the stream if its state or its window does not allow the frame. */
   #mayReceive(stream: EngineStream, length: number): boolean {
     if (stream.isRemoteEnded) this.#table.fail(stream, errorCode.streamClosed);
     else if (!this.#isServer && !stream.isAnswered) this.#table.fail(stream, errorCode.protocolError);

@@ -26,12 +26,12 @@ export type IncomingParts = {
   readonly onPong: (octets: Buffer) => void;
 };
 
-/** The rules of RFC 9113 §6 for each type of frame. Throws {@link ConnectionViolation}s. */
+/** The rules of RFC 9113 §6 for each frame type. Throws {@link ConnectionViolation}s. */
 export class IncomingFrames implements FrameHandler {
   readonly #init: IncomingParts;
   readonly #blocks = new HeaderBlocks();
   #hasSettings = false;
-  /** The peer's GOAWAY has come. */
+  /** The peer has sent GOAWAY. */
   isPeerLeaving = false;
 
   constructor(init: IncomingParts) {
@@ -89,7 +89,7 @@ export class IncomingFrames implements FrameHandler {
         this.#onPriority(streamId, payload);
         return;
       default:
-        // We announce ENABLE_PUSH 0, and a client may never send it (§8.4).
+        // We announce ENABLE_PUSH 0, and a client must never send it (§8.4).
         throw protocolError('PUSH_PROMISE');
     }
   }
@@ -184,7 +184,7 @@ export class IncomingFrames implements FrameHandler {
     events.onGoaway(payload.readUInt32BE(4), Buffer.from(payload.subarray(8)));
   }
 
-  /** §5.3.2, §6.3: read, and forgotten. */
+  /** §5.3.2, §6.3: validated and ignored. */
   #onPriority(streamId: number, payload: Buffer): void {
     if (streamId === 0) throw protocolError('PRIORITY on stream 0');
     const { table, guard } = this.#init;
@@ -205,7 +205,7 @@ function wrongLength(): ConnectionViolation {
 }
 
 function windowOverflow(): ConnectionViolation {
-  return new ConnectionViolation({ code: errorCode.flowControlError, detail: 'a window beyond 2^31 - 1' });
+  return new ConnectionViolation({ code: errorCode.flowControlError, detail: 'a window larger than 2^31 - 1' });
 }
 
 function protocolError(detail: string): ConnectionViolation {

@@ -10,7 +10,7 @@ import { HpackDecoder, type DecodedFields } from './hpack/hpack-decoder.js';
 import { protocolDefaults } from './frame-format.js';
 import type { StreamTable } from './stream-table.js';
 
-/** What header blocks mean: requests at a server, responses at a client, trailers at both (RFC 9113 §8.1). */
+/** Interprets header blocks: requests at a server, responses at a client, trailers at both (RFC 9113 §8.1). */
 export class IncomingHeaders {
   readonly #isServer: boolean;
   readonly #limits: EngineLimits;
@@ -18,7 +18,7 @@ export class IncomingHeaders {
   readonly #guard: FloodGuard;
   readonly #events: EngineEvents;
   readonly #decoder: HpackDecoder;
-  /** After our GOAWAY: newer streams are dropped, and their opener tries elsewhere (RFC 9113 §6.8). */
+  /** False after our GOAWAY: newer streams are dropped, and their opener retries elsewhere (RFC 9113 §6.8). */
   takesRequests = true;
 
   constructor(init: {
@@ -42,7 +42,7 @@ export class IncomingHeaders {
   }
 
   receive({ streamId, isEnd, block }: HeaderBlock): void {
-    // Always decoded, whatever becomes of the stream: the decoder's table is the connection's.
+    // Always decoded, whatever happens to the stream: the decoder's table belongs to the connection.
     const decoded = this.#decoder.decode(block);
     if ((streamId & 1) === 0) throw protocolError('HEADERS on a stream that no client opened');
     const stream = this.#table.get(streamId);
@@ -100,7 +100,7 @@ export class IncomingHeaders {
     if (isEnd && !stream.isClosed) this.#table.endRemote(stream);
   }
 
-  /** The second HEADERS of a direction end it, and a CONNECT that is established has none (RFC 9113 §8.1, §8.5). */
+  /** The second HEADERS of a direction end it, and an established CONNECT has no trailers (RFC 9113 §8.1, §8.5). */
   #receiveTrailers(stream: EngineStream, decoded: DecodedFields, isEnd: boolean): void {
     if (stream.isTunnel || !isEnd || judgeTrailers(decoded.fields).isMalformed) {
       this.#table.fail(stream, errorCode.protocolError);
@@ -110,8 +110,8 @@ export class IncomingHeaders {
   }
 
   /**
-   * A client may get the answer of a stream that it has reset. To a server it is a number that was used before (RFC 9113
-   * §5.1.1), unless it has reset the stream and trailers were on their way.
+   * A client may receive the response to a stream that it has reset. At a server the identifier was used before, which
+   * is an error (RFC 9113 §5.1.1), unless the server has reset the stream and trailers were in flight.
    */
   #receiveClosed(id: number): void {
     if (this.#isServer && !this.#table.wasReset(id)) throw protocolError('HEADERS on a closed stream');

@@ -4,11 +4,13 @@ import type { EngineLimits } from './engine-limits.js';
 import { LeanSession } from './lean-session.js';
 import { LeanStream } from './lean-stream.js';
 
-/** Enough for most answers; what is longer is worth the round trips in which its window grows. */
+/** Enough for most responses. A longer response is worth the round trips in which its window grows. */
 const usualFirstWindowBytes = 131_072;
 const leastFirstWindowBytes = 65_535;
 
-/** {@link Http2Engine} in TypeScript: no more of HTTP/2 than tunnels need, and one write for each turn of the event loop. */
+/**
+ * {@link Http2Engine} in TypeScript: supports only what tunnels need, with one write for each turn of the event loop.
+ */
 export const leanHttp2Engine: Http2Engine = {
   connect: (socket, settings) => new LeanSession({ socket, role: 'client', limits: limitsOf(settings) }),
   accept: (socket, settings) => new LeanSession({ socket, role: 'server', limits: limitsOf(settings) }),
@@ -22,7 +24,7 @@ export const leanHttp2Engine: Http2Engine = {
 };
 
 function leanStream(stream: unknown): LeanStream {
-  if (!(stream instanceof LeanStream)) throw new TypeError('a stream of another engine');
+  if (!(stream instanceof LeanStream)) throw new TypeError('the stream belongs to another engine');
   return stream;
 }
 
@@ -38,7 +40,7 @@ function limitsOf(settings: TunnelSettings): EngineLimits {
   };
 }
 
-/** As much as every stream of a full tunnel can have of its window, so that their sum stays below it. */
+/** Small enough that the first windows of all streams of a full tunnel fit into its window together. */
 function firstWindowBytes({ streamWindowBytes, tunnelWindowBytes, maxStreamsPerTunnel }: TunnelSettings): number {
   const share = Math.floor(tunnelWindowBytes / maxStreamsPerTunnel);
   return Math.min(streamWindowBytes, Math.max(leastFirstWindowBytes, Math.min(share, usualFirstWindowBytes)));

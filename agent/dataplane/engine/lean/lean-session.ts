@@ -12,17 +12,18 @@ import type { HeaderMap } from './header-rules.js';
 import { LeanStream, type StreamHome } from './lean-stream.js';
 import { writeArenas } from './write-arenas.js';
 
-/** Bytes handed to the socket at once. While it has not taken them, everything else waits in its stream. */
+/** Bytes passed to the socket at once. Until the socket has taken them, all other bytes wait in their streams. */
 const writeBytes = 524_288;
-/** How long the peer may take to close a connection that has nothing left to do, or to read why it is cut off. */
+/** How long the peer may take to close a finished connection, or to read why it is being disconnected. */
 const lingerMs = 1000;
 
-/** Every session of this thread reads into it: TLS hands out a record, 16 KiB at most, and it is used up at once. */
+/** Shared by all sessions of this thread. TLS delivers records of at most 16 KiB, and each is consumed at once. */
 const readBuffer = Buffer.allocUnsafeSlow(16_384);
 
 /**
- * One HTTP/2 connection of the lean engine on a TLS socket. Everything that is to be sent in one turn of the event loop, or
- * a few ({@link FlushTiming}), goes out in one write; the next follows when the socket has taken it. It reads whether or not it can write.
+ * One HTTP/2 connection of the lean engine on a TLS socket. Everything to be sent in one turn of the event loop, or in
+ * a few ({@link FlushTiming}), goes out in one write; the next write follows when the socket has taken it. It reads
+ * whether or not it can write.
  */
 export class LeanSession extends EventEmitter implements ClientSession, ServerSession {
   readonly #socket: tls.TLSSocket;
@@ -83,7 +84,7 @@ export class LeanSession extends EventEmitter implements ClientSession, ServerSe
   request(headers: Readonly<Record<string, string>>): LeanStream {
     let made: LeanStream | undefined;
     this.#engine.request(Object.entries(headers), (stream) => (made = new LeanStream({ home: this.#home, stream })));
-    if (made === undefined) throw new Error('the tunnel takes no new streams');
+    if (made === undefined) throw new Error('the tunnel accepts no new streams');
     this.#scheduleFlush();
     return made;
   }
@@ -123,7 +124,7 @@ export class LeanSession extends EventEmitter implements ClientSession, ServerSe
     else this.destroy();
   }
 
-  /** GOAWAY is in the output; the engine resets the streams after this. */
+  /** The GOAWAY is in the output; the engine resets the streams after this. */
   #fail(violation: ConnectionViolation): void {
     this.#isDestroyed = true;
     this.emit('error', violation);
@@ -147,7 +148,7 @@ export class LeanSession extends EventEmitter implements ClientSession, ServerSe
     for (const part of parts) this.#write(part, part === parts.at(-1));
   }
 
-  /** More than one is rare: what a peer makes us say before it reads. */
+  /** More than one part is rare: it is what a peer makes us send before it reads. */
   #write(part: Buffer, isLast: boolean): void {
     this.#socket.write(part, () => {
       writeArenas.release(part);
@@ -161,14 +162,14 @@ export class LeanSession extends EventEmitter implements ClientSession, ServerSe
     else this.#flush();
   }
 
-  /** Nothing is left to be sent. */
+  /** Called when nothing is left to be sent. */
   #finishIfDone(): void {
     if (this.#isDestroyed) {
       this.#socket.destroySoon();
       return;
     }
     if (!this.#isClosing || this.#engine.streamCount > 0) return;
-    // The client closes: whoever closes with bytes unread makes the kernel send a RST, which may overtake our last ones.
+    // The client closes first: closing with unread bytes makes the kernel send RST, which may overtake our last bytes.
     if (this.#isServer) this.#linger ??= setTimeout(() => this.#socket.destroySoon(), lingerMs);
     else this.#socket.destroySoon();
   }

@@ -8,38 +8,38 @@ import type { HeaderMap } from './header-rules.js';
 import type { HeaderFields } from './hpack/hpack-encoder.js';
 import { SmallChunks, smallChunkBytes } from './small-chunks.js';
 
-/** What a stream needs of its session. */
+/** What a stream needs from its session. */
 export type StreamHome = {
   readonly engine: EngineConnection;
-  /** There is something new to be sent; `bytes` of it are data. */
+  /** New output is available; `bytes` of it are data. */
   readonly scheduleFlush: (bytes?: number) => void;
 };
 
 type WriteCallback = (error?: Error | null) => void;
 
 /**
- * A stream of the lean engine as a `Duplex`. Credit goes to the peer when bytes were read by whoever reads the stream; a
- * write is done when its bytes have left for the session's output, so that what waits is bounded by the writer.
- * `response`: the client's stream has got its answer.
+ * A stream of the lean engine as a `Duplex`. Credit goes to the peer when the reader has consumed the bytes. A write
+ * completes when its bytes have moved to the session's output, so the writer bounds what waits. Event `response`: the
+ * client's stream received its response.
  */
 export class LeanStream extends Duplex implements TunnelStream, EngineStreamEvents {
   readonly #home: StreamHome;
   readonly #stream: EngineStream;
-  /** Received, and not yet credited: it waits in the readable side's buffer. */
+  /** Received and not yet credited bytes: they wait in the readable side's buffer. */
   #uncredited = 0;
   #onTaken: WriteCallback | undefined;
   #reader: ((bytes: Buffer) => void) | null = null;
-  /** What was lent and waits in the readable side's buffer, in its order. */
+  /** Lent pieces that wait in the readable side's buffer, in order. */
   #lent: { readonly piece: Buffer; readonly block: WaitingBlock }[] | undefined;
   #block: WaitingBlock | undefined;
-  /** The end of what waits for the reader; empty unless the readable side's buffer holds something. */
+  /** The last bytes that wait for the reader; empty unless the readable side's buffer holds something. */
   #small: SmallChunks | undefined;
-  /** The peer has ended in order, and reads nothing any more. */
+  /** The peer has ended in order and no longer reads. */
   #isDeaf = false;
-  /** Handed to the engine, and not all taken yet. */
+  /** Bytes passed to the engine that it has not all taken yet. */
   #underWay = 0;
   #resetCode: number | undefined;
-  /** What the tunnel died of; empty while it lives. */
+  /** Returns why the tunnel died; empty while it lives. */
   deathOfTunnel: () => string = () => '';
 
   constructor(init: { readonly home: StreamHome; readonly stream: EngineStream }) {
@@ -77,7 +77,7 @@ export class LeanStream extends Duplex implements TunnelStream, EngineStreamEven
     this.destroy();
   }
 
-  /** A server's answer. */
+  /** A server's response. */
   respond(headers: Readonly<Record<string, string | number>>, options?: { readonly endStream: boolean }): void {
     const fields: HeaderFields = Object.entries(headers).map(([name, value]) => [name, String(value)]);
     const isEnd = options?.endStream ?? false;
@@ -103,10 +103,10 @@ export class LeanStream extends Duplex implements TunnelStream, EngineStreamEven
 
   onData(chunk: Buffer): void {
     const { engine } = this.#home;
-    // The windows of the streams are what bounds memory. Were the connection's held back too, a few streams that nobody
-    // reads would stop all others.
+    // The streams' windows bound memory. If the connection's window were held back too, a few unread streams would stop
+    // all others.
     engine.creditConnection(chunk.length);
-    // Straight to a reader that keeps up: the readable side's own path costs more than everything else done here.
+    // Directly to a reader that keeps up: the readable side's own path costs more than everything else here.
     if (this.readableFlowing === true && this.readableLength === 0 && this.readableEncoding === null) {
       if (this.#reader === null) this.emit('data', Buffer.from(chunk));
       else this.#reader(chunk);
@@ -132,7 +132,7 @@ export class LeanStream extends Duplex implements TunnelStream, EngineStreamEven
   }
 
   onReset(code: number): void {
-    // What came before its orderly end must not be lost (RFC 9113 §8.1).
+    // What came before an orderly end must not be lost (RFC 9113 §8.1).
     if (code === errorCode.noError && this.#stream.isRemoteEnded && this.#onTaken === undefined) {
       this.#isDeaf = true;
       return;
@@ -156,7 +156,7 @@ export class LeanStream extends Duplex implements TunnelStream, EngineStreamEven
     const chunk: unknown = super.read(size);
     if (this.#lent?.[0]?.piece === chunk) {
       const lent = this.#lent?.shift();
-      // The listeners of `data` have returned; whoever asked for it himself has it for as long as he likes.
+      // The `data` listeners have returned. A caller of `read()` may keep its piece.
       if (isFlowing) lent?.block.onTaken();
     }
     if (this.#uncredited > 0) {
@@ -167,7 +167,7 @@ export class LeanStream extends Duplex implements TunnelStream, EngineStreamEven
   }
 
   override _read(): void {
-    // Data comes by itself, for as long as there is credit.
+    // Data arrives by itself while there is credit.
   }
 
   override _write(chunk: Buffer, _encoding: BufferEncoding, callback: WriteCallback): void {
@@ -208,7 +208,7 @@ export class LeanStream extends Duplex implements TunnelStream, EngineStreamEven
   }
 
   #sent(): void {
-    // Nothing but empty chunks: there will be no event.
+    // Only empty chunks: no event will follow.
     if (this.#stream.queuedBytes === 0) this.onTaken();
     else this.#home.scheduleFlush(this.#stream.queuedBytes);
   }
@@ -218,7 +218,10 @@ export class LeanStream extends Duplex implements TunnelStream, EngineStreamEven
     this.destroy();
   }
 
-  /** New memory for each piece would make V8 mark the whole heap, some times a second when much waits for a moment each. */
+  /**
+   * Reuses blocks: allocating for each piece would make V8 mark the whole heap several times a second when many pieces
+   * wait briefly.
+   */
   #pushLent(chunk: Buffer): void {
     this.#lent ??= [];
     for (let at = 0; at < chunk.length;) {

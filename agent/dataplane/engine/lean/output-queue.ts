@@ -4,14 +4,14 @@ import { largestArenaBytes, writeArenas } from './write-arenas.js';
 const noBytes = Buffer.alloc(0);
 
 /**
- * Bytes on their way out: frames are written one after the other, payload and all, into the memory that TLS reads them
- * from. One write is one piece, because TLS copies several into memory of its own first (`TLSWrap::DoWrite`).
+ * Bytes on their way out. Frames are written one after another, including payload, into the memory that TLS reads from.
+ * One write is one piece, because TLS first copies several into memory of its own (`TLSWrap::DoWrite`).
  */
 export class OutputQueue {
-  /** What is being filled, up to `at`; empty while there is nothing to send. */
+  /** The arena being filled, up to `at`; empty while there is nothing to send. */
   #arena: Buffer = noBytes;
   #at = 0;
-  /** What was filled before it. */
+  /** Arenas filled before it. */
   #full: Buffer[] = [];
   #bytes = 0;
 
@@ -19,7 +19,7 @@ export class OutputQueue {
     return this.#bytes;
   }
 
-  /** A frame header; its payload of `length` bytes is to follow. */
+  /** Writes a frame header; its payload of `length` bytes must follow. */
   header(length: number, type: number, flags: number, streamId: number): void {
     const at = this.#reserve(frameHeaderBytes);
     const arena = this.#arena;
@@ -54,7 +54,9 @@ export class OutputQueue {
     }
   }
 
-  /** Everything, in order; the queue is empty then. Each buffer is to be given to {@link writeArenas} when it was sent. */
+  /**
+   * Returns everything, in order, and empties the queue. Release each buffer to {@link writeArenas} after it was sent.
+   */
   take(): Buffer[] {
     this.#closeArena();
     const list = this.#full;
@@ -79,7 +81,9 @@ export class OutputQueue {
     return at;
   }
 
-  /** Room for so much in one piece, and for what there is before it where one arena has room for both. */
+  /**
+   * Makes room for this many bytes in one piece, and keeps them together with earlier bytes if one arena can hold both.
+   */
   #grow(bytes: number): void {
     const held = this.#arena;
     if (this.#at + bytes > largestArenaBytes || this.#at === 0) {

@@ -2,7 +2,7 @@ import { ConnectionViolation } from './hpack/connection-violation.js';
 import { errorCode } from '../http2-error-code.js';
 import { largestFrameBytes, largestWindowBytes, protocolDefaults, settingId } from './frame-format.js';
 
-/** A SETTINGS frame may name each setting more than once; nobody honest comes near this. */
+/** A SETTINGS frame may contain each setting more than once; no honest peer comes near this. */
 const mostSettings = 64;
 const settingBytes = 6;
 
@@ -13,15 +13,15 @@ export class PeerSettings {
   maxConcurrentStreams: number = Number.POSITIVE_INFINITY;
   readonly #isServer: boolean;
 
-  /** `isServer`: the peer is one. */
+  /** `isServer`: the peer is a server. */
   constructor({ isServer }: { readonly isServer: boolean }) {
     this.#isServer = isServer;
   }
 
-  /** Takes the payload of a SETTINGS frame over, in its order. Throws a {@link ConnectionViolation}. */
+  /** Applies the payload of a SETTINGS frame, in order. Throws a {@link ConnectionViolation}. */
   apply(payload: Buffer): void {
     if (payload.length % settingBytes !== 0) {
-      throw new ConnectionViolation({ code: errorCode.frameSizeError, detail: 'SETTINGS of a broken length' });
+      throw new ConnectionViolation({ code: errorCode.frameSizeError, detail: 'SETTINGS of invalid length' });
     }
     if (payload.length > mostSettings * settingBytes) {
       throw new ConnectionViolation({ code: errorCode.enhanceYourCalm, detail: 'too many settings in one frame' });
@@ -31,7 +31,7 @@ export class PeerSettings {
     }
   }
 
-  /** Settings that are not known are ignored (§6.5.2). HEADER_TABLE_SIZE binds an encoder that has a table; ours has none. */
+  /** Unknown settings are ignored (§6.5.2). HEADER_TABLE_SIZE concerns encoders with a table; ours has none. */
   #use(id: number, value: number): void {
     if (id === settingId.enablePush) {
       if (value > 1 || (value === 1 && this.#isServer)) throw wrong('ENABLE_PUSH', value, errorCode.protocolError);

@@ -3,23 +3,23 @@ import { frameFlag, frameType, protocolDefaults } from './frame-format.js';
 import type { OutputQueue } from './output-queue.js';
 
 /**
- * The largest DATA frame we make, where the peer allows it. A stream has this much before it is the next one's turn, so
- * a small message never waits for more than one such frame of each bulk stream.
+ * Largest DATA frame that we send, if the peer allows it. Each stream sends this much before the next has its turn, so
+ * a small message waits for at most one such frame of each bulk stream.
  */
 const largestDataBytes = 65_536;
 
-/** Streams that wait, from which on it is worth looking for those that were closed meanwhile. */
+/** With fewer waiting streams than this, removing closed ones is not worth the work. */
 const leastCompacted = 256;
 
-/** Chooses whose bytes leave next: one frame of each stream that has some and may send, in turn. */
+/** Chooses whose bytes are sent next, round robin: one frame of each stream that has bytes and credit. */
 export class SendScheduler {
   readonly #output: OutputQueue;
   readonly #onLocalEnd: (stream: EngineStream) => void;
   #ready: EngineStream[] = [];
   #head = 0;
-  /** So many may wait before those that are gone are looked for. */
+  /** Closed streams are removed from the list when it grows beyond this. */
   #compactAt = leastCompacted;
-  /** What the peer lets us send on the connection (RFC 9113 §5.2). */
+  /** What the peer allows us to send on the connection (RFC 9113 §5.2). */
   windowBytes: number = protocolDefaults.windowBytes;
 
   constructor(init: { readonly output: OutputQueue; readonly onLocalEnd: (stream: EngineStream) => void }) {
@@ -27,17 +27,17 @@ export class SendScheduler {
     this.#onLocalEnd = init.onLocalEnd;
   }
 
-  /** There is something that may be sent. */
+  /** Whether any bytes may be sent. */
   get hasWork(): boolean {
     return this.windowBytes > 0 && this.#head < this.#ready.length;
   }
 
-  /** Streams in the list, also such as were closed since. */
+  /** Streams in the list, including those that were closed since. */
   get waitingStreams(): number {
     return this.#ready.length - this.#head;
   }
 
-  /** To be called when a stream got bytes or credit. */
+  /** Call when a stream received bytes or credit. */
   consider(stream: EngineStream): void {
     if (stream.isScheduled || stream.queuedBytes === 0 || stream.sendWindowBytes <= 0) return;
     stream.isScheduled = true;
@@ -45,7 +45,7 @@ export class SendScheduler {
     if (this.waitingStreams > this.#compactAt) this.#compact();
   }
 
-  /** Writes frames until the output holds `budgetBytes`, or a frame more. */
+  /** Writes frames until the output holds `budgetBytes`, or one frame more. */
   fill(budgetBytes: number, maxFrameBytes: number): void {
     const frameBytes = Math.min(largestDataBytes, maxFrameBytes);
     while (this.hasWork && this.#output.bytes < budgetBytes) {
@@ -58,13 +58,15 @@ export class SendScheduler {
     }
   }
 
-  /** A frame of this stream ahead of its turn, as large as its windows allow. */
+  /** Sends a frame of this stream ahead of its turn, as large as its windows allow. */
   sendAhead(stream: EngineStream, maxFrameBytes: number): void {
     const length = Math.min(stream.queuedBytes, stream.sendWindowBytes, this.windowBytes, maxFrameBytes);
     if (length > 0) this.#send(stream, length, stream.isEndQueued);
   }
 
-  /** Frames of bytes that were not queued, unless others wait for their turn. Returns how many of `bytes` have left. */
+  /**
+   * Sends bytes that were not queued, unless other streams wait for their turn. Returns how many of `bytes` were sent.
+   */
   sendNow(
     stream: EngineStream,
     bytes: Buffer,
@@ -83,13 +85,15 @@ export class SendScheduler {
     return length;
   }
 
-  /** END_STREAM on a frame of its own: that needs no credit. */
+  /** Sends END_STREAM on an empty frame, which needs no credit. */
   sendEnd(stream: EngineStream): void {
     this.#output.header(0, frameType.data, frameFlag.endStream, stream.id);
     this.#onLocalEnd(stream);
   }
 
-  /** While the connection's window is empty nothing leaves the list, and a peer may open and reset streams for ever. */
+  /**
+   * While the connection's window is empty nothing leaves the list, and a peer may open and reset streams without end.
+   */
   #compact(): void {
     const open: EngineStream[] = [];
     for (const stream of this.#ready.slice(this.#head)) {

@@ -10,7 +10,7 @@ import { WindowAllowance } from './window-allowance.js';
 
 const mostResetIds = 256;
 
-/** The streams of a connection, and the ways they end (RFC 9113 §5.1). */
+/** The streams of a connection and the ways in which they end (RFC 9113 §5.1). */
 export class StreamTable {
   readonly #isServer: boolean;
   readonly #writer: FrameWriter;
@@ -21,7 +21,7 @@ export class StreamTable {
   readonly #open = new Map<number, EngineStream>();
   #nextOwnId = 1;
   #lastPeerId = 0;
-  /** The latest that we reset: their peer may not know yet. */
+  /** Streams that we reset recently; the peer may not know yet. */
   readonly #resetIds = new Set<number>();
 
   constructor(init: {
@@ -52,7 +52,7 @@ export class StreamTable {
     return this.#open.size;
   }
 
-  /** The newest stream that the peer has opened; what GOAWAY says. */
+  /** The newest stream that the peer opened; GOAWAY carries it. */
   get lastPeerId(): number {
     return this.#lastPeerId;
   }
@@ -65,14 +65,14 @@ export class StreamTable {
     return this.#open.values();
   }
 
-  /** Nobody has opened it yet (RFC 9113 §5.1.1). The opposite of idle and not open is closed. */
+  /** Whether the stream was never opened (RFC 9113 §5.1.1). A stream that is neither idle nor open is closed. */
   isIdle(id: number): boolean {
     const isClients = (id & 1) === 1;
     if (!isClients) return true;
     return this.#isServer ? id > this.#lastPeerId : id >= this.#nextOwnId;
   }
 
-  /** A client's next stream; null when all numbers are used up. */
+  /** Opens a client's next stream; null if all identifiers are used up. */
   openOwn(): EngineStream | null {
     const id = this.#nextOwnId;
     if (id > largestStreamId) return null;
@@ -80,7 +80,7 @@ export class StreamTable {
     return this.#make(id, false);
   }
 
-  /** The peer has used this number, whether it gets a stream for it or not. */
+  /** The peer has used this identifier, whether or not it gets a stream. */
   notePeerId(id: number): void {
     this.#lastPeerId = id;
   }
@@ -113,20 +113,20 @@ export class StreamTable {
     stream.events.onReset(code);
   }
 
-  /** The peer broke a rule on this stream (RFC 9113 §5.4.2). */
+  /** The peer violated a rule on this stream (RFC 9113 §5.4.2). */
   fail(stream: EngineStream, code: number): void {
     this.reset(stream, code);
     stream.events.onReset(code);
     this.#guard.count('violation');
   }
 
-  /** As {@link fail}, for a stream that was not opened. */
+  /** Like {@link fail}, for a stream that was not opened. */
   refuse(id: number, code: number): void {
     this.#writeReset(id, code);
     this.#guard.count('violation');
   }
 
-  /** The connection is over. */
+  /** The connection has ended. */
   abandon(code: number): void {
     const streams = [...this.#open.values()];
     for (const stream of streams) {
@@ -134,7 +134,7 @@ export class StreamTable {
     }
   }
 
-  /** Our own streams that the peer says it has not looked at (RFC 9113 §6.8). */
+  /** Our own streams that the peer says it has not processed (RFC 9113 §6.8). */
   refuseAbove(lastId: number): void {
     const refused = [...this.#open.values()].filter(({ id }) => id > lastId);
     for (const stream of refused) {
@@ -142,7 +142,7 @@ export class StreamTable {
     }
   }
 
-  /** We reset it not long ago, so that anything may still come on it (RFC 9113 §5.1). */
+  /** We reset it recently, so anything may still arrive on it (RFC 9113 §5.1). */
   wasReset(id: number): boolean {
     return this.#resetIds.has(id);
   }

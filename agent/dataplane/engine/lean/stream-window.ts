@@ -1,32 +1,33 @@
 import type { WindowAllowance } from './window-allowance.js';
 
-/** A portion is this part of the window: small enough that a sender at full speed never has to wait for it. */
+/** A portion is this fraction of the window: small enough that a sender at full speed never waits for it. */
 const announcedParts = 4;
-/** It doubles after so many windows that were read as they came: for a stream that is held up, every second round trip. */
+/** The window doubles after this many windows were read without delay: every second round trip for a limited stream. */
 const windowsBeforeGrowth = 2;
-/** It is halved each time so many milliseconds go by in which more than half of it waited for the reader. */
+/** The window is halved for each period of this length in which more than half of it waited for the reader. */
 const lateMs = 100;
 
 /**
- * What a peer may still send on one stream (RFC 9113 §5.2). It begins small, because whoever does not read has a whole
- * window kept for it; it grows while the reader keeps up, because a sender far away must have all that is under way in a
- * round trip; and it shrinks when the reader is late all the time, whom a larger one does not serve any faster.
+ * What a peer may still send on one stream (RFC 9113 §5.2). The window starts small, because up to a whole window is
+ * buffered for a stalled reader. It grows while the reader keeps up, because a distant sender needs a window as large
+ * as what is in flight during a round trip. It shrinks while the reader is constantly late, because a larger window
+ * does not serve such a reader any faster.
  */
 export class StreamWindow {
   readonly #allowance: WindowAllowance;
   #targetBytes: number;
-  /** What the peer knows of, and has not used. */
+  /** What the peer knows of and has not used. */
   #available: number;
-  /** To be announced; below 0 while a smaller window keeps back what is consumed. */
+  /** Credit not yet announced; negative while a shrunken window holds back what is consumed. */
   #owed = 0;
-  /** Consumed since it last grew, or since bytes last waited. */
+  /** Consumed since the window last grew, or since bytes last waited. */
   #readAtOnce = 0;
-  /** Consumed since it began, or since the reader was late. */
+  /** Consumed since the stream began, or since the reader was last late. */
   #readInTime = 0;
-  /** Since when more than half of it has been waiting; -1: it is not. */
+  /** Since when more than half of the window has been waiting; -1: it is not. */
   #lateSinceMs = -1;
 
-  /** What it takes of the allowance goes back with {@link close}. */
+  /** What it takes of the allowance returns with {@link close}. */
   constructor({ allowance }: { readonly allowance: WindowAllowance }) {
     this.#allowance = allowance;
     this.#targetBytes = allowance.firstBytes;
@@ -34,13 +35,15 @@ export class StreamWindow {
     allowance.takeFirst();
   }
 
-  /** False when the peer sends more than it may. */
+  /** False if the peer sends more than it may. */
   take(bytes: number): boolean {
     this.#available -= bytes;
     return this.#available >= 0;
   }
 
-  /** `bytes` were consumed, and `waitingBytes` are not yet. Returns what is to be announced now, 0 when it is too little. */
+  /**
+   * `bytes` were consumed; `waitingBytes` are still waiting. Returns what to announce now, or 0 if it is too little.
+   */
   credit(bytes: number, waitingBytes: number): number {
     if (this.#owed < 0) this.#allowance.giveBack(Math.min(bytes, -this.#owed));
     this.#owed += bytes;
@@ -91,7 +94,7 @@ export class StreamWindow {
 
   #shrinkTo(bytes: number): void {
     const less = this.#targetBytes - bytes;
-    // The rest goes back when it was consumed: until then the peer has it, or it is kept for the reader.
+    // The rest is returned when it was consumed: until then the peer holds it, or it is buffered for the reader.
     this.#allowance.giveBack(Math.max(0, Math.min(less, this.#owed)));
     this.#targetBytes = bytes;
     this.#owed -= less;

@@ -1,25 +1,25 @@
 /**
- * More than the kernel's buffers of an application take from us before it shows that it does not read: a window that grew
- * for these bytes would only be filled, and be missing for others.
+ * More than the kernel's buffers of an application take from us before a stalled reader shows. A window that grew
+ * because of these bytes would only be filled and be missing for other streams.
  */
 const scarceProvenBytes = 4_194_304;
 
 /**
- * What the windows of one connection's streams may be: each of them, and all together. What is taken for a stream that is
- * open is never less than what its peer may send and what waits for its reader. So both together, of all streams, are at
- * most `totalBytes`, and a first window for each stream that began after the others had grown.
+ * How large the windows of one connection's streams may be, each of them and all together. The allowance taken for an
+ * open stream is never less than what its peer may send plus what waits for its reader. So the total of both, over all
+ * streams, is at most `totalBytes` plus a first window for each stream that began after the others had grown.
  */
 export class WindowAllowance {
   readonly #totalBytes: number;
-  /** Of a new stream; it has this whether as much is left or not. */
+  /** Window of a new stream, which it gets even if less is left. */
   readonly firstBytes: number;
-  /** Of one stream. */
+  /** Maximum window of one stream. */
   readonly mostBytes: number;
   /** Monotonic. */
   readonly nowMs: () => number;
   #leftBytes: number;
 
-  /** `totalBytes`: windows grow only as long as less than this is taken. */
+  /** `totalBytes`: windows grow only while less than this is taken. */
   constructor(init: {
     readonly firstBytes: number;
     readonly mostBytes: number;
@@ -33,19 +33,19 @@ export class WindowAllowance {
     this.#leftBytes = init.totalBytes;
   }
 
-  /** So much must have been read without being late before a window may grow: nothing while half is left. */
+  /** How much must have been read in time before a window may grow: nothing while half of the total is left. */
   get provenBytes(): number {
     return 2 * this.#leftBytes < this.#totalBytes ? scarceProvenBytes : 0;
   }
 
-  /** For a stream that begins. */
+  /** Takes the window of a new stream. */
   takeFirst(): void {
     this.#leftBytes -= this.firstBytes;
   }
 
   /**
-   * For a stream whose window of `bytes` is to be `grownBytes`. False unless as much as that is left then: one that comes
-   * later, and keeps up, must not find everything taken by those that do not read any more.
+   * Takes what a window needs to grow from `bytes` to `grownBytes`. False unless `grownBytes` are left afterwards: a
+   * later stream that keeps up must not find everything taken by stalled ones.
    */
   grow(bytes: number, grownBytes: number): boolean {
     const left = this.#leftBytes - (grownBytes - bytes);

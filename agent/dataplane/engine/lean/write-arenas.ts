@@ -1,23 +1,23 @@
 /** For answers, credit and small messages of one turn of the event loop. */
 const smallBytes = 16_384;
-/** For one write of bulk, and the frame by which it may be larger. */
+/** For one bulk write, and the frame by which it may exceed its budget. */
 const largeBytes = 655_360;
-/** Kept for later by each thread: 2 MiB of small ones, 2.5 MiB of large ones. */
+/** Idle arenas that each thread keeps: 2 MiB of small ones, 2.5 MiB of large ones. */
 const mostIdleSmall = 128;
 const mostIdleLarge = 4;
 
 /**
- * Memory of this thread for what leaves in one write, used again: memory that is fresh from the kernel costs more than the
- * copy into it. Only sessions that have something to send hold any.
+ * Reusable memory of this thread for the bytes of one write: fresh memory from the kernel costs more than copying into
+ * it. Only sessions with something to send hold any.
  */
 export const writeArenas = {
-  /** At least so much; no more than {@link largestArenaBytes}. */
+  /** Returns at least this many bytes; at most {@link largestArenaBytes} may be requested. */
   take(bytes: number): Buffer {
     if (bytes <= smallBytes) return idleSmall.pop() ?? Buffer.allocUnsafeSlow(smallBytes);
     return idleLarge.pop() ?? Buffer.allocUnsafeSlow(largeBytes);
   },
 
-  /** Any part of what {@link take} gave, once, when nobody reads or writes it any more. */
+  /** Call once with any part of what {@link take} returned, when nothing reads or writes it any more. */
   release(part: Buffer): void {
     const arena = Buffer.from(part.buffer);
     if (arena.length === smallBytes) {

@@ -4,20 +4,21 @@ import { errorCodeName } from '../http2-error-code.js';
 import type { TunnelStream } from '../tunnel-stream.js';
 
 /**
- * Gives a `node:http2` stream of a CONNECT the two things that TCP has and HTTP/2 streams lack: a reset, and knowing
- * whether the end was one. The stream itself is returned, so no chunk passes through another layer.
+ * Adds to a `node:http2` stream of a CONNECT what TCP has and HTTP/2 streams lack: a reset, and whether the end was
+ * one. Returns the stream itself, so chunks pass through no extra layer.
  */
 export function asTunnelStream(stream: Http2Stream, deathOfTunnel: () => string): TunnelStream {
-  // What went wrong is told by wasReset; without a listener an error would end the process.
+  // wasReset reports what went wrong. Without a listener an error would end the process.
   stream.on('error', () => {});
   deaths.set(stream, deathOfTunnel);
   Object.setPrototypeOf(stream, tunnelPrototypeFor(Object.getPrototypeOf(stream) as object));
-  // Node closes a server's stream that nobody has begun to read when its writable side ends, and drops what still comes.
+  // When the writable side of a server's stream ends before reading has started, Node closes the stream and drops what
+  // still arrives.
   stream.read(0);
   return stream as unknown as TunnelStream;
 }
 
-/** What a stream's tunnel died of, asked when it matters. */
+/** Returns why a stream's tunnel died; called only when needed. */
 const deaths = new WeakMap<object, () => string>();
 const tunnelPrototypes = new WeakMap<object, object>();
 
@@ -32,7 +33,7 @@ const tunnelProperties: PropertyDescriptorMap & ThisType<Http2Stream> = {
       return isReset(this);
     },
   },
-  // What every other stream calls `closed`; Http2Stream redefines that as "both sides have sent their end".
+  // Every other stream calls this `closed`. Http2Stream redefines `closed` as "both sides have sent their end".
   isGone: {
     get(): boolean {
       return Reflect.get(Readable.prototype, 'closed', this);
@@ -52,22 +53,22 @@ const tunnelProperties: PropertyDescriptorMap & ThisType<Http2Stream> = {
 };
 
 /**
- * One more prototype for each of Node's two classes of streams. Accessors on the stream itself would give every stream
- * a hidden class of its own, and code that meets a new class each time is never compiled well.
+ * Creates one more prototype for each of Node's two stream classes. Accessors on the stream itself would give every
+ * stream its own hidden class, and V8 does not optimise code that sees a new class each time.
  */
 function tunnelPrototypeFor(prototype: object): object {
   const known = tunnelPrototypes.get(prototype);
   if (known !== undefined) return known;
   const made = Object.create(prototype, tunnelProperties) as object;
   tunnelPrototypes.set(prototype, made);
-  // A stream that is given here twice stays as it is.
+  // A stream that is passed in twice stays as it is.
   tunnelPrototypes.set(made, made);
   return made;
 }
 
 /**
- * RST_STREAM CONNECT_ERROR and nothing before it: `close()` would first end the writable side, and the END_STREAM that
- * this sends comes out at the other application as a clean FIN after truncated data.
+ * Sends RST_STREAM CONNECT_ERROR and nothing before it. `close()` would first end the writable side, which sends
+ * END_STREAM, and the other application would see a clean FIN after truncated data.
  */
 export function resetStream(stream: Http2Stream, code: number = constants.NGHTTP2_CONNECT_ERROR): void {
   if (stream.closed || stream.destroyed) {
@@ -76,13 +77,13 @@ export function resetStream(stream: Http2Stream, code: number = constants.NGHTTP
   }
   stream._final = (callback) => callback();
   stream.close(code);
-  // What was received and not read yet is lost, as with TCP; unread, it would keep the stream alive.
+  // Data that was received and not read yet is lost, as with TCP. Unread, it would keep the stream alive.
   stream.resume();
 }
 
 /**
- * A reset by any code, and also RST_STREAM NO_ERROR (or the loss of the tunnel) while this side was still open, which
- * Node reports as a normal end with the `aborted` flag. CANCEL too is reported with an `end` event.
+ * A reset with any code, or RST_STREAM NO_ERROR (or the loss of the tunnel) while this side was still open. Node
+ * reports those as a normal end with the `aborted` flag. It reports CANCEL with an `end` event too.
  */
 function isReset(stream: Http2Stream): boolean {
   return stream.aborted || stream.rstCode !== constants.NGHTTP2_NO_ERROR;
@@ -90,9 +91,10 @@ function isReset(stream: Http2Stream): boolean {
 
 /**
  * Node destroys a stream as soon as both ends were framed, although its last bytes may still wait for the connection:
- * `finish` never came, and an orderly end looked like a break. Left alone, it is destroyed by Node once they are
- * written, or with its session. Asked again it is destroyed: HTTP/2 knows the stream no more, so `localClose` is not 1.
- * That also tells the peer's RST_STREAM NO_ERROR apart, after which what is queued is never written.
+ * `finish` would never come, and an orderly end would look like a break. If we do not destroy it, Node does once the
+ * bytes are written, or with the session. The second time it must be destroyed: the stream is then unknown to HTTP/2,
+ * so `localClose` is not 1. The same check recognises the peer's RST_STREAM NO_ERROR, after which queued bytes are
+ * never written.
  */
 function hasOnlyToWrite(stream: Http2Stream): boolean {
   return (

@@ -1,20 +1,20 @@
 import type net from 'node:net';
 
 /**
- * Two directions at full speed stand still for at most this long. On a tunnel that moves nothing the checks become rarer,
- * each pause twice the one before, because 200 a second would be 2 % of a core for every tunnel that is only held open.
+ * Two directions at full speed stall for at most this long. On a tunnel that moves nothing the checks become rarer,
+ * each pause twice the previous, because 200 checks a second would cost 2 % of a core for every idle tunnel.
  */
 const shortestPauseMs = 5;
 const longestPauseMs = 80;
 
 /**
- * Keeps a `node:http2` session reading while its own write is stuck. Node stops reading the socket for as long as a
- * write is in progress; when both agents have more to say than the kernel's buffers hold, both stop reading and neither
- * write ever ends: four echoed streams of 1 MiB are enough. nghttp2 bounds what a peer can make us queue meanwhile
- * (1000 answers to PING and SETTINGS, then GOAWAY), so there is nothing to fear from reading on.
+ * Keeps a `node:http2` session reading while its own write is stuck. Node stops reading the socket while a write is in
+ * progress. When both agents have more to send than the kernel's buffers hold, both stop reading and neither write ever
+ * completes; four echoed streams of 1 MiB are enough. nghttp2 bounds what a peer can make us queue meanwhile (1000
+ * answers to PING and SETTINGS, then GOAWAY), so continuing to read is safe.
  *
- * Node has no public call for it: this function is the one place that touches the handle of a tunnel's socket. Reading
- * that is on already is left as it is by the call. Returns what stops it.
+ * Node has no public call for it: this function is the only place that touches the handle of a tunnel's socket. The
+ * call has no effect if reading is already on. Returns a function that stops it.
  */
 export function keepReading(socket: net.Socket): () => void {
   let pauseMs = shortestPauseMs;

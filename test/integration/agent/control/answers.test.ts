@@ -199,7 +199,7 @@ test('roots that the controller signed but that do not vouch for the certificate
   responder.rootsPem = (await createRootCa({ trustDomain: 'mesh.test' })).rootPem;
   using held = new Keeper(fixture);
   held.keeper.setIdentities(new Set([api]));
-  await held.refusedFor(/roots that came with it do not vouch for it/);
+  await held.refusedFor(/roots that came with it do not verify it/);
   assert.deepEqual([held.alarms, fixture.answerAlarms.items], [['unfit'], []]);
 });
 

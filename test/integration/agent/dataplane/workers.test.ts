@@ -205,7 +205,7 @@ describe('a pool of data-plane workers', { timeout: patientMs(120_000) }, () => 
     const reasons = [await closed('node1', outbound), await closed('node1', outbound)].map((record) => record.reason);
     assert.deepEqual(reasons.toSorted(), ['DRAIN', 'OK']);
     assert.equal(pool('node1').workersOnline.online, 0);
-    assert.equal(await refusal(workload('web'), target), 'ECONNREFUSED', 'rules stay, nobody listens: closed');
+    assert.equal(await refusal(workload('web'), target), 'ECONNREFUSED', 'rules stay, nothing listens: closed');
   });
 });
 

@@ -190,7 +190,7 @@ test('roots that do not vouch for the certificates beside them are not taken, no
   fixture.rootsPem = foreign.rootPem;
   await fixture.step();
   assert.equal(fixture.keeper.certificateOf(api), held);
-  assert.match(fixture.keeper.problemOf(api) ?? '', /roots that came with it do not vouch for it/);
+  assert.match(fixture.keeper.problemOf(api) ?? '', /roots that came with it do not verify it/);
   assert.deepEqual([fixture.alarms, fixture.roots], [['unfit'], [issuer.rootPem]]);
   fixture.rootsPem = foreign.rootPem + issuer.rootPem;
   await fixture.step();

@@ -27,7 +27,7 @@ test('another identity, another key, other roots and a broken chain are named', 
   const twin = await createRootCa({ trustDomain });
   const twinIssuing = await createIssuingCa({ root: twin, trustDomain });
   const [leaf = '', issuer = ''] = splitCertificates(chainPem);
-  const roots = /do not vouch for it/;
+  const roots = /do not verify it/;
   const cases: [what: string, change: Partial<typeof good>, problem: RegExp][] = [
     ['another identity', { spiffeId: 'spiffe://mesh.test/ns/shop/sa/db' as SpiffeId }, /a certificate for .*sa\/web/],
     ['another key', { keyPem: otherKey }, /another key/],
@@ -61,5 +61,5 @@ test('a leaf does not vouch for another leaf', async () => {
     identity,
     ttlMs: 60_000,
   });
-  assert.match(problemOfIssued({ ...good, chainPem: issued.chainPem }) ?? 'it fits', /do not vouch for it/);
+  assert.match(problemOfIssued({ ...good, chainPem: issued.chainPem }) ?? 'it fits', /do not verify it/);
 });

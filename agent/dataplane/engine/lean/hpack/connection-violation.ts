@@ -1,8 +1,8 @@
 import { errorCodeName } from '../../http2-error-code.js';
 
 /**
- * The peer broke a rule whose breach ends the connection (RFC 9113 §5.4.1). Thrown while its bytes are read and caught
- * by the engine, which answers with GOAWAY: it never leaves the engine.
+ * The peer violated a rule whose violation ends the connection (RFC 9113 §5.4.1). Thrown while its bytes are parsed and
+ * caught by the engine, which answers with GOAWAY. It never leaves the engine.
  */
 export class ConnectionViolation extends Error {
   readonly errorCode: number;

@@ -4,21 +4,24 @@ import { HpackDynamicTable } from './hpack-dynamic-table.js';
 import { decodeHuffman } from './hpack-huffman.js';
 import { staticTable } from './hpack-static-table.js';
 
-/** Name, value, name, value…: octets as latin1 text, not judged yet. */
+/** Name, value, name, value…: octets as latin1 text, not validated yet. */
 export type DecodedFields = {
   readonly fields: readonly string[];
-  /** There was more than the limits allow: `fields` is cut short, the decoder's state is right. */
+  /** The limits were exceeded: `fields` is truncated, but the decoder's state is correct. */
   readonly isTooLarge: boolean;
 };
 
-/** What a field counts beyond its octets in a header list (RFC 9113 §6.5.2). */
+/** What a field counts in a header list in addition to its octets (RFC 9113 §6.5.2). */
 const fieldOverheadBytes = 32;
-/** Integers are lengths and indexes: four bytes beyond the prefix say 2^28, far above anything allowed (RFC 7541 §5.1). */
+/**
+ * Integers are lengths and indexes. Four bytes after the prefix express 2^28, far above any allowed value (RFC 7541
+ * §5.1).
+ */
 const longestInteger = 4;
 
 /**
- * HPACK (RFC 7541), the decoder of one connection. Every block must be given to it, in order and whole, also those whose
- * stream is of no interest. Throws a {@link ConnectionViolation} with COMPRESSION_ERROR.
+ * HPACK (RFC 7541) decoder of one connection. It must decode every block, in order and completely, even for streams
+ * that are ignored. Throws a {@link ConnectionViolation} with COMPRESSION_ERROR.
  */
 export class HpackDecoder {
   readonly #table: HpackDynamicTable;
@@ -28,7 +31,7 @@ export class HpackDecoder {
   #bytes: Buffer = Buffer.alloc(0);
   #at = 0;
 
-  /** `maxTableBytes` is what our SETTINGS_HEADER_TABLE_SIZE says; the other two limit one header list. */
+  /** `maxTableBytes`: the value of our SETTINGS_HEADER_TABLE_SIZE. The other two limit one header list. */
   constructor(init: { readonly maxTableBytes: number; readonly maxListBytes: number; readonly maxFields: number }) {
     this.#maxTableBytes = init.maxTableBytes;
     this.#maxListBytes = init.maxListBytes;
@@ -67,7 +70,7 @@ export class HpackDecoder {
   #field(first: number): { readonly name: string; readonly value: string } {
     if (first >= 0x80) return this.#entry(this.#integer(0x7f));
     const isIndexed = first >= 0x40;
-    // 0000 is "without indexing", 0001 "never indexed": the same to a decoder that forwards nothing.
+    // 0000 is "without indexing", 0001 "never indexed": the same for a decoder that forwards nothing.
     const index = this.#integer(isIndexed ? 0x3f : 0x0f);
     const name = index === 0 ? this.#text() : this.#entry(index).name;
     const value = this.#text();
@@ -101,7 +104,7 @@ export class HpackDecoder {
     return isHuffman ? decodeHuffman(this.#bytes, start, end) : this.#bytes.toString('latin1', start, end);
   }
 
-  /** RFC 7541 §5.1; `mask` are the bits of the prefix. */
+  /** RFC 7541 §5.1; `mask`: the bits of the prefix. */
   #integer(mask: number): number {
     let value = this.#bytes[this.#at++]! & mask;
     if (value < mask) return value;

@@ -1,9 +1,9 @@
-/** What an entry counts beyond its octets (RFC 7541 §4.1). */
+/** What an entry counts in addition to its octets (RFC 7541 §4.1). */
 const entryOverheadBytes = 32;
 
-/** The dynamic table of an HPACK decoder (RFC 7541 §2.3.2, §4): a ring, the newest entry has index 0. */
+/** The dynamic table of an HPACK decoder (RFC 7541 §2.3.2, §4): a ring in which the newest entry has index 0. */
 export class HpackDynamicTable {
-  /** A power of two; grows while entries are small enough to be many. */
+  /** Length is a power of two; grows when entries are small and therefore many. */
   #names: string[] = Array.from({ length: 16 }, () => '');
   #values: string[] = Array.from({ length: 16 }, () => '');
   #oldest = 0;
@@ -31,7 +31,7 @@ export class HpackDynamicTable {
     return this.#values[this.#slotOf(index)] ?? '';
   }
 
-  /** Evicts what is too much; an entry that is larger than the table empties it and is not kept. */
+  /** Evicts what exceeds the limit. An entry larger than the table empties it and is not stored. */
   add(name: string, value: string): void {
     const bytes = name.length + value.length + entryOverheadBytes;
     this.#evictTo(this.#maxBytes - bytes);

@@ -2,17 +2,17 @@ import { staticTable } from './hpack-static-table.js';
 
 export type HeaderFields = readonly (readonly [name: string, value: string])[];
 
-/** `001` and a size of 0: our dynamic table is empty for ever, whatever the peer's SETTINGS say (RFC 7541 §6.3). */
+/** `001` and a size of 0: our dynamic table stays empty, whatever the peer's SETTINGS allow (RFC 7541 §6.3). */
 const emptyTable = 0x20;
 
 /**
- * HPACK (RFC 7541), the encoder of one connection: the static table and literals, neither Huffman nor a dynamic table.
- * One CONNECT is some 200 bytes in the life of a connection; what a table would save is not worth its state.
+ * HPACK (RFC 7541) encoder of one connection: the static table and literals, without Huffman coding or a dynamic table.
+ * A CONNECT takes about 200 bytes once per connection; what a table would save is not worth its state.
  */
 export class HpackEncoder {
   #isFirst = true;
 
-  /** Names in lower case, pseudo fields first, texts of latin1 octets: the caller's duty. */
+  /** The caller must pass names in lower case, pseudo-header fields first, and texts of latin1 octets. */
   encode(fields: HeaderFields): Buffer {
     let most = 1;
     for (const [name, value] of fields) most += 12 + name.length + value.length;
@@ -43,7 +43,7 @@ function writeText(block: Buffer, start: number, text: string): number {
   return at + block.write(text, at, 'latin1');
 }
 
-/** RFC 7541 §5.1; `pattern` are the bits before the prefix, `mask` those of the prefix. */
+/** RFC 7541 §5.1; `pattern`: the bits before the prefix; `mask`: those of the prefix. */
 function writeInteger(block: Buffer, start: number, pattern: number, mask: number, value: number): number {
   let at = start;
   if (value < mask) {

@@ -2,8 +2,8 @@ import { ConnectionViolation } from './connection-violation.js';
 import { errorCode } from '../../http2-error-code.js';
 
 /**
- * Lengths in bits of the codes of the 256 octets and EOS (RFC 7541 Appendix B). The codes themselves follow from them:
- * they are canonical, that is, counted up in the order of length and then of octet.
+ * Code lengths in bits of the 256 octets and EOS (RFC 7541 Appendix B). The codes follow from the lengths, because they
+ * are canonical: assigned in ascending order of length, then of octet.
  */
 const codeLengths: readonly number[] = [
   13, 23, 28, 28, 28, 28, 28, 28, 28, 24, 30, 28, 28, 30, 28, 28, 28, 28, 28, 28, 28, 28, 30, 28, 28, 28, 28, 28, 28,
@@ -20,16 +20,16 @@ const endOfString = 256;
 const longestCode = 30;
 
 /**
- * One row for each inner node of the code's tree, with 16 steps: the node after the next four bits, and the octet that
- * they complete (no code is shorter than five bits, so never two). -1: none.
+ * One row for each inner node of the code tree, with 16 steps: the node after the next four bits, and the octet that
+ * they complete (at most one, because no code is shorter than five bits). -1: none.
  */
 type Steps = { readonly nextNode: Int16Array; readonly octet: Int16Array; readonly mayEnd: Uint8Array };
 const steps = buildSteps();
 
-/** Decodes `bytes` from `start` to `end`; a violation of COMPRESSION_ERROR when they are no Huffman string. */
+/** Decodes `bytes` from `start` to `end`. Throws a COMPRESSION_ERROR violation if they are not a Huffman string. */
 export function decodeHuffman(bytes: Buffer, start: number, end: number): string {
   const { nextNode, octet, mayEnd } = steps;
-  // Eight bits for each five at most.
+  // At most eight bits for each five.
   const decoded = Buffer.allocUnsafe(Math.ceil(((end - start) * 8) / 5));
   let length = 0;
   let node = 0;
@@ -107,7 +107,7 @@ function walk(
   table.nextNode[step] = node.id;
 }
 
-/** A string may end between two octets, or within up to seven bits of EOS, which are ones (RFC 7541 §5.2). */
+/** A string may end between two octets, or within up to seven bits of EOS, which are all ones (RFC 7541 §5.2). */
 function endings(root: Node, nodes: number): Uint8Array {
   const mayEnd = new Uint8Array(nodes);
   let node: Node | null = root;

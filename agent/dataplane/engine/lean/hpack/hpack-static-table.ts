@@ -70,7 +70,7 @@ for (const [at, [name, value]] of entries.entries()) {
   if (value !== '') fieldIndexes.set(`${name} ${value}`, at + 1);
 }
 
-/** The static table of HPACK. Indexes begin with 1; 0 stands for "not there". */
+/** The static table of HPACK. Indexes begin with 1; 0 means "not in the table". */
 export const staticTable = {
   size: entries.length,
   nameAt: (index: number): string => entries[index - 1]?.[0] ?? '',

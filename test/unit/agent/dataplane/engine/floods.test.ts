@@ -61,7 +61,7 @@ describe('the engine ends a connection whose peer', () => {
       probe.nowMs += 100;
       probe.engine.receive(ping);
     }
-    assert.match(probe.failure ?? '', /ENHANCE_YOUR_CALM: answers that are not fetched/);
+    assert.match(probe.failure ?? '', /ENHANCE_YOUR_CALM: answers that the peer does not read/);
   });
 
   it('puts too many settings into a frame', () => {

@@ -51,7 +51,7 @@ describe('a hostile peer', () => {
     const probe = startedServer({ streamWindowBytes: 65_535, connectionWindowBytes: 65_535 });
     const block = Buffer.concat([data(1, 16_384), data(1, 16_384)]);
     for (let round = 0; round < 30_000 && probe.failure === null; round++) probe.engine.receive(block);
-    assert.match(probe.failure ?? '', /ENHANCE_YOUR_CALM: answers that are not fetched/);
+    assert.match(probe.failure ?? '', /ENHANCE_YOUR_CALM: answers that the peer does not read/);
   });
 
   it('that fetches nothing cannot make RST_STREAMs pile up', () => {
@@ -60,7 +60,7 @@ describe('a hostile peer', () => {
       probe.nowMs += 2000;
       probe.engine.receive(encodeFrame(frameType.headers, endHeaders, 1 + 2 * round));
     }
-    assert.match(probe.failure ?? '', /ENHANCE_YOUR_CALM: answers that are not fetched/);
+    assert.match(probe.failure ?? '', /ENHANCE_YOUR_CALM: answers that the peer does not read/);
   });
 
   it('that fetches nothing gets no bytes ahead of a reset when much is waiting already', () => {
