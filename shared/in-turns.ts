@@ -5,15 +5,15 @@ import { setImmediate } from 'node:timers/promises';
  *
  * - The generator is named with a participle: `compilingRules`. It yields nothing, and returns the result. A longer
  *   computation runs it as one of its parts with `yield*`.
- * - Whoever shares its event loop with other work calls `await inTurns(compilingRules(…))`.
+ * - Callers that share their event loop with other work use `await inTurns(compilingRules(…))`.
  * - Its plain twin has the verb of the same name, `compileRules`, stands directly above it in the same file, and does
  *   nothing but call `atOnce`. It exists only where something needs the result at once.
  */
 
-/** How long others wait at most, in milliseconds, when no single step takes longer. */
+/** Longest delay of other work, in milliseconds, if no single step takes longer. */
 const turnMs = 10;
 
-/** Runs a computation to its end, and lets everything else have its turn between its steps. Throws what it throws. */
+/** Runs a computation to its end and yields to the event loop between its steps. Throws what it throws. */
 export async function inTurns<T>(steps: Iterator<void, T>): Promise<T> {
   let startedAtMs = performance.now();
   for (;;) {

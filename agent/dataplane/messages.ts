@@ -164,9 +164,9 @@ export type ConnectionDump = {
   readonly path: string;
   readonly source: string;
   readonly destination: string;
-  /** `SegmentationRule/name`, the rule that let it in; null when no rule was asked yet. */
+  /** `SegmentationRule/name`, the rule that allowed it; null: no rule was evaluated yet. */
   readonly rule: string | null;
-  /** The rules deny it now, and it is in its grace period; absent when they allow it. */
+  /** The rules now deny it, and it is in its grace period; absent: they allow it. */
   readonly grace?: { readonly kind: 'draining' | 'kept'; readonly deniedBy: string };
   readonly bytesSent: number;
   readonly bytesReceived: number;

@@ -99,7 +99,7 @@ export type SocketAddresses = {
 
 /**
  * Reads both addresses from the kernel. Node's `remoteAddress` cannot be used: it looks up the name of a link-local
- * address's interface in the namespace of the process, and throws `ENXIO` when there is none with that index.
+ * address's interface in the namespace of the process, and throws `ENXIO` if no interface has that index.
  */
 export function socketAddresses(fd: number): SocketAddresses {
   const found = call('reading the addresses of a socket', () => loadAddon().socketAddresses(fd));
@@ -111,7 +111,7 @@ export function socketAddresses(fd: number): SocketAddresses {
 function kernelIp(text: string): IpAddress {
   const ip = parseIp(text);
   if (ip !== undefined) return ip;
-  throw new CulvertError({ code: 'EINVAL', message: `the kernel gave no IP address: ${text}` });
+  throw new CulvertError({ code: 'EINVAL', message: `the kernel returned no IP address: ${text}` });
 }
 
 /**

@@ -43,7 +43,7 @@ export type RelayOptions = {
 
 /** `reason`: OK, CLIENT_RESET (by the source), PEER_RESET (by the destination), IDLE_TIMEOUT, MAX_DURATION, or the cut's. */
 export type RelayOutcome = Ending & {
-  /** Who closed first. */
+  /** Which side closed first. */
   readonly endedBy: 'source' | 'destination' | 'agent';
 };
 

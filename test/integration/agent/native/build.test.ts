@@ -44,7 +44,15 @@ test('it builds with the headers on this machine, leaves no temporary file, and 
   assert.equal(code, 0, out);
   assert.deepEqual(readdirSync(join(root, 'dist', 'agent', 'native')), ['culvert.node']);
   const loaded = createRequire(import.meta.url)(addon) as Record<string, unknown>;
-  const calls = ['dialSocket', 'listenTcp', 'originalDestination', 'readProcFile', 'takeChanges', 'watchChanges'];
+  const calls = [
+    'dialSocket',
+    'listenTcp',
+    'originalDestination',
+    'readProcFile',
+    'socketAddresses',
+    'takeChanges',
+    'watchChanges',
+  ];
   assert.deepEqual(Object.keys(loaded).toSorted(), calls);
 });
 
