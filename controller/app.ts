@@ -90,14 +90,16 @@ async function open(
   const ca = await openCa(init);
   const signingKey = await openReleaseKey(stateDir);
   const builder = new RevisionCompiler({ trustDomain, privateKeyPem: signingKey.privateKey });
-  const { store, journal } = await openStore({
+  const { store, close: closeStore } = await openStore({
     stateDir,
+    trustDomain,
     builder,
+    privateKeyPem: signingKey.privateKey,
     limits: { maxRevisions: settings.historyRevisions, maxBytes: settings.historyBytes },
     log,
     nowMs,
   });
-  closing.push('journal', () => journal.close());
+  closing.push('journal', closeStore);
   const tokens = await JoinTokens.open({ path: join(stateDir, 'tokens.json'), nowMs, log });
   const agents = new AgentRegistry({
     log,
@@ -128,7 +130,7 @@ async function open(
   const credentials = new NodeCredentials({ ca, account: nats.account, signingPublicKeys: [signingKey.publicKey] });
   const signing = new SignService({
     ca,
-    entries: () => store.release.entries,
+    isRegistered: (node, identity) => store.inventory.registry.hasIdentity(node, identity),
     trustDomain,
     log,
     onSigned: () => metrics.certificateSigned(),
@@ -137,7 +139,7 @@ async function open(
   const flows = new FlowHistory({
     retentionMs: settings.flowRetention,
     maxBytes: settings.flowMaxBytes,
-    isOwn: flowOrigin(() => store.release.entries),
+    isOwn: flowOrigin((key) => store.inventory.registry.published.get(key)?.entry),
     nowMs,
     log,
     onBatch: (outcome) => metrics.flowBatch(outcome),
@@ -255,5 +257,8 @@ function countByKind(store: ResourceStore): Map<string, number> {
   for (const { resource } of store.release.state.resources.values()) {
     counts.set(resource.kind, (counts.get(resource.kind) ?? 0) + 1);
   }
+  const { workloads, services } = store.inventory.registry.registered.counts;
+  if (workloads > 0) counts.set('Workload', workloads);
+  if (services > 0) counts.set('Service', services);
   return counts;
 }

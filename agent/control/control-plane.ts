@@ -25,6 +25,9 @@ import { workloadName, type NodeName } from '../../shared/routing/names.js';
 /** Maximum length of a problem in a heartbeat, in characters. */
 const maxAlarmLength = 2048;
 
+/** A heartbeat reports a new registry once no other has followed for this long. */
+const registryQuietMs = 200;
+
 /** A workload of this node and everything the agent knows about its protection. */
 export type ProtectedWorkload = WorkloadStatus & {
   readonly certificateNotAfterMs: number | null;
@@ -50,6 +53,7 @@ export class ControlPlane {
   #rules: AppliedRules | null = null;
   #link: ControlLink | null = null;
   #heartbeat: NodeJS.Timeout | null = null;
+  #nextBeat: NodeJS.Timeout | null = null;
 
   constructor(init: ControlPlaneInit) {
     const { settings, log, metrics, pool } = init;
@@ -106,6 +110,7 @@ export class ControlPlane {
       ownInode: init.ownInode,
     });
     pool.on('listening', () => this.#workloads.reconcile());
+    pool.on('registered', () => this.#beatSoon());
     pool.on('applied', () => {
       this.#workloads.reconcile();
       // At once: an operator may be waiting for the rollout.
@@ -145,6 +150,7 @@ export class ControlPlane {
    */
   async stop(o: { readonly removesCapture: boolean }): Promise<void> {
     if (this.#heartbeat !== null) clearInterval(this.#heartbeat);
+    if (this.#nextBeat !== null) clearTimeout(this.#nextBeat);
     this.#certificates.close();
     this.#credentials.close();
     await this.#workloads.close();
@@ -319,6 +325,15 @@ export class ControlPlane {
     return this.#init.pool.enforcedRevision !== null && this.#certificates.certificateOf(identity) !== null;
   }
 
+  /**
+   * For those who wait for a change of the registry. While changes keep coming, the beats of every few seconds have to do: a
+   * beat for each, of every agent, would cost the controller more than the changes.
+   */
+  #beatSoon(): void {
+    if (this.#nextBeat === null) this.#nextBeat = setTimeout(() => this.#beat(), registryQuietMs);
+    else this.#nextBeat.refresh();
+  }
+
   #beat(): void {
     const { node, version, startedAtMs, pool, pending } = this.#init;
     const { appliedRevision } = this;
@@ -330,6 +345,7 @@ export class ControlPlane {
       enforcedByAllWorkers: appliedRevision !== null && pool.enforcedRevision === appliedRevision,
       ...(rulesAlarm === null ? {} : { rulesAlarm }),
       registrySequence: this.#registry.sequence,
+      inventorySequence: pool.registeredSequence,
       nowMs: Date.now(),
       startedAtMs,
       workloads: this.workloads().map((workload) => ({

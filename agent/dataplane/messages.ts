@@ -34,7 +34,7 @@ export type ToWorker =
 export type StateMessage = Extract<ToWorker, { type: 'registry' | 'rules' | 'certificates' | 'workloads' }>;
 
 /** The registry in the form that workers receive it. */
-export type RegistryCommand = RegistryChange & { readonly type: 'registry' };
+export type RegistryCommand = RegistryChange & Pick<RegistryMessage, 'type' | 'sequence'>;
 /** Brings a worker to the state that the message describes. */
 export type StateCommand = Exclude<StateMessage, { type: 'registry' }> | RegistryCommand;
 
@@ -58,6 +58,8 @@ export type RegistryMessage = {
   readonly isFull: boolean;
   readonly upserts: readonly RegistryEntry[];
   readonly removals: readonly string[];
+  /** With this message the registry is that of the root with this sequence; absent: something of it is still missing. */
+  readonly sequence?: number;
 };
 
 /**
@@ -105,6 +107,8 @@ export type FromWorker =
     }
   /** This worker now enforces this revision, and connections that it denies have been cut. */
   | { readonly type: 'applied'; readonly revision: number }
+  /** And by the registry of the root with this sequence. */
+  | { readonly type: 'registered'; readonly sequence: number }
   | WorkerReport
   | { readonly type: 'dump'; readonly id: number; readonly state: WorkerDump }
   | { readonly type: 'drained' };

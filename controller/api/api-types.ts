@@ -10,13 +10,15 @@ import type { AgentStatus } from '../fleet/agent-registry.js';
 import type { BreakGlassRule } from '../fleet/mesh-warnings.js';
 import type { Rollout } from '../fleet/rollout-progress.js';
 import type { ResourceChange } from '../store/history.js';
+import type { InventoryOutcome } from '../store/change-outcome.js';
 
 /** Bodies of the HTTP API, as the routes answer them and the `culvert` command reads them. Errors: `ErrorBody`. */
 
 /** `POST /v1/apply`, body: `{ documents: string, dryRun?: boolean, message?: string }`. */
 export type ApplyAnswer = {
-  /** The revision that holds now; unchanged by a dry run. */
+  /** The revision of the rules that holds now; unchanged by a dry run, and when only workloads and services changed. */
   readonly revision: number;
+  readonly inventory: InventoryOutcome;
   readonly dryRun: boolean;
   readonly changes: readonly ResourceChange[];
   readonly warnings: readonly Problem[];
@@ -34,6 +36,7 @@ export type ProblemsAnswer = {
 /** One document and the change that last touched it. */
 export type ResourceItem = {
   readonly resource: Resource;
+  /** Of the rules; of a workload or a service, the sequence of the inventory. */
   readonly revision: number;
   /** RFC 3339. */
   readonly appliedAt: string;
@@ -46,6 +49,7 @@ export type ResourceList = { readonly revision: number; readonly items: readonly
 /** `DELETE /v1/resources/:kind/:namespace/:name`; namespace `-` for kinds of the whole mesh. */
 export type DeleteAnswer = {
   readonly revision: number;
+  readonly inventory: InventoryOutcome;
   readonly changes: readonly ResourceChange[];
   readonly warnings: readonly Problem[];
 };
@@ -91,6 +95,8 @@ export type StatusAnswer = {
     readonly issuingCaNotAfter: string;
   };
   readonly revision: number;
+  /** Of the inventory: rises with every change of workloads and services. */
+  readonly inventorySequence: number;
   readonly appliedAt: string;
   readonly appliedBy: string;
   readonly agents: readonly AgentStatus[];
@@ -130,7 +136,10 @@ export type RollbackAnswer = ApplyAnswer & {
   readonly rollbackOf: number;
 };
 
-/** `GET /v1/rollout[?revision=]`: who enforces a revision (the present one unless given). */
+/**
+ * `GET /v1/rollout[?revision=&inventory=]`: who enforces a revision (the present one unless given), and with `inventory`
+ * has what is registered up to that sequence too.
+ */
 export type RolloutAnswer = Rollout;
 export type { BreakGlassRule } from '../fleet/mesh-warnings.js';
 export type { RolloutAgent, RolloutState } from '../fleet/rollout-progress.js';
@@ -138,6 +147,7 @@ export type { RolloutAgent, RolloutState } from '../fleet/rollout-progress.js';
 /** `GET /v1/export`: everything that the tools need to work without the controller. */
 export type ExportAnswer = {
   readonly revision: number;
+  readonly inventorySequence: number;
   readonly snapshot: Snapshot;
   readonly entries: readonly RegistryEntry[];
   /** All documents as YAML, in an order that does not depend on history. Applying it to an empty mesh gives this one. */

@@ -1,6 +1,6 @@
 import { z } from 'zod';
 import type { Problem } from '../resources/kinds/problem.js';
-import type { ChangeOutcome } from '../store/resource-store.js';
+import type { ChangeOutcome } from '../store/change-outcome.js';
 import type { ProblemsAnswer } from './api-types.js';
 import type { ApiAnswer } from './router.js';
 

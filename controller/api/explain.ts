@@ -5,6 +5,7 @@ import type { Clock, Connection, Party, RuleRef } from '../../shared/policy/conn
 import { mtlsOf } from '../../shared/policy/required-mtls.js';
 import { strictRefusal } from '../analysis/pairs/strict-refusal.js';
 import type { CompiledRevision } from '../release/compiled-revision.js';
+import type { RegistryEntry } from '../../shared/routing/registry-entry.js';
 import { badRequest } from './api-error.js';
 import type { Enforcer, ExplainedConnection, WhyAnswer } from './api-types.js';
 import { findDestinations, findSources, type Candidate, type DestinationCandidate } from './party-candidates.js';
@@ -21,8 +22,12 @@ export type WhyQuestion = { readonly source: string; readonly destination: strin
  * facts that they would have. Lets other requests in between two connections: the near misses of one among thousands of
  * rules take a while. Throws CulvertError `NOT_FOUND` or `BAD_REQUEST`.
  */
-export async function explain(release: CompiledRevision, question: WhyQuestion, clock: Clock): Promise<WhyAnswer> {
-  const { snapshot, entries } = release;
+export async function explain(
+  { release, entries }: { readonly release: CompiledRevision; readonly entries: readonly RegistryEntry[] },
+  question: WhyQuestion,
+  clock: Clock,
+): Promise<WhyAnswer> {
+  const { snapshot } = release;
   const sources = findSources(question.source, entries);
   const destinations = findDestinations(question.destination, question.port, entries);
   const pairs = destinations

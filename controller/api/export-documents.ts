@@ -1,7 +1,7 @@
 import { setImmediate } from 'node:timers/promises';
 import { stringify } from 'yaml';
 import { kindNames } from '../resources/kinds/resource.js';
-import type { CommittedState, StoredResource } from '../release/committed-state.js';
+import type { StoredResource } from '../inventory/stored-resource.js';
 
 /** Documents that are written before others get their turn: a few milliseconds. */
 const slice = 20;
@@ -9,8 +9,8 @@ const slice = 20;
 const written = new WeakMap<StoredResource, string>();
 
 /** All documents as YAML: by kind, namespace and name, so that the same set gives the same text whatever its history. */
-export async function exportDocuments({ resources }: CommittedState): Promise<string> {
-  const stored = [...resources.values()].sort(byKindAndKey);
+export async function exportDocuments(documents: readonly StoredResource[]): Promise<string> {
+  const stored = [...documents].sort(byKindAndKey);
   const texts: string[] = [];
   for (const [index, one] of stored.entries()) {
     texts.push(textOf(one));

@@ -51,8 +51,15 @@ export function historyRoutes(init: {
     );
     if (outcome === undefined) throw unknownRevision(store.history, revision);
     if (!outcome.ok) return toRefusal(outcome.problems);
-    const { changes, warnings } = outcome;
-    const answer: RollbackAnswer = { revision: outcome.revision, dryRun, changes, warnings, rollbackOf: revision };
+    const { inventory, changes, warnings } = outcome;
+    const answer: RollbackAnswer = {
+      revision: outcome.revision,
+      inventory,
+      dryRun,
+      changes,
+      warnings,
+      rollbackOf: revision,
+    };
     return { status: 200, body: answer };
   };
 

@@ -48,7 +48,10 @@ export function meshRoutes(init: {
       );
     }
     const question = { source, destination, port: readPort(query.get('port')) };
-    return { status: 200, body: await explain(store.release, question, { nowMs }) };
+    return {
+      status: 200,
+      body: await explain({ release: store.release, entries: store.inventory.entries }, question, { nowMs }),
+    };
   };
 
   const status = (): ApiAnswer => {
@@ -62,10 +65,11 @@ export function meshRoutes(init: {
         issuingCaNotAfter: new Date(ca.issuingNotAfterMs).toISOString(),
       },
       revision,
+      inventorySequence: store.inventory.sequence,
       appliedAt: createdAt,
       appliedBy: createdBy,
       agents: agents.list(revision),
-      warnings: warnings.of(store.release, nowMs()),
+      warnings: warnings.of(store, nowMs()),
       breakGlass: breakGlassRules(store.release, nowMs()),
     };
     return { status: 200, body };

@@ -2,7 +2,7 @@ import { z } from 'zod';
 import { nearestName } from '../../shared/nearest-name.js';
 import { findKind, kindInfo, kindNames, type ResourceKind } from '../resources/kinds/resource.js';
 import { resourceId, resourceIdKey, type ResourceId } from '../resources/kinds/resource-key.js';
-import type { StoredResource } from '../release/committed-state.js';
+import { isInventoryKind, registryKeyOf, type StoredResource } from '../inventory/stored-resource.js';
 import type { ResourceStore } from '../store/resource-store.js';
 import { badRequest, notFound } from './api-error.js';
 import type { ApplyAnswer, DeleteAnswer, ResourceItem, ResourceList } from './api-types.js';
@@ -30,15 +30,15 @@ export function resourceRoutes(init: {
     const { documents, dryRun, message } = readJson(applySchema, body);
     const outcome = await countChange(onChange, dryRun, () => store.apply({ documents, dryRun, by: subject, message }));
     if (!outcome.ok) return toRefusal(outcome.problems);
-    const { revision, changes, warnings } = outcome;
-    return { status: 200, body: { revision, dryRun, changes, warnings } satisfies ApplyAnswer };
+    const { revision, inventory, changes, warnings } = outcome;
+    return { status: 200, body: { revision, inventory, dryRun, changes, warnings } satisfies ApplyAnswer };
   };
 
   const list = ({ params, query }: ApiRequest): ApiAnswer => {
     const kind = kindOf(params['kind']);
     const namespace = query.get('namespace');
     const { state } = store.release;
-    const items = [...state.resources.values()]
+    const items = documentsOf(store, kind)
       .filter(({ resource }) => resource.kind === kind)
       .filter(({ resource }) => namespace === null || resourceId(resource).namespace === namespace)
       .sort((a, b) => (a.key < b.key ? -1 : 1))
@@ -48,8 +48,11 @@ export function resourceRoutes(init: {
 
   const get = ({ params, query }: ApiRequest): ApiAnswer => {
     const id = idOf(params['kind'], query.get('namespace'), params['name']);
-    const stored = store.release.state.resources.get(resourceIdKey(id));
-    if (stored === undefined) throw unknownResource(store, id);
+    const key = resourceIdKey(id);
+    const stored = isInventoryKind(id.kind)
+      ? store.inventory.documents.get(registryKeyOf(key))?.document
+      : store.release.state.resources.get(key);
+    if (stored === undefined || stored === null) throw unknownResource(store, id);
     return { status: 200, body: toItem(stored) };
   };
 
@@ -58,8 +61,8 @@ export function resourceRoutes(init: {
     const outcome = await countChange(onChange, false, () => store.delete(id, subject));
     if (outcome === undefined) throw unknownResource(store, id);
     if (!outcome.ok) return toRefusal(outcome.problems);
-    const { revision, changes, warnings } = outcome;
-    return { status: 200, body: { revision, changes, warnings } satisfies DeleteAnswer };
+    const { revision, inventory, changes, warnings } = outcome;
+    return { status: 200, body: { revision, inventory, changes, warnings } satisfies DeleteAnswer };
   };
 
   return [
@@ -74,6 +77,12 @@ export function resourceRoutes(init: {
       handle: remove,
     },
   ];
+}
+
+/** Those of this kind, and of others of the same store. */
+function documentsOf(store: ResourceStore, kind: ResourceKind): StoredResource[] {
+  if (!isInventoryKind(kind)) return [...store.release.state.resources.values()];
+  return [...store.inventory.documents.values()].flatMap(({ document }) => document ?? []);
 }
 
 function toItem({ resource, revision, appliedAt, appliedBy }: StoredResource): ResourceItem {
@@ -101,7 +110,7 @@ function idOf(kindText: string | undefined, namespace: string | null, name = '')
 
 function unknownResource(store: ResourceStore, id: ResourceId) {
   const where = id.namespace === null ? '' : ` in the namespace ${id.namespace}`;
-  const names = [...store.release.state.resources.values()]
+  const names = documentsOf(store, id.kind)
     .map(({ resource }) => resourceId(resource))
     .filter((candidate) => candidate.kind === id.kind && candidate.namespace === id.namespace)
     .map((candidate) => candidate.name);

@@ -6,20 +6,25 @@ import type { ExportAnswer, RolloutAnswer } from './api-types.js';
 import { exportDocuments } from './export-documents.js';
 import type { ApiAnswer, ApiRequest, Route } from './router.js';
 
-/** Where a revision has got to, and all that it consists of. */
+/** Where a revision and the inventory have got to, and all that they consist of. */
 export function rolloutRoutes(init: { readonly store: ResourceStore; readonly agents: AgentRegistry }): Route[] {
   const { store, agents } = init;
 
   const rollout = ({ query }: ApiRequest): ApiAnswer => {
     const present = store.release.state.revision;
-    const revision = readRevision(query.get('revision'), present);
-    return { status: 200, body: rolloutOf(revision, agents.list(present)) satisfies RolloutAnswer };
+    const revision = readRevision(query.get('revision'), present, 'revision');
+    const asked = query.get('inventory');
+    const sequence = asked === null || asked === '' ? null : readRevision(asked, store.inventory.sequence, 'inventory');
+    return { status: 200, body: rolloutOf({ revision, sequence }, agents.list(present)) satisfies RolloutAnswer };
   };
 
   const everything = async (): Promise<ApiAnswer> => {
-    const { state, snapshot, entries } = store.release;
-    const resources = await exportDocuments(state);
-    return { status: 200, body: { revision: state.revision, snapshot, entries, resources } satisfies ExportAnswer };
+    const { state, snapshot } = store.release;
+    const { entries, sequence: inventorySequence, documents } = store.inventory;
+    const registered = [...documents.values()].flatMap(({ document }) => document ?? []);
+    const resources = await exportDocuments([...state.resources.values(), ...registered]);
+    const body: ExportAnswer = { revision: state.revision, inventorySequence, snapshot, entries, resources };
+    return { status: 200, body };
   };
 
   return [
@@ -28,10 +33,11 @@ export function rolloutRoutes(init: { readonly store: ResourceStore; readonly ag
   ];
 }
 
-function readRevision(text: string | null, present: number): number {
+function readRevision(text: string | null, present: number, what: 'revision' | 'inventory'): number {
   if (text === null || text === '') return present;
   const revision = /^\d{1,9}$/.test(text) ? Number(text) : 0;
-  if (revision < 1) throw badRequest(`"${text}" is no revision`, 'use a whole number from 1');
+  const name = what === 'revision' ? 'revision' : 'sequence of the inventory';
+  if (revision < 1) throw badRequest(`"${text}" is no ${name}`, 'use a whole number from 1');
   if (revision <= present) return revision;
-  throw notFound(`there is no revision ${revision} yet`, `the present one is ${present}`);
+  throw notFound(`there is no ${name} ${revision} yet`, `the present one is ${present}`);
 }

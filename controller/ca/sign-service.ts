@@ -1,7 +1,6 @@
 import { parseSpiffeId, type SpiffeId } from '../../shared/identity.js';
 import { CulvertError, describeError } from '../../shared/errors.js';
 import type { Log } from '../../shared/log.js';
-import type { RegistryEntry } from '../../shared/routing/registry-entry.js';
 import type { SignRequest, SignResponse } from '../../shared/wire/requests.js';
 import type { MeshCa } from './mesh-ca.js';
 import type { NodeName } from '../../shared/routing/names.js';
@@ -18,30 +17,27 @@ type Result = SignResponse['certificates'][number];
  */
 export class SignService {
   readonly #ca: MeshCa;
-  readonly #entries: () => readonly RegistryEntry[];
+  readonly #isRegistered: (node: NodeName, identity: SpiffeId) => boolean;
   readonly #trustDomain: string;
   readonly #log: Log;
   readonly #onSigned: () => void;
   readonly #onRefused: (reason: SignRefusal) => void;
-  /** Identities by node, of the list of entries that it was made from. */
-  #index: { readonly of: readonly RegistryEntry[]; readonly identities: ReadonlyMap<string, ReadonlySet<SpiffeId>> };
 
   constructor(init: {
     readonly ca: MeshCa;
-    /** What is registered now. A new list for every change. */
-    readonly entries: () => readonly RegistryEntry[];
+    /** Whether a workload with this identity is registered on the node now. */
+    readonly isRegistered: (node: NodeName, identity: SpiffeId) => boolean;
     readonly trustDomain: string;
     readonly log: Log;
     readonly onSigned: () => void;
     readonly onRefused: (reason: SignRefusal) => void;
   }) {
     this.#ca = init.ca;
-    this.#entries = init.entries;
+    this.#isRegistered = init.isRegistered;
     this.#trustDomain = init.trustDomain;
     this.#log = init.log;
     this.#onSigned = init.onSigned;
     this.#onRefused = init.onRefused;
-    this.#index = { of: [], identities: new Map() };
   }
 
   /** `node` is what the subject of the request proves. */
@@ -55,7 +51,7 @@ export class SignService {
     if (parseSpiffeId(identity)?.trustDomain !== this.#trustDomain) {
       return this.#refuse(node, identity, 'TRUST_DOMAIN', `this mesh signs only for ${this.#trustDomain}`);
     }
-    if (!this.#identitiesOf(node).has(identity)) {
+    if (!this.#isRegistered(node, identity)) {
       return this.#refuse(
         node,
         identity,
@@ -78,12 +74,6 @@ export class SignService {
     this.#log.warn({ node, identity, code, problem: message }, 'refused to sign a certificate');
     return { identity, error: { code, message, hint: hints[code] } };
   }
-
-  #identitiesOf(node: NodeName): ReadonlySet<SpiffeId> {
-    const entries = this.#entries();
-    if (this.#index.of !== entries) this.#index = { of: entries, identities: indexByNode(entries) };
-    return this.#index.identities.get(node) ?? new Set();
-  }
 }
 
 const hints: Readonly<Record<SignRefusal, string>> = {
@@ -92,14 +82,3 @@ const hints: Readonly<Record<SignRefusal, string>> = {
   CSR_INVALID: 'run the same version of culvert-agent and culvert-controller',
   CA_FAILED: 'look at the log of the controller',
 };
-
-function indexByNode(entries: readonly RegistryEntry[]): Map<string, Set<SpiffeId>> {
-  const identities = new Map<string, Set<SpiffeId>>();
-  for (const entry of entries) {
-    if (entry.kind !== 'workload' || entry.node === null) continue;
-    const ofNode = identities.get(entry.node) ?? new Set();
-    ofNode.add(entry.identity);
-    identities.set(entry.node, ofNode);
-  }
-  return identities;
-}

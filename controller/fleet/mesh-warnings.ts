@@ -2,7 +2,10 @@ import type { Problem } from '../resources/kinds/problem.js';
 import { validateSet } from '../compile/check/validate-set.js';
 import type { CompiledRule } from '../../shared/policy/snapshot.js';
 import type { CompiledRevision } from '../release/compiled-revision.js';
-import { failingTests } from '../store/check-tests.js';
+import type { Inventory } from '../inventory/inventory.js';
+import { registeredServices } from '../inventory/registered-services.js';
+import { failingTests, hasTests } from '../store/check-tests.js';
+import type { ResourceStore } from '../store/resource-store.js';
 import { resourcesOf } from '../release/committed-state.js';
 
 /** Marks a rule that was put in for an emergency, as an annotation or a label, whatever its value. */
@@ -46,26 +49,61 @@ export function breakGlassRules({ state, snapshot }: CompiledRevision, nowMs: nu
   return found.sort((a, b) => a.leftMs - b.leftMs);
 }
 
-/** What is in force and yet worth a look. Remembers what it found, since most of it changes with the revision only. */
+/** Looking at everything again takes at most this share of the time. */
+const shareOfTime = 1 / 20;
+
+/**
+ * What is in force and yet worth a look. Remembers what it found: most of it changes with the rules and with what is
+ * registered, and the second may be many times a second.
+ */
 export class MeshWarnings {
   #release: CompiledRevision | null = null;
+  #sequence = 0;
   #references: readonly Problem[] = [];
   #tests: readonly Problem[] = [];
+  #lookedAt = Number.NEGATIVE_INFINITY;
+  #tookMs = 0;
   #testedAtMs = 0;
 
-  of(release: CompiledRevision, nowMs: number): Problem[] {
-    const isNew = release !== this.#release;
+  of({ release, inventory }: Pick<ResourceStore, 'release' | 'inventory'>, nowMs: number): Problem[] {
+    const isNew = release !== this.#release || (inventory.sequence !== this.#sequence && this.#mayLook());
     if (isNew) {
+      const startedAt = performance.now();
       this.#release = release;
-      this.#references = validateSet(resourcesOf(release.state), new Map(), { nowMs });
+      this.#sequence = inventory.sequence;
+      this.#references = [...validateRegistered(release, inventory, nowMs), ...conflictsOf(inventory)];
+      this.#lookedAt = performance.now();
+      this.#tookMs = this.#lookedAt - startedAt;
     }
     if (isNew || nowMs - this.#testedAtMs >= testedForMs || nowMs < this.#testedAtMs) {
       this.#testedAtMs = nowMs;
-      this.#tests = failingTests(release, nowMs);
+      this.#tests = hasTests(release) ? failingTests({ release, entries: inventory.entries }, nowMs) : [];
     }
     const expiring = release.snapshot.rules.flatMap((rule) => expiry(rule, nowMs));
     return [...this.#tests, ...expiring, ...this.#references].map((found) => ({ ...found, severity: 'warning' }));
   }
+
+  #mayLook(): boolean {
+    return performance.now() - this.#lookedAt >= this.#tookMs / shareOfTime;
+  }
+}
+
+function validateRegistered(release: CompiledRevision, { registry }: Inventory, nowMs: number): Problem[] {
+  const resources = [...resourcesOf(release.state), ...registeredServices(registry.published.values())];
+  return validateSet(resources, new Map(), { nowMs, among: (check) => check(registry.registered) });
+}
+
+function conflictsOf({ registry }: Inventory): Problem[] {
+  return registry.conflicts.map(({ claim, winner, loser }) => ({
+    severity: 'warning',
+    fileName: null,
+    document: null,
+    line: null,
+    resource: winner.key,
+    path: '',
+    message: `${claim} of ${winner.source} is claimed by ${loser.key} of ${loser.source} too, which does not get it`,
+    hint: 'remove it from one of the two',
+  }));
 }
 
 function expiry({ name, expiresAtMs }: CompiledRule, nowMs: number): Problem[] {

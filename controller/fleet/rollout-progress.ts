@@ -19,6 +19,8 @@ export type RolloutAgent = {
 
 export type Rollout = {
   readonly revision: number;
+  /** The sequence of the inventory that was asked for too; null: none was. */
+  readonly sequence: number | null;
   /** Every agent enforces it in all its workers. */
   readonly isComplete: boolean;
   /** Every agent that can be heard does. */
@@ -26,12 +28,18 @@ export type Rollout = {
   readonly agents: readonly RolloutAgent[];
 };
 
-/** Who enforces a revision, by what the agents' last heartbeats say. */
-export function rolloutOf(revision: number, agents: readonly AgentStatus[]): Rollout {
-  const judged = agents.map((agent) => judge(revision, agent));
+/** What a rollout is of; `sequence` null: of the rules alone. */
+export type RolloutTarget = Pick<Rollout, 'revision' | 'sequence'>;
+
+/**
+ * Who enforces a revision, and has what was registered up to a sequence, by what the agents' last heartbeats say. An agent
+ * of a version that does not say what it has of the inventory is judged by its rules.
+ */
+export function rolloutOf(target: RolloutTarget, agents: readonly AgentStatus[]): Rollout {
+  const judged = agents.map((agent) => judge(target, agent));
   const isComplete = judged.every(({ state }) => state === 'done');
   const isCompleteButSilent = judged.every((agent) => agent.state === 'done' || isSilent(agent));
-  return { revision, isComplete, isCompleteButSilent, agents: judged };
+  return { ...target, isComplete, isCompleteButSilent, agents: judged };
 }
 
 /** What it enforces is unknown: it may be down, or cut off and enforcing old rules. */
@@ -39,7 +47,10 @@ export function isSilent({ state }: RolloutAgent): boolean {
   return state === 'stale' || state === 'joined';
 }
 
-function judge(revision: number, { node, heartbeat, state, lastSeenMs }: AgentStatus): RolloutAgent {
+function judge(
+  { revision, sequence }: RolloutTarget,
+  { node, heartbeat, state, lastSeenMs }: AgentStatus,
+): RolloutAgent {
   const appliedRevision = heartbeat?.appliedRevision ?? null;
   const say = (rollout: RolloutState, problem: string | null): RolloutAgent => ({
     node,
@@ -53,7 +64,9 @@ function judge(revision: number, { node, heartbeat, state, lastSeenMs }: AgentSt
     return say('stale', `it was not heard of${since}`);
   }
   if (heartbeat !== null && appliedRevision !== null && appliedRevision >= revision && heartbeat.enforcedByAllWorkers) {
-    return say('done', null);
+    const held = heartbeat.inventorySequence;
+    if (sequence === null || held === undefined || (held !== null && held >= sequence)) return say('done', null);
+    return say('behind', held === null ? 'it has no whole registry yet' : `its registry is that of inventory ${held}`);
   }
   if (heartbeat?.rulesAlarm !== undefined) return say('alarm', heartbeat.rulesAlarm);
   if (appliedRevision === null) {

@@ -1,4 +1,5 @@
 import { formatSpiffeId, parseSpiffeId } from '../../shared/identity.js';
+import type { ResourceLocation } from '../resources/parse/parse-documents.js';
 import { ProblemList } from '../resources/parse/problem-list.js';
 import type { Problem } from '../resources/kinds/problem.js';
 import type { Resource } from '../resources/kinds/resource.js';
@@ -19,8 +20,9 @@ import type { NodeName } from '../../shared/routing/names.js';
 export function registryEntries(
   resources: readonly Resource[],
   trustDomain: string,
+  locations: ReadonlyMap<string, ResourceLocation> = new Map(),
 ): { readonly entries: readonly RegistryEntry[] } | { readonly problems: readonly Problem[] } {
-  const problems = new ProblemList({ locations: new Map() });
+  const problems = new ProblemList({ locations });
   const entries: RegistryEntry[] = [];
   for (const resource of resources) {
     if (resource.kind === 'Service') entries.push(registryService(resource));

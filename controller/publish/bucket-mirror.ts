@@ -16,12 +16,7 @@ export class BucketMirror {
     this.#known = known;
   }
 
-  /** `isManaged`: keys that are not, are left alone. Errors as in `Bus`. */
-  static async list(bucket: Bucket, isManaged: (key: string) => boolean): Promise<BucketMirror> {
-    return BucketMirror.of(bucket, await bucket.entries(), isManaged);
-  }
-
-  /** The same of entries that are all that the bucket holds now. */
+  /** Of the entries that the bucket holds now. `isManaged`: keys that are not, are left alone. */
   static of(bucket: Bucket, entries: readonly BucketEntry[], isManaged: (key: string) => boolean): BucketMirror {
     const managed = entries.filter((entry) => isManaged(entry.key));
     return new BucketMirror(bucket, new Map(managed.map((entry) => [entry.key, entry.value])));
@@ -69,8 +64,12 @@ export class BucketMirror {
 
   /** Deletes managed keys that are not wanted. */
   async prune(wanted: ReadonlyMap<string, Uint8Array>): Promise<void> {
-    const unwanted = [...this.#known.keys()].filter((key) => !wanted.has(key));
-    await runInParallel(unwanted.map((key) => () => this.delete(key)));
+    await this.remove([...this.#known.keys()].filter((key) => !wanted.has(key)));
+  }
+
+  /** Deletes these keys. */
+  async remove(keys: readonly string[]): Promise<void> {
+    await runInParallel(keys.map((key) => () => this.delete(key)));
   }
 
   async converge(wanted: ReadonlyMap<string, Uint8Array>): Promise<void> {

@@ -2,7 +2,9 @@ import type { Bucket, BucketSettings } from '../../shared/bus/bucket.js';
 import type { Bus } from '../../shared/bus/bus.js';
 import { buckets } from '../../shared/bus/subjects.js';
 import { isIntentKey, readIntent, removeIntent, writeIntent } from './intent.js';
-import type { Commit, StoredResource } from '../release/committed-state.js';
+import { isInventoryDocument, type StoredResource } from '../inventory/stored-resource.js';
+import type { InventoryContent, InventoryUpdate } from './inventory-publication.js';
+import type { Commit } from '../release/committed-state.js';
 import { BucketMirror } from './bucket-mirror.js';
 import { RegistryPublisher } from './registry-publisher.js';
 import type { CompiledRevision } from '../release/compiled-revision.js';
@@ -21,13 +23,24 @@ const settings: BucketSettings = { history: 1, maxBytes: -1, replicas: 1 };
 /** What the store held when it was looked at. */
 export type StoreContent = {
   readonly published: PublishedRules;
+  /** Documents of rules. */
   readonly resources: readonly StoredResource[];
+  /** Documents of the inventory. */
+  readonly inventory: readonly StoredResource[];
+  /** Of the root of the registry; null: there is none that this controller signed. */
+  readonly inventorySequence: number | null;
   /** Keys of `culvert_config` under which something else stands: damage, or somebody else's. */
   readonly unreadable: readonly string[];
   readonly intent: Commit | undefined;
 };
 
-type Opened = { readonly config: BucketMirror; readonly rules: Bucket; readonly registry: RegistryPublisher };
+type Opened = {
+  readonly config: BucketMirror;
+  /** The documents of the inventory, in the same bucket as the others. */
+  readonly inventory: BucketMirror;
+  readonly rules: Bucket;
+  readonly registry: RegistryPublisher;
+};
 
 /**
  * The three buckets through which the mesh hears of a change. It writes what it is told to; which state is the right
@@ -43,18 +56,26 @@ export class Distribution {
     this.#publicKeyPem = init.publicKeyPem;
   }
 
+  get isConnected(): boolean {
+    return this.#bus.status === 'connected';
+  }
+
   /** Nothing that is known of the buckets holds any more: the next call lists them again. */
   forget(): void {
     this.#opened = undefined;
   }
 
   async read(): Promise<StoreContent> {
-    const { config, rules } = await this.#open();
-    const found = config.keys.map((key) => ({ key, stored: decodeStored(key, config.get(key)) }));
-    const resources = found.map(({ stored }) => stored).filter((stored) => stored !== undefined);
-    const unreadable = found.filter(({ stored }) => stored === undefined).map(({ key }) => key);
-    const published = await readPublishedRules(rules, this.#publicKeyPem);
-    return { published, resources, unreadable, intent: await readIntent(config.bucket) };
+    const { config, inventory, rules, registry } = await this.#open();
+    const [documents, registered] = [readAll(config), readAll(inventory)];
+    return {
+      published: await readPublishedRules(rules, this.#publicKeyPem),
+      resources: documents.stored,
+      inventory: registered.stored,
+      inventorySequence: registry.sequence,
+      unreadable: [...documents.unreadable, ...registered.unreadable],
+      intent: await readIntent(config.bucket),
+    };
   }
 
   /** Announces a change. Until its journal record is written, all of this counts for nothing. */
@@ -65,15 +86,15 @@ export class Distribution {
   }
 
   /**
-   * Brings all buckets to a release, writing only what differs. Documents first, then the rules, then the registry:
-   * a workload that arrives together with a rule that restricts it is not reachable before the rule is.
+   * Brings the rules' buckets to a release, writing only what differs: documents first, then the rules. The registry
+   * comes after them: a workload that arrives together with a rule that restricts it is not reachable before the rule is.
    * `replacesForeign`: as in {@link publishRules}.
    */
   async publish(
     release: CompiledRevision,
     o: { readonly replacesForeign: boolean },
   ): Promise<'published' | 'superseded'> {
-    const { config, rules, registry } = await this.#open();
+    const { config, rules } = await this.#open();
     await config.converge(release.config);
     const { revision } = release.state;
     const outcome = await publishRules({
@@ -84,9 +105,23 @@ export class Distribution {
       replacesForeign: o.replacesForeign,
     });
     if (outcome === 'superseded') return outcome;
-    await registry.publish(release);
     await pruneSnapshots(rules, revision);
     return 'published';
+  }
+
+  /** Writes what changed in the inventory: documents first, then the registry. */
+  async publishInventory(update: InventoryUpdate): Promise<void> {
+    const { inventory, registry } = await this.#open();
+    await inventory.write(update.documents);
+    await inventory.remove(update.goneDocuments);
+    await registry.publish(update);
+  }
+
+  /** Brings documents and registry to the whole inventory, writing only what differs. */
+  async convergeInventory(content: InventoryContent): Promise<void> {
+    const { inventory, registry } = await this.#open();
+    await inventory.converge(content.documents);
+    await registry.converge(content);
   }
 
   /** Whether the pointer names this release. */
@@ -113,12 +148,22 @@ export class Distribution {
       this.#bus.bucket(buckets.rules, create),
       this.#bus.bucket(buckets.registry, create),
     ]);
+    const stored = await config.entries();
     return {
-      config: await BucketMirror.list(config, (key) => !isIntentKey(key)),
+      config: BucketMirror.of(config, stored, (key) => !isIntentKey(key) && !isInventoryDocument(key)),
+      inventory: BucketMirror.of(config, stored, isInventoryDocument),
       rules,
       registry: await RegistryPublisher.open(registry, this.#publicKeyPem),
     };
   }
+}
+
+function readAll(mirror: BucketMirror): { readonly stored: StoredResource[]; readonly unreadable: string[] } {
+  const found = mirror.keys.map((key) => ({ key, stored: decodeStored(key, mirror.get(key)) }));
+  return {
+    stored: found.map(({ stored }) => stored).filter((stored) => stored !== undefined),
+    unreadable: found.filter(({ stored }) => stored === undefined).map(({ key }) => key),
+  };
 }
 
 /** Its shape only: whoever makes use of a document reads it as if it were applied. */

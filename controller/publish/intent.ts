@@ -1,14 +1,15 @@
 import { z } from 'zod';
 import { inTurns } from '../../shared/in-turns.js';
 import type { Bucket } from '../../shared/bus/bucket.js';
-import type { Commit, StoredResource } from '../release/committed-state.js';
+import { isInventoryDocument, type StoredResource } from '../inventory/stored-resource.js';
+import type { Commit } from '../release/committed-state.js';
 
 /**
  * The note of a change that is about to be made, in the bucket `culvert_config`: written before any other key, removed
  * after all of them. Together with the journal it makes a change all or nothing: what the journal holds is finished at
  * the next start, what it does not hold is undone; and when the journal was lost, the intent is what finishes it.
  *
- * Large changes take several keys, `_intent.<part>`; only the head `_intent.head`, written last, makes them count. The
+ * It has what the change does to workloads and services too. Large changes take several keys, `_intent.<part>`; only the head `_intent.head`, written last, makes them count. The
  * keys are the same for every change, because a deleted key leaves a marker behind in the store.
  */
 const headKey = '_intent.head';
@@ -32,13 +33,14 @@ export function isIntentKey(key: string): boolean {
 }
 
 export async function writeIntent(bucket: Bucket, commit: Commit): Promise<void> {
-  const parts = await inTurns(splittingParts(commit.puts));
+  const parts = await inTurns(splittingParts([...commit.puts, ...(commit.inventory?.puts ?? [])]));
   for (const [index, part] of parts.entries()) {
     const text = `{"revision":${commit.revision},"puts":[${part.join(',')}]}`;
     await bucket.put(partKey(index), new TextEncoder().encode(text));
   }
-  const { puts: _, ...head } = commit;
-  await bucket.put(headKey, encode({ ...head, parts: parts.length }));
+  const { puts: _, inventory, ...head } = commit;
+  const deletes = [...commit.deletes, ...(inventory?.deletes ?? [])];
+  await bucket.put(headKey, encode({ ...head, deletes, parts: parts.length }));
 }
 
 /** The change that was announced last, or undefined when there is none that is complete. */
@@ -55,7 +57,12 @@ export async function readIntent(bucket: Bucket): Promise<Commit | undefined> {
     if (part?.revision !== commit.revision) return undefined;
     puts.push(...part.puts);
   }
-  return { ...commit, puts };
+  const [rules, inventory] = [false, true].map((isOfInventory) => ({
+    puts: puts.filter(({ key }) => isInventoryDocument(key) === isOfInventory),
+    deletes: commit.deletes.filter((key) => isInventoryDocument(key) === isOfInventory),
+  }));
+  const hasInventory = inventory !== undefined && inventory.puts.length + inventory.deletes.length > 0;
+  return { ...commit, puts: [], ...rules, ...(hasInventory ? { inventory } : {}) };
 }
 
 /** The head first: without it the parts mean nothing. */

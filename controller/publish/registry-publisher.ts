@@ -2,12 +2,25 @@ import type { Bucket } from '../../shared/bus/bucket.js';
 import { isPageKey } from '../../shared/wire/registry-leaf.js';
 import { openRegistryRoot, registryRootKey, type RegistryRoot } from '../../shared/wire/registry-root.js';
 import { BucketMirror } from './bucket-mirror.js';
-import type { CompiledRevision } from '../release/compiled-revision.js';
+
+type Values = ReadonlyMap<string, Uint8Array>;
+
+/** What the registry becomes by some changes. Keys and values of `culvert_registry`. */
+export type RegistryUpdate = {
+  readonly entries: Values;
+  readonly goneEntries: readonly string[];
+  readonly pages: Values;
+  readonly gonePages: readonly string[];
+  readonly root: RegistryRoot;
+  readonly sealedRoot: Uint8Array;
+};
+
+/** All that the registry is. */
+export type RegistryContent = Pick<RegistryUpdate, 'entries' | 'pages' | 'root' | 'sealedRoot'>;
 
 /**
- * Brings `culvert_registry` to a release, and writes only what differs: the entries first, then the pages that name them,
- * then the root that proves the pages, because agents wait for all that a root names; and only then is deleted what it
- * does not name.
+ * Writes `culvert_registry`: the entries first, then the pages that name them, then the root that proves the pages,
+ * because agents wait for all that a root names; and only then is deleted what it does not name.
  */
 export class RegistryPublisher {
   readonly #entries: BucketMirror;
@@ -32,25 +45,42 @@ export class RegistryPublisher {
     });
   }
 
-  /** Writes nothing when nothing in the registry changes. Errors as in `Bus`, and `PAYLOAD_TOO_LARGE`. */
-  async publish(release: CompiledRevision): Promise<void> {
-    const { registry } = release;
-    const { root, pages } = release.registryTree();
+  /** The sequence of the root that the bucket holds; null: none that this controller signed. */
+  get sequence(): number | null {
+    return this.#root?.sequence ?? null;
+  }
+
+  /** Errors as in `Bus`; what the bucket holds is then for {@link converge}. */
+  async publish(update: RegistryUpdate): Promise<void> {
+    await this.#entries.write(update.entries);
+    await this.#pages.write(update.pages);
+    await this.#putRoot(update);
+    await this.#pages.remove(update.gonePages);
+    await this.#entries.remove(update.goneEntries);
+  }
+
+  /** Brings the bucket to this content, and writes only what differs: nothing when nothing does. Errors as in `Bus`. */
+  async converge(content: RegistryContent): Promise<void> {
+    const { entries, pages, root } = content;
     const isRootSame = this.#root !== null && isSameRoot(this.#root, root);
-    // What differs may be left of a revision that was not finished: only a later root takes it out of agents again.
-    if (isRootSame && this.#entries.holds(registry) && this.#pages.holds(pages)) return;
-    await this.#entries.write(registry);
+    // What differs may be left of a change that was not finished: only a root takes it out of agents again.
+    if (isRootSame && this.#entries.holds(entries) && this.#pages.holds(pages)) return;
+    await this.#entries.write(entries);
     await this.#pages.write(pages);
-    await this.#entries.bucket.put(registryRootKey, release.sealRegistryRoot());
-    this.#root = root;
+    await this.#putRoot(content);
     await this.#pages.prune(pages);
-    await this.#entries.prune(registry);
+    await this.#entries.prune(entries);
+  }
+
+  async #putRoot({ root, sealedRoot }: Pick<RegistryContent, 'root' | 'sealedRoot'>): Promise<void> {
+    await this.#entries.bucket.put(registryRootKey, sealedRoot);
+    this.#root = root;
   }
 }
 
-/** A later root with the same pages says nothing new. */
+/** A later root with the same pages says nothing new, but it tells agents where the inventory is. */
 function isSameRoot(present: RegistryRoot, wanted: RegistryRoot): boolean {
-  if (present.sequence > wanted.sequence || present.pages.length !== wanted.pages.length) return false;
+  if (present.sequence !== wanted.sequence || present.pages.length !== wanted.pages.length) return false;
   return wanted.pages.every(
     ({ key, digest }, at) => present.pages[at]?.key === key && present.pages[at].digest === digest,
   );

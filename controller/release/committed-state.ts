@@ -1,16 +1,5 @@
+import type { DocumentsChange, StoredResource } from '../inventory/stored-resource.js';
 import type { Resource } from '../resources/kinds/resource.js';
-
-/** One document as it is stored, with the change that last touched it. */
-export type StoredResource = {
-  /** `kind.namespace.name`, the key in the bucket `culvert_config`. */
-  readonly key: string;
-  readonly resource: Resource;
-  /** The revision that last changed it. */
-  readonly revision: number;
-  /** RFC 3339. */
-  readonly appliedAt: string;
-  readonly appliedBy: string;
-};
 
 /** One applied change: everything that is needed to do it again. */
 export type Commit = {
@@ -24,9 +13,14 @@ export type Commit = {
   readonly rollbackOf?: number;
   readonly puts: readonly StoredResource[];
   readonly deletes: readonly string[];
+  /**
+   * What the same apply does to workloads and services, which are the inventory's: it takes this once, after the commit is
+   * in the journal. Absent: nothing. (Before there was an inventory they were among `puts` and `deletes`.)
+   */
+  readonly inventory?: DocumentsChange;
 };
 
-/** All that people have applied, up to a revision. Never modified: a commit makes a new one. */
+/** All rule documents that people have applied, up to a revision. Never modified: a commit makes a new one. */
 export type CommittedState = {
   /** 0: nothing was ever applied. */
   readonly revision: number;

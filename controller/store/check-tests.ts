@@ -1,10 +1,17 @@
 import { runRuleTests } from '../analysis/tests/rule-tests.js';
+import type { RuleSet } from '../analysis/pairs/rule-set.js';
+import type { Inventory } from '../inventory/inventory.js';
+import type { AppliedChange } from '../inventory/merged-registry.js';
 import type { ResourceLocation } from '../resources/parse/parse-documents.js';
 import { formatResourceId, resourceId } from '../resources/kinds/resource-key.js';
 import type { Problem } from '../resources/kinds/problem.js';
+import type { Resource } from '../resources/kinds/resource.js';
+import type { SegmentationRule } from '../resources/kinds/segmentation-rule.js';
 import { prepareSnapshot } from '../../shared/policy/prepared/prepared-snapshot.js';
+import { registryKey, type RegistryEntry } from '../../shared/routing/registry-entry.js';
 import type { CompiledRevision } from '../release/compiled-revision.js';
 import { resourcesOf, type Commit } from '../release/committed-state.js';
+import { partiesOf, ruleDependencies } from './rule-dependencies.js';
 
 /**
  * Runs the `tests` of all rules on what a change would bring about. A test that fails is an error; only when it failed
@@ -12,42 +19,160 @@ import { resourcesOf, type Commit } from '../release/committed-state.js';
  * the way of every other change.
  */
 export function checkTests(input: {
-  readonly before: CompiledRevision;
-  readonly after: CompiledRevision;
+  readonly before: TestedSet;
+  readonly after: TestedSet;
   readonly commit: Commit;
   readonly locations: ReadonlyMap<string, ResourceLocation>;
   readonly nowMs: number;
 }): Problem[] {
   const { before, after, commit, locations, nowMs } = input;
-  const found = failingTests(after, nowMs, locations, before);
-  if (!found.some(({ severity }) => severity === 'error')) return found;
+  const found = failingTests(after, nowMs, locations, before.release);
   const written = new Set(commit.puts.map(({ resource }) => formatResourceId(resourceId(resource))));
-  const failedBefore = new Set(
-    failingTests(before, nowMs)
-      .filter(({ severity }) => severity === 'error')
-      .map(placeOf),
-  );
-  return found.map((problem) => {
-    const isOld = failedBefore.has(placeOf(problem)) && !written.has(problem.resource ?? '');
-    return problem.severity === 'error' && isOld
-      ? { ...problem, severity: 'warning', message: `${problem.message} (before this change too)` }
-      : problem;
-  });
+  return softened(found, written, () => failingTests(before, nowMs));
+}
+
+/** The rules, and what is registered beside them. */
+export type TestedSet = { readonly release: CompiledRevision; readonly entries: readonly RegistryEntry[] };
+
+export function hasTests({ state }: CompiledRevision): boolean {
+  for (const { resource } of state.resources.values()) {
+    if (resource.kind === 'SegmentationRule' && resource.spec.tests !== undefined) return true;
+  }
+  return false;
 }
 
 /** Errors: tests that fail. Warnings: tests of names that nothing has. `previous`: what it differs from by little. */
 export function failingTests(
-  { state, snapshot, entries }: CompiledRevision,
+  { release, entries }: TestedSet,
   nowMs: number,
   locations: ReadonlyMap<string, ResourceLocation> = new Map(),
   previous: CompiledRevision | null = null,
 ): Problem[] {
-  const resources = resourcesOf(state).filter(
+  const resources = resourcesOf(release.state).filter(
     (resource) => resource.kind === 'SegmentationRule' && resource.spec.tests !== undefined,
   );
   if (resources.length === 0) return [];
-  prepareSnapshot(snapshot, previous?.snapshot ?? null);
-  return runRuleTests({ snapshot, entries, resources, locations, clock: { nowMs: () => nowMs } });
+  prepareSnapshot(release.snapshot, previous?.snapshot ?? null);
+  return run({ snapshot: release.snapshot, entries }, resources, nowMs, locations);
+}
+
+/**
+ * The same for a change of workloads and services that was just applied to the inventory: of the tests that name one of
+ * their namespaces or addresses, among what is registered there.
+ */
+export function checkInventoryTests(o: {
+  readonly inventory: Inventory;
+  readonly applied: AppliedChange;
+  readonly release: CompiledRevision;
+  readonly nowMs: number;
+}): Problem[] {
+  const { inventory, applied, release, nowMs } = o;
+  const resources = concernedRules(o);
+  if (resources.length === 0) return [];
+  const { snapshot } = release;
+  prepareSnapshot(snapshot, null);
+  const after = namedEntries(inventory, resources);
+  const found = run({ snapshot, entries: after }, resources, nowMs);
+  return softened(found, new Set(), () => {
+    const rest = after.filter((entry) => !applied.published.has(registryKey(entry)));
+    const replaced = [...applied.published.values()].flatMap((before) => before?.entry ?? []);
+    return run({ snapshot, entries: [...rest, ...replaced] }, resources, nowMs);
+  });
+}
+
+function concernedRules({
+  inventory,
+  applied,
+  release,
+}: {
+  readonly inventory: Inventory;
+  readonly applied: AppliedChange;
+  readonly release: CompiledRevision;
+}): SegmentationRule[] {
+  const { testedNamespaces, testedAddresses } = ruleDependencies(release);
+  if (testedNamespaces.size === 0 && testedAddresses.size === 0) return [];
+  const rules = new Set<SegmentationRule>();
+  for (const [key, before] of applied.published) {
+    for (const entry of [before?.entry, inventory.registry.published.get(key)?.entry]) {
+      if (entry === undefined) continue;
+      const addresses = entry.kind === 'service' ? entry.vips : entry.addresses;
+      for (const rule of testedNamespaces.get(entry.namespace) ?? []) rules.add(rule);
+      for (const ip of addresses) for (const rule of testedAddresses.get(ip) ?? []) rules.add(rule);
+    }
+  }
+  for (const rule of endpointRules(inventory, applied, testedAddresses)) rules.add(rule);
+  return [...rules];
+}
+
+/** Of tests that name the address of a service whose endpoints may have changed. */
+function* endpointRules(
+  inventory: Inventory,
+  applied: AppliedChange,
+  testedAddresses: ReturnType<typeof ruleDependencies>['testedAddresses'],
+): Generator<SegmentationRule> {
+  if (testedAddresses.size === 0) return;
+  const namespaces = new Set<string>();
+  for (const [key, before] of applied.published) {
+    const entry = before?.entry ?? inventory.registry.published.get(key)?.entry;
+    if (entry !== undefined) namespaces.add(entry.namespace);
+  }
+  for (const [ip, rules] of testedAddresses) {
+    const owner = inventory.registry.ownerOf(ip)?.entry;
+    if (owner?.kind === 'service' && namespaces.has(owner.namespace)) yield* rules;
+  }
+}
+
+/** All entries of the namespaces that tests name, and of those that have an address that they name. */
+function namedEntries(inventory: Inventory, rules: readonly SegmentationRule[]): RegistryEntry[] {
+  const { published, registered, ownerOf } = lookups(inventory);
+  const namespaces = new Set<string>();
+  for (const rule of rules) {
+    const parties = partiesOf(rule);
+    for (const namespace of parties.namespaces) namespaces.add(namespace);
+    for (const ip of parties.addresses) {
+      const owner = ownerOf(ip)?.entry;
+      if (owner !== undefined) namespaces.add(owner.namespace);
+    }
+  }
+  const keys: string[] = [];
+  for (const namespace of namespaces) {
+    for (const name of registered.servicesIn(namespace)) keys.push(`service.${namespace}.${name}`);
+    for (const { name } of registered.workloadsIn(namespace)) keys.push(`workload.${namespace}.${name}`);
+  }
+  return keys.sort().flatMap((key) => published.get(key)?.entry ?? []);
+}
+
+function lookups({ registry }: Inventory) {
+  return {
+    published: registry.published,
+    registered: registry.registered,
+    ownerOf: (ip: string) => registry.ownerOf(ip),
+  };
+}
+
+function run(
+  set: RuleSet,
+  resources: readonly Resource[],
+  nowMs: number,
+  locations: ReadonlyMap<string, ResourceLocation> = new Map(),
+): Problem[] {
+  return runRuleTests({ ...set, resources, locations, clock: { nowMs: () => nowMs } });
+}
+
+/** Errors of tests that failed before too, and whose rule is not written now, become warnings. */
+function softened(found: Problem[], written: ReadonlySet<string>, failedBefore: () => readonly Problem[]): Problem[] {
+  if (!found.some(({ severity }) => severity === 'error')) return found;
+  const old = new Set(
+    failedBefore()
+      .filter(({ severity }) => severity === 'error')
+      .map(placeOf),
+  );
+  return found.map((problem) => {
+    const isOld = old.has(placeOf(problem)) && !written.has(problem.resource ?? '');
+    return problem.severity === 'error' && isOld
+      ? { ...problem, severity: 'warning', message: `${problem.message} (before this change too)` }
+      : problem;
+  });
 }
 
 function placeOf({ resource, path }: Problem): string {

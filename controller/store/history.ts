@@ -1,5 +1,6 @@
 import { isDeepStrictEqual } from 'node:util';
 import { resourceId, type ResourceId } from '../resources/kinds/resource-key.js';
+import { isInventoryDocument } from '../inventory/stored-resource.js';
 import { applyCommit, emptyState, type Commit, type CommittedState } from '../release/committed-state.js';
 
 /** What a change does to one document. */
@@ -29,21 +30,40 @@ export class History {
   readonly head: CommittedState;
   /** Oldest first, revisions rising. */
   readonly records: readonly HistoryRecord[];
+  /**
+   * The revision up to which workloads and services were among the documents; null: they still are, and the inventory has
+   * to take them. What was changed until then stays in the records, and the head is without them.
+   */
+  readonly inventorySince: number | null;
 
-  private constructor(init: { base: CommittedState; head: CommittedState; records: readonly HistoryRecord[] }) {
+  private constructor(init: Pick<History, 'base' | 'head' | 'records' | 'inventorySince'>) {
     this.base = init.base;
     this.head = init.head;
     this.records = init.records;
+    this.inventorySince = init.inventorySince;
   }
 
-  static startingAt(state: CommittedState): History {
-    return new History({ base: state, head: state, records: [] });
+  /** `inventorySince` null: of a journal from before there was an inventory. */
+  static startingAt(state: CommittedState, inventorySince: number | null = null): History {
+    return new History({ base: state, head: state, records: [], inventorySince });
+  }
+
+  /** The same with a head without workloads and services. */
+  withInventorySince(inventorySince: number): History {
+    const { base, records, head } = this;
+    return new History({ base, records, head: withoutInventory(head), inventorySince });
   }
 
   /** `bytes`: of its record in the journal. */
   with(commit: Commit, bytes: number): History {
     const record = { commit, changes: changesOf(this.head, commit), bytes };
-    return new History({ base: this.base, head: applyCommit(this.head, commit), records: [...this.records, record] });
+    const { base, inventorySince } = this;
+    return new History({
+      base,
+      head: applyCommit(this.head, commit),
+      records: [...this.records, record],
+      inventorySince,
+    });
   }
 
   /** The same without the oldest records that are beyond a limit. The newest always stays. */
@@ -57,8 +77,11 @@ export class History {
       first -= 1;
     }
     if (first === 0) return this;
-    const base = play(this.base, records.slice(0, first));
-    return new History({ base, head: this.head, records: records.slice(first) });
+    const played = play(this.base, records.slice(0, first));
+    const isRulesOnly = this.inventorySince !== null && played.revision >= this.inventorySince;
+    const base = isRulesOnly ? withoutInventory(played) : played;
+    const { head, inventorySince } = this;
+    return new History({ base, head, records: records.slice(first), inventorySince });
   }
 
   /** The oldest revision whose documents are known; null: nothing was ever applied. */
@@ -79,6 +102,11 @@ export class History {
     const position = this.records.findIndex(({ commit }) => commit.revision === revision);
     return position < 0 ? undefined : play(this.base, this.records.slice(0, position));
   }
+}
+
+function withoutInventory(state: CommittedState): CommittedState {
+  const resources = new Map([...state.resources].filter(([key]) => !isInventoryDocument(key)));
+  return { ...state, resources };
 }
 
 /** As {@link applyCommit} of one after the other, with one copy of the documents. */
@@ -108,4 +136,4 @@ function changesOf(before: CommittedState, commit: Commit): ResourceChange[] {
   return changes;
 }
 
-export const emptyHistory = History.startingAt(emptyState);
+export const emptyHistory = History.startingAt(emptyState, 0);

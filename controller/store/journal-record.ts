@@ -1,10 +1,11 @@
-import { createHash } from 'node:crypto';
-import type { Commit, CommittedState, StoredResource } from '../release/committed-state.js';
+import type { StoredResource } from '../inventory/stored-resource.js';
+import { encodeLine, playLines } from '../records/record-line.js';
+import type { Commit, CommittedState } from '../release/committed-state.js';
 import { History } from './history.js';
 
 /**
- * A line of the journal: `<sha256 of the JSON, hex> <JSON>\n`. The first line is a checkpoint, all others commits with
- * rising revisions.
+ * A record of the journal. The first is a checkpoint, all others commits with rising revisions; one says that workloads
+ * and services have a store of their own. See `record-line.ts` for the form.
  */
 export type JournalRecord =
   | ({ readonly kind: 'commit' } & Commit)
@@ -14,26 +15,21 @@ export type JournalRecord =
       readonly createdAt: string;
       readonly createdBy: string;
       readonly resources: readonly StoredResource[];
-    };
+    }
+  /** Workloads and services in records up to this revision were handed to the inventory: they are history. */
+  | { readonly kind: 'inventory'; readonly since: number };
 
 export function encodeRecord(record: JournalRecord): Buffer {
-  const json = JSON.stringify(record);
-  return Buffer.from(`${digest(json)} ${json}\n`);
-}
-
-/** Undefined when the line is damaged. */
-export function decodeRecord(line: string): JournalRecord | undefined {
-  const json = line.slice(65);
-  if (line[64] !== ' ' || digest(json) !== line.slice(0, 64)) return undefined;
-  return JSON.parse(json) as JournalRecord;
+  return encodeLine(record);
 }
 
 /** The records that hold a history: its base as the checkpoint, and the commits since. */
-export function recordsOf({ base, records }: History): JournalRecord[] {
+export function recordsOf({ base, records, inventorySince }: History): JournalRecord[] {
   const { revision, createdAt, createdBy } = base;
   const resources = [...base.resources.values()];
   return [
     { kind: 'checkpoint', revision, createdAt, createdBy, resources },
+    ...(inventorySince === null ? [] : [{ kind: 'inventory', since: inventorySince } as const]),
     ...records.map(({ commit }) => ({ kind: 'commit', ...commit }) as const),
   ];
 }
@@ -42,33 +38,34 @@ export type JournalContent =
   | { readonly ok: true; readonly history: History; readonly validBytes: number }
   | { readonly ok: false; readonly problem: string };
 
-/**
- * Plays a journal. A damaged last line is what a crash in the middle of a write leaves: it was never acknowledged, so
- * `validBytes` ends before it. Damage anywhere else means that the disk lost something, and nothing is used.
- */
+/** Plays a journal. Damage is judged as in {@link playLines}. */
 export function playJournal(bytes: Buffer): JournalContent {
   let history: History | undefined;
-  let records = 0;
-  let offset = 0;
-  while (offset < bytes.length) {
-    const end = bytes.indexOf(0x0a, offset);
-    const record = end < 0 ? undefined : decodeRecord(bytes.toString('utf8', offset, end));
-    if (record === undefined) {
-      if (end < 0 || end === bytes.length - 1) break;
-      return { ok: false, problem: `record ${records + 1} at byte ${offset} is damaged` };
+  let since: number | null = null;
+  const played = playLines(bytes, (value, size) => {
+    const record = value as JournalRecord;
+    if (record.kind === 'inventory') {
+      since = record.since;
+      return history !== undefined;
     }
-    const next = play(history, record, end + 1 - offset);
-    if (next === undefined) return { ok: false, problem: `record ${records + 1} does not follow the one before it` };
-    history = next;
-    records += 1;
-    offset = end + 1;
-  }
-  return history === undefined
-    ? { ok: false, problem: 'it holds no complete record' }
-    : { ok: true, history, validBytes: offset };
+    const next = play(history, record, size);
+    history = next ?? history;
+    return next !== undefined;
+  });
+  if (!played.ok) return played;
+  if (history === undefined) return { ok: false, problem: 'it holds no complete record' };
+  return {
+    ok: true,
+    history: since === null ? history : history.withInventorySince(since),
+    validBytes: played.validBytes,
+  };
 }
 
-function play(history: History | undefined, record: JournalRecord, bytes: number): History | undefined {
+function play(
+  history: History | undefined,
+  record: Exclude<JournalRecord, { kind: 'inventory' }>,
+  bytes: number,
+): History | undefined {
   if (record.kind === 'checkpoint') return history === undefined ? History.startingAt(stateOf(record)) : undefined;
   const { kind: _, ...commit } = record;
   return history === undefined || commit.revision <= history.head.revision ? undefined : history.with(commit, bytes);
@@ -77,8 +74,4 @@ function play(history: History | undefined, record: JournalRecord, bytes: number
 function stateOf(record: Extract<JournalRecord, { kind: 'checkpoint' }>): CommittedState {
   const { revision, createdAt, createdBy } = record;
   return { revision, createdAt, createdBy, resources: new Map(record.resources.map((stored) => [stored.key, stored])) };
-}
-
-function digest(text: string): string {
-  return createHash('sha256').update(text).digest('hex');
 }

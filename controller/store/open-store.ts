@@ -1,24 +1,121 @@
 import { join } from 'node:path';
 import type { Log } from '../../shared/log.js';
+import { Inventory, type WrapFile } from '../inventory/inventory.js';
+import { isInventoryDocument } from '../inventory/stored-resource.js';
+import { InventoryPublication } from '../publish/inventory-publication.js';
 import type { RevisionCompiler } from '../release/compiled-revision.js';
+import type { CommittedState } from '../release/committed-state.js';
 import type { HistoryLimits } from './history.js';
 import { Journal } from './journal.js';
+import { inventoryChangeOf } from './recover-state.js';
 import { ResourceStore } from './resource-store.js';
 
-/** Opens the journal and the store that stands on it. Whoever calls this closes the journal, after the store is idle. */
+export type OpenedStore = {
+  readonly store: ResourceStore;
+  /** Once the store is idle. */
+  readonly close: () => Promise<void>;
+};
+
+/**
+ * Opens journal and inventory and the store that stands on them. What the journal knows and the inventory has not taken yet,
+ * it takes here: the part of a change that a crash came between, and everything when this version is the first that has an
+ * inventory. Errors: `JOURNAL_READ`, `JOURNAL_WRITE`, `STORE_INVALID`.
+ */
 export async function openStore(init: {
   readonly stateDir: string;
+  readonly trustDomain: string;
   readonly builder: RevisionCompiler;
+  /** What the registry is signed with. */
+  readonly privateKeyPem: string;
   readonly limits: HistoryLimits;
   readonly log: Log;
   readonly nowMs: () => number;
-}): Promise<{ store: ResourceStore; journal: Journal }> {
-  const { stateDir, builder, limits, log, nowMs } = init;
-  const { journal, state } = await Journal.open({ path: join(stateDir, 'journal.log'), log, nowMs, limits });
+  /** For tests: stand between the store and its files. */
+  readonly wrapJournal?: (journal: Journal) => Pick<Journal, 'append' | 'checkpoint' | 'history'>;
+  readonly wrapInventory?: WrapFile;
+}): Promise<OpenedStore> {
+  const {
+    stateDir,
+    trustDomain,
+    builder,
+    privateKeyPem,
+    limits,
+    log,
+    nowMs,
+    wrapJournal = (journal) => journal,
+  } = init;
+  const opened = await Journal.open({ path: join(stateDir, 'journal.log'), log, nowMs, limits });
+  const { journal } = opened;
+  let inventory: Inventory | undefined;
   try {
-    return { journal, store: new ResourceStore({ journal, state, builder, log, nowMs }) };
+    inventory = await Inventory.open({
+      path: join(stateDir, 'inventory.log'),
+      log,
+      nowMs,
+      trustDomain,
+      ...(init.wrapInventory === undefined ? {} : { wrapFile: init.wrapInventory }),
+    });
+    const state = await handOver(journal, opened.state, inventory, log);
+    const publication = new InventoryPublication({
+      inventory,
+      privateKeyPem,
+      onFailure: (error) => {
+        log.warn({ err: error }, 'NATS did not take a change of the registry');
+        store.noteUnpublished();
+      },
+    });
+    const store = new ResourceStore({
+      journal: wrapJournal(journal),
+      state,
+      inventory,
+      publication,
+      builder,
+      trustDomain,
+      log,
+      nowMs,
+    });
+    const close = async (): Promise<void> => {
+      await inventory?.close();
+      await journal.close();
+    };
+    return { store, close };
   } catch (error) {
+    await inventory?.close();
     await journal.close();
     throw error;
   }
+}
+
+/** Returns the state of the rules. */
+async function handOver(
+  journal: Journal,
+  state: CommittedState | undefined,
+  inventory: Inventory,
+  log: Log,
+): Promise<CommittedState | undefined> {
+  if (state === undefined) return undefined;
+  if (journal.history.inventorySince === null) {
+    // With an inventory on disk, an earlier start did the first half of this.
+    if (!inventory.isUsable) {
+      const { revision } = state;
+      const documents = [...state.resources.values()].filter(({ key }) => isInventoryDocument(key));
+      await inventory.exclusively((turn) => turn.adopt(documents, { sequence: revision, revision }));
+      log.info(
+        { documents: documents.length, sequence: inventory.sequence },
+        'moved workloads and services out of the journal',
+      );
+    }
+    return journal.handOver();
+  }
+  if (!inventory.isUsable) {
+    log.error('inventory.log is missing or damaged: workloads and services are taken over from NATS');
+    return state;
+  }
+  for (const { commit } of journal.history.records) {
+    const { inventory: part, revision } = commit;
+    if (part === undefined || revision <= inventory.revision) continue;
+    log.warn({ revision }, 'completed a change of the inventory that was cut off');
+    await inventory.exclusively((turn) => turn.commit(inventoryChangeOf(inventory, part), revision));
+  }
+  return state;
 }

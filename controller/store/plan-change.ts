@@ -3,7 +3,8 @@ import type { ParsedDocuments, ResourceLocation } from '../resources/parse/parse
 import type { Problem } from '../resources/kinds/problem.js';
 import { resourceId, resourceIdKey, resourceKey, type ResourceId } from '../resources/kinds/resource-key.js';
 import type { Resource } from '../resources/kinds/resource.js';
-import { validateSet, validatingSet } from '../compile/check/validate-set.js';
+import type { Service } from '../resources/kinds/service.js';
+import { validateSet, validatingSet, type ValidateOptions } from '../compile/check/validate-set.js';
 import { resourcesOf, type Commit, type CommittedState } from '../release/committed-state.js';
 import type { ResourceChange } from './history.js';
 
@@ -22,17 +23,20 @@ export type Plan =
 /** `message`: what the author says about the change; empty: nothing. */
 export type Author = { readonly by: string; readonly nowMs: number; readonly message?: string };
 
-/** What applying documents to a state would do, in steps. Validates the whole set that results. Changes nothing. */
-export function* planningApply(state: CommittedState, parsed: ParsedDocuments, author: Author): Generator<void, Plan> {
+/** What rules are checked among: the services that will be registered, and a way to look at everything that will be. */
+export type Among = { readonly services: readonly Service[] } & Required<Pick<ValidateOptions, 'among'>>;
+
+/** What applying rules to a state would do, in steps. Validates the whole set that results. Changes nothing. */
+export function* planningApply(
+  state: CommittedState,
+  parsed: ParsedDocuments,
+  author: Author,
+  { services, among }: Among,
+): Generator<void, Plan> {
   const wanted = new Map(parsed.resources.map((resource) => [resourceKey(resource), resource]));
   const kept = [...state.resources.values()].filter((stored) => !wanted.has(stored.key));
-  const checked = yield* validatingSet(
-    [...kept.map((stored) => stored.resource), ...wanted.values()],
-    parsed.locations,
-    {
-      nowMs: author.nowMs,
-    },
-  );
+  const resources = [...kept.map((stored) => stored.resource), ...wanted.values(), ...services];
+  const checked = yield* validatingSet(resources, parsed.locations, { nowMs: author.nowMs, among });
   const problems = [...parsed.problems, ...checked];
   if (problems.some((problem) => problem.severity === 'error')) return { ok: false, problems };
   const changes = [...wanted].map(([key, resource]) => ({
@@ -53,11 +57,16 @@ export function* planningApply(state: CommittedState, parsed: ParsedDocuments, a
 }
 
 /** What removing a document would do; undefined when there is none. A document that others refer to stays. */
-export function planDelete(state: CommittedState, id: ResourceId, author: Author): Plan | undefined {
+export function planDelete(
+  state: CommittedState,
+  id: ResourceId,
+  author: Author,
+  { services, among }: Among,
+): Plan | undefined {
   const key = resourceIdKey(id);
   if (!state.resources.has(key)) return undefined;
   const rest = resourcesOf(state).filter((resource) => resourceKey(resource) !== key);
-  const problems = validateSet(rest, new Map(), { nowMs: author.nowMs });
+  const problems = validateSet([...rest, ...services], new Map(), { nowMs: author.nowMs, among });
   if (problems.some((problem) => problem.severity === 'error')) return { ok: false, problems };
   const commit = { ...nextCommit(state, author), deletes: [key] };
   return { ok: true, changes: [{ ...id, change: 'deleted' }], warnings: problems, commit, locations: new Map() };

@@ -7,21 +7,28 @@ import type { Resource } from '../resources/kinds/resource.js';
 import { validateSet } from '../compile/check/validate-set.js';
 import type { CommittedState } from '../release/committed-state.js';
 import type { ResourceChange } from './history.js';
-import { nextCommit, type Author, type Plan } from './plan-change.js';
+import { isInventoryDocument } from '../inventory/stored-resource.js';
+import { nextCommit, type Among, type Author, type Plan } from './plan-change.js';
 
 /**
  * What bringing back the documents of `target` would do. Each is read as if it were applied now: a version that
- * refuses a field refuses it here too. Changes nothing.
+ * refuses a field refuses it here too. Workloads and services are the inventory's and stay as they are. Changes nothing.
  */
-export function planRollback(state: CommittedState, target: CommittedState, author: Author): Plan {
+export function planRollback(
+  state: CommittedState,
+  target: CommittedState,
+  author: Author,
+  { services, among }: Among,
+): Plan {
   const wanted = new Map<string, Resource>();
   const problems: Problem[] = [];
   for (const { key, resource } of target.resources.values()) {
+    if (isInventoryDocument(key)) continue;
     const read = readResource(resource);
     if ('resource' in read) wanted.set(key, read.resource);
     else problems.push(...read.problems.map((problem) => unreadable(resource, problem)));
   }
-  problems.push(...validateSet([...wanted.values()], new Map(), { nowMs: author.nowMs }));
+  problems.push(...validateSet([...wanted.values(), ...services], new Map(), { nowMs: author.nowMs, among }));
   if (problems.some((problem) => problem.severity === 'error')) return { ok: false, problems };
 
   const base = nextCommit(state, author);

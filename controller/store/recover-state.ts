@@ -2,7 +2,15 @@ import { CulvertError } from '../../shared/errors.js';
 import { readResource } from '../resources/parse/read-resource.js';
 import { resourceKey } from '../resources/kinds/resource-key.js';
 import type { StoreContent } from '../publish/distribution.js';
-import { applyCommit, type CommittedState, type StoredResource } from '../release/committed-state.js';
+import type { Inventory } from '../inventory/inventory.js';
+import type { SourceChange } from '../inventory/inventory-source.js';
+import {
+  isInventoryDocument,
+  registryKeyOf,
+  type DocumentsChange,
+  type StoredResource,
+} from '../inventory/stored-resource.js';
+import { applyCommit, type CommittedState } from '../release/committed-state.js';
 
 export type ChosenState =
   /** Nothing was ever applied, here or there. */
@@ -31,7 +39,9 @@ export function chooseState(journal: CommittedState | undefined, content: StoreC
   if (published.kind === 'none') {
     if (journal !== undefined) return { kind: 'journal' };
     assertReadable(resources, content.unreadable);
-    return resources.length === 0 ? { kind: 'first start' } : { kind: 'adopt', state: withoutPointer(resources) };
+    const { inventory } = content;
+    if (resources.length + inventory.length === 0) return { kind: 'first start' };
+    return { kind: 'adopt', state: withoutPointer(resources, inventory) };
   }
   const { revision, createdAt, createdBy } = published.snapshot;
   if (journal !== undefined && journal.revision >= revision) return { kind: 'journal' };
@@ -57,8 +67,35 @@ function assertReadable(resources: readonly StoredResource[], unreadable: readon
   throw new CulvertError({
     code: 'STORE_INVALID',
     message: `NATS holds what is no document under ${first}${others.length === 0 ? '' : ` and ${others.length} more keys`}, and the journal does not know better`,
-    hint: 'restore journal.log in the state directory from a backup; or, when nobody needs them, delete these keys from the bucket culvert_config',
+    hint: 'restore journal.log and inventory.log in the state directory from a backup; or, when nobody needs them, delete these keys from the bucket culvert_config',
   });
+}
+
+/**
+ * What the inventory has to take over from NATS before anything else; null: nothing. As with the journal, what is on disk
+ * holds, unless it is lost, or a root with our signature proves that more was published than it knows. `revision`: of the
+ * rules that hold. Errors: `STORE_INVALID`.
+ */
+export function chooseInventory(
+  inventory: Pick<Inventory, 'isUsable' | 'sequence'>,
+  content: StoreContent,
+  revision: number,
+): { readonly documents: readonly StoredResource[]; readonly sequence: number; readonly revision: number } | null {
+  const published = content.inventorySequence ?? 0;
+  if (inventory.isUsable && published <= inventory.sequence) return null;
+  assertReadable(content.inventory, content.unreadable.filter(isInventoryDocument));
+  const isUnfinished = content.intent?.revision === revision;
+  return {
+    documents: content.inventory,
+    sequence: Math.max(published, inventory.sequence),
+    // The part of a change that was announced last may be missing in NATS.
+    revision: isUnfinished ? revision - 1 : revision,
+  };
+}
+
+/** What a commit does to the inventory. */
+export function inventoryChangeOf(inventory: Inventory, { puts, deletes }: DocumentsChange): SourceChange {
+  return { upserts: puts.map((document) => inventory.entryOf(document)), removals: deletes.map(registryKeyOf) };
 }
 
 /** Whether the documents beside the rules are just those that the journal knows: then only the rules are forged. */
@@ -71,8 +108,9 @@ function isOurStore(journal: CommittedState, resources: readonly StoredResource[
 }
 
 /** Journal and pointer are both lost: the documents are all that is left, and they know their revisions. */
-function withoutPointer(resources: readonly StoredResource[]): CommittedState {
-  const newest = resources.reduce((a, b) => (b.revision > a.revision ? b : a));
+function withoutPointer(resources: readonly StoredResource[], inventory: readonly StoredResource[]): CommittedState {
+  // Those of the inventory count its own sequence, which is never behind the revisions that came before there was one.
+  const newest = [...resources, ...inventory].reduce((a, b) => (b.revision > a.revision ? b : a));
   return {
     revision: newest.revision + 1,
     createdAt: newest.appliedAt,

@@ -1,19 +1,27 @@
 import { CulvertError, describeError } from '../../shared/errors.js';
 import { inTurns } from '../../shared/in-turns.js';
 import type { Log } from '../../shared/log.js';
-import { parsingDocuments } from '../resources/parse/parse-documents.js';
-import { formatProblem, type Problem } from '../resources/kinds/problem.js';
-import type { ResourceId } from '../resources/kinds/resource-key.js';
-import type { Distribution } from '../publish/distribution.js';
-import type { CompiledRevision, RevisionCompiler } from '../release/compiled-revision.js';
-import { checkTests } from './check-tests.js';
-import { applyCommit, emptyState, type Commit, type CommittedState } from '../release/committed-state.js';
-import type { History, ResourceChange } from './history.js';
-import type { Journal } from './journal.js';
-import { nextCommit, planDelete, planningApply, type Author, type Plan } from './plan-change.js';
-import { planRollback } from './plan-rollback.js';
-import { chooseState } from './recover-state.js';
 import { SerialQueue } from '../../shared/serial-queue.js';
+import type { Inventory, InventoryTurn } from '../inventory/inventory.js';
+import { registeredServices } from '../inventory/registered-services.js';
+import { isInventoryKind } from '../inventory/stored-resource.js';
+import type { Distribution, StoreContent } from '../publish/distribution.js';
+import type { InventoryPublication } from '../publish/inventory-publication.js';
+import type { CompiledRevision, RevisionCompiler } from '../release/compiled-revision.js';
+import { applyCommit, emptyState, type Commit, type CommittedState } from '../release/committed-state.js';
+import { parsingDocuments } from '../resources/parse/parse-documents.js';
+import { formatProblem } from '../resources/kinds/problem.js';
+import type { ResourceId } from '../resources/kinds/resource-key.js';
+import type { ChangeOutcome } from './change-outcome.js';
+import { ChangePlanner, type WholePlan } from './change-planner.js';
+import type { History } from './history.js';
+import { InventoryChanges } from './inventory-changes.js';
+import type { Journal } from './journal.js';
+import { nextCommit, type Author } from './plan-change.js';
+import { splitResources } from './plan-inventory.js';
+import { chooseInventory, chooseState, inventoryChangeOf } from './recover-state.js';
+import { nameKey, ruleDependencies } from './rule-dependencies.js';
+import { unavailable, unpublished } from './store-errors.js';
 
 export type ApplyRequest = {
   readonly documents: string;
@@ -26,31 +34,31 @@ export type RollbackRequest = Omit<ApplyRequest, 'documents'> & { readonly revis
 
 type StoreJournal = Pick<Journal, 'append' | 'checkpoint' | 'history'>;
 
-export type ChangeOutcome =
-  | { readonly ok: false; readonly problems: readonly Problem[] }
-  | {
-      readonly ok: true;
-      /** The revision that holds after the change (the present one when nothing changed or it was a dry run). */
-      readonly revision: number;
-      readonly changes: readonly ResourceChange[];
-      readonly warnings: readonly Problem[];
-    };
+type Changing = Pick<ApplyRequest, 'dryRun' | 'by' | 'message'>;
 
 /**
- * Everything that people have applied: one numbered state after the other, kept in the journal and published through
- * NATS. Changes are made one at a time, each in this order, so that it is all or nothing whatever fails in between:
+ * Everything that people have applied: rules, one numbered state after the other, kept in the journal and published through
+ * NATS; and workloads and services, which are the inventory's and cost no revision ({@link InventoryChanges}).
+ *
+ * Changes of rules are made one at a time, each in this order, so that it is all or nothing whatever fails in between:
  *
  * 1. validate the documents, the whole set that results, compile it and run its rules' tests: a problem changes nothing;
  * 2. announce it in NATS (intent) and store the snapshot: a failure is undone, nothing changed;
- * 3. write the journal, fsynced: from here on it has happened;
- * 4. documents, pointer (compare-and-set), registry: a failure is repeated until it is done;
- * 5. remove the intent.
+ * 3. write the journal, fsynced, with what the change does to the inventory: from here on it has happened;
+ * 4. the inventory, also fsynced, takes its part, once;
+ * 5. documents, pointer (compare-and-set), registry: a failure is repeated until it is done;
+ * 6. remove the intent.
  *
- * {@link settle} does what a crash left undone. Reads come from memory and work without NATS.
+ * {@link settle} does what a crash left undone. Nothing else changes the inventory from 1 to 5. Reads come from memory and
+ * work without NATS.
  */
 export class ResourceStore {
+  readonly inventory: Inventory;
   readonly #journal: StoreJournal;
   #distribution: Distribution | undefined;
+  readonly #publication: InventoryPublication;
+  readonly #changes: InventoryChanges;
+  readonly #planner: ChangePlanner;
   readonly #builder: RevisionCompiler;
   readonly #log: Log;
   readonly #nowMs: () => number;
@@ -64,16 +72,30 @@ export class ResourceStore {
     readonly journal: StoreJournal;
     /** What the journal held; undefined when it held nothing. */
     readonly state: CommittedState | undefined;
+    readonly inventory: Inventory;
+    readonly publication: InventoryPublication;
     readonly builder: RevisionCompiler;
+    readonly trustDomain: string;
     readonly log: Log;
     readonly nowMs: () => number;
   }) {
+    this.inventory = init.inventory;
     this.#journal = init.journal;
+    this.#publication = init.publication;
     this.#builder = init.builder;
+    this.#planner = new ChangePlanner(init);
     this.#log = init.log;
     this.#nowMs = init.nowMs;
     this.#isJournalUsable = init.state !== undefined;
     this.#release = this.#build(init.state ?? emptyState);
+    this.#changes = new InventoryChanges({
+      inventory: init.inventory,
+      publication: init.publication,
+      release: () => this.#release,
+      nowMs: init.nowMs,
+      trustDomain: init.trustDomain,
+    });
+    init.inventory.onChange(({ published }) => this.#onInventory(published));
   }
 
   /** Called once, when NATS is connected for the first time; until then nothing can be changed. */
@@ -81,7 +103,7 @@ export class ResourceStore {
     this.#distribution = distribution;
   }
 
-  /** What was applied last, and what is published of it. Never modified. */
+  /** The rules that were applied last, and what is published of them. Never modified. */
   get release(): CompiledRevision {
     return this.#release;
   }
@@ -91,9 +113,17 @@ export class ResourceStore {
     return this.#journal.history;
   }
 
-  /** Whether NATS holds exactly {@link release}. While it does not, changes are refused. */
+  /** Whether NATS holds exactly {@link release} and follows the inventory. While it does not, changes are refused. */
   get isSettled(): boolean {
     return this.#isSettled;
+  }
+
+  /** The registry could not be written to NATS: everything is compared. */
+  noteUnpublished(): void {
+    this.#isSettled = false;
+    this.settle().catch((error: unknown) => {
+      this.#log.debug({ err: error }, 'NATS does not take the registry; trying again');
+    });
   }
 
   /**
@@ -103,25 +133,40 @@ export class ResourceStore {
   async apply(request: ApplyRequest): Promise<ChangeOutcome> {
     const { documents, dryRun } = request;
     const parsed = await inTurns(parsingDocuments(documents));
-    return (await this.#change(dryRun, () =>
-      inTurns(planningApply(this.#release.state, parsed, this.#author(request))),
+    const { rules, inventory } = splitResources(parsed.resources);
+    if (rules.length === 0 && inventory.length > 0) {
+      await this.#settled(dryRun);
+      const author = this.#author(request);
+      const outcome = await this.#changes.apply({ parsed, author, dryRun });
+      if (outcome !== 'needs a revision') return outcome;
+    }
+    return (await this.#change(request, (turn) =>
+      this.#planner.apply(turn, this.#release, parsed, this.#author(request)),
     )) as ChangeOutcome;
   }
 
   /**
-   * A new revision with the documents of an old one, checked like an apply: what was right then may not be now.
-   * Undefined when that revision is not kept. Errors as in {@link apply}.
+   * A new revision with the rules of an old one, checked like an apply: what was right then may not be now. Undefined
+   * when that revision is not kept. Errors as in {@link apply}.
    */
   rollback(request: RollbackRequest): Promise<ChangeOutcome | undefined> {
-    return this.#change(request.dryRun, () => {
+    return this.#change(request, (turn) => {
       const target = this.history.stateAt(request.revision);
-      return target === undefined ? undefined : planRollback(this.#release.state, target, this.#author(request));
+      if (target === undefined) return undefined;
+      return this.#planner.rollback(turn, this.#release, target, this.#author(request));
     });
   }
 
   /** Undefined when there is no such document. Errors as in {@link apply}. */
-  delete(id: ResourceId, by: string): Promise<ChangeOutcome | undefined> {
-    return this.#change(false, () => planDelete(this.#release.state, id, this.#author({ by })));
+  async delete(id: ResourceId, by: string): Promise<ChangeOutcome | undefined> {
+    const author = this.#author({ by });
+    if (!isInventoryKind(id.kind)) {
+      return this.#change({ by, dryRun: false }, (turn) => this.#planner.delete(turn, this.#release, id, author));
+    }
+    await this.#settled(false);
+    const outcome = await this.#changes.delete(id);
+    if (outcome !== 'needs a revision') return outcome;
+    return this.#change({ by, dryRun: false }, (turn) => this.#planner.deleteService(turn, this.#release, id, author));
   }
 
   /**
@@ -138,61 +183,155 @@ export class ResourceStore {
   }
 
   /** Resolves when no change is under way. */
-  idle(): Promise<void> {
-    return this.#queue.idle();
+  async idle(): Promise<void> {
+    await this.#queue.idle();
+    await this.#publication.idle();
   }
 
-  #change(dryRun: boolean, makePlan: () => Plan | undefined | Promise<Plan>): Promise<ChangeOutcome | undefined> {
+  /** Rules that name a service have to be compiled again when a source has changed it. */
+  #onInventory(published: ReadonlySet<string>): void {
+    if (!this.#isSettled) return;
+    const { naming } = ruleDependencies(this.#release);
+    const isNamed = [...published].some((key) => {
+      const [kind, namespace, ...name] = key.split('.');
+      return kind === 'service' && naming.has(nameKey('service', `${namespace}/${name.join('.')}`));
+    });
+    if (!isNamed) return;
+    this.#queue
+      .run(() => this.inventory.exclusively((turn) => this.#recompile(turn)))
+      .catch((error: unknown) => {
+        this.#log.error({ err: error }, 'the rules could not be compiled for a service that they name; trying again');
+        this.noteUnpublished();
+      });
+  }
+
+  async #recompile(turn: InventoryTurn): Promise<void> {
+    const present = this.#build(this.#release.state);
+    if (Buffer.compare(present.sealed, this.#release.sealed) === 0) return;
+    await this.#commit(turn, this.#emptyCommit('a service that rules name has changed'));
+    await this.#attached().clearIntent();
+  }
+
+  async #settled(dryRun: boolean): Promise<void> {
+    if (dryRun) return;
+    if (!this.#isSettled) await this.settle().catch(unavailable);
+    else if (!this.#attached().isConnected) {
+      unavailable(new CulvertError({ code: 'BUS_DISCONNECTED', message: 'NATS is away' }));
+    }
+  }
+
+  #change(
+    o: Changing,
+    makePlan: (turn: InventoryTurn) => WholePlan | undefined | Promise<WholePlan | undefined>,
+  ): Promise<ChangeOutcome | undefined> {
     return this.#queue.run(async () => {
-      if (!this.#isSettled && !dryRun) await this.#settle().catch(unavailable);
-      const plan = await makePlan();
-      if (plan === undefined || !plan.ok) return plan;
-      const { changes, commit, locations } = plan;
-      if (commit === null) {
-        return { ok: true, revision: this.#release.state.revision, changes, warnings: plan.warnings };
-      }
-      const built = await inTurns(this.#builder.building(applyCommit(this.#release.state, commit)));
-      if ('problems' in built) return { ok: false, problems: built.problems };
-      const { release } = built;
-      const tested = checkTests({ before: this.#release, after: release, commit, locations, nowMs: this.#nowMs() });
-      const warnings = [...plan.warnings, ...tested];
-      if (tested.some(({ severity }) => severity === 'error')) return { ok: false, problems: warnings };
-      if (!dryRun) await this.#commit(commit, release);
-      return { ok: true, revision: this.#release.state.revision, changes, warnings };
+      if (!this.#isSettled && !o.dryRun) await this.#settle().catch(unavailable);
+      const { revision } = this.#release.state;
+      const outcome = await this.inventory.exclusively(async (turn) => {
+        const plan = await makePlan(turn);
+        return plan === undefined ? undefined : this.#make(turn, plan, o);
+      });
+      if (this.#release.state.revision > revision) await this.#reached();
+      return outcome;
     });
   }
 
+  async #make(turn: InventoryTurn, plan: WholePlan, o: Changing): Promise<ChangeOutcome> {
+    const made = await this.#planner.compile(turn, this.#release, plan, this.#author(o));
+    if ('problems' in made) return { ok: false, problems: made.problems };
+    if (made.commit !== null && !o.dryRun) await this.#commit(turn, made.commit, made.release);
+    const ofInventory = plan.inventory?.changes ?? [];
+    return {
+      ok: true,
+      revision: this.#release.state.revision,
+      inventory: {
+        sequence: this.inventory.sequence,
+        changes: ofInventory.filter(({ change }) => change !== 'unchanged').length,
+      },
+      changes: [...ofInventory, ...(plan.rules.ok ? plan.rules.changes : [])],
+      warnings: made.warnings,
+    };
+  }
+
   async #settle(): Promise<void> {
+    this.#publication.suspend();
     try {
       const distribution = this.#attached();
       distribution.forget();
       const content = await distribution.read();
-      const chosen = chooseState(this.#isJournalUsable ? this.#release.state : undefined, content);
-      if (chosen.kind === 'first start') return await this.#commit(this.#emptyCommit());
-      if (chosen.kind === 'adopt') await this.#adopt(chosen.state);
-      const replacesForeign = content.published.kind === 'foreign';
-      if (replacesForeign) {
-        const { revision } = content.published;
-        this.#log.error({ revision }, 'NATS held rules that this controller did not sign; they are replaced');
-      }
-      await this.#publish({ replacesForeign });
+      await this.inventory.exclusively((turn) => this.#settleRules(turn, content));
+      await this.#publication.settle(distribution);
+      await distribution.clearIntent();
+      this.#isSettled = true;
     } catch (error) {
       this.#isSettled = false;
+      this.#publication.abandon(error);
       throw error;
     }
   }
 
-  async #adopt(state: CommittedState): Promise<void> {
-    this.#log.warn({ revision: state.revision }, 'took over from NATS what the journal does not hold');
-    const release = this.#build(state);
-    await this.#journal.checkpoint(state);
-    this.#isJournalUsable = true;
-    this.#release = release;
+  async #settleRules(turn: InventoryTurn, content: StoreContent): Promise<void> {
+    const journal = this.#isJournalUsable ? this.#release.state : undefined;
+    const chosen = chooseState(journal, content);
+    if (chosen.kind === 'adopt') {
+      this.#log.warn({ revision: chosen.state.revision }, 'took over from NATS what the journal does not hold');
+    }
+    await this.#settleInventory(
+      turn,
+      content,
+      chosen.kind === 'adopt' ? chosen.state.revision : (journal?.revision ?? 0),
+    );
+    if (chosen.kind === 'first start') return this.#commit(turn, this.#emptyCommit());
+    if (chosen.kind === 'adopt') {
+      const release = this.#build(chosen.state);
+      await this.#journal.checkpoint(chosen.state);
+      this.#isJournalUsable = true;
+      this.#release = release;
+    }
+    // It may have learned of services that rules name.
+    else this.#release = this.#build(this.#release.state);
+    const replacesForeign = content.published.kind === 'foreign';
+    if (replacesForeign) {
+      const { revision } = content.published;
+      this.#log.error({ revision }, 'NATS held rules that this controller did not sign; they are replaced');
+    }
+    await this.#publish(turn, { replacesForeign });
   }
 
-  async #commit(commit: Commit, built?: CompiledRevision): Promise<void> {
-    const state = applyCommit(this.#release.state, commit);
-    const release = built ?? this.#build(state);
+  /** Before the rules are compiled, which may name services. `revision`: of the rules that hold. */
+  async #settleInventory(turn: InventoryTurn, content: StoreContent, revision: number): Promise<void> {
+    const adopted = chooseInventory(this.inventory, content, revision);
+    if (adopted !== null) {
+      if (adopted.documents.length > 0) {
+        const { sequence, documents } = adopted;
+        this.#log.warn(
+          { sequence, documents: documents.length },
+          'took over from NATS what the inventory does not hold',
+        );
+      }
+      await turn.adopt(adopted.documents, adopted);
+    }
+    const { records } = this.history;
+    const unfinished = [
+      ...records.map(({ commit }) => commit),
+      ...(content.intent === undefined ? [] : [content.intent]),
+    ];
+    for (const commit of unfinished) {
+      // An intent that the rules did not take over is undone.
+      if (commit.revision > revision) continue;
+      await this.#handOver(turn, commit);
+    }
+  }
+
+  /** The inventory takes its part of a commit that counts, unless it has. */
+  async #handOver(turn: InventoryTurn, { revision, inventory }: Commit): Promise<void> {
+    if (inventory === undefined || revision <= this.inventory.revision) return;
+    await turn.commit(inventoryChangeOf(this.inventory, inventory), revision);
+  }
+
+  /** Errors: see {@link apply}. */
+  async #commit(turn: InventoryTurn, commit: Commit, built?: CompiledRevision): Promise<void> {
+    const release = built ?? this.#build(applyCommit(this.#release.state, commit));
     const distribution = this.#attached();
     try {
       await distribution.stage(commit, release);
@@ -209,30 +348,45 @@ export class ResourceStore {
       'applied a change',
     );
     try {
-      await this.#publish();
+      await this.#handOver(turn, commit);
+      await this.#publish(turn);
     } catch (cause) {
-      this.#isSettled = false;
-      throw new CulvertError({
-        code: 'PUBLISH_PENDING',
-        message: `revision ${commit.revision} is stored, but NATS did not take all of it: ${describeError(cause)}`,
-        hint: 'it is published as soon as NATS answers; look at culvert status',
-        cause,
-      });
+      throw this.#pending(commit.revision, cause);
     }
   }
 
-  async #publish({ replacesForeign = false } = {}): Promise<void> {
+  /** What changes after the rules are in force: the registry. */
+  async #reached(): Promise<void> {
+    const { revision } = this.#release.state;
+    try {
+      await this.#publication.reached(this.inventory.sequence);
+      await this.#attached().clearIntent();
+    } catch (cause) {
+      throw this.#pending(revision, cause);
+    }
+  }
+
+  async #publish(turn: InventoryTurn, { replacesForeign = false } = {}): Promise<void> {
     const distribution = this.#attached();
     if ((await distribution.publish(this.#release, { replacesForeign })) === 'superseded') {
-      this.#log.warn('this version compiles the rules differently: they get a new revision');
-      return this.#commit(this.#emptyCommit());
+      this.#log.warn('these rules mean something else than before: they get a new revision');
+      await this.#commit(turn, this.#emptyCommit());
     }
-    await distribution.clearIntent();
-    this.#isSettled = true;
   }
 
-  #emptyCommit(): Commit {
-    return nextCommit(this.#release.state, this.#author({ by: 'system' }));
+  #pending(revision: number, cause: unknown): CulvertError {
+    this.#isSettled = false;
+    this.#publication.suspend();
+    return new CulvertError({
+      code: 'PUBLISH_PENDING',
+      message: `revision ${revision} is stored, but not all of it could be carried out: ${describeError(cause)}`,
+      hint: 'it is published as soon as NATS answers; look at culvert status',
+      cause,
+    });
+  }
+
+  #emptyCommit(message = ''): Commit {
+    return nextCommit(this.#release.state, this.#author({ by: 'system', message }));
   }
 
   #author({ by, message = '' }: { readonly by: string; readonly message?: string }): Author {
@@ -246,7 +400,7 @@ export class ResourceStore {
 
   /** What was stored was valid when it was applied; if this version thinks otherwise, it must not guess. */
   #build(state: CommittedState): CompiledRevision {
-    const built = this.#builder.build(state);
+    const built = this.#builder.build(state, registeredServices(this.inventory.registry.published.values()));
     if ('release' in built) return built.release;
     throw new CulvertError({
       code: 'STORE_INVALID',
@@ -254,28 +408,4 @@ export class ResourceStore {
       hint: 'run the version that was running before, correct the documents there, then upgrade',
     });
   }
-}
-
-/** A failure before the journal was written: nothing has changed. */
-function unpublished(error: unknown): unknown {
-  if (error instanceof CulvertError && ['JOURNAL_WRITE', 'STORE_INVALID', 'PAYLOAD_TOO_LARGE'].includes(error.code)) {
-    return error;
-  }
-  return unavailableError(error);
-}
-
-function unavailable(error: unknown): never {
-  throw unavailableError(error);
-}
-
-function unavailableError(cause: unknown): CulvertError {
-  const tooLarge = cause instanceof CulvertError && cause.code === 'BUS_PAYLOAD_TOO_LARGE';
-  return new CulvertError({
-    code: tooLarge ? 'PAYLOAD_TOO_LARGE' : 'STORE_UNAVAILABLE',
-    message: `nothing was changed: ${describeError(cause)}`,
-    hint: tooLarge
-      ? 'raise max_payload of your nats-server to 8MB'
-      : 'try again when NATS answers; the API lists what is pending under /readyz',
-    cause,
-  });
 }

@@ -80,7 +80,7 @@ export const workloadStatusSchema = z.object({
   problem: z.string().max(2048).nullable(),
 });
 
-/** Verb `status`: the heartbeat, published every 5 s and when the enforced revision changes, not answered. */
+/** Verb `status`: the heartbeat, published every 5 s, when the enforced revision changes and soon after the registry does, not answered. */
 export const heartbeatSchema = z.object({
   node: nodeName,
   version: z.string().max(128),
@@ -92,6 +92,11 @@ export const heartbeatSchema = z.object({
   rulesAlarm: z.string().max(2048).exactOptional(),
   /** The highest sequence among the registry entries that the agent holds; null: it has not read the registry yet. */
   registrySequence: z.number().int().nonnegative().nullable(),
+  /**
+   * The sequence of the registry's root of which every worker has all entries; null: none was whole yet. Absent: an agent
+   * that does not say.
+   */
+  inventorySequence: z.number().int().nonnegative().nullable().exactOptional(),
   /** The agent's clock when it sent this; the controller takes the skew from it. */
   nowMs: epochMs,
   startedAtMs: epochMs,

@@ -169,7 +169,7 @@ export const buildings: Readonly<Record<string, readonly string[]>> = {
     'controller/inventory/',
     'controller/analysis/',
     'controller/compile/',
-    'controller/resources/',
+    'controller/resources/ controller/records/',
   ],
 };
 

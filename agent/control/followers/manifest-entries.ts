@@ -1,4 +1,4 @@
-import { groupDigest, type RegistryPage } from '../../../shared/wire/registry-page.js';
+import { entryDigest, groupDigest, type RegistryPage } from '../../../shared/wire/registry-page.js';
 
 /** An entry to take; what its page did not prove has to show its own signature. */
 export type ReleasedEntry = { readonly key: string; readonly sealed: Uint8Array; readonly isProven: boolean };
@@ -43,7 +43,11 @@ export class ManifestEntries {
 
   /** Whether these bytes are all that the page names, as it was when it was made. */
   isProvedBy(sealed: (key: string) => Uint8Array | undefined): boolean {
-    return groupDigest({ keys: this.keys, sealed }) === this.#page.digest;
+    const digest = (key: string): Uint8Array | undefined => {
+      const bytes = sealed(key);
+      return bytes === undefined ? undefined : entryDigest(bytes);
+    };
+    return groupDigest({ keys: this.keys, digest }) === this.#page.digest;
   }
 
   /** An entry that it {@link wants}. `held`: the bytes of the others. Returns what need not wait any more. */

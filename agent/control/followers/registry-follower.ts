@@ -52,6 +52,8 @@ export class RegistryFollower implements RegistrySource {
   #flush: NodeJS.Immediate | null = null;
   #missingTimer: NodeJS.Timeout | null = null;
   #isComplete = false;
+  /** Of the last message. */
+  #emittedSequence: number | null = null;
 
   constructor(init: {
     /** Checks signature, shape and that the entry belongs at this key; throws when they are not right. */
@@ -115,6 +117,11 @@ export class RegistryFollower implements RegistrySource {
     let missing = this.#list.missingPageCount;
     for (const page of this.#lacking) missing += page.missing.size;
     return missing;
+  }
+
+  /** Of the root in force when all that it names is here; null: something is missing. */
+  get #wholeSequence(): number | null {
+    return this.missing === 0 ? this.#list.sequence : null;
   }
 
   get entries(): ReadonlyMap<string, HeldEntry> {
@@ -281,8 +288,16 @@ export class RegistryFollower implements RegistrySource {
     this.#changed.clear();
     this.#watchMissing();
     if (this.#isComplete) {
-      if (upserts.length + removals.length > 0) {
-        this.#onChange({ type: 'registry', isFull: false, upserts, removals });
+      const sequence = this.#wholeSequence;
+      if (upserts.length + removals.length > 0 || (sequence !== null && sequence !== this.#emittedSequence)) {
+        this.#emittedSequence = sequence;
+        this.#onChange({
+          type: 'registry',
+          isFull: false,
+          upserts,
+          removals,
+          ...(sequence === null ? {} : { sequence }),
+        });
       }
     } else if (this.#list.hasRoot && this.missing === 0) {
       this.#isComplete = true;
@@ -335,7 +350,10 @@ export class RegistryFollower implements RegistrySource {
 
   #emitFull(): void {
     const upserts = [...this.#held.values()].map((held) => held.entry);
-    this.#onChange({ type: 'registry', isFull: true, upserts, removals: [] });
+    const sequence = this.#wholeSequence;
+    this.#emittedSequence = sequence;
+    const whole = sequence === null ? {} : { sequence };
+    this.#onChange({ type: 'registry', isFull: true, upserts, removals: [], ...whole });
   }
 }
 

@@ -9,6 +9,7 @@ import { SharedRegistry } from './shared-registry.js';
  */
 export class LatestState {
   readonly #registry = new SharedRegistry();
+  #sequence: { readonly sequence?: number } = {};
   #rules: Extract<StateMessage, { type: 'rules' }> | null = null;
   #certificates: CertificatesMessage | null = null;
   #workloads: readonly LocalWorkload[] = [];
@@ -17,7 +18,8 @@ export class LatestState {
   absorb(message: StateMessage): StateCommand {
     switch (message.type) {
       case 'registry':
-        return { type: 'registry', ...this.#registry.absorb(message) };
+        this.#sequence = message.sequence === undefined ? {} : { sequence: message.sequence };
+        return { type: 'registry', ...this.#sequence, ...this.#registry.absorb(message) };
       case 'rules':
         this.#rules = message;
         return message;
@@ -47,7 +49,7 @@ export class LatestState {
   replay(): readonly StateCommand[] {
     const messages: StateCommand[] = [];
     const registry = this.#registry.replay();
-    if (registry !== null) messages.push({ type: 'registry', ...registry });
+    if (registry !== null) messages.push({ type: 'registry', ...this.#sequence, ...registry });
     if (this.#rules !== null) messages.push(this.#rules);
     if (this.#certificates !== null) messages.push(this.#certificates);
     messages.push({ type: 'workloads', workloads: this.#workloads });

@@ -40,6 +40,8 @@ type PoolEvents = {
   listening: [listening: WorkloadListening];
   /** Every worker now enforces at least this revision. Only increases, unless a mesh was wiped and starts again. */
   applied: [revision: number];
+  /** Every worker now enforces at least this sequence of the registry. */
+  registered: [sequence: number];
   /** A worker died, and its connections with it. A replacement is being started. */
   workerLost: [workerIndex: number, error: Error];
   /** A worker (or a replacement) is running and has received the whole state. */
@@ -51,6 +53,7 @@ type Member = {
   readonly startedAtMs: number;
   isOnline: boolean;
   appliedRevision: number | null;
+  registeredSequence: number | null;
   /** By workload name: what this worker reported about its listeners. */
   readonly listening: Map<WorkloadName, { readonly netnsInode: number; readonly error: string | null }>;
   error: Error | null;
@@ -85,6 +88,7 @@ export class WorkerPool extends EventEmitter<PoolEvents> {
   readonly #restartTimers = new Set<NodeJS.Timeout>();
   #isStopping = false;
   #enforcedRevision: number | null = null;
+  #registeredSequence: number | null = null;
   #nextDumpId = 1;
 
   constructor(init: {
@@ -126,6 +130,11 @@ export class WorkerPool extends EventEmitter<PoolEvents> {
   /** The revision that every worker enforces; null until each of them has rules. */
   get enforcedRevision(): number | null {
     return this.#enforcedRevision;
+  }
+
+  /** The sequence of the registry that every worker enforces; null until each of them has a complete one. */
+  get registeredSequence(): number | null {
+    return this.#registeredSequence;
   }
 
   /** How many workers are running now, and how many should be. */
@@ -192,6 +201,7 @@ export class WorkerPool extends EventEmitter<PoolEvents> {
       startedAtMs: Date.now(),
       isOnline: false,
       appliedRevision: null,
+      registeredSequence: null,
       listening: new Map(),
       error: null,
     };
@@ -235,6 +245,10 @@ export class WorkerPool extends EventEmitter<PoolEvents> {
         member.appliedRevision = message.revision;
         this.#settleRevision();
         return;
+      case 'registered':
+        member.registeredSequence = message.sequence;
+        this.#settleSequence();
+        return;
       case 'listening': {
         member.listening.set(message.workload, { netnsInode: message.netnsInode, error: message.error });
         const listening = this.listeningOf(message.workload);
@@ -253,11 +267,28 @@ export class WorkerPool extends EventEmitter<PoolEvents> {
   }
 
   #settleRevision(): void {
-    let lowest = Number.POSITIVE_INFINITY;
-    for (const member of this.#members) lowest = Math.min(lowest, member?.appliedRevision ?? Number.NEGATIVE_INFINITY);
-    if (!Number.isFinite(lowest) || lowest === this.#enforcedRevision) return;
+    const lowest = this.#lowest((member) => member.appliedRevision);
+    if (lowest === null || lowest === this.#enforcedRevision) return;
     this.#enforcedRevision = lowest;
     this.emit('applied', lowest);
+  }
+
+  #settleSequence(): void {
+    const lowest = this.#lowest((member) => member.registeredSequence);
+    if (lowest === null || lowest === this.#registeredSequence) return;
+    this.#registeredSequence = lowest;
+    this.emit('registered', lowest);
+  }
+
+  /** Null until every worker has one. */
+  #lowest(of: (member: Member) => number | null): number | null {
+    let lowest = Number.POSITIVE_INFINITY;
+    for (const member of this.#members) {
+      const one = member === null ? null : of(member);
+      if (one === null) return null;
+      lowest = Math.min(lowest, one);
+    }
+    return Number.isFinite(lowest) ? lowest : null;
   }
 
   #onExit(index: number, member: Member): void {

@@ -24,6 +24,7 @@ import type {
   CertificatesMessage,
   FromWorker,
   PoolWorkerInit,
+  RegistryCommand,
   WorkerCommand,
   WorkerDump,
   WorkerGauges,
@@ -31,7 +32,6 @@ import type {
 import { ConnectionCut } from '../connection/termination-signal.js';
 import { BackpressureTracker } from '../relay/backpressure-tracker.js';
 import { RoundRobinBalancer } from '../balance/round-robin-balancer.js';
-import type { RegistryChange } from '../image/registry-image.js';
 import { capturePorts } from '../../ports.js';
 import { Reporter } from '../flow/reporter.js';
 import { RuleClock } from '../state/rule-clock.js';
@@ -181,9 +181,11 @@ export class DataplaneWorker {
     });
   }
 
-  #useRegistry(change: RegistryChange): void {
+  #useRegistry({ sequence, ...change }: RegistryCommand): void {
     this.#state.registry.apply(change);
-    void this.#connections.recheckAll();
+    void this.#connections.recheckAll().then(() => {
+      if (sequence !== undefined) this.#post({ type: 'registered', sequence });
+    });
   }
 
   #useCertificates(message: CertificatesMessage): void {

@@ -15,6 +15,8 @@ type Wait = {
   readonly client: ApiClient;
   readonly io: CliIo;
   readonly revision: number | undefined;
+  /** Of the inventory; absent: only the rules are waited for. */
+  readonly sequence?: number | undefined;
   readonly waitMs: number;
   /** Not to wait for agents that are not heard of. */
   readonly ignoreSilent: boolean;
@@ -25,11 +27,18 @@ export function isSettled(answer: RolloutAnswer, ignoreSilent: boolean): boolean
 }
 
 /** The first answer that is complete, or that of the moment when the time is over. Asks always for the same revision. */
-export async function settledRollout({ client, io, revision, waitMs, ignoreSilent }: Wait): Promise<RolloutAnswer> {
+export async function settledRollout({
+  client,
+  io,
+  revision,
+  sequence,
+  waitMs,
+  ignoreSilent,
+}: Wait): Promise<RolloutAnswer> {
   const deadlineMs = io.nowMs() + waitMs;
   let asked = revision;
   for (;;) {
-    const query = { revision: asked === undefined ? undefined : String(asked) };
+    const query = { revision: asked?.toString(), inventory: sequence?.toString() };
     const answer = await client.call<RolloutAnswer>({ method: 'GET', path: ['rollout'], query });
     if (isSettled(answer, ignoreSilent) || io.nowMs() >= deadlineMs) return answer;
     asked = answer.revision;
@@ -39,7 +48,7 @@ export async function settledRollout({ client, io, revision, waitMs, ignoreSilen
 
 /** Names the agents that a rollout still waits for. */
 export function agentsBehind(
-  { agents, revision }: RolloutAnswer,
+  { agents, revision, sequence }: RolloutAnswer,
   { waitMs, ignoreSilent }: Pick<Wait, 'waitMs' | 'ignoreSilent'>,
 ): CliError {
   const behind = agents.filter((agent) => agent.state !== 'done' && !(ignoreSilent && isSilent(agent)));
@@ -48,7 +57,7 @@ export function agentsBehind(
   return new CliError({
     exit: 'failed',
     code: 'AGENTS_BEHIND',
-    message: `${after}these agents do not enforce revision ${revision} yet: ${names}`,
+    message: `${after}these agents do not enforce revision ${revision}${sequence === null ? '' : ` with inventory ${sequence}`} yet: ${names}`,
     hint: waitMs === 0 ? 'wait for them with --wait 30s' : 'they go on trying; look at them with: culvert status',
   });
 }

@@ -43,7 +43,8 @@ async function apply(cli: Cli, { file, dryRun, message, wait, output }: Options)
     io.print(renderData({ ...answer, warnings }, output));
   }
   if (wait === undefined || dryRun) return;
-  await waitForAgents({ client, io, revision: answer.revision, waitMs: wait, output });
+  const sequence = answer.inventory.changes > 0 ? answer.inventory.sequence : undefined;
+  await waitForAgents({ client, io, revision: answer.revision, sequence, waitMs: wait, output });
 }
 
 /** What is for `culvert test` may stand beside the rules: it is left out, which is said, and must be right all the same. */
@@ -68,9 +69,14 @@ async function withoutAssertions(cli: Cli, input: Input): Promise<string> {
   return rest.text;
 }
 
-/** A line for each document, then the revision that holds now. */
-export function renderChanges({ changes, dryRun, revision }: Omit<ApplyAnswer, 'warnings'>): string {
+/** A line for each document, then the revision and, when workloads or services changed, the inventory that hold now. */
+export function renderChanges({ changes, dryRun, revision, inventory }: Omit<ApplyAnswer, 'warnings'>): string {
   const suffix = dryRun ? ' (dry run)' : '';
   const lines = changes.map((change) => `${formatResourceId(change)} ${change.change}${suffix}`);
-  return [...lines, dryRun ? `revision ${revision} stays in force` : `revision ${revision}`].join('\n');
+  return [...lines, dryRun ? `revision ${revision} stays in force` : renderHeld({ revision, inventory })].join('\n');
+}
+
+/** `revision 12, inventory 57`; without the second when nothing of it changed. */
+export function renderHeld({ revision, inventory }: Pick<ApplyAnswer, 'revision' | 'inventory'>): string {
+  return inventory.changes === 0 ? `revision ${revision}` : `revision ${revision}, inventory ${inventory.sequence}`;
 }

@@ -6,6 +6,7 @@ import type { DeleteAnswer } from '../../api/api-types.js';
 import { RefusedError, type ApiClient } from '../client/api-client.js';
 import type { Cli } from '../cli.js';
 import { CliError, usageError } from '../exit-codes.js';
+import { renderHeld } from './apply-command.js';
 import { kindOf, namespaceFor } from './get-command.js';
 import { readInput } from '../input/input-files.js';
 import { parseRuleFiles } from '../input/local-set.js';
@@ -13,8 +14,14 @@ import { addOutputOption, renderData, type OutputFormat } from '../view/output-f
 
 type Options = { namespace?: string; file?: string[]; ignoreNotFound: boolean; output: OutputFormat };
 
-/** What `-o json` and `-o yaml` show: what is gone, and the revision since the last of it; null: nothing was there. */
-export type Deleted = { readonly revision: number | null; readonly changes: readonly ResourceChange[] };
+/** What `-o json` and `-o yaml` show: what is gone, and what holds since the last of it. */
+export type Deleted = {
+  /** Null: nothing was there. */
+  readonly revision: number | null;
+  /** Null: no workload or service is gone. */
+  readonly inventorySequence: number | null;
+  readonly changes: readonly ResourceChange[];
+};
 
 /** `culvert delete`: one resource by name, or those that files contain. */
 export function addDeleteCommand(program: Command, cli: Cli): void {
@@ -72,6 +79,7 @@ class Deletion {
   readonly #options: Options;
   readonly #changes: ResourceChange[] = [];
   #revision: number | null = null;
+  #sequence: number | null = null;
 
   constructor(init: { readonly cli: Cli; readonly client: ApiClient; readonly options: Options }) {
     this.#cli = init.cli;
@@ -105,7 +113,7 @@ class Deletion {
   report(): void {
     const { output } = this.#options;
     if (output === 'table') return;
-    const deleted: Deleted = { revision: this.#revision, changes: this.#changes };
+    const deleted: Deleted = { revision: this.#revision, inventorySequence: this.#sequence, changes: this.#changes };
     this.#cli.io.print(renderData(deleted, output));
   }
 
@@ -113,10 +121,11 @@ class Deletion {
     const { kind, namespace, name } = id;
     const path = ['resources', kind, namespace ?? '-', name];
     try {
-      const { revision } = await this.#client.call<DeleteAnswer>({ method: 'DELETE', path });
+      const { revision, inventory } = await this.#client.call<DeleteAnswer>({ method: 'DELETE', path });
       this.#revision = revision;
+      if (inventory.changes > 0) this.#sequence = inventory.sequence;
       this.#changes.push({ ...id, change: 'deleted' });
-      this.#say(`${formatResourceId(id)} deleted, revision ${revision}`);
+      this.#say(`${formatResourceId(id)} deleted, ${renderHeld({ revision, inventory })}`);
       return null;
     } catch (error) {
       if (error instanceof RefusedError) return error;

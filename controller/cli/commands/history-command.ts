@@ -14,7 +14,7 @@ type Options = { limit: number; output: OutputFormat };
 export function addHistoryCommand(program: Command, cli: Cli): void {
   const command = program
     .command('history')
-    .description('List the revisions, newest first, or show what one of them changed.')
+    .description('List the revisions of the rules, newest first, or show what one of them changed.')
     .argument('[revision]', 'a revision', (text) => readCount(text, 'revision'))
     .option('--limit <count>', 'how many revisions to list', (text) => readCount(text, 'limit'), 20)
     .addHelpText('after', '\nExample: culvert history 12');

@@ -10,12 +10,14 @@ import { waitForAgents } from '../client/wait-for-agents.js';
 
 type Options = { dryRun: boolean; message?: string; wait?: number; output: OutputFormat };
 
-/** `culvert rollback`: the documents of an earlier revision hold again, as a new revision. */
+/** `culvert rollback`: the rules of an earlier revision hold again, as a new revision. */
 export function addRollbackCommand(program: Command, cli: Cli): void {
   const command = program
     .command('rollback')
-    .description('Bring back the documents of an earlier revision, as a new revision.')
-    .argument('<revision>', 'the revision whose documents are to hold again: culvert history', (text) =>
+    .description(
+      'Bring back the rules of an earlier revision, as a new revision. Workloads and Services stay as they are.',
+    )
+    .argument('<revision>', 'the revision whose rules are to hold again: culvert history', (text) =>
       readCount(text, 'revision'),
     )
     .option('--dry-run', 'check and show what would change', false)
@@ -44,5 +46,5 @@ async function rollback(cli: Cli, revision: number, { dryRun, message, wait, out
 }
 
 function renderNothing({ revision, rollbackOf }: RollbackAnswer): string {
-  return `the documents of revision ${rollbackOf} are those of revision ${revision}, which stays in force`;
+  return `the rules of revision ${rollbackOf} are those of revision ${revision}, which stays in force`;
 }

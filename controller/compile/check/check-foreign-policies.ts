@@ -2,22 +2,25 @@ import type { NetworkPolicy } from '../../resources/kinds/network-policy.js';
 import type { PeerAuthentication } from '../../resources/kinds/peer-authentication.js';
 import type { ProblemList } from '../../resources/parse/problem-list.js';
 import type { Resource } from '../../resources/kinds/resource.js';
-import type { Workload } from '../../resources/kinds/workload.js';
-import { workloadName } from '../../../shared/routing/names.js';
+import { carries, type Registered, type RegisteredWorkload } from './registered.js';
 
 /**
  * What Istio and Kubernetes would settle in a way that a document does not show: PeerAuthentications of one scope
  * (errors, when it matters), and allowances for what Culvert does not carry (warnings).
  */
-export function checkForeignPolicies(resources: readonly Resource[], problems: ProblemList): void {
+export function checkForeignPolicies(
+  resources: readonly Resource[],
+  registered: Registered,
+  problems: ProblemList,
+): void {
   const policies = resources.filter((resource) => resource.kind === 'PeerAuthentication');
-  if (policies.length > 1) checkPeerAuthentications(policies, resources, problems);
+  if (policies.length > 1) checkPeerAuthentications(policies, registered, problems);
   for (const resource of resources) if (resource.kind === 'NetworkPolicy') warnOfProtocols(resource, problems);
 }
 
 function checkPeerAuthentications(
   policies: readonly PeerAuthentication[],
-  resources: readonly Resource[],
+  registered: Registered,
   problems: ProblemList,
 ): void {
   const sorted = [...policies].sort((a, b) => (a.metadata.name < b.metadata.name ? -1 : 1));
@@ -28,14 +31,29 @@ function checkPeerAuthentications(
     if (first === undefined) wide.set(namespace, policy);
     else refuse(policy, first, `everything in namespace ${namespace}`, problems);
   }
+  const selective = new Map<string, PeerAuthentication[]>();
+  for (const policy of sorted.filter(isSelective)) {
+    const { namespace } = policy.metadata;
+    selective.set(namespace, [...(selective.get(namespace) ?? []), policy]);
+  }
+  for (const [namespace, rivals] of selective) {
+    if (rivals.length > 1) checkSelected(rivals, registered.workloadsIn(namespace), problems);
+  }
+}
+
+/** Refuses policies that disagree about one of these workloads, all of one namespace. `policies`: of it too, by name. */
+export function checkSelected(
+  policies: readonly PeerAuthentication[],
+  workloads: Iterable<RegisteredWorkload>,
+  problems: ProblemList,
+): void {
   const reported = new Set<PeerAuthentication>();
-  for (const resource of resources) {
-    if (resource.kind !== 'Workload') continue;
-    const [first, ...others] = sorted.filter((policy) => isSelective(policy) && selects(policy, resource));
+  for (const workload of workloads) {
+    const [first, ...others] = policies.filter((policy) => isSelective(policy) && selects(policy, workload));
     const other = others.find((candidate) => modesOf(candidate) !== (first === undefined ? '' : modesOf(first)));
     if (first === undefined || other === undefined || reported.has(other)) continue;
     reported.add(other);
-    refuse(other, first, `Workload/${workloadName(resource.metadata)}`, problems);
+    refuse(other, first, `Workload/${workload.namespace}/${workload.name}`, problems);
   }
 }
 
@@ -49,11 +67,8 @@ function isSelective({ spec }: PeerAuthentication): boolean {
   return Object.keys(spec.selector?.matchLabels ?? {}).length > 0;
 }
 
-function selects({ metadata, spec }: PeerAuthentication, workload: Workload): boolean {
-  if (metadata.namespace !== workload.metadata.namespace) return false;
-  const { labels = {} } = workload.metadata;
-  const wanted = Object.entries(spec.selector?.matchLabels ?? {});
-  return wanted.every(([name, value]) => Object.hasOwn(labels, name) && labels[name] === value);
+function selects({ metadata, spec }: PeerAuthentication, workload: RegisteredWorkload): boolean {
+  return metadata.namespace === workload.namespace && carries(workload, spec.selector?.matchLabels ?? {});
 }
 
 /** What a policy says, in whatever order it is written. */

@@ -1,20 +1,19 @@
 import { nearestName } from '../../../shared/nearest-name.js';
-import { selects } from '../../../shared/routing/registry-view.js';
 import type { AuthorizationPolicy } from '../../resources/kinds/authorization-policy.js';
 import { writtenField, type Peer } from '../../resources/kinds/peer.js';
 import type { ReferencedName } from '../../resources/match/peer-field.js';
 import { peerFieldNames } from '../../resources/match/peer-fields.js';
 import type { ProblemList } from '../../resources/parse/problem-list.js';
 import type { Resource } from '../../resources/kinds/resource.js';
-import type { Workload } from '../../resources/kinds/workload.js';
-import { serviceAccountName, serviceName, workloadName } from '../../../shared/routing/names.js';
+import type { Service } from '../../resources/kinds/service.js';
+import { hasEndpoint, type Registered } from './registered.js';
 
 /**
  * Warns of names that nothing has: they are often typing mistakes, but a rule may come before its workloads. (Missing
  * segments are errors; the expansion of segments finds them.)
  */
-export function checkReferences(resources: readonly Resource[], problems: ProblemList): void {
-  const known = new KnownNames({ resources });
+export function checkReferences(resources: readonly Resource[], registered: Registered, problems: ProblemList): void {
+  const known = new KnownNames({ resources, registered });
   for (const resource of resources) {
     switch (resource.kind) {
       case 'SegmentationRule':
@@ -24,13 +23,9 @@ export function checkReferences(resources: readonly Resource[], problems: Proble
       case 'Segment':
         known.checkPeers(resource, ['spec', 'members'], resource.spec.members, problems);
         break;
-      case 'Service': {
-        const { namespace } = resource.metadata;
-        const message = `no workload in namespace ${namespace} carries these labels`;
-        if (!known.hasEndpoint({ namespace, selector: resource.spec.selector }))
-          problems.warn({ resource, path: ['spec', 'selector'] }, message, 'the service has no endpoint');
+      case 'Service':
+        checkSelector(resource, registered, problems);
         break;
-      }
       case 'AuthorizationPolicy':
         checkPatterns(resource, problems);
         break;
@@ -40,50 +35,50 @@ export function checkReferences(resources: readonly Resource[], problems: Proble
   }
 }
 
-class KnownNames {
-  readonly #names: Readonly<Record<ReferencedName, Set<string>>> = {
-    workload: new Set(),
-    'service account': new Set(),
-    service: new Set(),
-  };
-  readonly #byNamespace = new Map<string, Workload[]>();
+/** Warns of a service without an endpoint. */
+export function checkSelector(resource: Service, registered: Registered, problems: ProblemList): void {
+  const { namespace } = resource.metadata;
+  if (hasEndpoint(registered, { namespace, selector: resource.spec.selector })) return;
+  const message = `no workload in namespace ${namespace} carries these labels`;
+  problems.warn({ resource, path: ['spec', 'selector'] }, message, 'the service has no endpoint');
+}
 
-  constructor({ resources }: { resources: readonly Resource[] }) {
-    for (const resource of resources) {
-      if (resource.kind === 'Service' || resource.kind === 'ServiceEntry') {
-        this.#names.service.add(serviceName(resource.metadata));
-      }
-      if (resource.kind === 'Workload') this.#addWorkload(resource);
-    }
-  }
+/** Names that peers may use: those that are registered, and ServiceEntries. */
+export class KnownNames {
+  readonly #registered: Registered;
+  readonly #entries: ReadonlySet<string>;
 
-  #addWorkload(workload: Workload): void {
-    const { namespace } = workload.metadata;
-    this.#names.workload.add(workloadName(workload.metadata));
-    this.#names['service account'].add(serviceAccountName({ namespace, serviceAccount: workload.spec.serviceAccount }));
-    const others = this.#byNamespace.get(namespace);
-    if (others === undefined) this.#byNamespace.set(namespace, [workload]);
-    else others.push(workload);
-  }
-
-  hasEndpoint(service: Parameters<typeof selects>[0]): boolean {
-    const candidates = this.#byNamespace.get(service.namespace) ?? [];
-    return candidates.some(({ metadata: { namespace, labels = {} } }) => selects(service, { namespace, labels }));
+  constructor({ resources, registered }: { resources: readonly Resource[]; registered: Registered }) {
+    this.#registered = registered;
+    const entries = resources.filter((resource) => resource.kind === 'ServiceEntry');
+    this.#entries = new Set(entries.map(({ metadata }) => `${metadata.namespace}/${metadata.name}`));
   }
 
   checkPeers(resource: Resource, path: readonly PropertyKey[], peers: readonly Peer[], problems: ProblemList): void {
     for (const [index, peer] of peers.entries()) {
-      for (const field of peerFieldNames) {
-        const found = writtenField(field, peer);
-        const reference = found?.document.reference;
-        if (reference === undefined || reference === null || typeof found?.written !== 'string') continue;
-        const { written } = found;
-        const known = this.#names[reference.to];
-        if (known.has(written)) continue;
-        const at = { resource, path: [...path, index, found.document.name] };
-        problems.warn(at, reference.missing(written), () => meant(written, known));
+      for (const { field, to, missing, written } of referencesOf(peer)) {
+        if (this.#registered.has(to, written) || (to === 'service' && this.#entries.has(written))) continue;
+        const at = { resource, path: [...path, index, field] };
+        problems.warn(at, missing(written), () =>
+          meant(written, [...this.#registered.names(to), ...(to === 'service' ? this.#entries : [])]),
+        );
       }
     }
+  }
+}
+
+/** The names of other things that a peer is written with. */
+export function* referencesOf(peer: Peer): Generator<{
+  readonly field: string;
+  readonly to: ReferencedName;
+  readonly missing: (name: string) => string;
+  readonly written: string;
+}> {
+  for (const field of peerFieldNames) {
+    const found = writtenField(field, peer);
+    const reference = found?.document.reference;
+    if (reference === undefined || reference === null || typeof found?.written !== 'string') continue;
+    yield { field: found.document.name, ...reference, written: found.written };
   }
 }
 

@@ -7,9 +7,19 @@ import { checkReferences } from './check-references.js';
 import { checkSegments } from './check-segments.js';
 import type { ResourceLocation } from '../../resources/parse/parse-documents.js';
 import { ProblemList } from '../../resources/parse/problem-list.js';
+import { RegisteredIndex, type Registered } from './registered.js';
 import type { Problem } from '../../resources/kinds/problem.js';
 import type { Resource } from '../../resources/kinds/resource.js';
 import type { SegmentationRule } from '../../resources/kinds/segmentation-rule.js';
+
+export type ValidateOptions = {
+  readonly nowMs?: number;
+  /**
+   * Lets a check look at what will be registered besides the resources. Without it the workloads and services among
+   * them are all there is, and their addresses are checked too.
+   */
+  readonly among?: (check: (registered: Registered) => void) => void;
+};
 
 /**
  * Checks what only the whole set can show: missing and circular segments, ambiguous rules, addresses and namespaces
@@ -20,7 +30,7 @@ import type { SegmentationRule } from '../../resources/kinds/segmentation-rule.j
 export function validateSet(
   resources: readonly Resource[],
   locations: ReadonlyMap<string, ResourceLocation> = new Map(),
-  options: { readonly nowMs?: number } = {},
+  options: ValidateOptions = {},
 ): Problem[] {
   return atOnce(validatingSet(resources, locations, options));
 }
@@ -29,7 +39,7 @@ export function validateSet(
 export function* validatingSet(
   resources: readonly Resource[],
   locations: ReadonlyMap<string, ResourceLocation>,
-  options: { readonly nowMs?: number },
+  options: ValidateOptions,
 ): Generator<void, Problem[]> {
   const problems = new ProblemList({ locations });
   const rules = yield* compilingRules(resources, problems);
@@ -48,12 +58,21 @@ export function* validatingSet(
     problems.error({ resource, path: ['spec', 'priority'] }, message, 'give the one that is to win a lower priority');
   }
   yield;
-  checkAddresses(resources, problems);
+  const among = options.among ?? amongThemselves(resources, problems);
   yield;
-  checkReferences(resources, problems);
+  among((registered) => checkReferences(resources, registered, problems));
   yield;
-  checkForeignPolicies(resources, problems);
+  among((registered) => checkForeignPolicies(resources, registered, problems));
   yield;
-  if (problems.errors.length === 0) checkSegments(resources, problems);
+  if (problems.errors.length === 0) among((registered) => checkSegments(resources, registered, problems));
   return [...problems.errors, ...problems.warnings];
+}
+
+function amongThemselves(
+  resources: readonly Resource[],
+  problems: ProblemList,
+): (check: (registered: Registered) => void) => void {
+  checkAddresses(resources, problems);
+  const registered = RegisteredIndex.of(resources);
+  return (check) => check(registered);
 }

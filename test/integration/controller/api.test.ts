@@ -109,19 +109,28 @@ test('problems in two documents are both reported with their lines, and nothing 
   assert.deepEqual([list.revision, list.items], [1, []]);
 });
 
-test('the revision rises by one for a change and not at all for the same documents, a dry run or a refusal', async () => {
+test('the revision rises by one for a change of rules and not at all for workloads, the same documents or a dry run', async () => {
   await using directory = await temporaryDirectory();
   await using controller = await startedController(directory.path);
+  const open = rule('open', { tier: 'team', priority: 5, action: 'allow', from: [{ namespace: 'shop' }] });
+  const pods = documents(
+    workloadDocument('shop', 'api', { ip: '198.18.1.1', node: 'host-a' }),
+    workloadDocument('shop', 'db', { ip: '198.18.1.2' }),
+  );
   const steps = [
-    { text: shop, dryRun: true, revision: 1, change: 'created' },
-    { text: shop, dryRun: false, revision: 2, change: 'created' },
-    { text: shop, dryRun: false, revision: 2, change: 'unchanged' },
+    { text: pods, dryRun: true, revision: 1, inventory: [1, 2], change: 'created' },
+    { text: pods, dryRun: false, revision: 1, inventory: [2, 2], change: 'created' },
+    { text: pods, dryRun: false, revision: 1, inventory: [2, 0], change: 'unchanged' },
+    { text: open, dryRun: true, revision: 1, inventory: [2, 0], change: 'created' },
+    { text: open, dryRun: false, revision: 2, inventory: [2, 0], change: 'created' },
+    { text: documents(open, pods), dryRun: false, revision: 2, inventory: [2, 0], change: 'unchanged' },
   ];
-  for (const { text, dryRun, revision, change } of steps) {
+  for (const { text, dryRun, revision, inventory, change } of steps) {
     const { status, body } = await apply(controller, text, dryRun);
     assert.equal(status, 200);
     const answer = body as ApplyAnswer;
     assert.equal(answer.revision, revision);
+    assert.deepEqual([answer.inventory.sequence, answer.inventory.changes], inventory);
     assert.ok(
       answer.changes.every((one) => one.change === change),
       JSON.stringify(answer.changes),
@@ -131,10 +140,17 @@ test('the revision rises by one for a change and not at all for the same documen
   assert.deepEqual((changed.body as ApplyAnswer).changes, [
     { kind: 'Workload', namespace: 'shop', name: 'api', change: 'configured' },
   ]);
-  assert.equal((changed.body as ApplyAnswer).revision, 3);
+  assert.deepEqual((changed.body as ApplyAnswer).inventory, { sequence: 3, changes: 1 });
+  assert.equal((changed.body as ApplyAnswer).revision, 2);
+  const both = documents(
+    rule('more', { tier: 'team', priority: 6, action: 'allow', from: [{ namespace: 'shop' }] }),
+    workloadDocument('shop', 'late', { ip: '198.18.1.9' }),
+  );
+  const { revision, inventory } = (await apply(controller, both)).body as ApplyAnswer;
+  assert.deepEqual([revision, inventory], [3, { sequence: 4, changes: 1 }]);
 });
 
-test('concurrent applies are made one after the other, each with a revision of its own', async () => {
+test('concurrent applies are made one after the other, each with a sequence or a revision of its own', async () => {
   await using directory = await temporaryDirectory();
   await using controller = await startedController(directory.path);
   const answers = await Promise.all(
@@ -142,8 +158,18 @@ test('concurrent applies are made one after the other, each with a revision of i
       apply(controller, workloadDocument('shop', `w${index}`, { ip: `198.18.1.${index + 1}` })),
     ),
   );
-  const revisions = answers.map((answer) => (answer.body as ApplyAnswer).revision).sort((a, b) => a - b);
-  assert.deepEqual(revisions, [2, 3, 4, 5, 6, 7, 8, 9]);
+  const sequences = answers.map((answer) => (answer.body as ApplyAnswer).inventory.sequence).sort((a, b) => a - b);
+  assert.deepEqual(sequences, [2, 3, 4, 5, 6, 7, 8, 9]);
+  const rules = await Promise.all(
+    Array.from({ length: 4 }, (_, index) =>
+      apply(
+        controller,
+        rule(`r${index}`, { tier: 'team', priority: index, action: 'allow', from: [{ namespace: 'shop' }] }),
+      ),
+    ),
+  );
+  const revisions = rules.map((answer) => (answer.body as ApplyAnswer).revision).sort((a, b) => a - b);
+  assert.deepEqual(revisions, [2, 3, 4, 5]);
   const { items } = (await callApi(controller, 'GET', '/v1/resources/wl?namespace=shop')).body as ResourceList;
   assert.equal(items.length, 8);
 });

@@ -18,8 +18,11 @@ import { openRegistryEntry, openSnapshot, sealSnapshot } from '../../../shared/w
 import { startEmbeddedNats } from '../../../controller/nats/embedded-nats.js';
 import { Distribution } from '../../../controller/publish/distribution.js';
 import { RevisionCompiler } from '../../../controller/release/compiled-revision.js';
-import { Journal } from '../../../controller/store/journal.js';
-import { ResourceStore } from '../../../controller/store/resource-store.js';
+import { defaultHistoryLimits } from '../../../controller/store/history.js';
+import type { Journal } from '../../../controller/store/journal.js';
+import { openStore } from '../../../controller/store/open-store.js';
+import type { ResourceStore } from '../../../controller/store/resource-store.js';
+import type { InventoryLog } from '../../../controller/inventory/inventory-log.js';
 import {
   documents,
   silentLog,
@@ -71,6 +74,14 @@ class Saboteur {
       },
       append: (commit) => this.write(() => journal.append(commit)),
       checkpoint: (state) => this.write(() => journal.checkpoint(state)),
+    };
+  }
+
+  inventory(file: InventoryLog): Pick<InventoryLog, 'append' | 'replace' | 'close'> {
+    return {
+      append: (changes) => this.write(() => file.append(changes)),
+      replace: () => this.write(() => file.replace()),
+      close: () => file.close(),
     };
   }
 
@@ -133,23 +144,23 @@ async function live<T>(
   o: { bus: Bus; stateDir: string; key: SigningKey; saboteur?: Saboteur },
   act: (store: ResourceStore) => Promise<T>,
 ): Promise<T> {
-  const { journal, state } = await Journal.open({
-    path: path.join(o.stateDir, 'journal.log'),
+  const { store, close } = await openStore({
+    stateDir: o.stateDir,
+    trustDomain,
+    builder: new RevisionCompiler({ trustDomain, privateKeyPem: o.key.privateKey }),
+    privateKeyPem: o.key.privateKey,
+    limits: defaultHistoryLimits,
     log: silentLog,
     nowMs: Date.now,
+    wrapJournal: (journal) => o.saboteur?.journal(journal) ?? journal,
+    wrapInventory: (file) => o.saboteur?.inventory(file) ?? file,
   });
   try {
-    const store = new ResourceStore({
-      journal: o.saboteur?.journal(journal) ?? journal,
-      state,
-      builder: new RevisionCompiler({ trustDomain, privateKeyPem: o.key.privateKey }),
-      log: silentLog,
-      nowMs: Date.now,
-    });
     store.attach(new Distribution({ bus: o.saboteur?.bus(o.bus) ?? o.bus, publicKeyPem: o.key.publicKey }));
     return await act(store);
   } finally {
-    await journal.close();
+    await store.idle();
+    await close();
   }
 }
 

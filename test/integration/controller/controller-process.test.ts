@@ -87,7 +87,8 @@ test('a controller that is killed leaves a store that the next one goes on with'
   await ready(again);
   assert.notEqual(await natsPid(stateDir), orphan);
   const answer = await callApi(again, 'POST', '/v1/apply', { body });
-  assert.equal((answer.body as ApplyAnswer).revision, 2);
+  const { revision, inventory } = answer.body as ApplyAnswer;
+  assert.deepEqual([revision, inventory], [1, { sequence: 2, changes: 0 }]);
   const nats = await natsPid(stateDir);
   second.child.kill('SIGTERM');
   const [code] = await withDeadline(second.exited, 'it ends after SIGTERM');
@@ -107,6 +108,7 @@ test('every secret in the state directory is readable by its owner alone', async
     'ca/root.pem',
     'ca/issuing.pem',
     'journal.log',
+    'inventory.log',
     'nats/keys.json',
     'nats/server.key',
   ];

@@ -61,24 +61,24 @@ test('history says who changed what, when and why, and a rollback is a new revis
   await apply(controller, rule('open', { action: 'deny', priority: 10 }));
   await callApi(controller, 'DELETE', '/v1/resources/SegmentationRule/-/open');
 
-  const preview = (await rollback(controller, { revision: 3, dryRun: true })).body as RollbackAnswer;
-  assert.deepEqual([preview.revision, preview.dryRun, preview.changes.length], [5, true, 1]);
-  const answer = (await rollback(controller, { revision: 3, message: 'back' })).body as RollbackAnswer;
-  assert.deepEqual([answer.revision, answer.rollbackOf], [6, 3]);
-  assert.equal(controller.store.release.snapshot.revision, 6);
+  const preview = (await rollback(controller, { revision: 2, dryRun: true })).body as RollbackAnswer;
+  assert.deepEqual([preview.revision, preview.dryRun, preview.changes.length], [4, true, 1]);
+  const answer = (await rollback(controller, { revision: 2, message: 'back' })).body as RollbackAnswer;
+  assert.deepEqual([answer.revision, answer.rollbackOf], [5, 2]);
+  assert.equal(controller.store.release.snapshot.revision, 5);
   assert.deepEqual(inShort(await history(controller)), [
-    '6 = 3: open created (back)',
-    '5: open deleted',
-    '4: open configured',
-    '3: open created (CHG-1182)',
-    '2: api created, db created',
+    '5 = 2: open created (back)',
+    '4: open deleted',
+    '3: open configured',
+    '2: open created (CHG-1182)',
     '1: ',
   ]);
+  assert.equal(controller.store.inventory.registry.registered.counts.workloads, 2);
   const [newest] = await history(controller);
   assert.deepEqual([newest?.by, newest?.areChangesKnown], ['admin', true]);
   assert.ok(Math.abs(Date.parse(newest?.at ?? '') - Date.now()) < 60_000);
 
-  const detail = (await callApi(controller, 'GET', '/v1/history/4')).body as HistoryDetail;
+  const detail = (await callApi(controller, 'GET', '/v1/history/3')).body as HistoryDetail;
   const actions = detail.documents.map(({ before, after }) =>
     [before, after].map((one) => (one?.kind === 'SegmentationRule' ? one.spec.action : null)),
   );
@@ -88,15 +88,15 @@ test('history says who changed what, when and why, and a rollback is a new revis
     ['allow'],
   );
 
-  const again = (await rollback(controller, { revision: 6 })).body as RollbackAnswer;
-  assert.deepEqual([again.revision, again.changes], [6, []]);
+  const again = (await rollback(controller, { revision: 5 })).body as RollbackAnswer;
+  assert.deepEqual([again.revision, again.changes], [5, []]);
 });
 
 test('an unknown or forgotten revision cannot be rolled back to, and the answer says which can', async () => {
   await using directory = await temporaryDirectory();
   await using controller = await startedController(directory.path, { changes: { historyRevisions: 2 } });
   for (let index = 1; index <= 4; index++) {
-    await apply(controller, workloadDocument('shop', 'api', { ip: `198.18.1.${index}` }));
+    await apply(controller, rule('open', { action: 'allow', priority: index }));
   }
   const forgotten = await rollback(controller, { revision: 2 });
   assert.equal(forgotten.status, 404, forgotten.text);
@@ -192,10 +192,10 @@ test('history survives a restart, and so does the way back', async () => {
     await apply(controller, rule('open', { action: 'allow' }));
   }
   await using controller = await startedController(directory.path);
-  assert.deepEqual(inShort(await history(controller)), ['3: open created', '2: api created, db created', '1: ']);
-  assert.equal((await rollback(controller, { revision: 2 })).status, 200);
-  assert.deepEqual(inShort(await history(controller)).slice(0, 1), ['4 = 2: open deleted']);
-  assert.match(await readFile(path.join(directory.path, 'journal.log'), 'utf8'), /"rollbackOf":2/);
+  assert.deepEqual(inShort(await history(controller)), ['2: open created', '1: ']);
+  assert.equal((await rollback(controller, { revision: 1 })).status, 200);
+  assert.deepEqual(inShort(await history(controller)).slice(0, 1), ['3 = 1: open deleted']);
+  assert.match(await readFile(path.join(directory.path, 'journal.log'), 'utf8'), /"rollbackOf":1/);
 });
 
 test('the export is the mesh: applied to an empty one it gives the same rules and registry', async () => {

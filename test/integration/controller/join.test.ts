@@ -325,6 +325,12 @@ test('heartbeats show revision, lag and clock, and survive a restart of the cont
     workloads: [{ name: 'billing/api', captured: true, certificateNotAfterMs: 123, problem: null }],
     pending: [],
   });
+  const rule = JSON.stringify({
+    apiVersion: 'culvert.dev/v1',
+    kind: 'SegmentationRule',
+    metadata: { name: 'open' },
+    spec: { tier: 'team', action: 'allow', from: [{ namespace: 'billing' }] },
+  });
   const statusOf = async (controller: RunningController, state: string) =>
     eventually(`host-a is ${state}`, async () => {
       const { body } = await callApi(controller, 'GET', '/v1/status');
@@ -339,7 +345,7 @@ test('heartbeats show revision, lag and clock, and survive a restart of the cont
     assert.equal(ready.isClockWrong, true);
     assert.ok(Math.abs((ready.clockSkewMs ?? 0) - 120_000) < 5000);
     assert.equal(ready.nextCertificateExpiryMs, 123);
-    await apply(controller, workloadDocument('billing', 'api', { ip: '198.18.1.1', node: 'host-a' }));
+    await apply(controller, rule);
     const behind = await statusOf(controller, 'behind');
     assert.equal(behind.revisionLag, 1);
     agent.bus.publish(subjectFor('status', nodeNamed('host-a')), encodeWire({ ...heartbeat(2), node: 'host-b' }));

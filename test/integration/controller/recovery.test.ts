@@ -33,7 +33,13 @@ import {
 import { publishedRegistry } from '../../support/controller/published-registry.js';
 import { nodeNamed } from '../../support/routing/names.js';
 
+function rule(name: string): string {
+  const spec = { tier: 'team', action: 'allow', from: [{ namespace: 'shop' }], to: [{ workload: 'shop/db' }] };
+  return JSON.stringify({ apiVersion: 'culvert.dev/v1', kind: 'SegmentationRule', metadata: { name }, spec });
+}
+
 const two = documents(
+  rule('open'),
   workloadDocument('shop', 'api', { ip: '198.18.1.1', node: 'host-a' }),
   workloadDocument('shop', 'db', { ip: '198.18.1.2', node: 'host-b' }),
 );
@@ -117,10 +123,11 @@ test('a restarted controller goes on where it was', async () => {
   assert.equal(controller.adminToken, token);
   const { revision, names } = await agentView(controller);
   assert.deepEqual([revision, names], [2, ['api', 'db']]);
-  assert.equal(((await apply(controller, two)).body as ApplyAnswer).revision, 2);
+  const again = (await apply(controller, two)).body as ApplyAnswer;
+  assert.deepEqual([again.revision, again.inventory], [2, { sequence: 2, changes: 0 }]);
 });
 
-test('a wiped store is rebuilt from the journal with the same revision', async () => {
+test('a wiped store is rebuilt from the journal and the inventory, with the same revision and sequence', async () => {
   await using directory = await temporaryDirectory();
   {
     await using controller = await startedController(directory.path);
@@ -146,9 +153,9 @@ test('a nats-server that is killed and comes back with an empty store is filled 
     const answer = await apply(controller, workloadDocument('shop', 'late', { ip: '198.18.1.3' }));
     return answer.status === 200 ? (answer.body as ApplyAnswer) : undefined;
   });
-  assert.equal(applied.revision, 3);
+  assert.deepEqual([applied.revision, applied.inventory.sequence], [2, 3]);
   const { revision, names } = await agentView(controller);
-  assert.deepEqual([revision, names], [3, ['api', 'db', 'late']]);
+  assert.deepEqual([revision, names], [2, ['api', 'db', 'late']]);
 });
 
 test('a lost journal is taken over from NATS, and a damaged one is moved aside first', async () => {
@@ -163,29 +170,29 @@ test('a lost journal is taken over from NATS, and a damaged one is moved aside f
   {
     await using controller = await startedController(directory.path);
     const { items, revision } = (await callApi(controller, 'GET', '/v1/resources/Workload')).body as ResourceList;
-    assert.deepEqual([revision, items.length], [3, 3]);
+    assert.deepEqual([revision, items.length], [2, 3]);
   }
   const text = await readFile(journal, 'utf8');
-  await writeFile(journal, `${text.replace('third', 'forged')}${text}`);
+  await writeFile(journal, `${text.replace('"open"', '"forged"')}${text}`);
   await using controller = await startedController(directory.path);
   const { revision, names } = await agentView(controller);
-  assert.deepEqual([revision, names], [3, ['api', 'db', 'third']]);
+  assert.deepEqual([revision, names], [2, ['api', 'db', 'third']]);
 });
 
 test('a state directory from a backup learns from NATS what it missed, and never goes back', async () => {
   await using directory = await temporaryDirectory();
-  const journal = path.join(directory.path, 'journal.log');
-  const backup = path.join(directory.path, 'journal.backup');
+  const files = ['journal.log', 'inventory.log'].map((name) => path.join(directory.path, name));
   {
     await using controller = await startedController(directory.path);
     await apply(controller, two);
-    await writeFile(backup, await readFile(journal));
-    await apply(controller, workloadDocument('shop', 'third', { ip: '198.18.1.3' }));
+    for (const file of files) await writeFile(`${file}.backup`, await readFile(file));
+    await apply(controller, documents(workloadDocument('shop', 'third', { ip: '198.18.1.3' }), rule('later')));
   }
-  await rename(backup, journal);
+  for (const file of files) await rename(`${file}.backup`, file);
   await using controller = await startedController(directory.path);
+  assert.deepEqual([controller.store.release.state.revision, controller.store.inventory.sequence], [3, 3]);
   const applied = await apply(controller, workloadDocument('shop', 'fourth', { ip: '198.18.1.4' }));
-  assert.equal((applied.body as ApplyAnswer).revision, 4);
+  assert.equal((applied.body as ApplyAnswer).inventory.sequence, 4);
   assert.deepEqual((await agentView(controller)).names, ['api', 'db', 'fourth', 'third']);
 });
 
@@ -250,14 +257,14 @@ test('with servers of its own operator the controller reads without them, refuse
     assert.notEqual((refused.body as { hint: string | null }).hint, null);
     const { items } = (await callApi(controller, 'GET', '/v1/resources/Workload')).body as ResourceList;
     assert.equal(items.length, 2);
-    assert.equal(((await callApi(controller, 'GET', '/v1/status')).body as StatusAnswer).revision, 2);
+    assert.equal(((await callApi(controller, 'GET', '/v1/status')).body as StatusAnswer).inventorySequence, 2);
 
     server = await start(server.port);
     const applied = await eventually('changes are possible again', async () => {
       const answer = await apply(controller, workloadDocument('shop', 'late', { ip: '198.18.1.3' }));
       return answer.status === 200 ? (answer.body as ApplyAnswer) : undefined;
     });
-    assert.equal(applied.revision, 3);
+    assert.deepEqual([applied.revision, applied.inventory.sequence], [2, 3]);
   } finally {
     await server.stop();
   }

@@ -5,7 +5,7 @@ import { RegistryFollower } from '../../../agent/control/followers/registry-foll
 import type { AppliedRules, RulesAlarm } from '../../../agent/control/followers/rules-follower.js';
 import type { RegistryMessage } from '../../../agent/dataplane/messages.js';
 import type { IpAddress } from '../../../shared/address.js';
-import { listedEntry, RegistryTreeBuilder } from '../../../controller/inventory/registry-tree.js';
+import { listedEntry, RegistryPages } from '../../../controller/inventory/registry-pages.js';
 import { agentPermissions } from '../../../controller/nats/agent-permissions.js';
 import type { Bucket } from '../../../shared/bus/bucket.js';
 import type { Bus } from '../../../shared/bus/bus.js';
@@ -133,8 +133,10 @@ export class LinkFixture implements AsyncDisposable {
     const listed = Object.entries(entries).map(([key, at]) =>
       listedEntry({ key, sequence: at, sealed: this.#sealed.get(key) ?? new Uint8Array() }),
     );
-    const { root, pages } = new RegistryTreeBuilder().build({ sequence, entries: listed });
-    for (const [key, bytes] of pages) await this.registryBucket.put(key, bytes);
+    const pages = new RegistryPages();
+    for (const entry of listed) pages.put(entry);
+    const { root, changed } = pages.update(sequence);
+    for (const [key, bytes] of changed) await this.registryBucket.put(key, bytes);
     const privateKeyPem = (o.key ?? this.signingKey).privateKey;
     await this.registryBucket.put(registryRootKey, sealRegistryRoot({ root, privateKeyPem }));
   }

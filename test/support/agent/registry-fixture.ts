@@ -1,6 +1,6 @@
 import { RegistryFollower } from '../../../agent/control/followers/registry-follower.js';
 import type { RegistryMessage } from '../../../agent/dataplane/messages.js';
-import { listedEntry, RegistryTreeBuilder } from '../../../controller/inventory/registry-tree.js';
+import { listedEntry, RegistryPages } from '../../../controller/inventory/registry-pages.js';
 import type { IpAddress } from '../../../shared/address.js';
 import { formatSpiffeId } from '../../../shared/identity.js';
 import { createLog } from '../../../shared/log.js';
@@ -41,8 +41,9 @@ export function seal(name: string, o: { lastByte?: number; key?: SigningKey; seq
 
 /** As the controller lists these entries. */
 export function listOf(entries: Sealed, o: { key?: SigningKey; sequence?: number } = {}): Listed {
-  const listed = [...entries].map(([key, sealed]) => listedEntry({ key, sequence: sequenceOf(sealed), sealed }));
-  const { root, pages } = new RegistryTreeBuilder().build({ sequence: o.sequence ?? 5, entries: listed });
+  const tree = new RegistryPages();
+  for (const [key, sealed] of entries) tree.put(listedEntry({ key, sequence: sequenceOf(sealed), sealed }));
+  const { root, changed: pages } = tree.update(o.sequence ?? 5);
   const { privateKey: privateKeyPem } = o.key ?? controllerKey;
   return { root: sealRegistryRoot({ root, privateKeyPem }), pages };
 }

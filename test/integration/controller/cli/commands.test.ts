@@ -85,7 +85,7 @@ describe('the culvert command with a running controller', () => {
     assert.equal(code, 0, out);
     assert.match(
       out,
-      /^Workload\/billing\/api created\nWorkload\/billing\/db created\nSegment\/databases created\nSegmentationRule\/db-only created\nrevision \d+\nenforced by 0 agents$/,
+      /^Workload\/billing\/api created\nWorkload\/billing\/db created\nSegment\/databases created\nSegmentationRule\/db-only created\nrevision \d+, inventory \d+\nenforced by 0 agents$/,
     );
   });
 
@@ -178,11 +178,11 @@ describe('the culvert command with a running controller', () => {
     await writeFile(tests, '- { from: billing/api, to: billing/db:5432, expect: allow }\n');
     const { code, out } = await culvert('delete', '-f', join(rules, '2-rule.yml'), tests, join(rules, '1-base.yaml'));
     assert.equal(code, 0);
-    assert.equal((out.match(/ deleted, revision \d+$/gm) ?? []).length, 4);
+    assert.equal((out.match(/ deleted, revision \d+(?:, inventory \d+)?$/gm) ?? []).length, 4);
     assert.equal((await culvert('delete', 'segment', 'databases')).code, 4);
     assert.equal((await culvert('delete', 'segment', 'databases', '--ignore-not-found')).code, 0);
     const nothing = await culvert('delete', 'segment', 'databases', '--ignore-not-found', '-o', 'json');
-    assert.deepEqual(JSON.parse(nothing.out), { revision: null, changes: [] });
+    assert.deepEqual(JSON.parse(nothing.out), { revision: null, inventorySequence: null, changes: [] });
   });
 
   it('makes a token that is alone on the standard output', async () => {

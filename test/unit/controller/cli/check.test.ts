@@ -44,6 +44,7 @@ const status: StatusAnswer = {
     issuingCaNotAfter: '2026-12-31T00:00:00Z',
   },
   revision: 7,
+  inventorySequence: 30,
   appliedAt: '2026-01-01T00:55:00Z',
   appliedBy: 'admin',
   warnings: [],

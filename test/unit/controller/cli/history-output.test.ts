@@ -72,6 +72,7 @@ describe('culvert rollout status', () => {
   it('names the agents that are behind, and why', () => {
     const answer: RolloutAnswer = {
       revision: 7,
+      sequence: null,
       isComplete: false,
       isCompleteButSilent: false,
       agents: [

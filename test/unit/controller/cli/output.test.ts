@@ -56,13 +56,23 @@ describe('culvert apply', () => {
   const change = { kind: 'Workload', namespace: 'billing', name: 'api', change: 'created' } as const;
   it('prints a line for each document and the revision', () => {
     assert.equal(
-      renderChanges({ revision: 7, dryRun: false, changes: [change] }),
-      'Workload/billing/api created\nrevision 7',
+      renderChanges({ revision: 7, inventory: { sequence: 31, changes: 1 }, dryRun: false, changes: [change] }),
+      'Workload/billing/api created\nrevision 7, inventory 31',
+    );
+    const rule = { kind: 'Segment', namespace: null, name: 'batch', change: 'created' } as const;
+    assert.equal(
+      renderChanges({ revision: 8, inventory: { sequence: 31, changes: 0 }, dryRun: false, changes: [rule] }),
+      'Segment/batch created\nrevision 8',
     );
   });
 
   it('marks a dry run', () => {
-    const text = renderChanges({ revision: 6, dryRun: true, changes: [change] });
+    const text = renderChanges({
+      revision: 6,
+      inventory: { sequence: 30, changes: 1 },
+      dryRun: true,
+      changes: [change],
+    });
     assert.equal(text, 'Workload/billing/api created (dry run)\nrevision 6 stays in force');
   });
 });
@@ -205,6 +215,7 @@ describe('culvert status', () => {
       issuingCaNotAfter: '2026-12-31T00:00:00Z',
     },
     revision: 7,
+    inventorySequence: 30,
     appliedAt,
     appliedBy: 'admin',
     warnings: [],

@@ -46,7 +46,7 @@ test('a rollout names each agent that does not enforce the revision, and why', (
     heartbeat('e', { appliedRevision: 6, rulesAlarm: 'the snapshot of revision 7 is refused' }),
   );
   agents.noteJoined(nodeNamed('f'));
-  const { isComplete, agents: found } = rolloutOf(7, agents.list(7));
+  const { isComplete, agents: found } = rolloutOf({ revision: 7, sequence: null }, agents.list(7));
   assert.equal(isComplete, false);
   assert.deepEqual(
     found.map(({ node, state, problem }) => [node, state, problem]),
@@ -64,17 +64,37 @@ test('a rollout names each agent that does not enforce the revision, and why', (
 test('a rollout is complete when all agents enforce the revision or a later one, and tells silent ones apart', () => {
   const { agents, pass } = mesh();
   agents.receive(nodeNamed('silent'), heartbeat('silent', { appliedRevision: 3 }));
-  assert.equal(rolloutOf(5, agents.list(7)).isComplete, false);
+  assert.equal(rolloutOf({ revision: 5, sequence: null }, agents.list(7)).isComplete, false);
   pass(21_000);
   agents.receive(nodeNamed('a'), heartbeat('a', { appliedRevision: 5 }));
   agents.receive(nodeNamed('b'), heartbeat('b', { appliedRevision: 7, pending: ['workload shop/api'] }));
-  const rollout = rolloutOf(5, agents.list(7));
+  const rollout = rolloutOf({ revision: 5, sequence: null }, agents.list(7));
   assert.deepEqual([rollout.isComplete, rollout.isCompleteButSilent], [false, true]);
   assert.deepEqual(
     rollout.agents.map(({ node, state }) => `${node} ${state}`),
     ['a done', 'b done', 'silent stale'],
   );
-  assert.equal(rolloutOf(6, agents.list(7)).isCompleteButSilent, false);
+  assert.equal(rolloutOf({ revision: 6, sequence: null }, agents.list(7)).isCompleteButSilent, false);
   agents.receive(nodeNamed('silent'), heartbeat('silent', { appliedRevision: 7 }));
-  assert.equal(rolloutOf(5, agents.list(7)).isComplete, true);
+  assert.equal(rolloutOf({ revision: 5, sequence: null }, agents.list(7)).isComplete, true);
+});
+
+test('with a sequence of the inventory it waits for the registry too, but not of agents that do not say what they have', () => {
+  const { agents } = mesh();
+  agents.receive(nodeNamed('a'), heartbeat('a', { inventorySequence: 12 }));
+  agents.receive(nodeNamed('b'), heartbeat('b', { inventorySequence: 11 }));
+  agents.receive(nodeNamed('c'), heartbeat('c', { inventorySequence: null }));
+  agents.receive(nodeNamed('old'), heartbeat('old', {}));
+  assert.equal(rolloutOf({ revision: 7, sequence: null }, agents.list(7)).isComplete, true);
+  const { isComplete, sequence, agents: found } = rolloutOf({ revision: 7, sequence: 12 }, agents.list(7));
+  assert.deepEqual([isComplete, sequence], [false, 12]);
+  assert.deepEqual(
+    found.map(({ node, state, problem }) => [node, state, problem]),
+    [
+      ['a', 'done', null],
+      ['b', 'behind', 'its registry is that of inventory 11'],
+      ['c', 'behind', 'it has no whole registry yet'],
+      ['old', 'done', null],
+    ],
+  );
 });

@@ -166,7 +166,7 @@ test('a node cannot tell of workloads of other nodes', () => {
     { kind: 'workload', namespace: 'shop', name: 'web', node: 'a' },
     { kind: 'workload', namespace: 'data', name: 'db', node: 'b' },
   ] as unknown as RegistryEntry[];
-  const isOwn = flowOrigin(() => entries);
+  const isOwn = flowOrigin((key) => entries.find(({ namespace, name }) => key === `workload.${namespace}.${name}`));
   const inbound = flow({ direction: 'inbound' });
   assert.deepEqual([isOwn(nodeNamed('a'), flow()), isOwn(nodeNamed('b'), flow())], [true, false]);
   assert.deepEqual([isOwn(nodeNamed('a'), inbound), isOwn(nodeNamed('b'), inbound)], [false, true]);

@@ -1,12 +1,8 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import type { StoreContent } from '../../../../controller/publish/distribution.js';
-import {
-  emptyState,
-  type Commit,
-  type CommittedState,
-  type StoredResource,
-} from '../../../../controller/release/committed-state.js';
+import type { StoredResource } from '../../../../controller/inventory/stored-resource.js';
+import { emptyState, type Commit, type CommittedState } from '../../../../controller/release/committed-state.js';
 import { chooseState } from '../../../../controller/store/recover-state.js';
 import type { Resource } from '../../../../controller/resources/kinds/resource.js';
 import type { Snapshot } from '../../../../shared/policy/snapshot.js';
@@ -25,6 +21,8 @@ function content(o: {
   ours?: number;
   foreign?: number | null;
   resources?: readonly StoredResource[];
+  inventory?: readonly StoredResource[];
+  inventorySequence?: number;
   unreadable?: readonly string[];
   intent?: Commit;
 }): StoreContent {
@@ -34,7 +32,14 @@ function content(o: {
       : o.foreign === undefined
         ? ({ kind: 'none' } as const)
         : ({ kind: 'foreign', revision: o.foreign } as const);
-  return { published, resources: o.resources ?? [], unreadable: o.unreadable ?? [], intent: o.intent };
+  return {
+    published,
+    resources: o.resources ?? [],
+    inventory: o.inventory ?? [],
+    inventorySequence: o.inventorySequence ?? null,
+    unreadable: o.unreadable ?? [],
+    intent: o.intent,
+  };
 }
 
 function intent(revision: number, name: string): Commit {

@@ -1,12 +1,8 @@
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
 import { gzipSync } from 'node:zlib';
-import {
-  listedEntry,
-  RegistryTreeBuilder,
-  type ListedEntry,
-  type RegistryTree,
-} from '../../../../controller/inventory/registry-tree.js';
+import * as fc from 'fast-check';
+import { listedEntry, RegistryPages, type ListedEntry } from '../../../../controller/inventory/registry-pages.js';
 import { generateSigningKey } from '../../../../shared/pki/signing-key.js';
 import { keyHash, leafHas, pageKeyOf } from '../../../../shared/wire/registry-leaf.js';
 import { decodeRegistryPage, pageDigest } from '../../../../shared/wire/registry-page.js';
@@ -42,14 +38,14 @@ function entries(count: number, from = 0): ListedEntry[] {
   });
 }
 
-function built(listed: readonly ListedEntry[], builder = new RegistryTreeBuilder()): RegistryTree {
-  return builder.build({ sequence: 100, entries: listed });
-}
-
-function changedPages(before: RegistryTree, after: RegistryTree): string[] {
-  const isSame = (at: string, page: Uint8Array): boolean =>
-    Buffer.compare(before.pages.get(at) ?? new Uint8Array(), page) === 0;
-  return [...after.pages].filter(([at, page]) => !isSame(at, page)).map(([at]) => at);
+/** Brings the pages to these entries, and no others. */
+function built(listed: readonly ListedEntry[], pages = new RegistryPages()) {
+  const wanted = new Set(listed.map((entry) => entry.key));
+  const gone = [...pages.entries()].filter((entry) => !wanted.has(entry.key));
+  for (const entry of gone) pages.delete(entry.key);
+  for (const entry of listed) if (pages.get(entry.key) !== entry) pages.put(entry);
+  const { root, changed } = pages.update(100);
+  return { root, pages: pages.published, changed };
 }
 
 describe('the root of the registry', () => {
@@ -133,7 +129,7 @@ describe('the pages of a registry', () => {
   });
 
   test('are the same whatever was published before, and whatever the order', () => {
-    const builder = new RegistryTreeBuilder();
+    const builder = new RegistryPages();
     built(entries(3000), builder);
     const after = built(entries(1500, 700), builder);
     const anew = built(entries(1500, 700).reverse());
@@ -141,18 +137,43 @@ describe('the pages of a registry', () => {
     assert.deepEqual(after.pages, anew.pages);
   });
 
+  test('are the same as those made at once after any changes, one by one', () => {
+    const all = entries(1400);
+    fc.assert(
+      fc.property(fc.array(fc.nat({ max: all.length - 1 }), { minLength: 600, maxLength: 2400 }), (order) => {
+        const pages = new RegistryPages();
+        const present = new Map<string, ListedEntry>();
+        for (const position of order) {
+          const entry = all[position] ?? assert.fail();
+          if (present.delete(entry.key)) pages.delete(entry.key);
+          else {
+            present.set(entry.key, entry);
+            pages.put(entry);
+          }
+        }
+        const atOnce = built([...present.values()]);
+        assert.deepEqual(pages.update(100).root, atOnce.root);
+        assert.deepEqual(pages.published, atOnce.pages);
+      }),
+      { numRuns: 30 },
+    );
+  });
+
   test('change in one place when one of 50,000 workloads does, which costs less than 16 KiB', () => {
-    const builder = new RegistryTreeBuilder();
+    const builder = new RegistryPages();
     const listed = entries(50_000);
     const before = built(listed, builder);
-    const changed = { ...(listed[777] ?? assert.fail()), sequence: 50_001, sealed: Buffer.from('changed') };
+    assert.equal(before.changed.size, before.pages.size);
+    const { key: at } = listed[777] ?? assert.fail();
+    const changed = listedEntry({ key: at, sequence: 50_001, sealed: Buffer.from('changed') });
     const after = built(listed.with(777, changed), builder);
-    const [page = '', ...others] = changedPages(before, after);
+    const [page = '', ...others] = after.changed.keys();
     assert.deepEqual(others, []);
     const cost = sealRegistryRoot({ root: after.root, privateKeyPem }).length + (after.pages.get(page)?.length ?? 0);
     assert.ok(cost < 16 * 1024, `${cost} bytes`);
     const added = built([...listed, ...entries(1, 60_000)], builder);
-    assert.ok(changedPages(before, added).length <= 2, 'a page, or the two that it was split into');
+    // With the page of the entry that is as it was again.
+    assert.ok(added.changed.size <= 3, 'a page, or the two that it was split into');
   });
 
   test('hold also keys that somebody made up to have one hash', () => {

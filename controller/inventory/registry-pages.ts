@@ -1,0 +1,144 @@
+import { keyHash, maxLeafDepth, pageKeyOf, type RegistryLeaf } from '../../shared/wire/registry-leaf.js';
+import { encodeRegistryPage, entryDigest, groupDigest, pageDigest } from '../../shared/wire/registry-page.js';
+import type { ListedPage, RegistryRoot } from '../../shared/wire/registry-root.js';
+
+/** An entry as it is published, made by {@link listedEntry}. */
+export type ListedEntry = {
+  readonly key: string;
+  readonly hash: number;
+  readonly sequence: number;
+  readonly sealed: Uint8Array;
+  /** Of `sealed`, see {@link entryDigest}. */
+  readonly digest: Uint8Array;
+};
+
+export function listedEntry(entry: Pick<ListedEntry, 'key' | 'sequence' | 'sealed'>): ListedEntry {
+  return { ...entry, hash: keyHash(entry.key), digest: entryDigest(entry.sealed) };
+}
+
+/** The root, and what became of the pages since the one before. */
+export type PagesUpdate = {
+  readonly root: RegistryRoot;
+  /** Keys and values of the pages that are others than before, in `culvert_registry`. */
+  readonly changed: ReadonlyMap<string, Uint8Array>;
+  /** Keys of pages that are gone. */
+  readonly gone: readonly string[];
+};
+
+/**
+ * A change costs an agent one page, and the root with 43 bytes for each page: with so many keys on one, both take about
+ * as much when there are 50,000, and with fewer or twice as many not much more.
+ */
+const maxPageKeys = 512;
+
+type Built = { readonly listed: ListedPage; readonly bytes: Uint8Array };
+type Leaf = RegistryLeaf & {
+  readonly entries: Map<string, ListedEntry>;
+  /** Null: it has changed since, or was never built. */
+  built: Built | null;
+};
+
+/**
+ * Lists the registry in pages. A page splits when it would get more than {@link maxPageKeys} keys, and two halves that fit
+ * into one page become one, so the pages follow from the keys alone: the same entries always give the same bytes. A
+ * change builds the pages that it concerns; the list of all pages is as long as there are pages.
+ */
+export class RegistryPages {
+  /** In the order of `start`; together they have every hash once. */
+  #leaves: Leaf[] = [{ depth: 0, start: 0, entries: new Map(), built: null }];
+  /** As they were when {@link update} was called last. */
+  #published: ReadonlyMap<string, Uint8Array> = new Map();
+
+  /** The entry of a key; undefined: none. */
+  get(key: string): ListedEntry | undefined {
+    return this.#leafOf(keyHash(key)).entries.get(key);
+  }
+
+  put(entry: ListedEntry): void {
+    const leaf = this.#leafOf(entry.hash);
+    leaf.entries.set(entry.key, entry);
+    leaf.built = null;
+    this.#split(leaf);
+  }
+
+  delete(key: string): void {
+    const leaf = this.#leafOf(keyHash(key));
+    if (!leaf.entries.delete(key)) return;
+    leaf.built = null;
+    this.#merge(leaf);
+  }
+
+  /** Of all pages, in the order of their hashes. */
+  *entries(): Generator<ListedEntry> {
+    for (const { entries } of this.#leaves) yield* entries.values();
+  }
+
+  /** All pages, keys and values in `culvert_registry`, as of the last {@link update}. */
+  get published(): ReadonlyMap<string, Uint8Array> {
+    return this.#published;
+  }
+
+  /** Errors: `PAYLOAD_TOO_LARGE`. */
+  update(sequence: number): PagesUpdate {
+    const built = this.#leaves.map((leaf) => (leaf.built ??= build(leaf)));
+    const before = this.#published;
+    this.#published = new Map(built.map(({ listed, bytes }) => [listed.key, bytes]));
+    return {
+      root: { sequence, pages: built.map(({ listed }) => listed) },
+      changed: new Map([...this.#published].filter(([key, bytes]) => before.get(key) !== bytes)),
+      gone: [...before.keys()].filter((key) => !this.#published.has(key)),
+    };
+  }
+
+  #leafOf(hash: number): Leaf {
+    return this.#leaves[this.#positionOf(hash)] as Leaf;
+  }
+
+  #positionOf(hash: number): number {
+    let [low, high] = [0, this.#leaves.length - 1];
+    while (low < high) {
+      const middle = Math.ceil((low + high) / 2);
+      if ((this.#leaves[middle]?.start ?? 0) <= hash) low = middle;
+      else high = middle - 1;
+    }
+    return low;
+  }
+
+  #split(leaf: Leaf): void {
+    if (leaf.entries.size <= maxPageKeys || leaf.depth === maxLeafDepth) return;
+    const depth = leaf.depth + 1;
+    const middle = leaf.start + sizeOf(depth);
+    const halves = [leaf.start, middle].map((start): Leaf => ({ depth, start, entries: new Map(), built: null }));
+    for (const [key, entry] of leaf.entries) halves[entry.hash < middle ? 0 : 1]?.entries.set(key, entry);
+    this.#leaves.splice(this.#positionOf(leaf.start), 1, ...halves);
+    for (const half of halves) this.#split(half);
+  }
+
+  #merge(leaf: Leaf): void {
+    if (leaf.depth === 0) return;
+    const size = sizeOf(leaf.depth);
+    const position = this.#positionOf(leaf.start);
+    const isLow = (leaf.start / size) % 2 === 0;
+    const first = isLow ? position : position - 1;
+    const [low, high] = [this.#leaves[first], this.#leaves[first + 1]];
+    // A half that was split further has more keys than fit into one page.
+    if (low?.depth !== leaf.depth || high?.depth !== leaf.depth) return;
+    if (low.entries.size + high.entries.size > maxPageKeys) return;
+    const entries = new Map([...low.entries, ...high.entries]);
+    const whole: Leaf = { depth: leaf.depth - 1, start: low.start, entries, built: null };
+    this.#leaves.splice(first, 2, whole);
+    this.#merge(whole);
+  }
+}
+
+function build({ depth, start, entries }: Leaf): Built {
+  const key = pageKeyOf({ depth, start });
+  const digest = groupDigest({ keys: entries.keys(), digest: (at) => entries.get(at)?.digest }) ?? '';
+  const sequences = new Map([...entries.values()].map((entry) => [entry.key, entry.sequence]));
+  const bytes = encodeRegistryPage({ entries: sequences, digest });
+  return { listed: { depth, start, key, digest: pageDigest(bytes) }, bytes };
+}
+
+function sizeOf(depth: number): number {
+  return 2 ** (32 - depth);
+}

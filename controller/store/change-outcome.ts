@@ -1,0 +1,21 @@
+import type { Problem } from '../resources/kinds/problem.js';
+import type { ResourceChange } from './history.js';
+
+/** What became of the inventory. */
+export type InventoryOutcome = {
+  /** That holds after the change; the present one when nothing changed or it was a dry run. */
+  readonly sequence: number;
+  /** Documents of workloads and services that the change created, configured or deleted. */
+  readonly changes: number;
+};
+
+export type ChangeOutcome =
+  | { readonly ok: false; readonly problems: readonly Problem[] }
+  | {
+      readonly ok: true;
+      /** The revision that holds after the change (the present one when nothing changed or it was a dry run). */
+      readonly revision: number;
+      readonly inventory: InventoryOutcome;
+      readonly changes: readonly ResourceChange[];
+      readonly warnings: readonly Problem[];
+    };

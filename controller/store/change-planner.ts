@@ -1,0 +1,156 @@
+import { inTurns } from '../../shared/in-turns.js';
+import type { Inventory, InventoryTurn } from '../inventory/inventory.js';
+import { registeredServices } from '../inventory/registered-services.js';
+import type { SourceChange } from '../inventory/inventory-source.js';
+import type { CompiledRevision, RevisionCompiler } from '../release/compiled-revision.js';
+import { applyCommit, type Commit, type CommittedState } from '../release/committed-state.js';
+import type { ParsedDocuments } from '../resources/parse/parse-documents.js';
+import { formatProblem, type Problem } from '../resources/kinds/problem.js';
+import type { ResourceId } from '../resources/kinds/resource-key.js';
+import { checkInventory } from './check-inventory.js';
+import { checkTests, hasTests } from './check-tests.js';
+import { nextCommit, planDelete, planningApply, type Among, type Author, type Plan } from './plan-change.js';
+import { planInventoryApply, planInventoryDelete, splitResources, type InventoryPlan } from './plan-inventory.js';
+import { planRollback } from './plan-rollback.js';
+import { ruleDependencies } from './rule-dependencies.js';
+
+/** What a change does to the rules, and to the inventory with them. */
+export type WholePlan = { readonly rules: Plan; readonly inventory: InventoryPlan | null };
+
+/** A change that may be made; `commit` null: it changes nothing. */
+export type CompiledChange =
+  | { readonly problems: readonly Problem[] }
+  | { readonly commit: null; readonly warnings: readonly Problem[] }
+  | { readonly commit: Commit; readonly release: CompiledRevision; readonly warnings: readonly Problem[] };
+
+const noChange: SourceChange = { upserts: [], removals: [] };
+
+/** Plans and checks changes of rules, with what they do to the inventory. Changes nothing. */
+export class ChangePlanner {
+  readonly #inventory: Inventory;
+  readonly #builder: RevisionCompiler;
+  readonly #trustDomain: string;
+  readonly #nowMs: () => number;
+
+  constructor(init: {
+    readonly inventory: Inventory;
+    readonly builder: RevisionCompiler;
+    readonly trustDomain: string;
+    readonly nowMs: () => number;
+  }) {
+    this.#inventory = init.inventory;
+    this.#builder = init.builder;
+    this.#trustDomain = init.trustDomain;
+    this.#nowMs = init.nowMs;
+  }
+
+  async apply(
+    turn: InventoryTurn,
+    present: CompiledRevision,
+    parsed: ParsedDocuments,
+    author: Author,
+  ): Promise<WholePlan> {
+    const { locations } = parsed;
+    const { rules: resources, inventory: registered } = splitResources(parsed.resources);
+    const planned = planInventoryApply({
+      inventory: this.#inventory,
+      trustDomain: this.#trustDomain,
+      resources: registered,
+      locations,
+      author,
+    });
+    const among = this.#among(turn, planned.change);
+    const rules = await inTurns(planningApply(present.state, { ...parsed, resources }, author, among));
+    return { rules: this.#withInventory(turn, present, rules, planned, locations), inventory: planned };
+  }
+
+  rollback(turn: InventoryTurn, present: CompiledRevision, target: CommittedState, author: Author): WholePlan {
+    return { rules: planRollback(present.state, target, author, this.#among(turn, noChange)), inventory: null };
+  }
+
+  /** Of a document of rules; undefined when there is no such one. */
+  delete(turn: InventoryTurn, present: CompiledRevision, id: ResourceId, author: Author): WholePlan | undefined {
+    const rules = planDelete(present.state, id, author, this.#among(turn, noChange));
+    return rules === undefined ? undefined : { rules, inventory: null };
+  }
+
+  /** Of a service that rules name, which mean something else then; undefined when there is no such one. */
+  deleteService(turn: InventoryTurn, present: CompiledRevision, id: ResourceId, author: Author): WholePlan | undefined {
+    const inventory = planInventoryDelete(this.#inventory, id);
+    if (inventory === undefined) return undefined;
+    const commit = nextCommit(present.state, author);
+    const rules: Plan = { ok: true, changes: [], warnings: [], commit, locations: new Map() };
+    return { rules: this.#withInventory(turn, present, rules, inventory, new Map()), inventory };
+  }
+
+  /** Compiles what a plan gives, and runs its rules' tests. */
+  async compile(
+    turn: InventoryTurn,
+    present: CompiledRevision,
+    { rules, inventory }: WholePlan,
+    author: Author,
+  ): Promise<CompiledChange> {
+    if (!rules.ok) return rules;
+    const { change = noChange, documents } = inventory ?? {};
+    const isInventorySame = change.upserts.length + change.removals.length === 0;
+    if (rules.commit === null && isInventorySame) return { commit: null, warnings: rules.warnings };
+    const part = isInventorySame || documents === undefined ? {} : { inventory: documents };
+    const commit: Commit = { ...(rules.commit ?? nextCommit(present.state, author)), ...part };
+    const { services } = this.#among(turn, change);
+    const built = await inTurns(this.#builder.building(applyCommit(present.state, commit), services));
+    if ('problems' in built) return built;
+    const { release } = built;
+    const tested = this.#test(turn, change, { present, release, commit, locations: rules.locations });
+    const warnings = [...rules.warnings, ...tested];
+    if (tested.some(({ severity }) => severity === 'error')) return { problems: warnings };
+    return { commit, release, warnings };
+  }
+
+  #test(
+    turn: InventoryTurn,
+    change: SourceChange,
+    o: {
+      readonly present: CompiledRevision;
+      readonly release: CompiledRevision;
+      readonly commit: Commit;
+      readonly locations: ParsedDocuments['locations'];
+    },
+  ): Problem[] {
+    const { present, release, commit, locations } = o;
+    if (!hasTests(release)) return [];
+    const before = { release: present, entries: this.#inventory.entries };
+    return turn.probe(change, () => {
+      const after = { release, entries: this.#inventory.entries };
+      return checkTests({ before, after, commit, locations, nowMs: this.#nowMs() });
+    });
+  }
+
+  #withInventory(
+    turn: InventoryTurn,
+    present: CompiledRevision,
+    plan: Plan,
+    { change, problems: unreadable }: InventoryPlan,
+    locations: ParsedDocuments['locations'],
+  ): Plan {
+    const rules = ruleDependencies(present);
+    const checked = turn.probe(change, (applied) =>
+      checkInventory({ inventory: this.#inventory, applied, rules, locations }),
+    );
+    const found = [...unreadable, ...checked];
+    if (!plan.ok) return { ok: false, problems: [...plan.problems, ...found] };
+    if (found.some(({ severity }) => severity === 'error')) {
+      return { ok: false, problems: [...found, ...plan.warnings] };
+    }
+    const known = new Set(plan.warnings.map(formatProblem));
+    return { ...plan, warnings: [...plan.warnings, ...found.filter((problem) => !known.has(formatProblem(problem)))] };
+  }
+
+  /** What rules are checked among when the inventory has changed like this. */
+  #among(turn: InventoryTurn, change: SourceChange): Among {
+    const { registry } = this.#inventory;
+    return {
+      services: turn.probe(change, () => registeredServices(registry.published.values())),
+      among: (check) => turn.probe(change, () => check(registry.registered)),
+    };
+  }
+}

@@ -1,0 +1,84 @@
+import { referencesOf } from '../compile/check/check-references.js';
+import type { IpAddress } from '../../shared/address.js';
+import type { Peer } from '../resources/kinds/peer.js';
+import type { ReferencedName } from '../resources/match/peer-field.js';
+import type { PeerAuthentication } from '../resources/kinds/peer-authentication.js';
+import type { Resource } from '../resources/kinds/resource.js';
+import { parseTestParty } from '../resources/kinds/rule-test.js';
+import type { SegmentationRule } from '../resources/kinds/segmentation-rule.js';
+import type { CompiledRevision } from '../release/compiled-revision.js';
+import { resourcesOf } from '../release/committed-state.js';
+
+/** The rules of a release by what they need of workloads and services, so that a change of these finds the few it concerns. */
+export type RuleDependencies = {
+  readonly resources: readonly Resource[];
+  /** Rules and segments that name a workload, an account or a service, by {@link nameKey}. */
+  readonly naming: ReadonlyMap<string, ReadonlySet<Resource>>;
+  /** PeerAuthentications by namespace, where several could be about one workload; each list by name. */
+  readonly rivals: ReadonlyMap<string, readonly PeerAuthentication[]>;
+  /** Rules with tests, by the namespaces and by the addresses that these name. */
+  readonly testedNamespaces: ReadonlyMap<string, ReadonlySet<SegmentationRule>>;
+  readonly testedAddresses: ReadonlyMap<IpAddress, ReadonlySet<SegmentationRule>>;
+};
+
+const known = new WeakMap<CompiledRevision, RuleDependencies>();
+
+export function ruleDependencies(release: CompiledRevision): RuleDependencies {
+  const dependencies = known.get(release) ?? find(resourcesOf(release.state));
+  known.set(release, dependencies);
+  return dependencies;
+}
+
+/** Key of {@link RuleDependencies.naming}. */
+export function nameKey(kind: ReferencedName, name: string): string {
+  return `${kind} ${name}`;
+}
+
+/** Namespaces and addresses that the tests of a rule name. */
+export function partiesOf({ spec }: SegmentationRule): { namespaces: Set<string>; addresses: Set<IpAddress> } {
+  const [namespaces, addresses] = [new Set<string>(), new Set<IpAddress>()];
+  for (const { from, to } of spec.tests ?? []) {
+    for (const party of [parseTestParty(from), parseTestParty(to)]) {
+      if (party === undefined) continue;
+      if ('ip' in party) addresses.add(party.ip);
+      else namespaces.add(party.name.slice(0, party.name.indexOf('/')));
+    }
+  }
+  return { namespaces, addresses };
+}
+
+function find(resources: readonly Resource[]): RuleDependencies {
+  const naming = new Map<string, Set<Resource>>();
+  const rivals = new Map<string, PeerAuthentication[]>();
+  const testedNamespaces = new Map<string, Set<SegmentationRule>>();
+  const testedAddresses = new Map<IpAddress, Set<SegmentationRule>>();
+  const name = (resource: Resource, peers: readonly Peer[] = []): void => {
+    for (const peer of peers) {
+      for (const { to, written } of referencesOf(peer)) add(naming, nameKey(to, written), resource);
+    }
+  };
+  for (const resource of resources) {
+    if (resource.kind === 'Segment') name(resource, resource.spec.members);
+    if (resource.kind === 'PeerAuthentication') {
+      const { namespace } = resource.metadata;
+      rivals.set(namespace, [...(rivals.get(namespace) ?? []), resource]);
+    }
+    if (resource.kind !== 'SegmentationRule') continue;
+    name(resource, resource.spec.from);
+    name(resource, resource.spec.to);
+    const { namespaces, addresses } = partiesOf(resource);
+    for (const namespace of namespaces) add(testedNamespaces, namespace, resource);
+    for (const ip of addresses) add(testedAddresses, ip, resource);
+  }
+  for (const [namespace, policies] of rivals) {
+    if (policies.length < 2) rivals.delete(namespace);
+    else policies.sort((a, b) => (a.metadata.name < b.metadata.name ? -1 : 1));
+  }
+  return { resources, naming, rivals, testedNamespaces, testedAddresses };
+}
+
+function add<K, V>(sets: Map<K, Set<V>>, key: K, value: V): void {
+  const present = sets.get(key);
+  if (present === undefined) sets.set(key, new Set([value]));
+  else present.add(value);
+}
