@@ -1,0 +1,245 @@
+import assert from 'node:assert/strict';
+import { createHash } from 'node:crypto';
+import { once } from 'node:events';
+import { cp, mkdir, readFile, writeFile } from 'node:fs/promises';
+import path from 'node:path';
+import { after, before, test } from 'node:test';
+import { createLab, type Lab } from '../lab/lab.js';
+import { type CommandResult, requireSuccess } from '../lab/command.js';
+import type { LabProcess } from '../lab/lab-process.js';
+import { waitUntil } from '../lab/wait-until.js';
+import { ReaderMachine, sharedPrograms } from '../support/docs/reader-machine.js';
+import { fencedBlocks, shownCommands } from '../support/docs/shown-commands.js';
+
+/** The hosts and workloads that the README speaks of. */
+const topology = {
+  hasController: true,
+  hosts: [
+    { name: 'host-a', workloads: [{ name: 'api', namespace: 'billing', serviceAccount: 'api' }] },
+    { name: 'host-b', workloads: [{ name: 'db', namespace: 'billing', serviceAccount: 'db' }] },
+  ],
+};
+
+let readme: string;
+let lab: Lab;
+let controller: ReaderMachine;
+let hosts: readonly ReaderMachine[];
+const agents = new Map<string, LabProcess>();
+
+before(async () => {
+  readme = await readFile('README.md', 'utf8');
+  lab = await createLab(topology);
+  const cwd = path.join(lab.tempDir, 'clone');
+  await copyOfClone(cwd);
+  const programs = await sharedPrograms(lab.tempDir);
+  const shared = {
+    directory: path.join(lab.tempDir, 'machines'),
+    cwd,
+    programs,
+    hosts: `${lab.host('controller').ipv4} controller.example.net\n`,
+  };
+  await mkdir(shared.directory);
+  controller = await ReaderMachine.create({ node: lab.host('controller'), ...shared });
+  hosts = await Promise.all(
+    topology.hosts.map(async ({ name, workloads }) => {
+      const namespaces = workloads.map((spec): [string, string] => [
+        `${spec.namespace}-${spec.name}`,
+        lab.workload(spec.name).netnsPath,
+      ]);
+      return ReaderMachine.create({ node: lab.host(name), ...shared, namespaces: new Map(namespaces) });
+    }),
+  );
+});
+after(async () => {
+  await lab[Symbol.asyncDispose]();
+});
+
+/** What `git clone` gives, with the npm packages that this clone has, so that nothing is downloaded. */
+async function copyOfClone(target: string): Promise<void> {
+  const leftOut = new Set(['.git', 'dist'].map((name) => path.resolve(name)));
+  await cp('.', target, {
+    recursive: true,
+    verbatimSymlinks: true,
+    filter: (from) => !leftOut.has(path.resolve(from)),
+  });
+  const lock = await readFile('package-lock.json');
+  await writeFile(
+    path.join(target, 'node_modules/.culvert-installed'),
+    createHash('sha256').update(lock).digest('hex'),
+  );
+}
+
+const npmEnv = { npm_config_audit: 'false', npm_config_fund: 'false', npm_config_update_notifier: 'false' };
+
+/** How each command of the README is run and judged; a command without a line here fails the test. */
+const runs: readonly { readonly command: RegExp; readonly run: (command: string) => Promise<void> }[] = [
+  { command: /^npm run demo$/, run: runDemo },
+  {
+    command: /^npm (?:install|run build)$/,
+    run: async (command) => {
+      await succeeds(controller.run(command, { timeoutMs: 300_000, env: npmEnv }), command);
+    },
+  },
+  {
+    command: /^ln -s "\$PWD\/dist\//,
+    run: async (command) => {
+      await succeeds(controller.run(command), command);
+      const name = command.split('/').at(-1) ?? '';
+      assert.match((await succeeds(controller.run(`${name} --version`), command)).stdout, /^\d+\.\d+\.\d+/);
+    },
+  },
+  {
+    command: /^culvert-controller run /,
+    run: async (command) => {
+      const started = await controller.start(command);
+      const url = 'https://controller.example.net:15443/readyz';
+      await waitUntil(
+        'the controller is ready',
+        async () => {
+          assert.ok(!started.hasExited, started.lines.join('\n'));
+          return (await controller.run(`curl -skf ${url}`)).code === 0 ? true : undefined;
+        },
+        60_000,
+      );
+    },
+  },
+  {
+    command: /^export CULVERT_CONTEXT=/,
+    run: async (command) => {
+      await succeeds(controller.run(command), command);
+    },
+  },
+  { command: /^culvert token create --node host-a$/, run: giveTokens },
+  { command: /^culvert-agent run --node host-a /, run: startAgents },
+  {
+    command: /^culvert apply -f first\.yaml$/,
+    run: async (command) => {
+      await writeFile(path.join(lab.tempDir, 'clone', 'first.yaml'), fencedBlocks(readme, 'yaml').join('---\n'));
+      const { stdout, stderr } = await succeeds(controller.run(command), command);
+      assert.equal(stdout.match(/ created/g)?.length, 4, stdout);
+      assert.doesNotMatch(`${stdout}${stderr}`, /warning/);
+      await succeeds(controller.run('culvert rollout status --wait 30s'), command);
+      await Promise.all(hosts.map(isReady));
+      await carriesWhatTheRuleAllows();
+    },
+  },
+  {
+    command: /^culvert status$/,
+    run: async (command) => {
+      const { stdout } = await succeeds(controller.run(command), command);
+      for (const { name } of hosts) assert.match(stdout, new RegExp(`\\b${name}\\b`));
+    },
+  },
+  {
+    command: /^culvert check$/,
+    run: async (command) => {
+      await waitUntil(
+        'all is well',
+        async () => {
+          const { code, stdout, stderr } = await controller.run(command);
+          if (code !== 0) throw new Error(`${stdout}${stderr}`);
+          return true;
+        },
+        60_000,
+      );
+    },
+  },
+  {
+    command: /^culvert why billing\/api billing\/db:22$/,
+    run: async (command) => {
+      assert.match((await succeeds(controller.run(command), command)).stdout, /deny[^]*db-closed-to-others/);
+    },
+  },
+  {
+    command: /^curl -s localhost:15021\/readyz$/,
+    run: async (command) => {
+      for (const host of hosts) {
+        assert.match((await succeeds(host.run(command), command)).stdout, /"ready": ?true/);
+      }
+    },
+  },
+  {
+    command: /^culvert-agent remove$/,
+    run: async (command) => {
+      for (const host of hosts) {
+        await agents.get(host.name)?.stop('SIGTERM', 30_000);
+        assert.match((await succeeds(host.run(command), command)).stdout, /^removed: /m);
+      }
+      const rules = await lab.workload('api').check(['iptables-save']);
+      assert.doesNotMatch(rules, /1500[168]/);
+    },
+  },
+  {
+    command: /^rm -r \/var\/lib\/culvert\/agent$/,
+    run: async (command) => {
+      for (const host of hosts) await succeeds(host.run(command), command);
+    },
+  },
+];
+
+test('every command of the README does what the README says', { timeout: 900_000 }, async () => {
+  const commands = shownCommands(readme);
+  assert.ok(commands.length >= 15, `${commands.length} commands`);
+  const unknown = commands.filter((shown) => !runs.some(({ command }) => command.test(shown)));
+  assert.deepEqual(unknown, [], 'the README shows commands that no line of this test runs');
+  for (const shown of commands) await runs.find(({ command }) => command.test(shown))?.run(shown);
+});
+
+async function succeeds(running: Promise<CommandResult>, command: string): Promise<CommandResult> {
+  const result = await running;
+  assert.equal(result.code, 0, `${command}\n${result.stdout}${result.stderr}`);
+  return result;
+}
+
+/** On the machine itself, as the demo builds a lab of its own. Its output has the lines that the README shows. */
+async function runDemo(command: string): Promise<void> {
+  const argv = ['env', `PATH=${path.dirname(process.execPath)}:${process.env['PATH'] ?? ''}`, ...command.split(' ')];
+  const cwd = path.join(lab.tempDir, 'clone');
+  const printed = withoutFigures(await requireSuccess(argv, { cwd, timeoutMs: 300_000, env: npmEnv }));
+  const shown = fencedBlocks(readme, 'text').flatMap((block) => block.split('\n'));
+  const lines = shown.filter((line) => line !== '' && line !== '…');
+  assert.ok(lines.length >= 5, 'the README shows what the demo prints');
+  for (const line of lines) assert.ok(printed.includes(withoutFigures(line)), `${line}\n${printed}`);
+}
+
+function withoutFigures(text: string): string {
+  return text.replace(/\d+(?:\.\d+)?/g, '0');
+}
+
+/** As the README says: made at the controller, copied to the host. */
+async function giveTokens(command: string): Promise<void> {
+  for (const host of hosts) {
+    const { stdout } = await succeeds(controller.run(command.replace('host-a', host.name)), command);
+    const token = stdout.split('\n').findLast((line) => line.trim() !== '') ?? '';
+    await writeFile(host.file('/etc', 'culvert', 'token'), `${token}\n`, { mode: 0o600 });
+  }
+}
+
+async function startAgents(command: string): Promise<void> {
+  for (const host of hosts) agents.set(host.name, await host.start(command.replace('host-a', host.name)));
+  await Promise.all(hosts.map(isReady));
+}
+
+function isReady(host: ReaderMachine): Promise<true> {
+  return waitUntil(
+    `the agent of ${host.name} is ready`,
+    async () => {
+      const { code, stdout } = await host.run('curl -sf localhost:15021/readyz');
+      if (code !== 0) throw new Error(`${stdout}\n${agents.get(host.name)?.lines.slice(-5).join('\n') ?? ''}`);
+      return true as const;
+    },
+    60_000,
+  );
+}
+
+async function carriesWhatTheRuleAllows(): Promise<void> {
+  const [api, db] = [lab.workload('api'), lab.workload('db')];
+  await using _allowed = await db.listen({ port: 5432 }, (socket) => socket.end('hello'));
+  await using _denied = await db.listen({ port: 22 }, (socket) => socket.end('hello'));
+  const socket = await api.connect({ ip: db.ipv4, port: 5432 });
+  const [first] = (await once(socket, 'data')) as [Buffer];
+  assert.equal(first.toString(), 'hello');
+  socket.destroy();
+  const refused = await api.connect({ ip: db.ipv4, port: 22 });
+  await assert.rejects(once(refused, 'data'), /ECONNRESET/);
+}
