@@ -4,7 +4,7 @@ import type { FlowPublisher } from '../telemetry/flows/flow-publisher.js';
 import type { WorkerPool } from '../dataplane/pool/worker-pool.js';
 import type { ObservedState } from '../telemetry/state-gauges.js';
 import { readiness, type ReadinessReport } from './readiness.js';
-import type { NodeName } from '../../shared/routing/names.js';
+import type { NodeName, WorkloadName } from '../../shared/routing/names.js';
 
 /** What is known before any part of the agent runs. */
 export type AgentFacts = {
@@ -79,7 +79,7 @@ export class AgentView {
   }
 
   /** Namespaces whose connection tracking and ports are worth measuring. */
-  namespaces(): readonly { readonly workload: string; readonly netnsPath: string }[] {
+  namespaces(): readonly { readonly workload: WorkloadName; readonly netnsPath: string }[] {
     return this.#workloads().flatMap(({ name, netnsPath }) =>
       netnsPath === null ? [] : [{ workload: name, netnsPath }],
     );

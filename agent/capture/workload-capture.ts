@@ -8,6 +8,7 @@ import { CommandRunner } from './firewall/command-runner.js';
 import { HostCapture } from './host-capture.js';
 import { NamespaceCapture } from './namespace-capture.js';
 import { detectBackend, type NetfilterBackend } from './firewall/netfilter-backend.js';
+import type { WorkloadName } from '../../shared/routing/names.js';
 
 export type WorkloadCaptureInit = {
   readonly log: CaptureLog;
@@ -85,7 +86,7 @@ export class WorkloadCapture {
    * Stops capturing a workload. When this resolves, new connections bypass the agent. The rules that keep the agent's
    * open connections there alive stay (`draining`) and are removed when those have ended.
    */
-  async release(name: string): Promise<void> {
+  async release(name: WorkloadName): Promise<void> {
     const entry = this.#entries.get(name);
     if (entry === undefined) return;
     try {
@@ -115,7 +116,7 @@ export class WorkloadCapture {
   }
 
   /** Tests, compares and repairs one workload now. Returns `gone` for one that is not captured. */
-  async check(name: string): Promise<CheckResult> {
+  async check(name: WorkloadName): Promise<CheckResult> {
     const entry = this.#entries.get(name);
     return entry === undefined ? 'gone' : await this.#checkEntry(entry, true);
   }

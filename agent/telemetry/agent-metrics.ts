@@ -6,6 +6,7 @@ import { CappedCounter } from './capped-counter.js';
 import type { ClosedConnection } from '../dataplane/report/closed-connection.js';
 import type { LiveBytes } from '../dataplane/report/open-connections.js';
 import { WorkerGaugeBoard } from './worker-gauge-board.js';
+import type { WorkloadName } from '../../shared/routing/names.js';
 
 /** Seconds, from 100 µs (same host) to the connect timeout. */
 const latencyBuckets = [
@@ -172,7 +173,7 @@ export class AgentMetrics {
   }
 
   /** Drops the series of a workload that left the node. */
-  workloadGone(workload: string): void {
+  workloadGone(workload: WorkloadName): void {
     this.#captureRepairs.remove({ workload });
   }
 

@@ -3,6 +3,7 @@ import { Gauge, type Registry } from 'prom-client';
 import { CulvertError, describeError } from '../../shared/errors.js';
 import type { Log } from '../../shared/log.js';
 import { openNetns, readProcFile } from '../native/addon.js';
+import type { WorkloadName } from '../../shared/routing/names.js';
 
 /** Figures of one network namespace; null where the kernel does not provide one. */
 export type NamespaceUse = {
@@ -14,7 +15,7 @@ export type NamespaceUse = {
   readonly ephemeralPorts: number | null;
 };
 
-type Target = { readonly workload: string; readonly netnsPath: string };
+type Target = { readonly workload: WorkloadName; readonly netnsPath: string };
 
 const intervalMs = 30_000;
 const files = {
@@ -34,7 +35,7 @@ export type NamespaceFiles = Readonly<Record<keyof typeof files, string | null>>
 export class NamespaceProbe {
   readonly #targets: () => readonly Target[];
   readonly #log: Log;
-  readonly #uses = new Map<string, NamespaceUse>();
+  readonly #uses = new Map<WorkloadName, NamespaceUse>();
   #timer: NodeJS.Timeout | null = null;
 
   constructor(init: { readonly registry: Registry; readonly targets: () => readonly Target[]; readonly log: Log }) {

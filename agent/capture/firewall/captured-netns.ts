@@ -23,7 +23,7 @@ export type Ipv6Support = 'on' | 'disabled' | 'absent';
 export type CaptureState = 'captured' | 'failed' | 'draining' | 'gone';
 
 export type CaptureStatus = {
-  readonly name: string;
+  readonly name: WorkloadName;
   readonly netnsPath: string;
   readonly netnsInode: number;
   readonly state: CaptureState;

@@ -227,9 +227,9 @@ test('a namespace that disappears is released without an error', async () => {
   const w = { ...workload(network.a, 't/gone'), netnsPath: `/run/netns/${netns}` };
   await capture.apply(w);
   execFileSync('ip', ['netns', 'del', netns]);
-  assert.equal(await capture.check('t/gone'), 'gone');
+  assert.equal(await capture.check(w.name), 'gone');
   assert.deepEqual(capture.status(), []);
-  await capture.release('t/gone');
+  await capture.release(w.name);
   await capture.close();
 });
 
