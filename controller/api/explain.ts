@@ -3,7 +3,7 @@ import { nearMisses } from '../analysis/why/near-misses.js';
 import { evaluate } from '../../shared/policy/evaluate.js';
 import type { Clock, Connection, Party, RuleRef } from '../../shared/policy/connection.js';
 import { mtlsOf } from '../../shared/policy/required-mtls.js';
-import { strictRefusal } from '../analysis/pairs/strict-refusal.js';
+import { strictRefusal } from '../analysis/pairs/predict.js';
 import type { CompiledRevision } from '../release/compiled-revision.js';
 import type { RegistryEntry } from '../../shared/routing/registry-entry.js';
 import { badRequest } from './api-error.js';

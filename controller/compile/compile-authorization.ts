@@ -14,8 +14,8 @@ type Condition = NonNullable<Rule['when']>[number];
 type Operation = NonNullable<Rule['to']>[number]['operation'];
 
 /**
- * AuthorizationPolicies sorted by namespace and name. `cluster.local` as the trust domain of a principal stands for the
- * mesh's own trust domain, whatever that is called (Istio, "Trust Domain Migration").
+ * Compiles AuthorizationPolicies, sorted by namespace and name. The trust domain `cluster.local` in a principal stands
+ * for the mesh's own trust domain (Istio, "Trust Domain Migration").
  */
 export function compileAuthorization(
   policies: readonly AuthorizationPolicy[],
@@ -34,7 +34,7 @@ function compilePolicy({ metadata, spec }: AuthorizationPolicy, trustDomain: str
   };
 }
 
-/** Where a policy is written, which short names in it depend on. */
+/** The policy's own namespace and trust domain, which complete short names in it. */
 type Scope = { readonly trustDomain: string; readonly namespace: string };
 
 function compileRule(rule: Rule, scope: Scope): CompiledAuthorizationRule {

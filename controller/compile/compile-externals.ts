@@ -4,7 +4,7 @@ import { mergePorts } from './merge-ports.js';
 import type { CompiledExternal } from '../../shared/policy/snapshot.js';
 import { serviceName } from '../../shared/routing/names.js';
 
-/** What ServiceEntries name, sorted by name. */
+/** Compiles ServiceEntries, sorted by name. */
 export function compileExternals(entries: readonly ServiceEntry[]): CompiledExternal[] {
   return entries.map(compileEntry).sort((a, b) => (a.name < b.name ? -1 : 1));
 }
@@ -18,7 +18,7 @@ function compileEntry({ metadata, spec }: ServiceEntry): CompiledExternal {
   };
 }
 
-/** The networks that a ServiceEntry names, in canonical spelling. */
+/** The networks of a ServiceEntry, in canonical spelling. */
 export function externalCidrs({ addresses, endpoints }: ServiceEntry['spec']): string[] {
   const texts = [...(addresses ?? []), ...(endpoints ?? []).map(({ address }) => address)];
   const cidrs = texts.map(parseCidr).filter((cidr) => cidr !== undefined);

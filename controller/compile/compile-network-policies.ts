@@ -14,23 +14,23 @@ import type {
   PortRange,
 } from '../../shared/policy/snapshot.js';
 
-/** NetworkPolicies sorted by namespace and name, with what Kubernetes fills in. */
+/** Compiles NetworkPolicies, sorted by namespace and name, with Kubernetes' defaults filled in. */
 export function compileNetworkPolicies(policies: readonly NetworkPolicy[]): CompiledNetworkPolicy[] {
   return policies.map(compilePolicy).sort(byNamespaceAndName);
 }
 
-/** What policies compiled to, so that those that did not change stay the same objects. */
+/** Compiled policies by document, so that unchanged ones stay the same objects. */
 const compiled = new WeakMap<NetworkPolicy, CompiledNetworkPolicy>();
 
 function compilePolicy(policy: NetworkPolicy): CompiledNetworkPolicy {
-  const known = compiled.get(policy) ?? compileAnew(policy);
+  const known = compiled.get(policy) ?? compileUncached(policy);
   compiled.set(policy, known);
   return known;
 }
 
-function compileAnew({ metadata, spec }: NetworkPolicy): CompiledNetworkPolicy {
+function compileUncached({ metadata, spec }: NetworkPolicy): CompiledNetworkPolicy {
   const { ingress = [], egress = [] } = spec;
-  // Without policyTypes every policy is about ingress, and about egress when it has rules for it.
+  // Without policyTypes a policy applies to ingress, and to egress if it has egress rules.
   const types = spec.policyTypes ?? (egress.length > 0 ? ['Ingress', 'Egress'] : ['Ingress']);
   return {
     namespace: metadata.namespace,
@@ -41,7 +41,7 @@ function compileAnew({ metadata, spec }: NetworkPolicy): CompiledNetworkPolicy {
   };
 }
 
-/** None for a rule that names ports and none of TCP: it allows nothing that Culvert carries. */
+/** Returns no rule when ports are listed but none is TCP: such a rule allows nothing that Culvert carries. */
 function compileRule(
   peers: readonly NetworkPolicyPeerField[] = [],
   ports: readonly NetworkPolicyPort[] = [],

@@ -2,7 +2,7 @@ import type { PeerAuthentication } from '../resources/kinds/peer-authentication.
 import { byNamespaceAndName } from './compile-authorization.js';
 import type { CompiledPeerAuthentication, MtlsMode } from '../../shared/policy/snapshot.js';
 
-/** PeerAuthentications sorted by namespace and name. */
+/** Compiles PeerAuthentications, sorted by namespace and name. */
 export function compilePeerAuthentications(policies: readonly PeerAuthentication[]): CompiledPeerAuthentication[] {
   return policies.map(compilePolicy).sort(byNamespaceAndName);
 }

@@ -10,8 +10,8 @@ import { SegmentExpansion } from './segment-expansion.js';
 import { plainRule, tiers, type CompiledRule } from '../../shared/policy/snapshot.js';
 
 /**
- * Segmentation rules with their segments expanded, in the order of evaluation: tier, priority, name. Rules of mode
- * `off` are checked and left out. Errors go to `problems`; with errors the result must not be used.
+ * Compiles SegmentationRules with their segments expanded, in evaluation order: tier, priority, name. Rules of mode
+ * `off` are checked and left out. Errors go to `problems`; do not use a result with errors.
  */
 export function compileRules(resources: readonly Resource[], problems: ProblemList): CompiledRule[] {
   return atOnce(compilingRules(resources, problems));
@@ -42,13 +42,16 @@ export function* compilingRules(
   return rules.sort(inOrderOfEvaluation);
 }
 
-/** What rules compiled to, so that a change of one among thousands compiles one, and the others stay the same objects. */
+/**
+ * Compiled rules by document, so that changing one rule among thousands compiles one, and the others stay the same
+ * objects.
+ */
 const compiled = new WeakMap<
   SegmentationRule,
   { readonly rule: CompiledRule | undefined; readonly basis: Basis | null }
 >();
 
-/** The resources that rules are expanded from. The same ones, in whatever order, are the same object. */
+/** The resources that rules are expanded from. Equal sets, in any order, are the same object. */
 type Basis = ReadonlySet<Resource>;
 let lastBasis: Basis = new Set();
 

@@ -17,8 +17,8 @@ type Compiled = { readonly snapshot: Snapshot } | { readonly problems: readonly 
 export type SnapshotMeta = Pick<Snapshot, 'revision' | 'createdAt' | 'createdBy' | 'trustDomain'>;
 
 /**
- * Compiles a whole set of resources. The same set gives the same snapshot, in whatever order it comes. Problems are
- * missing and circular segments; `validateSet` finds these too and more, and comes first.
+ * Compiles a whole set of resources. The result does not depend on their order. Problems are missing and circular
+ * segments; run `validateSet` first, which finds these and more.
  */
 export function compileSnapshot(resources: readonly Resource[], meta: SnapshotMeta): Compiled {
   return atOnce(compilingSnapshot(resources, meta));

@@ -6,9 +6,9 @@ import { peerFieldNames, peerFields } from '../resources/match/peer-fields.js';
 const origins = peerFieldNames.filter((field) => peerFields[field].about === 'origin');
 
 /**
- * The same alternatives in fewer entries: those that name nothing but, say, a service account become one with a list,
- * and duplicates go. A segment of a thousand accounts is one entry and one set look-up. The order is canonical, so that
- * the order in which people write never shows in a snapshot.
+ * Merges alternatives into fewer entries: matches that set only, for example, a service account become one match with a
+ * list, and duplicates are dropped. A segment of a thousand accounts becomes one entry and one set look-up. The order
+ * is canonical, so the order in which documents are written never shows in a snapshot.
  */
 export function mergePeerMatches(matches: readonly PeerMatch[]): PeerMatch[] {
   const merged = new Map<string, PeerMatch>();
@@ -25,7 +25,7 @@ export function mergePeerMatches(matches: readonly PeerMatch[]): PeerMatch[] {
   return [...merged.values()].sort(byCanonicalText);
 }
 
-/** The same match, wherever it came from. */
+/** The match without the segment or service that it came from. */
 export function withoutOrigin(match: PeerMatch): PeerMatch {
   return Object.fromEntries(Object.entries(match).filter(([name]) => !origins.some((origin) => origin === name)));
 }
@@ -40,7 +40,7 @@ function canonicalText(match: PeerMatch): string {
   return JSON.stringify(fields.sort(byName));
 }
 
-/** Labels sorted, so that the order in which they were written does not count. */
+/** Sorts labels, so that the order in which they are written does not matter. */
 function canonicalValue(value: PeerMatch[keyof PeerMatch]): unknown {
   if (typeof value !== 'object' || Array.isArray(value)) return value;
   return Object.entries(value).sort(byName);

@@ -1,7 +1,7 @@
 import { parsePortRange } from '../resources/kinds/segmentation-rule.js';
 import type { PortRange } from '../../shared/policy/snapshot.js';
 
-/** Ports and ranges as people write them, sorted and without overlaps. What is neither is left out. */
+/** Parses ports and ranges, sorts them and merges overlaps. Invalid entries are left out. */
 export function mergePorts(ports: readonly (number | string)[]): PortRange[] {
   const ranges = ports.map(parsePortRange).filter((range) => range !== undefined);
   const merged: PortRange[] = [];

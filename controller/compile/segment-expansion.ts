@@ -7,13 +7,12 @@ import { mergePeerMatches, withoutOrigin } from './merge-peer-matches.js';
 import { ServicePeers } from './service-peers.js';
 import type { PeerMatch } from '../../shared/policy/snapshot.js';
 
-/** Deeper nesting of segments is a mistake, and would be a deep recursion here. */
+/** Deeper nesting is taken for a mistake; it would also make the recursion here deep. */
 const maxNesting = 32;
 
 /**
- * Replaces segments by their members, and services by their endpoints. Missing segments, and segments that contain
- * themselves, are errors in `problems`; what they would have stood for is then missing from the result, so a result with
- * errors must not be used.
+ * Replaces segments by their members, and services by their endpoints. Missing segments and segments that contain
+ * themselves are reported to `problems`; their members are then missing, so do not use a result with errors.
  */
 export class SegmentExpansion {
   readonly #segments: ReadonlyMap<string, Segment>;
@@ -30,7 +29,7 @@ export class SegmentExpansion {
     for (const segment of segments) this.#expandSegment(segment);
   }
 
-  /** The matches that a list of peers stands for; `resource` and `path` are where the list is written. */
+  /** The matches for a list of peers. `resource` and `path`: where the list is written. */
   expand(peers: readonly Peer[], at: { resource: Resource; path: readonly PropertyKey[] }): PeerMatch[] {
     const matches = peers.flatMap((peer, index) => {
       if (peer.service !== undefined) return this.#services.matchesOf(peer.service);
@@ -72,7 +71,7 @@ export class SegmentExpansion {
     this.#open.push(name);
     const matches = this.expand(segment.spec.members, { resource: segment, path: ['spec', 'members'] });
     this.#open.pop();
-    // Merged again without the names of inner segments: people asked about the outer one.
+    // Merged again without the names of inner segments: users asked about the outer one.
     const members = mergePeerMatches(matches.map(withoutOrigin));
     this.#expanded.set(name, members);
     return members;

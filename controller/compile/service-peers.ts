@@ -3,12 +3,12 @@ import { externalCidrs } from './compile-externals.js';
 import type { PeerMatch } from '../../shared/policy/snapshot.js';
 import { serviceName } from '../../shared/routing/names.js';
 
-/** Nobody: no name is in an empty list. */
+/** Matches no party: no name is in an empty list. */
 const nobody: PeerMatch = { workloads: [] };
 
 /**
- * Whom the peer `service: namespace/name` stands for: the endpoints of a Service, the addresses of a ServiceEntry. A name that nothing has stands for nobody: a rule may come before
- * its service, and the next revision finds it.
+ * The matches for the peer `service: namespace/name`: the endpoints of a Service, or the addresses of a ServiceEntry.
+ * An unknown name matches nothing: a rule may be written before its service, and the next revision finds it.
  */
 export class ServicePeers {
   readonly #matches = new Map<string, PeerMatch[]>();
@@ -18,7 +18,7 @@ export class ServicePeers {
       if (resource.kind === 'Service') {
         const { namespace } = resource.metadata;
         const { selector } = resource.spec;
-        // A service without a selector has no endpoints; a match without labels would be about the whole namespace.
+        // A service without a selector has no endpoints, but a match without labels would select the whole namespace.
         const hasSelector = Object.keys(selector).length > 0;
         this.#add(serviceName(resource.metadata), hasSelector ? { namespaces: [namespace], labels: selector } : nobody);
       }

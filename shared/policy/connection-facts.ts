@@ -4,7 +4,7 @@ import type { Party, PartyWorkload } from './connection.js';
 import type { NamespaceLabels } from './prepared/namespace-labels.js';
 import { serviceAccountName, workloadName, type ServiceAccountName, type WorkloadName } from '../routing/names.js';
 
-/** What rules may hold against one side. Null: not known. */
+/** The facts about one side of a connection that rules match. Null: not known. */
 export type PartyFacts = {
   readonly ip: readonly number[];
   readonly namespace: string | null;
@@ -18,32 +18,32 @@ export type PartyFacts = {
 };
 
 /**
- * The facts about who dials.
+ * The facts about the source of a connection.
  *
- * There are two sets, because an address proves nothing: what the certificate proves is good enough to allow, and what
- * the registry says of the address (`claimedSource`) is good enough to deny. Otherwise a rule against a workload could
- * be evaded by not proving who one is, and a rule for it used by taking its address.
+ * There are two sets, because an address proves nothing. What the certificate proves is enough to allow; what the
+ * registry says about the address (`claimedSource`) is enough to deny. With one set, a workload could evade a deny rule
+ * by proving no identity, or use an allow rule by taking another workload's address.
  */
 export type SourceFacts = {
   readonly source: PartyFacts;
-  /** Null when the registry says nothing else than what is proved. */
+  /** What the registry says about the address; null when it agrees with what is proved. */
   readonly claimedSource: PartyFacts | null;
   /** The source's SPIFFE ID without `spiffe://`, as AuthorizationPolicies write it; null: unauthenticated. */
   readonly principal: string | null;
-  /** The namespace in {@link principal}, of whatever trust domain. */
+  /** The namespace in {@link principal}, in any trust domain. */
   readonly principalNamespace: string | null;
-  /** The service account in {@link principal}, of whatever trust domain. */
+  /** The service account in {@link principal}, in any trust domain. */
   readonly principalAccount: ServiceAccountName | null;
-  /** What the rollout of a rule divides sources by: the proved identity, else the address. */
+  /** The key by which the rollout of a rule divides sources: the proved identity, else the address. */
   readonly rolloutKey: string;
 };
 
-/** The facts of one connection, worked out before any rule is looked at. */
+/** The facts of one connection, computed before any rule is evaluated. */
 export type ConnectionFacts = SourceFacts & { readonly destination: PartyFacts; readonly port: number };
 
 export function connectionFacts(facts: SourceFacts, destination: PartyFacts, port: number): ConnectionFacts {
   const { source, claimedSource, principal, principalNamespace, principalAccount, rolloutKey } = facts;
-  // Written out, since it is done for every decision, and a spread takes microseconds.
+  // Written out: this runs for every decision, and a spread takes microseconds.
   return {
     source,
     claimedSource,
@@ -56,7 +56,7 @@ export function connectionFacts(facts: SourceFacts, destination: PartyFacts, por
   };
 }
 
-/** What facts depend on besides the connection itself. */
+/** What facts depend on in addition to the connection itself. */
 export type FactsContext = {
   readonly trustDomain: string;
   readonly namespaceLabels: NamespaceLabels;
@@ -83,8 +83,8 @@ export function sourceFacts({ ip, identity, workload }: Party, context: FactsCon
 }
 
 /**
- * Nothing needs a proof here: the source's agent requires exactly the registry's identity of the destination.
- * `isNamed`: a ServiceEntry names it on the port that is dialled.
+ * A destination needs no proof here: the source's agent requires the identity that the registry lists for it.
+ * `isNamed`: a ServiceEntry names the destination on the dialled port.
  */
 export function destinationFacts(
   { ip, identity, workload }: Party,

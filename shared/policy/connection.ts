@@ -3,10 +3,13 @@ import type { SpiffeId } from '../identity.js';
 import type { Reason } from '../reasons.js';
 import type { OnChange, Tier } from './snapshot.js';
 
-/** What is known of one side of a connection. Facts only: an identity is here only when it was proved. */
+/** What is known about one side of a connection. An identity is set only when it was proved. */
 export type Party = {
   readonly ip: IpAddress;
-  /** From the certificate (inbound) or the registry (the own workload, and the destination); null: unauthenticated. */
+  /**
+   * From the certificate (inbound), or from the registry for the own workload and for destinations. Null:
+   * unauthenticated.
+   */
   readonly identity: SpiffeId | null;
   /** The registered workload, or null when the address belongs to none (`external`). */
   readonly workload: PartyWorkload | null;
@@ -20,15 +23,15 @@ export type PartyWorkload = {
   readonly node: string | null;
 };
 
-/** The thing that is ruled: who dials whom on which port of the endpoint. */
+/** The subject of a decision: who dials whom on which port of the endpoint. */
 export type Connection = { readonly source: Party; readonly destination: Party; readonly port: number };
 
-/** Where the evaluator takes the time from, so that it stays pure. */
+/** The evaluator's source of time, which keeps it pure. */
 export type Clock = { readonly nowMs: () => number };
 
 const ruleKinds = ['SegmentationRule', 'AuthorizationPolicy', 'NetworkPolicy', 'PeerAuthentication', 'Mesh'] as const;
 
-/** Which rule decided, in the words of the user's document. `mesh/default` when none did. */
+/** The rule that decided, named as in the user's document; `Mesh/default` when no rule did. */
 export type RuleRef = {
   readonly kind: (typeof ruleKinds)[number];
   readonly name: string;
@@ -42,14 +45,15 @@ export type Decision = {
   readonly reason: Reason;
   /** The rule that decides; for `POLICY_EXPIRED` the one that allowed the connection until it expired. */
   readonly rule: RuleRef;
-  /** What a connection that is open when this denies it has to expect: `onChange` of `rule`, else `terminate`. */
+  /** What happens to a connection that is open when this decision denies it: `onChange` of `rule`, else `terminate`. */
   readonly onChange: OnChange;
   /**
-   * What would have denied but is only audited: by its mode, its rollout, or the mesh's default. Not what stands behind
-   * an audited rule that would have allowed, or behind one of its tier that would have passed.
+   * Rules that would have denied but only audit, because of their mode, their rollout or the mesh's default. Rules
+   * after an audited rule that would have allowed are left out, and so are rules of the same tier after one that would
+   * have passed.
    */
   readonly audited: readonly RuleRef[];
-  /** Why each step decided or not; empty unless a trace was asked for. */
+  /** Why each step decided or did not; empty unless a trace was requested. */
   readonly trace: readonly TraceStep[];
 };
 
@@ -57,7 +61,7 @@ export type TraceStep = {
   readonly stage: 'platform' | 'team' | 'authorization' | 'networkPolicy' | 'baseline' | 'outbound' | 'default';
   readonly rule: RuleRef | null;
   readonly outcome: 'allow' | 'deny' | 'pass' | 'audit' | 'no match';
-  /** One readable clause, such as "source billing/api is in segment batch". */
+  /** One clause for people, such as "source billing/api is in segment batch". */
   readonly detail: string;
 };
 
@@ -81,3 +85,6 @@ export function parseRuleRef(text: string): RuleRef | null {
   const [, kind, namespace, name] = match as unknown as [string, RuleRef['kind'], string | undefined, string];
   return namespace === undefined ? { kind, name } : { kind, namespace, name };
 }
+
+/** Stands for the mesh's default action where a rule is named. */
+export const meshDefaultRef: RuleRef = Object.freeze({ kind: 'Mesh', name: 'default' });

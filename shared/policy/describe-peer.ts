@@ -5,10 +5,10 @@ import { listed, matchFieldNames, matchFields, useField, type MatchFieldName } f
 import type { PeerMatch, PortRange } from './snapshot.js';
 import { serviceAccountName, workloadName } from '../routing/names.js';
 
-/** Where a match came from says more than what it was expanded to. */
+/** The origin of a match (a segment, a service) tells people more than what it was expanded to. */
 const originFields = matchFieldNames.filter((field) => matchFields[field].prepare === null);
 
-/** `in segment batch`, `service account billing/api, on node host-a`: to be read after "is" or "is not". */
+/** `in segment batch`, `service account billing/api, on node host-a`: reads well after "is" or "is not". */
 export function describePeer(match: PeerMatch): string {
   const [origin] = describeFields(originFields, match);
   if (origin !== undefined) return origin;
@@ -21,7 +21,7 @@ function describeFields(fields: readonly MatchFieldName[], match: PeerMatch): st
   return parts.filter((part) => part !== undefined);
 }
 
-/** Alternatives, each segment once. */
+/** Describes alternatives; each segment appears once. */
 export function describePeers(matches: readonly PeerMatch[]): string {
   const texts = [...new Set(matches.map(describePeer))];
   return texts.length === 1 ? (texts[0] ?? '') : `any of: ${listed(texts, '; ')}`;
@@ -31,7 +31,7 @@ export function describePorts(ports: readonly PortRange[]): string {
   return listed(ports.map(([first, last]) => (first === last ? String(first) : `${first}-${last}`)));
 }
 
-/** `source billing/api`, or with what it failed to prove. */
+/** `source billing/api`; when the source only claims to be a workload, also what it proved. */
 export function describeSource({ source }: Connection, { claimedSource }: ConnectionFacts): string {
   if (claimedSource === null || source.workload === null) return `source ${partyName(source)}`;
   const proved = source.identity === null ? 'which proved no identity' : `which proved ${source.identity}`;

@@ -1,7 +1,6 @@
 import { assertNever } from '../assert-never.js';
-import type { Clock, Connection, Decision, RuleRef } from './connection.js';
+import { meshDefaultRef, type Clock, type Connection, type Decision, type RuleRef } from './connection.js';
 import { connectionFacts, type ConnectionFacts } from './connection-facts.js';
-import { meshDefaultRef } from './mesh-default.js';
 import { networkPolicyVerdict, type NetworkPolicyVerdict } from './network-policy-verdict.js';
 import type { PreparedPolicy } from './prepared/prepared-authorization.js';
 import { matchesRule, type PreparedRule } from './prepared/prepared-rule.js';
@@ -24,17 +23,17 @@ import {
 import { Trace } from './trace.js';
 
 export type EvaluateOptions = {
-  /** Fill `Decision.trace`. Costs time for every rule; off for connections that carry traffic. */
+  /** Fills `Decision.trace`. This takes time for every rule, so it is off for connections that carry traffic. */
   readonly trace?: boolean;
 };
 
 /**
- * Decides one connection: platform tier → team tier → AuthorizationPolicies and NetworkPolicies → baseline tier →
- * `outbound` of the mesh for what is external, else its default (DESIGN §6). Pure, and the only evaluator there is. The
- * same snapshot object is prepared once, and what concerns one source or destination is found once.
+ * Decides one connection in this order: platform tier, team tier, AuthorizationPolicies and NetworkPolicies, baseline
+ * tier, then the mesh's `outbound` setting for external destinations and its default for all others. Pure, and the only
+ * evaluator. A snapshot object is prepared once, and what concerns one source or destination is looked up once.
  *
- * AuthorizationPolicies and NetworkPolicies are two boundaries side by side, as in a cluster that has both: what either
- * denies is denied, and an allow of one is final when the other does not deny.
+ * AuthorizationPolicies and NetworkPolicies are two boundaries side by side, as in a cluster that has both: a deny by
+ * either is final, and an allow by one is final unless the other denies.
  *
  * Throws CulvertError `SNAPSHOT_INVALID` when the snapshot cannot be read; see {@link prepareSnapshot}.
  */
@@ -76,7 +75,7 @@ type EvaluationInit = {
   readonly trace: Trace | null;
 };
 
-/** One run through the stages. */
+/** The state of one evaluation. */
 class Evaluation {
   readonly #rules: PreparedSnapshot;
   readonly #source: SourceView;
@@ -85,11 +84,11 @@ class Evaluation {
   readonly #nowMs: number;
   readonly #trace: Trace | null;
   readonly #audited: RuleRef[] = [];
-  /** The first audited rule that would have allowed: were it enforced, nothing behind it would be asked. */
+  /** The first audited rule that would have allowed. If it were enforced, no later rule would be evaluated. */
   #wouldAllow: RuleRef | null = null;
-  /** The first audited rule of this tier that would have passed on to the next. */
+  /** The first audited rule of this tier that would have passed to the next. */
   #wouldPass: RuleRef | null = null;
-  /** The first rule that would have allowed the connection, had it not expired. */
+  /** The first rule that would have allowed the connection if it had not expired. */
   #expired: PreparedRule | null = null;
 
   constructor(init: EvaluationInit) {
@@ -113,7 +112,7 @@ class Evaluation {
     return { verdict, reason, rule, onChange, audited: this.#audited, trace: this.#trace?.steps ?? [] };
   }
 
-  /** Undefined: nothing in this tier decides. */
+  /** Undefined: no rule of this tier decides. */
   #tier(tier: Tier): Outcome | undefined {
     const outcome = this.#trace === null ? this.#decideByIndex(tier) : this.#decideByAll(tier, this.#trace);
     this.#trace?.endTier(tier);
@@ -131,7 +130,7 @@ class Evaluation {
     });
   }
 
-  /** The same without the index, because a trace tells of the rules that do not match too. */
+  /** The same without the index, because a trace also reports the rules that do not match. */
   #decideByAll(tier: Tier, trace: Trace): Outcome | 'pass' | undefined {
     const [start, end] = this.#rules.ranges[tier];
     for (const candidate of this.#rules.rules.slice(start, end)) {
@@ -146,7 +145,7 @@ class Evaluation {
     return undefined;
   }
 
-  /** What a rule that matches comes to; undefined when it decides nothing. */
+  /** The effect of a matching rule; undefined when it decides nothing. */
   #apply(candidate: PreparedRule): Outcome | 'pass' | undefined {
     const { rule, ref } = candidate;
     const effect = ruleEffect(rule, this.#facts.rolloutKey, this.#nowMs);
@@ -166,9 +165,9 @@ class Evaluation {
   }
 
   /**
-   * Audited rules are followed in their order as if they were enforced: one that would allow keeps those behind it from
-   * being counted, one that would pass keeps those of its tier. Each that would deny counts, not only the first,
-   * because each of them can be enforced alone.
+   * Follows audited rules in order as if they were enforced: one that would allow stops the rules after it from being
+   * counted, and one that would pass stops those of its tier. Every rule that would deny counts, not only the first,
+   * because each can be enforced on its own.
    */
   #applyAudited(action: CompiledRule['action'], ref: RuleRef): void {
     if (this.#wouldAllow !== null || this.#wouldPass !== null) return;
@@ -186,7 +185,7 @@ class Evaluation {
     const network = this.#networkPolicies();
     const admitted = network === undefined ? undefined : asOutcome(network);
     const decided = admitted?.verdict === 'deny' ? admitted : (authorized ?? admitted);
-    // What decides comes last in a trace.
+    // The step that decides comes last in a trace.
     const isLast = authorized !== undefined && decided === authorized;
     if (!isLast) this.#traceAuthorization(authorized);
     const [egress, ingress] = [this.#source.isolation, this.#destination.isolation];
@@ -195,7 +194,7 @@ class Evaluation {
     return decided;
   }
 
-  /** Istio's semantics: a DENY that matches denies; where ALLOW policies are about the workload, one must match. */
+  /** Istio's semantics: a matching DENY denies; if any ALLOW policy selects the workload, one must match. */
   #authorization(): Outcome | undefined {
     const { policies } = this.#destination;
     if (policies.length === 0) return undefined;
@@ -225,7 +224,7 @@ class Evaluation {
     return networkPolicyVerdict({ facts: this.#facts, egress, ingress });
   }
 
-  /** What is left when no rule decides. */
+  /** The mesh's default, which applies when no rule decides. */
   #unmatched({ defaultAction, outbound }: MeshSettings): Outcome {
     const isExternal = this.#facts.destination.isExternal;
     const action = isExternal ? outbound : defaultAction;
@@ -235,7 +234,7 @@ class Evaluation {
     return byPolicy('allow', 'OK', meshDefaultRef);
   }
 
-  /** Who is denied because a rule expired is told so, and not only what denies in its place. */
+  /** When a deny follows from an expired rule, the decision names that rule and not only the one that denies now. */
   #orExpired(outcome: Outcome): Outcome {
     if (outcome.verdict === 'allow' || this.#expired === null) return outcome;
     const { rule, ref } = this.#expired;
@@ -244,12 +243,12 @@ class Evaluation {
   }
 }
 
-/** Where a NetworkPolicy isolates, nothing denies by name: what is not allowed is denied. */
+/** NetworkPolicies have no deny rules: an isolated workload refuses whatever is not allowed. */
 function asOutcome({ verdict, rule }: NetworkPolicyVerdict): Outcome {
   return byPolicy(verdict, verdict === 'allow' ? 'OK' : 'POLICY_DEFAULT_DENY', rule);
 }
 
-/** For an open connection these know nothing but to end it. */
+/** Policies have no `onChange`: they terminate an open connection. */
 function byPolicy(verdict: Outcome['verdict'], reason: Outcome['reason'], rule: RuleRef): Outcome {
   return { verdict, reason, rule, onChange: plainRule.onChange };
 }

@@ -7,22 +7,25 @@ import type { PeerMatch } from './snapshot.js';
 export type MatchFieldName = keyof PeerMatch;
 export type MatchValue<F extends MatchFieldName> = NonNullable<PeerMatch[F]>;
 
-/** Whether one side of a connection meets a field. A fact that is not known never does. */
+/** Whether one side of a connection satisfies a field. A fact that is not known never does. */
 export type Condition = (facts: PartyFacts) => boolean;
 
-/** What both programs know of one field of {@link PeerMatch}. */
+/** What both the agent and the controller need for one field of {@link PeerMatch}. */
 export type MatchField<V> = {
   /** The form of its value; the wire schema is made from it. */
   readonly form: ValueForm<V>;
-  /** Throws CulvertError `SNAPSHOT_INVALID` for a value that cannot be read. Null: the field explains and matches all. */
+  /**
+   * Null: the field is only an explanation and matches everything. Throws CulvertError `SNAPSHOT_INVALID` for a value
+   * that cannot be read.
+   */
   readonly prepare: ((value: V) => Condition) | null;
-  /** How an index finds the matches that can hold for a side; null: this field does not help. */
+  /** How an index finds the matches that can hold for a side; null: the field is not indexed. */
   readonly index: NameIndexing<V> | NetworkIndexing<V> | null;
-  /** Read after "is" or "is not". */
+  /** Text that reads well after "is" or "is not". */
   readonly describe: (value: V) => string;
 };
 
-/** A value of another form needs its own entry here and in the wire schema. */
+/** A new form needs an entry here and one in the wire schema. */
 export type ValueForm<V> = V extends readonly string[]
   ? 'names'
   : V extends true
@@ -35,9 +38,9 @@ export type ValueForm<V> = V extends readonly string[]
 
 type NameIndexing<V> = {
   readonly by: 'name';
-  /** Sets of keys: a side that meets the field has a key of each set. */
+  /** Sets of keys. A side that satisfies the field has at least one key of each set. */
   readonly keysOf: (value: V) => readonly (readonly string[])[];
-  /** Calls `visit` with each key that a side has. */
+  /** Calls `visit` with each key of a side. */
   readonly forEachKey: (facts: PartyFacts, visit: (key: string) => void) => void;
 };
 
@@ -47,9 +50,9 @@ type Names = readonly string[];
 type Labels = Readonly<Record<string, string>>;
 
 /**
- * The fields of {@link PeerMatch}, one row each, in the order in which they are described: a field without a row does
- * not compile. What only the controller needs of a field (its form in documents, overlap, cover) is the second table,
- * in `controller/resources/match/peer-fields.ts`.
+ * One row for each field of {@link PeerMatch}, in the order in which fields are described. A field without a row does
+ * not compile. What only the controller needs (document schema, overlap, cover) is in a second table,
+ * `controller/resources/match/peer-fields.ts`.
  */
 export const matchFields: { readonly [F in keyof Required<PeerMatch>]: MatchField<MatchValue<F>> } = {
   workloads: nameField('workload', (facts) => facts.workload),
@@ -109,12 +112,12 @@ export const matchFields: { readonly [F in keyof Required<PeerMatch>]: MatchFiel
   service: { form: 'text', prepare: null, index: null, describe: (name) => `an endpoint of service ${name}` },
 };
 
-/** In the order of the table. */
+/** Field names in table order. */
 export const matchFieldNames = Object.keys(matchFields) as readonly MatchFieldName[];
 
 /**
- * The fields that a match names. Throws CulvertError `SNAPSHOT_INVALID` for one without a row: ignoring it would match
- * more than its author allowed.
+ * The fields that are set in a match. Throws CulvertError `SNAPSHOT_INVALID` for a field without a row: ignoring it
+ * would match more than the author allowed.
  */
 export function fieldsOf(match: PeerMatch): readonly MatchFieldName[] {
   const names = Object.keys(match);
@@ -130,7 +133,7 @@ function unknownField(name: string): CulvertError {
   });
 }
 
-/** Uses the row of a field with the value that the match has for it; undefined when it names no such field. */
+/** Calls `use` with the row of a field and the value that the match has for it; undefined when the field is not set. */
 export function useField<F extends MatchFieldName, R>(
   field: F,
   match: PeerMatch,
@@ -140,7 +143,10 @@ export function useField<F extends MatchFieldName, R>(
   return value === undefined || value === null ? undefined : use(matchFields[field], value);
 }
 
-/** A list of alternatives for a fact that a side has at most once. `words` go before the list. */
+/**
+ * A field that lists alternatives for a fact of which a side has at most one. `words` precede the list in a
+ * description.
+ */
 function nameField(words: string, factOf: (facts: PartyFacts) => string | null): MatchField<Names> {
   return {
     form: 'names',
@@ -167,7 +173,7 @@ function pairs(labels: Labels): string[] {
   return Object.entries(labels).map(([name, value]) => `${name}=${value}`);
 }
 
-/** At most this many values of a list are shown to a person. */
+/** Longer lists are cut when shown to a person. */
 const maxListed = 4;
 
 export function listed(values: readonly string[], separator = ', '): string {

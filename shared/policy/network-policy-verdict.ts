@@ -5,24 +5,25 @@ import type { NetworkIsolation } from './prepared/network-selection.js';
 export type NetworkPolicyVerdict = {
   readonly verdict: 'allow' | 'deny';
   readonly direction: 'ingress' | 'egress';
-  /** The policy that allows, or the first of those that isolate without one that allows. */
+  /** The policy that allows; for a deny, the first policy that isolates without an allowance. */
   readonly rule: RuleRef;
 };
 
 /**
- * What NetworkPolicies come to, with Kubernetes' semantics: a workload that no policy selects for a direction takes
- * everything in it; one that is selected takes what any of its policies allows, and nothing else; and a connection needs
- * both its ends (Kubernetes, Network Policies, "The two sorts of pod isolation").
+ * The verdict of the NetworkPolicies, with Kubernetes' semantics. A workload that no policy selects for a direction
+ * accepts everything in that direction. A selected workload accepts what any of its policies allows, and nothing else.
+ * A connection must be allowed at both ends (Kubernetes, Network Policies, "The two sorts of pod isolation").
  *
- * Undefined leaves the decision to the next tier: when neither end is isolated, and also when only the source is and
- * its policies allow the connection, because they say nothing of what the destination's side wants. An ingress that is
- * allowed is final, as a tier is in Calico; so is an egress to what is no workload, which has no side of its own.
+ * Undefined leaves the decision to the next tier. That is the result when neither end is isolated, and also when only
+ * the source is isolated and its policies allow the connection, because they say nothing about what the destination
+ * accepts. An allowed ingress is final, as a tier is in Calico; so is an allowed egress to an address that is no
+ * workload and has no policies of its own.
  */
 export function networkPolicyVerdict(init: {
   readonly facts: ConnectionFacts;
-  /** Of the source; null: not isolated. */
+  /** Policies of the source; null: not isolated. */
   readonly egress: NetworkIsolation | null;
-  /** Of the destination. */
+  /** Policies of the destination; null: not isolated. */
   readonly ingress: NetworkIsolation | null;
 }): NetworkPolicyVerdict | undefined {
   const { facts, egress, ingress } = init;

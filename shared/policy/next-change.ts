@@ -2,8 +2,8 @@ import { prepareSnapshot } from './prepared/prepared-snapshot.js';
 import type { Snapshot } from './snapshot.js';
 
 /**
- * The next instant after `nowMs` at which a rule begins or ends, so that verdicts may change without a new revision;
- * null when there is none. Milliseconds since 1970.
+ * The next instant after `nowMs` at which a rule begins or ends, in milliseconds since 1970; null: none. Verdicts can
+ * change at that instant without a new revision.
  */
 export function nextChangeMs(snapshot: Snapshot, nowMs: number): number | null {
   const { changesMs } = prepareSnapshot(snapshot);

@@ -1,5 +1,4 @@
-import type { PartyWorkload, RuleRef } from './connection.js';
-import { meshDefaultRef } from './mesh-default.js';
+import { meshDefaultRef, type PartyWorkload, type RuleRef } from './connection.js';
 import { labelKey, type ScopeKind } from './prepared/policy-scope.js';
 import { PolicyScopes, type ScopesOfRevision } from './prepared/policy-scopes.js';
 import { hasLabels, type LabelPairs } from './prepared/conditions.js';
@@ -8,11 +7,11 @@ import type { CompiledPeerAuthentication, MtlsMode, Snapshot } from './snapshot.
 type Destination = Pick<PartyWorkload, 'namespace' | 'labels'>;
 
 /**
- * The mode in force at a port of a workload, and the document that says so. The narrowest scope that says anything
- * wins: the port in a PeerAuthentication that selects the workload, that PeerAuthentication, the one of the namespace,
- * the one of the root namespace for the mesh, and `mtls` of the Mesh. Among several of one scope STRICT wins: Istio
- * takes the oldest, which a document does not show, and the apply refuses sets in which it would matter.
- * Source: Istio's reference, Security / PeerAuthentication.
+ * The mTLS mode at a port of a workload, and the document that sets it. The narrowest scope that sets a mode wins: the
+ * port in a PeerAuthentication that selects the workload, that PeerAuthentication itself, the one of the namespace, the
+ * one of the root namespace for the mesh, and finally `mtls` of the Mesh. If several of one scope exist, STRICT wins:
+ * Istio takes the oldest, but documents do not carry their age, and `culvert apply` refuses sets in which the choice
+ * would matter. Source: Istio's reference, Security / PeerAuthentication.
  */
 export function mtlsOf(
   snapshot: Snapshot,
@@ -33,7 +32,7 @@ export function mtlsOf(
   );
 }
 
-/** Those that select a workload by its labels, and those that are about all of a namespace. */
+/** PeerAuthentications of one namespace: those that select workloads by labels, and those for the whole namespace. */
 type Selection = {
   readonly specific: readonly CompiledPeerAuthentication[];
   readonly wide: readonly CompiledPeerAuthentication[];

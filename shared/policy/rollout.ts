@@ -1,14 +1,17 @@
 /**
- * Whether a rule that is rolled out to some sources is enforced for this one. The same source and rule always give the
- * same answer, on every agent; a higher percentage keeps everybody who was in before; and two rules divide the sources
- * differently. `source` is the proved identity, or the address of who proved none.
+ * Whether a partly rolled out rule is enforced for a source. The answer for one source and rule is the same on every
+ * agent, a higher percentage keeps every source that was included before, and two rules divide the sources differently.
+ * `source`: the proved identity, else the address.
  */
 export function isRolledOut(source: string, rule: string, percentage: number): boolean {
   if (percentage >= 100) return true;
   return percentage > 0 && rolloutBucket(source, rule) < percentage;
 }
 
-/** 0 to 99, evenly: FNV-1a over both names, and the last step of MurmurHash3 so that every bit counts. */
+/**
+ * A number from 0 to 99, evenly distributed: FNV-1a over both names, then the last step of MurmurHash3 so that every
+ * bit counts.
+ */
 export function rolloutBucket(source: string, rule: string): number {
   let hash = 0x811c9dc5;
   const text = `${source}\n${rule}`;

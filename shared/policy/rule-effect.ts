@@ -2,8 +2,8 @@ import type { CompiledRule } from './snapshot.js';
 import { isRolledOut } from './rollout.js';
 
 /**
- * What a rule that matches does at this moment for this source: it decides (`enforced`), it is only counted
- * (`audited`), it would decide but for its end (`expired`), or nothing.
+ * What a matching rule does now for this source: it decides (`enforced`), is only counted (`audited`), would decide if
+ * it had not expired (`expired`), or does nothing.
  */
 export type RuleEffect = 'enforced' | 'audited' | 'expired' | 'none';
 

@@ -1,37 +1,37 @@
 /**
- * The compiled rules of one revision: what the controller signs and publishes in `culvert_rules`, what agents switch
- * to whole, and what `evaluate` reads. Plain JSON, immutable. Selectors are resolved against the facts of a
- * connection at evaluation time, so a change of a workload's labels needs no new revision.
+ * The compiled rules of one revision. The controller signs and publishes them in `culvert_rules`, agents switch to a
+ * revision as a whole, and `evaluate` reads it. Plain JSON, immutable. Selectors are resolved against the facts of a
+ * connection at evaluation time, so a changed label of a workload needs no new revision.
  */
 export type Snapshot = {
-  /** Counts up by one per applied change; an agent never goes back. */
+  /** Increases by one per applied change. An agent never goes back to a lower one. */
   readonly revision: number;
-  /** RFC 3339, the controller's clock. */
+  /** RFC 3339, by the controller's clock. */
   readonly createdAt: string;
-  /** Who applied it: the subject of the API credential. */
+  /** The user who applied the change: the subject of the API credential. */
   readonly createdBy: string;
   readonly trustDomain: string;
   readonly mesh: MeshSettings;
-  /** Sorted by tier, priority, name. Rules of mode `off` are not here. */
+  /** Sorted by tier, priority and name. Rules of mode `off` are left out. */
   readonly rules: readonly CompiledRule[];
-  /** Sorted by namespace and name, as the three that follow. */
+  /** Sorted by namespace and name, like the next three lists. */
   readonly authorizationPolicies: readonly CompiledAuthorizationPolicy[];
   readonly networkPolicies: readonly CompiledNetworkPolicy[];
   readonly peerAuthentications: readonly CompiledPeerAuthentication[];
-  /** What ServiceEntries name: addresses outside the mesh that are not `external`. */
+  /** Addresses outside the mesh that ServiceEntries name; they are not `external`. */
   readonly externals: readonly CompiledExternal[];
-  /** Labels of the namespaces that have a Namespace document, `kubernetes.io/metadata.name` not among them. */
+  /** Labels of namespaces that have a Namespace document, without `kubernetes.io/metadata.name`. */
   readonly namespaces: Readonly<Record<string, Readonly<Record<string, string>>>>;
 };
 
 export type MeshSettings = {
   /** The verdict when no rule decides. `audit` allows and counts. */
   readonly defaultAction: 'allow' | 'audit' | 'deny';
-  /** The same for destinations that nothing names (`external`); where nobody writes it, it is `defaultAction`. */
+  /** The same for destinations that nothing names (`external`). `defaultAction` if no document sets it. */
   readonly outbound: 'allow' | 'audit' | 'deny';
-  /** STRICT refuses plaintext from outside the mesh at a captured workload; PERMISSIVE lets the rules decide. */
+  /** STRICT: a captured workload refuses plaintext from outside the mesh. PERMISSIVE: the rules decide. */
   readonly mtls: MtlsMode;
-  /** AuthorizationPolicies of this namespace hold for every namespace, as in Istio. */
+  /** AuthorizationPolicies in this namespace apply to every namespace, as in Istio. */
   readonly rootNamespace: string;
 };
 
@@ -47,24 +47,24 @@ export type CompiledRule = {
   readonly priority: number;
   readonly action: 'allow' | 'deny' | 'pass';
   readonly mode: 'enforce' | 'audit';
-  /** Any of them matches; an empty list is everybody. Segments are expanded. */
+  /** Alternatives; an empty list matches every party. Segments are expanded. */
   readonly from: readonly PeerMatch[];
   readonly to: readonly PeerMatch[];
-  /** Inclusive [first, last]; an empty list is every port. The port is the one of the endpoint, not of a VIP. */
+  /** Inclusive [first, last]; an empty list matches every port. Ports are those of endpoints, not of VIPs. */
   readonly ports: readonly PortRange[];
-  /** What happens to an open connection that this rule forbids, or that it allowed until it expired. */
+  /** What happens to an open connection that this rule now denies, or that it allowed until it expired. */
   readonly onChange: OnChange;
-  /** Per cent of the sources that it is enforced for, 0 to 100; for the others it is audited. See `rollout.ts`. */
+  /** Percentage of sources for which the rule is enforced, 0 to 100; it is audited for the others. See `rollout.ts`. */
   readonly rollout: number;
-  /** In force from the first to before the second instant, in milliseconds since 1970 by the agent's clock. */
+  /** In force from the first instant until just before the second, in milliseconds since 1970 by the agent's clock. */
   readonly validFromMs: number | null;
   readonly expiresAtMs: number | null;
-  /** Text for the explanation. */
+  /** Shown in explanations. */
   readonly owner?: string;
   readonly reason?: string;
 };
 
-/** What a rule is that says nothing of these. */
+/** Values for a rule that does not set these fields. */
 export const plainRule = {
   onChange: { kind: 'terminate' },
   rollout: 100,
@@ -72,7 +72,7 @@ export const plainRule = {
   expiresAtMs: null,
 } as const satisfies Partial<CompiledRule>;
 
-/** What a set is that has none of these documents. */
+/** Values for a set without these documents. */
 export const plainSnapshot = {
   networkPolicies: [],
   peerAuthentications: [],
@@ -80,7 +80,7 @@ export const plainSnapshot = {
   namespaces: {},
 } as const satisfies Partial<Snapshot>;
 
-/** `drain`: as `terminate`, `graceMs` later, unless the connection is allowed again or ends by itself before. */
+/** `drain`: terminates after `graceMs`, unless the connection is allowed again or ends before. */
 export type OnChange =
   { readonly kind: 'terminate' } | { readonly kind: 'drain'; readonly graceMs: number } | { readonly kind: 'keep' };
 
@@ -98,42 +98,42 @@ export type PeerMatch = {
   /** `namespace/name`. */
   readonly workloads?: readonly string[];
   readonly nodes?: readonly string[];
-  /** Labels of the namespace that the party is in. */
+  /** Labels of the party's namespace. */
   readonly namespaceLabels?: Readonly<Record<string, string>>;
   /** No workload, service or ServiceEntry names the address. */
   readonly external?: true;
-  /** It proved no identity. */
+  /** The party proved no identity. */
   readonly unauthenticated?: true;
   readonly cidrs?: readonly string[];
   readonly exceptCidrs?: readonly string[];
-  /** Set when the match came from a segment: its name, for the explanation only. */
+  /** The segment that the match came from, for explanations only. */
   readonly segment?: string;
-  /** Set when the match came from a service (`namespace/name`): for the explanation only. */
+  /** The service (`namespace/name`) that the match came from, for explanations only. */
   readonly service?: string;
 };
 
-/** Istio's AuthorizationPolicy, the fields that mean something for TCP. */
+/** Istio's AuthorizationPolicy, limited to the fields that apply to TCP. */
 export type CompiledAuthorizationPolicy = {
   readonly namespace: string;
   readonly name: string;
   readonly action: 'ALLOW' | 'DENY';
-  /** Labels of the destination workload; empty selects all of the namespace (of the mesh in the root namespace). */
+  /** Labels of the destination workload. Empty selects the whole namespace; in the root namespace, the whole mesh. */
   readonly selector: Readonly<Record<string, string>>;
   readonly rules: readonly CompiledAuthorizationRule[];
 };
 
-/** `from`, `to`: any entry matches, an empty list matches everything. `when`: all conditions must hold. */
+/** `from` and `to` list alternatives; an empty list matches everything. All `when` conditions must hold. */
 export type CompiledAuthorizationRule = {
   readonly from: readonly AuthorizationSource[];
   readonly to: readonly AuthorizationOperation[];
   readonly when?: readonly AuthorizationCondition[];
 };
 
-/** Each list: any value matches; lists combine with AND; `*`, `prefix*` and `*suffix` as in Istio. */
+/** Each list holds alternatives, and all lists must match; `*`, `prefix*` and `*suffix` as in Istio. */
 export type AuthorizationSource = {
   readonly principals?: readonly string[];
   readonly notPrincipals?: readonly string[];
-  /** `namespace/name`, of whatever trust domain, without wildcards. */
+  /** `namespace/name` in any trust domain, without wildcards. */
   readonly serviceAccounts?: readonly string[];
   readonly notServiceAccounts?: readonly string[];
   readonly namespaces?: readonly string[];
@@ -147,7 +147,7 @@ export type AuthorizationOperation = {
   readonly notPorts?: readonly number[];
 };
 
-/** A condition of Istio's `when` about something that TCP shows. One of the lists at least is there. */
+/** A condition of Istio's `when` on something that a TCP connection shows. At least one of the lists is set. */
 export type AuthorizationCondition = {
   readonly key: AuthorizationConditionKey;
   readonly values?: readonly string[];
@@ -163,19 +163,19 @@ export const authorizationConditionKeys = [
 ] as const;
 export type AuthorizationConditionKey = (typeof authorizationConditionKeys)[number];
 
-/** Kubernetes' NetworkPolicy (networking.k8s.io/v1), the part about TCP. */
+/** Kubernetes' NetworkPolicy (networking.k8s.io/v1), limited to TCP. */
 export type CompiledNetworkPolicy = {
   readonly namespace: string;
   readonly name: string;
-  /** Workloads of `namespace` that it is about; without requirements all of them. */
+  /** Workloads of `namespace` that it selects; no requirements select all of them. */
   readonly podSelector: readonly LabelRequirement[];
-  /** Connections to these workloads that it allows; null: it says nothing about this direction. */
+  /** Connections that it allows to these workloads; null: it does not isolate this direction. */
   readonly ingress: readonly NetworkPolicyRule[] | null;
-  /** Connections from these workloads that it allows. */
+  /** Connections that it allows from these workloads; null: it does not isolate this direction. */
   readonly egress: readonly NetworkPolicyRule[] | null;
 };
 
-/** An empty list of peers is everybody, an empty list of ports every port. */
+/** An empty list of peers matches everything, an empty list of ports every port. */
 export type NetworkPolicyRule = {
   readonly peers: readonly NetworkPolicyPeer[];
   readonly ports: readonly PortRange[];
@@ -190,21 +190,21 @@ export type NetworkPolicyPeer =
     }
   | { readonly kind: 'block'; readonly cidr: string; readonly except: readonly string[] };
 
-/** `NotIn` and `DoesNotExist` hold for a label that is not there. Values: for `In` and `NotIn` only. */
+/** `NotIn` and `DoesNotExist` also hold when the label is missing. `values` is used by `In` and `NotIn` only. */
 export type LabelRequirement = {
   readonly key: string;
   readonly operator: 'In' | 'NotIn' | 'Exists' | 'DoesNotExist';
   readonly values: readonly string[];
 };
 
-/** Istio's PeerAuthentication. Null: as the next wider scope says. */
+/** Istio's PeerAuthentication. A null mode inherits from the next wider scope. */
 export type CompiledPeerAuthentication = {
   readonly namespace: string;
   readonly name: string;
-  /** Labels of the workloads; empty: the whole namespace (of the mesh in the root namespace). */
+  /** Labels of the workloads. Empty selects the whole namespace; in the root namespace, the whole mesh. */
   readonly selector: Readonly<Record<string, string>>;
   readonly mode: MtlsMode | null;
-  /** By port of the workload; these come before `mode`. */
+  /** By port of the workload; overrides `mode`. */
   readonly ports: Readonly<Record<string, MtlsMode>>;
 };
 

@@ -1,4 +1,4 @@
-import { formatRuleRef, type Connection, type RuleRef, type TraceStep } from './connection.js';
+import { formatRuleRef, meshDefaultRef, type Connection, type RuleRef, type TraceStep } from './connection.js';
 import type { ConnectionFacts, PartyFacts } from './connection-facts.js';
 import { describeDestination, describePeer, describePeers, describePorts, describeSource } from './describe-peer.js';
 import type { NetworkPolicyVerdict } from './network-policy-verdict.js';
@@ -11,14 +11,13 @@ import {
 import type { PreparedNetworkPolicy } from './prepared/prepared-network-policy.js';
 import { matchesAnyPeer, matchesPeer, type PreparedPeer } from './prepared/prepared-peer.js';
 import { matchesPorts, matchesSource, type PreparedRule } from './prepared/prepared-rule.js';
-import { meshDefaultRef } from './mesh-default.js';
 import { ruleEffect } from './rule-effect.js';
 import type { MeshSettings, Tier } from './snapshot.js';
 
-/** Of the rules that did not match, the nearest are explained; a mesh may have thousands. */
+/** Only the rules nearest to matching are explained; a mesh may have thousands. */
 const maxMisses = 5;
 
-/** Writes down why each step of an evaluation decided or did not. It watches the evaluator; it decides nothing. */
+/** Records why each step of an evaluation decided or did not. It observes the evaluator and decides nothing. */
 export class Trace {
   readonly steps: TraceStep[] = [];
   readonly #connection: Connection;
@@ -37,7 +36,7 @@ export class Trace {
     this.#missed.push(rule);
   }
 
-  /** `shieldedBy`: an audited rule before it that would have kept it from being asked. */
+  /** `shieldedBy`: an earlier audited rule that, if enforced, would stop this one from being evaluated. */
   matchedRule(prepared: PreparedRule, shieldedBy: RuleRef | null): void {
     this.#matched.push({ prepared, shieldedBy });
   }
@@ -55,7 +54,7 @@ export class Trace {
     this.#matched = [];
   }
 
-  /** `decided`: what the stage came to, undefined when it leaves the decision to the next. */
+  /** `decided`: the result of the stage; undefined when it leaves the decision to the next one. */
   endAuthorization(
     policies: readonly PreparedPolicy[],
     decided: { readonly verdict: 'allow' | 'deny'; readonly reason: string; readonly rule: RuleRef } | undefined,
@@ -106,7 +105,7 @@ export class Trace {
     this.#add('networkPolicy', rule, verdict, detail);
   }
 
-  /** `wouldAllow`: the audited rule that keeps `audit` from being counted. */
+  /** `wouldAllow`: the audited rule because of which `audit` is not counted. */
   endUnmatched(stage: 'outbound' | 'default', action: MeshSettings['defaultAction'], wouldAllow: RuleRef | null): void {
     const detail =
       stage === 'outbound'
@@ -117,7 +116,7 @@ export class Trace {
     this.#add(stage, meshDefaultRef, 'allow', shielded);
   }
 
-  /** `denying`: what denies now that the rule has expired. */
+  /** `denying`: the rule that denies now that this one has expired. */
   endExpired({ rule, ref }: PreparedRule, denying: RuleRef): void {
     const detail = `it allowed this until it expired at ${formatTime(rule.expiresAtMs)}; now ${formatRuleRef(denying)} denies`;
     this.#add(rule.tier, ref, 'deny', detail);
@@ -129,7 +128,7 @@ export class Trace {
 
   #nearestMisses(): PreparedRule[] {
     const scored = this.#missed.map((rule) => ({ rule, failures: this.#failures(rule).length }));
-    // Sorting is stable: among equally near rules the order of evaluation stays.
+    // The sort is stable: rules that are equally near stay in evaluation order.
     return scored
       .sort((a, b) => a.failures - b.failures)
       .slice(0, maxMisses)

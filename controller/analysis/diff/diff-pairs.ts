@@ -1,23 +1,22 @@
 import type { Clock, RuleName } from '../../../shared/policy/connection.js';
 import type { PortRange } from '../../../shared/policy/snapshot.js';
 import { EndNames } from '../pairs/party-names.js';
-import { groupPairs } from '../pairs/group-pairs.js';
+import { groupPairs, sortGroups } from '../pairs/group-pairs.js';
 import { PairClasses } from '../pairs/pair-classes.js';
 import { lastPort, type PortVerdict } from '../pairs/port-verdicts.js';
 import type { RuleSet } from '../pairs/rule-set.js';
-import { sortGroups } from '../pairs/sort-groups.js';
 import { workloadName } from '../../../shared/routing/names.js';
 
-/** Ports on which a pair is decided otherwise than before. */
+/** Ports on which the decision for a pair changes. */
 export type PortChange = {
   readonly ports: PortRange;
   readonly change: 'denied' | 'allowed';
-  /** The rule that decided before, and the one that would decide now. */
+  /** The rule that decides before the change, and the one that decides after it. */
   readonly before: RuleName;
   readonly after: RuleName;
 };
 
-/** Each of the sources is affected towards each of the destinations. */
+/** The changes apply from each of the sources to each of the destinations. */
 export type PairChange = {
   readonly sources: readonly string[];
   readonly destinations: readonly string[];
@@ -26,12 +25,12 @@ export type PairChange = {
 
 export type PairDiff = {
   readonly changed: readonly PairChange[];
-  /** Workloads (`namespace/name`) that only one of the two registries has: nothing is said of their pairs. */
+  /** Workloads (`namespace/name`) that only one of the two registries has. Their pairs are not compared. */
   readonly addedWorkloads: readonly string[];
   readonly removedWorkloads: readonly string[];
 };
 
-/** Which pairs would be newly denied and newly allowed, on which ports and by which rule. */
+/** Finds the pairs that would be newly denied or newly allowed, on which ports and by which rule. */
 export function diffPairs({ before, after, clock }: { before: RuleSet; after: RuleSet; clock: Clock }): PairDiff {
   const pairs = new PairClasses({ sets: [before, after], clock });
   const names = new EndNames({ entries: before.entries });

@@ -7,13 +7,13 @@ import type { RuleSet } from '../pairs/rule-set.js';
 /** What a proposed set of rules would change. */
 export type SetDiff = {
   readonly pairs: PairDiff;
-  /** Null: no records were given. */
+  /** Null: no flow records were given. */
   readonly flows: FlowDiff | null;
-  /** Something that was seen working would be denied: a gate should not let it pass. */
+  /** A connection that was seen working would be denied; a gate should refuse such a change. */
   readonly wouldBreak: boolean;
 };
 
-/** Compares two sets of rules, over their registries and, when there are records, over what was really going on. */
+/** Compares two sets of rules over their registries and, if there are flow records, over recorded traffic. */
 export function diffSets(input: {
   readonly before: RuleSet;
   readonly after: RuleSet;

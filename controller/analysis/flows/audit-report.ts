@@ -1,7 +1,7 @@
 import type { FlowRecord } from '../../../shared/wire/flows.js';
 import { conversationKey, conversations, flowEndName } from './conversations.js';
 
-/** One pair that an audited rule would have denied. */
+/** A pair that an audited rule would have denied. */
 export type AuditedPair = {
   readonly source: string;
   readonly destination: string;
@@ -12,17 +12,17 @@ export type AuditedPair = {
   readonly lastSeenMs: number;
 };
 
-/** What one rule would have denied, were it enforced. `Mesh/default` stands for `defaultAction: audit`. */
+/** What one rule would have denied if it were enforced. `Mesh/default` stands for `defaultAction: audit`. */
 export type AuditedRule = {
   readonly rule: string;
   readonly connections: number;
   readonly firstSeenMs: number;
   readonly lastSeenMs: number;
-  /** The newest first. */
+  /** Most recent first. */
   readonly pairs: readonly AuditedPair[];
 };
 
-/** What audited rules would have denied, by rule; the rule that was hit last comes first. */
+/** Reports what audited rules would have denied, by rule; the rule hit most recently comes first. */
 export function auditReport({ flows }: { readonly flows: readonly FlowRecord[] }): AuditedRule[] {
   const byRule = new Map<string, FlowRecord[]>();
   for (const flow of flows) {

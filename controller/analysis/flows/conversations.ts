@@ -2,30 +2,30 @@ import { reasonInfo, type Reason } from '../../../shared/reasons.js';
 import type { FlowParty, FlowRecord } from '../../../shared/wire/flows.js';
 
 /**
- * Everything that was recorded between two ends on one port, put together. Both agents of a connection record it, and
- * each kind of end (by rule, reason and revision) is a record of its own.
+ * All records between two ends on one port, merged. Both agents record a connection, and each kind of ending (by rule,
+ * reason and revision) is a separate record.
  */
 export type Conversation = {
   readonly source: FlowParty;
   readonly destination: FlowParty;
   readonly port: number;
-  /** Connections that were let through, and that were refused or cut, each counted once. */
+  /** Connections that were allowed, and those that were refused or terminated; each counts once. */
   readonly allowed: number;
   readonly denied: number;
-  /** Of those that were let through: which reached the application. Scans of closed ports do not. */
+  /** The allowed connections that reached the application. Scans of closed ports do not. */
   readonly worked: number;
   readonly firstSeenMs: number;
   readonly lastSeenMs: number;
-  /** When the last one was let through; null when none was. */
+  /** When the last connection was allowed; null: none was. */
   readonly lastAllowedMs: number | null;
-  /** On how many days (UTC) it was seen, at least. */
+  /** The minimum number of days (UTC) on which it was seen. */
   readonly daysSeen: number;
   /** Rules that decided (`SegmentationRule/db-only`), and audited ones that would have denied. Sorted. */
   readonly rules: readonly string[];
   readonly audited: readonly string[];
 };
 
-/** Merges records into conversations, in an order that depends on nothing but what they say. */
+/** Merges records into conversations. The order depends only on the contents of the records. */
 export function conversations(flows: readonly FlowRecord[]): Conversation[] {
   const groups = new Map<string, FlowRecord[]>();
   for (const flow of flows) {
@@ -37,7 +37,7 @@ export function conversations(flows: readonly FlowRecord[]): Conversation[] {
   return [...groups].sort(([a], [b]) => (a < b ? -1 : 1)).map(([, group]) => merge(group));
 }
 
-/** The identity of the destination is left out: only one of the two agents may know it. */
+/** Omits the identity of the destination, which only one of the two agents may know. */
 export function conversationKey({
   source,
   destination,
@@ -66,7 +66,7 @@ function merge(group: readonly FlowRecord[]): Conversation {
   };
 }
 
-/** Ends that only a connection to the application can have. */
+/** Whether a connection that ended like this had reached the application. */
 function hasReached(reason: Reason): boolean {
   const { side } = reasonInfo(reason);
   return (
@@ -78,7 +78,9 @@ function isEndedByLimit(reason: Reason): boolean {
   return reason === 'IDLE_TIMEOUT' || reason === 'MAX_DURATION' || reason === 'POLICY_TERMINATED';
 }
 
-/** The agent that saw more of them saw them all: a refusal at the source never reaches the other. */
+/**
+ * The larger count of the two agents is the total: a connection refused at the source never reaches the other agent.
+ */
 export function seenOnce(flows: readonly FlowRecord[]): number {
   const sum = (direction: FlowRecord['direction']): number =>
     flows.reduce((total, flow) => (flow.direction === direction ? total + flow.connections : total), 0);

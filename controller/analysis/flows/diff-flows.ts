@@ -4,20 +4,20 @@ import { conversations, flowEndName } from './conversations.js';
 import { Replay } from './replay.js';
 import type { RuleSet } from '../pairs/rule-set.js';
 
-/** A recorded conversation for which a proposed set of rules makes a difference. */
+/** A recorded conversation for which a proposed set of rules changes the decision. */
 export type FlowChange = {
-  /** `billing/api`, or the class of an address outside. */
+  /** `billing/api`, or the network of an address outside the mesh. */
   readonly source: string;
   readonly destination: string;
   readonly port: number;
-  /** How many connections were let through, and refused or cut, in the records. */
+  /** Recorded connections that were allowed, and those that were refused or terminated. */
   readonly allowed: number;
   readonly denied: number;
-  /** Of those that were let through: which reached the application. */
+  /** The allowed connections that reached the application. */
   readonly worked: number;
   readonly daysSeen: number;
   readonly lastSeenMs: number;
-  /** The rule that decides now, and the one that would decide. */
+  /** The rule that decides now, and the one that would decide after the change. */
   readonly before: RuleName;
   readonly after: RuleName;
 };
@@ -25,19 +25,19 @@ export type FlowChange = {
 export type UnknownFlow = Omit<FlowChange, 'before' | 'after'> & { readonly why: string };
 
 export type FlowDiff = {
-  /** Was seen working, is allowed now, and would be denied. Most connections first. */
+  /** Seen working and allowed now, but would be denied. Most connections first. */
   readonly broken: readonly FlowChange[];
-  /** Is denied now, and would be allowed. */
+  /** Denied now, but would be allowed. */
   readonly opened: readonly FlowChange[];
-  /** Stays allowed, but a rule that is only audited would newly deny it. `after` is that rule. */
+  /** Stays allowed, but an audited rule would newly deny it. `after` is that rule. */
   readonly newlyAudited: readonly FlowChange[];
-  /** What cannot be told, and why. */
+  /** Conversations for which the result is unknown, and why. */
   readonly unknown: readonly UnknownFlow[];
-  /** Conversations for which nothing changes. */
+  /** The number of conversations for which nothing changes. */
   readonly unchanged: number;
 };
 
-/** What a proposed set of rules would have done to the connections that were recorded. */
+/** Compares how the current and a proposed set of rules decide the recorded connections. */
 export function diffFlows(input: {
   readonly before: RuleSet;
   readonly after: RuleSet;

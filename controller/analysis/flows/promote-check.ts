@@ -10,36 +10,39 @@ import type { RuleSet } from '../pairs/rule-set.js';
 
 export type PromoteCheck =
   | { readonly kind: 'no such rule'; readonly rule: string }
-  /** All of them are enforced already, for every source. */
+  /** All of the rules are already enforced for every source. */
   | { readonly kind: 'enforced' }
   | {
       readonly kind: 'checked';
-      /** Nothing that was seen in the window would break. */
+      /** No connection seen in the window would break. */
       readonly isSafe: boolean;
-      /** What worked, and the rule would deny. */
+      /** Connections that worked and that the rules would deny. */
       readonly broken: readonly FlowChange[];
       /**
-       * Rules that are only audited too and would keep some of that from breaking. While they were audited nothing of it
-       * was counted as denied; enforced together with them, these rules break less.
+       * Other audited rules that would keep some of these connections working. While they were audited, no such
+       * connection was counted as denied. If they are enforced together with these rules, less breaks.
        */
       readonly together: readonly string[];
-      /** What cannot be told, although one of the rules was recorded as one that would have denied it. */
+      /** Conversations with an unknown result for which one of the rules was recorded as one that would have denied. */
       readonly doubtful: readonly UnknownFlow[];
-      /** What else cannot be told. It does not stand in the way. */
+      /** Other conversations with an unknown result. They do not block the promotion. */
       readonly unknown: readonly UnknownFlow[];
-      /** What the agents recorded: connections that the rules, as they were then, would have denied. */
+      /** Recorded connections that the rules, as they were then, would have denied. */
       readonly recorded: readonly AuditedPair[];
-      /** Records of the window. With none there is no evidence at all. */
+      /** The number of records in the window. Without any there is no evidence. */
       readonly records: number;
     };
 
-/** Whether rules that are audited, or enforced for a part of the sources, may be enforced for all, in one change. */
+/**
+ * Checks whether rules that are audited, or enforced for a part of the sources, can be enforced for all sources in one
+ * change.
+ */
 export function promoteCheck(
   input: RuleSet & {
-    /** Names of SegmentationRules. */
+    /** The names of SegmentationRules. */
     readonly rules: readonly string[];
     readonly flows: readonly FlowRecord[];
-    /** Records that were last seen before are ignored. */
+    /** Records last seen before this time are ignored. */
     readonly sinceMs: number;
     readonly clock: Clock;
   },
@@ -73,7 +76,7 @@ export function promoteCheck(
   };
 }
 
-/** The audited rules that would allow what `after` breaks, were they enforced too. Sorted. */
+/** The audited rules that would allow what `after` breaks if they were enforced too. Sorted. */
 function sparing({ before, after, flows, clock }: Parameters<typeof diffFlows>[0]): string[] {
   const spared = { ...after, snapshot: withEnforced(after.snapshot, ({ action }) => action !== 'deny') };
   const [old, fresh, better] = [before, after, spared].map((set) => new Replay({ set, clock }));

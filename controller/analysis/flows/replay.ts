@@ -11,7 +11,7 @@ import type { RuleSet } from '../pairs/rule-set.js';
 import { lookupOf, type RegistryLookup } from '../registry/registry-lookup.js';
 import type { WorkloadName } from '../../../shared/routing/names.js';
 
-/** What a set of rules says of a recorded conversation, or why it cannot be told. */
+/** How a set of rules decides a recorded conversation, or why that is unknown. */
 export type Replayed =
   | {
       readonly verdict: 'allow' | 'deny';
@@ -22,9 +22,8 @@ export type Replayed =
   | { readonly verdict: 'unknown'; readonly why: string };
 
 /**
- * Asks the evaluator about recorded conversations with the facts of the record and, for labels and addresses, of the
- * registry. A record keeps neither addresses nor labels: where what it does not say could make a difference, the answer
- * is `unknown`.
+ * Evaluates recorded conversations with the facts of the record and, for labels and addresses, of the registry. Records
+ * contain neither addresses nor labels: if the missing facts could change the decision, the answer is `unknown`.
  */
 export class Replay {
   readonly #set: RuleSet;
@@ -88,7 +87,7 @@ export class Replay {
     const entry = this.#registry.workload(name);
     if (entry === undefined) return unknown(`the workload ${name} is not registered`);
     if (entry.addresses.length === 0) return unknown(`the workload ${name} has no address`);
-    // A source is what it proved; of a destination the registry says who it has to be.
+    // A source is identified by what it proved, a destination by what the registry requires of it.
     if (side === 'source' && identity !== null && identity !== entry.identity) {
       return unknown(`the workload ${name} had another identity`);
     }
@@ -98,7 +97,7 @@ export class Replay {
     return { ends: ends.map((end) => ({ ...end, isMeshed: identity !== null })), ambiguity };
   }
 
-  /** Somebody who proved an identity from an address that was not registered. */
+  /** A party that proved an identity from an unregistered address. */
   #ofIdentity(identity: string, candidates: readonly MeshParty[]): Ends {
     const registered = (this.#byIdentity.get(identity) ?? []).flatMap((entry) =>
       entry.addresses.map((ip) => workloadParty(entry, ip)),
@@ -113,7 +112,7 @@ export class Replay {
     return { ends, ambiguity: `the record does not say which workload proved ${identity}` };
   }
 
-  /** Null: there is no such ServiceEntry. */
+  /** Null: the ServiceEntry does not exist. */
   #addressesIn(cidr: string): MeshParty[] | null {
     const { snapshot } = this.#set;
     const named = isNamedExternal(cidr) ? snapshot.externals.find(({ name }) => name === cidr)?.cidrs : [cidr];

@@ -6,7 +6,7 @@ import type { RegistryLookup } from '../registry/registry-lookup.js';
 import { isNamedExternal, type FlowParty } from '../../../shared/wire/flows.js';
 import { serviceAccountName, workloadName } from '../../../shared/routing/names.js';
 
-/** A peer as it is written into a rule. */
+/** A peer as written in a rule. */
 export type LearnedPeer = {
   readonly serviceAccount?: string;
   readonly labels?: Readonly<Record<string, string>>;
@@ -15,13 +15,16 @@ export type LearnedPeer = {
   readonly cidr?: string;
 };
 
-/** What stands for the two ends of a conversation in a rule, or why nothing does. */
+/** The peers for one end of a conversation, or why there are none. */
 export type LearnedParty = { readonly peers: readonly LearnedPeer[]; readonly name: string } | { readonly why: string };
 
-/** Labels that name an application, the most specific convention first. */
+/** Labels that name an application, most specific convention first. */
 const applicationLabels = ['app.kubernetes.io/name', 'app', 'k8s-app'];
 
-/** Chooses for each end the narrowest peer that its replicas share: an account, with a label where many share it. */
+/**
+ * Chooses the narrowest peer that all replicas of an end share: a service account, plus a label if several applications
+ * share the account.
+ */
 export class LearnedPeers {
   readonly #registry: RegistryLookup;
   readonly #trustDomain: string;
@@ -37,7 +40,7 @@ export class LearnedPeers {
     return entry === undefined ? { why: `the workload ${workload} is not registered` } : this.#ofWorkload(entry);
   }
 
-  /** A source that proved nothing is known by its address only. */
+  /** An unauthenticated source is known only by its address. */
   source({ workload, identity, cidr }: FlowParty): LearnedParty {
     const entry = workload === null ? undefined : this.#registry.workload(workload);
     if (identity !== null) return this.#proved(identity, entry);
@@ -65,7 +68,7 @@ export class LearnedPeers {
   }
 }
 
-/** The label that tells the applications of one service account apart; undefined when there is one application. */
+/** The label that distinguishes the applications of one service account; undefined: there is only one application. */
 function distinguishingLabel(
   entry: WorkloadEntry,
   replicas: readonly WorkloadEntry[],

@@ -1,11 +1,11 @@
-/** Leaves room for a hash within the 253 characters of a resource's name. */
+/** Leaves room for a hash within the 253-character limit of resource names. */
 const maxLength = 200;
-/** More parts than this (ports, mostly) make no readable name. */
+/** With more parts than this (mostly ports), a name is not readable. */
 const maxParts = 5;
 
 /**
- * `learned-billing-db-5432` out of `billing/db` and `5432`: always the same for the same parts. With `salt`, or when the
- * parts do not fit, a hash stands for the rest.
+ * Makes `learned-billing-db-5432` from `billing/db` and `5432`; equal parts give equal names. With `salt`, or when the
+ * parts do not fit, a hash replaces the rest.
  */
 export function learnedName(parts: readonly string[], salt = ''): string {
   const text = parts
@@ -20,7 +20,7 @@ export function learnedName(parts: readonly string[], salt = ''): string {
   return isWhole ? short : `${short}-${hash(`${parts.join(' ')} ${salt}`)}`;
 }
 
-/** FNV-1a, 64 bits, in hexadecimal: names only have to differ. */
+/** FNV-1a, 64 bits, in hexadecimal. Names only need to differ. */
 function hash(text: string): string {
   let value = 0xcbf29ce484222325n;
   for (const byte of new TextEncoder().encode(text))

@@ -2,8 +2,8 @@ import { stringify } from 'yaml';
 import type { Learned } from './learn-rules.js';
 
 /**
- * The learned rules as a file that can be applied, with what was not learned and not seen as comments. The same records
- * give the same bytes.
+ * Renders learned rules as a file for `culvert apply`, with comments about what was not learned or not seen. Equal
+ * records give equal bytes.
  */
 export function renderLearned({ rules, notLearned, notSeen }: Learned): string {
   const notes = [

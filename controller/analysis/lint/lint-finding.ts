@@ -1,8 +1,8 @@
-/** What can be suspicious about a set of rules, in the order in which it is reported. */
+/** Kinds of findings, in the order in which they are reported. */
 export const lintKinds = [
-  /** An earlier rule decides everything that this one matches. */
+  /** An earlier rule decides everything that this rule matches. */
   'shadowed',
-  /** Matches something of another rule that acts otherwise; the priority decides which wins. */
+  /** Overlaps with a rule of another action; the priority decides which wins. */
   'overlap',
   'expired',
   'expires soon',
@@ -10,9 +10,9 @@ export const lintKinds = [
   'matches nothing',
   'empty segment',
   'unused segment',
-  /** No recorded connection was decided or audited by it. */
+  /** Decided or audited no recorded connection. */
   'never matched',
-  /** Allows much more than was seen. */
+  /** Allows much more than was recorded. */
   'broad',
 ] as const;
 
@@ -21,7 +21,7 @@ export type LintFinding = {
   readonly severity: 'warning' | 'info';
   /** `SegmentationRule/db-only` or `Segment/batch`. */
   readonly resource: string;
-  /** The other rule, where there is one. */
+  /** The other rule involved, if any. */
   readonly other: string | null;
   readonly message: string;
   readonly hint: string;

@@ -1,6 +1,6 @@
 import type { Resource } from '../../resources/kinds/resource.js';
 import type { Clock } from '../../../shared/policy/connection.js';
-import { destinationNamespaces } from '../../compile/check/destination-namespaces.js';
+import { destinationNamespaces } from '../../compile/check/namespace-index.js';
 import type { PeerMatch } from '../../../shared/policy/snapshot.js';
 import { mayBeUnregistered } from '../../resources/match/peer-fields.js';
 import type { LintFinding } from './lint-finding.js';
@@ -8,7 +8,10 @@ import { workloadParty, type MeshParty } from '../pairs/mesh-party.js';
 import type { RuleSet } from '../pairs/rule-set.js';
 import { Selectors, type Side } from '../pairs/selectors.js';
 
-/** Peers and segments that no registered workload is in. Those that also name addresses or outsiders are never empty. */
+/**
+ * Finds peers and segments without a registered workload. Those that also include addresses or parties outside the mesh
+ * are never empty.
+ */
 export function lintPeers(
   input: RuleSet & { readonly clock: Clock; readonly resources: readonly Resource[] },
 ): LintFinding[] {
@@ -28,7 +31,7 @@ export function lintPeers(
   const isEmpty = (peers: readonly PeerMatch[], side: Side): boolean => {
     const selector = selectors.peers(side, peers, side === 'source');
     if (selector === null || peers.some(mayBeUnregistered)) return false;
-    // Thousands of rules ask about the same few.
+    // Thousands of rules use the same few peers.
     let answer = known.get(selector.key);
     if (answer === undefined) {
       const namespaces = destinationNamespaces({ to: peers });

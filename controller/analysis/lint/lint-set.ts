@@ -10,21 +10,21 @@ import { lintPeers } from './lint-peers.js';
 import { commonPort, covers, shadows } from './rule-cover.js';
 import type { RuleSet } from '../pairs/rule-set.js';
 
-/** Rules that end within this time are told. */
+/** Rules that expire within this time are reported. */
 const soonMs = 7 * 24 * 3_600_000;
-/** More overlaps than this do not help anybody. */
+/** A longer list of overlaps would not help. */
 const maxOverlaps = 50;
 
 /**
- * What is suspicious about a set of rules, though nothing is wrong with it: in the order of {@link lintKinds}, then of
- * evaluation. What needs records is left out when there are none.
+ * Finds what is suspicious, but valid, in a set of rules: in the order of {@link lintKinds}, then in evaluation order.
+ * Checks that need flow records are skipped when there are none.
  */
 export function lintSet(
   input: RuleSet & {
     readonly clock: Clock;
-    /** Recorded connections of the window that is looked at; null: there are none. */
+    /** Recorded connections in the window; null: none. */
     readonly flows?: readonly FlowRecord[] | null;
-    /** The documents, to find segments that nothing uses. */
+    /** The documents, to find unused segments. */
     readonly resources?: readonly Resource[];
   },
 ): LintFinding[] {
@@ -59,7 +59,7 @@ function shadowed(rules: readonly CompiledRule[]): LintFinding[] {
   });
 }
 
-/** Whether a connection may leave the tier of the rule that seems to shadow another, before it comes to that rule. */
+/** Whether a connection can leave the tier of the shadowing rule before that rule is evaluated. */
 function isPassedBy(earlier: CompiledRule, later: CompiledRule, rules: readonly CompiledRule[]): boolean {
   if (earlier.tier === later.tier) return false;
   return rules.slice(0, rules.indexOf(earlier)).some(({ tier, action, mode, ...pass }) => {
@@ -72,7 +72,7 @@ function overlaps(a: Pick<CompiledRule, 'from' | 'to'>, b: Pick<CompiledRule, 'f
   return overlapOfPeerLists(a.to, b.to) !== undefined && overlapOfPeerLists(a.from, b.from) !== undefined;
 }
 
-/** An exception before its rule is how rules are meant to be written; two that only touch each other may be a mistake. */
+/** An exception before its general rule is the intended style; two rules that only overlap partly may be a mistake. */
 function overlapping(rules: readonly CompiledRule[]): LintFinding[] {
   return tiers.flatMap((tier) => overlappingIn(rules.filter((rule) => rule.tier === tier))).slice(0, maxOverlaps);
 }
@@ -99,7 +99,7 @@ function overlappingIn(rules: readonly CompiledRule[]): LintFinding[] {
   return found;
 }
 
-/** Compared as if both acted alike: only what they match counts. */
+/** Compares only what the rules match, as if both had the same action. */
 function isException(rule: CompiledRule, other: CompiledRule): boolean {
   return covers({ ...other, action: rule.action }, rule) || covers({ ...rule, action: other.action }, other);
 }

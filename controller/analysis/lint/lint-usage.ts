@@ -1,16 +1,15 @@
 import type { Clock } from '../../../shared/policy/connection.js';
-import type { CompiledRule, PortRange } from '../../../shared/policy/snapshot.js';
+import type { CompiledRule, PeerMatch, PortRange } from '../../../shared/policy/snapshot.js';
 import type { FlowRecord } from '../../../shared/wire/flows.js';
 import type { LintFinding } from './lint-finding.js';
-import { workloadParty } from '../pairs/mesh-party.js';
+import { workloadParty, type MeshParty } from '../pairs/mesh-party.js';
 import type { RuleSet } from '../pairs/rule-set.js';
-import { SelectedCounts } from './selected-counts.js';
-import { Selectors } from '../pairs/selectors.js';
+import { Selectors, type Side } from '../pairs/selectors.js';
 
-/** A rule that allows this many times what was seen is broad. */
+/** A rule is broad when it allows this many times what was recorded. */
 const broadFactor = 4;
 
-/** What recorded connections tell of rules: those that never matched, and those that allow much more than is used. */
+/** Finds rules that never matched a recorded connection, and rules that allow much more than is used. */
 export function lintUsage(
   input: RuleSet & { readonly clock: Clock; readonly flows: readonly FlowRecord[] },
 ): LintFinding[] {
@@ -29,7 +28,7 @@ export function lintUsage(
     }
   }
   return snapshot.rules.flatMap((rule): LintFinding[] => {
-    // What a rule of mode audit would allow or pass leaves no trace in the records.
+    // Records do not show what an audited rule would allow or pass.
     const isRecorded = rule.mode === 'enforce' ? rule.action !== 'pass' : rule.action === 'deny';
     const seen = byRule.get(`SegmentationRule/${rule.name}`) ?? [];
     if (seen.length > 0) return rule.action === 'allow' ? broad(rule, seen, counts) : [];
@@ -79,4 +78,28 @@ function broad(rule: CompiledRule, seen: readonly FlowRecord[], counts: Selected
 function portCount(ports: readonly PortRange[]): number {
   if (ports.length === 0) return 65_535;
   return ports.reduce((sum, [first, last]) => sum + last - first + 1, 0);
+}
+
+/** How many workloads peers stand for, asked once for peers that are written alike. */
+class SelectedCounts {
+  readonly #ends: readonly MeshParty[];
+  readonly #selectors: Selectors;
+  readonly #known = new Map<string, number>();
+
+  constructor(init: { readonly ends: readonly MeshParty[]; readonly selectors: Selectors }) {
+    this.#ends = init.ends;
+    this.#selectors = init.selectors;
+  }
+
+  /** All of them when the list is empty. */
+  of(peers: readonly PeerMatch[], side: Side): number {
+    const selector = this.#selectors.peers(side, peers, false);
+    const key = selector?.key ?? '';
+    const known = this.#known.get(key);
+    if (known !== undefined) return known;
+    const selected = this.#ends.filter((end) => selector === null || selector.selects(end));
+    const count = new Set(selected.map(({ name }) => name)).size;
+    this.#known.set(key, count);
+    return count;
+  }
 }

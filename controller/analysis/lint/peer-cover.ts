@@ -3,14 +3,17 @@ import { isAbout, peerFields } from '../../resources/match/peer-fields.js';
 
 const fieldCovers = Object.values(peerFields).map(({ covers }) => covers);
 
-/** Whether everybody in `inner` is certainly in `outer` too, whatever workloads there are. Empty lists are everybody. */
+/**
+ * Whether `outer` certainly matches every party that `inner` matches, regardless of the workloads that exist now. Empty
+ * lists match every party.
+ */
 export function coversPeers(outer: readonly PeerMatch[], inner: readonly PeerMatch[]): boolean {
   if (outer.length === 0) return true;
   if (inner.length === 0) return outer.some(isEverybody);
   return inner.every((candidate) => outer.some((match) => coversPeer(match, candidate)));
 }
 
-/** Whether the peers go by nothing but addresses, so that it does not matter what a source proves. */
+/** Whether the peers select by address only, so that the identity of a source does not matter. */
 export function isByAddressOnly(peers: readonly PeerMatch[]): boolean {
   return !peers.some((peer) => isAbout(peer, 'workload', 'namespace', 'outsider'));
 }

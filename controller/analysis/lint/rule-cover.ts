@@ -2,8 +2,8 @@ import { tiers, type CompiledRule, type PortRange } from '../../../shared/policy
 import { coversPeers, isByAddressOnly } from './peer-cover.js';
 
 /**
- * Whether `earlier` decides everything that `later` matches, always, so that `later` could as well be left out.
- * Certain: a cover that depends on the workloads there are now, or on several rules together, is not found.
+ * Whether `earlier` always decides everything that `later` matches, so that `later` has no effect. Only certain cases
+ * are found, not those that depend on the current workloads or on several rules together.
  */
 export function shadows(earlier: CompiledRule, later: CompiledRule): boolean {
   return isBefore(earlier, later) && isAlwaysInForce(earlier) && covers(earlier, later);
@@ -11,7 +11,8 @@ export function shadows(earlier: CompiledRule, later: CompiledRule): boolean {
 
 /** Whether `outer` matches every connection that `inner` matches. */
 export function covers(outer: CompiledRule, inner: CompiledRule): boolean {
-  // A rule that denies also matches whom a source only seems to be, so one that does not cannot cover it by identity.
+  // A deny rule also matches the workload that a source only claims to be; a rule that does not deny cannot cover that
+  // by identity.
   const isWeaker = inner.action === 'deny' && outer.action !== 'deny';
   if (isWeaker && !isByAddressOnly(outer.from)) return false;
   return (
@@ -22,7 +23,7 @@ export function covers(outer: CompiledRule, inner: CompiledRule): boolean {
 function isBefore(earlier: CompiledRule, later: CompiledRule): boolean {
   const step = tiers.indexOf(later.tier) - tiers.indexOf(earlier.tier);
   if (step !== 0) return step > 0 && earlier.action !== 'pass';
-  // Rules of one priority with different actions exclude each other, or the set would have been refused.
+  // Rules of equal priority and different actions exclude each other, or the set would have been refused.
   return earlier.priority < later.priority || (earlier.priority === later.priority && earlier.action === later.action);
 }
 
@@ -30,7 +31,7 @@ function isAlwaysInForce({ mode, rollout, validFromMs, expiresAtMs }: CompiledRu
   return mode === 'enforce' && rollout >= 100 && validFromMs === null && expiresAtMs === null;
 }
 
-/** Ranges are sorted and do not touch each other, as the compiler leaves them. */
+/** Ranges are sorted and not adjacent, as the compiler produces them. */
 function coversPorts(outer: readonly PortRange[], inner: readonly PortRange[]): boolean {
   if (outer.length === 0) return true;
   const everyPort: readonly PortRange[] = [[1, 65_535]];
@@ -39,7 +40,7 @@ function coversPorts(outer: readonly PortRange[], inner: readonly PortRange[]): 
   );
 }
 
-/** A port that both match, or undefined. */
+/** A port that both match; undefined: none. */
 export function commonPort(a: readonly PortRange[], b: readonly PortRange[]): number | undefined {
   const everyPort: readonly PortRange[] = [[1, 65_535]];
   for (const [firstA, lastA] of a.length === 0 ? everyPort : a) {

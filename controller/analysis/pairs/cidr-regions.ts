@@ -2,27 +2,27 @@ import { parseCidr, parseIp, type Cidr, type IpAddress } from '../../../shared/a
 import type { Snapshot } from '../../../shared/policy/snapshot.js';
 
 /**
- * Addresses that no CIDR of the rules tells apart: those of `network` that are in none of the narrower networks which
- * the rules name. Networks are nested or disjoint, so these regions cut up the whole address space.
+ * Addresses that the CIDRs in the rules do not distinguish: those of `network` outside all narrower networks that the
+ * rules name. Networks are nested or disjoint, so these regions partition the address space.
  */
 export type CidrRegion = {
-  /** `10.0.0.0/8`; `0.0.0.0/0` and `::/0` are always among them. */
+  /** `10.0.0.0/8`. `0.0.0.0/0` and `::/0` are always included. */
   readonly network: string;
   /** For people: `10.0.0.0/8 except 10.1.0.0/16`. */
   readonly name: string;
-  /** The network is one address. */
+  /** The network is a single address. */
   readonly isSingle: boolean;
-  /** One of its addresses. */
+  /** An address in the region. */
   readonly address: IpAddress;
 };
 
-/** Every region that the CIDRs in these sets of rules make, IPv4 first. */
+/** All regions that the CIDRs in these sets of rules create, IPv4 first. */
 export function cidrRegions(snapshots: readonly Snapshot[]): CidrRegion[] {
   const named = snapshots.flatMap(cidrsOf);
   return [...regionsWithin('0.0.0.0/0', named), ...regionsWithin('::/0', named)];
 }
 
-/** The regions that the named CIDRs make within one network. */
+/** The regions that the named CIDRs create within one network. */
 export function regionsWithin(network: string, named: readonly string[]): CidrRegion[] {
   const spans = new Map<string, Span>();
   const root = spanOf(network);
@@ -52,7 +52,7 @@ export function regionsWithin(network: string, named: readonly string[]): CidrRe
 
 const cidrsOfSnapshot = new WeakMap<Snapshot, readonly string[]>();
 
-/** Every text in the rules that is a CIDR, in whatever field. */
+/** Every string in the rules that is a CIDR, in any field. */
 export function cidrsOf(snapshot: Snapshot): readonly string[] {
   const known = cidrsOfSnapshot.get(snapshot);
   if (known !== undefined) return known;
@@ -81,7 +81,7 @@ function spanOf(text: string): Span | undefined {
   return { text, isIpv6: cidr.bytes.length === 16, first, last: first + (1n << hostBits) - 1n };
 }
 
-/** The widest networks within `outer`, which stands just before `start` in the sorted list. */
+/** The widest networks within `outer`, which is just before `start` in the sorted list. */
 function directlyInside(outer: Span, sorted: readonly Span[], start: number): Span[] {
   const inside: Span[] = [];
   for (let index = start; index < sorted.length; index++) {

@@ -2,7 +2,7 @@ import type { EndClass } from './party-classes.js';
 import type { MeshParty } from './mesh-party.js';
 import type { PairClasses, PairVerdicts } from './pair-classes.js';
 
-/** All sources and all destinations of a group have the same `value` between them, in every combination. */
+/** Each source and each destination of a group have the same `value` between them. */
 export type PairGroup<T> = {
   readonly sources: readonly MeshParty[];
   readonly destinations: readonly MeshParty[];
@@ -10,8 +10,8 @@ export type PairGroup<T> = {
 };
 
 /**
- * What all pairs of ends come to, in few groups. `valueOf` is asked once for each kind of pair; null leaves it out, and
- * values of equal `key` are the same.
+ * Groups all pairs by their value. `valueOf` is called once for each kind of pair; null leaves it out. Values with
+ * equal `key` are equal.
  */
 export function groupPairs<T extends { readonly key: string }>(
   pairs: PairClasses,
@@ -46,7 +46,7 @@ function sourcesByValue<T extends { readonly key: string }>(
   const isFromMeshOnly = isMeshless(destination);
   for (const [position, source] of pairs.sources.entries()) {
     const verdicts = verdictsTo[position];
-    // No agent sees what nobody in the mesh sends or receives.
+    // Connections with neither end in the mesh pass no agent.
     if (verdicts === null || verdicts === undefined || (isFromMeshOnly && isMeshless(source))) continue;
     let value = values.get(verdicts.id);
     if (value === undefined) values.set(verdicts.id, (value = valueOf(verdicts)));
@@ -60,4 +60,14 @@ function sourcesByValue<T extends { readonly key: string }>(
 
 function isMeshless({ members }: EndClass): boolean {
   return members.every(({ isMeshed }) => !isMeshed);
+}
+
+/** Sorts groups by the names in them. Each name is built once: a group may have thousands. */
+export function sortGroups<T extends { readonly sources: readonly string[]; readonly destinations: readonly string[] }>(
+  groups: readonly T[],
+): T[] {
+  return groups
+    .map((group) => ({ group, key: `${group.destinations.join(',')} ${group.sources.join(',')}` }))
+    .sort((a, b) => (a.key < b.key ? -1 : 1))
+    .map(({ group }) => group);
 }

@@ -4,15 +4,15 @@ import type { CidrRegion } from './cidr-regions.js';
 import type { WorkloadEntry } from '../../../shared/routing/registry-entry.js';
 import { workloadName } from '../../../shared/routing/names.js';
 
-/** One side of a connection that nobody has to make: who it is, and whether an agent speaks for it. */
+/** One side of a hypothetical connection: who it is, and whether an agent captures it. */
 export type MeshParty = {
   /** `billing/db`, or the address of an end outside the mesh. */
   readonly name: string;
-  /** What the rules know of it as a destination. As a source it proves its identity only when it is meshed. */
+  /** Its facts as a destination. As a source it proves its identity only when it is meshed. */
   readonly party: Party;
-  /** An agent captures it, so it proves its identity and enforces the rules. */
+  /** An agent captures it: it proves its identity, and rules are enforced for it. */
   readonly isMeshed: boolean;
-  /** It stands for a whole network, of which the address is only an example that no CIDR of the rules tells apart. */
+  /** It stands for a whole network. Its address is an example; the CIDRs in the rules do not distinguish the others. */
   readonly standsForMany?: boolean;
 };
 
@@ -26,12 +26,12 @@ export function workloadParty(entry: WorkloadEntry, ip: IpAddress): MeshParty {
   };
 }
 
-/** An address that no workload has. */
+/** An address without a workload. */
 export function externalParty(ip: IpAddress, name: string = ip): MeshParty {
   return { name, party: { ip, identity: null, workload: null }, isMeshed: false };
 }
 
-/** A network outside the mesh, or the part of one that no CIDR of the rules cuts. */
+/** A network outside the mesh, or the part of one that no CIDR in the rules divides. */
 export function regionParty({ address, isSingle }: CidrRegion, name: string): MeshParty {
   return { ...externalParty(address, name), standsForMany: !isSingle };
 }

@@ -8,31 +8,31 @@ import type { RuleSet } from './rule-set.js';
 import { selectionItems, type SelectionItem } from './selection-items.js';
 import { workloadName } from '../../../shared/routing/names.js';
 
-/** What each of the sets decides between two ends. Pairs that are decided alike share one object. */
+/** The decisions of each set between two ends. Pairs that are decided alike share one object. */
 export type PairVerdicts = { readonly id: number; readonly bySet: readonly (readonly PortVerdict[])[] };
 
-/** One end as each of the sets knows it: labels and accounts may differ. */
+/** One end as each set knows it: labels and accounts may differ. */
 type EndOfSets = readonly MeshParty[];
 
 /**
- * All pairs of ends of one or several sets of rules, in classes: a mesh of thousands of workloads has few kinds of them.
- * Whatever stands in an answer comes from the one evaluator, asked once for each kind of pair and range of ports.
+ * All pairs of ends under one or several sets of rules, in classes: a mesh of thousands of workloads has few kinds of
+ * pairs. Every answer comes from the evaluator, which is called once for each kind of pair and range of ports.
  */
 export class PairClasses {
   readonly sources: readonly EndClass[];
   readonly destinations: readonly EndClass[];
   readonly #sets: readonly RuleSet[];
   readonly #clock: Clock;
-  /** The same question has the same answer in every set. */
+  /** Equal questions have equal answers in every set. */
   readonly #areAlike: boolean;
   readonly #items: readonly SelectionItem[];
   readonly #ends: ReadonlyMap<MeshParty, EndOfSets>;
-  /** By item: the positions of the sources to which it can matter; null: all of them. */
+  /** By item: positions of the sources to which it can apply; null: all. */
   readonly #sourcesOf: readonly (readonly number[] | null)[];
   readonly #known: TrieNode = { item: -1, parent: null, next: new Map(), verdicts: null };
   #count = 0;
 
-  /** Of the workloads, those that every set has take part. */
+  /** Only workloads that all sets contain take part. */
   constructor({ sets, clock }: { sets: readonly RuleSet[]; clock: Clock }) {
     this.#sets = sets;
     this.#clock = clock;
@@ -56,7 +56,7 @@ export class PairClasses {
     });
   }
 
-  /** An item of one set asks about the ends as that set knows them. */
+  /** Items of a set select ends as that set knows them. */
   #ofSet(item: SelectionItem, index: number): SelectionItem {
     if (this.#areAlike) return item;
     const ofSet = (selector: SelectionItem['source']): SelectionItem['source'] => {
@@ -68,7 +68,7 @@ export class PairClasses {
     return { ...item, source: ofSet(item.source), destination: ofSet(item.destination) };
   }
 
-  /** Null when the two have no address family in common. For many sources {@link verdictsTo} is quicker. */
+  /** Null: the two have no address family in common. {@link verdictsTo} is faster for many sources. */
   verdicts(source: EndClass, destination: EndClass): PairVerdicts | null {
     const pair = representatives(source, destination);
     if (pair === null) return null;
@@ -81,10 +81,11 @@ export class PairClasses {
     return (node.verdicts ??= this.#ask(pair.source, pair.destination, itemsTo(node)));
   }
 
-  /** Of each of the {@link sources}, in their order; null where the two have no address family in common. */
+  /** For each of the {@link sources}, in order; null: no common address family. */
   verdictsTo(destination: EndClass): (PairVerdicts | null)[] {
     const items = itemsOf(destination);
-    // What matters to all comes first, so that it is gone through once and not for each of thousands of sources.
+    // Items that apply to all sources come first, so that they are visited once and not for each of thousands of
+    // sources.
     let start = this.#known;
     for (const index of items) if (this.#sourcesOf[index] === null) start = following(start, index);
     const nodes = this.sources.map(() => start);
@@ -115,7 +116,7 @@ export class PairClasses {
   }
 }
 
-/** What selectors depend on beside the end that they are asked about. */
+/** What selectors depend on in addition to the end itself. */
 function contextOf({ snapshot: { trustDomain, mesh, namespaces, externals } }: RuleSet): unknown {
   return [trustDomain, mesh.rootNamespace, namespaces, externals];
 }
@@ -126,7 +127,7 @@ function areAlike(values: readonly unknown[]): boolean {
   return others.every((other) => other === first);
 }
 
-/** A set of items, by the one that was added to another set. */
+/** A set of items, as a chain: each adds one item to another set. */
 type TrieNode = {
   readonly item: number;
   readonly parent: TrieNode | null;
@@ -146,7 +147,7 @@ function itemsTo(node: TrieNode): number[] {
   return items;
 }
 
-/** Those that can matter to it. */
+/** The items that can apply to it. */
 function itemsOf(destination: EndClass): number[] {
   return positionsOf(destination.holds, (isHeld) => isHeld);
 }
@@ -155,7 +156,7 @@ function positionsOf<T>(values: readonly T[], holds: (value: T) => boolean): num
   return [...values.keys()].filter((position) => holds(values[position] as T));
 }
 
-/** Every workload at each of its addresses, and the address space outside by what the CIDRs of the rules cut it into. */
+/** Every workload at each of its addresses, and the outside address space as divided by the CIDRs in the rules. */
 function endsOfSets(sets: readonly RuleSet[]): EndOfSets[] {
   const [first, ...others] = sets.map(({ entries }) => workloadEnds(entries));
   const workloads = [...(first ?? new Map<string, MeshParty>())].flatMap(([key, end]) => {

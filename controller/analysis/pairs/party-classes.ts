@@ -2,17 +2,17 @@ import { isIpv6 } from '../../../shared/address.js';
 import type { MeshParty } from './mesh-party.js';
 import type { Selector } from './selectors.js';
 
-/** Ends that no rule tells apart, so that one can be asked for all. */
+/** Ends that no rule distinguishes, so that one answer applies to all. */
 export type EndClass = {
   /** At least one. */
   readonly members: readonly MeshParty[];
-  /** By position of the selector: whether it holds for every member (null selectors: true). */
+  /** By selector position: whether it selects every member. Null selectors select everything. */
   readonly holds: readonly boolean[];
   readonly hasIpv4: boolean;
   readonly hasIpv6: boolean;
 };
 
-/** Groups ends by which of the selectors hold for them, in the order in which they come. */
+/** Groups ends by the selectors that select them, in input order. */
 export function classifyEnds(ends: readonly MeshParty[], selectors: readonly (Selector | null)[]): EndClass[] {
   const distinct = [...new Map(selectors.filter((s) => s !== null).map((s) => [s.key, s])).values()];
   const position = new Map(distinct.map(({ key }, index) => [key, index]));
@@ -34,7 +34,7 @@ export function classifyEnds(ends: readonly MeshParty[], selectors: readonly (Se
   }));
 }
 
-/** Which selectors can hold for an end: of thousands, most name a namespace that it is not in. */
+/** Finds the selectors that can select an end; most of thousands name another namespace. */
 class Candidates {
   readonly #anywhere: number[] = [];
   readonly #byNamespace = new Map<string, number[]>();
@@ -52,10 +52,10 @@ class Candidates {
     }
   }
 
-  /** Positions, each once, always in the same order for ends of one namespace. */
+  /** Positions without duplicates, in the same order for all ends of one namespace. */
   of({ party: { identity, workload } }: MeshParty): readonly number[] {
     const isPlain = workload !== null && (identity === null || identity.includes(`/ns/${workload.namespace}/sa/`));
-    // Who is nowhere in the mesh is in no namespace.
+    // An end outside the mesh has no namespace.
     if (workload === null && identity === null) return this.#anywhere;
     if (!isPlain) return this.#all;
     return [...this.#anywhere, ...(this.#byNamespace.get(workload.namespace) ?? [])].sort((a, b) => a - b);

@@ -3,8 +3,8 @@ import type { MeshParty } from './mesh-party.js';
 import { workloadName } from '../../../shared/routing/names.js';
 
 /**
- * The names of a group of ends as people read them, sorted: a workload once, and with its addresses only where the group
- * does not have all of them; networks outside the mesh as `external 10.0.0.0/8 except 10.1.0.0/16`.
+ * The names of a group of ends for people, sorted. A workload is listed once, with its addresses only if the group does
+ * not contain all of them; networks outside the mesh as `external 10.0.0.0/8 except 10.1.0.0/16`.
  */
 export class EndNames {
   readonly #addresses = new Map<string, number>();

@@ -4,8 +4,8 @@ import { mayMatchRegistered } from '../../resources/match/registered-match.js';
 import type { MeshParty } from './mesh-party.js';
 
 /**
- * A quick answer to most questions of the kind "is this end one of the peers?": false only when it is certainly none,
- * whatever it proves. True means nothing but that the evaluator has to be asked.
+ * A fast pre-filter for "does this end match one of the peers?". False: certainly not, whatever the end proves. True:
+ * ask the evaluator.
  */
 export function mayBeAnyOf(peers: readonly PeerMatch[]): (end: MeshParty) => boolean {
   const mayMatch = mayMatchRegistered(peers);
@@ -14,7 +14,7 @@ export function mayBeAnyOf(peers: readonly PeerMatch[]): (end: MeshParty) => boo
       const proved = identity === null ? undefined : parseSpiffeId(identity);
       return mayMatch(proved === undefined ? null : { ...proved, workload: null });
     }
-    // An identity that differs from the registry's is rare: leave it to the evaluator.
+    // Identities that differ from the registry's are rare; the evaluator decides.
     if (identity !== null && !identity.endsWith(accountSuffix(workload))) return true;
     const { namespace, serviceAccount } = workload;
     return mayMatch({ namespace, serviceAccount, workload });

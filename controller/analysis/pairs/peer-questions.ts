@@ -1,18 +1,17 @@
 import { prepareSnapshot } from '../../../shared/policy/prepared/prepared-snapshot.js';
-import type { CompiledRule, PeerMatch, Snapshot } from '../../../shared/policy/snapshot.js';
+import { plainRule, type CompiledRule, type PeerMatch, type Snapshot } from '../../../shared/policy/snapshot.js';
 import type { MeshParty } from './mesh-party.js';
 import { connectionOf } from './predict.js';
-import { questionRule } from './question-rule.js';
 
-/** `denied source`: one that proves nothing is also held against who it seems to be. */
+/** `denied source`: also matches the workload that an unauthenticated source claims to be. */
 export type PeerQuestion = 'source' | 'denied source' | 'destination';
 
 type Answers = (end: MeshParty) => Int32Array;
 
 /**
- * Whether ends are among peers, asked of the evaluator's own indexes: the peers of thousands of questions become rules
- * of one set, so that each end is looked up once and not once for every question. Questions that are added after the
- * first answer make a set of their own.
+ * Answers whether ends match peers with the evaluator's own indexes. The peers of thousands of questions become rules
+ * of one set, so each end is looked up once and not once per question. Questions added after the first answer go into a
+ * new set.
  */
 export class PeerQuestions {
   readonly #setOf: (rules: readonly CompiledRule[]) => Snapshot;
@@ -66,15 +65,32 @@ class Batch {
   }
 }
 
-/** Any will do: the questions name none. */
+/** Any port works: the questions do not select by port. */
 const port = 1;
 
-/** Ends are asked about again and again, in question after question. */
+/** Many questions are asked about the same ends. */
 function remembered(answer: Answers): Answers {
   const known = new WeakMap<MeshParty, Int32Array>();
   return (end) => {
     let bits = known.get(end);
     if (bits === undefined) known.set(end, (bits = answer(end)));
     return bits;
+  };
+}
+
+/** A synthetic rule that puts a question to the evaluator. It allows everything, except as `part` says. */
+export function questionRule(part: Partial<CompiledRule>): CompiledRule {
+  return {
+    name: 'x',
+    // All have the same tier, so that positions stay as they are.
+    tier: 'platform',
+    priority: 0,
+    action: 'allow',
+    mode: 'enforce',
+    from: [],
+    to: [],
+    ports: [],
+    ...plainRule,
+    ...part,
   };
 }

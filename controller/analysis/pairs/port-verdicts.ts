@@ -4,28 +4,28 @@ import type { Snapshot } from '../../../shared/policy/snapshot.js';
 import type { MeshParty } from './mesh-party.js';
 import { possibleDecisions } from './possible-decisions.js';
 
-/** What a set of rules decides between two ends on neighbouring ports, all alike. */
+/** The decision of a set of rules between two ends for a range of ports. */
 export type PortVerdict = {
   readonly first: number;
   readonly last: number;
   readonly verdict: Decision['verdict'];
   readonly reason: Decision['reason'];
   readonly rule: RuleName;
-  /** What would have denied it, but is only audited. */
+  /** Rules that would have denied but are only audited. */
   readonly audited: readonly RuleName[];
 };
 
 export const lastPort = 65_535;
 
 /**
- * The verdicts of ports 1 to 65535, asked once between each two cuts. From a network outside a port is allowed as soon as
- * some address of it is, for a rule may be rolled out to a part of the sources.
+ * The verdicts for ports 1 to 65535, evaluated once between each two cuts. For a network outside the mesh, a port is
+ * allowed if it is allowed for some address, since a rule may be rolled out to a part of the sources.
  */
 export function portVerdicts(input: {
   readonly snapshot: Snapshot;
   readonly source: MeshParty;
   readonly destination: MeshParty;
-  /** Sorted, each once. */
+  /** Sorted, without duplicates. */
   readonly cuts: readonly number[];
   readonly clock: Clock;
 }): PortVerdict[] {
@@ -51,7 +51,7 @@ export function portVerdicts(input: {
   return verdicts;
 }
 
-/** Who is reached by some addresses of a network is reached from it. */
+/** What some addresses of a network can reach, the network can reach. */
 function mostPermissive(decisions: readonly Decision[]): Decision {
   return decisions.find(({ verdict }) => verdict === 'allow') ?? (decisions[0] as Decision);
 }

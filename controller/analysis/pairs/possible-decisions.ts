@@ -2,12 +2,13 @@ import type { Clock, Decision } from '../../../shared/policy/connection.js';
 import { plainSnapshot, type CompiledRule, type Snapshot } from '../../../shared/policy/snapshot.js';
 import { predict, type PredictedConnection } from './predict.js';
 
-/** Sets of more rules than this are not looked at one by one; they are taken to be all or none. */
+/** With more rules than this, only two cases are considered: all enforced, or none. */
 const maxRules = 5;
 
 /**
- * What may be decided of a connection. There is one answer, unless the source stands for many addresses and a rule is
- * enforced for a part of the sources: each address is in or out on its own, so then there is one for each combination.
+ * All possible decisions for a connection. There is exactly one unless the source stands for many addresses and a
+ * matching rule is partly rolled out. Each address is then included or not, so there is one decision for each
+ * combination.
  */
 export function possibleDecisions(snapshot: Snapshot, pair: PredictedConnection, clock: Clock): readonly Decision[] {
   const partial = pair.source.standsForMany === true ? partialRules(snapshot) : [];
@@ -28,7 +29,7 @@ function partialRules(snapshot: Snapshot): readonly CompiledRule[] {
   return partial;
 }
 
-/** Asks the evaluator with a set that has nothing but the rule, made to allow where it would pass. */
+/** Evaluates a set with only this rule, changed to allow where it would pass. */
 function matches(rule: CompiledRule, snapshot: Snapshot, pair: PredictedConnection, clock: Clock): boolean {
   const alone = variantOf(snapshot, `only ${rule.name}`, () => {
     const action = rule.action === 'pass' ? 'allow' : rule.action;
@@ -54,7 +55,7 @@ function withEnforced(snapshot: Snapshot, enforced: readonly CompiledRule[]): Sn
 
 const variantsOf = new WeakMap<Snapshot, Map<string, Snapshot>>();
 
-/** Kept, because the evaluator prepares each snapshot once. */
+/** Cached, because the evaluator prepares each snapshot object once. */
 function variantOf(snapshot: Snapshot, key: string, make: () => Snapshot): Snapshot {
   const variants = variantsOf.get(snapshot) ?? new Map<string, Snapshot>();
   variantsOf.set(snapshot, variants);

@@ -1,20 +1,19 @@
-import type { Clock, Connection, Decision } from '../../../shared/policy/connection.js';
+import type { Clock, Connection, Decision, RuleRef } from '../../../shared/policy/connection.js';
 import { evaluate, type EvaluateOptions } from '../../../shared/policy/evaluate.js';
 import { mtlsOf } from '../../../shared/policy/required-mtls.js';
 import type { Snapshot } from '../../../shared/policy/snapshot.js';
-import { strictRefusal } from './strict-refusal.js';
 import type { MeshParty } from './mesh-party.js';
 
 export type PredictedConnection = {
   readonly source: MeshParty;
   readonly destination: MeshParty;
-  /** Of the endpoint, never of a service's address. */
+  /** The endpoint's port, never the one of a service's address. */
   readonly port: number;
 };
 
 /**
- * What the agents of a mesh with these rules would decide: the one evaluator, asked with the facts that the agents
- * would have. A source without an agent proves nothing, and a STRICT destination refuses it before any rule is asked.
+ * Predicts what agents with these rules would decide: the evaluator with the facts that agents would have. A source
+ * without an agent proves no identity, and a STRICT destination refuses it before any rule is evaluated.
  */
 export function predict(
   snapshot: Snapshot,
@@ -30,12 +29,29 @@ export function predict(
   return evaluate(snapshot, connectionOf({ source, destination, port }), clock, options);
 }
 
-/** The facts that the evaluator is asked about. */
+/** The facts that are passed to the evaluator. */
 export function connectionOf({ source, destination, port }: PredictedConnection): Connection {
   const { party } = source;
   return {
     source: source.isMeshed || party.identity === null ? party : { ...party, identity: null },
     destination: destination.party,
     port,
+  };
+}
+
+/**
+ * The agent's refusal of plaintext to a STRICT destination, before any rule is evaluated. `demandedBy`: what makes it
+ * STRICT, the mesh or a PeerAuthentication.
+ */
+export function strictRefusal(demandedBy: RuleRef): Decision {
+  const where = demandedBy.kind === 'Mesh' ? 'the mesh is STRICT' : 'the destination is STRICT';
+  const detail = `${where}, and the source has no agent that proves its identity`;
+  return {
+    verdict: 'deny',
+    reason: 'SOURCE_UNKNOWN',
+    rule: demandedBy,
+    onChange: { kind: 'terminate' },
+    audited: [],
+    trace: [{ stage: 'default', rule: demandedBy, outcome: 'deny', detail }],
   };
 }

@@ -3,13 +3,13 @@ import type { AuthorizationCondition, PortRange, Snapshot } from '../../../share
 import { Selectors, type Selector, type Side } from './selectors.js';
 
 /**
- * Something in a set of rules that can matter to a connection: it does when both selectors hold (null: everybody).
- * Pairs for which the same items matter are decided alike on every port, but for the ports at which items begin or end.
+ * A part of a set of rules that applies to a connection when both selectors select its ends (null: every end). Pairs to
+ * which the same items apply are decided alike on every port range between the items' cuts.
  */
 export type SelectionItem = {
   readonly source: Selector | null;
   readonly destination: Selector | null;
-  /** Ports from which on something may be decided in another way than below. */
+  /** Ports at which the decision may differ from that for the port below. */
   readonly cuts: readonly number[];
 };
 
@@ -98,7 +98,7 @@ function networkItems({ networkPolicies }: Snapshot, selectors: Selectors): Sele
   });
 }
 
-/** The ports and workloads at which a source without an agent is refused. */
+/** The ports and workloads at which sources without an agent are refused. */
 function mtlsItems({ peerAuthentications }: Snapshot, selectors: Selectors): SelectionItem[] {
   return peerAuthentications.map(({ namespace, name, selector, ports }) => {
     const target = { namespace, name, selector, action: 'ALLOW', rules: [] } as const;

@@ -1,7 +1,7 @@
 import type { IpAddress } from '../../../shared/address.js';
 import { formatSpiffeId } from '../../../shared/identity.js';
 import type { Clock, Party } from '../../../shared/policy/connection.js';
-import { destinationNamespaces } from '../../compile/check/destination-namespaces.js';
+import { destinationNamespaces } from '../../compile/check/namespace-index.js';
 import { evaluate } from '../../../shared/policy/evaluate.js';
 import { namespaceNameLabel } from '../../../shared/policy/prepared/namespace-labels.js';
 import {
@@ -17,16 +17,16 @@ import {
 } from '../../../shared/policy/snapshot.js';
 import type { MeshParty } from './mesh-party.js';
 import { mayBeAnyOf } from './peer-filter.js';
-import { PeerQuestions } from './peer-questions.js';
+import { PeerQuestions, questionRule } from './peer-questions.js';
 import { connectionOf } from './predict.js';
-import { questionRule } from './question-rule.js';
 
-/** A question about one end that some rule asks. Equal keys are the same question. */
+/** A question that a rule asks about one end. Equal keys mean equal questions. */
 export type Selector = {
   readonly key: string;
   readonly selects: (end: MeshParty) => boolean;
   /**
-   * Registered workloads of other namespaces, and ends that are in none, are certainly not selected; null: they may be.
+   * Workloads registered in other namespaces, and ends without a namespace, are certainly not selected. Null: any may
+   * be.
    */
   readonly namespaces: ReadonlySet<string> | null;
 };
@@ -34,8 +34,8 @@ export type Selector = {
 export type Side = 'source' | 'destination';
 
 /**
- * Makes the questions that the rules of one snapshot ask. Each is put to the one evaluator with a set that contains
- * nothing but what is asked, so that this file knows nothing of how a peer is matched.
+ * Creates the questions that the rules of one snapshot ask. Each is answered by the evaluator with a set that contains
+ * only the question, so this file does not duplicate how peers are matched.
  */
 export class Selectors {
   readonly #snapshot: Snapshot;
@@ -49,7 +49,7 @@ export class Selectors {
     this.#peers = new PeerQuestions({ setOf: (rules) => this.#only({ rules }, 'deny') });
   }
 
-  /** Null: everybody. `isDeny`: a source that proves nothing is also held against who it seems to be. */
+  /** Null: every party. `isDeny`: also match the workload that an unauthenticated source claims to be. */
   peers(side: Side, peers: readonly PeerMatch[], isDeny: boolean): Selector | null {
     if (peers.length === 0) return null;
     const question = side === 'destination' ? 'destination' : isDeny ? 'denied source' : 'source';
@@ -60,7 +60,7 @@ export class Selectors {
     });
   }
 
-  /** Whether the rule is enforced for this source, as its rollout says. */
+  /** Whether the rollout of the rule includes this source. */
   rollout({ name, rollout }: CompiledRule): Selector {
     return this.#make(['rollout', name, rollout], () => {
       const set = this.#only({ rules: [questionRule({ name, rollout, action: 'deny' })] }, 'allow');
@@ -68,7 +68,7 @@ export class Selectors {
     });
   }
 
-  /** Whether an AuthorizationPolicy is about this destination. */
+  /** Whether an AuthorizationPolicy selects this destination. */
   authorizationTarget({ namespace, selector }: CompiledAuthorizationPolicy): Selector {
     return this.#make(['authorization', namespace, selector, this.#snapshot.mesh.rootNamespace], () => {
       const policy = { namespace, name: 'x', action: 'ALLOW', selector, rules: [] } as const;
@@ -78,7 +78,7 @@ export class Selectors {
     });
   }
 
-  /** Null: everybody. */
+  /** Null: every party. */
   authorizationSource(from: readonly AuthorizationSource[]): Selector | null {
     return from.length === 0 ? null : this.#authorization('source', { from, to: [] }, sourceNamespaces(from));
   }
@@ -109,7 +109,7 @@ export class Selectors {
     });
   }
 
-  /** Whether this end is one of the peers of a NetworkPolicy of this namespace. Null: everybody. */
+  /** Whether this end is one of the peers of a NetworkPolicy in this namespace. Null: every end. */
   networkPeers(side: Side, namespace: string, peers: readonly NetworkPolicyPeer[]): Selector | null {
     if (peers.length === 0) return null;
     return this.#make(['networkPeers', side, namespace, peers], () => {
@@ -122,7 +122,7 @@ export class Selectors {
   }
 
   #make(key: unknown, make: () => Omit<Selector, 'key'>): Selector {
-    // The snapshot's own labels of namespaces and ServiceEntries are part of the answer.
+    // The answer depends on the snapshot's namespace labels and ServiceEntries.
     const text = JSON.stringify(key);
     const known = this.#known.get(text);
     if (known !== undefined) return known;
@@ -176,7 +176,7 @@ function networkPeerNamespaces(peers: readonly NetworkPolicyPeer[], own: string)
   return namespaces;
 }
 
-/** Of the identities that a source must have one of; null: any. */
+/** The namespaces of the identities that a source must have; null: any. */
 function sourceNamespaces(from: readonly AuthorizationSource[]): ReadonlySet<string> | null {
   const found = new Set<string>();
   for (const { serviceAccounts, namespaces, principals } of from) {
@@ -189,7 +189,7 @@ function sourceNamespaces(from: readonly AuthorizationSource[]): ReadonlySet<str
   return found;
 }
 
-/** The other end while one end is asked about. */
+/** A placeholder for the other end while one end is evaluated. */
 function nobodyIn(namespace: string, trustDomain: string): MeshParty {
   const identity = formatSpiffeId({ trustDomain, namespace, serviceAccount: 'nobody' });
   const workload = { namespace, name: 'nobody', serviceAccount: 'nobody', labels: {}, node: null };

@@ -6,21 +6,21 @@ import { lastPort } from '../pairs/port-verdicts.js';
 import { allowedPorts, type ReachedPorts } from './reachability.js';
 import type { RuleSet } from '../pairs/rule-set.js';
 
-/** A workload that can be reached, by the shortest way. */
+/** A reachable workload, by the shortest path. */
 export type Reached = {
   /** `billing/db`, or `external 10.0.0.0/8`. */
   readonly name: string;
   /** 1: directly. */
   readonly hops: number;
-  /** The workload from which the last hop starts. */
+  /** The workload at which the last hop starts. */
   readonly via: string;
   /** What allows the last hop. */
   readonly allowed: readonly ReachedPorts[];
 };
 
 /**
- * What somebody who holds one workload can reach in at most `maxHops` steps, taking over each workload on the way.
- * Nearest first, then by name. A workload that is not registered reaches nothing. Outside the mesh the way ends.
+ * What an attacker who controls one workload can reach in at most `maxHops` steps by taking over each workload on the
+ * path. Nearest first, then by name. An unregistered workload reaches nothing. Paths end outside the mesh.
  */
 export function blastRadius({
   snapshot,
@@ -71,10 +71,10 @@ function* directlyReached(
   }
 }
 
-/** Between two ends without an agent nothing is enforced. */
+/** Nothing is enforced between two ends without an agent. */
 const unruled: ReachedPorts = { ports: [1, lastPort], rule: null, audited: [] };
 
-/** Whether an end has an agent is one of the things that classes tell apart. */
+/** All members of a class agree on this: classes distinguish ends by whether they have an agent. */
 function hasAgent({ members }: EndClass): boolean {
   return members.some(({ isMeshed }) => isMeshed);
 }

@@ -1,18 +1,17 @@
 import type { Clock, RuleName } from '../../../shared/policy/connection.js';
 import type { PortRange } from '../../../shared/policy/snapshot.js';
 import { EndNames } from '../pairs/party-names.js';
-import { groupPairs } from '../pairs/group-pairs.js';
+import { groupPairs, sortGroups } from '../pairs/group-pairs.js';
 import { PairClasses } from '../pairs/pair-classes.js';
 import type { PortVerdict } from '../pairs/port-verdicts.js';
 import type { RuleSet } from '../pairs/rule-set.js';
-import { sortGroups } from '../pairs/sort-groups.js';
 
 /** Ports, and the rule that allows them. */
 export type ReachedPorts = {
   readonly ports: PortRange;
   /** Null: neither side has an agent, so nothing is enforced. */
   readonly rule: RuleName | null;
-  /** What would deny it, but is only audited. */
+  /** Rules that would deny but are only audited. */
   readonly audited: readonly RuleName[];
 };
 
@@ -25,8 +24,8 @@ export type ReachGroup = {
 };
 
 /**
- * Who can reach whom on which ports. Whoever is in no group together can reach nothing. Pairs of which no end has an
- * agent are left out, because nobody rules them.
+ * Who can reach whom on which ports. Ends that share no group cannot reach each other. Pairs without an agent at either
+ * end are left out, because no rule applies to them.
  */
 export function reachability({ snapshot, entries, clock }: RuleSet & { readonly clock: Clock }): ReachGroup[] {
   const pairs = new PairClasses({ sets: [{ snapshot, entries }], clock });

@@ -2,10 +2,10 @@ import type { RegistryService, WorkloadEntry } from '../../../shared/routing/reg
 import type { RegistryLookup } from './registry-lookup.js';
 import { serviceAccountName, serviceName, workloadName } from '../../../shared/routing/names.js';
 
-/** What chooses a kind of thing in `service:billing/db`; null: whatever is called so. */
+/** The prefix that selects a kind in `service:billing/db`; null: any kind. */
 export type NameWord = 'workload' | 'service' | 'sa' | null;
 
-/** What is registered as `namespace/name`. */
+/** What is registered under `namespace/name`. */
 export type RegisteredName =
   | { readonly kind: 'workload'; readonly workload: WorkloadEntry }
   | { readonly kind: 'service'; readonly service: RegistryService }

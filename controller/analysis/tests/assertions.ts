@@ -19,7 +19,7 @@ export type FoundVerdict = {
   readonly verdict: Decision['verdict'];
   readonly reason: Decision['reason'];
   readonly rule: RuleRef;
-  /** The step that decided: a tier, or that of another kind of document. */
+  /** The step that decided: a tier, or the step of another kind. */
   readonly tier: TestTier;
 };
 
@@ -28,15 +28,18 @@ export type AssertionResult = {
   readonly isPassed: boolean;
   /** Why it failed, in one sentence; null when it passed. */
   readonly failure: string | null;
-  /** What the rules say: of the first connection that contradicts, else of the first. Null when there is none. */
+  /**
+   * The decision for the first connection that contradicts, else for the first connection. Null: there is no
+   * connection.
+   */
   readonly found: FoundVerdict | null;
-  /** What the person should know though it passed, such as a name that nothing has. */
+  /** Hints although it passed, such as a name that does not exist. */
   readonly note: string | null;
 };
 
 /**
- * Asks the one evaluator each sentence. A name that stands for several workloads or addresses must hold for every
- * combination. Nothing is thrown for an assertion that cannot be asked: it fails and says why.
+ * Evaluates each assertion. An assertion about a name with several workloads or addresses must hold for every
+ * combination. One that cannot be evaluated fails with a reason; nothing is thrown.
  */
 export function runAssertions(
   input: RuleSet & { readonly assertions: readonly RuleTest[]; readonly clock: Clock },
@@ -77,7 +80,7 @@ function runAssertion(assertion: RuleTest, set: RuleSet, clock: Clock): Assertio
   return { assertion, isPassed: true, failure: null, found: first, note };
 }
 
-/** Every pair of which the source has an address of the family that it dials. */
+/** Every pair in which the source has an address of the family that it dials. */
 function* combinations(sources: readonly FoundParty[], destinations: readonly FoundParty[]) {
   for (const source of sources) {
     for (const destination of destinations) {
@@ -121,7 +124,7 @@ function decidingTier({ rule, reason }: Decision, pair: PredictedConnection, sna
       return 'mtls';
     case 'Mesh': {
       if (reason === 'SOURCE_UNKNOWN') return 'mtls';
-      // A trace would say so too, but looks at every rule.
+      // A trace would show this too, but evaluates every rule.
       const { facts } = prepareSnapshot(snapshot).destination(pair.destination.party, pair.port);
       return facts.isExternal ? 'outbound' : 'default';
     }

@@ -4,8 +4,8 @@ import type { SegmentationRule } from '../../resources/kinds/segmentation-rule.j
 import type { Clock } from '../../../shared/policy/connection.js';
 
 /**
- * Why a test of a rule cannot pass by that rule: at the time of the test it holds no more, or not yet. Null when it holds
- * then. The words follow a failure; the hint is what to do.
+ * Why a test cannot pass by its rule: the rule is expired, or not yet valid, at the time of the test. Null: the rule is
+ * in force. The words follow a failure; the hint says what to do.
  */
 export function outsideItsTime(o: {
   readonly rule: SegmentationRule;

@@ -1,12 +1,12 @@
 import { documentChunks } from '../../resources/parse/document-chunks.js';
 
 /**
- * False when no document of a text can be a PolicyTest or a bare list of assertions. True says nothing: then the text has
- * to be read as YAML. An input of thousands of rules is looked through in a few milliseconds.
+ * A fast check before parsing YAML. False: no document of the text can be a PolicyTest or a bare list of assertions.
+ * True: parse to find out. Takes a few milliseconds for thousands of rules.
  */
 export function mayHoldPolicyTests(text: string): boolean {
   for (const chunk of documentChunks(text)) {
-    // Another document may follow within the part, and an escape may spell the word.
+    // Another document may follow within the part, and an escape may hide the word.
     if (/PolicyTest|\\|^\.\.\.|^%/m.test(chunk.text)) return true;
     const first = firstCharacter(chunk.text);
     if (first !== undefined && !/[A-Za-z"'{]/.test(first)) return true;
@@ -14,7 +14,7 @@ export function mayHoldPolicyTests(text: string): boolean {
   return false;
 }
 
-/** The first one of the content: not of the marker, of a comment or of an empty line. */
+/** The first character of the content, after markers, comments and empty lines. */
 function firstCharacter(chunk: string): string | undefined {
   const text = chunk.startsWith('---') ? chunk.slice(3) : chunk;
   let at = 0;

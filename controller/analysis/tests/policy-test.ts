@@ -19,7 +19,7 @@ const testsField = z
   .min(1, 'must not be empty')
   .register(fieldNotes, { example: '[{ from: billing/api, to: billing/db:5432, expect: allow }]' });
 
-/** A file of assertions. It is read by `culvert test` and never applied. */
+/** A file of assertions for `culvert test`; it is never applied. */
 export const policyTestSchema = z
   .strictObject({
     apiVersion: z.literal(culvertApiVersion).describe(apiVersionText),
@@ -31,10 +31,10 @@ export const policyTestSchema = z
   })
   .describe('Assertions about the rules, for `culvert test`. It is never stored: `culvert apply` leaves it out.');
 
-/** An assertion and where it was written. */
+/** An assertion and its place in the text. */
 export type WrittenAssertion = {
   readonly assertion: RuleTest;
-  /** The name of its PolicyTest; null in a bare list. */
+  /** The name of its PolicyTest; null: it is in a bare list. */
   readonly test: string | null;
   readonly fileName: string | null;
   readonly line: number | null;
@@ -42,19 +42,19 @@ export type WrittenAssertion = {
 
 export type ParsedPolicyTests = {
   readonly assertions: readonly WrittenAssertion[];
-  /** Every problem of every document. Use nothing when there is one. */
+  /** All problems of all documents. If there are any, do not use the rest. */
   readonly problems: readonly Problem[];
 };
 
-/** Whether a document (plain data) is for {@link parsePolicyTests}: a PolicyTest, or a bare list of assertions. */
+/** Whether {@link parsePolicyTests} reads a document (plain data): a PolicyTest, or a bare list of assertions. */
 export function isPolicyTest(json: unknown): boolean {
   if (Array.isArray(json)) return true;
   return typeof json === 'object' && json !== null && 'kind' in json && json.kind === 'PolicyTest';
 }
 
 /**
- * Reads the PolicyTests and bare lists of assertions in a text. Documents of other kinds are left to `parseDocuments`:
- * {@link withoutPolicyTests} gives the text that it can read. Nothing is thrown.
+ * Parses the PolicyTests and bare lists of assertions in a text. `parseDocuments` reads documents of other kinds from
+ * the result of {@link withoutPolicyTests}. Nothing is thrown.
  */
 export function parsePolicyTests(
   text: string,
@@ -97,7 +97,7 @@ export function parsePolicyTests(
   return { assertions, problems };
 }
 
-/** The text with the documents of {@link isPolicyTest} blanked out, so that every line keeps its number. */
+/** The text with the documents of {@link isPolicyTest} blanked out; every line keeps its number. */
 export function withoutPolicyTests(text: string): { readonly text: string; readonly isEmpty: boolean } {
   const lines = new LineCounter();
   let rest = text;
@@ -113,7 +113,7 @@ export function withoutPolicyTests(text: string): { readonly text: string; reado
   return { text: rest, isEmpty: kept === 0 };
 }
 
-/** Spaces in place of everything but line ends and the markers between documents. */
+/** Replaces everything but line ends and document markers with spaces. */
 function blank(document: string): string {
   return document.replaceAll(/^(---|\.\.\.)?(.*)$/gm, (_, marker: string | undefined, line: string) => {
     return (marker ?? '') + ' '.repeat(line.length);

@@ -8,8 +8,8 @@ import { outsideItsTime } from './outside-its-time.js';
 import type { RuleSet } from '../pairs/rule-set.js';
 
 /**
- * Runs the `tests` of every SegmentationRule (also of those that are off) on the whole set that is to be in force. A
- * test that fails is an error at its place; a test of a name that nothing has is a warning. Errors come first.
+ * Runs the `tests` of every SegmentationRule, including rules of mode `off`, on the whole set that is to be in force. A
+ * failing test is an error at its place; a test of an unknown name is a warning. Errors come first.
  */
 export function runRuleTests({
   resources,

@@ -16,16 +16,16 @@ export type FactChange = {
   readonly is: string | null;
   readonly wouldBe: string;
   readonly connection: Connection;
-  /** When it is made; null: now. */
+  /** The time of the connection in milliseconds since 1970; null: now. */
   readonly atMs: number | null;
 };
 
-/** What a rule would like one side to be. */
+/** Peers that a rule requires of one side. */
 export type Wish = { readonly side: 'source' | 'destination'; readonly peers: readonly PeerMatch[] };
 
 /**
- * The changes that rules of the other verdict would need to match, each once: first those that keep the namespace, then
- * those of another, then addresses and nodes. A rule that two facts keep from matching gives none.
+ * Single changes after which a rule with the other verdict would match, without duplicates, in this order: within the
+ * namespace, to another namespace, addresses and nodes. A rule that two facts keep from matching gives none.
  */
 export function changesOf(
   snapshot: Snapshot,
@@ -54,7 +54,7 @@ export function changesOf(
 /** Lower is a smaller change. */
 type Ranked = { readonly cost: number; readonly change: FactChange };
 
-/** Changes only of what keeps the rule from matching, when that is one of source, destination, port and time. */
+/** Changes one of source, destination, port and time, if it alone keeps the rule from matching. */
 function changesForRule(rule: CompiledRule, connection: Connection, snapshot: Snapshot, nowMs: number): Ranked[] {
   const { source, destination, port } = connection;
   const isInTime = (rule.validFromMs ?? nowMs) <= nowMs && nowMs < (rule.expiresAtMs ?? Infinity);
@@ -68,7 +68,7 @@ function changesForRule(rule: CompiledRule, connection: Connection, snapshot: Sn
   if (missed > 1) return [];
   if (misses[2] === true) return rule.ports.map(([first, last]) => portChange(connection, port < first ? first : last));
   if (misses[3] === true) return timeChanges(rule, connection, nowMs);
-  // Where nothing is certain to miss, an address or a proof does.
+  // If neither side certainly misses, an address or a proof of identity does.
   const ofSource = misses[1] === true ? [] : peerChanges('source', rule.from, connection, snapshot);
   const ofDestination = misses[0] === true ? [] : peerChanges('destination', rule.to, connection, snapshot);
   return [...ofSource, ...ofDestination];
@@ -102,7 +102,7 @@ function timeChanges({ validFromMs, expiresAtMs }: CompiledRule, connection: Con
   ];
 }
 
-/** A source that only seems to be a workload would be one if it proved it. */
+/** A source that only claims to be a workload would match as that workload if it proved its identity. */
 function identityChanges(connection: Connection, { trustDomain }: Snapshot): Ranked[] {
   const { workload, identity } = connection.source;
   if (workload === null) return [];
@@ -112,7 +112,7 @@ function identityChanges(connection: Connection, { trustDomain }: Snapshot): Ran
   return [ranked('source', { cost: 0, fact: 'proved identity', is: identity, wouldBe: own, party }, connection)];
 }
 
-/** For each of the peers: the one fact that keeps the side out of it. */
+/** For each peer: changes of the one fact that keeps the side from matching. */
 function peerChanges(
   side: Wish['side'],
   peers: readonly PeerMatch[],
@@ -131,7 +131,7 @@ function ranked(side: Wish['side'], { cost, fact, is, wouldBe, party }: PartyCha
   return { cost, change: { side, fact, is, wouldBe, connection: { ...connection, [side]: party }, atMs: null } };
 }
 
-/** `billing/db`, or the address of who has no name. */
+/** `billing/db`, or the address of a party without a workload. */
 export function partyName({ workload, ip }: Party): string {
   return workload === null ? ip : workloadName(workload);
 }

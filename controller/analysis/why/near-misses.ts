@@ -4,7 +4,7 @@ import { evaluate } from '../../../shared/policy/evaluate.js';
 import type { Snapshot } from '../../../shared/policy/snapshot.js';
 import { changesOf, partyName, type FactChange } from './fact-changes.js';
 
-/** One fact that would turn the decision round, if it were otherwise. */
+/** One changed fact that would reverse the decision. */
 export type NearMiss = {
   readonly side: 'source' | 'destination' | 'connection';
   /** `service account`, `label app`, `port`, … */
@@ -12,7 +12,7 @@ export type NearMiss = {
   /** Null: it has none. */
   readonly is: string | null;
   readonly wouldBe: string;
-  /** What would be decided then, and by which rule. */
+  /** The decision after the change, and the rule that makes it. */
   readonly verdict: Decision['verdict'];
   readonly rule: RuleName;
   /** "billing/db would allow it if the source's service account were billing/api (SegmentationRule/db-only)". */
@@ -20,12 +20,12 @@ export type NearMiss = {
 };
 
 const maxNearMisses = 5;
-/** Changes that are put to the evaluator at most; a mesh may have thousands of rules. */
+/** Limit on changes that are evaluated; a mesh may have thousands of rules. */
 const maxAsked = 400;
 
 /**
- * The smallest changes of one fact that would turn the decision round, taken from the rules that are nearest to matching.
- * Each of them was put to the evaluator. The least change comes first.
+ * The smallest changes of one fact that would reverse the decision, from the rules nearest to matching. Each was
+ * verified with the evaluator. The smallest change comes first.
  */
 export function nearMisses(snapshot: Snapshot, connection: Connection, clock: Clock): NearMiss[] {
   const { verdict } = evaluate(snapshot, connection, clock);

@@ -7,15 +7,18 @@ import type {
   Snapshot,
 } from '../../../shared/policy/snapshot.js';
 
-/** What AuthorizationPolicies and NetworkPolicies about this connection name: facts that might turn it round. */
+/**
+ * Peers and ports in the AuthorizationPolicies and NetworkPolicies for this connection; matching them might reverse the
+ * decision.
+ */
 export type PolicyWishes = {
   readonly peers: readonly { readonly side: 'source' | 'destination'; readonly peers: readonly PeerMatch[] }[];
   readonly ports: readonly number[];
 };
 
 /**
- * Written as peers of SegmentationRules, as far as these can say it. Too much does no harm: whatever comes of it is put
- * to the evaluator.
+ * Expressed as peers of SegmentationRules as far as possible. Extra entries do no harm: every candidate is verified
+ * with the evaluator.
  */
 export function wantedByPolicies(snapshot: Snapshot, { source, destination }: Connection): PolicyWishes {
   const { rootNamespace } = snapshot.mesh;
@@ -24,7 +27,7 @@ export function wantedByPolicies(snapshot: Snapshot, { source, destination }: Co
   const ports: number[] = [];
   for (const { namespace, rules, selector } of snapshot.authorizationPolicies) {
     if (target === null || (namespace !== target.namespace && namespace !== rootNamespace)) continue;
-    // A policy that is about the destination by a label would not be without it.
+    // A policy that selects the destination by a label would not select it without that label.
     peers.push({ side: 'destination', peers: Object.keys(selector).length === 0 ? [] : [{ labels: selector }] });
     for (const { from, to } of rules) {
       peers.push({ side: 'source', peers: from.map(fromSource) });
@@ -76,7 +79,7 @@ function labelsOf(requirements: readonly LabelRequirement[]): Record<string, str
   return Object.fromEntries(wanted.map(({ key, values }) => [key, values[0] ?? '']));
 }
 
-/** Every namespace carries its own name as this label (Kubernetes, "Well-Known Labels"). */
+/** Every namespace has its own name as this label (Kubernetes, "Well-Known Labels"). */
 function namesOf(requirements: readonly LabelRequirement[]): readonly string[] {
   const named = requirements.find(({ key, operator }) => key === 'kubernetes.io/metadata.name' && operator === 'In');
   return named?.values ?? [];

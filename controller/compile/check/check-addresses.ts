@@ -4,7 +4,7 @@ import type { Resource } from '../../resources/kinds/resource.js';
 
 type Place = { readonly resource: Resource; readonly path: readonly PropertyKey[] };
 
-/** An address, and a network namespace of a node, belong to one resource: otherwise traffic would have two owners. */
+/** Reports addresses, and network namespaces of one node, that two resources claim: traffic would have two owners. */
 export function checkAddresses(resources: readonly Resource[], problems: ProblemList): void {
   const owners = new Map<string, Place>();
   const claim = (key: string, what: string, place: Place) => {

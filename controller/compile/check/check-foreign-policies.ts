@@ -5,8 +5,8 @@ import type { Resource } from '../../resources/kinds/resource.js';
 import { carries, type Registered, type RegisteredWorkload } from './registered.js';
 
 /**
- * What Istio and Kubernetes would settle in a way that a document does not show: PeerAuthentications of one scope
- * (errors, when it matters), and allowances for what Culvert does not carry (warnings).
+ * Checks what documents alone do not decide as in Istio and Kubernetes: several PeerAuthentications of one scope
+ * (errors if it matters), and allowances for protocols that Culvert does not carry (warnings).
  */
 export function checkForeignPolicies(
   resources: readonly Resource[],
@@ -71,7 +71,7 @@ function selects({ metadata, spec }: PeerAuthentication, workload: RegisteredWor
   return metadata.namespace === workload.namespace && carries(workload, spec.selector?.matchLabels ?? {});
 }
 
-/** What a policy says, in whatever order it is written. */
+/** A policy's modes as text, independent of the order in which they are written. */
 function modesOf({ spec }: PeerAuthentication): string {
   const ports = Object.entries(spec.portLevelMtls ?? {}).map(([port, { mode }]) => `${port} ${mode ?? 'UNSET'}`);
   return [spec.mtls?.mode ?? 'UNSET', ...ports.sort()].join(', ');

@@ -9,8 +9,8 @@ import type { Service } from '../../resources/kinds/service.js';
 import { hasEndpoint, type Registered } from './registered.js';
 
 /**
- * Warns of names that nothing has: they are often typing mistakes, but a rule may come before its workloads. (Missing
- * segments are errors; the expansion of segments finds them.)
+ * Warns about names that do not exist: often typing mistakes, but a rule may be written before its workloads. Missing
+ * segments are errors, which the expansion of segments reports.
  */
 export function checkReferences(resources: readonly Resource[], registered: Registered, problems: ProblemList): void {
   const known = new KnownNames({ resources, registered });
@@ -89,7 +89,7 @@ function meant(written: string, known: Iterable<string>): string {
 
 const nameFields = ['principals', 'notPrincipals', 'namespaces', 'notNamespaces'] as const;
 
-/** `*` counts at the beginning or the end only, in Istio too; anywhere else it is a letter, which no name has. */
+/** As in Istio, `*` is a wildcard only at the beginning or the end. Elsewhere it is a character that no name has. */
 function checkPatterns(policy: AuthorizationPolicy, problems: ProblemList): void {
   for (const [ruleIndex, rule] of (policy.spec.rules ?? []).entries()) {
     for (const [fromIndex, { source }] of (rule.from ?? []).entries()) {

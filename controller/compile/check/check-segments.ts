@@ -7,14 +7,14 @@ import { mayMatchRegistered, type RegisteredParty } from '../../resources/match/
 import type { Registered, RegisteredWorkload } from './registered.js';
 
 /**
- * Warns of segments that no workload is in: rules about them do nothing. A segment with addresses, or with those who
- * prove nothing, may have members that are not registered, so it is never warned of. Labels of namespaces are not looked
- * at: they rarely leave nobody.
+ * Warns about segments without workloads: rules about them have no effect. A segment with addresses or unauthenticated
+ * sources may have unregistered members, so it is never reported. Namespace labels are ignored: they rarely leave a
+ * segment empty.
  */
 export function checkSegments(resources: readonly Resource[], registered: Registered, problems: ProblemList): void {
   const segments = resources.filter((resource) => resource.kind === 'Segment');
   if (segments.length === 0) return;
-  // What is wrong with the segments themselves was reported when the rules were compiled.
+  // Errors in the segments themselves were reported when the rules were compiled.
   const expansion = new SegmentExpansion({ resources, problems: new ProblemList({ locations: new Map() }) });
   for (const segment of segments) {
     const path = ['spec', 'members'];

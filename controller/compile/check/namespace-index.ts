@@ -1,8 +1,7 @@
 import { pinsOf } from '../../resources/match/peer-fields.js';
 import type { CompiledRule } from '../../../shared/policy/snapshot.js';
-import { destinationNamespaces } from './destination-namespaces.js';
 
-/** Thousands of rules are compared only within a destination namespace: two that pin different ones never meet. */
+/** Limits comparisons among thousands of rules to rules that can share a destination namespace. */
 export class NamespaceIndex {
   readonly #positions: readonly number[];
   readonly #namespaces: readonly (ReadonlySet<string> | null)[];
@@ -22,7 +21,7 @@ export class NamespaceIndex {
     }
   }
 
-  /** Positions, rising; the rule's own may be among them. */
+  /** Positions in ascending order; they may include the rule itself. */
   mayOverlap(position: number): readonly number[] {
     const namespaces = this.#namespaces[position];
     if (namespaces === null || namespaces === undefined) return this.#positions;
@@ -30,13 +29,13 @@ export class NamespaceIndex {
   }
 
   /**
-   * The rules that may be about every destination that this rule is about: lists of positions, each rising; a position
-   * may be in several.
+   * The rules that may match every destination of this rule, as lists of positions in ascending order. A position may
+   * be in several lists.
    */
   mayCover({ to }: Pick<CompiledRule, 'to'>): (readonly number[])[] {
     const namespaces = new Set<string>();
     for (const pinned of to.flatMap(pinsOf)) {
-      // Nobody is in an empty list, and everything covers nobody.
+      // An empty list matches no party, and every rule covers that.
       if (pinned.length === 0) return [this.#positions];
       for (const namespace of pinned) namespaces.add(namespace);
     }
@@ -48,4 +47,15 @@ export class NamespaceIndex {
     for (const namespace of namespaces) for (const other of this.#byNamespace.get(namespace) ?? []) found.add(other);
     return [...found].sort((a, b) => a - b);
   }
+}
+
+/** The namespaces that a destination must be in for the rule to match; null: any namespace, or none. */
+export function destinationNamespaces({ to }: Pick<CompiledRule, 'to'>): ReadonlySet<string> | null {
+  const namespaces = new Set<string>();
+  for (const match of to) {
+    const [pinned] = pinsOf(match);
+    if (pinned === undefined) return null;
+    for (const namespace of pinned) namespaces.add(namespace);
+  }
+  return to.length === 0 ? null : namespaces;
 }

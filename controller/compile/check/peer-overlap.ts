@@ -2,12 +2,12 @@ import { matchFieldNames } from '../../../shared/policy/match-fields.js';
 import type { PeerMatch } from '../../../shared/policy/snapshot.js';
 import { peerFields } from '../../resources/match/peer-fields.js';
 
-/** Addresses first: they cost least to compare, and rules by network are compared by the million. */
+/** Addresses first: they are the cheapest to compare, and rules by network are compared in the millions. */
 const overlaps = matchFieldNames.map((field) => peerFields[field].overlap).reverse();
 
 /**
- * Whether a side can be in both, whatever workloads there are now: labels and addresses change without a new revision.
- * Returns such a side in words, or undefined when the two exclude each other.
+ * Whether some party can match both, regardless of the workloads that exist now, since labels and addresses change
+ * without a new revision. Returns such a party in words, or undefined when the two exclude each other.
  */
 export function overlapOfPeers(a: PeerMatch, b: PeerMatch): string | undefined {
   const parts: string[] = [];
@@ -19,7 +19,7 @@ export function overlapOfPeers(a: PeerMatch, b: PeerMatch): string | undefined {
   return parts.length === 0 ? 'anybody' : parts.reverse().join(' ');
 }
 
-/** The overlap of two lists of alternatives; an empty list is everybody. */
+/** The overlap of two lists of alternatives; an empty list matches every party. */
 export function overlapOfPeerLists(a: readonly PeerMatch[], b: readonly PeerMatch[]): string | undefined {
   if (a.length === 0 && b.length === 0) return 'anybody';
   for (const left of a.length === 0 ? [{}] : a) {

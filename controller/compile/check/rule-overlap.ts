@@ -3,21 +3,21 @@ import { NamespaceIndex } from './namespace-index.js';
 import { overlapOfPeerLists } from './peer-overlap.js';
 import type { CompiledRule, PortRange } from '../../../shared/policy/snapshot.js';
 
-/** Two rules of one tier and priority that would decide one connection differently. */
+/** Two rules of the same tier and priority that would decide one connection differently. */
 export type AmbiguousRules = {
   readonly first: string;
   readonly second: string;
-  /** A connection that both match, in words. */
+  /** A connection that both rules match, in words. */
   readonly example: string;
 };
 
-/** More would not help anybody. */
+/** A longer report would not help. */
 const maxReported = 50;
 
 /**
- * Finds rules whose order would matter but is not given: the same tier and priority, different actions, and a
- * connection and a time at which both decide. Rules that decide nothing, because they are of mode audit, rolled out to
- * nobody or expired at `nowMs`, conflict with none.
+ * Finds rules whose order matters but is not given: same tier and priority, different actions, and a connection and a
+ * time at which both decide. Rules that decide nothing are not compared: those of mode audit, with rollout 0, or
+ * expired at `nowMs`.
  */
 export function findAmbiguousRules(
   rules: readonly CompiledRule[],
@@ -37,7 +37,7 @@ export function findAmbiguousRules(
       if (isFresh[position] !== true) continue;
       for (const at of index.mayOverlap(position)) {
         const other = group[at];
-        // Of two fresh ones, the earlier has been compared with the later already.
+        // Two new rules were already compared when the earlier one was visited.
         if (other === undefined || other.action === rule.action || (at < position && isFresh[at] === true)) continue;
         const [first, second] = at < position ? [other, rule] : [rule, other];
         const example = exampleOfBoth(first, second);
@@ -52,8 +52,8 @@ export function findAmbiguousRules(
 }
 
 /**
- * The rules of the last set without a conflict: two of them need not be compared again. Time only takes rules out of
- * what is compared.
+ * The rules of the last set without a conflict, which need not be compared with each other again. The passage of time
+ * only removes rules from the comparison.
  */
 let lastClean: ReadonlySet<CompiledRule> = new Set();
 
@@ -79,7 +79,7 @@ function exampleOfBoth(a: CompiledRule, b: CompiledRule): string | undefined {
   return from === undefined ? undefined : `from ${from} to ${to}, ${ports}${time}`;
 }
 
-/** Undefined when they are never in force at the same time. */
+/** Undefined: the two are never in force at the same time. */
 function commonTime(a: CompiledRule, b: CompiledRule): string | undefined {
   const fromMs = Math.max(a.validFromMs ?? Number.NEGATIVE_INFINITY, b.validFromMs ?? Number.NEGATIVE_INFINITY);
   const untilMs = Math.min(a.expiresAtMs ?? Number.POSITIVE_INFINITY, b.expiresAtMs ?? Number.POSITIVE_INFINITY);

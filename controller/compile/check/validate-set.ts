@@ -22,10 +22,10 @@ export type ValidateOptions = {
 };
 
 /**
- * Checks what only the whole set can show: missing and circular segments, ambiguous rules, addresses and namespaces
- * that two resources claim (errors); accounts and workloads that nothing has, and segments without a member (warnings). `locations` are those of the
- * documents that are being applied. Rules that have expired at `nowMs` are not compared; without it all are. Errors
- * come first.
+ * Checks what only the whole set can show. Errors: missing and circular segments, ambiguous rules, and addresses or
+ * network namespaces that two resources claim. Warnings: unknown accounts and workloads, and segments without members.
+ * `locations`: of the documents that are being applied. Rules that have expired at `nowMs` are not compared; without
+ * `nowMs` all are. Errors come first.
  */
 export function validateSet(
   resources: readonly Resource[],

@@ -7,7 +7,7 @@ import { isPort, maskedCidr } from './field-schemas.js';
 const emptyList = 'must not be empty: leave it out';
 const httpOnly = 'needs HTTP, and Culvert carries TCP without reading it';
 
-/** Conditions of Istio that cannot hold for a TCP connection, by how their key begins. */
+/** Prefixes of Istio's condition keys that no TCP connection can satisfy. */
 const refusedKeys: Readonly<Record<string, string>> = {
   'request.': httpOnly,
   'remote.ip': `comes from X-Forwarded-For or the PROXY protocol: it ${httpOnly}. Use source.ip`,
@@ -36,8 +36,8 @@ const values = z
   .exactOptional();
 
 /**
- * One entry of `when`: a value of the connection is among `values` and not among `notValues`.
- * Source: Istio's reference, Authorization Policy Conditions; those that it has for TCP.
+ * One entry of `when`: the connection's value is in `values` and not in `notValues`. Source: Istio's reference,
+ * Authorization Policy Conditions; the keys that apply to TCP.
  */
 export const authorizationConditionSchema = z
   .strictObject({
@@ -68,7 +68,7 @@ export const authorizationConditionSchema = z
     limits: 'at least one of `values` and `notValues`',
   });
 
-/** The value as the rules hold it: networks without bits right of the prefix. */
+/** The value as it is compiled: networks without bits right of the prefix. */
 function readValue(conditionKey: AuthorizationConditionKey, text: string): string | { readonly problem: string } {
   switch (conditionKey) {
     case 'source.ip':

@@ -28,7 +28,7 @@ const principals = z.array(principal).min(1, emptyList).exactOptional();
 
 const ipBlocks = z.array(networkField).min(1, emptyList).exactOptional();
 
-/** Istio writes ports as texts; numbers are taken as well. */
+/** Istio writes ports as strings; numbers are accepted too. */
 const portText = z
   .union([z.number(), z.string()], { error: 'must be a port from 1 to 65535' })
   .refine((value) => parsePortText(value) !== undefined, 'must be a port from 1 to 65535')
@@ -126,9 +126,9 @@ const rule = z
   .register(fieldNotes, { example: '{ from: [{ source: { namespaces: ["billing"] } }] }' });
 
 /**
- * Istio's AuthorizationPolicy, the part that means something for TCP, with Istio's semantics: `action` is ALLOW unless
- * written; an ALLOW policy without rules allows nothing, a DENY policy without rules denies nothing; `rules: [{}]`
- * matches every connection. Source: Istio's reference, Security / Authorization Policy.
+ * Istio's AuthorizationPolicy, limited to what applies to TCP, with Istio's semantics. `action` defaults to ALLOW. An
+ * ALLOW policy without rules allows nothing, a DENY policy without rules denies nothing, and `rules: [{}]` matches
+ * every connection. Source: Istio's reference, Security / Authorization Policy.
  */
 export const authorizationPolicySchema = z
   .strictObject({

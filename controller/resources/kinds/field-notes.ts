@@ -1,21 +1,24 @@
 import { z } from 'zod';
 
 /**
- * What problem reports and the reference of all fields say about a schema beyond what the schema itself knows. What a
- * field means is its `describe()`; a copy that `describe()` makes keeps the notes of the original.
+ * What problem reports and the field reference say about a schema in addition to the schema itself. The meaning of a
+ * field is its `describe()`; the copy that `describe()` makes keeps the notes of the original.
  */
 export type FieldNotes = {
-  /** A value that would be right, as a person writes it in YAML. */
+  /** A valid value, as written in YAML. */
   readonly example?: string;
-  /** Fields of this object that are known and not supported, and why. They are refused, never dropped in silence. */
+  /** Known fields of this object that are not supported, and why. They are refused, never silently dropped. */
   readonly refusedFields?: Readonly<Record<string, string>>;
-  /** Values that are known and not supported, and why. */
+  /** Known values that are not supported, and why. */
   readonly refusedValues?: Readonly<Record<string, string>>;
-  /** What the reference calls the type; without it the name is that of the schema. */
+  /** The name of the type in the reference; defaults to the schema's own name. */
   readonly type?: string;
-  /** Limits that the schema checks in code, for the reference; those of `min`, `max` and `refine` are read from it. */
+  /**
+   * Limits that the schema checks in code, for the reference. Those of `min`, `max` and `refine` are read from the
+   * schema.
+   */
   readonly limits?: string;
-  /** The reference describes this object once, under this heading, and links to it from each field that has it. */
+  /** The heading under which the reference describes this object once and to which each field with it links. */
   readonly part?: string;
 };
 

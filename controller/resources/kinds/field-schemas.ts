@@ -34,7 +34,7 @@ export function isNamespacedName(text: string): boolean {
   return labelPattern.test(namespace) && subdomainPattern.test(name);
 }
 
-/** Labels as Kubernetes takes them: an optional DNS prefix, names and values of at most 63 characters. */
+/** Labels as Kubernetes accepts them: an optional DNS prefix; names and values of at most 63 characters. */
 export const labelsField = z
   .record(
     z.string().refine(isLabelKey, 'is not a label name: at most 63 letters, digits, "-", "_" and "."'),
@@ -55,7 +55,7 @@ function isLabelKey(text: string): boolean {
   return (prefix === null || subdomainPattern.test(prefix)) && labelNamePattern.test(text.slice(slash + 1));
 }
 
-/** Labels that select something: an empty selector would silently mean everything. */
+/** Labels that select something. An empty selector is refused because it would silently select everything. */
 export const selectorField = labelsField
   .refine((labels) => Object.keys(labels).length > 0, 'must name at least one label')
   .register(fieldNotes, { example: '{ app: api }', type: 'labels' });
@@ -115,7 +115,7 @@ export const cidrField = z
     limits: 'a network or a single address, without bits set to the right of the prefix',
   });
 
-/** The same as Istio and Kubernetes take it: bits right of the prefix are cut off. */
+/** The same as Istio and Kubernetes accept it: bits right of the prefix are cleared. */
 export const networkField = z
   .string()
   .transform((text, context): string => {
@@ -130,7 +130,7 @@ export const networkField = z
     limits: 'a network or a single address; bits to the right of the prefix are cut off',
   });
 
-/** The network that a prefix with host bits lies in (`10.1.2.3/8` → `10.0.0.0/8`); undefined when it is no prefix. */
+/** The network of a prefix with host bits (`10.1.2.3/8` → `10.0.0.0/8`); undefined when the text is no prefix. */
 export function maskedCidr(text: string): string | undefined {
   const match = /^([^/]+)\/(0|[1-9]\d{0,2})$/.exec(text);
   const ip = match?.[1] === undefined ? undefined : parseIp(match[1]);

@@ -4,8 +4,8 @@ import { fieldNotes } from './field-notes.js';
 const pattern = /^(\d{4})-(\d{2})-(\d{2})T(\d{2}):(\d{2}):(\d{2})(?:\.\d{1,9})?(Z|[+-]\d{2}:\d{2})$/;
 
 /**
- * An instant in milliseconds since 1970, of an RFC 3339 text with seconds and an offset. Undefined when it is none, or
- * when there is no such day (RFC 3339, section 5.7; leap seconds are not taken).
+ * Parses an RFC 3339 text with seconds and an offset into milliseconds since 1970. Undefined for other texts and for
+ * days that do not exist (RFC 3339, section 5.7); leap seconds are not accepted.
  */
 export function parseInstant(text: string): number | undefined {
   const match = pattern.exec(text);
@@ -16,7 +16,7 @@ export function parseInstant(text: string): number | undefined {
   return Number.isNaN(ms) || (day ?? 0) > lastDay ? undefined : ms;
 }
 
-/** An RFC 3339 text. It keeps its spelling; {@link parseInstant} reads it. */
+/** An RFC 3339 text. It is stored as written; {@link parseInstant} reads it. */
 export const instantField = z
   .string()
   .refine((text) => parseInstant(text) !== undefined, 'is not a time as RFC 3339 writes it, with seconds and an offset')

@@ -4,8 +4,8 @@ import { labelsField, namespaceField } from './field-schemas.js';
 import { annotationsField, apiVersionText, culvertApiVersion, kindText, metadataText, specText } from './metadata.js';
 
 /**
- * In force while no Mesh resource is applied: nothing is refused that no rule refuses, as in Istio. `istio-system` is
- * Istio's own default, so that mesh-wide AuthorizationPolicies keep their reach when they are copied.
+ * In force while no Mesh resource is applied. As in Istio, everything is allowed that no rule refuses. `istio-system`
+ * is Istio's default, so copied mesh-wide AuthorizationPolicies keep their scope.
  */
 export const defaultMesh = {
   defaultAction: 'allow',
@@ -13,7 +13,7 @@ export const defaultMesh = {
   rootNamespace: 'istio-system',
 } as const satisfies Mesh['spec'];
 
-/** Settings of the whole mesh. There is one, named `default`. */
+/** Mesh-wide settings. There is one Mesh resource, named `default`. */
 export const meshSchema = z
   .strictObject({
     apiVersion: z.literal(culvertApiVersion).describe(apiVersionText),

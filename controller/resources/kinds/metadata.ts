@@ -14,7 +14,7 @@ export const kindText = 'Kind of the document.';
 export const metadataText = 'What the document is called.';
 export const specText = 'What the document says.';
 
-/** Metadata of a resource that lives in a namespace; `default` when none is written, as in Kubernetes. */
+/** Metadata of a namespaced resource; the namespace defaults to `default`, as in Kubernetes. */
 export const namespacedMetadata = z.strictObject({
   name,
   namespace: namespaceField.default('default').describe('Namespace of the document.'),
@@ -22,7 +22,7 @@ export const namespacedMetadata = z.strictObject({
   annotations: annotationsField.exactOptional(),
 });
 
-/** Metadata of a resource of the whole mesh. */
+/** Metadata of a mesh-wide resource. */
 export const meshMetadata = z
   .strictObject({ name, labels: labels.exactOptional(), annotations: annotationsField.exactOptional() })
   .register(fieldNotes, {

@@ -6,8 +6,8 @@ import { annotationsField, apiVersionText, culvertApiVersion, kindText, metadata
 const nameLabel = 'kubernetes.io/metadata.name';
 
 /**
- * The labels of a namespace, for rules that select by them. A namespace needs no document: without one it has the label
- * with its own name that every namespace has. Kubernetes' own documents are taken as they are.
+ * The labels of a namespace, for rules that select by them. Documents are optional: every namespace has the label with
+ * its own name. Kubernetes' own Namespace documents are accepted unchanged.
  */
 export const namespaceSchema = z
   .strictObject({

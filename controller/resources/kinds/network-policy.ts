@@ -103,9 +103,9 @@ const ports = z.array(policyPort).exactOptional().describe('Ports, as alternativ
 const peers = z.array(peer).exactOptional();
 
 /**
- * Kubernetes' NetworkPolicy, with its semantics (see `networkPolicyVerdict`). UDP and SCTP are taken and mean nothing
- * here, since Culvert carries TCP: what only allows them allows nothing.
- * Source: Kubernetes, Network Policies, and the API reference of networking.k8s.io/v1.
+ * Kubernetes' NetworkPolicy with its semantics (see `networkPolicyVerdict`). UDP and SCTP are accepted but have no
+ * effect, since Culvert carries TCP: a rule that allows only those allows nothing. Source: Kubernetes, Network
+ * Policies, and the API reference of networking.k8s.io/v1.
  */
 export const networkPolicySchema = z
   .strictObject({

@@ -5,7 +5,7 @@ import { fieldNotes } from './field-notes.js';
 
 const longestDrainMs = 24 * 3_600_000;
 
-/** `terminate`, `drain 30s` or `keep`; undefined when it is none of these. A drain lasts from 1 ms to 24 hours. */
+/** Parses `terminate`, `drain 30s` or `keep`; undefined for other texts. A drain lasts from 1 ms to 24 hours. */
 export function parseOnChange(text: string): OnChange | undefined {
   if (text === 'terminate' || text === 'keep') return { kind: text };
   const graceMs = parseDuration(/^drain +(\S+)$/.exec(text)?.[1] ?? '');
@@ -13,7 +13,7 @@ export function parseOnChange(text: string): OnChange | undefined {
   return { kind: 'drain', graceMs };
 }
 
-/** What happens to the open connections that a rule forbids, or no longer allows. */
+/** What happens to open connections that a rule denies or no longer allows. */
 export const onChangeField = z
   .string()
   .refine((text) => parseOnChange(text) !== undefined, 'must be terminate, keep, or drain with a time of up to 24h')

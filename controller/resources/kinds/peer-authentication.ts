@@ -4,7 +4,7 @@ import { fieldNotes } from './field-notes.js';
 import { isPort, labelsField } from './field-schemas.js';
 import { apiVersionText, culvertApiVersion, kindText, metadataText, namespacedMetadata, specText } from './metadata.js';
 
-/** `UNSET` (and no mode at all) is what the next wider scope says. */
+/** `UNSET`, or no mode at all, inherits from the next wider scope. */
 const mtls = z
   .strictObject({
     mode: z
@@ -21,8 +21,8 @@ const mtls = z
 
 /**
  * Istio's PeerAuthentication: whether plaintext from outside the mesh is refused (STRICT) or left to the rules
- * (PERMISSIVE), for a workload and its ports, a namespace, or in the root namespace for the mesh.
- * Source: Istio's reference, Security / PeerAuthentication.
+ * (PERMISSIVE), for a workload and its ports, for a namespace, or from the root namespace for the mesh. Source: Istio's
+ * reference, Security / PeerAuthentication.
  */
 export const peerAuthenticationSchema = z
   .strictObject({

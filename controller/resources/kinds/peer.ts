@@ -11,16 +11,16 @@ type PeerShape = {
 
 const documents = peerFieldNames.map((field) => peerFields[field].document);
 
-/** What only a member of the mesh has. */
+/** Fields that only members of the mesh can match. */
 const memberFields = peerFieldNames.flatMap((field) => {
   const { about, document } = peerFields[field];
   return about === 'workload' || about === 'namespace' ? [document.name] : [];
 });
 
 /**
- * One entry of `from`, `to` and a segment's `members`. All fields that are written must match; the entries of a list
- * are alternatives. `segment` and `service` stand alone, `except` takes addresses out of `cidr`. `external` is an
- * address that no workload, service or ServiceEntry names; `unauthenticated` a source that proved no identity.
+ * One entry of `from`, `to` and a segment's `members`. All fields that are set must match; the entries of a list are
+ * alternatives. `segment` and `service` stand alone, and `except` removes addresses from `cidr`. `external` matches
+ * addresses that no workload, service or ServiceEntry names; `unauthenticated` matches sources that proved no identity.
  */
 export const peerSchema = z
   .strictObject(Object.fromEntries(documents.map(({ name, schema }) => [name, schema])) as PeerShape)
@@ -53,7 +53,7 @@ export const peerSchema = z
 
 export type Peer = z.output<typeof peerSchema>;
 
-/** What a peer says of one field, with the way in which documents write it; undefined when it does not name it. */
+/** The value that a peer has for one field, and how documents write that field; undefined when it is not set. */
 export function writtenField(
   field: MatchFieldName,
   peer: Peer,
@@ -63,7 +63,7 @@ export function writtenField(
   return written === undefined ? undefined : { document, written };
 }
 
-/** For a peer that names neither a segment nor a service: these stand for several matches. */
+/** Compiles a peer without `segment` and `service`, which can stand for several matches. */
 export function toPeerMatch(peer: Peer): PeerMatch {
   return Object.fromEntries(
     peerFieldNames.flatMap((field) => {
@@ -73,7 +73,7 @@ export function toPeerMatch(peer: Peer): PeerMatch {
   );
 }
 
-/** `from` and `to` of a rule: leave the field out to match everybody. */
+/** `from` and `to` of a rule; omit the field to match every party. */
 export const peerListField = z
   .array(peerSchema)
   .min(1, 'must not be empty: leave it out to match everybody')

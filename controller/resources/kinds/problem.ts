@@ -1,20 +1,20 @@
 /**
- * One thing that is wrong with what a person wrote. All problems of an input are reported together; one `error` refuses
- * the whole input, a `warning` refuses nothing.
+ * One problem in a user's input. All problems of an input are reported together; an `error` refuses the whole input, a
+ * `warning` does not.
  */
 export type Problem = {
   readonly severity: 'error' | 'warning';
   readonly fileName: string | null;
-  /** Which document of the input, counted from 1; null when it is not known. */
+  /** Number of the document in the input, counted from 1; null: not known. */
   readonly document: number | null;
-  /** Line of the whole input, counted from 1; null when it is not known. */
+  /** Line in the whole input, counted from 1; null: not known. */
   readonly line: number | null;
   /** `SegmentationRule/db-only` or `Workload/billing/api`; null when the document has no readable name. */
   readonly resource: string | null;
   /** `spec.from[0].segment`; empty for the document as a whole. */
   readonly path: string;
   readonly message: string;
-  /** What to do about it: the nearest name, the allowed values or an example. */
+  /** How to fix it: the nearest name, the allowed values or an example. */
   readonly hint: string;
 };
 
@@ -26,7 +26,7 @@ export function formatProblem(problem: Problem): string {
   return problem.hint === '' ? text : `${text} (${problem.hint})`;
 }
 
-/** Path segments in the notation of the problems: `spec.from[0].labels["app.kubernetes.io/name"]`. */
+/** Formats path segments as problems show them: `spec.from[0].labels["app.kubernetes.io/name"]`. */
 export function formatPath(path: readonly PropertyKey[]): string {
   let text = '';
   for (const segment of path) {

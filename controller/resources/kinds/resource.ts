@@ -15,7 +15,10 @@ import { serviceSchema, type Service } from './service.js';
 import { istioNetworkingApiVersions, serviceEntrySchema, type ServiceEntry } from './service-entry.js';
 import { workloadSchema, type Workload } from './workload.js';
 
-/** What people write in YAML and the controller keeps in `culvert_config`. Plain JSON, with defaults filled in. */
+/**
+ * A resource as users write it in YAML and the controller stores it in `culvert_config`. Plain JSON, with defaults
+ * filled in.
+ */
 export type Resource =
   | Mesh
   | Namespace
@@ -33,7 +36,7 @@ type KindInfo = {
   readonly schema: z.ZodType<Resource>;
   readonly isNamespaced: boolean;
   readonly apiVersions: readonly string[];
-  /** Other words for it on the command line, lower case. */
+  /** Aliases on the command line, lower case. */
   readonly aliases: readonly string[];
 };
 
@@ -92,7 +95,7 @@ export function kindInfo(kind: ResourceKind): KindInfo {
   return resourceKinds[kind];
 }
 
-/** The kind that a person means by `workload`, `Workloads` or `wl`; undefined when there is none. */
+/** The kind for `workload`, `Workloads` or `wl`; undefined: unknown. */
 export function findKind(text: string): ResourceKind | undefined {
   const word = text.toLowerCase();
   return kindNames.find((kind) => kind.toLowerCase() === word || kindInfo(kind).aliases.includes(word));

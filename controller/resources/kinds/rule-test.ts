@@ -4,15 +4,15 @@ import { fieldNotes } from './field-notes.js';
 import { isNamespacedName, isPort } from './field-schemas.js';
 import { instantField } from './instant.js';
 
-/**
- * One side of a test. `word` says which kind of thing a name is; null: whatever is called so. Only the destination has a
- * port.
- */
+/** One side of a test. `word` selects the kind of thing that the name is; null: any. Only destinations have a port. */
 export type TestParty =
   | { readonly word: 'workload' | 'service' | 'sa' | null; readonly name: string; readonly port: number | null }
   | { readonly ip: IpAddress; readonly port: number | null };
 
-/** Reads `billing/api`, `sa:billing/api`, `203.0.113.7`, `billing/db:5432` or `[fd00::1]:443`; undefined: none of these. */
+/**
+ * Parses `billing/api`, `sa:billing/api`, `203.0.113.7`, `billing/db:5432` or `[fd00::1]:443`; undefined for other
+ * texts.
+ */
 export function parseTestParty(text: string): TestParty | undefined {
   const address = parseHostPort(text);
   if (address !== undefined) return address;
@@ -24,7 +24,7 @@ export function parseTestParty(text: string): TestParty | undefined {
   return { word: (match?.[1] ?? null) as 'workload' | 'service' | 'sa' | null, name, port };
 }
 
-/** What can decide: a tier of SegmentationRules, or the step of another kind of document. */
+/** What can decide: a tier of SegmentationRules, or the step of another kind. */
 export const testTiers = [
   'platform',
   'team',
@@ -36,7 +36,9 @@ export const testTiers = [
   'mtls',
 ] as const;
 
-/** What must be decided of one connection once the rules are in force: in a rule's `tests`, and in a PolicyTest. */
+/**
+ * The expected decision for one connection once the rules are in force; used in a rule's `tests` and in a PolicyTest.
+ */
 export const ruleTestSchema = z
   .strictObject({
     from: z

@@ -3,7 +3,7 @@ import { fieldNotes } from './field-notes.js';
 import { apiVersionText, culvertApiVersion, kindText, meshMetadata, metadataText, specText } from './metadata.js';
 import { peerSchema } from './peer.js';
 
-/** A named set of peers. Segments may contain segments, never themselves. */
+/** A named set of peers. Segments may contain other segments, but never themselves. */
 export const segmentSchema = z
   .strictObject({
     apiVersion: z.literal(culvertApiVersion).describe(apiVersionText),

@@ -16,7 +16,7 @@ const portsEntry = z
   .refine((value) => parsePortRange(value) !== undefined, portProblem)
   .register(fieldNotes, { example: '5432', type: 'port or range' });
 
-/** Inclusive; undefined when it is neither a port nor a range that counts upwards. */
+/** Inclusive; undefined when the value is neither a port nor an ascending range. */
 export function parsePortRange(value: number | string): PortRange | undefined {
   const match = /^([1-9]\d{0,4})(?:-([1-9]\d{0,4}))?$/.exec(String(value));
   const first = Number(match?.[1]);
@@ -24,7 +24,7 @@ export function parsePortRange(value: number | string): PortRange | undefined {
   return isPort(first) && isPort(last) && first <= last ? [first, last] : undefined;
 }
 
-/** The priority of a rule that names none. Lower is first. */
+/** The default priority. Lower is evaluated first. */
 export const defaultPriority = 1000;
 
 /** Who may dial whom on which ports. */

@@ -46,9 +46,9 @@ const endpoint = z.strictObject({ address: networkField.describe('Address of the
 });
 
 /**
- * Istio's ServiceEntry, the part that means something by address: it gives addresses outside the mesh a name, so that
- * they are not `external`, and rules can say `service: namespace/name`. It changes no route.
- * Source: Istio's reference, Networking / Service Entry.
+ * Istio's ServiceEntry, limited to addresses. It names addresses outside the mesh, so that they are not `external` and
+ * rules can refer to them with `service: namespace/name`. It does not change routing. Source: Istio's reference,
+ * Networking / Service Entry.
  */
 export const serviceEntrySchema = z
   .strictObject({

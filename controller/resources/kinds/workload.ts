@@ -3,7 +3,7 @@ import { fieldNotes } from './field-notes.js';
 import { addressField, cidrField, portField, subdomainField } from './field-schemas.js';
 import { apiVersionText, culvertApiVersion, kindText, metadataText, namespacedMetadata, specText } from './metadata.js';
 
-/** Name under /run/netns, or the absolute path of a network namespace. */
+/** A name under /run/netns, or the absolute path of a network namespace. */
 const netns = z
   .string()
   .max(4096)
@@ -15,7 +15,7 @@ function isNetns(text: string): boolean {
   return /^[A-Za-z0-9_.-]{1,255}$/.test(text) && text !== '.' && text !== '..';
 }
 
-/** Traffic of the workload that the agent leaves alone. */
+/** Traffic of the workload that the agent does not capture. */
 const capture = z.strictObject({
   excludeInboundPorts: z
     .array(portField)

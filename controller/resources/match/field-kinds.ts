@@ -3,7 +3,7 @@ import type { FieldWith, ListField, MatchSubject, Overlap } from './peer-field.j
 
 type Labels = Readonly<Record<string, string>>;
 
-/** What rows of one kind of value have in common: here a fact that a side has at most once. */
+/** Common parts of rows by kind of value. This one: a list of alternatives for a fact that a party has at most once. */
 export function nameField(field: ListField) {
   return {
     about: 'workload',
@@ -42,7 +42,7 @@ export function flagField(field: FieldWith<true>) {
   } as const;
 }
 
-/** Says where a match came from, and decides nothing. */
+/** The origin of a match, which decides nothing. */
 export function originField() {
   return {
     about: 'origin',
@@ -62,7 +62,7 @@ export function noRequirement(): undefined {
   return undefined;
 }
 
-/** Undefined stands for everything. */
+/** Undefined stands for every value. */
 export function intersect(
   a: readonly string[] | undefined,
   b: readonly string[] | undefined,

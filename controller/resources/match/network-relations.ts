@@ -22,7 +22,7 @@ function parseAll(texts: readonly string[]): Cidr[] {
   return texts.map(parseCidr).filter((cidr) => cidr !== undefined);
 }
 
-/** An address that `cidrs` and `exceptCidrs` of both let through; undefined: any. */
+/** An address that `cidrs` and `exceptCidrs` of both matches allow; undefined: any. */
 export function commonAddress(a: PeerMatch, b: PeerMatch): Overlap {
   if (a.cidrs === undefined && b.cidrs === undefined) return undefined;
   const [networksA, networksB] = [networks(a), networks(b)];
@@ -38,7 +38,7 @@ export function commonAddress(a: PeerMatch, b: PeerMatch): Overlap {
   return null;
 }
 
-/** An address of `network` that no exception covers, found by halving; undefined when they cover all of it. */
+/** An address of `network` outside all exceptions, found by bisection; undefined when they cover the whole network. */
 function addressOutside(network: Cidr, excepts: readonly Cidr[]): string | undefined {
   if (excepts.some((except) => contains(except, network))) return undefined;
   const inside = excepts.filter((except) => cidrContains(network, except.bytes));
@@ -64,7 +64,7 @@ export function coversNetworks(outer: PeerMatch, inner: PeerMatch): boolean {
   return networks(inner).cidrs.every((network) => larger.some((candidate) => contains(candidate, network)));
 }
 
-/** Whether `inner` matches no address that `outer` takes out. */
+/** Whether `inner` matches no address that `outer` excludes. */
 export function coversExceptions(outer: PeerMatch, inner: PeerMatch): boolean {
   if (outer.exceptCidrs === undefined) return true;
   const { cidrs, excepts } = networks(inner);

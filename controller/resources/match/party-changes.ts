@@ -4,12 +4,12 @@ import type { Party } from '../../../shared/policy/connection.js';
 import type { PartyChange } from './peer-field.js';
 import { serviceAccountName } from '../../../shared/routing/names.js';
 
-/** Values of one list that are tried; the nearest by name come first. */
+/** Limit on the values of one list that are tried; those in the same namespace come first. */
 const maxValues = 16;
 
 type Home = { readonly namespace: string; readonly serviceAccount: string };
 
-/** What the registry says of the side, else what it proves; undefined when it has no account. */
+/** The account from the registry, else the proved one; undefined: the party has none. */
 function homeOf({ workload, identity }: Party): Home | undefined {
   return workload ?? (identity === null ? undefined : parseSpiffeId(identity));
 }
@@ -49,7 +49,7 @@ export function toNamespaces(namespaces: readonly string[], party: Party, trustD
   }));
 }
 
-/** Only to workloads of the same namespace: another one would be a second change. */
+/** Only workloads of the same namespace; another namespace would be a second change. */
 export function toWorkloads(names: readonly string[], party: Party): PartyChange[] {
   const { workload } = party;
   if (workload === null) return [];
@@ -65,7 +65,7 @@ export function toWorkloads(names: readonly string[], party: Party): PartyChange
     }));
 }
 
-/** Only where one label is missing or another: two would be two changes. */
+/** Only if exactly one label is missing or different; two would be two changes. */
 export function toLabels(labels: Readonly<Record<string, string>>, party: Party): PartyChange[] {
   const { workload } = party;
   if (workload === null) return [];
@@ -89,7 +89,7 @@ export function toNodes(nodes: readonly string[], party: Party): PartyChange[] {
   }));
 }
 
-/** To the first address of each network of the side's own family. */
+/** To the first address of each network of the party's address family. */
 export function toNetworks(cidrs: readonly string[], party: Party): PartyChange[] {
   const isV6 = party.ip.includes(':');
   return nearest(cidrs, '').flatMap((text) => {

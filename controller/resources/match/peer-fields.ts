@@ -25,9 +25,9 @@ import { toAccounts, toLabels, toNamespaces, toNetworks, toNodes, toWorkloads } 
 import type { ListField, MatchSubject, Overlap, PeerField } from './peer-field.js';
 
 /**
- * The controller's row for each field of {@link PeerMatch}, in the order in which documents list them. What agents know
- * of a field too (its condition, its description, its form on the wire) is the first table, in
- * `shared/policy/match-fields.ts`. A field without a row does not compile.
+ * The controller's row for each field of {@link PeerMatch}, in the order in which documents list them. What agents need
+ * too (condition, description, wire form) is in a first table, `shared/policy/match-fields.ts`. A field without a row
+ * does not compile.
  */
 const table = {
   segment: {
@@ -55,7 +55,7 @@ const table = {
       const namespace = commonNamespace(a, b);
       return typeof namespace === 'string' ? `in namespace ${namespace}` : namespace;
     },
-    // A service account and a workload are in the namespace that their name says.
+    // The name of a service account or workload contains its namespace.
     covers: ({ namespaces: outer }: PeerMatch, inner: PeerMatch) =>
       outer === undefined || pinsOf(inner).some((names) => names.every((name) => outer.includes(name))),
     changes: toNamespaces,
@@ -162,7 +162,7 @@ const table = {
     about: 'address',
     merges: false,
     pinnedNamespaces: null,
-    // The row of `cidrs` looks for an address outside the exceptions; without `cidrs` there always is one.
+    // The `cidrs` row finds an address outside the exceptions; without `cidrs` there always is one.
     overlap: noRequirement,
     covers: coversExceptions,
     changes: noChange,
@@ -188,15 +188,15 @@ const table = {
   },
 } as const satisfies { readonly [F in keyof Required<PeerMatch>]: PeerField<F> };
 
-/** The exact types of the rows, from which the document schema gets its own. */
+/** The exact row types, from which the document schema gets its type. */
 export type PeerTable = typeof table;
 
 export const peerFields: { readonly [F in MatchFieldName]: PeerField<F> } = table;
 
-/** In the order of the table. */
+/** Field names in table order. */
 export const peerFieldNames = Object.keys(table) as readonly MatchFieldName[];
 
-/** Uses the row of a field with the value that the match has for it; undefined when it names no such field. */
+/** Calls `use` with the row of a field and the value that the match has for it; undefined when the field is not set. */
 export function usePeerField<F extends MatchFieldName, R>(
   field: F,
   match: PeerMatch,
@@ -206,17 +206,17 @@ export function usePeerField<F extends MatchFieldName, R>(
   return value === undefined || value === null ? undefined : use(peerFields[field], value);
 }
 
-/** Whether the match names a field that one of these decides. */
+/** Whether the match sets a field that one of these subjects decides. */
 export function isAbout(match: PeerMatch, ...subjects: readonly MatchSubject[]): boolean {
   return peerFieldNames.some((field) => match[field] !== undefined && subjects.includes(peerFields[field].about));
 }
 
-/** Whether a side can match that no workload is registered for. */
+/** Whether a party can match that is not a registered workload. */
 export function mayBeUnregistered(match: PeerMatch): boolean {
   return isAbout(match, 'outsider', 'address');
 }
 
-/** The match without the fields that something else decides. */
+/** The match reduced to the fields that this subject decides. */
 export function withOnly(match: PeerMatch, subject: MatchSubject): PeerMatch {
   return Object.fromEntries(
     peerFieldNames
@@ -225,13 +225,13 @@ export function withOnly(match: PeerMatch, subject: MatchSubject): PeerMatch {
   );
 }
 
-/** Fields that tell the namespace, with how they do. */
+/** The fields that limit the namespace. */
 const pinning = peerFieldNames.flatMap((field) => {
   const { pinnedNamespaces } = peerFields[field];
   return pinnedNamespaces === null ? [] : [{ field: field as ListField, namespacesOf: pinnedNamespaces }];
 });
 
-/** For each field that tells the namespace: those that a side may be in. It must be in one of each list. */
+/** The namespaces that each such field allows. A party must be in one namespace of every list. */
 export function pinsOf(match: PeerMatch): (readonly string[])[] {
   return pinning.flatMap(({ field, namespacesOf }) => {
     const names = match[field];
@@ -239,7 +239,7 @@ export function pinsOf(match: PeerMatch): (readonly string[])[] {
   });
 }
 
-/** A namespace that a side in both can be in; undefined: any. */
+/** A namespace that both matches allow; undefined: any. */
 function commonNamespace(a: PeerMatch, b: PeerMatch): Overlap {
   const constraints = pinning.flatMap(({ field, namespacesOf }) => {
     const names = intersect(a[field], b[field]);

@@ -4,11 +4,11 @@ import type { PeerMatch } from '../../../shared/policy/snapshot.js';
 import { withOnly } from './peer-fields.js';
 import { serviceAccountName, workloadName } from '../../../shared/routing/names.js';
 
-/** What the registry, or an identity, says of one side. */
+/** What the registry or a proved identity says about a party. */
 export type RegisteredParty = {
   readonly namespace: string;
   readonly serviceAccount: string;
-  /** Null: not known. */
+  /** Null: only the identity is known. */
   readonly workload: {
     readonly name: string;
     readonly node: string | null;
@@ -17,8 +17,8 @@ export type RegisteredParty = {
 };
 
 /**
- * Whether a side may be one of the peers, as far as the registry tells: false only when it is certainly none. True
- * leaves the labels of its namespace, its address and what it proves to the evaluator. Null: nothing is known of the side.
+ * Whether a party may match one of the peers, as far as the registry can tell. False: certainly not. True: namespace
+ * labels, addresses and proofs are left to the evaluator. Null: nothing is known about the party.
  */
 export function mayMatchRegistered(peers: readonly PeerMatch[]): (party: RegisteredParty | null) => boolean {
   const prepared = peers.map((match) => preparePeer(withOnly(match, 'workload')));

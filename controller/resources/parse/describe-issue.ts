@@ -2,7 +2,7 @@ import type { z } from 'zod';
 import { nearestName } from '../../../shared/nearest-name.js';
 import { fieldNotes, type FieldNotes } from '../kinds/field-notes.js';
 
-/** What zod found, in words for a person. `isKey` says that the key at the end of the path is what is wrong. */
+/** A zod issue in words for people. `isKey`: the key at the end of the path is wrong, not its value. */
 export type FieldProblem = {
   readonly path: readonly PropertyKey[];
   readonly isKey: boolean;
@@ -12,7 +12,7 @@ export type FieldProblem = {
 
 type Issue = z.core.$ZodIssue;
 
-/** Turns one issue of `schema` into problems; an unknown field becomes a problem each. `input` is what was parsed. */
+/** Turns one issue of `schema` into problems, one for each unknown field. `input`: the value that was parsed. */
 export function describeIssue(schema: z.ZodType, issue: Issue, input: unknown): FieldProblem[] {
   const { path } = issue;
   const field = schemaAt(schema, path);
@@ -41,7 +41,7 @@ function describeUnknownField(field: Field, key: string): { message: string; hin
 function describeValue(issue: Issue, field: Field, value: unknown): { message: string; hint: string } {
   const example = note(field, 'example');
   const hint = example === undefined ? '' : `for example ${example}`;
-  // What a check of several fields says of one that is not there.
+  // A check across fields reported a field that is missing.
   if (value === undefined && issue.code === 'custom') return { message: issue.message, hint };
   if (value === undefined) return { message: 'is missing', hint: hint === '' ? missingHint(issue) : hint };
   if (value === null) return { message: 'has no value', hint: hint === '' ? missingHint(issue) : hint };
@@ -88,7 +88,7 @@ function describeType(value: unknown): string {
     : `the ${typeof value} ${JSON.stringify(value)}`;
 }
 
-/** The schema that a path leads to, with every wrapper around it, outermost first. */
+/** The schema at a path, with all of its wrappers, outermost first. */
 function schemaAt(schema: z.core.$ZodType, path: readonly PropertyKey[]): Field {
   let layers = unwrap(schema);
   for (const segment of path) {

@@ -1,10 +1,10 @@
-/** A part of a text that YAML reads by itself, and the lines of the text before it. */
+/** A part of a text that can be parsed as YAML on its own, and the number of lines before it. */
 export type DocumentChunk = { readonly text: string; readonly linesBefore: number };
 
 /**
- * Cuts a text where a line begins with the marker `---`: inside a document there is no such line (YAML 1.2.2, §9.1.2),
- * so that each part can be read alone. A text with directives (`%YAML`), which belong to the document after them, stays
- * whole.
+ * Splits a text at lines that begin with the marker `---`. No line inside a document begins with it (YAML 1.2.2,
+ * §9.1.2), so each part can be parsed alone. A text with directives (`%YAML`), which belong to the document after them,
+ * is not split.
  */
 export function* documentChunks(text: string): Generator<DocumentChunk> {
   if (text.startsWith('%') || text.startsWith('\uFEFF%') || text.includes('\n%')) {
@@ -22,7 +22,7 @@ export function* documentChunks(text: string): Generator<DocumentChunk> {
   }
 }
 
-/** Where the next line with a marker begins, after the line at `start`; the end of the text when there is none. */
+/** The offset of the next line with a marker after the line at `start`, or the end of the text. */
 function nextMarker(text: string, start: number): number {
   for (let at = text.indexOf('\n---', start); at >= 0; at = text.indexOf('\n---', at + 1)) {
     const after = text[at + 4];

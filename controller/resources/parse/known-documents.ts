@@ -2,8 +2,8 @@ import { createHash } from 'node:crypto';
 import type { Resource } from '../kinds/resource.js';
 
 /**
- * Documents that were read before and had no problem, by their text. People apply the same thousands of documents again
- * and again with one of them changed, and reading YAML is what takes the time. The oldest give way.
+ * Caches valid documents by their text. Users apply the same thousands of documents again with one changed, and parsing
+ * YAML takes most of the time. The oldest entries are evicted.
  */
 export class KnownDocuments {
   readonly #resources = new Map<string, Resource>();
@@ -17,7 +17,7 @@ export class KnownDocuments {
     return this.#resources.get(digest(text));
   }
 
-  /** The resource is shared by all who find it: nobody may change it. */
+  /** The resource is shared by all callers; do not modify it. */
   add(text: string, resource: Resource): void {
     const oldest = this.#resources.keys().next().value;
     if (this.#resources.size >= this.#maxDocuments && oldest !== undefined) this.#resources.delete(oldest);
@@ -25,7 +25,7 @@ export class KnownDocuments {
   }
 }
 
-/** Not the text itself: it would keep the whole input in memory that it is a part of. */
+/** A digest, because a slice of the text would keep the whole input in memory. */
 function digest(text: string): string {
   return createHash('sha256').update(text).digest('base64');
 }

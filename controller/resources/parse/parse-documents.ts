@@ -13,29 +13,29 @@ import { TooDeepError, lineAt, lineOfPath, yamlProblems, yamlToJson, yamlTokens 
 export const maxInputLength = 32 * 1024 * 1024;
 export const maxDocumentLength = 1024 * 1024;
 export const maxDocuments = 20_000;
-/** More problems than a person reads are counted, not listed. */
+/** Further problems are counted, not listed. */
 const maxProblems = 200;
 
-/** Where a resource was written, for problems that are found later. */
+/** Where a resource is written, for problems that are found later. */
 export type ResourceLocation = {
   readonly fileName: string | null;
   readonly document: number;
-  /** The line of the deepest part of `path` that was written. */
+  /** The line of the deepest part of `path` that exists in the document. */
   readonly lineOf: (path: readonly PropertyKey[]) => number | null;
 };
 
 export type ParsedDocuments = {
-  /** The documents without a problem. An input is used whole or not at all: look at `problems` first. */
+  /** The valid documents. Check `problems` first: an input is used as a whole or not at all. */
   readonly resources: readonly Resource[];
-  /** Every problem of every document, in the order of the text. All are errors. */
+  /** All problems of all documents, in text order. All are errors. */
   readonly problems: readonly Problem[];
   /** By resource key. */
   readonly locations: ReadonlyMap<string, ResourceLocation>;
 };
 
 /**
- * Reads YAML or JSON with any number of documents. Unknown fields and kinds, duplicates, aliases that expand to too
- * much, `__proto__` and unknown tags are problems; nothing is dropped and nothing is thrown. Empty documents are skipped.
+ * Parses YAML or JSON with any number of documents. Unknown fields and kinds, duplicates, excessive alias expansion,
+ * `__proto__` and unknown tags are problems; nothing is dropped or thrown. Empty documents are skipped.
  */
 export function parseDocuments(text: string, { fileName = null }: ParseOptions = {}): ParsedDocuments {
   return atOnce(parsingDocuments(text, { fileName }));
@@ -73,7 +73,7 @@ function composeChunk(text: string, lines: LineCounter): Generator<Document.Pars
   return composer.compose(yamlTokens(text, lines));
 }
 
-/** Reads a part with one document again: nobody asks for lines unless something is wrong. */
+/** Parses a part with one document again to find a line, which is only needed when something is wrong. */
 function lineInChunk({ text, linesBefore }: DocumentChunk, path: readonly PropertyKey[]): number | null {
   const lines = new LineCounter();
   for (const document of composeChunk(text, lines)) {
@@ -86,10 +86,10 @@ function below(linesBefore: number, line: number | null): number | null {
   return line === null ? null : linesBefore + line;
 }
 
-/** What has been read of one text so far. */
+/** The state of parsing one text. */
 class Input {
   readonly #fileName: string | null;
-  /** Of the part that is being read, and how many lines come before it. */
+  /** The part that is being parsed, and the number of lines before it. */
   #lines = new LineCounter();
   #linesBefore = 0;
   readonly #resources = new Map<string, Resource>();
@@ -150,7 +150,7 @@ class Input {
     if (only !== undefined && read.length === 1 && isClean) knownDocuments.add(chunk.text, only);
   }
 
-  /** What programs write, when nothing is wrong with it; what is wrong, the reader of YAML says better. */
+  /** Takes the fast path for valid JSON from programs; for anything invalid the YAML reader reports better. */
   #readPlain(text: string): Resource | undefined {
     const json = text.length > maxDocumentLength ? undefined : readPlainJson(text);
     const read = json === undefined ? undefined : readResource(json);
@@ -159,7 +159,7 @@ class Input {
     return read.resource;
   }
 
-  /** False when there are too many. */
+  /** False: there are too many documents. */
   #count(offset: number): boolean {
     if (++this.#documents <= maxDocuments) return true;
     this.add({ offset, message: `is more than ${maxDocuments} documents`, hint: 'split it' });

@@ -3,14 +3,14 @@ import type { ResourceLocation } from './parse-documents.js';
 import { formatResourceId, resourceId, resourceKey } from '../kinds/resource-key.js';
 import type { Resource } from '../kinds/resource.js';
 
-/** More problems than a person reads. The rest is dropped; one is enough to refuse. */
+/** Further problems are dropped; one is enough to refuse. */
 const maxListed = 200;
 
 type Place = { readonly resource: Resource; readonly path: readonly PropertyKey[] };
-/** A function when it is dear to find, such as the nearest of thousands of names. */
+/** A function when it is expensive to compute, such as the nearest of thousands of names. */
 type Hint = string | (() => string);
 
-/** Collects what is wrong with a set of resources, with the place in the text where the text is known. */
+/** Collects the problems of a set of resources, with their place in the text if the text is known. */
 export class ProblemList {
   readonly errors: Problem[] = [];
   readonly warnings: Problem[] = [];

@@ -7,10 +7,10 @@ import { isResourceKind, kindInfo, kindNames, type Resource } from '../kinds/res
 
 export type ReadResource =
   | { readonly resource: Resource }
-  /** `name` is `Kind/namespace/name` as far as it could be read, else null. */
+  /** `name`: `Kind/namespace/name` as far as it is readable, else null. */
   | { readonly name: string | null; readonly problems: readonly FieldProblem[] };
 
-/** Checks one document (plain data) against the schema of its kind. Never throws. */
+/** Validates one document (plain data) against the schema of its kind. Never throws. */
 export function readResource(json: unknown): ReadResource {
   if (!isMapping(json)) return refuse(json, [], 'must be a mapping with apiVersion, kind, metadata and spec', example);
   const { kind, apiVersion } = json;
@@ -30,7 +30,7 @@ export function readResource(json: unknown): ReadResource {
   return { name: readableName(json), problems };
 }
 
-/** An object with a misspelt field is not also reported as lacking that field. */
+/** Drops reports that an object lacks a field which is present but misspelt. */
 function withoutConsequences(issues: readonly z.core.$ZodIssue[]): z.core.$ZodIssue[] {
   const misspelt = new Set(
     issues.filter(({ code }) => code === 'unrecognized_keys').map(({ path }) => formatPath(path)),
@@ -44,7 +44,7 @@ function refuse(json: unknown, path: PropertyKey[], message: string, hint: strin
   return { name: readableName(json), problems: [{ path, isKey: false, message, hint }] };
 }
 
-/** Documents for `culvert test` stand beside rules; the command leaves them out where they mean nothing. */
+/** Test documents may be in the same file as rules; commands that cannot use them leave them out. */
 const policyTestHint = 'run culvert test -f; culvert apply leaves it out where rules stand beside it';
 
 const laterKinds = ['VirtualService', 'DestinationRule'];
@@ -55,7 +55,7 @@ function unknownKindHint(kind: string): string {
   return nearest === undefined ? `the kinds are ${kindNames.join(', ')}` : `did you mean "${nearest}"?`;
 }
 
-/** What the Kubernetes API server adds to a document of its own or of Istio's; none of it says what it means. */
+/** Fields that the Kubernetes API server adds to its own and Istio's documents; they do not change their meaning. */
 const bookkeepingFields = [
   'creationTimestamp',
   'deletionGracePeriodSeconds',
@@ -71,7 +71,7 @@ const bookkeepingFields = [
 
 function withoutBookkeeping(json: Record<string, unknown>): Record<string, unknown> {
   const { status: _, ...document } = json;
-  // Finalizers are all that the spec of a Namespace has, and more bookkeeping.
+  // The spec of a Namespace contains only finalizers.
   if (document['kind'] === 'Namespace' && isMapping(document['spec']))
     document['spec'] = withoutFinalizers(document['spec']);
   if (!isMapping(document['metadata'])) return document;

@@ -1,12 +1,12 @@
 import { Lexer, Parser, isAlias, isMap, isScalar, isSeq, visit } from 'yaml';
 import type { Document, LineCounter, Node } from 'yaml';
 
-/** Something in the YAML itself that cannot be accepted, before its meaning is looked at. */
+/** A problem in the YAML itself, found before its content is validated. */
 export type YamlProblem = { readonly offset: number; readonly message: string; readonly hint: string };
 
-/** Deeper documents are no resources; the library composes them by recursion and takes seconds to fail. */
+/** No resource is nested this deeply; the library recurses and takes seconds to fail on deeper ones. */
 const maxDepth = 64;
-/** One mistake in YAML often makes the library report every line after it. */
+/** After one YAML mistake the library often reports every following line. */
 const maxSyntaxErrors = 3;
 
 export class TooDeepError extends Error {
@@ -19,7 +19,7 @@ export class TooDeepError extends Error {
   }
 }
 
-/** The syntax tree of a text, a document at a time. Throws {@link TooDeepError} before the tree becomes a burden. */
+/** The syntax trees of a text, one document at a time. Throws {@link TooDeepError} before a tree grows too large. */
 export function* yamlTokens(text: string, lines: LineCounter): ReturnType<Parser['parse']> {
   const parser = new Parser(lines.addNewLine);
   lines.addNewLine(0);
@@ -30,7 +30,7 @@ export function* yamlTokens(text: string, lines: LineCounter): ReturnType<Parser
   yield* parser.end();
 }
 
-/** Syntax errors, unknown tags and keys that would reach into JavaScript's objects. */
+/** Syntax errors, unknown tags, and keys that could modify JavaScript's prototypes. */
 export function yamlProblems(document: Document.Parsed): YamlProblem[] {
   const problems: YamlProblem[] = document.errors.slice(0, maxSyntaxErrors).map((error) => ({
     offset: error.pos[0],
@@ -54,15 +54,12 @@ function firstLine(message: string): string {
   return message.split('\n', 1)[0]?.replace(/ at line \d+, column \d+:?$/, '') ?? message;
 }
 
-/**
- * The document as plain data. Throws what the YAML library throws when its aliases expand to too much
- * ("billion laughs").
- */
+/** The document as plain data. Throws the YAML library's error when aliases expand too far ("billion laughs"). */
 export function yamlToJson(document: Document.Parsed): unknown {
   return document.toJS({ maxAliasCount: 100 });
 }
 
-/** The line of the deepest part of the path that was written, counted from 1. */
+/** The line of the deepest part of the path that exists, counted from 1. */
 export function lineOfPath(document: Document.Parsed, lines: LineCounter, path: readonly PropertyKey[]): number | null {
   let offset = document.contents?.range?.[0];
   let node: unknown = document.contents;
@@ -91,7 +88,7 @@ function stepInto(document: Document.Parsed, from: unknown, segment: PropertyKey
   for (const pair of node.items) {
     if (isScalar(pair.key) && pair.key.value === segment) return { offset: pair.key.range?.[0], node: pair.value };
   }
-  // Fields of a merge key (`<<: *base`) are not items of the map itself.
+  // Fields from a merge key (`<<: *base`) are not items of the map itself.
   const merged = node.items.find((pair) => isScalar(pair.key) && pair.key.value === '<<');
   return merged === undefined ? undefined : stepInto(document, merged.value, segment);
 }

@@ -4,10 +4,10 @@ import { labelKey, type ScopeKind } from './policy-scope.js';
 import { matchesPolicy, selects, type PreparedPolicy } from './prepared-authorization.js';
 import type { AuthorizationSource } from '../snapshot.js';
 
-/** The AuthorizationPolicies that are about one workload, of one namespace. Order: that of the documents. */
+/** The AuthorizationPolicies of one namespace that select one workload, in document order. */
 export class AuthorizationSelection {
   readonly policies: readonly PreparedPolicy[];
-  /** Null: there are none. */
+  /** Null: no ALLOW policy selects the workload. */
   readonly #denying: KeyIndex<PreparedPolicy> | null;
   readonly #allowing: KeyIndex<PreparedPolicy> | null;
   readonly firstAllowing: PreparedPolicy | undefined;
@@ -34,7 +34,7 @@ export class AuthorizationSelection {
   }
 }
 
-/** How AuthorizationPolicies choose their workloads: by labels that must all be there. */
+/** AuthorizationPolicies select workloads by labels that must all be present. */
 export const authorizationScope: ScopeKind<PreparedPolicy, AuthorizationSelection> = {
   keysOf: ({ selector: [pair] }) => (pair === undefined ? null : [labelKey(...pair)]),
   selects,
@@ -47,7 +47,9 @@ function firstMatch(index: KeyIndex<PreparedPolicy> | null, facts: ConnectionFac
   return index.first([principalAccount, principal, principalNamespace], (policy) => matchesPolicy(policy, facts));
 }
 
-/** Accounts, principals and namespaces of which a source must have one; null: the policy may match others too. */
+/**
+ * Accounts, principals and namespaces; a source must have one of them. Null: the policy may match other sources too.
+ */
 function sourceKeys({ policy: { rules } }: PreparedPolicy): readonly string[] | null {
   const keys: string[] = [];
   for (const { from } of rules) {
@@ -62,7 +64,7 @@ function sourceKeys({ policy: { rules } }: PreparedPolicy): readonly string[] | 
 }
 
 function exactNames({ serviceAccounts, principals, namespaces }: AuthorizationSource): readonly string[] | null {
-  // An account has one slash, a principal several and a namespace none: they are not mixed up.
+  // An account has one slash, a principal several and a namespace none, so one index can hold all three.
   const lists = [serviceAccounts, principals, namespaces];
   return lists.find((names) => names?.every((name) => !name.includes('*')) === true) ?? null;
 }

@@ -1,6 +1,6 @@
 /**
- * A map that forgets what was not used for longest, roughly: entries live in two generations, and the older one goes
- * as a whole when the younger is half of `maxEntries`. A look-up costs no more than that of a Map.
+ * A map that evicts roughly the least recently used entries. Entries live in two generations; when the younger one
+ * reaches half of `maxEntries`, the older one is dropped as a whole. A look-up costs about as much as in a Map.
  */
 export class BoundedCache<K, V> {
   readonly #generationSize: number;

@@ -1,7 +1,7 @@
 import { cidrContains, parseCidr, type Cidr } from '../../address.js';
 import { CulvertError } from '../../errors.js';
 
-/** Labels in the form that is quick to compare. */
+/** Labels prepared for comparison. */
 export type LabelPairs = readonly (readonly [name: string, value: string])[];
 
 /** Throws CulvertError `SNAPSHOT_INVALID` for a text that is not a CIDR. */
@@ -15,7 +15,7 @@ export function readCidr(text: string): Cidr {
   });
 }
 
-/** `labels` null: not known, which never holds. */
+/** `labels` null: not known, so the result is false. */
 export function hasLabels(wanted: LabelPairs, labels: Readonly<Record<string, string>> | null): boolean {
   if (labels === null) return false;
   for (const [name, value] of wanted) {

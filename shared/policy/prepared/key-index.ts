@@ -1,14 +1,14 @@
 /**
- * A list of which each item asks for one of a few names, or for none in particular. Finds the items that a set of names
- * can concern, in the order of the list, so that a test that costs more is made of these alone.
+ * A list whose items each require one of a few keys, or none in particular. Finds the items that a set of keys can
+ * concern, in list order, so that the expensive test runs only on those.
  */
 export class KeyIndex<T> {
   readonly #items: readonly T[];
-  /** Positions, rising. */
+  /** Positions in ascending order. */
   readonly #anywhere: number[] = [];
   readonly #byKey = new Map<string, number[]>();
 
-  /** `keysOf`: an item concerns nobody who has none of these; null: it may concern everybody. */
+  /** `keysOf`: an item concerns only those that have one of these keys; null: it may concern anything. */
   constructor(init: { readonly items: readonly T[]; readonly keysOf: (item: T) => readonly string[] | null }) {
     const { items, keysOf } = init;
     this.#items = items;
@@ -23,7 +23,7 @@ export class KeyIndex<T> {
     }
   }
 
-  /** Everything that one of the keys concerns and for which the test holds, in the order of the list. */
+  /** All items that one of the keys concerns and for which the test holds, in list order. */
   all(keys: readonly string[], holds: (item: T) => boolean): T[] {
     const positions = new Set(this.#anywhere);
     for (const key of keys) for (const position of this.#byKey.get(key) ?? []) positions.add(position);
@@ -35,7 +35,7 @@ export class KeyIndex<T> {
     return found;
   }
 
-  /** The first of them. A key that is null is not known. */
+  /** The first such item. A null key is not known. */
   first(keys: readonly (string | null)[], holds: (item: T) => boolean): T | undefined {
     let best = this.#firstOf(this.#anywhere, this.#items.length, holds);
     for (const key of keys) {
@@ -45,7 +45,7 @@ export class KeyIndex<T> {
     return this.#items[best];
   }
 
-  /** `before` when none before it holds. */
+  /** Returns `before` when no earlier item holds. */
   #firstOf(positions: readonly number[], before: number, holds: (item: T) => boolean): number {
     for (const position of positions) {
       if (position >= before) return before;

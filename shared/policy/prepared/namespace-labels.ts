@@ -1,9 +1,9 @@
 import type { Snapshot } from '../snapshot.js';
 
-/** The label with its own name that Kubernetes gives every namespace (KEP-2161). */
+/** The label that Kubernetes gives every namespace, with the namespace's name as its value (KEP-2161). */
 export const namespaceNameLabel = 'kubernetes.io/metadata.name';
 
-/** Labels of namespaces, also of those that have no Namespace document. */
+/** Labels of namespaces, including those without a Namespace document. */
 export class NamespaceLabels {
   readonly #written: ReadonlyMap<string, Readonly<Record<string, string>>>;
 

@@ -1,8 +1,8 @@
 import type { Cidr } from '../../address.js';
 
 /**
- * Finds, among thousands of networks, those that an address lies in: one look-up for each prefix length that there is,
- * instead of one comparison for each network.
+ * Finds the networks that contain an address among thousands, with one look-up per distinct prefix length instead of
+ * one comparison per network.
  */
 export class NetworkIndex<T> {
   readonly #groups = new Map<string, NetworkGroup<T>>();
@@ -20,7 +20,10 @@ export class NetworkIndex<T> {
     else values.push(value);
   }
 
-  /** What was added with a network that holds the address, in network byte order; a value may come more than once. */
+  /**
+   * Visits the values of all networks that contain the address (network byte order). A value may be visited more than
+   * once.
+   */
   forEach(ip: readonly number[], visit: (value: T) => void): void {
     for (const { addressLength, prefixLength, byNetwork } of this.#groups.values()) {
       if (addressLength !== ip.length) continue;
@@ -35,7 +38,7 @@ type NetworkGroup<T> = {
   readonly byNetwork: Map<string, T[]>;
 };
 
-/** The bits of the prefix as a text that only this network of this length has. */
+/** The prefix bits as text, unique among networks of this length. */
 function networkOf(bytes: readonly number[], prefixLength: number): string {
   let text = '';
   for (let index = 0; index * 8 < prefixLength; index++) {

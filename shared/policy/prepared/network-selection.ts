@@ -7,7 +7,7 @@ import type { CompiledNetworkPolicy, NetworkPolicyPeer } from '../snapshot.js';
 
 type Direction = 'ingress' | 'egress';
 
-/** The NetworkPolicies that isolate one workload for one direction: at least one, in the order of the documents. */
+/** The NetworkPolicies that isolate one workload in one direction: at least one, in document order. */
 export class NetworkIsolation {
   readonly policies: readonly PreparedNetworkPolicy[];
   readonly #direction: Direction;
@@ -20,19 +20,19 @@ export class NetworkIsolation {
     this.#index = new KeyIndex({ items: policies, keysOf: ({ policy }) => peerNamespaces(policy, direction) });
   }
 
-  /** The first that allows the other side of a connection. */
+  /** The first policy that allows the other side of a connection. */
   allowing(peer: PartyFacts, port: number): PreparedNetworkPolicy | undefined {
     return this.#index.first([peer.namespace], (policy) => allowsPeer(policy[this.#direction] ?? [], peer, port));
   }
 }
 
-/** Null: not isolated, so everything goes. */
+/** Null: not isolated in this direction, so everything is accepted. */
 export type NetworkSelection = {
   readonly ingress: NetworkIsolation | null;
   readonly egress: NetworkIsolation | null;
 };
 
-/** How NetworkPolicies choose their workloads, by requirements on labels. */
+/** NetworkPolicies select workloads by requirements on labels. */
 export const networkScope: ScopeKind<PreparedNetworkPolicy, NetworkSelection> = {
   keysOf: ({ policy: { podSelector } }) => {
     const required = podSelector.find(({ operator }) => operator === 'In');
@@ -47,7 +47,7 @@ function isolation(selected: readonly PreparedNetworkPolicy[], direction: Direct
   return policies.length === 0 ? null : new NetworkIsolation({ policies, direction });
 }
 
-/** Namespaces that a peer must be in; null: it may be in others too. */
+/** Namespaces that a peer must be in; null: it may be in others. */
 function peerNamespaces(policy: CompiledNetworkPolicy, direction: Direction): readonly string[] | null {
   const names: string[] = [];
   for (const { peers } of policy[direction] ?? []) {

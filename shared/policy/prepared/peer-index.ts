@@ -5,9 +5,9 @@ import { NetworkIndex } from './network-index.js';
 import { matchesPeer, type PreparedPeer } from './prepared-peer.js';
 
 /**
- * Finds, among thousands of peers, those that match a party. Each peer is kept under the rarest of the names that it
- * asks for (a workload, a service account, a namespace, one label, a node, a network), so that only those are looked at
- * that have one of the party's own names; and under none when it asks for no name.
+ * Finds the peers that match a party among thousands. Each peer is stored under the rarest of the names it requires (a
+ * workload, a service account, a namespace, one label, a node, a network), so a look-up visits only peers that share a
+ * name with the party. Peers that require no name are always visited.
  */
 export class PeerIndex {
   readonly #known = new Set<PreparedPeer>();
@@ -21,7 +21,7 @@ export class PeerIndex {
     return this.#known.size;
   }
 
-  /** Those that are there already are left as they are. */
+  /** Peers that are already in the index are skipped. */
   add(peers: Iterable<PreparedPeer>): void {
     const fresh = new Map<PreparedPeer, Ways>();
     for (const peer of peers) if (!this.#known.has(peer)) fresh.set(peer, waysTo(peer));
@@ -29,7 +29,7 @@ export class PeerIndex {
     for (const [peer, ways] of fresh) this.#insert(peer, ways);
   }
 
-  /** A peer may come more than once. */
+  /** Visits each matching peer; a peer may be visited more than once. */
   forEachMatch(facts: PartyFacts, visit: (peer: PreparedPeer) => void): void {
     const consider = (peer: PreparedPeer): void => {
       if (matchesPeer(peer, facts)) visit(peer);
@@ -63,7 +63,7 @@ export class PeerIndex {
   }
 }
 
-/** Ways to find a peer: it matches only a side that has a name of each of these sets. */
+/** Ways to find a peer. It can only match a party that has at least one name from each set. */
 type Ways = readonly (readonly string[])[];
 
 function waysTo({ match }: PreparedPeer): Ways {
@@ -77,7 +77,7 @@ function waysTo({ match }: PreparedPeer): Ways {
   return ways;
 }
 
-/** Undefined: it does not go by networks. */
+/** Undefined: the peer does not select by network. */
 function networksOf({ match }: PreparedPeer): readonly Cidr[] | undefined {
   for (const field of fieldsOf(match)) {
     const found = useField(field, match, ({ index }, value) =>

@@ -3,21 +3,21 @@ import { KeyIndex } from './key-index.js';
 
 type Labels = Readonly<Record<string, string>>;
 
-/** How a kind of policy document chooses its workloads, and what is made of those that choose one. */
+/** How one kind of policy document selects workloads, and what is derived from those that select one. */
 export type ScopeKind<P extends object, S> = {
-  /** Labels as {@link labelKey} writes them of which a workload needs one; null: none in particular. */
+  /** Keys made by {@link labelKey}; a workload needs at least one of these labels. Null: no particular label. */
   readonly keysOf: (policy: P) => readonly string[] | null;
   readonly selects: (policy: P, labels: Labels) => boolean;
   readonly select: (policies: readonly P[]) => S;
 };
 
-/** Different sets of policies of one namespace that are kept; a namespace has few. */
+/** Limit on cached sets of policies per namespace; a namespace has few distinct sets. */
 const maxSelections = 1024;
 
 /**
- * The policies of one namespace, and which of them are about a workload. The answer is kept for the labels as the
- * registry holds them, and workloads that the same policies are about share one. Outlives revisions that leave the
- * policies of the namespace as they are.
+ * The policies of one namespace, and which of them select a workload. Answers are cached by the registry's label
+ * objects, and workloads selected by the same policies share one answer. Survives revisions that leave the namespace's
+ * policies unchanged.
  */
 export class PolicyScope<P extends object, S> {
   readonly policies: readonly P[];

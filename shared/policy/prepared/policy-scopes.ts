@@ -6,7 +6,7 @@ export type ScopesOfRevision<S> = ReadonlyMap<
   { readonly about: (labels: Readonly<Record<string, string>>) => S }
 >;
 
-/** The policies of one kind, namespace by namespace. A namespace whose policies stay the same keeps what is known of it. */
+/** The policies of one kind by namespace. A namespace whose policies do not change keeps its cached answers. */
 export class PolicyScopes<P extends { readonly policy: { readonly namespace: string } }, S> {
   readonly #kind: ScopeKind<P, S>;
   #newest: ReadonlyMap<string, PolicyScope<P, S>> = new Map();
@@ -15,7 +15,7 @@ export class PolicyScopes<P extends { readonly policy: { readonly namespace: str
     this.#kind = kind;
   }
 
-  /** Those of one revision, which never change; asked revision after revision. */
+  /** The scopes of one revision, which never change. Call it with one revision after another. */
   of(policies: readonly P[]): ScopesOfRevision<S> {
     const groups = new Map<string, P[]>();
     for (const policy of policies) {

@@ -3,17 +3,17 @@ import { emptyBits, setBit, type RuleBits } from './rule-bits.js';
 import { matchesPorts } from './prepared-rule.js';
 import type { PortRange } from '../snapshot.js';
 
-/** Sets that are kept; one takes a bit for each rule. */
+/** Limit on cached sets; each takes one bit per rule. */
 const maxKept = 2048;
 
-/** Which rules are about a port. Ports between which no range begins or ends share one set. */
+/** The rules that apply to a port. Ports with no range border between them share one set. */
 export class PortIndex {
   readonly #ports: readonly (readonly PortRange[])[];
-  /** Where ranges begin, and where they have just ended, sorted. */
+  /** First ports of ranges and first ports after ranges, sorted. */
   readonly #borders: readonly number[];
   readonly #byInterval = new BoundedCache<number, RuleBits>({ maxEntries: maxKept });
 
-  /** `ports` of each rule; an empty list is every port. */
+  /** `ports`: for each rule; an empty list matches every port. */
   constructor({ ports }: { readonly ports: readonly (readonly PortRange[])[] }) {
     this.#ports = ports;
     const borders = ports.flatMap((ranges) => ranges.flatMap(([first, last]) => [first, last + 1]));
@@ -30,7 +30,7 @@ export class PortIndex {
     return bits;
   }
 
-  /** How many borders are not above the port. */
+  /** The number of borders at or below the port. */
   #intervalOf(port: number): number {
     let [low, high] = [0, this.#borders.length];
     while (low < high) {

@@ -43,7 +43,7 @@ type PreparedSource = {
 
 type PreparedOperation = { readonly ports: ReadonlySet<number> | null; readonly notPorts: ReadonlySet<number> | null };
 
-/** Istio's text matches: exact, `*` (anything that is there), `prefix*`, `*suffix`. */
+/** Istio's string matches: exact, `*` (any present value), `prefix*`, `*suffix`. */
 type NameMatcher = {
   readonly hasWildcard: boolean;
   readonly exact: ReadonlySet<string>;
@@ -128,12 +128,12 @@ function nameMatcher(values: readonly string[] | undefined): NameMatcher | null 
   };
 }
 
-/** Whether the policy is about this destination workload: by its namespace (or everywhere, from the root) and labels. */
+/** Whether the policy selects this destination workload: by namespace (any, for the root namespace) and labels. */
 export function selects(prepared: PreparedPolicy, labels: Readonly<Record<string, string>>): boolean {
   return hasLabels(prepared.selector, labels);
 }
 
-/** One rule is enough; a policy without rules matches nothing. */
+/** One matching rule is enough; a policy without rules matches nothing. */
 export function matchesPolicy({ rules }: PreparedPolicy, facts: ConnectionFacts): boolean {
   for (const rule of rules) if (matchesAuthorizationRule(rule, facts)) return true;
   return false;
@@ -164,7 +164,7 @@ export function matchesTo({ to }: PreparedAuthorizationRule, facts: ConnectionFa
   return false;
 }
 
-/** Who proved nothing matches no principal, account or namespace, and so every `not…`. */
+/** An unauthenticated source matches no principal, account or namespace, and so satisfies every `not…` list. */
 function matchesSource(source: PreparedSource, facts: ConnectionFacts): boolean {
   const { principal, principalAccount, principalNamespace } = facts;
   const { ip } = facts.source;

@@ -45,19 +45,19 @@ function preparePeer(peer: NetworkPolicyPeer, ownNamespace: string): (party: Par
   };
 }
 
-/** Whether the policy is about a workload of its namespace with these labels. */
+/** Whether the policy selects a workload of its namespace with these labels. */
 export function selectsLabels({ policy }: PreparedNetworkPolicy, labels: Readonly<Record<string, string>>): boolean {
   return hasRequired(policy.podSelector, labels);
 }
 
-/** One rule is enough; without rules nothing is allowed. `peer` is the other side of the connection. */
+/** One matching rule is enough; without rules nothing is allowed. `peer` is the other side of the connection. */
 export function allowsPeer(rules: readonly PreparedNetworkRule[], peer: PartyFacts, port: number): boolean {
   return rules.some(
     ({ peers, ports }) => matchesPorts(ports, port) && (peers.length === 0 || peers.some((matches) => matches(peer))),
   );
 }
 
-/** Source: Kubernetes, Labels and Selectors: `NotIn` and `DoesNotExist` hold also for a label that is not there. */
+/** `NotIn` and `DoesNotExist` also hold when the label is missing (Kubernetes, Labels and Selectors). */
 function hasRequired(requirements: readonly LabelRequirement[], labels: Readonly<Record<string, string>>): boolean {
   return requirements.every(({ key, operator, values }) => {
     const value = Object.hasOwn(labels, key) ? labels[key] : undefined;

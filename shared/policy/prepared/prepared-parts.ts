@@ -8,13 +8,13 @@ import { preparePeer, type PreparedPeer } from './prepared-peer.js';
 import type { PreparedRule } from './prepared-rule.js';
 import type { CompiledAuthorizationPolicy, CompiledNetworkPolicy, CompiledRule, PeerMatch } from '../snapshot.js';
 
-/** So many peers that no rule names any more are carried along, besides as many as there are others. */
+/** Limit on peers kept although no rule names them any more, in addition to as many as are in use. */
 const sparePeers = 4096;
 
 /**
- * What revisions that follow each other share, so that a change of one rule among thousands prepares one: rules and
- * policies by their objects, which stay the same while they do not change, and the indexes of their peers. Things are
- * only ever added, so that an older revision is still decided right; {@link isWorn} says when to begin anew.
+ * What consecutive revisions share, so that changing one rule among thousands prepares one rule: rules and policies by
+ * object identity, which is stable while they do not change, and the indexes of their peers. Entries are only added, so
+ * older revisions still decide correctly; {@link isWorn} says when to start over.
  */
 export class PreparedParts {
   readonly sources = new PeerIndex();
@@ -24,10 +24,10 @@ export class PreparedParts {
   readonly #rules = new WeakMap<CompiledRule, PreparedRule>();
   readonly #policies = new WeakMap<CompiledAuthorizationPolicy, PreparedPolicy>();
   readonly #networkPolicies = new WeakMap<CompiledNetworkPolicy, PreparedNetworkPolicy>();
-  /** Peers that are written alike become one object: thousands of rules name the same few. */
+  /** Equal peers become one object: thousands of rules name the same few. */
   readonly #peers = new Map<string, PreparedPeer>();
 
-  /** Throws CulvertError `SNAPSHOT_INVALID` for a CIDR that cannot be read, as do the others. */
+  /** Throws CulvertError `SNAPSHOT_INVALID` for a rule that cannot be read, like the methods below. */
   rule(rule: CompiledRule): PreparedRule {
     const known = this.#rules.get(rule);
     if (known !== undefined) return known;
@@ -49,7 +49,7 @@ export class PreparedParts {
     return remembered(this.#networkPolicies, policy, prepareNetworkPolicy);
   }
 
-  /** More is carried along than is used. `livePeers`: on both sides of all rules of the newest revision. */
+  /** More unused peers are kept than it is worth. `livePeers`: on both sides of all rules of the newest revision. */
   isWorn(livePeers: number): boolean {
     return this.sources.size + this.destinations.size > 2 * livePeers + sparePeers;
   }

@@ -2,7 +2,7 @@ import type { PartyFacts } from '../connection-facts.js';
 import { fieldsOf, useField, type Condition } from '../match-fields.js';
 import type { PeerMatch } from '../snapshot.js';
 
-/** A {@link PeerMatch} in the form that is quick to ask: a condition for each field that it names. */
+/** A {@link PeerMatch} prepared for evaluation: one condition for each field that is set. */
 export type PreparedPeer = { readonly match: PeerMatch; readonly conditions: readonly Condition[] };
 
 /** Throws CulvertError `SNAPSHOT_INVALID` for a CIDR that cannot be read, and for an unknown field ({@link fieldsOf}). */
@@ -15,14 +15,14 @@ export function preparePeer(match: PeerMatch): PreparedPeer {
   return { match, conditions };
 }
 
-/** An empty list is everybody. */
+/** An empty list matches every party. */
 export function matchesAnyPeer(peers: readonly PreparedPeer[], facts: PartyFacts): boolean {
   if (peers.length === 0) return true;
   for (const peer of peers) if (matchesPeer(peer, facts)) return true;
   return false;
 }
 
-/** Every field that the peer names must hold. */
+/** All conditions must hold. */
 export function matchesPeer({ conditions }: PreparedPeer, facts: PartyFacts): boolean {
   for (const holds of conditions) if (!holds(facts)) return false;
   return true;

@@ -18,13 +18,13 @@ export function matchesRule(prepared: PreparedRule, facts: ConnectionFacts): boo
   );
 }
 
-/** A rule that denies also holds against who the source seems to be ({@link ConnectionFacts}). */
+/** A deny rule also applies to the workload that the source only claims to be (see {@link ConnectionFacts}). */
 export function matchesSource({ rule, from }: PreparedRule, { source, claimedSource }: ConnectionFacts): boolean {
   if (matchesAnyPeer(from, source)) return true;
   return rule.action === 'deny' && claimedSource !== null && matchesAnyPeer(from, claimedSource);
 }
 
-/** An empty list is every port. */
+/** An empty list matches every port. */
 export function matchesPorts(ports: readonly PortRange[], port: number): boolean {
   if (ports.length === 0) return true;
   for (const [first, last] of ports) if (port >= first && port <= last) return true;

@@ -10,7 +10,6 @@ import {
   type PartyFacts,
   type SourceFacts,
 } from '../connection-facts.js';
-import { ExternalAddresses } from './external-addresses.js';
 import { NamespaceLabels } from './namespace-labels.js';
 import type { NetworkIsolation, NetworkSelection } from './network-selection.js';
 import type { ScopesOfRevision } from './policy-scopes.js';
@@ -19,46 +18,50 @@ import { matchesPorts, type PreparedRule } from './prepared-rule.js';
 import { filledWords, type RuleBits } from './rule-bits.js';
 import { RuleIndex } from './rule-index.js';
 import { tiers, type CompiledExternal, type Snapshot, type Tier } from '../snapshot.js';
+import { NetworkIndex } from './network-index.js';
+import { readCidr } from './conditions.js';
 
-/** All that depends on the source alone, worked out when it is first seen. */
+/** Everything that depends on the source alone, computed when it is first seen. */
 export type SourceView = {
   readonly identity: SpiffeId | null;
   readonly workload: PartyWorkload | null;
   readonly facts: SourceFacts;
-  /** Rules that are about it, by their position in {@link PreparedSnapshot.rules}. */
+  /** Rules whose `from` matches it, by position in {@link PreparedSnapshot.rules}. */
   readonly rules: RuleBits;
-  /** The words of `rules` that are not empty. */
+  /** The indexes of the non-empty words of `rules`. */
   readonly words: Int32Array;
-  /** NetworkPolicies that isolate it for egress: also by what it only seems to be, because isolation denies. */
+  /**
+   * NetworkPolicies that isolate it for egress, also as the workload it only claims to be, because isolation denies.
+   */
   readonly isolation: NetworkIsolation | null;
 };
 
 export type DestinationView = {
   readonly identity: SpiffeId | null;
-  /** A ServiceEntry names it, on the port that was dialled. */
+  /** A ServiceEntry names it on the dialled port. */
   readonly isNamed: boolean;
   readonly workload: PartyWorkload | null;
   readonly facts: PartyFacts;
   readonly rules: RuleBits;
-  /** AuthorizationPolicies that are about it, those of the root namespace first; none of the two is empty. */
+  /** AuthorizationPolicies that select it, those of the root namespace first; neither selection is empty. */
   readonly policies: readonly AuthorizationSelection[];
   /** NetworkPolicies that isolate it for ingress. */
   readonly isolation: NetworkIsolation | null;
 };
 
-/** The memory that views of one snapshot may take, roughly, and the most of them that are ever kept. */
+/** Approximate memory limit for the cached views of one snapshot, and the maximum number of views. */
 const maxViewBytes = 48 * 1024 * 1024;
 const maxViews = 16_384;
 const maxViewsPerAddress = 4;
 const bytesPerViewBesidesRules = 512;
 
-/** A snapshot in the form that is quick to ask: CIDRs parsed, names in sets, rules found by indexes. */
+/** A snapshot prepared for evaluation: CIDRs parsed, names in sets, rules indexed. */
 export class PreparedSnapshot {
-  /** In the order of evaluation. */
+  /** In evaluation order. */
   readonly rules: readonly PreparedRule[];
-  /** The positions of each tier: from the first to before the second. */
+  /** The positions of each tier, from `start` to just before `end`. */
   readonly ranges: Readonly<Record<Tier, readonly [start: number, end: number]>>;
-  /** When a rule begins or ends, sorted, in milliseconds since 1970. */
+  /** Instants at which a rule begins or ends, sorted, in milliseconds since 1970. */
   readonly changesMs: readonly number[];
   readonly #parts: PreparedParts;
   readonly #index: RuleIndex;
@@ -67,12 +70,12 @@ export class PreparedSnapshot {
   readonly #rootNamespace: string;
   readonly #authorizations: ScopesOfRevision<AuthorizationSelection>;
   readonly #isolations: ScopesOfRevision<NetworkSelection>;
-  /** By address: more than one view has only an address that proves one identity and then another. */
+  /** By address. An address has more than one view only when it proves different identities over time. */
   readonly #sources: BoundedCache<string, readonly SourceView[]>;
   readonly #destinations: BoundedCache<string, readonly DestinationView[]>;
   readonly #namedAt: BoundedCache<string, readonly CompiledExternal[]>;
 
-  /** `previous`: what it has in common with this one is not prepared again. It stays as it is. */
+  /** `previous`: parts that it shares with this snapshot are not prepared again. It is not modified. */
   constructor({ snapshot, previous }: { readonly snapshot: Snapshot; readonly previous?: PreparedSnapshot }) {
     const { mesh } = snapshot;
     const parts = previous?.reusableParts ?? new PreparedParts();
@@ -107,7 +110,7 @@ export class PreparedSnapshot {
     this.#namedAt = new BoundedCache({ maxEntries });
   }
 
-  /** For the next revision; undefined when little of it would be used. */
+  /** Parts for the next revision to reuse; undefined when too little of them would be used. */
   get reusableParts(): PreparedParts | undefined {
     return this.#parts.isWorn(this.#index.peers) ? undefined : this.#parts;
   }
@@ -148,7 +151,7 @@ export class PreparedSnapshot {
     return view;
   }
 
-  /** The rules that are about the port. */
+  /** The rules that apply to the port. */
   port(port: number): RuleBits {
     return this.#index.ofPort(port);
   }
@@ -193,12 +196,12 @@ function isOf(view: AnyView, party: Party): boolean {
   return view.identity === party.identity && isSame(view.workload, party.workload);
 }
 
-/** Newest first; those of an address that changes its mind all the time are forgotten. */
+/** Newest first. For an address that keeps changing its identity, old views are dropped. */
 function withView<V>(known: readonly V[], view: V): readonly V[] {
   return [view, ...known.slice(0, maxViewsPerAddress - 1)];
 }
 
-/** Most callers give the same object again; some build it anew for each question. */
+/** Most callers pass the same object again; some build a new one for each call. */
 function isSame(a: PartyWorkload | null, b: PartyWorkload | null): boolean {
   if (a === b) return true;
   if (a === null || b === null) return false;
@@ -220,9 +223,9 @@ function hasSameLabels(a: PartyWorkload['labels'], b: PartyWorkload['labels']): 
 const prepared = new WeakMap<Snapshot, PreparedSnapshot>();
 
 /**
- * Prepares a snapshot once; later calls for the same object are a look-up. `previous` is the revision before it: what
- * the two have in common, as the same objects, is not prepared again. Throws CulvertError `SNAPSHOT_INVALID` when it
- * cannot be read: call it before switching to a revision, and keep the last good one then.
+ * Prepares a snapshot once; later calls with the same object are a look-up. `previous`: the revision before it; objects
+ * that both share are not prepared again. Throws CulvertError `SNAPSHOT_INVALID` when the snapshot cannot be read: call
+ * it before switching to a revision, and keep the last good one then.
  */
 export function prepareSnapshot(snapshot: Snapshot, previous: Snapshot | null = null): PreparedSnapshot {
   const known = prepared.get(snapshot);
@@ -231,4 +234,23 @@ export function prepareSnapshot(snapshot: Snapshot, previous: Snapshot | null = 
   const fresh = new PreparedSnapshot(before === undefined ? { snapshot } : { snapshot, previous: before });
   prepared.set(snapshot, fresh);
   return fresh;
+}
+
+/** The addresses outside the mesh that ServiceEntries name, and on which ports. */
+class ExternalAddresses {
+  readonly #index = new NetworkIndex<CompiledExternal>();
+
+  /** Throws CulvertError `SNAPSHOT_INVALID` for a CIDR that cannot be read. */
+  constructor({ externals }: { readonly externals: readonly CompiledExternal[] }) {
+    for (const external of externals) {
+      for (const cidr of external.cidrs) this.#index.add(readCidr(cidr), external);
+    }
+  }
+
+  /** The ServiceEntries that name the address, on some port. */
+  namedAt(ip: readonly number[]): readonly CompiledExternal[] {
+    const found = new Set<CompiledExternal>();
+    this.#index.forEach(ip, (external) => found.add(external));
+    return [...found];
+  }
 }

@@ -1,4 +1,4 @@
-/** A set of rules by their positions in the order of evaluation, a bit each. */
+/** A set of rules, one bit per position in evaluation order. */
 export type RuleBits = Int32Array;
 
 export function emptyBits(rules: number): RuleBits {
@@ -13,7 +13,7 @@ export function addBits(bits: RuleBits, more: RuleBits): void {
   for (let word = 0; word < bits.length; word++) bits[word] = (bits[word] ?? 0) | (more[word] ?? 0);
 }
 
-/** Which words of a set are not empty, rising: most sources are in few rules, and then little has to be read. */
+/** The indexes of the non-empty words of a set, ascending. Most sources are in few rules, so few words are read. */
 export function filledWords(bits: RuleBits): Int32Array {
   let count = 0;
   for (let word = 0; word < bits.length; word++) if (bits[word] !== 0) count++;
@@ -23,8 +23,8 @@ export function filledWords(bits: RuleBits): Int32Array {
 }
 
 /**
- * Gives each position from `start` on and before `end` that is in all three sets to `decide`, rising, until that returns
- * something else than undefined, which is the result. `words`: {@link filledWords} of `a`.
+ * Calls `decide` in ascending order with each position from `start` to just before `end` that is in all three sets,
+ * until it returns something other than undefined, and returns that. `words`: {@link filledWords} of `a`.
  */
 export function findInAll<T>(
   sets: { readonly words: Int32Array; readonly a: RuleBits; readonly b: RuleBits; readonly c: RuleBits },

@@ -7,8 +7,8 @@ import type { PreparedRule } from './prepared-rule.js';
 import { addBits, emptyBits, setBit, type RuleBits } from './rule-bits.js';
 
 /**
- * Says which rules are about a source, which about a destination, and which about a port. A connection is then decided
- * by those in all three sets: 10,000 rules are 313 words to compare.
+ * Finds the rules that match a source, a destination and a port. The rules in all three sets decide a connection: for
+ * 10,000 rules these are 313 words to compare.
  */
 export class RuleIndex {
   readonly #sources: SideIndex;
@@ -16,7 +16,7 @@ export class RuleIndex {
   readonly #ports: PortIndex;
   readonly #denying: RuleBits;
 
-  /** `rules` in the order of evaluation; the indexes of `parts` take in their peers. */
+  /** `rules`: in evaluation order. Their peers are added to the indexes of `parts`. */
   constructor(init: { readonly rules: readonly PreparedRule[]; readonly parts: PreparedParts }) {
     const { rules, parts } = init;
     this.#sources = new SideIndex({ lists: rules.map(({ from }) => from), index: parts.sources });
@@ -30,12 +30,12 @@ export class RuleIndex {
     return this.#denying.byteLength;
   }
 
-  /** Different peers on both sides of the rules. */
+  /** The number of distinct peers on both sides of all rules. */
   get peers(): number {
     return this.#sources.peers + this.#destinations.peers;
   }
 
-  /** A rule that denies also holds against who the source seems to be ({@link SourceFacts}). */
+  /** A deny rule also applies to the workload that the source only claims to be (see {@link SourceFacts}). */
   ofSource({ source, claimedSource }: SourceFacts): RuleBits {
     const bits = this.#sources.matching(source);
     if (claimedSource === null) return bits;
@@ -52,17 +52,17 @@ export class RuleIndex {
   }
 }
 
-/** The rules of which one peer is a part; a set of bits when they are many. */
+/** The rules that name one peer; also as a bit set when there are many. */
 type Users = { readonly positions: number[]; bits: RuleBits | null };
 
-/** More positions than this are quicker added as a whole set. */
+/** Above this number of positions, merging a bit set is faster. */
 const maxPositions = 64;
 
-/** One side of all rules: for each a list of peers, of which an empty one is everybody. */
+/** One side of all rules: a list of peers for each rule, of which an empty one matches every party. */
 class SideIndex {
   readonly #everybody: RuleBits;
   readonly #users = new Map<PreparedPeer, Users>();
-  /** May find peers of other revisions too. */
+  /** May also find peers of other revisions. */
   readonly #index: PeerIndex;
 
   constructor(init: { readonly lists: readonly (readonly PreparedPeer[])[]; readonly index: PeerIndex }) {
