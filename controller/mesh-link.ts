@@ -1,51 +1,39 @@
 import type { Bus } from '../shared/bus/bus.js';
 import { buckets } from '../shared/bus/subjects.js';
 import { describeError } from '../shared/errors.js';
-import type { Log } from '../shared/log.js';
 import type { SigningKey } from '../shared/pki/signing-key.js';
 import type { PendingTask } from './api/api-types.js';
 import type { ControllerMetrics } from './api/controller-metrics.js';
-import type { SignService } from './ca/sign-service.js';
 import type { FlowHistory } from './flows/flow-history.js';
-import type { NodeCredentials } from './join/node-credentials.js';
 import { Distribution } from './publish/distribution.js';
-import type { AgentRegistry } from './fleet/agent-registry.js';
-import { serveAgents } from './fleet/agent-services.js';
+import { serveAgents, type AgentServicesInit } from './fleet/agent-services.js';
 import type { MeshNats } from './nats/mesh-nats.js';
 import type { ResourceStore } from './store/resource-store.js';
 import { StoreReconciler } from './store/store-reconciler.js';
 
-export type MeshLinkInit = {
+export type MeshLinkInit = Omit<AgentServicesInit, 'bus' | 'signingKeyPem' | 'onBadRequest' | 'onRenewed'> & {
   readonly nats: MeshNats;
   readonly store: ResourceStore;
-  readonly agents: AgentRegistry;
   readonly flows: FlowHistory;
-  readonly signing: SignService;
-  readonly trustDomain: string;
-  /** Those that the certificates of nodes may come from now, PEM. */
-  readonly rootsPem: () => string;
-  readonly nowMs: () => number;
-  readonly credentials: NodeCredentials;
   readonly signingKey: SigningKey;
   readonly metrics: ControllerMetrics;
-  readonly log: Log;
 };
 
 /**
- * The controller's life with NATS: connects for as long as it takes, keeps the buckets at what was applied, and answers
- * agents. Everything that does not need NATS works meanwhile.
+ * The controller's side of NATS: connects and retries until it succeeds, keeps the buckets in step with the store, and
+ * answers agents. Everything that does not need NATS works meanwhile.
  */
 export class MeshLink implements AsyncDisposable {
-  /** Resolves when the buckets hold what was applied for the first time. */
+  /** Resolves when the buckets match the store for the first time. */
   readonly settled: Promise<void>;
   readonly #init: MeshLinkInit;
   readonly #abort = new AbortController();
   readonly #running: Promise<void>;
   #resolveSettled: () => void = () => undefined;
   #bus: Bus | undefined;
-  #keeper: StoreReconciler | undefined;
-  /** Why NATS is not there, for people. */
-  #problem = 'not reached yet';
+  #reconciler: StoreReconciler | undefined;
+  /** Why NATS is not connected, for people. */
+  #problem = 'not connected yet';
 
   constructor(init: MeshLinkInit) {
     this.#init = init;
@@ -55,7 +43,7 @@ export class MeshLink implements AsyncDisposable {
     this.#running = this.#run().catch((error: unknown) => {
       if (this.#abort.signal.aborted) return;
       this.#problem = describeError(error);
-      init.log.error({ err: error }, 'the link to NATS ended: restart the controller');
+      init.log.error({ err: error }, 'the link to NATS failed for good: restart the controller');
     });
   }
 
@@ -68,7 +56,7 @@ export class MeshLink implements AsyncDisposable {
     const tasks: PendingTask[] = [];
     if (!this.isConnected) tasks.push({ name: 'nats', detail: this.#problem });
     if (!this.#init.store.isSettled) {
-      tasks.push({ name: 'store', detail: this.#keeper?.problem ?? 'NATS does not hold yet what was applied' });
+      tasks.push({ name: 'store', detail: this.#reconciler?.problem ?? 'NATS does not hold the applied revision yet' });
     }
     return tasks;
   }
@@ -87,20 +75,20 @@ export class MeshLink implements AsyncDisposable {
     this.#problem = `disconnected from ${bus.server}`;
     log.info({ server: bus.server }, 'connected to NATS');
     store.attach(new Distribution({ bus, publicKeyPem: this.#init.signingKey.publicKey }));
-    this.#keeper = new StoreReconciler({ store, bus, log, signal, afterSettling: () => this.#afterSettling(bus) });
+    this.#reconciler = new StoreReconciler({ store, bus, log, signal, afterSettling: () => this.#afterSettling(bus) });
     const stopServing = this.#serve(bus);
-    await Promise.all([this.#keeper.run(), this.#init.flows.follow(bus, signal)]);
+    await Promise.all([this.#reconciler.run(), this.#init.flows.follow(bus, signal)]);
     stopServing();
   }
 
-  /** An outage fails the same way every few seconds: said once, and again when it is another problem. */
+  /** An outage repeats the same error every few seconds; it is logged as a warning once, and again when it changes. */
   #onProblem(error: unknown): void {
     const problem = describeError(error);
     this.#init.log[problem === this.#problem ? 'debug' : 'warn']({ err: error }, 'NATS');
     this.#problem = problem;
   }
 
-  /** The bucket of heartbeats may have been wiped with the others. */
+  /** Makes the bucket of heartbeats again: it may have been wiped with the others. */
   async #afterSettling(bus: Bus): Promise<void> {
     const create = { history: 1, maxBytes: -1, replicas: 1 } as const;
     await this.#init.agents.attach(await bus.bucket(buckets.status, { create }));

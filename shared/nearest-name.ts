@@ -1,3 +1,9 @@
+/** A hint for an unknown name: `did you mean NAME?` when one is near, else `otherwise`. */
+export function didYouMean(written: string, candidates: Iterable<string>, otherwise: string): string {
+  const nearest = nearestName(written, candidates);
+  return nearest === undefined ? otherwise : `did you mean ${nearest}?`;
+}
+
 /**
  * The candidate closest to what was written, for "did you mean …?"; undefined if none is close (more than two fifths of
  * the letters differ). Uses the Levenshtein distance and ignores case.

@@ -5,6 +5,7 @@ import { parseIp } from '../../shared/address.js';
 import { CulvertError } from '../../shared/errors.js';
 import type { Log } from '../../shared/log.js';
 import { requireRole, type Principal, type Role } from '../access/role.js';
+import type { ServerKeyPair } from '../ca/server-certificate.js';
 import { badRequest, toErrorAnswer } from './api-error.js';
 import { matchRoute, type ApiAnswer, type Route } from './router.js';
 
@@ -19,8 +20,6 @@ const maxHeaderBytes = 16 * 1024;
 const clientLeft = 499;
 /** How long requests that are under way may take when the server closes. */
 const closeGraceMs = 5000;
-
-export type ServerIdentity = { readonly chainPem: string; readonly privateKeyPem: string };
 
 /** A request was answered; `route` is the pattern, never the path, so that it can be a label. */
 export type AnsweredRequest = {
@@ -42,7 +41,7 @@ export class ApiServer implements AsyncDisposable {
   readonly #onAnswered: (answered: AnsweredRequest) => void;
 
   constructor(init: {
-    readonly identity: ServerIdentity;
+    readonly identity: ServerKeyPair;
     readonly routes: readonly Route[];
     /** Who the value of an Authorization header belongs to; undefined when it is not valid. May throw CulvertError. */
     readonly authenticate: (authorization: string | undefined) => Principal | undefined;
@@ -92,7 +91,7 @@ export class ApiServer implements AsyncDisposable {
   }
 
   /** New connections get the new certificate; open ones go on. */
-  replaceIdentity(identity: ServerIdentity): void {
+  replaceIdentity(identity: ServerKeyPair): void {
     this.#server.setSecureContext({ cert: identity.chainPem, key: identity.privateKeyPem, minVersion: 'TLSv1.2' });
   }
 

@@ -3,6 +3,7 @@ import { version } from '../../shared/version.js';
 import { agentStates, type AgentStatus } from '../fleet/agent-registry.js';
 import type { FlowBatchOutcome } from '../flows/flow-history.js';
 import type { AnsweredRequest } from './api-server.js';
+import type { ChangeResult } from './change-answer.js';
 
 /** What the gauges show, read when somebody scrapes. */
 export type ControllerGauges = {
@@ -71,7 +72,7 @@ export class ControllerMetrics {
     if (status === 401 && route !== '/v1/join') this.#unauthorized.inc();
   }
 
-  changed(outcome: 'applied' | 'unchanged' | 'refused' | 'failed'): void {
+  changed(outcome: ChangeResult): void {
     this.#changes.inc({ outcome });
   }
 

@@ -3,10 +3,10 @@ import { resourceIdKey } from '../resources/kinds/resource-key.js';
 import type { CommittedState } from '../release/committed-state.js';
 import type { History, HistoryRecord } from '../store/history.js';
 import type { ResourceStore } from '../store/resource-store.js';
-import { badRequest, notFound } from './api-error.js';
+import { notFound } from './api-error.js';
 import type { DocumentDiff, HistoryDetail, HistoryItem, RollbackAnswer } from './api-types.js';
 import { changeMessage, countChange, toRefusal, type ChangeResult } from './change-answer.js';
-import { readJson } from './read-json.js';
+import { readCount, readJson } from './request-values.js';
 import type { ApiAnswer, ApiRequest, Route } from './router.js';
 
 /** A first apply may change thousands of documents; the list is read by people. */
@@ -111,12 +111,6 @@ function documentsOf(history: History, { commit, changes }: HistoryRecord): Docu
       after: after.get(key)?.resource ?? null,
     };
   });
-}
-
-function readCount(text: string, what: string): number {
-  const count = /^\d{1,9}$/.test(text) ? Number(text) : 0;
-  if (count >= 1) return count;
-  throw badRequest(`"${text}" is no ${what}`, 'use a whole number from 1');
 }
 
 function unknownRevision(history: History, revision: number) {

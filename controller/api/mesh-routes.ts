@@ -9,7 +9,7 @@ import { badRequest } from './api-error.js';
 import type { PendingTask, StatusAnswer, TokenAnswer } from './api-types.js';
 import { explain } from './explain.js';
 import { breakGlassRules, MeshWarnings } from '../fleet/mesh-warnings.js';
-import { readJson } from './read-json.js';
+import { readJson, readPort } from './request-values.js';
 import type { ApiAnswer, ApiRequest, Route } from './router.js';
 
 const dayMs = 86_400_000;
@@ -86,11 +86,4 @@ export function meshRoutes(init: {
     { method: 'GET', path: '/v1/status', access: 'viewer', maxBodyBytes: 0, handle: status },
     { method: 'POST', path: '/v1/tokens', access: 'admin', maxBodyBytes: 4096, handle: createToken },
   ];
-}
-
-function readPort(text: string | null): number | null {
-  if (text === null || text === '') return null;
-  const port = /^\d{1,5}$/.test(text) ? Number(text) : 0;
-  if (port >= 1 && port <= 65_535) return port;
-  throw badRequest(`"${text}" is no port`, 'use a number from 1 to 65535');
 }

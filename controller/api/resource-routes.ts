@@ -1,5 +1,5 @@
 import { z } from 'zod';
-import { nearestName } from '../../shared/nearest-name.js';
+import { didYouMean } from '../../shared/nearest-name.js';
 import { findKind, kindInfo, kindNames, type ResourceKind } from '../resources/kinds/resource.js';
 import { resourceId, resourceIdKey, type ResourceId } from '../resources/kinds/resource-key.js';
 import { isInventoryKind, registryKeyOf, type StoredResource } from '../inventory/stored-resource.js';
@@ -7,7 +7,7 @@ import type { ResourceStore } from '../store/resource-store.js';
 import { badRequest, notFound } from './api-error.js';
 import type { ApplyAnswer, DeleteAnswer, ResourceItem, ResourceList } from './api-types.js';
 import { changeMessage, countChange, toRefusal, type ChangeResult } from './change-answer.js';
-import { readJson } from './read-json.js';
+import { readJson } from './request-values.js';
 import type { ApiAnswer, ApiRequest, Route } from './router.js';
 
 /** The text of `maxInputLength` characters as a JSON string. */
@@ -92,11 +92,7 @@ function toItem({ resource, revision, appliedAt, appliedBy }: StoredResource): R
 function kindOf(text = ''): ResourceKind {
   const kind = findKind(text);
   if (kind !== undefined) return kind;
-  const nearest = nearestName(text, kindNames);
-  throw notFound(
-    `there is no kind ${text}`,
-    nearest === undefined ? `use one of ${kindNames.join(', ')}` : `did you mean ${nearest}?`,
-  );
+  throw notFound(`there is no kind ${text}`, didYouMean(text, kindNames, `use one of ${kindNames.join(', ')}`));
 }
 
 /** `-` is no namespace, for kinds of the whole mesh; a kind that needs one gets `default`, as in Kubernetes. */
@@ -114,9 +110,6 @@ function unknownResource(store: ResourceStore, id: ResourceId) {
     .map(({ resource }) => resourceId(resource))
     .filter((candidate) => candidate.kind === id.kind && candidate.namespace === id.namespace)
     .map((candidate) => candidate.name);
-  const nearest = nearestName(id.name, names);
-  return notFound(
-    `there is no ${id.kind} ${id.name}${where}`,
-    nearest === undefined ? `list them: culvert get ${id.kind}` : `did you mean ${nearest}?`,
-  );
+  const hint = didYouMean(id.name, names, `list them: culvert get ${id.kind}`);
+  return notFound(`there is no ${id.kind} ${id.name}${where}`, hint);
 }

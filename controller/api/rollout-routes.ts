@@ -1,12 +1,13 @@
 import type { AgentRegistry } from '../fleet/agent-registry.js';
 import { rolloutOf } from '../fleet/rollout-progress.js';
 import type { ResourceStore } from '../store/resource-store.js';
-import { badRequest, notFound } from './api-error.js';
+import { notFound } from './api-error.js';
 import type { ExportAnswer, RolloutAnswer } from './api-types.js';
 import { exportDocuments } from './export-documents.js';
+import { readCount } from './request-values.js';
 import type { ApiAnswer, ApiRequest, Route } from './router.js';
 
-/** Where a revision and the inventory have got to, and all that they consist of. */
+/** Which agents enforce a revision and a sequence of the inventory, and everything that those in force consist of. */
 export function rolloutRoutes(init: { readonly store: ResourceStore; readonly agents: AgentRegistry }): Route[] {
   const { store, agents } = init;
 
@@ -35,9 +36,8 @@ export function rolloutRoutes(init: { readonly store: ResourceStore; readonly ag
 
 function readRevision(text: string | null, present: number, what: 'revision' | 'inventory'): number {
   if (text === null || text === '') return present;
-  const revision = /^\d{1,9}$/.test(text) ? Number(text) : 0;
   const name = what === 'revision' ? 'revision' : 'sequence of the inventory';
-  if (revision < 1) throw badRequest(`"${text}" is no ${name}`, 'use a whole number from 1');
+  const revision = readCount(text, name);
   if (revision <= present) return revision;
-  throw notFound(`there is no ${name} ${revision} yet`, `the present one is ${present}`);
+  throw notFound(`there is no ${name} ${revision} yet`, `the current one is ${present}`);
 }

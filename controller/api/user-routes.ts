@@ -2,7 +2,7 @@ import { z } from 'zod';
 import { roles } from '../access/role.js';
 import { userNameSchema, type User, type UserAccounts } from '../access/user-accounts.js';
 import type { UserAnswer, UserCreatedAnswer } from './api-types.js';
-import { readJson } from './read-json.js';
+import { readJson } from './request-values.js';
 import type { ApiAnswer, ApiRequest, Route } from './router.js';
 
 const yearMs = 366 * 86_400_000;

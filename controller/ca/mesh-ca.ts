@@ -3,10 +3,8 @@ import type { Log } from '../../shared/log.js';
 import { createIssuingCa, createRootCa, type CertificateAuthority } from './x509/certificate-authority.js';
 import { certificateHash, describeCertificate } from '../../shared/pki/certificate-info.js';
 import type { IssuedCertificate } from './x509/leaf-certificate.js';
-import { issueNodeCertificate } from './x509/node-certificate.js';
+import { issueNodeCertificate, issueServerCertificate, issueWorkloadCertificate } from './x509/mesh-certificates.js';
 import { joinCertificates } from '../../shared/pki/pem.js';
-import { issueServerCertificate } from './x509/server-certificate.js';
-import { issueWorkloadCertificate } from './x509/workload-certificate.js';
 import { CaFiles } from './ca-files.js';
 import type { NodeName } from '../../shared/routing/names.js';
 

@@ -6,6 +6,8 @@ import type { MeshCa } from './mesh-ca.js';
 /** A server's key and certificate chain, PEM. */
 export type ServerKeyPair = { readonly chainPem: string; readonly privateKeyPem: string };
 
+type IssuedKeyPair = ServerKeyPair & { readonly issuedAtMs: number; readonly notAfterMs: number };
+
 const clockToleranceMs = 60_000;
 
 /** The certificate of one server of the controller's (HTTPS, NATS), renewed at half of its life. */
@@ -13,14 +15,9 @@ export class ServerCertificate {
   readonly #ca: MeshCa;
   readonly #names: readonly string[];
   readonly #nowMs: () => number;
-  #current: ServerKeyPair & { readonly issuedAtMs: number; readonly notAfterMs: number };
+  #current: IssuedKeyPair;
 
-  private constructor(init: {
-    ca: MeshCa;
-    names: readonly string[];
-    nowMs: () => number;
-    current: ServerKeyPair & { issuedAtMs: number; notAfterMs: number };
-  }) {
+  private constructor(init: { ca: MeshCa; names: readonly string[]; nowMs: () => number; current: IssuedKeyPair }) {
     this.#ca = init.ca;
     this.#names = init.names;
     this.#nowMs = init.nowMs;
@@ -52,7 +49,7 @@ export class ServerCertificate {
   }
 }
 
-async function issueFor(ca: MeshCa, names: readonly string[], issuedAtMs: number) {
+async function issueFor(ca: MeshCa, names: readonly string[], issuedAtMs: number): Promise<IssuedKeyPair> {
   const { publicKey, privateKey } = generateKeyPairSync('ec', {
     namedCurve: 'P-256',
     publicKeyEncoding: { type: 'spki', format: 'pem' },

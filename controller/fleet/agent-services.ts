@@ -17,27 +17,29 @@ import type { NodeCredentials } from '../join/node-credentials.js';
 import type { AgentRegistry } from './agent-registry.js';
 import type { NodeName } from '../../shared/routing/names.js';
 
-/**
- * Answers what agents ask over NATS, refusals included, signed for just the request that they answer. Returns the
- * function that stops it. The node is the one that the subject names; who asks for certificates or credentials proves
- * with the node's key that he is that node.
- */
-export function serveAgents(init: {
+export type AgentServicesInit = {
   readonly bus: Bus;
   readonly signing: SignService;
   readonly credentials: NodeCredentials;
   readonly agents: AgentRegistry;
   readonly trustDomain: string;
-  /** The roots that the certificates of nodes may come from now, PEM. */
+  /** The roots that node certificates may chain to now, PEM. */
   readonly rootsPem: () => string;
   readonly nowMs: () => number;
-  /** What agents pin the public half of. */
+  /** Agents pin its public half. */
   readonly signingKeyPem: string;
   readonly log: Log;
-  /** A message that could not be used. */
+  /** Called for a message that was refused. */
   readonly onBadRequest: (verb: BusVerb) => void;
   readonly onRenewed: () => void;
-}): () => void {
+};
+
+/**
+ * Answers agents over NATS. Each answer, a refusal too, is signed for the one request that it answers. The subject names
+ * the node; a request for certificates or credentials must also be signed with that node's key. Returns the function that
+ * stops serving.
+ */
+export function serveAgents(init: AgentServicesInit): () => void {
   const { bus, signing, credentials, agents, log } = init;
 
   const prove = (node: NodeName, { subject, bytes }: BusMessage): Uint8Array => {
@@ -59,7 +61,7 @@ export function serveAgents(init: {
           return answer === undefined ? undefined : seal(answer);
         } catch (error) {
           init.onBadRequest(verb);
-          log.warn({ err: error, node, verb }, 'refused a request of an agent');
+          log.warn({ err: error, node, verb }, 'refused a request from an agent');
           return verb === 'status' ? undefined : seal({ error: toWireError(error) });
         }
       },
@@ -86,13 +88,13 @@ export function serveAgents(init: {
 
 function toWireError(error: unknown): WireError {
   if (error instanceof CulvertError) return { code: error.code, message: error.message, hint: error.hint ?? null };
-  return { code: 'INTERNAL', message: describeError(error), hint: 'look at the log of the controller' };
+  return { code: 'INTERNAL', message: describeError(error), hint: 'check the log of the controller' };
 }
 
 function wrongNode(subject: string, claimed: string): CulvertError {
   return new CulvertError({
     code: 'NODE_MISMATCH',
-    message: `the agent of ${subject} sent a heartbeat in the name of ${claimed}`,
-    hint: 'join this host again under its own name',
+    message: `the agent on ${subject} sent a heartbeat in the name of ${claimed}`,
+    hint: 'rejoin this host under its own name',
   });
 }

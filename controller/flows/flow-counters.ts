@@ -18,7 +18,7 @@ export class FlowCounters {
   firstSeenMs = Number.POSITIVE_INFINITY;
   lastSeenMs = 0;
 
-  constructor(name: FlowName) {
+  constructor({ name }: { readonly name: FlowName }) {
     this.name = name;
   }
 

@@ -83,7 +83,7 @@ export class NodeFlows {
       for (const [key, counters] of bucket.entries) {
         if (counters.lastSeenMs < sinceMs) continue;
         let sum = sums.get(key);
-        if (sum === undefined) sums.set(key, (sum = { counters: new FlowCounters(counters.name), days: new Set() }));
+        if (sum === undefined) sums.set(key, (sum = { counters: new FlowCounters(counters), days: new Set() }));
         sum.counters.add(counters);
         sum.days.add(Math.floor(bucket.startMs / dayMs));
       }
@@ -109,7 +109,7 @@ export class NodeFlows {
   #addTo(bucket: Bucket, name: FlowName, numbers: Parameters<FlowCounters['add']>[0]): void {
     let counters = bucket.entries.get(name.key);
     if (counters === undefined) {
-      counters = new FlowCounters(name);
+      counters = new FlowCounters({ name });
       bucket.entries.set(name.key, counters);
       name.uses += 1;
       this.#size += 1;

@@ -3,7 +3,7 @@ import type { Log } from '../../shared/log.js';
 import { isUserPublicKey } from '../../shared/bus/nats-accounts.js';
 import { parseCsr } from '../ca/x509/parsed-certificate-request.js';
 import type { JoinRequest, JoinResponse } from '../../shared/wire/requests.js';
-import type { NatsAdvertisement } from '../nats/nats-advertisement.js';
+import type { NatsAdvertisement } from '../nats/mesh-nats.js';
 import { FailureLimiter } from './failure-limiter.js';
 import type { JoinTokens, TokenRefusal } from './join-tokens.js';
 import type { NodeCredentials } from './node-credentials.js';

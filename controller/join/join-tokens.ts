@@ -1,12 +1,12 @@
-import { createHash, randomBytes, timingSafeEqual } from 'node:crypto';
-import { rename } from 'node:fs/promises';
+import { randomBytes, timingSafeEqual } from 'node:crypto';
 import { z } from 'zod';
 import type { Log } from '../../shared/log.js';
-import { readPrivateFile, writePrivateFile } from '../../shared/private-file.js';
 import { SerialQueue } from '../../shared/serial-queue.js';
 import type { NodeName } from '../../shared/routing/names.js';
+import { digestOf } from '../access/bearer-token.js';
+import { CredentialFile } from '../access/credential-file.js';
 
-/** What is kept of a token: never the secret itself. */
+/** A token on disk: the hash of its secret, never the secret itself. */
 const storedTokenSchema = z.object({
   id: z.string(),
   /** SHA-256 of the secret, hex. */
@@ -24,54 +24,53 @@ export type TokenRefusal = 'TOKEN_MALFORMED' | 'TOKEN_UNKNOWN' | 'TOKEN_USED' | 
 export type Redemption =
   | {
       readonly ok: true;
-      /** Makes the token usable again, when the join failed for a reason that was not the agent's. */
+      /** Makes the token usable again, for when the join failed through no fault of the agent. */
       readonly release: () => Promise<void>;
     }
   | { readonly ok: false; readonly refusal: TokenRefusal };
 
-/** How long a used or expired token is remembered, so that its refusal can say why. */
+/** How long a used or expired token is kept, so that a refusal can say why. */
 const rememberMs = 86_400_000;
 const tokenPattern = /^culvert1\.([0-9a-f]{12})\.([0-9a-f]{48})\.([0-9a-f]{64})$/;
-/** Compared with when the id is unknown, so that an unknown id takes as long as a wrong secret. */
-const nobody = createHash('sha256').update(randomBytes(32)).digest();
+/** Compared when the id is unknown, so that an unknown id takes as long as a wrong secret. */
+const decoyDigest = digestOf(randomBytes(32).toString('hex'));
 
 /**
- * Join tokens: `culvert1.<id>.<secret>.<hash of the root CA>`, for one node, once, for minutes. Kept in
- * `tokens.json` in the state directory; a token is marked as used on disk before anything is handed out for it.
+ * Join tokens: `culvert1.<id>.<secret>.<hash of the root CA>`. A token is for one node, works once and lives for minutes.
+ * Stored in `tokens.json` in the state directory; a token is marked as used on disk before a credential is issued for it.
  */
 export class JoinTokens {
-  readonly #path: string;
+  readonly #file: CredentialFile<StoredToken>;
   readonly #nowMs: () => number;
   readonly #tokens: Map<string, StoredToken>;
-  /** Writes of the file, one after the other. */
+  /** Runs writes of the file one after the other. */
   readonly #writing = new SerialQueue();
 
-  private constructor(init: { path: string; nowMs: () => number; tokens: Map<string, StoredToken> }) {
-    this.#path = init.path;
+  private constructor(init: {
+    file: CredentialFile<StoredToken>;
+    nowMs: () => number;
+    tokens: Map<string, StoredToken>;
+  }) {
+    this.#file = init.file;
     this.#nowMs = init.nowMs;
     this.#tokens = init.tokens;
   }
 
   /**
-   * A damaged file is moved aside, with an error in the log: tokens live for minutes, and one that is forgotten is refused.
+   * Moves a damaged file aside and logs an error. Little is lost: tokens live for minutes, and a forgotten one is refused.
    * Errors: `STATE_READ`.
    */
   static async open(init: { path: string; nowMs: () => number; log: Log }): Promise<JoinTokens> {
-    const { path, nowMs, log } = init;
-    const text = await readPrivateFile(path);
-    const stored = text === undefined ? [] : readTokens(text);
-    if (stored === undefined) {
-      const movedAside = `${path}.corrupt-${nowMs()}`;
-      await rename(path, movedAside);
-      log.error(
-        { movedAside },
-        'the join tokens cannot be read and were moved aside: make those anew that are still needed',
-      );
-    }
-    return new JoinTokens({ path, nowMs, tokens: new Map(stored?.map((token) => [token.id, token])) });
+    const { file, entries } = await CredentialFile.open({
+      ...init,
+      entrySchema: storedTokenSchema,
+      what: 'join tokens',
+      remedy: 'create the tokens that are still needed again',
+    });
+    return new JoinTokens({ file, nowMs: init.nowMs, tokens: new Map(entries.map((token) => [token.id, token])) });
   }
 
-  /** The token's text is returned once and never stored. */
+  /** Returns the token's text once; it is never stored. */
   async create(request: {
     readonly node: NodeName;
     readonly ttlMs: number;
@@ -85,7 +84,7 @@ export class JoinTokens {
     const { node, createdBy } = request;
     this.#tokens.set(id, {
       id,
-      secretHash: sha256(secret).toString('hex'),
+      secretHash: digestOf(secret).toString('hex'),
       node,
       createdBy,
       createdAtMs: now,
@@ -101,19 +100,19 @@ export class JoinTokens {
     return { token: `culvert1.${id}.${secret}.${request.caHash}`, id, expiresAtMs };
   }
 
-  /** Takes a token. Of any number of concurrent calls with the same one, one succeeds. Errors: `STATE_WRITE`. */
+  /** Uses up a token. Of any number of concurrent calls with the same token, one succeeds. Errors: `STATE_WRITE`. */
   async redeem(text: string, node: NodeName): Promise<Redemption> {
     const match = tokenPattern.exec(text);
     if (match === null) return { ok: false, refusal: 'TOKEN_MALFORMED' };
     const [, id = '', secret = ''] = match;
     const token = this.#tokens.get(id);
-    const expected = token === undefined ? nobody : Buffer.from(token.secretHash, 'hex');
-    const isSecretRight = timingSafeEqual(sha256(secret), expected);
+    const expected = token === undefined ? decoyDigest : Buffer.from(token.secretHash, 'hex');
+    const isSecretRight = timingSafeEqual(digestOf(secret), expected);
     if (token === undefined || !isSecretRight) return { ok: false, refusal: 'TOKEN_UNKNOWN' };
     if (token.usedAtMs !== null) return { ok: false, refusal: 'TOKEN_USED' };
     if (token.expiresAtMs <= this.#nowMs()) return { ok: false, refusal: 'TOKEN_EXPIRED' };
     if (token.node !== node) return { ok: false, refusal: 'TOKEN_WRONG_NODE' };
-    // Marked before the first await: this is what makes it single-use.
+    // Marking it before the first await is what makes it single-use.
     token.usedAtMs = this.#nowMs();
     try {
       await this.#save();
@@ -130,7 +129,7 @@ export class JoinTokens {
     };
   }
 
-  /** How many could still be used. */
+  /** How many tokens are neither used nor expired. */
   get usable(): number {
     const now = this.#nowMs();
     return [...this.#tokens.values()].filter((token) => token.usedAtMs === null && token.expiresAtMs > now).length;
@@ -141,20 +140,6 @@ export class JoinTokens {
     for (const token of this.#tokens.values()) {
       if (Math.max(token.expiresAtMs, token.usedAtMs ?? 0) < forgetBefore) this.#tokens.delete(token.id);
     }
-    const write = (): Promise<void> =>
-      writePrivateFile(this.#path, `${JSON.stringify([...this.#tokens.values()], null, 1)}\n`);
-    return this.#writing.run(write);
+    return this.#writing.run(() => this.#file.write([...this.#tokens.values()]));
   }
-}
-
-function readTokens(text: string): StoredToken[] | undefined {
-  try {
-    return z.array(storedTokenSchema).parse(JSON.parse(text));
-  } catch {
-    return undefined;
-  }
-}
-
-function sha256(text: string): Buffer {
-  return createHash('sha256').update(text).digest();
 }

@@ -4,6 +4,7 @@ import { setTimeout as delay } from 'node:timers/promises';
 import { reconnectDelayMs } from '../../shared/bus/reconnect-delay.js';
 import type { NkeyPair } from '../../shared/bus/nats-accounts.js';
 import type { Log } from '../../shared/log.js';
+import type { ServerKeyPair } from '../ca/server-certificate.js';
 import { writePrivateFile } from '../../shared/private-file.js';
 import { natsServerVersion, type NatsVersion } from './nats-binary.js';
 import { canSyncAlways, renderNatsConfig } from './nats-config.js';
@@ -17,7 +18,7 @@ export type EmbeddedNatsOptions = {
   readonly stateDir: string;
   /** Port 0: a free one is chosen at the first start and kept while this object lives. */
   readonly listen: { readonly host: string; readonly port: number };
-  readonly tls: ServerTls;
+  readonly tls: ServerKeyPair;
   /** Default: the server's own (three quarters of the free space). */
   readonly maxStoreBytes?: number;
   readonly log: Log;
@@ -26,8 +27,6 @@ export type EmbeddedNatsOptions = {
   /** Default: `nats-server` of the PATH. */
   readonly command?: string;
 };
-
-export type ServerTls = { readonly chainPem: string; readonly privateKeyPem: string };
 
 /**
  * A nats-server of our own: a child process in operator mode, with TLS and a JetStream file store. It is started again
@@ -44,7 +43,7 @@ export interface EmbeddedNats extends AsyncDisposable {
   /** Whether acknowledged writes are on disk: since nats-server 2.10. Else keep a journal to rebuild the store from. */
   readonly isSyncedAlways: boolean;
   /** Puts a new certificate into use without dropping a connection. */
-  replaceCertificate(tls: ServerTls): Promise<void>;
+  replaceCertificate(tls: ServerKeyPair): Promise<void>;
   stop(): Promise<void>;
 }
 
@@ -77,95 +76,95 @@ class SupervisedNats implements EmbeddedNats {
   readonly isSyncedAlways: boolean;
   port: number;
   restarts = 0;
-  private readonly init: SupervisedNatsInit;
-  private readonly stopping = new AbortController();
-  private process: NatsProcess | undefined;
-  private supervision: Promise<void> | undefined;
+  readonly #init: SupervisedNatsInit;
+  readonly #stopping = new AbortController();
+  #process: NatsProcess | undefined;
+  #supervision: Promise<void> | undefined;
 
   constructor(init: SupervisedNatsInit) {
-    this.init = init;
+    this.#init = init;
     this.account = init.keys.mesh;
     this.isSyncedAlways = canSyncAlways(init.version);
     this.port = init.listen.port;
   }
 
   get pid(): number | undefined {
-    return this.process?.pid;
+    return this.#process?.pid;
   }
 
   async start(): Promise<void> {
-    const orphan = await stopOrphan(this.path('nats-server.pid'), this.path('nats-server.conf'));
-    if (orphan !== undefined) this.init.log.warn({ pid: orphan }, 'stopped a nats-server that was left behind');
-    await this.writeCertificate(this.init.tls);
-    await this.launch();
+    const orphan = await stopOrphan(this.#path('nats-server.pid'), this.#path('nats-server.conf'));
+    if (orphan !== undefined) this.#init.log.warn({ pid: orphan }, 'stopped a nats-server that was left behind');
+    await this.#writeCertificate(this.#init.tls);
+    await this.#launch();
     if (!this.isSyncedAlways) {
-      this.init.log.info(
+      this.#init.log.info(
         'this nats-server syncs its store every two minutes; the journal of the controller covers a power failure',
       );
     }
-    this.supervision = this.supervise();
+    this.#supervision = this.#supervise();
   }
 
-  async replaceCertificate(tls: ServerTls): Promise<void> {
-    await this.writeCertificate(tls);
-    await this.process?.reload();
+  async replaceCertificate(tls: ServerKeyPair): Promise<void> {
+    await this.#writeCertificate(tls);
+    await this.#process?.reload();
   }
 
   async stop(): Promise<void> {
-    this.stopping.abort();
-    await this.process?.stop();
-    await this.supervision;
-    await rm(this.path('nats-server.pid'), { force: true });
+    this.#stopping.abort();
+    await this.#process?.stop();
+    await this.#supervision;
+    await rm(this.#path('nats-server.pid'), { force: true });
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
     await this.stop();
   }
 
-  private async supervise(): Promise<void> {
-    const { signal } = this.stopping;
+  async #supervise(): Promise<void> {
+    const { signal } = this.#stopping;
     let attempt = 0;
     let startedAtMs = Date.now();
-    while (this.process !== undefined) {
-      const how = await this.process.exited;
-      this.process = undefined;
+    while (this.#process !== undefined) {
+      const how = await this.#process.exited;
+      this.#process = undefined;
       if (signal.aborted) return;
-      this.init.log.error({ how }, 'nats-server died; it is started again');
+      this.#init.log.error({ how }, 'nats-server died; it is started again');
       if (Date.now() - startedAtMs > healthyRunMs) attempt = 0;
-      await this.relaunch(() => attempt++);
+      await this.#relaunch(() => attempt++);
       startedAtMs = Date.now();
     }
   }
 
   /** Tries until it runs, or until the signal. */
-  private async relaunch(nextAttempt: () => number): Promise<void> {
-    const { signal } = this.stopping;
+  async #relaunch(nextAttempt: () => number): Promise<void> {
+    const { signal } = this.#stopping;
     while (!signal.aborted) {
       await delay(reconnectDelayMs(nextAttempt()), undefined, { signal }).catch(() => undefined);
       if (signal.aborted) return;
       try {
-        const process = await this.launch();
+        const process = await this.#launch();
         this.restarts += 1;
         // Stopped meanwhile: the loop above still waits for this process to end.
         if (signal.aborted) await process.stop();
         return;
       } catch (error) {
-        this.init.log.error({ err: error }, 'nats-server could not be started again');
+        this.#init.log.error({ err: error }, 'nats-server could not be started again');
       }
     }
   }
 
-  private async launch(): Promise<NatsProcess> {
-    const { command, listen, keys, version } = this.init;
-    const maxStoreBytes = this.init.maxStoreBytes ?? -1;
+  async #launch(): Promise<NatsProcess> {
+    const { command, listen, keys, version } = this.#init;
+    const maxStoreBytes = this.#init.maxStoreBytes ?? -1;
     await writePrivateFile(
-      this.path('nats-server.conf'),
+      this.#path('nats-server.conf'),
       renderNatsConfig({
         host: listen.host,
         port: this.port,
-        certificateFile: this.path('server.pem'),
-        keyFile: this.path('server.key'),
-        storeDir: this.path('store'),
+        certificateFile: this.#path('server.pem'),
+        keyFile: this.#path('server.key'),
+        storeDir: this.#path('store'),
         keys,
         tokens: mintNatsTokens(keys, -1),
         maxStoreBytes,
@@ -174,34 +173,34 @@ class SupervisedNats implements EmbeddedNats {
     );
     const process = await startNatsProcess({
       command,
-      configFile: this.path('nats-server.conf'),
-      pidFile: this.path('nats-server.pid'),
-      onLine: (line) => this.takeLine(line),
+      configFile: this.#path('nats-server.conf'),
+      pidFile: this.#path('nats-server.pid'),
+      onLine: (line) => this.#takeLine(line),
     });
-    this.process = process;
+    this.#process = process;
     this.port = process.port;
     return process;
   }
 
-  private takeLine(line: NatsLogLine): void {
+  #takeLine(line: NatsLogLine): void {
     // What the server tells of its normal life is its own business; what it complains of is the operator's.
     const level = line.level === 'info' ? 'debug' : line.level;
     if (line.event?.kind !== 'refused') {
-      this.init.log[level]({ component: 'nats-server' }, line.text);
+      this.#init.log[level]({ component: 'nats-server' }, line.text);
       return;
     }
     const { kind, ...refused } = line.event;
     void kind;
-    this.init.log[level]({ component: 'nats-server', ...refused }, line.text);
-    this.init.onRefused(refused);
+    this.#init.log[level]({ component: 'nats-server', ...refused }, line.text);
+    this.#init.onRefused(refused);
   }
 
-  private async writeCertificate(tls: ServerTls): Promise<void> {
-    await writePrivateFile(this.path('server.key'), tls.privateKeyPem);
-    await writePrivateFile(this.path('server.pem'), tls.chainPem);
+  async #writeCertificate(tls: ServerKeyPair): Promise<void> {
+    await writePrivateFile(this.#path('server.key'), tls.privateKeyPem);
+    await writePrivateFile(this.#path('server.pem'), tls.chainPem);
   }
 
-  private path(name: string): string {
-    return join(this.init.stateDir, name);
+  #path(name: string): string {
+    return join(this.#init.stateDir, name);
   }
 }

@@ -10,13 +10,22 @@ import type { MeshCa } from '../ca/mesh-ca.js';
 import { ServerCertificate } from '../ca/server-certificate.js';
 import { joinHostPort, parseListenAddress } from '../../shared/config/listen-address.js';
 import type { ControllerSettings } from '../config/settings.js';
-import type { NatsAdvertisement } from './nats-advertisement.js';
 import { startEmbeddedNats, type EmbeddedNats } from './embedded-nats.js';
 import type { RefusedOperation } from './nats-log-line.js';
 import { readPrivateFile } from '../../shared/private-file.js';
 
 /** The name in the certificate of the embedded server: agents check it whatever address they dial. */
 const embeddedServerName = 'culvert-nats';
+
+/** How agents reach NATS; they get it at the join. */
+export type NatsAdvertisement = {
+  /** `host:port` of each server, best first. */
+  readonly natsServers: readonly string[];
+  /** The name in the servers' certificates; null: the host that was dialled. */
+  readonly natsServerName: string | null;
+  /** Null: the mesh CA issued the servers' certificates. */
+  readonly natsCaPem: string | null;
+};
 
 /** The NATS of the mesh as the controller sees it: its own child, or the operator's servers. */
 export interface MeshNats extends AsyncDisposable {

@@ -1,8 +1,9 @@
 import { DiscardPolicy, RetentionPolicy, StorageType, type JetStreamManager, type KV, type StreamConfig } from 'nats';
 import { newDeferred } from '../deferred.js';
 import type { Bucket, BucketEntry, BucketSettings, BucketWatch, WatchOptions } from './bucket.js';
-import { RelistingWatch, type RelistingWatchOptions } from './bucket-watch.js';
+import { RelistingWatch } from './bucket-watch.js';
 import { busError, toStoreError } from './bus-error.js';
+import type { FeedLink } from './feed-loop.js';
 import { openFeed, type Feed, type FeedMessage } from './push-feed.js';
 import { untilLost } from './until-lost.js';
 
@@ -10,8 +11,7 @@ export type NatsBucketInit = {
   readonly name: string;
   readonly kv: KV;
   readonly manager: JetStreamManager;
-  readonly link: Pick<RelistingWatchOptions, 'busClosed' | 'whenConnected' | 'onDisconnect'> &
-    Pick<RelistingWatchOptions['feed'], 'connection' | 'inboxPrefix'>;
+  readonly link: FeedLink;
   /** Fails with BUS_DISCONNECTED instead of letting an operation run into its timeout. */
   readonly assertConnected: (what: string) => void;
 };
@@ -37,96 +37,91 @@ export function bucketStreamConfig(name: string, settings: BucketSettings): Part
 /** {@link Bucket} on the `nats` package; `NatsBus.bucket` makes it. */
 export class NatsBucket implements Bucket {
   readonly name: string;
-  private readonly init: NatsBucketInit;
+  readonly #init: NatsBucketInit;
 
   constructor(init: NatsBucketInit) {
     this.name = init.name;
-    this.init = init;
+    this.#init = init;
   }
 
   async get(key: string): Promise<BucketEntry | undefined> {
-    const entry = await this.attempt(`read ${key}`, () => this.init.kv.get(key));
+    const entry = await this.#attempt(`read ${key}`, () => this.#init.kv.get(key));
     if (entry === null || entry.operation !== 'PUT') return undefined;
     return { key, value: entry.value, revision: entry.revision };
   }
 
   put(key: string, value: Uint8Array): Promise<number> {
-    return this.attempt(`write ${key}`, () => this.init.kv.put(key, value));
+    return this.#attempt(`write ${key}`, () => this.#init.kv.put(key, value));
   }
 
   create(key: string, value: Uint8Array): Promise<number> {
-    return this.attempt(`create ${key}`, () => this.init.kv.create(key, value));
+    return this.#attempt(`create ${key}`, () => this.#init.kv.create(key, value));
   }
 
   update(key: string, value: Uint8Array, expectedRevision: number): Promise<number> {
-    return this.attempt(`update ${key}`, () => this.init.kv.update(key, value, expectedRevision));
+    return this.#attempt(`update ${key}`, () => this.#init.kv.update(key, value, expectedRevision));
   }
 
   delete(key: string): Promise<void> {
-    return this.attempt(`delete ${key}`, () => this.init.kv.delete(key));
+    return this.#attempt(`delete ${key}`, () => this.#init.kv.delete(key));
   }
 
   async keys(options: { prefix?: string } = {}): Promise<string[]> {
-    const messages = await this.list(options.prefix, true);
-    return messages.filter((message) => !message.isDeletion).map((message) => this.keyOf(message));
+    const messages = await this.#list(options.prefix, true);
+    return messages.filter((message) => !message.isDeletion).map((message) => this.#keyOf(message));
   }
 
   async entries(options: { prefix?: string } = {}): Promise<BucketEntry[]> {
-    const messages = await this.list(options.prefix, false);
+    const messages = await this.#list(options.prefix, false);
     return messages
       .filter((message) => !message.isDeletion)
-      .map((message) => ({ key: this.keyOf(message), value: message.bytes, revision: message.sequence }));
+      .map((message) => ({ key: this.#keyOf(message), value: message.bytes, revision: message.sequence }));
   }
 
   async compact(options: { olderThanMs: number }): Promise<number> {
     const newestMs = Date.now() - options.olderThanMs;
-    const messages = await this.list(undefined, true);
+    const messages = await this.#list(undefined, true);
     const markers = messages.filter(
       (message) => message.isDeletion && Number(BigInt(message.storedAt) / 1_000_000n) <= newestMs,
     );
     for (const marker of markers) {
       // Up to the marker itself only: the key may have been written again since.
       const purge = { filter: marker.subject, seq: marker.sequence + 1 };
-      await this.attempt('compact', () => this.init.manager.streams.purge(`KV_${this.name}`, purge));
+      await this.#attempt('compact', () => this.#init.manager.streams.purge(`KV_${this.name}`, purge));
     }
     return markers.length;
   }
 
   watch(options: WatchOptions): BucketWatch {
-    const { connection, inboxPrefix, busClosed, whenConnected, onDisconnect } = this.init.link;
     return new RelistingWatch({
       ...options,
-      busClosed,
-      whenConnected,
-      onDisconnect,
+      link: this.#init.link,
       feed: {
-        connection,
-        inboxPrefix,
         stream: `KV_${this.name}`,
-        filter: options.key === undefined ? this.filter(options.prefix) : `${this.subjectPrefix}${options.key}`,
+        filter: options.key === undefined ? this.#filter(options.prefix) : `${this.#subjectPrefix}${options.key}`,
       },
-      subjectPrefixLength: this.subjectPrefix.length,
+      subjectPrefixLength: this.#subjectPrefix.length,
     });
   }
 
-  private get subjectPrefix(): string {
+  get #subjectPrefix(): string {
     return `$KV.${this.name}.`;
   }
 
-  private filter(prefix: string | undefined): string {
-    return prefix === undefined ? `${this.subjectPrefix}>` : `${this.subjectPrefix}${prefix}.>`;
+  #filter(prefix: string | undefined): string {
+    return prefix === undefined ? `${this.#subjectPrefix}>` : `${this.#subjectPrefix}${prefix}.>`;
   }
 
-  private keyOf(message: FeedMessage): string {
-    return message.subject.slice(this.subjectPrefix.length);
+  #keyOf(message: FeedMessage): string {
+    return message.subject.slice(this.#subjectPrefix.length);
   }
 
   /** The last message of every key, deletion markers included. */
-  private async list(prefix: string | undefined, isHeadersOnly: boolean): Promise<FeedMessage[]> {
-    this.init.assertConnected(`list the bucket ${this.name}`);
+  async #list(prefix: string | undefined, isHeadersOnly: boolean): Promise<FeedMessage[]> {
+    this.#init.assertConnected(`list the bucket ${this.name}`);
     const messages = new Map<string, FeedMessage>();
     const { promise, resolve, reject } = newDeferred();
-    const { connection, inboxPrefix, busClosed, onDisconnect } = this.init.link;
+    const { connection, inboxPrefix, busClosed, onDisconnect } = this.#init.link;
     const fail = (): void => reject(busError('BUS_DISCONNECTED', `the list of the bucket ${this.name} broke off`));
     const stopListening = onDisconnect(fail);
     busClosed.addEventListener('abort', fail, { once: true });
@@ -136,7 +131,7 @@ export class NatsBucket implements Bucket {
         connection,
         inboxPrefix,
         stream: `KV_${this.name}`,
-        filter: this.filter(prefix),
+        filter: this.#filter(prefix),
         isHeadersOnly,
         onMessage: (message) => messages.set(message.subject, message),
         onListed: resolve,
@@ -154,11 +149,11 @@ export class NatsBucket implements Bucket {
     return [...messages.values()];
   }
 
-  private async attempt<T>(what: string, step: () => Promise<T>): Promise<T> {
-    this.init.assertConnected(`${what} in the bucket ${this.name}`);
+  async #attempt<T>(what: string, step: () => Promise<T>): Promise<T> {
+    this.#init.assertConnected(`${what} in the bucket ${this.name}`);
     const tried = `cannot ${what} in the bucket ${this.name}`;
     try {
-      return await untilLost({ what: tried, answer: step(), onDisconnect: this.init.link.onDisconnect });
+      return await untilLost({ what: tried, answer: step(), onDisconnect: this.#init.link.onDisconnect });
     } catch (error) {
       throw toStoreError(tried, error);
     }

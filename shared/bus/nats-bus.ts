@@ -12,13 +12,14 @@ import type {
   StreamSettings,
 } from './bus.js';
 import { busError, toBusError, toStoreError } from './bus-error.js';
+import type { FeedLink } from './feed-loop.js';
 import { NatsBucket, bucketStreamConfig } from './nats-bucket.js';
 import type { ReconnectPace } from './reconnect-delay.js';
 import { mayAnswerTo } from './subjects.js';
 import { untilLost } from './until-lost.js';
 import { withSignal } from './with-signal.js';
 import { applyStreamConfig } from './stream-config.js';
-import { ResumingFollow, type ResumingFollowOptions } from './stream-follow.js';
+import { ResumingFollow } from './stream-follow.js';
 
 /** Handlers of one subscription that may run at once; more requests than that are dropped and asked again by their senders. */
 const maxRunningHandlers = 512;
@@ -35,48 +36,48 @@ export type NatsBusInit = {
 
 /** {@link Bus} on the `nats` package; `connectBus` makes it. */
 export class NatsBus implements Bus {
-  private readonly init: NatsBusInit;
-  private readonly connection: NatsConnection;
-  private readonly events = new EventEmitter<BusEvents>();
-  private readonly closing = new AbortController();
-  private readonly running = new Set<Promise<void>>();
-  private currentStatus: BusStatus = 'connected';
+  readonly #init: NatsBusInit;
+  readonly #connection: NatsConnection;
+  readonly #events = new EventEmitter<BusEvents>();
+  readonly #closing = new AbortController();
+  readonly #running = new Set<Promise<void>>();
+  #currentStatus: BusStatus = 'connected';
 
   constructor(init: NatsBusInit) {
-    this.init = init;
-    this.connection = init.connection;
-    this.events.setMaxListeners(0);
-    void this.followStatus();
-    void this.connection.closed().then((error) => {
-      this.setStatus('disconnected');
-      if (!this.closing.signal.aborted) init.onProblem(toBusError('the connection to NATS was given up', error));
-      this.closing.abort();
+    this.#init = init;
+    this.#connection = init.connection;
+    this.#events.setMaxListeners(0);
+    void this.#followStatus();
+    void this.#connection.closed().then((error) => {
+      this.#setStatus('disconnected');
+      if (!this.#closing.signal.aborted) init.onProblem(toBusError('the connection to NATS was given up', error));
+      this.#closing.abort();
     });
   }
 
   get status(): BusStatus {
-    return this.currentStatus;
+    return this.#currentStatus;
   }
 
   get server(): string {
-    return this.connection.getServer();
+    return this.#connection.getServer();
   }
 
   onStatus(listener: (status: BusStatus) => void): () => void {
-    this.events.on('status', listener);
-    return () => this.events.off('status', listener);
+    this.#events.on('status', listener);
+    return () => this.#events.off('status', listener);
   }
 
   onDenied(listener: (denied: DeniedOperation) => void): () => void {
-    this.events.on('denied', listener);
-    return () => this.events.off('denied', listener);
+    this.#events.on('denied', listener);
+    return () => this.#events.off('denied', listener);
   }
 
   async request(subject: string, bytes: Uint8Array, options: RequestOptions): Promise<Uint8Array> {
     const what = `no answer on ${subject}`;
-    this.assertConnected(`ask on ${subject}`);
-    const asked = this.connection.request(subject, bytes, { timeout: options.timeoutMs });
-    const reply = untilLost({ what, answer: asked, onDisconnect: this.onDisconnect });
+    this.#assertConnected(`ask on ${subject}`);
+    const asked = this.#connection.request(subject, bytes, { timeout: options.timeoutMs });
+    const reply = untilLost({ what, answer: asked, onDisconnect: this.#onDisconnect });
     try {
       return (await (options.signal === undefined ? reply : withSignal(reply, options.signal))).data;
     } catch (error) {
@@ -91,7 +92,7 @@ export class NatsBus implements Bus {
       runningHere += 1;
       try {
         const reply = await handler({ subject: message.subject, bytes: message.data });
-        if (reply !== undefined && !this.connection.isClosed()) message.respond(reply);
+        if (reply !== undefined && !this.#connection.isClosed()) message.respond(reply);
       } catch (error) {
         onError(error);
       } finally {
@@ -113,18 +114,18 @@ export class NatsBus implements Bus {
           busError('BUS_OVERLOADED', `a request on ${message.subject} was dropped: ${runningHere} are running`),
         );
       }
-      this.keep(answer(message));
+      this.#keep(answer(message));
     };
-    const subscription = this.connection.subscribe(subject, { callback: take });
+    const subscription = this.#connection.subscribe(subject, { callback: take });
     return () => {
-      if (!this.connection.isClosed()) subscription.unsubscribe();
+      if (!this.#connection.isClosed()) subscription.unsubscribe();
     };
   }
 
   publish(subject: string, bytes: Uint8Array): boolean {
-    if (this.currentStatus !== 'connected' || this.connection.isClosed()) return false;
+    if (this.#currentStatus !== 'connected' || this.#connection.isClosed()) return false;
     try {
-      this.connection.publish(subject, bytes);
+      this.#connection.publish(subject, bytes);
       return true;
     } catch (error) {
       throw toBusError(`cannot publish on ${subject}`, error);
@@ -132,10 +133,10 @@ export class NatsBus implements Bus {
   }
 
   async store(subject: string, bytes: Uint8Array, options: RequestOptions): Promise<void> {
-    this.assertConnected(`store on ${subject}`);
-    const jetStream = this.connection.jetstream({ checkAPI: false });
+    this.#assertConnected(`store on ${subject}`);
+    const jetStream = this.#connection.jetstream({ checkAPI: false });
     const asked = jetStream.publish(subject, bytes, { timeout: options.timeoutMs });
-    const stored = untilLost({ what: `cannot store on ${subject}`, answer: asked, onDisconnect: this.onDisconnect });
+    const stored = untilLost({ what: `cannot store on ${subject}`, answer: asked, onDisconnect: this.#onDisconnect });
     try {
       await (options.signal === undefined ? stored : withSignal(stored, options.signal));
     } catch (error) {
@@ -145,27 +146,26 @@ export class NatsBus implements Bus {
   }
 
   async bucket(name: string, options: BucketOptions = {}): Promise<Bucket> {
-    const manager = await this.manager();
+    const manager = await this.#manager();
     if (options.create !== undefined) {
-      this.assertConnected(`create the bucket ${name}`);
+      this.#assertConnected(`create the bucket ${name}`);
       await applyStreamConfig(manager, bucketStreamConfig(name, options.create));
     }
     // bindOnly asks the server nothing, so an agent needs no permission on the stream's settings.
-    const jetStream = this.connection.jetstream({ checkAPI: false, timeout: jetStreamTimeoutMs });
+    const jetStream = this.#connection.jetstream({ checkAPI: false, timeout: jetStreamTimeoutMs });
     const kv = await jetStream.views.kv(name, { bindOnly: true, allow_direct: true });
-    const { feed, ...link } = this.feedLink();
     return new NatsBucket({
       name,
       kv,
       manager,
-      assertConnected: (what) => this.assertConnected(what),
-      link: { ...feed, ...link },
+      assertConnected: (what) => this.#assertConnected(what),
+      link: this.#feedLink(),
     });
   }
 
   async ensureStream(settings: StreamSettings): Promise<void> {
-    this.assertConnected(`create the stream ${settings.name}`);
-    await applyStreamConfig(await this.manager(), {
+    this.#assertConnected(`create the stream ${settings.name}`);
+    await applyStreamConfig(await this.#manager(), {
       name: settings.name,
       subjects: [...settings.subjects],
       max_age: settings.maxAgeMs * 1e6,
@@ -175,20 +175,20 @@ export class NatsBus implements Bus {
   }
 
   followStream(options: FollowStreamOptions): StreamFollow {
-    return new ResumingFollow({ ...options, ...this.feedLink(), manager: () => this.manager() });
+    return new ResumingFollow({ ...options, link: this.#feedLink(), manager: () => this.#manager() });
   }
 
   async drain(): Promise<void> {
-    await Promise.allSettled(this.running);
-    this.closing.abort();
-    if (this.connection.isClosed()) return;
-    if (this.currentStatus === 'connected') await this.connection.drain();
-    else await this.connection.close();
+    await Promise.allSettled(this.#running);
+    this.#closing.abort();
+    if (this.#connection.isClosed()) return;
+    if (this.#currentStatus === 'connected') await this.#connection.drain();
+    else await this.#connection.close();
   }
 
   async close(): Promise<void> {
-    this.closing.abort();
-    await this.connection.close();
+    this.#closing.abort();
+    await this.#connection.close();
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
@@ -196,61 +196,63 @@ export class NatsBus implements Bus {
   }
 
   /** Remembers a handler until it is done, so that `drain` can wait for it. */
-  private keep(run: Promise<void>): void {
-    const kept = run.finally(() => this.running.delete(kept));
-    this.running.add(kept);
+  #keep(run: Promise<void>): void {
+    const kept = run.finally(() => this.#running.delete(kept));
+    this.#running.add(kept);
   }
 
-  /** What feeds need to come back after a loss. */
-  private feedLink(): Omit<ResumingFollowOptions, keyof FollowStreamOptions | 'manager'> {
+  #feedLink(): FeedLink {
     return {
-      feed: { connection: this.connection, inboxPrefix: this.init.inboxPrefix },
-      busClosed: this.closing.signal,
-      whenConnected: (signal) => this.whenConnected(signal),
-      onDisconnect: this.onDisconnect,
+      connection: this.#connection,
+      inboxPrefix: this.#init.inboxPrefix,
+      busClosed: this.#closing.signal,
+      whenConnected: (signal) => this.#whenConnected(signal),
+      onDisconnect: this.#onDisconnect,
     };
   }
 
   /** Calls the listener at every loss of the connection; returns the function that stops it. */
-  private readonly onDisconnect = (listener: () => void): (() => void) => {
-    this.events.on('lost', listener);
-    return () => this.events.off('lost', listener);
+  readonly #onDisconnect = (listener: () => void): (() => void) => {
+    this.#events.on('lost', listener);
+    return () => this.#events.off('lost', listener);
   };
 
-  private manager(): ReturnType<NatsConnection['jetstreamManager']> {
-    return this.connection.jetstreamManager({ checkAPI: false, timeout: jetStreamTimeoutMs });
+  #manager(): ReturnType<NatsConnection['jetstreamManager']> {
+    return this.#connection.jetstreamManager({ checkAPI: false, timeout: jetStreamTimeoutMs });
   }
 
-  private assertConnected(what: string): void {
-    if (this.currentStatus === 'connected' && !this.connection.isClosed()) return;
+  #assertConnected(what: string): void {
+    if (this.#currentStatus === 'connected' && !this.#connection.isClosed()) return;
     throw busError('BUS_DISCONNECTED', `cannot ${what}: there is no connection to NATS`);
   }
 
-  private async whenConnected(signal: AbortSignal): Promise<void> {
-    while (this.currentStatus !== 'connected') await once(this.events, 'status', { signal });
+  async #whenConnected(signal: AbortSignal): Promise<void> {
+    while (this.#currentStatus !== 'connected') await once(this.#events, 'status', { signal });
   }
 
-  private async followStatus(): Promise<void> {
-    for await (const status of this.connection.status()) this.takeStatus(status);
+  async #followStatus(): Promise<void> {
+    for await (const status of this.#connection.status()) this.#takeStatus(status);
   }
 
-  private takeStatus(status: Status): void {
-    if (status.type === DebugEvents.Reconnecting) this.init.pace.dialled();
-    else if (status.type === Events.Disconnect) this.setStatus('disconnected');
-    else if (status.type === Events.Reconnect) this.setStatus('connected');
+  #takeStatus(status: Status): void {
+    if (status.type === DebugEvents.Reconnecting) this.#init.pace.dialled();
+    else if (status.type === Events.Disconnect) this.#setStatus('disconnected');
+    else if (status.type === Events.Reconnect) this.#setStatus('connected');
     else if (status.type === Events.Error && status.permissionContext !== undefined) {
       const { operation, subject } = status.permissionContext;
-      this.events.emit('denied', { operation: operation === 'publish' ? 'publish' : 'subscribe', subject });
+      this.#events.emit('denied', { operation: operation === 'publish' ? 'publish' : 'subscribe', subject });
     } else if (status.type === Events.Error) {
-      this.init.onProblem(busError('BUS_FAILED', `nats-server refused the connection: ${JSON.stringify(status.data)}`));
+      this.#init.onProblem(
+        busError('BUS_FAILED', `nats-server refused the connection: ${JSON.stringify(status.data)}`),
+      );
     }
   }
 
-  private setStatus(status: BusStatus): void {
-    if (status === 'disconnected') this.events.emit('lost');
-    if (this.currentStatus === status) return;
-    this.currentStatus = status;
-    if (status === 'connected') this.init.pace.connected();
-    this.events.emit('status', status);
+  #setStatus(status: BusStatus): void {
+    if (status === 'disconnected') this.#events.emit('lost');
+    if (this.#currentStatus === status) return;
+    this.#currentStatus = status;
+    if (status === 'connected') this.#init.pace.connected();
+    this.#events.emit('status', status);
   }
 }

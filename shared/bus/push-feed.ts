@@ -55,23 +55,23 @@ export async function openFeed(options: FeedOptions): Promise<Feed> {
 }
 
 class PushFeed implements Feed {
-  private readonly options: FeedOptions;
-  private subscription: Subscription | undefined;
-  private silence: NodeJS.Timeout | undefined;
-  private received = 0;
+  readonly #options: FeedOptions;
+  #subscription: Subscription | undefined;
+  #silence: NodeJS.Timeout | undefined;
+  #received = 0;
   /** How many messages the first list has; undefined until the server has said so. */
-  private expected: number | undefined;
-  private isListed = false;
-  private isOver = false;
+  #expected: number | undefined;
+  #isListed = false;
+  #isOver = false;
 
   constructor(options: FeedOptions) {
-    this.options = options;
+    this.#options = options;
   }
 
   async start(): Promise<void> {
-    const { connection, inboxPrefix, stream, filter, fromSequence } = this.options;
+    const { connection, inboxPrefix, stream, filter, fromSequence } = this.#options;
     const inbox = createInbox(inboxPrefix);
-    this.subscription = connection.subscribe(inbox, { callback: (error, message) => this.take(error, message) });
+    this.#subscription = connection.subscribe(inbox, { callback: (error, message) => this.#take(error, message) });
     const name = `feed-${randomUUID()}`;
     const config = {
       name,
@@ -88,7 +88,7 @@ class PushFeed implements Feed {
       inactive_threshold: 30e9,
       mem_storage: true,
       num_replicas: 1,
-      headers_only: this.options.isHeadersOnly === true,
+      headers_only: this.#options.isHeadersOnly === true,
     };
     try {
       const reply = await connection.request(
@@ -98,85 +98,85 @@ class PushFeed implements Feed {
       );
       const parsed = consumerReplySchema.parse(JSON.parse(reply.string()));
       if ('error' in parsed) throw apiFailure(stream, parsed.error);
-      this.expected = parsed.num_pending + parsed.delivered.consumer_seq;
+      this.#expected = parsed.num_pending + parsed.delivered.consumer_seq;
     } catch (error) {
       this.stop();
       throw toStoreError(`cannot follow the stream ${stream}`, error);
     }
     // The feed may have ended, or been complete, before the answer to the request was read.
-    if (this.isOver) return;
-    this.watchSilence();
-    this.checkListed(false);
+    if (this.#isOver) return;
+    this.#watchSilence();
+    this.#checkListed(false);
   }
 
   stop(): void {
-    this.isOver = true;
-    clearTimeout(this.silence);
-    this.subscription?.unsubscribe();
+    this.#isOver = true;
+    clearTimeout(this.#silence);
+    this.#subscription?.unsubscribe();
   }
 
-  private take(error: NatsError | null, message: Msg): void {
-    if (this.isOver) return;
-    if (error !== null) return this.end(toStoreError(`the feed of ${this.options.stream} was refused`, error));
-    this.watchSilence();
-    if (message.headers?.code === 100 && message.data.length === 0) return this.takeHeartbeat(message);
+  #take(error: NatsError | null, message: Msg): void {
+    if (this.#isOver) return;
+    if (error !== null) return this.#end(toStoreError(`the feed of ${this.#options.stream} was refused`, error));
+    this.#watchSilence();
+    if (message.headers?.code === 100 && message.data.length === 0) return this.#takeHeartbeat(message);
     if (message.headers !== undefined && message.headers.code >= 400) {
-      return this.end(
-        busError('BUS_FAILED', `the feed of ${this.options.stream} ended: ${message.headers.description}`),
+      return this.#end(
+        busError('BUS_FAILED', `the feed of ${this.#options.stream} ended: ${message.headers.description}`),
       );
     }
     const position = parsePosition(message.reply);
     // Whatever else arrives here was not sent by a consumer: a message is not trusted for its subject alone.
-    if (position === undefined || position.stream !== this.options.stream) return;
-    if (position.delivery !== this.received + 1) return this.end(this.gap());
-    this.received += 1;
+    if (position === undefined || position.stream !== this.#options.stream) return;
+    if (position.delivery !== this.#received + 1) return this.#end(this.#gap());
+    this.#received += 1;
     const operation = message.headers?.get('KV-Operation');
-    this.options.onMessage({
+    this.#options.onMessage({
       subject: message.subject,
       bytes: message.data,
       isDeletion: operation === 'DEL' || operation === 'PURGE',
       sequence: position.sequence,
       storedAt: position.storedAt,
     });
-    this.checkListed(position.pending === 0);
+    this.#checkListed(position.pending === 0);
   }
 
-  private takeHeartbeat(message: Msg): void {
+  #takeHeartbeat(message: Msg): void {
     const stalled = message.headers?.get('Nats-Consumer-Stalled') ?? '';
     if (isFlowControlMsg(message)) message.respond();
-    else if (stalled !== '') this.options.connection.publish(stalled);
+    else if (stalled !== '') this.#options.connection.publish(stalled);
     const last = message.headers?.get('Nats-Last-Consumer') ?? '';
-    if (last !== '' && Number(last) > this.received) this.end(this.gap());
+    if (last !== '' && Number(last) > this.#received) this.#end(this.#gap());
     // Nothing to deliver: what was missing from the count was replaced or removed while the list was on its way.
-    else if (stalled === '' && this.expected !== undefined && !isFlowControlMsg(message)) this.checkListed(true);
+    else if (stalled === '' && this.#expected !== undefined && !isFlowControlMsg(message)) this.#checkListed(true);
   }
 
-  private checkListed(isLast: boolean): void {
-    if (this.isListed || this.isOver) return;
+  #checkListed(isLast: boolean): void {
+    if (this.#isListed || this.#isOver) return;
     // A last message may arrive before the reply to the request; `pending` of 0 is right either way.
-    if (!isLast && (this.expected === undefined || this.received < this.expected)) return;
-    this.isListed = true;
-    this.options.onListed();
+    if (!isLast && (this.#expected === undefined || this.#received < this.#expected)) return;
+    this.#isListed = true;
+    this.#options.onListed();
   }
 
-  private watchSilence(): void {
-    if (this.silence !== undefined) {
-      this.silence.refresh();
+  #watchSilence(): void {
+    if (this.#silence !== undefined) {
+      this.#silence.refresh();
       return;
     }
-    this.silence = setTimeout(() => {
-      this.end(busError('BUS_TIMEOUT', `the stream ${this.options.stream} has been silent for ${silenceMs} ms`));
+    this.#silence = setTimeout(() => {
+      this.#end(busError('BUS_TIMEOUT', `the stream ${this.#options.stream} has been silent for ${silenceMs} ms`));
     }, silenceMs);
   }
 
-  private gap(): Error {
-    return busError('BUS_FAILED', `a message of the stream ${this.options.stream} was lost on the way`);
+  #gap(): Error {
+    return busError('BUS_FAILED', `a message of the stream ${this.#options.stream} was lost on the way`);
   }
 
-  private end(error: unknown): void {
-    if (this.isOver) return;
+  #end(error: unknown): void {
+    if (this.#isOver) return;
     this.stop();
-    this.options.onEnd(error);
+    this.#options.onEnd(error);
   }
 }
 

@@ -15,22 +15,22 @@ export function reconnectDelayMs(attempt: number, random: () => number = Math.ra
  * again whenever the answer grew, so it must not change before the next dial.
  */
 export class ReconnectPace {
-  private attempt = 0;
-  private delayMs = reconnectDelayMs(0);
+  #attempt = 0;
+  #delayMs = reconnectDelayMs(0);
 
   currentMs(): number {
-    return this.delayMs;
+    return this.#delayMs;
   }
 
   /** An attempt begins: the one after it waits longer. */
   dialled(): void {
-    this.attempt += 1;
-    this.delayMs = reconnectDelayMs(this.attempt);
+    this.#attempt += 1;
+    this.#delayMs = reconnectDelayMs(this.#attempt);
   }
 
   /** The connection is up: after it is lost the delays begin anew. */
   connected(): void {
-    this.attempt = 0;
-    this.delayMs = reconnectDelayMs(0);
+    this.#attempt = 0;
+    this.#delayMs = reconnectDelayMs(0);
   }
 }

@@ -1,124 +1,94 @@
-import { once } from 'node:events';
-import { setTimeout as delay } from 'node:timers/promises';
 import type { JetStreamManager } from 'nats';
-import { toStoreError } from './bus-error.js';
-import { openFeed, type Feed, type FeedMessage, type FeedOptions } from './push-feed.js';
-import { reconnectDelayMs } from './reconnect-delay.js';
 import type { FollowStreamOptions, StreamFollow } from './bus.js';
+import { toStoreError } from './bus-error.js';
+import { followOnce, followUntilAborted, type FeedLink } from './feed-loop.js';
+import type { FeedMessage } from './push-feed.js';
+import { reconnectDelayMs } from './reconnect-delay.js';
 
 export type ResumingFollowOptions = FollowStreamOptions & {
-  readonly feed: Pick<FeedOptions, 'connection' | 'inboxPrefix'>;
+  readonly link: FeedLink;
   readonly manager: () => Promise<JetStreamManager>;
-  /** Aborted when the bus closes. */
-  readonly busClosed: AbortSignal;
-  /** Resolves at once when the bus is connected, else when it is; rejects with the signal. */
-  readonly whenConnected: (signal: AbortSignal) => Promise<void>;
-  /** Calls the listener at every loss of the connection; returns the function that stops it. */
-  readonly onDisconnect: (listener: () => void) => () => void;
 };
 
-/** Where the reader is: a stream that was deleted and made again starts its sequence anew. */
+/** Where the reader is. `streamCreated` identifies the stream: one that was deleted and made again restarts its sequence. */
 type Position = { readonly streamCreated: string; readonly sequence: number; readonly storedAt: bigint };
 
 /**
- * Every message of a stream from its oldest, in order, and then the new ones; goes on where it was whenever the feed
- * breaks. When another stream has taken the place of the one it knew (wiped, or restored from a copy), it reads that
- * one from the start and leaves out what is not newer than the last message it delivered.
+ * Delivers every message of a stream in order, from the oldest, then each new one, and resumes where it was when the feed
+ * breaks. When another stream has replaced the one it knew (wiped, or restored from a copy), it reads that one from the
+ * start and skips what is not newer than the last message it delivered.
  */
 export class ResumingFollow implements StreamFollow {
   readonly closed: Promise<void>;
-  private readonly options: ResumingFollowOptions;
-  private position: Position = { streamCreated: '', sequence: 0, storedAt: -1n };
-  private isCurrentNow = false;
+  readonly #options: ResumingFollowOptions;
+  #position: Position = { streamCreated: '', sequence: 0, storedAt: -1n };
+  #isCurrent = false;
 
   constructor(options: ResumingFollowOptions) {
-    this.options = options;
-    this.closed = this.run(AbortSignal.any([options.signal, options.busClosed]));
+    this.#options = options;
+    const { link, onProblem } = options;
+    const signal = AbortSignal.any([options.signal, link.busClosed]);
+    const follow = async (): Promise<boolean> => {
+      await options.prepare();
+      return await this.#follow(signal);
+    };
+    this.closed = followUntilAborted({
+      link,
+      signal,
+      follow,
+      delayMs: (attempt) => reconnectDelayMs(attempt),
+      onProblem,
+    });
   }
 
   get isCurrent(): boolean {
-    return this.isCurrentNow;
+    return this.#isCurrent;
   }
 
-  private async run(signal: AbortSignal): Promise<void> {
-    for (let attempt = 0; !signal.aborted; attempt++) {
-      try {
-        await this.options.whenConnected(signal);
-        await this.options.prepare();
-        const wasListed = await this.follow(signal);
-        if (wasListed) attempt = -1;
-      } catch (error) {
-        if (signal.aborted) return;
-        this.options.onProblem(error);
-      }
-      await delay(reconnectDelayMs(Math.max(attempt, 0)), undefined, { signal }).catch(() => undefined);
-    }
-  }
-
-  /** One feed from its start to its end. Returns whether it got as far as the newest message. */
-  private async follow(signal: AbortSignal): Promise<boolean> {
-    const { stream, filter } = this.options;
-    const { created, lastSequence } = await this.streamState();
-    const isSame = created === this.position.streamCreated;
-    // Acknowledged messages can be missing after a crash of the server: then it is behind the reader.
-    const fromSequence = isSame ? Math.min(this.position.sequence, lastSequence) + 1 : 1;
-    const skipUpTo = isSame ? -1n : this.position.storedAt;
-    this.position = { ...this.position, streamCreated: created, sequence: fromSequence - 1 };
-    const ended = new AbortController();
-    const stopListening = this.options.onDisconnect(() => ended.abort());
-    let wasListed = false;
-    let feed: Feed | undefined;
+  async #follow(signal: AbortSignal): Promise<boolean> {
+    const { link, stream, filter, onProblem } = this.#options;
+    const { created, lastSequence } = await this.#streamState();
+    const isSame = created === this.#position.streamCreated;
+    // A crash of the server can lose acknowledged messages: then the stream ends before the reader's position.
+    const fromSequence = isSame ? Math.min(this.#position.sequence, lastSequence) + 1 : 1;
+    const skipUpTo = isSame ? -1n : this.#position.storedAt;
+    this.#position = { ...this.#position, streamCreated: created, sequence: fromSequence - 1 };
+    const onMessage = (message: FeedMessage): void => this.#deliver(message, skipUpTo);
+    const onListed = (): void => {
+      this.#isCurrent = true;
+    };
     try {
-      feed = await openFeed({
-        ...this.options.feed,
-        stream,
-        filter,
-        fromSequence,
-        onMessage: (message) => this.deliver(message, skipUpTo),
-        onListed: () => {
-          wasListed = true;
-          this.isCurrentNow = true;
-        },
-        onEnd: (error) => {
-          this.options.onProblem(error);
-          ended.abort();
-        },
-      });
-      const over = AbortSignal.any([signal, ended.signal]);
-      if (!over.aborted) await once(over, 'abort');
+      return await followOnce({ link, signal, feed: { stream, filter, fromSequence, onMessage, onListed }, onProblem });
     } finally {
-      this.isCurrentNow = false;
-      stopListening();
-      feed?.stop();
+      this.#isCurrent = false;
     }
-    return wasListed;
   }
 
-  private deliver(message: FeedMessage, skipUpTo: bigint): void {
+  #deliver(message: FeedMessage, skipUpTo: bigint): void {
     const storedAt = BigInt(message.storedAt);
     const isKnown = storedAt <= skipUpTo;
-    this.position = {
-      streamCreated: this.position.streamCreated,
+    this.#position = {
+      streamCreated: this.#position.streamCreated,
       sequence: message.sequence,
-      storedAt: isKnown ? this.position.storedAt : storedAt,
+      storedAt: isKnown ? this.#position.storedAt : storedAt,
     };
     if (isKnown) return;
     try {
       const storedAtMs = Number(storedAt / 1_000_000n);
-      this.options.onMessage({ subject: message.subject, bytes: message.bytes, storedAtMs });
+      this.#options.onMessage({ subject: message.subject, bytes: message.bytes, storedAtMs });
     } catch (error) {
-      // It runs inside the client's parser, which must not see what a caller's function throws.
-      this.options.onProblem(error);
+      // The caller's function runs inside the client's parser, so what it throws must not reach it.
+      this.#options.onProblem(error);
     }
   }
 
-  private async streamState(): Promise<{ readonly created: string; readonly lastSequence: number }> {
+  async #streamState(): Promise<{ readonly created: string; readonly lastSequence: number }> {
     try {
-      const manager = await this.options.manager();
-      const { created, state } = await manager.streams.info(this.options.stream);
+      const manager = await this.#options.manager();
+      const { created, state } = await manager.streams.info(this.#options.stream);
       return { created, lastSequence: state.last_seq };
     } catch (error) {
-      throw toStoreError(`cannot read the stream ${this.options.stream}`, error);
+      throw toStoreError(`cannot read the stream ${this.#options.stream}`, error);
     }
   }
 }

@@ -11,7 +11,7 @@ import { CaFiles } from '../../controller/ca/ca-files.js';
 import type { SpiffeId } from '../../shared/identity.js';
 import type { CertificateAuthority } from '../../controller/ca/x509/certificate-authority.js';
 import { createCsr } from '../../shared/pki/certificate-request.js';
-import { issueWorkloadCertificate } from '../../controller/ca/x509/workload-certificate.js';
+import { issueWorkloadCertificate } from '../../controller/ca/x509/mesh-certificates.js';
 import { TestCa } from '../support/tunnel/tunnel-certificates.js';
 import { encodeFrame, encodeHeaders, frameType, RawPeer } from '../support/tunnel/tunnel-raw-peer.js';
 import type { LabNode } from '../lab/lab-node.js';

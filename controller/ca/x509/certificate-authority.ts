@@ -3,9 +3,7 @@ import { CulvertError } from '../../../shared/errors.js';
 import { describeCertificate } from '../../../shared/pki/certificate-info.js';
 import { exportPrivateKey, generateKeyPair, importPrivateKey, isKeyOf, keyAlgorithm } from './key-pair.js';
 import { joinCertificates, splitCertificates } from '../../../shared/pki/pem.js';
-import { newSerial } from './serial-number.js';
-import { isCaCertificate, parseCertificate } from './x509-certificate.js';
-import { x509 } from './x509.js';
+import { isCaCertificate, newSerial, parseCertificate, x509 } from './x509.js';
 
 /** A key that signs certificates, and the road from it to its root. Plain data: keep `privateKeyPem` at mode 0600. */
 export type CertificateAuthority = {

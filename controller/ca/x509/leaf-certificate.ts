@@ -1,9 +1,7 @@
 import { CulvertError } from '../../../shared/errors.js';
 import { assertCanSign, defaultBackdateMs, type CertificateAuthority } from './certificate-authority.js';
 import { importPrivateKey, keyAlgorithm } from './key-pair.js';
-import { newSerial } from './serial-number.js';
-import { parseCertificate } from './x509-certificate.js';
-import { x509 } from './x509.js';
+import { newSerial, parseCertificate, x509 } from './x509.js';
 
 export type IssuedCertificate = {
   /** The leaf, then the CA certificates up to the root, without the root: what a TLS server or client sends. */

@@ -21,7 +21,7 @@ export type ApiRequest = {
 export class RefusedError extends CliError {
   readonly answer: ProblemsAnswer;
 
-  constructor(answer: ProblemsAnswer) {
+  constructor({ answer }: { readonly answer: ProblemsAnswer }) {
     super({ exit: 'failed', code: answer.code, message: answer.message, hint: answer.hint });
     this.name = 'RefusedError';
     this.answer = answer;
@@ -82,7 +82,7 @@ export class ApiClient {
         hint: 'check the address in the context file',
       });
     }
-    if (Array.isArray(problems)) return new RefusedError(json as ProblemsAnswer);
+    if (Array.isArray(problems)) return new RefusedError({ answer: json as ProblemsAnswer });
     const exit: ExitName = status === 404 ? 'notFound' : status === 401 || status === 403 ? 'unauthorized' : 'failed';
     const next = typeof hint === 'string' ? hint : exit === 'unauthorized' ? unauthorizedHint : undefined;
     return new CliError({ exit, code, message, ...(next === undefined ? {} : { hint: next }) });

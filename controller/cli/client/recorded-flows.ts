@@ -1,7 +1,7 @@
 import { Option, type Command } from 'commander';
 import type { FlowsAnswer } from '../../api/api-types.js';
 import type { ApiClient } from './api-client.js';
-import { readDuration } from '../input/duration-argument.js';
+import { readDuration } from '../input/quantity-arguments.js';
 import type { Cli } from '../cli.js';
 import { formatAge } from '../view/format-time.js';
 

@@ -3,9 +3,9 @@ import type { Command } from 'commander';
 import type { SegmentationRule } from '../../resources/kinds/segmentation-rule.js';
 import type { ApplyAnswer, WhyAnswer } from '../../api/api-types.js';
 import { breakGlassMark } from '../../fleet/mesh-warnings.js';
-import { RefusedError } from '../client/api-client.js';
+
 import { renderChanges } from './apply-command.js';
-import { readDuration } from '../input/duration-argument.js';
+import { readDuration } from '../input/quantity-arguments.js';
 import { namedPeer } from '../input/break-glass-peer.js';
 import type { Cli } from '../cli.js';
 import { formatExpiry } from '../view/format-time.js';
@@ -43,10 +43,7 @@ async function allow(cli: Cli, source: string, destination: string, options: Opt
   const expiresAtMs = io.nowMs() + options.for;
   const rule = breakGlassRule({ source, destination, from, to, reason, expiresAtMs });
   const body = { documents: renderData(rule, 'yaml'), dryRun, message: `break glass: ${reason}` };
-  const answer = await client.call<ApplyAnswer>({ method: 'POST', path: ['apply'], body }).catch((error: unknown) => {
-    if (error instanceof RefusedError) cli.printProblems(error.answer.problems);
-    throw error;
-  });
+  const answer = await cli.change<ApplyAnswer>(client, { method: 'POST', path: ['apply'], body });
   const { name } = rule.metadata;
   const revoke = `culvert delete SegmentationRule ${name}`;
   if (output === 'table') {

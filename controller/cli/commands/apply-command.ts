@@ -2,10 +2,10 @@ import type { Command } from 'commander';
 import { mayHoldPolicyTests } from '../../analysis/tests/policy-test-hint.js';
 import { formatResourceId } from '../../resources/kinds/resource-key.js';
 import type { ApplyAnswer } from '../../api/api-types.js';
-import { RefusedError } from '../client/api-client.js';
+
 import type { Cli } from '../cli.js';
 import { CliError } from '../exit-codes.js';
-import { readDuration } from '../input/duration-argument.js';
+import { readDuration } from '../input/quantity-arguments.js';
 import { readInput, type Input } from '../input/input-files.js';
 import { addOutputOption, renderData, type OutputFormat } from '../view/output-format.js';
 import { waitForAgents } from '../client/wait-for-agents.js';
@@ -31,10 +31,7 @@ async function apply(cli: Cli, { file, dryRun, message, wait, output }: Options)
   const documents = await withoutAssertions(cli, input);
   const client = await cli.client();
   const body = { documents, dryRun, ...(message === undefined ? {} : { message }) };
-  const answer = await client.call<ApplyAnswer>({ method: 'POST', path: ['apply'], body }).catch((error: unknown) => {
-    if (error instanceof RefusedError) cli.printProblems(error.answer.problems.map(input.locate));
-    throw error;
-  });
+  const answer = await cli.change<ApplyAnswer>(client, { method: 'POST', path: ['apply'], body }, input.locate);
   const warnings = answer.warnings.map(input.locate);
   if (output === 'table') {
     cli.printProblems(warnings);

@@ -1,5 +1,5 @@
 import type { Command } from 'commander';
-import { nearestName } from '../../../shared/nearest-name.js';
+import { didYouMean } from '../../../shared/nearest-name.js';
 import { findKind, kindInfo, kindNames, type ResourceKind } from '../../resources/kinds/resource.js';
 import type { ResourceItem, ResourceList } from '../../api/api-types.js';
 import type { ApiClient } from '../client/api-client.js';
@@ -80,8 +80,7 @@ export function kindOf(text: string): ResourceKind {
     const message = 'PolicyTests are never stored';
     throw new CliError({ exit: 'notFound', code: 'UNKNOWN_KIND', message, hint: 'check files with: culvert test -f' });
   }
-  const nearest = nearestName(text, kindNames);
-  const hint = nearest === undefined ? `the kinds are ${kindNames.join(', ')}` : `did you mean ${nearest}?`;
+  const hint = didYouMean(text, kindNames, `the kinds are ${kindNames.join(', ')}`);
   throw new CliError({ exit: 'notFound', code: 'UNKNOWN_KIND', message: `there is no kind "${text}"`, hint });
 }
 

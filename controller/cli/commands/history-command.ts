@@ -2,7 +2,7 @@ import type { Command } from 'commander';
 import { formatResourceId } from '../../resources/kinds/resource-key.js';
 import type { DocumentDiff, HistoryDetail, HistoryItem } from '../../api/api-types.js';
 import type { Cli } from '../cli.js';
-import { readCount } from '../input/count-argument.js';
+import { readCount } from '../input/quantity-arguments.js';
 import { formatAge } from '../view/format-time.js';
 import { lineDiff } from '../view/line-diff.js';
 import { addOutputOption, renderData, type OutputFormat } from '../view/output-format.js';

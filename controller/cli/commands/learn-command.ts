@@ -2,7 +2,7 @@ import type { Command } from 'commander';
 import { learnRules } from '../../analysis/learn/learn-rules.js';
 import { renderLearned } from '../../analysis/learn/render-learned.js';
 import type { Cli } from '../cli.js';
-import { readCount } from '../input/count-argument.js';
+import { readCount } from '../input/quantity-arguments.js';
 import { addOutputOption, renderData, type OutputFormat } from '../view/output-format.js';
 import { loadPresentSet } from '../client/present-set.js';
 import { addSinceOption, loadFlows } from '../client/recorded-flows.js';

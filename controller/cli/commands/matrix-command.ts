@@ -1,9 +1,9 @@
 import type { Command } from 'commander';
 import { blastRadius, type Reached } from '../../analysis/reach/blast-radius.js';
 import { reachability, type ReachedPorts, type ReachGroup } from '../../analysis/reach/reachability.js';
-import { nearestName } from '../../../shared/nearest-name.js';
+import { didYouMean } from '../../../shared/nearest-name.js';
 import type { Cli } from '../cli.js';
-import { readCount } from '../input/count-argument.js';
+import { readCount } from '../input/quantity-arguments.js';
 import { CliError } from '../exit-codes.js';
 import { addOutputOption, renderData, type OutputFormat } from '../view/output-format.js';
 import { namesText, portText } from '../view/port-text.js';
@@ -40,12 +40,11 @@ export function addMatrixCommand(program: Command, cli: Cli): void {
 function requireWorkload({ entries }: PresentSet, workload: string): void {
   const names = new Set<string>(entries.filter(({ kind }) => kind === 'workload').map(workloadName));
   if (names.has(workload)) return;
-  const nearest = nearestName(workload, names);
   throw new CliError({
     exit: 'notFound',
     code: 'NOT_FOUND',
     message: `there is no workload ${workload}`,
-    hint: nearest === undefined ? 'list them: culvert get workloads' : `did you mean ${nearest}?`,
+    hint: didYouMean(workload, names, 'list them: culvert get workloads'),
   });
 }
 

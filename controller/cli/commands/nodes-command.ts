@@ -1,5 +1,5 @@
 import type { Command } from 'commander';
-import { nearestName } from '../../../shared/nearest-name.js';
+import { didYouMean } from '../../../shared/nearest-name.js';
 import type { StatusAnswer } from '../../api/api-types.js';
 import type { Cli } from '../cli.js';
 import { CliError } from '../exit-codes.js';
@@ -32,15 +32,12 @@ export function addNodesCommand(program: Command, cli: Cli): void {
 function agentOf(agents: readonly Agent[], node: string): Agent {
   const agent = agents.find((candidate) => candidate.node === node);
   if (agent !== undefined) return agent;
-  const nearest = nearestName(
-    node,
-    agents.map((candidate) => candidate.node),
-  );
+  const names = agents.map((candidate) => candidate.node);
   throw new CliError({
     exit: 'notFound',
     code: 'NOT_FOUND',
-    message: `no agent of a node "${node}" has joined`,
-    hint: nearest === undefined ? 'list them: culvert nodes' : `did you mean ${nearest}?`,
+    message: `no agent has joined as node "${node}"`,
+    hint: didYouMean(node, names, 'list them: culvert nodes'),
   });
 }
 

@@ -2,7 +2,7 @@ import type { Command } from 'commander';
 import { promoteCheck, type PromoteCheck } from '../../analysis/flows/promote-check.js';
 import type { SegmentationRule } from '../../resources/kinds/segmentation-rule.js';
 import type { ApplyAnswer, ResourceItem } from '../../api/api-types.js';
-import { RefusedError } from '../client/api-client.js';
+
 import { renderChanges } from './apply-command.js';
 import type { Cli } from '../cli.js';
 import { CliError } from '../exit-codes.js';
@@ -50,10 +50,7 @@ async function promote(cli: Cli, texts: readonly string[], { since, force, outpu
   if (check.kind === 'checked') reportCheck(cli, check);
   if (refusal !== null && (!force || check.kind !== 'checked')) throw refusal;
   const body = { documents: documents.join('\n---\n'), message: `promote ${rules.join(' ')}`.slice(0, maxMessage) };
-  const answer = await client.call<ApplyAnswer>({ method: 'POST', path: ['apply'], body }).catch((error: unknown) => {
-    if (error instanceof RefusedError) cli.printProblems(error.answer.problems);
-    throw error;
-  });
+  const answer = await cli.change<ApplyAnswer>(client, { method: 'POST', path: ['apply'], body });
   io.print(output === 'table' ? renderChanges(answer) : renderData({ ...answer, check }, output));
 }
 

@@ -1,10 +1,9 @@
 import type { Command } from 'commander';
 import type { RollbackAnswer } from '../../api/api-types.js';
-import { RefusedError } from '../client/api-client.js';
+
 import { renderChanges } from './apply-command.js';
-import { readDuration } from '../input/duration-argument.js';
+import { readCount, readDuration } from '../input/quantity-arguments.js';
 import type { Cli } from '../cli.js';
-import { readCount } from '../input/count-argument.js';
 import { addOutputOption, renderData, type OutputFormat } from '../view/output-format.js';
 import { waitForAgents } from '../client/wait-for-agents.js';
 
@@ -31,12 +30,7 @@ async function rollback(cli: Cli, revision: number, { dryRun, message, wait, out
   const { io } = cli;
   const client = await cli.client();
   const body = { revision, dryRun, ...(message === undefined ? {} : { message }) };
-  const answer = await client
-    .call<RollbackAnswer>({ method: 'POST', path: ['rollback'], body })
-    .catch((error: unknown) => {
-      if (error instanceof RefusedError) cli.printProblems(error.answer.problems);
-      throw error;
-    });
+  const answer = await cli.change<RollbackAnswer>(client, { method: 'POST', path: ['rollback'], body });
   if (output === 'table') {
     cli.printProblems(answer.warnings);
     io.print(answer.changes.length === 0 ? renderNothing(answer) : renderChanges(answer));

@@ -1,8 +1,7 @@
 import type { Command } from 'commander';
 import type { RolloutAnswer } from '../../api/api-types.js';
-import { readDuration } from '../input/duration-argument.js';
+import { readCount, readDuration } from '../input/quantity-arguments.js';
 import type { Cli } from '../cli.js';
-import { readCount } from '../input/count-argument.js';
 import { addOutputOption, renderData, type OutputFormat } from '../view/output-format.js';
 import { renderTable } from '../view/table.js';
 import { agentsBehind, isSettled, settledRollout } from '../client/wait-for-agents.js';

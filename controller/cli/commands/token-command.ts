@@ -1,6 +1,6 @@
 import type { Command } from 'commander';
 import type { TokenAnswer } from '../../api/api-types.js';
-import { readDuration } from '../input/duration-argument.js';
+import { readDuration } from '../input/quantity-arguments.js';
 import type { Cli } from '../cli.js';
 import { formatExpiry } from '../view/format-time.js';
 import { addOutputOption, renderData, type OutputFormat } from '../view/output-format.js';

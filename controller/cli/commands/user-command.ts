@@ -1,7 +1,7 @@
 import { Option, type Command } from 'commander';
 import { roles, type Role } from '../../access/role.js';
 import type { UserAnswer, UserCreatedAnswer } from '../../api/api-types.js';
-import { readDuration } from '../input/duration-argument.js';
+import { readDuration } from '../input/quantity-arguments.js';
 import type { Cli } from '../cli.js';
 import { formatAge, formatExpiry } from '../view/format-time.js';
 import { lazyYaml } from '../view/lazy-yaml.js';

@@ -2,7 +2,7 @@ import { assertNever } from '../../../shared/assert-never.js';
 import { parseCidr } from '../../../shared/address.js';
 import type { Peer } from '../../resources/kinds/peer.js';
 import { parseTestParty } from '../../resources/kinds/rule-test.js';
-import { nearestName } from '../../../shared/nearest-name.js';
+import { didYouMean } from '../../../shared/nearest-name.js';
 import { servedPort } from '../../../shared/routing/destination.js';
 import type { RegistryEntry, RegistryService } from '../../../shared/routing/registry-entry.js';
 import { resolveName } from '../../analysis/registry/registered-name.js';
@@ -53,11 +53,10 @@ function endpointPort(name: string, service: RegistryService, port: number | nul
 }
 
 function unknownName(text: string, name: string, registry: RegistryLookup): CliError {
-  const nearest = nearestName(name, registry.names());
   return new CliError({
     exit: 'notFound',
     code: 'NOT_FOUND',
     message: `nothing is registered as ${text}`,
-    hint: nearest === undefined ? 'list what there is: culvert get workloads' : `did you mean ${nearest}?`,
+    hint: didYouMean(name, registry.names(), 'list what there is: culvert get workloads'),
   });
 }

@@ -10,7 +10,7 @@ import { buckets, controllerInboxPrefix, rulesPointerKey } from '../../../shared
 import { CulvertError } from '../../../shared/errors.js';
 import { createIssuingCa, createRootCa } from '../../../controller/ca/x509/certificate-authority.js';
 import { createCsr } from '../../../shared/pki/certificate-request.js';
-import { issueServerCertificate } from '../../../controller/ca/x509/server-certificate.js';
+import { issueServerCertificate } from '../../../controller/ca/x509/mesh-certificates.js';
 import { generateSigningKey, type SigningKey } from '../../../shared/pki/signing-key.js';
 import { pointerTo, rulesPointerSchema, snapshotKey } from '../../../shared/wire/rules-pointer.js';
 import { registryRootKey } from '../../../shared/wire/registry-root.js';

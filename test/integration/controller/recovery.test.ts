@@ -16,7 +16,7 @@ import { createUser } from '../../../shared/bus/nats-accounts.js';
 import { buckets, inboxPrefixFor, rulesPointerKey } from '../../../shared/bus/subjects.js';
 import { createRootCa } from '../../../controller/ca/x509/certificate-authority.js';
 import { createCsr } from '../../../shared/pki/certificate-request.js';
-import { issueServerCertificate } from '../../../controller/ca/x509/server-certificate.js';
+import { issueServerCertificate } from '../../../controller/ca/x509/mesh-certificates.js';
 import { joinResponseSchema, type JoinResponse } from '../../../shared/wire/requests.js';
 import { rulesPointerSchema } from '../../../shared/wire/rules-pointer.js';
 import { openRegistryEntry, openSnapshot } from '../../../shared/wire/signed.js';

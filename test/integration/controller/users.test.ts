@@ -61,7 +61,7 @@ test('users are named in the history, held to their roles, and turned away one b
 
     const again = await admin('user', 'create', 'alice');
     assert.equal(again.code, 1);
-    assert.match(again.err, /there is a user alice already .*\[USER_EXISTS\]$/);
+    assert.match(again.err, /the user alice already exists .*\[USER_EXISTS\]$/);
     const reserved = await admin('user', 'create', 'system');
     assert.match(reserved.err, /name: this name is reserved/);
     assert.equal((await admin('user', 'delete', 'alise')).code, 4);

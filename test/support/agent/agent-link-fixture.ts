@@ -14,7 +14,7 @@ import { buckets, rulesPointerKey } from '../../../shared/bus/subjects.js';
 import { formatSpiffeId } from '../../../shared/identity.js';
 import { createLog } from '../../../shared/log.js';
 import { createCsr } from '../../../shared/pki/certificate-request.js';
-import { issueNodeCertificate } from '../../../controller/ca/x509/node-certificate.js';
+import { issueNodeCertificate } from '../../../controller/ca/x509/mesh-certificates.js';
 import { generateSigningKey, type SigningKey } from '../../../shared/pki/signing-key.js';
 import { plainSnapshot, type Snapshot } from '../../../shared/policy/snapshot.js';
 import { openRegistryRoot, registryRootKey, sealRegistryRoot } from '../../../shared/wire/registry-root.js';

@@ -15,7 +15,7 @@ import {
   type CertificateAuthority,
 } from '../../../controller/ca/x509/certificate-authority.js';
 import { createCsr } from '../../../shared/pki/certificate-request.js';
-import { issueWorkloadCertificate } from '../../../controller/ca/x509/workload-certificate.js';
+import { issueWorkloadCertificate } from '../../../controller/ca/x509/mesh-certificates.js';
 import { plainSnapshot, type Snapshot } from '../../../shared/policy/snapshot.js';
 import type { RegistryEntry, WorkloadEntry } from '../../../shared/routing/registry-entry.js';
 import { createLab, type Lab } from '../../lab/lab.js';

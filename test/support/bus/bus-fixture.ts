@@ -1,7 +1,8 @@
 import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { startEmbeddedNats, type EmbeddedNats, type ServerTls } from '../../../controller/nats/embedded-nats.js';
+import type { ServerKeyPair } from '../../../controller/ca/server-certificate.js';
+import { startEmbeddedNats, type EmbeddedNats } from '../../../controller/nats/embedded-nats.js';
 import type { RefusedOperation } from '../../../controller/nats/nats-log-line.js';
 import { agentPermissions, controllerPermissions } from '../../../controller/nats/agent-permissions.js';
 import type { Bus } from '../../../shared/bus/bus.js';
@@ -15,7 +16,7 @@ import {
   type CertificateAuthority,
 } from '../../../controller/ca/x509/certificate-authority.js';
 import { createCsr } from '../../../shared/pki/certificate-request.js';
-import { issueServerCertificate } from '../../../controller/ca/x509/server-certificate.js';
+import { issueServerCertificate } from '../../../controller/ca/x509/mesh-certificates.js';
 import { nodeNamed } from '../routing/names.js';
 import { patientSignal } from '../../lab/patience.js';
 
@@ -33,17 +34,18 @@ export class NatsFixture implements AsyncDisposable {
   readonly logLines: string[] = [];
   readonly ca: { root: CertificateAuthority; issuing: CertificateAuthority };
   server!: EmbeddedNats;
-  private readonly buses: Bus[] = [];
+  readonly #buses: Bus[] = [];
 
-  private constructor(stateDir: string, ca: { root: CertificateAuthority; issuing: CertificateAuthority }) {
-    this.stateDir = stateDir;
-    this.ca = ca;
+  private constructor(init: { stateDir: string; ca: { root: CertificateAuthority; issuing: CertificateAuthority } }) {
+    this.stateDir = init.stateDir;
+    this.ca = init.ca;
   }
 
   static async start(port = 0): Promise<NatsFixture> {
     const root = await createRootCa({ trustDomain: 'mesh.test' });
     const issuing = await createIssuingCa({ root, trustDomain: 'mesh.test' });
-    const fixture = new NatsFixture(await mkdtemp(join(tmpdir(), 'culvert-nats-')), { root, issuing });
+    const stateDir = await mkdtemp(join(tmpdir(), 'culvert-nats-'));
+    const fixture = new NatsFixture({ stateDir, ca: { root, issuing } });
     await fixture.startServer(port);
     return fixture;
   }
@@ -59,7 +61,7 @@ export class NatsFixture implements AsyncDisposable {
     });
   }
 
-  async serverTls(ttlMs: number): Promise<ServerTls> {
+  async serverTls(ttlMs: number): Promise<ServerKeyPair> {
     const { csrPem, privateKeyPem } = await createCsr({ commonName: serverName });
     const { chainPem } = await issueServerCertificate({
       issuer: this.ca.issuing,
@@ -104,12 +106,12 @@ export class NatsFixture implements AsyncDisposable {
       signal: patientSignal(45_000),
       ...overrides,
     });
-    this.buses.push(bus);
+    this.#buses.push(bus);
     return bus;
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
-    for (const bus of this.buses) await bus.close();
+    for (const bus of this.#buses) await bus.close();
     await this.server.stop();
     await rm(this.stateDir, { recursive: true, force: true });
   }

@@ -6,7 +6,7 @@ import {
   type CertificateAuthority,
 } from '../../../controller/ca/x509/certificate-authority.js';
 import { createCsr } from '../../../shared/pki/certificate-request.js';
-import { issueWorkloadCertificate } from '../../../controller/ca/x509/workload-certificate.js';
+import { issueWorkloadCertificate } from '../../../controller/ca/x509/mesh-certificates.js';
 
 export const clientIdentity = 'spiffe://lab.test/ns/shop/sa/front' as SpiffeId;
 export const serverIdentity = 'spiffe://lab.test/ns/shop/sa/back' as SpiffeId;

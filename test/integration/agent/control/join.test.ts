@@ -11,7 +11,7 @@ import type { RunningController } from '../../../../controller/app.js';
 import { createLog, type Log } from '../../../../shared/log.js';
 import { createIssuingCa, createRootCa } from '../../../../controller/ca/x509/certificate-authority.js';
 import { createCsr } from '../../../../shared/pki/certificate-request.js';
-import { issueServerCertificate } from '../../../../controller/ca/x509/server-certificate.js';
+import { issueServerCertificate } from '../../../../controller/ca/x509/mesh-certificates.js';
 import {
   apply,
   callApi,

@@ -18,7 +18,7 @@ import { createCsr } from '../../../../shared/pki/certificate-request.js';
 import { joinCertificates } from '../../../../shared/pki/pem.js';
 import { exportPkcs12, importPkcs12 } from '../../../../controller/ca/x509/pkcs12.js';
 import { spiffeIdOf } from '../../../../shared/pki/spiffe-id-of-certificate.js';
-import { issueWorkloadCertificate } from '../../../../controller/ca/x509/workload-certificate.js';
+import { issueWorkloadCertificate } from '../../../../controller/ca/x509/mesh-certificates.js';
 import { within } from '../../../support/bus/bus-deadline.js';
 
 const run = promisify(execFile);

@@ -11,7 +11,7 @@ import {
   createRootCa,
   type CertificateAuthority,
 } from '../../../../controller/ca/x509/certificate-authority.js';
-import { issueWorkloadCertificate } from '../../../../controller/ca/x509/workload-certificate.js';
+import { issueWorkloadCertificate } from '../../../../controller/ca/x509/mesh-certificates.js';
 import type { SignRequest, SignResponse } from '../../../../shared/wire/requests.js';
 import { FakeScheduler } from '../../../support/agent/fake-scheduler.js';
 

@@ -12,11 +12,13 @@ import { certificateHash, describeCertificate } from '../../../../shared/pki/cer
 import { createCsr } from '../../../../shared/pki/certificate-request.js';
 import { parseCsr } from '../../../../controller/ca/x509/parsed-certificate-request.js';
 import { issueLeaf, type LeafRequest } from '../../../../controller/ca/x509/leaf-certificate.js';
-import { issueNodeCertificate } from '../../../../controller/ca/x509/node-certificate.js';
+import {
+  issueNodeCertificate,
+  issueServerCertificate,
+  issueWorkloadCertificate,
+} from '../../../../controller/ca/x509/mesh-certificates.js';
 import { joinCertificates, splitCertificates } from '../../../../shared/pki/pem.js';
-import { issueServerCertificate } from '../../../../controller/ca/x509/server-certificate.js';
 import { spiffeIdOf } from '../../../../shared/pki/spiffe-id-of-certificate.js';
-import { issueWorkloadCertificate } from '../../../../controller/ca/x509/workload-certificate.js';
 import { nodeNamed } from '../../../support/routing/names.js';
 
 const trustDomain = 'mesh.test';

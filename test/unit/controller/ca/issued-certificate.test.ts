@@ -5,7 +5,7 @@ import { createIssuingCa, createRootCa } from '../../../../controller/ca/x509/ce
 import { createCsr } from '../../../../shared/pki/certificate-request.js';
 import { problemOfIssued } from '../../../../shared/pki/issued-certificate.js';
 import { splitCertificates } from '../../../../shared/pki/pem.js';
-import { issueWorkloadCertificate } from '../../../../controller/ca/x509/workload-certificate.js';
+import { issueWorkloadCertificate } from '../../../../controller/ca/x509/mesh-certificates.js';
 
 const trustDomain = 'mesh.test';
 const identity = 'spiffe://mesh.test/ns/shop/sa/web' as SpiffeId;

@@ -3,7 +3,7 @@ import { test } from 'node:test';
 import type { MeshCa } from '../../../../controller/ca/mesh-ca.js';
 import { ServerCertificate } from '../../../../controller/ca/server-certificate.js';
 import { createRootCa } from '../../../../controller/ca/x509/certificate-authority.js';
-import { issueServerCertificate } from '../../../../controller/ca/x509/server-certificate.js';
+import { issueServerCertificate } from '../../../../controller/ca/x509/mesh-certificates.js';
 
 const hourMs = 3_600_000;
 const startMs = Date.now();

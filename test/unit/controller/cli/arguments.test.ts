@@ -40,7 +40,7 @@ describe('the command line', () => {
     [['aply'], /unknown command 'aply'[^]*Did you mean apply\?/],
     [['apply'], /required option '-f, --file <path\.\.\.>' not specified/],
     [['apply', '-f', 'x', '--wiat'], /unknown option '--wiat'/],
-    [['apply', '-f', '-', '--wait', '30'], /"30" is no duration \(write a number with a unit/],
+    [['apply', '-f', '-', '--wait', '30'], /"30" is not a duration \(write a number with a unit/],
     [['get'], /missing required argument 'kind'/],
     [['get', 'workload', '-o', 'xml'], /Allowed choices are table, json, yaml/],
     [['get', 'segment', '-n', 'billing'], /Segment belongs to the whole mesh and has no namespace/],
@@ -51,7 +51,7 @@ describe('the command line', () => {
     [['why', 'a/b', 'c/d:x'], /"x" is no port/],
     [['why', 'a/b', 'c/d', '--expect', 'maybe'], /Allowed choices are allow, deny/],
     [['token', 'create'], /required option '--node <name>' not specified/],
-    [['token', 'create', '--node', 'a', '--ttl', 'soon'], /"soon" is no duration/],
+    [['token', 'create', '--node', 'a', '--ttl', 'soon'], /"soon" is not a duration/],
     [['status'], /there is no context file at .*admin\.yaml from the state directory/],
     [['apply', '-f', '/nowhere/x.yaml'], /there is no file \/nowhere\/x\.yaml/],
   ];

@@ -2,10 +2,8 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { createIssuingCa, createRootCa } from '../../../../controller/ca/x509/certificate-authority.js';
 import { createCsr } from '../../../../shared/pki/certificate-request.js';
-import { issueNodeCertificate } from '../../../../controller/ca/x509/node-certificate.js';
-import { nodeSpiffeId } from '../../../../shared/identity.js';
-import { issueWorkloadCertificate } from '../../../../controller/ca/x509/workload-certificate.js';
-import type { SpiffeId } from '../../../../shared/identity.js';
+import { issueNodeCertificate, issueWorkloadCertificate } from '../../../../controller/ca/x509/mesh-certificates.js';
+import { nodeSpiffeId, type SpiffeId } from '../../../../shared/identity.js';
 import { openRequest, sealRequest, type NodeKey } from '../../../../shared/wire/sealed-request.js';
 import { nodeNamed } from '../../../support/routing/names.js';
 

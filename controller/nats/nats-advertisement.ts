@@ -1,6 +1,0 @@
-/** What an agent is told of NATS. */
-export type NatsAdvertisement = {
-  readonly natsServers: readonly string[];
-  readonly natsServerName: string | null;
-  readonly natsCaPem: string | null;
-};
