@@ -43,24 +43,24 @@ export type ControllerOptions = {
   readonly nowMs?: () => number;
 };
 
-/** A controller in this process. Disposing stops it, its nats-server included. */
+/** A controller in this process. Disposing it stops it and its nats-server. */
 export interface RunningController extends AsyncDisposable {
-  /** Where the API is, under the first advertised name. */
+  /** Address of the API, under the first advertised name. */
   readonly url: string;
   readonly port: number;
   readonly adminToken: string;
-  /** The roots of the mesh, PEM. */
+  /** The root certificates of the mesh, PEM. */
   readonly caPem: string;
-  /** `host:port` of NATS, as agents are told. */
+  /** `host:port` of each NATS server, as agents receive them. */
   readonly natsServers: readonly string[];
   readonly store: ResourceStore;
-  /** Resolves when NATS holds what was applied. */
+  /** Resolves when NATS holds the applied revision. */
   readonly ready: Promise<void>;
 }
 
 /**
- * Starts everything. When this returns the API answers; NATS may still be out of reach (`ready`). Errors: what the
- * settings, the state directory or nats-server have wrong with them, one text that says what to do.
+ * Starts everything. When it returns the API answers; NATS may still be unreachable (`ready`). Throws CulvertError when a
+ * setting, the state directory or nats-server is unusable; its hint says what to do.
  */
 export async function startController({
   settings,
@@ -108,7 +108,7 @@ async function open(
     clockSkewWarningMs: settings.clockSkewWarning,
     forgetAfterMs: Math.max(settings.nodeCertificateTtl, 86_400_000),
   });
-  // Before anything that counts: nats-server may refuse somebody as soon as it runs. The gauges are read later.
+  // Created before anything that counts: nats-server may refuse a client as soon as it runs. Gauges are read later.
   const metrics = new ControllerMetrics({
     readGauges: () => ({
       revision: store.release.state.revision,
@@ -221,7 +221,7 @@ async function open(
     ],
   });
   closing.push('maintenance', () => maintenance[Symbol.asyncDispose]());
-  log.info({ url, trustDomain, revision: store.release.state.revision }, 'the controller serves');
+  log.info({ url, trustDomain, revision: store.release.state.revision }, 'the controller is serving');
 
   return {
     url,

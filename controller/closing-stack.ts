@@ -1,6 +1,6 @@
 import type { Log } from '../shared/log.js';
 
-/** What was opened, closed in the opposite order. One that fails is logged and does not keep the others open. */
+/** Closes what was opened, in reverse order. A failure is logged and the rest is closed all the same. */
 export class ClosingStack implements AsyncDisposable {
   readonly #log: Log;
   readonly #closers: { readonly name: string; readonly close: () => unknown }[] = [];
@@ -13,13 +13,13 @@ export class ClosingStack implements AsyncDisposable {
     this.#closers.push({ name, close });
   }
 
-  /** Safe to call twice: nothing is closed again. */
+  /** Idempotent. */
   async [Symbol.asyncDispose](): Promise<void> {
     for (let next = this.#closers.pop(); next !== undefined; next = this.#closers.pop()) {
       try {
         await next.close();
       } catch (error) {
-        this.#log.warn({ err: error, part: next.name }, 'a part of the controller could not be closed');
+        this.#log.warn({ err: error, part: next.name }, 'could not close a part of the controller');
       }
     }
   }

@@ -5,20 +5,20 @@ import { addSettingOptions, settingsOfCommand } from '../shared/config/setting-o
 import { CulvertError } from '../shared/errors.js';
 import { createLog, flushLog } from '../shared/log.js';
 import { version } from '../shared/version.js';
+import { startController, type ControllerOptions } from './app.js';
 import { exportCa, importCa, rotateCa } from './ca/ca-commands.js';
 import { rotationSteps, type RotationStep } from './ca/root-rotation.js';
 import { controllerSettings } from './config/settings.js';
-import { runController } from './run.js';
 
 type Loaded = LoadedSettings<typeof controllerSettings>;
 
-/** Runs a command to its end. */
+/** Runs a command and ends the process. */
 export type Finish = (task: () => Promise<void>) => Promise<void>;
 
 /** The command line of `culvert-controller`. */
 export function controllerCommandLine(finish: Finish): Command {
   const program = new Command('culvert-controller')
-    .description('Stores, compiles and distributes the rules of a mesh, and is its certificate authority.')
+    .description('Stores, compiles and distributes the rules of a mesh, and runs its certificate authority.')
     .version(version);
 
   const run = command(program, 'run', 'Run the controller (the default).', true);
@@ -35,7 +35,7 @@ export function controllerCommandLine(finish: Finish): Command {
   );
 
   const config = command(program, 'config', 'Show the effective settings and where each comes from.');
-  config.option('--print', 'write them to the standard output (the only thing that this command does)');
+  config.option('--print', 'print them to the standard output (the default, and the only action)');
   config.action(() => finish(async () => print(formatConfiguration(settingsOf(config), controllerSettings))));
 
   const ca = program.command('ca').description('Export, import and rotate the certificate authority.');
@@ -50,11 +50,11 @@ export function controllerCommandLine(finish: Finish): Command {
   const importing = command(
     ca,
     'import',
-    'Sign with the CA of a PKCS#12 file (a root or an issuing CA with its chain).',
+    'Sign with the CA in a PKCS#12 file (a root, or an issuing CA with its chain).',
   )
     .requiredOption('--in <file>', 'PKCS#12 file')
     .requiredOption('--password-file <file>', 'file whose first line is the password')
-    .option('--replace', 'although there is a CA already; it stays trusted until it expires', false);
+    .option('--replace', 'replace an existing CA, which stays trusted until it expires', false);
   importing.action((options: { in: string; passwordFile: string; replace: boolean }) =>
     finish(async () => {
       const source = { file: options.in, passwordFile: options.passwordFile, replaces: options.replace };
@@ -62,7 +62,7 @@ export function controllerCommandLine(finish: Finish): Command {
     }),
   );
 
-  const rotating = command(ca, 'rotate', 'Replace the root CA in three steps, without an interruption.').argument(
+  const rotating = command(ca, 'rotate', 'Replace the root CA in three steps without interruption.').argument(
     '<step>',
     `one of ${rotationSteps.join(', ')}`,
   );
@@ -71,8 +71,8 @@ export function controllerCommandLine(finish: Finish): Command {
       if (!isRotationStep(step)) {
         throw new CulvertError({
           code: 'USAGE',
-          message: `"${step}" is no step`,
-          hint: `use ${rotationSteps.join(', ')}`,
+          message: `"${step}" is not a step`,
+          hint: `use one of ${rotationSteps.join(', ')}`,
         });
       }
       print(await rotateCa(settingsOf(rotating).values, step));
@@ -82,7 +82,19 @@ export function controllerCommandLine(finish: Finish): Command {
   return program;
 }
 
-/** A command with all settings. */
+/** Runs until SIGTERM or SIGINT, then closes everything in order. A second signal ends the process at once. */
+async function runController(options: ControllerOptions): Promise<void> {
+  const { log } = options;
+  const stopped = new Promise<NodeJS.Signals>((resolve) => {
+    for (const name of ['SIGTERM', 'SIGINT'] as const) process.once(name, resolve);
+  });
+  const controller = await startController(options);
+  const signal = await stopped;
+  log.info({ signal }, 'stopping');
+  await controller[Symbol.asyncDispose]();
+}
+
+/** A command with an option for every setting. */
 function command(parent: Command, name: string, description: string, isDefault = false): Command {
   return addSettingOptions(parent.command(name, { isDefault }).description(description), controllerSettings);
 }

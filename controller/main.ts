@@ -2,10 +2,10 @@
 import { CulvertError, describeError } from '../shared/errors.js';
 import { controllerCommandLine } from './command-line.js';
 
-/** `culvert-controller`, and the only place that ends its process: exit code 0 done, 1 failed. */
+/** Starts `culvert-controller`. Only this file ends its process: exit code 0 for success, 1 for failure. */
 await controllerCommandLine(finish).parseAsync();
 
-/** Runs a command to its end. One line for what went wrong and what to do; the code tells programs. */
+/** Runs a command and ends the process. A failure prints one line with the problem, a hint and the code for programs. */
 async function finish(task: () => Promise<void>): Promise<void> {
   try {
     await task();

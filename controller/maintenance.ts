@@ -1,7 +1,7 @@
 import { setTimeout as delay } from 'node:timers/promises';
 import type { Log } from '../shared/log.js';
 
-/** Runs the tasks one after the other, again and again. One that fails is logged and tried at the next turn. */
+/** Runs the tasks one after the other every `everyMs`. A task that fails is logged and runs again in the next round. */
 export function startMaintenance(init: {
   readonly everyMs: number;
   readonly tasks: readonly (() => Promise<void>)[];
@@ -14,7 +14,9 @@ export function startMaintenance(init: {
       await delay(init.everyMs, undefined, { signal }).catch(() => undefined);
       if (signal.aborted) return;
       for (const task of init.tasks) {
-        await task().catch((error: unknown) => init.log.error({ err: error }, 'a renewal failed; trying again'));
+        await task().catch((error: unknown) =>
+          init.log.error({ err: error }, 'a maintenance task failed; trying again in the next round'),
+        );
       }
     }
   })();

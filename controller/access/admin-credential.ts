@@ -9,8 +9,9 @@ import type { Principal } from './role.js';
 const contextSchema = z.object({ controller: z.string(), ca: z.string(), token: z.string().min(32) });
 
 /**
- * The administrator's bearer token, and the context file `admin.yaml` (0600) in the state directory that the `culvert`
- * command takes it from: `{ controller, ca, token }`. Made at the first start; delete the file and restart to revoke it.
+ * The administrator's bearer token, and the context file `admin.yaml` (0600) in the state directory from which the
+ * `culvert` command reads it: `{ controller, ca, token }`. Created at the first start. To revoke the token, delete the
+ * file and restart.
  */
 export class AdminCredential {
   readonly token: string;
@@ -23,7 +24,7 @@ export class AdminCredential {
     this.#digest = digestOf(init.token);
   }
 
-  /** Errors: `STATE_READ`. A file that is no context is replaced. */
+  /** Replaces a file that is not a valid context. Errors: `STATE_READ`. */
   static async open(stateDir: string): Promise<AdminCredential> {
     const path = join(stateDir, 'admin.yaml');
     const text = await readPrivateFile(path);
@@ -32,13 +33,13 @@ export class AdminCredential {
     return new AdminCredential({ path, token });
   }
 
-  /** Writes the context file, so that it always names where the API is and whom to trust. Errors: `STATE_WRITE`. */
+  /** Writes the context file, so that it always has the current address and roots. Errors: `STATE_WRITE`. */
   async writeContext(context: { readonly url: string; readonly caPem: string }): Promise<void> {
     const text = stringify({ controller: context.url, ca: context.caPem, token: this.token });
     if ((await readPrivateFile(this.#path)) !== text) await writePrivateFile(this.#path, text);
   }
 
-  /** Who the value of an Authorization header belongs to; undefined when it is not valid. In constant time. */
+  /** The principal of an Authorization header; undefined when the token is wrong. Compares in constant time. */
   authenticate(authorization: string | undefined): Principal | undefined {
     const isRight = timingSafeEqual(digestOf(bearerToken(authorization)), this.#digest);
     return isRight ? { name: 'admin', role: 'admin' } : undefined;

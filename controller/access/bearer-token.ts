@@ -1,6 +1,6 @@
 import { createHash } from 'node:crypto';
 
-/** The token in an Authorization header with the scheme Bearer (RFC 6750 §2.1); empty when there is none. */
+/** The token in an Authorization header with the scheme Bearer (RFC 6750 §2.1); empty without one. */
 export function bearerToken(authorization: string | undefined): string {
   return /^Bearer ([\x21-\x7e]{1,512})$/i.exec(authorization ?? '')?.[1] ?? '';
 }

@@ -1,6 +1,6 @@
 import { CulvertError } from '../../shared/errors.js';
 
-/** Status of the answer for each code; what is not listed is the controller's own fault: 500. */
+/** HTTP status for each error code. A code that is not listed is the controller's own fault: 500. */
 const statusByCode: Readonly<Record<string, number>> = {
   BAD_REQUEST: 400,
   WIRE_INVALID: 400,
@@ -31,13 +31,13 @@ const statusByCode: Readonly<Record<string, number>> = {
 
 export type ErrorBody = { readonly code: string; readonly message: string; readonly hint: string | null };
 
-/** The answer for anything that a route threw. What is not a CulvertError is a bug: its text stays in the log. */
+/** The answer for an error that a route threw. An error that is not a CulvertError is a bug: only the log has its text. */
 export function toErrorAnswer(error: unknown): { readonly status: number; readonly body: ErrorBody } {
   if (!(error instanceof CulvertError)) {
     const body = {
       code: 'INTERNAL',
-      message: 'the controller could not answer this request',
-      hint: 'look at the log of the controller',
+      message: 'the controller failed to answer this request',
+      hint: 'check the log of the controller',
     };
     return { status: 500, body };
   }

@@ -9,19 +9,19 @@ import type { ServerKeyPair } from '../ca/server-certificate.js';
 import { badRequest, toErrorAnswer } from './api-error.js';
 import { matchRoute, type ApiAnswer, type Route } from './router.js';
 
-/** Somebody who sends his request slower than this is cut off. */
+/** Limits for slow clients: a client that exceeds one is disconnected. */
 const headersTimeoutMs = 10_000;
 const requestTimeoutMs = 60_000;
 const handshakeTimeoutMs = 10_000;
 const keepAliveTimeoutMs = 30_000;
 const maxConnections = 2048;
 const maxHeaderBytes = 16 * 1024;
-/** For the metrics only: nobody hears it. The number that nginx has for it. */
-const clientLeft = 499;
-/** How long requests that are under way may take when the server closes. */
+/** Status for the metrics when the client disconnected before the answer; nginx uses the same number. */
+const clientClosedRequest = 499;
+/** How long running requests may take when the server closes. */
 const closeGraceMs = 5000;
 
-/** A request was answered; `route` is the pattern, never the path, so that it can be a label. */
+/** An answered request. `route` is the pattern, never the path, so that it can be a metric label. */
 export type AnsweredRequest = {
   readonly method: string;
   readonly route: string;
@@ -30,8 +30,8 @@ export type AnsweredRequest = {
 };
 
 /**
- * The HTTPS server of the API. It owns its sockets: bounded in number, size and time, whatever arrives. Answers are
- * JSON; errors are `{ code, message, hint }`.
+ * The HTTPS server of the API. It owns its sockets and bounds their number, size and time. Answers are JSON; errors are
+ * `{ code, message, hint }`.
  */
 export class ApiServer implements AsyncDisposable {
   readonly #server: Server;
@@ -43,7 +43,7 @@ export class ApiServer implements AsyncDisposable {
   constructor(init: {
     readonly identity: ServerKeyPair;
     readonly routes: readonly Route[];
-    /** Who the value of an Authorization header belongs to; undefined when it is not valid. May throw CulvertError. */
+    /** The principal of an Authorization header; undefined when it is not valid. May throw CulvertError. */
     readonly authenticate: (authorization: string | undefined) => Principal | undefined;
     readonly log: Log;
     readonly onAnswered: (answered: AnsweredRequest) => void;
@@ -65,13 +65,13 @@ export class ApiServer implements AsyncDisposable {
     this.#server.maxConnections = maxConnections;
     this.#server.on('request', (request, response) => {
       this.#answer(request, response).catch((error: unknown) => {
-        this.#log.error({ err: error }, 'an answer could not be written');
+        this.#log.error({ err: error }, 'could not write an answer');
         response.destroy();
       });
     });
     this.#server.on('tlsClientError', (error) => this.#log.debug({ err: error }, 'a TLS handshake failed'));
     this.#server.on('clientError', (error, socket) => {
-      this.#log.debug({ err: error }, 'a request could not be read');
+      this.#log.debug({ err: error }, 'could not read a request');
       socket.destroy();
     });
   }
@@ -90,7 +90,7 @@ export class ApiServer implements AsyncDisposable {
     return (this.#server.address() as AddressInfo).port;
   }
 
-  /** New connections get the new certificate; open ones go on. */
+  /** New connections get the new certificate; open ones stay. */
   replaceIdentity(identity: ServerKeyPair): void {
     this.#server.setSecureContext({ cert: identity.chainPem, key: identity.privateKeyPem, minVersion: 'TLSv1.2' });
   }
@@ -104,7 +104,7 @@ export class ApiServer implements AsyncDisposable {
     clearTimeout(timer);
   }
 
-  /** The name for the history. Throws CulvertError `UNAUTHORIZED` or `FORBIDDEN`. */
+  /** Returns the principal's name for the history. Throws CulvertError `UNAUTHORIZED` or `FORBIDDEN`. */
   #authorize(needed: Role, request: IncomingMessage): string {
     const principal = this.#authenticate(request.headers.authorization);
     if (principal === undefined) throw unauthorized();
@@ -116,7 +116,7 @@ export class ApiServer implements AsyncDisposable {
     const startedAt = performance.now();
     const method = request.method ?? '';
     request.on('error', () => response.destroy());
-    response.on('error', (error) => this.#log.debug({ err: error }, 'an answer could not be sent'));
+    response.on('error', (error) => this.#log.debug({ err: error }, 'could not send an answer'));
     let pattern = 'none';
     let answer: ApiAnswer;
     try {
@@ -130,8 +130,8 @@ export class ApiServer implements AsyncDisposable {
       answer = await route.handle({ params, query: url.searchParams, body, source, subject });
     } catch (error) {
       answer = toErrorAnswer(error);
-      // Whoever went away in the middle of his request hears no answer, and it is no failure of ours.
-      if (request.destroyed && !request.complete) answer = { ...answer, status: clientLeft };
+      // A client that disconnected in the middle of its request gets no answer, and this is not our failure.
+      if (request.destroyed && !request.complete) answer = { ...answer, status: clientClosedRequest };
       else if (answer.status >= 500) this.#log.error({ err: error, method, route: pattern }, 'a request failed');
     }
     send(response, answer, request.complete);
@@ -142,7 +142,7 @@ export class ApiServer implements AsyncDisposable {
 function readUrl(text = '/'): URL {
   const base = 'https://controller';
   if (URL.canParse(text, base)) return new URL(text, base);
-  throw badRequest('the path of the request cannot be read', 'the API begins with /v1/');
+  throw badRequest('the path of the request is malformed', 'paths of the API begin with /v1/');
 }
 
 async function readBody(request: IncomingMessage, maxBytes: number): Promise<Buffer> {
@@ -153,7 +153,7 @@ async function readBody(request: IncomingMessage, maxBytes: number): Promise<Buf
     if (size > maxBytes) {
       throw new CulvertError({
         code: 'BODY_TOO_LARGE',
-        message: `the body of the request is larger than ${maxBytes} bytes`,
+        message: `the request body is larger than ${maxBytes} bytes`,
         hint: 'apply the documents in several parts',
       });
     }
@@ -162,7 +162,7 @@ async function readBody(request: IncomingMessage, maxBytes: number): Promise<Buf
   return Buffer.concat(chunks);
 }
 
-/** `isRead`: the whole request was read. If not, what is left of it must not be taken for the next one. */
+/** `isRead`: the whole request was read. If not, the connection closes, so that the rest is not read as the next request. */
 function send(response: ServerResponse, answer: ApiAnswer, isRead: boolean): void {
   if (response.destroyed) return;
   const isText = answer.contentType !== undefined && typeof answer.body === 'string';
@@ -182,8 +182,8 @@ function send(response: ServerResponse, answer: ApiAnswer, isRead: boolean): voi
 function unauthorized(): CulvertError {
   return new CulvertError({
     code: 'UNAUTHORIZED',
-    message: 'the request carries no valid credential',
-    hint: 'use the context file that you were given, or admin.yaml from the state directory of the controller: culvert --context FILE',
+    message: 'the request has no valid credential',
+    hint: 'use the context file that you received, or admin.yaml from the state directory of the controller: culvert --context FILE',
   });
 }
 

@@ -12,11 +12,11 @@ import type { Rollout } from '../fleet/rollout-progress.js';
 import type { ResourceChange } from '../store/history.js';
 import type { InventoryOutcome } from '../store/change-outcome.js';
 
-/** Bodies of the HTTP API, as the routes answer them and the `culvert` command reads them. Errors: `ErrorBody`. */
+/** Bodies of the HTTP API: the routes send them and the `culvert` command reads them. Errors: `ErrorBody`. */
 
 /** `POST /v1/apply`, body: `{ documents: string, dryRun?: boolean, message?: string }`. */
 export type ApplyAnswer = {
-  /** The revision of the rules that holds now; unchanged by a dry run, and when only workloads and services changed. */
+  /** The revision of the rules in force. A dry run, or a change of only workloads and services, does not change it. */
   readonly revision: number;
   readonly inventory: InventoryOutcome;
   readonly dryRun: boolean;
@@ -29,11 +29,11 @@ export type ProblemsAnswer = {
   readonly code: 'INVALID_RESOURCES';
   readonly message: string;
   readonly hint: string;
-  /** Errors, and the warnings that were found with them. */
+  /** Errors and warnings. */
   readonly problems: readonly Problem[];
 };
 
-/** One document and the change that last touched it. */
+/** One document and the change that last modified it. */
 export type ResourceItem = {
   readonly resource: Resource;
   /** Of the rules; of a workload or a service, the sequence of the inventory. */
@@ -46,7 +46,7 @@ export type ResourceItem = {
 /** `GET /v1/resources/:kind[?namespace=]`; with `/:name` the answer is one {@link ResourceItem}. */
 export type ResourceList = { readonly revision: number; readonly items: readonly ResourceItem[] };
 
-/** `DELETE /v1/resources/:kind/:namespace/:name`; namespace `-` for kinds of the whole mesh. */
+/** `DELETE /v1/resources/:kind/:namespace/:name`; the namespace is `-` for kinds of the whole mesh. */
 export type DeleteAnswer = {
   readonly revision: number;
   readonly inventory: InventoryOutcome;
@@ -54,32 +54,32 @@ export type DeleteAnswer = {
   readonly warnings: readonly Problem[];
 };
 
-/** Which agent asks the rules about a connection. */
+/** The side whose agent evaluates the rules for a connection. */
 export type Enforcer = 'source' | 'destination';
 
-/** One connection that the question can mean, and what happens to it. */
+/** One connection that the question may mean, and what happens to it. */
 export type ExplainedConnection = {
   readonly facts: Connection;
-  /** `namespace/name` of the service that was asked about; null when it was a workload or an address. */
+  /** `namespace/name` of the service in the question; null when the question named a workload or an address. */
   readonly service: string | null;
-  /** Agents that enforce the decision; empty: no agent is on this path, so nothing is enforced. */
+  /** Agents that enforce the decision. Empty: no agent is on this path, so nothing is enforced. */
   readonly enforcedBy: readonly Enforcer[];
   readonly decision: Decision;
-  /** The change that last touched the document of the rule that decides; null: the mesh's default, which has none. */
+  /** The change that last modified the deciding rule's document; null: the mesh's default, which has no document. */
   readonly ruleApplied: Omit<ResourceItem, 'resource'> | null;
-  /** Facts that would turn the decision round, the least change first. */
+  /** Changed facts that would reverse the decision, smallest change first. */
   readonly nearMisses: readonly NearMiss[];
-  /** What else a person should know, in whole sentences. */
+  /** Further remarks for people, in whole sentences. */
   readonly notes: readonly string[];
 };
 
-/** `GET /v1/why?source=&destination=&port=`: the first connection at the top, all others below. */
+/** `GET /v1/why?source=&destination=&port=`: the first connection at the top level, the rest in `others`. */
 export type WhyAnswer = ExplainedConnection & {
   readonly revision: number;
   /** Who applied that revision, and when (RFC 3339). */
   readonly appliedBy: string;
   readonly appliedAt: string;
-  /** Other connections that the same words mean: further workloads of the service account, endpoints of the service. */
+  /** Other connections that match the question: more workloads of the service account, more endpoints of the service. */
   readonly others: readonly ExplainedConnection[];
 };
 
@@ -89,7 +89,7 @@ export type StatusAnswer = {
     readonly version: string;
     readonly trustDomain: string;
     readonly startedAt: string;
-    /** Names of what it waits for, as under /readyz. */
+    /** Names of the tasks it is waiting for, as in /readyz. */
     readonly pending: readonly string[];
     /** RFC 3339. */
     readonly issuingCaNotAfter: string;
@@ -100,9 +100,9 @@ export type StatusAnswer = {
   readonly appliedAt: string;
   readonly appliedBy: string;
   readonly agents: readonly AgentStatus[];
-  /** What a person should look at: references to nothing, tests that fail, rules that expire within 7 days. */
+  /** Dangling references, failing tests, and rules that expire within 7 days. */
   readonly warnings: readonly Problem[];
-  /** Emergency rules that are in force now, the next to expire first. */
+  /** Emergency rules in force now, soonest expiry first. */
   readonly breakGlass: readonly BreakGlassRule[];
 };
 
@@ -111,20 +111,20 @@ export type HistoryItem = {
   readonly revision: number;
   /** RFC 3339. */
   readonly at: string;
-  /** Who: the subject of the API credential; `system` for what the controller does by itself. */
+  /** The subject of the API credential; `system` for changes that the controller makes by itself. */
   readonly by: string;
-  /** What was said with `apply --message`; null: nothing. */
+  /** The text of `apply --message`; null: none. */
   readonly message: string | null;
-  /** The revision whose documents it brought back; null: it was no rollback. */
+  /** The revision whose documents it restored; null: it was not a rollback. */
   readonly rollbackOf: number | null;
-  /** False for the oldest revision that is kept: what came before it is no longer known. */
+  /** False for the oldest kept revision: its predecessor is no longer known. */
   readonly areChangesKnown: boolean;
   readonly changeCount: number;
   /** At most the first 100 in the list; all of them under `/v1/history/:revision`. */
   readonly changes: readonly ResourceChange[];
 };
 
-/** `GET /v1/history/:revision`: with the documents that it changed. */
+/** `GET /v1/history/:revision`: one revision with the documents that it changed. */
 export type HistoryDetail = HistoryItem & { readonly documents: readonly DocumentDiff[] };
 
 /** A document before and after one revision; null: it did not exist. */
@@ -132,46 +132,46 @@ export type DocumentDiff = ResourceChange & { readonly before: Resource | null; 
 
 /** `POST /v1/rollback`, body: `{ revision: number, dryRun?: boolean, message?: string }`. Status 422 as for apply. */
 export type RollbackAnswer = ApplyAnswer & {
-  /** The revision whose documents now hold again. */
+  /** The revision whose documents are in force again. */
   readonly rollbackOf: number;
 };
 
 /**
- * `GET /v1/rollout[?revision=&inventory=]`: who enforces a revision (the present one unless given), and with `inventory`
- * has what is registered up to that sequence too.
+ * `GET /v1/rollout[?revision=&inventory=]`: which agents enforce a revision (default: the current one) and, with `inventory`,
+ * also have the registry up to that sequence.
  */
 export type RolloutAnswer = Rollout;
 export type { BreakGlassRule } from '../fleet/mesh-warnings.js';
 export type { RolloutAgent, RolloutState } from '../fleet/rollout-progress.js';
 
-/** `GET /v1/export`: everything that the tools need to work without the controller. */
+/** `GET /v1/export`: everything that tools need to work without the controller. */
 export type ExportAnswer = {
   readonly revision: number;
   readonly inventorySequence: number;
   readonly snapshot: Snapshot;
   readonly entries: readonly RegistryEntry[];
-  /** All documents as YAML, in an order that does not depend on history. Applying it to an empty mesh gives this one. */
+  /** All documents as YAML, in an order that does not depend on history. Applied to an empty mesh they give this mesh. */
   readonly resources: string;
 };
 
-/** `GET /v1/flows[?sinceMs=&namespace=]`: connections as the agents recorded them, seen last first. */
+/** `GET /v1/flows[?sinceMs=&namespace=]`: connections as the agents recorded them, most recently seen first. */
 export type FlowsAnswer = {
-  /** Each end of a connection between two workloads reports its own: `outbound` and `inbound`. */
+  /** Both sides of a connection between two workloads report it: one as `outbound`, the other as `inbound`. */
   readonly flows: readonly FlowRecord[];
-  /** Flows beyond the most that one answer has: those seen longest ago. */
+  /** How many flows exceeded the limit of one answer; those seen longest ago are left out. */
   readonly leftOut: number;
-  /** Connections that no flow shows apart or at all, because there were too many different ones. */
+  /** Connections that were aggregated or dropped, because there were too many different ones. */
   readonly notKept: number;
-  /** When the oldest flow that is held was first seen; null: none is. */
+  /** When the oldest flow in memory was first seen; null without flows. */
   readonly oldestMs: number | null;
-  /** False while stored flows are still being read, or NATS is away. */
+  /** False while stored flows are still being read or NATS is unavailable. */
   readonly isCurrent: boolean;
 };
 
-/** `POST /v1/tokens`, body: `{ node, ttlMs? }`. The token is shown this once. */
+/** `POST /v1/tokens`, body: `{ node, ttlMs? }`. Only this answer contains the token. */
 export type TokenAnswer = { readonly token: string; readonly node: string; readonly expiresAtMs: number };
 
-/** One of the array of `GET /v1/users`. Times are RFC 3339; `expiresAt` null: never. */
+/** One element of `GET /v1/users`. Times are RFC 3339; `expiresAt` null: never. */
 export type UserAnswer = {
   readonly name: string;
   readonly role: Role;
@@ -180,7 +180,7 @@ export type UserAnswer = {
   readonly expiresAt: string | null;
 };
 
-/** `POST /v1/users`, body: `{ name, role, ttlMs? }`. The token is shown this once. `DELETE /v1/users/:name` ends it. */
+/** `POST /v1/users`, body: `{ name, role, ttlMs? }`. Only this answer contains the token; `DELETE /v1/users/:name` revokes it. */
 export type UserCreatedAnswer = UserAnswer & { readonly token: string };
 
 /** `GET /readyz`: status 200 when nothing is pending, else 503. */

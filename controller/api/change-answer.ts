@@ -4,12 +4,12 @@ import type { ChangeOutcome } from '../store/change-outcome.js';
 import type { ProblemsAnswer } from './api-types.js';
 import type { ApiAnswer } from './router.js';
 
-/** What a person says about a change; empty: nothing. */
+/** A person's comment on a change; empty: none. */
 export const changeMessage = z.string().max(1024).default('');
 
 export type ChangeResult = 'applied' | 'unchanged' | 'refused' | 'failed';
 
-/** Tells what became of a change. Dry runs are none. */
+/** Runs a change and reports its result to `onChange`. A dry run is not reported. */
 export async function countChange<Outcome extends ChangeOutcome | undefined>(
   onChange: (result: ChangeResult) => void,
   dryRun: boolean,
@@ -31,8 +31,8 @@ export function toRefusal(problems: readonly Problem[]): ApiAnswer {
   const count = problems.filter((problem) => problem.severity === 'error').length;
   const body: ProblemsAnswer = {
     code: 'INVALID_RESOURCES',
-    message: `${count === 1 ? 'a problem was' : `${count} problems were`} found, and nothing was changed`,
-    hint: 'correct them and apply again',
+    message: `${count === 1 ? 'a problem was' : `${count} problems were`} found; nothing was changed`,
+    hint: 'fix the problems and apply again',
     problems,
   };
   return { status: 422, body };

@@ -5,7 +5,7 @@ import type { FlowBatchOutcome } from '../flows/flow-history.js';
 import type { AnsweredRequest } from './api-server.js';
 import type { ChangeResult } from './change-answer.js';
 
-/** What the gauges show, read when somebody scrapes. */
+/** Values of the gauges, read at each scrape. */
 export type ControllerGauges = {
   readonly revision: number;
   readonly isSettled: boolean;
@@ -14,42 +14,44 @@ export type ControllerGauges = {
   readonly agents: readonly AgentStatus[];
   /** By kind. */
   readonly resources: ReadonlyMap<string, number>;
-  /** Flows times hours that are held in memory. */
+  /** Flow entries in memory: flows times hours. */
   readonly flowEntries: number;
   readonly usableTokens: number;
   readonly issuingCaNotAfterMs: number;
 };
 
-/** The controller's metrics, in a registry of their own. Labels are closed sets; nothing is labelled by node or name. */
+/** The controller's metrics, in their own registry. Labels are closed sets: no label holds a node or a name. */
 export class ControllerMetrics {
   readonly #registry = new Registry();
   readonly #requests = this.#counter('requests_total', 'API requests answered.', ['method', 'route', 'status']);
   readonly #requestSeconds = new Histogram({
     name: 'culvert_controller_request_duration_seconds',
-    help: 'From the request until its answer was written.',
+    help: 'Time from a request until its answer was written.',
     labelNames: ['route'],
     buckets: [0.001, 0.005, 0.02, 0.1, 0.5, 2, 10],
     registers: [this.#registry],
   });
-  readonly #changes = this.#counter('changes_total', 'Applies and deletes, by what became of them.', ['outcome']);
-  readonly #joins = this.#counter('joins_total', 'Nodes that joined.', []);
+  readonly #changes = this.#counter('changes_total', 'Applies, deletes and rollbacks, by outcome.', ['outcome']);
+  readonly #joins = this.#counter('joins_total', 'Joins that were accepted.', []);
   readonly #refusedJoins = this.#counter('refused_joins_total', 'Joins that were refused.', ['reason']);
-  readonly #signed = this.#counter('certificates_signed_total', 'Certificates of workloads that were signed.', []);
+  readonly #signed = this.#counter('certificates_signed_total', 'Workload certificates that were signed.', []);
   readonly #refusedCertificates = this.#counter(
     'refused_certificates_total',
-    'Certificates of workloads that were refused.',
+    'Workload certificates that were refused.',
     ['reason'],
   );
   readonly #renewed = this.#counter('nodes_renewed_total', 'Node certificates that were renewed.', []);
-  readonly #badRequests = this.#counter('bad_agent_requests_total', 'Messages of agents that were refused.', ['verb']);
+  readonly #badRequests = this.#counter('bad_agent_requests_total', 'Messages from agents that were refused.', [
+    'verb',
+  ]);
   readonly #natsRefused = this.#counter(
     'nats_refused_total',
-    'What the embedded nats-server refused: connections, publications and subscriptions that are not allowed.',
+    'Connections, publications and subscriptions that the embedded nats-server refused.',
     ['operation'],
   );
   readonly #flowBatches = this.#counter(
     'flow_batches_total',
-    'Batches of flow records that were read, by what became of them; after a restart the stored ones again.',
+    'Batches of flow records that were read, by outcome. After a restart the stored batches count again.',
     ['outcome'],
   );
   readonly #unauthorized = this.#counter('unauthorized_total', 'API requests without a valid credential.', []);
@@ -61,7 +63,7 @@ export class ControllerMetrics {
     this.#registerGauges();
   }
 
-  /** All of them, for whoever describes them. */
+  /** For the documentation of metrics. */
   get registry(): Registry {
     return this.#registry;
   }
@@ -120,16 +122,14 @@ export class ControllerMetrics {
   #registerGauges(): void {
     this.#countElsewhere(
       'nats_restarts_total',
-      'How often the embedded nats-server died.',
+      'Restarts of the embedded nats-server after it died.',
       (gauges) => gauges.natsRestarts,
     );
     this.#gauge('revision', 'The revision in force.', ({ revision }) => revision);
-    this.#gauge('store_settled', '1 when NATS holds everything that was applied.', ({ isSettled }) =>
-      Number(isSettled),
-    );
+    this.#gauge('store_settled', '1 when NATS holds the revision in force.', ({ isSettled }) => Number(isSettled));
     this.#gauge('nats_connected', '1 when connected to NATS.', ({ isNatsConnected }) => Number(isNatsConnected));
-    this.#gauge('flow_entries', 'Flows times hours that are held in memory.', ({ flowEntries }) => flowEntries);
-    this.#gauge('usable_tokens', 'Join tokens that could be used now.', ({ usableTokens }) => usableTokens);
+    this.#gauge('flow_entries', 'Flow entries in memory: flows times hours.', ({ flowEntries }) => flowEntries);
+    this.#gauge('usable_tokens', 'Join tokens that are neither used nor expired.', ({ usableTokens }) => usableTokens);
     this.#gauge(
       'issuing_ca_expiry_timestamp_seconds',
       'When the CA that signs certificates expires.',
@@ -137,7 +137,7 @@ export class ControllerMetrics {
     );
     this.#gauge(
       'agents_clock_wrong',
-      'Agents whose clock is wrong.',
+      'Agents whose clock differs too much from the controller.',
       ({ agents }) => agents.filter((agent) => agent.isClockWrong).length,
     );
     this.#gaugeBy('agents', 'Agents by state.', 'state', ({ agents }) =>
@@ -147,7 +147,7 @@ export class ControllerMetrics {
     this.#gaugeBy('build_info', 'Always 1; the version of this controller.', 'version', () => [[version, 1]]);
   }
 
-  /** A counter that is kept elsewhere. */
+  /** Exposes a count that another class keeps. */
   #countElsewhere(name: string, help: string, read: (gauges: ControllerGauges) => number): void {
     const readGauges = this.#readGauges;
     const counter = new Counter({

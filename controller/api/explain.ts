@@ -11,16 +11,16 @@ import type { Enforcer, ExplainedConnection, WhyAnswer } from './api-types.js';
 import { findDestinations, findSources, type Candidate, type DestinationCandidate } from './party-candidates.js';
 import { serviceName } from '../../shared/routing/names.js';
 
-/** Pairs of source and destination that one answer covers. */
+/** Pairs of source and destination in one answer. */
 const maxConnections = 64;
 
-/** `port` is what the source would dial; null when it was not given. */
+/** `port` is the port that the source would dial; null when the question has none. */
 export type WhyQuestion = { readonly source: string; readonly destination: string; readonly port: number | null };
 
 /**
- * What the rules in force say about a connection that nobody has to make. Asks the evaluator that agents use, with the
- * facts that they would have. Lets other requests in between two connections: the near misses of one among thousands of
- * rules take a while. Throws CulvertError `NOT_FOUND` or `BAD_REQUEST`.
+ * Says how the rules in force decide a hypothetical connection. Runs the evaluator that agents use, with the facts that
+ * they would have. Yields to other requests between two connections, because finding near misses among thousands of rules
+ * takes a while. Throws CulvertError `NOT_FOUND` or `BAD_REQUEST`.
  */
 export async function explain(
   { release, entries }: { readonly release: CompiledRevision; readonly entries: readonly RegistryEntry[] },
@@ -39,12 +39,12 @@ export async function explain(
     await setImmediate();
   }
   const [first, ...others] = connections;
-  if (first === undefined) throw badRequest('the question names nobody', 'name a workload that has an address');
+  if (first === undefined) throw badRequest('no workload with an address matches', 'name a workload with an address');
   const { revision, createdBy, createdAt } = snapshot;
   return { ...first, revision, appliedBy: createdBy, appliedAt: createdAt, others };
 }
 
-/** Null: the default of a mesh without a document. */
+/** Null: the default of a mesh that has no Mesh document. */
 function appliedOf(
   { state }: CompiledRevision,
   { kind, namespace, name }: RuleRef,
@@ -66,7 +66,7 @@ function explainOne(input: {
   const { snapshot } = release;
   const isSourceMeshed = source.workload?.protocol === 'hbone';
   const isDestinationMeshed = destination.workload?.protocol === 'hbone';
-  // Without an agent at its side a source proves nothing: what the registry says of its address can deny, never allow.
+  // Without an agent a source proves nothing: the registry's entry for its address can deny, but never allow.
   const claimed = registeredParty(source);
   const from: Party = isSourceMeshed ? claimed : { ...claimed, identity: null };
   const facts: Connection = { source: from, destination: registeredParty(destination), port };
@@ -86,7 +86,7 @@ function explainOne(input: {
     enforcedBy,
     decision,
     ruleApplied: appliedOf(release, decision.rule),
-    // What is refused before any rule is asked is not turned round by a fact of a rule.
+    // A refusal that comes before any rule cannot be reversed by a fact that a rule matches.
     nearMisses: refusal === null ? nearMisses(snapshot, facts, clock) : [],
     notes,
   };
@@ -107,14 +107,16 @@ function notesFor(input: {
   const { source, destination, isSourceMeshed, isDestinationMeshed } = input;
   const notes: string[] = [];
   if (!isSourceMeshed && !isDestinationMeshed) {
-    notes.push('No agent is on this path, so nothing of this is enforced: give one of the two a node and a netns.');
+    notes.push(
+      'No agent is on this path, so this decision is not enforced. To change that, give one side a node and a netns.',
+    );
   } else if (!isSourceMeshed) {
     const who = source.workload === null ? 'The source is outside the mesh' : 'The source has no agent';
     notes.push(`${who}: it proves no identity, and only its address can match a rule.`);
   } else if (!isDestinationMeshed) {
     const what = destination.workload === null ? 'is outside the mesh' : 'has no agent';
     notes.push(
-      `The destination ${what}: the bytes are not encrypted, and only the agent of the source asks the rules.`,
+      `The destination ${what}: the traffic is not encrypted, and only the source's agent evaluates the rules.`,
     );
   }
   return notes;

@@ -3,12 +3,12 @@ import { stringify } from 'yaml';
 import { kindNames } from '../resources/kinds/resource.js';
 import type { StoredResource } from '../inventory/stored-resource.js';
 
-/** Documents that are written before others get their turn: a few milliseconds. */
+/** Documents to write before yielding to other requests; they take a few milliseconds. */
 const slice = 20;
-/** Thousands of documents take seconds to write, and most are the same at the next export. */
+/** Cached texts: thousands of documents take seconds to write, and most are the same at the next export. */
 const written = new WeakMap<StoredResource, string>();
 
-/** All documents as YAML: by kind, namespace and name, so that the same set gives the same text whatever its history. */
+/** All documents as YAML, sorted by kind, namespace and name, so that equal sets give equal text. */
 export async function exportDocuments(documents: readonly StoredResource[]): Promise<string> {
   const stored = [...documents].sort(byKindAndKey);
   const texts: string[] = [];

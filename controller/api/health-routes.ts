@@ -2,7 +2,7 @@ import type { PendingTask, ReadyAnswer } from './api-types.js';
 import type { ControllerMetrics } from './controller-metrics.js';
 import type { Route } from './router.js';
 
-/** For probes and Prometheus: open, and without anything that is secret. */
+/** For probes and Prometheus: open to all, so they reveal no secret. */
 export function healthRoutes(init: {
   readonly pending: () => readonly PendingTask[];
   readonly metrics: ControllerMetrics;

@@ -9,7 +9,7 @@ import { changeMessage, countChange, toRefusal, type ChangeResult } from './chan
 import { readCount, readJson } from './request-values.js';
 import type { ApiAnswer, ApiRequest, Route } from './router.js';
 
-/** A first apply may change thousands of documents; the list is read by people. */
+/** Limits the list, which people read: a first apply may change thousands of documents. */
 const maxListedChanges = 100;
 const defaultLimit = 50;
 
@@ -19,7 +19,7 @@ const rollbackSchema = z.strictObject({
   message: changeMessage,
 });
 
-/** Who changed what and when, and the way back. */
+/** The history of revisions, and rollbacks to them. */
 export function historyRoutes(init: {
   readonly store: ResourceStore;
   readonly onChange: (result: ChangeResult) => void;
@@ -119,6 +119,6 @@ function unknownRevision(history: History, revision: number) {
     revision > head.revision ? `there is no revision ${revision} yet` : `revision ${revision} is no longer kept`;
   return notFound(
     message,
-    `the revisions ${oldestRevision ?? head.revision} to ${head.revision} are known: culvert history`,
+    `revisions ${oldestRevision ?? head.revision} to ${head.revision} are available: culvert history`,
   );
 }

@@ -4,7 +4,7 @@ import type { Route } from './router.js';
 
 const maxBodyBytes = 64 * 1024;
 
-/** What agents use before they have any credential. */
+/** Routes that agents use before they have a credential. */
 export function joinRoutes(init: { readonly joining: JoinService; readonly rootsPem: () => string }): Route[] {
   const { joining, rootsPem } = init;
   return [

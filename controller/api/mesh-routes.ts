@@ -22,7 +22,7 @@ const tokenSchema = z.strictObject({
     .optional(),
 });
 
-/** Questions about the mesh as a whole, and join tokens. */
+/** Status and explanations of the mesh as a whole, and join tokens. */
 export function meshRoutes(init: {
   readonly store: ResourceStore;
   readonly agents: AgentRegistry;
@@ -43,7 +43,7 @@ export function meshRoutes(init: {
     const destination = query.get('destination');
     if (source === null || destination === null) {
       throw badRequest(
-        'source and destination are both needed',
+        'source and destination are both required',
         'ask /v1/why?source=billing/api&destination=billing/db&port=5432',
       );
     }

@@ -10,7 +10,7 @@ import { changeMessage, countChange, toRefusal, type ChangeResult } from './chan
 import { readJson } from './request-values.js';
 import type { ApiAnswer, ApiRequest, Route } from './router.js';
 
-/** The text of `maxInputLength` characters as a JSON string. */
+/** Room for `maxInputLength` characters as a JSON string. */
 const maxApplyBytes = 40 * 1024 * 1024;
 
 const applySchema = z.strictObject({
@@ -19,7 +19,7 @@ const applySchema = z.strictObject({
   message: changeMessage,
 });
 
-/** Applying, reading and deleting what people write. */
+/** Routes to apply, read and delete resources. */
 export function resourceRoutes(init: {
   readonly store: ResourceStore;
   readonly onChange: (result: ChangeResult) => void;
@@ -95,13 +95,13 @@ function kindOf(text = ''): ResourceKind {
   throw notFound(`there is no kind ${text}`, didYouMean(text, kindNames, `use one of ${kindNames.join(', ')}`));
 }
 
-/** `-` is no namespace, for kinds of the whole mesh; a kind that needs one gets `default`, as in Kubernetes. */
+/** `-` stands for no namespace, for kinds of the whole mesh. Other kinds get `default` without one, as in Kubernetes. */
 function idOf(kindText: string | undefined, namespace: string | null, name = ''): ResourceId {
   const kind = kindOf(kindText);
   const given = namespace === '-' ? null : namespace;
   if (kindInfo(kind).isNamespaced) return { kind, namespace: given ?? 'default', name };
   if (given === null) return { kind, namespace: null, name };
-  throw badRequest(`${kind} belongs to the whole mesh and has no namespace`, 'leave the namespace out');
+  throw badRequest(`${kind} belongs to the whole mesh and has no namespace`, 'omit the namespace');
 }
 
 function unknownResource(store: ResourceStore, id: ResourceId) {

@@ -5,28 +5,28 @@ import { notFound } from './api-error.js';
 export type ApiRequest = {
   readonly params: Readonly<Record<string, string>>;
   readonly query: URLSearchParams;
-  /** The body as it came; empty when there is none. */
+  /** The raw body; empty without one. */
   readonly body: Buffer;
   /** The address of the client. */
   readonly source: string;
-  /** Who the credential belongs to; `anonymous` on open routes. */
+  /** Name of the credential's principal; `anonymous` on open routes. */
   readonly subject: string;
 };
 
 export type ApiAnswer = {
   readonly status: number;
-  /** Sent as JSON, or as it is when it is a text with a content type of its own. */
+  /** Sent as JSON, or unchanged when it is a string and `contentType` is set. */
   readonly body: unknown;
   readonly contentType?: string;
 };
 
 export type Route = {
   readonly method: 'GET' | 'POST' | 'DELETE';
-  /** Segments; `:name` takes one segment, which is percent-decoded. */
+  /** Path segments; `:name` matches one segment, which is percent-decoded. */
   readonly path: string;
-  /** `open`: without a credential; else the least role that may. */
+  /** `open`: no credential needed; otherwise the lowest role that may use it. */
   readonly access: 'open' | Role;
-  /** Longest body, in bytes. */
+  /** Maximum body size in bytes. */
   readonly maxBodyBytes: number;
   readonly handle: (request: ApiRequest) => Promise<ApiAnswer> | ApiAnswer;
 };
@@ -40,11 +40,11 @@ export function matchRoute(routes: readonly Route[], method: string, pathname: s
     .filter((match): match is MatchedRoute => match.params !== undefined);
   const match = matches.find(({ route }) => route.method === method);
   if (match !== undefined) return match;
-  if (matches.length === 0) throw notFound(`there is nothing at ${pathname}`, 'the API begins with /v1/');
+  if (matches.length === 0) throw notFound(`there is nothing at ${pathname}`, 'paths of the API begin with /v1/');
   const allowed = matches.map(({ route }) => route.method).join(', ');
   throw new CulvertError({
     code: 'METHOD_NOT_ALLOWED',
-    message: `${method} is not possible at ${pathname}`,
+    message: `${method} is not allowed at ${pathname}`,
     hint: `use ${allowed}`,
   });
 }

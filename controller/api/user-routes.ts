@@ -16,7 +16,7 @@ const userSchema = z.strictObject({
     .optional(),
 });
 
-/** Who may use the API, for administrators. */
+/** Routes for administrators to manage the users of the API. */
 export function userRoutes({ users }: { readonly users: UserAccounts }): Route[] {
   const create = async ({ body, subject }: ApiRequest): Promise<ApiAnswer> => {
     const { name, role, ttlMs = null } = readJson(userSchema, body);

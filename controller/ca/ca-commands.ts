@@ -11,8 +11,8 @@ import { adoptIssuing, adoptRoot, rotateRoot, type RotationStep } from './root-r
 type Place = Pick<ControllerSettings, 'stateDir' | 'trustDomain'>;
 
 /**
- * What `culvert-controller ca …` does with the CA on disk. Each returns the line to print. What changes the CA needs the
- * controller stopped: `STATE_LOCKED` otherwise.
+ * The commands `culvert-controller ca …`, which work on the CA on disk. Each returns the line to print. Commands that
+ * change the CA need the controller stopped, else they throw `STATE_LOCKED`.
  */
 export async function exportCa(place: Place, out: string, passwordFile: string): Promise<string> {
   const files = new CaFiles(place);
@@ -20,8 +20,8 @@ export async function exportCa(place: Place, out: string, passwordFile: string):
   if (authority === undefined) {
     throw new CulvertError({
       code: 'CA_MISSING',
-      message: 'there is no CA in this state directory yet',
-      hint: 'name the right --state-dir, or start the controller once',
+      message: 'this state directory has no CA yet',
+      hint: 'correct --state-dir, or start the controller once',
     });
   }
   const pkcs12 = exportPkcs12({ authority, password: await readPassword(passwordFile) });
@@ -35,10 +35,10 @@ export async function exportCa(place: Place, out: string, passwordFile: string):
       cause,
     });
   }
-  return `wrote the CA ${certificateHash(authority.certificatePem)} to ${out}: whoever has it and the password is the mesh`;
+  return `wrote the CA ${certificateHash(authority.certificatePem)} to ${out}: with the file and the password anyone can issue certificates of this mesh`;
 }
 
-/** `replaces`: there may be a CA already; it stays trusted until its certificates have run out. */
+/** `replaces`: allows replacing an existing CA, which stays trusted until its certificates have expired. */
 export async function importCa(
   place: Place,
   source: { readonly file: string; readonly passwordFile: string; readonly replaces: boolean },
@@ -49,8 +49,8 @@ export async function importCa(
     if ((await files.readAuthority('issuing')) !== undefined && !source.replaces) {
       throw new CulvertError({
         code: 'CA_EXISTS',
-        message: 'this state directory has a CA already',
-        hint: 'add --replace to sign with the imported one from now on; the old one stays trusted meanwhile',
+        message: 'this state directory already has a CA',
+        hint: 'add --replace to sign with the imported CA from now on; the old one stays trusted meanwhile',
       });
     }
     const nowMs = Date.now();
@@ -66,8 +66,8 @@ export async function rotateCa(place: Place, step: RotationStep): Promise<string
     await rotateRoot({ files, step, trustDomain: place.trustDomain, nowMs: Date.now() });
     return {
       prepare:
-        'a new root is prepared; start the controller, and activate it when every agent has renewed its certificates',
-      activate: 'the new root signs now; finish when every agent has renewed its certificates',
+        'prepared a new root; start the controller, and run the step activate when every agent has renewed its certificates',
+      activate: 'the new root signs from now on; run the step finish when every agent has renewed its certificates',
       finish: 'the old root is no longer trusted',
     }[step];
   });
@@ -85,18 +85,18 @@ async function withLock(place: Place, task: (files: CaFiles) => Promise<string>)
   }
 }
 
-/** What root wrote, a controller that runs as another user could not read at its next start. */
+/** Refuses to write as root into another user's directory: the controller could not read those files at its next start. */
 async function assertOwner(stateDir: string): Promise<void> {
   const { uid } = await stat(stateDir);
   if (process.getuid?.() !== 0 || uid === 0) return;
   throw new CulvertError({
     code: 'WRONG_USER',
     message: `the state directory ${stateDir} belongs to another user (uid ${uid})`,
-    hint: `run it as that user, so that the controller can read what it writes: sudo -u '#${uid}' culvert-controller ca …`,
+    hint: `run the command as that user, so that the controller can read the files: sudo -u '#${uid}' culvert-controller ca …`,
   });
 }
 
-/** The first line of the file, so that an editor's newline at its end does no harm. */
+/** Reads only the first line, so that an editor's newline at the end does no harm. */
 async function readPassword(path: string): Promise<string> {
   const password = (await readNamed(path)).toString('utf8').split(/\r?\n/, 1)[0] ?? '';
   if (password !== '') return password;

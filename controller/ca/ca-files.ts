@@ -6,11 +6,11 @@ import { joinCertificates, splitCertificates } from '../../shared/pki/pem.js';
 import { readPrivateFile, writePrivateFile } from '../../shared/private-file.js';
 
 /**
- * The CA on disk, `ca/` in the state directory, every file 0600. Each authority is one file with its certificates and
- * its key, so that the two never come from different moments:
- * - `root.pem`: the root; absent when an issuing CA of somebody else's root was imported,
+ * The CA on disk: `ca/` in the state directory, files of mode 0600. Each authority is one file with both its certificates
+ * and its key, so that the two always match:
+ * - `root.pem`: the root; absent when an issuing CA of an external root was imported,
  * - `issuing.pem`: the CA that signs leaves, and the certificates up to its root,
- * - `next-root.pem`: during a rotation, the root that everybody learns before it is used,
+ * - `next-root.pem`: during a rotation, the root that agents learn to trust before it is used,
  * - `previous-roots.pem`: certificates of roots that still have to be trusted.
  */
 export class CaFiles {
@@ -20,7 +20,7 @@ export class CaFiles {
     this.#directory = join(init.stateDir, 'ca');
   }
 
-  /** Undefined when there is none. `CA_INVALID` or `KEY_INVALID` when the file is damaged. */
+  /** Undefined when there is no such file. Errors: `CA_INVALID` or `KEY_INVALID` when it is damaged. */
   async readAuthority(name: 'root' | 'issuing' | 'next-root'): Promise<CertificateAuthority | undefined> {
     const text = await readPrivateFile(this.#path(name));
     if (text === undefined) return undefined;
@@ -40,7 +40,7 @@ export class CaFiles {
     await rm(this.#path(name), { force: true });
   }
 
-  /** Those that have not expired at `nowMs`. */
+  /** The previous roots that have not expired at `nowMs`. */
   async readPreviousRoots(nowMs: number): Promise<string[]> {
     const text = (await readPrivateFile(this.#path('previous-roots'))) ?? '';
     return splitCertificates(text).filter((pem) => describeCertificate(pem).notAfterMs > nowMs);

@@ -17,12 +17,12 @@ export type MeshCaSettings = {
   readonly backdateMs: number;
 };
 
-/** The issuing CA is replaced when less than this part of its life is left, so that leaves keep their full lifetime. */
+/** The issuing CA is replaced when less than this part of its lifetime is left, so that leaves get their full lifetime. */
 const renewBelow = 1 / 3;
 
 /**
- * The certificate authority of the mesh: root → issuing CA → leaf. Keys stay in the state directory. Made at the first
- * start. It only signs; who may have which certificate is decided by its callers.
+ * The certificate authority of the mesh: root → issuing CA → leaf. Created at the first start; keys stay in the state
+ * directory. It only signs: callers decide who may have which certificate.
  */
 export class MeshCa {
   readonly #settings: MeshCaSettings;
@@ -48,7 +48,7 @@ export class MeshCa {
     this.#rootsPem = init.rootsPem;
   }
 
-  /** Reads the CA, or makes it. Errors: `CA_INVALID`, `KEY_INVALID`, `STATE_READ`, `STATE_WRITE`. */
+  /** Reads the CA, or creates it. Errors: `CA_INVALID`, `KEY_INVALID`, `STATE_READ`, `STATE_WRITE`. */
   static async open(init: { settings: MeshCaSettings; log: Log; nowMs: () => number }): Promise<MeshCa> {
     const { settings, log, nowMs } = init;
     const files = new CaFiles(settings);
@@ -58,12 +58,12 @@ export class MeshCa {
     return ca;
   }
 
-  /** Every root that must be trusted now, PEM; the one in use first. During a rotation there are several. */
+  /** Every root to trust now, PEM; the one in use first. During a rotation there are several. */
   get rootsPem(): string {
     return this.#rootsPem;
   }
 
-  /** What a join token pins: SHA-256 of the public key of the root in use. */
+  /** SHA-256 of the public key of the root in use. Join tokens pin it. */
   get rootHash(): string {
     return certificateHash(this.#issuing.rootPem);
   }
@@ -73,7 +73,7 @@ export class MeshCa {
     return this.#issuing.notAfterMs;
   }
 
-  /** Renews the issuing CA when its time has come and forgets roots that have expired. Called at times by the owner. */
+  /** Renews the issuing CA when due and drops expired roots. The owner calls it periodically. */
   async refresh(): Promise<void> {
     const now = this.#nowMs();
     const { notBeforeMs, notAfterMs } = describeCertificate(this.#issuing.certificatePem);
@@ -114,12 +114,12 @@ export class MeshCa {
     if (root === undefined) {
       this.#log.warn(
         { left },
-        'the imported issuing CA expires soon: import its successor with culvert-controller ca import',
+        'the imported issuing CA expires soon: import a new one with culvert-controller ca import',
       );
       return;
     }
     const issuing = await createIssuingCa({ root, trustDomain: this.#settings.trustDomain, now });
-    // A root near its own end caps the issuing CA: replacing it again would gain nothing.
+    // A root that expires soon caps the issuing CA, so a new one would not last longer.
     if (issuing.notAfterMs <= this.#issuing.notAfterMs) {
       this.#log.warn({ left }, 'the root CA expires soon: rotate it with culvert-controller ca rotate');
       return;
@@ -140,7 +140,7 @@ async function createAuthorities(
   if (root === undefined) {
     root = await createRootCa({ trustDomain: settings.trustDomain, now });
     await files.writeAuthority('root', root);
-    log.info({ hash: certificateHash(root.certificatePem) }, 'made the root CA');
+    log.info({ hash: certificateHash(root.certificatePem) }, 'created the root CA');
   }
   const issuing = await createIssuingCa({ root, trustDomain: settings.trustDomain, now });
   await files.writeAuthority('issuing', issuing);

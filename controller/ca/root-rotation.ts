@@ -6,12 +6,12 @@ export const rotationSteps = ['prepare', 'activate', 'finish'] as const;
 export type RotationStep = (typeof rotationSteps)[number];
 
 /**
- * Replaces the root CA without a moment in which somebody meets a certificate that he cannot check. Each step needs
- * every agent to have renewed its certificates since the one before (the answer carries the roots):
- * `prepare` makes a new root that everybody learns to trust, `activate` signs with it, `finish` forgets the old one.
+ * Replaces the root CA so that every peer can verify every certificate at any time. `prepare` creates a new root that all
+ * agents learn to trust, `activate` signs with it, `finish` stops trusting the old one. Before each step, every agent must
+ * have renewed its certificates since the previous step, because the renewal's answer carries the roots.
  *
- * Works on the files; a running controller takes it up at its next start. Throws CulvertError `CA_ROTATION` when the
- * step is out of turn.
+ * Works on the files; the controller picks it up at its next start. Throws CulvertError `CA_ROTATION` when the step is
+ * out of order.
  */
 export async function rotateRoot(input: {
   readonly files: CaFiles;
@@ -22,19 +22,19 @@ export async function rotateRoot(input: {
   const { files, trustDomain, nowMs } = input;
   const next = await files.readAuthority('next-root');
   if (input.step === 'prepare') {
-    if (next !== undefined) throw outOfTurn('a new root is prepared already', 'activate');
+    if (next !== undefined) throw outOfOrder('a new root is already prepared', 'activate');
     return files.writeAuthority('next-root', await createRootCa({ trustDomain, now: nowMs }));
   }
   if (input.step === 'finish') {
-    if (next !== undefined) throw outOfTurn('the new root is not active yet', 'activate');
+    if (next !== undefined) throw outOfOrder('the new root is not active yet', 'activate');
     return files.remove('previous-roots');
   }
-  if (next === undefined) throw outOfTurn('no new root is prepared', 'prepare');
+  if (next === undefined) throw outOfOrder('no new root is prepared', 'prepare');
   await adoptRoot({ files, root: next, trustDomain, nowMs });
   await files.remove('next-root');
 }
 
-/** Makes `root` the one that signs from now on; what was signed under the old one stays trusted. */
+/** Signs with `root` from now on. Certificates under the old root stay trusted. */
 export async function adoptRoot(input: {
   readonly files: CaFiles;
   readonly root: CertificateAuthority;
@@ -48,7 +48,7 @@ export async function adoptRoot(input: {
   await files.writeAuthority('issuing', issuing);
 }
 
-/** Makes an issuing CA of a root whose key is kept elsewhere the one that signs from now on. */
+/** Signs from now on with an issuing CA whose root key is kept elsewhere. */
 export async function adoptIssuing(input: {
   readonly files: CaFiles;
   readonly issuing: CertificateAuthority;
@@ -64,7 +64,7 @@ async function keepTrustingOldRoot(files: CaFiles, nowMs: number): Promise<void>
   if (old !== undefined) await files.addPreviousRoot(old.rootPem, nowMs);
 }
 
-function outOfTurn(message: string, step: RotationStep): CulvertError {
+function outOfOrder(message: string, step: RotationStep): CulvertError {
   return new CulvertError({
     code: 'CA_ROTATION',
     message,

@@ -10,7 +10,7 @@ type IssuedKeyPair = ServerKeyPair & { readonly issuedAtMs: number; readonly not
 
 const clockToleranceMs = 60_000;
 
-/** The certificate of one server of the controller's (HTTPS, NATS), renewed at half of its life. */
+/** The certificate of one of the controller's servers (HTTPS, NATS), renewed at half of its lifetime. */
 export class ServerCertificate {
   readonly #ca: MeshCa;
   readonly #names: readonly string[];
@@ -24,7 +24,7 @@ export class ServerCertificate {
     this.#current = init.current;
   }
 
-  /** `names`: DNS names and IP addresses. The key lives in memory only and changes with every certificate. */
+  /** `names`: DNS names and IP addresses. The key is held in memory only and is new for every certificate. */
   static async issue(init: {
     readonly ca: MeshCa;
     readonly names: readonly string[];
@@ -37,11 +37,11 @@ export class ServerCertificate {
     return this.#current;
   }
 
-  /** True when there is a new one now. Called at times by the owner. */
+  /** Returns true when it has made a new certificate. The owner calls it periodically. */
   async renewIfDue(): Promise<boolean> {
     const { issuedAtMs, notAfterMs } = this.#current;
     const now = this.#nowMs();
-    // A clock that was set back would leave it "not yet valid" for as long as it was ahead.
+    // After the clock was set back, the certificate would stay "not yet valid" until the clock catches up.
     const isFromTheFuture = now < issuedAtMs - clockToleranceMs;
     if (!isFromTheFuture && now < issuedAtMs + (notAfterMs - issuedAtMs) / 2) return false;
     this.#current = await issueFor(this.#ca, this.#names, now);

@@ -11,9 +11,9 @@ export type SignRefusal = 'IDENTITY_NOT_ON_NODE' | 'TRUST_DOMAIN' | 'CSR_INVALID
 type Result = SignResponse['certificates'][number];
 
 /**
- * Answers the verb `sign`: certificates for the workloads of a node. An identity is signed only for a node on which a
- * workload with that identity is registered; everything else is refused, logged and counted. What the request says of
- * names, usages and lifetime means nothing.
+ * Answers the verb `sign`: issues certificates for the workloads of a node. It signs an identity only for a node on which
+ * a workload with that identity is registered; other requests are refused, logged and counted. It ignores the names,
+ * usages and lifetime in the certificate request.
  */
 export class SignService {
   readonly #ca: MeshCa;
@@ -40,7 +40,7 @@ export class SignService {
     this.#onRefused = init.onRefused;
   }
 
-  /** `node` is what the subject of the request proves. */
+  /** `node` comes from the request's subject, which proves it. */
   async sign(node: NodeName, request: SignRequest): Promise<SignResponse> {
     const certificates: Result[] = [];
     for (const { identity, csrPem } of request.requests) certificates.push(await this.#signOne(node, identity, csrPem));
@@ -49,7 +49,7 @@ export class SignService {
 
   async #signOne(node: NodeName, identity: SpiffeId, csrPem: string): Promise<Result> {
     if (parseSpiffeId(identity)?.trustDomain !== this.#trustDomain) {
-      return this.#refuse(node, identity, 'TRUST_DOMAIN', `this mesh signs only for ${this.#trustDomain}`);
+      return this.#refuse(node, identity, 'TRUST_DOMAIN', `this mesh signs only identities of ${this.#trustDomain}`);
     }
     if (!this.#isRegistered(node, identity)) {
       return this.#refuse(
@@ -80,5 +80,5 @@ const hints: Readonly<Record<SignRefusal, string>> = {
   IDENTITY_NOT_ON_NODE: 'set spec.node of the Workload to this node with culvert apply',
   TRUST_DOMAIN: 'join this agent to the mesh whose trust domain it uses',
   CSR_INVALID: 'run the same version of culvert-agent and culvert-controller',
-  CA_FAILED: 'look at the log of the controller',
+  CA_FAILED: 'check the log of the controller',
 };

@@ -1,8 +1,8 @@
-/** What a command touches outside itself, so that tests can run it inside their own process. */
+/** A command's access to the outside, injected so that tests can run commands in their own process. */
 export type CliIo = {
-  /** Results. Text without a newline at the end. */
+  /** Prints a result. The text has no newline at the end. */
   readonly print: (text: string) => void;
-  /** Warnings, errors and progress. Text without a newline at the end. */
+  /** Prints a warning, an error or progress. The text has no newline at the end. */
   readonly printError: (text: string) => void;
   readonly readStdin: () => Promise<Uint8Array>;
   readonly env: Readonly<Record<string, string | undefined>>;

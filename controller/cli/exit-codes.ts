@@ -1,23 +1,23 @@
 import { CulvertError } from '../../shared/errors.js';
 
-/** Exit codes of the `culvert` command; the table stands in `culvert --help`. 2 is kept for gates in CI. */
+/** Exit codes of the `culvert` command; `culvert --help` lists them. 2 is reserved for gates in CI. */
 export const exitCodes = {
   ok: { code: 0, text: 'done' },
-  failed: { code: 1, text: 'refused or failed: nothing was changed, or not what was expected came of it' },
-  wouldBreak: { code: 2, text: 'culvert diff: something that was seen working would be denied' },
-  unreachable: { code: 3, text: 'the controller cannot be reached, or its certificate is not trusted' },
+  failed: { code: 1, text: 'refused or failed: nothing was changed, or a check or expectation failed' },
+  wouldBreak: { code: 2, text: 'culvert diff: recorded connections that work would be denied' },
+  unreachable: { code: 3, text: 'the controller is unreachable, or its certificate is not trusted' },
   notFound: { code: 4, text: 'there is no such resource, kind, node or name' },
   unauthorized: {
     code: 5,
-    text: 'the controller does not accept the token of the context file, or its role may not do this',
+    text: 'the controller rejects the token of the context file, or its role does not permit this',
   },
-  // EX_USAGE of sysexits.h, so that a typing mistake in a gate is not taken for a finding.
-  usage: { code: 64, text: 'the command line, the context file or a file cannot be used' },
+  // EX_USAGE of sysexits.h, so that a typo in a CI gate is not mistaken for a finding.
+  usage: { code: 64, text: 'the command line, the context file or an input file is unusable' },
 } as const;
 
 export type ExitName = keyof typeof exitCodes;
 
-/** An error that says how the command ends. `hint` says what to do. */
+/** An error that determines the exit code. `hint` says what to do. */
 export class CliError extends CulvertError {
   readonly exit: ExitName;
 

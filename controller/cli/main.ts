@@ -3,7 +3,7 @@ import { buffer } from 'node:stream/consumers';
 import { runCli } from './program.js';
 
 /** The `culvert` command. */
-// A reader that goes away (`culvert get all | head`) is no error.
+// A reader that closes the pipe early (`culvert get all | head`) is not an error.
 process.stdout.on('error', (error: NodeJS.ErrnoException) => {
   if (error.code === 'EPIPE') process.exit(0);
   throw error;

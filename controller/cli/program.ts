@@ -5,13 +5,13 @@ import { Cli } from './cli.js';
 import type { CliIo } from './cli-io.js';
 import { CliError, describeExitCodes, exitCodes } from './exit-codes.js';
 
-/** Runs one command line (without the program's name) and returns its exit code. Never throws, never ends the process. */
+/** Runs one command line (without the program's name) and returns its exit code. Never throws or ends the process. */
 export async function runCli(argv: readonly string[], io: CliIo): Promise<number> {
   try {
     await (await createProgram(commandsFor(argv), io)).parseAsync([...argv], { from: 'user' });
     return exitCodes.ok.code;
   } catch (error) {
-    // Commander has printed its own message; help and version are no errors.
+    // Commander has printed its own message. Help and version are not errors.
     if (error instanceof CommanderError) return error.exitCode === 0 ? exitCodes.ok.code : exitCodes.usage.code;
     const code = error instanceof CulvertError ? ` [${error.code}]` : '';
     io.printError(`culvert: ${describeError(error)}${code}`);
@@ -26,7 +26,7 @@ export function completeProgram(io: CliIo): Promise<Command> {
 
 async function createProgram(loads: readonly (() => Promise<AddCommand>)[], io: CliIo): Promise<Command> {
   const program = new Command('culvert')
-    .description('Defines the rules of a mesh, explains them and shows how the agents are.')
+    .description('Manages and explains the rules of a mesh and shows the state of its agents.')
     .version(version)
     .option('--context <file>', 'file with the address, CA and token of the controller (environment: CULVERT_CONTEXT)')
     .addHelpText('after', `\nExit codes:\n${describeExitCodes()}`)
@@ -43,7 +43,7 @@ async function createProgram(loads: readonly (() => Promise<AddCommand>)[], io: 
 
 type AddCommand = (program: Command, cli: Cli) => void;
 
-/** In the order of the help. */
+/** All commands, in the order of the help. */
 const commands: Readonly<Record<string, () => Promise<AddCommand>>> = {
   apply: async () => (await import('./commands/apply-command.js')).addApplyCommand,
   get: async () => (await import('./commands/get-command.js')).addGetCommand,
@@ -68,7 +68,7 @@ const commands: Readonly<Record<string, () => Promise<AddCommand>>> = {
   export: async () => (await import('./commands/export-command.js')).addExportCommand,
 };
 
-/** Only the one that is run is loaded, which takes a fraction of the time; for help and typing mistakes all of them. */
+/** Loads only the command that runs, which takes a fraction of the time. Help and unknown commands need all of them. */
 function commandsFor([first, , third]: readonly string[]): (() => Promise<AddCommand>)[] {
   const name = first === '--context' ? third : first;
   if (name === undefined || !Object.hasOwn(commands, name)) return Object.values(commands);

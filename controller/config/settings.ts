@@ -15,7 +15,7 @@ export const controllerSettings = defineSettings({
     env: 'CULVERT_CONTROLLER_STATE_DIR',
     key: 'stateDir',
     default: '/var/lib/culvert/controller',
-    help: 'Directory of the CA, the keys, the journal of all changes and the embedded NATS store. Back it up.',
+    help: 'Directory for the CA, the keys, the journal of all changes and the embedded NATS store. Back it up.',
     example: '/var/lib/culvert/controller',
   },
   trustDomain: {
@@ -24,7 +24,7 @@ export const controllerSettings = defineSettings({
     env: 'CULVERT_CONTROLLER_TRUST_DOMAIN',
     key: 'trustDomain',
     default: 'culvert.local',
-    help: 'Trust domain of every identity. It is fixed at the first start.',
+    help: 'Trust domain of every identity. Fixed at the first start.',
     example: 'culvert.local',
   },
   listen: {
@@ -33,7 +33,7 @@ export const controllerSettings = defineSettings({
     env: 'CULVERT_CONTROLLER_LISTEN',
     key: 'listen',
     default: '[::]:15443',
-    help: 'Address and port of the HTTPS API, for agents that join and for the culvert command.',
+    help: 'Address and port of the HTTPS API, which joining agents and the culvert command use.',
     example: '[::]:15443',
   },
   advertise: {
@@ -42,7 +42,7 @@ export const controllerSettings = defineSettings({
     env: 'CULVERT_CONTROLLER_ADVERTISE',
     key: 'advertise',
     default: null,
-    help: 'Names and addresses under which hosts reach this controller, best first. They go into its certificates. Without it: localhost and the host name.',
+    help: 'Names and addresses under which hosts reach this controller, preferred first. They go into its certificates. If unset: localhost and the host name.',
     example: 'controller.example.net,198.18.0.10',
   },
   nats: {
@@ -51,7 +51,7 @@ export const controllerSettings = defineSettings({
     env: 'CULVERT_CONTROLLER_NATS',
     key: 'nats',
     default: 'embedded',
-    help: '"embedded" starts a nats-server; a list of tls:// URLs uses your own, which must run in operator mode with JetStream.',
+    help: '"embedded" starts a nats-server; a list of tls:// URLs uses your own servers, which must run in operator mode with JetStream.',
     example: 'tls://nats.example.net:4222',
   },
   natsListen: {
@@ -69,7 +69,7 @@ export const controllerSettings = defineSettings({
     env: 'CULVERT_CONTROLLER_NATS_ADVERTISE',
     key: 'natsAdvertise',
     default: null,
-    help: 'host:port of the NATS servers that agents are told. Without it: the advertised names with the port of NATS.',
+    help: 'host:port of the NATS servers, as sent to agents. If unset: the advertised names with the port of NATS.',
     example: 'controller.example.net:4222',
   },
   natsAccountSeedFile: {
@@ -78,7 +78,7 @@ export const controllerSettings = defineSettings({
     env: 'CULVERT_CONTROLLER_NATS_ACCOUNT_SEED_FILE',
     key: 'natsAccountSeedFile',
     default: null,
-    help: 'File with the seed (SA…) of the account in your own NATS. The controller signs its own credentials and those of agents with it.',
+    help: "File with the seed (SA…) of the account in your own NATS. The controller signs its own and the agents' credentials with it.",
     example: '/etc/culvert/nats-account.seed',
   },
   natsCaFile: {
@@ -87,7 +87,7 @@ export const controllerSettings = defineSettings({
     env: 'CULVERT_CONTROLLER_NATS_CA_FILE',
     key: 'natsCaFile',
     default: null,
-    help: 'PEM of the CA of your own NATS servers, when it is not the CA of this mesh. Agents get it at the join.',
+    help: 'PEM of the CA of your own NATS servers, when it is not the CA of this mesh. Agents receive it when they join.',
     example: '/etc/culvert/nats-ca.pem',
   },
   workloadCertificateTtl: {
@@ -98,7 +98,7 @@ export const controllerSettings = defineSettings({
     default: day,
     min: 10 * second,
     max: 30 * day,
-    help: 'Lifetime of the certificates of workloads. Agents renew at half of it.',
+    help: 'Lifetime of workload certificates. Agents renew them at half of it.',
     example: '24h',
   },
   nodeCertificateTtl: {
@@ -109,7 +109,7 @@ export const controllerSettings = defineSettings({
     default: 7 * day,
     min: 10 * second,
     max: 365 * day,
-    help: 'Lifetime of the certificate and the NATS credential of a node. A host that is off for longer has to join again.',
+    help: "Lifetime of a node's certificate and NATS credential. A host that is off for longer has to join again.",
     example: '7d',
   },
   serverCertificateTtl: {
@@ -131,7 +131,7 @@ export const controllerSettings = defineSettings({
     default: 5 * minute,
     min: 0,
     max: day,
-    help: 'How far in the past certificates begin, for hosts whose clock is late.',
+    help: "How far in the past a certificate's validity begins, to allow for hosts whose clock is slow.",
     example: '5m',
   },
   tokenTtl: {
@@ -142,7 +142,7 @@ export const controllerSettings = defineSettings({
     default: 15 * minute,
     min: second,
     max: 7 * day,
-    help: 'How long a join token can be used when nothing else is asked for.',
+    help: 'Default lifetime of a join token.',
     example: '15m',
   },
   agentStaleAfter: {
@@ -152,7 +152,7 @@ export const controllerSettings = defineSettings({
     key: 'agentStaleAfter',
     default: 20 * second,
     min: second,
-    help: 'After how long without a heartbeat an agent counts as stale.',
+    help: 'An agent without a heartbeat for this long is stale.',
     example: '20s',
   },
   clockSkewWarning: {
@@ -162,7 +162,7 @@ export const controllerSettings = defineSettings({
     key: 'clockSkewWarning',
     default: 30 * second,
     min: second,
-    help: 'From which difference on the clock of an agent is reported as wrong.',
+    help: 'An agent whose clock differs by at least this much is reported.',
     example: '30s',
   },
   historyRevisions: {
@@ -173,7 +173,7 @@ export const controllerSettings = defineSettings({
     default: defaultHistoryLimits.maxRevisions,
     min: 1,
     max: 10_000,
-    help: 'How many revisions culvert history and culvert rollback know.',
+    help: 'How many revisions are kept for culvert history and culvert rollback.',
     example: '200',
   },
   historyBytes: {
@@ -183,7 +183,7 @@ export const controllerSettings = defineSettings({
     key: 'historyBytes',
     default: defaultHistoryLimits.maxBytes,
     min: 1024 * 1024,
-    help: 'What the changes of these revisions may take on disk and in memory. Beyond it the oldest are forgotten first.',
+    help: 'Limit for the changes of these revisions, on disk and in memory. Beyond it the oldest are dropped.',
     example: '64MiB',
   },
   flowRetention: {
@@ -204,7 +204,7 @@ export const controllerSettings = defineSettings({
     key: 'flowMaxBytes',
     default: 1024 * 1024 * 1024,
     min: 1024 * 1024,
-    help: 'What flow records may take on the disk of NATS. Beyond it the oldest are dropped.',
+    help: 'Disk space in NATS for flow records. Beyond it the oldest are dropped.',
     example: '1GiB',
   },
   logLevel: {
@@ -214,7 +214,7 @@ export const controllerSettings = defineSettings({
     key: 'logLevel',
     default: 'info',
     values: logLevels,
-    help: 'What is logged, as JSON lines on standard output.',
+    help: 'Least severe level that is logged, as JSON lines on standard output.',
     example: 'info',
   },
 });

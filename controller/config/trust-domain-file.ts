@@ -4,14 +4,14 @@ import { formatSpiffeId, parseSpiffeId } from '../../shared/identity.js';
 import { readPrivateFile, writePrivateFile } from '../../shared/private-file.js';
 
 /**
- * Fixes the trust domain at the first start: every certificate and every policy carries it. Throws CulvertError
- * `CONFIG_INVALID` when it is malformed or another one than before.
+ * Stores the trust domain at the first start, because every certificate and policy carries it. Throws CulvertError
+ * `CONFIG_INVALID` when it is malformed or differs from the stored one.
  */
 export async function fixTrustDomain(stateDir: string, trustDomain: string): Promise<void> {
   if (parseSpiffeId(formatSpiffeId({ trustDomain, namespace: 'x', serviceAccount: 'x' })) === undefined) {
     throw new CulvertError({
       code: 'CONFIG_INVALID',
-      message: `--trust-domain: "${trustDomain}" is no trust domain`,
+      message: `--trust-domain: "${trustDomain}" is not a trust domain`,
       hint: 'use lower-case letters, digits, "-" and ".", such as culvert.local',
     });
   }
@@ -21,7 +21,7 @@ export async function fixTrustDomain(stateDir: string, trustDomain: string): Pro
   if (known === trustDomain) return;
   throw new CulvertError({
     code: 'CONFIG_INVALID',
-    message: `--trust-domain is ${trustDomain}, and this controller was started for ${known}`,
-    hint: `set it to ${known}, or begin with an empty --state-dir`,
+    message: `--trust-domain is ${trustDomain}, but this state directory belongs to ${known}`,
+    hint: `set it to ${known}, or start with an empty --state-dir`,
   });
 }

@@ -4,12 +4,12 @@ import { heartbeatSchema, nodeName, type Heartbeat } from '../../shared/wire/req
 import { z } from 'zod';
 import type { NodeName } from '../../shared/routing/names.js';
 
-/** What is known of one agent: what it last said, and what the controller saw. */
+/** One agent: its last heartbeat, and what the controller observed. */
 const recordSchema = z.object({
   node: nodeName,
   joinedAtMs: z.number().nullable(),
   lastSeenMs: z.number().nullable(),
-  /** The agent's clock minus the controller's at receipt; a late message makes it too small. */
+  /** The agent's clock minus the controller's at receipt. A delayed message makes it too small. */
   clockSkewMs: z.number().nullable(),
   heartbeat: heartbeatSchema.nullable(),
 });
@@ -17,28 +17,28 @@ type AgentRecord = z.infer<typeof recordSchema>;
 
 export const agentStates = ['ready', 'pending', 'behind', 'stale', 'joined'] as const;
 /**
- * `ready`: enforces the present revision. `behind`: an older one. `pending`: waits for something. `stale`: no
- * heartbeat for too long. `joined`: never heard of since it joined.
+ * `ready`: enforces the current revision. `behind`: enforces an older one. `pending`: waits for something. `stale`: has
+ * sent no heartbeat for too long. `joined`: has sent no heartbeat since it joined.
  */
 export type AgentState = (typeof agentStates)[number];
 
 export type AgentStatus = AgentRecord & {
   readonly state: AgentState;
-  /** Revisions that it does not enforce yet; null when it never said which it has. */
+  /** How many revisions it is behind; null when it has not reported one. */
   readonly revisionLag: number | null;
   readonly isClockWrong: boolean;
-  /** When the first of its workloads' certificates expires; null when it has none. */
+  /** Earliest expiry of its workloads' certificates; null when it has none. */
   readonly nextCertificateExpiryMs: number | null;
 };
 
-/** An unchanged heartbeat is stored this often: enough for a restart, and a thousand agents are few writes. */
+/** How often an unchanged heartbeat is stored: often enough for a restart, and few writes for a thousand agents. */
 const storeEveryMs = 15_000;
-/** Agents that are remembered; the longest unheard give way. */
+/** Beyond it the agent with the oldest heartbeat is dropped. */
 const maxAgents = 20_000;
 
 /**
- * The agents of the mesh as their heartbeats tell it. In memory, and in the bucket `culvert_status` so that it survives a
- * restart of the controller. Only the newest heartbeat of each node is kept.
+ * The agents of the mesh, by the newest heartbeat of each node. Held in memory, and in the bucket `culvert_status` so that
+ * it survives a restart of the controller.
  */
 export class AgentRegistry {
   readonly #log: Log;
@@ -55,7 +55,7 @@ export class AgentRegistry {
     readonly nowMs: () => number;
     readonly staleAfterMs: number;
     readonly clockSkewWarningMs: number;
-    /** When the credential of a silent agent has expired, it is no member any more. */
+    /** A silent agent is forgotten after this time: its credential has expired, so it is no longer a member. */
     readonly forgetAfterMs: number;
   }) {
     this.#log = init.log;
@@ -65,7 +65,7 @@ export class AgentRegistry {
     this.#forgetAfterMs = init.forgetAfterMs;
   }
 
-  /** Reads what an earlier controller knew, without overwriting what was heard since. Errors as in `Bus`. */
+  /** Loads the stored records, without replacing heartbeats that arrived since. Errors as in `Bus`. */
   async attach(bucket: Bucket): Promise<void> {
     for (const entry of await bucket.entries()) {
       const record = decodeRecord(entry.value);
@@ -74,7 +74,7 @@ export class AgentRegistry {
     this.#bucket = bucket;
   }
 
-  /** `node` is what the subject of the message proves. */
+  /** `node` comes from the message's subject, which proves it. */
   receive(node: NodeName, heartbeat: Heartbeat): void {
     const now = this.#nowMs();
     const before = this.#records.get(node);
@@ -84,7 +84,7 @@ export class AgentRegistry {
       before?.heartbeat?.appliedRevision !== heartbeat.appliedRevision ||
       before.heartbeat.startedAtMs !== heartbeat.startedAtMs;
     if (this.#isClockWrong(clockSkewMs) && !this.#isClockWrong(before?.clockSkewMs ?? 0)) {
-      this.#log.warn({ node, clockSkewMs }, 'the clock of an agent is wrong');
+      this.#log.warn({ node, clockSkewMs }, "the clock of an agent differs from the controller's");
     }
     if (isNews || now - (this.#storedAtMs.get(node) ?? 0) >= storeEveryMs) this.#store(node, now);
   }
@@ -102,7 +102,7 @@ export class AgentRegistry {
     this.#store(node, now);
   }
 
-  /** Drops agents that nobody has heard of for longer than their credentials last. Called at times by the owner. */
+  /** Forgets agents that were silent for longer than their credentials last. The owner calls it periodically. */
   async forgetSilent(): Promise<void> {
     const before = this.#nowMs() - this.#forgetAfterMs;
     for (const { node, lastSeenMs, joinedAtMs } of this.#records.values()) {
@@ -110,11 +110,11 @@ export class AgentRegistry {
       await this.#bucket?.delete(node);
       this.#records.delete(node);
       this.#storedAtMs.delete(node);
-      this.#log.info({ node }, 'forgot a node that was silent for longer than its credential lasts');
+      this.#log.info({ node }, 'forgot a node: it was silent for longer than its credential lasts');
     }
   }
 
-  /** Every agent, by name, judged against the revision in force. */
+  /** Every agent, sorted by name, with its state relative to the revision in force. */
   list(revision: number): AgentStatus[] {
     return [...this.#records.values()]
       .map((record) => this.#judge(record, revision))
@@ -162,7 +162,7 @@ export class AgentRegistry {
     this.#storedAtMs.set(node, now);
     this.#bucket.put(node, new TextEncoder().encode(JSON.stringify(record))).catch((error: unknown) => {
       this.#storedAtMs.delete(node);
-      this.#log.debug({ err: error, node }, 'a heartbeat was not stored');
+      this.#log.debug({ err: error, node }, 'could not store a heartbeat');
     });
   }
 }

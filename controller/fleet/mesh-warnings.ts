@@ -8,14 +8,14 @@ import { failingTests, hasTests } from '../store/check-tests.js';
 import type { ResourceStore } from '../store/resource-store.js';
 import { resourcesOf } from '../release/committed-state.js';
 
-/** Marks a rule that was put in for an emergency, as an annotation or a label, whatever its value. */
+/** Annotation or label that marks an emergency (break-glass) rule; its value does not matter. */
 export const breakGlassMark = 'culvert.dev/break-glass';
 
 const expiringWithinMs = 7 * 86_400_000;
-/** Tests depend on the time, and somebody may ask for the status several times a second. */
+/** How long test results are reused: they depend on the time, and the status may be polled several times a second. */
 const testedForMs = 10_000;
 
-/** A rule that somebody put in for an emergency: it is marked {@link breakGlassMark}, and expires by itself. */
+/** An emergency rule: it is marked with {@link breakGlassMark} and expires by itself. */
 export type BreakGlassRule = {
   readonly name: string;
   /** RFC 3339. */
@@ -27,7 +27,7 @@ export type BreakGlassRule = {
   readonly appliedBy: string;
 };
 
-/** Those that are in force now, the next to expire first. */
+/** The emergency rules in force now, soonest expiry first. */
 export function breakGlassRules({ state, snapshot }: CompiledRevision, nowMs: number): BreakGlassRule[] {
   const expiring = snapshot.rules.filter(({ expiresAtMs }) => expiresAtMs !== null && expiresAtMs > nowMs);
   const found = expiring.flatMap(({ name, expiresAtMs, reason, owner }): BreakGlassRule[] => {
@@ -49,12 +49,12 @@ export function breakGlassRules({ state, snapshot }: CompiledRevision, nowMs: nu
   return found.sort((a, b) => a.leftMs - b.leftMs);
 }
 
-/** Looking at everything again takes at most this share of the time. */
+/** Checking everything again takes at most this share of the time. */
 const shareOfTime = 1 / 20;
 
 /**
- * What is in force and yet worth a look. Remembers what it found: most of it changes with the rules and with what is
- * registered, and the second may be many times a second.
+ * Warnings about the revision in force and the registry. Caches its findings, since most of them change only with these;
+ * the registry may change many times a second.
  */
 export class MeshWarnings {
   #release: CompiledRevision | null = null;
@@ -117,8 +117,8 @@ function expiry({ name, expiresAtMs }: CompiledRule, nowMs: number): Problem[] {
       line: null,
       resource: `SegmentationRule/${name}`,
       path: 'spec.expiresAt',
-      message: expiresAtMs <= nowMs ? `expired at ${at}: it matches nothing any more` : `expires at ${at}`,
-      hint: expiresAtMs <= nowMs ? 'delete it, or give it a later time' : 'give it a later time if it is still needed',
+      message: expiresAtMs <= nowMs ? `expired at ${at} and no longer matches anything` : `expires at ${at}`,
+      hint: expiresAtMs <= nowMs ? 'delete it, or set a later time' : 'set a later time if it is still needed',
     },
   ];
 }

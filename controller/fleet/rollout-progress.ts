@@ -3,37 +3,37 @@ import type { NodeName } from '../../shared/routing/names.js';
 
 export const rolloutStates = ['done', 'behind', 'pending', 'alarm', 'stale', 'joined'] as const;
 /**
- * `done`: enforces the revision, or a later one. `behind`: has an older one yet. `pending`: has no rules yet. `alarm`:
- * refused the rules that it was given. `stale`, `joined`: not heard of, for too long or ever; what it enforces is unknown.
+ * `done`: enforces the revision or a later one. `behind`: enforces an older one. `pending`: has no rules yet. `alarm`:
+ * rejected the rules it received. `stale`, `joined`: sent no heartbeat for too long, or ever; what it enforces is unknown.
  */
 export type RolloutState = (typeof rolloutStates)[number];
 
 export type RolloutAgent = {
   readonly node: NodeName;
-  /** Null: none yet, or never said. */
+  /** Null: none yet, or not reported. */
   readonly appliedRevision: number | null;
   readonly state: RolloutState;
-  /** Why it does not enforce the revision, in a sentence; null when it does. */
+  /** Why it does not enforce the revision; null when it does. */
   readonly problem: string | null;
 };
 
 export type Rollout = {
   readonly revision: number;
-  /** The sequence of the inventory that was asked for too; null: none was. */
+  /** The requested sequence of the inventory; null: none. */
   readonly sequence: number | null;
-  /** Every agent enforces it in all its workers. */
+  /** Every worker of every agent enforces it. */
   readonly isComplete: boolean;
-  /** Every agent that can be heard does. */
+  /** The same for every agent that is not silent. */
   readonly isCompleteButSilent: boolean;
   readonly agents: readonly RolloutAgent[];
 };
 
-/** What a rollout is of; `sequence` null: of the rules alone. */
+/** The target of a rollout; `sequence` null: only the rules. */
 export type RolloutTarget = Pick<Rollout, 'revision' | 'sequence'>;
 
 /**
- * Who enforces a revision, and has what was registered up to a sequence, by what the agents' last heartbeats say. An agent
- * of a version that does not say what it has of the inventory is judged by its rules.
+ * Which agents enforce a revision and have the registry up to a sequence, according to their last heartbeats. An agent whose
+ * version does not report the inventory is judged only by its rules.
  */
 export function rolloutOf(target: RolloutTarget, agents: readonly AgentStatus[]): Rollout {
   const judged = agents.map((agent) => judge(target, agent));
@@ -42,7 +42,7 @@ export function rolloutOf(target: RolloutTarget, agents: readonly AgentStatus[])
   return { ...target, isComplete, isCompleteButSilent, agents: judged };
 }
 
-/** What it enforces is unknown: it may be down, or cut off and enforcing old rules. */
+/** Whether it is unknown what the agent enforces: it may be down, or cut off and enforcing old rules. */
 export function isSilent({ state }: RolloutAgent): boolean {
   return state === 'stale' || state === 'joined';
 }
@@ -58,10 +58,10 @@ function judge(
     state: rollout,
     problem,
   });
-  if (state === 'joined') return say('joined', 'it joined and was not heard of since');
+  if (state === 'joined') return say('joined', 'it has sent no heartbeat since it joined');
   if (state === 'stale') {
     const since = lastSeenMs === null ? '' : ` since ${new Date(lastSeenMs).toISOString()}`;
-    return say('stale', `it was not heard of${since}`);
+    return say('stale', `it has sent no heartbeat${since}`);
   }
   if (heartbeat !== null && appliedRevision !== null && appliedRevision >= revision && heartbeat.enforcedByAllWorkers) {
     const held = heartbeat.inventorySequence;
@@ -71,8 +71,8 @@ function judge(
   if (heartbeat?.rulesAlarm !== undefined) return say('alarm', heartbeat.rulesAlarm);
   if (appliedRevision === null) {
     const waitsFor = heartbeat?.pending.join(', ') ?? '';
-    return say('pending', `it has no rules yet${waitsFor === '' ? '' : ` and waits for ${waitsFor}`}`);
+    return say('pending', `it has no rules yet${waitsFor === '' ? '' : ` and is waiting for ${waitsFor}`}`);
   }
-  if (appliedRevision >= revision) return say('behind', 'not all of its workers have switched yet');
+  if (appliedRevision >= revision) return say('behind', 'not all of its workers have switched to it yet');
   return say('behind', `it enforces revision ${appliedRevision}`);
 }

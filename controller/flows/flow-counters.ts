@@ -1,14 +1,14 @@
 import type { ReportedFlow } from '../../shared/wire/flows.js';
 
-/** What makes two flows one, held once for all the hours in which it was seen. */
+/** The identity of a flow, held once for all hours in which it was seen. */
 export type FlowName = {
   readonly key: string;
   readonly flow: ReportedFlow;
-  /** Entries that hold it. */
+  /** How many entries refer to it. */
   uses: number;
 };
 
-/** The numbers of one flow in one bucket. */
+/** The counters of one flow in one hour or day. */
 export class FlowCounters {
   readonly name: FlowName;
   revision = 0;

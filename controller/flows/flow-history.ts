@@ -8,15 +8,15 @@ import { FlowIndex, type FlowQuery, type FoundFlows } from './flow-index.js';
 import type { NodeName } from '../../shared/routing/names.js';
 
 export const flowBatchOutcomes = ['kept', 'repeated', 'foreign', 'bad'] as const;
-/** `foreign`: it told of workloads of other nodes, which is left out. `bad`: it could not be read. */
+/** `foreign`: it contained flows of other nodes' workloads, which were dropped. `bad`: it was malformed. */
 export type FlowBatchOutcome = (typeof flowBatchOutcomes)[number];
 
-/** Nodes whose bad batches were logged: one line each is enough. */
+/** How many nodes get a warning for bad batches; one warning per node is enough. */
 const maxSuspects = 1000;
 
 /**
- * Flow records of days: the stream `CULVERT_FLOWS` keeps them, this reads it from the start and answers from memory.
- * Losing NATS costs nothing that was read; a restart reads again.
+ * Flow records of the last days. The stream `CULVERT_FLOWS` stores them; this class reads it from the start and answers
+ * from memory. An outage of NATS loses nothing that was read, and a restart reads the stream again.
  */
 export class FlowHistory {
   readonly #index: FlowIndex;
@@ -29,7 +29,7 @@ export class FlowHistory {
   #follow: StreamFollow | null = null;
   #lastProblem = '';
 
-  /** `maxBytes`: what the stream may take on disk. `isOwn`: whether a node can have seen a flow. */
+  /** `maxBytes`: disk space for the stream. `isOwn`: whether a node can have seen a flow. */
   constructor(init: {
     readonly retentionMs: number;
     readonly maxBytes: number;
@@ -47,7 +47,7 @@ export class FlowHistory {
     this.#onBatch = init.onBatch;
   }
 
-  /** Everything that was stored has been read, and what comes is read as it comes. */
+  /** All stored records have been read, and new ones are read as they arrive. */
   get isCurrent(): boolean {
     return this.#follow?.isCurrent ?? false;
   }
@@ -60,7 +60,7 @@ export class FlowHistory {
     return this.#index.query(query);
   }
 
-  /** Makes the stream and follows it until the signal or the end of the bus. Never rejects. */
+  /** Creates the stream and follows it until the signal aborts or the bus closes. Never rejects. */
   async follow(bus: Bus, signal: AbortSignal): Promise<void> {
     const filter = subjectForAllNodes('flows');
     this.#follow = bus.followStream({
@@ -81,7 +81,7 @@ export class FlowHistory {
     await this.#follow.closed;
   }
 
-  /** The node is the one that the subject proves; what the message says of it would count for nothing. */
+  /** Takes the node from the subject, which proves it. */
   #take({ subject, bytes, storedAtMs }: StoredMessage): void {
     const proved = parseSubject(subject);
     if (proved?.verb !== 'flows') return this.#onBatch('bad');
@@ -95,20 +95,20 @@ export class FlowHistory {
     }
     const isOwn = (flow: ReportedFlow): boolean => this.#isOwn(node, flow);
     const outcome = this.#index.add({ node, batch, storedAtMs, isOwn });
-    if (outcome === 'foreign') this.#suspect(node, 'it tells of workloads of other nodes');
+    if (outcome === 'foreign') this.#suspect(node, "it reported flows of other nodes' workloads");
     this.#onBatch(outcome);
   }
 
   #suspect(node: NodeName, problem: string): void {
     const isNews = !this.#suspects.has(node) && this.#suspects.size < maxSuspects;
     this.#suspects.add(node);
-    this.#log[isNews ? 'warn' : 'debug']({ node, problem }, 'flow records of a node were left out');
+    this.#log[isNews ? 'warn' : 'debug']({ node, problem }, 'dropped flow records of a node');
   }
 
   #report(error: unknown): void {
     const problem = describeError(error);
     const level = problem === this.#lastProblem ? 'debug' : 'warn';
     this.#lastProblem = problem;
-    this.#log[level]({ problem }, 'flow records cannot be read now; trying again');
+    this.#log[level]({ problem }, 'cannot read flow records; trying again');
   }
 }

@@ -2,32 +2,32 @@ import type { FlowBatch, FlowRecord, ReportedFlow } from '../../shared/wire/flow
 import { dayMs, NodeFlows, type CollectedFlow } from './node-flows.js';
 import type { NodeName } from '../../shared/routing/names.js';
 
-/** Entries of all nodes together: some 100 bytes each. Beyond it the node with the most gives up its oldest. */
+/** Entries of all nodes together, about 100 bytes each. Beyond it the node with the most entries drops its oldest. */
 const maxEntries = 300_000;
-/** Hours are kept apart for so long; further back, whole days. */
+/** Entries are per hour for this long; older ones are per day. */
 const hourlyForMs = 2 * dayMs;
-/** A clock that is further off than this is not believed: the server's time of storing counts instead. */
+/** When an agent's clock is off by more than this, the server's storing time is used instead. */
 const clockToleranceMs = 60_000;
 
 export type FlowQuery = {
-  /** Flows that were seen since: to the hour, more than two days back to the day. */
+  /** Only flows seen since then. Precise to the hour, and to the day beyond two days. */
   readonly sinceMs: number;
-  /** Flows with an end in it; null: all. */
+  /** Only flows with a party in this namespace; null: all. */
   readonly namespace: string | null;
 };
 
 export type FoundFlows = {
-  /** Seen last first. */
+  /** Most recently seen first. */
   readonly flows: readonly FlowRecord[];
-  /** Connections of that time that no flow shows: summed up, refused or forgotten because there were too many. */
+  /** Connections of that time that are in no flow: aggregated, refused or dropped because there were too many. */
   readonly notKept: number;
-  /** When the oldest flow that is held was first seen; null: none is. */
+  /** When the oldest flow in memory was first seen; null without flows. */
   readonly oldestMs: number | null;
 };
 
 /**
- * What all agents reported, added up by flow and hour, in bounded memory. A node that floods loses its own history first.
- * Pure memory: the stream is the store.
+ * The flows that all agents reported, summed by flow and hour, in bounded memory. A node that floods loses its own history
+ * first. Nothing is persisted here: the stream is the store.
  */
 export class FlowIndex {
   readonly #nodes = new Map<NodeName, NodeFlows>();
@@ -43,14 +43,14 @@ export class FlowIndex {
     this.#maxEntries = init.maxEntries ?? maxEntries;
   }
 
-  /** Entries that are held: flows times hours or days. */
+  /** Number of entries: flows times hours or days. */
   get size(): number {
     return this.#size;
   }
 
   /**
-   * Takes a batch that `node` sent. `isOwn` says of a flow whether that node can have seen it; others are left out.
-   * `storedAtMs`: when the server stored it.
+   * Adds a batch that `node` sent. Flows for which `isOwn` is false are dropped: the node cannot have seen them.
+   * `storedAtMs`: when the server stored the batch.
    */
   add(o: {
     readonly node: NodeName;
@@ -99,7 +99,7 @@ export class FlowIndex {
     return { flows: found.sort((a, b) => b.lastSeenMs - a.lastSeenMs), notKept, oldestMs };
   }
 
-  /** Forgets and folds once a minute, and makes room whenever there is too much. */
+  /** Expires and folds entries once a minute, and frees room whenever there are too many. */
   #maintain(): void {
     const now = this.#nowMs();
     if (Math.abs(now - this.#maintainedMs) >= 60_000) {
@@ -114,7 +114,7 @@ export class FlowIndex {
       }
     }
     if (this.#size <= this.#maxEntries) return;
-    // Some room at once: otherwise every entry that comes would look for a victim.
+    // Frees 5% at once: otherwise every new entry would have to look for a victim.
     while (this.#size > this.#maxEntries * 0.95) {
       const largest = [...this.#nodes.values()].reduce((most, flows) => (flows.size > most.size ? flows : most));
       this.#resize(largest, () => largest.shrink());

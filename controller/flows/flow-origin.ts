@@ -3,9 +3,9 @@ import type { ReportedFlow } from '../../shared/wire/flows.js';
 import type { NodeName } from '../../shared/routing/names.js';
 
 /**
- * A function that says whether a node can have seen a flow: the end that is its own must not be a workload of another
- * node. So an agent that was taken over cannot invent what the workloads of other hosts do. A workload that is not
- * registered any more could have been anywhere.
+ * Returns a function that says whether a node can have seen a flow: the node's own side of it must not be a workload that
+ * is registered on another node. So a compromised agent cannot invent flows of other hosts' workloads. A workload that is
+ * no longer registered may have been anywhere.
  */
 export function flowOrigin(
   registered: (key: string) => RegistryEntry | undefined,

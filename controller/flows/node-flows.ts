@@ -4,10 +4,10 @@ import { FlowCounters, type FlowName } from './flow-counters.js';
 export const hourMs = 3_600_000;
 export const dayMs = 24 * hourMs;
 
-/** Flows of one hour, or of one day when it is longer ago. `notKept`: connections that are not in the entries. */
+/** The flows of one hour, or of one day further back. `notKept`: connections that are not in the entries. */
 type Bucket = { readonly startMs: number; readonly entries: Map<string, FlowCounters>; notKept: number };
 
-/** The flows that one node reported, by hour and, further back, by day (UTC). Who calls it keeps all nodes bounded. */
+/** The flows that one node reported, by hour and, further back, by day (UTC). The caller bounds the memory of all nodes. */
 export class NodeFlows {
   readonly #hours = new Map<number, Bucket>();
   readonly #days = new Map<number, Bucket>();
@@ -16,7 +16,7 @@ export class NodeFlows {
   #sequence = 0;
   #size = 0;
 
-  /** Entries: flows times buckets. */
+  /** Number of entries: flows times buckets. */
   get size(): number {
     return this.#size;
   }
@@ -25,7 +25,7 @@ export class NodeFlows {
     return this.#hours.size === 0 && this.#days.size === 0;
   }
 
-  /** False when this batch was seen before. An agent repeats one when it did not hear that it was stored. */
+  /** False when the batch is a repetition. An agent repeats a batch when it got no confirmation that it was stored. */
   accept(run: string, sequence: number): boolean {
     if (run === this.#run && sequence <= this.#sequence) return false;
     this.#run = run;
@@ -41,7 +41,7 @@ export class NodeFlows {
     if (connections > 0) bucketAt(this.#hours, atMs, hourMs).notKept += connections;
   }
 
-  /** Adds hours that began before `beforeMs` up to days. */
+  /** Merges hours that began before `beforeMs` into days. */
   foldHours(beforeMs: number): void {
     for (const [startMs, hour] of this.#hours) {
       if (startMs >= beforeMs) continue;
@@ -52,13 +52,13 @@ export class NodeFlows {
     }
   }
 
-  /** Forgets buckets that ended before `beforeMs`. */
+  /** Drops buckets that ended before `beforeMs`. */
   forget(beforeMs: number): void {
     for (const startMs of this.#hours.keys()) if (startMs + hourMs <= beforeMs) this.#drop(this.#hours, startMs);
     for (const startMs of this.#days.keys()) if (startMs + dayMs <= beforeMs) this.#drop(this.#days, startMs);
   }
 
-  /** Gives up the flows of the oldest bucket that has any; that there were connections stays known. */
+  /** Drops the flows of the oldest non-empty bucket; the number of their connections stays known. */
   shrink(): void {
     const oldest = this.#buckets().find(({ bucket }) => bucket.entries.size > 0);
     if (oldest === undefined) return;
@@ -67,14 +67,14 @@ export class NodeFlows {
     this.#empty(bucket);
   }
 
-  /** When the oldest flow that is held was first seen; null: none. */
+  /** When the oldest flow was first seen; null without flows. */
   get oldestMs(): number | null {
     const oldest = this.#buckets().find(({ bucket }) => bucket.entries.size > 0)?.bucket;
     if (oldest === undefined) return null;
     return [...oldest.entries.values()].reduce((least, { firstSeenMs }) => Math.min(least, firstSeenMs), Infinity);
   }
 
-  /** Adds every flow that was seen since up into `sums`, by key, with the days of each; returns what was not kept. */
+  /** Sums every flow seen since `sinceMs` into `sums`, by key, with its days. Returns how many connections were not kept. */
   collect(sinceMs: number, sums: Map<string, CollectedFlow>): number {
     let notKept = 0;
     for (const { bucket, spanMs } of this.#buckets()) {
@@ -133,7 +133,7 @@ export class NodeFlows {
   }
 }
 
-/** A flow over all its buckets. */
+/** A flow summed over its buckets. */
 export type CollectedFlow = { readonly counters: FlowCounters; readonly days: Set<number> };
 
 function bucketAt(buckets: Map<number, Bucket>, atMs: number, spanMs: number): Bucket {

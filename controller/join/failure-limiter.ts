@@ -1,11 +1,11 @@
 import { ipBytes, isIpv6, parseIp } from '../../shared/address.js';
 
-/** Sources that are remembered at once; the oldest give way, so that memory is bounded whatever arrives. */
+/** How many sources are tracked. Beyond it the oldest is dropped, which bounds memory. */
 const maxSources = 10_000;
 
 /**
- * Counts failures per source and says who has to wait. IPv6 sources count by their /64, because one host has as many
- * addresses in it as it likes.
+ * Counts failures per source and says how long a source has to wait. IPv6 sources count by their /64, because one host
+ * can use any number of addresses in it.
  */
 export class FailureLimiter {
   readonly #maxFailures: number;
@@ -19,12 +19,12 @@ export class FailureLimiter {
     this.#nowMs = init.nowMs;
   }
 
-  /** Milliseconds until the source may try again; 0: now. */
+  /** Milliseconds until the source may try again; 0 means now. */
   waitMs(source: string): number {
     const entry = this.#sources.get(sourceKey(source));
     if (entry === undefined || entry.failures < this.#maxFailures) return 0;
     const left = entry.untilMs - this.#nowMs();
-    // More than the window: the clock was set back.
+    // More than the window means that the clock was set back.
     return left > this.#windowMs ? 0 : Math.max(0, left);
   }
 

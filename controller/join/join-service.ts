@@ -11,34 +11,34 @@ import type { NodeName } from '../../shared/routing/names.js';
 
 export type JoinRefusal = TokenRefusal | 'TOO_MANY_FAILURES';
 
-/** Guessing a secret of 192 bits is hopeless anyway; this bounds the noise and the load. */
+/** A secret of 192 bits cannot be guessed anyway; this bounds the noise and the load. */
 const maxFailures = 10;
 const failureWindowMs = 60_000;
 
 const refusals: Readonly<Record<TokenRefusal, { readonly message: string; readonly hint: string }>> = {
   TOKEN_MALFORMED: {
-    message: 'this is no join token',
-    hint: 'give the whole text that culvert token create printed; it begins with culvert1.',
+    message: 'this is not a join token',
+    hint: 'use the whole text that culvert token create printed; it begins with culvert1.',
   },
   TOKEN_UNKNOWN: {
-    message: 'this controller did not make this token',
-    hint: 'make one on this controller: culvert token create --node NODE',
+    message: 'this controller did not create this token',
+    hint: 'create one on this controller: culvert token create --node NODE',
   },
   TOKEN_USED: {
-    message: 'this token has been used already',
-    hint: 'a token works once; make another: culvert token create --node NODE',
+    message: 'this token has already been used',
+    hint: 'a token works once; create another: culvert token create --node NODE',
   },
   TOKEN_EXPIRED: {
     message: 'this token has expired',
-    hint: 'make another, with a longer --ttl if needed: culvert token create --node NODE',
+    hint: 'create another, with a longer --ttl if needed: culvert token create --node NODE',
   },
   TOKEN_WRONG_NODE: {
-    message: 'this token was made for another node',
-    hint: 'make one with the name of this node, or start the agent with --node set to the name in the token',
+    message: 'this token was created for another node',
+    hint: 'create one for the name of this node, or start the agent with --node set to the name in the token',
   },
 };
 
-/** Decides who becomes a node of the mesh. Every refusal is logged with its source, counted, and says what to do. */
+/** Decides which hosts become nodes of the mesh. Every refusal is logged with its source and counted; its hint says what to do. */
 export class JoinService {
   readonly #tokens: JoinTokens;
   readonly #credentials: NodeCredentials;
@@ -70,13 +70,13 @@ export class JoinService {
   }
 
   /**
-   * Throws CulvertError with a code of {@link JoinRefusal}, or `CSR_INVALID` and `NKEY_INVALID` for a request that is
-   * wrong (the token stays usable).
+   * Throws CulvertError with a code of {@link JoinRefusal}, or `CSR_INVALID` or `NKEY_INVALID` for a malformed request (the
+   * token stays usable).
    */
   async join(request: JoinRequest, source: string): Promise<JoinResponse> {
     const waitMs = this.#limiter.waitMs(source);
     if (waitMs > 0) this.#refuse(request.node, source, tooManyFailures(waitMs), 'TOO_MANY_FAILURES');
-    // Checked before the token is taken: a request that cannot succeed must not use it up.
+    // Checked before the token is redeemed: a request that cannot succeed must not use it up.
     await parseCsr(request.csrPem);
     if (!isUserPublicKey(request.natsUserPublicKey)) throw invalidUserKey();
     const redemption = await this.#tokens.redeem(request.token, request.node);
@@ -113,15 +113,15 @@ export class JoinService {
 function tooManyFailures(waitMs: number): CulvertError {
   return new CulvertError({
     code: 'TOO_MANY_FAILURES',
-    message: 'too many joins with a bad token came from this address',
-    hint: `try again in ${Math.ceil(waitMs / 1000)} s, with a token that is good`,
+    message: 'this address sent too many joins with a bad token',
+    hint: `try again in ${Math.ceil(waitMs / 1000)} s with a valid token`,
   });
 }
 
 function invalidUserKey(): CulvertError {
   return new CulvertError({
     code: 'NKEY_INVALID',
-    message: 'the request carries no public key of a NATS user',
+    message: 'the request has no public key of a NATS user',
     hint: 'run the same version of culvert-agent and culvert-controller',
   });
 }

@@ -5,8 +5,8 @@ import type { MeshCa } from '../ca/mesh-ca.js';
 import type { NodeName } from '../../shared/routing/names.js';
 
 /**
- * Issues what a node proves itself with: its certificate and its NATS credential, which expire together. Who may have
- * them is decided by the callers. Errors: `CSR_INVALID`, `NKEY_INVALID`, `CA_EXPIRED`.
+ * Issues the two credentials of a node, its certificate and its NATS JWT, which expire together. Callers decide which node
+ * may have them. Errors: `CSR_INVALID`, `NKEY_INVALID`, `CA_EXPIRED`.
  */
 export class NodeCredentials {
   readonly #ca: MeshCa;

@@ -2,17 +2,17 @@ import { buckets, busVerbs, controllerInboxPrefix, inboxPrefixFor, subjectFor } 
 import type { UserPermissions } from '../../shared/bus/nats-accounts.js';
 import type { NodeName } from '../../shared/routing/names.js';
 
-/** What agents read, whole. */
+/** Buckets that agents may read completely. */
 const readableBuckets = [buckets.rules, buckets.registry] as const;
 
 /**
- * All that an agent's NATS user may do: publish its own subjects, read and follow the buckets of rules and registry,
- * hear replies under its own inbox prefix. It writes into no bucket, reads neither configuration nor the status of
- * others, and cannot hear another node's replies.
+ * The permissions of an agent's NATS user: publish on its own subjects, read and follow the buckets of rules and registry,
+ * and receive replies under its own inbox prefix. It can write to no bucket, read neither the configuration nor the status
+ * of others, and receive no replies to another node.
  *
- * A consumer's deliver subject is chosen by whoever creates it and not checked by the server, so an agent could have
- * messages of the readable buckets sent to a foreign subject. They keep their own subject there (`$KV.…`): handlers must
- * take the node from `parseSubject(message.subject)` and refuse what has none.
+ * The creator of a consumer chooses its deliver subject and the server does not check it, so an agent can have messages of
+ * the readable buckets delivered to a foreign subject. Those messages keep their own subject (`$KV.…`), so handlers must
+ * take the node from `parseSubject(message.subject)` and refuse a message without one.
  */
 export function agentPermissions(node: NodeName): UserPermissions {
   const inbox = inboxPrefixFor(node);
@@ -32,8 +32,8 @@ export function agentPermissions(node: NodeName): UserPermissions {
 }
 
 /**
- * The controller's: everything in its account but the inboxes of agents, so that an error of ours cannot read replies
- * that are not for it.
+ * The controller's permissions: everything in its account except the inboxes of agents, so that a bug in the controller
+ * cannot read replies to agents.
  */
 export const controllerPermissions: UserPermissions = {
   publish: {},

@@ -14,41 +14,41 @@ import { startNatsProcess, type NatsProcess } from './nats-process.js';
 import { stopOrphan } from './orphan.js';
 
 export type EmbeddedNatsOptions = {
-  /** Everything of the server lives below it: keys, configuration, certificate, store. Made with mode 0700. */
+  /** Holds everything of the server: keys, configuration, certificate, store. Created with mode 0700. */
   readonly stateDir: string;
-  /** Port 0: a free one is chosen at the first start and kept while this object lives. */
+  /** Port 0: the first start picks a free port, which restarts keep. */
   readonly listen: { readonly host: string; readonly port: number };
   readonly tls: ServerKeyPair;
   /** Default: the server's own (three quarters of the free space). */
   readonly maxStoreBytes?: number;
   readonly log: Log;
-  /** Hears every connection, publication and subscription that the server refused: to be counted. */
+  /** Called for every connection, publication and subscription that the server refused. */
   readonly onRefused: (refused: RefusedOperation) => void;
-  /** Default: `nats-server` of the PATH. */
+  /** Default: `nats-server` in the PATH. */
   readonly command?: string;
 };
 
 /**
- * A nats-server of our own: a child process in operator mode, with TLS and a JetStream file store. It is started again
- * whenever it dies, and dies with the controller; one that survived a SIGKILL of it is stopped at the next start.
+ * A nats-server as a child process, in operator mode, with TLS and a JetStream file store. It is restarted when it dies,
+ * and ends with the controller. One that survives a SIGKILL of the controller is stopped at the next start.
  */
 export interface EmbeddedNats extends AsyncDisposable {
-  /** The port that it listens on, the same over restarts. */
+  /** The port that it listens on; restarts keep it. */
   readonly port: number;
   readonly pid: number | undefined;
-  /** How often it had to be started again. */
+  /** How often it was restarted after it died. */
   readonly restarts: number;
   /** Signs the tokens of the controller and of agents (`mintUserJwt`). */
   readonly account: NkeyPair;
-  /** Whether acknowledged writes are on disk: since nats-server 2.10. Else keep a journal to rebuild the store from. */
+  /** Whether acknowledged writes are on disk (since nats-server 2.10). If not, a journal is needed to rebuild the store. */
   readonly isSyncedAlways: boolean;
-  /** Puts a new certificate into use without dropping a connection. */
+  /** Switches to a new certificate without dropping a connection. */
   replaceCertificate(tls: ServerKeyPair): Promise<void>;
   stop(): Promise<void>;
 }
 
 /**
- * Starts the server and waits until it takes clients. Errors: `NATS_SERVER_MISSING`, `NATS_SERVER_TOO_OLD`,
+ * Starts the server and waits until it accepts clients. Errors: `NATS_SERVER_MISSING`, `NATS_SERVER_TOO_OLD`,
  * `NATS_START_FAILED`, `NATS_KEYS_INVALID`, `STATE_WRITE`.
  */
 export async function startEmbeddedNats(options: EmbeddedNatsOptions): Promise<EmbeddedNats> {
@@ -68,7 +68,7 @@ type SupervisedNatsInit = EmbeddedNatsOptions & {
   readonly keys: NatsKeys;
 };
 
-/** A run that lasted this long was healthy: the delay before the next start begins anew. */
+/** A run that lasted this long was healthy: the restart delay goes back to its minimum. */
 const healthyRunMs = 30_000;
 
 class SupervisedNats implements EmbeddedNats {
@@ -94,12 +94,13 @@ class SupervisedNats implements EmbeddedNats {
 
   async start(): Promise<void> {
     const orphan = await stopOrphan(this.#path('nats-server.pid'), this.#path('nats-server.conf'));
-    if (orphan !== undefined) this.#init.log.warn({ pid: orphan }, 'stopped a nats-server that was left behind');
+    if (orphan !== undefined)
+      this.#init.log.warn({ pid: orphan }, 'stopped a nats-server that an earlier controller left running');
     await this.#writeCertificate(this.#init.tls);
     await this.#launch();
     if (!this.isSyncedAlways) {
       this.#init.log.info(
-        'this nats-server syncs its store every two minutes; the journal of the controller covers a power failure',
+        'this nats-server syncs its store only every two minutes; after a power failure the journal of the controller restores it',
       );
     }
     this.#supervision = this.#supervise();
@@ -129,14 +130,14 @@ class SupervisedNats implements EmbeddedNats {
       const how = await this.#process.exited;
       this.#process = undefined;
       if (signal.aborted) return;
-      this.#init.log.error({ how }, 'nats-server died; it is started again');
+      this.#init.log.error({ how }, 'nats-server died; restarting it');
       if (Date.now() - startedAtMs > healthyRunMs) attempt = 0;
       await this.#relaunch(() => attempt++);
       startedAtMs = Date.now();
     }
   }
 
-  /** Tries until it runs, or until the signal. */
+  /** Retries until the server runs or the signal aborts. */
   async #relaunch(nextAttempt: () => number): Promise<void> {
     const { signal } = this.#stopping;
     while (!signal.aborted) {
@@ -145,11 +146,11 @@ class SupervisedNats implements EmbeddedNats {
       try {
         const process = await this.#launch();
         this.restarts += 1;
-        // Stopped meanwhile: the loop above still waits for this process to end.
+        // Stopped meanwhile: `supervise` still waits for this process to end.
         if (signal.aborted) await process.stop();
         return;
       } catch (error) {
-        this.#init.log.error({ err: error }, 'nats-server could not be started again');
+        this.#init.log.error({ err: error }, 'could not restart nats-server; trying again');
       }
     }
   }
@@ -183,7 +184,7 @@ class SupervisedNats implements EmbeddedNats {
   }
 
   #takeLine(line: NatsLogLine): void {
-    // What the server tells of its normal life is its own business; what it complains of is the operator's.
+    // Its normal messages are logged at debug; its warnings and errors concern the operator.
     const level = line.level === 'info' ? 'debug' : line.level;
     if (line.event?.kind !== 'refused') {
       this.#init.log[level]({ component: 'nats-server' }, line.text);

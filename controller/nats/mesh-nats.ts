@@ -14,7 +14,7 @@ import { startEmbeddedNats, type EmbeddedNats } from './embedded-nats.js';
 import type { RefusedOperation } from './nats-log-line.js';
 import { readPrivateFile } from '../../shared/private-file.js';
 
-/** The name in the certificate of the embedded server: agents check it whatever address they dial. */
+/** The name in the embedded server's certificate. Agents verify it, whichever address they dial. */
 const embeddedServerName = 'culvert-nats';
 
 /** How agents reach NATS; they get it at the join. */
@@ -27,23 +27,23 @@ export type NatsAdvertisement = {
   readonly natsCaPem: string | null;
 };
 
-/** The NATS of the mesh as the controller sees it: its own child, or the operator's servers. */
+/** The NATS of the mesh: the controller's own child process, or the operator's servers. */
 export interface MeshNats extends AsyncDisposable {
   /** Signs the credentials of agents. */
   readonly account: NkeyPair;
-  /** How often the embedded server had to be started again; 0 for servers that are not ours. */
+  /** How often the embedded server was restarted; 0 for the operator's servers. */
   readonly restarts: number;
-  /** What agents are told at the join. */
+  /** Sent to agents when they join. */
   readonly advertisement: NatsAdvertisement;
-  /** Connects for as long as it takes. Rejects only with the signal. */
+  /** Retries until it is connected. Rejects only with the signal. */
   connect(signal: AbortSignal, onProblem: (error: unknown) => void): Promise<Bus>;
-  /** Renews the certificate of the embedded server when it is time. */
+  /** Renews the certificate of the embedded server when due. */
   renewCertificate(): Promise<void>;
 }
 
 export type MeshNatsOptions = {
   readonly settings: ControllerSettings;
-  /** Under which names and addresses hosts reach this one, best first. */
+  /** Names and addresses under which hosts reach this one, preferred first. */
   readonly advertise: readonly string[];
   readonly ca: MeshCa;
   readonly log: Log;
@@ -96,8 +96,8 @@ async function openExternal({ settings, ca }: MeshNatsOptions): Promise<MeshNats
   if (seed === undefined) {
     throw new CulvertError({
       code: 'CONFIG_INVALID',
-      message: '--nats names your own servers, and --nats-account-seed-file is missing',
-      hint: 'give the file with the seed of the account: nsc generate creds and nsc list keys --show-seeds show it',
+      message: '--nats names your own servers, but --nats-account-seed-file is missing',
+      hint: 'name a file with the seed of the account, which nsc list keys --show-seeds prints',
     });
   }
   const account = nkeyPairFromSeed(seed);
@@ -118,7 +118,7 @@ function advertisedServers({ natsAdvertise }: ControllerSettings): readonly stri
   return natsAdvertise === null ? null : natsServers(natsAdvertise, '--nats-advertise');
 }
 
-/** `host:port` with or without `tls://` or `nats://`. Throws CulvertError `CONFIG_INVALID`. */
+/** Takes `host:port` with or without `tls://` or `nats://`. Throws CulvertError `CONFIG_INVALID`. */
 function natsServers(texts: readonly string[], setting: string): string[] {
   const servers = texts.map((text) => text.trim());
   const wrong = servers.find((server) => {
@@ -128,12 +128,12 @@ function natsServers(texts: readonly string[], setting: string): string[] {
   if (wrong === undefined) return servers;
   throw new CulvertError({
     code: 'CONFIG_INVALID',
-    message: `${setting}: "${wrong}" is no address of a NATS server`,
+    message: `${setting}: "${wrong}" is not the address of a NATS server`,
     hint: 'write it as tls://nats.example.net:4222, several separated by commas',
   });
 }
 
-/** The controller's own user is made anew at every start and lives in memory only. */
+/** Connects as a new user, which exists in memory only. */
 function connectAs(
   account: NkeyPair,
   where: { readonly servers: readonly string[]; readonly caPem: () => string; readonly servername?: string },
@@ -160,7 +160,7 @@ function connectAs(
   });
 }
 
-/** A server that listens on every address is dialled on loopback. */
+/** A server that listens on all addresses is dialled on loopback. */
 function loopbackFor(host: string): string {
   if (host === '0.0.0.0') return '127.0.0.1';
   return host === '::' ? '::1' : host;

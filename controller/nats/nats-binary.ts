@@ -5,10 +5,10 @@ import { CulvertError } from '../../shared/errors.js';
 export type NatsVersion = { readonly major: number; readonly minor: number; readonly patch: number };
 
 const run = promisify(execFile);
-/** Key-value direct reads and named ephemeral consumers came with it. */
+/** The first version with direct reads of key-value buckets and named ephemeral consumers. */
 const oldest: NatsVersion = { major: 2, minor: 9, patch: 0 };
 
-/** The version of the nats-server behind `command`. `NATS_SERVER_MISSING` or `NATS_SERVER_TOO_OLD`. */
+/** The version of the nats-server at `command`. Errors: `NATS_SERVER_MISSING`, `NATS_SERVER_TOO_OLD`. */
 export async function natsServerVersion(command: string): Promise<NatsVersion> {
   let text: string;
   try {
@@ -17,7 +17,7 @@ export async function natsServerVersion(command: string): Promise<NatsVersion> {
   } catch (cause) {
     throw new CulvertError({
       code: 'NATS_SERVER_MISSING',
-      message: `the program ${command} cannot be run`,
+      message: `cannot run the program ${command}`,
       hint: 'install it (Debian, Ubuntu: apt-get install nats-server), or use your own server: --nats tls://HOST:4222',
       cause,
     });

@@ -1,26 +1,26 @@
 import type { NatsKeys, NatsTokens } from './nats-keys.js';
 import { isAtLeast, type NatsVersion } from './nats-binary.js';
 
-/** What one message may carry: a snapshot of rules in base64 (see `maxSnapshotBytes`), and the most that NATS advises. */
+/** Maximum size of a message. It fits a snapshot of rules in base64 (see `maxSnapshotBytes`) and is the most that NATS recommends. */
 export const natsMaxPayloadBytes = 8 * 1024 * 1024;
 
 export type NatsConfig = {
   readonly host: string;
-  /** 0: any free one. */
+  /** 0: any free port. */
   readonly port: number;
   readonly certificateFile: string;
   readonly keyFile: string;
   readonly storeDir: string;
   readonly keys: NatsKeys;
   readonly tokens: NatsTokens;
-  /** -1: three quarters of the free disk space, which is the server's own default. */
+  /** -1: the server's default, three quarters of the free disk space. */
   readonly maxStoreBytes: number;
   readonly version: NatsVersion;
 };
 
 /**
- * The configuration of the embedded server, in its own language (a superset of JSON). Operator mode: no user is listed,
- * all prove themselves by tokens that the mesh account signed. Source: docs.nats.io, "Configuring NATS Server".
+ * The configuration file of the embedded server; its syntax is a superset of JSON. In operator mode the file lists no
+ * users: each presents a token that the mesh account signed. Source: docs.nats.io, "Configuring NATS Server".
  */
 export function renderNatsConfig(config: NatsConfig): string {
   const { keys, tokens } = config;
@@ -30,7 +30,7 @@ export function renderNatsConfig(config: NatsConfig): string {
     port: config.port === 0 ? -1 : config.port,
     logtime: false,
     max_payload: natsMaxPayloadBytes,
-    // Bytes that may wait for one client; a client that does not read is dropped, not buffered for.
+    // Bytes buffered for one client. A client that does not read is disconnected.
     max_pending: 64 * 1024 * 1024,
     write_deadline: '10s',
     ping_interval: '15s',
@@ -50,7 +50,7 @@ export function renderNatsConfig(config: NatsConfig): string {
   return `${JSON.stringify(document, null, 2)}\n`;
 }
 
-/** Whether every write is on disk before it is acknowledged. Older servers sync every two minutes, not configurable. */
+/** Whether the server can sync every write before it acknowledges it. Older servers always sync every two minutes. */
 export function canSyncAlways(version: NatsVersion): boolean {
   return isAtLeast(version, { major: 2, minor: 10, patch: 0 });
 }

@@ -10,14 +10,14 @@ import {
 import { CulvertError } from '../../shared/errors.js';
 import { readPrivateFile, writePrivateFile } from '../../shared/private-file.js';
 
-/** Who signs whom in the embedded server. `mesh` is the account of the controller and all agents. */
+/** The signing keys of the embedded server. `mesh` is the account of the controller and all agents. */
 export type NatsKeys = { readonly operator: NkeyPair; readonly system: NkeyPair; readonly mesh: NkeyPair };
 
 export type NatsTokens = { readonly operatorJwt: string; readonly systemJwt: string; readonly meshJwt: string };
 
 const fileSchema = z.strictObject({ operatorSeed: z.string(), systemSeed: z.string(), meshSeed: z.string() });
 
-/** Reads the seeds, or makes them at the first start. Without them every agent's credentials would be void. */
+/** Reads the seeds, or creates them at the first start. New seeds would invalidate every agent's credentials. */
 export async function loadNatsKeys(path: string): Promise<NatsKeys> {
   const text = await readPrivateFile(path);
   if (text !== undefined) return parseKeys(path, text);
@@ -27,7 +27,7 @@ export async function loadNatsKeys(path: string): Promise<NatsKeys> {
   return keys;
 }
 
-/** The tokens that the configuration of the server carries. `jetStreamBytes`: see `mintAccountJwt`. */
+/** The tokens for the server's configuration. `jetStreamBytes`: see `mintAccountJwt`. */
 export function mintNatsTokens(keys: NatsKeys, jetStreamBytes: number): NatsTokens {
   const { operator, system, mesh } = keys;
   return {
@@ -48,8 +48,8 @@ function parseKeys(path: string, text: string): NatsKeys {
   } catch (cause) {
     throw new CulvertError({
       code: 'NATS_KEYS_INVALID',
-      message: `the keys of the embedded nats-server in ${path} are damaged`,
-      hint: 'restore the file from a backup; if you delete it instead, every node has to join again',
+      message: `the key file of the embedded nats-server is damaged: ${path}`,
+      hint: 'restore it from a backup; if you delete it instead, every node has to join again',
       cause,
     });
   }

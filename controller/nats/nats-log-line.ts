@@ -1,4 +1,4 @@
-/** What a line of nats-server's log (without its time) means to the controller. */
+/** A parsed line of nats-server's log, without its time. */
 export type NatsLogLine = {
   readonly level: 'debug' | 'info' | 'warn' | 'error' | 'fatal';
   readonly text: string;
@@ -12,20 +12,20 @@ export type NatsLogEvent =
   | { readonly kind: 'reload-failed' }
   | ({ readonly kind: 'refused' } & RefusedOperation);
 
-/** Something that the server's permissions or its authentication refused. */
+/** An operation that the server's permissions or authentication refused. */
 export type RefusedOperation = {
   readonly operation: 'publish' | 'subscribe' | 'connect';
-  /** Null for a connection. */
+  /** Null for `connect`. */
   readonly subject: string | null;
-  /** Public key of the user (`U…`); null when nobody was proved. */
+  /** Public key of the user (`U…`); null when none was authenticated. */
   readonly user: string | null;
-  /** Where it came from, as `address:port`. */
+  /** The client's `address:port`. */
   readonly remote: string;
 };
 
 const levels = { INF: 'info', WRN: 'warn', ERR: 'error', FTL: 'fatal', DBG: 'debug', TRC: 'debug' } as const;
 
-/** Never throws: what is not a line of the server's log is taken as a warning. */
+/** Never throws: a line in an unknown format counts as a warning. */
 export function parseNatsLogLine(line: string): NatsLogLine {
   const match = /^\[\d+\] \[(INF|WRN|ERR|FTL|DBG|TRC)\] (.*)$/.exec(line);
   const level = levels[(match?.[1] ?? 'WRN') as keyof typeof levels];
@@ -43,7 +43,7 @@ function eventOf(text: string): NatsLogEvent | undefined {
   return refusalOf(text);
 }
 
-/** The client's own name stands in the line too, quoted and escaped by the server: so the patterns are anchored at both ends. */
+/** The line also contains the name that the client chose, quoted and escaped by the server, so the patterns are anchored at both ends. */
 function refusalOf(text: string): NatsLogEvent | undefined {
   const violation =
     /^(\S+) - \w+:\d+ (?:- .* )?- (Publish|Subscription) Violation - (?:(?:Nkey|JWT User|User) "([^"]*)", )?Subject "([^"]*)"(?:, .*)?$/.exec(

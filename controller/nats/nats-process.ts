@@ -13,25 +13,25 @@ export type NatsProcessOptions = {
   readonly onLine: (line: NatsLogLine) => void;
 };
 
-/** One run of nats-server that has become ready. */
+/** One run of nats-server that is ready. */
 export interface NatsProcess {
   readonly pid: number;
   readonly port: number;
-  /** Resolves when the process is gone, with a text that says how. */
+  /** Resolves when the process has ended, with a text that says how. */
   readonly exited: Promise<string>;
-  /** SIGTERM, and SIGKILL when it takes longer than ten seconds. */
+  /** Sends SIGTERM, and SIGKILL after ten seconds. */
   stop(): Promise<void>;
-  /** SIGHUP: reads configuration and certificates again. Open connections stay. `NATS_RELOAD_FAILED`. */
+  /** Sends SIGHUP to reload configuration and certificates. Open connections stay. Errors: `NATS_RELOAD_FAILED`. */
   reload(): Promise<void>;
 }
 
-/** Restoring a large store takes the server a while before it is ready. */
+/** The server needs a while to restore a large store before it is ready. */
 const readyTimeoutMs = 60_000;
 const notReady = `it was not ready after ${readyTimeoutMs / 1000} s`;
 const stopTimeoutMs = 10_000;
 const reloadTimeoutMs = 5000;
 
-/** Starts the server and waits until it takes clients. `NATS_START_FAILED`, with what to do about the usual causes. */
+/** Starts the server and waits until it accepts clients. Errors: `NATS_START_FAILED`, with hints for the usual causes. */
 export async function startNatsProcess(options: NatsProcessOptions): Promise<NatsProcess> {
   const [file, ...args] = await commandLine(options);
   const child = spawn(file ?? options.command, args, { stdio: ['ignore', 'ignore', 'pipe'] });
@@ -44,16 +44,16 @@ export async function startNatsProcess(options: NatsProcessOptions): Promise<Nat
   const exited = new Promise<string>((resolve) => {
     child.once('error', (error) => resolve(error.message));
     child.once('exit', (code, signal) =>
-      resolve(signal === null ? `it ended with code ${code}` : `it was ended by ${signal}`),
+      resolve(signal === null ? `it exited with code ${code}` : `it was killed by ${signal}`),
     );
   });
-  // Listens from the first line on: the server may be ready before the pid file is written.
+  // Starts listening before the pid file is written: the server may be ready by then.
   const ready = waitUntilReady(child, listeners, exited);
   const [port] = await Promise.all([
     ready,
     child.pid === undefined ? undefined : writePidFile(options.pidFile, child.pid),
   ]).catch(async (error: unknown) => {
-    // A server that nobody holds would keep the port and the store from the next one.
+    // A server without an owner would keep the port and the store from the next one.
     await stop(child, exited);
     throw error;
   });
@@ -66,7 +66,7 @@ export async function startNatsProcess(options: NatsProcessOptions): Promise<Nat
   };
 }
 
-/** With `setpriv` (util-linux) the kernel ends the server when the controller dies, however it dies: prctl(2), PR_SET_PDEATHSIG. */
+/** With `setpriv` (util-linux) the kernel stops the server whenever the controller dies: prctl(2), PR_SET_PDEATHSIG. */
 async function commandLine(options: NatsProcessOptions): Promise<string[]> {
   const server = [options.command, '--config', options.configFile];
   for (const directory of (process.env['PATH'] ?? '').split(delimiter)) {
@@ -99,7 +99,7 @@ async function waitUntilReady(
   throw startFailure(typeof outcome === 'string' ? outcome : notReady, complaints.at(-1));
 }
 
-/** Returns when the process is gone, also when it was gone already. */
+/** Returns when the process has ended, also when it had ended before. */
 async function stop(child: ChildProcess, exited: Promise<string>): Promise<void> {
   child.kill('SIGTERM');
   const timer = setTimeout(() => child.kill('SIGKILL'), stopTimeoutMs);
@@ -112,7 +112,7 @@ async function reload(
   listeners: Set<(line: NatsLogLine) => void>,
   exited: Promise<string>,
 ): Promise<void> {
-  let why = 'it gave no sign of it';
+  let why = `it did not confirm within ${reloadTimeoutMs / 1000} s`;
   const { promise, stop: stopWaiting } = waitForLine(listeners, reloadTimeoutMs, (line) => {
     if (line.event?.kind === 'reload-failed') why = line.text;
     if (line.event?.kind === 'reload-failed') return false;
@@ -124,12 +124,12 @@ async function reload(
   if (outcome === true) return;
   throw new CulvertError({
     code: 'NATS_RELOAD_FAILED',
-    message: `nats-server did not take its new certificate: ${typeof outcome === 'string' ? outcome : why}`,
-    hint: 'the old one stays in use; look at the lines of nats-server in the log above',
+    message: `nats-server did not load its new certificate: ${typeof outcome === 'string' ? outcome : why}`,
+    hint: 'the old one stays in use; check the log lines of nats-server above',
   });
 }
 
-/** Resolves with the first answer of `check` that is not undefined, or with undefined after the timeout. */
+/** Resolves with the first result of `check` that is not undefined, or with undefined after the timeout. */
 function waitForLine(
   listeners: Set<(line: NatsLogLine) => void>,
   timeoutMs: number,
@@ -155,14 +155,14 @@ function waitForLine(
 function startFailure(outcome: string, complaint: string | undefined): CulvertError {
   const text = complaint ?? outcome;
   const causes: readonly (readonly [RegExp, string])[] = [
-    [/address already in use/, 'stop what uses that port, or choose another with --nats-listen HOST:PORT'],
-    [/cannot assign requested address/, 'give an address of this host with --nats-listen HOST:PORT'],
-    [/no space left on device|insufficient storage/i, 'free disk space below the state directory, then start again'],
+    [/address already in use/, 'stop the program that uses the port, or choose another with --nats-listen HOST:PORT'],
+    [/cannot assign requested address/, 'use an address of this host for --nats-listen HOST:PORT'],
+    [/no space left on device|insufficient storage/i, 'free disk space in the state directory, then start again'],
     [/permission denied/i, 'run the controller as the owner of its state directory'],
   ];
   return new CulvertError({
     code: 'NATS_START_FAILED',
     message: `nats-server did not start: ${text}`,
-    hint: causes.find(([pattern]) => pattern.test(text))?.[1] ?? 'look at the lines of nats-server in the log above',
+    hint: causes.find(([pattern]) => pattern.test(text))?.[1] ?? 'check the log lines of nats-server above',
   });
 }

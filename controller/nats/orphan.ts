@@ -5,15 +5,15 @@ import { writePrivateFile } from '../../shared/private-file.js';
 const stopTimeoutMs = 5000;
 const pollMs = 25;
 
-/** Remembers the child, for {@link stopOrphan}. Throws CulvertError `STATE_WRITE`. */
+/** Records the child's pid for {@link stopOrphan}. Throws CulvertError `STATE_WRITE`. */
 export async function writePidFile(path: string, pid: number): Promise<void> {
   await writePrivateFile(path, `${pid}\n`);
 }
 
 /**
- * Stops a nats-server that a controller left behind when it was killed: the process of the pid file, if its command line
- * still names our configuration file. It holds the store's files, so a second server must not start beside it.
- * Returns its pid, or undefined when there was none.
+ * Stops a nats-server that a killed controller left running: the process in the pid file, if its command line still names
+ * our configuration file. It has the store's files open, so a second server must not start while it runs. Returns its pid,
+ * or undefined when there was none.
  */
 export async function stopOrphan(pidFile: string, configFile: string): Promise<number | undefined> {
   const pid = Number(await readFile(pidFile, 'utf8').catch(() => ''));
@@ -32,7 +32,7 @@ export async function stopOrphan(pidFile: string, configFile: string): Promise<n
 }
 
 async function isOurs(pid: number, configFile: string): Promise<boolean> {
-  // Empty for a process that has ended and only waits for its parent.
+  // Empty for a zombie.
   const commandLine = await readFile(`/proc/${pid}/cmdline`, 'utf8').catch(() => '');
   return commandLine.split('\0').includes(configFile);
 }
@@ -41,6 +41,6 @@ function send(pid: number, signal: NodeJS.Signals): void {
   try {
     process.kill(pid, signal);
   } catch {
-    // It is gone already, which is what was wanted.
+    // The process has already ended, as intended.
   }
 }

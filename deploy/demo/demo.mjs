@@ -1,7 +1,7 @@
 import process from 'node:process';
 import { bootstrap, builtUrl } from '../../test/bootstrap.mjs';
 
-/** `npm run demo`: makes the clone ready, then runs deploy/demo/main.ts. */
+/** `npm run demo`: prepares the clone, then runs deploy/demo/main.ts. */
 try {
   await bootstrap();
 } catch (error) {

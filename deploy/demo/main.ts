@@ -3,9 +3,9 @@ import { describeError } from '../../shared/errors.js';
 import { runDemo } from './run-demo.js';
 
 const command = new Command('demo')
-  .description('Builds a lab of two hosts and six workloads, runs the mesh on it and shows what it does.')
-  .option('--hold', 'stay up afterwards, and print commands to play with; Ctrl-C ends it')
-  .option('--json', 'write one JSON object {ok, steps, metrics} as the last line of stdout; the story goes to stderr')
+  .description('Builds a lab of two hosts and six workloads, runs the mesh on it and demonstrates it step by step.')
+  .option('--hold', 'keep the lab running afterwards and print commands to try; Ctrl-C ends it')
+  .option('--json', 'write one JSON object {ok, steps, metrics} as the last line of stdout; progress goes to stderr')
   .parse();
 const options = command.opts<{ hold?: true; json?: true }>();
 

@@ -1,7 +1,7 @@
 import { programs } from '../../test/lab/programs.js';
 import type { Stage } from './stage.js';
 
-/** What a person can type while the demo is held. */
+/** Commands to try while the demo keeps running. */
 export function renderPlayGuide(stage: Stage): string {
   const { mesh } = stage;
   const inside = (node: { readonly netns: string }, command: string): string =>
@@ -22,13 +22,13 @@ export function renderPlayGuide(stage: Stage): string {
       inside(stage.workload('web'), stage.ssh.clientArgv(stage.workload('bastion').ipv4, []).join(' ')),
     ],
     ['a shell in a workload', inside(stage.workload('api'), 'bash')],
-    ['the mesh from above', `${culvert} status`],
-    ['why is it refused', `${culvert} why guest/intruder shop/cache:6379`],
-    ['change a rule', `${culvert} delete SegmentationRule redis-for-nobody-else`],
+    ['the state of the mesh', `${culvert} status`],
+    ['why a connection is refused', `${culvert} why guest/intruder shop/cache:6379`],
+    ['delete a rule', `${culvert} delete SegmentationRule redis-deny-others`],
     ['metrics of a node', inside(node1.node, 'curl -s http://127.0.0.1:15020/metrics')],
     ['live state of an agent', inside(node1.node, 'curl -s http://127.0.0.1:15000/dump')],
-    ['what an agent logs', `tail -f ${node1.logFile}`],
-    ['the rules in a workload', inside(stage.workload('web'), 'iptables-save')],
+    ['the log of an agent', `tail -f ${node1.logFile}`],
+    ['the firewall rules in a workload', inside(stage.workload('web'), 'iptables-save')],
     ['the wire between the hosts', inside(mesh.lab.host('node2'), 'tcpdump -ni eth0 tcp')],
   ];
   return lines.map(([what, command]) => `  # ${what}\n  ${command}`).join('\n');

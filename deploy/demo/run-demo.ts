@@ -22,7 +22,7 @@ const steps: readonly Step[] = [
 
 export type DemoOptions = { readonly isHeld: boolean; readonly isJson: boolean };
 
-/** Plays all steps; true when every one held. The lab is gone afterwards. */
+/** Runs all steps and removes the lab. Returns true when every step passed. */
 export async function runDemo(options: DemoOptions): Promise<boolean> {
   const out = options.isJson ? process.stderr : process.stdout;
   const say = (line: string): void => void out.write(`${line}\n`);
@@ -35,15 +35,15 @@ export async function runDemo(options: DemoOptions): Promise<boolean> {
       say(`\n${index + 1}. ${step.title}`);
       results.push(await play(step, stage, (line) => say(`   ${line}`)));
     }
-    say(`\n${results.filter(({ ok }) => ok).length} of ${steps.length} steps held, ${seconds(startedAt)} s.`);
+    say(`\n${results.filter(({ ok }) => ok).length} of ${steps.length} steps passed, ${seconds(startedAt)} s.`);
     if (options.isHeld) {
       say(
-        `\nThe lab stays up. To play with it, from another terminal, as root:\n${renderPlayGuide(stage)}\n\nCtrl-C ends it.`,
+        `\nThe lab keeps running. Commands to try from another terminal, as root:\n${renderPlayGuide(stage)}\n\nCtrl-C ends it.`,
       );
-      await endOfPatience();
+      await terminationSignal();
     }
   }
-  say('The lab is gone: no namespace, rule, process or file is left.');
+  say('The lab is removed: no namespace, rule, process or file is left.');
   const isOk = results.every(({ ok }) => ok);
   if (options.isJson) {
     const metrics = results.find(({ id }) => id === nodeMetrics.id)?.evidence['nodes'] ?? [];
@@ -52,12 +52,12 @@ export async function runDemo(options: DemoOptions): Promise<boolean> {
   return isOk;
 }
 
-/** A step that fails does not keep the later ones from being shown. */
+/** Runs one step. A failure is a result, so that the later steps still run. */
 async function play(step: Step, stage: Stage, say: (line: string) => void): Promise<StepResult> {
   const startedAt = performance.now();
   try {
     const evidence = await step.run(stage, say);
-    say(`✔ held (${seconds(startedAt)} s)`);
+    say(`✔ passed (${seconds(startedAt)} s)`);
     return { id: step.id, ok: true, evidence };
   } catch (error) {
     const failure = describeError(error);
@@ -70,8 +70,8 @@ function seconds(startedAt: number): string {
   return ((performance.now() - startedAt) / 1000).toFixed(1);
 }
 
-/** Resolves at Ctrl-C or SIGTERM, so that the lab is taken down in order. */
-function endOfPatience(): Promise<void> {
+/** Resolves at Ctrl-C or SIGTERM, so that the lab is torn down in order. */
+function terminationSignal(): Promise<void> {
   return new Promise((resolve) => {
     const keepAlive = setInterval(() => {}, 60_000);
     for (const signal of ['SIGINT', 'SIGTERM'] as const) {

@@ -4,7 +4,7 @@ import { startNginx, startRedis, startSshd, type SshApplication } from '../../te
 import { prepareMesh, type Mesh } from '../../test/lab/mesh.js';
 import { defaultTopology } from '../../test/lab/topology.js';
 
-/** What all steps play on: the lab with its controller, and the applications as the distribution ships them. */
+/** The environment of all steps: the lab with its controller, and unmodified applications of the distribution. */
 export class Stage implements AsyncDisposable {
   readonly mesh: Mesh;
   readonly ssh: SshApplication;
@@ -14,7 +14,7 @@ export class Stage implements AsyncDisposable {
     this.ssh = init.ssh;
   }
 
-  /** Controller and applications run afterwards; no agent does. */
+  /** Starts the controller and the applications, but no agent. */
   static async build(): Promise<Stage> {
     const mesh = await prepareMesh({ topology: defaultTopology, agentArgs: ['--workers', '1'] });
     try {
@@ -22,7 +22,7 @@ export class Stage implements AsyncDisposable {
       const [ssh] = await Promise.all([
         startSshd({ lab, at: lab.workload('bastion') }),
         startRedis({ lab, at: lab.workload('cache') }),
-        startNginx({ lab, at: lab.workload('site'), page: 'hello from nginx, which knows of no mesh\n' }),
+        startNginx({ lab, at: lab.workload('site'), page: 'hello from nginx, which knows nothing of the mesh\n' }),
       ]);
       return new Stage({ mesh, ssh });
     } catch (error) {

@@ -1,11 +1,10 @@
 import type { Stage } from './stage.js';
 
-/** What a step found out, as plain JSON: figures and texts that were measured or captured in this run. */
+/** The findings of a step as plain JSON: figures and texts that were measured or captured in this run. */
 export type Evidence = Readonly<Record<string, unknown>>;
 
 /**
- * One numbered step of the demo. `run` throws when its claim does not hold ({@link require}); `say` prints a line while it
- * works.
+ * One numbered step of the demo. `run` throws when a claim fails ({@link require}); `say` prints a line of progress.
  */
 export type Step = {
   readonly id: string;
@@ -15,9 +14,9 @@ export type Step = {
 
 export type StepResult = { readonly id: string; readonly ok: boolean; readonly evidence: Evidence };
 
-/** The claim of a step does not hold. */
+/** A claim of a step failed. */
 export class ClaimFailed extends Error {}
 
 export function require(condition: boolean, claim: string): asserts condition {
-  if (!condition) throw new ClaimFailed(`this does not hold: ${claim}`);
+  if (!condition) throw new ClaimFailed(`this claim failed: ${claim}`);
 }

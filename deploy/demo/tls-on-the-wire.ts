@@ -1,12 +1,12 @@
 import type { CapturedPackets } from '../../test/lab/packet-capture.js';
 
-/** TLS version that a server chose, as it stands in the ServerHello's supported_versions (RFC 8446, section 4.2.1). */
+/** TLS 1.3 in the supported_versions of a ServerHello (RFC 8446, section 4.2.1). */
 const tls13 = 0x0304;
 const handshakeRecord = 22;
 const serverHello = 2;
 const supportedVersions = 43;
 
-/** How many TCP connections from this port began with a ServerHello of TLS 1.3, and how many with anything else. */
+/** Counts the TCP connections from a port that began with a TLS 1.3 ServerHello, and all others. */
 export function countTls13Servers(packets: CapturedPackets, port: number): { tls13: number; other: number } {
   const fromServer = packets.streams.filter((stream) => stream.from.endsWith(` ${port}`));
   const matching = fromServer.filter((stream) => negotiatedVersion(stream.bytes) === tls13).length;

@@ -1,7 +1,7 @@
 import { nkeys, type Authenticator } from 'nats';
 import { toBusError } from './bus-error.js';
 
-/** How a bus proves who it is. Functions are called at every connection, so that renewed credentials are used. */
+/** The credentials of a bus. Functions are called for every connection, so that renewed credentials are used. */
 export type BusAuth =
   | { readonly kind: 'jwt'; readonly jwt: string | (() => string); readonly seed: string | (() => string) }
   /** The contents of a `.creds` file, as `nsc` writes it. */
@@ -9,7 +9,7 @@ export type BusAuth =
   | { readonly kind: 'userpass'; readonly user: string; readonly pass: string }
   | { readonly kind: 'none' };
 
-/** The client's form of it. An authenticator that throws would end the connection for ever, so it reports instead. */
+/** The client's form of the credentials. It reports errors, because one that throws would end the connection for good. */
 export function busAuthenticator(auth: BusAuth, onProblem: (error: unknown) => void): Authenticator {
   return (nonce) => {
     try {
@@ -37,19 +37,19 @@ function authenticate(auth: BusAuth, nonce: string | undefined): ReturnType<Auth
 }
 
 /**
- * Without the field `nkey`, which the client's own authenticator sends too: with it, every reload of the server's
- * configuration (a renewed certificate) would drop the connection (nats-server issue 8606). The JWT names the key.
+ * Omits the field `nkey`, which the client's own authenticator sends: with it, every reload of the server's configuration
+ * (for a renewed certificate) would drop the connection (nats-server issue 8606). The JWT names the key anyway.
  */
 function proveJwt(jwt: string, seed: string, nonce: string | undefined): ReturnType<Authenticator> {
   const signature = nkeys.fromSeed(Buffer.from(seed.trim())).sign(Buffer.from(nonce ?? ''));
   return { jwt: jwt.trim(), sig: Buffer.from(signature).toString('base64url') };
 }
 
-/** The token and the seed stand between lines of dashes, in this order. */
+/** The file has the JWT and then the seed, each between lines of dashes. */
 function readCreds(creds: string): [jwt: string, seed: string] {
   const blocks = [...creds.matchAll(/-{3,}BEGIN [^\n]*-{3,}\s+([^\s-]\S*)\s+-{3,}END/g)];
   const [jwt, seed] = blocks.map((block) => block[1]);
-  if (jwt === undefined || seed === undefined) throw new Error('a .creds file holds a token and a seed');
+  if (jwt === undefined || seed === undefined) throw new Error('the .creds file has no JWT or no seed');
   return [jwt, seed];
 }
 

@@ -14,16 +14,16 @@ export type BusErrorCode =
   | 'BUS_FAILED';
 
 const hints: Readonly<Record<BusErrorCode, string>> = {
-  BUS_DISCONNECTED: 'check that nats-server runs and can be reached; the connection comes back by itself',
+  BUS_DISCONNECTED: 'check that nats-server runs and is reachable; the connection comes back by itself',
   BUS_TIMEOUT: 'check that the controller runs and how busy it is, then try again',
-  BUS_NO_RESPONDERS: 'start the controller: nobody answers on this subject',
-  BUS_DENIED: 'use credentials whose permissions cover it; an agent may use its own subjects only',
+  BUS_NO_RESPONDERS: 'start the controller: there is no responder on this subject',
+  BUS_DENIED: 'use credentials with permissions for it; an agent may use only its own subjects',
   BUS_PAYLOAD_TOO_LARGE: 'raise max_payload of nats-server to 8MB, or publish less at once',
   BUS_STORE_FULL: 'free disk space on the host of nats-server or raise the limits of its JetStream account',
   BUS_NOT_FOUND: 'start the controller once: it creates the buckets and streams; check that JetStream is enabled',
-  BUS_CONFLICT: 'read the key again and repeat the change on what it holds now',
-  BUS_OVERLOADED: 'the sender tries again; if it lasts, look for an agent that asks in a loop',
-  BUS_FAILED: 'look at the log of nats-server',
+  BUS_CONFLICT: 'read the key again and repeat the change on its new value',
+  BUS_OVERLOADED: 'the sender tries again; if it persists, look for an agent that sends requests in a loop',
+  BUS_FAILED: 'check the log of nats-server',
 };
 
 /** JetStream's own error numbers (nats-server, server/errors.json). */
@@ -57,17 +57,21 @@ export function busError(code: BusErrorCode, message: string, cause?: unknown): 
   return new CulvertError({ code, message, hint: hints[code], cause });
 }
 
-/** What any failure of the `nats` package is called here. `what` says what was tried, as in "cannot read the key x". */
+/** Converts any error of the `nats` package. `what` says what failed, as in "cannot read the key x". */
 export function toBusError(what: string, error: unknown): CulvertError {
   if (error instanceof CulvertError) return error;
   const text = error instanceof Error ? error.message : String(error);
   if (!(error instanceof NatsError)) return busError('BUS_FAILED', `${what}: ${text}`, error);
   const apiError = error.jsError();
   const code = codesOfApiErrors[apiError?.err_code ?? 0] ?? codesOfClientErrors[error.code] ?? 'BUS_FAILED';
-  return busError(code, `${what}: ${apiError?.description ?? (text === '503' ? 'nobody answers' : text)}`, error);
+  return busError(
+    code,
+    `${what}: ${apiError?.description ?? (text === '503' ? 'there is no responder' : text)}`,
+    error,
+  );
 }
 
-/** A failure of the store itself: there, "nobody answers" means that the bucket or stream is not there. */
+/** Converts an error of the store, where "no responder" means that the bucket or stream does not exist. */
 export function toStoreError(what: string, error: unknown): CulvertError {
   const mapped = toBusError(what, error);
   return mapped.code === 'BUS_NO_RESPONDERS' ? busError('BUS_NOT_FOUND', mapped.message, error) : mapped;

@@ -3,42 +3,41 @@ import type { Bucket, BucketOptions } from './bucket.js';
 export type BusStatus = 'connected' | 'disconnected';
 
 /**
- * One connection to NATS that never gives up. Created by `connectBus`, owned and closed by the caller.
+ * A connection to NATS that reconnects forever. `connectBus` creates it; the caller owns and closes it.
  *
- * Errors are `CulvertError`s: `BUS_DISCONNECTED` (no connection now; the bus reconnects by itself), `BUS_TIMEOUT`,
- * `BUS_NO_RESPONDERS`, `BUS_DENIED` (the server's permissions forbid it), `BUS_PAYLOAD_TOO_LARGE`,
- * `BUS_STORE_FULL`, `BUS_NOT_FOUND` (bucket or stream), `BUS_FAILED` (anything else, with its cause).
+ * Errors are `CulvertError`s: `BUS_DISCONNECTED` (not connected now; the bus reconnects by itself), `BUS_TIMEOUT`,
+ * `BUS_NO_RESPONDERS`, `BUS_DENIED` (the server's permissions forbid it), `BUS_PAYLOAD_TOO_LARGE`, `BUS_STORE_FULL`,
+ * `BUS_NOT_FOUND` (no such bucket or stream), `BUS_FAILED` (anything else, with its cause).
  */
 export interface Bus extends AsyncDisposable {
   readonly status: BusStatus;
-  /** The server that it is connected to now, as `host:port`, or the last one. */
+  /** `host:port` of the current server, or of the last one while disconnected. */
   readonly server: string;
-  /** Called at every change, never for the present state. Returns the function that stops it. */
+  /** Calls the listener at every change, not for the current state. Returns the function that removes it. */
   onStatus(listener: (status: BusStatus) => void): () => void;
-  /** Called for every operation that the server's permissions refused; the operation itself fails with BUS_DENIED or a timeout. */
+  /** Calls the listener for every operation that the server's permissions refused; the operation itself fails with BUS_DENIED or a timeout. */
   onDenied(listener: (denied: DeniedOperation) => void): () => void;
-  /** Sends and waits for one answer. `timeoutMs` bounds the whole wait. */
+  /** Sends a request and waits for one answer, at most `timeoutMs`. */
   request(subject: string, bytes: Uint8Array, options: RequestOptions): Promise<Uint8Array>;
   /**
-   * Answers requests on a subject; wildcards are allowed and the handler gets the subject that was used. It survives
-   * reconnects. The requester gets nothing when the handler throws (so encode errors as answers); `onError` hears it.
-   * An undefined answer sends nothing, for plain publications. A request that wants its answer elsewhere than in the
-   * inbox of whoever its subject names is dropped, and `onError` hears BUS_DENIED. Returns the function that stops
-   * serving.
+   * Answers requests on a subject, also after reconnects. Wildcards are allowed; the handler gets the actual subject. When
+   * the handler throws, the requester gets no answer and `onError` gets the error, so encode errors as answers. An
+   * undefined answer sends nothing, for plain publications. A request whose reply subject is not in the inbox of the node
+   * that its subject names is dropped, and `onError` gets BUS_DENIED. Returns the function that stops serving.
    */
   serve(subject: string, handler: ServeHandler, onError: (error: unknown) => void): () => void;
-  /** Fire and forget. False when disconnected: nothing is queued, so memory is bounded while NATS is away. */
+  /** Publishes without confirmation. False when disconnected: nothing is queued, which bounds memory during an outage. */
   publish(subject: string, bytes: Uint8Array): boolean;
-  /** Publishes into a stream and waits until the server has stored it. */
+  /** Publishes to a stream and waits until the server has stored the message. */
   store(subject: string, bytes: Uint8Array, options: RequestOptions): Promise<void>;
   bucket(name: string, options?: BucketOptions): Promise<Bucket>;
-  /** Creates the stream, or brings an existing one to these settings. */
+  /** Creates the stream or updates the settings of an existing one. */
   ensureStream(settings: StreamSettings): Promise<void>;
-  /** Delivers every message of a stream, the oldest first, and then each new one; survives reconnects and wiped stores. */
+  /** Delivers every message of a stream, oldest first, then each new one. Survives reconnects and wiped stores. */
   followStream(options: FollowStreamOptions): StreamFollow;
-  /** Sends what is buffered, lets running handlers answer, then closes. */
+  /** Lets running handlers answer, sends what is buffered, then closes. */
   drain(): Promise<void>;
-  /** Closes at once. Everything that waits fails with BUS_DISCONNECTED. */
+  /** Closes at once. Pending operations fail with BUS_DISCONNECTED. */
   close(): Promise<void>;
 }
 
@@ -53,11 +52,11 @@ export type DeniedOperation = { readonly operation: 'publish' | 'subscribe'; rea
 export type StreamSettings = {
   readonly name: string;
   readonly subjects: readonly string[];
-  /** Older messages are dropped; 0 keeps them. */
+  /** Older messages are dropped; 0: no limit. */
   readonly maxAgeMs: number;
-  /** The oldest are dropped beyond it. */
+  /** Beyond it the oldest messages are dropped. */
   readonly maxBytes: number;
-  /** A larger one is refused; absent: what the server takes. */
+  /** Larger messages are refused; absent: the server's limit. */
   readonly maxMessageBytes?: number;
 };
 
@@ -65,20 +64,20 @@ export type FollowStreamOptions = {
   readonly stream: string;
   /** Subjects, wildcards allowed. */
   readonly filter: string;
-  /** Called before every attempt, to make the stream when it is missing; its failure counts as one of following. */
+  /** Called before every attempt, to create a missing stream. When it throws, the attempt has failed. */
   readonly prepare: () => Promise<void>;
   readonly onMessage: (message: StoredMessage) => void;
-  /** Something failed; it goes on by itself. */
+  /** Called for a failure; following resumes by itself. */
   readonly onProblem: (error: unknown) => void;
   readonly signal: AbortSignal;
 };
 
-/** `storedAtMs`: the server's clock. */
+/** `storedAtMs` is by the server's clock. */
 export type StoredMessage = BusMessage & { readonly storedAtMs: number };
 
 export interface StreamFollow {
-  /** True while everything that the stream held at the start has been delivered and the feed is live. */
+  /** True while all stored messages have been delivered and new ones arrive. */
   readonly isCurrent: boolean;
-  /** Settles when the signal, or the end of the bus, has ended it. */
+  /** Settles when the signal or the close of the bus has ended it. */
   readonly closed: Promise<void>;
 }

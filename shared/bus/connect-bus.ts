@@ -12,27 +12,27 @@ import { ReconnectPace, reconnectDelayMs } from './reconnect-delay.js';
 export type ConnectBusOptions = {
   /** `host:port`, `nats://host:port` or `tls://host:port`; tried in turn. */
   readonly servers: readonly string[];
-  /** Null: no TLS, for a server on loopback in tests. A function is read at every connection, so that roots can rotate. */
+  /** Null: no TLS, for a server on loopback in tests. A function is called for every connection, so that roots can rotate. */
   readonly tls: { readonly caPem: string | (() => string); readonly servername?: string } | null;
   readonly auth: BusAuth;
-  /** Shown by the server in its log and monitoring. */
+  /** The server shows it in its log and monitoring. */
   readonly name: string;
-  /** Replies go to subjects under it; must be one that the user may subscribe to (see `agentPermissions`). */
+  /** Prefix of reply subjects. The user must have permission to subscribe to it (see `agentPermissions`). */
   readonly inboxPrefix: string;
-  /** Gives up connecting, or closes the bus. */
+  /** Aborts connecting, or closes the bus. */
   readonly signal: AbortSignal;
-  /** Hears every attempt that failed and everything else that the bus repairs by itself: for the log. */
+  /** Called, for the log, with every failed attempt and every other error from which the bus recovers by itself. */
   readonly onProblem?: (error: unknown) => void;
 };
 
 const connectTimeoutMs = 5000;
-/** A half-open connection is noticed after three of these. */
+/** A half-open connection is detected after three of these. */
 const pingIntervalMs = 5000;
 
 /**
- * Connects to NATS, for as long as it takes, and stays connected: it reconnects for ever, with growing and jittered
- * delays, also after the server refused the credentials (they may have been renewed meanwhile: they are read anew at
- * every attempt). Rejects only when the signal is aborted, with its reason.
+ * Connects to NATS, retrying until it succeeds, and reconnects forever, with growing and jittered delays. It also retries
+ * after the server refused the credentials: each attempt reads them again, since they may have been renewed. Rejects only
+ * when the signal is aborted, with its reason.
  */
 export async function connectBus(options: ConnectBusOptions): Promise<Bus> {
   const onProblem = options.onProblem ?? ((): void => undefined);
@@ -46,13 +46,13 @@ export async function connectBus(options: ConnectBusOptions): Promise<Bus> {
     timeout: connectTimeoutMs,
     pingInterval: pingIntervalMs,
     maxPingOut: 2,
-    // Each first attempt is made here, not by the client: its own waiting for the first connection cannot be cancelled.
+    // `connectFirst` retries instead of the client, whose wait for the first connection cannot be cancelled.
     waitOnFirstConnect: false,
     maxReconnectAttempts: -1,
     ignoreAuthErrorAbort: true,
     reconnectDelayHandler: () => pace.currentMs(),
     ignoreClusterUpdates: false,
-    // The system's resolver, which reads the hosts file; the client's own asks name servers only.
+    // Uses the system's resolver, which reads the hosts file; the client's own asks only name servers.
     resolve: false,
     noAsyncTraces: true,
   };
@@ -81,7 +81,7 @@ async function connectFirst(
       return await withSignal(connecting, signal);
     } catch (error) {
       if (signal.aborted) {
-        // The client cannot be told to stop dialling: what comes of it later is closed.
+        // The client cannot stop dialling, so a connection that it makes later is closed.
         connecting.then((connection) => connection.close()).catch(() => undefined);
         throw signal.reason;
       }
@@ -92,8 +92,8 @@ async function connectFirst(
 }
 
 /**
- * For a bare IP address the client would check the certificate for the name "localhost". Without a `servername` it is
- * checked for the configured addresses instead: any of them will do, for all are servers that were named by the user.
+ * For a bare IP address the client would check the certificate for the name "localhost". Without a `servername` the
+ * certificate must match any of the configured addresses instead, since the user named all of these servers.
  */
 function tlsOptions(tls: NonNullable<ConnectBusOptions['tls']>, servers: readonly string[]): TlsOptions {
   const { caPem, servername } = tls;
@@ -103,7 +103,7 @@ function tlsOptions(tls: NonNullable<ConnectBusOptions['tls']>, servers: readonl
     return mismatches.includes(undefined) ? undefined : mismatches[0];
   };
   return {
-    // A getter, because the client reads the property once for every connection.
+    // A getter, because the client reads the property for every connection.
     get ca() {
       return typeof caPem === 'string' ? caPem : caPem();
     },

@@ -3,14 +3,14 @@ import { nkeys } from 'nats';
 import { CulvertError } from '../errors.js';
 
 /**
- * Decentralised authentication of NATS: an operator signs accounts, an account signs users, the server holds no
- * password and no list of users. Tokens are JWTs of version 2 with the algorithm `ed25519-nkey`.
+ * NATS's decentralised authentication: an operator signs accounts, an account signs users, and the server stores neither
+ * passwords nor a list of users. Tokens are JWTs of version 2 with the algorithm `ed25519-nkey`.
  * Source: NATS documentation, "JWTs in depth"; the claims are those of github.com/nats-io/jwt/v2.
  */
 export type NkeyPair = {
   /** `O…`, `A…` or `U…`. */
   readonly publicKey: string;
-  /** `SO…`, `SA…` or `SU…`: a secret, files of mode 0600. */
+  /** `SO…`, `SA…` or `SU…`. Secret: store it in files of mode 0600. */
   readonly seed: string;
 };
 
@@ -19,7 +19,7 @@ export type UserPermissions = {
   readonly subscribe: SubjectPermissions;
 };
 
-/** Subjects with wildcards. An absent list allows everything (denies nothing); `deny` wins. */
+/** Subjects with wildcards. An absent `allow` allows everything; `deny` takes precedence. */
 export type SubjectPermissions = { readonly allow?: readonly string[]; readonly deny?: readonly string[] };
 
 export function createOperator(): NkeyPair {
@@ -30,26 +30,26 @@ export function createAccount(): NkeyPair {
   return exportPair(nkeys.createAccount());
 }
 
-/** What a node or the controller makes for itself; only the public half is sent to whoever mints its JWT. */
+/** Creates the key of a NATS user. Its owner keeps the seed and sends only the public half to have a JWT minted. */
 export function createUser(): NkeyPair {
   return exportPair(nkeys.createUser());
 }
 
-/** The pair of a seed that somebody configured. `NKEY_INVALID` when it is none. */
+/** The key pair of a configured seed. Errors: `NKEY_INVALID`. */
 export function nkeyPairFromSeed(seed: string): NkeyPair {
   try {
     return exportPair(nkeys.fromSeed(Buffer.from(seed.trim())));
   } catch (cause) {
     throw new CulvertError({
       code: 'NKEY_INVALID',
-      message: 'this is no NATS seed',
-      hint: 'give the seed of the account, which begins with SA: nsc list keys --show-seeds',
+      message: 'this is not a NATS seed',
+      hint: 'use the seed of the account, which begins with SA: nsc list keys --show-seeds',
       cause,
     });
   }
 }
 
-/** Whether this is the public key of a user, as it comes from a node that joins. */
+/** Whether the text is the public key of a NATS user, as a joining node sends it. */
 export function isUserPublicKey(text: string): boolean {
   try {
     nkeys.fromPublic(text);
@@ -59,7 +59,7 @@ export function isUserPublicKey(text: string): boolean {
   }
 }
 
-/** Signs itself. `systemAccount`: the account in which the server publishes its own events. */
+/** A self-signed operator JWT. `systemAccount`: the account in which the server publishes its own events. */
 export function mintOperatorJwt(options: {
   readonly operator: NkeyPair;
   readonly name: string;
@@ -72,7 +72,7 @@ export function mintOperatorJwt(options: {
   });
 }
 
-/** `jetStreamBytes`: what the account may store on disk, -1 without a bound; 0: no JetStream. */
+/** `jetStreamBytes`: how much the account may store on disk; -1: no limit; 0: no JetStream. */
 export function mintAccountJwt(options: {
   readonly operator: NkeyPair;
   readonly accountPublicKey: string;
@@ -106,7 +106,7 @@ export function mintAccountJwt(options: {
   });
 }
 
-/** The server drops the connection at `expiresAtMs`; null: never. Permissions are part of the token. */
+/** A user JWT with its permissions. The server drops the connection at `expiresAtMs`; null: never. */
 export function mintUserJwt(options: {
   readonly account: NkeyPair;
   readonly userPublicKey: string;
@@ -117,7 +117,7 @@ export function mintUserJwt(options: {
   if (!isUserPublicKey(options.userPublicKey)) {
     throw new CulvertError({
       code: 'NKEY_INVALID',
-      message: 'this is no public key of a NATS user',
+      message: 'this is not the public key of a NATS user',
       hint: 'send the public key that begins with U',
     });
   }

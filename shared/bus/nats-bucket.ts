@@ -12,11 +12,11 @@ export type NatsBucketInit = {
   readonly kv: KV;
   readonly manager: JetStreamManager;
   readonly link: FeedLink;
-  /** Fails with BUS_DISCONNECTED instead of letting an operation run into its timeout. */
+  /** Throws BUS_DISCONNECTED, so that an operation need not wait for its timeout. */
   readonly assertConnected: (what: string) => void;
 };
 
-/** What a key-value bucket is on the server (NATS ADR-8). Writes beyond `maxBytes` are refused, nothing old is dropped. */
+/** The stream behind a key-value bucket (NATS ADR-8). Writes beyond `maxBytes` are refused; old entries are never dropped. */
 export function bucketStreamConfig(name: string, settings: BucketSettings): Partial<StreamConfig> & { name: string } {
   return {
     name: `KV_${name}`,
@@ -34,7 +34,7 @@ export function bucketStreamConfig(name: string, settings: BucketSettings): Part
   };
 }
 
-/** {@link Bucket} on the `nats` package; `NatsBus.bucket` makes it. */
+/** {@link Bucket} on the `nats` package; `NatsBus.bucket` creates it. */
 export class NatsBucket implements Bucket {
   readonly name: string;
   readonly #init: NatsBucketInit;
@@ -85,7 +85,7 @@ export class NatsBucket implements Bucket {
       (message) => message.isDeletion && Number(BigInt(message.storedAt) / 1_000_000n) <= newestMs,
     );
     for (const marker of markers) {
-      // Up to the marker itself only: the key may have been written again since.
+      // Purges only up to the marker itself: the key may have been written again since.
       const purge = { filter: marker.subject, seq: marker.sequence + 1 };
       await this.#attempt('compact', () => this.#init.manager.streams.purge(`KV_${this.name}`, purge));
     }
@@ -122,7 +122,8 @@ export class NatsBucket implements Bucket {
     const messages = new Map<string, FeedMessage>();
     const { promise, resolve, reject } = newDeferred();
     const { connection, inboxPrefix, busClosed, onDisconnect } = this.#init.link;
-    const fail = (): void => reject(busError('BUS_DISCONNECTED', `the list of the bucket ${this.name} broke off`));
+    const fail = (): void =>
+      reject(busError('BUS_DISCONNECTED', `the connection was lost while listing the bucket ${this.name}`));
     const stopListening = onDisconnect(fail);
     busClosed.addEventListener('abort', fail, { once: true });
     let feed: Feed | undefined;
@@ -140,7 +141,7 @@ export class NatsBucket implements Bucket {
       feed = await opening;
       await promise;
     } finally {
-      // A rejection that nobody awaits any more, because opening failed first, is not an error of its own.
+      // When opening failed first, this promise is no longer awaited and its rejection must not count as unhandled.
       promise.catch(() => undefined);
       stopListening();
       busClosed.removeEventListener('abort', fail);

@@ -21,7 +21,7 @@ import { withSignal } from './with-signal.js';
 import { applyStreamConfig } from './stream-config.js';
 import { ResumingFollow } from './stream-follow.js';
 
-/** Handlers of one subscription that may run at once; more requests than that are dropped and asked again by their senders. */
+/** Concurrent handlers per subscription. Beyond it requests are dropped, and their senders retry. */
 const maxRunningHandlers = 512;
 const jetStreamTimeoutMs = 5000;
 
@@ -34,7 +34,7 @@ export type NatsBusInit = {
   readonly pace: ReconnectPace;
 };
 
-/** {@link Bus} on the `nats` package; `connectBus` makes it. */
+/** {@link Bus} on the `nats` package; `connectBus` creates it. */
 export class NatsBus implements Bus {
   readonly #init: NatsBusInit;
   readonly #connection: NatsConnection;
@@ -50,7 +50,7 @@ export class NatsBus implements Bus {
     void this.#followStatus();
     void this.#connection.closed().then((error) => {
       this.#setStatus('disconnected');
-      if (!this.#closing.signal.aborted) init.onProblem(toBusError('the connection to NATS was given up', error));
+      if (!this.#closing.signal.aborted) init.onProblem(toBusError('the NATS client stopped reconnecting', error));
       this.#closing.abort();
     });
   }
@@ -75,7 +75,7 @@ export class NatsBus implements Bus {
 
   async request(subject: string, bytes: Uint8Array, options: RequestOptions): Promise<Uint8Array> {
     const what = `no answer on ${subject}`;
-    this.#assertConnected(`ask on ${subject}`);
+    this.#assertConnected(`send a request on ${subject}`);
     const asked = this.#connection.request(subject, bytes, { timeout: options.timeoutMs });
     const reply = untilLost({ what, answer: asked, onDisconnect: this.#onDisconnect });
     try {
@@ -105,13 +105,13 @@ export class NatsBus implements Bus {
         return onError(
           busError(
             'BUS_DENIED',
-            `a request on ${message.subject} was dropped: it wants its answer on ${message.reply}`,
+            `dropped a request on ${message.subject}: its reply subject ${message.reply} is not the node's inbox`,
           ),
         );
       }
       if (runningHere >= maxRunningHandlers) {
         return onError(
-          busError('BUS_OVERLOADED', `a request on ${message.subject} was dropped: ${runningHere} are running`),
+          busError('BUS_OVERLOADED', `dropped a request on ${message.subject}: ${runningHere} are already running`),
         );
       }
       this.#keep(answer(message));
@@ -151,7 +151,7 @@ export class NatsBus implements Bus {
       this.#assertConnected(`create the bucket ${name}`);
       await applyStreamConfig(manager, bucketStreamConfig(name, options.create));
     }
-    // bindOnly asks the server nothing, so an agent needs no permission on the stream's settings.
+    // bindOnly sends no request, so an agent needs no permission to read the stream's settings.
     const jetStream = this.#connection.jetstream({ checkAPI: false, timeout: jetStreamTimeoutMs });
     const kv = await jetStream.views.kv(name, { bindOnly: true, allow_direct: true });
     return new NatsBucket({
@@ -195,7 +195,7 @@ export class NatsBus implements Bus {
     await this.close();
   }
 
-  /** Remembers a handler until it is done, so that `drain` can wait for it. */
+  /** Tracks a running handler, so that `drain` can wait for it. */
   #keep(run: Promise<void>): void {
     const kept = run.finally(() => this.#running.delete(kept));
     this.#running.add(kept);
@@ -211,7 +211,7 @@ export class NatsBus implements Bus {
     };
   }
 
-  /** Calls the listener at every loss of the connection; returns the function that stops it. */
+  /** Calls the listener at every loss of the connection. Returns the function that removes it. */
   readonly #onDisconnect = (listener: () => void): (() => void) => {
     this.#events.on('lost', listener);
     return () => this.#events.off('lost', listener);
@@ -223,7 +223,7 @@ export class NatsBus implements Bus {
 
   #assertConnected(what: string): void {
     if (this.#currentStatus === 'connected' && !this.#connection.isClosed()) return;
-    throw busError('BUS_DISCONNECTED', `cannot ${what}: there is no connection to NATS`);
+    throw busError('BUS_DISCONNECTED', `cannot ${what}: not connected to NATS`);
   }
 
   async #whenConnected(signal: AbortSignal): Promise<void> {

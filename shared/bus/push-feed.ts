@@ -9,7 +9,7 @@ export type FeedMessage = {
   readonly bytes: Uint8Array;
   readonly isDeletion: boolean;
   readonly sequence: number;
-  /** Nanoseconds since the epoch, as text. With `sequence` it names a message even after the store was wiped. */
+  /** Nanoseconds since the epoch, as text. With `sequence` it identifies a message even after the store was wiped. */
   readonly storedAt: string;
 };
 
@@ -17,15 +17,15 @@ export type FeedOptions = {
   readonly connection: NatsConnection;
   readonly inboxPrefix: string;
   readonly stream: string;
-  /** The subjects of interest. Part of the API subject, so the server's permissions can bind it. */
+  /** Subjects to deliver. It is part of the API subject, so the server's permissions can restrict it. */
   readonly filter: string;
   readonly isHeadersOnly?: boolean;
-  /** Every message from this one on, instead of the last one of every subject. */
+  /** Delivers every message from this sequence on, instead of the last message of each subject. */
   readonly fromSequence?: number;
   readonly onMessage: (message: FeedMessage) => void;
-  /** Called once, when the last message that was there at the start has been delivered, or at once when there is none. */
+  /** Called once, when every message that was stored at the start has been delivered, or at once for an empty stream. */
   readonly onListed: () => void;
-  /** Called at most once: the feed has ended and whoever wants more opens another. Never after `stop`. */
+  /** Called at most once, when the feed has ended; the owner opens another to go on. Never called after `stop`. */
   readonly onEnd: (error: unknown) => void;
 };
 
@@ -43,9 +43,10 @@ const consumerReplySchema = z.union([
 ]);
 
 /**
- * The last message of every subject under a filter (or all from a sequence on) and then every new one: one ephemeral push consumer, in order and
- * without a gap, or it ends. It does not repair itself: after a restart or a wiped store only a new list is right, and
- * the client library's own ordered consumer would go on at a sequence number that means nothing any more.
+ * Delivers the last message of every subject under a filter (or all from a sequence on), then every new one, in order. It
+ * uses one ephemeral push consumer and ends at the first gap. It does not repair itself: after a server restart or a wiped
+ * store only a new list is correct, and the client library's own ordered consumer would resume at a sequence number that
+ * is no longer valid.
  * Source: NATS ADR-8 (key-value), ADR-13 (pull and push consumers); the name in the create subject needs server 2.9.
  */
 export async function openFeed(options: FeedOptions): Promise<Feed> {
@@ -59,7 +60,7 @@ class PushFeed implements Feed {
   #subscription: Subscription | undefined;
   #silence: NodeJS.Timeout | undefined;
   #received = 0;
-  /** How many messages the first list has; undefined until the server has said so. */
+  /** Length of the first list; undefined until the server has reported it. */
   #expected: number | undefined;
   #isListed = false;
   #isOver = false;
@@ -103,7 +104,7 @@ class PushFeed implements Feed {
       this.stop();
       throw toStoreError(`cannot follow the stream ${stream}`, error);
     }
-    // The feed may have ended, or been complete, before the answer to the request was read.
+    // The feed may have ended or completed its list before the answer to the request was read.
     if (this.#isOver) return;
     this.#watchSilence();
     this.#checkListed(false);
@@ -126,7 +127,7 @@ class PushFeed implements Feed {
       );
     }
     const position = parsePosition(message.reply);
-    // Whatever else arrives here was not sent by a consumer: a message is not trusted for its subject alone.
+    // A message without a consumer's reply subject is not from a consumer; its own subject proves nothing.
     if (position === undefined || position.stream !== this.#options.stream) return;
     if (position.delivery !== this.#received + 1) return this.#end(this.#gap());
     this.#received += 1;
@@ -147,13 +148,13 @@ class PushFeed implements Feed {
     else if (stalled !== '') this.#options.connection.publish(stalled);
     const last = message.headers?.get('Nats-Last-Consumer') ?? '';
     if (last !== '' && Number(last) > this.#received) this.#end(this.#gap());
-    // Nothing to deliver: what was missing from the count was replaced or removed while the list was on its way.
+    // An idle heartbeat: messages missing from the count were replaced or removed while the list was being sent.
     else if (stalled === '' && this.#expected !== undefined && !isFlowControlMsg(message)) this.#checkListed(true);
   }
 
   #checkListed(isLast: boolean): void {
     if (this.#isListed || this.#isOver) return;
-    // A last message may arrive before the reply to the request; `pending` of 0 is right either way.
+    // The last message may arrive before the reply to the request; a `pending` of 0 is correct either way.
     if (!isLast && (this.#expected === undefined || this.#received < this.#expected)) return;
     this.#isListed = true;
     this.#options.onListed();
@@ -170,7 +171,7 @@ class PushFeed implements Feed {
   }
 
   #gap(): Error {
-    return busError('BUS_FAILED', `a message of the stream ${this.#options.stream} was lost on the way`);
+    return busError('BUS_FAILED', `a message of the stream ${this.#options.stream} was lost`);
   }
 
   #end(error: unknown): void {
@@ -183,8 +184,8 @@ class PushFeed implements Feed {
 type Position = { stream: string; sequence: number; delivery: number; storedAt: string; pending: number };
 
 /**
- * `$JS.ACK.<stream>.<consumer>.<attempts>.<sequence>.<delivery>.<time>.<pending>`; since server 2.11 it may carry domain
- * and account hash after `ACK` and a random token at the end (ADR-15).
+ * Parses `$JS.ACK.<stream>.<consumer>.<attempts>.<sequence>.<delivery>.<time>.<pending>`. Since server 2.11 it may have
+ * domain and account hash after `ACK` and a random token at the end (ADR-15).
  */
 function parsePosition(reply: string | undefined): Position | undefined {
   const tokens = reply?.split('.') ?? [];

@@ -2,8 +2,8 @@ const firstDelayMs = 250;
 const longestDelayMs = 5000;
 
 /**
- * How long to wait before attempt number `attempt` (0 is the first): doubling from a quarter of a second to five
- * seconds, of which a random half is taken away, so that a thousand agents do not come back in the same moment.
+ * Milliseconds to wait before retry number `attempt` (from 0): doubles from 250 ms to 5 s, minus a random part of up to
+ * half, so that a thousand agents do not reconnect at the same moment.
  */
 export function reconnectDelayMs(attempt: number, random: () => number = Math.random): number {
   const ceiling = Math.min(longestDelayMs, firstDelayMs * 2 ** Math.min(attempt, 10));
@@ -11,8 +11,8 @@ export function reconnectDelayMs(attempt: number, random: () => number = Math.ra
 }
 
 /**
- * The delay between two dials of one connection. The client asks for it several times between two dials and waits
- * again whenever the answer grew, so it must not change before the next dial.
+ * The delay between two dials of one connection. The client reads it several times between two dials and waits again
+ * whenever it grew, so it must not change before the next dial.
  */
 export class ReconnectPace {
   #attempt = 0;
@@ -22,13 +22,13 @@ export class ReconnectPace {
     return this.#delayMs;
   }
 
-  /** An attempt begins: the one after it waits longer. */
+  /** Call when an attempt begins; the next delay is longer. */
   dialled(): void {
     this.#attempt += 1;
     this.#delayMs = reconnectDelayMs(this.#attempt);
   }
 
-  /** The connection is up: after it is lost the delays begin anew. */
+  /** Call when the connection is up; it resets the delay. */
   connected(): void {
     this.#attempt = 0;
     this.#delayMs = reconnectDelayMs(0);

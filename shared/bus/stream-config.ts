@@ -2,10 +2,10 @@ import type { JetStreamManager, StreamConfig } from 'nats';
 import { toStoreError } from './bus-error.js';
 
 const streamNotFound = 10059;
-/** Another creator was first. */
+/** Another client created the stream first. */
 const streamNameInUse = 10058;
 
-/** Creates the stream, or brings the one that is there to these settings; what cannot be changed on a live stream fails. */
+/** Creates the stream, or updates an existing one; fails for settings that cannot change on an existing stream. */
 export async function applyStreamConfig(
   manager: JetStreamManager,
   config: Partial<StreamConfig> & { name: string },

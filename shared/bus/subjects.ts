@@ -1,7 +1,7 @@
 import { parseNodeName, type NodeName } from '../routing/names.js';
 /**
- * Subjects and names on NATS. The subject of a message proves the node that sent it: the server lets a node's user
- * publish only subjects that end in that node's own token (see `agentPermissions`).
+ * Subjects and names on NATS. The subject of a message proves which node sent it: the server allows a node's user to
+ * publish only on subjects that end in that node's token (see `agentPermissions`).
  */
 export const busVerbs = ['sign', 'renew', 'status', 'flows'] as const;
 export type BusVerb = (typeof busVerbs)[number];
@@ -15,20 +15,20 @@ export const buckets = {
 
 export const flowStream = 'CULVERT_FLOWS';
 
-/** The key in `culvert_rules` that names the snapshot in force. */
+/** The key in `culvert_rules` that points to the snapshot in force. */
 export const rulesPointerKey = 'current';
 
-/** `culvert.v1.<verb>.<node>`. A dot in a node's name becomes `_`, which no node name contains. */
+/** `culvert.v1.<verb>.<node>`. A dot in the node's name becomes `_`, which no node name contains. */
 export function subjectFor(verb: BusVerb, node: NodeName): string {
   return `culvert.v1.${verb}.${nodeToken(node)}`;
 }
 
-/** What the controller subscribes to hear one verb of every node. */
+/** The subject on which the controller receives one verb from every node. */
 export function subjectForAllNodes(verb: BusVerb): string {
   return `culvert.v1.${verb}.*`;
 }
 
-/** The verb and the node that a received subject proves, or undefined when it is none of ours. */
+/** The verb and the node of a received subject; undefined when it is not one of these subjects. */
 export function parseSubject(subject: string): { verb: BusVerb; node: NodeName } | undefined {
   const [culvert, version, verb, token, ...rest] = subject.split('.');
   if (culvert !== 'culvert' || version !== 'v1' || token === undefined || rest.length > 0) return undefined;
@@ -37,15 +37,15 @@ export function parseSubject(subject: string): { verb: BusVerb; node: NodeName }
   return known === undefined || node === undefined ? undefined : { verb: known, node };
 }
 
-/** Replies to a node's requests go here and nowhere else; nobody but that node may subscribe to it. */
+/** Prefix of a node's inboxes. Replies to a node go only there, and no other node may subscribe to it. */
 export function inboxPrefixFor(node: NodeName): string {
   return `_INBOX_culvert_${nodeToken(node)}`;
 }
 
 /**
- * Whether an answer to a message on `subject` may go to `replyTo`. Who asks names that subject, and the server does not
- * check it: an answer sent wherever he likes would be published with the permissions of whoever answers, into a bucket or
- * as an order to JetStream. So a node is answered in its own inbox only.
+ * Whether the answer to a message on `subject` may go to `replyTo`. The requester chooses the reply subject and the server
+ * does not check it; the answer is published with the responder's permissions, so it could write into a bucket or command
+ * JetStream. Therefore a node gets answers only in its own inbox.
  */
 export function mayAnswerTo(replyTo: string, subject: string): boolean {
   const asker = parseSubject(subject);

@@ -1,9 +1,9 @@
 import { busError } from './bus-error.js';
 
 /**
- * The outcome of what was asked over the present connection, or BUS_DISCONNECTED as soon as that connection is lost:
- * no answer comes any more, and waiting for the timeout would only hold up whoever tries again. Whether the server did
- * what was asked is then unknown; `what` says what that was, as in "cannot write the key x".
+ * Resolves like `answer`, or rejects with BUS_DISCONNECTED as soon as the connection is lost: the answer can no longer
+ * arrive, and waiting for the timeout would only delay a retry. It is then unknown whether the server executed the
+ * request. `what` names the failed operation, as in "cannot write the key x".
  */
 export async function untilLost<T>(input: {
   readonly what: string;
@@ -14,10 +14,10 @@ export async function untilLost<T>(input: {
   let stopListening: () => void = () => undefined;
   const lost = new Promise<never>((_, reject) => {
     stopListening = onDisconnect(() =>
-      reject(busError('BUS_DISCONNECTED', `${what}: the connection to NATS was lost before the answer came`)),
+      reject(busError('BUS_DISCONNECTED', `${what}: the connection to NATS was lost before the answer arrived`)),
     );
   });
-  // The client rejects it at its timeout, when nobody listens any more.
+  // After a loss the client still rejects it at its timeout, which must not count as unhandled.
   answer.catch(() => undefined);
   try {
     return await Promise.race([answer, lost]);

@@ -1,6 +1,6 @@
 import { once } from 'node:events';
 
-/** The promise's outcome, or a rejection with the signal's reason as soon as it is aborted; the promise itself goes on. */
+/** Settles like the promise, or rejects with the signal's reason when it is aborted first. The promise itself continues. */
 export async function withSignal<T>(promise: Promise<T>, signal: AbortSignal): Promise<T> {
   signal.throwIfAborted();
   const stopped = new AbortController();

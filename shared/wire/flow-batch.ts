@@ -3,22 +3,22 @@ import { CulvertError } from '../errors.js';
 import { flowBatchSchema, maxFlowsPerBatch, type FlowBatch, type ReportedFlow } from './flows.js';
 import { decodeWire, encodeWire, maxWireBytes } from './requests.js';
 
-/** Compressed, a batch is a tenth of it; a message larger than this is none of ours. */
+/** A larger message is refused. Compressed batches have about a tenth of this size. */
 export const maxFlowMessageBytes = 256 * 1024;
-/** JSON characters of the flows of one batch: well below `maxWireBytes`, with room for the rest of the batch. */
+/** Maximum JSON characters of a batch's flows: well below `maxWireBytes`, with room for the other fields. */
 const maxFlowText = maxWireBytes / 2;
 
-/** A batch as it travels and is kept: JSON, compressed with gzip, because the same names come again and again. */
+/** Encodes a batch for transport and storage: JSON compressed with gzip, because the same names repeat often. */
 export function encodeFlowBatch(batch: FlowBatch): Uint8Array {
   return gzipSync(encodeWire(batch));
 }
 
-/** Throws CulvertError `WIRE_INVALID`. However much it would expand to, memory stays bounded. */
+/** Throws CulvertError `WIRE_INVALID`. Bounds memory, however far the bytes would expand. */
 export function decodeFlowBatch(bytes: Uint8Array): FlowBatch {
   return decodeWire(flowBatchSchema, expand(bytes));
 }
 
-/** Parts that fit into one batch each, in their order. */
+/** Splits flows, in order, into parts that each fit into one batch. */
 export function splitFlows(flows: readonly ReportedFlow[]): ReportedFlow[][] {
   const parts: ReportedFlow[][] = [];
   let part: ReportedFlow[] = [];
@@ -44,7 +44,7 @@ function expand(bytes: Uint8Array): Uint8Array {
   } catch (cause) {
     throw new CulvertError({
       code: 'WIRE_INVALID',
-      message: 'A batch of flow records cannot be used: it is too large, or no gzip.',
+      message: 'a batch of flow records is unusable: it is too large or not gzip',
       hint: 'run the same version of culvert-agent and culvert-controller',
       cause,
     });

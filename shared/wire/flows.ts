@@ -5,75 +5,75 @@ import { isReason, reasonInfo, type Reason } from '../reasons.js';
 import { parseWorkloadName, type WorkloadName, type NodeName } from '../routing/names.js';
 
 /**
- * Flow records: who talked to whom, added up. Agents send batches of them on `culvert.v1.flows.<node>`; the controller
- * keeps them for days and answers `GET /v1/flows` with them. Every connection between two workloads of the mesh is seen
- * twice: `outbound` by the agent of the source and `inbound` by the agent of the destination.
+ * Flow records: connections summed by source, destination and outcome. Agents send them in batches on
+ * `culvert.v1.flows.<node>`; the controller keeps them for days and serves them at `GET /v1/flows`. A connection between
+ * two workloads is recorded twice: `outbound` by the source's agent and `inbound` by the destination's agent.
  */
 
-/** One side of a flow. All three null: it was not known, or not kept apart any more. */
+/** One side of a flow. All fields null: it was unknown, or aggregated. */
 export type FlowParty = {
   /** The registered workload. */
   readonly workload: WorkloadName | null;
-  /** What a certificate proved, or the registry's for a workload of the reporting node; null: unauthenticated. */
+  /** Proved by a certificate, or from the registry for a workload of the reporting node; null: unauthenticated. */
   readonly identity: SpiffeId | null;
   /**
-   * Only when no workload has the address: its class, `198.18.7.0/24` or `fd00:1:2:3::/64`, or the name of the
-   * ServiceEntry that has it, `namespace/name`. Tell them apart with {@link isNamedExternal}.
+   * Set only when no workload has the address: its network, `198.18.7.0/24` or `fd00:1:2:3::/64`, or the name of its
+   * ServiceEntry, `namespace/name`. {@link isNamedExternal} tells them apart.
    */
   readonly cidr: string | null;
 };
 
 export type FlowRecord = {
-  /** The node whose agent saw it: proved by the subject that it came on, never read from the message. */
+  /** The node whose agent recorded it: taken from the message's subject, which proves it, never from its content. */
   readonly node: NodeName;
   readonly direction: 'outbound' | 'inbound';
   readonly source: FlowParty;
   readonly destination: FlowParty;
-  /** The port of the endpoint, not of a service's address. 0: several, or not known. */
+  /** The port of the endpoint, not of a service's address. 0: several, or unknown. */
   readonly port: number;
   readonly verdict: FlowVerdict;
-  /** Why the connections ended as they did; `OK` also for those that are still open. */
+  /** Why the connections ended; `OK` also for open ones. */
   readonly reason: Reason;
-  /** `SegmentationRule/name`; empty when no rule was asked. */
+  /** `SegmentationRule/name`; empty when no rule was evaluated. */
   readonly rule: string;
-  /** Rules of mode audit that would have denied. */
+  /** Rules in mode audit that would have denied. */
   readonly audited: readonly string[];
-  /** The newest revision that decided one of them. */
+  /** The newest revision that decided one of the connections. */
   readonly revision: number;
   /**
-   * Connections that ended, or were seen open for the first time: each counts once. One that is cut by the rules after it
-   * had been told as open counts once as allowed and once as denied.
+   * Connections that ended or were reported open for the first time; each counts once. A connection that was reported open
+   * and is then terminated by a rule counts once as allowed and once as denied.
    */
   readonly connections: number;
-  /** Bytes of the applications, from source to destination. */
+  /** Application bytes from source to destination. */
   readonly bytesSent: number;
   readonly bytesReceived: number;
-  /** Milliseconds since the epoch, by the agent's clock (by the server's, when the agent's is far off). */
+  /** Milliseconds since the epoch, by the agent's clock, or by the server's when the agent's is far off. */
   readonly firstSeenMs: number;
   readonly lastSeenMs: number;
-  /** On how many days (UTC) it was seen, in the answer of the controller only. */
+  /** On how many days (UTC) it was seen. Only in the controller's answers. */
   readonly daysSeen?: number;
 };
 
-/** `deny`: the mesh refused the connection or cut it. `allow`: it let it through, whatever became of it then. */
+/** `deny`: the mesh refused or terminated the connection. `allow`: the mesh let it through, however it ended. */
 export type FlowVerdict = 'allow' | 'deny';
 
-/** What one agent saw; the node is added by whoever knows it from the subject. */
+/** A flow as an agent reports it. The controller adds the node from the subject. */
 export type ReportedFlow = Omit<FlowRecord, 'node' | 'daysSeen'>;
 
-/** Part of a window of an agent. Batches of one `run` are sent one after the other, their `sequence` counts from 1. */
+/** A batch of flows from one agent. Batches of a `run` are sent in order, with a `sequence` that counts from 1. */
 export type FlowBatch = {
-  /** Names the process of the agent, at random: a sequence that was seen in the same run is a repetition. */
+  /** Random identifier of the agent process. A sequence seen before in the same run is a repetition. */
   readonly run: string;
   readonly sequence: number;
-  /** The agent's clock at this attempt to send. */
+  /** The agent's clock when it sent this. */
   readonly sentAtMs: number;
-  /** Connections since the last batch that are counted only in sums, or not at all. */
+  /** Connections since the last batch that were aggregated or not recorded. */
   readonly notKept: number;
   readonly flows: readonly ReportedFlow[];
 };
 
-/** What the mesh decided, as the reason of a connection's end tells it. */
+/** The mesh's verdict, derived from the reason of a connection's end. */
 export function verdictOf(reason: Reason): FlowVerdict {
   if (reason === 'NO_RULES_YET' || reason === 'LOOP_DETECTED') return 'deny';
   const { side, status } = reasonInfo(reason);
@@ -85,7 +85,7 @@ export function isNamedExternal(cidr: string): boolean {
   return parseCidr(cidr) === undefined;
 }
 
-/** Two flows with the same key are one, and their numbers are added. */
+/** Flows with the same key are one flow; their counters are summed. */
 export function flowKey(flow: ReportedFlow): string {
   const { direction, source, destination, port, verdict, reason, rule, audited } = flow;
   return [direction, endKey(source), endKey(destination), port, verdict, reason, rule, audited.join(' ')].join('|');
@@ -97,10 +97,10 @@ function endKey({ workload, identity, cidr }: FlowParty): string {
 
 /** Flows in one batch; an agent with more sends several batches. */
 export const maxFlowsPerBatch = 500;
-/** More audited rules of one connection than this are not told. */
+/** Audited rules per connection that are reported. */
 export const maxAuditedRules = 32;
 
-/** `Kind/name` or `Kind/namespace/name`, or nothing. A batch with anything else is refused whole. */
+/** `Kind/name`, `Kind/namespace/name` or empty. A batch with anything else is refused whole. */
 export const flowRulePattern = /^[A-Za-z0-9./_-]{0,800}$/;
 
 const count = z.int().min(0);

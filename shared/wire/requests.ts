@@ -4,15 +4,15 @@ import { parseSpiffeId, type SpiffeId } from '../identity.js';
 import { parseNodeName, type NodeName } from '../routing/names.js';
 
 /**
- * What agents ask of the controller, and its answers: JSON over HTTPS for the join, JSON over NATS for the rest
- * (subjects `culvert.v1.<verb>.<node>`), where each answer is signed for its request, see sealed-answer.ts. Both sides
- * check what they receive with these schemas. Unknown fields are ignored, so that an agent and a controller of
- * different versions can talk during an upgrade.
+ * Requests of agents and the controller's answers: JSON over HTTPS for the join, JSON over NATS for the rest (subjects
+ * `culvert.v1.<verb>.<node>`), where the controller signs each answer for its request (see sealed-answer.ts). Both sides
+ * validate what they receive with these schemas. Unknown fields are ignored, so that an agent and a controller of
+ * different versions interoperate during an upgrade.
  */
 
-/** Upper bound of one request or answer, in bytes. Well below the 1 MiB that nats-server takes by default. */
+/** Maximum size of a request or answer in bytes. Well below the default limit of nats-server, 1 MiB. */
 export const maxWireBytes = 768 * 1024;
-/** How many identities one `sign` request may name; an agent with more sends several requests. */
+/** Maximum identities in one `sign` request; an agent with more sends several requests. */
 export const maxSignBatch = 64;
 
 const maxPemLength = 64 * 1024;
@@ -27,10 +27,10 @@ export const nodeName = z.custom<NodeName>((value) => typeof value === 'string' 
   message: 'must be lower-case letters, digits, "-" and ".", such as "host-a"',
 });
 
-/** Public half of an nkey of type user, as nkeys prints it. */
+/** Public half of a user nkey, as nkeys prints it. */
 const natsUserPublicKey = z.string().regex(/^U[A-Z2-7]{55}$/, { message: 'must be the public key of a NATS user' });
 
-/** `code` is stable, for programs; `hint` says what a person can do. */
+/** `code` is stable, for programs; `hint` tells people what to do. */
 export const wireErrorSchema = z.object({
   code: z.string().min(1).max(64),
   message: z.string().max(4096),
@@ -47,7 +47,7 @@ export const signRequestSchema = z.object({
 });
 export type SignRequest = z.infer<typeof signRequestSchema>;
 
-/** One result for each identity that was asked for, in the same order; one refusal does not spoil the others. */
+/** One result per requested identity, in the same order. A refusal does not affect the others. */
 export const signedCertificateSchema = z.object({ identity: spiffeId, chainPem: pem, notAfterMs: epochMs });
 export const refusedCertificateSchema = z.object({ identity: spiffeId, error: wireErrorSchema });
 export const signResponseSchema = z.object({
@@ -76,37 +76,40 @@ export const workloadStatusSchema = z.object({
   name: z.string().max(512),
   captured: z.boolean(),
   certificateNotAfterMs: epochMs.nullable(),
-  /** Why it is not protected yet; null when all is well. */
+  /** Why the workload is not protected yet; null when it is. */
   problem: z.string().max(2048).nullable(),
 });
 
-/** Verb `status`: the heartbeat, published every 5 s, when the enforced revision changes and soon after the registry does, not answered. */
+/**
+ * Verb `status`: the heartbeat, published every 5 s, when the enforced revision changes and soon after the registry changes.
+ * It gets no answer.
+ */
 export const heartbeatSchema = z.object({
   node: nodeName,
   version: z.string().max(128),
-  /** The revision that the control thread has taken; null: none yet. */
+  /** The revision that the control thread has applied; null: none yet. */
   appliedRevision: z.number().int().nonnegative().nullable(),
-  /** Every worker decides by `appliedRevision`. */
+  /** Every worker enforces `appliedRevision`. */
   enforcedByAllWorkers: z.boolean(),
-  /** Why the newest rules were refused, so that older ones are in force; absent: they were not. */
+  /** Why the newest rules were rejected and older ones stay in force; absent: they were accepted. */
   rulesAlarm: z.string().max(2048).exactOptional(),
   /** The highest sequence among the registry entries that the agent holds; null: it has not read the registry yet. */
   registrySequence: z.number().int().nonnegative().nullable(),
   /**
-   * The sequence of the registry's root of which every worker has all entries; null: none was whole yet. Absent: an agent
-   * that does not say.
+   * The sequence of the registry's root of which every worker has all entries; null: none was complete yet. Absent: the
+   * agent's version does not report it.
    */
   inventorySequence: z.number().int().nonnegative().nullable().exactOptional(),
-  /** The agent's clock when it sent this; the controller takes the skew from it. */
+  /** The agent's clock when it sent this; the controller derives the clock skew from it. */
   nowMs: epochMs,
   startedAtMs: epochMs,
   workloads: z.array(workloadStatusSchema).max(4096),
-  /** Names of what the agent still waits for, as its /readyz lists them. */
+  /** Names of the tasks that the agent is waiting for, as in its /readyz. */
   pending: z.array(z.string().max(256)).max(4096),
 });
 export type Heartbeat = z.infer<typeof heartbeatSchema>;
 
-/** `POST /v1/join`. The secret in the token travels only after the agent has checked the CA hash. */
+/** `POST /v1/join`. The agent sends the secret in the token only after it has verified the CA hash. */
 export const joinRequestSchema = z.object({
   token: z.string().min(1).max(1024),
   node: nodeName,
@@ -119,11 +122,11 @@ export type JoinRequest = z.infer<typeof joinRequestSchema>;
 export const joinResponseSchema = z.object({
   nodeCertificatePem: pem,
   rootsPem: pem,
-  /** `host:port` of each NATS server, best first. */
+  /** `host:port` of each NATS server, preferred first. */
   natsServers: z.array(z.string().min(1).max(512)).min(1).max(64),
-  /** The name that the certificate of nats-server carries; null: the host that was dialled. */
+  /** The name in the certificate of nats-server; null: the dialled host. */
   natsServerName: z.string().max(253).nullable(),
-  /** PEM of the CA that the NATS servers' certificates come from, when it is not the mesh's own; null: `rootsPem`. */
+  /** PEM of the CA that issued the NATS servers' certificates, when it is not the mesh's own; null: `rootsPem`. */
   natsCaPem: pem.nullable(),
   natsJwt: z.string().min(1).max(maxPemLength),
   signingPublicKeys: pemList.min(1),
@@ -132,10 +135,10 @@ export const joinResponseSchema = z.object({
 });
 export type JoinResponse = z.infer<typeof joinResponseSchema>;
 
-/** `GET /v1/ca`: fetched before anything is trusted, then compared with the hash in the token. */
+/** `GET /v1/ca`: fetched without trust, then verified with the hash in the token. */
 export const caResponseSchema = z.object({ rootsPem: pem });
 
-/** What the controller answers over NATS when a whole request is refused. */
+/** The controller's answer over NATS when it refuses a whole request. */
 export const wireFailureSchema = z.object({ error: wireErrorSchema });
 
 export function encodeWire(value: unknown): Uint8Array {
@@ -143,8 +146,8 @@ export function encodeWire(value: unknown): Uint8Array {
 }
 
 /**
- * Reads one request or answer. Throws CulvertError `WIRE_INVALID` when it is too large, no JSON or of another shape,
- * and the error that the controller sent when the answer is a refusal of the whole request.
+ * Decodes a request or an answer. Throws CulvertError `WIRE_INVALID` when it is too large, not JSON or does not match the
+ * schema. When the answer refuses the whole request, throws the error that the controller sent.
  */
 export function decodeWire<Schema extends z.ZodType>(schema: Schema, bytes: Uint8Array): z.infer<Schema> {
   const json = parseJson(bytes);
@@ -163,21 +166,21 @@ function parseJson(bytes: Uint8Array): unknown {
   try {
     return JSON.parse(new TextDecoder('utf-8', { fatal: true }).decode(bytes));
   } catch (cause) {
-    throw invalid('it is no JSON', cause);
+    throw invalid('it is not JSON', cause);
   }
 }
 
 function describeIssues(error: z.ZodError): string {
   return error.issues
     .slice(0, 5)
-    .map((issue) => `${issue.path.map(String).join('.') || 'the whole'}: ${issue.message}`)
+    .map((issue) => `${issue.path.map(String).join('.') || 'message'}: ${issue.message}`)
     .join('; ');
 }
 
 function invalid(detail: string, cause?: unknown): CulvertError {
   return new CulvertError({
     code: 'WIRE_INVALID',
-    message: `A message between agent and controller cannot be used: ${detail}.`,
+    message: `a message between agent and controller is unusable: ${detail}`,
     hint: 'run the same version of culvert-agent and culvert-controller',
     cause,
   });

@@ -10,15 +10,15 @@ import {
 } from './signed-envelope.js';
 
 /**
- * Answers carry roots and signing keys, so an agent believes none for having come through NATS: the controller signs
- * each, also a refusal, together with the subject and the hash of the request that it answers. An answer to another
- * node, another question or an earlier one does not verify.
+ * The controller signs each answer. Answers contain roots and signing keys, and NATS is transport only and is not trusted
+ * for them. The signature also covers the subject and the hash of the request, so an answer to another node, to another
+ * request or to an earlier one does not verify. Refusals are signed too.
  */
 
-/** Bytes of JSON. In base64 it stays below the 1 MiB that nats-server takes by default. */
+/** Maximum bytes of JSON. In base64 it stays below the default limit of nats-server, 1 MiB. */
 export const maxAnswerBytes = 700 * 1024;
 
-/** What an answer belongs to: both are taken as they went over the wire. */
+/** The request that an answer belongs to: its subject and its exact bytes. */
 export type AskedAs = { readonly subject: string; readonly request: Uint8Array };
 
 /** Errors: `PAYLOAD_TOO_LARGE`. */
@@ -31,7 +31,7 @@ export function sealAnswer(o: {
   return encodeJson(signEnvelope(answerTo(o.asked), payload, o.privateKeyPem));
 }
 
-/** The JSON of the answer, when one of the keys signed it as the answer to just this. Errors: see {@link envelopeSchema}. */
+/** Returns the JSON of the answer if one of the keys signed it for this request. Errors: see {@link envelopeSchema}. */
 export function openAnswer(o: {
   readonly asked: AskedAs;
   readonly bytes: Uint8Array;

@@ -5,26 +5,26 @@ import { problemOfNodeProof, signAsNode } from '../pki/node-proof.js';
 import { decodeWire, encodeWire } from './requests.js';
 
 /**
- * What asks for certificates and credentials is signed with the key of the node's certificate. The subject alone would
- * prove the node only as long as nobody got hold of NATS: with its write access, every identity of the mesh could be
- * had for the asking. A request that is played again brings a certificate for a key that the player does not have.
+ * Agents sign each request for certificates and credentials with the key of their node certificate. The subject alone is
+ * not enough: an attacker with write access to NATS could request every identity of the mesh. Replaying a request is
+ * useless, because the answer is a certificate for a key that the attacker does not have.
  */
 
 const envelopeSchema = z.object({
   /** JSON of the request, base64. */
   payload: z.base64().min(1),
-  /** The node's certificate and what signed it, without the root, PEM. */
+  /** The node's certificate and its issuers, without the root, PEM. */
   certificatePem: z
     .string()
     .min(1)
     .max(32 * 1024),
-  /** ECDSA of {@link signedBytes}, base64. */
+  /** ECDSA signature of {@link signedBytes}, base64. */
   signature: z.base64().min(1).max(128),
 });
 
 export type NodeKey = { readonly nodeCertificatePem: string; readonly nodeKeyPem: string };
 
-/** Bytes to send on `subject`: like no other request, whatever it asks, for 128 random bits go with it. */
+/** Signs a request for `subject`. 128 random bits make its bytes unique, so that its answer fits no other request. */
 export function sealRequest(o: {
   readonly subject: string;
   readonly body: object;
@@ -41,13 +41,13 @@ export function sealRequest(o: {
 }
 
 /**
- * The JSON of a request, when the node signed it for just this subject. Errors: `WIRE_INVALID`, and `REQUEST_UNPROVEN`
- * when it does not prove the node.
+ * Returns the JSON of a request if the node signed it for this subject. Errors: `WIRE_INVALID`, and `REQUEST_UNPROVEN` when
+ * it does not prove the node.
  */
 export function openRequest(o: {
   readonly subject: string;
   readonly bytes: Uint8Array;
-  /** Of the node that the subject names. */
+  /** SPIFFE ID of the node that the subject names. */
   readonly spiffeId: string;
   readonly rootsPem: string;
   readonly nowMs: number;
@@ -66,11 +66,11 @@ export function openRequest(o: {
   throw new CulvertError({
     code: 'REQUEST_UNPROVEN',
     message: `the request does not prove the node ${o.spiffeId}: ${problem}`,
-    hint: 'correct the clock of that host if it is wrong; else join it again: culvert token create --node NODE',
+    hint: 'correct the clock of that host if it is wrong; otherwise join it again: culvert token create --node NODE',
   });
 }
 
-/** Context, zero byte, subject, zero byte, payload: the first two contain no zero byte, so it can be read in one way only. */
+/** Context, zero byte, subject, zero byte, payload. It is unambiguous, because the first two contain no zero byte. */
 function signedBytes(subject: string, payload: Uint8Array): Uint8Array {
   return Buffer.concat([Buffer.from(`culvert.request.v1\0${subject}\0`), payload]);
 }

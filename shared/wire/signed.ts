@@ -22,7 +22,7 @@ import { SnapshotReader, writeSnapshot } from './snapshot-text.js';
 /** Bytes that are signed. Both fit, in base64, into the 8 MiB that the embedded server takes per message. */
 export const maxSnapshotBytes = 5 * 1024 * 1024;
 export const maxRegistryEntryBytes = 256 * 1024;
-/** Of a snapshot before it is compressed: rules are much alike, and shrink to a tenth. */
+/** Maximum size of a snapshot before compression; rules are similar and shrink to a tenth. */
 export const maxSnapshotTextBytes = 64 * 1024 * 1024;
 
 const asSnapshot: SignedAs = { context: 'culvert.snapshot.v2', about: '0' };
@@ -30,7 +30,7 @@ const asEntry = (sequence: number): SignedAs => ({ context: 'culvert.registry.v1
 
 const sequencedEnvelopeSchema = envelopeSchema.extend({ sequence: z.int().min(1) });
 
-/** Errors of `seal…`: `PAYLOAD_TOO_LARGE`. The same snapshot gives the same bytes. */
+/** Signs a snapshot. The same snapshot gives the same bytes. Errors: `PAYLOAD_TOO_LARGE`. */
 export function sealSnapshot(options: { readonly snapshot: Snapshot; readonly privateKeyPem: string }): Uint8Array {
   const what = 'the compiled rules';
   const text = Buffer.from(writeSnapshot(options.snapshot));
@@ -40,12 +40,12 @@ export function sealSnapshot(options: { readonly snapshot: Snapshot; readonly pr
   return encodeJson(signEnvelope(asSnapshot, payload, options.privateKeyPem));
 }
 
-/** For {@link openSnapshot}, of one snapshot after the other: only what is new in each is checked. */
+/** A reader for successive snapshots with {@link openSnapshot}; it validates only what is new in each. */
 export function snapshotReader(): SnapshotReader {
   return new SnapshotReader({ check: (value) => snapshotSchema.parse(value) });
 }
 
-/** The snapshot, when one of the keys (PEM) signed exactly these bytes as a snapshot. Errors: see {@link envelopeSchema}. */
+/** Returns the snapshot if one of the keys (PEM) signed these exact bytes as a snapshot. Errors: see {@link envelopeSchema}. */
 export function openSnapshot(options: {
   readonly bytes: Uint8Array;
   readonly publicKeysPem: readonly string[];
@@ -68,7 +68,7 @@ function describeMalformed(cause: unknown): string {
   return issue === undefined ? describeError(cause) : `at ${issue.path.join('.') || 'its root'}: ${issue.message}`;
 }
 
-/** `sequence` counts up with every change that the controller makes to the registry, over all entries. */
+/** Signs a registry entry. `sequence` increases with every change to the registry, across all entries. */
 export function sealRegistryEntry(options: {
   readonly entry: RegistryEntry;
   readonly sequence: number;
@@ -80,8 +80,8 @@ export function sealRegistryEntry(options: {
 }
 
 /**
- * The entry and its sequence. `key` is where it was found: an entry that somebody moved to another key is refused.
- * The caller drops a sequence that is lower than the one it has for that key. Errors: see {@link envelopeSchema}.
+ * Returns the entry and its sequence. `key` is the key that it was read from: an entry that was moved to another key is
+ * refused. The caller drops a sequence that is lower than the one it has for that key. Errors: see {@link envelopeSchema}.
  */
 export function openRegistryEntry(options: {
   readonly bytes: Uint8Array;
@@ -94,7 +94,7 @@ export function openRegistryEntry(options: {
 }
 
 /**
- * The same without a look at the signature, of bytes that a digest in a signed list proves to be the controller's.
+ * The same without checking the signature, for bytes that a digest in a signed list has already verified.
  * Errors: see {@link envelopeSchema}.
  */
 export function openProvenRegistryEntry(options: { readonly bytes: Uint8Array; readonly key: string }): {
@@ -108,5 +108,5 @@ export function openProvenRegistryEntry(options: { readonly bytes: Uint8Array; r
 function entryAt(key: string, payload: Uint8Array): RegistryEntry {
   const entry = parsePayload(payload, registryEntrySchema, 'registry entry');
   if (registryKey(entry) === key) return entry;
-  throw invalidPayload(`the entry at ${key} is the one of ${registryKey(entry)}`);
+  throw invalidPayload(`the entry at ${key} belongs to ${registryKey(entry)}`);
 }

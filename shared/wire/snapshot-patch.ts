@@ -1,12 +1,12 @@
 import type { Snapshot } from '../policy/snapshot.js';
 
 /**
- * How one revision comes from another whose entries of lists are the same objects where they did not change: for each
- * list, runs of what is kept, as position and length, and between them what is new. Without a list that both have it is
- * the whole snapshot. Plain data.
+ * The difference between two revisions. For each list it holds runs of kept entries, as position and length, and the new
+ * entries between them. Entries that did not change must be the same objects in both revisions. Without a base revision it
+ * holds the whole snapshot. Plain data.
  */
 export type SnapshotPatch = {
-  /** The revision that it is applied to; null: to none. */
+  /** The base revision; null: none. */
   readonly before: number | null;
   readonly fields: Readonly<Record<string, unknown>>;
   readonly lists: Readonly<Record<string, readonly PatchPart[]>>;
@@ -14,7 +14,7 @@ export type SnapshotPatch = {
 
 type PatchPart = { readonly keep: readonly [start: number, length: number] } | { readonly add: readonly unknown[] };
 
-/** `before` null: to somebody who has none. */
+/** `before` null: a patch with the whole snapshot. */
 export function patchBetween(before: Snapshot | null, after: Snapshot): SnapshotPatch {
   const fields: Record<string, unknown> = {};
   const lists: Record<string, readonly PatchPart[]> = {};
@@ -26,12 +26,12 @@ export function patchBetween(before: Snapshot | null, after: Snapshot): Snapshot
 }
 
 /**
- * Entries that are kept are the same objects in the result. `before` is what the patch was made from, or its equal;
- * throws RangeError when it is another revision.
+ * Applies a patch to its base or to an equal copy of it. Kept entries stay the same objects. Throws RangeError when `before`
+ * is another revision.
  */
 export function applyPatch(before: Snapshot | null, { before: base, fields, lists }: SnapshotPatch): Snapshot {
   if (base !== null && base !== before?.revision) {
-    throw new RangeError(`a change of revision ${base} came to one that has ${before?.revision ?? 'none'}`);
+    throw new RangeError(`a patch of revision ${base} cannot be applied to ${before?.revision ?? 'no revision'}`);
   }
   const whole: Record<string, unknown> = { ...fields };
   for (const [name, parts] of Object.entries(lists)) {

@@ -133,8 +133,8 @@ const mesh = z.strictObject({
 });
 
 /**
- * A snapshot as it arrives. Strict: a field that this version does not know may narrow a rule, so ignoring it could
- * open what the author closed. The whole revision is refused instead and the last good one stays in force.
+ * A received snapshot. The schema is strict: an unknown field may narrow a rule, so ignoring it could allow what the
+ * author denied. Instead the whole revision is rejected and the last good one stays in force.
  */
 export const snapshotSchema: z.ZodType<Snapshot> = z.strictObject({
   revision: z.int().min(1),

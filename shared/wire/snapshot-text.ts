@@ -3,23 +3,23 @@ import { atOnce } from '../in-turns.js';
 import type { Snapshot } from '../policy/snapshot.js';
 
 /**
- * A snapshot as text: a line of JSON with everything that is no list, and how long each list is; then the entries of the
- * lists, a line each. Two revisions differ in few lines, so that whoever has read one reads the next in no time
- * ({@link SnapshotReader}), and an entry that did not change is the same object in both.
+ * A snapshot as text: one line of JSON with all fields that are not lists and the length of each list, then one line per
+ * list entry. Two revisions differ in few lines, so reading the next one is fast ({@link SnapshotReader}), and unchanged
+ * entries are the same objects in both.
  */
 const headSchema = z.strictObject({
   fields: z.record(z.string(), z.unknown()),
   lists: z.record(z.string(), z.int().nonnegative()),
 });
 
-/** What was written for entries of lists; they are immutable. */
+/** Cached lines of list entries, which are immutable. */
 const linesOf = new WeakMap<object, string>();
 
 export function writeSnapshot(snapshot: Snapshot): string {
   return atOnce(writingSnapshot(snapshot));
 }
 
-/** {@link writeSnapshot} in steps, an entry each; after it, `writeSnapshot` of the same entries only joins their lines. */
+/** {@link writeSnapshot} in steps, one per entry. Afterwards `writeSnapshot` of the same entries only joins cached lines. */
 export function* writingSnapshot(snapshot: Snapshot): Generator<void, string> {
   const fields: Record<string, unknown> = {};
   const lists: Record<string, number> = {};
@@ -46,18 +46,18 @@ function lineOf(entry: object): string {
 
 type KnownEntries = ReadonlyMap<string, unknown>;
 
-/** Reads one snapshot after the other, and keeps what the last one consisted of. */
+/** Reads successive snapshots and reuses the entries of the last one. */
 export class SnapshotReader {
   readonly #check: (snapshot: unknown) => Snapshot;
   /** By list and line. */
   #known: ReadonlyMap<string, KnownEntries> = new Map();
 
-  /** `check` is given a snapshot with only those entries that were not in the last; what it throws comes out. */
+  /** `check` validates a snapshot with only the entries that were not in the last one; its errors propagate. */
   constructor({ check }: { readonly check: (snapshot: unknown) => Snapshot }) {
     this.#check = check;
   }
 
-  /** Throws what `JSON.parse` and the check throw, and an Error when lines are missing. */
+  /** Throws errors of `JSON.parse` and `check`, and an Error when the number of lines is wrong. */
   read(text: string): Snapshot {
     const lines = text.split('\n');
     const { fields, lists } = headSchema.parse(JSON.parse(lines[0] ?? ''));
@@ -67,7 +67,7 @@ export class SnapshotReader {
       sections.set(name, lines.slice(next, next + length));
       next += length;
     }
-    if (next !== lines.length) throw new Error(`the snapshot has ${lines.length} lines and says ${next}`);
+    if (next !== lines.length) throw new Error(`the snapshot has ${lines.length} lines, but its head declares ${next}`);
     const fresh = [...sections].map(([name, section]) => [name, this.#freshLines(name, section)] as const);
     const parsed = fresh.map(([name, texts]) => [name, texts.map((line): unknown => JSON.parse(line))] as const);
     const checked = this.#check({ ...fields, ...Object.fromEntries(parsed) });

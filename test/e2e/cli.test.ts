@@ -90,7 +90,7 @@ describe('culvert apply refuses, says where, and changes nothing', () => {
       /several\.yaml:\d+: Mesh\/default: spec\.mtls: /,
       /several\.yaml:\d+: SegmentationRule\/two: spec\.ports\[0\]: 70000 must be a port/,
       /other\.yaml:1: .*kind/,
-      /problems were found, and nothing was changed/,
+      /problems were found; nothing was changed/,
     ]) {
       assert.match(stderr, problem);
     }
@@ -145,7 +145,7 @@ describe('culvert shows what is there as table, JSON and YAML', () => {
     );
     const check = await culvert('check');
     assert.equal(check.code, 0, check.stdout);
-    assert.match(check.stdout, /^✔ agents: every agent enforces the present revision$/m);
+    assert.match(check.stdout, /^✔ agents: every agent enforces the current revision$/m);
     const nodes = JSON.parse((await culvert('nodes', '-o', 'json')).stdout) as StatusAnswer['agents'];
     assert.equal(nodes.length, 2);
     const one = await culvert('nodes', 'node2');
@@ -206,7 +206,7 @@ describe('when the controller cannot be used', () => {
       assert.equal(stdout, '');
       assert.match(
         stderr,
-        /^culvert: the controller at https:.* cannot be reached: nothing listens there \(start culvert-controller, .*\) \[UNREACHABLE\]\n$/,
+        /^culvert: cannot reach the controller at https:.*: nothing listens there \(start culvert-controller, .*\) \[UNREACHABLE\]\n$/,
       );
     }
   });

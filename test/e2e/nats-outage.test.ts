@@ -49,7 +49,7 @@ test(
     await using traffic = new SteadyTraffic({ from: client, target });
     const killed = natsPid();
     process.kill(killed, 'SIGKILL');
-    await waitForLog(mesh.controller.logFile, 'nats-server died; it is started again');
+    await waitForLog(mesh.controller.logFile, 'nats-server died; restarting it');
     await held.exchange();
     await waitUntil(
       'both agents are connected again',

@@ -117,8 +117,8 @@ async function tamperUntilSeen(what: string, revision: number, problem: RegExp):
         5000,
       );
       const { stdout } = await mesh.controller.culvert(['status']);
-      assert.match(stdout, /^ALARM: node1 refuses the rules that NATS holds: /m);
-      assert.match(stdout, /^ALARM: node2 refuses the rules that NATS holds: /m);
+      assert.match(stdout, /^ALARM: node1 rejects the rules in NATS: /m);
+      assert.match(stdout, /^ALARM: node2 rejects the rules in NATS: /m);
       return;
     } catch (error) {
       if (attempt === 3) throw new Error(`${what}: ${JSON.stringify(await alarmsInStatus())}`, { cause: error });

@@ -76,13 +76,13 @@ test(
     const enforced = learned.replaceAll('mode: audit', 'mode: enforce');
     const harmless = await culvert(['diff', '-f', '-', '--flows', '--since', '1h'], enforced);
     assert.equal(harmless.code, 0, harmless.stdout + harmless.stderr);
-    assert.match(harmless.stdout, /\b4 recorded conversations stay as they are, 0 would break, 0 unknown/);
+    assert.match(harmless.stdout, /\b4 recorded flows would not change, 0 would break, 0 unknown/);
     assert.match(harmless.stdout, /Newly denied:[^]*shop\/db/, 'pairs that nobody used are told too');
 
     const rule = segmentationRule('no-web', '{ action: deny, priority: 1, from: [{ workload: shop/web }] }');
     const breaking = await culvert(['diff', '-f', '-', '--flows', '--since', '1h'], rule);
     assert.equal(breaking.code, 2, breaking.stdout + breaking.stderr);
-    assert.match(breaking.stderr, /2 recorded conversations that work would be denied.*\[WOULD_BREAK\]/);
+    assert.match(breaking.stderr, /2 recorded flows that work would be denied.*\[WOULD_BREAK\]/);
     assert.match(breaking.stdout, /^shop\/web +shop\/db +5432 +6 +1 +\S+ ago +.*-> SegmentationRule\/no-web$/m);
     const asked = await culvert(['diff', '-f', '-', '--flows', '--since', '1h', '-o', 'json'], rule);
     assert.equal(asked.code, 2);
@@ -121,7 +121,7 @@ test(
     const others = names.filter((name) => name.endsWith('-others'));
     const alone = await culvert(['promote', ...others, '--since', '1h']);
     assert.equal(alone.code, 1);
-    assert.match(alone.stderr, /allowed by rules that are only audited: culvert promote learned-\S+ /);
+    assert.match(alone.stderr, /allowed by rules that are only audited; promote them together: culvert promote learned-\S+ /);
   },
 );
 

@@ -48,7 +48,6 @@ export const packages: readonly {
       'agent/remove.ts',
       'agent/supervise.ts',
       'controller/command-line.ts',
-      'controller/run.ts',
       'controller/maintenance.ts',
       'controller/cli/',
       'shared/config/',
@@ -151,7 +150,6 @@ export const buildings: Readonly<Record<string, readonly string[]>> = {
   'the controller': [
     'controller/main.ts',
     'controller/command-line.ts',
-    'controller/run.ts',
     'controller/app.ts controller/mesh-link.ts controller/maintenance.ts',
     'controller/cli/main.ts',
     'controller/cli/program.ts',

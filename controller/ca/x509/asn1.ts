@@ -4,10 +4,10 @@ export type Asn1 = forge.asn1.Asn1;
 
 const { Class, Type } = forge.asn1;
 
-/** `node-forge`, for the files of this folder alone. */
+/** `node-forge`. Only this folder may use it. */
 export { forge };
 
-/** Builders of the few ASN.1 types that PKCS#12 needs (X.680). Bytes are forge's binary strings. */
+/** Builders for the few ASN.1 types that PKCS#12 needs (X.680). Bytes are forge's binary strings. */
 export const asn1 = {
   sequence: (...children: Asn1[]): Asn1 => forge.asn1.create(Class.UNIVERSAL, Type.SEQUENCE, true, children),
   set: (...children: Asn1[]): Asn1 => forge.asn1.create(Class.UNIVERSAL, Type.SET, true, children),
@@ -19,11 +19,11 @@ export const asn1 = {
     forge.asn1.create(Class.UNIVERSAL, Type.INTEGER, false, forge.asn1.integerToDer(value).getBytes()),
   null: (): Asn1 => forge.asn1.create(Class.UNIVERSAL, Type.NULL, false, ''),
   encode: (value: Asn1): string => forge.asn1.toDer(value).getBytes(),
-  /** Throws for what is no DER. */
+  /** Throws when the bytes are not DER. */
   decode: (bytes: string): Asn1 => forge.asn1.fromDer(bytes),
 } as const;
 
-/** The child at this place. Throws a RangeError when there is none. */
+/** The child at an index. Throws a RangeError when it does not exist. */
 export function childOf(parent: Asn1, index: number): Asn1 {
   const child = childrenOf(parent)[index];
   if (child === undefined) throw new RangeError('an ASN.1 element is missing');
@@ -35,7 +35,7 @@ export function childrenOf(parent: Asn1): Asn1[] {
   return parent.value;
 }
 
-/** The bytes of a primitive value, or of one that BER cut into pieces. */
+/** The bytes of a primitive value, or of one that BER splits into parts. */
 export function bytesOf(value: Asn1): string {
   return typeof value.value === 'string' ? value.value : value.value.map((part) => bytesOf(part)).join('');
 }

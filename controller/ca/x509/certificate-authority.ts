@@ -5,12 +5,12 @@ import { exportPrivateKey, generateKeyPair, importPrivateKey, isKeyOf, keyAlgori
 import { joinCertificates, splitCertificates } from '../../../shared/pki/pem.js';
 import { isCaCertificate, newSerial, parseCertificate, x509 } from './x509.js';
 
-/** A key that signs certificates, and the road from it to its root. Plain data: keep `privateKeyPem` at mode 0600. */
+/** A key that signs certificates, and its chain to the root. Plain data: store `privateKeyPem` with mode 0600. */
 export type CertificateAuthority = {
   readonly certificatePem: string;
   /** PKCS#8. */
   readonly privateKeyPem: string;
-  /** What a leaf of this authority is sent with after itself: every certificate up to the root, without the root. Empty for a root. */
+  /** The certificates that are sent after a leaf of this authority: its own and those above it, without the root. Empty for a root. */
   readonly chainPem: string;
   /** The trust anchor. */
   readonly rootPem: string;
@@ -20,10 +20,10 @@ export type CertificateAuthority = {
 const dayMs = 86_400_000;
 const rootValidForMs = 3650 * dayMs;
 const issuingValidForMs = 365 * dayMs;
-/** Clocks of hosts differ: a certificate is valid from a little before it was made. */
+/** A certificate is valid from a little before it was created, because the clocks of hosts differ. */
 export const defaultBackdateMs = 300_000;
 
-/** Makes a self-signed root. `now` is in milliseconds since the epoch. */
+/** Creates a self-signed root. `now` is in milliseconds since the epoch. */
 export async function createRootCa(options: {
   readonly trustDomain: string;
   readonly validForMs?: number;
@@ -50,7 +50,7 @@ export async function createRootCa(options: {
   };
 }
 
-/** Makes an authority under `root` that may sign leaves only (path length 0). It never outlives the root. */
+/** Creates an authority under `root` that may sign only leaves (path length 0). It never outlives the root. */
 export async function createIssuingCa(options: {
   readonly root: CertificateAuthority;
   readonly trustDomain: string;
@@ -88,15 +88,16 @@ export async function createIssuingCa(options: {
 }
 
 /**
- * Puts an authority together from what is on disk or in a PKCS#12 file: its certificate first, then the others up to
- * the root in any order. `CA_INVALID` when the key is another's, a link is missing, a signature is wrong or a certificate is no CA.
+ * Assembles an authority from a file or a PKCS#12 archive: its own certificate first, then those up to the root in any
+ * order. Errors: `CA_INVALID` when the key does not match, a certificate is missing, a signature is wrong or a certificate
+ * is not a CA.
  */
 export async function loadCertificateAuthority(options: {
   readonly certificatesPem: string;
   readonly privateKeyPem: string;
 }): Promise<CertificateAuthority> {
   const [ownPem, ...otherPems] = splitCertificates(options.certificatesPem);
-  if (ownPem === undefined) throw invalidCa('there is no certificate in it');
+  if (ownPem === undefined) throw invalidCa('it contains no certificate');
   await importPrivateKey(options.privateKeyPem);
   const own = parseCertificate(ownPem);
   if (!isKeyOf(options.privateKeyPem, new Uint8Array(own.publicKey.rawData))) {
@@ -124,13 +125,13 @@ export async function loadCertificateAuthority(options: {
   };
 }
 
-/** `CA_EXPIRED` when the authority is not valid at `now`: what it signs would be refused everywhere. */
+/** Throws `CA_EXPIRED` when the authority is not valid at `now`: every peer would reject what it signs. */
 export function assertCanSign(authority: CertificateAuthority, now: number): void {
   const info = describeCertificate(authority.certificatePem);
   if (now >= info.notBeforeMs && now < info.notAfterMs) return;
   throw new CulvertError({
     code: 'CA_EXPIRED',
-    message: `the CA certificate "${info.subject}" is not valid now (it ends ${new Date(info.notAfterMs).toISOString()})`,
+    message: `the CA certificate "${info.subject}" is not valid now (it expires at ${new Date(info.notAfterMs).toISOString()})`,
     hint: 'renew the CA, or correct the clock of this host',
   });
 }
@@ -165,7 +166,7 @@ async function caExtensions(
 function invalidCa(why: string): CulvertError {
   return new CulvertError({
     code: 'CA_INVALID',
-    message: `this is no usable certificate authority: ${why}`,
-    hint: 'give the CA certificate, its own private key and every certificate above it up to the self-signed root',
+    message: `this is not a usable certificate authority: ${why}`,
+    hint: 'provide the CA certificate, its private key and every certificate above it up to the self-signed root',
   });
 }

@@ -4,7 +4,7 @@ import { importPrivateKey, keyAlgorithm } from './key-pair.js';
 import { newSerial, parseCertificate, x509 } from './x509.js';
 
 export type IssuedCertificate = {
-  /** The leaf, then the CA certificates up to the root, without the root: what a TLS server or client sends. */
+  /** The leaf, then the CA certificates up to the root, without the root, as a TLS server or client sends them. */
   readonly chainPem: string;
   readonly notAfterMs: number;
   /** Hex. */
@@ -15,7 +15,7 @@ export type LeafRequest = {
   readonly issuer: CertificateAuthority;
   readonly publicKey: x509.PublicKey;
   readonly names: readonly { readonly type: 'url' | 'dns' | 'ip'; readonly value: string }[];
-  /** Empty: then the subject alternative name is critical (RFC 5280, section 4.2.1.6). */
+  /** Without it the subject alternative name is critical (RFC 5280, section 4.2.1.6). */
   readonly commonName?: string;
   readonly usages: readonly ('server' | 'client')[];
   readonly ttlMs: number;
@@ -23,7 +23,7 @@ export type LeafRequest = {
   readonly now?: number;
 };
 
-/** Signs a leaf. It never outlives its issuer. `CA_EXPIRED`, or `TTL_INVALID` for a lifetime that is not positive. */
+/** Signs a leaf. It never outlives its issuer. Errors: `CA_EXPIRED`; `TTL_INVALID` for a lifetime below one second. */
 export async function issueLeaf(request: LeafRequest): Promise<IssuedCertificate> {
   const now = request.now ?? Date.now();
   assertCanSign(request.issuer, now);

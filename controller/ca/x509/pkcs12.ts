@@ -6,8 +6,8 @@ import { isKeyOf } from './key-pair.js';
 import { decodePem, encodePem, splitCertificates } from '../../../shared/pki/pem.js';
 
 /**
- * PKCS#12 (RFC 7292) of a CA: its key and its chain with the root. `node-forge` knows RSA keys only in its own PKCS#12
- * functions, so the container is put together here from its parts and the key stays the opaque PKCS#8 that it is.
+ * A CA as PKCS#12 (RFC 7292): its key, its chain and the root. The PKCS#12 functions of `node-forge` handle only RSA keys,
+ * so this file assembles the container itself and treats the key as opaque PKCS#8.
  */
 const oids = {
   data: '1.2.840.113549.1.7.1',
@@ -27,16 +27,16 @@ const digests: Readonly<Record<string, () => forge.md.MessageDigest>> = {
 };
 const sha256Oid = '2.16.840.1.101.3.4.2.1';
 
-/** OpenSSL's default is 2048; this takes about a second and costs a guesser as much per guess. */
+/** OpenSSL's default is 2048. This takes about a second, and so does every guess of the password. */
 const keyIterations = 100_000;
 const macIterations = 10_000;
-/** A file that asks for more would keep the process busy for minutes. */
+/** A file with more iterations would keep the process busy for minutes. */
 const maxIterations = 10_000_000;
 const macKeyId = 3;
 
 type Contents = { readonly keys: Asn1[]; readonly certificates: string[] };
 
-/** Key: PBES2 with AES-256-CBC and HMAC-SHA-256; certificates in the clear, they are public; MAC: HMAC-SHA-256. */
+/** Key: PBES2 with AES-256-CBC and HMAC-SHA-256. MAC: HMAC-SHA-256. Certificates are public, so they are not encrypted. */
 export function exportPkcs12(options: { readonly authority: CertificateAuthority; readonly password: string }): Buffer {
   const { authority, password } = options;
   const keyInfo = asn1.decode(binary(decodePem(authority.privateKeyPem) ?? new Uint8Array()));
@@ -73,8 +73,9 @@ export function exportPkcs12(options: { readonly authority: CertificateAuthority
 }
 
 /**
- * Reads a CA from what {@link exportPkcs12}, OpenSSL or Vault wrote. `PKCS12_PASSWORD` when the password is wrong,
- * `PKCS12_INVALID` when it is no such file, `CA_INVALID` when what is in it is no CA on P-256 with its whole chain.
+ * Reads a CA from a file that {@link exportPkcs12}, OpenSSL or Vault wrote. Errors: `PKCS12_PASSWORD` when the password is
+ * wrong, `PKCS12_INVALID` when it is not a PKCS#12 file, `CA_INVALID` when it does not contain a CA on P-256 with its whole
+ * chain.
  */
 export async function importPkcs12(options: {
   readonly pkcs12: Uint8Array;
@@ -82,9 +83,9 @@ export async function importPkcs12(options: {
 }): Promise<CertificateAuthority> {
   const { keys, certificates } = readContents(options.pkcs12, options.password);
   const [key] = keys;
-  if (key === undefined || keys.length > 1) throw invalidFile(`it holds ${keys.length} private keys, not one`);
+  if (key === undefined || keys.length > 1) throw invalidFile(`it contains ${keys.length} private keys, not one`);
   const privateKeyPem = encodePem('PRIVATE KEY', Buffer.from(asn1.encode(key), 'binary'));
-  // Bags come in any order: the certificate of the key first.
+  // Bags come in any order, but the certificate of the key has to be first.
   const own = certificates.findIndex((pem) => isKeyOf(privateKeyPem, spkiOf(pem)));
   const ordered = own < 0 ? certificates : [certificates[own] ?? '', ...certificates.toSpliced(own, 1)];
   return loadCertificateAuthority({ certificatesPem: ordered.join(''), privateKeyPem });
@@ -107,7 +108,7 @@ function readContents(pkcs12: Uint8Array, password: string): Contents {
 }
 
 function verifyMac(macData: Asn1 | undefined, data: string, password: string): void {
-  if (macData === undefined) throw invalidFile('it has no MAC, so nothing protects it from changes');
+  if (macData === undefined) throw invalidFile('it has no MAC to protect it from changes');
   const digestInfo = childOf(macData, 0);
   const expected = Buffer.from(bytesOf(childOf(digestInfo, 1)), 'binary');
   const iterations = macData.value.length > 2 ? integerOf(childOf(macData, 2)) : 1;
@@ -124,7 +125,7 @@ function verifyMac(macData: Asn1 | undefined, data: string, password: string): v
   throw new CulvertError({
     code: 'PKCS12_PASSWORD',
     message: 'the password does not open this PKCS#12 file',
-    hint: 'give the password that it was exported with; if it is right, the file is damaged',
+    hint: 'use the password of the export; if it is right, the file is damaged',
   });
 }
 
@@ -155,7 +156,7 @@ function openPart(part: Asn1, password: string): Asn1 {
   if (type === oids.data) return asn1.decode(bytesOf(content));
   if (type !== oids.encryptedData) throw invalidFile(`a part of it has the type ${type}`);
   const encrypted = childOf(content, 1);
-  // The same two fields as in an encrypted private key, only tagged otherwise: that function decrypts both.
+  // It has the same two fields as an encrypted private key with other tags, so one function decrypts both.
   return decrypt(asn1.sequence(childOf(encrypted, 1), asn1.octets(bytesOf(childOf(encrypted, 2)))), password);
 }
 
@@ -171,7 +172,7 @@ function readBag(safeBag: Asn1, password: string, contents: Contents): void {
 }
 
 function decrypt(encryptedKeyInfo: Asn1, password: string): Asn1 {
-  // PBES2 derives from UTF-8, the older schemes from UTF-16, which forge makes itself.
+  // PBES2 derives the key from UTF-8. Older schemes use UTF-16, to which forge converts by itself.
   const isPbes2 = oidOf(childOf(childOf(encryptedKeyInfo, 0), 0)) === oids.pbes2;
   return forge.pki.decryptPrivateKeyInfo(encryptedKeyInfo, isPbes2 ? forge.util.encodeUtf8(password) : password);
 }
@@ -196,7 +197,7 @@ function invalidFile(why: string, cause?: unknown): CulvertError {
   return new CulvertError({
     code: 'PKCS12_INVALID',
     message: `this PKCS#12 file cannot be used: ${why}`,
-    hint: 'make one with: openssl pkcs12 -export -inkey ca.key -in ca.pem -certfile chain.pem -out ca.p12',
+    hint: 'create one with: openssl pkcs12 -export -inkey ca.key -in ca.pem -certfile chain.pem -out ca.p12',
     cause,
   });
 }

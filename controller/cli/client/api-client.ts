@@ -4,20 +4,20 @@ import type { ProblemsAnswer } from '../../api/api-types.js';
 import type { Context } from './context.js';
 import { CliError, type ExitName } from '../exit-codes.js';
 
-/** A request that takes longer has failed; a large apply is compiled and stored well within it. */
+/** Timeout of a request; compiling and storing a large apply takes much less. */
 const requestTimeoutMs = 60_000;
 const maxAnswerBytes = 64 * 1024 * 1024;
 
 export type ApiRequest = {
   readonly method: 'GET' | 'POST' | 'DELETE';
-  /** Parts of the path after `/v1`, not yet encoded. */
+  /** Segments of the path after `/v1`, not encoded. */
   readonly path: readonly string[];
-  /** Undefined values are left out. */
+  /** Undefined values are omitted. */
   readonly query?: Readonly<Record<string, string | undefined>>;
   readonly body?: unknown;
 };
 
-/** The controller refused resources; nothing was changed. */
+/** The controller refused the resources; nothing was changed. */
 export class RefusedError extends CliError {
   readonly answer: ProblemsAnswer;
 
@@ -29,8 +29,9 @@ export class RefusedError extends CliError {
 }
 
 /**
- * One connection for each request, to exactly the CA of the context. Throws CliError: `unreachable`, `unauthorized`,
- * `notFound`, else `failed` with the controller's own text; {@link RefusedError} with the list of problems.
+ * Client of the controller's API. Each request uses its own connection, which trusts only the CA of the context. Throws
+ * CliError: `unreachable`, `unauthorized`, `notFound`, or `failed` with the controller's message; {@link RefusedError} has
+ * the list of problems.
  */
 export class ApiClient {
   readonly #context: Context;
@@ -78,7 +79,7 @@ export class ApiClient {
       return new CliError({
         exit: 'unreachable',
         code: 'NO_CONTROLLER',
-        message: `${this.#context.url.origin} answered with status ${status} and not as a controller does`,
+        message: `${this.#context.url.origin} answered with status ${status}, but not like a controller`,
         hint: 'check the address in the context file',
       });
     }
@@ -89,7 +90,7 @@ export class ApiClient {
   }
 }
 
-const unauthorizedHint = 'copy admin.yaml from the state directory of the controller again';
+const unauthorizedHint = 'copy admin.yaml again from the state directory of the controller';
 
 function parseJson(text: string): unknown {
   try {
@@ -110,9 +111,9 @@ async function readBody(incoming: IncomingMessage): Promise<string> {
   return Buffer.concat(pieces).toString('utf8');
 }
 
-const certificateHint = 'the context file has the CA of another controller, or an old one: copy admin.yaml again';
+const certificateHint = 'the context file has an old CA or that of another controller: copy admin.yaml again';
 
-/** Node's codes for a certificate that is not trusted, not valid now, or for another name. */
+/** Node's error codes for a certificate that is not trusted or not valid now. */
 const certificateCodes = [
   'UNABLE_TO_VERIFY_LEAF_SIGNATURE',
   'UNABLE_TO_GET_ISSUER_CERT_LOCALLY',
@@ -132,23 +133,23 @@ function unreachable({ origin }: URL, cause: unknown): CliError {
   }
   const [detail, hint] =
     name === 'AbortError' || name === 'TimeoutError'
-      ? ['no answer within 60 seconds', 'look at the log of the controller, or try again']
+      ? ['no answer within 60 seconds', 'check the log of the controller, or try again']
       : (reasons[code] ?? [code === '' ? message : code, 'check the address in the context file']);
-  const text = `the controller at ${origin} cannot be reached: ${detail}`;
+  const text = `cannot reach the controller at ${origin}: ${detail}`;
   return new CliError({ exit: 'unreachable', code: 'UNREACHABLE', message: text, hint, cause });
 }
 
 const reasons: Readonly<Record<string, readonly [detail: string, hint: string]>> = {
   ECONNREFUSED: ['nothing listens there', 'start culvert-controller, or correct the address in the context file'],
-  ENOTFOUND: ['its name is not known', 'correct the address in the context file'],
-  EAI_AGAIN: ['its name cannot be resolved now', 'check DNS, or use an address in the context file'],
+  ENOTFOUND: ['its name does not resolve', 'correct the address in the context file'],
+  EAI_AGAIN: ['its name cannot be resolved now', 'check DNS, or use an IP address in the context file'],
   EHOSTUNREACH: ['there is no route to it', 'check routes and firewalls'],
   ENETUNREACH: ['there is no route to it', 'check routes and firewalls'],
   ETIMEDOUT: ['it did not answer', 'check routes and firewalls'],
-  ECONNRESET: ['it closed the connection', 'look at the log of the controller, or try again'],
+  ECONNRESET: ['it closed the connection', 'check the log of the controller, or try again'],
   ERR_TLS_CERT_ALTNAME_INVALID: [
     'its certificate is for another name',
-    'use a name of --advertise of the controller in the context file',
+    'use one of the names in --advertise of the controller in the context file',
   ],
   EPROTO: ['it does not speak TLS', 'correct the address in the context file'],
 };

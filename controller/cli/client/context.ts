@@ -5,19 +5,19 @@ import { usageError, type CliError } from '../exit-codes.js';
 import { lazyYaml } from '../view/lazy-yaml.js';
 import { readPlainContext } from './plain-context.js';
 
-/** Which controller to talk to, whom to trust for it, and with what credential. */
+/** The controller's address, the CA to trust for it, and the credential. */
 export type Context = { readonly url: URL; readonly caPem: string; readonly token: string };
 
-/** The file, as `culvert-controller` writes it (`admin.yaml` in its state directory) or a person does. */
+/** Fields of a context file. `culvert-controller` writes one (`admin.yaml` in its state directory); people may write others. */
 const fieldNames = ['controller', 'ca', 'caFile', 'token'];
 
-/** Where the file is looked for when neither `--context` nor CULVERT_CONTEXT names one: the user's, then this host's. */
+/** Default paths when neither `--context` nor CULVERT_CONTEXT names a file: the user's, then this host's. */
 export function defaultContextPaths(env: Readonly<Record<string, string | undefined>>): string[] {
   const configHome = env['XDG_CONFIG_HOME'] ?? join(env['HOME'] ?? homedir(), '.config');
   return [join(configHome, 'culvert', 'context.yaml'), '/var/lib/culvert/controller/admin.yaml'];
 }
 
-/** Throws CliError (usage) that says where a context file comes from, or what is wrong with it. */
+/** Throws CliError (usage), which says how to get a context file or what is wrong with it. */
 export async function loadContext(
   option: string | undefined,
   env: Readonly<Record<string, string | undefined>>,
@@ -30,7 +30,7 @@ export async function loadContext(
   }
   throw usageError(
     `there is no context file at ${paths.join(' or ')}`,
-    'copy admin.yaml from the state directory of the controller and name it with --context or CULVERT_CONTEXT',
+    'copy admin.yaml from the state directory of the controller and pass it with --context or CULVERT_CONTEXT',
   );
 }
 
@@ -40,7 +40,7 @@ async function parseContext(path: string, text: string): Promise<Context> {
   if (problems.length > 0) throw unusable(path, problems.join('; '));
   const { controller, ca, caFile, token } = fields as Fields;
   const caPem = ca ?? (await readCa(path, resolve(dirname(path), caFile ?? '')));
-  if (!caPem.includes('-----BEGIN CERTIFICATE-----')) throw unusable(path, 'its CA is no PEM certificate');
+  if (!caPem.includes('-----BEGIN CERTIFICATE-----')) throw unusable(path, 'its CA is not a PEM certificate');
   return { url: new URL(controller), caPem, token };
 }
 
@@ -51,14 +51,15 @@ type Fields = {
   readonly token: string;
 };
 
-/** Checked by hand: to load a schema library takes longer than most commands. */
+/** Checks by hand, because loading a schema library takes longer than most commands. */
 function problemsOf(fields: unknown): string[] {
   if (typeof fields !== 'object' || fields === null || Array.isArray(fields)) return ['file: must be a mapping'];
   const { controller, ca, caFile, token } = fields as Record<string, unknown>;
   const problems: string[] = [];
   if (typeof controller !== 'string' || !isHttps(controller)) problems.push('controller: must be an https:// address');
   for (const [name, value] of Object.entries({ ca, caFile })) {
-    if (value !== undefined && (typeof value !== 'string' || value === '')) problems.push(`${name}: must be a text`);
+    if (value !== undefined && (typeof value !== 'string' || value === ''))
+      problems.push(`${name}: must be a non-empty string`);
   }
   if (typeof token !== 'string' || !/^[\x21-\x7e]+$/.test(token)) {
     problems.push('token: must be printable ASCII without spaces');
@@ -77,7 +78,7 @@ function parseYaml(path: string, text: string): unknown {
   try {
     return lazyYaml().parse(text);
   } catch (cause) {
-    throw unusable(path, 'it is no YAML', cause);
+    throw unusable(path, 'it is not YAML', cause);
   }
 }
 
@@ -94,13 +95,17 @@ async function readIfPresent(path: string): Promise<string | undefined> {
     const { code } = cause as NodeJS.ErrnoException;
     if (code === 'ENOENT' || code === 'ENOTDIR') return undefined;
     if (code === 'EACCES') {
-      throw usageError(`${path} may not be read`, 'name your own context file with --context, or use sudo', cause);
+      throw usageError(
+        `no permission to read ${path}`,
+        'pass your own context file with --context, or use sudo',
+        cause,
+      );
     }
-    throw unusable(path, `it cannot be read (${code ?? 'unknown error'})`, cause);
+    throw unusable(path, `reading it failed (${code ?? 'unknown error'})`, cause);
   }
 }
 
 function unusable(path: string, detail: string, cause?: unknown): CliError {
-  const hint = 'it needs controller (https://…), ca or caFile, and token; admin.yaml of the controller is one';
-  return usageError(`the context file ${path} cannot be used: ${detail}`, hint, cause);
+  const hint = 'it needs controller (https://…), ca or caFile, and token, like admin.yaml of the controller';
+  return usageError(`the context file ${path} is unusable: ${detail}`, hint, cause);
 }

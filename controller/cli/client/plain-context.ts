@@ -1,7 +1,7 @@
 /**
- * Reads a context file that is JSON, or laid out as `culvert-controller` writes it: a line for each field, and the PEM
- * as an indented block. Undefined for every other text, which a YAML reader then has to understand: loading one takes
- * longer than most commands.
+ * Reads a context file that is JSON or has the layout that `culvert-controller` writes: a line per field, and the PEM as
+ * an indented block. Returns undefined for any other text, which then needs the YAML library; loading that takes longer
+ * than most commands.
  */
 export function readPlainContext(text: string): unknown {
   if (text.startsWith('{')) return tryJson(text);
@@ -14,15 +14,15 @@ export function readPlainContext(text: string): unknown {
       continue;
     }
     const [, name = '', value = ''] = /^([a-z][A-Za-z]*): (\||[a-z]+:\/\/[\w.:[\]-]+|[\w-]{32,})$/.exec(line) ?? [];
-    if (name === '' || name in fields || isNoText(value)) return undefined;
+    if (name === '' || name in fields || isAmbiguous(value)) return undefined;
     block = value === '|' ? name : null;
     fields[name] = block === null ? value : '';
   }
   return fields;
 }
 
-/** What YAML may take for a number (core schema, YAML 1.2.2 §10.3.2), or what begins with a sign of its own. */
-function isNoText(value: string): boolean {
+/** Whether YAML may read the value as a number (core schema, YAML 1.2.2 §10.3.2) or as an indicator. */
+function isAmbiguous(value: string): boolean {
   return /^[-\d]/.test(value);
 }
 

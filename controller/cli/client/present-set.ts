@@ -4,7 +4,7 @@ import type { ExportAnswer, ResourceList } from '../../api/api-types.js';
 import type { ApiClient } from './api-client.js';
 import { CliError } from '../exit-codes.js';
 
-/** What is in force: the compiled rules and the registry of one revision. */
+/** The compiled rules and the registry of the revision in force. */
 export type PresentSet = RuleSet & { readonly revision: number };
 
 export async function loadPresentSet(client: ApiClient): Promise<PresentSet> {
@@ -15,8 +15,8 @@ export async function loadPresentSet(client: ApiClient): Promise<PresentSet> {
 const attempts = 5;
 
 /**
- * As {@link loadPresentSet}, with the documents. They come in several answers, so all is asked again when a change comes
- * between two of them. Throws CliError (failed) when it never stands still.
+ * As {@link loadPresentSet}, with the documents. They take several requests, so everything is read again when the revision
+ * changes in between. Throws CliError (failed) when it changes every time.
  */
 export async function loadPresentDocuments(
   client: ApiClient,
@@ -32,6 +32,6 @@ export async function loadPresentDocuments(
     }
     if (isSame) return { ...present, resources };
   }
-  const message = 'the documents change all the time: no revision could be read whole';
+  const message = 'the documents change too often to read a whole revision';
   throw new CliError({ exit: 'failed', code: 'NO_STABLE_REVISION', message, hint: 'try again' });
 }

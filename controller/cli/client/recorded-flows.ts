@@ -7,11 +7,11 @@ import { formatAge } from '../view/format-time.js';
 
 export type RecordedFlows = FlowsAnswer & {
   readonly sinceMs: number;
-  /** What these records may lack, a sentence each. */
+  /** Reasons why the records may be incomplete, one sentence each. */
   readonly gaps: readonly string[];
 };
 
-/** `--since 24h`: how far back records are looked at. The value is in milliseconds. */
+/** Adds `--since 24h`: how far back to read records. The value is in milliseconds. */
 export function addSinceOption(command: Command, defaultText: string): Command {
   return command.addOption(
     new Option('--since <duration>', 'how far back to look at recorded connections, such as 24h or 7d')
@@ -20,7 +20,7 @@ export function addSinceOption(command: Command, defaultText: string): Command {
   );
 }
 
-/** The records of the last `spanMs`, and what they lack, which is also printed: a conclusion from them needs to be known as such. */
+/** The records of the last `spanMs`. Prints their gaps, so that the user can judge what follows from them. */
 export async function loadFlows(cli: Cli, client: ApiClient, spanMs: number): Promise<RecordedFlows> {
   const nowMs = cli.io.nowMs();
   const sinceMs = Math.max(0, nowMs - spanMs);
@@ -34,14 +34,14 @@ export async function loadFlows(cli: Cli, client: ApiClient, spanMs: number): Pr
 function gapsOf(answer: FlowsAnswer, sinceMs: number, nowMs: number): string[] {
   const { flows, isCurrent, leftOut, notKept, oldestMs } = answer;
   return [
-    ...(isCurrent ? [] : ['the controller is still reading records, or NATS is away: the newest may be missing']),
-    ...(flows.length === 0 ? ['no connection is recorded in this time'] : []),
-    ...(leftOut > 0 ? [`${leftOut} older records were left out: take a shorter --since`] : []),
+    ...(isCurrent ? [] : ['the controller is still reading records or NATS is unavailable: the newest may be missing']),
+    ...(flows.length === 0 ? ['no connection was recorded in this time'] : []),
+    ...(leftOut > 0 ? [`${leftOut} older records were left out: use a shorter --since`] : []),
     ...(notKept > 0
-      ? [`${notKept} connections are not recorded apart, because there were too many different ones`]
+      ? [`${notKept} connections have no record of their own, because there were too many different ones`]
       : []),
     ...(oldestMs !== null && oldestMs > sinceMs + 60_000
-      ? [`the oldest record is of ${formatAge(oldestMs, nowMs)}: of the time before nothing is known`]
+      ? [`the oldest record is from ${formatAge(oldestMs, nowMs)}: nothing is known about the time before`]
       : []),
   ];
 }

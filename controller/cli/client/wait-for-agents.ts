@@ -10,7 +10,7 @@ import { printable } from '../view/table.js';
 
 const pollMs = 200;
 
-/** What a command asks with. `revision` undefined: the one that is present at the first answer. */
+/** A wait for a rollout. `revision` undefined: the revision in force at the first answer. */
 type Wait = {
   readonly client: ApiClient;
   readonly io: CliIo;
@@ -18,7 +18,7 @@ type Wait = {
   /** Of the inventory; absent: only the rules are waited for. */
   readonly sequence?: number | undefined;
   readonly waitMs: number;
-  /** Not to wait for agents that are not heard of. */
+  /** Does not wait for silent agents. */
   readonly ignoreSilent: boolean;
 };
 
@@ -26,7 +26,7 @@ export function isSettled(answer: RolloutAnswer, ignoreSilent: boolean): boolean
   return ignoreSilent ? answer.isCompleteButSilent : answer.isComplete;
 }
 
-/** The first answer that is complete, or that of the moment when the time is over. Asks always for the same revision. */
+/** Polls until the rollout is complete or the time is over, and returns the last answer. The revision stays the same. */
 export async function settledRollout({
   client,
   io,
@@ -46,7 +46,7 @@ export async function settledRollout({
   }
 }
 
-/** Names the agents that a rollout still waits for. */
+/** The error that names the agents a rollout still waits for. */
 export function agentsBehind(
   { agents, revision, sequence }: RolloutAnswer,
   { waitMs, ignoreSilent }: Pick<Wait, 'waitMs' | 'ignoreSilent'>,
@@ -58,13 +58,13 @@ export function agentsBehind(
     exit: 'failed',
     code: 'AGENTS_BEHIND',
     message: `${after}these agents do not enforce revision ${revision}${sequence === null ? '' : ` with inventory ${sequence}`} yet: ${names}`,
-    hint: waitMs === 0 ? 'wait for them with --wait 30s' : 'they go on trying; look at them with: culvert status',
+    hint: waitMs === 0 ? 'wait for them with --wait 30s' : 'they keep trying; check them with: culvert status',
   });
 }
 
 /**
- * For `--wait` of what makes a revision: waits until every agent that can be heard enforces it in all its workers, and
- * says how many these are. Throws CliError (failed) that names the others.
+ * Implements `--wait` of commands that make a revision: waits until all workers of every agent that is not silent enforce
+ * it, and prints how many agents do. Throws CliError (failed), which names the others.
  */
 export async function waitForAgents(o: Omit<Wait, 'ignoreSilent'> & { readonly output: OutputFormat }): Promise<void> {
   const rollout = await settledRollout({ ...o, ignoreSilent: true });
@@ -72,5 +72,5 @@ export async function waitForAgents(o: Omit<Wait, 'ignoreSilent'> & { readonly o
   const count = rollout.agents.filter(({ state }) => state === 'done').length;
   if (o.output === 'table') o.io.print(`enforced by ${count} ${count === 1 ? 'agent' : 'agents'}`);
   const silent = rollout.agents.filter(isSilent).map(({ node }) => node);
-  if (silent.length > 0) o.io.printError(printable(`not heard of, so unknown: ${silent.join(', ')}`));
+  if (silent.length > 0) o.io.printError(printable(`silent, so unknown: ${silent.join(', ')}`));
 }

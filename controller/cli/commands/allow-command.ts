@@ -16,17 +16,22 @@ import { parseWhyTarget } from '../input/why-target.js';
 
 type Options = { for: number; reason: string; dryRun: boolean; wait?: number; output: OutputFormat };
 
-/** `culvert allow`: an emergency rule that comes before all others and expires by itself. */
+/** `culvert allow`: creates an emergency rule that precedes all others and expires by itself. */
 export function addAllowCommand(program: Command, cli: Cli): void {
   const command = program
     .command('allow')
-    .description('Allow a connection at once and for a time (break glass). Shown by culvert status until it expires.')
-    .argument('<source>', 'workload or service account as NAMESPACE/NAME (workload:, sa: choose one), address or CIDR')
+    .description(
+      'Allow a connection immediately for a limited time (break glass). culvert status shows it until it expires.',
+    )
+    .argument(
+      '<source>',
+      'workload or service account as NAMESPACE/NAME (prefix workload: or sa: to choose), address or CIDR',
+    )
     .argument('<destination>', 'workload, service or service account as NAMESPACE/NAME:PORT, or ADDRESS:PORT')
     .requiredOption('--for <duration>', 'how long, such as 2h', readDuration)
-    .requiredOption('--reason <text>', 'why, such as the number of the incident')
+    .requiredOption('--reason <text>', 'why, such as an incident number')
     .option('--dry-run', 'check and show what would change', false)
-    .option('--wait <duration>', 'wait until every agent that is alive enforces it, such as 30s', readDuration)
+    .option('--wait <duration>', 'wait until every agent that is not silent enforces it, such as 30s', readDuration)
     .addHelpText('after', '\nExample: culvert allow ops/shell billing/db:5432 --for 2h --reason INC-42');
   addOutputOption(command).action(async (source: string, destination: string, options: Options) =>
     allow(cli, source, destination, options),
@@ -55,18 +60,18 @@ async function allow(cli: Cli, source: string, destination: string, options: Opt
   if (dryRun) return;
   const target = parseWhyTarget(destination);
   const query = { source, destination: target.destination, port: target.port ?? undefined };
-  // A CIDR is nobody whom one could ask about.
+  // `culvert why` needs a single address, so a CIDR cannot be checked.
   if (from.peer.cidr === undefined || !source.includes('/')) {
     const why = await client.call<WhyAnswer>({ method: 'GET', path: ['why'], query });
     const { verdict, reason: still } = why.decision;
     if (verdict === 'deny')
-      io.printError(`warning: it is denied all the same (${still}): culvert why ${source} ${destination}`);
+      io.printError(`warning: it is still denied (${still}): culvert why ${source} ${destination}`);
   }
   if (wait === undefined) return;
   await waitForAgents({ client, io, revision: answer.revision, waitMs: wait, output });
 }
 
-/** The same ends and port give the same name, so that allowing them again only changes the time. */
+/** The same source, destination and port give the same name, so allowing them again only changes the expiry. */
 export function breakGlassRule(init: {
   readonly source: string;
   readonly destination: string;

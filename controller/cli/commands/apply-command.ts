@@ -12,15 +12,15 @@ import { waitForAgents } from '../client/wait-for-agents.js';
 
 type Options = { file: string[]; dryRun: boolean; message?: string; wait?: number; output: OutputFormat };
 
-/** `culvert apply`: all documents of all files in one change, or none of them. */
+/** `culvert apply`: applies all documents of all files in one change, or none of them. */
 export function addApplyCommand(program: Command, cli: Cli): void {
   const command = program
     .command('apply')
-    .description('Apply resources: all of them, or none when one has a problem.')
+    .description('Apply resources: either all of them, or none when one has a problem.')
     .requiredOption('-f, --file <path...>', 'files, directories, or - for the standard input')
     .option('--dry-run', 'check and show what would change', false)
     .option('-m, --message <text>', 'why, for culvert history')
-    .option('--wait <duration>', 'wait until every agent that is alive enforces it, such as 30s', readDuration);
+    .option('--wait <duration>', 'wait until every agent that is not silent enforces it, such as 30s', readDuration);
   command.addHelpText('after', '\nExample: culvert apply -f rules/ --message CHG-1182 --wait 30s');
   addOutputOption(command).action(async (options: Options) => apply(cli, options));
 }
@@ -44,7 +44,7 @@ async function apply(cli: Cli, { file, dryRun, message, wait, output }: Options)
   await waitForAgents({ client, io, revision: answer.revision, sequence, waitMs: wait, output });
 }
 
-/** What is for `culvert test` may stand beside the rules: it is left out, which is said, and must be right all the same. */
+/** Files may also contain PolicyTests for `culvert test`. They are removed with a note, but must be valid. */
 async function withoutAssertions(cli: Cli, input: Input): Promise<string> {
   if (!mayHoldPolicyTests(input.text)) return input.text;
   const { parsePolicyTests, withoutPolicyTests } = await import('../../analysis/tests/policy-test.js');
@@ -56,17 +56,17 @@ async function withoutAssertions(cli: Cli, input: Input): Promise<string> {
     throw new CliError({
       exit: 'failed',
       code: 'INVALID_RESOURCES',
-      message: 'a problem was found, and nothing was changed',
-      hint: 'correct them and apply again',
+      message: 'a problem was found; nothing was changed',
+      hint: 'fix the problems and apply again',
     });
   }
   cli.io.printError(
-    `note: ${assertions.length} assertions of PolicyTests are not applied: culvert test -f checks them`,
+    `note: ${assertions.length} assertions of PolicyTests are not applied; check them with culvert test -f`,
   );
   return rest.text;
 }
 
-/** A line for each document, then the revision and, when workloads or services changed, the inventory that hold now. */
+/** A line per document, then the revision in force and, when workloads or services changed, the inventory sequence. */
 export function renderChanges({ changes, dryRun, revision, inventory }: Omit<ApplyAnswer, 'warnings'>): string {
   const suffix = dryRun ? ' (dry run)' : '';
   const lines = changes.map((change) => `${formatResourceId(change)} ${change.change}${suffix}`);

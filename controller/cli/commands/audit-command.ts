@@ -8,11 +8,11 @@ import { printable, renderTable } from '../view/table.js';
 
 type Options = { since: number; output: OutputFormat };
 
-/** `culvert audit`: what rules of mode audit would have denied. */
+/** `culvert audit`: shows what rules in mode audit would have denied. */
 export function addAuditCommand(program: Command, cli: Cli): void {
   const command = program
     .command('audit')
-    .description('Show what audited rules would have denied: by rule, the newest first.');
+    .description('Show what audited rules would have denied, by rule, newest first.');
   addSinceOption(command, '24h').addHelpText('after', '\nExample: culvert audit --since 7d');
   addOutputOption(command).action(async ({ since, output }: Options) => {
     const client = await cli.client();

@@ -9,14 +9,14 @@ import { printable } from '../view/table.js';
 
 type Options = { strict?: boolean; output: OutputFormat };
 
-/** `culvert check`: whether the mesh is well, for a person and for a monitor. */
+/** `culvert check`: reports the health of the mesh, for people and for monitoring. */
 export function addCheckCommand(program: Command, cli: Cli): void {
   const command = program
     .command('check')
     .description(
-      'Look whether controller, agents, certificates, clocks and rules are well. Ends with 1 when one is not.',
+      'Check the health of controller, agents, certificates, clocks and rules. Exits with 1 when a check fails.',
     )
-    .option('--strict', 'end with 1 for a warning too')
+    .option('--strict', 'also exit with 1 for a warning')
     .addHelpText('after', '\nExample: culvert check --strict');
   addOutputOption(command).action(async ({ strict = false, output }: Options) => {
     const client = await cli.client();
@@ -32,14 +32,14 @@ export function addCheckCommand(program: Command, cli: Cli): void {
     });
     cli.io.print(output === 'table' ? renderChecks(checks) : renderData(checks, output));
     const wrong = checks.filter(({ state }) => state === 'fail' || (strict && state === 'warn'));
-    if (wrong.length > 0) throw notWell(wrong.length);
+    if (wrong.length > 0) throw checksFailed(wrong.length);
   });
 }
 
 function countByNode({ items }: ResourceList): Map<string, number> {
   const counts = new Map<string, number>();
   for (const { resource } of items) {
-    // One without a node is known and not meshed: somebody meant it.
+    // A workload without a node is deliberately registered but not meshed.
     const node = resource.kind === 'Workload' ? resource.spec.node : undefined;
     if (node !== undefined) counts.set(node, (counts.get(node) ?? 0) + 1);
   }
@@ -55,11 +55,11 @@ export function renderChecks(checks: readonly MeshCheck[]): string {
   return lines.join('\n');
 }
 
-function notWell(count: number): CliError {
+function checksFailed(count: number): CliError {
   return new CliError({
     exit: 'failed',
     code: 'NOT_WELL',
-    message: `${count} ${count === 1 ? 'thing is' : 'things are'} not well`,
-    hint: 'do what stands behind each line above',
+    message: `${count} ${count === 1 ? 'check' : 'checks'} failed`,
+    hint: 'follow the hint in each line above',
   });
 }

@@ -14,25 +14,25 @@ import { addOutputOption, renderData, type OutputFormat } from '../view/output-f
 
 type Options = { namespace?: string; file?: string[]; ignoreNotFound: boolean; output: OutputFormat };
 
-/** What `-o json` and `-o yaml` show: what is gone, and what holds since the last of it. */
+/** The output of `-o json` and `-o yaml`: the deleted resources, and the resulting revision and inventory sequence. */
 export type Deleted = {
-  /** Null: nothing was there. */
+  /** Null: nothing existed. */
   readonly revision: number | null;
-  /** Null: no workload or service is gone. */
+  /** Null: no workload or service was deleted. */
   readonly inventorySequence: number | null;
   readonly changes: readonly ResourceChange[];
 };
 
-/** `culvert delete`: one resource by name, or those that files contain. */
+/** `culvert delete`: deletes one resource by name, or those in files. */
 export function addDeleteCommand(program: Command, cli: Cli): void {
   const command = program
     .command('delete')
-    .description('Delete a resource, or those in files. What others refer to is refused.')
+    .description('Delete a resource, or those in files. Refuses to delete a resource that others refer to.')
     .argument('[kind]', 'kind of the resource')
     .argument('[name]', 'name of the resource')
-    .option('-n, --namespace <namespace>', 'namespace of the resource; default unless given')
-    .option('-f, --file <path...>', 'delete what these files contain; - for the standard input')
-    .option('--ignore-not-found', 'what does not exist is fine', false);
+    .option('-n, --namespace <namespace>', 'namespace of the resource; "default" unless given')
+    .option('-f, --file <path...>', 'delete the resources in these files; - for the standard input')
+    .option('--ignore-not-found', 'do not fail for a resource that does not exist', false);
   command.addHelpText('after', '\nExample: culvert delete SegmentationRule db-only');
   addOutputOption(command).action(async (kind: string | undefined, name: string | undefined, options: Options) => {
     const ids = await wanted(cli, kind, name, options);
@@ -41,7 +41,7 @@ export function addDeleteCommand(program: Command, cli: Cli): void {
     try {
       await deletion.deleteAll(ids);
     } finally {
-      // What is gone is gone, also when the rest was refused.
+      // Reports what was deleted even when the rest was refused.
       deletion.report();
     }
   });
@@ -50,10 +50,10 @@ export function addDeleteCommand(program: Command, cli: Cli): void {
 async function wanted(cli: Cli, kind: string | undefined, name: string | undefined, options: Options) {
   const hint = 'write either: culvert delete KIND NAME, or: culvert delete -f FILE';
   if (options.file !== undefined) {
-    if (kind !== undefined) throw usageError('both a kind and files are given', hint);
+    if (kind !== undefined) throw usageError('a kind and files cannot be combined', hint);
     return await idsInFiles(cli, options.file);
   }
-  if (kind === undefined || name === undefined) throw usageError('it is not said what to delete', hint);
+  if (kind === undefined || name === undefined) throw usageError('nothing to delete was named', hint);
   const known = kindOf(kind);
   const namespace = namespaceFor(known, options.namespace) ?? (kindInfo(known).isNamespaced ? 'default' : null);
   return [{ kind: known, namespace, name }];
@@ -61,18 +61,17 @@ async function wanted(cli: Cli, kind: string | undefined, name: string | undefin
 
 async function idsInFiles(cli: Cli, files: readonly string[]): Promise<ResourceId[]> {
   const input = await readInput(files, cli.io);
-  // As with apply: PolicyTests may stand beside what is stored.
+  // As with apply, files may also contain PolicyTests.
   const { resources, problems } = parseRuleFiles(input.text);
   if (problems.length > 0) {
     cli.printProblems(problems.map(input.locate));
-    throw usageError('nothing was deleted, because the files have problems', 'correct them');
+    throw usageError('nothing was deleted, because the files have problems', 'fix the problems');
   }
-  if (resources.length === 0)
-    throw usageError('there is nothing to delete in these files', 'name files with resources');
+  if (resources.length === 0) throw usageError('these files contain nothing to delete', 'name files with resources');
   return resources.map(resourceId);
 }
 
-/** Deletes resources one by one and remembers what is gone. */
+/** Deletes resources one by one and records what was deleted. */
 class Deletion {
   readonly #cli: Cli;
   readonly #client: ApiClient;
@@ -88,8 +87,8 @@ class Deletion {
   }
 
   /**
-   * One after the other, in an order that the references between them allow: what is refused because another of them
-   * still refers to it is tried again when that is gone.
+   * Deletes the resources in an order that their references allow: one that is refused because another of them still
+   * refers to it is retried after that one is deleted.
    */
   async deleteAll(ids: readonly ResourceId[]): Promise<void> {
     let left = [...ids].reverse();
@@ -109,7 +108,7 @@ class Deletion {
     }
   }
 
-  /** For programs; a person has read a line for each as it went. */
+  /** Prints the result for programs. People have already seen a line per resource. */
   report(): void {
     const { output } = this.#options;
     if (output === 'table') return;
@@ -131,7 +130,7 @@ class Deletion {
       if (error instanceof RefusedError) return error;
       const isFine = this.#options.ignoreNotFound && error instanceof CliError && error.exit === 'notFound';
       if (!isFine) throw error;
-      this.#say(`${formatResourceId(id)} is not there`);
+      this.#say(`${formatResourceId(id)} does not exist`);
       return null;
     }
   }

@@ -13,16 +13,20 @@ import { renderDiff } from '../view/render-diff.js';
 
 type Options = { file: string[]; flows: boolean; since: number; whole: boolean; output: OutputFormat };
 
-/** `culvert diff`: what applying files would change for pairs, and for connections that were recorded. */
+/** `culvert diff`: shows what applying files would change for pairs of workloads and for recorded connections. */
 export function addDiffCommand(program: Command, cli: Cli): void {
   const command = program
     .command('diff')
     .description('Show what applying files would newly deny and allow. Changes nothing.')
     .requiredOption('-f, --file <path...>', 'files, directories, or - for the standard input')
-    .option('--whole', 'the files are all there is to be: what they do not contain would be deleted', false)
-    .option('--flows', 'compare also with recorded connections', false);
+    .option(
+      '--whole',
+      'treat the files as the complete set: resources that they do not contain would be deleted',
+      false,
+    )
+    .option('--flows', 'also compare with recorded connections', false);
   addSinceOption(command, '24h')
-    .addHelpText('after', '\nExit code 2 with --flows: something that was seen working would be denied.')
+    .addHelpText('after', '\nExit code 2 with --flows: connections that were recorded as working would be denied.')
     .addHelpText('after', 'Example: culvert diff -f rules/ --flows --since 7d');
   addOutputOption(command).action(async (options: Options) => diff(cli, options));
 }
@@ -32,7 +36,7 @@ async function diff(cli: Cli, { file, flows: isWanted, since, whole, output }: O
   const input = await readInput(file, io);
   const { resources, problems, locations } = parseRuleFiles(input.text);
   if (resources.length === 0 && problems.length === 0) {
-    throw usageError('there is no document in these files', 'name the files that you mean to apply');
+    throw usageError('these files contain no document', 'name the files that you want to apply');
   }
   const client = await cli.client();
   const before = await loadPresentDocuments(client);
@@ -47,12 +51,12 @@ async function diff(cli: Cli, { file, flows: isWanted, since, whole, output }: O
   throw new CliError({
     exit: 'wouldBreak',
     code: 'WOULD_BREAK',
-    message: `${result.flows?.broken.length ?? 0} recorded conversations that work would be denied`,
-    hint: 'allow them in the files, or begin with mode: audit',
+    message: `${result.flows?.broken.length ?? 0} recorded flows that work would be denied`,
+    hint: 'allow them in the files, or start with mode: audit',
   });
 }
 
-/** As `culvert apply` does: a document replaces the one of the same kind and name. */
+/** Merges as `culvert apply` does: a document replaces the one with the same kind and name. */
 function merged(present: readonly Resource[], wanted: readonly Resource[]): Resource[] {
   const byKey = new Map(present.map((resource) => [resourceKey(resource), resource]));
   for (const resource of wanted) byKey.set(resourceKey(resource), resource);

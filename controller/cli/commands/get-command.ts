@@ -10,14 +10,14 @@ import { renderResources } from '../view/resource-columns.js';
 
 type Options = { namespace?: string; output: OutputFormat };
 
-/** `culvert get`: what people applied. YAML can be applied again; JSON also says who applied it and when. */
+/** `culvert get`: shows applied resources. The YAML can be applied again; the JSON adds who applied it and when. */
 export function addGetCommand(program: Command, cli: Cli): void {
   const command = program
     .command('get')
-    .description('Show resources of a kind (or "all"), or one of them.')
+    .description('Show the resources of a kind (or "all"), or one resource.')
     .argument('<kind>', `one of ${kindNames.join(', ')}, in any case, singular or plural; or all`)
     .argument('[name]', 'name of one resource')
-    .option('-n, --namespace <namespace>', 'only this namespace; with a name: default unless given');
+    .option('-n, --namespace <namespace>', 'only this namespace; with a name, "default" unless given');
   command.addHelpText('after', '\nExample: culvert get rules -o yaml');
   addOutputOption(command).action(async (kind: string, name: string | undefined, options: Options) => {
     if (kind.toLowerCase() === 'all') return await getAll(cli, name, options);
@@ -48,7 +48,7 @@ async function getAll(cli: Cli, name: string | undefined, { namespace, output }:
   const items = lists.flatMap((list) => list.items);
   if (output === 'json') return io.print(renderData({ revision: lists[0]?.revision ?? 0, items }, 'json'));
   if (output === 'yaml') return io.print(renderDocuments(items.map(({ resource }) => resource)));
-  if (items.length === 0) return io.printError('there is no resource');
+  if (items.length === 0) return io.printError('there are no resources');
   const tables = lists.flatMap((list) => {
     const [first] = list.items;
     return first === undefined
@@ -72,7 +72,7 @@ function inNamespace(namespace: string | undefined): string {
   return namespace === undefined ? '' : ` in namespace ${namespace}`;
 }
 
-/** Throws CliError (notFound) with the nearest kind. */
+/** Throws CliError (notFound), which suggests the nearest kind. */
 export function kindOf(text: string): ResourceKind {
   const kind = findKind(text);
   if (kind !== undefined) return kind;
@@ -84,8 +84,8 @@ export function kindOf(text: string): ResourceKind {
   throw new CliError({ exit: 'notFound', code: 'UNKNOWN_KIND', message: `there is no kind "${text}"`, hint });
 }
 
-/** Throws CliError (usage) when a kind of the whole mesh is asked for in a namespace. */
+/** Throws CliError (usage) when a namespace is given for a kind of the whole mesh. */
 export function namespaceFor(kind: ResourceKind, namespace: string | undefined): string | undefined {
   if (namespace === undefined || kindInfo(kind).isNamespaced) return namespace;
-  throw usageError(`${kind} belongs to the whole mesh and has no namespace`, 'leave out -n');
+  throw usageError(`${kind} belongs to the whole mesh and has no namespace`, 'omit -n');
 }

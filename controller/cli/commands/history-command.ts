@@ -10,11 +10,11 @@ import { printable, renderTable } from '../view/table.js';
 
 type Options = { limit: number; output: OutputFormat };
 
-/** `culvert history`: who changed what and when; with a revision, what exactly. */
+/** `culvert history`: lists who changed what and when, or shows the changes of one revision. */
 export function addHistoryCommand(program: Command, cli: Cli): void {
   const command = program
     .command('history')
-    .description('List the revisions of the rules, newest first, or show what one of them changed.')
+    .description('List the revisions of the rules, newest first, or show the changes of one.')
     .argument('[revision]', 'a revision', (text) => readCount(text, 'revision'))
     .option('--limit <count>', 'how many revisions to list', (text) => readCount(text, 'limit'), 20)
     .addHelpText('after', '\nExample: culvert history 12');
@@ -26,7 +26,7 @@ export function addHistoryCommand(program: Command, cli: Cli): void {
       const items = await client.call<HistoryItem[]>({ method: 'GET', path: ['history'], query });
       if (output !== 'table') return cli.io.print(renderData(items, output));
       return items.length === 0
-        ? cli.io.printError('nothing was applied yet')
+        ? cli.io.printError('nothing has been applied yet')
         : cli.io.print(renderHistory(items, nowMs));
     }
     const detail = await client.call<HistoryDetail>({ method: 'GET', path: ['history', String(revision)] });
@@ -58,12 +58,12 @@ function summary({ areChangesKnown, changeCount, changes, rollbackOf }: HistoryI
 
 const marks = { created: '+', configured: '~', deleted: '-', unchanged: '=' } as const;
 
-/** Who and when, and each document as a difference of lines. */
+/** Who applied the revision and when, and a line diff of each document. */
 export function renderRevision(detail: HistoryDetail, nowMs: number): string {
   const { revision, at, by, message, rollbackOf, areChangesKnown, documents } = detail;
   const head = [
     `revision ${revision}, applied by ${by} ${formatAge(Date.parse(at), nowMs)} (${at})`,
-    ...(rollbackOf === null ? [] : [`brings back revision ${rollbackOf}`]),
+    ...(rollbackOf === null ? [] : [`rolls back to revision ${rollbackOf}`]),
     ...(message === null ? [] : [message]),
     ...(areChangesKnown ? [] : ['its changes are no longer known']),
   ];

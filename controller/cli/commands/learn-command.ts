@@ -9,15 +9,15 @@ import { addSinceOption, loadFlows } from '../client/recorded-flows.js';
 
 type Options = { namespace?: string; since: number; minConnections: number; output: OutputFormat };
 
-/** `culvert learn`: the least that has to be allowed, as audited rules on the standard output. */
+/** `culvert learn`: prints the fewest rules that allow the recorded traffic, in mode audit. */
 export function addLearnCommand(program: Command, cli: Cli): void {
   const command = program
     .command('learn')
-    .description('Write the least rules that allow what was recorded, in mode audit. Changes nothing.')
-    .option('-n, --namespace <namespace>', 'only what is dialled in this namespace, or from it to the outside')
+    .description('Print the fewest rules that allow the recorded connections, in mode audit. Changes nothing.')
+    .option('-n, --namespace <namespace>', 'only connections into this namespace, or from it to outside the mesh')
     .option(
       '--min-connections <count>',
-      'leave out what was seen less often',
+      'leave out flows with fewer connections',
       (text) => readCount(text, 'number of connections'),
       1,
     );

@@ -12,12 +12,14 @@ import { printable } from '../view/table.js';
 
 type Options = { file?: string[]; trustDomain: string; since: number; output: OutputFormat };
 
-/** `culvert lint`: what is suspicious about rules, in force or in files, though nothing is wrong with them. */
+/** `culvert lint`: finds valid but suspicious rules, in force or in files. */
 export function addLintCommand(program: Command, cli: Cli): void {
   const command = program
     .command('lint')
-    .description('Look for rules that never decide, overlap, expire or match nothing. Findings are no failure.')
-    .option('-f, --file <path...>', 'look at files instead of what is in force; needs no controller')
+    .description(
+      'Find rules that never decide, overlap, expire or match nothing. Exits with 0 even when it finds some.',
+    )
+    .option('-f, --file <path...>', 'check files instead of the rules in force; needs no controller')
     .option('--trust-domain <name>', 'trust domain of the files', controllerSettings.trustDomain.default);
   addSinceOption(command, '7d').addHelpText('after', '\nExample: culvert lint --since 14d');
   addOutputOption(command).action(async (options: Options) => {
@@ -43,7 +45,7 @@ async function lintFiles(cli: Cli, file: readonly string[], trustDomain: string)
 }
 
 export function renderLint(findings: readonly LintFinding[]): string {
-  if (findings.length === 0) return 'Nothing is suspicious.';
+  if (findings.length === 0) return 'No suspicious rules.';
   const lines = findings.map(({ severity, kind, resource, message, hint }) =>
     printable(`${severity}: ${resource}: ${kind}: ${message} (${hint})`),
   );

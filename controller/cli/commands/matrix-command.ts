@@ -13,13 +13,13 @@ import { workloadName } from '../../../shared/routing/names.js';
 
 type Options = { blastRadius?: string; hops: number; output: OutputFormat };
 
-/** `culvert matrix`: who can reach whom, or what somebody who holds one workload can reach. */
+/** `culvert matrix`: shows which workloads can reach which, or the blast radius of one compromised workload. */
 export function addMatrixCommand(program: Command, cli: Cli): void {
   const command = program
     .command('matrix')
-    .description('Show who can reach whom on which ports, by the rules in force.')
-    .option('--blast-radius <workload>', 'what can be reached from NAMESPACE/NAME, workload by workload')
-    .option('--hops <count>', 'how many workloads deep', (text) => readCount(text, 'number of hops'), 3)
+    .description('Show which workloads can reach which, and on which ports, by the rules in force.')
+    .option('--blast-radius <workload>', 'show what is reachable from NAMESPACE/NAME, workload by workload')
+    .option('--hops <count>', 'how many hops to follow', (text) => readCount(text, 'number of hops'), 3)
     .addHelpText('after', '\nExample: culvert matrix --blast-radius guest/shell --hops 2');
   addOutputOption(command).action(async ({ blastRadius: workload, hops, output }: Options) => {
     const client = await cli.client();
@@ -49,7 +49,7 @@ function requireWorkload({ entries }: PresentSet, workload: string): void {
 }
 
 export function renderMatrix(groups: readonly ReachGroup[]): string {
-  if (groups.length === 0) return 'Nobody can reach anybody.';
+  if (groups.length === 0) return 'No workload can reach another.';
   const rows = groups.flatMap(({ sources, destinations, allowed }) =>
     allowed.map((one) => [namesText(sources), namesText(destinations), ...allowedCells(one)]),
   );
@@ -57,7 +57,7 @@ export function renderMatrix(groups: readonly ReachGroup[]): string {
 }
 
 export function renderReached(workload: string, reached: readonly Reached[]): string {
-  if (reached.length === 0) return `${workload} can reach nothing.`;
+  if (reached.length === 0) return `${workload} cannot reach anything.`;
   const rows = reached.flatMap(({ name, hops, via, allowed }) =>
     allowed.map((one) => [String(hops), name, via, ...allowedCells(one)]),
   );

@@ -9,12 +9,12 @@ import { renderTable } from '../view/table.js';
 
 type Agent = StatusAnswer['agents'][number];
 
-/** `culvert nodes`: the hosts that joined; with a name, the workloads of one of them. */
+/** `culvert nodes`: lists the nodes that joined, or shows the workloads of one. */
 export function addNodesCommand(program: Command, cli: Cli): void {
   const command = program
     .command('nodes')
-    .description('List the hosts that joined, or show the workloads of one of them.')
-    .argument('[node]', 'name of a host');
+    .description('List the nodes that joined, or show the workloads of one.')
+    .argument('[node]', 'name of a node');
   command.addHelpText('after', '\nExample: culvert nodes host-a');
   addOutputOption(command).action(async (node: string | undefined, { output }: { output: OutputFormat }) => {
     const client = await cli.client();
@@ -56,7 +56,7 @@ export function renderNodes(agents: readonly Agent[], nowMs: number): string {
 
 export function renderNode({ heartbeat, ...agent }: Agent, nowMs: number): string {
   const table = renderNodes([{ heartbeat, ...agent }], nowMs);
-  if (heartbeat === null || heartbeat.workloads.length === 0) return `${table}\n\nIt has reported no workload.`;
+  if (heartbeat === null || heartbeat.workloads.length === 0) return `${table}\n\nIt has reported no workloads.`;
   const rows = heartbeat.workloads.map(({ name, captured, certificateNotAfterMs, problem }) => [
     name,
     captured ? 'yes' : 'no',

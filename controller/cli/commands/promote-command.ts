@@ -11,18 +11,18 @@ import { loadPresentSet } from '../client/present-set.js';
 import { addSinceOption, loadFlows, type RecordedFlows } from '../client/recorded-flows.js';
 import { renderBrokenFlows, renderUnknownFlows } from '../view/render-diff.js';
 
-/** What the controller takes as the message of a change. */
+/** Maximum length of a change's message in the API. */
 const maxMessage = 1024;
 
 type Options = { since: number; force: boolean; output: OutputFormat };
 
-/** `culvert promote`: from audit to enforce, in one change, when nothing that was seen working breaks. */
+/** `culvert promote`: switches rules from audit to enforce in one change, unless recorded working connections would break. */
 export function addPromoteCommand(program: Command, cli: Cli): void {
   const command = program
     .command('promote')
-    .description('Enforce audited rules for every source, when no recorded connection would break.')
-    .argument('<rule...>', 'names of SegmentationRules; several are enforced together, in one change')
-    .option('--force', 'also when something would break, or nothing is known', false);
+    .description('Enforce audited rules for every source, unless recorded connections would break.')
+    .argument('<rule...>', 'names of SegmentationRules; all are enforced in one change')
+    .option('--force', 'enforce even when connections would break, or nothing is known', false);
   addSinceOption(command, '24h').addHelpText('after', '\nExample: culvert promote db-only --since 7d');
   addOutputOption(command).action(async (rules: string[], options: Options) => promote(cli, rules, options));
 }
@@ -54,49 +54,49 @@ async function promote(cli: Cli, texts: readonly string[], { since, force, outpu
   io.print(output === 'table' ? renderChanges(answer) : renderData({ ...answer, check }, output));
 }
 
-/** Enforced for all sources; the rest stays as it was written. */
+/** The rule, enforced for all sources and otherwise unchanged. */
 function promoted({ spec, ...rest }: SegmentationRule): SegmentationRule {
   return { ...rest, spec: { ...spec, mode: 'enforce', ...(spec.rollout === undefined ? {} : { rollout: 100 }) } };
 }
 
-/** What stands in the way, whatever the output is: a person reads it also when a program takes the answer. */
+/** Prints what speaks against the promotion, for people, in every output format. */
 function reportCheck({ io }: Cli, { broken, doubtful }: Extract<PromoteCheck, { kind: 'checked' }>): void {
   if (broken.length > 0) io.printError(`would break:\n${renderBrokenFlows(broken, io.nowMs())}`);
-  if (doubtful.length > 0) io.printError(`cannot be told:\n${renderUnknownFlows(doubtful, io.nowMs())}`);
+  if (doubtful.length > 0) io.printError(`unknown:\n${renderUnknownFlows(doubtful, io.nowMs())}`);
 }
 
-/** Null: nothing is against it. */
+/** The reason not to promote, or null. */
 function refusalOf(
   rules: readonly string[],
   check: PromoteCheck,
   { isCurrent, leftOut }: RecordedFlows,
 ): CliError | null {
   const refuse = (code: string, message: string, hint: string) => new CliError({ exit: 'failed', code, message, hint });
-  const anyway = 'look at it, or use --force';
+  const anyway = 'check it, or use --force';
   const name = rules.join(', ');
   if (check.kind === 'no such rule')
     return refuse('RULE_OFF', `${check.rule} is off`, 'apply it with mode: audit first');
   if (check.kind === 'enforced')
     return refuse(
       'ENFORCED',
-      `${name} ${rules.length === 1 ? 'is' : 'are'} enforced already`,
+      `${name} ${rules.length === 1 ? 'is' : 'are'} already enforced`,
       'there is nothing to do',
     );
   if (check.broken.length > 0) {
-    const message = `${check.broken.length} conversations that work would be denied by ${name}`;
+    const message = `${check.broken.length} flows that work would be denied by ${name}`;
     const all = [...new Set([...check.together, ...rules])];
-    const hint = `some of them are allowed by rules that are only audited: culvert promote ${all.join(' ')}`;
+    const hint = `some of them are allowed by rules that are only audited; promote them together: culvert promote ${all.join(' ')}`;
     return refuse('WOULD_BREAK', message, check.together.length === 0 ? anyway : hint);
   }
   if (check.doubtful.length > 0) {
-    const message = `${name} was recorded as denying ${check.doubtful.length} conversations of which it cannot be told whether they work`;
+    const message = `${name} would have denied ${check.doubtful.length} recorded flows, and it is unknown whether they work`;
     return refuse('CANNOT_TELL', message, anyway);
   }
   if (check.records === 0) {
-    return refuse('NO_EVIDENCE', 'no connection was recorded in this time', 'take a longer --since, or use --force');
+    return refuse('NO_EVIDENCE', 'no connection was recorded in this time', 'use a longer --since, or --force');
   }
   if (!isCurrent || leftOut > 0) {
-    return refuse('NO_EVIDENCE', 'the records of this time are not complete', 'try again, or use --force');
+    return refuse('NO_EVIDENCE', 'the records of this time are incomplete', 'try again, or use --force');
   }
   return null;
 }

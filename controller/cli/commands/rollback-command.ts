@@ -9,19 +9,15 @@ import { waitForAgents } from '../client/wait-for-agents.js';
 
 type Options = { dryRun: boolean; message?: string; wait?: number; output: OutputFormat };
 
-/** `culvert rollback`: the rules of an earlier revision hold again, as a new revision. */
+/** `culvert rollback`: restores the rules of an earlier revision, as a new revision. */
 export function addRollbackCommand(program: Command, cli: Cli): void {
   const command = program
     .command('rollback')
-    .description(
-      'Bring back the rules of an earlier revision, as a new revision. Workloads and Services stay as they are.',
-    )
-    .argument('<revision>', 'the revision whose rules are to hold again: culvert history', (text) =>
-      readCount(text, 'revision'),
-    )
+    .description('Restore the rules of an earlier revision, as a new revision. Workloads and Services do not change.')
+    .argument('<revision>', 'the revision to restore, from culvert history', (text) => readCount(text, 'revision'))
     .option('--dry-run', 'check and show what would change', false)
     .option('-m, --message <text>', 'why, for culvert history')
-    .option('--wait <duration>', 'wait until every agent that is alive enforces it, such as 30s', readDuration)
+    .option('--wait <duration>', 'wait until every agent that is not silent enforces it, such as 30s', readDuration)
     .addHelpText('after', '\nExample: culvert rollback 11 --message "INC-42: the new rule cut billing" --wait 30s');
   addOutputOption(command).action(async (revision: number, options: Options) => rollback(cli, revision, options));
 }
@@ -40,5 +36,5 @@ async function rollback(cli: Cli, revision: number, { dryRun, message, wait, out
 }
 
 function renderNothing({ revision, rollbackOf }: RollbackAnswer): string {
-  return `the rules of revision ${rollbackOf} are those of revision ${revision}, which stays in force`;
+  return `revision ${rollbackOf} has the same rules as revision ${revision}, which stays in force`;
 }

@@ -8,15 +8,15 @@ import { agentsBehind, isSettled, settledRollout } from '../client/wait-for-agen
 
 type Options = { revision?: number; wait?: number; ignoreSilent?: boolean; output: OutputFormat };
 
-/** `culvert rollout status`: which agents enforce a revision, and why the others do not. */
+/** `culvert rollout status`: shows which agents enforce a revision, and why the others do not. */
 export function addRolloutCommand(program: Command, cli: Cli): void {
-  const rollout = program.command('rollout').description('See how far a revision has got.');
+  const rollout = program.command('rollout').description('Show the rollout of a revision.');
   const status = rollout
     .command('status')
-    .description('Show which agents enforce a revision. Ends with 1 when one does not.')
-    .option('--revision <number>', 'the revision; the present one unless given', (text) => readCount(text, 'revision'))
-    .option('--wait <duration>', 'wait so long until all of them do, such as 30s', readDuration)
-    .option('--ignore-silent', 'do not fail for agents that are not heard of: they are named all the same')
+    .description('Show which agents enforce a revision. Exits with 1 when one does not.')
+    .option('--revision <number>', 'the revision; default: the one in force', (text) => readCount(text, 'revision'))
+    .option('--wait <duration>', 'wait up to this long until all of them do, such as 30s', readDuration)
+    .option('--ignore-silent', 'do not fail for agents that send no heartbeats; they are still listed')
     .addHelpText('after', '\nExample: culvert rollout status --wait 30s');
   addOutputOption(status).action(async ({ revision, wait = 0, ignoreSilent = false, output }: Options) => {
     const client = await cli.client();

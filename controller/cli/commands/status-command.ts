@@ -6,9 +6,9 @@ import { formatAge, formatExpiry, formatSkew, formatSpan } from '../view/format-
 import { addOutputOption, renderData, type OutputFormat } from '../view/output-format.js';
 import { printable, renderTable } from '../view/table.js';
 
-/** `culvert status`: what is in force, and how far each agent is. */
+/** `culvert status`: shows the revision in force and the state of each agent. */
 export function addStatusCommand(program: Command, cli: Cli): void {
-  const command = program.command('status').description('Show the revision in force and how far each agent is.');
+  const command = program.command('status').description('Show the revision in force and the state of each agent.');
   command.addHelpText('after', '\nExample: culvert status -o json');
   addOutputOption(command).action(async ({ output }: { output: OutputFormat }) => {
     const client = await cli.client();
@@ -36,7 +36,7 @@ export function renderStatus(answer: StatusAnswer, nowMs: number): string {
   return [...lines, ...shown, ...renderBreakGlass(breakGlass), ...renderWarnings(warnings)].join('\n');
 }
 
-/** The time left is by the clock of the controller. */
+/** The time left goes by the controller's clock. */
 function renderBreakGlass(rules: StatusAnswer['breakGlass']): string[] {
   if (rules.length === 0) return [];
   const rows = rules.map(({ name, leftMs, reason, owner, appliedBy }) => [
@@ -72,12 +72,12 @@ function renderAgents(agents: readonly Agent[], nowMs: number): string {
   return renderTable(header, rows);
 }
 
-/** What an agent refused, what it waits for, and what is wrong with its workloads: one line each. */
+/** One line each for rules that the agent rejected, tasks it is waiting for, and problems of its workloads. */
 function remarks({ node, heartbeat }: Agent): string[] {
   if (heartbeat === null) return [];
   const alarm = heartbeat.rulesAlarm;
-  const refused = alarm === undefined ? [] : [`ALARM: ${node} refuses the rules that NATS holds: ${alarm}`];
-  const pending = heartbeat.pending.map((task) => `${node} waits for ${task}`);
+  const refused = alarm === undefined ? [] : [`ALARM: ${node} rejects the rules in NATS: ${alarm}`];
+  const pending = heartbeat.pending.map((task) => `${node} is waiting for ${task}`);
   const problems = heartbeat.workloads
     .filter(({ problem }) => problem !== null)
     .map(({ name, problem }) => `${node}: ${name}: ${problem ?? ''}`);

@@ -21,19 +21,19 @@ import {
 
 type Options = { file: string[]; trustDomain: string; output: TestReportFormat | 'json' | 'yaml' };
 
-/** `culvert test`: assertions on documents in files. Talks to nobody. */
+/** `culvert test`: checks assertions on documents in files. Makes no connection. */
 export function addTestCommand(program: Command, cli: Cli): void {
   program
     .command('test')
-    .description('Check what documents in files would decide: PolicyTests and the tests of rules. Needs no controller.')
+    .description('Run the PolicyTests and the tests of rules in files. Needs no controller.')
     .requiredOption('-f, --file <path...>', 'files, directories, or - for the standard input')
     .option('--trust-domain <name>', 'trust domain of the mesh', controllerSettings.trustDomain.default)
     .addOption(
-      new Option('-o, --output <format>', 'how to write it')
+      new Option('-o, --output <format>', 'output format')
         .choices([...testReportFormats, 'json', 'yaml'])
         .default('text'),
     )
-    .addHelpText('after', '\nExit code 1: an assertion fails, also when the verdict is right by the wrong rule.')
+    .addHelpText('after', '\nExit code 1: an assertion fails; a right verdict by the wrong rule also fails.')
     .addHelpText('after', 'Example: culvert test -f rules/ --output junit > report.xml')
     .action(async (options: Options) => test(cli, options));
 }
@@ -50,8 +50,8 @@ async function test(cli: Cli, { file, trustDomain, output }: Options): Promise<v
   const ofRules = testsOfRules(parsed);
   const written = [...tests.assertions, ...ofRules];
   if (written.length === 0) {
-    const hint = 'write a PolicyTest, or tests into the spec of a SegmentationRule';
-    throw usageError('there is no test in these files', hint);
+    const hint = 'add a PolicyTest, or tests in the spec of a SegmentationRule';
+    throw usageError('these files contain no tests', hint);
   }
   const assertions = written.map(({ assertion }) => assertion);
   const clock = { nowMs: io.nowMs };
@@ -70,11 +70,11 @@ async function test(cli: Cli, { file, trustDomain, output }: Options): Promise<v
     exit: 'failed',
     code: 'TESTS_FAILED',
     message: `${failed} of ${tested.length} tests failed`,
-    hint: 'correct the rules or the tests',
+    hint: 'fix the rules or the tests',
   });
 }
 
-/** Both readers see what is no YAML at all. */
+/** Removes duplicates: both readers report a text that is not YAML. */
 function distinct(problems: readonly Problem[]): Problem[] {
   const byText = new Map(problems.map((problem) => [`${problem.line} ${problem.path} ${problem.message}`, problem]));
   return [...byText.values()];

@@ -7,18 +7,14 @@ import { addOutputOption, renderData, type OutputFormat } from '../view/output-f
 
 type Options = { node: string; ttl?: number; output: OutputFormat };
 
-/** `culvert token create`: the token alone goes to the standard output, so that a script can take it. */
+/** `culvert token create`: prints only the token to the standard output, so that a script can read it. */
 export function addTokenCommand(program: Command, cli: Cli): void {
-  const token = program.command('token').description('Let hosts join the mesh.');
+  const token = program.command('token').description('Manage join tokens.');
   const create = token
     .command('create')
-    .description('Make a join token for one host: short-lived, and good for one join.')
-    .requiredOption('--node <name>', 'name of the host that may join with it')
-    .option(
-      '--ttl <duration>',
-      'how long it is good, such as 15m; the setting of the controller unless given',
-      readDuration,
-    );
+    .description('Create a join token for one host. It is short-lived and works once.')
+    .requiredOption('--node <name>', 'node name of the host that may join with it')
+    .option('--ttl <duration>', 'lifetime, such as 15m; default: the setting of the controller', readDuration);
   create.addHelpText('after', '\nExample: culvert token create --node host-a --ttl 15m');
   addOutputOption(create).action(async ({ node, ttl, output }: Options) => {
     const client = await cli.client();

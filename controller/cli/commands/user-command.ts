@@ -10,14 +10,14 @@ import { renderTable } from '../view/table.js';
 
 type CreateOptions = { role: Role; ttl?: number };
 
-/** `culvert user …`: who may use the controller. A user is a context file, which is shown once. */
+/** `culvert user …`: manages users. Creating a user prints its context file, once. */
 export function addUserCommand(program: Command, cli: Cli): void {
-  const user = program.command('user').description('Say who may use the controller, and as what.');
+  const user = program.command('user').description('Manage the users of the controller and their roles.');
   addCreate(user, cli);
   addList(user, cli);
   user
     .command('delete')
-    .description('Turn a user away: the context file is refused from now on.')
+    .description('Delete a user and revoke its context file.')
     .argument('<name>', 'name of the user')
     .addHelpText('after', '\nExample: culvert user delete alice')
     .action(async (name: string) => {
@@ -27,18 +27,21 @@ export function addUserCommand(program: Command, cli: Cli): void {
     });
 }
 
-/** The context file alone goes to the standard output, so that it can be written to a file or piped to a safe. */
+/** Prints only the context file to the standard output, so that it can be redirected or piped. */
 function addCreate(user: Command, cli: Cli): void {
   user
     .command('create')
-    .description('Write a context file for somebody, with a credential of his own: history names him.')
-    .argument('<name>', 'name as it stands in the history')
+    .description('Create a user and print its context file. The history shows the name with every change.')
+    .argument('<name>', 'name of the user, as the history shows it')
     .addOption(
-      new Option('--role <role>', 'viewer: ask everything; editor: also apply; admin: also tokens and users')
+      new Option(
+        '--role <role>',
+        'viewer: read everything; editor: also change resources; admin: also manage tokens and users',
+      )
         .choices(roles)
         .default('viewer'),
     )
-    .option('--ttl <duration>', 'how long it is good, such as 90d; until it is deleted unless given', readDuration)
+    .option('--ttl <duration>', 'lifetime, such as 90d; without it the user is valid until deleted', readDuration)
     .addHelpText('after', '\nExample: culvert user create ci --role viewer --ttl 90d > ci.yaml')
     .action(async (name: string, { role, ttl }: CreateOptions) => {
       const context = await cli.context();
@@ -50,18 +53,18 @@ function addCreate(user: Command, cli: Cli): void {
       const until =
         made.expiresAt === null ? '' : `, expires ${formatExpiry(Date.parse(made.expiresAt), cli.io.nowMs())}`;
       cli.io.printError(
-        `context file of ${made.name}, role ${made.role}${until}: keep it secret, name it with --context`,
+        `context file of ${made.name}, role ${made.role}${until}: keep it secret, pass it with --context`,
       );
     });
 }
 
 function addList(user: Command, cli: Cli): void {
-  const list = user.command('list').description('List who may use the controller.');
+  const list = user.command('list').description('List the users of the controller.');
   addOutputOption(list).action(async ({ output }: { output: OutputFormat }) => {
     const client = await cli.client();
     const users = await client.call<readonly UserAnswer[]>({ method: 'GET', path: ['users'] });
     if (output !== 'table') return cli.io.print(renderData(users, output));
-    if (users.length === 0) return cli.io.printError('there is no user besides admin.yaml of the controller');
+    if (users.length === 0) return cli.io.printError('there are no users except admin.yaml of the controller');
     cli.io.print(renderUsers(users, cli.io.nowMs()));
   });
 }

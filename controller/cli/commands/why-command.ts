@@ -8,15 +8,18 @@ import { parseWhyTarget } from '../input/why-target.js';
 
 type Options = { output: OutputFormat; expect?: 'allow' | 'deny' };
 
-/** `culvert why`: what the rules in force say about a connection, by the evaluator that the agents use. */
+/** `culvert why`: explains how the rules in force decide a connection. The controller runs the agents' evaluator. */
 export function addWhyCommand(program: Command, cli: Cli): void {
   const command = program
     .command('why')
-    .description('Explain whether a connection is allowed, by which rule, and who applied it.')
-    .argument('<source>', 'workload or service account as NAMESPACE/NAME (workload:, sa: choose one), or an IP address')
+    .description('Explain whether a connection is allowed, by which rule, and who applied the rule.')
+    .argument(
+      '<source>',
+      'workload or service account as NAMESPACE/NAME (prefix workload: or sa: to choose), or an IP address',
+    )
     .argument('<destination>', 'workload, service or service account as NAMESPACE/NAME[:PORT], or ADDRESS[:PORT]')
     .addOption(
-      new Option('--expect <verdict>', 'exit with 1 when any such connection has another verdict').choices([
+      new Option('--expect <verdict>', 'exit with 1 when any matching connection has another verdict').choices([
         'allow',
         'deny',
       ]),
@@ -37,7 +40,7 @@ function checkVerdict({ decision, others }: WhyAnswer, expected: 'allow' | 'deny
   throw new CliError({
     exit: 'failed',
     code: 'UNEXPECTED_VERDICT',
-    message: `${expected} was expected`,
-    hint: 'the steps above say which rule decides',
+    message: `expected the verdict ${expected}`,
+    hint: 'the steps above show which rule decides',
   });
 }

@@ -5,22 +5,22 @@ import type { CliIo } from '../cli-io.js';
 import { usageError, type CliError } from '../exit-codes.js';
 import { lazyYaml } from '../view/lazy-yaml.js';
 
-/** Texts that are applied as one, and where each line of the whole came from. */
+/** The joined text of all input files, and the origin of each line. */
 export type Input = {
   readonly text: string;
-  /** The same problem with the file that it is in and the line there. */
+  /** Adds the file and its line number to a problem. */
   readonly locate: (problem: Problem) => Problem;
 };
 
 type Piece = { readonly name: string; readonly text: string };
 
 const extensions = ['.yaml', '.yml', '.json'];
-/** Ends a document whatever comes before it, and keeps directives of the next file possible (YAML 1.2, 9.1.4). */
+/** Ends any document, and allows directives in the next file (YAML 1.2, 9.1.4). */
 const separator = '\n...\n';
 
 /**
- * Reads files, directories (their .yaml, .yml and .json files, sorted, not deeper) and `-` for the standard input.
- * Throws CliError (usage) for what cannot be read and for files that are no YAML.
+ * Reads files, directories (their .yaml, .yml and .json files, sorted, without subdirectories) and `-` for the standard
+ * input. Throws CliError (usage) for a file that is unreadable or not YAML.
  */
 export async function readInput(paths: readonly string[], io: CliIo): Promise<Input> {
   const pieces: Piece[] = [];
@@ -32,7 +32,7 @@ export async function readInput(paths: readonly string[], io: CliIo): Promise<In
   return joinPieces(pieces);
 }
 
-/** A quote that one file leaves open would swallow the next, and the error would name that one. */
+/** Checks each file alone: an unclosed quote would swallow the next file, and the error would name that one. */
 function rejectBrokenFiles(pieces: readonly Piece[]): void {
   const { LineCounter, parseAllDocuments } = lazyYaml();
   for (const { name, text } of pieces) {
@@ -44,7 +44,7 @@ function rejectBrokenFiles(pieces: readonly Piece[]): void {
       const message = error.message.split(' at line ', 1)[0] ?? error.message;
       throw usageError(
         `${name}:${line}: is not valid YAML: ${message}`,
-        'check quotes, brackets and indentation near it',
+        'check the quotes, brackets and indentation near it',
       );
     }
   }
@@ -72,7 +72,7 @@ async function filesAt(path: string): Promise<string[]> {
   const names = await readable(path, () => readdir(path));
   const files = names.filter((name) => extensions.some((extension) => name.endsWith(extension))).sort();
   if (files.length > 0) return files.map((name) => join(path, name));
-  throw usageError(`the directory ${path} has no file to apply`, `it takes files that end in ${extensions.join(', ')}`);
+  throw usageError(`the directory ${path} has no file to apply`, `files must end in ${extensions.join(', ')}`);
 }
 
 async function readText(path: string): Promise<string> {
@@ -97,5 +97,5 @@ async function readable<T>(path: string, read: () => Promise<T>): Promise<T> {
 
 function cannotRead(path: string, cause: NodeJS.ErrnoException): CliError {
   if (cause.code === 'ENOENT') return usageError(`there is no file ${path}`, 'check the path after -f', cause);
-  return usageError(`${path} cannot be read (${cause.code ?? cause.message})`, 'check its permissions', cause);
+  return usageError(`cannot read ${path} (${cause.code ?? cause.message})`, 'check its permissions', cause);
 }

@@ -10,25 +10,25 @@ import type { Cli } from '../cli.js';
 import { CliError } from '../exit-codes.js';
 import type { Input } from './input-files.js';
 
-/** A set of documents that nobody has applied yet, compiled as the controller would. */
+/** A set of documents from files, compiled as the controller would. */
 export type LocalSet = RuleSet & { readonly resources: readonly Resource[]; readonly warnings: readonly Problem[] };
 
-/** Reads the documents of files that may also contain assertions, which are left out. Nothing is thrown. */
+/** Parses the documents of files and skips PolicyTests in them. Never throws. */
 export function parseRuleFiles(text: string): ParsedDocuments {
   const documents = withoutPolicyTests(text);
   return documents.isEmpty ? { resources: [], problems: [], locations: new Map() } : parseDocuments(documents.text);
 }
 
 /**
- * Compiles a whole set. Problems, also those that parsing found, are printed with their place; throws CliError (failed)
- * when one of them is an error.
+ * Compiles a whole set. Prints all problems, also those from parsing, with their file and line when one is an error, and
+ * throws CliError (failed).
  */
 export function compileLocalSet(
   cli: Cli,
   init: {
     readonly resources: readonly Resource[];
     readonly locations: ParsedDocuments['locations'];
-    /** What parsing the files has found. */
+    /** Problems from parsing the files. */
     readonly problems: readonly Problem[];
     readonly input: Input;
     readonly trustDomain: string;
@@ -48,7 +48,7 @@ export function compileLocalSet(
       exit: 'failed',
       code: 'INVALID_RESOURCES',
       message: 'the documents have problems',
-      hint: 'correct the places above',
+      hint: 'fix the problems above',
     });
   }
   return { snapshot: compiled.snapshot, entries: registered.entries, resources, warnings: checked };

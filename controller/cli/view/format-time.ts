@@ -5,24 +5,24 @@ const units = [
   ['s', 1000],
 ] as const;
 
-/** `3d`, `23h`, `5m`, `12s`: the largest unit, rounded down; below a second `0s`. */
+/** `3d`, `23h`, `5m`, `12s`: in the largest unit, rounded down; below a second `0s`. */
 export function formatSpan(ms: number): string {
   const unit = units.find(([, size]) => Math.abs(ms) >= size);
   return unit === undefined ? '0s' : `${Math.trunc(ms / unit[1])}${unit[0]}`;
 }
 
-/** `5m ago`; empty when it never was. */
+/** `5m ago`; empty for null. */
 export function formatAge(atMs: number | null, nowMs: number): string {
   return atMs === null ? '' : `${formatSpan(Math.max(0, nowMs - atMs))} ago`;
 }
 
-/** `in 11h`, or `expired 2m ago`; empty when there is none. */
+/** `in 11h`, or `expired 2m ago`; empty for null. */
 export function formatExpiry(atMs: number | null, nowMs: number): string {
   if (atMs === null) return '';
   return atMs > nowMs ? `in ${formatSpan(atMs - nowMs)}` : `expired ${formatSpan(nowMs - atMs)} ago`;
 }
 
-/** `+12ms`, `-3s`; empty when it is not known. */
+/** `+12ms`, `-3s`; empty for null. */
 export function formatSkew(ms: number | null): string {
   if (ms === null) return '';
   const sign = ms < 0 ? '-' : '+';

@@ -1,12 +1,12 @@
-/** Longer texts are shown as removed and added whole: the table of the comparison grows with the product of both. */
+/** Larger texts are shown as removed and added whole, because the table of the comparison grows with the product of both. */
 const maxCells = 4_000_000;
 
-/** Lines of one text that became another: ` ` kept, `-` gone, `+` new. */
+/** The line diff of two texts: ` ` kept, `-` removed, `+` added. */
 export function lineDiff(before: string, after: string): string[] {
   const [old, fresh] = [linesOf(before), linesOf(after)];
   if (old.length * fresh.length > maxCells) return [...marked('-', old), ...marked('+', fresh)];
   const width = fresh.length + 1;
-  // Length of the longest common subsequence of what follows line i of the one and line j of the other.
+  // Length of the longest common subsequence of the lines from i in the old text and from j in the new one.
   const common = new Uint32Array((old.length + 1) * width);
   const at = (i: number, j: number): number => common[i * width + j] ?? 0;
   for (let i = old.length - 1; i >= 0; i--) {

@@ -6,18 +6,18 @@ export type OutputFormat = (typeof outputFormats)[number];
 
 export function addOutputOption(command: Command): Command {
   return command.addOption(
-    new Option('-o, --output <format>', 'how to write it').choices(outputFormats).default('table'),
+    new Option('-o, --output <format>', 'output format').choices(outputFormats).default('table'),
   );
 }
 
-/** Data as a program takes it; a table is the caller's business. */
+/** Renders data for programs. Callers render tables themselves. */
 export function renderData(data: unknown, format: 'json' | 'yaml'): string {
   return format === 'json'
     ? JSON.stringify(data, null, 2)
     : lazyYaml().stringify(data, { aliasDuplicateObjects: false }).trimEnd();
 }
 
-/** Documents that can be applied again. */
+/** Renders documents as YAML that can be applied again. */
 export function renderDocuments(documents: readonly unknown[]): string {
   return documents.map((document) => renderData(document, 'yaml')).join('\n---\n');
 }

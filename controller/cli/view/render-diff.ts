@@ -5,7 +5,7 @@ import { formatAge } from './format-time.js';
 import { namesText, portText } from './port-text.js';
 import { renderTable } from './table.js';
 
-/** What a proposed set changes, for a person: what is denied first. */
+/** Renders what a proposed set changes, for people: newly denied pairs first. */
 export function renderDiff({ pairs, flows }: SetDiff, nowMs: number): string {
   const ofFlows = flows === null ? [] : flowBlocks(flows, nowMs);
   return [...pairBlocks(pairs), ...ofFlows].join('\n\n');
@@ -16,9 +16,9 @@ function pairBlocks({ changed, addedWorkloads, removedWorkloads }: PairDiff): st
     ...pairTable('Newly denied', 'denied', changed),
     ...pairTable('Newly allowed', 'allowed', changed),
     ...(addedWorkloads.length === 0 ? [] : [`New workloads, not compared: ${namesText(addedWorkloads)}`]),
-    ...(removedWorkloads.length === 0 ? [] : [`Workloads that go, not compared: ${namesText(removedWorkloads)}`]),
+    ...(removedWorkloads.length === 0 ? [] : [`Removed workloads, not compared: ${namesText(removedWorkloads)}`]),
   ];
-  return blocks.length === 0 ? ['For no pair of workloads and addresses anything changes.'] : blocks;
+  return blocks.length === 0 ? ['Nothing changes for any pair of workloads and addresses.'] : blocks;
 }
 
 function pairTable(title: string, wanted: 'denied' | 'allowed', changed: readonly PairChange[]): string[] {
@@ -41,7 +41,7 @@ function flowBlocks({ broken, opened, newlyAudited, unknown, unchanged }: FlowDi
     ...flowTable('Recorded refusals that would be allowed', opened, nowMs),
     ...flowTable('Would stay allowed, but newly audited as denied', newlyAudited, nowMs),
     ...(unknown.length === 0 ? [] : [unknownTable(unknown, nowMs)]),
-    `${unchanged} recorded conversations stay as they are, ${broken.length} would break, ${unknown.length} unknown.`,
+    `${unchanged} recorded flows would not change, ${broken.length} would break, ${unknown.length} unknown.`,
   ];
 }
 
@@ -51,7 +51,7 @@ function flowTable(title: string, changes: readonly FlowChange[], nowMs: number)
   return [`${title}:\n${renderTable([...seenHeader, 'RULE'], rows)}`];
 }
 
-/** The table of {@link seen}, of which the caller adds the last column. */
+/** Columns of {@link seen}; the caller adds a last one. */
 const seenHeader = ['FROM', 'TO', 'PORT', 'CONNECTIONS', 'DAYS', 'LAST SEEN'];
 
 export function renderBrokenFlows(changes: readonly FlowChange[], nowMs: number): string {
@@ -69,7 +69,7 @@ export function renderUnknownFlows(unknown: readonly UnknownFlow[], nowMs: numbe
 }
 
 function unknownTable(unknown: readonly UnknownFlow[], nowMs: number): string {
-  return `Unknown, what becomes of these cannot be told:\n${renderUnknownFlows(unknown, nowMs)}`;
+  return `Unknown, cannot be predicted:\n${renderUnknownFlows(unknown, nowMs)}`;
 }
 
 function seen(flow: UnknownFlow | FlowChange, nowMs: number): string[] {

@@ -6,15 +6,15 @@ import { printable } from './table.js';
 export const testReportFormats = ['text', 'tap', 'junit'] as const;
 export type TestReportFormat = (typeof testReportFormats)[number];
 
-/** An assertion, what came of it, and where it was written. */
+/** An assertion with its result and its location in the files. */
 export type TestedAssertion = AssertionResult & {
-  /** The PolicyTest or the rule that has it; null in a bare list. */
+  /** The PolicyTest or rule that contains it; null in a bare list. */
   readonly test: string | null;
   readonly fileName: string | null;
   readonly line: number | null;
 };
 
-/** The results for a person, as TAP (version 13) or as JUnit's XML. */
+/** Renders the results for people, as TAP (version 13) or as JUnit XML. */
 export function renderTestReport(tested: readonly TestedAssertion[], format: TestReportFormat): string {
   switch (format) {
     case 'text':
@@ -113,7 +113,7 @@ function place({ test, fileName, line }: TestedAssertion): string {
   return [at, test ?? ''].filter((part) => part !== '').join(', ');
 }
 
-/** XML 1.0 has no control characters, escaped or not. */
+/** XML 1.0 does not allow control characters, not even escaped. */
 function escapeXml(value: string): string {
   return printable(value)
     .replaceAll('&', '&amp;')

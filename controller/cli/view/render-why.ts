@@ -6,13 +6,13 @@ import { formatAge } from './format-time.js';
 import { renderTable } from './table.js';
 import { workloadName } from '../../../shared/routing/names.js';
 
-/** More near misses than these are for `-o json`. */
+/** Near misses in the table; `-o json` has all. */
 const maxNearMisses = 20;
 
 /**
- * The answer of `culvert why` for a person: verdict, rule, the way to it, what would turn it round, and who put it in
- * force. Of several connections that the words mean, each that is decided otherwise than those before it is explained
- * as the first is; all of them are listed.
+ * Renders the answer of `culvert why` for people: the verdict, the rule, the steps to it, near misses, and who applied it.
+ * When the question matches several connections, each one with a different decision is explained in full and all are
+ * listed.
  */
 export function renderWhy(answer: WhyAnswer, nowMs: number): string {
   const { revision, appliedBy, appliedAt, others } = answer;
@@ -25,7 +25,10 @@ export function renderWhy(answer: WhyAnswer, nowMs: number): string {
       ...appliedLines(explained, nowMs),
     ].join('\n'),
   ];
-  if (others.length > 0) blocks.push(`These words mean ${others.length} more:\n${renderOthers(others)}`);
+  if (others.length > 0) {
+    const matches = others.length === 1 ? 'connection matches' : 'connections match';
+    blocks.push(`${others.length} more ${matches}:\n${renderOthers(others)}`);
+  }
   return blocks.join('\n\n');
 }
 
@@ -39,7 +42,7 @@ function distinctDecisions(connections: readonly ExplainedConnection[]): Explain
   return [...byOutcome.values()];
 }
 
-/** Those of every connection; what is true of several is said once. */
+/** The near misses of all connections without duplicates. */
 function renderNearMisses(connections: readonly ExplainedConnection[]): string[] {
   const texts = [...new Set(connections.flatMap(({ nearMisses }) => nearMisses.map(({ text }) => text)))];
   if (texts.length === 0) return [];
@@ -62,12 +65,12 @@ function renderConnection({ facts, service, enforcedBy, decision, notes }: Expla
   const target = formatHostPort({ ip: destination.ip, port });
   const lines = [
     `${verdictWord(decision)}  ${decision.reason}  ${describeRule(decision)}`,
-    // What the table says of OK is about connections that have ended.
+    // The table's text for OK is about connections that have ended.
     ...(decision.verdict === 'allow' ? [] : [reasonInfo(decision.reason).text]),
     '',
     `  source       ${describeParty(source)} at ${source.ip}`,
     `  destination  ${describeParty(destination)} at ${target}${service === null ? '' : ` through service ${service}`}`,
-    `  enforced by  ${enforcedBy.length === 0 ? 'nobody' : `the agent of the ${enforcedBy.join(' and that of the ')}`}`,
+    `  enforced by  ${enforcedBy.length === 0 ? 'no agent' : `the agent of the ${enforcedBy.join(' and that of the ')}`}`,
     ...(decision.audited.length === 0 ? [] : [`  audited      ${decision.audited.map(formatRuleRef).join(', ')}`]),
     ...notes.map((note) => `  note         ${note}`),
     '',

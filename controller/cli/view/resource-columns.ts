@@ -10,7 +10,7 @@ import type { ResourceItem } from '../../api/api-types.js';
 import { formatAge } from './format-time.js';
 import { renderTable } from './table.js';
 
-/** Columns of `culvert get`, besides namespace, name, revision and age, which every kind has. */
+/** Columns of `culvert get` in addition to namespace, name, revision and age, which every kind has. */
 const headers: Readonly<Record<ResourceKind, readonly string[]>> = {
   Namespace: ['LABELS'],
   Workload: ['SERVICE ACCOUNT', 'ADDRESSES', 'NODE', 'NETNS'],

@@ -1,4 +1,4 @@
-/** Columns aligned with two spaces between them, no space at the end of a line. An empty cell shows as `-`. */
+/** Aligns columns with two spaces between them and no trailing space. An empty cell shows as `-`. */
 export function renderTable(header: readonly string[], rows: readonly (readonly string[])[]): string {
   const lines = [header, ...rows.map((row) => row.map((cell) => (cell === '' ? '-' : printable(cell))))];
   const widths = header.map((_, column) => Math.max(...lines.map((line) => line[column]?.length ?? 0)));
@@ -12,7 +12,7 @@ export function renderTable(header: readonly string[], rows: readonly (readonly 
     .join('\n');
 }
 
-/** What agents report is shown on a terminal: control characters in it must not reach that. */
+/** Replaces control characters: text that agents report must not control the terminal. */
 export function printable(text: string): string {
   return text.replaceAll(/[\p{Cc}\p{Cf}\u2028\u2029]/gu, '?');
 }

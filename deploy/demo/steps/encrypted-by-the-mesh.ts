@@ -3,10 +3,10 @@ import { require, type Step } from '../step.js';
 import { countTls13Servers } from '../tls-on-the-wire.js';
 import { storeUnderWatch } from './wire-before-the-mesh.js';
 
-/** Step 2: agents join, and the same command puts TLS 1.3 on the wire. Nobody restarts or configures an application. */
+/** Step 2: agents join, and the same command now sends TLS 1.3. No application is restarted or configured. */
 export const encryptedByTheMesh: Step = {
   id: 'encrypted-after',
-  title: 'Agents join with tokens; the same bytes are now TLS 1.3, and the applications notice nothing',
+  title: 'Agents join with tokens; the same traffic is now TLS 1.3, without changes to the applications',
   run: async (stage, say) => {
     const joinedIn = await timed(() => stage.mesh.startAgents());
     say(`two agents joined with single-use tokens and captured six workloads in ${joinedIn} ms`);
@@ -19,9 +19,9 @@ export const encryptedByTheMesh: Step = {
     require(packets.droppedByKernel === 0, 'tcpdump saw every packet');
     require(!packets.contains(pattern), 'the pattern cannot be read on the wire');
     require(tls.tls13 > 0 && tls.other === 0, 'every tunnel on port 15008 is TLS 1.3');
-    require(toRedis === 0, 'nothing goes to the port of redis in clear text');
+    require(toRedis === 0, 'no clear text goes to the redis port');
     say(
-      `the same command again: "${reply}"; on the wire ${tls.tls13} connection(s) of TLS 1.3 to port 15008, the pattern is not there`,
+      `the same command again: "${reply}"; on the wire ${tls.tls13} TLS 1.3 connection(s) to port 15008 and no trace of the pattern`,
     );
 
     const www = stage.mesh.lab.vip('www').ipv4;
@@ -33,7 +33,7 @@ export const encryptedByTheMesh: Step = {
     const [seenClient] = (await stage.workload('api').check(argv)).split(' ');
     require(seenClient === stage.workload('api').ipv4, `sshd sees the client's own address (it sees ${seenClient})`);
     say(
-      `nginx behind the service address ${www} answered; sshd, which speaks first, sees its client's own address ${seenClient}`,
+      `nginx behind the service address ${www} answered; sshd, a server-first protocol, sees its client's own address ${seenClient}`,
     );
     return {
       joinedInMs: joinedIn,

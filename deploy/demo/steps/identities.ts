@@ -4,7 +4,7 @@ import { require, type Step } from '../step.js';
 const web = 'spiffe://culvert.local/ns/shop/sa/web';
 const cache = 'spiffe://culvert.local/ns/shop/sa/cache';
 
-/** Step 3: who proved what, read from the live tunnels of both agents and from their access logs. */
+/** Step 3: the identities that both sides proved, from the live tunnels and the access logs of both agents. */
 export const identities: Step = {
   id: 'identities',
   title: 'Both sides proved their SPIFFE ID with the certificates of the connection',

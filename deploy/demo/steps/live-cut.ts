@@ -2,10 +2,10 @@ import { require, type Step } from '../step.js';
 
 const rulesFile = 'deploy/demo/rules/no-ssh-from-api.yaml';
 
-/** Step 6: a session that was allowed when it began is cut by a rule that comes later. */
+/** Step 6: a new rule terminates a session that was allowed when it began. */
 export const liveCut: Step = {
   id: 'live-cut',
-  title: 'A live connection that a new rule forbids is cut',
+  title: 'A new rule terminates a live connection that it denies',
   run: async (stage, say) => {
     const argv = stage.ssh.clientArgv(stage.workload('bastion').ipv4, ['echo session is open; sleep 600']);
     const session = await stage.workload('api').spawn(argv);

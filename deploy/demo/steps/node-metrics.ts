@@ -1,7 +1,7 @@
 import { histogramQuantile, type MetricSample } from '../../../test/lab/metric-samples.js';
 import { require, type Step } from '../step.js';
 
-/** One agent's row of the table, all from its /metrics. Milliseconds are null when nothing was measured. */
+/** One agent's row of the table, from its /metrics. Milliseconds are null when nothing was measured. */
 export type NodeMetrics = {
   readonly node: string;
   readonly connections: number;
@@ -13,7 +13,7 @@ export type NodeMetrics = {
   readonly certificateExpiresInSeconds: number;
 };
 
-/** Step 7: the numbers of both nodes, read as Prometheus would read them. */
+/** Step 7: the metrics of both nodes, read as Prometheus would read them. */
 export const nodeMetrics: Step = {
   id: 'node-metrics',
   title: 'What the agents measured',

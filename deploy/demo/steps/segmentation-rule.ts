@@ -5,21 +5,20 @@ import type { Stage } from '../stage.js';
 import { require, type Step } from '../step.js';
 
 export const redisRulesFile = 'deploy/demo/rules/redis-only-from-web.yaml';
-const expectedRule = 'SegmentationRule/redis-for-nobody-else';
+const expectedRule = 'SegmentationRule/redis-deny-others';
 
 /**
- * Step 5. While the rule is applied, the intruder's host is cut off from the controller, as a slow or manipulated host
- * would be: it still lets the intruder out, so that the destination has to refuse, and both ends can be compared. When
- * the host is back, its own agent refuses.
+ * Step 5. While the rule is applied, the intruder's host is disconnected from the controller, like a slow or compromised
+ * host. It still lets the intruder out, so the destination has to refuse, and both ends can be compared. When the host is
+ * back, its own agent refuses.
  */
 export const segmentationRule: Step = {
   id: 'segmentation-rule',
-  title: 'A rule is applied: an allowed client works, an intruder is refused, and everybody can say why',
+  title: 'A rule is applied: an allowed client works, an intruder is refused, and both ends record why',
   run: async (stage, say) => {
     const before = await stage.redis('intruder', ['GET', 'demo']);
-    require(before.code === 0 &&
-      before.stdout.startsWith('pattern-'), 'without a rule the intruder reads the sessions');
-    say(`before the rule, guest/intruder reads redis: ${before.stdout.trim()}`);
+    require(before.code === 0 && before.stdout.startsWith('pattern-'), 'without a rule the intruder reads redis');
+    say(`before the rule, guest/intruder can read redis: ${before.stdout.trim()}`);
 
     const controllerIp = stage.mesh.controller.node.ipv4;
     const node1 = stage.mesh.agent('node1').node;
@@ -32,7 +31,7 @@ export const segmentationRule: Step = {
     require(isRefused(refused), `the intruder is refused (${refused.stdout}${refused.stderr})`);
     const early = await findRefusal(stage, 'node1', 'node1 itself refuses', (line) => line.revision >= revision);
     say(
-      `node1 is back and refuses by itself: shop/web → "${allowed.stdout.trim()}", intruder → "${refused.stderr.trim()}"`,
+      `node1 is connected again and refuses by itself: shop/web → "${allowed.stdout.trim()}", intruder → "${refused.stderr.trim()}"`,
     );
 
     const why = await whyNot(stage);
@@ -50,6 +49,7 @@ export const segmentationRule: Step = {
 };
 
 type BothEnds = { readonly source: LoggedRefusal; readonly destination: LoggedRefusal };
+
 /** Runs the task while the node cannot reach the address. */
 async function cutOff<T>(node: LabNode, ip: string, task: () => Promise<T>): Promise<T> {
   await node.check(['ip', 'route', 'add', 'blackhole', `${ip}/32`]);
@@ -69,12 +69,17 @@ async function applyUnreachable(
   const answer = await stage.mesh.controller.culvertJson(['apply', '-f', redisRulesFile]);
   const { revision } = answer as { revision: number };
   await stage.mesh.agent('node2').waitForRevision(revision);
-  say(`culvert apply -f ${redisRulesFile} → revision ${revision}; node1 is cut off and does not have it yet`);
+  say(`culvert apply -f ${redisRulesFile} → revision ${revision}; node1 is disconnected and does not have it yet`);
 
   const refused = await stage.redis('intruder', ['GET', 'demo']);
   require(isRefused(refused), `the destination refuses the intruder (${refused.stdout}${refused.stderr})`);
   const destination = await findRefusal(stage, 'node2', 'node2 refuses', (line) => line.direction === 'inbound');
-  const source = await findRefusal(stage, 'node1', 'node1 hears why', (line) => line.traceId === destination.traceId);
+  const source = await findRefusal(
+    stage,
+    'node1',
+    'node1 learns the reason',
+    (line) => line.traceId === destination.traceId,
+  );
   require(source.reason === destination.reason && source.rule === destination.rule, 'both ends logged the same reason');
   require(destination.rule === expectedRule, `the rule is named (${destination.rule})`);
   say(

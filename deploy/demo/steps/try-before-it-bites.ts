@@ -8,13 +8,13 @@ import { require, type Step } from '../step.js';
 const auditedFile = 'deploy/demo/rules/site-audited.yaml';
 const enforcedFile = 'deploy/demo/rules/site-enforced.yaml';
 const fixFile = 'deploy/demo/rules/site-from-api.yaml';
-const rule = 'site-for-nobody-else';
+const rule = 'site-deny-others';
 const requests = 3;
 
-/** Step 4: a rule that forgot somebody is found out by what was recorded, before anybody is refused. */
+/** Step 4: recorded traffic reveals that a rule would break a client, before any connection is refused. */
 export const tryBeforeItBites: Step = {
   id: 'try-before-it-bites',
-  title: 'A rule is tried on real traffic, mended and only then enforced',
+  title: 'A rule is tested on real traffic, corrected and only then enforced',
   run: async (stage, say) => {
     const first = (await stage.mesh.controller.culvertJson(['apply', '-f', auditedFile])) as Applied;
     await enforcedEverywhere(stage, first.revision);
@@ -40,16 +40,17 @@ export const tryBeforeItBites: Step = {
 
     const after = await diff(stage, [fixFile, enforcedFile]);
     require(after.exitCode === 0 && after.broken.length === 0, `with ${fixFile} nothing would break`);
-    say(`culvert diff with ${fixFile} → exit 0: nothing that was seen working would be denied`);
+    say(`culvert diff with ${fixFile} → exit 0: no recorded connection that works would be denied`);
     await stage.mesh.controller.culvertJson(['apply', '-f', fixFile]);
     const promoted = (await stage.mesh.controller.culvertJson(['promote', rule])) as Applied;
     await enforcedEverywhere(stage, promoted.revision);
 
-    for (const client of ['web', 'api']) require(isPage(await readSite(stage, client)), `shop/${client} reads on`);
+    for (const client of ['web', 'api'])
+      require(isPage(await readSite(stage, client)), `shop/${client} still reads nginx`);
     const intruder = await readSite(stage, 'intruder');
     require(intruder.code !== 0 && !isPage(intruder), 'guest/intruder is refused');
     say(
-      `culvert promote ${rule} → revision ${promoted.revision}; web and api read on, intruder → "${intruder.stderr.trim()}"`,
+      `culvert promote ${rule} → revision ${promoted.revision}; web and api still read nginx, intruder → "${intruder.stderr.trim()}"`,
     );
     const why = await whyNot(stage);
     say(`culvert why guest/intruder shop/site:80 → ${why.verdict} by ${why.rule} (revision ${why.revision})`);
@@ -81,7 +82,7 @@ function isPage({ stdout }: CommandResult): boolean {
   return stdout.startsWith('hello from nginx');
 }
 
-/** What the rule would have done to shop/api. Agents send what they recorded every 10 s; so long it is asked for. */
+/** What the rule would have denied to shop/api. Polls until it is there, since agents send their records every 10 s. */
 async function auditedPair(stage: Stage): Promise<{ readonly pair: AuditedPair; readonly recordedAfterMs: number }> {
   const startedAt = performance.now();
   for (;;) {
@@ -93,7 +94,7 @@ async function auditedPair(stage: Stage): Promise<{ readonly pair: AuditedPair; 
       require(found.pairs.length === 1, 'the audit names shop/api only, since shop/web is allowed');
       return { pair, recordedAfterMs };
     }
-    require(recordedAfterMs < 25_000, 'culvert audit shows within 25 s what was recorded');
+    require(recordedAfterMs < 25_000, 'culvert audit shows the records within 25 s');
   }
 }
 

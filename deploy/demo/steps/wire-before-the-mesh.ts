@@ -3,7 +3,7 @@ import type { CapturedPackets } from '../../../test/lab/packet-capture.js';
 import type { Stage } from '../stage.js';
 import { require, type Step } from '../step.js';
 
-/** What a workload stores in redis, across the wire between the two hosts, and what tcpdump saw of it there. */
+/** Stores a pattern in redis on the other host while tcpdump captures the wire between the hosts. */
 export async function storeUnderWatch(stage: Stage): Promise<{
   readonly pattern: string;
   readonly reply: string;
@@ -21,10 +21,10 @@ export async function storeUnderWatch(stage: Stage): Promise<{
   return { pattern, reply, readBack, packets: await capture.stop() };
 }
 
-/** Step 1: without a mesh, who listens on the wire reads what the applications say. */
+/** Step 1: without a mesh, an eavesdropper on the wire can read application data. */
 export const wireBeforeTheMesh: Step = {
   id: 'readable-before',
-  title: 'Before the mesh, the bytes of a workload are readable on the wire',
+  title: 'Before the mesh, application data is readable on the wire',
   run: async (stage, say) => {
     const { pattern, reply, readBack, packets } = await storeUnderWatch(stage);
     require(reply === 'OK' && readBack === pattern, `redis answers without the mesh (it answered "${reply}")`);

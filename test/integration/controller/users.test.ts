@@ -56,7 +56,7 @@ test('users are named in the history, held to their roles, and turned away one b
     for (const [who, needed, ...argv] of refused) {
       const { code, err } = await who(...argv);
       assert.equal(code, 5, `${argv.join(' ')}: ${err}`);
-      assert.match(err, new RegExp(`and this needs ${needed} .*\\[FORBIDDEN\\]$`));
+      assert.match(err, new RegExp(`but this needs ${needed} .*\\[FORBIDDEN\\]$`));
     }
 
     const again = await admin('user', 'create', 'alice');
@@ -112,7 +112,7 @@ test('a deleted user, an expired one and a stranger are refused, each with its o
   assert.equal((await ask(brief)).status, 200);
   assert.equal((await callApi(controller, 'DELETE', '/v1/users/gone')).status, 200);
   clock.nowMs += 60_000;
-  assert.deepEqual(await ask(gone), { status: 401, message: 'the request carries no valid credential' });
+  assert.deepEqual(await ask(gone), { status: 401, message: 'the request has no valid credential' });
   const late = await ask(brief);
   assert.equal(late.status, 401);
   assert.match(late.message, /^the credential of brief expired at /);

@@ -141,7 +141,7 @@ test('an answer with a wrong key is refused and counted, and the next one of the
     sealAnswer({ asked: { subject, request }, answer, privateKeyPem: wrong.privateKey });
   using held = new Keeper(fixture);
   held.keeper.setIdentities(new Set([api]));
-  await held.refusedFor(/no signature of a key that this agent accepts/);
+  await held.refusedFor(/not signed with a key that this agent accepts/);
   assert.deepEqual(fixture.answerAlarms.items, ['unsigned']);
   assert.ok(fixture.hasLogged('"alarm":"unsigned"'));
   responder.seal = responder.honest;
@@ -188,7 +188,7 @@ test('a roots bundle that was changed on the way is refused', async () => {
   };
   using held = new Keeper(fixture);
   held.keeper.setIdentities(new Set([api]));
-  await held.refusedFor(/no signature of a key/);
+  await held.refusedFor(/not signed with a key/);
   assert.deepEqual(fixture.answerAlarms.items, ['unsigned']);
 });
 

@@ -30,7 +30,7 @@ test('a snapshot that another key signed is refused, and the last good rules sta
   );
   await fixture.alarms.until('alarm', (seen) => seen.includes('unusable'));
   assert.deepEqual(fixture.rules.items, [1]);
-  assert.ok(fixture.hasLogged('"alarm":"unusable"') && fixture.hasLogged('no signature of a key'));
+  assert.ok(fixture.hasLogged('"alarm":"unusable"') && fixture.hasLogged('not signed with a key'));
   await fixture.publishRules(snapshotOf(3));
   await fixture.rules.until('revision 3', (seen) => seen.includes(3));
 });

@@ -171,7 +171,7 @@ describe('the tools for rules with recorded connections', () => {
     const argv = ['allow', 'billing/shell', 'billing/db:5432', '--for', '2h', '--reason', 'INC-42'];
     const { code, out, err } = await culvert('', ...argv);
     assert.equal(code, 0, err);
-    assert.doesNotMatch(err, /denied all the same/);
+    assert.doesNotMatch(err, /it is still denied/);
     const revoke = /revoke it with: culvert (.*)$/.exec(out)?.[1] ?? '';
     assert.match((await culvert('', 'why', 'billing/shell', 'billing/db:5432')).out, /^ALLOWED/);
     assert.match((await culvert('', 'status')).out, /BREAK-GLASS RULE[^]*break-glass-\S+ +1h +INC-42 +admin/);
@@ -197,7 +197,7 @@ describe('the tools for rules with recorded connections', () => {
     const alone = await culvert('', 'promote', 'nobody-else');
     assert.equal(alone.code, 1);
     assert.match(alone.err, /WOULD_BREAK/);
-    assert.match(alone.err, /only audited: culvert promote api-to-db nobody-else/);
+    assert.match(alone.err, /only audited; promote them together: culvert promote api-to-db nobody-else/);
     const { code, out, err } = await culvert('', 'promote', 'api-to-db', 'nobody-else');
     assert.equal(code, 0, err);
     assert.match(out, /api-to-db configured\nSegmentationRule\/nobody-else configured\nrevision \d+$/);

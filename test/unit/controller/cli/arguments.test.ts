@@ -45,10 +45,10 @@ describe('the command line', () => {
     [['get', 'workload', '-o', 'xml'], /Allowed choices are table, json, yaml/],
     [['get', 'segment', '-n', 'billing'], /Segment belongs to the whole mesh and has no namespace/],
     [['get', 'all', 'x'], /"all" takes no name/],
-    [['delete', 'workload'], /it is not said what to delete/],
-    [['delete', 'workload', 'x', '-f', 'y'], /both a kind and files are given/],
+    [['delete', 'workload'], /nothing to delete was named/],
+    [['delete', 'workload', 'x', '-f', 'y'], /a kind and files cannot be combined/],
     [['why', 'a/b'], /missing required argument 'destination'/],
-    [['why', 'a/b', 'c/d:x'], /"x" is no port/],
+    [['why', 'a/b', 'c/d:x'], /"x" is not a port/],
     [['why', 'a/b', 'c/d', '--expect', 'maybe'], /Allowed choices are allow, deny/],
     [['token', 'create'], /required option '--node <name>' not specified/],
     [['token', 'create', '--node', 'a', '--ttl', 'soon'], /"soon" is not a duration/],
@@ -82,7 +82,7 @@ describe('the files to apply', () => {
     await mkdir(join(directory, 'empty'));
     const { code, err } = await culvert(['apply', '-f', join(directory, 'empty')]);
     assert.equal(code, 64);
-    assert.match(err, /has no file to apply \(it takes files that end in \.yaml, \.yml, \.json\)/);
+    assert.match(err, /has no file to apply \(files must end in \.yaml, \.yml, \.json\)/);
   });
 
   it('are refused with the file that is broken, not the next', async () => {
@@ -128,7 +128,7 @@ describe('the context file', () => {
   });
 
   const refused: readonly (readonly [what: string, text: string, error: RegExp])[] = [
-    ['no YAML', 'a: [', /it is no YAML/],
+    ['no YAML', 'a: [', /it is not YAML/],
     [
       'plain HTTP',
       JSON.stringify({ controller: 'http://h', ca: pem, token: 't' }),
@@ -138,7 +138,7 @@ describe('the context file', () => {
     [
       'a CA that is no certificate',
       JSON.stringify({ controller: 'https://h', ca: 'x', token: 't' }),
-      /its CA is no PEM/,
+      /its CA is not a PEM/,
     ],
     [
       'a CA file that is missing',

@@ -91,7 +91,7 @@ describe('culvert check', () => {
     [
       'a controller that waits',
       withController({ pending: ['nats'] }),
-      ['fail controller: the controller waits for nats'],
+      ['fail controller: the controller is waiting for nats'],
     ],
     [
       'an issuing CA near its end',
@@ -106,17 +106,17 @@ describe('culvert check', () => {
     [
       'workloads on a node without an agent',
       { ...well, workloadsByNode: new Map([['host-b', 2]]) },
-      ['warn nodes: 2 workloads are on host-b, which has no agent: not encrypted, not ruled'],
+      ['warn nodes: 2 workloads are on host-b, which has no agent: neither encrypted nor subject to rules'],
     ],
     [
       'an agent that was never heard of',
       withAgent({ state: 'joined', heartbeat: null, lastSeenMs: null }),
-      ['fail agents: host-a has joined and was never heard of'],
+      ['fail agents: host-a has sent no heartbeat since it joined'],
     ],
     [
       'a silent agent, and nothing of what it said long ago',
       withAgent({ state: 'stale' }, { workloads: [{ ...workload, captured: false }] }),
-      ['fail agents: host-a is not heard of any more'],
+      ['fail agents: host-a no longer sends heartbeats'],
     ],
     [
       'an agent that is behind',
@@ -126,17 +126,17 @@ describe('culvert check', () => {
     [
       'an agent that waits',
       withAgent({ state: 'pending' }, { pending: ['certificates'] }),
-      ['fail agents: host-a waits for certificates'],
+      ['fail agents: host-a is waiting for certificates'],
     ],
     [
       'an agent without rules',
       withAgent({ state: 'pending' }, { appliedRevision: null }),
-      ['fail agents: host-a has no rules yet and refuses everything'],
+      ['fail agents: host-a has no rules yet and refuses all connections'],
     ],
     [
       'refused rules',
       withAgent({}, { rulesAlarm: 'the signature is wrong' }),
-      ['fail agents: host-a refuses the rules that NATS holds: the signature is wrong'],
+      ['fail agents: host-a rejects the rules in NATS: the signature is wrong'],
     ],
     [
       'a workload that is not captured',
@@ -156,7 +156,7 @@ describe('culvert check', () => {
     [
       'a wrong clock',
       withAgent({ isClockWrong: true, clockSkewMs: 90_000 }),
-      ["warn clocks: the clock of host-a is +1m away from the controller's"],
+      ["warn clocks: the clock of host-a differs from the controller's by +1m"],
     ],
     [
       'an agent of another version',
@@ -194,7 +194,7 @@ describe('culvert check', () => {
       }),
       [
         'warn rules: SegmentationRule/other: spec.expiresAt: expires soon',
-        'warn rules: break-glass rule break-glass is in force for 1h more',
+        'warn rules: break-glass rule break-glass is in force for another 1h',
       ],
     );
   });

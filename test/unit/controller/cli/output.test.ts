@@ -245,7 +245,7 @@ describe('culvert status', () => {
       'NODE    STATE    REVISION  LAG  CAPTURED  CERTIFICATES  CLOCK  SEEN',
       'host-a  pending  6         1    1/2       in 10h        -12ms  2s ago',
       'b       joined   -         -    -         -             -      -',
-      'host-a waits for rules',
+      'host-a is waiting for rules',
       'host-a: billing/db: the namespace is gone',
     ]);
   });
@@ -255,7 +255,7 @@ describe('culvert status', () => {
     const heartbeat = { ...agent.heartbeat, rulesAlarm: 'the rules pointer cannot be read' };
     const { agents, ...rest } = answer;
     const shown = renderStatus({ ...rest, agents: [{ ...agent, heartbeat }, ...agents.slice(1)] }, nowMs).split('\n');
-    assert.equal(shown[8], 'ALARM: host-a refuses the rules that NATS holds: the rules pointer cannot be read');
+    assert.equal(shown[8], 'ALARM: host-a rejects the rules in NATS: the rules pointer cannot be read');
   });
 
   it('says how the first agent joins', () => {
@@ -357,14 +357,14 @@ describe('culvert why', () => {
     assert.equal(text.match(/^DENIED/gm)?.length, 1, 'what is decided alike is explained once');
     assert.match(text, /\nNear misses:\n {2}of both\n {2}of the spare\n {2}of the third\n\n/);
     assert.match(text, /\nSegmentationRule\/spare, applied by eve 5m ago with revision 3\n/);
-    assert.match(text, /These words mean 2 more:/);
+    assert.match(text, /2 more connections match:/);
   });
 
   it('lists the other connections that the words mean', () => {
     const text = renderWhy({ ...answer, others: [answer] }, nowMs);
     assert.match(
       text,
-      /These words mean 1 more:\n {2}VERDICT {2}SOURCE .*\n {2}DENIED {3}billing\/api {2}billing\/db:5432 {2}SegmentationRule\/db \(tier team\)$/,
+      /1 more connection matches:\n {2}VERDICT {2}SOURCE .*\n {2}DENIED {3}billing\/api {2}billing\/db:5432 {2}SegmentationRule\/db \(tier team\)$/,
     );
   });
 });

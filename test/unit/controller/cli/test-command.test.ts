@@ -136,6 +136,6 @@ describe('culvert test', () => {
   it('refuses files without a test', async () => {
     const { code, err } = await test(workloads.replace(/ {2}tests:\n.*\n/, ''));
     assert.equal(code, 64);
-    assert.match(err, /there is no test/);
+    assert.match(err, /these files contain no tests/);
   });
 });

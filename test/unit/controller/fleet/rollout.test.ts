@@ -53,10 +53,10 @@ test('a rollout names each agent that does not enforce the revision, and why', (
     [
       ['a', 'done', null],
       ['b', 'behind', 'it enforces revision 6'],
-      ['c', 'behind', 'not all of its workers have switched yet'],
-      ['d', 'pending', 'it has no rules yet and waits for rules'],
+      ['c', 'behind', 'not all of its workers have switched to it yet'],
+      ['d', 'pending', 'it has no rules yet and is waiting for rules'],
       ['e', 'alarm', 'the snapshot of revision 7 is refused'],
-      ['f', 'joined', 'it joined and was not heard of since'],
+      ['f', 'joined', 'it has sent no heartbeat since it joined'],
     ],
   );
 });

@@ -27,7 +27,7 @@ test('addresses of NATS that are none are refused with the setting, the text and
   for (const [setting, text, changes] of cases) {
     await assert.rejects(open(changes), (error: Error & { code?: string; hint?: string }) => {
       assert.equal(error.code, 'CONFIG_INVALID');
-      assert.equal(error.message, `${setting}: ${text} is no address of a NATS server`);
+      assert.equal(error.message, `${setting}: ${text} is not the address of a NATS server`);
       assert.match(error.hint ?? '', /tls:\/\/nats\.example\.net:4222/);
       return true;
     });
