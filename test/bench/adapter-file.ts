@@ -4,20 +4,20 @@ import { z } from 'zod';
 import { CulvertError, describeError } from '../../shared/errors.js';
 import { caseIds } from './case-ids.js';
 
-/** What a text of an adapter may name between double braces, and what stands there then. */
+/** Values for the placeholders in double braces in an adapter's texts. */
 export const adapterPlaceholders = [
-  /** A directory of this side's own, with its `files` in it. */
+  /** This side's own directory, which contains its `files`. */
   'dir',
   'listenHost',
   'listenPort',
   'targetHost',
   'targetPort',
-  /** How many threads or processes may move bytes: as many as each agent has. */
+  /** Threads or processes that may move bytes: as many as each agent has. */
   'workers',
-  /** What the limit of open descriptors lets each side relay at the same time, and that limit. */
+  /** Connections that each side can relay within the limit of open descriptors, and that limit. */
   'maxConnections',
   'maxDescriptors',
-  /** Paths of PEM files. The same CA and the same kind of key (ECDSA P-256) for everybody. */
+  /** Paths of PEM files. All paths use the same CA and the same kind of key (ECDSA P-256). */
   'ca',
   'certificate',
   'key',
@@ -36,29 +36,29 @@ const side = z.strictObject({
 const adapterSchema = z.strictObject({
   name: z.string().regex(/^[a-z][a-z0-9-]{0,30}$/, 'lower-case letters, digits and dashes'),
   title: z.string().min(1).max(40),
-  /** `mutual`: both sides show a certificate and verify the other's. Only these count as the best comparator. */
+  /** `mutual`: both sides present a certificate and verify the peer's. Only these can be the best comparator. */
   tls: z.enum(['mutual', 'none']),
   program: z.strictObject({
     command: z.string().min(1),
-    /** Debian packages that bring it; without any it takes part only where it is installed already. */
+    /** Debian packages that contain it. Without any, it runs only where it is already installed. */
     packages: z.array(z.string().min(1)).default([]),
-    /** A file that must be there too. */
+    /** A file that must also exist. */
     file: z.string().startsWith('/').optional(),
   }),
-  /** The only cases that it takes part in; all unless told. */
+  /** The only cases that it runs in. Default: all. */
   cases: z.array(z.enum(caseIds)).optional(),
-  /** Cases that it does not take part in, with the reason that the report gives. */
+  /** Cases that it does not run in, with the reason for the report. */
   without: z.partialRecord(z.enum(caseIds), z.string().min(1)).default({}),
-  /** In the client's namespace: takes connections in the clear and carries them to the other side. */
+  /** In the client's namespace: accepts plaintext connections and forwards them to the other side. */
   client: side,
-  /** In the server's namespace: takes them from the client's side and carries them to the application in the clear. */
+  /** In the server's namespace: accepts them from the client's side and forwards them as plaintext to the application. */
   server: side,
 });
-/** A pair of proxies that is measured beside the mesh. */
+/** A pair of proxies to compare with the mesh. */
 export type Adapter = z.infer<typeof adapterSchema>;
 export type AdapterSide = Adapter['client'];
 
-/** Reads a file of test/bench/adapters or of a person. Throws `BENCH_ADAPTER` with every problem that it has. */
+/** Reads an adapter file. Throws `BENCH_ADAPTER`, which lists every problem. */
 export function readAdapter(file: string): Adapter {
   let text: string;
   try {
@@ -69,7 +69,7 @@ export function readAdapter(file: string): Adapter {
   return parseAdapter(text, file);
 }
 
-/** `origin` is what an error calls the text. Throws `BENCH_ADAPTER` with every problem that it has. */
+/** `origin` names the text in errors. Throws `BENCH_ADAPTER`, which lists every problem. */
 export function parseAdapter(text: string, origin: string): Adapter {
   let document: unknown;
   try {
@@ -108,7 +108,7 @@ function unknownPlaceholders({ command, files }: AdapterSide): string[] {
 function adapterError(origin: string, problems: readonly string[]): CulvertError {
   return new CulvertError({
     code: 'BENCH_ADAPTER',
-    message: `${origin} is no adapter: ${problems.join('; ')}.`,
+    message: `${origin} is not a valid adapter: ${problems.join('; ')}.`,
     hint: `look at test/bench/adapters; placeholders: ${adapterPlaceholders.join(', ')}`,
   });
 }

@@ -11,8 +11,8 @@ import { waitForListener } from './listening.js';
 type Pair = { readonly source: LabProcess; readonly destination: LabProcess };
 
 /**
- * A pair of proxies as an adapter file describes it, one pair for each application. The client dials the server's address
- * and a REDIRECT takes the connection to the source side, as with the mesh.
+ * A pair of proxies from an adapter file, one pair per application. The client dials the server's address and a REDIRECT
+ * rule sends the connection to the source side, as with the mesh.
  */
 export class AdapterPath implements BenchPath {
   readonly name: string;
@@ -25,7 +25,7 @@ export class AdapterPath implements BenchPath {
   readonly #pairs = new Map<ServiceName, Pair>();
   readonly #redirected = new Set<ServiceName>();
 
-  /** `index`: which of the ports that the lab keeps for adapters are its own. */
+  /** `index` selects its ports among those that the lab reserves for adapters. */
   constructor(init: { adapter: Adapter; lab: BenchLab; index: number }) {
     this.name = init.adapter.name;
     this.title = init.adapter.title;
@@ -79,7 +79,7 @@ export class AdapterPath implements BenchPath {
       service,
     });
     const outer = await this.#startSide(client, this.adapter.client, {
-      // What a REDIRECT makes of the destination of a local connection.
+      // A REDIRECT changes the destination of a local connection to this address.
       listen: { host: '127.0.0.1', port: source },
       target: { host: server.ipv4, port: destination },
       service,

@@ -8,13 +8,13 @@ export type Figures = { readonly value: number } & Readonly<Record<string, numbe
 
 export type CaseContext = {
   readonly lab: BenchLab;
-  /** How long a load lasts, where a case has a length. */
+  /** Duration of a load, for cases that have one. */
   readonly seconds: number;
   /** The short run: some cases use fewer connections with the comparators and say so. */
   readonly isQuick: boolean;
 };
 
-/** What is measured, the same way for every path. */
+/** A measurement, which is the same for every path. */
 export type BenchCase = {
   readonly id: CaseId;
   readonly title: string;
@@ -22,12 +22,12 @@ export type BenchCase = {
   readonly unit: string;
   readonly better: 'higher' | 'lower';
   readonly services: readonly ServiceName[];
-  /** `one`: with one worker and freshly started processes, for figures of memory. `all`: with as many as were asked for. */
+  /** `one`: one worker and freshly started processes, for memory figures. `all`: the configured number of workers. */
   readonly workers: 'one' | 'all';
-  /** It looks at proxies only, so the direct path has no part in it. */
+  /** The case measures only proxies, so it skips the direct path. */
   readonly isOfProxies?: boolean;
-  /** It makes no load, so all paths are measured at the same time. */
+  /** The case creates no load, so all paths are measured at once. */
   readonly isPassive?: boolean;
-  /** The path is open for the services. Throws when a request failed: such a figure means nothing. */
+  /** Runs while the path is open for the services. Throws when a request failed, because such a figure is meaningless. */
   measure(path: BenchPath, context: CaseContext): Promise<Figures>;
 };

@@ -59,7 +59,7 @@ export async function benchCommand(options: BenchOptions): Promise<void> {
   }
 }
 
-/** HAProxy has to do in a short run: each pair takes its time, and stunnel's handshakes alone take longer than it may. */
+/** A short run compares only with HAProxy: each pair takes time, and stunnel's handshakes alone exceed the run's time. */
 const notWhenQuick: readonly string[] = ['nginx', 'stunnel'];
 
 function chosenAdapters(all: readonly Adapter[], names: string | undefined, isQuick: boolean): Adapter[] {

@@ -9,7 +9,7 @@ import { type Mesh, prepareMesh } from '../lab/mesh.js';
 import { raiseDescriptorLimit, relayedConnections } from './descriptor-limit.js';
 import { uncapturedPorts } from './bench-ports.js';
 
-/** Files that every pair of proxies uses, and the name in their certificates. */
+/** Certificate files that every pair of proxies uses, and the name in the certificates. */
 export type BenchCertificates = {
   readonly ca: string;
   readonly certificate: string;
@@ -19,18 +19,18 @@ export type BenchCertificates = {
 };
 
 /**
- * A mesh whose agents are not started yet: the workload `client` on one host and `server` on the other. The other proxies
- * live in the same two workloads, on ports that the agents leave alone.
+ * A mesh whose agents are not started yet, with the workload `client` on one host and `server` on the other. The other
+ * proxies run in the same two workloads, on ports that the agents do not capture.
  */
 export type BenchLab = AsyncDisposable & {
   readonly mesh: Mesh;
   readonly client: LabWorkload;
   readonly server: LabWorkload;
   readonly certificates: BenchCertificates;
-  /** Limit of open descriptors of everything in the lab, and what a relay can carry with it. */
+  /** The limit of open descriptors in the lab, and how many connections a relay can carry with it. */
   readonly maxDescriptors: number;
   readonly maxRelayed: number;
-  /** A new directory below the lab's own. */
+  /** Creates a directory below the lab's own. */
   makeDirectory(name: string): string;
 };
 
@@ -38,8 +38,8 @@ export type BenchLab = AsyncDisposable & {
 const wantedDescriptors = 65_536;
 
 /**
- * `adapters`: how many pairs of proxies ports are kept for. `isSameHost`: both workloads on one host, with one agent. The
- * files of the certificates live as long as the lab.
+ * `adapters`: how many pairs of proxies get ports. `isSameHost`: both workloads on one host, with one agent. The certificate
+ * files live as long as the lab.
  */
 export async function buildBenchLab(options: {
   readonly adapters: number;
@@ -82,8 +82,8 @@ export async function buildBenchLab(options: {
 }
 
 /**
- * Room for the load, the same for every path: ports for tens of thousands of connections, and no wait of a minute before
- * they can be used again, here and in conntrack. Services listen below this range.
+ * Kernel settings for the load, the same for every path: ports for tens of thousands of connections, which are reusable
+ * without waiting a minute, here and in conntrack. Services listen below this range.
  */
 async function makeRoom(node: LabNode): Promise<void> {
   const settings = {
@@ -93,7 +93,7 @@ async function makeRoom(node: LabNode): Promise<void> {
     'ipv4/tcp_max_syn_backlog': '8192',
   };
   const lines = Object.entries(settings).map(([key, value]) => `echo "${value}" > /proc/sys/net/${key}`);
-  // Only there once conntrack is in use, so a rule that matches nothing comes first.
+  // These settings exist only once conntrack is in use, so a rule that matches nothing comes first.
   lines.push(
     'iptables -w 5 -t nat -A OUTPUT -p tcp -m conntrack --ctstate INVALID -j RETURN',
     'echo 2 > /proc/sys/net/netfilter/nf_conntrack_tcp_timeout_time_wait',

@@ -5,7 +5,7 @@ import { CulvertError } from '../../shared/errors.js';
 import { nearestName } from '../../shared/nearest-name.js';
 import { type CaseId, caseIds, isCaseId } from './case-ids.js';
 
-/** As they stand on the command line. */
+/** Options as given on the command line. */
 export type BenchOptions = {
   readonly quick: boolean;
   readonly json: boolean;
@@ -30,14 +30,14 @@ export function addBenchOptions(command: Command): Command {
     .option('--seconds <n>', 'length of one load (3, quick: 1)')
     .option(
       '--workers <n>',
-      'threads of each agent and of each comparator; without it half of the cores, because both hosts are on this machine',
+      'threads of each agent and each comparator; default: half of the cores, because both hosts are on this machine',
       String(Math.min(4, Math.max(1, Math.floor(availableParallelism() / 2)))),
     )
     .addOption(new Option('--engine <name>', 'tunnel engine of the agents').choices([...http2EngineNames]))
-    .option('--comparators <names>', 'names of adapters, separated by commas; all that can run unless told')
+    .option('--comparators <names>', 'names of adapters, separated by commas; default: all that can run')
     .option('--adapter <file>', 'another comparator (see test/bench/adapters); may be repeated', collect, [])
     .option('--same-host', 'both workloads on one host, where the mesh needs no tunnel; without goals', false)
-    .option('--output <file>', 'write everything that was measured as JSON')
+    .option('--output <file>', 'write all measurements as JSON')
     .option(
       '--write-readme',
       'put tables and picture into deploy/docs/benchmarks.md, and three rows into README.md',
@@ -45,15 +45,15 @@ export function addBenchOptions(command: Command): Command {
     );
 }
 
-/** What is measured on one host: what moves bytes. Memory is the same as between two. */
+/** Cases for one host: those that move bytes. Memory is the same as between two hosts. */
 const sameHostIds: readonly CaseId[] = ['bulk-1', 'bulk-4', 'keepalive-1', 'keepalive-32', 'newconn', 'small-messages'];
 
-/** All that `--same-host` leaves. */
+/** The cases with `--same-host`. */
 export function usualCases({ sameHost }: Pick<BenchOptions, 'sameHost'>): readonly CaseId[] {
   return sameHost ? sameHostIds : caseIds;
 }
 
-/** Which cases `--only` names; the usual ones without it. Throws `BAD_OPTION`. */
+/** The cases in `--only`; default: the usual ones. Throws `BAD_OPTION`. */
 export function chosenCases({ only, sameHost }: Pick<BenchOptions, 'only' | 'sameHost'>): readonly CaseId[] {
   if (only === undefined) return usualCases({ sameHost });
   const wanted = only.split(',').map((text) => text.trim());
@@ -70,7 +70,7 @@ export function chosenCases({ only, sameHost }: Pick<BenchOptions, 'only' | 'sam
 export function countOption(text: string, option: string): number {
   if (/^[1-9]\d{0,5}$/.test(text)) return Number(text);
   const hint = 'write a number from 1';
-  throw new CulvertError({ code: 'BAD_OPTION', message: `${option} ${text} is no count`, hint });
+  throw new CulvertError({ code: 'BAD_OPTION', message: `${option} ${text} is not a whole number from 1`, hint });
 }
 
 function collect(value: string, before: readonly string[]): string[] {

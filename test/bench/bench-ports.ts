@@ -1,10 +1,10 @@
-/** The applications behind every path; `peer` is our own, which echoes or pours (peer-server.ts). */
+/** The applications behind every path. `peer` is part of the benchmark: it echoes or streams (peer-server.ts). */
 export const serviceNames = ['http', 'bulk', 'redis', 'peer'] as const;
 export type ServiceName = (typeof serviceNames)[number];
 
 /**
- * An application listens twice: on the port that the agents capture, and on a plain port that they leave alone, for the
- * direct path and for the other proxies.
+ * An application listens on two ports: one that the agents capture, and a plain one that they do not, for the direct path and
+ * for the other proxies.
  */
 export const servicePorts: Readonly<Record<ServiceName, { readonly captured: number; readonly plain: number }>> = {
   http: { captured: 80, plain: 8001 },
@@ -13,9 +13,9 @@ export const servicePorts: Readonly<Record<ServiceName, { readonly captured: num
   peer: { captured: 7000, plain: 8004 },
 };
 
-/** Of one pair of proxies, for one application. */
+/** Ports of one pair of proxies for one application. */
 export type PairPorts = {
-  /** What the client dials at the server's address; a REDIRECT takes it to `source`. */
+  /** The port that the client dials at the server's address; a REDIRECT rule sends it to `source`. */
   readonly dialled: number;
   /** Where the side in the client's namespace listens. */
   readonly source: number;
@@ -23,7 +23,7 @@ export type PairPorts = {
   readonly destination: number;
 };
 
-/** How many adapters there are ports for. */
+/** How many adapters have ports. */
 export const maxAdapters = 20;
 
 /** `index` from 0 to {@link maxAdapters} - 1. */
@@ -32,7 +32,7 @@ export function pairPorts(index: number, service: ServiceName): PairPorts {
   return { dialled: 8100 + at, source: 8300 + at, destination: 8500 + at };
 }
 
-/** What the agents must leave alone for `adapters` pairs beside them. */
+/** The ports that the agents must not capture, for `adapters` pairs of proxies. */
 export function uncapturedPorts(adapters: number): { readonly outbound: number[]; readonly inbound: number[] } {
   const plain = serviceNames.map((service) => servicePorts[service].plain);
   const pairs = Array.from({ length: adapters }, (_, index) => index).flatMap((index) =>

@@ -7,7 +7,7 @@ import { isMissing, type Requirement } from '../lab/requirements.js';
 import { type Adapter, readAdapter } from './adapter-file.js';
 import { maxAdapters } from './bench-ports.js';
 
-/** What the benchmark itself starts. */
+/** Programs that the benchmark itself starts. */
 const loadRequirements: readonly Requirement[] = [
   { command: 'wrk', packages: ['wrk'], why: 'loads with HTTP requests' },
   { command: 'iperf3', packages: ['iperf3'], why: 'loads with bytes' },
@@ -34,12 +34,12 @@ export function readAdapters(files: readonly string[]): Adapter[] {
   return adapters;
 }
 
-/** Installs what the load generators are, `REQUIREMENT_MISSING` when that fails. */
+/** Installs the load generators. Throws `REQUIREMENT_MISSING` when that fails. */
 export async function installLoadGenerators(log: (line: string) => void): Promise<void> {
   await ensureRequirements({ install: true, log, requirements: loadRequirements });
 }
 
-/** Those of the adapters whose programs are there, after installing what has a package; `log` is told of the others. */
+/** The adapters whose programs are installed, after installing those with a package. `log` receives the others. */
 export async function installAdapters(adapters: readonly Adapter[], log: (line: string) => void): Promise<Adapter[]> {
   const installable = adapters.map(requirementOf).filter(({ packages }) => packages.length > 0);
   await ensureRequirements({ install: true, log, requirements: installable }).catch((error: unknown) =>

@@ -13,7 +13,7 @@ export class CulvertPath implements BenchPath {
   #isRunning = false;
   #hasJoined = false;
 
-  /** `engineArgs` go to every agent as they are. */
+  /** `engineArgs` are passed to every agent unchanged. */
   constructor(init: { lab: BenchLab; engineArgs: readonly string[] }) {
     this.#lab = init.lab;
     this.#engineArgs = init.engineArgs;
@@ -31,7 +31,7 @@ export class CulvertPath implements BenchPath {
   processes(): { source: number[]; destination: number[] } {
     const pidOn = (host: string): number => this.#lab.mesh.agent(host).process.pid;
     const source = [pidOn(this.#lab.client.host)];
-    // One agent serves both ends on one host; it is counted once.
+    // On one host, one agent serves both ends and counts once.
     const isSameHost = this.#lab.client.host === this.#lab.server.host;
     return { source, destination: isSameHost ? [] : [pidOn(this.#lab.server.host)] };
   }

@@ -22,9 +22,9 @@ export type DecisionTimes = {
   readonly coldPairs: number;
   readonly coldP50Us: number;
   readonly coldP99Us: number;
-  /** What reading the clock costs; it is taken off each single time. */
+  /** Cost of reading the clock, which is subtracted from each time. */
   readonly timerUs: number;
-  /** What an agent does once for each revision. */
+  /** Work of an agent once per revision. */
   readonly prepareMs: number;
   readonly snapshotBytes: number;
   /** Share of the decisions that allow. */
@@ -33,14 +33,14 @@ export type DecisionTimes = {
 
 const trustDomain = 'bench.test';
 const externalAddresses = 200;
-/** Half of the connections are such that a rule names both service accounts; the others are random pairs. */
+/** For half of the connections a rule names both service accounts; the others are random pairs. */
 const ruledShare = 0.5;
 const externalShare = 0.05;
 const warmConnections = 250_000;
 const meta = { revision: 1, createdAt: '2026-01-01T00:00:00Z', createdBy: 'bench', trustDomain };
 const clock: Clock = { nowMs: () => Date.now() };
 
-/** Every decision is timed alone, so that garbage collection and everything else that makes one slow is in the tail. */
+/** Times every decision alone, so that the tail includes garbage collection and other delays. */
 export function measureDecisions({ text, ports }: RuleDocuments): DecisionTimes {
   const { snapshot, parties } = compile(text);
   const random = xorshift(0x5eed);
@@ -59,7 +59,7 @@ export function measureDecisions({ text, ports }: RuleDocuments): DecisionTimes 
   const startMs = performance.now();
   prepareSnapshot(snapshot);
   const prepareMs = performance.now() - startMs;
-  // The first run compiles the code and sees every party; its verdicts are the ones that are counted.
+  // The first run compiles the code and sees every party; only its verdicts are counted.
   for (const connection of connections) if (evaluate(snapshot, connection, clock).verdict === 'allow') allowed += 1;
 
   const batchMs = performance.now();
@@ -167,7 +167,7 @@ function external(index: number): Party {
 
 function parsed(text: string): IpAddress {
   const ip = parseIp(text);
-  if (ip === undefined) throw new RangeError(`${text} is no address`);
+  if (ip === undefined) throw new RangeError(`${text} is not an address`);
   return ip;
 }
 

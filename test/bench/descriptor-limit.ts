@@ -3,8 +3,8 @@ import process from 'node:process';
 import { runCommand } from '../lab/command.js';
 
 /**
- * Raises the limit of open descriptors of this process, and with it of what it starts, as far as it may. Returns the limit
- * in force: a container often forbids more than it was given.
+ * Raises the limit of open descriptors for this process and its children as far as permitted. Returns the limit in force,
+ * since a container often cannot raise it.
  */
 export async function raiseDescriptorLimit(wanted: number): Promise<number> {
   const before = descriptorLimit();
@@ -25,7 +25,7 @@ export function parseDescriptorLimit(text: string): number {
   return soft === 'unlimited' ? Number.MAX_SAFE_INTEGER : Number(soft);
 }
 
-/** How many connections a relay can carry that needs a descriptor on each side of each, with some to spare. */
+/** How many connections a relay can carry with two descriptors per connection and some to spare. */
 export function relayedConnections(limit: number): number {
   return Math.max(1, Math.floor(limit / 2) - 250);
 }

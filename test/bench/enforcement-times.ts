@@ -16,15 +16,15 @@ export type EnforcementTimes = {
   readonly workers: number;
   /** `culvert apply` has ended. */
   readonly commandMs: Spread;
-  /** All workers of the agent decide by the revision, as its metric says; asked from when the command has ended. */
+  /** All workers of the agent enforce the revision, according to its metric, polled after the command has ended. */
   readonly enforcedMs: Spread;
-  /** The controller's rollout API says so too: what `culvert apply --wait` waits for. */
+  /** The controller's rollout API reports it too, which `culvert apply --wait` waits for. */
   readonly rolloutCompleteMs: Spread;
-  /** An open connection that the rule forbids is reset. */
+  /** An open connection that the rule denies is reset. */
   readonly liveConnectionGoneMs: Spread;
-  /** A connection that the rule allows again gets through; it was dialled again and again. */
+  /** A connection that the rule allows again succeeds, while it is redialled continuously. */
   readonly newConnectionAllowedMs: Spread;
-  /** The first apply, of the whole set, until the command ends. */
+  /** Duration of the first apply, of the whole set. */
   readonly wholeSetMs: number;
 };
 
@@ -45,8 +45,8 @@ const topology = {
 };
 
 /**
- * Real controller, nats-server, and one agent, as processes in a lab. Two workloads there are real; those of the
- * documents are registered on the same node and have no network namespace.
+ * A real controller, nats-server and agent, as processes in a lab. Two workloads are real; those of the documents are
+ * registered on the same node without a network namespace.
  */
 export async function measureEnforcement(init: {
   readonly documents: RuleDocuments;
@@ -100,7 +100,7 @@ async function applyWholeSet(mesh: Mesh, documents: string): Promise<number> {
   return tookMs;
 }
 
-/** The rule that the rounds change: before every other of its tier. */
+/** The rule that the rounds change; it precedes all others of its tier. */
 function gate(action: 'allow' | 'deny'): string {
   return JSON.stringify({
     apiVersion: 'culvert.dev/v1',

@@ -3,12 +3,12 @@ import type { TunnelStream } from '../../agent/dataplane/engine/tunnel-stream.js
 import type { TestCa } from '../support/tunnel/tunnel-certificates.js';
 import { echo, TunnelPair, type TunnelEngine } from '../support/tunnel/tunnel-pair.js';
 
-/** What one engine needed for one case. Both ends of the tunnel are in this process, so CPU time is that of both. */
+/** The cost of one case with one engine. Both ends of the tunnel are in this process, so CPU time covers both. */
 export type EngineTime = { readonly units: number; readonly cpuMs: number; readonly wallMs: number };
 
 export type EngineCase = {
   readonly id: string;
-  /** Of what there are so many, per second. */
+  /** The unit that is counted per second. */
   readonly unit: 'MB' | 'streams' | 'messages';
   readonly run: (pair: TunnelPair) => Promise<number>;
 };
@@ -19,7 +19,7 @@ const bulkBytes = 100 * megabyte;
 const openings = 4000;
 const messages = 8000;
 
-/** Bulk, streams that come and go, and small messages: what a tunnel's CPU goes into. */
+/** Bulk, short streams and small messages, on which a tunnel spends its CPU time. */
 export const engineCases: readonly EngineCase[] = [
   { id: 'bulk-1', unit: 'MB', run: (pair) => bulk(pair, 1) },
   { id: 'bulk-4', unit: 'MB', run: (pair) => bulk(pair, 4) },
@@ -28,7 +28,7 @@ export const engineCases: readonly EngineCase[] = [
   { id: 'ping-pong-32', unit: 'messages', run: (pair) => pingPong(pair, 32) },
 ];
 
-/** Runs one case on a tunnel of its own over TLS on loopback. */
+/** Runs one case on a new tunnel over TLS on loopback. */
 export async function timeEngine(engine: TunnelEngine, engineCase: EngineCase, ca: TestCa): Promise<EngineTime> {
   await using pair = await TunnelPair.start(engine, ca);
   await pair.streamPair().then(({ near }) => near.reset());
@@ -53,7 +53,7 @@ async function pump(near: TunnelStream, far: TunnelStream, blocks: number): Prom
   const fill = (): void => {
     while (left > 0) {
       left -= 1;
-      // As the relay does: it stops at a bound above the stream's own.
+      // Stops at a limit above the stream's own, as the relay does.
       near.write(block);
       if (near.writableLength >= 2 * blockBytes) return;
     }

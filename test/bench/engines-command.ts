@@ -4,8 +4,8 @@ import { TestCa } from '../support/tunnel/tunnel-certificates.js';
 import { engineCases, timeEngine, type EngineTime } from './engine-times.js';
 
 /**
- * `node dist/test/bench/engines-command.js [case] [rounds]`: the engines of tunnels side by side, in turns, so that a busy
- * machine is as unfair to one as to the other. CPU time is what counts; the ratio is of the medians.
+ * `node dist/test/bench/engines-command.js [case] [rounds]`: compares the tunnel engines in turns, so that a busy machine
+ * affects both equally. Compares CPU time; the ratio is of the medians.
  */
 async function compareEngines(only: string | undefined, rounds: number): Promise<void> {
   const ca = await TestCa.create();

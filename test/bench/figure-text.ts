@@ -1,6 +1,6 @@
 import type { Condition } from './goals.js';
 
-/** What figures are called in tables. */
+/** Labels of figures in tables. */
 const names: Readonly<Record<string, string>> = {
   p99Us: 'p99',
   p999Us: 'p99.9',
@@ -9,7 +9,7 @@ const names: Readonly<Record<string, string>> = {
   largestRssBytes: 'RSS',
 };
 
-/** A figure with its unit, as a person reads it. `unit` is that of the case and counts for `value` alone. */
+/** A figure with its unit, for people. `unit` is that of the case and applies only to `value`. */
 export function figureText(name: string, value: number, unit: string): string {
   if (name === 'value') return `${valueText(value, unit)}${unit.startsWith('%') ? '' : ' '}${unit}`;
   if (name.endsWith('Us')) return microsecondsText(value);

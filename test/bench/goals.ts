@@ -1,11 +1,11 @@
 import type { CaseId } from './case-ids.js';
 
-/** What is measured apart from the cases: by `npm run bench -- rules` and `npm run bench -- scale`. */
+/** Goals that `npm run bench -- rules` and `npm run bench -- scale` measure. */
 export type ScaleGoalId = 'decision' | 'workload-memory' | 'start-50k' | 'apply-500';
 
 /**
- * One limit on a figure of Culvert's. `of` is what it is held against: a comparator's figure of the same name (`best`: the
- * best of those with mutual TLS in this case), or nothing, and then `limit` is the figure itself.
+ * One limit for a figure of Culvert. `of` is the reference: a comparator's figure of the same name (`best`: the best one with
+ * mutual TLS in this case), or `itself`, when `limit` is an absolute value.
  */
 export type Condition = {
   readonly figure: string;
@@ -16,7 +16,7 @@ export type Condition = {
 
 const mebibyte = 1024 ** 2;
 
-/** Ratios within one run on two cores, and limits. A case that is not here is shown without a goal. */
+/** Ratios within one run on two cores, and limits. Other cases have no goal. */
 export const caseGoals: Readonly<Partial<Record<CaseId, readonly Condition[]>>> = {
   'bulk-1': [{ figure: 'value', is: 'at least', limit: 0.95, of: 'best' }],
   'bulk-4': [{ figure: 'value', is: 'at least', limit: 1, of: 'best' }],
@@ -55,7 +55,7 @@ export const scaleGoals: Readonly<Record<ScaleGoalId, Condition>> = {
   'apply-500': { figure: 'inForceMs', is: 'below', limit: 2000, of: 'itself' },
 };
 
-/** Whether a figure keeps to a condition; `reference` is the figure that it is held against, 1 for `itself`. */
+/** Whether a figure meets a condition. `reference` is the figure to compare with, 1 for `itself`. */
 export function isMet({ is, limit }: Condition, figure: number, reference: number): boolean {
   const bound = limit * reference;
   if (is === 'at least') return figure >= bound;

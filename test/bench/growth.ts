@@ -1,9 +1,9 @@
-/** One size of what grows and what it cost. */
+/** A size and its cost. */
 export type GrowthPoint = { readonly size: number; readonly cost: number };
 
 /**
- * The exponent of growth between neighbouring sizes: 1 where cost doubles with size, 0 where it stays, 2 where it is
- * quadratic. A bend shows as one exponent above the ones before. Null where a cost is not positive.
+ * The exponent of growth between neighbouring sizes: 1 for linear, 0 for constant, 2 for quadratic cost. A knee shows as an
+ * exponent above the previous ones. Null when a cost is not positive.
  */
 export function growthExponents(points: readonly GrowthPoint[]): (number | null)[] {
   return points.slice(1).map((to, at) => {

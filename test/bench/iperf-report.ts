@@ -1,6 +1,6 @@
 import { z } from 'zod';
 
-/** What the receiver of one run of `iperf3` got. */
+/** What the receiver of one `iperf3` run measured. */
 export type IperfReport = { readonly bytes: number; readonly seconds: number };
 
 const schema = z.object({

@@ -7,7 +7,7 @@ export async function waitForListener(labProcess: LabProcess, port: number, dead
   await waitUntil(
     `something listens on port ${port}`,
     async () => {
-      // Its error has the last lines that the program wrote.
+      // The error contains the program's last lines.
       if (labProcess.hasExited) await labProcess.waitForLine(/$never/, 1);
       return isListening(labProcess.pid, port) ? true : undefined;
     },

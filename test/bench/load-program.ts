@@ -15,7 +15,7 @@ export function startLoad(
   return node.spawn([process.execPath, file, at.ip, String(at.port), String(count)]);
 }
 
-/** The figures that it reported with this one among them. Throws when it ends before, or with the deadline. */
+/** The first report of the program that contains this figure. Throws when the program ends before, or at the deadline. */
 export async function reportOf(
   load: LabProcess,
   figure: string,

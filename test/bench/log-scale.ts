@@ -1,10 +1,10 @@
-/** A logarithmic axis: where a positive number lies between two ends, in pixels, and the powers of two to mark. */
+/** A logarithmic axis: the position of a positive number in pixels, and the powers of two to mark. */
 export type LogScale = {
   place(value: number): number;
   readonly ticks: readonly number[];
 };
 
-/** How far from 1 an axis goes at most, as a power of two: beyond it marks stand at the end. */
+/** Maximum distance of an axis from 1, as a power of two; values beyond it are drawn at the end. */
 const farthest = 7;
 
 /** From the power of two below the least value to the one above the greatest, with 1 among them. */

@@ -2,19 +2,19 @@ import { readFileSync } from 'node:fs';
 import { availableParallelism, cpus, release } from 'node:os';
 import process from 'node:process';
 
-/** What a figure depends on besides the code. */
+/** Properties of the machine that figures depend on. */
 export type Machine = {
   readonly cpu: string;
   readonly cores: number;
   readonly kernel: string;
   readonly node: string;
-  /** How many cores had something to do in the second before the run: whatever else runs is in the figures. */
+  /** How many cores were busy in the second before the run: other load affects the figures. */
   readonly busyCores: number;
 };
 
 const pollMs = 1000;
 
-/** Takes a second, in which it looks how busy the machine is. */
+/** Takes a second, in which it measures how busy the machine is. */
 export async function thisMachine(): Promise<Machine> {
   const cores = availableParallelism();
   const before = cpuTimes(readFileSync('/proc/stat', 'utf8'));
@@ -34,7 +34,7 @@ export function machineText({ cpu, cores, kernel, node, busyCores }: Machine): s
   return `${cores} cores (${cpu}), Linux ${kernel}, Node ${node}, ${busyCores.toFixed(1)} cores busy before the run`;
 }
 
-/** Something else takes an eighth of the machine or more. */
+/** Whether other programs use an eighth of the machine or more. */
 export function isBusy({ busyCores, cores }: Machine): boolean {
   return busyCores > cores / 8;
 }

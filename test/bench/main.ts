@@ -7,12 +7,12 @@ import { scaleCommand } from './scale-command.js';
 import { workersCommand } from './workers-command.js';
 
 /**
- * `npm run bench`: what the mesh costs, beside the direct path and beside pairs of other proxies, in one run and one lab.
- * Figures of two runs are not comparable, ratios within one are.
+ * `npm run bench`: measures the mesh, the direct path and pairs of other proxies in one run and one lab. Figures of two runs
+ * are not comparable; ratios within one run are.
  */
 const program = addBenchOptions(new Command('bench'))
-  .description('The mesh beside other proxies, in a lab, as ratios (needs root).')
-  // The same options after a command are the command's own.
+  .description('Compares the mesh with other proxies in a lab, as ratios (needs root).')
+  // Options after a command belong to that command.
   .enablePositionalOptions()
   .action((options: BenchOptions) => benchCommand(options))
   .addCommand(rulesCommand())

@@ -2,7 +2,7 @@ import type { BenchPath } from './bench-path.js';
 import type { ServiceName } from './bench-ports.js';
 import { reapedChildrenCpuSeconds, resetPeaks, usageOf } from './process-usage.js';
 
-/** What a path's proxies and the load generator took while something ran. */
+/** Resources that a path's proxies and the load generator used during a load. */
 export type Observed<T> = {
   readonly result: T;
   /** Of the proxies of both sides. */
@@ -13,7 +13,7 @@ export type Observed<T> = {
   readonly peakRssDestinationBytes: number;
 };
 
-/** `work` must start its load generators itself and wait for their end: their CPU time is what was reaped meanwhile. */
+/** `work` must start its load generators itself and wait for them: their CPU time is that of the children reaped meanwhile. */
 export async function observe<T>(path: BenchPath, service: ServiceName, work: () => Promise<T>): Promise<Observed<T>> {
   const { source, destination } = path.processes(service);
   resetPeaks([...source, ...destination]);

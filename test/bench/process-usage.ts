@@ -5,7 +5,7 @@ const ticksPerSecond = 100;
 
 type Stat = { readonly pid: number; readonly parent: number; readonly ownTicks: number; readonly reapedTicks: number };
 
-/** What some processes and their living descendants have taken so far. */
+/** Resources that some processes and their living descendants have used so far. */
 export type Usage = {
   /** User and system time, with that of descendants that ended and were waited for. */
   readonly cpuSeconds: number;
@@ -24,7 +24,7 @@ export function usageOf(roots: readonly number[]): Usage {
   };
 }
 
-/** Lets the peaks begin anew at what is resident now (proc(5), /proc/PID/clear_refs). */
+/** Resets the peaks to the current resident sizes (proc(5), /proc/PID/clear_refs). */
 export function resetPeaks(roots: readonly number[]): void {
   for (const { pid } of familyOf(roots)) {
     try {
@@ -40,9 +40,9 @@ export function reapedChildrenCpuSeconds(): number {
   return (parseStat(readFileSync('/proc/self/stat', 'utf8'))?.reapedTicks ?? 0) / ticksPerSecond;
 }
 
-/** A line of /proc/PID/stat (proc_pid_stat(5)): fields 1, 4, 14+15 and 16+17. Undefined when it is none. */
+/** A line of /proc/PID/stat (proc_pid_stat(5)): fields 1, 4, 14+15 and 16+17. Undefined for any other text. */
 export function parseStat(line: string): Stat | undefined {
-  // The name, field 2, is in parentheses and may hold spaces and parentheses itself.
+  // The name, field 2, is in parentheses and may itself contain spaces and parentheses.
   const fields = line.slice(line.lastIndexOf(')') + 2).split(' ');
   const stat = {
     pid: Number.parseInt(line, 10),

@@ -1,4 +1,4 @@
-/** Quantiles by the nearest rank of what was measured; the unit is that of the values. Sorts the values in place. */
+/** Nearest-rank quantiles of values, in their unit. Sorts the values in place. */
 export class Quantiles {
   readonly #sorted: Float64Array;
 

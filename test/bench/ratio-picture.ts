@@ -12,8 +12,8 @@ const shapes = ['square', 'diamond', 'triangle', 'cross', 'ring'] as const;
 type Shape = (typeof shapes)[number] | 'bar' | 'disc';
 
 /**
- * How good each path is in each case, as a multiple of the best comparator with mutual TLS: one row for each case, right
- * is better whatever the unit. SVG with its own colours for light and dark pages; no script, no font of its own.
+ * Draws each path's result in each case as a multiple of the best comparator with mutual TLS: one row per case, and further
+ * right is better. SVG with colours for light and dark pages, without scripts or fonts.
  */
 export function ratioPicture(summaries: readonly CaseSummary[]): string {
   const rows = summaries.map(goodnessRow);
@@ -56,7 +56,7 @@ type Row = {
   readonly goal: number | null;
   /** Culvert's figure. */
   readonly measured: string;
-  /** How it stands to the best comparator; empty when there is no such ratio. */
+  /** Its ratio to the best comparator; empty without one. */
   readonly text: string;
   readonly met: boolean | null;
 };
@@ -163,7 +163,7 @@ function escape(text: string): string {
   return text.replaceAll('&', '&amp;').replaceAll('<', '&lt;').replaceAll('"', '&quot;');
 }
 
-// Each colour twice: not every program that draws SVG knows variables, and without any colour a line is not drawn at all.
+// Gives each colour twice: some SVG renderers do not support variables and would not draw a line without a colour.
 const style = `<style>
 svg{--text:#1f2328;--muted:#59636e;--grid:#d8dee4;--ours:#0969da;--other:#6e7781;--good:#1a7f37;--bad:#cf222e;--goal:#bf8700;--page:#ffffff}
 @media (prefers-color-scheme:dark){svg{--text:#e6edf3;--muted:#9198a1;--grid:#30363d;--ours:#4493f8;--other:#9198a1;--good:#3fb950;--bad:#f85149;--goal:#d29922;--page:#0d1117}}

@@ -1,4 +1,4 @@
-/** What one run of `redis-benchmark` came to. */
+/** The result of one `redis-benchmark` run. */
 export type RedisBenchmarkReport = {
   readonly requests: number;
   readonly seconds: number;
@@ -7,7 +7,7 @@ export type RedisBenchmarkReport = {
   readonly p999Us: number;
 };
 
-/** Reads what redis-benchmark 7 prints without `--csv` and `-q`. Throws when it is not that. */
+/** Parses the output of redis-benchmark 7 without `--csv` and `-q`. Throws for any other text. */
 export function parseRedisBenchmark(text: string): RedisBenchmarkReport {
   const requests = Number(/(\d+) requests completed in /.exec(text)?.[1]);
   const rate = Number(/throughput summary: ([\d.]+) requests per second/.exec(text)?.[1]);

@@ -1,16 +1,16 @@
 import { conditionText } from './figure-text.js';
 import { type CaseSummary, medianOf } from './summary.js';
 
-/** What a program reads: the last line of the standard output with `--json`. Values are medians over the rounds. */
+/** The report for programs: the last line of the standard output with `--json`. Values are medians over the rounds. */
 export type JsonCase = {
   readonly id: string;
   readonly unit: string;
   readonly culvert: number | null;
-  /** By name; those that took no part or failed are not there. */
+  /** By name, without those that did not run or failed. */
   readonly comparators: Readonly<Record<string, number>>;
   /** Name of the best comparator with mutual TLS. */
   readonly best: string | null;
-  /** Culvert's value by the best comparator's. */
+  /** Culvert's value divided by the best comparator's. */
   readonly ratio: number | null;
   readonly goal: string | null;
   readonly met: boolean | null;

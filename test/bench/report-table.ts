@@ -1,7 +1,7 @@
 import { bytesText, conditionText, figureText, microsecondsText, valueText } from './figure-text.js';
 import { type CaseSummary, medianOf, type PathSummary } from './summary.js';
 
-/** For a terminal: each case with every path, medians with the least and the greatest. */
+/** The report for a terminal: each case with every path, medians with minimum and maximum. */
 export function detailLines(summaries: readonly CaseSummary[]): string[] {
   return summaries.flatMap((summary) => [
     `${summary.id}: ${summary.title} (${summary.unit}, ${summary.better} is better)`,
@@ -49,7 +49,7 @@ function ratioRow(summary: CaseSummary): string[] {
   ];
 }
 
-/** What the figures are where a goal was missed. */
+/** The figures of a missed goal. */
 function missText({ conditions, unit, paths }: CaseSummary): string {
   if (paths.some(({ kind, failures }) => kind === 'culvert' && failures.length > 0)) return 'it failed';
   return conditions

@@ -1,6 +1,6 @@
 /**
- * A mesh of a given size as the documents that a user would write: applications of a few replicas each, five of
- * them in a namespace, and rules that mostly name two service accounts and a port. The same size gives the same text.
+ * A mesh of a given size as documents like a user's: applications with a few replicas each, five per namespace, and rules
+ * that mostly name two service accounts and a port. The same size gives the same text.
  */
 export type RuleDocuments = {
   /** YAML (each document in its JSON form), with this many workloads and rules. */
@@ -41,7 +41,7 @@ export function ruleDocuments({ rules, workloads, node }: RuleDocumentsSize): Ru
   return { text: documents.map((document) => JSON.stringify(document)).join('\n---\n'), ports };
 }
 
-/** A pseudo-random value of the list that depends on the index alone. */
+/** A pseudo-random value of the list that depends only on the index. */
 function pick<T>(values: readonly T[], index: number, salt: number): T {
   const spread = Math.imul(index + 1, 0x9e3779b1) ^ Math.imul(salt + 1, 0x85ebca6b);
   const mixed = Math.imul(spread ^ (spread >>> 15), 0x2c1b3c6d) >>> 0;
@@ -126,7 +126,7 @@ function segmentationRule(kind: number, index: number, from: App, to: App, port:
 
 const segmentNumbers = Array.from({ length: segmentCount }, (_, index) => index);
 
-/** Two of fifteen deny; one of fifteen is about all workloads of its namespace. */
+/** Two of fifteen deny; one of fifteen selects all workloads of its namespace. */
 function authorizationPolicy(index: number, from: App, to: App, port: number): unknown {
   const kind = index % 100;
   const principal = `bench.test/ns/${from.namespace}/sa/${from.name}`;
@@ -141,7 +141,7 @@ function authorizationPolicy(index: number, from: App, to: App, port: number): u
   };
 }
 
-/** One of ten lets workloads out only to one application. */
+/** One of ten restricts egress to one application. */
 function networkPolicy(index: number, from: App, to: App, port: number): unknown {
   const isEgress = index % 100 === 99;
   const [own, other] = isEgress ? [from, to] : [to, from];

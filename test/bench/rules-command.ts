@@ -8,7 +8,7 @@ import { ruleDocuments } from './rule-documents.js';
 
 type Options = { json: boolean; rules: string; workloads: string; rounds: string; workers: string };
 
-/** `rules`: how long a decision takes among many rules, and how long a changed rule takes to be in force. */
+/** `rules`: measures a decision among many rules, and the time until a changed rule is in force. */
 export function rulesCommand(): Command {
   return new Command('rules')
     .description('Time of a decision among many rules, and from `culvert apply` to in force (needs root).')
@@ -23,7 +23,7 @@ export function rulesCommand(): Command {
 async function run(options: Options): Promise<void> {
   const [rules, workloads] = [count(options.rules, '--rules'), count(options.workloads, '--workloads')];
   const [rounds, workers] = [count(options.rounds, '--rounds'), count(options.workers, '--workers')];
-  // Whatever else runs on the machine is in the figures.
+  // Other load on the machine affects the figures.
   const machine = { cpus: availableParallelism(), loadAverage: loadavg()[0] ?? 0 };
   printLines([`${machine.cpus} CPUs, load average at the start ${machine.loadAverage.toFixed(1)}`, '']);
   const growth = [rules / 100, rules / 10, rules].map(Math.ceil).map((number) => {
@@ -102,7 +102,7 @@ function count(text: string, option: string): number {
   if (/^[1-9]\d{0,5}$/.test(text)) return Number(text);
   throw new CulvertError({
     code: 'BAD_OPTION',
-    message: `${option} ${text} is no count`,
+    message: `${option} ${text} is not a whole number from 1`,
     hint: 'write a number from 1',
   });
 }

@@ -16,7 +16,7 @@ import { type CaseSummary, type Outcome, summarize } from './summary.js';
 export type BenchPlan = {
   readonly caseIds: readonly CaseId[];
   readonly rounds: number;
-  /** Length of one load. */
+  /** Duration of one load. */
   readonly seconds: number;
   /** Threads or processes of each side of each path that may move bytes. */
   readonly workers: number;
@@ -29,9 +29,8 @@ export type BenchPlan = {
 };
 
 /**
- * Seconds of load before the first round, on a path of compiled programs and on the mesh. An agent runs for weeks, and its
- * code is compiled while it runs: what is done once for a connection takes thousands of connections in each thread until
- * it is as fast as it stays.
+ * Seconds of load before the first round, on a path of compiled programs and on the mesh. An agent runs for weeks and its
+ * code is compiled while it runs: work per connection needs thousands of connections in each thread to reach full speed.
  */
 const warmUpSeconds: Readonly<Partial<Record<CaseId, { readonly others: number; readonly mesh: number }>>> = {
   'bulk-4': { others: 1, mesh: 4 },
@@ -39,13 +38,13 @@ const warmUpSeconds: Readonly<Partial<Record<CaseId, { readonly others: number; 
   newconn: { others: 1, mesh: 25 },
   'small-messages': { others: 1, mesh: 2 },
 };
-/** The short run has no time for more. */
+/** The short run has no time for a longer warm-up. */
 const mostWhenQuick = 3;
 const settleMs = 1500;
 
 /**
- * Measures every case on every path, round by round, with the paths taking turns, in one lab. A path that fails in a case
- * is reported as that and the run goes on. `say` is told what is being measured.
+ * Measures every case on every path in one lab, round by round, with the paths taking turns. When a path fails in a case, the
+ * report says so and the run goes on. `say` receives progress.
  */
 export async function runBench(plan: BenchPlan, say: (line: string) => void): Promise<readonly CaseSummary[]> {
   say('building the lab');
@@ -64,7 +63,7 @@ export async function runBench(plan: BenchPlan, say: (line: string) => void): Pr
   );
 }
 
-/** Every round begins with fresh processes: memory that an earlier load left would hide what this one takes. */
+/** Every round starts new processes: memory left by an earlier load would hide what this one needs. */
 async function measureWithOneWorker(
   { rounds }: BenchPlan,
   all: readonly BenchCase[],
@@ -113,7 +112,7 @@ async function measureUnderLoad(
     if (wanted === undefined) continue;
     const limit = isQuick ? mostWhenQuick : Infinity;
     for (const path of ledger.taking(benchCase, paths)) {
-      // Only the mesh is compiled while it runs; the others merely fill their caches.
+      // Only the mesh is compiled while it runs; the others only fill their caches.
       if (isQuick && path.kind !== 'culvert') continue;
       const seconds = Math.min(limit, path.kind === 'culvert' ? wanted.mesh : wanted.others);
       await benchCase.measure(path, { ...context, seconds }).catch(() => {});
@@ -129,7 +128,7 @@ async function measureUnderLoad(
   }
 }
 
-/** Each round begins with another path, so that none always has the machine as the same other left it. */
+/** Each round starts with another path, so that no path always follows the same one. */
 function inTurn(paths: readonly BenchPath[], round: number): BenchPath[] {
   const at = round % paths.length;
   return [...paths.slice(at), ...paths.slice(0, at)];
@@ -137,7 +136,7 @@ function inTurn(paths: readonly BenchPath[], round: number): BenchPath[] {
 
 type Entry = { readonly rounds: Figures[]; readonly failures: string[]; readonly leftOut: string | null };
 
-/** What was measured so far, for each case and path. */
+/** The measurements so far, per case and path. */
 class Ledger {
   readonly #paths: readonly BenchPath[];
   readonly #entries = new Map<string, Entry>();

@@ -6,7 +6,7 @@ import type { BenchLab } from './bench-lab.js';
 import { type ServiceName, servicePorts } from './bench-ports.js';
 import { waitForListener } from './listening.js';
 
-/** Starts the applications on both of their ports in the server's workload. The lab stops them at the latest. */
+/** Starts the applications on both of their ports in the server's workload. The teardown of the lab stops them. */
 export async function startServices(lab: BenchLab, wanted: readonly ServiceName[]): Promise<void> {
   await Promise.all(wanted.map((service) => starters[service](lab)));
 }

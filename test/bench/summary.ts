@@ -3,7 +3,7 @@ import type { CaseId } from './case-ids.js';
 import { type Condition, isMet } from './goals.js';
 import { type Spread, spreadOf } from './spread.js';
 
-/** What one path did in one case, over the rounds. */
+/** The results of one path in one case, over the rounds. */
 export type Outcome = {
   readonly path: string;
   readonly title: string;
@@ -11,7 +11,7 @@ export type Outcome = {
   readonly rounds: readonly Figures[];
   /** Why rounds gave no figure. */
   readonly failures: readonly string[];
-  /** Why it did not take part; null when it did. */
+  /** Why it did not run; null when it did. */
   readonly leftOut: string | null;
 };
 
@@ -24,10 +24,10 @@ export type CaseSummary = {
   readonly paths: readonly PathSummary[];
   /** Name of the best comparator with mutual TLS; null when none was measured. */
   readonly best: string | null;
-  /** Culvert's value by that of the best comparator; null without one, or when its value is 0. */
+  /** Culvert's value divided by that of the best comparator; null without one, or when its value is 0. */
   readonly ratio: number | null;
   readonly conditions: readonly ConditionSummary[];
-  /** Null without a goal, or when what it is held against was not measured. */
+  /** Null without a goal, or when its reference was not measured. */
   readonly met: boolean | null;
 };
 
@@ -103,7 +103,7 @@ function judge(condition: Condition, paths: readonly PathSummary[], best: string
   return { condition, figure, reference, met };
 }
 
-/** A case in which Culvert failed does not reach its goal; one whose comparator is missing says nothing. */
+/** A case in which Culvert failed misses its goal; one without its comparator has no result. */
 function allMet(conditions: readonly ConditionSummary[], culvert: PathSummary | undefined): boolean | null {
   if (conditions.length === 0) return null;
   if (culvert !== undefined && culvert.failures.length > 0) return false;

@@ -23,15 +23,15 @@ type Speedup = {
   readonly unit: string;
   readonly one: Spread;
   readonly two: Spread;
-  /** The same load without the mesh: how much of the machine there was to be had. */
+  /** The same load without the mesh, which shows the machine's capacity. */
   readonly direct: Spread;
   /** Of the medians. */
   readonly speedup: number;
 };
 
 /**
- * `workers`: what a second data-plane thread gives. Both workloads are on one host, so that one agent's threads are all
- * there is of the mesh: between two hosts on one machine, two agents would share its cores.
+ * `workers`: measures the gain from a second data-plane thread. Both workloads are on one host, so that the mesh consists of
+ * one agent: with two hosts on one machine, two agents would share its cores.
  */
 export function workersCommand(): Command {
   return new Command('workers')
@@ -49,7 +49,7 @@ async function run(options: Options): Promise<void> {
   await installLoadGenerators(say);
   const runs: Record<(typeof workerCounts)[number], (readonly CaseSummary[])[]> = { 1: [], 2: [] };
   for (let round = 0; round < rounds; round++) {
-    // Turn and turn about: none is always the first after a pause.
+    // They take turns, so that neither is always first after a pause.
     for (const workers of round % 2 === 0 ? workerCounts : workerCounts.toReversed()) {
       say(`round ${round + 1} of ${rounds}, workers: ${workers}`);
       const plan = { caseIds, rounds: 1, seconds, workers, isQuick: false, isSameHost: true };

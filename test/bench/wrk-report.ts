@@ -1,4 +1,4 @@
-/** What one run of `wrk` with {@link wrkReportScript} came to. */
+/** The result of one `wrk` run with {@link wrkReportScript}. */
 export type WrkReport = {
   readonly requests: number;
   readonly seconds: number;
@@ -7,7 +7,7 @@ export type WrkReport = {
   readonly p999Us: number;
 };
 
-/** For `wrk -s`: one line of JSON at the end, since what wrk prints itself is rounded. */
+/** Script for `wrk -s`: prints one line of JSON at the end, since wrk's own output is rounded. */
 export const wrkReportScript = `
 function done(summary, latency, requests)
   local errors = summary.errors
@@ -18,7 +18,7 @@ function done(summary, latency, requests)
 end
 `;
 
-/** Throws when there is no report, or when a request failed: such a figure means nothing. */
+/** Throws without a report, or when a request failed, because such a figure is meaningless. */
 export function parseWrkReport(text: string): WrkReport {
   const found = /^wrk-report (\{.*\})$/m.exec(text);
   if (found === null) throw new Error(`wrk wrote no report: ${text}`);

@@ -19,7 +19,7 @@ after(async () => {
   await mesh[Symbol.asyncDispose]();
 });
 
-/** One thing that somebody does to the rules of a workload, and in which one. */
+/** A manipulation of the rules of a workload, and the workload. */
 type Damage = {
   readonly what: string;
   readonly workload: string;

@@ -84,7 +84,7 @@ test(
     await supervisor;
     assert.equal(await ask(client, toNeighbour), 'ECONNREFUSED');
     await mesh.controller.stop('SIGKILL');
-    // It runs, and waits for rules that nobody sends.
+    // It runs and waits for rules that never arrive.
     const state = path.join(node1.stateDir, 'state.json');
     renameSync(state, `${state}.kept`);
     await node1.start();

@@ -40,7 +40,7 @@ async function flows(): Promise<FlowsAnswer> {
 
 type Sums = { readonly connections: number; readonly bytesSent: number; readonly bytesReceived: number };
 
-/** What one agent told of a pair and port, over all reasons. */
+/** What one agent reported about a pair and port, over all reasons. */
 function sumOf(records: readonly FlowRecord[], fits: (record: FlowRecord) => boolean): Sums {
   const sum = { connections: 0, bytesSent: 0, bytesReceived: 0 };
   for (const record of records.filter(fits)) {

@@ -98,7 +98,7 @@ describe('a NetworkPolicy', { timeout: patientMs(120_000) }, () => {
     await Promise.all([traffic.passes(visitor, db, 5432), traffic.passes(outside, db, 5432)]);
   });
 
-  test('for ingress takes whom its pods, namespaces, blocks and ports name, and nobody else', async () => {
+  test('admits for ingress only the pods, namespaces, blocks and ports that it names', async () => {
     const rule = 'NetworkPolicy/shop/db';
     const front = '{ podSelector: { matchExpressions: [{ key: app, operator: In, values: [web] }] } }';
     const guests = '{ namespaceSelector: { matchLabels: { kubernetes.io/metadata.name: guest } } }';

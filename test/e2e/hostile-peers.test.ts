@@ -49,7 +49,7 @@ after(async () => {
   await mesh[Symbol.asyncDispose]();
 });
 
-/** A certificate of the mesh's own CA, for whoever asks: what a stolen key would be worth. */
+/** A certificate from the mesh's own CA for any identity, as with a stolen CA key. */
 async function stolen(identity: SpiffeId, startsInMs = 0, ttlMs = 3_600_000): Promise<TunnelCertificates> {
   const { csrPem, privateKeyPem } = await createCsr({ identity });
   const now = Date.now() + startsInMs;

@@ -11,7 +11,7 @@ import { patientMs } from '../lab/patience.js';
 
 /**
  * What a container runtime does at a restart: the namespace goes, and another one comes under the same name with the same
- * addresses. Whoever holds a socket of the old one keeps it alive, and with it the canary's far end in the fabric.
+ * addresses. A process with a socket in the old one keeps it alive, and with it the canary's far end in the fabric.
  */
 class ReplacedWorkload {
   readonly #workload: LabWorkload;
@@ -79,7 +79,7 @@ class ReplacedWorkload {
 }
 
 test(
-  'a namespace that is replaced under its name is released and captured anew, and nothing holds the old one',
+  'a namespace that is replaced under its name is released and captured again, and nothing keeps the old one alive',
   { timeout: patientMs(90_000) },
   async () => {
     await using mesh = await startMesh({ topology: twoHosts });
@@ -122,7 +122,7 @@ test(
     const since = Date.now();
     assert.equal(await ask(neighbour, toServer), 'ok');
     const record = await node1.waitForRecord(
-      'captured anew',
+      'captured again',
       (line) => line.sourceWorkload === 'shop/neighbour' && Date.parse(line.startedAt) >= since - 5,
     );
     assert.deepEqual([record.reason, record.path], ['OK', 'hbone']);
@@ -133,7 +133,7 @@ test(
   },
 );
 
-test('a namespace that is replaced in one go is captured anew too', { timeout: patientMs(90_000) }, async () => {
+test('a namespace that is replaced in one step is also captured again', { timeout: patientMs(90_000) }, async () => {
   await using mesh = await startMesh({ topology: twoHosts });
   const node1 = mesh.agent('node1');
   const [neighbour, server] = ['neighbour', 'server'].map((name) => mesh.lab.workload(name)) as [
@@ -151,6 +151,6 @@ test('a namespace that is replaced in one go is captured anew too', { timeout: p
   await waitForLog(node1.logFile, 'workload captured', { seen: 2 });
   await node1.waitReady();
   assert.equal(await ask(neighbour, { ip: server.ipv4, port: echo.port }), 'ok');
-  const record = await node1.waitForRecord('captured anew', (line) => line.sourceWorkload === 'shop/neighbour');
+  const record = await node1.waitForRecord('captured again', (line) => line.sourceWorkload === 'shop/neighbour');
   assert.deepEqual([record.reason, record.path], ['OK', 'hbone']);
 });

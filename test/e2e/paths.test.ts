@@ -48,7 +48,7 @@ const topology: LabTopology = {
     { name: 'own', namespace: 'shop', ports: [{ port: 80, targetPort: port }], selector: { app: 'client' } },
     { name: 'both', namespace: 'shop', ports: [{ port: 80, targetPort: port }], selector: { pool: 'both' } },
     { name: 'half', namespace: 'shop', ports: [{ port: 80, targetPort: port }], selector: { half: 'dead' } },
-    { name: 'nobody', namespace: 'shop', ports: [{ port: 80, targetPort: port }], selector: { app: 'nobody' } },
+    { name: 'empty', namespace: 'shop', ports: [{ port: 80, targetPort: port }], selector: { app: 'empty' } },
   ],
   externalHosts: ['outside', 'bypassed'],
 };
@@ -133,7 +133,7 @@ for (const family of ['ipv4', 'ipv6'] as const) {
       const answers = new Map<string, number>();
       for (let round = 0; round < 8; round++) {
         const { seenAs } = await attempt(mesh.lab.workload('client'), mesh.lab.vip('both')[family], 80);
-        answers.set(seenAs ?? 'nobody', (answers.get(seenAs ?? 'nobody') ?? 0) + 1);
+        answers.set(seenAs ?? 'none', (answers.get(seenAs ?? 'none') ?? 0) + 1);
       }
       assert.deepEqual([...answers.keys()].sort(), [`server ${target('client')}`, `spare ${target('client')}`]);
       for (const count of answers.values()) assert.ok(count >= 2, `${count} of 8`);
@@ -166,7 +166,7 @@ for (const family of ['ipv4', 'ipv6'] as const) {
     test('a service without that port, and one without an endpoint, have no endpoint', async () => {
       for (const [vip, to] of [
         ['both', 81],
-        ['nobody', 80],
+        ['empty', 80],
       ] as const) {
         const { outcome, record } = await reach('client', mesh.lab.vip(vip)[family], to);
         assert.deepEqual([outcome, record.reason, record.service], ['ECONNRESET', 'NO_ENDPOINT', `shop/${vip}`]);

@@ -130,7 +130,7 @@ test(
     await mesh.controller.start();
     assert.deepEqual(await deniedSources(), inside);
     // A new revision of a new controller.
-    await mesh.apply(segmentationRule('aside', '{ action: deny, from: [{ namespace: nobody }] }'));
+    await mesh.apply(segmentationRule('aside', '{ action: deny, from: [{ namespace: unused }] }'));
     assert.deepEqual(await explainedAsInside(), inside);
     assert.deepEqual(await deniedSources(), inside);
   },

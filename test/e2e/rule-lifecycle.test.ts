@@ -112,7 +112,7 @@ test(
 
     // Before anybody is hurt: what it would have denied, and that it may not be promoted for that.
     await waitUntil(
-      'both agents told of the connections',
+      'both agents reported the connections',
       async () => {
         const { flows } = (await mesh.controller.api('/v1/flows')) as FlowsAnswer;
         const told = flows

@@ -135,7 +135,7 @@ const tamperings = [
 
 for (const [what, problem, kind, step] of tamperings) {
   test(
-    `rules that somebody else wrote into NATS are refused and alarmed, and the next good ones are taken: ${what}`,
+    `forged rules in NATS are rejected with an alarm, and the next valid ones are applied: ${what}`,
     { timeout: patientMs(90_000) },
     async () => {
       const denied = segmentationRule('tampered', '{ action: deny, from: [{ serviceAccount: shop/neighbour }] }');

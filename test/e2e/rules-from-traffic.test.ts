@@ -32,7 +32,7 @@ after(async () => {
 
 const at = (name: string, port: number): EchoTarget => ({ ip: mesh.lab.workload(name).ipv4, port });
 
-/** Who talks to whom, on which port and how often. */
+/** The pairs that connect, the port and how often. */
 const traffic = [
   ['web', 'shop/web', 'db', 'shop/db', 5432, 6],
   ['api', 'shop/api', 'db', 'shop/db', 5432, 2],
@@ -77,7 +77,7 @@ test(
     const harmless = await culvert(['diff', '-f', '-', '--flows', '--since', '1h'], enforced);
     assert.equal(harmless.code, 0, harmless.stdout + harmless.stderr);
     assert.match(harmless.stdout, /\b4 recorded flows would not change, 0 would break, 0 unknown/);
-    assert.match(harmless.stdout, /Newly denied:[^]*shop\/db/, 'pairs that nobody used are told too');
+    assert.match(harmless.stdout, /Newly denied:[^]*shop\/db/, 'pairs without traffic are listed too');
 
     const rule = segmentationRule('no-web', '{ action: deny, priority: 1, from: [{ workload: shop/web }] }');
     const breaking = await culvert(['diff', '-f', '-', '--flows', '--since', '1h'], rule);
@@ -121,7 +121,10 @@ test(
     const others = names.filter((name) => name.endsWith('-others'));
     const alone = await culvert(['promote', ...others, '--since', '1h']);
     assert.equal(alone.code, 1);
-    assert.match(alone.stderr, /allowed by rules that are only audited; promote them together: culvert promote learned-\S+ /);
+    assert.match(
+      alone.stderr,
+      /allowed by rules that are only audited; promote them together: culvert promote learned-\S+ /,
+    );
   },
 );
 

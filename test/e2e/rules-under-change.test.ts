@@ -113,7 +113,7 @@ async function openAll(random: RandomChoices): Promise<Tried[]> {
   const lane = async (): Promise<void> => {
     for (let next = wanted.pop(); next !== undefined; next = wanted.pop()) {
       const { source, port } = next;
-      // Refused before or just after its first word: both are ends. A deadline is none.
+      // Refused before or just after its first bytes: both are refusals. A deadline is not.
       const held = await HeldConnection.open(mesh.lab.workload(source), { ip, port }).catch((error: unknown) => {
         const text = String(error instanceof Error && 'code' in error ? error.code : error);
         assert.match(text, /ECONNRE(SET|FUSED)|EPIPE|has ended/, `a connection hung: ${text}`);

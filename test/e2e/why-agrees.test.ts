@@ -218,7 +218,7 @@ function sum(of: (judgement: Judgement) => number): number {
   return judgements.reduce((total, judgement) => total + of(judgement), 0);
 }
 
-/** The agent chooses whom the address of a service means, so that nobody can say beforehand. */
+/** The agent chooses the endpoint of a service address, so it is not known beforehand. */
 function isToOne({ kinds: [decision] }: Pair): boolean {
   return decision !== 'service';
 }

@@ -4,7 +4,7 @@ import { parseIp } from '../../shared/address.js';
 import type { HostSpec, LabTopology, ServiceSpec, WorkloadSpec } from './topology.js';
 
 /**
- * Who has which name and address in a lab. Pure: the same prefix and topology give the same plan.
+ * The names and addresses of a lab. Pure: the same prefix and topology give the same plan.
  *
  * | what | IPv4 | IPv6 |
  * |---|---|---|
@@ -15,13 +15,13 @@ import type { HostSpec, LabTopology, ServiceSpec, WorkloadSpec } from './topolog
  * | workload k of host n | 198.18.(10+n).(1+k) | fd00:c0:n::(1+k) |
  * | service s | 198.18.200.s | fd00:c0:ffff::s |
  *
- * Numbers have the same digits in both families, so that `fd00:c0:1::2` is as easy to read as 198.18.11.2.
+ * Numbers have the same digits in both families, so that `fd00:c0:1::2` is easy to match with 198.18.11.2.
  */
 export type LabPlan = {
   readonly prefix: string;
   readonly mtu: number;
   readonly fabric: PlannedMachine;
-  /** Hosts, the controller and external hosts: everything with a link to the fabric. */
+  /** Everything with a link to the fabric: hosts, the controller and external hosts. */
   readonly machines: readonly PlannedHost[];
   readonly workloads: readonly PlannedWorkload[];
   readonly services: readonly PlannedService[];
@@ -34,9 +34,9 @@ export type PlannedMachine = Addresses & { readonly name: string; readonly netns
 
 export type PlannedHost = PlannedMachine & {
   readonly role: 'host' | 'controller' | 'external';
-  /** The end of its link in the fabric's namespace. */
+  /** Name of its link's interface in the fabric's namespace. */
   readonly fabricLink: string;
-  /** What its workloads get their addresses from; null when it has none. */
+  /** Prefix of its workloads' addresses; null when it has no workloads. */
   readonly podCidrs: { readonly v4: string; readonly v6: string } | null;
 };
 
@@ -44,7 +44,7 @@ export type PlannedWorkload = PlannedMachine & {
   readonly spec: WorkloadSpec;
   /** Name of its host. */
   readonly host: string;
-  /** The end of its link in its host's namespace. */
+  /** Name of its link's interface in its host's namespace. */
   readonly hostLink: string;
 };
 
@@ -52,7 +52,7 @@ export type PlannedService = Addresses & { readonly spec: ServiceSpec };
 
 const namePattern = /^[a-z0-9](?:[a-z0-9-]{0,30}[a-z0-9])?$/;
 
-/** Throws `LAB_TOPOLOGY` when a name is not a DNS label or is taken, or when there are too many of something. */
+/** Throws `LAB_TOPOLOGY` when a name is not a DNS label or not unique, or when a list is too long. */
 export function planLab(prefix: string, topology: LabTopology): LabPlan {
   checkTopology(topology);
   const hosts = topology.hosts.map((host, index) => planHost(prefix, host, index + 1));
@@ -99,7 +99,7 @@ function planWorkloads(prefix: string, host: HostSpec, hostNumber: number): Plan
     name: spec.name,
     spec,
     host: host.name,
-    // A dot cannot be in the name of a host, so the two never clash.
+    // Host names contain no dot, so the two never clash.
     netns: `${prefix}-${spec.name}.${spec.namespace}`,
     hostLink: `${prefix}w${index + 1}`,
     ipv4: ip(`198.18.${10 + hostNumber}.${index + 2}`),
@@ -135,8 +135,8 @@ function checkNames(what: string, names: readonly (readonly string[])[]): void {
     const name = parts.join('/');
     const isValid = parts.every((part) => namePattern.test(part));
     if (!isValid)
-      throw topologyError(`"${name}" is no name for a ${what}`, 'use lower-case letters, digits and dashes');
-    if (seen.has(name)) throw topologyError(`the ${what} "${name}" is there twice`, 'give each its own name');
+      throw topologyError(`"${name}" is not a name for a ${what}`, 'use lower-case letters, digits and dashes');
+    if (seen.has(name)) throw topologyError(`the ${what} "${name}" exists twice`, 'give each its own name');
     seen.add(name);
   }
 }
@@ -146,7 +146,7 @@ function checkCount(what: string, count: number, limit: number): void {
 }
 
 function topologyError(message: string, hint: string): CulvertError {
-  return new CulvertError({ code: 'LAB_TOPOLOGY', message: `The topology cannot be built: ${message}.`, hint });
+  return new CulvertError({ code: 'LAB_TOPOLOGY', message: `The topology is invalid: ${message}.`, hint });
 }
 
 function ip(text: string): IpAddress {

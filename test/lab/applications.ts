@@ -5,7 +5,7 @@ import type { LabNode } from './lab-node.js';
 import type { LabProcess } from './lab-process.js';
 import { findCommand, requireCommands } from './requirements.js';
 
-/** An unmodified server that runs inside a workload and listens on IPv4 and IPv6. Stopped at the latest with the lab. */
+/** An unmodified server inside a workload, which listens on IPv4 and IPv6. The teardown of the lab stops it. */
 export type Application = AsyncDisposable & {
   readonly process: LabProcess;
   readonly port: number;
@@ -45,11 +45,11 @@ export async function startNginx(options: ApplicationOptions & { readonly page?:
 }
 
 export type SshApplication = Application & {
-  /** The argument vector that runs a command there as root, from any node: `ssh …options host command`. */
+  /** The argument vector that runs a command on it as root, from any node: `ssh …options host command`. */
   clientArgv(host: string, command: readonly string[]): string[];
 };
 
-/** sshd on port 22 with keys of its own. Throws `REQUIREMENT_MISSING`, `COMMAND_FAILED` and `LAB_PROCESS_ENDED`. */
+/** sshd on port 22 with its own keys. Throws `REQUIREMENT_MISSING`, `COMMAND_FAILED` and `LAB_PROCESS_ENDED`. */
 export async function startSshd(options: ApplicationOptions): Promise<SshApplication> {
   requireCommands(['sshd', 'ssh', 'ssh-keygen']);
   const { port = 22 } = options;
@@ -60,7 +60,7 @@ export async function startSshd(options: ApplicationOptions): Promise<SshApplica
   }
   const configuration = path.join(directory, 'sshd_config');
   writeFileSync(configuration, sshdConfiguration(hostKey, `${clientKey}.pub`, port));
-  // sshd insists on /run/sshd and on an absolute path of itself; this mount namespace is its own already.
+  // sshd requires /run/sshd and an absolute path to itself. The mount namespace is private to this command.
   const script = 'mount -t tmpfs tmpfs /run && mkdir -m 0755 /run/sshd && exec "$0" -D -e -f "$1"';
   const program = findCommand('sshd') ?? 'sshd';
   const process = await options.at.spawn(['sh', '-e', '-c', script, program, configuration], logIn(directory));
@@ -93,7 +93,7 @@ function logIn(directory: string): { logFile: string } {
   return { logFile: path.join(directory, 'output.log') };
 }
 
-/** `bind` takes its addresses as arguments of their own. */
+/** `bind` takes each address as a separate argument. */
 function redisValues(name: string, value: string | number): string[] {
   return name === 'bind' ? String(value).split(' ') : [String(value)];
 }

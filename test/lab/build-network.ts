@@ -10,8 +10,8 @@ import { renderNetwork } from './network-script.js';
 import { netnsConfigDirectory } from './teardown.js';
 
 /**
- * Makes the namespaces, links and files of a plan. A handful of processes for each namespace rather than one for each
- * command: six workloads on two hosts take a fraction of a second. Throws `COMMAND_FAILED`; the caller tears down.
+ * Creates the namespaces, links and files of a plan. It starts a few processes per namespace instead of one per command,
+ * so six workloads on two hosts take a fraction of a second. Throws `COMMAND_FAILED`; the caller tears down.
  */
 export async function buildNetwork(plan: LabPlan): Promise<void> {
   const namespaces = plannedNamespaces(plan);
@@ -24,7 +24,7 @@ export async function buildNetwork(plan: LabPlan): Promise<void> {
   writeNetnsFiles(plan);
 }
 
-/** The paths below /proc/sys/net are those of the process that opens them, so one shell in the namespace does it. */
+/** Paths below /proc/sys/net belong to the namespace of the process that opens them, so one shell inside sets them all. */
 async function setSysctls(script: NamespaceScript): Promise<void> {
   const lines = Object.entries(script.sysctls).map(([key, value]) => `echo ${value} > /proc/sys/net/${key}`);
   const inside = ['nsenter', `--net=/run/netns/${script.netns}`];
@@ -41,8 +41,8 @@ function writeNetnsFiles(plan: LabPlan): void {
 }
 
 /**
- * A name that is not in the hosts file must fail at once: nothing answers DNS in a lab, so the resolver points to a closed
- * port instead of waiting for the machine's own name server.
+ * Points the resolver to a closed port, because a lab has no DNS: a name that is not in the hosts file fails at once
+ * instead of waiting for the machine's own name server.
  */
 function writeFilesFor(netns: string, hosts: string): void {
   const directory = path.join(netnsConfigDirectory, netns);
@@ -54,7 +54,7 @@ function writeFilesFor(netns: string, hosts: string): void {
   }
 }
 
-/** Another lab may remove the shared parent, empty, between the two steps of a recursive mkdir. */
+/** Retries, because another lab may remove the empty shared parent between the two steps of a recursive mkdir. */
 function makeDirectory(directory: string): void {
   for (let attempt = 0; attempt < 10; attempt++) {
     try {
@@ -64,5 +64,5 @@ function makeDirectory(directory: string): void {
       if ((error as NodeJS.ErrnoException).code !== 'ENOENT') throw error;
     }
   }
-  throw new CulvertError({ code: 'LAB_FILES', message: `${directory} could not be made: its parent keeps vanishing.` });
+  throw new CulvertError({ code: 'LAB_FILES', message: `Cannot create ${directory}: its parent keeps disappearing.` });
 }

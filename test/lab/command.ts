@@ -8,15 +8,15 @@ export type CommandResult = { readonly code: number; readonly stdout: string; re
 export type CommandOptions = {
   /** Written to standard input, which is then closed. */
   readonly input?: string;
-  /** 10 s unless told. */
+  /** Default: 10 s. */
   readonly timeoutMs?: number;
   readonly env?: Readonly<Record<string, string>>;
   readonly cwd?: string;
 };
 
 /**
- * Runs a program to its end. A code other than 0 is a result, not an error; the code is 128 + 9 when a signal ended it.
- * Throws `COMMAND_TIMEOUT` (its process group is killed then) and `COMMAND_NOT_STARTED`.
+ * Runs a program to its end. An exit code other than 0 is a result, not an error; it is 128 + 9 when a signal killed the
+ * program. Throws `COMMAND_TIMEOUT` (after killing its process group) and `COMMAND_NOT_STARTED`.
  */
 export async function runCommand(argv: readonly string[], options: CommandOptions = {}): Promise<CommandResult> {
   const [program, ...args] = argv;
@@ -32,13 +32,13 @@ export async function runCommand(argv: readonly string[], options: CommandOption
   const timer = new PatientTimer(timeoutMs, () => {
     isLate = true;
     killGroup(child.pid, 'SIGKILL');
-    // A daemon that left the group may hold the pipes open for ever.
+    // A daemon that left the group may keep the pipes open forever.
     child.stdout.destroy();
     child.stderr.destroy();
   });
   const stdout = collect(child.stdout);
   const stderr = collect(child.stderr);
-  // A program that does not read its input closes it: not our concern.
+  // A program may close its input without reading it.
   child.stdin.on('error', () => {});
   child.stdin.end(options.input ?? '');
   try {
@@ -54,7 +54,7 @@ export async function runCommand(argv: readonly string[], options: CommandOption
   }
 }
 
-/** Like {@link runCommand}, for a step that must succeed: throws `COMMAND_FAILED` with what it wrote to stderr. */
+/** Like {@link runCommand}, for a step that must succeed: otherwise throws `COMMAND_FAILED` with its stderr. */
 export async function requireSuccess(argv: readonly string[], options: CommandOptions = {}): Promise<string> {
   const result = await runCommand(argv, options);
   if (result.code === 0) return result.stdout;
@@ -64,7 +64,7 @@ export async function requireSuccess(argv: readonly string[], options: CommandOp
   });
 }
 
-/** Signals a process that was started detached, with its children. Nothing happens when they are gone. */
+/** Signals a detached process and its children. Does nothing when they have ended. */
 export function killGroup(pid: number | undefined, signal: NodeJS.Signals): void {
   if (pid === undefined) return;
   try {

@@ -5,8 +5,8 @@ const signals = ['SIGINT', 'SIGTERM', 'SIGHUP'] as const;
 const guarded = new Map<string, LabState>();
 
 /**
- * Takes the lab down when this process ends in any way that it can notice: normal end, uncaught exception, `process.exit`
- * and the signals that end a program. SIGKILL is left to `sweepStaleLabs`.
+ * Tears the lab down when this process ends: normally, by an uncaught exception, by `process.exit` or by a terminating
+ * signal. After a SIGKILL `sweepStaleLabs` removes the lab.
  */
 export function guardLab(state: LabState): void {
   if (guarded.size === 0) {
@@ -16,7 +16,7 @@ export function guardLab(state: LabState): void {
   guarded.set(state.prefix, state);
 }
 
-/** The lab is gone, or to be held: nothing to do at exit any more. */
+/** Stops guarding a lab that was torn down or is to be held. */
 export function releaseLab(prefix: string): void {
   if (!guarded.delete(prefix) || guarded.size > 0) return;
   process.off('exit', tearDownAll);
@@ -24,8 +24,8 @@ export function releaseLab(prefix: string): void {
 }
 
 /**
- * A program that handles the signal itself ends in its own order, and the lab goes at its exit. Otherwise our listener
- * has switched off the signal's default, ending the process: so that is done here.
+ * If the program also handles the signal, it ends by itself and its exit tears the lab down. Otherwise our listener has
+ * disabled the signal's default action, so this function ends the process.
  */
 function onSignal(signal: NodeJS.Signals): void {
   if (process.listenerCount(signal) > 1) return;

@@ -6,7 +6,7 @@ import type { LabState } from './lab-state.js';
 import { readLabStates } from './lab-state.js';
 import { tearDown } from './teardown.js';
 
-/** A lab seen from outside the process that made it, for the command line. */
+/** A lab as the command line sees it, from outside the process that created it. */
 export type LabStatus = 'held' | 'in use' | 'stale';
 
 export function statusOf(state: LabState): LabStatus {
@@ -23,18 +23,18 @@ export function findLab(prefix: string): LabState {
   throw new CulvertError({ code: 'LAB_NAME', message: `There is no lab "${prefix}".`, hint });
 }
 
-/** Removes a lab that is held or stale. Throws `LAB_IN_USE` for one whose process lives. */
+/** Removes a held or stale lab. Throws `LAB_IN_USE` when its process still runs. */
 export function removeLab(state: LabState): void {
   if (statusOf(state) === 'in use') {
     const message = `The lab ${state.prefix} belongs to process ${state.owner?.pid}, which still runs.`;
-    throw new CulvertError({ code: 'LAB_IN_USE', message, hint: 'end that process: it takes its lab with it' });
+    throw new CulvertError({ code: 'LAB_IN_USE', message, hint: 'end that process, which removes its lab' });
   }
   tearDown(state);
 }
 
 /**
- * Runs a program in a node of a lab with this terminal; resolves to its exit code. The node is a host's name, a workload's
- * `name` or its `name.namespace`. Throws `LAB_NAME`.
+ * Runs a program in a node of a lab on this terminal and resolves to its exit code. The node is the name of a host, or a
+ * workload's `name` or `name.namespace`. Throws `LAB_NAME`.
  */
 export async function execInLab(state: LabState, nodeName: string, argv: readonly string[]): Promise<number> {
   const exact = state.nodes.filter((node) => node.netns === `${state.prefix}-${nodeName}`);

@@ -1,9 +1,9 @@
 import type { LabPlan, PlannedWorkload } from './address-plan.js';
 
 /**
- * The text of /etc/hosts inside one namespace of a lab: every machine by its name, every workload as
- * `name.namespace.workload`, services and workloads as `name.namespace`, and short names as Kubernetes reads them: those of
- * the reader's own namespace first. Where a service and a workload have the same name, it means the service.
+ * The text of /etc/hosts inside one namespace of a lab: machines by name, workloads as `name.namespace.workload`, services
+ * and workloads as `name.namespace`, and short names as in Kubernetes, with the reader's own namespace first. When a
+ * service and a workload share a name, it means the service.
  */
 export function renderHostsFile(plan: LabPlan, reader: PlannedWorkload | null): string {
   const names = new Map<string, Target>();

@@ -4,17 +4,17 @@ import type { Requirement } from './requirements.js';
 import { findCommand, isMissing, missingError, packagesOf, requirements } from './requirements.js';
 
 export type EnsureOptions = {
-  /** False: only say what is missing. */
+  /** False: only report what is missing. */
   readonly install: boolean;
-  /** Told what is missing and what is done about it. */
+  /** Receives what is missing and what is installed. */
   readonly log: (line: string) => void;
-  /** What must be there; the lab's table unless told. */
+  /** The required programs. Default: the lab's table. */
   readonly requirements?: readonly Requirement[];
 };
 
 /**
- * Makes sure that every program of a table is there. Throws `REQUIREMENT_MISSING` when one is not and must not or cannot
- * be installed, `INSTALL_FAILED` when apt-get failed. Services are neither started nor enabled.
+ * Ensures that every program of a table is installed. Throws `REQUIREMENT_MISSING` when a program is missing and may not or
+ * cannot be installed, `INSTALL_FAILED` when apt-get failed. Services are neither started nor enabled.
  */
 export async function ensureRequirements(options: EnsureOptions): Promise<void> {
   const find = (): Requirement[] => (options.requirements ?? requirements).filter(isMissing);
@@ -31,8 +31,8 @@ export async function ensureRequirements(options: EnsureOptions): Promise<void> 
 }
 
 /**
- * Packages of servers start and enable them when they are installed. Here those tools do nothing: in a mount namespace of
- * apt-get's own, `true` is bound over them, so that no file changes and nothing is left to clean up.
+ * Installing a server package starts and enables the server. To prevent that, `true` is bind-mounted over the tools that do
+ * so, in a private mount namespace of apt-get: no file changes and there is nothing to clean up.
  */
 const withoutServices = `
 for tool in /usr/sbin/invoke-rc.d /usr/sbin/update-rc.d /usr/bin/deb-systemd-invoke /usr/bin/deb-systemd-helper; do

@@ -7,7 +7,7 @@ import type { LabNode } from './lab-node.js';
 export type LabResponse = { readonly status: number; readonly body: string };
 
 export type LabRequest = {
-  /** Where the request is made from. */
+  /** The node that sends the request. */
   readonly from: LabNode;
   readonly ip: string;
   readonly port: number;
@@ -20,7 +20,7 @@ export type LabRequest = {
   readonly body?: string;
 };
 
-/** One HTTP request of this process from inside a namespace of the lab. Rejects when nothing answers in time. */
+/** Sends an HTTP request of this process from inside a namespace of the lab. Rejects without an answer in time. */
 export async function labHttp(request: LabRequest): Promise<LabResponse> {
   const { from, ip, port, path, method = 'GET', timeoutMs = 20_000, headers = {} } = request;
   const raw = await from.connect({ ip, port, timeoutMs });
@@ -28,7 +28,7 @@ export async function labHttp(request: LabRequest): Promise<LabResponse> {
   try {
     return await new Promise((resolve, reject) => {
       const client = request.isTls === true ? https : http;
-      // Without an agent: one (`agent: false` makes one too) would ignore this connection and dial from the machine itself.
+      // An agent (`agent: false` creates one too) would ignore this connection and dial from the machine's own namespace.
       const sent = client.request({ host: ip, port, path, method, headers, createConnection: () => socket });
       sent.setTimeout(timeoutMs, () =>
         sent.destroy(new CulvertError({ code: 'LAB_HTTP_DEADLINE', message: `${path} was not answered in time.` })),

@@ -11,8 +11,8 @@ import { requireProgram } from './requirements.js';
 import type { WorkloadSpec } from './topology.js';
 
 /**
- * One network namespace of a lab: a host, the controller's machine, an external host or a workload. Programs started
- * here see its network, its /etc/hosts and its /sys; files and process ids are the machine's.
+ * One network namespace of a lab: a host, the controller's machine, an external host or a workload. Programs in it see its
+ * network, its /etc/hosts and its /sys, but the machine's files and process ids.
  */
 export class LabNode {
   readonly name: string;
@@ -38,12 +38,12 @@ export class LabNode {
     return await runCommand(this.#inside(argv), options);
   }
 
-  /** Runs a program that must end with 0 and returns what it wrote to stdout; else throws `COMMAND_FAILED`. */
+  /** Runs a program that must exit with 0 and returns its stdout; otherwise throws `COMMAND_FAILED`. */
   async check(argv: readonly string[], options: CommandOptions = {}): Promise<string> {
     return await requireSuccess(this.#inside(argv), options);
   }
 
-  /** Starts a program that runs on. The lab stops it at the latest when it is taken down. */
+  /** Starts a program in the background. The teardown of the lab stops it. */
   async spawn(argv: readonly string[], options: SpawnOptions = {}): Promise<LabProcess> {
     const labProcess = await LabProcess.start(this.#inside(argv), options);
     this.#processes.add(labProcess);
@@ -51,7 +51,7 @@ export class LabNode {
     return labProcess;
   }
 
-  /** A connection of this process, dialled from inside the namespace. The lab destroys it at the latest. */
+  /** A connection of this process, dialled from inside the namespace. The teardown of the lab destroys it. */
   connect(options: ConnectOptions): Promise<Socket> {
     return this.#openSockets().connect(options);
   }
@@ -82,7 +82,7 @@ export class LabNode {
 /** A workload: a node with an identity in the mesh. */
 export class LabWorkload extends LabNode {
   readonly spec: WorkloadSpec;
-  /** Name of the host that it lives on. */
+  /** Name of its host. */
   readonly host: string;
 
   constructor(init: { machine: PlannedMachine; spec: WorkloadSpec; host: string }) {

@@ -13,8 +13,8 @@ export type SpawnOptions = {
   /** Every line of stdout and stderr is appended here too. */
   readonly logFile?: string;
   /**
-   * The program writes straight into this file, as a service under a supervisor would: nothing of it is read here, `lines`
-   * stays empty, and a measurement does not pay for this process reading a busy log.
+   * The program writes directly to this file, like a service under a supervisor. This process does not read the output, so
+   * `lines` stays empty and a measurement does not pay for reading a busy log.
    */
   readonly outputFile?: string;
 };
@@ -25,12 +25,12 @@ export type ProcessExit = { readonly code: number | null; readonly signal: NodeJ
 const keptLines = 5000;
 
 /**
- * A running program whose output is read line by line. It is the leader of a process group of its own, so that `stop`
- * reaches its children and a Ctrl-C at the terminal does not reach it. The owner stops it; the lab does at the latest.
+ * A running program whose output is read line by line. It leads its own process group, so that `stop` reaches its children
+ * and Ctrl-C at the terminal does not reach it. Its owner stops it, or else the teardown of the lab.
  */
 export class LabProcess implements AsyncDisposable {
   readonly pid: number;
-  /** Settles when the program ended and its output was read and logged; never rejects. */
+  /** Settles when the program has ended and its output is read and logged. Never rejects. */
   readonly exited: Promise<ProcessExit>;
   readonly #argv: readonly string[];
   readonly #lines: string[] = [];
@@ -61,7 +61,7 @@ export class LabProcess implements AsyncDisposable {
           for (const listener of this.#listeners) listener(null);
           resolve(this.#exit);
         };
-        // A daemon that it left behind may keep the pipes open for ever: its last lines get a moment, not more.
+        // A daemon that it started may keep the pipes open forever, so its last lines get only a moment.
         const timer = setTimeout(settle, 500);
         init.child.once('close', () => {
           clearTimeout(timer);
@@ -101,14 +101,14 @@ export class LabProcess implements AsyncDisposable {
     return this.#exit !== null;
   }
 
-  /** The last lines of stdout and stderr, in the order of their arrival. */
+  /** The last lines of stdout and stderr, in order of arrival. */
   get lines(): readonly string[] {
     return this.#lines;
   }
 
   /**
-   * The first line that matches, of what was written already or comes within `deadlineMs`. Throws `LAB_PROCESS_ENDED`
-   * and `LAB_PROCESS_DEADLINE` with the last lines of the output.
+   * Returns the first matching line that was written or is written within `deadlineMs`. Throws `LAB_PROCESS_ENDED` and
+   * `LAB_PROCESS_DEADLINE` with the last lines of output.
    */
   async waitForLine(pattern: RegExp, deadlineMs = 30_000): Promise<RegExpExecArray> {
     for (const line of this.#lines) {

@@ -4,29 +4,29 @@ import path from 'node:path';
 import { z } from 'zod';
 import { CulvertError } from '../../shared/errors.js';
 
-/** One file per lab, so that whoever comes later can remove what a dead owner left. Gone at a reboot, like namespaces. */
+/** One file per lab, so that a later run can remove what a dead owner left. A reboot removes it, as it does namespaces. */
 export const labStateDirectory = '/run/culvert-lab';
-/** Every prefix: `cv` and four hex digits. Short, because it is part of interface names (15 characters). */
+/** A prefix is `cv` and four hex digits. It is short because it is part of interface names (15 characters). */
 export const labPrefixPattern = /^cv[0-9a-f]{4}$/;
 
 const labStateSchema = z.strictObject({
   prefix: z.string().regex(labPrefixPattern),
-  /** Null: held by nobody, stays until `npm run lab -- down`. */
+  /** Null: the lab has no owner and stays until `npm run lab -- down`. */
   owner: z.strictObject({ pid: z.number().int(), startTicks: z.string() }).nullable(),
   createdAt: z.string(),
-  /** The test run that made it (CULVERT_TEST_RUN), null outside the runner. */
+  /** The test run that created it (CULVERT_TEST_RUN); null outside the runner. */
   testRun: z.string().nullable(),
   /** Names under /run/netns; each may have a directory of the same name in /etc/netns. */
   namespaces: z.array(z.string()),
   tempDir: z.string(),
-  /** For a person who holds the lab: where is what. */
+  /** Describes the nodes, for people who hold the lab. */
   nodes: z.array(z.strictObject({ name: z.string(), netns: z.string(), ipv4: z.string(), ipv6: z.string() })),
 });
 export type LabState = z.infer<typeof labStateSchema>;
 
 /**
- * Takes a free prefix by writing its file, before anything else of the lab exists. A link of a finished file, because it
- * is at once complete and refused when the name is taken.
+ * Claims a free prefix by creating its file, before anything else of the lab exists. It links a finished file, which is
+ * atomic and fails when the name is taken.
  */
 export function claimPrefix(describe: (prefix: string) => LabState): LabState {
   for (let attempt = 0; attempt < 100; attempt++) {
@@ -34,10 +34,10 @@ export function claimPrefix(describe: (prefix: string) => LabState): LabState {
     if (tryWrite(state)) return state;
   }
   const hint = 'npm run lab -- list shows them, npm run lab -- down --all removes those that are held';
-  throw new CulvertError({ code: 'LAB_PREFIX', message: 'No free prefix was found: too many labs exist.', hint });
+  throw new CulvertError({ code: 'LAB_PREFIX', message: 'There is no free prefix: too many labs exist.', hint });
 }
 
-/** All labs of this machine. A file that cannot be read as a lab's state is named in the error `LAB_STATE`. */
+/** All labs of this machine. Throws `LAB_STATE`, which names a file that is not the state of a lab. */
 export function readLabStates(): LabState[] {
   return listStateFiles().flatMap((name) => {
     const file = path.join(labStateDirectory, name);
@@ -50,18 +50,18 @@ export function readLabStates(): LabState[] {
   });
 }
 
-/** The last thing of a lab to go. */
+/** The last part of a lab to be removed. */
 export function removeLabState(prefix: string): void {
   rmSync(stateFile(prefix), { force: true });
   removeIfEmpty(labStateDirectory);
 }
 
-/** Directories that several labs share: the last one out removes them. */
+/** Directories that labs share; the last lab removes them. */
 export function removeIfEmpty(directory: string): void {
   try {
     rmdirSync(directory);
   } catch {
-    // Another lab still uses it, or it is gone already: either is right.
+    // Another lab still uses it, or it was already removed.
   }
 }
 
@@ -76,7 +76,7 @@ function tryWrite(state: LabState): boolean {
     } catch (error) {
       const { code } = error as NodeJS.ErrnoException;
       if (code === 'EEXIST') return false;
-      // Another lab just removed the directory that it believed empty: make it again.
+      // Another lab just removed the empty directory: create it again.
       if (code !== 'ENOENT') throw error;
     } finally {
       rmSync(temporary, { force: true });

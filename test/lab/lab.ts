@@ -22,14 +22,14 @@ import { testRunVariable } from './test-processes.js';
 import type { LabTopology } from './topology.js';
 
 /**
- * Hosts and workloads as network namespaces of this machine, joined by a bridge in a namespace of its own: nothing of it
- * touches the machine's own interfaces, routes or rules. Made by {@link createLab}; gone when disposed, and at the latest
- * when this process ends.
+ * Hosts and workloads as network namespaces of this machine, joined by a bridge in another namespace, so that the machine's
+ * own interfaces, routes and rules stay untouched. {@link createLab} creates it; disposing it, or the end of this process,
+ * removes it.
  */
 export class Lab implements AsyncDisposable {
-  /** Begins the name of every namespace of this lab; unique on this machine. */
+  /** Prefix of the names of this lab's namespaces; unique on this machine. */
   readonly prefix: string;
-  /** For the files of whoever uses the lab; removed with it. Only root can read it. */
+  /** A directory for files of the lab's user. It is removed with the lab; only root can read it. */
   readonly tempDir: string;
   readonly hosts: readonly LabNode[];
   readonly workloads: readonly LabWorkload[];
@@ -54,7 +54,7 @@ export class Lab implements AsyncDisposable {
     return found ?? this.#unknown('host', name, namesOf(this.hosts));
   }
 
-  /** By `name`, or `namespace/name` when two namespaces have one of that name. Throws `LAB_NAME`. */
+  /** A workload by `name`, or by `namespace/name` when the name is not unique. Throws `LAB_NAME`. */
   workload(name: string): LabWorkload {
     const found = this.workloads.filter((node) => node.name === name || node.meshName === name);
     if (found.length === 1 && found[0] !== undefined) return found[0];
@@ -72,7 +72,7 @@ export class Lab implements AsyncDisposable {
     return found ?? this.#unknown('service', name, namesOf(services.map(({ spec }) => spec)));
   }
 
-  /** Starts tcpdump; resolves when it captures. */
+  /** Starts tcpdump. Resolves when it is capturing. */
   capture(options: CaptureOptions): Promise<PacketCapture> {
     return PacketCapture.start({ ...options, directory: this.tempDir });
   }
@@ -82,7 +82,7 @@ export class Lab implements AsyncDisposable {
     return renderResources(this.#plan);
   }
 
-  /** Ends what runs in it and removes it. Calling it again waits for the first. */
+  /** Stops everything that runs in the lab and removes it. A second call waits for the first. */
   close(): Promise<void> {
     this.#closing ??= this.#close();
     return this.#closing;
@@ -95,7 +95,7 @@ export class Lab implements AsyncDisposable {
   async #close(): Promise<void> {
     const closed = Promise.all([...this.hosts, ...this.workloads].map((node) => node.close()));
     try {
-      // Without waiting: a daemon holds the output of the program that started it open, until it is killed here.
+      // Does not wait: a daemon keeps the output of the program that started it open until it is killed here.
       tearDown(this.#state);
       releaseLab(this.prefix);
     } finally {
@@ -111,13 +111,13 @@ export class Lab implements AsyncDisposable {
 }
 
 export type LabOptions = {
-  /** Outlive this process, until `npm run lab -- down PREFIX`. */
+  /** The lab outlives this process, until `npm run lab -- down PREFIX`. */
   readonly isHeld?: boolean;
 };
 
 /**
- * Builds a lab, after removing those whose owner died. Throws `LAB_TOPOLOGY`, `REQUIREMENT_MISSING` (not root, or a program
- * is missing) and `COMMAND_FAILED`; nothing is left behind then.
+ * Builds a lab, after removing labs whose owner died. Throws `LAB_TOPOLOGY`, `REQUIREMENT_MISSING` (not root, or a program is
+ * missing) and `COMMAND_FAILED`, and leaves nothing behind.
  */
 export async function createLab(topology: LabTopology, options: LabOptions = {}): Promise<Lab> {
   requireCommands(['ip', 'nsenter']);

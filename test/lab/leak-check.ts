@@ -6,25 +6,25 @@ import { findCommand } from './requirements.js';
 import { netnsConfigDirectory, tearDown } from './teardown.js';
 import { processesOfRun } from './test-processes.js';
 
-/** One line for each thing on this machine that a test could leave behind: `namespace cv12ab-web.shop`, … */
+/** One line per item on this machine that a test could leave behind: `namespace cv12ab-web.shop`, … */
 export type Inventory = ReadonlySet<string>;
 
 export type LeakScope = {
   /** The value of CULVERT_TEST_RUN that the tests ran with. */
   readonly testRun: string;
-  /** The tests' TMPDIR, which must be empty in the end. */
+  /** The tests' TMPDIR, which must be empty at the end. */
   readonly tempDir: string;
   /**
-   * True: everything that is new counts, which is right where nobody else works (CI). False: only what is Culvert's or the
-   * lab's without doubt, since other programs may make namespaces and rules at the same time.
+   * True: every new item counts, for machines without other users (CI). False: only items that certainly belong to Culvert
+   * or a lab, since other programs may create namespaces and rules at the same time.
    */
   readonly isStrict: boolean;
 };
 
-/** What is there now; taken before and after the tests. */
+/** The current items; taken before and after the tests. */
 export async function takeInventory(scope: LeakScope): Promise<Inventory> {
   const states = readLabStates();
-  // A lab of somebody else, whose process looks after it.
+  // Another process owns this lab and will remove it.
   const foreign = new Set(states.filter((s) => s.testRun !== scope.testRun).flatMap((s) => s.namespaces));
   const isCounted = (name: string): boolean => {
     return !foreign.has(name) && (scope.isStrict || /^cv[0-9a-f]{4}-/.test(name));
@@ -45,7 +45,7 @@ export async function takeInventory(scope: LeakScope): Promise<Inventory> {
 }
 
 /**
- * What is new since `before`. What was just told to end gets two seconds to do so.
+ * The items that are new since `before`. Processes that are just ending get two seconds.
  */
 export async function findLeaks(before: Inventory, scope: LeakScope): Promise<string[]> {
   const deadline = Date.now() + 2000;
@@ -57,7 +57,7 @@ export async function findLeaks(before: Inventory, scope: LeakScope): Promise<st
   }
 }
 
-/** Removes what a test of this run left: its processes, labs and temporary files. The machine's rules are only reported. */
+/** Removes what tests of this run left: processes, labs and temporary files. The machine's rules are only reported. */
 export function removeLeaks(scope: LeakScope): void {
   for (const { pid } of processesOfRun(scope.testRun)) {
     try {

@@ -7,7 +7,7 @@ import { readLabStates } from './lab-state.js';
 import { defaultTopology } from './topology.js';
 import { readTopologyFile } from './topology-file.js';
 
-/** `npm run lab -- …`: labs by hand. They stay when this process ends, until `down`. */
+/** `npm run lab -- …`: manages labs by hand. They outlive this process, until `down`. */
 const program = new Command('lab').description(
   'Hosts and workloads as network namespaces of this machine (needs root).',
 );
@@ -15,7 +15,7 @@ const program = new Command('lab').description(
 program
   .command('up')
   .description('build a lab; prints its prefix on stdout and its nodes on stderr')
-  .option('--topology <file>', 'a YAML file; two hosts and six workloads when left out')
+  .option('--topology <file>', 'a YAML file; default: two hosts and six workloads')
   .action(async (options: { topology?: string }) => {
     const topology = options.topology === undefined ? defaultTopology : readTopologyFile(options.topology);
     const lab = await createLab(topology, { isHeld: true });
@@ -28,9 +28,9 @@ program
 
 program
   .command('down')
-  .description('remove a lab, with what runs in it')
+  .description('remove a lab and stop everything in it')
   .argument('[prefix]')
-  .option('--all', 'remove every lab that is held or whose process died')
+  .option('--all', 'remove every held lab and every lab whose process died')
   .action((prefix: string | undefined, options: { all?: boolean }, command: Command) => {
     if ((prefix === undefined) === (options.all !== true)) command.error('error: name one PREFIX, or say --all');
     const states = prefix === undefined ? readLabStates().filter((s) => statusOf(s) !== 'in use') : [findLab(prefix)];
@@ -62,7 +62,7 @@ program
 
 program
   .command('requirements')
-  .description('say which programs are missing for demo and tests')
+  .description('report programs that the demo and the tests need and that are missing')
   .option('--install', 'install them with apt-get; no service is started or enabled')
   .action(async (options: { install?: boolean }) => {
     await ensureRequirements({ install: options.install ?? false, log: (line) => console.error(line) });

@@ -17,7 +17,7 @@ export class MeshAgent {
   readonly name: string;
   readonly node: LabNode;
   readonly stateDir: string;
-  /** Everything that every run of it logged. */
+  /** The log of all its runs. */
   readonly logFile: string;
   readonly #controller: MeshController;
   readonly #tokenFile: string;
@@ -32,7 +32,7 @@ export class MeshAgent {
     controller: MeshController;
     args: readonly string[];
     command?: 'run' | 'supervise';
-    /** `file`: it writes its log itself, and `process.lines` stays empty. */
+    /** `file`: it writes its log directly to the file, and `process.lines` stays empty. */
     output?: 'read' | 'file';
   }) {
     this.name = init.host;
@@ -51,7 +51,7 @@ export class MeshAgent {
     return this.#process;
   }
 
-  /** Asks the controller for a join token and keeps it where the agent will look for it. */
+  /** Gets a join token from the controller and stores it where the agent reads it. */
   async fetchToken(): Promise<string> {
     const answer = await this.#controller.culvertJson(['token', 'create', '--node', this.name]);
     const { token } = answer as { token: string };
@@ -59,7 +59,7 @@ export class MeshAgent {
     return token;
   }
 
-  /** Starts the process; with its state from an earlier run it needs no token. Does not wait until it is ready. */
+  /** Starts the process, without waiting until it is ready. With state from an earlier run it needs no token. */
   async start(extraArgs: readonly string[] = []): Promise<void> {
     const where = ['--node', this.name, '--controller', this.#controller.url, '--state-dir', this.stateDir];
     const flags = [...where, '--token-file', this.#tokenFile, ...this.#args, ...extraArgs];
@@ -85,7 +85,7 @@ export class MeshAgent {
     });
   }
 
-  /** Waits until every worker decides by this revision or a later one. */
+  /** Waits until every worker enforces this revision or a later one. */
   async waitForRevision(revision: number, deadlineMs = 30_000): Promise<void> {
     await waitUntil(
       `the agent of ${this.name} enforces revision ${revision}`,
@@ -102,7 +102,7 @@ export class MeshAgent {
     return parseMetrics((await this.#get(hostPorts.metrics, '/metrics')).body);
   }
 
-  /** The sum of all series of a metric whose labels are these. */
+  /** The sum of all series of a metric that have these labels. */
   async metric(name: string, labels: Readonly<Record<string, string>> = {}): Promise<number> {
     const samples = await this.metrics();
     return samples
@@ -113,7 +113,7 @@ export class MeshAgent {
       .reduce((sum, sample) => sum + sample.value, 0);
   }
 
-  /** What an admin endpoint answers, as JSON. */
+  /** The answer of an admin endpoint, as JSON. */
   async admin(pathname: string): Promise<unknown> {
     return JSON.parse((await this.#get(hostPorts.admin, pathname)).body);
   }
@@ -123,7 +123,7 @@ export class MeshAgent {
     return this.logLines().filter((line): line is AccessLogLine => (line as { kind?: unknown }).kind === 'access');
   }
 
-  /** Every log line so far, of all runs, as the JSON that it is. */
+  /** Every log line so far, of all runs, parsed. */
   logLines(): unknown[] {
     const lines = readFileSync(this.logFile, 'utf8').split('\n');
     return lines
@@ -131,7 +131,7 @@ export class MeshAgent {
       .map((line) => JSON.parse(line) as unknown);
   }
 
-  /** The first access-log line that fits, of what is there or comes within the deadline. */
+  /** The first matching access-log line, already written or written within the deadline. */
   async waitForRecord(
     what: string,
     fits: (record: AccessLogLine) => boolean,

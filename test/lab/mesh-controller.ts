@@ -31,18 +31,18 @@ export class MeshController {
     return `https://${this.node.ipv4}:${apiPort}`;
   }
 
-  /** The file with address, CA and token that the controller writes for the command line. */
+  /** The context file with address, CA and token that the controller writes. */
   get contextFile(): string {
     return path.join(this.stateDir, 'admin.yaml');
   }
 
-  /** Throws when it was not started or has ended. */
+  /** Throws when it was not started or has exited. */
   get process(): LabProcess {
     if (this.#process === null) throw new Error('the controller of this lab was not started');
     return this.#process;
   }
 
-  /** Resolves when /readyz says so. */
+  /** Resolves when /readyz reports ready. */
   async start(): Promise<void> {
     const own = ['--state-dir', this.stateDir, '--advertise', this.node.ipv4, '--listen', `[::]:${apiPort}`];
     const argv = [...programs.controller, 'run', ...own, ...this.#args];
@@ -67,7 +67,7 @@ export class MeshController {
     return JSON.parse(stdout);
   }
 
-  /** GET of the HTTPS API, or a POST when there is a body to send, with the administrator's token; it must answer 200. */
+  /** Sends a GET to the HTTPS API, or a POST with a body, with the administrator's token. The answer must be 200. */
   async api(pathname: string, sent?: unknown): Promise<unknown> {
     const { token } = parse(readFileSync(this.contextFile, 'utf8')) as { readonly token: string };
     const headers = { authorization: `Bearer ${token}` };

@@ -9,13 +9,13 @@ export type MeshOptions = {
   /** For every agent. */
   readonly agentArgs?: readonly string[];
   readonly agentCommand?: 'run' | 'supervise';
-  /** `file`: agents write their logs themselves, for measurements. */
+  /** `file`: agents write their logs directly to files, for measurements. */
   readonly agentOutput?: 'read' | 'file';
   /** More documents that are applied before the agents start (YAML). */
   readonly documents?: string;
 };
 
-/** A lab with everything that runs in it: controller, embedded nats-server, and an agent on each host, as processes. */
+/** A lab and its processes: controller, embedded nats-server, and an agent on each host. */
 export class Mesh implements AsyncDisposable {
   readonly lab: Lab;
   readonly controller: MeshController;
@@ -72,7 +72,7 @@ export class Mesh implements AsyncDisposable {
   }
 }
 
-/** Lab and controller, with the lab's workloads and services registered; the agents are there but not started. */
+/** A lab with a running controller, registered workloads and services, and agents that are not started. */
 export async function prepareMesh(options: MeshOptions): Promise<Mesh> {
   const lab = await createLab({ ...options.topology, hasController: true });
   try {
@@ -98,7 +98,7 @@ export async function prepareMesh(options: MeshOptions): Promise<Mesh> {
   }
 }
 
-/** The whole thing, ready: every workload captured. */
+/** A complete, ready mesh with every workload captured. */
 export async function startMesh(options: MeshOptions): Promise<Mesh> {
   const mesh = await prepareMesh(options);
   try {

@@ -5,7 +5,7 @@ export type MetricSample = {
   readonly value: number;
 };
 
-/** Throws when a line is neither a comment nor a sample: the endpoint does not speak the format. */
+/** Throws when a line is neither a comment nor a sample. */
 export function parseMetrics(text: string): MetricSample[] {
   return text
     .split('\n')
@@ -25,8 +25,8 @@ function parseLine(line: string): MetricSample {
 }
 
 /**
- * A quantile (0…1) of a Prometheus histogram, summed over all series whose labels fit, interpolated inside its bucket as
- * `histogram_quantile` does. Null when nothing was observed.
+ * A quantile (0…1) of a Prometheus histogram, summed over all series with matching labels and interpolated inside its bucket
+ * like `histogram_quantile`. Null without observations.
  */
 export function histogramQuantile(
   samples: readonly MetricSample[],

@@ -10,17 +10,17 @@ import { CulvertError } from '../../shared/errors.js';
 export type ConnectOptions = {
   readonly ip: string;
   readonly port: number;
-  /** 10 s unless told. */
+  /** Default: 10 s. */
   readonly timeoutMs?: number;
 };
 
 export type ListenOptions = {
-  /** 0, the default, takes a free one. */
+  /** Default: 0, a free port. */
   readonly port?: number;
-  /** `::` unless told: IPv4 and IPv6. */
+  /** Default: `::`, IPv4 and IPv6. */
   readonly ip?: string;
   readonly backlog?: number;
-  /** Connections arrive paused: a reader that does not read. */
+  /** Accepted connections start paused, like a reader that does not read. */
   readonly isPaused?: boolean;
 };
 
@@ -32,9 +32,9 @@ export type LabServer = AsyncDisposable & {
 };
 
 /**
- * Sockets of this process that live in another network namespace, so that a test can be the application inside a
- * workload. It owns every socket that it made: closing it destroys them, since an open one keeps the namespace alive.
- * All are half-open capable: the end of the other side does not close this one.
+ * Sockets of this process in another network namespace, so that a test can act as the application inside a workload. It owns
+ * its sockets: closing it destroys them, since an open one keeps the namespace alive. All allow half-open connections: a FIN
+ * from the peer does not close this side.
  */
 export class NamespaceSockets {
   readonly #netnsFd: number;
@@ -105,13 +105,13 @@ export class NamespaceSockets {
 
   #own(socket: Socket): void {
     this.#sockets.add(socket);
-    // A test that does not look at errors still must not die of a reset.
+    // A reset must not crash a test that does not listen for errors.
     socket.on('error', () => {});
     socket.once('close', () => this.#sockets.delete(socket));
   }
 
   #requireOpen(): void {
-    if (this.#isClosed) throw new CulvertError({ code: 'LAB_CLOSED', message: 'This lab was taken down already.' });
+    if (this.#isClosed) throw new CulvertError({ code: 'LAB_CLOSED', message: 'This lab was already torn down.' });
   }
 }
 

@@ -1,12 +1,12 @@
 import type { LabPlan, PlannedHost, PlannedWorkload } from './address-plan.js';
 
 /**
- * The commands that make the network of a plan: pure text. Each namespace gets its sysctls first, since interfaces take
- * IPv6's defaults at birth; then one `ip -batch` script, in the order fabric, machines, workloads, because the script
- * of a namespace creates the links of the next ones with their far ends already inside.
+ * The commands that create the network of a plan, as pure text. Each namespace first gets its sysctls, since interfaces
+ * take IPv6 defaults when they are created, then one `ip -batch` script. The order is fabric, machines, workloads, because
+ * each script creates the links to the next level with their far ends already in place.
  *
- * Routing is that of a host-gateway CNI: hosts have static routes to each other's workload prefixes; a workload has a
- * /32 and a /128, and its host is its gateway at 169.254.1.1 and fe80::1, the same for all.
+ * Routing is like that of a host-gateway CNI: hosts have static routes to each other's workload prefixes. A workload has a
+ * /32 and a /128, and its gateway is its host, always at 169.254.1.1 and fe80::1.
  */
 export type NamespaceScript = {
   readonly netns: string;
@@ -26,8 +26,8 @@ const gatewayV4 = '169.254.1.1';
 const gatewayV6 = 'fe80::1';
 
 /**
- * Addresses are usable at once: without this, duplicate address detection keeps an IPv6 address tentative for a
- * second. Loose reverse-path filtering is what Debian 12 with systemd sets.
+ * Makes addresses usable at once: by default, duplicate address detection keeps an IPv6 address tentative for a second.
+ * Loose reverse-path filtering is the default of Debian 12 with systemd.
  */
 const everywhere = {
   'ipv6/conf/all/accept_dad': '0',
@@ -91,7 +91,7 @@ function routesVia(other: PlannedHost): string[] {
   return [`route add ${other.podCidrs.v4} via ${other.ipv4}`, `route add ${other.podCidrs.v6} via ${other.ipv6}`];
 }
 
-/** `src` makes the host's own dials, such as health probes, come from the address of the host. */
+/** `src` gives the host's own connections, such as health probes, the address of the host. */
 function workloadLink(plan: LabPlan, host: PlannedHost, workload: PlannedWorkload): string[] {
   const { hostLink } = workload;
   return [

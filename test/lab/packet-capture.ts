@@ -9,26 +9,26 @@ import { readPcap, wireContains } from './pcap-file.js';
 
 export type CaptureOptions = {
   readonly at: LabNode;
-  /** A tcpdump filter (pcap-filter(7)); everything unless told. */
+  /** A tcpdump filter (pcap-filter(7)). Default: everything. */
   readonly filter?: string;
-  /** `eth0`, the link to the fabric (of a workload: to its host), unless told. */
+  /** Default: `eth0`, the link to the fabric, or of a workload to its host. */
   readonly interface?: string;
 };
 
 export type CapturedPackets = WireBytes & {
   /** The file as tcpdump wrote it, for Wireshark. */
   readonly pcap: Buffer;
-  /** Packets that the kernel could not hand over: when this is not 0, nothing can be said to be absent. */
+  /** Packets that the kernel dropped. If it is not 0, the capture cannot prove that something was absent. */
   readonly droppedByKernel: number;
   contains(pattern: Buffer | string): boolean;
 };
 
-/** Where markers are sent: the fabric's own address, the port that discards (RFC 863). */
+/** Destination of markers: the fabric's address and the discard port (RFC 863). */
 const markerTarget = { ip: '198.18.0.1', port: 9 } as const;
 
 /**
- * A running tcpdump. What passed before `stop` was called is in the result: a marker packet is sent behind it and awaited, so
- * that "the pattern is not there" is a finding and not a race.
+ * A running tcpdump. The result contains every packet from before `stop`: it sends a marker packet and waits for it, so that
+ * "the pattern is absent" is a finding and not a race.
  */
 export class PacketCapture implements AsyncDisposable {
   readonly #at: LabNode;
@@ -42,7 +42,7 @@ export class PacketCapture implements AsyncDisposable {
     this.#file = init.file;
   }
 
-  /** Resolves when tcpdump captures: a first marker was sent and came back in the file. */
+  /** Resolves when tcpdump is capturing, which a first marker in the file proves. */
   static async start(options: CaptureOptions & { readonly directory: string }): Promise<PacketCapture> {
     const { at } = options;
     const file = path.join(options.directory, `${at.netns}-${randomBytes(4).toString('hex')}.pcap`);
@@ -57,12 +57,12 @@ export class PacketCapture implements AsyncDisposable {
     return capture;
   }
 
-  /** Whether the pattern was on the wire so far. */
+  /** Whether the pattern has been on the wire so far. */
   contains(pattern: Buffer | string): boolean {
     return wireContains(readPcap(readFileSync(this.#file)), pattern);
   }
 
-  /** Ends tcpdump and returns what it saw. Calling it again returns the same. */
+  /** Stops tcpdump and returns what it captured. A second call returns the same. */
   stop(): Promise<CapturedPackets> {
     this.#result ??= this.#finish();
     return this.#result;

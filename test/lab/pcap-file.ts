@@ -1,6 +1,6 @@
 /**
- * Reads what `tcpdump -w` wrote (classic pcap, microseconds, this machine's byte order, Ethernet): only as much as it
- * takes to say which bytes were on the wire. Format: draft-ietf-opsawg-pcap.
+ * Reads files of `tcpdump -w` (classic pcap, microseconds, this machine's byte order, Ethernet), only as far as needed to
+ * tell which bytes were on the wire. Format: draft-ietf-opsawg-pcap.
  */
 export type WireBytes = {
   /** Frames as they were captured. */
@@ -23,7 +23,7 @@ export function readPcap(pcap: Buffer): WireBytes {
   while (offset + recordHeaderBytes <= pcap.length) {
     const length = pcap.readUInt32LE(offset + 8);
     const end = offset + recordHeaderBytes + length;
-    // A record that tcpdump is still writing: it is read whole the next time.
+    // tcpdump is still writing this record; the next read gets it whole.
     if (end > pcap.length) break;
     frames.push(pcap.subarray(offset + recordHeaderBytes, end));
     offset = end;
@@ -31,7 +31,7 @@ export function readPcap(pcap: Buffer): WireBytes {
   return { frames, streams: assembleStreams(frames) };
 }
 
-/** Whether the bytes were readable on the wire: within one frame, or across the segments of one TCP stream. */
+/** Whether the bytes were readable on the wire, within one frame or across the segments of one TCP stream. */
 export function wireContains(wire: WireBytes, pattern: Buffer | string): boolean {
   return wire.frames.some((frame) => frame.includes(pattern)) || wire.streams.some((s) => s.bytes.includes(pattern));
 }
@@ -51,7 +51,7 @@ function assembleStreams(frames: readonly Buffer[]): WireStream[] {
   return [...segmentsByFlow.values()].map(assemble);
 }
 
-/** Retransmitted bytes are taken once. Sequence numbers wrap, so they are compared relative to the first. */
+/** Retransmitted bytes count once. Sequence numbers wrap, so they are compared relative to the first. */
 function assemble(segments: readonly Segment[]): WireStream {
   const first = segments[0]?.sequence ?? 0;
   const placed = segments

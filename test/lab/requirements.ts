@@ -2,13 +2,13 @@ import { accessSync, constants, existsSync } from 'node:fs';
 import path from 'node:path';
 import { CulvertError } from '../../shared/errors.js';
 
-/** A program that the lab, the demo or the tests start, and where Debian has it. */
+/** A program that the lab, the demo or the tests start, and its Debian packages. */
 export type Requirement = {
   readonly command: string;
   /** Debian packages that bring it. */
   readonly packages: readonly string[];
   readonly why: string;
-  /** A file that must be there too. */
+  /** A file that must also exist. */
   readonly file?: string;
 };
 
@@ -47,12 +47,11 @@ export const requirements: readonly Requirement[] = [
 ];
 
 /**
- * Where system programs are. The PATH of `su` and of many containers leaves sbin out; everything that this process starts
- * gets them from here.
+ * The PATH for everything that this process starts. The PATH of `su` and of many containers lacks the sbin directories.
  */
 const systemDirectories = ['/usr/local/sbin', '/usr/local/bin', '/usr/sbin', '/usr/bin', '/sbin', '/bin'];
 
-/** What is missing of the named commands; of the whole table unless told. */
+/** The missing programs among the named commands. Default: the whole table. */
 export function missingRequirements(commands?: readonly string[]): Requirement[] {
   const wanted = requirements.filter(({ command }) => commands === undefined || commands.includes(command));
   return wanted.filter(isMissing);
@@ -62,7 +61,7 @@ export function isMissing({ command, file }: Requirement): boolean {
   return findCommand(command) === null || (file !== undefined && !existsSync(file));
 }
 
-/** Absolute path of a program, or null. A command with a slash is a path already. */
+/** The absolute path of a program, or null. A command with a slash is already a path. */
 export function findCommand(command: string): string | null {
   if (command.includes('/')) return isExecutable(command) ? command : null;
   completePath();
@@ -70,7 +69,7 @@ export function findCommand(command: string): string | null {
   return directories.map((directory) => path.join(directory, command)).find(isExecutable) ?? null;
 }
 
-/** Throws `REQUIREMENT_MISSING`, saying what to install, unless this is root and the commands are there. */
+/** Throws `REQUIREMENT_MISSING`, which says what to install, unless this is root and the commands are installed. */
 export function requireCommands(commands: readonly string[]): void {
   if (process.getuid?.() !== 0) {
     const message = 'Network namespaces can only be made by root.';
@@ -81,8 +80,8 @@ export function requireCommands(commands: readonly string[]): void {
 }
 
 /**
- * Throws `REQUIREMENT_MISSING` with the program's name unless it is there. Programs that start another one (`ip netns exec`,
- * `nsenter`) say so themselves only with an exit code, which a test may take for the answer of the other.
+ * Throws `REQUIREMENT_MISSING` with the program's name unless it is installed. Programs that start another one (`ip netns
+ * exec`, `nsenter`) report a missing program only with an exit code, which a test may mistake for the other's result.
  */
 export function requireProgram(command: string): void {
   if (findCommand(command) !== null) return;

@@ -6,14 +6,14 @@ import { isAlive } from './lab-owner.js';
 import type { LabState } from './lab-state.js';
 import { readLabStates, removeIfEmpty, removeLabState } from './lab-state.js';
 
-/** Where `ip netns exec NAME` takes the files from that it binds over /etc (ip-netns(8)). */
+/** Directory of the files that `ip netns exec NAME` binds over /etc (ip-netns(8)). */
 export const netnsConfigDirectory = '/etc/netns';
 const netnsDirectory = '/run/netns';
 
 /**
- * Removes all that a lab is: processes in its namespaces, the namespaces, their files under /etc/netns, the temporary
- * directory and, at the end, its state file. Synchronous, so that it also works while the process exits. What is gone
- * already is no error; throws `LAB_TEARDOWN` when something stays, and keeps the state file for the next attempt.
+ * Removes a lab: the processes in its namespaces, the namespaces, their files under /etc/netns, the temporary directory and
+ * finally its state file. Synchronous, so that it also works while the process exits. Missing parts are not an error. Throws
+ * `LAB_TEARDOWN` when a part remains, and keeps the state file for the next attempt.
  */
 export function tearDown(state: LabState): void {
   killProcessesIn(state.namespaces);
@@ -31,7 +31,7 @@ export function tearDown(state: LabState): void {
   removeLabState(state.prefix);
 }
 
-/** Removes labs whose owner died without doing it; returns their prefixes. Labs that are held stay. */
+/** Removes labs whose owner died, and returns their prefixes. Held labs stay. */
 export function sweepStaleLabs(): string[] {
   const stale = readLabStates().filter((state) => state.owner !== null && !isAlive(state.owner));
   for (const state of stale) tearDown(state);
@@ -41,7 +41,7 @@ export function sweepStaleLabs(): string[] {
 /** Pids of the processes whose network namespace is one of these. Never this process. */
 export function processesIn(namespaces: readonly string[]): number[] {
   const wanted = new Set(namespaces.flatMap((name) => fileIdentity(path.join(netnsDirectory, name)) ?? []));
-  // The machine's own namespace must never be among them, whatever somebody bound to these paths.
+  // The machine's own namespace must never be among them, whatever is bound to these paths.
   wanted.delete(fileIdentity('/proc/self/ns/net') ?? '');
   if (wanted.size === 0) return [];
   return readdirSync('/proc')
@@ -50,14 +50,14 @@ export function processesIn(namespaces: readonly string[]): number[] {
     .filter((pid) => wanted.has(fileIdentity(`/proc/${pid}/ns/net`) ?? ''));
 }
 
-/** Once more until none is left: one that forks while it dies leaves a child behind. */
+/** Repeats until no process is left: one that forks while it dies leaves a child behind. */
 function killProcessesIn(namespaces: readonly string[]): void {
   const deadline = Date.now() + 5000;
   for (;;) {
     const pids = processesIn(namespaces);
     if (pids.length === 0 || Date.now() > deadline) return;
     for (const pid of pids) kill(pid);
-    // Give the kernel a moment to end them; this runs in exit handlers, where nothing can be awaited.
+    // Gives the kernel a moment to end them. This runs in exit handlers, which cannot await.
     Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 2);
   }
 }
@@ -82,7 +82,7 @@ function namespacesThatExist(namespaces: readonly string[]): string[] {
   return namespaces.filter((name) => fileIdentity(path.join(netnsDirectory, name)) !== null);
 }
 
-/** Namespaces are inodes of nsfs: device and inode together name one. Null when there is no such file. */
+/** Namespaces are inodes of nsfs: device and inode identify one. Null when the file does not exist. */
 function fileIdentity(file: string): string | null {
   try {
     const { dev, ino } = statSync(file);

@@ -1,11 +1,11 @@
 import { readdirSync, readFileSync } from 'node:fs';
 
-/** Environment variable that the test runner sets: everything that a test starts inherits it, detached or not. */
+/** Environment variable of the test runner. Every process that a test starts inherits it, detached or not. */
 export const testRunVariable = 'CULVERT_TEST_RUN';
 
 export type FoundProcess = { readonly pid: number; readonly command: string };
 
-/** Processes other than this one that were started by a test of this run and still live. */
+/** Processes other than this one that a test of this run started and that still run. */
 export function processesOfRun(testRun: string): FoundProcess[] {
   const marker = `${testRunVariable}=${testRun}`;
   return readdirSync('/proc')
@@ -15,7 +15,7 @@ export function processesOfRun(testRun: string): FoundProcess[] {
     .map((pid) => ({ pid, command: readProc(pid, 'cmdline').replaceAll('\0', ' ').trim() }));
 }
 
-/** Empty for a process that is gone or a zombie. */
+/** Empty for a process that has ended or is a zombie. */
 function readProc(pid: number, file: string): string {
   try {
     return readFileSync(`/proc/${pid}/${file}`, 'utf8');

@@ -1,15 +1,15 @@
 /**
- * What a lab is made of, as a person writes it (also as a YAML file, for `npm run lab -- up --topology FILE`). Names
- * are DNS labels. Addresses are given out in the order of the lists, see `address-plan.ts`.
+ * The definition of a lab, also as a YAML file for `npm run lab -- up --topology FILE`. Names are DNS labels. Addresses are
+ * assigned in the order of the lists, see `address-plan.ts`.
  */
 export type LabTopology = {
   readonly hosts: readonly HostSpec[];
   readonly services?: readonly ServiceSpec[];
   /** A further host called `controller`, without workloads, at 198.18.0.2. */
   readonly hasController?: boolean;
-  /** Machines that know nothing of the mesh: on the fabric, with routes to every workload. */
+  /** Machines outside the mesh: on the fabric, with routes to every workload. */
   readonly externalHosts?: readonly string[];
-  /** Of every link, in bytes; 1500 unless told. */
+  /** MTU of every link in bytes. Default: 1500. */
   readonly mtu?: number;
 };
 
@@ -17,13 +17,13 @@ export type HostSpec = { readonly name: string; readonly workloads?: readonly Wo
 
 export type WorkloadSpec = {
   readonly name: string;
-  /** Of the mesh, not of the kernel. */
+  /** Namespace in the mesh, not in the kernel. */
   readonly namespace: string;
   readonly serviceAccount: string;
   readonly labels?: Readonly<Record<string, string>>;
-  /** Written into the Workload resource as it is: traffic that the agent leaves alone. */
+  /** Copied to the Workload resource: traffic that the agent does not capture. */
   readonly capture?: CaptureSpec;
-  /** False: registered without a node, so that no agent captures it. True unless told. */
+  /** False: registered without a node, so that no agent captures it. Default: true. */
   readonly isMeshed?: boolean;
 };
 
@@ -37,11 +37,11 @@ export type ServiceSpec = {
   readonly name: string;
   readonly namespace: string;
   readonly ports: readonly { readonly port: number; readonly targetPort?: number }[];
-  /** Labels of the workloads behind it. */
+  /** Labels of its workloads. */
   readonly selector: Readonly<Record<string, string>>;
 };
 
-/** Two hosts and six workloads: what the demo, and `npm run lab -- up` without a file, build. */
+/** Two hosts and six workloads, for the demo and for `npm run lab -- up` without a file. */
 export const defaultTopology: LabTopology = {
   hasController: true,
   hosts: [

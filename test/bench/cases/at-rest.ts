@@ -1,14 +1,14 @@
 import type { BenchCase } from '../bench-case.js';
 import { usageOf } from '../process-usage.js';
 
-/** Long enough for a few heartbeats and checks, and for ticks of 10 ms to tell a tenth of a per cent. */
+/** Long enough for a few heartbeats and checks, and for 10 ms ticks to resolve a tenth of a per cent. */
 const windowSeconds = 15;
 const quickWindowSeconds = 5;
-/** The same for every path: what a start leaves behind (code to compile, memory to give back) is no rest. */
+/** Settling time, the same for every path: after a start, code is still compiled and memory is given back. */
 const settleSeconds = 30;
 const quickSettleSeconds = 4;
 
-/** Started, ready, settled, and without traffic: what the side that takes more takes of one core. */
+/** CPU use without traffic after settling. The value is the share of one core that the busier side uses. */
 export const atRestCase: BenchCase = {
   id: 'at-rest',
   title: 'at rest',

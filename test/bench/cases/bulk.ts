@@ -4,7 +4,7 @@ import type { CaseId } from '../case-ids.js';
 import { type IperfReport, parseIperfReport } from '../iperf-report.js';
 import { observe } from '../observe.js';
 
-/** Bytes as fast as they go in so many connections, to the server and then from it; the value is the mean rate of both. */
+/** Bulk transfer over a number of connections, to the server and then from it. The value is the mean rate of both. */
 export function bulkCase(id: CaseId, streams: number): BenchCase {
   return {
     id,
@@ -48,7 +48,7 @@ async function runIperf(
   const deadline = performance.now() + 10_000;
   for (;;) {
     const { stdout } = await lab.client.exec(argv, { timeoutMs: (length + 30) * 1000 });
-    // The server serves one client at a time and may still be busy with the end of the last one.
+    // The server serves one client at a time and may still be finishing the last one.
     if (!stdout.includes('the server is busy') || performance.now() > deadline) return parseIperfReport(stdout);
   }
 }

@@ -7,8 +7,8 @@ import { observe } from '../observe.js';
 import { parseWrkReport, wrkReportScript, type WrkReport } from '../wrk-report.js';
 
 /**
- * Requests of a small page by wrk. With `newConnections` each request has a connection of its own. The value is requests
- * a second, or with one connection, where only the time of one exchange counts, its median.
+ * Requests for a small page by wrk. With `newConnections` each request uses a new connection. The value is requests per
+ * second, or with one connection the median latency.
  */
 export function httpCase(id: CaseId, options: { connections: number; newConnections?: boolean }): BenchCase {
   const { connections, newConnections = false } = options;

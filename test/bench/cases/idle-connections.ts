@@ -3,15 +3,15 @@ import { reportOf, startLoad } from '../load-program.js';
 import { usageOf } from '../process-usage.js';
 
 const connections = 10_000;
-/** With the other proxies: their handshakes would take most of the run's time, and bytes per connection stay. */
+/** Fewer connections for the other proxies: their handshakes would take most of the run, and bytes per connection are the same. */
 const fewerConnections = { quick: 2000, whole: 5000 };
-/** Between the last byte and the look at the memory. */
+/** Time between the last byte and the memory measurement. */
 const settleMs = 1000;
 const deadlineMs = 180_000;
 
 /**
- * Connections that carried one byte each way and then nothing. The value is what resident memory grew by for each, on the
- * side where it grew more. Afterwards all of them must still carry a byte.
+ * Connections that carried one byte each way and are then idle. The value is the growth of resident memory per connection,
+ * on the side where it grew more. Afterwards all of them must still carry a byte.
  */
 export const idleConnectionsCase: BenchCase = {
   id: 'idle-10k',

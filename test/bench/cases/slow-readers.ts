@@ -9,18 +9,17 @@ import { resetPeaks, usageOf } from '../process-usage.js';
 const slowReaders = 200;
 const deadlineMs = 90_000;
 /**
- * Every buffer on the way is full when the proxies move little more than the slow readers take, in so many looks in turn.
+ * Consecutive samples in which the proxies move little more than the slow readers consume: then every buffer is full.
  */
 const calm = { cores: 0.25, windowMs: 500, looks: 3 };
 const longestFillMs = 40_000;
 const quickFillMs = 8000;
-/** What memory takes to be given back after connections ended, before the next fast reader is measured. */
+/** Time to release memory after connections ended, before the next fast reader is measured. */
 const restMs = 1000;
 
 /**
- * One connection that reads as fast as it can, beside 200 that hardly read and alone, before and after them. The value is
- * the share of its speed that it keeps. The memory that the slow ones cost is compared with what the windows of their
- * tunnels allow.
+ * One connection that reads as fast as it can, together with 200 slow readers and alone, before and after them. The value is
+ * the share of its speed that it keeps. The memory for the slow readers is compared with the windows of their tunnels.
  */
 export const slowReadersCase: BenchCase = {
   id: 'slow-readers',
@@ -48,7 +47,7 @@ export const slowReadersCase: BenchCase = {
       growthBytes = Math.max(...growth);
     }
     await pause(restMs);
-    // The machine may not be the same as it was before all of this: half of what it is compared with is measured after it.
+    // The machine may have changed meanwhile, so half of the reference is measured afterwards.
     const alone = (before + (await readFast(path, context))) / 2;
     return {
       value: beside / alone,
@@ -60,12 +59,12 @@ export const slowReadersCase: BenchCase = {
   },
 };
 
-/** The largest that the kernel makes a connection's buffer by itself (tcp(7)), in bytes. */
+/** The largest size to which the kernel grows a connection's buffer by itself (tcp(7)), in bytes. */
 const kernelBuffers = { tcp_rmem: '4096 131072 1048576', tcp_wmem: '4096 16384 1048576' };
 
 /**
- * All connections of a machine share what TCP may have of its memory. The buffers of 200 applications that read slowly would
- * take all of it on a small one, and then the kernel makes every window small, whoever carries the bytes.
+ * All connections of a machine share TCP's memory limit. On a small machine the buffers of 200 slow applications would use
+ * it up, and the kernel would then shrink every window, for every path.
  */
 async function boundKernelBuffers({ client, server }: BenchLab): Promise<AsyncDisposable> {
   const fileOf = (name: string): string => `/proc/sys/net/ipv4/${name}`;
@@ -79,7 +78,7 @@ async function boundKernelBuffers({ client, server }: BenchLab): Promise<AsyncDi
   return { [Symbol.asyncDispose]: () => write(usual.trim().split('\n')) };
 }
 
-/** Throws when they never do: what is measured then would be how buffers fill. */
+/** Throws when the buffers never fill, because the result would then measure their filling. */
 async function becomeCalm(pids: readonly number[], deadlineMs: number): Promise<void> {
   const end = performance.now() + deadlineMs;
   let { cpuSeconds: before } = usageOf(pids);
@@ -100,7 +99,7 @@ function pause(ms: number): Promise<void> {
   });
 }
 
-/** The windows of as many tunnels as the slow readers get: what each agent may hold for them, by its settings. */
+/** The windows of all tunnels of the slow readers: how much each agent may buffer for them, by its settings. */
 const windowsBytes =
   Math.max(spreadTunnels, Math.ceil((slowReaders + 1) / dataplaneSettingsTable.maxStreamsPerTunnel.default)) *
   dataplaneSettingsTable.tunnelWindowBytes.default;

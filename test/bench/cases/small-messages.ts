@@ -3,7 +3,7 @@ import type { BenchPath } from '../bench-path.js';
 import { observe } from '../observe.js';
 import { parseRedisBenchmark, type RedisBenchmarkReport } from '../redis-benchmark-report.js';
 
-/** Commands of 64 bytes to redis and their answers, 16 under way in each of 16 connections. */
+/** Commands of 64 bytes to redis and their answers, 16 in flight in each of 16 connections. */
 export const smallMessagesCase: BenchCase = {
   id: 'small-messages',
   title: 'small messages both ways',
@@ -12,7 +12,7 @@ export const smallMessagesCase: BenchCase = {
   services: ['redis'],
   workers: 'all',
   measure: async (path, context) => {
-    // It counts requests, not seconds: a short run tells how many fill the time.
+    // The tool counts requests, not seconds, so a short run determines how many fill the time.
     const probe = await runRedisBenchmark(path, context, probeRequests);
     const rate = probe.requests / probe.seconds;
     const wanted = Math.max(probeRequests, Math.round(rate * context.seconds));

@@ -5,7 +5,7 @@ import { observe } from '../observe.js';
 const connections = 2000;
 const deadlineMs = 90_000;
 
-/** All at once; the value is the time until a byte came back through the last of them. */
+/** Opens all connections at once. The value is the time until the last one has echoed a byte. */
 export const stormCase: BenchCase = {
   id: 'storm',
   title: `${connections.toLocaleString('en-US')} connections at once`,

@@ -2,12 +2,12 @@ import net from 'node:net';
 import process from 'node:process';
 import { readArguments, report } from './peer-connections.js';
 
-/** `fast-reader.js HOST PORT MILLISECONDS`: is poured at and reads as fast as it can, timed after a start of 300 ms. */
+/** `fast-reader.js HOST PORT MILLISECONDS`: reads a stream as fast as it can, timed after a warm-up of 300 ms. */
 const settleMs = 300;
 const { address, count: milliseconds } = readArguments();
 let bytes = 0;
 
-// Into one buffer: the client must not be what is measured.
+// Reads into one buffer, so that the client is not the bottleneck.
 const socket = net.connect({
   ...address,
   onread: {

@@ -3,8 +3,8 @@ import process from 'node:process';
 import { awaitAnswer, dialPeer, ping, readArguments, report } from './peer-connections.js';
 
 /**
- * `hold-connections.js HOST PORT COUNT`: opens so many connections, each proved by a byte that came back, and holds them.
- * SIGUSR2 asks whether all still carry bytes; SIGTERM ends it.
+ * `hold-connections.js HOST PORT COUNT`: opens COUNT connections, verifies each with an echoed byte, and holds them. SIGUSR2
+ * checks that all still carry bytes; SIGTERM ends it.
  */
 const inFlight = 100;
 const { address, count } = readArguments();

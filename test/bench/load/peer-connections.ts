@@ -2,14 +2,14 @@ import { once } from 'node:events';
 import net from 'node:net';
 import process from 'node:process';
 
-/** What a load program prints for the benchmark: one line, `report` and JSON. */
+/** Prints a load program's report for the benchmark: one line, `report` and JSON. */
 export function report(figures: Readonly<Record<string, number>>): void {
   process.stdout.write(`report ${JSON.stringify(figures)}\n`);
 }
 
 export type PeerAddress = { readonly host: string; readonly port: number };
 
-/** A connection to peer-server whose first byte was sent: `e` to be echoed, `p` to be poured at. Rejects with its error. */
+/** Connects to peer-server and sends the first byte: `e` to get an echo, `p` to get a stream. Rejects with its error. */
 export async function dialPeer(address: PeerAddress, mode: 'e' | 'p'): Promise<net.Socket> {
   const socket = net.connect({ ...address, noDelay: true });
   await once(socket, 'connect');
@@ -17,7 +17,7 @@ export async function dialPeer(address: PeerAddress, mode: 'e' | 'p'): Promise<n
   return socket;
 }
 
-/** Sends one byte and resolves when one comes back. Rejects when the connection ends or breaks before. */
+/** Sends one byte and resolves when one comes back. Rejects when the connection ends or fails first. */
 export async function ping(socket: net.Socket): Promise<void> {
   socket.write('x');
   await awaitAnswer(socket);
@@ -41,7 +41,7 @@ export function awaitAnswer(socket: net.Socket): Promise<void> {
   });
 }
 
-/** HOST PORT and one number, as every load program takes them. */
+/** The arguments of every load program: HOST, PORT and a number. */
 export function readArguments(): { readonly address: PeerAddress; readonly count: number } {
   const [host = '', port, count] = process.argv.slice(2);
   return { address: { host, port: Number(port) }, count: Number(count) };

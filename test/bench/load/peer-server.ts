@@ -2,8 +2,8 @@ import net from 'node:net';
 import process from 'node:process';
 
 /**
- * `peer-server.js PORT…`: an application of the benchmark. The first byte of a connection says what it does: `e` and every
- * byte after it come back; after `p` it pours bytes without end, as fast as they are taken.
+ * `peer-server.js PORT…`: an application of the benchmark. The first byte of a connection selects its mode: `e` echoes it and
+ * every byte after it; `p` streams bytes without end, as fast as the client reads.
  */
 const flood = Buffer.alloc(256 * 1024, 0x70);
 for (const port of process.argv.slice(2).map(Number)) {
@@ -12,7 +12,7 @@ for (const port of process.argv.slice(2).map(Number)) {
 }
 
 function serve(socket: net.Socket): void {
-  // A client of a benchmark ends as it likes.
+  // Clients of the benchmark may end in any way.
   socket.on('error', () => {});
   socket.once('data', (first: Buffer) => {
     if (first[0] === 0x70) {

@@ -15,12 +15,11 @@ import { report } from './peer-connections.js';
 import { nodeNamed } from '../../support/routing/names.js';
 
 /**
- * `simulated-agents.js CONTROLLER_URL CONTEXT_FILE PREFIX COUNT`: so many agents without a data plane. Each joins with a
- * token and a credential of its own, follows the rules over its own connection to NATS, fetches the signed snapshot of
- * each revision, and reports its state to the controller. When all have a revision, that is reported with the times of
- * the first and the last.
+ * `simulated-agents.js CONTROLLER_URL CONTEXT_FILE PREFIX COUNT`: COUNT agents without a data plane. Each joins with its own
+ * token and credential, follows the rules over its own connection to NATS, fetches the signed snapshot of each revision, and
+ * reports its state to the controller. When all have a revision, the program reports the times of the first and the last.
  *
- * One thing they share: what a snapshot says is unpacked once for all of them, since real agents have a CPU each.
+ * They share one step: a snapshot is decoded once for all of them, since real agents do not share a CPU.
  */
 const [controllerUrl = '', contextFile = '', prefix = '', countText = '0'] = process.argv.slice(2);
 const count = Number(countText);
@@ -88,7 +87,7 @@ async function startAgent(node: string): Promise<void> {
       arrive(revision);
       beat();
     },
-    onAlarm: (kind) => process.stderr.write(`${node} refused its rules: ${kind}\n`),
+    onAlarm: (kind) => process.stderr.write(`${node} rejected its rules: ${kind}\n`),
   });
   const check = (): void => void rules.check();
   bucket.watch({ key: rulesPointerKey, onEntry: check, onReady: check, signal: abort.signal });

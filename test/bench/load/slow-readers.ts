@@ -2,7 +2,7 @@ import type net from 'node:net';
 import { dialPeer, readArguments, report } from './peer-connections.js';
 
 /**
- * `slow-readers.js HOST PORT COUNT`: connections that are poured at and read 64 KiB every two seconds each, until SIGTERM.
+ * `slow-readers.js HOST PORT COUNT`: COUNT connections that each read 64 KiB of a stream every two seconds, until SIGTERM.
  */
 const { address, count } = readArguments();
 const roundMs = 2000;

@@ -2,7 +2,7 @@ import process from 'node:process';
 import { Quantiles } from '../quantiles.js';
 import { awaitAnswer, dialPeer, readArguments, report } from './peer-connections.js';
 
-/** `storm.js HOST PORT COUNT`: dials so many at once and times, for each, until a byte came back through it. */
+/** `storm.js HOST PORT COUNT`: opens COUNT connections at once and times each until it has echoed a byte. */
 const { address, count } = readArguments();
 const startedAt = performance.now();
 const outcomes = await Promise.allSettled(Array.from({ length: count }, once));
@@ -18,7 +18,7 @@ report({
   p99Us: quantiles.at(0.99) * 1000,
   p999Us: quantiles.at(0.999) * 1000,
 });
-// The benchmark looks at the figures, not at how thousands of connections end.
+// The benchmark uses only the figures, so how the connections end does not matter.
 process.kill(process.pid, 'SIGTERM');
 
 async function once(): Promise<number> {

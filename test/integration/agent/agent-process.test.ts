@@ -68,7 +68,7 @@ test('a workload that is no longer registered is released, also when that happen
   await mesh.agent.stop();
   await mesh.api('DELETE', '/v1/resources/Workload/shop/web');
   await mesh.startAgent();
-  // The rules go first and the tables, when nobody else uses them, after them.
+  // The rules are removed first, then the tables, unless others use them.
   const isAsFound = async () => ((await mesh.netfilter(mesh.web)) === before ? true : undefined);
   await waitUntil('web is released and as it was found', isAsFound, 45_000);
   assert.equal(await mesh.hasRules(mesh.db), true);

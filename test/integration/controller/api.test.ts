@@ -250,9 +250,9 @@ test('why names the rule for a workload, a service, an account, an address and t
   assert.deepEqual(outside.enforcedBy, ['destination']);
   assert.equal(outside.facts.source.identity, null);
 
-  const nobody = await callApi(controller, 'GET', '/v1/why?source=shop/apo&destination=shop/db&port=1');
-  assert.equal(nobody.status, 404);
-  assert.match((nobody.body as { hint: string }).hint, /did you mean shop\/api/);
+  const unknownSource = await callApi(controller, 'GET', '/v1/why?source=shop/apo&destination=shop/db&port=1');
+  assert.equal(unknownSource.status, 404);
+  assert.match((unknownSource.body as { hint: string }).hint, /did you mean shop\/api/);
   for (const query of [
     'source=shop/api',
     'source=x&destination=shop/db&port=1',

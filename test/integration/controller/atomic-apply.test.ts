@@ -312,7 +312,7 @@ test('a store that another controller signed is left alone', async () => {
   });
 });
 
-test('what somebody else changed in the buckets is put right', async () => {
+test('foreign changes in the buckets are corrected', async () => {
   await withNats(async (bus, stateDir) => {
     const key = generateSigningKey();
     await live({ bus, stateDir, key }, async (store) => {
@@ -337,7 +337,7 @@ test('what somebody else changed in the buckets is put right', async () => {
   });
 });
 
-test('rules that somebody forged under a revision to come are replaced, and cost no revision', async () => {
+test('forged rules under a future revision are replaced without a new revision', async () => {
   await withNats(async (bus, stateDir) => {
     const key = generateSigningKey();
     const rules = await bus.bucket(buckets.rules, { create: { history: 1, maxBytes: -1, replicas: 1 } });

@@ -51,7 +51,7 @@ function isTrusted(chainPem: string, rootsPem: string): boolean {
   return chain !== undefined && endsAtRoot(chain, rootsPem);
 }
 
-test('a root is replaced in three steps, and whoever renewed since the last one is trusted all the time', async () => {
+test('a root is replaced in three steps, and agents that renewed after each step stay trusted throughout', async () => {
   await inPlace(async (place) => {
     const before = await started(place);
     const old = await nodeChain(before);

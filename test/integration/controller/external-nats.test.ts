@@ -16,7 +16,7 @@ import {
   workloadDocument,
 } from '../../support/controller/controller-fixture.js';
 
-/** NATS servers of somebody else, and the settings with which a controller uses them. */
+/** External NATS servers, and the settings with which a controller uses them. */
 async function operatorsNats(): Promise<AsyncDisposable & { nats: NatsFixture; changes: Partial<ControllerSettings> }> {
   const nats = await NatsFixture.start();
   const seedFile = path.join(nats.stateDir, 'account.seed');

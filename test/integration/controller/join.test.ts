@@ -265,7 +265,7 @@ test('a node renews its certificate and its credential, and the new credential w
   assert.equal(bus.status, 'connected');
 });
 
-test('whoever has the NATS credential of a node, and not its key, gets neither certificates nor credentials', async () => {
+test('a stolen NATS credential without the node key yields neither certificates nor credentials', async () => {
   await using directory = await temporaryDirectory();
   await using controller = await startedController(directory.path);
   const placed = documents(workloadDocument('billing', 'api', { ip: '198.18.1.1', node: 'host-a' }));

@@ -275,7 +275,7 @@ test('what nats-server refuses while the controller is still starting is counted
   const bin = path.join(directory.path, 'bin');
   await mkdir(bin);
   const { PATH = '' } = process.env;
-  // The first thing that this server says is that it turned somebody away.
+  // The first log line of this server is a rejected connection.
   const script = `#!/bin/sh
 PATH='${PATH}'
 [ "$1" = --config ] && echo '[1] [ERR] 198.18.0.9:4 - cid:1 - authentication error' >&2

@@ -119,7 +119,7 @@ test('a deleted user, an expired one and a stranger are refused, each with its o
   assert.equal((await ask(`culvert_${'A'.repeat(43)}`)).status, 401);
 });
 
-test('a damaged file of users is moved aside, lets nobody in, and can be written again', async () => {
+test('a damaged file of users is moved aside, authenticates no user, and can be written again', async () => {
   await using directory = await temporaryDirectory();
   const path = join(directory.path, 'users.json');
   await writeFile(path, '[{ "name": "alice"');

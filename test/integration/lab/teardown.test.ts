@@ -58,7 +58,7 @@ describe('taking a lab down', { timeout: patientMs(60_000) }, () => {
   const ends: readonly [what: string, code: string, signal: NodeJS.Signals | null][] = [
     ['gets SIGTERM', '', 'SIGTERM'],
     ['gets SIGINT', '', 'SIGINT'],
-    ['throws an exception that nobody catches', 'setImmediate(() => { throw new Error("boom"); });', null],
+    ['throws an uncaught exception', 'setImmediate(() => { throw new Error("boom"); });', null],
     ['calls process.exit', 'process.exit(3);', null],
     ['comes to the end of its program', 'clearInterval(busy);', null],
   ];

@@ -113,7 +113,7 @@ export class DataplaneMesh implements AsyncDisposable {
     return pool;
   }
 
-  /** An exception that nobody catches, in one thread of a host: what a defect of the data plane would do. */
+  /** Throws an uncaught exception in one thread of a host, like a bug in the data plane. */
   crashWorker(host: string, workerIndex: number): void {
     this.#threads.get(`${host}#${workerIndex}`)?.postMessage({ type: 'rules', snapshot: null }, []);
   }
@@ -165,7 +165,7 @@ export class DataplaneMesh implements AsyncDisposable {
     );
   }
 
-  /** Records that nobody asked for yet. */
+  /** Records that were not consumed yet. */
   unclaimed(host: string): readonly ClosedConnection[] {
     return this.#closed.get(host) ?? [];
   }

@@ -1,6 +1,6 @@
 import type { Scheduler } from '../../../agent/thread/scheduler.js';
 
-/** Time that only moves when a test says so. */
+/** A clock that moves only when a test moves it. */
 export class FakeScheduler implements Scheduler {
   #nowMs: number;
   #timers: { readonly atMs: number; readonly callback: () => void }[] = [];
@@ -31,7 +31,7 @@ export class FakeScheduler implements Scheduler {
     return Math.min(...this.#timers.map((timer) => timer.atMs)) - this.#nowMs;
   }
 
-  /** Somebody sets the clock, or the host slept: timers do not notice. */
+  /** Sets the clock, as an operator or a suspended host would. Timers do not notice. */
   setClock(nowMs: number): void {
     const stepMs = nowMs - this.#nowMs;
     this.#nowMs = nowMs;

@@ -23,7 +23,7 @@ function settings(...values: readonly Buffer[]): Buffer {
   return encodeFrame(frameType.settings, 0, 0, Buffer.concat(values));
 }
 
-/** What RFC 9113 says in §3 to §6 to whoever receives frames. */
+/** Rules of RFC 9113, §3 to §6, for the receiver of frames. */
 export const rulesOfFrames: readonly Rule[] = [
   ...rulesWith({ to: 'fresh server', expect: { connection: 'protocolError' } }, [
     ['§3.4 the client begins with the preface', Buffer.from('GET / HTTP/1.1\r\n\r\n')],

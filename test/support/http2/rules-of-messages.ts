@@ -15,7 +15,7 @@ const connect: readonly (readonly [string, string])[] = [
 const malformed = { expect: { stream: 'protocolError' }, streamId: 3 } as const;
 const get = { ':method': 'GET', ':scheme': 'https', ':path': '/' };
 
-/** What RFC 9113 says in §8 to whoever receives requests or responses. */
+/** Rules of RFC 9113, §8, for the receiver of requests or responses. */
 export const rulesOfMessages: readonly Rule[] = [
   ...rulesWith({ to: 'client before the answer', expect: { stream: 'protocolError' } }, [
     ['§8.1 DATA does not come before the answer', data(1, 'x')],

@@ -31,7 +31,7 @@ export class HeldPairs {
     this.#nodeNamed = init.nodeNamed;
   }
 
-  /** Opens one for each pair; all must be allowed. Not for addresses of services: the agent chooses whom they mean. */
+  /** Opens one per pair; all must be allowed. Not for service addresses, whose endpoint the agent chooses. */
   async open(pairs: readonly Pair[]): Promise<void> {
     for (const pair of pairs) {
       const fromMs = Date.now();

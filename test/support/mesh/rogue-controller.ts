@@ -14,7 +14,7 @@ import { patientSignal } from '../../lab/patience.js';
 
 /**
  * A program that the tests run on the controller's machine of the lab: with the account's seed in the controller's state
- * directory it writes rules into NATS that the controller never wrote, as whoever has taken over NATS could.
+ * directory it writes rules into NATS that the controller never wrote, as an attacker who controls NATS could.
  * `rogue-controller STATE_DIR forge REVISION` lets everything pass, signed by a key of its own. `… replay REVISION`
  * points at an old snapshot, whose signature is right. `… relabel REVISION` passes the oldest snapshot off as a new one.
  * `… damage REVISION` changes one byte of the one in force, and names it by the hash that it has then.

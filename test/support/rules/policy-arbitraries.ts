@@ -36,7 +36,7 @@ export const peerMatch = optional({
     .map((networks): PeerMatch => sparse({ ...match, ...networks })),
 );
 
-/** At most two of the fields: more of them match nobody. */
+/** At most two fields: with more, nothing would match. */
 function sparse(match: PeerMatch): PeerMatch {
   const kept = Object.entries(match).slice(-2);
   return Object.fromEntries(kept);

@@ -64,7 +64,7 @@ export class RawPeer implements AsyncDisposable {
     socket.on('data', (chunk: Buffer) => this.#parse(chunk));
   }
 
-  /** Connects as this certificate, or as nobody; checks nothing. Resolves when TLS is up, or rejects. */
+  /** Connects with this certificate or without one, and verifies nothing. Resolves when TLS is up, or rejects. */
   static async connect(
     port: number,
     own: TunnelCertificates | null,

@@ -73,15 +73,19 @@ describe('the address plan of a lab', () => {
 
   const workload = { name: 'web', namespace: 'shop', serviceAccount: 'web' };
   const refused: readonly [what: string, topology: LabTopology, message: RegExp][] = [
-    ['two hosts of one name', { hosts: [{ name: 'a' }, { name: 'a' }] }, /host "a" is there twice/],
-    ['a host called as the fabric', { hosts: [{ name: 'fabric' }] }, /host "fabric" is there twice/],
+    ['two hosts of one name', { hosts: [{ name: 'a' }, { name: 'a' }] }, /host "a" exists twice/],
+    ['a host called as the fabric', { hosts: [{ name: 'fabric' }] }, /host "fabric" exists twice/],
     [
       'two workloads of one name',
       { hosts: [{ name: 'a', workloads: [workload, workload] }] },
-      /"shop\/web" is there twice/,
+      /"shop\/web" exists twice/,
     ],
-    ['a name with a slash in it', { hosts: [{ name: 'a', workloads: [{ ...workload, name: 'a/b' }] }] }, /no name/],
-    ['a name in capitals', { hosts: [{ name: 'Node' }] }, /"Node" is no name for a host/],
+    [
+      'a name with a slash in it',
+      { hosts: [{ name: 'a', workloads: [{ ...workload, name: 'a/b' }] }] },
+      /is not a name for a workload/,
+    ],
+    ['a name in capitals', { hosts: [{ name: 'Node' }] }, /"Node" is not a name for a host/],
     ['too many hosts', { hosts: Array.from({ length: 181 }, (_, i) => ({ name: `n${i}` })) }, /181 hosts are too many/],
   ];
   for (const [what, topology, message] of refused) {

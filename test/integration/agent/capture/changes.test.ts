@@ -77,7 +77,7 @@ for (const [what, script, undo] of damages) {
   });
 }
 
-test('what happens elsewhere in a namespace is not told of, and nothing is told twice', async () => {
+test('changes elsewhere in a namespace are not reported, and no change is reported twice', async () => {
   const place = network.b;
   const changes = RuleChanges.open({ netnsFd: place.fd, hasRoutes: true, backend: nft, place: 'b', log: silent });
   assert.ok(changes !== null);

@@ -76,7 +76,7 @@ test("forwarded traffic is ruled, also when a NAT gives it the host's address", 
   }
 });
 
-test('nobody else can pretend to be a probe', async () => {
+test('other connections cannot pass as a probe', async () => {
   for (const family of families) {
     const source = probeSource[family] as IpAddress;
     await network.sh(network.x, `ip addr add ${source} dev eth0 ${family === 6 ? 'nodad' : ''}`);
@@ -90,7 +90,7 @@ test('nobody else can pretend to be a probe', async () => {
   }
 });
 
-test('rules of the host that somebody flushes are repaired, and removal leaves the host as it was', async () => {
+test('flushed rules of the host are repaired, and removal leaves the host as it was', async () => {
   await network.sh(network.router, 'iptables -t nat -F; ip6tables -t mangle -X 2>/dev/null || true');
   await host.check({ isForced: false });
   assert.equal(repairs.length, 1);

@@ -44,7 +44,7 @@ test('applying twice changes nothing, and releasing leaves the namespace byte fo
   assert.equal(await network.fingerprint(network.a), found);
 });
 
-test("somebody else's rules, tables and policy routing survive capture and removal", async () => {
+test('foreign rules, tables and policy routing survive capture and removal', async () => {
   const script = `iptables -t nat -A OUTPUT -d 203.0.113.9 -p tcp -j ACCEPT; iptables -A INPUT -s 203.0.113.7 -j DROP;
     ip6tables -t mangle -N THEIRS; ip rule add pref 100 fwmark 0x7 lookup 7; nft add table inet theirs`;
   const undo = `iptables -t nat -D OUTPUT -d 203.0.113.9 -p tcp -j ACCEPT; iptables -D INPUT -s 203.0.113.7 -j DROP;
@@ -67,7 +67,7 @@ test("somebody else's rules, tables and policy routing survive capture and remov
 });
 
 test(
-  'rules that somebody flushes are back within ten seconds, and the repair is reported',
+  'flushed rules are back within ten seconds, and the repair is reported',
   { timeout: patientMs(30_000) },
   async () => {
     const servers = await network.serveCapturePorts(network.a);

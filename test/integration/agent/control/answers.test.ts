@@ -29,7 +29,7 @@ function throwError(error: unknown): never {
   throw error;
 }
 
-/** The controller's half on the same nats-server, or somebody who sits in its place: `seal` decides. */
+/** The controller's side on the same nats-server, or an impostor in its place: `seal` decides. */
 class Responder {
   readonly #fixture: LinkFixture;
   seal: Seal;
@@ -229,7 +229,7 @@ test('node credentials change only with an answer that is signed for them and ho
     responder.seal = responder.honest;
     const hostileRoot = await createRootCa({ trustDomain: 'mesh.test' });
     const unfit: [what: string, spoil: () => void][] = [
-      ['a key that is none', () => (responder.signingPublicKeys = ['no key'])],
+      ['an invalid key', () => (responder.signingPublicKeys = ['no key'])],
       ['another node', () => (responder.issueFor = 'node2')],
       ['other roots', () => (responder.rootsPem = hostileRoot.rootPem)],
     ];

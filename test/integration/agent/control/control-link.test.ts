@@ -94,7 +94,7 @@ test('other content under the revision in force is an alarm', async () => {
   await using fixture = await LinkFixture.start();
   await fixture.publishRules(snapshotOf(1));
   await fixture.rules.until('revision 1', (seen) => seen.includes(1));
-  await fixture.publishRules(snapshotOf(1, { createdBy: 'somebody else' }));
+  await fixture.publishRules(snapshotOf(1, { createdBy: 'another user' }));
   await fixture.alarms.until('alarm', (seen) => seen.includes('backwards'));
   assert.deepEqual(fixture.rules.items, [1]);
 });
@@ -128,7 +128,7 @@ test('a registry is complete only when all that its list names is there', async 
   assert.deepEqual([fixture.registryMessages.items.length, fixture.registry.missing], [1, 0]);
 });
 
-test('nobody but the controller takes a workload out: neither by a deletion nor by a list of his own or of the past', async () => {
+test('only the controller removes a workload: neither a deletion nor a forged or old list does', async () => {
   await using fixture = await LinkFixture.start();
   await fixture.publishRules(snapshotOf(1));
   await fixture.publishList({}, { sequence: 1 });

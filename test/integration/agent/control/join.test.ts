@@ -126,7 +126,7 @@ test('an agent whose state belongs to another node does not start with it', asyn
   await assert.rejects(other.joined, { code: 'NODE_MISMATCH' });
 });
 
-test('an agent that nobody told how to join says what is needed', async () => {
+test('an agent without join settings says what is needed', async () => {
   await using directory = await temporaryDirectory();
   const { log } = newLog();
   await using agent = await start(agentSettings({ stateDir: directory.path }), log);
@@ -161,7 +161,7 @@ test('the admin endpoint answers to loopback names only and changes the level on
   assert.equal((await fetch(`${base}/nothing`)).status, 404);
 });
 
-/** Somebody else's HTTPS server with a CA of its own, which writes down what it is asked. */
+/** A foreign HTTPS server with its own CA, which records the requests it gets. */
 class Imposter implements AsyncDisposable {
   readonly requests: string[] = [];
   readonly #server: Server;

@@ -123,7 +123,7 @@ describe('the rules of the data plane', { timeout: patientMs(120_000) }, () => {
     await mesh.closed('node1', outbound);
   });
 
-  test('are judged anew when the labels of a workload change', async () => {
+  test('are evaluated again when the labels of a workload change', async () => {
     await rules(deny('no-quarantined', [{ labels: { app: 'quarantined' } }]));
     const socket = await openTo('db');
     mesh.sendRegistry([{ ...mesh.entry('web'), labels: { app: 'quarantined' } }]);

@@ -109,7 +109,7 @@ test('the original destination of a redirected connection is read for IPv4 and I
   }
 });
 
-test('a connection that nobody redirected has no original destination but its own', async () => {
+test('the original destination of a connection without a redirect is its own', async () => {
   await using server = await serve(7002);
   const client = connect('198.19.9.1', 7002);
   const socket = await accept(server);

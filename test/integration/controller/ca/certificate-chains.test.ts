@@ -50,7 +50,7 @@ async function leafOf(issuer: CertificateAuthority, serviceAccount: string, now 
   return { cert: chainPem, key: privateKeyPem, identity };
 }
 
-/** Both sides of a mutual TLS 1.3 handshake: whom each one proved, or the error that refused it. */
+/** Both sides of a mutual TLS 1.3 handshake: the identity of each peer, or the error that rejected it. */
 async function handshake(
   server: Leaf & { readonly ca: string },
   client: Leaf & { readonly ca: string },

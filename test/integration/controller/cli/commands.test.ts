@@ -204,7 +204,7 @@ describe('the culvert command with a running controller', () => {
   it('checks the mesh, and fails for a warning only when it is strict', async () => {
     const empty = await file(
       'empty-segment.yaml',
-      'apiVersion: culvert.dev/v1\nkind: Segment\nmetadata: { name: nobody }\nspec: { members: [{ labels: { app: nothing } }] }\n',
+      'apiVersion: culvert.dev/v1\nkind: Segment\nmetadata: { name: unused }\nspec: { members: [{ labels: { app: nothing } }] }\n',
     );
     const before = await culvert('check', '-o', 'json');
     assert.equal(before.code, 0, before.err);
@@ -217,11 +217,11 @@ describe('the culvert command with a running controller', () => {
     const { code, out } = await culvert('check');
     assert.equal(code, 0);
     assert.match(out, /^✔ controller: the controller is ready$/m);
-    assert.match(out, /^! rules: Segment\/nobody: /m);
+    assert.match(out, /^! rules: Segment\/unused: /m);
     const strict = await culvert('check', '--strict');
     assert.equal(strict.code, 1);
     assert.match(strict.err, /\[NOT_WELL\]$/);
-    assert.equal((await culvert('delete', 'segment', 'nobody')).code, 0);
+    assert.equal((await culvert('delete', 'segment', 'unused')).code, 0);
   });
 
   it('exits with 5 when the token is not accepted', async () => {

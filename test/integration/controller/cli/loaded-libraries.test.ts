@@ -46,7 +46,7 @@ describe('the culvert command', () => {
         },
       );
       // It has got as far as it can: there is no controller.
-      assert.match(stderr, /the controller at https:\/\/127\.0\.0\.1:1 cannot be reached/);
+      assert.match(stderr, /cannot reach the controller at https:\/\/127\.0\.0\.1:1/);
       assert.equal(status, 3);
     });
   }

@@ -188,20 +188,20 @@ describe('the tools for rules with recorded connections', () => {
       `apiVersion: culvert.dev/v1\nkind: SegmentationRule\nmetadata: { name: ${name} }\n${spec(fields)}\n`;
     const allow = rule('api-to-db', 'priority: 800, action: allow, from: [{ serviceAccount: billing/api }]');
     const applied = await culvert(
-      `${allow}---\n${rule('nobody-else', 'priority: 900, action: deny')}`,
+      `${allow}---\n${rule('deny-others', 'priority: 900, action: deny')}`,
       'apply',
       '-f',
       '-',
     );
     assert.equal(applied.code, 0, applied.err);
-    const alone = await culvert('', 'promote', 'nobody-else');
+    const alone = await culvert('', 'promote', 'deny-others');
     assert.equal(alone.code, 1);
     assert.match(alone.err, /WOULD_BREAK/);
-    assert.match(alone.err, /only audited; promote them together: culvert promote api-to-db nobody-else/);
-    const { code, out, err } = await culvert('', 'promote', 'api-to-db', 'nobody-else');
+    assert.match(alone.err, /only audited; promote them together: culvert promote api-to-db deny-others/);
+    const { code, out, err } = await culvert('', 'promote', 'api-to-db', 'deny-others');
     assert.equal(code, 0, err);
-    assert.match(out, /api-to-db configured\nSegmentationRule\/nobody-else configured\nrevision \d+$/);
-    for (const name of ['api-to-db', 'nobody-else']) {
+    assert.match(out, /api-to-db configured\nSegmentationRule\/deny-others configured\nrevision \d+$/);
+    for (const name of ['api-to-db', 'deny-others']) {
       assert.equal((await culvert('', 'delete', 'SegmentationRule', name)).code, 0);
     }
   });
@@ -231,7 +231,7 @@ describe('the tools for rules with recorded connections', () => {
     assert.match(out, /\nbilling\/shell +billing\/db +5432 +3 +1 +1m ago$/);
   });
 
-  it('matrix shows who reaches whom, and how far from one workload', async () => {
+  it('matrix shows which workloads reach which, and the blast radius of one', async () => {
     const { code, out } = await culvert('', 'matrix');
     assert.equal(code, 0);
     assert.match(out, /^FROM +TO +PORTS +RULE/);

@@ -190,7 +190,7 @@ test('a port in use, a missing program and damaged keys say what to do', async (
   };
   try {
     await assert.rejects(startEmbeddedNats(options), { code: 'NATS_START_FAILED', hint: /--nats-listen/ });
-    await assert.rejects(startEmbeddedNats({ ...options, command: 'nats-server-of-nobody' }), {
+    await assert.rejects(startEmbeddedNats({ ...options, command: 'no-such-nats-server' }), {
       code: 'NATS_SERVER_MISSING',
       hint: /apt-get install nats-server/,
     });

@@ -54,7 +54,7 @@ test('creating a bucket twice brings it to the later settings, and a full one re
   await assert.rejects(bucket.put('large', Buffer.alloc(8192)), { code: 'BUS_STORE_FULL', hint: /disk space/ });
 });
 
-test('a request that nobody serves, or that takes too long, or is aborted, ends with its own error', async () => {
+test('a request without a responder, beyond its timeout or aborted fails with its own error', async () => {
   await using nats = await NatsFixture.start();
   const agent = await nats.agent('node1');
   const subject = subjectFor('sign', nodeNamed('node1'));

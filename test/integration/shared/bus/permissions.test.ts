@@ -206,7 +206,7 @@ test('every refusal reaches the controller with the public key of the user', asy
   assert.equal(subscription?.user, publication?.user);
 });
 
-test('a user whom another account signed, and one whose token has expired, are refused and counted', async () => {
+test('a user signed by another account and a user with an expired token are refused and counted', async () => {
   const stranger = await NatsFixture.start();
   try {
     const problems = new Inbox<unknown>();

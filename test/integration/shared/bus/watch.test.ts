@@ -127,9 +127,9 @@ test('after a wiped store a watch delivers the new content and the absence of th
   seen.watch({ onEntry, onReady, onProblem: problems.push, signal: stop.signal });
   await log.untilHas('ready');
   await controller.request(`$JS.API.STREAM.DELETE.KV_${buckets.registry}`, new Uint8Array(), { timeoutMs: 5000 });
-  const anew = await controller.bucket(buckets.registry, { create: settings });
+  const recreated = await controller.bucket(buckets.registry, { create: settings });
   // The same revision as before, with another value.
-  await anew.put('workload.a.back', bytes('other'));
+  await recreated.put('workload.a.back', bytes('other'));
   await log.until('the deletion', (items) => items.includes('-workload.a.gone'), 30_000);
   assert.deepEqual(log.items.slice(3), ['+workload.a.back=other', '-workload.a.gone']);
   stop.abort();
