@@ -2,6 +2,7 @@
 // Node. Downloads nothing. `npm install` runs it, and `npm run build` runs it with --if-missing.
 import { execFileSync } from 'node:child_process';
 import { existsSync, mkdirSync, renameSync, rmSync, statSync } from 'node:fs';
+import { createRequire } from 'node:module';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 
@@ -16,10 +17,19 @@ function findHeaders() {
   const candidates = [
     ...(nodedir ? [join(nodedir, 'include', 'node')] : []),
     join(dirname(dirname(process.execPath)), 'include', 'node'),
-    join(root, 'node_modules', 'node-api-headers', 'include'),
+    ...installedHeaders(),
     '/usr/include/node',
   ];
   return candidates.find((directory) => existsSync(join(directory, 'node_api.h')));
+}
+
+/** Of the package node-api-headers, which is installed next to this one or above it. */
+function installedHeaders() {
+  try {
+    return [join(dirname(createRequire(import.meta.url).resolve('node-api-headers/package.json')), 'include')];
+  } catch {
+    return [];
+  }
 }
 
 function findCompiler() {

@@ -2,6 +2,7 @@ import path from 'node:path';
 import type { Readable } from 'node:stream';
 import { run } from 'node:test';
 import { spec } from 'node:test/reporters';
+import { fileURLToPath } from 'node:url';
 import { agentSettingsTable } from '../../agent/config/agent-settings.js';
 import { shortFailure } from './short-failure.js';
 import type { FileGroup } from './file-groups.js';
@@ -48,7 +49,7 @@ export async function runSuite({ suite, groups, agentWorkers, signal }: SuiteRun
     if (event.details.type === 'suite') return;
     // Node reports a file without a test as a test that has the file's path as its name.
     if (entries.includes(event.name)) return;
-    withoutTest.delete(event.file ?? '');
+    withoutTest.delete(pathOf(event.file));
     const isSkipped = event.skip !== undefined || event.todo !== undefined;
     if (isSkipped) failures.push(`${shortName(event.file)}: skipped: ${event.name}`);
     else passed++;
@@ -56,7 +57,7 @@ export async function runSuite({ suite, groups, agentWorkers, signal }: SuiteRun
   stream.on('test:fail', (event) => {
     if (event.details.type === 'suite') return;
     const isFile = entries.includes(event.name);
-    const failed = isFile ? groups.find(({ entry }) => entry === event.name)?.files : [event.file ?? ''];
+    const failed = isFile ? groups.find(({ entry }) => entry === event.name)?.files : [pathOf(event.file)];
     for (const file of failed ?? []) withoutTest.delete(file);
     failures.push(failureText(event.file, event.name, isFile));
   });
@@ -115,6 +116,11 @@ class FileTimes {
 function failureText(file: string | undefined, name: string, isFile: boolean): string {
   if (!isFile) return `${shortName(file)}: ${name}`;
   return `${shortName(name)}: the file failed outside its tests, or took too long`;
+}
+
+/** Node 20.12 reports a URL, later versions a path. */
+function pathOf(file: string | undefined): string {
+  return file?.startsWith('file:') === true ? fileURLToPath(file) : (file ?? '');
 }
 
 function shortName(file: string | undefined): string {

@@ -17,7 +17,7 @@ export type TestSuite = {
   readonly agentWorkers?: number;
 };
 
-const endToEnd = { directory: 'e2e', concurrency: 1, timeoutMs: 900_000, needsLab: true };
+const endToEnd = { directory: 'e2e', concurrency: 2, timeoutMs: 900_000, needsLab: true };
 /** Files about how a connection is carried and judged, where it could matter that other connections are in another thread. */
 const dataPlaneFiles = /bulk|half-close|paths|rotation|agent-restart|live-changes|under-change|hostile/;
 

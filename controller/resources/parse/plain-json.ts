@@ -1,3 +1,6 @@
+/** Far more than any document has. Since Node 26 `JSON.parse` takes any depth, and what reads the value does not. */
+const maxDepth = 50;
+
 /** Text that YAML would read differently or refuse. */
 const unlikeYaml = /"__proto__"|"<<"|\\u/;
 
@@ -11,9 +14,14 @@ export function readPlainJson(chunk: string): unknown {
   if (!text.startsWith('{') || unlikeYaml.test(text)) return undefined;
   try {
     const value: unknown = JSON.parse(text);
-    return JSON.stringify(value) === text ? value : undefined;
+    return isShallow(value, maxDepth) && JSON.stringify(value) === text ? value : undefined;
   } catch {
     // Not JSON, or nested too deeply: the YAML reader reports the problem.
     return undefined;
   }
+}
+
+function isShallow(value: unknown, depth: number): boolean {
+  if (typeof value !== 'object' || value === null) return true;
+  return depth > 0 && Object.values(value).every((each) => isShallow(each, depth - 1));
 }

@@ -121,7 +121,7 @@ export class LeanStream extends Duplex implements TunnelStream, EngineStreamEven
       return;
     }
     this.#pushSmall();
-    if (this.#reader === null) this.push(Buffer.from(chunk));
+    if (this.#reader === null) this.push(ownCopy(chunk));
     else this.#pushLent(chunk);
     this.#creditConsumed();
   }
@@ -246,4 +246,11 @@ export class LeanStream extends Duplex implements TunnelStream, EngineStreamEven
     this.#home.engine.credit(this.#stream, consumed, waiting);
     if (this.#home.engine.hasOutput) this.#home.scheduleFlush();
   }
+}
+
+/** For bytes that may wait: a slice of Node's pool would keep all 64 KiB of it alive (8 KiB before Node 24). */
+function ownCopy(chunk: Buffer): Buffer {
+  const copy = Buffer.allocUnsafeSlow(chunk.length);
+  chunk.copy(copy);
+  return copy;
 }

@@ -33,6 +33,7 @@ describe('a document as a program writes it', () => {
     '{"a":1} # mine',
     '--- {"a":1}',
     '{"a":1}\n...\n{"b":1}',
+    `{"a":${'['.repeat(60)}${']'.repeat(60)}}`,
     `{"a":${'['.repeat(100_000)}${']'.repeat(100_000)}}`,
     '',
   ];
