@@ -12,7 +12,7 @@ export type Destination =
   | { readonly kind: 'service'; readonly service: RegistryService; readonly endpoints: readonly Endpoint[] }
   | { readonly kind: 'external'; readonly service: null; readonly endpoints: readonly [] };
 
-/** Finds who has the address that was dialled. A workload's own address goes before a VIP. */
+/** Finds the owner of the dialled address. A workload's own address takes precedence over a VIP. */
 export function resolveDestination(registry: RegistryView, dialled: HostPort): Destination {
   const workload = registry.workloadAt(dialled.ip);
   if (workload !== undefined) {
@@ -24,8 +24,8 @@ export function resolveDestination(registry: RegistryView, dialled: HostPort): D
 }
 
 /**
- * The endpoints behind a VIP of a service, in a stable order. Every way from a service to its endpoints goes through here:
- * what divides the traffic of a service (routes, subsets) chooses between the served port and the selected workloads.
+ * The endpoints behind a VIP of a service, in a stable order. Every lookup from a service to its endpoints goes through
+ * here. Routes and subsets, which divide a service's traffic, belong between the served port and the selected workloads.
  */
 export function resolveService(
   registry: RegistryView,
@@ -42,13 +42,13 @@ export function resolveService(
   return endpoints;
 }
 
-/** The port that was dialled, or the only one when `dialled` is null; undefined: the service does not serve it. */
+/** The dialled port, or the only one when `dialled` is null; undefined when the service does not serve it. */
 export function servedPort({ ports }: RegistryService, dialled: number | null): ServicePort | undefined {
   if (dialled !== null) return ports.find(({ port }) => port === dialled);
   return ports.length === 1 ? ports[0] : undefined;
 }
 
-/** An address of the family that was dialled, else any: the agent translates between families. */
+/** An address of the dialled family if there is one, else the first: the agent translates between families. */
 function addressFor(workload: WorkloadEntry, dialled: IpAddress): IpAddress | undefined {
   return workload.addresses.find((ip) => isIpv6(ip) === isIpv6(dialled)) ?? workload.addresses[0];
 }

@@ -1,35 +1,35 @@
 import { cidrContains, ipBytes, parseCidr, type Cidr, type IpAddress } from '../address.js';
 import type { CompiledExternal, PortRange } from '../policy/snapshot.js';
 
-/** Answers that are remembered; a scan must not fill memory. */
-const maxRemembered = 10_000;
+/** Bounds the cache, so that a port scan does not fill memory. */
+const maxCached = 10_000;
 
 type NamedNetwork = { readonly cidr: Cidr; readonly ports: readonly PortRange[]; readonly name: string };
 
 /**
- * A function that says which ServiceEntry, `namespace/name`, has an address on a port: the one with the longest prefix,
- * the first by name among equals; null: none. `externals` is asked at every call and may change.
+ * Returns a function that finds the ServiceEntry, `namespace/name`, for an address and a port: the one with the longest
+ * prefix, and among equals the first by name; null when there is none. `externals` is read at every call and may change.
  */
 export function externalNames(
   externals: () => readonly CompiledExternal[],
 ): (ip: IpAddress, port: number) => string | null {
   let known: readonly CompiledExternal[] | null = null;
   let networks: readonly NamedNetwork[] = [];
-  const remembered = new Map<string, string | null>();
+  const cache = new Map<string, string | null>();
   return (ip, port) => {
     const current = externals();
     if (current !== known) {
       known = current;
       networks = namedNetworks(current);
-      remembered.clear();
+      cache.clear();
     }
     if (networks.length === 0) return null;
     const key = `${ip} ${port}`;
-    const answer = remembered.get(key);
+    const answer = cache.get(key);
     if (answer !== undefined) return answer;
     const name = nameOf(networks, ip, port);
-    if (remembered.size >= maxRemembered) remembered.clear();
-    remembered.set(key, name);
+    if (cache.size >= maxCached) cache.clear();
+    cache.set(key, name);
     return name;
   };
 }

@@ -27,7 +27,7 @@ export function serviceName({ namespace, name }: Named): ServiceName {
   return `${namespace}/${name}` as ServiceName;
 }
 
-/** Of the service account that a workload, or what a certificate proves, runs as. */
+/** The service account of a workload or of a parsed identity. */
 export function serviceAccountName(of: {
   readonly namespace: string;
   readonly serviceAccount: string;

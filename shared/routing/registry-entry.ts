@@ -17,16 +17,16 @@ export type WorkloadEntry = {
   readonly labels: Readonly<Record<string, string>>;
   /** Every address of the workload, IPv4 and IPv6; no two workloads share one. */
   readonly addresses: readonly IpAddress[];
-  /** The host that it runs on, or null when no agent looks after it. */
+  /** The host that it runs on; null when no agent manages it. */
   readonly node: NodeName | null;
   /** Name under /run/netns or an absolute path of its network namespace on `node`; null: not captured. */
   readonly netns: string | null;
-  /** `hbone`: reached only through a tunnel. `tcp`: no agent captures it, it is dialled as it is. */
+  /** `hbone`: reached only through a tunnel. `tcp`: no agent captures it, so it is dialled directly. */
   readonly protocol: 'hbone' | 'tcp';
   readonly capture: CaptureExclusions;
 };
 
-/** Traffic of a workload that the agent leaves alone. */
+/** Traffic of a workload that the agent does not capture. */
 export type CaptureExclusions = {
   readonly excludeOutboundPorts: readonly number[];
   readonly excludeInboundPorts: readonly number[];
@@ -35,8 +35,8 @@ export type CaptureExclusions = {
 };
 
 /**
- * A service of the mesh. The kind ServiceEntry is another thing: it names networks outside the mesh, and is compiled into
- * the snapshot (`CompiledExternal`).
+ * A service of the mesh. Not to be confused with the kind ServiceEntry, which names networks outside the mesh and is
+ * compiled into the snapshot (`CompiledExternal`).
  */
 export type RegistryService = {
   readonly kind: 'service';
@@ -44,7 +44,7 @@ export type RegistryService = {
   readonly name: string;
   readonly vips: readonly IpAddress[];
   readonly ports: readonly ServicePort[];
-  /** Endpoints are the workloads of the same namespace that carry all these labels. */
+  /** The endpoints are the workloads of the same namespace that have all these labels. */
   readonly selector: Readonly<Record<string, string>>;
 };
 

@@ -3,14 +3,14 @@ import type { RegistryService, WorkloadEntry } from './registry-entry.js';
 import type { ServiceName, WorkloadName } from './names.js';
 
 /**
- * The registry as everything that routes, explains or predicts looks things up in it. The agent reads it from memory that
- * its workers share, the controller from a list of entries; both pass one contract suite, so an answer about a connection
- * is what happens to it.
+ * The lookups that routing needs, and that everything which explains or predicts routing uses too. The agent's view reads
+ * memory that its workers share; the controller's views read a list of entries. Both pass one contract suite, so what the
+ * controller says about a connection is what the agent does with it.
  */
 export interface RegistryView {
-  /** Of several workloads that claim the address, the first by {@link precedes}. */
+  /** The workload with this address; of several that claim it, the first by {@link precedes}. */
   workloadAt(ip: IpAddress): WorkloadEntry | undefined;
-  /** Of several services that claim the VIP, the first by {@link precedes}. */
+  /** The service with this VIP; of several that claim it, the first by {@link precedes}. */
   serviceAt(ip: IpAddress): RegistryService | undefined;
   workload(name: WorkloadName): WorkloadEntry | undefined;
   service(name: ServiceName): RegistryService | undefined;
@@ -19,8 +19,8 @@ export interface RegistryView {
 }
 
 /**
- * Workloads of the service's namespace that carry all labels of its selector. A service without a selector has no
- * endpoints, as in Kubernetes.
+ * Whether the workload is in the service's namespace and has all labels of its selector. A service without a selector has
+ * no endpoints, as in Kubernetes.
  */
 export function selects(
   { namespace, selector }: Pick<RegistryService, 'namespace' | 'selector'>,
@@ -36,8 +36,8 @@ export function selects(
 }
 
 /**
- * The order of namespaces, then names. It also decides who has an address that two entries claim, as can be for a moment
- * while the address moves: the order in which changes arrive differs from agent to agent, names do not.
+ * Orders by namespace, then name. It also decides which of two entries gets an address that both claim, which can happen
+ * briefly while an address moves. The order of arrival would not do, because it differs between agents.
  */
 export function precedes(a: Named, b: Named): boolean {
   return a.namespace === b.namespace ? a.name < b.name : a.namespace < b.namespace;

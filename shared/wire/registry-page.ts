@@ -6,12 +6,12 @@ import { keyHash, leafHas, type RegistryLeaf } from './registry-leaf.js';
 import { assertFits, encodeJson, invalidPayload, parsePayload } from './signed-envelope.js';
 
 /**
- * The keys of the registry whose hashes belong to one leaf, with the sequences of their entries. It carries no signature:
- * the root has the SHA-256 of its bytes, so check that before opening it.
+ * The keys of the registry whose hashes belong to one leaf, with the sequences of their entries. A page is not signed. The
+ * root has the SHA-256 of its bytes; check it before decoding the page.
  */
 export type RegistryPage = {
   readonly entries: ReadonlyMap<string, number>;
-  /** {@link groupDigest} of the entries, sealed: it proves them as their signatures do. */
+  /** {@link groupDigest} of the sealed entries: it proves them as their signatures do. */
   readonly digest: string;
 };
 
@@ -33,12 +33,12 @@ export function encodeRegistryPage({ entries, digest }: RegistryPage): Uint8Arra
   return bytes;
 }
 
-/** SHA-256 of the bytes of a page, base64, as the root has it. */
+/** SHA-256 of the bytes of a page, in base64, as in the root. */
 export function pageDigest(bytes: Uint8Array): string {
   return createHash('sha256').update(bytes).digest('base64');
 }
 
-/** Opens bytes that a root proves. Errors: `PAYLOAD_INVALID`, also for keys that do not belong to the leaf. */
+/** Decodes bytes that a root proves. Errors: `PAYLOAD_INVALID`, also for keys that do not belong to the leaf. */
 export function decodeRegistryPage(o: { readonly bytes: Uint8Array; readonly leaf: RegistryLeaf }): RegistryPage {
   let text: Uint8Array;
   try {
@@ -49,19 +49,19 @@ export function decodeRegistryPage(o: { readonly bytes: Uint8Array; readonly lea
   const { entries, digest } = parsePayload(text, pageSchema, 'page of the registry');
   const keys = Object.keys(entries);
   const stray = keys.find((key) => !leafHas(o.leaf, keyHash(key)));
-  if (stray !== undefined) throw invalidPayload(`a page of the registry names ${stray}, which belongs to another`);
+  if (stray !== undefined) throw invalidPayload(`a page of the registry lists ${stray}, which belongs to another page`);
   return { entries: new Map(Object.entries(entries)), digest };
 }
 
-/** SHA-256 of an entry's sealed bytes, as {@link groupDigest} takes it. */
+/** SHA-256 of an entry's sealed bytes, for {@link groupDigest}. */
 export function entryDigest(sealed: Uint8Array): Uint8Array {
   return createHash('sha256').update(sealed).digest();
 }
 
 /**
- * SHA-256 (base64) of entries' digests in the order of their keys; null when one is missing. A signature on it proves all
- * of them at once, for a hundredth of what their own signatures cost to check, and when one entry changes, only that one
- * has to be read again.
+ * SHA-256 (base64) of the digests of entries in the order of their keys; null when one is missing. A signature on it proves
+ * all of them at once, at a hundredth of the cost of their own signatures. When one entry changes, only that one is hashed
+ * again.
  */
 export function groupDigest(o: {
   readonly keys: Iterable<string>;
@@ -71,7 +71,7 @@ export function groupDigest(o: {
   for (const key of [...o.keys].sort()) {
     const digest = o.digest(key);
     if (digest === undefined) return null;
-    // A key contains no zero byte and a digest has a fixed length, so this can be read in one way only.
+    // Unambiguous, because a key has no zero byte and a digest has a fixed length.
     parts.push(Buffer.from(`${key}\0`), digest);
   }
   return createHash('sha256').update(Buffer.concat(parts)).digest('base64');

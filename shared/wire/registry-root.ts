@@ -12,31 +12,31 @@ import {
 } from './signed-envelope.js';
 
 /**
- * What the registry consists of, signed: the SHA-256 of each of its pages, which say which keys there are. A deletion in
- * NATS is nobody's word, and an entry that is missing may have been taken away: only what a later page leaves out is
- * gone, and only a registry that has all that its pages name is whole. A change costs the root and the pages it concerns.
+ * The signed manifest of the registry: the SHA-256 of each of its pages, which list the keys. NATS is not trusted with
+ * deletions: an entry is removed only when a later page no longer lists it, and a registry is complete only when everything
+ * that its pages list is there. A change rewrites the root and the pages that it touches.
  */
 export type RegistryRoot = {
-  /** The revision that it was made for; rises with every change of the registry. */
+  /** Rises with every change of the registry. */
   readonly sequence: number;
-  /** In the order of `start`. Together they have every hash once. */
+  /** In the order of `start`. Together they cover every hash once. */
   readonly pages: readonly ListedPage[];
 };
 
 export type ListedPage = RegistryLeaf & {
-  /** Where the page is in the bucket. */
+  /** The page's key in the bucket. */
   readonly key: string;
   /** SHA-256 of its bytes, base64. */
   readonly digest: string;
 };
 
-/** Its key in `culvert_registry`, beside those of `registryKey` and of the pages. */
+/** The root's key in `culvert_registry`. The other keys are those of entries (`registryKey`) and of pages. */
 export const registryRootKey = 'list';
 
 const digestBytes = 32;
-/** Depth, then digest. */
+/** A record is the depth, then the digest. */
 const recordBytes = 1 + digestBytes;
-/** Some 30,000 pages, which is more than ten million keys. */
+/** About 30,000 pages, more than ten million keys. */
 const maxRootBytes = 1024 * 1024;
 
 const rootEnvelopeSchema = envelopeSchema.extend({ sequence: z.int().min(1) });
@@ -54,7 +54,7 @@ export function sealRegistryRoot(o: { readonly root: RegistryRoot; readonly priv
   return encodeJson({ ...signEnvelope(asRoot(sequence), payload, o.privateKeyPem), sequence });
 }
 
-/** The root, when one of the keys (PEM) signed it. The caller drops one with a lower sequence. Errors: see {@link envelopeSchema}. */
+/** Opens a root that one of the keys (PEM) signed. The caller rejects a lower sequence. Errors: see {@link envelopeSchema}. */
 export function openRegistryRoot(o: {
   readonly bytes: Uint8Array;
   readonly publicKeysPem: readonly string[];
@@ -75,7 +75,7 @@ export function openRegistryRoot(o: {
   return { sequence: envelope.sequence, pages };
 }
 
-/** The one page that keys with this hash belong to. */
+/** The page that keys with this hash belong to. */
 export function pageOfHash(root: RegistryRoot, hash: number): ListedPage {
   let [low, high] = [0, root.pages.length - 1];
   while (low < high) {
@@ -89,5 +89,5 @@ export function pageOfHash(root: RegistryRoot, hash: number): ListedPage {
 }
 
 function malformed(): Error {
-  return invalidPayload('the root of the registry is malformed: its pages do not have every key once');
+  return invalidPayload('the root of the registry is malformed: its pages do not cover every hash once');
 }

@@ -12,11 +12,11 @@ const name = z
 const labels = z.record(z.string(), z.string()).readonly();
 const ip = z.custom<IpAddress>(
   (value) => typeof value === 'string' && parseIp(value) === value,
-  'no canonical IP address',
+  'not a canonical IP address',
 );
 const identity = z.custom<SpiffeId>(
   (value) => typeof value === 'string' && parseSpiffeId(value) !== undefined,
-  'no workload identity',
+  'not a workload identity',
 );
 
 const workload = z.strictObject({
@@ -46,5 +46,5 @@ const service = z.strictObject({
   selector: labels,
 });
 
-/** A registry entry as it arrives; strict for the same reason as `snapshotSchema`. */
+/** The schema of a received registry entry; strict for the same reason as `snapshotSchema`. */
 export const registryEntrySchema: z.ZodType<RegistryEntry> = z.discriminatedUnion('kind', [workload, service]);

@@ -1,14 +1,14 @@
 import { entryDigest, groupDigest, type RegistryPage } from '../../../shared/wire/registry-page.js';
 
-/** An entry to take; what its page did not prove has to show its own signature. */
+/** An entry that no longer waits for its page. Unless `isProven`, its own signature must be verified. */
 export type ReleasedEntry = { readonly key: string; readonly sealed: Uint8Array; readonly isProven: boolean };
 
-/** So many missing entries of a page are proved together; fewer are sooner checked by their signatures. */
-const minGrouped = 16;
+/** With at least this many missing entries, a page is verified as a group. For fewer, single signatures are faster. */
+const minGroupSize = 16;
 
 /**
- * What one proved page of the registry names, and what of it is missing. Missing entries that come one by one wait until
- * all are there, and then one digest proves them, for a hundredth of what their signatures cost to check.
+ * One verified page of the registry: the entries that it lists, and which of them are missing. Missing entries wait here as
+ * they arrive. When the last one is there, one digest verifies them all, at a hundredth of the cost of their signatures.
  */
 export class ManifestEntries {
   readonly #page: RegistryPage;
@@ -16,11 +16,11 @@ export class ManifestEntries {
   readonly #waiting = new Map<string, Uint8Array>();
   #isGrouped: boolean;
 
-  /** `sequenceOf`: of the entry that is held, 0 without one. */
+  /** `sequenceOf` returns the sequence of the entry that is held, or 0 if there is none. */
   constructor(init: { readonly page: RegistryPage; readonly sequenceOf: (key: string) => number }) {
     this.#page = init.page;
     for (const [key, sequence] of init.page.entries) if (init.sequenceOf(key) < sequence) this.#missing.add(key);
-    this.#isGrouped = this.#missing.size >= minGrouped;
+    this.#isGrouped = this.#missing.size >= minGroupSize;
   }
 
   get keys(): IterableIterator<string> {
@@ -31,7 +31,7 @@ export class ManifestEntries {
     return this.#page.entries.has(key);
   }
 
-  /** Keys that are not held, or only in an older version. */
+  /** Keys whose entry is not held, or is older than the page says. */
   get missing(): ReadonlySet<string> {
     return this.#missing;
   }
@@ -41,7 +41,7 @@ export class ManifestEntries {
     return this.#isGrouped && this.#missing.has(key);
   }
 
-  /** Whether these bytes are all that the page names, as it was when it was made. */
+  /** Whether these are the bytes of all listed entries at the time when the page was made. */
   isProvedBy(sealed: (key: string) => Uint8Array | undefined): boolean {
     const digest = (key: string): Uint8Array | undefined => {
       const bytes = sealed(key);
@@ -50,11 +50,11 @@ export class ManifestEntries {
     return groupDigest({ keys: this.keys, digest }) === this.#page.digest;
   }
 
-  /** An entry that it {@link wants}. `held`: the bytes of the others. Returns what need not wait any more. */
+  /** Takes an entry that it {@link wants}. `held` gives the bytes of the others. Returns the entries that stop waiting. */
   offer(key: string, sealed: Uint8Array, held: (key: string) => Uint8Array | undefined): ReleasedEntry[] {
     const before = this.#waiting.get(key);
     if (before !== undefined) {
-      // It changed meanwhile, or somebody else wrote it: neither is to be lost for the other.
+      // The entry changed in the meantime, or another writer forged it. Keep both, and let the signatures decide.
       this.#waiting.delete(key);
       return [before, sealed].map((bytes) => ({ key, sealed: bytes, isProven: false }));
     }
@@ -64,13 +64,13 @@ export class ManifestEntries {
     return this.#release(isProven);
   }
 
-  /** Everything that still waits, unproved; nothing waits any more from now on. */
+  /** Returns everything that still waits, unverified. From now on entries no longer wait. */
   stopWaiting(): ReleasedEntry[] {
     this.#isGrouped = false;
     return this.#release(false);
   }
 
-  /** The entry is held now, with this sequence. */
+  /** Notes that the entry is now held with this sequence. */
   onHeld(key: string, sequence: number): void {
     if (sequence >= (this.#page.entries.get(key) ?? 0)) this.#missing.delete(key);
   }

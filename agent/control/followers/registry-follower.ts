@@ -12,19 +12,20 @@ import type { RegistrySource, StoredRegistry } from '../state/registry-file.js';
 export type OpenedEntry = { readonly entry: RegistryEntry; readonly sequence: number };
 export type HeldEntry = OpenedEntry & { readonly sealed: Uint8Array };
 
-/** The controller writes entries before pages and pages before the root: what is missing for longer was taken away. */
+/** The controller writes entries before pages, and pages before the root. What is missing for longer was removed. */
 const missingAlarmMs = 5000;
-/** Groups that get nothing for so long are checked by signatures. */
+/** When no entry arrives for this time, the entries that wait for their page are verified by their own signatures. */
 const waitingMs = 500;
 const checkedAtOnce = 100;
 
 /**
- * The registry as this agent believes it: signed entries, and pages that list them, which a signed root proves. A deletion
- * in NATS is nobody's word and counts for nothing, so nobody can take a workload out of the mesh, whose bytes would then
- * go in the clear: an entry goes when a page is in force that leaves it out, by a root that is as new as the entry. A
- * registry is whole when all pages and all that they name are there; until it was once, nothing is let through.
+ * The registry that this agent trusts: signed entries, the pages that list them, and a signed root with the digest of each
+ * page. A deletion in NATS is not signed and is ignored. Otherwise anyone who can write to NATS could take a workload out
+ * of the mesh, and its traffic would go in the clear. An entry is removed only when its page no longer lists it and the
+ * root is at least as new as the entry. The registry is complete when all pages and all listed entries are here. Until it
+ * was complete once, workers get no registry and refuse all traffic.
  *
- * A change costs what changed: neither all entries nor all pages are looked at.
+ * The cost of a change depends on the size of the change, not of the registry.
  */
 export class RegistryFollower implements RegistrySource {
   readonly #open: (key: string, sealed: Uint8Array) => OpenedEntry;
@@ -34,39 +35,39 @@ export class RegistryFollower implements RegistrySource {
   readonly #onStale: () => void;
   readonly #onAlarm: () => void;
   readonly #held = new Map<string, HeldEntry>();
-  readonly #list: RegistryManifest;
+  readonly #manifest: RegistryManifest;
   readonly #changed = new Set<string>();
-  /** Entries that came or went since {@link takeUnsaved}. */
+  /** Keys of entries that were added or removed since {@link takeUnsaved}. */
   #unsaved = new Set<string>();
-  /** Keys that are held and that no page in force names, as far as was looked. */
-  readonly #unsettled = new Set<string>();
-  /** Pages in force that name what is missing. */
-  readonly #lacking = new Set<ManifestEntries>();
-  /** Of the sequences held; asked for with every change, so it is not looked for each time. */
+  /** Keys of held entries that no page in force was found to list. */
+  readonly #unlisted = new Set<string>();
+  /** Pages in force with missing entries. */
+  readonly #incomplete = new Set<ManifestEntries>();
+  /** The highest sequence held. Read after every change, so it is cached. */
   #highest: number | null | 'unknown' = null;
   #waitingTimer: NodeJS.Timeout | null = null;
-  /** What waited for its group in vain. */
-  readonly #unproved: ReleasedEntry[] = [];
+  /** Entries that waited for the rest of their page in vain. */
+  readonly #unverified: ReleasedEntry[] = [];
   #checking: NodeJS.Immediate | null = null;
-  #isListNew = false;
+  #hasManifestChanged = false;
   #flush: NodeJS.Immediate | null = null;
   #missingTimer: NodeJS.Timeout | null = null;
   #isComplete = false;
-  /** Of the last message. */
+  /** The sequence in the last message. */
   #emittedSequence: number | null = null;
 
   constructor(init: {
-    /** Checks signature, shape and that the entry belongs at this key; throws when they are not right. */
+    /** Checks the signature, the shape, and that the entry belongs at this key. Throws when one of them is wrong. */
     readonly open: (key: string, sealed: Uint8Array) => OpenedEntry;
-    /** The same without the signature, of bytes that the signed root proves. */
+    /** The same without the signature, for bytes that the signed root proves. */
     readonly openProven: (key: string, sealed: Uint8Array) => OpenedEntry;
-    /** As `open`, for the root. */
+    /** Like `open`, for the root. */
     readonly openRoot: (sealed: Uint8Array) => RegistryRoot;
     readonly log: Log;
     readonly onChange: (message: RegistryMessage) => void;
-    /** {@link stored} is another than before. */
+    /** {@link stored} has changed. */
     readonly onStale: () => void;
-    /** Something was refused: not signed by a pinned key, or older than what is held. Or something is missing. */
+    /** An entry was refused (not signed by a pinned key, or older than the one held), or something is missing. */
     readonly onAlarm: () => void;
   }) {
     this.#open = init.open;
@@ -75,7 +76,7 @@ export class RegistryFollower implements RegistrySource {
     this.#onChange = init.onChange;
     this.#onStale = init.onStale;
     this.#onAlarm = init.onAlarm;
-    this.#list = new RegistryManifest({
+    this.#manifest = new RegistryManifest({
       open: init.openRoot,
       sequenceOf: (key) => this.#held.get(key)?.sequence ?? 0,
       onRefused: (key, error) => this.#refuse(key, error),
@@ -83,23 +84,23 @@ export class RegistryFollower implements RegistrySource {
   }
 
   /**
-   * Takes over what {@link stored} gave, each only if its signature still holds or the root, whose signature holds,
-   * proves its bytes. Emits the whole.
+   * Restores what {@link stored} returned. Each entry is used only if its signature is valid, or if the root is and proves
+   * its bytes. Emits the whole registry.
    */
   restore({ entries, isComplete }: StoredRegistry): void {
     const stored = new Map(entries.map(({ key, sealed }) => [key, sealed]));
     const root = stored.get(registryRootKey);
     if (root !== undefined) this.#takeRoot(root);
     for (const [key, sealed] of stored) {
-      const page = isPageKey(key) ? this.#list.takePage(key, sealed) : null;
+      const page = isPageKey(key) ? this.#manifest.takePage(key, sealed) : null;
       if (page !== null) this.#add(page);
     }
     const proven = new Set<string>();
-    for (const page of this.#list.entries()) {
+    for (const page of this.#manifest.entries()) {
       if (page.isProvedBy((key) => stored.get(key))) for (const key of page.keys) proven.add(key);
     }
     for (const [key, sealed] of stored) {
-      if (!isListKey(key)) this.#take(key, sealed, proven.has(key) ? this.#openProven : this.#open);
+      if (!isManifestKey(key)) this.#take(key, sealed, proven.has(key) ? this.#openProven : this.#open);
     }
     this.#removeUnlisted();
     this.#changed.clear();
@@ -107,42 +108,42 @@ export class RegistryFollower implements RegistrySource {
     if (isComplete) this.#emitFull();
   }
 
-  /** True once a whole registry was received, in this life or before. */
+  /** True once a complete registry was received, now or before a restart. */
   get isComplete(): boolean {
     return this.#isComplete;
   }
 
-  /** Pages that the root names and entries that pages name, that are not here, or entries only in an older version. */
+  /** Number of listed pages and entries that are not here. Entries that are here in an older version count too. */
   get missing(): number {
-    let missing = this.#list.missingPageCount;
-    for (const page of this.#lacking) missing += page.missing.size;
+    let missing = this.#manifest.missingPageCount;
+    for (const page of this.#incomplete) missing += page.missing.size;
     return missing;
   }
 
-  /** Of the root in force when all that it names is here; null: something is missing. */
-  get #wholeSequence(): number | null {
-    return this.missing === 0 ? this.#list.sequence : null;
+  /** The sequence of the root in force; null when something is missing. */
+  get #completeSequence(): number | null {
+    return this.missing === 0 ? this.#manifest.sequence : null;
   }
 
   get entries(): ReadonlyMap<string, HeldEntry> {
     return this.#held;
   }
 
-  /** Everything as it came, root and pages included, for {@link restore}. */
+  /** Everything as it was received, with root and pages, for {@link restore}. */
   get stored(): StoredRegistry {
     const entries = [...this.#held].map(([key, { sealed }]) => ({ key, sealed }));
-    entries.push(...this.#list.sealed());
+    entries.push(...this.#manifest.sealed());
     return { entries, isComplete: this.#isComplete };
   }
 
   takeUnsaved(): ReadonlyMap<string, Uint8Array | null> {
-    const unsaved = new Map<string, Uint8Array | null>(this.#list.takeChanged());
+    const unsaved = new Map<string, Uint8Array | null>(this.#manifest.takeChanged());
     for (const key of this.#unsaved) unsaved.set(key, this.#held.get(key)?.sealed ?? null);
     this.#unsaved = new Set();
     return unsaved;
   }
 
-  /** The highest sequence held; null without any entry. */
+  /** The highest sequence held; null when there is no entry. */
   get sequence(): number | null {
     if (this.#highest === 'unknown') {
       let highest: number | null = null;
@@ -155,7 +156,10 @@ export class RegistryFollower implements RegistrySource {
   /** For the watch of the bucket. */
   onEntry(change: BucketChange): void {
     if (change.operation === 'delete') {
-      this.#log.debug({ key: change.key }, 'a key of the registry is gone from NATS; only a signed root removes it');
+      this.#log.debug(
+        { key: change.key },
+        'a key of the registry is gone from NATS; only a signed root removes an entry',
+      );
       return;
     }
     if (this.#receive(change.key, change.value)) this.#settleSoon();
@@ -168,11 +172,11 @@ export class RegistryFollower implements RegistrySource {
     if (this.#flush !== null) clearImmediate(this.#flush);
   }
 
-  /** True when something is new. */
+  /** Returns true when something is new. */
   #receive(key: string, sealed: Uint8Array): boolean {
     if (key === registryRootKey) return this.#takeRoot(sealed);
     if (isPageKey(key)) return this.#takePage(key, sealed);
-    const page = this.#list.entriesFor(key);
+    const page = this.#manifest.entriesFor(key);
     if (page === undefined || !page.wants(key)) return this.#take(key, sealed);
     this.#waitingTimer?.refresh();
     this.#waitingTimer ??= setTimeout(() => this.#stopWaiting(), waitingMs);
@@ -186,20 +190,20 @@ export class RegistryFollower implements RegistrySource {
 
   #stopWaiting(): void {
     this.#waitingTimer = null;
-    for (const page of this.#lacking) this.#unproved.push(...page.stopWaiting());
+    for (const page of this.#incomplete) this.#unverified.push(...page.stopWaiting());
     if (this.#checking === null) this.#checkSome();
   }
 
-  /** A few in each turn: thousands of signatures at once would hold up the rest of the control thread for seconds. */
+  /** Verifies a few per turn: thousands of signatures at once would block the control thread for seconds. */
   #checkSome(): void {
     this.#missingTimer?.refresh();
-    for (const { key, sealed } of this.#unproved.splice(0, checkedAtOnce)) {
-      const page = this.#list.entriesFor(key);
-      // What has come meanwhile is newer.
+    for (const { key, sealed } of this.#unverified.splice(0, checkedAtOnce)) {
+      const page = this.#manifest.entriesFor(key);
+      // An entry that arrived in the meantime is newer.
       if (page?.names(key) === true && !page.missing.has(key)) continue;
       if (this.#take(key, sealed)) this.#settleSoon();
     }
-    this.#checking = this.#unproved.length === 0 ? null : setImmediate(() => this.#checkSome());
+    this.#checking = this.#unverified.length === 0 ? null : setImmediate(() => this.#checkSome());
   }
 
   #settleSoon(): void {
@@ -211,11 +215,11 @@ export class RegistryFollower implements RegistrySource {
 
   #takeRoot(sealed: Uint8Array): boolean {
     try {
-      const change = this.#list.takeRoot(sealed);
+      const change = this.#manifest.takeRoot(sealed);
       if (change === null) return false;
       const waiting = change.dropped.flatMap((page) => this.#drop(page));
       for (const page of change.added) this.#add(page);
-      this.#isListNew = true;
+      this.#hasManifestChanged = true;
       for (const entry of waiting) this.#receive(entry.key, entry.sealed);
       return true;
     } catch (error) {
@@ -225,28 +229,28 @@ export class RegistryFollower implements RegistrySource {
   }
 
   #takePage(key: string, sealed: Uint8Array): boolean {
-    const page = this.#list.takePage(key, sealed);
+    const page = this.#manifest.takePage(key, sealed);
     if (page === null) {
       this.#watchMissing();
       return false;
     }
     this.#add(page);
-    this.#isListNew = true;
+    this.#hasManifestChanged = true;
     return true;
   }
 
   #add(page: ManifestEntries): void {
-    if (page.missing.size > 0) this.#lacking.add(page);
+    if (page.missing.size > 0) this.#incomplete.add(page);
   }
 
-  /** What it named may now be named by no page. Returns what waited for its group. */
+  /** Its entries may no longer be listed by any page. Returns the entries that waited for it. */
   #drop(page: ManifestEntries): ReleasedEntry[] {
-    this.#lacking.delete(page);
-    for (const key of page.keys) if (this.#held.has(key)) this.#unsettled.add(key);
+    this.#incomplete.delete(page);
+    for (const key of page.keys) if (this.#held.has(key)) this.#unlisted.add(key);
     return page.stopWaiting();
   }
 
-  /** True when it is new. `open`: what checks an entry. */
+  /** Returns true when the entry is new. `open` verifies it. */
   #take(key: string, sealed: Uint8Array, open = this.#open): boolean {
     try {
       return this.#takeEntry(key, sealed, open);
@@ -258,12 +262,12 @@ export class RegistryFollower implements RegistrySource {
 
   #refuse(key: string, error: unknown): void {
     this.#onAlarm();
-    this.#log.error({ key, problem: describeError(error) }, 'registry entry refused; the last good one stays');
+    this.#log.error({ key, problem: describeError(error) }, 'refused a registry entry; the last good one stays');
   }
 
   #takeEntry(key: string, sealed: Uint8Array, open: (key: string, sealed: Uint8Array) => OpenedEntry): boolean {
     const held = this.#held.get(key);
-    // These bytes were checked when they came first: every new connection to NATS brings them again.
+    // Already verified: every new connection to NATS delivers all entries again.
     if (held !== undefined && Buffer.compare(held.sealed, sealed) === 0) return false;
     const opened = open(key, sealed);
     assertNotOlder(opened.sequence, held?.sequence);
@@ -271,24 +275,24 @@ export class RegistryFollower implements RegistrySource {
     if (this.#highest !== 'unknown') this.#highest = Math.max(this.#highest ?? 0, opened.sequence);
     this.#changed.add(key);
     this.#unsaved.add(key);
-    const page = this.#list.entriesFor(key);
+    const page = this.#manifest.entriesFor(key);
     if (page === undefined || !page.names(key)) {
-      this.#unsettled.add(key);
+      this.#unlisted.add(key);
       return true;
     }
     page.onHeld(key, opened.sequence);
-    if (page.missing.size === 0) this.#lacking.delete(page);
+    if (page.missing.size === 0) this.#incomplete.delete(page);
     return true;
   }
 
-  /** After the changes of one turn of the event loop: one message for all of them. */
+  /** Sends one message for all changes of one turn of the event loop. */
   #settle(): void {
     const removals = this.#removeUnlisted();
     const upserts = [...this.#changed].flatMap((key) => this.#held.get(key)?.entry ?? []);
     this.#changed.clear();
     this.#watchMissing();
     if (this.#isComplete) {
-      const sequence = this.#wholeSequence;
+      const sequence = this.#completeSequence;
       if (upserts.length + removals.length > 0 || (sequence !== null && sequence !== this.#emittedSequence)) {
         this.#emittedSequence = sequence;
         this.#onChange({
@@ -299,28 +303,28 @@ export class RegistryFollower implements RegistrySource {
           ...(sequence === null ? {} : { sequence }),
         });
       }
-    } else if (this.#list.hasRoot && this.missing === 0) {
+    } else if (this.#manifest.hasRoot && this.missing === 0) {
       this.#isComplete = true;
       this.#emitFull();
     }
     this.#onStale();
   }
 
-  /** Without a new root or page, only an entry that came can be one that should not be here. */
+  /** Without a new root or page, only an entry that has just arrived can be one to remove. */
   #removeUnlisted(): string[] {
-    const sequence = this.#list.sequence ?? 0;
-    const candidates = this.#isListNew ? this.#unsettled : this.#changed;
-    this.#isListNew = false;
+    const sequence = this.#manifest.sequence ?? 0;
+    const candidates = this.#hasManifestChanged ? this.#unlisted : this.#changed;
+    this.#hasManifestChanged = false;
     const gone: string[] = [];
     for (const key of candidates) {
-      const page = this.#list.entriesFor(key);
-      // Nobody has said yet what there is in its group.
+      const page = this.#manifest.entriesFor(key);
+      // The page has not arrived yet.
       if (page === undefined) continue;
-      if (page.names(key)) this.#unsettled.delete(key);
+      if (page.names(key)) this.#unlisted.delete(key);
       else if ((this.#held.get(key)?.sequence ?? Infinity) <= sequence) gone.push(key);
     }
     for (const key of gone) {
-      this.#unsettled.delete(key);
+      this.#unlisted.delete(key);
       if (this.#held.get(key)?.sequence === this.#highest) this.#highest = 'unknown';
       this.#held.delete(key);
       this.#unsaved.add(key);
@@ -329,7 +333,7 @@ export class RegistryFollower implements RegistrySource {
   }
 
   #watchMissing(): void {
-    if (this.missing > 0 || this.#list.strayPage !== undefined) {
+    if (this.missing > 0 || this.#manifest.strayPage !== undefined) {
       this.#missingTimer ??= setTimeout(() => this.#reportMissing(), missingAlarmMs);
     } else if (this.#missingTimer !== null) {
       clearTimeout(this.#missingTimer);
@@ -339,29 +343,29 @@ export class RegistryFollower implements RegistrySource {
 
   #reportMissing(): void {
     this.#onAlarm();
-    const pages = this.#list.missingPages();
-    const [lacking] = this.#lacking;
-    const [first = this.#list.strayPage] = [...pages, ...(lacking?.missing ?? [])];
+    const pages = this.#manifest.missingPages();
+    const [incomplete] = this.#incomplete;
+    const [first = this.#manifest.strayPage] = [...pages, ...(incomplete?.missing ?? [])];
     this.#log.error(
       { missing: this.missing, pages: pages.length, first },
-      'the registry lacks what its root names, or has a page that it does not: somebody else writes into its bucket, or the controller is restoring it',
+      'the registry lacks pages or entries that its root lists, or has a page that its root does not list: the controller is restoring the bucket, or another client writes to it',
     );
   }
 
   #emitFull(): void {
     const upserts = [...this.#held.values()].map((held) => held.entry);
-    const sequence = this.#wholeSequence;
+    const sequence = this.#completeSequence;
     this.#emittedSequence = sequence;
-    const whole = sequence === null ? {} : { sequence };
-    this.#onChange({ type: 'registry', isFull: true, upserts, removals: [], ...whole });
+    const part = sequence === null ? {} : { sequence };
+    this.#onChange({ type: 'registry', isFull: true, upserts, removals: [], ...part });
   }
 }
 
-function isListKey(key: string): boolean {
+function isManifestKey(key: string): boolean {
   return key === registryRootKey || isPageKey(key);
 }
 
 function assertNotOlder(sequence: number, held: number | undefined): void {
   if (held === undefined || sequence >= held) return;
-  throw new Error(`its sequence ${sequence} is older than ${held}, which is held`);
+  throw new Error(`its sequence ${sequence} is older than ${held}, which this agent has`);
 }

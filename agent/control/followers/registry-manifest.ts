@@ -3,21 +3,24 @@ import { decodeRegistryPage, maxPageBytes, pageDigest } from '../../../shared/wi
 import { pageOfHash, registryRootKey, type ListedPage, type RegistryRoot } from '../../../shared/wire/registry-root.js';
 import { ManifestEntries } from './manifest-entries.js';
 
-/** Of pages that no root names yet: a change of everything among a million workloads has no more. */
+/** Limit for pages that no root lists yet. A change of all of a million workloads stays below it. */
 const maxCandidateBytes = 32 * 1024 * 1024;
-/** What a page takes beside its bytes. */
+/** Memory that a page takes in addition to its bytes. */
 const candidateOverheadBytes = 512;
 
 type HeldPage = { readonly digest: string; readonly sealed: Uint8Array; readonly entries: ManifestEntries };
 type Candidate = { readonly digest: string; readonly sealed: Uint8Array };
 
-/** What came into force and what it replaced. */
-export type ListChange = { readonly added: readonly ManifestEntries[]; readonly dropped: readonly ManifestEntries[] };
+/** Pages that came into force, and pages that they replaced. */
+export type ManifestChange = {
+  readonly added: readonly ManifestEntries[];
+  readonly dropped: readonly ManifestEntries[];
+};
 
 /**
- * The root of the registry and those of its pages that are here. A page counts when the root has its digest, which is
- * checked before anything of it is read; one that it does not have waits for a root that does. No page that did
- * not change is opened again.
+ * The root of the registry, and those of its pages that have arrived. A page is in force when the root has its digest; the
+ * digest is checked before the page is parsed. Any other page waits as a candidate for a root that lists it. A page that
+ * did not change is not parsed again.
  */
 export class RegistryManifest {
   readonly #open: (sealed: Uint8Array) => RegistryRoot;
@@ -25,20 +28,20 @@ export class RegistryManifest {
   readonly #onRefused: (key: string, error: unknown) => void;
   #root: (RegistryRoot & { readonly sealed: Uint8Array }) | null = null;
   #pages = new Map<string, HeldPage>();
-  /** By key, the one that came last; the oldest first. */
+  /** The latest candidate for each key, oldest first. */
   readonly #candidates = new Map<string, Candidate>();
   #candidateBytes = 0;
-  /** Root and pages that are others than when {@link takeChanged} was called last. */
+  /** Keys of the root and of pages that changed since {@link takeChanged}. */
   #changed = new Set<string>();
-  /** Keys of candidates where another page is in force. */
+  /** Keys of candidates that have another page in force. */
   #strays = new Set<string>();
 
   constructor(init: {
-    /** Checks the signature; throws when it is not right. */
+    /** Verifies the signature, and throws when it is wrong. */
     readonly open: (sealed: Uint8Array) => RegistryRoot;
-    /** Of the entry that is held, 0 without one. */
+    /** The sequence of the entry that is held, or 0 if there is none. */
     readonly sequenceOf: (key: string) => number;
-    /** A page was refused: it is too large, or the root proves it and it is of no use. */
+    /** A page was refused: it is too large, or the root lists it and it cannot be parsed. */
     readonly onRefused: (key: string, error: unknown) => void;
   }) {
     this.#open = init.open;
@@ -46,7 +49,7 @@ export class RegistryManifest {
     this.#onRefused = init.onRefused;
   }
 
-  /** Of the root; null without one. */
+  /** The root's sequence; null when there is no root. */
   get sequence(): number | null {
     return this.#root?.sequence ?? null;
   }
@@ -55,13 +58,13 @@ export class RegistryManifest {
     return this.#root !== null;
   }
 
-  /** Root and pages in force, as they came. */
+  /** Root and pages in force, as they were received. */
   *sealed(): Generator<{ readonly key: string; readonly sealed: Uint8Array }> {
     for (const [key, { sealed }] of this.#pages) yield { key, sealed };
     if (this.#root !== null) yield { key: registryRootKey, sealed: this.#root.sealed };
   }
 
-  /** What of it is another than when this was called before; null: gone. */
+  /** What changed since the last call; null for a page that is gone. */
   *takeChanged(): Generator<[string, Uint8Array | null]> {
     const changed = this.#changed;
     this.#changed = new Set();
@@ -71,7 +74,7 @@ export class RegistryManifest {
     }
   }
 
-  /** Keys of pages that the root names and that are not here. */
+  /** Keys of pages that the root lists and that have not arrived. */
   missingPages(): string[] {
     if (this.missingPageCount === 0) return [];
     return (this.#root?.pages ?? []).filter(({ key }) => !this.#pages.has(key)).map(({ key }) => key);
@@ -81,13 +84,13 @@ export class RegistryManifest {
     return (this.#root?.pages.length ?? 0) - this.#pages.size;
   }
 
-  /** A page that came where the root names another: the root that has it is on its way, or somebody else wrote it. */
+  /** A page that arrived where the root lists another: its root is still on the way, or another client wrote it. */
   get strayPage(): string | undefined {
     const [first] = this.#strays;
     return first;
   }
 
-  /** What the page in force that the key belongs to says; undefined when it is not here. */
+  /** The page in force that the key belongs to; undefined when it has not arrived. */
   entriesFor(key: string): ManifestEntries | undefined {
     if (this.#root === null) return undefined;
     return this.#pages.get(pageOfHash(this.#root, keyHash(key)).key)?.entries;
@@ -97,12 +100,12 @@ export class RegistryManifest {
     for (const { entries } of this.#pages.values()) yield entries;
   }
 
-  /** Null: it is the one in force. Throws when it is not to be believed, or older. */
-  takeRoot(sealed: Uint8Array): ListChange | null {
+  /** Returns null when this root is in force already. Throws when its signature is wrong, or it is older. */
+  takeRoot(sealed: Uint8Array): ManifestChange | null {
     if (this.#root !== null && Buffer.compare(this.#root.sealed, sealed) === 0) return null;
     const root = this.#open(sealed);
     if (this.#root !== null && root.sequence < this.#root.sequence) {
-      throw new Error(`its sequence ${root.sequence} is older than ${this.#root.sequence}, which is held`);
+      throw new Error(`its sequence ${root.sequence} is older than ${this.#root.sequence}, which this agent has`);
     }
     const before = this.#pages;
     this.#root = { ...root, sealed };
@@ -127,10 +130,10 @@ export class RegistryManifest {
     return { added, dropped: [...before.values()].map(({ entries }) => entries) };
   }
 
-  /** What the page says when it comes into force by this; null: it does not, or is already. */
+  /** Returns the page when this call puts it in force; null when it waits as a candidate, or is in force already. */
   takePage(key: string, sealed: Uint8Array): ManifestEntries | null {
     if (sealed.length > maxPageBytes) {
-      this.#onRefused(key, new Error(`a page of ${sealed.length} bytes: ${maxPageBytes} are the most`));
+      this.#onRefused(key, new Error(`the page has ${sealed.length} bytes; at most ${maxPageBytes} are allowed`));
       return null;
     }
     const digest = pageDigest(sealed);
@@ -155,7 +158,7 @@ export class RegistryManifest {
     }
   }
 
-  /** Whoever writes into NATS must not fill the memory: the oldest go, and what belongs to them comes with a later change. */
+  /** A client that writes to NATS must not fill this agent's memory: the oldest candidates are dropped, and a later change brings them again. */
   #keepCandidate(key: string, candidate: Candidate): void {
     this.#candidates.set(key, candidate);
     if (this.#pages.has(key)) this.#strays.add(key);

@@ -6,12 +6,12 @@ import type { Log } from '../../../shared/log.js';
 import type { Snapshot } from '../../../shared/policy/snapshot.js';
 import { rulesPointerSchema, type RulesPointer } from '../../../shared/wire/rules-pointer.js';
 
-/** What a look at the pointer found. */
+/** What a check of the pointer found. */
 export type PointerState =
   | 'current'
-  /** There is none: the store is new, or was wiped. */
+  /** There is no pointer: the store is new, or was wiped. */
   | 'absent'
-  /** It names an older revision than the one in force, or the same with other content. */
+  /** It names an older revision than the one in force, or the same revision with other content. */
   | 'backwards'
   /** The snapshot that it names is missing, damaged, not signed by a pinned key, or cannot be evaluated. */
   | 'unusable'
@@ -24,9 +24,9 @@ export type RulesAlarm = Extract<PointerState, 'backwards' | 'unusable'>;
 export type AppliedRules = { readonly snapshot: Snapshot; readonly sealed: Uint8Array };
 
 /**
- * Follows the pointer to the snapshot in force. A snapshot is taken whole or not at all: its hash must be the
- * pointer's, its signature one of a pinned key, its trust domain ours and its revision above the one in force.
- * Whatever else comes, the last good rules stay.
+ * Follows the pointer to the snapshot in force. A snapshot is applied as a whole or not at all: its hash must be the one
+ * in the pointer, a pinned key must have signed it, its trust domain must be ours, and its revision must be above the one
+ * in force. In every other case the last good rules stay in force.
  */
 export class RulesFollower {
   readonly #bucket: Bucket;
@@ -37,18 +37,18 @@ export class RulesFollower {
   readonly #trustDomain: string;
   #applied: { readonly revision: number; readonly sha256: string } | null;
   #turn: Promise<unknown> = Promise.resolve();
-  /** What was last complained about, so that a resync every 30 s does not repeat it. */
+  /** The last problem that was reported, so that the resync every 30 s does not report it again. */
   #lastAlarm = '';
 
   constructor(init: {
     readonly bucket: Bucket;
     readonly trustDomain: string;
-    /** Checks the signature and the shape; throws when they are not right. */
+    /** Checks the signature and the shape. Throws when one of them is wrong. */
     readonly open: (sealed: Uint8Array) => Snapshot;
-    /** The rules that are in force already, from disk. */
+    /** The rules already in force, from disk. */
     readonly applied: AppliedRules | null;
     readonly log: Log;
-    /** Puts them in force; throws when that cannot be, which is an alarm like a wrong signature. */
+    /** Puts the rules in force. When it throws, that is an alarm, like a wrong signature. */
     readonly onRules: (rules: AppliedRules) => void;
     readonly onAlarm: (kind: RulesAlarm) => void;
   }) {
@@ -62,14 +62,14 @@ export class RulesFollower {
       init.applied === null ? null : { revision: init.applied.snapshot.revision, sha256: sha256(init.applied.sealed) };
   }
 
-  /** Reads the pointer afresh and switches to what it names. Looks are done one after another. Never rejects. */
+  /** Reads the pointer and switches to the snapshot that it names. Checks run one after another. Never rejects. */
   check(): Promise<PointerState> {
     const turn = this.#turn.then(() => this.#poll());
     this.#turn = turn;
     return turn;
   }
 
-  /** Why the rules that the store names were refused at the last look; null: they were not. */
+  /** Why the last check refused the rules in the store; null when it did not. */
   get alarm(): string | null {
     return this.#lastAlarm === '' ? null : this.#lastAlarm;
   }
@@ -79,7 +79,7 @@ export class RulesFollower {
     try {
       entry = await this.#bucket.get(rulesPointerKey);
     } catch (error) {
-      this.#log.debug({ err: error }, 'rules pointer not read');
+      this.#log.debug({ err: error }, 'could not read the rules pointer');
       return 'unknown';
     }
     if (entry === undefined) return 'absent';
@@ -94,7 +94,7 @@ export class RulesFollower {
       return this.#alarm(
         'backwards',
         pointer.revision === revision
-          ? `revision ${revision} is in force, and the store now has another content under that number`
+          ? `revision ${revision} is in force, and the store now has other content under that number`
           : `revision ${revision} is in force, and the store now says ${pointer.revision}`,
       );
     }
@@ -106,12 +106,12 @@ export class RulesFollower {
     try {
       sealed = (await this.#bucket.get(pointer.key))?.value;
     } catch (error) {
-      this.#log.debug({ err: error, revision: pointer.revision }, 'snapshot not read');
+      this.#log.debug({ err: error, revision: pointer.revision }, 'could not read the snapshot');
       return 'unknown';
     }
     if (sealed === undefined) return this.#alarm('unusable', `the snapshot of revision ${pointer.revision} is missing`);
     try {
-      if (sha256(sealed) !== pointer.sha256) throw new Error('its hash is not the one that the pointer names');
+      if (sha256(sealed) !== pointer.sha256) throw new Error('its hash differs from the one in the pointer');
       const snapshot = this.#open(sealed);
       this.#assertFits(snapshot, pointer);
       this.#onRules({ snapshot, sealed });

@@ -119,7 +119,7 @@ test('a registry is complete only when all that its list names is there', async 
   await fixture.publishWorkload(workloadOf('web'), { sequence: 4 });
   await fixture.publishWorkload(workloadOf('db'), { sequence: 2 });
   await fixture.publishList({ [web]: 4, [db]: 3 }, { sequence: 4 });
-  await fixture.logLines.until('what is missing', () => fixture.hasLogged('lacks what its root names'));
+  await fixture.logLines.until('what is missing', () => fixture.hasLogged('lacks pages or entries'));
   assert.deepEqual([fixture.registry.isComplete, fixture.registry.missing], [false, 1]);
   assert.equal(fixture.registryAlarms, 1);
   assert.deepEqual(fixture.registryMessages.items, []);
