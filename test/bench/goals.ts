@@ -1,7 +1,7 @@
 import type { CaseId } from './case-ids.js';
 
 /** Goals that `npm run bench -- rules` and `npm run bench -- scale` measure. */
-export type ScaleGoalId = 'decision' | 'workload-memory' | 'start-50k' | 'apply-500';
+export type ScaleGoalId = 'decision' | 'workload-memory' | 'start-50k' | 'apply-500' | 'endpoint-500' | 'churn-50k';
 
 /**
  * One limit for a figure of Culvert. `of` is the reference: a comparator's figure of the same name (`best`: the best one with
@@ -47,12 +47,14 @@ export const caseGoals: Readonly<Partial<Record<CaseId, readonly Condition[]>>> 
   ],
 };
 
-/** Figures in microseconds, bytes and milliseconds. */
+/** Figures in microseconds, bytes and milliseconds, and percent of a core. */
 export const scaleGoals: Readonly<Record<ScaleGoalId, Condition>> = {
   decision: { figure: 'p99Us', is: 'below', limit: 10, of: 'itself' },
   'workload-memory': { figure: 'bytesPerWorkload', is: 'at most', limit: 1536, of: 'itself' },
   'start-50k': { figure: 'startMs', is: 'below', limit: 5000, of: 'itself' },
   'apply-500': { figure: 'inForceMs', is: 'below', limit: 2000, of: 'itself' },
+  'endpoint-500': { figure: 'endpointInForceMs', is: 'below', limit: 1000, of: 'itself' },
+  'churn-50k': { figure: 'controllerPercent', is: 'below', limit: 50, of: 'itself' },
 };
 
 /** Whether a figure meets a condition. `reference` is the figure to compare with, 1 for `itself`. */

@@ -1,5 +1,5 @@
 import { fileURLToPath } from 'node:url';
-import type { RolloutAnswer } from '../../controller/api/api-types.js';
+import type { ApplyAnswer, RolloutAnswer } from '../../controller/api/api-types.js';
 import type { LabProcess } from '../lab/lab-process.js';
 import { type Mesh, prepareMesh } from '../lab/mesh.js';
 import { programs } from '../lab/programs.js';
@@ -16,7 +16,11 @@ export type AgentsScale = {
   readonly inForceMs: Spread;
   /** Until the controller knows it: its rollout is complete. */
   readonly rolloutCompleteMs: Spread;
-  /** `culvert apply` itself. */
+  /** One workload changes: from the start of the request until the last agent has it in its whole registry. */
+  readonly endpointInForceMs: Spread;
+  /** What that costs the controller. */
+  readonly controllerCpuMsPerEndpoint: number;
+  /** `culvert apply` itself, of rules. */
   readonly commandMs: Spread;
   readonly controllerCpuMsPerApply: number;
   /** Of all simulated agents together, which share the machine with the controller and delay it. */
@@ -69,12 +73,13 @@ async function measureChanges(
   rounds: number,
 ): Promise<AgentsScale> {
   const { pid } = mesh.controller.process;
+  const endpoints = await measureEndpoints(mesh, groups, rounds);
   const changes: { inForce: number; rollout: number; command: number; cpu: number; agentsCpu: number }[] = [];
   const agentsCpu = (): number => usageOf(groups.map((group) => group.pid)).cpuSeconds;
   for (let round = 0; round < rounds; round++) {
     const [cpuBefore, agentsCpuBefore] = [usageOf([pid]).cpuSeconds, agentsCpu()];
     const startedAt = Date.now();
-    const revision = await apply(mesh, gate(round % 2 === 0 ? 'deny' : 'allow'));
+    const { revision } = await apply(mesh, gate(round % 2 === 0 ? 'deny' : 'allow'));
     const command = Date.now() - startedAt;
     const rollout = waitUntil(
       `the rollout of revision ${revision} is complete`,
@@ -84,7 +89,7 @@ async function measureChanges(
       },
       deadlineMs,
     );
-    const arrivals = groups.map((group) => lastArrival(group, revision));
+    const arrivals = groups.map((group) => lastArrival(group, 'revision', revision));
     const inForce = Math.max(...(await Promise.all(arrivals))) - startedAt;
     const rolloutMs = await rollout;
     const cpu = usageOf([pid]).cpuSeconds - cpuBefore;
@@ -97,6 +102,7 @@ async function measureChanges(
     agents,
     inForceMs: spreadOf(changes.map(({ inForce }) => inForce)),
     rolloutCompleteMs: spreadOf(changes.map(({ rollout }) => rollout)),
+    ...endpoints,
     commandMs: spreadOf(changes.map(({ command }) => command)),
     controllerCpuMsPerApply: spreadOf(changes.map(({ cpu }) => cpu * 1000)).median,
     agentsCpuMsPerApply: spreadOf(changes.map((change) => change.agentsCpu * 1000)).median,
@@ -106,20 +112,54 @@ async function measureChanges(
 }
 
 /** The clock is the machine's own, the same for all processes. */
-async function lastArrival(group: LabProcess, revision: number): Promise<number> {
+async function lastArrival(group: LabProcess, what: 'revision' | 'inventory', number: number): Promise<number> {
   const [, at = ''] = await group.waitForLine(
-    new RegExp(`^report \\{"revision":${revision},.*"lastAtMs":(\\d+)\\}`),
+    new RegExp(`^report \\{"${what}":${number},.*"lastAtMs":(\\d+)\\}`),
     deadlineMs,
   );
   return Number(at);
 }
 
-/** `culvert apply`; resolves with the revision when the command has ended. */
-async function apply(mesh: Mesh, documents: string): Promise<number> {
+/** One workload changes its labels, over and over. */
+async function measureEndpoints(
+  mesh: Mesh,
+  groups: readonly LabProcess[],
+  rounds: number,
+): Promise<Pick<AgentsScale, 'endpointInForceMs' | 'controllerCpuMsPerEndpoint'>> {
+  const { pid } = mesh.controller.process;
+  const figures: { inForce: number; cpu: number }[] = [];
+  for (let round = 0; round <= rounds; round++) {
+    const cpuBefore = usageOf([pid]).cpuSeconds;
+    const startedAt = Date.now();
+    const { inventory } = (await mesh.controller.api('/v1/apply', {
+      documents: endpoint(`r${startedAt}`),
+    })) as ApplyAnswer;
+    const arrivals = groups.map((group) => lastArrival(group, 'inventory', inventory.sequence));
+    const inForce = Math.max(...(await Promise.all(arrivals))) - startedAt;
+    figures.push({ inForce, cpu: usageOf([pid]).cpuSeconds - cpuBefore });
+  }
+  // The first is also the first of its kind.
+  const counted = figures.slice(1);
+  return {
+    endpointInForceMs: spreadOf(counted.map(({ inForce }) => inForce)),
+    controllerCpuMsPerEndpoint: spreadOf(counted.map(({ cpu }) => cpu * 1000)).median,
+  };
+}
+
+function endpoint(round: string): string {
+  return JSON.stringify({
+    apiVersion: 'culvert.dev/v1',
+    kind: 'Workload',
+    metadata: { name: 'endpoint', namespace: 'ns-0', labels: { app: 'app-0', round } },
+    spec: { serviceAccount: 'app-0', addresses: ['10.255.0.1'], node: 'elsewhere' },
+  });
+}
+
+/** `culvert apply`; resolves with the answer when the command has ended. */
+async function apply(mesh: Mesh, documents: string): Promise<ApplyAnswer> {
   const { node, contextFile } = mesh.controller;
   const argv = ['env', `CULVERT_CONTEXT=${contextFile}`, ...programs.culvert, 'apply', '-f', '-', '-o', 'json'];
-  const answer: unknown = JSON.parse(await node.check(argv, { input: documents, timeoutMs: deadlineMs }));
-  return (answer as { revision: number }).revision;
+  return JSON.parse(await node.check(argv, { input: documents, timeoutMs: deadlineMs })) as ApplyAnswer;
 }
 
 function gate(action: 'allow' | 'deny'): string {

@@ -1,7 +1,7 @@
 import type { Mesh } from '../lab/mesh.js';
 import type { MeshAgent } from '../lab/mesh-agent.js';
 import { programs } from '../lab/programs.js';
-import { usageOf } from './process-usage.js';
+import { taken, type Taken } from './scale-churn.js';
 
 /** What one changed workload costs among so many; what agent and controller do at rest is taken off. */
 export type ChangeScale = {
@@ -26,12 +26,12 @@ export async function measureChange(mesh: Mesh, agent: MeshAgent, document: stri
   // One change first, so that neither side does anything for the first time.
   await apply(mesh, workload, 'first');
   await wait(settleMs);
-  const begin = await taken(mesh, agent);
+  const begin = await taken(mesh, agent, mesh.controller.process.pid);
   await wait(restMs);
-  const rested = await taken(mesh, agent);
+  const rested = await taken(mesh, agent, mesh.controller.process.pid);
   for (let round = 0; round < changes; round++) await apply(mesh, workload, `r${round}`);
   await wait(settleMs);
-  const end = await taken(mesh, agent);
+  const end = await taken(mesh, agent, mesh.controller.process.pid);
   const share = (end.atMs - rested.atMs) / (rested.atMs - begin.atMs);
   const each = (of: (sum: Taken) => number): number =>
     Math.max(0, (of(end) - of(rested) - (of(rested) - of(begin)) * share) / changes);
@@ -40,28 +40,6 @@ export async function measureChange(mesh: Mesh, agent: MeshAgent, document: stri
     bytesToDisk: each(({ writtenBytes }) => writtenBytes),
     agentCpuMs: each(({ agentCpuMs }) => agentCpuMs),
     controllerCpuMs: each(({ controllerCpuMs }) => controllerCpuMs),
-  };
-}
-
-type Taken = {
-  readonly atMs: number;
-  readonly receivedBytes: number;
-  readonly writtenBytes: number;
-  readonly agentCpuMs: number;
-  readonly controllerCpuMs: number;
-};
-
-async function taken(mesh: Mesh, agent: MeshAgent): Promise<Taken> {
-  const { pid } = agent.process;
-  const host = mesh.lab.host('node1');
-  const devices = await host.check(['cat', '/proc/net/dev']);
-  const io = await host.check(['cat', `/proc/${pid}/io`]);
-  return {
-    atMs: performance.now(),
-    receivedBytes: Number(/eth0:\s*(\d+)/.exec(devices)?.[1]),
-    writtenBytes: Number(/^write_bytes: (\d+)/m.exec(io)?.[1]),
-    agentCpuMs: usageOf([pid]).cpuSeconds * 1000,
-    controllerCpuMs: usageOf([mesh.controller.process.pid]).cpuSeconds * 1000,
   };
 }
 

@@ -16,16 +16,27 @@ import {
   type WorkloadsScale,
 } from './scale-workloads.js';
 
-type Options = { json: boolean; workloads: string; agents: string; rounds: string };
+type Options = {
+  json: boolean;
+  quick: boolean;
+  workloads: string;
+  agents: string;
+  rounds: string;
+  churn: string;
+  churnSeconds: string;
+};
 
 /** `scale`: what grows with the number of workloads and of agents, and how. */
 export function scaleCommand(): Command {
   return new Command('scale')
-    .description('Memory, start-up and a change by workloads, and an apply on its way to many agents (needs root).')
+    .description('Memory, start-up and changes by workloads, and an apply on its way to many agents (needs root).')
     .option('--json', 'the last line of the standard output is JSON', false)
     .option('--workloads <ns>', 'sizes of the mesh, smallest first; 0: leave this part out', '1000,10000,50000')
     .option('--agents <ns>', 'numbers of simulated agents, smallest first; 0: leave this part out', '10,100,500')
-    .option('--rounds <n>', 'changes of one rule with each number of agents', '5')
+    .option('--rounds <n>', 'changes of one rule, and of one workload, with each number of agents', '5')
+    .option('--churn <n>', 'workloads that change each second; 0: leave this part out', '100')
+    .option('--churn-seconds <n>', 'for so long', '60')
+    .option('--quick', 'one start, and ten seconds of churn', false)
     .action(run);
 }
 
@@ -36,11 +47,18 @@ async function run(options: Options): Promise<void> {
   print([machineText(machine), '']);
   const agents = sizes.agents.length === 0 ? [] : await measureAgents({ agents: sizes.agents, rounds }, say);
   print(agentLines(agents));
-  const workloads = sizes.workloads.length === 0 ? [] : await measureWorkloads(sizes.workloads, say);
+  const [changesPerSecond] = sizesOf(options.churn, '--churn');
+  const [seconds = 1] = options.quick ? [10] : sizesOf(options.churnSeconds, '--churn-seconds');
+  const churn = changesPerSecond === undefined ? null : { changesPerSecond, seconds };
+  const starts = options.quick ? 1 : 3;
+  const workloads = sizes.workloads.length === 0 ? [] : await measureWorkloads(sizes.workloads, { starts, churn }, say);
   print(workloadLines(workloads));
   print(changeLines(workloads));
+  print(churnLines(workloads));
   const goals = [
     ...goalOf('apply-500', agents.find((size) => size.agents === 500)?.inForceMs.median),
+    ...goalOf('endpoint-500', agents.find((size) => size.agents === 500)?.endpointInForceMs.median),
+    ...goalOf('churn-50k', workloads.find((size) => size.workloads === 50_000)?.churn?.controllerPercent),
     ...goalOf('start-50k', workloads.find((size) => size.workloads === 50_000)?.startMs),
     ...goalOf('workload-memory', bytesPerWorkloadAndWorker(workloads)),
   ];
@@ -57,7 +75,20 @@ async function run(options: Options): Promise<void> {
 
 function agentLines(results: readonly AgentsScale[]): string[] {
   if (results.length === 0) return [];
-  const head = ['agents', 'in force', 'slowest', 'rollout', 'command', 'controller', 'all agents', 'at rest', 'memory'];
+  const head = [
+    'agents',
+    'in force',
+    'slowest',
+    'rollout',
+    'command',
+    'controller',
+    'all agents',
+    'endpoint in force',
+    'slowest',
+    'controller',
+    'at rest',
+    'memory',
+  ];
   const rows = results.map((size) => [
     String(size.agents),
     milliseconds(size.inForceMs.median),
@@ -66,6 +97,9 @@ function agentLines(results: readonly AgentsScale[]): string[] {
     milliseconds(size.commandMs.median),
     `${milliseconds(size.controllerCpuMsPerApply)} CPU`,
     `${milliseconds(size.agentsCpuMsPerApply)} CPU`,
+    milliseconds(size.endpointInForceMs.median),
+    milliseconds(size.endpointInForceMs.max),
+    `${milliseconds(size.controllerCpuMsPerEndpoint)} CPU`,
     `${size.controllerIdlePercent.toFixed(1)}% of a core`,
     bytesText(size.controllerRssBytes),
   ]);
@@ -149,6 +183,28 @@ function changeLines(results: readonly WorkloadsScale[]): string[] {
     grow('controller CPU', ({ controllerCpuMs }) => controllerCpuMs),
     '',
   ];
+}
+
+function churnLines(results: readonly WorkloadsScale[]): string[] {
+  const measured = results.flatMap(({ workloads, churn }) => (churn === null ? [] : [{ workloads, churn }]));
+  if (measured.length === 0) return [];
+  const head = ['workloads', 'changes', 'failed', 'roots', 'controller', 'agent', 'to each agent', 'to its disk'];
+  const times = ['answered', 'p99', 'in force', 'p99'];
+  const rows = measured.map(({ workloads, churn }) => [
+    String(workloads),
+    `${churn.changes} in ${milliseconds(churn.tookMs)}`,
+    String(churn.failed),
+    String(churn.roots),
+    `${churn.controllerPercent.toFixed(1)}% of a core`,
+    `${churn.agentPercent.toFixed(1)}% of a core`,
+    `${bytesText(churn.agentBytesPerSecond)}/s`,
+    `${bytesText(churn.agentDiskBytesPerSecond)}/s`,
+    milliseconds(churn.answerMs.median),
+    milliseconds(churn.answerMs.p99),
+    milliseconds(churn.inForceMs.median),
+    milliseconds(churn.inForceMs.p99),
+  ]);
+  return ['workloads change all the time', ...aligned([[...head, ...times], ...rows]), ''];
 }
 
 function exponents(what: string, points: readonly GrowthPoint[]): string {

@@ -4,6 +4,7 @@ import { programs } from '../lab/programs.js';
 import { usageOf } from './process-usage.js';
 import { ruleDocuments } from './rule-documents.js';
 import { type ChangeScale, measureChange } from './scale-changes.js';
+import { type ChurnScale, measureChurn } from './scale-churn.js';
 import { spreadOf } from './spread.js';
 
 /** An agent that knows so many workloads, two of them its own. */
@@ -19,6 +20,8 @@ export type WorkloadsScale = {
   readonly applyMs: number;
   /** One of them changes. */
   readonly change: ChangeScale;
+  /** Many of them change all the time; null: not measured. */
+  readonly churn: ChurnScale | null;
 };
 
 const topology = {
@@ -35,13 +38,15 @@ const topology = {
 /** Documents of one apply: what the controller takes in one request is bounded. */
 const chunkSize = 5000;
 const settleMs = 3000;
-/** With each number of workers: how much garbage is resident when one looks differs from start to start. */
-const starts = 3;
 const deadlineMs = 600_000;
 
 /** `workloads`: sizes, the smallest first. */
 export async function measureWorkloads(
   workloads: readonly number[],
+  o: {
+    readonly starts: number;
+    readonly churn: { readonly changesPerSecond: number; readonly seconds: number } | null;
+  },
   say: (line: string) => void,
 ): Promise<WorkloadsScale[]> {
   await using mesh = await prepareMesh({ topology, agentOutput: 'file' });
@@ -57,14 +62,18 @@ export async function measureWorkloads(
     await settle();
     await agent.stop();
     say(`an agent starts among ${size} workloads`);
-    const one = await measureStarts(agent, 1);
-    const two = await measureStarts(agent, 2);
+    const one = await measureStarts(agent, 1, o.starts);
+    const two = await measureStarts(agent, 2, o.starts);
     const rssBytes = { 1: one.rssBytes, 2: two.rssBytes };
     say(`one of ${size} workloads changes`);
     await start(agent, 1);
     const change = await measureChange(mesh, agent, documentsOf(size).at(-1) ?? '');
+    if (o.churn !== null)
+      say(`${o.churn.changesPerSecond} of ${size} workloads change each second, for ${o.churn.seconds} s`);
+    const churn = o.churn === null ? null : await measureChurn(mesh, agent, { workloads: size, ...o.churn });
     await agent.stop();
-    results.push({ workloads: size, startMs: one.startMs, startCpuMs: one.startCpuMs, rssBytes, applyMs, change });
+    const { startMs, startCpuMs } = one;
+    results.push({ workloads: size, startMs, startCpuMs, rssBytes, applyMs, change, churn });
   }
   return results;
 }
@@ -86,7 +95,12 @@ export function bytesPerWorkload(results: readonly WorkloadsScale[]): number | n
 
 type Started = Pick<WorkloadsScale, 'startMs' | 'startCpuMs'>;
 
-async function measureStarts(agent: MeshAgent, workers: 1 | 2): Promise<Started & { readonly rssBytes: number }> {
+/** Several: how much garbage is resident when one looks differs from start to start. */
+async function measureStarts(
+  agent: MeshAgent,
+  workers: 1 | 2,
+  starts: number,
+): Promise<Started & { readonly rssBytes: number }> {
   const found: (Started & { readonly rssBytes: number })[] = [];
   for (let round = 0; round < starts; round++) {
     const started = await start(agent, workers);

@@ -1,36 +1,38 @@
 import { createHash } from 'node:crypto';
 import { readFileSync } from 'node:fs';
-import { request } from 'node:https';
 import process from 'node:process';
 import { parse } from 'yaml';
-import { joinMesh } from '../../../agent/control/join/join.js';
 import { RulesFollower } from '../../../agent/control/followers/rules-follower.js';
-import { connectBus } from '../../../shared/bus/connect-bus.js';
-import { buckets, inboxPrefixFor, rulesPointerKey, subjectFor } from '../../../shared/bus/subjects.js';
+import { buckets, rulesPointerKey, subjectFor } from '../../../shared/bus/subjects.js';
 import { createLog } from '../../../shared/log.js';
 import type { Snapshot } from '../../../shared/policy/snapshot.js';
 import { encodeWire, type Heartbeat } from '../../../shared/wire/requests.js';
 import { openSnapshot } from '../../../shared/wire/signed.js';
+import { followRegistry } from './followed-registry.js';
+import { joinAgent, type Api } from './joined-agent.js';
 import { report } from './peer-connections.js';
 import { nodeNamed } from '../../support/routing/names.js';
 
 /**
  * `simulated-agents.js CONTROLLER_URL CONTEXT_FILE PREFIX COUNT`: COUNT agents without a data plane. Each joins with its own
- * token and credential, follows the rules over its own connection to NATS, fetches the signed snapshot of each revision, and
- * reports its state to the controller. When all have a revision, the program reports the times of the first and the last.
+ * token and credential, follows rules and registry over its own connection to NATS, fetches the signed snapshot of each
+ * revision, and reports its state to the controller. When all have a revision of the rules, or a sequence of the inventory,
+ * the program reports the times of the first and the last.
  *
  * They share one step: a snapshot is decoded once for all of them, since real agents do not share a CPU.
  */
 const [controllerUrl = '', contextFile = '', prefix = '', countText = '0'] = process.argv.slice(2);
 const count = Number(countText);
-const { token, ca } = parse(readFileSync(contextFile, 'utf8')) as { readonly token: string; readonly ca: string };
+const context = parse(readFileSync(contextFile, 'utf8')) as { readonly token: string; readonly ca: string };
+const api: Api = { url: controllerUrl, ...context };
 const abort = new AbortController();
 const log = createLog({ name: 'simulated-agents', level: 'error' });
 const heartbeatMs = 5000;
 const joinsAtOnce = 8;
 
 type Arrivals = { count: number; firstAtMs: number };
-const arrivals = new Map<number, Arrivals>();
+/** By what has arrived, such as `revision 7`. */
+const arrivals = new Map<string, Arrivals>();
 const opened = new Map<string, Snapshot>();
 let next = 0;
 
@@ -44,23 +46,9 @@ await Promise.all(
 report({ joined: count, tookMs: Date.now() - startedAt });
 
 async function startAgent(node: string): Promise<void> {
-  const credentials = await joinMesh({
-    controllerUrl,
-    token: await createToken(node),
-    node: nodeNamed(node),
-    version: 'simulated',
-    signal: abort.signal,
-  });
-  const { natsServers, natsServerName, natsCaPem, rootsPem, natsJwt, natsSeed } = credentials;
-  const bus = await connectBus({
-    servers: natsServers,
-    tls: { caPem: natsCaPem ?? rootsPem, ...(natsServerName === null ? {} : { servername: natsServerName }) },
-    auth: { kind: 'jwt', jwt: () => natsJwt, seed: () => natsSeed },
-    name: `culvert-agent ${node}`,
-    inboxPrefix: inboxPrefixFor(nodeNamed(node)),
-    signal: abort.signal,
-  });
+  const { bus, credentials } = await joinAgent(api, nodeNamed(node), abort.signal);
   let applied: number | null = null;
+  let registered: number | null = null;
   const beat = (): void => {
     const heartbeat: Heartbeat = {
       node: nodeNamed(node),
@@ -68,6 +56,7 @@ async function startAgent(node: string): Promise<void> {
       appliedRevision: applied,
       enforcedByAllWorkers: true,
       registrySequence: null,
+      inventorySequence: registered,
       nowMs: Date.now(),
       startedAtMs: startedAt,
       workloads: [],
@@ -84,22 +73,34 @@ async function startAgent(node: string): Promise<void> {
     log,
     onRules: ({ snapshot: { revision } }) => {
       applied = revision;
-      arrive(revision);
+      arrive('revision', revision);
       beat();
     },
     onAlarm: (kind) => process.stderr.write(`${node} rejected its rules: ${kind}\n`),
   });
   const check = (): void => void rules.check();
   bucket.watch({ key: rulesPointerKey, onEntry: check, onReady: check, signal: abort.signal });
+  await followRegistry({
+    bus,
+    publicKeysPem: credentials.signingPublicKeys,
+    log,
+    signal: abort.signal,
+    onWhole: (sequence) => {
+      registered = sequence;
+      arrive('inventory', sequence);
+    },
+    onAlarm: () => process.stderr.write(`${node} refused a part of its registry\n`),
+  });
   setInterval(beat, heartbeatMs);
 }
 
-function arrive(revision: number): void {
+function arrive(what: 'revision' | 'inventory', number: number): void {
   const now = Date.now();
-  const seen = arrivals.get(revision) ?? { count: 0, firstAtMs: now };
+  const key = `${what} ${number}`;
+  const seen = arrivals.get(key) ?? { count: 0, firstAtMs: now };
   seen.count += 1;
-  arrivals.set(revision, seen);
-  if (seen.count === count) report({ revision, firstAtMs: seen.firstAtMs, lastAtMs: now });
+  arrivals.set(key, seen);
+  if (seen.count === count) report({ [what]: number, firstAtMs: seen.firstAtMs, lastAtMs: now });
 }
 
 function openOnce(sealed: Uint8Array, publicKeysPem: readonly string[]): Snapshot {
@@ -108,24 +109,4 @@ function openOnce(sealed: Uint8Array, publicKeysPem: readonly string[]): Snapsho
   opened.clear();
   opened.set(hash, snapshot);
   return snapshot;
-}
-
-function createToken(node: string): Promise<string> {
-  const body = JSON.stringify({ node });
-  const headers = { authorization: `Bearer ${token}`, 'content-type': 'application/json' };
-  return new Promise((resolve, reject) => {
-    const sent = request(new URL('/v1/tokens', controllerUrl), { method: 'POST', headers, ca }, (response) => {
-      const chunks: Buffer[] = [];
-      response.on('error', reject);
-      response.on('data', (chunk: Buffer) => chunks.push(chunk));
-      response.on('end', () => {
-        const text = Buffer.concat(chunks).toString('utf8');
-        const answer = JSON.parse(text) as { token?: string };
-        if (answer.token === undefined) reject(new Error(`no token for ${node}: ${text}`));
-        else resolve(answer.token);
-      });
-    });
-    sent.on('error', reject);
-    sent.end(body);
-  });
 }

@@ -39,6 +39,7 @@ describe('the memory of a workload', () => {
     startMs: 1,
     change: { bytesToAgent: 1, bytesToDisk: 1, agentCpuMs: 1, controllerCpuMs: 1 },
     startCpuMs: 1,
+    churn: null,
     applyMs: 1,
     rssBytes: { 1: one, 2: two },
   });
