@@ -6,25 +6,25 @@ import { encodeLine } from '../records/record-line.js';
 import { RecordFile, type Replacement } from '../records/record-file.js';
 import { playInventory, wholeInventory, type InventoryContent, type WrittenChange } from './inventory-records.js';
 
-/** The file is written again in full when its changes take more than this, and more than everything else in it. */
+/** The file is compacted when its changes take more than this, and more than everything else in it. */
 const minChangesBytes = 8 * 1024 * 1024;
 
 export type WholeInventory = Parameters<typeof wholeInventory>[0];
 
 /**
- * The inventory on disk, `inventory.log`: all that there was, and the changes since. What {@link append} has returned from
- * survives a crash at any point. Shortening it runs next to the appends, which never wait for it.
+ * The inventory on disk, `inventory.log`: a full copy, and the changes since. A change survives a crash at any point once
+ * {@link append} has returned. Compaction runs in parallel to the appends, which never wait for it.
  */
 export class InventoryLog {
   readonly #file: RecordFile;
   readonly #log: Log;
-  /** Everything as of the last append that was given, that one included. */
+  /** The whole inventory, up to and including the change of the last call to {@link append}. */
   readonly #whole: () => WholeInventory;
   readonly #queue = new SerialQueue();
   #wholeBytes: number;
-  /** While the file is being shortened: what was appended meanwhile. */
-  #meanwhile: Buffer[] | null = null;
-  #shortening: Promise<void> = Promise.resolve();
+  /** What was appended since the compaction began; null when there is none. */
+  #appendedMeanwhile: Buffer[] | null = null;
+  #compaction: Promise<void> = Promise.resolve();
 
   private constructor(init: { file: RecordFile; log: Log; whole: () => WholeInventory; wholeBytes: number }) {
     this.#file = init.file;
@@ -34,8 +34,8 @@ export class InventoryLog {
   }
 
   /**
-   * Opens or creates it. `content` is undefined when there was none, or none that could be used: a damaged file is moved
-   * aside. Errors: `JOURNAL_READ`, `JOURNAL_WRITE`, `STORE_INVALID`.
+   * Opens or creates the file. `content` is undefined when there was no usable one; a damaged file is moved aside. Errors:
+   * `JOURNAL_READ`, `JOURNAL_WRITE`, `STORE_INVALID`.
    */
   static async open(init: { path: string; log: Log; nowMs: () => number; whole: () => WholeInventory }): Promise<{
     file: InventoryLog;
@@ -62,54 +62,55 @@ export class InventoryLog {
     return { file: new InventoryLog({ file, log, whole, wholeBytes }), content: usable, movedAside };
   }
 
-  /** Changes that share one write. Errors: `JOURNAL_WRITE`; none of them is in it then. */
+  /** Appends the changes in one write. Errors: `JOURNAL_WRITE`; then none of them is in the file. */
   append(changes: readonly WrittenChange[]): Promise<void> {
     return this.#queue.run(async () => {
       if (this.#file.mustBeReplaced) return this.#replace();
       const bytes = encodeLine({ kind: 'changes', changes });
       await this.#file.append(bytes);
-      this.#meanwhile?.push(bytes);
+      this.#appendedMeanwhile?.push(bytes);
       const changesBytes = this.#file.length - this.#wholeBytes;
-      if (this.#meanwhile === null && changesBytes > Math.max(minChangesBytes, this.#wholeBytes)) this.#shorten();
+      if (this.#appendedMeanwhile === null && changesBytes > Math.max(minChangesBytes, this.#wholeBytes))
+        this.#compact();
     });
   }
 
-  /** Writes everything, atomically. Errors: `JOURNAL_WRITE`. */
+  /** Rewrites the whole file atomically. Errors: `JOURNAL_WRITE`. */
   replace(): Promise<void> {
     return this.#queue.run(() => this.#replace());
   }
 
   async close(): Promise<void> {
     await this.#queue.idle();
-    await this.#shortening;
+    await this.#compaction;
     await this.#queue.run(() => this.#file.close());
   }
 
   async #replace(): Promise<void> {
-    // A file that is being shortened would bring back what this one replaces.
-    this.#meanwhile = null;
+    // A compaction under way would bring back what this replaces.
+    this.#appendedMeanwhile = null;
     await this.#file.replace(wholeInventory(this.#whole()));
     this.#wholeBytes = this.#file.length;
   }
 
-  #shorten(): void {
-    const meanwhile: Buffer[] = (this.#meanwhile = []);
+  #compact(): void {
+    const meanwhile: Buffer[] = (this.#appendedMeanwhile = []);
     const lines = wholeInventory(this.#whole());
-    this.#shortening = this.#writeShorter(lines, meanwhile).catch((error: unknown) => {
-      if (this.#meanwhile === meanwhile) this.#meanwhile = null;
-      this.#log.warn({ error: describeError(error) }, 'the inventory on disk could not be shortened');
+    this.#compaction = this.#writeCompacted(lines, meanwhile).catch((error: unknown) => {
+      if (this.#appendedMeanwhile === meanwhile) this.#appendedMeanwhile = null;
+      this.#log.warn({ error: describeError(error) }, 'could not compact inventory.log');
     });
   }
 
-  async #writeShorter(lines: Iterable<Buffer>, meanwhile: readonly Buffer[]): Promise<void> {
+  async #writeCompacted(lines: Iterable<Buffer>, meanwhile: readonly Buffer[]): Promise<void> {
     const replacement: Replacement = await this.#file.begin();
     let wholeBytes = 0;
     await replacement.write(counted(lines, (bytes) => (wholeBytes += bytes)));
     await this.#queue.run(async () => {
-      if (this.#meanwhile !== meanwhile) return replacement.abandon();
+      if (this.#appendedMeanwhile !== meanwhile) return replacement.abandon();
       await replacement.write(meanwhile);
       await replacement.finish();
-      this.#meanwhile = null;
+      this.#appendedMeanwhile = null;
       this.#wholeBytes = wholeBytes;
     });
   }

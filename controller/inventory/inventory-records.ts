@@ -5,25 +5,25 @@ import type { HeldEntry } from './merged-registry.js';
 import type { StoredResource } from './stored-resource.js';
 
 /**
- * `inventory.log`: a header, so many groups of entries, and then a record for each write, with the changes that shared it.
- * One record a write, because of a write that a crash cut short only the last line may be damaged.
+ * `inventory.log`: a header, the groups of entries, and then one record per write with the changes that shared it. It is
+ * one record per write because a crash in the middle of a write may damage only the last line.
  */
 export type InventoryRecord =
   | {
       readonly kind: 'inventory';
       readonly version: 1;
       readonly sequence: number;
-      /** The newest revision of the rules whose part was taken. */
+      /** The newest revision of the rules whose inventory part was applied. */
       readonly revision: number;
       /** Entries in the groups that follow. */
       readonly entries: number;
-      /** Published entries whose sequence is another than that of the change that brought them, by registry key. */
+      /** By registry key: the sequences of published entries that differ from the one of the change that brought them. */
       readonly sequences: Readonly<Record<string, number>>;
     }
   | { readonly kind: 'entries'; readonly entries: readonly WrittenEntry[] }
   | { readonly kind: 'changes'; readonly changes: readonly WrittenChange[] };
 
-/** Of the documents source only the document is written: the entry follows from it. */
+/** For the documents source only the document is written: the entry follows from it. */
 export type WrittenEntry = { readonly source: string; readonly sequence: number } & (
   { readonly document: StoredResource } | { readonly entry: RegistryEntry }
 );
@@ -31,7 +31,7 @@ export type WrittenEntry = { readonly source: string; readonly sequence: number 
 export type WrittenChange = {
   readonly sequence: number;
   readonly source: string;
-  /** The revision of the rules that it is a part of; absent: none. */
+  /** The revision of the rules that the change is a part of; absent when there is none. */
   readonly revision?: number;
   readonly upserts: readonly WrittenEntry[];
   /** Registry keys. */
@@ -44,7 +44,7 @@ export function writtenEntry({ source, sequence, document, entry }: HeldEntry): 
 
 const groupSize = 64;
 
-/** A whole inventory as lines. */
+/** The whole inventory as the lines of a new file. */
 export function* wholeInventory(o: {
   readonly sequence: number;
   readonly revision: number;
@@ -80,7 +80,7 @@ export type InventoryContent =
     }
   | { readonly ok: false; readonly problem: string };
 
-/** Reads `inventory.log`. Damage is judged as in {@link playLines}. Errors: `STORE_INVALID` for one of a later version. */
+/** Reads `inventory.log`; see {@link playLines} for damage. Errors: `STORE_INVALID` for a file of a later version. */
 export function playInventory(bytes: Buffer): InventoryContent {
   let header: Extract<InventoryRecord, { kind: 'inventory' }> | undefined;
   const entries: WrittenEntry[] = [];
@@ -122,7 +122,7 @@ export function playInventory(bytes: Buffer): InventoryContent {
   };
 }
 
-/** Not damage: moving it aside would take every workload out of the mesh. */
+/** This is not damage: moving the file aside would take every workload out of the mesh. */
 function unknownVersion(): CulvertError {
   return new CulvertError({
     code: 'STORE_INVALID',

@@ -18,10 +18,10 @@ import { registryKeyOf, type StoredResource } from './stored-resource.js';
 type InventoryFile = Pick<InventoryLog, 'append' | 'replace' | 'close'>;
 export type WrapFile = (file: InventoryLog) => InventoryFile;
 
-/** What happens with a change after it was looked at in place. */
-export type Judged<T> = { readonly isKept: boolean; readonly value: T };
+/** The verdict on a change that was applied in memory: whether to keep it, and what to return to the caller. */
+export type ChangeVerdict<T> = { readonly isKept: boolean; readonly value: T };
 
-/** What a change touched that is on disk, for those who publish it. */
+/** The keys that a change on disk touched, for publishing. */
 export type InventoryChanged = {
   /** Registry keys. */
   readonly published: ReadonlySet<string>;
@@ -32,19 +32,19 @@ export type InventoryChanged = {
 type Waiting = {
   readonly source: string;
   readonly change: () => SourceChange;
-  readonly judge: (applied: AppliedChange) => Judged<unknown>;
+  readonly judge: (applied: AppliedChange) => ChangeVerdict<unknown>;
   readonly resolve: (value: unknown) => void;
   readonly reject: (error: unknown) => void;
 };
 type Kept = { readonly applied: AppliedChange; readonly written: WrittenChange };
 
 /**
- * The registry of workloads and services, next to the rules and without a revision: fed by sources, on disk in
- * `inventory.log`, with a sequence of its own that each change counts up. What is published of it is another's business
- * ({@link onChange}); nothing is told of before it is on disk.
+ * The registry of workloads and services. It is separate from the rules and has no revision: sources feed it, it is on disk
+ * in `inventory.log`, and each change increments its own sequence. Publishing is done elsewhere ({@link onChange}).
+ * Listeners are called only when a change is on disk.
  *
- * Changes that arrive while one is being written share the next write. Each is applied to the memory, looked at there, and
- * taken back when it is refused or the disk fails, so that a change costs what it touches.
+ * Changes that arrive during a write share the next one. Each is applied in memory, checked there, and undone when it is
+ * refused or the disk fails, so the cost of a change depends only on what it touches.
  */
 export class Inventory {
   readonly #trustDomain: string;
@@ -52,7 +52,7 @@ export class Inventory {
   readonly #turns = new SerialQueue();
   readonly #waiting: Waiting[] = [];
   #file: InventoryFile | undefined;
-  /** 1 before the first change: the root of an empty registry has a sequence too. */
+  /** Starts at 1, because the root of an empty registry has a sequence too. */
   #sequence = 1;
   #revision = 0;
   #isUsable = false;
@@ -63,13 +63,13 @@ export class Inventory {
     this.#trustDomain = trustDomain;
   }
 
-  /** Opens or makes `inventory.log` at `path`. Errors: `JOURNAL_READ`, `JOURNAL_WRITE`, `STORE_INVALID`. */
+  /** Opens or creates `inventory.log` at `path`. Errors: `JOURNAL_READ`, `JOURNAL_WRITE`, `STORE_INVALID`. */
   static async open(init: {
     readonly path: string;
     readonly log: Log;
     readonly nowMs: () => number;
     readonly trustDomain: string;
-    /** For tests: stands between the inventory and its file. */
+    /** For tests: wraps the file. */
     readonly wrapFile?: WrapFile;
   }): Promise<Inventory> {
     const { path, log, nowMs, trustDomain, wrapFile = (file) => file } = init;
@@ -93,17 +93,17 @@ export class Inventory {
     return this.#sequence;
   }
 
-  /** The newest revision of the rules whose part the inventory has taken. */
+  /** The newest revision of the rules whose inventory part was applied. */
   get revision(): number {
     return this.#revision;
   }
 
-  /** False when its file was absent or damaged at the start, until `adopt` says what belongs in it. Changes wait for that. */
+  /** False from a start without a usable file until `adopt` restores the content. Changes wait until then. */
   get isUsable(): boolean {
     return this.#isUsable;
   }
 
-  /** What is registered, by lookups that cost the same however many entries there are. */
+  /** Lookups whose cost does not depend on the number of entries. */
   get registry(): Pick<
     MergedRegistry,
     'published' | 'registered' | 'conflicts' | 'ownerOf' | 'claimantsOf' | 'hasIdentity'
@@ -111,12 +111,12 @@ export class Inventory {
     return this.#merged;
   }
 
-  /** What the documents source holds, by registry key. */
+  /** The entries of the documents source, by registry key. */
   get documents(): ReadonlyMap<string, HeldEntry> {
     return this.#merged.heldBy(documentsSource);
   }
 
-  /** All entries in the order of their keys: of tens of thousands, so nothing that happens with every change asks for it. */
+  /** All entries in the order of their keys. There may be tens of thousands, so do not read this for every change. */
   get entries(): readonly RegistryEntry[] {
     if (this.#sorted?.sequence === this.#sequence) return this.#sorted.entries;
     const sorted = [...this.#merged.published].sort(([a], [b]) => (a < b ? -1 : 1)).map(([, { entry }]) => entry);
@@ -124,7 +124,7 @@ export class Inventory {
     return sorted;
   }
 
-  /** Called when a change is on disk, for as long as the inventory lives. */
+  /** Calls the listener whenever a change is on disk, for the life of the inventory. */
   onChange(listener: (changed: InventoryChanged) => void): void {
     this.#listeners.push(listener);
   }
@@ -149,44 +149,48 @@ export class Inventory {
   }
 
   /**
-   * Makes a change, once those before it are made and the inventory {@link isUsable}. `change` says what it is, and `judge` looks at the registry with the
-   * change in it: both at once, with nothing in between. Resolves when it is on disk; what is not kept is taken back.
-   * Errors: those of the two, and `JOURNAL_WRITE` (nothing was changed).
+   * Makes a change after all earlier ones, once the inventory {@link isUsable}. `change` returns what to change. `judge`
+   * checks the registry with the change applied, immediately afterwards. Resolves when the change is on disk; a change that
+   * is not kept is undone. Errors: those of the two callbacks, and `JOURNAL_WRITE` (nothing was changed).
    */
-  change<T>(source: string, change: () => SourceChange, judge: (applied: AppliedChange) => Judged<T>): Promise<T> {
+  change<T>(
+    source: string,
+    change: () => SourceChange,
+    judge: (applied: AppliedChange) => ChangeVerdict<T>,
+  ): Promise<T> {
     return new Promise<T>((resolve, reject) => {
       this.#waiting.push({ source, change, judge, resolve: (value) => resolve(value as T), reject });
-      // Without what it held before, a source would be all that the registry has.
-      if (this.#isUsable && this.#waiting.length === 1) void this.#turns.run(() => this.#makeWaiting());
+      // Before the content is restored, the registry would consist of this source alone.
+      if (this.#isUsable && this.#waiting.length === 1) void this.#turns.run(() => this.#runWaiting());
     });
   }
 
-  /** Nothing changes meanwhile but what `work` does. */
+  /** Runs `work` while no other change is made. */
   exclusively<T>(work: (turn: InventoryTurn) => Promise<T>): Promise<T> {
     return this.#turns.run(() =>
       work({
-        probe: (change, look) => {
+        preview: (change, inspect) => {
           const applied = this.#merged.apply(documentsSource, change, this.#sequence + 1);
           this.#sorted = null;
           try {
-            return look(applied);
+            return inspect(applied);
           } finally {
             applied.undo();
             this.#sorted = null;
           }
         },
         commit: (change, revision) => this.#write([this.#apply(documentsSource, change, revision)]),
-        adopt: (documents, o) => this.#adopt(documents, o),
+        adopt: (documents, position) => this.#adopt(documents, position),
       }),
     );
   }
 
-  /** Looks at it when everything that it holds is on disk. */
-  whenDurable<T>(look: () => T): Promise<T> {
-    return this.#turns.run(() => Promise.resolve(look()));
+  /** Calls `read` when everything in the inventory is on disk. */
+  readDurable<T>(read: () => T): Promise<T> {
+    return this.#turns.run(() => Promise.resolve(read()));
   }
 
-  /** An entry of the documents source. Throws CulvertError `STORE_INVALID` for what gives no entry. */
+  /** Makes the entry of a stored document. Throws CulvertError `STORE_INVALID` when the document is refused. */
   entryOf(document: StoredResource): SourceEntry {
     const made = registryEntries([document.resource], this.#trustDomain);
     const entry = 'entries' in made ? made.entries[0] : undefined;
@@ -203,7 +207,7 @@ export class Inventory {
     await this.#file?.close();
   }
 
-  async #makeWaiting(): Promise<void> {
+  async #runWaiting(): Promise<void> {
     const kept: Kept[] = [];
     const answers: (() => void)[] = [];
     const failures: ((error: unknown) => void)[] = [];
@@ -214,12 +218,12 @@ export class Inventory {
         made = this.#apply(source, change());
         const { isKept, value } = judge(made.applied);
         if (isKept && made.applied.held.size > 0) kept.push(made);
-        else this.#takeBack(made, sequence);
-        // What stays as it is may stay so because of a change that is not on disk yet.
+        else this.#undo(made, sequence);
+        // A change may be a no-op because of an earlier one that is not on disk yet, so it waits for the write too.
         answers.push(() => resolve(value));
         failures.push(reject);
       } catch (error) {
-        if (made !== null) this.#takeBack(made, sequence);
+        if (made !== null) this.#undo(made, sequence);
         reject(error);
       }
     }
@@ -231,7 +235,7 @@ export class Inventory {
     }
   }
 
-  /** A change that changes nothing keeps the sequence. */
+  /** Applies a change in memory. A change that changes nothing does not increment the sequence. */
   #apply(source: string, change: SourceChange, revision?: number): Kept {
     const sequence = this.#sequence + 1;
     const applied = this.#merged.apply(source, change, sequence);
@@ -248,13 +252,13 @@ export class Inventory {
     return { applied, written: { sequence, source, ...part, upserts, removals } };
   }
 
-  #takeBack({ applied }: Kept, sequence: number): void {
+  #undo({ applied }: Kept, sequence: number): void {
     applied.undo();
     this.#sequence = sequence;
     if ((this.#sorted?.sequence ?? 0) > sequence) this.#sorted = null;
   }
 
-  /** Takes all back when the disk fails. */
+  /** Writes the changes to disk. Undoes all of them when that fails. */
   async #write(kept: readonly Kept[]): Promise<void> {
     if (kept.length === 0) return;
     const before = (kept[0]?.written.sequence ?? 1) - 1;
@@ -263,14 +267,14 @@ export class Inventory {
     try {
       await this.#log.append(kept.map(({ written }) => written));
     } catch (error) {
-      for (const one of kept.toReversed()) this.#takeBack(one, before);
+      for (const one of kept.toReversed()) this.#undo(one, before);
       this.#revision = revisionBefore;
       throw error;
     }
-    this.#tell(kept.map(({ applied }) => applied));
+    this.#notify(kept.map(({ applied }) => applied));
   }
 
-  #tell(applied: readonly AppliedChange[]): void {
+  #notify(applied: readonly AppliedChange[]): void {
     const published = new Set(applied.flatMap((one) => [...one.published.keys()]));
     const documents = new Set<string>();
     for (const { held } of applied) {
@@ -282,16 +286,16 @@ export class Inventory {
     for (const listener of this.#listeners) listener({ published, documents });
   }
 
-  /** Replaces what the documents source holds. The sequence never goes back. */
+  /** Replaces the entries of the documents source. The sequence never decreases. */
   async #adopt(
     documents: readonly StoredResource[],
-    o: { readonly sequence: number; readonly revision: number },
+    position: { readonly sequence: number; readonly revision: number },
   ): Promise<void> {
     const entries = documents.map((document) => this.entryOf(document));
     const wanted = new Set(documents.map(({ key }) => registryKeyOf(key)));
     const removals = [...this.documents.keys()].filter((key) => !wanted.has(key));
     const before = { sequence: this.#sequence, revision: this.#revision };
-    const newest = documents.reduce((highest, { revision }) => Math.max(highest, revision), o.sequence);
+    const newest = documents.reduce((highest, { revision }) => Math.max(highest, revision), position.sequence);
     const applied: AppliedChange[] = [];
     applied.push(this.#merged.apply(documentsSource, { upserts: [], removals }, Math.max(this.#sequence, newest)));
     for (const entry of entries) {
@@ -299,7 +303,7 @@ export class Inventory {
       applied.push(this.#merged.apply(documentsSource, { upserts: [entry], removals: [] }, sequence));
     }
     this.#sequence = Math.max(this.#sequence, newest);
-    this.#revision = o.revision;
+    this.#revision = position.revision;
     this.#sorted = null;
     try {
       await this.#log.replace();
@@ -311,8 +315,8 @@ export class Inventory {
       throw error;
     }
     this.#isUsable = true;
-    this.#tell(applied);
-    if (this.#waiting.length > 0) void this.#turns.run(() => this.#makeWaiting());
+    this.#notify(applied);
+    if (this.#waiting.length > 0) void this.#turns.run(() => this.#runWaiting());
   }
 
   get #log(): InventoryFile {
@@ -333,7 +337,7 @@ export class Inventory {
     }
   }
 
-  /** Of each published entry, the sequence of the change that brought it from its source. */
+  /** For each published entry, the sequence of the change that brought it from its source. */
   *#sequencesOfChanges(): Generator<[string, number]> {
     for (const key of this.#merged.published.keys()) {
       const winner = this.#merged.winnerOf(key);
@@ -352,18 +356,18 @@ export class Inventory {
   }
 }
 
-/** What may be done while nobody else changes anything. All of it is about the documents source. */
+/** What {@link Inventory.exclusively} allows. All of it concerns the documents source. */
 export type InventoryTurn = {
-  /** Looks at the registry with a change in it, which is taken back at once. */
-  readonly probe: <T>(change: SourceChange, look: (applied: AppliedChange) => T) => T;
-  /** Makes a change that is a part of a revision of the rules, on disk. Errors: `JOURNAL_WRITE` (nothing was changed). */
+  /** Applies a change, calls `inspect`, and undoes the change. */
+  readonly preview: <T>(change: SourceChange, inspect: (applied: AppliedChange) => T) => T;
+  /** Writes a change that is part of a revision of the rules. Errors: `JOURNAL_WRITE` (nothing was changed). */
   readonly commit: (change: SourceChange, revision: number) => Promise<void>;
   /**
-   * Replaces all documents by those that are known to have been applied up to a sequence and a revision, on disk. Each
-   * counts from its own revision. Errors: `JOURNAL_WRITE` (nothing was changed), `STORE_INVALID`.
+   * Replaces all documents, on disk, by those applied up to a sequence and a revision. The sequence of each entry is the
+   * revision of its document. Errors: `JOURNAL_WRITE` (nothing was changed), `STORE_INVALID`.
    */
   readonly adopt: (
     documents: readonly StoredResource[],
-    o: { readonly sequence: number; readonly revision: number },
+    position: { readonly sequence: number; readonly revision: number },
   ) => Promise<void>;
 };

@@ -6,38 +6,38 @@ import { registryKey, type RegistryEntry } from '../../shared/routing/registry-e
 import { claimsOf, withoutClaims } from './entry-claims.js';
 import { compareClaimants, type InventoryConflict, type SourceChange, type SourceEntry } from './inventory-source.js';
 
-/** An entry as one source has it. */
+/** An entry of one source. */
 export type HeldEntry = SourceEntry & {
   readonly source: string;
   readonly key: string;
-  /** Of the change that brought it. */
+  /** The sequence of the change that brought it. */
   readonly sequence: number;
 };
 
-/** An entry as it is published. `sequence`: of the change that made it what it is. */
+/** An entry as it is published, with the sequence of the change that last altered it. */
 export type PublishedEntry = { readonly entry: RegistryEntry; readonly sequence: number };
 
-/** What one change did. {@link undo} takes it back; only the latest change that was not taken back may be. */
+/** What one change did. Changes must be undone in reverse order. */
 export type AppliedChange = {
-  /** What its source held before, by registry key; only what really changed. */
+  /** What the source held before, by registry key; only keys that really changed. */
   readonly held: ReadonlyMap<string, HeldEntry | undefined>;
-  /** What was published before, by registry key; only what really changed. */
+  /** What was published before, by registry key; only keys that really changed. */
   readonly published: ReadonlyMap<string, PublishedEntry | undefined>;
   readonly conflicts: readonly InventoryConflict[];
   readonly undo: () => void;
 };
 
 /**
- * The entries of all sources, and the one registry that they give together. A change looks at the entries that it names
- * and at those that claim the same addresses, whatever the size of the registry. The order of changes does not matter:
- * the same entries of the same sources give the same registry.
+ * The entries of all sources, merged into one registry. A change reads only the entries that it names and those that claim
+ * the same addresses, whatever the size of the registry. The order of changes does not matter: the same entries of the same
+ * sources give the same registry.
  */
 export class MergedRegistry {
   /** By source, then by registry key. */
   readonly #sources = new Map<string, Map<string, HeldEntry>>();
   /** By registry key; the winner first. */
   readonly #rivals = new Map<string, readonly HeldEntry[]>();
-  /** By claim, those winners of their keys that make it; its owner first. */
+  /** By claim: the entries that make it and win their own key; the owner first. */
   readonly #claimants = new Map<string, readonly HeldEntry[]>();
   readonly #published = new Map<string, PublishedEntry>();
   /** By the key of the entry that loses something. */
@@ -54,7 +54,7 @@ export class MergedRegistry {
     return this.#registered;
   }
 
-  /** All that are undecided by the sources themselves, in no particular order. */
+  /** All present conflicts, in no particular order. */
   get conflicts(): InventoryConflict[] {
     return [...this.#conflicts.values()].flat();
   }
@@ -63,22 +63,22 @@ export class MergedRegistry {
     return this.#sources.keys();
   }
 
-  /** What one source holds, by registry key. */
+  /** The entries of one source, by registry key. */
   heldBy(source: string): ReadonlyMap<string, HeldEntry> {
     return this.#sources.get(source) ?? new Map();
   }
 
-  /** The entry that a key stands for; undefined: there is none. */
+  /** The entry that wins a key; undefined when there is none. */
   winnerOf(key: string): HeldEntry | undefined {
     return this.#rivals.get(key)?.[0];
   }
 
-  /** Which entry has an address, or another claim; undefined: none has. */
+  /** The entry that owns an address or another claim; undefined when there is none. */
   ownerOf(claim: string): HeldEntry | undefined {
     return this.#claimants.get(claim)?.[0];
   }
 
-  /** Those winners of their keys that claim the same, the owner first. */
+  /** The entries that make a claim and win their own key; the owner first. */
   claimantsOf(claim: string): readonly HeldEntry[] {
     return this.#claimants.get(claim) ?? [];
   }
@@ -88,7 +88,7 @@ export class MergedRegistry {
     return this.#identities.get(node)?.has(identity) ?? false;
   }
 
-  /** `sequence`: that of the change, higher than all before. */
+  /** `sequence` is that of the change, and higher than all before. */
   apply(source: string, { upserts, removals }: SourceChange, sequence: number): AppliedChange {
     const heldBefore = new Map<string, HeldEntry | undefined>();
     const touched = new Set<string>();
@@ -119,13 +119,13 @@ export class MergedRegistry {
     };
   }
 
-  /** For what was read from disk: an entry counts from another sequence than that of its source's change. */
+  /** For entries read from disk whose sequence differs from that of the source's change. */
   setSequence(key: string, sequence: number): void {
     const published = this.#published.get(key);
     if (published !== undefined) this.#published.set(key, { ...published, sequence });
   }
 
-  /** Adds to `touched` the keys of all entries that it may change. */
+  /** Sets or removes an entry of a source. Adds to `touched` the keys of all published entries that this may alter. */
   #setHeld(source: string, key: string, held: HeldEntry | undefined, touched: Set<string>): void {
     const ofSource = this.#sources.get(source) ?? new Map<string, HeldEntry>();
     this.#sources.set(source, ofSource);
@@ -157,7 +157,7 @@ export class MergedRegistry {
     else this.#claimants.set(claim, left);
   }
 
-  /** Publishes what an entry is now. `before` gets what it was when that is another. */
+  /** Updates the published entry of a key. If it changes, `before` gets the old one. */
   #settle(key: string, sequence: number, before: Map<string, PublishedEntry | undefined>): void {
     const lost = this.#noteConflicts(key);
     const winner = this.#rivals.get(key)?.[0];
@@ -168,7 +168,7 @@ export class MergedRegistry {
     this.#setPublished(key, entry === undefined ? undefined : { entry, sequence });
   }
 
-  /** Returns the claims that the entry does not get. */
+  /** Updates the conflicts of a key. Returns the claims that its entry loses. */
   #noteConflicts(key: string): ReadonlySet<string> {
     const [winner, ...shadowed] = this.#rivals.get(key) ?? [];
     const lost = new Set<string>();
@@ -215,7 +215,7 @@ function nameOf({ source, key }: HeldEntry): { readonly source: string; readonly
   return { source, key };
 }
 
-/** The sequence aside: a source that says the same again changes nothing. */
+/** Ignores the sequence: an entry that a source repeats is no change. */
 function isSameHeld(present: HeldEntry | undefined, held: HeldEntry): boolean {
   if (present === undefined || !isDeepStrictEqual(present.entry, held.entry)) return false;
   return isDeepStrictEqual(present.document?.resource, held.document?.resource);

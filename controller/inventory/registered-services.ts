@@ -4,7 +4,7 @@ import type { RegistryEntry, RegistryService } from '../../shared/routing/regist
 
 const written = new WeakMap<RegistryService, Service>();
 
-/** The registered services as rules are compiled from them, whatever source has them. The same entry gives the same object. */
+/** The services of all sources in the form that the compiler takes. The same entry gives the same object. */
 export function registeredServices(published: Iterable<{ readonly entry: RegistryEntry }>): Service[] {
   const services: Service[] = [];
   for (const { entry } of published) if (entry.kind === 'service') services.push(serviceOf(entry));

@@ -14,8 +14,8 @@ import {
 import type { NodeName } from '../../shared/routing/names.js';
 
 /**
- * What agents route and select by, sorted by registry key. The one problem there can be is a trust domain, or a name,
- * that gives no valid SPIFFE ID.
+ * The registry entries of workloads and services, sorted by registry key. The only possible problem is a trust domain or a
+ * name that does not give a valid SPIFFE ID.
  */
 export function registryEntries(
   resources: readonly Resource[],

@@ -2,13 +2,13 @@ import { keyHash, maxLeafDepth, pageKeyOf, type RegistryLeaf } from '../../share
 import { encodeRegistryPage, entryDigest, groupDigest, pageDigest } from '../../shared/wire/registry-page.js';
 import type { ListedPage, RegistryRoot } from '../../shared/wire/registry-root.js';
 
-/** An entry as it is published, made by {@link listedEntry}. */
+/** A sealed entry and what its page needs of it, made by {@link listedEntry}. */
 export type ListedEntry = {
   readonly key: string;
   readonly hash: number;
   readonly sequence: number;
   readonly sealed: Uint8Array;
-  /** Of `sealed`, see {@link entryDigest}. */
+  /** {@link entryDigest} of `sealed`. */
   readonly digest: Uint8Array;
 };
 
@@ -16,40 +16,40 @@ export function listedEntry(entry: Pick<ListedEntry, 'key' | 'sequence' | 'seale
   return { ...entry, hash: keyHash(entry.key), digest: entryDigest(entry.sealed) };
 }
 
-/** The root, and what became of the pages since the one before. */
+/** A new root, and how the pages changed since the one before. */
 export type PagesUpdate = {
   readonly root: RegistryRoot;
-  /** Keys and values of the pages that are others than before, in `culvert_registry`. */
+  /** Keys and values, in `culvert_registry`, of new and changed pages. */
   readonly changed: ReadonlyMap<string, Uint8Array>;
   /** Keys of pages that are gone. */
   readonly gone: readonly string[];
 };
 
 /**
- * A change costs an agent one page, and the root with 43 bytes for each page: with so many keys on one, both take about
- * as much when there are 50,000, and with fewer or twice as many not much more.
+ * For a change, an agent receives one page, and the root with 43 bytes per page. With this limit both have about the same
+ * size at 50,000 keys; half or twice the limit costs little more.
  */
 const maxPageKeys = 512;
 
 type Built = { readonly listed: ListedPage; readonly bytes: Uint8Array };
 type Leaf = RegistryLeaf & {
   readonly entries: Map<string, ListedEntry>;
-  /** Null: it has changed since, or was never built. */
+  /** Null when it must be built: it is new or has changed. */
   built: Built | null;
 };
 
 /**
- * Lists the registry in pages. A page splits when it would get more than {@link maxPageKeys} keys, and two halves that fit
- * into one page become one, so the pages follow from the keys alone: the same entries always give the same bytes. A
- * change builds the pages that it concerns; the list of all pages is as long as there are pages.
+ * Divides the registry into pages. A page with more than {@link maxPageKeys} keys is split, and two halves that fit into
+ * one page are merged. So the keys alone decide the pages, and the same entries always give the same bytes. A change
+ * rebuilds only the pages that it touches.
  */
 export class RegistryPages {
-  /** In the order of `start`; together they have every hash once. */
+  /** In the order of `start`; together they cover every hash once. */
   #leaves: Leaf[] = [{ depth: 0, start: 0, entries: new Map(), built: null }];
-  /** As they were when {@link update} was called last. */
+  /** The pages as of the last {@link update}. */
   #published: ReadonlyMap<string, Uint8Array> = new Map();
 
-  /** The entry of a key; undefined: none. */
+  /** The entry of a key; undefined when there is none. */
   get(key: string): ListedEntry | undefined {
     return this.#leafOf(keyHash(key)).entries.get(key);
   }
@@ -68,7 +68,7 @@ export class RegistryPages {
     this.#merge(leaf);
   }
 
-  /** Of all pages, in the order of their hashes. */
+  /** The entries of all pages; pages in the order of their hashes. */
   *entries(): Generator<ListedEntry> {
     for (const { entries } of this.#leaves) yield* entries.values();
   }
@@ -78,7 +78,7 @@ export class RegistryPages {
     return this.#published;
   }
 
-  /** Errors: `PAYLOAD_TOO_LARGE`. */
+  /** Builds the pages that changed, and a root with this sequence. Errors: `PAYLOAD_TOO_LARGE`. */
   update(sequence: number): PagesUpdate {
     const built = this.#leaves.map((leaf) => (leaf.built ??= build(leaf)));
     const before = this.#published;

@@ -1,22 +1,22 @@
 import type { ResourceKind } from '../resources/kinds/resource.js';
 import type { Resource } from '../resources/kinds/resource.js';
 
-/** One document as it is stored, with the change that last touched it. */
+/** A stored document, with the change that last touched it. */
 export type StoredResource = {
   /** `kind.namespace.name`, the key in the bucket `culvert_config`. */
   readonly key: string;
   readonly resource: Resource;
-  /** The change that last touched it: a revision of the rules, and for {@link inventoryKinds} a sequence of the inventory. */
+  /** A revision of the rules, or a sequence of the inventory for {@link inventoryKinds}. */
   readonly revision: number;
   /** RFC 3339. */
   readonly appliedAt: string;
   readonly appliedBy: string;
 };
 
-/** What one change does to stored documents. Keys as in {@link StoredResource}. */
+/** What a change does to stored documents. Keys are those of {@link StoredResource}. */
 export type DocumentsChange = { readonly puts: readonly StoredResource[]; readonly deletes: readonly string[] };
 
-/** Documents of these kinds are entries of the registry and belong to the inventory. All others are rules. */
+/** Documents of these kinds become registry entries and belong to the inventory. All others are rules. */
 export const inventoryKinds: readonly ResourceKind[] = ['Workload', 'Service'];
 
 export function isInventoryKind(kind: string): boolean {
@@ -28,12 +28,12 @@ export function isInventoryDocument(key: string): boolean {
   return key.startsWith('Workload.') || key.startsWith('Service.');
 }
 
-/** The key of the registry entry that a document of the inventory becomes. */
+/** The registry key of the entry that a document of the inventory becomes. */
 export function registryKeyOf(documentKey: string): string {
   return documentKey.charAt(0).toLowerCase() + documentKey.slice(1);
 }
 
-/** The key of the document that would become this registry entry. */
+/** The document key of a registry entry of the documents source. */
 export function documentKeyOf(registryKey: string): string {
   return registryKey.charAt(0).toUpperCase() + registryKey.slice(1);
 }

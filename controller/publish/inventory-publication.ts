@@ -72,10 +72,10 @@ export class InventoryPublication {
     this.#target = null;
     await this.#running;
     while (this.#published.size > sealedAtOnce) {
-      await this.#inventory.whenDurable(() => this.#sealSome());
+      await this.#inventory.readDurable(() => this.#sealSome());
       await setImmediate();
     }
-    const content = await this.#inventory.whenDurable(() => this.#content());
+    const content = await this.#inventory.readDurable(() => this.#content());
     await target.convergeInventory(content);
     this.#target = target;
     this.#reach(content.root.sequence);
@@ -120,7 +120,7 @@ export class InventoryPublication {
     try {
       while (this.#target === target && this.#reached < this.#inventory.sequence) {
         const startedAt = performance.now();
-        const update = await this.#inventory.whenDurable(() => this.#update());
+        const update = await this.#inventory.readDurable(() => this.#update());
         await target.publishInventory(update);
         this.#reach(update.root.sequence);
         await delay(Math.max(0, windowMs - (performance.now() - startedAt)));

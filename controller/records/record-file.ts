@@ -4,13 +4,13 @@ import { CulvertError, describeError } from '../../shared/errors.js';
 import { syncDirectoryOf } from '../../shared/private-file.js';
 import { hintForWrite } from '../../shared/write-hint.js';
 
-/** Pieces that are written at once when a file is replaced. */
+/** A file is replaced in writes of about this size. */
 const chunkBytes = 1024 * 1024;
 
 /**
- * An append-only file that survives a crash at any point: {@link append} returns when the bytes are on disk, and a write
- * that fails is taken back, so that what was refused does not come back after a restart. {@link replace} writes a whole
- * new file and renames it over the old one. Mode 0600. One process, one writer, one call at a time.
+ * An append-only file that survives a crash at any point. {@link append} returns when the bytes are on disk. A failed write
+ * is undone, so that it does not come back after a restart. {@link replace} writes a whole new file and renames it over the
+ * old one. Mode 0600. One process, one writer, one call at a time.
  *
  * Errors: `JOURNAL_READ`, and `JOURNAL_WRITE` (disk full or failing), which name the file.
  */
@@ -18,7 +18,7 @@ export class RecordFile {
   readonly path: string;
   #handle: FileHandle;
   #length: number;
-  /** Set when a failed write could not be taken back: what the file holds is unknown until it is replaced. */
+  /** Set when a failed write could not be undone: the content of the file is unknown until it is replaced. */
   #isBroken = false;
 
   private constructor(init: { readonly path: string; readonly handle: FileHandle; readonly length: number }) {
@@ -60,7 +60,7 @@ export class RecordFile {
     return this.#length;
   }
 
-  /** Only {@link replace} works now. */
+  /** True when only {@link replace} may be called. */
   get mustBeReplaced(): boolean {
     return this.#isBroken || this.#length === 0;
   }
@@ -83,7 +83,7 @@ export class RecordFile {
     this.#length += bytes.length;
   }
 
-  /** Replaces everything, atomically. */
+  /** Replaces the whole content atomically. */
   async replace(pieces: Iterable<Buffer>): Promise<void> {
     const replacement = await this.#begin(`${this.path}.new`);
     await replacement.write(pieces);
@@ -91,8 +91,8 @@ export class RecordFile {
   }
 
   /**
-   * Begins a new file next to this one, which may be appended to until {@link Replacement.finish}; the caller writes to
-   * both what is appended meanwhile. One at a time.
+   * Begins a new file. Until {@link Replacement.finish} this one may still be appended to, and the caller writes those
+   * bytes to both. Only one replacement at a time.
    */
   begin(): Promise<Replacement> {
     return this.#begin(`${this.path}.shorter`);
@@ -147,10 +147,10 @@ export class RecordFile {
   }
 }
 
-/** A new file on its way to replace the old one. After an error it is gone, and the old one stays. */
+/** A new file that is to replace the old one. After an error it is removed, and the old one stays. */
 export type Replacement = {
   readonly write: (pieces: Iterable<Buffer>) => Promise<void>;
-  /** The new file is in place, and on disk, when this resolves. */
+  /** Resolves when the new file is in place and on disk. */
   readonly finish: () => Promise<void>;
   readonly abandon: () => Promise<void>;
 };

@@ -2,7 +2,7 @@ import { createHash } from 'node:crypto';
 
 const digestLength = 64;
 
-/** A record as a line: `<sha256 of the JSON, hex> <JSON>\n`. */
+/** Encodes a record as a line: `<sha256 of the JSON, hex> <JSON>\n`. */
 export function encodeLine(record: unknown): Buffer {
   const json = JSON.stringify(record);
   return Buffer.from(`${digest(json)} ${json}\n`);
@@ -16,14 +16,14 @@ export function decodeLine(line: string): unknown {
 }
 
 export type PlayedLines =
-  /** `validBytes`: where the last complete record ends. */
+  /** `validBytes` is the end of the last complete record. */
   | { readonly ok: true; readonly records: number; readonly validBytes: number }
   | { readonly ok: false; readonly problem: string };
 
 /**
- * Reads a file of records. A damaged last line is what a crash in the middle of a write leaves: it was never
- * acknowledged, so `validBytes` ends before it. Damage anywhere else means that the disk lost something, and nothing
- * may be used. `take` returns false for a record that does not follow the one before it.
+ * Reads a file of records. A crash in the middle of a write leaves a damaged last line. It was never acknowledged, so
+ * `validBytes` ends before it. Damage anywhere else means that the disk lost data, and nothing in the file may be used.
+ * `take` returns false for a record that does not follow the one before it.
  */
 export function playLines(bytes: Buffer, take: (record: unknown, bytes: number) => boolean): PlayedLines {
   let records = 0;

@@ -1,28 +1,28 @@
 import type { DocumentsChange, StoredResource } from '../inventory/stored-resource.js';
 import type { Resource } from '../resources/kinds/resource.js';
 
-/** One applied change: everything that is needed to do it again. */
+/** One applied change, with everything that is needed to replay it. */
 export type Commit = {
   readonly revision: number;
   /** RFC 3339. */
   readonly createdAt: string;
   readonly createdBy: string;
-  /** What its author said about it. */
+  /** The author's comment on it. */
   readonly message?: string;
-  /** The revision whose documents it brings back. */
+  /** The revision whose documents it restores. */
   readonly rollbackOf?: number;
   readonly puts: readonly StoredResource[];
   readonly deletes: readonly string[];
   /**
-   * What the same apply does to workloads and services, which are the inventory's: it takes this once, after the commit is
-   * in the journal. Absent: nothing. (Before there was an inventory they were among `puts` and `deletes`.)
+   * What the same apply does to workloads and services. The inventory applies this once, after the commit is in the
+   * journal. Absent when there is nothing. (Before there was an inventory they were among `puts` and `deletes`.)
    */
   readonly inventory?: DocumentsChange;
 };
 
-/** All rule documents that people have applied, up to a revision. Never modified: a commit makes a new one. */
+/** All applied rule documents as of one revision. Immutable: a commit makes a new one. */
 export type CommittedState = {
-  /** 0: nothing was ever applied. */
+  /** 0 when nothing was ever applied. */
   readonly revision: number;
   readonly createdAt: string;
   readonly createdBy: string;
@@ -43,7 +43,7 @@ export function applyCommit(state: CommittedState, commit: Commit): CommittedSta
   return { revision: commit.revision, createdAt: commit.createdAt, createdBy: commit.createdBy, resources };
 }
 
-/** The documents alone, in the order of their keys, so that what is compiled from them does not depend on history. */
+/** The documents in the order of their keys, so that the compiled result does not depend on history. */
 export function resourcesOf(state: CommittedState): Resource[] {
   return storedInOrder(state).map((stored) => stored.resource);
 }

@@ -8,7 +8,7 @@ import { sealSnapshot } from '../../shared/wire/signed.js';
 import { writingSnapshot } from '../../shared/wire/snapshot-text.js';
 import { storedInOrder, type CommittedState } from './committed-state.js';
 
-/** Everything that is published of one committed state of the rules, ready to be written. */
+/** Everything that is published for one committed state of the rules. */
 export type CompiledRevision = {
   readonly state: CommittedState;
   readonly snapshot: Snapshot;
@@ -20,8 +20,8 @@ export type CompiledRevision = {
 export type Built = { readonly release: CompiledRevision } | { readonly problems: readonly Problem[] };
 
 /**
- * Makes releases. The same state and services always give the same bytes (Ed25519 is deterministic), so that a store which
- * was wiped is rebuilt as it was. Remembers what it made of documents that did not change.
+ * Compiles and signs revisions. The same state and services always give the same bytes (Ed25519 is deterministic), so a
+ * wiped store is rebuilt exactly as it was. Caches the encoded form of documents that did not change.
  */
 export class RevisionCompiler {
   readonly #trustDomain: string;
@@ -38,7 +38,7 @@ export class RevisionCompiler {
     return atOnce(this.building(state, services));
   }
 
-  /** {@link build} in steps. `services`: those that peers of rules may name; nothing else of the inventory matters to rules. */
+  /** {@link build} in steps. Rules may name `services` as peers; nothing else in the inventory affects the rules. */
   *building(state: CommittedState, services: readonly Service[]): Generator<void, Built> {
     const documents = storedInOrder(state);
     const { revision, createdAt, createdBy } = state;

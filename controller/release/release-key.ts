@@ -4,8 +4,8 @@ import { generateSigningKey, type SigningKey } from '../../shared/pki/signing-ke
 import { readPrivateFile, writePrivateFile } from '../../shared/private-file.js';
 
 /**
- * The Ed25519 key that everything published is signed with, `signing-key.json` (0600) in the state directory; made at
- * the first start. Agents pin its public half when they join, so losing it means that every agent joins anew.
+ * The Ed25519 key that signs everything that is published: `signing-key.json` (0600) in the state directory, created at
+ * the first start. Agents pin its public half when they join, so if it is lost, every agent has to join again.
  * Errors: `STATE_READ`, `STATE_WRITE`, `STATE_CORRUPT`.
  */
 export async function openReleaseKey(stateDir: string): Promise<SigningKey> {

@@ -119,7 +119,7 @@ export class ChangePlanner {
     const { present, release, commit, locations } = o;
     if (!hasTests(release)) return [];
     const before = { release: present, entries: this.#inventory.entries };
-    return turn.probe(change, () => {
+    return turn.preview(change, () => {
       const after = { release, entries: this.#inventory.entries };
       return checkTests({ before, after, commit, locations, nowMs: this.#nowMs() });
     });
@@ -133,7 +133,7 @@ export class ChangePlanner {
     locations: ParsedDocuments['locations'],
   ): Plan {
     const rules = ruleDependencies(present);
-    const checked = turn.probe(change, (applied) =>
+    const checked = turn.preview(change, (applied) =>
       checkInventory({ inventory: this.#inventory, applied, rules, locations }),
     );
     const found = [...unreadable, ...checked];
@@ -149,8 +149,8 @@ export class ChangePlanner {
   #among(turn: InventoryTurn, change: SourceChange): Among {
     const { registry } = this.#inventory;
     return {
-      services: turn.probe(change, () => registeredServices(registry.published.values())),
-      among: (check) => turn.probe(change, () => check(registry.registered)),
+      services: turn.preview(change, () => registeredServices(registry.published.values())),
+      among: (check) => turn.preview(change, () => check(registry.registered)),
     };
   }
 }

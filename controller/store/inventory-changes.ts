@@ -1,6 +1,6 @@
 import { isDeepStrictEqual } from 'node:util';
 import { CulvertError, describeError } from '../../shared/errors.js';
-import type { Inventory, Judged } from '../inventory/inventory.js';
+import type { Inventory, ChangeVerdict } from '../inventory/inventory.js';
 import { documentsSource } from '../inventory/inventory-source.js';
 import type { AppliedChange } from '../inventory/merged-registry.js';
 import type { InventoryPublication } from '../publish/inventory-publication.js';
@@ -82,14 +82,14 @@ export class InventoryChanges {
       plan = makePlan();
       return plan?.change ?? { upserts: [], removals: [] };
     };
-    const judge = (applied: AppliedChange): Judged<Made> => {
+    const judge = (applied: AppliedChange): ChangeVerdict<Made> => {
       if (plan === undefined) return { isKept: false, value: { outcome: undefined, sequence: null } };
       const outcome = this.#judge(plan, applied, o.locations);
       const isKept = !o.dryRun && typeof outcome === 'object' && outcome.ok && applied.held.size > 0;
       return { isKept, value: { outcome, sequence: isKept ? this.#inventory.sequence : null } };
     };
     const made = o.dryRun
-      ? await this.#inventory.exclusively((turn) => Promise.resolve(turn.probe(change(), judge).value))
+      ? await this.#inventory.exclusively((turn) => Promise.resolve(turn.preview(change(), judge).value))
       : await this.#inventory.change(documentsSource, change, judge);
     const { outcome, sequence } = made;
     if (sequence === null || typeof outcome !== 'object' || !outcome.ok) return outcome;

@@ -147,7 +147,7 @@ test('damage moves the file aside, the name is said, and nothing changes until i
     assert.ok((await readdir(path.dirname(directory.file))).includes('inventory.log.corrupt-42'));
     let isMade = false;
     const waiting = put(inventory, 'late', ip(9)).then(() => (isMade = true));
-    await inventory.whenDurable(() => undefined);
+    await inventory.readDurable(() => undefined);
     assert.equal(isMade, false);
     await inventory.exclusively((turn) =>
       turn.adopt([workloadDocument('w1', { ip: ip(1), revision: 5 })], { sequence: 9, revision: 4 }),
