@@ -1,11 +1,11 @@
 import type { Bucket, BucketEntry } from '../../shared/bus/bucket.js';
 
-/** Writes that are under way at once; JetStream answers each after it has stored it. */
+/** Number of concurrent writes; JetStream acknowledges each one after storing it. */
 const parallelWrites = 32;
 
 /**
- * Brings a bucket to a wanted content with as few writes as possible: it knows what the bucket held when it was last
- * listed and what it wrote since. Only one process may write to the bucket.
+ * Brings a bucket to a wanted content with as few writes as possible. It knows what the bucket held when it was listed, and
+ * what it wrote since. Only one process may write to the bucket. Every write stops at the first error; call it again then.
  */
 export class BucketMirror {
   readonly bucket: Bucket;
@@ -16,13 +16,13 @@ export class BucketMirror {
     this.#known = known;
   }
 
-  /** Of the entries that the bucket holds now. `isManaged`: keys that are not, are left alone. */
+  /** Starts from the entries that the bucket holds now. Keys that are not `isManaged` are left alone. */
   static of(bucket: Bucket, entries: readonly BucketEntry[], isManaged: (key: string) => boolean): BucketMirror {
     const managed = entries.filter((entry) => isManaged(entry.key));
     return new BucketMirror(bucket, new Map(managed.map((entry) => [entry.key, entry.value])));
   }
 
-  /** What the bucket holds under a managed key, as far as is known. */
+  /** The value of a managed key, as last listed or written. */
   get(key: string): Uint8Array | undefined {
     return this.#known.get(key);
   }
@@ -43,14 +43,14 @@ export class BucketMirror {
     this.#known.delete(key);
   }
 
-  /** Whether {@link converge} would have nothing to do, as far as is known. */
+  /** Whether {@link converge} would write nothing. */
   holds(wanted: ReadonlyMap<string, Uint8Array>): boolean {
     if (this.#known.size !== wanted.size) return false;
     for (const [key, value] of wanted) if (!isSame(this.#known.get(key), value)) return false;
     return true;
   }
 
-  /** Writes what differs. As all that writes here, it stops at the first error; call it again then. */
+  /** Writes the values that differ. */
   async write(wanted: ReadonlyMap<string, Uint8Array>): Promise<void> {
     const different = [...wanted].filter(([key, value]) => !isSame(this.#known.get(key), value));
     await runInParallel(

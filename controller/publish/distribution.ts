@@ -17,34 +17,34 @@ import {
   type PublishedRules,
 } from './rules-publisher.js';
 
-/** The buckets that only the controller writes. One value of a key is enough: history is the journal's business. */
+/** Only the controller writes these buckets. One value per key is enough, because the journal keeps the history. */
 const settings: BucketSettings = { history: 1, maxBytes: -1, replicas: 1 };
 
-/** What the store held when it was looked at. */
+/** What the buckets held when they were read. */
 export type StoreContent = {
   readonly published: PublishedRules;
-  /** Documents of rules. */
+  /** Rule documents. */
   readonly resources: readonly StoredResource[];
   /** Documents of the inventory. */
   readonly inventory: readonly StoredResource[];
-  /** Of the root of the registry; null: there is none that this controller signed. */
+  /** The sequence of the registry's root; null when there is no root that this controller signed. */
   readonly inventorySequence: number | null;
-  /** Keys of `culvert_config` under which something else stands: damage, or somebody else's. */
+  /** Keys of `culvert_config` whose value is not a document: damage, or written by another client. */
   readonly unreadable: readonly string[];
   readonly intent: Commit | undefined;
 };
 
 type Opened = {
   readonly config: BucketMirror;
-  /** The documents of the inventory, in the same bucket as the others. */
+  /** Documents of the inventory, in the same bucket as the rules. */
   readonly inventory: BucketMirror;
   readonly rules: Bucket;
   readonly registry: RegistryPublisher;
 };
 
 /**
- * The three buckets through which the mesh hears of a change. It writes what it is told to; which state is the right
- * one is decided by the `ResourceStore`. Errors as in `Bus`; after one, call {@link forget} and begin anew.
+ * The three buckets through which changes reach the mesh. `ResourceStore` decides which state is right; this class writes
+ * it. Errors as in `Bus`; after one, call {@link forget} and start again.
  */
 export class Distribution {
   readonly #bus: Bus;
@@ -60,7 +60,7 @@ export class Distribution {
     return this.#bus.status === 'connected';
   }
 
-  /** Nothing that is known of the buckets holds any more: the next call lists them again. */
+  /** Drops everything known about the buckets: the next call lists them again. */
   forget(): void {
     this.#opened = undefined;
   }
@@ -78,7 +78,7 @@ export class Distribution {
     };
   }
 
-  /** Announces a change. Until its journal record is written, all of this counts for nothing. */
+  /** Announces a change. It takes effect only when its journal record is written. */
   async stage(commit: Commit, release: CompiledRevision): Promise<void> {
     const { config, rules } = await this.#open();
     await writeIntent(config.bucket, commit);
@@ -86,13 +86,13 @@ export class Distribution {
   }
 
   /**
-   * Brings the rules' buckets to a release, writing only what differs: documents first, then the rules. The registry
-   * comes after them: a workload that arrives together with a rule that restricts it is not reachable before the rule is.
-   * `replacesForeign`: as in {@link publishRules}.
+   * Brings the buckets of the rules to a release, writing only what differs: documents first, then the rules. The registry
+   * follows later, so a workload that arrives together with a rule that restricts it is not reachable before that rule is
+   * in force. `replacesForeign`: see {@link publishRules}.
    */
   async publish(
     release: CompiledRevision,
-    o: { readonly replacesForeign: boolean },
+    { replacesForeign }: { readonly replacesForeign: boolean },
   ): Promise<'published' | 'superseded'> {
     const { config, rules } = await this.#open();
     await config.converge(release.config);
@@ -102,7 +102,7 @@ export class Distribution {
       revision,
       sealed: release.sealed,
       publicKeyPem: this.#publicKeyPem,
-      replacesForeign: o.replacesForeign,
+      replacesForeign,
     });
     if (outcome === 'superseded') return outcome;
     await pruneSnapshots(rules, revision);
@@ -130,7 +130,7 @@ export class Distribution {
     return isInForce(rules, release.state.revision, release.sealed);
   }
 
-  /** Takes an announced change back, or closes one that is done. */
+  /** Withdraws an announced change, or closes one that is done. */
   async clearIntent(): Promise<void> {
     const { config } = await this.#open();
     await removeIntent(config.bucket);
@@ -166,7 +166,7 @@ function readAll(mirror: BucketMirror): { readonly stored: StoredResource[]; rea
   };
 }
 
-/** Its shape only: whoever makes use of a document reads it as if it were applied. */
+/** Checks only the outer shape. Callers that use a document validate it as if it were applied. */
 function decodeStored(key: string, bytes: Uint8Array | undefined): StoredResource | undefined {
   try {
     const stored = JSON.parse(new TextDecoder().decode(bytes)) as Partial<StoredResource> | null;

@@ -5,15 +5,16 @@ import { isInventoryDocument, type StoredResource } from '../inventory/stored-re
 import type { Commit } from '../release/committed-state.js';
 
 /**
- * The note of a change that is about to be made, in the bucket `culvert_config`: written before any other key, removed
- * after all of them. Together with the journal it makes a change all or nothing: what the journal holds is finished at
- * the next start, what it does not hold is undone; and when the journal was lost, the intent is what finishes it.
+ * The intent of a change, in the bucket `culvert_config`: written before any other key and removed after all of them.
+ * Together with the journal it makes a change atomic. At the next start, a change in the journal is completed, and one that
+ * is not is undone. When the journal was lost, the change is completed from the intent.
  *
- * It has what the change does to workloads and services too. Large changes take several keys, `_intent.<part>`; only the head `_intent.head`, written last, makes them count. The
- * keys are the same for every change, because a deleted key leaves a marker behind in the store.
+ * The intent includes what the change does to workloads and services. Large changes take several keys, `_intent.<part>`.
+ * They are valid only with the head, `_intent.head`, which is written last. All changes use the same keys, because a
+ * deleted key leaves a marker behind in the store.
  */
 const headKey = '_intent.head';
-/** Fits into nats-server's default of 1 MiB per message. A single document is at most 1 MiB by itself. */
+/** Below nats-server's default of 1 MiB per message. A single document has at most 1 MiB. */
 const partBytes = 512 * 1024;
 
 const headSchema = z.object({
@@ -43,7 +44,7 @@ export async function writeIntent(bucket: Bucket, commit: Commit): Promise<void>
   await bucket.put(headKey, encode({ ...head, deletes, parts: parts.length }));
 }
 
-/** The change that was announced last, or undefined when there is none that is complete. */
+/** The announced change; undefined when there is none, or it is incomplete. */
 export async function readIntent(bucket: Bucket): Promise<Commit | undefined> {
   const entry = await bucket.get(headKey);
   const head = entry === undefined ? undefined : headSchema.safeParse(decode(entry.value));
@@ -53,7 +54,7 @@ export async function readIntent(bucket: Bucket): Promise<Commit | undefined> {
   for (let index = 0; index < parts; index++) {
     const entry = await bucket.get(partKey(index));
     const part = entry === undefined ? undefined : partSchema.safeParse(decode(entry.value)).data;
-    // Parts of a later change that was cut off before its head was written.
+    // The part is from a later change that stopped before its head was written.
     if (part?.revision !== commit.revision) return undefined;
     puts.push(...part.puts);
   }
@@ -65,13 +66,13 @@ export async function readIntent(bucket: Bucket): Promise<Commit | undefined> {
   return { ...commit, puts: [], ...rules, ...(hasInventory ? { inventory } : {}) };
 }
 
-/** The head first: without it the parts mean nothing. */
+/** Deletes the head first: without it the parts are ignored. */
 export async function removeIntent(bucket: Bucket): Promise<void> {
   await bucket.delete(headKey);
   for (const key of await bucket.keys({ prefix: '_intent' })) await bucket.delete(key);
 }
 
-/** Each as the JSON of its documents. */
+/** Each part is a list of documents as JSON. */
 function* splittingParts(puts: readonly StoredResource[]): Generator<void, string[][]> {
   const parts: string[][] = [];
   let room = 0;

@@ -8,9 +8,9 @@ import { sealRegistryRoot } from '../../shared/wire/registry-root.js';
 import { sealRegistryEntry } from '../../shared/wire/signed.js';
 import type { RegistryContent, RegistryUpdate } from './registry-publisher.js';
 
-/** The registry is published at most this often, in milliseconds: a burst of changes is one root, and pages once. */
+/** Minimum time between two publications, so that a burst of changes makes one root and writes each page once. */
 const windowMs = 50;
-/** Entries that are sealed at once: some milliseconds. */
+/** Entries sealed per turn, which takes a few milliseconds. */
 const sealedAtOnce = 100;
 
 /** Keys and values of `culvert_config`. */
@@ -21,7 +21,7 @@ type DocumentsUpdate = {
 export type InventoryUpdate = RegistryUpdate & DocumentsUpdate;
 export type InventoryContent = RegistryContent & Pick<DocumentsUpdate, 'documents'>;
 
-/** Where it is published. Errors as in `Bus`. */
+/** Where the inventory is published. Errors as in `Bus`. */
 export type InventoryTarget = {
   readonly publishInventory: (update: InventoryUpdate) => Promise<void>;
   readonly convergeInventory: (content: InventoryContent) => Promise<void>;
@@ -30,17 +30,19 @@ export type InventoryTarget = {
 type Waiter = { readonly sequence: number; readonly resolve: () => void; readonly reject: (error: unknown) => void };
 
 /**
- * Publishes the inventory as it changes: what changed since the last time is sealed, listed and written, as soon as it is
- * on disk. It begins with {@link settle}, and stops at the first failure until the next one.
+ * Publishes changes of the inventory as soon as they are on disk: seals the changed entries, puts them into pages, and writes
+ * both. Starts with {@link settle}; after a failure it stops until the next call of that.
  */
 export class InventoryPublication {
   readonly #inventory: Inventory;
   readonly #privateKeyPem: string;
   readonly #onFailure: (error: unknown) => void;
   readonly #pages = new RegistryPages();
-  /** What was sealed: the same entry gives the same bytes, and a signature takes longer than everything else. */
+  /** Sealed entries, cached because a signature costs more than everything else. The same entry gives the same bytes. */
   readonly #listed = new WeakMap<PublishedEntry, ListedEntry>();
+  /** Registry keys that are to be published. */
   #published = new Set<string>();
+  /** Keys of documents that are to be published. */
   #documents = new Set<string>();
   readonly #encoded = new WeakMap<StoredResource, Uint8Array>();
   #waiters: Waiter[] = [];
@@ -52,7 +54,7 @@ export class InventoryPublication {
   constructor(init: {
     readonly inventory: Inventory;
     readonly privateKeyPem: string;
-    /** The target does not hold what it should, and gets nothing more before {@link settle}. */
+    /** Writing to the target failed; nothing more is written before {@link settle}. */
     readonly onFailure: (error: unknown) => void;
   }) {
     this.#inventory = init.inventory;
@@ -62,12 +64,12 @@ export class InventoryPublication {
     init.inventory.onChange((changed) => this.#note(changed));
   }
 
-  /** Nothing is published before the next {@link settle}; who waits goes on waiting for it, or for {@link abandon}. */
+  /** Stops publishing until the next {@link settle}. Callers of {@link reached} wait for it, or for {@link abandon}. */
   suspend(): void {
     this.#target = null;
   }
 
-  /** Brings the target to the whole inventory, and keeps it there from now on. Errors: those of the target. */
+  /** Brings the target to the whole inventory, then publishes every change. Errors: those of the target. */
   async settle(target: InventoryTarget): Promise<void> {
     this.#target = null;
     await this.#running;
@@ -82,13 +84,13 @@ export class InventoryPublication {
     this.#publishSoon();
   }
 
-  /** Resolves when the target holds what the inventory was at this sequence; rejects when it failed to take it. */
+  /** Resolves when the target has the inventory as of this sequence; rejects when writing it failed. */
   reached(sequence: number): Promise<void> {
     if (this.#reached >= sequence) return Promise.resolve();
     return new Promise((resolve, reject) => this.#waiters.push({ sequence, resolve, reject }));
   }
 
-  /** The target could not be reached: tells all who wait for it. */
+  /** Rejects all callers of {@link reached}, because the target cannot be reached. */
   abandon(error: unknown): void {
     const waiters = this.#waiters;
     this.#waiters = [];
@@ -139,7 +141,7 @@ export class InventoryPublication {
     for (const { resolve } of reached) resolve();
   }
 
-  /** What changed since the last time. */
+  /** What changed since the last publication. */
   #update(): InventoryUpdate {
     const entries = new Map<string, Uint8Array>();
     const goneEntries: string[] = [];
@@ -189,7 +191,7 @@ export class InventoryPublication {
     return { ...update, sealedRoot: sealRegistryRoot({ root: update.root, privateKeyPem: this.#privateKeyPem }) };
   }
 
-  /** Lists an entry as it is now; null: it is gone. */
+  /** Seals an entry and puts it into its page. Returns null, and removes it from the page, when it is gone. */
   #seal(key: string): Uint8Array | null {
     const published = this.#inventory.registry.published.get(key);
     if (published === undefined) {

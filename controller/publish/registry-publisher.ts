@@ -5,7 +5,7 @@ import { BucketMirror } from './bucket-mirror.js';
 
 type Values = ReadonlyMap<string, Uint8Array>;
 
-/** What the registry becomes by some changes. Keys and values of `culvert_registry`. */
+/** A change of the registry. Keys and values are those of `culvert_registry`. */
 export type RegistryUpdate = {
   readonly entries: Values;
   readonly goneEntries: readonly string[];
@@ -15,17 +15,17 @@ export type RegistryUpdate = {
   readonly sealedRoot: Uint8Array;
 };
 
-/** All that the registry is. */
+/** The whole registry. */
 export type RegistryContent = Pick<RegistryUpdate, 'entries' | 'pages' | 'root' | 'sealedRoot'>;
 
 /**
- * Writes `culvert_registry`: the entries first, then the pages that name them, then the root that proves the pages,
- * because agents wait for all that a root names; and only then is deleted what it does not name.
+ * Writes `culvert_registry`: first the entries, then the pages that list them, then the root that proves the pages, because
+ * agents wait for everything that a root lists. Deletes what the root does not list only after that.
  */
 export class RegistryPublisher {
   readonly #entries: BucketMirror;
   readonly #pages: BucketMirror;
-  /** What the bucket holds; null: none that this controller signed. */
+  /** The root in the bucket; null when there is none that this controller signed. */
   #root: RegistryRoot | null;
 
   private constructor(init: { entries: BucketMirror; pages: BucketMirror; root: RegistryRoot | null }) {
@@ -45,12 +45,12 @@ export class RegistryPublisher {
     });
   }
 
-  /** The sequence of the root that the bucket holds; null: none that this controller signed. */
+  /** The sequence of the root in the bucket; null when there is none that this controller signed. */
   get sequence(): number | null {
     return this.#root?.sequence ?? null;
   }
 
-  /** Errors as in `Bus`; what the bucket holds is then for {@link converge}. */
+  /** Errors as in `Bus`; call {@link converge} after one. */
   async publish(update: RegistryUpdate): Promise<void> {
     await this.#entries.write(update.entries);
     await this.#pages.write(update.pages);
@@ -59,11 +59,11 @@ export class RegistryPublisher {
     await this.#entries.remove(update.goneEntries);
   }
 
-  /** Brings the bucket to this content, and writes only what differs: nothing when nothing does. Errors as in `Bus`. */
+  /** Brings the bucket to this content, writing only what differs. Errors as in `Bus`. */
   async converge(content: RegistryContent): Promise<void> {
     const { entries, pages, root } = content;
     const isRootSame = this.#root !== null && isSameRoot(this.#root, root);
-    // What differs may be left of a change that was not finished: only a root takes it out of agents again.
+    // A difference may be left over from an unfinished change. Only a new root removes it from agents again.
     if (isRootSame && this.#entries.holds(entries) && this.#pages.holds(pages)) return;
     await this.#entries.write(entries);
     await this.#pages.write(pages);
@@ -78,7 +78,7 @@ export class RegistryPublisher {
   }
 }
 
-/** A later root with the same pages says nothing new, but it tells agents where the inventory is. */
+/** The sequence counts too: a later root with the same pages gives agents the present sequence of the inventory. */
 function isSameRoot(present: RegistryRoot, wanted: RegistryRoot): boolean {
   if (present.sequence !== wanted.sequence || present.pages.length !== wanted.pages.length) return false;
   return wanted.pages.every(

@@ -5,15 +5,15 @@ import type { Snapshot } from '../../shared/policy/snapshot.js';
 import { pointerTo, rulesPointerSchema, snapshotKey, type RulesPointer } from '../../shared/wire/rules-pointer.js';
 import { openSnapshot } from '../../shared/wire/signed.js';
 
-/** Snapshots that are kept, the one in force included, so that a person can see what was in force before. */
+/** Number of snapshots to keep, including the one in force, so that earlier rules can be inspected. */
 export const keptSnapshots = 50;
 
-/** What `culvert_rules` says is in force. */
+/** The rules in force according to `culvert_rules`. */
 export type PublishedRules =
   | { readonly kind: 'none' }
   /** Signed by this controller. */
   | { readonly kind: 'ours'; readonly snapshot: Snapshot }
-  /** Signed by somebody else, or damaged. */
+  /** Not signed by this controller, or damaged. */
   | { readonly kind: 'foreign'; readonly revision: number | null };
 
 export async function readPublishedRules(bucket: Bucket, publicKeyPem: string): Promise<PublishedRules> {
@@ -27,8 +27,8 @@ export async function readPublishedRules(bucket: Bucket, publicKeyPem: string): 
 }
 
 /**
- * Stores the sealed snapshot of a revision that is not in force yet. Nobody looks at it before the pointer moves, so
- * this is also the proof that the server takes a message of this size.
+ * Stores the sealed snapshot of a revision that is not in force yet. Agents ignore it until the pointer moves, so this also
+ * tests, without risk, that the server accepts a message of this size.
  */
 export async function stageSnapshot(bucket: Bucket, revision: number, sealed: Uint8Array): Promise<void> {
   const stored = await bucket.get(snapshotKey(revision));
@@ -37,18 +37,18 @@ export async function stageSnapshot(bucket: Bucket, revision: number, sealed: Ui
 }
 
 /**
- * Publishes the sealed snapshot of a revision: first the snapshot, then the pointer by compare-and-set, so that an
- * agent that follows the pointer always finds what it names. Safe to repeat.
+ * Publishes the sealed snapshot of a revision: first the snapshot, then the pointer by compare-and-set, so that an agent
+ * always finds the snapshot that the pointer names. Safe to repeat.
  *
- * `superseded`: another snapshot of ours with this very revision is in force. Agents that have it would take the new
- * content for an attack, so it needs a new revision. Errors: `REVISION_BEHIND`, and those of `Bus`.
+ * Returns `superseded` when another snapshot of ours with the same revision is in force. Agents that have it would treat
+ * other content as an attack, so the rules need a new revision. Errors: `REVISION_BEHIND`, and those of `Bus`.
  */
 export async function publishRules(input: {
   readonly bucket: Bucket;
   readonly revision: number;
   readonly sealed: Uint8Array;
   readonly publicKeyPem: string;
-  /** A later revision that is not ours is taken for a forgery and replaced. */
+  /** Replaces a later revision that is not ours, as a forgery. */
   readonly replacesForeign: boolean;
 }): Promise<'published' | 'superseded'> {
   const { bucket, revision, sealed, publicKeyPem, replacesForeign } = input;
@@ -69,7 +69,7 @@ export async function publishRules(input: {
   return 'published';
 }
 
-/** Whether the pointer names exactly this snapshot. */
+/** Whether the pointer names this snapshot. */
 export async function isInForce(bucket: Bucket, revision: number, sealed: Uint8Array): Promise<boolean> {
   const current = await readPointer(bucket);
   return current?.value?.sha256 === pointerTo(revision, sealed).sha256;
@@ -83,14 +83,14 @@ function behind(inStore: number, ours: number): CulvertError {
   });
 }
 
-/** Whether what a pointer names is there as it was when the pointer was written, and signed by this controller. */
+/** Whether the pointer's snapshot is unchanged since the pointer was written, and signed by this controller. */
 async function isOurs(bucket: Bucket, pointer: RulesPointer, publicKeyPem: string): Promise<boolean> {
   const stored = await bucket.get(pointer.key);
   if (stored === undefined || pointerTo(pointer.revision, stored.value).sha256 !== pointer.sha256) return false;
   return tryOpen(stored.value, publicKeyPem)?.revision === pointer.revision;
 }
 
-/** `value` is null when what is there is no pointer. */
+/** `value` is null when the stored value is not a pointer. */
 async function readPointer(
   bucket: Bucket,
 ): Promise<{ readonly value: RulesPointer | null; readonly storeRevision: number } | undefined> {

@@ -1,9 +1,9 @@
 import type { Problem } from '../resources/kinds/problem.js';
 import type { ResourceChange } from './history.js';
 
-/** What became of the inventory. */
+/** What a change did to the inventory. */
 export type InventoryOutcome = {
-  /** That holds after the change; the present one when nothing changed or it was a dry run. */
+  /** The sequence after the change; the present one when nothing changed or it was a dry run. */
   readonly sequence: number;
   /** Documents of workloads and services that the change created, configured or deleted. */
   readonly changes: number;
@@ -13,7 +13,7 @@ export type ChangeOutcome =
   | { readonly ok: false; readonly problems: readonly Problem[] }
   | {
       readonly ok: true;
-      /** The revision that holds after the change (the present one when nothing changed or it was a dry run). */
+      /** The revision after the change; the present one when nothing changed or it was a dry run. */
       readonly revision: number;
       readonly inventory: InventoryOutcome;
       readonly changes: readonly ResourceChange[];

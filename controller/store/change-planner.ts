@@ -14,10 +14,10 @@ import { planInventoryApply, planInventoryDelete, splitResources, type Inventory
 import { planRollback } from './plan-rollback.js';
 import { ruleDependencies } from './rule-dependencies.js';
 
-/** What a change does to the rules, and to the inventory with them. */
+/** What a change does to the rules and to the inventory. */
 export type WholePlan = { readonly rules: Plan; readonly inventory: InventoryPlan | null };
 
-/** A change that may be made; `commit` null: it changes nothing. */
+/** A checked change. `commit` is null when it changes nothing. */
 export type CompiledChange =
   | { readonly problems: readonly Problem[] }
   | { readonly commit: null; readonly warnings: readonly Problem[] }
@@ -25,7 +25,7 @@ export type CompiledChange =
 
 const noChange: SourceChange = { upserts: [], removals: [] };
 
-/** Plans and checks changes of rules, with what they do to the inventory. Changes nothing. */
+/** Plans and checks changes of rules, together with what they do to the inventory. Changes nothing. */
 export class ChangePlanner {
   readonly #inventory: Inventory;
   readonly #builder: RevisionCompiler;
@@ -68,13 +68,13 @@ export class ChangePlanner {
     return { rules: planRollback(present.state, target, author, this.#among(turn, noChange)), inventory: null };
   }
 
-  /** Of a document of rules; undefined when there is no such one. */
+  /** Plans to delete a rule document; undefined when it does not exist. */
   delete(turn: InventoryTurn, present: CompiledRevision, id: ResourceId, author: Author): WholePlan | undefined {
     const rules = planDelete(present.state, id, author, this.#among(turn, noChange));
     return rules === undefined ? undefined : { rules, inventory: null };
   }
 
-  /** Of a service that rules name, which mean something else then; undefined when there is no such one. */
+  /** Plans to delete a service that rules name, which changes their meaning; undefined when it does not exist. */
   deleteService(turn: InventoryTurn, present: CompiledRevision, id: ResourceId, author: Author): WholePlan | undefined {
     const inventory = planInventoryDelete(this.#inventory, id);
     if (inventory === undefined) return undefined;
@@ -83,7 +83,7 @@ export class ChangePlanner {
     return { rules: this.#withInventory(turn, present, rules, inventory, new Map()), inventory };
   }
 
-  /** Compiles what a plan gives, and runs its rules' tests. */
+  /** Compiles the rules of a plan and runs their tests. */
   async compile(
     turn: InventoryTurn,
     present: CompiledRevision,
@@ -109,14 +109,18 @@ export class ChangePlanner {
   #test(
     turn: InventoryTurn,
     change: SourceChange,
-    o: {
+    {
+      present,
+      release,
+      commit,
+      locations,
+    }: {
       readonly present: CompiledRevision;
       readonly release: CompiledRevision;
       readonly commit: Commit;
       readonly locations: ParsedDocuments['locations'];
     },
   ): Problem[] {
-    const { present, release, commit, locations } = o;
     if (!hasTests(release)) return [];
     const before = { release: present, entries: this.#inventory.entries };
     return turn.preview(change, () => {
@@ -145,7 +149,7 @@ export class ChangePlanner {
     return { ...plan, warnings: [...plan.warnings, ...found.filter((problem) => !known.has(formatProblem(problem)))] };
   }
 
-  /** What rules are checked among when the inventory has changed like this. */
+  /** The services and registry entries to check rules against, as they are after the change. */
   #among(turn: InventoryTurn, change: SourceChange): Among {
     const { registry } = this.#inventory;
     return {

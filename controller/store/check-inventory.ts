@@ -14,10 +14,10 @@ import type { RegistryEntry, WorkloadEntry } from '../../shared/routing/registry
 import { nameKey, type RuleDependencies } from './rule-dependencies.js';
 
 /**
- * What is wrong with documents of workloads and services that were just applied to the inventory, and with the rules
- * because of them: an address that two documents claim, PeerAuthentications that disagree about a workload (errors);
- * names that rules use and nothing has any more, services without endpoints, conflicts with other sources (warnings).
- * It looks at what the change touches; `validateSet` looks at everything. Errors come first.
+ * Checks workloads and services just applied to the inventory, and the rules that they affect. Errors: an address that two
+ * documents claim, and PeerAuthentications that disagree about a workload. Warnings: names in rules that no longer exist,
+ * services without endpoints, and conflicts with other sources. Checks only what the change touches, whereas `validateSet`
+ * checks everything. Errors come first.
  */
 export function checkInventory(o: {
   readonly inventory: Inventory;
@@ -50,7 +50,7 @@ export function checkInventory(o: {
   return [...problems.errors, ...problems.warnings];
 }
 
-/** An address, and a network namespace of a node, belong to one document. */
+/** An address, or a network namespace of a node, may belong to one document only. */
 function checkClaims(inventory: Inventory, written: readonly HeldEntry[], problems: ProblemList): void {
   const checked = new Set<HeldEntry>();
   for (const held of written) {
@@ -61,7 +61,7 @@ function checkClaims(inventory: Inventory, written: readonly HeldEntry[], proble
       const others = inventory.registry
         .claimantsOf(claim)
         .filter((other) => other !== held && other.source === documentsSource);
-      // Of two that are new, the later one is reported.
+      // If both are new, the later one is reported.
       const owner = isTwice ? held : others.find((other) => checked.has(other) || !written.includes(other));
       const owned = owner?.document?.resource;
       if (resource === undefined || owned === undefined) continue;
@@ -72,7 +72,7 @@ function checkClaims(inventory: Inventory, written: readonly HeldEntry[], proble
   }
 }
 
-/** As it is written, where that is shorter. */
+/** A claim in the words of its document. */
 function textOf(entry: RegistryEntry, claim: string): string {
   return entry.kind === 'workload' && claim.includes('/') ? `${entry.netns} on ${entry.node}` : claim;
 }
@@ -91,7 +91,7 @@ function checkPolicies(written: readonly HeldEntry[], { rivals }: RuleDependenci
   for (const [namespace, workloads] of byNamespace) checkSelected(rivals.get(namespace) ?? [], workloads, problems);
 }
 
-/** Those that changed, and those that a workload may have been an endpoint of that changed or went. */
+/** Services that changed, and services that may have lost an endpoint because a workload changed or was removed. */
 function concernedServices(inventory: Inventory, { published }: AppliedChange): Set<Service> {
   const services = new Set<Service>();
   const add = (key: string): void => {
@@ -109,7 +109,7 @@ function concernedServices(inventory: Inventory, { published }: AppliedChange): 
   return services;
 }
 
-/** Names that something had before the change and nothing has now, as in {@link nameKey}. */
+/** Names that existed before the change and do not exist any more, as {@link nameKey}. */
 function lostNames(inventory: Inventory, { published }: AppliedChange): string[] {
   const { registered } = inventory.registry;
   const lost = new Set<string>();

@@ -14,9 +14,8 @@ import { resourcesOf, type Commit } from '../release/committed-state.js';
 import { partiesOf, ruleDependencies } from './rule-dependencies.js';
 
 /**
- * Runs the `tests` of all rules on what a change would bring about. A test that fails is an error; only when it failed
- * before already, and its own rule does not change, it is a warning: a rule that has expired meanwhile must not stand in
- * the way of every other change.
+ * Runs the `tests` of all rules on the state after a change. A failing test is an error. It is only a warning when it also
+ * failed before and the change does not touch its rule: otherwise a rule that has expired would block every other change.
  */
 export function checkTests(input: {
   readonly before: TestedSet;
@@ -31,7 +30,7 @@ export function checkTests(input: {
   return softened(found, written, () => failingTests(before, nowMs));
 }
 
-/** The rules, and what is registered beside them. */
+/** The rules and the registry that tests run on. */
 export type TestedSet = { readonly release: CompiledRevision; readonly entries: readonly RegistryEntry[] };
 
 export function hasTests({ state }: CompiledRevision): boolean {
@@ -41,7 +40,7 @@ export function hasTests({ state }: CompiledRevision): boolean {
   return false;
 }
 
-/** Errors: tests that fail. Warnings: tests of names that nothing has. `previous`: what it differs from by little. */
+/** Errors: failing tests. Warnings: tests with unknown names. `previous`: a similar revision, to prepare this one faster. */
 export function failingTests(
   { release, entries }: TestedSet,
   nowMs: number,
@@ -57,8 +56,8 @@ export function failingTests(
 }
 
 /**
- * The same for a change of workloads and services that was just applied to the inventory: of the tests that name one of
- * their namespaces or addresses, among what is registered there.
+ * The same for workloads and services just applied to the inventory. Runs only the tests that name one of their namespaces
+ * or addresses, on the entries of the namespaces that those tests name.
  */
 export function checkInventoryTests(o: {
   readonly inventory: Inventory;
@@ -104,7 +103,7 @@ function concernedRules({
   return [...rules];
 }
 
-/** Of tests that name the address of a service whose endpoints may have changed. */
+/** Rules with tests that name the address of a service whose endpoints may have changed. */
 function* endpointRules(
   inventory: Inventory,
   applied: AppliedChange,
@@ -122,7 +121,7 @@ function* endpointRules(
   }
 }
 
-/** All entries of the namespaces that tests name, and of those that have an address that they name. */
+/** All entries of the namespaces that tests name, directly or through an address. */
 function namedEntries(inventory: Inventory, rules: readonly SegmentationRule[]): RegistryEntry[] {
   const { published, registered, ownerOf } = lookups(inventory);
   const namespaces = new Set<string>();
@@ -159,7 +158,7 @@ function run(
   return runRuleTests({ ...set, resources, locations, clock: { nowMs: () => nowMs } });
 }
 
-/** Errors of tests that failed before too, and whose rule is not written now, become warnings. */
+/** Turns errors into warnings for tests that also failed before and whose rule is not in the change. */
 function softened(found: Problem[], written: ReadonlySet<string>, failedBefore: () => readonly Problem[]): Problem[] {
   if (!found.some(({ severity }) => severity === 'error')) return found;
   const old = new Set(

@@ -9,30 +9,29 @@ export type ResourceChange = ResourceId & { readonly change: 'created' | 'config
 export type HistoryRecord = {
   readonly commit: Commit;
   readonly changes: readonly ResourceChange[];
-  /** What it takes in the journal. */
+  /** Its size in the journal. */
   readonly bytes: number;
 };
 
-/** How much of the past is kept; the present state is, whatever it takes. Both at least 1. */
+/** How much history to keep, both at least 1. The present state is always kept. */
 export type HistoryLimits = { readonly maxRevisions: number; readonly maxBytes: number };
 
 export const defaultHistoryLimits: HistoryLimits = { maxRevisions: 200, maxBytes: 64 * 1024 * 1024 };
 
 /**
- * The revisions that are kept: the state before the oldest of them, and the change that each made. Never modified. The
- * documents of any kept revision can be built again from it; they are shared with the present state where they did not
- * change since.
+ * The kept revisions: the state before the oldest one, and the change that each one made. Immutable. The documents of any
+ * kept revision can be rebuilt from it; unchanged ones are shared with the present state.
  */
 export class History {
-  /** Before the oldest record. Its own changes are no longer known (none were ever made at revision 0). */
+  /** The state before the oldest record. Which change led to it is no longer known; revision 0 had none. */
   readonly base: CommittedState;
-  /** After the newest. */
+  /** The state after the newest record. */
   readonly head: CommittedState;
-  /** Oldest first, revisions rising. */
+  /** Oldest first, in ascending revisions. */
   readonly records: readonly HistoryRecord[];
   /**
-   * The revision up to which workloads and services were among the documents; null: they still are, and the inventory has
-   * to take them. What was changed until then stays in the records, and the head is without them.
+   * Until this revision, workloads and services were among the documents. Null when they still are, so that the inventory
+   * has to take them over. Their earlier changes stay in the records, but the head does not contain them.
    */
   readonly inventorySince: number | null;
 
@@ -43,18 +42,18 @@ export class History {
     this.inventorySince = init.inventorySince;
   }
 
-  /** `inventorySince` null: of a journal from before there was an inventory. */
+  /** `inventorySince` is null for a journal from before there was an inventory. */
   static startingAt(state: CommittedState, inventorySince: number | null = null): History {
     return new History({ base: state, head: state, records: [], inventorySince });
   }
 
-  /** The same with a head without workloads and services. */
+  /** The same history, with workloads and services removed from the head. */
   withInventorySince(inventorySince: number): History {
     const { base, records, head } = this;
     return new History({ base, records, head: withoutInventory(head), inventorySince });
   }
 
-  /** `bytes`: of its record in the journal. */
+  /** Adds a commit. `bytes` is the size of its record in the journal. */
   with(commit: Commit, bytes: number): History {
     const record = { commit, changes: changesOf(this.head, commit), bytes };
     const { base, inventorySince } = this;
@@ -66,7 +65,7 @@ export class History {
     });
   }
 
-  /** The same without the oldest records that are beyond a limit. The newest always stays. */
+  /** The same history without the oldest records that exceed a limit. The newest record always stays. */
   within({ maxRevisions, maxBytes }: HistoryLimits): History {
     const { records } = this;
     let first = records.length;
@@ -84,12 +83,12 @@ export class History {
     return new History({ base, head, records: records.slice(first), inventorySince });
   }
 
-  /** The oldest revision whose documents are known; null: nothing was ever applied. */
+  /** The oldest revision whose documents are known; null when nothing was ever applied. */
   get oldestRevision(): number | null {
     return this.base.revision > 0 ? this.base.revision : (this.records[0]?.commit.revision ?? null);
   }
 
-  /** Undefined when there is no such revision, or it is no longer kept. */
+  /** The documents of a revision; undefined when it does not exist or is no longer kept. */
   stateAt(revision: number): CommittedState | undefined {
     if (revision === this.head.revision) return this.head;
     if (revision === this.base.revision) return revision > 0 ? this.base : undefined;
@@ -97,7 +96,7 @@ export class History {
     return position < 0 ? undefined : play(this.base, this.records.slice(0, position + 1));
   }
 
-  /** The state that the change of a kept revision was made to; undefined as in {@link stateAt}, and for the base. */
+  /** The state before the change of a kept revision; undefined as in {@link stateAt}, and for the base. */
   stateBefore(revision: number): CommittedState | undefined {
     const position = this.records.findIndex(({ commit }) => commit.revision === revision);
     return position < 0 ? undefined : play(this.base, this.records.slice(0, position));
@@ -109,7 +108,7 @@ function withoutInventory(state: CommittedState): CommittedState {
   return { ...state, resources };
 }
 
-/** As {@link applyCommit} of one after the other, with one copy of the documents. */
+/** Like repeated {@link applyCommit}, but copies the documents only once. */
 function play(base: CommittedState, records: readonly HistoryRecord[]): CommittedState {
   const last = records.at(-1);
   if (last === undefined) return base;

@@ -18,11 +18,11 @@ import { nameKey, ruleDependencies } from './rule-dependencies.js';
 type Made = { readonly outcome: ChangeOutcome | 'needs a revision' | undefined; readonly sequence: number | null };
 
 /**
- * Changes of workloads and services alone: no revision, no snapshot of rules, and work for what changes and no more. Each
- * is checked with the rules in force and their tests, and answered when it is on disk and NATS has it.
+ * Changes that concern only workloads and services. They need no revision and no snapshot, and cost only what they touch.
+ * Each is checked against the rules in force and their tests. The answer is sent when the change is on disk and in NATS.
  *
- * One case is left to the rules: a service that they name, with another selector. They have to be compiled then, so it
- * costs a revision, and the answer is `needs a revision`.
+ * The exception is a new selector for a service that rules name: the rules must be compiled again, which takes a revision.
+ * Then the outcome is `needs a revision`, and nothing was changed.
  */
 export class InventoryChanges {
   readonly #inventory: Inventory;
@@ -45,13 +45,13 @@ export class InventoryChanges {
     this.#trustDomain = init.trustDomain;
   }
 
-  /** Errors: `JOURNAL_WRITE`, `PAYLOAD_TOO_LARGE` (nothing was changed), `PUBLISH_PENDING` (it has happened). */
-  async apply(o: {
+  /** Errors: `JOURNAL_WRITE`, `PAYLOAD_TOO_LARGE` (nothing was changed), `PUBLISH_PENDING` (the change was made). */
+  async apply(init: {
     readonly parsed: ParsedDocuments;
     readonly author: Author;
     readonly dryRun: boolean;
   }): Promise<ChangeOutcome | 'needs a revision'> {
-    const { parsed, author, dryRun } = o;
+    const { parsed, author, dryRun } = init;
     const { resources, locations } = parsed;
     const plan = (): InventoryPlan => {
       const { problems, ...planned } = planInventoryApply({
@@ -75,7 +75,7 @@ export class InventoryChanges {
 
   async #make(
     makePlan: () => InventoryPlan | undefined,
-    o: { readonly locations: ParsedDocuments['locations']; readonly dryRun: boolean },
+    { locations, dryRun }: { readonly locations: ParsedDocuments['locations']; readonly dryRun: boolean },
   ): Promise<ChangeOutcome | 'needs a revision' | undefined> {
     let plan: InventoryPlan | undefined;
     const change = () => {
@@ -84,11 +84,11 @@ export class InventoryChanges {
     };
     const judge = (applied: AppliedChange): ChangeVerdict<Made> => {
       if (plan === undefined) return { isKept: false, value: { outcome: undefined, sequence: null } };
-      const outcome = this.#judge(plan, applied, o.locations);
-      const isKept = !o.dryRun && typeof outcome === 'object' && outcome.ok && applied.held.size > 0;
+      const outcome = this.#check(plan, applied, locations);
+      const isKept = !dryRun && typeof outcome === 'object' && outcome.ok && applied.held.size > 0;
       return { isKept, value: { outcome, sequence: isKept ? this.#inventory.sequence : null } };
     };
-    const made = o.dryRun
+    const made = dryRun
       ? await this.#inventory.exclusively((turn) => Promise.resolve(turn.preview(change(), judge).value))
       : await this.#inventory.change(documentsSource, change, judge);
     const { outcome, sequence } = made;
@@ -99,7 +99,7 @@ export class InventoryChanges {
     return { ...outcome, inventory: { ...outcome.inventory, sequence } };
   }
 
-  #judge(
+  #check(
     { changes, problems: unreadable }: InventoryPlan,
     applied: AppliedChange,
     locations: ParsedDocuments['locations'],
@@ -123,7 +123,7 @@ export class InventoryChanges {
   }
 }
 
-/** Of those that came, went or select others, as in {@link nameKey}. */
+/** Services that were added, removed or have a new selector, as {@link nameKey}. */
 function changedServices(inventory: Inventory, { published }: Pick<AppliedChange, 'published'>): string[] {
   const changed: string[] = [];
   for (const [key, before] of published) {
@@ -147,7 +147,7 @@ function hasError(problems: readonly Problem[]): boolean {
 function pending(sequence: number, cause: unknown): CulvertError {
   return new CulvertError({
     code: 'PUBLISH_PENDING',
-    message: `the change is stored as ${sequence} of the inventory, but NATS did not take it: ${describeError(cause)}`,
+    message: `the change is stored as ${sequence} of the inventory, but could not be written to NATS: ${describeError(cause)}`,
     hint: 'it is published as soon as NATS answers; look at culvert status',
     cause,
   });

@@ -4,8 +4,8 @@ import type { Commit, CommittedState } from '../release/committed-state.js';
 import { History } from './history.js';
 
 /**
- * A record of the journal. The first is a checkpoint, all others commits with rising revisions; one says that workloads
- * and services have a store of their own. See `record-line.ts` for the form.
+ * A record of the journal. The first is a checkpoint; the others are commits with rising revisions, and one mark that the
+ * inventory has taken over workloads and services. See `record-line.ts` for the format.
  */
 export type JournalRecord =
   | ({ readonly kind: 'commit' } & Commit)
@@ -16,14 +16,14 @@ export type JournalRecord =
       readonly createdBy: string;
       readonly resources: readonly StoredResource[];
     }
-  /** Workloads and services in records up to this revision were handed to the inventory: they are history. */
+  /** The inventory has taken over the workloads and services in records up to this revision; those are history only. */
   | { readonly kind: 'inventory'; readonly since: number };
 
 export function encodeRecord(record: JournalRecord): Buffer {
   return encodeLine(record);
 }
 
-/** The records that hold a history: its base as the checkpoint, and the commits since. */
+/** A history as records: its base as the checkpoint, and the commits since. */
 export function recordsOf({ base, records, inventorySince }: History): JournalRecord[] {
   const { revision, createdAt, createdBy } = base;
   const resources = [...base.resources.values()];
@@ -38,7 +38,7 @@ export type JournalContent =
   | { readonly ok: true; readonly history: History; readonly validBytes: number }
   | { readonly ok: false; readonly problem: string };
 
-/** Plays a journal. Damage is judged as in {@link playLines}. */
+/** Replays a journal; see {@link playLines} for damage. */
 export function playJournal(bytes: Buffer): JournalContent {
   let history: History | undefined;
   let since: number | null = null;

@@ -6,14 +6,14 @@ import type { Commit, CommittedState } from '../release/committed-state.js';
 import { defaultHistoryLimits, emptyHistory, History, type HistoryLimits } from './history.js';
 import { encodeRecord, playJournal, recordsOf } from './journal-record.js';
 
-/** The file is rewritten when what it holds beyond the history that is kept reaches either bound. */
+/** The file is compacted when its content beyond the kept history reaches either bound. */
 const maxStaleRecords = 1000;
 const maxStaleBytes = 16 * 1024 * 1024;
 
 /**
- * The controller's own, fsynced memory of the rules that were applied: `journal.log` in the state directory. A change
- * counts from the moment that {@link append} has returned. nats-server acknowledges writes before they are on disk and
- * its store may be wiped; from the journal the buckets can be written again.
+ * The controller's own fsynced log of applied rules: `journal.log` in the state directory. A change is made when
+ * {@link append} has returned. The buckets can be rebuilt from the journal, because nats-server acknowledges writes before
+ * they are on disk, and its store may be wiped.
  *
  * One process, one writer. Errors: `JOURNAL_WRITE` (disk full or failing; the change is not in it), `JOURNAL_READ`.
  */
@@ -22,7 +22,7 @@ export class Journal {
   readonly #log: Log;
   readonly #limits: HistoryLimits;
   #history: History;
-  /** Commits in the file, and what is in it besides them. */
+  /** Number of commits in the file, and the size of everything else in it. */
   #commits: number;
   #checkpointBytes: number;
 
@@ -36,8 +36,8 @@ export class Journal {
   }
 
   /**
-   * Opens or creates it. `state` is undefined when there was none, or none that could be used: a damaged journal is
-   * moved aside and `movedAside` names it.
+   * Opens or creates the journal. `state` is undefined when there was no usable one; a damaged journal is moved aside, and
+   * `movedAside` names it.
    */
   static async open(init: { path: string; log: Log; nowMs: () => number; limits?: HistoryLimits }): Promise<{
     journal: Journal;
@@ -64,7 +64,7 @@ export class Journal {
     return { journal, state: isUsable ? history.head : undefined, movedAside };
   }
 
-  /** What was written: the revisions that are kept, the newest included. */
+  /** The kept revisions, including the newest. */
   get history(): History {
     return this.#history;
   }
@@ -73,25 +73,25 @@ export class Journal {
   async append(commit: Commit): Promise<void> {
     const bytes = encodeRecord({ kind: 'commit', ...commit });
     const history = this.#history.with(commit, bytes.length).within(this.#limits);
-    // A whole new file, renamed over the old one, is also the way out of a write that could not be taken back.
+    // A new file, renamed over the old one, also repairs a write that could not be undone.
     if (this.#file.mustBeReplaced) return this.#rewrite(history);
     await this.#file.append(bytes);
     this.#history = history;
     this.#commits += 1;
     const staleBytes = this.#file.length - this.#checkpointBytes - bytesOf(history);
     if (this.#commits - history.records.length < maxStaleRecords && staleBytes < maxStaleBytes) return;
-    // The commit is safe already: a rewrite that fails only leaves the file longer.
+    // The commit is on disk already: when compaction fails, the file only stays longer.
     await this.#rewrite(history).catch((error: unknown) => {
-      this.#log.warn({ error: describeError(error) }, 'the journal could not be shortened');
+      this.#log.warn({ error: describeError(error) }, 'could not compact journal.log');
     });
   }
 
-  /** Replaces everything by one state without a past, atomically. */
+  /** Replaces everything atomically by one state without history. */
   async checkpoint(state: CommittedState): Promise<void> {
     await this.#rewrite(History.startingAt(state, state.revision));
   }
 
-  /** The inventory has taken the workloads and services that this journal holds. Called once, after it has them on disk. */
+  /** Notes that the inventory has taken over workloads and services. Called once, when the inventory has them on disk. */
   async handOver(): Promise<CommittedState> {
     await this.#rewrite(this.#history.withInventorySince(this.#history.head.revision));
     return this.#history.head;
@@ -110,7 +110,7 @@ export class Journal {
   }
 }
 
-/** Of its commits, in the file. */
+/** Size of the commits in the file. */
 function bytesOf({ records }: History): number {
   return records.reduce((sum, record) => sum + record.bytes, 0);
 }

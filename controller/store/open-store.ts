@@ -12,25 +12,25 @@ import { ResourceStore } from './resource-store.js';
 
 export type OpenedStore = {
   readonly store: ResourceStore;
-  /** Once the store is idle. */
+  /** Call it when the store is idle. */
   readonly close: () => Promise<void>;
 };
 
 /**
- * Opens journal and inventory and the store that stands on them. What the journal knows and the inventory has not taken yet,
- * it takes here: the part of a change that a crash came between, and everything when this version is the first that has an
- * inventory. Errors: `JOURNAL_READ`, `JOURNAL_WRITE`, `STORE_INVALID`.
+ * Opens the journal, the inventory, and the store on top of them. First the inventory catches up with the journal: it applies
+ * its part of a change that a crash interrupted, and takes over all workloads and services from a state directory of a
+ * version without an inventory. Errors: `JOURNAL_READ`, `JOURNAL_WRITE`, `STORE_INVALID`.
  */
 export async function openStore(init: {
   readonly stateDir: string;
   readonly trustDomain: string;
   readonly builder: RevisionCompiler;
-  /** What the registry is signed with. */
+  /** Signs the registry. */
   readonly privateKeyPem: string;
   readonly limits: HistoryLimits;
   readonly log: Log;
   readonly nowMs: () => number;
-  /** For tests: stand between the store and its files. */
+  /** For tests: wrap the files. */
   readonly wrapJournal?: (journal: Journal) => Pick<Journal, 'append' | 'checkpoint' | 'history'>;
   readonly wrapInventory?: WrapFile;
 }): Promise<OpenedStore> {
@@ -60,7 +60,7 @@ export async function openStore(init: {
       inventory,
       privateKeyPem,
       onFailure: (error) => {
-        log.warn({ err: error }, 'NATS did not take a change of the registry');
+        log.warn({ err: error }, 'could not write a change of the registry to NATS');
         store.noteUnpublished();
       },
     });
@@ -86,7 +86,7 @@ export async function openStore(init: {
   }
 }
 
-/** Returns the state of the rules. */
+/** Lets the inventory catch up with the journal. Returns the state of the rules. */
 async function handOver(
   journal: Journal,
   state: CommittedState | undefined,
@@ -95,7 +95,7 @@ async function handOver(
 ): Promise<CommittedState | undefined> {
   if (state === undefined) return undefined;
   if (journal.history.inventorySince === null) {
-    // With an inventory on disk, an earlier start did the first half of this.
+    // An inventory on disk means that an earlier start did the first half and then crashed.
     if (!inventory.isUsable) {
       const { revision } = state;
       const documents = [...state.resources.values()].filter(({ key }) => isInventoryDocument(key));
@@ -114,7 +114,7 @@ async function handOver(
   for (const { commit } of journal.history.records) {
     const { inventory: part, revision } = commit;
     if (part === undefined || revision <= inventory.revision) continue;
-    log.warn({ revision }, 'completed a change of the inventory that was cut off');
+    log.warn({ revision }, 'completed an interrupted change of the inventory');
     await inventory.exclusively((turn) => turn.commit(inventoryChangeOf(inventory, part), revision));
   }
   return state;

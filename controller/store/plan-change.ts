@@ -20,13 +20,13 @@ export type Plan =
       readonly locations: ReadonlyMap<string, ResourceLocation>;
     };
 
-/** `message`: what the author says about the change; empty: nothing. */
+/** `message` is the author's comment on the change; it may be empty. */
 export type Author = { readonly by: string; readonly nowMs: number; readonly message?: string };
 
-/** What rules are checked among: the services that will be registered, and a way to look at everything that will be. */
+/** What rules are checked against: the services after the change, and access to the whole registry after it. */
 export type Among = { readonly services: readonly Service[] } & Required<Pick<ValidateOptions, 'among'>>;
 
-/** What applying rules to a state would do, in steps. Validates the whole set that results. Changes nothing. */
+/** Plans to apply rules to a state, in steps. Validates the whole resulting set. Changes nothing. */
 export function* planningApply(
   state: CommittedState,
   parsed: ParsedDocuments,
@@ -56,7 +56,7 @@ export function* planningApply(
   return { ok: true, changes, warnings: problems, commit, locations: parsed.locations };
 }
 
-/** What removing a document would do; undefined when there is none. A document that others refer to stays. */
+/** Plans to delete a document; undefined when it does not exist. A document that others refer to cannot be deleted. */
 export function planDelete(
   state: CommittedState,
   id: ResourceId,
@@ -72,7 +72,7 @@ export function planDelete(
   return { ok: true, changes: [{ ...id, change: 'deleted' }], warnings: problems, commit, locations: new Map() };
 }
 
-/** The next revision with nothing in it. */
+/** An empty commit of the next revision. */
 export function nextCommit(state: CommittedState, { by, nowMs, message = '' }: Author): Commit {
   return {
     revision: state.revision + 1,

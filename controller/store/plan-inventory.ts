@@ -14,17 +14,17 @@ import type { Author } from './plan-change.js';
 
 /** What a change of documents does to the inventory. */
 export type InventoryPlan = {
-  /** Documents that are the same as before are not in it. */
+  /** Without documents that stay the same. */
   readonly change: SourceChange;
-  /** The same, as the journal has it when rules change too. */
+  /** The same change in the form of the journal, for when rules change too. */
   readonly documents: DocumentsChange;
-  /** One for each document, also of those that stay as they are. */
+  /** One per document, including those that stay the same. */
   readonly changes: readonly ResourceChange[];
-  /** Documents that give no entry: the change must not be made. */
+  /** Documents that give no valid entry. With any of them, the change must not be made. */
   readonly problems: readonly Problem[];
 };
 
-/** Documents by whose business they are. */
+/** Divides documents into rules and documents of the inventory. */
 export function splitResources(resources: readonly Resource[]): {
   readonly rules: readonly Resource[];
   readonly inventory: readonly Resource[];
@@ -35,15 +35,15 @@ export function splitResources(resources: readonly Resource[]): {
   };
 }
 
-/** What applying workloads and services would do now. Errors: `PAYLOAD_TOO_LARGE`. */
-export function planInventoryApply(o: {
+/** Plans to apply workloads and services now. Errors: `PAYLOAD_TOO_LARGE`. */
+export function planInventoryApply(init: {
   readonly inventory: Inventory;
   readonly trustDomain: string;
   readonly resources: readonly Resource[];
   readonly locations: ReadonlyMap<string, ResourceLocation>;
   readonly author: Author;
 }): InventoryPlan {
-  const { inventory, trustDomain, resources, locations, author } = o;
+  const { inventory, trustDomain, resources, locations, author } = init;
   const upserts: SourceEntry[] = [];
   const changes: ResourceChange[] = [];
   const problems: Problem[] = [];
@@ -69,7 +69,7 @@ export function planInventoryApply(o: {
   return { change: { upserts, removals: [] }, documents: { puts, deletes: [] }, changes, problems };
 }
 
-/** What deleting a workload or a service would do now; undefined when there is no such document. */
+/** Plans to delete a workload or a service now; undefined when it does not exist. */
 export function planInventoryDelete(inventory: Inventory, id: ResourceId): InventoryPlan | undefined {
   const key = resourceIdKey(id);
   const registryKey = registryKeyOf(key);

@@ -11,8 +11,8 @@ import { isInventoryDocument } from '../inventory/stored-resource.js';
 import { nextCommit, type Among, type Author, type Plan } from './plan-change.js';
 
 /**
- * What bringing back the documents of `target` would do. Each is read as if it were applied now: a version that
- * refuses a field refuses it here too. Workloads and services are the inventory's and stay as they are. Changes nothing.
+ * Plans to restore the documents of `target`. Each is parsed as if it were applied now, so a field that this version refuses
+ * is refused here too. Workloads and services belong to the inventory and stay as they are. Changes nothing.
  */
 export function planRollback(
   state: CommittedState,

@@ -13,17 +13,17 @@ import {
 import { applyCommit, type CommittedState } from '../release/committed-state.js';
 
 export type ChosenState =
-  /** Nothing was ever applied, here or there. */
+  /** Neither the journal nor NATS holds anything. */
   | { readonly kind: 'first start' }
-  /** What the journal says holds: NATS is brought to it. */
+  /** The journal is right, and NATS is brought to it. */
   | { readonly kind: 'journal' }
-  /** The journal is lost, or older than NATS (the state directory came from a backup). */
+  /** NATS is right: the journal is lost, or older because the state directory was restored from a backup. */
   | { readonly kind: 'adopt'; readonly state: CommittedState };
 
 /**
- * Who is right when the controller starts or finds NATS again. The journal is: it is fsynced, NATS acknowledges before
- * it is. Only when NATS proves, by a snapshot with our signature, that more was applied than the journal knows, its
- * documents count, completed by an intent that was not carried out.
+ * Decides between the journal and NATS when the controller starts or reconnects. The journal wins, because it is fsynced,
+ * and NATS acknowledges writes before they are on disk. NATS wins only when it proves, by a snapshot with our signature,
+ * that the journal lacks revisions. Then its documents are adopted, completed by an intent that was not carried out.
  *
  * Throws CulvertError `STORE_FOREIGN` when the store belongs to another controller, and `STORE_INVALID` when documents
  * are needed that cannot be read: leaving one out could take a rule away.
@@ -31,7 +31,7 @@ export type ChosenState =
 export function chooseState(journal: CommittedState | undefined, content: StoreContent): ChosenState {
   const { published, resources, intent } = content;
   if (published.kind === 'foreign') {
-    // Something in our own buckets was damaged or forged: the journal repairs it.
+    // Our own buckets were damaged or forged: the journal repairs them.
     if (journal === undefined) throw foreign(published.revision);
     if ((published.revision ?? 0) <= journal.revision || isOurStore(journal, resources)) return { kind: 'journal' };
     throw foreign(published.revision);
@@ -56,7 +56,7 @@ export function chooseState(journal: CommittedState | undefined, content: StoreC
   return { kind: 'adopt', state: isUnfinished ? applyCommit(state, intent) : state };
 }
 
-/** Documents are not signed: each must at least be what could have been applied, in its own place. */
+/** Documents are not signed, so each must at least be valid and stored under its own key. */
 function assertReadable(resources: readonly StoredResource[], unreadable: readonly string[]): void {
   const misplaced = resources.filter(({ key, resource }) => {
     const read = readResource(resource);
@@ -66,15 +66,15 @@ function assertReadable(resources: readonly StoredResource[], unreadable: readon
   if (first === undefined) return;
   throw new CulvertError({
     code: 'STORE_INVALID',
-    message: `NATS holds what is no document under ${first}${others.length === 0 ? '' : ` and ${others.length} more keys`}, and the journal does not know better`,
-    hint: 'restore journal.log and inventory.log in the state directory from a backup; or, when nobody needs them, delete these keys from the bucket culvert_config',
+    message: `NATS holds no valid document under ${first}${others.length === 0 ? '' : ` and ${others.length} more keys`}, and the journal cannot replace it`,
+    hint: 'restore journal.log and inventory.log in the state directory from a backup; or, if they are not needed, delete these keys from the bucket culvert_config',
   });
 }
 
 /**
- * What the inventory has to take over from NATS before anything else; null: nothing. As with the journal, what is on disk
- * holds, unless it is lost, or a root with our signature proves that more was published than it knows. `revision`: of the
- * rules that hold. Errors: `STORE_INVALID`.
+ * What the inventory must first adopt from NATS; null when it is nothing. Like the journal, the file wins unless it is lost,
+ * or a root with our signature proves that it lacks changes. `revision` is that of the rules that won. Errors:
+ * `STORE_INVALID`.
  */
 export function chooseInventory(
   inventory: Pick<Inventory, 'isUsable' | 'sequence'>,
@@ -88,17 +88,17 @@ export function chooseInventory(
   return {
     documents: content.inventory,
     sequence: Math.max(published, inventory.sequence),
-    // The part of a change that was announced last may be missing in NATS.
+    // NATS may lack the inventory part of the last announced change.
     revision: isUnfinished ? revision - 1 : revision,
   };
 }
 
-/** What a commit does to the inventory. */
+/** A commit's inventory part as a change of the documents source. */
 export function inventoryChangeOf(inventory: Inventory, { puts, deletes }: DocumentsChange): SourceChange {
   return { upserts: puts.map((document) => inventory.entryOf(document)), removals: deletes.map(registryKeyOf) };
 }
 
-/** Whether the documents beside the rules are just those that the journal knows: then only the rules are forged. */
+/** Whether NATS holds exactly the documents of the journal: then only the rules are forged. */
 function isOurStore(journal: CommittedState, resources: readonly StoredResource[]): boolean {
   if (resources.length === 0 || resources.length !== journal.resources.size) return false;
   return resources.every(({ key, revision, appliedAt }) => {
@@ -107,9 +107,9 @@ function isOurStore(journal: CommittedState, resources: readonly StoredResource[
   });
 }
 
-/** Journal and pointer are both lost: the documents are all that is left, and they know their revisions. */
+/** With both journal and pointer lost, only the documents are left. They contain their revisions. */
 function withoutPointer(resources: readonly StoredResource[], inventory: readonly StoredResource[]): CommittedState {
-  // Those of the inventory count its own sequence, which is never behind the revisions that came before there was one.
+  // Inventory documents contain its sequence, which is never below the revisions from before there was an inventory.
   const newest = [...resources, ...inventory].reduce((a, b) => (b.revision > a.revision ? b : a));
   return {
     revision: newest.revision + 1,
@@ -123,6 +123,6 @@ function foreign(revision: number | null): CulvertError {
   return new CulvertError({
     code: 'STORE_FOREIGN',
     message: `NATS holds rules ${revision === null ? '' : `of revision ${revision} `}that this controller did not sign`,
-    hint: 'restore the state directory of the controller that wrote them; or, when nobody needs them, delete the buckets culvert_config, culvert_rules and culvert_registry',
+    hint: 'restore the state directory of the controller that wrote them; or, if they are not needed, delete the buckets culvert_config, culvert_rules and culvert_registry',
   });
 }

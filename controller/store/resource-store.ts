@@ -37,20 +37,21 @@ type StoreJournal = Pick<Journal, 'append' | 'checkpoint' | 'history'>;
 type Changing = Pick<ApplyRequest, 'dryRun' | 'by' | 'message'>;
 
 /**
- * Everything that people have applied: rules, one numbered state after the other, kept in the journal and published through
- * NATS; and workloads and services, which are the inventory's and cost no revision ({@link InventoryChanges}).
+ * All applied documents. Rules have numbered revisions, which the journal keeps and NATS distributes. Workloads and services
+ * belong to the inventory and need no revision ({@link InventoryChanges}).
  *
- * Changes of rules are made one at a time, each in this order, so that it is all or nothing whatever fails in between:
+ * Changes of rules are made one at a time. Each takes these steps, so that it is atomic whatever fails:
  *
- * 1. validate the documents, the whole set that results, compile it and run its rules' tests: a problem changes nothing;
- * 2. announce it in NATS (intent) and store the snapshot: a failure is undone, nothing changed;
- * 3. write the journal, fsynced, with what the change does to the inventory: from here on it has happened;
- * 4. the inventory, also fsynced, takes its part, once;
- * 5. documents, pointer (compare-and-set), registry: a failure is repeated until it is done;
+ * 1. validate the documents and the whole resulting set, compile it, and run the tests of its rules: a problem changes
+ *    nothing;
+ * 2. announce the change in NATS (intent) and store the snapshot: a failure is undone, and changes nothing;
+ * 3. write the journal, fsynced, with the change's inventory part: from here on the change is made;
+ * 4. apply the inventory part, once, also fsynced;
+ * 5. write documents, pointer (compare-and-set) and registry to NATS: retried until it succeeds;
  * 6. remove the intent.
  *
- * {@link settle} does what a crash left undone. Nothing else changes the inventory from 1 to 5. Reads come from memory and
- * work without NATS.
+ * {@link settle} completes what a crash interrupted. No other change of the inventory is made during steps 1 to 5. Reads
+ * come from memory and work without NATS.
  */
 export class ResourceStore {
   readonly inventory: Inventory;
@@ -63,14 +64,14 @@ export class ResourceStore {
   readonly #log: Log;
   readonly #nowMs: () => number;
   readonly #queue = new SerialQueue();
-  /** False when the journal was absent or unusable at the start: then NATS says what was applied. */
+  /** False when the journal was absent or unusable at the start: then NATS decides what was applied. */
   #isJournalUsable: boolean;
   #release: CompiledRevision;
   #isSettled = false;
 
   constructor(init: {
     readonly journal: StoreJournal;
-    /** What the journal held; undefined when it held nothing. */
+    /** The journal's state; undefined when it was empty. */
     readonly state: CommittedState | undefined;
     readonly inventory: Inventory;
     readonly publication: InventoryPublication;
@@ -98,17 +99,17 @@ export class ResourceStore {
     init.inventory.onChange(({ published }) => this.#onInventory(published));
   }
 
-  /** Called once, when NATS is connected for the first time; until then nothing can be changed. */
+  /** Call it once, when NATS is connected for the first time. Until then all changes are refused. */
   attach(distribution: Distribution): void {
     this.#distribution = distribution;
   }
 
-  /** The rules that were applied last, and what is published of them. Never modified. */
+  /** The rules applied last, in the form that is published. Immutable. */
   get release(): CompiledRevision {
     return this.#release;
   }
 
-  /** The revisions that are kept, and what each changed. */
+  /** The kept revisions, and what each one changed. */
   get history(): History {
     return this.#journal.history;
   }
@@ -118,17 +119,17 @@ export class ResourceStore {
     return this.#isSettled;
   }
 
-  /** The registry could not be written to NATS: everything is compared. */
+  /** The registry could not be written to NATS: compares and repairs everything. */
   noteUnpublished(): void {
     this.#isSettled = false;
     this.settle().catch((error: unknown) => {
-      this.#log.debug({ err: error }, 'NATS does not take the registry; trying again');
+      this.#log.debug({ err: error }, 'could not write the registry to NATS; retrying');
     });
   }
 
   /**
-   * All or nothing. Errors: `STORE_UNAVAILABLE` (NATS is away; nothing changed), `JOURNAL_WRITE` (nothing changed),
-   * `PAYLOAD_TOO_LARGE` (nothing changed), `PUBLISH_PENDING` (it has happened, agents will hear of it later).
+   * Atomic. Errors: `STORE_UNAVAILABLE` (NATS is unreachable; nothing changed), `JOURNAL_WRITE` (nothing changed),
+   * `PAYLOAD_TOO_LARGE` (nothing changed), `PUBLISH_PENDING` (the change is made, but agents get it later).
    */
   async apply(request: ApplyRequest): Promise<ChangeOutcome> {
     const { documents, dryRun } = request;
@@ -146,7 +147,7 @@ export class ResourceStore {
   }
 
   /**
-   * A new revision with the rules of an old one, checked like an apply: what was right then may not be now. Undefined
+   * Makes a new revision with the rules of an old one, checked like an apply, because they may no longer be valid. Undefined
    * when that revision is not kept. Errors as in {@link apply}.
    */
   rollback(request: RollbackRequest): Promise<ChangeOutcome | undefined> {
@@ -157,7 +158,7 @@ export class ResourceStore {
     });
   }
 
-  /** Undefined when there is no such document. Errors as in {@link apply}. */
+  /** Undefined when the document does not exist. Errors as in {@link apply}. */
   async delete(id: ResourceId, by: string): Promise<ChangeOutcome | undefined> {
     const author = this.#author({ by });
     if (!isInventoryKind(id.kind)) {
@@ -177,7 +178,7 @@ export class ResourceStore {
     return this.#queue.run(() => this.#settle());
   }
 
-  /** Looks whether NATS still names the revision in force; false calls for {@link settle}. Errors as in `Bus`. */
+  /** Whether NATS still names the revision in force. If false, call {@link settle}. Errors as in `Bus`. */
   holds(): Promise<boolean> {
     return this.#queue.run(async () => this.#isSettled && (await this.#attached().holds(this.#release)));
   }
@@ -188,7 +189,7 @@ export class ResourceStore {
     await this.#publication.idle();
   }
 
-  /** Rules that name a service have to be compiled again when a source has changed it. */
+  /** Compiles the rules again when a source has changed a service that they name. */
   #onInventory(published: ReadonlySet<string>): void {
     if (!this.#isSettled) return;
     const { naming } = ruleDependencies(this.#release);
@@ -200,7 +201,10 @@ export class ResourceStore {
     this.#queue
       .run(() => this.inventory.exclusively((turn) => this.#recompile(turn)))
       .catch((error: unknown) => {
-        this.#log.error({ err: error }, 'the rules could not be compiled for a service that they name; trying again');
+        this.#log.error(
+          { err: error },
+          'could not recompile the rules after a change of a service that they name; retrying',
+        );
         this.noteUnpublished();
       });
   }
@@ -216,7 +220,7 @@ export class ResourceStore {
     if (dryRun) return;
     if (!this.#isSettled) await this.settle().catch(unavailable);
     else if (!this.#attached().isConnected) {
-      unavailable(new CulvertError({ code: 'BUS_DISCONNECTED', message: 'NATS is away' }));
+      unavailable(new CulvertError({ code: 'BUS_DISCONNECTED', message: 'NATS is not connected' }));
     }
   }
 
@@ -288,17 +292,17 @@ export class ResourceStore {
       this.#isJournalUsable = true;
       this.#release = release;
     }
-    // It may have learned of services that rules name.
+    // Adopted services may change what the rules compile to.
     else this.#release = this.#build(this.#release.state);
     const replacesForeign = content.published.kind === 'foreign';
     if (replacesForeign) {
       const { revision } = content.published;
-      this.#log.error({ revision }, 'NATS held rules that this controller did not sign; they are replaced');
+      this.#log.error({ revision }, 'NATS held rules that this controller did not sign; replacing them');
     }
     await this.#publish(turn, { replacesForeign });
   }
 
-  /** Before the rules are compiled, which may name services. `revision`: of the rules that hold. */
+  /** Runs before the rules are compiled, because they may name services. `revision` is that of the rules that won. */
   async #settleInventory(turn: InventoryTurn, content: StoreContent, revision: number): Promise<void> {
     const adopted = chooseInventory(this.inventory, content, revision);
     if (adopted !== null) {
@@ -317,13 +321,13 @@ export class ResourceStore {
       ...(content.intent === undefined ? [] : [content.intent]),
     ];
     for (const commit of unfinished) {
-      // An intent that the rules did not take over is undone.
+      // An intent that did not become part of the rules is undone.
       if (commit.revision > revision) continue;
       await this.#handOver(turn, commit);
     }
   }
 
-  /** The inventory takes its part of a commit that counts, unless it has. */
+  /** Applies the inventory part of a commit, unless it was applied before. */
   async #handOver(turn: InventoryTurn, { revision, inventory }: Commit): Promise<void> {
     if (inventory === undefined || revision <= this.inventory.revision) return;
     await turn.commit(inventoryChangeOf(this.inventory, inventory), revision);
@@ -355,7 +359,7 @@ export class ResourceStore {
     }
   }
 
-  /** What changes after the rules are in force: the registry. */
+  /** Waits for the registry, which is published after the rules. */
   async #reached(): Promise<void> {
     const { revision } = this.#release.state;
     try {
@@ -369,7 +373,7 @@ export class ResourceStore {
   async #publish(turn: InventoryTurn, { replacesForeign = false } = {}): Promise<void> {
     const distribution = this.#attached();
     if ((await distribution.publish(this.#release, { replacesForeign })) === 'superseded') {
-      this.#log.warn('these rules mean something else than before: they get a new revision');
+      this.#log.warn('the published rules of this revision differ from the compiled ones; making a new revision');
       await this.#commit(turn, this.#emptyCommit());
     }
   }
@@ -379,7 +383,7 @@ export class ResourceStore {
     this.#publication.suspend();
     return new CulvertError({
       code: 'PUBLISH_PENDING',
-      message: `revision ${revision} is stored, but not all of it could be carried out: ${describeError(cause)}`,
+      message: `revision ${revision} is stored, but could not be published completely: ${describeError(cause)}`,
       hint: 'it is published as soon as NATS answers; look at culvert status',
       cause,
     });
@@ -395,10 +399,10 @@ export class ResourceStore {
 
   #attached(): Distribution {
     if (this.#distribution !== undefined) return this.#distribution;
-    throw new CulvertError({ code: 'BUS_DISCONNECTED', message: 'NATS was not reached yet' });
+    throw new CulvertError({ code: 'BUS_DISCONNECTED', message: 'NATS has not been connected yet' });
   }
 
-  /** What was stored was valid when it was applied; if this version thinks otherwise, it must not guess. */
+  /** Stored documents were valid when they were applied. If this version refuses them, it stops rather than guess. */
   #build(state: CommittedState): CompiledRevision {
     const built = this.#builder.build(state, registeredServices(this.inventory.registry.published.values()));
     if ('release' in built) return built.release;

@@ -9,14 +9,14 @@ import type { SegmentationRule } from '../resources/kinds/segmentation-rule.js';
 import type { CompiledRevision } from '../release/compiled-revision.js';
 import { resourcesOf } from '../release/committed-state.js';
 
-/** The rules of a release by what they need of workloads and services, so that a change of these finds the few it concerns. */
+/** Indexes the rules of a release by the workloads and services that they depend on, to find the few that a change affects. */
 export type RuleDependencies = {
   readonly resources: readonly Resource[];
-  /** Rules and segments that name a workload, an account or a service, by {@link nameKey}. */
+  /** Rules and segments by the workloads, accounts and services that they name, as {@link nameKey}. */
   readonly naming: ReadonlyMap<string, ReadonlySet<Resource>>;
-  /** PeerAuthentications by namespace, where several could be about one workload; each list by name. */
+  /** PeerAuthentications of namespaces that have several, which may disagree about a workload; each list by name. */
   readonly rivals: ReadonlyMap<string, readonly PeerAuthentication[]>;
-  /** Rules with tests, by the namespaces and by the addresses that these name. */
+  /** Rules with tests, by the namespaces and addresses that the tests name. */
   readonly testedNamespaces: ReadonlyMap<string, ReadonlySet<SegmentationRule>>;
   readonly testedAddresses: ReadonlyMap<IpAddress, ReadonlySet<SegmentationRule>>;
 };

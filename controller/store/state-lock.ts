@@ -7,7 +7,7 @@ import { hintForWrite } from '../../shared/write-hint.js';
 
 const prefix = 'controller.lock.';
 const heldMark = 'held';
-/** With delays that double up to a second: some seconds in all. */
+/** With delays that double up to a second, this takes a few seconds in all. */
 const maxAttempts = 12;
 const firstDelayMs = 20;
 const maxDelayMs = 1000;
@@ -15,13 +15,13 @@ const maxDelayMs = 1000;
 type Claim = { readonly pid: string; readonly isHeld: boolean };
 
 /**
- * Makes sure that one controller uses a state directory: two would write one journal. Everybody puts up a file of his
- * own, `controller.lock.<pid>.<start time>.<random>`, and then looks who else is there. Of any two one looks last and sees
- * the other, so both never go on; who meets another that has not got it either steps back and tries again. A file of a
- * process that is gone (or of another with the same number after a reboot) counts for nothing, and since every name is
- * used once, removing it takes nothing from the living.
+ * Locks a state directory, because two controllers must not write one journal. Each process creates a file of its own,
+ * `controller.lock.<pid>.<start time>.<random>`, and then lists those of others. Of any two processes the later one to list
+ * sees the other's file, so they never both succeed. A process that meets another claim backs off and retries, unless that
+ * claim already holds the lock. Files of dead processes are ignored; the start time tells a reused process id apart. Every
+ * name is used once, so removing such a file cannot release the lock of a live process.
  *
- * Returns the function that gives the directory back. Throws CulvertError `STATE_LOCKED` or `STATE_WRITE`.
+ * Returns the function that releases the lock. Throws CulvertError `STATE_LOCKED` or `STATE_WRITE`.
  */
 export async function lockState(stateDir: string): Promise<() => Promise<void>> {
   const name = `${prefix}${process.pid}.${await startTimeOf(String(process.pid))}.${randomBytes(4).toString('hex')}`;
@@ -52,7 +52,7 @@ export async function lockState(stateDir: string): Promise<() => Promise<void>> 
   }
 }
 
-/** Of processes that live. Removes what others left. */
+/** The claims of other live processes. Removes the files of dead ones. */
 async function claimsOfOthers(stateDir: string, own: string): Promise<Claim[]> {
   const claims: Claim[] = [];
   for (const name of await readdir(stateDir)) {

@@ -1,6 +1,6 @@
 import { CulvertError, describeError } from '../../shared/errors.js';
 
-/** A failure before the journal was written: nothing has changed. */
+/** The error for a failure before the journal was written, when nothing has changed. */
 export function unpublished(error: unknown): unknown {
   if (error instanceof CulvertError && ['JOURNAL_WRITE', 'STORE_INVALID', 'PAYLOAD_TOO_LARGE'].includes(error.code)) {
     return error;

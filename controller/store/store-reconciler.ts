@@ -5,13 +5,13 @@ import { describeError } from '../../shared/errors.js';
 import type { Log } from '../../shared/log.js';
 import type { ResourceStore } from './resource-store.js';
 
-/** How often the pointer is looked at, and how often everything is compared. */
+/** How often the pointer is checked, and how often everything is compared. */
 const checkEveryMs = 30_000;
 const compareEveryMs = 300_000;
 
 /**
- * Keeps NATS at what was applied: after the first connection, every reconnect (the server may have lost acknowledged
- * writes, or its whole store), a failure, and from time to time. Ends with the signal.
+ * Keeps NATS equal to what was applied. Runs after the first connection, after every reconnect (the server may have lost
+ * acknowledged writes, or its whole store), after a failure, and periodically. Ends with the signal.
  */
 export class StoreReconciler {
   readonly #store: ResourceStore;
@@ -27,7 +27,7 @@ export class StoreReconciler {
     readonly bus: Bus;
     readonly log: Log;
     readonly signal: AbortSignal;
-    /** Called whenever everything was compared; its failure counts as one of settling. */
+    /** Called whenever everything was compared. A failure of it is handled like one of `settle`. */
     readonly afterSettling: () => Promise<void>;
   }) {
     this.#store = init.store;
@@ -37,7 +37,7 @@ export class StoreReconciler {
     this.#afterSettling = init.afterSettling;
   }
 
-  /** Why NATS does not hold what was applied; null when it does, or nothing was tried yet. */
+  /** Why NATS does not hold what was applied; null when it does, or before the first attempt. */
   get problem(): string | null {
     return this.#problem;
   }
@@ -80,7 +80,7 @@ export class StoreReconciler {
     const problem = error === null ? null : describeError(error);
     if (problem !== this.#problem) {
       if (problem === null) this.#log.info('NATS holds everything that was applied');
-      else this.#log.error({ err: error }, 'NATS does not hold everything that was applied; trying again');
+      else this.#log.error({ err: error }, 'NATS does not hold everything that was applied; retrying');
     }
     this.#problem = problem;
   }
