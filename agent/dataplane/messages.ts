@@ -42,9 +42,9 @@ export type StateCommand = Exclude<StateMessage, { type: 'registry' }> | Registr
 export type PoolWorkerInit = WorkerInit & { readonly workers: number; readonly workloadUsage: SharedArrayBuffer };
 
 /**
- * What a worker actually receives: like {@link ToWorker}, but with the slots, which only the pool knows, with the
- * registry in shared memory, and with the rules as changes since the last ones it was sent: a `SnapshotPatch` as JSON
- * in shared memory. Copying thousands of objects to each worker would delay all traffic.
+ * What a worker actually receives. It differs from {@link ToWorker} in three points: workloads have slots, which only the
+ * pool knows; the registry is in shared memory; and rules are a `SnapshotPatch` against the last ones, as JSON in shared
+ * memory. Copying thousands of objects to each worker would delay all traffic.
  */
 export type WorkerCommand =
   | Exclude<ToWorker, { type: 'workloads' | 'rules' | 'registry' }>
@@ -58,12 +58,12 @@ export type RegistryMessage = {
   readonly isFull: boolean;
   readonly upserts: readonly RegistryEntry[];
   readonly removals: readonly string[];
-  /** With this message the registry is that of the root with this sequence; absent: something of it is still missing. */
+  /** With this message the registry is complete as of the root with this sequence; absent while something is missing. */
   readonly sequence?: number;
 };
 
 /**
- * Always all certificates of this node's workloads. An identity that is missing has no certificate, or no longer one.
+ * Always all certificates of this node's workloads. An identity that is missing has no certificate (any more).
  */
 export type CertificatesMessage = {
   readonly type: 'certificates';
@@ -107,7 +107,7 @@ export type FromWorker =
     }
   /** This worker now enforces this revision, and connections that it denies have been cut. */
   | { readonly type: 'applied'; readonly revision: number }
-  /** And by the registry of the root with this sequence. */
+  /** This worker now decides by the registry as of the root with this sequence. */
   | { readonly type: 'registered'; readonly sequence: number }
   | WorkerReport
   | { readonly type: 'dump'; readonly id: number; readonly state: WorkerDump }
@@ -122,7 +122,7 @@ export type WorkerReport = {
    * what a connection moved before it closed is in an earlier report, or in the one with its {@link ClosedConnection}.
    */
   readonly live: readonly LiveBytes[];
-  /** What connections did that have been open for a minute or more, once a minute for each; absent: none. */
+  /** Traffic of connections that have been open for a minute or more, once a minute for each; absent when there is none. */
   readonly open?: readonly OpenConnections[];
   readonly gauges: WorkerGauges;
 };

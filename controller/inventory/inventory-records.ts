@@ -45,13 +45,13 @@ export function writtenEntry({ source, sequence, document, entry }: HeldEntry): 
 const groupSize = 64;
 
 /** The whole inventory as the lines of a new file. */
-export function* wholeInventory(o: {
+export function* wholeInventory(init: {
   readonly sequence: number;
   readonly revision: number;
   readonly held: readonly HeldEntry[];
   readonly sequences: Readonly<Record<string, number>>;
 }): Generator<Buffer> {
-  const { sequence, revision, held, sequences } = o;
+  const { sequence, revision, held, sequences } = init;
   yield encodeLine({
     kind: 'inventory',
     version: 1,

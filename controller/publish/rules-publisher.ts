@@ -43,7 +43,7 @@ export async function stageSnapshot(bucket: Bucket, revision: number, sealed: Ui
  * Returns `superseded` when another snapshot of ours with the same revision is in force. Agents that have it would treat
  * other content as an attack, so the rules need a new revision. Errors: `REVISION_BEHIND`, and those of `Bus`.
  */
-export async function publishRules(input: {
+export async function publishRules(init: {
   readonly bucket: Bucket;
   readonly revision: number;
   readonly sealed: Uint8Array;
@@ -51,7 +51,7 @@ export async function publishRules(input: {
   /** Replaces a later revision that is not ours, as a forgery. */
   readonly replacesForeign: boolean;
 }): Promise<'published' | 'superseded'> {
-  const { bucket, revision, sealed, publicKeyPem, replacesForeign } = input;
+  const { bucket, revision, sealed, publicKeyPem, replacesForeign } = init;
   const wanted = pointerTo(revision, sealed);
   const current = await readPointer(bucket);
   const inForce = current?.value ?? null;

@@ -19,13 +19,13 @@ import { nameKey, type RuleDependencies } from './rule-dependencies.js';
  * services without endpoints, and conflicts with other sources. Checks only what the change touches, whereas `validateSet`
  * checks everything. Errors come first.
  */
-export function checkInventory(o: {
+export function checkInventory(init: {
   readonly inventory: Inventory;
   readonly applied: AppliedChange;
   readonly rules: RuleDependencies;
   readonly locations: ReadonlyMap<string, ResourceLocation>;
 }): Problem[] {
-  const { inventory, applied, rules, locations } = o;
+  const { inventory, applied, rules, locations } = init;
   const { registered } = inventory.registry;
   const problems = new ProblemList({ locations });
   const written: HeldEntry[] = [];

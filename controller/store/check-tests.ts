@@ -17,14 +17,14 @@ import { partiesOf, ruleDependencies } from './rule-dependencies.js';
  * Runs the `tests` of all rules on the state after a change. A failing test is an error. It is only a warning when it also
  * failed before and the change does not touch its rule: otherwise a rule that has expired would block every other change.
  */
-export function checkTests(input: {
+export function checkTests(init: {
   readonly before: TestedSet;
   readonly after: TestedSet;
   readonly commit: Commit;
   readonly locations: ReadonlyMap<string, ResourceLocation>;
   readonly nowMs: number;
 }): Problem[] {
-  const { before, after, commit, locations, nowMs } = input;
+  const { before, after, commit, locations, nowMs } = init;
   const found = failingTests(after, nowMs, locations, before.release);
   const written = new Set(commit.puts.map(({ resource }) => formatResourceId(resourceId(resource))));
   return softened(found, written, () => failingTests(before, nowMs));
@@ -59,14 +59,14 @@ export function failingTests(
  * The same for workloads and services just applied to the inventory. Runs only the tests that name one of their namespaces
  * or addresses, on the entries of the namespaces that those tests name.
  */
-export function checkInventoryTests(o: {
+export function checkInventoryTests(init: {
   readonly inventory: Inventory;
   readonly applied: AppliedChange;
   readonly release: CompiledRevision;
   readonly nowMs: number;
 }): Problem[] {
-  const { inventory, applied, release, nowMs } = o;
-  const resources = concernedRules(o);
+  const { inventory, applied, release, nowMs } = init;
+  const resources = concernedRules(init);
   if (resources.length === 0) return [];
   const { snapshot } = release;
   prepareSnapshot(snapshot, null);

@@ -225,25 +225,25 @@ export class ResourceStore {
   }
 
   #change(
-    o: Changing,
+    request: Changing,
     makePlan: (turn: InventoryTurn) => WholePlan | undefined | Promise<WholePlan | undefined>,
   ): Promise<ChangeOutcome | undefined> {
     return this.#queue.run(async () => {
-      if (!this.#isSettled && !o.dryRun) await this.#settle().catch(unavailable);
+      if (!this.#isSettled && !request.dryRun) await this.#settle().catch(unavailable);
       const { revision } = this.#release.state;
       const outcome = await this.inventory.exclusively(async (turn) => {
         const plan = await makePlan(turn);
-        return plan === undefined ? undefined : this.#make(turn, plan, o);
+        return plan === undefined ? undefined : this.#make(turn, plan, request);
       });
       if (this.#release.state.revision > revision) await this.#reached();
       return outcome;
     });
   }
 
-  async #make(turn: InventoryTurn, plan: WholePlan, o: Changing): Promise<ChangeOutcome> {
-    const made = await this.#planner.compile(turn, this.#release, plan, this.#author(o));
+  async #make(turn: InventoryTurn, plan: WholePlan, request: Changing): Promise<ChangeOutcome> {
+    const made = await this.#planner.compile(turn, this.#release, plan, this.#author(request));
     if ('problems' in made) return { ok: false, problems: made.problems };
-    if (made.commit !== null && !o.dryRun) await this.#commit(turn, made.commit, made.release);
+    if (made.commit !== null && !request.dryRun) await this.#commit(turn, made.commit, made.release);
     const ofInventory = plan.inventory?.changes ?? [];
     return {
       ok: true,

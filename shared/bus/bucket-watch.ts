@@ -16,18 +16,18 @@ export type RelistingWatchOptions = WatchOptions & {
  */
 export class RelistingWatch implements BucketWatch {
   readonly closed: Promise<void>;
-  readonly #options: RelistingWatchOptions;
+  readonly #init: RelistingWatchOptions;
   readonly #onProblem: (error: unknown) => void;
   /** Identifies the message that was delivered last for every present key. */
   readonly #delivered = new Map<string, string>();
   #isReadyReported = false;
   #isLive = false;
 
-  constructor(options: RelistingWatchOptions) {
-    this.#options = options;
-    this.#onProblem = (error) => options.onProblem?.(error);
-    const { link } = options;
-    const signal = AbortSignal.any([options.signal, link.busClosed]);
+  constructor(init: RelistingWatchOptions) {
+    this.#init = init;
+    this.#onProblem = (error) => init.onProblem?.(error);
+    const { link } = init;
+    const signal = AbortSignal.any([init.signal, link.busClosed]);
     this.closed = followUntilAborted({
       link,
       signal,
@@ -50,7 +50,7 @@ export class RelistingWatch implements BucketWatch {
       this.#guard(() => this.#finishListing(listed));
     };
     const onMessage = (message: FeedMessage): void => this.#guard(() => this.#deliver(message, listing));
-    const { link, feed } = this.#options;
+    const { link, feed } = this.#init;
     try {
       return await followOnce({ link, signal, feed: { ...feed, onMessage, onListed }, onProblem: this.#onProblem });
     } finally {
@@ -68,27 +68,27 @@ export class RelistingWatch implements BucketWatch {
   }
 
   #deliver(message: FeedMessage, listing: Set<string> | null): void {
-    const key = message.subject.slice(this.#options.subjectPrefixLength);
+    const key = message.subject.slice(this.#init.subjectPrefixLength);
     if (message.isDeletion) {
-      if (this.#delivered.delete(key)) this.#options.onEntry({ operation: 'delete', key });
+      if (this.#delivered.delete(key)) this.#init.onEntry({ operation: 'delete', key });
       return;
     }
     listing?.add(key);
     const id = `${message.sequence}@${message.storedAt}`;
     if (this.#delivered.get(key) === id) return;
     this.#delivered.set(key, id);
-    this.#options.onEntry({ operation: 'put', key, value: message.bytes, revision: message.sequence });
+    this.#init.onEntry({ operation: 'put', key, value: message.bytes, revision: message.sequence });
   }
 
   #finishListing(listed: ReadonlySet<string>): void {
     for (const key of this.#delivered.keys()) {
       if (listed.has(key)) continue;
       this.#delivered.delete(key);
-      this.#options.onEntry({ operation: 'delete', key });
+      this.#init.onEntry({ operation: 'delete', key });
     }
     this.#isLive = true;
     if (this.#isReadyReported) return;
     this.#isReadyReported = true;
-    this.#options.onReady();
+    this.#init.onReady();
   }
 }

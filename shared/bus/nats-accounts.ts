@@ -60,20 +60,20 @@ export function isUserPublicKey(text: string): boolean {
 }
 
 /** A self-signed operator JWT. `systemAccount`: the account in which the server publishes its own events. */
-export function mintOperatorJwt(options: {
+export function mintOperatorJwt(init: {
   readonly operator: NkeyPair;
   readonly name: string;
   readonly systemAccount: string;
 }): string {
-  return mintJwt(options.operator, {
-    sub: options.operator.publicKey,
-    name: options.name,
-    nats: { type: 'operator', version: 2, system_account: options.systemAccount },
+  return mintJwt(init.operator, {
+    sub: init.operator.publicKey,
+    name: init.name,
+    nats: { type: 'operator', version: 2, system_account: init.systemAccount },
   });
 }
 
 /** `jetStreamBytes`: how much the account may store on disk; -1: no limit; 0: no JetStream. */
-export function mintAccountJwt(options: {
+export function mintAccountJwt(init: {
   readonly operator: NkeyPair;
   readonly accountPublicKey: string;
   readonly name: string;
@@ -81,12 +81,12 @@ export function mintAccountJwt(options: {
 }): string {
   const unlimited = -1;
   const storage =
-    options.jetStreamBytes === 0
+    init.jetStreamBytes === 0
       ? {}
-      : { mem_storage: unlimited, disk_storage: options.jetStreamBytes, streams: unlimited, consumer: unlimited };
-  return mintJwt(options.operator, {
-    sub: options.accountPublicKey,
-    name: options.name,
+      : { mem_storage: unlimited, disk_storage: init.jetStreamBytes, streams: unlimited, consumer: unlimited };
+  return mintJwt(init.operator, {
+    sub: init.accountPublicKey,
+    name: init.name,
     nats: {
       type: 'account',
       version: 2,
@@ -107,25 +107,25 @@ export function mintAccountJwt(options: {
 }
 
 /** A user JWT with its permissions. The server drops the connection at `expiresAtMs`; null: never. */
-export function mintUserJwt(options: {
+export function mintUserJwt(init: {
   readonly account: NkeyPair;
   readonly userPublicKey: string;
   readonly name: string;
   readonly permissions: UserPermissions;
   readonly expiresAtMs: number | null;
 }): string {
-  if (!isUserPublicKey(options.userPublicKey)) {
+  if (!isUserPublicKey(init.userPublicKey)) {
     throw new CulvertError({
       code: 'NKEY_INVALID',
       message: 'this is not the public key of a NATS user',
       hint: 'send the public key that begins with U',
     });
   }
-  const { publish, subscribe } = options.permissions;
-  return mintJwt(options.account, {
-    sub: options.userPublicKey,
-    name: options.name,
-    ...(options.expiresAtMs === null ? {} : { exp: Math.floor(options.expiresAtMs / 1000) }),
+  const { publish, subscribe } = init.permissions;
+  return mintJwt(init.account, {
+    sub: init.userPublicKey,
+    name: init.name,
+    ...(init.expiresAtMs === null ? {} : { exp: Math.floor(init.expiresAtMs / 1000) }),
     nats: { type: 'user', version: 2, pub: publish, sub: subscribe, subs: -1, data: -1, payload: -1 },
   });
 }

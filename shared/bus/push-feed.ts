@@ -49,14 +49,14 @@ const consumerReplySchema = z.union([
  * is no longer valid.
  * Source: NATS ADR-8 (key-value), ADR-13 (pull and push consumers); the name in the create subject needs server 2.9.
  */
-export async function openFeed(options: FeedOptions): Promise<Feed> {
-  const feed = new PushFeed(options);
+export async function openFeed(init: FeedOptions): Promise<Feed> {
+  const feed = new PushFeed(init);
   await feed.start();
   return feed;
 }
 
 class PushFeed implements Feed {
-  readonly #options: FeedOptions;
+  readonly #init: FeedOptions;
   #subscription: Subscription | undefined;
   #silence: NodeJS.Timeout | undefined;
   #received = 0;
@@ -65,12 +65,12 @@ class PushFeed implements Feed {
   #isListed = false;
   #isOver = false;
 
-  constructor(options: FeedOptions) {
-    this.#options = options;
+  constructor(init: FeedOptions) {
+    this.#init = init;
   }
 
   async start(): Promise<void> {
-    const { connection, inboxPrefix, stream, filter, fromSequence } = this.#options;
+    const { connection, inboxPrefix, stream, filter, fromSequence } = this.#init;
     const inbox = createInbox(inboxPrefix);
     this.#subscription = connection.subscribe(inbox, { callback: (error, message) => this.#take(error, message) });
     const name = `feed-${randomUUID()}`;
@@ -89,7 +89,7 @@ class PushFeed implements Feed {
       inactive_threshold: 30e9,
       mem_storage: true,
       num_replicas: 1,
-      headers_only: this.#options.isHeadersOnly === true,
+      headers_only: this.#init.isHeadersOnly === true,
     };
     try {
       const reply = await connection.request(
@@ -118,21 +118,21 @@ class PushFeed implements Feed {
 
   #take(error: NatsError | null, message: Msg): void {
     if (this.#isOver) return;
-    if (error !== null) return this.#end(toStoreError(`the feed of ${this.#options.stream} was refused`, error));
+    if (error !== null) return this.#end(toStoreError(`the feed of ${this.#init.stream} was refused`, error));
     this.#watchSilence();
     if (message.headers?.code === 100 && message.data.length === 0) return this.#takeHeartbeat(message);
     if (message.headers !== undefined && message.headers.code >= 400) {
       return this.#end(
-        busError('BUS_FAILED', `the feed of ${this.#options.stream} ended: ${message.headers.description}`),
+        busError('BUS_FAILED', `the feed of ${this.#init.stream} ended: ${message.headers.description}`),
       );
     }
     const position = parsePosition(message.reply);
     // A message without a consumer's reply subject is not from a consumer; its own subject proves nothing.
-    if (position === undefined || position.stream !== this.#options.stream) return;
+    if (position === undefined || position.stream !== this.#init.stream) return;
     if (position.delivery !== this.#received + 1) return this.#end(this.#gap());
     this.#received += 1;
     const operation = message.headers?.get('KV-Operation');
-    this.#options.onMessage({
+    this.#init.onMessage({
       subject: message.subject,
       bytes: message.data,
       isDeletion: operation === 'DEL' || operation === 'PURGE',
@@ -145,7 +145,7 @@ class PushFeed implements Feed {
   #takeHeartbeat(message: Msg): void {
     const stalled = message.headers?.get('Nats-Consumer-Stalled') ?? '';
     if (isFlowControlMsg(message)) message.respond();
-    else if (stalled !== '') this.#options.connection.publish(stalled);
+    else if (stalled !== '') this.#init.connection.publish(stalled);
     const last = message.headers?.get('Nats-Last-Consumer') ?? '';
     if (last !== '' && Number(last) > this.#received) this.#end(this.#gap());
     // An idle heartbeat: messages missing from the count were replaced or removed while the list was being sent.
@@ -157,7 +157,7 @@ class PushFeed implements Feed {
     // The last message may arrive before the reply to the request; a `pending` of 0 is correct either way.
     if (!isLast && (this.#expected === undefined || this.#received < this.#expected)) return;
     this.#isListed = true;
-    this.#options.onListed();
+    this.#init.onListed();
   }
 
   #watchSilence(): void {
@@ -166,18 +166,18 @@ class PushFeed implements Feed {
       return;
     }
     this.#silence = setTimeout(() => {
-      this.#end(busError('BUS_TIMEOUT', `the stream ${this.#options.stream} has been silent for ${silenceMs} ms`));
+      this.#end(busError('BUS_TIMEOUT', `the stream ${this.#init.stream} has been silent for ${silenceMs} ms`));
     }, silenceMs);
   }
 
   #gap(): Error {
-    return busError('BUS_FAILED', `a message of the stream ${this.#options.stream} was lost`);
+    return busError('BUS_FAILED', `a message of the stream ${this.#init.stream} was lost`);
   }
 
   #end(error: unknown): void {
     if (this.#isOver) return;
     this.stop();
-    this.#options.onEnd(error);
+    this.#init.onEnd(error);
   }
 }
 

@@ -20,16 +20,16 @@ type Position = { readonly streamCreated: string; readonly sequence: number; rea
  */
 export class ResumingFollow implements StreamFollow {
   readonly closed: Promise<void>;
-  readonly #options: ResumingFollowOptions;
+  readonly #init: ResumingFollowOptions;
   #position: Position = { streamCreated: '', sequence: 0, storedAt: -1n };
   #isCurrent = false;
 
-  constructor(options: ResumingFollowOptions) {
-    this.#options = options;
-    const { link, onProblem } = options;
-    const signal = AbortSignal.any([options.signal, link.busClosed]);
+  constructor(init: ResumingFollowOptions) {
+    this.#init = init;
+    const { link, onProblem } = init;
+    const signal = AbortSignal.any([init.signal, link.busClosed]);
     const follow = async (): Promise<boolean> => {
-      await options.prepare();
+      await init.prepare();
       return await this.#follow(signal);
     };
     this.closed = followUntilAborted({
@@ -46,7 +46,7 @@ export class ResumingFollow implements StreamFollow {
   }
 
   async #follow(signal: AbortSignal): Promise<boolean> {
-    const { link, stream, filter, onProblem } = this.#options;
+    const { link, stream, filter, onProblem } = this.#init;
     const { created, lastSequence } = await this.#streamState();
     const isSame = created === this.#position.streamCreated;
     // A crash of the server can lose acknowledged messages: then the stream ends before the reader's position.
@@ -75,20 +75,20 @@ export class ResumingFollow implements StreamFollow {
     if (isKnown) return;
     try {
       const storedAtMs = Number(storedAt / 1_000_000n);
-      this.#options.onMessage({ subject: message.subject, bytes: message.bytes, storedAtMs });
+      this.#init.onMessage({ subject: message.subject, bytes: message.bytes, storedAtMs });
     } catch (error) {
       // The caller's function runs inside the client's parser, so what it throws must not reach it.
-      this.#options.onProblem(error);
+      this.#init.onProblem(error);
     }
   }
 
   async #streamState(): Promise<{ readonly created: string; readonly lastSequence: number }> {
     try {
-      const manager = await this.#options.manager();
-      const { created, state } = await manager.streams.info(this.#options.stream);
+      const manager = await this.#init.manager();
+      const { created, state } = await manager.streams.info(this.#init.stream);
       return { created, lastSequence: state.last_seq };
     } catch (error) {
-      throw toStoreError(`cannot read the stream ${this.#options.stream}`, error);
+      throw toStoreError(`cannot read the stream ${this.#init.stream}`, error);
     }
   }
 }

@@ -8,7 +8,7 @@ import { describeCertificate } from './certificate-info.js';
  * identity and our own key, and its chain must be signed, link by link, up to one of the roots that came with it.
  * Callers check lifetimes, and so does TLS.
  */
-export function problemOfIssued(o: {
+export function problemOfIssued(init: {
   /** The leaf first, then the certificates that signed it, without the root. */
   readonly chainPem: string;
   readonly keyPem: string;
@@ -16,11 +16,12 @@ export function problemOfIssued(o: {
   readonly rootsPem: string;
 }): string | null {
   try {
-    const { spiffeId } = describeCertificate(o.chainPem);
-    if (spiffeId !== o.spiffeId) return `it is a certificate for ${spiffeId ?? 'no identity'}, not for ${o.spiffeId}`;
-    const chain = readCertificateChain(o.chainPem);
-    if (chain?.leaf.checkPrivateKey(createPrivateKey(o.keyPem)) !== true) return 'it was issued for another key';
-    return endsAtRoot(chain, o.rootsPem) ? null : 'the roots that came with it do not verify it';
+    const { spiffeId } = describeCertificate(init.chainPem);
+    if (spiffeId !== init.spiffeId)
+      return `it is a certificate for ${spiffeId ?? 'no identity'}, not for ${init.spiffeId}`;
+    const chain = readCertificateChain(init.chainPem);
+    if (chain?.leaf.checkPrivateKey(createPrivateKey(init.keyPem)) !== true) return 'it was issued for another key';
+    return endsAtRoot(chain, init.rootsPem) ? null : 'the roots that came with it do not verify it';
   } catch (error) {
     return `it cannot be read: ${describeError(error)}`;
   }

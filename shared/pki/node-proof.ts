@@ -4,8 +4,8 @@ import { endsAtRoot, readCertificateChain, type CertificateChain } from './certi
 import { describeCertificate } from './certificate-info.js';
 
 /** Signs with the key of a node's certificate: ECDSA on P-256 with SHA-256, DER. Throws if it is not a private key. */
-export function signAsNode(o: { readonly bytes: Uint8Array; readonly privateKeyPem: string }): Uint8Array {
-  return sign('sha256', o.bytes, createPrivateKey(o.privateKeyPem));
+export function signAsNode(init: { readonly bytes: Uint8Array; readonly privateKeyPem: string }): Uint8Array {
+  return sign('sha256', init.bytes, createPrivateKey(init.privateKeyPem));
 }
 
 /**
@@ -13,7 +13,7 @@ export function signAsNode(o: { readonly bytes: Uint8Array; readonly privateKeyP
  * SPIFFE ID, be valid at `nowMs` and end at one of our roots, and its key must have signed exactly these bytes. Never
  * throws.
  */
-export function problemOfNodeProof(o: {
+export function problemOfNodeProof(init: {
   readonly bytes: Uint8Array;
   readonly signature: Uint8Array;
   /** The leaf first, then the certificates that signed it, without the root. */
@@ -23,13 +23,14 @@ export function problemOfNodeProof(o: {
   readonly nowMs: number;
 }): string | null {
   try {
-    const { spiffeId } = describeCertificate(o.chainPem);
-    if (spiffeId !== o.spiffeId) return `its certificate is for ${spiffeId ?? 'no identity'}, not for ${o.spiffeId}`;
-    const chain = readCertificateChain(o.chainPem);
+    const { spiffeId } = describeCertificate(init.chainPem);
+    if (spiffeId !== init.spiffeId)
+      return `its certificate is for ${spiffeId ?? 'no identity'}, not for ${init.spiffeId}`;
+    const chain = readCertificateChain(init.chainPem);
     if (chain === undefined || chain.leaf.ca) return 'its certificate does not belong to a node';
-    if (!endsAtRoot(chain, o.rootsPem)) return 'its certificate was not issued by a CA of this mesh';
-    if (!isInForce(chain, o.nowMs)) return 'its certificate is not valid now';
-    return verify('sha256', o.bytes, chain.leaf.publicKey, o.signature) ? null : 'its signature is wrong';
+    if (!endsAtRoot(chain, init.rootsPem)) return 'its certificate was not issued by a CA of this mesh';
+    if (!isInForce(chain, init.nowMs)) return 'its certificate is not valid now';
+    return verify('sha256', init.bytes, chain.leaf.publicKey, init.signature) ? null : 'its signature is wrong';
   } catch (error) {
     return `its certificate cannot be read: ${describeError(error)}`;
   }

@@ -39,16 +39,16 @@ export function pageDigest(bytes: Uint8Array): string {
 }
 
 /** Decodes bytes that a root proves. Errors: `PAYLOAD_INVALID`, also for keys that do not belong to the leaf. */
-export function decodeRegistryPage(o: { readonly bytes: Uint8Array; readonly leaf: RegistryLeaf }): RegistryPage {
+export function decodeRegistryPage(init: { readonly bytes: Uint8Array; readonly leaf: RegistryLeaf }): RegistryPage {
   let text: Uint8Array;
   try {
-    text = gunzipSync(o.bytes, { maxOutputLength: maxPageTextBytes });
+    text = gunzipSync(init.bytes, { maxOutputLength: maxPageTextBytes });
   } catch (cause) {
     throw invalidPayload(`a page of the registry is malformed: ${describeError(cause)}`, cause);
   }
   const { entries, digest } = parsePayload(text, pageSchema, 'page of the registry');
   const keys = Object.keys(entries);
-  const stray = keys.find((key) => !leafHas(o.leaf, keyHash(key)));
+  const stray = keys.find((key) => !leafHas(init.leaf, keyHash(key)));
   if (stray !== undefined) throw invalidPayload(`a page of the registry lists ${stray}, which belongs to another page`);
   return { entries: new Map(Object.entries(entries)), digest };
 }
@@ -63,13 +63,13 @@ export function entryDigest(sealed: Uint8Array): Uint8Array {
  * all of them at once, at a hundredth of the cost of their own signatures. When one entry changes, only that one is hashed
  * again.
  */
-export function groupDigest(o: {
+export function groupDigest(init: {
   readonly keys: Iterable<string>;
   readonly digest: (key: string) => Uint8Array | undefined;
 }): string | null {
   const parts: Uint8Array[] = [];
-  for (const key of [...o.keys].sort()) {
-    const digest = o.digest(key);
+  for (const key of [...init.keys].sort()) {
+    const digest = init.digest(key);
     if (digest === undefined) return null;
     // Unambiguous, because a key has no zero byte and a digest has a fixed length.
     parts.push(Buffer.from(`${key}\0`), digest);

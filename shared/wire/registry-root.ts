@@ -43,24 +43,24 @@ const rootEnvelopeSchema = envelopeSchema.extend({ sequence: z.int().min(1) });
 const asRoot = (about: number): SignedAs => ({ context: 'culvert.registry-root.v1', about: String(about) });
 
 /** The same root gives the same bytes. Errors: `PAYLOAD_TOO_LARGE`. */
-export function sealRegistryRoot(o: { readonly root: RegistryRoot; readonly privateKeyPem: string }): Uint8Array {
-  const { sequence, pages } = o.root;
+export function sealRegistryRoot(init: { readonly root: RegistryRoot; readonly privateKeyPem: string }): Uint8Array {
+  const { sequence, pages } = init.root;
   const payload = Buffer.alloc(pages.length * recordBytes);
   for (const [at, { depth, digest }] of pages.entries()) {
     payload[at * recordBytes] = depth;
     payload.write(digest, at * recordBytes + 1, 'base64');
   }
   assertFits(payload, maxRootBytes, 'the pages of the registry');
-  return encodeJson({ ...signEnvelope(asRoot(sequence), payload, o.privateKeyPem), sequence });
+  return encodeJson({ ...signEnvelope(asRoot(sequence), payload, init.privateKeyPem), sequence });
 }
 
 /** Opens a root that one of the keys (PEM) signed. The caller rejects a lower sequence. Errors: see {@link envelopeSchema}. */
-export function openRegistryRoot(o: {
+export function openRegistryRoot(init: {
   readonly bytes: Uint8Array;
   readonly publicKeysPem: readonly string[];
 }): RegistryRoot {
-  const envelope = decodeEnvelope(o.bytes, rootEnvelopeSchema, maxRootBytes);
-  const payload = Buffer.from(verifiedPayload(asRoot(envelope.sequence), envelope, o.publicKeysPem));
+  const envelope = decodeEnvelope(init.bytes, rootEnvelopeSchema, maxRootBytes);
+  const payload = Buffer.from(verifiedPayload(asRoot(envelope.sequence), envelope, init.publicKeysPem));
   const pages: ListedPage[] = [];
   let start = 0;
   for (let at = 0; at + recordBytes <= payload.length; at += recordBytes) {

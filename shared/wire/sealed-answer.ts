@@ -22,23 +22,23 @@ export const maxAnswerBytes = 700 * 1024;
 export type AskedAs = { readonly subject: string; readonly request: Uint8Array };
 
 /** Errors: `PAYLOAD_TOO_LARGE`. */
-export function sealAnswer(o: {
+export function sealAnswer(init: {
   readonly asked: AskedAs;
   readonly answer: unknown;
   readonly privateKeyPem: string;
 }): Uint8Array {
-  const payload = encodePayload(o.answer, maxAnswerBytes, 'the certificates of one answer');
-  return encodeJson(signEnvelope(answerTo(o.asked), payload, o.privateKeyPem));
+  const payload = encodePayload(init.answer, maxAnswerBytes, 'the certificates of one answer');
+  return encodeJson(signEnvelope(answerTo(init.asked), payload, init.privateKeyPem));
 }
 
 /** Returns the JSON of the answer if one of the keys signed it for this request. Errors: see {@link envelopeSchema}. */
-export function openAnswer(o: {
+export function openAnswer(init: {
   readonly asked: AskedAs;
   readonly bytes: Uint8Array;
   readonly publicKeysPem: readonly string[];
 }): Uint8Array {
-  const envelope = decodeEnvelope(o.bytes, envelopeSchema, maxAnswerBytes);
-  return verifiedPayload(answerTo(o.asked), envelope, o.publicKeysPem);
+  const envelope = decodeEnvelope(init.bytes, envelopeSchema, maxAnswerBytes);
+  return verifiedPayload(answerTo(init.asked), envelope, init.publicKeysPem);
 }
 
 function answerTo({ subject, request }: AskedAs): SignedAs {

@@ -25,14 +25,14 @@ const envelopeSchema = z.object({
 export type NodeKey = { readonly nodeCertificatePem: string; readonly nodeKeyPem: string };
 
 /** Signs a request for `subject`. 128 random bits make its bytes unique, so that its answer fits no other request. */
-export function sealRequest(o: {
+export function sealRequest(init: {
   readonly subject: string;
   readonly body: object;
   readonly nodeKey: NodeKey;
 }): Uint8Array {
-  const { nodeCertificatePem, nodeKeyPem } = o.nodeKey;
-  const payload = Buffer.from(encodeWire({ ...o.body, nonce: randomBytes(16).toString('base64url') }));
-  const signature = signAsNode({ bytes: signedBytes(o.subject, payload), privateKeyPem: nodeKeyPem });
+  const { nodeCertificatePem, nodeKeyPem } = init.nodeKey;
+  const payload = Buffer.from(encodeWire({ ...init.body, nonce: randomBytes(16).toString('base64url') }));
+  const signature = signAsNode({ bytes: signedBytes(init.subject, payload), privateKeyPem: nodeKeyPem });
   return encodeWire({
     payload: payload.toString('base64'),
     certificatePem: nodeCertificatePem,
@@ -44,7 +44,7 @@ export function sealRequest(o: {
  * Returns the JSON of a request if the node signed it for this subject. Errors: `WIRE_INVALID`, and `REQUEST_UNPROVEN` when
  * it does not prove the node.
  */
-export function openRequest(o: {
+export function openRequest(init: {
   readonly subject: string;
   readonly bytes: Uint8Array;
   /** SPIFFE ID of the node that the subject names. */
@@ -52,20 +52,20 @@ export function openRequest(o: {
   readonly rootsPem: string;
   readonly nowMs: number;
 }): Uint8Array {
-  const envelope = decodeWire(envelopeSchema, o.bytes);
+  const envelope = decodeWire(envelopeSchema, init.bytes);
   const payload = Buffer.from(envelope.payload, 'base64');
   const problem = problemOfNodeProof({
-    bytes: signedBytes(o.subject, payload),
+    bytes: signedBytes(init.subject, payload),
     signature: Buffer.from(envelope.signature, 'base64'),
     chainPem: envelope.certificatePem,
-    rootsPem: o.rootsPem,
-    spiffeId: o.spiffeId,
-    nowMs: o.nowMs,
+    rootsPem: init.rootsPem,
+    spiffeId: init.spiffeId,
+    nowMs: init.nowMs,
   });
   if (problem === null) return payload;
   throw new CulvertError({
     code: 'REQUEST_UNPROVEN',
-    message: `the request does not prove the node ${o.spiffeId}: ${problem}`,
+    message: `the request does not prove the node ${init.spiffeId}: ${problem}`,
     hint: 'correct the clock of that host if it is wrong; otherwise join it again: culvert token create --node NODE',
   });
 }

@@ -31,13 +31,13 @@ const asEntry = (sequence: number): SignedAs => ({ context: 'culvert.registry.v1
 const sequencedEnvelopeSchema = envelopeSchema.extend({ sequence: z.int().min(1) });
 
 /** Signs a snapshot. The same snapshot gives the same bytes. Errors: `PAYLOAD_TOO_LARGE`. */
-export function sealSnapshot(options: { readonly snapshot: Snapshot; readonly privateKeyPem: string }): Uint8Array {
+export function sealSnapshot(init: { readonly snapshot: Snapshot; readonly privateKeyPem: string }): Uint8Array {
   const what = 'the compiled rules';
-  const text = Buffer.from(writeSnapshot(options.snapshot));
+  const text = Buffer.from(writeSnapshot(init.snapshot));
   assertFits(text, maxSnapshotTextBytes, what);
   const payload = gzipSync(text, { level: 1 });
   assertFits(payload, maxSnapshotBytes, what);
-  return encodeJson(signEnvelope(asSnapshot, payload, options.privateKeyPem));
+  return encodeJson(signEnvelope(asSnapshot, payload, init.privateKeyPem));
 }
 
 /** A reader for successive snapshots with {@link openSnapshot}; it validates only what is new in each. */
@@ -46,18 +46,18 @@ export function snapshotReader(): SnapshotReader {
 }
 
 /** Returns the snapshot if one of the keys (PEM) signed these exact bytes as a snapshot. Errors: see {@link envelopeSchema}. */
-export function openSnapshot(options: {
+export function openSnapshot(init: {
   readonly bytes: Uint8Array;
   readonly publicKeysPem: readonly string[];
   readonly reader?: SnapshotReader;
 }): Snapshot {
-  const envelope = decodeEnvelope(options.bytes, envelopeSchema, maxSnapshotBytes);
-  const payload = verifiedPayload(asSnapshot, envelope, options.publicKeysPem);
+  const envelope = decodeEnvelope(init.bytes, envelopeSchema, maxSnapshotBytes);
+  const payload = verifiedPayload(asSnapshot, envelope, init.publicKeysPem);
   try {
     const text = new TextDecoder('utf-8', { fatal: true }).decode(
       gunzipSync(payload, { maxOutputLength: maxSnapshotTextBytes }),
     );
-    return (options.reader ?? snapshotReader()).read(text);
+    return (init.reader ?? snapshotReader()).read(text);
   } catch (cause) {
     throw invalidPayload(`the snapshot is malformed: ${describeMalformed(cause)}`, cause);
   }
@@ -69,40 +69,40 @@ function describeMalformed(cause: unknown): string {
 }
 
 /** Signs a registry entry. `sequence` increases with every change to the registry, across all entries. */
-export function sealRegistryEntry(options: {
+export function sealRegistryEntry(init: {
   readonly entry: RegistryEntry;
   readonly sequence: number;
   readonly privateKeyPem: string;
 }): Uint8Array {
-  const { entry, sequence } = options;
+  const { entry, sequence } = init;
   const payload = encodePayload(entry, maxRegistryEntryBytes, `the registry entry ${registryKey(entry)}`);
-  return encodeJson({ ...signEnvelope(asEntry(sequence), payload, options.privateKeyPem), sequence });
+  return encodeJson({ ...signEnvelope(asEntry(sequence), payload, init.privateKeyPem), sequence });
 }
 
 /**
  * Returns the entry and its sequence. `key` is the key that it was read from: an entry that was moved to another key is
  * refused. The caller drops a sequence that is lower than the one it has for that key. Errors: see {@link envelopeSchema}.
  */
-export function openRegistryEntry(options: {
+export function openRegistryEntry(init: {
   readonly bytes: Uint8Array;
   readonly key: string;
   readonly publicKeysPem: readonly string[];
 }): { entry: RegistryEntry; sequence: number } {
-  const envelope = decodeEnvelope(options.bytes, sequencedEnvelopeSchema, maxRegistryEntryBytes);
-  const payload = verifiedPayload(asEntry(envelope.sequence), envelope, options.publicKeysPem);
-  return { entry: entryAt(options.key, payload), sequence: envelope.sequence };
+  const envelope = decodeEnvelope(init.bytes, sequencedEnvelopeSchema, maxRegistryEntryBytes);
+  const payload = verifiedPayload(asEntry(envelope.sequence), envelope, init.publicKeysPem);
+  return { entry: entryAt(init.key, payload), sequence: envelope.sequence };
 }
 
 /**
  * The same without checking the signature, for bytes that a digest in a signed list has already verified.
  * Errors: see {@link envelopeSchema}.
  */
-export function openProvenRegistryEntry(options: { readonly bytes: Uint8Array; readonly key: string }): {
+export function openProvenRegistryEntry(init: { readonly bytes: Uint8Array; readonly key: string }): {
   entry: RegistryEntry;
   sequence: number;
 } {
-  const envelope = decodeEnvelope(options.bytes, sequencedEnvelopeSchema, maxRegistryEntryBytes);
-  return { entry: entryAt(options.key, Buffer.from(envelope.payload, 'base64')), sequence: envelope.sequence };
+  const envelope = decodeEnvelope(init.bytes, sequencedEnvelopeSchema, maxRegistryEntryBytes);
+  return { entry: entryAt(init.key, Buffer.from(envelope.payload, 'base64')), sequence: envelope.sequence };
 }
 
 function entryAt(key: string, payload: Uint8Array): RegistryEntry {

@@ -140,7 +140,7 @@ export class ConnectionRecord {
       connectMs: this.#connectMs === null ? null : roundMs(this.#connectMs),
       firstByteMs: this.firstByteAtMs === null ? null : Math.max(0, this.firstByteAtMs - this.startedAtMs),
       detail: ending.detail,
-      ...(this.#reportedOpen === null ? {} : { toldOpen: this.#reportedOpen }),
+      ...(this.#reportedOpen === null ? {} : { reportedOpen: this.#reportedOpen }),
     };
   }
 }

@@ -29,9 +29,9 @@ export type Dialled = { readonly ok: true; readonly socket: net.Socket };
  * not captured again. The connected socket is paused and belongs to the caller; after a failure nothing is left open.
  * Never rejects.
  */
-export async function dial(authorized: Authorized, options: DialOptions): Promise<Dialled | Refused> {
+export async function dial(authorized: Authorized, init: DialOptions): Promise<Dialled | Refused> {
   const { address: target, signal } = authorized;
-  const { timeoutMs, sourceIp } = options;
+  const { timeoutMs, sourceIp } = init;
   const text = formatHostPort(target);
   if (signal.cut !== null) return abandoned(signal.cut);
   if (sourceIp !== undefined && isLinkLocal(sourceIp)) {
@@ -40,7 +40,7 @@ export async function dial(authorized: Authorized, options: DialOptions): Promis
   }
   let socket: net.Socket;
   try {
-    socket = rawDial({ ...options, target });
+    socket = rawDial({ ...init, target });
   } catch (error) {
     return connectFailure(error, text);
   }
@@ -73,9 +73,9 @@ export async function dial(authorized: Authorized, options: DialOptions): Promis
  * follows. Throws the native layer's error, and `EMFILE` when only reserved descriptors are left.
  */
 export function rawDial(
-  options: Pick<DialOptions, 'descriptors' | 'from' | 'sourceIp'> & { readonly target: HostPort },
+  init: Pick<DialOptions, 'descriptors' | 'from' | 'sourceIp'> & { readonly target: HostPort },
 ): net.Socket {
-  const { descriptors, from, target, sourceIp } = options;
+  const { descriptors, from, target, sourceIp } = init;
   const isSameFamily = sourceIp !== undefined && isIpv6(sourceIp) === isIpv6(target.ip);
   const fd = dialSocket({
     netnsFd: from.netnsFd,

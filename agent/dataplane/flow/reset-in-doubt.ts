@@ -5,7 +5,7 @@ import { cutWithin } from '../connection/termination-signal.js';
 import type { LiveConnections } from './live-connections.js';
 import type { TrackedConnection } from './tracked-connection.js';
 
-/** How much earlier the other agent may learn of a change: a few deliveries of NATS. */
+/** How much earlier the other agent may receive a change: the time of a few NATS deliveries. */
 const doubtMs = 1000;
 
 const cutReasons: ReadonlySet<Reason> = new Set(['POLICY_TERMINATED', 'CERT_REVOKED']);
@@ -13,8 +13,8 @@ const cutReasons: ReadonlySet<Reason> = new Set(['POLICY_TERMINATED', 'CERT_REVO
 /**
  * A change of rules or registry reaches the two agents of a connection at slightly different times. The first agent cuts
  * the connection; the second sees a reset from the tunnel, as if the application had sent it. So the record of such a
- * connection waits a moment: if this agent learns meanwhile of the change that forbids the connection, the record says so,
- * with the rule, like the record at the other end. Bytes, duration and limits do not wait: they end at the reset.
+ * connection waits a moment. If this agent then receives the change that forbids the connection, the record says so, with
+ * the rule, like the record at the other end. Bytes, duration and limits do not wait: they end at the reset.
  */
 export async function explainReset(
   connections: LiveConnections,

@@ -97,7 +97,7 @@ function refuseSafely(flow: Flow, ending: Ending): void {
 
 function carry(context: FlowContext, connection: TrackedConnection, { source, destination }: Reached): void {
   const { settings } = context;
-  const options = {
+  const init = {
     source,
     destination,
     counters: connection.record,
@@ -108,7 +108,7 @@ function carry(context: FlowContext, connection: TrackedConnection, { source, de
     workloads: connection.workloads,
     backpressure: context.backpressure,
   };
-  relay(options, (outcome) => void settle(context, connection, outcome));
+  relay(init, (outcome) => void settle(context, connection, outcome));
 }
 
 async function settle(context: FlowContext, connection: TrackedConnection, outcome: Ending): Promise<void> {

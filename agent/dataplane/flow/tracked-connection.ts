@@ -10,7 +10,7 @@ import type { HostedWorkload } from '../listen/hosted-workload.js';
 import type { WorkerState } from '../state/worker-state.js';
 import { GracePeriod } from './grace-period.js';
 
-/** What the current state knows of both parties, or why it no longer knows enough. */
+/** Both parties according to the current state, or why the state does not allow a decision. */
 export type Facts =
   | { readonly connection: Connection }
   /** `whileOpen`: the reason for cutting a connection that is already open. */
@@ -71,8 +71,8 @@ export class TrackedConnection {
   }
 
   /**
-   * Decides again about an admitted connection. When the rules deny it now, `onChange` of the denying rule says what
-   * happens to it. Facts that no longer hold are not a matter of rules, and cut it at once.
+   * Decides again about an admitted connection. When the rules now deny it, `onChange` of the denying rule decides what
+   * happens. When the facts no longer hold, rules do not matter, and the connection is cut at once.
    */
   recheck(state: WorkerState): void {
     if (this.#facts === null || this.signal.cut !== null || state.snapshot === null) return;
@@ -98,7 +98,7 @@ export class TrackedConnection {
     this.signal.raise(cut);
   }
 
-  /** Who the parties are does not depend on a revision; what a rule of the revision demands of them does. */
+  /** Only a refusal by a rule depends on the revision; one because of an identity does not. */
   #noteRefusal({ rule }: Ending, { snapshot }: WorkerState): void {
     if (rule !== null && snapshot !== null) this.record.refusedBy(rule, snapshot.revision);
   }

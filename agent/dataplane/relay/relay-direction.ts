@@ -10,9 +10,9 @@ import type { Direction, BackpressureTracker } from './backpressure-tracker.js';
 const socketBoundBytes = 262_144;
 const streamBoundBytes = 131_072;
 /**
- * The bound for an application that was this late to take its bytes, until it has taken that many in time, and for one
- * whose connection is new: a larger bound would only hold more memory. The kernel's buffers, a megabyte or more, take
- * the first bytes at once even if nothing reads them.
+ * The bound for an application on a new connection, and for one that took its bytes more than `lateMs` late, until it has
+ * taken `provenBytes` in time. For these a larger bound would only hold more memory. The kernel's buffers, a megabyte or
+ * more, take the first bytes at once even if nothing reads them.
  */
 const lateBoundBytes = 65_536;
 const lateMs = 100;
@@ -29,12 +29,12 @@ const readBuffer = Buffer.allocUnsafeSlow(65_536);
  * Moves the bytes of one direction; the relay forwards the end. Returns a function that writes what is still held until
  * the end of the turn to `to`. Does not use `pipe()`, which loses RSTs and allocates state for every chunk.
  */
-export function pumpDirection(options: {
+export function pumpDirection(init: {
   readonly direction: Direction;
   readonly backpressure: BackpressureTracker;
   readonly onBytes: (count: number) => void;
 }): () => void {
-  const { direction, backpressure, onBytes } = options;
+  const { direction, backpressure, onBytes } = init;
   const { from, to } = direction;
   const isSocket = to instanceof net.Socket;
   const usualBoundBytes = isSocket ? socketBoundBytes : streamBoundBytes;

@@ -6,21 +6,21 @@ import type { TunnelStream } from '../engine/tunnel-stream.js';
 export type RelayPeer = net.Socket | TunnelStream;
 
 /** Sends RST to the peer. Bytes that were written and can leave at once go out first. */
-export function resetPeer(end: RelayPeer): void {
-  while (end.writableCorked > 0) end.uncork();
-  if (end instanceof net.Socket) end.resetAndDestroy();
-  else end.reset();
+export function resetPeer(peer: RelayPeer): void {
+  while (peer.writableCorked > 0) peer.uncork();
+  if (peer instanceof net.Socket) peer.resetAndDestroy();
+  else peer.reset();
 }
 
-/** Why this end broke; null while it is open, and after both directions closed in order. */
-export function breakageOf(end: RelayPeer): string | null {
-  if (end instanceof net.Socket) {
-    if (end.errored !== null) return errorCodeOf(end.errored) || end.errored.message;
-  } else if (end.wasReset) return end.resetDetail;
-  return !end.destroyed || (end.readableEnded && end.writableFinished) ? null : 'closed before its end';
+/** Why this side broke; null while it is open, and after both directions closed in order. */
+export function breakageOf(peer: RelayPeer): string | null {
+  if (peer instanceof net.Socket) {
+    if (peer.errored !== null) return errorCodeOf(peer.errored) || peer.errored.message;
+  } else if (peer.wasReset) return peer.resetDetail;
+  return !peer.destroyed || (peer.readableEnded && peer.writableFinished) ? null : 'closed before its end';
 }
 
 /** Its `close` event was emitted, or will be in this tick. */
-export function isGone(end: RelayPeer): boolean {
-  return end instanceof net.Socket ? end.closed : end.isGone;
+export function isGone(peer: RelayPeer): boolean {
+  return peer instanceof net.Socket ? peer.closed : peer.isGone;
 }

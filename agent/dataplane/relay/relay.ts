@@ -52,8 +52,8 @@ export type RelayOutcome = Ending & {
  * connection. Then calls `onEnd`, once. Does not return a promise, because whatever awaits one stays in memory while
  * the connection is open.
  */
-export function relay(options: RelayOptions, onEnd: (outcome: RelayOutcome) => void): void {
-  new Relay(options, onEnd).start();
+export function relay(init: RelayOptions, onEnd: (outcome: RelayOutcome) => void): void {
+  new Relay(init, onEnd).start();
 }
 
 /** Most connections have no time limit. */
@@ -112,25 +112,25 @@ class Relay {
       // By default Node would answer the peer's FIN with its own and cut off the other direction.
       end.allowHalfOpen = true;
     }
-    end.on('error', () => this.#judge(side, end));
+    end.on('error', () => this.#checkBroken(side, end));
     end.on('end', () => this.#passFin(side, end, other));
     if (isGone(end)) {
       this.#openEnds -= 1;
-      this.#judge(side, end);
+      this.#checkBroken(side, end);
       return;
     }
     end.on('close', () => {
       this.#openEnds -= 1;
-      this.#judge(side, end);
+      this.#checkBroken(side, end);
       this.#finishIfClosed();
     });
-    this.#judge(side, end);
+    this.#checkBroken(side, end);
   }
 
   #passFin(side: 'source' | 'destination', end: RelayPeer, other: RelayPeer): void {
     // A cancelled stream also reports an end. Forwarding it as FIN would make truncated data look complete.
     if (breakageOf(end) !== null) {
-      this.#judge(side, end);
+      this.#checkBroken(side, end);
       return;
     }
     if (this.#firstClosed === null) {
@@ -143,7 +143,7 @@ class Relay {
   }
 
   /** Ends the relay if this side broke: the other application then gets the RST that this one sent. */
-  #judge(side: 'source' | 'destination', end: RelayPeer): void {
+  #checkBroken(side: 'source' | 'destination', end: RelayPeer): void {
     const breakage = breakageOf(end);
     if (breakage === null) return;
     this.#end({ reason: reasonByBrokenSide[side], endedBy: side, rule: null, detail: breakage });

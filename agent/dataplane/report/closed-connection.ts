@@ -38,7 +38,7 @@ export type ClosedConnection = {
   /** What the application dialled (outbound), or the address that the peer asked for (inbound). */
   readonly requested: HostPort | null;
   readonly reason: Reason;
-  /** The rule that let it in, or the one that refused or ended it; null when no rule was asked. */
+  /** The rule that allowed, refused or ended it; null when no rule was evaluated. */
   readonly rule: RuleRef | null;
   /** Rules of mode audit that would have denied it. */
   readonly audited: readonly RuleRef[];
@@ -51,10 +51,10 @@ export type ClosedConnection = {
   readonly connectMs: number | null;
   /** From accept until the first byte from the destination; null when there was none. */
   readonly firstByteMs: number | null;
-  /** What a person needs beyond the reason, such as `ECONNREFUSED 198.18.11.2:80`; empty when there is nothing to add. */
+  /** A detail in addition to the reason, such as `ECONNREFUSED 198.18.11.2:80`; may be empty. */
   readonly detail: string;
   /** Bytes already reported for flow records while it was open (`OpenConnections`); absent when none were. */
-  readonly toldOpen?: { readonly sent: number; readonly received: number };
+  readonly reportedOpen?: { readonly sent: number; readonly received: number };
 };
 
 export type ConnectionParty = {

@@ -1,8 +1,8 @@
 import { precedes } from '../../../shared/routing/registry-view.js';
 
 /**
- * Who holds a key, when for a moment two may claim it: a workload's address can appear at its new owner before the old
- * one is removed. The first by name holds, in whatever order they came; when it goes, the next holds.
+ * Decides who owns a key that two entries may claim for a moment: a workload's address can appear at its new owner before
+ * the old one is removed. The first by name wins, in whatever order they arrive. When it is removed, the next one wins.
  */
 export class Claims<T extends { readonly namespace: string; readonly name: string }> {
   readonly #claims = new Map<string, T[]>();

@@ -13,15 +13,15 @@ import { addressTerm, keyTerm, labelTerm, vipTerm } from '../image/registry-term
 import type { ServiceName, WorkloadName } from '../../../shared/routing/names.js';
 
 /**
- * The registry as a worker looks things up in it: by address, by VIP, by name, and the endpoints of a service. Most of
- * it lies in an image that all workers share, and here is what changed since. Entries are immutable, so whoever keeps
- * one sees a stable fact.
+ * A worker's view of the registry, with lookups by address, by VIP and by name, and the endpoints of a service. Most entries
+ * are in an image that all workers share; this index holds what changed since. Entries are immutable, so callers may keep
+ * them.
  */
 export class RegistryIndex implements RegistryView {
   #image: ImageReader | null = null;
-  /** Entries of the image that were replaced or removed since. */
+  /** Numbers of the image's entries that were replaced or removed since. */
   readonly #outdated = new Set<number>();
-  /** What came after the image, and in it all that was replaced. */
+  /** Entries that were added or replaced after the image. */
   readonly #entries = new Map<string, RegistryEntry>();
   readonly #byAddress = new Claims<WorkloadEntry>();
   readonly #byVip = new Claims<RegistryService>();
@@ -30,7 +30,7 @@ export class RegistryIndex implements RegistryView {
   readonly #endpoints = new Map<string, readonly WorkloadEntry[]>();
   #isFilled = false;
 
-  /** False until a first message came: an agent that knows nobody must not take everybody for external. */
+  /** False until the first message: an agent without a registry must not treat every address as external. */
   get isFilled(): boolean {
     return this.#isFilled;
   }
@@ -103,7 +103,7 @@ export class RegistryIndex implements RegistryView {
     return number === undefined ? undefined : this.#image?.entry(number);
   }
 
-  /** Of the right entries of the image that have the term, the one that precedes the others. */
+  /** The first entry of the image, by {@link precedes}, that has the term and fulfils `isRight`. */
   #find<K extends RegistryEntry>(term: number, isRight: (entry: RegistryEntry) => entry is K): K | undefined {
     const image = this.#image;
     if (image === null) return undefined;
@@ -117,7 +117,7 @@ export class RegistryIndex implements RegistryView {
     return found;
   }
 
-  /** Of the entry of the image that has the key, unless it is outdated. */
+  /** The number of the image's entry with this key, unless it is outdated. */
   #numberOf(key: string): number | undefined {
     const image = this.#image;
     if (image === null) return undefined;

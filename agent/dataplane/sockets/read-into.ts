@@ -14,13 +14,13 @@ type Slots = { readonly buffer: symbol; readonly callback: symbol };
  * `onOwned` gets buffers of its own. It is always a listener of `data`, so the socket flows. `pause()` and `resume()`
  * work.
  */
-export function readInto(options: {
+export function readInto(init: {
   readonly socket: net.Socket;
   readonly buffer: Buffer;
   readonly onLoan: (bytes: Buffer) => void;
   readonly onOwned: (bytes: Buffer) => void;
 }): void {
-  const { socket, buffer, onLoan, onOwned } = options;
+  const { socket, buffer, onLoan, onOwned } = init;
   socket.on('data', onOwned);
   const { _handle: handle } = socket as WithHandle;
   if (slots === null || socket.readableLength > 0 || typeof handle?.useUserBuffer !== 'function') return;

@@ -51,7 +51,7 @@ const rejectMs = 1000;
 
 /**
  * The server's side of mutual TLS 1.3, with one `tls.Server` for each listener, which never listens itself. There is no
- * SNI: the listener chooses the certificate. Node verifies chain, dates and usages against the roots; the result is judged
+ * SNI: the listener chooses the certificate. Node verifies chain, dates and usages against the roots; the result is checked
  * here, because with `rejectUnauthorized` Node destroys the socket without an event that could be counted.
  */
 export class ServerHandshakes {
@@ -142,7 +142,7 @@ export class ServerHandshakes {
         ALPNProtocols: ['h2'],
         handshakeTimeout: this.#timeoutMs,
       });
-      server.on('secureConnection', (socket) => this.#judge(socket, listener));
+      server.on('secureConnection', (socket) => this.#verifyPeer(socket, listener));
       server.on('tlsClientError', (error, socket) => {
         this.#onRefused(refusedHandshakeOf(errorCodeOf(error)) ?? 'tls_failed');
         socket.destroy();
@@ -154,7 +154,7 @@ export class ServerHandshakes {
   }
 
   /** The TLS handshake is complete. Nothing is proved until this accepts it. */
-  #judge(socket: tls.TLSSocket, listener: TunnelListener): void {
+  #verifyPeer(socket: tls.TLSSocket, listener: TunnelListener): void {
     socket.on('error', ignoreError);
     const pending = this.#takePending(socket, listener);
     if (pending === undefined) {

@@ -9,7 +9,7 @@ import { keepTunnelAlive } from './tunnel-keepalive.js';
 /** After a refusal the peer ends its side of the stream; a stream that it leaves open is reset. */
 const refusedStreamMs = 5000;
 
-/** One HTTP/2 connection between two agents, whichever side it is: its streams, its idle timer, and how it ends. */
+/** One HTTP/2 connection between two agents, on either side: its streams, its idle timer, and how it ends. */
 export abstract class TunnelConnection {
   protected readonly engine: Http2Engine;
   protected readonly settings: TunnelSettings;
@@ -100,7 +100,7 @@ export abstract class TunnelConnection {
 
   abstract dump(): TunnelDump;
 
-  /** Milliseconds after the last stream until the tunnel retires; 0: never. Asked whenever it becomes idle. */
+  /** Milliseconds after the last stream until the tunnel retires; 0: never. Read whenever the tunnel becomes idle. */
   protected abstract idleTimeoutMs(): number;
 
   /** Called for each stream that has closed, before the tunnel becomes idle. */
@@ -142,7 +142,7 @@ export abstract class TunnelConnection {
     stream.once('close', () => clearTimeout(timer));
   }
 
-  /** The first cause counts. */
+  /** Keeps the first cause. */
   protected noteDeath(why: string): void {
     if (this.#death === '') this.#death = `${this.#title} ended: ${why}`;
   }

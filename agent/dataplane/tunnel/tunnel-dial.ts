@@ -35,7 +35,7 @@ export type LostTunnel = { readonly ok: 'lost'; readonly detail: string };
  * Connects TCP, TLS 1.3 with both certificates, and HTTP/2. Resolves when the peer's SETTINGS arrive: only then does a TLS
  * 1.3 client know that its own certificate was accepted. `signal` ends the attempt. Never rejects.
  */
-export async function dialTunnel(options: {
+export async function dialTunnel(init: {
   readonly target: TunnelTarget;
   readonly address: string;
   readonly dialRaw: DialRaw;
@@ -46,10 +46,10 @@ export async function dialTunnel(options: {
   readonly gate: KeyedSemaphore;
   readonly signal: AbortSignal;
 }): Promise<DialledTunnel | LostTunnel | Refused> {
-  const { target, address, settings, signal } = options;
+  const { target, address, settings, signal } = init;
   let raw: net.Socket;
   try {
-    raw = options.dialRaw(target);
+    raw = init.dialRaw(target);
   } catch (error) {
     return tunnelConnectFailure(error, address);
   }
@@ -65,10 +65,10 @@ export async function dialTunnel(options: {
     // A tunnel has no half-close. The TLS socket inherits this, and would otherwise survive the peer's FIN.
     raw.allowHalfOpen = false;
     // After TCP is connected, so that an address that does not answer holds no places.
-    const leave = await options.gate.enter(address);
+    const leave = await init.gate.enter(address);
     try {
       if (raw.destroyed) return tunnelConnectFailure(raw.errored ?? new Error('given up'), address);
-      return await handshake({ ...options, raw });
+      return await handshake({ ...init, raw });
     } finally {
       leave();
     }
@@ -100,7 +100,7 @@ async function connected(raw: net.Socket, timeoutMs: number): Promise<Error | nu
   });
 }
 
-async function handshake(options: {
+async function handshake(init: {
   readonly raw: net.Socket;
   readonly target: TunnelTarget;
   readonly address: string;
@@ -108,10 +108,10 @@ async function handshake(options: {
   readonly engine: Http2Engine;
   readonly settings: TunnelSettings;
 }): Promise<DialledTunnel | LostTunnel | Refused> {
-  const { raw, target, address, settings } = options;
+  const { raw, target, address, settings } = init;
   const socket = tls.connect({
     socket: raw,
-    secureContext: options.context,
+    secureContext: init.context,
     ALPNProtocols: ['h2'],
     rejectUnauthorized: true,
     // Instead of a host name: the one identity that the registry gives for this address.
@@ -142,13 +142,13 @@ async function handshake(options: {
         fail(handshakeFailure(new Error('the other side does not speak HTTP/2 (ALPN h2)'), address));
         return;
       }
-      const opened = options.engine.connect(socket, settings);
+      const opened = init.engine.connect(socket, settings);
       session = opened;
       opened.on('error', onError);
       opened.once('goaway', (code: number, _last: number, debugData?: Buffer) => {
         const reason = rejectReason(code, debugData);
         if (reason !== undefined) fail(unreachable(reason, `${address} does not accept our certificate`));
-        // The peer's certificate was replaced meanwhile, or it shuts down. SETTINGS, GOAWAY and FIN may be one read.
+        // The peer's certificate was replaced just now, or it shuts down. SETTINGS, GOAWAY and FIN may be one read.
         hasLeft = code === errorCode.noError;
       });
       opened.once('close', onClose);

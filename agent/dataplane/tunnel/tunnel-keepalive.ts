@@ -10,19 +10,19 @@ const patience = 3;
  * send queue, but not for ever: after some errors nghttp2 drops what arrives and Node keeps the connection. Both sides of a
  * tunnel run one; it ends with the session.
  */
-export function keepTunnelAlive(options: {
+export function keepTunnelAlive(init: {
   readonly session: Session;
   readonly socket: net.Socket;
   readonly intervalMs: number;
   readonly timeoutMs: number;
   readonly onDead: () => void;
 }): void {
-  const { session, socket, intervalMs, timeoutMs, onDead } = options;
+  const { session, socket, intervalMs, timeoutMs, onDead } = init;
   if (intervalMs === 0) return;
   let deadline: NodeJS.Timeout | undefined;
   let bytesSeen = 0;
   let rounds = 0;
-  const judge = (): void => {
+  const check = (): void => {
     deadline = undefined;
     rounds += 1;
     if (socket.bytesRead === bytesSeen || rounds > patience) {
@@ -30,13 +30,13 @@ export function keepTunnelAlive(options: {
       return;
     }
     bytesSeen = socket.bytesRead;
-    deadline = setTimeout(judge, timeoutMs);
+    deadline = setTimeout(check, timeoutMs);
   };
   const beat = setInterval(() => {
     if (deadline !== undefined || session.destroyed) return;
     bytesSeen = socket.bytesRead;
     rounds = 0;
-    deadline = setTimeout(judge, timeoutMs);
+    deadline = setTimeout(check, timeoutMs);
     session.ping((error) => {
       if (error !== null) return;
       clearTimeout(deadline);

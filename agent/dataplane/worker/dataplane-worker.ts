@@ -197,7 +197,7 @@ export class DataplaneWorker {
 
   #acceptTunnel(workload: HostedWorkload, socket: net.Socket): void {
     const identity = this.#state.registry.workload(workload.name)?.identity;
-    // The other agent sees its dial reset, and its records say so.
+    // The other agent's records show the reset of its dial.
     if (identity === undefined || this.#context.descriptors.isTouchedBySocket(socket)) {
       socket.resetAndDestroy();
       return;

@@ -68,7 +68,7 @@ export class FlowAggregator {
 
   /** A connection that was reported as open before adds only what it did since, and counts once more if it was cut. */
   addClosed(connection: ClosedConnection): void {
-    const { direction, reason, revision, startedAtMs, toldOpen } = connection;
+    const { direction, reason, revision, startedAtMs, reportedOpen } = connection;
     const verdict = verdictOf(reason);
     const port = ruledPort(connection);
     this.#add({
@@ -81,9 +81,9 @@ export class FlowAggregator {
       rule: ruleText(connection.rule),
       audited: ruleTexts(connection.audited),
       revision,
-      connections: toldOpen === undefined || verdict === 'deny' ? 1 : 0,
-      bytesSent: connection.bytesSent - (toldOpen?.sent ?? 0),
-      bytesReceived: connection.bytesReceived - (toldOpen?.received ?? 0),
+      connections: reportedOpen === undefined || verdict === 'deny' ? 1 : 0,
+      bytesSent: connection.bytesSent - (reportedOpen?.sent ?? 0),
+      bytesReceived: connection.bytesReceived - (reportedOpen?.received ?? 0),
       firstSeenMs: startedAtMs,
       lastSeenMs: startedAtMs + Math.max(0, Math.round(connection.durationMs)),
     });

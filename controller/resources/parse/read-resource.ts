@@ -45,7 +45,7 @@ function refuse(json: unknown, path: PropertyKey[], message: string, hint: strin
 }
 
 /** Test documents may be in the same file as rules; commands that cannot use them leave them out. */
-const policyTestHint = 'run culvert test -f; culvert apply leaves it out where rules stand beside it';
+const policyTestHint = 'run culvert test -f; culvert apply skips it in files that also have rules';
 
 const laterKinds = ['VirtualService', 'DestinationRule'];
 
