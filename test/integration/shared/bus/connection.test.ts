@@ -153,7 +153,7 @@ test('what was asked when the server died fails at once, not at its timeout', as
     assert.equal(outcome.status, 'rejected');
     const { code, message } = outcome.reason as { code: string; message: string };
     assert.equal(code, 'BUS_DISCONNECTED');
-    assert.match(message, /lost before the answer came/);
+    assert.match(message, /lost before the answer arrived/);
   }
 });
 

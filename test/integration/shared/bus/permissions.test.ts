@@ -165,7 +165,10 @@ test('a consumer that an agent points at a foreign subject passes for no request
     );
   }
   await problems.until('the delivery', (items) => items.length > 0);
-  assert.match(String(problems.items[0]), /\$KV\.culvert_rules\.workload\.shop\.web was dropped/);
+  assert.match(
+    String(problems.items[0]),
+    /dropped a request on \$KV\.culvert_rules\.workload\.shop\.web: its reply subject/,
+  );
   assert.deepEqual(heard, []);
   stop();
   const config = await controller.bucket(buckets.config);
@@ -191,7 +194,10 @@ test('an agent that names a bucket or an order to JetStream as its inbox gets no
     await problems.until(`the refusal of ${inboxPrefix}`, (items) => items.length > index);
     await rogue.close();
   }
-  assert.match(String(problems.items[0]), /was dropped: it wants its answer on \$KV\.culvert_registry/);
+  assert.match(
+    String(problems.items[0]),
+    /dropped a request on culvert\.v1\.sign\.node1: its reply subject \$KV\.culvert_registry/,
+  );
   assert.deepEqual(heard, []);
   assert.deepEqual(await (await controller.bucket(buckets.registry)).keys(), ['workload.shop.web']);
   stop();
