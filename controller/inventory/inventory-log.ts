@@ -25,6 +25,10 @@ export class InventoryLog {
   /** What was appended since the compaction began; null when there is none. */
   #appendedMeanwhile: Buffer[] | null = null;
   #compaction: Promise<void> = Promise.resolve();
+  /** Also true while a compaction that a replacement has overtaken still writes its file. */
+  #isCompacting = false;
+  /** After a failed compaction: the size of the changes that the next attempt waits for. Each attempt costs the whole. */
+  #retryAboveBytes = 0;
 
   private constructor(init: { file: RecordFile; log: Log; whole: () => WholeInventory; wholeBytes: number }) {
     this.#file = init.file;
@@ -70,8 +74,8 @@ export class InventoryLog {
       await this.#file.append(bytes);
       this.#appendedMeanwhile?.push(bytes);
       const changesBytes = this.#file.length - this.#wholeBytes;
-      if (this.#appendedMeanwhile === null && changesBytes > Math.max(minChangesBytes, this.#wholeBytes))
-        this.#compact();
+      const limit = Math.max(minChangesBytes, this.#wholeBytes, this.#retryAboveBytes);
+      if (!this.#isCompacting && changesBytes > limit) this.#compact();
     });
   }
 
@@ -91,15 +95,20 @@ export class InventoryLog {
     this.#appendedMeanwhile = null;
     await this.#file.replace(wholeInventory(this.#whole()));
     this.#wholeBytes = this.#file.length;
+    this.#retryAboveBytes = 0;
   }
 
   #compact(): void {
     const meanwhile: Buffer[] = (this.#appendedMeanwhile = []);
     const lines = wholeInventory(this.#whole());
-    this.#compaction = this.#writeCompacted(lines, meanwhile).catch((error: unknown) => {
-      if (this.#appendedMeanwhile === meanwhile) this.#appendedMeanwhile = null;
-      this.#log.warn({ error: describeError(error) }, 'could not compact inventory.log');
-    });
+    this.#isCompacting = true;
+    this.#compaction = this.#writeCompacted(lines, meanwhile)
+      .catch((error: unknown) => {
+        if (this.#appendedMeanwhile === meanwhile) this.#appendedMeanwhile = null;
+        this.#retryAboveBytes = this.#file.length - this.#wholeBytes + minChangesBytes;
+        this.#log.warn({ error: describeError(error) }, 'could not compact inventory.log');
+      })
+      .finally(() => (this.#isCompacting = false));
   }
 
   async #writeCompacted(lines: Iterable<Buffer>, meanwhile: readonly Buffer[]): Promise<void> {
@@ -112,6 +121,7 @@ export class InventoryLog {
       await replacement.finish();
       this.#appendedMeanwhile = null;
       this.#wholeBytes = wholeBytes;
+      this.#retryAboveBytes = 0;
     });
   }
 }

@@ -56,6 +56,11 @@ export class Inventory {
   #sequence = 1;
   #revision = 0;
   #isUsable = false;
+  /**
+   * A revision of the rules is in force whose part the disk did not take. Other changes are refused until it is here: it is
+   * older than they are and would overwrite them.
+   */
+  #isBehindRules = false;
   #sorted: { readonly sequence: number; readonly entries: readonly RegistryEntry[] } | null = null;
   readonly #listeners: ((changed: InventoryChanged) => void)[] = [];
 
@@ -179,7 +184,7 @@ export class Inventory {
             this.#sorted = null;
           }
         },
-        commit: (change, revision) => this.#write([this.#apply(documentsSource, change, revision)]),
+        commit: (change, revision) => this.#commit(change, revision),
         adopt: (documents, position) => this.#adopt(documents, position),
       }),
     );
@@ -207,7 +212,17 @@ export class Inventory {
     await this.#file?.close();
   }
 
+  async #commit(change: SourceChange, revision: number): Promise<void> {
+    this.#isBehindRules = true;
+    await this.#write([this.#apply(documentsSource, change, revision)]);
+    this.#isBehindRules = false;
+  }
+
   async #runWaiting(): Promise<void> {
+    if (this.#isBehindRules) {
+      for (const { reject } of this.#waiting.splice(0)) reject(behindRules());
+      return;
+    }
     const kept: Kept[] = [];
     const answers: (() => void)[] = [];
     const failures: ((error: unknown) => void)[] = [];
@@ -315,6 +330,7 @@ export class Inventory {
       throw error;
     }
     this.#isUsable = true;
+    this.#isBehindRules = false;
     this.#notify(applied);
     if (this.#waiting.length > 0) void this.#turns.run(() => this.#runWaiting());
   }
@@ -354,6 +370,14 @@ export class Inventory {
     const held = [...this.#merged.sources].flatMap((source) => [...this.#merged.heldBy(source).values()]);
     return { sequence: this.#sequence, revision: this.#revision, held, sequences };
   }
+}
+
+function behindRules(): CulvertError {
+  return new CulvertError({
+    code: 'JOURNAL_WRITE',
+    message: 'the workloads and services of the last revision of the rules are not in inventory.log yet',
+    hint: 'apply again; if it fails again, look at the free space and the health of the disk',
+  });
 }
 
 /** What {@link Inventory.exclusively} allows. All of it concerns the documents source. */

@@ -122,7 +122,9 @@ export class InventoryPublication {
     try {
       while (this.#target === target && this.#reached < this.#inventory.sequence) {
         const startedAt = performance.now();
-        const update = await this.#inventory.readDurable(() => this.#update());
+        // A suspension may have come while this waited: its rules are not published yet.
+        const update = await this.#inventory.readDurable(() => (this.#target === target ? this.#update() : null));
+        if (update === null) return;
         await target.publishInventory(update);
         this.#reach(update.root.sequence);
         await delay(Math.max(0, windowMs - (performance.now() - startedAt)));

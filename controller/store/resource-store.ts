@@ -191,7 +191,6 @@ export class ResourceStore {
 
   /** Compiles the rules again when a source has changed a service that they name. */
   #onInventory(published: ReadonlySet<string>): void {
-    if (!this.#isSettled) return;
     const { naming } = ruleDependencies(this.#release);
     const isNamed = [...published].some((key) => {
       const [kind, namespace, ...name] = key.split('.');
@@ -210,6 +209,8 @@ export class ResourceStore {
   }
 
   async #recompile(turn: InventoryTurn): Promise<void> {
+    // The next settling compiles the rules anyway.
+    if (!this.#isSettled) return;
     const present = this.#build(this.#release.state);
     if (Buffer.compare(present.sealed, this.#release.sealed) === 0) return;
     await this.#commit(turn, this.#emptyCommit('a service that rules name has changed'));
@@ -231,12 +232,18 @@ export class ResourceStore {
     return this.#queue.run(async () => {
       if (!this.#isSettled && !request.dryRun) await this.#settle().catch(unavailable);
       const { revision } = this.#release.state;
-      const outcome = await this.inventory.exclusively(async (turn) => {
-        const plan = await makePlan(turn);
-        return plan === undefined ? undefined : this.#make(turn, plan, request);
-      });
-      if (this.#release.state.revision > revision) await this.#reached();
-      return outcome;
+      try {
+        const outcome = await this.inventory.exclusively(async (turn) => {
+          const plan = await makePlan(turn);
+          return plan === undefined ? undefined : this.#make(turn, plan, request);
+        });
+        if (this.#release.state.revision > revision) await this.#reached();
+        return outcome;
+      } catch (error) {
+        // Later changes of the inventory wait for the publication, which stands still until then.
+        if (!this.#isSettled && !request.dryRun) this.noteUnpublished();
+        throw error;
+      }
     });
   }
 
@@ -259,6 +266,8 @@ export class ResourceStore {
 
   async #settle(): Promise<void> {
     this.#publication.suspend();
+    // What is still being written would change the buckets after they are listed.
+    await this.#publication.idle();
     try {
       const distribution = this.#attached();
       distribution.forget();
@@ -314,6 +323,10 @@ export class ResourceStore {
         );
       }
       await turn.adopt(adopted.documents, adopted);
+    } else if (this.inventory.revision > revision) {
+      // The rules begin again at a lower revision: the inventory must not take those that follow for ones that it has.
+      const documents = [...this.inventory.documents.values()].flatMap(({ document }) => document ?? []);
+      await turn.adopt(documents, { sequence: this.inventory.sequence, revision });
     }
     const { records } = this.history;
     const unfinished = [

@@ -259,3 +259,21 @@ test('a file that grows long is written again while changes go on, and holds the
   await using inventory = await directory.open();
   assert.deepEqual([publishedOf(inventory), inventory.sequence], [published, 401]);
 });
+
+test('on a disk that is too full to write the file again, changes do not try it every time', async (t) => {
+  await using directory = await inventoryDirectory();
+  await using inventory = await directory.open({ isNew: true });
+  const probe = await open(directory.file);
+  const handles = Object.getPrototypeOf(probe) as FileHandle;
+  await probe.close();
+  const full = (): Promise<never> => Promise.reject(Object.assign(new Error('no space left'), { code: 'ENOSPC' }));
+  const writeWhole = t.mock.method(handles, 'writeFile', full);
+  const long = 'x'.repeat(60_000);
+  for (let n = 1; n <= 400; n++) {
+    const entry = workloadEntry(`w${n % 5}`, { ip: `198.18.${n >> 8}.${n & 255}`, labels: { long } });
+    await inventory.source('second').change({ upserts: [found(entry)], removals: [] });
+  }
+  const tries = writeWhole.mock.callCount();
+  writeWhole.mock.restore();
+  assert.ok(tries >= 1 && tries <= 3, `${tries} tries for 24 MB of changes`);
+});
