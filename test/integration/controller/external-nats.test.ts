@@ -31,11 +31,30 @@ async function operatorsNats(): Promise<AsyncDisposable & { nats: NatsFixture; c
   return { nats, changes, [Symbol.asyncDispose]: () => nats[Symbol.asyncDispose]() };
 }
 
-const api = (app: string): string => workloadDocument('shop', 'api', { ip: '198.18.1.1', labels: { app } });
+/** A rule that only its owner tells from the one before. */
+const rule = (owner: string): string =>
+  JSON.stringify({
+    apiVersion: 'culvert.dev/v1',
+    kind: 'SegmentationRule',
+    metadata: { name: 'open' },
+    spec: { priority: 100, action: 'allow', from: [{ namespace: 'shop' }], to: [{ namespace: 'shop' }], owner },
+  });
 
-async function change(controller: RunningController, app: string, message: string): Promise<void> {
-  const answer = await callApi(controller, 'POST', '/v1/apply', { body: { documents: api(app), message } });
+async function change(controller: RunningController, owner: string, message: string): Promise<void> {
+  const answer = await callApi(controller, 'POST', '/v1/apply', { body: { documents: rule(owner), message } });
   assert.equal(answer.status, 200, answer.text);
+}
+
+/** Registers `shop/api`, which costs no revision. */
+async function registerApi(controller: RunningController): Promise<void> {
+  const documents = workloadDocument('shop', 'api', { ip: '198.18.1.1', labels: { app: 'api' } });
+  const answer = await callApi(controller, 'POST', '/v1/apply', { body: { documents, message: 'no revision' } });
+  assert.equal(answer.status, 200, answer.text);
+}
+
+async function isRegistered(controller: RunningController): Promise<boolean> {
+  const item = await callApi(controller, 'GET', '/v1/resources/Workload/api?namespace=shop');
+  return item.status === 200;
 }
 
 async function historyOf(controller: RunningController): Promise<string[]> {
@@ -62,6 +81,7 @@ test("history and rollback work on the operator's own NATS, and survive a restar
   const { nats, changes } = operator;
   {
     await using controller = await startedController(directory.path, { changes });
+    await registerApi(controller);
     await change(controller, 'one', 'first');
     await change(controller, 'two', 'second');
     assert.deepEqual(await historyOf(controller), ['3 second', '2 first', '1 -']);
@@ -88,8 +108,9 @@ test("history and rollback work on the operator's own NATS, and survive a restar
   });
   assert.equal(again.revision, 5);
   assert.equal(await revisionInStore(nats), 5);
-  const item = await callApi(controller, 'GET', '/v1/resources/Workload/api?namespace=shop');
-  assert.match(item.text, /"app":"two"/);
+  const item = await callApi(controller, 'GET', '/v1/resources/SegmentationRule/open');
+  assert.match(item.text, /"owner":"two"/);
+  assert.ok(await isRegistered(controller), 'the inventory is as it was');
 });
 
 test("a controller that lost its journal takes the state over from the operator's NATS, and its history begins there", async () => {
@@ -98,6 +119,7 @@ test("a controller that lost its journal takes the state over from the operator'
   const { nats, changes } = operator;
   {
     await using controller = await startedController(directory.path, { changes });
+    await registerApi(controller);
     await change(controller, 'one', 'first');
     await change(controller, 'two', 'second');
   }
@@ -109,6 +131,7 @@ test("a controller that lost its journal takes the state over from the operator'
   const back = await rollback(controller, 3);
   assert.equal((back.body as RollbackAnswer).revision, 5, back.text);
   assert.equal(await revisionInStore(nats), 5);
-  const item = await callApi(controller, 'GET', '/v1/resources/Workload/api?namespace=shop');
-  assert.match(item.text, /"app":"two"/);
+  const item = await callApi(controller, 'GET', '/v1/resources/SegmentationRule/open');
+  assert.match(item.text, /"owner":"two"/);
+  assert.ok(await isRegistered(controller), 'the inventory is as it was');
 });
