@@ -105,7 +105,7 @@ export class NatsBus implements Bus {
         return onError(
           busError(
             'BUS_DENIED',
-            `dropped a request on ${message.subject}: its reply subject ${message.reply} is not the node's inbox`,
+            `dropped a request on ${message.subject}: its reply subject ${message.reply} is not an inbox of the sender`,
           ),
         );
       }

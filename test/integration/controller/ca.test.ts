@@ -56,7 +56,7 @@ test('a root is replaced in three steps, and agents that renewed after each step
     const before = await started(place);
     const old = await nodeChain(before);
 
-    assert.match(await rotateCa(place, 'prepare'), /a new root is prepared/);
+    assert.match(await rotateCa(place, 'prepare'), /prepared a new root/);
     const prepared = await started(place);
     assert.equal(prepared.rootHash, before.rootHash, 'the old root still signs');
     assert.equal(splitCertificates(prepared.rootsPem).length, 2);

@@ -159,7 +159,7 @@ describe('the culvert command with a running controller', () => {
     const { code, out, err } = await culvert('why', 'billing/api', 'billing/db:80', '--expect', 'deny');
     assert.equal(code, 1);
     assert.match(out, /^ALLOWED {2}OK {2}Mesh\/default/);
-    assert.match(err, /deny was expected .*\[UNEXPECTED_VERDICT\]/);
+    assert.match(err, /expected the verdict deny .*\[UNEXPECTED_VERDICT\]/);
   });
 
   it('exits with 4 when the source is not known', async () => {

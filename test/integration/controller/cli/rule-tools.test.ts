@@ -132,7 +132,7 @@ describe('the tools for rules with recorded connections', () => {
     assert.equal((await culvert(denyRule('enforce', 'api'), 'diff', '-f', '-')).code, 0);
     assert.equal((await culvert(denyRule('enforce', 'shell'), 'diff', '-f', '-', '--flows')).code, 0);
     const same = await culvert(denyRule('audit', 'shell'), 'diff', '-f', '-');
-    assert.match(same.out, /nothing|anything changes/);
+    assert.match(same.out, /Nothing changes/);
   });
 
   it('learn writes the same rules twice, which break nothing', async () => {
@@ -151,7 +151,7 @@ describe('the tools for rules with recorded connections', () => {
     assert.match(out, /^SegmentationRule\/no-shell configured\nrevision \d+$/);
     const again = await culvert('', 'promote', 'no-shell');
     assert.equal(again.code, 1);
-    assert.match(again.err, /enforced already/);
+    assert.match(again.err, /already enforced/);
     assert.equal((await culvert('', 'promote', 'no-such')).code, 4);
   });
 

@@ -87,7 +87,7 @@ test('a server that a killed controller left behind is stopped at the next start
   const ended = once(orphan, 'exit');
   await nats.startServer(0);
   await within('the end of the orphan', ended);
-  assert.ok(nats.logLines.some((line) => line.includes('left behind')));
+  assert.ok(nats.logLines.some((line) => line.includes('left running')));
 });
 
 test('a server whose number cannot be written down is ended again', async () => {
