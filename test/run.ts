@@ -99,6 +99,8 @@ function openScope(): LeakScope {
   mkdirSync(tempDir, { mode: 0o700 });
   process.env[testRunVariable] = testRun;
   process.env['TMPDIR'] = tempDir;
+  // npm and the compiler would write one into TMPDIR, since Node 22.
+  process.env['NODE_DISABLE_COMPILE_CACHE'] = '1';
   const ci = process.env['CI'] ?? '';
   return { testRun, tempDir, isStrict: ci !== '' && ci !== 'false' && ci !== '0' };
 }

@@ -41,14 +41,18 @@ export async function runSuite({ suite, groups, agentWorkers, signal }: SuiteRun
   let passed = 0;
   const failures: string[] = [];
   const entries = groups.map(({ entry }) => entry);
-  const withoutTest = new Set(groups.flatMap(({ files }) => files));
+  // Of files that share a process, which must call node:test themselves. A process without any test is reported by Node.
+  const withoutTest = new Set(groups.flatMap(({ files }) => (files.length > 1 ? files : [])));
   const times = new FileTimes(entries);
   const timeout = timeoutMs * Math.max(1, ...groups.map(({ files }) => files.length));
   const stream = run({ files: entries, concurrency, timeout, signal });
   stream.on('test:pass', (event) => {
     if (event.details.type === 'suite') return;
-    // Node reports a file without a test as a test that has the file's path as its name.
-    if (entries.includes(event.name)) return;
+    // Node reports a process without a test as a test that has the path of its file as name.
+    if (entries.includes(event.name)) {
+      failures.push(`${shortName(event.name)}: the file has no test`);
+      return;
+    }
     withoutTest.delete(pathOf(event.file));
     const isSkipped = event.skip !== undefined || event.todo !== undefined;
     if (isSkipped) failures.push(`${shortName(event.file)}: skipped: ${event.name}`);

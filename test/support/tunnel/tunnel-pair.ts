@@ -24,6 +24,8 @@ export type TunnelEngine = {
   readonly bothWaysBytes?: number;
   /** INITIAL_WINDOW_SIZE of its server; the whole window of a stream when absent. */
   readonly firstWindowBytes?: number;
+  /** False for a nghttp2 before 1.61, which takes any number of CONTINUATION frames. True when absent. */
+  readonly boundsHeaderBlocks?: boolean;
   client(options: { settings: TunnelSettings; dialRaw: (target: TunnelTarget) => net.Socket }): TunnelClient;
   server(options: { settings: TunnelSettings; onConnect: (request: TunnelRequest) => void }): TunnelServer;
 };

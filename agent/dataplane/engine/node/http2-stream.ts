@@ -76,7 +76,10 @@ export function resetStream(stream: Http2Stream, code: number = constants.NGHTTP
     return;
   }
   stream._final = (callback) => callback();
+  // Since Node 24 a write of this turn would carry the END_STREAM, although `_final` sends none.
+  stream.end = () => stream;
   stream.close(code);
+  Reflect.deleteProperty(stream, 'end');
   // Data that was received and not read yet is lost, as with TCP. Unread, it would keep the stream alive.
   stream.resume();
 }
