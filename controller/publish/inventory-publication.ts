@@ -122,6 +122,7 @@ export class InventoryPublication {
     try {
       while (this.#target === target && this.#reached < this.#inventory.sequence) {
         const startedAt = performance.now();
+        await this.#sealAhead();
         // A suspension may have come while this waited: its rules are not published yet.
         const update = await this.#inventory.readDurable(() => (this.#target === target ? this.#update() : null));
         if (update === null) return;
@@ -177,6 +178,15 @@ export class InventoryPublication {
       if (document !== null) documents.set(document.key, this.#encode(document));
     }
     return { entries, documents, pages: this.#pages.published, root, sealedRoot };
+  }
+
+  /** Signs a large change in steps. {@link #update} then finds the signatures and does not block for them. */
+  async #sealAhead(): Promise<void> {
+    const keys = this.#published.size > sealedAtOnce ? [...this.#published] : [];
+    for (let at = 0; at < keys.length; at += sealedAtOnce) {
+      await this.#inventory.readDurable(() => keys.slice(at, at + sealedAtOnce).forEach((key) => this.#seal(key)));
+      await setImmediate();
+    }
   }
 
   #sealSome(): void {

@@ -11,6 +11,7 @@ import type { Problem } from '../resources/kinds/problem.js';
 import { formatResourceId, resourceId } from '../resources/kinds/resource-key.js';
 import type { Service } from '../resources/kinds/service.js';
 import type { RegistryEntry, WorkloadEntry } from '../../shared/routing/registry-entry.js';
+import { selects } from '../../shared/routing/registry-view.js';
 import { nameKey, type RuleDependencies } from './rule-dependencies.js';
 
 /**
@@ -91,20 +92,26 @@ function checkPolicies(written: readonly HeldEntry[], { rivals }: RuleDependenci
   for (const [namespace, workloads] of byNamespace) checkSelected(rivals.get(namespace) ?? [], workloads, problems);
 }
 
-/** Services that changed, and services that may have lost an endpoint because a workload changed or was removed. */
+/** Services that changed, and services that lost an endpoint because a workload changed or was removed. */
 function concernedServices(inventory: Inventory, { published }: AppliedChange): Set<Service> {
   const services = new Set<Service>();
-  const add = (key: string): void => {
+  const serviceOf = (key: string): Service | null => {
     const resource = inventory.documents.get(key)?.document?.resource;
-    if (resource?.kind === 'Service') services.add(resource);
+    return resource?.kind === 'Service' ? resource : null;
   };
   for (const [key, before] of published) {
-    add(key);
+    const changed = serviceOf(key);
+    if (changed !== null) services.add(changed);
     if (before?.entry.kind !== 'workload') continue;
     const { namespace, labels } = before.entry;
     const after = inventory.registry.published.get(key)?.entry;
     if (after?.kind === 'workload' && isDeepStrictEqual(after.labels, labels)) continue;
-    for (const name of inventory.registry.registered.servicesIn(namespace)) add(`service.${namespace}.${name}`);
+    // Whether a service has an endpoint left may take a look at the whole namespace.
+    for (const name of inventory.registry.registered.servicesIn(namespace)) {
+      const service = serviceOf(`service.${namespace}.${name}`);
+      if (service === null) continue;
+      if (selects({ namespace, selector: service.spec.selector }, before.entry)) services.add(service);
+    }
   }
   return services;
 }
