@@ -123,6 +123,7 @@ describe('culvert shows what is there as table, JSON and YAML', () => {
     const deleted = await culvert('delete', 'SegmentationRule', 'good', '-o', 'json');
     assert.deepEqual(JSON.parse(deleted.stdout), {
       revision: before + 1,
+      inventorySequence: null,
       changes: [{ kind: 'SegmentationRule', namespace: null, name: 'good', change: 'deleted' }],
     });
     const missing = await culvert('delete', 'SegmentationRule', 'good');

@@ -89,7 +89,7 @@ describe('the package that npm makes', { timeout: patientMs(180_000) }, () => {
     await using controller = await LabProcess.start(
       program('culvert-controller', 'run', '--state-dir', stateDir, ...listen),
     );
-    await controller.waitForLine(/the controller serves/, 60_000);
+    await controller.waitForLine(/the controller is serving/, 60_000);
     const context = path.join(stateDir, 'admin.yaml');
     assert.match(await requireSuccess(program('culvert', '--context', context, 'status')), /revision/i);
     assert.deepEqual(await controller.stop(), { code: 0, signal: null });
