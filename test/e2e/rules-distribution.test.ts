@@ -127,8 +127,8 @@ async function tamperUntilSeen(what: string, revision: number, problem: RegExp):
 }
 
 const tamperings = [
-  ['forge', 'is refused: .* no signature', 'unusable', 1],
-  ['damage', 'is refused: .* no signature', 'unusable', 1],
+  ['forge', 'is refused: .* is not signed with a key', 'unusable', 1],
+  ['damage', 'is refused: .* is not signed with a key', 'unusable', 1],
   ['relabel', 'is refused: it says that it is revision', 'unusable', 1],
   ['replay', 'is in force, and the store now says', 'backwards', -1],
 ] as const;
