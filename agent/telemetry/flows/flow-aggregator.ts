@@ -1,6 +1,7 @@
 import { ipBytes, isIpv6, parseIp, type IpAddress } from '../../../shared/address.js';
 import { formatRuleRef, type RuleRef } from '../../../shared/policy/connection.js';
 import { flowKey, flowRulePattern, maxAuditedRules, verdictOf } from '../../../shared/wire/flows.js';
+import type { Reason } from '../../../shared/reasons.js';
 import type { FlowParty, ReportedFlow } from '../../../shared/wire/flows.js';
 import type { ClosedConnection, ConnectionParty } from '../../dataplane/report/closed-connection.js';
 import { ruledPort, type OpenConnections, type OpenParty } from '../../dataplane/report/open-connections.js';
@@ -16,6 +17,12 @@ const maxCoarseFlows = 1000;
  */
 const promptTellings = 6;
 const slowWindows = 30;
+
+/**
+ * Endings that are not refusals. A connection that ended like this before the rules were asked is no evidence that its
+ * parties may talk, and would be learned as such.
+ */
+const notRefused: ReadonlySet<Reason> = new Set(['CLIENT_RESET', 'DRAIN']);
 
 /** Updated in place until it is published, because this runs for every connection. */
 type Sum = { -readonly [Field in keyof ReportedFlow]: ReportedFlow[Field] };
@@ -69,6 +76,7 @@ export class FlowAggregator {
   /** A connection that was reported as open before adds only what it did since, and counts once more if it was cut. */
   addClosed(connection: ClosedConnection): void {
     const { direction, reason, revision, startedAtMs, reportedOpen } = connection;
+    if (connection.rule === null && notRefused.has(reason)) return;
     const verdict = verdictOf(reason);
     const port = ruledPort(connection);
     this.#add({

@@ -358,3 +358,22 @@ test('a batch that is no gzip, expands too far, or has a field out of bounds is 
   assert.ok(bomb.length < maxFlowMessageBytes);
   assert.throws(() => decodeFlowBatch(bomb), invalid);
 });
+
+test('a connection that ended before the rules were asked, and was not refused, is not a flow', () => {
+  const flows = newAggregator();
+  for (const reason of ['CLIENT_RESET', 'DRAIN'] as const) {
+    flows.addClosed(
+      closed({
+        reason,
+        rule: null,
+        revision: 0,
+        destination: { ...db, workload: null, address: at('198.18.11.2:22') },
+      }),
+    );
+  }
+  assert.deepEqual(flows.take({ isLast: true }), nothing);
+  flows.addClosed(closed({ reason: 'CLIENT_RESET' }));
+  flows.addClosed(closed({ reason: 'RESOURCE_FD', rule: null, revision: 0 }));
+  flows.addClosed(closed({ reason: 'NO_RULES_YET', rule: null, revision: 0 }));
+  assert.deepEqual(total(flows.take({ isLast: true }).flows), { allow: 2, deny: 1 });
+});
