@@ -3,12 +3,16 @@ import { formatRuleRef, type Decision, type RuleRef } from '../../../shared/poli
 
 export type GraceKind = 'draining' | 'kept';
 
+/** How many connections are in a grace period, by its kind. Each period counts itself. */
+export type GraceCounts = Record<GraceKind, number>;
+
 /**
  * How long an open connection may continue that the rules deny: `onChange` of the denying rule, `drain` or `keep`. There is
  * one for each such connection; call {@link lift} when it is allowed again and when it has ended.
  */
 export class GracePeriod {
   readonly #onExpired: (decision: Decision, revision: number) => void;
+  readonly #counts: GraceCounts;
   #kind: GraceKind | null = null;
   #decision: Decision | null = null;
   #revision = 0;
@@ -18,7 +22,11 @@ export class GracePeriod {
   #timer: NodeJS.Timeout | null = null;
 
   /** `onExpired`: a drain is over; gets the last decision that denied the connection. */
-  constructor(init: { readonly onExpired: (decision: Decision, revision: number) => void }) {
+  constructor(init: {
+    readonly counts: GraceCounts;
+    readonly onExpired: (decision: Decision, revision: number) => void;
+  }) {
+    this.#counts = init.counts;
     this.#onExpired = init.onExpired;
   }
 
@@ -47,14 +55,14 @@ export class GracePeriod {
     this.#rule = rule;
     if (onChange.kind === 'terminate') return false;
     if (onChange.kind === 'keep') {
-      this.#kind = 'kept';
+      this.#become('kept');
       this.#endsMs = Number.POSITIVE_INFINITY;
       this.#stopTimer();
       return true;
     }
     const nowMs = performance.now();
     if (!wasDraining) this.#sinceMs = nowMs;
-    this.#kind = 'draining';
+    this.#become('draining');
     this.#endsMs =
       isSameRule || !wasDraining ? this.#sinceMs + onChange.graceMs : Math.min(this.#endsMs, nowMs + onChange.graceMs);
     if (this.#endsMs <= nowMs) return false;
@@ -63,11 +71,17 @@ export class GracePeriod {
   }
 
   lift(): void {
-    this.#kind = null;
+    this.#become(null);
     this.#decision = null;
     this.#rule = null;
     this.#endsMs = Number.POSITIVE_INFINITY;
     this.#stopTimer();
+  }
+
+  #become(kind: GraceKind | null): void {
+    if (this.#kind !== null) this.#counts[this.#kind]--;
+    if (kind !== null) this.#counts[kind]++;
+    this.#kind = kind;
   }
 
   #arm(): void {

@@ -5,7 +5,7 @@ import type { HostedWorkload } from '../listen/hosted-workload.js';
 import type { ConnectionDump } from '../messages.js';
 import type { WorkerState } from '../state/worker-state.js';
 import { dumpOf } from './connection-dump.js';
-import type { GraceKind } from './grace-period.js';
+import type { GraceCounts } from './grace-period.js';
 import type { TrackedConnection } from './tracked-connection.js';
 
 /** Connections are checked for this time before bytes get a turn again; the time is read once per some connections. */
@@ -17,12 +17,13 @@ const connectionsPerTimeCheck = 16;
  * of them again when rules, registry, certificates or workloads change.
  */
 export class LiveConnections {
+  /** Written by the connections themselves. */
+  readonly inGrace: GraceCounts = { draining: 0, kept: 0 };
   readonly #open = new Set<TrackedConnection>();
   #hasCarried = false;
   readonly #state: WorkerState;
   readonly #limits: WorkloadLimits;
   readonly #onEmpty = new Set<() => void>();
-  readonly #inGrace: Record<GraceKind, number> = { draining: 0, kept: 0 };
   #running: Promise<void> | null = null;
   #next: Promise<void> | null = null;
 
@@ -38,11 +39,6 @@ export class LiveConnections {
   /** There has been a connection since the start. */
   get hasCarried(): boolean {
     return this.#hasCarried;
-  }
-
-  /** Connections in a grace period, by its kind. */
-  get inGrace(): Readonly<Record<GraceKind, number>> {
-    return this.#inGrace;
   }
 
   [Symbol.iterator](): IterableIterator<TrackedConnection> {
@@ -76,7 +72,7 @@ export class LiveConnections {
 
   remove(connection: TrackedConnection): void {
     if (!this.#open.delete(connection)) return;
-    this.#countGrace(connection, () => connection.endGrace());
+    connection.endGrace();
     this.release(connection);
     if (this.#open.size > 0) return;
     for (const resolve of this.#onEmpty) resolve();
@@ -107,21 +103,11 @@ export class LiveConnections {
     let sliceEndsMs = performance.now() + sliceMs;
     // Connections that begin during the pass are decided by the new state.
     for (const connection of this.#open) {
-      this.#countGrace(connection, () => connection.recheck(this.#state));
+      connection.recheck(this.#state);
       if (++checked % connectionsPerTimeCheck !== 0 || performance.now() < sliceEndsMs) continue;
       await setImmediate();
       sliceEndsMs = performance.now() + sliceMs;
     }
-  }
-
-  /** Keeps the counts of connections in grace right, whatever `change` does. */
-  #countGrace(connection: TrackedConnection, change: () => void): void {
-    const before = connection.grace.kind;
-    change();
-    const after = connection.grace.kind;
-    if (before === after) return;
-    if (before !== null) this.#inGrace[before]--;
-    if (after !== null) this.#inGrace[after]++;
   }
 
   cutWorkload(workload: HostedWorkload, cut: ConnectionCut): void {

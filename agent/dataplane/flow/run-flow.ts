@@ -30,7 +30,12 @@ export type Flow = {
  */
 export async function runFlow(context: FlowContext, flow: Flow): Promise<void> {
   const record = new ConnectionRecord({ direction: flow.direction, traceId: flow.traceId });
-  const connection = new TrackedConnection({ record, workload: flow.workload, clock: context.clock });
+  const connection = new TrackedConnection({
+    record,
+    workload: flow.workload,
+    clock: context.clock,
+    inGrace: context.connections.inGrace,
+  });
   context.connections.add(connection);
   const reached = await reachSafely(flow, connection);
   if (!reached.ok) {

@@ -8,7 +8,7 @@ import { refused, type Ending, type Refused } from '../connection/ending.js';
 import { ConnectionCut, TerminationSignal } from '../connection/termination-signal.js';
 import type { HostedWorkload } from '../listen/hosted-workload.js';
 import type { WorkerState } from '../state/worker-state.js';
-import { GracePeriod } from './grace-period.js';
+import { GracePeriod, type GraceCounts } from './grace-period.js';
 
 /** Both parties according to the current state, or why the state does not allow a decision. */
 export type Facts =
@@ -31,14 +31,22 @@ export class TrackedConnection {
   readonly workloads: HostedWorkload[];
   readonly signal = new TerminationSignal();
   readonly #clock: Clock;
+  readonly #inGrace: GraceCounts;
   #facts: FactsSource | null = null;
   /** Made when it is first needed: most connections never need one. */
   #grace: GracePeriod | null = null;
 
-  constructor(init: { readonly record: ConnectionRecord; readonly workload: HostedWorkload; readonly clock: Clock }) {
+  /** `inGrace`: the counts of all connections, which its grace period keeps right. */
+  constructor(init: {
+    readonly record: ConnectionRecord;
+    readonly workload: HostedWorkload;
+    readonly clock: Clock;
+    readonly inGrace: GraceCounts;
+  }) {
     this.record = init.record;
     this.workloads = [init.workload];
     this.#clock = init.clock;
+    this.#inGrace = init.inGrace;
   }
 
   /** The grace period that the connection is in although the rules deny it, and the rule that denies it. */
@@ -90,7 +98,10 @@ export class TrackedConnection {
       this.record.decided(decision, revision);
       return;
     }
-    this.#grace ??= new GracePeriod({ onExpired: (last, at) => this.#terminate(last, at) });
+    this.#grace ??= new GracePeriod({
+      counts: this.#inGrace,
+      onExpired: (last, at) => this.#terminate(last, at),
+    });
     if (!this.#grace.grant(decision, revision)) this.#terminate(decision, revision);
   }
 

@@ -185,7 +185,8 @@ describe('the record of a connection that a STRICT mode refuses', () => {
       netnsInode: statSync(netnsPath).ino,
       slot: 0,
     });
-    const connection = new TrackedConnection({ record, workload, clock: { nowMs: () => 0 } });
+    const inGrace = { draining: 0, kept: 0 };
+    const connection = new TrackedConnection({ record, workload, clock: { nowMs: () => 0 }, inGrace });
     const [first, next] = states;
     const authorized = connection.authorize(first, dialled(5432), facts);
     if (next !== undefined) connection.recheck(next);

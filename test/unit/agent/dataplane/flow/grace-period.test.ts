@@ -13,10 +13,15 @@ function denial(rule: string, onChange: OnChange): Decision {
 }
 
 /** A grace and what tells when it has ended. */
-function startGracePeriod(): { grace: GracePeriod; ended: EventTarget; endings: string[] } {
+function startGracePeriod(counts = { draining: 0, kept: 0 }): {
+  grace: GracePeriod;
+  ended: EventTarget;
+  endings: string[];
+} {
   const ended = new EventTarget();
   const endings: string[] = [];
   const grace = new GracePeriod({
+    counts,
     onExpired: (decision, revision) => {
       endings.push(`${decision.rule.name} ${revision}`);
       ended.dispatchEvent(new Event('end'));
@@ -36,6 +41,19 @@ test('a rule that keeps gives any time, until the connection is allowed again', 
   assert.deepEqual([grace.kind, grace.rule?.name], ['kept', 'a']);
   grace.lift();
   assert.deepEqual([grace.kind, grace.rule], [null, null]);
+});
+
+test('each period is counted once, by the kind that it has now', () => {
+  const counts = { draining: 0, kept: 0 };
+  const [first, second] = [startGracePeriod(counts).grace, startGracePeriod(counts).grace];
+  first.grant(denial('a', { kind: 'keep' }), 1);
+  first.grant(denial('a', { kind: 'keep' }), 2);
+  second.grant(denial('a', { kind: 'drain', graceMs: longMs }), 2);
+  assert.deepEqual(counts, { draining: 1, kept: 1 });
+  first.grant(denial('b', { kind: 'drain', graceMs: longMs }), 3);
+  assert.deepEqual(counts, { draining: 2, kept: 0 });
+  for (const grace of [first, second, first]) grace.lift();
+  assert.deepEqual(counts, { draining: 0, kept: 0 });
 });
 
 test('a drain ends with the rule and the revision that denied last', async () => {
