@@ -27,14 +27,18 @@ export type UnreadableDestination = {
 
 /** Call this first in the connection handler, while the socket is paused. Never throws. */
 export function capturedDestination(socket: net.Socket): CapturedDestination {
-  const addresses = socketAddresses(socket);
-  if (addresses === null) return unreadable({ hasLeft: true });
-  const { local, peer: client } = addresses;
+  let client: PeerAddress | null = null;
+  let hasLeft = false;
+  let local: HostPort;
   let original: HostPort | null;
   try {
+    const addresses = socketAddresses(socket);
+    if (addresses === null) return unreadable({ hasLeft: true });
+    ({ local, peer: client } = addresses);
+    hasLeft = client === null;
     original = originalDestination({ fd: acceptedFd(socket), localFamily: isIpv6(local.ip) ? 6 : 4 });
   } catch (error) {
-    return unreadable({ client, hasLeft: client === null, detail: describeError(error) });
+    return unreadable({ client, hasLeft, detail: describeError(error) });
   }
   const isDirect = original === null || (original.ip === local.ip && original.port === local.port);
   const dialled = (isDirect ? local : original) as OriginalDestination;

@@ -1,5 +1,6 @@
 import type net from 'node:net';
 import type { HostPort } from '../../../shared/address.js';
+import { CulvertError } from '../../../shared/errors.js';
 import { acceptedFd, socketAddresses as readAddresses } from '../../native/addon.js';
 
 /** Where a client wanted to go: read from the kernel, or checked in a CONNECT. Never the address of our own listener. */
@@ -16,13 +17,15 @@ export type SocketAddresses = {
 
 /**
  * Both addresses of a connected socket, IPv4-mapped ones as IPv4, link-local ones without their zone. Null when the socket
- * is closed.
+ * is closed. Throws the native layer's error for any other cause: a client that left is no error, and a fault of this host
+ * must not look like one.
  */
 export function socketAddresses(socket: net.Socket): SocketAddresses | null {
   try {
     // The kernel's answer is the only origin of the brand.
     return readAddresses(acceptedFd(socket)) as SocketAddresses;
-  } catch {
-    return null;
+  } catch (error) {
+    if (error instanceof CulvertError && error.code === 'EBADF') return null;
+    throw error;
   }
 }

@@ -110,6 +110,8 @@ export class ServerHandshakes {
     const server = this.#serverFor(listener);
     if (server === null) return 'no_own_certificate';
     const key = pendingKey(listener, addresses);
+    // Without their zones, link-local peers of two interfaces can have the same address and port. One at a time.
+    if (this.#pending.has(key)) return 'overload';
     this.#pending.set(key, { raw, listener, addresses, isOutdated: false });
     this.#pendingByPeer.set(addresses.peer.ip, ofPeer + 1);
     raw.once('close', () => {
@@ -198,10 +200,14 @@ function rejected(kind: RefusedHandshake, reason: Reason = 'TLS_HANDSHAKE'): Rej
   return { kind, reason };
 }
 
-/** Null when the peer has left. */
+/** Null when the peer has left, or the kernel does not say. */
 function addressesOf(socket: net.Socket): PairOfAddresses | null {
-  const addresses = socketAddresses(socket);
-  return addresses === null || addresses.peer === null ? null : { ...addresses, peer: addresses.peer };
+  try {
+    const addresses = socketAddresses(socket);
+    return addresses === null || addresses.peer === null ? null : { ...addresses, peer: addresses.peer };
+  } catch {
+    return null;
+  }
 }
 
 function pendingKey(listener: TunnelListener, { peer, local }: PairOfAddresses): string {
