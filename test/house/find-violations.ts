@@ -1,3 +1,4 @@
+import { isBuiltin } from 'node:module';
 import * as rules from './house-rules.js';
 import type { SourceFile, SourceImport } from './source-tree.js';
 
@@ -11,6 +12,7 @@ export function findViolations(tree: readonly SourceFile[], files: readonly Sour
     [
       ...programViolations(file),
       ...packageViolations(file),
+      ...unreadableViolations(file),
       ...threadViolations(file),
       ...purityViolations(file, byPath),
       ...floorViolations(file),
@@ -35,9 +37,21 @@ function packageViolations({ path, imports }: SourceFile): string[] {
   if (isIn(path, ['test/', 'deploy/'])) return [];
   return imports.flatMap(({ specifier }) =>
     rules.packages
-      .filter(({ names, rooms }) => names.includes(specifier) && !isIn(path, rooms))
+      .filter(({ names, rooms }) => names.includes(packageOf(specifier)) && !isIn(path, rooms))
       .map(({ rooms, why }) => `imports ${specifier}, which belongs to ${rooms.join(', ')}: ${why}`),
   );
+}
+
+/** `yaml` of `yaml/util`, `@peculiar/x509` of `@peculiar/x509/build`. */
+function packageOf(specifier: string): string {
+  return specifier.split('/', specifier.startsWith('@') ? 2 : 1).join('/');
+}
+
+function unreadableViolations({ path, code }: SourceFile): string[] {
+  if (isIn(path, rules.mayImportUnreadably)) return [];
+  return rules.unreadableImports
+    .filter(({ pattern }) => pattern.test(code))
+    .map(({ what }) => `uses ${what}, which hides what it imports`);
 }
 
 function threadOf(file: string): 'control' | 'worker' | null {
@@ -84,10 +98,9 @@ function impurities(file: SourceFile, tree: ReadonlyMap<string, SourceFile>, see
   return [...own, ...below];
 }
 
-function isImpure({ specifier, isType }: SourceImport): boolean {
-  if (isType && !specifier.startsWith('node:')) return false;
-  if (specifier.startsWith('node:')) return !rules.pureNodeModules.includes(specifier);
-  return rules.impurePackages.includes(specifier);
+function isImpure({ specifier, file, isType }: SourceImport): boolean {
+  if (file !== null || (isType && !isBuiltin(specifier))) return false;
+  return !rules.pureImports.includes(isBuiltin(specifier) ? specifier : packageOf(specifier));
 }
 
 function floorViolations({ path, imports }: SourceFile): string[] {

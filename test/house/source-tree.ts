@@ -41,8 +41,8 @@ export function parseSource(file: string, text: string): SourceFile {
   return { path: file, code, imports: [...found, ...dynamic] };
 }
 
-const staticImport = /^(?:import|export)\s+(type\s+)?(?:([^'";]*?)\s*from\s*)?'([^']+)'/gm;
-const dynamicImport = /(typeof\s+)?\bimport\(\s*'([^']+)'/g;
+const staticImport = /^\s*(?:import|export)\s*(type\s+)?(?:([^'";]*?)\s*from\s*)?['"]([^'"]+)['"]/gm;
+const dynamicImport = /(typeof\s+)?\bimport\(\s*['"]([^'"]+)['"]/g;
 
 function sourceImport(from: string, specifier: string, isType: boolean): SourceImport {
   if (!specifier.startsWith('.')) return { specifier, file: null, isType };

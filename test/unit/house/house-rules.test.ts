@@ -35,6 +35,18 @@ describe('the house', () => {
     );
   });
 
+  it('has a floor for every file of both programs, and a thread for every file of the agent', () => {
+    const isIn = (file: string, rooms: readonly string[]): boolean =>
+      rooms.some((room) => (room.endsWith('/') ? file.startsWith(room) : file === room));
+    const floors = Object.values(buildings).flatMap((building) => building.flatMap((floor) => floor.split(' ')));
+    const threads = [...Object.values(agentThreads).flat(), 'agent/main.ts'];
+    const homeless = tree
+      .map(({ path: file }) => file)
+      .filter((file) => /^(?:agent|controller)\//.test(file))
+      .filter((file) => !isIn(file, floors) || (file.startsWith('agent/') && !isIn(file, threads)));
+    assert.deepEqual(homeless, []);
+  });
+
   const broken: readonly {
     readonly rule: string;
     readonly file: string;
@@ -100,18 +112,55 @@ describe('the house', () => {
       text: "import { x } from '../dataplane/tunnel/tunnel-pool.js';",
       says: /both threads run this file/,
     },
-    ...['node:fs', 'node:net', 'node:child_process', 'pino', 'nats', 'prom-client'].map((name) => ({
-      rule: `a pure room does not import ${name}`,
-      file: 'shared/routing/x.ts',
+    ...(
+      [
+        ['zod/v4', 'agent/dataplane/flow/x.ts', 'zod'],
+        ['yaml/util', 'agent/control/x.ts', 'yaml'],
+        ['@peculiar/x509/build/x509.js', 'controller/join/x.ts', '@peculiar/x509'],
+      ] as const
+    ).map(([name, file, owner]) => ({
+      rule: `a part of ${owner} stays where ${owner} belongs`,
+      file,
       text: `import x from '${name}';`,
-      says: new RegExp(`is in a pure room, but imports ${name}`),
+      says: new RegExp(`imports ${name}, which belongs to `),
     })),
+    ...[
+      "import fs = require('node:fs');",
+      "const x = process.getBuiltinModule('node:fs');",
+      "import { createRequire } from 'node:module';\nconst x = createRequire(import.meta.url)('nats');",
+      'const x = await import(`../${name}.js`);',
+      'const x = await import(`node:fs`);',
+      'const x = await import(name);',
+      "const x = await import('./a' + '.js');",
+    ].map((text) => ({
+      rule: `imports can be read, and not ${text}`,
+      file: 'agent/control/x.ts',
+      text,
+      says: /which hides what it imports/,
+    })),
+    ...['node:fs', 'node:net', 'node:child_process', 'fs', 'fs/promises', 'pino', 'nats', 'prom-client', 'undici'].map(
+      (name) => ({
+        rule: `a pure room does not import ${name}`,
+        file: 'shared/routing/x.ts',
+        text: `import x from '${name}';`,
+        says: new RegExp(`is in a pure room, but imports ${name}`),
+      }),
+    ),
     ...[
       ['Date.now', 'export const x = Date.now();'],
       ['Math.random', 'export const x = Math.random();'],
       ['new Date()', 'export const x = new Date();'],
       ['performance.now', 'export const x = performance.now();'],
+      ['new Date()', 'export const x = new Date;'],
+      ['the value Date', 'export const x = Date();'],
+      ['the value Date', 'const { now } = Date;'],
+      ['the value Date', "export const x = Date['now']();"],
+      ['globalThis', 'export const x = globalThis.Date.now();'],
+      ['performance.now', 'const { now } = performance;'],
+      ['Math.random', 'const { random } = Math;'],
+      ['fetch', "export const x = fetch('http://x');"],
       ['process', "export const x = process.env['X'];"],
+      ['process', 'const { env } = process;'],
     ].map(([what = '', text = '']) => ({
       rule: `a pure room does not use ${what}`,
       file: 'agent/dataplane/route/x.ts',
@@ -168,6 +217,8 @@ describe('the house', () => {
       "/* import { i } from './i.js'; */",
       "const j = await import('./j.js');",
       "import k from 'node:fs';",
+      'import l from "./l.js";',
+      "  export { m } from './m.js';",
     ].join('\n');
     assert.deepEqual(
       parseSource('agent/x/y.ts', text).imports.map(({ specifier, file, isType }) => [specifier, file, isType]),
@@ -178,6 +229,8 @@ describe('the house', () => {
         ['../f.js', 'agent/f.ts', false],
         ['./g.js', 'agent/x/g.ts', false],
         ['node:fs', null, false],
+        ['./l.js', 'agent/x/l.ts', false],
+        ['./m.js', 'agent/x/m.ts', false],
         ['./j.js', 'agent/x/j.ts', false],
       ],
     );
