@@ -40,11 +40,12 @@ async function runTests(wanted: readonly SuiteName[], options: RunOptions): Prom
   const plan = chosen.map((suite) => ({ suite, files: findTestFiles({ ...directories, suite, filter }) }));
   const problems = findEmpty(plan, filter);
   if (problems.length > 0) return report([], problems);
-  if (chosen.some((suite) => suites[suite].needsLab)) await prepareMachine(options.install ?? false);
+  const hasLabs = chosen.some((suite) => suites[suite].needsLab);
+  if (hasLabs) await prepareMachine(options.install ?? false);
 
   // Not in the tests' own TMPDIR, which must be empty in the end.
   const entryDirectory = mkdtempSync(path.join(tmpdir(), 'culvert-groups-'));
-  const scope = openScope();
+  const scope = openScope(hasLabs);
   const before = await takeInventory(scope);
   const results: SuiteResult[] = [];
   const abort = new AbortController();
@@ -93,7 +94,7 @@ async function prepareMachine(install: boolean): Promise<void> {
 }
 
 /** Everything that the tests start inherits these two variables, so that what they leave can be told from other things. */
-function openScope(): LeakScope {
+function openScope(hasLabs: boolean): LeakScope {
   const testRun = randomBytes(4).toString('hex');
   const tempDir = path.join(tmpdir(), `culvert-test-${testRun}`);
   mkdirSync(tempDir, { mode: 0o700 });
@@ -102,7 +103,7 @@ function openScope(): LeakScope {
   // npm and the compiler would write one into TMPDIR, since Node 22.
   process.env['NODE_DISABLE_COMPILE_CACHE'] = '1';
   const ci = process.env['CI'] ?? '';
-  return { testRun, tempDir, isStrict: ci !== '' && ci !== 'false' && ci !== '0' };
+  return { testRun, tempDir, hasLabs, isStrict: ci !== '' && ci !== 'false' && ci !== '0' };
 }
 
 function printTimes(results: readonly SuiteResult[]): void {

@@ -19,17 +19,27 @@ export type LeakScope = {
    * or a lab, since other programs may create namespaces and rules at the same time.
    */
   readonly isStrict: boolean;
+  /** False: the tests need no root and make no lab, so only processes and temporary files are looked for. */
+  readonly hasLabs: boolean;
 };
 
 /** The current items; taken before and after the tests. */
 export async function takeInventory(scope: LeakScope): Promise<Inventory> {
+  const own = [
+    ...processesOfRun(scope.testRun).map(({ pid, command }) => `process ${pid}: ${command}`),
+    ...list(scope.tempDir).map((name) => `temporary file ${path.join(scope.tempDir, name)}`),
+  ];
+  return new Set(scope.hasLabs ? [...own, ...(await machineState(scope))] : own);
+}
+
+async function machineState(scope: LeakScope): Promise<string[]> {
   const states = readLabStates();
   // Another process owns this lab and will remove it.
   const foreign = new Set(states.filter((s) => s.testRun !== scope.testRun).flatMap((s) => s.namespaces));
   const isCounted = (name: string): boolean => {
     return !foreign.has(name) && (scope.isStrict || /^cv[0-9a-f]{4}-/.test(name));
   };
-  return new Set([
+  return [
     ...states.filter((s) => s.testRun === scope.testRun).map((s) => `lab ${s.prefix}`),
     ...list('/run/netns')
       .filter(isCounted)
@@ -37,11 +47,9 @@ export async function takeInventory(scope: LeakScope): Promise<Inventory> {
     ...list(netnsConfigDirectory)
       .filter(isCounted)
       .map((name) => `directory ${netnsConfigDirectory}/${name}`),
-    ...processesOfRun(scope.testRun).map(({ pid, command }) => `process ${pid}: ${command}`),
-    ...list(scope.tempDir).map((name) => `temporary file ${path.join(scope.tempDir, name)}`),
     ...(scope.isStrict ? list('/sys/class/net').map((name) => `interface ${name}`) : []),
     ...(await machineRules(scope)),
-  ]);
+  ];
 }
 
 /**
@@ -66,7 +74,8 @@ export function removeLeaks(scope: LeakScope): void {
       // It ended meanwhile.
     }
   }
-  for (const state of readLabStates().filter((s) => s.testRun === scope.testRun)) tearDown(state);
+  const states = scope.hasLabs ? readLabStates() : [];
+  for (const state of states.filter((s) => s.testRun === scope.testRun)) tearDown(state);
   rmSync(scope.tempDir, { recursive: true, force: true });
 }
 

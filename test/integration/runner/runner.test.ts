@@ -58,7 +58,7 @@ describe('the test runner', { timeout: patientMs(60_000) }, () => {
     const tempDir = path.join(directory, 'tmp');
     mkdirSync(tempDir);
     const testRun = `leak${process.pid}`;
-    const scope: LeakScope = { testRun, tempDir, isStrict: false };
+    const scope: LeakScope = { testRun, tempDir, isStrict: false, hasLabs: true };
     const before = await takeInventory(scope);
     const env = { CULVERT_TEST_RUN: testRun };
     await using daemon = await LabProcess.start(['sleep', '61'], { env });
