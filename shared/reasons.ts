@@ -58,14 +58,14 @@ export const reasons = {
     level: 'warn',
     status: 503,
     text: 'Every endpoint is ejected because it failed repeatedly.',
-    next: 'culvert get Service NAME',
+    next: 'culvert get Service NAME -n NAMESPACE',
   },
   NO_ENDPOINT: {
     side: 'server',
     level: 'warn',
     status: 503,
     text: 'The service has no endpoint for this port.',
-    next: 'culvert get Service NAME',
+    next: 'culvert get Service NAME -n NAMESPACE',
   },
   CONNECT_REFUSED: {
     side: 'server',
@@ -100,7 +100,7 @@ export const reasons = {
     level: 'error',
     status: 401,
     text: 'The other side proved a different identity than the registry has for its address.',
-    next: 'culvert get Workload NAME',
+    next: 'culvert get Workload NAME -n NAMESPACE',
   },
   CERT_EXPIRED: {
     side: 'mesh',
@@ -121,7 +121,7 @@ export const reasons = {
     level: 'error',
     status: 401,
     text: 'The identity of this certificate is no longer registered on its node.',
-    next: 'culvert get Workload NAME',
+    next: 'culvert get Workload NAME -n NAMESPACE',
   },
   PEER_RESET: {
     side: 'server',
