@@ -41,10 +41,11 @@ export type Learned = {
 
 /** What there is no evidence of: it may be idle, or of a season that the records do not cover. */
 export type NotSeen = {
-  /** `namespace/name` of workloads that nobody reached, and of those that reached nobody. */
+  /** `namespace/name` of workloads that received no connection. */
   readonly destinations: readonly string[];
+  /** `namespace/name` of workloads that opened no connection. */
   readonly sources: readonly string[];
-  /** `namespace/name:port` of services whose endpoints nobody reached on that port. */
+  /** `namespace/name:port` of services whose endpoints received no connection on that port. */
   readonly servicePorts: readonly string[];
 };
 

@@ -189,7 +189,9 @@ function sourceNamespaces(from: readonly AuthorizationSource[]): ReadonlySet<str
   return found;
 }
 
-/** A placeholder for the other end while one end is evaluated. */
+/**
+ * A meshed party that no rule names (its address is of TEST-NET-1, RFC 5737): the other end while one end is evaluated.
+ */
 function nobodyIn(namespace: string, trustDomain: string): MeshParty {
   const identity = formatSpiffeId({ trustDomain, namespace, serviceAccount: 'nobody' });
   const workload = { namespace, name: 'nobody', serviceAccount: 'nobody', labels: {}, node: null };

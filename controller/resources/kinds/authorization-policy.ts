@@ -6,6 +6,11 @@ import { apiVersionText, culvertApiVersion, kindText, metadataText, namespacedMe
 
 export const istioSecurityApiVersions = ['security.istio.io/v1', 'security.istio.io/v1beta1'] as const;
 
+/** `selector` of both of Istio's security kinds. */
+export const istioWorkloadSelector = z.strictObject({
+  matchLabels: labelsField.exactOptional().describe('Labels that the workloads have. Without any: all workloads.'),
+});
+
 const emptyList = 'must not be empty: leave it out';
 const httpOnly = 'needs HTTP, and Culvert carries TCP without reading it';
 
@@ -137,12 +142,7 @@ export const authorizationPolicySchema = z
     metadata: namespacedMetadata.describe(metadataText),
     spec: z
       .strictObject({
-        selector: z
-          .strictObject({
-            matchLabels: labelsField
-              .exactOptional()
-              .describe('Labels that the workloads have. Without any: all workloads.'),
-          })
+        selector: istioWorkloadSelector
           .exactOptional()
           .describe('Workloads of the namespace that the policy is for. Without it all of them.'),
         action: z

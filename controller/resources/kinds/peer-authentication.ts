@@ -1,7 +1,7 @@
 import { z } from 'zod';
-import { istioSecurityApiVersions } from './authorization-policy.js';
+import { istioSecurityApiVersions, istioWorkloadSelector } from './authorization-policy.js';
 import { fieldNotes } from './field-notes.js';
-import { isPort, labelsField } from './field-schemas.js';
+import { isPort } from './field-schemas.js';
 import { apiVersionText, culvertApiVersion, kindText, metadataText, namespacedMetadata, specText } from './metadata.js';
 
 /** `UNSET`, or no mode at all, inherits from the next wider scope. */
@@ -31,12 +31,7 @@ export const peerAuthenticationSchema = z
     metadata: namespacedMetadata.describe(metadataText),
     spec: z
       .strictObject({
-        selector: z
-          .strictObject({
-            matchLabels: labelsField
-              .exactOptional()
-              .describe('Labels that the workloads have. Without any: all workloads.'),
-          })
+        selector: istioWorkloadSelector
           .exactOptional()
           .describe('Workloads of the namespace that the document is for. Without it all of them.'),
         mtls: mtls.exactOptional().describe('Whether plaintext from outside the mesh is refused.'),
