@@ -1,19 +1,18 @@
 import { keyHash, maxLeafDepth, pageKeyOf, type RegistryLeaf } from '../../shared/wire/registry-leaf.js';
-import { encodeRegistryPage, entryDigest, groupDigest, pageDigest } from '../../shared/wire/registry-page.js';
+import { encodeRegistryPage, pageDigest, pagePart, type PagePart } from '../../shared/wire/registry-page.js';
 import type { ListedPage, RegistryRoot } from '../../shared/wire/registry-root.js';
 
 /** A sealed entry and what its page needs of it, made by {@link listedEntry}. */
-export type ListedEntry = {
+export type ListedEntry = PagePart & {
   readonly key: string;
   readonly hash: number;
   readonly sequence: number;
   readonly sealed: Uint8Array;
-  /** {@link entryDigest} of `sealed`. */
-  readonly digest: Uint8Array;
 };
 
-export function listedEntry(entry: Pick<ListedEntry, 'key' | 'sequence' | 'sealed'>): ListedEntry {
-  return { ...entry, hash: keyHash(entry.key), digest: entryDigest(entry.sealed) };
+export function listedEntry({ key, sequence, sealed }: Pick<ListedEntry, 'key' | 'sequence' | 'sealed'>): ListedEntry {
+  const { text, hashed } = pagePart({ key, sequence, sealed });
+  return { key, hash: keyHash(key), sequence, sealed, text, hashed };
 }
 
 /** A new root, and how the pages changed since the one before. */
@@ -33,7 +32,8 @@ const maxPageKeys = 512;
 
 type Built = { readonly listed: ListedPage; readonly bytes: Uint8Array };
 type Leaf = RegistryLeaf & {
-  readonly entries: Map<string, ListedEntry>;
+  /** In the order of their keys. A page is built for each change, and sorting it would take longer than the rest. */
+  readonly entries: ListedEntry[];
   /** Null when it must be built: it is new or has changed. */
   built: Built | null;
 };
@@ -45,32 +45,37 @@ type Leaf = RegistryLeaf & {
  */
 export class RegistryPages {
   /** In the order of `start`; together they cover every hash once. */
-  #leaves: Leaf[] = [{ depth: 0, start: 0, entries: new Map(), built: null }];
+  #leaves: Leaf[] = [{ depth: 0, start: 0, entries: [], built: null }];
   /** The pages as of the last {@link update}. */
   #published: ReadonlyMap<string, Uint8Array> = new Map();
 
   /** The entry of a key; undefined when there is none. */
   get(key: string): ListedEntry | undefined {
-    return this.#leafOf(keyHash(key)).entries.get(key);
+    const { entries } = this.#leafOf(keyHash(key));
+    const entry = entries[placeOf(entries, key)];
+    return entry?.key === key ? entry : undefined;
   }
 
   put(entry: ListedEntry): void {
     const leaf = this.#leafOf(entry.hash);
-    leaf.entries.set(entry.key, entry);
+    const place = placeOf(leaf.entries, entry.key);
+    leaf.entries.splice(place, leaf.entries[place]?.key === entry.key ? 1 : 0, entry);
     leaf.built = null;
     this.#split(leaf);
   }
 
   delete(key: string): void {
     const leaf = this.#leafOf(keyHash(key));
-    if (!leaf.entries.delete(key)) return;
+    const place = placeOf(leaf.entries, key);
+    if (leaf.entries[place]?.key !== key) return;
+    leaf.entries.splice(place, 1);
     leaf.built = null;
     this.#merge(leaf);
   }
 
   /** The entries of all pages; pages in the order of their hashes. */
   *entries(): Generator<ListedEntry> {
-    for (const { entries } of this.#leaves) yield* entries.values();
+    for (const { entries } of this.#leaves) yield* entries;
   }
 
   /** All pages, keys and values in `culvert_registry`, as of the last {@link update}. */
@@ -105,11 +110,11 @@ export class RegistryPages {
   }
 
   #split(leaf: Leaf): void {
-    if (leaf.entries.size <= maxPageKeys || leaf.depth === maxLeafDepth) return;
+    if (leaf.entries.length <= maxPageKeys || leaf.depth === maxLeafDepth) return;
     const depth = leaf.depth + 1;
     const middle = leaf.start + sizeOf(depth);
-    const halves = [leaf.start, middle].map((start): Leaf => ({ depth, start, entries: new Map(), built: null }));
-    for (const [key, entry] of leaf.entries) halves[entry.hash < middle ? 0 : 1]?.entries.set(key, entry);
+    const halves = [leaf.start, middle].map((start): Leaf => ({ depth, start, entries: [], built: null }));
+    for (const entry of leaf.entries) halves[entry.hash < middle ? 0 : 1]?.entries.push(entry);
     this.#leaves.splice(this.#positionOf(leaf.start), 1, ...halves);
     for (const half of halves) this.#split(half);
   }
@@ -123,8 +128,8 @@ export class RegistryPages {
     const [low, high] = [this.#leaves[first], this.#leaves[first + 1]];
     // A half that was split further has more keys than fit into one page.
     if (low?.depth !== leaf.depth || high?.depth !== leaf.depth) return;
-    if (low.entries.size + high.entries.size > maxPageKeys) return;
-    const entries = new Map([...low.entries, ...high.entries]);
+    if (low.entries.length + high.entries.length > maxPageKeys) return;
+    const entries = [...low.entries, ...high.entries].sort((a, b) => (a.key < b.key ? -1 : 1));
     const whole: Leaf = { depth: leaf.depth - 1, start: low.start, entries, built: null };
     this.#leaves.splice(first, 2, whole);
     this.#merge(whole);
@@ -133,10 +138,19 @@ export class RegistryPages {
 
 function build({ depth, start, entries }: Leaf): Built {
   const key = pageKeyOf({ depth, start });
-  const digest = groupDigest({ keys: entries.keys(), digest: (at) => entries.get(at)?.digest }) ?? '';
-  const sequences = new Map([...entries.values()].map((entry) => [entry.key, entry.sequence]));
-  const bytes = encodeRegistryPage({ entries: sequences, digest });
+  const bytes = encodeRegistryPage(entries);
   return { listed: { depth, start, key, digest: pageDigest(bytes) }, bytes };
+}
+
+/** Where a key is in entries sorted by key, or where it belongs. */
+function placeOf(entries: readonly ListedEntry[], key: string): number {
+  let [low, high] = [0, entries.length];
+  while (low < high) {
+    const middle = (low + high) >>> 1;
+    if ((entries[middle]?.key ?? '') < key) low = middle + 1;
+    else high = middle;
+  }
+  return low;
 }
 
 function sizeOf(depth: number): number {

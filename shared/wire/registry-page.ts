@@ -3,7 +3,7 @@ import { gunzipSync, gzipSync } from 'node:zlib';
 import { z } from 'zod';
 import { describeError } from '../errors.js';
 import { keyHash, leafHas, type RegistryLeaf } from './registry-leaf.js';
-import { assertFits, encodeJson, invalidPayload, parsePayload } from './signed-envelope.js';
+import { assertFits, invalidPayload, parsePayload } from './signed-envelope.js';
 
 /**
  * The keys of the registry whose hashes belong to one leaf, with the sequences of their entries. A page is not signed. The
@@ -17,18 +17,37 @@ export type RegistryPage = {
 
 export const maxPageBytes = 1024 * 1024;
 const maxPageTextBytes = 8 * 1024 * 1024;
+/** A page has about 16 KiB of text. The default settings prepare 256 KiB of memory for it, and give no smaller page. */
+const compression = { level: 1, windowBits: 13, memLevel: 6 };
 
 const pageSchema = z.strictObject({
   entries: z.record(z.string().min(1).max(1024), z.int().min(1)),
   digest: z.base64().length(44),
 });
 
-/** The same page gives the same bytes, whatever the order of its entries. Errors: `PAYLOAD_TOO_LARGE`. */
-export function encodeRegistryPage({ entries, digest }: RegistryPage): Uint8Array {
-  const sorted = [...entries].sort(([a], [b]) => (a < b ? -1 : 1));
-  const text = encodeJson({ entries: Object.fromEntries(sorted), digest });
+/** What a page has of one entry. Pages are built again and again, so each entry's part is made once ({@link pagePart}). */
+export type PagePart = {
+  /** Key and sequence, as in the text of the page. */
+  readonly text: string;
+  /** Key and digest, as {@link groupDigest} hashes them. */
+  readonly hashed: Uint8Array;
+};
+
+export function pagePart(init: {
+  readonly key: string;
+  readonly sequence: number;
+  readonly sealed: Uint8Array;
+}): PagePart {
+  const { key, sequence, sealed } = init;
+  return { text: `${JSON.stringify(key)}:${sequence}`, hashed: hashedPart(key, entryDigest(sealed)) };
+}
+
+/** The same entries give the same bytes. `parts` are in the order of their keys. Errors: `PAYLOAD_TOO_LARGE`. */
+export function encodeRegistryPage(parts: readonly PagePart[]): Uint8Array {
+  const digest = digestOf(parts.map(({ hashed }) => hashed));
+  const text = Buffer.from(`{"entries":{${parts.map(({ text }) => text).join(',')}},"digest":"${digest}"}`);
   assertFits(text, maxPageTextBytes, 'the keys of a page of the registry');
-  const bytes = gzipSync(text, { level: 1 });
+  const bytes = gzipSync(text, compression);
   assertFits(bytes, maxPageBytes, 'the keys of a page of the registry');
   return bytes;
 }
@@ -71,8 +90,16 @@ export function groupDigest(init: {
   for (const key of [...init.keys].sort()) {
     const digest = init.digest(key);
     if (digest === undefined) return null;
-    // Unambiguous, because a key has no zero byte and a digest has a fixed length.
-    parts.push(Buffer.from(`${key}\0`), digest);
+    parts.push(hashedPart(key, digest));
   }
+  return digestOf(parts);
+}
+
+/** Unambiguous, because a key has no zero byte and a digest has a fixed length. */
+function hashedPart(key: string, digest: Uint8Array): Uint8Array {
+  return Buffer.concat([Buffer.from(`${key}\0`), digest]);
+}
+
+function digestOf(parts: readonly Uint8Array[]): string {
   return createHash('sha256').update(Buffer.concat(parts)).digest('base64');
 }
