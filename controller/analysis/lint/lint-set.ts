@@ -1,8 +1,10 @@
 import type { Resource } from '../../resources/kinds/resource.js';
 import type { Clock } from '../../../shared/policy/connection.js';
+import { commonConnection } from '../../compile/check/common-connection.js';
+import { NamedAddresses } from '../../compile/check/named-addresses.js';
 import { NamespaceIndex } from '../../compile/check/namespace-index.js';
 import { overlapOfPeerLists } from '../../compile/check/peer-overlap.js';
-import { tiers, type CompiledRule } from '../../../shared/policy/snapshot.js';
+import { tiers, type CompiledRule, type Snapshot } from '../../../shared/policy/snapshot.js';
 import type { FlowRecord } from '../../../shared/wire/flows.js';
 import { lintKinds, type LintFinding } from './lint-finding.js';
 import { lintUsage } from './lint-usage.js';
@@ -31,7 +33,7 @@ export function lintSet(
   const { snapshot, clock, flows = null, resources = [] } = input;
   const findings = [
     ...shadowed(snapshot.rules),
-    ...overlapping(snapshot.rules),
+    ...overlapping(snapshot),
     ...ending(snapshot.rules, clock.nowMs()),
     ...lintPeers({ ...input, resources }),
     ...(flows === null ? [] : lintUsage({ ...input, flows })),
@@ -73,11 +75,16 @@ function overlaps(a: Pick<CompiledRule, 'from' | 'to'>, b: Pick<CompiledRule, 'f
 }
 
 /** An exception before its general rule is the intended style; two rules that only overlap partly may be a mistake. */
-function overlapping(rules: readonly CompiledRule[]): LintFinding[] {
-  return tiers.flatMap((tier) => overlappingIn(rules.filter((rule) => rule.tier === tier))).slice(0, maxOverlaps);
+function overlapping({ rules, externals }: Pick<Snapshot, 'rules' | 'externals'>): LintFinding[] {
+  const named = new NamedAddresses({ externals });
+  const found = tiers.flatMap((tier) => {
+    const ofTier = rules.filter((rule) => rule.tier === tier);
+    return overlappingIn(ofTier, named);
+  });
+  return found.slice(0, maxOverlaps);
 }
 
-function overlappingIn(rules: readonly CompiledRule[]): LintFinding[] {
+function overlappingIn(rules: readonly CompiledRule[], named: NamedAddresses): LintFinding[] {
   const found: LintFinding[] = [];
   if (rules.every(({ action }) => action === rules[0]?.action)) return found;
   const index = new NamespaceIndex({ rules });
@@ -86,12 +93,9 @@ function overlappingIn(rules: readonly CompiledRule[]): LintFinding[] {
       const other = rules[at];
       if (found.length >= maxOverlaps) return found;
       if (other === undefined || at <= position || other.action === rule.action) continue;
-      const port = commonPort(rule.ports, other.ports);
-      if (port === undefined) continue;
-      const to = overlapOfPeerLists(rule.to, other.to);
-      const from = to === undefined ? undefined : overlapOfPeerLists(rule.from, other.from);
-      if (from === undefined || isException(rule, other)) continue;
-      const message = `${rule.action} wins over ${other.action} of ${ref(other)} for a connection from ${from} to ${to ?? ''}, port ${port}`;
+      const both = commonConnection(rule, other, named);
+      if (both === undefined || isException(rule, other)) continue;
+      const message = `${rule.action} wins over ${other.action} of ${ref(other)} for a connection from ${both.from} to ${both.to}, ${both.ports}`;
       const hint = 'make sure that the priorities are in the order that you mean';
       found.push({ kind: 'overlap', severity: 'info', resource: ref(rule), other: ref(other), message, hint });
     }

@@ -1,7 +1,7 @@
-import { describePorts } from '../../../shared/policy/describe-peer.js';
+import { commonConnection } from './common-connection.js';
+import { NamedAddresses } from './named-addresses.js';
 import { NamespaceIndex } from './namespace-index.js';
-import { overlapOfPeerLists } from './peer-overlap.js';
-import type { CompiledRule, PortRange } from '../../../shared/policy/snapshot.js';
+import type { CompiledExternal, CompiledRule } from '../../../shared/policy/snapshot.js';
 
 /** Two rules of the same tier and priority that would decide one connection differently. */
 export type AmbiguousRules = {
@@ -21,16 +21,19 @@ const maxReported = 50;
  */
 export function findAmbiguousRules(
   rules: readonly CompiledRule[],
-  { nowMs = Number.NEGATIVE_INFINITY }: { readonly nowMs?: number } = {},
+  { nowMs = Number.NEGATIVE_INFINITY, externals = [] }: AmbiguityOptions = {},
 ): AmbiguousRules[] {
   const found: AmbiguousRules[] = [];
+  const named = new NamedAddresses({ externals });
+  const outside = JSON.stringify(externals);
+  const isSameOutside = outside === lastOutside;
   const deciding = rules.filter(
     ({ mode, rollout, expiresAtMs }) =>
       mode === 'enforce' && rollout > 0 && (expiresAtMs === null || expiresAtMs > nowMs),
   );
   for (const group of groupsOfEqualRank(deciding)) {
     if (group.every(({ action }) => action === group[0]?.action)) continue;
-    const isFresh = group.map((rule) => !lastClean.has(rule));
+    const isFresh = group.map((rule) => !lastClean.has(rule) || (!isSameOutside && isAboutOutside(rule)));
     if (!isFresh.includes(true)) continue;
     const index = new NamespaceIndex({ rules: group });
     for (const [position, rule] of group.entries()) {
@@ -40,22 +43,37 @@ export function findAmbiguousRules(
         // Two new rules were already compared when the earlier one was visited.
         if (other === undefined || other.action === rule.action || (at < position && isFresh[at] === true)) continue;
         const [first, second] = at < position ? [other, rule] : [rule, other];
-        const example = exampleOfBoth(first, second);
+        const example = exampleOfBoth(first, second, named);
         if (example === undefined) continue;
         found.push({ first: first.name, second: second.name, example });
         if (found.length >= maxReported) return found;
       }
     }
   }
-  if (found.length === 0) lastClean = new Set(deciding);
+  if (found.length === 0) {
+    lastClean = new Set(deciding);
+    lastOutside = outside;
+  }
   return found;
 }
+
+export type AmbiguityOptions = {
+  readonly nowMs?: number;
+  /** The ServiceEntries: what they name is not external. */
+  readonly externals?: readonly CompiledExternal[];
+};
 
 /**
  * The rules of the last set without a conflict, which need not be compared with each other again. The passage of time
  * only removes rules from the comparison.
  */
 let lastClean: ReadonlySet<CompiledRule> = new Set();
+/** The ServiceEntries at that time as text. Others can change what is external. */
+let lastOutside = '';
+
+function isAboutOutside({ from, to }: CompiledRule): boolean {
+  return [...from, ...to].some(({ external }) => external === true);
+}
 
 function groupsOfEqualRank(rules: readonly CompiledRule[]): CompiledRule[][] {
   const groups = new Map<string, CompiledRule[]>();
@@ -68,15 +86,10 @@ function groupsOfEqualRank(rules: readonly CompiledRule[]): CompiledRule[][] {
   return [...groups.values()];
 }
 
-function exampleOfBoth(a: CompiledRule, b: CompiledRule): string | undefined {
+function exampleOfBoth(a: CompiledRule, b: CompiledRule, named: NamedAddresses): string | undefined {
   const time = commonTime(a, b);
-  if (time === undefined) return undefined;
-  const ports = commonPorts(a.ports, b.ports);
-  if (ports === undefined) return undefined;
-  const to = overlapOfPeerLists(a.to, b.to);
-  if (to === undefined) return undefined;
-  const from = overlapOfPeerLists(a.from, b.from);
-  return from === undefined ? undefined : `from ${from} to ${to}, ${ports}${time}`;
+  const both = time === undefined ? undefined : commonConnection(a, b, named);
+  return both === undefined ? undefined : `from ${both.from} to ${both.to}, ${both.ports}${time ?? ''}`;
 }
 
 /** Undefined: the two are never in force at the same time. */
@@ -87,16 +100,4 @@ function commonTime(a: CompiledRule, b: CompiledRule): string | undefined {
   const from = Number.isFinite(fromMs) ? ` from ${new Date(fromMs).toISOString()}` : '';
   const until = Number.isFinite(untilMs) ? ` until ${new Date(untilMs).toISOString()}` : '';
   return from === '' && until === '' ? '' : `,${from}${until}`;
-}
-
-function commonPorts(a: readonly PortRange[], b: readonly PortRange[]): string | undefined {
-  if (a.length === 0 && b.length === 0) return 'any port';
-  if (a.length === 0 || b.length === 0) return `port ${describePorts((a.length === 0 ? b : a).slice(0, 1))}`;
-  for (const [firstA, lastA] of a) {
-    for (const [firstB, lastB] of b) {
-      const first = Math.max(firstA, firstB);
-      if (first <= Math.min(lastA, lastB)) return `port ${first}`;
-    }
-  }
-  return undefined;
 }

@@ -1,4 +1,5 @@
 import { atOnce } from '../../../shared/in-turns.js';
+import { compileExternals } from '../compile-externals.js';
 import { compilingRules } from '../compile-rules.js';
 import { findAmbiguousRules } from './rule-overlap.js';
 import { checkAddresses } from './check-addresses.js';
@@ -47,7 +48,8 @@ export function* validatingSet(
   for (const resource of resources) {
     if (resource.kind === 'SegmentationRule') documents.set(resource.metadata.name, resource);
   }
-  for (const { first, second, example } of findAmbiguousRules(rules, options)) {
+  const externals = compileExternals(resources.filter((resource) => resource.kind === 'ServiceEntry'));
+  for (const { first, second, example } of findAmbiguousRules(rules, { ...options, externals })) {
     const resource = documents.get(second);
     if (resource === undefined) continue;
     const { tier, priority, action } = resource.spec;

@@ -22,16 +22,19 @@ function parseAll(texts: readonly string[]): Cidr[] {
   return texts.map(parseCidr).filter((cidr) => cidr !== undefined);
 }
 
-/** An address that `cidrs` and `exceptCidrs` of both matches allow; undefined: any. */
-export function commonAddress(a: PeerMatch, b: PeerMatch): Overlap {
-  if (a.cidrs === undefined && b.cidrs === undefined) return undefined;
+/** An address outside `taken` that `cidrs` and `exceptCidrs` of both matches allow; undefined: any. */
+export function commonAddress(a: PeerMatch, b: PeerMatch, taken: readonly Cidr[]): Overlap {
+  if (a.cidrs === undefined && b.cidrs === undefined) {
+    const isLeft = taken.length === 0 || everything.some((network) => addressOutside(network, taken) !== undefined);
+    return isLeft ? undefined : null;
+  }
   const [networksA, networksB] = [networks(a), networks(b)];
   for (const left of networksA.cidrs) {
     for (const right of networksB.cidrs) {
       const smaller = left.prefixLength >= right.prefixLength ? left : right;
       const larger = smaller === left ? right : left;
       if (!cidrContains(larger, smaller.bytes)) continue;
-      const address = addressOutside(smaller, [...networksA.excepts, ...networksB.excepts]);
+      const address = addressOutside(smaller, [...networksA.excepts, ...networksB.excepts, ...taken]);
       if (address !== undefined) return address;
     }
   }

@@ -1,4 +1,5 @@
 import type { z } from 'zod';
+import type { Cidr } from '../../../shared/address.js';
 import type { MatchFieldName, MatchValue } from '../../../shared/policy/match-fields.js';
 import type { Party } from '../../../shared/policy/connection.js';
 import type { PeerMatch } from '../../../shared/policy/snapshot.js';
@@ -11,8 +12,11 @@ export type PeerField<F extends MatchFieldName, N extends string = string, S ext
   readonly merges: F extends ListField ? boolean : false;
   /** The namespaces to which the field limits a party; null: it does not limit them. */
   readonly pinnedNamespaces: F extends ListField ? ((names: readonly string[]) => readonly string[]) | null : null;
-  /** What the field requires of a party that matches both. It may depend on other fields. */
-  readonly overlap: (a: PeerMatch, b: PeerMatch) => Overlap;
+  /**
+   * What the field requires of a party that matches both. It may depend on other fields. `named`: addresses that
+   * ServiceEntries name, which are not external.
+   */
+  readonly overlap: (a: PeerMatch, b: PeerMatch, named: readonly Cidr[]) => Overlap;
   /**
    * Whether every party that `inner` matches satisfies this field of `outer`, regardless of the workloads that exist
    * now.

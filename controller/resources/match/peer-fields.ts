@@ -1,5 +1,7 @@
 import { z } from 'zod';
+import type { Cidr } from '../../../shared/address.js';
 import type { MatchFieldName, MatchValue } from '../../../shared/policy/match-fields.js';
+import { namespaceNameLabel } from '../../../shared/policy/prepared/namespace-labels.js';
 import type { PeerMatch } from '../../../shared/policy/snapshot.js';
 import { fieldNotes } from '../kinds/field-notes.js';
 import {
@@ -140,8 +142,8 @@ const table = {
     about: 'address',
     merges: true,
     pinnedNamespaces: null,
-    overlap: (a: PeerMatch, b: PeerMatch) => {
-      const address = commonAddress(a, b);
+    overlap: (a: PeerMatch, b: PeerMatch, named: readonly Cidr[]) => {
+      const address = commonAddress(a, b, a.external === true || b.external === true ? named : []);
       return typeof address === 'string' ? `with address ${address}` : address;
     },
     covers: coversNetworks,
@@ -233,10 +235,17 @@ const pinning = peerFieldNames.flatMap((field) => {
 
 /** The namespaces that each such field allows. A party must be in one namespace of every list. */
 export function pinsOf(match: PeerMatch): (readonly string[])[] {
-  return pinning.flatMap(({ field, namespacesOf }) => {
+  const pins = pinning.flatMap(({ field, namespacesOf }) => {
     const names = match[field];
     return names === undefined ? [] : [namespacesOf(names)];
   });
+  const labelled = labelledNamespace(match);
+  return labelled === undefined ? pins : [...pins, [labelled]];
+}
+
+/** Every namespace has a label with its own name, so this label limits the namespace too. */
+function labelledNamespace({ namespaceLabels }: PeerMatch): string | undefined {
+  return namespaceLabels?.[namespaceNameLabel];
 }
 
 /** A namespace that both matches allow; undefined: any. */
@@ -245,6 +254,9 @@ function commonNamespace(a: PeerMatch, b: PeerMatch): Overlap {
     const names = intersect(a[field], b[field]);
     return names === undefined ? [] : [namespacesOf(names)];
   });
+  for (const labelled of [labelledNamespace(a), labelledNamespace(b)]) {
+    if (labelled !== undefined) constraints.push([labelled]);
+  }
   const [first, ...rest] = constraints;
   if (first === undefined) return undefined;
   return first.find((candidate) => rest.every((constraint) => constraint.includes(candidate))) ?? null;

@@ -151,7 +151,7 @@ const networkPolicy = fc.record({
   ingress: networkRules,
   egress: networkRules,
 });
-const externals = fc.array(
+export const externals = fc.array(
   fc.record({
     name: fc.constant('a/e'),
     hosts: fc.constant([]),

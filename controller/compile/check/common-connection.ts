@@ -1,0 +1,94 @@
+import { isAbout } from '../../resources/match/peer-fields.js';
+import type { NamedAddresses } from './named-addresses.js';
+import { overlapOfPeers } from './peer-overlap.js';
+import type { CompiledRule, PeerMatch, PortRange } from '../../../shared/policy/snapshot.js';
+
+/** What of a rule says which connections it matches. */
+export type Matching = Pick<CompiledRule, 'action' | 'from' | 'to' | 'ports'>;
+
+/** In words; `ports` is `any port` or `port 5432`. */
+export type CommonConnection = { readonly from: string; readonly to: string; readonly ports: string };
+
+/**
+ * A connection that both rules match; undefined: there is none, whatever is registered. It is exact for the connections
+ * that agents decide: their source proves the identity that is registered for its address, or none.
+ */
+export function commonConnection(a: Matching, b: Matching, named: NamedAddresses): CommonConnection | undefined {
+  const ports = commonPorts(a.ports, b.ports);
+  if (ports === undefined) return undefined;
+  const destination = commonDestination(a, b, ports, named);
+  if (destination === undefined) return undefined;
+  const from = commonSource(a, b, named);
+  return from === undefined ? undefined : { from, ...destination };
+}
+
+const everybody: readonly PeerMatch[] = [{}];
+const anybody = 'anybody';
+const anyPort = 'any port';
+
+function alternatives(peers: readonly PeerMatch[]): readonly PeerMatch[] {
+  return peers.length === 0 ? everybody : peers;
+}
+
+function commonSource(a: Matching, b: Matching, named: NamedAddresses): string | undefined {
+  if (a.from.length === 0 && b.from.length === 0) return anybody;
+  for (const left of alternatives(a.from)) {
+    for (const right of alternatives(b.from)) {
+      if (!mayBeOneSource(a, left, b, right)) continue;
+      const overlap = overlapOfPeers(left, right, named.cidrs);
+      if (overlap !== undefined) return overlap;
+    }
+  }
+  return undefined;
+}
+
+/**
+ * A source that proves nothing is a workload only by its address, and then only for deny rules (see `SourceFacts`): a
+ * rule that does not deny matches either what the source is registered as, or that it proves nothing.
+ */
+function mayBeOneSource(a: Matching, left: PeerMatch, b: Matching, right: PeerMatch): boolean {
+  if (left.unauthenticated !== true && right.unauthenticated !== true) return true;
+  return mayProveNothing(a, left) && mayProveNothing(b, right);
+}
+
+function mayProveNothing({ action }: Matching, match: PeerMatch): boolean {
+  return action === 'deny' || !isAbout(match, 'workload', 'namespace');
+}
+
+function commonDestination(
+  a: Matching,
+  b: Matching,
+  ports: readonly PortRange[],
+  named: NamedAddresses,
+): Omit<CommonConnection, 'from'> | undefined {
+  if (a.to.length === 0 && b.to.length === 0) return { to: anybody, ports: describe(ports) };
+  for (const left of alternatives(a.to)) {
+    for (const right of alternatives(b.to)) {
+      const plain = overlapOfPeers(left, right);
+      if (plain === undefined) continue;
+      if (left.external !== true && right.external !== true) return { to: plain, ports: describe(ports) };
+      for (const port of named.portsIn(ports)) {
+        const to = overlapOfPeers(left, right, named.on(port));
+        if (to !== undefined) return { to, ports: ports.length === 0 && port === 1 ? anyPort : `port ${port}` };
+      }
+    }
+  }
+  return undefined;
+}
+
+function describe([first]: readonly PortRange[]): string {
+  return first === undefined ? anyPort : `port ${first[0]}`;
+}
+
+/** Ranges of which every port is in both; an empty list is every port. Undefined: no port is in both. */
+function commonPorts(a: readonly PortRange[], b: readonly PortRange[]): readonly PortRange[] | undefined {
+  if (a.length === 0 || b.length === 0) return a.length === 0 ? b : a;
+  const common: PortRange[] = [];
+  for (const [firstA, lastA] of a) {
+    for (const [firstB, lastB] of b) {
+      const [first, last] = [Math.max(firstA, firstB), Math.min(lastA, lastB)];
+      if (first <= last) common.push([first, last]);
+    }
+  }
+  return common.length === 0 ? undefined : common;
+}
