@@ -9,11 +9,15 @@ import { ControllerMetrics } from './api/controller-metrics.js';
 import { flowRoutes } from './api/flow-routes.js';
 import { healthRoutes } from './api/health-routes.js';
 import { historyRoutes } from './api/history-routes.js';
+import { caRoutes } from './api/ca-routes.js';
 import { joinRoutes } from './api/join-routes.js';
 import { meshRoutes } from './api/mesh-routes.js';
 import { resourceRoutes } from './api/resource-routes.js';
 import { rolloutRoutes } from './api/rollout-routes.js';
 import { userRoutes } from './api/user-routes.js';
+import { rootHashes } from '../shared/pki/root-hash.js';
+import { ConfirmationFile } from './ca/rotation-confirmations.js';
+import { ConfirmationRecorder } from './fleet/confirmation-recorder.js';
 import { MeshCa } from './ca/mesh-ca.js';
 import { ServerCertificate } from './ca/server-certificate.js';
 import { SignService } from './ca/sign-service.js';
@@ -156,9 +160,12 @@ async function open(
     credentials,
     signingKey,
     metrics,
+    trustHint: () => ({ roots: rootHashes(ca.rootsPem), signsUnder: ca.rootHash }),
     log,
   });
   closing.push('link', () => link[Symbol.asyncDispose]());
+  const confirmations = new ConfirmationRecorder({ agents, file: new ConfirmationFile({ stateDir }), log });
+  closing.push('confirmations', () => confirmations[Symbol.asyncDispose]());
   const joining = new JoinService({
     tokens,
     credentials,
@@ -181,7 +188,8 @@ async function open(
     identity: certificate.current,
     routes: [
       ...healthRoutes({ pending, metrics }),
-      ...joinRoutes({ joining, rootsPem: () => ca.rootsPem }),
+      ...joinRoutes({ joining }),
+      ...caRoutes({ ca, agents, signingKeyPem: signingKey.privateKey }),
       ...resourceRoutes({ store, onChange: (result) => metrics.changed(result) }),
       ...historyRoutes({ store, onChange: (result) => metrics.changed(result) }),
       ...rolloutRoutes({ store, agents }),

@@ -54,19 +54,20 @@ export function controllerCommandLine(finish: Finish): Command {
   )
     .requiredOption('--in <file>', 'PKCS#12 file')
     .requiredOption('--password-file <file>', 'file whose first line is the password')
-    .option('--replace', 'replace an existing CA, which stays trusted until it expires', false);
-  importing.action((options: { in: string; passwordFile: string; replace: boolean }) =>
+    .option('--replace', 'replace an existing CA, which stays trusted until it expires', false)
+    .option('--force', 'sign with it at once, although not every agent trusts its root yet', false);
+  importing.action((options: { in: string; passwordFile: string; replace: boolean; force: boolean }) =>
     finish(async () => {
-      const source = { file: options.in, passwordFile: options.passwordFile, replaces: options.replace };
+      const { in: file, passwordFile, replace: replaces, force: isForced } = options;
+      const source = { file, passwordFile, replaces, isForced };
       print(await importCa(settingsOf(importing).values, source));
     }),
   );
 
-  const rotating = command(ca, 'rotate', 'Replace the root CA in three steps without interruption.').argument(
-    '<step>',
-    `one of ${rotationSteps.join(', ')}`,
-  );
-  rotating.action((step: string) =>
+  const rotating = command(ca, 'rotate', 'Replace the root CA in three steps without interruption.')
+    .argument('<step>', `one of ${rotationSteps.join(', ')}`)
+    .option('--force', 'do the step although not every agent has confirmed the one before', false);
+  rotating.action((step: string, { force }: { force: boolean }) =>
     finish(async () => {
       if (!isRotationStep(step)) {
         throw new CulvertError({
@@ -75,7 +76,7 @@ export function controllerCommandLine(finish: Finish): Command {
           hint: `use one of ${rotationSteps.join(', ')}`,
         });
       }
-      print(await rotateCa(settingsOf(rotating).values, step));
+      print(await rotateCa(settingsOf(rotating).values, step, { isForced: force }));
     }),
   );
 

@@ -8,6 +8,7 @@ import type { FlowHistory } from './flows/flow-history.js';
 import { Distribution } from './publish/distribution.js';
 import { serveAgents, type AgentServicesInit } from './fleet/agent-services.js';
 import type { MeshNats } from './nats/mesh-nats.js';
+import { encodeTrustHint, trustHintKey, type TrustHint } from '../shared/wire/trust-hint.js';
 import type { ResourceStore } from './store/resource-store.js';
 import { StoreReconciler } from './store/store-reconciler.js';
 
@@ -17,6 +18,8 @@ export type MeshLinkInit = Omit<AgentServicesInit, 'bus' | 'signingKeyPem' | 'on
   readonly flows: FlowHistory;
   readonly signingKey: SigningKey;
   readonly metrics: ControllerMetrics;
+  /** The roots that are trusted now. */
+  readonly trustHint: () => TrustHint;
 };
 
 /**
@@ -92,7 +95,16 @@ export class MeshLink implements AsyncDisposable {
   async #afterSettling(bus: Bus): Promise<void> {
     const create = { history: 1, maxBytes: -1, replicas: 1 } as const;
     await this.#init.agents.attach(await bus.bucket(buckets.status, { create }));
+    await this.#publishTrustHint(bus);
     this.#resolveSettled();
+  }
+
+  /** So that running agents learn in seconds that the roots have changed. */
+  async #publishTrustHint(bus: Bus): Promise<void> {
+    const bucket = await bus.bucket(buckets.rules);
+    const hint = encodeTrustHint(this.#init.trustHint());
+    const published = await bucket.get(trustHintKey);
+    if (published === undefined || Buffer.compare(published.value, hint) !== 0) await bucket.put(trustHintKey, hint);
   }
 
   #serve(bus: Bus): () => void {

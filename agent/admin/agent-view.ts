@@ -34,6 +34,7 @@ export class AgentView {
       isJoined: this.plane !== null,
       joinProblem: this.joinProblem,
       isNatsConnected: this.plane?.isConnected ?? false,
+      natsProblem: this.plane?.linkProblem ?? null,
       appliedRevision: this.plane?.appliedRevision ?? null,
       enforcedRevision: this.pool?.enforcedRevision ?? null,
       isRegistryComplete: this.plane?.isRegistryComplete ?? false,

@@ -18,6 +18,8 @@ export type ReadinessFacts = {
   readonly isJoined: boolean;
   readonly joinProblem: string | null;
   readonly isNatsConnected: boolean;
+  /** Why NATS cannot be reached; null: it is connected, or nothing is known. */
+  readonly natsProblem: string | null;
   readonly appliedRevision: number | null;
   readonly enforcedRevision: number | null;
   readonly isRegistryComplete: boolean;
@@ -50,7 +52,7 @@ export function readiness(facts: ReadinessFacts): ReadinessReport {
     const detail = hasState
       ? 'NATS is unreachable: the last good rules stay in force'
       : 'NATS is unreachable, and there are no rules yet';
-    (hasState ? degraded : pending).push({ name: 'nats', detail });
+    (hasState ? degraded : pending).push({ name: 'nats', detail: withProblem(detail, facts.natsProblem) });
   }
   if (facts.appliedRevision === null) pending.push({ name: 'rules', detail: 'no rules received yet' });
   else if (facts.enforcedRevision === null) {

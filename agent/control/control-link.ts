@@ -9,6 +9,7 @@ import type { Snapshot } from '../../shared/policy/snapshot.js';
 import { pageKeyPrefix } from '../../shared/wire/registry-leaf.js';
 import { registryRootKey } from '../../shared/wire/registry-root.js';
 import { openAnswer } from '../../shared/wire/sealed-answer.js';
+import { decodeTrustHint, trustHintKey, type TrustHint } from '../../shared/wire/trust-hint.js';
 import { sealRequest } from '../../shared/wire/sealed-request.js';
 import {
   decodeWire,
@@ -41,6 +42,7 @@ export class ControlLink {
   readonly #run: Promise<void>;
   #bus: Bus | null = null;
   #rules: RulesFollower | null = null;
+  #readHint: () => Promise<void> = async () => undefined;
   #lastProblem = '';
 
   constructor(init: ControlLinkInit) {
@@ -57,6 +59,11 @@ export class ControlLink {
   /** Host and port of the server; null before the first connection. */
   get server(): string | null {
     return this.#bus?.server ?? null;
+  }
+
+  /** Why the last attempt to reach NATS failed; null: it is connected, or nothing is known. */
+  get problem(): string | null {
+    return this.isConnected || this.#lastProblem === '' ? null : this.#lastProblem;
   }
 
   /** Why the newest rules were refused; null: they were not. */
@@ -145,6 +152,7 @@ export class ControlLink {
         signal,
       });
       const registryClosed = this.#followRegistry(registryBucket);
+      this.#readHint = () => this.#readTrustHint(rulesBucket);
       await this.#resync(rules);
       await Promise.all([watch.closed, registryClosed]);
     } finally {
@@ -171,6 +179,17 @@ export class ControlLink {
       signal: this.#abort.signal,
     });
     await watch.closed;
+  }
+
+  /** Never rejects. Read now and then: roots change once in years, so a watch for them would cost more than it gives. */
+  async #readTrustHint(bucket: Bucket): Promise<void> {
+    try {
+      const entry = await bucket.get(trustHintKey);
+      const hint = entry === undefined ? undefined : decodeTrustHint(entry.value);
+      if (hint !== undefined) this.#init.onTrustHint(hint);
+    } catch (error) {
+      this.#onProblem(error);
+    }
   }
 
   #connect(): Promise<Bus> {
@@ -216,11 +235,12 @@ export class ControlLink {
     return this.#rules;
   }
 
-  /** Polls the pointer at intervals, in addition to the watch. Ends with the link. */
+  /** Polls the pointer at intervals, in addition to the watch, and the hint at the roots. Ends with the link. */
   async #resync(rules: RulesFollower): Promise<void> {
     const { signal } = this.#abort;
     while (!signal.aborted) {
       await rules.check();
+      if (this.isConnected) await this.#readHint();
       await delay(this.#init.resyncIntervalMs, undefined, { signal }).catch(() => undefined);
     }
   }
@@ -231,6 +251,7 @@ export class ControlLink {
       this.#lastProblem = '';
       this.#init.log.info({ server: this.server }, 'connected to NATS again');
       void this.#rules?.check();
+      void this.#readHint();
       this.#init.onConnected();
     } else {
       this.#init.log.warn({ server: this.server }, 'connection to NATS lost: the last good state stays in force');
@@ -245,6 +266,9 @@ export class ControlLink {
     const level = problem === this.#lastProblem ? 'debug' : 'warn';
     this.#lastProblem = problem;
     this.#init.log[level]({ problem }, 'NATS operation failed; retrying');
+    // The operator's own servers have a CA of their own, which the controller does not renew.
+    const isOurs = this.#init.credentials().natsCaPem === null;
+    if (isOurs && error instanceof CulvertError && error.code === 'BUS_UNTRUSTED') this.#init.onUntrusted();
   }
 }
 
@@ -261,6 +285,10 @@ export type ControlLinkInit = {
   readonly onRules: (rules: AppliedRules) => void;
   readonly onRulesAlarm: (kind: RulesAlarm) => void;
   readonly onAnswerRefused: (kind: AnswerAlarm) => void;
+  /** The controller's roots, as it says without a signature. */
+  readonly onTrustHint: (hint: TrustHint) => void;
+  /** TLS has refused the certificate of the mesh's own NATS. */
+  readonly onUntrusted: () => void;
   /** Connected for the first time or again. */
   readonly onConnected: () => void;
 };

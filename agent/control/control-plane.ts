@@ -13,6 +13,8 @@ import type { CaptureLedger } from './workloads/capture-ledger.js';
 import { CertificateRotator } from './credentials/certificate-rotator.js';
 import { ControlLink } from './control-link.js';
 import { CredentialsRotator } from './credentials/credentials-rotator.js';
+import { TrustKeeper } from './credentials/trust-keeper.js';
+import { RootsRecovery } from './join/roots-recovery.js';
 import type { LastGoodState, RulesAndCertificates } from './state/last-good-state.js';
 import type { NodeCredentials } from './credentials/node-credentials.js';
 import { RegistryFollower } from './followers/registry-follower.js';
@@ -48,6 +50,8 @@ export class ControlPlane {
   readonly #registrySaver: StateSaver;
   readonly #reader = snapshotReader();
   readonly #credentials: CredentialsRotator;
+  readonly #trust: TrustKeeper;
+  readonly #recovery: RootsRecovery;
   /** Workloads of this node, by registry key. */
   readonly #own = new Map<string, WorkloadEntry>();
   #rules: AppliedRules | null = null;
@@ -95,6 +99,19 @@ export class ControlPlane {
       onChange: () => this.#onCertificates(),
       onRoots: (rootsPem) => this.#credentials.takeRoots(rootsPem),
     });
+    this.#trust = new TrustKeeper({
+      credentials: this.#credentials,
+      certificates: this.#certificates,
+      scheduler: systemScheduler,
+      log,
+    });
+    this.#recovery = new RootsRecovery({
+      credentials: () => this.#credentials.current,
+      controllerUrl: settings.controllerUrl,
+      scheduler: systemScheduler,
+      log,
+      onRoots: (rootsPem) => this.#credentials.takeRoots(rootsPem),
+    });
     this.#workloads = new WorkloadReconciler({
       capture: init.capture,
       listeners: {
@@ -138,6 +155,8 @@ export class ControlPlane {
         this.#beat();
       },
       onAnswerRefused: (kind) => metrics.answerRefused(kind),
+      onTrustHint: (hint) => this.#trust.onHint(hint),
+      onUntrusted: () => this.#recovery.onUntrusted(),
       onConnected: () => this.#onConnected(),
     });
     this.#credentials.start();
@@ -151,6 +170,8 @@ export class ControlPlane {
   async stop(o: { readonly removesCapture: boolean }): Promise<void> {
     if (this.#heartbeat !== null) clearInterval(this.#heartbeat);
     if (this.#nextBeat !== null) clearTimeout(this.#nextBeat);
+    this.#trust.close();
+    this.#recovery.close();
     this.#certificates.close();
     this.#credentials.close();
     await this.#workloads.close();
@@ -167,6 +188,11 @@ export class ControlPlane {
 
   get isConnected(): boolean {
     return this.#link?.isConnected ?? false;
+  }
+
+  /** Why NATS cannot be reached; null: it is connected, or nothing is known. */
+  get linkProblem(): string | null {
+    return this.#link?.problem ?? null;
   }
 
   get appliedRevision(): number | null {
@@ -354,6 +380,7 @@ export class ControlPlane {
         certificateNotAfterMs: workload.certificateNotAfterMs,
         problem: workload.problem ?? workload.certificateProblem,
       })),
+      trust: this.#trust.report(),
       pending: [...pending()],
     });
   }

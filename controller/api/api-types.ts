@@ -6,6 +6,7 @@ import type { Connection, Decision } from '../../shared/policy/connection.js';
 import type { Snapshot } from '../../shared/policy/snapshot.js';
 import type { RegistryEntry } from '../../shared/routing/registry-entry.js';
 import type { FlowRecord } from '../../shared/wire/flows.js';
+import type { Unconfirmed } from '../ca/unconfirmed.js';
 import type { AgentStatus } from '../fleet/agent-registry.js';
 import type { BreakGlassRule } from '../fleet/mesh-warnings.js';
 import type { Rollout } from '../fleet/rollout-progress.js';
@@ -104,6 +105,39 @@ export type StatusAnswer = {
   readonly warnings: readonly Problem[];
   /** Emergency rules in force now, soonest expiry first. */
   readonly breakGlass: readonly BreakGlassRule[];
+};
+
+/** A root by the SHA-256 of its public key. `next`: prepared; `previous`: trusted until the rotation is finished. */
+export type CaRoot = {
+  readonly hash: string;
+  readonly role: 'in use' | 'next' | 'previous';
+  readonly subject: string;
+  /** RFC 3339. */
+  readonly notAfter: string;
+};
+
+/** `GET /v1/ca/status`. */
+export type CaStatusAnswer = {
+  /** The CA that signs certificates, and the hash of its root. */
+  readonly issuing: {
+    readonly hash: string;
+    readonly root: string;
+    readonly subject: string;
+    readonly notAfter: string;
+  };
+  readonly roots: readonly CaRoot[];
+  /** The step of `culvert-controller ca rotate` that comes next (null: none), and the nodes that it has to wait for. */
+  readonly rotation: {
+    readonly nextStep: 'activate' | 'finish' | null;
+    readonly unconfirmed: readonly Unconfirmed[];
+  };
+  /** Hashes of the roots that each node trusts, and that its certificates end at; null: not reported. */
+  readonly agents: readonly {
+    readonly node: string;
+    readonly trusts: readonly string[] | null;
+    readonly proves: readonly string[] | null;
+    readonly lastSeenMs: number | null;
+  }[];
 };
 
 /** One revision, as `GET /v1/history[?limit=]` lists them: an array, newest first. */

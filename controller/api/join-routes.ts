@@ -4,17 +4,9 @@ import type { Route } from './router.js';
 
 const maxBodyBytes = 64 * 1024;
 
-/** Routes that agents use before they have a credential. */
-export function joinRoutes(init: { readonly joining: JoinService; readonly rootsPem: () => string }): Route[] {
-  const { joining, rootsPem } = init;
+/** The route that agents use before they have a credential, after that of the CA. */
+export function joinRoutes({ joining }: { readonly joining: JoinService }): Route[] {
   return [
-    {
-      method: 'GET',
-      path: '/v1/ca',
-      access: 'open',
-      maxBodyBytes: 0,
-      handle: () => ({ status: 200, body: { rootsPem: rootsPem() } }),
-    },
     {
       method: 'POST',
       path: '/v1/join',

@@ -1,4 +1,5 @@
 import { mkdir, readFile, stat, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
 import { CulvertError, describeError } from '../../shared/errors.js';
 import { certificateHash } from '../../shared/pki/certificate-info.js';
 import { exportPkcs12, importPkcs12 } from './x509/pkcs12.js';
@@ -6,7 +7,11 @@ import type { ControllerSettings } from '../config/settings.js';
 import { fixTrustDomain } from '../config/trust-domain-file.js';
 import { lockState } from '../store/state-lock.js';
 import { CaFiles } from './ca-files.js';
-import { adoptIssuing, adoptRoot, rotateRoot, type RotationStep } from './root-rotation.js';
+import { adoptAuthority, rotateRoot, type RotationStep } from './root-rotation.js';
+import { ConfirmationFile, type TrustConfirmation } from './rotation-confirmations.js';
+import { notTrusting } from './unconfirmed.js';
+import type { CertificateAuthority } from './x509/certificate-authority.js';
+import { readPrivateFile } from '../../shared/private-file.js';
 
 type Place = Pick<ControllerSettings, 'stateDir' | 'trustDomain'>;
 
@@ -38,15 +43,24 @@ export async function exportCa(place: Place, out: string, passwordFile: string):
   return `wrote the CA ${certificateHash(authority.certificatePem)} to ${out}: with the file and the password anyone can issue certificates of this mesh`;
 }
 
-/** `replaces`: allows replacing an existing CA, which stays trusted until its certificates have expired. */
+/**
+ * `replaces`: allows replacing an existing CA, which stays trusted until its certificates have expired. Where nodes have not
+ * learned to trust the imported root yet, the import only prepares it, as `rotate prepare` does; `isForced`: not so.
+ */
 export async function importCa(
   place: Place,
-  source: { readonly file: string; readonly passwordFile: string; readonly replaces: boolean },
+  source: {
+    readonly file: string;
+    readonly passwordFile: string;
+    readonly replaces: boolean;
+    readonly isForced?: boolean;
+  },
 ): Promise<string> {
   const pkcs12 = await readNamed(source.file);
   const authority = await importPkcs12({ pkcs12, password: await readPassword(source.passwordFile) });
   return withLock(place, async (files) => {
-    if ((await files.readAuthority('issuing')) !== undefined && !source.replaces) {
+    const existing = await files.readAuthority('issuing');
+    if (existing !== undefined && !source.replaces) {
       throw new CulvertError({
         code: 'CA_EXISTS',
         message: 'this state directory already has a CA',
@@ -54,22 +68,57 @@ export async function importCa(
       });
     }
     const nowMs = Date.now();
-    const isRoot = authority.certificatePem === authority.rootPem;
-    if (isRoot) await adoptRoot({ files, root: authority, trustDomain: place.trustDomain, nowMs });
-    else await adoptIssuing({ files, issuing: authority, nowMs });
-    return `imported the ${isRoot ? 'root' : 'issuing'} CA ${certificateHash(authority.certificatePem)}`;
+    const { trustDomain } = place;
+    const what = `the ${authority.certificatePem === authority.rootPem ? 'root' : 'issuing'} CA ${certificateHash(authority.certificatePem)}`;
+    if (existing !== undefined && source.isForced !== true && !(await isTrustedByAll(place, authority))) {
+      await assertNothingPrepared(files, authority);
+      await files.writeAuthority('next-root', authority);
+      return `prepared ${what}: start the controller, wait until culvert ca status shows that every agent trusts its root, and run culvert-controller ca rotate activate`;
+    }
+    await adoptAuthority({ files, authority, trustDomain, nowMs });
+    return `imported ${what}`;
   });
 }
 
-export async function rotateCa(place: Place, step: RotationStep): Promise<string> {
+export async function rotateCa(
+  place: Place,
+  step: RotationStep,
+  { isForced = false }: { readonly isForced?: boolean } = {},
+): Promise<string> {
   return withLock(place, async (files) => {
-    await rotateRoot({ files, step, trustDomain: place.trustDomain, nowMs: Date.now() });
+    const { trustDomain } = place;
+    const nodes = await knownNodes(place);
+    await rotateRoot({ files, step, trustDomain, nowMs: Date.now(), nodes, isForced });
     return {
       prepare:
-        'prepared a new root; start the controller, and run the step activate when every agent has renewed its certificates',
-      activate: 'the new root signs from now on; run the step finish when every agent has renewed its certificates',
+        'prepared a new root; start the controller, and run the step activate when culvert ca status shows that every agent trusts it',
+      activate:
+        'the new root signs from now on; start the controller, and run the step finish when culvert ca status shows that every agent proves itself with it',
       finish: 'the old root is no longer trusted',
     }[step];
+  });
+}
+
+/** Undefined when it is not known which nodes there are. Without a join token there was never a node. */
+async function knownNodes({ stateDir }: Place): Promise<readonly TrustConfirmation[] | undefined> {
+  const recorded = await new ConfirmationFile({ stateDir }).read();
+  if (recorded !== undefined) return recorded;
+  return (await readPrivateFile(join(stateDir, 'tokens.json'))) === undefined ? [] : undefined;
+}
+
+async function isTrustedByAll(place: Place, authority: CertificateAuthority): Promise<boolean> {
+  const nodes = await knownNodes(place);
+  return nodes !== undefined && notTrusting(certificateHash(authority.rootPem), nodes).length === 0;
+}
+
+/** A root that was prepared before may be trusted by some nodes already, and must not vanish unseen. */
+async function assertNothingPrepared(files: CaFiles, authority: CertificateAuthority): Promise<void> {
+  const prepared = await files.readAuthority('next-root');
+  if (prepared === undefined || prepared.certificatePem === authority.certificatePem) return;
+  throw new CulvertError({
+    code: 'CA_ROTATION',
+    message: `another CA is prepared already: ${certificateHash(prepared.certificatePem)}`,
+    hint: 'finish that rotation first: culvert-controller ca rotate activate',
   });
 }
 

@@ -17,6 +17,14 @@ export type MeshCaSettings = {
   readonly backdateMs: number;
 };
 
+/** Certificates, PEM. */
+export type MeshTrust = {
+  readonly issuingPem: string;
+  readonly rootPem: string;
+  readonly nextRootPem: string | null;
+  readonly previousRootsPem: readonly string[];
+};
+
 /** The issuing CA is replaced when less than this part of its lifetime is left, so that leaves get their full lifetime. */
 const renewBelow = 1 / 3;
 
@@ -31,6 +39,8 @@ export class MeshCa {
   readonly #nowMs: () => number;
   #issuing: CertificateAuthority;
   #rootsPem: string;
+  #next: CertificateAuthority | undefined;
+  #previousRoots: readonly string[] = [];
 
   private constructor(init: {
     settings: MeshCaSettings;
@@ -68,6 +78,16 @@ export class MeshCa {
     return certificateHash(this.#issuing.rootPem);
   }
 
+  /** What signs now, and what is trusted besides. During a rotation there is a next root, and then a previous one. */
+  get trust(): MeshTrust {
+    return {
+      issuingPem: this.#issuing.certificatePem,
+      rootPem: this.#issuing.rootPem,
+      nextRootPem: this.#next?.rootPem ?? null,
+      previousRootsPem: this.#previousRoots.filter((pem) => pem !== this.#issuing.rootPem),
+    };
+  }
+
   /** When the CA that signs leaves expires, milliseconds since the epoch. */
   get issuingNotAfterMs(): number {
     return this.#issuing.notAfterMs;
@@ -80,6 +100,8 @@ export class MeshCa {
     if (notAfterMs - now < (notAfterMs - notBeforeMs) * renewBelow) await this.#renewIssuing(now);
     const next = await this.#files.readAuthority('next-root');
     const previous = await this.#files.readPreviousRoots(now);
+    this.#next = next;
+    this.#previousRoots = previous;
     this.#rootsPem = joinCertificates([
       this.#issuing.rootPem,
       ...(next === undefined ? [] : [next.rootPem]),
@@ -111,7 +133,8 @@ export class MeshCa {
   async #renewIssuing(now: number): Promise<void> {
     const root = await this.#files.readAuthority('root');
     const left = `${Math.round((this.#issuing.notAfterMs - now) / 86_400_000)} days`;
-    if (root === undefined) {
+    // Of another root than the one in use, after a rotation that broke off.
+    if (root === undefined || root.rootPem !== this.#issuing.rootPem) {
       this.#log.warn(
         { left },
         'the imported issuing CA expires soon: import a new one with culvert-controller ca import',

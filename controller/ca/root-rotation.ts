@@ -1,23 +1,30 @@
 import { CulvertError } from '../../shared/errors.js';
 import { createIssuingCa, createRootCa, type CertificateAuthority } from './x509/certificate-authority.js';
 import type { CaFiles } from './ca-files.js';
+import { certificateHash } from '../../shared/pki/certificate-info.js';
+import type { TrustConfirmation } from './rotation-confirmations.js';
+import { nodesUnknown, notProving, notTrusting, stepUnconfirmed } from './unconfirmed.js';
 
 export const rotationSteps = ['prepare', 'activate', 'finish'] as const;
 export type RotationStep = (typeof rotationSteps)[number];
 
 /**
  * Replaces the root CA so that every peer can verify every certificate at any time. `prepare` creates a new root that all
- * agents learn to trust, `activate` signs with it, `finish` stops trusting the old one. Before each step, every agent must
- * have renewed its certificates since the previous step, because the renewal's answer carries the roots.
+ * agents learn to trust, `activate` signs with it, `finish` stops trusting the old one. Works on the files; the controller
+ * picks it up at its next start, and running agents follow in seconds.
  *
- * Works on the files; the controller picks it up at its next start. Throws CulvertError `CA_ROTATION` when the step is
- * out of order.
+ * Throws CulvertError `CA_ROTATION` when the step is out of order, and `CA_UNCONFIRMED` when a node has not confirmed the
+ * step before: after `activate` a node that does not trust the new root is cut off from NATS, and after `finish` one whose
+ * certificates are under the old root is refused everywhere. `isForced` skips that check.
  */
 export async function rotateRoot(input: {
   readonly files: CaFiles;
   readonly step: RotationStep;
   readonly trustDomain: string;
   readonly nowMs: number;
+  /** Every node of the mesh; undefined: not known. */
+  readonly nodes: readonly TrustConfirmation[] | undefined;
+  readonly isForced: boolean;
 }): Promise<void> {
   const { files, trustDomain, nowMs } = input;
   const next = await files.readAuthority('next-root');
@@ -27,15 +34,67 @@ export async function rotateRoot(input: {
   }
   if (input.step === 'finish') {
     if (next !== undefined) throw outOfOrder('the new root is not active yet', 'activate');
+    if (!input.isForced) await assertProven(files, input.nodes, nowMs);
     return files.remove('previous-roots');
   }
   if (next === undefined) throw outOfOrder('no new root is prepared', 'prepare');
-  await adoptRoot({ files, root: next, trustDomain, nowMs });
+  if (!input.isForced) assertTrusted(next, input.nodes, 'ca rotate activate');
+  await adoptAuthority({ files, authority: next, trustDomain, nowMs });
   await files.remove('next-root');
 }
 
-/** Signs with `root` from now on. Certificates under the old root stay trusted. */
-export async function adoptRoot(input: {
+/** Throws `CA_UNCONFIRMED` unless every node trusts the root of an authority. */
+export function assertTrusted(
+  authority: CertificateAuthority,
+  nodes: readonly TrustConfirmation[] | undefined,
+  step: string,
+): void {
+  if (nodes === undefined) throw nodesUnknown(step);
+  const missing = notTrusting(certificateHash(authority.rootPem), nodes);
+  if (missing.length === 0) return;
+  throw stepUnconfirmed({
+    step,
+    what: 'it trusts the new root',
+    consequence: 'cuts them off from NATS and from the others until they have fetched the new root',
+    nodes: missing,
+  });
+}
+
+async function assertProven(
+  files: CaFiles,
+  nodes: readonly TrustConfirmation[] | undefined,
+  nowMs: number,
+): Promise<void> {
+  const issuing = await files.readAuthority('issuing');
+  if (issuing === undefined || (await files.readPreviousRoots(nowMs)).length === 0) return;
+  if (nodes === undefined) throw nodesUnknown('ca rotate finish');
+  const missing = notProving(certificateHash(issuing.rootPem), nodes);
+  if (missing.length === 0) return;
+  throw stepUnconfirmed({
+    step: 'ca rotate finish',
+    what: 'all its certificates are under the new root',
+    consequence: 'these hosts have to join again',
+    nodes: missing,
+  });
+}
+
+/** Signs from now on with a root, or with an issuing CA whose root key is kept elsewhere. */
+export async function adoptAuthority(input: {
+  readonly files: CaFiles;
+  readonly authority: CertificateAuthority;
+  readonly trustDomain: string;
+  readonly nowMs: number;
+}): Promise<void> {
+  const { files, authority, trustDomain, nowMs } = input;
+  if (authority.certificatePem === authority.rootPem) await adoptRoot({ files, root: authority, trustDomain, nowMs });
+  else await adoptIssuing({ files, issuing: authority, nowMs });
+}
+
+/**
+ * Certificates under the old root stay trusted. The file of the issuing CA is what decides, and it is written in one step,
+ * so a crash leaves a CA that works, and the command can be repeated.
+ */
+async function adoptRoot(input: {
   readonly files: CaFiles;
   readonly root: CertificateAuthority;
   readonly trustDomain: string;
@@ -44,19 +103,18 @@ export async function adoptRoot(input: {
   const { files, root, trustDomain, nowMs } = input;
   const issuing = await createIssuingCa({ root, trustDomain, now: nowMs });
   await keepTrustingOldRoot(files, nowMs);
-  await files.writeAuthority('root', root);
   await files.writeAuthority('issuing', issuing);
+  await files.writeAuthority('root', root);
 }
 
-/** Signs from now on with an issuing CA whose root key is kept elsewhere. */
-export async function adoptIssuing(input: {
+async function adoptIssuing(input: {
   readonly files: CaFiles;
   readonly issuing: CertificateAuthority;
   readonly nowMs: number;
 }): Promise<void> {
   await keepTrustingOldRoot(input.files, input.nowMs);
-  await input.files.remove('root');
   await input.files.writeAuthority('issuing', input.issuing);
+  await input.files.remove('root');
 }
 
 async function keepTrustingOldRoot(files: CaFiles, nowMs: number): Promise<void> {

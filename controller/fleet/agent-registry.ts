@@ -1,8 +1,10 @@
+import { isDeepStrictEqual } from 'node:util';
 import type { Bucket } from '../../shared/bus/bucket.js';
 import type { Log } from '../../shared/log.js';
 import { heartbeatSchema, nodeName, type Heartbeat } from '../../shared/wire/requests.js';
 import { z } from 'zod';
 import type { NodeName } from '../../shared/routing/names.js';
+import type { TrustConfirmation } from '../ca/rotation-confirmations.js';
 
 /** One agent: its last heartbeat, and what the controller observed. */
 const recordSchema = z.object({
@@ -49,6 +51,7 @@ export class AgentRegistry {
   readonly #records = new Map<NodeName, AgentRecord>();
   readonly #storedAtMs = new Map<NodeName, number>();
   #bucket: Bucket | undefined;
+  #trustVersion = 0;
 
   constructor(init: {
     readonly log: Log;
@@ -72,6 +75,19 @@ export class AgentRegistry {
       if (record !== undefined && !this.#records.has(record.node)) this.#records.set(record.node, record);
     }
     this.#bucket = bucket;
+    this.#trustVersion += 1;
+  }
+
+  /** Rises whenever {@link confirmations} may differ in more than the time; 0: the stored records were not read yet. */
+  get trustVersion(): number {
+    return this.#bucket === undefined ? 0 : this.#trustVersion;
+  }
+
+  /** Every node, and what it said last of the roots it trusts and proves itself with. */
+  confirmations(): TrustConfirmation[] {
+    return [...this.#records.values()]
+      .map(({ node, heartbeat, lastSeenMs }) => ({ node, trust: heartbeat?.trust ?? null, lastSeenMs }))
+      .sort((a, b) => a.node.localeCompare(b.node));
   }
 
   /** `node` comes from the message's subject, which proves it. */
@@ -80,6 +96,7 @@ export class AgentRegistry {
     const before = this.#records.get(node);
     const clockSkewMs = heartbeat.nowMs - now;
     this.#keep({ node, joinedAtMs: before?.joinedAtMs ?? null, lastSeenMs: now, clockSkewMs, heartbeat });
+    if (!isDeepStrictEqual(before?.heartbeat?.trust, heartbeat.trust) || before === undefined) this.#trustVersion += 1;
     const isNews =
       before?.heartbeat?.appliedRevision !== heartbeat.appliedRevision ||
       before.heartbeat.startedAtMs !== heartbeat.startedAtMs;
@@ -99,6 +116,7 @@ export class AgentRegistry {
       clockSkewMs: before?.clockSkewMs ?? null,
       heartbeat: before?.heartbeat ?? null,
     });
+    this.#trustVersion += 1;
     this.#store(node, now);
   }
 
@@ -110,6 +128,7 @@ export class AgentRegistry {
       await this.#bucket?.delete(node);
       this.#records.delete(node);
       this.#storedAtMs.delete(node);
+      this.#trustVersion += 1;
       this.#log.info({ node }, 'forgot a node: it was silent for longer than its credential lasts');
     }
   }

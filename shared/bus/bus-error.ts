@@ -1,8 +1,10 @@
 import { NatsError } from 'nats';
 import { CulvertError } from '../errors.js';
+import { isTlsFailure } from '../tls-failure.js';
 
 export type BusErrorCode =
   | 'BUS_DISCONNECTED'
+  | 'BUS_UNTRUSTED'
   | 'BUS_TIMEOUT'
   | 'BUS_NO_RESPONDERS'
   | 'BUS_DENIED'
@@ -15,6 +17,8 @@ export type BusErrorCode =
 
 const hints: Readonly<Record<BusErrorCode, string>> = {
   BUS_DISCONNECTED: 'check that nats-server runs and is reachable; the connection comes back by itself',
+  BUS_UNTRUSTED:
+    'TLS refused the certificate of nats-server: it must be valid now and end at a root that is trusted here; compare the clocks and the roots',
   BUS_TIMEOUT: 'check that the controller runs and how busy it is, then try again',
   BUS_NO_RESPONDERS: 'start the controller: there is no responder on this subject',
   BUS_DENIED: 'use credentials with permissions for it; an agent may use only its own subjects',
@@ -61,6 +65,7 @@ export function busError(code: BusErrorCode, message: string, cause?: unknown): 
 export function toBusError(what: string, error: unknown): CulvertError {
   if (error instanceof CulvertError) return error;
   const text = error instanceof Error ? error.message : String(error);
+  if (isTlsFailure(error)) return busError('BUS_UNTRUSTED', `${what}: TLS: ${text}`, error);
   if (!(error instanceof NatsError)) return busError('BUS_FAILED', `${what}: ${text}`, error);
   const apiError = error.jsError();
   const code = codesOfApiErrors[apiError?.err_code ?? 0] ?? codesOfClientErrors[error.code] ?? 'BUS_FAILED';

@@ -1,4 +1,3 @@
-import { isIP } from 'node:net';
 import { setTimeout as delay } from 'node:timers/promises';
 import { checkServerIdentity, type PeerCertificate } from 'node:tls';
 import { connect, type ConnectionOptions, type NatsConnection, type TlsOptions } from 'nats';
@@ -6,8 +5,10 @@ import { busAuthenticator, type BusAuth } from './bus-auth.js';
 import { toBusError } from './bus-error.js';
 import { withSignal } from './with-signal.js';
 import type { Bus } from './bus.js';
+import { dialProblem } from './dial-problem.js';
 import { NatsBus } from './nats-bus.js';
 import { ReconnectPace, reconnectDelayMs } from './reconnect-delay.js';
+import { hostAndPortOf } from './server-address.js';
 
 export type ConnectBusOptions = {
   /** `host:port`, `nats://host:port` or `tls://host:port`; tried in turn. */
@@ -37,12 +38,13 @@ const pingIntervalMs = 5000;
 export async function connectBus(options: ConnectBusOptions): Promise<Bus> {
   const onProblem = options.onProblem ?? ((): void => undefined);
   const pace = new ReconnectPace();
+  const tls = options.tls === null ? null : tlsOptions(options.tls, options.servers);
   const connectionOptions: ConnectionOptions = {
     servers: [...options.servers],
     name: options.name,
     inboxPrefix: options.inboxPrefix,
     authenticator: busAuthenticator(options.auth, onProblem),
-    tls: options.tls === null ? null : tlsOptions(options.tls, options.servers),
+    tls,
     timeout: connectTimeoutMs,
     pingInterval: pingIntervalMs,
     maxPingOut: 2,
@@ -62,6 +64,7 @@ export async function connectBus(options: ConnectBusOptions): Promise<Bus> {
     inboxPrefix: options.inboxPrefix,
     onProblem,
     pace,
+    dialProblem: (server, signal) => dialProblem(server, tls, signal),
   });
   const close = (): void => void bus.close();
   options.signal.addEventListener('abort', close, { once: true });
@@ -97,7 +100,7 @@ async function connectFirst(
  */
 function tlsOptions(tls: NonNullable<ConnectBusOptions['tls']>, servers: readonly string[]): TlsOptions {
   const { caPem, servername } = tls;
-  const hosts = servers.map((server) => hostOf(server));
+  const hosts = servers.map((server) => hostAndPortOf(server).host);
   const checkIdentity = (_host: string, certificate: PeerCertificate): Error | undefined => {
     const mismatches = hosts.map((host) => checkServerIdentity(host, certificate));
     return mismatches.includes(undefined) ? undefined : mismatches[0];
@@ -109,10 +112,4 @@ function tlsOptions(tls: NonNullable<ConnectBusOptions['tls']>, servers: readonl
     },
     ...(servername === undefined ? { checkServerIdentity: checkIdentity } : { servername }),
   };
-}
-
-function hostOf(server: string): string {
-  const address = server.replace(/^[a-z]+:\/\//, '');
-  if (isIP(address) !== 0) return address;
-  return new URL(`tcp://${address}`).hostname.replace(/^\[|\]$/g, '');
 }

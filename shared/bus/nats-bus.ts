@@ -32,6 +32,8 @@ export type NatsBusInit = {
   readonly inboxPrefix: string;
   readonly onProblem: (error: unknown) => void;
   readonly pace: ReconnectPace;
+  /** Why a server cannot be reached; null: it can. */
+  readonly dialProblem: (server: string, signal: AbortSignal) => Promise<unknown>;
 };
 
 /** {@link Bus} on the `nats` package; `connectBus` creates it. */
@@ -42,6 +44,7 @@ export class NatsBus implements Bus {
   readonly #closing = new AbortController();
   readonly #running = new Set<Promise<void>>();
   #currentStatus: BusStatus = 'connected';
+  #isDiagnosing = false;
 
   constructor(init: NatsBusInit) {
     this.#init = init;
@@ -235,7 +238,7 @@ export class NatsBus implements Bus {
   }
 
   #takeStatus(status: Status): void {
-    if (status.type === DebugEvents.Reconnecting) this.#init.pace.dialled();
+    if (status.type === DebugEvents.Reconnecting) this.#onDial();
     else if (status.type === Events.Disconnect) this.#setStatus('disconnected');
     else if (status.type === Events.Reconnect) this.#setStatus('connected');
     else if (status.type === Events.Error && status.permissionContext !== undefined) {
@@ -246,6 +249,20 @@ export class NatsBus implements Bus {
         busError('BUS_FAILED', `nats-server refused the connection: ${JSON.stringify(status.data)}`),
       );
     }
+  }
+
+  /** Says why the bus is still disconnected, from the second attempt on; the first is a moment after the loss. */
+  #onDial(): void {
+    const isAgain = this.#init.pace.hasDialled;
+    this.#init.pace.dialled();
+    const server = this.#connection.getServer();
+    if (!isAgain || this.#isDiagnosing || server === '') return;
+    this.#isDiagnosing = true;
+    void this.#init.dialProblem(server, this.#closing.signal).then((problem) => {
+      this.#isDiagnosing = false;
+      if (problem === null || this.#currentStatus === 'connected' || this.#closing.signal.aborted) return;
+      this.#init.onProblem(toBusError(`cannot connect to NATS at ${server}`, problem));
+    });
   }
 
   #setStatus(status: BusStatus): void {

@@ -18,6 +18,11 @@ export class ReconnectPace {
   #attempt = 0;
   #delayMs = reconnectDelayMs(0);
 
+  /** Whether an attempt has begun since the connection was last up. */
+  get hasDialled(): boolean {
+    return this.#attempt > 0;
+  }
+
   currentMs(): number {
     return this.#delayMs;
   }

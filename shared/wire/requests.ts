@@ -2,6 +2,7 @@ import { z } from 'zod';
 import { CulvertError } from '../errors.js';
 import { parseSpiffeId, type SpiffeId } from '../identity.js';
 import { parseNodeName, type NodeName } from '../routing/names.js';
+import { trustReportSchema } from './trust-hint.js';
 
 /**
  * Requests of agents and the controller's answers: JSON over HTTPS for the join, JSON over NATS for the rest (subjects
@@ -104,6 +105,8 @@ export const heartbeatSchema = z.object({
   nowMs: epochMs,
   startedAtMs: epochMs,
   workloads: z.array(workloadStatusSchema).max(4096),
+  /** Absent: the agent's version does not report it. */
+  trust: trustReportSchema.exactOptional(),
   /** Names of the tasks that the agent is waiting for, as in its /readyz. */
   pending: z.array(z.string().max(256)).max(4096),
 });
@@ -135,8 +138,22 @@ export const joinResponseSchema = z.object({
 });
 export type JoinResponse = z.infer<typeof joinResponseSchema>;
 
-/** `GET /v1/ca`: fetched without trust, then verified with the hash in the token. */
-export const caResponseSchema = z.object({ rootsPem: pem });
+/**
+ * `GET /v1/ca[?nonce=]`: fetched without trust. A joining host verifies `rootsPem` with the hash in its token, and a member
+ * verifies `sealed` with the keys that it pinned.
+ */
+export const caResponseSchema = z.object({
+  rootsPem: pem,
+  /** The roots again, signed as the answer to {@link rootsQuestion}, base64. Absent without a nonce. */
+  sealed: z.base64().max(maxWireBytes).exactOptional(),
+});
+export const sealedRootsSchema = z.object({ rootsPem: pem });
+export const rootsNonce = z.string().regex(/^[\w-]{22,64}$/, { message: 'must be 22 to 64 characters of base64url' });
+
+/** What the signature over the roots is for: this one question, so that an earlier answer cannot be used again. */
+export function rootsQuestion(nonce: string): { readonly subject: string; readonly request: Uint8Array } {
+  return { subject: 'culvert.v1.roots', request: new TextEncoder().encode(nonce) };
+}
 
 /** The controller's answer over NATS when it refuses a whole request. */
 export const wireFailureSchema = z.object({ error: wireErrorSchema });

@@ -84,6 +84,11 @@ export class CertificateRotator {
     this.#renewals.retryNow();
   }
 
+  /** Renews certificates of these identities within `withinMs`, because the roots of the mesh have changed. */
+  renewSoon(identities: readonly SpiffeId[], withinMs: number): void {
+    for (const identity of identities) this.#renewals.renewSoon(identity, withinMs);
+  }
+
   close(): void {
     this.#renewals.close();
   }

@@ -49,7 +49,17 @@ export class CredentialsRotator {
     this.#renewal.retryNow();
   }
 
-  /** Roots that came with workload certificates and verify them. */
+  /** Renews within `withinMs`, because the roots of the mesh have changed. */
+  renewSoon(withinMs: number): void {
+    this.#renewal.renewSoon('node', withinMs);
+  }
+
+  /** Why the last renewal failed; null: it did not. */
+  get problem(): string | null {
+    return this.#renewal.problemOf('node');
+  }
+
+  /** Roots that the controller signed, or that came with workload certificates and verify them. */
   takeRoots(rootsPem: string): void {
     if (rootsPem === this.#current.rootsPem) return;
     this.#init.log.warn('the roots of the mesh have changed');

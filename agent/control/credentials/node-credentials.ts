@@ -20,6 +20,8 @@ export const nodeCredentialsSchema = z.object({
   rootsPem: z.string(),
   /** Ed25519, PEM: keys that snapshots and registry entries must be signed with. Pinned by the join. */
   signingPublicKeys: z.array(z.string()).min(1),
+  /** Where the host joined. Absent: the file is of an earlier version. */
+  controllerUrl: z.string().exactOptional(),
   /** When the certificate and the JWT expire, by the controller's clock. */
   notAfterMs: z.number(),
   /** When they were received, by the agent's clock. Half of the lifetime counts from here. */

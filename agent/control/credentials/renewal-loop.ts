@@ -70,6 +70,19 @@ export class RenewalLoop<Key> {
     this.#arm();
   }
 
+  /** Makes a key due within `withinMs`, at a random moment, because what is held is no longer what is needed. */
+  renewSoon(key: Key, withinMs: number): void {
+    const slot = this.#slots.get(key);
+    if (slot === undefined) return;
+    const { scheduler } = this.#init;
+    const nowMs = scheduler.nowMs();
+    const dueAtMs = nowMs + scheduler.random() * withinMs;
+    if (dueAtMs >= slot.dueAtMs) return;
+    slot.dueAtMs = dueAtMs;
+    slot.setAtMs = nowMs;
+    this.#arm();
+  }
+
   close(): void {
     this.#abort.abort();
     this.#cancelTimer?.();

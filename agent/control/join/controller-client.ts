@@ -1,6 +1,7 @@
 import { request } from 'node:https';
 import type { z } from 'zod';
 import { CulvertError, describeError } from '../../../shared/errors.js';
+import { isTlsFailure } from '../../../shared/tls-failure.js';
 import { decodeWire, encodeWire, maxWireBytes, wireErrorSchema } from '../../../shared/wire/requests.js';
 
 const requestTimeoutMs = 10_000;
@@ -83,9 +84,7 @@ function refusal(url: URL, status: number, bytes: Uint8Array): CulvertError {
 }
 
 function unreachable(url: URL, cause: unknown): CulvertError {
-  const code = (cause as { code?: unknown }).code;
-  const isTls = typeof code === 'string' && /CERT|SIGNATURE|ALTNAME|ERR_TLS|ERR_SSL|VERIFY/.test(code);
-  return isTls
+  return isTlsFailure(cause)
     ? new CulvertError({
         code: 'CONTROLLER_UNTRUSTED',
         message: `the controller at ${url.origin} could not prove its identity: ${describeError(cause)}`,

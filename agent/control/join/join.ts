@@ -59,12 +59,14 @@ export async function joinMesh(o: {
     natsCaPem: answer.natsCaPem,
     rootsPem: answer.rootsPem,
     signingPublicKeys: answer.signingPublicKeys,
+    controllerUrl: base.origin,
     notAfterMs: answer.notAfterMs,
     obtainedAtMs: Date.now(),
   };
 }
 
-function parseControllerUrl(text: string): URL {
+/** Throws CulvertError `CONTROLLER_URL`. */
+export function parseControllerUrl(text: string): URL {
   const url = URL.canParse(text) ? new URL(text) : undefined;
   if (url?.protocol !== 'https:') {
     throw new CulvertError({

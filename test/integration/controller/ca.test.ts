@@ -7,8 +7,10 @@ import { test } from 'node:test';
 import { pino } from 'pino';
 import { exportCa, importCa, rotateCa } from '../../../controller/ca/ca-commands.js';
 import { MeshCa } from '../../../controller/ca/mesh-ca.js';
+import { ConfirmationFile, type TrustConfirmation } from '../../../controller/ca/rotation-confirmations.js';
 import { lockState } from '../../../controller/store/state-lock.js';
 import { endsAtRoot, readCertificateChain } from '../../../shared/pki/certificate-chain.js';
+import { certificateHash } from '../../../shared/pki/certificate-info.js';
 import { createCsr } from '../../../shared/pki/certificate-request.js';
 import { splitCertificates } from '../../../shared/pki/pem.js';
 import { nodeNamed } from '../../support/routing/names.js';
@@ -76,6 +78,76 @@ test('a root is replaced in three steps, and agents that renewed after each step
     const files = await readdir(path.join(place.stateDir, 'ca'));
     assert.deepEqual(files.sort(), ['issuing.pem', 'root.pem']);
     for (const file of files) assert.equal((await stat(path.join(place.stateDir, 'ca', file))).mode & 0o777, 0o600);
+  });
+});
+
+const nodeCount = 2;
+
+/** What the controller would have recorded of its nodes, by the hashes of roots. */
+async function record(
+  place: Place,
+  trust: TrustConfirmation['trust'],
+  lastSeenMs: number | null = 1000,
+): Promise<void> {
+  const nodes = Array.from({ length: nodeCount }, (_, index) => ({ node: `host-${index}`, trust, lastSeenMs }));
+  await new ConfirmationFile(place).write(nodes);
+}
+
+test('a step is refused with the list of the nodes that have not confirmed the one before, and nothing changes', async () => {
+  await inPlace(async (place) => {
+    const { rootHash: old } = await started(place);
+    await rotateCa(place, 'prepare');
+    const prepared = await started(place);
+    const next = certificateHash(prepared.trust.nextRootPem ?? '');
+    for (const [trust, why] of [
+      [null, /host-0: has sent no heartbeat since it joined[\s\S]*host-1: /],
+      [{ trusts: [old], proves: [old] }, /2 nodes have not confirmed[\s\S]*host-1: does not trust the new root/],
+    ] as const) {
+      await record(place, trust, trust === null ? null : 1000);
+      await assert.rejects(rotateCa(place, 'activate'), { code: 'CA_UNCONFIRMED', message: why, hint: /--force/ });
+    }
+    assert.equal((await started(place)).rootHash, old);
+
+    await record(place, { trusts: [old, next], proves: [old] });
+    await rotateCa(place, 'activate');
+    await assert.rejects(rotateCa(place, 'finish'), { code: 'CA_UNCONFIRMED', message: /under another root/ });
+    await record(place, { trusts: [old, next], proves: [next, old] });
+    await assert.rejects(rotateCa(place, 'finish'), { code: 'CA_UNCONFIRMED' });
+    await record(place, { trusts: [old, next], proves: [next] });
+    await rotateCa(place, 'finish');
+    assert.equal(splitCertificates((await started(place)).rootsPem).length, 1);
+  });
+});
+
+test('with --force a step is done at once, and nodes that are not known are no reason to go on without it', async () => {
+  await inPlace(async (place) => {
+    await started(place);
+    await rotateCa(place, 'prepare');
+    await writeFile(path.join(place.stateDir, 'tokens.json'), '[]');
+    await assert.rejects(rotateCa(place, 'activate'), { code: 'CA_UNCONFIRMED', message: /which nodes there are/ });
+    await rotateCa(place, 'activate', { isForced: true });
+    await rotateCa(place, 'finish', { isForced: true });
+    assert.equal(splitCertificates((await started(place)).rootsPem).length, 1);
+  });
+});
+
+test('a CA that replaces the one of a mesh with nodes is only prepared until they trust its root', async () => {
+  await inPlace(async (place) => {
+    const own = await started(place);
+    const other = { ...place, stateDir: path.join(place.scratch, 'other') };
+    await started(other);
+    const file = path.join(place.scratch, 'other.p12');
+    await exportCa(other, file, place.password);
+    await record(place, { trusts: [own.rootHash], proves: [own.rootHash] });
+    const source = { file, passwordFile: place.password, replaces: true };
+    assert.match(await importCa(place, source), /^prepared the root CA .* ca rotate activate$/);
+    const prepared = await started(place);
+    assert.equal(prepared.rootHash, own.rootHash);
+    const next = certificateHash(prepared.trust.nextRootPem ?? '');
+    await assert.rejects(rotateCa(place, 'activate'), { code: 'CA_UNCONFIRMED' });
+    await record(place, { trusts: [own.rootHash, next], proves: [own.rootHash] });
+    await rotateCa(place, 'activate');
+    assert.equal((await started(place)).rootHash, next);
   });
 });
 

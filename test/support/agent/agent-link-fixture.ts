@@ -28,6 +28,7 @@ import {
   sealSnapshot,
   snapshotReader,
 } from '../../../shared/wire/signed.js';
+import type { TrustHint } from '../../../shared/wire/trust-hint.js';
 import { Inbox } from '../bus/bus-deadline.js';
 import { NatsFixture, serverName } from '../bus/bus-fixture.js';
 import { nodeNamed } from '../routing/names.js';
@@ -76,6 +77,8 @@ export class LinkFixture implements AsyncDisposable {
   readonly registryMessages = new Inbox<RegistryMessage>();
   readonly logLines = new Inbox<string>();
   readonly connections = new Inbox<true>();
+  readonly hints = new Inbox<TrustHint>();
+  readonly untrusted = new Inbox<true>();
   registryAlarms = 0;
   registry!: RegistryFollower;
   link!: ControlLink;
@@ -175,6 +178,8 @@ export class LinkFixture implements AsyncDisposable {
       onRules: ({ snapshot }) => this.rules.push(snapshot.revision),
       onRulesAlarm: this.alarms.push,
       onAnswerRefused: this.answerAlarms.push,
+      onTrustHint: this.hints.push,
+      onUntrusted: () => this.untrusted.push(true),
       onConnected: () => this.connections.push(true),
     });
   }

@@ -18,6 +18,7 @@ const ready: ReadinessFacts = {
   isJoined: true,
   joinProblem: null,
   isNatsConnected: true,
+  natsProblem: null,
   appliedRevision: 3,
   enforcedRevision: 3,
   isRegistryComplete: true,
