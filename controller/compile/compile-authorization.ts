@@ -14,8 +14,8 @@ type Condition = NonNullable<Rule['when']>[number];
 type Operation = NonNullable<Rule['to']>[number]['operation'];
 
 /**
- * Compiles AuthorizationPolicies, sorted by namespace and name. The trust domain `cluster.local` in a principal stands
- * for the mesh's own trust domain (Istio, "Trust Domain Migration").
+ * Compiles AuthorizationPolicies, sorted by namespace and name. The trust domain `cluster.local` stands for the
+ * mesh's own, in principals and by itself (Istio, "Trust Domain Migration").
  */
 export function compileAuthorization(
   policies: readonly AuthorizationPolicy[],
@@ -45,9 +45,19 @@ function compileRule(rule: Rule, scope: Scope): CompiledAuthorizationRule {
   };
 }
 
-function compileCondition({ key, values, notValues }: Condition, { trustDomain }: Scope): AuthorizationCondition {
-  const compiled = (listed: readonly string[]) =>
-    key === 'source.principal' ? inTrustDomain(listed, trustDomain) : listed;
+function compileCondition({ key, values, notValues }: Condition, scope: Scope): AuthorizationCondition {
+  const compiled = (listed: readonly string[]): readonly string[] => {
+    switch (key) {
+      case 'source.principal':
+        return inTrustDomain(listed, scope.trustDomain);
+      case 'source.trustDomain':
+        return trustDomains(listed, scope.trustDomain);
+      case 'source.serviceAccount':
+        return accounts(listed, scope.namespace);
+      default:
+        return listed;
+    }
+  };
   return {
     key,
     ...(values === undefined ? {} : { values: compiled(values) }),
@@ -56,18 +66,26 @@ function compileCondition({ key, values, notValues }: Condition, { trustDomain }
 }
 
 function compileSource(source: Source, { trustDomain, namespace }: Scope): AuthorizationSource {
-  const { principals, notPrincipals, serviceAccounts, notServiceAccounts, ...rest } = source;
-  const named = (accounts: readonly string[]) =>
-    accounts.map((account) =>
-      account.includes('/') ? account : serviceAccountName({ namespace, serviceAccount: account }),
-    );
+  const { principals, notPrincipals, serviceAccounts, notServiceAccounts, ...others } = source;
+  const { trustDomains: domains, notTrustDomains: notDomains, ...rest } = others;
   return {
     ...rest,
-    ...(serviceAccounts === undefined ? {} : { serviceAccounts: named(serviceAccounts) }),
-    ...(notServiceAccounts === undefined ? {} : { notServiceAccounts: named(notServiceAccounts) }),
+    ...(domains === undefined ? {} : { trustDomains: trustDomains(domains, trustDomain) }),
+    ...(notDomains === undefined ? {} : { notTrustDomains: trustDomains(notDomains, trustDomain) }),
+    ...(serviceAccounts === undefined ? {} : { serviceAccounts: accounts(serviceAccounts, namespace) }),
+    ...(notServiceAccounts === undefined ? {} : { notServiceAccounts: accounts(notServiceAccounts, namespace) }),
     ...(principals === undefined ? {} : { principals: inTrustDomain(principals, trustDomain) }),
     ...(notPrincipals === undefined ? {} : { notPrincipals: inTrustDomain(notPrincipals, trustDomain) }),
   };
+}
+
+/** Names without a namespace are in that of the policy. */
+function accounts(names: readonly string[], namespace: string): string[] {
+  return names.map((name) => (name.includes('/') ? name : serviceAccountName({ namespace, serviceAccount: name })));
+}
+
+function trustDomains(names: readonly string[], trustDomain: string): string[] {
+  return names.map((name) => (name === 'cluster.local' ? trustDomain : name));
 }
 
 function inTrustDomain(principals: readonly string[], trustDomain: string): string[] {

@@ -34,6 +34,7 @@ export type SourceFacts = {
   readonly principalNamespace: string | null;
   /** The service account in {@link principal}, in any trust domain. */
   readonly principalAccount: ServiceAccountName | null;
+  readonly principalTrustDomain: string | null;
   /** The key by which the rollout of a rule divides sources: the proved identity, else the address. */
   readonly rolloutKey: string;
 };
@@ -42,7 +43,8 @@ export type SourceFacts = {
 export type ConnectionFacts = SourceFacts & { readonly destination: PartyFacts; readonly port: number };
 
 export function connectionFacts(facts: SourceFacts, destination: PartyFacts, port: number): ConnectionFacts {
-  const { source, claimedSource, principal, principalNamespace, principalAccount, rolloutKey } = facts;
+  const { source, claimedSource, principal, principalNamespace, principalAccount, principalTrustDomain, rolloutKey } =
+    facts;
   // Written out: this runs for every decision, and a spread takes microseconds.
   return {
     source,
@@ -50,6 +52,7 @@ export function connectionFacts(facts: SourceFacts, destination: PartyFacts, por
     principal,
     principalNamespace,
     principalAccount,
+    principalTrustDomain,
     rolloutKey,
     destination,
     port,
@@ -78,6 +81,7 @@ export function sourceFacts({ ip, identity, workload }: Party, context: FactsCon
     principal: proved === undefined || identity === null ? null : identity.slice('spiffe://'.length),
     principalNamespace: proved?.namespace ?? null,
     principalAccount: proved === undefined ? null : serviceAccountName(proved),
+    principalTrustDomain: proved?.trustDomain ?? null,
     rolloutKey: identity ?? ip,
   };
 }

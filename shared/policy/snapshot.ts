@@ -138,6 +138,8 @@ export type AuthorizationSource = {
   readonly notServiceAccounts?: readonly string[];
   readonly namespaces?: readonly string[];
   readonly notNamespaces?: readonly string[];
+  readonly trustDomains?: readonly string[];
+  readonly notTrustDomains?: readonly string[];
   readonly ipBlocks?: readonly string[];
   readonly notIpBlocks?: readonly string[];
 };
@@ -158,6 +160,8 @@ export const authorizationConditionKeys = [
   'source.ip',
   'source.namespace',
   'source.principal',
+  'source.serviceAccount',
+  'source.trustDomain',
   'destination.ip',
   'destination.port',
 ] as const;

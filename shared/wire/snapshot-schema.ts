@@ -65,6 +65,8 @@ const authorizationPolicy = z.strictObject({
               notServiceAccounts: names.exactOptional(),
               namespaces: names.exactOptional(),
               notNamespaces: names.exactOptional(),
+              trustDomains: names.exactOptional(),
+              notTrustDomains: names.exactOptional(),
               ipBlocks: names.exactOptional(),
               notIpBlocks: names.exactOptional(),
             }),

@@ -87,7 +87,14 @@ function meant(written: string, known: Iterable<string>): string {
   return nearest === undefined ? 'it matches nothing until there is one' : `did you mean "${nearest}"?`;
 }
 
-const nameFields = ['principals', 'notPrincipals', 'namespaces', 'notNamespaces'] as const;
+const nameFields = [
+  'principals',
+  'notPrincipals',
+  'namespaces',
+  'notNamespaces',
+  'trustDomains',
+  'notTrustDomains',
+] as const;
 
 /** As in Istio, `*` is a wildcard only at the beginning or the end. Elsewhere it is a character that no name has. */
 function checkPatterns(policy: AuthorizationPolicy, problems: ProblemList): void {

@@ -2,7 +2,7 @@ import { z } from 'zod';
 import { parseCidr } from '../../../shared/address.js';
 import { authorizationConditionKeys, type AuthorizationConditionKey } from '../../../shared/policy/snapshot.js';
 import { fieldNotes } from './field-notes.js';
-import { isPort, maskedCidr } from './field-schemas.js';
+import { isNamespacedName, isPort, maskedCidr } from './field-schemas.js';
 
 const emptyList = 'must not be empty: leave it out';
 const httpOnly = 'needs HTTP, and Culvert carries TCP without reading it';
@@ -80,7 +80,12 @@ function readValue(conditionKey: AuthorizationConditionKey, text: string): strin
       return /^[1-9]\d{0,4}$/.test(text) && isPort(Number(text)) ? text : { problem: 'must be a port from 1 to 65535' };
     case 'source.principal':
       return text.startsWith('spiffe://') ? { problem: 'is written without "spiffe://", as in Istio' } : text;
+    case 'source.serviceAccount': {
+      const isName = isNamespacedName(text.includes('/') ? text : `x/${text}`);
+      return isName ? text : { problem: 'must be NAMESPACE/NAME, or NAME in the namespace of the policy' };
+    }
     case 'source.namespace':
+    case 'source.trustDomain':
       return text;
   }
 }

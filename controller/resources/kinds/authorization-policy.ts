@@ -68,6 +68,10 @@ const source = z
     notServiceAccounts: accounts.describe('Accounts that do not match.'),
     namespaces: matchList('["billing"]').describe('Namespaces of the source; `*`, `prefix*` and `*suffix` too.'),
     notNamespaces: matchList('["billing"]').describe('Namespaces that do not match.'),
+    trustDomains: matchList('["cluster.local"]').describe(
+      'Trust domains in the identity of the source; `*`, `prefix*` and `*suffix` too. `cluster.local` is that of the mesh.',
+    ),
+    notTrustDomains: matchList('["cluster.local"]').describe('Trust domains that do not match.'),
     ipBlocks: ipBlocks.describe('Addresses of the source.'),
     notIpBlocks: ipBlocks.describe('Addresses that do not match.'),
   })

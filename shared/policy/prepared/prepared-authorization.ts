@@ -37,6 +37,8 @@ type PreparedSource = {
   readonly notPrincipals: NameMatcher | null;
   readonly namespaces: NameMatcher | null;
   readonly notNamespaces: NameMatcher | null;
+  readonly trustDomains: NameMatcher | null;
+  readonly notTrustDomains: NameMatcher | null;
   readonly ipBlocks: readonly Cidr[] | null;
   readonly notIpBlocks: readonly Cidr[] | null;
 };
@@ -84,6 +86,10 @@ function conditionTest(key: AuthorizationCondition['key'], values: readonly stri
       return ({ principalNamespace }: ConnectionFacts) => matchesName(names, principalNamespace);
     case 'source.principal':
       return ({ principal }: ConnectionFacts) => matchesName(names, principal);
+    case 'source.serviceAccount':
+      return ({ principalAccount }: ConnectionFacts) => hasName(names.exact, principalAccount);
+    case 'source.trustDomain':
+      return ({ principalTrustDomain }: ConnectionFacts) => matchesName(names, principalTrustDomain);
     case 'destination.ip':
       return ({ destination }: ConnectionFacts) => containsAny(cidrs, destination.ip);
     case 'destination.port':
@@ -101,6 +107,8 @@ function prepareSource(source: AuthorizationSource): PreparedSource {
     notPrincipals: nameMatcher(source.notPrincipals),
     namespaces: nameMatcher(source.namespaces),
     notNamespaces: nameMatcher(source.notNamespaces),
+    trustDomains: nameMatcher(source.trustDomains),
+    notTrustDomains: nameMatcher(source.notTrustDomains),
     ipBlocks: source.ipBlocks?.map(readCidr) ?? null,
     notIpBlocks: source.notIpBlocks?.map(readCidr) ?? null,
   };
@@ -164,9 +172,9 @@ export function matchesTo({ to }: PreparedAuthorizationRule, facts: ConnectionFa
   return false;
 }
 
-/** An unauthenticated source matches no principal, account or namespace, and so satisfies every `not…` list. */
+/** An unauthenticated source matches no principal, account, namespace or trust domain, and so satisfies every `not…` list. */
 function matchesSource(source: PreparedSource, facts: ConnectionFacts): boolean {
-  const { principal, principalAccount, principalNamespace } = facts;
+  const { principal, principalAccount, principalNamespace, principalTrustDomain } = facts;
   const { ip } = facts.source;
   return (
     (source.serviceAccounts === null || hasName(source.serviceAccounts, principalAccount)) &&
@@ -175,6 +183,8 @@ function matchesSource(source: PreparedSource, facts: ConnectionFacts): boolean 
     (source.notPrincipals === null || !matchesName(source.notPrincipals, principal)) &&
     (source.namespaces === null || matchesName(source.namespaces, principalNamespace)) &&
     (source.notNamespaces === null || !matchesName(source.notNamespaces, principalNamespace)) &&
+    (source.trustDomains === null || matchesName(source.trustDomains, principalTrustDomain)) &&
+    (source.notTrustDomains === null || !matchesName(source.notTrustDomains, principalTrustDomain)) &&
     (source.ipBlocks === null || containsAny(source.ipBlocks, ip)) &&
     (source.notIpBlocks === null || !containsAny(source.notIpBlocks, ip))
   );

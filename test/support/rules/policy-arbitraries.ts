@@ -87,6 +87,8 @@ const source = optional({
   notServiceAccounts: some(namespacedNames),
   namespaces: some(['a', 'b', '*']),
   notNamespaces: some(['a', '*b']),
+  trustDomains: some([trustDomain, 'other.*']),
+  notTrustDomains: some([trustDomain, '*.other']),
   ipBlocks: some(cidrs),
   notIpBlocks: some(cidrs),
 });
@@ -96,6 +98,8 @@ const condition = fc
     fc.record({ key: fc.constantFrom('source.ip', 'destination.ip'), listed: some(cidrs) }),
     fc.record({ key: fc.constant('source.namespace'), listed: some(['a', '*b']) }),
     fc.record({ key: fc.constant('source.principal'), listed: some(principals) }),
+    fc.record({ key: fc.constant('source.serviceAccount'), listed: some(namespacedNames) }),
+    fc.record({ key: fc.constant('source.trustDomain'), listed: some([trustDomain, 'other.*']) }),
     fc.record({ key: fc.constant('destination.port'), listed: some(['1', '2', '3']) }),
   )
   .chain(({ key, listed }) =>

@@ -248,11 +248,13 @@ function policyMatches({ rules }: CompiledAuthorizationPolicy, connection: Conne
 
 function conditionHolds({ key, values, notValues }: AuthorizationCondition, connection: Connection): boolean {
   const { source, destination, port } = connection;
-  const { principal, namespace } = namesOf(source);
+  const { principal, namespace, account, trustDomain } = namesOf(source);
   const is = (listed: readonly string[]): boolean => {
     if (key === 'source.ip') return listed.some((cidr) => contains(cidr, source.ip));
     if (key === 'destination.ip') return listed.some((cidr) => contains(cidr, destination.ip));
     if (key === 'destination.port') return listed.includes(String(port));
+    if (key === 'source.serviceAccount') return account !== null && listed.includes(account);
+    if (key === 'source.trustDomain') return fits(listed, trustDomain);
     return fits(listed, key === 'source.principal' ? principal : namespace);
   };
   return (values === undefined || is(values)) && (notValues === undefined || !is(notValues));
@@ -260,8 +262,13 @@ function conditionHolds({ key, values, notValues }: AuthorizationCondition, conn
 
 function namesOf({ identity }: Party) {
   const principal = identity?.replace('spiffe://', '') ?? null;
-  const [, , namespace = null, , name = null] = principal?.split('/') ?? [];
-  return { principal, namespace, account: principal === null ? null : `${String(namespace)}/${String(name)}` };
+  const [trustDomain = null, , namespace = null, , name = null] = principal?.split('/') ?? [];
+  return {
+    principal,
+    trustDomain,
+    namespace,
+    account: principal === null ? null : `${String(namespace)}/${String(name)}`,
+  };
 }
 
 function fits(patterns: readonly string[], text: string | null): boolean {
@@ -269,7 +276,7 @@ function fits(patterns: readonly string[], text: string | null): boolean {
 }
 
 function sourceMatches(candidate: AuthorizationSource, source: Party): boolean {
-  const { principal, namespace, account } = namesOf(source);
+  const { principal, namespace, account, trustDomain } = namesOf(source);
   const { ip } = source;
   return (
     (candidate.principals === undefined || fits(candidate.principals, principal)) &&
@@ -278,6 +285,8 @@ function sourceMatches(candidate: AuthorizationSource, source: Party): boolean {
     (candidate.notServiceAccounts === undefined || !fits(candidate.notServiceAccounts, account)) &&
     (candidate.namespaces === undefined || fits(candidate.namespaces, namespace)) &&
     (candidate.notNamespaces === undefined || !fits(candidate.notNamespaces, namespace)) &&
+    (candidate.trustDomains === undefined || fits(candidate.trustDomains, trustDomain)) &&
+    (candidate.notTrustDomains === undefined || !fits(candidate.notTrustDomains, trustDomain)) &&
     (candidate.ipBlocks === undefined || candidate.ipBlocks.some((cidr) => contains(cidr, ip))) &&
     (candidate.notIpBlocks === undefined || !candidate.notIpBlocks.some((cidr) => contains(cidr, ip)))
   );

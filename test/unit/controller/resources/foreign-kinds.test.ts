@@ -272,8 +272,13 @@ describe('the snapshot', () => {
 
   it('has conditions and accounts of AuthorizationPolicies with their full names', () => {
     const rule = {
-      from: [{ source: { serviceAccounts: ['api', 'shop/web'] } }],
+      from: [
+        { source: { serviceAccounts: ['api', 'shop/web'] } },
+        { source: { trustDomains: ['cluster.local'], notTrustDomains: ['old.test'] } },
+      ],
       when: [
+        { key: 'source.serviceAccount', values: ['api', 'shop/web'] },
+        { key: 'source.trustDomain', notValues: ['cluster.local'] },
         { key: 'source.principal', values: ['cluster.local/ns/a/sa/b'] },
         { key: 'source.ip', notValues: ['10.1.2.3/8'] },
       ],
@@ -281,9 +286,14 @@ describe('the snapshot', () => {
     const [policy] = compile(document('AuthorizationPolicy', { rules: [rule] })).authorizationPolicies;
     assert.deepEqual(policy?.rules, [
       {
-        from: [{ serviceAccounts: ['billing/api', 'shop/web'] }],
+        from: [
+          { serviceAccounts: ['billing/api', 'shop/web'] },
+          { trustDomains: ['mesh.test'], notTrustDomains: ['old.test'] },
+        ],
         to: [],
         when: [
+          { key: 'source.serviceAccount', values: ['billing/api', 'shop/web'] },
+          { key: 'source.trustDomain', notValues: ['mesh.test'] },
           { key: 'source.principal', values: ['mesh.test/ns/a/sa/b'] },
           { key: 'source.ip', notValues: ['10.0.0.0/8'] },
         ],

@@ -164,6 +164,16 @@ const rows: Readonly<Record<string, readonly Row[]>> = {
       'aaa',
       { source: foreign },
     ],
+    ['trustDomains are those of the identity', [allow([source({ trustDomains: ['mesh.test'] })])], 'aad'],
+    ['trustDomains: cluster.local is that of the mesh', [allow([source({ trustDomains: ['cluster.local'] })])], 'aad'],
+    [
+      'trustDomains tell apart what has the same name elsewhere',
+      [allow([source({ namespaces: ['billing'], trustDomains: ['mesh.test'] })])],
+      'ddd',
+      { source: foreign },
+    ],
+    ['trustDomains take prefixes', [allow([source({ trustDomains: ['other.*'] })])], 'aaa', { source: foreign }],
+    ['notTrustDomains matches also who has no principal', [deny([source({ notTrustDomains: ['mesh.test'] })])], 'aad'],
     ['ipBlocks are prefixes', [allow([source({ ipBlocks: ['203.0.113.0/24'] })])], 'dda'],
     ['ipBlocks are single addresses', [allow([source({ ipBlocks: ['198.18.1.1'] })])], 'dad'],
     ['notIpBlocks is everybody else', [allow([source({ notIpBlocks: ['198.18.0.0/15'] })])], 'dda'],
@@ -208,6 +218,26 @@ const rows: Readonly<Record<string, readonly Row[]>> = {
       'source.principal is the principal',
       [allow([when('source.principal', { values: ['*/ns/shop/sa/web', 'cluster.local/ns/shop/sa/web'] })])],
       'dad',
+    ],
+    [
+      'source.serviceAccount is namespace and name',
+      [allow([when('source.serviceAccount', { values: ['shop/web'] })])],
+      'dad',
+    ],
+    [
+      'source.serviceAccount without a namespace is of the own one',
+      [allow([when('source.serviceAccount', { values: ['api'] })])],
+      'add',
+    ],
+    [
+      'source.trustDomain is that of the identity',
+      [allow([when('source.trustDomain', { values: ['mesh.*'] })])],
+      'aad',
+    ],
+    [
+      'source.trustDomain may be one that must not be',
+      [allow([when('source.trustDomain', { notValues: ['cluster.local'] })])],
+      'dda',
     ],
     [
       'destination.ip is the address of the workload',
