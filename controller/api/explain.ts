@@ -9,6 +9,7 @@ import type { RegistryEntry } from '../../shared/routing/registry-entry.js';
 import { badRequest } from './api-error.js';
 import type { Enforcer, ExplainedConnection, WhyAnswer } from './api-types.js';
 import { findDestinations, findSources, type Candidate, type DestinationCandidate } from './party-candidates.js';
+import { partyWorkload } from '../analysis/pairs/mesh-party.js';
 import { serviceName } from '../../shared/routing/names.js';
 
 /** Pairs of source and destination in one answer. */
@@ -94,8 +95,7 @@ function explainOne(input: {
 
 function registeredParty({ ip, workload }: Candidate): Party {
   if (workload === null) return { ip, identity: null, workload: null };
-  const { namespace, name, serviceAccount, labels, node, identity } = workload;
-  return { ip, identity, workload: { namespace, name, serviceAccount, labels, node } };
+  return { ip, identity: workload.identity, workload: partyWorkload(workload) };
 }
 
 function notesFor(input: {

@@ -5,13 +5,13 @@ import type {
   NetworkPolicySelector,
 } from '../resources/kinds/network-policy.js';
 import { byNamespaceAndName } from './compile-authorization.js';
-import { mergePorts } from './merge-ports.js';
+import { mergeRulePorts } from './merge-ports.js';
 import type {
   CompiledNetworkPolicy,
   LabelRequirement,
   NetworkPolicyPeer,
   NetworkPolicyRule,
-  PortRange,
+  RulePort,
 } from '../../shared/policy/snapshot.js';
 
 /** Compiles NetworkPolicies, sorted by namespace and name, with Kubernetes' defaults filled in. */
@@ -48,12 +48,17 @@ function compileRule(
 ): NetworkPolicyRule[] {
   const tcp = ports.filter(({ protocol }) => protocol === 'TCP');
   if (ports.length > 0 && tcp.length === 0) return [];
-  return [{ peers: peers.map(compilePeer), ports: portRanges(tcp) }];
+  return [{ peers: peers.map(compilePeer), ports: rulePorts(tcp) }];
 }
 
-function portRanges(ports: readonly NetworkPolicyPort[]): PortRange[] {
+function rulePorts(ports: readonly NetworkPolicyPort[]): RulePort[] {
   if (ports.some(({ port }) => port === undefined)) return [];
-  return mergePorts(ports.map(({ port, endPort }) => `${String(port)}-${String(endPort ?? port)}`));
+  return mergeRulePorts(
+    ports.flatMap(({ port, endPort }) => {
+      if (port === undefined) return [];
+      return typeof port === 'string' ? [port] : [`${port}-${endPort ?? port}`];
+    }),
+  );
 }
 
 function compilePeer({ podSelector, namespaceSelector, ipBlock }: NetworkPolicyPeerField): NetworkPolicyPeer {

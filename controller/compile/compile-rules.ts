@@ -5,7 +5,7 @@ import { parseOnChange } from '../resources/kinds/on-change.js';
 import type { ProblemList } from '../resources/parse/problem-list.js';
 import type { Resource } from '../resources/kinds/resource.js';
 import type { SegmentationRule } from '../resources/kinds/segmentation-rule.js';
-import { mergePorts } from './merge-ports.js';
+import { mergeRulePorts } from './merge-ports.js';
 import { SegmentExpansion } from './segment-expansion.js';
 import { plainRule, tiers, type CompiledRule } from '../../shared/policy/snapshot.js';
 
@@ -93,7 +93,7 @@ function compileRule(
         mode,
         from,
         to,
-        ports: mergePorts(ports ?? []),
+        ports: mergeRulePorts(ports ?? []),
         onChange: parseOnChange(onChange ?? '') ?? plainRule.onChange,
         rollout: rollout ?? plainRule.rollout,
         validFromMs: instantOf(validFrom),

@@ -1,7 +1,13 @@
 import { parsePortRange } from '../resources/kinds/segmentation-rule.js';
-import type { PortRange } from '../../shared/policy/snapshot.js';
+import type { PortRange, RulePort } from '../../shared/policy/snapshot.js';
 
-/** Parses ports and ranges, sorts them and merges overlaps. Invalid entries are left out. */
+/** {@link mergePorts} of what rules write: the names come after the ranges, each once. */
+export function mergeRulePorts(ports: readonly (number | string)[]): RulePort[] {
+  const names = ports.filter((port) => typeof port === 'string' && parsePortRange(port) === undefined);
+  return [...mergePorts(ports), ...new Set(names.map(String).sort())];
+}
+
+/** Parses ports and ranges, sorts them and merges overlaps. Other entries are left out. */
 export function mergePorts(ports: readonly (number | string)[]): PortRange[] {
   const ranges = ports.map(parsePortRange).filter((range) => range !== undefined);
   const merged: PortRange[] = [];

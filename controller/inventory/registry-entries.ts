@@ -4,7 +4,7 @@ import { ProblemList } from '../resources/parse/problem-list.js';
 import type { Problem } from '../resources/kinds/problem.js';
 import type { Resource } from '../resources/kinds/resource.js';
 import type { Service } from '../resources/kinds/service.js';
-import type { Workload } from '../resources/kinds/workload.js';
+import { namedPortsOf, type Workload } from '../resources/kinds/workload.js';
 import {
   registryKey,
   type RegistryEntry,
@@ -57,6 +57,7 @@ function workloadEntry({ metadata, spec }: Workload, trustDomain: string): Workl
       excludeInboundPorts: capture?.excludeInboundPorts ?? [],
       excludeOutboundCidrs: capture?.excludeOutboundCidrs ?? [],
     },
+    ...namedPortsOf(spec),
   };
 }
 

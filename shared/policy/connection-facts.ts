@@ -1,6 +1,6 @@
 import { ipBytes } from '../address.js';
 import { parseSpiffeId, type Identity } from '../identity.js';
-import type { Party, PartyWorkload } from './connection.js';
+import type { Party, PartyWorkload, PortNames } from './connection.js';
 import type { NamespaceLabels } from './prepared/namespace-labels.js';
 import { serviceAccountName, workloadName, type ServiceAccountName, type WorkloadName } from '../routing/names.js';
 
@@ -13,6 +13,7 @@ export type PartyFacts = {
   readonly workload: WorkloadName | null;
   readonly node: string | null;
   readonly labels: Readonly<Record<string, string>> | null;
+  readonly ports: PortNames | null;
   readonly isExternal: boolean;
   readonly isUnauthenticated: boolean;
 };
@@ -128,6 +129,7 @@ function partyFacts(init: {
     workload: workload === null ? null : workloadName(workload),
     node: workload?.node ?? null,
     labels: workload?.labels ?? null,
+    ports: workload?.ports ?? null,
     isExternal,
     isUnauthenticated,
   };

@@ -21,7 +21,12 @@ export type PartyWorkload = {
   readonly serviceAccount: string;
   readonly labels: Readonly<Record<string, string>>;
   readonly node: string | null;
+  /** The named ports; absent: none. */
+  readonly ports?: PortNames;
 };
+
+/** The ports of a workload by name. */
+export type PortNames = Readonly<Record<string, number>>;
 
 /** The subject of a decision: who dials whom on which port of the endpoint. */
 export type Connection = { readonly source: Party; readonly destination: Party; readonly port: number };

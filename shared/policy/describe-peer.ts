@@ -2,7 +2,7 @@ import { parseSpiffeId } from '../identity.js';
 import type { Connection, Party } from './connection.js';
 import type { ConnectionFacts } from './connection-facts.js';
 import { listed, matchFieldNames, matchFields, useField, type MatchFieldName } from './match-fields.js';
-import type { PeerMatch, PortRange } from './snapshot.js';
+import type { PeerMatch, RulePort } from './snapshot.js';
 import { serviceAccountName, workloadName } from '../routing/names.js';
 
 /** The origin of a match (a segment, a service) tells people more than what it was expanded to. */
@@ -27,8 +27,15 @@ export function describePeers(matches: readonly PeerMatch[]): string {
   return texts.length === 1 ? (texts[0] ?? '') : `any of: ${listed(texts, '; ')}`;
 }
 
-export function describePorts(ports: readonly PortRange[]): string {
-  return listed(ports.map(([first, last]) => (first === last ? String(first) : `${first}-${last}`)));
+export function describePorts(ports: readonly RulePort[]): string {
+  return listed(ports.map(describePort));
+}
+
+/** `5432`, `8000-8100`, or `http`: as documents write it. */
+export function describePort(port: RulePort): string {
+  if (typeof port === 'string') return port;
+  const [first, last] = port;
+  return first === last ? String(first) : `${first}-${last}`;
 }
 
 /** `source billing/api`; when the source only claims to be a workload, also what it proved. */

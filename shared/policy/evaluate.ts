@@ -3,7 +3,7 @@ import { meshDefaultRef, type Clock, type Connection, type Decision, type RuleRe
 import { connectionFacts, type ConnectionFacts } from './connection-facts.js';
 import { networkPolicyVerdict, type NetworkPolicyVerdict } from './network-policy-verdict.js';
 import type { PreparedPolicy } from './prepared/prepared-authorization.js';
-import { matchesRule, type PreparedRule } from './prepared/prepared-rule.js';
+import { matchesPorts, matchesRule, type PreparedRule } from './prepared/prepared-rule.js';
 import {
   prepareSnapshot,
   type DestinationView,
@@ -126,8 +126,14 @@ class Evaluation {
     const sets = { words, a, b: this.#destination.rules, c: this.#rules.port(this.#facts.port) };
     return findInAll(sets, start, end, (position) => {
       const candidate = this.#rules.rules[position];
-      return candidate === undefined ? undefined : this.#apply(candidate);
+      return candidate === undefined || this.#missesPort(candidate) ? undefined : this.#apply(candidate);
     });
+  }
+
+  /** The index knows numbers of ports only. */
+  #missesPort({ hasNamedPorts, rule }: PreparedRule): boolean {
+    const { port, destination } = this.#facts;
+    return hasNamedPorts && !matchesPorts(rule.ports, port, destination.ports);
   }
 
   /** The same without the index, because a trace also reports the rules that do not match. */

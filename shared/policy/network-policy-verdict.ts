@@ -1,5 +1,5 @@
 import type { RuleRef } from './connection.js';
-import type { ConnectionFacts, PartyFacts } from './connection-facts.js';
+import type { ConnectionFacts } from './connection-facts.js';
 import type { NetworkIsolation } from './prepared/network-selection.js';
 
 export type NetworkPolicyVerdict = {
@@ -27,23 +27,21 @@ export function networkPolicyVerdict(init: {
   readonly ingress: NetworkIsolation | null;
 }): NetworkPolicyVerdict | undefined {
   const { facts, egress, ingress } = init;
-  const { source, destination, port } = facts;
-  const sent = directionVerdict(egress, 'egress', destination, port);
+  const sent = directionVerdict(egress, 'egress', facts);
   if (sent?.verdict === 'deny') return sent;
-  const received = directionVerdict(ingress, 'ingress', source, port);
+  const received = directionVerdict(ingress, 'ingress', facts);
   if (received !== undefined) return received;
-  return destination.labels === null ? sent : undefined;
+  return facts.destination.labels === null ? sent : undefined;
 }
 
 function directionVerdict(
   isolation: NetworkIsolation | null,
   direction: 'ingress' | 'egress',
-  peer: PartyFacts,
-  port: number,
+  { source, destination, port }: ConnectionFacts,
 ): NetworkPolicyVerdict | undefined {
   const first = isolation?.policies[0];
   if (isolation === null || first === undefined) return undefined;
-  const allowing = isolation.allowing(peer, port);
+  const allowing = isolation.allowing(direction === 'egress' ? destination : source, port, destination.ports);
   if (allowing === undefined) return { verdict: 'deny', direction, rule: first.ref };
   return { verdict: 'allow', direction, rule: allowing.ref };
 }

@@ -50,8 +50,8 @@ export type CompiledRule = {
   /** Alternatives; an empty list matches every party. Segments are expanded. */
   readonly from: readonly PeerMatch[];
   readonly to: readonly PeerMatch[];
-  /** Inclusive [first, last]; an empty list matches every port. Ports are those of endpoints, not of VIPs. */
-  readonly ports: readonly PortRange[];
+  /** Alternatives; an empty list matches every port. Ports are those of endpoints, not of VIPs. */
+  readonly ports: readonly RulePort[];
   /** What happens to an open connection that this rule now denies, or that it allowed until it expired. */
   readonly onChange: OnChange;
   /** Percentage of sources for which the rule is enforced, 0 to 100; it is audited for the others. See `rollout.ts`. */
@@ -84,7 +84,11 @@ export const plainSnapshot = {
 export type OnChange =
   { readonly kind: 'terminate' } | { readonly kind: 'drain'; readonly graceMs: number } | { readonly kind: 'keep' };
 
+/** Both ends are in it. */
 export type PortRange = readonly [first: number, last: number];
+
+/** A range, or the name that a workload gives to one of its ports: it stands for another number in each workload. */
+export type RulePort = PortRange | string;
 
 /**
  * All fields that are present must match; an absent field matches everything. Each field has a row in
@@ -182,7 +186,7 @@ export type CompiledNetworkPolicy = {
 /** An empty list of peers matches everything, an empty list of ports every port. */
 export type NetworkPolicyRule = {
   readonly peers: readonly NetworkPolicyPeer[];
-  readonly ports: readonly PortRange[];
+  readonly ports: readonly RulePort[];
 };
 
 export type NetworkPolicyPeer =

@@ -139,7 +139,8 @@ export class Trace {
     const failures: ('source' | 'destination' | 'port')[] = [];
     if (!matchesSource(prepared, this.#facts)) failures.push('source');
     if (!matchesAnyPeer(prepared.to, this.#facts.destination)) failures.push('destination');
-    if (!matchesPorts(prepared.rule.ports, this.#facts.port)) failures.push('port');
+    const { port, destination } = this.#facts;
+    if (!matchesPorts(prepared.rule.ports, port, destination.ports)) failures.push('port');
     return failures;
   }
 

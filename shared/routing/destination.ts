@@ -32,12 +32,13 @@ export function resolveService(
   service: RegistryService,
   dialled: HostPort,
 ): readonly Endpoint[] {
-  const port = servedPort(service, dialled.port)?.targetPort;
-  if (port === undefined) return [];
+  const served = servedPort(service, dialled.port);
+  if (served === undefined) return [];
   const endpoints: Endpoint[] = [];
   for (const workload of registry.endpointsOf(service)) {
     const ip = addressFor(workload, dialled.ip);
-    if (ip !== undefined) endpoints.push({ workload, address: { ip, port } });
+    const port = targetPortOf(served, workload);
+    if (ip !== undefined && port !== undefined) endpoints.push({ workload, address: { ip, port } });
   }
   return endpoints;
 }
@@ -46,6 +47,15 @@ export function resolveService(
 export function servedPort({ ports }: RegistryService, dialled: number | null): ServicePort | undefined {
   if (dialled !== null) return ports.find(({ port }) => port === dialled);
   return ports.length === 1 ? ports[0] : undefined;
+}
+
+/** Undefined: the workload has no port with the name, so it is no endpoint for this port (as in Kubernetes). */
+export function targetPortOf(
+  { targetPort }: ServicePort,
+  { ports = {} }: Pick<WorkloadEntry, 'ports'>,
+): number | undefined {
+  if (typeof targetPort === 'number') return targetPort;
+  return Object.hasOwn(ports, targetPort) ? ports[targetPort] : undefined;
 }
 
 /** An address of the dialled family if there is one, else the first: the agent translates between families. */

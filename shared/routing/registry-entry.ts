@@ -24,6 +24,8 @@ export type WorkloadEntry = {
   /** `hbone`: reached only through a tunnel. `tcp`: no agent captures it, so it is dialled directly. */
   readonly protocol: 'hbone' | 'tcp';
   readonly capture: CaptureExclusions;
+  /** The named ports; absent: none. */
+  readonly ports?: Readonly<Record<string, number>>;
 };
 
 /** Traffic of a workload that the agent does not capture. */
@@ -48,7 +50,8 @@ export type RegistryService = {
   readonly selector: Readonly<Record<string, string>>;
 };
 
-export type ServicePort = { readonly port: number; readonly targetPort: number };
+/** `targetPort`: a number, or the name of a port, which each endpoint gives to a number of its own. */
+export type ServicePort = { readonly port: number; readonly targetPort: number | string };
 
 export function registryKey(entry: RegistryEntry): string {
   return `${entry.kind}.${entry.namespace}.${entry.name}`;

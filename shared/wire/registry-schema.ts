@@ -9,6 +9,7 @@ const name = z
   .string()
   .regex(/^[a-z0-9](?:[a-z0-9.-]*[a-z0-9])?$/)
   .max(253);
+const portName = z.string().min(1).max(63);
 const labels = z.record(z.string(), z.string()).readonly();
 const ip = z.custom<IpAddress>(
   (value) => typeof value === 'string' && parseIp(value) === value,
@@ -35,6 +36,7 @@ const workload = z.strictObject({
     excludeInboundPorts: z.array(port).readonly(),
     excludeOutboundCidrs: z.array(z.string()).readonly(),
   }),
+  ports: z.record(portName, port).readonly().exactOptional(),
 });
 
 const service = z.strictObject({
@@ -42,7 +44,7 @@ const service = z.strictObject({
   namespace: name,
   name,
   vips: z.array(ip).readonly(),
-  ports: z.array(z.strictObject({ port, targetPort: port })).readonly(),
+  ports: z.array(z.strictObject({ port, targetPort: z.union([port, portName]) })).readonly(),
   selector: labels,
 });
 

@@ -22,7 +22,9 @@ const peerMatch = z.strictObject(
   ) as PeerMatchShape,
 );
 
-const portRanges = z.array(z.tuple([port, port]).readonly()).readonly();
+const portRange = z.tuple([port, port]).readonly();
+const portRanges = z.array(portRange).readonly();
+const rulePorts = z.array(z.union([portRange, z.string().min(1).max(63)])).readonly();
 const instant = z.int().nullable();
 
 const onChange = z.discriminatedUnion('kind', [
@@ -39,7 +41,7 @@ const rule = z.strictObject({
   mode: z.enum(['enforce', 'audit']),
   from: z.array(peerMatch).readonly(),
   to: z.array(peerMatch).readonly(),
-  ports: portRanges,
+  ports: rulePorts,
   onChange,
   rollout: z.number().min(0).max(100),
   validFromMs: instant,
@@ -105,7 +107,7 @@ const networkPolicyPeer = z.discriminatedUnion('kind', [
   z.strictObject({ kind: z.literal('block'), cidr: z.string(), except: names }),
 ]);
 const networkPolicyRules = z
-  .array(z.strictObject({ peers: z.array(networkPolicyPeer).readonly(), ports: portRanges }))
+  .array(z.strictObject({ peers: z.array(networkPolicyPeer).readonly(), ports: rulePorts }))
   .readonly();
 const networkPolicy = z.strictObject({
   namespace: z.string().min(1),

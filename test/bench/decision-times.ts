@@ -5,6 +5,7 @@ import { parseDocuments } from '../../controller/resources/parse/parse-documents
 import { compileSnapshot } from '../../controller/compile/compile-snapshot.js';
 import type { Clock, Connection, Party } from '../../shared/policy/connection.js';
 import { evaluate } from '../../shared/policy/evaluate.js';
+import { rangesOf } from '../../shared/policy/prepared/prepared-rule.js';
 import { prepareSnapshot } from '../../shared/policy/prepared/prepared-snapshot.js';
 import { registryEntries } from '../../controller/inventory/registry-entries.js';
 import type { Snapshot } from '../../shared/policy/snapshot.js';
@@ -117,7 +118,7 @@ function ruledPairs({ rules }: Snapshot, parties: readonly Party[]): RuledPair[]
   }
   return rules.flatMap(({ from, to, ports }) => {
     const [source, destination] = [from, to].map(([peer]) => byAccount.get(peer?.serviceAccounts?.[0] ?? ''));
-    const port = ports[0]?.[0];
+    const [port] = rangesOf(ports)[0] ?? [];
     if (source === undefined || destination === undefined || port === undefined) return [];
     return [{ sources: source, destinations: destination, port }];
   });

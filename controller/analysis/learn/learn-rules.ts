@@ -1,5 +1,6 @@
 import type { FlowRecord } from '../../../shared/wire/flows.js';
-import type { RegistryEntry } from '../../../shared/routing/registry-entry.js';
+import { targetPortOf } from '../../../shared/routing/destination.js';
+import type { RegistryEntry, ServicePort } from '../../../shared/routing/registry-entry.js';
 import { conversations, flowEndName, type Conversation } from '../flows/conversations.js';
 import { lookupOf } from '../registry/registry-lookup.js';
 import { LearnedPeers, type LearnedPeer } from './learn-peer.js';
@@ -241,11 +242,9 @@ function notSeen(all: readonly Conversation[], entries: readonly RegistryEntry[]
   const servicePorts = inScope.flatMap((entry) => {
     if (entry.kind !== 'service') return [];
     const endpoints = registry.endpointsOf(entry);
-    const isUsed = (targetPort: number): boolean =>
-      endpoints.some((endpoint) => ports.has(`${workloadName(endpoint)}:${targetPort}`));
-    return entry.ports
-      .filter(({ targetPort }) => !isUsed(targetPort))
-      .map(({ port }) => `${serviceName(entry)}:${port}`);
+    const isUsed = (served: ServicePort): boolean =>
+      endpoints.some((endpoint) => ports.has(`${workloadName(endpoint)}:${targetPortOf(served, endpoint) ?? ''}`));
+    return entry.ports.filter((served) => !isUsed(served)).map(({ port }) => `${serviceName(entry)}:${port}`);
   });
   return {
     destinations: names.filter((name) => !reached.has(name)),

@@ -1,6 +1,7 @@
 import type { Resource } from '../../resources/kinds/resource.js';
 import type { Clock } from '../../../shared/policy/connection.js';
 import { commonConnection } from '../../compile/check/common-connection.js';
+import { commonPorts } from '../../compile/check/common-ports.js';
 import { NamedAddresses } from '../../compile/check/named-addresses.js';
 import { NamespaceIndex } from '../../compile/check/namespace-index.js';
 import { overlapOfPeerLists } from '../../compile/check/peer-overlap.js';
@@ -9,7 +10,7 @@ import type { FlowRecord } from '../../../shared/wire/flows.js';
 import { lintKinds, type LintFinding } from './lint-finding.js';
 import { lintUsage } from './lint-usage.js';
 import { lintPeers } from './lint-peers.js';
-import { commonPort, covers, shadows } from './rule-cover.js';
+import { covers, shadows } from './rule-cover.js';
 import type { RuleSet } from '../pairs/rule-set.js';
 
 /** Rules that expire within this time are reported. */
@@ -66,7 +67,7 @@ function isPassedBy(earlier: CompiledRule, later: CompiledRule, rules: readonly 
   if (earlier.tier === later.tier) return false;
   return rules.slice(0, rules.indexOf(earlier)).some(({ tier, action, mode, ...pass }) => {
     if (tier !== earlier.tier || action !== 'pass' || mode === 'audit') return false;
-    return commonPort(pass.ports, later.ports) !== undefined && overlaps(pass, later);
+    return commonPorts(pass.ports, later.ports) !== undefined && overlaps(pass, later);
   });
 }
 

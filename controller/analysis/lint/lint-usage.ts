@@ -1,5 +1,6 @@
+import { isPortName } from '../../../shared/policy/prepared/prepared-rule.js';
 import type { Clock } from '../../../shared/policy/connection.js';
-import type { CompiledRule, PeerMatch, PortRange } from '../../../shared/policy/snapshot.js';
+import type { CompiledRule, PeerMatch, RulePort } from '../../../shared/policy/snapshot.js';
 import type { FlowRecord } from '../../../shared/wire/flows.js';
 import type { LintFinding } from './lint-finding.js';
 import { workloadParty, type MeshParty } from '../pairs/mesh-party.js';
@@ -75,9 +76,10 @@ function broad(rule: CompiledRule, seen: readonly FlowRecord[], counts: Selected
   ];
 }
 
-function portCount(ports: readonly PortRange[]): number {
+/** A name is one port of each workload. */
+function portCount(ports: readonly RulePort[]): number {
   if (ports.length === 0) return 65_535;
-  return ports.reduce((sum, [first, last]) => sum + last - first + 1, 0);
+  return ports.reduce((sum, port) => sum + (isPortName(port) ? 1 : port[1] - port[0] + 1), 0);
 }
 
 /** How many workloads peers stand for, asked once for peers that are written alike. */

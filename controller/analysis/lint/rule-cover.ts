@@ -1,4 +1,5 @@
-import { tiers, type CompiledRule, type PortRange } from '../../../shared/policy/snapshot.js';
+import { isPortName } from '../../../shared/policy/prepared/prepared-rule.js';
+import { tiers, type CompiledRule, type RulePort } from '../../../shared/policy/snapshot.js';
 import { coversPeers, isByAddressOnly } from './peer-cover.js';
 
 /**
@@ -32,22 +33,17 @@ function isAlwaysInForce({ mode, rollout, validFromMs, expiresAtMs }: CompiledRu
 }
 
 /** Ranges are sorted and not adjacent, as the compiler produces them. */
-function coversPorts(outer: readonly PortRange[], inner: readonly PortRange[]): boolean {
+function coversPorts(outer: readonly RulePort[], inner: readonly RulePort[]): boolean {
   if (outer.length === 0) return true;
-  const everyPort: readonly PortRange[] = [[1, 65_535]];
-  return (inner.length === 0 ? everyPort : inner).every(([first, last]) =>
-    outer.some((range) => range[0] <= first && last <= range[1]),
+  const everyPort: readonly RulePort[] = [[1, 65_535]];
+  return (inner.length === 0 ? everyPort : inner).every((port) =>
+    outer.some((candidate) => coversPort(candidate, port)),
   );
 }
 
-/** A port that both match; undefined: none. */
-export function commonPort(a: readonly PortRange[], b: readonly PortRange[]): number | undefined {
-  const everyPort: readonly PortRange[] = [[1, 65_535]];
-  for (const [firstA, lastA] of a.length === 0 ? everyPort : a) {
-    for (const [firstB, lastB] of b.length === 0 ? everyPort : b) {
-      const first = Math.max(firstA, firstB);
-      if (first <= Math.min(lastA, lastB)) return first;
-    }
-  }
-  return undefined;
+/** A name is any port, so only the same name or all ports certainly cover it. */
+function coversPort(outer: RulePort, inner: RulePort): boolean {
+  if (isPortName(outer)) return outer === inner;
+  const [first, last] = isPortName(inner) ? [1, 65_535] : inner;
+  return outer[0] <= first && last <= outer[1];
 }

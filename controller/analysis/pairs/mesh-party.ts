@@ -1,5 +1,5 @@
 import type { IpAddress } from '../../../shared/address.js';
-import type { Party } from '../../../shared/policy/connection.js';
+import type { Party, PartyWorkload } from '../../../shared/policy/connection.js';
 import type { CidrRegion } from './cidr-regions.js';
 import type { WorkloadEntry } from '../../../shared/routing/registry-entry.js';
 import { workloadName } from '../../../shared/routing/names.js';
@@ -18,12 +18,17 @@ export type MeshParty = {
 
 /** A registered workload at one of its addresses. */
 export function workloadParty(entry: WorkloadEntry, ip: IpAddress): MeshParty {
-  const { namespace, name, serviceAccount, labels, node, identity, protocol } = entry;
+  const { identity, protocol } = entry;
   return {
     name: workloadName(entry),
-    party: { ip, identity, workload: { namespace, name, serviceAccount, labels, node } },
+    party: { ip, identity, workload: partyWorkload(entry) },
     isMeshed: protocol === 'hbone',
   };
+}
+
+/** What rules ask of a registered workload. */
+export function partyWorkload({ namespace, name, serviceAccount, labels, node, ports }: WorkloadEntry): PartyWorkload {
+  return { namespace, name, serviceAccount, labels, node, ...(ports === undefined ? {} : { ports }) };
 }
 
 /** An address without a workload. */

@@ -39,9 +39,7 @@ export class PairClasses {
     const byEnd = endsOfSets(sets);
     this.#ends = new Map(byEnd.map((ends) => [ends[0] as MeshParty, ends]));
     this.#areAlike = areAlike(sets.map(contextOf)) && byEnd.every(areAlike);
-    this.#items = sets.flatMap(({ snapshot }, index) =>
-      selectionItems(snapshot, clock).map((item) => this.#ofSet(item, index)),
-    );
+    this.#items = sets.flatMap((set, index) => selectionItems(set, clock).map((item) => this.#ofSet(item, index)));
     const ends = [...this.#ends.keys()];
     this.sources = classifyEnds(
       ends,

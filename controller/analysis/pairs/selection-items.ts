@@ -1,5 +1,8 @@
 import type { Clock } from '../../../shared/policy/connection.js';
-import type { AuthorizationCondition, PortRange, Snapshot } from '../../../shared/policy/snapshot.js';
+import { isPortName, rangesOf } from '../../../shared/policy/prepared/prepared-rule.js';
+import type { AuthorizationCondition, PortRange, RulePort, Snapshot } from '../../../shared/policy/snapshot.js';
+import type { RegistryEntry } from '../../../shared/routing/registry-entry.js';
+import type { RuleSet } from './rule-set.js';
 import { Selectors, type Selector, type Side } from './selectors.js';
 
 /**
@@ -17,8 +20,8 @@ const isMeshed: Selector = { key: 'meshed', namespaces: null, selects: (end) => 
 const standsForMany: Selector = { key: 'many', namespaces: null, selects: (end) => end.standsForMany === true };
 const isExternal: Selector = { key: 'external', namespaces: null, selects: (end) => end.party.workload === null };
 
-/** Every item of a snapshot. */
-export function selectionItems(snapshot: Snapshot, clock: Clock): SelectionItem[] {
+/** Every item of a set. */
+export function selectionItems({ snapshot, entries }: RuleSet, clock: Clock): SelectionItem[] {
   const selectors = new Selectors({ snapshot, clock });
   return [
     item({ source: isMeshed }),
@@ -30,6 +33,7 @@ export function selectionItems(snapshot: Snapshot, clock: Clock): SelectionItem[
     ...networkItems(snapshot, selectors),
     ...mtlsItems(snapshot, selectors),
     ...externalItems(snapshot, selectors),
+    ...namedPortItems(snapshot, entries),
   ];
 }
 
@@ -114,10 +118,29 @@ function externalItems({ externals }: Snapshot, selectors: Selectors): Selection
   });
 }
 
+/** What the names in rules stand for: the destinations that give a name to a port are decided alike but for it. */
+function namedPortItems({ rules, networkPolicies }: Snapshot, entries: readonly RegistryEntry[]): SelectionItem[] {
+  const inPolicies = networkPolicies.flatMap(({ ingress, egress }) => [...(ingress ?? []), ...(egress ?? [])]);
+  const names = new Set([...rules, ...inPolicies].flatMap(({ ports }) => ports.filter(isPortName)));
+  if (names.size === 0) return [];
+  const items = new Map<string, SelectionItem>();
+  for (const entry of entries) {
+    if (entry.kind !== 'workload') continue;
+    for (const [name, port] of Object.entries(entry.ports ?? {})) {
+      const key = `port ${name}=${port}`;
+      if (!names.has(name) || items.has(key)) continue;
+      const selects: Selector['selects'] = ({ party }) => party.workload?.ports?.[name] === port;
+      items.set(key, item({ destination: { key, namespaces: null, selects }, cuts: cutsOf([single(port)]) }));
+    }
+  }
+  return [...items.values()];
+}
+
 function single(port: number): PortRange {
   return [port, port];
 }
 
-function cutsOf(ports: readonly PortRange[]): number[] {
-  return ports.flatMap(([first, last]) => [first, last + 1]);
+/** Those of names are in {@link namedPortItems}. */
+function cutsOf(ports: readonly RulePort[]): number[] {
+  return rangesOf(ports).flatMap(([first, last]) => [first, last + 1]);
 }

@@ -1,12 +1,12 @@
 import { formatSpiffeId } from '../../../shared/identity.js';
 import type { Connection, Party } from '../../../shared/policy/connection.js';
 import { matchFieldNames } from '../../../shared/policy/match-fields.js';
-import type { CompiledRule, PeerMatch, Snapshot } from '../../../shared/policy/snapshot.js';
+import { isPortName, matchesPorts } from '../../../shared/policy/prepared/prepared-rule.js';
+import type { CompiledRule, PeerMatch, RulePort, Snapshot } from '../../../shared/policy/snapshot.js';
 import type { PartyChange } from '../../resources/match/peer-field.js';
 import { usePeerField } from '../../resources/match/peer-fields.js';
 import { mayBeAnyOf } from '../pairs/peer-filter.js';
 import { wantedByPolicies } from './policy-wishes.js';
-import { commonPort } from '../lint/rule-cover.js';
 import { workloadName } from '../../../shared/routing/names.js';
 
 /** A connection that differs from another in one fact. */
@@ -61,17 +61,26 @@ function changesForRule(rule: CompiledRule, connection: Connection, snapshot: Sn
   const misses = [
     !mayBeIn(rule.from, source),
     !mayBeIn(rule.to, destination),
-    commonPort(rule.ports, [[port, port]]) === undefined,
+    !matchesPorts(rule.ports, port, destination.workload?.ports ?? null),
     !isInTime,
   ];
   const missed = misses.filter(Boolean).length;
   if (missed > 1) return [];
-  if (misses[2] === true) return rule.ports.map(([first, last]) => portChange(connection, port < first ? first : last));
+  if (misses[2] === true) return nearestPorts(rule.ports, connection).map((near) => portChange(connection, near));
   if (misses[3] === true) return timeChanges(rule, connection, nowMs);
   // If neither side certainly misses, an address or a proof of identity does.
   const ofSource = misses[1] === true ? [] : peerChanges('source', rule.from, connection, snapshot);
   const ofDestination = misses[0] === true ? [] : peerChanges('destination', rule.to, connection, snapshot);
   return [...ofSource, ...ofDestination];
+}
+
+/** The end of each range that is nearer to the port, and what the names stand for. */
+function nearestPorts(ports: readonly RulePort[], { destination, port }: Connection): number[] {
+  return ports.flatMap((entry) => {
+    if (!isPortName(entry)) return [port < entry[0] ? entry[0] : entry[1]];
+    const named = destination.workload?.ports?.[entry];
+    return named === undefined ? [] : [named];
+  });
 }
 
 function mayBeIn(peers: readonly PeerMatch[], party: Party): boolean {

@@ -1,4 +1,5 @@
 import type { Connection } from '../../../shared/policy/connection.js';
+import { isPortName } from '../../../shared/policy/prepared/prepared-rule.js';
 import type {
   AuthorizationSource,
   LabelRequirement,
@@ -42,7 +43,10 @@ export function wantedByPolicies(snapshot: Snapshot, { source, destination }: Co
       if (rules === null || home?.namespace !== namespace) continue;
       for (const rule of rules) {
         peers.push({ side, peers: rule.peers.map((peer) => fromNetworkPeer(peer, namespace)) });
-        ports.push(...rule.ports.map(([first]) => first));
+        for (const port of rule.ports) {
+          const number = isPortName(port) ? target?.ports?.[port] : port[0];
+          if (number !== undefined) ports.push(number);
+        }
       }
     }
   }

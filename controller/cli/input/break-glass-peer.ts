@@ -9,12 +9,12 @@ import { resolveName } from '../../analysis/registry/registered-name.js';
 import { lookupOf, type RegistryLookup } from '../../analysis/registry/registry-lookup.js';
 import { CliError, usageError } from '../exit-codes.js';
 
-export type NamedPeer = { readonly peer: Peer; readonly port: number | null };
+export type NamedPeer = { readonly peer: Peer; readonly port: number | string | null };
 
 /**
  * What a person means by `billing/api`, `sa:billing/api`, `service:billing/db:5432`, an address or a CIDR, as a peer of
  * a rule: a workload, a service (destinations only) or a service account, in this order. The port is that of the
- * endpoint, also where the port of a service was named. Throws CliError: `usage`, or `notFound` for what nothing is called.
+ * endpoint, or its name, also where the port of a service was named. Throws CliError: `usage`, or `notFound` for what nothing is called.
  */
 export function namedPeer(text: string, side: 'source' | 'destination', entries: readonly RegistryEntry[]): NamedPeer {
   if (side === 'source' && text.includes('/') && parseCidr(text) !== undefined)
@@ -45,7 +45,7 @@ export function namedPeer(text: string, side: 'source' | 'destination', entries:
   }
 }
 
-function endpointPort(name: string, service: RegistryService, port: number | null): number {
+function endpointPort(name: string, service: RegistryService, port: number | null): number | string {
   const served = servedPort(service, port);
   if (served !== undefined) return served.targetPort;
   const known = service.ports.map((candidate) => candidate.port).join(', ');

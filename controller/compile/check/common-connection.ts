@@ -1,12 +1,14 @@
 import { isAbout } from '../../resources/match/peer-fields.js';
+import { commonPorts, type CommonPorts } from './common-ports.js';
 import type { NamedAddresses } from './named-addresses.js';
 import { overlapOfPeers } from './peer-overlap.js';
-import type { CompiledRule, PeerMatch, PortRange } from '../../../shared/policy/snapshot.js';
+import { isPortName, rangesOf } from '../../../shared/policy/prepared/prepared-rule.js';
+import type { CompiledRule, PeerMatch, RulePort } from '../../../shared/policy/snapshot.js';
 
 /** What of a rule says which connections it matches. */
 export type Matching = Pick<CompiledRule, 'action' | 'from' | 'to' | 'ports'>;
 
-/** In words; `ports` is `any port` or `port 5432`. */
+/** In words; `ports` is `any port`, `port 5432` or `port http`. */
 export type CommonConnection = { readonly from: string; readonly to: string; readonly ports: string };
 
 /**
@@ -58,7 +60,7 @@ function mayProveNothing({ action }: Matching, match: PeerMatch): boolean {
 function commonDestination(
   a: Matching,
   b: Matching,
-  ports: readonly PortRange[],
+  { ports, hasNumber }: CommonPorts,
   named: NamedAddresses,
 ): Omit<CommonConnection, 'from'> | undefined {
   if (a.to.length === 0 && b.to.length === 0) return { to: anybody, ports: describe(ports) };
@@ -67,7 +69,9 @@ function commonDestination(
       const plain = overlapOfPeers(left, right);
       if (plain === undefined) continue;
       if (left.external !== true && right.external !== true) return { to: plain, ports: describe(ports) };
-      for (const port of named.portsIn(ports)) {
+      // What is outside the mesh has no named ports.
+      if (!hasNumber) continue;
+      for (const port of named.portsIn(rangesOf(ports))) {
         const to = overlapOfPeers(left, right, named.on(port));
         if (to !== undefined) return { to, ports: ports.length === 0 && port === 1 ? anyPort : `port ${port}` };
       }
@@ -76,19 +80,6 @@ function commonDestination(
   return undefined;
 }
 
-function describe([first]: readonly PortRange[]): string {
-  return first === undefined ? anyPort : `port ${first[0]}`;
-}
-
-/** Ranges of which every port is in both; an empty list is every port. Undefined: no port is in both. */
-function commonPorts(a: readonly PortRange[], b: readonly PortRange[]): readonly PortRange[] | undefined {
-  if (a.length === 0 || b.length === 0) return a.length === 0 ? b : a;
-  const common: PortRange[] = [];
-  for (const [firstA, lastA] of a) {
-    for (const [firstB, lastB] of b) {
-      const [first, last] = [Math.max(firstA, firstB), Math.min(lastA, lastB)];
-      if (first <= last) common.push([first, last]);
-    }
-  }
-  return common.length === 0 ? undefined : common;
+function describe([first]: readonly RulePort[]): string {
+  return first === undefined ? anyPort : `port ${isPortName(first) ? first : first[0]}`;
 }

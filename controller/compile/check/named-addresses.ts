@@ -34,7 +34,7 @@ export class NamedAddresses {
   on(port: number): readonly Cidr[] {
     let cidrs = this.#byPort.get(port);
     if (cidrs === undefined) {
-      const named = this.#entries.filter(({ ports }) => matchesPorts(ports, port));
+      const named = this.#entries.filter(({ ports }) => matchesPorts(ports, port, null));
       this.#byPort.set(port, (cidrs = named.flatMap((entry) => entry.cidrs)));
     }
     return cidrs;

@@ -1,4 +1,5 @@
 import { assertNever } from '../../../shared/assert-never.js';
+import { namedPortsOf } from '../../resources/kinds/workload.js';
 import type { Resource } from '../../resources/kinds/resource.js';
 import type { NodeName } from '../../../shared/routing/names.js';
 import type { ReferencedName } from '../../resources/match/peer-field.js';
@@ -6,7 +7,10 @@ import type { RegistryEntry, RegistryService, WorkloadEntry } from '../../../sha
 import { selects } from '../../../shared/routing/registry-view.js';
 
 /** What the checks of rules ask of a workload. */
-export type RegisteredWorkload = Pick<WorkloadEntry, 'namespace' | 'name' | 'serviceAccount' | 'labels' | 'node'>;
+export type RegisteredWorkload = Pick<
+  WorkloadEntry,
+  'namespace' | 'name' | 'serviceAccount' | 'labels' | 'node' | 'ports'
+>;
 
 /** What is registered, as the checks of rules ask for it. Names and accounts are `namespace/name`. */
 export interface Registered {
@@ -41,6 +45,7 @@ export class RegisteredIndex implements Registered {
         labels,
         serviceAccount: spec.serviceAccount,
         node: (spec.node ?? null) as NodeName | null,
+        ...namedPortsOf(spec),
       });
     }
     return index;

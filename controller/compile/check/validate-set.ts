@@ -4,6 +4,7 @@ import { compilingRules } from '../compile-rules.js';
 import { findAmbiguousRules } from './rule-overlap.js';
 import { checkAddresses } from './check-addresses.js';
 import { checkForeignPolicies } from './check-foreign-policies.js';
+import { checkPortNames } from './check-port-names.js';
 import { checkReferences } from './check-references.js';
 import { checkSegments } from './check-segments.js';
 import type { ResourceLocation } from '../../resources/parse/parse-documents.js';
@@ -24,7 +25,8 @@ export type ValidateOptions = {
 
 /**
  * Checks what only the whole set can show. Errors: missing and circular segments, ambiguous rules, and addresses or
- * network namespaces that two resources claim. Warnings: unknown accounts and workloads, and segments without members.
+ * network namespaces that two resources claim. Warnings: unknown accounts, workloads and names of ports, and segments
+ * without members.
  * `locations`: of the documents that are being applied. Rules that have expired at `nowMs` are not compared; without
  * `nowMs` all are. Errors come first.
  */
@@ -63,6 +65,8 @@ export function* validatingSet(
   const among = options.among ?? amongThemselves(resources, problems);
   yield;
   among((registered) => checkReferences(resources, registered, problems));
+  yield;
+  among((registered) => checkPortNames(resources, registered, problems));
   yield;
   among((registered) => checkForeignPolicies(resources, registered, problems));
   yield;

@@ -69,6 +69,19 @@ export function isPort(value: number): boolean {
   return Number.isInteger(value) && value >= 1 && value <= 65_535;
 }
 
+/**
+ * The name of a port, as Kubernetes takes it for a container (RFC 6335 in lower case). It has a letter, so it is never
+ * taken for a number or a range.
+ */
+export function isPortName(text: string): boolean {
+  return /^(?=.{1,15}$)(?=.*[a-z])[a-z0-9]+(?:-[a-z0-9]+)*$/.test(text);
+}
+
+export const portNameField = z
+  .string()
+  .refine(isPortName, 'must be at most 15 lower-case letters, digits and "-", with at least one letter')
+  .register(fieldNotes, { example: 'http', type: 'port name' });
+
 /** A unicast address that a host can have, in its canonical spelling. */
 export const addressField = z
   .string()

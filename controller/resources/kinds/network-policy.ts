@@ -1,7 +1,7 @@
 import { z } from 'zod';
 import { cidrContains, parseCidr } from '../../../shared/address.js';
 import { fieldNotes } from './field-notes.js';
-import { isPort, labelsField, networkField, portField } from './field-schemas.js';
+import { isPort, isPortName, labelsField, networkField, portField } from './field-schemas.js';
 import { apiVersionText, kindText, metadataText, namespacedMetadata, specText } from './metadata.js';
 
 export const kubernetesNetworkingApiVersion = 'networking.k8s.io/v1';
@@ -70,7 +70,7 @@ const peer = z
   })
   .register(fieldNotes, { example: '{ podSelector: { matchLabels: { app: api } } }', part: 'NetworkPolicyPeer' });
 
-const portProblem = 'is the name of a port, and workloads have no named ports: write the number';
+const portProblem = 'must be a port from 1 to 65535, or the name of a port';
 
 const policyPort = z
   .strictObject({
@@ -79,12 +79,11 @@ const policyPort = z
       .default('TCP')
       .describe('Protocol. UDP and SCTP are accepted and match nothing, because Culvert carries TCP only.'),
     port: z
-      .union([z.number(), z.string()])
-      .refine((value) => typeof value === 'number', portProblem)
-      .refine((value) => typeof value !== 'number' || isPort(value), 'must be a port from 1 to 65535')
+      .union([z.number(), z.string()], { error: portProblem })
+      .refine((value) => (typeof value === 'number' ? isPort(value) : isPortName(value)), portProblem)
       .exactOptional()
-      .describe('Port. Without it every port.')
-      .register(fieldNotes, { example: '5432', type: 'port', limits: 'a number; workloads have no named ports' }),
+      .describe('Port, or the name that the destination gives to one. Without it every port.')
+      .register(fieldNotes, { example: '5432', type: 'port or port name' }),
     endPort: portField
       .exactOptional()
       .describe('Last port of a range that begins with `port`.')
@@ -93,7 +92,9 @@ const policyPort = z
   .superRefine(({ port, endPort }, context) => {
     if (endPort === undefined) return;
     if (port === undefined) context.addIssue({ code: 'custom', path: ['endPort'], message: 'needs port' });
-    else if (endPort < port) {
+    else if (typeof port === 'string') {
+      context.addIssue({ code: 'custom', path: ['endPort'], message: 'needs a port that is a number' });
+    } else if (endPort < port) {
       context.addIssue({ code: 'custom', path: ['endPort'], message: 'must not be lower than port' });
     }
   })

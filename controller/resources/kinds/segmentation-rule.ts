@@ -1,20 +1,20 @@
 import { z } from 'zod';
 import { tiers, type PortRange } from '../../../shared/policy/snapshot.js';
 import { fieldNotes } from './field-notes.js';
-import { isPort } from './field-schemas.js';
+import { isPort, isPortName } from './field-schemas.js';
 import { instantField, parseInstant } from './instant.js';
 import { apiVersionText, culvertApiVersion, kindText, meshMetadata, metadataText, specText } from './metadata.js';
 import { onChangeField } from './on-change.js';
 import { peerListField } from './peer.js';
 import { ruleTestSchema } from './rule-test.js';
 
-const portProblem = 'must be a port from 1 to 65535 or a range such as "8000-8100"';
+const portProblem = 'must be a port from 1 to 65535 or a range such as "8000-8100", or the name of a port';
 
-/** A port, or `"first-last"`. */
+/** A port, `"first-last"`, or the name of a port. */
 const portsEntry = z
   .union([z.number(), z.string()], { error: portProblem })
-  .refine((value) => parsePortRange(value) !== undefined, portProblem)
-  .register(fieldNotes, { example: '5432', type: 'port or range' });
+  .refine((value) => parsePortRange(value) !== undefined || isPortName(String(value)), portProblem)
+  .register(fieldNotes, { example: '5432', type: 'port, range or port name' });
 
 /** Inclusive; undefined when the value is neither a port nor an ascending range. */
 export function parsePortRange(value: number | string): PortRange | undefined {
@@ -59,9 +59,9 @@ export const segmentationRuleSchema = z
           .min(1, 'must not be empty: leave it out to match every port')
           .exactOptional()
           .describe(
-            'Ports of the destination, and ranges of them; behind a Service the ports of its workloads. Without it every port.',
+            'Ports of the destination, ranges of them, and names that the destination gives to its ports; behind a Service the ports of its workloads. Without it every port.',
           )
-          .register(fieldNotes, { example: '[5432, "8000-8100"]' }),
+          .register(fieldNotes, { example: '[5432, "8000-8100", http]' }),
         onChange: onChangeField
           .exactOptional()
           .describe(

@@ -1,12 +1,21 @@
 import { z } from 'zod';
 import { fieldNotes } from './field-notes.js';
-import { addressField, portField, selectorField } from './field-schemas.js';
+import { addressField, isPort, isPortName, portField, selectorField } from './field-schemas.js';
 import { apiVersionText, culvertApiVersion, kindText, metadataText, namespacedMetadata, specText } from './metadata.js';
+
+const targetProblem = 'must be a port from 1 to 65535, or the name of a port of the workloads';
 
 const servicePort = z
   .strictObject({
     port: portField.describe('Port that clients dial.').register(fieldNotes, { limits: 'each port once' }),
-    targetPort: portField.exactOptional().describe('Port of the workloads. Without it the same port.'),
+    targetPort: z
+      .union([z.number(), z.string()], { error: targetProblem })
+      .refine((value) => (typeof value === 'number' ? isPort(value) : isPortName(value)), targetProblem)
+      .exactOptional()
+      .describe(
+        'Port of the workloads, or the name that they give to one; a workload without that name is no endpoint. Without it the same port.',
+      )
+      .register(fieldNotes, { example: '8080', type: 'port or port name' }),
   })
   .register(fieldNotes, { example: '{ port: 80, targetPort: 8080 }' });
 

@@ -1,6 +1,6 @@
 import { z } from 'zod';
 import { fieldNotes } from './field-notes.js';
-import { addressField, cidrField, portField, subdomainField } from './field-schemas.js';
+import { addressField, cidrField, portField, portNameField, subdomainField } from './field-schemas.js';
 import { apiVersionText, culvertApiVersion, kindText, metadataText, namespacedMetadata, specText } from './metadata.js';
 
 /** A name under /run/netns, or the absolute path of a network namespace. */
@@ -33,6 +33,13 @@ const capture = z.strictObject({
     .describe('Connections of the workload to these networks are not captured.'),
 });
 
+const namedPort = z
+  .strictObject({
+    name: portNameField.describe('Name of the port.'),
+    port: portField.describe('Its number in this workload.'),
+  })
+  .register(fieldNotes, { example: '{ name: http, port: 8080 }' });
+
 /** A network namespace plus an identity. Its labels are `metadata.labels`. */
 export const workloadSchema = z
   .strictObject({
@@ -58,6 +65,19 @@ export const workloadSchema = z
           .exactOptional()
           .describe('Network namespace of the workload on its host: a name under /run/netns, or an absolute path.')
           .register(fieldNotes, { limits: 'only together with `node`' }),
+        ports: z
+          .array(namedPort)
+          .superRefine((ports, context) => {
+            for (const field of ['name', 'port'] as const) {
+              for (const [index, entry] of ports.entries()) {
+                if (ports.findIndex((other) => other[field] === entry[field]) === index) continue;
+                context.addIssue({ code: 'custom', path: [index, field], message: 'is listed twice' });
+              }
+            }
+          })
+          .exactOptional()
+          .describe('Names of ports, by which rules and services can refer to them.')
+          .register(fieldNotes, { example: '[{ name: http, port: 8080 }]', limits: 'each name and each port once' }),
         capture: capture.exactOptional().describe('Traffic that the agent leaves alone.'),
       })
       .describe(specText)
@@ -76,3 +96,10 @@ export const workloadSchema = z
   );
 
 export type Workload = z.output<typeof workloadSchema>;
+
+/** The named ports in the form of the registry, where a workload without any has no such field. */
+export function namedPortsOf({ ports = [] }: Pick<Workload['spec'], 'ports'>): {
+  readonly ports?: Readonly<Record<string, number>>;
+} {
+  return ports.length === 0 ? {} : { ports: Object.fromEntries(ports.map(({ name, port }) => [name, port])) };
+}

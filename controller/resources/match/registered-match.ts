@@ -36,6 +36,7 @@ function factsOf(party: RegisteredParty | null): PartyFacts {
       party === null || workload === null ? null : workloadName({ namespace: party.namespace, name: workload.name }),
     node: workload?.node ?? null,
     labels: workload?.labels ?? null,
+    ports: null,
     isExternal: false,
     isUnauthenticated: false,
   };

@@ -1,3 +1,4 @@
+import type { PortNames } from '../connection.js';
 import type { PartyFacts } from '../connection-facts.js';
 import { KeyIndex } from './key-index.js';
 import { namespaceNameLabel } from './namespace-labels.js';
@@ -20,9 +21,11 @@ export class NetworkIsolation {
     this.#index = new KeyIndex({ items: policies, keysOf: ({ policy }) => peerNamespaces(policy, direction) });
   }
 
-  /** The first policy that allows the other side of a connection. */
-  allowing(peer: PartyFacts, port: number): PreparedNetworkPolicy | undefined {
-    return this.#index.first([peer.namespace], (policy) => allowsPeer(policy[this.#direction] ?? [], peer, port));
+  /** The first policy that allows the other side of a connection. `names`: the named ports of its destination. */
+  allowing(peer: PartyFacts, port: number, names: PortNames | null): PreparedNetworkPolicy | undefined {
+    return this.#index.first([peer.namespace], (policy) =>
+      allowsPeer(policy[this.#direction] ?? [], peer, port, names),
+    );
   }
 }
 

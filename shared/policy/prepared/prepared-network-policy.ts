@@ -1,5 +1,5 @@
 import type { Cidr } from '../../address.js';
-import type { RuleRef } from '../connection.js';
+import type { PortNames, RuleRef } from '../connection.js';
 import type { PartyFacts } from '../connection-facts.js';
 import { containsAny, readCidr } from './conditions.js';
 import { matchesPorts } from './prepared-rule.js';
@@ -50,10 +50,19 @@ export function selectsLabels({ policy }: PreparedNetworkPolicy, labels: Readonl
   return hasRequired(policy.podSelector, labels);
 }
 
-/** One matching rule is enough; without rules nothing is allowed. `peer` is the other side of the connection. */
-export function allowsPeer(rules: readonly PreparedNetworkRule[], peer: PartyFacts, port: number): boolean {
+/**
+ * One matching rule is enough; without rules nothing is allowed. `peer` is the other side of the connection, `names` the
+ * named ports of its destination.
+ */
+export function allowsPeer(
+  rules: readonly PreparedNetworkRule[],
+  peer: PartyFacts,
+  port: number,
+  names: PortNames | null,
+): boolean {
   return rules.some(
-    ({ peers, ports }) => matchesPorts(ports, port) && (peers.length === 0 || peers.some((matches) => matches(peer))),
+    ({ peers, ports }) =>
+      matchesPorts(ports, port, names) && (peers.length === 0 || peers.some((matches) => matches(peer))),
   );
 }
 

@@ -5,7 +5,7 @@ import { PolicyScopes } from './policy-scopes.js';
 import { preparePolicy, type PreparedPolicy } from './prepared-authorization.js';
 import { prepareNetworkPolicy, type PreparedNetworkPolicy } from './prepared-network-policy.js';
 import { preparePeer, type PreparedPeer } from './prepared-peer.js';
-import type { PreparedRule } from './prepared-rule.js';
+import { isPortName, type PreparedRule } from './prepared-rule.js';
 import type { CompiledAuthorizationPolicy, CompiledNetworkPolicy, CompiledRule, PeerMatch } from '../snapshot.js';
 
 /** Limit on peers kept although no rule names them any more, in addition to as many as are in use. */
@@ -36,6 +36,7 @@ export class PreparedParts {
       ref: Object.freeze({ kind: 'SegmentationRule', name: rule.name, tier: rule.tier } as const),
       from: rule.from.map((match) => this.#peer(match)),
       to: rule.to.map((match) => this.#peer(match)),
+      hasNamedPorts: rule.ports.some(isPortName),
     };
     this.#rules.set(rule, prepared);
     return prepared;

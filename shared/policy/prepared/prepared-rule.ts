@@ -1,18 +1,20 @@
-import type { RuleRef } from '../connection.js';
+import type { PortNames, RuleRef } from '../connection.js';
 import type { ConnectionFacts } from '../connection-facts.js';
 import { matchesAnyPeer, type PreparedPeer } from './prepared-peer.js';
-import type { CompiledRule, PortRange } from '../snapshot.js';
+import type { CompiledRule, PortRange, RulePort } from '../snapshot.js';
 
 export type PreparedRule = {
   readonly rule: CompiledRule;
   readonly ref: RuleRef;
   readonly from: readonly PreparedPeer[];
   readonly to: readonly PreparedPeer[];
+  /** Whether its ports depend on the destination. */
+  readonly hasNamedPorts: boolean;
 };
 
 export function matchesRule(prepared: PreparedRule, facts: ConnectionFacts): boolean {
   return (
-    matchesPorts(prepared.rule.ports, facts.port) &&
+    matchesPorts(prepared.rule.ports, facts.port, facts.destination.ports) &&
     matchesAnyPeer(prepared.to, facts.destination) &&
     matchesSource(prepared, facts)
   );
@@ -24,9 +26,23 @@ export function matchesSource({ rule, from }: PreparedRule, { source, claimedSou
   return rule.action === 'deny' && claimedSource !== null && matchesAnyPeer(from, claimedSource);
 }
 
-/** An empty list matches every port. */
-export function matchesPorts(ports: readonly PortRange[], port: number): boolean {
+/** An empty list matches every port. `names`: of the destination; without them a name matches nothing. */
+export function matchesPorts(ports: readonly RulePort[], port: number, names: PortNames | null): boolean {
   if (ports.length === 0) return true;
-  for (const [first, last] of ports) if (port >= first && port <= last) return true;
+  for (const entry of ports) {
+    if (typeof entry === 'string') {
+      // A port may be called "constructor".
+      if (names !== null && Object.hasOwn(names, entry) && names[entry] === port) return true;
+    } else if (port >= entry[0] && port <= entry[1]) return true;
+  }
   return false;
+}
+
+/** Without the names. */
+export function rangesOf(ports: readonly RulePort[]): PortRange[] {
+  return ports.filter((port) => typeof port !== 'string');
+}
+
+export function isPortName(port: RulePort): port is string {
+  return typeof port === 'string';
 }

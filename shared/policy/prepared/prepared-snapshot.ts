@@ -162,7 +162,7 @@ export class PreparedSnapshot {
       externals = this.#externals.namedAt(ipBytes(ip));
       this.#namedAt.set(ip, externals);
     }
-    return externals.some(({ ports }) => matchesPorts(ports, port));
+    return externals.some(({ ports }) => matchesPorts(ports, port, null));
   }
 
   #policiesFor(workload: PartyWorkload | null): AuthorizationSelection[] {
@@ -210,11 +210,14 @@ function isSame(a: PartyWorkload | null, b: PartyWorkload | null): boolean {
     a.namespace === b.namespace &&
     a.serviceAccount === b.serviceAccount &&
     a.node === b.node &&
-    hasSameLabels(a.labels, b.labels)
+    hasSameEntries(a.labels, b.labels) &&
+    hasSameEntries(a.ports ?? noPorts, b.ports ?? noPorts)
   );
 }
 
-function hasSameLabels(a: PartyWorkload['labels'], b: PartyWorkload['labels']): boolean {
+const noPorts = {};
+
+function hasSameEntries<V>(a: Readonly<Record<string, V>>, b: Readonly<Record<string, V>>): boolean {
   if (a === b) return true;
   const names = Object.keys(a);
   return names.length === Object.keys(b).length && names.every((name) => Object.hasOwn(b, name) && a[name] === b[name]);

@@ -7,6 +7,7 @@ import { evaluate } from '../../../shared/policy/evaluate.js';
 import { registryEntries } from '../../../controller/inventory/registry-entries.js';
 import { mtlsOf } from '../../../shared/policy/required-mtls.js';
 import type { Snapshot } from '../../../shared/policy/snapshot.js';
+import { targetPortOf } from '../../../shared/routing/destination.js';
 import type { RegistryEntry, RegistryService, WorkloadEntry } from '../../../shared/routing/registry-entry.js';
 import type { RandomChoices } from './random-choices.js';
 import { storePorts, whyPorts } from './why-world.js';
@@ -117,11 +118,13 @@ class World {
     readonly port: number;
   }): Pair | undefined {
     const { source, sourceIp, service, ip, port } = init;
-    const targetPort = service.ports.find((candidate) => candidate.port === port)?.targetPort;
+    const served = service.ports.find((candidate) => candidate.port === port);
     const endpoint = this.entries
       .filter((entry) => entry.kind === 'workload' && entry.namespace === service.namespace)
       .find((entry) => 'labels' in entry && entry !== source && entry.labels['tier'] === service.selector['tier']);
-    if (!isMeshed(source) || endpoint?.kind !== 'workload' || targetPort === undefined) return undefined;
+    if (!isMeshed(source) || endpoint?.kind !== 'workload' || served === undefined) return undefined;
+    const targetPort = targetPortOf(served, endpoint);
+    if (targetPort === undefined) return undefined;
     const address = endpoint.addresses.find((candidate) => isIpv6(candidate) === isIpv6(ip));
     const direct = address === undefined ? undefined : this.pair(source, sourceIp, address, targetPort);
     if (direct === undefined) return undefined;

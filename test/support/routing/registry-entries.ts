@@ -12,6 +12,7 @@ export function workload(
   name: string,
   addresses: readonly string[],
   labels: WorkloadEntry['labels'] = {},
+  ports?: WorkloadEntry['ports'],
 ): WorkloadEntry {
   const [namespace = '', short = ''] = name.split('/');
   return {
@@ -26,6 +27,7 @@ export function workload(
     netns: short,
     protocol: 'hbone',
     capture: { excludeInboundPorts: [], excludeOutboundPorts: [], excludeOutboundCidrs: [] },
+    ...(ports === undefined ? {} : { ports }),
   };
 }
 
@@ -51,8 +53,15 @@ const labels = fc.dictionary(fc.constantFrom('app', 'tier'), fc.constantFrom('1'
   noNullPrototype: true,
 });
 
+const namedPorts = fc.constantFrom(undefined, { http: 8081 }, { http: 9000, db: 5432 }, { db: 5432 });
+
+/** Serves 81 too, at what its workloads call http. */
+function withNamedTarget(entry: RegistryService): RegistryService {
+  return { ...entry, ports: [...entry.ports, { port: 81, targetPort: 'http' }] };
+}
+
 /** Anything that the registry's format admits: no address, an empty selector, and addresses that others have too. */
 export const registryEntry: fc.Arbitrary<RegistryEntry> = fc.oneof(
-  { weight: 3, arbitrary: fc.tuple(name, addresses, labels).map((parts) => workload(...parts)) },
-  { weight: 1, arbitrary: fc.tuple(name, addresses, labels).map((parts) => service(...parts)) },
+  { weight: 3, arbitrary: fc.tuple(name, addresses, labels, namedPorts).map((parts) => workload(...parts)) },
+  { weight: 1, arbitrary: fc.tuple(name, addresses, labels).map((parts) => withNamedTarget(service(...parts))) },
 );

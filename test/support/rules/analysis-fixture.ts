@@ -7,10 +7,10 @@ import { nodeNamed } from '../routing/names.js';
 export function workloadEntry(
   fullName: string,
   addresses: readonly string[],
-  init: Partial<Pick<WorkloadEntry, 'serviceAccount' | 'labels' | 'node'>> = {},
+  init: Partial<Pick<WorkloadEntry, 'serviceAccount' | 'labels' | 'node' | 'ports'>> = {},
 ): WorkloadEntry {
   const [namespace = '', name = ''] = fullName.split('/');
-  const { serviceAccount = name, labels = { app: name }, node = nodeNamed('host-a') } = init;
+  const { serviceAccount = name, labels = { app: name }, node = nodeNamed('host-a'), ports } = init;
   return {
     kind: 'workload',
     namespace,
@@ -23,6 +23,7 @@ export function workloadEntry(
     netns: node === null ? null : name,
     protocol: node === null ? 'tcp' : 'hbone',
     capture: { excludeOutboundPorts: [], excludeInboundPorts: [], excludeOutboundCidrs: [] },
+    ...(ports === undefined ? {} : { ports }),
   };
 }
 

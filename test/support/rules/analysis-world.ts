@@ -44,6 +44,8 @@ const peerMatch: fc.Arbitrary<PeerMatch> = fc.oneof(
 const portRange = fc
   .tuple(fc.integer({ min: 1, max: 7 }), fc.integer({ min: 0, max: 2 }))
   .map(([first, more]) => [first, first + more] as const);
+/** A range, or the name of a port. */
+const rulePort = fc.oneof({ weight: 4, arbitrary: portRange }, fc.constantFrom('http', 'db'));
 const peers = fc.array(peerMatch, { maxLength: 2 });
 const rule = fc.record({
   tier: fc.constantFrom('platform', 'team', 'baseline'),
@@ -51,7 +53,7 @@ const rule = fc.record({
   mode: mostly('enforce', fc.constant('audit')),
   from: peers,
   to: peers,
-  ports: fc.array(portRange, { maxLength: 2 }),
+  ports: fc.array(rulePort, { maxLength: 2 }),
   rollout: mostly(100, fc.constantFrom(0, 50)),
   validFromMs: mostly(null, fc.constantFrom(1, 2)),
   expiresAtMs: mostly(null, fc.constantFrom(1, 3)),
@@ -99,12 +101,9 @@ const networkPeer: fc.Arbitrary<NetworkPolicyPeer> = fc.oneof(
   fc.record({ kind: fc.constant('block'), cidr: fc.constantFrom(...cidrs), except: fc.constant([]) }),
 );
 const networkRules: fc.Arbitrary<CompiledNetworkPolicy['ingress']> = fc.option(
-  fc.array(
-    fc.record({ peers: fc.array(networkPeer, { maxLength: 2 }), ports: fc.array(portRange, { maxLength: 1 }) }),
-    {
-      maxLength: 2,
-    },
-  ),
+  fc.array(fc.record({ peers: fc.array(networkPeer, { maxLength: 2 }), ports: fc.array(rulePort, { maxLength: 1 }) }), {
+    maxLength: 2,
+  }),
 );
 const networkPolicy: fc.Arbitrary<Omit<CompiledNetworkPolicy, 'name'>> = fc.record({
   namespace: fc.constantFrom(...namespaces),
@@ -166,6 +165,7 @@ const entry: fc.Arbitrary<Omit<WorkloadEntry, 'name' | 'namespace'>> = fc
     serviceAccount: fc.constantFrom(...names),
     labels: someLabels,
     node: fc.constantFrom(nodeNamed('n1'), nodeNamed('n2'), null),
+    ports: fc.constantFrom({}, { http: 2 }, { http: 4, db: 7 }, { db: 4 }),
   })
   .map((init) => workloadEntry('a/x', [], init));
 

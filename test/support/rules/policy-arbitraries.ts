@@ -49,9 +49,11 @@ export const party: fc.Arbitrary<Party> = fc
     serviceAccount: fc.constantFrom(...names),
     labels: fc.oneof(labels, fc.constant({})),
     node: fc.constantFrom('n1', 'n2', null),
+    ports: fc.constantFrom(undefined, {}, { http: 1 }, { http: 3, db: 4 }, { db: 2 }),
     kind: fc.constantFrom('meshed', 'unproved', 'external'),
   })
-  .map(({ name, address, kind, ...rest }): Party => {
+  .map(({ name, address, kind, ports: named, ...workload }): Party => {
+    const rest = { ...workload, ...(named === undefined ? {} : { ports: named }) };
     if (kind === 'external') return external(address);
     const known = meshed(name, address, rest);
     return kind === 'meshed' ? known : { ...known, identity: null };
@@ -66,6 +68,8 @@ export const connection: fc.Arbitrary<Connection> = fc.record({
 const portRange = fc
   .tuple(fc.integer({ min: 1, max: 6 }), fc.integer({ min: 0, max: 2 }))
   .map(([first, more]) => [first, first + more] as const);
+/** A range, or the name of a port. */
+const rulePort = fc.oneof({ weight: 3, arbitrary: portRange }, fc.constantFrom('http', 'db'));
 
 export const rule = fc.record({
   tier: fc.constantFrom('platform', 'team', 'baseline'),
@@ -73,7 +77,7 @@ export const rule = fc.record({
   mode: fc.constantFrom('enforce', 'enforce', 'audit'),
   from: fc.array(peerMatch, { maxLength: 2 }),
   to: fc.array(peerMatch, { maxLength: 2 }),
-  ports: fc.array(portRange, { maxLength: 2 }),
+  ports: fc.array(rulePort, { maxLength: 2 }),
   rollout: fc.constantFrom(0, 50, 100, 100, 100),
   validFromMs: fc.constantFrom(null, null, 10, 20),
   expiresAtMs: fc.constantFrom(null, null, 10, 20),
@@ -143,7 +147,7 @@ const networkRules = fc.option(
   fc.array(
     fc.record({
       peers: fc.array(networkPeer, { maxLength: 2 }),
-      ports: fc.array(portRange, { maxLength: 1 }),
+      ports: fc.array(rulePort, { maxLength: 1 }),
     }),
     { maxLength: 2 },
   ),

@@ -11,6 +11,7 @@ import type {
   NetworkPolicyPeer,
   NetworkPolicyRule,
   PeerMatch,
+  RulePort,
   Snapshot,
 } from '../../../shared/policy/snapshot.js';
 
@@ -122,7 +123,7 @@ class Reference {
 
   #isExternal({ ip, workload, identity }: Party, port: number | null): boolean {
     const isNamed = this.#snapshot.externals.some(
-      ({ cidrs, ports }) => cidrs.some((cidr) => contains(cidr, ip)) && (port === null || hasPort(ports, port)),
+      ({ cidrs, ports }) => cidrs.some((cidr) => contains(cidr, ip)) && (port === null || hasPort(ports, port, null)),
     );
     return workload === null && identity === null && !isNamed;
   }
@@ -133,7 +134,7 @@ class Reference {
     return (
       (rule.from.length === 0 || rule.from.some((match) => this.#peerMatches(match, source, isTrusted, null))) &&
       (rule.to.length === 0 || rule.to.some((match) => this.#peerMatches(match, destination, true, port))) &&
-      hasPort(rule.ports, port)
+      hasPort(rule.ports, port, destination)
     );
   }
 
@@ -202,7 +203,7 @@ class Reference {
   }
 
   #networkRuleMatches({ peers, ports }: NetworkPolicyRule, namespace: string, peer: Party, port: number): boolean {
-    if (!hasPort(ports, port)) return false;
+    if (!hasPort(ports, port, this.#connection.destination)) return false;
     return peers.length === 0 || peers.some((candidate) => this.#networkPeerMatches(candidate, namespace, peer));
   }
 
@@ -225,8 +226,10 @@ function meets(requirements: readonly LabelRequirement[], labels: Readonly<Recor
   });
 }
 
-function hasPort(ports: readonly (readonly [number, number])[], port: number): boolean {
-  return ports.length === 0 || ports.some(([first, last]) => first <= port && port <= last);
+function hasPort(ports: readonly RulePort[], port: number, destination: Party | null): boolean {
+  const isIn = (entry: RulePort): boolean =>
+    typeof entry === 'string' ? destination?.workload?.ports?.[entry] === port : entry[0] <= port && port <= entry[1];
+  return ports.length === 0 || ports.some(isIn);
 }
 
 function contains(cidr: string, ip: string): boolean {

@@ -2,7 +2,8 @@ import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import * as fc from 'fast-check';
 import { findAmbiguousRules } from '../../../../controller/compile/check/rule-overlap.js';
-import type { Party } from '../../../../shared/policy/connection.js';
+import type { Party, PortNames } from '../../../../shared/policy/connection.js';
+import { matchesPorts } from '../../../../shared/policy/prepared/prepared-rule.js';
 import { prepareSnapshot } from '../../../../shared/policy/prepared/prepared-snapshot.js';
 import { ruleEffect } from '../../../../shared/policy/rule-effect.js';
 import type { CompiledRule, Snapshot } from '../../../../shared/policy/snapshot.js';
@@ -41,12 +42,21 @@ function isAmbiguous(snapshot: Snapshot): boolean {
   return (
     instants.some(decide) &&
     [...outsiders, ...workloads, ...unproved].some((party) => bits(prepared.source(party).rules) === all) &&
-    ports.some((port) => bits(prepared.port(port)) === all) &&
-    (ports.some((port) =>
-      outsiders.some((party) => (bits(prepared.destination(party, port).rules) & bits(prepared.port(port))) === all),
+    (ports.some(
+      (port) =>
+        isForAll(snapshot, port, null) &&
+        outsiders.some((party) => bits(prepared.destination(party, port).rules) === all),
     ) ||
-      workloads.some((party) => bits(prepared.destination(party, 1).rules) === all))
+      (namedPorts.some((names) => ports.some((port) => isForAll(snapshot, port, names))) &&
+        workloads.some((party) => bits(prepared.destination(party, 1).rules) === all)))
   );
+}
+
+/** A port has one name at most, so one name at a time shows whether two rules meet. */
+const namedPorts: readonly PortNames[] = ports.flatMap((port) => [{ http: port }, { db: port }]);
+
+function isForAll({ rules }: Snapshot, port: number, names: PortNames | null): boolean {
+  return rules.every((each) => matchesPorts(each.ports, port, names));
 }
 
 /** As documents can say it: a destination is never about who proves nothing. */
@@ -101,6 +111,9 @@ describe('the check for ambiguous rules', () => {
     ],
     ['addresses of a ServiceEntry and what is external', { to: [{ cidrs: ['192.0.2.0/24'] }] }, outside(443), false],
     ['the same on a port without a name', { to: [{ cidrs: ['192.0.2.0/24'] }] }, outside(80), true],
+    ['ports with two names', { ports: ['http'] }, { action: 'deny', ports: ['db'] }, false],
+    ['a port with a name, and a number', { ports: ['http'] }, { action: 'deny', ports: [[80, 80]] }, true],
+    ['a named port, and what is outside', { ports: ['http'] }, { action: 'deny', to: [{ external: true }] }, false],
     [
       'members, and a denial of sources that prove nothing',
       { from: [{ namespaces: ['a'] }] },
