@@ -9,6 +9,7 @@ import type { FlowRecord } from '../../shared/wire/flows.js';
 import type { Unconfirmed } from '../ca/unconfirmed.js';
 import type { AgentStatus } from '../fleet/agent-registry.js';
 import type { BreakGlassRule } from '../fleet/mesh-warnings.js';
+import type { Uncaptured } from '../fleet/capture-progress.js';
 import type { Rollout } from '../fleet/rollout-progress.js';
 import type { ResourceChange } from '../store/history.js';
 import type { InventoryOutcome } from '../store/change-outcome.js';
@@ -171,10 +172,12 @@ export type RollbackAnswer = ApplyAnswer & {
 };
 
 /**
- * `GET /v1/rollout[?revision=&inventory=]`: which agents enforce a revision (default: the current one) and, with `inventory`,
- * also have the registry up to that sequence.
+ * `GET /v1/rollout[?revision=&inventory=&capture=]`: which agents enforce a revision (default: the current one) and, with `inventory`,
+ * also have the registry up to that sequence. With `capture=true` also
+ * which workloads no agent captures yet; else null.
  */
-export type RolloutAnswer = Rollout;
+export type RolloutAnswer = Rollout & { readonly uncaptured: Uncaptured | null };
+export type { Uncaptured, UncapturedWorkload } from '../fleet/capture-progress.js';
 export type { BreakGlassRule } from '../fleet/mesh-warnings.js';
 export type { RolloutAgent, RolloutState } from '../fleet/rollout-progress.js';
 

@@ -1,4 +1,5 @@
 import type { AgentRegistry } from '../fleet/agent-registry.js';
+import { uncapturedWorkloads } from '../fleet/capture-progress.js';
 import { rolloutOf } from '../fleet/rollout-progress.js';
 import type { ResourceStore } from '../store/resource-store.js';
 import { notFound } from './api-error.js';
@@ -16,7 +17,13 @@ export function rolloutRoutes(init: { readonly store: ResourceStore; readonly ag
     const revision = readRevision(query.get('revision'), present, 'revision');
     const asked = query.get('inventory');
     const sequence = asked === null || asked === '' ? null : readRevision(asked, store.inventory.sequence, 'inventory');
-    return { status: 200, body: rolloutOf({ revision, sequence }, agents.list(present)) satisfies RolloutAnswer };
+    const statuses = agents.list(present);
+    const isCaptureAsked = query.get('capture') === 'true';
+    const body = {
+      ...rolloutOf({ revision, sequence }, statuses),
+      uncaptured: isCaptureAsked ? uncapturedWorkloads(store.inventory.entries, statuses) : null,
+    } satisfies RolloutAnswer;
+    return { status: 200, body };
   };
 
   const everything = async (): Promise<ApiAnswer> => {

@@ -104,6 +104,27 @@ describe('culvert apply refuses, says where, and changes nothing', () => {
   });
 });
 
+describe('culvert apply --wait', () => {
+  test('does not say enforced before a new workload is captured, and names it', async () => {
+    const late = `apiVersion: culvert.dev/v1
+kind: Workload
+metadata: { name: late, namespace: shop }
+spec: { addresses: [198.18.250.1], node: node1, netns: /run/netns/not-there-yet }
+`;
+    const { code, stdout, stderr } = await culvert('apply', '-f', file('late.yaml', late), '--wait', '3s');
+    assert.equal(code, 1);
+    assert.doesNotMatch(stdout, /enforced by/);
+    assert.match(stderr, /not captured: shop\/late on node1 \(.+\) .*\[WORKLOADS_NOT_CAPTURED\]/);
+
+    const other = await culvert('apply', '-f', file('good.yaml', rule), '--wait', '20s');
+    assert.equal(other.code, 0, other.stderr);
+    assert.match(other.stdout, /\nenforced by 2 agents\n$/);
+    assert.match(other.stderr, /not captured, so nothing is enforced there: shop\/late on node1/);
+    const deleted = await culvert('delete', '-f', file('late.yaml', late), '-f', file('good.yaml', rule));
+    assert.equal(deleted.code, 0, deleted.stderr);
+  });
+});
+
 describe('culvert shows what is there as table, JSON and YAML', () => {
   test('resources that are applied, read, and deleted again', async () => {
     const applied = await culvert('apply', '-f', file('good.yaml', rule), '--wait', '20s');

@@ -1,5 +1,6 @@
 import { setTimeout as delay } from 'node:timers/promises';
-import type { RolloutAnswer } from '../../api/api-types.js';
+import type { RolloutAnswer, Uncaptured } from '../../api/api-types.js';
+import { mayBeExpected } from '../../fleet/capture-progress.js';
 import { isSilent } from '../../fleet/rollout-progress.js';
 import type { ApiClient } from './api-client.js';
 import type { CliIo } from '../cli-io.js';
@@ -20,13 +21,15 @@ type Wait = {
   readonly waitMs: number;
   /** Does not wait for silent agents. */
   readonly ignoreSilent: boolean;
+  /** Workloads to wait for until their agent captures them, unless it is silent or there is none; absent: not asked. */
+  readonly workloads?: ReadonlySet<string> | undefined;
 };
 
 export function isSettled(answer: RolloutAnswer, ignoreSilent: boolean): boolean {
   return ignoreSilent ? answer.isCompleteButSilent : answer.isComplete;
 }
 
-/** Polls until the rollout is complete or the time is over, and returns the last answer. The revision stays the same. */
+/** Polls until the rollout is complete and the workloads are captured, or the time is over, and returns the last answer. The revision stays the same. */
 export async function settledRollout({
   client,
   io,
@@ -34,13 +37,16 @@ export async function settledRollout({
   sequence,
   waitMs,
   ignoreSilent,
+  workloads,
 }: Wait): Promise<RolloutAnswer> {
   const deadlineMs = io.nowMs() + waitMs;
   let asked = revision;
   for (;;) {
-    const query = { revision: asked?.toString(), inventory: sequence?.toString() };
+    const capture = workloads === undefined ? undefined : 'true';
+    const query = { revision: asked?.toString(), inventory: sequence?.toString(), capture };
     const answer = await client.call<RolloutAnswer>({ method: 'GET', path: ['rollout'], query });
-    if (isSettled(answer, ignoreSilent) || io.nowMs() >= deadlineMs) return answer;
+    const isMissing = workloads !== undefined && mayBeExpected(answer.uncaptured ?? noneUncaptured, workloads);
+    if ((isSettled(answer, ignoreSilent) && !isMissing) || io.nowMs() >= deadlineMs) return answer;
     asked = answer.revision;
     await delay(pollMs);
   }
@@ -62,15 +68,45 @@ export function agentsBehind(
   });
 }
 
+const noneUncaptured: Uncaptured = { workloads: [], total: 0 };
+const noWorkloads: ReadonlySet<string> = new Set();
+
+/** The error that names the workloads which this change makes or changes, and for which nothing is enforced yet. */
+function notCaptured(uncaptured: Uncaptured, waitMs: number): CliError {
+  return new CliError({
+    exit: 'failed',
+    code: 'WORKLOADS_NOT_CAPTURED',
+    message: `after ${formatSpan(waitMs)} no rule is enforced for these workloads, because they are not captured: ${uncapturedText(uncaptured)}`,
+    hint: 'their agents keep trying; check them with: culvert check',
+  });
+}
+
+const maxListed = 10;
+
+function uncapturedText({ workloads, total }: Uncaptured): string {
+  const shown = workloads
+    .slice(0, maxListed)
+    .map(({ workload, node, problem }) => `${workload} on ${node} (${problem})`);
+  const more = total - shown.length;
+  return printable([...shown, ...(more > 0 ? [`and ${more} more`] : [])].join(', '));
+}
+
 /**
- * Implements `--wait` of commands that make a revision: waits until all workers of every agent that is not silent enforce
- * it, and prints how many agents do. Throws CliError (failed), which names the others.
+ * Implements `--wait` of commands that change something: waits until all workers of every agent that is not silent enforce
+ * it and the workloads in it are captured, and prints how many agents do. Throws CliError (failed), which names the others.
+ * Lists the workloads of the mesh for which nothing is enforced, because no agent captures them.
  */
 export async function waitForAgents(o: Omit<Wait, 'ignoreSilent'> & { readonly output: OutputFormat }): Promise<void> {
-  const rollout = await settledRollout({ ...o, ignoreSilent: true });
-  if (!rollout.isCompleteButSilent) throw agentsBehind(rollout, { ...o, ignoreSilent: true });
+  const { workloads = noWorkloads, waitMs, output, io } = o;
+  const rollout = await settledRollout({ ...o, workloads, ignoreSilent: true });
+  if (!rollout.isCompleteButSilent) throw agentsBehind(rollout, { waitMs, ignoreSilent: true });
+  const uncaptured = rollout.uncaptured ?? noneUncaptured;
+  const awaited = uncaptured.workloads.filter(({ workload, isExpected }) => isExpected && workloads.has(workload));
+  if (awaited.length > 0) throw notCaptured({ workloads: awaited, total: awaited.length }, waitMs);
+  if (mayBeExpected(uncaptured, workloads)) throw notCaptured(uncaptured, waitMs);
   const count = rollout.agents.filter(({ state }) => state === 'done').length;
-  if (o.output === 'table') o.io.print(`enforced by ${count} ${count === 1 ? 'agent' : 'agents'}`);
+  if (output === 'table') io.print(`enforced by ${count} ${count === 1 ? 'agent' : 'agents'}`);
   const silent = rollout.agents.filter(isSilent).map(({ node }) => node);
-  if (silent.length > 0) o.io.printError(printable(`silent, so unknown: ${silent.join(', ')}`));
+  if (silent.length > 0) io.printError(printable(`silent, so unknown: ${silent.join(', ')}`));
+  if (uncaptured.total > 0) io.printError(`not captured, so nothing is enforced there: ${uncapturedText(uncaptured)}`);
 }

@@ -20,7 +20,11 @@ export function addApplyCommand(program: Command, cli: Cli): void {
     .requiredOption('-f, --file <path...>', 'files, directories, or - for the standard input')
     .option('--dry-run', 'check and show what would change', false)
     .option('-m, --message <text>', 'why, for culvert history')
-    .option('--wait <duration>', 'wait until every agent that is not silent enforces it, such as 30s', readDuration);
+    .option(
+      '--wait <duration>',
+      'wait until every agent that is not silent enforces it and new workloads are captured, such as 30s',
+      readDuration,
+    );
   command.addHelpText('after', '\nExample: culvert apply -f rules/ --message CHG-1182 --wait 30s');
   addOutputOption(command).action(async (options: Options) => apply(cli, options));
 }
@@ -41,7 +45,14 @@ async function apply(cli: Cli, { file, dryRun, message, wait, output }: Options)
   }
   if (wait === undefined || dryRun) return;
   const sequence = answer.inventory.changes > 0 ? answer.inventory.sequence : undefined;
-  await waitForAgents({ client, io, revision: answer.revision, sequence, waitMs: wait, output });
+  const workloads = appliedWorkloads(answer);
+  await waitForAgents({ client, io, revision: answer.revision, sequence, workloads, waitMs: wait, output });
+}
+
+/** `namespace/name` of the workloads that the apply makes or changes. */
+function appliedWorkloads({ changes }: ApplyAnswer): ReadonlySet<string> {
+  const applied = changes.filter(({ kind, change }) => kind === 'Workload' && change !== 'unchanged');
+  return new Set(applied.map(({ namespace, name }) => `${namespace ?? ''}/${name}`));
 }
 
 /** Files may also contain PolicyTests for `culvert test`. They are removed with a note, but must be valid. */

@@ -75,6 +75,7 @@ describe('culvert rollout status', () => {
       sequence: null,
       isComplete: false,
       isCompleteButSilent: false,
+      uncaptured: null,
       agents: [
         { node: nodeNamed('a'), appliedRevision: 7, state: 'done', problem: null },
         { node: nodeNamed('b'), appliedRevision: null, state: 'pending', problem: 'it has no rules yet' },

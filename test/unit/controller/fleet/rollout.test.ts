@@ -1,9 +1,11 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { AgentRegistry } from '../../../../controller/fleet/agent-registry.js';
+import { uncapturedWorkloads } from '../../../../controller/fleet/capture-progress.js';
 import { rolloutOf } from '../../../../controller/fleet/rollout-progress.js';
 import type { Heartbeat } from '../../../../shared/wire/requests.js';
 import { silentLog } from '../../../support/controller/controller-fixture.js';
+import { workloadEntry } from '../../../support/rules/analysis-fixture.js';
 import { nodeNamed } from '../../../support/routing/names.js';
 
 const startMs = Date.parse('2026-06-01T00:00:00Z');
@@ -98,3 +100,39 @@ test('with a sequence of the inventory it waits for the registry too, but not of
     ],
   );
 });
+
+test('workloads that no agent captures yet are named with what is known of them', () => {
+  const { agents, pass } = mesh();
+  agents.receive(nodeNamed('silent'), heartbeat('silent', { workloads: [captured('shop/old')] }));
+  pass(21_000);
+  const pending = {
+    name: 'shop/api',
+    captured: false,
+    certificateNotAfterMs: null,
+    problem: 'it has no certificate yet',
+  };
+  agents.receive(nodeNamed('a'), heartbeat('a', { workloads: [captured('shop/db'), pending] }));
+  const entries = [
+    workloadEntry('shop/api', ['198.18.0.1'], { node: nodeNamed('a') }),
+    workloadEntry('shop/db', ['198.18.0.2'], { node: nodeNamed('a') }),
+    workloadEntry('shop/new', ['198.18.0.3'], { node: nodeNamed('a') }),
+    workloadEntry('shop/old', ['198.18.0.4'], { node: nodeNamed('silent') }),
+    workloadEntry('shop/other', ['198.18.0.5'], { node: nodeNamed('nowhere') }),
+    workloadEntry('shop/plain', ['198.18.0.6'], { node: null }),
+  ];
+  assert.deepEqual(
+    uncapturedWorkloads(entries, agents.list(7)).workloads.map(({ workload, node, problem, isExpected }) => {
+      return [workload, node, problem, isExpected];
+    }),
+    [
+      ['shop/api', 'a', 'it has no certificate yet', true],
+      ['shop/new', 'a', 'its agent does not report it yet', true],
+      ['shop/old', 'silent', 'its agent sends no heartbeats', false],
+      ['shop/other', 'nowhere', 'no agent has joined for its node', false],
+    ],
+  );
+});
+
+function captured(name: string): Heartbeat['workloads'][number] {
+  return { name, captured: true, certificateNotAfterMs: null, problem: null };
+}

@@ -1,0 +1,75 @@
+import assert from 'node:assert/strict';
+import { describe, it } from 'node:test';
+import type { RolloutAnswer, UncapturedWorkload } from '../../../../controller/api/api-types.js';
+import type { ApiClient } from '../../../../controller/cli/client/api-client.js';
+import { waitForAgents } from '../../../../controller/cli/client/wait-for-agents.js';
+import { nodeNamed, workloadNamed } from '../../../support/routing/names.js';
+
+const missing = (name: string, isExpected = true): UncapturedWorkload => ({
+  workload: workloadNamed(name),
+  node: nodeNamed('a'),
+  problem: 'it has no certificate yet',
+  isExpected,
+});
+
+function answer(...uncaptured: readonly UncapturedWorkload[]): RolloutAnswer {
+  return answerOf(uncaptured, uncaptured.length);
+}
+
+function answerOf(uncaptured: readonly UncapturedWorkload[], total: number): RolloutAnswer {
+  const agents = [{ node: nodeNamed('a'), appliedRevision: 7, state: 'done', problem: null }] as const;
+  return {
+    revision: 7,
+    sequence: 3,
+    isComplete: true,
+    isCompleteButSilent: true,
+    agents,
+    uncaptured: { workloads: uncaptured, total },
+  };
+}
+
+/** Waits for billing/api; the controller gives these answers, one after another, and then the last one again. */
+async function wait(answers: readonly RolloutAnswer[], waitMs: number) {
+  const [out, err]: [string[], string[]] = [[], []];
+  let asked = 0;
+  const client = {
+    call: () => Promise.resolve(answers[Math.min(asked++, answers.length - 1)]),
+  } as unknown as ApiClient;
+  const io = {
+    print: (text: string) => void out.push(text),
+    printError: (text: string) => void err.push(text),
+    readStdin: () => Promise.resolve(new Uint8Array()),
+    env: {},
+    nowMs: () => asked * 200,
+  };
+  const workloads = new Set(['billing/api']);
+  await waitForAgents({ client, io, revision: 7, sequence: 3, workloads, waitMs, output: 'table' });
+  return { asked, out, err };
+}
+
+describe('the wait after an apply', () => {
+  it('goes on until the new workloads are captured', async () => {
+    const { asked, out, err } = await wait([answer(missing('billing/api')), answer()], 10_000);
+    assert.deepEqual([asked, out, err], [2, ['enforced by 1 agent'], []]);
+  });
+
+  it('fails with the workloads that are not captured when the time is over, and does not say enforced', async () => {
+    await assert.rejects(wait([answer(missing('billing/api'))], 400), {
+      code: 'WORKLOADS_NOT_CAPTURED',
+      message:
+        /^after .* no rule is enforced for these workloads, .*: billing\/api on a \(it has no certificate yet\)$/,
+    });
+  });
+
+  it('goes on while the list has no room for all, and the new workloads may be among the others', async () => {
+    const { asked, out } = await wait([answerOf([missing('shop/old')], 2), answer(missing('shop/old'))], 10_000);
+    assert.deepEqual([asked, out], [2, ['enforced by 1 agent']]);
+    await assert.rejects(wait([answerOf([missing('shop/old')], 2)], 400), { code: 'WORKLOADS_NOT_CAPTURED' });
+  });
+
+  it('does not wait for workloads whose agent is silent or missing, nor for those of others: it lists them', async () => {
+    const { asked, out, err } = await wait([answer(missing('billing/api', false), missing('shop/old'))], 10_000);
+    assert.deepEqual([asked, out], [1, ['enforced by 1 agent']]);
+    assert.match(err.join('\n'), /^not captured, so nothing is enforced there: billing\/api on a .*, shop\/old on a/);
+  });
+});
