@@ -70,7 +70,7 @@ function compilePeer({ podSelector, namespaceSelector, ipBlock }: NetworkPolicyP
   };
 }
 
-function requirementsOf({ matchLabels = {}, matchExpressions = [] }: NetworkPolicySelector): LabelRequirement[] {
+export function requirementsOf({ matchLabels = {}, matchExpressions = [] }: NetworkPolicySelector): LabelRequirement[] {
   const labels = Object.entries(matchLabels).map(([key, value]) => ({ key, operator: 'In' as const, values: [value] }));
   return [...labels, ...matchExpressions.map(({ key, operator, values = [] }) => ({ key, operator, values }))];
 }

@@ -5,6 +5,7 @@ import { ProblemList } from '../resources/parse/problem-list.js';
 import type { Problem } from '../resources/kinds/problem.js';
 import type { Resource } from '../resources/kinds/resource.js';
 import { compileAuthorization } from './compile-authorization.js';
+import { compileClusterPolicies, isClusterPolicy } from './compile-cluster-policies.js';
 import { compileExternals } from './compile-externals.js';
 import { compileNetworkPolicies } from './compile-network-policies.js';
 import { compilePeerAuthentications } from './compile-peer-authentications.js';
@@ -35,6 +36,7 @@ export function* compilingSnapshot(resources: readonly Resource[], meta: Snapsho
   const { revision, createdAt, createdBy, trustDomain } = meta;
   const ofKind = <K extends Resource['kind']>(kind: K) =>
     resources.filter((resource): resource is Extract<Resource, { kind: K }> => resource.kind === kind);
+  const clusterPolicies = compileClusterPolicies(resources.filter(isClusterPolicy));
   const snapshot: Snapshot = {
     revision,
     createdAt,
@@ -45,6 +47,7 @@ export function* compilingSnapshot(resources: readonly Resource[], meta: Snapsho
     authorizationPolicies: compileAuthorization(ofKind('AuthorizationPolicy'), trustDomain),
     networkPolicies: compileNetworkPolicies(ofKind('NetworkPolicy')),
     peerAuthentications: compilePeerAuthentications(ofKind('PeerAuthentication')),
+    ...(clusterPolicies.length === 0 ? {} : { clusterPolicies }),
     externals: compileExternals(ofKind('ServiceEntry')),
     namespaces: namespaceLabels(ofKind('Namespace')),
   };

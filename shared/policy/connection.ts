@@ -1,7 +1,7 @@
 import type { IpAddress } from '../address.js';
 import type { SpiffeId } from '../identity.js';
 import type { Reason } from '../reasons.js';
-import type { OnChange, Tier } from './snapshot.js';
+import { clusterPolicyKinds, type OnChange, type Tier } from './snapshot.js';
 
 /** What is known about one side of a connection. An identity is set only when it was proved. */
 export type Party = {
@@ -34,7 +34,14 @@ export type Connection = { readonly source: Party; readonly destination: Party; 
 /** The evaluator's source of time, which keeps it pure. */
 export type Clock = { readonly nowMs: () => number };
 
-const ruleKinds = ['SegmentationRule', 'AuthorizationPolicy', 'NetworkPolicy', 'PeerAuthentication', 'Mesh'] as const;
+const ruleKinds = [
+  'SegmentationRule',
+  'AuthorizationPolicy',
+  'NetworkPolicy',
+  ...clusterPolicyKinds,
+  'PeerAuthentication',
+  'Mesh',
+] as const;
 
 /** The rule that decided, named as in the user's document; `Mesh/default` when no rule did. */
 export type RuleRef = {

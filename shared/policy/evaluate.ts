@@ -1,6 +1,7 @@
 import { assertNever } from '../assert-never.js';
 import { meshDefaultRef, type Clock, type Connection, type Decision, type RuleRef } from './connection.js';
 import { connectionFacts, type ConnectionFacts } from './connection-facts.js';
+import { ClusterJudgement, type ClusterDecision } from './cluster-verdict.js';
 import { networkPolicyVerdict, type NetworkPolicyVerdict } from './network-policy-verdict.js';
 import type { PreparedPolicy } from './prepared/prepared-authorization.js';
 import { matchesPorts, matchesRule, type PreparedRule } from './prepared/prepared-rule.js';
@@ -14,6 +15,7 @@ import { ruleEffect } from './rule-effect.js';
 import { findInAll } from './prepared/rule-bits.js';
 import {
   plainRule,
+  type ClusterTier,
   type CompiledRule,
   type MeshSettings,
   type OnChange,
@@ -29,7 +31,8 @@ export type EvaluateOptions = {
 
 /**
  * Decides one connection in this order: platform tier, team tier, AuthorizationPolicies and NetworkPolicies, baseline
- * tier, then the mesh's `outbound` setting for external destinations and its default for all others. Pure, and the only
+ * tier, then the mesh's `outbound` setting for external destinations and its default for all others. In the tiers
+ * platform and baseline, cluster policies come after the SegmentationRules (see {@link ClusterJudgement}). Pure, and the only
  * evaluator. A snapshot object is prepared once, and what concerns one source or destination is looked up once.
  *
  * AuthorizationPolicies and NetworkPolicies are two boundaries side by side, as in a cluster that has both: a deny by
@@ -83,6 +86,8 @@ class Evaluation {
   readonly #facts: ConnectionFacts;
   readonly #nowMs: number;
   readonly #trace: Trace | null;
+  /** Null: no cluster policy selects either end. */
+  readonly #cluster: ClusterJudgement | null;
   readonly #audited: RuleRef[] = [];
   /** The first audited rule that would have allowed. If it were enforced, no later rule would be evaluated. */
   #wouldAllow: RuleRef | null = null;
@@ -98,6 +103,18 @@ class Evaluation {
     this.#facts = init.facts;
     this.#nowMs = init.nowMs;
     this.#trace = init.trace;
+    const { source, destination, facts } = init;
+    // Most meshes have no cluster policies.
+    if (source.cluster === null && destination.cluster === null) this.#cluster = null;
+    else {
+      const { isolation } = source;
+      this.#cluster = new ClusterJudgement({
+        facts,
+        source: source.cluster,
+        destination: destination.cluster,
+        isolation,
+      });
+    }
   }
 
   run(mesh: MeshSettings): Decision {
@@ -112,12 +129,21 @@ class Evaluation {
     return { verdict, reason, rule, onChange, audited: this.#audited, trace: this.#trace?.steps ?? [] };
   }
 
-  /** Undefined: no rule of this tier decides. */
+  /** Undefined: nothing in this tier decides. */
   #tier(tier: Tier): Outcome | undefined {
     const outcome = this.#trace === null ? this.#decideByIndex(tier) : this.#decideByAll(tier, this.#trace);
     this.#trace?.endTier(tier);
     this.#wouldPass = null;
-    return outcome === 'pass' ? undefined : outcome;
+    if (outcome === 'pass') return undefined;
+    return outcome ?? (tier === 'team' ? undefined : this.#clusterTier(tier));
+  }
+
+  /** ClusterNetworkPolicies and the like, which come after the SegmentationRules of their tier. */
+  #clusterTier(tier: ClusterTier): Outcome | undefined {
+    if (this.#cluster === null) return undefined;
+    const { matches, decision } = this.#cluster.judge(tier);
+    this.#trace?.endClusterTier(tier, this.#cluster, matches, decision);
+    return decision === undefined ? undefined : clusterOutcome(decision);
   }
 
   #decideByIndex(tier: Tier): Outcome | 'pass' | undefined {
@@ -197,7 +223,15 @@ class Evaluation {
     const [egress, ingress] = [this.#source.isolation, this.#destination.isolation];
     this.#trace?.endNetworkPolicies(egress?.policies ?? [], ingress?.policies ?? [], network);
     if (isLast) this.#traceAuthorization(authorized);
-    return decided;
+    return admitted?.verdict === 'allow' ? (this.#refusedEgress() ?? decided) : decided;
+  }
+
+  /** What NetworkPolicies say of the ingress is final only where the tier baseline does not deny the egress. */
+  #refusedEgress(): Outcome | undefined {
+    const decision = this.#cluster?.deniedEgress();
+    if (this.#cluster === null || decision === undefined) return undefined;
+    this.#trace?.endClusterTier('baseline', this.#cluster, [], decision);
+    return clusterOutcome(decision);
   }
 
   /** Istio's semantics: a matching DENY denies; if any ALLOW policy selects the workload, one must match. */
@@ -225,9 +259,12 @@ class Evaluation {
   }
 
   #networkPolicies(): NetworkPolicyVerdict | undefined {
-    const [egress, ingress] = [this.#source.isolation, this.#destination.isolation];
+    const egress = this.#cluster === null ? this.#source.isolation : this.#cluster.isolation;
+    const ingress = this.#destination.isolation;
     if (egress === null && ingress === null) return undefined;
-    return networkPolicyVerdict({ facts: this.#facts, egress, ingress });
+    const verdict = networkPolicyVerdict({ facts: this.#facts, egress, ingress });
+    if (verdict === undefined) this.#cluster?.acceptEgress();
+    return verdict;
   }
 
   /** The mesh's default, which applies when no rule decides. */
@@ -252,6 +289,11 @@ class Evaluation {
 /** NetworkPolicies have no deny rules: an isolated workload refuses whatever is not allowed. */
 function asOutcome({ verdict, rule }: NetworkPolicyVerdict): Outcome {
   return byPolicy(verdict, verdict === 'allow' ? 'OK' : 'POLICY_DEFAULT_DENY', rule);
+}
+
+function clusterOutcome({ verdict, by }: ClusterDecision): Outcome {
+  if (!('prepared' in by)) return asOutcome(by);
+  return byPolicy(verdict, verdict === 'allow' ? 'OK' : 'POLICY_DENY', by.prepared.ref);
 }
 
 /** Policies have no `onChange`: they terminate an open connection. */

@@ -34,7 +34,8 @@ export function networkPolicyVerdict(init: {
   return facts.destination.labels === null ? sent : undefined;
 }
 
-function directionVerdict(
+/** Undefined: no NetworkPolicy isolates the workload in this direction. */
+export function directionVerdict(
   isolation: NetworkIsolation | null,
   direction: 'ingress' | 'egress',
   { source, destination, port }: ConnectionFacts,

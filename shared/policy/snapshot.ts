@@ -18,6 +18,8 @@ export type Snapshot = {
   readonly authorizationPolicies: readonly CompiledAuthorizationPolicy[];
   readonly networkPolicies: readonly CompiledNetworkPolicy[];
   readonly peerAuthentications: readonly CompiledPeerAuthentication[];
+  /** Sorted by tier, priority, kind and name. Absent: there is none. */
+  readonly clusterPolicies?: readonly CompiledClusterPolicy[];
   /** Addresses outside the mesh that ServiceEntries name; they are not `external`. */
   readonly externals: readonly CompiledExternal[];
   /** Labels of namespaces that have a Namespace document, without `kubernetes.io/metadata.name`. */
@@ -76,6 +78,7 @@ export const plainRule = {
 export const plainSnapshot = {
   networkPolicies: [],
   peerAuthentications: [],
+  clusterPolicies: [],
   externals: [],
   namespaces: {},
 } as const satisfies Partial<Snapshot>;
@@ -197,6 +200,31 @@ export type NetworkPolicyPeer =
       readonly podSelector: readonly LabelRequirement[];
     }
   | { readonly kind: 'block'; readonly cidr: string; readonly except: readonly string[] };
+
+export const clusterPolicyKinds = ['ClusterNetworkPolicy', 'AdminNetworkPolicy', 'BaselineAdminNetworkPolicy'] as const;
+
+/** The tiers in which they are evaluated, after the SegmentationRules there. */
+export const clusterTiers = ['platform', 'baseline'] as const;
+export type ClusterTier = (typeof clusterTiers)[number];
+
+/** Policies of the Kubernetes network policy API for a whole cluster, limited to TCP. */
+export type CompiledClusterPolicy = {
+  readonly kind: (typeof clusterPolicyKinds)[number];
+  readonly name: string;
+  readonly tier: ClusterTier;
+  /** Lower is first. */
+  readonly priority: number;
+  /** The workloads that it is for; no requirements select all. */
+  readonly subject: {
+    readonly namespaceSelector: readonly LabelRequirement[];
+    readonly podSelector: readonly LabelRequirement[];
+  };
+  /** In order: the first that matches decides. */
+  readonly ingress: readonly ClusterPolicyRule[];
+  readonly egress: readonly ClusterPolicyRule[];
+};
+
+export type ClusterPolicyRule = NetworkPolicyRule & { readonly action: 'accept' | 'deny' | 'pass' };
 
 /** `NotIn` and `DoesNotExist` also hold when the label is missing. `values` is used by `In` and `NotIn` only. */
 export type LabelRequirement = {

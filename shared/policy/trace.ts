@@ -1,4 +1,5 @@
 import { formatRuleRef, meshDefaultRef, type Connection, type RuleRef, type TraceStep } from './connection.js';
+import type { ClusterDecision, ClusterJudgement, ClusterMatch } from './cluster-verdict.js';
 import type { ConnectionFacts, PartyFacts } from './connection-facts.js';
 import { describeDestination, describePeer, describePeers, describePorts, describeSource } from './describe-peer.js';
 import type { NetworkPolicyVerdict } from './network-policy-verdict.js';
@@ -12,7 +13,7 @@ import type { PreparedNetworkPolicy } from './prepared/prepared-network-policy.j
 import { matchesAnyPeer, matchesPeer, type PreparedPeer } from './prepared/prepared-peer.js';
 import { matchesPorts, matchesSource, type PreparedRule } from './prepared/prepared-rule.js';
 import { ruleEffect } from './rule-effect.js';
-import type { MeshSettings, Tier } from './snapshot.js';
+import type { ClusterTier, MeshSettings, Tier } from './snapshot.js';
 
 /** Only the rules nearest to matching are explained; a mesh may have thousands. */
 const maxMisses = 5;
@@ -103,6 +104,42 @@ export class Trace {
         ? `an ${direction} rule of ${isolated} allows ${peer} and port ${this.#facts.port}`
         : `it isolates ${isolated} for ${direction}, ${among} ${peer} on port ${this.#facts.port}`;
     this.#add('networkPolicy', rule, verdict, detail);
+  }
+
+  /** `decision` undefined: the tier leaves the decision to what comes after it. */
+  endClusterTier(
+    tier: ClusterTier,
+    judgement: ClusterJudgement,
+    matches: readonly ClusterMatch[],
+    decision: ClusterDecision | undefined,
+  ): void {
+    const by = decision?.by;
+    for (const direction of ['egress', 'ingress'] as const) {
+      if (judgement.rulesOf(tier, direction) === null || matches.some((match) => match.direction === direction))
+        continue;
+      if (by !== undefined && 'prepared' in by && by.direction === direction) continue;
+      const detail = `no ${direction} rule of ${this.#endOf(direction)} matches`;
+      this.#add(tier, null, 'no match', detail);
+    }
+    for (const match of matches) {
+      if (match === by) continue;
+      const { action } = match.prepared.rule;
+      const rest = action === 'pass' ? 'passes to what comes next' : `accepts; the other direction is judged by itself`;
+      this.#add(
+        tier,
+        match.prepared.ref,
+        'pass',
+        `an ${match.direction} rule of ${this.#endOf(match.direction)} ${rest}`,
+      );
+    }
+    if (decision === undefined || by === undefined) return;
+    const detail = `an ${by.direction} rule of ${this.#endOf(by.direction)} matches port ${this.#facts.port}`;
+    if ('prepared' in by) this.#add(tier, by.prepared.ref, decision.verdict, detail);
+    else this.#add('networkPolicy', by.rule, by.verdict, `no ${detail}`);
+  }
+
+  #endOf(direction: 'egress' | 'ingress'): string {
+    return direction === 'egress' ? this.#source() : describeDestination(this.#connection);
   }
 
   /** `wouldAllow`: the audited rule because of which `audit` is not counted. */

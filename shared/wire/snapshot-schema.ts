@@ -1,6 +1,12 @@
 import { z } from 'zod';
 import { matchFields, type MatchFieldName, type MatchValue, type ValueForm } from '../policy/match-fields.js';
-import { authorizationConditionKeys, tiers, type Snapshot } from '../policy/snapshot.js';
+import {
+  authorizationConditionKeys,
+  clusterPolicyKinds,
+  clusterTiers,
+  tiers,
+  type Snapshot,
+} from '../policy/snapshot.js';
 
 const names = z.array(z.string().max(512)).readonly();
 const labels = z.record(z.string(), z.string()).readonly();
@@ -117,6 +123,25 @@ const networkPolicy = z.strictObject({
   egress: networkPolicyRules.nullable(),
 });
 
+const clusterPolicyRules = z
+  .array(
+    z.strictObject({
+      action: z.enum(['accept', 'deny', 'pass']),
+      peers: z.array(networkPolicyPeer).readonly(),
+      ports: rulePorts,
+    }),
+  )
+  .readonly();
+const clusterPolicy = z.strictObject({
+  kind: z.enum(clusterPolicyKinds),
+  name: z.string().min(1),
+  tier: z.enum(clusterTiers),
+  priority: z.int(),
+  subject: z.strictObject({ namespaceSelector: requirements, podSelector: requirements }),
+  ingress: clusterPolicyRules,
+  egress: clusterPolicyRules,
+});
+
 const mtlsMode = z.enum(['STRICT', 'PERMISSIVE']);
 const peerAuthentication = z.strictObject({
   namespace: z.string().min(1),
@@ -150,6 +175,7 @@ export const snapshotSchema: z.ZodType<Snapshot> = z.strictObject({
   authorizationPolicies: z.array(authorizationPolicy).readonly(),
   networkPolicies: z.array(networkPolicy).readonly(),
   peerAuthentications: z.array(peerAuthentication).readonly(),
+  clusterPolicies: z.array(clusterPolicy).readonly().exactOptional(),
   externals: z.array(external).readonly(),
   namespaces: z.record(z.string(), labels).readonly(),
 });

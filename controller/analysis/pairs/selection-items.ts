@@ -31,6 +31,7 @@ export function selectionItems({ snapshot, entries }: RuleSet, clock: Clock): Se
     ...ruleItems(snapshot, selectors),
     ...authorizationItems(snapshot, selectors),
     ...networkItems(snapshot, selectors),
+    ...clusterItems(snapshot, selectors),
     ...mtlsItems(snapshot, selectors),
     ...externalItems(snapshot, selectors),
     ...namedPortItems(snapshot, entries),
@@ -102,6 +103,26 @@ function networkItems({ networkPolicies }: Snapshot, selectors: Selectors): Sele
   });
 }
 
+function clusterItems({ clusterPolicies = [] }: Snapshot, selectors: Selectors): SelectionItem[] {
+  return clusterPolicies.flatMap(({ subject, ingress, egress }) => {
+    const items: SelectionItem[] = [];
+    for (const [rules, side, otherSide] of [
+      [ingress, 'destination', 'source'],
+      [egress, 'source', 'destination'],
+    ] as const) {
+      if (rules.length === 0) continue;
+      const target = selectors.clusterSubject(side, subject);
+      for (const { peers, ports } of rules) {
+        items.push(item({ [side]: target, cuts: cutsOf(ports) }));
+        // Each by itself: what a source only claims counts for some rules and not for others.
+        for (const peer of peers)
+          items.push(item({ [side]: target, [otherSide]: selectors.clusterPeer(otherSide, peer) }));
+      }
+    }
+    return items;
+  });
+}
+
 /** The ports and workloads at which sources without an agent are refused. */
 function mtlsItems({ peerAuthentications }: Snapshot, selectors: Selectors): SelectionItem[] {
   return peerAuthentications.map(({ namespace, name, selector, ports }) => {
@@ -119,8 +140,14 @@ function externalItems({ externals }: Snapshot, selectors: Selectors): Selection
 }
 
 /** What the names in rules stand for: the destinations that give a name to a port are decided alike but for it. */
-function namedPortItems({ rules, networkPolicies }: Snapshot, entries: readonly RegistryEntry[]): SelectionItem[] {
-  const inPolicies = networkPolicies.flatMap(({ ingress, egress }) => [...(ingress ?? []), ...(egress ?? [])]);
+function namedPortItems(
+  { rules, networkPolicies, clusterPolicies = [] }: Snapshot,
+  entries: readonly RegistryEntry[],
+): SelectionItem[] {
+  const inPolicies = [...networkPolicies, ...clusterPolicies].flatMap(({ ingress, egress }) => [
+    ...(ingress ?? []),
+    ...(egress ?? []),
+  ]);
   const names = new Set([...rules, ...inPolicies].flatMap(({ ports }) => ports.filter(isPortName)));
   if (names.size === 0) return [];
   const items = new Map<string, SelectionItem>();

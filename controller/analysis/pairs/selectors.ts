@@ -9,6 +9,7 @@ import {
   type AuthorizationCondition,
   type AuthorizationSource,
   type CompiledAuthorizationPolicy,
+  type CompiledClusterPolicy,
   type CompiledNetworkPolicy,
   type CompiledRule,
   type NetworkPolicyPeer,
@@ -119,6 +120,35 @@ export class Selectors {
       const selects = this.#asks(set, side, 'allow', nobodyIn(namespace, this.#snapshot.trustDomain));
       return { selects, namespaces: networkPeerNamespaces(peers, namespace) };
     });
+  }
+
+  /** Whether a cluster policy is for this end. */
+  clusterSubject(side: Side, subject: CompiledClusterPolicy['subject']): Selector {
+    return this.#make(['clusterSubject', side, subject], () =>
+      this.#clusterQuestion(side, { subject, peers: [] }, side),
+    );
+  }
+
+  /** Whether this end is a peer of a cluster policy; for a source also as the workload that it only claims to be. */
+  clusterPeer(side: Side, peer: NetworkPolicyPeer): Selector {
+    const subject = { namespaceSelector: [], podSelector: [] };
+    const other: Side = side === 'source' ? 'destination' : 'source';
+    return this.#make(['clusterPeer', side, peer], () =>
+      this.#clusterQuestion(side, { subject, peers: [peer] }, other),
+    );
+  }
+
+  /** `of`: the side that the policy is for. */
+  #clusterQuestion(
+    side: Side,
+    { subject, peers }: { subject: CompiledClusterPolicy['subject']; peers: readonly NetworkPolicyPeer[] },
+    of: Side,
+  ): Omit<Selector, 'key'> {
+    const rules = [{ action: 'deny', peers, ports: [] }] as const;
+    const directions = of === 'source' ? { egress: rules, ingress: [] } : { ingress: rules, egress: [] };
+    const rank = { kind: 'ClusterNetworkPolicy', name: 'x', tier: 'platform', priority: 0 } as const;
+    const set = this.#only({ clusterPolicies: [{ ...rank, subject, ...directions }] }, 'allow');
+    return { selects: this.#asks(set, side, 'deny'), namespaces: null };
   }
 
   #make(key: unknown, make: () => Omit<Selector, 'key'>): Selector {

@@ -120,6 +120,10 @@ function decidingTier({ rule, reason }: Decision, pair: PredictedConnection, sna
       return 'authorization';
     case 'NetworkPolicy':
       return 'networkPolicy';
+    case 'ClusterNetworkPolicy':
+    case 'AdminNetworkPolicy':
+    case 'BaselineAdminNetworkPolicy':
+      return rule.tier ?? 'platform';
     case 'PeerAuthentication':
       return 'mtls';
     case 'Mesh': {

@@ -1,10 +1,11 @@
-import type { Connection } from '../../../shared/policy/connection.js';
+import type { Connection, PartyWorkload } from '../../../shared/policy/connection.js';
 import { isPortName } from '../../../shared/policy/prepared/prepared-rule.js';
 import type {
   AuthorizationSource,
   LabelRequirement,
   NetworkPolicyPeer,
   PeerMatch,
+  RulePort,
   Snapshot,
 } from '../../../shared/policy/snapshot.js';
 
@@ -43,14 +44,27 @@ export function wantedByPolicies(snapshot: Snapshot, { source, destination }: Co
       if (rules === null || home?.namespace !== namespace) continue;
       for (const rule of rules) {
         peers.push({ side, peers: rule.peers.map((peer) => fromNetworkPeer(peer, namespace)) });
-        for (const port of rule.ports) {
-          const number = isPortName(port) ? target?.ports?.[port] : port[0];
-          if (number !== undefined) ports.push(number);
-        }
+        ports.push(...numbersOf(rule.ports, target));
+      }
+    }
+  }
+  for (const { ingress, egress } of snapshot.clusterPolicies ?? []) {
+    for (const [rules, side] of [
+      [ingress, 'source'],
+      [egress, 'destination'],
+    ] as const) {
+      for (const rule of rules) {
+        peers.push({ side, peers: rule.peers.map((peer) => fromNetworkPeer(peer, '')) });
+        ports.push(...numbersOf(rule.ports, target));
       }
     }
   }
   return { peers, ports: [...new Set(ports)] };
+}
+
+/** The first port of each range, and what the names stand for. */
+function numbersOf(ports: readonly RulePort[], target: PartyWorkload | null): number[] {
+  return ports.flatMap((port) => (isPortName(port) ? (target?.ports?.[port] ?? []) : port[0]));
 }
 
 function fromSource({ principals = [], serviceAccounts = [], namespaces, ipBlocks }: AuthorizationSource): PeerMatch {

@@ -5,10 +5,13 @@ import { writtenField, type Peer } from '../../resources/kinds/peer.js';
 import { resourceId } from '../../resources/kinds/resource-key.js';
 import type { Resource, ResourceKind } from '../../resources/kinds/resource.js';
 import { kindInfo } from '../../resources/kinds/resource.js';
+import type { ClusterPolicy } from '../../compile/compile-cluster-policies.js';
 import { compileNetworkPolicies } from '../../compile/compile-network-policies.js';
 import type { ResourceItem } from '../../api/api-types.js';
 import { formatAge } from './format-time.js';
 import { renderTable } from './table.js';
+
+const clusterHeaders = ['PRIORITY', 'SUBJECT', 'INGRESS', 'EGRESS'] as const;
 
 /** Columns of `culvert get` in addition to namespace, name, revision and age, which every kind has. */
 const headers: Readonly<Record<ResourceKind, readonly string[]>> = {
@@ -21,6 +24,9 @@ const headers: Readonly<Record<ResourceKind, readonly string[]>> = {
   AuthorizationPolicy: ['ACTION', 'SELECTOR', 'RULES'],
   PeerAuthentication: ['MODE', 'SELECTOR', 'PORTS'],
   NetworkPolicy: ['SELECTOR', 'TYPES', 'INGRESS', 'EGRESS'],
+  ClusterNetworkPolicy: ['TIER', ...clusterHeaders],
+  AdminNetworkPolicy: clusterHeaders,
+  BaselineAdminNetworkPolicy: ['SUBJECT', 'INGRESS', 'EGRESS'],
   Mesh: ['DEFAULT ACTION', 'OUTBOUND', 'MTLS', 'ROOT NAMESPACE'],
 };
 
@@ -69,6 +75,12 @@ function cells(resource: Resource): string[] {
       );
       return [selectorText(podSelector), types.join(','), String(ingress.length), String(egress.length)];
     }
+    case 'ClusterNetworkPolicy':
+      return [resource.spec.tier, String(resource.spec.priority), ...clusterCells(resource)];
+    case 'AdminNetworkPolicy':
+      return [String(resource.spec.priority), ...clusterCells(resource)];
+    case 'BaselineAdminNetworkPolicy':
+      return clusterCells(resource);
     case 'Segment':
       return [peers(resource.spec.members)];
     case 'SegmentationRule': {
@@ -86,6 +98,13 @@ function cells(resource: Resource): string[] {
     default:
       return assertNever(resource);
   }
+}
+
+function clusterCells({ spec: { subject, ingress = [], egress = [] } }: ClusterPolicy): string[] {
+  const { namespaces, pods } = subject;
+  const of = selectorText(pods?.namespaceSelector ?? namespaces ?? {});
+  const selected = [of === '' ? '' : `ns[${of}]`, selectorText(pods?.podSelector ?? {})].filter((text) => text !== '');
+  return [selected.join('&') || 'any', String(ingress.length), String(egress.length)];
 }
 
 function labels(selector: Readonly<Record<string, string>>): string {

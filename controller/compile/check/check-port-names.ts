@@ -45,6 +45,25 @@ function* portNamesIn(resource: Resource): Generator<Written> {
         }
       }
       break;
+    case 'ClusterNetworkPolicy':
+      for (const direction of ['ingress', 'egress'] as const) {
+        for (const [ruleIndex, { protocols = [] }] of (resource.spec[direction] ?? []).entries()) {
+          for (const [index, { destinationNamedPort: name }] of protocols.entries()) {
+            if (name !== undefined) yield { name, path: ['spec', direction, ruleIndex, 'protocols', index] };
+          }
+        }
+      }
+      break;
+    case 'AdminNetworkPolicy':
+    case 'BaselineAdminNetworkPolicy':
+      for (const direction of ['ingress', 'egress'] as const) {
+        for (const [ruleIndex, { ports = [] }] of (resource.spec[direction] ?? []).entries()) {
+          for (const [index, { namedPort: name }] of ports.entries()) {
+            if (name !== undefined) yield { name, path: ['spec', direction, ruleIndex, 'ports', index] };
+          }
+        }
+      }
+      break;
     default:
       break;
   }

@@ -3,6 +3,7 @@ import { compileExternals } from '../compile-externals.js';
 import { compilingRules } from '../compile-rules.js';
 import { findAmbiguousRules } from './rule-overlap.js';
 import { checkAddresses } from './check-addresses.js';
+import { checkClusterPolicies } from './check-cluster-policies.js';
 import { checkForeignPolicies } from './check-foreign-policies.js';
 import { checkPortNames } from './check-port-names.js';
 import { checkReferences } from './check-references.js';
@@ -66,6 +67,7 @@ export function* validatingSet(
   yield;
   among((registered) => checkReferences(resources, registered, problems));
   yield;
+  checkClusterPolicies(resources, problems);
   among((registered) => checkPortNames(resources, registered, problems));
   yield;
   among((registered) => checkForeignPolicies(resources, registered, problems));

@@ -25,7 +25,7 @@ const requirement = z
   .register(fieldNotes, { example: '{ key: app, operator: In, values: [api] }' });
 
 /** Kubernetes' LabelSelector; an empty one selects everything. */
-const labelSelector = z
+export const labelSelector = z
   .strictObject({
     matchLabels: labelsField.exactOptional().describe('Labels that must be there with these values.'),
     matchExpressions: z.array(requirement).exactOptional().describe('Further conditions, which must all hold.'),

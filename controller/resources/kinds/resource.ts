@@ -1,9 +1,21 @@
 import type { z } from 'zod';
 import {
+  adminNetworkPolicyApiVersion,
+  adminNetworkPolicySchema,
+  baselineAdminNetworkPolicySchema,
+  type AdminNetworkPolicy,
+  type BaselineAdminNetworkPolicy,
+} from './admin-network-policy.js';
+import {
   authorizationPolicySchema,
   istioSecurityApiVersions,
   type AuthorizationPolicy,
 } from './authorization-policy.js';
+import {
+  clusterNetworkPolicyApiVersion,
+  clusterNetworkPolicySchema,
+  type ClusterNetworkPolicy,
+} from './cluster-network-policy.js';
 import { meshSchema, type Mesh } from './mesh.js';
 import { culvertApiVersion } from './metadata.js';
 import { namespaceSchema, type Namespace } from './namespace.js';
@@ -29,7 +41,10 @@ export type Resource =
   | SegmentationRule
   | AuthorizationPolicy
   | PeerAuthentication
-  | NetworkPolicy;
+  | NetworkPolicy
+  | ClusterNetworkPolicy
+  | AdminNetworkPolicy
+  | BaselineAdminNetworkPolicy;
 export type ResourceKind = Resource['kind'];
 
 type KindInfo = {
@@ -82,6 +97,24 @@ export const resourceKinds = {
     isNamespaced: true,
     apiVersions: [kubernetesNetworkingApiVersion],
     aliases: ['networkpolicies', 'netpol', 'np'],
+  },
+  ClusterNetworkPolicy: {
+    schema: clusterNetworkPolicySchema,
+    isNamespaced: false,
+    apiVersions: [clusterNetworkPolicyApiVersion],
+    aliases: ['clusternetworkpolicies', 'cnp'],
+  },
+  AdminNetworkPolicy: {
+    schema: adminNetworkPolicySchema,
+    isNamespaced: false,
+    apiVersions: [adminNetworkPolicyApiVersion],
+    aliases: ['adminnetworkpolicies', 'anp'],
+  },
+  BaselineAdminNetworkPolicy: {
+    schema: baselineAdminNetworkPolicySchema,
+    isNamespaced: false,
+    apiVersions: [adminNetworkPolicyApiVersion],
+    aliases: ['baselineadminnetworkpolicies', 'banp'],
   },
 } as const satisfies Record<ResourceKind, KindInfo>;
 

@@ -4,7 +4,7 @@ import { KeyIndex } from './key-index.js';
 import { namespaceNameLabel } from './namespace-labels.js';
 import { labelKey, type ScopeKind } from './policy-scope.js';
 import { allowsPeer, selectsLabels, type PreparedNetworkPolicy } from './prepared-network-policy.js';
-import type { CompiledNetworkPolicy, NetworkPolicyPeer } from '../snapshot.js';
+import type { NetworkPolicyPeer, NetworkPolicyRule } from '../snapshot.js';
 
 type Direction = 'ingress' | 'egress';
 
@@ -18,7 +18,10 @@ export class NetworkIsolation {
     const { policies, direction } = init;
     this.policies = policies;
     this.#direction = direction;
-    this.#index = new KeyIndex({ items: policies, keysOf: ({ policy }) => peerNamespaces(policy, direction) });
+    this.#index = new KeyIndex({
+      items: policies,
+      keysOf: ({ policy }) => peerNamespaces(policy[direction] ?? [], policy.namespace),
+    });
   }
 
   /** The first policy that allows the other side of a connection. `names`: the named ports of its destination. */
@@ -50,13 +53,13 @@ function isolation(selected: readonly PreparedNetworkPolicy[], direction: Direct
   return policies.length === 0 ? null : new NetworkIsolation({ policies, direction });
 }
 
-/** Namespaces that a peer must be in; null: it may be in others. */
-function peerNamespaces(policy: CompiledNetworkPolicy, direction: Direction): readonly string[] | null {
+/** Namespaces that a peer must be in; null: it may be in others. `own`: the namespace of the policy, if it has one. */
+export function peerNamespaces(rules: readonly NetworkPolicyRule[], own: string | null): readonly string[] | null {
   const names: string[] = [];
-  for (const { peers } of policy[direction] ?? []) {
+  for (const { peers } of rules) {
     if (peers.length === 0) return null;
     for (const peer of peers) {
-      const namespaces = namespacesOf(peer, policy.namespace);
+      const namespaces = namespacesOf(peer, own);
       if (namespaces === null) return null;
       names.push(...namespaces);
     }
@@ -64,9 +67,9 @@ function peerNamespaces(policy: CompiledNetworkPolicy, direction: Direction): re
   return names;
 }
 
-function namespacesOf(peer: NetworkPolicyPeer, own: string): readonly string[] | null {
+function namespacesOf(peer: NetworkPolicyPeer, own: string | null): readonly string[] | null {
   if (peer.kind === 'block') return null;
-  if (peer.namespaceSelector === null) return [own];
+  if (peer.namespaceSelector === null) return own === null ? null : [own];
   const named = peer.namespaceSelector.find(({ key, operator }) => key === namespaceNameLabel && operator === 'In');
   return named?.values ?? null;
 }

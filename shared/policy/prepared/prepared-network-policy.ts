@@ -30,7 +30,8 @@ export function prepareNetworkPolicy(policy: CompiledNetworkPolicy): PreparedNet
   };
 }
 
-function preparePeer(peer: NetworkPolicyPeer, ownNamespace: string): (party: PartyFacts) => boolean {
+/** `ownNamespace`: of the policy; peers without a namespace selector are in it. */
+export function preparePeer(peer: NetworkPolicyPeer, ownNamespace: string): (party: PartyFacts) => boolean {
   if (peer.kind === 'block') {
     const network: readonly Cidr[] = [readCidr(peer.cidr)];
     const excepts = peer.except.map(readCidr);

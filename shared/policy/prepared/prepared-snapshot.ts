@@ -2,6 +2,7 @@ import { ipBytes } from '../../address.js';
 import type { SpiffeId } from '../../identity.js';
 import type { AuthorizationSelection } from './authorization-selection.js';
 import { BoundedCache } from './bounded-cache.js';
+import { ClusterPolicies, type ClusterSelection } from './cluster-selection.js';
 import type { Party, PartyWorkload } from '../connection.js';
 import {
   destinationFacts,
@@ -34,6 +35,8 @@ export type SourceView = {
    * NetworkPolicies that isolate it for egress, also as the workload it only claims to be, because isolation denies.
    */
   readonly isolation: NetworkIsolation | null;
+  /** Cluster policies that select it, also as the workload it only claims to be. */
+  readonly cluster: ClusterSelection | null;
 };
 
 export type DestinationView = {
@@ -47,6 +50,7 @@ export type DestinationView = {
   readonly policies: readonly AuthorizationSelection[];
   /** NetworkPolicies that isolate it for ingress. */
   readonly isolation: NetworkIsolation | null;
+  readonly cluster: ClusterSelection | null;
 };
 
 /** Approximate memory limit for the cached views of one snapshot, and the maximum number of views. */
@@ -70,6 +74,7 @@ export class PreparedSnapshot {
   readonly #rootNamespace: string;
   readonly #authorizations: ScopesOfRevision<AuthorizationSelection>;
   readonly #isolations: ScopesOfRevision<NetworkSelection>;
+  readonly #cluster: ClusterPolicies;
   /** By address. An address has more than one view only when it proves different identities over time. */
   readonly #sources: BoundedCache<string, readonly SourceView[]>;
   readonly #destinations: BoundedCache<string, readonly DestinationView[]>;
@@ -103,6 +108,7 @@ export class PreparedSnapshot {
       snapshot.authorizationPolicies.map((policy) => parts.policy(policy)),
     );
     this.#isolations = parts.isolations.of(snapshot.networkPolicies.map((policy) => parts.networkPolicy(policy)));
+    this.#cluster = new ClusterPolicies({ policies: snapshot.clusterPolicies ?? [] });
     const bytesPerView = this.#index.bytesPerSet + bytesPerViewBesidesRules;
     const maxEntries = Math.max(64, Math.min(maxViews, Math.floor(maxViewBytes / bytesPerView / 2)));
     this.#sources = new BoundedCache({ maxEntries });
@@ -128,6 +134,7 @@ export class PreparedSnapshot {
       rules,
       words: filledWords(rules),
       isolation: this.#isolationOf(seeming)?.egress ?? null,
+      cluster: this.#cluster.about(seeming),
     };
     this.#sources.set(party.ip, withView(known, view));
     return view;
@@ -146,6 +153,7 @@ export class PreparedSnapshot {
       rules: this.#index.ofDestination(facts),
       policies: this.#policiesFor(party.workload),
       isolation: this.#isolationOf(facts)?.ingress ?? null,
+      cluster: this.#cluster.about(facts),
     };
     this.#destinations.set(party.ip, withView(known, view));
     return view;

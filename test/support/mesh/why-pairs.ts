@@ -172,6 +172,9 @@ function kindOf({ rule, reason, verdict, audited }: Decision, isExternal: boolea
     SegmentationRule: rule.tier ?? '',
     AuthorizationPolicy: 'authorization',
     NetworkPolicy: 'network',
+    ClusterNetworkPolicy: 'cluster',
+    AdminNetworkPolicy: 'cluster',
+    BaselineAdminNetworkPolicy: 'cluster',
     PeerAuthentication: 'mtls',
     Mesh: reason === 'SOURCE_UNKNOWN' ? 'mesh mtls' : isExternal ? 'outbound' : 'default',
   }[rule.kind];

@@ -10,6 +10,7 @@ import type {
   Snapshot,
 } from '../../../shared/policy/snapshot.js';
 import type { WorkloadEntry } from '../../../shared/routing/registry-entry.js';
+import { clusterPolicies } from './cluster-reference.js';
 import { workloadEntry } from './analysis-fixture.js';
 import { ip, snapshotOf, trustDomain } from './policy-fixture.js';
 import { nodeNamed } from '../routing/names.js';
@@ -139,8 +140,9 @@ export const snapshots: fc.Arbitrary<Snapshot> = fc
       { name: 'a/ext', hosts: ['x.example'], cidrs: ['192.0.2.0/24'], ports: [[2, 3]] },
     ] as const),
     namespaceLabels: labels,
+    clusterPolicies: fc.oneof({ arbitrary: fc.constant([]), weight: 2 }, { arbitrary: clusterPolicies, weight: 1 }),
   })
-  .map(({ networkPolicies, peerAuthentications, externals, namespaceLabels, ...rest }): Snapshot => {
+  .map(({ networkPolicies, peerAuthentications, externals, namespaceLabels, clusterPolicies, ...rest }): Snapshot => {
     const snapshot = snapshotOf(rest);
     return {
       ...snapshot,
@@ -152,6 +154,7 @@ export const snapshots: fc.Arbitrary<Snapshot> = fc
       ),
       externals,
       namespaces: { a: namespaceLabels },
+      clusterPolicies,
     };
   });
 

@@ -127,6 +127,25 @@ apiVersion: networking.k8s.io/v1
 kind: NetworkPolicy
 metadata: { name: db, namespace: billing }
 spec: { podSelector: { matchExpressions: [{ key: app, operator: In, values: [a, b] }] }, ingress: [{}] }
+---
+apiVersion: policy.networking.k8s.io/v1alpha2
+kind: ClusterNetworkPolicy
+metadata: { name: ops }
+spec:
+  tier: Admin
+  priority: 10
+  subject: { pods: { namespaceSelector: { matchLabels: { team: a } }, podSelector: { matchLabels: { app: db } } } }
+  ingress: [{ action: Accept, from: [{ namespaces: {} }] }]
+---
+apiVersion: policy.networking.k8s.io/v1alpha1
+kind: AdminNetworkPolicy
+metadata: { name: ops }
+spec: { priority: 20, subject: { namespaces: {} }, egress: [{ action: Deny, to: [{ networks: [10.0.0.0/8] }] }] }
+---
+apiVersion: policy.networking.k8s.io/v1alpha1
+kind: BaselineAdminNetworkPolicy
+metadata: { name: default }
+spec: { subject: { namespaces: { matchLabels: { team: a } } } }
 `;
   const { resources } = parseDocuments(documents);
   const tables: Readonly<Record<Resource['kind'], readonly string[]>> = {
@@ -166,6 +185,18 @@ spec: { podSelector: { matchExpressions: [{ key: app, operator: In, values: [a, 
     NetworkPolicy: [
       'NAMESPACE  NAME  SELECTOR    TYPES    INGRESS  EGRESS  REVISION  APPLIED',
       'billing    db    app In a|b  Ingress  1        0       7         5m ago',
+    ],
+    ClusterNetworkPolicy: [
+      'NAME  TIER   PRIORITY  SUBJECT            INGRESS  EGRESS  REVISION  APPLIED',
+      'ops   Admin  10        ns[team=a]&app=db  1        0       7         5m ago',
+    ],
+    AdminNetworkPolicy: [
+      'NAME  PRIORITY  SUBJECT  INGRESS  EGRESS  REVISION  APPLIED',
+      'ops   20        any      0        1       7         5m ago',
+    ],
+    BaselineAdminNetworkPolicy: [
+      'NAME     SUBJECT     INGRESS  EGRESS  REVISION  APPLIED',
+      'default  ns[team=a]  0        0       7         5m ago',
     ],
   };
   for (const resource of resources) {
