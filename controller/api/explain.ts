@@ -3,6 +3,7 @@ import { nearMisses } from '../analysis/why/near-misses.js';
 import { evaluate } from '../../shared/policy/evaluate.js';
 import type { Clock, Connection, Party, RuleRef } from '../../shared/policy/connection.js';
 import { mtlsOf } from '../../shared/policy/required-mtls.js';
+import { missingProof, missingProofHint, missingProofText } from '../analysis/pairs/missing-proof.js';
 import { strictRefusal } from '../analysis/pairs/predict.js';
 import type { CompiledRevision } from '../release/compiled-revision.js';
 import type { RegistryEntry } from '../../shared/routing/registry-entry.js';
@@ -75,12 +76,20 @@ function explainOne(input: {
     ...(isSourceMeshed ? (['source'] as const) : []),
     ...(isDestinationMeshed ? (['destination'] as const) : []),
   ];
-  const notes = notesFor({ source, destination, isSourceMeshed, isDestinationMeshed });
   const service = destination.service === null ? null : serviceName(destination.service);
   const { workload } = facts.destination;
   const mtls = isSourceMeshed || !isDestinationMeshed || workload === null ? null : mtlsOf(snapshot, workload, port);
   const refusal = mtls?.mode === 'STRICT' ? strictRefusal(mtls.rule) : null;
   const decision = refusal ?? evaluate(snapshot, facts, clock, { trace: true });
+  const ends = {
+    source: { name: 'The source', party: claimed, isMeshed: isSourceMeshed },
+    destination: { name: 'The destination', party: facts.destination, isMeshed: isDestinationMeshed },
+  };
+  const missing = missingProof(snapshot, { ...ends, port }, clock, decision.verdict);
+  const notes = [
+    ...notesFor({ source, destination, isSourceMeshed, isDestinationMeshed }),
+    ...(missing === null ? [] : [`This decides: ${missingProofText('the source', missing)} (${missingProofHint}).`]),
+  ];
   return {
     facts,
     service,

@@ -10,6 +10,8 @@ export const lintKinds = [
   'matches nothing',
   'empty segment',
   'unused segment',
+  /** A workload without an agent, which rules allow only by an identity. */
+  'no identity',
   /** Decided or audited no recorded connection. */
   'never matched',
   /** Allows much more than was recorded. */

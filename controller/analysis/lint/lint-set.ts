@@ -9,6 +9,7 @@ import { tiers, type CompiledRule, type Snapshot } from '../../../shared/policy/
 import type { FlowRecord } from '../../../shared/wire/flows.js';
 import { lintKinds, type LintFinding } from './lint-finding.js';
 import { lintUsage } from './lint-usage.js';
+import { lintProofs } from './lint-proofs.js';
 import { lintPeers } from './lint-peers.js';
 import { covers, shadows } from './rule-cover.js';
 import type { RuleSet } from '../pairs/rule-set.js';
@@ -37,6 +38,7 @@ export function lintSet(
     ...overlapping(snapshot),
     ...ending(snapshot.rules, clock.nowMs()),
     ...lintPeers({ ...input, resources }),
+    ...lintProofs(input),
     ...(flows === null ? [] : lintUsage({ ...input, flows })),
   ];
   return findings.sort((a, b) => lintKinds.indexOf(a.kind) - lintKinds.indexOf(b.kind));

@@ -7,6 +7,7 @@ import { prepareSnapshot } from '../../../shared/policy/prepared/prepared-snapsh
 import type { Snapshot } from '../../../shared/policy/snapshot.js';
 import type { FoundParty } from './find-parties.js';
 import { findEnds } from './find-parties.js';
+import { missingProof, missingProofHint, missingProofText } from '../pairs/missing-proof.js';
 import { predict, type PredictedConnection } from '../pairs/predict.js';
 import type { RuleSet } from '../pairs/rule-set.js';
 
@@ -35,6 +36,8 @@ export type AssertionResult = {
   readonly found: FoundVerdict | null;
   /** Hints although it passed, such as a name that does not exist. */
   readonly note: string | null;
+  /** Why a source without an agent decides: it proves no identity. Null: a proof would change nothing. */
+  readonly unproved: string | null;
 };
 
 /**
@@ -54,6 +57,7 @@ function runAssertion(assertion: RuleTest, set: RuleSet, clock: Clock): Assertio
     failure,
     found: null,
     note: null,
+    unproved: null,
   });
   const at = assertion.at === undefined ? null : parseInstant(assertion.at);
   if (at === undefined) return failed(`"${assertion.at ?? ''}" is not a time (for example 2027-01-31T00:00:00Z)`);
@@ -62,7 +66,8 @@ function runAssertion(assertion: RuleTest, set: RuleSet, clock: Clock): Assertio
   const destinations = findEnds(assertion.to, 'destination', set);
   if ('problem' in destinations) return failed(`${destinations.problem} (${destinations.hint})`);
 
-  const note = [sources.note, destinations.note].filter((text) => text !== null).join('; ') || null;
+  const names = [sources.note, destinations.note].filter((text) => text !== null).join('; ') || null;
+  let unproved: string | null = null;
   const time: Clock = at === null ? clock : { nowMs: () => at };
   let first: FoundVerdict | null = null;
   for (const { source, destination, port } of combinations(sources.ends, destinations.ends)) {
@@ -72,12 +77,14 @@ function runAssertion(assertion: RuleTest, set: RuleSet, clock: Clock): Assertio
     const { verdict, reason, rule } = decision;
     const tier = decidingTier(decision, pair, set.snapshot);
     const found = { source: source.end.name, destination: destination.end.name, port, verdict, reason, rule, tier };
+    const missing = missingProof(set.snapshot, pair, time, verdict);
+    if (missing !== null) unproved ??= `${missingProofText(source.end.name, missing)} (${missingProofHint})`;
     const failure = contradiction(assertion, found, set.snapshot);
-    if (failure !== null) return { assertion, isPassed: false, failure, found, note };
+    if (failure !== null) return { assertion, isPassed: false, failure, found, note: names, unproved };
     first ??= found;
   }
   if (first === null) return failed('source and destination have no address of the same family');
-  return { assertion, isPassed: true, failure: null, found: first, note };
+  return { assertion, isPassed: true, failure: null, found: first, note: names, unproved };
 }
 
 /** Every pair in which the source has an address of the family that it dials. */

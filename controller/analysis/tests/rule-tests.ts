@@ -25,11 +25,11 @@ export function runRuleTests({
   for (const resource of resources) {
     if (resource.kind !== 'SegmentationRule') continue;
     const results = runAssertions({ ...set, assertions: resource.spec.tests ?? [], clock });
-    for (const [index, { assertion, failure, note }] of results.entries()) {
+    for (const [index, { assertion, failure, note, unproved }] of results.entries()) {
       const place = { resource, path: ['spec', 'tests', index] };
       if (failure !== null) {
         const outside = outsideItsTime({ rule: resource, test: assertion, clock });
-        const why = outside === null ? '' : `; ${outside.text}`;
+        const why = [outside?.text ?? null, unproved].map((text) => (text === null ? '' : `; ${text}`)).join('');
         problems.error(place, `the test fails: ${failure}${why}`, outside?.hint ?? 'correct the rules or the test');
       }
       if (failure === null && note !== null)

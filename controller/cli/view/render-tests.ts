@@ -30,11 +30,11 @@ export function renderTestReport(tested: readonly TestedAssertion[], format: Tes
 
 function text(tested: readonly TestedAssertion[]): string {
   const lines = tested.flatMap((one) => {
-    const { isPassed, failure, note, found } = one;
+    const { isPassed, failure, found } = one;
     const by = found === null || !isPassed ? '' : `  by ${formatRuleRef(found.rule)}`;
     return [
       printable(`${isPassed ? 'ok    ' : 'FAILED'}  ${sentence(one)}${by}`),
-      ...[failure, note].filter((line) => line !== null).map((line) => printable(`        ${line}`)),
+      ...[failure, noteOf(one)].filter((line) => line !== null).map((line) => printable(`        ${line}`)),
       ...(isPassed ? [] : [printable(`        at ${place(one)}`)]),
     ];
   });
@@ -42,10 +42,15 @@ function text(tested: readonly TestedAssertion[]): string {
   return [...lines, '', `${tested.length - failed} passed, ${failed} failed`].join('\n');
 }
 
+function noteOf({ note, unproved }: TestedAssertion): string | null {
+  return [note, unproved].filter((text) => text !== null).join('; ') || null;
+}
+
 /** https://testanything.org/tap-version-13-specification.html */
 function tap(tested: readonly TestedAssertion[]): string {
   const lines = tested.flatMap((one, index) => {
-    const { isPassed, failure, note } = one;
+    const { isPassed, failure } = one;
+    const note = noteOf(one);
     // A # begins a directive.
     const title = printable(sentence(one)).replaceAll('#', String.raw`\#`);
     const head = `${isPassed ? 'ok' : 'not ok'} ${index + 1} - ${title}`;

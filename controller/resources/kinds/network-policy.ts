@@ -56,7 +56,9 @@ const peer = z
   .strictObject({
     podSelector: labelSelector
       .exactOptional()
-      .describe('Workloads, in the namespaces of `namespaceSelector`, or without it in that of the policy.'),
+      .describe(
+        'Workloads, in the namespaces of `namespaceSelector`, or without it in that of the policy. As a source, only a workload that proves its identity: one without an agent does not.',
+      ),
     namespaceSelector: labelSelector.exactOptional().describe('Workloads of namespaces with these labels.'),
     ipBlock: ipBlock.exactOptional().describe('Addresses.').register(fieldNotes, { limits: 'stands alone' }),
   })

@@ -54,7 +54,7 @@ export const workloadSchema = z
         node: subdomainField('host-a')
           .exactOptional()
           .describe(
-            'Host that the workload runs on. Without it no agent serves the workload: it is reached in plaintext.',
+            'Host that the workload runs on. Without it, or without `netns`, no agent serves the workload: it is reached in plaintext, and proves no identity.',
           ),
         addresses: z
           .array(addressField)
