@@ -22,7 +22,7 @@ type NativeAddon = {
     reusePort: boolean,
     transparent: boolean,
   ): number;
-  dialSocket(netns: number, family: 4 | 6, mark: number, source: string): number;
+  dialSocket(netns: number, family: 4 | 6, mark: number, source: string, sourcePort: number): number;
   originalDestination(fd: number, family: 4 | 6): [ip: string, port: number] | null;
   socketAddresses(fd: number): [localIp: string, localPort: number, peerIp?: string, peerPort?: number];
   watchChanges(netns: number, ofNetfilter: boolean): number;
@@ -66,6 +66,11 @@ export type DialSocketOptions = {
   readonly mark: number;
   /** Dial from this address, which need not belong to that namespace (IP_TRANSPARENT). Same family, not link-local. */
   readonly transparentSource?: IpAddress;
+  /**
+   * With `transparentSource`: dial from this port. The kernel chooses another one when the port lies outside the
+   * namespace's `ip_local_port_range`, and before Linux 6.3; when it is taken, connect fails with `EADDRNOTAVAIL`.
+   */
+  readonly sourcePort?: number;
 };
 
 /**
@@ -74,7 +79,7 @@ export type DialSocketOptions = {
  */
 export function dialSocket(o: DialSocketOptions): number {
   return call('preparing a socket to dial with', () =>
-    loadAddon().dialSocket(o.netnsFd ?? -1, o.family, o.mark, o.transparentSource ?? ''),
+    loadAddon().dialSocket(o.netnsFd ?? -1, o.family, o.mark, o.transparentSource ?? '', o.sourcePort ?? 0),
   );
 }
 

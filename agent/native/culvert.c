@@ -34,6 +34,10 @@
 #ifndef IP_BIND_ADDRESS_NO_PORT
 #define IP_BIND_ADDRESS_NO_PORT 24
 #endif
+/* Since Linux 6.3. */
+#ifndef IP_LOCAL_PORT_RANGE
+#define IP_LOCAL_PORT_RANGE 51
+#endif
 #ifndef IPV6_TRANSPARENT
 #define IPV6_TRANSPARENT 75
 #endif
@@ -128,7 +132,21 @@ static failure prepare_listener(int fd, const address *at, int backlog, bool reu
   return success;
 }
 
-static failure prepare_dial(int fd, int family, uint32_t mark, const address *source) {
+/*
+ * Asks for one port at connect. A bind to the port would keep it from every other dial in the namespace, and many clients'
+ * ports together would use up the range; a port that connect chooses is shared by all destinations. The kernel ignores a
+ * port outside the namespace's own ip_local_port_range, so no application loses a port that it could count on; connect
+ * fails with EADDRNOTAVAIL when the port is taken. SO_REUSEADDR lets a server with the same option bind the port meanwhile.
+ */
+static failure wish_for_port(int fd, uint16_t port) {
+  const uint32_t range = (uint32_t)port << 16 | port;
+  if (setsockopt(fd, SOL_IP, IP_LOCAL_PORT_RANGE, &range, sizeof range) != 0)
+    return errno == ENOPROTOOPT ? success : failed("set IP_LOCAL_PORT_RANGE");
+  return set_option(fd, SOL_SOCKET, SO_REUSEADDR, 1) ? success : failed("set SO_REUSEADDR");
+}
+
+/* `port` 0: any. */
+static failure prepare_dial(int fd, int family, uint32_t mark, const address *source, uint16_t port) {
   if (!set_option(fd, IPPROTO_TCP, TCP_NODELAY, 1)) return failed("set TCP_NODELAY");
   if (mark != 0 && setsockopt(fd, SOL_SOCKET, SO_MARK, &mark, sizeof mark) != 0) return failed("set SO_MARK");
   if (source == NULL) return success;
@@ -138,7 +156,7 @@ static failure prepare_dial(int fd, int family, uint32_t mark, const address *so
    * ports. */
   if (!set_option(fd, SOL_IP, IP_BIND_ADDRESS_NO_PORT, 1)) return failed("set IP_BIND_ADDRESS_NO_PORT");
   if (bind(fd, (const struct sockaddr *)&source->storage, source->length) != 0) return failed("bind the source address");
-  return success;
+  return port == 0 ? success : wish_for_port(fd, port);
 }
 
 /* ---- netlink: what changes in a namespace ---- */
@@ -309,13 +327,14 @@ static napi_value listen_tcp(napi_env env, napi_callback_info info) {
   return fd_result(env, fd, result);
 }
 
-/* dialSocket(netnsFd | -1, family 4 | 6, mark, source | '') -> fd */
+/* dialSocket(netnsFd | -1, family 4 | 6, mark, source | '', sourcePort | 0) -> fd */
 static napi_value dial_socket(napi_env env, napi_callback_info info) {
-  napi_value args[4];
-  int32_t netns_fd, family, mark;
+  napi_value args[5];
+  int32_t netns_fd, family, mark, source_port;
   char source_text[INET6_ADDRSTRLEN + 1];
-  if (!read_arguments(env, info, 4, args) || !read_int(env, args[0], &netns_fd) || !read_int(env, args[1], &family) ||
-      !read_int(env, args[2], &mark) || !read_text(env, args[3], source_text, sizeof source_text))
+  if (!read_arguments(env, info, 5, args) || !read_int(env, args[0], &netns_fd) || !read_int(env, args[1], &family) ||
+      !read_int(env, args[2], &mark) || !read_text(env, args[3], source_text, sizeof source_text) ||
+      !read_int(env, args[4], &source_port))
     return NULL;
 
   int domain = family == 6 ? AF_INET6 : AF_INET;
@@ -328,7 +347,7 @@ static napi_value dial_socket(napi_env env, napi_callback_info info) {
   if (result.step != NULL) return throw_failure(env, result);
   int fd = open_socket(domain);
   result = fd < 0 ? failed("create the dialling socket")
-                  : prepare_dial(fd, domain, (uint32_t)mark, has_source ? &source : NULL);
+                  : prepare_dial(fd, domain, (uint32_t)mark, has_source ? &source : NULL, (uint16_t)source_port);
   leave_netns(netns_fd, state);
   return fd_result(env, fd, result);
 }

@@ -29,6 +29,8 @@ export type AccessLogLine = {
   readonly sourceIdentity?: string;
   /** `ip:port`, like every address here. */
   readonly sourceAddress?: string;
+  /** What the application sees as its client, where that is not `sourceAddress`. */
+  readonly dialledFrom?: string;
   readonly destinationWorkload?: string;
   readonly destinationIdentity?: string;
   readonly destinationAddress?: string;
@@ -82,6 +84,7 @@ export function accessLogLine(connection: ClosedConnection): AccessLogLine {
   if (source.workload !== null) line.sourceWorkload = source.workload;
   if (source.identity !== null) line.sourceIdentity = source.identity;
   if (source.address !== null) line.sourceAddress = formatHostPort(source.address);
+  if (connection.dialledFrom !== undefined) line.dialledFrom = formatHostPort(connection.dialledFrom);
   if (destination.workload !== null) line.destinationWorkload = destination.workload;
   if (destination.identity !== null) line.destinationIdentity = destination.identity;
   if (destination.address !== null) line.destinationAddress = formatHostPort(destination.address);

@@ -12,6 +12,8 @@ export type ConnectOptions = {
   readonly port: number;
   /** Default: 10 s. */
   readonly timeoutMs?: number;
+  /** Default: one that the kernel chooses. */
+  readonly localPort?: number;
 };
 
 export type ListenOptions = {
@@ -59,7 +61,8 @@ export class NamespaceSockets {
     const timeoutMs = options.timeoutMs ?? 30_000;
     const timer = setTimeout(() => socket.destroy(deadlineError(ip, options.port, timeoutMs)), timeoutMs);
     try {
-      socket.connect({ host: ip, port: options.port });
+      const { port, localPort } = options;
+      socket.connect({ host: ip, port, ...(localPort === undefined ? {} : { localPort }) });
       await once(socket, 'connect');
       return socket;
     } finally {

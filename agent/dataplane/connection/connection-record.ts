@@ -28,6 +28,8 @@ export class ConnectionRecord {
   destination: ConnectionParty = unknownParty;
   service: string | null = null;
   requested: HostPort | null = null;
+  /** What the application sees as its client, if that is not the client's own address and port. */
+  dialledFrom: HostPort | null = null;
   #rule: RuleRef | null = null;
   #audited = noRules;
   #revision = 0;
@@ -66,9 +68,14 @@ export class ConnectionRecord {
     this.#revision = revision;
   }
 
-  /** The far side is connected: the time since accept is the connect latency. */
-  connected(path: ConnectionPath): void {
+  /**
+   * The far side is connected: the time since accept is the connect latency. `from`: the address that this agent dialled
+   * from; null when the other agent dials.
+   */
+  connected(path: ConnectionPath, from: HostPort | null): void {
     this.path = path;
+    const client = this.source.address;
+    if (from !== null && (from.port !== client?.port || from.ip !== client.ip)) this.dialledFrom = from;
     this.#connectMs = performance.now() - this.#startedMs;
   }
 
@@ -140,6 +147,7 @@ export class ConnectionRecord {
       connectMs: this.#connectMs === null ? null : roundMs(this.#connectMs),
       firstByteMs: this.firstByteAtMs === null ? null : Math.max(0, this.firstByteAtMs - this.startedAtMs),
       detail: ending.detail,
+      ...(this.dialledFrom === null ? {} : { dialledFrom: this.dialledFrom }),
       ...(this.#reportedOpen === null ? {} : { reportedOpen: this.#reportedOpen }),
     };
   }

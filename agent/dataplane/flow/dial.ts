@@ -1,28 +1,37 @@
 import { closeSync } from 'node:fs';
 import net from 'node:net';
-import { formatHostPort, isIpv6, isLinkLocal, type HostPort, type IpAddress } from '../../../shared/address.js';
+import { formatHostPort, isIpv6, isLinkLocal, type HostPort } from '../../../shared/address.js';
 import { CulvertError } from '../../../shared/errors.js';
 import { dialSocket } from '../../native/addon.js';
 import { ownTrafficMark } from '../../ports.js';
 import type { Authorized } from '../connection/authorized.js';
 import { refused, type Refused } from '../connection/ending.js';
-import { connectFailure } from '../connection/failure-reasons.js';
+import { connectFailure, errorCodeOf } from '../connection/failure-reasons.js';
 import type { ConnectionCut } from '../connection/termination-signal.js';
 import type { HostedWorkload } from '../listen/hosted-workload.js';
 import type { DescriptorReserve } from '../sockets/descriptor-reserve.js';
 import { ignoreError } from '../sockets/ignore-error.js';
+import { socketAddresses } from '../sockets/socket-addresses.js';
 
 export type DialOptions = {
   readonly descriptors: DescriptorReserve;
   /** The workload in whose network namespace to dial. */
   readonly from: HostedWorkload;
-  /** Dial from this address in place of the namespace's own; ignored when the target is of the other family. */
-  readonly sourceIp?: IpAddress;
+  /**
+   * Dial from this address in place of the namespace's own; ignored when the target is of the other family. Also from this
+   * port where the kernel of the namespace gives it; 0: from any.
+   */
+  readonly client?: HostPort;
   /** 0: no limit but the kernel's. */
   readonly timeoutMs: number;
 };
 
-export type Dialled = { readonly ok: true; readonly socket: net.Socket };
+export type Dialled = {
+  readonly ok: true;
+  readonly socket: net.Socket;
+  /** The socket's own address, which the other side sees; null when it was closed at once. */
+  readonly from: HostPort | null;
+};
 
 /**
  * Connects to the authorized address from inside a workload's namespace, marked as the agent's own traffic so that it is
@@ -31,41 +40,69 @@ export type Dialled = { readonly ok: true; readonly socket: net.Socket };
  */
 export async function dial(authorized: Authorized, init: DialOptions): Promise<Dialled | Refused> {
   const { address: target, signal } = authorized;
-  const { timeoutMs, sourceIp } = init;
+  const { client } = init;
+  if (signal.cut !== null) return abandoned(signal.cut);
+  if (client !== undefined && isLinkLocal(client.ip)) {
+    // Without it the application would take the client for itself.
+    const text = formatHostPort(target);
+    return refused('HOST_UNREACHABLE', `${text}: the link-local address ${client.ip} cannot be borrowed for a dial`);
+  }
+  return await attempt(authorized, init);
+}
+
+/** What connect reports when the wished port has a connection to the same target, or is bound. */
+const portIsTaken = 'EADDRNOTAVAIL';
+
+async function attempt(authorized: Authorized, init: DialOptions): Promise<Dialled | Refused> {
+  const { address: target, signal } = authorized;
+  const { client, timeoutMs } = init;
   const text = formatHostPort(target);
   if (signal.cut !== null) return abandoned(signal.cut);
-  if (sourceIp !== undefined && isLinkLocal(sourceIp)) {
-    // Without it the application would take the client for itself.
-    return refused('HOST_UNREACHABLE', `${text}: the link-local address ${sourceIp} cannot be borrowed for a dial`);
-  }
   let socket: net.Socket;
   try {
     socket = rawDial({ ...init, target });
   } catch (error) {
     return connectFailure(error, text);
   }
-  return await new Promise((resolve) => {
-    const finish = (result: Dialled | Refused): void => {
+  const connected = await new Promise<Dialled | Refused | null>((resolve) => {
+    const finish = (result: Dialled | Refused | null): void => {
       if (timer !== null) clearTimeout(timer);
       signal.offCut(onCut);
       socket.off('connect', onConnect);
       // An error may still come, for the new owner to see; this closure and its scope must not stay alive.
       socket.on('error', ignoreError);
       socket.off('error', onError);
-      if (!result.ok) socket.destroy();
+      if (result?.ok !== true) socket.destroy();
       resolve(result);
     };
-    const onConnect = (): void => finish({ ok: true, socket });
+    const onConnect = (): void => finish({ ok: true, socket, from: ownAddress(socket) });
     const onCut = (): void => {
       if (signal.cut !== null) finish(abandoned(signal.cut));
     };
     const onTimeout = (): void => finish(connectFailure({ code: 'ETIMEDOUT' }, text));
     const timer = timeoutMs === 0 ? null : setTimeout(onTimeout, timeoutMs);
-    const onError = (error: Error): void => finish(connectFailure(error, text));
+    const onError = (error: Error): void => {
+      const isPortTaken = client !== undefined && client.port !== 0 && errorCodeOf(error) === portIsTaken;
+      finish(isPortTaken ? null : connectFailure(error, text));
+    };
     socket.on('error', onError);
     socket.once('connect', onConnect);
     signal.onCut(onCut);
   });
+  return connected ?? (await attempt(authorized, { ...init, ...anyPortOf(init) }));
+}
+
+function anyPortOf({ client }: DialOptions): Pick<DialOptions, 'client'> {
+  return client === undefined ? {} : { client: { ip: client.ip, port: 0 } };
+}
+
+/** Only shown, so that a fault here is none of the connection. */
+function ownAddress(socket: net.Socket): HostPort | null {
+  try {
+    return socketAddresses(socket)?.local ?? null;
+  } catch {
+    return null;
+  }
 }
 
 /**
@@ -73,15 +110,15 @@ export async function dial(authorized: Authorized, init: DialOptions): Promise<D
  * follows. Throws the native layer's error, and `EMFILE` when only reserved descriptors are left.
  */
 export function rawDial(
-  init: Pick<DialOptions, 'descriptors' | 'from' | 'sourceIp'> & { readonly target: HostPort },
+  init: Pick<DialOptions, 'descriptors' | 'from' | 'client'> & { readonly target: HostPort },
 ): net.Socket {
-  const { descriptors, from, target, sourceIp } = init;
-  const isSameFamily = sourceIp !== undefined && isIpv6(sourceIp) === isIpv6(target.ip);
+  const { descriptors, from, target, client } = init;
+  const isSameFamily = client !== undefined && isIpv6(client.ip) === isIpv6(target.ip);
   const fd = dialSocket({
     netnsFd: from.netnsFd,
     family: isIpv6(target.ip) ? 6 : 4,
     mark: ownTrafficMark,
-    ...(isSameFamily ? { transparentSource: sourceIp } : {}),
+    ...(isSameFamily ? { transparentSource: client.ip, sourcePort: client.port } : {}),
   });
   if (descriptors.isTouchedBy(fd)) {
     closeSync(fd);

@@ -1,5 +1,5 @@
 import type net from 'node:net';
-import type { IpAddress } from '../../../shared/address.js';
+import type { HostPort, IpAddress } from '../../../shared/address.js';
 import type { SpiffeId } from '../../../shared/identity.js';
 import type { WorkloadEntry } from '../../../shared/routing/registry-entry.js';
 import { refused, type Refused } from '../connection/ending.js';
@@ -20,6 +20,8 @@ export type Arrival = {
   readonly socket: net.Socket | null;
   /** Proved by the client's certificate; null when it proved none. */
   readonly peerIdentity: SpiffeId | null;
+  /** What the record shows as the client in place of the kernel's answer, which for a tunnel is the tunnel's own port. */
+  readonly shownClient?: HostPort;
 };
 
 /** An arrival on a socket, and not on a stream. */
@@ -73,12 +75,16 @@ export function identify(arrival: Arrival): Identified | Refused {
 }
 
 /** What is known before the registry is asked. */
-function noteParties({ connection, workload, captured, peerIdentity }: Arrival): void {
+function noteParties({ connection, workload, captured, peerIdentity, shownClient }: Arrival): void {
   const { record } = connection;
   const { dialled, client } = captured;
   const isOutbound = record.direction === 'outbound';
   record.requested = dialled;
-  record.source = { address: client, workload: isOutbound ? workload.name : null, identity: peerIdentity };
+  record.source = {
+    address: shownClient ?? client,
+    workload: isOutbound ? workload.name : null,
+    identity: peerIdentity,
+  };
   record.destination = { address: dialled, workload: isOutbound ? null : workload.name, identity: null };
 }
 

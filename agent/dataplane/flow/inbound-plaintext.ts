@@ -39,10 +39,10 @@ async function reach(arrival: SocketArrival): Promise<Reached | Refused> {
   const connected = await dial(authorized, {
     descriptors: context.descriptors,
     from: workload,
-    sourceIp: client.ip,
+    client,
     timeoutMs: context.settings.connectTimeoutMs,
   });
   if (!connected.ok) return connected;
-  connection.record.connected('plaintext');
+  connection.record.connected('plaintext', connected.from);
   return { ok: true, source: arrival.socket, destination: connected.socket };
 }

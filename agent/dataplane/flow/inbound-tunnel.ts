@@ -1,8 +1,10 @@
 import type { Refused } from '../connection/ending.js';
+import type { HostPort } from '../../../shared/address.js';
 import { traceIdOf } from '../connection/trace-context.js';
 import { ConnectionCut } from '../connection/termination-signal.js';
 import { workloadName } from '../../../shared/routing/names.js';
 import type { TunnelRequest } from '../tunnel/tunnel.js';
+import { clientOf } from './client-address.js';
 import { dial } from './dial.js';
 import { tunnelFacts } from './facts.js';
 import type { FlowContext } from './flow-context.js';
@@ -15,7 +17,7 @@ import { recordRefusal, runFlow, type Reached } from './run-flow.js';
  * it. If only this agent's registry is behind, the source's agent tries once more.
  */
 export async function serveTunnelRequest(context: FlowContext, request: TunnelRequest): Promise<void> {
-  const { authority: dialled, peerAddress: client, peerIdentity } = request;
+  const { authority: dialled, peerAddress, peerIdentity } = request;
   const workload = context.state.hosted.get(request.workload);
   if (workload === undefined) {
     const detail = `${request.workload} left this node`;
@@ -28,23 +30,27 @@ export async function serveTunnelRequest(context: FlowContext, request: TunnelRe
     workload,
     traceId: traceIdOf(request.headers.traceparent),
     reach: (connection) => {
-      const captured = { kind: 'redirected', dialled, client } as const;
-      return reach({ context, connection, workload, captured, socket: null, peerIdentity }, request);
+      const captured = { kind: 'redirected', dialled, client: peerAddress } as const;
+      const shownClient = clientOf(request, context.state.registry);
+      return reach({ context, connection, workload, captured, socket: null, peerIdentity, shownClient }, request);
     },
     refuse: ({ reason, rule }) => request.refuse({ reason, rule }),
   });
 }
 
 /** captured → identified → authorized → connected. It is routed by where it arrived: to the workload that it dialled. */
-async function reach(arrival: Arrival, request: TunnelRequest): Promise<Reached | Refused> {
-  const { context, connection, workload } = arrival;
+async function reach(
+  arrival: Arrival & { readonly shownClient: HostPort },
+  request: TunnelRequest,
+): Promise<Reached | Refused> {
+  const { context, connection, workload, shownClient } = arrival;
   const identified = identify(arrival);
   if (!identified.ok) return identified;
   const { dialled, client, entry } = identified;
   const { peerIdentity } = request;
   const source = context.state.registry.workloadAt(client.ip);
   if (source?.identity === peerIdentity) {
-    connection.record.source = { address: client, workload: workloadName(source), identity: peerIdentity };
+    connection.record.source = { address: shownClient, workload: workloadName(source), identity: peerIdentity };
   }
   const facts = tunnelFacts({ peerIdentity, peerIp: client.ip, destination: entry, authority: dialled });
   const authorized = connection.authorize(context.state, dialled, facts);
@@ -53,11 +59,11 @@ async function reach(arrival: Arrival, request: TunnelRequest): Promise<Reached 
   const connected = await dial(authorized, {
     descriptors: context.descriptors,
     from: workload,
-    sourceIp: client.ip,
+    client: { ip: client.ip, port: shownClient.port },
     timeoutMs: context.settings.connectTimeoutMs,
   });
   if (!connected.ok) return connected;
-  connection.record.connected('hbone');
+  connection.record.connected('hbone', connected.from);
   try {
     return { ok: true, source: request.accept(), destination: connected.socket };
   } catch (error) {

@@ -1,4 +1,3 @@
-import type { IpAddress } from '../../../shared/address.js';
 import type { SpiffeId } from '../../../shared/identity.js';
 import type { WorkloadEntry } from '../../../shared/routing/registry-entry.js';
 import type { Authorized } from '../connection/authorized.js';
@@ -6,6 +5,7 @@ import { unreachable, type Refused } from '../connection/ending.js';
 import { cutWithin } from '../connection/termination-signal.js';
 import type { HostedWorkload } from '../listen/hosted-workload.js';
 import type { RelayPeer } from '../relay/relay.js';
+import type { HostPort } from '../../../shared/address.js';
 import type { ConnectionPath } from '../report/closed-connection.js';
 import type { Endpoint } from '../../../shared/routing/destination.js';
 import { workloadName } from '../../../shared/routing/names.js';
@@ -21,6 +21,8 @@ export type OpenedPath = {
   readonly far: RelayPeer;
   /** By its certificate, or the registry's for a workload of this host; null on a plain path. */
   readonly provedIdentity: SpiffeId | null;
+  /** As in `Dialled`; null where the other agent dials. */
+  readonly from: HostPort | null;
 };
 
 type PathRequest = {
@@ -28,7 +30,7 @@ type PathRequest = {
   readonly connection: TrackedConnection;
   readonly source: HostedWorkload;
   readonly entry: WorkloadEntry;
-  readonly clientIp: IpAddress;
+  readonly client: HostPort;
   /** Null for an address outside the mesh. */
   readonly endpoint: Endpoint | null;
 };
@@ -60,13 +62,13 @@ async function openPlain(
     from: source,
     timeoutMs: context.settings.connectTimeoutMs,
   });
-  return dialled.ok ? { ok: true, path, far: dialled.socket, provedIdentity: null } : dialled;
+  return dialled.ok ? { ok: true, path, far: dialled.socket, provedIdentity: null, from: dialled.from } : dialled;
 }
 
 /** Straight into the destination's namespace: the evaluation that was made covers both halves of the rules. */
 async function openLocal(
   authorized: Authorized,
-  { context, connection, source, clientIp }: PathRequest,
+  { context, connection, source, client }: PathRequest,
   endpoint: Endpoint,
   destination: HostedWorkload,
 ): Promise<OpenedPath | Refused> {
@@ -83,11 +85,12 @@ async function openLocal(
     descriptors: context.descriptors,
     from: destination,
     // A workload that reaches itself through a VIP sees its own address, which it need not borrow.
-    ...(isHairpin ? {} : { sourceIp: clientIp }),
+    ...(isHairpin ? {} : { client }),
     timeoutMs: context.settings.connectTimeoutMs,
   });
   if (dialled.ok) {
-    return { ok: true, path: 'local', far: dialled.socket, provedIdentity: endpoint.workload.identity };
+    const { socket, from } = dialled;
+    return { ok: true, path: 'local', far: socket, provedIdentity: endpoint.workload.identity, from };
   }
   if (!isHairpin) context.connections.leave(connection, destination);
   return dialled;
@@ -104,17 +107,17 @@ async function openTunnel(
     opened = await openStream(authorized, request, endpoint);
   }
   if (!opened.ok) return opened;
-  return { ok: true, path: 'hbone', far: opened.stream, provedIdentity: opened.peerIdentity };
+  return { ok: true, path: 'hbone', far: opened.stream, provedIdentity: opened.peerIdentity, from: null };
 }
 
 async function openStream(authorized: Authorized, request: PathRequest, endpoint: Endpoint): Promise<OpenResult> {
-  const { context, connection, entry, clientIp } = request;
+  const { context, connection, entry, client } = request;
   return await context.tunnels.open(authorized, {
     sourceWorkload: workloadName(entry),
     sourceIdentity: entry.identity,
-    sourceIp: clientIp,
+    sourceIp: client.ip,
     destinationIp: authorized.address.ip,
     destinationIdentity: endpoint.workload.identity,
-    headers: tunnelHeaders({ source: entry, sourceIp: clientIp, traceId: connection.record.traceId }),
+    headers: tunnelHeaders({ source: entry, client, traceId: connection.record.traceId }),
   });
 }

@@ -81,10 +81,9 @@ async function tryEndpoint(
   const facts = outboundFacts({ source: entry, clientIp: client.ip, endpoint, address });
   const authorized = connection.authorize(context.state, address, facts);
   if (!authorized.ok) return authorized;
-  const clientIp = client.ip;
-  const opened = await openPath(authorized, { context, connection, source: workload, entry, clientIp, endpoint });
+  const opened = await openPath(authorized, { context, connection, source: workload, entry, client, endpoint });
   if (!opened.ok) return opened;
   record.destination = { address, workload: name, identity: opened.provedIdentity };
-  record.connected(opened.path);
+  record.connected(opened.path, opened.from);
   return opened;
 }

@@ -1,7 +1,8 @@
-import { isIpv6, type IpAddress } from '../../../shared/address.js';
+import type { HostPort } from '../../../shared/address.js';
 import type { WorkloadEntry } from '../../../shared/routing/registry-entry.js';
 import { traceparentOf } from '../connection/trace-context.js';
 import type { TunnelHeaders } from '../tunnel/tunnel.js';
+import { forwardedOf } from './client-address.js';
 
 /**
  * The headers of a CONNECT, in the form that ztunnel uses: the client (RFC 7239), the source workload (W3C baggage with
@@ -9,11 +10,12 @@ import type { TunnelHeaders } from '../tunnel/tunnel.js';
  */
 export function tunnelHeaders(init: {
   readonly source: WorkloadEntry;
-  readonly sourceIp: IpAddress;
+  /** The application's own address and port. */
+  readonly client: HostPort;
   readonly traceId: string;
 }): TunnelHeaders {
   return {
-    forwarded: `for=${isIpv6(init.sourceIp) ? `"[${init.sourceIp}]"` : init.sourceIp}`,
+    forwarded: forwardedOf(init.client),
     baggage: baggageOf(init.source),
     traceparent: traceparentOf(init.traceId),
   };

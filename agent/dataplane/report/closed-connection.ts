@@ -53,6 +53,8 @@ export type ClosedConnection = {
   readonly firstByteMs: number | null;
   /** A detail in addition to the reason, such as `ECONNREFUSED 198.18.11.2:80`; may be empty. */
   readonly detail: string;
+  /** What the application saw as its client; absent when that was the source's address, or the other agent dialled. */
+  readonly dialledFrom?: HostPort;
   /** Bytes already reported for flow records while it was open (`OpenConnections`); absent when none were. */
   readonly reportedOpen?: { readonly sent: number; readonly received: number };
 };

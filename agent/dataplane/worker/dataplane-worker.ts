@@ -90,7 +90,7 @@ export class DataplaneWorker {
           descriptors: this.#context.descriptors,
           from: this.#hosted(sourceWorkload),
           target: { ip: destinationIp, port: capturePorts.inboundTunnel },
-          sourceIp,
+          client: { ip: sourceIp, port: 0 },
         }),
     });
     this.#server = new Http2TunnelServer({

@@ -230,7 +230,7 @@ function openRecord(bytes: { sent: number; received: number }): ConnectionRecord
   const record = new ConnectionRecord({ direction: 'outbound' });
   record.source = { address: at('198.18.10.2:40000'), ...web };
   record.destination = { address: at('198.18.11.2:5432'), ...db };
-  record.connected('hbone');
+  record.connected('hbone', null);
   record.bytesSent = bytes.sent;
   record.bytesReceived = bytes.received;
   return record;

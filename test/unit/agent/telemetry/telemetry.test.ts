@@ -102,6 +102,8 @@ test('an access-log line carries every known field and no empty one', () => {
     connectMs: 1.5,
     firstByteMs: 2,
   });
+  const dialledFrom = { ip: '198.18.10.2' as IpAddress, port: 50_000 };
+  assert.equal(accessLogLine({ ...closed, dialledFrom }).dialledFrom, '198.18.10.2:50000');
   const line = accessLogLine(denied);
   assert.equal(line.next, 'culvert why SRC DST:PORT');
   assert.deepEqual(line.audited, ['SegmentationRule/watch']);

@@ -23,7 +23,7 @@ describe('a connection record', () => {
       },
       7,
     );
-    record.connected('hbone');
+    record.connected('hbone', null);
     record.bytesSent = 10;
     record.bytesReceived = 20;
     record.firstByteAtMs = record.startedAtMs + 5;
@@ -96,15 +96,15 @@ describe('the headers of a CONNECT', () => {
   const traceId = '0123456789abcdef0123456789abcdef';
 
   test('name the client, the source workload and the trace', () => {
-    const headers = tunnelHeaders({ source, sourceIp: '198.18.10.1' as IpAddress, traceId });
-    assert.equal(headers.forwarded, 'for=198.18.10.1');
+    const headers = tunnelHeaders({ source, client: { ip: '198.18.10.1' as IpAddress, port: 40_000 }, traceId });
+    assert.equal(headers.forwarded, 'for="198.18.10.1:40000"');
     assert.equal(headers.baggage, 'k8s.namespace.name=shop,k8s.pod.name=web-1,service.name=web,service.version=v%202');
     assert.equal(traceIdOf(headers.traceparent), traceId);
   });
 
   test('quote an IPv6 client as RFC 7239 asks', () => {
-    const { forwarded } = tunnelHeaders({ source, sourceIp: 'fd00::1' as IpAddress, traceId });
-    assert.equal(forwarded, 'for="[fd00::1]"');
+    const { forwarded } = tunnelHeaders({ source, client: { ip: 'fd00::1' as IpAddress, port: 40_000 }, traceId });
+    assert.equal(forwarded, 'for="[fd00::1]:40000"');
   });
 
   for (const bad of [
