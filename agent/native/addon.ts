@@ -156,6 +156,11 @@ export function acceptedFd(socket: Socket): number {
   return fd;
 }
 
+/** For the other files of this folder: a call of a function of the addon, whose errors become {@link CulvertError}s. */
+export function callAddon<Addon, T>(what: string, step: (addon: Addon) => T): T {
+  return call(what, () => step(loadAddon() as Addon));
+}
+
 let addon: NativeAddon | undefined;
 
 function loadAddon(): NativeAddon {

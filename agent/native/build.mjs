@@ -1,15 +1,21 @@
-// Builds culvert.c into dist/agent/native/culvert.node with this machine's compiler and the headers that come with
+// Builds the C files of this folder into dist/agent/native/culvert.node with this machine's compiler and the headers that come with
 // Node. Downloads nothing. `npm install` runs it, and `npm run build` runs it with --if-missing.
 import { execFileSync } from 'node:child_process';
-import { existsSync, mkdirSync, renameSync, rmSync, statSync } from 'node:fs';
+import { existsSync, mkdirSync, readdirSync, renameSync, rmSync, statSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 
 const here = dirname(fileURLToPath(import.meta.url));
 const root = dirname(dirname(here));
-const source = join(here, 'culvert.c');
+const sources = filesOf('.c');
 const target = join(root, 'dist', 'agent', 'native', 'culvert.node');
+
+function filesOf(ending) {
+  return readdirSync(here)
+    .filter((name) => name.endsWith(ending))
+    .map((name) => join(here, name));
+}
 
 /** Node-API is stable across versions of Node, so headers of another version work too. */
 function findHeaders() {
@@ -45,7 +51,8 @@ function findCompiler() {
 }
 
 function isUpToDate() {
-  const newest = Math.max(statSync(source).mtimeMs, statSync(fileURLToPath(import.meta.url)).mtimeMs);
+  const parts = [...sources, ...filesOf('.h'), fileURLToPath(import.meta.url)];
+  const newest = Math.max(...parts.map((path) => statSync(path).mtimeMs));
   return existsSync(target) && statSync(target).mtimeMs >= newest;
 }
 
@@ -54,7 +61,7 @@ function compile(compiler, headers) {
   const temporary = `${target}.${process.pid}.tmp`;
   try {
     const flags = ['-std=gnu11', '-O2', '-Wall', '-Wextra', '-Werror', '-fPIC', '-shared', '-fvisibility=hidden'];
-    execFileSync(compiler, [...flags, '-I', headers, '-o', temporary, source], { stdio: 'inherit' });
+    execFileSync(compiler, [...flags, '-I', headers, '-o', temporary, ...sources], { stdio: 'inherit' });
     // A running agent keeps the file that it has loaded; the next one loads the complete new file.
     renameSync(temporary, target);
   } finally {

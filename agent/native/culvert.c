@@ -30,6 +30,9 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "sock-diag.h"
+#include "tcp-life.h"
+
 /* From the kernel's headers linux/in.h and linux/in6.h, which do not mix with libc's. */
 #ifndef IP_BIND_ADDRESS_NO_PORT
 #define IP_BIND_ADDRESS_NO_PORT 24
@@ -48,12 +51,6 @@
 typedef struct {
   int own_netns_fd;
 } thread_state;
-
-/* The failed step in words, and errno. `step` NULL: no failure. */
-typedef struct {
-  const char *step;
-  int number;
-} failure;
 
 static failure failed(const char *step) { return (failure){step, errno}; }
 static const failure success = {NULL, 0};
@@ -458,6 +455,115 @@ static napi_value read_proc_file_call(napi_env env, napi_callback_info info) {
   return result;
 }
 
+/* keepUrgentInline(fd) */
+static napi_value keep_urgent_inline_call(napi_env env, napi_callback_info info) {
+  napi_value args[1];
+  int32_t fd;
+  if (!read_arguments(env, info, 1, args) || !read_int(env, args[0], &fd)) return NULL;
+  failure result = keep_urgent_inline(fd);
+  return result.step == NULL ? NULL : throw_failure(env, result);
+}
+
+/* setProbing(fd, idleSeconds, intervalSeconds, count, longestRetransmitMs | 0) */
+static napi_value set_probing_call(napi_env env, napi_callback_info info) {
+  napi_value args[5];
+  int32_t fd;
+  probing how;
+  if (!read_arguments(env, info, 5, args) || !read_int(env, args[0], &fd) ||
+      !read_int(env, args[1], &how.idle_seconds) || !read_int(env, args[2], &how.interval_seconds) ||
+      !read_int(env, args[3], &how.count) || !read_int(env, args[4], &how.longest_retransmit_ms))
+    return NULL;
+  failure result = set_probing(fd, &how);
+  return result.step == NULL ? NULL : throw_failure(env, result);
+}
+
+static napi_value number_array(napi_env env, const double *values, uint32_t count) {
+  napi_value result, value;
+  napi_create_array_with_length(env, count, &result);
+  for (uint32_t index = 0; index < count; index++) {
+    napi_create_double(env, values[index], &value);
+    napi_set_element(env, result, index, value);
+  }
+  return result;
+}
+
+/* tcpCondition(fd) -> [state, unanswered probes, ms since sent, ms since received] */
+static napi_value tcp_condition_call(napi_env env, napi_callback_info info) {
+  napi_value args[1];
+  int32_t fd;
+  if (!read_arguments(env, info, 1, args) || !read_int(env, args[0], &fd)) return NULL;
+  tcp_condition found;
+  failure result = read_condition(fd, &found);
+  if (result.step != NULL) return throw_failure(env, result);
+  const double values[] = {found.state, found.unanswered_probes, found.ms_since_sent, found.ms_since_received};
+  return number_array(env, values, 4);
+}
+
+/* setDeaf(fd, isDeaf) */
+static napi_value set_deaf_call(napi_env env, napi_callback_info info) {
+  napi_value args[2];
+  int32_t fd;
+  bool is_deaf;
+  if (!read_arguments(env, info, 2, args) || !read_int(env, args[0], &fd) || !read_bool(env, args[1], &is_deaf)) return NULL;
+  failure result = set_deaf(fd, is_deaf);
+  return result.step == NULL ? NULL : throw_failure(env, result);
+}
+
+/* takeSocketError(fd) -> errno | 0 */
+static napi_value take_socket_error(napi_env env, napi_callback_info info) {
+  napi_value args[1], result;
+  int32_t fd;
+  if (!read_arguments(env, info, 1, args) || !read_int(env, args[0], &fd)) return NULL;
+  int number = 0;
+  socklen_t length = sizeof number;
+  if (getsockopt(fd, SOL_SOCKET, SO_ERROR, &number, &length) != 0) return throw_failure(env, failed("read SO_ERROR"));
+  napi_create_int32(env, number, &result);
+  return result;
+}
+
+/* IP literals of one family. */
+static bool read_connection_name(napi_env env, const napi_value *args, connection_name *out) {
+  char local_text[INET6_ADDRSTRLEN + 1], remote_text[INET6_ADDRSTRLEN + 1];
+  int32_t local_port, remote_port;
+  if (!read_text(env, args[0], local_text, sizeof local_text) || !read_int(env, args[1], &local_port) ||
+      !read_text(env, args[2], remote_text, sizeof remote_text) || !read_int(env, args[3], &remote_port))
+    return false;
+  memset(out, 0, sizeof *out);
+  out->family = strchr(local_text, ':') == NULL ? AF_INET : AF_INET6;
+  out->local_port = htons((uint16_t)local_port);
+  out->remote_port = htons((uint16_t)remote_port);
+  if (inet_pton(out->family, local_text, &out->local) == 1 && inet_pton(out->family, remote_text, &out->remote) == 1)
+    return true;
+  throw_failure(env, (failure){"parse two addresses of one family", EINVAL});
+  return false;
+}
+
+/* applicationSocket(netnsFd | -1, local ip, port, remote ip, port, abort) -> [state, ms until its probe | -1] | null */
+static napi_value application_socket(napi_env env, napi_callback_info info) {
+  napi_value args[6], result;
+  int32_t netns_fd;
+  bool aborts;
+  connection_name name;
+  if (!read_arguments(env, info, 6, args) || !read_int(env, args[0], &netns_fd) ||
+      !read_connection_name(env, args + 1, &name) || !read_bool(env, args[5], &aborts))
+    return NULL;
+
+  thread_state *state = state_of(env);
+  failure outcome = enter_netns(netns_fd, state);
+  if (outcome.step != NULL) return throw_failure(env, outcome);
+  connection_report found;
+  outcome = ask_about_connection(&name, &found);
+  if (outcome.step == NULL && found.is_known && aborts) outcome = abort_connection(&name, &found);
+  leave_netns(netns_fd, state);
+  if (outcome.step != NULL) return throw_failure(env, outcome);
+  if (!found.is_known) {
+    napi_get_null(env, &result);
+    return result;
+  }
+  const double values[] = {found.state, (double)found.probes_in_ms};
+  return number_array(env, values, 2);
+}
+
 static void free_state(napi_env env, void *data, void *hint) {
   (void)env;
   (void)hint;
@@ -482,6 +588,12 @@ NAPI_MODULE_INIT() {
       {"watchChanges", NULL, watch_changes, NULL, NULL, NULL, napi_enumerable, NULL},
       {"readProcFile", NULL, read_proc_file_call, NULL, NULL, NULL, napi_enumerable, NULL},
       {"takeChanges", NULL, take_changes_call, NULL, NULL, NULL, napi_enumerable, NULL},
+      {"keepUrgentInline", NULL, keep_urgent_inline_call, NULL, NULL, NULL, napi_enumerable, NULL},
+      {"tcpCondition", NULL, tcp_condition_call, NULL, NULL, NULL, napi_enumerable, NULL},
+      {"applicationSocket", NULL, application_socket, NULL, NULL, NULL, napi_enumerable, NULL},
+      {"takeSocketError", NULL, take_socket_error, NULL, NULL, NULL, napi_enumerable, NULL},
+      {"setDeaf", NULL, set_deaf_call, NULL, NULL, NULL, napi_enumerable, NULL},
+      {"setProbing", NULL, set_probing_call, NULL, NULL, NULL, napi_enumerable, NULL},
   };
   napi_define_properties(env, exports, sizeof functions / sizeof functions[0], functions);
   return exports;

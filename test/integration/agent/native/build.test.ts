@@ -14,7 +14,8 @@ let addon: string;
 before(() => {
   root = mkdtempSync(join(tmpdir(), 'culvert-native-'));
   mkdirSync(join(root, 'agent', 'native'), { recursive: true });
-  for (const file of ['build.mjs', 'culvert.c']) cpSync(join(source, file), join(root, 'agent', 'native', file));
+  const files = readdirSync(source).filter((name) => /\.(?:c|h|mjs)$/.test(name));
+  for (const file of files) cpSync(join(source, file), join(root, 'agent', 'native', file));
   addon = join(root, 'dist', 'agent', 'native', 'culvert.node');
 });
 after(() => rmSync(root, { recursive: true }));
@@ -45,12 +46,18 @@ test('it builds with the headers on this machine, leaves no temporary file, and 
   assert.deepEqual(readdirSync(join(root, 'dist', 'agent', 'native')), ['culvert.node']);
   const loaded = createRequire(import.meta.url)(addon) as Record<string, unknown>;
   const calls = [
+    'applicationSocket',
     'dialSocket',
+    'keepUrgentInline',
     'listenTcp',
     'originalDestination',
     'readProcFile',
+    'setDeaf',
+    'setProbing',
     'socketAddresses',
     'takeChanges',
+    'takeSocketError',
+    'tcpCondition',
     'watchChanges',
   ];
   assert.deepEqual(Object.keys(loaded).toSorted(), calls);
