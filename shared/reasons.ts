@@ -137,6 +137,13 @@ export const reasons = {
     text: 'The client side reset the connection.',
     next: 'check the log of the client application',
   },
+  KEEPALIVE_TIMEOUT: {
+    side: 'server',
+    level: 'info',
+    status: 503,
+    text: 'One side stopped answering, so the keepalive of the application at the other side ended the connection.',
+    next: 'check routes and firewalls between the hosts, and the host that does not answer',
+  },
   IDLE_TIMEOUT: {
     side: 'policy',
     level: 'info',
@@ -199,6 +206,13 @@ export const reasons = {
     status: 503,
     text: 'The kernel did not say where the connection was going before it was redirected.',
     next: 'check conntrack on the host, and what else changes nat rules in the workload',
+  },
+  CAPTURE_LOST: {
+    side: 'mesh',
+    level: 'error',
+    status: 503,
+    text: 'The kernel dropped the entry in connection tracking that the open connection lived on, so it was ended.',
+    next: 'check what flushes conntrack in the workload, and its nf_conntrack_max and nf_conntrack_tcp_timeout_*',
   },
   RESOURCE_FD: {
     side: 'mesh',

@@ -3,6 +3,7 @@ import net from 'node:net';
 import { formatHostPort, isIpv6, isLinkLocal, type HostPort } from '../../../shared/address.js';
 import { CulvertError } from '../../../shared/errors.js';
 import { dialSocket } from '../../native/addon.js';
+import { setProbing } from '../../native/tcp-life.js';
 import { ownTrafficMark } from '../../ports.js';
 import type { Authorized } from '../connection/authorized.js';
 import { refused, type Refused } from '../connection/ending.js';
@@ -22,6 +23,8 @@ export type DialOptions = {
    * port where the kernel of the namespace gives it; 0: from any.
    */
   readonly client?: HostPort;
+  /** The application is in that namespace itself, and its answers find the way back by an entry of connection tracking. */
+  readonly isInside: boolean;
   /** 0: no limit but the kernel's. */
   readonly timeoutMs: number;
 };
@@ -60,7 +63,7 @@ async function attempt(authorized: Authorized, init: DialOptions): Promise<Diall
   if (signal.cut !== null) return abandoned(signal.cut);
   let socket: net.Socket;
   try {
-    socket = rawDial({ ...init, target });
+    socket = rawDial({ ...init, target, prepare: (fd) => prepareForApplication(fd, init) });
   } catch (error) {
     return connectFailure(error, text);
   }
@@ -110,7 +113,10 @@ function ownAddress(socket: net.Socket): HostPort | null {
  * follows. Throws the native layer's error, and `EMFILE` when only reserved descriptors are left.
  */
 export function rawDial(
-  init: Pick<DialOptions, 'descriptors' | 'from' | 'client'> & { readonly target: HostPort },
+  init: Pick<DialOptions, 'descriptors' | 'from' | 'client'> & {
+    readonly target: HostPort;
+    readonly prepare?: (fd: number) => void;
+  },
 ): net.Socket {
   const { descriptors, from, target, client } = init;
   const isSameFamily = client !== undefined && isIpv6(client.ip) === isIpv6(target.ip);
@@ -128,9 +134,19 @@ export function rawDial(
       hint: "raise the agent's limit of open files (LimitNOFILE=)",
     });
   }
+  try {
+    init.prepare?.(fd);
+  } catch (error) {
+    closeSync(fd);
+    throw error;
+  }
   const socket = new net.Socket(notReading(fd));
   socket.connect({ host: target.ip, port: target.port });
   return socket;
+}
+
+function prepareForApplication(fd: number, { from, isInside }: DialOptions): void {
+  if (isInside) setProbing(fd, from.probing);
 }
 
 /** `manualStart` (Node: lib/net.js) keeps a socket on an existing fd from reading before it is connected. */

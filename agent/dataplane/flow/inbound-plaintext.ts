@@ -40,6 +40,7 @@ async function reach(arrival: SocketArrival): Promise<Reached | Refused> {
     descriptors: context.descriptors,
     from: workload,
     client,
+    isInside: true,
     timeoutMs: context.settings.connectTimeoutMs,
   });
   if (!connected.ok) return connected;

@@ -60,6 +60,7 @@ async function reach(
     descriptors: context.descriptors,
     from: workload,
     client: { ip: client.ip, port: shownClient.port },
+    isInside: true,
     timeoutMs: context.settings.connectTimeoutMs,
   });
   if (!connected.ok) return connected;

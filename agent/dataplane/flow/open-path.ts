@@ -60,6 +60,7 @@ async function openPlain(
   const dialled = await dial(authorized, {
     descriptors: context.descriptors,
     from: source,
+    isInside: false,
     timeoutMs: context.settings.connectTimeoutMs,
   });
   return dialled.ok ? { ok: true, path, far: dialled.socket, provedIdentity: null, from: dialled.from } : dialled;
@@ -86,6 +87,7 @@ async function openLocal(
     from: destination,
     // A workload that reaches itself through a VIP sees its own address, which it need not borrow.
     ...(isHairpin ? {} : { client }),
+    isInside: true,
     timeoutMs: context.settings.connectTimeoutMs,
   });
   if (dialled.ok) {

@@ -3,8 +3,10 @@ import { refused, type Ending, type Refused } from '../connection/ending.js';
 import { connectFailure } from '../connection/failure-reasons.js';
 import type { HostedWorkload } from '../listen/hosted-workload.js';
 import type { CapturePortName } from '../listen/workload-listeners.js';
-import { relay, type RelayOptions } from '../relay/relay.js';
+import { relay, type RelayOptions, type RelayOutcome } from '../relay/relay.js';
+import { explainLostEntry } from './captured-connection.js';
 import type { FlowContext } from './flow-context.js';
+import { explainKeepalive } from './keepalive-sides.js';
 import { explainReset } from './reset-in-doubt.js';
 import { TrackedConnection } from './tracked-connection.js';
 import type { WorkloadName } from '../../../shared/routing/names.js';
@@ -100,8 +102,10 @@ function refuseSafely(flow: Flow, ending: Ending): void {
   }
 }
 
-function carry(context: FlowContext, connection: TrackedConnection, { source, destination }: Reached): void {
+function carry(context: FlowContext, connection: TrackedConnection, reached: Reached): void {
   const { settings } = context;
+  const { source, destination } = reached;
+  connection.ends = reached;
   const init = {
     source,
     destination,
@@ -116,6 +120,7 @@ function carry(context: FlowContext, connection: TrackedConnection, { source, de
   relay(init, (outcome) => void settle(context, connection, outcome));
 }
 
-async function settle(context: FlowContext, connection: TrackedConnection, outcome: Ending): Promise<void> {
-  close(context, connection, await explainReset(context.connections, connection, outcome));
+async function settle(context: FlowContext, connection: TrackedConnection, outcome: RelayOutcome): Promise<void> {
+  const known = explainLostEntry(connection, outcome) ?? explainKeepalive(connection, outcome);
+  close(context, connection, known ?? (await explainReset(context.connections, connection, outcome)));
 }

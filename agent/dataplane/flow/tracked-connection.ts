@@ -7,7 +7,9 @@ import type { ConnectionRecord } from '../connection/connection-record.js';
 import { refused, type Ending, type Refused } from '../connection/ending.js';
 import { ConnectionCut, TerminationSignal } from '../connection/termination-signal.js';
 import type { HostedWorkload } from '../listen/hosted-workload.js';
+import type { RelayPeer } from '../relay/relay.js';
 import type { WorkerState } from '../state/worker-state.js';
+import type { ApplicationKeepalive } from './application-keepalive.js';
 import { GracePeriod, type GraceCounts } from './grace-period.js';
 
 /** Both parties according to the current state, or why the state does not allow a decision. */
@@ -32,6 +34,12 @@ export class TrackedConnection {
   readonly signal = new TerminationSignal();
   readonly #clock: Clock;
   readonly #inGrace: GraceCounts;
+  /** Both sides, once bytes move. */
+  ends: { readonly source: RelayPeer; readonly destination: RelayPeer } | null = null;
+  /** Null while it is not known that an application of this host probes a far side on plain TCP. */
+  keepalive: ApplicationKeepalive | null = null;
+  #seenBytes = -1;
+  #silentRounds = 0;
   #facts: FactsSource | null = null;
   /** Made when it is first needed: most connections never need one. */
   #grace: GracePeriod | null = null;
@@ -52,6 +60,15 @@ export class TrackedConnection {
   /** The grace period that the connection is in although the rules deny it, and the rule that denies it. */
   get grace(): Pick<GracePeriod, 'kind' | 'rule'> {
     return this.#grace ?? noGrace;
+  }
+
+  /** Called once a round: whether to look at it now, because no byte moved since the last round. One in `every` then. */
+  isDueForLook(every: number): boolean {
+    const bytes = this.record.bytesSent + this.record.bytesReceived;
+    const isSilent = bytes === this.#seenBytes;
+    this.#seenBytes = bytes;
+    this.#silentRounds = isSilent ? this.#silentRounds + 1 : 0;
+    return this.#silentRounds % every === 1;
   }
 
   /** The connection is allowed again, or has ended. */

@@ -1,7 +1,9 @@
 import { closeSync } from 'node:fs';
 import { CulvertError } from '../../../shared/errors.js';
 import { openNetns } from '../../native/netns.js';
+import type { Probing } from '../../native/tcp-life.js';
 import type { SlottedWorkload } from '../messages.js';
+import { entryProbing } from './conntrack-timeouts.js';
 import type { WorkloadName } from '../../../shared/routing/names.js';
 
 /**
@@ -15,12 +17,14 @@ export class HostedWorkload {
   readonly slot: number;
   readonly #fd: number;
   #isOpen = true;
+  #probing: Probing;
 
   private constructor(workload: SlottedWorkload, fd: number) {
     this.name = workload.name;
     this.netnsInode = workload.netnsInode;
     this.slot = workload.slot;
     this.#fd = fd;
+    this.#probing = entryProbing(fd);
   }
 
   /** Throws `ENOENT` when the namespace is gone, `ESTALE` when its path leads to another one. */
@@ -39,6 +43,18 @@ export class HostedWorkload {
   get netnsFd(): number {
     if (this.#isOpen) return this.#fd;
     throw new CulvertError({ code: 'EBADF', message: `workload ${this.name} has left this node` });
+  }
+
+  /** How connections are probed that live on an entry of this namespace's connection tracking. */
+  get probing(): Probing {
+    return this.#probing;
+  }
+
+  /** Reads the timeouts of the namespace again; returns whether {@link probing} is another one now. */
+  refreshProbing(): boolean {
+    const before = this.#probing;
+    this.#probing = entryProbing(this.netnsFd);
+    return before.idleSeconds !== this.#probing.idleSeconds;
   }
 
   get isOpen(): boolean {

@@ -58,6 +58,17 @@ export class Hosting {
     }
   }
 
+  /** Follows the timeouts of connection tracking; returns the workloads that are probed in another way from now on. */
+  refreshProbing(): ReadonlySet<HostedWorkload> {
+    const changed = new Set<HostedWorkload>();
+    for (const { workload, listeners } of this.#open.values()) {
+      if (!workload.refreshProbing()) continue;
+      listeners?.probe(workload.probing);
+      changed.add(workload);
+    }
+    return changed;
+  }
+
   listeners(): WorkerDump['listeners'] {
     return [...this.#open.values()].flatMap(({ workload, listeners }) =>
       listeners === null ? [] : Object.values(capturePorts).map((port) => ({ workload: workload.name, port })),

@@ -1,6 +1,7 @@
 import { closeSync } from 'node:fs';
 import net from 'node:net';
 import { listenTcp } from '../../native/addon.js';
+import { setProbing, type Probing } from '../../native/tcp-life.js';
 import { capturePorts } from '../../ports.js';
 import type { HostedWorkload } from './hosted-workload.js';
 
@@ -22,10 +23,10 @@ export type CapturePortName = keyof typeof capturePorts;
  * SO_REUSEPORT. `close` closes the listeners and not the accepted connections.
  */
 export class WorkloadListeners {
-  readonly #servers: readonly net.Server[];
+  readonly #listening: readonly Listening[];
 
-  private constructor(servers: readonly net.Server[]) {
-    this.#servers = servers;
+  private constructor(listening: readonly Listening[]) {
+    this.#listening = listening;
   }
 
   /** Opens all or none. Throws the native layer's error, for example `EADDRINUSE`. */
@@ -34,21 +35,36 @@ export class WorkloadListeners {
     readonly backlog: number;
     readonly handlers: ListenerHandlers;
   }): Promise<WorkloadListeners> {
-    const servers: net.Server[] = [];
+    const listening: Listening[] = [];
     try {
       for (const name of Object.keys(capturePorts) as CapturePortName[]) {
-        servers.push(await openServer({ ...init, name }));
+        listening.push(await openServer({ ...init, name }));
       }
     } catch (error) {
-      for (const server of servers) server.close();
+      for (const { server } of listening) server.close();
       throw error;
     }
-    return new WorkloadListeners(servers);
+    return new WorkloadListeners(listening);
+  }
+
+  /** The connections of applications that are accepted from here on are probed in this way. */
+  probe(how: Probing): void {
+    for (const { name, fd, server } of this.#listening) {
+      if (isForApplications(name) && server.listening) setProbing(fd, how);
+    }
   }
 
   close(): void {
-    for (const server of this.#servers) server.close();
+    for (const { server } of this.#listening) server.close();
   }
+}
+
+/** `fd`: of the server, open as long as it listens. */
+type Listening = { readonly name: CapturePortName; readonly fd: number; readonly server: net.Server };
+
+/** A tunnel has PING instead of probes, and no urgent data. */
+function isForApplications(name: CapturePortName): boolean {
+  return name !== 'inboundTunnel';
 }
 
 async function openServer(init: {
@@ -56,7 +72,7 @@ async function openServer(init: {
   readonly backlog: number;
   readonly handlers: ListenerHandlers;
   readonly name: CapturePortName;
-}): Promise<net.Server> {
+}): Promise<Listening> {
   const { workload, backlog, handlers, name } = init;
   const fd = listenTcp({
     netnsFd: workload.netnsFd,
@@ -65,6 +81,14 @@ async function openServer(init: {
     backlog,
     reusePort: true,
   });
+  try {
+    if (isForApplications(name)) {
+      setProbing(fd, workload.probing);
+    }
+  } catch (error) {
+    closeSync(fd);
+    throw error;
+  }
   // Paused, so that no byte is read before the original destination; half-open, because a FIN ends one direction only.
   const server = net.createServer({ pauseOnConnect: true, allowHalfOpen: true }, (socket) =>
     handlers[name](workload, socket),
@@ -81,5 +105,5 @@ async function openServer(init: {
       resolve();
     });
   });
-  return server;
+  return { name, fd, server };
 }

@@ -1,10 +1,11 @@
 import type net from 'node:net';
+import type { Duplex } from 'node:stream';
 import type tls from 'node:tls';
 import type { TunnelDump } from '../messages.js';
 import type { Http2Engine, Session, SessionStream } from '../engine/http2-engine.js';
 import type { TunnelSettings } from '../engine/session-options.js';
 import { ignoreError } from '../sockets/ignore-error.js';
-import { keepTunnelAlive } from './tunnel-keepalive.js';
+import { keepTunnelAlive, type TunnelPulse } from './tunnel-keepalive.js';
 
 /** After a refusal the peer ends its side of the stream; a stream that it leaves open is reset. */
 const refusedStreamMs = 5000;
@@ -16,6 +17,7 @@ export abstract class TunnelConnection {
   protected readonly openedAtMs = Date.now();
   /** Why the connection ended, for its streams. One function for all of them: one for each would keep its scope alive. */
   protected readonly whyDead = (): string => this.#death;
+  readonly pulse: TunnelPulse;
   readonly #session: Session;
   readonly #socket: tls.TLSSocket;
   readonly #raw: net.Socket;
@@ -52,7 +54,7 @@ export abstract class TunnelConnection {
       socket.destroy();
       init.onClosed();
     });
-    keepTunnelAlive({
+    this.pulse = keepTunnelAlive({
       session,
       socket,
       intervalMs: settings.tunnelPingIntervalMs,
@@ -64,6 +66,11 @@ export abstract class TunnelConnection {
   /** Streams that are open. */
   get streams(): number {
     return this.#open.size;
+  }
+
+  /** Whether this open stream is one of this connection's. */
+  carries(stream: Duplex): boolean {
+    return (this.#open as ReadonlySet<Duplex>).has(stream);
   }
 
   /** Empty while the connection lives. */

@@ -1,6 +1,17 @@
 import type net from 'node:net';
 import type { Session } from '../engine/http2-engine.js';
 
+/** How long {@link TunnelPulse.hurry} lasts. */
+const hurryMs = 30_000;
+
+/** Whether the other agent answers, for a connection that has to know sooner than the tunnel does. */
+export interface TunnelPulse {
+  /** For half a minute PINGs go out at least this often; in vain where they are off. */
+  hurry(everyMs: number): void;
+  /** How long a PING has waited in which no byte came; 0 when none waits. */
+  readonly unansweredMs: number;
+}
+
 /** Rounds of `timeoutMs` in which other bytes count as the answer to a PING. */
 const patience = 3;
 
@@ -16,9 +27,12 @@ export function keepTunnelAlive(init: {
   readonly intervalMs: number;
   readonly timeoutMs: number;
   readonly onDead: () => void;
-}): void {
+}): TunnelPulse {
   const { session, socket, intervalMs, timeoutMs, onDead } = init;
-  if (intervalMs === 0) return;
+  if (intervalMs === 0) return { hurry: () => {}, unansweredMs: 0 };
+  let everyMs = intervalMs;
+  let hurriesUntilMs = 0;
+  let sentAtMs = 0;
   let deadline: NodeJS.Timeout | undefined;
   let bytesSeen = 0;
   let rounds = 0;
@@ -32,9 +46,11 @@ export function keepTunnelAlive(init: {
     bytesSeen = socket.bytesRead;
     deadline = setTimeout(check, timeoutMs);
   };
-  const beat = setInterval(() => {
+  const ping = (): void => {
+    if (everyMs < intervalMs && performance.now() > hurriesUntilMs) beatEvery(intervalMs);
     if (deadline !== undefined || session.destroyed) return;
     bytesSeen = socket.bytesRead;
+    sentAtMs = performance.now();
     rounds = 0;
     deadline = setTimeout(check, timeoutMs);
     session.ping((error) => {
@@ -42,10 +58,24 @@ export function keepTunnelAlive(init: {
       clearTimeout(deadline);
       deadline = undefined;
     });
-  }, intervalMs);
-  beat.unref();
+  };
+  let beat = setInterval(ping, intervalMs).unref();
+  const beatEvery = (ms: number): void => {
+    clearInterval(beat);
+    everyMs = ms;
+    beat = setInterval(ping, ms).unref();
+  };
   session.once('close', () => {
     clearInterval(beat);
     clearTimeout(deadline);
   });
+  return {
+    hurry: (ms) => {
+      hurriesUntilMs = performance.now() + hurryMs;
+      if (ms < everyMs && !session.destroyed) beatEvery(ms);
+    },
+    get unansweredMs() {
+      return deadline === undefined || socket.bytesRead !== bytesSeen ? 0 : performance.now() - sentAtMs;
+    },
+  };
 }

@@ -7,6 +7,7 @@ import { externalNames } from '../../../shared/routing/external-names.js';
 import { IdleHeapTrimmer } from '../../thread/idle-heap-trimmer.js';
 import { serveInboundPlaintext } from '../flow/inbound-plaintext.js';
 import { serveTunnelRequest } from '../flow/inbound-tunnel.js';
+import { ConnectionWatch } from '../flow/connection-watch.js';
 import type { FlowContext } from '../flow/flow-context.js';
 import { LiveConnections } from '../flow/live-connections.js';
 import { AcceptScheduler } from '../limit/accept-scheduler.js';
@@ -59,6 +60,7 @@ export class DataplaneWorker {
   readonly #reporter: Reporter;
   readonly #context: FlowContext;
   readonly #hosting: Hosting;
+  readonly #watch: ConnectionWatch;
   readonly #ruleClock: RuleClock;
   readonly #turns = new AcceptScheduler();
   readonly #backpressure = new BackpressureTracker();
@@ -140,6 +142,11 @@ export class DataplaneWorker {
       },
       onListening: post,
       onGone: (workload) => this.#letGo(workload),
+    });
+    this.#watch = new ConnectionWatch({
+      connections: this.#connections,
+      refreshProbing: () => this.#hosting.refreshProbing(),
+      pulseOf: (stream) => this.#client.pulseOf(stream) ?? this.#server.pulseOf(stream),
     });
   }
 
@@ -227,6 +234,7 @@ export class DataplaneWorker {
     await drained;
     await this.#hosting.apply([]);
     this.#ruleClock.stop();
+    this.#watch.stop();
     this.#reporter.stop();
     this.#heapTrimmer.stop();
     this.#waitingBytes.stop();

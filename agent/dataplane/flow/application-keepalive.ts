@@ -1,0 +1,60 @@
+import type net from 'node:net';
+import { acceptedFd } from '../../native/addon.js';
+import { applicationSocket, setDeaf, tcpCondition, type ApplicationConnection } from '../../native/tcp-life.js';
+import type { FarSide } from './far-side.js';
+
+/** The far side is asked this many times in the time after which the application begins to ask. */
+const questionsPerIdleTime = 8;
+const longestSeconds = 60;
+
+export type KeepaliveSides = {
+  /** Towards the application of this host. */
+  readonly near: net.Socket;
+  readonly application: ApplicationConnection;
+  readonly far: FarSide;
+};
+
+/**
+ * Makes the keepalive of an application reach to the other end of its connection. The application probes the agent, whose
+ * kernel always answers. So the agent asks the far side, and while that does not answer, it lets the application's probes go
+ * unanswered too: after its own time the application gives the connection up, or goes on when the far side is back. An
+ * application that does not probe keeps its connection, as without the mesh.
+ */
+export class ApplicationKeepalive {
+  readonly #near: net.Socket;
+  readonly #far: FarSide;
+  readonly #everySeconds: number;
+  #isFarSideGone = false;
+
+  private constructor(init: { readonly near: net.Socket; readonly far: FarSide; readonly everySeconds: number }) {
+    this.#near = init.near;
+    this.#far = init.far;
+    this.#everySeconds = init.everySeconds;
+  }
+
+  /** Null when the application does not probe. Throws `EBADF` when a side is closed. */
+  static follow({ near, application, far }: KeepaliveSides): ApplicationKeepalive | null {
+    const probesInMs = applicationSocket(application)?.probesInMs ?? null;
+    if (probesInMs === null) return null;
+    // More than the application's idle time, by at most the silence until now, when it has begun to probe.
+    const idleMs = tcpCondition(acceptedFd(near)).silentMs + probesInMs;
+    const wanted = Math.floor(idleMs / 1000 / questionsPerIdleTime);
+    const everySeconds = Math.max(1, Math.min(longestSeconds, wanted));
+    far.ask(everySeconds);
+    return new ApplicationKeepalive({ near, far, everySeconds });
+  }
+
+  /** The far side does not answer, and so the application gets no answer either. */
+  get isFarSideGone(): boolean {
+    return this.#isFarSideGone;
+  }
+
+  /** To be called every few seconds. Throws like {@link follow}. */
+  update(): void {
+    this.#far.ask(this.#everySeconds);
+    const isGone = this.#far.isGone();
+    if (isGone === this.#isFarSideGone) return;
+    setDeaf(acceptedFd(this.#near), isGone);
+    this.#isFarSideGone = isGone;
+  }
+}

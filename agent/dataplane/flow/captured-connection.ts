@@ -1,0 +1,63 @@
+import { isIpv6 } from '../../../shared/address.js';
+import { acceptedFd, originalDestination } from '../../native/addon.js';
+import { abortApplicationSocket, type ApplicationConnection } from '../../native/tcp-life.js';
+import type { Ending } from '../connection/ending.js';
+import { ConnectionCut } from '../connection/termination-signal.js';
+import type { RelayOutcome } from '../relay/relay.js';
+import type { TrackedConnection } from './tracked-connection.js';
+import type net from 'node:net';
+
+/**
+ * A captured connection lives on an entry of connection tracking: it turns the application's packets to us, and ours into
+ * packets from the address that was dialled. When the entry goes, both sockets stay open and no byte arrives any more. The
+ * kernel tells neither of them.
+ */
+
+const detail = 'its entry in connection tracking is gone';
+
+/** Whether the entry of an accepted connection has gone. */
+export function hasLostEntry({ record }: TrackedConnection, accepted: net.Socket): boolean {
+  const { requested } = record;
+  if (requested === null) return false;
+  const found = originalDestination({ fd: acceptedFd(accepted), localFamily: isIpv6(requested.ip) ? 6 : 4 });
+  return found?.ip !== requested.ip || found.port !== requested.port;
+}
+
+/** Ends a connection whose entry has gone, on both sides. */
+export function endLost(connection: TrackedConnection): void {
+  abortApplication(connection);
+  connection.cut(new ConnectionCut({ reason: 'CAPTURE_LOST', detail }));
+}
+
+/**
+ * A packet of ours that no entry translates reaches the application's host from an address that it does not know, and is
+ * answered with a reset. That looks like a reset of the application, but its socket is still there. Returns null when the
+ * application did reset the connection.
+ */
+export function explainLostEntry(connection: TrackedConnection, outcome: RelayOutcome): Ending | null {
+  if (outcome.reason !== 'CLIENT_RESET' || !resetCodes.has(outcome.detail)) return null;
+  return abortApplication(connection) ? { reason: 'CAPTURE_LOST', rule: null, detail } : null;
+}
+
+const resetCodes: ReadonlySet<string> = new Set(['ECONNRESET', 'EPIPE', 'ETIMEDOUT']);
+
+/** A reset through the entry would not arrive, and the application would wait for ever. Returns whether it had a socket. */
+function abortApplication(connection: TrackedConnection): boolean {
+  const socket = applicationEnd(connection);
+  if (socket === null) return false;
+  try {
+    return abortApplicationSocket(socket);
+  } catch {
+    // The kernel cannot end sockets of others. The application notices at its next byte.
+    return false;
+  }
+}
+
+/** The application's own end of a connection that it opened on this host. */
+export function applicationEnd({ record, workloads }: TrackedConnection): ApplicationConnection | null {
+  const [workload] = workloads;
+  const { requested, source } = record;
+  if (record.direction !== 'outbound' || workload?.isOpen !== true) return null;
+  if (requested === null || source.address === null) return null;
+  return { netnsFd: workload.netnsFd, local: source.address, remote: requested };
+}

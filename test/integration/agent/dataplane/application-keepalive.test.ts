@@ -1,0 +1,108 @@
+import assert from 'node:assert/strict';
+import type { Socket } from 'node:net';
+import { after, before, describe, test } from 'node:test';
+import { setTimeout as silenceOf } from 'node:timers/promises';
+import type { ClosedConnection } from '../../../../agent/dataplane/report/closed-connection.js';
+import { capturePorts } from '../../../../agent/ports.js';
+import type { LabNode } from '../../../lab/lab-node.js';
+import { patientMs } from '../../../lab/patience.js';
+import { connectedPair } from '../../../support/agent/connected-pair.js';
+import { errorOf } from '../../../support/agent/dataplane-applications.js';
+import { allowAll, DataplaneMesh } from '../../../support/agent/dataplane-mesh.js';
+import { readSome } from '../../../support/mesh/two-hosts.js';
+
+/** With this, Node sends the first probe after 2 s and gives up after 10 more, one a second. */
+const briskMs = 2000;
+/** The first after 20 s; given up 10 s later. */
+const calmMs = 20_000;
+/** Longer than the brisk one lasts, and than the agent needs to see that the far side is gone; less than the calm one. */
+const outageMs = 16_000;
+
+describe('a far side that stops answering', { concurrency: true, timeout: patientMs(180_000) }, () => {
+  let mesh: DataplaneMesh;
+  const outside = (): LabNode => mesh.lab.host('outside');
+
+  before(async () => {
+    const spec = (name: string) => ({ name, namespace: 'shop', serviceAccount: name });
+    mesh = await DataplaneMesh.start(
+      {
+        hosts: [
+          { name: 'node1', workloads: [spec('server')] },
+          { name: 'node2', workloads: [spec('peer')] },
+        ],
+        externalHosts: ['outside'],
+      },
+      {
+        snapshot: allowAll({ mesh: { ...allowAll().mesh, mtls: 'PERMISSIVE' } }),
+        // The tunnel itself lives longer than the test.
+        settings: { tunnelPingTimeoutMs: 120_000 },
+      },
+    );
+  });
+  after(() => mesh[Symbol.asyncDispose]());
+
+  test('is noticed by a client that probes', async () => {
+    const { client, server } = await connectedPair(mesh.workload('server'), outside());
+    const port = client.localPort;
+    client.setKeepAlive(true, briskMs);
+    await silence(server.localPort);
+    assert.equal(await errorOf(client), 'ETIMEDOUT');
+    const record = await mesh.closed('node1', recordFrom(port));
+    assert.deepEqual([record.reason, record.detail], ['KEEPALIVE_TIMEOUT', 'the destination does not answer']);
+  });
+
+  test('is noticed by a server that probes', async () => {
+    const { client, server } = await connectedPair(outside(), mesh.workload('server'));
+    const port = client.localPort;
+    server.setKeepAlive(true, briskMs);
+    await silence(port);
+    assert.equal(await errorOf(server), 'ETIMEDOUT');
+    const record = await mesh.closed('node1', recordFrom(port));
+    assert.deepEqual([record.reason, record.detail], ['KEEPALIVE_TIMEOUT', 'the source does not answer']);
+  });
+
+  test('is noticed by a client that probes through a tunnel', async () => {
+    const { client } = await connectedPair(mesh.workload('server'), mesh.workload('peer'));
+    const port = client.localPort;
+    client.setKeepAlive(true, briskMs);
+    await mesh.workload('peer').check(dropping('-I', capturePorts.inboundTunnel));
+    assert.equal(await errorOf(client), 'ETIMEDOUT');
+    const record = await mesh.closed('node1', recordFrom(port));
+    assert.deepEqual([record.reason, record.detail], ['KEEPALIVE_TIMEOUT', 'the destination does not answer']);
+  });
+
+  test('costs nothing when it is back before the client gives up', async () => {
+    const { client, server } = await connectedPair(mesh.workload('server'), outside());
+    client.setKeepAlive(true, calmMs);
+    await goesOnAfterOutage(client, server);
+  });
+
+  test('costs nothing when the client does not probe', async () => {
+    const { client, server } = await connectedPair(mesh.workload('server'), outside());
+    await goesOnAfterOutage(client, server);
+  });
+
+  async function goesOnAfterOutage(client: Socket, server: Socket): Promise<void> {
+    const { localPort } = server;
+    await silence(localPort);
+    await silenceOf(outageMs);
+    await outside().check(dropping('-D', localPort));
+    client.write('still here');
+    assert.equal(String(await readSome(server)), 'still here');
+    server.write('so am I');
+    assert.equal(String(await readSome(client)), 'so am I');
+  }
+
+  /** Nothing of a connection reaches the machine outside any more. */
+  async function silence(port: number | undefined): Promise<void> {
+    await outside().check(dropping('-I', port));
+  }
+});
+
+function recordFrom(port: number | undefined): (record: ClosedConnection) => boolean {
+  return ({ source }) => source.address?.port === port;
+}
+
+function dropping(verb: '-I' | '-D', port: number | undefined): string[] {
+  return ['iptables', '-w', '5', verb, 'INPUT', '-p', 'tcp', '--dport', String(port), '-j', 'DROP'];
+}

@@ -1,0 +1,52 @@
+import { closeSync } from 'node:fs';
+import type { Socket } from 'node:net';
+import { openNetns } from '../../../agent/native/netns.js';
+import { applicationSocket } from '../../../agent/native/tcp-life.js';
+import { capturePorts } from '../../../agent/ports.js';
+import { parseIp, type HostPort } from '../../../shared/address.js';
+import type { LabNode } from '../../lab/lab-node.js';
+import { waitUntil } from '../../lab/wait-until.js';
+
+/** The states whose entries of connection tracking the tests shorten: all in which a connection may stay. */
+const states = ['established', 'fin_wait', 'close_wait', 'max_retrans', 'unacknowledged'];
+
+/** From the next packet of a connection on, its entry goes after this time without another one. */
+export async function setEntrySeconds(node: LabNode, seconds: number): Promise<void> {
+  const settings = states.map((state) => `net.netfilter.nf_conntrack_tcp_timeout_${state}=${seconds}`);
+  await node.check(['sysctl', '-qw', ...settings]);
+}
+
+const loopback = knownIp('127.0.0.1');
+
+/** The agent has seen the timeouts of the namespace, and probes a connection of its application in this time. */
+export async function waitForProbes(node: LabNode, application: Socket, withinSeconds: number): Promise<void> {
+  const { fd } = openNetns(node.netnsPath);
+  try {
+    await waitUntil(`the connection is probed within ${withinSeconds} s`, () => {
+      // The agent's own end: a redirect of what leaves a namespace leads to loopback.
+      const agentEnd = {
+        netnsFd: fd,
+        local: { ip: loopback, port: capturePorts.outbound },
+        remote: localEnd(application),
+      };
+      const dueInMs = applicationSocket(agentEnd)?.probesInMs ?? null;
+      return dueInMs !== null && dueInMs <= withinSeconds * 1000 ? true : undefined;
+    });
+  } finally {
+    closeSync(fd);
+  }
+}
+
+export function localEnd(socket: Socket): HostPort {
+  return { ip: knownIp(socket.localAddress ?? ''), port: socket.localPort ?? 0 };
+}
+
+export function remoteEnd(socket: Socket): HostPort {
+  return { ip: knownIp(socket.remoteAddress ?? ''), port: socket.remotePort ?? 0 };
+}
+
+function knownIp(text: string): HostPort['ip'] {
+  const ip = parseIp(text);
+  if (ip === undefined) throw new Error(`no address: ${text}`);
+  return ip;
+}
