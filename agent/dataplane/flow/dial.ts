@@ -3,7 +3,7 @@ import net from 'node:net';
 import { formatHostPort, isIpv6, isLinkLocal, type HostPort } from '../../../shared/address.js';
 import { CulvertError } from '../../../shared/errors.js';
 import { dialSocket } from '../../native/addon.js';
-import { setProbing } from '../../native/tcp-life.js';
+import { keepUrgentInline, setProbing } from '../../native/tcp-life.js';
 import { ownTrafficMark } from '../../ports.js';
 import type { Authorized } from '../connection/authorized.js';
 import { refused, type Refused } from '../connection/ending.js';
@@ -146,6 +146,7 @@ export function rawDial(
 }
 
 function prepareForApplication(fd: number, { from, isInside }: DialOptions): void {
+  keepUrgentInline(fd);
   if (isInside) setProbing(fd, from.probing);
 }
 

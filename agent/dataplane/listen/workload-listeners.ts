@@ -1,7 +1,7 @@
 import { closeSync } from 'node:fs';
 import net from 'node:net';
 import { listenTcp } from '../../native/addon.js';
-import { setProbing, type Probing } from '../../native/tcp-life.js';
+import { keepUrgentInline, setProbing, type Probing } from '../../native/tcp-life.js';
 import { capturePorts } from '../../ports.js';
 import type { HostedWorkload } from './hosted-workload.js';
 
@@ -83,6 +83,7 @@ async function openServer(init: {
   });
   try {
     if (isForApplications(name)) {
+      keepUrgentInline(fd);
       setProbing(fd, workload.probing);
     }
   } catch (error) {
