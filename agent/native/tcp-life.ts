@@ -55,13 +55,17 @@ export function setProbing(fd: number, how: Probing): void {
   );
 }
 
-/** From include/net/tcp_states.h: ESTABLISHED, FIN_WAIT1, FIN_WAIT2, CLOSE_WAIT. */
-const openStates: ReadonlySet<number> = new Set([1, 4, 5, 8]);
+/** From include/net/tcp_states.h. */
+const established = 1;
+/** FIN_WAIT1, FIN_WAIT2, CLOSE_WAIT. */
+const halfClosedStates: ReadonlySet<number> = new Set([4, 5, 8]);
 
 /** What the kernel knows of a connection and does not report before the socket is read or written. */
 export type TcpCondition = {
   /** At least one direction is open; false also for a connection that ended in order. */
   readonly isOpen: boolean;
+  /** Exactly one direction is open. */
+  readonly isHalfClosed: boolean;
   /** Keepalive probes since the last sign of the other side. */
   readonly unansweredProbes: number;
   /** Since bytes were last sent or received. */
@@ -73,7 +77,13 @@ export function tcpCondition(fd: number): TcpCondition {
     'reading the condition of a connection',
     (addon: TcpLife) => addon.tcpCondition(fd),
   );
-  return { isOpen: openStates.has(state), unansweredProbes, silentMs: Math.min(msSinceSent, msSinceReceived) };
+  const isHalfClosed = halfClosedStates.has(state);
+  return {
+    isOpen: state === established || isHalfClosed,
+    isHalfClosed,
+    unansweredProbes,
+    silentMs: Math.min(msSinceSent, msSinceReceived),
+  };
 }
 
 /**

@@ -2,7 +2,8 @@ import net from 'node:net';
 import { setImmediate } from 'node:timers/promises';
 import { CulvertError } from '../../../shared/errors.js';
 import { acceptedFd } from '../../native/addon.js';
-import { setProbing, takeSocketError, tcpCondition } from '../../native/tcp-life.js';
+import { setProbing, takeSocketError, tcpCondition, type Probing } from '../../native/tcp-life.js';
+import { acrossHosts } from '../listen/conntrack-timeouts.js';
 import type { HostedWorkload } from '../listen/hosted-workload.js';
 import type { RelayPeer } from '../relay/relay.js';
 import { ApplicationKeepalive } from './application-keepalive.js';
@@ -64,8 +65,8 @@ export class ConnectionWatch {
 }
 
 function probeAgain(connection: TrackedConnection, changed: ReadonlySet<HostedWorkload>): void {
-  for (const { socket, workload } of entryEnds(connection)) {
-    if (changed.has(workload)) onOpenSocket(socket, (fd) => setProbing(fd, workload.probing));
+  for (const { socket, workload, probing } of entryEnds(connection)) {
+    if (changed.has(workload)) onOpenSocket(socket, (fd) => setProbing(fd, probing));
   }
 }
 
@@ -73,23 +74,34 @@ function probeAgain(connection: TrackedConnection, changed: ReadonlySet<HostedWo
 function* entryEnds({ ends, record, workloads }: TrackedConnection): Generator<{
   readonly socket: net.Socket;
   readonly workload: HostedWorkload;
+  readonly probing: Probing;
 }> {
   const first = workloads[0];
   const last = workloads.at(-1);
   if (ends === null || first === undefined || last === undefined) return;
   const { source, destination } = ends;
-  if (source instanceof net.Socket) yield { socket: source, workload: first };
+  if (source instanceof net.Socket) {
+    const probing = record.direction === 'inbound' ? acrossHosts(first.probing) : first.probing;
+    yield { socket: source, workload: first, probing };
+  }
   const isInside = record.direction === 'inbound' || record.path === 'local';
-  if (isInside && destination instanceof net.Socket) yield { socket: destination, workload: last };
+  if (isInside && destination instanceof net.Socket) {
+    yield { socket: destination, workload: last, probing: last.probing };
+  }
 }
 
 function look(connection: TrackedConnection, pulseOf: PulseOf): void {
-  const { ends } = connection;
+  const { ends, workloads } = connection;
   if (ends === null) return;
   const { source, destination } = ends;
+  const [workload] = workloads;
   if (source instanceof net.Socket) {
     onOpenSocket(source, (fd) => {
-      if (tcpCondition(fd).isOpen && hasLostEntry(connection, source)) endLost(connection);
+      const { isOpen, isHalfClosed } = tcpCondition(fd);
+      if (isOpen && hasLostEntry(connection, source)) endLost(connection);
+      // Its entry now lasts less than two window probes of a client on another host may be apart.
+      else if (isHalfClosed && workload !== undefined && connection.keepalive === null)
+        setProbing(fd, workload.probing);
     });
   }
   endIfBroken(source);

@@ -44,6 +44,14 @@ export function probingWithin(timeoutSeconds: number): Probing {
   };
 }
 
+/**
+ * For a client on another host: the kernel's own pauses between retransmissions. It counts retransmissions before it gives a
+ * connection up, and with shorter pauses it would do so after minutes in place of a quarter of an hour.
+ */
+export function acrossHosts(probing: Probing): Probing {
+  return { ...probing, longestRetransmitMs: null };
+}
+
 /** Null where the kernel does not say, because connection tracking is not loaded yet or belongs to another user. */
 function timeoutOf(netnsFd: number, state: string): number | null {
   try {

@@ -3,6 +3,7 @@ import net from 'node:net';
 import { listenTcp } from '../../native/addon.js';
 import { keepUrgentInline, setProbing, type Probing } from '../../native/tcp-life.js';
 import { capturePorts } from '../../ports.js';
+import { acrossHosts } from './conntrack-timeouts.js';
 import type { HostedWorkload } from './hosted-workload.js';
 
 /** Gets an accepted, paused socket, and owns it. */
@@ -50,7 +51,7 @@ export class WorkloadListeners {
   /** The connections of applications that are accepted from here on are probed in this way. */
   probe(how: Probing): void {
     for (const { name, fd, server } of this.#listening) {
-      if (isForApplications(name) && server.listening) setProbing(fd, how);
+      if (isForApplications(name) && server.listening) setProbing(fd, probingOn(name, how));
     }
   }
 
@@ -65,6 +66,10 @@ type Listening = { readonly name: CapturePortName; readonly fd: number; readonly
 /** A tunnel has PING instead of probes, and no urgent data. */
 function isForApplications(name: CapturePortName): boolean {
   return name !== 'inboundTunnel';
+}
+
+function probingOn(name: CapturePortName, how: Probing): Probing {
+  return name === 'inboundPlaintext' ? acrossHosts(how) : how;
 }
 
 async function openServer(init: {
@@ -84,7 +89,7 @@ async function openServer(init: {
   try {
     if (isForApplications(name)) {
       keepUrgentInline(fd);
-      setProbing(fd, workload.probing);
+      setProbing(fd, probingOn(name, workload.probing));
     }
   } catch (error) {
     closeSync(fd);
