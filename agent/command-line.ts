@@ -8,7 +8,7 @@ import { version } from '../shared/version.js';
 import { noExclusions } from './capture/namespace-capture.js';
 import { formatHostRules, formatWorkloadRules } from './capture/firewall/rules-text.js';
 import { agentSettingsTable } from './config/agent-settings.js';
-import { joinAndStore } from './control/join/membership.js';
+import { joinOnce } from './control/join/membership.js';
 import { namespacePath } from './control/workloads/network-namespace.js';
 import { resolveNodeName } from './control/join/node-name.js';
 import { StateDirectory } from './control/state/state-directory.js';
@@ -52,7 +52,7 @@ export function agentCommandLine(finish: Finish): Command {
     const directory = new StateDirectory({ path: values.stateDir });
     const log = createLog({ name: 'culvert-agent', level: 'error' });
     const { signal } = new AbortController();
-    const joined = await joinAndStore({ settings, directory, version, log, signal });
+    const joined = await joinOnce({ settings, directory, version, log, signal });
     print(`joined: node ${joined.node}, trust domain ${joined.trustDomain}`);
     return 0;
   });

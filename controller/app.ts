@@ -1,4 +1,3 @@
-import { mkdir } from 'node:fs/promises';
 import { hostname } from 'node:os';
 import { join } from 'node:path';
 import type { Log } from '../shared/log.js';
@@ -14,6 +13,8 @@ import { joinRoutes } from './api/join-routes.js';
 import { meshRoutes } from './api/mesh-routes.js';
 import { resourceRoutes } from './api/resource-routes.js';
 import { rolloutRoutes } from './api/rollout-routes.js';
+import { nodeRoutes } from './api/node-routes.js';
+import { tokenRoutes } from './api/token-routes.js';
 import { userRoutes } from './api/user-routes.js';
 import { rootHashes } from '../shared/pki/root-hash.js';
 import { ConfirmationFile } from './ca/rotation-confirmations.js';
@@ -29,6 +30,7 @@ import { FlowHistory } from './flows/flow-history.js';
 import { flowOrigin } from './flows/flow-origin.js';
 import { JoinService } from './join/join-service.js';
 import { JoinTokens } from './join/join-tokens.js';
+import { NodeMembers } from './join/node-members.js';
 import { NodeCredentials } from './join/node-credentials.js';
 import { startMaintenance } from './maintenance.js';
 import { MeshLink } from './mesh-link.js';
@@ -37,6 +39,7 @@ import { openReleaseKey } from './release/release-key.js';
 import { AgentRegistry } from './fleet/agent-registry.js';
 import { openMeshNats } from './nats/mesh-nats.js';
 import { openStore } from './store/open-store.js';
+import { makeStateDirectory } from '../shared/private-file.js';
 import type { ResourceStore } from './store/resource-store.js';
 import { lockState } from './store/state-lock.js';
 
@@ -87,7 +90,7 @@ async function open(
   const { stateDir, trustDomain } = settings;
   const listen = parseListenAddress(settings.listen, '--listen');
   const advertise = settings.advertise ?? ['localhost', hostname()];
-  await mkdir(stateDir, { recursive: true, mode: 0o700 });
+  await makeStateDirectory(stateDir);
   closing.push('lock', await lockState(stateDir));
   await fixTrustDomain(stateDir, trustDomain);
 
@@ -105,12 +108,14 @@ async function open(
   });
   closing.push('journal', closeStore);
   const tokens = await JoinTokens.open({ path: join(stateDir, 'tokens.json'), nowMs, log });
+  const members = await NodeMembers.open({ path: join(stateDir, 'nodes.json'), nowMs, log });
   const agents = new AgentRegistry({
     log,
     nowMs,
     staleAfterMs: settings.agentStaleAfter,
     clockSkewWarningMs: settings.clockSkewWarning,
     forgetAfterMs: Math.max(settings.nodeCertificateTtl, 86_400_000),
+    isRemoved: (node) => members.isRemoved(node),
   });
   // Created before anything that counts: nats-server may refuse a client as soon as it runs. Gauges are read later.
   const metrics = new ControllerMetrics({
@@ -128,10 +133,23 @@ async function open(
   });
 
   const onRefused = ({ operation }: { operation: string }): void => metrics.natsRefused(operation);
-  const nats = await openMeshNats({ settings, advertise, ca, log, nowMs, onRefused });
+  const nats = await openMeshNats({
+    settings,
+    advertise,
+    ca,
+    log,
+    nowMs,
+    onRefused,
+    revoked: members.revokedUsers,
+  });
   closing.push('nats', () => nats[Symbol.asyncDispose]());
 
-  const credentials = new NodeCredentials({ ca, account: nats.account, signingPublicKeys: [signingKey.publicKey] });
+  const credentials = new NodeCredentials({
+    ca,
+    members,
+    account: nats.account,
+    signingPublicKeys: [signingKey.publicKey],
+  });
   const signing = new SignService({
     ca,
     isRegistered: (node, identity) => store.inventory.registry.hasIdentity(node, identity),
@@ -152,6 +170,7 @@ async function open(
     nats,
     store,
     agents,
+    members,
     flows,
     signing,
     trustDomain,
@@ -195,12 +214,12 @@ async function open(
       ...rolloutRoutes({ store, agents }),
       ...flowRoutes({ flows }),
       ...userRoutes({ users }),
+      ...tokenRoutes({ tokens, ca, tokenTtlMs: settings.tokenTtl }),
+      ...nodeRoutes({ members, tokens, agents, nats, inventory: () => store.inventory.entries, log }),
       ...meshRoutes({
         store,
         agents,
         ca,
-        tokens,
-        tokenTtlMs: settings.tokenTtl,
         trustDomain,
         startedAtMs: nowMs(),
         nowMs,

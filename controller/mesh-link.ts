@@ -108,12 +108,14 @@ export class MeshLink implements AsyncDisposable {
   }
 
   #serve(bus: Bus): () => void {
-    const { signing, credentials, agents, signingKey, log, metrics, trustDomain, rootsPem, nowMs } = this.#init;
+    const { signing, credentials, agents, members, signingKey, log, metrics, trustDomain, rootsPem, nowMs } =
+      this.#init;
     return serveAgents({
       bus,
       signing,
       credentials,
       agents,
+      members,
       trustDomain,
       rootsPem,
       nowMs,

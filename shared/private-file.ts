@@ -13,7 +13,7 @@ export async function writePrivateFile(path: string, content: string | Uint8Arra
   // A unique name, because another process may be writing the same file.
   const temporary = `${path}.new-${randomBytes(4).toString('hex')}`;
   try {
-    await mkdir(dirname(path), { recursive: true, mode: 0o700 });
+    await makePrivateDirectory(dirname(path));
     const handle = await open(temporary, 'wx', 0o600);
     try {
       await handle.writeFile(content);
@@ -25,13 +25,56 @@ export async function writePrivateFile(path: string, content: string | Uint8Arra
     await syncDirectoryOf(path);
   } catch (cause) {
     await rm(temporary, { force: true }).catch(() => undefined);
-    throw new CulvertError({
-      code: 'STATE_WRITE',
-      message: `cannot write ${path}: ${describeError(cause)}`,
-      hint: hintForWrite(cause),
-      cause,
+    throw cannotWrite(path, cause);
+  }
+}
+
+/** The state directory of a program, with {@link makePrivateDirectory}. Throws CulvertError `STATE_WRITE`. */
+export async function makeStateDirectory(path: string): Promise<void> {
+  try {
+    await makePrivateDirectory(path);
+  } catch (cause) {
+    throw cannotWrite(path, cause);
+  }
+}
+
+function cannotWrite(path: string, cause: unknown): CulvertError {
+  return new CulvertError({
+    code: 'STATE_WRITE',
+    message: `cannot write ${path}: ${describeError(cause)}`,
+    hint: hintForWrite(cause),
+    cause,
+  });
+}
+
+/**
+ * Makes a directory that only its owner can enter (mode 0700), with those above it. Rejects with the file system's error.
+ * Node's recursive mkdir says "no such file or directory" where the file system is mounted read-only, so the error is that
+ * of the one directory that could not be made.
+ */
+async function makePrivateDirectory(path: string): Promise<void> {
+  const options = { mode: 0o700 } as const;
+  try {
+    await mkdir(path, { ...options, recursive: true });
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code !== 'ENOENT') throw error;
+    await mkdir(path, options).catch(async (cause: NodeJS.ErrnoException) => {
+      if (cause.code === 'EEXIST') return;
+      if (cause.code !== 'ENOENT' || dirname(path) === path) throw cause;
+      await makePrivateDirectory(dirname(path));
+      await mkdir(path, options);
     });
   }
+}
+
+/**
+ * Proves that {@link writePrivateFile} can write a file of this size there now, and leaves nothing behind. Throws CulvertError
+ * `STATE_WRITE`.
+ */
+export async function assertPrivateFileWritable(path: string, bytes: number): Promise<void> {
+  const probe = `${path}.probe-${randomBytes(4).toString('hex')}`;
+  await writePrivateFile(probe, randomBytes(bytes));
+  await rm(probe, { force: true });
 }
 
 /** Undefined if the file does not exist. Throws CulvertError `STATE_READ` if it exists and cannot be read. */

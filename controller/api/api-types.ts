@@ -10,6 +10,8 @@ import type { Unconfirmed } from '../ca/unconfirmed.js';
 import type { AgentStatus } from '../fleet/agent-registry.js';
 import type { BreakGlassRule } from '../fleet/mesh-warnings.js';
 import type { Uncaptured } from '../fleet/capture-progress.js';
+import type { TokenState } from '../join/join-tokens.js';
+import type { Eviction } from '../fleet/evict-node.js';
 import type { Rollout } from '../fleet/rollout-progress.js';
 import type { ResourceChange } from '../store/history.js';
 import type { InventoryOutcome } from '../store/change-outcome.js';
@@ -206,7 +208,30 @@ export type FlowsAnswer = {
 };
 
 /** `POST /v1/tokens`, body: `{ node, ttlMs? }`. Only this answer contains the token. */
-export type TokenAnswer = { readonly token: string; readonly node: string; readonly expiresAtMs: number };
+export type TokenAnswer = {
+  readonly token: string;
+  readonly id: string;
+  readonly node: string;
+  readonly expiresAtMs: number;
+};
+
+/** One element of `GET /v1/tokens`, newest first. `DELETE /v1/tokens/:id` revokes one. Times are RFC 3339. */
+export type TokenItem = {
+  readonly id: string;
+  readonly node: string;
+  readonly state: TokenState;
+  readonly createdBy: string;
+  readonly createdAt: string;
+  readonly expiresAt: string;
+  readonly usedAt: string | null;
+};
+
+/** `DELETE /v1/nodes/:node`. */
+export type NodeRemovedAnswer = Eviction & {
+  readonly node: string;
+  /** Workloads that are still registered on the node, as `namespace/name`. */
+  readonly workloads: readonly string[];
+};
 
 /** One element of `GET /v1/users`. Times are RFC 3339; `expiresAt` null: never. */
 export type UserAnswer = {

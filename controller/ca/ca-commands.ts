@@ -1,4 +1,4 @@
-import { mkdir, readFile, stat, writeFile } from 'node:fs/promises';
+import { readFile, stat, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { CulvertError, describeError } from '../../shared/errors.js';
 import { certificateHash } from '../../shared/pki/certificate-info.js';
@@ -11,7 +11,7 @@ import { adoptAuthority, rotateRoot, type RotationStep } from './root-rotation.j
 import { ConfirmationFile, type TrustConfirmation } from './rotation-confirmations.js';
 import { notTrusting } from './unconfirmed.js';
 import type { CertificateAuthority } from './x509/certificate-authority.js';
-import { readPrivateFile } from '../../shared/private-file.js';
+import { makeStateDirectory, readPrivateFile } from '../../shared/private-file.js';
 
 type Place = Pick<ControllerSettings, 'stateDir' | 'trustDomain'>;
 
@@ -123,7 +123,7 @@ async function assertNothingPrepared(files: CaFiles, authority: CertificateAutho
 }
 
 async function withLock(place: Place, task: (files: CaFiles) => Promise<string>): Promise<string> {
-  await mkdir(place.stateDir, { recursive: true, mode: 0o700 });
+  await makeStateDirectory(place.stateDir);
   await assertOwner(place.stateDir);
   const unlock = await lockState(place.stateDir);
   try {

@@ -60,6 +60,7 @@ const commands: Readonly<Record<string, () => Promise<AddCommand>>> = {
   status: async () => (await import('./commands/status-command.js')).addStatusCommand,
   check: async () => (await import('./commands/check-command.js')).addCheckCommand,
   nodes: async () => (await import('./commands/nodes-command.js')).addNodesCommand,
+  node: async () => (await import('./commands/node-command.js')).addNodeCommand,
   ca: async () => (await import('./commands/ca-command.js')).addCaCommand,
   token: async () => (await import('./commands/token-command.js')).addTokenCommand,
   user: async () => (await import('./commands/user-command.js')).addUserCommand,

@@ -48,6 +48,7 @@ export class AgentRegistry {
   readonly #staleAfterMs: number;
   readonly #clockSkewWarningMs: number;
   readonly #forgetAfterMs: number;
+  readonly #isRemoved: (node: NodeName) => boolean;
   readonly #records = new Map<NodeName, AgentRecord>();
   readonly #storedAtMs = new Map<NodeName, number>();
   #bucket: Bucket | undefined;
@@ -60,19 +61,24 @@ export class AgentRegistry {
     readonly clockSkewWarningMs: number;
     /** A silent agent is forgotten after this time: its credential has expired, so it is no longer a member. */
     readonly forgetAfterMs: number;
+    /** Whether the node was removed and has not joined again; default: none was. */
+    readonly isRemoved?: (node: NodeName) => boolean;
   }) {
     this.#log = init.log;
     this.#nowMs = init.nowMs;
     this.#staleAfterMs = init.staleAfterMs;
     this.#clockSkewWarningMs = init.clockSkewWarningMs;
     this.#forgetAfterMs = init.forgetAfterMs;
+    this.#isRemoved = init.isRemoved ?? ((): boolean => false);
   }
 
   /** Loads the stored records, without replacing heartbeats that arrived since. Errors as in `Bus`. */
   async attach(bucket: Bucket): Promise<void> {
     for (const entry of await bucket.entries()) {
       const record = decodeRecord(entry.value);
-      if (record !== undefined && !this.#records.has(record.node)) this.#records.set(record.node, record);
+      if (record === undefined || this.#records.has(record.node)) continue;
+      if (this.#isRemoved(record.node)) await bucket.delete(record.node);
+      else this.#records.set(record.node, record);
     }
     this.#bucket = bucket;
     this.#trustVersion += 1;
@@ -120,15 +126,24 @@ export class AgentRegistry {
     this.#store(node, now);
   }
 
+  has(node: NodeName): boolean {
+    return this.#records.has(node);
+  }
+
+  /** Drops what is known of a node. Errors as in `Bus`; the node stays away all the same, as it is no member any more. */
+  async forget(node: NodeName): Promise<void> {
+    this.#records.delete(node);
+    this.#storedAtMs.delete(node);
+    this.#trustVersion += 1;
+    await this.#bucket?.delete(node);
+  }
+
   /** Forgets agents that were silent for longer than their credentials last. The owner calls it periodically. */
   async forgetSilent(): Promise<void> {
     const before = this.#nowMs() - this.#forgetAfterMs;
     for (const { node, lastSeenMs, joinedAtMs } of this.#records.values()) {
       if (Math.max(lastSeenMs ?? 0, joinedAtMs ?? 0) >= before) continue;
-      await this.#bucket?.delete(node);
-      this.#records.delete(node);
-      this.#storedAtMs.delete(node);
-      this.#trustVersion += 1;
+      await this.forget(node);
       this.#log.info({ node }, 'forgot a node: it was silent for longer than its credential lasts');
     }
   }

@@ -14,6 +14,7 @@ import { sealAnswer } from '../../shared/wire/sealed-answer.js';
 import { openRequest } from '../../shared/wire/sealed-request.js';
 import type { SignService } from '../ca/sign-service.js';
 import type { NodeCredentials } from '../join/node-credentials.js';
+import type { NodeMembers } from '../join/node-members.js';
 import type { AgentRegistry } from './agent-registry.js';
 import type { NodeName } from '../../shared/routing/names.js';
 
@@ -22,6 +23,7 @@ export type AgentServicesInit = {
   readonly signing: SignService;
   readonly credentials: NodeCredentials;
   readonly agents: AgentRegistry;
+  readonly members: NodeMembers;
   readonly trustDomain: string;
   /** The roots that node certificates may chain to now, PEM. */
   readonly rootsPem: () => string;
@@ -40,11 +42,12 @@ export type AgentServicesInit = {
  * stops serving.
  */
 export function serveAgents(init: AgentServicesInit): () => void {
-  const { bus, signing, credentials, agents, log } = init;
+  const { bus, signing, credentials, agents, members, log } = init;
 
   const prove = (node: NodeName, { subject, bytes }: BusMessage): Uint8Array => {
     const spiffeId = nodeSpiffeId(init.trustDomain, node);
-    return openRequest({ subject, bytes, spiffeId, rootsPem: init.rootsPem(), nowMs: init.nowMs() });
+    const isRevoked = (serial: string): boolean => members.isRevoked(node, serial);
+    return openRequest({ subject, bytes, spiffeId, rootsPem: init.rootsPem(), nowMs: init.nowMs(), isRevoked });
   };
 
   const serve = (verb: BusVerb, handle: (node: NodeName, message: BusMessage) => Promise<unknown>): (() => void) =>
@@ -78,6 +81,8 @@ export function serveAgents(init: AgentServicesInit): () => void {
     serve('status', async (node, { bytes }) => {
       const heartbeat = decodeWire(heartbeatSchema, bytes);
       if (heartbeat.node !== node) throw wrongNode(node, heartbeat.node);
+      // Where the operator runs NATS, a node that was removed can publish until its credential ends.
+      if (members.isRemoved(node)) return log.debug({ node }, 'ignored a heartbeat of a node that was removed');
       agents.receive(node, heartbeat);
     }),
   ];

@@ -1,3 +1,4 @@
+import { createHash } from 'node:crypto';
 import { CulvertError } from '../../shared/errors.js';
 import type { Log } from '../../shared/log.js';
 import { isUserPublicKey } from '../../shared/bus/nats-accounts.js';
@@ -31,6 +32,10 @@ const refusals: Readonly<Record<TokenRefusal, { readonly message: string; readon
   TOKEN_EXPIRED: {
     message: 'this token has expired',
     hint: 'create another, with a longer --ttl if needed: culvert token create --node NODE',
+  },
+  TOKEN_REVOKED: {
+    message: 'this token was revoked',
+    hint: 'create another: culvert token create --node NODE',
   },
   TOKEN_WRONG_NODE: {
     message: 'this token was created for another node',
@@ -77,9 +82,14 @@ export class JoinService {
     const waitMs = this.#limiter.waitMs(source);
     if (waitMs > 0) this.#refuse(request.node, source, tooManyFailures(waitMs), 'TOO_MANY_FAILURES');
     // Checked before the token is redeemed: a request that cannot succeed must not use it up.
-    await parseCsr(request.csrPem);
+    const { publicKey } = await parseCsr(request.csrPem);
     if (!isUserPublicKey(request.natsUserPublicKey)) throw invalidUserKey();
-    const redemption = await this.#tokens.redeem(request.token, request.node);
+    // The request is signed with the first key, so only the host that holds it can repeat a join.
+    const holder = createHash('sha256')
+      .update(new Uint8Array(publicKey.rawData))
+      .update(request.natsUserPublicKey)
+      .digest('hex');
+    const redemption = await this.#tokens.redeem(request.token, request.node, holder);
     if (!redemption.ok) {
       this.#limiter.fail(source);
       const { refusal } = redemption;

@@ -16,10 +16,23 @@ const storedTokenSchema = z.object({
   createdAtMs: z.number(),
   expiresAtMs: z.number(),
   usedAtMs: z.number().nullable(),
+  /** SHA-256 of the keys of the host that used it, hex; absent: not used, or by an earlier version. */
+  usedBy: z.string().exactOptional(),
+  /** Absent: not revoked. */
+  revokedAtMs: z.number().exactOptional(),
 });
 type StoredToken = z.infer<typeof storedTokenSchema>;
 
-export type TokenRefusal = 'TOKEN_MALFORMED' | 'TOKEN_UNKNOWN' | 'TOKEN_USED' | 'TOKEN_EXPIRED' | 'TOKEN_WRONG_NODE';
+export const tokenStates = ['usable', 'used', 'expired', 'revoked'] as const;
+export type TokenState = (typeof tokenStates)[number];
+
+/** A token without its secret. */
+export type JoinToken = Pick<StoredToken, 'id' | 'node' | 'createdBy' | 'createdAtMs' | 'expiresAtMs' | 'usedAtMs'> & {
+  readonly state: TokenState;
+};
+
+export type TokenRefusal =
+  'TOKEN_MALFORMED' | 'TOKEN_UNKNOWN' | 'TOKEN_USED' | 'TOKEN_EXPIRED' | 'TOKEN_WRONG_NODE' | 'TOKEN_REVOKED';
 
 export type Redemption =
   | {
@@ -100,8 +113,47 @@ export class JoinTokens {
     return { token: `culvert1.${id}.${secret}.${request.caHash}`, id, expiresAtMs };
   }
 
-  /** Uses up a token. Of any number of concurrent calls with the same token, one succeeds. Errors: `STATE_WRITE`. */
-  async redeem(text: string, node: NodeName): Promise<Redemption> {
+  /** Every token that is remembered, the newest first; without secrets. */
+  list(): JoinToken[] {
+    const now = this.#nowMs();
+    return [...this.#tokens.values()]
+      .sort((a, b) => b.createdAtMs - a.createdAtMs)
+      .map((token) => {
+        const { id, node, createdBy, createdAtMs, expiresAtMs, usedAtMs } = token;
+        return { id, node, createdBy, createdAtMs, expiresAtMs, usedAtMs, state: stateOf(token, now) };
+      });
+  }
+
+  /** Returns false when no token has this id. One that was used stays used. Errors: `STATE_WRITE`. */
+  async revoke(id: string): Promise<boolean> {
+    const token = this.#tokens.get(id);
+    if (token === undefined) return false;
+    await this.#revoke([token]);
+    return true;
+  }
+
+  /** Revokes the usable tokens of a node, and returns how many. Errors: `STATE_WRITE`. */
+  async revokeFor(node: NodeName): Promise<number> {
+    const now = this.#nowMs();
+    const usable = [...this.#tokens.values()].filter(
+      (token) => token.node === node && (stateOf(token, now) === 'usable' || token.usedBy !== undefined),
+    );
+    const count = usable.filter((token) => stateOf(token, now) === 'usable').length;
+    if (usable.length > 0) await this.#revoke(usable);
+    return count;
+  }
+
+  isUsableFor(node: NodeName): boolean {
+    const now = this.#nowMs();
+    return [...this.#tokens.values()].some((token) => token.node === node && stateOf(token, now) === 'usable');
+  }
+
+  /**
+   * Uses up a token. `holder`: the hash of the keys that the host joins with; the same keys may use the token again until it
+   * expires, because an answer that was lost on the way has helped no one. Of any number of concurrent calls with the same token and
+   * different keys, one succeeds. Errors: `STATE_WRITE`.
+   */
+  async redeem(text: string, node: NodeName, holder?: string): Promise<Redemption> {
     const match = tokenPattern.exec(text);
     if (match === null) return { ok: false, refusal: 'TOKEN_MALFORMED' };
     const [, id = '', secret = ''] = match;
@@ -109,21 +161,29 @@ export class JoinTokens {
     const expected = token === undefined ? decoyDigest : Buffer.from(token.secretHash, 'hex');
     const isSecretRight = timingSafeEqual(digestOf(secret), expected);
     if (token === undefined || !isSecretRight) return { ok: false, refusal: 'TOKEN_UNKNOWN' };
-    if (token.usedAtMs !== null) return { ok: false, refusal: 'TOKEN_USED' };
+    if (token.revokedAtMs !== undefined) return { ok: false, refusal: 'TOKEN_REVOKED' };
+    const isRepeated = token.usedAtMs !== null && holder !== undefined && token.usedBy === holder;
+    if (token.usedAtMs !== null && !isRepeated) return { ok: false, refusal: 'TOKEN_USED' };
     if (token.expiresAtMs <= this.#nowMs()) return { ok: false, refusal: 'TOKEN_EXPIRED' };
     if (token.node !== node) return { ok: false, refusal: 'TOKEN_WRONG_NODE' };
+    if (isRepeated) return { ok: true, release: async () => undefined };
     // Marking it before the first await is what makes it single-use.
     token.usedAtMs = this.#nowMs();
+    if (holder !== undefined) token.usedBy = holder;
+    const free = (): void => {
+      token.usedAtMs = null;
+      delete token.usedBy;
+    };
     try {
       await this.#save();
     } catch (error) {
-      token.usedAtMs = null;
+      free();
       throw error;
     }
     return {
       ok: true,
       release: async () => {
-        token.usedAtMs = null;
+        free();
         await this.#save();
       },
     };
@@ -132,7 +192,18 @@ export class JoinTokens {
   /** How many tokens are neither used nor expired. */
   get usable(): number {
     const now = this.#nowMs();
-    return [...this.#tokens.values()].filter((token) => token.usedAtMs === null && token.expiresAtMs > now).length;
+    return [...this.#tokens.values()].filter((token) => stateOf(token, now) === 'usable').length;
+  }
+
+  async #revoke(tokens: readonly StoredToken[]): Promise<void> {
+    const fresh = tokens.filter(({ revokedAtMs }) => revokedAtMs === undefined);
+    for (const token of fresh) token.revokedAtMs = this.#nowMs();
+    try {
+      await this.#save();
+    } catch (error) {
+      for (const token of fresh) delete token.revokedAtMs;
+      throw error;
+    }
   }
 
   #save(): Promise<void> {
@@ -142,4 +213,10 @@ export class JoinTokens {
     }
     return this.#writing.run(() => this.#file.write([...this.#tokens.values()]));
   }
+}
+
+function stateOf({ usedAtMs, revokedAtMs, expiresAtMs }: StoredToken, nowMs: number): TokenState {
+  if (usedAtMs !== null) return 'used';
+  if (revokedAtMs !== undefined) return 'revoked';
+  return expiresAtMs <= nowMs ? 'expired' : 'usable';
 }

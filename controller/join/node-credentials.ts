@@ -2,25 +2,30 @@ import { agentPermissions } from '../nats/agent-permissions.js';
 import { mintUserJwt, type NkeyPair } from '../../shared/bus/nats-accounts.js';
 import type { RenewResponse } from '../../shared/wire/requests.js';
 import type { MeshCa } from '../ca/mesh-ca.js';
+import type { NodeMembers } from './node-members.js';
 import type { NodeName } from '../../shared/routing/names.js';
 
 /**
  * Issues the two credentials of a node, its certificate and its NATS JWT, which expire together. Callers decide which node
- * may have them. Errors: `CSR_INVALID`, `NKEY_INVALID`, `CA_EXPIRED`.
+ * may have them. Errors: `CSR_INVALID`, `NKEY_INVALID`, `CA_EXPIRED`,
+ * `STATE_WRITE`.
  */
 export class NodeCredentials {
   readonly #ca: MeshCa;
   readonly #account: NkeyPair;
   readonly #signingPublicKeys: string[];
+  readonly #members: NodeMembers;
 
   constructor(init: {
     readonly ca: MeshCa;
+    readonly members: NodeMembers;
     /** The NATS account of the mesh, with its seed. */
     readonly account: NkeyPair;
     readonly signingPublicKeys: readonly string[];
   }) {
     this.#ca = init.ca;
     this.#account = init.account;
+    this.#members = init.members;
     this.#signingPublicKeys = [...init.signingPublicKeys];
   }
 
@@ -38,10 +43,12 @@ export class NodeCredentials {
       permissions: agentPermissions(node),
       expiresAtMs: certificate.notAfterMs,
     });
+    const { serial, notAfterMs } = certificate;
+    await this.#members.noteIssued({ node, natsUserPublicKey, serial, notAfterMs });
     return {
       nodeCertificatePem: certificate.chainPem,
       natsJwt,
-      notAfterMs: certificate.notAfterMs,
+      notAfterMs,
       rootsPem: this.#ca.rootsPem,
       signingPublicKeys: this.#signingPublicKeys,
     };

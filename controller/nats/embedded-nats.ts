@@ -1,14 +1,14 @@
-import { mkdir, rm } from 'node:fs/promises';
+import { rm } from 'node:fs/promises';
 import { join, resolve } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 import { reconnectDelayMs } from '../../shared/bus/reconnect-delay.js';
 import type { NkeyPair } from '../../shared/bus/nats-accounts.js';
 import type { Log } from '../../shared/log.js';
 import type { ServerKeyPair } from '../ca/server-certificate.js';
-import { writePrivateFile } from '../../shared/private-file.js';
+import { makeStateDirectory, writePrivateFile } from '../../shared/private-file.js';
 import { natsServerVersion, type NatsVersion } from './nats-binary.js';
 import { canSyncAlways, renderNatsConfig } from './nats-config.js';
-import { loadNatsKeys, mintNatsTokens, type NatsKeys } from './nats-keys.js';
+import { loadNatsKeys, mintNatsTokens, type NatsKeys, type NatsTokens } from './nats-keys.js';
 import type { NatsLogLine, RefusedOperation } from './nats-log-line.js';
 import { startNatsProcess, type NatsProcess } from './nats-process.js';
 import { stopOrphan } from './orphan.js';
@@ -19,6 +19,8 @@ export type EmbeddedNatsOptions = {
   /** Port 0: the first start picks a free port, which restarts keep. */
   readonly listen: { readonly host: string; readonly port: number };
   readonly tls: ServerKeyPair;
+  /** Users whose tokens no longer count, with the time in milliseconds since the epoch; default: none. */
+  readonly revoked?: ReadonlyMap<string, number>;
   /** Default: the server's own (three quarters of the free space). */
   readonly maxStoreBytes?: number;
   readonly log: Log;
@@ -44,6 +46,8 @@ export interface EmbeddedNats extends AsyncDisposable {
   readonly isSyncedAlways: boolean;
   /** Switches to a new certificate without dropping a connection. */
   replaceCertificate(tls: ServerKeyPair): Promise<void>;
+  /** Replaces the list of revoked users: their connections end, and new ones are refused. */
+  revoke(revoked: ReadonlyMap<string, number>): Promise<void>;
   stop(): Promise<void>;
 }
 
@@ -55,7 +59,7 @@ export async function startEmbeddedNats(options: EmbeddedNatsOptions): Promise<E
   const command = options.command ?? 'nats-server';
   const version = await natsServerVersion(command);
   const stateDir = resolve(options.stateDir);
-  await mkdir(stateDir, { recursive: true, mode: 0o700 });
+  await makeStateDirectory(stateDir);
   const keys = await loadNatsKeys(join(stateDir, 'keys.json'));
   const server = new SupervisedNats({ ...options, command, stateDir, version, keys });
   await server.start();
@@ -80,12 +84,15 @@ class SupervisedNats implements EmbeddedNats {
   readonly #stopping = new AbortController();
   #process: NatsProcess | undefined;
   #supervision: Promise<void> | undefined;
+  /** A reload refuses another token of the operator, so all but the account's stay the same. */
+  #tokens: NatsTokens;
 
   constructor(init: SupervisedNatsInit) {
     this.#init = init;
     this.account = init.keys.mesh;
     this.isSyncedAlways = canSyncAlways(init.version);
     this.port = init.listen.port;
+    this.#tokens = mintNatsTokens(init.keys, -1, init.revoked);
   }
 
   get pid(): number | undefined {
@@ -108,6 +115,12 @@ class SupervisedNats implements EmbeddedNats {
 
   async replaceCertificate(tls: ServerKeyPair): Promise<void> {
     await this.#writeCertificate(tls);
+    await this.#process?.reload();
+  }
+
+  async revoke(revoked: ReadonlyMap<string, number>): Promise<void> {
+    this.#tokens = { ...this.#tokens, meshJwt: mintNatsTokens(this.#init.keys, -1, revoked).meshJwt };
+    await this.#writeConfiguration();
     await this.#process?.reload();
   }
 
@@ -156,22 +169,8 @@ class SupervisedNats implements EmbeddedNats {
   }
 
   async #launch(): Promise<NatsProcess> {
-    const { command, listen, keys, version } = this.#init;
-    const maxStoreBytes = this.#init.maxStoreBytes ?? -1;
-    await writePrivateFile(
-      this.#path('nats-server.conf'),
-      renderNatsConfig({
-        host: listen.host,
-        port: this.port,
-        certificateFile: this.#path('server.pem'),
-        keyFile: this.#path('server.key'),
-        storeDir: this.#path('store'),
-        keys,
-        tokens: mintNatsTokens(keys, -1),
-        maxStoreBytes,
-        version,
-      }),
-    );
+    const { command } = this.#init;
+    await this.#writeConfiguration();
     const process = await startNatsProcess({
       command,
       configFile: this.#path('nats-server.conf'),
@@ -194,6 +193,24 @@ class SupervisedNats implements EmbeddedNats {
     void kind;
     this.#init.log[level]({ component: 'nats-server', ...refused }, line.text);
     this.#init.onRefused(refused);
+  }
+
+  async #writeConfiguration(): Promise<void> {
+    const { listen, keys, version } = this.#init;
+    await writePrivateFile(
+      this.#path('nats-server.conf'),
+      renderNatsConfig({
+        host: listen.host,
+        port: this.port,
+        certificateFile: this.#path('server.pem'),
+        keyFile: this.#path('server.key'),
+        storeDir: this.#path('store'),
+        keys,
+        tokens: this.#tokens,
+        maxStoreBytes: this.#init.maxStoreBytes ?? -1,
+        version,
+      }),
+    );
   }
 
   async #writeCertificate(tls: ServerKeyPair): Promise<void> {

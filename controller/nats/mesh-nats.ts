@@ -11,6 +11,7 @@ import { ServerCertificate } from '../ca/server-certificate.js';
 import { joinHostPort, parseListenAddress } from '../../shared/config/listen-address.js';
 import type { ControllerSettings } from '../config/settings.js';
 import { startEmbeddedNats, type EmbeddedNats } from './embedded-nats.js';
+import type { RevokedUser } from '../join/node-members.js';
 import type { RefusedOperation } from './nats-log-line.js';
 import { readPrivateFile } from '../../shared/private-file.js';
 
@@ -39,6 +40,8 @@ export interface MeshNats extends AsyncDisposable {
   connect(signal: AbortSignal, onProblem: (error: unknown) => void): Promise<Bus>;
   /** Renews the certificate of the embedded server when due. */
   renewCertificate(): Promise<void>;
+  /** Replaces the list of revoked users. False: only the operator of the servers can do it. */
+  revoke(users: readonly RevokedUser[]): Promise<boolean>;
 }
 
 export type MeshNatsOptions = {
@@ -49,6 +52,8 @@ export type MeshNatsOptions = {
   readonly log: Log;
   readonly nowMs: () => number;
   readonly onRefused: (refused: RefusedOperation) => void;
+  /** Users that are revoked already. */
+  readonly revoked: readonly RevokedUser[];
 };
 
 /** Errors: those of `startEmbeddedNats`, and `CONFIG_INVALID`. */
@@ -65,6 +70,7 @@ async function openEmbedded(options: MeshNatsOptions): Promise<MeshNats> {
     stateDir: join(settings.stateDir, 'nats'),
     listen,
     tls: certificate.current,
+    revoked: timesOf(options.revoked),
     log,
     onRefused,
   });
@@ -85,6 +91,10 @@ async function openEmbedded(options: MeshNatsOptions): Promise<MeshNats> {
       ),
     renewCertificate: async () => {
       if (await certificate.renewIfDue()) await server.replaceCertificate(certificate.current);
+    },
+    revoke: async (users) => {
+      await server.revoke(timesOf(users));
+      return true;
     },
     [Symbol.asyncDispose]: () => server.stop(),
   };
@@ -110,8 +120,13 @@ async function openExternal({ settings, ca }: MeshNatsOptions): Promise<MeshNats
     connect: (signal, onProblem) =>
       connectAs(account, { servers, caPem: () => natsCaPem ?? ca.rootsPem }, signal, onProblem),
     renewCertificate: async () => undefined,
+    revoke: async () => false,
     [Symbol.asyncDispose]: async () => undefined,
   };
+}
+
+function timesOf(users: readonly RevokedUser[]): Map<string, number> {
+  return new Map(users.map(({ publicKey, revokedAtMs }) => [publicKey, revokedAtMs]));
 }
 
 function advertisedServers({ natsAdvertise }: ControllerSettings): readonly string[] | null {

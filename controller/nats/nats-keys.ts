@@ -27,13 +27,17 @@ export async function loadNatsKeys(path: string): Promise<NatsKeys> {
   return keys;
 }
 
-/** The tokens for the server's configuration. `jetStreamBytes`: see `mintAccountJwt`. */
-export function mintNatsTokens(keys: NatsKeys, jetStreamBytes: number): NatsTokens {
+/** The tokens for the server's configuration. `jetStreamBytes` and `revoked`: see `mintAccountJwt`. */
+export function mintNatsTokens(
+  keys: NatsKeys,
+  jetStreamBytes: number,
+  revoked: ReadonlyMap<string, number> = new Map(),
+): NatsTokens {
   const { operator, system, mesh } = keys;
   return {
     operatorJwt: mintOperatorJwt({ operator, name: 'culvert', systemAccount: system.publicKey }),
     systemJwt: mintAccountJwt({ operator, accountPublicKey: system.publicKey, name: 'SYS', jetStreamBytes: 0 }),
-    meshJwt: mintAccountJwt({ operator, accountPublicKey: mesh.publicKey, name: 'CULVERT', jetStreamBytes }),
+    meshJwt: mintAccountJwt({ operator, accountPublicKey: mesh.publicKey, name: 'CULVERT', jetStreamBytes, revoked }),
   };
 }
 

@@ -72,12 +72,16 @@ export function mintOperatorJwt(init: {
   });
 }
 
-/** `jetStreamBytes`: how much the account may store on disk; -1: no limit; 0: no JetStream. */
+/**
+ * `jetStreamBytes`: how much the account may store on disk; -1: no limit; 0: no JetStream. `revoked`: public keys of users
+ * whose tokens from before that time (milliseconds since the epoch) no longer count.
+ */
 export function mintAccountJwt(init: {
   readonly operator: NkeyPair;
   readonly accountPublicKey: string;
   readonly name: string;
   readonly jetStreamBytes: number;
+  readonly revoked?: ReadonlyMap<string, number>;
 }): string {
   const unlimited = -1;
   const storage =
@@ -102,8 +106,14 @@ export function mintAccountJwt(init: {
         ...storage,
       },
       default_permissions: { pub: {}, sub: {} },
+      ...(init.revoked === undefined || init.revoked.size === 0 ? {} : { revocations: inSeconds(init.revoked) }),
     },
   });
+}
+
+/** Rounded up: a token of the same second is revoked too. A host that joins again has another key. */
+function inSeconds(revoked: ReadonlyMap<string, number>): Record<string, number> {
+  return Object.fromEntries([...revoked].map(([publicKey, atMs]) => [publicKey, Math.ceil(atMs / 1000)]));
 }
 
 /** A user JWT with its permissions. The server drops the connection at `expiresAtMs`; null: never. */

@@ -1,6 +1,7 @@
 import { randomBytes } from 'node:crypto';
 import { z } from 'zod';
 import { CulvertError } from '../errors.js';
+import { describeCertificate } from '../pki/certificate-info.js';
 import { problemOfNodeProof, signAsNode } from '../pki/node-proof.js';
 import { decodeWire, encodeWire } from './requests.js';
 
@@ -41,8 +42,8 @@ export function sealRequest(init: {
 }
 
 /**
- * Returns the JSON of a request if the node signed it for this subject. Errors: `WIRE_INVALID`, and `REQUEST_UNPROVEN` when
- * it does not prove the node.
+ * Returns the JSON of a request if the node signed it for this subject. Errors: `WIRE_INVALID`, `REQUEST_UNPROVEN` when it
+ * does not prove the node, and `NODE_REMOVED` when the node was removed since its certificate was issued.
  */
 export function openRequest(init: {
   readonly subject: string;
@@ -51,6 +52,8 @@ export function openRequest(init: {
   readonly spiffeId: string;
   readonly rootsPem: string;
   readonly nowMs: number;
+  /** Whether the certificate with this serial (lower-case hex) no longer counts; default: all count. */
+  readonly isRevoked?: (serial: string) => boolean;
 }): Uint8Array {
   const envelope = decodeWire(envelopeSchema, init.bytes);
   const payload = Buffer.from(envelope.payload, 'base64');
@@ -62,11 +65,22 @@ export function openRequest(init: {
     spiffeId: init.spiffeId,
     nowMs: init.nowMs,
   });
-  if (problem === null) return payload;
+  if (problem === null) {
+    if (init.isRevoked?.(describeCertificate(envelope.certificatePem).serial) === true) throw removed(init.spiffeId);
+    return payload;
+  }
   throw new CulvertError({
     code: 'REQUEST_UNPROVEN',
     message: `the request does not prove the node ${init.spiffeId}: ${problem}`,
     hint: 'correct the clock of that host if it is wrong; otherwise join it again: culvert token create --node NODE',
+  });
+}
+
+function removed(spiffeId: string): CulvertError {
+  return new CulvertError({
+    code: 'NODE_REMOVED',
+    message: `the node ${spiffeId} was removed from the mesh`,
+    hint: 'if that was a mistake, join the host again: culvert token create --node NODE',
   });
 }
 

@@ -3,7 +3,7 @@ import { mkdtempSync, readFileSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { after, before, describe, test } from 'node:test';
-import type { TokenAnswer } from '../../controller/api/api-types.js';
+import type { TokenAnswer, TokenItem } from '../../controller/api/api-types.js';
 import type { CommandResult } from '../lab/command.js';
 import { labHttp } from '../lab/lab-http.js';
 import { type Mesh, prepareMesh } from '../lab/mesh.js';
@@ -252,4 +252,24 @@ describe('what is missing on a host is named in one line that says what to insta
       /^culvert-controller: .*nats-server.*apt-get install nats-server.* \[NATS_SERVER_MISSING\]\n$/,
     );
   });
+});
+
+test('a join onto a read-only file system spends no token, and every line says that the directory cannot be written', async () => {
+  const { id, token } = await newToken('node1');
+  const stateDir = path.join(newDirectory('readonly'), 'a', 'b');
+  const tokenFile = path.join(newDirectory('token'), 'token');
+  writeFileSync(tokenFile, `${token}\n`, { mode: 0o600 });
+  const where = ['--node', 'node1', '--controller', mesh.controller.url, '--state-dir', stateDir];
+  const free = ['admin', 'metrics', 'health'].flatMap((endpoint) => [`--${endpoint}-address`, '127.0.0.1:0']);
+  const argv = [...programs.agent, 'run', ...where, '--token-file', tokenFile, ...free];
+  const readOnly = `mount -t tmpfs -o ro none ${path.dirname(path.dirname(stateDir))} && exec "$@"`;
+  const agent = await mesh.lab.host('node1').spawn(['unshare', '--mount', 'sh', '-ec', readOnly, 'sh', ...argv]);
+  const failures = (): string[] => agent.lines.filter((line) => line.includes('the host could not join the mesh'));
+  await waitUntil('three attempts', () => (failures().length >= 3 ? true : undefined), 30_000);
+  await agent.stop('SIGTERM', 15_000);
+  for (const line of failures()) assert.match(line, /cannot write .*EROFS.*mount the file system writable/);
+  const listed = (await mesh.controller.culvertJson(['token', 'list'])) as TokenItem[];
+  assert.equal(listed.find((item) => item.id === id)?.state, 'usable');
+  assert.equal((await mesh.controller.culvert(['token', 'revoke', id])).code, 0);
+  assertRefused(await join('node1', token), 'TOKEN_REVOKED', token);
 });

@@ -8,9 +8,20 @@ import { callController } from './controller-client.js';
 import type { NodeCredentials } from '../credentials/node-credentials.js';
 import type { NodeName } from '../../../shared/routing/names.js';
 
+/** What a host joins with. An attempt whose answer was lost is repeated with the same keys, which the token then allows. */
+export type JoinKeys = {
+  readonly csrPem: string;
+  readonly privateKeyPem: string;
+  readonly natsUser: { readonly publicKey: string; readonly seed: string };
+};
+
+export async function createJoinKeys(node: NodeName): Promise<JoinKeys> {
+  return { ...(await createCsr({ commonName: node })), natsUser: createUser() };
+}
+
 /**
  * Makes this host a member of the mesh, in this order: fetch the CA without trusting it, compare it with the hash in
- * the token, and only then send the secret, over TLS that must end at exactly that CA. The keys are generated here.
+ * the token, and only then send the secret, over TLS that must end at exactly that CA.
  *
  * Throws CulvertError: `TOKEN_INVALID`, `CA_MISMATCH`, `CONTROLLER_…`, or the controller's code for a refusal.
  */
@@ -18,6 +29,7 @@ export async function joinMesh(o: {
   readonly controllerUrl: string;
   readonly token: string;
   readonly node: NodeName;
+  readonly keys: JoinKeys;
   readonly version: string;
   readonly signal: AbortSignal;
 }): Promise<NodeCredentials> {
@@ -37,8 +49,7 @@ export async function joinMesh(o: {
       hint: 'check the address, and create the token on the same controller; if both are right, the connection may be intercepted',
     });
   }
-  const { csrPem, privateKeyPem } = await createCsr({ commonName: o.node });
-  const natsUser = createUser();
+  const { csrPem, privateKeyPem, natsUser } = o.keys;
   const answer = await callController({
     url: new URL('/v1/join', base),
     trust: { rootPem },

@@ -2,7 +2,7 @@ import { readFile } from 'node:fs/promises';
 import { setTimeout as delay } from 'node:timers/promises';
 import { CulvertError, describeError } from '../../../shared/errors.js';
 import type { Log } from '../../../shared/log.js';
-import { joinMesh } from './join.js';
+import { createJoinKeys, joinMesh, type JoinKeys } from './join.js';
 import type { NodeCredentials } from '../credentials/node-credentials.js';
 import { backoffMs } from '../../thread/scheduler.js';
 import type { StateDirectory } from '../state/state-directory.js';
@@ -16,6 +16,7 @@ export type JoinSettings = {
 };
 
 const maxRetryMs = 30_000;
+const writeRetryMs = 2000;
 
 /**
  * Returns this host's credentials: from disk, or else from a join that is retried until it succeeds, because host and
@@ -38,9 +39,10 @@ export async function obtainCredentials(o: {
     return stored;
   }
   assertCanJoin(settings);
+  const attempt = new JoinAttempt(o);
   for (let failures = 1; ; failures++) {
     try {
-      return await joinAndStore(o);
+      return await attempt.joinAndStore();
     } catch (error) {
       signal.throwIfAborted();
       const retryInMs = backoffMs({ failures, firstMs: 1000, maxMs: maxRetryMs, random: Math.random() });
@@ -51,21 +53,65 @@ export async function obtainCredentials(o: {
   }
 }
 
-/** Makes one attempt. Throws what {@link joinMesh} throws, and if the credentials cannot be stored. */
-export async function joinAndStore(o: {
+/** Joins once, for a command. Once the token is spent, only the write is repeated, until it works or the signal aborts. */
+export async function joinOnce(o: JoinAttemptInit): Promise<NodeCredentials> {
+  const attempt = new JoinAttempt(o);
+  for (;;) {
+    try {
+      return await attempt.joinAndStore();
+    } catch (error) {
+      if (!attempt.isUnsaved) throw error;
+      o.log.error({ err: error }, 'the host has joined, but its credentials could not be stored; trying again');
+      await delay(writeRetryMs, undefined, { signal: o.signal });
+    }
+  }
+}
+
+type JoinAttemptInit = {
   readonly settings: JoinSettings;
   readonly directory: StateDirectory;
   readonly version: string;
   readonly log: Log;
   readonly signal: AbortSignal;
-}): Promise<NodeCredentials> {
-  const { settings, directory, version, log, signal } = o;
-  const { controllerUrl } = assertCanJoin(settings);
-  const token = settings.token ?? (await readToken(settings.tokenFile ?? ''));
-  const credentials = await joinMesh({ controllerUrl, token, node: settings.node, version, signal });
-  await directory.credentials.write(credentials);
-  log.info({ node: credentials.node, trustDomain: credentials.trustDomain }, 'joined the mesh');
-  return credentials;
+};
+
+/** More than credentials have, with a chain of several RSA certificates. */
+const probeBytes = 64 * 1024;
+
+/**
+ * Joins and stores the credentials. A token works once, so it is sent only after a write to the state directory has worked.
+ * What was obtained all the same and could not be stored is kept, and only the write is repeated.
+ */
+class JoinAttempt {
+  readonly #init: JoinAttemptInit;
+  #keys: JoinKeys | null = null;
+  #obtained: NodeCredentials | null = null;
+
+  constructor(init: JoinAttemptInit) {
+    this.#init = init;
+  }
+
+  /** The token is spent, and the credentials exist only in this process. */
+  get isUnsaved(): boolean {
+    return this.#obtained !== null;
+  }
+
+  /** May be repeated after it failed. Throws what {@link joinMesh} throws, and `STATE_WRITE`. */
+  async joinAndStore(): Promise<NodeCredentials> {
+    const { settings, directory, version, log, signal } = this.#init;
+    const { controllerUrl } = assertCanJoin(settings);
+    if (this.#obtained === null) {
+      await directory.credentials.assertWritable(probeBytes);
+      const token = settings.token ?? (await readToken(settings.tokenFile ?? ''));
+      this.#keys ??= await createJoinKeys(settings.node);
+      const { node } = settings;
+      this.#obtained = await joinMesh({ controllerUrl, token, node, keys: this.#keys, version, signal });
+    }
+    const credentials = this.#obtained;
+    await directory.credentials.write(credentials);
+    log.info({ node: credentials.node, trustDomain: credentials.trustDomain }, 'joined the mesh');
+    return credentials;
+  }
 }
 
 function assertCanJoin(settings: JoinSettings): { controllerUrl: string } {

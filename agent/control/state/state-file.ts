@@ -1,7 +1,7 @@
 import { rename } from 'node:fs/promises';
 import { type Deferred, newDeferred } from '../../../shared/deferred.js';
 import { describeError } from '../../../shared/errors.js';
-import { readPrivateBytes, writePrivateFile } from '../../../shared/private-file.js';
+import { assertPrivateFileWritable, readPrivateBytes, writePrivateFile } from '../../../shared/private-file.js';
 
 export type StoredState<T> =
   | { readonly kind: 'loaded'; readonly value: T }
@@ -45,6 +45,11 @@ export class StateFile<T> {
       await rename(this.path, movedTo);
       return { kind: 'corrupt', movedTo, problem: describeError(error) };
     }
+  }
+
+  /** Proves that a value of this size can be written now. Rejects with CulvertError `STATE_WRITE`. */
+  async assertWritable(bytes: number): Promise<void> {
+    await assertPrivateFileWritable(this.path, bytes);
   }
 
   /**

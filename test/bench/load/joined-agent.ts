@@ -1,5 +1,5 @@
 import { request, type Agent } from 'node:https';
-import { joinMesh } from '../../../agent/control/join/join.js';
+import { createJoinKeys, joinMesh } from '../../../agent/control/join/join.js';
 import type { NodeCredentials } from '../../../agent/control/credentials/node-credentials.js';
 import type { Bus } from '../../../shared/bus/bus.js';
 import { connectBus } from '../../../shared/bus/connect-bus.js';
@@ -22,7 +22,8 @@ export async function joinAgent(
   signal: AbortSignal,
 ): Promise<{ readonly bus: Bus; readonly credentials: NodeCredentials }> {
   const { token } = (await post(api, '/v1/tokens', { node })) as { readonly token: string };
-  const credentials = await joinMesh({ controllerUrl: api.url, token, node, version: 'simulated', signal });
+  const keys = await createJoinKeys(node);
+  const credentials = await joinMesh({ controllerUrl: api.url, token, node, keys, version: 'simulated', signal });
   const { natsServers, natsServerName, natsCaPem, rootsPem, natsJwt, natsSeed } = credentials;
   const bus = await connectBus({
     servers: natsServers,

@@ -2,29 +2,18 @@ import assert from 'node:assert/strict';
 import { X509Certificate } from 'node:crypto';
 import path from 'node:path';
 import { test } from 'node:test';
-import type { z } from 'zod';
 import type { RunningController } from '../../../controller/app.js';
 import { connectBus } from '../../../shared/bus/connect-bus.js';
-import type { Bus } from '../../../shared/bus/bus.js';
-import { createUser, type NkeyPair } from '../../../shared/bus/nats-accounts.js';
+import { createUser } from '../../../shared/bus/nats-accounts.js';
 import { inboxPrefixFor, subjectFor } from '../../../shared/bus/subjects.js';
 import { formatSpiffeId } from '../../../shared/identity.js';
 import { certificateHash } from '../../../shared/pki/certificate-info.js';
 import { createCsr } from '../../../shared/pki/certificate-request.js';
 import { splitCertificates } from '../../../shared/pki/pem.js';
 import { spiffeIdOf } from '../../../shared/pki/spiffe-id-of-certificate.js';
-import {
-  decodeWire,
-  encodeWire,
-  joinResponseSchema,
-  renewResponseSchema,
-  signResponseSchema,
-  type Heartbeat,
-  type JoinResponse,
-} from '../../../shared/wire/requests.js';
-import { openAnswer } from '../../../shared/wire/sealed-answer.js';
-import { sealRequest, type NodeKey } from '../../../shared/wire/sealed-request.js';
-import type { StatusAnswer, TokenAnswer } from '../../../controller/api/api-types.js';
+import { encodeWire, renewResponseSchema, signResponseSchema, type Heartbeat } from '../../../shared/wire/requests.js';
+import type { NodeKey } from '../../../shared/wire/sealed-request.js';
+import type { StatusAnswer, TokenItem } from '../../../controller/api/api-types.js';
 import {
   apply,
   callApi,
@@ -35,45 +24,8 @@ import {
   workloadDocument,
   type Answer,
 } from '../../support/controller/controller-fixture.js';
+import { ask, join, joinedBus, newToken } from '../../support/controller/joined-agent.js';
 import { nodeNamed } from '../../support/routing/names.js';
-
-async function newToken(controller: RunningController, node: string, ttlMs?: number): Promise<string> {
-  const body = ttlMs === undefined ? { node } : { node, ttlMs };
-  const answer = await callApi(controller, 'POST', '/v1/tokens', { body });
-  assert.equal(answer.status, 201, answer.text);
-  return (answer.body as TokenAnswer).token;
-}
-
-type Joined = {
-  readonly bus: Bus;
-  readonly joined: JoinResponse;
-  readonly user: NkeyPair;
-  readonly nodeKey: NodeKey;
-};
-
-/** Asks as an agent does; the answer has to be signed for this request. */
-async function ask<Schema extends z.ZodType>(
-  agent: Joined,
-  subject: string,
-  body: object,
-  schema: Schema,
-): Promise<z.infer<Schema>> {
-  const asked = { subject, request: sealRequest({ subject, body, nodeKey: agent.nodeKey }) };
-  const bytes = await agent.bus.request(subject, asked.request, { timeoutMs: 5000 });
-  return decodeWire(schema, openAnswer({ asked, bytes, publicKeysPem: agent.joined.signingPublicKeys }));
-}
-
-async function join(
-  controller: RunningController,
-  token: string,
-  node: string,
-  user: NkeyPair = createUser(),
-  request?: { readonly csrPem: string },
-): Promise<Answer> {
-  const { csrPem } = request ?? (await createCsr({ commonName: node }));
-  const body = { token, node, csrPem, natsUserPublicKey: user.publicKey, version: 'test' };
-  return callApi(controller, 'POST', '/v1/join', { body, token: null });
-}
 
 function codeOf(answer: Answer): string {
   return (answer.body as { code: string }).code;
@@ -83,25 +35,6 @@ async function metric(controller: RunningController, line: string): Promise<numb
   const { text } = await callApi(controller, 'GET', '/metrics', { token: null });
   const found = text.split('\n').find((candidate) => candidate.startsWith(`${line} `));
   return Number(found?.slice(line.length + 1) ?? 0);
-}
-
-/** An agent that has joined: its bus and what it got. */
-async function joinedBus(controller: RunningController, node: string): Promise<AsyncDisposable & Joined> {
-  const user = createUser();
-  const request = await createCsr({ commonName: node });
-  const answer = await join(controller, await newToken(controller, node), node, user, request);
-  assert.equal(answer.status, 200, answer.text);
-  const joined = joinResponseSchema.parse(answer.body);
-  const bus = await connectBus({
-    servers: joined.natsServers,
-    tls: { caPem: joined.rootsPem, ...(joined.natsServerName === null ? {} : { servername: joined.natsServerName }) },
-    auth: { kind: 'jwt', jwt: joined.natsJwt, seed: user.seed },
-    name: node,
-    inboxPrefix: inboxPrefixFor(nodeNamed(node)),
-    signal: new AbortController().signal,
-  });
-  const nodeKey = { nodeCertificatePem: joined.nodeCertificatePem, nodeKeyPem: request.privateKeyPem };
-  return { bus, joined, user, nodeKey, [Symbol.asyncDispose]: () => bus.close() };
 }
 
 test('of 20 joins with one token at the same time exactly one succeeds', async () => {
@@ -140,6 +73,35 @@ test('a token of another node, an unknown, a changed and a malformed one are ref
     assert.equal((await metric(controller, `culvert_controller_refused_joins_total{reason="${code}"}`)) > 0, true);
   }
   assert.equal((await join(controller, token, 'host-a')).status, 200, 'the refusals did not use the token up');
+});
+
+test('a join whose answer was lost is repeated with the same keys, and with no others', async () => {
+  await using directory = await temporaryDirectory();
+  await using controller = await startedController(directory.path);
+  const token = await newToken(controller, 'host-a');
+  const user = createUser();
+  const request = await createCsr({ commonName: 'host-a' });
+  for (let count = 0; count < 2; count++) {
+    assert.equal((await join(controller, token, 'host-a', user, request)).status, 200);
+  }
+  assert.equal(codeOf(await join(controller, token, 'host-a', user)), 'TOKEN_USED', 'another key of the node');
+  assert.equal(codeOf(await join(controller, token, 'host-a', createUser(), request)), 'TOKEN_USED', 'another user');
+});
+
+test('tokens are listed without their secrets, and a revoked one is refused', async () => {
+  await using directory = await temporaryDirectory();
+  await using controller = await startedController(directory.path);
+  const [used, revoked] = [await newToken(controller, 'host-a'), await newToken(controller, 'host-b')];
+  assert.equal((await join(controller, used, 'host-a')).status, 200);
+  const idOf = (token: string): string => token.split('.')[1] ?? '';
+  assert.equal((await callApi(controller, 'DELETE', `/v1/tokens/${idOf(revoked)}`)).status, 200);
+  assert.equal((await callApi(controller, 'DELETE', '/v1/tokens/unknown')).status, 404);
+  assert.equal(codeOf(await join(controller, revoked, 'host-b')), 'TOKEN_REVOKED');
+  const { body, text } = await callApi(controller, 'GET', '/v1/tokens');
+  const states = new Map((body as TokenItem[]).map(({ id, node, state }) => [id, `${node} ${state}`]));
+  assert.equal(states.get(idOf(used)), 'host-a used');
+  assert.equal(states.get(idOf(revoked)), 'host-b revoked');
+  for (const token of [used, revoked]) assert.ok(!text.includes(token.split('.')[2] ?? ''));
 });
 
 test('an expired token is refused', async () => {

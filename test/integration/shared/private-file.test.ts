@@ -71,6 +71,8 @@ test('what stands in the way of a write is named with what to do', async () => {
   const readOnly = onMount(`${small}\nmount -o remount,ro ${path}`, attempt(file, "'x'"));
   assert.deepEqual([readOnly.code, readOnly.cause], ['STATE_WRITE', 'EROFS']);
   assert.match(readOnly.hint ?? '', /mount the file system writable/);
+  const nested = onMount(`${small}\nmount -o remount,ro ${path}`, attempt(join(path, 'a', 'b', 'secret'), "'x'"));
+  assert.deepEqual([nested.code, nested.cause], ['STATE_WRITE', 'EROFS'], 'not "no such file or directory"');
   const asNobody = `process.setgroups([]); process.setgid(65534); process.setuid(65534);\n${attempt(file, "'x'")}`;
   const denied = onMount(`mount -t tmpfs -o mode=0755 none ${path}`, asNobody);
   assert.deepEqual([denied.code, denied.cause], ['STATE_WRITE', 'EACCES']);

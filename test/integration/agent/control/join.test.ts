@@ -1,12 +1,14 @@
 import assert from 'node:assert/strict';
-import { readFile, stat, writeFile } from 'node:fs/promises';
+import { mkdir, readdir, readFile, rm, stat, symlink, writeFile } from 'node:fs/promises';
 import { createServer, type Server } from 'node:https';
 import type { AddressInfo } from 'node:net';
 import path from 'node:path';
 import { test } from 'node:test';
 import { startAgent, type RunningAgent } from '../../../../agent/app.js';
 import { agentSettingsTable, type AgentSettings } from '../../../../agent/config/agent-settings.js';
-import type { TokenAnswer } from '../../../../controller/api/api-types.js';
+import type { TokenAnswer, TokenItem } from '../../../../controller/api/api-types.js';
+import { joinOnce } from '../../../../agent/control/join/membership.js';
+import { StateDirectory } from '../../../../agent/control/state/state-directory.js';
 import type { RunningController } from '../../../../controller/app.js';
 import { createLog, type Log } from '../../../../shared/log.js';
 import { createIssuingCa, createRootCa } from '../../../../controller/ca/x509/certificate-authority.js';
@@ -21,6 +23,7 @@ import {
   withDeadline,
   workloadDocument,
 } from '../../../support/controller/controller-fixture.js';
+import { nodeNamed } from '../../../support/routing/names.js';
 
 type LogLine = { readonly level: string; readonly msg: string; readonly err?: { readonly code?: string } };
 
@@ -144,6 +147,52 @@ test('a token file that appears later is used, and a refusal names the reason me
   await eventually('the refusal', async () => lines.find((line) => line.err?.code === 'TOKEN_WRONG_NODE'));
   await writeFile(tokenFile, await newToken(controller));
   await withDeadline(agent.joined, 'the agent joins with the new token');
+});
+
+async function tokenStates(controller: RunningController): Promise<string[]> {
+  const { body } = await callApi(controller, 'GET', '/v1/tokens');
+  return (body as TokenItem[]).map(({ state }) => state);
+}
+
+test('a join spends no token while the state directory cannot be written, and every line of the log says so', async () => {
+  await using directory = await temporaryDirectory();
+  await using controller = await startedController(path.join(directory.path, 'controller'));
+  const inTheWay = path.join(directory.path, 'agent');
+  await symlink(path.join(directory.path, 'nowhere'), inTheWay);
+  const { log, lines } = newLog();
+  const token = await newToken(controller);
+  const settings = agentSettings({ stateDir: path.join(inTheWay, 'state'), controllerUrl: controller.url, token });
+  await using agent = await start(settings, log);
+  const failures = (): LogLine[] => lines.filter((line) => line.msg === 'the host could not join the mesh');
+  await eventually('two attempts have failed', async () => (failures().length >= 2 ? true : undefined));
+  assert.deepEqual(await tokenStates(controller), ['usable']);
+  await rm(inTheWay);
+  await withDeadline(agent.joined, 'the agent joins with the same token');
+  for (const { err } of failures()) assert.equal(err?.code, 'STATE_WRITE');
+  assert.deepEqual(await tokenStates(controller), ['used']);
+});
+
+test('credentials that cannot be stored after the join are kept, and only the write is repeated', async () => {
+  await using directory = await temporaryDirectory();
+  await using controller = await startedController(path.join(directory.path, 'controller'));
+  const stateDir = path.join(directory.path, 'agent');
+  const settings = agentSettings({ stateDir, controllerUrl: controller.url, token: await newToken(controller) });
+  const { log, lines } = newLog();
+  // Files can be written beside it, so the write is found out to fail only after the token is spent.
+  const inTheWay = path.join(stateDir, 'credentials.json');
+  const state = new StateDirectory({ path: stateDir });
+  await state.credentials.assertWritable(1);
+  const o = { settings: { ...settings, node: nodeNamed('host-a') }, directory: state, version: 'test', log };
+  const stop = new AbortController();
+  await mkdir(path.join(inTheWay, 'full'), { recursive: true });
+  const joining = joinOnce({ ...o, signal: stop.signal });
+  await eventually('the write has failed', async () => lines.find(({ err }) => err?.code === 'STATE_WRITE'));
+  assert.deepEqual(await tokenStates(controller), ['used']);
+  await rm(inTheWay, { recursive: true });
+  const { node } = await withDeadline(joining, 'the write is repeated');
+  assert.equal(node, 'host-a');
+  assert.equal((await stat(inTheWay)).isFile(), true);
+  assert.deepEqual(await readdir(stateDir), ['credentials.json'], 'nothing is left of the attempts');
 });
 
 test('the admin endpoint answers to loopback names only and changes the level on POST only', async () => {

@@ -12,7 +12,15 @@ function open(changes: Partial<ControllerSettings>): Promise<unknown> {
   const settings = { ...(defaults as unknown as ControllerSettings), ...changes };
   const log = pino({ level: 'silent' });
   const nothing = (): void => undefined;
-  return openMeshNats({ settings, advertise: [], ca: {} as MeshCa, log, nowMs: Date.now, onRefused: nothing });
+  return openMeshNats({
+    settings,
+    advertise: [],
+    ca: {} as MeshCa,
+    log,
+    nowMs: Date.now,
+    onRefused: nothing,
+    revoked: [],
+  });
 }
 
 test('addresses of NATS that are none are refused with the setting, the text and what to write', async () => {

@@ -1,0 +1,55 @@
+import { z } from 'zod';
+import { nodeName } from '../../shared/wire/requests.js';
+import type { MeshCa } from '../ca/mesh-ca.js';
+import type { JoinToken, JoinTokens } from '../join/join-tokens.js';
+import { notFound } from './api-error.js';
+import type { TokenAnswer, TokenItem } from './api-types.js';
+import { readJson } from './request-values.js';
+import type { ApiAnswer, ApiRequest, Route } from './router.js';
+
+const dayMs = 86_400_000;
+const tokenSchema = z.strictObject({
+  node: nodeName,
+  ttlMs: z
+    .int()
+    .min(1000)
+    .max(7 * dayMs)
+    .optional(),
+});
+
+/** Routes for administrators to manage join tokens. */
+export function tokenRoutes(init: {
+  readonly tokens: JoinTokens;
+  readonly ca: Pick<MeshCa, 'rootHash'>;
+  readonly tokenTtlMs: number;
+}): Route[] {
+  const { tokens, ca, tokenTtlMs } = init;
+  const create = async ({ body, subject }: ApiRequest): Promise<ApiAnswer> => {
+    const { node, ttlMs = tokenTtlMs } = readJson(tokenSchema, body);
+    const created = await tokens.create({ node, ttlMs, createdBy: subject, caHash: ca.rootHash });
+    return { status: 201, body: { ...created, node } satisfies TokenAnswer };
+  };
+  const revoke = async ({ params }: ApiRequest): Promise<ApiAnswer> => {
+    const id = params['id'] ?? '';
+    if (await tokens.revoke(id)) return { status: 200, body: {} };
+    throw notFound(`there is no token ${id}`, 'list them: culvert token list');
+  };
+  const list = (): ApiAnswer => ({ status: 200, body: tokens.list().map(toItem) });
+  return [
+    { method: 'GET', path: '/v1/tokens', access: 'admin', maxBodyBytes: 0, handle: list },
+    { method: 'POST', path: '/v1/tokens', access: 'admin', maxBodyBytes: 4096, handle: create },
+    { method: 'DELETE', path: '/v1/tokens/:id', access: 'admin', maxBodyBytes: 0, handle: revoke },
+  ];
+}
+
+function toItem({ id, node, state, createdBy, createdAtMs, expiresAtMs, usedAtMs }: JoinToken): TokenItem {
+  return {
+    id,
+    node,
+    state,
+    createdBy,
+    createdAt: new Date(createdAtMs).toISOString(),
+    expiresAt: new Date(expiresAtMs).toISOString(),
+    usedAt: usedAtMs === null ? null : new Date(usedAtMs).toISOString(),
+  };
+}
