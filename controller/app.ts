@@ -1,4 +1,3 @@
-import { hostname } from 'node:os';
 import { join } from 'node:path';
 import type { Log } from '../shared/log.js';
 import { AdminCredential } from './access/admin-credential.js';
@@ -20,6 +19,7 @@ import { rootHashes } from '../shared/pki/root-hash.js';
 import { ConfirmationFile } from './ca/rotation-confirmations.js';
 import { ConfirmationRecorder } from './fleet/confirmation-recorder.js';
 import { MeshCa } from './ca/mesh-ca.js';
+import { advertisedNames, apiNamesOf } from './ca/server-names.js';
 import { ServerCertificate } from './ca/server-certificate.js';
 import { SignService } from './ca/sign-service.js';
 import { ClosingStack } from './closing-stack.js';
@@ -89,7 +89,7 @@ async function open(
   const { settings, log, nowMs, closing } = init;
   const { stateDir, trustDomain } = settings;
   const listen = parseListenAddress(settings.listen, '--listen');
-  const advertise = settings.advertise ?? ['localhost', hostname()];
+  const advertise = advertisedNames(settings.advertise);
   await makeStateDirectory(stateDir);
   closing.push('lock', await lockState(stateDir));
   await fixTrustDomain(stateDir, trustDomain);
@@ -198,7 +198,7 @@ async function open(
     },
     onRefused: (reason) => metrics.joinRefused(reason),
   });
-  const names = [...new Set([...advertise, 'localhost', hostname(), '127.0.0.1', '::1'])];
+  const names = apiNamesOf(settings.advertise);
   const certificate = await ServerCertificate.issue({ ca, names, nowMs });
   const admin = await AdminCredential.open(stateDir);
   const users = await UserAccounts.open({ path: join(stateDir, 'users.json'), nowMs, log });

@@ -7,13 +7,14 @@ import type { ControllerSettings } from '../config/settings.js';
 import { fixTrustDomain } from '../config/trust-domain-file.js';
 import { lockState } from '../store/state-lock.js';
 import { CaFiles } from './ca-files.js';
-import { adoptAuthority, rotateRoot, type RotationStep } from './root-rotation.js';
+import { adoptAuthority, isRoot, provenIssuer, rotateRoot, type RotationStep } from './root-rotation.js';
+import { serverNamesOf } from './server-names.js';
 import { ConfirmationFile, type TrustConfirmation } from './rotation-confirmations.js';
 import { notTrusting } from './unconfirmed.js';
 import type { CertificateAuthority } from './x509/certificate-authority.js';
 import { makeStateDirectory, readPrivateFile } from '../../shared/private-file.js';
 
-type Place = Pick<ControllerSettings, 'stateDir' | 'trustDomain'>;
+type Place = Pick<ControllerSettings, 'stateDir' | 'trustDomain'> & Partial<Pick<ControllerSettings, 'advertise'>>;
 
 /**
  * The commands `culvert-controller ca …`, which work on the CA on disk. Each returns the line to print. Commands that
@@ -69,13 +70,15 @@ export async function importCa(
     }
     const nowMs = Date.now();
     const { trustDomain } = place;
-    const what = `the ${authority.certificatePem === authority.rootPem ? 'root' : 'issuing'} CA ${certificateHash(authority.certificatePem)}`;
+    const what = `the ${isRoot(authority) ? 'root' : 'issuing'} CA ${certificateHash(authority.certificatePem)}`;
+    const serverNames = serverNamesOf(place.advertise ?? null);
     if (existing !== undefined && source.isForced !== true && !(await isTrustedByAll(place, authority))) {
       await assertNothingPrepared(files, authority);
+      await provenIssuer({ authority, trustDomain, serverNames, nowMs });
       await files.writeAuthority('next-root', authority);
       return `prepared ${what}: start the controller, wait until culvert ca status shows that every agent trusts its root, and run culvert-controller ca rotate activate`;
     }
-    await adoptAuthority({ files, authority, trustDomain, nowMs });
+    await adoptAuthority({ files, authority, trustDomain, serverNames, nowMs });
     return `imported ${what}`;
   });
 }
@@ -88,7 +91,8 @@ export async function rotateCa(
   return withLock(place, async (files) => {
     const { trustDomain } = place;
     const nodes = await knownNodes(place);
-    await rotateRoot({ files, step, trustDomain, nowMs: Date.now(), nodes, isForced });
+    const serverNames = serverNamesOf(place.advertise ?? null);
+    await rotateRoot({ files, step, trustDomain, serverNames, nowMs: Date.now(), nodes, isForced });
     return {
       prepare:
         'prepared a new root; start the controller, and run the step activate when culvert ca status shows that every agent trusts it',

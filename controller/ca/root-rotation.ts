@@ -1,5 +1,11 @@
 import { CulvertError } from '../../shared/errors.js';
-import { createIssuingCa, createRootCa, type CertificateAuthority } from './x509/certificate-authority.js';
+import { proveAuthority } from './prove-authority.js';
+import {
+  assertCanSign,
+  createIssuingCa,
+  createRootCa,
+  type CertificateAuthority,
+} from './x509/certificate-authority.js';
 import type { CaFiles } from './ca-files.js';
 import { certificateHash } from '../../shared/pki/certificate-info.js';
 import type { TrustConfirmation } from './rotation-confirmations.js';
@@ -25,8 +31,9 @@ export async function rotateRoot(input: {
   /** Every node of the mesh; undefined: not known. */
   readonly nodes: readonly TrustConfirmation[] | undefined;
   readonly isForced: boolean;
+  readonly serverNames: readonly string[];
 }): Promise<void> {
-  const { files, trustDomain, nowMs } = input;
+  const { files, trustDomain, serverNames, nowMs } = input;
   const next = await files.readAuthority('next-root');
   if (input.step === 'prepare') {
     if (next !== undefined) throw outOfOrder('a new root is already prepared', 'activate');
@@ -39,7 +46,7 @@ export async function rotateRoot(input: {
   }
   if (next === undefined) throw outOfOrder('no new root is prepared', 'prepare');
   if (!input.isForced) assertTrusted(next, input.nodes, 'ca rotate activate');
-  await adoptAuthority({ files, authority: next, trustDomain, nowMs });
+  await adoptAuthority({ files, authority: next, trustDomain, serverNames, nowMs });
   await files.remove('next-root');
 }
 
@@ -78,43 +85,43 @@ async function assertProven(
   });
 }
 
-/** Signs from now on with a root, or with an issuing CA whose root key is kept elsewhere. */
-export async function adoptAuthority(input: {
+export type Adoption = {
   readonly files: CaFiles;
   readonly authority: CertificateAuthority;
   readonly trustDomain: string;
+  /** Of the controller's servers. */
+  readonly serverNames: readonly string[];
   readonly nowMs: number;
-}): Promise<void> {
-  const { files, authority, trustDomain, nowMs } = input;
-  if (authority.certificatePem === authority.rootPem) await adoptRoot({ files, root: authority, trustDomain, nowMs });
-  else await adoptIssuing({ files, issuing: authority, nowMs });
+};
+
+/**
+ * The CA that would sign with this authority: itself, or under a root a new issuing CA. It is proved to be usable by
+ * issuing and verifying with it. Writes nothing. Throws `CA_UNUSABLE`.
+ */
+export async function provenIssuer(o: Omit<Adoption, 'files'>): Promise<CertificateAuthority> {
+  const { authority, trustDomain, serverNames, nowMs } = o;
+  assertCanSign(authority, nowMs);
+  const issuer = isRoot(authority) ? await createIssuingCa({ root: authority, trustDomain, now: nowMs }) : authority;
+  await proveAuthority({ issuer, trustDomain, serverNames, nowMs });
+  return issuer;
 }
 
 /**
+ * Signs from now on with a root, or with an issuing CA whose root key is kept elsewhere, once it is proved to be usable.
  * Certificates under the old root stay trusted. The file of the issuing CA is what decides, and it is written in one step,
- * so a crash leaves a CA that works, and the command can be repeated.
+ * so a crash leaves a CA that works, and the command can be repeated. Throws `CA_UNUSABLE`; then nothing has changed.
  */
-async function adoptRoot(input: {
-  readonly files: CaFiles;
-  readonly root: CertificateAuthority;
-  readonly trustDomain: string;
-  readonly nowMs: number;
-}): Promise<void> {
-  const { files, root, trustDomain, nowMs } = input;
-  const issuing = await createIssuingCa({ root, trustDomain, now: nowMs });
+export async function adoptAuthority(o: Adoption): Promise<void> {
+  const { files, authority, nowMs } = o;
+  const issuer = await provenIssuer(o);
   await keepTrustingOldRoot(files, nowMs);
-  await files.writeAuthority('issuing', issuing);
-  await files.writeAuthority('root', root);
+  await files.writeAuthority('issuing', issuer);
+  if (isRoot(authority)) await files.writeAuthority('root', authority);
+  else await files.remove('root');
 }
 
-async function adoptIssuing(input: {
-  readonly files: CaFiles;
-  readonly issuing: CertificateAuthority;
-  readonly nowMs: number;
-}): Promise<void> {
-  await keepTrustingOldRoot(input.files, input.nowMs);
-  await input.files.writeAuthority('issuing', input.issuing);
-  await input.files.remove('root');
+export function isRoot({ certificatePem, rootPem }: CertificateAuthority): boolean {
+  return certificatePem === rootPem;
 }
 
 async function keepTrustingOldRoot(files: CaFiles, nowMs: number): Promise<void> {

@@ -7,6 +7,7 @@ import { controllerInboxPrefix } from '../../shared/bus/subjects.js';
 import { CulvertError } from '../../shared/errors.js';
 import type { Log } from '../../shared/log.js';
 import type { MeshCa } from '../ca/mesh-ca.js';
+import { embeddedNatsName } from '../ca/server-names.js';
 import { ServerCertificate } from '../ca/server-certificate.js';
 import { joinHostPort, parseListenAddress } from '../../shared/config/listen-address.js';
 import type { ControllerSettings } from '../config/settings.js';
@@ -14,9 +15,6 @@ import { startEmbeddedNats, type EmbeddedNats } from './embedded-nats.js';
 import type { RevokedUser } from '../join/node-members.js';
 import type { RefusedOperation } from './nats-log-line.js';
 import { readPrivateFile } from '../../shared/private-file.js';
-
-/** The name in the embedded server's certificate. Agents verify it, whichever address they dial. */
-const embeddedServerName = 'culvert-nats';
 
 /** How agents reach NATS; they get it at the join. */
 export type NatsAdvertisement = {
@@ -65,7 +63,7 @@ async function openEmbedded(options: MeshNatsOptions): Promise<MeshNats> {
   const { settings, ca, log, nowMs, onRefused } = options;
   const configured = advertisedServers(settings);
   const listen = parseListenAddress(settings.natsListen, '--nats-listen');
-  const certificate = await ServerCertificate.issue({ ca, names: [embeddedServerName], nowMs });
+  const certificate = await ServerCertificate.issue({ ca, names: [embeddedNatsName], nowMs });
   const server: EmbeddedNats = await startEmbeddedNats({
     stateDir: join(settings.stateDir, 'nats'),
     listen,
@@ -81,11 +79,11 @@ async function openEmbedded(options: MeshNatsOptions): Promise<MeshNats> {
     get restarts() {
       return server.restarts;
     },
-    advertisement: { natsServers: advertised, natsServerName: embeddedServerName, natsCaPem: null },
+    advertisement: { natsServers: advertised, natsServerName: embeddedNatsName, natsCaPem: null },
     connect: (signal, onProblem) =>
       connectAs(
         server.account,
-        { servers: [own], caPem: () => ca.rootsPem, servername: embeddedServerName },
+        { servers: [own], caPem: () => ca.rootsPem, servername: embeddedNatsName },
         signal,
         onProblem,
       ),

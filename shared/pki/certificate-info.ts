@@ -48,7 +48,7 @@ function read(certificate: string | Uint8Array): { parsed: X509Certificate; uri:
 }
 
 /** Joins the parts of a name, which Node separates by newlines. Undefined for an empty name. */
-function onOneLine(name: string | undefined): string {
+export function onOneLine(name: string | undefined): string {
   return (name ?? '').split('\n').join(', ');
 }
 

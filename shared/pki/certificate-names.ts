@@ -27,6 +27,19 @@ export function soleUriOf(extensions: readonly CertificateExtension[]): string |
   return uri === undefined || uris.length > 1 ? undefined : Buffer.from(uri.contents).toString('latin1');
 }
 
+/**
+ * The names of issuer and subject of a certificate (DER), as hex of their encoding. OpenSSL compares names by their meaning,
+ * other verifiers by these bytes.
+ */
+export function encodedNames(der: Uint8Array): { readonly issuer: string; readonly subject: string } {
+  const [tbs] = readDerChildren(der, derTag.sequence);
+  if (tbs === undefined) throw new RangeError('no tbsCertificate');
+  // Without the version, which only the first version of X.509 leaves out: serial, algorithm, issuer, validity, subject.
+  const fields = readDerElements(tbs.contents).filter(({ tag }) => tag !== derTag.version);
+  const [issuer, subject] = [fields[2], fields[4]].map((field) => Buffer.from(field?.contents ?? []).toString('hex'));
+  return { issuer: issuer ?? '', subject: subject ?? '' };
+}
+
 /** All extensions of a certificate (DER), in order. */
 export function readExtensions(der: Uint8Array): CertificateExtension[] {
   const [tbs] = readDerChildren(der, derTag.sequence);

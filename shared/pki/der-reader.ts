@@ -2,7 +2,14 @@
 export type DerElement = { readonly tag: number; readonly contents: Uint8Array };
 
 /** Tag bytes that certificates use (X.690, section 8.1.2). */
-export const derTag = { boolean: 0x01, octetString: 0x04, oid: 0x06, sequence: 0x30, extensions: 0xa3 } as const;
+export const derTag = {
+  boolean: 0x01,
+  octetString: 0x04,
+  oid: 0x06,
+  sequence: 0x30,
+  version: 0xa0,
+  extensions: 0xa3,
+} as const;
 
 /**
  * The consecutive elements in `bytes`, which they must fill exactly. Throws a RangeError for anything but

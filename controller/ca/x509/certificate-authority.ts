@@ -1,9 +1,10 @@
-import type { webcrypto } from 'node:crypto';
+import { X509Certificate, type webcrypto } from 'node:crypto';
 import { CulvertError } from '../../../shared/errors.js';
-import { describeCertificate } from '../../../shared/pki/certificate-info.js';
+import { describeCertificate, notACertificate, onOneLine } from '../../../shared/pki/certificate-info.js';
+import { authorityKeyIdentifier } from './authority-key-identifier.js';
 import { exportPrivateKey, generateKeyPair, importPrivateKey, isKeyOf, keyAlgorithm } from './key-pair.js';
-import { joinCertificates, splitCertificates } from '../../../shared/pki/pem.js';
-import { isCaCertificate, newSerial, parseCertificate, x509 } from './x509.js';
+import { encodePem, joinCertificates, splitCertificates } from '../../../shared/pki/pem.js';
+import { newSerial, parseCertificate, x509 } from './x509.js';
 
 /** A key that signs certificates, and its chain to the root. Plain data: store `privateKeyPem` with mode 0600. */
 export type CertificateAuthority = {
@@ -14,6 +15,7 @@ export type CertificateAuthority = {
   readonly chainPem: string;
   /** The trust anchor. */
   readonly rootPem: string;
+  /** When the first certificate of the chain expires, its own and the root included. */
   readonly notAfterMs: number;
 };
 
@@ -38,7 +40,11 @@ export async function createRootCa(options: {
     notBefore: new Date(now - defaultBackdateMs),
     notAfter: new Date(now + (options.validForMs ?? rootValidForMs)),
     signingAlgorithm: keyAlgorithm,
-    extensions: await caExtensions(keys.publicKey, keys.publicKey, undefined),
+    extensions: await caExtensions(
+      keys.publicKey,
+      undefined,
+      await x509.AuthorityKeyIdentifierExtension.create(keys.publicKey),
+    ),
   });
   const certificatePem = `${certificate.toString('pem')}\n`;
   return {
@@ -74,8 +80,8 @@ export async function createIssuingCa(options: {
     serialNumber: newSerial(),
     notBefore: new Date(Math.max(now - defaultBackdateMs, issuer.notBefore.getTime())),
     notAfter: new Date(Math.min(wantedMs, options.root.notAfterMs)),
-    signingAlgorithm: keyAlgorithm,
-    extensions: await caExtensions(keys.publicKey, issuerKeys.publicKey, 0),
+    signingAlgorithm: issuerKeys.algorithm,
+    extensions: await caExtensions(keys.publicKey, 0, await authorityKeyIdentifier(issuer)),
   });
   const certificatePem = `${certificate.toString('pem')}\n`;
   return {
@@ -99,67 +105,67 @@ export async function loadCertificateAuthority(options: {
   const [ownPem, ...otherPems] = splitCertificates(options.certificatesPem);
   if (ownPem === undefined) throw invalidCa('it contains no certificate');
   await importPrivateKey(options.privateKeyPem);
-  const own = parseCertificate(ownPem);
-  if (!isKeyOf(options.privateKeyPem, new Uint8Array(own.publicKey.rawData))) {
+  const own = readCertificate(ownPem);
+  if (!isKeyOf(options.privateKeyPem, own.publicKey.export({ type: 'spki', format: 'der' }))) {
     throw invalidCa('the private key does not belong to the first certificate');
   }
-  const others = otherPems.map((pem) => parseCertificate(pem));
-  const chain: x509.X509Certificate[] = [own];
+  const others = otherPems.map((pem) => readCertificate(pem));
+  const chain: X509Certificate[] = [own];
   let current = own;
-  while (!(await isSignedBy(current, current))) {
-    const next = await findIssuer(current, others);
+  while (!isSignedBy(current, current)) {
+    const next = others.find((candidate) => isSignedBy(current, candidate));
     if (next === undefined || chain.includes(next))
-      throw invalidCa(`the certificate of its issuer "${current.issuer}" is missing`);
+      throw invalidCa(`the certificate of its issuer "${onOneLine(current.issuer)}" is missing`);
     chain.push(next);
     current = next;
   }
-  const notCa = chain.find((certificate) => !isCaCertificate(certificate));
-  if (notCa !== undefined) throw invalidCa(`"${notCa.subject}" is not a CA certificate`);
-  const pems = chain.map((certificate) => `${certificate.toString('pem')}\n`);
+  const notCa = chain.find((certificate) => !certificate.ca);
+  if (notCa !== undefined) throw invalidCa(`"${onOneLine(notCa.subject)}" is not a CA certificate`);
+  const pems = chain.map((certificate) => encodePem('CERTIFICATE', certificate.raw));
   return {
     certificatePem: pems[0] ?? ownPem,
     privateKeyPem: options.privateKeyPem,
     chainPem: joinCertificates(pems.slice(0, -1)),
     rootPem: pems.at(-1) ?? ownPem,
-    notAfterMs: own.notAfter.getTime(),
+    notAfterMs: Math.min(...chain.map((certificate) => Date.parse(certificate.validTo))),
   };
 }
 
 /** Throws `CA_EXPIRED` when the authority is not valid at `now`: every peer would reject what it signs. */
 export function assertCanSign(authority: CertificateAuthority, now: number): void {
   const info = describeCertificate(authority.certificatePem);
-  if (now >= info.notBeforeMs && now < info.notAfterMs) return;
+  if (now >= info.notBeforeMs && now < authority.notAfterMs) return;
   throw new CulvertError({
     code: 'CA_EXPIRED',
-    message: `the CA certificate "${info.subject}" is not valid now (it expires at ${new Date(info.notAfterMs).toISOString()})`,
+    message: `the CA certificate "${info.subject}" is not valid now (it, or one above it, expires at ${new Date(authority.notAfterMs).toISOString()})`,
     hint: 'renew the CA, or correct the clock of this host',
   });
 }
 
-async function findIssuer(
-  certificate: x509.X509Certificate,
-  candidates: readonly x509.X509Certificate[],
-): Promise<x509.X509Certificate | undefined> {
-  for (const candidate of candidates) if (await isSignedBy(certificate, candidate)) return candidate;
-  return undefined;
+/** OpenSSL judges the signature, so every algorithm that verifiers know is accepted above the key that signs here. */
+function isSignedBy(certificate: X509Certificate, issuer: X509Certificate): boolean {
+  return certificate.issuer === issuer.subject && certificate.verify(issuer.publicKey);
 }
 
-async function isSignedBy(certificate: x509.X509Certificate, issuer: x509.X509Certificate): Promise<boolean> {
-  if (certificate.issuer !== issuer.subject) return false;
-  return certificate.verify({ publicKey: issuer.publicKey, signatureOnly: true });
+function readCertificate(pem: string): X509Certificate {
+  try {
+    return new X509Certificate(pem);
+  } catch (cause) {
+    throw notACertificate(cause);
+  }
 }
 
 /** RFC 5280, sections 4.2.1.1, .2, .3 and .9. */
 async function caExtensions(
   own: webcrypto.CryptoKey,
-  issuer: webcrypto.CryptoKey,
   pathLength: number | undefined,
+  issuerIdentifier: x509.Extension,
 ): Promise<x509.Extension[]> {
   return [
     new x509.BasicConstraintsExtension(true, pathLength, true),
     new x509.KeyUsagesExtension(x509.KeyUsageFlags.keyCertSign | x509.KeyUsageFlags.cRLSign, true),
     await x509.SubjectKeyIdentifierExtension.create(own),
-    await x509.AuthorityKeyIdentifierExtension.create(issuer),
+    issuerIdentifier,
   ];
 }
 

@@ -1,6 +1,7 @@
 import { CulvertError } from '../../../shared/errors.js';
 import { assertCanSign, defaultBackdateMs, type CertificateAuthority } from './certificate-authority.js';
-import { importPrivateKey, keyAlgorithm } from './key-pair.js';
+import { authorityKeyIdentifier } from './authority-key-identifier.js';
+import { importPrivateKey } from './key-pair.js';
 import { newSerial, parseCertificate, x509 } from './x509.js';
 
 export type IssuedCertificate = {
@@ -23,7 +24,7 @@ export type LeafRequest = {
   readonly now?: number;
 };
 
-/** Signs a leaf. It never outlives its issuer. Errors: `CA_EXPIRED`; `TTL_INVALID` for a lifetime below one second. */
+/** Signs a leaf. It never outlives the certificates above it. Errors: `CA_EXPIRED`; `TTL_INVALID` for a lifetime below one second. */
 export async function issueLeaf(request: LeafRequest): Promise<IssuedCertificate> {
   const now = request.now ?? Date.now();
   assertCanSign(request.issuer, now);
@@ -44,15 +45,15 @@ export async function issueLeaf(request: LeafRequest): Promise<IssuedCertificate
     issuer: issuer.subjectName,
     serialNumber: newSerial(),
     notBefore: new Date(Math.max(now - (request.backdateMs ?? defaultBackdateMs), issuer.notBefore.getTime())),
-    notAfter: new Date(Math.min(now + request.ttlMs, issuer.notAfter.getTime())),
-    signingAlgorithm: keyAlgorithm,
+    notAfter: new Date(Math.min(now + request.ttlMs, request.issuer.notAfterMs)),
+    signingAlgorithm: issuerKeys.algorithm,
     extensions: [
       new x509.BasicConstraintsExtension(false, undefined, true),
       new x509.KeyUsagesExtension(x509.KeyUsageFlags.digitalSignature, true),
       new x509.ExtendedKeyUsageExtension(request.usages.map((usage) => usages[usage])),
       new x509.SubjectAlternativeNameExtension([...request.names], request.commonName === undefined),
       await x509.SubjectKeyIdentifierExtension.create(request.publicKey),
-      await x509.AuthorityKeyIdentifierExtension.create(issuerKeys.publicKey),
+      await authorityKeyIdentifier(issuer),
     ],
   });
   return {

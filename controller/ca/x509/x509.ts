@@ -18,10 +18,6 @@ export function parseCertificate(certificate: string | Uint8Array): x509.X509Cer
   }
 }
 
-export function isCaCertificate(certificate: x509.X509Certificate): boolean {
-  return certificate.getExtension(x509.BasicConstraintsExtension)?.ca === true;
-}
-
 /**
  * A new random serial number in hex: 20 bytes, positive, not zero, and still 20 bytes when encoded (RFC 5280, section
  * 4.1.2.2).
