@@ -1,5 +1,6 @@
 import type { WorkloadCapture } from '../capture/workload-capture.js';
-import type { ControlPlane, ProtectedWorkload } from '../control/control-plane.js';
+import type { ControlPlane } from '../control/control-plane.js';
+import type { ProtectedWorkload } from '../control/workloads/refusals.js';
 import type { FlowPublisher } from '../telemetry/flows/flow-publisher.js';
 import type { WorkerPool } from '../dataplane/pool/worker-pool.js';
 import type { ObservedState } from '../telemetry/state-gauges.js';
@@ -41,6 +42,8 @@ export class AgentView {
       missingEntries: this.plane?.missingEntries ?? 0,
       workers: this.#workers(),
       workloads: this.#workloads(),
+      credentialsProblem: this.plane?.credentialsProblem ?? null,
+      hostRulesProblem: this.#init.capture.hostProblem(),
       stateProblem: this.plane?.stateProblem ?? null,
       nowMs: Date.now(),
     });

@@ -1,7 +1,7 @@
-import type { WorkloadStatus } from '../control/workloads/workload-reconciler.js';
+import { refusalsOf, withProblem, type ProtectedWorkload } from '../control/workloads/refusals.js';
 
 export type PendingTask = {
-  /** `joined`, `workers`, `rules`, `registry`, `nats`, `certificate/<workload>`, `capture/<workload>`. */
+  /** `joined`, `workers`, `rules`, `registry`, `nats`, `certificate/<workload>`, `listener/<workload>`, `capture/<workload>`. */
   readonly name: string;
   readonly detail: string;
 };
@@ -26,17 +26,19 @@ export type ReadinessFacts = {
   /** Entries that the controller listed and that have not arrived. */
   readonly missingEntries: number;
   readonly workers: { readonly online: number; readonly wanted: number };
-  readonly workloads: readonly (WorkloadStatus & {
-    readonly certificateNotAfterMs: number | null;
-    readonly certificateProblem: string | null;
-  })[];
+  readonly workloads: readonly ProtectedWorkload[];
+  /** Why the node's own credentials were not renewed; null: they were. */
+  readonly credentialsProblem: string | null;
+  /** What is wrong with the host's rules for probes; null: nothing. */
+  readonly hostRulesProblem: string | null;
   /** Why the last good state could not be written to disk; null: it was. */
   readonly stateProblem: string | null;
   readonly nowMs: number;
 };
 
 /**
- * Lists what the agent still waits for. NATS is pending only until there are rules and a registry. After that its
+ * Lists what the agent still waits for. Whatever makes every new connection of a workload be refused now, or pass
+ * unprotected, is pending, whether NATS is connected or not. NATS is pending only until there are rules and a registry. After that its
  * absence is a degradation, because the agent serves without it.
  */
 export function readiness(facts: ReadinessFacts): ReadinessReport {
@@ -65,22 +67,23 @@ export function readiness(facts: ReadinessFacts): ReadinessReport {
     pending.push({ name: 'registry', detail: 'the registry has not been received yet' });
   }
   for (const workload of facts.workloads) {
-    const certificate = `certificate/${workload.name}`;
-    if (workload.certificateNotAfterMs === null || workload.certificateNotAfterMs <= facts.nowMs) {
-      const state = workload.certificateNotAfterMs === null ? 'it has no certificate' : 'its certificate has expired';
-      pending.push({ name: certificate, detail: withProblem(state, workload.certificateProblem) });
-    } else if (workload.certificateProblem !== null) {
-      degraded.push({ name: certificate, detail: withProblem('not renewed', workload.certificateProblem) });
+    const refusals = refusalsOf(workload, facts.nowMs);
+    for (const { part, detail } of refusals) pending.push({ name: `${part}/${workload.name}`, detail });
+    const has = (part: string): boolean => refusals.some((refusal) => refusal.part === part);
+    if (workload.certificateProblem !== null && !has('certificate')) {
+      degraded.push({
+        name: `certificate/${workload.name}`,
+        detail: withProblem('not renewed', workload.certificateProblem),
+      });
     }
-    if (!workload.captured || workload.problem !== null) {
-      const detail = workload.problem ?? 'its traffic is not captured yet';
-      (workload.captured ? degraded : pending).push({ name: `capture/${workload.name}`, detail });
+    if (workload.problem !== null && !has('capture') && !has('listener')) {
+      degraded.push({ name: `capture/${workload.name}`, detail: workload.problem });
     }
   }
+  if (facts.credentialsProblem !== null) {
+    degraded.push({ name: 'credentials', detail: withProblem('not renewed', facts.credentialsProblem) });
+  }
+  if (facts.hostRulesProblem !== null) degraded.push({ name: 'capture', detail: facts.hostRulesProblem });
   if (facts.stateProblem !== null) degraded.push({ name: 'state', detail: facts.stateProblem });
   return { isReady: pending.length === 0, pending, degraded };
-}
-
-function withProblem(state: string, problem: string | null): string {
-  return problem === null ? state : `${state}: ${problem}`;
 }

@@ -21,7 +21,8 @@ import { RegistryFollower } from './followers/registry-follower.js';
 import type { AppliedRules } from './followers/rules-follower.js';
 import { systemScheduler } from '../thread/scheduler.js';
 import { StateSaver, type StateDirectory } from './state/state-directory.js';
-import { WorkloadReconciler, type CaptureControl, type WorkloadStatus } from './workloads/workload-reconciler.js';
+import { refusalsOf, type ProtectedWorkload } from './workloads/refusals.js';
+import { WorkloadReconciler, type CaptureControl } from './workloads/workload-reconciler.js';
 import { workloadName, type NodeName } from '../../shared/routing/names.js';
 
 /** Maximum length of a problem in a heartbeat, in characters. */
@@ -29,12 +30,6 @@ const maxAlarmLength = 2048;
 
 /** A heartbeat reports a new registry once no other has followed for this long. */
 const registryQuietMs = 200;
-
-/** A workload of this node and everything the agent knows about its protection. */
-export type ProtectedWorkload = WorkloadStatus & {
-  readonly certificateNotAfterMs: number | null;
-  readonly certificateProblem: string | null;
-};
 
 /**
  * Connects NATS to the data plane: receives rules, registry and certificates, keeps them on disk as the last good
@@ -117,6 +112,7 @@ export class ControlPlane {
       listeners: {
         setWorkloads: (workloads) => pool.send({ type: 'workloads', workloads }),
         listeningOf: (workload) => pool.listeningOf(workload),
+        isListening: (workload) => pool.isListening(workload),
       },
       ledger: init.ledger,
       scheduler: systemScheduler,
@@ -195,6 +191,11 @@ export class ControlPlane {
     return this.#link?.problem ?? null;
   }
 
+  /** Why the node's own credentials were not renewed; null: they were. */
+  get credentialsProblem(): string | null {
+    return this.#credentials.problem;
+  }
+
   get appliedRevision(): number | null {
     return this.#rules?.snapshot.revision ?? null;
   }
@@ -237,11 +238,15 @@ export class ControlPlane {
   }
 
   workloads(): readonly ProtectedWorkload[] {
-    return this.#workloads.statuses().map((status) => ({
-      ...status,
-      certificateNotAfterMs: this.#certificates.certificateOf(status.identity)?.notAfterMs ?? null,
-      certificateProblem: this.#certificates.problemOf(status.identity),
-    }));
+    return this.#workloads.statuses().map((status) => {
+      const certificate = this.#certificates.certificateOf(status.identity);
+      return {
+        ...status,
+        certificateNotAfterMs: certificate?.notAfterMs ?? null,
+        certificateProblem: this.#certificates.problemOf(status.identity),
+        certificateChain: certificate === null ? null : this.#trust.verified(certificate.chainPem),
+      };
+    });
   }
 
   /** For the admin endpoint; without keys, seeds and tokens. */
@@ -363,6 +368,7 @@ export class ControlPlane {
   #beat(): void {
     const { node, version, startedAtMs, pool, pending } = this.#init;
     const { appliedRevision } = this;
+    const nowMs = Date.now();
     const rulesAlarm = this.#link?.rulesAlarm?.slice(0, maxAlarmLength) ?? null;
     this.#link?.publishHeartbeat({
       node,
@@ -372,13 +378,17 @@ export class ControlPlane {
       ...(rulesAlarm === null ? {} : { rulesAlarm }),
       registrySequence: this.#registry.sequence,
       inventorySequence: pool.registeredSequence,
-      nowMs: Date.now(),
+      nowMs,
       startedAtMs,
       workloads: this.workloads().map((workload) => ({
         name: workload.name,
         captured: workload.captured,
         certificateNotAfterMs: workload.certificateNotAfterMs,
-        problem: workload.problem ?? workload.certificateProblem,
+        problem:
+          (refusalsOf(workload, nowMs)[0]?.detail ?? workload.problem ?? workload.certificateProblem)?.slice(
+            0,
+            maxAlarmLength,
+          ) ?? null,
       })),
       trust: this.#trust.report(),
       pending: [...pending()],

@@ -1,11 +1,12 @@
 import type { SpiffeId } from '../../../shared/identity.js';
 import type { Log } from '../../../shared/log.js';
-import { rootHashes, rootHashOf } from '../../../shared/pki/root-hash.js';
+import { rootHashes } from '../../../shared/pki/root-hash.js';
 import { maxRoots, type TrustHint, type TrustReport } from '../../../shared/wire/trust-hint.js';
 import type { Scheduler } from '../../thread/scheduler.js';
 import type { CertificateRotator } from './certificate-rotator.js';
 import type { CredentialsRotator } from './credentials-rotator.js';
 import type { NodeCredentials } from './node-credentials.js';
+import { VerifiedChains, type VerifiedChain } from './verified-chains.js';
 
 /** The agents of a mesh spread their renewals over this time after its roots have changed. */
 const renewWithinMs = 5000;
@@ -20,9 +21,7 @@ const maxIntervalMs = 600_000;
  */
 export class TrustKeeper {
   readonly #init: TrustKeeperInit;
-  /** By chain: verifying one costs a signature for each link. */
-  #rootOf = new Map<string, string | null>();
-  #verifiedWith = '';
+  readonly #verified = new VerifiedChains();
   #hint: TrustHint | null = null;
   #renewedAtMs = Number.NEGATIVE_INFINITY;
   /** How often in a row certificates were renewed for a hint and did not meet it. */
@@ -37,12 +36,14 @@ export class TrustKeeper {
   report(): TrustReport {
     const { rootsPem, nodeCertificatePem } = this.#current();
     const chains = [nodeCertificatePem, ...this.#init.certificates.certificates.map(({ chainPem }) => chainPem)];
-    const proves = new Set(this.#roots(chains, rootsPem));
-    proves.delete(null);
-    return {
-      trusts: rootHashes(rootsPem).slice(0, maxRoots),
-      proves: [...proves].filter((hash) => hash !== null).slice(0, maxRoots),
-    };
+    this.#verified.keep(new Set(chains));
+    const proves = new Set(chains.flatMap((chain) => this.#rootOf(chain) ?? []));
+    return { trusts: rootHashes(rootsPem).slice(0, maxRoots), proves: [...proves].slice(0, maxRoots) };
+  }
+
+  /** What the roots that are trusted here say of a chain; null: none verifies it. */
+  verified(chainPem: string): VerifiedChain | null {
+    return this.#verified.find(chainPem, this.#current().rootsPem);
   }
 
   onHint(hint: TrustHint): void {
@@ -88,9 +89,9 @@ export class TrustKeeper {
     const { rootsPem, nodeCertificatePem } = this.#current();
     const held = rootHashes(rootsPem);
     const hasSameRoots = held.length === new Set(roots).size && held.every((hash) => roots.includes(hash));
-    const [nodeRoot] = this.#roots([nodeCertificatePem], rootsPem);
+    const nodeRoot = this.#rootOf(nodeCertificatePem);
     const identities = this.#init.certificates.certificates
-      .filter(({ chainPem }) => this.#roots([chainPem], rootsPem)[0] !== signsUnder)
+      .filter(({ chainPem }) => this.#rootOf(chainPem) !== signsUnder)
       .map(({ identity }) => identity);
     return { isNodeDue: !hasSameRoots || nodeRoot !== signsUnder, identities };
   }
@@ -99,18 +100,8 @@ export class TrustKeeper {
     return this.#init.credentials.current;
   }
 
-  #roots(chains: readonly string[], rootsPem: string): (string | null)[] {
-    if (rootsPem !== this.#verifiedWith || this.#rootOf.size > 2 * (this.#init.certificates.certificates.length + 8)) {
-      this.#rootOf = new Map();
-      this.#verifiedWith = rootsPem;
-    }
-    return chains.map((chain) => {
-      const known = this.#rootOf.get(chain);
-      if (known !== undefined) return known;
-      const found = rootHashOf(chain, rootsPem);
-      this.#rootOf.set(chain, found);
-      return found;
-    });
+  #rootOf(chainPem: string): string | null {
+    return this.verified(chainPem)?.rootHash ?? null;
   }
 }
 

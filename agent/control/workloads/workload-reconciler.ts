@@ -27,6 +27,8 @@ export type ListenerControl = {
   setWorkloads(workloads: readonly LocalWorkload[]): void;
   /** Null: some worker has not answered yet. */
   listeningOf(workload: WorkloadName): { readonly netnsInode: number; readonly error: string | null } | null;
+  /** Whether at least one worker accepts connections in the workload's namespace. */
+  isListening(workload: WorkloadName): boolean;
 };
 
 export type WorkloadStatus = {
@@ -36,6 +38,10 @@ export type WorkloadStatus = {
   readonly captured: boolean;
   /** What it waits for, or what went wrong; null: its capture is as it should be. */
   readonly problem: string | null;
+  /** Whether at least one worker accepts its connections. */
+  readonly isListening: boolean;
+  /** Why its traffic may pass by the agent although it is captured: rules are missing or damaged; null: they are there. */
+  readonly captureProblem: string | null;
 };
 
 type Held = {
@@ -136,6 +142,8 @@ export class WorkloadReconciler {
         netnsPath: held?.netnsPath ?? null,
         captured: held?.applied != null,
         problem: this.#problems.get(name) ?? this.#capture.problemOf(name),
+        isListening: this.#listeners.isListening(name),
+        captureProblem: this.#capture.problemOf(name),
       };
     });
   }

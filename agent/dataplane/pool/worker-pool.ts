@@ -156,6 +156,18 @@ export class WorkerPool extends EventEmitter<PoolEvents> {
     return { workload, netnsInode: wanted.netnsInode, error };
   }
 
+  /**
+   * Whether at least one worker listens in a workload's current namespace. The kernel gives new connections only to
+   * listeners that are there, so they are served although another worker is being replaced.
+   */
+  isListening(workload: WorkloadName): boolean {
+    const wanted = this.#state.workloads.find((candidate) => candidate.name === workload);
+    return this.#members.some((member) => {
+      const answer = member?.listening.get(workload);
+      return answer !== undefined && answer.netnsInode === wanted?.netnsInode && answer.error === null;
+    });
+  }
+
   /** The state of each worker that answers within two seconds. Without secrets. */
   async dump(): Promise<WorkerDump[]> {
     const members = this.#members.filter((member) => member !== null);

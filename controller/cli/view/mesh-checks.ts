@@ -124,14 +124,16 @@ function workloadFindings(agent: Agent): Finding[] {
 }
 
 function certificateFindings({ status, nowMs }: MeshFacts): Finding[] {
-  const certificates = status.agents
-    .filter(hasCurrentHeartbeat)
-    .flatMap(({ node, heartbeat }) =>
-      (heartbeat?.workloads ?? []).flatMap(({ name, certificateNotAfterMs: notAfterMs }) =>
-        notAfterMs === null ? [] : [{ name, node, notAfterMs }],
-      ),
-    );
-  const freshestMs = certificates.reduce((most, { notAfterMs }) => Math.max(most, notAfterMs - nowMs), 0);
+  const held = status.agents.flatMap((agent) =>
+    (agent.heartbeat?.workloads ?? []).flatMap(({ name, certificateNotAfterMs: notAfterMs }) =>
+      notAfterMs === null ? [] : [{ name, node: agent.node, notAfterMs, isCurrent: hasCurrentHeartbeat(agent) }],
+    ),
+  );
+  // A silent agent may have renewed what it reported last, unless it is cut off: only what has expired since is certain.
+  const certificates = held.filter(({ isCurrent, notAfterMs }) => isCurrent || notAfterMs <= nowMs);
+  const freshestMs = held
+    .filter(({ isCurrent }) => isCurrent)
+    .reduce((most, { notAfterMs }) => Math.max(most, notAfterMs - nowMs), 0);
   return certificates
     .filter(({ notAfterMs }) => notAfterMs - nowMs <= freshestMs * overdueBelow)
     .map(({ name, node, notAfterMs }) => {

@@ -187,10 +187,13 @@ describe('a pool of data-plane workers', { timeout: patientMs(120_000) }, () => 
       () => pool('node1').listeningOf(workloadNamed('shop/web')) ?? undefined,
     );
     assert.match(answer.error ?? '', /replaced by another one/);
+    assert.equal(pool('node1').isListening(workloadNamed('shop/web')), false);
     pool('node1').send({ type: 'workloads', workloads: localWorkloads('node1') });
     await waitUntil('listeners', () =>
       pool('node1').listeningOf(workloadNamed('shop/web'))?.error === null ? true : undefined,
     );
+    assert.equal(pool('node1').isListening(workloadNamed('shop/web')), true);
+    assert.equal(pool('node1').isListening(workloadNamed('shop/gone')), false);
   });
 
   test('drains: finishes what ends in time, cuts the rest as DRAIN, and its threads end', async () => {

@@ -11,9 +11,19 @@ const workload = {
   netnsPath: '/run/netns/web',
   captured: true,
   problem: null,
+  isListening: true,
+  captureProblem: null,
   certificateNotAfterMs: nowMs + 1000,
   certificateProblem: null,
+  certificateChain: { rootHash: 'a'.repeat(64), notBeforeMs: nowMs - 1000, notAfterMs: nowMs + 1000 },
 };
+/** The chain of the workload's certificate with another life. */
+function chain(life: {
+  readonly notBeforeMs?: number;
+  readonly notAfterMs?: number;
+}): typeof workload.certificateChain {
+  return { ...workload.certificateChain, ...life };
+}
 const ready: ReadinessFacts = {
   isJoined: true,
   joinProblem: null,
@@ -25,6 +35,8 @@ const ready: ReadinessFacts = {
   missingEntries: 0,
   workers: { online: 2, wanted: 2 },
   workloads: [workload],
+  credentialsProblem: null,
+  hostRulesProblem: null,
   stateProblem: null,
   nowMs,
 };
@@ -63,7 +75,51 @@ const cases: readonly [string, Partial<ReadinessFacts>, readonly string[], reado
   ],
   ['a renewal failed', { workloads: [{ ...workload, certificateProblem: 'no answer' }] }, [], ['certificate/shop/web']],
   ['a workload is not captured', { workloads: [{ ...workload, captured: false }] }, ['capture/shop/web'], []],
-  ['a capture was damaged', { workloads: [{ ...workload, problem: 'flushed' }] }, [], ['capture/shop/web']],
+  ['a change of its capture failed', { workloads: [{ ...workload, problem: 'exclusion' }] }, [], ['capture/shop/web']],
+  [
+    'its rules are missing',
+    { workloads: [{ ...workload, problem: 'flushed', captureProblem: 'flushed' }] },
+    ['capture/shop/web'],
+    [],
+  ],
+  [
+    'no worker listens for it',
+    { workloads: [{ ...workload, isListening: false, problem: 'EADDRINUSE' }] },
+    ['listener/shop/web'],
+    [],
+  ],
+  [
+    'one of two workers does not listen for it',
+    { workloads: [{ ...workload, problem: 'its listeners are not open yet' }] },
+    [],
+    ['capture/shop/web'],
+  ],
+  [
+    'a certificate begins later',
+    { workloads: [{ ...workload, certificateChain: chain({ notBeforeMs: nowMs + 1 }) }] },
+    ['certificate/shop/web'],
+    [],
+  ],
+  [
+    'a certificate above it has expired',
+    { workloads: [{ ...workload, certificateChain: chain({ notAfterMs: nowMs }) }] },
+    ['certificate/shop/web'],
+    [],
+  ],
+  [
+    'no root verifies a certificate',
+    { workloads: [{ ...workload, certificateChain: null }] },
+    ['certificate/shop/web'],
+    [],
+  ],
+  [
+    'a certificate has expired while NATS is away',
+    { isNatsConnected: false, workloads: [{ ...workload, certificateNotAfterMs: nowMs }] },
+    ['certificate/shop/web'],
+    ['nats'],
+  ],
+  ['the node was not renewed', { credentialsProblem: 'removed' }, [], ['credentials']],
+  ["the host's rules for probes are damaged", { hostRulesProblem: 'flushed' }, [], ['capture']],
   ['the disk is full', { stateProblem: 'no space left' }, [], ['state']],
 ];
 

@@ -77,6 +77,7 @@ class Recorder {
       listeners: {
         setWorkloads: (workloads) => void this.steps.push(`listen [${workloads.map(({ name }) => name).join()}]`),
         listeningOf: () => this.listening,
+        isListening: () => this.listening !== null,
       },
       ledger: new CaptureLedger({ file, entries, log }),
       scheduler: this.scheduler,

@@ -119,6 +119,14 @@ describe('culvert check', () => {
       ['fail agents: host-a no longer sends heartbeats'],
     ],
     [
+      'a silent agent whose certificates have expired since',
+      withAgent({ state: 'stale' }, { workloads: [{ ...workload, certificateNotAfterMs: nowMs - hour }] }),
+      [
+        'fail agents: host-a no longer sends heartbeats',
+        'fail certificates: the certificate of billing/api on host-a expired 1h ago',
+      ],
+    ],
+    [
       'an agent that is behind',
       withAgent({ state: 'behind', revisionLag: 2 }),
       ['fail agents: host-a is 2 revisions behind'],
