@@ -8,8 +8,11 @@ import { sealRegistryRoot } from '../../shared/wire/registry-root.js';
 import { sealRegistryEntry } from '../../shared/wire/signed.js';
 import type { RegistryContent, RegistryUpdate } from './registry-publisher.js';
 
-/** Minimum time between two publications, so that a burst of changes makes one root and writes each page once. */
-const windowMs = 50;
+/**
+ * Minimum time between two publications, so that a burst of changes makes one root and writes each page once. The first
+ * change after a pause does not wait.
+ */
+const windowMs = 100;
 /** Entries sealed per turn, which takes a few milliseconds. */
 const sealedAtOnce = 100;
 

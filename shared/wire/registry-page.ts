@@ -1,4 +1,4 @@
-import { createHash } from 'node:crypto';
+import { hash } from 'node:crypto';
 import { gunzipSync, gzipSync } from 'node:zlib';
 import { z } from 'zod';
 import { describeError } from '../errors.js';
@@ -16,19 +16,28 @@ export type RegistryPage = {
 };
 
 export const maxPageBytes = 1024 * 1024;
+const maxKeyLength = 1024;
 const maxPageTextBytes = 8 * 1024 * 1024;
 /** A page has about 16 KiB of text. The default settings prepare 256 KiB of memory for it, and give no smaller page. */
 const compression = { level: 1, windowBits: 13, memLevel: 6 };
 
 const pageSchema = z.strictObject({
-  entries: z.record(z.string().min(1).max(1024), z.int().min(1)),
+  // A schema of keys and values would take most of the time that an agent needs for a change.
+  entries: z.custom<Readonly<Record<string, number>>>(areSequences, 'sequences by key expected'),
   digest: z.base64().length(44),
 });
 
+function areSequences(value: unknown): boolean {
+  if (typeof value !== 'object' || value === null || Array.isArray(value)) return false;
+  return Object.entries(value).every(
+    ([key, sequence]) => key !== '' && key.length <= maxKeyLength && Number.isSafeInteger(sequence) && sequence >= 1,
+  );
+}
+
 /** What a page has of one entry. Pages are built again and again, so each entry's part is made once ({@link pagePart}). */
 export type PagePart = {
-  /** Key and sequence, as in the text of the page. */
-  readonly text: string;
+  /** A comma, then key and sequence as in the text of the page. Bytes: to join strings would take most of a page's time. */
+  readonly text: Uint8Array;
   /** Key and digest, as {@link groupDigest} hashes them. */
   readonly hashed: Uint8Array;
 };
@@ -39,13 +48,14 @@ export function pagePart(init: {
   readonly sealed: Uint8Array;
 }): PagePart {
   const { key, sequence, sealed } = init;
-  return { text: `${JSON.stringify(key)}:${sequence}`, hashed: hashedPart(key, entryDigest(sealed)) };
+  return { text: Buffer.from(`,${JSON.stringify(key)}:${sequence}`), hashed: hashedPart(key, entryDigest(sealed)) };
 }
 
 /** The same entries give the same bytes. `parts` are in the order of their keys. Errors: `PAYLOAD_TOO_LARGE`. */
 export function encodeRegistryPage(parts: readonly PagePart[]): Uint8Array {
   const digest = digestOf(parts.map(({ hashed }) => hashed));
-  const text = Buffer.from(`{"entries":{${parts.map(({ text }) => text).join(',')}},"digest":"${digest}"}`);
+  const listed = parts.map(({ text }, at) => (at === 0 ? text.subarray(1) : text));
+  const text = Buffer.concat([Buffer.from('{"entries":{'), ...listed, Buffer.from(`},"digest":"${digest}"}`)]);
   assertFits(text, maxPageTextBytes, 'the keys of a page of the registry');
   const bytes = gzipSync(text, compression);
   assertFits(bytes, maxPageBytes, 'the keys of a page of the registry');
@@ -54,7 +64,7 @@ export function encodeRegistryPage(parts: readonly PagePart[]): Uint8Array {
 
 /** SHA-256 of the bytes of a page, in base64, as in the root. */
 export function pageDigest(bytes: Uint8Array): string {
-  return createHash('sha256').update(bytes).digest('base64');
+  return hash('sha256', bytes, 'base64');
 }
 
 /** Decodes bytes that a root proves. Errors: `PAYLOAD_INVALID`, also for keys that do not belong to the leaf. */
@@ -74,7 +84,7 @@ export function decodeRegistryPage(init: { readonly bytes: Uint8Array; readonly 
 
 /** SHA-256 of an entry's sealed bytes, for {@link groupDigest}. */
 export function entryDigest(sealed: Uint8Array): Uint8Array {
-  return createHash('sha256').update(sealed).digest();
+  return hash('sha256', sealed, 'buffer');
 }
 
 /**
@@ -101,5 +111,5 @@ function hashedPart(key: string, digest: Uint8Array): Uint8Array {
 }
 
 function digestOf(parts: readonly Uint8Array[]): string {
-  return createHash('sha256').update(Buffer.concat(parts)).digest('base64');
+  return hash('sha256', Buffer.concat(parts), 'base64');
 }

@@ -6,7 +6,7 @@ import { registryRootKey, type RegistryRoot } from '../../../shared/wire/registr
 import type { RegistryEntry } from '../../../shared/routing/registry-entry.js';
 import type { RegistryMessage } from '../../dataplane/messages.js';
 import type { ManifestEntries, ReleasedEntry } from './manifest-entries.js';
-import { RegistryManifest } from './registry-manifest.js';
+import { RegistryManifest, type DroppedPage } from './registry-manifest.js';
 import type { RegistrySource, StoredRegistry } from '../state/registry-file.js';
 
 export type OpenedEntry = { readonly entry: RegistryEntry; readonly sequence: number };
@@ -217,7 +217,7 @@ export class RegistryFollower implements RegistrySource {
     try {
       const change = this.#manifest.takeRoot(sealed);
       if (change === null) return false;
-      const waiting = change.dropped.flatMap((page) => this.#drop(page));
+      const waiting = change.dropped.flatMap((dropped) => this.#drop(dropped));
       for (const page of change.added) this.#add(page);
       this.#hasManifestChanged = true;
       for (const entry of waiting) this.#receive(entry.key, entry.sealed);
@@ -244,10 +244,10 @@ export class RegistryFollower implements RegistrySource {
   }
 
   /** Its entries may no longer be listed by any page. Returns the entries that waited for it. */
-  #drop(page: ManifestEntries): ReleasedEntry[] {
-    this.#incomplete.delete(page);
-    for (const key of page.keys) if (this.#held.has(key)) this.#unlisted.add(key);
-    return page.stopWaiting();
+  #drop({ entries, successor }: DroppedPage): ReleasedEntry[] {
+    this.#incomplete.delete(entries);
+    for (const key of entries.keys) if (successor?.names(key) !== true && this.#held.has(key)) this.#unlisted.add(key);
+    return entries.stopWaiting();
   }
 
   /** Returns true when the entry is new. `open` verifies it. */

@@ -14,8 +14,10 @@ type Candidate = { readonly digest: string; readonly sealed: Uint8Array };
 /** Pages that came into force, and pages that they replaced. */
 export type ManifestChange = {
   readonly added: readonly ManifestEntries[];
-  readonly dropped: readonly ManifestEntries[];
+  readonly dropped: readonly DroppedPage[];
 };
+/** A page that is no longer in force, and the one in its place: the page of the same keys, if that has arrived. */
+export type DroppedPage = { readonly entries: ManifestEntries; readonly successor: ManifestEntries | undefined };
 
 /**
  * The root of the registry, and those of its pages that have arrived. A page is in force when the root has its digest; the
@@ -127,7 +129,10 @@ export class RegistryManifest {
     }
     for (const key of before.keys()) this.#changed.add(key);
     this.#strays = new Set([...this.#candidates.keys()].filter((key) => this.#pages.has(key)));
-    return { added, dropped: [...before.values()].map(({ entries }) => entries) };
+    return {
+      added,
+      dropped: [...before].map(([key, { entries }]) => ({ entries, successor: this.#pages.get(key)?.entries })),
+    };
   }
 
   /** Returns the page when this call puts it in force; null when it waits as a candidate, or is in force already. */

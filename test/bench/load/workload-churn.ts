@@ -46,8 +46,8 @@ const follower = await followRegistry({
   log: createLog({ name: 'workload-churn', level: 'error' }),
   signal,
   onWhole: (sequence) => {
+    if (sequence !== reached) roots += 1;
     reached = sequence;
-    roots += 1;
     settle();
   },
   onAlarm: () => (alarms += 1),
