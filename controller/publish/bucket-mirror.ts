@@ -1,7 +1,7 @@
 import type { Bucket, BucketEntry } from '../../shared/bus/bucket.js';
 
-/** Number of concurrent writes; JetStream acknowledges each one after storing it. */
-const parallelWrites = 32;
+/** Number of concurrent deletions; JetStream acknowledges each one after storing it. */
+const parallelDeletions = 32;
 
 /**
  * Brings a bucket to a wanted content with as few writes as possible. It knows what the bucket held when it was listed, and
@@ -50,16 +50,11 @@ export class BucketMirror {
     return true;
   }
 
-  /** Writes the values that differ. */
+  /** Writes the values that differ, in their order. */
   async write(wanted: ReadonlyMap<string, Uint8Array>): Promise<void> {
-    const different = [...wanted].filter(([key, value]) => !isSame(this.#known.get(key), value));
-    await runInParallel(
-      different.map(
-        ([key, value]) =>
-          () =>
-            this.put(key, value),
-      ),
-    );
+    const different = new Map([...wanted].filter(([key, value]) => !isSame(this.#known.get(key), value)));
+    await this.bucket.putAll(different);
+    for (const [key, value] of different) this.#known.set(key, value);
   }
 
   /** Deletes managed keys that are not wanted. */
@@ -96,7 +91,7 @@ async function runInParallel(tasks: readonly (() => Promise<void>)[]): Promise<v
       }
     }
   };
-  const lanes = await Promise.allSettled(Array.from({ length: Math.min(parallelWrites, tasks.length) }, lane));
+  const lanes = await Promise.allSettled(Array.from({ length: Math.min(parallelDeletions, tasks.length) }, lane));
   const failure = lanes.find((result) => result.status === 'rejected');
   if (failure !== undefined) throw failure.reason;
 }

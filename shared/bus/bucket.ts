@@ -9,6 +9,11 @@ export interface Bucket {
   get(key: string): Promise<BucketEntry | undefined>;
   /** Returns the new revision. */
   put(key: string, value: Uint8Array): Promise<number>;
+  /**
+   * Writes all values, in this order and at a fraction of the cost of single writes. Resolves when all are stored. After an
+   * error any of them may be stored or not.
+   */
+  putAll(values: ReadonlyMap<string, Uint8Array>): Promise<void>;
   /** Writes only when the key is absent or deleted, else BUS_CONFLICT. */
   create(key: string, value: Uint8Array): Promise<number>;
   /** Writes only when the key's last revision is `expectedRevision`, else BUS_CONFLICT. */

@@ -1,4 +1,13 @@
-import { DiscardPolicy, RetentionPolicy, StorageType, type JetStreamManager, type KV, type StreamConfig } from 'nats';
+import {
+  DiscardPolicy,
+  RetentionPolicy,
+  StorageType,
+  type JetStreamClient,
+  type JetStreamManager,
+  type KV,
+  type StreamConfig,
+} from 'nats';
+import { CulvertError } from '../errors.js';
 import { newDeferred } from '../deferred.js';
 import type { Bucket, BucketEntry, BucketSettings, BucketWatch, WatchOptions } from './bucket.js';
 import { RelistingWatch } from './bucket-watch.js';
@@ -7,9 +16,14 @@ import type { FeedLink } from './feed-loop.js';
 import { openFeed, type Feed, type FeedMessage } from './push-feed.js';
 import { untilLost } from './until-lost.js';
 
+/** {@link Bucket.putAll} writes this much at a time: JetStream drops what it cannot queue. */
+const maxBatchKeys = 64;
+const maxBatchBytes = 512 * 1024;
+
 export type NatsBucketInit = {
   readonly name: string;
   readonly kv: KV;
+  readonly jetStream: JetStreamClient;
   readonly manager: JetStreamManager;
   readonly link: FeedLink;
   /** Throws BUS_DISCONNECTED, so that an operation need not wait for its timeout. */
@@ -52,6 +66,11 @@ export class NatsBucket implements Bucket {
 
   put(key: string, value: Uint8Array): Promise<number> {
     return this.#attempt(`write ${key}`, () => this.#init.kv.put(key, value));
+  }
+
+  async putAll(values: ReadonlyMap<string, Uint8Array>): Promise<void> {
+    for (const key of values.keys()) assertKey(key);
+    for (const batch of batchesOf(values)) await this.#putBatch(batch);
   }
 
   create(key: string, value: Uint8Array): Promise<number> {
@@ -116,6 +135,29 @@ export class NatsBucket implements Bucket {
     return message.subject.slice(this.#subjectPrefix.length);
   }
 
+  /**
+   * Only the first and the last write are acknowledged. The last is refused unless it follows directly on all the others, so
+   * its acknowledgement stands for them. If another client wrote in between, or one was refused, each is written singly.
+   */
+  async #putBatch(batch: Batch): Promise<void> {
+    const [first, ...rest] = batch;
+    const last = rest.pop();
+    if (first === undefined) return;
+    const revision = await this.put(...first);
+    if (last === undefined) return;
+    const [key, value] = last;
+    const lastSequence = revision + rest.length;
+    try {
+      await this.#attempt(`write ${batch.length} keys`, () => {
+        for (const [other, bytes] of rest) this.#init.link.connection.publish(`${this.#subjectPrefix}${other}`, bytes);
+        return this.#init.jetStream.publish(`${this.#subjectPrefix}${key}`, value, { expect: { lastSequence } });
+      });
+    } catch (error) {
+      if (!(error instanceof CulvertError) || error.code !== 'BUS_CONFLICT') throw error;
+      for (const write of [...rest, last]) await this.put(...write);
+    }
+  }
+
   /** The last message of every key, deletion markers included. */
   async #list(prefix: string | undefined, isHeadersOnly: boolean): Promise<FeedMessage[]> {
     this.#init.assertConnected(`list the bucket ${this.name}`);
@@ -159,4 +201,25 @@ export class NatsBucket implements Bucket {
       throw toStoreError(tried, error);
     }
   }
+}
+
+type Batch = (readonly [key: string, value: Uint8Array])[];
+
+function* batchesOf(values: ReadonlyMap<string, Uint8Array>): Generator<Batch> {
+  let batch: Batch = [];
+  let bytes = 0;
+  for (const entry of values) {
+    batch.push(entry);
+    bytes += entry[1].length;
+    if (batch.length < maxBatchKeys && bytes < maxBatchBytes) continue;
+    yield batch;
+    batch = [];
+    bytes = 0;
+  }
+  yield batch;
+}
+
+function assertKey(key: string): void {
+  if (/^[-/=\w]+(\.[-/=\w]+)*$/.test(key)) return;
+  throw busError('BUS_FAILED', `${JSON.stringify(key)} cannot be a key of a bucket`);
 }

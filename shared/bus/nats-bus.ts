@@ -160,6 +160,7 @@ export class NatsBus implements Bus {
     return new NatsBucket({
       name,
       kv,
+      jetStream,
       manager,
       assertConnected: (what) => this.#assertConnected(what),
       link: this.#feedLink(),

@@ -46,6 +46,10 @@ class MemoryBucket implements Bucket {
     return this.#set(key, value);
   }
 
+  async putAll(values: ReadonlyMap<string, Uint8Array>): Promise<void> {
+    for (const [key, value] of values) await this.put(key, value);
+  }
+
   async create(key: string, value: Uint8Array): Promise<number> {
     await this.#before(key);
     if (this.#entries.has(key)) throw conflict();
