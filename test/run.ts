@@ -11,12 +11,14 @@ import { requireCommands } from './lab/requirements.js';
 import { sweepStaleLabs } from './lab/teardown.js';
 import { testRunVariable } from './lab/test-processes.js';
 import { thoroughVariable } from './support/property-runs.js';
+import { runWithOtherNode, type OtherRun } from './runner/other-node.js';
 import { runSuite, type SuiteResult } from './runner/run-suite.js';
 import { groupFiles, type FileGroup } from './runner/file-groups.js';
 import { findTestFiles, suites, type SuiteName, type TestSuite } from './runner/suites.js';
 
 /**
- * The test runner: `node dist/test/run.js [suite…] [--filter RE] [--agent-workers N] [--times] [--thorough] [--install]`. It exits with 0 only if every test passed,
+ * The test runner: `node dist/test/run.js [suite…] [--filter RE] [--agent-workers N] [--times] [--thorough] [--install]
+ * [--other-node BINARY]`. It exits with 0 only if every test passed,
  * none was skipped, every suite had files and nothing was left behind on the machine.
  */
 type RunOptions = {
@@ -25,9 +27,13 @@ type RunOptions = {
   readonly times?: boolean;
   readonly thorough?: boolean;
   readonly install?: boolean;
+  readonly otherNode?: string;
+  readonly inside?: boolean;
 };
 
 const suiteNames = Object.keys(suites) as SuiteName[];
+/** What the gate runs on a second Node too: the suites that need no mesh. */
+const meshless: readonly SuiteName[] = ['unit', 'contract', 'integration'];
 
 async function runTests(wanted: readonly SuiteName[], options: RunOptions): Promise<boolean> {
   if (options.thorough === true) process.env[thoroughVariable] = '1';
@@ -45,9 +51,10 @@ async function runTests(wanted: readonly SuiteName[], options: RunOptions): Prom
 
   // Not in the tests' own TMPDIR, which must be empty in the end.
   const entryDirectory = mkdtempSync(path.join(tmpdir(), 'culvert-groups-'));
-  const scope = openScope(hasLabs);
+  const scope = openScope(hasLabs, options.inside ?? false);
   const before = await takeInventory(scope);
   const results: SuiteResult[] = [];
+  let other: Promise<OtherRun> | null = null;
   const abort = new AbortController();
   const stop = (): void => abort.abort();
   process.once('SIGINT', stop);
@@ -55,20 +62,31 @@ async function runTests(wanted: readonly SuiteName[], options: RunOptions): Prom
   try {
     for (const { suite, files } of plan) {
       if (files.length === 0 || abort.signal.aborted) continue;
+      if (suites[suite].directory === 'e2e') other ??= runOther(options, abort.signal);
       console.log(`\n${suite}`);
       const groups = groupsOf({ suite, files }, options, entryDirectory);
       results.push(await runSuite({ suite, groups, agentWorkers: options.agentWorkers, signal: abort.signal }));
     }
     if (options.times === true) printTimes(results);
-    const leaks = await findLeaks(before, scope);
-    const interrupted = abort.signal.aborted ? ['the run was interrupted'] : [];
-    return report(results, [...interrupted, ...leaks.map((leak) => `left behind: ${leak}`)]);
+    const { isOk: isOtherOk, output } = await (other ?? runOther(options, abort.signal));
+    if (output !== '') console.log(`\nwith ${options.otherNode}\n${output}`);
+    const problems = isOtherOk ? [] : [`failed with ${options.otherNode}: see above`];
+    if (abort.signal.aborted) problems.push('the run was interrupted');
+    if (options.inside !== true) {
+      for (const leak of await findLeaks(before, scope)) problems.push(`left behind: ${leak}`);
+    }
+    return report(results, problems);
   } finally {
     process.off('SIGINT', stop);
     process.off('SIGTERM', stop);
-    removeLeaks(scope);
+    if (options.inside !== true) removeLeaks(scope);
     rmSync(entryDirectory, { recursive: true, force: true });
   }
+}
+
+function runOther({ otherNode, thorough }: RunOptions, signal: AbortSignal): Promise<OtherRun> {
+  if (otherNode === undefined) return Promise.resolve({ isOk: true, output: '' });
+  return runWithOtherNode({ node: otherNode, suites: meshless, args: thorough === true ? ['--thorough'] : [], signal });
 }
 
 /** With --times every file has a process of its own, so that its time is its own. */
@@ -93,11 +111,15 @@ async function prepareMachine(install: boolean): Promise<void> {
   sweepStaleLabs();
 }
 
-/** Everything that the tests start inherits these two variables, so that what they leave can be told from other things. */
-function openScope(hasLabs: boolean): LeakScope {
-  const testRun = randomBytes(4).toString('hex');
-  const tempDir = path.join(tmpdir(), `culvert-test-${testRun}`);
-  mkdirSync(tempDir, { mode: 0o700 });
+/**
+ * Everything that the tests start inherits these two variables, so that what they leave can be told from other things. A run
+ * inside another keeps that one's.
+ */
+function openScope(hasLabs: boolean, isInside: boolean): LeakScope {
+  const outer = isInside ? process.env[testRunVariable] : undefined;
+  const testRun = outer ?? randomBytes(4).toString('hex');
+  const tempDir = outer === undefined ? path.join(tmpdir(), `culvert-test-${testRun}`) : tmpdir();
+  if (outer === undefined) mkdirSync(tempDir, { mode: 0o700 });
   process.env[testRunVariable] = testRun;
   process.env['TMPDIR'] = tempDir;
   // npm and the compiler would write one into TMPDIR, since Node 22.
@@ -139,6 +161,11 @@ const program = new Command('run')
   .option('--agent-workers <n>', 'data-plane threads of the agents, in every suite', workerCount)
   .option('--thorough', 'property tests try all of their worlds, as in the gate')
   .option('--times', 'print how long each file took')
+  .option(
+    '--other-node <binary>',
+    'while the end-to-end tests run, run the suites that need no mesh with this Node too',
+  )
+  .option('--inside', 'part of another run, which checks for what was left behind')
   .option('--install', 'install missing programs with apt-get')
   .action(async (wanted: SuiteName[], options: RunOptions) => {
     process.exitCode = (await runTests(wanted, options)) ? 0 : 1;

@@ -9,6 +9,7 @@ import { LabProcess } from '../../lab/lab-process.js';
 import type { LeakScope } from '../../lab/leak-check.js';
 import { findLeaks, removeLeaks, takeInventory } from '../../lab/leak-check.js';
 import { patientMs } from '../../lab/patience.js';
+import { runWithOtherNode } from '../../runner/other-node.js';
 
 const suiteModule = new URL('../../runner/run-suite.js', import.meta.url).href;
 
@@ -52,6 +53,20 @@ describe('the test runner', { timeout: patientMs(60_000) }, () => {
     assert.match(stdout, /at .*f\.test\.mjs:5:/);
     assert.ok(!stdout.includes('node-1000'), stdout);
     assert.ok(stdout.length < 4000, `${stdout.length} characters`);
+  });
+
+  it('runs suites with another Node, and shows what they printed and how they ended', async () => {
+    const other = (node: string, filter: string) =>
+      runWithOtherNode({ node, suites: ['unit'], args: ['--filter', filter], signal: new AbortController().signal });
+    const passed = await other(process.execPath, 'runner/short-failure');
+    assert.ok(passed.isOk, passed.output);
+    assert.match(passed.output, /unit +1 files, \d+ passed, 0 failed/);
+    const empty = await other(process.execPath, 'no such file');
+    assert.equal(empty.isOk, false);
+    assert.match(empty.output, /no test file matches/);
+    const missing = await other(path.join(directory, 'node'), 'runner/short-failure');
+    assert.equal(missing.isOk, false);
+    assert.match(missing.output, /cannot be started/);
   });
 
   it('notices processes, labs and files that a test leaves, and removes them', async () => {
