@@ -29,9 +29,11 @@ function compilePolicy(policy: NetworkPolicy): CompiledNetworkPolicy {
 }
 
 function compileUncached({ metadata, spec }: NetworkPolicy): CompiledNetworkPolicy {
-  const { ingress = [], egress = [] } = spec;
-  // Without policyTypes a policy applies to ingress, and to egress if it has egress rules.
-  const types = spec.policyTypes ?? (egress.length > 0 ? ['Ingress', 'Egress'] : ['Ingress']);
+  const { ingress = [], egress = [], policyTypes = [] } = spec;
+  // Without any type a policy applies to ingress, and to egress if it has egress rules. An empty list is no type: for
+  // Kubernetes it is the same as an absent field.
+  const assumed = egress.length > 0 ? ['Ingress', 'Egress'] : ['Ingress'];
+  const types: readonly string[] = policyTypes.length > 0 ? policyTypes : assumed;
   return {
     namespace: metadata.namespace,
     name: metadata.name,

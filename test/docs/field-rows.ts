@@ -99,7 +99,7 @@ function presenceText(layers: Layers): string {
       if (typeof defaultValue === 'string' || typeof defaultValue === 'number') return `default \`${defaultValue}\``;
       return 'optional';
     }
-    if (def.type === 'optional') return 'optional';
+    if (def.type === 'optional' || def.type === 'prefault') return 'optional';
   }
   return 'required';
 }

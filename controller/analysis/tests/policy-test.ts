@@ -12,7 +12,14 @@ import {
 } from '../../resources/kinds/metadata.js';
 import { formatPath, type Problem } from '../../resources/kinds/problem.js';
 import { ruleTestSchema, type RuleTest } from '../../resources/kinds/rule-test.js';
-import { lineOfPath, TooDeepError, yamlProblems, yamlToJson, yamlTokens } from '../../resources/parse/yaml-document.js';
+import {
+  lineOfPath,
+  TooDeepError,
+  writtenAt,
+  yamlProblems,
+  yamlToJson,
+  yamlTokens,
+} from '../../resources/parse/yaml-document.js';
 
 const testsField = z
   .array(ruleTestSchema)
@@ -83,7 +90,7 @@ export function parsePolicyTests(
     if (!parsed.success) {
       const resource = test === null ? null : `PolicyTest/${test}`;
       for (const { path, message, hint } of parsed.error.issues.flatMap((issue) =>
-        describeIssue(schema, issue, json),
+        describeIssue(schema, issue, json, (path) => writtenAt(document, path)),
       )) {
         add(number, lineOfPath(document, lines, path), { resource, path: formatPath(path), message, hint });
       }

@@ -167,6 +167,7 @@ export const authorizationPolicySchema = z
           .describe('What the policy matches, as alternatives. Without it nothing; `[{}]` is every connection.'),
       })
       .describe(specText)
+      .prefault({})
       .register(fieldNotes, {
         example: '{ action: DENY, rules: [{ to: [{ operation: { ports: ["22"] } }] }] }',
         refusedFields: {

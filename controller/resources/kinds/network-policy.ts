@@ -117,14 +117,14 @@ export const networkPolicySchema = z
     metadata: namespacedMetadata.describe(metadataText),
     spec: z
       .strictObject({
-        podSelector: labelSelector.describe(
-          'Workloads of the namespace that the policy isolates. `{}` is all of them.',
-        ),
+        podSelector: labelSelector
+          .default({})
+          .describe('Workloads of the namespace that the policy isolates. Without it, or with `{}`, all of them.'),
         policyTypes: z
           .array(z.enum(['Ingress', 'Egress']))
           .exactOptional()
           .describe(
-            'Directions that the policy isolates. Without it `Ingress`, and `Egress` when `egress` is written.',
+            'Directions that the policy isolates. Without any `Ingress`, and `Egress` when `egress` has rules.',
           ),
         ingress: z
           .array(
@@ -147,6 +147,7 @@ export const networkPolicySchema = z
           .describe('Connections of the workloads that are allowed, as alternatives. Without it none.'),
       })
       .describe(specText)
+      .prefault({})
       .register(fieldNotes, { example: '{ podSelector: {}, policyTypes: [Ingress] }' }),
   })
   .describe(

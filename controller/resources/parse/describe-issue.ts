@@ -1,6 +1,6 @@
 import type { z } from 'zod';
 import { nearestName } from '../../../shared/nearest-name.js';
-import { fieldNotes, type FieldNotes } from '../kinds/field-notes.js';
+import { fieldNames, noteOf as note, schemaAt, type SchemaLayers } from './schema-layers.js';
 
 /** A zod issue in words for people. `isKey`: the key at the end of the path is wrong, not its value. */
 export type FieldProblem = {
@@ -12,8 +12,19 @@ export type FieldProblem = {
 
 type Issue = z.core.$ZodIssue;
 
-/** Turns one issue of `schema` into problems, one for each unknown field. `input`: the value that was parsed. */
-export function describeIssue(schema: z.ZodType, issue: Issue, input: unknown): FieldProblem[] {
+/** The text of the scalar at a path as it stands in the document; undefined: there is none, or the text is not known. */
+export type WrittenAt = (path: readonly PropertyKey[]) => string | undefined;
+
+/**
+ * Turns one issue of `schema` into problems, one for each unknown field. `input`: the value that was parsed. `writtenAt`
+ * keeps advice true to the text: `1.10` is read as the number 1.1, but its label is "1.10".
+ */
+export function describeIssue(
+  schema: z.ZodType,
+  issue: Issue,
+  input: unknown,
+  writtenAt: WrittenAt = () => undefined,
+): FieldProblem[] {
   const { path } = issue;
   const field = schemaAt(schema, path);
   if (issue.code === 'unrecognized_keys') {
@@ -24,12 +35,11 @@ export function describeIssue(schema: z.ZodType, issue: Issue, input: unknown): 
     return [{ path, isKey: true, message, hint: '' }];
   }
   const value = valueAt(input, path);
-  return [{ path, isKey: false, ...describeValue(issue, field, value) }];
+  const text = typeof value === 'string' ? undefined : writtenAt(path);
+  return [{ path, isKey: false, ...describeValue(issue, field, value, text) }];
 }
 
-type Field = { readonly layers: readonly z.core.$ZodType[] };
-
-function describeUnknownField(field: Field, key: string): { message: string; hint: string } {
+function describeUnknownField(field: SchemaLayers, key: string): { message: string; hint: string } {
   const refused = note(field, 'refusedFields')?.[key];
   if (refused !== undefined) return { message: 'is not supported', hint: refused };
   const known = fieldNames(field);
@@ -38,26 +48,47 @@ function describeUnknownField(field: Field, key: string): { message: string; hin
   return { message: 'is not a field here', hint: `the fields are ${known.join(', ')}` };
 }
 
-function describeValue(issue: Issue, field: Field, value: unknown): { message: string; hint: string } {
+/** `text`: what stands there, when it is known and `value` is no string. */
+function describeValue(
+  issue: Issue,
+  field: SchemaLayers,
+  value: unknown,
+  text: string | undefined,
+): { message: string; hint: string } {
   const example = note(field, 'example');
   const hint = example === undefined ? '' : `for example ${example}`;
   // A check across fields reported a field that is missing.
   if (value === undefined && issue.code === 'custom') return { message: issue.message, hint };
   if (value === undefined) return { message: 'is missing', hint: hint === '' ? missingHint(issue) : hint };
-  if (value === null) return { message: 'has no value', hint: hint === '' ? missingHint(issue) : hint };
-  if (issue.code === 'invalid_value') return describeChoice(issue.values.map(String), field, value);
+  if (value === null) return describeNull(issue, hint, text);
+  if (issue.code === 'invalid_value') return describeChoice(issue.values.map(String), field, value, text);
   if (issue.code === 'invalid_type') {
     const wanted = typeNames[issue.expected] ?? issue.expected;
-    const quote =
-      issue.expected === 'string' && typeof value !== 'object' ? `put it in quotes: "${JSON.stringify(value)}"` : '';
-    return { message: `must be ${wanted}, but is ${describeType(value)}`, hint: quote === '' ? hint : quote };
+    const isScalar = typeof value !== 'object';
+    const quoted =
+      issue.expected === 'string' && isScalar ? `put it in quotes: "${text ?? JSON.stringify(value)}"` : '';
+    return { message: `must be ${wanted}, but is ${describeType(value, text)}`, hint: quoted === '' ? hint : quoted };
   }
-  if (issue.code === 'too_big') return { message: `is too long: at most ${String(issue.maximum)} characters`, hint };
-  return { message: typeof value === 'object' ? issue.message : `${JSON.stringify(value)} ${issue.message}`, hint };
+  const isLong = issue.code === 'too_big' && issue.origin === 'string';
+  if (isLong) return { message: `is too long: at most ${String(issue.maximum)} characters`, hint };
+  if (typeof value === 'object') return { message: issue.message, hint };
+  return { message: `${text ?? JSON.stringify(value)} ${issue.message}`, hint };
 }
 
-function describeChoice(values: readonly string[], field: Field, value: unknown): { message: string; hint: string } {
-  const written = typeof value === 'string' ? value : describeType(value);
+/** YAML reads nothing, `~` and `null` without quotes as no value. */
+function describeNull(issue: Issue, hint: string, text: string | undefined): { message: string; hint: string } {
+  const isWord = text !== undefined && text !== '' && issue.code === 'invalid_type' && issue.expected === 'string';
+  if (isWord) return { message: 'has no value', hint: `if it is a text, put it in quotes: "${text}"` };
+  return { message: 'has no value', hint: hint === '' ? missingHint(issue) : hint };
+}
+
+function describeChoice(
+  values: readonly string[],
+  field: SchemaLayers,
+  value: unknown,
+  text: string | undefined,
+): { message: string; hint: string } {
+  const written = typeof value === 'string' ? value : describeType(value, text);
   const refused = note(field, 'refusedValues')?.[written];
   if (refused !== undefined) return { message: `"${written}" ${refused}`, hint: `the values are ${values.join(', ')}` };
   const nearest = nearestName(written, values);
@@ -80,48 +111,12 @@ const typeNames: Readonly<Record<string, string>> = {
   array: 'a list',
 };
 
-function describeType(value: unknown): string {
+function describeType(value: unknown, text: string | undefined): string {
   if (Array.isArray(value)) return 'a list';
   if (typeof value === 'object') return 'a mapping';
   return typeof value === 'string'
     ? `the text ${JSON.stringify(value)}`
-    : `the ${typeof value} ${JSON.stringify(value)}`;
-}
-
-/** The schema at a path, with all of its wrappers, outermost first. */
-function schemaAt(schema: z.core.$ZodType, path: readonly PropertyKey[]): Field {
-  let layers = unwrap(schema);
-  for (const segment of path) {
-    const inner = layers.map((layer) => childOf(layer, segment)).find((child) => child !== undefined);
-    if (inner === undefined) return { layers: [] };
-    layers = unwrap(inner);
-  }
-  return { layers };
-}
-
-function unwrap(schema: z.core.$ZodType): z.core.$ZodType[] {
-  const { def } = (schema as z.core.$ZodTypes)._zod;
-  if ('innerType' in def) return [schema, ...unwrap(def.innerType)];
-  return def.type === 'pipe' ? [schema, ...unwrap(def.in)] : [schema];
-}
-
-function childOf(schema: z.core.$ZodType, segment: PropertyKey): z.core.$ZodType | undefined {
-  const { def } = (schema as z.core.$ZodTypes)._zod;
-  if (def.type === 'object') return Object.hasOwn(def.shape, segment) ? def.shape[String(segment)] : undefined;
-  if (def.type === 'array') return def.element;
-  return def.type === 'record' ? def.valueType : undefined;
-}
-
-function fieldNames(field: Field): string[] {
-  for (const layer of field.layers) {
-    const { def } = (layer as z.core.$ZodTypes)._zod;
-    if (def.type === 'object') return Object.keys(def.shape);
-  }
-  return [];
-}
-
-function note<K extends keyof FieldNotes>(field: Field, name: K): FieldNotes[K] | undefined {
-  return field.layers.map((layer) => fieldNotes.get(layer as z.ZodType)?.[name]).find((value) => value !== undefined);
+    : `the ${typeof value} ${text ?? JSON.stringify(value)}`;
 }
 
 function valueAt(input: unknown, path: readonly PropertyKey[]): unknown {

@@ -1,16 +1,20 @@
-import { Composer, isScalar, LineCounter, type Document } from 'yaml';
+import { Composer, isMap, isScalar, LineCounter, type Document } from 'yaml';
 import { atOnce } from '../../../shared/in-turns.js';
+import { findExpansion } from './alias-expansion.js';
 import { documentChunks, type DocumentChunk } from './document-chunks.js';
 import { KnownDocuments } from './known-documents.js';
+import { listChunks } from './list-chunks.js';
+import { itemsOf, itemTypeOf, withType, type Item, type ItemType } from './list-items.js';
 import { readPlainJson } from './plain-json.js';
 import { formatPath, type Problem } from '../kinds/problem.js';
 import { readResource } from './read-resource.js';
 import { formatResourceId, resourceId, resourceKey } from '../kinds/resource-key.js';
 import type { Resource } from '../kinds/resource.js';
-import { TooDeepError, lineAt, lineOfPath, yamlProblems, yamlToJson, yamlTokens } from './yaml-document.js';
+import { TooDeepError, lineAt, lineOfPath, writtenAt, yamlProblems, yamlToJson, yamlTokens } from './yaml-document.js';
 
 /** Limits of one input, in characters and in documents. */
 export const maxInputLength = 32 * 1024 * 1024;
+/** Also of one item of a list, and of a document with its aliases expanded. */
 export const maxDocumentLength = 1024 * 1024;
 export const maxDocuments = 20_000;
 /** Further problems are counted, not listed. */
@@ -41,7 +45,7 @@ export function parseDocuments(text: string, { fileName = null }: ParseOptions =
   return atOnce(parsingDocuments(text, { fileName }));
 }
 
-/** {@link parseDocuments} in steps, a document each: thousands of documents take seconds. */
+/** {@link parseDocuments} in steps, a document or list item each: thousands of documents take seconds. */
 export function* parsingDocuments(
   text: string,
   { fileName = null }: ParseOptions = {},
@@ -63,6 +67,17 @@ type Finding = {
   readonly message: string;
   readonly hint: string;
 };
+
+const tooMuch = {
+  message: 'its aliases expand to too much',
+  hint: 'write the values out instead of using aliases',
+} as const;
+
+/** Before the document is plain data: whether it says that it is a list. */
+function isList({ contents }: Document.Parsed): boolean {
+  const kind: unknown = isMap(contents) ? contents.get('kind') : undefined;
+  return typeof kind === 'string' && kind.endsWith('List');
+}
 
 function isEmpty({ contents, errors }: Document.Parsed): boolean {
   return errors.length === 0 && (contents === null || (isScalar(contents) && contents.value === null));
@@ -109,10 +124,8 @@ class Input {
     }
     for (const chunk of documentChunks(text)) {
       if (this.#documents > maxDocuments) return;
-      this.#lines = new LineCounter();
-      this.#linesBefore = chunk.linesBefore;
       try {
-        this.#readChunk(chunk);
+        yield* this.readingChunk(chunk);
       } catch (error) {
         if (!(error instanceof TooDeepError)) throw error;
         return this.add({
@@ -128,26 +141,60 @@ class Input {
     }
   }
 
-  #readChunk(chunk: DocumentChunk): void {
+  *readingChunk(chunk: DocumentChunk): Generator<void> {
     const known = knownDocuments.find(chunk.text) ?? this.#readPlain(chunk.text);
     if (known !== undefined) {
       if (this.#count(0)) this.#keep(known, (path) => lineInChunk(chunk, path));
       return;
     }
+    const list = listChunks(chunk);
+    const type = list === undefined ? null : this.#readListHead(list.head);
+    if (list !== undefined && type !== null) return yield* this.readingListItems(list.items, type);
     const problemsBefore = this.#problems.length + this.#unlisted;
-    const read: Resource[] = [];
-    for (const document of composeChunk(chunk.text, this.#lines)) {
-      if (isEmpty(document)) continue;
+    const read: Item[] = [];
+    let only: Resource | undefined;
+    for (const document of this.#composed(chunk)) {
       if (!this.#count(document.range[0])) return;
-      const resource = this.#readDocument(document);
-      if (resource === undefined) continue;
-      read.push(resource);
-      const { lines, linesBefore } = { lines: this.#lines, linesBefore: this.#linesBefore };
-      this.#keep(resource, (path) => below(linesBefore, lineOfPath(document, lines, path)));
+      const json = this.#readDocument(document);
+      if (json === undefined) continue;
+      for (const [index, item] of itemsOf({ json, path: [], place: [] }).entries()) {
+        if (index > 0 && !this.#count(document.range[0])) return;
+        read.push(item);
+        only = this.#readItem(document, item);
+      }
     }
-    const [only] = read;
     const isClean = problemsBefore === this.#problems.length + this.#unlisted;
-    if (only !== undefined && read.length === 1 && isClean) knownDocuments.add(chunk.text, only);
+    // An item of a list is not its whole text.
+    if (only !== undefined && read.length === 1 && read[0]?.path.length === 0 && isClean) {
+      knownDocuments.add(chunk.text, only);
+    }
+  }
+
+  /** The documents of a part that are not empty. From then on, problems are in lines of this part. */
+  *#composed({ text, linesBefore }: DocumentChunk): Generator<Document.Parsed> {
+    this.#lines = new LineCounter();
+    this.#linesBefore = linesBefore;
+    for (const document of composeChunk(text, this.#lines)) if (!isEmpty(document)) yield document;
+  }
+
+  /** Null: it is no list, or its text has problems, which are found when it is read as a whole. */
+  #readListHead(head: DocumentChunk): ItemType | null {
+    const [document, ...others] = this.#composed(head);
+    if (document === undefined || others.length > 0 || yamlProblems(document).length > 0) return null;
+    return itemTypeOf(yamlToJson(document));
+  }
+
+  *readingListItems(items: readonly DocumentChunk[], type: ItemType): Generator<void> {
+    for (const [index, chunk] of items.entries()) {
+      for (const document of this.#composed(chunk)) {
+        if (!this.#count(document.range[0])) return;
+        const sequence = this.#readDocument(document);
+        if (!Array.isArray(sequence)) continue;
+        const json = withType(type, sequence[0]);
+        for (const item of itemsOf({ json, path: [0], place: ['items', index] })) this.#readItem(document, item);
+      }
+      yield;
+    }
   }
 
   /** Takes the fast path for valid JSON from programs; for anything invalid the YAML reader reports better. */
@@ -166,21 +213,35 @@ class Input {
     return false;
   }
 
-  #readDocument(document: Document.Parsed): Resource | undefined {
+  /** The document as plain data; undefined: it is not readable, and the problems say why. */
+  #readDocument(document: Document.Parsed): unknown {
     const [start, end] = document.range;
     if (end - start > maxDocumentLength) {
-      this.add({ offset: start, message: `is larger than ${maxDocumentLength} characters`, hint: 'split it' });
+      const hint = isList(document) ? 'split it, or write it as YAML with one item below the other' : 'split it';
+      this.add({ offset: start, message: `is larger than ${maxDocumentLength} characters`, hint });
       return undefined;
     }
     const unreadable = yamlProblems(document);
     for (const problem of unreadable) this.add(problem);
-    const json = unreadable.length > 0 ? undefined : this.#toJson(document);
-    if (json === undefined) return undefined;
-    const read = readResource(json);
-    if ('resource' in read) return read.resource;
+    if (unreadable.length > 0) return undefined;
+    const expansion = findExpansion(document, maxDocumentLength);
+    if (expansion !== undefined) this.add({ offset: expansion, ...tooMuch });
+    return expansion === undefined ? this.#toJson(document) : undefined;
+  }
+
+  #readItem(document: Document.Parsed, { json, path: itemPath, place }: Item): Resource | undefined {
+    const { lines, linesBefore } = { lines: this.#lines, linesBefore: this.#linesBefore };
+    const lineOf = (path: readonly PropertyKey[]): number | null =>
+      below(linesBefore, lineOfPath(document, lines, [...itemPath, ...path]));
+    const read = readResource(json, (path) => writtenAt(document, [...itemPath, ...path]));
+    if ('resource' in read) {
+      this.#keep(read.resource, lineOf);
+      return read.resource;
+    }
     for (const { path, message, hint } of read.problems) {
-      const line = below(this.#linesBefore, lineOfPath(document, this.#lines, path));
-      this.add({ offset: start, line, resource: read.name, path: formatPath(path), message, hint });
+      // An item without a readable name is named by its place.
+      const named = read.name === null ? [...place, ...path] : path;
+      this.add({ offset: null, line: lineOf(path), resource: read.name, path: formatPath(named), message, hint });
     }
     return undefined;
   }
@@ -191,8 +252,7 @@ class Input {
     } catch (error) {
       if (!(error instanceof ReferenceError)) throw error;
       const isUnknown = error.message.startsWith('Unresolved alias');
-      const message = isUnknown ? 'an alias has no anchor' : 'its aliases expand to too much';
-      this.add({ offset: document.range[0], message, hint: 'write the values out instead of using aliases' });
+      this.add({ offset: document.range[0], ...tooMuch, ...(isUnknown ? { message: 'an alias has no anchor' } : {}) });
       return undefined;
     }
   }

@@ -1,6 +1,8 @@
 import type { z } from 'zod';
 import { nearestName } from '../../../shared/nearest-name.js';
-import { describeIssue, type FieldProblem } from './describe-issue.js';
+import { withoutNullFields } from './absent-fields.js';
+import { describeIssue, type FieldProblem, type WrittenAt } from './describe-issue.js';
+import { foreignKind } from './foreign-kinds.js';
 import { culvertApiVersion } from '../kinds/metadata.js';
 import { formatPath } from '../kinds/problem.js';
 import { isResourceKind, kindInfo, kindNames, type Resource } from '../kinds/resource.js';
@@ -10,23 +12,27 @@ export type ReadResource =
   /** `name`: `Kind/namespace/name` as far as it is readable, else null. */
   | { readonly name: string | null; readonly problems: readonly FieldProblem[] };
 
-/** Validates one document (plain data) against the schema of its kind. Never throws. */
-export function readResource(json: unknown): ReadResource {
+/** Validates one document (plain data) against the schema of its kind. Never throws. `writtenAt`: see `describeIssue`. */
+export function readResource(json: unknown, writtenAt?: WrittenAt): ReadResource {
   if (!isMapping(json)) return refuse(json, [], 'must be a mapping with apiVersion, kind, metadata and spec', example);
   const { kind, apiVersion } = json;
   if (typeof kind !== 'string') return refuse(json, ['kind'], 'is missing', `the kinds are ${kindNames.join(', ')}`);
   if (kind === 'PolicyTest') return refuse(json, ['kind'], 'a PolicyTest is checked, and never stored', policyTestHint);
-  if (!isResourceKind(kind)) return refuse(json, ['kind'], `there is no kind "${kind}"`, unknownKindHint(kind));
+  const foreign = foreignKind({ apiVersion, kind });
+  if (foreign !== null) return refuse(json, ['kind'], foreign.message, foreign.hint);
+  if (!isResourceKind(kind)) {
+    return refuse(json, ['kind'], `there is no kind "${kind}"`, unknownKindHint(kind, apiVersion));
+  }
   const { apiVersions, schema } = kindInfo(kind);
   if (typeof apiVersion !== 'string' || !apiVersions.includes(apiVersion)) {
     const written = apiVersion === undefined ? 'is missing' : `must not be ${JSON.stringify(apiVersion)}`;
     return refuse(json, ['apiVersion'], written, `for ${kind} it is ${apiVersions.join(' or ')}`);
   }
-  const document = apiVersion === culvertApiVersion ? json : withoutBookkeeping(json);
+  const document = apiVersion === culvertApiVersion ? json : withoutNullFields(schema, withoutBookkeeping(json));
   const parsed = schema.safeParse(document);
   if (parsed.success) return { resource: parsed.data };
   const issues = withoutConsequences(parsed.error.issues);
-  const problems = issues.flatMap((issue) => describeIssue(schema, issue, document));
+  const problems = issues.flatMap((issue) => describeIssue(schema, issue, document, writtenAt));
   return { name: readableName(json), problems };
 }
 
@@ -47,11 +53,12 @@ function refuse(json: unknown, path: PropertyKey[], message: string, hint: strin
 /** Test documents may be in the same file as rules; commands that cannot use them leave them out. */
 const policyTestHint = 'run culvert test -f; culvert apply skips it in files that also have rules';
 
-const laterKinds = ['VirtualService', 'DestinationRule'];
-
-function unknownKindHint(kind: string): string {
-  if (laterKinds.includes(kind)) return `this version does not support it; the kinds are ${kindNames.join(', ')}`;
-  const nearest = nearestName(kind, kindNames);
+/** Advice is only a near name that the document could mean: of the same API, or of none that is written. */
+function unknownKindHint(kind: string, apiVersion: unknown): string {
+  if (kind.endsWith('List')) return 'a list has its documents in the field items';
+  const isOfAnother = typeof apiVersion === 'string' && apiVersion !== culvertApiVersion;
+  const candidates = kindNames.filter((name) => !isOfAnother || kindInfo(name).apiVersions.includes(apiVersion));
+  const nearest = nearestName(kind, candidates);
   return nearest === undefined ? `the kinds are ${kindNames.join(', ')}` : `did you mean "${nearest}"?`;
 }
 

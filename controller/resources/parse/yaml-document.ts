@@ -72,6 +72,19 @@ export function lineOfPath(document: Document.Parsed, lines: LineCounter, path: 
   return offset === undefined ? null : lineAt(lines, offset);
 }
 
+/** The text of the scalar at a path as it stands in the document, without quotes; undefined: there is no scalar. */
+export function writtenAt(document: Document.Parsed, path: readonly PropertyKey[]): string | undefined {
+  const node = nodeAt(document, path);
+  const scalar = isAlias(node) ? node.resolve(document) : node;
+  return isScalar(scalar) ? scalar.source : undefined;
+}
+
+function nodeAt(document: Document.Parsed, path: readonly PropertyKey[]): unknown {
+  let node: unknown = document.contents;
+  for (const segment of path) node = stepInto(document, node, segment)?.node;
+  return node;
+}
+
 export function lineAt(lines: LineCounter, offset: number): number {
   return lines.linePos(offset).line;
 }

@@ -122,6 +122,40 @@ describe('the culvert command with a running controller', () => {
     );
   });
 
+  it('takes what kubectl get writes, and warns of what matches nothing in the line of its item', async () => {
+    const list = [
+      'apiVersion: v1',
+      'items:',
+      '- apiVersion: networking.k8s.io/v1',
+      '  kind: NetworkPolicy',
+      '  metadata: { creationTimestamp: null, name: closed, namespace: listed, resourceVersion: "7" }',
+      '  spec: { podSelector: {}, policyTypes: [] }',
+      '- apiVersion: security.istio.io/v1',
+      '  kind: AuthorizationPolicy',
+      '  metadata: { name: named, namespace: listed }',
+      '  spec:',
+      '    rules:',
+      '    - from:',
+      '      - source:',
+      '          principals: ["listed/api", " cluster.local/ns/listed/sa/api"]',
+      '      - source:',
+      '          namespaces: ["listed "]',
+      'kind: List',
+    ].join('\n');
+    const path = await file('list.yaml', list);
+    const { code, out, err } = await culvert('apply', '-f', path, '--dry-run');
+    assert.equal(code, 0, err);
+    assert.match(out, /NetworkPolicy\/listed\/closed [^]*AuthorizationPolicy\/listed\/named /);
+    assert.equal(
+      err.match(/^warning: .*list\.yaml:14: AuthorizationPolicy\/listed\/named: .*matches nothing/gm)?.length,
+      2,
+    );
+    assert.match(
+      err,
+      /^warning: .*list\.yaml:16: .*"listed " matches nothing: no name has a space \(write "listed"\)/m,
+    );
+  });
+
   it('gets a table, JSON, and YAML that can be applied again', async () => {
     const table = await culvert('get', 'rules');
     assert.match(table.out, /^NAME +TIER +PRIORITY[^]*\ndb-only +team +200 +deny +enforce +any +seg:databases +5432/);

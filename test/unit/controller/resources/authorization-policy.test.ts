@@ -70,6 +70,13 @@ describe('AuthorizationPolicy', () => {
     it(`takes ${JSON.stringify(spec)}`, () => assert.deepEqual(parse(spec).problems, []));
   }
 
+  for (const spec of [null, undefined]) {
+    it(`allows nothing with the spec ${String(spec)}, which Istio's API leaves optional`, () => {
+      const { resource, problems } = parse(spec);
+      assert.deepEqual(problems, []);
+      assert.deepEqual(resource?.spec, { action: 'ALLOW' });
+    });
+  }
   it('cuts off bits right of the prefix of an IP block, as Istio does', () => {
     const { resource } = parse(fromSource({ ipBlocks: ['10.1.2.3/8'] }));
     assert.ok(resource?.kind === 'AuthorizationPolicy');
@@ -77,8 +84,6 @@ describe('AuthorizationPolicy', () => {
   });
 
   const refused: readonly (readonly [spec: unknown, problem: RegExp])[] = [
-    [null, /^spec: has no value/],
-    [undefined, /^spec: is missing \| for example \{ action: DENY/],
     [{ action: 'AUDIT' }, /^spec\.action: "AUDIT" is not supported .*SegmentationRule with mode audit/],
     [{ action: 'CUSTOM' }, /^spec\.action: "CUSTOM" hands the decision to an external authorizer/],
     [{ action: 'allow' }, /^spec\.action: must not be "allow" \| did you mean "ALLOW"\?/],
@@ -130,7 +135,7 @@ describe('AuthorizationPolicy', () => {
     ),
   ];
   for (const [spec, problem] of refused) {
-    it(`refuses ${JSON.stringify(spec) ?? 'a missing spec'}`, () => {
+    it(`refuses ${JSON.stringify(spec) ?? ''}`, () => {
       const { resource, problems } = parse(spec);
       assert.equal(resource, undefined);
       assert.equal(problems.length, 1, problems.join('\n'));

@@ -108,6 +108,17 @@ describe('parseDocuments', () => {
     ['an alias without an anchor', 'a: *nothing', /an alias has no anchor/],
     ['an alias of itself', 'a: &a [*a]', /kind: is missing|alias/],
     ['a bomb of aliases', aliasBomb(), /its aliases expand to too much/],
+    [
+      'a text that aliases repeat beyond the limit of a document',
+      `x: &x "${'x'.repeat(maxDocumentLength / 2 - 100)}"\na: *x\nb: *x\n`,
+      /^x\.yaml:3: its aliases expand to too much/,
+    ],
+    ['thousands of aliases', `- &x y\n${'- *x\n'.repeat(2000)}`, /^x\.yaml:1002: its aliases expand to too much/],
+    [
+      'thousands of aliases of many anchors',
+      Array.from({ length: 100 }, (_, index) => `- &x${index} y\n${`- *x${index}\n`.repeat(20)}`).join(''),
+      /its aliases expand to too much/,
+    ],
     ['deep nesting in flow style', '['.repeat(500_000), /is nested too deeply/],
     ['deep nesting in block style', '- '.repeat(100_000), /is nested too deeply/],
     [
@@ -128,6 +139,25 @@ describe('parseDocuments', () => {
       assert.ok(resources.length <= 1);
     });
   }
+
+  it('takes aliases within the limit of a document', () => {
+    const text = `${segment('a')}---\napiVersion: v1\nkind: Namespace\nmetadata:\n  name: x\n  annotations:\n`;
+    const annotations = `    a: &x "${'x'.repeat(300_000)}"\n    b: *x\n    c: *x\n`;
+    assert.deepEqual(problemsOf(text + annotations), []);
+  });
+
+  it('names in its advice what is written, not what was read', () => {
+    const label = (text: string) => problemsOf(segment('a', `{ members: [{ labels: { version: ${text} } }] }`)).join();
+    const scalars = ['1.10', '010', '1e3', '0x1F', 'true', '-0', '12345678901234567890', '.inf'];
+    for (const text of scalars) assert.ok(label(text).endsWith(`${text} (put it in quotes: "${text}")`), label(text));
+    for (const text of ['null', '~']) assert.match(label(text), new RegExp(`has no value .*in quotes: "${text}"`));
+    assert.match(label(''), /has no value \(for example api\)/);
+    const rule = (ports: string) =>
+      problemsOf(
+        `apiVersion: culvert.dev/v1\nkind: SegmentationRule\nmetadata: { name: a }\nspec: { action: allow, ports: [${ports}] }`,
+      ).join();
+    assert.match(rule('0x1FFFF'), /spec\.ports\[0\]: 0x1FFFF must be a port/);
+  });
 
   it('reads a text again as it was read before, at other lines and with what else is wrong', async () => {
     const text = `${segment('a')}---\n${segment('b')}`;

@@ -9,6 +9,7 @@ import type { Snapshot } from '../../../../shared/policy/snapshot.js';
 type Json = Record<string, unknown>;
 
 const apiVersions: Readonly<Record<string, string>> = {
+  AuthorizationPolicy: 'security.istio.io/v1',
   Namespace: 'v1',
   NetworkPolicy: 'networking.k8s.io/v1',
   PeerAuthentication: 'security.istio.io/v1',
@@ -52,6 +53,49 @@ describe('documents of Istio and Kubernetes that are taken as they are', () => {
     ['ServiceEntry', { hosts: ['*.example'], endpoints: [{ address: '203.0.113.9' }], resolution: 'STATIC' }],
     ['ServiceEntry', { ...bank, ports: [{ number: 443, name: 'tls', protocol: 'TLS' }] }],
     ['NetworkPolicy', { podSelector: {} }],
+    ['NetworkPolicy', {}],
+    ['NetworkPolicy', undefined],
+    ['NetworkPolicy', null],
+    ['NetworkPolicy', { podSelector: null, policyTypes: null, ingress: null, egress: null }, { status: null }],
+    ['NetworkPolicy', { podSelector: { matchLabels: null, matchExpressions: null }, policyTypes: [] }],
+    [
+      'NetworkPolicy',
+      {
+        egress: [
+          { to: null, ports: null },
+          {
+            to: [
+              { podSelector: null, namespaceSelector: {}, ipBlock: null },
+              { ipBlock: { cidr: '::/0', except: null } },
+            ],
+            ports: [{ protocol: null, port: null, endPort: null }],
+          },
+        ],
+      },
+    ],
+    ['NetworkPolicy', { podSelector: { matchExpressions: [{ key: 'a', operator: 'Exists', values: null }] } }],
+    ['AuthorizationPolicy', undefined],
+    ['AuthorizationPolicy', null],
+    ['AuthorizationPolicy', { selector: null, action: null, rules: null, targetRef: null, provider: null }],
+    [
+      'AuthorizationPolicy',
+      {
+        selector: { matchLabels: null },
+        rules: [
+          { from: null, to: null, when: null },
+          {
+            from: [{ source: { namespaces: ['a'], principals: null, requestPrincipals: null } }],
+            to: [{ operation: { ports: ['1'], methods: null } }],
+            when: [{ key: 'source.ip', values: ['10.0.0.0/8'], notValues: null }],
+          },
+        ],
+      },
+    ],
+    ['PeerAuthentication', null],
+    ['PeerAuthentication', { selector: null, mtls: null, portLevelMtls: null }],
+    ['PeerAuthentication', { mtls: { mode: null } }],
+    ['ServiceEntry', { ...bank, ports: null, location: null, resolution: null, endpoints: null, exportTo: null }],
+    ['Namespace', null, { metadata: { name: 'x', labels: null, annotations: null, creationTimestamp: null } }],
     ['NetworkPolicy', { podSelector: app('db'), policyTypes: ['Ingress', 'Egress'], ingress: [{}], egress: [] }],
     [
       'NetworkPolicy',
@@ -85,6 +129,24 @@ describe('documents of Istio and Kubernetes that are refused', () => {
   const port = (value: unknown) => ({ podSelector: {}, egress: [{ ports: [value] }] });
   const require = (value: unknown) => ({ podSelector: { matchExpressions: [value] } });
   const cases: readonly (readonly [kind: string, spec: unknown, problem: RegExp])[] = [
+    // A null that is no absent field: dropping it would select, or allow, more than is written.
+    [
+      'NetworkPolicy',
+      { podSelector: { matchLabels: { app: null } } },
+      /^spec\.podSelector\.matchLabels\.app: has no value/,
+    ],
+    ['NetworkPolicy', { ingress: [null] }, /^spec\.ingress\[0\]: has no value/],
+    ['NetworkPolicy', { ingress: [{ from: [null] }] }, /^spec\.ingress\[0\]\.from\[0\]: has no value/],
+    ['NetworkPolicy', { ingress: [{ from: [{ podSelector: null }] }] }, /from\[0\]: must name a podSelector/],
+    ['NetworkPolicy', { policyType: null }, /^spec\.policyType: is not a field here \| did you mean "policyTypes"/],
+    ['AuthorizationPolicy', { rules: [null] }, /^spec\.rules\[0\]: has no value/],
+    ['AuthorizationPolicy', { rules: [{ from: [{ source: null }] }] }, /source: is missing/],
+    ['AuthorizationPolicy', { rules: [{ from: [{ source: { principals: null } }] }] }, /must have at least one field/],
+    [
+      'PeerAuthentication',
+      { selector: app('a'), portLevelMtls: { '80': null } },
+      /^spec\.portLevelMtls\["80"\]: has no value/,
+    ],
     ['PeerAuthentication', { mtls: { mode: 'DISABLE' } }, /^spec\.mtls\.mode: "DISABLE" would take encryption away/],
     ['PeerAuthentication', { mtls: { mode: 'strict' } }, /did you mean "STRICT"/],
     ['PeerAuthentication', { portLevelMtls: { '80': {} } }, /^spec\.portLevelMtls: .*needs a selector/],
@@ -130,7 +192,6 @@ describe('documents of Istio and Kubernetes that are refused', () => {
       /targetPort: is not supported \| connections/,
     ],
     ['ServiceEntry', { ...bank, ports: [{ number: 80, protocol: 'UDP' }] }, /protocol: must not be "UDP"/],
-    ['NetworkPolicy', {}, /^spec\.podSelector: is missing/],
     ['NetworkPolicy', { podSelector: {}, policyTypes: ['ingress'] }, /policyTypes\[0\]: .*did you mean "Ingress"/],
     ['NetworkPolicy', peer({}), /^spec\.ingress\[0\]\.from\[0\]: must name a podSelector/],
     ['NetworkPolicy', peer({ podSelector: {}, ipBlock: { cidr: '10.0.0.0/8' } }), /ipBlock: .*stands alone/],
