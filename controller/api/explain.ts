@@ -2,6 +2,7 @@ import { setImmediate } from 'node:timers/promises';
 import { nearMisses } from '../analysis/why/near-misses.js';
 import { evaluate } from '../../shared/policy/evaluate.js';
 import type { Clock, Connection, Party, RuleRef } from '../../shared/policy/connection.js';
+import { areOneWorkload } from '../../shared/policy/own-traffic.js';
 import { mtlsOf } from '../../shared/policy/required-mtls.js';
 import { missingProof, missingProofHint, missingProofText } from '../analysis/pairs/missing-proof.js';
 import { strictRefusal } from '../analysis/pairs/predict.js';
@@ -70,24 +71,27 @@ function explainOne(input: {
   const isDestinationMeshed = destination.workload?.protocol === 'hbone';
   // Without an agent a source proves nothing: the registry's entry for its address can deny, but never allow.
   const claimed = registeredParty(source);
+  const to = registeredParty(destination);
+  const isOwn = areOneWorkload(claimed, to);
   const from: Party = isSourceMeshed ? claimed : { ...claimed, identity: null };
-  const facts: Connection = { source: from, destination: registeredParty(destination), port };
+  const facts: Connection = { source: from, destination: to, port, isOwn };
   const enforcedBy: Enforcer[] = [
     ...(isSourceMeshed ? (['source'] as const) : []),
     ...(isDestinationMeshed ? (['destination'] as const) : []),
   ];
   const service = destination.service === null ? null : serviceName(destination.service);
   const { workload } = facts.destination;
-  const mtls = isSourceMeshed || !isDestinationMeshed || workload === null ? null : mtlsOf(snapshot, workload, port);
+  const mtls =
+    isSourceMeshed || isOwn || !isDestinationMeshed || workload === null ? null : mtlsOf(snapshot, workload, port);
   const refusal = mtls?.mode === 'STRICT' ? strictRefusal(mtls.rule) : null;
   const decision = refusal ?? evaluate(snapshot, facts, clock, { trace: true });
   const ends = {
     source: { name: 'The source', party: claimed, isMeshed: isSourceMeshed },
     destination: { name: 'The destination', party: facts.destination, isMeshed: isDestinationMeshed },
   };
-  const missing = missingProof(snapshot, { ...ends, port }, clock, decision.verdict);
+  const missing = isOwn ? null : missingProof(snapshot, { ...ends, port }, clock, decision.verdict);
   const notes = [
-    ...notesFor({ source, destination, isSourceMeshed, isDestinationMeshed }),
+    ...(isOwn ? [ownTraffic] : notesFor({ source, destination, isSourceMeshed, isDestinationMeshed })),
     ...(missing === null ? [] : [`This decides: ${missingProofText('the source', missing)} (${missingProofHint}).`]),
   ];
   return {
@@ -96,11 +100,13 @@ function explainOne(input: {
     enforcedBy,
     decision,
     ruleApplied: appliedOf(release, decision.rule),
-    // A refusal that comes before any rule cannot be reversed by a fact that a rule matches.
-    nearMisses: refusal === null ? nearMisses(snapshot, facts, clock) : [],
+    // What is decided before any rule cannot be reversed by a fact that a rule matches.
+    nearMisses: refusal === null && !isOwn ? nearMisses(snapshot, facts, clock) : [],
     notes,
   };
 }
+
+const ownTraffic = 'Source and destination are the same workload: agents let it pass, and no rule can refuse it.';
 
 function registeredParty({ ip, workload }: Candidate): Party {
   if (workload === null) return { ip, identity: null, workload: null };

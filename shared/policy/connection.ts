@@ -29,7 +29,13 @@ export type PartyWorkload = {
 export type PortNames = Readonly<Record<string, number>>;
 
 /** The subject of a decision: who dials whom on which port of the endpoint. */
-export type Connection = { readonly source: Party; readonly destination: Party; readonly port: number };
+export type Connection = {
+  readonly source: Party;
+  readonly destination: Party;
+  readonly port: number;
+  /** The source is the destination: see `areOneWorkload`. */
+  readonly isOwn?: boolean;
+};
 
 /** The evaluator's source of time, which keeps it pure. */
 export type Clock = { readonly nowMs: () => number };

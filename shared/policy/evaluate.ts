@@ -1,4 +1,5 @@
 import { assertNever } from '../assert-never.js';
+import { decideOwnTraffic } from './own-traffic.js';
 import { meshDefaultRef, type Clock, type Connection, type Decision, type RuleRef } from './connection.js';
 import { connectionFacts, type ConnectionFacts } from './connection-facts.js';
 import { ClusterJudgement, type ClusterDecision } from './cluster-verdict.js';
@@ -30,10 +31,11 @@ export type EvaluateOptions = {
 };
 
 /**
- * Decides one connection in this order: platform tier, team tier, AuthorizationPolicies and NetworkPolicies, baseline
- * tier, then the mesh's `outbound` setting for external destinations and its default for all others. In the tiers
- * platform and baseline, cluster policies come after the SegmentationRules (see {@link ClusterJudgement}). Pure, and the only
- * evaluator. A snapshot object is prepared once, and what concerns one source or destination is looked up once.
+ * Decides one connection in this order: what a workload sends to itself is allowed; then platform tier, team tier,
+ * AuthorizationPolicies and NetworkPolicies, baseline tier, then the mesh's `outbound` setting for external destinations
+ * and its default for all others. In the tiers platform and baseline, cluster policies come after the SegmentationRules
+ * (see {@link ClusterJudgement}). Pure, and the only evaluator. A snapshot object is prepared once, and what concerns one
+ * source or destination is looked up once.
  *
  * AuthorizationPolicies and NetworkPolicies are two boundaries side by side, as in a cluster that has both: a deny by
  * either is final, and an allow by one is final unless the other denies.
@@ -47,6 +49,7 @@ export function evaluate(
   { trace = false }: EvaluateOptions = {},
 ): Decision {
   const rules = prepareSnapshot(snapshot);
+  if (connection.isOwn === true) return decideOwnTraffic(trace);
   const source = rules.source(connection.source);
   const destination = rules.destination(connection.destination, connection.port);
   const facts = connectionFacts(source.facts, destination.facts, connection.port);

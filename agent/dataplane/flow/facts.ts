@@ -1,6 +1,7 @@
 import type { HostPort, IpAddress } from '../../../shared/address.js';
 import type { SpiffeId } from '../../../shared/identity.js';
 import type { Party, RuleRef } from '../../../shared/policy/connection.js';
+import { areOneWorkload } from '../../../shared/policy/own-traffic.js';
 import { mtlsOf } from '../../../shared/policy/required-mtls.js';
 import type { WorkloadEntry } from '../../../shared/routing/registry-entry.js';
 import { refused } from '../connection/ending.js';
@@ -32,8 +33,10 @@ export function outboundFacts(init: {
     if (endpoint?.workload.protocol === 'hbone' && current?.identity !== endpoint.workload.identity) {
       return revoked(workloadName(endpoint.workload));
     }
-    const destination = registeredParty(address.ip, current);
-    return { connection: { source: registeredParty(clientIp, source), destination, port: address.port } };
+    const [from, destination] = [registeredParty(clientIp, source), registeredParty(address.ip, current)];
+    // A service may have the workload itself as an endpoint.
+    const connection = { source: from, destination, port: address.port };
+    return { connection: areOneWorkload(from, destination) ? { ...connection, isOwn: true } : connection };
   };
 }
 

@@ -84,7 +84,9 @@ export function learnRules({ flows, entries, trustDomain, namespace = null, minC
       notLearned.push({ ...names, port, connections: allowed + denied, why });
     };
     const [from, to] = [peers.source(source), peers.destination(destination)];
-    if (worked === 0) refuse(denied > 0 ? 'it was refused' : 'it never reached an application');
+    const isOwn = source.workload !== null && source.workload === destination.workload;
+    if (isOwn) refuse('a workload reaches itself without a rule');
+    else if (worked === 0) refuse(denied > 0 ? 'it was refused' : 'it never reached an application');
     else if (worked < minConnections) refuse(`it was seen fewer than ${minConnections} times`);
     else if (port === 0) refuse('the record does not say the port');
     else if ('why' in from) refuse(from.why);

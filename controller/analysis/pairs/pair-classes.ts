@@ -1,4 +1,5 @@
 import type { Clock } from '../../../shared/policy/connection.js';
+import { areOneWorkload } from '../../../shared/policy/own-traffic.js';
 import type { RegistryEntry } from '../../../shared/routing/registry-entry.js';
 import { cidrRegions } from './cidr-regions.js';
 import { classifyEnds, type EndClass } from './party-classes.js';
@@ -15,8 +16,8 @@ export type PairVerdicts = { readonly id: number; readonly bySet: readonly (read
 type EndOfSets = readonly MeshParty[];
 
 /**
- * All pairs of ends under one or several sets of rules, in classes: a mesh of thousands of workloads has few kinds of
- * pairs. Every answer comes from the evaluator, which is called once for each kind of pair and range of ports.
+ * All pairs of different ends under one or several sets of rules, in classes: a mesh of thousands of workloads has few
+ * kinds of pairs. A workload always reaches itself, so nothing is said of it and itself, also where both are in a class. Every answer comes from the evaluator, which is called once for each kind of pair and range of ports.
  */
 export class PairClasses {
   readonly sources: readonly EndClass[];
@@ -66,7 +67,7 @@ export class PairClasses {
     return { ...item, source: ofSet(item.source), destination: ofSet(item.destination) };
   }
 
-  /** Null: the two have no address family in common. {@link verdictsTo} is faster for many sources. */
+  /** Null: the two have no address family in common, or are one workload. {@link verdictsTo} is faster for many sources. */
   verdicts(source: EndClass, destination: EndClass): PairVerdicts | null {
     const pair = representatives(source, destination);
     if (pair === null) return null;
@@ -79,7 +80,7 @@ export class PairClasses {
     return (node.verdicts ??= this.#ask(pair.source, pair.destination, itemsTo(node)));
   }
 
-  /** For each of the {@link sources}, in order; null: no common address family. */
+  /** For each of the {@link sources}, in order; null as for {@link verdicts}. */
   verdictsTo(destination: EndClass): (PairVerdicts | null)[] {
     const items = itemsOf(destination);
     // Items that apply to all sources come first, so that they are visited once and not for each of thousands of
@@ -182,6 +183,12 @@ function representatives(
   destination: EndClass,
 ): { source: MeshParty; destination: MeshParty } | null {
   if (!(source.hasIpv4 && destination.hasIpv4) && !(source.hasIpv6 && destination.hasIpv6)) return null;
-  const [from, to] = [source.members[0], destination.members[0]];
-  return from === undefined || to === undefined ? null : { source: from, destination: to };
+  const [from] = source.members;
+  if (from === undefined) return null;
+  const to = destination.members.find((end) => !areOneWorkload(from.party, end.party));
+  if (to !== undefined) return { source: from, destination: to };
+  // All destinations are the first source: another source, if there is one, has any of them.
+  const [own] = destination.members;
+  const other = source.members.find((end) => own !== undefined && !areOneWorkload(end.party, own.party));
+  return other === undefined || own === undefined ? null : { source: other, destination: own };
 }

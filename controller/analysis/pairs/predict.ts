@@ -1,4 +1,5 @@
 import type { Clock, Connection, Decision, RuleRef } from '../../../shared/policy/connection.js';
+import { areOneWorkload } from '../../../shared/policy/own-traffic.js';
 import { evaluate, type EvaluateOptions } from '../../../shared/policy/evaluate.js';
 import { mtlsOf } from '../../../shared/policy/required-mtls.js';
 import type { Snapshot } from '../../../shared/policy/snapshot.js';
@@ -13,7 +14,8 @@ export type PredictedConnection = {
 
 /**
  * Predicts what agents with these rules would decide: the evaluator with the facts that agents would have. A source
- * without an agent proves no identity, and a STRICT destination refuses it before any rule is evaluated.
+ * without an agent proves no identity, and a STRICT destination refuses it before any rule is evaluated. What a workload
+ * sends to itself meets no agent, so it is allowed with or without one.
  */
 export function predict(
   snapshot: Snapshot,
@@ -22,7 +24,8 @@ export function predict(
   options: EvaluateOptions = {},
 ): Decision {
   const { workload } = destination.party;
-  if (!source.isMeshed && destination.isMeshed && workload !== null) {
+  const isOwn = areOneWorkload(source.party, destination.party);
+  if (!isOwn && !source.isMeshed && destination.isMeshed && workload !== null) {
     const { mode, rule } = mtlsOf(snapshot, workload, port);
     if (mode === 'STRICT') return strictRefusal(rule);
   }
@@ -32,11 +35,12 @@ export function predict(
 /** The facts that are passed to the evaluator. */
 export function connectionOf({ source, destination, port }: PredictedConnection): Connection {
   const { party } = source;
-  return {
+  const connection = {
     source: source.isMeshed || party.identity === null ? party : { ...party, identity: null },
     destination: destination.party,
     port,
   };
+  return areOneWorkload(party, destination.party) ? { ...connection, isOwn: true } : connection;
 }
 
 /**

@@ -8,6 +8,7 @@ import type { Snapshot } from '../../../shared/policy/snapshot.js';
 import type { FoundParty } from './find-parties.js';
 import { findEnds } from './find-parties.js';
 import { missingProof, missingProofHint, missingProofText } from '../pairs/missing-proof.js';
+import { areOneWorkload } from '../../../shared/policy/own-traffic.js';
 import { predict, type PredictedConnection } from '../pairs/predict.js';
 import type { RuleSet } from '../pairs/rule-set.js';
 
@@ -87,14 +88,29 @@ function runAssertion(assertion: RuleTest, set: RuleSet, clock: Clock): Assertio
   return { assertion, isPassed: true, failure: null, found: first, note: names, unproved };
 }
 
-/** Every pair in which the source has an address of the family that it dials. */
-function* combinations(sources: readonly FoundParty[], destinations: readonly FoundParty[]) {
-  for (const source of sources) {
-    for (const destination of destinations) {
-      const canTalk = isV6(source) === isV6(destination) || source.isAssumed || destination.isAssumed;
-      if (canTalk) yield { source, destination, port: destination.port };
-    }
-  }
+type Combination = { readonly source: FoundParty; readonly destination: FoundParty; readonly port: number | null };
+
+/**
+ * Every pair in which the source has an address of the family that it dials. Between names that several workloads have,
+ * pairs of different workloads are meant: what one sends to itself is left out unless there is nothing else.
+ */
+function combinations(sources: readonly FoundParty[], destinations: readonly FoundParty[]): Combination[] {
+  const pairs = sources.flatMap((source) =>
+    destinations
+      .filter((destination) => isV6(source) === isV6(destination) || source.isAssumed || destination.isAssumed)
+      .map((destination) => ({ source, destination: asAnother(destination, source), port: destination.port })),
+  );
+  const others = pairs.filter(({ source, destination }) => !areOneWorkload(source.end.party, destination.end.party));
+  return others.length > 0 ? others : pairs;
+}
+
+/** A name that nothing has stands for an account, whose workloads are many: the two ends are never the same one. */
+function asAnother(destination: FoundParty, source: FoundParty): FoundParty {
+  const { party } = destination.end;
+  if (!destination.isAssumed || party.workload === null) return destination;
+  if (!areOneWorkload(source.end.party, party)) return destination;
+  const workload = { ...party.workload, name: `${party.workload.name}-other` };
+  return { ...destination, end: { ...destination.end, party: { ...party, workload } } };
 }
 
 function isV6({ dialled }: FoundParty): boolean {

@@ -20,6 +20,7 @@ export function addMatrixCommand(program: Command, cli: Cli): void {
     .description('Show which workloads can reach which, and on which ports, by the rules in force.')
     .option('--blast-radius <workload>', 'show what is reachable from NAMESPACE/NAME, workload by workload')
     .option('--hops <count>', 'how many hops to follow', (text) => readCount(text, 'number of hops'), 3)
+    .addHelpText('after', '\nA workload always reaches itself; that is not listed.')
     .addHelpText('after', '\nExample: culvert matrix --blast-radius guest/shell --hops 2');
   addOutputOption(command).action(async ({ blastRadius: workload, hops, output }: Options) => {
     const client = await cli.client();

@@ -198,6 +198,18 @@ describe('a connection through the data plane', { timeout: patientMs(120_000) },
     await mesh.apply(allowAll({ revision: 4 }));
   });
 
+  test('of a workload to itself through a VIP works where the rules refuse everything', async () => {
+    const closed = { defaultAction: 'deny', outbound: 'deny', mtls: 'STRICT', rootNamespace: 'r' } as const;
+    await mesh.apply(allowAll({ revision: 5, mesh: closed }));
+    const socket = await mesh.workload('web').connect({ ip: mesh.lab.vip('self').ipv4, port: 80 });
+    assert.match(await exchange(socket, 'me'), /me$/);
+    const record = await mesh.closed('node1', outbound);
+    assert.deepEqual([record.path, record.reason, record.destination.workload], ['local', 'OK', 'shop/web']);
+    assert.equal(await refusal(mesh.workload('web'), { ip: mesh.workload('side').ipv4, port }), 'ECONNRESET');
+    assert.equal((await mesh.closed('node1', outbound)).reason, 'POLICY_DEFAULT_DENY');
+    await mesh.apply(allowAll({ revision: 6 }));
+  });
+
   test('that a neighbour on the same link aims at the loopback of a workload does not get there', async () => {
     const db = mesh.workload('db');
     const neighbour = mesh.lab.host('node2');
@@ -210,11 +222,11 @@ describe('a connection through the data plane', { timeout: patientMs(120_000) },
       ip rule add pref 100 lookup local; ip rule del pref 0`,
     ]);
     const mesh1 = { defaultAction: 'allow', outbound: 'allow', mtls: 'PERMISSIVE', rootNamespace: 'r' } as const;
-    await mesh.apply(allowAll({ revision: 5, mesh: mesh1 }));
+    await mesh.apply(allowAll({ revision: 7, mesh: mesh1 }));
     assert.equal(await refusal(neighbour, { ip: '127.0.0.5', port }), 'ECONNRESET');
     const record = await mesh.closed('node2', inbound);
     assert.deepEqual([record.reason, record.requested?.ip], ['HOST_UNREACHABLE', '127.0.0.5']);
-    await mesh.apply(allowAll({ revision: 6 }));
+    await mesh.apply(allowAll({ revision: 8 }));
     const undo = 'ip rule add pref 0 lookup local; ip rule del pref 100; ip rule del pref 50';
     await neighbour.check(['sh', '-ec', `${undo}; sysctl -qw net.ipv4.conf.all.route_localnet=0`]);
   });

@@ -46,6 +46,26 @@ function run(assertion: RuleTest) {
   return result;
 }
 
+describe('an assertion about a workload and itself', () => {
+  const verdict = (assertion: RuleTest) => {
+    const { isPassed, failure } = run(assertion);
+    return isPassed ? 'passed' : failure;
+  };
+
+  it('finds it allowed, directly and through a service, with an agent and without', () => {
+    for (const to of ['billing/db:1', '198.18.0.2:1', 'service:billing/database']) {
+      assert.equal(verdict({ from: 'billing/db', to, expect: 'allow' }), 'passed');
+    }
+    assert.equal(verdict({ from: 'legacy/box', to: 'legacy/box:1', expect: 'allow' }), 'passed');
+    assert.match(verdict({ from: 'billing/db', to: 'billing/db:1', expect: 'deny' }) ?? '', /Mesh\/default allows it/);
+  });
+
+  it('means different ones where a name has several, or none yet', () => {
+    assert.equal(verdict({ from: 'sa:shop/web', to: 'sa:shop/web:80', expect: 'deny' }), 'passed');
+    assert.equal(verdict({ from: 'new/one', to: 'new/one:80', expect: 'deny' }), 'passed');
+  });
+});
+
 describe('an assertion', () => {
   const passing: [string, RuleTest][] = [
     ['holds for a service account', { from: 'billing/api', to: 'billing/db:5432', expect: 'allow', by: 'db-from-api' }],

@@ -8,6 +8,7 @@ import type { MeshParty } from '../../../../controller/analysis/pairs/mesh-party
 import { predict } from '../../../../controller/analysis/pairs/predict.js';
 import { reachability } from '../../../../controller/analysis/reach/reachability.js';
 import type { RuleSet } from '../../../../controller/analysis/pairs/rule-set.js';
+import { areOneWorkload } from '../../../../shared/policy/own-traffic.js';
 import { formatRuleRef } from '../../../../shared/policy/connection.js';
 import type { PortRange } from '../../../../shared/policy/snapshot.js';
 import { parseCidr, cidrContains, ipBytes } from '../../../../shared/address.js';
@@ -48,9 +49,13 @@ function canTalk(source: MeshParty, destination: MeshParty): boolean {
 
 function meshPairs(set: RuleSet): { source: MeshParty; destination: MeshParty }[] {
   const ends = endsOf(set);
-  return ends
-    .flatMap((source) => ends.map((destination) => ({ source, destination })))
-    .filter(({ source, destination }) => canTalk(source, destination));
+  return (
+    ends
+      .flatMap((source) => ends.map((destination) => ({ source, destination })))
+      .filter(({ source, destination }) => canTalk(source, destination))
+      // What a workload sends to itself is always allowed, and no answer is about it.
+      .filter(({ source, destination }) => !areOneWorkload(source.party, destination.party))
+  );
 }
 
 describe('the matrix', () => {

@@ -56,6 +56,12 @@ const rows: Readonly<Record<string, readonly Row[]>> = {
       [policy({}, 'none'), policy({ ingress: [{ from: [pods('api')] }] }, 'api')],
       'addd',
     ],
+    [
+      'a pod cannot block access to itself',
+      [policy({ policyTypes: ['Ingress', 'Egress'] })],
+      'aaaa',
+      { source: db, isOwn: true },
+    ],
     ['ingress isolation says nothing of egress', [policy({}, 'p', 'shop')], 'aaaa', { destination: db }],
   ],
   'isolation for egress': [

@@ -74,6 +74,18 @@ function connectionOf(source: FactsSource, state: WorkerState): Connection {
   return facts.connection;
 }
 
+test('a service whose endpoint is the dialling workload reaches it, whatever the rules say', () => {
+  const facts = (address: IpAddress, entry: WorkloadEntry) => {
+    const endpoint = { workload: entry, address: { ip: address, port: 80 } };
+    const source = outboundFacts({ source: web, clientIp: webIp, endpoint, address: endpoint.address });
+    return connectionOf(source, stateOf('STRICT', web, db));
+  };
+  assert.equal(facts(webIp, web).isOwn, true);
+  assert.equal(facts(dbIp, db).isOwn, undefined);
+  const spoofed = plaintextFacts({ clientIp: dbIp, destination: db, address: dialled(80) });
+  assert.equal(connectionOf(spoofed, stateOf('PERMISSIVE', web, db)).isOwn, undefined);
+});
+
 function refusalOf(source: FactsSource, state: WorkerState): [reason: string, whileOpen: string] {
   const facts = source(state);
   if ('connection' in facts) throw new Error('not refused');
