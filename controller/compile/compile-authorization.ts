@@ -1,4 +1,4 @@
-import { parsePortText, type AuthorizationPolicy } from '../resources/kinds/authorization-policy.js';
+import { asksForDryRun, parsePortText, type AuthorizationPolicy } from '../resources/kinds/authorization-policy.js';
 import type {
   AuthorizationCondition,
   AuthorizationOperation,
@@ -29,6 +29,7 @@ function compilePolicy({ metadata, spec }: AuthorizationPolicy, trustDomain: str
     namespace: metadata.namespace,
     name: metadata.name,
     action: spec.action,
+    ...(asksForDryRun(metadata.annotations) === true ? { dryRun: true } : {}),
     selector: spec.selector?.matchLabels ?? {},
     rules: (spec.rules ?? []).map((rule) => compileRule(rule, { trustDomain, namespace: metadata.namespace })),
   };

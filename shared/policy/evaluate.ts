@@ -4,7 +4,8 @@ import { meshDefaultRef, type Clock, type Connection, type Decision, type RuleRe
 import { connectionFacts, type ConnectionFacts } from './connection-facts.js';
 import { ClusterJudgement, type ClusterDecision } from './cluster-verdict.js';
 import { networkPolicyVerdict, type NetworkPolicyVerdict } from './network-policy-verdict.js';
-import type { PreparedPolicy } from './prepared/prepared-authorization.js';
+import type { AuthorizationSelection } from './prepared/authorization-selection.js';
+import { matchesPolicy, type PreparedPolicy } from './prepared/prepared-authorization.js';
 import { matchesPorts, matchesRule, type PreparedRule } from './prepared/prepared-rule.js';
 import {
   prepareSnapshot,
@@ -237,10 +238,20 @@ class Evaluation {
     return clusterOutcome(decision);
   }
 
-  /** Istio's semantics: a matching DENY denies; if any ALLOW policy selects the workload, one must match. */
   #authorization(): Outcome | undefined {
     const { policies } = this.#destination;
     if (policies.length === 0) return undefined;
+    const outcome = this.#decideAuthorization(policies);
+    if (policies.some(hasDryRun))
+      this.#tryPolicies(
+        policies.flatMap(({ dryRun }) => dryRun ?? []),
+        outcome,
+      );
+    return outcome;
+  }
+
+  /** Istio's semantics: a matching DENY denies; if any ALLOW policy selects the workload, one must match. */
+  #decideAuthorization(policies: readonly AuthorizationSelection[]): Outcome | undefined {
     for (const selection of policies) {
       const denying = selection.denying(this.#facts);
       if (denying !== undefined) return byPolicy('deny', 'POLICY_DENY', denying.ref);
@@ -252,6 +263,27 @@ class Evaluation {
       first ??= selection.firstAllowing;
     }
     return first === undefined ? undefined : byPolicy('deny', 'POLICY_DEFAULT_DENY', first.ref);
+  }
+
+  /**
+   * Counts the policies of a dry run that would have denied if they had been enforced beside the others, every DENY that
+   * matches and, where no ALLOW does, the first ALLOW. One that would have allowed stops later audited rules from being
+   * counted, as an audited rule does. `decided`: by the policies that are enforced.
+   */
+  #tryPolicies(tried: readonly AuthorizationSelection[], decided: Outcome | undefined): void {
+    const denying = tried.flatMap(({ policies }) => policies.filter((policy) => isDenying(policy, this.#facts)));
+    const allowing = tried.map((selection) => selection.allowing(this.#facts)).find((found) => found !== undefined);
+    const first = tried.map(({ firstAllowing }) => firstAllowing).find((found) => found !== undefined);
+    const isOpen = decided === undefined && allowing === undefined;
+    const refusing = isOpen && first !== undefined ? [...denying, first] : denying;
+    const wouldAllow = decided === undefined && refusing.length === 0 ? allowing : undefined;
+    this.#trace?.tryPolicies(
+      tried.flatMap(({ policies }) => policies),
+      { refusing, shieldedBy: this.#wouldAllow },
+    );
+    if (this.#wouldAllow !== null) return;
+    this.#audited.push(...refusing.map(({ ref }) => ref));
+    if (wouldAllow !== undefined) this.#wouldAllow = wouldAllow.ref;
   }
 
   #traceAuthorization(decided: Outcome | undefined): void {
@@ -287,6 +319,14 @@ class Evaluation {
     this.#trace?.endExpired(this.#expired, outcome.rule);
     return { verdict: 'deny', reason: 'POLICY_EXPIRED', rule: ref, onChange: rule.onChange };
   }
+}
+
+function hasDryRun({ dryRun }: AuthorizationSelection): boolean {
+  return dryRun !== null;
+}
+
+function isDenying(policy: PreparedPolicy, facts: ConnectionFacts): boolean {
+  return policy.policy.action === 'DENY' && matchesPolicy(policy, facts);
 }
 
 /** NetworkPolicies have no deny rules: an isolated workload refuses whatever is not allowed. */

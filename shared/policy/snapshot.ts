@@ -124,6 +124,8 @@ export type CompiledAuthorizationPolicy = {
   readonly namespace: string;
   readonly name: string;
   readonly action: 'ALLOW' | 'DENY';
+  /** Audited and not enforced: Istio's annotation `istio.io/dry-run`. */
+  readonly dryRun?: true;
   /** Labels of the destination workload. Empty selects the whole namespace; in the root namespace, the whole mesh. */
   readonly selector: Readonly<Record<string, string>>;
   readonly rules: readonly CompiledAuthorizationRule[];
@@ -237,7 +239,10 @@ export type LabelRequirement = {
 export type CompiledPeerAuthentication = {
   readonly namespace: string;
   readonly name: string;
-  /** Labels of the workloads. Empty selects the whole namespace; in the root namespace, the whole mesh. */
+  /**
+   * Labels of the workloads. Empty selects the whole namespace; in the root namespace, the whole mesh. There a document
+   * with labels has no effect.
+   */
   readonly selector: Readonly<Record<string, string>>;
   readonly mode: MtlsMode | null;
   /** By port of the workload; overrides `mode`. */

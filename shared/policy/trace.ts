@@ -25,6 +25,7 @@ export class Trace {
   readonly #facts: ConnectionFacts;
   readonly #nowMs: number;
   #missed: PreparedRule[] = [];
+  #hasTried = false;
   #matched: { readonly prepared: PreparedRule; readonly shieldedBy: RuleRef | null }[] = [];
 
   constructor(init: { connection: Connection; facts: ConnectionFacts; nowMs: number }) {
@@ -55,6 +56,28 @@ export class Trace {
     this.#matched = [];
   }
 
+  /** Policies of a dry run. `refusing`: those that would have denied if they were enforced. */
+  tryPolicies(
+    tried: readonly PreparedPolicy[],
+    { refusing, shieldedBy }: { readonly refusing: readonly PreparedPolicy[]; readonly shieldedBy: RuleRef | null },
+  ): void {
+    const behind = shieldedBy === null ? '' : ` but is behind ${formatRuleRef(shieldedBy)}, which is audited too`;
+    this.#hasTried = tried.length > 0;
+    for (const policy of tried) {
+      const index = this.#firstMatchingRule(policy);
+      const isRefusing = refusing.includes(policy);
+      const would = policy.policy.action === 'DENY' || isRefusing ? 'deny' : 'allow';
+      const matched =
+        index < 0 ? 'no ALLOW policy allows this connection' : `rules[${index}] matches ${this.#source()}`;
+      if (index < 0 && !isRefusing) {
+        this.#add('authorization', policy.ref, 'no match', `dry run only: ${this.#whyPolicyMissed(policy)}`);
+      } else {
+        const outcome = shieldedBy === null ? 'audit' : 'no match';
+        this.#add('authorization', policy.ref, outcome, `dry run only, would ${would}${behind}: ${matched}`);
+      }
+    }
+  }
+
   /** `decided`: the result of the stage; undefined when it leaves the decision to the next one. */
   endAuthorization(
     policies: readonly PreparedPolicy[],
@@ -62,7 +85,8 @@ export class Trace {
   ): void {
     const destination = describeDestination(this.#connection);
     if (policies.length === 0) {
-      return this.#add('authorization', null, 'no match', `no AuthorizationPolicy selects ${destination}`);
+      const which = this.#hasTried ? 'no enforced AuthorizationPolicy' : 'no AuthorizationPolicy';
+      return this.#add('authorization', null, 'no match', `${which} selects ${destination}`);
     }
     const isDefaultDeny = decided?.reason === 'POLICY_DEFAULT_DENY';
     const missed = policies.filter(({ ref }) => isDefaultDeny || ref !== decided?.rule);

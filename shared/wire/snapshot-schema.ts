@@ -60,6 +60,7 @@ const authorizationPolicy = z.strictObject({
   namespace: z.string().min(1),
   name: z.string().min(1),
   action: z.enum(['ALLOW', 'DENY']),
+  dryRun: z.literal(true).exactOptional(),
   selector: labels,
   rules: z
     .array(

@@ -191,6 +191,24 @@ describe('a NetworkPolicy', { timeout: patientMs(120_000) }, () => {
   });
 });
 
+test('an AuthorizationPolicy in a dry run refuses nothing, and its counts say whom it would have refused', async () => {
+  const rule = 'AuthorizationPolicy/shop/trial';
+  const trial = (isDry: boolean): string => `
+apiVersion: security.istio.io/v1
+kind: AuthorizationPolicy
+metadata: { name: trial, namespace: shop${isDry ? ', annotations: { istio.io/dry-run: "true" }' : ''} }
+spec: { selector: { matchLabels: { app: db } }, action: DENY, rules: [{ from: [{ source: { namespaces: [guest] } }] }] }
+`;
+  await apply(trial(true));
+  await Promise.all([
+    traffic.passes(visitor, db, 5432, { audited: [rule] }),
+    traffic.passes(web, db, 5432),
+    traffic.passes(visitor, cache, 5432),
+  ]);
+  await apply(trial(false));
+  await traffic.isRefused(visitor, db, 5432, { rule, reason: 'POLICY_DENY' });
+});
+
 describe('a PeerAuthentication', { timeout: patientMs(120_000) }, () => {
   const ofMesh = peerAuthentication('istio-system', 'mesh', '{ mtls: { mode: STRICT } }');
 

@@ -6,6 +6,7 @@ import { resourceId } from '../../resources/kinds/resource-key.js';
 import type { Resource, ResourceKind } from '../../resources/kinds/resource.js';
 import { kindInfo } from '../../resources/kinds/resource.js';
 import type { ClusterPolicy } from '../../compile/compile-cluster-policies.js';
+import { asksForDryRun } from '../../resources/kinds/authorization-policy.js';
 import { compileNetworkPolicies } from '../../compile/compile-network-policies.js';
 import type { ResourceItem } from '../../api/api-types.js';
 import { formatAge } from './format-time.js';
@@ -89,7 +90,8 @@ function cells(resource: Resource): string[] {
     }
     case 'AuthorizationPolicy': {
       const { action, selector, rules = [] } = resource.spec;
-      return [action, labels(selector?.matchLabels ?? {}), String(rules.length)];
+      const isDryRun = asksForDryRun(resource.metadata.annotations) === true;
+      return [isDryRun ? `${action} (dry run)` : action, labels(selector?.matchLabels ?? {}), String(rules.length)];
     }
     case 'Mesh': {
       const { defaultAction, outbound = defaultAction, mtls, rootNamespace } = resource.spec;

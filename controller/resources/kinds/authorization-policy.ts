@@ -2,7 +2,15 @@ import { z } from 'zod';
 import { authorizationConditionSchema } from './authorization-condition.js';
 import { fieldNotes } from './field-notes.js';
 import { isNamespacedName, isPort, labelsField, networkField } from './field-schemas.js';
-import { apiVersionText, culvertApiVersion, kindText, metadataText, namespacedMetadata, specText } from './metadata.js';
+import {
+  annotationsField,
+  apiVersionText,
+  culvertApiVersion,
+  kindText,
+  metadataText,
+  namespacedMetadata,
+  specText,
+} from './metadata.js';
 
 export const istioSecurityApiVersions = ['security.istio.io/v1', 'security.istio.io/v1beta1'] as const;
 
@@ -112,6 +120,35 @@ const operation = z
     },
   });
 
+/** Go's words for a boolean, which Istio accepts in the annotation. */
+const booleans: ReadonlyMap<string, boolean> = new Map([
+  ...['1', 't', 'T', 'true', 'True', 'TRUE'].map((word) => [word, true] as const),
+  ...['0', 'f', 'F', 'false', 'False', 'FALSE'].map((word) => [word, false] as const),
+]);
+
+/** Istio's annotation for a policy that is tried and not enforced. */
+export const dryRunAnnotation = 'istio.io/dry-run';
+
+/** Whether the annotations ask for a dry run; undefined: the value is no boolean. */
+export function asksForDryRun(annotations: Readonly<Record<string, string>> | undefined): boolean | undefined {
+  const value = annotations?.[dryRunAnnotation];
+  return value === undefined ? false : booleans.get(value);
+}
+
+const metadata = namespacedMetadata
+  .extend({
+    annotations: annotationsField
+      .exactOptional()
+      .describe(
+        `Notes for people and tools. \`${dryRunAnnotation}: "true"\` has the policy audited and not enforced, as in Istio; Culvert gives the others no meaning.`,
+      ),
+  })
+  .superRefine(({ annotations }, context) => {
+    if (asksForDryRun(annotations) !== undefined) return;
+    const message = 'must be "true" or "false"';
+    context.addIssue({ code: 'custom', path: ['annotations', dryRunAnnotation], message });
+  });
+
 const rule = z
   .strictObject({
     from: z
@@ -143,12 +180,14 @@ export const authorizationPolicySchema = z
   .strictObject({
     apiVersion: z.enum([culvertApiVersion, ...istioSecurityApiVersions]).describe(apiVersionText),
     kind: z.literal('AuthorizationPolicy').describe(kindText),
-    metadata: namespacedMetadata.describe(metadataText),
+    metadata: metadata.describe(metadataText),
     spec: z
       .strictObject({
         selector: istioWorkloadSelector
           .exactOptional()
-          .describe('Workloads of the namespace that the policy is for. Without it all of them.'),
+          .describe(
+            'Workloads that the policy is for, of its namespace or, in the root namespace, of all. Without it all of them.',
+          ),
         action: z
           .enum(['ALLOW', 'DENY'])
           .default('ALLOW')
@@ -157,7 +196,7 @@ export const authorizationPolicySchema = z
           )
           .register(fieldNotes, {
             refusedValues: {
-              AUDIT: 'is not supported for AuthorizationPolicies: use a SegmentationRule with mode audit',
+              AUDIT: `is not supported for AuthorizationPolicies: use a SegmentationRule with mode audit, or ${dryRunAnnotation}`,
               CUSTOM: `hands the decision to an external authorizer, which ${httpOnly}`,
             },
           }),

@@ -6,14 +6,18 @@ import type { AuthorizationSource } from '../snapshot.js';
 
 /** The AuthorizationPolicies of one namespace that select one workload, in document order. */
 export class AuthorizationSelection {
+  /** Those that are enforced. */
   readonly policies: readonly PreparedPolicy[];
+  /** Those that are tried and not enforced; null: none, as nearly always. */
+  readonly dryRun: AuthorizationSelection | null;
   /** Null: no ALLOW policy selects the workload. */
   readonly #denying: KeyIndex<PreparedPolicy> | null;
   readonly #allowing: KeyIndex<PreparedPolicy> | null;
   readonly firstAllowing: PreparedPolicy | undefined;
 
-  constructor({ policies }: { readonly policies: readonly PreparedPolicy[] }) {
+  constructor({ policies, dryRun = [] }: SelectionInit) {
     this.policies = policies;
+    this.dryRun = dryRun.length === 0 ? null : new AuthorizationSelection({ policies: dryRun });
     const indexOf = (action: 'ALLOW' | 'DENY'): KeyIndex<PreparedPolicy> | null => {
       const items = policies.filter(({ policy }) => policy.action === action);
       return items.length === 0 ? null : new KeyIndex({ items, keysOf: sourceKeys });
@@ -21,6 +25,10 @@ export class AuthorizationSelection {
     this.#denying = indexOf('DENY');
     this.#allowing = indexOf('ALLOW');
     this.firstAllowing = policies.find(({ policy }) => policy.action === 'ALLOW');
+  }
+
+  get isEmpty(): boolean {
+    return this.policies.length === 0 && this.dryRun === null;
   }
 
   /** The first that denies this connection. */
@@ -34,11 +42,22 @@ export class AuthorizationSelection {
   }
 }
 
+type SelectionInit = {
+  readonly policies: readonly PreparedPolicy[];
+  readonly dryRun?: readonly PreparedPolicy[];
+};
+
 /** AuthorizationPolicies select workloads by labels that must all be present. */
 export const authorizationScope: ScopeKind<PreparedPolicy, AuthorizationSelection> = {
   keysOf: ({ selector: [pair] }) => (pair === undefined ? null : [labelKey(...pair)]),
   selects,
-  select: (policies) => new AuthorizationSelection({ policies }),
+  select: (selected) => {
+    const isDry = ({ policy }: PreparedPolicy): boolean => policy.dryRun === true;
+    return new AuthorizationSelection({
+      policies: selected.filter((policy) => !isDry(policy)),
+      dryRun: selected.filter(isDry),
+    });
+  },
 };
 
 function firstMatch(index: KeyIndex<PreparedPolicy> | null, facts: ConnectionFacts): PreparedPolicy | undefined {

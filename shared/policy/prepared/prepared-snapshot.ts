@@ -179,7 +179,7 @@ export class PreparedSnapshot {
     const namespaces = namespace === this.#rootNamespace ? [namespace] : [this.#rootNamespace, namespace];
     return namespaces.flatMap((name) => {
       const selection = this.#authorizations.get(name)?.about(labels);
-      return selection === undefined || selection.policies.length === 0 ? [] : [selection];
+      return selection === undefined || selection.isEmpty ? [] : [selection];
     });
   }
 

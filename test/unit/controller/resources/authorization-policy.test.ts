@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
+import { compileAuthorization } from '../../../../controller/compile/compile-authorization.js';
 import { parseDocuments } from '../../../../controller/resources/parse/parse-documents.js';
 
 type Json = Record<string, unknown>;
@@ -77,6 +78,27 @@ describe('AuthorizationPolicy', () => {
       assert.deepEqual(resource?.spec, { action: 'ALLOW' });
     });
   }
+  for (const [value, isDryRun] of [
+    ['true', true],
+    ['1', true],
+    ['T', true],
+    ['false', false],
+    ['0', false],
+  ] as const) {
+    it(`with istio.io/dry-run: "${value}" is ${isDryRun ? 'tried only' : 'enforced'}`, () => {
+      const metadata = { name: 'api', namespace: 'billing', annotations: { 'istio.io/dry-run': value } };
+      const { resource, problems } = parse({}, { metadata });
+      assert.deepEqual(problems, []);
+      assert.ok(resource?.kind === 'AuthorizationPolicy');
+      assert.equal(compileAuthorization([resource], 'mesh.test')[0]?.dryRun, isDryRun ? true : undefined);
+    });
+  }
+  it('is refused with a dry run that is no boolean', () => {
+    const metadata = { name: 'api', annotations: { 'istio.io/dry-run': 'yes' } };
+    assert.deepEqual(parse({}, { metadata }).problems, [
+      'metadata.annotations["istio.io/dry-run"]: "yes" must be "true" or "false" | ',
+    ]);
+  });
   it('cuts off bits right of the prefix of an IP block, as Istio does', () => {
     const { resource } = parse(fromSource({ ipBlocks: ['10.1.2.3/8'] }));
     assert.ok(resource?.kind === 'AuthorizationPolicy');
