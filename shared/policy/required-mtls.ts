@@ -9,7 +9,8 @@ type Destination = Pick<PartyWorkload, 'namespace' | 'labels'>;
 /**
  * The mTLS mode at a port of a workload, and the document that sets it. The narrowest scope that sets a mode wins: the
  * port in a PeerAuthentication that selects the workload, that PeerAuthentication itself, the one of the namespace, the
- * one of the root namespace for the mesh, and finally `mtls` of the Mesh. If several of one scope exist, STRICT wins:
+ * one of the root namespace for the mesh, and finally `mtls` of the Mesh. In the root namespace, documents that select
+ * workloads are ignored: Istio's text says so, and Istio does. If several of one scope exist, STRICT wins:
  * Istio takes the oldest, but documents do not carry their age, and `culvert apply` refuses sets in which the choice
  * would matter. Source: Istio's reference, Security / PeerAuthentication.
  */
@@ -22,8 +23,9 @@ export function mtlsOf(
   if (peerAuthentications.length === 0) return { mode: mesh.mtls, rule: meshDefaultRef };
   const scopes = scopesOf(peerAuthentications);
   const own = scopes.get(destination.namespace)?.about(destination.labels);
+  const specific = destination.namespace === mesh.rootNamespace ? undefined : own?.specific;
   return (
-    strictest(own?.specific, ({ ports, mode }) => ports[String(port)] ?? mode) ??
+    strictest(specific, ({ ports, mode }) => ports[String(port)] ?? mode) ??
     strictest(own?.wide, ({ mode }) => mode) ??
     strictest(scopes.get(mesh.rootNamespace)?.about(noLabels).wide, ({ mode }) => mode) ?? {
       mode: mesh.mtls,

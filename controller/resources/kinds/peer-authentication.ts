@@ -33,7 +33,9 @@ export const peerAuthenticationSchema = z
       .strictObject({
         selector: istioWorkloadSelector
           .exactOptional()
-          .describe('Workloads of the namespace that the document is for. Without it all of them.'),
+          .describe(
+            'Workloads of the namespace that the document is for. Without it all of them. In the root namespace a document with labels here is ignored, as in Istio.',
+          ),
         mtls: mtls.exactOptional().describe('Whether plaintext from outside the mesh is refused.'),
         portLevelMtls: z
           .record(

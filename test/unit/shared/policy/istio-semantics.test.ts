@@ -287,7 +287,16 @@ const mtlsRows: readonly (readonly [statement: string, documents: readonly objec
     [authentication('w', 'shop', { selector: { matchLabels: { app: 'x' } }, ...mode('STRICT') })],
     'PPP',
   ],
-  ['a selector reaches only its own namespace', [authentication('w', root, { ...selector, ...mode('STRICT') })], 'PPP'],
+  [
+    'a selector reaches only its own namespace',
+    [authentication('w', 'shop', { ...selector, ...mode('STRICT') })],
+    'PPS',
+  ],
+  [
+    'in the root namespace with a selector it is ignored',
+    [authentication('w', root, { ...selector, ...mode('STRICT') })],
+    'PPP',
+  ],
   [
     'a port comes before its workload',
     [
@@ -349,6 +358,13 @@ describe('PeerAuthentication', () => {
       assert.equal(modes.map((found) => found.mode[0]).join(''), expected);
     });
   }
+
+  it('in the root namespace with a selector it is ignored there too', () => {
+    const snapshot = compileDocuments(authentication('w', root, { ...selector, ...mode('STRICT') }));
+    const { workload } = meshed(`${root}/db`, '198.18.2.2');
+    assert.ok(workload);
+    assert.equal(mtlsOf(snapshot, workload, 80).mode, 'PERMISSIVE');
+  });
 
   it('names the document that decides', () => {
     const snapshot = compileDocuments(authentication('w', 'billing', { ...selector, ...mode('STRICT') }));
