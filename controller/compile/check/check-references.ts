@@ -1,5 +1,4 @@
 import { nearestName } from '../../../shared/nearest-name.js';
-import type { AuthorizationPolicy } from '../../resources/kinds/authorization-policy.js';
 import { writtenField, type Peer } from '../../resources/kinds/peer.js';
 import type { ReferencedName } from '../../resources/match/peer-field.js';
 import { peerFieldNames } from '../../resources/match/peer-fields.js';
@@ -25,9 +24,6 @@ export function checkReferences(resources: readonly Resource[], registered: Regi
         break;
       case 'Service':
         checkSelector(resource, registered, problems);
-        break;
-      case 'AuthorizationPolicy':
-        checkPatterns(resource, problems);
         break;
       default:
         break;
@@ -85,29 +81,4 @@ export function* referencesOf(peer: Peer): Generator<{
 function meant(written: string, known: Iterable<string>): string {
   const nearest = nearestName(written, known);
   return nearest === undefined ? 'it matches nothing until there is one' : `did you mean "${nearest}"?`;
-}
-
-const nameFields = [
-  'principals',
-  'notPrincipals',
-  'namespaces',
-  'notNamespaces',
-  'trustDomains',
-  'notTrustDomains',
-] as const;
-
-/** As in Istio, `*` is a wildcard only at the beginning or the end. Elsewhere it is a character that no name has. */
-function checkPatterns(policy: AuthorizationPolicy, problems: ProblemList): void {
-  for (const [ruleIndex, rule] of (policy.spec.rules ?? []).entries()) {
-    for (const [fromIndex, { source }] of (rule.from ?? []).entries()) {
-      for (const field of nameFields) {
-        for (const [index, text] of (source[field] ?? []).entries()) {
-          if (!/.\*./.test(text) && !/^\*.*\*$/.test(text)) continue;
-          const path = ['spec', 'rules', ruleIndex, 'from', fromIndex, 'source', field, index];
-          const message = `"${text}" matches nothing: "*" counts at the beginning or at the end, not both`;
-          problems.warn({ resource: policy, path }, message, 'for example "cluster.local/ns/billing/*"');
-        }
-      }
-    }
-  }
 }

@@ -6,6 +6,7 @@ import { checkAddresses } from './check-addresses.js';
 import { checkClusterPolicies } from './check-cluster-policies.js';
 import { checkForeignPolicies } from './check-foreign-policies.js';
 import { checkPortNames } from './check-port-names.js';
+import { checkEmptyMatches } from './check-empty-matches.js';
 import { checkReferences } from './check-references.js';
 import { checkSegments } from './check-segments.js';
 import type { ResourceLocation } from '../../resources/parse/parse-documents.js';
@@ -26,8 +27,8 @@ export type ValidateOptions = {
 
 /**
  * Checks what only the whole set can show. Errors: missing and circular segments, ambiguous rules, and addresses or
- * network namespaces that two resources claim. Warnings: unknown accounts, workloads and names of ports, and segments
- * without members.
+ * network namespaces that two resources claim. Warnings: unknown accounts, workloads and names of ports, segments without
+ * members, and policies that match nothing or have no effect.
  * `locations`: of the documents that are being applied. Rules that have expired at `nowMs` are not compared; without
  * `nowMs` all are. Errors come first.
  */
@@ -66,6 +67,7 @@ export function* validatingSet(
   const among = options.among ?? amongThemselves(resources, problems);
   yield;
   among((registered) => checkReferences(resources, registered, problems));
+  checkEmptyMatches(resources, problems);
   yield;
   checkClusterPolicies(resources, problems);
   among((registered) => checkPortNames(resources, registered, problems));

@@ -1,0 +1,169 @@
+import { cidrContains, parseCidr } from '../../../shared/address.js';
+import { defaultMesh } from '../../resources/kinds/mesh.js';
+import {
+  asksForDryRun,
+  dryRunAnnotation,
+  parsePortText,
+  type AuthorizationPolicy,
+} from '../../resources/kinds/authorization-policy.js';
+import type { NetworkPolicy, NetworkPolicySelector } from '../../resources/kinds/network-policy.js';
+import type { ProblemList } from '../../resources/parse/problem-list.js';
+import type { Resource } from '../../resources/kinds/resource.js';
+import { whyNothingFits, type NameOf } from './name-patterns.js';
+
+/**
+ * Warns of policies that are right in form and match nothing: names that no certificate can have, lists that take each
+ * other away, selectors that contradict themselves, and documents or annotations without effect. An ALLOW policy of this
+ * kind refuses everybody, and a DENY policy refuses nobody.
+ */
+export function checkEmptyMatches(resources: readonly Resource[], problems: ProblemList): void {
+  const mesh = resources.find((resource) => resource.kind === 'Mesh')?.spec ?? defaultMesh;
+  for (const resource of resources) {
+    if (resource.kind === 'AuthorizationPolicy') checkAuthorizationPolicy(resource, problems);
+    else if (asksForDryRun(resource.metadata.annotations) === true) {
+      const path = ['metadata', 'annotations', dryRunAnnotation];
+      const message = 'counts for AuthorizationPolicies only: this document is enforced';
+      problems.warn({ resource, path }, message, 'remove it, and try the document with culvert diff');
+    }
+    if (resource.kind === 'NetworkPolicy') checkNetworkPolicy(resource, problems);
+    if (resource.kind !== 'PeerAuthentication' || resource.metadata.namespace !== mesh.rootNamespace) continue;
+    if (Object.keys(resource.spec.selector?.matchLabels ?? {}).length === 0) continue;
+    const message = `is ignored: in the root namespace ${mesh.rootNamespace} a PeerAuthentication is about the whole mesh`;
+    const hint = 'write it in the namespace of its workloads, or without a selector';
+    problems.warn({ resource, path: ['spec', 'selector'] }, message, hint);
+  }
+}
+
+const nameFields = [
+  ['principals', 'principal'],
+  ['notPrincipals', 'principal'],
+  ['namespaces', 'namespace'],
+  ['notNamespaces', 'namespace'],
+  ['trustDomains', 'trustDomain'],
+  ['notTrustDomains', 'trustDomain'],
+] as const satisfies readonly (readonly [field: string, of: NameOf])[];
+
+const conditionNames: ReadonlyMap<string, NameOf> = new Map([
+  ['source.principal', 'principal'],
+  ['source.namespace', 'namespace'],
+  ['source.trustDomain', 'trustDomain'],
+]);
+
+function checkAuthorizationPolicy(policy: AuthorizationPolicy, problems: ProblemList): void {
+  const checkNames = (names: readonly string[] | undefined, of: NameOf, path: readonly PropertyKey[]): void => {
+    for (const [index, text] of (names ?? []).entries()) {
+      const found = whyNothingFits(text, of);
+      if (found === null) continue;
+      problems.warn(
+        { resource: policy, path: [...path, index] },
+        `"${text}" matches nothing: ${found.why}`,
+        found.hint,
+      );
+    }
+  };
+  const checkLists = (lists: Lists, path: readonly PropertyKey[], field: string): void => {
+    if (!isTakenAway(lists)) return;
+    const message = `matches nothing: ${lists.notName} takes away all that ${field} names`;
+    problems.warn({ resource: policy, path: [...path, lists.notName] }, message, 'leave one of the two out');
+  };
+  for (const [ruleIndex, rule] of (policy.spec.rules ?? []).entries()) {
+    const path = ['spec', 'rules', ruleIndex];
+    for (const [index, { source }] of (rule.from ?? []).entries()) {
+      const at = [...path, 'from', index, 'source'];
+      for (const [field, of] of nameFields) checkNames(source[field], of, [...at, field]);
+      for (const field of ['principals', 'namespaces', 'trustDomains', 'serviceAccounts', 'ipBlocks'] as const) {
+        const notName = `not${field.charAt(0).toUpperCase()}${field.slice(1)}` as keyof typeof source;
+        checkLists(
+          { values: source[field], notValues: source[notName], notName, isAddress: field === 'ipBlocks' },
+          at,
+          field,
+        );
+      }
+    }
+    for (const [index, { operation }] of (rule.to ?? []).entries()) {
+      const [values, notValues] = [operation.ports, operation.notPorts].map((ports) =>
+        ports?.map((port) => String(parsePortText(port))),
+      );
+      checkLists(
+        { values, notValues, notName: 'notPorts', isAddress: false },
+        [...path, 'to', index, 'operation'],
+        'ports',
+      );
+    }
+    for (const [index, { key, values, notValues }] of (rule.when ?? []).entries()) {
+      const at = [...path, 'when', index];
+      const of = conditionNames.get(key);
+      if (of !== undefined) checkNames(values, of, [...at, 'values']);
+      if (of !== undefined) checkNames(notValues, of, [...at, 'notValues']);
+      checkLists({ values, notValues, notName: 'notValues', isAddress: key.endsWith('.ip') }, at, 'values');
+    }
+  }
+}
+
+type Lists = {
+  readonly values: readonly string[] | undefined;
+  readonly notValues: readonly string[] | undefined;
+  readonly notName: string;
+  readonly isAddress: boolean;
+};
+
+/** Whether each value is within one of those that must not match. */
+function isTakenAway({ values, notValues = [], isAddress }: Lists): boolean {
+  const isWithin = isAddress ? isWithinNetwork : isWithinPattern;
+  return values !== undefined && values.every((value) => notValues.some((not) => isWithin(value, not)));
+}
+
+function isWithinNetwork(text: string, not: string): boolean {
+  const [inner, outer] = [parseCidr(text), parseCidr(not)];
+  if (inner === undefined || outer === undefined || inner.prefixLength < outer.prefixLength) return false;
+  return cidrContains(outer, inner.bytes);
+}
+
+/** Whether all that the first pattern matches is matched by the second. */
+function isWithinPattern(text: string, not: string): boolean {
+  if (not === '*' || text === not) return true;
+  if (not.endsWith('*')) return !text.startsWith('*') && text.startsWith(not.slice(0, -1));
+  return not.startsWith('*') && !text.endsWith('*') && text.endsWith(not.slice(1));
+}
+
+function checkNetworkPolicy(policy: NetworkPolicy, problems: ProblemList): void {
+  const check = (selector: NetworkPolicySelector | undefined, path: readonly PropertyKey[]): void => {
+    const why = selector === undefined ? null : contradiction(selector);
+    if (why !== null) problems.warn({ resource: policy, path }, `selects nothing: ${why}`, 'correct the selector');
+  };
+  const { podSelector, ingress = [], egress = [] } = policy.spec;
+  check(podSelector, ['spec', 'podSelector']);
+  const rules = [
+    ...ingress.map(({ from }, index) => ({ peers: from ?? [], path: ['spec', 'ingress', index, 'from'] })),
+    ...egress.map(({ to }, index) => ({ peers: to ?? [], path: ['spec', 'egress', index, 'to'] })),
+  ];
+  for (const { peers, path } of rules) {
+    for (const [index, peer] of peers.entries()) {
+      check(peer.podSelector, [...path, index, 'podSelector']);
+      check(peer.namespaceSelector, [...path, index, 'namespaceSelector']);
+    }
+  }
+}
+
+const labelValue = /^(?:[A-Za-z0-9](?:[A-Za-z0-9_.-]{0,61}[A-Za-z0-9])?)?$/;
+
+/** Why no labels can meet all requirements; null: some can. */
+function contradiction({ matchLabels = {}, matchExpressions = [] }: NetworkPolicySelector): string | null {
+  const labels = Object.entries(matchLabels).map(([key, value]) => ({ key, operator: 'In', values: [value] }));
+  const all = [...labels, ...matchExpressions.map((requirement) => ({ values: [], ...requirement }))];
+  for (const key of new Set(all.map((requirement) => requirement.key))) {
+    const of = (operator: string) => all.filter((each) => each.key === key && each.operator === operator);
+    const [wanted, refused] = [of('In').map(({ values }) => values), of('NotIn').flatMap(({ values }) => values)];
+    const isWanted = wanted.length > 0 || of('Exists').length > 0;
+    if (isWanted && of('DoesNotExist').length > 0) return `the label ${key} cannot be there and not be there`;
+    const [first = [], ...others] = wanted;
+    const common = first.filter(
+      (value) => others.every((values) => values.includes(value)) && !refused.includes(value),
+    );
+    if (wanted.length > 0 && common.length === 0) return `no value of the label ${key} meets all its conditions`;
+    if (wanted.length > 0 && common.every((value) => !labelValue.test(value))) {
+      return `the label ${key} cannot have the value ${JSON.stringify(common[0])}`;
+    }
+  }
+  return null;
+}
