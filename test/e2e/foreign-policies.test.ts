@@ -205,6 +205,7 @@ spec: { selector: { matchLabels: { app: db } }, action: DENY, rules: [{ from: [{
     traffic.passes(web, db, 5432),
     traffic.passes(visitor, cache, 5432),
   ]);
+  await removed(trial(true));
   await apply(trial(false));
   await traffic.isRefused(visitor, db, 5432, { rule, reason: 'POLICY_DENY' });
 });

@@ -49,7 +49,10 @@ const projects: readonly Project[] = [
   {
     name: 'Antrea',
     groups: ['crd.antrea.io'],
-    kinds: { NetworkPolicy: `its fields are not those of Kubernetes; ${asRules}` },
+    kinds: {
+      NetworkPolicy: `its fields are not those of Kubernetes; ${asRules}`,
+      ClusterNetworkPolicy: `its fields are not those of Kubernetes; ${asMeshRules}`,
+    },
     otherwise: `${asRules}; a tier is the field tier of a SegmentationRule`,
   },
   {
