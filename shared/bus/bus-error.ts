@@ -1,10 +1,11 @@
-import { NatsError } from 'nats';
+import { ErrorCode, NatsError } from 'nats';
 import { CulvertError } from '../errors.js';
 import { isTlsFailure } from '../tls-failure.js';
 
 export type BusErrorCode =
   | 'BUS_DISCONNECTED'
   | 'BUS_UNTRUSTED'
+  | 'BUS_REFUSED'
   | 'BUS_TIMEOUT'
   | 'BUS_NO_RESPONDERS'
   | 'BUS_DENIED'
@@ -19,6 +20,8 @@ const hints: Readonly<Record<BusErrorCode, string>> = {
   BUS_DISCONNECTED: 'check that nats-server runs and is reachable; the connection comes back by itself',
   BUS_UNTRUSTED:
     'TLS refused the certificate of nats-server: it must be valid now and end at a root that is trusted here; compare the clocks and the roots',
+  BUS_REFUSED:
+    'it was revoked (culvert node remove) or has expired; agent: create a token with culvert token create --node NODE, stop the agent, run culvert-agent join with the token, start the agent; controller: replace its .creds file',
   BUS_TIMEOUT: 'check that the controller runs and how busy it is, then try again',
   BUS_NO_RESPONDERS: 'start the controller: there is no responder on this subject',
   BUS_DENIED: 'use credentials with permissions for it; an agent may use only its own subjects',
@@ -45,6 +48,13 @@ const codesOfApiErrors: Readonly<Record<number, BusErrorCode>> = {
   10077: 'BUS_STORE_FULL',
 };
 
+/** The refusals of a credential, by the client's codes, in the words of nats-server. */
+const refusals: Readonly<Record<string, string>> = {
+  [ErrorCode.AuthorizationViolation]: 'Authorization Violation',
+  [ErrorCode.AuthenticationExpired]: 'User Authentication Expired',
+  [ErrorCode.AccountExpired]: 'Account Authentication Expired',
+};
+
 const codesOfClientErrors: Readonly<Record<string, BusErrorCode>> = {
   '503': 'BUS_NO_RESPONDERS',
   TIMEOUT: 'BUS_TIMEOUT',
@@ -67,6 +77,10 @@ export function toBusError(what: string, error: unknown): CulvertError {
   const text = error instanceof Error ? error.message : String(error);
   if (isTlsFailure(error)) return busError('BUS_UNTRUSTED', `${what}: TLS: ${text}`, error);
   if (!(error instanceof NatsError)) return busError('BUS_FAILED', `${what}: ${text}`, error);
+  const refusal = refusals[error.code];
+  if (refusal !== undefined) {
+    return busError('BUS_REFUSED', `${what}: nats-server refuses the credential: ${refusal}`, error);
+  }
   const apiError = error.jsError();
   const code = codesOfApiErrors[apiError?.err_code ?? 0] ?? codesOfClientErrors[error.code] ?? 'BUS_FAILED';
   return busError(
@@ -74,6 +88,18 @@ export function toBusError(what: string, error: unknown): CulvertError {
     `${what}: ${apiError?.description ?? (text === '503' ? 'there is no responder' : text)}`,
     error,
   );
+}
+
+/** Converts an error of dialling: what is neither TLS nor an answer of the server means that it was not reached. */
+export function toDialError(what: string, error: unknown): CulvertError {
+  const mapped = toBusError(what, error);
+  const isUnreached = mapped.code === 'BUS_FAILED' && !(error instanceof NatsError);
+  return isUnreached ? busError('BUS_DISCONNECTED', mapped.message, error) : mapped;
+}
+
+/** Converts an error that the server sent, of which the client's status has only the code. */
+export function toServerError(what: string, code: string): CulvertError {
+  return toBusError(what, new NatsError(code, code));
 }
 
 /** Converts an error of the store, where "no responder" means that the bucket or stream does not exist. */

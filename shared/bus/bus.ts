@@ -6,8 +6,9 @@ export type BusStatus = 'connected' | 'disconnected';
  * A connection to NATS that reconnects forever. `connectBus` creates it; the caller owns and closes it.
  *
  * Errors are `CulvertError`s: `BUS_DISCONNECTED` (not connected now; the bus reconnects by itself), `BUS_UNTRUSTED` (TLS
- * refused the server's certificate), `BUS_TIMEOUT`, `BUS_NO_RESPONDERS`, `BUS_DENIED` (the server's permissions forbid it), `BUS_PAYLOAD_TOO_LARGE`, `BUS_STORE_FULL`,
- * `BUS_NOT_FOUND` (no such bucket or stream), `BUS_FAILED` (anything else, with its cause).
+ * refused the server's certificate), `BUS_REFUSED` (the server refuses the credential), `BUS_TIMEOUT`, `BUS_NO_RESPONDERS`,
+ * `BUS_DENIED` (the server's permissions forbid it), `BUS_PAYLOAD_TOO_LARGE`, `BUS_STORE_FULL`, `BUS_NOT_FOUND`
+ * (no such bucket or stream), `BUS_FAILED` (anything else, with its cause).
  */
 export interface Bus extends AsyncDisposable {
   readonly status: BusStatus;

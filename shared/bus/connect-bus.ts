@@ -2,7 +2,7 @@ import { setTimeout as delay } from 'node:timers/promises';
 import { checkServerIdentity, type PeerCertificate } from 'node:tls';
 import { connect, type ConnectionOptions, type NatsConnection, type TlsOptions } from 'nats';
 import { busAuthenticator, type BusAuth } from './bus-auth.js';
-import { toBusError } from './bus-error.js';
+import { toDialError } from './bus-error.js';
 import { withSignal } from './with-signal.js';
 import type { Bus } from './bus.js';
 import { dialProblem } from './dial-problem.js';
@@ -88,7 +88,7 @@ async function connectFirst(
         connecting.then((connection) => connection.close()).catch(() => undefined);
         throw signal.reason;
       }
-      onProblem(toBusError(`cannot connect to NATS at ${String(options.servers)}`, error));
+      onProblem(toDialError(`cannot connect to NATS at ${String(options.servers)}`, error));
     }
     await delay(reconnectDelayMs(attempt), undefined, { signal });
   }

@@ -9,7 +9,8 @@ const maxGreetingBytes = 64 * 1024;
 
 /**
  * Why a NATS server cannot be reached now: dials it as the client does, up to the end of the TLS handshake, and sends no
- * credential. Null when that works. The client itself says nothing about failed attempts to reconnect.
+ * credential. Null when that works. The client itself says nothing about an attempt to reconnect that fails before the
+ * server has answered to the credential.
  */
 export async function dialProblem(server: string, tls: TlsOptions | null, signal: AbortSignal): Promise<unknown> {
   const { host, port } = hostAndPortOf(server);

@@ -11,7 +11,7 @@ import type {
   StreamFollow,
   StreamSettings,
 } from './bus.js';
-import { busError, toBusError, toStoreError } from './bus-error.js';
+import { busError, toBusError, toDialError, toServerError, toStoreError } from './bus-error.js';
 import type { FeedLink } from './feed-loop.js';
 import { NatsBucket, bucketStreamConfig } from './nats-bucket.js';
 import type { ReconnectPace } from './reconnect-delay.js';
@@ -45,6 +45,8 @@ export class NatsBus implements Bus {
   readonly #running = new Set<Promise<void>>();
   #currentStatus: BusStatus = 'connected';
   #isDiagnosing = false;
+  /** The server said why it refused the last attempt. */
+  #isAnswered = false;
 
   constructor(init: NatsBusInit) {
     this.#init = init;
@@ -246,10 +248,18 @@ export class NatsBus implements Bus {
       const { operation, subject } = status.permissionContext;
       this.#events.emit('denied', { operation: operation === 'publish' ? 'publish' : 'subscribe', subject });
     } else if (status.type === Events.Error) {
-      this.#init.onProblem(
-        busError('BUS_FAILED', `nats-server refused the connection: ${JSON.stringify(status.data)}`),
-      );
+      this.#onServerError(typeof status.data === 'string' ? status.data : JSON.stringify(status.data));
     }
+  }
+
+  /** The client says why the server refused an attempt, and nothing of attempts that did not get that far. */
+  #onServerError(code: string): void {
+    const isUp = this.#currentStatus === 'connected';
+    const server = this.#connection.getServer();
+    this.#isAnswered = true;
+    this.#init.onProblem(
+      toServerError(isUp ? 'nats-server reports an error' : `cannot connect to NATS at ${server}`, code),
+    );
   }
 
   /** Says why the bus is still disconnected, from the second attempt on; the first is a moment after the loss. */
@@ -257,12 +267,15 @@ export class NatsBus implements Bus {
     const isAgain = this.#init.pace.hasDialled;
     this.#init.pace.dialled();
     const server = this.#connection.getServer();
-    if (!isAgain || this.#isDiagnosing || server === '') return;
+    // The server said why at the last attempt, so dialling it in addition would add only noise to its log.
+    const isAnswered = this.#isAnswered;
+    this.#isAnswered = false;
+    if (!isAgain || isAnswered || this.#isDiagnosing || server === '') return;
     this.#isDiagnosing = true;
     void this.#init.dialProblem(server, this.#closing.signal).then((problem) => {
       this.#isDiagnosing = false;
       if (problem === null || this.#currentStatus === 'connected' || this.#closing.signal.aborted) return;
-      this.#init.onProblem(toBusError(`cannot connect to NATS at ${server}`, problem));
+      this.#init.onProblem(toDialError(`cannot connect to NATS at ${server}`, problem));
     });
   }
 

@@ -2,6 +2,8 @@ import assert from 'node:assert/strict';
 import { writeFileSync } from 'node:fs';
 import path from 'node:path';
 import { after, before, test } from 'node:test';
+import { hostPorts } from '../../agent/ports.js';
+import { labHttp } from '../lab/lab-http.js';
 import { type Mesh, startMesh } from '../lab/mesh.js';
 import { patientMs } from '../lab/patience.js';
 import { programs } from '../lab/programs.js';
@@ -49,6 +51,12 @@ test(
         ? true
         : undefined,
     );
+    await waitUntil('its readiness says why, and what to do', async () => {
+      const { body } = await labHttp({ from: gone.node, ip: '127.0.0.1', port: hostPorts.health, path: '/readyz' });
+      return /refuses the credential: Authorization Violation \(.*culvert token create --node/.test(body)
+        ? true
+        : undefined;
+    });
 
     await gone.stop();
     const token = await gone.fetchToken();
