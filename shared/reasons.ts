@@ -16,7 +16,13 @@ export type ReasonInfo = {
 const why = 'culvert why SRC DST:PORT';
 
 export const reasons = {
-  OK: { side: 'none', level: 'info', status: 200, text: 'The connection ended normally.', next: 'nothing to do' },
+  OK: {
+    side: 'none',
+    level: 'info',
+    status: 200,
+    text: 'The connection ended normally. A reset after both sides had finished counts as that too.',
+    next: 'nothing to do',
+  },
   POLICY_DENY: { side: 'policy', level: 'warn', status: 401, text: 'A rule denies this connection.', next: why },
   POLICY_DEFAULT_DENY: {
     side: 'policy',
@@ -127,14 +133,14 @@ export const reasons = {
     side: 'server',
     level: 'info',
     status: 503,
-    text: 'The server side reset the connection.',
+    text: 'The server side reset the connection before both sides had finished.',
     next: 'check the log of the server application',
   },
   CLIENT_RESET: {
     side: 'client',
     level: 'info',
     status: 503,
-    text: 'The client side reset the connection.',
+    text: 'The client side reset the connection before both sides had finished.',
     next: 'check the log of the client application',
   },
   KEEPALIVE_TIMEOUT: {

@@ -3,7 +3,7 @@ import { Socket, type SocketConstructorOpts } from 'node:net';
 import { CulvertError } from '../../shared/errors.js';
 import { cidrContains, ipBytes } from '../../shared/address.js';
 import type { CaptureExclusions } from '../../shared/routing/registry-entry.js';
-import { dialSocket } from '../native/addon.js';
+import { dialSocket, resetSocket } from '../native/addon.js';
 import { selfTestTargets } from '../self-test-target.js';
 import { excludedCidrs } from './firewall/workload-rules.js';
 
@@ -38,7 +38,7 @@ export async function probeCapture(o: {
     const finish = (result: SelfTestResult): void => {
       clearTimeout(deadline);
       // RST leaves no socket in TIME_WAIT, however often this runs.
-      if (isConnected) socket.resetAndDestroy();
+      if (isConnected) resetSocket(socket);
       else socket.destroy();
       resolve(result);
     };

@@ -25,6 +25,7 @@ type NativeAddon = {
   dialSocket(netns: number, family: 4 | 6, mark: number, source: string, sourcePort: number): number;
   originalDestination(fd: number, family: 4 | 6): [ip: string, port: number] | null;
   socketAddresses(fd: number): [localIp: string, localPort: number, peerIp?: string, peerPort?: number];
+  resetOnClose(fd: number): void;
   watchChanges(netns: number, ofNetfilter: boolean): number;
   takeChanges(fd: number, table: number): boolean;
   readProcFile(netns: number, path: string): string;
@@ -149,16 +150,35 @@ export function readProcFile(o: { readonly netnsFd: number | null; readonly path
  * use it at once and never close it. Throws with code `EBADF` if the socket is already closed.
  */
 export function acceptedFd(socket: Socket): number {
-  const handle = (socket as Socket & { readonly _handle?: { readonly fd?: number } | null })._handle;
-  const fd = handle?.fd;
-  if (fd === undefined || fd < 0)
-    throw new CulvertError({ code: 'EBADF', message: 'the socket has no fd: it is closed' });
+  const fd = fdOf(socket);
+  if (fd === null) throw new CulvertError({ code: 'EBADF', message: 'the socket has no fd: it is closed' });
   return fd;
 }
 
 /** For the other files of this folder: a call of a function of the addon, whose errors become {@link CulvertError}s. */
 export function callAddon<Addon, T>(what: string, step: (addon: Addon) => T): T {
   return call(what, () => step(loadAddon() as Addon));
+}
+
+function fdOf(socket: Socket): number | null {
+  const handle = (socket as Socket & { readonly _handle?: { readonly fd?: number } | null })._handle;
+  const fd = handle?.fd ?? -1;
+  return fd < 0 ? null : fd;
+}
+
+/**
+ * Destroys a socket with RST, whatever it is doing: `close` follows, and what it has not sent is lost. Does nothing to one
+ * that is destroyed.
+ *
+ * In place of Node's `resetAndDestroy()`, which loses the socket while an `end()` is not finished: libuv then refuses the
+ * reset (EINVAL), and Node forgets the handle without closing it. The fd and the connection stay for ever, no `close`
+ * follows, and the thread that owns them never ends.
+ */
+export function resetSocket(socket: Socket): void {
+  if (socket.destroyed) return;
+  const fd = fdOf(socket);
+  if (fd !== null) call('resetting a socket', () => loadAddon().resetOnClose(fd));
+  socket.destroy();
 }
 
 let addon: NativeAddon | undefined;

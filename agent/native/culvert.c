@@ -405,6 +405,18 @@ static napi_value socket_addresses(napi_env env, napi_callback_info info) {
   return result;
 }
 
+/* resetOnClose(fd): closing it sends RST, and what has not left by then is dropped */
+static napi_value reset_on_close(napi_env env, napi_callback_info info) {
+  napi_value args[1];
+  int32_t fd;
+  if (!read_arguments(env, info, 1, args) || !read_int(env, args[0], &fd)) return NULL;
+
+  const struct linger at_once = {.l_onoff = 1, .l_linger = 0};
+  if (setsockopt(fd, SOL_SOCKET, SO_LINGER, &at_once, sizeof at_once) != 0)
+    return throw_failure(env, failed("set SO_LINGER"));
+  return NULL;
+}
+
 /* watchChanges(netnsFd | -1, ofNetfilter) -> fd */
 static napi_value watch_changes(napi_env env, napi_callback_info info) {
   napi_value args[2];
@@ -585,6 +597,7 @@ NAPI_MODULE_INIT() {
       {"dialSocket", NULL, dial_socket, NULL, NULL, NULL, napi_enumerable, NULL},
       {"originalDestination", NULL, original_destination, NULL, NULL, NULL, napi_enumerable, NULL},
       {"socketAddresses", NULL, socket_addresses, NULL, NULL, NULL, napi_enumerable, NULL},
+      {"resetOnClose", NULL, reset_on_close, NULL, NULL, NULL, napi_enumerable, NULL},
       {"watchChanges", NULL, watch_changes, NULL, NULL, NULL, napi_enumerable, NULL},
       {"readProcFile", NULL, read_proc_file_call, NULL, NULL, NULL, napi_enumerable, NULL},
       {"takeChanges", NULL, take_changes_call, NULL, NULL, NULL, napi_enumerable, NULL},

@@ -1,6 +1,7 @@
+import type { Socket } from 'node:net';
 import { getSystemErrorName } from 'node:util';
 import type { HostPort } from '../../shared/address.js';
-import { callAddon } from './addon.js';
+import { acceptedFd, callAddon } from './addon.js';
 
 /** How the kernel asks whether the other side of a connection is still there (tcp(7)). */
 export type Probing = {
@@ -98,6 +99,15 @@ export function setDeaf(fd: number, isDeaf: boolean): void {
 export function takeSocketError(fd: number): string | null {
   const errno = callAddon('reading the error of a socket', (addon: TcpLife) => addon.takeSocketError(fd));
   return errno === 0 ? null : getSystemErrorName(-errno);
+}
+
+/**
+ * The error that the kernel holds for a socket whose `end` Node has just reported; null if it really was an end. If a RST
+ * arrives together with the last bytes, libuv reports these and then an end (`uv__stream_io`: EOF after a partial read at
+ * POLLHUP).
+ */
+export function errorBehindEnd(socket: Socket): string | null {
+  return socket.destroyed ? null : takeSocketError(acceptedFd(socket));
 }
 
 /** A connection as the application has it, in a network namespace. */

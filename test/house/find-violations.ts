@@ -17,6 +17,7 @@ export function findViolations(tree: readonly SourceFile[], files: readonly Sour
       ...purityViolations(file, byPath),
       ...floorViolations(file),
       ...exitViolations(file),
+      ...callViolations(file),
     ].map((problem) => `${file.path}: ${problem}`),
   );
 }
@@ -129,6 +130,12 @@ function floorOf(file: string, floors: readonly string[]): number {
 
 function exitViolations({ path, code }: SourceFile): string[] {
   return /\bprocess\.exit\(/.test(code) && !rules.mayExit.test(path) ? ['calls process.exit outside a main.ts'] : [];
+}
+
+function callViolations({ path, code }: SourceFile): string[] {
+  return rules.forbiddenCalls
+    .filter(({ room, pattern }) => path.startsWith(room) && pattern.test(code))
+    .map(({ what, why }) => `calls ${what}: ${why}`);
 }
 
 function importedFiles(imports: readonly SourceImport[]): string[] {

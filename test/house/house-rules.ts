@@ -136,6 +136,21 @@ export const mayImportUnreadably: readonly string[] = [
   'test/',
 ];
 
+/** Calls that are never right in a room. */
+export const forbiddenCalls: readonly {
+  readonly what: string;
+  readonly pattern: RegExp;
+  readonly room: string;
+  readonly why: string;
+}[] = [
+  {
+    what: 'resetAndDestroy',
+    pattern: /\bresetAndDestroy\b/,
+    room: 'agent/',
+    why: 'it leaks a socket whose end() is not finished; use resetSocket of agent/native/addon.ts',
+  },
+];
+
 /**
  * Floors of a building, the highest first. A room imports rooms of its own floor and of floors below. Rooms of one floor
  * are separated by spaces.

@@ -18,6 +18,8 @@ export interface TunnelStream extends Duplex {
   readonly wasReset: boolean;
   /** Why {@link wasReset} is true, for the access log; otherwise empty. */
   readonly resetDetail: string;
+  /** With {@link wasReset}: its tunnel died, so neither application has closed anything. */
+  readonly isTunnelLost: boolean;
   /**
    * `close` was emitted, or will be in this tick. Not {@link Duplex.closed}, which means something else in node:http2.
    */

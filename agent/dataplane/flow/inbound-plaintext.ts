@@ -1,4 +1,5 @@
 import type net from 'node:net';
+import { resetSocket } from '../../native/addon.js';
 import type { Refused } from '../connection/ending.js';
 import type { CapturedDestination } from '../listen/captured-destination.js';
 import type { HostedWorkload } from '../listen/hosted-workload.js';
@@ -23,7 +24,7 @@ export async function serveInboundPlaintext(
     direction: 'inbound',
     workload,
     reach: (connection) => reach({ context, connection, workload, captured, socket, peerIdentity: null }),
-    refuse: () => socket.resetAndDestroy(),
+    refuse: () => resetSocket(socket),
   });
 }
 

@@ -1,4 +1,5 @@
 import type net from 'node:net';
+import { resetSocket } from '../../native/addon.js';
 import { isSelfTest } from '../../self-test-target.js';
 import { refused, type Refused } from '../connection/ending.js';
 import { isOwnPort, type CapturedDestination } from '../listen/captured-destination.js';
@@ -29,7 +30,7 @@ export async function serveOutbound(
     direction: 'outbound',
     workload,
     reach: (connection) => reach({ context, connection, workload, captured, socket, peerIdentity: null }),
-    refuse: () => socket.resetAndDestroy(),
+    refuse: () => resetSocket(socket),
   });
 }
 

@@ -1,24 +1,15 @@
 import net from 'node:net';
 import { longestTimerMs } from '../../thread/scheduler.js';
 import type { Reason } from '../../../shared/reasons.js';
-import type { Ending } from '../connection/ending.js';
-import { reasonByBrokenSide } from '../connection/failure-reasons.js';
 import type { ConnectionCut, TerminationSignal } from '../connection/termination-signal.js';
 import type { BackpressureTracker } from './backpressure-tracker.js';
 import { pumpDirection } from './relay-direction.js';
-import { breakageOf, isGone, resetPeer, type RelayPeer } from './relay-peer.js';
+import { CrossingEnds } from './crossing-ends.js';
+import type { RelayCounters, RelayOutcome, Side } from './relay-outcome.js';
+import { breakageOf, endOf, isGone, resetPeer, type Breakage, type RelayPeer } from './relay-peer.js';
 
+export type { RelayCounters, RelayOutcome } from './relay-outcome.js';
 export type { RelayPeer } from './relay-peer.js';
-
-/** Application bytes. The connection's record owns the counters; the relay only adds. */
-export type RelayCounters = {
-  /** From source to destination. */
-  bytesSent: number;
-  /** From destination to source. */
-  bytesReceived: number;
-  /** `Date.now()` of the first byte from the destination; null until it arrives. */
-  firstByteAtMs: number | null;
-};
 
 export type RelayOptions = {
   /**
@@ -41,12 +32,6 @@ export type RelayOptions = {
   readonly backpressure: BackpressureTracker;
 };
 
-/** `reason`: OK, CLIENT_RESET (by the source), PEER_RESET (by the destination), IDLE_TIMEOUT, MAX_DURATION, or the cut's. */
-export type RelayOutcome = Ending & {
-  /** Which side closed first. */
-  readonly endedBy: 'source' | 'destination' | 'agent';
-};
-
 /**
  * Moves bytes both ways until both directions are closed, one side is reset, or a limit or the signal ends the
  * connection. Then calls `onEnd`, once. Does not return a promise, because whatever awaits one stays in memory while
@@ -66,7 +51,7 @@ class Relay {
   #timers: NodeJS.Timeout[] = noTimers;
   readonly #onCut: () => void;
   #outcome: RelayOutcome | null = null;
-  #firstClosed: 'source' | 'destination' | null = null;
+  readonly #ends: CrossingEnds;
   #openEnds = 2;
   #flushToSource = nothing;
   #flushToDestination = nothing;
@@ -74,6 +59,7 @@ class Relay {
   constructor(init: RelayOptions, onEnd: (outcome: RelayOutcome) => void) {
     this.#init = init;
     this.#onEnd = onEnd;
+    this.#ends = new CrossingEnds({ between: init, onSettled: (outcome) => this.#end(outcome) });
     this.#onCut = () => {
       const { cut } = init.signal;
       if (cut !== null) this.#cut(cut);
@@ -107,7 +93,7 @@ class Relay {
     this.#finishIfClosed();
   }
 
-  #prepare(side: 'source' | 'destination', end: RelayPeer, other: RelayPeer): void {
+  #prepare(side: Side, end: RelayPeer, other: RelayPeer): void {
     if (end instanceof net.Socket) {
       // By default Node would answer the peer's FIN with its own and cut off the other direction.
       end.allowHalfOpen = true;
@@ -127,29 +113,34 @@ class Relay {
     this.#checkBroken(side, end);
   }
 
-  #passFin(side: 'source' | 'destination', end: RelayPeer, other: RelayPeer): void {
+  #passFin(side: Side, end: RelayPeer, other: RelayPeer): void {
+    if (this.#outcome !== null) return;
     // A cancelled stream also reports an end. Forwarding it as FIN would make truncated data look complete.
-    if (breakageOf(end) !== null) {
-      this.#checkBroken(side, end);
-      return;
+    const { hasEnded, breakage } = endOf(end);
+    if (hasEnded) {
+      if (side === 'source') this.#flushToDestination();
+      else this.#flushToSource();
+      if (this.#ends.first === null) {
+        this.#limit(this.#init.halfCloseTimeoutMs, 'IDLE_TIMEOUT', 'half-closed for the configured time');
+      }
+      this.#ends.ended(side);
+      other.end();
     }
-    if (this.#firstClosed === null) {
-      this.#firstClosed = side;
-      this.#limit(this.#init.halfCloseTimeoutMs, 'IDLE_TIMEOUT', 'half-closed for the configured time');
-    }
-    if (side === 'source') this.#flushToDestination();
-    else this.#flushToSource();
-    other.end();
+    if (breakage !== null) this.#broke(side, breakage);
   }
 
-  /** Ends the relay if this side broke: the other application then gets the RST that this one sent. */
-  #checkBroken(side: 'source' | 'destination', end: RelayPeer): void {
+  #checkBroken(side: Side, end: RelayPeer): void {
     const breakage = breakageOf(end);
-    if (breakage === null) return;
-    this.#end({ reason: reasonByBrokenSide[side], endedBy: side, rule: null, detail: breakage });
+    if (breakage !== null) this.#broke(side, breakage);
+  }
+
+  /** Ends the relay: the other application then gets the RST that this one sent. */
+  #broke(side: Side, breakage: Breakage): void {
+    if (this.#outcome === null) this.#ends.broke(side, breakage);
   }
 
   #cut(cut: ConnectionCut): void {
+    this.#ends.giveUp();
     const endedBy = cut.reason === 'CLIENT_RESET' ? 'source' : 'agent';
     this.#end({ reason: cut.reason, endedBy, rule: cut.rule, detail: cut.detail });
   }
@@ -171,7 +162,7 @@ class Relay {
     this.#openEnds = -1;
     this.#stopTimers();
     this.#init.signal.offCut(this.#onCut);
-    this.#onEnd(this.#outcome ?? { reason: 'OK', endedBy: this.#firstClosed ?? 'agent', rule: null, detail: '' });
+    this.#onEnd(this.#outcome ?? { reason: 'OK', endedBy: this.#ends.first ?? 'agent', rule: null, detail: '' });
   }
 
   #startTimers(): void {

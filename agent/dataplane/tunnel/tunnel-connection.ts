@@ -1,6 +1,7 @@
 import type net from 'node:net';
 import type { Duplex } from 'node:stream';
 import type tls from 'node:tls';
+import { resetSocket } from '../../native/addon.js';
 import type { TunnelDump } from '../messages.js';
 import type { Http2Engine, Session, SessionStream } from '../engine/http2-engine.js';
 import type { TunnelSettings } from '../engine/session-options.js';
@@ -101,7 +102,7 @@ export abstract class TunnelConnection {
    */
   reset(why: string): void {
     this.noteDeath(why);
-    this.#raw.resetAndDestroy();
+    resetSocket(this.#raw);
     this.end(why);
   }
 

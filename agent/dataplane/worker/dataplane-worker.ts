@@ -33,6 +33,7 @@ import type {
 import { ConnectionCut } from '../connection/termination-signal.js';
 import { BackpressureTracker } from '../relay/backpressure-tracker.js';
 import { RoundRobinBalancer } from '../balance/round-robin-balancer.js';
+import { resetSocket } from '../../native/addon.js';
 import { capturePorts } from '../../ports.js';
 import { Reporter } from '../flow/reporter.js';
 import { RuleClock } from '../state/rule-clock.js';
@@ -206,7 +207,7 @@ export class DataplaneWorker {
     const identity = this.#state.registry.workload(workload.name)?.identity;
     // The other agent's records show the reset of its dial.
     if (identity === undefined || this.#context.descriptors.isTouchedBySocket(socket)) {
-      socket.resetAndDestroy();
+      resetSocket(socket);
       return;
     }
     this.#server.accept(socket, { workload: workload.name, identity });

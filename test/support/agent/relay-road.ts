@@ -47,19 +47,24 @@ export class RelayRoad implements AsyncDisposable {
   }
 
   static async start(kind: RoadKind, ca: TestCa, limits: RelayLimits = {}): Promise<RelayRoad> {
-    const [client, source] = await socketPair();
-    const [destination, server] = await socketPair();
-    const counters = newCounters();
-    const backpressure = new BackpressureTracker();
-    const unlimited = { ...noLimits(), backpressure, workloads: [{ slot: 1 }] };
-    const base = { counters, ...unlimited, ...limits };
-    if (kind === 'socket') {
-      const outcome = relayed({ ...base, source, destination });
-      return new RelayRoad({ client, server, counters, backpressure, outcome, farOutcome: outcome }, () =>
-        end(client, server),
-      );
+    if (kind !== 'socket') {
+      const pair = await TunnelPair.start(engineOf[kind], ca);
+      return await RelayRoad.through(pair, limits, () => pair[Symbol.asyncDispose]());
     }
-    const pair = await TunnelPair.start(kind === 'tunnel' ? http2Engine : leanEngine, ca);
+    const { client, server, source, destination, counters, backpressure, unlimited } = await RelayRoad.#ends();
+    const outcome = relayed({ counters, ...unlimited, ...limits, source, destination });
+    return new RelayRoad({ client, server, counters, backpressure, outcome, farOutcome: outcome }, () =>
+      end(client, server),
+    );
+  }
+
+  /** Through a tunnel that several roads share. Start one after the other. `close` is called at the end. */
+  static async through(
+    pair: TunnelPair,
+    limits: RelayLimits = {},
+    close = async (): Promise<void> => {},
+  ): Promise<RelayRoad> {
+    const { client, server, source, destination, counters, backpressure, unlimited } = await RelayRoad.#ends();
     let farOutcome: Promise<RelayOutcome> = Promise.reject(new Error('no request'));
     farOutcome.catch(() => {});
     const accepted = new Promise<void>((resolve) => {
@@ -70,17 +75,35 @@ export class RelayRoad implements AsyncDisposable {
     });
     const stream: TunnelStream = await pair.stream();
     await accepted;
-    const outcome = relayed({ ...base, source, destination: stream });
+    const outcome = relayed({ counters, ...unlimited, ...limits, source, destination: stream });
     return new RelayRoad({ client, server, counters, backpressure, outcome, farOutcome }, async () => {
       await end(client, server);
-      await pair[Symbol.asyncDispose]();
+      await close();
     });
+  }
+
+  static async #ends(): Promise<RoadEnds> {
+    const [client, source] = await socketPair();
+    const [destination, server] = await socketPair();
+    const backpressure = new BackpressureTracker();
+    const unlimited = { ...noLimits(), backpressure, workloads: [{ slot: 1 }] };
+    return { client, server, source, destination, counters: newCounters(), backpressure, unlimited };
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
     await this.#close();
   }
 }
+
+type RoadEnds = Pick<RelayRoad, 'client' | 'server' | 'counters' | 'backpressure'> & {
+  readonly source: net.Socket;
+  readonly destination: net.Socket;
+  readonly unlimited: Omit<RelayOptions, 'source' | 'destination' | 'counters'>;
+};
+
+export const engineOf = { tunnel: http2Engine, 'lean tunnel': leanEngine } as const satisfies Partial<
+  Record<RoadKind, unknown>
+>;
 
 /** {@link relay} as a promise. */
 export function relayed(options: RelayOptions): Promise<RelayOutcome> {

@@ -197,6 +197,12 @@ describe('the house', () => {
       text: 'process.exit(1);',
       says: /process\.exit outside a main\.ts/,
     },
+    {
+      rule: 'a socket of the agent is not reset by the call that can lose it',
+      file: 'agent/dataplane/relay/x.ts',
+      text: 'socket.resetAndDestroy();',
+      says: /calls resetAndDestroy: it leaks a socket/,
+    },
   ];
   for (const { rule, file, text, says } of broken) {
     it(`finds a file that breaks a rule: ${rule}`, () => {

@@ -62,6 +62,10 @@ export class LeanStream extends Duplex implements TunnelStream, EngineStreamEven
     return death === '' ? `RST_STREAM ${errorCodeName(this.#resetCode)}` : death;
   }
 
+  get isTunnelLost(): boolean {
+    return this.wasReset && this.deathOfTunnel() !== '';
+  }
+
   get isGone(): boolean {
     return this.closed;
   }

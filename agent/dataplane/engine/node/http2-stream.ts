@@ -45,9 +45,14 @@ const tunnelProperties: PropertyDescriptorMap & ThisType<Http2Stream> = {
       return Duplex.prototype.destroy.call(this, error);
     },
   },
+  isTunnelLost: {
+    get(): boolean {
+      return isReset(this) && deathOf(this) !== '';
+    },
+  },
   resetDetail: {
     get(): string {
-      return isReset(this) ? detailOf(this, deaths.get(this)?.() ?? '') : '';
+      return isReset(this) ? detailOf(this) : '';
     },
   },
 };
@@ -110,6 +115,12 @@ function hasOnlyToWrite(stream: Http2Stream): boolean {
   );
 }
 
-function detailOf(stream: Http2Stream, deathOfTunnel: string): string {
+/** Empty while the tunnel lives. */
+function deathOf(stream: Http2Stream): string {
+  return deaths.get(stream)?.() ?? '';
+}
+
+function detailOf(stream: Http2Stream): string {
+  const deathOfTunnel = deathOf(stream);
   return deathOfTunnel === '' ? `RST_STREAM ${errorCodeName(stream.rstCode ?? 0)}` : deathOfTunnel;
 }

@@ -14,6 +14,7 @@ import { socketPair } from '../../../../support/agent/relay-road.js';
 class TestStream extends Duplex implements TunnelStream {
   readonly wasReset = false;
   readonly resetDetail = '';
+  readonly isTunnelLost = false;
   readonly isGone = false;
   readonly written: string[] = [];
   lend: (bytes: Buffer) => void = () => {};

@@ -232,6 +232,35 @@ describe('a relay that starts too late', () => {
   });
 });
 
+describe('a relay that is cut in the turn in which one side ends', () => {
+  for (const first of ['source', 'destination'] as const) {
+    it(`ends all the same, when that is the ${first}`, async () => {
+      const [client, source] = await socketPair();
+      const [destination, server] = await socketPair();
+      const signal = new TerminationSignal();
+      const outcome = relayed({
+        source,
+        destination,
+        counters: { bytesSent: 0, bytesReceived: 0, firstByteAtMs: null },
+        halfCloseTimeoutMs: 0,
+        idleTimeoutMs: 0,
+        maxDurationMs: 0,
+        signal,
+        workloads: [],
+        backpressure: new BackpressureTracker(),
+      });
+      // After the relay has passed the end on, and before the FIN has left.
+      const ended = first === 'source' ? source : destination;
+      ended.on('end', () => signal.raise(new ConnectionCut({ reason: 'DRAIN' })));
+      if (first === 'source') client.end();
+      else server.end();
+      assert.equal((await withDeadline('the end of the relay', outcome)).reason, 'DRAIN');
+      assert.deepEqual([source.closed, destination.closed], [true, true]);
+      assert.deepEqual(await Promise.all([endOf(client), endOf(server)]), ['ECONNRESET', 'ECONNRESET']);
+    });
+  }
+});
+
 function digest(bytes: Buffer): string {
   return createHash('sha256').update(bytes).digest('hex');
 }

@@ -1,4 +1,5 @@
 import assert from 'node:assert/strict';
+import { once } from 'node:events';
 import { statSync } from 'node:fs';
 import type net from 'node:net';
 import { describe, it } from 'node:test';
@@ -24,6 +25,7 @@ import type { IpAddress } from '../../../../../shared/address.js';
 import { formatSpiffeId } from '../../../../../shared/identity.js';
 import { plainSnapshot } from '../../../../../shared/policy/snapshot.js';
 import type { WorkloadEntry } from '../../../../../shared/routing/registry-entry.js';
+import { socketPair } from '../../../../support/agent/relay-road.js';
 import { nodeNamed, workloadNamed } from '../../../../support/routing/names.js';
 
 const webIp = '198.18.11.2' as IpAddress;
@@ -86,7 +88,7 @@ async function endingOf(
   const captured: CapturedDestination = has.has('unreadable')
     ? { kind: 'unreadable', dialled: null, client: null, hasLeft: false, detail: 'ENOPROTOOPT' }
     : { kind: isDirect ? 'direct' : 'redirected', dialled, client };
-  const socket = fakeSocket((answer) => answers.push(answer));
+  const [peer, socket] = await socketPair();
   if (entry === 'outbound') await serveOutbound(context, workload, socket, captured);
   else if (entry === 'plaintext') await serveInboundPlaintext(context, workload, socket, captured);
   else
@@ -94,6 +96,8 @@ async function endingOf(
       context,
       requestTo(workload.name, dialled, (answer) => answers.push(answer)),
     );
+  if (entry !== 'tunnel') answers.push(await answerTo(peer));
+  await endOf(peer, socket);
   workload.close();
   assert.equal(context.connections.size, 0);
   return { answers, records };
@@ -144,15 +148,20 @@ function contextWith(
   return parts as unknown as FlowContext;
 }
 
-function fakeSocket(onAnswer: (answer: string) => void): net.Socket {
-  const socket = {
-    destroyed: false,
-    _handle: { fd: 20 },
-    on: () => socket,
-    resetAndDestroy: () => onAnswer('RST'),
-    destroy: () => onAnswer('closed'),
-  };
-  return socket as unknown as net.Socket;
+/** What the client sees of the answer: `RST`, or `closed` for a FIN. */
+async function answerTo(peer: net.Socket): Promise<string> {
+  return await new Promise((resolve) => {
+    peer.once('end', () => resolve('closed')).once('error', () => resolve('RST'));
+    peer.resume();
+  });
+}
+
+async function endOf(...sockets: readonly net.Socket[]): Promise<void> {
+  for (const socket of sockets) {
+    if (socket.closed) continue;
+    socket.destroy();
+    await once(socket, 'close');
+  }
 }
 
 function requestTo(
@@ -254,12 +263,10 @@ describe('a captured connection', () => {
     });
     const [answers, reasons]: [string[], string[]] = [[], []];
     const context = contextWith(new Set(), state, (_record, { reason }) => reasons.push(reason));
-    await serveOutbound(
-      context,
-      workload,
-      fakeSocket((answer) => answers.push(answer)),
-      captured,
-    );
+    const [peer, socket] = await socketPair();
+    await serveOutbound(context, workload, socket, captured);
+    answers.push(await answerTo(peer));
+    await endOf(peer, socket);
     workload.close();
     return { answers, reasons };
   };

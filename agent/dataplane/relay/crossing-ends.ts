@@ -1,0 +1,131 @@
+import { reasonByBrokenSide } from '../connection/failure-reasons.js';
+import type { RelayCounters, RelayOutcome, Side } from './relay-outcome.js';
+import type { Breakage, RelayPeer } from './relay-peer.js';
+
+/**
+ * How long an end may come after the reset that it crossed. The reset waits for so long, and only while the other side is
+ * silent: it may cross hosts and has to wait for its turn in two event loops.
+ */
+const crossingMs = 5;
+/**
+ * What a side may still send after the other has ended, and be at its end all the same: the last words of a protocol, such
+ * as the alert that closes TLS (31 bytes) or `221 Bye`. An answer that was cut off is longer.
+ */
+const lastWordsBytes = 256;
+
+type Doubt = {
+  readonly side: Side;
+  readonly breakage: Breakage;
+  /** What the other side had sent when this one broke. */
+  readonly otherSentBytes: number;
+  readonly timer?: NodeJS.Timeout;
+};
+
+/**
+ * Tells an abort from an end, when a side is reset. The kernel also sends RST for an application that has finished and
+ * closes its socket with the last bytes of its peer unread: every PostgreSQL session with TLS ends so, because the client
+ * says goodbye twice. Such a connection has ended, with reason OK: the other side has closed its direction by itself, all
+ * its bytes were handed over, and this side had said all but its last words.
+ *
+ * The two ends cross on their way. If the other side is open and silent, its end may be under way, so the reset waits for
+ * {@link crossingMs}. If the other side sends, or is held back, it has not ended.
+ */
+export class CrossingEnds {
+  readonly #between: Readonly<Record<Side, RelayPeer>> & { readonly counters: RelayCounters };
+  readonly #onSettled: (outcome: RelayOutcome) => void;
+  /** What the other side had sent when this one closed its direction; -1: it is open. */
+  readonly #atEnd = { source: -1, destination: -1 };
+  /** All bytes of this side had been taken by the other one when it closed its direction. */
+  readonly #wasTaken = { source: false, destination: false };
+  #doubt: Doubt | null = null;
+  /** The side that closed its direction first. */
+  first: Side | null = null;
+
+  /** `onSettled` is called once, for the first side that breaks: at once, or within {@link crossingMs}. */
+  constructor(init: {
+    readonly between: Readonly<Record<Side, RelayPeer>> & { readonly counters: RelayCounters };
+    readonly onSettled: (outcome: RelayOutcome) => void;
+  }) {
+    this.#between = init.between;
+    this.#onSettled = init.onSettled;
+  }
+
+  /** This side closed its direction in order, and its last bytes were just written. */
+  ended(side: Side): void {
+    this.first ??= side;
+    this.#atEnd[side] = this.#sentBy(otherOf(side));
+    this.#wasTaken[side] = this.#between[otherOf(side)].writableLength === 0;
+    if (this.#doubt !== null && this.#doubt.side !== side) this.#settle(this.#doubt, this.#saidAll(this.#doubt));
+  }
+
+  broke(side: Side, breakage: Breakage): void {
+    const other = otherOf(side);
+    if (this.#doubt !== null) {
+      // Both have gone by themselves. If one of them had ended before, neither was cut off.
+      const isEnd = breakage.isReset && this.#hasEnded(this.#doubt.side) && this.#saidAll(this.#doubt);
+      if (this.#doubt.side !== side) this.#settle(this.#doubt, isEnd);
+      return;
+    }
+    const doubt = { side, breakage, otherSentBytes: this.#sentBy(other) };
+    const mayBeEnd = breakage.isReset && this.#hasSpoken(side);
+    if (!mayBeEnd || this.#hasEnded(other)) this.#settle(doubt, mayBeEnd && this.#hadFinished(side));
+    else if (this.#between[other].isPaused()) this.#settle(doubt, false);
+    else this.#doubt = { ...doubt, timer: setTimeout(() => this.#waitedEnough(), crossingMs) };
+  }
+
+  /** Something else ends the connection: the side that broke did so first. */
+  giveUp(): void {
+    if (this.#doubt !== null) this.#settle(this.#doubt, false);
+  }
+
+  /** The event loop may have been busy for all of the time: what has arrived is read once more. */
+  #waitedEnough(): void {
+    setImmediate(() => this.giveUp());
+  }
+
+  #settle({ side, breakage: { detail }, timer }: Doubt, isEnd: boolean): void {
+    clearTimeout(timer);
+    this.#doubt = null;
+    this.#onSettled(
+      isEnd
+        ? {
+            reason: 'OK',
+            endedBy: this.first ?? side,
+            rule: null,
+            detail: `${detail} from the ${side} after both had finished`,
+          }
+        : { reason: reasonByBrokenSide[side], endedBy: side, rule: null, detail },
+    );
+  }
+
+  /** The other side has ended: this one had finished too, and nothing of the other was lost on our way. */
+  #hadFinished(side: Side): boolean {
+    const other = otherOf(side);
+    const isTaken = this.#wasTaken[other] || this.#between[side].writableFinished;
+    const afterEndBytes = this.#sentBy(side) - this.#atEnd[other];
+    return isTaken && (this.#hasEnded(side) || afterEndBytes <= lastWordsBytes);
+  }
+
+  /** While the reset waited, the other side sent no more than last words. */
+  #saidAll({ side, otherSentBytes }: Doubt): boolean {
+    return this.#sentBy(otherOf(side)) - otherSentBytes <= lastWordsBytes;
+  }
+
+  /** A side that is reset before it has sent anything has refused the connection. */
+  #hasSpoken(side: Side): boolean {
+    return this.#hasEnded(side) || this.#sentBy(side) > 0;
+  }
+
+  #hasEnded(side: Side): boolean {
+    return this.#atEnd[side] >= 0;
+  }
+
+  #sentBy(side: Side): number {
+    const { bytesSent, bytesReceived } = this.#between.counters;
+    return side === 'source' ? bytesSent : bytesReceived;
+  }
+}
+
+function otherOf(side: Side): Side {
+  return side === 'source' ? 'destination' : 'source';
+}

@@ -1,0 +1,230 @@
+import assert from 'node:assert/strict';
+import { describe, it, mock } from 'node:test';
+import { CrossingEnds } from '../../../../../agent/dataplane/relay/crossing-ends.js';
+import type { RelayCounters, RelayOutcome } from '../../../../../agent/dataplane/relay/relay-outcome.js';
+import type { Breakage, RelayPeer } from '../../../../../agent/dataplane/relay/relay-peer.js';
+
+type FakePeer = { isHeldBack: boolean; writableLength: number; writableFinished: boolean };
+
+/** Two silent sides and what the relay says of them. */
+class Ends {
+  readonly counters: RelayCounters = { bytesSent: 0, bytesReceived: 0, firstByteAtMs: null };
+  readonly source = fakePeer();
+  readonly destination = fakePeer();
+  readonly outcomes: RelayOutcome[] = [];
+  readonly ends = new CrossingEnds({
+    between: { source: peerOf(this.source), destination: peerOf(this.destination), counters: this.counters },
+    onSettled: (outcome) => this.outcomes.push(outcome),
+  });
+
+  /** The source has asked and the destination has answered. */
+  talked(): this {
+    this.counters.bytesSent = 1000;
+    this.counters.bytesReceived = 5000;
+    return this;
+  }
+
+  get reasons(): string[] {
+    return this.outcomes.map(({ reason }) => reason);
+  }
+}
+
+function fakePeer(): FakePeer {
+  return { isHeldBack: false, writableLength: 0, writableFinished: false };
+}
+
+function peerOf(fake: FakePeer): RelayPeer {
+  return Object.assign(fake, { isPaused: () => fake.isHeldBack }) as unknown as RelayPeer;
+}
+
+const reset: Breakage = { detail: 'ECONNRESET', isReset: true };
+const lost: Breakage = { detail: 'tunnel ended', isReset: false };
+
+/** What happens, and the reason; null: it is not known before the time in which ends cross is over. */
+const cases: readonly { readonly what: string; readonly act: (t: Ends) => void; readonly reason: string | null }[] = [
+  {
+    what: 'the destination is reset after the source has ended and got its answer',
+    act: (t) => {
+      t.talked().ends.ended('source');
+      t.ends.broke('destination', reset);
+    },
+    reason: 'OK',
+  },
+  {
+    what: 'the destination says its last words before that reset',
+    act: (t) => {
+      t.talked().ends.ended('source');
+      t.counters.bytesReceived += 31;
+      t.ends.broke('destination', reset);
+    },
+    reason: 'OK',
+  },
+  {
+    what: 'the answer is cut off: more than last words came after the source had ended',
+    act: (t) => {
+      t.talked().ends.ended('source');
+      t.counters.bytesReceived += 10_000;
+      t.ends.broke('destination', reset);
+    },
+    reason: 'PEER_RESET',
+  },
+  {
+    what: 'the destination is reset without ever having said anything',
+    act: (t) => {
+      t.counters.bytesSent = 1000;
+      t.ends.ended('source');
+      t.ends.broke('destination', reset);
+    },
+    reason: 'PEER_RESET',
+  },
+  {
+    what: 'the destination is reset before it has taken all bytes of the source',
+    act: (t) => {
+      t.talked().destination.writableLength = 70_000;
+      t.ends.ended('source');
+      t.ends.broke('destination', reset);
+    },
+    reason: 'PEER_RESET',
+  },
+  {
+    what: 'the destination took the last bytes of the source later, and is reset then',
+    act: (t) => {
+      t.talked().destination.writableLength = 70_000;
+      t.ends.ended('source');
+      t.destination.writableFinished = true;
+      t.ends.broke('destination', reset);
+    },
+    reason: 'OK',
+  },
+  {
+    what: 'the source is reset after the destination has ended',
+    act: (t) => {
+      t.talked().ends.ended('destination');
+      t.ends.broke('source', reset);
+    },
+    reason: 'OK',
+  },
+  {
+    what: 'both had ended',
+    act: (t) => {
+      t.ends.ended('source');
+      t.ends.ended('destination');
+      t.ends.broke('destination', reset);
+    },
+    reason: 'OK',
+  },
+  {
+    what: 'the tunnel is lost after both have finished',
+    act: (t) => {
+      t.talked().ends.ended('source');
+      t.ends.broke('destination', lost);
+    },
+    reason: 'PEER_RESET',
+  },
+  {
+    what: 'the other side is held back: its bytes are lost',
+    act: (t) => {
+      t.talked().source.isHeldBack = true;
+      t.ends.broke('destination', reset);
+    },
+    reason: 'PEER_RESET',
+  },
+  {
+    what: 'the destination refuses at once',
+    act: (t) => {
+      t.counters.bytesSent = 1000;
+      t.ends.broke('destination', reset);
+    },
+    reason: 'PEER_RESET',
+  },
+  { what: 'an open connection is reset', act: (t) => t.talked().ends.broke('destination', reset), reason: null },
+  {
+    what: 'the end of the source crosses the reset',
+    act: (t) => {
+      t.talked().ends.broke('destination', reset);
+      t.ends.ended('source');
+    },
+    reason: 'OK',
+  },
+  {
+    what: 'the source sends on after the reset, and ends',
+    act: (t) => {
+      t.talked().ends.broke('destination', reset);
+      t.counters.bytesSent += 50_000;
+      t.ends.ended('source');
+    },
+    reason: 'PEER_RESET',
+  },
+  {
+    what: 'both are reset after the source had ended: it has closed, and so has the destination',
+    act: (t) => {
+      t.talked().ends.ended('source');
+      t.ends.broke('source', reset);
+      t.ends.broke('destination', reset);
+    },
+    reason: 'OK',
+  },
+  {
+    what: 'the source has ended and is reset while the destination is open: it left',
+    act: (t) => {
+      t.talked().ends.ended('source');
+      t.ends.broke('source', reset);
+    },
+    reason: null,
+  },
+  {
+    what: 'both are reset and neither had ended: the first counts',
+    act: (t) => {
+      t.talked().ends.broke('source', reset);
+      t.ends.broke('destination', reset);
+    },
+    reason: 'CLIENT_RESET',
+  },
+  {
+    what: 'the tunnel is lost while a reset waits',
+    act: (t) => {
+      t.talked().ends.broke('source', reset);
+      t.ends.broke('destination', lost);
+    },
+    reason: 'CLIENT_RESET',
+  },
+  {
+    what: 'something else ends the connection while a reset waits',
+    act: (t) => {
+      t.talked().ends.broke('source', reset);
+      t.ends.giveUp();
+    },
+    reason: 'CLIENT_RESET',
+  },
+];
+
+describe('the reason when', () => {
+  for (const { what, act, reason } of cases) {
+    it(`${what} is ${reason ?? 'known a moment later'}`, (t) => {
+      mock.timers.enable({ apis: ['setTimeout', 'setImmediate'] });
+      t.after(() => mock.timers.reset());
+      const ends = new Ends();
+      act(ends);
+      assert.deepEqual(ends.reasons, reason === null ? [] : [reason]);
+      mock.timers.tick(5);
+      // Once the time is over, what has arrived is read; then the reset stands.
+      mock.timers.tick(1);
+      assert.equal(ends.reasons.length, 1);
+      if (reason === null) assert.match(ends.reasons[0] ?? '', /_RESET$/);
+    });
+  }
+
+  it('it is an end says which side sent the reset, and which one ended first', () => {
+    const t = new Ends().talked();
+    t.ends.ended('source');
+    t.ends.broke('destination', reset);
+    assert.deepEqual(t.outcomes, [
+      {
+        reason: 'OK',
+        endedBy: 'source',
+        rule: null,
+        detail: 'ECONNRESET from the destination after both had finished',
+      },
+    ]);
+  });
+});
