@@ -54,6 +54,12 @@ export class ConnectionRecord {
     return this.#rule;
   }
 
+  /** The rules are asked again, about another endpoint: what was decided of the one before is not about this one. */
+  undecided(): void {
+    this.#rule = null;
+    this.#audited = noRules;
+  }
+
   decided(decision: Decision, revision: number): void {
     this.#rule = decision.rule;
     // Not the decision's own empty list: one for each open connection would add up.
@@ -139,7 +145,7 @@ export class ConnectionRecord {
       service: this.service,
       requested: this.requested,
       reason: ending.reason,
-      rule: ending.rule ?? this.#rule,
+      rule: ending.rule ?? (ending.isOtherAgents === true ? null : this.#rule),
       audited: this.#audited,
       revision: this.#revision,
       bytesSent: this.bytesSent,

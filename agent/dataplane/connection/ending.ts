@@ -7,6 +7,8 @@ export type Ending = {
   /** What a person needs beyond the reason, such as `ECONNREFUSED 198.18.11.2:80`; empty when there is nothing to add. */
   readonly detail: string;
   readonly rule: RuleRef | null;
+  /** The other agent decided: the record names its rule or none, and not the rule of this host, which had allowed it. */
+  readonly isOtherAgents?: boolean;
 };
 
 /** The ending of a connection whose far side was not reached: what a step returns in place of its facts. */

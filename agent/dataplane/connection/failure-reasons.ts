@@ -156,9 +156,17 @@ export function answerFailure(answer: {
   const { status, reason: claimed } = answer;
   const isBelievable = isReason(claimed) && reasonInfo(claimed).status === status;
   const reason = isBelievable ? claimed : (reasonByStatus[status] ?? 'PROTOCOL_ERROR');
-  const isRetryable = reasonInfo(reason).status === 503;
+  const info = reasonInfo(reason);
   const detail = `${answer.address} answered ${status}`;
-  return { ok: false, reason, detail, rule: parseRuleRef(answer.rule), isRetryable };
+  return {
+    ok: false,
+    reason,
+    detail,
+    rule: parseRuleRef(answer.rule),
+    // When only the application there could not be reached, both agents had allowed the connection.
+    isOtherAgents: info.side !== 'server',
+    isRetryable: info.status === 503,
+  };
 }
 
 /** `ECONNRESET`, `ERR_SSL_…` and the like; empty for an error without a code. */

@@ -83,6 +83,7 @@ export class TrackedConnection {
   authorize(state: WorkerState, address: HostPort, source: FactsSource): Authorized | Refused {
     this.#facts = source;
     this.endGrace();
+    this.record.undecided();
     const facts = source(state);
     if (!('connection' in facts)) {
       this.#noteRefusal(facts.refusal, state);

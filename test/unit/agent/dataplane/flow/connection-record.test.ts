@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
+import { answerFailure } from '../../../../../agent/dataplane/connection/failure-reasons.js';
 import { tunnelHeaders } from '../../../../../agent/dataplane/flow/tunnel-headers.js';
 import { ConnectionRecord } from '../../../../../agent/dataplane/connection/connection-record.js';
 import { traceIdOf } from '../../../../../agent/dataplane/connection/trace-context.js';
@@ -53,6 +54,45 @@ describe('a connection record', () => {
     const record = new ConnectionRecord({ direction: 'outbound' });
     const rule = { kind: 'SegmentationRule', name: 'x' } as const;
     assert.equal(record.close({ reason: 'POLICY_TERMINATED', detail: '', rule }).rule, rule);
+  });
+
+  test('names the rule of the other agent that refused, or none, and never the own rule that had allowed it', () => {
+    const own = { kind: 'Mesh', name: 'default' } as const;
+    const far = { kind: 'SegmentationRule', name: 'x' } as const;
+    const ruleOf = (refusal: { reason: string; rule: string; status: number }): unknown => {
+      const record = new ConnectionRecord({ direction: 'outbound' });
+      record.decided(
+        { verdict: 'allow', reason: 'OK', rule: own, onChange: { kind: 'terminate' }, audited: [], trace: [] },
+        1,
+      );
+      return record.close(answerFailure({ ...refusal, address: '198.18.0.2:15008' })).rule;
+    };
+    assert.deepEqual(ruleOf({ status: 401, reason: 'POLICY_DENY', rule: 'SegmentationRule/x' }), far);
+    for (const [status, reason] of [
+      [401, 'POLICY_DENY'],
+      [401, 'POLICY_DEFAULT_DENY'],
+      [401, ''],
+      [401, 'SOURCE_UNKNOWN'],
+      [429, 'CONN_LIMIT'],
+      [503, 'NO_RULES_YET'],
+      [400, 'LOOP_DETECTED'],
+    ] as const) {
+      assert.equal(ruleOf({ status, reason, rule: '' }), null, reason);
+    }
+    // Both agents had allowed it, and the application could not be reached.
+    assert.deepEqual(ruleOf({ status: 503, reason: 'CONNECT_REFUSED', rule: '' }), own);
+  });
+
+  test('does not keep the rule of an endpoint that was tried before', () => {
+    const record = new ConnectionRecord({ direction: 'outbound' });
+    const rule = { kind: 'Mesh', name: 'default' } as const;
+    record.decided(
+      { verdict: 'allow', reason: 'OK', rule, onChange: { kind: 'terminate' }, audited: [rule], trace: [] },
+      1,
+    );
+    record.undecided();
+    const closed = record.close({ reason: 'CERT_REVOKED', detail: '', rule: null });
+    assert.deepEqual([closed.rule, closed.audited], [null, []]);
   });
 
   test('cannot be closed twice', () => {
