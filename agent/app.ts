@@ -46,6 +46,11 @@ export type StopOptions = {
   readonly atOnce?: AbortSignal;
 };
 
+export type Stopped = {
+  /** Data-plane threads are left that cannot be ended, or were not waited for. `process.exit()` may wait for them for ever. */
+  readonly hasThreadsLeft: boolean;
+};
+
 export type RunningAgent = AsyncDisposable & {
   readonly ports: AgentEndpoints['ports'];
   readonly readiness: () => ReadinessReport;
@@ -53,8 +58,8 @@ export type RunningAgent = AsyncDisposable & {
   readonly joined: Promise<void>;
   /** Checks the capture rules of every workload and of the host now, because the supervisor may have removed some. */
   recheckCapture(): Promise<void>;
-  /** Stops cleanly. Safe to call twice. */
-  stop(options: StopOptions): Promise<void>;
+  /** Stops cleanly, `graceMs` and some seconds later at the latest. Safe to call twice. */
+  stop(options: StopOptions): Promise<Stopped>;
 };
 
 /**
@@ -178,13 +183,13 @@ export async function startAgent({
   // Callers may await it and get the failure, but they need not.
   joined.catch(() => undefined);
 
-  const stopNow = async ({ graceMs, removesCapture, atOnce }: StopOptions): Promise<void> => {
+  const stopNow = async ({ graceMs, removesCapture, atOnce }: StopOptions): Promise<Stopped> => {
     abort.abort();
     await joined.catch(() => undefined);
     probe.close();
     await view.plane?.stop({ removesCapture });
     // No new connection arrives by now. What the open ones need is stopped after they have ended.
-    await drainPool(view.pool, graceMs, atOnce);
+    const stopped = await drainPool(view.pool, graceMs, atOnce);
     await view.flows?.close();
     await view.plane?.disconnect();
     if (removesCapture) await capture.releaseAll();
@@ -192,9 +197,10 @@ export async function startAgent({
     hostGauges.dispose();
     heapTrimmer.stop();
     await endpoints[Symbol.asyncDispose]();
+    return stopped;
   };
-  let stopping: Promise<void> | null = null;
-  const stop = (options: StopOptions): Promise<void> => (stopping ??= stopNow(options));
+  let stopping: Promise<Stopped> | null = null;
+  const stop = (options: StopOptions): Promise<Stopped> => (stopping ??= stopNow(options));
   return {
     ports: endpoints.ports,
     readiness: () => view.readiness(),
@@ -204,16 +210,20 @@ export async function startAgent({
       await capture.checkHost();
     },
     stop,
-    [Symbol.asyncDispose]: () => stop({ graceMs: 0, removesCapture: false }),
+    [Symbol.asyncDispose]: async () => {
+      await stop({ graceMs: 0, removesCapture: false });
+    },
   };
 }
 
 /** Lets connections finish until the grace period ends or `atOnce` aborts. */
-async function drainPool(pool: WorkerPool | null, graceMs: number, atOnce: AbortSignal | undefined): Promise<void> {
-  if (pool === null) return;
-  const impatient = new Promise<void>((resolve) => {
-    if (atOnce?.aborted === true) resolve();
-    atOnce?.addEventListener('abort', () => resolve(), { once: true });
+async function drainPool(pool: WorkerPool | null, graceMs: number, atOnce: AbortSignal | undefined): Promise<Stopped> {
+  if (pool === null) return { hasThreadsLeft: false };
+  const impatient = new Promise<Stopped>((resolve) => {
+    const finish = (): void => resolve({ hasThreadsLeft: true });
+    if (atOnce?.aborted === true) finish();
+    atOnce?.addEventListener('abort', finish, { once: true });
   });
-  await Promise.race([pool.drain(graceMs), impatient]);
+  const drained = pool.drain(graceMs).then(({ stuckThreads }) => ({ hasThreadsLeft: stuckThreads > 0 }));
+  return await Promise.race([drained, impatient]);
 }

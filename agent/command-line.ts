@@ -13,11 +13,11 @@ import { namespacePath } from './control/workloads/network-namespace.js';
 import { resolveNodeName } from './control/join/node-name.js';
 import { StateDirectory } from './control/state/state-directory.js';
 import { removeCapture } from './remove.js';
-import { assertCanCapture, runAgent } from './run.js';
+import { assertCanCapture, runAgent, type ExitStatus } from './run.js';
 import { Supervisor } from './supervise.js';
 
 /** Runs a command to its end; it gives the exit code. */
-export type Finish = (run: () => Promise<number>) => Promise<void>;
+export type Finish = (run: () => Promise<ExitStatus>) => Promise<void>;
 
 /** What the supervisor starts again. */
 const mainFile = fileURLToPath(new URL('main.js', import.meta.url));
@@ -34,7 +34,7 @@ export function agentCommandLine(finish: Finish): Command {
   function command(
     name: string,
     description: string,
-    action: (loaded: Loaded, self: Command) => Promise<number>,
+    action: (loaded: Loaded, self: Command) => Promise<ExitStatus>,
   ): Command {
     const self = program.command(name, { isDefault: name === 'run' }).description(description);
     addSettingOptions(self, agentSettingsTable);
@@ -43,8 +43,7 @@ export function agentCommandLine(finish: Finish): Command {
   }
 
   command('run', 'Run the agent (the default).', async (loaded) => {
-    await runAgent({ loaded, log: logOf(loaded) });
-    return 0;
+    return await runAgent({ loaded, log: logOf(loaded) });
   });
 
   command('join', 'Join the mesh with a token, and do nothing else.', async ({ values }) => {

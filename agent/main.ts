@@ -1,14 +1,18 @@
 #!/usr/bin/env node
 import { CulvertError, describeError } from '../shared/errors.js';
 import { agentCommandLine } from './command-line.js';
+import { exitAtOnce } from './native/addon.js';
+import type { ExitStatus } from './run.js';
 
 /** `culvert-agent`, and the only place that ends its process. Exit codes: 0 success, 1 failure. */
 await agentCommandLine(finish).parseAsync();
 
 /** Runs a command to its end. On failure it prints one line that says what went wrong and what to do. */
-async function finish(run: () => Promise<number>): Promise<void> {
+async function finish(run: () => Promise<ExitStatus>): Promise<void> {
   try {
-    process.exit(await run());
+    const status = await run();
+    if (typeof status === 'number') process.exit(status);
+    exitAtOnce(status.atOnce);
   } catch (error) {
     const code = error instanceof CulvertError ? ` [${error.code}]` : '';
     process.stderr.write(`culvert-agent: ${describeError(error)}${code}\n`);

@@ -10,12 +10,13 @@ import type { FromSupervised, ToSupervised } from './supervise.js';
 /**
  * Runs one agent until a signal ends it: the first SIGTERM or SIGINT drains, the second stops at once. Capture rules
  * stay unless the settings say otherwise, because an upgrade must not open the mesh. Losing the supervisor also stops
- * the agent, so that two agents never run side by side. Throws CulvertError if the agent cannot start.
+ * the agent, so that two agents never run side by side. Throws CulvertError if the agent cannot start. Returns what the
+ * process must end with.
  */
 export async function runAgent(o: {
   readonly loaded: LoadedSettings<typeof agentSettingsTable>;
   readonly log: Log;
-}): Promise<void> {
+}): Promise<ExitStatus> {
   const { loaded, log } = o;
   await assertCanCapture();
   const stop = new StopSignals();
@@ -30,12 +31,13 @@ export async function runAgent(o: {
   try {
     await Promise.race([stop.first, agent.joined.then(() => stop.first)]);
     log.info({ graceMs: loaded.values.drainTimeoutMs, removesCapture: loaded.values.removeOnExit }, 'agent stopping');
-    await agent.stop({
+    const { hasThreadsLeft } = await agent.stop({
       graceMs: loaded.values.drainTimeoutMs,
       removesCapture: loaded.values.removeOnExit,
       atOnce: stop.second,
     });
     log.info('agent stopped');
+    return hasThreadsLeft ? { atOnce: 0 } : 0;
   } finally {
     await agent[Symbol.asyncDispose]();
     await flushLog(log);
@@ -62,6 +64,9 @@ export async function assertCanCapture(): Promise<void> {
     hint: `install it with: apt-get install ${packages}`,
   });
 }
+
+/** An exit code. `atOnce`: without waiting for threads that cannot be ended. */
+export type ExitStatus = number | { readonly atOnce: number };
 
 /** The first signal requests a graceful stop, the second an immediate one. */
 class StopSignals {

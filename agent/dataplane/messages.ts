@@ -111,7 +111,17 @@ export type FromWorker =
   | { readonly type: 'registered'; readonly sequence: number }
   | WorkerReport
   | { readonly type: 'dump'; readonly id: number; readonly state: WorkerDump }
-  | { readonly type: 'drained' };
+  | ({ readonly type: 'drained' } & DrainedConnections);
+
+/** What a drain did not let end by itself. */
+export type DrainedConnections = {
+  /** Cut when the grace period was over. */
+  readonly cut: number;
+  /** Of these, how many did not end when they were cut: a defect of the agent. */
+  readonly givenUp: number;
+  /** The first of them. */
+  readonly named: readonly ConnectionDump[];
+};
 
 /** Sent at most every 100 ms when connections closed, and every second with the rest. */
 export type WorkerReport = {

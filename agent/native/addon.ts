@@ -26,6 +26,7 @@ type NativeAddon = {
   originalDestination(fd: number, family: 4 | 6): [ip: string, port: number] | null;
   socketAddresses(fd: number): [localIp: string, localPort: number, peerIp?: string, peerPort?: number];
   resetOnClose(fd: number): void;
+  exitAtOnce(code: number): never;
   watchChanges(netns: number, ofNetfilter: boolean): number;
   takeChanges(fd: number, table: number): boolean;
   readProcFile(netns: number, path: string): string;
@@ -179,6 +180,14 @@ export function resetSocket(socket: Socket): void {
   const fd = fdOf(socket);
   if (fd !== null) call('resetting a socket', () => loadAddon().resetOnClose(fd));
   socket.destroy();
+}
+
+/**
+ * Ends the process and waits for nothing. `process.exit()` first ends every thread, and waits for ever for one whose event
+ * loop has a handle that is never closed. Only `main.ts` calls it.
+ */
+export function exitAtOnce(code: number): never {
+  return loadAddon().exitAtOnce(code);
 }
 
 let addon: NativeAddon | undefined;

@@ -417,6 +417,14 @@ static napi_value reset_on_close(napi_env env, napi_callback_info info) {
   return NULL;
 }
 
+/* exitAtOnce(code): ends the process and runs nothing more */
+static napi_value exit_at_once(napi_env env, napi_callback_info info) {
+  napi_value args[1];
+  int32_t code;
+  if (!read_arguments(env, info, 1, args) || !read_int(env, args[0], &code)) return NULL;
+  _exit(code);
+}
+
 /* watchChanges(netnsFd | -1, ofNetfilter) -> fd */
 static napi_value watch_changes(napi_env env, napi_callback_info info) {
   napi_value args[2];
@@ -598,6 +606,7 @@ NAPI_MODULE_INIT() {
       {"originalDestination", NULL, original_destination, NULL, NULL, NULL, napi_enumerable, NULL},
       {"socketAddresses", NULL, socket_addresses, NULL, NULL, NULL, napi_enumerable, NULL},
       {"resetOnClose", NULL, reset_on_close, NULL, NULL, NULL, napi_enumerable, NULL},
+      {"exitAtOnce", NULL, exit_at_once, NULL, NULL, NULL, napi_enumerable, NULL},
       {"watchChanges", NULL, watch_changes, NULL, NULL, NULL, napi_enumerable, NULL},
       {"readProcFile", NULL, read_proc_file_call, NULL, NULL, NULL, napi_enumerable, NULL},
       {"takeChanges", NULL, take_changes_call, NULL, NULL, NULL, napi_enumerable, NULL},

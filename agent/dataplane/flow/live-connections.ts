@@ -1,4 +1,5 @@
 import { setImmediate } from 'node:timers/promises';
+import { longestTimerMs } from '../../thread/scheduler.js';
 import type { ConnectionCut } from '../connection/termination-signal.js';
 import type { WorkloadLimits } from '../limit/workload-limits.js';
 import type { HostedWorkload } from '../listen/hosted-workload.js';
@@ -70,13 +71,13 @@ export class LiveConnections {
     for (const workload of connection.workloads.splice(0)) this.#limits.count(workload, -1);
   }
 
-  remove(connection: TrackedConnection): void {
-    if (!this.#open.delete(connection)) return;
+  /** False when it was removed before. */
+  remove(connection: TrackedConnection): boolean {
+    if (!this.#open.delete(connection)) return false;
     connection.endGrace();
     this.release(connection);
-    if (this.#open.size > 0) return;
-    for (const resolve of this.#onEmpty) resolve();
-    this.#onEmpty.clear();
+    if (this.#open.size === 0) for (const resolve of this.#onEmpty) resolve();
+    return true;
   }
 
   /** The limit that the workload exceeds, for the record; null when it exceeds none. */
@@ -118,9 +119,18 @@ export class LiveConnections {
     for (const connection of this.#open) connection.cut(cut);
   }
 
-  /** Resolves when no connection is open. */
-  async whenEmpty(): Promise<void> {
-    if (this.#open.size > 0) await new Promise<void>((resolve) => this.#onEmpty.add(resolve));
+  /** Resolves when no connection is open, or after `withinMs`. */
+  async whenEmpty(withinMs: number): Promise<void> {
+    if (this.#open.size === 0) return;
+    await new Promise<void>((resolve) => {
+      const finish = (): void => {
+        clearTimeout(timer);
+        this.#onEmpty.delete(finish);
+        resolve();
+      };
+      const timer = setTimeout(finish, Math.min(withinMs, longestTimerMs));
+      this.#onEmpty.add(finish);
+    });
   }
 
   dump(): ConnectionDump[] {

@@ -74,8 +74,14 @@ export function recordAcceptFailure(
   recordRefusal(context, { direction: port === 'outbound' ? 'outbound' : 'inbound', workload: name, reason, detail });
 }
 
+/** A drain is over and the connection did not end when it was cut: its record is closed all the same. */
+export function giveUpConnection(context: FlowContext, connection: TrackedConnection): void {
+  close(context, connection, refused('DRAIN', 'still open when it was cut: a defect of the agent'));
+}
+
 function close(context: FlowContext, connection: TrackedConnection, ending: Ending): void {
-  context.connections.remove(connection);
+  // Given up before.
+  if (!context.connections.remove(connection)) return;
   closeRecord(context, connection.record, ending);
 }
 

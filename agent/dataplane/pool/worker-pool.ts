@@ -1,4 +1,5 @@
 import { EventEmitter, once } from 'node:events';
+import { setTimeout as delay } from 'node:timers/promises';
 import { Worker } from 'node:worker_threads';
 import { assertNever } from '../../../shared/assert-never.js';
 import { CulvertError, describeError } from '../../../shared/errors.js';
@@ -6,6 +7,7 @@ import { prepareSnapshot } from '../../../shared/policy/prepared/prepared-snapsh
 import type { Snapshot } from '../../../shared/policy/snapshot.js';
 import { patchBetween } from '../../../shared/wire/snapshot-patch.js';
 import type {
+  DrainedConnections,
   FromWorker,
   PoolWorkerInit,
   StateCommand,
@@ -70,6 +72,8 @@ const settledAfterMs = 10_000;
 const dumpTimeoutMs = 2000;
 /** In addition to the grace period: time for the last report and the end of the thread. */
 const drainMarginMs = 2000;
+/** A thread that runs JavaScript ends at once when it is told to. */
+const terminateMs = 1000;
 
 /**
  * The control thread's interface to the data plane: starts the worker threads, keeps them on the same state, replaces
@@ -176,25 +180,29 @@ export class WorkerPool extends EventEmitter<PoolEvents> {
   }
 
   /**
-   * Stops listening, lets open connections finish for `graceMs`, cuts the rest with the reason `DRAIN`, and ends the
-   * threads. The last reports are emitted before it resolves. Safe to call twice.
+   * Stops listening, lets open connections finish for `graceMs`, cuts the rest with the reason `DRAIN`, logs what was cut,
+   * and ends the threads. The last reports are emitted before it resolves. Safe to call twice. Resolves in any case:
+   * `stuckThreads` cannot be ended, and `process.exit()` would wait for them for ever.
    */
-  async drain(graceMs: number): Promise<void> {
+  async drain(graceMs: number): Promise<{ readonly stuckThreads: number }> {
     this.#isStopping = true;
     for (const timer of this.#restartTimers) clearTimeout(timer);
     this.#restartTimers.clear();
+    let stuckThreads = 0;
     await Promise.all(
-      this.#members.map(async (member) => {
+      this.#members.map(async (member, workerIndex) => {
         if (member === null) return;
-        const exited = once(member.worker, 'exit', { signal: AbortSignal.timeout(graceMs + drainMarginMs) });
+        const exited = once(member.worker, 'exit');
         tell(member.worker, { type: 'drain', graceMs });
-        try {
-          await exited;
-        } catch {
-          await member.worker.terminate();
-        }
+        if (await isDoneWithin(exited, graceMs + drainMarginMs)) return;
+        this.#log.error({ workerIndex, graceMs }, 'a data-plane thread did not drain in time, and is ended');
+        if (await isDoneWithin(member.worker.terminate(), terminateMs)) return;
+        // It waits for a handle that is never closed.
+        stuckThreads += 1;
+        this.#log.error({ workerIndex }, 'a data-plane thread cannot be ended');
       }),
     );
+    return { stuckThreads };
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
@@ -268,6 +276,7 @@ export class WorkerPool extends EventEmitter<PoolEvents> {
         return;
       }
       case 'drained':
+        this.#logDrained(index, message);
         // The worker's last message. Its listeners and timers are gone, and the rest of the thread holds nothing.
         void member.worker.terminate();
         return;
@@ -276,6 +285,13 @@ export class WorkerPool extends EventEmitter<PoolEvents> {
       default:
         assertNever(message);
     }
+  }
+
+  #logDrained(workerIndex: number, { cut, givenUp, named }: DrainedConnections): void {
+    if (cut === 0) return;
+    const fields = { workerIndex, cut, connections: named };
+    if (givenUp === 0) this.#log.warn(fields, 'the drain is over: open connections were cut');
+    else this.#log.error({ ...fields, givenUp }, 'the drain is over: some connections did not end when they were cut');
   }
 
   #settleRevision(): void {
@@ -362,6 +378,19 @@ export class WorkerPool extends EventEmitter<PoolEvents> {
       tell(member.worker, { type: 'dump', id });
     });
   }
+}
+
+/** False also when it fails. */
+async function isDoneWithin(step: Promise<unknown>, ms: number): Promise<boolean> {
+  const timer = new AbortController();
+  const late = delay(ms, false, { signal: timer.signal }).catch(() => false);
+  const done = step.then(
+    () => true,
+    () => false,
+  );
+  const isDone = await Promise.race([done, late]);
+  timer.abort();
+  return isDone;
 }
 
 function toSharedText(text: string): SharedArrayBuffer {

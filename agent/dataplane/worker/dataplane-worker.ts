@@ -17,7 +17,8 @@ import { rawDial } from '../flow/dial.js';
 import { WaitingBytes } from '../limit/waiting-bytes.js';
 import { WorkloadLimits } from '../limit/workload-limits.js';
 import { capturedDestination } from '../listen/captured-destination.js';
-import { recordAcceptFailure } from '../flow/run-flow.js';
+import { drainConnections } from '../flow/drain-connections.js';
+import { giveUpConnection, recordAcceptFailure } from '../flow/run-flow.js';
 import { DescriptorReserve } from '../sockets/descriptor-reserve.js';
 import { Hosting } from '../listen/hosting.js';
 import type { HostedWorkload } from '../listen/hosted-workload.js';
@@ -224,14 +225,15 @@ export class DataplaneWorker {
   async #drain(graceMs: number): Promise<void> {
     await this.#hosting.stopListening();
     this.#turns.beginAll();
-    // Before the tunnels end, so that records say DRAIN and not that a tunnel ended.
-    const grace = setTimeout(() => {
-      this.#connections.cutAll(new ConnectionCut({ reason: 'DRAIN', detail: 'the agent shuts down' }));
-    }, graceMs);
+    // Connections are cut before the tunnels end, so that records say DRAIN and not that a tunnel ended.
     const tunnelGraceMs = graceMs + cutMs;
     const drained = Promise.all([this.#client.drain(tunnelGraceMs), this.#server.drain(tunnelGraceMs)]);
-    await this.#connections.whenEmpty();
-    clearTimeout(grace);
+    const left = await drainConnections({
+      connections: this.#connections,
+      graceMs,
+      cutMs,
+      giveUp: (connection) => giveUpConnection(this.#context, connection),
+    });
     await drained;
     await this.#hosting.apply([]);
     this.#ruleClock.stop();
@@ -239,7 +241,7 @@ export class DataplaneWorker {
     this.#reporter.stop();
     this.#heapTrimmer.stop();
     this.#waitingBytes.stop();
-    this.#post({ type: 'drained' });
+    this.#post({ type: 'drained', ...left });
   }
 
   #hosted(name: WorkloadName): HostedWorkload {

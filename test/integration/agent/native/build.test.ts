@@ -48,10 +48,12 @@ test('it builds with the headers on this machine, leaves no temporary file, and 
   const calls = [
     'applicationSocket',
     'dialSocket',
+    'exitAtOnce',
     'keepUrgentInline',
     'listenTcp',
     'originalDestination',
     'readProcFile',
+    'resetOnClose',
     'setDeaf',
     'setProbing',
     'socketAddresses',
