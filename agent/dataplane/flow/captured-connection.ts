@@ -35,7 +35,8 @@ export function endLost(connection: TrackedConnection): void {
  * application did reset the connection.
  */
 export function explainLostEntry(connection: TrackedConnection, outcome: RelayOutcome): Ending | null {
-  if (outcome.reason !== 'CLIENT_RESET' || !resetCodes.has(outcome.detail)) return null;
+  const { broken } = outcome;
+  if (broken?.side !== 'source' || !resetCodes.has(broken.detail)) return null;
   return abortApplication(connection) ? { reason: 'CAPTURE_LOST', rule: null, detail } : null;
 }
 

@@ -1,7 +1,6 @@
 import net from 'node:net';
 import type { ApplicationConnection, Probing } from '../../native/tcp-life.js';
 import type { Ending } from '../connection/ending.js';
-import { reasonByBrokenSide } from '../connection/failure-reasons.js';
 import type { HostedWorkload } from '../listen/hosted-workload.js';
 import type { RelayOutcome, RelayPeer } from '../relay/relay.js';
 import { socketAddresses } from '../sockets/socket-addresses.js';
@@ -47,7 +46,7 @@ function farSide(peer: RelayPeer, pulseOf: PulseOf, usual: Probing | null): FarS
 /** The application reset the connection because its probes went unanswered; null for another end. */
 export function explainKeepalive({ keepalive, record }: TrackedConnection, outcome: RelayOutcome): Ending | null {
   const nearSide = record.direction === 'outbound' ? 'source' : 'destination';
-  if (keepalive?.isFarSideGone !== true || outcome.reason !== reasonByBrokenSide[nearSide]) return null;
+  if (keepalive?.isFarSideGone !== true || outcome.broken?.side !== nearSide) return null;
   const far = nearSide === 'source' ? 'destination' : 'source';
   return { reason: 'KEEPALIVE_TIMEOUT', rule: null, detail: `the ${far} does not answer` };
 }

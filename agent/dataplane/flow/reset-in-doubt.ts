@@ -1,7 +1,7 @@
 import type { Reason } from '../../../shared/reasons.js';
 import type { Ending } from '../connection/ending.js';
-import { reasonByBrokenSide } from '../connection/failure-reasons.js';
 import { cutWithin } from '../connection/termination-signal.js';
+import type { RelayOutcome } from '../relay/relay.js';
 import type { LiveConnections } from './live-connections.js';
 import type { TrackedConnection } from './tracked-connection.js';
 
@@ -19,11 +19,11 @@ const cutReasons: ReadonlySet<Reason> = new Set(['POLICY_TERMINATED', 'CERT_REVO
 export async function explainReset(
   connections: LiveConnections,
   connection: TrackedConnection,
-  ending: Ending,
+  ending: RelayOutcome,
 ): Promise<Ending> {
   const { record, signal } = connection;
-  const fromTunnel = reasonByBrokenSide[record.direction === 'outbound' ? 'destination' : 'source'];
-  if (record.path !== 'hbone' || ending.reason !== fromTunnel) return ending;
+  const tunnelSide = record.direction === 'outbound' ? 'destination' : 'source';
+  if (record.path !== 'hbone' || ending.broken?.side !== tunnelSide) return ending;
   record.ended();
   connections.release(connection);
   await cutWithin(signal, doubtMs);

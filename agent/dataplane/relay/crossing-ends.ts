@@ -86,16 +86,14 @@ export class CrossingEnds {
   #settle({ side, breakage: { detail }, timer }: Doubt, isEnd: boolean): void {
     clearTimeout(timer);
     this.#doubt = null;
-    this.#onSettled(
-      isEnd
-        ? {
-            reason: 'OK',
-            endedBy: this.first ?? side,
-            rule: null,
-            detail: `${detail} from the ${side} after both had finished`,
-          }
-        : { reason: reasonByBrokenSide[side], endedBy: side, rule: null, detail },
-    );
+    const how = isEnd
+      ? ({
+          reason: 'OK',
+          endedBy: this.first ?? side,
+          detail: `${detail} from the ${side} after both had finished`,
+        } as const)
+      : { reason: reasonByBrokenSide[side], endedBy: side, detail };
+    this.#onSettled({ ...how, rule: null, broken: { side, detail } });
   }
 
   /** The other side has ended: this one had finished too, and nothing of the other was lost on our way. */

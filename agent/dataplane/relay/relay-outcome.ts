@@ -17,4 +17,6 @@ export type RelayCounters = {
 export type RelayOutcome = Ending & {
   /** Which side closed first. */
   readonly endedBy: Side | 'agent';
+  /** The side that broke, and how; also when both had finished before, so that the reason is OK. */
+  readonly broken?: { readonly side: Side; readonly detail: string };
 };

@@ -6,10 +6,11 @@ import type { ClosedConnection } from '../../../../agent/dataplane/report/closed
 import { capturePorts } from '../../../../agent/ports.js';
 import type { LabNode } from '../../../lab/lab-node.js';
 import { patientMs } from '../../../lab/patience.js';
+import { waitUntil } from '../../../lab/wait-until.js';
 import { connectedPair } from '../../../support/agent/connected-pair.js';
 import { errorOf } from '../../../support/agent/dataplane-applications.js';
 import { allowAll, DataplaneMesh } from '../../../support/agent/dataplane-mesh.js';
-import { readSome } from '../../../support/mesh/two-hosts.js';
+import { readSome, readToEnd } from '../../../support/mesh/two-hosts.js';
 
 /** With this, Node sends the first probe after 2 s and gives up after 10 more, one a second. */
 const briskMs = 2000;
@@ -49,6 +50,22 @@ describe('a far side that stops answering', { concurrency: true, timeout: patien
     assert.equal(await errorOf(client), 'ETIMEDOUT');
     const record = await mesh.closed('node1', recordFrom(port));
     assert.deepEqual([record.reason, record.detail], ['KEEPALIVE_TIMEOUT', 'the destination does not answer']);
+  });
+
+  test('is noticed by a client that probes after the server has ended its half', async () => {
+    const { client, server } = await connectedPair(mesh.workload('server'), outside());
+    const port = client.localPort;
+    client.write('question');
+    await readSome(server);
+    server.end('answer');
+    await readToEnd(client);
+    client.setKeepAlive(true, briskMs);
+    await silence(server.localPort);
+    // Node no longer reads after the end of the server's direction, so only the record tells it.
+    const record = await waitUntil('the record', () => mesh.unclaimed('node1').find(recordFrom(port)), 60_000);
+    assert.deepEqual([record.reason, record.detail], ['KEEPALIVE_TIMEOUT', 'the destination does not answer']);
+    client.destroy();
+    server.destroy();
   });
 
   test('is noticed by a server that probes', async () => {

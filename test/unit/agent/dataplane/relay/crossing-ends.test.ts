@@ -224,6 +224,7 @@ describe('the reason when', () => {
         endedBy: 'source',
         rule: null,
         detail: 'ECONNRESET from the destination after both had finished',
+        broken: { side: 'destination', detail: 'ECONNRESET' },
       },
     ]);
   });
