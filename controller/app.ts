@@ -37,7 +37,7 @@ import { MeshLink } from './mesh-link.js';
 import { RevisionCompiler } from './release/compiled-revision.js';
 import { openReleaseKey } from './release/release-key.js';
 import { AgentRegistry } from './fleet/agent-registry.js';
-import { openMeshNats } from './nats/mesh-nats.js';
+import { openMeshNats, type MeshNats } from './nats/mesh-nats.js';
 import { openStore } from './store/open-store.js';
 import { makeStateDirectory } from '../shared/private-file.js';
 import type { ResourceStore } from './store/resource-store.js';
@@ -160,7 +160,7 @@ async function open(
   });
   const flows = new FlowHistory({
     retentionMs: settings.flowRetention,
-    maxBytes: settings.flowMaxBytes,
+    maxBytes: flowBytes(settings, nats, log),
     isOwn: flowOrigin((key) => store.inventory.registry.published.get(key)?.entry),
     nowMs,
     log,
@@ -277,6 +277,14 @@ function openCa({ settings, log, nowMs }: Required<ControllerOptions>): Promise<
     log,
     nowMs,
   });
+}
+
+/** The stream may take a quarter of a small disk at most: nats-server creates none that is larger than the disk. */
+function flowBytes({ flowMaxBytes }: ControllerSettings, { capacityBytes }: MeshNats, log: Log): number {
+  const mostBytes = Math.floor((capacityBytes ?? Number.POSITIVE_INFINITY) / 4);
+  if (capacityBytes === null || capacityBytes === 0 || flowMaxBytes <= mostBytes) return flowMaxBytes;
+  log.warn({ flowMaxBytes, mostBytes }, 'the disk is small: flow records get a quarter of it, not --flow-max-bytes');
+  return mostBytes;
 }
 
 function countByKind(store: ResourceStore): Map<string, number> {

@@ -56,7 +56,8 @@ export class MeshLink implements AsyncDisposable {
 
   /** What is missing before agents can be served, for /readyz. */
   get pending(): PendingTask[] {
-    const tasks: PendingTask[] = [];
+    const { problem } = this.#init.nats;
+    const tasks: PendingTask[] = problem === null ? [] : [problem];
     if (!this.isConnected) tasks.push({ name: 'nats', detail: this.#problem });
     if (!this.#init.store.isSettled) {
       tasks.push({ name: 'store', detail: this.#reconciler?.problem ?? 'NATS does not hold the applied revision yet' });
@@ -80,7 +81,7 @@ export class MeshLink implements AsyncDisposable {
     store.attach(new Distribution({ bus, publicKeyPem: this.#init.signingKey.publicKey }));
     this.#reconciler = new StoreReconciler({ store, bus, log, signal, afterSettling: () => this.#afterSettling(bus) });
     const stopServing = this.#serve(bus);
-    await Promise.all([this.#reconciler.run(), this.#init.flows.follow(bus, signal)]);
+    await Promise.all([this.#reconciler.run(), this.#init.flows.follow(bus, signal), nats.watch(bus, signal)]);
     stopServing();
   }
 

@@ -95,6 +95,8 @@ export type StatusAnswer = {
     readonly startedAt: string;
     /** Names of the tasks it is waiting for, as in /readyz. */
     readonly pending: readonly string[];
+    /** What each pending task waits for, by its name. A controller of an older version sends none. */
+    readonly pendingDetails?: Readonly<Record<string, string>>;
     /** RFC 3339. */
     readonly issuingCaNotAfter: string;
   };

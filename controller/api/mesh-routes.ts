@@ -41,12 +41,14 @@ export function meshRoutes(init: {
 
   const status = (): ApiAnswer => {
     const { revision, createdAt, createdBy } = store.release.state;
+    const pending = init.pending();
     const body: StatusAnswer = {
       controller: {
         version,
         trustDomain: init.trustDomain,
         startedAt: new Date(init.startedAtMs).toISOString(),
-        pending: init.pending().map((task) => task.name),
+        pending: pending.map((task) => task.name),
+        pendingDetails: Object.fromEntries(pending.map(({ name, detail }) => [name, detail])),
         issuingCaNotAfter: new Date(ca.issuingNotAfterMs).toISOString(),
       },
       revision,

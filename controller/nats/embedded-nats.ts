@@ -1,4 +1,4 @@
-import { rm } from 'node:fs/promises';
+import { mkdir, rm, statfs } from 'node:fs/promises';
 import { join, resolve } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 import { reconnectDelayMs } from '../../shared/bus/reconnect-delay.js';
@@ -21,7 +21,7 @@ export type EmbeddedNatsOptions = {
   readonly tls: ServerKeyPair;
   /** Users whose tokens no longer count, with the time in milliseconds since the epoch; default: none. */
   readonly revoked?: ReadonlyMap<string, number>;
-  /** Default: the server's own (three quarters of the free space). */
+  /** Limit of the store. Default: the whole disk; nats-server's own would be a part of what is free when it starts. */
   readonly maxStoreBytes?: number;
   readonly log: Log;
   /** Called for every connection, publication and subscription that the server refused. */
@@ -38,7 +38,7 @@ export interface EmbeddedNats extends AsyncDisposable {
   /** The port that it listens on; restarts keep it. */
   readonly port: number;
   readonly pid: number | undefined;
-  /** How often it was restarted after it died. */
+  /** How often it was restarted, after it died or was ended by {@link restart}. */
   readonly restarts: number;
   /** Signs the tokens of the controller and of agents (`mintUserJwt`). */
   readonly account: NkeyPair;
@@ -48,6 +48,8 @@ export interface EmbeddedNats extends AsyncDisposable {
   replaceCertificate(tls: ServerKeyPair): Promise<void>;
   /** Replaces the list of revoked users: their connections end, and new ones are refused. */
   revoke(revoked: ReadonlyMap<string, number>): Promise<void>;
+  /** Ends the running process; it is started again at once. Returns when it has ended. */
+  restart(why: string): Promise<void>;
   stop(): Promise<void>;
 }
 
@@ -64,6 +66,12 @@ export async function startEmbeddedNats(options: EmbeddedNatsOptions): Promise<E
   const server = new SupervisedNats({ ...options, command, stateDir, version, keys });
   await server.start();
   return server;
+}
+
+/** -1 for a file system that does not say. */
+async function diskBytes(directory: string): Promise<number> {
+  const { blocks, bsize } = await statfs(directory);
+  return blocks > 0 ? blocks * bsize : -1;
 }
 
 type SupervisedNatsInit = EmbeddedNatsOptions & {
@@ -86,6 +94,10 @@ class SupervisedNats implements EmbeddedNats {
   #supervision: Promise<void> | undefined;
   /** A reload refuses another token of the operator, so all but the account's stay the same. */
   #tokens: NatsTokens;
+  #restartReason: string | null = null;
+  /** The port in the configuration file; undefined before it is written. */
+  #writtenPort: number | undefined;
+  #maxStoreBytes: number | undefined;
 
   constructor(init: SupervisedNatsInit) {
     this.#init = init;
@@ -124,6 +136,11 @@ class SupervisedNats implements EmbeddedNats {
     await this.#process?.reload();
   }
 
+  async restart(why: string): Promise<void> {
+    this.#restartReason = why;
+    await this.#process?.stop();
+  }
+
   async stop(): Promise<void> {
     this.#stopping.abort();
     await this.#process?.stop();
@@ -143,7 +160,9 @@ class SupervisedNats implements EmbeddedNats {
       const how = await this.#process.exited;
       this.#process = undefined;
       if (signal.aborted) return;
-      this.#init.log.error({ how }, 'nats-server died; restarting it');
+      if (this.#restartReason === null) this.#init.log.error({ how }, 'nats-server died; restarting it');
+      else this.#init.log.warn({ why: this.#restartReason }, 'ended nats-server; starting it again');
+      this.#restartReason = null;
       if (Date.now() - startedAtMs > healthyRunMs) attempt = 0;
       await this.#relaunch(() => attempt++);
       startedAtMs = Date.now();
@@ -170,7 +189,8 @@ class SupervisedNats implements EmbeddedNats {
 
   async #launch(): Promise<NatsProcess> {
     const { command } = this.#init;
-    await this.#writeConfiguration();
+    // A restart needs no new file, so that it works on a full disk too.
+    if (this.#writtenPort !== this.port) await this.#writeConfiguration();
     const process = await startNatsProcess({
       command,
       configFile: this.#path('nats-server.conf'),
@@ -196,21 +216,22 @@ class SupervisedNats implements EmbeddedNats {
   }
 
   async #writeConfiguration(): Promise<void> {
-    const { listen, keys, version } = this.#init;
-    await writePrivateFile(
-      this.#path('nats-server.conf'),
-      renderNatsConfig({
-        host: listen.host,
-        port: this.port,
-        certificateFile: this.#path('server.pem'),
-        keyFile: this.#path('server.key'),
-        storeDir: this.#path('store'),
-        keys,
-        tokens: this.#tokens,
-        maxStoreBytes: this.#init.maxStoreBytes ?? -1,
-        version,
-      }),
-    );
+    const { listen, keys, version, maxStoreBytes, stateDir } = this.#init;
+    // Measured once: a reload that changes the limit is refused.
+    this.#maxStoreBytes ??= maxStoreBytes ?? (await diskBytes(stateDir));
+    const config = renderNatsConfig({
+      host: listen.host,
+      port: this.port,
+      certificateFile: this.#path('server.pem'),
+      keyFile: this.#path('server.key'),
+      storeDir: this.#path('store'),
+      keys,
+      tokens: this.#tokens,
+      maxStoreBytes: this.#maxStoreBytes,
+      version,
+    });
+    await writePrivateFile(this.#path('nats-server.conf'), config);
+    this.#writtenPort = this.port;
   }
 
   async #writeCertificate(tls: ServerKeyPair): Promise<void> {

@@ -1,6 +1,6 @@
 import { join } from 'node:path';
 import { controllerPermissions } from './agent-permissions.js';
-import type { Bus } from '../../shared/bus/bus.js';
+import type { Bus, StoreGuard } from '../../shared/bus/bus.js';
 import { connectBus } from '../../shared/bus/connect-bus.js';
 import { createUser, mintUserJwt, nkeyPairFromSeed, type NkeyPair } from '../../shared/bus/nats-accounts.js';
 import { controllerInboxPrefix } from '../../shared/bus/subjects.js';
@@ -14,6 +14,8 @@ import type { ControllerSettings } from '../config/settings.js';
 import { startEmbeddedNats, type EmbeddedNats } from './embedded-nats.js';
 import type { RevokedUser } from '../join/node-members.js';
 import type { RefusedOperation } from './nats-log-line.js';
+import { StateDisk } from './state-disk.js';
+import { StoreWatch } from './store-watch.js';
 import { readPrivateFile } from '../../shared/private-file.js';
 
 /** How agents reach NATS; they get it at the join. */
@@ -36,6 +38,12 @@ export interface MeshNats extends AsyncDisposable {
   readonly advertisement: NatsAdvertisement;
   /** Retries until it is connected. Rejects only with the signal. */
   connect(signal: AbortSignal, onProblem: (error: unknown) => void): Promise<Bus>;
+  /** What keeps the store from taking writes; null when nothing does. */
+  readonly problem: StoreWatch['problem'];
+  /** Room for the streams on the disk of the embedded server; null for the operator's servers. */
+  readonly capacityBytes: number | null;
+  /** Watches the store until the signal aborts, and restarts the embedded server when it hangs. Never rejects. */
+  watch(bus: Bus, signal: AbortSignal): Promise<void>;
   /** Renews the certificate of the embedded server when due. */
   renewCertificate(): Promise<void>;
   /** Replaces the list of revoked users. False: only the operator of the servers can do it. */
@@ -72,6 +80,12 @@ async function openEmbedded(options: MeshNatsOptions): Promise<MeshNats> {
     log,
     onRefused,
   });
+  const disk = new StateDisk({ directory: settings.stateDir });
+  await disk.measure();
+  const watch = new StoreWatch({
+    log,
+    server: { disk, isRunning: () => server.pid !== undefined, restart: (why) => server.restart(why) },
+  });
   const advertised = configured ?? options.advertise.map((name) => joinHostPort(name, server.port));
   const own = joinHostPort(loopbackFor(listen.host), server.port);
   return {
@@ -83,10 +97,15 @@ async function openEmbedded(options: MeshNatsOptions): Promise<MeshNats> {
     connect: (signal, onProblem) =>
       connectAs(
         server.account,
-        { servers: [own], caPem: () => ca.rootsPem, servername: embeddedNatsName },
+        { servers: [own], caPem: () => ca.rootsPem, servername: embeddedNatsName, storeGuard: watch.guard },
         signal,
         onProblem,
       ),
+    get problem() {
+      return watch.problem;
+    },
+    capacityBytes: disk.space.totalBytes,
+    watch: (bus, signal) => watch.run(bus, signal),
     renewCertificate: async () => {
       if (await certificate.renewIfDue()) await server.replaceCertificate(certificate.current);
     },
@@ -98,7 +117,7 @@ async function openEmbedded(options: MeshNatsOptions): Promise<MeshNats> {
   };
 }
 
-async function openExternal({ settings, ca }: MeshNatsOptions): Promise<MeshNats> {
+async function openExternal({ settings, ca, log }: MeshNatsOptions): Promise<MeshNats> {
   const servers = natsServers(settings.nats.split(','), '--nats');
   const seed = await readNamedFile(settings.natsAccountSeedFile, '--nats-account-seed-file');
   if (seed === undefined) {
@@ -111,12 +130,23 @@ async function openExternal({ settings, ca }: MeshNatsOptions): Promise<MeshNats
   const account = nkeyPairFromSeed(seed);
   const natsCaPem = (await readNamedFile(settings.natsCaFile, '--nats-ca-file')) ?? null;
   const advertised = advertisedServers(settings) ?? servers.map((server) => server.replace(/^[a-z]+:\/\//, ''));
+  const watch = new StoreWatch({ server: null, log });
   return {
     account,
     restarts: 0,
     advertisement: { natsServers: advertised, natsServerName: null, natsCaPem },
     connect: (signal, onProblem) =>
-      connectAs(account, { servers, caPem: () => natsCaPem ?? ca.rootsPem }, signal, onProblem),
+      connectAs(
+        account,
+        { servers, caPem: () => natsCaPem ?? ca.rootsPem, storeGuard: watch.guard },
+        signal,
+        onProblem,
+      ),
+    get problem() {
+      return watch.problem;
+    },
+    capacityBytes: null,
+    watch: (bus, signal) => watch.run(bus, signal),
     renewCertificate: async () => undefined,
     revoke: async () => false,
     [Symbol.asyncDispose]: async () => undefined,
@@ -149,12 +179,17 @@ function natsServers(texts: readonly string[], setting: string): string[] {
 /** Connects as a new user, which exists in memory only. */
 function connectAs(
   account: NkeyPair,
-  where: { readonly servers: readonly string[]; readonly caPem: () => string; readonly servername?: string },
+  where: {
+    readonly servers: readonly string[];
+    readonly caPem: () => string;
+    readonly servername?: string;
+    readonly storeGuard: StoreGuard;
+  },
   signal: AbortSignal,
   onProblem: (error: unknown) => void,
 ): Promise<Bus> {
   const user = createUser();
-  const { servers, caPem, servername } = where;
+  const { servers, caPem, servername, storeGuard } = where;
   const jwt = mintUserJwt({
     account,
     userPublicKey: user.publicKey,
@@ -170,6 +205,7 @@ function connectAs(
     inboxPrefix: controllerInboxPrefix,
     signal,
     onProblem,
+    storeGuard,
   });
 }
 

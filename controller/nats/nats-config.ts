@@ -13,7 +13,7 @@ export type NatsConfig = {
   readonly storeDir: string;
   readonly keys: NatsKeys;
   readonly tokens: NatsTokens;
-  /** -1: the server's default, three quarters of the free disk space. */
+  /** -1: the server's default, three quarters of the disk space that is free when it starts. */
   readonly maxStoreBytes: number;
   readonly version: NatsVersion;
 };

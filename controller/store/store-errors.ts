@@ -12,7 +12,18 @@ export function unavailable(error: unknown): never {
   throw unavailableError(error);
 }
 
+/** Errors that say themselves what is wrong and what to do. */
+const named: ReadonlySet<string> = new Set(['DISK_FULL', 'DISK_FAILED', 'STORE_STUCK']);
+
 function unavailableError(cause: unknown): CulvertError {
+  if (cause instanceof CulvertError && named.has(cause.code)) {
+    return new CulvertError({
+      code: 'STORE_UNAVAILABLE',
+      message: `nothing was changed: ${cause.message}`,
+      ...(cause.hint === undefined ? {} : { hint: `${cause.hint}, then apply again` }),
+      cause,
+    });
+  }
   const tooLarge = cause instanceof CulvertError && cause.code === 'BUS_PAYLOAD_TOO_LARGE';
   return new CulvertError({
     code: tooLarge ? 'PAYLOAD_TOO_LARGE' : 'STORE_UNAVAILABLE',

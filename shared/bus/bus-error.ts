@@ -1,6 +1,7 @@
 import { ErrorCode, NatsError } from 'nats';
 import { CulvertError } from '../errors.js';
 import { isTlsFailure } from '../tls-failure.js';
+import type { StoreGuard } from './bus.js';
 
 export type BusErrorCode =
   | 'BUS_DISCONNECTED'
@@ -102,8 +103,32 @@ export function toServerError(what: string, code: string): CulvertError {
   return toBusError(what, new NatsError(code, code));
 }
 
+/** A store that does not answer is nats-server's; only a request of an agent is answered by the controller. */
+const storeTimeoutHint = 'check that nats-server is not overloaded and that its disk is neither full nor failing';
+
 /** Converts an error of the store, where "no responder" means that the bucket or stream does not exist. */
 export function toStoreError(what: string, error: unknown): CulvertError {
   const mapped = toBusError(what, error);
-  return mapped.code === 'BUS_NO_RESPONDERS' ? busError('BUS_NOT_FOUND', mapped.message, error) : mapped;
+  if (mapped.code === 'BUS_NO_RESPONDERS') return busError('BUS_NOT_FOUND', mapped.message, error);
+  if (mapped.code !== 'BUS_TIMEOUT') return mapped;
+  return new CulvertError({
+    code: 'BUS_TIMEOUT',
+    message: mapped.message.replace(/: TIMEOUT$/, ': no answer in time'),
+    hint: storeTimeoutHint,
+    cause: error,
+  });
+}
+
+/** Errors whose text does not say what is wrong with the store. */
+const unclear: ReadonlySet<string> = new Set<BusErrorCode>([
+  'BUS_TIMEOUT',
+  'BUS_STORE_FULL',
+  'BUS_NOT_FOUND',
+  'BUS_FAILED',
+] as const);
+
+/** The error for a failed operation of the store, as its owner explains it. */
+export async function explainedStoreError(what: string, error: unknown, guard: StoreGuard): Promise<CulvertError> {
+  const mapped = toStoreError(what, error);
+  return unclear.has(mapped.code) ? await guard.explain(mapped) : mapped;
 }

@@ -1,3 +1,4 @@
+import type { CulvertError } from '../errors.js';
 import type { Bucket, BucketOptions } from './bucket.js';
 
 export type BusStatus = 'connected' | 'disconnected';
@@ -34,6 +35,11 @@ export interface Bus extends AsyncDisposable {
   bucket(name: string, options?: BucketOptions): Promise<Bucket>;
   /** Creates the stream or updates the settings of an existing one. */
   ensureStream(settings: StreamSettings): Promise<void>;
+  /**
+   * Asks the store for the state of each stream, and rejects when one does not answer within `timeoutMs`: a stream can hang
+   * while the server goes on. Only the controller may.
+   */
+  checkStore(options: { readonly timeoutMs: number }): Promise<void>;
   /** Delivers every message of a stream, oldest first, then each new one. Survives reconnects and wiped stores. */
   followStream(options: FollowStreamOptions): StreamFollow;
   /** Lets running handlers answer, sends what is buffered, then closes. */
@@ -41,6 +47,14 @@ export interface Bus extends AsyncDisposable {
   /** Closes at once. Pending operations fail with BUS_DISCONNECTED. */
   close(): Promise<void>;
 }
+
+/** What the owner of the store's disk knows. Set by the controller, whose nats-server shares its disk. */
+export type StoreGuard = {
+  /** Rejects when a write of so many bytes must not be tried now. */
+  readonly beforeWriting: (bytes: number) => Promise<void>;
+  /** The error to throw for an operation that failed without a clear cause. */
+  readonly explain: (error: CulvertError) => Promise<CulvertError>;
+};
 
 export type RequestOptions = { readonly timeoutMs: number; readonly signal?: AbortSignal };
 

@@ -4,7 +4,7 @@ import { connect, type ConnectionOptions, type NatsConnection, type TlsOptions }
 import { busAuthenticator, type BusAuth } from './bus-auth.js';
 import { toDialError } from './bus-error.js';
 import { withSignal } from './with-signal.js';
-import type { Bus } from './bus.js';
+import type { Bus, StoreGuard } from './bus.js';
 import { dialProblem } from './dial-problem.js';
 import { NatsBus } from './nats-bus.js';
 import { ReconnectPace, reconnectDelayMs } from './reconnect-delay.js';
@@ -24,7 +24,10 @@ export type ConnectBusOptions = {
   readonly signal: AbortSignal;
   /** Called, for the log, with every failed attempt and every other error from which the bus recovers by itself. */
   readonly onProblem?: (error: unknown) => void;
+  readonly storeGuard?: StoreGuard;
 };
+
+const noGuard: StoreGuard = { beforeWriting: () => Promise.resolve(), explain: (found) => Promise.resolve(found) };
 
 const connectTimeoutMs = 5000;
 /** A half-open connection is detected after three of these. */
@@ -65,6 +68,7 @@ export async function connectBus(options: ConnectBusOptions): Promise<Bus> {
     onProblem,
     pace,
     dialProblem: (server, signal) => dialProblem(server, tls, signal),
+    storeGuard: options.storeGuard ?? noGuard,
   });
   const close = (): void => void bus.close();
   options.signal.addEventListener('abort', close, { once: true });

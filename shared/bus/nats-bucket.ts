@@ -11,7 +11,8 @@ import { CulvertError } from '../errors.js';
 import { newDeferred } from '../deferred.js';
 import type { Bucket, BucketEntry, BucketSettings, BucketWatch, WatchOptions } from './bucket.js';
 import { RelistingWatch } from './bucket-watch.js';
-import { busError, toStoreError } from './bus-error.js';
+import type { StoreGuard } from './bus.js';
+import { busError, explainedStoreError } from './bus-error.js';
 import type { FeedLink } from './feed-loop.js';
 import { openFeed, type Feed, type FeedMessage } from './push-feed.js';
 import { untilLost } from './until-lost.js';
@@ -28,6 +29,7 @@ export type NatsBucketInit = {
   readonly link: FeedLink;
   /** Throws BUS_DISCONNECTED, so that an operation need not wait for its timeout. */
   readonly assertConnected: (what: string) => void;
+  readonly guard: StoreGuard;
 };
 
 /** The stream behind a key-value bucket (NATS ADR-8). Writes beyond `maxBytes` are refused; old entries are never dropped. */
@@ -65,7 +67,7 @@ export class NatsBucket implements Bucket {
   }
 
   put(key: string, value: Uint8Array): Promise<number> {
-    return this.#attempt(`write ${key}`, () => this.#init.kv.put(key, value));
+    return this.#write(`write ${key}`, value.length, () => this.#init.kv.put(key, value));
   }
 
   async putAll(values: ReadonlyMap<string, Uint8Array>): Promise<void> {
@@ -74,15 +76,15 @@ export class NatsBucket implements Bucket {
   }
 
   create(key: string, value: Uint8Array): Promise<number> {
-    return this.#attempt(`create ${key}`, () => this.#init.kv.create(key, value));
+    return this.#write(`create ${key}`, value.length, () => this.#init.kv.create(key, value));
   }
 
   update(key: string, value: Uint8Array, expectedRevision: number): Promise<number> {
-    return this.#attempt(`update ${key}`, () => this.#init.kv.update(key, value, expectedRevision));
+    return this.#write(`update ${key}`, value.length, () => this.#init.kv.update(key, value, expectedRevision));
   }
 
   delete(key: string): Promise<void> {
-    return this.#attempt(`delete ${key}`, () => this.#init.kv.delete(key));
+    return this.#write(`delete ${key}`, 0, () => this.#init.kv.delete(key));
   }
 
   async keys(options: { prefix?: string } = {}): Promise<string[]> {
@@ -198,8 +200,13 @@ export class NatsBucket implements Bucket {
     try {
       return await untilLost({ what: tried, answer: step(), onDisconnect: this.#init.link.onDisconnect });
     } catch (error) {
-      throw toStoreError(tried, error);
+      throw await explainedStoreError(tried, error, this.#init.guard);
     }
+  }
+
+  async #write<T>(what: string, bytes: number, step: () => Promise<T>): Promise<T> {
+    await this.#init.guard.beforeWriting(bytes);
+    return await this.#attempt(what, step);
   }
 }
 

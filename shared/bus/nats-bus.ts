@@ -1,5 +1,14 @@
 import { EventEmitter, once } from 'node:events';
-import { DebugEvents, Events, type Msg, type NatsConnection, type NatsError, type Status } from 'nats';
+import {
+  DebugEvents,
+  Events,
+  type JetStreamManager,
+  type Msg,
+  type NatsConnection,
+  type NatsError,
+  type Status,
+  type StreamConfig,
+} from 'nats';
 import type { Bucket, BucketOptions } from './bucket.js';
 import type {
   Bus,
@@ -8,10 +17,11 @@ import type {
   FollowStreamOptions,
   RequestOptions,
   ServeHandler,
+  StoreGuard,
   StreamFollow,
   StreamSettings,
 } from './bus.js';
-import { busError, toBusError, toDialError, toServerError, toStoreError } from './bus-error.js';
+import { busError, explainedStoreError, toBusError, toDialError, toServerError, toStoreError } from './bus-error.js';
 import type { FeedLink } from './feed-loop.js';
 import { NatsBucket, bucketStreamConfig } from './nats-bucket.js';
 import type { ReconnectPace } from './reconnect-delay.js';
@@ -34,6 +44,7 @@ export type NatsBusInit = {
   readonly pace: ReconnectPace;
   /** Why a server cannot be reached; null: it can. */
   readonly dialProblem: (server: string, signal: AbortSignal) => Promise<unknown>;
+  readonly storeGuard: StoreGuard;
 };
 
 /** {@link Bus} on the `nats` package; `connectBus` creates it. */
@@ -154,7 +165,7 @@ export class NatsBus implements Bus {
     const manager = await this.#manager();
     if (options.create !== undefined) {
       this.#assertConnected(`create the bucket ${name}`);
-      await applyStreamConfig(manager, bucketStreamConfig(name, options.create));
+      await this.#configure(manager, bucketStreamConfig(name, options.create));
     }
     // bindOnly sends no request, so an agent needs no permission to read the stream's settings.
     const jetStream = this.#connection.jetstream({ checkAPI: false, timeout: jetStreamTimeoutMs });
@@ -166,18 +177,37 @@ export class NatsBus implements Bus {
       manager,
       assertConnected: (what) => this.#assertConnected(what),
       link: this.#feedLink(),
+      guard: this.#init.storeGuard,
     });
   }
 
   async ensureStream(settings: StreamSettings): Promise<void> {
     this.#assertConnected(`create the stream ${settings.name}`);
-    await applyStreamConfig(await this.#manager(), {
+    await this.#configure(await this.#manager(), {
       name: settings.name,
       subjects: [...settings.subjects],
       max_age: settings.maxAgeMs * 1e6,
       max_bytes: settings.maxBytes,
       ...(settings.maxMessageBytes === undefined ? {} : { max_msg_size: settings.maxMessageBytes }),
     });
+  }
+
+  async checkStore({ timeoutMs }: { readonly timeoutMs: number }): Promise<void> {
+    this.#assertConnected('check the store');
+    let asked = 'JetStream';
+    try {
+      const manager = await this.#connection.jetstreamManager({ checkAPI: false, timeout: timeoutMs });
+      for await (const name of manager.streams.names()) {
+        asked = `the stream ${name}`;
+        const info = manager.streams.info(name).catch((error: unknown) => {
+          // It was deleted meanwhile.
+          if (toStoreError('', error).code !== 'BUS_NOT_FOUND') throw error;
+        });
+        await untilLost({ what: `cannot read ${asked}`, answer: info, onDisconnect: this.#onDisconnect });
+      }
+    } catch (error) {
+      throw toStoreError(`cannot read ${asked}`, error);
+    }
   }
 
   followStream(options: FollowStreamOptions): StreamFollow {
@@ -199,6 +229,16 @@ export class NatsBus implements Bus {
 
   async [Symbol.asyncDispose](): Promise<void> {
     await this.close();
+  }
+
+  async #configure(manager: JetStreamManager, config: Partial<StreamConfig> & { name: string }): Promise<void> {
+    const { storeGuard } = this.#init;
+    await storeGuard.beforeWriting(0);
+    try {
+      await applyStreamConfig(manager, config);
+    } catch (error) {
+      throw await explainedStoreError(`cannot set up the stream ${config.name}`, error, storeGuard);
+    }
   }
 
   /** Tracks a running handler, so that `drain` can wait for it. */

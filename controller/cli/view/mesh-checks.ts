@@ -66,9 +66,12 @@ function warn(message: string, hint: string): Finding {
 }
 
 function controllerFindings({ status }: MeshFacts): Finding[] {
-  return status.controller.pending.map((task) =>
-    fail(`the controller is waiting for ${task}`, 'check its log and its /readyz'),
-  );
+  const { pending, pendingDetails = {} } = status.controller;
+  return pending.map((task) => {
+    const detail = pendingDetails[task];
+    const what = detail === undefined ? task : `${task}: ${detail}`;
+    return fail(`the controller is waiting for ${what}`, 'check its log and its /readyz');
+  });
 }
 
 function caFindings({ status, nowMs }: MeshFacts): Finding[] {

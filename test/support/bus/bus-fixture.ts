@@ -41,10 +41,11 @@ export class NatsFixture implements AsyncDisposable {
     this.ca = init.ca;
   }
 
-  static async start(port = 0): Promise<NatsFixture> {
+  /** `parent`: where its directory is made. */
+  static async start(port = 0, parent = tmpdir()): Promise<NatsFixture> {
     const root = await createRootCa({ trustDomain: 'mesh.test' });
     const issuing = await createIssuingCa({ root, trustDomain: 'mesh.test' });
-    const stateDir = await mkdtemp(join(tmpdir(), 'culvert-nats-'));
+    const stateDir = await mkdtemp(join(parent, 'culvert-nats-'));
     const fixture = new NatsFixture({ stateDir, ca: { root, issuing } });
     await fixture.startServer(port);
     return fixture;
