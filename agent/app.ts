@@ -1,4 +1,5 @@
 import { availableParallelism } from 'node:os';
+import { join } from 'node:path';
 import { Registry } from 'prom-client';
 import type { Log } from '../shared/log.js';
 import { version } from '../shared/version.js';
@@ -23,6 +24,7 @@ import { AgentMetrics } from './telemetry/agent-metrics.js';
 import { externalNames } from '../shared/routing/external-names.js';
 import { FlowAggregator } from './telemetry/flows/flow-aggregator.js';
 import { FlowMetrics } from './telemetry/flows/flow-metrics.js';
+import { FlowTally } from './telemetry/flows/flow-tally.js';
 import { IdleHeapTrimmer } from './thread/idle-heap-trimmer.js';
 import { registerHostGauges } from './telemetry/host-gauges.js';
 import { NamespaceProbe } from './telemetry/namespace-probe.js';
@@ -145,14 +147,16 @@ export async function startAgent({
       aggregator: new FlowAggregator({
         nameExternal: externalNames(() => view.plane?.snapshot?.externals ?? []),
       }),
-      store: async (bytes) => await view.plane?.storeFlows(bytes),
+      store: async (bytes) => await view.startedPlane.storeFlows(bytes),
+      sendRecent: async (bytes) => await view.startedPlane.reportRecentFlows(bytes),
+      tally: new FlowTally({ path: join(settings.stateDir, 'flows.tally'), log }),
       metrics: new FlowMetrics({ registry }),
       log,
       nowMs: Date.now,
     });
     view.flows = flows;
     pool.on('report', (report, workerIndex) => {
-      flows.report(report);
+      flows.report(report, workerIndex);
       metrics.report(report, workerIndex);
       for (const connection of report.closed) accessLog.write(connection);
     });

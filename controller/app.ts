@@ -212,7 +212,7 @@ async function open(
       ...resourceRoutes({ store, onChange: (result) => metrics.changed(result) }),
       ...historyRoutes({ store, onChange: (result) => metrics.changed(result) }),
       ...rolloutRoutes({ store, agents }),
-      ...flowRoutes({ flows }),
+      ...flowRoutes({ flows, agents: () => agents.list(store.release.state.revision), nowMs }),
       ...userRoutes({ users }),
       ...tokenRoutes({ tokens, ca, tokenTtlMs: settings.tokenTtl }),
       ...nodeRoutes({ members, tokens, agents, nats, inventory: () => store.inventory.entries, log }),
@@ -245,6 +245,7 @@ async function open(
       },
       () => admin.writeContext({ url, caPem: ca.rootsPem }),
       () => agents.forgetSilent(),
+      () => flows.storeLeftBehind(),
     ],
   });
   closing.push('maintenance', () => maintenance[Symbol.asyncDispose]());

@@ -109,7 +109,7 @@ export class MeshLink implements AsyncDisposable {
   }
 
   #serve(bus: Bus): () => void {
-    const { signing, credentials, agents, members, signingKey, log, metrics, trustDomain, rootsPem, nowMs } =
+    const { signing, credentials, agents, members, flows, signingKey, log, metrics, trustDomain, rootsPem, nowMs } =
       this.#init;
     return serveAgents({
       bus,
@@ -117,6 +117,7 @@ export class MeshLink implements AsyncDisposable {
       credentials,
       agents,
       members,
+      flows,
       trustDomain,
       rootsPem,
       nowMs,

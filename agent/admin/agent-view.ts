@@ -1,4 +1,5 @@
 import type { WorkloadCapture } from '../capture/workload-capture.js';
+import { CulvertError } from '../../shared/errors.js';
 import type { ControlPlane } from '../control/control-plane.js';
 import type { ProtectedWorkload } from '../control/workloads/refusals.js';
 import type { FlowPublisher } from '../telemetry/flows/flow-publisher.js';
@@ -28,6 +29,16 @@ export class AgentView {
 
   constructor(init: AgentFacts) {
     this.#init = init;
+  }
+
+  /** Throws `BUS_DISCONNECTED` before the join: what needs it is tried again. */
+  get startedPlane(): ControlPlane {
+    if (this.plane !== null) return this.plane;
+    throw new CulvertError({
+      code: 'BUS_DISCONNECTED',
+      message: 'the control plane has not started yet',
+      hint: 'wait: the agent is starting',
+    });
   }
 
   readiness(): ReadinessReport {

@@ -10,6 +10,7 @@ import { pageKeyPrefix } from '../../shared/wire/registry-leaf.js';
 import { registryRootKey } from '../../shared/wire/registry-root.js';
 import { openAnswer } from '../../shared/wire/sealed-answer.js';
 import { decodeTrustHint, trustHintKey, type TrustHint } from '../../shared/wire/trust-hint.js';
+import { recentAnswerSchema, type RecentAnswer } from '../../shared/wire/recent-flows.js';
 import { sealRequest } from '../../shared/wire/sealed-request.js';
 import {
   decodeWire,
@@ -29,6 +30,8 @@ import { RulesFollower, type AppliedRules, type RulesAlarm } from './followers/r
 import type { NodeName } from '../../shared/routing/names.js';
 
 const requestTimeoutMs = 10_000;
+/** The next report follows soon, and replaces one without an answer. */
+const recentTimeoutMs = 3000;
 const bindRetryMs = 1000;
 
 /**
@@ -91,6 +94,12 @@ export class ControlLink {
     await this.#reachedBus().store(subjectFor('flows', this.#init.node), bytes, options);
   }
 
+  /** Gives the controller flows that are not stored yet; returns when to do it again. Errors as in `Bus`. */
+  async reportRecentFlows(bytes: Uint8Array): Promise<RecentAnswer> {
+    const asked = { subject: subjectFor('recent', this.#init.node), request: bytes };
+    return decodeWire(recentAnswerSchema, await this.#ask('recent', asked, recentTimeoutMs));
+  }
+
   async close(): Promise<void> {
     this.#abort.abort();
     await this.#bus?.drain().catch((error: unknown) => this.#init.log.debug({ err: error }, 'NATS not drained'));
@@ -99,11 +108,18 @@ export class ControlLink {
 
   /** Returns the answer's JSON after checking its signature. */
   async #request(verb: BusVerb, body: object): Promise<Uint8Array> {
-    const bus = this.#reachedBus();
     const subject = subjectFor(verb, this.#init.node);
     const asked = { subject, request: sealRequest({ subject, body, nodeKey: this.#init.credentials() }) };
-    const bytes = await bus.request(asked.subject, asked.request, {
-      timeoutMs: requestTimeoutMs,
+    return await this.#ask(verb, asked, requestTimeoutMs);
+  }
+
+  async #ask(
+    verb: BusVerb,
+    asked: { readonly subject: string; readonly request: Uint8Array },
+    timeoutMs: number,
+  ): Promise<Uint8Array> {
+    const bytes = await this.#reachedBus().request(asked.subject, asked.request, {
+      timeoutMs,
       signal: this.#abort.signal,
     });
     try {

@@ -1,6 +1,7 @@
 import { describeError } from '../../shared/errors.js';
 import type { SpiffeId } from '../../shared/identity.js';
 import type { Log } from '../../shared/log.js';
+import type { RecentAnswer } from '../../shared/wire/recent-flows.js';
 import { openRegistryRoot } from '../../shared/wire/registry-root.js';
 import { openProvenRegistryEntry, openRegistryEntry, openSnapshot, snapshotReader } from '../../shared/wire/signed.js';
 import type { Snapshot } from '../../shared/policy/snapshot.js';
@@ -203,6 +204,11 @@ export class ControlPlane {
   /** The rules in force on the control thread; null: none yet. */
   get snapshot(): Snapshot | null {
     return this.#rules?.snapshot ?? null;
+  }
+
+  /** For flow records. Errors as in `Bus`. */
+  async reportRecentFlows(bytes: Uint8Array): Promise<RecentAnswer> {
+    return await this.#connectedLink().reportRecentFlows(bytes);
   }
 
   /** For flow records. Errors as in `Bus`. */

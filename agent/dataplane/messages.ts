@@ -132,8 +132,10 @@ export type WorkerReport = {
    * what a connection moved before it closed is in an earlier report, or in the one with its {@link ClosedConnection}.
    */
   readonly live: readonly LiveBytes[];
-  /** Traffic of connections that have been open for a minute or more, once a minute for each; absent when there is none. */
+  /** Traffic of open connections: of each after 3 s, and then once a minute; absent when there is none. */
   readonly open?: readonly OpenConnections[];
+  /** Open connections that were in no report; once a second. */
+  readonly openUnreported?: number;
   readonly gauges: WorkerGauges;
 };
 

@@ -207,6 +207,15 @@ export type FlowsAnswer = {
   readonly oldestMs: number | null;
   /** False while stored flows are still being read or NATS is unavailable. */
   readonly isCurrent: boolean;
+  /** Connections that are in no record, because an agent was killed or the store refused them. Absent: an older controller. */
+  readonly lost?: number;
+  /**
+   * By the controller's clock: what ended before it is in the flows, apart from the nodes in `behind`. Null: no agent
+   * reports. Absent: an older controller.
+   */
+  readonly asOfMs?: number | null;
+  /** Nodes whose newest connections are missing, and up to when they are known; null: none of this controller's lifetime. */
+  readonly behind?: readonly { readonly node: string; readonly asOfMs: number | null }[];
 };
 
 /** `POST /v1/tokens`, body: `{ node, ttlMs? }`. Only this answer contains the token. */

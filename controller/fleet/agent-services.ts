@@ -14,6 +14,7 @@ import { sealAnswer } from '../../shared/wire/sealed-answer.js';
 import { openRequest } from '../../shared/wire/sealed-request.js';
 import type { SignService } from '../ca/sign-service.js';
 import type { NodeCredentials } from '../join/node-credentials.js';
+import type { FlowHistory } from '../flows/flow-history.js';
 import type { NodeMembers } from '../join/node-members.js';
 import type { AgentRegistry } from './agent-registry.js';
 import type { NodeName } from '../../shared/routing/names.js';
@@ -24,6 +25,7 @@ export type AgentServicesInit = {
   readonly credentials: NodeCredentials;
   readonly agents: AgentRegistry;
   readonly members: NodeMembers;
+  readonly flows: Pick<FlowHistory, 'takeRecent'>;
   readonly trustDomain: string;
   /** The roots that node certificates may chain to now, PEM. */
   readonly rootsPem: () => string;
@@ -42,7 +44,7 @@ export type AgentServicesInit = {
  * stops serving.
  */
 export function serveAgents(init: AgentServicesInit): () => void {
-  const { bus, signing, credentials, agents, members, log } = init;
+  const { bus, signing, credentials, agents, members, flows, log } = init;
 
   const prove = (node: NodeName, { subject, bytes }: BusMessage): Uint8Array => {
     const spiffeId = nodeSpiffeId(init.trustDomain, node);
@@ -84,6 +86,9 @@ export function serveAgents(init: AgentServicesInit): () => void {
       // Where the operator runs NATS, a node that was removed can publish until its credential ends.
       if (members.isRemoved(node)) return log.debug({ node }, 'ignored a heartbeat of a node that was removed');
       agents.receive(node, heartbeat);
+    }),
+    serve('recent', async (node, { bytes }) => {
+      if (!members.isRemoved(node)) flows.takeRecent(node, bytes);
     }),
   ];
   return () => {

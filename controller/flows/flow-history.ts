@@ -1,9 +1,10 @@
 import type { Bus, StoredMessage, StreamFollow } from '../../shared/bus/bus.js';
-import { flowStream, parseSubject, subjectForAllNodes } from '../../shared/bus/subjects.js';
+import { flowStream, parseSubject, subjectFor, subjectForAllNodes } from '../../shared/bus/subjects.js';
 import { describeError } from '../../shared/errors.js';
 import type { Log } from '../../shared/log.js';
-import { decodeFlowBatch, maxFlowMessageBytes } from '../../shared/wire/flow-batch.js';
+import { decodeFlowBatch, encodeFlowBatch, maxFlowMessageBytes, splitFlows } from '../../shared/wire/flow-batch.js';
 import type { FlowBatch, ReportedFlow } from '../../shared/wire/flows.js';
+import { decodeRecentFlows, recentEveryMs, type RecentAnswer } from '../../shared/wire/recent-flows.js';
 import { FlowIndex, type FlowQuery, type FoundFlows } from './flow-index.js';
 import type { NodeName } from '../../shared/routing/names.js';
 
@@ -11,6 +12,9 @@ export const flowBatchOutcomes = ['kept', 'repeated', 'foreign', 'bad'] as const
 /** `foreign`: it contained flows of other nodes' workloads, which were dropped. `bad`: it was malformed. */
 export type FlowBatchOutcome = (typeof flowBatchOutcomes)[number];
 
+/** Agents report at once for this long after records were read. */
+const followedForMs = 15_000;
+const storeTimeoutMs = 10_000;
 /** How many nodes get a warning for bad batches; one warning per node is enough. */
 const maxSuspects = 1000;
 
@@ -26,7 +30,11 @@ export class FlowHistory {
   readonly #log: Log;
   readonly #onBatch: (outcome: FlowBatchOutcome) => void;
   readonly #suspects = new Set<string>();
+  readonly #nowMs: () => number;
   #follow: StreamFollow | null = null;
+  #bus: Bus | null = null;
+  /** When records were last read. */
+  #askedMs = Number.NEGATIVE_INFINITY;
   #lastProblem = '';
 
   /** `maxBytes`: disk space for the stream. `isOwn`: whether a node can have seen a flow. */
@@ -39,6 +47,7 @@ export class FlowHistory {
     readonly onBatch: (outcome: FlowBatchOutcome) => void;
   }) {
     const { nowMs, retentionMs } = init;
+    this.#nowMs = nowMs;
     this.#index = new FlowIndex({ nowMs, retentionMs });
     this.#retentionMs = retentionMs;
     this.#maxBytes = init.maxBytes;
@@ -57,12 +66,50 @@ export class FlowHistory {
   }
 
   query(query: FlowQuery): FoundFlows {
+    this.#askedMs = this.#nowMs();
     return this.#index.query(query);
+  }
+
+  /** A report of flows that `node` has not stored yet. Throws CulvertError `WIRE_INVALID`. */
+  takeRecent(node: NodeName, bytes: Uint8Array): RecentAnswer {
+    const report = decodeRecentFlows(bytes);
+    const isOwn = (flow: ReportedFlow): boolean => this.#isOwn(node, flow);
+    const receivedAtMs = this.#nowMs();
+    const outcome = this.#index.addRecent({ node, report, receivedAtMs, isOwn });
+    if (outcome === 'foreign') this.#suspect(node, "it reported flows of other nodes' workloads");
+    return { everyMs: receivedAtMs - this.#askedMs < followedForMs ? recentEveryMs.least : recentEveryMs.most };
+  }
+
+  /** See {@link FlowIndex.asOfMs}. */
+  asOfMs(node: NodeName): number | null {
+    return this.#index.asOfMs(node);
+  }
+
+  lostSince(sinceMs: number): number {
+    return this.#index.lostSince(sinceMs);
+  }
+
+  /**
+   * Stores what killed agents had reported, in their name: only the stream survives a restart of the controller. The owner
+   * calls it from time to time; what could not be stored is tried again then.
+   */
+  async storeLeftBehind(): Promise<void> {
+    const bus = this.#bus;
+    if (bus === null || !this.isCurrent) return;
+    for (const { node, run, after, flows } of this.#index.leftBehind()) {
+      let sequence = after;
+      for (const part of splitFlows(flows)) {
+        sequence += 1;
+        const batch = encodeFlowBatch({ run, sequence, sentAtMs: this.#nowMs(), notKept: 0, flows: part });
+        await bus.store(subjectFor('flows', node), batch, { timeoutMs: storeTimeoutMs });
+      }
+    }
   }
 
   /** Creates the stream and follows it until the signal aborts or the bus closes. Never rejects. */
   async follow(bus: Bus, signal: AbortSignal): Promise<void> {
     const filter = subjectForAllNodes('flows');
+    this.#bus = bus;
     this.#follow = bus.followStream({
       stream: flowStream,
       filter,

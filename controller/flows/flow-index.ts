@@ -1,4 +1,5 @@
 import type { FlowBatch, FlowRecord, ReportedFlow } from '../../shared/wire/flows.js';
+import type { RecentFlowReport } from '../../shared/wire/recent-flows.js';
 import { dayMs, NodeFlows, type CollectedFlow } from './node-flows.js';
 import type { NodeName } from '../../shared/routing/names.js';
 
@@ -63,23 +64,58 @@ export class FlowIndex {
     if (!flows.accept(batch.run, batch.sequence)) return 'repeated';
     this.#nodes.set(node, flows);
     const before = flows.size;
+    flows.recent.replace(batch, storedAtMs);
     flows.countNotKept(storedAtMs, batch.notKept);
-    const offMs = storedAtMs - batch.sentAtMs;
-    const shiftMs = Math.abs(offMs) > clockToleranceMs ? offMs : 0;
+    flows.countLost(storedAtMs, batch.lost ?? 0);
     let hasForeign = false;
-    for (const flow of batch.flows) {
-      const lastSeenMs = Math.min(flow.lastSeenMs + shiftMs, storedAtMs);
-      const firstSeenMs = Math.max(0, Math.min(flow.firstSeenMs + shiftMs, lastSeenMs));
+    for (const reported of batch.flows) {
+      const flow = onServerTime(reported, batch.sentAtMs, storedAtMs);
       if (!o.isOwn(flow)) {
         hasForeign = true;
         flows.countNotKept(storedAtMs, flow.connections);
-      } else if (lastSeenMs < this.#nowMs() - this.#retentionMs) {
+      } else if (flow.lastSeenMs < this.#nowMs() - this.#retentionMs) {
         flows.countNotKept(storedAtMs, flow.connections);
-      } else flows.add({ ...flow, firstSeenMs, lastSeenMs });
+      } else flows.add(flow);
     }
     this.#size += flows.size - before;
     this.#maintain();
     return hasForeign ? 'foreign' : 'kept';
+  }
+
+  /** Takes what `node` has not stored yet. Flows for which `isOwn` is false are dropped. */
+  addRecent(o: {
+    readonly node: NodeName;
+    readonly report: RecentFlowReport;
+    readonly receivedAtMs: number;
+    readonly isOwn: (flow: ReportedFlow) => boolean;
+  }): 'kept' | 'foreign' {
+    const { node, report, receivedAtMs } = o;
+    const flows = this.#nodes.get(node) ?? new NodeFlows();
+    this.#nodes.set(node, flows);
+    const own = report.flows.filter((flow) => o.isOwn(flow));
+    const placed = own.map((flow) => onServerTime(flow, report.sentAtMs, receivedAtMs));
+    flows.countNotKept(receivedAtMs, flows.recent.add({ ...report, flows: placed }, receivedAtMs));
+    return own.length < report.flows.length ? 'foreign' : 'kept';
+  }
+
+  /** By the controller's clock: the records of `node` contain what ended before this. Null: it has reported nothing. */
+  asOfMs(node: NodeName): number | null {
+    return this.#nodes.get(node)?.recent.asOfMs ?? null;
+  }
+
+  /** Connections since then that are in no record. Precise to the hour. */
+  lostSince(sinceMs: number): number {
+    return [...this.#nodes.values()].reduce((sum, flows) => sum + flows.lostSince(sinceMs), 0);
+  }
+
+  /** What agents that were killed had reported and not stored, for the owner to store. */
+  leftBehind(): {
+    readonly node: NodeName;
+    readonly run: string;
+    readonly after: number;
+    readonly flows: readonly ReportedFlow[];
+  }[] {
+    return [...this.#nodes].flatMap(([node, flows]) => flows.recent.leftBehind().map((left) => ({ node, ...left })));
   }
 
   query({ sinceMs, namespace }: FlowQuery): FoundFlows {
@@ -110,7 +146,7 @@ export class FlowIndex {
           flows.forget(now - this.#retentionMs);
           flows.foldHours(foldBeforeMs);
         });
-        if (flows.isEmpty) this.#nodes.delete(node);
+        if (flows.isEmpty && (flows.recent.asOfMs ?? 0) < now - this.#retentionMs) this.#nodes.delete(node);
       }
     }
     if (this.#size <= this.#maxEntries) return;
@@ -126,6 +162,15 @@ export class FlowIndex {
     change();
     this.#size += flows.size - before;
   }
+}
+
+/** Its times, by the server's clock when the agent's is far off, and never in the future. */
+function onServerTime(flow: ReportedFlow, sentAtMs: number, storedAtMs: number): ReportedFlow {
+  const offMs = storedAtMs - sentAtMs;
+  const shiftMs = Math.abs(offMs) > clockToleranceMs ? offMs : 0;
+  const lastSeenMs = Math.min(flow.lastSeenMs + shiftMs, storedAtMs);
+  const firstSeenMs = Math.max(0, Math.min(flow.firstSeenMs + shiftMs, lastSeenMs));
+  return { ...flow, firstSeenMs, lastSeenMs };
 }
 
 function toRecord(node: NodeName, { counters, days }: CollectedFlow): FlowRecord {

@@ -1,17 +1,19 @@
 import { flowKey, type ReportedFlow } from '../../shared/wire/flows.js';
 import { FlowCounters, type FlowName } from './flow-counters.js';
+import { RecentFlows } from './recent-flows.js';
 
 export const hourMs = 3_600_000;
 export const dayMs = 24 * hourMs;
 
-/** The flows of one hour, or of one day further back. `notKept`: connections that are not in the entries. */
-type Bucket = { readonly startMs: number; readonly entries: Map<string, FlowCounters>; notKept: number };
+/** The flows of one hour, or of one day further back. `notKept`: connections that are not in the entries. `lost`: that no agent could report. */
+type Bucket = { readonly startMs: number; readonly entries: Map<string, FlowCounters>; notKept: number; lost: number };
 
 /** The flows that one node reported, by hour and, further back, by day (UTC). The caller bounds the memory of all nodes. */
 export class NodeFlows {
   readonly #hours = new Map<number, Bucket>();
   readonly #days = new Map<number, Bucket>();
   readonly #names = new Map<string, FlowName>();
+  readonly recent = new RecentFlows();
   #run = '';
   #sequence = 0;
   #size = 0;
@@ -22,7 +24,7 @@ export class NodeFlows {
   }
 
   get isEmpty(): boolean {
-    return this.#hours.size === 0 && this.#days.size === 0;
+    return this.#hours.size === 0 && this.#days.size === 0 && this.recent.isEmpty;
   }
 
   /** False when the batch is a repetition. An agent repeats a batch when it got no confirmation that it was stored. */
@@ -41,12 +43,23 @@ export class NodeFlows {
     if (connections > 0) bucketAt(this.#hours, atMs, hourMs).notKept += connections;
   }
 
+  countLost(atMs: number, connections: number): void {
+    if (connections > 0) bucketAt(this.#hours, atMs, hourMs).lost += connections;
+  }
+
+  lostSince(sinceMs: number): number {
+    return this.#buckets()
+      .filter(({ bucket, spanMs }) => bucket.startMs + spanMs > sinceMs)
+      .reduce((sum, { bucket }) => sum + bucket.lost, 0);
+  }
+
   /** Merges hours that began before `beforeMs` into days. */
   foldHours(beforeMs: number): void {
     for (const [startMs, hour] of this.#hours) {
       if (startMs >= beforeMs) continue;
       const day = bucketAt(this.#days, startMs, dayMs);
       day.notKept += hour.notKept;
+      day.lost += hour.lost;
       for (const counters of hour.entries.values()) this.#addTo(day, counters.name, counters);
       this.#drop(this.#hours, startMs);
     }
@@ -70,8 +83,8 @@ export class NodeFlows {
   /** When the oldest flow was first seen; null without flows. */
   get oldestMs(): number | null {
     const oldest = this.#buckets().find(({ bucket }) => bucket.entries.size > 0)?.bucket;
-    if (oldest === undefined) return null;
-    return [...oldest.entries.values()].reduce((least, { firstSeenMs }) => Math.min(least, firstSeenMs), Infinity);
+    const seen = [...(oldest?.entries.values() ?? []), ...this.recent.flows()];
+    return seen.length === 0 ? null : seen.reduce((least, { firstSeenMs }) => Math.min(least, firstSeenMs), Infinity);
   }
 
   /** Sums every flow seen since `sinceMs` into `sums`, by key, with its days. Returns how many connections were not kept. */
@@ -87,6 +100,15 @@ export class NodeFlows {
         sum.counters.add(counters);
         sum.days.add(Math.floor(bucket.startMs / dayMs));
       }
+    }
+    for (const flow of this.recent.flows()) {
+      if (flow.lastSeenMs < sinceMs) continue;
+      const key = flowKey(flow);
+      let sum = sums.get(key);
+      const name = { key, flow, uses: 0 };
+      if (sum === undefined) sums.set(key, (sum = { counters: new FlowCounters({ name }), days: new Set() }));
+      sum.counters.add(flow);
+      sum.days.add(Math.floor(flow.lastSeenMs / dayMs));
     }
     return notKept;
   }
@@ -139,6 +161,6 @@ export type CollectedFlow = { readonly counters: FlowCounters; readonly days: Se
 function bucketAt(buckets: Map<number, Bucket>, atMs: number, spanMs: number): Bucket {
   const startMs = Math.floor(atMs / spanMs) * spanMs;
   let bucket = buckets.get(startMs);
-  if (bucket === undefined) buckets.set(startMs, (bucket = { startMs, entries: new Map(), notKept: 0 }));
+  if (bucket === undefined) buckets.set(startMs, (bucket = { startMs, entries: new Map(), notKept: 0, lost: 0 }));
   return bucket;
 }

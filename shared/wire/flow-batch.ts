@@ -1,4 +1,5 @@
 import { gunzipSync, gzipSync } from 'node:zlib';
+import type { z } from 'zod';
 import { CulvertError } from '../errors.js';
 import { flowBatchSchema, maxFlowsPerBatch, type FlowBatch, type ReportedFlow } from './flows.js';
 import { decodeWire, encodeWire, maxWireBytes } from './requests.js';
@@ -10,12 +11,22 @@ const maxFlowText = maxWireBytes / 2;
 
 /** Encodes a batch for transport and storage: JSON compressed with gzip, because the same names repeat often. */
 export function encodeFlowBatch(batch: FlowBatch): Uint8Array {
-  return gzipSync(encodeWire(batch));
+  return packWire(batch);
 }
 
 /** Throws CulvertError `WIRE_INVALID`. Bounds memory, however far the bytes would expand. */
 export function decodeFlowBatch(bytes: Uint8Array): FlowBatch {
-  return decodeWire(flowBatchSchema, expand(bytes));
+  return unpackWire(flowBatchSchema, bytes);
+}
+
+/** A message as JSON compressed with gzip. */
+export function packWire(value: unknown): Uint8Array {
+  return gzipSync(encodeWire(value));
+}
+
+/** Throws CulvertError `WIRE_INVALID`. Bounds memory, however far the bytes would expand. */
+export function unpackWire<Schema extends z.ZodType>(schema: Schema, bytes: Uint8Array): z.infer<Schema> {
+  return decodeWire(schema, expand(bytes));
 }
 
 /** Splits flows, in order, into parts that each fit into one batch. */

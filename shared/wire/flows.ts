@@ -70,6 +70,8 @@ export type FlowBatch = {
   readonly sentAtMs: number;
   /** Connections since the last batch that were aggregated or not recorded. */
   readonly notKept: number;
+  /** Connections that are in no record, because the agent was killed or the store refused them; absent: none. */
+  readonly lost?: number;
   readonly flows: readonly ReportedFlow[];
 };
 
@@ -119,7 +121,7 @@ const end = z.object({
     .nullable(),
 });
 
-const reportedFlow: z.ZodType<ReportedFlow> = z.object({
+export const reportedFlowSchema: z.ZodType<ReportedFlow> = z.object({
   direction: z.enum(['outbound', 'inbound']),
   source: end,
   destination: end,
@@ -142,5 +144,6 @@ export const flowBatchSchema: z.ZodType<FlowBatch> = z.object({
   sequence: z.int().min(1),
   sentAtMs: count,
   notKept: count,
-  flows: z.array(reportedFlow).max(maxFlowsPerBatch),
+  lost: count.exactOptional(),
+  flows: z.array(reportedFlowSchema).max(maxFlowsPerBatch),
 });

@@ -106,11 +106,19 @@ export class ConnectionRecord {
     };
   }
 
-  /** What the connection did since the last call, for flow records; null within `everyMs` of it, or when not connected. */
-  takeOpen(everyMs: number): OpenConnections | null {
+  get isReportedOpen(): boolean {
+    return this.#reportedOpen !== null;
+  }
+
+  /**
+   * What the connection did since the last call, for flow records; null within `everyMs` of it (the first time, within
+   * `firstMs` of the accept), or when not connected.
+   */
+  takeOpen(everyMs: number, firstMs = everyMs): OpenConnections | null {
     const nowMs = performance.now();
-    if (this.#connectMs === null || this.#endedMs !== null || nowMs - this.#openReportedMs < everyMs) return null;
     const before = this.#reportedOpen;
+    if (this.#connectMs === null || this.#endedMs !== null) return null;
+    if (nowMs - this.#openReportedMs < (before === null ? firstMs : everyMs)) return null;
     this.#openReportedMs = nowMs;
     this.#reportedOpen = { sent: this.bytesSent, received: this.bytesReceived };
     return {

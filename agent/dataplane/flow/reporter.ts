@@ -10,7 +10,8 @@ const batchMs = 100;
 /** This many closed connections are reported at once. */
 const batchSize = 1000;
 const sweepMs = 1000;
-/** How often an open connection is reported for flow records. */
+/** An open connection is reported for flow records at this age, and then once a minute. */
+const openAfterMs = 3000;
 const openEveryMs = 60_000;
 
 export type ReporterSource = {
@@ -65,18 +66,21 @@ export class Reporter {
     this.#closed = [];
     this.#lastBytes = new Map();
     const open: OpenConnections[] = [];
+    let openUnreported = 0;
     if (withOpen) {
       for (const record of this.#source.openRecords()) {
         addBytes(bytes, record);
-        const news = record.takeOpen(this.#openEveryMs);
+        const news = record.takeOpen(this.#openEveryMs, Math.min(openAfterMs, this.#openEveryMs));
         if (news !== null) open.push(news);
+        if (!record.isReportedOpen) openUnreported += 1;
       }
     }
     // A batch repeats the last sweep's value: 100 ms have too few samples of the loop.
     if (withOpen) this.#delayP99Ms = this.#delay.takeP99Ms();
     const gauges = { ...this.#source.gauges(), eventLoopDelayP99Ms: this.#delayP99Ms };
     const flows = open.length === 0 ? {} : { open: sumOpenConnections(open) };
-    this.#post({ type: 'report', closed, live: [...bytes.values()], ...flows, gauges });
+    const unreported = withOpen ? { openUnreported } : {};
+    this.#post({ type: 'report', closed, live: [...bytes.values()], ...flows, ...unreported, gauges });
   }
 
   /** Sends what is left, then stops. */

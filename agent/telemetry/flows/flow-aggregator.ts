@@ -30,10 +30,23 @@ type Sum = { -readonly [Field in keyof ReportedFlow]: ReportedFlow[Field] };
 type Entry = {
   /** What is to be published; null: nothing since the last time. */
   pending: Sum | null;
+  /** Whether `pending` has grown since the controller got it. */
+  hasNews: boolean;
+  /** Connections in it that the controller has not confirmed. */
+  unreported: number;
   tellings: number;
   /** Not published before this window. */
   dueWindow: number;
   lastWindow: number;
+};
+
+/** What the controller does not know yet. */
+export type RecentTake = {
+  readonly flows: readonly ReportedFlow[];
+  /** Connections in them that were in no report before. */
+  readonly unreported: number;
+  /** After a report that failed: they are in the next one again. */
+  readonly putBack: () => void;
 };
 
 export type TakenFlows = {
@@ -56,6 +69,8 @@ export class FlowAggregator {
   readonly #other = new Map<string, Entry>();
   #window = 0;
   #notKept = 0;
+  #takenUnreported = 0;
+  #unconfirmed = 0;
 
   /** `nameExternal`: returns the ServiceEntry that an address outside the mesh belongs to, as `namespace/name`. */
   constructor(init: {
@@ -71,6 +86,16 @@ export class FlowAggregator {
   /** Number of flows held, including published ones. */
   get size(): number {
     return this.#exact.size + this.#coarse.size + this.#other.size;
+  }
+
+  /** Connections that were added and not confirmed. */
+  get unconfirmed(): number {
+    return this.#unconfirmed;
+  }
+
+  /** The controller has them, in a report or in a stored batch. */
+  confirm(connections: number): void {
+    this.#unconfirmed -= connections;
   }
 
   /** A connection that was reported as open before adds only what it did since, and counts once more if it was cut. */
@@ -119,6 +144,9 @@ export class FlowAggregator {
         if (entry.pending !== null && (isLast || isFull || this.#window >= entry.dueWindow)) {
           flows.push(entry.pending);
           entry.pending = null;
+          entry.hasNews = false;
+          this.#takenUnreported += entry.unreported;
+          entry.unreported = 0;
           entry.tellings += 1;
           entry.dueWindow = this.#window + (entry.tellings < promptTellings ? 1 : slowWindows);
         }
@@ -132,7 +160,45 @@ export class FlowAggregator {
     return { flows, notKept };
   }
 
+  /** The connections in what `take` returned since the last call that are in no report either. */
+  takeUnreported(): number {
+    const unreported = this.#takenUnreported;
+    this.#takenUnreported = 0;
+    return unreported;
+  }
+
+  /** What was added since the last call, each flow with all that is not in a stored batch yet. */
+  takeRecent(): RecentTake {
+    const flows: ReportedFlow[] = [];
+    const taken: { readonly entry: Entry; readonly unreported: number }[] = [];
+    let sum = 0;
+    for (const table of [this.#exact, this.#coarse, this.#other]) {
+      for (const entry of table.values()) {
+        const { pending, unreported } = entry;
+        if (!entry.hasNews || pending === null) continue;
+        // A copy: it grows while the report waits for its turn.
+        flows.push({ ...pending });
+        taken.push({ entry, unreported });
+        sum += unreported;
+        entry.hasNews = false;
+        entry.unreported = 0;
+      }
+    }
+    const putBack = (): void => {
+      for (const { entry, unreported } of taken) {
+        // Taken meanwhile: its batch has them.
+        if (entry.pending === null) this.#takenUnreported += unreported;
+        else {
+          entry.hasNews = true;
+          entry.unreported += unreported;
+        }
+      }
+    };
+    return { flows, unreported: sum, putBack };
+  }
+
   #add(flow: Sum): void {
+    this.#unconfirmed += flow.connections;
     if (this.#addTo(this.#exact, flow, this.#maxExact)) return;
     this.#notKept += flow.connections;
     const source = { ...flow.source, cidr: null };
@@ -148,11 +214,21 @@ export class FlowAggregator {
     const entry = table.get(key);
     if (entry === undefined) {
       if (table.size >= max) return false;
-      table.set(key, { pending: flow, tellings: 0, dueWindow: 0, lastWindow: this.#window });
+      const { connections } = flow;
+      table.set(key, {
+        pending: flow,
+        hasNews: true,
+        unreported: connections,
+        tellings: 0,
+        dueWindow: 0,
+        lastWindow: this.#window,
+      });
       return true;
     }
     if (entry.pending === null) entry.pending = flow;
     else addFlow(entry.pending, flow);
+    entry.hasNews = true;
+    entry.unreported += flow.connections;
     entry.lastWindow = this.#window;
     return true;
   }

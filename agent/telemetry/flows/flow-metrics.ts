@@ -15,7 +15,7 @@ export class FlowMetrics {
     });
     this.#notKept = new Counter({
       name: 'culvert_flow_connections_not_kept_total',
-      help: 'Connections that flow records contain only in sums (summed: too many different ones) or not at all (lost: the store refused them).',
+      help: 'Connections that flow records contain only in sums (summed: too many different ones) or not at all (lost: the store refused them, or an agent on this node was killed before it reported them).',
       labelNames: ['cause'],
       registers,
     });

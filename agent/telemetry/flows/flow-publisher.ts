@@ -4,15 +4,21 @@ import { CulvertError, describeError } from '../../../shared/errors.js';
 import type { Log } from '../../../shared/log.js';
 import { encodeFlowBatch, splitFlows } from '../../../shared/wire/flow-batch.js';
 import type { FlowBatch } from '../../../shared/wire/flows.js';
+import type { RecentAnswer } from '../../../shared/wire/recent-flows.js';
 import type { WorkerReport } from '../../dataplane/messages.js';
 import type { FlowAggregator } from './flow-aggregator.js';
 import type { FlowMetrics } from './flow-metrics.js';
+import type { FlowTally } from './flow-tally.js';
+import { RecentFlows } from './recent-flows.js';
 
 const windowMs = 10_000;
 /** How long a stop waits for the last window to be stored. */
 const lastFlushMs = 2000;
 
-type WaitingBatch = Omit<FlowBatch, 'run' | 'sentAtMs'>;
+type WaitingBatch = Omit<FlowBatch, 'run' | 'sentAtMs'> & {
+  /** Connections that the controller knows once it is stored. */
+  readonly unreported: number;
+};
 
 /**
  * Publishes the workers' reports window by window. Runs on the control thread and never delays traffic. While NATS is
@@ -23,19 +29,28 @@ export class FlowPublisher {
   readonly #aggregator: FlowAggregator;
   readonly #store: (bytes: Uint8Array) => Promise<void>;
   readonly #metrics: FlowMetrics;
+  readonly #tally: FlowTally;
+  readonly #recent: RecentFlows;
   readonly #log: Log;
   readonly #nowMs: () => number;
   readonly #run = randomBytes(8).toString('hex');
   readonly #timer: NodeJS.Timeout;
+  /** Not in a batch yet. */
+  #lost: number;
   #waiting: WaitingBatch[] = [];
   #sequence = 0;
   #flushing: Promise<void> | null = null;
   #lastProblem = '';
 
-  /** `store` rejects if a batch was not, or perhaps not, stored. The same batch is then retried. */
+  /**
+   * `store` rejects if a batch was not, or perhaps not, stored. The same batch is then retried. `sendRecent` gives the
+   * controller what is not stored yet. The publisher closes the tally.
+   */
   constructor(init: {
     readonly aggregator: FlowAggregator;
     readonly store: (bytes: Uint8Array) => Promise<void>;
+    readonly sendRecent: (bytes: Uint8Array) => Promise<RecentAnswer>;
+    readonly tally: FlowTally;
     readonly metrics: FlowMetrics;
     readonly log: Log;
     readonly nowMs: () => number;
@@ -46,12 +61,29 @@ export class FlowPublisher {
     this.#metrics = init.metrics;
     this.#log = init.log;
     this.#nowMs = init.nowMs;
+    this.#tally = init.tally;
+    this.#lost = init.tally.lostBefore;
+    if (this.#lost > 0) {
+      this.#metrics.notKept('lost', this.#lost);
+      this.#log.warn({ connections: this.#lost }, 'the last agent on this node ended without reporting connections');
+    }
+    this.#recent = new RecentFlows({
+      aggregator: init.aggregator,
+      tally: init.tally,
+      run: this.#run,
+      sequence: () => this.#sequence,
+      send: init.sendRecent,
+      nowMs: init.nowMs,
+      log: init.log,
+    });
     this.#timer = setInterval(() => void this.flush(), init.windowMs ?? windowMs);
   }
 
-  report(report: WorkerReport): void {
+  report(report: WorkerReport, worker: number): void {
     for (const connection of report.closed) this.#aggregator.addClosed(connection);
     for (const open of report.open ?? []) this.#aggregator.addOpen(open);
+    if (report.openUnreported !== undefined) this.#tally.setOpen(worker, report.openUnreported);
+    this.#tally.setCounted(this.#aggregator.unconfirmed);
   }
 
   /** Ends a window and sends it, unless an earlier one still waits; that one goes first. Never rejects. */
@@ -62,6 +94,7 @@ export class FlowPublisher {
 
   async close(): Promise<void> {
     clearInterval(this.#timer);
+    this.#recent.close();
     const abort = new AbortController();
     const tellAll = async (): Promise<void> => {
       await this.#flushing;
@@ -69,17 +102,29 @@ export class FlowPublisher {
       abort.abort();
     };
     await Promise.race([tellAll(), delay(lastFlushMs, undefined, { signal: abort.signal }).catch(() => undefined)]);
+    this.#tally.close();
   }
 
   async #send(isLast: boolean): Promise<void> {
     if (!(await this.#sendWaiting())) return;
+    // A report that is under way must not arrive after the batch that contains what it says.
+    await this.#recent.idle();
     const { flows, notKept } = this.#aggregator.take({ isLast });
     if (notKept > 0) this.#metrics.notKept('summed', notKept);
-    this.#waiting = splitFlows(flows).map((part, index) => ({
+    const unreported = this.#aggregator.takeUnreported();
+    const parts = splitFlows(flows);
+    const lost = this.#lost;
+    this.#lost = 0;
+    // What was lost is worth a batch without flows.
+    this.#waiting = (parts.length === 0 && lost > 0 ? [[]] : parts).map((part, index, { length }) => ({
       sequence: ++this.#sequence,
       notKept: index === 0 ? notKept : 0,
+      ...(index === 0 && lost > 0 ? { lost } : {}),
       flows: part,
+      unreported: index === length - 1 ? unreported : 0,
     }));
+    // What is in none of these was in an earlier batch, which is stored by now.
+    if (this.#waiting.length === 0) this.#confirm(unreported);
     await this.#sendWaiting();
   }
 
@@ -87,21 +132,29 @@ export class FlowPublisher {
   async #sendWaiting(): Promise<boolean> {
     for (let batch = this.#waiting[0]; batch !== undefined; batch = this.#waiting[0]) {
       try {
-        await this.#store(encodeFlowBatch({ run: this.#run, sentAtMs: this.#nowMs(), ...batch }));
+        const { unreported, ...content } = batch;
+        await this.#store(encodeFlowBatch({ run: this.#run, sentAtMs: this.#nowMs(), ...content }));
+        this.#confirm(unreported);
+        if (batch.lost !== undefined) this.#tally.settle();
         this.#metrics.told(batch.flows.length);
         this.#lastProblem = '';
       } catch (error) {
         this.#metrics.storeFailed();
         this.#report(error);
         if (!isHopeless(error)) return false;
-        this.#metrics.notKept(
-          'lost',
-          batch.flows.reduce((sum, flow) => sum + flow.connections, 0),
-        );
+        const lost = batch.flows.reduce((sum, flow) => sum + flow.connections, 0) + (batch.lost ?? 0);
+        this.#metrics.notKept('lost', lost);
+        this.#lost += lost;
+        this.#confirm(batch.unreported);
       }
       this.#waiting.shift();
     }
     return true;
+  }
+
+  #confirm(connections: number): void {
+    this.#aggregator.confirm(connections);
+    this.#tally.setCounted(this.#aggregator.unconfirmed);
   }
 
   /** The link logs an outage itself, once; here it only delays. */

@@ -20,7 +20,10 @@ export function addSinceOption(command: Command, defaultText: string): Command {
   );
 }
 
-/** The records of the last `spanMs`. Prints their gaps, so that the user can judge what follows from them. */
+/**
+ * The records of the last `spanMs`. Prints their gaps and up to when they are complete, so that the user can judge what
+ * follows from them.
+ */
 export async function loadFlows(cli: Cli, client: ApiClient, spanMs: number): Promise<RecordedFlows> {
   const nowMs = cli.io.nowMs();
   const sinceMs = Math.max(0, nowMs - spanMs);
@@ -28,11 +31,33 @@ export async function loadFlows(cli: Cli, client: ApiClient, spanMs: number): Pr
   const answer = await client.call<FlowsAnswer>({ method: 'GET', path: ['flows'], query });
   const gaps = gapsOf(answer, sinceMs, nowMs);
   for (const gap of gaps) cli.io.printError(`note: ${gap}`);
+  const fresh = freshnessOf(answer, nowMs);
+  if (fresh !== null) cli.io.printError(`note: ${fresh}`);
   return { ...answer, sinceMs, gaps };
 }
 
+/** One sentence; null when the controller does not say. */
+function freshnessOf({ isCurrent, asOfMs }: FlowsAnswer, nowMs: number): string | null {
+  if (asOfMs === undefined || !isCurrent) return null;
+  if (asOfMs === null) return 'no agent reports connections now';
+  return `the records are complete up to ${formatAge(asOfMs, nowMs)}`;
+}
+
+/** Names of nodes in one note. */
+const maxNamed = 5;
+
+function behindText(behind: NonNullable<FlowsAnswer['behind']>, nowMs: number): string[] {
+  if (behind.length === 0) return [];
+  const named = behind.slice(0, maxNamed).map(({ node, asOfMs }) => {
+    const since = asOfMs === null ? 'nothing yet' : `nothing since ${formatAge(asOfMs, nowMs)}`;
+    return `${node} (${since})`;
+  });
+  const more = behind.length > maxNamed ? ` and ${behind.length - maxNamed} more` : '';
+  return [`the newest connections of nodes that report late are missing: ${named.join(', ')}${more}`];
+}
+
 function gapsOf(answer: FlowsAnswer, sinceMs: number, nowMs: number): string[] {
-  const { flows, isCurrent, leftOut, notKept, oldestMs } = answer;
+  const { flows, isCurrent, leftOut, notKept, oldestMs, lost = 0, behind = [] } = answer;
   return [
     ...(isCurrent ? [] : ['the controller is still reading records or NATS is unavailable: the newest may be missing']),
     ...(flows.length === 0 ? ['no connection was recorded in this time'] : []),
@@ -40,6 +65,8 @@ function gapsOf(answer: FlowsAnswer, sinceMs: number, nowMs: number): string[] {
     ...(notKept > 0
       ? [`${notKept} connections have no record of their own, because there were too many different ones`]
       : []),
+    ...(lost > 0 ? [`${lost} connections are in no record: agents were killed before they reported them`] : []),
+    ...behindText(behind, nowMs),
     ...(oldestMs !== null && oldestMs > sinceMs + 60_000
       ? [`the oldest record is from ${formatAge(oldestMs, nowMs)}: nothing is known about the time before`]
       : []),

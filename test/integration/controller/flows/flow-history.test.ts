@@ -5,6 +5,7 @@ import { test } from 'node:test';
 import { Registry } from 'prom-client';
 import { FlowPublisher } from '../../../../agent/telemetry/flows/flow-publisher.js';
 import { FlowAggregator } from '../../../../agent/telemetry/flows/flow-aggregator.js';
+import { FlowTally } from '../../../../agent/telemetry/flows/flow-tally.js';
 import { FlowMetrics } from '../../../../agent/telemetry/flows/flow-metrics.js';
 import { FlowHistory, type FlowBatchOutcome } from '../../../../controller/flows/flow-history.js';
 import type { ClosedConnection } from '../../../../agent/dataplane/report/closed-connection.js';
@@ -55,6 +56,8 @@ function publisherOn(bus: Bus, node: string) {
   const publisher = new FlowPublisher({
     aggregator,
     store: (bytes) => bus.store(subjectFor('flows', nodeNamed(node)), bytes, { timeoutMs: 2000 }),
+    sendRecent: () => Promise.resolve({ everyMs: 4000 }),
+    tally: new FlowTally({ path: '/dev/null', log: silentLog }),
     metrics: new FlowMetrics({ registry }),
     log: silentLog,
     nowMs: Date.now,

@@ -1,0 +1,91 @@
+import { CulvertError, describeError } from '../../../shared/errors.js';
+import type { Log } from '../../../shared/log.js';
+import { encodeRecentFlows, recentEveryMs, type RecentAnswer } from '../../../shared/wire/recent-flows.js';
+import { splitFlows } from '../../../shared/wire/flow-batch.js';
+import type { FlowAggregator } from './flow-aggregator.js';
+import type { FlowTally } from './flow-tally.js';
+
+/** After the server refused it: the credential is of an older version, until it is renewed. */
+const deniedPauseMs = 600_000;
+
+/**
+ * Sends the controller what the next stored batches will contain, every few seconds, so that it knows a connection long
+ * before its record is stored: that is done for a busy pair every few minutes only. Each report has the whole sum since the
+ * last stored batch, so one that is lost costs nothing but time. A report without flows says that nothing happened.
+ */
+export class RecentFlows {
+  readonly #init: RecentFlowsInit;
+  #timer: NodeJS.Timeout | null = null;
+  #everyMs: number = recentEveryMs.most;
+  #isStopped = false;
+  #lastProblem = '';
+  #reporting: Promise<void> = Promise.resolve();
+
+  constructor(init: RecentFlowsInit) {
+    this.#init = init;
+    this.#schedule(this.#everyMs);
+  }
+
+  /** Resolves when no report is under way. Never rejects. */
+  async idle(): Promise<void> {
+    await this.#reporting.catch(() => undefined);
+  }
+
+  close(): void {
+    this.#isStopped = true;
+    if (this.#timer !== null) clearTimeout(this.#timer);
+  }
+
+  #schedule(afterMs: number): void {
+    if (this.#isStopped) return;
+    this.#timer = setTimeout(() => void this.#tick(), afterMs);
+  }
+
+  async #tick(): Promise<void> {
+    let nextMs = this.#everyMs;
+    try {
+      this.#reporting = this.#report();
+      await this.#reporting;
+      nextMs = this.#everyMs;
+      this.#lastProblem = '';
+    } catch (error) {
+      if (error instanceof CulvertError && error.code === 'BUS_DENIED') nextMs = deniedPauseMs;
+      const problem = describeError(error);
+      const { log } = this.#init;
+      if (problem !== this.#lastProblem) log.debug({ problem }, 'the controller did not take recent flows; retrying');
+      this.#lastProblem = problem;
+    }
+    this.#schedule(nextMs);
+  }
+
+  async #report(): Promise<void> {
+    const { aggregator, tally, run, sequence, nowMs, send } = this.#init;
+    const taken = aggregator.takeRecent();
+    const after = sequence();
+    try {
+      const parts = splitFlows(taken.flows);
+      // One report at least: it says up to when this node is known.
+      for (const flows of parts.length === 0 ? [[]] : parts) {
+        const { everyMs } = await send(encodeRecentFlows({ run, after, sentAtMs: nowMs(), flows }));
+        this.#everyMs = everyMs;
+      }
+    } catch (error) {
+      taken.putBack();
+      throw error;
+    }
+    aggregator.confirm(taken.unreported);
+    tally.setCounted(aggregator.unconfirmed);
+  }
+}
+
+export type RecentFlowsInit = {
+  readonly aggregator: FlowAggregator;
+  readonly tally: FlowTally;
+  /** Of this process, as in the stored batches. */
+  readonly run: string;
+  /** Of the newest stored batch. */
+  readonly sequence: () => number;
+  readonly send: (bytes: Uint8Array) => Promise<RecentAnswer>;
+  readonly nowMs: () => number;
+  readonly log: Log;
+};
