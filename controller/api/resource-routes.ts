@@ -56,9 +56,10 @@ export function resourceRoutes(init: {
     return { status: 200, body: toItem(stored) };
   };
 
-  const remove = async ({ params, subject }: ApiRequest): Promise<ApiAnswer> => {
+  const remove = async ({ params, query, subject }: ApiRequest): Promise<ApiAnswer> => {
     const id = idOf(params['kind'], params['namespace'] ?? null, params['name']);
-    const outcome = await countChange(onChange, false, () => store.delete(id, subject));
+    const dryRun = query.get('dryRun') === 'true';
+    const outcome = await countChange(onChange, dryRun, () => store.delete(id, subject, { dryRun }));
     if (outcome === undefined) throw unknownResource(store, id);
     if (!outcome.ok) return toRefusal(outcome.problems);
     const { revision, inventory, changes, warnings } = outcome;

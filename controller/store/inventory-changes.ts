@@ -69,8 +69,11 @@ export class InventoryChanges {
   }
 
   /** Undefined when there is no such document. Errors as in {@link apply}. */
-  delete(id: ResourceId): Promise<ChangeOutcome | 'needs a revision' | undefined> {
-    return this.#make(() => planInventoryDelete(this.#inventory, id), { locations: new Map(), dryRun: false });
+  delete(
+    id: ResourceId,
+    { dryRun }: { readonly dryRun: boolean },
+  ): Promise<ChangeOutcome | 'needs a revision' | undefined> {
+    return this.#make(() => planInventoryDelete(this.#inventory, id), { locations: new Map(), dryRun });
   }
 
   async #make(

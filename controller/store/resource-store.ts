@@ -159,15 +159,15 @@ export class ResourceStore {
   }
 
   /** Undefined when the document does not exist. Errors as in {@link apply}. */
-  async delete(id: ResourceId, by: string): Promise<ChangeOutcome | undefined> {
+  async delete(id: ResourceId, by: string, { dryRun = false } = {}): Promise<ChangeOutcome | undefined> {
     const author = this.#author({ by });
     if (!isInventoryKind(id.kind)) {
-      return this.#change({ by, dryRun: false }, (turn) => this.#planner.delete(turn, this.#release, id, author));
+      return this.#change({ by, dryRun }, (turn) => this.#planner.delete(turn, this.#release, id, author));
     }
-    await this.#settled(false);
-    const outcome = await this.#changes.delete(id);
+    await this.#settled(dryRun);
+    const outcome = await this.#changes.delete(id, { dryRun });
     if (outcome !== 'needs a revision') return outcome;
-    return this.#change({ by, dryRun: false }, (turn) => this.#planner.deleteService(turn, this.#release, id, author));
+    return this.#change({ by, dryRun }, (turn) => this.#planner.deleteService(turn, this.#release, id, author));
   }
 
   /**

@@ -7,12 +7,18 @@ import { RefusedError, type ApiClient } from '../client/api-client.js';
 import type { Cli } from '../cli.js';
 import { CliError, usageError } from '../exit-codes.js';
 import { renderHeld } from './apply-command.js';
-import { kindOf, namespaceFor } from './get-command.js';
+import { kindOf, namedIn } from '../input/resource-name.js';
 import { readInput } from '../input/input-files.js';
 import { parseRuleFiles } from '../input/local-set.js';
 import { addOutputOption, renderData, type OutputFormat } from '../view/output-format.js';
 
-type Options = { namespace?: string; file?: string[]; ignoreNotFound: boolean; output: OutputFormat };
+type Options = {
+  namespace?: string;
+  file?: string[];
+  ignoreNotFound: boolean;
+  dryRun: boolean;
+  output: OutputFormat;
+};
 
 /** The output of `-o json` and `-o yaml`: the deleted resources, and the resulting revision and inventory sequence. */
 export type Deleted = {
@@ -29,9 +35,10 @@ export function addDeleteCommand(program: Command, cli: Cli): void {
     .command('delete')
     .description('Delete a resource, or those in files. Refuses to delete a resource that others refer to.')
     .argument('[kind]', 'kind of the resource')
-    .argument('[name]', 'name of the resource')
+    .argument('[name]', 'name of the resource, or NAMESPACE/NAME')
     .option('-n, --namespace <namespace>', 'namespace of the resource; "default" unless given')
     .option('-f, --file <path...>', 'delete the resources in these files; - for the standard input')
+    .option('--dry-run', 'check and show what would be deleted; each resource is checked alone', false)
     .option('--ignore-not-found', 'do not fail for a resource that does not exist', false);
   command.addHelpText('after', '\nExample: culvert delete SegmentationRule db-only');
   addOutputOption(command).action(async (kind: string | undefined, name: string | undefined, options: Options) => {
@@ -55,8 +62,10 @@ async function wanted(cli: Cli, kind: string | undefined, name: string | undefin
   }
   if (kind === undefined || name === undefined) throw usageError('nothing to delete was named', hint);
   const known = kindOf(kind);
-  const namespace = namespaceFor(known, options.namespace) ?? (kindInfo(known).isNamespaced ? 'default' : null);
-  return [{ kind: known, namespace, name }];
+  const named = namedIn(known, name, options.namespace);
+  return [
+    { kind: known, namespace: named.namespace ?? (kindInfo(known).isNamespaced ? 'default' : null), name: named.name },
+  ];
 }
 
 async function idsInFiles(cli: Cli, files: readonly string[]): Promise<ResourceId[]> {
@@ -120,11 +129,17 @@ class Deletion {
     const { kind, namespace, name } = id;
     const path = ['resources', kind, namespace ?? '-', name];
     try {
-      const { revision, inventory } = await this.#client.call<DeleteAnswer>({ method: 'DELETE', path });
+      const { dryRun } = this.#options;
+      const query = dryRun ? { dryRun: 'true' } : {};
+      const { revision, inventory } = await this.#client.call<DeleteAnswer>({ method: 'DELETE', path, query });
       this.#revision = revision;
       if (inventory.changes > 0) this.#sequence = inventory.sequence;
       this.#changes.push({ ...id, change: 'deleted' });
-      this.#say(`${formatResourceId(id)} deleted, ${renderHeld({ revision, inventory })}`);
+      this.#say(
+        dryRun
+          ? `${formatResourceId(id)} would be deleted`
+          : `${formatResourceId(id)} deleted, ${renderHeld({ revision, inventory })}`,
+      );
       return null;
     } catch (error) {
       if (error instanceof RefusedError) return error;

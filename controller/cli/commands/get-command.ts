@@ -1,91 +1,153 @@
-import type { Command } from 'commander';
-import { didYouMean } from '../../../shared/nearest-name.js';
-import { findKind, kindInfo, kindNames, type ResourceKind } from '../../resources/kinds/resource.js';
+import { Option, type Command } from 'commander';
+import { setTimeout as delay } from 'node:timers/promises';
+import { resourceId } from '../../resources/kinds/resource-key.js';
+import { kindInfo, kindNames, type ResourceKind } from '../../resources/kinds/resource.js';
 import type { ResourceItem, ResourceList } from '../../api/api-types.js';
 import type { ApiClient } from '../client/api-client.js';
 import type { Cli } from '../cli.js';
-import { CliError, usageError } from '../exit-codes.js';
-import { addOutputOption, renderData, renderDocuments, type OutputFormat } from '../view/output-format.js';
-import { renderResources } from '../view/resource-columns.js';
+import { usageError } from '../exit-codes.js';
+import { parseLabelSelector, type LabelSelector } from '../input/label-selector.js';
+import { kindOf, namedIn, namespaceFor } from '../input/resource-name.js';
+import { renderData, renderDocuments } from '../view/output-format.js';
+import { renderResources, resourceName } from '../view/resource-columns.js';
 
-type Options = { namespace?: string; output: OutputFormat };
+const outputs = ['table', 'json', 'yaml', 'wide', 'name'] as const;
+
+type Options = {
+  namespace?: string;
+  allNamespaces: boolean;
+  selector?: LabelSelector;
+  watch: boolean;
+  output: (typeof outputs)[number];
+};
+
+/** How often a watch asks for what changed. */
+const watchEveryMs = 1000;
 
 /** `culvert get`: shows applied resources. The YAML can be applied again; the JSON adds who applied it and when. */
 export function addGetCommand(program: Command, cli: Cli): void {
-  const command = program
+  program
     .command('get')
     .description('Show the resources of a kind (or "all"), or one resource.')
     .argument('<kind>', `one of ${kindNames.join(', ')}, in any case, singular or plural; or all`)
-    .argument('[name]', 'name of one resource')
-    .option('-n, --namespace <namespace>', 'only this namespace; with a name, "default" unless given');
-  command.addHelpText('after', '\nExample: culvert get rules -o yaml');
-  addOutputOption(command).action(async (kind: string, name: string | undefined, options: Options) => {
-    if (kind.toLowerCase() === 'all') return await getAll(cli, name, options);
-    await get(cli, kindOf(kind), name, options);
-  });
+    .argument('[name]', 'name of one resource, or NAMESPACE/NAME')
+    .option('-n, --namespace <namespace>', 'only this namespace; with a name, "default" unless given')
+    .option('-A, --all-namespaces', 'all namespaces, as without -n', false)
+    .option('-l, --selector <labels>', 'only resources with these labels, such as app=api,tier!=db', (text: string) =>
+      parseLabelSelector(text),
+    )
+    .option('-w, --watch', 'go on and print what changes, until interrupted', false)
+    .addOption(
+      new Option('-o, --output <format>', 'output format; wide shortens nothing').choices(outputs).default('table'),
+    )
+    .addHelpText('after', '\nExample: culvert get rules -o yaml')
+    .addHelpText('after', 'Example: culvert get workloads -l app=api -o name')
+    .action(async (kindText: string, name: string | undefined, options: Options) => {
+      const query = { ...options, ...wanted(kindText, name, options) };
+      const client = await cli.client();
+      if (query.name !== undefined && !query.watch) return await showOne(cli, client, query);
+      let items = await listed(client, query);
+      show(cli, query, items);
+      while (query.watch) {
+        await delay(watchEveryMs);
+        const now = await listed(client, query);
+        showChanges(cli, query, items, now);
+        items = now;
+      }
+    });
 }
 
-async function get(cli: Cli, kind: ResourceKind, name: string | undefined, options: Options): Promise<void> {
-  const { io } = cli;
-  const query = { namespace: namespaceFor(kind, options.namespace) };
-  const client = await cli.client();
-  if (name !== undefined) {
-    const item = await client.call<ResourceItem>({ method: 'GET', path: ['resources', kind, name], query });
-    return io.print(renderItem(kind, item, options.output, io.nowMs()));
+type Query = Options & {
+  readonly kinds: readonly ResourceKind[];
+  readonly isAll: boolean;
+  readonly name: string | undefined;
+};
+
+type Listed = { readonly revision: number; readonly items: readonly ResourceItem[] };
+
+function wanted(
+  kindText: string,
+  name: string | undefined,
+  { namespace, allNamespaces, output, watch }: Options,
+): Pick<Query, 'kinds' | 'isAll' | 'name'> & { namespace?: string } {
+  if (allNamespaces && namespace !== undefined) throw usageError('-A and -n exclude each other', 'omit one of them');
+  if (watch && output === 'json') throw usageError('-w prints no JSON', 'use -w with -o name, wide or yaml');
+  const isAll = kindText.toLowerCase() === 'all';
+  if (isAll && name !== undefined) {
+    throw usageError('"all" takes no name', 'name the kind: culvert get Workload NAME');
   }
-  const list = await client.call<ResourceList>({ method: 'GET', path: ['resources', kind], query });
-  if (options.output === 'json') return io.print(renderData(list, 'json'));
-  if (options.output === 'yaml') return io.print(renderDocuments(list.items.map(({ resource }) => resource)));
-  if (list.items.length === 0) return io.printError(`there is no ${kind}${inNamespace(query.namespace)}`);
-  io.print(renderResources(kind, list.items, io.nowMs()));
+  if (isAll) return { kinds: kindNames, isAll, name };
+  const kind = kindOf(kindText);
+  if (name === undefined) {
+    namespaceFor(kind, namespace);
+    return { kinds: [kind], isAll, name };
+  }
+  const named = namedIn(kind, name, namespace);
+  return {
+    kinds: [kind],
+    isAll,
+    name: named.name,
+    ...(named.namespace === undefined ? {} : { namespace: named.namespace }),
+  };
 }
 
-async function getAll(cli: Cli, name: string | undefined, { namespace, output }: Options): Promise<void> {
-  if (name !== undefined) throw usageError('"all" takes no name', 'name the kind: culvert get Workload NAME');
-  const { io } = cli;
-  const client = await cli.client();
-  const lists = await Promise.all(kindNames.map((kind) => listKind(client, kind, namespace)));
-  const items = lists.flatMap((list) => list.items);
-  if (output === 'json') return io.print(renderData({ revision: lists[0]?.revision ?? 0, items }, 'json'));
+async function showOne({ io }: Cli, client: ApiClient, query: Query): Promise<void> {
+  const { kinds, name = '', namespace, output } = query;
+  const [kind = 'Mesh'] = kinds;
+  const item = await client.call<ResourceItem>({
+    method: 'GET',
+    path: ['resources', kind, name],
+    query: { namespace },
+  });
+  if (output === 'json') io.print(renderData(item, 'json'));
+  else if (output === 'yaml') io.print(renderData(item.resource, 'yaml'));
+  else io.print(renderItems(query, kind, [item], io.nowMs()));
+}
+
+async function listed(client: ApiClient, { kinds, isAll, name, namespace, selector }: Query): Promise<Listed> {
+  const lists = await Promise.all(
+    kinds
+      .filter((kind) => !isAll || namespace === undefined || kindInfo(kind).isNamespaced)
+      .map((kind) => client.call<ResourceList>({ method: 'GET', path: ['resources', kind], query: { namespace } })),
+  );
+  const items = lists
+    .flatMap((list) => list.items)
+    .filter(({ resource }) => name === undefined || resourceId(resource).name === name)
+    .filter(({ resource }) => selector === undefined || selector.fits(resource.metadata.labels ?? {}));
+  return { revision: lists[0]?.revision ?? 0, items };
+}
+
+function show({ io }: Cli, query: Query, { revision, items }: Listed): void {
+  const { kinds, isAll, output, namespace } = query;
+  if (output === 'json') return io.print(renderData({ revision, items }, 'json'));
   if (output === 'yaml') return io.print(renderDocuments(items.map(({ resource }) => resource)));
-  if (items.length === 0) return io.printError('there are no resources');
-  const tables = lists.flatMap((list) => {
-    const [first] = list.items;
-    return first === undefined
-      ? []
-      : [`${first.resource.kind}\n${renderResources(first.resource.kind, list.items, io.nowMs())}`];
-  });
-  io.print(tables.join('\n\n'));
-}
-
-async function listKind(client: ApiClient, kind: ResourceKind, namespace: string | undefined): Promise<ResourceList> {
-  if (namespace !== undefined && !kindInfo(kind).isNamespaced) return { revision: 0, items: [] };
-  return await client.call<ResourceList>({ method: 'GET', path: ['resources', kind], query: { namespace } });
-}
-
-function renderItem(kind: ResourceKind, item: ResourceItem, output: OutputFormat, nowMs: number): string {
-  if (output === 'table') return renderResources(kind, [item], nowMs);
-  return output === 'json' ? renderData(item, 'json') : renderData(item.resource, 'yaml');
-}
-
-function inNamespace(namespace: string | undefined): string {
-  return namespace === undefined ? '' : ` in namespace ${namespace}`;
-}
-
-/** Throws CliError (notFound), which suggests the nearest kind. */
-export function kindOf(text: string): ResourceKind {
-  const kind = findKind(text);
-  if (kind !== undefined) return kind;
-  if (/^policytests?$/i.test(text)) {
-    const message = 'PolicyTests are never stored';
-    throw new CliError({ exit: 'notFound', code: 'UNKNOWN_KIND', message, hint: 'check files with: culvert test -f' });
+  const [only = 'resource'] = kinds;
+  if (items.length === 0 && output !== 'name') {
+    const where = namespace === undefined ? '' : ` in namespace ${namespace}`;
+    return io.printError(isAll ? 'there are no resources' : `there is no ${only}${where}`);
   }
-  const hint = didYouMean(text, kindNames, `the kinds are ${kindNames.join(', ')}`);
-  throw new CliError({ exit: 'notFound', code: 'UNKNOWN_KIND', message: `there is no kind "${text}"`, hint });
+  const texts = kinds.flatMap((kind) => {
+    const ofKind = items.filter(({ resource }) => resource.kind === kind);
+    if (ofKind.length === 0) return [];
+    const text = renderItems(query, kind, ofKind, io.nowMs());
+    return [isAll && output !== 'name' ? `${kind}\n${text}` : text];
+  });
+  if (texts.length > 0) io.print(texts.join(output === 'name' ? '\n' : '\n\n'));
 }
 
-/** Throws CliError (usage) when a namespace is given for a kind of the whole mesh. */
-export function namespaceFor(kind: ResourceKind, namespace: string | undefined): string | undefined {
-  if (namespace === undefined || kindInfo(kind).isNamespaced) return namespace;
-  throw usageError(`${kind} belongs to the whole mesh and has no namespace`, 'omit -n');
+/** Prints resources that are new or that were applied again, and the names of those that are gone. */
+function showChanges(cli: Cli, query: Query, before: Listed, now: Listed): void {
+  const known = new Map(before.items.map((item) => [resourceName(item.resource), item]));
+  const changed = now.items.filter((item) => {
+    const old = known.get(resourceName(item.resource));
+    known.delete(resourceName(item.resource));
+    return old?.revision !== item.revision || old.appliedAt !== item.appliedAt;
+  });
+  if (changed.length > 0) show(cli, query, { ...now, items: changed });
+  for (const gone of known.keys()) cli.io.print(`${gone} deleted`);
+}
+
+function renderItems({ output }: Query, kind: ResourceKind, items: readonly ResourceItem[], nowMs: number): string {
+  if (output === 'name') return items.map(({ resource }) => resourceName(resource)).join('\n');
+  return renderResources(kind, items, nowMs, { isWide: output === 'wide' });
 }

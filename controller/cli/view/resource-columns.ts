@@ -2,7 +2,7 @@ import { assertNever } from '../../../shared/assert-never.js';
 import { matchFieldNames } from '../../../shared/policy/match-fields.js';
 import type { NetworkPolicySelector } from '../../resources/kinds/network-policy.js';
 import { writtenField, type Peer } from '../../resources/kinds/peer.js';
-import { resourceId } from '../../resources/kinds/resource-key.js';
+import { formatResourceId, resourceId } from '../../resources/kinds/resource-key.js';
 import type { Resource, ResourceKind } from '../../resources/kinds/resource.js';
 import { kindInfo } from '../../resources/kinds/resource.js';
 import type { ClusterPolicy } from '../../compile/compile-cluster-policies.js';
@@ -31,7 +31,18 @@ const headers: Readonly<Record<ResourceKind, readonly string[]>> = {
   Mesh: ['DEFAULT ACTION', 'OUTBOUND', 'MTLS', 'ROOT NAMESPACE'],
 };
 
-export function renderResources(kind: ResourceKind, items: readonly ResourceItem[], nowMs: number): string {
+/** `Kind/namespace/name`, or `Kind/name`: what other commands take. */
+export function resourceName(resource: Resource): string {
+  return formatResourceId(resourceId(resource));
+}
+
+/** `isWide`: shortens nothing, however narrow the terminal is. */
+export function renderResources(
+  kind: ResourceKind,
+  items: readonly ResourceItem[],
+  nowMs: number,
+  { isWide = false }: { readonly isWide?: boolean } = {},
+): string {
   const { isNamespaced } = kindInfo(kind);
   const header = [...(isNamespaced ? ['NAMESPACE'] : []), 'NAME', ...headers[kind], 'REVISION', 'APPLIED'];
   const rows = items.map(({ resource, revision, appliedAt }) => {
@@ -39,7 +50,7 @@ export function renderResources(kind: ResourceKind, items: readonly ResourceItem
     const age = formatAge(Date.parse(appliedAt), nowMs);
     return [...(isNamespaced ? [namespace ?? ''] : []), name, ...cells(resource), String(revision), age];
   });
-  return renderTable(header, rows);
+  return renderTable(header, rows, { isWide });
 }
 
 function cells(resource: Resource): string[] {
