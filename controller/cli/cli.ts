@@ -7,10 +7,17 @@ import { loadContext, type Context } from './client/context.js';
 /** What every command uses: input and output, the context, the client, and how problems are printed. */
 export class Cli {
   readonly io: CliIo;
+  /** The program with all its commands, whichever of them runs. */
+  readonly completeProgram: () => Promise<Command>;
   readonly #program: Command;
 
-  constructor(init: { readonly io: CliIo; readonly program: Command }) {
+  constructor(init: {
+    readonly io: CliIo;
+    readonly program: Command;
+    readonly completeProgram: () => Promise<Command>;
+  }) {
     this.io = init.io;
+    this.completeProgram = init.completeProgram;
     this.#program = init.program;
   }
 

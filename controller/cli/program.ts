@@ -36,7 +36,7 @@ async function createProgram(loads: readonly (() => Promise<AddCommand>)[], io: 
       writeOut: (text) => io.print(text.trimEnd()),
       writeErr: (text) => io.printError(text.trimEnd()),
     });
-  const cli = new Cli({ io, program });
+  const cli = new Cli({ io, program, completeProgram: () => completeProgram(io) });
   for (const load of loads) (await load())(program, cli);
   return program;
 }
@@ -68,6 +68,8 @@ const commands: Readonly<Record<string, () => Promise<AddCommand>>> = {
   rollback: async () => (await import('./commands/rollback-command.js')).addRollbackCommand,
   rollout: async () => (await import('./commands/rollout-command.js')).addRolloutCommand,
   export: async () => (await import('./commands/export-command.js')).addExportCommand,
+  explain: async () => (await import('./commands/explain-command.js')).addExplainCommand,
+  completion: async () => (await import('./commands/completion-command.js')).addCompletionCommand,
 };
 
 /** Loads only the command that runs, which takes a fraction of the time. Help and unknown commands need all of them. */

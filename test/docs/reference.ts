@@ -2,7 +2,7 @@ import { readFileSync } from 'node:fs';
 import type { z } from 'zod';
 import { policyTestSchema } from '../../controller/analysis/tests/policy-test.js';
 import { kindInfo, kindNames } from '../../controller/resources/kinds/resource.js';
-import { fieldsOf, type FieldRow } from './field-rows.js';
+import { fieldsOf, type FieldRow } from '../../controller/resources/fields/field-rows.js';
 import { markdownTable } from './markdown-table.js';
 
 /** A section of the reference: a kind of document, or an object that several kinds have. */

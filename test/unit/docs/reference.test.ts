@@ -6,7 +6,7 @@ import { z } from 'zod';
 import { parsePolicyTests } from '../../../controller/analysis/tests/policy-test.js';
 import { kindNames } from '../../../controller/resources/kinds/resource.js';
 import { parseDocuments } from '../../../controller/resources/parse/parse-documents.js';
-import { fieldsOf } from '../../docs/field-rows.js';
+import { fieldsOf } from '../../../controller/resources/fields/field-rows.js';
 import { referenceSections } from '../../docs/reference.js';
 
 const sections = referenceSections();

@@ -1,5 +1,5 @@
 import type { z } from 'zod';
-import { fieldNotes, type FieldNotes } from '../../controller/resources/kinds/field-notes.js';
+import { fieldNotes, type FieldNotes } from '../kinds/field-notes.js';
 
 /** One field of a kind of document, as the reference shows it. */
 export type FieldRow = {
@@ -23,15 +23,25 @@ export type Fields = {
 
 type Layers = readonly z.core.$ZodType[];
 
-/** Every field of an object's schema, in the order of the schema. */
-export function fieldsOf(schema: z.core.$ZodType): Fields {
+/**
+ * Every field of an object's schema, in the order of the schema. `withParts`: those of parts follow their field, and are not
+ * left to their own section.
+ */
+export function fieldsOf(schema: z.core.$ZodType, { withParts = false } = {}): Fields {
   const rows: FieldRow[] = [];
   const parts = new Map<string, z.core.$ZodType>();
-  addFields(unwrapped(schema), '', rows, parts);
+  addFields(unwrapped(schema), '', { rows, parts, withParts });
   return { rows, parts };
 }
 
-function addFields(layers: Layers, prefix: string, rows: FieldRow[], parts: Map<string, z.core.$ZodType>): void {
+type Collected = {
+  readonly rows: FieldRow[];
+  readonly parts: Map<string, z.core.$ZodType>;
+  readonly withParts: boolean;
+};
+
+function addFields(layers: Layers, prefix: string, collected: Collected): void {
+  const { rows, parts, withParts } = collected;
   for (const [name, field] of Object.entries(shapeOf(layers) ?? {})) {
     const path = prefix === '' ? name : `${prefix}.${name}`;
     const outer = unwrapped(field);
@@ -46,7 +56,7 @@ function addFields(layers: Layers, prefix: string, rows: FieldRow[], parts: Map<
     });
     const { layers: inner, suffix } = innermost(outer);
     const part = noteOf(inner, 'part');
-    if (part === undefined) addFields(inner, `${path}${suffix}`, rows, parts);
+    if (part === undefined || withParts) addFields(inner, `${path}${suffix}`, collected);
     else parts.set(part, inner[0] as z.core.$ZodType);
   }
 }
@@ -147,7 +157,10 @@ function shapeOf(layers: Layers): Readonly<Record<string, z.core.$ZodType>> | un
 function unwrapped(schema: z.core.$ZodType): Layers {
   const { def } = (schema as z.core.$ZodTypes)._zod;
   if ('innerType' in def) return [schema, ...unwrapped(def.innerType)];
-  return def.type === 'pipe' ? [schema, ...unwrapped(def.in)] : [schema];
+  if (def.type !== 'pipe') return [schema];
+  // After a preprocessing the fields are those of what follows.
+  const isPrepared = (def.in as z.core.$ZodTypes)._zod.def.type === 'transform';
+  return [schema, ...unwrapped(isPrepared ? def.out : def.in)];
 }
 
 function noteOf<K extends keyof FieldNotes>(layers: Layers, name: K): FieldNotes[K] | undefined {

@@ -1,0 +1,68 @@
+import { kindInfo, type ResourceKind } from '../../resources/kinds/resource.js';
+import { fieldsOf, type FieldRow } from '../../resources/fields/field-rows.js';
+import { didYouMean } from '../../../shared/nearest-name.js';
+import { CliError } from '../exit-codes.js';
+import { wrapped } from './wrapped-text.js';
+
+/** What `culvert explain` prints of a kind, or of one field of it and what that contains. Throws CliError (notFound). */
+export function renderExplain(kind: ResourceKind, field: string | undefined): string {
+  const rows = allRows(kind);
+  if (field === undefined) {
+    const { apiVersions, isNamespaced, schema } = kindInfo(kind);
+    const belongs = isNamespaced ? 'a namespace' : 'the whole mesh';
+    const head = [`KIND        ${kind}`, `apiVersion  ${apiVersions.join(', ')}`, `belongs to  ${belongs}`, ''];
+    return [...head, wrapped(plain(schema.description ?? ''), ''), '', 'FIELDS', ...listed(rows, 2)].join('\n');
+  }
+  const wanted = normal(field);
+  const row = rows.find(({ path }) => normal(path) === wanted);
+  if (row === undefined) {
+    const names = rows.map(({ path }) => normal(path));
+    const hint = didYouMean(wanted, names, `list its fields: culvert explain ${kind}`);
+    throw new CliError({ exit: 'notFound', code: 'NOT_FOUND', message: `${kind} has no field "${field}"`, hint });
+  }
+  const within = rows.filter(({ path }) => normal(path).startsWith(`${wanted}.`));
+  return [
+    `FIELD    ${kind}.${row.path}`,
+    `type     ${plain(row.type)}`,
+    `without  ${plain(row.presence)}`,
+    ...(row.limits === '' ? [] : [`limits   ${plain(row.limits)}`]),
+    ...(row.example === '' ? [] : [`example  ${row.example}`]),
+    '',
+    wrapped(plain(row.meaning), ''),
+    ...(within.length === 0 ? [] : ['', 'FIELDS', ...listed(within, depthOf(row.path) + 1)]),
+  ].join('\n');
+}
+
+/** Every path of a kind, for completion. */
+export function fieldPaths(kind: ResourceKind): string[] {
+  return allRows(kind).map(({ path }) => normal(path));
+}
+
+/** With the fields of objects that several kinds have, which the reference describes once. */
+function allRows(kind: ResourceKind): FieldRow[] {
+  const { rows } = fieldsOf(kindInfo(kind).schema, { withParts: true });
+  return [...rows];
+}
+
+function listed(rows: readonly FieldRow[], depth: number): string[] {
+  return rows
+    .filter(({ path }) => depthOf(path) <= depth)
+    .map(({ path, type, presence, meaning }) => {
+      const [first = ''] = plain(meaning).split(/(?<=\.)\s/);
+      return `  ${path} <${plain(type)}>${presence === 'required' ? ' required' : ''}\n${wrapped(first, '      ')}`;
+    });
+}
+
+function depthOf(path: string): number {
+  return path.split('.').length;
+}
+
+/** `spec.from[].cidr` and `spec.from.cidr` are the same field. */
+function normal(path: string): string {
+  return path.replaceAll('[]', '').replaceAll('.*', '');
+}
+
+/** Without Markdown. */
+function plain(text: string): string {
+  return text.replaceAll(/\[([^\]]+)\]\([^)]*\)/g, '$1').replaceAll('`', '');
+}
