@@ -5,6 +5,7 @@ import type { Cli } from '../cli.js';
 import { CliError } from '../exit-codes.js';
 import { checkMesh, type MeshCheck } from '../view/mesh-checks.js';
 import { addOutputOption, renderData, type OutputFormat } from '../view/output-format.js';
+import { paint } from '../view/terminal.js';
 import { printable } from '../view/table.js';
 
 type Options = { strict?: boolean; output: OutputFormat };
@@ -47,11 +48,13 @@ function countByNode({ items }: ResourceList): Map<string, number> {
 }
 
 const marks = { ok: '✔', warn: '!', fail: '✖' } as const;
+const markColours = { ok: 'green', warn: 'yellow', fail: 'red' } as const;
 
 export function renderChecks(checks: readonly MeshCheck[]): string {
-  const lines = checks.map(({ check, state, message, hint }) =>
-    printable(`${marks[state]} ${check}: ${message}${hint === '' ? '' : ` (${hint})`}`),
-  );
+  const lines = checks.map(({ check, state, message, hint }) => {
+    const text = printable(`${check}: ${message}${hint === '' ? '' : ` (${hint})`}`);
+    return `${paint(marks[state], markColours[state])} ${text}`;
+  });
   return lines.join('\n');
 }
 

@@ -2,7 +2,7 @@ import type { Command } from 'commander';
 import { formatProblem } from '../../resources/kinds/problem.js';
 import type { StatusAnswer } from '../../api/api-types.js';
 import type { Cli } from '../cli.js';
-import { formatAge, formatExpiry, formatSkew, formatSpan } from '../view/format-time.js';
+import { formatAge, formatExpiry, formatLeft, formatSkew } from '../view/format-time.js';
 import { addOutputOption, renderData, type OutputFormat } from '../view/output-format.js';
 import { printable, renderTable } from '../view/table.js';
 
@@ -41,7 +41,7 @@ function renderBreakGlass(rules: StatusAnswer['breakGlass']): string[] {
   if (rules.length === 0) return [];
   const rows = rules.map(({ name, leftMs, reason, owner, appliedBy }) => [
     name,
-    formatSpan(leftMs),
+    formatLeft(leftMs),
     reason ?? '',
     owner ?? appliedBy,
   ]);

@@ -11,6 +11,25 @@ export function formatSpan(ms: number): string {
   return unit === undefined ? '0s' : `${Math.trunc(ms / unit[1])}${unit[0]}`;
 }
 
+/** From so many of the largest unit on, the next one says nothing of interest. */
+const precise = 10;
+
+/**
+ * Time that is left, in the two largest units: `2h`, `1h 59m`, `3d 4h`, `12d`. Rounded to seconds, and above ten minutes to
+ * minutes, so that two hours show as `2h` right after they began.
+ */
+export function formatLeft(ms: number): string {
+  const step = ms >= 600_000 ? 60_000 : 1000;
+  const rounded = Math.round(ms / step) * step;
+  const at = units.findIndex(([, size]) => rounded >= size);
+  const [largest, next] = [units[at], units[at + 1]];
+  if (largest === undefined) return '0s';
+  const rest = rounded % largest[1];
+  const count = Math.trunc(rounded / largest[1]);
+  const small = next === undefined || count >= precise ? 0 : Math.trunc(rest / next[1]);
+  return `${count}${largest[0]}${small === 0 ? '' : ` ${small}${next?.[0] ?? ''}`}`;
+}
+
 /** `5m ago`; empty for null. */
 export function formatAge(atMs: number | null, nowMs: number): string {
   return atMs === null ? '' : `${formatSpan(Math.max(0, nowMs - atMs))} ago`;
@@ -19,7 +38,7 @@ export function formatAge(atMs: number | null, nowMs: number): string {
 /** `in 11h`, or `expired 2m ago`; empty for null. */
 export function formatExpiry(atMs: number | null, nowMs: number): string {
   if (atMs === null) return '';
-  return atMs > nowMs ? `in ${formatSpan(atMs - nowMs)}` : `expired ${formatSpan(nowMs - atMs)} ago`;
+  return atMs > nowMs ? `in ${formatLeft(atMs - nowMs)}` : `expired ${formatSpan(nowMs - atMs)} ago`;
 }
 
 /** `+12ms`, `-3s`; empty for null. */

@@ -1,6 +1,6 @@
 import { formatProblem } from '../../resources/kinds/problem.js';
 import type { StatusAnswer } from '../../api/api-types.js';
-import { formatExpiry, formatSkew, formatSpan } from './format-time.js';
+import { formatExpiry, formatLeft, formatSkew } from './format-time.js';
 
 /** `warn`: works now, but will stop working or probably not as intended. `fail`: does not work. */
 export type CheckState = 'ok' | 'warn' | 'fail';
@@ -177,7 +177,7 @@ function ruleFindings({ status }: MeshFacts): Finding[] {
     .map((problem) => warn(formatProblem({ ...problem, hint: '' }), problem.hint));
   const emergencies = status.breakGlass.map(({ name, leftMs }) =>
     warn(
-      `break-glass rule ${name} is in force for another ${formatSpan(leftMs)}`,
+      `break-glass rule ${name} is in force for another ${formatLeft(leftMs)}`,
       'delete it when it is no longer needed',
     ),
   );

@@ -10,11 +10,46 @@ export function addOutputOption(command: Command): Command {
   );
 }
 
-/** Renders data for programs. Callers render tables themselves. */
+/** Renders data for programs, with each point in time as a text too. Callers render tables themselves. */
 export function renderData(data: unknown, format: 'json' | 'yaml'): string {
+  const shown = withTimes(data);
   return format === 'json'
-    ? JSON.stringify(data, null, 2)
-    : lazyYaml().stringify(data, { aliasDuplicateObjects: false }).trimEnd();
+    ? JSON.stringify(shown, null, 2)
+    : lazyYaml().stringify(shown, { aliasDuplicateObjects: false }).trimEnd();
+}
+
+/** Fields with milliseconds since the epoch. Others that end in `Ms` are durations. */
+const instants: ReadonlySet<string> = new Set([
+  'asOfMs',
+  'certificateNotAfterMs',
+  'expiresAtMs',
+  'firstSeenMs',
+  'joinedAtMs',
+  'lastAllowedMs',
+  'lastSeenMs',
+  'nextCertificateExpiryMs',
+  'notAfterMs',
+  'nowMs',
+  'oldestMs',
+  'sinceMs',
+  'startedAtMs',
+  'validFromMs',
+]);
+/** What a date can hold (ECMA-262, 21.4.1.1). */
+const mostMs = 8_640_000_000_000_000;
+
+/** `lastSeenMs: 1735689600000` is followed by `lastSeen: "2025-01-01T00:00:00.000Z"`. */
+function withTimes(data: unknown): unknown {
+  if (Array.isArray(data)) return data.map(withTimes);
+  if (typeof data !== 'object' || data === null) return data;
+  return Object.fromEntries(
+    Object.entries(data).flatMap(([name, value]): [string, unknown][] => {
+      const isInstant = instants.has(name) && typeof value === 'number' && Math.abs(value) <= mostMs;
+      if (!isInstant) return [[name, withTimes(value)]];
+      const text = name.slice(0, -2);
+      return [[name, value], ...(text in data ? [] : [[text, new Date(value).toISOString()] as [string, unknown]])];
+    }),
+  );
 }
 
 /** Renders documents as YAML that can be applied again. */

@@ -2,7 +2,13 @@ import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import type { StatusAnswer, WhyAnswer } from '../../../../controller/api/api-types.js';
 import { renderChanges } from '../../../../controller/cli/commands/apply-command.js';
-import { formatAge, formatExpiry, formatSkew, formatSpan } from '../../../../controller/cli/view/format-time.js';
+import {
+  formatAge,
+  formatExpiry,
+  formatLeft,
+  formatSkew,
+  formatSpan,
+} from '../../../../controller/cli/view/format-time.js';
 import { renderNode } from '../../../../controller/cli/commands/nodes-command.js';
 import { renderDocuments } from '../../../../controller/cli/view/output-format.js';
 import { renderWhy } from '../../../../controller/cli/view/render-why.js';
@@ -46,7 +52,15 @@ describe('times', () => {
     assert.equal(formatAge(nowMs - 5000, nowMs), '5s ago');
     assert.equal(formatAge(nowMs + 5000, nowMs), '0s ago');
     assert.equal(formatAge(null, nowMs), '');
-    assert.equal(formatExpiry(nowMs + 90_000, nowMs), 'in 1m');
+    assert.equal(formatExpiry(nowMs + 90_000, nowMs), 'in 1m 30s');
+    assert.deepEqual([7_199_900, 7_140_000, 3_600_000, 100_000_000, 400, 0].map(formatLeft), [
+      '2h',
+      '1h 59m',
+      '1h',
+      '1d 3h',
+      '0s',
+      '0s',
+    ]);
     assert.equal(formatExpiry(nowMs - 90_000, nowMs), 'expired 1m ago');
     assert.deepEqual([12.4, -3000, null].map(formatSkew), ['+12ms', '-3s', '']);
   });
