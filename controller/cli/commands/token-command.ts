@@ -3,10 +3,11 @@ import type { TokenAnswer, TokenItem } from '../../api/api-types.js';
 import { readDuration } from '../input/quantity-arguments.js';
 import type { Cli } from '../cli.js';
 import { formatAge, formatExpiry } from '../view/format-time.js';
+import { outHelp, writeSecret } from '../view/secret-output.js';
 import { addOutputOption, renderData, type OutputFormat } from '../view/output-format.js';
 import { renderTable } from '../view/table.js';
 
-type Options = { node: string; ttl?: number; output: OutputFormat };
+type Options = { node: string; ttl?: number; out?: string; output: OutputFormat };
 
 /** `culvert token …`: manages join tokens. */
 export function addTokenCommand(program: Command, cli: Cli): void {
@@ -57,14 +58,17 @@ function addCreate(token: Command, cli: Cli): void {
     .command('create')
     .description('Create a join token for one host. It is short-lived and works once.')
     .requiredOption('--node <name>', 'node name of the host that may join with it')
-    .option('--ttl <duration>', 'lifetime, such as 15m; default: the setting of the controller', readDuration);
+    .option('--ttl <duration>', 'lifetime, such as 15m; default: the setting of the controller', readDuration)
+    .option('--out <file>', outHelp);
   create.addHelpText('after', '\nExample: culvert token create --node host-a --ttl 15m');
-  addOutputOption(create).action(async ({ node, ttl, output }: Options) => {
+  addOutputOption(create).action(async ({ node, ttl, out, output }: Options) => {
     const client = await cli.client();
     const body = { node, ...(ttl === undefined ? {} : { ttlMs: ttl }) };
-    const answer = await client.call<TokenAnswer>({ method: 'POST', path: ['tokens'], body });
-    if (output !== 'table') return cli.io.print(renderData(answer, output));
-    cli.io.print(answer.token);
+    const answer = await writeSecret(cli.io, out, async () => {
+      const result = await client.call<TokenAnswer>({ method: 'POST', path: ['tokens'], body });
+      return { text: output === 'table' ? result.token : renderData(result, output), result };
+    });
+    if (output !== 'table') return;
     const expiry = formatExpiry(answer.expiresAtMs, cli.io.nowMs());
     cli.io.printError(
       `for node ${answer.node}, expires ${expiry}; on that host: culvert-agent join --controller URL --token-file FILE`,

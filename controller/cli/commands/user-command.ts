@@ -6,9 +6,10 @@ import type { Cli } from '../cli.js';
 import { formatAge, formatExpiry } from '../view/format-time.js';
 import { lazyYaml } from '../view/lazy-yaml.js';
 import { addOutputOption, renderData, type OutputFormat } from '../view/output-format.js';
+import { outHelp, writeSecret } from '../view/secret-output.js';
 import { renderTable } from '../view/table.js';
 
-type CreateOptions = { role: Role; ttl?: number };
+type CreateOptions = { role: Role; ttl?: number; out?: string };
 
 /** `culvert user …`: manages users. Creating a user prints its context file, once. */
 export function addUserCommand(program: Command, cli: Cli): void {
@@ -42,14 +43,17 @@ function addCreate(user: Command, cli: Cli): void {
         .default('viewer'),
     )
     .option('--ttl <duration>', 'lifetime, such as 90d; without it the user is valid until deleted', readDuration)
-    .addHelpText('after', '\nExample: culvert user create ci --role viewer --ttl 90d > ci.yaml')
-    .action(async (name: string, { role, ttl }: CreateOptions) => {
+    .option('--out <file>', outHelp)
+    .addHelpText('after', '\nExample: culvert user create ci --role viewer --ttl 90d --out ci.yaml')
+    .action(async (name: string, { role, ttl, out }: CreateOptions) => {
       const context = await cli.context();
       const client = await cli.client();
       const body = { name, role, ...(ttl === undefined ? {} : { ttlMs: ttl }) };
-      const made = await client.call<UserCreatedAnswer>({ method: 'POST', path: ['users'], body });
-      const file = { controller: context.url.origin, ca: context.caPem, token: made.token };
-      cli.io.print(lazyYaml().stringify(file).trimEnd());
+      const made = await writeSecret(cli.io, out, async () => {
+        const result = await client.call<UserCreatedAnswer>({ method: 'POST', path: ['users'], body });
+        const file = { controller: context.url.origin, ca: context.caPem, token: result.token };
+        return { text: lazyYaml().stringify(file).trimEnd(), result };
+      });
       const until =
         made.expiresAt === null ? '' : `, expires ${formatExpiry(Date.parse(made.expiresAt), cli.io.nowMs())}`;
       cli.io.printError(
