@@ -28,7 +28,14 @@ type Loaded = LoadedSettings<typeof agentSettingsTable>;
 export function agentCommandLine(finish: Finish): Command {
   const program = new Command('culvert-agent')
     .description('Encrypts, authorises and measures the TCP connections of the workloads on this host.')
-    .version(version);
+    .version(version)
+    .addHelpText(
+      'after',
+      '\nExit codes: 0 done, 64 the command line or a file that it names is unusable, 1 any other failure',
+    )
+    .showHelpAfterError('(see --help)')
+    // Commands inherit it: main.ts ends the process.
+    .exitOverride();
 
   /** A command with all settings; `action` returns the exit code. */
   function command(

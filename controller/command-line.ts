@@ -19,7 +19,14 @@ export type Finish = (task: () => Promise<void>) => Promise<void>;
 export function controllerCommandLine(finish: Finish): Command {
   const program = new Command('culvert-controller')
     .description('Stores, compiles and distributes the rules of a mesh, and runs its certificate authority.')
-    .version(version);
+    .version(version)
+    .addHelpText(
+      'after',
+      '\nExit codes: 0 done, 64 the command line or a file that it names is unusable, 1 any other failure',
+    )
+    .showHelpAfterError('(see --help)')
+    // Commands inherit it: main.ts ends the process.
+    .exitOverride();
 
   const run = command(program, 'run', 'Run the controller (the default).', true);
   run.action(() =>

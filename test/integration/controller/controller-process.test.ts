@@ -128,30 +128,39 @@ test('without nats-server, with a used port and with wrong settings it ends with
       args: ['--state-dir', stateDir, '--listen', `127.0.0.1:${port}`, '--nats-listen', '127.0.0.1:0'],
       env: process.env,
       expected: /port is in use.*--listen/,
+      exit: 1,
     },
-    { args: ['--listen', 'nowhere', '--state-dir', stateDir], env: process.env, expected: /--listen: "nowhere"/ },
+    {
+      args: ['--listen', 'nowhere', '--state-dir', stateDir],
+      env: process.env,
+      expected: /--listen: "nowhere"/,
+      exit: 64,
+    },
     {
       args: ['--token-ttl', '5', '--log-level', 'loud', '--state-dir', stateDir],
       env: process.env,
       expected: /2 problems[\s\S]*--token-ttl[\s\S]*--log-level/,
+      exit: 64,
     },
     {
       args: ['--nats', 'tls://127.0.0.1:4222', '--state-dir', stateDir],
       env: process.env,
       expected: /--nats-account-seed-file is missing/,
+      exit: 64,
     },
     {
       args: ['--state-dir', stateDir, '--listen', '127.0.0.1:0'],
       env: { ...process.env, PATH: '/nonexistent' },
       expected: /nats-server.*(install|apt)/i,
+      exit: 1,
     },
   ];
-  for (const { args, env, expected } of cases) {
+  for (const { args, env, expected, exit } of cases) {
     const failure = await run(process.execPath, [program, 'run', ...args], { env }).then(
       () => assert.fail(`${args.join(' ')} must fail`),
       (error: unknown) => error as { code: number; stderr: string },
     );
-    assert.equal(failure.code, 1, args.join(' '));
+    assert.equal(failure.code, exit, args.join(' '));
     assert.match(failure.stderr, expected);
     assert.ok(!failure.stderr.includes('    at '), 'no stack trace');
   }
