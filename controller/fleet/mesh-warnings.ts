@@ -1,3 +1,4 @@
+import { isBreakGlass } from '../resources/kinds/break-glass.js';
 import type { Problem } from '../resources/kinds/problem.js';
 import { validateSet } from '../compile/check/validate-set.js';
 import type { CompiledRule } from '../../shared/policy/snapshot.js';
@@ -8,14 +9,11 @@ import { failingTests, hasTests } from '../store/check-tests.js';
 import type { ResourceStore } from '../store/resource-store.js';
 import { resourcesOf } from '../release/committed-state.js';
 
-/** Annotation or label that marks an emergency (break-glass) rule; its value does not matter. */
-export const breakGlassMark = 'culvert.dev/break-glass';
-
 const expiringWithinMs = 7 * 86_400_000;
 /** How long test results are reused: they depend on the time, and the status may be polled several times a second. */
 const testedForMs = 10_000;
 
-/** An emergency rule: it is marked with {@link breakGlassMark} and expires by itself. */
+/** An emergency rule: it is marked as break glass and expires by itself. */
 export type BreakGlassRule = {
   readonly name: string;
   /** RFC 3339. */
@@ -32,9 +30,7 @@ export function breakGlassRules({ state, snapshot }: CompiledRevision, nowMs: nu
   const expiring = snapshot.rules.filter(({ expiresAtMs }) => expiresAtMs !== null && expiresAtMs > nowMs);
   const found = expiring.flatMap(({ name, expiresAtMs, reason, owner }): BreakGlassRule[] => {
     const stored = state.resources.get(`SegmentationRule.-.${name}`);
-    const { annotations = {}, labels = {} } = stored?.resource.metadata ?? {};
-    const isMarked = Object.hasOwn(annotations, breakGlassMark) || Object.hasOwn(labels, breakGlassMark);
-    if (stored === undefined || expiresAtMs === null || !isMarked) return [];
+    if (stored === undefined || expiresAtMs === null || !isBreakGlass(stored.resource)) return [];
     return [
       {
         name,
@@ -79,7 +75,13 @@ export class MeshWarnings {
       this.#testedAtMs = nowMs;
       this.#tests = hasTests(release) ? failingTests({ release, entries: inventory.entries }, nowMs) : [];
     }
-    const expiring = release.snapshot.rules.flatMap((rule) => expiry(rule, nowMs));
+    const { resources } = release.state;
+    const expiring = release.snapshot.rules.flatMap((rule) => {
+      const stored = resources.get(`SegmentationRule.-.${rule.name}`);
+      const isOver = rule.expiresAtMs !== null && rule.expiresAtMs <= nowMs;
+      // It was meant to end by itself, so there is nothing to do.
+      return isOver && stored !== undefined && isBreakGlass(stored.resource) ? [] : expiry(rule, nowMs);
+    });
     return [...this.#tests, ...expiring, ...this.#references].map((found) => ({ ...found, severity: 'warning' }));
   }
 

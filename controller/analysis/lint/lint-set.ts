@@ -1,3 +1,4 @@
+import { isBreakGlass } from '../../resources/kinds/break-glass.js';
 import type { Resource } from '../../resources/kinds/resource.js';
 import type { Clock } from '../../../shared/policy/connection.js';
 import { commonConnection } from '../../compile/check/common-connection.js';
@@ -36,7 +37,11 @@ export function lintSet(
   const findings = [
     ...shadowed(snapshot.rules),
     ...overlapping(snapshot),
-    ...ending(snapshot.rules, clock.nowMs()),
+    ...ending(
+      snapshot.rules,
+      new Set(resources.filter(isBreakGlass).map(({ metadata }) => metadata.name)),
+      clock.nowMs(),
+    ),
     ...lintPeers({ ...input, resources }),
     ...lintProofs(input),
     ...(flows === null ? [] : lintUsage({ ...input, flows })),
@@ -111,10 +116,12 @@ function isException(rule: CompiledRule, other: CompiledRule): boolean {
   return covers({ ...other, action: rule.action }, rule) || covers({ ...rule, action: other.action }, other);
 }
 
-function ending(rules: readonly CompiledRule[], nowMs: number): LintFinding[] {
+/** `emergencies`: names of break-glass rules, which are meant to expire. */
+function ending(rules: readonly CompiledRule[], emergencies: ReadonlySet<string>, nowMs: number): LintFinding[] {
   return rules.flatMap((rule): LintFinding[] => {
     const { expiresAtMs } = rule;
     if (expiresAtMs === null || expiresAtMs > nowMs + soonMs) return [];
+    if (expiresAtMs <= nowMs && emergencies.has(rule.name)) return [];
     const at = new Date(expiresAtMs).toISOString();
     const place = { resource: ref(rule), other: null, severity: 'warning' } as const;
     return expiresAtMs <= nowMs

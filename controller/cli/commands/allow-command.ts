@@ -2,7 +2,7 @@ import { createHash } from 'node:crypto';
 import type { Command } from 'commander';
 import type { SegmentationRule } from '../../resources/kinds/segmentation-rule.js';
 import type { ApplyAnswer, WhyAnswer } from '../../api/api-types.js';
-import { breakGlassMark } from '../../fleet/mesh-warnings.js';
+import { breakGlassMark } from '../../resources/kinds/break-glass.js';
 
 import { renderChanges } from './apply-command.js';
 import { readDuration } from '../input/quantity-arguments.js';

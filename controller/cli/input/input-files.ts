@@ -69,8 +69,11 @@ function joinPieces(pieces: readonly Piece[]): Input {
 async function filesAt(path: string): Promise<string[]> {
   const isDirectory = await readable(path, async () => (await stat(path)).isDirectory());
   if (!isDirectory) return [path];
-  const names = await readable(path, () => readdir(path));
-  const files = names.filter((name) => extensions.some((extension) => name.endsWith(extension))).sort();
+  const entries = await readable(path, () => readdir(path, { withFileTypes: true }));
+  const files = entries
+    .filter((entry) => !entry.isDirectory() && extensions.some((extension) => entry.name.endsWith(extension)))
+    .map(({ name }) => name)
+    .sort();
   if (files.length > 0) return files.map((name) => join(path, name));
   throw usageError(`the directory ${path} has no file to apply`, `files must end in ${extensions.join(', ')}`);
 }

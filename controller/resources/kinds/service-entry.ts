@@ -23,8 +23,12 @@ const port = z
   .strictObject({
     number: portField.describe('Number of the port.'),
     name: z.string().min(1, 'must not be empty').max(256).exactOptional().describe('Name of the port, for people.'),
+    // Istio reads it in any case (pkg/config/protocol/instance.go).
     protocol: z
-      .enum(['TCP', 'TLS', 'HTTPS', 'HTTP', 'HTTP2', 'GRPC', 'GRPC-WEB', 'MONGO'])
+      .preprocess(
+        (value) => (typeof value === 'string' ? value.toUpperCase() : value),
+        z.enum(['TCP', 'TLS', 'HTTPS', 'HTTP', 'HTTP2', 'GRPC', 'GRPC-WEB', 'MONGO']),
+      )
       .exactOptional()
       .describe('Protocol of the port, for people. Culvert carries all of them as TCP.'),
   })

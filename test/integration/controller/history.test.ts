@@ -247,6 +247,27 @@ test('status lists emergency rules, rules that expire soon and segments without 
   );
 });
 
+test('an emergency rule that has expired is in no list and no warning, while another expired rule is', async () => {
+  await using directory = await temporaryDirectory();
+  let laterMs = 0;
+  await using controller = await startedController(directory.path, { nowMs: () => Date.now() + laterMs });
+  const expiresAt = new Date(Date.now() + 3_600_000).toISOString();
+  const mark = { 'culvert.dev/break-glass': 'true' };
+  const rules = documents(
+    workloads,
+    rule('emergency', { action: 'allow', expiresAt }, mark),
+    rule('ordinary', { action: 'allow', expiresAt, ports: [81] }),
+  );
+  assert.equal((await apply(controller, rules)).status, 200);
+  laterMs = 2 * 3_600_000;
+  const { breakGlass, warnings } = (await callApi(controller, 'GET', '/v1/status')).body as StatusAnswer;
+  assert.deepEqual(breakGlass, []);
+  assert.deepEqual(
+    warnings.filter(({ path: place }) => place === 'spec.expiresAt').map(({ resource }) => resource),
+    ['SegmentationRule/ordinary'],
+  );
+});
+
 test('the new routes need the credential', async () => {
   await using directory = await temporaryDirectory();
   await using controller = await startedController(directory.path);

@@ -107,3 +107,22 @@ test('something that is no file is told apart from nothing', async () => {
   await assert.rejects(writePrivateFile(join(directory.path, 'secret'), 'x'), { code: 'STATE_WRITE' });
   assert.deepEqual(await readdir(directory.path), ['secret']);
 });
+
+test('on a read-only file system a directory that is to be made says so, however deep it is', async () => {
+  await using directory = await temporaryDirectory();
+  const mount = `mount -t tmpfs -o ro tmpfs ${directory.path}`;
+  for (const path of [join(directory.path, 'new'), join(directory.path, 'new', 'deeper')]) {
+    const made = onMount(
+      mount,
+      `
+      const { makeStateDirectory } = await import(${JSON.stringify(moduleUrl)});
+      await makeStateDirectory(${JSON.stringify(path)}).then(
+        () => console.log(JSON.stringify({ code: 'OK' })),
+        (error) => console.log(JSON.stringify({ code: error.code, hint: error.hint, cause: error.cause.code })),
+      );`,
+    );
+    assert.deepEqual([made.code, made.cause], ['STATE_WRITE', 'EROFS']);
+    assert.match(made.hint ?? '', /mount the file system writable/);
+    assert.equal(onMount(mount, attempt(join(path, 'file'), "'x'")).cause, 'EROFS');
+  }
+});

@@ -71,7 +71,7 @@ for (const name of [buckets.rules, buckets.registry]) {
   });
 }
 
-for (const verb of ['sign', 'renew', 'status', 'flows'] as const) {
+for (const verb of ['sign', 'renew', 'status', 'flows', 'recent'] as const) {
   test(`an agent cannot publish ${verb} of another node, and the controller hears nothing of it`, async () => {
     const heard: string[] = [];
     const stop = controller.serve(`culvert.v1.${verb}.*`, ({ subject }) => void heard.push(subject), fail);

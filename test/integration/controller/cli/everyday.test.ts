@@ -1,0 +1,223 @@
+import assert from 'node:assert/strict';
+import { spawn, spawnSync } from 'node:child_process';
+import { once } from 'node:events';
+import { mkdir, readFile, stat, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { after, before, test } from 'node:test';
+import type { RunningController } from '../../../../controller/app.js';
+import { programs } from '../../../lab/programs.js';
+import { patientMs } from '../../../lab/patience.js';
+import { culvert as run, type CliRun } from '../../../support/controller/cli-fixture.js';
+import {
+  apply,
+  documents,
+  eventually,
+  startedController,
+  temporaryDirectory,
+  workloadDocument,
+} from '../../../support/controller/controller-fixture.js';
+
+let directory: Awaited<ReturnType<typeof temporaryDirectory>>;
+let controller: RunningController;
+let env: Record<string, string>;
+
+const segment = JSON.stringify({
+  apiVersion: 'culvert.dev/v1',
+  kind: 'Segment',
+  metadata: { name: 'databases' },
+  spec: { members: [{ serviceAccount: 'shop/db' }] },
+});
+const user = JSON.stringify({
+  apiVersion: 'culvert.dev/v1',
+  kind: 'SegmentationRule',
+  metadata: { name: 'uses-it' },
+  spec: { action: 'deny', priority: 10, to: [{ segment: 'databases' }] },
+});
+
+before(async () => {
+  directory = await temporaryDirectory();
+  controller = await startedController(join(directory.path, 'state'));
+  env = { CULVERT_CONTEXT: join(directory.path, 'state', 'admin.yaml') };
+  const applied = await apply(
+    controller,
+    documents(
+      workloadDocument('shop', 'api', { ip: '198.18.0.1', labels: { app: 'api' } }),
+      workloadDocument('shop', 'db', { ip: '198.18.0.2', labels: { app: 'db' } }),
+      segment,
+      user,
+    ),
+  );
+  assert.equal(applied.status, 200, applied.text);
+});
+after(async () => {
+  await controller[Symbol.asyncDispose]();
+  await directory[Symbol.asyncDispose]();
+});
+
+const culvert = (...argv: readonly string[]): Promise<CliRun> => run(argv, { env });
+
+test('get takes NAMESPACE/NAME, labels, all namespaces, and prints names', async () => {
+  assert.match((await culvert('get', 'workload', 'shop/api')).out, /^NAMESPACE.*\nshop +api /);
+  assert.equal((await culvert('get', 'workloads', '-l', 'app=db', '-o', 'name')).out, 'Workload/shop/db');
+  assert.equal((await culvert('get', 'wl', '-A', '-o', 'name')).out, 'Workload/shop/api\nWorkload/shop/db');
+  assert.match((await culvert('get', 'all', '-o', 'name')).out, /^Segment\/databases$/m);
+  assert.match((await culvert('get', 'wl', 'shop/api', '-o', 'wide')).out, /198\.18\.0\.1/);
+  assert.equal((await culvert('get', 'wl', '-A', '-n', 'shop')).code, 64);
+  assert.equal((await culvert('get', 'wl', 'shop/api', '-n', 'other')).code, 64);
+});
+
+test('get -w prints what changes until it is interrupted', { timeout: patientMs(60_000) }, async () => {
+  const [command, ...first] = programs.culvert;
+  const child = spawn(command, [...first, 'get', 'workloads', '-w', '-o', 'name'], { env: { ...process.env, ...env } });
+  let out = '';
+  child.stdout.on('data', (chunk: Buffer) => (out += chunk.toString()));
+  const ended = once(child, 'exit');
+  try {
+    await eventually('the list', async () => (out.includes('Workload/shop/db') ? true : undefined));
+    await apply(controller, workloadDocument('shop', 'new', { ip: '198.18.0.3' }));
+    await eventually('the new one', async () => (out.includes('Workload/shop/new\n') ? true : undefined));
+    assert.equal((await culvert('delete', 'workload', 'shop/new')).code, 0);
+    await eventually('the deletion', async () => (out.includes('Workload/shop/new deleted') ? true : undefined));
+  } finally {
+    child.kill('SIGINT');
+    await ended;
+  }
+});
+
+test('delete --dry-run says what would be deleted, and refuses what a deletion would refuse', async () => {
+  const would = await culvert('delete', 'workload', 'shop/db', '--dry-run');
+  assert.deepEqual([would.code, would.out], [0, 'Workload/shop/db would be deleted']);
+  assert.equal(
+    (await culvert('delete', 'rule', 'uses-it', '--dry-run')).out,
+    'SegmentationRule/uses-it would be deleted',
+  );
+  const refused = await culvert('delete', 'segment', 'databases', '--dry-run');
+  assert.equal(refused.code, 1);
+  assert.match(refused.err, /uses-it/);
+  assert.match(
+    (await culvert('get', 'all', '-o', 'name')).out,
+    /Workload\/shop\/db[^]*SegmentationRule\/uses-it|SegmentationRule\/uses-it[^]*Workload\/shop\/db|uses-it/,
+  );
+  assert.match((await culvert('get', 'wl', '-o', 'name')).out, /Workload\/shop\/db/);
+});
+
+test('a secret goes to a file that only its owner can read, and no file is left without one', async () => {
+  const context = join(directory.path, 'ci.yaml');
+  const made = await culvert('user', 'create', 'ci', '--out', context);
+  assert.deepEqual([made.code, made.out], [0, '']);
+  assert.equal((await stat(context)).mode & 0o777, 0o600);
+  assert.match(await readFile(context, 'utf8'), /^controller: https:/);
+  const again = await culvert('user', 'create', 'ci2', '--out', context);
+  assert.equal(again.code, 64);
+  assert.match(again.err, /exists/);
+  assert.doesNotMatch((await culvert('user', 'list')).out, /ci2/);
+  const twice = await culvert('user', 'create', 'ci', '--out', join(directory.path, 'other.yaml'));
+  assert.equal(twice.code, 1);
+  await assert.rejects(stat(join(directory.path, 'other.yaml')), { code: 'ENOENT' });
+  const token = join(directory.path, 'token');
+  assert.equal((await culvert('token', 'create', '--node', 'host-a', '--out', token)).out, '');
+  assert.equal((await stat(token)).mode & 0o777, 0o600);
+});
+
+test('two hours of break glass show as two hours', async () => {
+  const { out } = await culvert('allow', 'shop/api', 'shop/db:5432', '--for', '2h', '--reason', 'x');
+  assert.match(out, /^expires in 2h, at /m);
+  assert.match((await culvert('status')).out, /BREAK-GLASS RULE.*\nbreak-glass-\S+ +(?:2h|1h 59m) /);
+});
+
+test('explain says what a kind and a field mean, without a controller', async () => {
+  const kind = await run(['explain', 'rule'], {});
+  assert.match(kind.out, /^KIND +SegmentationRule\n/);
+  assert.match(kind.out, /^ {2}spec\.action <word> required$/m);
+  const field = await run(['explain', 'rule.spec.from.cidr'], {});
+  assert.match(field.out, /^FIELD +SegmentationRule\.spec\.from\[\]\.cidr$/m);
+  const wrong = await run(['explain', 'rule.spec.form'], {});
+  assert.equal(wrong.code, 4);
+  assert.match(wrong.err, /did you mean spec\.from\?/);
+});
+
+test('the completion for bash completes commands, options, their values and kinds', async () => {
+  const { out: script } = await run(['completion', 'bash'], {});
+  const complete = (...words: readonly string[]): string[] => {
+    const line = words.map((word) => `'${word}'`).join(' ');
+    const { stdout, stderr } = spawnSync(
+      'bash',
+      [
+        '-c',
+        `${script}\nCOMP_WORDS=(culvert ${line}); COMP_CWORD=${words.length}; _culvert; printf '%s\\n' "\${COMPREPLY[@]}"`,
+      ],
+      { encoding: 'utf8' },
+    );
+    assert.equal(stderr, '');
+    return stdout.split('\n').filter((word) => word !== '');
+  };
+  assert.deepEqual(complete('app'), ['apply']);
+  assert.deepEqual(complete('token', 'c'), ['create']);
+  assert.deepEqual(complete('get', 'Seg'), ['Segment', 'SegmentationRule']);
+  assert.deepEqual(complete('get', 'wl', '-o', 'w'), ['wide']);
+  assert.deepEqual(complete('user', 'create', 'x', '--ro'), ['--role']);
+  assert.deepEqual(complete('user', 'create', 'x', '--role', 'v'), ['viewer']);
+  for (const shell of ['zsh', 'fish']) {
+    const { code, out } = await run(['completion', shell], {});
+    assert.equal(code, 0);
+    assert.match(out, /apply/);
+  }
+  assert.equal((await run(['completion', 'tcsh'], {})).code, 64);
+});
+
+test('usage errors end with 64 in all three programs', () => {
+  for (const [name, argv] of [
+    ['culvert', ['no-such-command']],
+    ['culvert', ['get', 'wl', '--no-such-option']],
+    ['agent', ['no-such-command']],
+    ['agent', ['run', '--no-such-option']],
+    ['agent', ['run', '--drain-timeout', 'soon']],
+    ['controller', ['no-such-command']],
+    ['controller', ['run', '--token-ttl', 'soon']],
+    ['controller', ['ca', 'rotate', 'sideways']],
+    ['controller', ['ca', 'export']],
+  ] as const) {
+    const [command, ...first] = programs[name];
+    const { status, stderr } = spawnSync(command, [...first, ...argv], { encoding: 'utf8' });
+    assert.equal(status, 64, `${name} ${argv.join(' ')}: ${stderr}`);
+    assert.notEqual(stderr, '');
+  }
+  for (const name of ['culvert', 'agent', 'controller'] as const) {
+    const [command, ...first] = programs[name];
+    for (const flag of ['--version', '--help']) assert.equal(spawnSync(command, [...first, flag]).status, 0);
+  }
+});
+
+test('the version loads no library of the commands', () => {
+  const [command, ...first] = programs.culvert;
+  const watch = `data:text/javascript,${encodeURIComponent(`
+    import { register } from 'node:module';
+    register('data:text/javascript,' + encodeURIComponent(
+      'export async function resolve(name, context, next) {' +
+      '  if (["commander", "zod", "yaml"].includes(name)) throw new Error("loads " + name);' +
+      '  return next(name, context);' +
+      '}'));`)}`;
+  const { status, stdout, stderr } = spawnSync(command, [...first, '--version'], {
+    encoding: 'utf8',
+    env: { ...process.env, NODE_OPTIONS: `--import=${watch}` },
+  });
+  assert.equal(stderr, '');
+  assert.deepEqual([status, /^\d+\.\d+\.\d+\n$/.test(stdout)], [0, true]);
+});
+
+test('an output that cannot be written is one line, and no stack', () => {
+  const [command, ...first] = programs.culvert;
+  const shell = `${[command, ...first].join(' ')} explain rule > /dev/full`;
+  const { status, stderr } = spawnSync('sh', ['-c', shell], { encoding: 'utf8' });
+  assert.equal(status, 1);
+  assert.match(stderr, /^culvert: cannot write the output: .*ENOSPC.*\(free space on its disk\) \[OUTPUT\]\n$/);
+});
+
+test('a directory inside a directory of files is passed over, whatever its name', async () => {
+  const files = join(directory.path, 'files');
+  await mkdir(join(files, 'x.yaml'), { recursive: true });
+  await writeFile(join(files, 'a.yaml'), segment);
+  const { code, out } = await culvert('apply', '-f', files, '--dry-run');
+  assert.equal(code, 0);
+  assert.match(out, /Segment\/databases unchanged/);
+});
