@@ -68,11 +68,8 @@ function optionLines(options: readonly Option[]): string[] {
     const { argChoices, defaultValue, defaultValueDescription } = option;
     const choices = argChoices === undefined ? '' : ` (${argChoices.join(', ')})`;
     const shown: unknown = defaultValueDescription ?? defaultValue;
-    const isShown = shown !== undefined && shown !== false;
-    return tagged(
-      `.B ${escaped(option.flags)}`,
-      `${option.description}${choices}${isShown ? ` (default: ${String(shown)})` : ''}`,
-    );
+    const fallback = typeof shown === 'string' || typeof shown === 'number' ? ` (default: ${shown})` : '';
+    return tagged(`.B ${escaped(option.flags)}`, `${option.description}${choices}${fallback}`);
   });
 }
 

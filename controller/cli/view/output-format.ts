@@ -42,14 +42,14 @@ const mostMs = 8_640_000_000_000_000;
 function withTimes(data: unknown): unknown {
   if (Array.isArray(data)) return data.map(withTimes);
   if (typeof data !== 'object' || data === null) return data;
-  return Object.fromEntries(
-    Object.entries(data).flatMap(([name, value]): [string, unknown][] => {
-      const isInstant = instants.has(name) && typeof value === 'number' && Math.abs(value) <= mostMs;
-      if (!isInstant) return [[name, withTimes(value)]];
-      const text = name.slice(0, -2);
-      return [[name, value], ...(text in data ? [] : [[text, new Date(value).toISOString()] as [string, unknown]])];
-    }),
-  );
+  const shown: Record<string, unknown> = {};
+  for (const [name, value] of Object.entries(data)) {
+    const isInstant = instants.has(name) && typeof value === 'number' && Math.abs(value) <= mostMs;
+    shown[name] = isInstant ? value : withTimes(value);
+    const text = name.slice(0, -2);
+    if (isInstant && !(text in data)) shown[text] = new Date(value).toISOString();
+  }
+  return shown;
 }
 
 /** Renders documents as YAML that can be applied again. */

@@ -17,12 +17,13 @@ async function secretOutput(io: CliIo, path: string | undefined): Promise<Secret
   if (path === undefined) {
     return { write: (text) => Promise.resolve(io.print(text)), abandon: () => Promise.resolve() };
   }
-  const file = await open(path, 'wx', 0o600).catch((cause: NodeJS.ErrnoException) => {
-    const exists = cause.code === 'EEXIST';
+  const file = await open(path, 'wx', 0o600).catch((cause: unknown) => {
+    const { code, message } = cause as NodeJS.ErrnoException;
+    const exists = code === 'EEXIST';
     throw new CliError({
       exit: 'usage',
       code: 'USAGE',
-      message: exists ? `the file ${path} exists` : `cannot write ${path} (${cause.code ?? cause.message})`,
+      message: exists ? `the file ${path} exists` : `cannot write ${path} (${code ?? message})`,
       hint: exists ? 'name a new file after --out, or remove this one' : 'check the path after --out',
       cause,
     });

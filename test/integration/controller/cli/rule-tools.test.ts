@@ -174,7 +174,10 @@ describe('the tools for rules with recorded connections', () => {
     assert.doesNotMatch(err, /it is still denied/);
     const revoke = /revoke it with: culvert (.*)$/.exec(out)?.[1] ?? '';
     assert.match((await culvert('', 'why', 'billing/shell', 'billing/db:5432')).out, /^ALLOWED/);
-    assert.match((await culvert('', 'status')).out, /BREAK-GLASS RULE[^]*break-glass-\S+ +(?:2h|1h 59m) +INC-42 +admin/);
+    assert.match(
+      (await culvert('', 'status')).out,
+      /BREAK-GLASS RULE[^]*break-glass-\S+ +(?:2h|1h 59m) +INC-42 +admin/,
+    );
     assert.equal((await culvert('', ...revoke.split(' '))).code, 0);
     assert.match((await culvert('', 'why', 'billing/shell', 'billing/db:5432')).out, /^DENIED/);
     const typo = await culvert('', 'allow', 'billing/shel', 'billing/db:5432', '--for', '2h', '--reason', 'x');

@@ -52,7 +52,16 @@ describe('documents of Istio and Kubernetes that are taken as they are', () => {
     ['ServiceEntry', { ...bank, location: 'MESH_EXTERNAL', resolution: 'NONE', exportTo: ['*'] }],
     ['ServiceEntry', { hosts: ['*.example'], endpoints: [{ address: '203.0.113.9' }], resolution: 'STATIC' }],
     ['ServiceEntry', { ...bank, ports: [{ number: 443, name: 'tls', protocol: 'TLS' }] }],
-    ['ServiceEntry', { ...bank, ports: [{ number: 443, protocol: 'https' }, { number: 80, protocol: 'tcp' }] }],
+    [
+      'ServiceEntry',
+      {
+        ...bank,
+        ports: [
+          { number: 443, protocol: 'https' },
+          { number: 80, protocol: 'tcp' },
+        ],
+      },
+    ],
     ['NetworkPolicy', { podSelector: {} }],
     ['NetworkPolicy', {}],
     ['NetworkPolicy', undefined],
