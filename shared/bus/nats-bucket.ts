@@ -150,7 +150,8 @@ export class NatsBucket implements Bucket {
     const [key, value] = last;
     const lastSequence = revision + rest.length;
     try {
-      await this.#attempt(`write ${batch.length} keys`, () => {
+      const bytes = batch.reduce((sum, [, { length }]) => sum + length, 0);
+      await this.#write(`write ${batch.length} keys`, bytes, () => {
         for (const [other, bytes] of rest) this.#init.link.connection.publish(`${this.#subjectPrefix}${other}`, bytes);
         return this.#init.jetStream.publish(`${this.#subjectPrefix}${key}`, value, { expect: { lastSequence } });
       });

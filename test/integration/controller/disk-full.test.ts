@@ -47,7 +47,10 @@ test(
       const { status } = await apply(controller, namespaces);
       return status === 200 ? true : undefined;
     });
-    assert.equal((await callApi(controller, 'GET', '/readyz')).status, 200);
+    // The store is looked at every few seconds, and may have been before the change was taken.
+    await eventually('the controller is ready', async () =>
+      (await callApi(controller, 'GET', '/readyz')).status === 200 ? true : undefined,
+    );
   },
 );
 
