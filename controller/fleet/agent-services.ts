@@ -11,7 +11,7 @@ import {
 } from '../../shared/wire/requests.js';
 import { nodeSpiffeId } from '../../shared/identity.js';
 import { sealAnswer } from '../../shared/wire/sealed-answer.js';
-import { openRequest } from '../../shared/wire/sealed-request.js';
+import { nodeRemoved, openRequest } from '../../shared/wire/sealed-request.js';
 import type { SignService } from '../ca/sign-service.js';
 import type { NodeCredentials } from '../join/node-credentials.js';
 import type { FlowHistory } from '../flows/flow-history.js';
@@ -88,7 +88,8 @@ export function serveAgents(init: AgentServicesInit): () => void {
       agents.receive(node, heartbeat);
     }),
     serve('recent', async (node, { bytes }) => {
-      if (!members.isRemoved(node)) flows.takeRecent(node, bytes);
+      if (members.isRemoved(node)) throw nodeRemoved(nodeSpiffeId(init.trustDomain, node));
+      return flows.takeRecent(node, bytes);
     }),
   ];
   return () => {

@@ -66,7 +66,8 @@ export function openRequest(init: {
     nowMs: init.nowMs,
   });
   if (problem === null) {
-    if (init.isRevoked?.(describeCertificate(envelope.certificatePem).serial) === true) throw removed(init.spiffeId);
+    if (init.isRevoked?.(describeCertificate(envelope.certificatePem).serial) === true)
+      throw nodeRemoved(init.spiffeId);
     return payload;
   }
   throw new CulvertError({
@@ -76,7 +77,8 @@ export function openRequest(init: {
   });
 }
 
-function removed(spiffeId: string): CulvertError {
+/** The refusal of a request of a node that was removed and has not joined again. */
+export function nodeRemoved(spiffeId: string): CulvertError {
   return new CulvertError({
     code: 'NODE_REMOVED',
     message: `the node ${spiffeId} was removed from the mesh`,

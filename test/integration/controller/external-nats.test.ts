@@ -1,13 +1,12 @@
 import assert from 'node:assert/strict';
-import { rm, writeFile } from 'node:fs/promises';
+import { rm } from 'node:fs/promises';
 import path from 'node:path';
 import { test } from 'node:test';
 import type { HistoryItem, RollbackAnswer } from '../../../controller/api/api-types.js';
 import type { RunningController } from '../../../controller/app.js';
-import type { ControllerSettings } from '../../../controller/config/settings.js';
 import { buckets, rulesPointerKey } from '../../../shared/bus/subjects.js';
 import { rulesPointerSchema } from '../../../shared/wire/rules-pointer.js';
-import { NatsFixture } from '../../support/bus/bus-fixture.js';
+import type { NatsFixture } from '../../support/bus/bus-fixture.js';
 import {
   callApi,
   eventually,
@@ -15,21 +14,7 @@ import {
   temporaryDirectory,
   workloadDocument,
 } from '../../support/controller/controller-fixture.js';
-
-/** External NATS servers, and the settings with which a controller uses them. */
-async function operatorsNats(): Promise<AsyncDisposable & { nats: NatsFixture; changes: Partial<ControllerSettings> }> {
-  const nats = await NatsFixture.start();
-  const seedFile = path.join(nats.stateDir, 'account.seed');
-  const caFile = path.join(nats.stateDir, 'nats-ca.pem');
-  await writeFile(seedFile, `${nats.server.account.seed}\n`, { mode: 0o600 });
-  await writeFile(caFile, nats.ca.root.certificatePem);
-  const changes = {
-    nats: `tls://127.0.0.1:${nats.server.port}`,
-    natsAccountSeedFile: seedFile,
-    natsCaFile: caFile,
-  };
-  return { nats, changes, [Symbol.asyncDispose]: () => nats[Symbol.asyncDispose]() };
-}
+import { operatorsNats } from '../../support/controller/operators-nats.js';
 
 /** A rule that only its owner tells from the one before. */
 const rule = (owner: string): string =>

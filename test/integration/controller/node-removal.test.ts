@@ -6,7 +6,20 @@ import { connectBus } from '../../../shared/bus/connect-bus.js';
 import { inboxPrefixFor, subjectFor } from '../../../shared/bus/subjects.js';
 import { formatSpiffeId } from '../../../shared/identity.js';
 import { createCsr } from '../../../shared/pki/certificate-request.js';
-import { encodeWire, renewResponseSchema, signResponseSchema, type Heartbeat } from '../../../shared/wire/requests.js';
+import {
+  decodeWire,
+  encodeWire,
+  renewResponseSchema,
+  signResponseSchema,
+  type Heartbeat,
+} from '../../../shared/wire/requests.js';
+import { openAnswer } from '../../../shared/wire/sealed-answer.js';
+import {
+  encodeRecentFlows,
+  recentAnswerSchema,
+  recentEveryMs,
+  type RecentAnswer,
+} from '../../../shared/wire/recent-flows.js';
 import { Inbox } from '../../support/bus/bus-deadline.js';
 import {
   apply,
@@ -18,6 +31,7 @@ import {
   workloadDocument,
 } from '../../support/controller/controller-fixture.js';
 import { ask, join, joinedBus, newToken, type Joined } from '../../support/controller/joined-agent.js';
+import { operatorsNats } from '../../support/controller/operators-nats.js';
 import { nodeNamed } from '../../support/routing/names.js';
 
 const identity = formatSpiffeId({ trustDomain: 'culvert.local', namespace: 'billing', serviceAccount: 'api' });
@@ -86,6 +100,13 @@ function heartbeat(node: string): Heartbeat {
   };
 }
 
+async function reportRecent(agent: Joined, node: string): Promise<RecentAnswer> {
+  const report = encodeRecentFlows({ run: 'a'.repeat(16), after: 0, sentAtMs: Date.now(), flows: [] });
+  const asked = { subject: subjectFor('recent', nodeNamed(node)), request: report };
+  const bytes = await agent.bus.request(asked.subject, asked.request, { timeoutMs: 5000 });
+  return decodeWire(recentAnswerSchema, openAnswer({ asked, bytes, publicKeysPem: agent.joined.signingPublicKeys }));
+}
+
 test('a node that was removed is out of NATS, gets nothing signed, and is gone from status and rollout for good', async () => {
   await using directory = await temporaryDirectory();
   let removed: Joined;
@@ -145,4 +166,17 @@ test('a node that joins again is a member, and what it held before its removal s
 
   await ask(again, subject, renewal, renewResponseSchema);
   assert.ok(await signed(again, 'host-a'), 'the certificate from before the renewal still proves it');
+});
+
+test("on the operator's NATS, recent flows of a member are answered, and those of a node that was removed are refused", async () => {
+  await using directory = await temporaryDirectory();
+  await using operator = await operatorsNats();
+  await using controller = await startedController(directory.path, { changes: operator.changes });
+  await using agent = await joinedBus(controller, 'host-a');
+  await using other = await joinedBus(controller, 'host-b');
+  assert.deepEqual(await reportRecent(agent, 'host-a'), { everyMs: recentEveryMs.most });
+
+  await remove(controller, 'host-a');
+  await assert.rejects(reportRecent(agent, 'host-a'), { code: 'NODE_REMOVED', hint: /join the host again/ });
+  assert.deepEqual(await reportRecent(other, 'host-b'), { everyMs: recentEveryMs.most });
 });

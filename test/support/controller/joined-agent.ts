@@ -60,7 +60,10 @@ export async function joinedBus(controller: RunningController, node: string): Pr
   const joined = joinResponseSchema.parse(answer.body);
   const bus = await connectBus({
     servers: joined.natsServers,
-    tls: { caPem: joined.rootsPem, ...(joined.natsServerName === null ? {} : { servername: joined.natsServerName }) },
+    tls: {
+      caPem: joined.natsCaPem ?? joined.rootsPem,
+      ...(joined.natsServerName === null ? {} : { servername: joined.natsServerName }),
+    },
     auth: { kind: 'jwt', jwt: joined.natsJwt, seed: user.seed },
     name: node,
     inboxPrefix: inboxPrefixFor(nodeNamed(node)),
