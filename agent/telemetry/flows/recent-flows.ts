@@ -7,6 +7,8 @@ import type { FlowTally } from './flow-tally.js';
 
 /** After the server refused it: the credential is of an older version, until it is renewed. */
 const deniedPauseMs = 600_000;
+/** How long a report that is under way may delay the end: the last stored batch contains it too. */
+const lastReportMs = 500;
 
 /**
  * Sends the controller what the next stored batches will contain, every few seconds, so that it knows a connection long
@@ -20,6 +22,7 @@ export class RecentFlows {
   #isStopped = false;
   #lastProblem = '';
   #reporting: Promise<void> = Promise.resolve();
+  #giveUp: () => void = () => undefined;
 
   constructor(init: RecentFlowsInit) {
     this.#init = init;
@@ -31,9 +34,11 @@ export class RecentFlows {
     await this.#reporting.catch(() => undefined);
   }
 
+  /** Ends the reports. One that is under way is given up soon: a controller that hangs must not cost the last window. */
   close(): void {
     this.#isStopped = true;
     if (this.#timer !== null) clearTimeout(this.#timer);
+    setTimeout(() => this.#giveUp(), lastReportMs).unref();
   }
 
   #schedule(afterMs: number): void {
@@ -62,16 +67,24 @@ export class RecentFlows {
     const { aggregator, tally, run, sequence, nowMs, send } = this.#init;
     const taken = aggregator.takeRecent();
     const after = sequence();
+    const givenUp = new Promise<never>((_resolve, reject) => {
+      this.#giveUp = () => reject(new Error('the agent ended before the controller answered'));
+    });
     try {
       const parts = splitFlows(taken.flows);
       // One report at least: it says up to when this node is known.
       for (const flows of parts.length === 0 ? [[]] : parts) {
-        const { everyMs } = await send(encodeRecentFlows({ run, after, sentAtMs: nowMs(), flows }));
+        const { everyMs } = await Promise.race([
+          send(encodeRecentFlows({ run, after, sentAtMs: nowMs(), flows })),
+          givenUp,
+        ]);
         this.#everyMs = everyMs;
       }
     } catch (error) {
       taken.putBack();
       throw error;
+    } finally {
+      this.#giveUp = () => undefined;
     }
     aggregator.confirm(taken.unreported);
     tally.setCounted(aggregator.unconfirmed);
