@@ -134,7 +134,7 @@ export type WorkerReport = {
   readonly live: readonly LiveBytes[];
   /** Traffic of open connections: of each after 3 s, and then once a minute; absent when there is none. */
   readonly open?: readonly OpenConnections[];
-  /** Open connections that were in no report; once a second. */
+  /** Open connections of the last sweep that are in no report, without those that have closed since. */
   readonly openUnreported?: number;
   readonly gauges: WorkerGauges;
 };

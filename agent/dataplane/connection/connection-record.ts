@@ -28,6 +28,8 @@ export class ConnectionRecord {
   destination: ConnectionParty = unknownParty;
   service: string | null = null;
   requested: HostPort | null = null;
+  /** Whether the last sweep counted it among the open connections that are in no report. */
+  isCountedOpen = false;
   /** What the application sees as its client, if that is not the client's own address and port. */
   dialledFrom: HostPort | null = null;
   #rule: RuleRef | null = null;

@@ -34,6 +34,8 @@ export class Reporter {
   #batch: NodeJS.Timeout | null = null;
   #closed: ClosedConnection[] = [];
   #lastBytes = new Map<string, LiveBytes>();
+  /** Of the last sweep, without those that have closed since: they are in a report as closed. */
+  #openUnreported = 0;
 
   /** `openEveryMs`: how often an open connection is reported for flow records; a minute when absent. */
   constructor(init: {
@@ -50,6 +52,7 @@ export class Reporter {
   closed(record: ConnectionRecord, ending: Ending): void {
     addBytes(this.#lastBytes, record);
     this.#closed.push(record.close(ending));
+    if (record.isCountedOpen) this.#openUnreported -= 1;
     if (this.#closed.length >= batchSize) this.flush();
     else this.#batch ??= setTimeout(() => this.flush(), batchMs);
   }
@@ -66,21 +69,22 @@ export class Reporter {
     this.#closed = [];
     this.#lastBytes = new Map();
     const open: OpenConnections[] = [];
-    let openUnreported = 0;
     if (withOpen) {
+      this.#openUnreported = 0;
       for (const record of this.#source.openRecords()) {
         addBytes(bytes, record);
         const news = record.takeOpen(this.#openEveryMs, Math.min(openAfterMs, this.#openEveryMs));
         if (news !== null) open.push(news);
-        if (!record.isReportedOpen) openUnreported += 1;
+        record.isCountedOpen = !record.isReportedOpen;
+        if (record.isCountedOpen) this.#openUnreported += 1;
       }
     }
     // A batch repeats the last sweep's value: 100 ms have too few samples of the loop.
     if (withOpen) this.#delayP99Ms = this.#delay.takeP99Ms();
     const gauges = { ...this.#source.gauges(), eventLoopDelayP99Ms: this.#delayP99Ms };
     const flows = open.length === 0 ? {} : { open: sumOpenConnections(open) };
-    const unreported = withOpen ? { openUnreported } : {};
-    this.#post({ type: 'report', closed, live: [...bytes.values()], ...flows, ...unreported, gauges });
+    const openUnreported = this.#openUnreported;
+    this.#post({ type: 'report', closed, live: [...bytes.values()], ...flows, openUnreported, gauges });
   }
 
   /** Sends what is left, then stops. */

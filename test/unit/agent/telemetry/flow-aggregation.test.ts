@@ -310,6 +310,41 @@ test('the sweep of a worker tells open connections added up', { timeout: patient
   );
 });
 
+test('a connection that closes after a sweep counted it as open counts once', async () => {
+  const record = new ConnectionRecord({ direction: 'outbound' });
+  const records = new Set([record]);
+  const reports: WorkerReport[] = [];
+  let wake: () => void = () => undefined;
+  const swept = new Promise<void>((resolve) => (wake = resolve));
+  const gauges = {
+    openConnections: 1,
+    keptConnections: 0,
+    drainingConnections: 0,
+    openTunnels: 0,
+    openStreams: 0,
+    bufferedBytes: 0,
+    refusedHandshakes: {},
+  };
+  const reporter = new Reporter({
+    source: { openRecords: () => records, gauges: () => gauges },
+    post: (report) => {
+      reports.push(report);
+      wake();
+    },
+  });
+  await swept;
+  records.delete(record);
+  reporter.closed(record, { reason: 'OK', rule: null, detail: '' });
+  reporter.stop();
+  assert.deepEqual(
+    reports.slice(0, 2).map((report) => [report.openUnreported, report.closed.length]),
+    [
+      [1, 0],
+      [0, 1],
+    ],
+  );
+});
+
 test('a batch survives the way there and back, and every part of many flows fits into a message', () => {
   const flows = newAggregator({ maxExact: 5000 });
   for (let index = 0; index < 3000; index++) {
