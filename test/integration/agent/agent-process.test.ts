@@ -110,10 +110,10 @@ test('with fail mode open the capture goes when the agent stays away, and comes 
   assert.equal(await mesh.ping(), 'pong');
 });
 
-test('a command line that is wrong ends with 1 and says what to do', async () => {
+test('a command line that is wrong ends with 64 and says what to do', async () => {
   await using mesh = await AgentProcess.prepare();
   const wrong = await mesh.command('run', '--idle-timeout', '5', '--log-level', 'loud');
-  assert.equal(wrong.code, 1);
+  assert.equal(wrong.code, 64);
   assert.match(wrong.stderr, /--idle-timeout: "5" must be a time with a unit.*such as 1h/);
   assert.match(wrong.stderr, /--log-level: "loud" must be one of/);
   const lost = await mesh.command('run', '--node', 'node1', '--state-dir', path.join(mesh.lab.tempDir, 'empty'));
