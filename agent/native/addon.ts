@@ -1,10 +1,10 @@
 import { createRequire } from 'node:module';
-import type { Socket } from 'node:net';
+import type { Server, Socket } from 'node:net';
 import { getSystemErrorName } from 'node:util';
 import { type HostPort, type IpAddress, parseIp } from '../../shared/address.js';
 import { CulvertError } from '../../shared/errors.js';
 
-export { openNetns } from './netns.js';
+export { netnsInode, openNetns, ownNetnsInode } from './netns.js';
 
 /**
  * Typed access to what Node has no API for. Works in the main thread and in every worker thread. Each call is
@@ -28,6 +28,11 @@ type NativeAddon = {
   watchChanges(netns: number, ofNetfilter: boolean): number;
   takeChanges(fd: number, table: number): boolean;
   readProcFile(netns: number, path: string): string;
+  passSockets(connection: number, fds: readonly number[], text: string): void;
+  takeSockets(path: string, request: string, timeoutMs: number): [connection: number, text: string, ...fds: number[]];
+  notify(path: string, text: string, fds: readonly number[]): void;
+  listenerOf(fd: number): [netnsInode: number, ip: string, port: number] | null;
+  duplicate(fd: number): number;
 };
 
 export type ListenTcpOptions = {
@@ -144,12 +149,67 @@ export function readProcFile(o: { readonly netnsFd: number | null; readonly path
   return call(`reading ${o.path}`, () => loadAddon().readProcFile(o.netnsFd ?? -1, o.path));
 }
 
+/** What a process gets from another one that passes its listening sockets. The caller owns every fd. */
+export type TakenSockets = {
+  /** The connection to the other process, for more messages. */
+  readonly connectionFd: number;
+  /** One line, as the other process wrote it. */
+  readonly answer: string;
+  readonly fds: readonly number[];
+};
+
 /**
- * The fd of an accepted socket. This is the only place that touches Node's private `_handle`. The socket keeps the fd:
- * use it at once and never close it. Throws with code `EBADF` if the socket is already closed.
+ * Connects to a unix socket, sends a line, and receives a line with descriptors. Blocks for at most `timeoutMs` at each
+ * step. Throws `ENOENT` or `ECONNREFUSED` if no process listens there, `EAGAIN` if it does not answer in time.
  */
-export function acceptedFd(socket: Socket): number {
-  const handle = (socket as Socket & { readonly _handle?: { readonly fd?: number } | null })._handle;
+export function takeSockets(o: {
+  readonly path: string;
+  readonly request: string;
+  readonly timeoutMs: number;
+}): TakenSockets {
+  const [connectionFd, answer, ...fds] = call(`taking sockets at ${o.path}`, () =>
+    loadAddon().takeSockets(o.path, `${o.request}\n`, o.timeoutMs),
+  );
+  return { connectionFd, answer, fds };
+}
+
+/** The other side of {@link takeSockets}. The descriptors stay the caller's; the peer gets copies. */
+export function passSockets(o: {
+  readonly connection: Socket;
+  readonly fds: readonly number[];
+  readonly answer: string;
+}): void {
+  call('passing sockets', () => loadAddon().passSockets(acceptedFd(o.connection), o.fds, `${o.answer}\n`));
+}
+
+/** Sends a datagram with at most 64 descriptors to the service manager (sd_notify(3)). They stay the caller's. */
+export function notifyManager(o: {
+  readonly path: string;
+  readonly text: string;
+  readonly fds: readonly number[];
+}): void {
+  call('notifying the service manager', () => loadAddon().notify(o.path, o.text, o.fds));
+}
+
+/** Where a socket listens; null if it is no listening TCP socket, or no socket. */
+export function listenerOf(
+  fd: number,
+): { readonly netnsInode: number; readonly ip: IpAddress; readonly port: number } | null {
+  const found = call('asking where a socket listens', () => loadAddon().listenerOf(fd));
+  return found === null ? null : { netnsInode: found[0], ip: kernelIp(found[1]), port: found[2] };
+}
+
+/** A second descriptor of the same open file, closed on exec. Throws `EBADF`. */
+export function duplicate(fd: number): number {
+  return call('duplicating a descriptor', () => loadAddon().duplicate(fd));
+}
+
+/**
+ * The fd of an accepted socket or of a listening server. This is the only place that touches Node's private `_handle`.
+ * The socket keeps the fd: use it at once and never close it. Throws with code `EBADF` if the socket is already closed.
+ */
+export function acceptedFd(socket: Socket | Server): number {
+  const handle = (socket as { readonly _handle?: { readonly fd?: number } | null })._handle;
   const fd = handle?.fd;
   if (fd === undefined || fd < 0)
     throw new CulvertError({ code: 'EBADF', message: 'the socket has no fd: it is closed' });
