@@ -1,4 +1,4 @@
-import { setImmediate } from 'node:timers/promises';
+import { setImmediate, setTimeout } from 'node:timers/promises';
 import type { ConnectionCut } from '../connection/termination-signal.js';
 import type { WorkloadLimits } from '../limit/workload-limits.js';
 import type { HostedWorkload } from '../listen/hosted-workload.js';
@@ -11,6 +11,7 @@ import type { TrackedConnection } from './tracked-connection.js';
 /** Connections are checked for this time before bytes get a turn again; the time is read once per some connections. */
 const sliceMs = 4;
 const connectionsPerTimeCheck = 16;
+const presentPollMs = 50;
 
 /**
  * Every connection of this worker between accept and record. Counts them for the limits of their workloads, and checks all
@@ -121,6 +122,15 @@ export class LiveConnections {
   /** Resolves when no connection is open. */
   async whenEmpty(): Promise<void> {
     if (this.#open.size > 0) await new Promise<void>((resolve) => this.#onEmpty.add(resolve));
+  }
+
+  /** Resolves when no connection that is open now is open any more, or after `withinMs`. Polls: a process drains once. */
+  async whenPresentOnesEnded(withinMs: number): Promise<void> {
+    const present = [...this.#open];
+    const deadlineMs = performance.now() + withinMs;
+    while (performance.now() < deadlineMs && present.some((connection) => this.#open.has(connection))) {
+      await setTimeout(presentPollMs);
+    }
   }
 
   dump(): ConnectionDump[] {

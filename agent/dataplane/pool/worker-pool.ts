@@ -1,5 +1,5 @@
 import { EventEmitter, once } from 'node:events';
-import { Worker } from 'node:worker_threads';
+import type { Worker } from 'node:worker_threads';
 import { assertNever } from '../../../shared/assert-never.js';
 import { CulvertError, describeError } from '../../../shared/errors.js';
 import { prepareSnapshot } from '../../../shared/policy/prepared/prepared-snapshot.js';
@@ -13,11 +13,14 @@ import type {
   WorkerCommand,
   WorkerDump,
   WorkerReport,
+  WorkloadSockets,
 } from '../messages.js';
 import type { DataplaneSettings } from '../settings.js';
 import { WorkloadUsage } from '../workload-usage.js';
+import { ListeningSockets } from './listening-sockets.js';
 import { SlotTable } from './slot-table.js';
 import { LatestState } from './latest-state.js';
+import { spawnWorker } from './warm-workers.js';
 import type { WorkloadName, NodeName } from '../../../shared/routing/names.js';
 
 export type PoolLog = {
@@ -83,6 +86,8 @@ export class WorkerPool extends EventEmitter<PoolEvents> {
   readonly #crashes: number[];
   readonly #state = new LatestState();
   readonly #slots = new SlotTable();
+  /** For the next process. Closed by {@link drain}. */
+  readonly sockets: ListeningSockets;
   readonly #usage: WorkloadUsage;
   readonly #usageBuffer: SharedArrayBuffer;
   readonly #restartTimers = new Set<NodeJS.Timeout>();
@@ -97,6 +102,10 @@ export class WorkerPool extends EventEmitter<PoolEvents> {
     readonly trustDomain: string;
     readonly settings: DataplaneSettings;
     readonly log: PoolLog;
+    /** Listening sockets of the process before; they become the pool's. */
+    readonly kept?: readonly number[];
+    /** The set of listening sockets changed. */
+    readonly onSockets?: () => void;
     /** Starts a thread; default: {@link spawnWorker}. */
     readonly spawn?: (init: PoolWorkerInit) => Worker;
   }) {
@@ -106,6 +115,12 @@ export class WorkerPool extends EventEmitter<PoolEvents> {
     this.#log = init.log;
     this.#members = Array.from({ length: init.workers }, () => null);
     this.#crashes = Array.from({ length: init.workers }, () => 0);
+    this.sockets = new ListeningSockets({
+      workers: init.workers,
+      backlog: init.settings.listenBacklog,
+      kept: init.kept ?? [],
+      ...(init.onSockets === undefined ? {} : { onChange: init.onSockets }),
+    });
     this.#usageBuffer = WorkloadUsage.allocate(init.workers);
     this.#usage = new WorkloadUsage({ buffer: this.#usageBuffer, workers: init.workers });
   }
@@ -177,17 +192,20 @@ export class WorkerPool extends EventEmitter<PoolEvents> {
 
   /**
    * Stops listening, lets open connections finish for `graceMs`, cuts the rest with the reason `DRAIN`, and ends the
-   * threads. The last reports are emitted before it resolves. Safe to call twice.
+   * threads. The last reports are emitted before it resolves. Safe to call twice. With `isServing`, for sockets that
+   * another process keeps: listens on while the connections of this moment go on, within the same time.
    */
-  async drain(graceMs: number): Promise<void> {
+  async drain(graceMs: number, o: { readonly isServing: boolean } = { isServing: false }): Promise<void> {
     this.#isStopping = true;
+    // The workers accept on duplicates.
+    this.sockets.closeAll();
     for (const timer of this.#restartTimers) clearTimeout(timer);
     this.#restartTimers.clear();
     await Promise.all(
       this.#members.map(async (member) => {
         if (member === null) return;
         const exited = once(member.worker, 'exit', { signal: AbortSignal.timeout(graceMs + drainMarginMs) });
-        tell(member.worker, { type: 'drain', graceMs });
+        tell(member.worker, { type: 'drain', graceMs, isServing: o.isServing });
         try {
           await exited;
         } catch {
@@ -263,6 +281,8 @@ export class WorkerPool extends EventEmitter<PoolEvents> {
         return;
       case 'listening': {
         member.listening.set(message.workload, { netnsInode: message.netnsInode, error: message.error });
+        // A socket on which no worker accepts would let its connections wait in vain.
+        if (message.error !== null) this.sockets.dropWorker(index, message.workload);
         const listening = this.listeningOf(message.workload);
         if (listening !== null) this.emit('listening', listening);
         return;
@@ -307,13 +327,15 @@ export class WorkerPool extends EventEmitter<PoolEvents> {
     if (this.#members[index] === member) this.#members[index] = null;
     this.#usage.clearWorker(index);
     if (this.#isStopping) return;
+    const crashes = Date.now() - member.startedAtMs > settledAfterMs ? 0 : (this.#crashes[index] ?? 0);
+    // Others can serve in its place, or this one may not come back soon. A single worker's connections wait for it.
+    if (this.#members.length > 1 || crashes > 0) this.sockets.dropWorker(index);
     const error = member.error ?? new Error('the thread ended without an error');
     this.#log.error(
       { workerIndex: index, error: describeError(error), stack: error.stack },
       'data-plane worker died: its connections are lost; starting a replacement',
     );
     this.emit('workerLost', index, error);
-    const crashes = Date.now() - member.startedAtMs > settledAfterMs ? 0 : (this.#crashes[index] ?? 0);
     this.#crashes[index] = crashes + 1;
     const delayMs = Math.min(maxRestartDelayMs, firstRestartDelayMs * 2 ** crashes);
     const timer = setTimeout(() => {
@@ -333,7 +355,13 @@ export class WorkerPool extends EventEmitter<PoolEvents> {
       return { type: 'rules', patch: toSharedText(JSON.stringify(patchBetween(known, message.snapshot))) };
     }
     if (message.type !== 'workloads') return message;
-    return { type: 'workloads', workloads: this.#slots.assign(message.workloads) };
+    const sockets = this.sockets.openFor(message.workloads);
+    const none: WorkloadSockets = { kind: 'failed', problem: 'its sockets were not opened' };
+    const workloads = this.#slots.assign(message.workloads).map((workload) => ({
+      ...workload,
+      sockets: sockets.get(workload.name) ?? none,
+    }));
+    return { type: 'workloads', workloads };
   }
 
   #forgetGoneWorkloads(): void {
@@ -374,13 +402,4 @@ function toSharedText(text: string): SharedArrayBuffer {
 /** `postMessage` accepts anything; a worker understands only this. Nothing is transferred, so the list is empty. */
 function tell(worker: Worker, command: WorkerCommand): void {
   worker.postMessage(command, []);
-}
-
-/** Starts a real thread. Its open files, such as namespaces, are closed however it ends. */
-export function spawnWorker(init: PoolWorkerInit): Worker {
-  return new Worker(new URL('../worker/worker.js', import.meta.url), {
-    workerData: init,
-    name: `culvert-dataplane-${init.workerIndex}`,
-    trackUnmanagedFds: true,
-  });
 }

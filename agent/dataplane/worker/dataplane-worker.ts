@@ -43,6 +43,8 @@ import { Http2TunnelServer } from '../tunnel/http2-tunnel-server.js';
 import type { Http2Engine } from '../engine/http2-engine.js';
 import type { WorkloadName } from '../../../shared/routing/names.js';
 
+/** Of a drain that serves on: how long the last connections that it accepted have. */
+const lastServedMs = 1000;
 /** Time for connections that a drain cuts to end before their tunnels do, on a busy event loop. */
 const cutMs = 500;
 
@@ -125,6 +127,7 @@ export class DataplaneWorker {
     this.#hosting = new Hosting({
       hosted: this.#state.hosted,
       backlog: settings.listenBacklog,
+      workerIndex,
       handlers: {
         outbound: (workload, socket) => {
           socket.on('error', ignoreError);
@@ -165,7 +168,7 @@ export class DataplaneWorker {
         void this.#hosting.apply(command.workloads);
         return;
       case 'drain':
-        void this.#drain(command.graceMs);
+        void this.#drain(command);
         return;
       case 'dump':
         this.#post({ type: 'dump', id: command.id, state: this.#dump() });
@@ -220,7 +223,10 @@ export class DataplaneWorker {
   }
 
   /** Listeners close first, so that a successor on the same ports gets all new connections; then the tunnels send GOAWAY. */
-  async #drain(graceMs: number): Promise<void> {
+  async #drain(o: { readonly graceMs: number; readonly isServing: boolean }): Promise<void> {
+    const startedAtMs = performance.now();
+    if (o.isServing) await this.#connections.whenPresentOnesEnded(Math.max(0, o.graceMs - lastServedMs));
+    const graceMs = Math.max(0, o.graceMs - (performance.now() - startedAtMs));
     await this.#hosting.stopListening();
     this.#turns.beginAll();
     // Before the tunnels end, so that records say DRAIN and not that a tunnel ended.
