@@ -77,10 +77,13 @@ function threadSampler(): () => ThreadSample {
   };
 }
 
-/** Node offers no other way than V8's flag, which applies to contexts that are created after it is set. */
+/**
+ * Node offers no other way than V8's flag, which applies to contexts that are created after it is set. It is one flag for
+ * all threads: another one may take it back in between, and then this thread waits for the next poll.
+ */
 function collectAll(): void {
   setFlagsFromString('--expose-gc');
-  const collect = runInNewContext('gc') as () => void;
+  const collect = runInNewContext('globalThis.gc') as (() => void) | undefined;
   setFlagsFromString('--no-expose-gc');
-  collect();
+  collect?.();
 }
