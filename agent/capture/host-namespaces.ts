@@ -1,10 +1,15 @@
 import { closeSync, readdirSync } from 'node:fs';
+import { setTimeout as delay } from 'node:timers/promises';
 import { netnsInode, openNetns, ownNetnsInode, readProcFile } from '../native/addon.js';
 import { capturePorts } from '../ports.js';
 import type { CommandRunner } from './firewall/command-runner.js';
 import { readInstalled } from './firewall/installed-rules.js';
 import type { NetfilterBackend } from './firewall/netfilter-backend.js';
 import { hostMark } from './firewall/chain-plan.js';
+
+/** A namespace that is being removed is gone within this many looks at it. */
+const maxAttempts = 5;
+const betweenAttemptsMs = 200;
 
 export type CapturedNamespace = { readonly path: string; readonly inode: number };
 
@@ -20,10 +25,11 @@ export async function findCapturedNamespaces(o: {
   const mark = hostMark(ownNetnsInode());
   const looked = await Promise.all(
     [...allNamespaces()].map(async ([inode, path]) => {
-      const isOurs = await inNamespace(path, inode, async (fd) => {
+      const hasMark = async (fd: number): Promise<boolean> => {
         const found = await readInstalled({ ...o, netnsFd: fd });
         return [found[4], found[6]].some(({ tables }) => tables.get('nat')?.chains.has(mark) === true);
-      });
+      };
+      const isOurs = await whileItIsThere(path, inode, () => inNamespace(path, inode, hasMark));
       return isOurs === true ? [{ path, inode }] : [];
     }),
   );
@@ -70,6 +76,22 @@ async function inNamespace<T>(path: string, inode: number, step: (fd: number) =>
     return netns.inode === inode ? await step(netns.fd) : undefined;
   } finally {
     closeSync(netns.fd);
+  }
+}
+
+/**
+ * Repeats a step that failed, unless the namespace has gone by then, and then gives undefined: a program that removes a
+ * namespace kills every process in it, and so also what looks into it from here. Throws what the last attempt throws.
+ */
+async function whileItIsThere<T>(path: string, inode: number, step: () => Promise<T>): Promise<T | undefined> {
+  for (let attempt = 1; ; attempt++) {
+    try {
+      return await step();
+    } catch (error) {
+      if (inodeIfThere(path) !== inode) return undefined;
+      if (attempt === maxAttempts) throw error;
+      await delay(betweenAttemptsMs);
+    }
   }
 }
 
