@@ -1,5 +1,6 @@
 import type { Worker } from 'node:worker_threads';
 import { Registry } from 'prom-client';
+import { describeError } from '../shared/errors.js';
 import type { Log } from '../shared/log.js';
 import { version } from '../shared/version.js';
 import { openAgentEndpoints, type AgentEndpoints } from './admin/agent-endpoints.js';
@@ -47,6 +48,8 @@ export type AgentOptions = {
   readonly onServing?: () => void;
   /** The set of listening sockets changed: what a supervisor keeps is out of date. */
   readonly onSockets?: () => void;
+  /** This process is to stop: a start that fails does not wait for connections that it has accepted. */
+  readonly stopping?: AbortSignal;
 };
 
 export type StopOptions = {
@@ -93,6 +96,7 @@ export async function startAgent({
   spawn,
   onServing,
   onSockets,
+  stopping,
 }: AgentOptions): Promise<RunningAgent> {
   const node = resolveNodeName(settings.node);
   const addresses = {
@@ -268,8 +272,8 @@ export async function startAgent({
     await endpoints?.[Symbol.asyncDispose]();
     agentSocket?.close();
   };
-  let stopping: Promise<void> | null = null;
-  const stop = (options: StopOptions): Promise<void> => (stopping ??= stopNow(options));
+  let stopped: Promise<void> | null = null;
+  const stop = (options: StopOptions): Promise<void> => (stopped ??= stopNow(options));
   try {
     if (takingOver.from !== null) {
       await joined;
@@ -283,7 +287,10 @@ export async function startAgent({
     agentSocket = await openSocket();
     onSockets?.();
   } catch (error) {
-    await stop({ graceMs: 0, removesCapture: false });
+    if (takingOver.from !== null) log.error({ problem: describeError(error) }, 'this agent cannot take over, and ends');
+    // It may have accepted connections already, which would have been the running agent's.
+    const graceMs = takingOver.from === null ? 0 : settings.drainTimeoutMs;
+    await stop({ graceMs, removesCapture: false, ...(stopping === undefined ? {} : { atOnce: stopping }) });
     throw error;
   }
   return {

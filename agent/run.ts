@@ -31,6 +31,7 @@ export async function runAgent(o: {
     spawn: o.spawn,
     onServing: () => tellSupervisor({ type: 'serving' }),
     onSockets: announceSockets(),
+    stopping: stop.requested,
   });
   log.info({ ports: agent.ports }, 'agent started');
   let isKept = false;
@@ -62,17 +63,25 @@ export async function runAgent(o: {
 /** The first signal requests a graceful stop, the second an immediate one. */
 class StopSignals {
   readonly first: Promise<void>;
+  /** Aborts with the first. */
+  readonly requested: AbortSignal;
   readonly second: AbortSignal;
 
   constructor() {
+    const requested = new AbortController();
     const second = new AbortController();
+    this.requested = requested.signal;
     this.second = second.signal;
     this.first = new Promise((resolve) => {
       let count = 0;
       const onSignal = (): void => {
         count++;
-        if (count === 1) resolve();
-        else second.abort();
+        if (count > 1) {
+          second.abort();
+          return;
+        }
+        requested.abort();
+        resolve();
       };
       for (const name of ['SIGTERM', 'SIGINT'] as const) process.on(name, onSignal);
       process.once('disconnect', onSignal);

@@ -26,11 +26,10 @@ export type ToWorker =
   | { readonly type: 'rules'; readonly snapshot: Snapshot }
   | CertificatesMessage
   | { readonly type: 'workloads'; readonly workloads: readonly LocalWorkload[] }
-  /**
-   * Stop listening, refuse new streams, end what is left after `graceMs`, then exit the thread. With `isServing`, first
-   * serve on for as long as the connections of this moment need, within the same time.
-   */
-  | { readonly type: 'drain'; readonly graceMs: number; readonly isServing: boolean }
+  /** Stop listening, refuse new streams, end what is left after `graceMs`, then exit the thread. */
+  | { readonly type: 'drain'; readonly graceMs: number }
+  /** Answered by `settled` when the connections of this moment have ended, or after this time. */
+  | { readonly type: 'settle'; readonly withinMs: number }
   /** Answered by `dump`, for the admin endpoint. */
   | { readonly type: 'dump'; readonly id: number };
 
@@ -126,7 +125,8 @@ export type FromWorker =
   | { readonly type: 'registered'; readonly sequence: number }
   | WorkerReport
   | { readonly type: 'dump'; readonly id: number; readonly state: WorkerDump }
-  | { readonly type: 'drained' };
+  | { readonly type: 'drained' }
+  | { readonly type: 'settled' };
 
 /** Sent at most every 100 ms when connections closed, and every second with the rest. */
 export type WorkerReport = {

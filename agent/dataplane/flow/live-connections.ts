@@ -126,11 +126,18 @@ export class LiveConnections {
 
   /** Resolves when no connection that is open now is open any more, or after `withinMs`. Polls: a process drains once. */
   async whenPresentOnesEnded(withinMs: number): Promise<void> {
+    await this.#whenNoneIs(withinMs, (connection) => this.#open.has(connection));
+  }
+
+  /** Resolves when every connection that is open now has reached its other side or was refused, or after `withinMs`. */
+  async whenPresentOnesReached(withinMs: number): Promise<void> {
+    await this.#whenNoneIs(withinMs, (connection) => connection.ends === null && this.#open.has(connection));
+  }
+
+  async #whenNoneIs(withinMs: number, isSo: (connection: TrackedConnection) => boolean): Promise<void> {
     const present = [...this.#open];
     const deadlineMs = performance.now() + withinMs;
-    while (performance.now() < deadlineMs && present.some((connection) => this.#open.has(connection))) {
-      await setTimeout(presentPollMs);
-    }
+    while (performance.now() < deadlineMs && present.some(isSo)) await setTimeout(presentPollMs);
   }
 
   dump(): ConnectionDump[] {

@@ -1,4 +1,5 @@
 import { EventEmitter, once } from 'node:events';
+import { setTimeout as delay } from 'node:timers/promises';
 import type { Worker } from 'node:worker_threads';
 import { assertNever } from '../../../shared/assert-never.js';
 import { CulvertError, describeError } from '../../../shared/errors.js';
@@ -71,6 +72,8 @@ const firstRestartDelayMs = 20;
 /** A worker that ran this long counts as healthy: its next crash counts as the first. */
 const settledAfterMs = 10_000;
 const dumpTimeoutMs = 2000;
+/** Of a drain that serves on: how long the last connections that it accepted have. */
+const lastServedMs = 1000;
 /** In addition to the grace period: time for the last report and the end of the thread. */
 const drainMarginMs = 2000;
 
@@ -196,6 +199,9 @@ export class WorkerPool extends EventEmitter<PoolEvents> {
    * another process keeps: listens on while the connections of this moment go on, within the same time.
    */
   async drain(graceMs: number, o: { readonly isServing: boolean } = { isServing: false }): Promise<void> {
+    const startedAtMs = performance.now();
+    if (o.isServing) await this.#whenPresentOnesEnded(Math.max(0, graceMs - lastServedMs));
+    const leftMs = Math.max(0, Math.round(graceMs - (performance.now() - startedAtMs)));
     this.#isStopping = true;
     // The workers accept on duplicates.
     this.sockets.closeAll();
@@ -204,8 +210,8 @@ export class WorkerPool extends EventEmitter<PoolEvents> {
     await Promise.all(
       this.#members.map(async (member) => {
         if (member === null) return;
-        const exited = once(member.worker, 'exit', { signal: AbortSignal.timeout(graceMs + drainMarginMs) });
-        tell(member.worker, { type: 'drain', graceMs, isServing: o.isServing });
+        const exited = once(member.worker, 'exit', { signal: AbortSignal.timeout(leftMs + drainMarginMs) });
+        tell(member.worker, { type: 'drain', graceMs: leftMs });
         try {
           await exited;
         } catch {
@@ -217,6 +223,28 @@ export class WorkerPool extends EventEmitter<PoolEvents> {
 
   async [Symbol.asyncDispose](): Promise<void> {
     await this.drain(0);
+  }
+
+  /**
+   * Resolves when no connection that is open now is open in any worker. All of them accept until then: the kernel gives
+   * every socket its share of the connections, and those to a socket that only another process keeps would wait.
+   */
+  async #whenPresentOnesEnded(withinMs: number): Promise<void> {
+    const settled = this.#members.map(async (member) => {
+      if (member === null) return;
+      await new Promise<void>((resolve) => {
+        member.worker.on('message', (message: FromWorker) => {
+          if (message.type === 'settled') resolve();
+        });
+        member.worker.once('exit', () => resolve());
+        tell(member.worker, { type: 'settle', withinMs });
+      });
+    });
+    const tooLong = new AbortController();
+    // A worker that hangs does not answer.
+    const deadline = delay(withinMs + drainMarginMs, undefined, { signal: tooLong.signal }).catch(() => undefined);
+    await Promise.race([Promise.all(settled), deadline]);
+    tooLong.abort();
   }
 
   async #startMember(index: number): Promise<void> {
@@ -292,6 +320,7 @@ export class WorkerPool extends EventEmitter<PoolEvents> {
         void member.worker.terminate();
         return;
       case 'dump':
+      case 'settled':
         return;
       default:
         assertNever(message);

@@ -43,8 +43,8 @@ import { Http2TunnelServer } from '../tunnel/http2-tunnel-server.js';
 import type { Http2Engine } from '../engine/http2-engine.js';
 import type { WorkloadName } from '../../../shared/routing/names.js';
 
-/** Of a drain that serves on: how long the last connections that it accepted have. */
-const lastServedMs = 1000;
+/** How long a drain waits for connections that are being connected. */
+const reachingMs = 1000;
 /** Time for connections that a drain cuts to end before their tunnels do, on a busy event loop. */
 const cutMs = 500;
 
@@ -168,7 +168,10 @@ export class DataplaneWorker {
         void this.#hosting.apply(command.workloads);
         return;
       case 'drain':
-        void this.#drain(command);
+        void this.#drain(command.graceMs);
+        return;
+      case 'settle':
+        void this.#connections.whenPresentOnesEnded(command.withinMs).then(() => this.#post({ type: 'settled' }));
         return;
       case 'dump':
         this.#post({ type: 'dump', id: command.id, state: this.#dump() });
@@ -223,17 +226,18 @@ export class DataplaneWorker {
   }
 
   /** Listeners close first, so that a successor on the same ports gets all new connections; then the tunnels send GOAWAY. */
-  async #drain(o: { readonly graceMs: number; readonly isServing: boolean }): Promise<void> {
-    const startedAtMs = performance.now();
-    if (o.isServing) await this.#connections.whenPresentOnesEnded(Math.max(0, o.graceMs - lastServedMs));
-    const graceMs = Math.max(0, o.graceMs - (performance.now() - startedAtMs));
+  async #drain(graceMs: number): Promise<void> {
     await this.#hosting.stopListening();
     this.#turns.beginAll();
+    const startedAtMs = performance.now();
+    // A connection that was accepted before would be refused by a tunnel that drains.
+    await this.#connections.whenPresentOnesReached(Math.min(graceMs, reachingMs));
+    const leftMs = Math.max(0, graceMs - (performance.now() - startedAtMs));
     // Before the tunnels end, so that records say DRAIN and not that a tunnel ended.
     const grace = setTimeout(() => {
       this.#connections.cutAll(new ConnectionCut({ reason: 'DRAIN', detail: 'the agent shuts down' }));
-    }, graceMs);
-    const tunnelGraceMs = graceMs + cutMs;
+    }, leftMs);
+    const tunnelGraceMs = leftMs + cutMs;
     const drained = Promise.all([this.#client.drain(tunnelGraceMs), this.#server.drain(tunnelGraceMs)]);
     await this.#connections.whenEmpty();
     clearTimeout(grace);
