@@ -79,15 +79,18 @@ void test('another thread that takes back the flag for gc at the same moment doe
      } while (Atomics.load(workerData, 0) === 1);`,
     { eval: true, workerData: isRunning },
   );
-  Atomics.wait(isRunning, 0, 0, 10_000);
-  assert.equal(Atomics.load(isRunning, 0), 1, 'the other thread runs');
-  let nowMs = 0;
-  const slack = new IdleHeapTrimmer({ mayPause: () => true, sampleThread: () => grown, nowMs: () => nowMs });
-  for (let poll = 0; poll < 20; poll++) {
-    nowMs += 3_600_000;
-    assert.doesNotThrow(() => slack.poll());
+  try {
+    Atomics.wait(isRunning, 0, 0, 10_000);
+    assert.equal(Atomics.load(isRunning, 0), 1, 'the other thread runs');
+    let nowMs = 0;
+    const slack = new IdleHeapTrimmer({ mayPause: () => true, sampleThread: () => grown, nowMs: () => nowMs });
+    for (let poll = 0; poll < 20; poll++) {
+      nowMs += 3_600_000;
+      assert.doesNotThrow(() => slack.poll());
+    }
+    slack.stop();
+  } finally {
+    Atomics.store(isRunning, 0, 2);
+    await other.terminate();
   }
-  slack.stop();
-  Atomics.store(isRunning, 0, 2);
-  await other.terminate();
 });
