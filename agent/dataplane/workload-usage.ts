@@ -33,6 +33,11 @@ export class WorkloadUsage {
     return this.#sum(slot, cell.connections);
   }
 
+  /** Of one worker. */
+  connectionsAt(workerIndex: number, slot: number): number {
+    return Atomics.load(this.#cells, indexOf(workerIndex, slot, cell.connections));
+  }
+
   setWaitingBytes(workerIndex: number, slot: number, bytes: number): void {
     Atomics.store(this.#cells, indexOf(workerIndex, slot, cell.waitingKibibytes), Math.ceil(bytes / 1024));
   }

@@ -23,6 +23,8 @@ type NativeAddon = {
     transparent: boolean,
   ): number;
   dialSocket(netns: number, family: 4 | 6, mark: number, source: string, sourcePort: number): number;
+  steerGroup(fd: number, index: number): void;
+  duplicate(fd: number): number;
   originalDestination(fd: number, family: 4 | 6): [ip: string, port: number] | null;
   socketAddresses(fd: number): [localIp: string, localPort: number, peerIp?: string, peerPort?: number];
   watchChanges(netns: number, ofNetfilter: boolean): number;
@@ -56,6 +58,20 @@ export function listenTcp(o: ListenTcpOptions): number {
   return call(where, () =>
     loadAddon().listenTcp(o.netnsFd ?? -1, o.host, o.port, o.backlog, o.reusePort, o.transparent ?? false),
   );
+}
+
+/**
+ * Gives all new connections of a listening socket's SO_REUSEPORT group to one socket of the group: the one with this index
+ * in the order of listening, or the kernel's choice while there are fewer. When a socket closes, the last one takes its
+ * place.
+ */
+export function steerGroup(fd: number, index: number): void {
+  call('steering connections to one listener', () => loadAddon().steerGroup(fd, index));
+}
+
+/** Another descriptor of the same socket; the caller owns it. */
+export function duplicate(fd: number): number {
+  return call('duplicating a descriptor', () => loadAddon().duplicate(fd));
 }
 
 export type DialSocketOptions = {

@@ -15,6 +15,7 @@
 #include <arpa/inet.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/filter.h>
 #include <linux/if_addr.h>
 #include <linux/netfilter/nfnetlink.h>
 #include <linux/netlink.h>
@@ -154,6 +155,17 @@ static failure prepare_dial(int fd, int family, uint32_t mark, const address *so
   if (!set_option(fd, SOL_IP, IP_BIND_ADDRESS_NO_PORT, 1)) return failed("set IP_BIND_ADDRESS_NO_PORT");
   if (bind(fd, (const struct sockaddr *)&source->storage, source->length) != 0) return failed("bind the source address");
   return port == 0 ? success : wish_for_port(fd, port);
+}
+
+/*
+ * Gives every new connection of a SO_REUSEPORT group to the socket with this index in it, or to any when there are fewer.
+ * The program counts for the whole group.
+ */
+static failure steer_group(int fd, uint32_t index) {
+  struct sock_filter code[] = {BPF_STMT(BPF_RET | BPF_K, index)};
+  const struct sock_fprog program = {.len = 1, .filter = code};
+  if (setsockopt(fd, SOL_SOCKET, SO_ATTACH_REUSEPORT_CBPF, &program, sizeof program) == 0) return success;
+  return failed("set SO_ATTACH_REUSEPORT_CBPF");
 }
 
 /* ---- netlink: what changes in a namespace ---- */
@@ -347,6 +359,24 @@ static napi_value dial_socket(napi_env env, napi_callback_info info) {
                   : prepare_dial(fd, domain, (uint32_t)mark, has_source ? &source : NULL, (uint16_t)source_port);
   leave_netns(netns_fd, state);
   return fd_result(env, fd, result);
+}
+
+/* steerGroup(fd, index) */
+static napi_value steer_group_call(napi_env env, napi_callback_info info) {
+  napi_value args[2];
+  int32_t fd, index;
+  if (!read_arguments(env, info, 2, args) || !read_int(env, args[0], &fd) || !read_int(env, args[1], &index)) return NULL;
+  failure result = steer_group(fd, (uint32_t)index);
+  return result.step == NULL ? NULL : throw_failure(env, result);
+}
+
+/* duplicate(fd) -> fd, closed on exec */
+static napi_value duplicate(napi_env env, napi_callback_info info) {
+  napi_value args[1];
+  int32_t fd;
+  if (!read_arguments(env, info, 1, args) || !read_int(env, args[0], &fd)) return NULL;
+  int copy = fcntl(fd, F_DUPFD_CLOEXEC, 0);
+  return fd_result(env, copy, copy < 0 ? failed("duplicate a descriptor") : success);
 }
 
 /* Writes an address without its zone, and its port, into an array from `at` on. */
@@ -583,6 +613,8 @@ NAPI_MODULE_INIT() {
   const napi_property_descriptor functions[] = {
       {"listenTcp", NULL, listen_tcp, NULL, NULL, NULL, napi_enumerable, NULL},
       {"dialSocket", NULL, dial_socket, NULL, NULL, NULL, napi_enumerable, NULL},
+      {"steerGroup", NULL, steer_group_call, NULL, NULL, NULL, napi_enumerable, NULL},
+      {"duplicate", NULL, duplicate, NULL, NULL, NULL, napi_enumerable, NULL},
       {"originalDestination", NULL, original_destination, NULL, NULL, NULL, napi_enumerable, NULL},
       {"socketAddresses", NULL, socket_addresses, NULL, NULL, NULL, napi_enumerable, NULL},
       {"watchChanges", NULL, watch_changes, NULL, NULL, NULL, napi_enumerable, NULL},

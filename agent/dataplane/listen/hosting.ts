@@ -23,6 +23,7 @@ export class Hosting {
   readonly #hosted: Map<WorkloadName, HostedWorkload>;
   readonly #open = new Map<WorkloadName, Hosted>();
   readonly #backlog: number;
+  readonly #workers: number;
   readonly #handlers: ListenerHandlers;
   readonly #onListening: (message: ListeningMessage) => void;
   readonly #onGone: (workload: HostedWorkload) => void;
@@ -32,12 +33,15 @@ export class Hosting {
   constructor(init: {
     readonly hosted: Map<WorkloadName, HostedWorkload>;
     readonly backlog: number;
+    /** Of this agent. */
+    readonly workers: number;
     readonly handlers: ListenerHandlers;
     readonly onListening: (message: ListeningMessage) => void;
     readonly onGone: (workload: HostedWorkload) => void;
   }) {
     this.#hosted = init.hosted;
     this.#backlog = init.backlog;
+    this.#workers = init.workers;
     this.#handlers = init.handlers;
     this.#onListening = init.onListening;
     this.#onGone = init.onGone;
@@ -100,6 +104,7 @@ export class Hosting {
     try {
       hosted.listeners = await WorkloadListeners.open({
         workload: hosted.workload,
+        workers: this.#workers,
         backlog: this.#backlog,
         handlers: this.#handlers,
       });

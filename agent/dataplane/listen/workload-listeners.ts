@@ -1,6 +1,6 @@
 import { closeSync } from 'node:fs';
 import net from 'node:net';
-import { listenTcp } from '../../native/addon.js';
+import { listenTcp, steerGroup } from '../../native/addon.js';
 import { keepUrgentInline, setProbing, type Probing } from '../../native/tcp-life.js';
 import { capturePorts } from '../../ports.js';
 import { acrossHosts } from './conntrack-timeouts.js';
@@ -22,6 +22,10 @@ export type CapturePortName = keyof typeof capturePorts;
 /**
  * The three listeners of one worker inside one workload's namespace: dual stack, shared with the other workers by
  * SO_REUSEPORT. `close` closes the listeners and not the accepted connections.
+ *
+ * Tunnels are spread over the workers by the kernel. The connections of applications all come to one worker, another one
+ * for each workload: one queue is in the order in which the clients' connects returned, and several queues are not. When
+ * that worker dies the kernel gives them to another.
  */
 export class WorkloadListeners {
   readonly #listening: readonly Listening[];
@@ -33,6 +37,7 @@ export class WorkloadListeners {
   /** Opens all or none. Throws the native layer's error, for example `EADDRINUSE`. */
   static async open(init: {
     readonly workload: HostedWorkload;
+    readonly workers: number;
     readonly backlog: number;
     readonly handlers: ListenerHandlers;
   }): Promise<WorkloadListeners> {
@@ -74,6 +79,7 @@ function probingOn(name: CapturePortName, how: Probing): Probing {
 
 async function openServer(init: {
   readonly workload: HostedWorkload;
+  readonly workers: number;
   readonly backlog: number;
   readonly handlers: ListenerHandlers;
   readonly name: CapturePortName;
@@ -90,6 +96,7 @@ async function openServer(init: {
     if (isForApplications(name)) {
       keepUrgentInline(fd);
       setProbing(fd, probingOn(name, workload.probing));
+      steerGroup(fd, workload.slot % init.workers);
     }
   } catch (error) {
     closeSync(fd);

@@ -1,5 +1,5 @@
 import { EventEmitter, once } from 'node:events';
-import { Worker } from 'node:worker_threads';
+import { MessageChannel, Worker } from 'node:worker_threads';
 import { assertNever } from '../../../shared/assert-never.js';
 import { CulvertError, describeError } from '../../../shared/errors.js';
 import { prepareSnapshot } from '../../../shared/policy/prepared/prepared-snapshot.js';
@@ -12,6 +12,7 @@ import type {
   StateMessage,
   WorkerCommand,
   WorkerDump,
+  WorkerLink,
   WorkerReport,
 } from '../messages.js';
 import type { DataplaneSettings } from '../settings.js';
@@ -205,6 +206,9 @@ export class WorkerPool extends EventEmitter<PoolEvents> {
       listening: new Map(),
       error: null,
     };
+    for (const [other, its] of this.#members.entries()) {
+      if (other !== index && its !== null) linkWorkers({ index, worker }, { index: other, worker: its.worker });
+    }
     this.#members[index] = member;
     worker.on('message', (message: FromWorker) => this.#onMessage(index, member, message));
     worker.on('error', (error) => (member.error = error instanceof Error ? error : new Error(String(error))));
@@ -363,6 +367,19 @@ function toSharedText(text: string): SharedArrayBuffer {
 function tell(worker: Worker, command: WorkerCommand): void {
   worker.postMessage(command, []);
 }
+
+/** Lets two workers pass connections to each other. */
+function linkWorkers(a: LinkEnd, b: LinkEnd): void {
+  const { port1, port2 } = new MessageChannel();
+  const takenByA = new SharedArrayBuffer(Int32Array.BYTES_PER_ELEMENT);
+  const takenByB = new SharedArrayBuffer(Int32Array.BYTES_PER_ELEMENT);
+  const send = ({ worker }: LinkEnd, link: Omit<WorkerLink, 'type'>): void =>
+    worker.postMessage({ type: 'link', ...link } satisfies WorkerCommand, [link.port]);
+  send(a, { workerIndex: b.index, port: port1, takenByOther: takenByB, takenHere: takenByA });
+  send(b, { workerIndex: a.index, port: port2, takenByOther: takenByA, takenHere: takenByB });
+}
+
+type LinkEnd = { readonly index: number; readonly worker: Worker };
 
 /** Starts a real thread. Its open files, such as namespaces, are closed however it ends. */
 export function spawnWorker(init: PoolWorkerInit): Worker {

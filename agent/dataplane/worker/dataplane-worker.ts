@@ -5,18 +5,14 @@ import { applyPatch, type SnapshotPatch } from '../../../shared/wire/snapshot-pa
 import type { ConnectionRecord } from '../connection/connection-record.js';
 import { externalNames } from '../../../shared/routing/external-names.js';
 import { IdleHeapTrimmer } from '../../thread/idle-heap-trimmer.js';
-import { serveInboundPlaintext } from '../flow/inbound-plaintext.js';
 import { serveTunnelRequest } from '../flow/inbound-tunnel.js';
 import { ConnectionWatch } from '../flow/connection-watch.js';
 import type { FlowContext } from '../flow/flow-context.js';
 import { LiveConnections } from '../flow/live-connections.js';
 import { AcceptScheduler } from '../limit/accept-scheduler.js';
-import { ignoreError } from '../sockets/ignore-error.js';
-import { serveOutbound } from '../flow/outbound.js';
 import { rawDial } from '../flow/dial.js';
 import { WaitingBytes } from '../limit/waiting-bytes.js';
 import { WorkloadLimits } from '../limit/workload-limits.js';
-import { capturedDestination } from '../listen/captured-destination.js';
 import { recordAcceptFailure } from '../flow/run-flow.js';
 import { DescriptorReserve } from '../sockets/descriptor-reserve.js';
 import { Hosting } from '../listen/hosting.js';
@@ -35,6 +31,7 @@ import { BackpressureTracker } from '../relay/backpressure-tracker.js';
 import { RoundRobinBalancer } from '../balance/round-robin-balancer.js';
 import { capturePorts } from '../../ports.js';
 import { Reporter } from '../flow/reporter.js';
+import { Entrance } from './entrance.js';
 import { RuleClock } from '../state/rule-clock.js';
 import { WorkerState } from '../state/worker-state.js';
 import { WorkloadUsage } from '../workload-usage.js';
@@ -61,6 +58,7 @@ export class DataplaneWorker {
   readonly #context: FlowContext;
   readonly #hosting: Hosting;
   readonly #watch: ConnectionWatch;
+  readonly #entrance: Entrance;
   readonly #ruleClock: RuleClock;
   readonly #turns = new AcceptScheduler();
   readonly #backpressure = new BackpressureTracker();
@@ -122,21 +120,14 @@ export class DataplaneWorker {
       clock: this.#context.clock,
       onChange: () => void this.#connections.recheckAll(),
     });
+    this.#entrance = new Entrance({ workerIndex, context: this.#context, turns: this.#turns, usage });
     this.#hosting = new Hosting({
       hosted: this.#state.hosted,
       backlog: settings.listenBacklog,
+      workers: init.workers,
       handlers: {
-        outbound: (workload, socket) => {
-          socket.on('error', ignoreError);
-          const serve = (): void => void serveOutbound(this.#context, workload, socket, capturedDestination(socket));
-          this.#turns.take(workload.name, serve);
-        },
-        inboundPlaintext: (workload, socket) => {
-          socket.on('error', ignoreError);
-          const captured = capturedDestination(socket);
-          const client = captured.client?.ip ?? '';
-          this.#turns.take(client, () => void serveInboundPlaintext(this.#context, workload, socket, captured));
-        },
+        outbound: (workload, socket) => this.#entrance.accept('outbound', workload, socket),
+        inboundPlaintext: (workload, socket) => this.#entrance.accept('inboundPlaintext', workload, socket),
         inboundTunnel: (workload, socket) => this.#acceptTunnel(workload, socket),
         acceptFailed: (workload, port, error) => recordAcceptFailure(this.#context, workload, port, error),
       },
@@ -163,6 +154,9 @@ export class DataplaneWorker {
         return;
       case 'workloads':
         void this.#hosting.apply(command.workloads);
+        return;
+      case 'link':
+        this.#entrance.link(command);
         return;
       case 'drain':
         void this.#drain(command.graceMs);
@@ -222,7 +216,7 @@ export class DataplaneWorker {
   /** Listeners close first, so that a successor on the same ports gets all new connections; then the tunnels send GOAWAY. */
   async #drain(graceMs: number): Promise<void> {
     await this.#hosting.stopListening();
-    this.#turns.beginAll();
+    this.#entrance.beginAll();
     // Before the tunnels end, so that records say DRAIN and not that a tunnel ended.
     const grace = setTimeout(() => {
       this.#connections.cutAll(new ConnectionCut({ reason: 'DRAIN', detail: 'the agent shuts down' }));

@@ -48,6 +48,7 @@ test('it builds with the headers on this machine, leaves no temporary file, and 
   const calls = [
     'applicationSocket',
     'dialSocket',
+    'duplicate',
     'keepUrgentInline',
     'listenTcp',
     'originalDestination',
@@ -55,6 +56,7 @@ test('it builds with the headers on this machine, leaves no temporary file, and 
     'setDeaf',
     'setProbing',
     'socketAddresses',
+    'steerGroup',
     'takeChanges',
     'takeSocketError',
     'tcpCondition',
