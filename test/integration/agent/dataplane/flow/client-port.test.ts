@@ -82,6 +82,23 @@ describe('the client that an application and the records show', { timeout: patie
       }
     });
 
+    test(`are its own where one port of it has connections to several addresses (${family})`, async () => {
+      const from = mesh.workload('web');
+      const localPort = clientPort + 10;
+      const targets = [at('db'), at('side'), mesh.lab.host('outside')[family]];
+      const visits: Visit[] = [];
+      for (const ip of targets) visits.push(await open(from, { ip, port, localPort }));
+      assert.deepEqual([visits[0]?.seen, visits[1]?.seen], [visits[0]?.own, visits[0]?.own]);
+      for (const { socket } of visits) socket.destroy();
+      const records = await recordsOf(
+        ['node1', outbound],
+        ['node1', outbound],
+        ['node1', outbound],
+        ['node2', inbound],
+      );
+      for (const { source } of records) assert.equal(source.address?.port, localPort);
+    });
+
     test(`an application may listen on a port that a client has (${family})`, async () => {
       const db = mesh.workload('db');
       const first = await open(mesh.workload('web'), { ip: at('db'), port, localPort: clientPort + 1 });
