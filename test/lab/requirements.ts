@@ -34,6 +34,8 @@ export const requirements: readonly Requirement[] = [
   { command: 'ssh-keygen', packages: ['openssh-client'], why: 'its keys' },
   { command: 'curl', packages: ['curl'], why: 'an HTTP client' },
   { command: 'socat', packages: ['socat'], why: 'a TCP client that reads and writes as it is told' },
+  { command: 'fish', packages: ['fish'], why: 'the completion for it is tried' },
+  { command: 'zsh', packages: ['zsh'], why: 'the completion for it is tried' },
   { command: 'perl', packages: ['perl-base'], why: 'reads socket options that Node does not know' },
   { command: 'openssl', packages: ['openssl'], why: 'judges certificates and keys that we issued' },
   { command: 'nghttp', packages: ['nghttp2-client'], why: 'an HTTP/2 client that we did not write' },

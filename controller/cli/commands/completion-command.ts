@@ -3,8 +3,10 @@ import type { Cli } from '../cli.js';
 import { bashCompletion } from '../completion/bash-completion.js';
 import { fishCompletion } from '../completion/fish-completion.js';
 import { completionTree } from '../completion/completion-tree.js';
+import { zshCompletion } from '../completion/zsh-completion.js';
 
 const shells = ['bash', 'zsh', 'fish'] as const;
+const completions = { bash: bashCompletion, zsh: zshCompletion, fish: fishCompletion };
 
 /** `culvert completion`: prints a script that completes commands, options and kinds. */
 export function addCompletionCommand(program: Command, cli: Cli): void {
@@ -13,13 +15,10 @@ export function addCompletionCommand(program: Command, cli: Cli): void {
     .description('Print a script that lets a shell complete commands, options and kinds.')
     .addArgument(new Argument('<shell>', 'the shell').choices(shells))
     .addHelpText('after', '\nExample: culvert completion bash > /etc/bash_completion.d/culvert')
+    .addHelpText('after', 'Example: culvert completion zsh > "${fpath[1]}/_culvert"')
     .addHelpText('after', 'Example: culvert completion fish > ~/.config/fish/completions/culvert.fish')
     .action(async (shell: (typeof shells)[number]) => {
       const commands = completionTree(await cli.completeProgram());
-      if (shell === 'fish') return cli.io.print(fishCompletion(commands));
-      const bash = bashCompletion(commands);
-      // zsh runs completions that are written for bash.
-      const zsh = `#compdef culvert\nautoload -U +X bashcompinit && bashcompinit\n${bash}`;
-      cli.io.print(shell === 'zsh' ? zsh : bash);
+      cli.io.print(completions[shell](commands));
     });
 }

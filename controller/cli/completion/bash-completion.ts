@@ -1,6 +1,6 @@
 import type { CompletionCommand } from './completion-tree.js';
 
-/** A completion for bash, which zsh runs too. All words in it come from the program itself. */
+/** A completion for bash. All words in it come from the program itself. */
 export function bashCompletion(commands: readonly CompletionCommand[]): string {
   const moves = commands.flatMap(({ path, subcommands }) =>
     subcommands.map(({ name }) => `      "${path} ${name}") path="${path} ${name}"; at=0 ;;`),

@@ -132,7 +132,8 @@ async function contentOf(stream: NodeJS.ReadableStream): Promise<Buffer> {
 test('a leaf has an empty subject and one critical name, the identity, under a root with RSA', async () => {
   const { certificates } = await leaf(serverIdentity);
   const certificate = new X509Certificate(certificates[0]!.chainPem);
-  assert.equal(certificate.subject, undefined);
+  // Node shows an empty subject as undefined until version 24, then as an empty text.
+  assert.equal(certificate.subject ?? '', '');
   assert.equal(certificate.subjectAltName, `URI:${serverIdentity}`);
   assert.equal(spiffeIdOf(certificate.raw), serverIdentity);
   assert.ok(certificate.verify(new X509Certificate(root.rootPem).publicKey));
