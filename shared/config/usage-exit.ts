@@ -4,7 +4,15 @@ import { CulvertError } from '../errors.js';
 /** EX_USAGE of sysexits.h: the command line, or a file that it names, is unusable. */
 export const usageExitCode = 64;
 
-const usageCodes: ReadonlySet<string> = new Set(['USAGE', 'CONFIG_INVALID', 'CONFIG_UNREADABLE']);
+const usageCodes: ReadonlySet<string> = new Set([
+  'USAGE',
+  'CONFIG_INVALID',
+  'CONFIG_UNREADABLE',
+  'NODE_NAME',
+  'NOT_JOINED',
+  'TOKEN_INVALID',
+  'TOKEN_UNREADABLE',
+]);
 
 /** The exit code for an error of a program, and whether commander has printed it (help and version are no errors). */
 export function exitOf(error: unknown): { readonly code: number; readonly isPrinted: boolean } {

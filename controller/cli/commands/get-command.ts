@@ -5,7 +5,7 @@ import { kindInfo, kindNames, type ResourceKind } from '../../resources/kinds/re
 import type { ResourceItem, ResourceList } from '../../api/api-types.js';
 import type { ApiClient } from '../client/api-client.js';
 import type { Cli } from '../cli.js';
-import { usageError } from '../exit-codes.js';
+import { CliError, usageError } from '../exit-codes.js';
 import { parseLabelSelector, type LabelSelector } from '../input/label-selector.js';
 import { kindOf, namedIn, namespaceFor } from '../input/resource-name.js';
 import { renderData, renderDocuments } from '../view/output-format.js';
@@ -48,13 +48,39 @@ export function addGetCommand(program: Command, cli: Cli): void {
       if (query.name !== undefined && !query.watch) return await showOne(cli, client, query);
       let items = await listed(client, query);
       show(cli, query, items);
+      const outage = new Outage(cli);
       while (query.watch) {
         await delay(watchEveryMs);
-        const now = await listed(client, query);
+        const now = await listed(client, query).catch((error: unknown) => outage.begin(error));
+        if (now === undefined) continue;
+        outage.end();
         showChanges(cli, query, items, now);
         items = now;
       }
     });
+}
+
+/** A watch goes on while the controller is away, for example because it is restarted, and says so once. */
+class Outage {
+  #isOn = false;
+
+  readonly #cli: Cli;
+
+  constructor(cli: Cli) {
+    this.#cli = cli;
+  }
+
+  /** Throws what is not an outage. */
+  begin(error: unknown): undefined {
+    if (!(error instanceof CliError) || error.code !== 'UNREACHABLE') throw error;
+    if (!this.#isOn) this.#cli.io.printError(`${error.message}; trying again every second until it answers`);
+    this.#isOn = true;
+  }
+
+  end(): void {
+    if (this.#isOn) this.#cli.io.printError('the controller answers again');
+    this.#isOn = false;
+  }
 }
 
 type Query = Options & {

@@ -53,7 +53,8 @@ export const authorizationConditionSchema = z
       listed?.map((text, index) => {
         const value = readValue(condition.key, text);
         if (typeof value === 'string') return value;
-        context.issues.push({ code: 'custom', input: text, path: [field, index], message: value.problem });
+        const { problem: message, example } = value;
+        context.issues.push({ code: 'custom', input: text, path: [field, index], message, params: { example } });
         return text;
       });
     const [among, notAmong] = [read(condition.values, 'values'), read(condition.notValues, 'notValues')];
@@ -68,21 +69,31 @@ export const authorizationConditionSchema = z
     limits: 'at least one of `values` and `notValues`',
   });
 
+type Unreadable = { readonly problem: string; readonly example: string };
+
 /** The value as it is compiled: networks without bits right of the prefix. */
-function readValue(conditionKey: AuthorizationConditionKey, text: string): string | { readonly problem: string } {
+function readValue(conditionKey: AuthorizationConditionKey, text: string): string | Unreadable {
+  const unless = (value: string | undefined, problem: string, example: string): string | Unreadable =>
+    value ?? { problem, example };
   switch (conditionKey) {
     case 'source.ip':
-    case 'destination.ip':
-      return (
-        (parseCidr(text) === undefined ? maskedCidr(text) : text) ?? { problem: 'is neither an IP address nor a CIDR' }
-      );
-    case 'destination.port':
-      return /^[1-9]\d{0,4}$/.test(text) && isPort(Number(text)) ? text : { problem: 'must be a port from 1 to 65535' };
-    case 'source.principal':
-      return text.startsWith('spiffe://') ? { problem: 'is written without "spiffe://", as in Istio' } : text;
+    case 'destination.ip': {
+      const network = parseCidr(text) === undefined ? maskedCidr(text) : text;
+      return unless(network ?? undefined, 'is neither an IP address nor a CIDR', '"10.0.0.0/8"');
+    }
+    case 'destination.port': {
+      const isRight = /^[1-9]\d{0,4}$/.test(text) && isPort(Number(text));
+      return unless(isRight ? text : undefined, 'must be a port from 1 to 65535', '"5432"');
+    }
+    case 'source.principal': {
+      const isRight = !text.startsWith('spiffe://');
+      const example = '"cluster.local/ns/billing/sa/api"';
+      return unless(isRight ? text : undefined, 'is written without "spiffe://", as in Istio', example);
+    }
     case 'source.serviceAccount': {
       const isName = isNamespacedName(text.includes('/') ? text : `x/${text}`);
-      return isName ? text : { problem: 'must be NAMESPACE/NAME, or NAME in the namespace of the policy' };
+      const problem = 'must be NAMESPACE/NAME, or NAME in the namespace of the policy';
+      return unless(isName ? text : undefined, problem, '"billing/api"');
     }
     case 'source.namespace':
     case 'source.trustDomain':

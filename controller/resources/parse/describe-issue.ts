@@ -55,7 +55,8 @@ function describeValue(
   value: unknown,
   text: string | undefined,
 ): { message: string; hint: string } {
-  const example = note(field, 'example');
+  const own = issue.code === 'custom' ? (issue.params?.['example'] as string | undefined) : undefined;
+  const example = own ?? note(field, 'example');
   const hint = example === undefined ? '' : `for example ${example}`;
   // A check across fields reported a field that is missing.
   if (value === undefined && issue.code === 'custom') return { message: issue.message, hint };

@@ -2,6 +2,7 @@ import assert from 'node:assert/strict';
 import { spawn, spawnSync } from 'node:child_process';
 import { once } from 'node:events';
 import { mkdir, readFile, stat, writeFile } from 'node:fs/promises';
+import { connect, createServer, type AddressInfo } from 'node:net';
 import { join } from 'node:path';
 import { after, before, test } from 'node:test';
 import type { RunningController } from '../../../../controller/app.js';
@@ -82,6 +83,44 @@ test('get -w prints what changes until it is interrupted', { timeout: patientMs(
     child.kill('SIGINT');
     await ended;
   }
+});
+
+test('get -w goes on after an outage of the controller, and says so once', { timeout: patientMs(60_000) }, async () => {
+  const port = Number(new URL(controller.url).port);
+  const between = createServer((socket) => {
+    const onward = connect(port, '127.0.0.1');
+    for (const each of [socket, onward]) each.on('error', () => {});
+    socket.pipe(onward).pipe(socket);
+  });
+  await once(between.listen(0, '127.0.0.1'), 'listening');
+  const own = (between.address() as AddressInfo).port;
+  const context = join(directory.path, 'outage.yaml');
+  const admin = await readFile(env['CULVERT_CONTEXT']!, 'utf8');
+  assert.match(admin, new RegExp(`:${port}\\b`));
+  await writeFile(context, admin.replaceAll(`:${port}`, `:${own}`), { mode: 0o600 });
+  const [command, ...first] = programs.culvert;
+  const child = spawn(command, [...first, 'get', 'workloads', '-w', '-o', 'name'], {
+    env: { ...process.env, CULVERT_CONTEXT: context },
+  });
+  let out = '';
+  let err = '';
+  child.stdout.on('data', (chunk: Buffer) => (out += chunk.toString()));
+  child.stderr.on('data', (chunk: Buffer) => (err += chunk.toString()));
+  const ended = once(child, 'exit');
+  try {
+    await eventually('the list', async () => (out.includes('Workload/shop/db') ? true : undefined));
+    between.close();
+    await eventually('the outage', async () => (err.includes('trying again every second') ? true : undefined));
+    await apply(controller, workloadDocument('shop', 'meanwhile', { ip: '198.18.0.4' }));
+    await once(between.listen(own, '127.0.0.1'), 'listening');
+    await eventually('the new one', async () => (out.includes('Workload/shop/meanwhile\n') ? true : undefined));
+    assert.match(err, /^cannot reach the controller at [^\n]*; trying again[^\n]*\nthe controller answers again\n$/);
+  } finally {
+    child.kill('SIGINT');
+    await ended;
+    between.close();
+  }
+  assert.equal((await culvert('delete', 'workload', 'shop/meanwhile')).code, 0);
 });
 
 test('delete --dry-run says what would be deleted, and refuses what a deletion would refuse', async () => {
@@ -227,6 +266,7 @@ test('usage errors end with 64 in all three programs', () => {
     ['agent', ['no-such-command']],
     ['agent', ['run', '--no-such-option']],
     ['agent', ['run', '--drain-timeout', 'soon']],
+    ['agent', ['run', '--node', 'A B', '--state-dir', join(directory.path, 'no-agent')]],
     ['controller', ['no-such-command']],
     ['controller', ['run', '--token-ttl', 'soon']],
     ['controller', ['ca', 'rotate', 'sideways']],

@@ -129,9 +129,15 @@ describe('AuthorizationPolicy', () => {
     [when({ key: 'source.ip' }), /^spec\.rules\[0\]\.when\[0\]: must have values or notValues/],
     [when({ key: 'source.ip', values: [] }), /when\[0\]\.values: must not be empty/],
     [when({ key: 'source.ip', values: ['x'] }), /values\[0\]: "x" is neither an IP address nor a CIDR/],
-    [when({ key: 'destination.port', notValues: ['80-90'] }), /notValues\[0\]: "80-90" must be a port/],
+    [
+      when({ key: 'destination.port', notValues: ['80-90'] }),
+      /notValues\[0\]: "80-90" must be a port.*for example "5432"/,
+    ],
     [when({ key: 'source.principal', values: ['spiffe://a'] }), /values\[0\]: .*without "spiffe:\/\/"/],
-    [when({ key: 'source.serviceAccount', values: ['a/*'] }), /values\[0\]: "a\/\*" must be NAMESPACE\/NAME, or/],
+    [
+      when({ key: 'source.serviceAccount', values: ['a/*'] }),
+      /values\[0\]: "a\/\*" must be NAMESPACE\/NAME, or.*for example "billing\/api"/,
+    ],
     [fromSource({}), /source: must have at least one field/],
     [fromSource({ principals: [] }), /principals: must not be empty/],
     [fromSource({ principals: [''] }), /principals\[0\]: "" must not be empty/],
@@ -147,7 +153,7 @@ describe('AuthorizationPolicy', () => {
     ),
     [toOperation({}), /operation: must have at least one field/],
     [toOperation({ ports: ['0'] }), /ports\[0\]: "0" must be a port/],
-    [toOperation({ ports: ['80-90'] }), /ports\[0\]: "80-90" must be a port/],
+    [toOperation({ ports: ['80-90'] }), /ports\[0\]: "80-90" must be a port.*for example "5432"/],
     ...['methods', 'notMethods', 'paths', 'notPaths', 'hosts', 'notHosts'].map(
       (field) =>
         [
