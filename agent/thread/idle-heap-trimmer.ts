@@ -77,10 +77,20 @@ function threadSampler(): () => ThreadSample {
   };
 }
 
-/** Node offers no other way than V8's flag, which applies to contexts that are created after it is set. */
+/** A thread that finds another one in its way this often waits for the next gap. */
+const maxAttempts = 5;
+
+/**
+ * Node offers no other way than V8's flag, which applies to contexts that are created while it is set. It is one flag for
+ * all threads: another one may take it back before this one has made its context, which then has no `gc`.
+ */
 function collectAll(): void {
-  setFlagsFromString('--expose-gc');
-  const collect = runInNewContext('gc') as () => void;
-  setFlagsFromString('--no-expose-gc');
-  collect();
+  for (let attempt = 0; attempt < maxAttempts; attempt++) {
+    setFlagsFromString('--expose-gc');
+    const collect = runInNewContext('globalThis.gc') as (() => void) | undefined;
+    setFlagsFromString('--no-expose-gc');
+    if (collect === undefined) continue;
+    collect();
+    return;
+  }
 }

@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { getHeapStatistics } from 'node:v8';
+import { Worker } from 'node:worker_threads';
 import { IdleHeapTrimmer, type ThreadSample } from '../../../../agent/thread/idle-heap-trimmer.js';
 
 const mib = 1024 * 1024;
@@ -65,4 +66,31 @@ void test('the collection is a real one', () => {
   slack.poll();
   slack.stop();
   assert.ok(getHeapStatistics().used_heap_size < withGarbage - 4 * mib);
+});
+
+void test('another thread that takes back the flag for gc at the same moment does no harm', async () => {
+  const isRunning = new Int32Array(new SharedArrayBuffer(4));
+  const other = new Worker(
+    `const { workerData } = require('node:worker_threads');
+     const { setFlagsFromString } = require('node:v8');
+     do {
+       setFlagsFromString('--no-expose-gc');
+       if (Atomics.compareExchange(workerData, 0, 0, 1) === 0) Atomics.notify(workerData, 0);
+     } while (Atomics.load(workerData, 0) === 1);`,
+    { eval: true, workerData: isRunning },
+  );
+  try {
+    Atomics.wait(isRunning, 0, 0, 10_000);
+    assert.equal(Atomics.load(isRunning, 0), 1, 'the other thread runs');
+    let nowMs = 0;
+    const slack = new IdleHeapTrimmer({ mayPause: () => true, sampleThread: () => grown, nowMs: () => nowMs });
+    for (let poll = 0; poll < 200; poll++) {
+      nowMs += 3_600_000;
+      assert.doesNotThrow(() => slack.poll());
+    }
+    slack.stop();
+  } finally {
+    Atomics.store(isRunning, 0, 2);
+    await other.terminate();
+  }
 });
