@@ -1,10 +1,10 @@
 import { createRequire } from 'node:module';
-import type { Socket } from 'node:net';
+import type { Server, Socket } from 'node:net';
 import { getSystemErrorName } from 'node:util';
 import { type HostPort, type IpAddress, parseIp } from '../../shared/address.js';
 import { CulvertError } from '../../shared/errors.js';
 
-export { openNetns } from './netns.js';
+export { netnsInode, openNetns, ownNetnsInode } from './netns.js';
 
 /**
  * Typed access to what Node has no API for. Works in the main thread and in every worker thread. Each call is
@@ -115,7 +115,8 @@ export function socketAddresses(fd: number): SocketAddresses {
   return { local: { ip: kernelIp(localIp), port: localPort }, peer };
 }
 
-function kernelIp(text: string): IpAddress {
+/** For the other files of this folder: an address as the kernel wrote it. */
+export function kernelIp(text: string): IpAddress {
   const ip = parseIp(text);
   if (ip !== undefined) return ip;
   throw new CulvertError({ code: 'EINVAL', message: `the kernel returned no IP address: ${text}` });
@@ -147,10 +148,10 @@ export function readProcFile(o: { readonly netnsFd: number | null; readonly path
 }
 
 /**
- * The fd of an accepted socket. This is the only place that touches Node's private `_handle`. The socket keeps the fd:
- * use it at once and never close it. Throws with code `EBADF` if the socket is already closed.
+ * The fd of an accepted socket or of a listening server. The socket keeps the fd: use it at once and never close it.
+ * Throws with code `EBADF` if the socket is already closed.
  */
-export function acceptedFd(socket: Socket): number {
+export function acceptedFd(socket: Socket | Server): number {
   const fd = fdOf(socket);
   if (fd === null) throw new CulvertError({ code: 'EBADF', message: 'the socket has no fd: it is closed' });
   return fd;
@@ -161,8 +162,9 @@ export function callAddon<Addon, T>(what: string, step: (addon: Addon) => T): T 
   return call(what, () => step(loadAddon() as Addon));
 }
 
-function fdOf(socket: Socket): number | null {
-  const handle = (socket as Socket & { readonly _handle?: { readonly fd?: number } | null })._handle;
+/** This is the only place that touches Node's private `_handle`. */
+function fdOf(socket: Socket | Server): number | null {
+  const handle = (socket as { readonly _handle?: { readonly fd?: number } | null })._handle;
   const fd = handle?.fd ?? -1;
   return fd < 0 ? null : fd;
 }

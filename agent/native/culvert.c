@@ -9,9 +9,6 @@
  * A failing step throws an Error whose message names the step and whose `errno` is the number.
  */
 #define _GNU_SOURCE
-#define NAPI_VERSION 8
-#include <node_api.h>
-
 #include <arpa/inet.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -30,6 +27,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "node-values.h"
 #include "sock-diag.h"
 #include "tcp-life.h"
 
@@ -51,9 +49,6 @@
 typedef struct {
   int own_netns_fd;
 } thread_state;
-
-static failure failed(const char *step) { return (failure){step, errno}; }
-static const failure success = {NULL, 0};
 
 /* ---- namespaces ---- */
 
@@ -240,54 +235,6 @@ static failure read_proc_file(const char *path, char *out, size_t size, size_t *
 }
 
 /* ---- between JavaScript and C ---- */
-
-static napi_value throw_failure(napi_env env, failure what) {
-  napi_value message, error, number;
-  napi_create_string_utf8(env, what.step, NAPI_AUTO_LENGTH, &message);
-  napi_create_error(env, NULL, message, &error);
-  napi_create_int32(env, what.number, &number);
-  napi_set_named_property(env, error, "errno", number);
-  napi_throw(env, error);
-  return NULL;
-}
-
-static napi_value fd_result(napi_env env, int fd, failure what) {
-  if (what.step != NULL) {
-    if (fd >= 0) close(fd);
-    return throw_failure(env, what);
-  }
-  napi_value result;
-  napi_create_int32(env, fd, &result);
-  return result;
-}
-
-/* Reads `count` arguments; returns false, with a pending exception, if there are fewer. */
-static bool read_arguments(napi_env env, napi_callback_info info, size_t count, napi_value *out) {
-  size_t given = count;
-  if (napi_get_cb_info(env, info, &given, out, NULL, NULL) == napi_ok && given == count) return true;
-  napi_throw_type_error(env, NULL, "culvert.node: wrong number of arguments");
-  return false;
-}
-
-static bool read_int(napi_env env, napi_value value, int32_t *out) {
-  if (napi_get_value_int32(env, value, out) == napi_ok) return true;
-  napi_throw_type_error(env, NULL, "culvert.node: expected a number");
-  return false;
-}
-
-static bool read_bool(napi_env env, napi_value value, bool *out) {
-  if (napi_get_value_bool(env, value, out) == napi_ok) return true;
-  napi_throw_type_error(env, NULL, "culvert.node: expected a boolean");
-  return false;
-}
-
-/* An empty text is allowed. A text longer than any IP literal is truncated and then fails to parse. */
-static bool read_text(napi_env env, napi_value value, char *out, size_t size) {
-  size_t length;
-  if (napi_get_value_string_utf8(env, value, out, size, &length) == napi_ok) return true;
-  napi_throw_type_error(env, NULL, "culvert.node: expected a string");
-  return false;
-}
 
 static thread_state *state_of(napi_env env) {
   void *state = NULL;
@@ -618,5 +565,6 @@ NAPI_MODULE_INIT() {
       {"setProbing", NULL, set_probing_call, NULL, NULL, NULL, napi_enumerable, NULL},
   };
   napi_define_properties(env, exports, sizeof functions / sizeof functions[0], functions);
+  add_passed_sockets(env, exports);
   return exports;
 }

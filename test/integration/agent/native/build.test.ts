@@ -48,10 +48,14 @@ test('it builds with the headers on this machine, leaves no temporary file, and 
   const calls = [
     'applicationSocket',
     'dialSocket',
+    'duplicate',
     'exitAtOnce',
     'keepUrgentInline',
     'listenTcp',
+    'listenerOf',
+    'notify',
     'originalDestination',
+    'passSockets',
     'readProcFile',
     'resetOnClose',
     'setDeaf',
@@ -59,6 +63,7 @@ test('it builds with the headers on this machine, leaves no temporary file, and 
     'socketAddresses',
     'takeChanges',
     'takeSocketError',
+    'takeSockets',
     'tcpCondition',
     'watchChanges',
   ];
