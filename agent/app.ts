@@ -1,13 +1,15 @@
-import { availableParallelism } from 'node:os';
 import { join } from 'node:path';
+import type { Worker } from 'node:worker_threads';
 import { Registry } from 'prom-client';
+import { describeError } from '../shared/errors.js';
 import type { Log } from '../shared/log.js';
 import { version } from '../shared/version.js';
 import { openAgentEndpoints, type AgentEndpoints } from './admin/agent-endpoints.js';
 import { AgentView } from './admin/agent-view.js';
 import type { ReadinessReport } from './admin/readiness.js';
 import { WorkloadCapture } from './capture/workload-capture.js';
-import type { AgentSettings } from './config/agent-settings.js';
+import { dataplaneThreads, type AgentSettings } from './config/agent-settings.js';
+import type { PoolWorkerInit } from './dataplane/messages.js';
 import { dataplaneSettings } from './config/dataplane-settings-table.js';
 import { parseListenAddress } from '../shared/config/listen-address.js';
 import { captureControl } from './control/workloads/capture-control.js';
@@ -18,6 +20,8 @@ import { obtainCredentials } from './control/join/membership.js';
 import { resolveNodeName } from './control/join/node-name.js';
 import { StateDirectory } from './control/state/state-directory.js';
 import { WorkerPool } from './dataplane/pool/worker-pool.js';
+import { AgentSocket } from './control/succession/agent-socket.js';
+import { TakingOver } from './control/succession/taking-over.js';
 import { ownNetnsInode } from './native/netns.js';
 import { AccessLog } from './telemetry/access-log.js';
 import { AgentMetrics } from './telemetry/agent-metrics.js';
@@ -30,13 +34,24 @@ import { registerHostGauges } from './telemetry/host-gauges.js';
 import { NamespaceProbe } from './telemetry/namespace-probe.js';
 import { registerStateGauges } from './telemetry/state-gauges.js';
 
+/** Until then, a workload that the process before served may still become known. */
+const unclaimedTimeoutMs = 10_000;
+
 export type AgentOptions = {
   readonly settings: AgentSettings;
   readonly log: Log;
   /** What `/config` of the admin endpoint shows: the effective settings and their sources, without secrets. */
   readonly shownConfiguration: unknown;
+  /** Listening sockets that the supervisor kept; they become the agent's. */
+  readonly kept?: readonly number[];
+  /** Starts a data-plane thread; without it, one that loads its code first. */
+  readonly spawn?: (init: PoolWorkerInit) => Worker;
   /** Called once, when every workload whose namespace exists is captured and served. */
   readonly onServing?: () => void;
+  /** The set of listening sockets changed: what a supervisor keeps is out of date. */
+  readonly onSockets?: () => void;
+  /** This process is to stop: a start that fails does not wait for connections that it has accepted. */
+  readonly stopping?: AbortSignal;
 };
 
 export type StopOptions = {
@@ -46,6 +61,11 @@ export type StopOptions = {
   readonly removesCapture: boolean;
   /** Ends the grace period early. */
   readonly atOnce?: AbortSignal;
+  /**
+   * Another process keeps the listening sockets: serve new connections too while the open ones go on, because the next
+   * agent starts only after this one has ended.
+   */
+  readonly isServing?: boolean;
 };
 
 export type Stopped = {
@@ -58,6 +78,8 @@ export type RunningAgent = AsyncDisposable & {
   readonly readiness: () => ReadinessReport;
   /** Resolves when the host has joined and serves (at once if it had joined before); rejects if it never can. */
   readonly joined: Promise<void>;
+  /** Resolves when another process has taken over this host: only open connections are left here, and `stop` is due. */
+  readonly succeeded: Promise<void>;
   /** Checks the capture rules of every workload and of the host now, because the supervisor may have removed some. */
   recheckCapture(): Promise<void>;
   /** Stops cleanly, `graceMs` and some seconds later at the latest. Safe to call twice. */
@@ -68,12 +90,20 @@ export type RunningAgent = AsyncDisposable & {
  * Starts one agent in this process: the endpoints first, so that /readyz reports what is missing from the first moment;
  * then the join; then data plane, capture and control. Throws CulvertError if a setting or an address cannot be used.
  * Disposing stops the agent at once and leaves the capture in place (fail closed).
+ *
+ * If an agent runs with this state directory, the new one takes over from it: it listens on the same sockets, and when it
+ * serves every workload the other lets go, and the new one opens its endpoints and manages the host. A start that fails
+ * before leaves the running agent as it was.
  */
 export async function startAgent({
   settings,
   log,
   shownConfiguration,
+  kept = [],
+  spawn,
   onServing,
+  onSockets,
+  stopping,
 }: AgentOptions): Promise<RunningAgent> {
   const node = resolveNodeName(settings.node);
   const addresses = {
@@ -82,8 +112,9 @@ export async function startAgent({
     health: parseListenAddress(settings.healthAddress, '--health-address'),
   };
   const startedAtMs = Date.now();
+  const takingOver = new TakingOver({ stateDir: settings.stateDir, kept });
   const abort = new AbortController();
-  const workers = settings.workers ?? Math.min(4, availableParallelism());
+  const workers = dataplaneThreads(settings);
   const registry = new Registry();
   const metrics = new AgentMetrics({
     registry,
@@ -113,18 +144,21 @@ export async function startAgent({
   });
   registerStateGauges(registry, view.observed());
   const probe = new NamespaceProbe({ registry, log, targets: () => view.namespaces() });
-  const endpoints = await openAgentEndpoints({
-    addresses,
-    log,
-    sources: {
-      registry,
-      readiness: () => view.readiness(),
-      isAlive: () => view.isAlive(),
-      configuration: () => shownConfiguration,
-      state: () => view.dump(),
-      workers: async () => (await view.pool?.dump()) ?? [],
-    },
-  });
+  const openEndpoints = (): Promise<AgentEndpoints> =>
+    openAgentEndpoints({
+      addresses,
+      kept: takingOver.takeEndpointSockets(),
+      log,
+      sources: {
+        registry,
+        readiness: () => view.readiness(),
+        isAlive: () => view.isAlive(),
+        configuration: () => shownConfiguration,
+        state: () => view.dump(),
+        workers: async () => (await view.pool?.dump()) ?? [],
+      },
+    });
+  let endpoints: AgentEndpoints | null = takingOver.from === null ? await openEndpoints() : null;
   const hostGauges = registerHostGauges(registry);
   // Nothing on this thread is urgent enough to be hurt by a pause.
   const heapTrimmer = new IdleHeapTrimmer({ mayPause: () => true });
@@ -141,7 +175,16 @@ export async function startAgent({
     const state = await directory.readState(log);
     const { namespaces } = await directory.readCaptured(log);
     const { trustDomain } = credentials;
-    const pool = new WorkerPool({ workers, node, trustDomain, settings: dataplaneSettings(settings), log });
+    const pool = new WorkerPool({
+      workers,
+      node,
+      trustDomain,
+      settings: dataplaneSettings(settings),
+      log,
+      kept: takingOver.workloadSockets,
+      ...(spawn === undefined ? {} : { spawn }),
+      ...(onSockets === undefined ? {} : { onSockets }),
+    });
     view.pool = pool;
     const flows = new FlowPublisher({
       aggregator: new FlowAggregator({
@@ -170,14 +213,20 @@ export async function startAgent({
       directory,
       ledger: new CaptureLedger({ file: directory.captured, entries: namespaces, log }),
       pool,
-      capture: captureControl(capture),
+      capture: captureControl(capture, takingOver.inCharge),
       ownInode: ownNetnsInode(),
       metrics,
       log,
       pending: () => view.readiness().pending.map((task) => task.name),
-      onWorkloads: view.announceServing(onServing),
+      onWorkloads: view.announceServing(() => {
+        // Connections to workloads that have left this host wait in them.
+        pool.sockets.closeUnclaimed();
+        onServing?.();
+      }),
     });
     await pool.start();
+    // Nor may they wait for ever if this host's workloads are not known.
+    setTimeout(() => pool.sockets.closeUnclaimed(), unclaimedTimeoutMs).unref();
     if (abort.signal.aborted) return;
     view.plane = plane;
     plane.start(state);
@@ -187,28 +236,78 @@ export async function startAgent({
   // Callers may await it and get the failure, but they need not.
   joined.catch(() => undefined);
 
-  const stopNow = async ({ graceMs, removesCapture, atOnce }: StopOptions): Promise<Stopped> => {
+  /** Ends everything by which two agents could act on one host. */
+  const letGo = async (o: { readonly removesCapture: boolean; readonly hasSuccessor: boolean }): Promise<void> => {
     abort.abort();
     await joined.catch(() => undefined);
     probe.close();
-    await view.plane?.stop({ removesCapture });
-    // No new connection arrives by now. What the open ones need is stopped after they have ended.
-    const stopped = await drainPool(view.pool, graceMs, atOnce);
+    await view.plane?.stop(o);
+  };
+  let isSucceeded = false;
+  let announceSuccession = (): void => undefined;
+  const succeeded = new Promise<void>((resolve) => (announceSuccession = resolve));
+  const openSocket = (): Promise<AgentSocket> =>
+    AgentSocket.open({
+      stateDir: settings.stateDir,
+      log,
+      sockets: () => [...(endpoints?.sockets() ?? []), ...(view.pool?.sockets.all() ?? [])],
+      letGo: async () => {
+        isSucceeded = true;
+        try {
+          await letGo({ removesCapture: false, hasSuccessor: true });
+          await capture.close();
+          await endpoints?.[Symbol.asyncDispose]();
+        } catch (error) {
+          log.error({ err: error }, 'the agent could not let go in order');
+        }
+        announceSuccession();
+      },
+    });
+  let agentSocket: AgentSocket | null = null;
+
+  const stopNow = async (options: StopOptions): Promise<Stopped> => {
+    // The rules are the successor's by now.
+    const removesCapture = options.removesCapture && !isSucceeded;
+    takingOver.giveUp();
+    await letGo({ removesCapture, hasSuccessor: false });
+    // What the open connections need is stopped after they have ended.
+    const stopped = await drainPool(view.pool, options);
     await view.flows?.close();
     await view.plane?.disconnect();
     if (removesCapture) await capture.releaseAll();
     await capture.close();
     hostGauges.dispose();
     heapTrimmer.stop();
-    await endpoints[Symbol.asyncDispose]();
+    await endpoints?.[Symbol.asyncDispose]();
+    agentSocket?.close();
     return stopped;
   };
-  let stopping: Promise<Stopped> | null = null;
-  const stop = (options: StopOptions): Promise<Stopped> => (stopping ??= stopNow(options));
+  let stopped: Promise<Stopped> | null = null;
+  const stop = (options: StopOptions): Promise<Stopped> => (stopped ??= stopNow(options));
+  try {
+    if (takingOver.from !== null) {
+      await joined;
+      await takingOver.whenListening(() => view.isListening());
+      // What can go wrong goes wrong before the running agent lets go. Null: it still has the address, in another form.
+      endpoints = await openEndpoints().catch((error: unknown) => nullIfInUse(error));
+      await takingOver.takeCharge();
+      endpoints ??= await openEndpoints();
+      log.info({ from: takingOver.from }, 'this agent took over from the one that ran');
+    }
+    agentSocket = await openSocket();
+    onSockets?.();
+  } catch (error) {
+    if (takingOver.from !== null) log.error({ problem: describeError(error) }, 'this agent cannot take over, and ends');
+    // It may have accepted connections already, which would have been the running agent's.
+    const graceMs = takingOver.from === null ? 0 : settings.drainTimeoutMs;
+    await stop({ graceMs, removesCapture: false, ...(stopping === undefined ? {} : { atOnce: stopping }) });
+    throw error;
+  }
   return {
-    ports: endpoints.ports,
+    ports: endpoints?.ports ?? { admin: 0, metrics: 0, health: 0 },
     readiness: () => view.readiness(),
     joined,
+    succeeded,
     recheckCapture: async () => {
       for (const { name } of capture.status()) await capture.check(name);
       await capture.checkHost();
@@ -220,14 +319,23 @@ export async function startAgent({
   };
 }
 
+function nullIfInUse(error: unknown): null {
+  const cause = error instanceof Error ? error.cause : null;
+  if (cause instanceof Error && 'code' in cause && cause.code === 'EADDRINUSE') return null;
+  throw error;
+}
+
 /** Lets connections finish until the grace period ends or `atOnce` aborts. */
-async function drainPool(pool: WorkerPool | null, graceMs: number, atOnce: AbortSignal | undefined): Promise<Stopped> {
+async function drainPool(
+  pool: WorkerPool | null,
+  { graceMs, atOnce, isServing = false }: StopOptions,
+): Promise<Stopped> {
   if (pool === null) return { hasThreadsLeft: false };
   const impatient = new Promise<Stopped>((resolve) => {
     const finish = (): void => resolve({ hasThreadsLeft: true });
     if (atOnce?.aborted === true) finish();
     atOnce?.addEventListener('abort', finish, { once: true });
   });
-  const drained = pool.drain(graceMs).then(({ stuckThreads }) => ({ hasThreadsLeft: stuckThreads > 0 }));
+  const drained = pool.drain(graceMs, { isServing }).then(({ stuckThreads }) => ({ hasThreadsLeft: stuckThreads > 0 }));
   return await Promise.race([drained, impatient]);
 }

@@ -7,14 +7,12 @@ import { createLog, flushLog, type Log } from '../shared/log.js';
 import { version } from '../shared/version.js';
 import { noExclusions } from './capture/namespace-capture.js';
 import { formatHostRules, formatWorkloadRules } from './capture/firewall/rules-text.js';
-import { agentSettingsTable } from './config/agent-settings.js';
-import { joinOnce } from './control/join/membership.js';
+import { assertCanCapture } from './capture/assert-can-capture.js';
+import { agentSettingsTable, dataplaneThreads } from './config/agent-settings.js';
 import { namespacePath } from './control/workloads/network-namespace.js';
+import { WarmWorkers } from './dataplane/pool/warm-workers.js';
 import { resolveNodeName } from './control/join/node-name.js';
-import { StateDirectory } from './control/state/state-directory.js';
-import { removeCapture } from './remove.js';
-import { assertCanCapture, runAgent, type ExitStatus } from './run.js';
-import { Supervisor } from './supervise.js';
+import type { ExitStatus } from './run.js';
 
 /** Runs a command to its end; it gives the exit code. */
 export type Finish = (run: () => Promise<ExitStatus>) => Promise<void>;
@@ -50,10 +48,15 @@ export function agentCommandLine(finish: Finish): Command {
   }
 
   command('run', 'Run the agent (the default).', async (loaded) => {
-    return await runAgent({ loaded, log: logOf(loaded) });
+    // Each command loads only its own code, and the data-plane threads load theirs meanwhile: a start must be fast.
+    using threads = new WarmWorkers({ count: dataplaneThreads(loaded.values) });
+    const [{ runAgent }] = await Promise.all([import('./run.js'), assertCanCapture()]);
+    return await runAgent({ loaded, log: logOf(loaded), spawn: (init) => threads.take(init) });
   });
 
   command('join', 'Join the mesh with a token, and do nothing else.', async ({ values }) => {
+    const { joinOnce } = await import('./control/join/membership.js');
+    const { StateDirectory } = await import('./control/state/state-directory.js');
     const settings = { ...values, node: resolveNodeName(values.node) };
     const directory = new StateDirectory({ path: values.stateDir });
     const log = createLog({ name: 'culvert-agent', level: 'error' });
@@ -74,12 +77,16 @@ export function agentCommandLine(finish: Finish): Command {
         const loaded = settingsOfCommand(probe.parse(settings, { from: 'user' }), agentSettingsTable, process.env);
         await assertCanCapture();
         const log = logOf(loaded);
+        const { Supervisor } = await import('./supervise.js');
+        const { KeptSockets } = await import('./control/succession/kept-sockets.js');
         const supervisor = new Supervisor({
           argv: [process.execPath, ...process.execArgv, mainFile, 'run', ...settings],
           failMode: loaded.values.failMode,
           stateDir: loaded.values.stateDir,
+          kept: new KeptSockets({ stateDir: loaded.values.stateDir, log, env: process.env }),
           log,
         });
+        process.on('SIGHUP', () => supervisor.replace());
         for (const name of ['SIGTERM', 'SIGINT'] as const) process.on(name, () => supervisor.stop(name));
         const code = await supervisor.run();
         await flushLog(log);
@@ -104,6 +111,7 @@ export function agentCommandLine(finish: Finish): Command {
       await assertCanCapture();
       const { netns = [] } = self.opts<{ netns?: string[] }>();
       const log = createLog({ name: 'culvert-agent', level: 'error' });
+      const { removeCapture } = await import('./remove.js');
       const lines = await removeCapture({ stateDir: values.stateDir, netnsPaths: netns.map(namespacePath), log });
       print(lines.join('\n'));
       return 0;

@@ -1,5 +1,7 @@
 /** The agent's ports. They are the same as in Istio's ambient mode, so people, NetworkPolicies and tools know them. */
 export const capturePorts = { outbound: 15001, inboundPlaintext: 15006, inboundTunnel: 15008 } as const;
+export type CapturePortName = keyof typeof capturePorts;
+export const capturePortNames = Object.keys(capturePorts) as readonly CapturePortName[];
 export const hostPorts = { admin: 15000, metrics: 15020, health: 15021 } as const;
 
 /** Set on every socket that the agent dials with: "own traffic, do not capture". Same value as Istio's. */

@@ -1,11 +1,14 @@
 import type { LoadedSettings } from '../shared/config/load-settings.js';
 import { flushLog, type Log } from '../shared/log.js';
 import { startAgent, type RunningAgent } from './app.js';
-import { findMissingTools } from './capture/firewall/command-runner.js';
+import type { WarmWorkers } from './dataplane/pool/warm-workers.js';
 import { agentSettingsTable } from './config/agent-settings.js';
 import { shownConfiguration } from '../shared/config/shown-configuration.js';
-import { CulvertError } from '../shared/errors.js';
-import type { FromSupervised, ToSupervised } from './supervise.js';
+import { assertNever } from '../shared/assert-never.js';
+import { takeInheritedSockets } from './control/succession/kept-sockets.js';
+import { firstInheritedFd, inheritedCount, type FromSupervised, type ToSupervised } from './supervised.js';
+
+const socketsQuietMs = 50;
 
 /**
  * Runs one agent until a signal ends it: the first SIGTERM or SIGINT drains, the second stops at once. Capture rules
@@ -16,25 +19,40 @@ import type { FromSupervised, ToSupervised } from './supervise.js';
 export async function runAgent(o: {
   readonly loaded: LoadedSettings<typeof agentSettingsTable>;
   readonly log: Log;
+  /** Starts a data-plane thread. */
+  readonly spawn: WarmWorkers['take'];
 }): Promise<ExitStatus> {
   const { loaded, log } = o;
-  await assertCanCapture();
   const stop = new StopSignals();
   const agent = await startAgent({
     settings: loaded.values,
     log,
     shownConfiguration: shownConfiguration(loaded, agentSettingsTable),
+    kept: inheritedSockets(),
+    spawn: o.spawn,
     onServing: () => tellSupervisor({ type: 'serving' }),
+    onSockets: announceSockets(),
+    stopping: stop.requested,
   });
   log.info({ ports: agent.ports }, 'agent started');
-  listenToSupervisor(agent, log);
+  let isKept = false;
+  listenToSupervisor({ agent, log, onKept: () => (isKept = true) });
   try {
-    await Promise.race([stop.first, agent.joined.then(() => stop.first)]);
+    const why = await Promise.race([
+      stop.first.then(() => 'stopped' as const),
+      agent.succeeded.then(() => 'succeeded' as const),
+      agent.joined.then(() => stop.first).then(() => 'stopped' as const),
+    ]);
+    if (why === 'succeeded') {
+      tellSupervisor({ type: 'succeeded' });
+      log.info({}, 'another agent took over this host; open connections may end here');
+    }
     log.info({ graceMs: loaded.values.drainTimeoutMs, removesCapture: loaded.values.removeOnExit }, 'agent stopping');
     const { hasThreadsLeft } = await agent.stop({
       graceMs: loaded.values.drainTimeoutMs,
       removesCapture: loaded.values.removeOnExit,
       atOnce: stop.second,
+      isServing: isKept && why === 'stopped',
     });
     log.info('agent stopped');
     return hasThreadsLeft ? { atOnce: 0 } : 0;
@@ -44,44 +62,31 @@ export async function runAgent(o: {
   }
 }
 
-/**
- * Checks for root and for the programs that capture runs. Throws CulvertError with one line that says what to install.
- */
-export async function assertCanCapture(): Promise<void> {
-  if (process.platform !== 'linux' || process.getuid?.() !== 0) {
-    throw new CulvertError({
-      code: 'NOT_ROOT',
-      message: 'the agent needs Linux and root, because it works in the network namespaces of workloads',
-      hint: 'start it with sudo, or as the systemd unit',
-    });
-  }
-  const missing = await findMissingTools();
-  if (missing.length === 0) return;
-  const packages = [...new Set(missing.map((tool) => tool.debianPackage))].join(' ');
-  throw new CulvertError({
-    code: 'TOOL_MISSING',
-    message: `${missing.map((tool) => tool.command).join(', ')} is missing`,
-    hint: `install it with: apt-get install ${packages}`,
-  });
-}
-
 /** An exit code. `atOnce`: without waiting for threads that cannot be ended. */
 export type ExitStatus = number | { readonly atOnce: number };
 
 /** The first signal requests a graceful stop, the second an immediate one. */
 class StopSignals {
   readonly first: Promise<void>;
+  /** Aborts with the first. */
+  readonly requested: AbortSignal;
   readonly second: AbortSignal;
 
   constructor() {
+    const requested = new AbortController();
     const second = new AbortController();
+    this.requested = requested.signal;
     this.second = second.signal;
     this.first = new Promise((resolve) => {
       let count = 0;
       const onSignal = (): void => {
         count++;
-        if (count === 1) resolve();
-        else second.abort();
+        if (count > 1) {
+          second.abort();
+          return;
+        }
+        requested.abort();
+        resolve();
       };
       for (const name of ['SIGTERM', 'SIGINT'] as const) process.on(name, onSignal);
       process.once('disconnect', onSignal);
@@ -93,9 +98,36 @@ function tellSupervisor(message: FromSupervised): void {
   if (process.connected) process.send?.(message, undefined, undefined, () => undefined);
 }
 
-function listenToSupervisor(agent: RunningAgent, log: Log): void {
-  process.on('message', (message: ToSupervised) => {
-    if (message.type !== 'recheck-capture') return;
-    agent.recheckCapture().catch((error: unknown) => log.error({ err: error }, 'capture could not be checked'));
+function listenToSupervisor(o: { readonly agent: RunningAgent; readonly log: Log; readonly onKept: () => void }): void {
+  process.on('message', ({ type }: ToSupervised) => {
+    switch (type) {
+      case 'sockets-outlive-you':
+        o.onKept();
+        return;
+      case 'recheck-capture':
+        o.agent.recheckCapture().catch((error: unknown) => o.log.error({ err: error }, 'capture could not be checked'));
+        return;
+      default:
+        assertNever(type);
+    }
   });
+}
+
+/** The listening sockets that the supervisor kept from the agent before. */
+function inheritedSockets(): readonly number[] {
+  const count = Number(process.env[inheritedCount] ?? 0);
+  delete process.env[inheritedCount];
+  return takeInheritedSockets({ first: firstInheritedFd, count });
+}
+
+/** Tells the supervisor once a burst of changes is over. */
+function announceSockets(): () => void {
+  let timer: NodeJS.Timeout | null = null;
+  return () => {
+    timer ??= setTimeout(() => {
+      timer = null;
+      tellSupervisor({ type: 'sockets' });
+    }, socketsQuietMs);
+    timer.unref();
+  };
 }

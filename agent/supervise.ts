@@ -1,15 +1,10 @@
 import { spawn, type ChildProcess } from 'node:child_process';
 import { setTimeout as delay } from 'node:timers/promises';
-import { describeError } from '../shared/errors.js';
+import { assertNever } from '../shared/assert-never.js';
 import type { Log } from '../shared/log.js';
-import { removeEverything } from './capture/remove-everything.js';
-import { StateDirectory } from './control/state/state-directory.js';
-
-/**
- * The child reports that it serves the workloads that it served before; the supervisor asks it to check its capture.
- */
-export type FromSupervised = { readonly type: 'serving' };
-export type ToSupervised = { readonly type: 'recheck-capture' };
+import type { KeptSockets } from './control/succession/kept-sockets.js';
+import { FailOpener } from './fail-opener.js';
+import { inheritedCount, type FromSupervised, type ToSupervised } from './supervised.js';
 
 const firstRestartMs = 50;
 const maxRestartMs = 10_000;
@@ -20,136 +15,180 @@ const openAfterMs = 1000;
 /** The same for this supervisor's first agent: a normal start, for example after an upgrade, must not open the mesh. */
 const openAfterStartMs = 10_000;
 
+type Exit = { readonly code: number | null; readonly signal: NodeJS.Signals | null };
+
+type Child = {
+  readonly process: ChildProcess;
+  readonly startedAtMs: number;
+  readonly exited: Promise<Exit>;
+  /** It left this host to another agent, and only lets its open connections end. */
+  readonly succeeded: Promise<void>;
+  readonly succeed: () => void;
+  isSucceeded: boolean;
+  hasServed: boolean;
+};
+
 /**
- * Keeps one agent running. A child that exits on its own is restarted with growing delays. With fail mode `closed` the
- * capture rules stay, so new connections are refused meanwhile. With `open` the rules are removed unless the child
- * serves again within a second (the first child within ten), and the child loads them again when it does.
+ * Keeps one agent running. A child that exits on its own is restarted with growing delays, on the listening sockets of
+ * the one before. With fail mode `closed` the capture rules stay, so new connections wait for the next child, and are
+ * refused if that does not come to serve. With `open` the rules are removed unless the child serves again within a second
+ * (the first child within ten), and the child loads them again when it does.
+ *
+ * {@link replace} starts the program that is on disk now next to the running agent, which lets go when the new one
+ * serves.
  */
 export class Supervisor {
   readonly #argv: readonly [program: string, ...args: string[]];
   readonly #failMode: 'closed' | 'open';
   readonly #log: Log;
   readonly #opener: FailOpener;
+  readonly #kept: KeptSockets;
   readonly #stopping = new AbortController();
-  #child: ChildProcess | null = null;
+  /** All that run: the one that serves, one that is to take over from it, and those that only drain. */
+  readonly #children = new Set<Child>();
+  #successor: Child | null = null;
+  /** A successor of the child that serves was started, whatever became of it. */
+  #hasTriedToReplace = false;
 
   constructor(init: {
     /** Program and arguments of the agent. */
     readonly argv: readonly [program: string, ...args: string[]];
     readonly failMode: 'closed' | 'open';
     readonly stateDir: string;
+    /** Becomes this object's. */
+    readonly kept: KeptSockets;
     readonly log: Log;
   }) {
     this.#argv = init.argv;
     this.#failMode = init.failMode;
     this.#log = init.log;
-    this.#opener = new FailOpener({ stateDir: init.stateDir, log: init.log });
+    this.#kept = init.kept;
+    this.#opener = new FailOpener({ stateDir: init.stateDir, log: init.log, onOpen: () => this.#kept.drop() });
   }
 
-  /** Forwards a signal to the child, each time it is called, and prevents further restarts. */
+  /** Forwards a signal to every child, each time it is called, and prevents further restarts. */
   stop(signal: NodeJS.Signals): void {
     this.#stopping.abort();
-    this.#child?.kill(signal);
+    this.#kept.close();
+    for (const child of this.#children) child.process.kill(signal);
+  }
+
+  /** Starts a successor of the running agent; connections go on, and none is refused. Never throws. */
+  replace(): void {
+    if (this.#stopping.signal.aborted) return;
+    if (this.#successor !== null) {
+      this.#log.warn({}, 'a new agent is being started already');
+      return;
+    }
+    this.#log.info({}, 'starting a new agent that takes over from the running one');
+    const successor = this.#start([]);
+    this.#successor = successor;
+    this.#hasTriedToReplace = true;
+    void successor.exited.then((exit) => {
+      if (this.#successor !== successor) return;
+      this.#successor = null;
+      this.#log.error({ ...exit }, 'the new agent did not take over: the running one goes on');
+    });
   }
 
   /** Resolves with the exit code of the last child after {@link stop}. Call it once. */
   async run(): Promise<number> {
     let failures = 0;
-    let exit: Exit = { code: 0, signal: null };
     // What an earlier run captured is refused until this child serves, whether the child dies or only waits.
     if (this.#failMode === 'open') this.#opener.expectChild(openAfterStartMs);
-    while (!this.#stopping.signal.aborted) {
-      const startedAtMs = Date.now();
-      exit = await this.#runChild();
+    let child = this.#start(this.#kept.fds);
+    for (;;) {
+      const exit = await Promise.race([child.exited, child.succeeded.then(() => null)]);
       if (this.#stopping.signal.aborted) break;
-      if (this.#failMode === 'open') this.#opener.expectChild(openAfterMs);
-      failures = Date.now() - startedAtMs > settledAfterMs ? 1 : failures + 1;
-      const restartInMs = Math.min(maxRestartMs, firstRestartMs * 2 ** (failures - 1));
-      this.#log.error({ ...exit, restartInMs, failMode: this.#failMode }, 'the agent exited; restarting it');
-      await delay(restartInMs, undefined, { signal: this.#stopping.signal }).catch(() => undefined);
+      const successor = this.#successorOf(child);
+      if (successor !== null) {
+        child = successor;
+        this.#successor = null;
+        this.#hasTriedToReplace = false;
+      } else {
+        // The next child has one chance to serve what waits.
+        if (!child.hasServed) this.#kept.drop();
+        if (this.#failMode === 'open') this.#opener.expectChild(openAfterMs);
+        failures = performance.now() - child.startedAtMs > settledAfterMs ? 1 : failures + 1;
+        const restartInMs = Math.min(maxRestartMs, firstRestartMs * 2 ** (failures - 1));
+        this.#log.error({ ...exit, restartInMs, failMode: this.#failMode }, 'the agent exited; restarting it');
+        await delay(restartInMs, undefined, { signal: this.#stopping.signal }).catch(() => undefined);
+        if (this.#stopping.signal.aborted) break;
+        child = this.#start(this.#kept.fds);
+      }
     }
+    await Promise.all([...this.#children].map(({ exited }) => exited));
+    const { code } = await child.exited;
+    this.#kept.close();
     await this.#opener.close();
-    return exit.code ?? 1;
+    return code ?? 1;
+  }
+
+  /** The child that runs in its place already, or is about to. */
+  #successorOf(child: Child): Child | null {
+    return [...this.#children].find((other) => other.startedAtMs > child.startedAtMs && !other.isSucceeded) ?? null;
   }
 
   /** In its own process group, so that Ctrl-C reaches the child once, through us. Twice would mean "stop at once". */
-  #runChild(): Promise<Exit> {
+  #start(sockets: readonly number[]): Child {
     const [program, ...args] = this.#argv;
-    const child = spawn(program, args, { stdio: ['ignore', 'inherit', 'inherit', 'ipc'], detached: true });
-    this.#child = child;
-    child.on('message', (message: FromSupervised) => {
-      if (message.type === 'serving') this.#opener.childServes(child);
+    const started = spawn(program, args, {
+      stdio: ['ignore', 'inherit', 'inherit', 'ipc', ...sockets],
+      detached: true,
+      env: { ...process.env, ...(sockets.length === 0 ? {} : { [inheritedCount]: String(sockets.length) }) },
     });
-    return new Promise((resolve) => {
-      child.once('exit', (code, signal) => resolve({ code, signal }));
-      child.on('error', (error) => {
-        this.#log.error({ err: error }, 'the agent could not be started or signalled');
-        if (child.pid === undefined) resolve({ code: 127, signal: null });
-      });
-    });
+    let succeed = (): void => undefined;
+    const succeeded = new Promise<void>((resolve) => (succeed = resolve));
+    const child: Child = {
+      process: started,
+      startedAtMs: performance.now(),
+      exited: exitOf(started, this.#log),
+      succeeded,
+      succeed,
+      isSucceeded: false,
+      hasServed: false,
+    };
+    this.#children.add(child);
+    void child.exited.then(() => this.#children.delete(child));
+    started.on('message', (message: FromSupervised) => this.#onMessage(child, message));
+    if (this.#kept.hasManager) tell(started, { type: 'sockets-outlive-you' });
+    return child;
+  }
+
+  #onMessage(child: Child, { type }: FromSupervised): void {
+    switch (type) {
+      case 'serving':
+        child.hasServed = true;
+        this.#opener.childServes(child.process);
+        return;
+      case 'sockets':
+        if (!child.isSucceeded && !this.#stopping.signal.aborted) this.#kept.refresh();
+        return;
+      case 'succeeded':
+        child.isSucceeded = true;
+        if (!this.#hasTriedToReplace) {
+          this.#log.info({}, 'an agent that this supervisor did not start took over; this one ends');
+          this.#stopping.abort();
+          this.#kept.close();
+        }
+        child.succeed();
+        return;
+      default:
+        assertNever(type);
+    }
   }
 }
 
-type Exit = { readonly code: number | null; readonly signal: NodeJS.Signals | null };
-
-/** Removes the capture from every namespace in the ledger when the agent stays away. */
-class FailOpener {
-  readonly #stateDir: string;
-  readonly #log: Log;
-  #timer: NodeJS.Timeout | null = null;
-  #dueAtMs = 0;
-  #removal: Promise<void> | null = null;
-  /** Since a child last served. */
-  #hasOpened = false;
-
-  constructor(init: { readonly stateDir: string; readonly log: Log }) {
-    this.#stateDir = init.stateDir;
-    this.#log = init.log;
-  }
-
-  /** Opens unless a child serves within this time, or within the time of an earlier call if that ends sooner. */
-  expectChild(timeoutMs: number): void {
-    const dueAtMs = Date.now() + timeoutMs;
-    if (this.#timer !== null && this.#dueAtMs <= dueAtMs) return;
-    if (this.#timer !== null) clearTimeout(this.#timer);
-    this.#dueAtMs = dueAtMs;
-    this.#timer = setTimeout(() => {
-      this.#timer = null;
-      this.#hasOpened = true;
-      this.#removal ??= this.#open().finally(() => (this.#removal = null));
-    }, timeoutMs);
-  }
-
-  /** In time: nothing is removed. Too late: the child must reload what the removal took from it while it started. */
-  childServes(child: ChildProcess): void {
-    if (this.#timer !== null) clearTimeout(this.#timer);
-    this.#timer = null;
-    if (!this.#hasOpened) return;
-    this.#hasOpened = false;
-    const recheck: ToSupervised = { type: 'recheck-capture' };
-    void (this.#removal ?? Promise.resolve()).then(() => {
-      if (child.connected) child.send(recheck, () => undefined);
+async function exitOf(child: ChildProcess, log: Log): Promise<Exit> {
+  return await new Promise((resolve) => {
+    child.once('exit', (code, signal) => resolve({ code, signal }));
+    child.on('error', (error) => {
+      log.error({ err: error }, 'the agent could not be started or signalled');
+      if (child.pid === undefined) resolve({ code: 127, signal: null });
     });
-  }
+  });
+}
 
-  async close(): Promise<void> {
-    if (this.#timer !== null) clearTimeout(this.#timer);
-    await this.#removal;
-  }
-
-  async #open(): Promise<void> {
-    try {
-      const directory = new StateDirectory({ path: this.#stateDir });
-      const { namespaces } = await directory.readCaptured(this.#log);
-      if (namespaces.length === 0) return;
-      const removed = await removeEverything({ netnsPaths: namespaces.map((namespace) => namespace.netnsPath) });
-      const problems = removed.filter(({ problem }) => problem !== null);
-      this.#log.error(
-        { namespaces: namespaces.map((namespace) => namespace.workload), problems },
-        'FAIL OPEN: the agent is down, so the traffic of its workloads now passes unprotected',
-      );
-    } catch (error) {
-      this.#log.error({ problem: describeError(error) }, 'the capture could not be removed: traffic stays refused');
-    }
-  }
+function tell(child: ChildProcess, message: ToSupervised): void {
+  if (child.connected) child.send(message, () => undefined);
 }

@@ -1,8 +1,10 @@
+import { closeSync } from 'node:fs';
 import type { Registry } from 'prom-client';
 import { CulvertError } from '../../shared/errors.js';
 import { logLevels, type Log, type LogLevel } from '../../shared/log.js';
 import type { ListenAddress } from '../../shared/config/listen-address.js';
 import type { WorkerDump } from '../dataplane/messages.js';
+import { listenerOf } from '../native/passed-sockets.js';
 import { HttpEndpoint, type EndpointRoutes } from './http-endpoint.js';
 import type { ReadinessReport } from './readiness.js';
 
@@ -19,6 +21,8 @@ export type EndpointSources = {
 
 export type AgentEndpoints = AsyncDisposable & {
   readonly ports: { readonly admin: number; readonly metrics: number; readonly health: number };
+  /** Their listening sockets, for the process that takes over. They stay the endpoints'. */
+  readonly sockets: () => readonly number[];
 };
 
 /** Opens the three endpoints: health and metrics for the network, admin for operators on this host. */
@@ -29,16 +33,28 @@ export async function openAgentEndpoints(o: {
     readonly metrics: ListenAddress;
     readonly health: ListenAddress;
   };
+  /** Listening sockets of the process before, which become this function's: the ones that do not fit are closed. */
+  readonly kept: readonly number[];
   readonly log: Log;
 }): Promise<AgentEndpoints> {
   const { sources, addresses, log } = o;
+  const kept = fitting(o.kept, Object.values(addresses));
   const opened: HttpEndpoint[] = [];
   const close = async (): Promise<void> => {
     await Promise.all(opened.map((endpoint) => endpoint[Symbol.asyncDispose]()));
   };
   const open = async (setting: string, address: ListenAddress, routes: EndpointRoutes): Promise<number> => {
     const loopbackOnly = setting === '--admin-address';
-    const endpoint = await HttpEndpoint.listen({ address, routes, log, setting, loopbackOnly });
+    const keptFd = kept.get(address.port);
+    kept.delete(address.port);
+    const endpoint = await HttpEndpoint.listen({
+      address,
+      routes,
+      log,
+      setting,
+      loopbackOnly,
+      ...(keptFd === undefined ? {} : { keptFd }),
+    });
     opened.push(endpoint);
     return endpoint.port;
   };
@@ -46,11 +62,32 @@ export async function openAgentEndpoints(o: {
     const health = await open('--health-address', addresses.health, healthRoutes(sources));
     const metrics = await open('--metrics-address', addresses.metrics, metricsRoutes(sources));
     const admin = await open('--admin-address', addresses.admin, adminRoutes(sources, log));
-    return { ports: { admin, metrics, health }, [Symbol.asyncDispose]: close };
+    const sockets = (): readonly number[] => opened.map((endpoint) => endpoint.fd);
+    return { ports: { admin, metrics, health }, sockets, [Symbol.asyncDispose]: close };
   } catch (error) {
+    for (const fd of kept.values()) closeSync(fd);
     await close();
     throw error;
   }
+}
+
+/** By port. The others are closed first, because a wanted address may overlap with theirs. */
+function fitting(kept: readonly number[], wanted: readonly ListenAddress[]): Map<number, number> {
+  const found = new Map<number, number>();
+  for (const fd of kept) {
+    const listener = listenerOf(fd);
+    const fits = wanted.some((address) => listener !== null && isSame(address, listener));
+    if (listener !== null && fits && !found.has(listener.port)) found.set(listener.port, fd);
+    else closeSync(fd);
+  }
+  return found;
+}
+
+/** Of names only localhost is known without asking. */
+function isSame(address: ListenAddress, listener: { readonly ip: string; readonly port: number }): boolean {
+  if (address.port !== listener.port) return false;
+  const isLoopback = listener.ip === '127.0.0.1' || listener.ip === '::1';
+  return address.host === listener.ip || (address.host === 'localhost' && isLoopback);
 }
 
 function healthRoutes(sources: EndpointSources): EndpointRoutes {

@@ -66,6 +66,16 @@ export class AgentView {
     return this.#workloads().every((workload) => workload.netnsPath === null || workload.captured);
   }
 
+  /**
+   * Every workload whose namespace exists has an answer about its listeners, with known rules: connections that arrive
+   * are served, whether this process or the one before loaded the capture rules.
+   */
+  isListening(): boolean {
+    const { plane, pool } = this;
+    if (plane === null || pool === null || !plane.isRegistryComplete || pool.enforcedRevision === null) return false;
+    return plane.workloads().every(({ name, netnsPath }) => netnsPath === null || pool.listeningOf(name) !== null);
+  }
+
   /** Returns a function to call after each change. The first time {@link isServing} holds then, it calls back, once. */
   announceServing(callback: (() => void) | undefined): () => void {
     let isDone = callback === undefined;

@@ -3,6 +3,7 @@ import type { AddressInfo } from 'node:net';
 import { CulvertError, describeError } from '../../shared/errors.js';
 import type { Log } from '../../shared/log.js';
 import type { ListenAddress } from '../../shared/config/listen-address.js';
+import { acceptedFd } from '../native/addon.js';
 
 export type EndpointAnswer = {
   readonly status: number;
@@ -53,6 +54,8 @@ export class HttpEndpoint {
     readonly loopbackOnly?: boolean;
     /** Name of the setting, for the error message. */
     readonly setting: string;
+    /** A socket that listens on this address already, from the process before; it becomes the endpoint's. */
+    readonly keptFd?: number;
   }): Promise<HttpEndpoint> {
     const endpoint = new HttpEndpoint({ ...init, loopbackOnly: init.loopbackOnly ?? false });
     await new Promise<void>((resolve, reject) => {
@@ -66,7 +69,7 @@ export class HttpEndpoint {
           }),
         );
       });
-      endpoint.#server.listen(init.address, resolve);
+      endpoint.#server.listen(init.keptFd === undefined ? init.address : { fd: init.keptFd }, resolve);
     });
     endpoint.#server.on('error', (error) => init.log.error({ err: error }, 'endpoint failed'));
     return endpoint;
@@ -74,6 +77,11 @@ export class HttpEndpoint {
 
   get port(): number {
     return (this.#server.address() as AddressInfo | null)?.port ?? 0;
+  }
+
+  /** Its listening socket, which stays its own. */
+  get fd(): number {
+    return acceptedFd(this.#server);
   }
 
   async [Symbol.asyncDispose](): Promise<void> {

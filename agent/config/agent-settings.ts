@@ -1,3 +1,4 @@
+import { availableParallelism } from 'node:os';
 import { defineSettings, type SettingsOf } from '../../shared/config/settings-table.js';
 import { logLevels } from '../../shared/log.js';
 import { hostPorts } from '../ports.js';
@@ -73,7 +74,7 @@ export const agentSettingsTable = defineSettings({
     key: 'failMode',
     values: ['closed', 'open'],
     default: 'closed',
-    help: 'What happens if the agent dies: closed refuses new connections until it is back; open lets them pass unprotected (needs "culvert-agent supervise").',
+    help: 'What happens if the agent dies: closed lets nothing pass until it is back; open lets new connections pass unprotected meanwhile (needs "culvert-agent supervise").',
     example: 'closed',
   },
   removeOnExit: {
@@ -222,3 +223,8 @@ export const agentSettingsTable = defineSettings({
 });
 
 export type AgentSettings = SettingsOf<typeof agentSettingsTable>;
+
+/** How many data-plane threads an agent with these settings has. */
+export function dataplaneThreads(settings: Pick<AgentSettings, 'workers'>): number {
+  return settings.workers ?? Math.min(4, availableParallelism());
+}

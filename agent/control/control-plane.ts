@@ -12,7 +12,7 @@ import type { WorkerPool } from '../dataplane/pool/worker-pool.js';
 import type { AgentMetrics } from '../telemetry/agent-metrics.js';
 import type { CaptureLedger } from './workloads/capture-ledger.js';
 import { CertificateRotator } from './credentials/certificate-rotator.js';
-import { ControlLink } from './control-link.js';
+import type { ControlLink } from './control-link.js';
 import { CredentialsRotator } from './credentials/credentials-rotator.js';
 import { TrustKeeper } from './credentials/trust-keeper.js';
 import { RootsRecovery } from './join/roots-recovery.js';
@@ -52,6 +52,9 @@ export class ControlPlane {
   readonly #own = new Map<string, WorkloadEntry>();
   #rules: AppliedRules | null = null;
   #link: ControlLink | null = null;
+  /** Settles when {@link start} has made the link, or has failed to. */
+  #linked: Promise<void> = Promise.resolve();
+  #isStopped = false;
   #heartbeat: NodeJS.Timeout | null = null;
   #nextBeat: NodeJS.Timeout | null = null;
 
@@ -60,7 +63,7 @@ export class ControlPlane {
     this.#init = init;
     this.#credentials = new CredentialsRotator({
       credentials: init.credentials,
-      renew: (request) => this.#connectedLink().renew(request),
+      renew: async (request) => (await this.#startedLink()).renew(request),
       write: (credentials) => init.directory.credentials.write(credentials),
       scheduler: systemScheduler,
       renewJitterPercent: settings.renewJitterPercent,
@@ -69,13 +72,15 @@ export class ControlPlane {
       onWriteFailed: () => metrics.stateWriteFailed(),
       onNewRoots: () => this.#onCertificates(),
     });
-    const onFailure = (): void => metrics.stateWriteFailed();
-    this.#saver = new StateSaver({ write: () => init.directory.writeState(this.#state()), log, onFailure });
-    this.#registrySaver = new StateSaver({
-      write: () => init.directory.saveRegistry(this.#registry),
-      log,
-      onFailure,
-    });
+    const saver = (write: () => Promise<void>): StateSaver =>
+      new StateSaver({
+        // Until then the state on disk is another process's.
+        write: () => init.capture.whenInCharge().then(write),
+        log,
+        onFailure: () => metrics.stateWriteFailed(),
+      });
+    this.#saver = saver(() => init.directory.writeState(this.#state()));
+    this.#registrySaver = saver(() => init.directory.saveRegistry(this.#registry));
     this.#registry = new RegistryFollower({
       open: (key, bytes) =>
         openRegistryEntry({ bytes, key, publicKeysPem: this.#credentials.current.signingPublicKeys }),
@@ -87,7 +92,7 @@ export class ControlPlane {
       onAlarm: () => metrics.registryAlarm(),
     });
     this.#certificates = new CertificateRotator({
-      sign: (request) => this.#connectedLink().sign(request),
+      sign: async (request) => (await this.#startedLink()).sign(request),
       scheduler: systemScheduler,
       renewJitterPercent: settings.renewJitterPercent,
       log,
@@ -135,8 +140,18 @@ export class ControlPlane {
 
   /** Serves from `state` at once, then follows NATS. */
   start(state: LastGoodState | undefined): void {
-    const { settings, log, metrics, node } = this.#init;
     if (state !== undefined) this.#restore(state);
+    this.#linked = this.#openLink();
+    this.#linked.catch((error: unknown) => this.#init.log.error({ err: error }, 'the link to NATS could not be made'));
+    this.#credentials.start();
+    this.#heartbeat = setInterval(() => this.#beat(), this.#init.settings.heartbeatIntervalMs);
+  }
+
+  /** The client of NATS is the largest library of the agent: it is loaded when the last good state is in force. */
+  async #openLink(): Promise<void> {
+    const { settings, log, metrics, node } = this.#init;
+    const { ControlLink } = await import('./control-link.js');
+    if (this.#isStopped) return;
     this.#link = new ControlLink({
       node,
       credentials: () => this.#credentials.current,
@@ -156,15 +171,14 @@ export class ControlPlane {
       onUntrusted: () => this.#recovery.onUntrusted(),
       onConnected: () => this.#onConnected(),
     });
-    this.#credentials.start();
-    this.#heartbeat = setInterval(() => this.#beat(), settings.heartbeatIntervalMs);
   }
 
   /**
    * Stops managing workloads. With `removesCapture` every workload is released; otherwise all capture rules stay. Until
-   * {@link disconnect}, open connections are still checked against the rules and flow records are still sent.
+   * {@link disconnect}, open connections are still checked against the rules and flow records are still sent. With
+   * `hasSuccessor` the state on disk is another process's from then on.
    */
-  async stop(o: { readonly removesCapture: boolean }): Promise<void> {
+  async stop(o: { readonly removesCapture: boolean; readonly hasSuccessor: boolean }): Promise<void> {
     if (this.#heartbeat !== null) clearInterval(this.#heartbeat);
     if (this.#nextBeat !== null) clearTimeout(this.#nextBeat);
     this.#trust.close();
@@ -173,10 +187,13 @@ export class ControlPlane {
     this.#credentials.close();
     await this.#workloads.close();
     if (o.removesCapture) await this.#workloads.releaseAll();
+    if (o.hasSuccessor) await Promise.all([this.#saver.abandon(), this.#registrySaver.abandon()]);
   }
 
   /** Call after {@link stop}: disconnects from NATS and writes the last state. */
   async disconnect(): Promise<void> {
+    this.#isStopped = true;
+    await this.#linked.catch(() => undefined);
     await this.#link?.close();
     this.#registry.close();
     await this.#saver.close();
@@ -208,12 +225,12 @@ export class ControlPlane {
 
   /** For flow records. Errors as in `Bus`. */
   async reportRecentFlows(bytes: Uint8Array): Promise<RecentAnswer> {
-    return await this.#connectedLink().reportRecentFlows(bytes);
+    return await (await this.#startedLink()).reportRecentFlows(bytes);
   }
 
   /** For flow records. Errors as in `Bus`. */
   async storeFlows(bytes: Uint8Array): Promise<void> {
-    await this.#connectedLink().storeFlows(bytes);
+    await (await this.#startedLink()).storeFlows(bytes);
   }
 
   get isRegistryComplete(): boolean {
@@ -401,7 +418,8 @@ export class ControlPlane {
     });
   }
 
-  #connectedLink(): ControlLink {
+  async #startedLink(): Promise<ControlLink> {
+    await this.#linked;
     if (this.#link === null) throw new Error('the link to NATS has not been started');
     return this.#link;
   }

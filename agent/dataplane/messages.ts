@@ -4,6 +4,7 @@ import type { Snapshot } from '../../shared/policy/snapshot.js';
 import type { ClosedConnection } from './report/closed-connection.js';
 import type { LiveBytes, OpenConnections } from './report/open-connections.js';
 import type { RegistryChange } from './image/registry-image.js';
+import type { CapturePortName } from '../ports.js';
 import type { DataplaneSettings } from './settings.js';
 import type { WorkloadName, NodeName } from '../../shared/routing/names.js';
 
@@ -27,6 +28,8 @@ export type ToWorker =
   | { readonly type: 'workloads'; readonly workloads: readonly LocalWorkload[] }
   /** Stop listening, refuse new streams, end what is left after `graceMs`, then exit the thread. */
   | { readonly type: 'drain'; readonly graceMs: number }
+  /** Answered by `settled` when the connections of this moment have ended, or after this time. */
+  | { readonly type: 'settle'; readonly withinMs: number }
   /** Answered by `dump`, for the admin endpoint. */
   | { readonly type: 'dump'; readonly id: number };
 
@@ -42,14 +45,14 @@ export type StateCommand = Exclude<StateMessage, { type: 'registry' }> | Registr
 export type PoolWorkerInit = WorkerInit & { readonly workers: number; readonly workloadUsage: SharedArrayBuffer };
 
 /**
- * What a worker actually receives. It differs from {@link ToWorker} in three points: workloads have slots, which only the
- * pool knows; the registry is in shared memory; and rules are a `SnapshotPatch` against the last ones, as JSON in shared
+ * What a worker actually receives. It differs from {@link ToWorker} in three points: workloads have slots and sockets,
+ * which only the pool knows; the registry is in shared memory; and rules are a `SnapshotPatch` against the last ones, as JSON in shared
  * memory. Copying thousands of objects to each worker would delay all traffic.
  */
 export type WorkerCommand =
   | Exclude<ToWorker, { type: 'workloads' | 'rules' | 'registry' }>
   | RegistryCommand
-  | { readonly type: 'workloads'; readonly workloads: readonly SlottedWorkload[] }
+  | { readonly type: 'workloads'; readonly workloads: readonly ServedWorkload[] }
   | { readonly type: 'rules'; readonly patch: SharedArrayBuffer };
 
 /** `isFull` replaces everything. Otherwise upserts and removals (registry keys) apply to what the worker has. */
@@ -93,8 +96,19 @@ export type LocalWorkload = {
   readonly netnsInode: number;
 };
 
-/** A workload with its slot in `WorkloadUsage`, as the pool passes it to the workers. */
+/** A workload with its slot in `WorkloadUsage`. */
 export type SlottedWorkload = LocalWorkload & { readonly slot: number };
+
+/** A workload as the pool passes it to the workers. */
+export type ServedWorkload = SlottedWorkload & { readonly sockets: WorkloadSockets };
+
+/**
+ * The listening sockets of a workload, by port and worker, or why there are none. They stay the control thread's: a
+ * worker duplicates its own, and checks that it got what it expects, because a number may be in use again by then.
+ */
+export type WorkloadSockets =
+  | { readonly kind: 'open'; readonly fds: Readonly<Record<CapturePortName, readonly (readonly number[])[]>> }
+  | { readonly kind: 'failed'; readonly problem: string };
 
 export type FromWorker =
   | { readonly type: 'online' }
@@ -111,6 +125,7 @@ export type FromWorker =
   | { readonly type: 'registered'; readonly sequence: number }
   | WorkerReport
   | { readonly type: 'dump'; readonly id: number; readonly state: WorkerDump }
+  | { readonly type: 'settled' }
   | ({ readonly type: 'drained' } & DrainedConnections);
 
 /** What a drain did not let end by itself. */

@@ -10,6 +10,8 @@ export type SpawnOptions = {
   /** Added to this process's environment. */
   readonly env?: Readonly<Record<string, string>>;
   readonly cwd?: string;
+  /** Descriptors that it inherits, from 3 on. They stay the caller's. */
+  readonly fds?: readonly number[];
   /** Every line of stdout and stderr is appended here too. */
   readonly logFile?: string;
   /**
@@ -78,7 +80,7 @@ export class LabProcess implements AsyncDisposable {
     const output = options.outputFile === undefined ? null : openSync(options.outputFile, 'a', 0o600);
     const child = spawn(program, args, {
       detached: true,
-      stdio: ['ignore', output ?? 'pipe', output ?? 'pipe'],
+      stdio: ['ignore', output ?? 'pipe', output ?? 'pipe', ...(options.fds ?? [])],
       env: { ...process.env, ...options.env },
       ...(options.cwd === undefined ? {} : { cwd: options.cwd }),
     });

@@ -2,7 +2,7 @@ import { readFile } from 'node:fs/promises';
 import { setTimeout as delay } from 'node:timers/promises';
 import { CulvertError, describeError } from '../../../shared/errors.js';
 import type { Log } from '../../../shared/log.js';
-import { createJoinKeys, joinMesh, type JoinKeys } from './join.js';
+import type { JoinKeys } from './join.js';
 import type { NodeCredentials } from '../credentials/node-credentials.js';
 import { backoffMs } from '../../thread/scheduler.js';
 import type { StateDirectory } from '../state/state-directory.js';
@@ -96,13 +96,15 @@ class JoinAttempt {
     return this.#obtained !== null;
   }
 
-  /** May be repeated after it failed. Throws what {@link joinMesh} throws, and `STATE_WRITE`. */
+  /** May be repeated after it failed. Throws what `joinMesh` throws, and `STATE_WRITE`. */
   async joinAndStore(): Promise<NodeCredentials> {
     const { settings, directory, version, log, signal } = this.#init;
     const { controllerUrl } = assertCanJoin(settings);
     if (this.#obtained === null) {
       await directory.credentials.assertWritable(probeBytes);
       const token = settings.token ?? (await readToken(settings.tokenFile ?? ''));
+      // Most starts do not join, and joining needs the client of NATS, the largest library of the agent.
+      const { createJoinKeys, joinMesh } = await import('./join.js');
       this.#keys ??= await createJoinKeys(settings.node);
       const { node } = settings;
       this.#obtained = await joinMesh({ controllerUrl, token, node, keys: this.#keys, version, signal });

@@ -103,6 +103,7 @@ export class StateSaver {
   #problem: string | null = null;
   #saving: Promise<void> = Promise.resolve();
   #isClosed = false;
+  #isAbandoned = false;
   #delayMs = saveDelayMs;
 
   constructor(init: {
@@ -125,8 +126,18 @@ export class StateSaver {
     this.#saveIn(this.#delayMs);
   }
 
+  /** Another process writes from now on: waits for a running write, and writes nothing more. */
+  async abandon(): Promise<void> {
+    this.#isClosed = true;
+    this.#isAbandoned = true;
+    if (this.#timer !== null) clearTimeout(this.#timer);
+    this.#timer = null;
+    await this.#saving;
+  }
+
   /** Waits for a running write, then writes pending changes once, whether that succeeds or not. */
   async close(): Promise<void> {
+    if (this.#isAbandoned) return;
     this.#isClosed = true;
     await this.#saving;
     if (this.#timer !== null || this.#problem !== null) await this.#save();

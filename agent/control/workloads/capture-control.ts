@@ -8,9 +8,13 @@ import { openNetns } from '../../native/netns.js';
 import type { LedgerEntry } from './capture-ledger.js';
 import type { CaptureControl } from './workload-reconciler.js';
 
-/** {@link WorkloadCapture} as the workload reconciler sees it. The caller keeps ownership of the capture. */
-export function captureControl(capture: WorkloadCapture): CaptureControl {
+/**
+ * {@link WorkloadCapture} as the workload reconciler sees it. The caller keeps ownership of the capture. `inCharge`: when
+ * no other agent manages this host any more; rejects if that never comes.
+ */
+export function captureControl(capture: WorkloadCapture, inCharge: Promise<void>): CaptureControl {
   return {
+    whenInCharge: () => inCharge,
     apply: (workload) => capture.apply(workload),
     release: (name) => capture.release(name),
     problemOf: (name) => capture.status().find((status) => status.name === name)?.problem ?? null,

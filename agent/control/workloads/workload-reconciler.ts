@@ -12,6 +12,8 @@ import type { WorkloadName } from '../../../shared/routing/names.js';
 
 /** The part of WorkloadCapture that captures and releases workloads. */
 export type CaptureControl = {
+  /** Before it, another agent still manages the rules of this host, and nothing may be changed. */
+  whenInCharge(): Promise<void>;
   apply(workload: CapturedNetns): Promise<void>;
   release(name: WorkloadName): Promise<unknown>;
   /** What its own checks found wrong; null: nothing. */
@@ -187,6 +189,7 @@ export class WorkloadReconciler {
       this.#held.set(name, { name, netnsPath, netnsInode, sinceMs: this.#scheduler.nowMs(), applied: null });
     }
     this.#sendWorkloads();
+    await this.#capture.whenInCharge();
     await this.#removeLeftovers();
     const ready = [...this.#held.values()].flatMap((held) => {
       const entry = wanted.get(held.name);

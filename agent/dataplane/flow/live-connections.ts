@@ -1,4 +1,4 @@
-import { setImmediate } from 'node:timers/promises';
+import { setImmediate, setTimeout as delay } from 'node:timers/promises';
 import { longestTimerMs } from '../../thread/scheduler.js';
 import type { ConnectionCut } from '../connection/termination-signal.js';
 import type { WorkloadLimits } from '../limit/workload-limits.js';
@@ -12,6 +12,7 @@ import type { TrackedConnection } from './tracked-connection.js';
 /** Connections are checked for this time before bytes get a turn again; the time is read once per some connections. */
 const sliceMs = 4;
 const connectionsPerTimeCheck = 16;
+const presentPollMs = 50;
 
 /**
  * Every connection of this worker between accept and record. Counts them for the limits of their workloads, and checks all
@@ -131,6 +132,22 @@ export class LiveConnections {
       const timer = setTimeout(finish, Math.min(withinMs, longestTimerMs));
       this.#onEmpty.add(finish);
     });
+  }
+
+  /** Resolves when no connection that is open now is open any more, or after `withinMs`. Polls: a process drains once. */
+  async whenPresentOnesEnded(withinMs: number): Promise<void> {
+    await this.#whenNoneIs(withinMs, (connection) => this.#open.has(connection));
+  }
+
+  /** Resolves when every connection that is open now has reached its other side or was refused, or after `withinMs`. */
+  async whenPresentOnesReached(withinMs: number): Promise<void> {
+    await this.#whenNoneIs(withinMs, (connection) => connection.ends === null && this.#open.has(connection));
+  }
+
+  async #whenNoneIs(withinMs: number, isSo: (connection: TrackedConnection) => boolean): Promise<void> {
+    const present = [...this.#open];
+    const deadlineMs = performance.now() + withinMs;
+    while (performance.now() < deadlineMs && present.some(isSo)) await delay(presentPollMs);
   }
 
   dump(): ConnectionDump[] {

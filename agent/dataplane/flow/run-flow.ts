@@ -2,7 +2,7 @@ import { ConnectionRecord } from '../connection/connection-record.js';
 import { refused, type Ending, type Refused } from '../connection/ending.js';
 import { connectFailure } from '../connection/failure-reasons.js';
 import type { HostedWorkload } from '../listen/hosted-workload.js';
-import type { CapturePortName } from '../listen/workload-listeners.js';
+import type { CapturePortName } from '../../ports.js';
 import { relay, type RelayOptions, type RelayOutcome } from '../relay/relay.js';
 import { explainLostEntry } from './captured-connection.js';
 import type { FlowContext } from './flow-context.js';

@@ -1,7 +1,6 @@
-import { describeError } from '../../../shared/errors.js';
-import type { SlottedWorkload } from '../messages.js';
-import type { FromWorker, LocalWorkload, WorkerDump } from '../messages.js';
-import { capturePorts } from '../../ports.js';
+import { CulvertError, describeError } from '../../../shared/errors.js';
+import type { FromWorker, LocalWorkload, ServedWorkload, SlottedWorkload, WorkerDump } from '../messages.js';
+import { type CapturePortName, capturePorts } from '../../ports.js';
 import { HostedWorkload } from './hosted-workload.js';
 import { WorkloadListeners, type ListenerHandlers } from './workload-listeners.js';
 import type { WorkloadName } from '../../../shared/routing/names.js';
@@ -23,6 +22,7 @@ export class Hosting {
   readonly #hosted: Map<WorkloadName, HostedWorkload>;
   readonly #open = new Map<WorkloadName, Hosted>();
   readonly #backlog: number;
+  readonly #workerIndex: number;
   readonly #handlers: ListenerHandlers;
   readonly #onListening: (message: ListeningMessage) => void;
   readonly #onGone: (workload: HostedWorkload) => void;
@@ -32,19 +32,21 @@ export class Hosting {
   constructor(init: {
     readonly hosted: Map<WorkloadName, HostedWorkload>;
     readonly backlog: number;
+    readonly workerIndex: number;
     readonly handlers: ListenerHandlers;
     readonly onListening: (message: ListeningMessage) => void;
     readonly onGone: (workload: HostedWorkload) => void;
   }) {
     this.#hosted = init.hosted;
     this.#backlog = init.backlog;
+    this.#workerIndex = init.workerIndex;
     this.#handlers = init.handlers;
     this.#onListening = init.onListening;
     this.#onGone = init.onGone;
   }
 
   /** `workloads` is the complete list. Each one is answered by one `listening`, unchanged ones too. */
-  async apply(workloads: readonly SlottedWorkload[]): Promise<void> {
+  async apply(workloads: readonly ServedWorkload[]): Promise<void> {
     this.#last = this.#last.then(() => this.#reconcile(workloads));
     await this.#last;
   }
@@ -75,7 +77,7 @@ export class Hosting {
     );
   }
 
-  async #reconcile(workloads: readonly SlottedWorkload[]): Promise<void> {
+  async #reconcile(workloads: readonly ServedWorkload[]): Promise<void> {
     const wanted = new Map(workloads.map((workload) => [workload.name, workload]));
     for (const [name, hosted] of this.#open) {
       if (!isSame(wanted.get(name), hosted.slotted)) this.#release(name, hosted);
@@ -89,7 +91,7 @@ export class Hosting {
     }
   }
 
-  async #host(slotted: SlottedWorkload): Promise<void> {
+  async #host(slotted: ServedWorkload): Promise<void> {
     let hosted = this.#open.get(slotted.name);
     if (hosted === undefined) {
       hosted = { workload: HostedWorkload.open(slotted), slotted, listeners: null };
@@ -100,6 +102,7 @@ export class Hosting {
     try {
       hosted.listeners = await WorkloadListeners.open({
         workload: hosted.workload,
+        sockets: this.#ownSockets(slotted),
         backlog: this.#backlog,
         handlers: this.#handlers,
       });
@@ -108,6 +111,20 @@ export class Hosting {
       this.#release(slotted.name, hosted);
       throw error;
     }
+  }
+
+  #ownSockets({ name, sockets }: ServedWorkload): Readonly<Record<CapturePortName, readonly number[]>> {
+    if (sockets.kind === 'failed') throw new CulvertError({ code: 'LISTEN_FAILED', message: sockets.problem });
+    const own = (port: CapturePortName): readonly number[] => {
+      const fds = sockets.fds[port][this.#workerIndex] ?? [];
+      if (fds.length > 0) return fds;
+      throw new CulvertError({ code: 'ESTALE', message: `the sockets of ${name} for this worker are closed` });
+    };
+    return {
+      outbound: own('outbound'),
+      inboundPlaintext: own('inboundPlaintext'),
+      inboundTunnel: own('inboundTunnel'),
+    };
   }
 
   #release(name: WorkloadName, hosted: Hosted): void {

@@ -1,8 +1,9 @@
 import { closeSync } from 'node:fs';
 import net from 'node:net';
-import { listenTcp } from '../../native/addon.js';
+import { CulvertError } from '../../../shared/errors.js';
+import { duplicate, listenerOf } from '../../native/passed-sockets.js';
 import { keepUrgentInline, setProbing, type Probing } from '../../native/tcp-life.js';
-import { capturePorts } from '../../ports.js';
+import { type CapturePortName, capturePortNames, capturePorts } from '../../ports.js';
 import { acrossHosts } from './conntrack-timeouts.js';
 import type { HostedWorkload } from './hosted-workload.js';
 
@@ -17,11 +18,9 @@ export type ListenerHandlers = {
   readonly acceptFailed: (workload: HostedWorkload, port: CapturePortName, error: Error) => void;
 };
 
-export type CapturePortName = keyof typeof capturePorts;
-
 /**
- * The three listeners of one worker inside one workload's namespace: dual stack, shared with the other workers by
- * SO_REUSEPORT. `close` closes the listeners and not the accepted connections.
+ * The three listeners of one worker inside one workload's namespace: dual stack, on sockets that the control thread has
+ * opened for this worker (SO_REUSEPORT). `close` closes the listeners and not the accepted connections.
  */
 export class WorkloadListeners {
   readonly #listening: readonly Listening[];
@@ -30,16 +29,18 @@ export class WorkloadListeners {
     this.#listening = listening;
   }
 
-  /** Opens all or none. Throws the native layer's error, for example `EADDRINUSE`. */
+  /** Opens all or none. Throws `ESTALE` or `EBADF` if a socket is not, or no longer, what it should be. */
   static async open(init: {
     readonly workload: HostedWorkload;
+    /** Stay the caller's. */
+    readonly sockets: Readonly<Record<CapturePortName, readonly number[]>>;
     readonly backlog: number;
     readonly handlers: ListenerHandlers;
   }): Promise<WorkloadListeners> {
     const listening: Listening[] = [];
     try {
-      for (const name of Object.keys(capturePorts) as CapturePortName[]) {
-        listening.push(await openServer({ ...init, name }));
+      for (const name of capturePortNames) {
+        for (const socket of init.sockets[name]) listening.push(await openServer({ ...init, name, socket }));
       }
     } catch (error) {
       for (const { server } of listening) server.close();
@@ -77,15 +78,10 @@ async function openServer(init: {
   readonly backlog: number;
   readonly handlers: ListenerHandlers;
   readonly name: CapturePortName;
+  readonly socket: number;
 }): Promise<Listening> {
   const { workload, backlog, handlers, name } = init;
-  const fd = listenTcp({
-    netnsFd: workload.netnsFd,
-    host: '::',
-    port: capturePorts[name],
-    backlog,
-    reusePort: true,
-  });
+  const fd = duplicateOf(init.socket, workload, name);
   try {
     if (isForApplications(name)) {
       keepUrgentInline(fd);
@@ -112,4 +108,17 @@ async function openServer(init: {
     });
   });
   return { name, fd, server };
+}
+
+/** Checks the copy, and not the socket: that one may be closed, and its number used again, at any moment. */
+function duplicateOf(socket: number, workload: HostedWorkload, name: CapturePortName): number {
+  const fd = duplicate(socket);
+  const listener = listenerOf(fd);
+  if (listener?.netnsInode === workload.netnsInode && listener.port === capturePorts[name]) return fd;
+  closeSync(fd);
+  throw new CulvertError({
+    code: 'ESTALE',
+    message: `the socket for port ${capturePorts[name]} of ${workload.name} has been closed`,
+    hint: 'nothing to do: the agent opens a new one',
+  });
 }

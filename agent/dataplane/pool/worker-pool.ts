@@ -1,6 +1,5 @@
-import { EventEmitter, once } from 'node:events';
-import { setTimeout as delay } from 'node:timers/promises';
-import { Worker } from 'node:worker_threads';
+import { EventEmitter } from 'node:events';
+import type { Worker } from 'node:worker_threads';
 import { assertNever } from '../../../shared/assert-never.js';
 import { CulvertError, describeError } from '../../../shared/errors.js';
 import { prepareSnapshot } from '../../../shared/policy/prepared/prepared-snapshot.js';
@@ -15,11 +14,15 @@ import type {
   WorkerCommand,
   WorkerDump,
   WorkerReport,
+  WorkloadSockets,
 } from '../messages.js';
 import type { DataplaneSettings } from '../settings.js';
 import { WorkloadUsage } from '../workload-usage.js';
+import { endThread, tell, whenPresentOnesEnded } from './drain-threads.js';
+import { ListeningSockets } from './listening-sockets.js';
 import { SlotTable } from './slot-table.js';
 import { LatestState } from './latest-state.js';
+import { spawnWorker } from './warm-workers.js';
 import type { WorkloadName, NodeName } from '../../../shared/routing/names.js';
 
 export type PoolLog = {
@@ -70,10 +73,8 @@ const firstRestartDelayMs = 20;
 /** A worker that ran this long counts as healthy: its next crash counts as the first. */
 const settledAfterMs = 10_000;
 const dumpTimeoutMs = 2000;
-/** In addition to the grace period: time for the last report and the end of the thread. */
-const drainMarginMs = 2000;
-/** A thread that runs JavaScript ends at once when it is told to. */
-const terminateMs = 1000;
+/** Of a drain that serves on: how long the last connections that it accepted have. */
+const lastServedMs = 1000;
 
 /**
  * The control thread's interface to the data plane: starts the worker threads, keeps them on the same state, replaces
@@ -87,6 +88,8 @@ export class WorkerPool extends EventEmitter<PoolEvents> {
   readonly #crashes: number[];
   readonly #state = new LatestState();
   readonly #slots = new SlotTable();
+  /** For the next process. Closed by {@link drain}. */
+  readonly sockets: ListeningSockets;
   readonly #usage: WorkloadUsage;
   readonly #usageBuffer: SharedArrayBuffer;
   readonly #restartTimers = new Set<NodeJS.Timeout>();
@@ -101,6 +104,10 @@ export class WorkerPool extends EventEmitter<PoolEvents> {
     readonly trustDomain: string;
     readonly settings: DataplaneSettings;
     readonly log: PoolLog;
+    /** Listening sockets of the process before; they become the pool's. */
+    readonly kept?: readonly number[];
+    /** The set of listening sockets changed. */
+    readonly onSockets?: () => void;
     /** Starts a thread; default: {@link spawnWorker}. */
     readonly spawn?: (init: PoolWorkerInit) => Worker;
   }) {
@@ -110,6 +117,12 @@ export class WorkerPool extends EventEmitter<PoolEvents> {
     this.#log = init.log;
     this.#members = Array.from({ length: init.workers }, () => null);
     this.#crashes = Array.from({ length: init.workers }, () => 0);
+    this.sockets = new ListeningSockets({
+      workers: init.workers,
+      backlog: init.settings.listenBacklog,
+      kept: init.kept ?? [],
+      ...(init.onSockets === undefined ? {} : { onChange: init.onSockets }),
+    });
     this.#usageBuffer = WorkloadUsage.allocate(init.workers);
     this.#usage = new WorkloadUsage({ buffer: this.#usageBuffer, workers: init.workers });
   }
@@ -182,24 +195,30 @@ export class WorkerPool extends EventEmitter<PoolEvents> {
   /**
    * Stops listening, lets open connections finish for `graceMs`, cuts the rest with the reason `DRAIN`, logs what was cut,
    * and ends the threads. The last reports are emitted before it resolves. Safe to call twice. Resolves in any case:
-   * `stuckThreads` cannot be ended, and `process.exit()` would wait for them for ever.
+   * `stuckThreads` cannot be ended, and `process.exit()` would wait for them for ever. With `isServing`, for sockets that
+   * another process keeps: listens on while the connections of this moment go on, within the same time.
    */
-  async drain(graceMs: number): Promise<{ readonly stuckThreads: number }> {
+  async drain(
+    graceMs: number,
+    o: { readonly isServing: boolean } = { isServing: false },
+  ): Promise<{ readonly stuckThreads: number }> {
+    const startedAtMs = performance.now();
+    if (o.isServing) {
+      const workers = this.#members.flatMap((member) => (member === null ? [] : [member.worker]));
+      await whenPresentOnesEnded(workers, Math.max(0, graceMs - lastServedMs));
+    }
+    const leftMs = Math.max(0, Math.round(graceMs - (performance.now() - startedAtMs)));
     this.#isStopping = true;
+    // The workers accept on duplicates.
+    this.sockets.closeAll();
     for (const timer of this.#restartTimers) clearTimeout(timer);
     this.#restartTimers.clear();
     let stuckThreads = 0;
     await Promise.all(
       this.#members.map(async (member, workerIndex) => {
         if (member === null) return;
-        const exited = once(member.worker, 'exit');
-        tell(member.worker, { type: 'drain', graceMs });
-        if (await isDoneWithin(exited, graceMs + drainMarginMs)) return;
-        this.#log.error({ workerIndex, graceMs }, 'a data-plane thread did not drain in time, and is ended');
-        if (await isDoneWithin(member.worker.terminate(), terminateMs)) return;
-        // It waits for a handle that is never closed.
-        stuckThreads += 1;
-        this.#log.error({ workerIndex }, 'a data-plane thread cannot be ended');
+        if (!(await endThread({ worker: member.worker, workerIndex, graceMs: leftMs, log: this.#log })))
+          stuckThreads += 1;
       }),
     );
     return { stuckThreads };
@@ -271,6 +290,8 @@ export class WorkerPool extends EventEmitter<PoolEvents> {
         return;
       case 'listening': {
         member.listening.set(message.workload, { netnsInode: message.netnsInode, error: message.error });
+        // A socket on which no worker accepts would let its connections wait in vain.
+        if (message.error !== null) this.sockets.dropWorker(index, message.workload);
         const listening = this.listeningOf(message.workload);
         if (listening !== null) this.emit('listening', listening);
         return;
@@ -281,6 +302,7 @@ export class WorkerPool extends EventEmitter<PoolEvents> {
         void member.worker.terminate();
         return;
       case 'dump':
+      case 'settled':
         return;
       default:
         assertNever(message);
@@ -323,13 +345,15 @@ export class WorkerPool extends EventEmitter<PoolEvents> {
     if (this.#members[index] === member) this.#members[index] = null;
     this.#usage.clearWorker(index);
     if (this.#isStopping) return;
+    const crashes = Date.now() - member.startedAtMs > settledAfterMs ? 0 : (this.#crashes[index] ?? 0);
+    // Others can serve in its place, or this one may not come back soon. A single worker's connections wait for it.
+    if (this.#members.length > 1 || crashes > 0) this.sockets.dropWorker(index);
     const error = member.error ?? new Error('the thread ended without an error');
     this.#log.error(
       { workerIndex: index, error: describeError(error), stack: error.stack },
       'data-plane worker died: its connections are lost; starting a replacement',
     );
     this.emit('workerLost', index, error);
-    const crashes = Date.now() - member.startedAtMs > settledAfterMs ? 0 : (this.#crashes[index] ?? 0);
     this.#crashes[index] = crashes + 1;
     const delayMs = Math.min(maxRestartDelayMs, firstRestartDelayMs * 2 ** crashes);
     const timer = setTimeout(() => {
@@ -349,7 +373,13 @@ export class WorkerPool extends EventEmitter<PoolEvents> {
       return { type: 'rules', patch: toSharedText(JSON.stringify(patchBetween(known, message.snapshot))) };
     }
     if (message.type !== 'workloads') return message;
-    return { type: 'workloads', workloads: this.#slots.assign(message.workloads) };
+    const sockets = this.sockets.openFor(message.workloads);
+    const none: WorkloadSockets = { kind: 'failed', problem: 'its sockets were not opened' };
+    const workloads = this.#slots.assign(message.workloads).map((workload) => ({
+      ...workload,
+      sockets: sockets.get(workload.name) ?? none,
+    }));
+    return { type: 'workloads', workloads };
   }
 
   #forgetGoneWorkloads(): void {
@@ -380,36 +410,9 @@ export class WorkerPool extends EventEmitter<PoolEvents> {
   }
 }
 
-/** False also when it fails. */
-async function isDoneWithin(step: Promise<unknown>, ms: number): Promise<boolean> {
-  const timer = new AbortController();
-  const late = delay(ms, false, { signal: timer.signal }).catch(() => false);
-  const done = step.then(
-    () => true,
-    () => false,
-  );
-  const isDone = await Promise.race([done, late]);
-  timer.abort();
-  return isDone;
-}
-
 function toSharedText(text: string): SharedArrayBuffer {
   const bytes = Buffer.from(text);
   const shared = new SharedArrayBuffer(bytes.length);
   new Uint8Array(shared).set(bytes);
   return shared;
-}
-
-/** `postMessage` accepts anything; a worker understands only this. Nothing is transferred, so the list is empty. */
-function tell(worker: Worker, command: WorkerCommand): void {
-  worker.postMessage(command, []);
-}
-
-/** Starts a real thread. Its open files, such as namespaces, are closed however it ends. */
-export function spawnWorker(init: PoolWorkerInit): Worker {
-  return new Worker(new URL('../worker/worker.js', import.meta.url), {
-    workerData: init,
-    name: `culvert-dataplane-${init.workerIndex}`,
-    trackUnmanagedFds: true,
-  });
 }

@@ -45,6 +45,8 @@ import { Http2TunnelServer } from '../tunnel/http2-tunnel-server.js';
 import type { Http2Engine } from '../engine/http2-engine.js';
 import type { WorkloadName } from '../../../shared/routing/names.js';
 
+/** How long a drain waits for connections that are being connected. */
+const reachingMs = 1000;
 /** Time for connections that a drain cuts to end before their tunnels do, on a busy event loop. */
 const cutMs = 500;
 
@@ -127,6 +129,7 @@ export class DataplaneWorker {
     this.#hosting = new Hosting({
       hosted: this.#state.hosted,
       backlog: settings.listenBacklog,
+      workerIndex,
       handlers: {
         outbound: (workload, socket) => {
           socket.on('error', ignoreError);
@@ -168,6 +171,9 @@ export class DataplaneWorker {
         return;
       case 'drain':
         void this.#drain(command.graceMs);
+        return;
+      case 'settle':
+        void this.#connections.whenPresentOnesEnded(command.withinMs).then(() => this.#post({ type: 'settled' }));
         return;
       case 'dump':
         this.#post({ type: 'dump', id: command.id, state: this.#dump() });
@@ -225,12 +231,16 @@ export class DataplaneWorker {
   async #drain(graceMs: number): Promise<void> {
     await this.#hosting.stopListening();
     this.#turns.beginAll();
+    const startedAtMs = performance.now();
+    // A connection that was accepted before would be refused by a tunnel that drains.
+    await this.#connections.whenPresentOnesReached(Math.min(graceMs, reachingMs));
+    const leftMs = Math.max(0, graceMs - (performance.now() - startedAtMs));
     // Connections are cut before the tunnels end, so that records say DRAIN and not that a tunnel ended.
-    const tunnelGraceMs = graceMs + cutMs;
+    const tunnelGraceMs = leftMs + cutMs;
     const drained = Promise.all([this.#client.drain(tunnelGraceMs), this.#server.drain(tunnelGraceMs)]);
     const left = await drainConnections({
       connections: this.#connections,
-      graceMs,
+      graceMs: leftMs,
       cutMs,
       giveUp: (connection) => giveUpConnection(this.#context, connection),
     });

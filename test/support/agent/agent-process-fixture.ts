@@ -104,7 +104,7 @@ export class AgentProcess implements AsyncDisposable {
         const { status, body } = await this.get(15021, '/readyz');
         return status === 200 ? body : undefined;
       },
-      20_000,
+      45_000,
     );
   }
 

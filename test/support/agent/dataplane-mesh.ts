@@ -5,7 +5,8 @@ import { NamespaceCapture, noExclusions } from '../../../agent/capture/namespace
 import { detectBackend } from '../../../agent/capture/firewall/netfilter-backend.js';
 import type { CertificatesMessage, IdentityCertificate, LocalWorkload } from '../../../agent/dataplane/messages.js';
 import type { DataplaneSettings } from '../../../agent/dataplane/settings.js';
-import { spawnWorker, WorkerPool } from '../../../agent/dataplane/pool/worker-pool.js';
+import { spawnWorker } from '../../../agent/dataplane/pool/warm-workers.js';
+import { WorkerPool } from '../../../agent/dataplane/pool/worker-pool.js';
 import { netnsInode } from '../../../agent/native/netns.js';
 import type { ClosedConnection } from '../../../agent/dataplane/report/closed-connection.js';
 import { formatSpiffeId, type SpiffeId } from '../../../shared/identity.js';

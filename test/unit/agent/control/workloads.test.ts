@@ -65,6 +65,7 @@ class Recorder {
     const entries = o.leftover === undefined ? [] : [{ ...o.leftover, addresses: [] }];
     this.keeper = new WorkloadReconciler({
       capture: {
+        whenInCharge: async () => {},
         apply: async ({ name }) => {
           if (this.captureFailure !== null) throw new Error(this.captureFailure);
           this.steps.push(`capture ${name}`);

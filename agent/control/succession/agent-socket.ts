@@ -1,0 +1,133 @@
+import { chmodSync, mkdirSync, renameSync, rmSync } from 'node:fs';
+import net from 'node:net';
+import { dirname, join } from 'node:path';
+import { describeError } from '../../../shared/errors.js';
+import { version } from '../../../shared/version.js';
+import type { Log } from '../../../shared/log.js';
+import { passSockets } from '../../native/passed-sockets.js';
+
+/** Where the running agent of a state directory answers other processes of this host. */
+export function agentSocketPath(stateDir: string): string {
+  return join(stateDir, 'agent.sock');
+}
+
+/** One line each. `who`: who runs? `copy`: its sockets. `succeed`: its sockets, and `taken` follows. */
+export type AgentRequest = 'who' | 'copy' | 'succeed' | 'taken';
+
+/** The answer to each request but `taken`, which is answered by {@link yours}. */
+export type AgentAnswer = { readonly pid: number; readonly version: string };
+
+/** From now on the process that asked is in charge of capture and state on this host. */
+export const yours = 'yours';
+/** Another process was first: it is in charge, and this one must not be. */
+export const taken = 'taken';
+
+/** A longer name cannot be a unix socket's (unix(7)); the system would cut it off. */
+const maxPathBytes = 107;
+
+const maxRequestLength = 64;
+
+/**
+ * The running agent's end of succession: gives copies of its listening sockets to the process that takes over (and to
+ * the supervisor, which keeps them in case the agent dies), and lets go when the successor serves. Only root can
+ * connect: the socket has mode 0600.
+ */
+export class AgentSocket {
+  readonly #path: string;
+  readonly #server: net.Server;
+  readonly #log: Log;
+  readonly #sockets: () => readonly number[];
+  readonly #letGo: () => Promise<void>;
+  #isSucceeded = false;
+
+  private constructor(init: AgentSocketInit) {
+    this.#path = agentSocketPath(init.stateDir);
+    this.#log = init.log;
+    this.#sockets = init.sockets;
+    this.#letGo = init.letGo;
+    this.#server = net.createServer((connection) => this.#serve(connection));
+    this.#server.on('error', (error) => init.log.error({ err: error }, 'the socket for a successor failed'));
+    this.#server.unref();
+  }
+
+  /** Without the socket the agent works, but no other process can take over from it: a problem is logged. */
+  static async open(init: AgentSocketInit): Promise<AgentSocket> {
+    const socket = new AgentSocket(init);
+    // A name of its own first: this process must never take away the name of its predecessor before it is in charge,
+    // nor its successor's when it closes.
+    const own = `${socket.#path}.${process.pid}`;
+    try {
+      if (Buffer.byteLength(own) > maxPathBytes) throw new Error('its path is too long for a socket');
+      mkdirSync(dirname(own), { recursive: true, mode: 0o700 });
+      rmSync(own, { force: true });
+      await new Promise<void>((resolve, reject) => {
+        socket.#server.once('error', reject);
+        socket.#server.listen(own, resolve);
+      });
+      chmodSync(own, 0o600);
+      renameSync(own, socket.#path);
+    } catch (error) {
+      const problem = describeError(error);
+      init.log.error({ path: socket.#path, problem }, 'no other process can take over from this agent without a gap');
+    }
+    return socket;
+  }
+
+  close(): void {
+    this.#server.close();
+    if (!this.#isSucceeded) rmSync(this.#path, { force: true });
+  }
+
+  #serve(connection: net.Socket): void {
+    connection.on('error', (error) => this.#log.warn({ err: error }, 'a process that asked this agent went away'));
+    connection.setEncoding('utf8');
+    let text = '';
+    connection.on('data', (part: string) => {
+      text += part;
+      for (let end = text.indexOf('\n'); end >= 0; end = text.indexOf('\n')) {
+        const request = text.slice(0, end);
+        text = text.slice(end + 1);
+        this.#answer(connection, request);
+      }
+      if (text.length > maxRequestLength) connection.destroy();
+    });
+  }
+
+  #answer(connection: net.Socket, request: string): void {
+    const answer: AgentAnswer = { pid: process.pid, version };
+    try {
+      switch (request as AgentRequest) {
+        case 'who':
+          passSockets({ connection, fds: [], answer: JSON.stringify(answer) });
+          return;
+        case 'copy':
+        case 'succeed':
+          passSockets({ connection, fds: this.#sockets(), answer: JSON.stringify(answer) });
+          return;
+        case 'taken':
+          if (this.#isSucceeded) {
+            connection.end(`${taken}\n`);
+            return;
+          }
+          this.#isSucceeded = true;
+          void this.#letGo().then(() => connection.end(`${yours}\n`));
+          return;
+        default:
+          this.#log.warn({ request }, 'a process asked this agent for something unknown');
+          connection.destroy();
+      }
+    } catch (error) {
+      this.#log.warn({ err: error, request }, 'a process that asked this agent could not be answered');
+      connection.destroy();
+    }
+  }
+}
+
+export type AgentSocketInit = {
+  readonly stateDir: string;
+  readonly log: Log;
+  /** Every listening socket of this process. */
+  readonly sockets: () => readonly number[];
+  /** Stops to manage this host; resolves when the successor may do so. Never rejects. */
+  readonly letGo: () => Promise<void>;
+};

@@ -1,0 +1,103 @@
+import { closeSync } from 'node:fs';
+import net from 'node:net';
+import { CulvertError } from '../../../shared/errors.js';
+import { takeSockets } from '../../native/passed-sockets.js';
+import { agentSocketPath, taken, yours, type AgentAnswer, type AgentRequest } from './agent-socket.js';
+
+const answerTimeoutMs = 2000;
+/** Until the running agent has let go: it may be in the middle of loading rules. */
+const letGoTimeoutMs = 20_000;
+
+/** The agent that runs with this state directory; null: none does. Throws if one is there and does not answer. */
+export function findRunningAgent(stateDir: string): AgentAnswer | null {
+  return ask(stateDir, 'who', closeSync)?.answer ?? null;
+}
+
+/** Copies of the running agent's listening sockets, which become the caller's; none if no agent runs. Throws as above. */
+export function copySockets(stateDir: string): readonly number[] {
+  return ask(stateDir, 'copy', closeSync)?.fds ?? [];
+}
+
+/** The agent that runs and from which this process takes over: it serves until {@link takeOver}. */
+export class Predecessor {
+  readonly pid: number;
+  /** Copies of its listening sockets. They become the caller's. */
+  readonly sockets: readonly number[];
+  readonly #connection: net.Socket;
+  #isGone = false;
+
+  private constructor(init: { readonly pid: number; readonly sockets: readonly number[]; connection: net.Socket }) {
+    this.pid = init.pid;
+    this.sockets = init.sockets;
+    this.#connection = init.connection;
+    this.#connection.on('error', () => (this.#isGone = true));
+    this.#connection.on('close', () => (this.#isGone = true));
+    this.#connection.unref();
+  }
+
+  /** Null: no agent runs. Throws CulvertError `AGENT_SILENT` if one is there and does not answer. */
+  static find(stateDir: string): Predecessor | null {
+    const found = ask(stateDir, 'succeed', (fd) => new net.Socket({ fd, readable: true, writable: true }));
+    if (found === null) return null;
+    const { answer, fds, connection } = found;
+    return new Predecessor({ pid: answer.pid, sockets: fds, connection });
+  }
+
+  /**
+   * Call when this process accepts connections on the sockets. Resolves when the predecessor has let go of this host; it
+   * then only lets its open connections end. One that died meanwhile has let go too.
+   */
+  async takeOver(): Promise<void> {
+    const request: AgentRequest = 'taken';
+    this.#connection.ref();
+    await new Promise<void>((resolve, reject) => {
+      const timer = setTimeout(() => reject(silent(this.pid)), letGoTimeoutMs);
+      const settle = (): void => {
+        clearTimeout(timer);
+        resolve();
+      };
+      if (this.#isGone) return settle();
+      this.#connection.once('close', settle);
+      this.#connection.setEncoding('utf8');
+      this.#connection.on('data', (text: string) => {
+        if (text.includes(yours)) settle();
+        if (!text.includes(taken)) return;
+        clearTimeout(timer);
+        reject(new CulvertError({ code: 'TAKE_OVER', message: 'another agent took over this host first' }));
+      });
+      this.#connection.write(`${request}\n`);
+    });
+    this.#connection.destroy();
+  }
+
+  /** The predecessor goes on as if nothing had been. */
+  giveUp(): void {
+    this.#connection.destroy();
+  }
+}
+
+function ask<T>(
+  stateDir: string,
+  request: AgentRequest,
+  connect: (connectionFd: number) => T,
+): { readonly answer: AgentAnswer; readonly fds: readonly number[]; readonly connection: T } | null {
+  const path = agentSocketPath(stateDir);
+  try {
+    const { connectionFd, answer, fds } = takeSockets({ path, request, timeoutMs: answerTimeoutMs });
+    return { answer: JSON.parse(answer) as AgentAnswer, fds, connection: connect(connectionFd) };
+  } catch (error) {
+    const code = error instanceof CulvertError ? error.code : '';
+    // ENAMETOOLONG: such a path cannot be a socket's, so no agent listens there.
+    if (code === 'ENOENT' || code === 'ECONNREFUSED' || code === 'ENAMETOOLONG') return null;
+    throw silent(null, error);
+  }
+}
+
+function silent(pid: number | null, cause?: unknown): CulvertError {
+  return new CulvertError({
+    code: 'AGENT_SILENT',
+    message: `the agent that runs with this state directory${pid === null ? '' : ` (pid ${pid})`} does not answer`,
+    hint: 'two agents must not manage one host: stop it (kill PID), or kill -9 it if it hangs, and try again',
+    ...(cause === undefined ? {} : { cause }),
+  });
+}

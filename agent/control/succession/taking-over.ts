@@ -1,0 +1,81 @@
+import { closeSync } from 'node:fs';
+import { setTimeout as delay } from 'node:timers/promises';
+import { CulvertError } from '../../../shared/errors.js';
+import { listenerOf } from '../../native/passed-sockets.js';
+import { ownNetnsInode } from '../../native/netns.js';
+import { Predecessor } from './predecessor.js';
+
+/** How long a starting agent may take until it listens for every workload; the running one serves meanwhile. */
+const listenTimeoutMs = 15_000;
+const pollMs = 10;
+
+/** What a starting agent gets from the one before it, and when it may manage this host. */
+export class TakingOver {
+  /** Listening sockets of workloads. They become the caller's. */
+  readonly workloadSockets: readonly number[];
+  readonly #endpointSockets: number[];
+  /** When no other agent manages this host any more. Rejects if that never comes. */
+  readonly inCharge: Promise<void>;
+  readonly #predecessor: Predecessor | null;
+  #take: () => void = () => undefined;
+  #refuse: (error: Error) => void = () => undefined;
+
+  /**
+   * Asks the agent that runs with this state directory for its sockets. If none runs, `kept` are used. Throws
+   * CulvertError `AGENT_SILENT`.
+   */
+  constructor(init: { readonly stateDir: string; readonly kept: readonly number[] }) {
+    this.#predecessor = Predecessor.find(init.stateDir);
+    // Kept ones are copies of a running agent's, and one copy is enough.
+    if (this.#predecessor !== null) for (const fd of init.kept) closeSync(fd);
+    const sockets = this.#predecessor?.sockets ?? init.kept;
+    const own = ownNetnsInode();
+    const isOwn = (fd: number): boolean => listenerOf(fd)?.netnsInode === own;
+    this.#endpointSockets = sockets.filter(isOwn);
+    this.workloadSockets = sockets.filter((fd) => !isOwn(fd));
+    this.inCharge = new Promise((resolve, reject) => {
+      this.#take = resolve;
+      this.#refuse = reject;
+    });
+    // A start that fails is reported once, by its caller.
+    this.inCharge.catch(() => undefined);
+    if (this.#predecessor === null) this.#take();
+  }
+
+  /** Process id of the agent that runs; null: none does. */
+  get from(): number | null {
+    return this.#predecessor?.pid ?? null;
+  }
+
+  /** Listening sockets of this host's own namespace, which become the caller's. A second call returns none. */
+  takeEndpointSockets(): readonly number[] {
+    return this.#endpointSockets.splice(0);
+  }
+
+  /** Resolves when this process listens for every workload. Throws CulvertError `TAKE_OVER`: it takes too long. */
+  async whenListening(isListening: () => boolean): Promise<void> {
+    const deadlineMs = performance.now() + listenTimeoutMs;
+    while (!isListening()) {
+      if (performance.now() > deadlineMs) {
+        throw new CulvertError({
+          code: 'TAKE_OVER',
+          message: `this agent did not come to serve every workload within ${listenTimeoutMs / 1000} s`,
+          hint: `the agent with pid ${this.from} goes on; see the log lines before this one`,
+        });
+      }
+      await delay(pollMs);
+    }
+  }
+
+  /** Resolves when the running agent has let go: from now on this process manages the host. Throws `AGENT_SILENT`. */
+  async takeCharge(): Promise<void> {
+    await this.#predecessor?.takeOver();
+    this.#take();
+  }
+
+  /** The start failed: the running agent goes on as if nothing had been. */
+  giveUp(): void {
+    this.#predecessor?.giveUp();
+    this.#refuse(new CulvertError({ code: 'STOPPED', message: 'this agent stops before it was in charge' }));
+  }
+}

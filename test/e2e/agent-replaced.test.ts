@@ -1,0 +1,90 @@
+import assert from 'node:assert/strict';
+import { after, before, test } from 'node:test';
+import type { LabServer } from '../lab/namespace-sockets.js';
+import { type Mesh, startMesh } from '../lab/mesh.js';
+import { patientMs } from '../lab/patience.js';
+import { waitUntil } from '../lab/wait-until.js';
+import { startEcho, SteadyTraffic } from '../support/mesh/echo-traffic.js';
+import { loggedIn } from '../support/mesh/log-lines.js';
+import { breakStateDirectory, childPid } from '../support/mesh/supervised-child.js';
+import { twoHosts } from '../support/mesh/two-hosts.js';
+
+let mesh: Mesh;
+let atServer: LabServer;
+
+before(async () => {
+  mesh = await startMesh({ topology: twoHosts, agentCommand: 'supervise', agentArgs: ['--drain-timeout', '3s'] });
+  atServer = await startEcho(mesh.lab.workload('server'));
+});
+
+after(async () => {
+  await mesh[Symbol.asyncDispose]();
+});
+
+const node1 = () => mesh.agent('node1');
+
+function startTraffic(): SteadyTraffic {
+  const target = { ip: mesh.lab.workload('server').ipv4, port: atServer.port };
+  return new SteadyTraffic({ from: mesh.lab.workload('client'), target, lanes: 4, pauseMs: 10 });
+}
+
+async function moreOf(traffic: SteadyTraffic, attempts: number): Promise<void> {
+  const before = traffic.result.attempts;
+  const hasMore = (): true | undefined => (traffic.result.attempts >= before + attempts ? true : undefined);
+  await waitUntil(`${attempts} more connections`, hasMore, 30_000);
+}
+
+async function nextChild(old: number): Promise<void> {
+  await waitUntil('another agent', () => (childPid(node1()) === old ? undefined : true), 30_000);
+  await node1().waitReady();
+}
+
+test(
+  'SIGHUP replaces the supervised agent, and no new connection is refused',
+  { timeout: patientMs(90_000) },
+  async () => {
+    for (const round of [1, 2]) {
+      await using traffic = startTraffic();
+      await moreOf(traffic, 40);
+      const old = childPid(node1());
+      process.kill(node1().process.pid, 'SIGHUP');
+      await nextChild(old);
+      await moreOf(traffic, 100);
+      assert.deepEqual((await traffic.stop()).failures, [], `round ${round}`);
+    }
+    assert.equal(loggedIn(node1().logFile, 'the agent exited; restarting it').length, 0);
+  },
+);
+
+test('a successor that cannot start leaves the agent in place', { timeout: patientMs(60_000) }, async () => {
+  await using traffic = startTraffic();
+  const running = childPid(node1());
+  const mend = breakStateDirectory(node1());
+  process.kill(node1().process.pid, 'SIGHUP');
+  await waitUntil('it gave up', () => loggedIn(node1().logFile, 'did not take over')[0], 30_000);
+  mend();
+  await moreOf(traffic, 50);
+  assert.deepEqual((await traffic.stop()).failures, []);
+  assert.equal(childPid(node1()), running);
+  await node1().waitReady();
+});
+
+test(
+  'an agent that is killed costs its open connections; new ones wait for the next agent',
+  { timeout: patientMs(90_000) },
+  async () => {
+    await using traffic = startTraffic();
+    await moreOf(traffic, 40);
+    const old = childPid(node1());
+    process.kill(old, 'SIGKILL');
+    await nextChild(old);
+    await moreOf(traffic, 100);
+    const { failures } = await traffic.stop();
+    assert.deepEqual(
+      failures.filter((line) => line.includes('ECONNREFUSED')),
+      [],
+    );
+    assert.ok(failures.length <= 8, `what was open or waited with the agent: ${failures.join(', ')}`);
+    assert.deepEqual(await node1().stop('SIGTERM'), { code: 0, signal: null });
+  },
+);

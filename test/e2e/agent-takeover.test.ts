@@ -1,0 +1,90 @@
+import assert from 'node:assert/strict';
+import { after, before, test } from 'node:test';
+import type { LabServer } from '../lab/namespace-sockets.js';
+import { type Mesh, startMesh } from '../lab/mesh.js';
+import { patientMs } from '../lab/patience.js';
+import { programs } from '../lab/programs.js';
+import { waitUntil } from '../lab/wait-until.js';
+import { ask, HeldConnection, startEcho, SteadyTraffic } from '../support/mesh/echo-traffic.js';
+import { loggedIn } from '../support/mesh/log-lines.js';
+import { twoHosts } from '../support/mesh/two-hosts.js';
+
+let mesh: Mesh;
+let atServer: LabServer;
+let atClient: LabServer;
+
+before(async () => {
+  mesh = await startMesh({ topology: twoHosts, agentArgs: ['--drain-timeout', '12s'] });
+  atServer = await startEcho(mesh.lab.workload('server'));
+  atClient = await startEcho(mesh.lab.workload('client'));
+});
+
+after(async () => {
+  await mesh[Symbol.asyncDispose]();
+});
+
+const client = () => mesh.lab.workload('client');
+const server = () => mesh.lab.workload('server');
+const toServer = () => ({ ip: server().ipv4, port: atServer.port });
+const toClient = () => ({ ip: client().ipv4, port: atClient.port });
+
+/** New connections in both directions, and probes of the agent's health, while `change` happens. */
+async function failuresDuring(change: () => Promise<void>): Promise<readonly string[]> {
+  const node1 = mesh.agent('node1').node;
+  await using out = new SteadyTraffic({ from: client(), target: toServer(), lanes: 4, pauseMs: 10 });
+  await using back = new SteadyTraffic({ from: server(), target: toClient(), lanes: 2, pauseMs: 10 });
+  let probes = 0;
+  const refusedProbes: string[] = [];
+  const stopProbing = new AbortController();
+  const probing = (async () => {
+    while (!stopProbing.signal.aborted) {
+      const answer = await ask(node1, { ip: '127.0.0.1', port: 15021 }, 'GET /healthz HTTP/1.0\r\n\r\n');
+      probes++;
+      // It answers, but not with what was asked: `ask` wants an echo.
+      if (answer !== 'end' && answer !== 'close') refusedProbes.push(answer);
+    }
+  })();
+  await waitUntil('traffic flows', () => (out.result.attempts > 40 && back.result.attempts > 20 ? true : undefined));
+  await change();
+  const before = out.result.attempts;
+  await waitUntil('traffic goes on', () => (out.result.attempts > before + 100 ? true : undefined), 30_000);
+  stopProbing.abort();
+  await probing;
+  assert.ok(probes > 5, 'health was asked');
+  const results = await Promise.all([out.stop(), back.stop()]);
+  return [...results.flatMap(({ failures }) => failures), ...refusedProbes];
+}
+
+test(
+  'an agent that is started next to the running one takes over, and no new connection is refused',
+  { timeout: patientMs(90_000) },
+  async () => {
+    const node1 = mesh.agent('node1');
+    const old = node1.process;
+    const held = await HeldConnection.open(client(), toServer());
+    const failures = await failuresDuring(async () => {
+      await node1.start();
+      await waitUntil('it took over', () => loggedIn(node1.logFile, 'this agent took over')[0], 30_000);
+      // Its open connections are still with the old one.
+      await held.exchange();
+      await node1.waitReady();
+      assert.deepEqual(await old.exited, { code: 0, signal: null });
+    });
+    assert.deepEqual(failures, []);
+    assert.equal(await held.ending(), 'ECONNRESET', 'what is open when the drain ends is cut');
+    assert.equal(await node1.metric('culvert_workloads', { state: 'captured' }), 2);
+  },
+);
+
+test('a start that fails leaves the running agent as it was', { timeout: patientMs(60_000) }, async () => {
+  const node1 = mesh.agent('node1');
+  const running = node1.process;
+  await using traffic = new SteadyTraffic({ from: client(), target: toServer(), lanes: 2 });
+  const flags = ['run', '--node', 'node1', '--state-dir', node1.stateDir, '--admin-address', '192.0.2.1:15000'];
+  const failed = await node1.node.exec([...programs.agent, ...flags]);
+  assert.notEqual(failed.code, 0);
+  await waitUntil('traffic goes on', () => (traffic.result.attempts > 30 ? true : undefined));
+  assert.deepEqual((await traffic.stop()).failures, []);
+  assert.equal(running.hasExited, false);
+  await node1.waitReady();
+});

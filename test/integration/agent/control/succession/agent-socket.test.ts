@@ -1,0 +1,98 @@
+import assert from 'node:assert/strict';
+import { once } from 'node:events';
+import { closeSync, existsSync, mkdtempSync, rmSync, statSync } from 'node:fs';
+import net from 'node:net';
+import { tmpdir } from 'node:os';
+import path from 'node:path';
+import { afterEach, beforeEach, test } from 'node:test';
+import { Worker } from 'node:worker_threads';
+import { AgentSocket, agentSocketPath } from '../../../../../agent/control/succession/agent-socket.js';
+import { acceptedFd } from '../../../../../agent/native/addon.js';
+import { listenerOf } from '../../../../../agent/native/passed-sockets.js';
+import { createLog } from '../../../../../shared/log.js';
+import type { SuccessorFound, SuccessorOutcome } from '../../../../support/agent/successor-thread.js';
+
+const log = createLog({ name: 'test', level: 'error', stream: { write: () => undefined } });
+let stateDir: string;
+let server: net.Server;
+let letGo: number;
+
+beforeEach(async () => {
+  stateDir = mkdtempSync(path.join(tmpdir(), 'culvert-succession-'));
+  server = net.createServer((socket) => socket.end()).listen(0, '127.0.0.1');
+  await once(server, 'listening');
+  letGo = 0;
+});
+
+afterEach(() => {
+  server.close();
+  rmSync(stateDir, { recursive: true });
+});
+
+function openSocket(): Promise<AgentSocket> {
+  const sockets = (): readonly number[] => [acceptedFd(server)];
+  return AgentSocket.open({ stateDir, log, sockets, letGo: async () => void letGo++ });
+}
+
+async function startSuccessor(): Promise<{ thread: Worker; found: SuccessorFound }> {
+  const thread = new Worker(new URL('../../../../support/agent/successor-thread.js', import.meta.url), {
+    workerData: { stateDir },
+  });
+  const [found] = (await once(thread, 'message')) as [SuccessorFound];
+  return { thread, found };
+}
+
+async function takeOver(thread: Worker): Promise<SuccessorOutcome> {
+  thread.postMessage('take over', []);
+  const [outcome] = (await once(thread, 'message')) as [SuccessorOutcome];
+  return outcome;
+}
+
+test('a successor gets copies of the sockets, and the running agent lets go when it is told to', async () => {
+  const socket = await openSocket();
+  assert.equal(statSync(agentSocketPath(stateDir)).mode & 0o777, 0o600);
+  const { thread, found } = await startSuccessor();
+  assert.equal(found?.pid, process.pid);
+  const [copy = -1] = found.sockets;
+  assert.equal(listenerOf(copy)?.port, (server.address() as net.AddressInfo).port);
+  assert.equal(letGo, 0);
+  assert.equal(await takeOver(thread), 'in charge');
+  assert.equal(letGo, 1);
+  closeSync(copy);
+  socket.close();
+  assert.equal(existsSync(agentSocketPath(stateDir)), true, "the name is its successor's by now");
+  await thread.terminate();
+});
+
+test('of two successors one takes over', async () => {
+  const socket = await openSocket();
+  const [one, other] = [await startSuccessor(), await startSuccessor()];
+  assert.equal(await takeOver(one.thread), 'in charge');
+  assert.deepEqual(await takeOver(other.thread), { code: 'TAKE_OVER' });
+  assert.equal(letGo, 1);
+  for (const fd of [...(one.found?.sockets ?? []), ...(other.found?.sockets ?? [])]) closeSync(fd);
+  socket.close();
+  await Promise.all([one.thread.terminate(), other.thread.terminate()]);
+});
+
+test('a successor that goes away changes nothing, and one takes charge of what a dead agent left', async () => {
+  const socket = await openSocket();
+  const gone = await startSuccessor();
+  for (const fd of gone.found?.sockets ?? []) closeSync(fd);
+  await gone.thread.terminate();
+  const waiting = await startSuccessor();
+  for (const fd of waiting.found?.sockets ?? []) closeSync(fd);
+  assert.equal(letGo, 0);
+  socket.close();
+  assert.equal(existsSync(agentSocketPath(stateDir)), false);
+  const none = await startSuccessor();
+  assert.equal(none.found, null);
+  await Promise.all([waiting.thread.terminate(), none.thread.terminate()]);
+});
+
+test('a state directory whose path is too long for a socket works without one', async () => {
+  const deep = path.join(stateDir, 'd'.repeat(100));
+  const socket = await AgentSocket.open({ stateDir: deep, log, sockets: () => [], letGo: async () => {} });
+  assert.equal(existsSync(agentSocketPath(deep)), false);
+  socket.close();
+});
