@@ -106,15 +106,17 @@ export function agentCommandLine(finish: Finish): Command {
 
   command(
     'remove',
-    'Remove capture from every workload and from the host; traffic then passes unprotected.',
+    'Remove capture from every workload and from the host; traffic then passes unprotected. Refused while an agent ' +
+      'runs. Exit codes: 0 nothing is left, 1 something is left, 2 an agent runs and nothing was removed.',
     async ({ values }, self) => {
       await assertCanCapture();
       const { netns = [] } = self.opts<{ netns?: string[] }>();
       const log = createLog({ name: 'culvert-agent', level: 'error' });
       const { removeCapture } = await import('./remove.js');
-      const lines = await removeCapture({ stateDir: values.stateDir, netnsPaths: netns.map(namespacePath), log });
-      print(lines.join('\n'));
-      return 0;
+      const removal = await removeCapture({ stateDir: values.stateDir, netnsPaths: netns.map(namespacePath), log });
+      for (const place of removal.removed) print(`removed: ${place}`);
+      if (removal.problem !== null) process.stderr.write(`culvert-agent: ${removal.problem}\n`);
+      return removal.exitCode;
     },
   ).option('--netns <netns...>', 'more namespaces, by name or path, that the state directory does not list');
 

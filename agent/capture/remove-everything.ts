@@ -1,5 +1,5 @@
 import { closeSync } from 'node:fs';
-import { describeError } from '../../shared/errors.js';
+import { CulvertError, describeError } from '../../shared/errors.js';
 import { openNetns, ownNetnsInode } from '../native/netns.js';
 import { CommandRunner } from './firewall/command-runner.js';
 import { hostHooks } from './host-capture.js';
@@ -38,9 +38,10 @@ async function removeFromNamespace(
     let netns: { fd: number; inode: number };
     try {
       netns = openNetns(path);
-    } catch {
-      // The rules went with the namespace.
-      return;
+    } catch (error) {
+      // The rules went with the namespace. EINVAL: only the file that named it is left.
+      if (error instanceof CulvertError && (error.code === 'ENOENT' || error.code === 'EINVAL')) return;
+      throw error;
     }
     try {
       if (netns.inode !== ownNetnsInode()) await removeRules(runner, backend, netns.fd, workloadHooks);
@@ -56,7 +57,15 @@ async function removeRules(
   fd: number | null,
   hooks: Hooks,
 ): Promise<void> {
-  await new RuleSet({ runner, backend, hasRoutes: fd !== null, hooks }).remove(fd);
+  const rules = new RuleSet({ runner, backend, hasRoutes: fd !== null, hooks });
+  await rules.remove(fd);
+  const left = await rules.leftovers(fd);
+  if (left.length === 0) return;
+  throw new CulvertError({
+    code: 'CAPTURE_RULES',
+    message: `still there after the removal: ${left.join(', ')}`,
+    hint: 'does another program load rules at the same time, or an agent run?',
+  });
 }
 
 async function attempt(place: string, step: () => Promise<void>): Promise<RemovedPlace> {

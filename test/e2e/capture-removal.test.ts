@@ -1,4 +1,6 @@
 import assert from 'node:assert/strict';
+import { rmSync } from 'node:fs';
+import path from 'node:path';
 import { after, before, test } from 'node:test';
 import type { LabNode } from '../lab/lab-node.js';
 import type { LabServer } from '../lab/namespace-sockets.js';
@@ -122,3 +124,60 @@ test(
     assert.equal(await older.close(), 'end');
   },
 );
+
+test(
+  '"remove" is refused while an agent runs: nothing changes, and it says how to go on',
+  { timeout: patientMs(60_000) },
+  async () => {
+    const node1 = mesh.agent('node1');
+    await node1.start();
+    await node1.waitReady();
+    const captured = await fingerprints();
+    const refused = await node1.node.exec([...programs.agent, 'remove', '--state-dir', node1.stateDir]);
+    assert.equal(refused.code, 2, refused.stderr);
+    assert.match(refused.stderr, /the agent runs \(pid \d+\).*nothing was removed \(stop it first.*\[AGENT_RUNS\]/);
+    // Another state directory knows of no agent, but the namespaces are served.
+    const other = await node1.node.exec([...programs.agent, 'remove', '--state-dir', `${node1.stateDir}-other`]);
+    assert.equal(other.code, 2, other.stderr);
+    assert.match(other.stderr, /an agent runs: it listens in .*\[AGENT_RUNS\]/);
+    assert.deepEqual(await fingerprints(), captured);
+    assert.equal(await ask(client(), toServer()), 'ok');
+  },
+);
+
+test(
+  '"remove" finds what no list names any more, and leaves the agents of other hosts alone',
+  { timeout: patientMs(60_000) },
+  async () => {
+    const node1 = mesh.agent('node1');
+    await node1.stop('SIGKILL');
+    assert.equal(await ask(client(), toServer()), 'ECONNREFUSED');
+    rmSync(path.join(node1.stateDir, 'captured.json'));
+    const removed = await node1.node.exec([...programs.agent, 'remove', '--state-dir', node1.stateDir]);
+    assert.equal(removed.code, 0, removed.stderr);
+    assert.ok(removed.stdout.split('\n').includes(`removed: ${client().netnsPath}`), removed.stdout);
+    await assertUntouched();
+    assert.match(await mesh.lab.workload('server').check(['iptables-save']), /CULVERT/, 'that is the other host');
+  },
+);
+
+test('"remove" says what is left, and ends with 1', { timeout: patientMs(60_000) }, async () => {
+  const node1 = mesh.agent('node1');
+  await node1.start();
+  await node1.waitReady();
+  await node1.stop('SIGKILL');
+  // A rule of another program that uses a chain of ours, which the kernel then does not delete.
+  await client().check(['iptables', '-t', 'nat', '-N', 'FOREIGN']);
+  await client().check(['iptables', '-t', 'nat', '-A', 'FOREIGN', '-g', 'CULVERT_OUTPUT']);
+  const partly = await node1.node.exec([...programs.agent, 'remove', '--state-dir', node1.stateDir]);
+  assert.equal(partly.code, 1, partly.stderr);
+  assert.match(
+    partly.stderr,
+    new RegExp(`capture is still in place: ${client().netnsPath}: [^]*\\[REMOVE_INCOMPLETE\\]`),
+  );
+  await client().check(['iptables', '-t', 'nat', '-F', 'FOREIGN']);
+  await client().check(['iptables', '-t', 'nat', '-X', 'FOREIGN']);
+  const again = await node1.node.exec([...programs.agent, 'remove', '--state-dir', node1.stateDir]);
+  assert.equal(again.code, 0, again.stderr);
+  assert.equal(await ask(client(), toServer()), 'ok');
+});

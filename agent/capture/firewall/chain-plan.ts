@@ -24,6 +24,14 @@ export const chainPrefix = 'CULVERT_';
  */
 export const tableMarkerChain = `${chainPrefix}MADE_TABLE`;
 
+/**
+ * An empty chain in the nat table of a workload's namespace: the agent of the host with this network namespace captured
+ * it. `culvert-agent remove` finds by it what no list names any more, and leaves other agents' namespaces alone.
+ */
+export function hostMark(hostNetnsInode: number): string {
+  return `${chainPrefix}HOST_${hostNetnsInode}`;
+}
+
 /** Every rule has this comment, so that a reader of `iptables-save` sees whose it is and what it is for. */
 export function because(why: string): string {
   return `-m comment --comment "culvert:${why}"`;
@@ -35,6 +43,8 @@ export type ExistingTables = {
   readonly jumps: Readonly<Partial<Record<TableName, readonly string[]>>>;
   /** Tables to mark as created by us. */
   readonly absent: readonly TableName[];
+  /** {@link hostMark}, for a workload's namespace. */
+  readonly hostMark?: string;
 };
 
 /**
@@ -47,6 +57,7 @@ export function renderRestore(chains: readonly ChainPlan[], existing: ExistingTa
     const ours = chains.filter((chain) => chain.table === table);
     if (ours.length === 0) continue;
     lines.push(`*${table}`, ...ours.map(({ chain }) => `:${chain} - [0:0]`));
+    if (table === 'nat' && existing.hostMark !== undefined) lines.push(`:${existing.hostMark} - [0:0]`);
     if (existing.absent.includes(table)) lines.push(`:${tableMarkerChain} - [0:0]`);
     lines.push(...(existing.jumps[table] ?? []).map((jump) => jump.replace(/^-A /, '-D ')));
     for (const { hook, chain, jumpMatch } of ours) {

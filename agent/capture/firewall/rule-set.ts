@@ -1,11 +1,13 @@
 import { CulvertError } from '../../../shared/errors.js';
+import { ownNetnsInode } from '../../native/netns.js';
 import type { Ipv6Support } from './captured-netns.js';
-import { type ChainPlan, renderRestore, type TableName, tableNames } from './chain-plan.js';
+import { type ChainPlan, hostMark, renderRestore, type TableName, tableNames } from './chain-plan.js';
 import type { CommandRunner } from './command-runner.js';
 import {
   existingTables,
   type InstalledFamily,
   type InstalledRules,
+  ownChains,
   ownLines,
   readInstalled,
   rulesBeforeOwnJumps,
@@ -98,6 +100,17 @@ export class RuleSet {
     for (const family of familiesOf(found)) await removeRedirects(this.#place(netnsFd, family), found[family]);
   }
 
+  /** What of ours is in the namespace, one clause each, whoever loaded it. */
+  async leftovers(netnsFd: number | null): Promise<readonly string[]> {
+    const found = await this.#read(netnsFd);
+    return familiesOf(found).flatMap((family) => {
+      const { tables, hasRule, hasRoute } = found[family];
+      const chains = tableNames.flatMap((name) => ownChains(tables.get(name)).map((chain) => `${name} ${chain}`));
+      const routing = [...(hasRule ? ['policy rule'] : []), ...(hasRoute ? ['route'] : [])];
+      return [...chains, ...routing].map((what) => `IPv${family} ${what}`);
+    });
+  }
+
   /** Leaves the namespace as it was before. */
   async remove(netnsFd: number | null): Promise<void> {
     this.#installed = undefined;
@@ -122,7 +135,9 @@ export class RuleSet {
       return;
     }
     const routes = await Promise.allSettled([this.#addRoutes(place, found)]);
-    await restore(place, renderRestore(chains, existingTables(installed.tables, this.#backend)));
+    const existing = existingTables(installed.tables, this.#backend);
+    const mark = place.netnsFd === null ? {} : { hostMark: hostMark(ownNetnsInode()) };
+    await restore(place, renderRestore(chains, { ...existing, ...mark }));
     if (routes[0].status === 'rejected') throw routes[0].reason;
   }
 
