@@ -12,6 +12,7 @@ import { agentSettingsTable, dataplaneThreads } from './config/agent-settings.js
 import { namespacePath } from './control/workloads/network-namespace.js';
 import { WarmWorkers } from './dataplane/pool/warm-workers.js';
 import { resolveNodeName } from './control/join/node-name.js';
+import type { FailOpener } from './fail-opener.js';
 import type { ExitStatus } from './run.js';
 
 /** Runs a command to its end; it gives the exit code. */
@@ -79,11 +80,12 @@ export function agentCommandLine(finish: Finish): Command {
         const log = logOf(loaded);
         const { Supervisor } = await import('./supervise.js');
         const { KeptSockets } = await import('./control/succession/kept-sockets.js');
+        const { stateDir, failMode } = loaded.values;
+        const kept = new KeptSockets({ stateDir, log, env: process.env });
         const supervisor = new Supervisor({
           argv: [process.execPath, ...process.execArgv, mainFile, 'run', ...settings],
-          failMode: loaded.values.failMode,
-          stateDir: loaded.values.stateDir,
-          kept: new KeptSockets({ stateDir: loaded.values.stateDir, log, env: process.env }),
+          opener: failMode === 'closed' ? null : await loadFailOpener({ stateDir, log, onOpen: () => kept.drop() }),
+          kept,
           log,
         });
         process.on('SIGHUP', () => supervisor.replace());
@@ -126,6 +128,11 @@ export function agentCommandLine(finish: Finish): Command {
   }).option('--print', 'print them to standard output (the default and only action)');
 
   return program;
+}
+
+/** It reads state files, whose schemas are the slowest library to load; most supervisors never open anything. */
+async function loadFailOpener(init: ConstructorParameters<typeof FailOpener>[0]): Promise<FailOpener> {
+  return new (await import('./fail-opener.js')).FailOpener(init);
 }
 
 function logOf(loaded: Loaded): Log {

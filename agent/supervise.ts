@@ -3,7 +3,7 @@ import { setTimeout as delay } from 'node:timers/promises';
 import { assertNever } from '../shared/assert-never.js';
 import type { Log } from '../shared/log.js';
 import type { KeptSockets } from './control/succession/kept-sockets.js';
-import { FailOpener } from './fail-opener.js';
+import type { FailOpener } from './fail-opener.js';
 import { inheritedCount, type FromSupervised, type ToSupervised } from './supervised.js';
 
 const firstRestartMs = 50;
@@ -39,9 +39,9 @@ type Child = {
  */
 export class Supervisor {
   readonly #argv: readonly [program: string, ...args: string[]];
-  readonly #failMode: 'closed' | 'open';
   readonly #log: Log;
-  readonly #opener: FailOpener;
+  /** Null: fail mode `closed`. */
+  readonly #opener: FailOpener | null;
   readonly #kept: KeptSockets;
   readonly #stopping = new AbortController();
   /** All that run: the one that serves, one that is to take over from it, and those that only drain. */
@@ -53,17 +53,16 @@ export class Supervisor {
   constructor(init: {
     /** Program and arguments of the agent. */
     readonly argv: readonly [program: string, ...args: string[]];
-    readonly failMode: 'closed' | 'open';
-    readonly stateDir: string;
+    /** For fail mode `open`; becomes this object's. */
+    readonly opener: FailOpener | null;
     /** Becomes this object's. */
     readonly kept: KeptSockets;
     readonly log: Log;
   }) {
     this.#argv = init.argv;
-    this.#failMode = init.failMode;
     this.#log = init.log;
     this.#kept = init.kept;
-    this.#opener = new FailOpener({ stateDir: init.stateDir, log: init.log, onOpen: () => this.#kept.drop() });
+    this.#opener = init.opener;
   }
 
   /** Forwards a signal to every child, each time it is called, and prevents further restarts. */
@@ -95,7 +94,8 @@ export class Supervisor {
   async run(): Promise<number> {
     let failures = 0;
     // What an earlier run captured is refused until this child serves, whether the child dies or only waits.
-    if (this.#failMode === 'open') this.#opener.expectChild(openAfterStartMs);
+    await this.#opener?.expectChild(openAfterStartMs);
+    if (this.#stopping.signal.aborted) return await this.#end(0);
     let child = this.#start(this.#kept.fds);
     for (;;) {
       const exit = await Promise.race([child.exited, child.succeeded.then(() => null)]);
@@ -108,10 +108,13 @@ export class Supervisor {
       } else {
         // The next child has one chance to serve what waits.
         if (!child.hasServed) this.#kept.drop();
-        if (this.#failMode === 'open') this.#opener.expectChild(openAfterMs);
+        await this.#opener?.expectChild(openAfterMs);
         failures = performance.now() - child.startedAtMs > settledAfterMs ? 1 : failures + 1;
         const restartInMs = Math.min(maxRestartMs, firstRestartMs * 2 ** (failures - 1));
-        this.#log.error({ ...exit, restartInMs, failMode: this.#failMode }, 'the agent exited; restarting it');
+        this.#log.error(
+          { ...exit, restartInMs, failMode: this.#opener === null ? 'closed' : 'open' },
+          'the agent exited; restarting it',
+        );
         await delay(restartInMs, undefined, { signal: this.#stopping.signal }).catch(() => undefined);
         if (this.#stopping.signal.aborted) break;
         child = this.#start(this.#kept.fds);
@@ -119,9 +122,13 @@ export class Supervisor {
     }
     await Promise.all([...this.#children].map(({ exited }) => exited));
     const { code } = await child.exited;
+    return await this.#end(code ?? 1);
+  }
+
+  async #end(code: number): Promise<number> {
     this.#kept.close();
-    await this.#opener.close();
-    return code ?? 1;
+    await this.#opener?.close();
+    return code;
   }
 
   /** The child that runs in its place already, or is about to. */
@@ -159,7 +166,7 @@ export class Supervisor {
     switch (type) {
       case 'serving':
         child.hasServed = true;
-        this.#opener.childServes(child.process);
+        this.#opener?.childServes(child.process);
         return;
       case 'sockets':
         if (!child.isSucceeded && !this.#stopping.signal.aborted) this.#kept.refresh();
