@@ -15,6 +15,7 @@ export function findViolations(tree: readonly SourceFile[], files: readonly Sour
       ...unreadableViolations(file),
       ...threadViolations(file),
       ...purityViolations(file, byPath),
+      ...lateViolations(file, byPath),
       ...floorViolations(file),
       ...exitViolations(file),
       ...callViolations(file),
@@ -102,6 +103,32 @@ function impurities(file: SourceFile, tree: ReadonlyMap<string, SourceFile>, see
 function isImpure({ specifier, file, isType }: SourceImport): boolean {
   if (file !== null || (isType && !isBuiltin(specifier))) return false;
   return !rules.pureImports.includes(isBuiltin(specifier) ? specifier : packageOf(specifier));
+}
+
+function lateViolations(file: SourceFile, tree: ReadonlyMap<string, SourceFile>): string[] {
+  return rules.lateLibraries
+    .filter((rule) => rule.file === file.path)
+    .flatMap(({ names, why }) =>
+      loadedFirst(file, tree, new Set())
+        .filter(({ name }) => names.includes(name))
+        .map(({ name, by }) => `loads ${name} through ${by} before it runs: ${why}`),
+    );
+}
+
+/** The packages that are loaded before a file runs, each with the files that import it. */
+function loadedFirst(
+  { path, imports }: SourceFile,
+  tree: ReadonlyMap<string, SourceFile>,
+  seen: Set<string>,
+): { readonly name: string; readonly by: string }[] {
+  seen.add(path);
+  return imports
+    .filter(({ isType, isLate }) => !isType && !isLate)
+    .flatMap(({ specifier, file }) => {
+      if (file === null) return [{ name: packageOf(specifier), by: path }];
+      const target = tree.get(file);
+      return target === undefined || seen.has(file) ? [] : loadedFirst(target, tree, seen);
+    });
 }
 
 function floorViolations({ path, imports }: SourceFile): string[] {

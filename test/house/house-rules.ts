@@ -56,6 +56,29 @@ export const packages: readonly {
   },
 ];
 
+/** What a file must not load before it runs, also not through what it imports. `import()` may load it later. */
+export const lateLibraries: readonly {
+  readonly file: string;
+  readonly names: readonly string[];
+  readonly why: string;
+}[] = [
+  {
+    file: 'agent/run.ts',
+    names: ['nats'],
+    why: 'an agent serves from its last good state first; the client of NATS takes a fifth of the time until then',
+  },
+  {
+    file: 'agent/supervise.ts',
+    names: ['zod', 'nats', 'prom-client'],
+    why: 'a supervisor starts its agent before anything else, and stays small',
+  },
+  {
+    file: 'agent/dataplane/worker/worker.ts',
+    names: ['zod', 'nats', 'prom-client', 'pino', 'yaml'],
+    why: 'each data-plane thread loads its code by itself',
+  },
+];
+
 /** Which thread of the agent runs a room. What is in neither list may be imported by both. */
 export const agentThreads = {
   control: [

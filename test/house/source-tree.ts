@@ -9,6 +9,8 @@ export type SourceImport = {
   readonly file: string | null;
   /** It leaves nothing in the compiled file. */
   readonly isType: boolean;
+  /** `import()`: it is loaded when the program gets there. */
+  readonly isLate: boolean;
 };
 
 export type SourceFile = {
@@ -33,10 +35,14 @@ export function readSourceTree(root: string): SourceFile[] {
 export function parseSource(file: string, text: string): SourceFile {
   const code = withoutComments(text);
   const found = [...code.matchAll(staticImport)].map(([, isType, names, specifier]) =>
-    sourceImport(file, specifier ?? '', isType !== undefined || hasOnlyTypes(names)),
+    sourceImport(file, {
+      specifier: specifier ?? '',
+      isType: isType !== undefined || hasOnlyTypes(names),
+      isLate: false,
+    }),
   );
   const dynamic = [...code.matchAll(dynamicImport)].map(([, isType, specifier]) =>
-    sourceImport(file, specifier ?? '', isType !== undefined),
+    sourceImport(file, { specifier: specifier ?? '', isType: isType !== undefined, isLate: true }),
   );
   return { path: file, code, imports: [...found, ...dynamic] };
 }
@@ -44,10 +50,11 @@ export function parseSource(file: string, text: string): SourceFile {
 const staticImport = /^\s*(?:import|export)\s*(type\s+)?(?:([^'";]*?)\s*from\s*)?['"]([^'"]+)['"]/gm;
 const dynamicImport = /(typeof\s+)?\bimport\(\s*['"]([^'"]+)['"]/g;
 
-function sourceImport(from: string, specifier: string, isType: boolean): SourceImport {
-  if (!specifier.startsWith('.')) return { specifier, file: null, isType };
+function sourceImport(from: string, found: Omit<SourceImport, 'file'>): SourceImport {
+  const { specifier } = found;
+  if (!specifier.startsWith('.')) return { ...found, file: null };
   const file = path.posix.normalize(path.posix.join(path.posix.dirname(from), specifier)).replace(/\.js$/, '.ts');
-  return { specifier, file, isType };
+  return { ...found, file };
 }
 
 /** `{ type A, type B }`. */

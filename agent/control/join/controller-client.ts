@@ -28,6 +28,19 @@ export async function callController<Schema extends z.ZodType>(o: {
   throw refusal(o.url, status, bytes);
 }
 
+/** Throws CulvertError `CONTROLLER_URL`. */
+export function parseControllerUrl(text: string): URL {
+  const url = URL.canParse(text) ? new URL(text) : undefined;
+  if (url?.protocol !== 'https:') {
+    throw new CulvertError({
+      code: 'CONTROLLER_URL',
+      message: `"${text}" is not the address of a controller`,
+      hint: 'give an https address, such as https://198.18.0.2:15443',
+    });
+  }
+  return url;
+}
+
 function exchange(o: {
   readonly url: URL;
   readonly trust: ServerTrust;

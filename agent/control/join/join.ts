@@ -4,7 +4,7 @@ import { certificateHash, describeCertificate } from '../../../shared/pki/certif
 import { createCsr } from '../../../shared/pki/certificate-request.js';
 import { splitCertificates } from '../../../shared/pki/pem.js';
 import { caResponseSchema, joinResponseSchema } from '../../../shared/wire/requests.js';
-import { callController } from './controller-client.js';
+import { callController, parseControllerUrl } from './controller-client.js';
 import type { NodeCredentials } from '../credentials/node-credentials.js';
 import type { NodeName } from '../../../shared/routing/names.js';
 
@@ -74,19 +74,6 @@ export async function joinMesh(o: {
     notAfterMs: answer.notAfterMs,
     obtainedAtMs: Date.now(),
   };
-}
-
-/** Throws CulvertError `CONTROLLER_URL`. */
-export function parseControllerUrl(text: string): URL {
-  const url = URL.canParse(text) ? new URL(text) : undefined;
-  if (url?.protocol !== 'https:') {
-    throw new CulvertError({
-      code: 'CONTROLLER_URL',
-      message: `"${text}" is not the address of a controller`,
-      hint: 'give an https address, such as https://198.18.0.2:15443',
-    });
-  }
-  return url;
 }
 
 type JoinToken = {

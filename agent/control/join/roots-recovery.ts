@@ -6,8 +6,7 @@ import { openAnswer } from '../../../shared/wire/sealed-answer.js';
 import { caResponseSchema, decodeWire, rootsQuestion, sealedRootsSchema } from '../../../shared/wire/requests.js';
 import type { NodeCredentials } from '../credentials/node-credentials.js';
 import type { Scheduler } from '../../thread/scheduler.js';
-import { callController } from './controller-client.js';
-import { parseControllerUrl } from './join.js';
+import { callController, parseControllerUrl } from './controller-client.js';
 
 /** How soon after an attempt the next one may begin. */
 const minIntervalMs = 10_000;

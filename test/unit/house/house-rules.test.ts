@@ -212,6 +212,17 @@ describe('the house', () => {
     });
   }
 
+  it('follows imports for what must be loaded late, and not those that are late', () => {
+    const link = parseSource('shared/bus/x.ts', "import { connect } from 'nats';");
+    const [now, late] = ["import '../shared/bus/x.js';", "await import('../shared/bus/x.js');"];
+    const [loadsNow, loadsLate] = [now, late].map((text) => {
+      const run = parseSource('agent/run.ts', text);
+      return findViolations([link, run], [run]);
+    });
+    assert.match(loadsNow?.join() ?? '', /agent\/run\.ts: loads nats through shared\/bus\/x\.ts before it runs/);
+    assert.deepEqual(loadsLate, []);
+  });
+
   it('reads imports as the compiler does', () => {
     const text = [
       "import type { A } from './a.js';",
@@ -227,7 +238,12 @@ describe('the house', () => {
       "  export { m } from './m.js';",
     ].join('\n');
     assert.deepEqual(
-      parseSource('agent/x/y.ts', text).imports.map(({ specifier, file, isType }) => [specifier, file, isType]),
+      parseSource('agent/x/y.ts', text).imports.map(({ specifier, file, isType, isLate }) => [
+        specifier,
+        file,
+        isType,
+        ...(isLate ? ['late'] : []),
+      ]),
       [
         ['./a.js', 'agent/x/a.ts', true],
         ['./b.js', 'agent/x/b.ts', true],
@@ -237,7 +253,7 @@ describe('the house', () => {
         ['node:fs', null, false],
         ['./l.js', 'agent/x/l.ts', false],
         ['./m.js', 'agent/x/m.ts', false],
-        ['./j.js', 'agent/x/j.ts', false],
+        ['./j.js', 'agent/x/j.ts', false, 'late'],
       ],
     );
   });
