@@ -7,21 +7,25 @@ import type { Resource } from '../resources/kinds/resource.js';
 import type { SegmentationRule } from '../resources/kinds/segmentation-rule.js';
 import { mergeRulePorts } from './merge-ports.js';
 import { SegmentExpansion } from './segment-expansion.js';
-import { plainRule, tiers, type CompiledRule } from '../../shared/policy/snapshot.js';
+import { plainRule, tiers, type CompiledRule, type CompiledSegment } from '../../shared/policy/snapshot.js';
+
+export type CompiledRules = {
+  /** In evaluation order: tier, priority, name. */
+  readonly rules: readonly CompiledRule[];
+  /** Those that the rules refer to, each after those that it names. */
+  readonly segments: readonly CompiledSegment[];
+};
 
 /**
- * Compiles SegmentationRules with their segments expanded, in evaluation order: tier, priority, name. Rules of mode
- * `off` are checked and left out. Errors go to `problems`; do not use a result with errors.
+ * Compiles SegmentationRules and the segments that they name. Rules of mode `off` are checked and left out. Errors go to
+ * `problems`; do not use a result with errors.
  */
-export function compileRules(resources: readonly Resource[], problems: ProblemList): CompiledRule[] {
+export function compileRules(resources: readonly Resource[], problems: ProblemList): CompiledRules {
   return atOnce(compilingRules(resources, problems));
 }
 
 /** {@link compileRules} in steps, a rule each. */
-export function* compilingRules(
-  resources: readonly Resource[],
-  problems: ProblemList,
-): Generator<void, CompiledRule[]> {
+export function* compilingRules(resources: readonly Resource[], problems: ProblemList): Generator<void, CompiledRules> {
   const expansion = new SegmentExpansion({ resources, problems });
   const basis = basisOf(resources);
   const rules: CompiledRule[] = [];
@@ -39,7 +43,8 @@ export function* compilingRules(
     compiled.set(resource, { rule, basis: standsAlone(resource) ? null : basis });
     yield;
   }
-  return rules.sort(inOrderOfEvaluation);
+  const segments = expansion.segments(rules.flatMap(({ from, to }) => [from, to]));
+  return { rules: rules.sort(inOrderOfEvaluation), segments };
 }
 
 /**
@@ -76,7 +81,7 @@ function compileRule(
   const { tier, priority, action, mode, ports, onChange, rollout, validFrom, expiresAt, owner, reason } = rule.spec;
   const from = expansion.expand(rule.spec.from ?? [], { resource: rule, path: ['spec', 'from'] });
   const to = expansion.expand(rule.spec.to ?? [], { resource: rule, path: ['spec', 'to'] });
-  if (to.some((match) => match.unauthenticated === true)) {
+  if (expansion.hasUnauthenticated(to)) {
     const message = 'contains unauthenticated, which is about who dials';
     problems.error({ resource: rule, path: ['spec', 'to'] }, message, 'write it in from, or in a segment for from');
   }

@@ -28,7 +28,7 @@ export function compileSnapshot(resources: readonly Resource[], meta: SnapshotMe
 /** {@link compileSnapshot} in steps, a rule each. */
 export function* compilingSnapshot(resources: readonly Resource[], meta: SnapshotMeta): Generator<void, Compiled> {
   const problems = new ProblemList({ locations: new Map() });
-  const rules = yield* compilingRules(resources, problems);
+  const { rules, segments } = yield* compilingRules(resources, problems);
   yield;
   if (problems.errors.length > 0) return { problems: problems.errors };
   const settings: Mesh['spec'] = resources.find((resource) => resource.kind === 'Mesh')?.spec ?? defaultMesh;
@@ -43,6 +43,7 @@ export function* compilingSnapshot(resources: readonly Resource[], meta: Snapsho
     createdBy,
     trustDomain,
     mesh,
+    ...(segments.length === 0 ? {} : { segments }),
     rules,
     authorizationPolicies: compileAuthorization(ofKind('AuthorizationPolicy'), trustDomain),
     networkPolicies: compileNetworkPolicies(ofKind('NetworkPolicy')),

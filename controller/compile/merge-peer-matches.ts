@@ -11,6 +11,10 @@ const origins = peerFieldNames.filter((field) => peerFields[field].about === 'or
  * is canonical, so the order in which documents are written never shows in a snapshot.
  */
 export function mergePeerMatches(matches: readonly PeerMatch[]): PeerMatch[] {
+  const lists = new Map<
+    string,
+    { readonly match: PeerMatch; readonly field: ListField; readonly values: Set<string> }
+  >();
   const merged = new Map<string, PeerMatch>();
   for (const match of matches) {
     const field = onlyListField(match);
@@ -19,10 +23,16 @@ export function mergePeerMatches(matches: readonly PeerMatch[]): PeerMatch[] {
       continue;
     }
     const key = JSON.stringify([field, ...origins.map((origin) => match[origin])]);
-    const values = new Set([...(merged.get(key)?.[field] ?? []), ...(match[field] ?? [])]);
-    merged.set(key, { ...match, [field]: [...values].sort() });
+    const known = lists.get(key);
+    const values = known?.values ?? new Set<string>();
+    for (const value of match[field] ?? []) values.add(value);
+    if (known === undefined) lists.set(key, { match, field, values });
   }
-  return [...merged.values()].sort(byCanonicalText);
+  for (const { match, field, values } of lists.values()) {
+    const whole = { ...match, [field]: [...values].sort() };
+    merged.set(canonicalText(whole), whole);
+  }
+  return [...merged].sort(([a], [b]) => (a < b ? -1 : 1)).map(([, match]) => match);
 }
 
 /** The match without the segment or service that it came from. */
@@ -48,9 +58,4 @@ function canonicalValue(value: PeerMatch[keyof PeerMatch]): unknown {
 
 function byName(a: readonly [string, unknown], b: readonly [string, unknown]): number {
   return a[0] < b[0] ? -1 : 1;
-}
-
-function byCanonicalText(a: PeerMatch, b: PeerMatch): number {
-  const [textA, textB] = [canonicalText(a), canonicalText(b)];
-  return textA < textB ? -1 : textA > textB ? 1 : 0;
 }

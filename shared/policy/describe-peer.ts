@@ -2,18 +2,24 @@ import { parseSpiffeId } from '../identity.js';
 import type { Connection, Party } from './connection.js';
 import type { ConnectionFacts } from './connection-facts.js';
 import { listed, matchFieldNames, matchFields, useField, type MatchFieldName } from './match-fields.js';
-import type { PeerMatch, RulePort } from './snapshot.js';
+import { isSegmentRef, type PeerMatch, type RulePeer, type RulePort } from './snapshot.js';
 import { serviceAccountName, workloadName } from '../routing/names.js';
 
 /** The origin of a match (a segment, a service) tells people more than what it was expanded to. */
 const originFields = matchFieldNames.filter((field) => matchFields[field].prepare === null);
 
 /** `in segment batch`, `service account billing/api, on node host-a`: reads well after "is" or "is not". */
-export function describePeer(match: PeerMatch): string {
+export function describePeer(match: RulePeer): string {
+  if (isSegmentRef(match)) return describeSegment(match.memberOf);
   const [origin] = describeFields(originFields, match);
   if (origin !== undefined) return origin;
   const parts = describeFields(matchFieldNames, match);
   return parts.length === 0 ? 'anybody' : parts.join(', ');
+}
+
+/** As a member that a rule lists itself is described by the segment that it came from. */
+export function describeSegment(name: string): string {
+  return matchFields.segment.describe(name);
 }
 
 function describeFields(fields: readonly MatchFieldName[], match: PeerMatch): string[] {
@@ -22,7 +28,7 @@ function describeFields(fields: readonly MatchFieldName[], match: PeerMatch): st
 }
 
 /** Describes alternatives; each segment appears once. */
-export function describePeers(matches: readonly PeerMatch[]): string {
+export function describePeers(matches: readonly RulePeer[]): string {
   const texts = [...new Set(matches.map(describePeer))];
   return texts.length === 1 ? (texts[0] ?? '') : `any of: ${listed(texts, '; ')}`;
 }

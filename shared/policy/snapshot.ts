@@ -12,6 +12,11 @@ export type Snapshot = {
   readonly createdBy: string;
   readonly trustDomain: string;
   readonly mesh: MeshSettings;
+  /**
+   * Segments that rules name, each once, and after the segments that it names. Absent: none is so large that naming it is
+   * shorter than listing its members in the rule.
+   */
+  readonly segments?: readonly CompiledSegment[];
   /** Sorted by tier, priority and name. Rules of mode `off` are left out. */
   readonly rules: readonly CompiledRule[];
   /** Sorted by namespace and name, like the next three lists. */
@@ -49,9 +54,9 @@ export type CompiledRule = {
   readonly priority: number;
   readonly action: 'allow' | 'deny' | 'pass';
   readonly mode: 'enforce' | 'audit';
-  /** Alternatives; an empty list matches every party. Segments are expanded. */
-  readonly from: readonly PeerMatch[];
-  readonly to: readonly PeerMatch[];
+  /** Alternatives; an empty list matches every party. */
+  readonly from: readonly RulePeer[];
+  readonly to: readonly RulePeer[];
   /** Alternatives; an empty list matches every port. Ports are those of endpoints, not of VIPs. */
   readonly ports: readonly RulePort[];
   /** What happens to an open connection that this rule now denies, or that it allowed until it expired. */
@@ -92,6 +97,17 @@ export type PortRange = readonly [first: number, last: number];
 
 /** A range, or the name that a workload gives to one of its ports: it stands for another number in each workload. */
 export type RulePort = PortRange | string;
+
+/** A segment whose members are in the snapshot once, however many rules name it. */
+export type CompiledSegment = { readonly name: string; readonly members: readonly RulePeer[] };
+
+/** A peer of a rule or a member of a segment: written out, or all members of a segment of the same snapshot. */
+export type RulePeer = PeerMatch | SegmentRef;
+export type SegmentRef = { readonly memberOf: string };
+
+export function isSegmentRef(peer: RulePeer): peer is SegmentRef {
+  return 'memberOf' in peer;
+}
 
 /**
  * All fields that are present must match; an absent field matches everything. Each field has a row in

@@ -1,7 +1,14 @@
 import { formatRuleRef, meshDefaultRef, type Connection, type RuleRef, type TraceStep } from './connection.js';
 import type { ClusterDecision, ClusterJudgement, ClusterMatch } from './cluster-verdict.js';
 import type { ConnectionFacts, PartyFacts } from './connection-facts.js';
-import { describeDestination, describePeer, describePeers, describePorts, describeSource } from './describe-peer.js';
+import {
+  describeDestination,
+  describePeer,
+  describePeers,
+  describeSegment,
+  describePorts,
+  describeSource,
+} from './describe-peer.js';
 import type { NetworkPolicyVerdict } from './network-policy-verdict.js';
 import {
   matchesAuthorizationRule,
@@ -10,7 +17,8 @@ import {
   type PreparedPolicy,
 } from './prepared/prepared-authorization.js';
 import type { PreparedNetworkPolicy } from './prepared/prepared-network-policy.js';
-import { matchesAnyPeer, matchesPeer, type PreparedPeer } from './prepared/prepared-peer.js';
+import { matchesPeer } from './prepared/prepared-peer.js';
+import { matchesSide, type PreparedSide } from './prepared/prepared-side.js';
 import { matchesPorts, matchesSource, type PreparedRule } from './prepared/prepared-rule.js';
 import { ruleEffect } from './rule-effect.js';
 import type { ClusterTier, MeshSettings, Tier } from './snapshot.js';
@@ -199,7 +207,7 @@ export class Trace {
   #failures(prepared: PreparedRule): ('source' | 'destination' | 'port')[] {
     const failures: ('source' | 'destination' | 'port')[] = [];
     if (!matchesSource(prepared, this.#facts)) failures.push('source');
-    if (!matchesAnyPeer(prepared.to, this.#facts.destination)) failures.push('destination');
+    if (!matchesSide(prepared.to, this.#facts.destination)) failures.push('destination');
     const { port, destination } = this.#facts;
     if (!matchesPorts(prepared.rule.ports, port, destination.ports)) failures.push('port');
     return failures;
@@ -236,18 +244,14 @@ export class Trace {
 
   #whyMatched({ rule, from, to }: PreparedRule): string {
     const { source, claimedSource, destination, port } = this.#facts;
-    const peer = matchingPeer(from, source) ?? (claimedSource === null ? undefined : matchingPeer(from, claimedSource));
+    const peer = whichPeer(from, source) ?? (claimedSource === null ? undefined : whichPeer(from, claimedSource));
+    const target = whichPeer(to, destination);
     const parts = [
-      peer === undefined ? 'any source' : `${this.#source()} is ${describePeer(peer.match)}`,
-      this.#describeDestinationMatch(matchingPeer(to, destination)),
+      peer === undefined ? 'any source' : `${this.#source()} is ${peer}`,
+      target === undefined ? 'any destination' : `${describeDestination(this.#connection)} is ${target}`,
       rule.ports.length === 0 ? 'any port' : `port ${port} is in ${describePorts(rule.ports)}`,
     ];
     return parts.join('; ');
-  }
-
-  #describeDestinationMatch(peer: PreparedPeer | undefined): string {
-    if (peer === undefined) return 'any destination';
-    return `${describeDestination(this.#connection)} is ${describePeer(peer.match)}`;
   }
 
   #firstMatchingRule({ rules }: PreparedPolicy): number {
@@ -273,6 +277,10 @@ function formatTime(ms: number | null): string {
   return ms === null ? 'never' : new Date(ms).toISOString();
 }
 
-function matchingPeer(peers: readonly PreparedPeer[], facts: PartyFacts): PreparedPeer | undefined {
-  return peers.find((peer) => matchesPeer(peer, facts));
+/** The first alternative that the party is, in words. */
+function whichPeer({ peers, segments }: PreparedSide, facts: PartyFacts): string | undefined {
+  const peer = peers.find((candidate) => matchesPeer(candidate, facts));
+  if (peer !== undefined) return describePeer(peer.match);
+  const segment = segments.find((candidate) => candidate.has(facts));
+  return segment === undefined ? undefined : describeSegment(segment.name);
 }

@@ -28,6 +28,9 @@ const peerMatch = z.strictObject(
   ) as PeerMatchShape,
 );
 
+const rulePeers = z.array(z.union([z.strictObject({ memberOf: z.string().min(1) }), peerMatch])).readonly();
+const segment = z.strictObject({ name: z.string().min(1), members: rulePeers });
+
 const portRange = z.tuple([port, port]).readonly();
 const portRanges = z.array(portRange).readonly();
 const rulePorts = z.array(z.union([portRange, z.string().min(1).max(63)])).readonly();
@@ -45,8 +48,8 @@ const rule = z.strictObject({
   priority: z.int(),
   action: z.enum(['allow', 'deny', 'pass']),
   mode: z.enum(['enforce', 'audit']),
-  from: z.array(peerMatch).readonly(),
-  to: z.array(peerMatch).readonly(),
+  from: rulePeers,
+  to: rulePeers,
   ports: rulePorts,
   onChange,
   rollout: z.number().min(0).max(100),
@@ -172,6 +175,7 @@ export const snapshotSchema: z.ZodType<Snapshot> = z.strictObject({
   createdBy: z.string(),
   trustDomain: z.string().min(1),
   mesh,
+  segments: z.array(segment).readonly().exactOptional(),
   rules: z.array(rule).readonly(),
   authorizationPolicies: z.array(authorizationPolicy).readonly(),
   networkPolicies: z.array(networkPolicy).readonly(),

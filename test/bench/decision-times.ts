@@ -8,7 +8,7 @@ import { evaluate } from '../../shared/policy/evaluate.js';
 import { rangesOf } from '../../shared/policy/prepared/prepared-rule.js';
 import { prepareSnapshot } from '../../shared/policy/prepared/prepared-snapshot.js';
 import { registryEntries } from '../../controller/inventory/registry-entries.js';
-import type { Snapshot } from '../../shared/policy/snapshot.js';
+import { isSegmentRef, type RulePeer, type Snapshot } from '../../shared/policy/snapshot.js';
 import { Quantiles } from './quantiles.js';
 import type { RuleDocuments } from './rule-documents.js';
 
@@ -106,6 +106,10 @@ function compile(text: string): { snapshot: Snapshot; parties: Party[] } {
   return { snapshot: compiled.snapshot, parties };
 }
 
+function accountsOf(peer: RulePeer | undefined): readonly string[] {
+  return peer === undefined || isSegmentRef(peer) ? [] : (peer.serviceAccounts ?? []);
+}
+
 type RuledPair = { readonly sources: Party[]; readonly destinations: Party[]; readonly port: number };
 
 function ruledPairs({ rules }: Snapshot, parties: readonly Party[]): RuledPair[] {
@@ -117,7 +121,7 @@ function ruledPairs({ rules }: Snapshot, parties: readonly Party[]): RuledPair[]
     else known.push(party);
   }
   return rules.flatMap(({ from, to, ports }) => {
-    const [source, destination] = [from, to].map(([peer]) => byAccount.get(peer?.serviceAccounts?.[0] ?? ''));
+    const [source, destination] = [from, to].map(([peer]) => byAccount.get(accountsOf(peer)[0] ?? ''));
     const [port] = rangesOf(ports)[0] ?? [];
     if (source === undefined || destination === undefined || port === undefined) return [];
     return [{ sources: source, destinations: destination, port }];

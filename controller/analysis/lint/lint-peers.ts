@@ -1,7 +1,8 @@
 import type { Resource } from '../../resources/kinds/resource.js';
 import type { Clock } from '../../../shared/policy/connection.js';
-import { destinationNamespaces } from '../../compile/check/namespace-index.js';
-import type { PeerMatch } from '../../../shared/policy/snapshot.js';
+import { peerNamespaces } from '../../compile/check/peer-namespaces.js';
+import { segmentMembersOf } from '../../compile/segment-members.js';
+import { isSegmentRef, type RulePeer } from '../../../shared/policy/snapshot.js';
 import { mayBeUnregistered } from '../../resources/match/peer-fields.js';
 import type { LintFinding } from './lint-finding.js';
 import { workloadParty, type MeshParty } from '../pairs/mesh-party.js';
@@ -17,6 +18,7 @@ export function lintPeers(
 ): LintFinding[] {
   const { snapshot, entries, clock, resources } = input;
   const selectors = new Selectors({ snapshot, clock });
+  const members = segmentMembersOf(snapshot);
   const ends = entries.flatMap((entry) =>
     entry.kind === 'workload' ? entry.addresses.map((ip) => workloadParty(entry, ip)) : [],
   );
@@ -28,15 +30,17 @@ export function lintPeers(
     else others.push(end);
   }
   const known = new Map<string, boolean>();
-  const isEmpty = (peers: readonly PeerMatch[], side: Side): boolean => {
+  const isEmpty = (peers: readonly RulePeer[], side: Side): boolean => {
     const selector = selectors.peers(side, peers, side === 'source');
-    if (selector === null || peers.some(mayBeUnregistered)) return false;
+    if (selector === null) return false;
     // Thousands of rules use the same few peers.
     let answer = known.get(selector.key);
     if (answer === undefined) {
-      const namespaces = destinationNamespaces({ to: peers });
+      const matches = [...members.matchesOf(peers)];
+      const namespaces = peerNamespaces(matches);
       const candidates = namespaces === null ? ends : [...namespaces].flatMap((name) => byNamespace.get(name) ?? []);
-      known.set(selector.key, (answer = !candidates.some((end) => selector.selects(end))));
+      answer = !matches.some(mayBeUnregistered) && !candidates.some((end) => selector.selects(end));
+      known.set(selector.key, answer);
     }
     return answer;
   };
@@ -57,14 +61,15 @@ export function lintPeers(
 
 function emptySegments(
   { snapshot }: RuleSet,
-  isEmpty: (peers: readonly PeerMatch[], side: Side) => boolean,
+  isEmpty: (peers: readonly RulePeer[], side: Side) => boolean,
 ): LintFinding[] {
-  const members = new Map<string, Map<string, PeerMatch>>();
+  const members = new Map<string, Map<string, RulePeer>>();
   for (const { from, to } of snapshot.rules) {
     for (const peer of [...from, ...to]) {
-      if (peer.segment === undefined) continue;
-      const others = members.get(peer.segment);
-      if (others === undefined) members.set(peer.segment, new Map([[JSON.stringify(peer), peer]]));
+      const segment = isSegmentRef(peer) ? peer.memberOf : peer.segment;
+      if (segment === undefined) continue;
+      const others = members.get(segment);
+      if (others === undefined) members.set(segment, new Map([[JSON.stringify(peer), peer]]));
       else others.set(JSON.stringify(peer), peer);
     }
   }

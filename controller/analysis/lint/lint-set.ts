@@ -4,8 +4,11 @@ import type { Clock } from '../../../shared/policy/connection.js';
 import { commonConnection } from '../../compile/check/common-connection.js';
 import { commonPorts } from '../../compile/check/common-ports.js';
 import { NamedAddresses } from '../../compile/check/named-addresses.js';
-import { NamespaceIndex } from '../../compile/check/namespace-index.js';
-import { overlapOfPeerLists } from '../../compile/check/peer-overlap.js';
+import { overlapOfGroups } from '../../compile/check/group-overlap.js';
+import { OtherActions } from '../../compile/check/other-actions.js';
+import { OverlapIndex } from '../../compile/check/overlap-index.js';
+import { requirementsOfRule } from '../../compile/check/requirements.js';
+import { segmentMembersOf, type OpenRule } from '../../compile/segment-members.js';
 import { tiers, type CompiledRule, type Snapshot } from '../../../shared/policy/snapshot.js';
 import type { FlowRecord } from '../../../shared/wire/flows.js';
 import { lintKinds, type LintFinding } from './lint-finding.js';
@@ -34,9 +37,11 @@ export function lintSet(
   },
 ): LintFinding[] {
   const { snapshot, clock, flows = null, resources = [] } = input;
+  const members = segmentMembersOf(snapshot);
+  const open = snapshot.rules.map((rule) => members.open(rule));
   const findings = [
-    ...shadowed(snapshot.rules),
-    ...overlapping(snapshot),
+    ...shadowed(open),
+    ...overlapping(open, snapshot.externals),
     ...ending(
       snapshot.rules,
       new Set(resources.filter(isBreakGlass).map(({ metadata }) => metadata.name)),
@@ -49,19 +54,28 @@ export function lintSet(
   return findings.sort((a, b) => lintKinds.indexOf(a.kind) - lintKinds.indexOf(b.kind));
 }
 
-function shadowed(rules: readonly CompiledRule[]): LintFinding[] {
-  const index = new NamespaceIndex({ rules });
+function shadowed(rules: readonly OpenRule[]): LintFinding[] {
+  const required = rules.map(requirementsOfRule);
+  // What matches all that a rule matches overlaps with it, too.
+  const index = new OverlapIndex({ items: required.entries() });
+  const passing = rules.filter(({ action, mode }) => action === 'pass' && mode !== 'audit');
+  const positions = new Map(rules.map((rule, position) => [rule, position]));
+  const isPassedBy = (earlier: OpenRule, later: OpenRule): boolean =>
+    earlier.tier !== later.tier &&
+    passing.some(
+      (pass) =>
+        pass.tier === earlier.tier &&
+        (positions.get(pass) ?? 0) < (positions.get(earlier) ?? 0) &&
+        commonPorts(pass.ports, later.ports) !== undefined &&
+        overlaps(pass, later),
+    );
   return rules.flatMap((rule, position): LintFinding[] => {
-    let first = position;
-    for (const positions of index.mayCover(rule)) {
-      for (const at of positions) {
-        if (at >= first) break;
-        const candidate = rules[at];
-        if (candidate === undefined || !shadows(candidate, rule) || isPassedBy(candidate, rule, rules)) continue;
-        first = at;
-      }
-    }
-    const earlier = first < position ? rules[first] : undefined;
+    const before = index.candidates(required[position] ?? noRequirements);
+    const at = before.find((candidate) => {
+      const earlier = candidate < position ? rules[candidate] : undefined;
+      return earlier === undefined || (shadows(earlier, rule) && !isPassedBy(earlier, rule));
+    });
+    const earlier = at === undefined || at >= position ? undefined : rules[at];
     if (earlier === undefined) return [];
     const message = `never decides: ${earlier.action} of ${ref(earlier)} comes first and matches all that it matches`;
     const hint = earlier.action === rule.action ? 'delete it' : 'give it a lower priority, or delete it';
@@ -69,21 +83,15 @@ function shadowed(rules: readonly CompiledRule[]): LintFinding[] {
   });
 }
 
-/** Whether a connection can leave the tier of the shadowing rule before that rule is evaluated. */
-function isPassedBy(earlier: CompiledRule, later: CompiledRule, rules: readonly CompiledRule[]): boolean {
-  if (earlier.tier === later.tier) return false;
-  return rules.slice(0, rules.indexOf(earlier)).some(({ tier, action, mode, ...pass }) => {
-    if (tier !== earlier.tier || action !== 'pass' || mode === 'audit') return false;
-    return commonPorts(pass.ports, later.ports) !== undefined && overlaps(pass, later);
-  });
-}
+const noRequirements = { values: new Map(), networks: new Map() };
 
-function overlaps(a: Pick<CompiledRule, 'from' | 'to'>, b: Pick<CompiledRule, 'from' | 'to'>): boolean {
-  return overlapOfPeerLists(a.to, b.to) !== undefined && overlapOfPeerLists(a.from, b.from) !== undefined;
+/** Whether a connection that the later rule matches can be matched by the other. */
+function overlaps(a: Pick<OpenRule, 'from' | 'to'>, b: Pick<OpenRule, 'from' | 'to'>): boolean {
+  return overlapOfGroups(a.to, b.to) !== undefined && overlapOfGroups(a.from, b.from) !== undefined;
 }
 
 /** An exception before its general rule is the intended style; two rules that only overlap partly may be a mistake. */
-function overlapping({ rules, externals }: Pick<Snapshot, 'rules' | 'externals'>): LintFinding[] {
+function overlapping(rules: readonly OpenRule[], externals: Snapshot['externals']): LintFinding[] {
   const named = new NamedAddresses({ externals });
   const found = tiers.flatMap((tier) => {
     const ofTier = rules.filter((rule) => rule.tier === tier);
@@ -92,15 +100,15 @@ function overlapping({ rules, externals }: Pick<Snapshot, 'rules' | 'externals'>
   return found.slice(0, maxOverlaps);
 }
 
-function overlappingIn(rules: readonly CompiledRule[], named: NamedAddresses): LintFinding[] {
+function overlappingIn(rules: readonly OpenRule[], named: NamedAddresses): LintFinding[] {
   const found: LintFinding[] = [];
   if (rules.every(({ action }) => action === rules[0]?.action)) return found;
-  const index = new NamespaceIndex({ rules });
+  const others = new OtherActions({ rules });
   for (const [position, rule] of rules.entries()) {
-    for (const at of index.mayOverlap(position)) {
+    for (const at of others.mayOverlap(rule)) {
       const other = rules[at];
       if (found.length >= maxOverlaps) return found;
-      if (other === undefined || at <= position || other.action === rule.action) continue;
+      if (other === undefined || at <= position) continue;
       const both = commonConnection(rule, other, named);
       if (both === undefined || isException(rule, other)) continue;
       const message = `${rule.action} wins over ${other.action} of ${ref(other)} for a connection from ${both.from} to ${both.to}, ${both.ports}`;
@@ -112,7 +120,7 @@ function overlappingIn(rules: readonly CompiledRule[], named: NamedAddresses): L
 }
 
 /** Compares only what the rules match, as if both had the same action. */
-function isException(rule: CompiledRule, other: CompiledRule): boolean {
+function isException(rule: OpenRule, other: OpenRule): boolean {
   return covers({ ...other, action: rule.action }, rule) || covers({ ...rule, action: other.action }, other);
 }
 

@@ -1,6 +1,6 @@
 import { isPortName } from '../../../shared/policy/prepared/prepared-rule.js';
 import type { Clock } from '../../../shared/policy/connection.js';
-import type { CompiledRule, PeerMatch, RulePort } from '../../../shared/policy/snapshot.js';
+import type { CompiledRule, RulePeer, RulePort } from '../../../shared/policy/snapshot.js';
 import type { FlowRecord } from '../../../shared/wire/flows.js';
 import type { LintFinding } from './lint-finding.js';
 import { workloadParty, type MeshParty } from '../pairs/mesh-party.js';
@@ -94,7 +94,7 @@ class SelectedCounts {
   }
 
   /** All of them when the list is empty. */
-  of(peers: readonly PeerMatch[], side: Side): number {
+  of(peers: readonly RulePeer[], side: Side): number {
     const selector = this.#selectors.peers(side, peers, false);
     const key = selector?.key ?? '';
     const known = this.#known.get(key);

@@ -1,17 +1,18 @@
 import { isPortName } from '../../../shared/policy/prepared/prepared-rule.js';
-import { tiers, type CompiledRule, type RulePort } from '../../../shared/policy/snapshot.js';
+import type { OpenRule } from '../../compile/segment-members.js';
+import { tiers, type RulePort } from '../../../shared/policy/snapshot.js';
 import { coversPeers, isByAddressOnly } from './peer-cover.js';
 
 /**
  * Whether `earlier` always decides everything that `later` matches, so that `later` has no effect. Only certain cases
  * are found, not those that depend on the current workloads or on several rules together.
  */
-export function shadows(earlier: CompiledRule, later: CompiledRule): boolean {
+export function shadows(earlier: OpenRule, later: OpenRule): boolean {
   return isBefore(earlier, later) && isAlwaysInForce(earlier) && covers(earlier, later);
 }
 
 /** Whether `outer` matches every connection that `inner` matches. */
-export function covers(outer: CompiledRule, inner: CompiledRule): boolean {
+export function covers(outer: OpenRule, inner: OpenRule): boolean {
   // A deny rule also matches the workload that a source only claims to be; a rule that does not deny cannot cover that
   // by identity.
   const isWeaker = inner.action === 'deny' && outer.action !== 'deny';
@@ -21,14 +22,14 @@ export function covers(outer: CompiledRule, inner: CompiledRule): boolean {
   );
 }
 
-function isBefore(earlier: CompiledRule, later: CompiledRule): boolean {
+function isBefore(earlier: OpenRule, later: OpenRule): boolean {
   const step = tiers.indexOf(later.tier) - tiers.indexOf(earlier.tier);
   if (step !== 0) return step > 0 && earlier.action !== 'pass';
   // Rules of equal priority and different actions exclude each other, or the set would have been refused.
   return earlier.priority < later.priority || (earlier.priority === later.priority && earlier.action === later.action);
 }
 
-function isAlwaysInForce({ mode, rollout, validFromMs, expiresAtMs }: CompiledRule): boolean {
+function isAlwaysInForce({ mode, rollout, validFromMs, expiresAtMs }: OpenRule): boolean {
   return mode === 'enforce' && rollout >= 100 && validFromMs === null && expiresAtMs === null;
 }
 

@@ -57,8 +57,8 @@ export function cidrsOf(snapshot: Snapshot): readonly string[] {
   const known = cidrsOfSnapshot.get(snapshot);
   if (known !== undefined) return known;
   const found = new Set<string>();
-  const { rules, authorizationPolicies, networkPolicies, clusterPolicies, externals } = snapshot;
-  collect([rules, authorizationPolicies, networkPolicies, clusterPolicies ?? [], externals], found);
+  const { segments, rules, authorizationPolicies, networkPolicies, clusterPolicies, externals } = snapshot;
+  collect([segments ?? [], rules, authorizationPolicies, networkPolicies, clusterPolicies ?? [], externals], found);
   const cidrs = [...found].sort();
   cidrsOfSnapshot.set(snapshot, cidrs);
   return cidrs;

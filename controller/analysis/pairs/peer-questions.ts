@@ -1,5 +1,5 @@
 import { prepareSnapshot } from '../../../shared/policy/prepared/prepared-snapshot.js';
-import { plainRule, type CompiledRule, type PeerMatch, type Snapshot } from '../../../shared/policy/snapshot.js';
+import { plainRule, type CompiledRule, type RulePeer, type Snapshot } from '../../../shared/policy/snapshot.js';
 import type { MeshParty } from './mesh-party.js';
 import { connectionOf } from './predict.js';
 
@@ -22,7 +22,7 @@ export class PeerQuestions {
   }
 
   /** `peers`: not empty. */
-  ask(question: PeerQuestion, peers: readonly PeerMatch[]): (end: MeshParty) => boolean {
+  ask(question: PeerQuestion, peers: readonly RulePeer[]): (end: MeshParty) => boolean {
     if (this.#open === null || this.#open.isClosed) this.#open = new Batch({ setOf: this.#setOf });
     return this.#open.add(question, peers);
   }
@@ -41,7 +41,7 @@ class Batch {
     return this.#answers !== null;
   }
 
-  add(question: PeerQuestion, peers: readonly PeerMatch[]): (end: MeshParty) => boolean {
+  add(question: PeerQuestion, peers: readonly RulePeer[]): (end: MeshParty) => boolean {
     const position = this.#rules.length;
     const action = question === 'denied source' ? 'deny' : 'allow';
     const side = question === 'destination' ? 'destination' : 'source';

@@ -1,10 +1,12 @@
 import type { IpAddress } from '../../../shared/address.js';
 import { formatSpiffeId } from '../../../shared/identity.js';
 import type { Clock, Party } from '../../../shared/policy/connection.js';
-import { destinationNamespaces } from '../../compile/check/namespace-index.js';
+import { peerNamespaces } from '../../compile/check/peer-namespaces.js';
+import { segmentMembersOf } from '../../compile/segment-members.js';
 import { evaluate } from '../../../shared/policy/evaluate.js';
 import { namespaceNameLabel } from '../../../shared/policy/prepared/namespace-labels.js';
 import {
+  isSegmentRef,
   plainSnapshot,
   type AuthorizationCondition,
   type AuthorizationSource,
@@ -14,6 +16,7 @@ import {
   type CompiledRule,
   type NetworkPolicyPeer,
   type PeerMatch,
+  type RulePeer,
   type Snapshot,
 } from '../../../shared/policy/snapshot.js';
 import type { MeshParty } from './mesh-party.js';
@@ -51,13 +54,16 @@ export class Selectors {
   }
 
   /** Null: every party. `isDeny`: also match the workload that an unauthenticated source claims to be. */
-  peers(side: Side, peers: readonly PeerMatch[], isDeny: boolean): Selector | null {
+  peers(side: Side, peers: readonly RulePeer[], isDeny: boolean): Selector | null {
     if (peers.length === 0) return null;
     const question = side === 'destination' ? 'destination' : isDeny ? 'denied source' : 'source';
     return this.#make(['peers', question, peers], () => {
-      const mayBe = mayBeAnyOf(peers);
       const selects = this.#peers.ask(question, peers);
-      return { selects: (end) => mayBe(end) && selects(end), namespaces: destinationNamespaces({ to: peers }) };
+      const namespaces = peerNamespaces(segmentMembersOf(this.#snapshot).matchesOf(peers));
+      const written = peers.filter((peer): peer is PeerMatch => !isSegmentRef(peer));
+      if (written.length < peers.length) return { selects, namespaces };
+      const mayBe = mayBeAnyOf(written);
+      return { selects: (end) => mayBe(end) && selects(end), namespaces };
     });
   }
 
@@ -162,8 +168,9 @@ export class Selectors {
   }
 
   #only(part: Partial<Snapshot>, defaultAction: 'allow' | 'deny'): Snapshot {
-    const { trustDomain, mesh, namespaces, externals } = this.#snapshot;
+    const { trustDomain, mesh, namespaces, externals, segments } = this.#snapshot;
     return {
+      ...(part.rules === undefined || segments === undefined ? {} : { segments }),
       revision: 1,
       createdAt: '',
       createdBy: '',

@@ -4,6 +4,7 @@ import { matchFieldNames } from '../../../shared/policy/match-fields.js';
 import { isPortName, matchesPorts } from '../../../shared/policy/prepared/prepared-rule.js';
 import type { CompiledRule, PeerMatch, RulePort, Snapshot } from '../../../shared/policy/snapshot.js';
 import type { PartyChange } from '../../resources/match/peer-field.js';
+import { segmentMembersOf, type PeerGroups } from '../../compile/segment-members.js';
 import { usePeerField } from '../../resources/match/peer-fields.js';
 import { mayBeAnyOf } from '../pairs/peer-filter.js';
 import { wantedByPolicies } from './policy-wishes.js';
@@ -34,12 +35,13 @@ export function changesOf(
   nowMs: number,
 ): FactChange[] {
   const changes: Ranked[] = [...identityChanges(connection, snapshot)];
+  const asked = new AskedPeers({ connection, snapshot });
   for (const rule of snapshot.rules) {
     if (rule.action === verdict || rule.mode === 'audit') continue;
-    changes.push(...changesForRule(rule, connection, snapshot, nowMs));
+    changes.push(...changesForRule(rule, connection, asked, nowMs));
   }
   const wishes = wantedByPolicies(snapshot, connection);
-  for (const { side, peers } of wishes.peers) changes.push(...peerChanges(side, peers, connection, snapshot));
+  for (const { side, peers } of wishes.peers) changes.push(...asked.changes(side, [peers]));
   for (const port of wishes.ports) changes.push(portChange(connection, port));
   const distinct = new Map<string, Ranked>();
   for (const ranked of changes) {
@@ -55,12 +57,13 @@ export function changesOf(
 type Ranked = { readonly cost: number; readonly change: FactChange };
 
 /** Changes one of source, destination, port and time, if it alone keeps the rule from matching. */
-function changesForRule(rule: CompiledRule, connection: Connection, snapshot: Snapshot, nowMs: number): Ranked[] {
-  const { source, destination, port } = connection;
+function changesForRule(rule: CompiledRule, connection: Connection, asked: AskedPeers, nowMs: number): Ranked[] {
+  const { destination, port } = connection;
+  const [from, to] = [asked.groupsOf(rule.from), asked.groupsOf(rule.to)];
   const isInTime = (rule.validFromMs ?? nowMs) <= nowMs && nowMs < (rule.expiresAtMs ?? Infinity);
   const misses = [
-    !mayBeIn(rule.from, source),
-    !mayBeIn(rule.to, destination),
+    !asked.mayBeIn('source', from),
+    !asked.mayBeIn('destination', to),
     !matchesPorts(rule.ports, port, destination.workload?.ports ?? null),
     !isInTime,
   ];
@@ -69,8 +72,8 @@ function changesForRule(rule: CompiledRule, connection: Connection, snapshot: Sn
   if (misses[2] === true) return nearestPorts(rule.ports, connection).map((near) => portChange(connection, near));
   if (misses[3] === true) return timeChanges(rule, connection, nowMs);
   // If neither side certainly misses, an address or a proof of identity does.
-  const ofSource = misses[1] === true ? [] : peerChanges('source', rule.from, connection, snapshot);
-  const ofDestination = misses[0] === true ? [] : peerChanges('destination', rule.to, connection, snapshot);
+  const ofSource = misses[1] === true ? [] : asked.changes('source', from);
+  const ofDestination = misses[0] === true ? [] : asked.changes('destination', to);
   return [...ofSource, ...ofDestination];
 }
 
@@ -83,8 +86,45 @@ function nearestPorts(ports: readonly RulePort[], { destination, port }: Connect
   });
 }
 
-function mayBeIn(peers: readonly PeerMatch[], party: Party): boolean {
-  return peers.length === 0 || mayBeAnyOf(peers)({ name: '', party, isMeshed: party.identity !== null });
+/** Asks each group of peers once: thousands of rules refer to the same segments. */
+class AskedPeers {
+  readonly #connection: Connection;
+  readonly #snapshot: Snapshot;
+  readonly #mayBeIn = {
+    source: new Map<readonly PeerMatch[], boolean>(),
+    destination: new Map<readonly PeerMatch[], boolean>(),
+  };
+  readonly #changed = { source: new Set<readonly PeerMatch[]>(), destination: new Set<readonly PeerMatch[]>() };
+
+  constructor(init: { readonly connection: Connection; readonly snapshot: Snapshot }) {
+    this.#connection = init.connection;
+    this.#snapshot = init.snapshot;
+  }
+
+  groupsOf(peers: CompiledRule['from']): PeerGroups {
+    return segmentMembersOf(this.#snapshot).groupsOf(peers);
+  }
+
+  mayBeIn(side: Wish['side'], groups: PeerGroups): boolean {
+    return groups.length === 0 || groups.some((group) => this.#mayBeInGroup(side, group));
+  }
+
+  /** Only for groups that were not asked before: the others have given theirs. */
+  changes(side: Wish['side'], groups: PeerGroups): Ranked[] {
+    const fresh = groups.filter((group) => !this.#changed[side].has(group));
+    for (const group of fresh) this.#changed[side].add(group);
+    return fresh.flatMap((group) => peerChanges(side, group, this.#connection, this.#snapshot));
+  }
+
+  #mayBeInGroup(side: Wish['side'], group: readonly PeerMatch[]): boolean {
+    let answer = this.#mayBeIn[side].get(group);
+    if (answer === undefined) {
+      const party = this.#connection[side];
+      answer = mayBeAnyOf(group)({ name: '', party, isMeshed: party.identity !== null });
+      this.#mayBeIn[side].set(group, answer);
+    }
+    return answer;
+  }
 }
 
 function portChange(connection: Connection, port: number): Ranked {

@@ -1,5 +1,5 @@
 import { SegmentExpansion } from '../segment-expansion.js';
-import type { PeerMatch } from '../../../shared/policy/snapshot.js';
+import { isSegmentRef, type PeerMatch } from '../../../shared/policy/snapshot.js';
 import { ProblemList } from '../../resources/parse/problem-list.js';
 import type { Resource } from '../../resources/kinds/resource.js';
 import { mayBeUnregistered } from '../../resources/match/peer-fields.js';
@@ -16,22 +16,28 @@ export function checkSegments(resources: readonly Resource[], registered: Regist
   if (segments.length === 0) return;
   // Errors in the segments themselves were reported when the rules were compiled.
   const expansion = new SegmentExpansion({ resources, problems: new ProblemList({ locations: new Map() }) });
+  const filled = new Set<string>();
+  // Inner segments come first, so each is looked at once, however many contain it.
+  for (const { segment, members } of expansion.all) {
+    const matches = members.filter((peer): peer is PeerMatch => !isSegmentRef(peer));
+    const isFilled =
+      members.some((peer) => isSegmentRef(peer) && filled.has(peer.memberOf)) ||
+      matches.some(mayBeUnregistered) ||
+      hasMember(registered, matches);
+    if (isFilled) filled.add(segment.metadata.name);
+  }
   for (const segment of segments) {
-    const path = ['spec', 'members'];
-    const matches = expansion.expand(segment.spec.members, { resource: segment, path });
-    const isMember = mayMatchRegistered(matches);
-    if (matches.some(mayBeUnregistered) || hasMember(registered, matches, isMember)) continue;
+    if (filled.has(segment.metadata.name)) continue;
     const message = 'no workload is in this segment';
-    problems.warn({ resource: segment, path }, message, 'rules about it do nothing until there is one');
+    const place = { resource: segment, path: ['spec', 'members'] };
+    problems.warn(place, message, 'rules about it do nothing until there is one');
   }
 }
 
 /** Looks at the namespaces that the matches are within, where all of them are. */
-function hasMember(
-  registered: Registered,
-  matches: readonly PeerMatch[],
-  isMember: (party: RegisteredParty) => boolean,
-): boolean {
+function hasMember(registered: Registered, matches: readonly PeerMatch[]): boolean {
+  if (matches.length === 0) return false;
+  const isMember = mayMatchRegistered(matches);
   const namespaces = matches.map((match) => match.namespaces);
   const within = namespaces.every((some) => some !== undefined) ? [...new Set(namespaces.flat())] : null;
   const candidates = within?.map((namespace) => registered.workloadsIn(namespace)) ?? [registered.workloads()];

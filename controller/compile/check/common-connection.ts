@@ -1,12 +1,14 @@
 import { isAbout } from '../../resources/match/peer-fields.js';
 import { commonPorts, type CommonPorts } from './common-ports.js';
 import type { NamedAddresses } from './named-addresses.js';
+import { overlapping } from './group-overlap.js';
 import { overlapOfPeers } from './peer-overlap.js';
+import type { OpenRule } from '../segment-members.js';
 import { isPortName, rangesOf } from '../../../shared/policy/prepared/prepared-rule.js';
-import type { CompiledRule, PeerMatch, RulePort } from '../../../shared/policy/snapshot.js';
+import type { PeerMatch, RulePort } from '../../../shared/policy/snapshot.js';
 
 /** What of a rule says which connections it matches. */
-export type Matching = Pick<CompiledRule, 'action' | 'from' | 'to' | 'ports'>;
+export type Matching = Pick<OpenRule, 'action' | 'from' | 'to' | 'ports'>;
 
 /** In words; `ports` is `any port`, `port 5432` or `port http`. */
 export type CommonConnection = { readonly from: string; readonly to: string; readonly ports: string };
@@ -24,22 +26,16 @@ export function commonConnection(a: Matching, b: Matching, named: NamedAddresses
   return from === undefined ? undefined : { from, ...destination };
 }
 
-const everybody: readonly PeerMatch[] = [{}];
 const anybody = 'anybody';
 const anyPort = 'any port';
 
-function alternatives(peers: readonly PeerMatch[]): readonly PeerMatch[] {
-  return peers.length === 0 ? everybody : peers;
-}
-
 function commonSource(a: Matching, b: Matching, named: NamedAddresses): string | undefined {
   if (a.from.length === 0 && b.from.length === 0) return anybody;
-  for (const left of alternatives(a.from)) {
-    for (const right of alternatives(b.from)) {
-      if (!mayBeOneSource(a, left, b, right)) continue;
-      const overlap = overlapOfPeers(left, right, named.cidrs);
-      if (overlap !== undefined) return overlap;
-    }
+  for (const { left, right, text } of overlapping(a.from, b.from)) {
+    if (!mayBeOneSource(a, left, b, right)) continue;
+    if (!mayBeOutside(left, right)) return text;
+    const overlap = overlapOfPeers(left, right, named.cidrs);
+    if (overlap !== undefined) return overlap;
   }
   return undefined;
 }
@@ -64,20 +60,21 @@ function commonDestination(
   named: NamedAddresses,
 ): Omit<CommonConnection, 'from'> | undefined {
   if (a.to.length === 0 && b.to.length === 0) return { to: anybody, ports: describe(ports) };
-  for (const left of alternatives(a.to)) {
-    for (const right of alternatives(b.to)) {
-      const plain = overlapOfPeers(left, right);
-      if (plain === undefined) continue;
-      if (left.external !== true && right.external !== true) return { to: plain, ports: describe(ports) };
-      // What is outside the mesh has no named ports.
-      if (!hasNumber) continue;
-      for (const port of named.portsIn(rangesOf(ports))) {
-        const to = overlapOfPeers(left, right, named.on(port));
-        if (to !== undefined) return { to, ports: ports.length === 0 && port === 1 ? anyPort : `port ${port}` };
-      }
+  for (const { left, right, text } of overlapping(a.to, b.to)) {
+    if (!mayBeOutside(left, right)) return { to: text, ports: describe(ports) };
+    // What is outside the mesh has no named ports.
+    if (!hasNumber) continue;
+    for (const port of named.portsIn(rangesOf(ports))) {
+      const to = overlapOfPeers(left, right, named.on(port));
+      if (to !== undefined) return { to, ports: ports.length === 0 && port === 1 ? anyPort : `port ${port}` };
     }
   }
   return undefined;
+}
+
+/** Whether the overlap is one of addresses that have no name, so that names can take it away. */
+function mayBeOutside(left: PeerMatch, right: PeerMatch): boolean {
+  return left.external === true || right.external === true;
 }
 
 function describe([first]: readonly RulePort[]): string {

@@ -20,15 +20,3 @@ export function overlapOfPeers(a: PeerMatch, b: PeerMatch, named: readonly Cidr[
   }
   return parts.length === 0 ? 'anybody' : parts.reverse().join(' ');
 }
-
-/** The overlap of two lists of alternatives; an empty list matches every party. */
-export function overlapOfPeerLists(a: readonly PeerMatch[], b: readonly PeerMatch[]): string | undefined {
-  if (a.length === 0 && b.length === 0) return 'anybody';
-  for (const left of a.length === 0 ? [{}] : a) {
-    for (const right of b.length === 0 ? [{}] : b) {
-      const overlap = overlapOfPeers(left, right);
-      if (overlap !== undefined) return overlap;
-    }
-  }
-  return undefined;
-}

@@ -1,7 +1,8 @@
 import { commonConnection } from './common-connection.js';
 import { NamedAddresses } from './named-addresses.js';
-import { NamespaceIndex } from './namespace-index.js';
-import type { CompiledExternal, CompiledRule } from '../../../shared/policy/snapshot.js';
+import { OtherActions } from './other-actions.js';
+import { SegmentMembers, type OpenRule } from '../segment-members.js';
+import type { CompiledExternal, CompiledRule, CompiledSegment } from '../../../shared/policy/snapshot.js';
 
 /** Two rules of the same tier and priority that would decide one connection differently. */
 export type AmbiguousRules = {
@@ -21,10 +22,11 @@ const maxReported = 50;
  */
 export function findAmbiguousRules(
   rules: readonly CompiledRule[],
-  { nowMs = Number.NEGATIVE_INFINITY, externals = [] }: AmbiguityOptions = {},
+  { nowMs = Number.NEGATIVE_INFINITY, externals = [], segments = [] }: AmbiguityOptions = {},
 ): AmbiguousRules[] {
   const found: AmbiguousRules[] = [];
   const named = new NamedAddresses({ externals });
+  const members = new SegmentMembers({ segments });
   const outside = JSON.stringify(externals);
   const isSameOutside = outside === lastOutside;
   const deciding = rules.filter(
@@ -33,15 +35,19 @@ export function findAmbiguousRules(
   );
   for (const group of groupsOfEqualRank(deciding)) {
     if (group.every(({ action }) => action === group[0]?.action)) continue;
-    const isFresh = group.map((rule) => !lastClean.has(rule) || (!isSameOutside && isAboutOutside(rule)));
+    const isFresh = group.map((rule) => {
+      const isKnown = lastClean.has(rule) && isMadeOf(rule, members, lastSegments);
+      return !isKnown || (!isSameOutside && isAboutOutside(rule, members));
+    });
     if (!isFresh.includes(true)) continue;
-    const index = new NamespaceIndex({ rules: group });
-    for (const [position, rule] of group.entries()) {
+    const open = group.map((rule) => members.open(rule));
+    const others = new OtherActions({ rules: open });
+    for (const [position, rule] of open.entries()) {
       if (isFresh[position] !== true) continue;
-      for (const at of index.mayOverlap(position)) {
-        const other = group[at];
+      for (const at of others.mayOverlap(rule)) {
+        const other = open[at];
         // Two new rules were already compared when the earlier one was visited.
-        if (other === undefined || other.action === rule.action || (at < position && isFresh[at] === true)) continue;
+        if (other === undefined || (at < position && isFresh[at] === true)) continue;
         const [first, second] = at < position ? [other, rule] : [rule, other];
         const example = exampleOfBoth(first, second, named);
         if (example === undefined) continue;
@@ -52,6 +58,7 @@ export function findAmbiguousRules(
   }
   if (found.length === 0) {
     lastClean = new Set(deciding);
+    lastSegments = new Set(segments);
     lastOutside = outside;
   }
   return found;
@@ -61,6 +68,8 @@ export type AmbiguityOptions = {
   readonly nowMs?: number;
   /** The ServiceEntries: what they name is not external. */
   readonly externals?: readonly CompiledExternal[];
+  /** Those that the rules refer to. */
+  readonly segments?: readonly CompiledSegment[];
 };
 
 /**
@@ -68,11 +77,17 @@ export type AmbiguityOptions = {
  * only removes rules from the comparison.
  */
 let lastClean: ReadonlySet<CompiledRule> = new Set();
+/** The segments at that time. */
+let lastSegments: ReadonlySet<CompiledSegment> = new Set();
 /** The ServiceEntries at that time as text. Others can change what is external. */
 let lastOutside = '';
 
-function isAboutOutside({ from, to }: CompiledRule): boolean {
-  return [...from, ...to].some(({ external }) => external === true);
+function isMadeOf({ from, to }: CompiledRule, members: SegmentMembers, known: ReadonlySet<CompiledSegment>): boolean {
+  return [...members.within(from), ...members.within(to)].every((segment) => known.has(segment));
+}
+
+function isAboutOutside({ from, to }: CompiledRule, members: SegmentMembers): boolean {
+  return [...members.matchesOf(from), ...members.matchesOf(to)].some(({ external }) => external === true);
 }
 
 function groupsOfEqualRank(rules: readonly CompiledRule[]): CompiledRule[][] {
@@ -86,14 +101,14 @@ function groupsOfEqualRank(rules: readonly CompiledRule[]): CompiledRule[][] {
   return [...groups.values()];
 }
 
-function exampleOfBoth(a: CompiledRule, b: CompiledRule, named: NamedAddresses): string | undefined {
+function exampleOfBoth(a: OpenRule, b: OpenRule, named: NamedAddresses): string | undefined {
   const time = commonTime(a, b);
   const both = time === undefined ? undefined : commonConnection(a, b, named);
   return both === undefined ? undefined : `from ${both.from} to ${both.to}, ${both.ports}${time ?? ''}`;
 }
 
 /** Undefined: the two are never in force at the same time. */
-function commonTime(a: CompiledRule, b: CompiledRule): string | undefined {
+function commonTime(a: OpenRule, b: OpenRule): string | undefined {
   const fromMs = Math.max(a.validFromMs ?? Number.NEGATIVE_INFINITY, b.validFromMs ?? Number.NEGATIVE_INFINITY);
   const untilMs = Math.min(a.expiresAtMs ?? Number.POSITIVE_INFINITY, b.expiresAtMs ?? Number.POSITIVE_INFINITY);
   if (fromMs >= untilMs) return undefined;

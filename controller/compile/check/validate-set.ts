@@ -47,13 +47,13 @@ export function* validatingSet(
   options: ValidateOptions,
 ): Generator<void, Problem[]> {
   const problems = new ProblemList({ locations });
-  const rules = yield* compilingRules(resources, problems);
+  const { rules, segments } = yield* compilingRules(resources, problems);
   const documents = new Map<string, SegmentationRule>();
   for (const resource of resources) {
     if (resource.kind === 'SegmentationRule') documents.set(resource.metadata.name, resource);
   }
   const externals = compileExternals(resources.filter((resource) => resource.kind === 'ServiceEntry'));
-  for (const { first, second, example } of findAmbiguousRules(rules, { ...options, externals })) {
+  for (const { first, second, example } of findAmbiguousRules(rules, { ...options, externals, segments })) {
     const resource = documents.get(second);
     if (resource === undefined) continue;
     const { tier, priority, action } = resource.spec;

@@ -20,7 +20,7 @@ export const segmentSchema = z
       .describe(specText),
   })
   .describe(
-    'A named set of peers, for `from` and `to` of rules. Segments may contain segments, at most 32 inside each other, never themselves.',
+    'A named set of peers, for `from` and `to` of rules. Segments may contain segments, however deep, but never themselves.',
   );
 
 export type Segment = z.output<typeof segmentSchema>;

@@ -7,14 +7,15 @@ type Networks = { readonly cidrs: readonly Cidr[]; readonly excepts: readonly Ci
 
 const everything: readonly Cidr[] = parseAll(['0.0.0.0/0', '::/0']);
 /** Each match is compared with thousands of others. */
-const networksOf = new WeakMap<PeerMatch, Networks>();
+const parsedNetworks = new WeakMap<PeerMatch, Networks>();
 
-function networks(match: PeerMatch): Networks {
-  const known = networksOf.get(match);
+/** The networks of a match, parsed once. Without any, all there are. */
+export function networksOf(match: PeerMatch): Networks {
+  const known = parsedNetworks.get(match);
   if (known !== undefined) return known;
   const { cidrs, exceptCidrs = [] } = match;
   const parsed = { cidrs: cidrs === undefined ? everything : parseAll(cidrs), excepts: parseAll(exceptCidrs) };
-  networksOf.set(match, parsed);
+  parsedNetworks.set(match, parsed);
   return parsed;
 }
 
@@ -28,7 +29,7 @@ export function commonAddress(a: PeerMatch, b: PeerMatch, taken: readonly Cidr[]
     const isLeft = taken.length === 0 || everything.some((network) => addressOutside(network, taken) !== undefined);
     return isLeft ? undefined : null;
   }
-  const [networksA, networksB] = [networks(a), networks(b)];
+  const [networksA, networksB] = [networksOf(a), networksOf(b)];
   for (const left of networksA.cidrs) {
     for (const right of networksB.cidrs) {
       const smaller = left.prefixLength >= right.prefixLength ? left : right;
@@ -63,18 +64,18 @@ function halves({ base, bytes, prefixLength }: Cidr): [Cidr, Cidr] {
 export function coversNetworks(outer: PeerMatch, inner: PeerMatch): boolean {
   if (outer.cidrs === undefined) return true;
   if (inner.cidrs === undefined) return false;
-  const larger = networks(outer).cidrs;
-  return networks(inner).cidrs.every((network) => larger.some((candidate) => contains(candidate, network)));
+  const larger = networksOf(outer).cidrs;
+  return networksOf(inner).cidrs.every((network) => larger.some((candidate) => contains(candidate, network)));
 }
 
 /** Whether `inner` matches no address that `outer` excludes. */
 export function coversExceptions(outer: PeerMatch, inner: PeerMatch): boolean {
   if (outer.exceptCidrs === undefined) return true;
-  const { cidrs, excepts } = networks(inner);
+  const { cidrs, excepts } = networksOf(inner);
   const isTakenOut = (hole: Cidr): boolean =>
     excepts.some((except) => contains(except, hole)) ||
     cidrs.every((network) => !contains(network, hole) && !contains(hole, network));
-  return networks(outer).excepts.every(isTakenOut);
+  return networksOf(outer).excepts.every(isTakenOut);
 }
 
 function contains(larger: Cidr, smaller: Cidr): boolean {

@@ -1,4 +1,5 @@
 import type { PartyFacts } from '../../../shared/policy/connection-facts.js';
+import { PeerIndex } from '../../../shared/policy/prepared/peer-index.js';
 import { matchesAnyPeer, preparePeer } from '../../../shared/policy/prepared/prepared-peer.js';
 import type { PeerMatch } from '../../../shared/policy/snapshot.js';
 import { withOnly } from './peer-fields.js';
@@ -16,13 +17,23 @@ export type RegisteredParty = {
   } | null;
 };
 
+/** Up to this number, asking each is faster than an index. */
+const fewPeers = 16;
+
 /**
  * Whether a party may match one of the peers, as far as the registry can tell. False: certainly not. True: namespace
  * labels, addresses and proofs are left to the evaluator. Null: nothing is known about the party.
  */
 export function mayMatchRegistered(peers: readonly PeerMatch[]): (party: RegisteredParty | null) => boolean {
   const prepared = peers.map((match) => preparePeer(withOnly(match, 'workload')));
-  return (party) => prepared.length > 0 && matchesAnyPeer(prepared, factsOf(party));
+  if (prepared.length <= fewPeers) return (party) => matchesAnyPeer(prepared, factsOf(party));
+  const index = new PeerIndex();
+  index.add(prepared);
+  return (party) => {
+    let isFound = false;
+    index.forEachMatch(factsOf(party), () => (isFound = true));
+    return isFound;
+  };
 }
 
 function factsOf(party: RegisteredParty | null): PartyFacts {

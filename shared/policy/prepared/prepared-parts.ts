@@ -5,8 +5,16 @@ import { PolicyScopes } from './policy-scopes.js';
 import { preparePolicy, type PreparedPolicy } from './prepared-authorization.js';
 import { prepareNetworkPolicy, type PreparedNetworkPolicy } from './prepared-network-policy.js';
 import { preparePeer, type PreparedPeer } from './prepared-peer.js';
+import { matchesIn, PreparedSegments, segmentsIn, type SegmentsByName } from './prepared-segment.js';
+import type { PreparedSide } from './prepared-side.js';
 import { isPortName, type PreparedRule } from './prepared-rule.js';
-import type { CompiledAuthorizationPolicy, CompiledNetworkPolicy, CompiledRule, PeerMatch } from '../snapshot.js';
+import type {
+  CompiledAuthorizationPolicy,
+  CompiledNetworkPolicy,
+  CompiledRule,
+  PeerMatch,
+  RulePeer,
+} from '../snapshot.js';
 
 /** Limit on peers kept although no rule names them any more, in addition to as many as are in use. */
 const sparePeers = 4096;
@@ -21,6 +29,7 @@ export class PreparedParts {
   readonly destinations = new PeerIndex();
   readonly authorizations = new PolicyScopes<PreparedPolicy, AuthorizationSelection>({ kind: authorizationScope });
   readonly isolations = new PolicyScopes<PreparedNetworkPolicy, NetworkSelection>({ kind: networkScope });
+  readonly segments = new PreparedSegments({ peer: (match) => this.#peer(match) });
   readonly #rules = new WeakMap<CompiledRule, PreparedRule>();
   readonly #policies = new WeakMap<CompiledAuthorizationPolicy, PreparedPolicy>();
   readonly #networkPolicies = new WeakMap<CompiledNetworkPolicy, PreparedNetworkPolicy>();
@@ -28,14 +37,14 @@ export class PreparedParts {
   readonly #peers = new Map<string, PreparedPeer>();
 
   /** Throws CulvertError `SNAPSHOT_INVALID` for a rule that cannot be read, like the methods below. */
-  rule(rule: CompiledRule): PreparedRule {
+  rule(rule: CompiledRule, segments: SegmentsByName): PreparedRule {
     const known = this.#rules.get(rule);
-    if (known !== undefined) return known;
+    if (known !== undefined && isOf(known.from, segments) && isOf(known.to, segments)) return known;
     const prepared: PreparedRule = {
       rule,
       ref: Object.freeze({ kind: 'SegmentationRule', name: rule.name, tier: rule.tier } as const),
-      from: rule.from.map((match) => this.#peer(match)),
-      to: rule.to.map((match) => this.#peer(match)),
+      from: this.#side(rule.from, segments),
+      to: this.#side(rule.to, segments),
       hasNamedPorts: rule.ports.some(isPortName),
     };
     this.#rules.set(rule, prepared);
@@ -55,6 +64,10 @@ export class PreparedParts {
     return this.sources.size + this.destinations.size > 2 * livePeers + sparePeers;
   }
 
+  #side(peers: readonly RulePeer[], segments: SegmentsByName): PreparedSide {
+    return { peers: matchesIn(peers).map((match) => this.#peer(match)), segments: segmentsIn(peers, segments) };
+  }
+
   #peer(match: PeerMatch): PreparedPeer {
     const text = JSON.stringify(match);
     const known = this.#peers.get(text);
@@ -63,6 +76,11 @@ export class PreparedParts {
     this.#peers.set(text, peer);
     return peer;
   }
+}
+
+/** Whether the segments that a side names are still the same. */
+function isOf({ segments }: PreparedSide, byName: SegmentsByName): boolean {
+  return segments.every((segment) => byName.get(segment.name) === segment);
 }
 
 function remembered<K extends object, V>(known: WeakMap<K, V>, key: K, prepare: (key: K) => V): V {

@@ -15,9 +15,8 @@ export function preparePeer(match: PeerMatch): PreparedPeer {
   return { match, conditions };
 }
 
-/** An empty list matches every party. */
+/** Without any peer it matches none. */
 export function matchesAnyPeer(peers: readonly PreparedPeer[], facts: PartyFacts): boolean {
-  if (peers.length === 0) return true;
   for (const peer of peers) if (matchesPeer(peer, facts)) return true;
   return false;
 }

@@ -1,13 +1,13 @@
 import type { PortNames, RuleRef } from '../connection.js';
 import type { ConnectionFacts } from '../connection-facts.js';
-import { matchesAnyPeer, type PreparedPeer } from './prepared-peer.js';
+import { matchesSide, type PreparedSide } from './prepared-side.js';
 import type { CompiledRule, PortRange, RulePort } from '../snapshot.js';
 
 export type PreparedRule = {
   readonly rule: CompiledRule;
   readonly ref: RuleRef;
-  readonly from: readonly PreparedPeer[];
-  readonly to: readonly PreparedPeer[];
+  readonly from: PreparedSide;
+  readonly to: PreparedSide;
   /** Whether its ports depend on the destination. */
   readonly hasNamedPorts: boolean;
 };
@@ -15,15 +15,15 @@ export type PreparedRule = {
 export function matchesRule(prepared: PreparedRule, facts: ConnectionFacts): boolean {
   return (
     matchesPorts(prepared.rule.ports, facts.port, facts.destination.ports) &&
-    matchesAnyPeer(prepared.to, facts.destination) &&
+    matchesSide(prepared.to, facts.destination) &&
     matchesSource(prepared, facts)
   );
 }
 
 /** A deny rule also applies to the workload that the source only claims to be (see {@link ConnectionFacts}). */
 export function matchesSource({ rule, from }: PreparedRule, { source, claimedSource }: ConnectionFacts): boolean {
-  if (matchesAnyPeer(from, source)) return true;
-  return rule.action === 'deny' && claimedSource !== null && matchesAnyPeer(from, claimedSource);
+  if (matchesSide(from, source)) return true;
+  return rule.action === 'deny' && claimedSource !== null && matchesSide(from, claimedSource);
 }
 
 /** An empty list matches every port. `names`: of the destination; without them a name matches nothing. */

@@ -85,7 +85,8 @@ export class PreparedSnapshot {
     const { mesh } = snapshot;
     const parts = previous?.reusableParts ?? new PreparedParts();
     this.#parts = parts;
-    const prepared = snapshot.rules.map((rule) => parts.rule(rule));
+    const segments = parts.segments.of(snapshot.segments ?? []);
+    const prepared = snapshot.rules.map((rule) => parts.rule(rule, segments));
     const byTier = tiers.map((tier) => prepared.filter(({ rule }) => rule.tier === tier));
     const [platform, team] = byTier.map(({ length }) => length);
     const [teamStart, baselineStart] = [platform ?? 0, (platform ?? 0) + (team ?? 0)];

@@ -3,6 +3,8 @@ import type { PeerIndex } from './peer-index.js';
 import { PortIndex } from './port-index.js';
 import type { PreparedParts } from './prepared-parts.js';
 import type { PreparedPeer } from './prepared-peer.js';
+import { withInner, type PreparedSegment } from './prepared-segment.js';
+import { isEverybody, type PreparedSide } from './prepared-side.js';
 import type { PreparedRule } from './prepared-rule.js';
 import { addBits, emptyBits, setBit, type RuleBits } from './rule-bits.js';
 
@@ -19,8 +21,8 @@ export class RuleIndex {
   /** `rules`: in evaluation order. Their peers are added to the indexes of `parts`. */
   constructor(init: { readonly rules: readonly PreparedRule[]; readonly parts: PreparedParts }) {
     const { rules, parts } = init;
-    this.#sources = new SideIndex({ lists: rules.map(({ from }) => from), index: parts.sources });
-    this.#destinations = new SideIndex({ lists: rules.map(({ to }) => to), index: parts.destinations });
+    this.#sources = new SideIndex({ sides: rules.map(({ from }) => from), index: parts.sources });
+    this.#destinations = new SideIndex({ sides: rules.map(({ to }) => to), index: parts.destinations });
     this.#ports = new PortIndex({ ports: rules.map(({ rule }) => rule.ports) });
     this.#denying = emptyBits(rules.length);
     for (const [position, { rule }] of rules.entries()) if (rule.action === 'deny') setBit(this.#denying, position);
@@ -52,34 +54,43 @@ export class RuleIndex {
   }
 }
 
-/** The rules that name one peer; also as a bit set when there are many. */
+/** The rules that name one peer or segment; also as a bit set when there are many. */
 type Users = { readonly positions: number[]; bits: RuleBits | null };
 
 /** Above this number of positions, merging a bit set is faster. */
 const maxPositions = 64;
 
-/** One side of all rules: a list of peers for each rule, of which an empty one matches every party. */
+/** One side of all rules. */
 class SideIndex {
   readonly #everybody: RuleBits;
   readonly #users = new Map<PreparedPeer, Users>();
+  readonly #segmentUsers = new Map<PreparedSegment, Users>();
+  /** The segments that a peer or another segment is written in. */
+  readonly #around = new Map<PreparedPeer | PreparedSegment, PreparedSegment[]>();
   /** May also find peers of other revisions. */
   readonly #index: PeerIndex;
 
-  constructor(init: { readonly lists: readonly (readonly PreparedPeer[])[]; readonly index: PeerIndex }) {
-    const { lists, index } = init;
+  constructor(init: { readonly sides: readonly PreparedSide[]; readonly index: PeerIndex }) {
+    const { sides, index } = init;
     this.#index = index;
-    this.#everybody = emptyBits(lists.length);
-    for (const [position, peers] of lists.entries()) {
-      if (peers.length === 0) setBit(this.#everybody, position);
-      for (const peer of peers) {
-        const users = this.#users.get(peer);
-        if (users === undefined) this.#users.set(peer, { positions: [position], bits: null });
-        else users.positions.push(position);
-      }
+    this.#everybody = emptyBits(sides.length);
+    for (const [position, side] of sides.entries()) {
+      if (isEverybody(side)) setBit(this.#everybody, position);
+      for (const peer of side.peers) addUser(this.#users, peer, position);
+      for (const segment of side.segments) addUser(this.#segmentUsers, segment, position);
     }
-    for (const users of this.#users.values()) {
+    for (const segment of withInner(this.#segmentUsers.keys())) {
+      for (const member of [...segment.peers, ...segment.inner]) {
+        const around = this.#around.get(member);
+        if (around === undefined) this.#around.set(member, [segment]);
+        else around.push(segment);
+      }
+      for (const peer of segment.peers)
+        if (!this.#users.has(peer)) this.#users.set(peer, { positions: [], bits: null });
+    }
+    for (const users of [...this.#users.values(), ...this.#segmentUsers.values()]) {
       if (users.positions.length <= maxPositions) continue;
-      users.bits = emptyBits(lists.length);
+      users.bits = emptyBits(sides.length);
       for (const position of users.positions) setBit(users.bits, position);
     }
     index.add(this.#users.keys());
@@ -91,12 +102,28 @@ class SideIndex {
 
   matching(facts: PartyFacts): RuleBits {
     const found = this.#everybody.slice();
+    const segments = new Set<PreparedSegment>();
     this.#index.forEachMatch(facts, (peer) => {
-      const users = this.#users.get(peer);
-      if (users === undefined) return;
-      if (users.bits === null) for (const position of users.positions) setBit(found, position);
-      else addBits(found, users.bits);
+      addTo(found, this.#users.get(peer));
+      for (const segment of this.#around.get(peer) ?? []) segments.add(segment);
     });
+    // A set is visited in the order of insertion, also while it grows.
+    for (const segment of segments) {
+      addTo(found, this.#segmentUsers.get(segment));
+      for (const outer of this.#around.get(segment) ?? []) segments.add(outer);
+    }
     return found;
   }
+}
+
+function addUser<K>(users: Map<K, Users>, key: K, position: number): void {
+  const known = users.get(key);
+  if (known === undefined) users.set(key, { positions: [position], bits: null });
+  else known.positions.push(position);
+}
+
+function addTo(found: RuleBits, users: Users | undefined): void {
+  if (users === undefined) return;
+  if (users.bits === null) for (const position of users.positions) setBit(found, position);
+  else addBits(found, users.bits);
 }

@@ -1,18 +1,19 @@
 import ipaddr from 'ipaddr.js';
 import type { Connection, Party } from '../../../shared/policy/connection.js';
 import { rolloutBucket } from '../../../shared/policy/rollout.js';
-import type {
-  AuthorizationCondition,
-  AuthorizationSource,
-  CompiledAuthorizationPolicy,
-  CompiledNetworkPolicy,
-  CompiledRule,
-  LabelRequirement,
-  NetworkPolicyPeer,
-  NetworkPolicyRule,
-  PeerMatch,
-  RulePort,
-  Snapshot,
+import {
+  isSegmentRef,
+  type AuthorizationCondition,
+  type AuthorizationSource,
+  type CompiledAuthorizationPolicy,
+  type CompiledNetworkPolicy,
+  type CompiledRule,
+  type LabelRequirement,
+  type NetworkPolicyPeer,
+  type NetworkPolicyRule,
+  type RulePeer,
+  type RulePort,
+  type Snapshot,
 } from '../../../shared/policy/snapshot.js';
 
 /**
@@ -138,7 +139,11 @@ class Reference {
     );
   }
 
-  #peerMatches(match: PeerMatch, party: Party, isTrusted: boolean, port: number | null): boolean {
+  #peerMatches(match: RulePeer, party: Party, isTrusted: boolean, port: number | null): boolean {
+    if (isSegmentRef(match)) {
+      const segment = this.#snapshot.segments?.find(({ name }) => name === match.memberOf);
+      return segment?.members.some((member) => this.#peerMatches(member, party, isTrusted, port)) === true;
+    }
     const { ip, identity } = party;
     const known = isTrusted ? party.workload : null;
     const checks = [

@@ -10,6 +10,7 @@ import { reachability } from '../../../../controller/analysis/reach/reachability
 import type { RuleSet } from '../../../../controller/analysis/pairs/rule-set.js';
 import { areOneWorkload } from '../../../../shared/policy/own-traffic.js';
 import { formatRuleRef } from '../../../../shared/policy/connection.js';
+import { withSharedSegments } from '../../../support/rules/shared-segments.js';
 import type { PortRange } from '../../../../shared/policy/snapshot.js';
 import { parseCidr, cidrContains, ipBytes } from '../../../../shared/address.js';
 import { workloadEntry } from '../../../support/rules/analysis-fixture.js';
@@ -172,6 +173,9 @@ describe('the difference of two sets', () => {
       fc.property(snapshots, registries, clocks, (snapshot, entries, clock) => {
         const set = { snapshot, entries };
         assert.deepEqual(diffPairs({ before: set, after: structuredClone(set), clock }).changed, []);
+        const after = { snapshot: withSharedSegments(snapshot), entries };
+        assert.deepEqual(diffPairs({ before: set, after, clock }).changed, []);
+        assert.deepEqual(reachability({ ...after, clock }), reachability({ ...set, clock }));
       }),
       { numRuns: propertyRuns(50) },
     );

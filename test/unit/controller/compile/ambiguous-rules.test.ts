@@ -9,6 +9,7 @@ import { ruleEffect } from '../../../../shared/policy/rule-effect.js';
 import type { CompiledRule, Snapshot } from '../../../../shared/policy/snapshot.js';
 import { externals, peerMatch, rule } from '../../../support/rules/policy-arbitraries.js';
 import { external, meshed, snapshotOf } from '../../../support/rules/policy-fixture.js';
+import { withSharedSegments } from '../../../support/rules/shared-segments.js';
 import { propertyHits, propertyRuns } from '../../../support/property-runs.js';
 
 /** One address in each region that the networks of `policy-arbitraries` make. */
@@ -90,6 +91,8 @@ describe('the check for ambiguous rules', () => {
       fc.property(pair, (snapshot) => {
         const isRefused = findAmbiguousRules(snapshot.rules, { externals: snapshot.externals }).length > 0;
         assert.equal(isRefused, isAmbiguous(snapshot));
+        const { rules, externals: named, segments = [] } = withSharedSegments(snapshot);
+        assert.equal(findAmbiguousRules(rules, { externals: named, segments }).length > 0, isRefused);
         seen[isRefused ? 'ambiguous' : 'clear']++;
       }),
       { numRuns: propertyRuns(1000) },

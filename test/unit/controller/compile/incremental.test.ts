@@ -15,7 +15,7 @@ function resource(kind: string, name: string, spec: object): Resource {
 const rule = (name: string, spec: object): Resource => resource('SegmentationRule', name, { action: 'allow', ...spec });
 const segment = (name: string, namespace: string): Resource => resource('Segment', name, { members: [{ namespace }] });
 
-const compile = (...resources: Resource[]) => compileRules(resources, new ProblemList({ locations: new Map() }));
+const compile = (...resources: Resource[]) => compileRules(resources, new ProblemList({ locations: new Map() })).rules;
 const errorsOf = (...resources: Resource[]): string[] =>
   validateSet(resources)
     .filter(({ severity }) => severity === 'error')

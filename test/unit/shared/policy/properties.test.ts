@@ -21,6 +21,7 @@ import {
   snapshot,
 } from '../../../support/rules/policy-arbitraries.js';
 import { external, snapshotOf, trustDomain } from '../../../support/rules/policy-fixture.js';
+import { withSharedSegments } from '../../../support/rules/shared-segments.js';
 import { referenceAudited, referenceVerdict } from '../../../support/rules/policy-reference.js';
 import { propertyHits, propertyRuns } from '../../../support/property-runs.js';
 
@@ -63,6 +64,27 @@ describe('the evaluator', () => {
         `${outcome} came up ${seen.get(outcome) ?? 0} times: the worlds are too thin`,
       );
     }
+  });
+
+  it('decides by the members of shared segments as by members that rules list', () => {
+    let ruled = 0;
+    fc.assert(
+      fc.property(snapshot, fc.array(fc.tuple(connection, now), { minLength: 1, maxLength: 8 }), (rules, asked) => {
+        const shared = withSharedSegments(rules);
+        for (const [to, nowMs] of asked) {
+          const decided = verdict(rules, to, nowMs);
+          assert.equal(verdict(shared, to, nowMs), decided);
+          assert.equal(referenceVerdict(shared, to, nowMs), referenceVerdict(rules, to, nowMs));
+          assert.deepEqual(auditedNames(shared, to, nowMs), auditedNames(rules, to, nowMs));
+          const traced = evaluate(shared, to, { nowMs: () => nowMs }, { trace: true });
+          assert.deepEqual(traced.trace.at(-1)?.rule, traced.rule);
+          assert.equal(traced.verdict, decided.split(' ')[0]);
+          if (/ r\d$/.test(decided)) ruled++;
+        }
+      }),
+      { numRuns: propertyRuns(800) },
+    );
+    assert.ok(ruled > propertyHits(400), `a rule decided ${ruled} times`);
   });
 
   it('agrees with the plain reference among many policies', () => {

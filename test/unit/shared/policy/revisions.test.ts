@@ -6,7 +6,14 @@ import { evaluate } from '../../../../shared/policy/evaluate.js';
 import { prepareSnapshot } from '../../../../shared/policy/prepared/prepared-snapshot.js';
 import { plainRule, type CompiledRule, type Snapshot } from '../../../../shared/policy/snapshot.js';
 import { applyPatch, patchBetween } from '../../../../shared/wire/snapshot-patch.js';
-import { connection, now, policySnapshot, rule, snapshot } from '../../../support/rules/policy-arbitraries.js';
+import {
+  connection,
+  now,
+  peerMatch,
+  policySnapshot,
+  rule,
+  snapshot,
+} from '../../../support/rules/policy-arbitraries.js';
 import { meshed, snapshotOf } from '../../../support/rules/policy-fixture.js';
 import { propertyRuns } from '../../../support/property-runs.js';
 
@@ -51,7 +58,39 @@ const policyRevisions = fc.tuple(policySnapshot, policySnapshot).chain(([first, 
     ]);
 });
 
+/** Rules that stay the same objects, while what is in the segments that they name changes. */
+const segmentRevisions = fc
+  .tuple(snapshot, fc.array(fc.array(peerMatch, { maxLength: 2 }), { minLength: 4, maxLength: 8 }))
+  .map(([first, stock]): Snapshot[] => {
+    const rules = first.rules.map((each, index) => ({
+      ...each,
+      from: index % 2 === 0 ? [{ memberOf: 'outer' }] : each.from,
+      to: index % 2 === 1 ? [...each.to, { memberOf: 'inner' }] : each.to,
+    }));
+    const inners = stock.map((members) => ({ name: 'inner', members }));
+    const outers = stock.map((members) => ({ name: 'outer', members: [{ memberOf: 'inner' }, ...members] }));
+    return stock.map((_, index) => {
+      const [inner, outer] = [inners[index >> 1], outers[(index + 1) >> 1]];
+      assert.ok(inner && outer);
+      return { ...first, rules, revision: index + 1, segments: [inner, outer] };
+    });
+  });
+
 describe('revisions that follow each other', () => {
+  it('follow the members of a segment, although the rules that name it stay', () => {
+    fc.assert(
+      fc.property(segmentRevisions, fc.array(connection, { minLength: 1, maxLength: 6 }), (all, connections) => {
+        let previous: Snapshot | null = null;
+        for (const revision of all) {
+          prepareSnapshot(revision, previous);
+          assert.deepEqual(decisions(revision, connections, 5), decisions({ ...revision }, connections, 5));
+          previous = revision;
+        }
+      }),
+      { numRuns: propertyRuns(300) },
+    );
+  });
+
   it('are decided as each of them would be alone, the older ones too', () => {
     fc.assert(
       fc.property(
