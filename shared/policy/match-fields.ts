@@ -1,7 +1,7 @@
 import type { Cidr } from '../address.js';
 import { CulvertError } from '../errors.js';
 import type { PartyFacts } from './connection-facts.js';
-import { containsAny, hasLabels, readCidr } from './prepared/conditions.js';
+import { hasLabels, readCidr, readNetworks } from './prepared/conditions.js';
 import type { PeerMatch } from './snapshot.js';
 
 export type MatchFieldName = keyof PeerMatch;
@@ -93,8 +93,8 @@ export const matchFields: { readonly [F in keyof Required<PeerMatch>]: MatchFiel
   cidrs: {
     form: 'names',
     prepare: (texts) => {
-      const cidrs = texts.map(readCidr);
-      return (facts) => containsAny(cidrs, facts.ip);
+      const networks = readNetworks(texts);
+      return (facts) => networks.has(facts.ip);
     },
     index: { by: 'network', networksOf: (texts) => texts.map(readCidr) },
     describe: (texts) => `in ${listed(texts)}`,
@@ -102,8 +102,8 @@ export const matchFields: { readonly [F in keyof Required<PeerMatch>]: MatchFiel
   exceptCidrs: {
     form: 'names',
     prepare: (texts) => {
-      const cidrs = texts.map(readCidr);
-      return (facts) => !containsAny(cidrs, facts.ip);
+      const networks = readNetworks(texts);
+      return (facts) => !networks.has(facts.ip);
     },
     index: null,
     describe: (texts) => `not in ${listed(texts)}`,

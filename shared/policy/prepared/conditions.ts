@@ -1,5 +1,6 @@
-import { cidrContains, parseCidr, type Cidr } from '../../address.js';
+import { parseCidr, type Cidr } from '../../address.js';
 import { CulvertError } from '../../errors.js';
+import { NetworkSet } from '../../network-set.js';
 
 /** Labels prepared for comparison. */
 export type LabelPairs = readonly (readonly [name: string, value: string])[];
@@ -25,7 +26,7 @@ export function hasLabels(wanted: LabelPairs, labels: Readonly<Record<string, st
   return true;
 }
 
-export function containsAny(cidrs: readonly Cidr[], ip: readonly number[]): boolean {
-  for (const cidr of cidrs) if (cidrContains(cidr, ip)) return true;
-  return false;
+/** Throws CulvertError `SNAPSHOT_INVALID` for a text that is not a CIDR. */
+export function readNetworks(texts: readonly string[]): NetworkSet {
+  return new NetworkSet({ networks: texts.map(readCidr) });
 }

@@ -1,8 +1,9 @@
-import type { Cidr } from '../../address.js';
 import { assertNever } from '../../assert-never.js';
+import type { NetworkSet } from '../../network-set.js';
+import { NamePatterns } from './name-patterns.js';
 import type { RuleRef } from '../connection.js';
 import type { ConnectionFacts } from '../connection-facts.js';
-import { containsAny, hasLabels, readCidr, type LabelPairs } from './conditions.js';
+import { hasLabels, readNetworks, type LabelPairs } from './conditions.js';
 import type {
   AuthorizationCondition,
   AuthorizationOperation,
@@ -33,25 +34,17 @@ type PreparedCondition = {
 type PreparedSource = {
   readonly serviceAccounts: ReadonlySet<string> | null;
   readonly notServiceAccounts: ReadonlySet<string> | null;
-  readonly principals: NameMatcher | null;
-  readonly notPrincipals: NameMatcher | null;
-  readonly namespaces: NameMatcher | null;
-  readonly notNamespaces: NameMatcher | null;
-  readonly trustDomains: NameMatcher | null;
-  readonly notTrustDomains: NameMatcher | null;
-  readonly ipBlocks: readonly Cidr[] | null;
-  readonly notIpBlocks: readonly Cidr[] | null;
+  readonly principals: NamePatterns | null;
+  readonly notPrincipals: NamePatterns | null;
+  readonly namespaces: NamePatterns | null;
+  readonly notNamespaces: NamePatterns | null;
+  readonly trustDomains: NamePatterns | null;
+  readonly notTrustDomains: NamePatterns | null;
+  readonly ipBlocks: NetworkSet | null;
+  readonly notIpBlocks: NetworkSet | null;
 };
 
 type PreparedOperation = { readonly ports: ReadonlySet<number> | null; readonly notPorts: ReadonlySet<number> | null };
-
-/** Istio's string matches: exact, `*` (any present value), `prefix*`, `*suffix`. */
-type NameMatcher = {
-  readonly hasWildcard: boolean;
-  readonly exact: ReadonlySet<string>;
-  readonly prefixes: readonly string[];
-  readonly suffixes: readonly string[];
-};
 
 export function preparePolicy(policy: CompiledAuthorizationPolicy): PreparedPolicy {
   const { namespace, name } = policy;
@@ -77,23 +70,23 @@ function prepareCondition(condition: AuthorizationCondition): PreparedCondition 
 }
 
 function conditionTest(key: AuthorizationCondition['key'], values: readonly string[]) {
-  const cidrs = key.endsWith('.ip') ? values.map(readCidr) : [];
-  const names = nameMatcher(values) ?? noName;
+  const networks = readNetworks(key.endsWith('.ip') ? values : []);
+  const names = new NamePatterns({ values });
   switch (key) {
     case 'source.ip':
-      return ({ source }: ConnectionFacts) => containsAny(cidrs, source.ip);
+      return ({ source }: ConnectionFacts) => networks.has(source.ip);
     case 'source.namespace':
-      return ({ principalNamespace }: ConnectionFacts) => matchesName(names, principalNamespace);
+      return ({ principalNamespace }: ConnectionFacts) => names.has(principalNamespace);
     case 'source.principal':
-      return ({ principal }: ConnectionFacts) => matchesName(names, principal);
+      return ({ principal }: ConnectionFacts) => names.has(principal);
     case 'source.serviceAccount':
-      return ({ principalAccount }: ConnectionFacts) => hasName(names.exact, principalAccount);
+      return ({ principalAccount }: ConnectionFacts) => names.hasExact(principalAccount);
     case 'source.trustDomain':
-      return ({ principalTrustDomain }: ConnectionFacts) => matchesName(names, principalTrustDomain);
+      return ({ principalTrustDomain }: ConnectionFacts) => names.has(principalTrustDomain);
     case 'destination.ip':
-      return ({ destination }: ConnectionFacts) => containsAny(cidrs, destination.ip);
+      return ({ destination }: ConnectionFacts) => networks.has(destination.ip);
     case 'destination.port':
-      return ({ port }: ConnectionFacts) => names.exact.has(String(port));
+      return ({ port }: ConnectionFacts) => names.hasExact(String(port));
     default:
       return assertNever(key);
   }
@@ -103,15 +96,19 @@ function prepareSource(source: AuthorizationSource): PreparedSource {
   return {
     serviceAccounts: source.serviceAccounts === undefined ? null : new Set(source.serviceAccounts),
     notServiceAccounts: source.notServiceAccounts === undefined ? null : new Set(source.notServiceAccounts),
-    principals: nameMatcher(source.principals),
-    notPrincipals: nameMatcher(source.notPrincipals),
-    namespaces: nameMatcher(source.namespaces),
-    notNamespaces: nameMatcher(source.notNamespaces),
-    trustDomains: nameMatcher(source.trustDomains),
-    notTrustDomains: nameMatcher(source.notTrustDomains),
-    ipBlocks: source.ipBlocks?.map(readCidr) ?? null,
-    notIpBlocks: source.notIpBlocks?.map(readCidr) ?? null,
+    principals: optionalNames(source.principals),
+    notPrincipals: optionalNames(source.notPrincipals),
+    namespaces: optionalNames(source.namespaces),
+    notNamespaces: optionalNames(source.notNamespaces),
+    trustDomains: optionalNames(source.trustDomains),
+    notTrustDomains: optionalNames(source.notTrustDomains),
+    ipBlocks: optionalNetworks(source.ipBlocks),
+    notIpBlocks: optionalNetworks(source.notIpBlocks),
   };
+}
+
+function optionalNetworks(texts: readonly string[] | undefined): NetworkSet | null {
+  return texts === undefined ? null : readNetworks(texts);
 }
 
 function prepareOperation({ ports, notPorts }: AuthorizationOperation): PreparedOperation {
@@ -121,19 +118,8 @@ function prepareOperation({ ports, notPorts }: AuthorizationOperation): Prepared
   };
 }
 
-const noName: NameMatcher = { hasWildcard: false, exact: new Set(), prefixes: [], suffixes: [] };
-
-function nameMatcher(values: readonly string[] | undefined): NameMatcher | null {
-  if (values === undefined) return null;
-  const named = values.filter((value) => value !== '*');
-  const suffixes = named.filter((value) => value.startsWith('*'));
-  const prefixes = named.filter((value) => !value.startsWith('*') && value.endsWith('*'));
-  return {
-    hasWildcard: named.length < values.length,
-    exact: new Set(named.filter((value) => !value.startsWith('*') && !value.endsWith('*'))),
-    prefixes: prefixes.map((value) => value.slice(0, -1)),
-    suffixes: suffixes.map((value) => value.slice(1)),
-  };
+function optionalNames(values: readonly string[] | undefined): NamePatterns | null {
+  return values === undefined ? null : new NamePatterns({ values });
 }
 
 /** Whether the policy selects this destination workload: by namespace (any, for the root namespace) and labels. */
@@ -179,25 +165,17 @@ function matchesSource(source: PreparedSource, facts: ConnectionFacts): boolean 
   return (
     (source.serviceAccounts === null || hasName(source.serviceAccounts, principalAccount)) &&
     (source.notServiceAccounts === null || !hasName(source.notServiceAccounts, principalAccount)) &&
-    (source.principals === null || matchesName(source.principals, principal)) &&
-    (source.notPrincipals === null || !matchesName(source.notPrincipals, principal)) &&
-    (source.namespaces === null || matchesName(source.namespaces, principalNamespace)) &&
-    (source.notNamespaces === null || !matchesName(source.notNamespaces, principalNamespace)) &&
-    (source.trustDomains === null || matchesName(source.trustDomains, principalTrustDomain)) &&
-    (source.notTrustDomains === null || !matchesName(source.notTrustDomains, principalTrustDomain)) &&
-    (source.ipBlocks === null || containsAny(source.ipBlocks, ip)) &&
-    (source.notIpBlocks === null || !containsAny(source.notIpBlocks, ip))
+    (source.principals === null || source.principals.has(principal)) &&
+    (source.notPrincipals === null || !source.notPrincipals.has(principal)) &&
+    (source.namespaces === null || source.namespaces.has(principalNamespace)) &&
+    (source.notNamespaces === null || !source.notNamespaces.has(principalNamespace)) &&
+    (source.trustDomains === null || source.trustDomains.has(principalTrustDomain)) &&
+    (source.notTrustDomains === null || !source.notTrustDomains.has(principalTrustDomain)) &&
+    (source.ipBlocks === null || source.ipBlocks.has(ip)) &&
+    (source.notIpBlocks === null || !source.notIpBlocks.has(ip))
   );
 }
 
 function hasName(names: ReadonlySet<string>, name: string | null): boolean {
   return name !== null && names.has(name);
-}
-
-function matchesName({ hasWildcard, exact, prefixes, suffixes }: NameMatcher, name: string | null): boolean {
-  if (name === null) return false;
-  if (hasWildcard || exact.has(name)) return true;
-  for (const prefix of prefixes) if (name.startsWith(prefix)) return true;
-  for (const suffix of suffixes) if (name.endsWith(suffix)) return true;
-  return false;
 }

@@ -1,7 +1,6 @@
-import type { Cidr } from '../../address.js';
 import type { PortNames, RuleRef } from '../connection.js';
 import type { PartyFacts } from '../connection-facts.js';
-import { containsAny, readCidr } from './conditions.js';
+import { readNetworks } from './conditions.js';
 import { matchesPorts } from './prepared-rule.js';
 import type { CompiledNetworkPolicy, LabelRequirement, NetworkPolicyPeer, NetworkPolicyRule } from '../snapshot.js';
 
@@ -33,9 +32,8 @@ export function prepareNetworkPolicy(policy: CompiledNetworkPolicy): PreparedNet
 /** `ownNamespace`: of the policy; peers without a namespace selector are in it. */
 export function preparePeer(peer: NetworkPolicyPeer, ownNamespace: string): (party: PartyFacts) => boolean {
   if (peer.kind === 'block') {
-    const network: readonly Cidr[] = [readCidr(peer.cidr)];
-    const excepts = peer.except.map(readCidr);
-    return ({ ip }) => containsAny(network, ip) && !containsAny(excepts, ip);
+    const [network, excepts] = [readNetworks([peer.cidr]), readNetworks(peer.except)];
+    return ({ ip }) => network.has(ip) && !excepts.has(ip);
   }
   const { namespaceSelector, podSelector } = peer;
   return ({ namespace, namespaceLabels, labels }) => {
