@@ -9,7 +9,6 @@ const usageCodes: ReadonlySet<string> = new Set([
   'CONFIG_INVALID',
   'CONFIG_UNREADABLE',
   'NODE_NAME',
-  'NOT_JOINED',
   'TOKEN_INVALID',
   'TOKEN_UNREADABLE',
 ]);
