@@ -49,9 +49,10 @@ export function agentCommandLine(finish: Finish): Command {
   }
 
   command('run', 'Run the agent (the default).', async (loaded) => {
+    assertCanCapture();
     // Each command loads only its own code, and the data-plane threads load theirs meanwhile: a start must be fast.
     using threads = new WarmWorkers({ count: dataplaneThreads(loaded.values) });
-    const [{ runAgent }] = await Promise.all([import('./run.js'), assertCanCapture()]);
+    const { runAgent } = await import('./run.js');
     return await runAgent({ loaded, log: logOf(loaded), spawn: (init) => threads.take(init) });
   });
 
@@ -76,7 +77,7 @@ export function agentCommandLine(finish: Finish): Command {
       finish(async () => {
         const probe = addSettingOptions(new Command(), agentSettingsTable).exitOverride();
         const loaded = settingsOfCommand(probe.parse(settings, { from: 'user' }), agentSettingsTable, process.env);
-        await assertCanCapture();
+        assertCanCapture();
         const log = logOf(loaded);
         const { Supervisor } = await import('./supervise.js');
         const { KeptSockets } = await import('./control/succession/kept-sockets.js');
@@ -111,7 +112,7 @@ export function agentCommandLine(finish: Finish): Command {
     'Remove capture from every workload and from the host; traffic then passes unprotected. Refused while an agent ' +
       'runs. Exit codes: 0 nothing is left, 1 something is left, 2 an agent runs and nothing was removed.',
     async ({ values }, self) => {
-      await assertCanCapture();
+      assertCanCapture();
       const { netns = [] } = self.opts<{ netns?: string[] }>();
       const log = createLog({ name: 'culvert-agent', level: 'error' });
       const { removeCapture } = await import('./remove.js');

@@ -110,7 +110,8 @@ export class Supervisor {
         if (!child.hasServed) this.#kept.drop();
         await this.#opener?.expectChild(openAfterMs);
         failures = performance.now() - child.startedAtMs > settledAfterMs ? 1 : failures + 1;
-        const restartInMs = Math.min(maxRestartMs, firstRestartMs * 2 ** (failures - 1));
+        // At once: connections wait for it.
+        const restartInMs = failures === 1 ? 0 : Math.min(maxRestartMs, firstRestartMs * 2 ** (failures - 2));
         this.#log.error(
           { ...exit, restartInMs, failMode: this.#opener === null ? 'closed' : 'open' },
           'the agent exited; restarting it',

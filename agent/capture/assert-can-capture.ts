@@ -4,7 +4,7 @@ import { findMissingTools } from './firewall/command-runner.js';
 /**
  * Checks for root and for the programs that capture runs. Throws CulvertError with one line that says what to install.
  */
-export async function assertCanCapture(): Promise<void> {
+export function assertCanCapture(): void {
   if (process.platform !== 'linux' || process.getuid?.() !== 0) {
     throw new CulvertError({
       code: 'NOT_ROOT',
@@ -12,7 +12,7 @@ export async function assertCanCapture(): Promise<void> {
       hint: 'start it with sudo, or as the systemd unit',
     });
   }
-  const missing = await findMissingTools();
+  const missing = findMissingTools();
   if (missing.length === 0) return;
   const packages = [...new Set(missing.map((tool) => tool.debianPackage))].join(' ');
   throw new CulvertError({

@@ -1,4 +1,6 @@
 import { spawn } from 'node:child_process';
+import { accessSync, constants, statSync } from 'node:fs';
+import { join } from 'node:path';
 import type { Readable } from 'node:stream';
 import { CulvertError } from '../../../shared/errors.js';
 
@@ -72,7 +74,7 @@ async function runNow({ argv, netnsFd, input }: Command): Promise<CommandResult>
   const [program, ...args] = netnsFd === null ? argv : ([...enterFd3, ...argv] as const);
   const child = spawn(program, args, {
     stdio: ['pipe', 'pipe', 'pipe', ...(netnsFd === null ? [] : [netnsFd])],
-    env: { ...process.env, LC_ALL: 'C', PATH: `${process.env['PATH'] ?? ''}:/usr/sbin:/sbin:/usr/bin:/bin` },
+    env: { ...process.env, LC_ALL: 'C', PATH: toolPath() },
   });
   const deadline = setTimeout(() => child.kill('SIGKILL'), commandTimeoutMs);
   const ended = new Promise<number | Error>((resolve) => {
@@ -106,17 +108,30 @@ async function readText(stream: Readable | null | undefined): Promise<string> {
   return Buffer.concat(chunks).toString('utf8');
 }
 
-/** Finds the programs that capture needs and that are not installed on this host. */
-export async function findMissingTools(): Promise<MissingTool[]> {
-  const runner = new CommandRunner({ maxParallel: 2 });
-  const checks = Object.entries(captureTools).map(async ([command, debianPackage]) => {
-    try {
-      await runner.run({ argv: [command, '-V'], netnsFd: null });
-      return [];
-    } catch (error) {
-      if (error instanceof CulvertError && error.code === 'CAPTURE_TOOL') return [{ command, debianPackage }];
-      throw error;
-    }
-  });
-  return (await Promise.all(checks)).flat();
+/** Where programs are looked for; a unit's PATH may lack the directories for administration. */
+function toolPath(): string {
+  return `${process.env['PATH'] ?? ''}:/usr/sbin:/sbin:/usr/bin:/bin`;
+}
+
+/** Whether there is such a program. It is not run: a start must be fast, and what is broken says so when it is used. */
+export function isInstalled(program: string): boolean {
+  return toolPath()
+    .split(':')
+    .some((directory) => directory !== '' && isProgram(join(directory, program)));
+}
+
+function isProgram(path: string): boolean {
+  try {
+    accessSync(path, constants.X_OK);
+    return statSync(path).isFile();
+  } catch {
+    return false;
+  }
+}
+
+/** The programs that capture needs and that are not installed on this host. */
+export function findMissingTools(): MissingTool[] {
+  return Object.entries(captureTools).flatMap(([command, debianPackage]) =>
+    isInstalled(command) ? [] : [{ command, debianPackage }],
+  );
 }

@@ -1,5 +1,5 @@
-import { accessSync, constants, readFileSync } from 'node:fs';
-import type { CommandRunner } from './command-runner.js';
+import { readFileSync } from 'node:fs';
+import { isInstalled, type CommandRunner } from './command-runner.js';
 
 /** Which iptables is used. Every program on a host should use the same one, so that its tools show all rules. */
 export type NetfilterBackend = {
@@ -31,15 +31,4 @@ function readNames(path: string): boolean {
   } catch {
     return false;
   }
-}
-
-function isInstalled(program: string): boolean {
-  return [...(process.env['PATH'] ?? '').split(':'), '/usr/sbin', '/sbin'].some((directory) => {
-    try {
-      accessSync(`${directory}/${program}`, constants.X_OK);
-      return true;
-    } catch {
-      return false;
-    }
-  });
 }
