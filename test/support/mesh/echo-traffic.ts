@@ -3,7 +3,7 @@ import type { Socket } from 'node:net';
 import type { LabNode } from '../../lab/lab-node.js';
 import type { LabServer } from '../../lab/namespace-sockets.js';
 import { waitUntil } from '../../lab/wait-until.js';
-import { patientSignal } from '../../lab/patience.js';
+import { patientMs, patientSignal } from '../../lab/patience.js';
 
 export type EchoTarget = { readonly ip: string; readonly port: number };
 
@@ -19,7 +19,12 @@ export function startEcho(at: LabNode, port = 0): Promise<LabServer> {
  * One connection that says `text` and wants it back: `ok`, or how it failed (`ECONNREFUSED`, `ECONNRESET`, `end`,
  * `timeout`). Never rejects, and leaves no socket behind.
  */
-export async function ask(from: LabNode, target: EchoTarget, text = 'ping', timeoutMs = 20_000): Promise<string> {
+export async function ask(
+  from: LabNode,
+  target: EchoTarget,
+  text = 'ping',
+  timeoutMs = patientMs(20_000),
+): Promise<string> {
   let socket: Socket;
   try {
     socket = await from.connect({ ...target, timeoutMs });
