@@ -7,6 +7,8 @@ import type { Clock, Connection, Party } from '../../shared/policy/connection.js
 import { evaluate } from '../../shared/policy/evaluate.js';
 import { rangesOf } from '../../shared/policy/prepared/prepared-rule.js';
 import { prepareSnapshot } from '../../shared/policy/prepared/prepared-snapshot.js';
+import { partyWorkload } from '../../controller/analysis/pairs/mesh-party.js';
+import type { RegistryEntry } from '../../shared/routing/registry-entry.js';
 import { registryEntries } from '../../controller/inventory/registry-entries.js';
 import { isSegmentRef, type RulePeer, type Snapshot } from '../../shared/policy/snapshot.js';
 import { Quantiles } from './quantiles.js';
@@ -32,20 +34,22 @@ export type DecisionTimes = {
   readonly allowed: number;
 };
 
-const trustDomain = 'bench.test';
+export const trustDomain = 'bench.test';
 const externalAddresses = 200;
 /** For half of the connections a rule names both service accounts; the others are random pairs. */
 const ruledShare = 0.5;
 const externalShare = 0.05;
 const warmConnections = 250_000;
-const meta = { revision: 1, createdAt: '2026-01-01T00:00:00Z', createdBy: 'bench', trustDomain };
+export const meta = { revision: 1, createdAt: '2026-01-01T00:00:00Z', createdBy: 'bench', trustDomain };
 const clock: Clock = { nowMs: () => Date.now() };
 
 /** Times every decision alone, so that the tail includes garbage collection and other delays. */
 export function measureDecisions({ text, ports }: RuleDocuments): DecisionTimes {
   const { snapshot, parties } = compile(text);
   const random = xorshift(0x5eed);
-  const externals = Array.from({ length: externalAddresses }, (_, index) => external(index));
+  const externals = Array.from({ length: externalAddresses }, (_, index) =>
+    external(`203.0.${index % 50}.${1 + index}`),
+  );
   const wanted = ruledPairs(snapshot, parties);
   const connections = Array.from({ length: warmConnections }, (): Connection => {
     if (wanted.length > 0 && random() < ruledShare) {
@@ -97,13 +101,16 @@ function compile(text: string): { snapshot: Snapshot; parties: Party[] } {
       message: `the documents are wrong: ${JSON.stringify(problems)}`,
     });
   }
-  const parties = registered.entries.flatMap((entry) => {
+  return { snapshot: compiled.snapshot, parties: partiesOf(registered.entries) };
+}
+
+/** Every workload at each of its addresses. */
+export function partiesOf(entries: readonly RegistryEntry[]): Party[] {
+  return entries.flatMap((entry) => {
     if (entry.kind !== 'workload') return [];
-    const { namespace, name, serviceAccount, labels, node, identity } = entry;
-    const workload = { namespace, name, serviceAccount, labels, node };
-    return entry.addresses.map((ip): Party => ({ ip, identity, workload }));
+    const workload = partyWorkload(entry);
+    return entry.addresses.map((ip): Party => ({ ip, identity: entry.identity, workload }));
   });
-  return { snapshot: compiled.snapshot, parties };
 }
 
 function accountsOf(peer: RulePeer | undefined): readonly string[] {
@@ -128,7 +135,8 @@ function ruledPairs({ rules }: Snapshot, parties: readonly Party[]): RuledPair[]
   });
 }
 
-function timeEach(snapshot: Snapshot, connections: readonly Connection[], timerUs: number): Float64Array {
+/** In microseconds. */
+export function timeEach(snapshot: Snapshot, connections: readonly Connection[], timerUs: number): Float64Array {
   const times = new Float64Array(connections.length);
   for (const [index, connection] of connections.entries()) {
     const startMs = performance.now();
@@ -139,7 +147,7 @@ function timeEach(snapshot: Snapshot, connections: readonly Connection[], timerU
 }
 
 /** The median of reading the clock twice in a row, in microseconds. */
-function timerCost(): number {
+export function timerCost(): number {
   const values = new Float64Array(100_000);
   for (let index = 0; index < values.length; index += 1) {
     const startMs = performance.now();
@@ -166,8 +174,8 @@ function prepared(snapshot: Snapshot): Snapshot {
   return snapshot;
 }
 
-function external(index: number): Party {
-  return { ip: parsed(`203.0.${index % 50}.${1 + index}`), identity: null, workload: null };
+export function external(address: string): Party {
+  return { ip: parsed(address), identity: null, workload: null };
 }
 
 function parsed(text: string): IpAddress {
@@ -176,14 +184,14 @@ function parsed(text: string): IpAddress {
   return ip;
 }
 
-function pickOf<T>(values: readonly T[], at: number): T {
+export function pickOf<T>(values: readonly T[], at: number): T {
   const value = values[Math.floor(at * values.length)];
   if (value === undefined) throw new RangeError('there is nothing to pick from');
   return value;
 }
 
 /** Numbers from 0 to below 1, the same in every run. Marsaglia, "Xorshift RNGs" (2003). */
-function xorshift(seed: number): () => number {
+export function xorshift(seed: number): () => number {
   let state = seed;
   return () => {
     state ^= state << 13;

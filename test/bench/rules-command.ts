@@ -1,18 +1,34 @@
 import { availableParallelism, loadavg } from 'node:os';
 import process from 'node:process';
-import { Command } from 'commander';
+import { Command, Option } from 'commander';
 import { CulvertError } from '../../shared/errors.js';
+import { aligned } from './aligned.js';
 import { measureDecisions, type DecisionTimes } from './decision-times.js';
 import { measureEnforcement, type EnforcementTimes, type Spread } from './enforcement-times.js';
 import { ruleDocuments } from './rule-documents.js';
+import { ruleShapes } from './rule-shapes.js';
+import { measureShapes, shapeTable } from './shape-table.js';
 
-type Options = { json: boolean; rules: string; workloads: string; rounds: string; workers: string };
+type Options = {
+  json: boolean;
+  rules: string;
+  workloads: string;
+  rounds: string;
+  workers: string;
+  only?: 'shapes' | 'decisions';
+};
 
 /** `rules`: measures a decision among many rules, and the time until a changed rule is in force. */
 export function rulesCommand(): Command {
   return new Command('rules')
     .description('Time of a decision among many rules, and from `culvert apply` to in force (needs root).')
     .option('--json', 'the last line of the standard output is JSON', false)
+    .addOption(
+      new Option('--only <part>', 'shapes of rules, or decisions among many: without a mesh and without root').choices([
+        'shapes',
+        'decisions',
+      ]),
+    )
     .option('--rules <n>', 'rules of the mesh', '10000')
     .option('--workloads <n>', 'workloads of the mesh', '5000')
     .option('--rounds <n>', 'denials and allowances of one connection, each', '8')
@@ -26,11 +42,21 @@ async function run(options: Options): Promise<void> {
   // Other load on the machine affects the figures.
   const machine = { cpus: availableParallelism(), loadAverage: loadavg()[0] ?? 0 };
   printLines([`${machine.cpus} CPUs, load average at the start ${machine.loadAverage.toFixed(1)}`, '']);
+  const shapes = options.only === 'decisions' ? [] : measureShapes(ruleShapes);
+  printLines(shapeTable(shapes));
+  if (options.only === 'shapes') {
+    if (options.json) printLines([jsonLine({ shapes, machine })]);
+    return;
+  }
   const growth = [rules / 100, rules / 10, rules].map(Math.ceil).map((number) => {
     const times = measureDecisions(ruleDocuments({ rules: number, workloads, node: 'node1' }));
     return { rules: number, ...times };
   });
   printLines(decisionTable(growth, workloads));
+  if (options.only === 'decisions') {
+    if (options.json) printLines([jsonLine({ growth, machine })]);
+    return;
+  }
   const documents = ruleDocuments({ rules, workloads, node: 'node1' });
   const enforcement = await measureEnforcement({ documents, rounds, workers });
   printLines(enforcementTable(enforcement, rules, workloads));
@@ -44,9 +70,14 @@ async function run(options: Options): Promise<void> {
     machine,
     decision: whole,
     growth,
+    shapes,
     enforcement,
   };
-  printLines([JSON.stringify(summary, (_, value: unknown) => (typeof value === 'number' ? rounded(value) : value))]);
+  printLines([jsonLine(summary)]);
+}
+
+function jsonLine(summary: object): string {
+  return JSON.stringify(summary, (_, value: unknown) => (typeof value === 'number' ? rounded(value) : value));
 }
 
 function decisionTable(growth: readonly (DecisionTimes & { rules: number })[], workloads: number): string[] {
@@ -82,16 +113,6 @@ function enforcementTable(times: EnforcementTimes, rules: number, workloads: num
     `one rule changed among ${rules}, ${workloads} workloads, ${times.workers} workers, ${times.rounds} changes; ` +
     `the first apply of everything took ${(times.wholeSetMs / 1000).toFixed(1)} s`;
   return [...aligned(rows), what];
-}
-
-function aligned(rows: readonly (readonly string[])[]): string[] {
-  const widths = (rows[0] ?? []).map((_, at) => Math.max(...rows.map((row) => row[at]?.length ?? 0)));
-  return rows.map((row) =>
-    row
-      .map((cell, at) => cell.padEnd((widths[at] ?? 0) + 2))
-      .join('')
-      .trimEnd(),
-  );
 }
 
 function rounded(value: number): number {
