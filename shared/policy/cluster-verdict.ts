@@ -97,13 +97,9 @@ export class ClusterJudgement {
   #match(tier: ClusterTier, direction: ClusterDirection): ClusterMatch | undefined {
     const rules = this.rulesOf(tier, direction);
     if (rules === null) return undefined;
-    const { source, claimedSource, destination, port } = this.#facts;
-    const names = destination.ports;
-    const prepared = rules.first(
-      direction === 'egress'
-        ? { facts: destination, claimed: null, port, names }
-        : { facts: source, claimed: claimedSource, port, names },
-    );
+    const { destination, port } = this.#facts;
+    const party = direction === 'egress' ? { source: destination, claimedSource: null } : this.#facts;
+    const prepared = rules.first({ party, port, names: destination.ports });
     return prepared === undefined ? undefined : { direction, prepared };
   }
 }

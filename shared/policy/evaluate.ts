@@ -6,7 +6,7 @@ import { ClusterJudgement, type ClusterDecision } from './cluster-verdict.js';
 import { networkPolicyVerdict, type NetworkPolicyVerdict } from './network-policy-verdict.js';
 import type { AuthorizationSelection } from './prepared/authorization-selection.js';
 import { matchesPolicy, type PreparedPolicy } from './prepared/prepared-authorization.js';
-import { matchesPorts, matchesRule, type PreparedRule } from './prepared/prepared-rule.js';
+import { matchesRule, type PreparedRule } from './prepared/prepared-rule.js';
 import {
   prepareSnapshot,
   type DestinationView,
@@ -153,17 +153,12 @@ class Evaluation {
   #decideByIndex(tier: Tier): Outcome | 'pass' | undefined {
     const [start, end] = this.#rules.ranges[tier];
     const { rules: a, words } = this.#source;
-    const sets = { words, a, b: this.#destination.rules, c: this.#rules.port(this.#facts.port) };
+    const { port, destination } = this.#facts;
+    const sets = { words, a, b: this.#destination.rules, c: this.#rules.port(port, destination.ports) };
     return findInAll(sets, start, end, (position) => {
       const candidate = this.#rules.rules[position];
-      return candidate === undefined || this.#missesPort(candidate) ? undefined : this.#apply(candidate);
+      return candidate === undefined ? undefined : this.#apply(candidate);
     });
-  }
-
-  /** The index knows numbers of ports only. */
-  #missesPort({ hasNamedPorts, rule }: PreparedRule): boolean {
-    const { port, destination } = this.#facts;
-    return hasNamedPorts && !matchesPorts(rule.ports, port, destination.ports);
   }
 
   /** The same without the index, because a trace also reports the rules that do not match. */

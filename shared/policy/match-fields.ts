@@ -79,7 +79,13 @@ export const matchFields: { readonly [F in keyof Required<PeerMatch>]: MatchFiel
       const wanted = Object.entries(labels);
       return (facts) => hasLabels(wanted, facts.namespaceLabels);
     },
-    index: null,
+    index: {
+      by: 'name',
+      keysOf: (labels) => Object.entries(labels).map(([name, value]) => [`namespace label ${name}=${value}`]),
+      forEachKey: ({ namespaceLabels }, visit) => {
+        for (const [name, value] of Object.entries(namespaceLabels ?? {})) visit(`namespace label ${name}=${value}`);
+      },
+    },
     describe: (labels) => `in a namespace labelled ${listed(pairs(labels))}`,
   },
   nodes: nameField('on node', (facts) => facts.node),

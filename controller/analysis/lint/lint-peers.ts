@@ -29,6 +29,11 @@ export function lintPeers(
     if (others === undefined) byNamespace.set(namespace, [end]);
     else others.push(end);
   }
+  // All questions before the first answer: they are put to the evaluator together.
+  for (const { from, to } of snapshot.rules) {
+    selectors.peers('source', from, true);
+    selectors.peers('destination', to, false);
+  }
   const known = new Map<string, boolean>();
   const isEmpty = (peers: readonly RulePeer[], side: Side): boolean => {
     const selector = selectors.peers(side, peers, side === 'source');

@@ -1,9 +1,9 @@
-import type { IpAddress } from '../../../shared/address.js';
-import { formatSpiffeId } from '../../../shared/identity.js';
-import type { Clock, Party } from '../../../shared/policy/connection.js';
+import type { Clock } from '../../../shared/policy/connection.js';
 import { peerNamespaces } from '../../compile/check/peer-namespaces.js';
 import { segmentMembersOf } from '../../compile/segment-members.js';
 import { evaluate } from '../../../shared/policy/evaluate.js';
+import { matchesPolicy, preparePolicy, selects } from '../../../shared/policy/prepared/prepared-authorization.js';
+import { matchesPeers, preparePeer } from '../../../shared/policy/prepared/prepared-network-policy.js';
 import { namespaceNameLabel } from '../../../shared/policy/prepared/namespace-labels.js';
 import {
   isSegmentRef,
@@ -22,6 +22,7 @@ import {
 import type { MeshParty } from './mesh-party.js';
 import { mayBeAnyOf } from './peer-filter.js';
 import { PeerQuestions, questionRule } from './peer-questions.js';
+import { EndFacts, nobodyIn } from './end-facts.js';
 import { connectionOf } from './predict.js';
 
 /** A question that a rule asks about one end. Equal keys mean equal questions. */
@@ -38,19 +39,21 @@ export type Selector = {
 export type Side = 'source' | 'destination';
 
 /**
- * Creates the questions that the rules of one snapshot ask. Each is answered by the evaluator with a set that contains
- * only the question, so this file does not duplicate how peers are matched.
+ * Creates the questions that the rules of one snapshot ask. Each is answered with the facts and the tests of the
+ * evaluator, so this file does not duplicate how peers are matched.
  */
 export class Selectors {
   readonly #snapshot: Snapshot;
   readonly #clock: Clock;
   readonly #known = new Map<string, Selector>();
   readonly #peers: PeerQuestions;
+  readonly #facts: EndFacts;
 
   constructor({ snapshot, clock }: { snapshot: Snapshot; clock: Clock }) {
     this.#snapshot = snapshot;
     this.#clock = clock;
     this.#peers = new PeerQuestions({ setOf: (rules) => this.#only({ rules }, 'deny') });
+    this.#facts = new EndFacts({ snapshot: this.#only({}, 'deny') });
   }
 
   /** Null: every party. `isDeny`: also match the workload that an unauthenticated source claims to be. */
@@ -77,11 +80,15 @@ export class Selectors {
 
   /** Whether an AuthorizationPolicy selects this destination. */
   authorizationTarget({ namespace, selector }: CompiledAuthorizationPolicy): Selector {
-    return this.#make(['authorization', namespace, selector, this.#snapshot.mesh.rootNamespace], () => {
-      const policy = { namespace, name: 'x', action: 'ALLOW', selector, rules: [] } as const;
-      const selects = this.#asks(this.#only({ authorizationPolicies: [policy] }, 'allow'), 'destination', 'deny');
-      const isOfAll = namespace === this.#snapshot.mesh.rootNamespace;
-      return { selects, namespaces: isOfAll ? null : new Set([namespace]) };
+    const { rootNamespace } = this.#snapshot.mesh;
+    return this.#make(['authorization', namespace, selector, rootNamespace], () => {
+      const policy = preparePolicy({ namespace, name: 'x', action: 'ALLOW', selector, rules: [] });
+      const isOfAll = namespace === rootNamespace;
+      return {
+        selects: ({ party: { workload } }) =>
+          workload !== null && (isOfAll || workload.namespace === namespace) && selects(policy, workload.labels),
+        namespaces: isOfAll ? null : new Set([namespace]),
+      };
     });
   }
 
@@ -100,19 +107,18 @@ export class Selectors {
     namespaces: Selector['namespaces'] = null,
   ): Selector {
     return this.#make(['authorizationRule', side, rule], () => {
-      const namespace = this.#snapshot.mesh.rootNamespace;
-      const policy = { namespace, name: 'x', action: 'DENY', selector: {}, rules: [rule] } as const;
-      const selects = this.#asks(this.#only({ authorizationPolicies: [policy] }, 'allow'), side, 'deny');
-      return { selects, namespaces };
+      const policy = preparePolicy({ namespace: '', name: 'x', action: 'DENY', selector: {}, rules: [rule] });
+      // Policies are about destinations that are workloads.
+      const isSubject = (end: MeshParty): boolean => side === 'source' || end.party.workload !== null;
+      return { selects: (end) => isSubject(end) && matchesPolicy(policy, this.#facts.of(side, end)), namespaces };
     });
   }
 
   /** Whether a NetworkPolicy isolates this end. */
   networkTarget(side: Side, { namespace, podSelector }: CompiledNetworkPolicy): Selector {
     return this.#make(['network', side, namespace, podSelector], () => {
-      const directions = side === 'source' ? { egress: [], ingress: null } : { ingress: [], egress: null };
-      const set = this.#only({ networkPolicies: [{ namespace, name: 'x', podSelector, ...directions }] }, 'allow');
-      return { selects: this.#asks(set, side, 'deny'), namespaces: new Set([namespace]) };
+      const isSelected = preparePeer({ kind: 'pods', namespaceSelector: null, podSelector }, namespace);
+      return { selects: (end) => isSelected(this.#facts.seeming(side, end)), namespaces: new Set([namespace]) };
     });
   }
 
@@ -120,41 +126,31 @@ export class Selectors {
   networkPeers(side: Side, namespace: string, peers: readonly NetworkPolicyPeer[]): Selector | null {
     if (peers.length === 0) return null;
     return this.#make(['networkPeers', side, namespace, peers], () => {
-      const rules = [{ peers, ports: [] }];
-      const directions = side === 'source' ? { ingress: rules, egress: null } : { egress: rules, ingress: null };
-      const set = this.#only({ networkPolicies: [{ namespace, name: 'x', podSelector: [], ...directions }] }, 'allow');
-      const selects = this.#asks(set, side, 'allow', nobodyIn(namespace, this.#snapshot.trustDomain));
-      return { selects, namespaces: networkPeerNamespaces(peers, namespace) };
+      const tests = peers.map((peer) => preparePeer(peer, namespace));
+      return {
+        selects: (end) => matchesPeers(tests, this.#facts.of(side, end)[side]),
+        namespaces: networkPeerNamespaces(peers, namespace),
+      };
     });
   }
 
   /** Whether a cluster policy is for this end. */
   clusterSubject(side: Side, subject: CompiledClusterPolicy['subject']): Selector {
-    return this.#make(['clusterSubject', side, subject], () =>
-      this.#clusterQuestion(side, { subject, peers: [] }, side),
-    );
+    return this.#make(['clusterSubject', side, subject], () => {
+      const isSelected = preparePeer({ kind: 'pods', ...subject }, '');
+      return { selects: (end) => isSelected(this.#facts.seeming(side, end)), namespaces: null };
+    });
   }
 
   /** Whether this end is a peer of a cluster policy; for a source also as the workload that it only claims to be. */
   clusterPeer(side: Side, peer: NetworkPolicyPeer): Selector {
-    const subject = { namespaceSelector: [], podSelector: [] };
-    const other: Side = side === 'source' ? 'destination' : 'source';
-    return this.#make(['clusterPeer', side, peer], () =>
-      this.#clusterQuestion(side, { subject, peers: [peer] }, other),
-    );
-  }
-
-  /** `of`: the side that the policy is for. */
-  #clusterQuestion(
-    side: Side,
-    { subject, peers }: { subject: CompiledClusterPolicy['subject']; peers: readonly NetworkPolicyPeer[] },
-    of: Side,
-  ): Omit<Selector, 'key'> {
-    const rules = [{ action: 'deny', peers, ports: [] }] as const;
-    const directions = of === 'source' ? { egress: rules, ingress: [] } : { ingress: rules, egress: [] };
-    const rank = { kind: 'ClusterNetworkPolicy', name: 'x', tier: 'platform', priority: 0 } as const;
-    const set = this.#only({ clusterPolicies: [{ ...rank, subject, ...directions }] }, 'allow');
-    return { selects: this.#asks(set, side, 'deny'), namespaces: null };
+    return this.#make(['clusterPeer', side, peer], () => {
+      const isPeer = preparePeer(peer, '');
+      return {
+        selects: (end) => isPeer(this.#facts.of(side, end)[side]) || isPeer(this.#facts.seeming(side, end)),
+        namespaces: null,
+      };
+    });
   }
 
   #make(key: unknown, make: () => Omit<Selector, 'key'>): Selector {
@@ -224,14 +220,4 @@ function sourceNamespaces(from: readonly AuthorizationSource[]): ReadonlySet<str
     for (const name of names) found.add(name.split('/')[part] ?? '');
   }
   return found;
-}
-
-/**
- * A meshed party that no rule names (its address is of TEST-NET-1, RFC 5737): the other end while one end is evaluated.
- */
-function nobodyIn(namespace: string, trustDomain: string): MeshParty {
-  const identity = formatSpiffeId({ trustDomain, namespace, serviceAccount: 'nobody' });
-  const workload = { namespace, name: 'nobody', serviceAccount: 'nobody', labels: {}, node: null };
-  const party: Party = { ip: '192.0.2.1' as IpAddress, identity, workload };
-  return { name: 'nobody', party, isMeshed: true };
 }

@@ -51,6 +51,8 @@ export function requirementsOfRule(rule: {
   const [from, to] = [requirementsOfGroups(rule.from), requirementsOfGroups(rule.to)];
   const values = new Map([...named('from', from.values), ...named('to', to.values)]);
   put(values, 'port', portsOf(rule.ports));
+  // No port has two names, so rules by names alone exclude each other. A number may have any name.
+  if (rule.ports.every(isPortName)) put(values, 'port name', rule.ports);
   return { values, networks: new Map([...named('from', from.networks), ...named('to', to.networks)]) };
 }
 

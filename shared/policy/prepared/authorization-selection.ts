@@ -1,7 +1,13 @@
 import type { ConnectionFacts } from '../connection-facts.js';
-import { KeyIndex } from './key-index.js';
+import { OrderedTests } from './ordered-tests.js';
 import { labelKey, type ScopeKind } from './policy-scope.js';
-import { matchesPolicy, selects, type PreparedPolicy } from './prepared-authorization.js';
+import {
+  matchesDestinationOf,
+  matchesSourceOf,
+  selects,
+  type PreparedAuthorizationRule,
+  type PreparedPolicy,
+} from './prepared-authorization.js';
 import type { AuthorizationSource } from '../snapshot.js';
 
 /** The AuthorizationPolicies of one namespace that select one workload, in document order. */
@@ -11,19 +17,19 @@ export class AuthorizationSelection {
   /** Those that are tried and not enforced; null: none, as nearly always. */
   readonly dryRun: AuthorizationSelection | null;
   /** Null: no ALLOW policy selects the workload. */
-  readonly #denying: KeyIndex<PreparedPolicy> | null;
-  readonly #allowing: KeyIndex<PreparedPolicy> | null;
+  readonly #denying: Rules | null;
+  readonly #allowing: Rules | null;
   readonly firstAllowing: PreparedPolicy | undefined;
 
   constructor({ policies, dryRun = [] }: SelectionInit) {
     this.policies = policies;
     this.dryRun = dryRun.length === 0 ? null : new AuthorizationSelection({ policies: dryRun });
-    const indexOf = (action: 'ALLOW' | 'DENY'): KeyIndex<PreparedPolicy> | null => {
-      const items = policies.filter(({ policy }) => policy.action === action);
-      return items.length === 0 ? null : new KeyIndex({ items, keysOf: sourceKeys });
+    const rulesOf = (action: 'ALLOW' | 'DENY'): Rules | null => {
+      const acting = policies.filter(({ policy }) => policy.action === action);
+      return acting.length === 0 ? null : rulesOfPolicies(acting);
     };
-    this.#denying = indexOf('DENY');
-    this.#allowing = indexOf('ALLOW');
+    this.#denying = rulesOf('DENY');
+    this.#allowing = rulesOf('ALLOW');
     this.firstAllowing = policies.find(({ policy }) => policy.action === 'ALLOW');
   }
 
@@ -60,24 +66,38 @@ export const authorizationScope: ScopeKind<PreparedPolicy, AuthorizationSelectio
   },
 };
 
-function firstMatch(index: KeyIndex<PreparedPolicy> | null, facts: ConnectionFacts): PreparedPolicy | undefined {
-  if (index === null) return undefined;
-  const { principal, principalAccount, principalNamespace } = facts;
-  return index.first([principalAccount, principal, principalNamespace], (policy) => matchesPolicy(policy, facts));
+type RuleOfPolicy = { readonly rule: PreparedAuthorizationRule; readonly policy: PreparedPolicy };
+type Rules = OrderedTests<RuleOfPolicy, ConnectionFacts>;
+
+function rulesOfPolicies(policies: readonly PreparedPolicy[]): Rules {
+  const items = policies.flatMap((policy) => policy.rules.map((rule) => ({ rule, policy })));
+  return new OrderedTests({
+    items: items.filter(({ rule }) => rule.ports !== null),
+    keysOf: ({ rule }) => sourceKeys(rule),
+    matches: ({ rule }, facts) => matchesSourceOf(rule, facts),
+    portsOf: ({ rule }) => rule.ports ?? [],
+    alternativesOf: ({ rule }) => rule.from.length,
+  });
+}
+
+function firstMatch(rules: Rules | null, facts: ConnectionFacts): PreparedPolicy | undefined {
+  if (rules === null) return undefined;
+  const { source, destination, principal, principalAccount, principalNamespace, port } = facts;
+  const keys = [principalAccount, principal, principalNamespace];
+  const asked = { party: facts, view: source, keys, port, names: destination.ports };
+  return rules.first(asked, ({ rule }) => matchesDestinationOf(rule, facts))?.policy;
 }
 
 /**
- * Accounts, principals and namespaces; a source must have one of them. Null: the policy may match other sources too.
+ * Accounts, principals and namespaces; a source must have one of them. Null: the rule may match other sources too.
  */
-function sourceKeys({ policy: { rules } }: PreparedPolicy): readonly string[] | null {
+function sourceKeys({ written: { from } }: PreparedAuthorizationRule): readonly string[] | null {
+  if (from.length === 0) return null;
   const keys: string[] = [];
-  for (const { from } of rules) {
-    if (from.length === 0) return null;
-    for (const source of from) {
-      const names = exactNames(source);
-      if (names === null) return null;
-      keys.push(...names);
-    }
+  for (const source of from) {
+    const names = exactNames(source);
+    if (names === null) return null;
+    keys.push(...names);
   }
   return keys;
 }

@@ -1,24 +1,24 @@
 import type { PortNames, RuleRef } from '../connection.js';
 import type { PartyFacts } from '../connection-facts.js';
 import { BoundedCache } from './bounded-cache.js';
-import { KeyIndex } from './key-index.js';
+import { OrderedTests } from './ordered-tests.js';
 import { peerNamespaces } from './network-selection.js';
-import { preparePeer } from './prepared-network-policy.js';
-import { matchesPorts } from './prepared-rule.js';
+import { matchesPeers, preparePeer, type PeerTest } from './prepared-network-policy.js';
 import type { ClusterPolicyRule, ClusterTier, CompiledClusterPolicy } from '../snapshot.js';
 
 export type PreparedClusterRule = {
   readonly rule: ClusterPolicyRule;
   readonly ref: RuleRef;
   /** The other end of the connection; an empty list is every one. */
-  readonly peers: readonly ((party: PartyFacts) => boolean)[];
+  readonly peers: readonly PeerTest[];
 };
+
+/** What the registry says of an unproved source (`claimedSource`) can be denied, and neither accepted nor passed. */
+export type ClusterParty = { readonly source: PartyFacts; readonly claimedSource: PartyFacts | null };
 
 /** The other end of a connection, as the rules of one direction see it. */
 export type ClusterPeer = {
-  readonly facts: PartyFacts;
-  /** What the registry says of an unproved source: it can be denied, and neither accepted nor passed, for it. */
-  readonly claimed: PartyFacts | null;
+  readonly party: ClusterParty;
   readonly port: number;
   readonly names: PortNames | null;
 };
@@ -26,17 +26,23 @@ export type ClusterPeer = {
 /** The rules for one direction of one workload: those of all policies that select it, in order. */
 export class ClusterRules {
   readonly rules: readonly PreparedClusterRule[];
-  readonly #index: KeyIndex<PreparedClusterRule>;
+  readonly #tests: OrderedTests<PreparedClusterRule, ClusterParty>;
 
   constructor({ rules }: { readonly rules: readonly PreparedClusterRule[] }) {
     this.rules = rules;
-    this.#index = new KeyIndex({ items: rules, keysOf: ({ rule }) => peerNamespaces([rule], null) });
+    this.#tests = new OrderedTests({
+      items: rules,
+      keysOf: ({ rule }) => peerNamespaces([rule], null),
+      matches: matchesParty,
+      portsOf: ({ rule }) => rule.ports,
+      alternativesOf: ({ peers }) => peers.length,
+    });
   }
 
   /** The first that matches. */
-  first(peer: ClusterPeer): PreparedClusterRule | undefined {
-    const namespaces = [peer.facts.namespace, peer.claimed?.namespace ?? null];
-    return this.#index.first(namespaces, (rule) => matches(rule, peer));
+  first({ party, port, names }: ClusterPeer): PreparedClusterRule | undefined {
+    const keys = [party.source.namespace, party.claimedSource?.namespace ?? null];
+    return this.#tests.first({ party, view: party.source, keys, port, names });
   }
 }
 
@@ -99,11 +105,7 @@ function preparePolicy(policy: CompiledClusterPolicy): Prepared {
   };
 }
 
-function matches({ rule, peers }: PreparedClusterRule, { facts, claimed, port, names }: ClusterPeer): boolean {
-  if (!matchesPorts(rule.ports, port, names)) return false;
-  if (peers.length === 0) return true;
-  for (const isPeer of peers) {
-    if (isPeer(facts) || (rule.action === 'deny' && claimed !== null && isPeer(claimed))) return true;
-  }
-  return false;
+function matchesParty({ rule, peers }: PreparedClusterRule, { source, claimedSource }: ClusterParty): boolean {
+  if (matchesPeers(peers, source)) return true;
+  return rule.action === 'deny' && claimedSource !== null && matchesPeers(peers, claimedSource);
 }

@@ -1,9 +1,14 @@
 import type { PortNames } from '../connection.js';
 import type { PartyFacts } from '../connection-facts.js';
-import { KeyIndex } from './key-index.js';
+import { OrderedTests } from './ordered-tests.js';
 import { namespaceNameLabel } from './namespace-labels.js';
 import { labelKey, type ScopeKind } from './policy-scope.js';
-import { allowsPeer, selectsLabels, type PreparedNetworkPolicy } from './prepared-network-policy.js';
+import {
+  matchesPeers,
+  selectsLabels,
+  type PreparedNetworkPolicy,
+  type PreparedNetworkRule,
+} from './prepared-network-policy.js';
 import type { NetworkPolicyPeer, NetworkPolicyRule } from '../snapshot.js';
 
 type Direction = 'ingress' | 'egress';
@@ -11,26 +16,27 @@ type Direction = 'ingress' | 'egress';
 /** The NetworkPolicies that isolate one workload in one direction: at least one, in document order. */
 export class NetworkIsolation {
   readonly policies: readonly PreparedNetworkPolicy[];
-  readonly #direction: Direction;
-  readonly #index: KeyIndex<PreparedNetworkPolicy>;
+  readonly #rules: OrderedTests<RuleOfPolicy, PartyFacts>;
 
   constructor(init: { readonly policies: readonly PreparedNetworkPolicy[]; readonly direction: Direction }) {
     const { policies, direction } = init;
     this.policies = policies;
-    this.#direction = direction;
-    this.#index = new KeyIndex({
-      items: policies,
-      keysOf: ({ policy }) => peerNamespaces(policy[direction] ?? [], policy.namespace),
+    this.#rules = new OrderedTests({
+      items: policies.flatMap((policy) => (policy[direction] ?? []).map((rule) => ({ rule, policy }))),
+      keysOf: ({ rule, policy }) => peerNamespaces([rule.written], policy.policy.namespace),
+      matches: ({ rule }, party) => matchesPeers(rule.peers, party),
+      portsOf: ({ rule }) => rule.written.ports,
+      alternativesOf: ({ rule }) => rule.peers.length,
     });
   }
 
   /** The first policy that allows the other side of a connection. `names`: the named ports of its destination. */
   allowing(peer: PartyFacts, port: number, names: PortNames | null): PreparedNetworkPolicy | undefined {
-    return this.#index.first([peer.namespace], (policy) =>
-      allowsPeer(policy[this.#direction] ?? [], peer, port, names),
-    );
+    return this.#rules.first({ party: peer, view: peer, keys: [peer.namespace], port, names })?.policy;
   }
 }
+
+type RuleOfPolicy = { readonly rule: PreparedNetworkRule; readonly policy: PreparedNetworkPolicy };
 
 /** Null: not isolated in this direction, so everything is accepted. */
 export type NetworkSelection = {

@@ -1,39 +1,93 @@
+import type { PortNames } from '../connection.js';
 import { BoundedCache } from './bounded-cache.js';
 import { emptyBits, setBit, type RuleBits } from './rule-bits.js';
-import { isPortName, matchesPorts } from './prepared-rule.js';
+import { isPortName } from './prepared-rule.js';
 import type { RulePort } from '../snapshot.js';
 
 /** Limit on cached sets; each takes one bit per rule. */
 const maxKept = 2048;
 
-/**
- * The rules that may apply to a port: a rule with named ports may apply to each, because the destination decides. Ports with no range border between them share one set.
- */
+type Range = { readonly first: number; readonly last: number; readonly positions: number[] };
+
+/** The rules that apply to a port. Ports with no range border between them share one set. */
 export class PortIndex {
-  readonly #ports: readonly (readonly RulePort[])[];
+  readonly #everyPort: RuleBits;
+  readonly #single = new Map<number, number[]>();
+  /** Of more than one port. */
+  readonly #ranges: readonly Range[];
+  readonly #named = new Map<string, number[]>();
   /** First ports of ranges and first ports after ranges, sorted. */
   readonly #borders: readonly number[];
   readonly #byInterval = new BoundedCache<number, RuleBits>({ maxEntries: maxKept });
+  readonly #byName = new BoundedCache<string, RuleBits>({ maxEntries: maxKept });
+  readonly #namesOf = new WeakMap<PortNames, ReadonlyMap<number, readonly string[]>>();
 
   /** `ports`: for each rule; an empty list matches every port. */
   constructor({ ports }: { readonly ports: readonly (readonly RulePort[])[] }) {
-    this.#ports = ports;
-    const borders = ports.flatMap((entries) =>
-      entries.flatMap((entry) => (isPortName(entry) ? [] : [entry[0], entry[1] + 1])),
-    );
-    this.#borders = [...new Set(borders)].sort((a, b) => a - b);
+    const borders = new Set<number>();
+    const ranges = new Map<string, Range>();
+    this.#everyPort = emptyBits(ports.length);
+    for (const [position, entries] of ports.entries()) {
+      if (entries.length === 0) setBit(this.#everyPort, position);
+      for (const entry of entries) {
+        if (isPortName(entry)) {
+          addTo(this.#named, entry, position);
+          continue;
+        }
+        const [first, last] = entry;
+        borders.add(first).add(last + 1);
+        if (first === last) addTo(this.#single, first, position);
+        else {
+          const key = `${first}-${last}`;
+          const known = ranges.get(key);
+          if (known === undefined) ranges.set(key, { first, last, positions: [position] });
+          else known.positions.push(position);
+        }
+      }
+    }
+    this.#ranges = [...ranges.values()];
+    this.#borders = [...borders].sort((a, b) => a - b);
   }
 
-  matching(port: number): RuleBits {
+  /** `names`: the named ports of the destination; without them a name matches nothing. */
+  matching(port: number, names: PortNames | null = null): RuleBits {
     const interval = this.#intervalOf(port);
-    const known = this.#byInterval.get(interval);
-    if (known !== undefined) return known;
-    const bits = emptyBits(this.#ports.length);
-    for (const [position, entries] of this.#ports.entries()) {
-      if (matchesPorts(entries, port, null) || entries.some(isPortName)) setBit(bits, position);
+    let bits = this.#byInterval.get(interval);
+    if (bits === undefined) this.#byInterval.set(interval, (bits = this.#ofNumber(port)));
+    if (names === null || this.#named.size === 0) return bits;
+    const called = this.#namesAt(names, port);
+    return called.length === 0 ? bits : this.#withNames(bits, interval, called);
+  }
+
+  #ofNumber(port: number): RuleBits {
+    const bits = this.#everyPort.slice();
+    for (const position of this.#single.get(port) ?? []) setBit(bits, position);
+    for (const { first, last, positions } of this.#ranges) {
+      if (port >= first && port <= last) for (const position of positions) setBit(bits, position);
     }
-    this.#byInterval.set(interval, bits);
     return bits;
+  }
+
+  #withNames(bits: RuleBits, interval: number, names: readonly string[]): RuleBits {
+    const key = `${interval} ${names.join(' ')}`;
+    let named = this.#byName.get(key);
+    if (named === undefined) {
+      named = bits.slice();
+      for (const name of names) for (const position of this.#named.get(name) ?? []) setBit(named, position);
+      this.#byName.set(key, named);
+    }
+    return named;
+  }
+
+  /** The names that the destination gives to the port, of those that rules use. */
+  #namesAt(names: PortNames, port: number): readonly string[] {
+    let byPort = this.#namesOf.get(names);
+    if (byPort === undefined) {
+      const found = new Map<number, string[]>();
+      for (const [name, number] of Object.entries(names)) if (this.#named.has(name)) addTo(found, number, name);
+      this.#namesOf.set(names, (byPort = found));
+    }
+    return byPort.get(port) ?? noNames;
   }
 
   /** The number of borders at or below the port. */
@@ -46,4 +100,12 @@ export class PortIndex {
     }
     return low;
   }
+}
+
+const noNames: readonly string[] = [];
+
+function addTo<K, V>(lists: Map<K, V[]>, key: K, value: V): void {
+  const known = lists.get(key);
+  if (known === undefined) lists.set(key, [value]);
+  else known.push(value);
 }

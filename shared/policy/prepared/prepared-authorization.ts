@@ -1,5 +1,6 @@
 import { assertNever } from '../../assert-never.js';
 import type { NetworkSet } from '../../network-set.js';
+import { portsOfRule } from './authorization-ports.js';
 import { NamePatterns } from './name-patterns.js';
 import type { RuleRef } from '../connection.js';
 import type { ConnectionFacts } from '../connection-facts.js';
@@ -10,6 +11,7 @@ import type {
   AuthorizationSource,
   CompiledAuthorizationPolicy,
   CompiledAuthorizationRule,
+  PortRange,
 } from '../snapshot.js';
 
 export type PreparedPolicy = {
@@ -20,6 +22,9 @@ export type PreparedPolicy = {
 };
 
 export type PreparedAuthorizationRule = {
+  readonly written: CompiledAuthorizationRule;
+  /** For which `to` and the conditions on ports hold; an empty list is every port. Null: none. */
+  readonly ports: readonly PortRange[] | null;
   readonly from: readonly PreparedSource[];
   readonly to: readonly PreparedOperation[];
   readonly when: readonly PreparedCondition[];
@@ -56,8 +61,15 @@ export function preparePolicy(policy: CompiledAuthorizationPolicy): PreparedPoli
   };
 }
 
-function prepareRule({ from, to, when = [] }: CompiledAuthorizationRule): PreparedAuthorizationRule {
-  return { from: from.map(prepareSource), to: to.map(prepareOperation), when: when.map(prepareCondition) };
+function prepareRule(written: CompiledAuthorizationRule): PreparedAuthorizationRule {
+  const { from, to, when = [] } = written;
+  return {
+    written,
+    ports: portsOfRule(written),
+    from: from.map(prepareSource),
+    to: to.map(prepareOperation),
+    when: when.map(prepareCondition),
+  };
 }
 
 function prepareCondition(condition: AuthorizationCondition): PreparedCondition {
@@ -134,11 +146,23 @@ export function matchesPolicy({ rules }: PreparedPolicy, facts: ConnectionFacts)
 }
 
 export function matchesAuthorizationRule(rule: PreparedAuthorizationRule, facts: ConnectionFacts): boolean {
-  return matchesFrom(rule, facts) && matchesTo(rule, facts) && matchesWhen(rule, facts);
+  return matchesFrom(rule, facts) && matchesTo(rule, facts) && holdsWhen(rule, facts, '');
 }
 
-function matchesWhen({ when }: PreparedAuthorizationRule, facts: ConnectionFacts): boolean {
-  for (const { isAmong, isAmongNot } of when) {
+/** What a rule asks of the source alone. */
+export function matchesSourceOf(rule: PreparedAuthorizationRule, facts: ConnectionFacts): boolean {
+  return matchesFrom(rule, facts) && holdsWhen(rule, facts, 'source.');
+}
+
+/** What a rule asks of the destination: its address, and the port, which {@link PreparedAuthorizationRule.ports} has too. */
+export function matchesDestinationOf(rule: PreparedAuthorizationRule, facts: ConnectionFacts): boolean {
+  return rule.when.length === 0 || holdsWhen(rule, facts, 'destination.');
+}
+
+/** Only conditions about this subject. */
+function holdsWhen({ when }: PreparedAuthorizationRule, facts: ConnectionFacts, subject: string): boolean {
+  for (const { condition, isAmong, isAmongNot } of when) {
+    if (!condition.key.startsWith(subject)) continue;
     if (isAmong?.(facts) === false || isAmongNot?.(facts) === true) return false;
   }
   return true;

@@ -1,7 +1,6 @@
-import type { PortNames, RuleRef } from '../connection.js';
+import type { RuleRef } from '../connection.js';
 import type { PartyFacts } from '../connection-facts.js';
 import { readNetworks } from './conditions.js';
-import { matchesPorts } from './prepared-rule.js';
 import type { CompiledNetworkPolicy, LabelRequirement, NetworkPolicyPeer, NetworkPolicyRule } from '../snapshot.js';
 
 export type PreparedNetworkPolicy = {
@@ -12,15 +11,19 @@ export type PreparedNetworkPolicy = {
 };
 
 export type PreparedNetworkRule = {
-  readonly peers: readonly ((party: PartyFacts) => boolean)[];
-  readonly ports: NetworkPolicyRule['ports'];
+  readonly written: NetworkPolicyRule;
+  /** An empty list is every party. */
+  readonly peers: readonly PeerTest[];
 };
+
+/** Whether a party is a peer. */
+export type PeerTest = (party: PartyFacts) => boolean;
 
 /** Throws CulvertError `SNAPSHOT_INVALID` for a CIDR that cannot be read. */
 export function prepareNetworkPolicy(policy: CompiledNetworkPolicy): PreparedNetworkPolicy {
   const { namespace, name } = policy;
   const prepareRules = (rules: readonly NetworkPolicyRule[] | null) =>
-    rules?.map(({ peers, ports }) => ({ peers: peers.map((peer) => preparePeer(peer, namespace)), ports })) ?? null;
+    rules?.map((written) => ({ written, peers: written.peers.map((peer) => preparePeer(peer, namespace)) })) ?? null;
   return {
     policy,
     ref: Object.freeze({ kind: 'NetworkPolicy', name, namespace } as const),
@@ -30,7 +33,7 @@ export function prepareNetworkPolicy(policy: CompiledNetworkPolicy): PreparedNet
 }
 
 /** `ownNamespace`: of the policy; peers without a namespace selector are in it. */
-export function preparePeer(peer: NetworkPolicyPeer, ownNamespace: string): (party: PartyFacts) => boolean {
+export function preparePeer(peer: NetworkPolicyPeer, ownNamespace: string): PeerTest {
   if (peer.kind === 'block') {
     const [network, excepts] = [readNetworks([peer.cidr]), readNetworks(peer.except)];
     return ({ ip }) => network.has(ip) && !excepts.has(ip);
@@ -49,20 +52,11 @@ export function selectsLabels({ policy }: PreparedNetworkPolicy, labels: Readonl
   return hasRequired(policy.podSelector, labels);
 }
 
-/**
- * One matching rule is enough; without rules nothing is allowed. `peer` is the other side of the connection, `names` the
- * named ports of its destination.
- */
-export function allowsPeer(
-  rules: readonly PreparedNetworkRule[],
-  peer: PartyFacts,
-  port: number,
-  names: PortNames | null,
-): boolean {
-  return rules.some(
-    ({ peers, ports }) =>
-      matchesPorts(ports, port, names) && (peers.length === 0 || peers.some((matches) => matches(peer))),
-  );
+/** An empty list is every party. */
+export function matchesPeers(peers: readonly PeerTest[], party: PartyFacts): boolean {
+  if (peers.length === 0) return true;
+  for (const isPeer of peers) if (isPeer(party)) return true;
+  return false;
 }
 
 /** `NotIn` and `DoesNotExist` also hold when the label is missing (Kubernetes, Labels and Selectors). */

@@ -7,7 +7,7 @@ import { prepareNetworkPolicy, type PreparedNetworkPolicy } from './prepared-net
 import { preparePeer, type PreparedPeer } from './prepared-peer.js';
 import { matchesIn, PreparedSegments, segmentsIn, type SegmentsByName } from './prepared-segment.js';
 import type { PreparedSide } from './prepared-side.js';
-import { isPortName, type PreparedRule } from './prepared-rule.js';
+import type { PreparedRule } from './prepared-rule.js';
 import type {
   CompiledAuthorizationPolicy,
   CompiledNetworkPolicy,
@@ -45,7 +45,6 @@ export class PreparedParts {
       ref: Object.freeze({ kind: 'SegmentationRule', name: rule.name, tier: rule.tier } as const),
       from: this.#side(rule.from, segments),
       to: this.#side(rule.to, segments),
-      hasNamedPorts: rule.ports.some(isPortName),
     };
     this.#rules.set(rule, prepared);
     return prepared;

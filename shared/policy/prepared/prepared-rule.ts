@@ -8,8 +8,6 @@ export type PreparedRule = {
   readonly ref: RuleRef;
   readonly from: PreparedSide;
   readonly to: PreparedSide;
-  /** Whether its ports depend on the destination. */
-  readonly hasNamedPorts: boolean;
 };
 
 export function matchesRule(prepared: PreparedRule, facts: ConnectionFacts): boolean {

@@ -3,7 +3,7 @@ import type { SpiffeId } from '../../identity.js';
 import type { AuthorizationSelection } from './authorization-selection.js';
 import { BoundedCache } from './bounded-cache.js';
 import { ClusterPolicies, type ClusterSelection } from './cluster-selection.js';
-import type { Party, PartyWorkload } from '../connection.js';
+import type { Party, PartyWorkload, PortNames } from '../connection.js';
 import {
   destinationFacts,
   sourceFacts,
@@ -160,9 +160,9 @@ export class PreparedSnapshot {
     return view;
   }
 
-  /** The rules that apply to the port. */
-  port(port: number): RuleBits {
-    return this.#index.ofPort(port);
+  /** The rules that apply to the port of a destination with these named ports. */
+  port(port: number, names: PortNames | null): RuleBits {
+    return this.#index.ofPort(port, names);
   }
 
   #isNamed({ ip }: Party, port: number): boolean {

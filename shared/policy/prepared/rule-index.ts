@@ -1,3 +1,4 @@
+import type { PortNames } from '../connection.js';
 import type { PartyFacts, SourceFacts } from '../connection-facts.js';
 import type { PeerIndex } from './peer-index.js';
 import { PortIndex } from './port-index.js';
@@ -49,8 +50,9 @@ export class RuleIndex {
     return this.#destinations.matching(destination);
   }
 
-  ofPort(port: number): RuleBits {
-    return this.#ports.matching(port);
+  /** `names`: the named ports of the destination. */
+  ofPort(port: number, names: PortNames | null): RuleBits {
+    return this.#ports.matching(port, names);
   }
 }
 

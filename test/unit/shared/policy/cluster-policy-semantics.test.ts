@@ -307,6 +307,17 @@ describe('the decision of a cluster policy', () => {
   });
 });
 
+/** Each rule many times: only the first one that matches decides, and of many, answers are remembered. */
+function manifold(world: Snapshot): Snapshot {
+  const many = <T>(rules: readonly T[]): T[] => rules.flatMap((rule) => Array.from({ length: 40 }, () => rule));
+  const clusterPolicies = (world.clusterPolicies ?? []).map((policy) => ({
+    ...policy,
+    ingress: many(policy.ingress),
+    egress: many(policy.egress),
+  }));
+  return { ...world, clusterPolicies };
+}
+
 /** No policy is about what a workload sends to itself. */
 const betweenTwo = randomConnection.filter(
   ({ source: { workload: a }, destination: { workload: b } }) =>
@@ -331,6 +342,11 @@ describe('random cluster policies', () => {
           return evaluate({ ...only, mesh: settings }, to, clock).verdict;
         });
         assert.deepEqual(found, expected === null ? ['allow', 'deny'] : [expected, expected]);
+        const many = manifold(only);
+        assert.equal(evaluate(many, to, clock).verdict, evaluate(only, to, clock).verdict);
+        // What is remembered of a party does not depend on the first question.
+        const other = { ...to, port: to.port + 1 };
+        assert.equal(evaluate(many, other, clock).verdict, evaluate(only, other, clock).verdict);
       }),
       { numRuns: propertyRuns(3000) },
     );

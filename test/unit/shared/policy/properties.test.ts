@@ -104,6 +104,29 @@ describe('the evaluator', () => {
     }
   });
 
+  it('agrees with the plain reference among so many policies that it remembers what it asked of a party', () => {
+    const seen = new Map<string, number>();
+    const many = <T>(list: readonly T[]): T[] => list.flatMap((each) => Array.from({ length: 20 }, () => each));
+    fc.assert(
+      fc.property(policySnapshot, fc.array(connection, { minLength: 1, maxLength: 8 }), (rules, asked) => {
+        const repeated = {
+          ...rules,
+          authorizationPolicies: many(rules.authorizationPolicies),
+          networkPolicies: many(rules.networkPolicies),
+        };
+        for (const to of asked) {
+          const expected = referenceVerdict(rules, to, 5);
+          assert.equal(verdict(repeated, to, 5), expected);
+          seen.set(expected, (seen.get(expected) ?? 0) + 1);
+        }
+      }),
+      { numRuns: propertyRuns(600) },
+    );
+    for (const outcome of ['allow authorization', 'deny authorization', 'allow network', 'deny network']) {
+      assert.ok((seen.get(outcome) ?? 0) > propertyHits(20), `${outcome} came up ${seen.get(outcome) ?? 0} times`);
+    }
+  });
+
   it('names the first AuthorizationPolicy of a namespace that decides', () => {
     fc.assert(
       fc.property(policySnapshot, connection, (rules, to) => {
