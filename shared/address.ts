@@ -42,6 +42,12 @@ export function ipBytes(ip: IpAddress): number[] {
   return ipaddr.parse(ip).toByteArray();
 }
 
+/** From the address in network byte order, 4 or 16 bytes; the opposite of {@link ipBytes}. */
+export function ipOfBytes(bytes: Uint8Array): IpAddress {
+  if (bytes.length === 4) return bytes.join('.') as IpAddress;
+  return ipaddr.fromByteArray([...bytes]).toString() as IpAddress;
+}
+
 /** Parses `10.0.0.0/8`, `fd00::/8` or a bare address (a full-length prefix). Undefined if host bits are set. */
 export function parseCidr(text: string): Cidr | undefined {
   const slash = text.indexOf('/');

@@ -15,7 +15,14 @@ function compileEntry({ metadata, spec }: ServiceEntry): CompiledExternal {
     hosts: spec.hosts,
     cidrs: externalCidrs(spec),
     ports: mergePorts((spec.ports ?? []).map(({ number }) => number)),
+    ...lateAcceptPortsOf(spec),
   };
+}
+
+/** Without any, an entry has no such field. */
+function lateAcceptPortsOf({ ports = [] }: ServiceEntry['spec']): Pick<CompiledExternal, 'lateAcceptPorts'> {
+  const late = ports.flatMap(({ number, earlyAccept }) => (earlyAccept === false ? [number] : []));
+  return late.length === 0 ? {} : { lateAcceptPorts: [...new Set(late)].sort((a, b) => a - b) };
 }
 
 /** The networks of a ServiceEntry, in canonical spelling. */

@@ -4,7 +4,7 @@ import { ProblemList } from '../resources/parse/problem-list.js';
 import type { Problem } from '../resources/kinds/problem.js';
 import type { Resource } from '../resources/kinds/resource.js';
 import type { Service } from '../resources/kinds/service.js';
-import { namedPortsOf, type Workload } from '../resources/kinds/workload.js';
+import { lateAcceptPortsOf, namedPortsOf, type Workload } from '../resources/kinds/workload.js';
 import {
   registryKey,
   type RegistryEntry,
@@ -58,6 +58,7 @@ function workloadEntry({ metadata, spec }: Workload, trustDomain: string): Workl
       excludeOutboundCidrs: capture?.excludeOutboundCidrs ?? [],
     },
     ...namedPortsOf(spec),
+    ...lateAcceptPortsOf(spec),
   };
 }
 
@@ -67,7 +68,11 @@ function registryService({ metadata, spec }: Service): RegistryService {
     namespace: metadata.namespace,
     name: metadata.name,
     vips: spec.vips,
-    ports: spec.ports.map(({ port, targetPort }) => ({ port, targetPort: targetPort ?? port })),
+    ports: spec.ports.map(({ port, targetPort = port, earlyAccept = true }) => ({
+      port,
+      targetPort,
+      ...(earlyAccept ? {} : { earlyAccept }),
+    })),
     selector: spec.selector,
   };
 }

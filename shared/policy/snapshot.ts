@@ -273,4 +273,6 @@ export type CompiledExternal = {
   readonly cidrs: readonly string[];
   /** An empty list is every port. */
   readonly ports: readonly PortRange[];
+  /** Ports with `earlyAccept: false`, in ascending order; absent: none. */
+  readonly lateAcceptPorts?: readonly number[];
 };

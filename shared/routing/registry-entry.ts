@@ -26,6 +26,8 @@ export type WorkloadEntry = {
   readonly capture: CaptureExclusions;
   /** The named ports; absent: none. */
   readonly ports?: Readonly<Record<string, number>>;
+  /** Ports with `earlyAccept: false`, in ascending order; absent: none. */
+  readonly lateAcceptPorts?: readonly number[];
 };
 
 /** Traffic of a workload that the agent does not capture. */
@@ -50,8 +52,13 @@ export type RegistryService = {
   readonly selector: Readonly<Record<string, string>>;
 };
 
-/** `targetPort`: a number, or the name of a port, which each endpoint gives to a number of its own. */
-export type ServicePort = { readonly port: number; readonly targetPort: number | string };
+export type ServicePort = {
+  readonly port: number;
+  /** A number, or the name of a port, which each endpoint gives to a number of its own. */
+  readonly targetPort: number | string;
+  /** Absent: accepted early. */
+  readonly earlyAccept?: false;
+};
 
 export function registryKey(entry: RegistryEntry): string {
   return `${entry.kind}.${entry.namespace}.${entry.name}`;

@@ -37,6 +37,7 @@ const workload = z.strictObject({
     excludeOutboundCidrs: z.array(z.string()).readonly(),
   }),
   ports: z.record(portName, port).readonly().exactOptional(),
+  lateAcceptPorts: z.array(port).readonly().exactOptional(),
 });
 
 const service = z.strictObject({
@@ -44,7 +45,15 @@ const service = z.strictObject({
   namespace: name,
   name,
   vips: z.array(ip).readonly(),
-  ports: z.array(z.strictObject({ port, targetPort: z.union([port, portName]) })).readonly(),
+  ports: z
+    .array(
+      z.strictObject({
+        port,
+        targetPort: z.union([port, portName]),
+        earlyAccept: z.literal(false).exactOptional(),
+      }),
+    )
+    .readonly(),
   selector: labels,
 });
 

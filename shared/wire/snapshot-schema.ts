@@ -155,7 +155,13 @@ const peerAuthentication = z.strictObject({
   ports: z.record(z.string(), mtlsMode).readonly(),
 });
 
-const external = z.strictObject({ name: z.string().min(1), hosts: names, cidrs: names, ports: portRanges });
+const external = z.strictObject({
+  name: z.string().min(1),
+  hosts: names,
+  cidrs: names,
+  ports: portRanges,
+  lateAcceptPorts: z.array(port).readonly().exactOptional(),
+});
 
 const action = z.enum(['allow', 'audit', 'deny']);
 const mesh = z.strictObject({

@@ -65,6 +65,9 @@ export const portField = z
   .refine(isPort, 'must be a port from 1 to 65535')
   .register(fieldNotes, { example: '5432', type: 'port' });
 
+/** Whether a connection is accepted before its far side is connected; true without it. */
+export const earlyAcceptField = z.boolean().exactOptional().register(fieldNotes, { example: 'false' });
+
 export function isPort(value: number): boolean {
   return Number.isInteger(value) && value >= 1 && value <= 65_535;
 }

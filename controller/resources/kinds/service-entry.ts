@@ -1,6 +1,6 @@
 import { z } from 'zod';
 import { fieldNotes } from './field-notes.js';
-import { networkField, portField } from './field-schemas.js';
+import { earlyAcceptField, networkField, portField } from './field-schemas.js';
 import { apiVersionText, culvertApiVersion, kindText, metadataText, namespacedMetadata, specText } from './metadata.js';
 
 export const istioNetworkingApiVersions = [
@@ -31,6 +31,9 @@ const port = z
       )
       .exactOptional()
       .describe('Protocol of the port, for people. Culvert carries all of them as TCP.'),
+    earlyAccept: earlyAcceptField.describe(
+      "Culvert's own. `false`: a client's `connect()` to this port returns when the far side has accepted, and fails when it refuses.",
+    ),
   })
   .register(fieldNotes, {
     example: '{ number: 443, name: tls, protocol: TLS }',

@@ -1,6 +1,6 @@
 import { z } from 'zod';
 import { fieldNotes } from './field-notes.js';
-import { addressField, isPort, isPortName, portField, selectorField } from './field-schemas.js';
+import { addressField, earlyAcceptField, isPort, isPortName, portField, selectorField } from './field-schemas.js';
 import { apiVersionText, culvertApiVersion, kindText, metadataText, namespacedMetadata, specText } from './metadata.js';
 
 const targetProblem = 'must be a port from 1 to 65535, or the name of a port of the workloads';
@@ -16,6 +16,9 @@ const servicePort = z
         'Port of the workloads, or the name that they give to one; a workload without that name is no endpoint. Without it the same port.',
       )
       .register(fieldNotes, { example: '8080', type: 'port or port name' }),
+    earlyAccept: earlyAcceptField.describe(
+      "`false`: a client's `connect()` to this port returns when one of the workloads has accepted, and fails when it cannot be reached.",
+    ),
   })
   .register(fieldNotes, { example: '{ port: 80, targetPort: 8080 }' });
 

@@ -1,6 +1,13 @@
 import { z } from 'zod';
 import { fieldNotes } from './field-notes.js';
-import { addressField, cidrField, portField, portNameField, subdomainField } from './field-schemas.js';
+import {
+  addressField,
+  cidrField,
+  earlyAcceptField,
+  portField,
+  portNameField,
+  subdomainField,
+} from './field-schemas.js';
 import { apiVersionText, culvertApiVersion, kindText, metadataText, namespacedMetadata, specText } from './metadata.js';
 
 /** A name under /run/netns, or the absolute path of a network namespace. */
@@ -37,6 +44,9 @@ const namedPort = z
   .strictObject({
     name: portNameField.describe('Name of the port.'),
     port: portField.describe('Its number in this workload.'),
+    earlyAccept: earlyAcceptField.describe(
+      "`false`: a client's `connect()` to this port of the workload's addresses returns when the workload has accepted, and fails when it refuses. It does not apply to connections through a Service, which has a field of its own.",
+    ),
   })
   .register(fieldNotes, { example: '{ name: http, port: 8080 }' });
 
@@ -96,6 +106,18 @@ export const workloadSchema = z
   );
 
 export type Workload = z.output<typeof workloadSchema>;
+
+/** The ports with `earlyAccept: false` in the form of the registry, where a workload without any has no such field. */
+export function lateAcceptPortsOf({
+  ports = [],
+}: {
+  readonly ports?: readonly { readonly port: number; readonly earlyAccept?: boolean }[];
+}): {
+  readonly lateAcceptPorts?: readonly number[];
+} {
+  const late = ports.flatMap(({ port, earlyAccept }) => (earlyAccept === false ? [port] : []));
+  return late.length === 0 ? {} : { lateAcceptPorts: late.sort((a, b) => a - b) };
+}
 
 /** The named ports in the form of the registry, where a workload without any has no such field. */
 export function namedPortsOf({ ports = [] }: Pick<Workload['spec'], 'ports'>): {
