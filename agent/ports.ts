@@ -4,6 +4,23 @@ export type CapturePortName = keyof typeof capturePorts;
 export const capturePortNames = Object.keys(capturePorts) as readonly CapturePortName[];
 export const hostPorts = { admin: 15000, metrics: 15020, health: 15021 } as const;
 
+/**
+ * For ports with `earlyAccept: false`, only where there are any: on 127.0.0.1 and ::1 of the client's namespace, which no
+ * other host reaches.
+ */
+export const lateAcceptPorts = {
+  /** A connection whose far side is connected is accepted here. */
+  accepted: 15002,
+  /** Nothing listens here, so a connection that is redirected here is refused by the kernel. */
+  refused: 15003,
+} as const;
+/** The queue of the client's namespace in which a SYN waits for its verdict. */
+export const synQueueNumber = 15002;
+/** The verdicts on a SYN, as marks of the packet. */
+export const synMarks = { accepted: 0x53a, refused: 0x53b } as const;
+
+/** Other programs may use the upper bits of marks. */
+export const markMask = 0xfff;
 /** Set on every socket that the agent dials with: "own traffic, do not capture". Same value as Istio's. */
 export const ownTrafficMark = 0x539;
 /** Connmark and packet mark of replies to a dial from the client's own address. They are routed back to the agent. */

@@ -76,6 +76,9 @@ export function readiness(facts: ReadinessFacts): ReadinessReport {
         detail: withProblem('not renewed', workload.certificateProblem),
       });
     }
+    if (workload.lateAcceptProblem !== null) {
+      degraded.push({ name: `late-accept/${workload.name}`, detail: workload.lateAcceptProblem });
+    }
     if (workload.problem !== null && !has('capture') && !has('listener')) {
       degraded.push({ name: `capture/${workload.name}`, detail: workload.problem });
     }

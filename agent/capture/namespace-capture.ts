@@ -102,15 +102,11 @@ export class NamespaceCapture {
   }
 
   /**
-   * Loads the rules, or updates them to changed exclusions. Throws `CAPTURE_*`, or `ENOENT` if the namespace is gone.
+   * Loads the rules, or updates them to changed exclusions and ports. Throws `CAPTURE_*`, or `ENOENT` if the namespace is gone.
    */
   async apply(workload: CapturedNetns): Promise<void> {
-    const { exclusions } = workload;
-    const isSame = JSON.stringify(exclusions) === JSON.stringify(this.#workload.exclusions);
-    const plans =
-      isSame && this.#plans !== undefined
-        ? this.#plans
-        : { 4: planWorkloadChains(4, exclusions), 6: planWorkloadChains(6, exclusions) };
+    const isSame = planKey(workload) === planKey(this.#workload);
+    const plans = isSame && this.#plans !== undefined ? this.#plans : planBoth(workload);
     await this.#queue.run(async () => {
       this.#isLeaving = false;
       this.#workload = workload;
@@ -224,8 +220,7 @@ export class NamespaceCapture {
 
   /** Returns new plan objects, so that the rule set loads them although they are equal. */
   #replan(): ChainPlans {
-    const { exclusions } = this.#workload;
-    this.#plans = { 4: planWorkloadChains(4, exclusions), 6: planWorkloadChains(6, exclusions) };
+    this.#plans = planBoth(this.#workload);
     return this.#plans;
   }
 
@@ -318,6 +313,15 @@ export class NamespaceCapture {
       hint: 'release the workload and capture it again',
     });
   }
+}
+
+function planBoth({ exclusions, latePorts }: CapturedNetns): ChainPlans {
+  return { 4: planWorkloadChains(4, exclusions, latePorts), 6: planWorkloadChains(6, exclusions, latePorts) };
+}
+
+/** Equal when {@link planBoth} gives the same. */
+function planKey({ exclusions, latePorts }: CapturedNetns): string {
+  return JSON.stringify([exclusions, latePorts]);
 }
 
 const selfTestProblems: Partial<Record<SelfTestResult, string>> = {

@@ -1,4 +1,4 @@
-import { capturePorts } from '../ports.js';
+import { capturePorts, lateAcceptPorts } from '../ports.js';
 import type { CommandRunner } from './firewall/command-runner.js';
 
 /** From include/net/tcp_states.h. In neither state can bytes still be lost. */
@@ -16,7 +16,7 @@ export async function countCapturedSockets(runner: CommandRunner, netnsFd: numbe
 
 /** `text` in the format of /proc/net/tcp (kernel: Documentation/networking/proc_net_tcp.rst). */
 export function countSockets(text: string): number {
-  const ports = new Set<number>(Object.values(capturePorts));
+  const ports = new Set<number>([...Object.values(capturePorts), lateAcceptPorts.accepted]);
   const pairs = new Set<string>();
   let count = 0;
   for (const match of text.matchAll(/^ *\d+: ([0-9A-F]+):([0-9A-F]{4}) ([0-9A-F]+):([0-9A-F]{4}) ([0-9A-F]{2}) /gm)) {

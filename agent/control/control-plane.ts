@@ -23,6 +23,7 @@ import type { AppliedRules } from './followers/rules-follower.js';
 import { systemScheduler } from '../thread/scheduler.js';
 import { StateSaver, type StateDirectory } from './state/state-directory.js';
 import { refusalsOf, type ProtectedWorkload } from './workloads/refusals.js';
+import { LateAcceptPorts } from './workloads/late-accept-ports.js';
 import { WorkloadReconciler, type CaptureControl } from './workloads/workload-reconciler.js';
 import { workloadName, type NodeName } from '../../shared/routing/names.js';
 
@@ -50,6 +51,7 @@ export class ControlPlane {
   readonly #recovery: RootsRecovery;
   /** Workloads of this node, by registry key. */
   readonly #own = new Map<string, WorkloadEntry>();
+  readonly #latePorts = new LateAcceptPorts();
   #rules: AppliedRules | null = null;
   #link: ControlLink | null = null;
   /** Settles when {@link start} has made the link, or has failed to. */
@@ -304,8 +306,7 @@ export class ControlPlane {
       try {
         const publicKeysPem = this.#credentials.current.signingPublicKeys;
         const snapshot = openSnapshot({ bytes: state.sealedSnapshot, publicKeysPem, reader: this.#reader });
-        this.#init.pool.send({ type: 'rules', snapshot });
-        this.#rules = { snapshot, sealed: state.sealedSnapshot };
+        this.#onRules({ snapshot, sealed: state.sealedSnapshot });
       } catch (error) {
         log.error(
           { problem: describeError(error) },
@@ -331,6 +332,7 @@ export class ControlPlane {
 
   #onRegistry(message: RegistryMessage): void {
     this.#init.pool.send(message);
+    if (this.#latePorts.useRegistry(message)) this.#workloads.setLatePorts(this.#latePorts.ports);
     if (message.isFull) this.#own.clear();
     for (const key of message.removals) this.#own.delete(key);
     for (const entry of message.upserts) {
@@ -353,6 +355,7 @@ export class ControlPlane {
   /** Throws if the rules cannot be evaluated; the current ones stay in force. */
   #onRules(rules: AppliedRules): void {
     this.#init.pool.send({ type: 'rules', snapshot: rules.snapshot });
+    if (this.#latePorts.useExternals(rules.snapshot.externals)) this.#workloads.setLatePorts(this.#latePorts.ports);
     // Saved once the workers have the rules: encoding a large state takes time, which would delay the workers.
     this.#rules = rules;
   }
@@ -408,10 +411,12 @@ export class ControlPlane {
         captured: workload.captured,
         certificateNotAfterMs: workload.certificateNotAfterMs,
         problem:
-          (refusalsOf(workload, nowMs)[0]?.detail ?? workload.problem ?? workload.certificateProblem)?.slice(
-            0,
-            maxAlarmLength,
-          ) ?? null,
+          (
+            refusalsOf(workload, nowMs)[0]?.detail ??
+            workload.problem ??
+            workload.certificateProblem ??
+            workload.lateAcceptProblem
+          )?.slice(0, maxAlarmLength) ?? null,
       })),
       trust: this.#trust.report(),
       pending: [...pending()],

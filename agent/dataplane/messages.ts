@@ -94,6 +94,15 @@ export type LocalWorkload = {
   readonly netnsPath: string;
   /** Inode of that namespace. A different inode means a new namespace under the same path. */
   readonly netnsInode: number;
+  /** Connects of the workload may have to wait for their far side; absent: none has to. */
+  readonly acceptsLate?: true;
+};
+
+/** What a worker says of late accept in a workload's namespace. One worker of all opens it. */
+export type LateAcceptState = {
+  readonly isOpen: boolean;
+  /** Why it cannot be opened; null: nothing failed. */
+  readonly problem: string | null;
 };
 
 /** A workload with its slot in `WorkloadUsage`. */
@@ -118,6 +127,7 @@ export type FromWorker =
       readonly workload: WorkloadName;
       readonly netnsInode: number;
       readonly error: string | null;
+      readonly late: LateAcceptState;
     }
   /** This worker now enforces this revision, and connections that it denies have been cut. */
   | { readonly type: 'applied'; readonly revision: number }
@@ -161,6 +171,8 @@ export type WorkerGauges = {
   readonly keptConnections: number;
   /** Connections among them that a rule gives a grace period (`onChange: drain`). */
   readonly drainingConnections: number;
+  /** Clients that wait in connect(2) for their far side (`earlyAccept: false`). */
+  readonly heldConnects: number;
   readonly openTunnels: number;
   readonly openStreams: number;
   readonly bufferedBytes: number;

@@ -29,6 +29,7 @@
 
 #include "node-values.h"
 #include "sock-diag.h"
+#include "syn-queue.h"
 #include "tcp-life.h"
 
 /* From the kernel's headers linux/in.h and linux/in6.h, which do not mix with libc's. */
@@ -531,6 +532,51 @@ static napi_value application_socket(napi_env env, napi_callback_info info) {
   return number_array(env, values, 2);
 }
 
+/* queuePlaceholder() -> fd */
+static napi_value queue_placeholder(napi_env env, napi_callback_info info) {
+  (void)info;
+  int fd = -1;
+  failure result = open_placeholder(&fd);
+  return fd_result(env, fd, result);
+}
+
+/* openSynQueue(netnsFd | -1, fd, number, maxLength) */
+static napi_value open_syn_queue_call(napi_env env, napi_callback_info info) {
+  napi_value args[4];
+  int32_t netns_fd, fd, number, max_length;
+  if (!read_arguments(env, info, 4, args) || !read_int(env, args[0], &netns_fd) || !read_int(env, args[1], &fd) ||
+      !read_int(env, args[2], &number) || !read_int(env, args[3], &max_length))
+    return NULL;
+
+  thread_state *state = state_of(env);
+  failure result = enter_netns(netns_fd, state);
+  if (result.step != NULL) return throw_failure(env, result);
+  result = open_syn_queue(fd, (uint16_t)number, (uint32_t)max_length);
+  leave_netns(netns_fd, state);
+  return result.step == NULL ? NULL : throw_failure(env, result);
+}
+
+/* reservePort(netnsFd | -1, host, port) -> fd: bound, and not listening */
+static napi_value reserve_port(napi_env env, napi_callback_info info) {
+  napi_value args[3];
+  int32_t netns_fd, port;
+  char host[INET6_ADDRSTRLEN + 1];
+  if (!read_arguments(env, info, 3, args) || !read_int(env, args[0], &netns_fd) ||
+      !read_text(env, args[1], host, sizeof host) || !read_int(env, args[2], &port))
+    return NULL;
+
+  address at;
+  if (!parse_address(host, (uint16_t)port, &at)) return throw_failure(env, (failure){"parse the address to reserve", EINVAL});
+  thread_state *state = state_of(env);
+  failure result = enter_netns(netns_fd, state);
+  if (result.step != NULL) return throw_failure(env, result);
+  int fd = open_socket(at.storage.ss_family);
+  result = fd < 0 ? failed("create the reserving socket") : success;
+  if (fd >= 0 && bind(fd, (const struct sockaddr *)&at.storage, at.length) != 0) result = failed("bind the reserving socket");
+  leave_netns(netns_fd, state);
+  return fd_result(env, fd, result);
+}
+
 static void free_state(napi_env env, void *data, void *hint) {
   (void)env;
   (void)hint;
@@ -562,6 +608,9 @@ NAPI_MODULE_INIT() {
       {"applicationSocket", NULL, application_socket, NULL, NULL, NULL, napi_enumerable, NULL},
       {"takeSocketError", NULL, take_socket_error, NULL, NULL, NULL, napi_enumerable, NULL},
       {"setDeaf", NULL, set_deaf_call, NULL, NULL, NULL, napi_enumerable, NULL},
+      {"queuePlaceholder", NULL, queue_placeholder, NULL, NULL, NULL, napi_enumerable, NULL},
+      {"openSynQueue", NULL, open_syn_queue_call, NULL, NULL, NULL, napi_enumerable, NULL},
+      {"reservePort", NULL, reserve_port, NULL, NULL, NULL, napi_enumerable, NULL},
       {"setProbing", NULL, set_probing_call, NULL, NULL, NULL, napi_enumerable, NULL},
   };
   napi_define_properties(env, exports, sizeof functions / sizeof functions[0], functions);

@@ -30,6 +30,11 @@ export class WorkerGaugeBoard {
       'Open connections that the rules deny and `onChange: drain` will end soon.',
       (gauges) => gauges.drainingConnections,
     );
+    sum(
+      'culvert_connects_held',
+      'Clients that wait in connect() until their far side is connected (`earlyAccept: false`).',
+      (gauges) => gauges.heldConnects,
+    );
     sum('culvert_open_tunnels', 'Open mutual-TLS tunnels.', (gauges) => gauges.openTunnels);
     sum('culvert_open_streams', 'Open connections inside tunnels.', (gauges) => gauges.openStreams);
     sum(

@@ -1,6 +1,6 @@
 import { readdirSync } from 'node:fs';
 import { agentSettingsTable } from '../../agent/config/agent-settings.js';
-import { capturePorts, hostPorts } from '../../agent/ports.js';
+import { capturePorts, hostPorts, lateAcceptPorts } from '../../agent/ports.js';
 import { controllerSettings } from '../../controller/config/settings.js';
 import { renderSettingsTable } from '../../shared/config/settings-table.js';
 import { reasons, type ReasonInfo } from '../../shared/reasons.js';
@@ -57,6 +57,12 @@ function renderPorts(): string {
     [capturePorts.outbound, 'workload', 'outbound TCP arrives here by REDIRECT'],
     [capturePorts.inboundPlaintext, 'workload', 'inbound TCP that came without a tunnel arrives here by REDIRECT'],
     [capturePorts.inboundTunnel, 'workload', 'HBONE tunnels from other agents; must be reachable between hosts'],
+    [
+      lateAcceptPorts.accepted,
+      'workload, loopback',
+      'connections to ports with `earlyAccept: false`, only where there are any',
+    ],
+    [lateAcceptPorts.refused, 'workload, loopback', 'nothing listens: such connections are refused here'],
     [hostPorts.admin, 'host, loopback', 'admin: `/config`, `/dump`, `/connections`, `/log`'],
     [hostPorts.metrics, 'host', 'Prometheus: `/metrics`'],
     [hostPorts.health, 'host', '`/healthz`, `/readyz`'],

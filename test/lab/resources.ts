@@ -22,6 +22,7 @@ function workloadDocument(workload: PlannedWorkload): unknown {
       serviceAccount: spec.serviceAccount,
       addresses: [workload.ipv4, workload.ipv6],
       ...(isMeshed ? { node: workload.host, netns: workload.netns } : {}),
+      ...(spec.ports === undefined ? {} : { ports: spec.ports }),
       ...(spec.capture === undefined ? {} : { capture: spec.capture }),
     },
   };

@@ -18,6 +18,9 @@ const topologySchema = z.strictObject({
             namespace: z.string(),
             serviceAccount: z.string(),
             labels: labels.exactOptional(),
+            ports: z
+              .array(z.strictObject({ name: z.string(), port, earlyAccept: z.boolean().exactOptional() }))
+              .exactOptional(),
             capture: z
               .strictObject({
                 excludeOutboundPorts: z.array(port).exactOptional(),
@@ -36,7 +39,9 @@ const topologySchema = z.strictObject({
       z.strictObject({
         name: z.string(),
         namespace: z.string(),
-        ports: z.array(z.strictObject({ port, targetPort: port.exactOptional() })),
+        ports: z.array(
+          z.strictObject({ port, targetPort: port.exactOptional(), earlyAccept: z.boolean().exactOptional() }),
+        ),
         selector: labels,
       }),
     )

@@ -21,6 +21,8 @@ export type WorkloadSpec = {
   readonly namespace: string;
   readonly serviceAccount: string;
   readonly labels?: Readonly<Record<string, string>>;
+  /** Copied to the Workload resource. */
+  readonly ports?: readonly { readonly name: string; readonly port: number; readonly earlyAccept?: boolean }[];
   /** Copied to the Workload resource: traffic that the agent does not capture. */
   readonly capture?: CaptureSpec;
   /** False: registered without a node, so that no agent captures it. Default: true. */
@@ -36,7 +38,7 @@ export type CaptureSpec = {
 export type ServiceSpec = {
   readonly name: string;
   readonly namespace: string;
-  readonly ports: readonly { readonly port: number; readonly targetPort?: number }[];
+  readonly ports: readonly { readonly port: number; readonly targetPort?: number; readonly earlyAccept?: boolean }[];
   /** Labels of its workloads. */
   readonly selector: Readonly<Record<string, string>>;
 };

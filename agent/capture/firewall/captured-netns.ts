@@ -11,6 +11,8 @@ export type CapturedNetns = {
   /** Its addresses. Connections that a socket of the host itself opens to them (probes) bypass the rules. */
   readonly addresses: readonly IpAddress[];
   readonly exclusions: CaptureExclusions;
+  /** Ports of which some destination is accepted late, in ascending order; absent: none. Their queue must be open. */
+  readonly latePorts?: readonly number[];
 };
 
 /** Whether IPv6 can leave the namespace: `disabled` by its sysctl (rules are still loaded), `absent` in the kernel. */

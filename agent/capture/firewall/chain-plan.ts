@@ -1,3 +1,5 @@
+import { markMask } from '../../ports.js';
+
 /** One of our chains: the built-in chain that jumps to it, and its rules in iptables syntax. */
 export type ChainPlan = {
   readonly table: TableName;
@@ -35,6 +37,11 @@ export function hostMark(hostNetnsInode: number): string {
 /** Every rule has this comment, so that a reader of `iptables-save` sees whose it is and what it is for. */
 export function because(why: string): string {
   return `-m comment --comment "culvert:${why}"`;
+}
+
+/** A mark of a packet or connection as iptables takes it, without the bits that other programs may use. */
+export function maskedMark(mark: number): string {
+  return `0x${mark.toString(16)}/0x${markMask.toString(16)}`;
 }
 
 /** What {@link renderRestore} must know about the existing tables. */

@@ -1,7 +1,15 @@
 import { CulvertError } from '../../../shared/errors.js';
 import { type ChainPlan, chainPrefix, type TableName, tableNames } from './chain-plan.js';
 import type { CommandRunner } from './command-runner.js';
-import { type InstalledFamily, isOwnTable, ownChains, ownJumps, type SavedTables } from './installed-rules.js';
+import {
+  type InstalledFamily,
+  isOwnTable,
+  ownChains,
+  ownJumps,
+  ownLines,
+  type SavedTables,
+} from './installed-rules.js';
+import { isSynQueueRule } from './late-accept-rules.js';
 import type { NetfilterBackend } from './netfilter-backend.js';
 import { ipRoute, ipRule } from './workload-rules.js';
 
@@ -45,8 +53,15 @@ export function renderRemoval(tables: SavedTables, emptiedHooks: Hooks): string 
  * kernel would stop translating them, and the mangle rules, which also keep conntrack in use.
  */
 export async function removeRedirects(place: Place, found: InstalledFamily): Promise<void> {
-  const jumps = ownJumps(found.tables.get('nat')).map(deletionOf);
-  if (jumps.length > 0) await restore(place, `*nat\n${jumps.join('\n')}\nCOMMIT\n`);
+  // A SYN that nothing takes out of its queue would wait for ever, so the queue goes first.
+  const removals = [
+    ['mangle', ownLines(found.tables.get('mangle')).filter(isSynQueueRule)],
+    ['nat', ownJumps(found.tables.get('nat'))],
+  ] as const;
+  const blocks = removals.filter(([, rules]) => rules.length > 0);
+  if (blocks.length === 0) return;
+  const text = blocks.map(([table, rules]) => `*${table}\n${rules.map(deletionOf).join('\n')}\nCOMMIT\n`);
+  await restore(place, text.join(''));
 }
 
 /** Removes everything of ours. What is missing is not an error. */

@@ -2,7 +2,8 @@ import { type Cidr, formatCidr, isIpv6, parseCidr } from '../../../shared/addres
 import { CulvertError } from '../../../shared/errors.js';
 import type { CaptureExclusions } from '../../../shared/routing/registry-entry.js';
 import { capturePorts, ownTrafficMark, transparentReplyMark, transparentReplyTable } from '../../ports.js';
-import { because, type ChainPlan, chainPrefix, renderRestore } from './chain-plan.js';
+import { because, type ChainPlan, chainPrefix, maskedMark, renderRestore } from './chain-plan.js';
+import { planSynQueue, planSynVerdicts } from './late-accept-rules.js';
 
 /** The rules of a workload's network namespace as text, for `culvert-agent rules --print`. */
 export type RenderedRules = {
@@ -23,15 +24,15 @@ export const probeSource: Readonly<Record<4 | 6, string>> = {
   6: 'fd16:9254:7127:1337:ffff:ffff:ffff:ffff',
 };
 
-/** Other programs may use the upper bits of marks. */
-const markMask = 0xfff;
 /** Before `main` (32766), after any rules that others may have placed for a reason. */
 export const transparentRulePriority = 32_764;
 /** Conntrack zone of the agent's own dials inside a namespace; see the raw table below. */
 const ownDialZone = ownTrafficMark;
 
-const ownMark = `${hex(ownTrafficMark)}/${hex(markMask)}`;
-const replyMark = `${hex(transparentReplyMark)}/${hex(markMask)}`;
+const ownMark = maskedMark(ownTrafficMark);
+const replyMark = maskedMark(transparentReplyMark);
+
+const toItself = `-m addrtype --dst-type LOCAL ${because('to-itself')} -j RETURN`;
 
 /** The complete text for a new namespace. Throws like {@link planWorkloadChains}. */
 export function renderRules(exclusions: CaptureExclusions): RenderedRules {
@@ -57,9 +58,18 @@ export function ipRoute(verb: 'add' | 'del'): string {
 
 /**
  * The chains of one address family. Redirects match SYN only, so connections that were open before are unaffected.
- * Throws `CAPTURE_EXCLUSION` for an invalid excluded port or CIDR.
+ * `latePorts`: destination ports of which some are accepted late. Throws `CAPTURE_EXCLUSION` for an invalid excluded port
+ * or CIDR.
  */
-export function planWorkloadChains(family: 4 | 6, exclusions: CaptureExclusions): readonly ChainPlan[] {
+export function planWorkloadChains(
+  family: 4 | 6,
+  exclusions: CaptureExclusions,
+  latePorts: readonly number[] = [],
+): readonly ChainPlan[] {
+  const notExcluded = latePorts.filter((port) => !exclusions.excludeOutboundPorts.includes(port));
+  const excludedNetworks = excludedCidrs(family, exclusions).map(
+    (cidr) => `-d ${formatCidr(cidr)} ${because('excluded-cidr')} -j RETURN`,
+  );
   return [
     {
       // A dial from a borrowed client address can choose the port of a connection that this client already has to the
@@ -87,6 +97,11 @@ export function planWorkloadChains(family: 4 | 6, exclusions: CaptureExclusions)
       jumpMatch: '-p tcp',
       rules: [
         `-p tcp -m connmark --mark ${replyMark} -m conntrack --ctdir REPLY ${because('reply-to-own-dial')} -j MARK --set-xmark ${replyMark}`,
+        ...planSynQueue(notExcluded, [
+          `-p tcp -m mark --mark ${ownMark} ${because('own-traffic')} -j RETURN`,
+          toItself,
+          ...excludedNetworks,
+        ]),
       ],
     },
     {
@@ -109,11 +124,10 @@ export function planWorkloadChains(family: 4 | 6, exclusions: CaptureExclusions)
       jumpMatch: '-p tcp',
       rules: [
         `-p tcp -m mark --mark ${ownMark} ${because('own-traffic')} -j ACCEPT`,
-        `-m addrtype --dst-type LOCAL ${because('to-itself')} -j RETURN`,
+        toItself,
         ...exclusions.excludeOutboundPorts.map((port) => excludePort('excluded-outbound-port', port)),
-        ...excludedCidrs(family, exclusions).map(
-          (cidr) => `-d ${formatCidr(cidr)} ${because('excluded-cidr')} -j RETURN`,
-        ),
+        ...excludedNetworks,
+        ...planSynVerdicts(notExcluded),
         `-p tcp -m tcp --syn ${because('outbound')} -j REDIRECT --to-ports ${capturePorts.outbound}`,
       ],
     },
@@ -140,8 +154,4 @@ function excludePort(why: string, port: number): string {
 
 function badExclusion(what: string, hint: string): CulvertError {
   return new CulvertError({ code: 'CAPTURE_EXCLUSION', message: `${what} is not valid`, hint });
-}
-
-function hex(value: number): string {
-  return `0x${value.toString(16)}`;
 }

@@ -3,7 +3,7 @@ import type { SpiffeId } from '../../../shared/identity.js';
 import type { Log } from '../../../shared/log.js';
 import type { WorkloadEntry } from '../../../shared/routing/registry-entry.js';
 import type { CapturedNetns } from '../../capture/firewall/captured-netns.js';
-import type { LocalWorkload } from '../../dataplane/messages.js';
+import type { LateAcceptState, LocalWorkload } from '../../dataplane/messages.js';
 import type { CaptureLedger, LedgerEntry } from './capture-ledger.js';
 import { findNamespace } from './network-namespace.js';
 import type { Scheduler } from '../../thread/scheduler.js';
@@ -28,7 +28,11 @@ export type CaptureControl = {
 export type ListenerControl = {
   setWorkloads(workloads: readonly LocalWorkload[]): void;
   /** Null: some worker has not answered yet. */
-  listeningOf(workload: WorkloadName): { readonly netnsInode: number; readonly error: string | null } | null;
+  listeningOf(workload: WorkloadName): {
+    readonly netnsInode: number;
+    readonly error: string | null;
+    readonly late: LateAcceptState;
+  } | null;
   /** Whether at least one worker accepts connections in the workload's namespace. */
   isListening(workload: WorkloadName): boolean;
 };
@@ -42,6 +46,8 @@ export type WorkloadStatus = {
   readonly problem: string | null;
   /** Whether at least one worker accepts its connections. */
   readonly isListening: boolean;
+  /** Why its connects to ports with `earlyAccept: false` are accepted early all the same; null: they are not. */
+  readonly lateAcceptProblem: string | null;
   /** Why its traffic may pass by the agent although it is captured: rules are missing or damaged; null: they are there. */
   readonly captureProblem: string | null;
 };
@@ -53,7 +59,17 @@ type Held = {
   readonly sinceMs: number;
   /** What is loaded in the namespace, as text, to detect changes; null: nothing yet. */
   applied: string | null;
+  /** Rules put SYNs into the queue of late accept. */
+  hasLateRules: boolean;
+  /** Why they could not be loaded, since the ports changed; null: they could. */
+  lateRulesProblem: string | null;
 };
+
+const noLateRules = { hasLateRules: false, lateRulesProblem: null } as const;
+
+function appliedText(workload: CapturedNetns, latePorts: readonly number[]): string {
+  return JSON.stringify([workload, latePorts]);
+}
 
 const passIntervalMs = 2000;
 /** Between two attempts of the workers to open listeners that failed to open. */
@@ -86,6 +102,9 @@ export class WorkloadReconciler {
   #wanted: ReadonlyMap<WorkloadName, WorkloadEntry> | null = null;
   readonly #held = new Map<WorkloadName, Held>();
   readonly #problems = new Map<WorkloadName, string>();
+  /** Ports of which some destination in the mesh is accepted late. */
+  #latePorts: readonly number[] = [];
+  readonly #lateProblems = new Map<WorkloadName, string>();
   #sent = '';
   /** When the workers last received the list. */
   #sentAtMs = 0;
@@ -128,6 +147,13 @@ export class WorkloadReconciler {
     this.reconcile();
   }
 
+  /** In ascending order; empty: no destination is accepted late. */
+  setLatePorts(ports: readonly number[]): void {
+    this.#latePorts = ports;
+    for (const held of this.#held.values()) held.lateRulesProblem = null;
+    this.reconcile();
+  }
+
   /** Call when something that a workload may wait for has happened. Never throws; passes run one after another. */
   reconcile(): void {
     if (this.#isClosed || this.#wanted === null) return;
@@ -145,6 +171,7 @@ export class WorkloadReconciler {
         captured: held?.applied != null,
         problem: this.#problems.get(name) ?? this.#capture.problemOf(name),
         isListening: this.#listeners.isListening(name),
+        lateAcceptProblem: this.#lateProblems.get(name) ?? null,
         captureProblem: this.#capture.problemOf(name),
       };
     });
@@ -180,13 +207,22 @@ export class WorkloadReconciler {
 
   async #onePass(wanted: ReadonlyMap<WorkloadName, WorkloadEntry>): Promise<void> {
     const { found, problems } = findWorkloadNamespaces(wanted, this.#ownInode);
-    for (const name of this.#problems.keys()) if (!wanted.has(name)) this.#problems.delete(name);
+    for (const problem of [this.#problems, this.#lateProblems]) {
+      for (const name of problem.keys()) if (!wanted.has(name)) problem.delete(name);
+    }
     for (const [name, problem] of problems) this.#complain(name, problem);
     await this.#releaseGone(wanted, found);
     for (const [name, namespace] of found) {
       if (this.#held.has(name)) continue;
       const { path: netnsPath, inode: netnsInode } = namespace;
-      this.#held.set(name, { name, netnsPath, netnsInode, sinceMs: this.#scheduler.nowMs(), applied: null });
+      this.#held.set(name, {
+        name,
+        netnsPath,
+        netnsInode,
+        sinceMs: this.#scheduler.nowMs(),
+        applied: null,
+        ...noLateRules,
+      });
     }
     this.#sendWorkloads();
     await this.#capture.whenInCharge();
@@ -245,15 +281,16 @@ export class WorkloadReconciler {
   }
 
   #sendWorkloads(): void {
-    const workloads = [...this.#held.values()].map(({ name, netnsPath, netnsInode }) => ({
+    const workloads = [...this.#held.values()].map(({ name, netnsPath, netnsInode, hasLateRules }) => ({
       name,
       netnsPath,
       netnsInode,
+      // As long as rules put SYNs into the queue, something must take them out.
+      ...(this.#latePorts.length > 0 || hasLateRules ? { acceptsLate: true as const } : {}),
     }));
     const text = JSON.stringify(workloads);
     const nowMs = this.#scheduler.nowMs();
-    const isRetry =
-      nowMs - this.#sentAtMs >= listenRetryMs && workloads.some(({ name }) => this.#hasFailedListener(name));
+    const isRetry = nowMs - this.#sentAtMs >= listenRetryMs && workloads.some(({ name }) => this.#hasFailed(name));
     if (text === this.#sent && !isRetry) return;
     this.#sent = text;
     this.#sentAtMs = nowMs;
@@ -264,9 +301,9 @@ export class WorkloadReconciler {
    * What kept the port (another program, or a lack of descriptors) may be gone. Workers retry when they get the list
    * again.
    */
-  #hasFailedListener(name: WorkloadName): boolean {
+  #hasFailed(name: WorkloadName): boolean {
     const listening = this.#listeners.listeningOf(name);
-    return listening !== null && listening.error !== null;
+    return listening !== null && (listening.error !== null || listening.late.problem !== null);
   }
 
   /** Whether steps 2 and 3 are done, or need not be waited for. */
@@ -278,6 +315,10 @@ export class WorkloadReconciler {
     }
     if (listening.error !== null) {
       this.#complain(held.name, `its listeners could not be opened: ${listening.error}`);
+      return false;
+    }
+    if (this.#latePorts.length > 0 && !listening.late.isOpen && listening.late.problem === null) {
+      this.#complain(held.name, 'the queue for connects to ports with earlyAccept: false is not open yet');
       return false;
     }
     if (held.applied !== null || this.#isServable(entry.identity)) return true;
@@ -294,18 +335,59 @@ export class WorkloadReconciler {
       addresses: entry.addresses,
       exclusions: entry.capture,
     };
-    const text = JSON.stringify(workload);
-    if (held.applied === text) return this.#forgive(held.name);
+    const latePorts = this.#applicableLatePorts(held);
+    if (held.applied === appliedText(workload, latePorts)) return this.#forgive(held.name);
     try {
       const { name, netnsPath, addresses } = workload;
       await this.#ledger.add({ workload: name, netnsPath, netnsInode: held.netnsInode, addresses });
-      await this.#capture.apply(workload);
+      const loaded = await this.#load(held, workload, latePorts);
       this.#log.info({ workload: held.name, netns: held.netnsPath }, 'workload captured');
-      held.applied = text;
+      held.applied = appliedText(workload, loaded);
       this.#forgive(held.name);
     } catch (error) {
       this.#complain(held.name, `it could not be captured: ${describeError(error)}`);
     }
+  }
+
+  /** None where the queue cannot be opened: then all connections are accepted early, and the status says so. */
+  #applicableLatePorts({ name, lateRulesProblem }: Held): readonly number[] {
+    const problem = lateRulesProblem ?? this.#listeners.listeningOf(name)?.late.problem ?? null;
+    if (this.#latePorts.length > 0 && problem !== null) {
+      this.#complainOfLate(name, problem);
+      return [];
+    }
+    this.#lateProblems.delete(name);
+    return this.#latePorts;
+  }
+
+  /**
+   * Returns the ports whose connects are sent to the queue. Rules that iptables cannot load for late accept must not keep
+   * the workload out of the mesh.
+   */
+  async #load(held: Held, workload: CapturedNetns, latePorts: readonly number[]): Promise<readonly number[]> {
+    if (latePorts.length > 0) {
+      held.hasLateRules = true;
+      try {
+        await this.#capture.apply({ ...workload, latePorts });
+        return latePorts;
+      } catch (error) {
+        held.lateRulesProblem = `its rules could not be loaded: ${describeError(error)}`;
+        this.#complainOfLate(held.name, held.lateRulesProblem);
+      }
+    }
+    await this.#capture.apply(workload);
+    if (held.hasLateRules) {
+      held.hasLateRules = false;
+      this.#isAgain = true;
+    }
+    return [];
+  }
+
+  #complainOfLate(name: WorkloadName, problem: string): void {
+    const detail = `connects to ports with earlyAccept: false are accepted early: ${problem}`;
+    if (this.#lateProblems.get(name) === detail) return;
+    this.#lateProblems.set(name, detail);
+    this.#log.warn({ workload: name, problem: detail }, 'late accept is not possible');
   }
 
   #complain(name: WorkloadName, problem: string): void {

@@ -34,16 +34,20 @@ export async function serveOutbound(
   });
 }
 
-/** captured → identified → routed → for each endpoint: authorized → connected. */
 async function reach(arrival: SocketArrival): Promise<Reached | Refused> {
+  const connected = await connectFarSide(arrival);
+  return connected.ok ? { ok: true, source: arrival.socket, destination: connected.far } : connected;
+}
+
+/** captured → identified → routed → for each endpoint: authorized → connected. The far side belongs to the caller. */
+export async function connectFarSide(arrival: Arrival): Promise<OpenedPath | Refused> {
   const identified = identify(arrival);
   if (!identified.ok) return identified;
   const routed = route(arrival, identified);
   let failed: Refused | null = null;
   for (const endpoint of routed) {
     const connected = await tryEndpoint(arrival, identified, endpoint);
-    if (connected.ok) return { ok: true, source: arrival.socket, destination: connected.far };
-    if (!connected.isRetryable) return connected;
+    if (connected.ok || !connected.isRetryable) return connected;
     failed = connected;
   }
   const { dialled } = identified;

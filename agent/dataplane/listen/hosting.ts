@@ -2,6 +2,8 @@ import { CulvertError, describeError } from '../../../shared/errors.js';
 import type { FromWorker, LocalWorkload, ServedWorkload, SlottedWorkload, WorkerDump } from '../messages.js';
 import { type CapturePortName, capturePorts } from '../../ports.js';
 import { HostedWorkload } from './hosted-workload.js';
+import type { LateAcceptHandlers } from './late/late-accept.js';
+import { LateHosting } from './late/late-hosting.js';
 import { WorkloadListeners, type ListenerHandlers } from './workload-listeners.js';
 import type { WorkloadName } from '../../../shared/routing/names.js';
 
@@ -24,6 +26,7 @@ export class Hosting {
   readonly #backlog: number;
   readonly #workerIndex: number;
   readonly #handlers: ListenerHandlers;
+  readonly #late: LateHosting;
   readonly #onListening: (message: ListeningMessage) => void;
   readonly #onGone: (workload: HostedWorkload) => void;
   #last: Promise<void> = Promise.resolve();
@@ -34,6 +37,9 @@ export class Hosting {
     readonly backlog: number;
     readonly workerIndex: number;
     readonly handlers: ListenerHandlers;
+    readonly late: LateAcceptHandlers;
+    /** Whether this worker, and no other, accepts late for the workload. */
+    readonly acceptsLateFor: (workload: HostedWorkload) => boolean;
     readonly onListening: (message: ListeningMessage) => void;
     readonly onGone: (workload: HostedWorkload) => void;
   }) {
@@ -43,6 +49,12 @@ export class Hosting {
     this.#handlers = init.handlers;
     this.#onListening = init.onListening;
     this.#onGone = init.onGone;
+    this.#late = new LateHosting({
+      isMine: init.acceptsLateFor,
+      backlog: init.backlog,
+      handlers: init.late,
+      onState: (workload) => this.#tellListening(workload, null),
+    });
   }
 
   /** `workloads` is the complete list. Each one is answered by one `listening`, unchanged ones too. */
@@ -54,6 +66,7 @@ export class Hosting {
   /** Closes the listeners and keeps the namespaces, so that open connections can continue. */
   async stopListening(): Promise<void> {
     await this.#last;
+    this.#late.releaseAll();
     for (const hosted of this.#open.values()) {
       hosted.listeners?.close();
       hosted.listeners = null;
@@ -66,9 +79,15 @@ export class Hosting {
     for (const { workload, listeners } of this.#open.values()) {
       if (!workload.refreshProbing()) continue;
       listeners?.probe(workload.probing);
+      this.#late.probe(workload);
       changed.add(workload);
     }
     return changed;
+  }
+
+  /** Connects that wait until their far side is connected. */
+  get heldConnects(): number {
+    return this.#late.held;
   }
 
   listeners(): WorkerDump['listeners'] {
@@ -87,8 +106,17 @@ export class Hosting {
         () => null,
         (error: unknown) => describeError(error),
       );
-      this.#onListening({ type: 'listening', workload: workload.name, netnsInode: workload.netnsInode, error });
+      const hosted = this.#open.get(workload.name);
+      if (hosted !== undefined && error === null)
+        await this.#late.apply(hosted.workload, workload.acceptsLate === true);
+      this.#tellListening(hosted?.workload ?? workload, error);
     }
+  }
+
+  #tellListening(workload: HostedWorkload | SlottedWorkload, error: string | null): void {
+    const { name, netnsInode } = workload;
+    const late = this.#late.stateOf(workload instanceof HostedWorkload ? workload : null);
+    this.#onListening({ type: 'listening', workload: name, netnsInode, error, late });
   }
 
   async #host(slotted: ServedWorkload): Promise<void> {
@@ -131,6 +159,7 @@ export class Hosting {
     this.#open.delete(name);
     this.#hosted.delete(name);
     hosted.listeners?.close();
+    this.#late.release(hosted.workload);
     this.#onGone(hosted.workload);
     hosted.workload.close();
   }

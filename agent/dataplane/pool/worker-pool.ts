@@ -8,6 +8,7 @@ import { patchBetween } from '../../../shared/wire/snapshot-patch.js';
 import type {
   DrainedConnections,
   FromWorker,
+  LateAcceptState,
   PoolWorkerInit,
   StateCommand,
   StateMessage,
@@ -36,6 +37,7 @@ export type WorkloadListening = {
   readonly netnsInode: number;
   /** null: every worker listens. Otherwise why one of them does not. */
   readonly error: string | null;
+  readonly late: LateAcceptState;
 };
 
 type PoolEvents = {
@@ -60,7 +62,7 @@ type Member = {
   appliedRevision: number | null;
   registeredSequence: number | null;
   /** By workload name: what this worker reported about its listeners. */
-  readonly listening: Map<WorkloadName, { readonly netnsInode: number; readonly error: string | null }>;
+  readonly listening: Map<WorkloadName, Omit<WorkloadListening, 'workload'>>;
   error: Error | null;
 };
 
@@ -165,12 +167,16 @@ export class WorkerPool extends EventEmitter<PoolEvents> {
     const wanted = this.#state.workloads.find((candidate) => candidate.name === workload);
     if (wanted === undefined) return null;
     let error: string | null = null;
+    let isOpen = false;
+    let problem: string | null = null;
     for (const member of this.#members) {
       const answer = member?.listening.get(workload);
       if (answer === undefined || answer.netnsInode !== wanted.netnsInode) return null;
       error ??= answer.error;
+      isOpen ||= answer.late.isOpen;
+      problem ??= answer.late.problem;
     }
-    return { workload, netnsInode: wanted.netnsInode, error };
+    return { workload, netnsInode: wanted.netnsInode, error, late: { isOpen, problem } };
   }
 
   /**
@@ -289,9 +295,10 @@ export class WorkerPool extends EventEmitter<PoolEvents> {
         this.#settleSequence();
         return;
       case 'listening': {
-        member.listening.set(message.workload, { netnsInode: message.netnsInode, error: message.error });
+        const { netnsInode, error, late } = message;
+        member.listening.set(message.workload, { netnsInode, error, late });
         // A socket on which no worker accepts would let its connections wait in vain.
-        if (message.error !== null) this.sockets.dropWorker(index, message.workload);
+        if (error !== null) this.sockets.dropWorker(index, message.workload);
         const listening = this.listeningOf(message.workload);
         if (listening !== null) this.emit('listening', listening);
         return;

@@ -1,5 +1,7 @@
+import type { HostPort } from '../../../shared/address.js';
 import type { SpiffeId } from '../../../shared/identity.js';
 import type { Snapshot } from '../../../shared/policy/snapshot.js';
+import { isAcceptedLate } from '../../../shared/routing/late-accept.js';
 import type { WorkloadEntry } from '../../../shared/routing/registry-entry.js';
 import { refused, type Refused } from '../connection/ending.js';
 import type { HostedWorkload } from '../listen/hosted-workload.js';
@@ -25,6 +27,15 @@ export class WorkerState {
 
   useCertificates(message: CertificatesMessage): void {
     this.#certificateEnds = new Map(message.certificates.map(({ identity, notAfterMs }) => [identity, notAfterMs]));
+  }
+
+  /**
+   * Whether a client's connect to this destination waits until the far side is connected. Also while nothing is known of
+   * the destination: it may be one of these, and is refused.
+   */
+  isAcceptedLate(dialled: HostPort): boolean {
+    if (!this.registry.isFilled || this.#snapshot === null) return true;
+    return isAcceptedLate(this.registry, this.#snapshot.externals, dialled);
   }
 
   /** Whether the control thread has a certificate for this identity, valid or expired. */

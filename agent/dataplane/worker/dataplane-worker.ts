@@ -12,6 +12,7 @@ import type { FlowContext } from '../flow/flow-context.js';
 import { LiveConnections } from '../flow/live-connections.js';
 import { AcceptScheduler } from '../limit/accept-scheduler.js';
 import { ignoreError } from '../sockets/ignore-error.js';
+import { serveHeld } from '../flow/held-outbound.js';
 import { serveOutbound } from '../flow/outbound.js';
 import { rawDial } from '../flow/dial.js';
 import { WaitingBytes } from '../limit/waiting-bytes.js';
@@ -131,11 +132,7 @@ export class DataplaneWorker {
       backlog: settings.listenBacklog,
       workerIndex,
       handlers: {
-        outbound: (workload, socket) => {
-          socket.on('error', ignoreError);
-          const serve = (): void => void serveOutbound(this.#context, workload, socket, capturedDestination(socket));
-          this.#turns.take(workload.name, serve);
-        },
+        outbound: (workload, socket) => this.#acceptOutbound(workload, socket),
         inboundPlaintext: (workload, socket) => {
           socket.on('error', ignoreError);
           const captured = capturedDestination(socket);
@@ -145,6 +142,14 @@ export class DataplaneWorker {
         inboundTunnel: (workload, socket) => this.#acceptTunnel(workload, socket),
         acceptFailed: (workload, port, error) => recordAcceptFailure(this.#context, workload, port, error),
       },
+      late: {
+        isLate: (dialled) => this.#state.isAcceptedLate(dialled),
+        held: (workload, connect) =>
+          this.#turns.take(workload.name, () => void serveHeld(this.#context, workload, connect)),
+        unheld: (workload, socket) => this.#acceptOutbound(workload, socket),
+        acceptFailed: (workload, error) => recordAcceptFailure(this.#context, workload, 'outbound', error),
+      },
+      acceptsLateFor: ({ slot }) => slot % init.workers === workerIndex,
       onListening: post,
       onGone: (workload) => this.#letGo(workload),
     });
@@ -210,6 +215,12 @@ export class DataplaneWorker {
     void this.#connections.recheckAll();
   }
 
+  #acceptOutbound(workload: HostedWorkload, socket: net.Socket): void {
+    socket.on('error', ignoreError);
+    const serve = (): void => void serveOutbound(this.#context, workload, socket, capturedDestination(socket));
+    this.#turns.take(workload.name, serve);
+  }
+
   #acceptTunnel(workload: HostedWorkload, socket: net.Socket): void {
     const identity = this.#state.registry.workload(workload.name)?.identity;
     // The other agent's records show the reset of its dial.
@@ -271,6 +282,7 @@ export class DataplaneWorker {
       openConnections: this.#connections.size,
       keptConnections: this.#connections.inGrace.kept,
       drainingConnections: this.#connections.inGrace.draining,
+      heldConnects: this.#hosting.heldConnects,
       openTunnels: client.tunnels + server.tunnels,
       openStreams: client.streams + server.streams,
       bufferedBytes: this.#waitingBytes.bytesInAll,

@@ -18,6 +18,8 @@ import {
 import { createCsr } from '../../../shared/pki/certificate-request.js';
 import { issueWorkloadCertificate } from '../../../controller/ca/x509/mesh-certificates.js';
 import { plainSnapshot, type Snapshot } from '../../../shared/policy/snapshot.js';
+import { lateAcceptPortsOf as lateAcceptPortsOfSpec } from '../../../controller/resources/kinds/workload.js';
+import { lateAcceptPortsOf } from '../../../shared/routing/late-accept.js';
 import type { RegistryEntry, WorkloadEntry } from '../../../shared/routing/registry-entry.js';
 import { createLab, type Lab } from '../../lab/lab.js';
 import type { LabWorkload } from '../../lab/lab-node.js';
@@ -150,7 +152,12 @@ export class DataplaneMesh implements AsyncDisposable {
         name: workloadNamed(meshName),
         netnsPath,
         netnsInode: netnsInode(netnsPath) ?? 0,
+        ...(this.#latePorts().length === 0 ? {} : { acceptsLate: true as const }),
       }));
+  }
+
+  #latePorts(): readonly number[] {
+    return [...new Set([...this.entries.values()].flatMap(lateAcceptPortsOf))].sort((a, b) => a - b);
   }
 
   /** Waits for a record of a host and takes it out of the list. */
@@ -213,6 +220,7 @@ export class DataplaneMesh implements AsyncDisposable {
         netns: isMeshed ? workload.netnsPath : null,
         protocol: isMeshed ? 'hbone' : 'tcp',
         capture: noExclusions,
+        ...lateAcceptPortsOfSpec(spec),
       });
     }
     for (const { name, namespace, ports, selector } of this.#topology.services ?? []) {
@@ -222,7 +230,11 @@ export class DataplaneMesh implements AsyncDisposable {
         namespace,
         name,
         vips: [ipv4, ipv6],
-        ports: ports.map(({ port, targetPort }) => ({ port, targetPort: targetPort ?? port })),
+        ports: ports.map(({ port, targetPort, earlyAccept }) => ({
+          port,
+          targetPort: targetPort ?? port,
+          ...(earlyAccept === false ? { earlyAccept } : {}),
+        })),
         selector,
       });
     }
@@ -267,6 +279,7 @@ export class DataplaneMesh implements AsyncDisposable {
           netnsPath: lab.netnsPath,
           addresses: [lab.ipv4, lab.ipv6],
           exclusions: noExclusions,
+          latePorts: this.#latePorts(),
         };
         const capture = new NamespaceCapture({
           runner,

@@ -54,6 +54,36 @@ for (const backend of backEnds) {
   });
 }
 
+const latePorts = Array.from({ length: 20 }, (_, index) => 8000 + index);
+const latePlans = {
+  4: planWorkloadChains(4, noExclusions, latePorts),
+  6: planWorkloadChains(6, noExclusions, latePorts),
+};
+for (const backend of backEnds) {
+  test(`the ${backend.kind} back end has a queue for late accept only while a port asks for it`, async () => {
+    const { a } = network;
+    const rules = new RuleSet({ runner, backend, hasRoutes: true, hooks: workloadHooks });
+    const queues = async (): Promise<number> => {
+      const saved = await network.sh(a, `${backend.iptables[4]}-save; ${backend.iptables[6]}-save`);
+      return (saved.match(/NFQUEUE/g) ?? []).length;
+    };
+    for (const [given, expected] of [
+      [latePlans, 4],
+      [plans, 0],
+      [latePlans, 4],
+    ] as const) {
+      await rules.install(a.fd, given);
+      assert.deepEqual((await rules.check(a.fd)).differences, []);
+      assert.equal(await queues(), expected);
+    }
+    // What open connections need stays, and a SYN that nothing takes out of a queue would wait for ever.
+    await rules.removeRedirects(a.fd);
+    assert.equal(await queues(), 0);
+    await rules.remove(a.fd);
+    assert.doesNotMatch(await network.sh(a, `${backend.iptables[4]}-save; ${backend.iptables[6]}-save`), /CULVERT/);
+  });
+}
+
 test('the back end of this host is found without creating a table', async () => {
   const legacyTables = (): string => readFileSync('/proc/net/ip_tables_names', 'utf8');
   const found = legacyTables();

@@ -12,6 +12,7 @@ const workload = {
   captured: true,
   problem: null,
   isListening: true,
+  lateAcceptProblem: null,
   captureProblem: null,
   certificateNotAfterMs: nowMs + 1000,
   certificateProblem: null,

@@ -15,7 +15,9 @@ import type { WorkloadEntry } from '../../../../shared/routing/registry-entry.js
 import { FakeScheduler } from '../../../support/agent/fake-scheduler.js';
 import { workloadName, type WorkloadName } from '../../../../shared/routing/names.js';
 import { nodeNamed, workloadNamed } from '../../../support/routing/names.js';
+import type { LateAcceptState } from '../../../../agent/dataplane/messages.js';
 
+const notLate: LateAcceptState = { isOpen: false, problem: null };
 const log = createLog({ name: 'test', level: 'error', stream: { write: () => undefined } });
 let directory = '';
 let namespaceInode = 0;
@@ -49,9 +51,10 @@ function entryOf(netns = '/proc/self/ns/net'): WorkloadEntry {
 class Recorder {
   readonly steps: string[] = [];
   readonly scheduler = new FakeScheduler();
-  listening: { netnsInode: number; error: string | null } | null = null;
+  listening: { netnsInode: number; error: string | null; late: LateAcceptState } | null = null;
   isServable = false;
   captureFailure: string | null = null;
+  lateRulesFailure: string | null = null;
   readonly keeper: WorkloadReconciler;
   #passed: (() => void) | null = null;
 
@@ -66,9 +69,10 @@ class Recorder {
     this.keeper = new WorkloadReconciler({
       capture: {
         whenInCharge: async () => {},
-        apply: async ({ name }) => {
+        apply: async ({ name, latePorts }) => {
           if (this.captureFailure !== null) throw new Error(this.captureFailure);
-          this.steps.push(`capture ${name}`);
+          if (latePorts !== undefined && this.lateRulesFailure !== null) throw new Error(this.lateRulesFailure);
+          this.steps.push(`capture ${name}${latePorts === undefined ? '' : ` late ${latePorts.join()}`}`);
         },
         release: async (name) => void this.steps.push(`release ${name}`),
         problemOf: () => null,
@@ -76,7 +80,10 @@ class Recorder {
         removeLeftover: async ({ workload }) => void this.steps.push(`clean ${workload}`),
       },
       listeners: {
-        setWorkloads: (workloads) => void this.steps.push(`listen [${workloads.map(({ name }) => name).join()}]`),
+        setWorkloads: (workloads) => {
+          const names = workloads.map(({ name, acceptsLate }) => (acceptsLate === true ? `${name} late` : name));
+          this.steps.push(`listen [${names.join()}]`);
+        },
         listeningOf: () => this.listening,
         isListening: () => this.listening !== null,
       },
@@ -92,6 +99,10 @@ class Recorder {
 
   async want(...entries: readonly WorkloadEntry[]): Promise<void> {
     await this.#pass(() => this.keeper.setWanted(new Map(entries.map((entry) => [workloadName(entry), entry]))));
+  }
+
+  async wantLate(...ports: readonly number[]): Promise<void> {
+    await this.#pass(() => this.keeper.setLatePorts(ports));
   }
 
   /** The pass that comes every 2 s. */
@@ -116,7 +127,7 @@ test('a workload is captured only after its listeners are open and it can be ser
   await recorder.want(entryOf());
   assert.deepEqual(recorder.steps, ['listen [shop/web]']);
   assert.match(recorder.problem ?? '', /listeners are not open/);
-  recorder.listening = { netnsInode: namespaceInode, error: null };
+  recorder.listening = { netnsInode: namespaceInode, error: null, late: notLate };
   await recorder.tick();
   assert.deepEqual(recorder.steps, ['listen [shop/web]']);
   assert.match(recorder.problem ?? '', /rules and its certificate/);
@@ -131,7 +142,7 @@ test('a workload is captured only after its listeners are open and it can be ser
 
 test('a workload that gets no certificate in time is captured all the same', async () => {
   const recorder = new Recorder();
-  recorder.listening = { netnsInode: namespaceInode, error: null };
+  recorder.listening = { netnsInode: namespaceInode, error: null, late: notLate };
   await recorder.want(entryOf());
   for (let elapsedMs = 0; elapsedMs < 6000; elapsedMs += 2000) {
     assert.ok(!recorder.steps.includes('capture shop/web'), `not after ${elapsedMs} ms`);
@@ -144,7 +155,7 @@ test('a workload that gets no certificate in time is captured all the same', asy
 test('a namespace that an earlier run captured does not wait for a certificate', async () => {
   const leftover = { workload: workloadNamed('shop/web'), netnsPath: '/proc/self/ns/net', netnsInode: namespaceInode };
   const recorder = new Recorder({ leftover });
-  recorder.listening = { netnsInode: namespaceInode, error: null };
+  recorder.listening = { netnsInode: namespaceInode, error: null, late: notLate };
   await recorder.want(entryOf());
   assert.deepEqual(recorder.steps, ['listen [shop/web]', 'capture shop/web']);
   await recorder.keeper.close();
@@ -152,7 +163,7 @@ test('a namespace that an earlier run captured does not wait for a certificate',
 
 test('on the way out the capture goes before the listeners', async () => {
   const recorder = new Recorder();
-  recorder.listening = { netnsInode: namespaceInode, error: null };
+  recorder.listening = { netnsInode: namespaceInode, error: null, late: notLate };
   recorder.isServable = true;
   await recorder.want(entryOf());
   recorder.steps.length = 0;
@@ -171,7 +182,7 @@ test('what an earlier run left in a namespace that is not wanted any more is cle
 
 test('a capture that fails is tried again and named', async () => {
   const recorder = new Recorder();
-  recorder.listening = { netnsInode: namespaceInode, error: null };
+  recorder.listening = { netnsInode: namespaceInode, error: null, late: notLate };
   recorder.isServable = true;
   recorder.captureFailure = 'iptables is locked';
   await recorder.want(entryOf());
@@ -185,12 +196,12 @@ test('a capture that fails is tried again and named', async () => {
 test('listeners that could not be opened are tried again, and the workload comes in when they are', async () => {
   const recorder = new Recorder();
   recorder.isServable = true;
-  recorder.listening = { netnsInode: namespaceInode, error: 'EADDRINUSE' };
+  recorder.listening = { netnsInode: namespaceInode, error: 'EADDRINUSE', late: notLate };
   await recorder.want(entryOf());
   assert.match(recorder.problem ?? '', /EADDRINUSE/);
   for (let pass = 0; pass < 3; pass++) await recorder.tick();
   assert.deepEqual(recorder.steps, ['listen [shop/web]', 'listen [shop/web]'], 'again after five seconds');
-  recorder.listening = { netnsInode: namespaceInode, error: null };
+  recorder.listening = { netnsInode: namespaceInode, error: null, late: notLate };
   for (let pass = 0; pass < 4; pass++) await recorder.tick();
   assert.deepEqual(recorder.steps.slice(2), ['capture shop/web'], 'and no more once they are open');
   await recorder.keeper.close();
@@ -222,11 +233,60 @@ for (const [situation, make, expected] of missing) {
 test("the agent's own namespace is never captured", async () => {
   const recorder = new Recorder({ ownInode: namespaceInode });
   recorder.isServable = true;
-  recorder.listening = { netnsInode: namespaceInode, error: null };
+  recorder.listening = { netnsInode: namespaceInode, error: null, late: notLate };
   const link = path.join(directory, 'own');
   await symlink('/proc/self/ns/net', link);
   await recorder.want(entryOf(link));
   assert.match(recorder.problem ?? '', /the agent's own network namespace/);
   assert.ok(!recorder.steps.some((step) => step.startsWith('capture')));
+  await recorder.keeper.close();
+});
+
+/** A captured workload, with nothing in its steps. */
+async function captured(): Promise<Recorder> {
+  const recorder = new Recorder();
+  recorder.listening = { netnsInode: namespaceInode, error: null, late: notLate };
+  recorder.isServable = true;
+  await recorder.want(entryOf());
+  recorder.steps.length = 0;
+  return recorder;
+}
+
+test('connects are sent to the queue only while something takes them out of it', async () => {
+  const recorder = await captured();
+  await recorder.wantLate(80, 443);
+  assert.deepEqual(recorder.steps, ['listen [shop/web late]'], 'the queue first');
+  recorder.listening = { netnsInode: namespaceInode, error: null, late: { isOpen: true, problem: null } };
+  await recorder.tick();
+  assert.deepEqual(recorder.steps.splice(0), ['listen [shop/web late]', 'capture shop/web late 80,443']);
+  await recorder.wantLate();
+  assert.deepEqual(recorder.steps, ['capture shop/web', 'listen [shop/web]'], 'the rules first');
+  await recorder.keeper.close();
+});
+
+test('without a queue connections are accepted early, and the status says so until there is one', async () => {
+  const recorder = await captured();
+  const lateProblem = (): string | null => recorder.keeper.statuses()[0]?.lateAcceptProblem ?? null;
+  recorder.listening = { netnsInode: namespaceInode, error: null, late: { isOpen: false, problem: 'no queue' } };
+  await recorder.wantLate(80);
+  assert.deepEqual(recorder.steps.splice(0), ['listen [shop/web late]'], 'the rules stay as they were');
+  assert.equal(lateProblem(), 'connects to ports with earlyAccept: false are accepted early: no queue');
+  assert.equal(recorder.problem, null, 'it is captured');
+  recorder.listening = { netnsInode: namespaceInode, error: null, late: { isOpen: true, problem: null } };
+  await recorder.tick();
+  assert.deepEqual(recorder.steps, ['capture shop/web late 80']);
+  assert.equal(lateProblem(), null);
+  await recorder.keeper.close();
+});
+
+test('rules for late accept that iptables does not take leave the workload captured', async () => {
+  const recorder = await captured();
+  recorder.listening = { netnsInode: namespaceInode, error: null, late: { isOpen: true, problem: null } };
+  recorder.lateRulesFailure = 'no target NFQUEUE';
+  await recorder.wantLate(80);
+  assert.ok(recorder.steps.includes('capture shop/web'), recorder.steps.join('; '));
+  const [status] = recorder.keeper.statuses();
+  assert.equal(status?.captured, true);
+  assert.match(status?.lateAcceptProblem ?? '', /could not be loaded: no target NFQUEUE/);
   await recorder.keeper.close();
 });

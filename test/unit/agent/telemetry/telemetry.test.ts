@@ -53,6 +53,7 @@ const denied: ClosedConnection = {
 };
 const gauges: WorkerGauges = {
   openConnections: 0,
+  heldConnects: 0,
   openTunnels: 0,
   openStreams: 0,
   bufferedBytes: 0,

@@ -1,0 +1,107 @@
+import type net from 'node:net';
+import { CulvertError } from '../../../../shared/errors.js';
+import { reservePort } from '../../../native/syn-queue.js';
+import type { Probing } from '../../../native/tcp-life.js';
+import { lateAcceptPorts } from '../../../ports.js';
+import type { OriginalDestination } from '../../sockets/socket-addresses.js';
+import { capturedDestination } from '../captured-destination.js';
+import type { HostedWorkload } from '../hosted-workload.js';
+import { ConnectQueue } from './connect-queue.js';
+import type { HeldConnect } from './held-connect.js';
+import { LoopbackListener } from './loopback-listener.js';
+
+export type LateAcceptHandlers = {
+  /** Whether connections to this destination are accepted late, as the registry has it now. */
+  readonly isLate: (dialled: OriginalDestination) => boolean;
+  readonly held: (workload: HostedWorkload, connect: HeldConnect) => void;
+  /**
+   * Gets an accepted, paused socket, and owns it: a connection for which no path is open, for example because the worker
+   * was started again meanwhile. It is accepted early.
+   */
+  readonly unheld: (workload: HostedWorkload, socket: net.Socket) => void;
+  readonly acceptFailed: (workload: HostedWorkload, error: Error) => void;
+};
+
+/** Until the connections are accepted whose SYNs have gone on: a turn of the event loop, on a busy host. */
+const acceptMs = 100;
+/** Where REDIRECT in nat OUTPUT leads. */
+const loopback = ['127.0.0.1', '::1'] as const;
+
+/**
+ * Everything that late accept needs in one workload's namespace: the queue of SYNs, the listeners for those that may go on,
+ * and the port that refuses the others. One worker has it, so the worker that opened a path accepts its connection.
+ */
+export class LateAccept {
+  readonly #parts: (LoopbackListener | { close(): void })[] = [];
+  #queue: ConnectQueue | null = null;
+
+  private constructor() {}
+
+  /** Opens all or nothing. Throws the native layer's error, as `openSynQueue` and `listenTcp` do. */
+  static async open(init: {
+    readonly workload: HostedWorkload;
+    readonly backlog: number;
+    readonly handlers: LateAcceptHandlers;
+    /** The kernel ended the queue. */
+    readonly onLost: (error: Error) => void;
+  }): Promise<LateAccept> {
+    const { workload, backlog, handlers, onLost } = init;
+    const opened = new LateAccept();
+    try {
+      for (const host of loopback) {
+        const reserved = reserve(workload, host);
+        if (reserved === null) continue;
+        opened.#parts.push({ close: () => void reserved.destroy() });
+        const onAccept = (socket: net.Socket): void => opened.#accept(socket, workload, handlers);
+        const onError = (error: Error): void => handlers.acceptFailed(workload, error);
+        opened.#parts.push(await LoopbackListener.open({ workload, host, backlog, onAccept, onError }));
+      }
+      const onHeld = (connect: HeldConnect): void => handlers.held(workload, connect);
+      // Last: from here on SYNs are taken.
+      opened.#queue = new ConnectQueue({ workload, isLate: handlers.isLate, onHeld, onLost });
+      return opened;
+    } catch (error) {
+      opened.close();
+      throw error;
+    }
+  }
+
+  /** The connections that are accepted from here on are probed in this way. */
+  probe(how: Probing): void {
+    for (const part of this.#parts) if (part instanceof LoopbackListener) part.probe(how);
+  }
+
+  /** Connects that wait. */
+  get held(): number {
+    return this.#queue?.size ?? 0;
+  }
+
+  /** Connects that wait are left to their clients, who send their SYN again. Accepted connections stay. */
+  close(): void {
+    if (this.#queue?.close() === true) setTimeout(() => this.#closeParts(), acceptMs);
+    else this.#closeParts();
+  }
+
+  #closeParts(): void {
+    this.#queue?.letGo();
+    for (const part of this.#parts.splice(0)) part.close();
+  }
+
+  #accept(socket: net.Socket, workload: HostedWorkload, handlers: LateAcceptHandlers): void {
+    const captured = capturedDestination(socket);
+    const waiting = captured.kind === 'redirected' ? this.#queue?.waiting(captured) : undefined;
+    if (waiting === undefined) handlers.unheld(workload, socket);
+    else waiting.give(socket);
+  }
+}
+
+/** Null where the namespace has no IPv6, so that no SYN comes by it either. */
+function reserve({ netnsFd }: HostedWorkload, host: (typeof loopback)[number]): net.Socket | null {
+  try {
+    return reservePort({ netnsFd, host, port: lateAcceptPorts.refused });
+  } catch (error) {
+    const code = error instanceof CulvertError ? error.code : '';
+    if (host === '::1' && (code === 'EAFNOSUPPORT' || code === 'EADDRNOTAVAIL')) return null;
+    throw error;
+  }
+}
