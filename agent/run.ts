@@ -11,9 +11,9 @@ import { firstInheritedFd, inheritedCount, type FromSupervised, type ToSupervise
 const socketsQuietMs = 50;
 
 /**
- * Runs one agent until a signal ends it: the first SIGTERM or SIGINT drains, the second stops at once. Capture rules
- * stay unless the settings say otherwise, because an upgrade must not open the mesh. Losing the supervisor also stops
- * the agent, so that two agents never run side by side. Throws CulvertError if the agent cannot start. Returns what the
+ * Runs one agent until a signal ends it: the first SIGTERM, SIGINT or SIGHUP (its terminal closed) drains, the second
+ * stops at once. Capture rules stay unless the settings say otherwise, because an upgrade must not open the mesh. Losing
+ * the supervisor also stops the agent, so that two agents never run side by side. Throws CulvertError if the agent cannot start. Returns what the
  * process must end with.
  */
 export async function runAgent(o: {
@@ -88,7 +88,7 @@ class StopSignals {
         requested.abort();
         resolve();
       };
-      for (const name of ['SIGTERM', 'SIGINT'] as const) process.on(name, onSignal);
+      for (const name of ['SIGTERM', 'SIGINT', 'SIGHUP'] as const) process.on(name, onSignal);
       process.once('disconnect', onSignal);
     });
   }

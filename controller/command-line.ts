@@ -90,11 +90,11 @@ export function controllerCommandLine(finish: Finish): Command {
   return program;
 }
 
-/** Runs until SIGTERM or SIGINT, then closes everything in order. A second signal ends the process at once. */
+/** Runs until SIGTERM, SIGINT or SIGHUP, then closes everything in order. A second signal ends the process at once. */
 async function runController(options: ControllerOptions): Promise<void> {
   const { log } = options;
   const stopped = new Promise<NodeJS.Signals>((resolve) => {
-    for (const name of ['SIGTERM', 'SIGINT'] as const) process.once(name, resolve);
+    for (const name of ['SIGTERM', 'SIGINT', 'SIGHUP'] as const) process.once(name, resolve);
   });
   const controller = await startController(options);
   const signal = await stopped;

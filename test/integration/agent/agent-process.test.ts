@@ -50,7 +50,7 @@ test('capture stays after a clean stop, and remove leaves everything as it was f
   const before = await Promise.all([mesh.host, mesh.web, mesh.db].map((node) => mesh.netfilter(node)));
   await mesh.startAgent();
   await mesh.waitReady();
-  const exit = await mesh.agent.stop('SIGTERM', 15_000);
+  const exit = await mesh.agent.stop('SIGHUP', 15_000);
   assert.deepEqual(exit, { code: 0, signal: null });
   assert.equal(await mesh.hasRules(mesh.web), true);
   assert.equal(await mesh.ping(), 'ECONNREFUSED');
