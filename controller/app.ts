@@ -26,6 +26,7 @@ import { ClosingStack } from './closing-stack.js';
 import { joinHostPort, parseListenAddress } from '../shared/config/listen-address.js';
 import type { ControllerSettings } from './config/settings.js';
 import { fixTrustDomain } from './config/trust-domain-file.js';
+import { NatsRevocations } from './fleet/nats-revocations.js';
 import { FlowHistory } from './flows/flow-history.js';
 import { flowOrigin } from './flows/flow-origin.js';
 import { JoinService } from './join/join-service.js';
@@ -108,7 +109,11 @@ async function open(
   });
   closing.push('journal', closeStore);
   const tokens = await JoinTokens.open({ path: join(stateDir, 'tokens.json'), nowMs, log });
-  const members = await NodeMembers.open({ path: join(stateDir, 'nodes.json'), nowMs, log });
+  const members = await NodeMembers.open({
+    path: join(stateDir, 'nodes.json'),
+    credentialTtlMs: settings.nodeCertificateTtl,
+    nowMs,
+  });
   const agents = new AgentRegistry({
     log,
     nowMs,
@@ -144,6 +149,7 @@ async function open(
   });
   closing.push('nats', () => nats[Symbol.asyncDispose]());
 
+  const revocations = new NatsRevocations({ members, nats, log });
   const credentials = new NodeCredentials({
     ca,
     members,
@@ -162,6 +168,7 @@ async function open(
     retentionMs: settings.flowRetention,
     maxBytes: flowBytes(settings, nats, log),
     isOwn: flowOrigin((key) => store.inventory.registry.published.get(key)?.entry),
+    wasOut: (node, atMs) => members.wasOut(node, atMs),
     nowMs,
     log,
     onBatch: (outcome) => metrics.flowBatch(outcome),
@@ -215,7 +222,7 @@ async function open(
       ...flowRoutes({ flows, agents: () => agents.list(store.release.state.revision), nowMs }),
       ...userRoutes({ users }),
       ...tokenRoutes({ tokens, ca, tokenTtlMs: settings.tokenTtl }),
-      ...nodeRoutes({ members, tokens, agents, nats, inventory: () => store.inventory.entries, log }),
+      ...nodeRoutes({ members, tokens, agents, revocations, inventory: () => store.inventory.entries, log }),
       ...meshRoutes({
         store,
         agents,
@@ -245,6 +252,7 @@ async function open(
       },
       () => admin.writeContext({ url, caPem: ca.rootsPem }),
       () => agents.forgetSilent(),
+      () => revocations.retry(),
       () => flows.storeLeftBehind(),
     ],
   });

@@ -15,11 +15,29 @@ export class CredentialFile<Entry> {
   }
 
   /**
-   * Reads the file; a missing file is an empty list. A damaged file is moved aside and logged as an error: its
-   * credentials are refused from then on. `what` names the entries in the log and `remedy` says how to replace them.
-   * Errors: `STATE_READ`.
+   * Reads the file; a missing file is an empty list. Errors: `STATE_READ`, and what `damaged` makes of a file that is
+   * damaged.
    */
   static async open<Entry>(init: {
+    readonly path: string;
+    readonly entrySchema: z.ZodType<Entry>;
+    readonly damaged: (path: string, cause: unknown) => Error;
+  }): Promise<{ readonly file: CredentialFile<Entry>; readonly entries: Entry[] }> {
+    const { path, entrySchema, damaged } = init;
+    const text = await readPrivateFile(path);
+    try {
+      const entries = text === undefined ? [] : parseEntries(text, entrySchema);
+      return { file: new CredentialFile<Entry>({ path }), entries };
+    } catch (cause) {
+      throw damaged(path, cause);
+    }
+  }
+
+  /**
+   * Reads the file of credentials that are refused when they are not in it: a damaged one is moved aside and logged as an
+   * error. `what` names the entries in the log and `remedy` says how to replace them. Errors: `STATE_READ`.
+   */
+  static async openOrMoveAside<Entry>(init: {
     readonly path: string;
     readonly entrySchema: z.ZodType<Entry>;
     readonly what: string;
@@ -28,14 +46,16 @@ export class CredentialFile<Entry> {
     readonly log: Log;
   }): Promise<{ readonly file: CredentialFile<Entry>; readonly entries: Entry[] }> {
     const { path, entrySchema, what, remedy, nowMs, log } = init;
-    const text = await readPrivateFile(path);
-    const entries = text === undefined ? [] : parseEntries(text, entrySchema);
-    if (entries === undefined) {
-      const movedAside = `${path}.corrupt-${nowMs()}`;
-      await rename(path, movedAside);
-      log.error({ movedAside }, `the file of ${what} is damaged and was moved aside: ${remedy}`);
+    const isDamaged = new Error('damaged');
+    try {
+      return await CredentialFile.open({ path, entrySchema, damaged: () => isDamaged });
+    } catch (error) {
+      if (error !== isDamaged) throw error;
     }
-    return { file: new CredentialFile<Entry>({ path }), entries: entries ?? [] };
+    const movedAside = `${path}.corrupt-${nowMs()}`;
+    await rename(path, movedAside);
+    log.error({ movedAside }, `the file of ${what} is damaged and was moved aside: ${remedy}`);
+    return { file: new CredentialFile<Entry>({ path }), entries: [] };
   }
 
   /** Replaces the whole list. Errors: `STATE_WRITE`; the old list stays then. */
@@ -44,10 +64,7 @@ export class CredentialFile<Entry> {
   }
 }
 
-function parseEntries<Entry>(text: string, entrySchema: z.ZodType<Entry>): Entry[] | undefined {
-  try {
-    return z.array(entrySchema).parse(JSON.parse(text));
-  } catch {
-    return undefined;
-  }
+/** Throws for a text that is no such list. */
+function parseEntries<Entry>(text: string, entrySchema: z.ZodType<Entry>): Entry[] {
+  return z.array(entrySchema).parse(JSON.parse(text));
 }

@@ -55,7 +55,7 @@ export class UserAccounts {
   /** Moves a damaged file aside and logs an error; its users are refused. Errors: `STATE_READ`. */
   static async open(init: { path: string; nowMs: () => number; log: Log }): Promise<UserAccounts> {
     const remedy = 'create the users again with admin.yaml';
-    const { file, entries } = await CredentialFile.open({
+    const { file, entries } = await CredentialFile.openOrMoveAside({
       ...init,
       entrySchema: storedUserSchema,
       what: 'users',

@@ -5,7 +5,7 @@ import { evictNode } from '../fleet/evict-node.js';
 import type { AgentRegistry } from '../fleet/agent-registry.js';
 import type { JoinTokens } from '../join/join-tokens.js';
 import type { NodeMembers } from '../join/node-members.js';
-import type { MeshNats } from '../nats/mesh-nats.js';
+import type { NatsRevocations } from '../fleet/nats-revocations.js';
 import { badRequest } from './api-error.js';
 import type { NodeRemovedAnswer } from './api-types.js';
 import type { ApiAnswer, ApiRequest, Route } from './router.js';
@@ -15,7 +15,7 @@ export function nodeRoutes(init: {
   readonly members: NodeMembers;
   readonly tokens: JoinTokens;
   readonly agents: AgentRegistry;
-  readonly nats: Pick<MeshNats, 'revoke'>;
+  readonly revocations: Pick<NatsRevocations, 'apply'>;
   readonly inventory: () => readonly RegistryEntry[];
   readonly log: Log;
 }): Route[] {

@@ -113,6 +113,8 @@ export class AgentRegistry {
   }
 
   noteJoined(node: NodeName): void {
+    // It was removed while its join was under way.
+    if (this.#isRemoved(node)) return;
     const now = this.#nowMs();
     const before = this.#records.get(node);
     this.#keep({

@@ -61,8 +61,11 @@ export function serveAgents(init: AgentServicesInit): () => void {
         if (node === undefined) return undefined;
         const seal = (answer: unknown): Uint8Array =>
           sealAnswer({ asked: { subject, request: bytes }, answer, privateKeyPem: init.signingKeyPem });
+        const standing = members.standing(node);
         try {
           const answer = await handle(node, message);
+          // What the node proved before it was removed must not be answered afterwards.
+          members.assertStanding(node, standing);
           return answer === undefined ? undefined : seal(answer);
         } catch (error) {
           init.onBadRequest(verb);
@@ -76,7 +79,9 @@ export function serveAgents(init: AgentServicesInit): () => void {
   const stops = [
     serve('sign', async (node, message) => signing.sign(node, decodeWire(signRequestSchema, prove(node, message)))),
     serve('renew', async (node, message) => {
-      const response = await credentials.issue({ node, ...decodeWire(renewRequestSchema, prove(node, message)) });
+      const standing = members.standing(node);
+      const request = decodeWire(renewRequestSchema, prove(node, message));
+      const response = await credentials.issue({ node, ...request, standing, by: 'renewal' });
       init.onRenewed();
       return response;
     }),

@@ -1,24 +1,26 @@
-import { CulvertError, describeError } from '../../shared/errors.js';
+import { CulvertError } from '../../shared/errors.js';
 import type { Log } from '../../shared/log.js';
 import type { NodeName } from '../../shared/routing/names.js';
 import type { JoinTokens } from '../join/join-tokens.js';
 import type { NodeMembers } from '../join/node-members.js';
-import type { MeshNats } from '../nats/mesh-nats.js';
 import type { AgentRegistry } from './agent-registry.js';
+import type { NatsRevocations } from './nats-revocations.js';
 
 /** What became of the NATS credential of a node that was removed. */
 export type NatsRevocation =
   | { readonly kind: 'revoked' }
   /** It was issued by an earlier version, and its user is not known. It ends by itself. */
   | { readonly kind: 'unknown' }
+  /** nats-server could not take it over: the credential is valid until a later try succeeds. */
+  | { readonly kind: 'pending'; readonly problem: string }
   /** Only the operator of NATS can revoke it. */
   | { readonly kind: 'operator'; readonly users: readonly string[] };
 
 export type Eviction = { readonly nats: NatsRevocation; readonly tokensRevoked: number };
 
 /**
- * Takes a node out of the mesh: from the first step on no credential that it holds gets it anything signed, also after a
- * restart. Errors: `NOT_FOUND`, `STATE_WRITE`. Repeating it after a failure is safe.
+ * Takes a node out of the mesh: once it is written down, no credential that the node holds gets it anything signed, also
+ * after a restart. Its tokens go first, so that no join can begin that the removal does not see. Errors: `NOT_FOUND`, `STATE_WRITE`. Repeating it after a failure is safe.
  */
 export async function evictNode(
   node: NodeName,
@@ -26,11 +28,11 @@ export async function evictNode(
     readonly members: NodeMembers;
     readonly tokens: JoinTokens;
     readonly agents: AgentRegistry;
-    readonly nats: Pick<MeshNats, 'revoke'>;
+    readonly revocations: Pick<NatsRevocations, 'apply'>;
     readonly log: Log;
   },
 ): Promise<Eviction> {
-  const { members, tokens, agents, nats, log } = o;
+  const { members, tokens, agents, revocations, log } = o;
   if (!members.has(node) && !agents.has(node) && !tokens.isUsableFor(node)) {
     throw new CulvertError({
       code: 'NOT_FOUND',
@@ -38,15 +40,12 @@ export async function evictNode(
       hint: 'list them: culvert nodes',
     });
   }
-  const { users } = await members.remove(node);
   const tokensRevoked = await tokens.revokeFor(node);
-  const isRevoked = await nats.revoke(members.revokedUsers).catch((error: unknown) => {
-    // The next start of nats-server reads them.
-    log.error({ node, problem: describeError(error) }, 'nats-server has not taken over a revocation yet');
-    return true;
-  });
+  const { users } = await members.remove(node);
+  const outcome = await revocations.apply();
   await agents.forget(node);
   log.warn({ node, users, tokensRevoked }, 'a node was removed from the mesh');
-  if (!isRevoked) return { nats: { kind: 'operator', users }, tokensRevoked };
+  if (outcome.kind === 'operator') return { nats: { kind: 'operator', users }, tokensRevoked };
+  if (outcome.kind === 'pending') return { nats: outcome, tokensRevoked };
   return { nats: { kind: users.length === 0 ? 'unknown' : 'revoked' }, tokensRevoked };
 }

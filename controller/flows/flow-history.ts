@@ -8,8 +8,11 @@ import { decodeRecentFlows, recentEveryMs, type RecentAnswer } from '../../share
 import { FlowIndex, type FlowQuery, type FoundFlows } from './flow-index.js';
 import type { NodeName } from '../../shared/routing/names.js';
 
-export const flowBatchOutcomes = ['kept', 'repeated', 'foreign', 'bad'] as const;
-/** `foreign`: it contained flows of other nodes' workloads, which were dropped. `bad`: it was malformed. */
+export const flowBatchOutcomes = ['kept', 'repeated', 'foreign', 'removed', 'bad'] as const;
+/**
+ * `foreign`: it contained flows of other nodes' workloads, which were dropped. `removed`: the node was no member. `bad`: it
+ * was malformed.
+ */
 export type FlowBatchOutcome = (typeof flowBatchOutcomes)[number];
 
 /** Agents report at once for this long after records were read. */
@@ -27,6 +30,7 @@ export class FlowHistory {
   readonly #retentionMs: number;
   readonly #maxBytes: number;
   readonly #isOwn: (node: NodeName, flow: ReportedFlow) => boolean;
+  readonly #wasOut: (node: NodeName, atMs: number) => boolean;
   readonly #log: Log;
   readonly #onBatch: (outcome: FlowBatchOutcome) => void;
   readonly #suspects = new Set<string>();
@@ -37,11 +41,15 @@ export class FlowHistory {
   #askedMs = Number.NEGATIVE_INFINITY;
   #lastProblem = '';
 
-  /** `maxBytes`: disk space for the stream. `isOwn`: whether a node can have seen a flow. */
+  /**
+   * `maxBytes`: disk space for the stream. `isOwn`: whether a node can have seen a flow. `wasOut`: whether it was removed from the
+   * mesh at that time; default: none was.
+   */
   constructor(init: {
     readonly retentionMs: number;
     readonly maxBytes: number;
     readonly isOwn: (node: NodeName, flow: ReportedFlow) => boolean;
+    readonly wasOut?: (node: NodeName, atMs: number) => boolean;
     readonly nowMs: () => number;
     readonly log: Log;
     readonly onBatch: (outcome: FlowBatchOutcome) => void;
@@ -52,6 +60,7 @@ export class FlowHistory {
     this.#retentionMs = retentionMs;
     this.#maxBytes = init.maxBytes;
     this.#isOwn = init.isOwn;
+    this.#wasOut = init.wasOut ?? ((): boolean => false);
     this.#log = init.log;
     this.#onBatch = init.onBatch;
   }
@@ -133,6 +142,8 @@ export class FlowHistory {
     const proved = parseSubject(subject);
     if (proved?.verb !== 'flows') return this.#onBatch('bad');
     const { node } = proved;
+    // Where the operator runs NATS, a node that was removed can store batches until its credential ends.
+    if (this.#wasOut(node, storedAtMs)) return this.#onBatch('removed');
     let batch: FlowBatch;
     try {
       batch = decodeFlowBatch(bytes);

@@ -76,7 +76,7 @@ export class JoinService {
 
   /**
    * Throws CulvertError with a code of {@link JoinRefusal}, or `CSR_INVALID` or `NKEY_INVALID` for a malformed request (the
-   * token stays usable).
+   * token stays usable), or `NODE_REMOVED` when the node is removed meanwhile.
    */
   async join(request: JoinRequest, source: string): Promise<JoinResponse> {
     const waitMs = this.#limiter.waitMs(source);
@@ -89,6 +89,8 @@ export class JoinService {
       .update(new Uint8Array(publicKey.rawData))
       .update(request.natsUserPublicKey)
       .digest('hex');
+    // Before the token is: a removal revokes tokens first, so one that begins later is either seen in them or in this.
+    const standing = this.#credentials.standing(request.node);
     const redemption = await this.#tokens.redeem(request.token, request.node, holder);
     if (!redemption.ok) {
       this.#limiter.fail(source);
@@ -96,7 +98,7 @@ export class JoinService {
       this.#refuse(request.node, source, new CulvertError({ code: refusal, ...refusals[refusal] }), refusal);
     }
     try {
-      const issued = await this.#credentials.issue(request);
+      const issued = await this.#credentials.issue({ ...request, standing, by: 'join' });
       const { natsServers, natsServerName, natsCaPem } = this.#nats();
       this.#onJoined(request.node);
       this.#log.info({ node: request.node, source, version: request.version }, 'a node joined');

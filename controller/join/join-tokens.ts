@@ -74,7 +74,7 @@ export class JoinTokens {
    * Errors: `STATE_READ`.
    */
   static async open(init: { path: string; nowMs: () => number; log: Log }): Promise<JoinTokens> {
-    const { file, entries } = await CredentialFile.open({
+    const { file, entries } = await CredentialFile.openOrMoveAside({
       ...init,
       entrySchema: storedTokenSchema,
       what: 'join tokens',

@@ -2,13 +2,13 @@ import { agentPermissions } from '../nats/agent-permissions.js';
 import { mintUserJwt, type NkeyPair } from '../../shared/bus/nats-accounts.js';
 import type { RenewResponse } from '../../shared/wire/requests.js';
 import type { MeshCa } from '../ca/mesh-ca.js';
-import type { NodeMembers } from './node-members.js';
+import type { NodeMembers, Standing } from './node-members.js';
 import type { NodeName } from '../../shared/routing/names.js';
 
 /**
  * Issues the two credentials of a node, its certificate and its NATS JWT, which expire together. Callers decide which node
- * may have them. Errors: `CSR_INVALID`, `NKEY_INVALID`, `CA_EXPIRED`,
- * `STATE_WRITE`.
+ * may have them. Errors: `CSR_INVALID`, `NKEY_INVALID`, `CA_EXPIRED`, `STATE_WRITE`, `TOO_MANY_CREDENTIALS`, and
+ * `NODE_REMOVED` when the node was removed meanwhile.
  */
 export class NodeCredentials {
   readonly #ca: MeshCa;
@@ -29,12 +29,20 @@ export class NodeCredentials {
     this.#signingPublicKeys = [...init.signingPublicKeys];
   }
 
+  /** To be read before the node proves itself or a token is redeemed. */
+  standing(node: NodeName): Standing {
+    return this.#members.standing(node);
+  }
+
+  /** `standing` and `by`: see {@link NodeMembers.noteIssued}. */
   async issue(request: {
     readonly node: NodeName;
     readonly csrPem: string;
     readonly natsUserPublicKey: string;
+    readonly standing: Standing;
+    readonly by: 'join' | 'renewal';
   }): Promise<RenewResponse> {
-    const { node, csrPem, natsUserPublicKey } = request;
+    const { node, csrPem, natsUserPublicKey, standing, by } = request;
     const certificate = await this.#ca.signNode({ csrPem, node });
     const natsJwt = mintUserJwt({
       account: this.#account,
@@ -44,7 +52,7 @@ export class NodeCredentials {
       expiresAtMs: certificate.notAfterMs,
     });
     const { serial, notAfterMs } = certificate;
-    await this.#members.noteIssued({ node, natsUserPublicKey, serial, notAfterMs });
+    await this.#members.noteIssued({ node, natsUserPublicKey, serial, notAfterMs, standing, by });
     return {
       nodeCertificatePem: certificate.chainPem,
       natsJwt,

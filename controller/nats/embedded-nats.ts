@@ -132,6 +132,8 @@ class SupervisedNats implements EmbeddedNats {
 
   async revoke(revoked: ReadonlyMap<string, number>): Promise<void> {
     this.#tokens = { ...this.#tokens, meshJwt: mintNatsTokens(this.#init.keys, -1, revoked).meshJwt };
+    // If it cannot be written now, the next start writes it, and does not start with the old one.
+    this.#writtenPort = undefined;
     await this.#writeConfiguration();
     await this.#process?.reload();
   }

@@ -1,6 +1,7 @@
 import { randomBytes } from 'node:crypto';
 import { z } from 'zod';
 import { CulvertError } from '../errors.js';
+import type { NodeName } from '../routing/names.js';
 import { describeCertificate } from '../pki/certificate-info.js';
 import { problemOfNodeProof, signAsNode } from '../pki/node-proof.js';
 import { decodeWire, encodeWire } from './requests.js';
@@ -82,6 +83,15 @@ export function nodeRemoved(spiffeId: string): CulvertError {
   return new CulvertError({
     code: 'NODE_REMOVED',
     message: `the node ${spiffeId} was removed from the mesh`,
+    hint: 'if that was a mistake, join the host again: culvert token create --node NODE',
+  });
+}
+
+/** The refusal of a request during which the node was removed. */
+export function nodeWentDuring(node: NodeName): CulvertError {
+  return new CulvertError({
+    code: 'NODE_REMOVED',
+    message: `the node ${node} was removed from the mesh while this request was under way`,
     hint: 'if that was a mistake, join the host again: culvert token create --node NODE',
   });
 }

@@ -30,6 +30,12 @@ export function renderRemoved({ node, nats, tokensRevoked, workloads }: NodeRemo
       `its NATS credential is valid until it expires, because your own servers issued the account: nsc revocations add-user --user-public-key ${users}`,
     );
   }
+  if (nats.kind === 'pending') {
+    lines.push(
+      `its NATS credential is still valid, because nats-server has not taken over the revocation: ${nats.problem}`,
+      'the controller tries again every minute and logs when it is done; if the disk is full, make room',
+    );
+  }
   if (nats.kind === 'unknown') {
     lines.push('its NATS credential is of an earlier version and cannot be revoked: it ends when it expires');
   }

@@ -1,14 +1,17 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import type { NodeRemovedAnswer, RolloutAnswer, StatusAnswer } from '../../../controller/api/api-types.js';
+import { setTimeout as delay } from 'node:timers/promises';
+import type { FlowsAnswer, NodeRemovedAnswer, RolloutAnswer, StatusAnswer } from '../../../controller/api/api-types.js';
 import type { RunningController } from '../../../controller/app.js';
 import { connectBus } from '../../../shared/bus/connect-bus.js';
+import { createUser } from '../../../shared/bus/nats-accounts.js';
 import { inboxPrefixFor, subjectFor } from '../../../shared/bus/subjects.js';
 import { formatSpiffeId } from '../../../shared/identity.js';
 import { createCsr } from '../../../shared/pki/certificate-request.js';
 import {
   decodeWire,
   encodeWire,
+  joinResponseSchema,
   renewResponseSchema,
   signResponseSchema,
   type Heartbeat,
@@ -20,6 +23,7 @@ import {
   recentEveryMs,
   type RecentAnswer,
 } from '../../../shared/wire/recent-flows.js';
+import { encodeFlowBatch } from '../../../shared/wire/flow-batch.js';
 import { Inbox } from '../../support/bus/bus-deadline.js';
 import {
   apply,
@@ -179,4 +183,41 @@ test("on the operator's NATS, recent flows of a member are answered, and those o
   await remove(controller, 'host-a');
   await assert.rejects(reportRecent(agent, 'host-a'), { code: 'NODE_REMOVED', hint: /join the host again/ });
   assert.deepEqual(await reportRecent(other, 'host-b'), { everyMs: recentEveryMs.most });
+
+  const batch = { run: 'a'.repeat(16), sequence: 1, sentAtMs: Date.now(), notKept: 7, flows: [] };
+  for (const [node, { bus }] of [['host-a', agent] as const, ['host-b', other] as const]) {
+    await bus.store(subjectFor('flows', nodeNamed(node)), encodeFlowBatch(batch), { timeoutMs: 5000 });
+  }
+  const notKept = async () => ((await callApi(controller, 'GET', '/v1/flows')).body as FlowsAnswer).notKept;
+  await eventually('the batch of the member is read', async () => ((await notKept()) > 0 ? true : undefined));
+  assert.equal(await notKept(), 7, 'and not that of the node that was removed');
+});
+
+test('a renewal or a join that is under way during a removal leaves no member behind', async () => {
+  await using directory = await temporaryDirectory();
+  await using controller = await startedController(directory.path);
+  for (let round = 0; round < 8; round++) {
+    const node = `host-${round}`;
+    await using agent = await joinedBus(controller, node);
+    const token = await newToken(controller, node);
+    const user = createUser();
+    const { csrPem } = await createCsr({ commonName: node });
+    const renewing = ask(
+      agent,
+      subjectFor('renew', nodeNamed(node)),
+      { csrPem, natsUserPublicKey: agent.user.publicKey },
+      renewResponseSchema,
+    ).catch(() => undefined);
+    const joining = join(controller, token, node, user);
+    await delay(round * 2);
+    await remove(controller, node);
+    const renewed = await renewing;
+    const answer = await joining;
+    const late: Joined[] = [];
+    if (renewed !== undefined) late.push({ ...agent, joined: { ...agent.joined, natsJwt: renewed.natsJwt } });
+    if (answer.status === 200) late.push({ ...agent, joined: joinResponseSchema.parse(answer.body), user });
+    for (const each of late) assert.equal(await isLetIn(each, node), false, `round ${round}`);
+    assert.deepEqual(await nodesOf(controller), []);
+    assert.equal((await callApi(controller, 'DELETE', `/v1/nodes/${node}`)).status, 404);
+  }
 });
