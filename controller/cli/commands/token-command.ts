@@ -66,7 +66,12 @@ function addCreate(token: Command, cli: Cli): void {
     const body = { node, ...(ttl === undefined ? {} : { ttlMs: ttl }) };
     const answer = await writeSecret(cli.io, out, async () => {
       const result = await client.call<TokenAnswer>({ method: 'POST', path: ['tokens'], body });
-      return { text: output === 'table' ? result.token : renderData(result, output), result };
+      return {
+        text: output === 'table' ? result.token : renderData(result, output),
+        result,
+        revoke: () => client.call({ method: 'DELETE', path: ['tokens', result.id] }),
+        revokeCommand: `culvert token revoke ${result.id}`,
+      };
     });
     if (output !== 'table') return;
     const expiry = formatExpiry(answer.expiresAtMs, cli.io.nowMs());

@@ -52,7 +52,12 @@ function addCreate(user: Command, cli: Cli): void {
       const made = await writeSecret(cli.io, out, async () => {
         const result = await client.call<UserCreatedAnswer>({ method: 'POST', path: ['users'], body });
         const file = { controller: context.url.origin, ca: context.caPem, token: result.token };
-        return { text: lazyYaml().stringify(file).trimEnd(), result };
+        return {
+          text: lazyYaml().stringify(file).trimEnd(),
+          result,
+          revoke: () => client.call({ method: 'DELETE', path: ['users', name] }),
+          revokeCommand: `culvert user delete ${name}`,
+        };
       });
       const until =
         made.expiresAt === null ? '' : `, expires ${formatExpiry(Date.parse(made.expiresAt), cli.io.nowMs())}`;
