@@ -92,7 +92,11 @@ export class MeshWarnings {
 
 function validateRegistered(release: CompiledRevision, { registry }: Inventory, nowMs: number): Problem[] {
   const resources = [...resourcesOf(release.state), ...registeredServices(registry.published.values())];
-  return validateSet(resources, new Map(), { nowMs, among: (check) => check(registry.registered) });
+  return validateSet(resources, new Map(), {
+    nowMs,
+    trustDomain: release.snapshot.trustDomain,
+    among: (check) => check(registry.registered),
+  });
 }
 
 function conflictsOf({ registry }: Inventory): Problem[] {

@@ -155,6 +155,7 @@ export class ChangePlanner {
     return {
       services: turn.preview(change, () => registeredServices(registry.published.values())),
       among: (check) => turn.preview(change, () => check(registry.registered)),
+      trustDomain: this.#trustDomain,
     };
   }
 }

@@ -24,19 +24,21 @@ export type Plan =
 export type Author = { readonly by: string; readonly nowMs: number; readonly message?: string };
 
 /** What rules are checked against: the services after the change, and access to the whole registry after it. */
-export type Among = { readonly services: readonly Service[] } & Required<Pick<ValidateOptions, 'among'>>;
+export type Among = { readonly services: readonly Service[] } & Required<
+  Pick<ValidateOptions, 'among' | 'trustDomain'>
+>;
 
 /** Plans to apply rules to a state, in steps. Validates the whole resulting set. Changes nothing. */
 export function* planningApply(
   state: CommittedState,
   parsed: ParsedDocuments,
   author: Author,
-  { services, among }: Among,
+  { services, ...where }: Among,
 ): Generator<void, Plan> {
   const wanted = new Map(parsed.resources.map((resource) => [resourceKey(resource), resource]));
   const kept = [...state.resources.values()].filter((stored) => !wanted.has(stored.key));
   const resources = [...kept.map((stored) => stored.resource), ...wanted.values(), ...services];
-  const checked = yield* validatingSet(resources, parsed.locations, { nowMs: author.nowMs, among });
+  const checked = yield* validatingSet(resources, parsed.locations, { nowMs: author.nowMs, ...where });
   const problems = [...parsed.problems, ...checked];
   if (problems.some((problem) => problem.severity === 'error')) return { ok: false, problems };
   const changes = [...wanted].map(([key, resource]) => ({
@@ -61,12 +63,12 @@ export function planDelete(
   state: CommittedState,
   id: ResourceId,
   author: Author,
-  { services, among }: Among,
+  { services, ...where }: Among,
 ): Plan | undefined {
   const key = resourceIdKey(id);
   if (!state.resources.has(key)) return undefined;
   const rest = resourcesOf(state).filter((resource) => resourceKey(resource) !== key);
-  const problems = validateSet([...rest, ...services], new Map(), { nowMs: author.nowMs, among });
+  const problems = validateSet([...rest, ...services], new Map(), { nowMs: author.nowMs, ...where });
   if (problems.some((problem) => problem.severity === 'error')) return { ok: false, problems };
   const commit = { ...nextCommit(state, author), deletes: [key] };
   return { ok: true, changes: [{ ...id, change: 'deleted' }], warnings: problems, commit, locations: new Map() };

@@ -18,7 +18,7 @@ export function planRollback(
   state: CommittedState,
   target: CommittedState,
   author: Author,
-  { services, among }: Among,
+  { services, ...where }: Among,
 ): Plan {
   const wanted = new Map<string, Resource>();
   const problems: Problem[] = [];
@@ -28,7 +28,7 @@ export function planRollback(
     if ('resource' in read) wanted.set(key, read.resource);
     else problems.push(...read.problems.map((problem) => unreadable(resource, problem)));
   }
-  problems.push(...validateSet([...wanted.values(), ...services], new Map(), { nowMs: author.nowMs, among }));
+  problems.push(...validateSet([...wanted.values(), ...services], new Map(), { nowMs: author.nowMs, ...where }));
   if (problems.some((problem) => problem.severity === 'error')) return { ok: false, problems };
 
   const base = nextCommit(state, author);

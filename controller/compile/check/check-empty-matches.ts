@@ -6,26 +6,35 @@ import {
   parsePortText,
   type AuthorizationPolicy,
 } from '../../resources/kinds/authorization-policy.js';
+import type { AdminNetworkPolicy, BaselineAdminNetworkPolicy } from '../../resources/kinds/admin-network-policy.js';
+import type { ClusterNetworkPolicy } from '../../resources/kinds/cluster-network-policy.js';
+import type { ClusterSubject } from '../../resources/kinds/cluster-policy-parts.js';
 import type { NetworkPolicy, NetworkPolicySelector } from '../../resources/kinds/network-policy.js';
 import type { ProblemList } from '../../resources/parse/problem-list.js';
 import type { Resource } from '../../resources/kinds/resource.js';
-import { whyNothingFits, type NameOf } from './name-patterns.js';
+import { isOfOtherMesh, whyNothingFits, type NameOf } from './name-patterns.js';
+import { contradiction } from './selector-contradiction.js';
 
 /**
  * Warns of policies that are right in form and match nothing: names that no certificate can have, lists that take each
  * other away, selectors that contradict themselves, and documents or annotations without effect. An ALLOW policy of this
- * kind refuses everybody, and a DENY policy refuses nobody.
+ * kind refuses everybody, and a DENY policy refuses nobody. `trustDomain`: of the mesh; undefined: not known.
  */
-export function checkEmptyMatches(resources: readonly Resource[], problems: ProblemList): void {
+export function checkEmptyMatches(
+  resources: readonly Resource[],
+  problems: ProblemList,
+  trustDomain: string | undefined,
+): void {
   const mesh = resources.find((resource) => resource.kind === 'Mesh')?.spec ?? defaultMesh;
   for (const resource of resources) {
-    if (resource.kind === 'AuthorizationPolicy') checkAuthorizationPolicy(resource, problems);
+    if (resource.kind === 'AuthorizationPolicy') checkAuthorizationPolicy(resource, problems, trustDomain);
     else if (asksForDryRun(resource.metadata.annotations) === true) {
       const path = ['metadata', 'annotations', dryRunAnnotation];
       const message = 'counts for AuthorizationPolicies only: this document is enforced';
       problems.warn({ resource, path }, message, 'remove it, and try the document with culvert diff');
     }
     if (resource.kind === 'NetworkPolicy') checkNetworkPolicy(resource, problems);
+    if (isClusterPolicy(resource)) checkClusterPolicy(resource, problems);
     if (resource.kind !== 'PeerAuthentication' || resource.metadata.namespace !== mesh.rootNamespace) continue;
     if (Object.keys(resource.spec.selector?.matchLabels ?? {}).length === 0) continue;
     const message = `is ignored: in the root namespace ${mesh.rootNamespace} a PeerAuthentication is about the whole mesh`;
@@ -49,10 +58,20 @@ const conditionNames: ReadonlyMap<string, NameOf> = new Map([
   ['source.trustDomain', 'trustDomain'],
 ]);
 
-function checkAuthorizationPolicy(policy: AuthorizationPolicy, problems: ProblemList): void {
+function checkAuthorizationPolicy(
+  policy: AuthorizationPolicy,
+  problems: ProblemList,
+  trustDomain: string | undefined,
+): void {
+  const whyNone = (text: string, of: NameOf): ReturnType<typeof whyNothingFits> => {
+    const found = whyNothingFits(text, of);
+    if (found !== null || trustDomain === undefined || !isOfOtherMesh(text, of, trustDomain)) return found;
+    const hint = `write "cluster.local" or "${trustDomain}"`;
+    return { why: `certificates of this mesh have the trust domain ${trustDomain}`, hint };
+  };
   const checkNames = (names: readonly string[] | undefined, of: NameOf, path: readonly PropertyKey[]): void => {
     for (const [index, text] of (names ?? []).entries()) {
-      const found = whyNothingFits(text, of);
+      const found = whyNone(text, of);
       if (found === null) continue;
       problems.warn(
         { resource: policy, path: [...path, index] },
@@ -126,11 +145,42 @@ function isWithinPattern(text: string, not: string): boolean {
   return not.startsWith('*') && !text.endsWith('*') && text.endsWith(not.slice(1));
 }
 
-function checkNetworkPolicy(policy: NetworkPolicy, problems: ProblemList): void {
-  const check = (selector: NetworkPolicySelector | undefined, path: readonly PropertyKey[]): void => {
-    const why = selector === undefined ? null : contradiction(selector);
-    if (why !== null) problems.warn({ resource: policy, path }, `selects nothing: ${why}`, 'correct the selector');
+type ClusterPolicy = ClusterNetworkPolicy | AdminNetworkPolicy | BaselineAdminNetworkPolicy;
+
+function isClusterPolicy(resource: Resource): resource is ClusterPolicy {
+  const { kind } = resource;
+  return kind === 'ClusterNetworkPolicy' || kind === 'AdminNetworkPolicy' || kind === 'BaselineAdminNetworkPolicy';
+}
+
+function checkClusterPolicy(policy: ClusterPolicy, problems: ProblemList): void {
+  const check = ({ namespaces, pods }: ClusterSubject, path: readonly PropertyKey[]): void => {
+    checkSelector(policy, namespaces, [...path, 'namespaces'], problems);
+    checkSelector(policy, pods?.namespaceSelector, [...path, 'pods', 'namespaceSelector'], problems);
+    checkSelector(policy, pods?.podSelector, [...path, 'pods', 'podSelector'], problems);
   };
+  const { subject, ingress = [], egress = [] } = policy.spec;
+  check(subject, ['spec', 'subject']);
+  for (const [index, { from }] of ingress.entries()) {
+    for (const [at, peer] of from.entries()) check(peer, ['spec', 'ingress', index, 'from', at]);
+  }
+  for (const [index, { to }] of egress.entries()) {
+    for (const [at, peer] of to.entries()) check(peer, ['spec', 'egress', index, 'to', at]);
+  }
+}
+
+function checkSelector(
+  resource: Resource,
+  selector: NetworkPolicySelector | undefined,
+  path: readonly PropertyKey[],
+  problems: ProblemList,
+): void {
+  const why = selector === undefined ? null : contradiction(selector);
+  if (why !== null) problems.warn({ resource, path }, `selects nothing: ${why}`, 'correct the selector');
+}
+
+function checkNetworkPolicy(policy: NetworkPolicy, problems: ProblemList): void {
+  const check = (selector: NetworkPolicySelector | undefined, path: readonly PropertyKey[]): void =>
+    checkSelector(policy, selector, path, problems);
   const { podSelector, ingress = [], egress = [] } = policy.spec;
   check(podSelector, ['spec', 'podSelector']);
   const rules = [
@@ -143,27 +193,4 @@ function checkNetworkPolicy(policy: NetworkPolicy, problems: ProblemList): void 
       check(peer.namespaceSelector, [...path, index, 'namespaceSelector']);
     }
   }
-}
-
-const labelValue = /^(?:[A-Za-z0-9](?:[A-Za-z0-9_.-]{0,61}[A-Za-z0-9])?)?$/;
-
-/** Why no labels can meet all requirements; null: some can. */
-function contradiction({ matchLabels = {}, matchExpressions = [] }: NetworkPolicySelector): string | null {
-  const labels = Object.entries(matchLabels).map(([key, value]) => ({ key, operator: 'In', values: [value] }));
-  const all = [...labels, ...matchExpressions.map((requirement) => ({ values: [], ...requirement }))];
-  for (const key of new Set(all.map((requirement) => requirement.key))) {
-    const of = (operator: string) => all.filter((each) => each.key === key && each.operator === operator);
-    const [wanted, refused] = [of('In').map(({ values }) => values), of('NotIn').flatMap(({ values }) => values)];
-    const isWanted = wanted.length > 0 || of('Exists').length > 0;
-    if (isWanted && of('DoesNotExist').length > 0) return `the label ${key} cannot be there and not be there`;
-    const [first = [], ...others] = wanted;
-    const common = first.filter(
-      (value) => others.every((values) => values.includes(value)) && !refused.includes(value),
-    );
-    if (wanted.length > 0 && common.length === 0) return `no value of the label ${key} meets all its conditions`;
-    if (wanted.length > 0 && common.every((value) => !labelValue.test(value))) {
-      return `the label ${key} cannot have the value ${JSON.stringify(common[0])}`;
-    }
-  }
-  return null;
 }

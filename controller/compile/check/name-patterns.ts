@@ -71,3 +71,16 @@ function meant(text: string, of: NameOf): string {
 }
 
 const exampleOf = { namespace: 'billing', trustDomain: 'cluster.local' } as const;
+
+/**
+ * Whether a pattern is only about trust domains that no certificate of the mesh has. `cluster.local` means that of the mesh.
+ * A pattern that leaves the trust domain open is about every one.
+ */
+export function isOfOtherMesh(text: string, of: NameOf, trustDomain: string): boolean {
+  const own = [trustDomain, 'cluster.local'];
+  if (of === 'namespace' || (text.startsWith('*') && of === 'principal')) return false;
+  const [domain = ''] = text.split('/');
+  if (domain.startsWith('*')) return !own.some((each) => each.endsWith(domain.slice(1)));
+  if (domain.endsWith('*')) return !own.some((each) => each.startsWith(domain.slice(0, -1)));
+  return !own.includes(domain);
+}

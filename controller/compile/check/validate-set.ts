@@ -18,6 +18,8 @@ import type { SegmentationRule } from '../../resources/kinds/segmentation-rule.j
 
 export type ValidateOptions = {
   readonly nowMs?: number;
+  /** Of the mesh; without it no name is said to be of another one. */
+  readonly trustDomain?: string;
   /**
    * Lets a check look at what will be registered besides the resources. Without it the workloads and services among
    * them are all there is, and their addresses are checked too.
@@ -67,7 +69,7 @@ export function* validatingSet(
   const among = options.among ?? amongThemselves(resources, problems);
   yield;
   among((registered) => checkReferences(resources, registered, problems));
-  checkEmptyMatches(resources, problems);
+  checkEmptyMatches(resources, problems, options.trustDomain);
   yield;
   checkClusterPolicies(resources, problems);
   among((registered) => checkPortNames(resources, registered, problems));

@@ -7,10 +7,14 @@ import { istio, mesh, networkPolicy } from '../../../support/rules/policy-publis
 
 /** Documents that are right in form and match nothing, or have no effect: each a warning that says why. */
 
-function warningsOf(...documents: readonly object[]): string[] {
+const warningsOf = (...documents: readonly object[]): string[] => warningsIn(undefined, documents);
+
+/** `trustDomain`: of the mesh. */
+function warningsIn(trustDomain: string | undefined, documents: readonly object[]): string[] {
   const { resources, problems } = parseDocuments(documents.map((each) => JSON.stringify(each)).join('\n---\n'));
   assert.deepEqual(problems, []);
-  return validateSet(resources).map((problem) => `${problem.severity} ${formatProblem(problem)}`);
+  const options = trustDomain === undefined ? {} : { trustDomain };
+  return validateSet(resources, new Map(), options).map((problem) => `${problem.severity} ${formatProblem(problem)}`);
 }
 
 const policy = (rule: object) => istio('AuthorizationPolicy', 'p', 'billing', { rules: [rule] });
@@ -157,4 +161,92 @@ describe('documents and annotations without effect', () => {
     );
     assert.deepEqual(warningsOf(tried(istio('AuthorizationPolicy', 'p', 'billing', {}))), []);
   });
+});
+
+describe('names of another mesh', () => {
+  const rows: readonly (readonly [document: object, warning: RegExp | null])[] = [
+    [
+      source({ principals: ['other.domain/ns/billing/sa/api'] }),
+      /principals\[0\]: .* matches nothing: certificates of this mesh have the trust domain mesh\.test \(write "cluster\.local" or "mesh\.test"/,
+    ],
+    [source({ trustDomains: ['cluster.locl'] }), /trustDomains\[0\]: "cluster\.locl" matches nothing/],
+    [source({ notTrustDomains: ['cluster.locl'] }), /notTrustDomains\[0\]/],
+    [source({ principals: ['other.domain/*'] }), /principals\[0\]/],
+    [source({ trustDomains: ['other.*'] }), /trustDomains\[0\]/],
+    [when({ key: 'source.trustDomain', values: ['cluster.locl'] }), /when\[0\]\.values\[0\]/],
+    [when({ key: 'source.principal', notValues: ['other/ns/a/sa/b'] }), /when\[0\]\.notValues\[0\]/],
+    [source({ principals: ['cluster.local/ns/a/sa/b', 'mesh.test/ns/a/sa/b', '*/ns/a/sa/b', 'mesh*', '*'] }), null],
+    [source({ trustDomains: ['cluster.local', 'mesh.test', '*.test', 'mesh.*', '*'] }), null],
+    [when({ key: 'source.trustDomain', values: ['mesh.test', 'cluster.local'] }), null],
+  ];
+  for (const [document, warning] of rows) {
+    it(JSON.stringify((document as { spec: unknown }).spec), () => {
+      const warnings = warningsIn('mesh.test', [document]);
+      assert.equal(warnings.length, warning === null ? 0 : 1, warnings.join('\n'));
+      if (warning !== null) assert.match(warnings[0] ?? '', warning);
+      assert.deepEqual(warningsOf(document), [], 'without a mesh its trust domain is not known');
+    });
+  }
+});
+
+describe('selectors of policies for the cluster that contradict themselves', () => {
+  const impossible = {
+    matchExpressions: [
+      { key: 'a', operator: 'Exists' },
+      { key: 'a', operator: 'DoesNotExist' },
+    ],
+  };
+  const kinds: readonly (readonly [object, object])[] = [
+    [
+      { apiVersion: 'policy.networking.k8s.io/v1alpha2', kind: 'ClusterNetworkPolicy', metadata: { name: 'x' } },
+      { tier: 'Admin', priority: 1 },
+    ],
+    [
+      { apiVersion: 'policy.networking.k8s.io/v1alpha1', kind: 'AdminNetworkPolicy', metadata: { name: 'x' } },
+      { priority: 1 },
+    ],
+    [
+      {
+        apiVersion: 'policy.networking.k8s.io/v1alpha1',
+        kind: 'BaselineAdminNetworkPolicy',
+        metadata: { name: 'default' },
+      },
+      {},
+    ],
+  ];
+  const any = { namespaces: {} };
+  const deny = (peers: object) => [{ action: 'Deny', ...peers }];
+  const parts: readonly (readonly [object, RegExp])[] = [
+    [
+      { subject: { namespaces: impossible } },
+      /spec\.subject\.namespaces: selects nothing: the label a cannot be there/,
+    ],
+    [
+      { subject: { pods: { namespaceSelector: impossible, podSelector: {} } } },
+      /spec\.subject\.pods\.namespaceSelector: selects/,
+    ],
+    [
+      { subject: { pods: { namespaceSelector: {}, podSelector: impossible } } },
+      /spec\.subject\.pods\.podSelector: selects/,
+    ],
+    [
+      { subject: any, ingress: deny({ from: [any, { namespaces: impossible }] }) },
+      /spec\.ingress\[0\]\.from\[1\]\.namespaces/,
+    ],
+    [
+      { subject: any, egress: deny({ to: [{ pods: { namespaceSelector: {}, podSelector: impossible } }] }) },
+      /spec\.egress\[0\]\.to\[0\]\.pods\.podSelector/,
+    ],
+  ];
+  for (const [head, spec] of kinds) {
+    for (const [part, warning] of parts) {
+      it(`${(head as { kind: string }).kind} ${JSON.stringify(part)}`, () => {
+        const found = warningsOf({ ...head, spec: { ...spec, ...part } }).filter((text) =>
+          text.includes('selects nothing'),
+        );
+        assert.equal(found.length, 1, found.join('\n'));
+        assert.match(found[0] ?? '', warning);
+      });
+    }
+  }
 });
