@@ -196,6 +196,7 @@ export async function startAgent({
       metrics: new FlowMetrics({ registry }),
       log,
       nowMs: Date.now,
+      windowMs: settings.flowWindowMs,
     });
     view.flows = flows;
     pool.on('report', (report, workerIndex) => {

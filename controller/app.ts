@@ -167,12 +167,14 @@ async function open(
   const flows = new FlowHistory({
     retentionMs: settings.flowRetention,
     maxBytes: flowBytes(settings, nats, log),
+    file: join(stateDir, 'recent-flows.json'),
     isOwn: flowOrigin((key) => store.inventory.registry.published.get(key)?.entry),
     wasOut: (node, atMs) => members.wasOut(node, atMs),
     nowMs,
     log,
     onBatch: (outcome) => metrics.flowBatch(outcome),
   });
+  await flows.restore();
   const link = new MeshLink({
     nats,
     store,
@@ -190,6 +192,7 @@ async function open(
     log,
   });
   closing.push('link', () => link[Symbol.asyncDispose]());
+  closing.push('flows', () => flows.save());
   const confirmations = new ConfirmationRecorder({ agents, file: new ConfirmationFile({ stateDir }), log });
   closing.push('confirmations', () => confirmations[Symbol.asyncDispose]());
   const joining = new JoinService({

@@ -208,6 +208,17 @@ export const agentSettingsTable = defineSettings({
     help: 'How often the agent reports its state to the controller.',
     example: '5s',
   },
+  flowWindowMs: {
+    kind: 'duration',
+    flag: '--flow-window',
+    env: 'CULVERT_AGENT_FLOW_WINDOW',
+    key: 'flowWindow',
+    default: 10 * second,
+    min: second,
+    max: minute,
+    help: 'How often flow records are stored. A pair that is known for six of these windows is stored in every 30th; the controller knows it within seconds all the same.',
+    example: '10s',
+  },
   renewJitterPercent: {
     kind: 'integer',
     flag: '--renew-jitter-percent',

@@ -1,11 +1,13 @@
+import { randomBytes } from 'node:crypto';
 import type { Bus, StoredMessage, StreamFollow } from '../../shared/bus/bus.js';
-import { flowStream, parseSubject, subjectFor, subjectForAllNodes } from '../../shared/bus/subjects.js';
+import { flowStream, parseSubject, subjectForAllNodes } from '../../shared/bus/subjects.js';
 import { describeError } from '../../shared/errors.js';
 import type { Log } from '../../shared/log.js';
-import { decodeFlowBatch, encodeFlowBatch, maxFlowMessageBytes, splitFlows } from '../../shared/wire/flow-batch.js';
+import { decodeFlowBatch, maxFlowMessageBytes } from '../../shared/wire/flow-batch.js';
 import type { FlowBatch, ReportedFlow } from '../../shared/wire/flows.js';
 import { decodeRecentFlows, recentEveryMs, type RecentAnswer } from '../../shared/wire/recent-flows.js';
 import { FlowIndex, type FlowQuery, type FoundFlows } from './flow-index.js';
+import { dropLeftBehind, readLeftBehind, saveLeftBehind, storeLeftBehind } from './left-behind.js';
 import type { NodeName } from '../../shared/routing/names.js';
 
 export const flowBatchOutcomes = ['kept', 'repeated', 'foreign', 'removed', 'bad'] as const;
@@ -17,7 +19,10 @@ export type FlowBatchOutcome = (typeof flowBatchOutcomes)[number];
 
 /** Agents report at once for this long after records were read. */
 const followedForMs = 15_000;
-const storeTimeoutMs = 10_000;
+/** All agents together may send a report every 4 ms; more would leave little of a core for anything else. */
+const msPerReport = 4;
+/** How often agents are counted for it. */
+const countEveryMs = 1000;
 /** How many nodes get a warning for bad batches; one warning per node is enough. */
 const maxSuspects = 1000;
 
@@ -29,6 +34,7 @@ export class FlowHistory {
   readonly #index: FlowIndex;
   readonly #retentionMs: number;
   readonly #maxBytes: number;
+  readonly #file: string | null;
   readonly #isOwn: (node: NodeName, flow: ReportedFlow) => boolean;
   readonly #wasOut: (node: NodeName, atMs: number) => boolean;
   readonly #log: Log;
@@ -40,6 +46,9 @@ export class FlowHistory {
   /** When records were last read. */
   #askedMs = Number.NEGATIVE_INFINITY;
   #lastProblem = '';
+  /** Tells agents that this process knows only what was reported to it. */
+  readonly #instance = randomBytes(8).toString('hex');
+  #agents = { count: 0, countedMs: Number.NEGATIVE_INFINITY };
 
   /**
    * `maxBytes`: disk space for the stream. `isOwn`: whether a node can have seen a flow. `wasOut`: whether it was removed from the
@@ -48,6 +57,8 @@ export class FlowHistory {
   constructor(init: {
     readonly retentionMs: number;
     readonly maxBytes: number;
+    /** Keeps what is not stored while the controller restarts; default: none. */
+    readonly file?: string;
     readonly isOwn: (node: NodeName, flow: ReportedFlow) => boolean;
     readonly wasOut?: (node: NodeName, atMs: number) => boolean;
     readonly nowMs: () => number;
@@ -59,6 +70,7 @@ export class FlowHistory {
     this.#index = new FlowIndex({ nowMs, retentionMs });
     this.#retentionMs = retentionMs;
     this.#maxBytes = init.maxBytes;
+    this.#file = init.file ?? null;
     this.#isOwn = init.isOwn;
     this.#wasOut = init.wasOut ?? ((): boolean => false);
     this.#log = init.log;
@@ -84,9 +96,16 @@ export class FlowHistory {
     const report = decodeRecentFlows(bytes);
     const isOwn = (flow: ReportedFlow): boolean => this.#isOwn(node, flow);
     const receivedAtMs = this.#nowMs();
-    const outcome = this.#index.addRecent({ node, report, receivedAtMs, isOwn });
-    if (outcome === 'foreign') this.#suspect(node, "it reported flows of other nodes' workloads");
-    return { everyMs: receivedAtMs - this.#askedMs < followedForMs ? recentEveryMs.least : recentEveryMs.most };
+    const { hasForeign, isUnknown } = this.#index.addRecent({ node, report, receivedAtMs, isOwn });
+    if (hasForeign) this.#suspect(node, "it reported flows of other nodes' workloads");
+    const everyMs = this.#everyMs(receivedAtMs);
+    // An earlier version of the agent takes no longer pause.
+    const isEarlier = report.ids === undefined && report.again === undefined;
+    return {
+      everyMs: isEarlier ? Math.min(everyMs, recentEveryMs.most) : everyMs,
+      instance: this.#instance,
+      ...(isUnknown ? { isUnknown } : {}),
+    };
   }
 
   /** See {@link FlowIndex.asOfMs}. */
@@ -98,21 +117,36 @@ export class FlowHistory {
     return this.#index.lostSince(sinceMs);
   }
 
+  /** Takes what the last process had in memory. To be called before the stream is read, which is newer. Never rejects. */
+  async restore(): Promise<void> {
+    const path = this.#file;
+    if (path === null) return;
+    try {
+      for (const { node, batch } of await readLeftBehind(path)) {
+        const isOwn = (flow: ReportedFlow): boolean => this.#isOwn(node, flow);
+        this.#index.restore({ node, batch, storedAtMs: batch.sentAtMs, isOwn });
+      }
+    } catch (error) {
+      this.#log.warn({ path, problem: describeError(error) }, 'cannot read what agents reported before the last stop');
+    }
+  }
+
+  /** Keeps what is not stored for the next process. Errors: `STATE_WRITE`. */
+  async save(): Promise<void> {
+    if (this.#file !== null) await saveLeftBehind(this.#file, this.#index, this.#nowMs());
+  }
+
   /**
-   * Stores what killed agents had reported, in their name: only the stream survives a restart of the controller. The owner
-   * calls it from time to time; what could not be stored is tried again then.
+   * Stores what agents had reported that were killed or have become silent, in their name. The owner calls it from time to
+   * time; what could not be stored is tried again at the next call.
    */
   async storeLeftBehind(): Promise<void> {
     const bus = this.#bus;
-    if (bus === null || !this.isCurrent) return;
-    for (const { node, run, after, flows } of this.#index.leftBehind()) {
-      let sequence = after;
-      for (const part of splitFlows(flows)) {
-        sequence += 1;
-        const batch = encodeFlowBatch({ run, sequence, sentAtMs: this.#nowMs(), notKept: 0, flows: part });
-        await bus.store(subjectFor('flows', node), batch, { timeoutMs: storeTimeoutMs });
-      }
-    }
+    // What was not read yet may contain it.
+    if (bus?.status !== 'connected' || !this.isCurrent) return;
+    const isOut = (node: NodeName): boolean => this.#wasOut(node, this.#nowMs());
+    await storeLeftBehind({ bus, index: this.#index, nowMs: this.#nowMs, isOut });
+    if (this.#file !== null) await dropLeftBehind(this.#file);
   }
 
   /** Creates the stream and follows it until the signal aborts or the bus closes. Never rejects. */
@@ -155,6 +189,14 @@ export class FlowHistory {
     const outcome = this.#index.add({ node, batch, storedAtMs, isOwn });
     if (outcome === 'foreign') this.#suspect(node, "it reported flows of other nodes' workloads");
     this.#onBatch(outcome);
+  }
+
+  #everyMs(nowMs: number): number {
+    if (nowMs - this.#agents.countedMs >= countEveryMs) {
+      this.#agents = { count: this.#index.heardWithin(2 * recentEveryMs.slowest), countedMs: nowMs };
+    }
+    const wantedMs = nowMs - this.#askedMs < followedForMs ? recentEveryMs.least : recentEveryMs.most;
+    return Math.min(recentEveryMs.slowest, Math.max(wantedMs, this.#agents.count * msPerReport));
   }
 
   #suspect(node: NodeName, problem: string): void {

@@ -1,9 +1,10 @@
 import type { FlowBatch, FlowRecord, ReportedFlow } from '../../shared/wire/flows.js';
 import type { RecentFlowReport } from '../../shared/wire/recent-flows.js';
+import type { LeftFlows } from './recent-flows.js';
 import { dayMs, NodeFlows, type CollectedFlow } from './node-flows.js';
 import type { NodeName } from '../../shared/routing/names.js';
 
-/** Entries of all nodes together, about 100 bytes each. Beyond it the node with the most entries drops its oldest. */
+/** Entries of all nodes together, about 100 bytes each; a recent flow counts as four. Beyond it the node with the most entries drops its oldest. */
 const maxEntries = 300_000;
 /** Entries are per hour for this long; older ones are per day. */
 const hourlyForMs = 2 * dayMs;
@@ -61,12 +62,17 @@ export class FlowIndex {
   }): 'kept' | 'repeated' | 'foreign' {
     const { node, batch, storedAtMs } = o;
     const flows = this.#nodes.get(node) ?? new NodeFlows();
+    if (batch.leftAfter !== undefined) return this.#addLeftBehind(flows, { ...o, after: batch.leftAfter });
     if (!flows.accept(batch.run, batch.sequence)) return 'repeated';
     this.#nodes.set(node, flows);
     const before = flows.size;
     flows.recent.replace(batch, storedAtMs);
     flows.countNotKept(storedAtMs, batch.notKept);
-    flows.countLost(storedAtMs, batch.lost ?? 0);
+    const lostRuns = batch.lostRuns ?? [];
+    // What the killed runs say of themselves is more precise than the sum.
+    const ofRuns = lostRuns.reduce((sum, { unreported }) => sum + unreported, 0);
+    flows.countLost(storedAtMs, Math.max(0, (batch.lost ?? 0) - ofRuns));
+    for (const lost of lostRuns) flows.countLostRun(storedAtMs, lost);
     let hasForeign = false;
     for (const reported of batch.flows) {
       const flow = onServerTime(reported, batch.sentAtMs, storedAtMs);
@@ -88,14 +94,80 @@ export class FlowIndex {
     readonly report: RecentFlowReport;
     readonly receivedAtMs: number;
     readonly isOwn: (flow: ReportedFlow) => boolean;
-  }): 'kept' | 'foreign' {
+  }): { readonly hasForeign: boolean; readonly isUnknown: boolean } {
     const { node, report, receivedAtMs } = o;
+    const { run, after, sentAtMs, ids } = report;
     const flows = this.#nodes.get(node) ?? new NodeFlows();
     this.#nodes.set(node, flows);
-    const own = report.flows.filter((flow) => o.isOwn(flow));
-    const placed = own.map((flow) => onServerTime(flow, report.sentAtMs, receivedAtMs));
-    flows.countNotKept(receivedAtMs, flows.recent.add({ ...report, flows: placed }, receivedAtMs));
-    return own.length < report.flows.length ? 'foreign' : 'kept';
+    const before = flows.size;
+    const { recent } = flows;
+    let [hasForeign, isUnknown] = [false, false];
+    recent.heard(run, receivedAtMs);
+    for (const [index, flow] of report.flows.entries()) {
+      if (o.isOwn(flow)) recent.add(run, after, onServerTime(flow, sentAtMs, receivedAtMs), ids?.[index]);
+      else hasForeign = true;
+    }
+    for (const numbers of report.again ?? []) {
+      const found = recent.find(run, numbers);
+      if (found === undefined) isUnknown = true;
+      else if (o.isOwn(found.flow)) {
+        recent.addAgain(run, after, { key: found.key, flow: onServerTime(found.flow, sentAtMs, receivedAtMs) });
+      } else hasForeign = true;
+    }
+    this.#size += flows.size - before;
+    this.#maintain();
+    return { hasForeign, isUnknown };
+  }
+
+  /** Takes what an earlier process had and the stream lacks. */
+  restore(o: Parameters<FlowIndex['add']>[0]): void {
+    const { node, batch, storedAtMs } = o;
+    const flows = this.#nodes.get(node) ?? new NodeFlows();
+    this.#nodes.set(node, flows);
+    const oldestMs = this.#nowMs() - this.#retentionMs;
+    this.#resize(flows, () => {
+      for (const flow of batch.flows) {
+        if (flow.lastSeenMs < oldestMs || !o.isOwn(flow)) continue;
+        flows.recent.restore(batch.run, batch.leftAfter ?? 0, flow, storedAtMs);
+      }
+    });
+    this.#maintain();
+  }
+
+  /** How many nodes reported within this time. */
+  heardWithin(ms: number): number {
+    const sinceMs = this.#nowMs() - ms;
+    let count = 0;
+    for (const { recent } of this.#nodes.values()) if ((recent.asOfMs ?? 0) >= sinceMs) count += 1;
+    return count;
+  }
+
+  /** What ended runs left and the stream has is history from now on. The stream must have been read. */
+  settleEnded(): void {
+    for (const flows of this.#nodes.values()) this.#resize(flows, () => flows.settleEnded());
+  }
+
+  /** Drops what a node had reported and not stored, and counts it as lost. */
+  forgetRecent(node: NodeName): void {
+    const flows = this.#nodes.get(node);
+    if (flows !== undefined) this.#resize(flows, () => flows.countLost(this.#nowMs(), flows.recent.clear()));
+  }
+
+  #addLeftBehind(
+    flows: NodeFlows,
+    o: Parameters<FlowIndex['add']>[0] & { readonly after: number },
+  ): 'kept' | 'repeated' | 'foreign' {
+    const { node, batch, storedAtMs, after } = o;
+    const { run } = batch;
+    if (flows.hasEnded(run)) return 'repeated';
+    this.#nodes.set(node, flows);
+    const oldestMs = this.#nowMs() - this.#retentionMs;
+    const own = batch.flows.filter((flow) => o.isOwn(flow));
+    this.#resize(flows, () => {
+      for (const flow of own) if (flow.lastSeenMs >= oldestMs) flows.addLeftBehind({ run, after, flow, storedAtMs });
+    });
+    this.#maintain();
+    return own.length < batch.flows.length ? 'foreign' : 'kept';
   }
 
   /** By the controller's clock: the records of `node` contain what ended before this. Null: it has reported nothing. */
@@ -108,14 +180,11 @@ export class FlowIndex {
     return [...this.#nodes.values()].reduce((sum, flows) => sum + flows.lostSince(sinceMs), 0);
   }
 
-  /** What agents that were killed had reported and not stored, for the owner to store. */
-  leftBehind(): {
-    readonly node: NodeName;
-    readonly run: string;
-    readonly after: number;
-    readonly flows: readonly ReportedFlow[];
-  }[] {
-    return [...this.#nodes].flatMap(([node, flows]) => flows.recent.leftBehind().map((left) => ({ node, ...left })));
+  /** See {@link RecentFlows.leftBehind}. */
+  leftBehind({ isEnding }: { readonly isEnding: boolean }): (LeftFlows & { readonly node: NodeName })[] {
+    return [...this.#nodes].flatMap(([node, { recent }]) =>
+      recent.leftBehind(this.#nowMs(), isEnding).map((left) => ({ node, ...left })),
+    );
   }
 
   query({ sinceMs, namespace }: FlowQuery): FoundFlows {
@@ -153,7 +222,7 @@ export class FlowIndex {
     // Frees 5% at once: otherwise every new entry would have to look for a victim.
     while (this.#size > this.#maxEntries * 0.95) {
       const largest = [...this.#nodes.values()].reduce((most, flows) => (flows.size > most.size ? flows : most));
-      this.#resize(largest, () => largest.shrink());
+      this.#resize(largest, () => largest.shrink(this.#nowMs()));
     }
   }
 

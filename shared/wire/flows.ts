@@ -72,7 +72,23 @@ export type FlowBatch = {
   readonly notKept: number;
   /** Connections that are in no record, because the agent was killed or the store refused them; absent: none. */
   readonly lost?: number;
+  /** Earlier runs on the node that were killed; absent: none. */
+  readonly lostRuns?: readonly LostRun[];
+  /**
+   * Set in a batch that the controller stores: what it had in reports and no batch contains. It replaces nothing, and the
+   * next batch of the run that contains a flow replaces it. Value: the sequence of the last batch before the reports.
+   */
+  readonly leftAfter?: number;
   readonly flows: readonly ReportedFlow[];
+};
+
+/** An agent that was killed. */
+export type LostRun = {
+  readonly run: string;
+  /** Connections that it had put into no stored batch. They are lost, except those that the controller has from reports. */
+  readonly connections: number;
+  /** Of these, those that it had not reported either. `lost` contains them. */
+  readonly unreported: number;
 };
 
 /** The mesh's verdict, derived from the reason of a connection's end. */
@@ -99,6 +115,8 @@ function endKey({ workload, identity, cidr }: FlowParty): string {
 
 /** Flows in one batch; an agent with more sends several batches. */
 export const maxFlowsPerBatch = 500;
+/** Killed runs in one batch. */
+export const maxLostRuns = 16;
 /** Audited rules per connection that are reported. */
 export const maxAuditedRules = 32;
 
@@ -145,5 +163,10 @@ export const flowBatchSchema: z.ZodType<FlowBatch> = z.object({
   sentAtMs: count,
   notKept: count,
   lost: count.exactOptional(),
+  lostRuns: z
+    .array(z.object({ run: z.string().regex(/^[0-9a-f]{16}$/), connections: count, unreported: count }))
+    .max(maxLostRuns)
+    .exactOptional(),
+  leftAfter: count.exactOptional(),
   flows: z.array(reportedFlowSchema).max(maxFlowsPerBatch),
 });

@@ -1,6 +1,7 @@
 import { ipBytes, isIpv6, parseIp, type IpAddress } from '../../../shared/address.js';
 import { formatRuleRef, type RuleRef } from '../../../shared/policy/connection.js';
 import { flowKey, flowRulePattern, maxAuditedRules, verdictOf } from '../../../shared/wire/flows.js';
+import type { FlowAgain } from '../../../shared/wire/recent-flows.js';
 import type { Reason } from '../../../shared/reasons.js';
 import type { FlowParty, ReportedFlow } from '../../../shared/wire/flows.js';
 import type { ClosedConnection, ConnectionParty } from '../../dataplane/report/closed-connection.js';
@@ -28,6 +29,10 @@ const notRefused: ReadonlySet<Reason> = new Set(['CLIENT_RESET', 'DRAIN']);
 type Sum = { -readonly [Field in keyof ReportedFlow]: ReportedFlow[Field] };
 
 type Entry = {
+  /** By which reports name it. */
+  readonly id: number;
+  /** Whether the controller knows the number. */
+  isNamed: boolean;
   /** What is to be published; null: nothing since the last time. */
   pending: Sum | null;
   /** Whether `pending` has grown since the controller got it. */
@@ -42,9 +47,15 @@ type Entry = {
 
 /** What the controller does not know yet. */
 export type RecentTake = {
+  /** Flows that the controller may not know, with their numbers in the same order. */
   readonly flows: readonly ReportedFlow[];
+  readonly ids: readonly number[];
+  /** Flows whose number it knows. */
+  readonly again: readonly FlowAgain[];
   /** Connections in them that were in no report before. */
   readonly unreported: number;
+  /** The controller knows the numbers from now on. */
+  readonly named: () => void;
   /** After a report that failed: they are in the next one again. */
   readonly putBack: () => void;
 };
@@ -71,6 +82,8 @@ export class FlowAggregator {
   #notKept = 0;
   #takenUnreported = 0;
   #unconfirmed = 0;
+  #unstored = 0;
+  #nextId = 0;
 
   /** `nameExternal`: returns the ServiceEntry that an address outside the mesh belongs to, as `namespace/name`. */
   constructor(init: {
@@ -91,6 +104,26 @@ export class FlowAggregator {
   /** Connections that were added and not confirmed. */
   get unconfirmed(): number {
     return this.#unconfirmed;
+  }
+
+  /** Connections that were added and are in no stored batch. */
+  get unstored(): number {
+    return this.#unstored;
+  }
+
+  /** A batch with them is stored, or will never be. */
+  settle(connections: number): void {
+    this.#unstored -= connections;
+  }
+
+  /** The controller knows nothing of what is in no stored batch: the next report has all of it, whole. */
+  forgetReports(): void {
+    for (const table of [this.#exact, this.#coarse, this.#other]) {
+      for (const entry of table.values()) {
+        entry.isNamed = false;
+        entry.hasNews = entry.pending !== null;
+      }
+    }
   }
 
   /** The controller has them, in a report or in a stored batch. */
@@ -170,14 +203,20 @@ export class FlowAggregator {
   /** What was added since the last call, each flow with all that is not in a stored batch yet. */
   takeRecent(): RecentTake {
     const flows: ReportedFlow[] = [];
+    const ids: number[] = [];
+    const again: FlowAgain[] = [];
     const taken: { readonly entry: Entry; readonly unreported: number }[] = [];
     let sum = 0;
     for (const table of [this.#exact, this.#coarse, this.#other]) {
       for (const entry of table.values()) {
         const { pending, unreported } = entry;
         if (!entry.hasNews || pending === null) continue;
-        // A copy: it grows while the report waits for its turn.
-        flows.push({ ...pending });
+        if (entry.isNamed) again.push(numbersOf(entry.id, pending));
+        else {
+          // A copy: it grows while the report waits for its turn.
+          flows.push({ ...pending });
+          ids.push(entry.id);
+        }
         taken.push({ entry, unreported });
         sum += unreported;
         entry.hasNews = false;
@@ -194,11 +233,13 @@ export class FlowAggregator {
         }
       }
     };
-    return { flows, unreported: sum, putBack };
+    const named = (): void => taken.forEach(({ entry }) => void (entry.isNamed = true));
+    return { flows, ids, again, unreported: sum, named, putBack };
   }
 
   #add(flow: Sum): void {
     this.#unconfirmed += flow.connections;
+    this.#unstored += flow.connections;
     if (this.#addTo(this.#exact, flow, this.#maxExact)) return;
     this.#notKept += flow.connections;
     const source = { ...flow.source, cidr: null };
@@ -216,6 +257,8 @@ export class FlowAggregator {
       if (table.size >= max) return false;
       const { connections } = flow;
       table.set(key, {
+        id: this.#nextId++,
+        isNamed: false,
         pending: flow,
         hasNews: true,
         unreported: connections,
@@ -258,6 +301,11 @@ function ruleText(rule: RuleRef | null): string {
 
 function ruleTexts(rules: readonly RuleRef[]): readonly string[] {
   return rules.slice(0, maxAuditedRules).map(formatRuleRef);
+}
+
+function numbersOf(id: number, flow: ReportedFlow): FlowAgain {
+  const { revision, connections, bytesSent, bytesReceived, firstSeenMs, lastSeenMs } = flow;
+  return [id, revision, connections, bytesSent, bytesReceived, firstSeenMs, lastSeenMs];
 }
 
 function addFlow(sum: Sum, flow: ReportedFlow): void {

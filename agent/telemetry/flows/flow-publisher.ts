@@ -1,9 +1,8 @@
-import { randomBytes } from 'node:crypto';
 import { setTimeout as delay } from 'node:timers/promises';
 import { CulvertError, describeError } from '../../../shared/errors.js';
 import type { Log } from '../../../shared/log.js';
 import { encodeFlowBatch, splitFlows } from '../../../shared/wire/flow-batch.js';
-import type { FlowBatch } from '../../../shared/wire/flows.js';
+import type { FlowBatch, LostRun } from '../../../shared/wire/flows.js';
 import type { RecentAnswer } from '../../../shared/wire/recent-flows.js';
 import type { WorkerReport } from '../../dataplane/messages.js';
 import type { FlowAggregator } from './flow-aggregator.js';
@@ -11,12 +10,11 @@ import type { FlowMetrics } from './flow-metrics.js';
 import type { FlowTally } from './flow-tally.js';
 import { RecentFlows } from './recent-flows.js';
 
-const windowMs = 10_000;
 /** How long a stop waits for the last window to be stored. */
 const lastFlushMs = 2000;
 
 type WaitingBatch = Omit<FlowBatch, 'run' | 'sentAtMs'> & {
-  /** Connections that the controller knows once it is stored. */
+  /** Connections that are in no report, and that the controller knows once it is stored. */
   readonly unreported: number;
 };
 
@@ -33,10 +31,11 @@ export class FlowPublisher {
   readonly #recent: RecentFlows;
   readonly #log: Log;
   readonly #nowMs: () => number;
-  readonly #run = randomBytes(8).toString('hex');
+  readonly #run: string;
   readonly #timer: NodeJS.Timeout;
   /** Not in a batch yet. */
   #lost: number;
+  #lostRuns: readonly LostRun[];
   #waiting: WaitingBatch[] = [];
   #sequence = 0;
   #flushing: Promise<void> | null = null;
@@ -54,7 +53,7 @@ export class FlowPublisher {
     readonly metrics: FlowMetrics;
     readonly log: Log;
     readonly nowMs: () => number;
-    readonly windowMs?: number;
+    readonly windowMs: number;
   }) {
     this.#aggregator = init.aggregator;
     this.#store = init.store;
@@ -62,7 +61,9 @@ export class FlowPublisher {
     this.#log = init.log;
     this.#nowMs = init.nowMs;
     this.#tally = init.tally;
+    this.#run = init.tally.run;
     this.#lost = init.tally.lostBefore;
+    this.#lostRuns = init.tally.lostRuns;
     if (this.#lost > 0) {
       this.#metrics.notKept('lost', this.#lost);
       this.#log.warn({ connections: this.#lost }, 'the last agent on this node ended without reporting connections');
@@ -76,14 +77,14 @@ export class FlowPublisher {
       nowMs: init.nowMs,
       log: init.log,
     });
-    this.#timer = setInterval(() => void this.flush(), init.windowMs ?? windowMs);
+    this.#timer = setInterval(() => void this.flush(), init.windowMs);
   }
 
   report(report: WorkerReport, worker: number): void {
     for (const connection of report.closed) this.#aggregator.addClosed(connection);
     for (const open of report.open ?? []) this.#aggregator.addOpen(open);
     if (report.openUnreported !== undefined) this.#tally.setOpen(worker, report.openUnreported);
-    this.#tally.setCounted(this.#aggregator.unconfirmed);
+    this.#tally.setCounted(this.#aggregator);
   }
 
   /** Ends a window and sends it, unless an earlier one still waits; that one goes first. Never rejects. */
@@ -113,16 +114,21 @@ export class FlowPublisher {
     if (notKept > 0) this.#metrics.notKept('summed', notKept);
     const unreported = this.#aggregator.takeUnreported();
     const parts = splitFlows(flows);
-    const lost = this.#lost;
+    const lost = this.#lost > 0 ? { lost: this.#lost } : {};
+    const lostRuns = this.#lostRuns.length > 0 ? { lostRuns: this.#lostRuns } : {};
+    const losses = { ...lost, ...lostRuns };
     this.#lost = 0;
+    this.#lostRuns = [];
     // What was lost is worth a batch without flows.
-    this.#waiting = (parts.length === 0 && lost > 0 ? [[]] : parts).map((part, index, { length }) => ({
-      sequence: ++this.#sequence,
-      notKept: index === 0 ? notKept : 0,
-      ...(index === 0 && lost > 0 ? { lost } : {}),
-      flows: part,
-      unreported: index === length - 1 ? unreported : 0,
-    }));
+    this.#waiting = (parts.length === 0 && Object.keys(losses).length > 0 ? [[]] : parts).map(
+      (part, index, { length }) => ({
+        sequence: ++this.#sequence,
+        notKept: index === 0 ? notKept : 0,
+        ...(index === 0 ? losses : {}),
+        flows: part,
+        unreported: index === length - 1 ? unreported : 0,
+      }),
+    );
     // What is in none of these was in an earlier batch, which is stored by now.
     if (this.#waiting.length === 0) this.#confirm(unreported);
     await this.#sendWaiting();
@@ -132,29 +138,35 @@ export class FlowPublisher {
   async #sendWaiting(): Promise<boolean> {
     for (let batch = this.#waiting[0]; batch !== undefined; batch = this.#waiting[0]) {
       try {
-        const { unreported, ...content } = batch;
+        const { unreported: _unreported, ...content } = batch;
         await this.#store(encodeFlowBatch({ run: this.#run, sentAtMs: this.#nowMs(), ...content }));
-        this.#confirm(unreported);
-        if (batch.lost !== undefined) this.#tally.settle();
+        this.#settle(batch);
+        if (batch.lost !== undefined || batch.lostRuns !== undefined) this.#tally.settle();
         this.#metrics.told(batch.flows.length);
         this.#lastProblem = '';
       } catch (error) {
         this.#metrics.storeFailed();
         this.#report(error);
         if (!isHopeless(error)) return false;
-        const lost = batch.flows.reduce((sum, flow) => sum + flow.connections, 0) + (batch.lost ?? 0);
+        const lost = connectionsIn(batch) + (batch.lost ?? 0);
         this.#metrics.notKept('lost', lost);
         this.#lost += lost;
-        this.#confirm(batch.unreported);
+        this.#lostRuns = [...this.#lostRuns, ...(batch.lostRuns ?? [])];
+        this.#settle(batch);
       }
       this.#waiting.shift();
     }
     return true;
   }
 
-  #confirm(connections: number): void {
-    this.#aggregator.confirm(connections);
-    this.#tally.setCounted(this.#aggregator.unconfirmed);
+  #settle(batch: WaitingBatch): void {
+    this.#aggregator.settle(connectionsIn(batch));
+    this.#confirm(batch.unreported);
+  }
+
+  #confirm(unreported: number): void {
+    this.#aggregator.confirm(unreported);
+    this.#tally.setCounted(this.#aggregator);
   }
 
   /** The link logs an outage itself, once; here it only delays. */
@@ -168,6 +180,10 @@ export class FlowPublisher {
       'flow records could not be stored; traffic is not affected',
     );
   }
+}
+
+function connectionsIn({ flows }: WaitingBatch): number {
+  return flows.reduce((sum, { connections }) => sum + connections, 0);
 }
 
 /** Retrying the same bytes cannot help. */

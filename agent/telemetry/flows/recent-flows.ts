@@ -1,8 +1,14 @@
 import { CulvertError, describeError } from '../../../shared/errors.js';
 import type { Log } from '../../../shared/log.js';
-import { encodeRecentFlows, recentEveryMs, type RecentAnswer } from '../../../shared/wire/recent-flows.js';
+import {
+  encodeRecentFlows,
+  maxFlowsAgain,
+  recentEveryMs,
+  type RecentAnswer,
+  type RecentFlowReport,
+} from '../../../shared/wire/recent-flows.js';
 import { splitFlows } from '../../../shared/wire/flow-batch.js';
-import type { FlowAggregator } from './flow-aggregator.js';
+import type { FlowAggregator, RecentTake } from './flow-aggregator.js';
 import type { FlowTally } from './flow-tally.js';
 
 /** After the server refused it: the credential is of an older version, until it is renewed. */
@@ -12,13 +18,16 @@ const lastReportMs = 500;
 
 /**
  * Sends the controller what the next stored batches will contain, every few seconds, so that it knows a connection long
- * before its record is stored: that is done for a busy pair every few minutes only. Each report has the whole sum since the
- * last stored batch, so one that is lost costs nothing but time. A report without flows says that nothing happened.
+ * before its record is stored: that is done for a busy pair every few minutes only. Each flow that grew is in a report with
+ * its whole sum since the last stored batch, so one that is lost costs nothing but time. A report without flows says that
+ * nothing happened. A controller that has started again knows none of it and gets everything again.
  */
 export class RecentFlows {
   readonly #init: RecentFlowsInit;
   #timer: NodeJS.Timeout | null = null;
   #everyMs: number = recentEveryMs.most;
+  /** The process of the controller that answered last; null: none yet. */
+  #instance: string | null = null;
   #isStopped = false;
   #lastProblem = '';
   #reporting: Promise<void> = Promise.resolve();
@@ -71,14 +80,16 @@ export class RecentFlows {
       this.#giveUp = () => reject(new Error('the agent ended before the controller answered'));
     });
     try {
-      const parts = splitFlows(taken.flows);
-      // One report at least: it says up to when this node is known.
-      for (const flows of parts.length === 0 ? [[]] : parts) {
-        const { everyMs } = await Promise.race([
-          send(encodeRecentFlows({ run, after, sentAtMs: nowMs(), flows })),
-          givenUp,
-        ]);
-        this.#everyMs = everyMs;
+      for (const part of partsOf(taken)) {
+        const report = encodeRecentFlows({ run, after, sentAtMs: nowMs(), ...part });
+        const answer = await Promise.race([send(report), givenUp]);
+        this.#everyMs = answer.everyMs;
+        if (this.#isForgotten(answer)) {
+          taken.putBack();
+          aggregator.forgetReports();
+          this.#everyMs = recentEveryMs.least;
+          return;
+        }
       }
     } catch (error) {
       taken.putBack();
@@ -86,9 +97,34 @@ export class RecentFlows {
     } finally {
       this.#giveUp = () => undefined;
     }
+    // An earlier version gives no instance, and knows no numbers.
+    if (this.#instance !== null) taken.named();
     aggregator.confirm(taken.unreported);
-    tally.setCounted(aggregator.unconfirmed);
+    tally.setCounted(aggregator);
   }
+
+  /** Whether the controller lacks what was reported before. */
+  #isForgotten({ instance, isUnknown }: RecentAnswer): boolean {
+    const before = this.#instance;
+    this.#instance = instance ?? null;
+    return isUnknown === true || (before !== null && before !== this.#instance);
+  }
+}
+
+type Part = Pick<RecentFlowReport, 'flows' | 'ids' | 'again'>;
+
+/** One at least: it says up to when this node is known. */
+function partsOf({ flows, ids, again }: RecentTake): Part[] {
+  const parts: Part[] = [];
+  let from = 0;
+  for (const part of splitFlows(flows)) {
+    parts.push({ flows: part, ids: ids.slice(from, from + part.length) });
+    from += part.length;
+  }
+  for (let at = 0; at < again.length; at += maxFlowsAgain) {
+    parts.push({ flows: [], again: again.slice(at, at + maxFlowsAgain) });
+  }
+  return parts.length === 0 ? [{ flows: [], ids: [] }] : parts;
 }
 
 export type RecentFlowsInit = {

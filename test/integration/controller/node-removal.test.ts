@@ -178,11 +178,11 @@ test("on the operator's NATS, recent flows of a member are answered, and those o
   await using controller = await startedController(directory.path, { changes: operator.changes });
   await using agent = await joinedBus(controller, 'host-a');
   await using other = await joinedBus(controller, 'host-b');
-  assert.deepEqual(await reportRecent(agent, 'host-a'), { everyMs: recentEveryMs.most });
+  assert.equal((await reportRecent(agent, 'host-a')).everyMs, recentEveryMs.most);
 
   await remove(controller, 'host-a');
   await assert.rejects(reportRecent(agent, 'host-a'), { code: 'NODE_REMOVED', hint: /join the host again/ });
-  assert.deepEqual(await reportRecent(other, 'host-b'), { everyMs: recentEveryMs.most });
+  assert.equal((await reportRecent(other, 'host-b')).everyMs, recentEveryMs.most);
 
   const batch = { run: 'a'.repeat(16), sequence: 1, sentAtMs: Date.now(), notKept: 7, flows: [] };
   for (const [node, { bus }] of [['host-a', agent] as const, ['host-b', other] as const]) {

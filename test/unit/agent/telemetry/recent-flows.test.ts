@@ -80,3 +80,29 @@ test('a report that failed while its flow was stored is not repeated, and counts
   flows.confirm(flows.takeUnreported());
   assert.equal(flows.unconfirmed, 0);
 });
+
+test('a flow is named by its number once the controller knows it, and whole again when it has forgotten', () => {
+  const flows = newAggregator();
+  flows.addOpen(seen(2));
+  const whole = flows.takeRecent();
+  assert.deepEqual([whole.flows.length, whole.ids, whole.again], [1, [0], []]);
+  whole.named();
+  flows.addOpen(seen(3));
+  flows.addOpen(seen(1, 80));
+  const { flows: more, ids, again } = flows.takeRecent();
+  assert.deepEqual([more.map(({ port }) => port), ids, again], [[80], [1], [[0, 1, 5, 2, 4, 1000, 2000]]]);
+  assert.deepEqual(flows.takeRecent().again, []);
+  flows.forgetReports();
+  assert.deepEqual(counts(flows), [5, 1], 'all that is in no stored batch, also what was reported before');
+});
+
+test('a connection is unstored until a stored batch has it, whatever was reported', () => {
+  const flows = newAggregator();
+  flows.addOpen(seen(2));
+  flows.confirm(flows.takeRecent().unreported);
+  assert.deepEqual([flows.unconfirmed, flows.unstored], [0, 2]);
+  flows.take({ isLast: true });
+  assert.equal(flows.unstored, 2, 'not stored yet');
+  flows.settle(2);
+  assert.equal(flows.unstored, 0);
+});

@@ -1,7 +1,8 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { FlowIndex } from '../../../../controller/flows/flow-index.js';
-import type { ReportedFlow } from '../../../../shared/wire/flows.js';
+import type { FlowBatch, ReportedFlow } from '../../../../shared/wire/flows.js';
+import type { FlowAgain, RecentFlowReport } from '../../../../shared/wire/recent-flows.js';
 import { nodeNamed, workloadNamed } from '../../../support/routing/names.js';
 
 const now = 20_000 * 86_400_000;
@@ -28,21 +29,36 @@ function flow(connections: number, port = 5432): ReportedFlow {
   };
 }
 
-function newIndex() {
-  const index = new FlowIndex({ nowMs: () => now, retentionMs: 14 * 86_400_000 });
+function newIndex(o: { readonly maxEntries?: number } = {}) {
+  const clock = { nowMs: now };
   const isOwn = () => true;
+  const index = new FlowIndex({ nowMs: () => clock.nowMs, retentionMs: 14 * 86_400_000, ...o });
+  const report = (content: Pick<RecentFlowReport, 'flows' | 'ids' | 'again'>, after: number, run: string) =>
+    index.addRecent({
+      node,
+      receivedAtMs: clock.nowMs,
+      isOwn,
+      report: { run, after, sentAtMs: clock.nowMs, ...content },
+    });
+  const add = (batch: Omit<FlowBatch, 'sentAtMs' | 'notKept'>) =>
+    index.add({ node, storedAtMs: clock.nowMs, isOwn, batch: { sentAtMs: clock.nowMs, notKept: 0, ...batch } });
+  const connections = () => index.query(all).flows.reduce((sum, flows) => sum + flows.connections, 0);
   return {
     index,
-    recent: (after: number, flows: readonly ReportedFlow[], run = first) =>
-      index.addRecent({ node, receivedAtMs: now, isOwn, report: { run, after, sentAtMs: now, flows } }),
-    stored: (sequence: number, flows: readonly ReportedFlow[], run = first, lost = 0) =>
-      index.add({
-        node,
-        storedAtMs: now,
-        isOwn,
-        batch: { run, sequence, sentAtMs: now, notKept: 0, ...(lost === 0 ? {} : { lost }), flows },
-      }),
-    connections: () => index.query(all).flows.reduce((sum, { connections }) => sum + connections, 0),
+    clock,
+    connections,
+    leftBehind: () => index.leftBehind({ isEnding: false }),
+    recent: (after: number, flows: readonly ReportedFlow[], run = first, ids?: readonly number[]) =>
+      report({ flows, ...(ids === undefined ? {} : { ids }) }, after, run),
+    again: (after: number, ...numbers: readonly FlowAgain[]) => report({ flows: [], again: numbers }, after, first),
+    stored: (
+      sequence: number,
+      flows: readonly ReportedFlow[],
+      run = first,
+      losses: Pick<FlowBatch, 'lost' | 'lostRuns'> = {},
+    ) => add({ run, sequence, flows, ...losses }),
+    left: (after: number, flows: readonly ReportedFlow[], run = first) =>
+      add({ run, sequence: Math.max(1, after), leftAfter: after, flows }),
   };
 }
 
@@ -81,26 +97,109 @@ test('a batch without a flow leaves what was reported of it', () => {
 });
 
 test('what a killed agent had reported stays, and is stored in its name once', () => {
-  const { index, recent, stored, connections } = newIndex();
+  const { index, recent, stored, left, connections, leftBehind } = newIndex();
   stored(4, [flow(1)]);
   recent(4, [flow(5)]);
-  assert.deepEqual(index.leftBehind(), []);
+  assert.deepEqual(leftBehind(), []);
   recent(0, [flow(2)], second);
   assert.equal(connections(), 8);
-  const left = index.leftBehind();
+  const behind = leftBehind();
   assert.deepEqual(
-    left.map(({ run, after, flows }) => [run, after, flows.map((one) => one.connections)]),
+    behind.map(({ run, after, flows }) => [run, after, flows.map((one) => one.connections)]),
     [[first, 4, [5]]],
   );
   stored(1, [flow(2)], second);
-  for (const { run, after, flows } of left) stored(after + 1, flows, run);
+  for (const { run, after, flows, stored: noteStored } of behind) {
+    noteStored(flows);
+    assert.equal(left(after, flows, run), 'kept');
+  }
   assert.equal(connections(), 8);
-  assert.deepEqual(index.leftBehind(), []);
+  assert.deepEqual(leftBehind(), []);
+  index.settleEnded();
+  assert.equal(connections(), 8);
+  assert.equal(left(4, [flow(5)]), 'repeated');
+  assert.equal(connections(), 8);
+});
+
+test('the flows of a host that stays silent are stored, and one that is back stores them itself', () => {
+  const { index, recent, stored, left, connections, clock, leftBehind } = newIndex();
+  stored(3, [flow(1)]);
+  recent(3, [flow(5), flow(7, 80)]);
+  clock.nowMs += 4 * 60_000;
+  assert.deepEqual(leftBehind(), []);
+  clock.nowMs += 2 * 60_000;
+  const [behind] = leftBehind();
+  assert.equal(behind?.flows.length, 2);
+  behind.stored(behind.flows);
+  assert.equal(left(3, behind.flows), 'kept');
+  index.settleEnded();
+  assert.deepEqual([leftBehind().length, connections()], [0, 13]);
+  assert.equal(stored(4, [flow(6)]), 'kept', 'its number is not taken');
+  assert.equal(connections(), 1 + 6 + 7);
+});
+
+test('what was stored for a silent host is read after a restart, and expires', () => {
+  const { index, left, connections, clock } = newIndex();
+  left(3, [flow(5)]);
+  index.settleEnded();
+  assert.equal(connections(), 5);
+  clock.nowMs += 15 * 86_400_000;
+  assert.deepEqual([connections(), index.size], [0, 0]);
+});
+
+test('what was left behind is not counted with a batch that was stored at the same moment', () => {
+  const { stored, left, connections } = newIndex();
+  stored(4, [flow(6)]);
+  left(3, [flow(5)]);
+  assert.equal(connections(), 6);
+});
+
+test('a part that could not be stored is left alone, and the others are not stored again', () => {
+  const { recent, leftBehind } = newIndex();
+  recent(0, [flow(5), flow(7, 80)]);
+  recent(0, [], second);
+  const [behind] = leftBehind();
+  behind?.stored(behind.flows.slice(0, 1));
+  assert.deepEqual(
+    leftBehind().map(({ flows }) => flows.map(({ port }) => port)),
+    [[80]],
+  );
+});
+
+test('a report names by number what was reported whole, and a number that is not known is said', () => {
+  const { index, again, recent, connections, stored } = newIndex();
+  recent(0, [flow(2), flow(3, 80)], first, [7, 8]);
+  assert.deepEqual(again(0, [7, 1, 4, 40, 20, now, now]), { hasForeign: false, isUnknown: false });
+  assert.equal(connections(), 4 + 3);
+  stored(1, [flow(4)]);
+  again(1, [7, 1, 1, 10, 20, now, now]);
+  assert.equal(connections(), 4 + 3 + 1);
+  assert.deepEqual(again(1, [9, 1, 1, 10, 20, now, now]), { hasForeign: false, isUnknown: true });
+  assert.equal(connections(), 8);
+  assert.equal(index.query(all).flows[0]?.destination.workload, 'data/db');
+});
+
+test('of what a killed agent had not stored, that is lost which no report had', () => {
+  const { index, recent, stored, leftBehind } = newIndex();
+  recent(0, [flow(20)]);
+  const lostRuns = [{ run: first, connections: 27, unreported: 7 }];
+  stored(1, [], second, { lost: 9, lostRuns });
+  assert.equal(index.lostSince(0), 2 + 7);
+  const [behind] = leftBehind();
+  behind?.stored(behind.flows);
+  index.settleEnded();
+  assert.equal(index.lostSince(0), 9);
+
+  const restarted = newIndex();
+  restarted.stored(1, [], second, { lost: 9, lostRuns });
+  assert.equal(restarted.index.lostSince(0), 2 + 27, 'this one has none of them');
+  restarted.left(0, behind?.flows ?? []);
+  assert.equal(restarted.index.lostSince(0), 9);
 });
 
 test('connections that an agent lost are counted, and fall out with their time', () => {
   const { index, stored } = newIndex();
-  stored(1, [], first, 17);
+  stored(1, [], first, { lost: 17 });
   assert.equal(index.lostSince(0), 17);
   assert.equal(index.lostSince(now + 3_600_000), 0);
 });
@@ -108,8 +207,8 @@ test('connections that an agent lost are counted, and fall out with their time',
 test('flows of other nodes are dropped from a report', () => {
   const { index, connections } = newIndex();
   const report = { run: first, after: 0, sentAtMs: now, flows: [flow(5), flow(7, 80)] };
-  const outcome = index.addRecent({ node, receivedAtMs: now, isOwn: ({ port }) => port === 80, report });
-  assert.equal(outcome, 'foreign');
+  const { hasForeign } = index.addRecent({ node, receivedAtMs: now, isOwn: ({ port }) => port === 80, report });
+  assert.equal(hasForeign, true);
   assert.equal(connections(), 7);
 });
 
@@ -124,4 +223,20 @@ test('a node that reports without end is bounded, and what does not fit is count
   const found = index.query(all);
   assert.equal(found.flows.length + found.notKept, 15_000);
   assert.ok(found.flows.length <= 12_000);
+  for (let again = 0; again < 3; again++) recent(0, [flow(1, 14_999)]);
+  assert.equal(index.query(all).notKept, found.notKept, 'a flow that is reported again counts once');
+});
+
+test('recent flows are within the bound of all nodes', () => {
+  const { index, recent, stored } = newIndex({ maxEntries: 1000 });
+  stored(1, [flow(1)]);
+  for (let part = 0; part < 4; part++) {
+    recent(
+      1,
+      Array.from({ length: 100 }, (_, i) => flow(1, part * 100 + i)),
+    );
+  }
+  const found = index.query(all);
+  assert.ok(found.flows.length <= 1000 / 4, String(found.flows.length));
+  assert.equal(found.flows.reduce((sum, { connections }) => sum + connections, 0) + found.notKept, 401);
 });
