@@ -18,6 +18,7 @@
 #include <linux/rtnetlink.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
+#include <linux/netfilter.h>
 #include <sched.h>
 #include <stdbool.h>
 #include <stdint.h>
@@ -28,6 +29,7 @@
 #include <unistd.h>
 
 #include "node-values.h"
+#include "nf-tables.h"
 #include "sock-diag.h"
 #include "syn-queue.h"
 #include "tcp-life.h"
@@ -390,6 +392,26 @@ static napi_value watch_changes(napi_env env, napi_callback_info info) {
   return fd_result(env, fd, result);
 }
 
+/* deleteEmptyTable(netnsFd | -1, isIpv6, name) -> whether it is gone */
+static napi_value delete_empty_table_call(napi_env env, napi_callback_info info) {
+  napi_value args[3], result;
+  int32_t netns_fd;
+  bool is_ipv6, is_gone;
+  char name[256];
+  if (!read_arguments(env, info, 3, args) || !read_int(env, args[0], &netns_fd) || !read_bool(env, args[1], &is_ipv6) ||
+      !read_text(env, args[2], name, sizeof name))
+    return NULL;
+
+  thread_state *state = state_of(env);
+  failure outcome = enter_netns(netns_fd, state);
+  if (outcome.step != NULL) return throw_failure(env, outcome);
+  outcome = delete_empty_table(is_ipv6 ? NFPROTO_IPV6 : NFPROTO_IPV4, name, &is_gone);
+  leave_netns(netns_fd, state);
+  if (outcome.step != NULL) return throw_failure(env, outcome);
+  napi_get_boolean(env, is_gone, &result);
+  return result;
+}
+
 /* takeChanges(fd, table | 0) -> boolean */
 static napi_value take_changes_call(napi_env env, napi_callback_info info) {
   napi_value args[2], result;
@@ -602,6 +624,7 @@ NAPI_MODULE_INIT() {
       {"exitAtOnce", NULL, exit_at_once, NULL, NULL, NULL, napi_enumerable, NULL},
       {"watchChanges", NULL, watch_changes, NULL, NULL, NULL, napi_enumerable, NULL},
       {"readProcFile", NULL, read_proc_file_call, NULL, NULL, NULL, napi_enumerable, NULL},
+      {"deleteEmptyTable", NULL, delete_empty_table_call, NULL, NULL, NULL, napi_enumerable, NULL},
       {"takeChanges", NULL, take_changes_call, NULL, NULL, NULL, napi_enumerable, NULL},
       {"keepUrgentInline", NULL, keep_urgent_inline_call, NULL, NULL, NULL, napi_enumerable, NULL},
       {"tcpCondition", NULL, tcp_condition_call, NULL, NULL, NULL, napi_enumerable, NULL},

@@ -6,20 +6,27 @@ import { CulvertError } from '../../../shared/errors.js';
 
 export type CommandResult = { readonly code: number; readonly stdout: string; readonly stderr: string };
 
+/** Which iptables: the host's default one, or a back end by name. */
+export type IptablesProgram = `${'iptables' | 'ip6tables'}${'' | '-nft' | '-legacy'}`;
+
+/** Every program that capture runs. Another one does not compile: it must be required first, and be declared for the tests. */
+export type CaptureProgram =
+  keyof typeof captureTools | `${IptablesProgram}${'' | '-save' | '-restore'}` | 'sh' | 'cat';
+
 export type Command = {
-  readonly argv: readonly [program: string, ...args: string[]];
+  readonly argv: readonly [program: CaptureProgram, ...args: string[]];
   /** An open fd of the network namespace to run in (it stays the caller's); null: the agent's own. */
   readonly netnsFd: number | null;
   readonly input?: string;
 };
 
-/** Debian package of each program that capture runs. */
-export const captureTools: Readonly<Record<string, string>> = {
+/** Debian package of each program that capture runs and that not every host has. */
+export const captureTools = {
   iptables: 'iptables',
   ip6tables: 'iptables',
   ip: 'iproute2',
   nsenter: 'util-linux',
-};
+} as const;
 
 export type MissingTool = { readonly command: string; readonly debianPackage: string };
 
@@ -71,7 +78,7 @@ function hintFor(stderr: string): string {
 const enterFd3 = ['nsenter', '--net=/proc/self/fd/3', '--'] as const;
 
 async function runNow({ argv, netnsFd, input }: Command): Promise<CommandResult> {
-  const [program, ...args] = netnsFd === null ? argv : ([...enterFd3, ...argv] as const);
+  const [program, ...args]: readonly [string, ...string[]] = netnsFd === null ? argv : [...enterFd3, ...argv];
   const child = spawn(program, args, {
     stdio: ['pipe', 'pipe', 'pipe', ...(netnsFd === null ? [] : [netnsFd])],
     env: { ...process.env, LC_ALL: 'C', PATH: toolPath() },
@@ -94,10 +101,14 @@ async function runNow({ argv, netnsFd, input }: Command): Promise<CommandResult>
     code: 'CAPTURE_TOOL',
     message: `${name} cannot be run: ${detail}`,
     hint: isMissing
-      ? `apt-get install -y ${captureTools[name] ?? 'iptables iproute2 util-linux'}`
+      ? `apt-get install -y ${packageOf(name) ?? 'iptables iproute2 util-linux'}`
       : "is the host short of processes, memory or file descriptors? See the agent's limits (systemctl show, ulimit)",
     cause: outcome,
   });
+}
+
+function packageOf(program: string): string | undefined {
+  return (captureTools as Readonly<Record<string, string>>)[program];
 }
 
 /** Empty if there is no stream: a process that could not be started for lack of descriptors has none. */

@@ -1,10 +1,10 @@
 import { readFileSync } from 'node:fs';
-import { isInstalled, type CommandRunner } from './command-runner.js';
+import { isInstalled, type CommandRunner, type IptablesProgram } from './command-runner.js';
 
 /** Which iptables is used. Every program on a host should use the same one, so that its tools show all rules. */
 export type NetfilterBackend = {
   readonly kind: 'nft' | 'legacy';
-  readonly iptables: Readonly<Record<4 | 6, string>>;
+  readonly iptables: Readonly<Record<4 | 6, IptablesProgram>>;
 };
 
 /**
@@ -20,7 +20,7 @@ export async function detectBackend(runner: CommandRunner): Promise<NetfilterBac
   return /^-A /m.test(saved) ? backend('nft', '') : backend('legacy', '-legacy');
 }
 
-function backend(kind: 'nft' | 'legacy', suffix: string): NetfilterBackend {
+function backend(kind: 'nft' | 'legacy', suffix: '' | '-legacy'): NetfilterBackend {
   return { kind, iptables: { 4: `iptables${suffix}`, 6: `ip6tables${suffix}` } };
 }
 

@@ -1,6 +1,6 @@
-import { CulvertError } from '../../../shared/errors.js';
+import { deleteEmptyTable } from '../../native/nf-tables.js';
 import { type ChainPlan, chainPrefix, type TableName, tableNames } from './chain-plan.js';
-import type { CommandRunner } from './command-runner.js';
+import type { CaptureProgram, CommandRunner } from './command-runner.js';
 import {
   type InstalledFamily,
   isOwnTable,
@@ -79,7 +79,7 @@ export async function removeAll(place: Place, found: InstalledFamily, hooks: Hoo
   if (batch.length > 0) {
     await runner.must({ argv: ['ip', `-${family}`, '-batch', '-'], netnsFd, input: `${batch.join('\n')}\n` });
   }
-  if (ownTables.length > 0) await dropEmptyTables(place, ownTables);
+  if (ownTables.length > 0) dropEmptyTables(place, ownTables);
 }
 
 async function removeChainsOneByOne(place: Place, tables: SavedTables): Promise<void> {
@@ -104,28 +104,16 @@ function canGo(tables: SavedTables, name: TableName): boolean {
   return !table.rules.some(isForeignRule) && ![...table.chains].some(isForeignChain);
 }
 
-/**
- * Deletes tables that have no chain left. This needs the nft command. Without it a table stays that is empty and has no
- * effect.
- */
-async function dropEmptyTables({ runner, netnsFd, family }: Place, tables: readonly TableName[]): Promise<void> {
-  const nftFamily = family === 4 ? 'ip' : 'ip6';
-  try {
-    const { stdout } = await runner.run({ argv: ['nft', 'list', 'ruleset', nftFamily], netnsFd });
-    const empty = tables.filter((name) => stdout.includes(`table ${nftFamily} ${name} {\n}`));
-    if (empty.length === 0) return;
-    const commands = empty.map((name) => `delete table ${nftFamily} ${name}`).join('; ');
-    await runner.run({ argv: ['nft', commands], netnsFd });
-  } catch (error) {
-    if (!(error instanceof CulvertError && error.code === 'CAPTURE_TOOL')) throw error;
-  }
+/** Deletes those of our tables that have no chain left. */
+function dropEmptyTables({ netnsFd, family }: Place, tables: readonly TableName[]): void {
+  for (const name of tables) deleteEmptyTable({ netnsFd, family, name });
 }
 
 export async function restore(place: Place, input: string): Promise<void> {
   await place.runner.must({ argv: restoreCommand(place), netnsFd: place.netnsFd, input });
 }
 
-function restoreCommand({ backend, family }: Place): [string, ...string[]] {
+function restoreCommand({ backend, family }: Place): [CaptureProgram, ...string[]] {
   return [`${backend.iptables[family]}-restore`, '--noflush', '-w', '5'];
 }
 

@@ -4,7 +4,9 @@ import { closeSync } from 'node:fs';
 import { createServer, type Server, Socket, type SocketConstructorOpts } from 'node:net';
 import { promisify } from 'node:util';
 import { isSelfTest } from '../../../agent/self-test-target.js';
-import { capturePorts } from '../../../agent/ports.js';
+import { transparentRulePriority } from '../../../agent/capture/firewall/workload-rules.js';
+import { WorkloadCapture } from '../../../agent/capture/workload-capture.js';
+import { capturePorts, transparentReplyTable } from '../../../agent/ports.js';
 import { acceptedFd, dialSocket, listenTcp, originalDestination } from '../../../agent/native/addon.js';
 import { openNetns } from '../../../agent/native/netns.js';
 import { formatHostPort, type IpAddress, isIpv6 } from '../../../shared/address.js';
@@ -27,6 +29,7 @@ export class CaptureNetwork implements AsyncDisposable {
   readonly x: NetworkPlace;
   readonly #prefix = `cvn${randomBytes(3).toString('hex')}`;
   readonly #owned = new Set<Socket | Server>();
+  readonly #captures = new Set<WorkloadCapture>();
 
   constructor() {
     const legs = ['a', 'b', 'x'].map((name, index) => ({ name, net: index + 1 }));
@@ -169,6 +172,30 @@ export class CaptureNetwork implements AsyncDisposable {
   /** Ends all connections at both ends, as a data plane does that lets a workload go. */
   hangUp(): void {
     for (const each of this.#owned) if (each instanceof Socket) each.destroy();
+  }
+
+  /** A capture that {@link cleanUp} ends. */
+  capture(init: ConstructorParameters<typeof WorkloadCapture>[0]): WorkloadCapture {
+    const capture = new WorkloadCapture(init);
+    this.#captures.add(capture);
+    return capture;
+  }
+
+  /** Ends everything that a test left, so that one that failed does not fail the next: for `afterEach`. */
+  async cleanUp(): Promise<void> {
+    this.hangUp();
+    for (const each of this.#owned) if (!(each instanceof Socket)) each.close();
+    this.#owned.clear();
+    for (const capture of this.#captures) await capture.close();
+    this.#captures.clear();
+    const script = `nft flush ruleset
+      for f in 4 6; do ip -$f rule del pref ${transparentRulePriority}; ip -$f route flush table ${transparentReplyTable}; done 2>/dev/null
+      for t in $(cat /proc/net/ip_tables_names); do iptables-legacy -w 5 -t $t -F; iptables-legacy -w 5 -t $t -X; done
+      for t in $(cat /proc/net/ip6_tables_names); do ip6tables-legacy -w 5 -t $t -F; ip6tables-legacy -w 5 -t $t -X; done
+      true`;
+    await Promise.all(
+      [this.a, this.b, this.x].map((place) => execute('nsenter', [`--net=${place.path}`, 'sh', '-c', script])),
+    );
   }
 
   #own(socket: Socket): void {

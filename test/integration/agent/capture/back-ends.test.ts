@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { readFileSync } from 'node:fs';
-import { after, before, test } from 'node:test';
-import { CommandRunner } from '../../../../agent/capture/firewall/command-runner.js';
+import { after, afterEach, before, test } from 'node:test';
+import { type CaptureProgram, CommandRunner } from '../../../../agent/capture/firewall/command-runner.js';
 import { noExclusions, workloadHooks } from '../../../../agent/capture/namespace-capture.js';
 import { detectBackend, type NetfilterBackend } from '../../../../agent/capture/firewall/netfilter-backend.js';
 import { RuleSet } from '../../../../agent/capture/firewall/rule-set.js';
@@ -21,14 +21,15 @@ let network: CaptureNetwork;
 before(() => {
   network = new CaptureNetwork();
 });
+afterEach(() => network.cleanUp());
 after(() => network[Symbol.asyncDispose]());
 
 for (const backend of backEnds) {
   test(`the ${backend.kind} back end captures, shows what was changed, and gives everything back`, async () => {
     const { a, b, x } = network;
     const rules = new RuleSet({ runner, backend, hasRoutes: true, hooks: workloadHooks });
-    const servers = await network.serveCapturePorts(a);
-    servers.push(await network.serve({ at: a, port: 8300, label: 'app' }));
+    await network.serveCapturePorts(a);
+    await network.serve({ at: a, port: 8300, label: 'app' });
     assert.equal(await rules.install(a.fd, plans), 'on');
     assert.deepEqual((await rules.check(a.fd)).differences, []);
     for (const family of families) {
@@ -50,7 +51,6 @@ for (const backend of backEnds) {
     );
     assert.doesNotMatch(left, /CULVERT|culvert|0x111/);
     if (backend.kind === 'nft') assert.equal((await network.sh(a, 'nft list ruleset')).trim(), '');
-    for (const server of servers) server.close();
   });
 }
 
@@ -93,9 +93,10 @@ test('the back end of this host is found without creating a table', async () => 
 });
 
 test('a program that is missing is named together with its package', async () => {
+  const absent = 'iptables-that-is-not-there' as CaptureProgram;
   await assert.rejects(
-    runner.run({ argv: ['iptables-that-is-not-there', '-V'], netnsFd: network.a.fd }),
+    runner.run({ argv: [absent, '-V'], netnsFd: network.a.fd }),
     /iptables-that-is-not-there cannot be run/,
   );
-  await assert.rejects(runner.run({ argv: ['iptables-that-is-not-there'], netnsFd: null }), /cannot be run: .*ENOENT/);
+  await assert.rejects(runner.run({ argv: [absent], netnsFd: null }), /cannot be run: .*ENOENT/);
 });

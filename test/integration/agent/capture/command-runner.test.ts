@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { execFileSync } from 'node:child_process';
 import { closeSync, openSync } from 'node:fs';
 import { test } from 'node:test';
-import { CommandRunner } from '../../../../agent/capture/firewall/command-runner.js';
+import { type CaptureProgram, CommandRunner } from '../../../../agent/capture/firewall/command-runner.js';
 import { CulvertError } from '../../../../shared/errors.js';
 
 test('a command that cannot be started for want of file descriptors is an error, and not the end of the process', async () => {
@@ -16,19 +16,23 @@ test('a command that cannot be started for want of file descriptors is an error,
   }
   try {
     await assert.rejects(
-      runner.run({ argv: ['true'], netnsFd: null }),
+      runner.run({ argv: ['cat', '/dev/null'], netnsFd: null }),
       (error) => error instanceof CulvertError && error.code === 'CAPTURE_TOOL' && error.message.includes('EMFILE'),
     );
   } finally {
     for (const fd of taken) closeSync(fd);
   }
-  assert.equal((await runner.run({ argv: ['true'], netnsFd: null })).code, 0, 'the runner is free for the next one');
+  assert.equal(
+    (await runner.run({ argv: ['cat', '/dev/null'], netnsFd: null })).code,
+    0,
+    'the runner is free for the next one',
+  );
 });
 
 test('a program that is missing is named with the package that brings it', async () => {
   const runner = new CommandRunner({ maxParallel: 1 });
   await assert.rejects(
-    runner.run({ argv: ['culvert-no-such-program'], netnsFd: null }),
+    runner.run({ argv: ['culvert-no-such-program' as CaptureProgram], netnsFd: null }),
     (error) =>
       error instanceof CulvertError && error.code === 'CAPTURE_TOOL' && error.hint?.startsWith('apt-get') === true,
   );

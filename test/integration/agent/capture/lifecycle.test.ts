@@ -3,13 +3,12 @@ import { execFileSync } from 'node:child_process';
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
-import { after, before, test } from 'node:test';
+import { after, afterEach, before, test } from 'node:test';
 import type { CaptureLog } from '../../../../agent/capture/firewall/capture-log.js';
 import type { CapturedNetns, CaptureRepair } from '../../../../agent/capture/firewall/captured-netns.js';
 import { noExclusions } from '../../../../agent/capture/namespace-capture.js';
 import { removeEverything } from '../../../../agent/capture/remove-everything.js';
 import { probeCapture, type SelfTestResult } from '../../../../agent/capture/self-test.js';
-import { WorkloadCapture } from '../../../../agent/capture/workload-capture.js';
 import { CulvertError } from '../../../../shared/errors.js';
 import { waitUntil } from '../../../lab/wait-until.js';
 import { CaptureNetwork, type NetworkPlace } from '../../../support/agent/capture-network.js';
@@ -22,6 +21,7 @@ let network: CaptureNetwork;
 before(() => {
   network = new CaptureNetwork();
 });
+afterEach(() => network.cleanUp());
 after(() => network[Symbol.asyncDispose]());
 
 function workload(place: NetworkPlace, name = `t/${place.netns}`): CapturedNetns {
@@ -30,14 +30,14 @@ function workload(place: NetworkPlace, name = `t/${place.netns}`): CapturedNetns
 
 test('applying twice changes nothing, and releasing leaves the namespace byte for byte as it was found', async () => {
   const found = await network.fingerprint(network.a);
-  const capture = new WorkloadCapture({ log: silent });
+  const capture = network.capture({ log: silent });
   await capture.apply(workload(network.a));
   const applied = await network.fingerprint(network.a);
   assert.match(applied, /--comment "?culvert:outbound/);
   await capture.apply(workload(network.a));
   assert.equal(await network.fingerprint(network.a), applied);
   await capture.close();
-  await using another = new WorkloadCapture({ log: silent });
+  await using another = network.capture({ log: silent });
   await another.apply(workload(network.a));
   assert.equal(await network.fingerprint(network.a), applied, 'a restarted agent loads the same');
   await another.release(workload(network.a).name);
@@ -51,7 +51,7 @@ test('foreign rules, tables and policy routing survive capture and removal', asy
     ip6tables -t mangle -X THEIRS; ip rule del pref 100; nft delete table inet theirs; nft flush ruleset`;
   await network.sh(network.a, script);
   const found = await network.fingerprint(network.a);
-  const capture = new WorkloadCapture({ log: silent });
+  const capture = network.capture({ log: silent });
   await capture.apply(workload(network.a));
   await network.sh(network.a, 'iptables -t raw -A PREROUTING -s 203.0.113.1 -j ACCEPT');
   await capture.releaseAll();
@@ -70,9 +70,9 @@ test(
   'flushed rules are back within ten seconds, and the repair is reported',
   { timeout: patientMs(30_000) },
   async () => {
-    const servers = await network.serveCapturePorts(network.a);
+    await network.serveCapturePorts(network.a);
     const reported: CaptureRepair[] = [];
-    const capture = new WorkloadCapture({ log: silent, onRepair: (repair) => reported.push(repair) });
+    const capture = network.capture({ log: silent, onRepair: (repair) => reported.push(repair) });
     await capture.apply(workload(network.a));
     await network.sh(network.a, 'iptables -t nat -F; ip6tables -t mangle -F; ip rule del pref 32764');
     await waitUntil('all of it is reported, together or one after the other', () => {
@@ -87,13 +87,12 @@ test(
     assert.equal(capture.status()[0]?.repairs, reported.length);
     await capture.releaseAll();
     await capture.close();
-    for (const server of servers) server.close();
   },
 );
 
 test('a change that the self-test cannot see is found by the comparison', { timeout: patientMs(30_000) }, async () => {
-  const servers = await network.serveCapturePorts(network.a);
-  const capture = new WorkloadCapture({ log: silent, settings: { compareIntervalMs: 3_600_000 } });
+  await network.serveCapturePorts(network.a);
+  const capture = network.capture({ log: silent, settings: { compareIntervalMs: 3_600_000 } });
   await capture.apply(workload(network.a));
   await network.sh(network.a, 'ip6tables -t nat -D CULVERT_PREROUTING 4');
   assert.equal(await capture.check(workload(network.a).name), 'repaired');
@@ -104,7 +103,6 @@ test('a change that the self-test cannot see is found by the comparison', { time
   assert.equal(await capture.check(workload(network.a).name), 'ok');
   await capture.releaseAll();
   await capture.close();
-  for (const server of servers) server.close();
 });
 
 test('the self-test tells captured, refused, escaped, unreachable and excluded apart', async () => {
@@ -114,7 +112,7 @@ test('the self-test tells captured, refused, escaped, unreachable and excluded a
     );
   const servers = await network.serveCapturePorts(network.a);
   assert.deepEqual(await found(network.a), ['escaped', 'escaped']);
-  const capture = new WorkloadCapture({ log: silent });
+  const capture = network.capture({ log: silent });
   await capture.apply(workload(network.a));
   assert.deepEqual(await found(network.a), ['captured', 'captured']);
   const excluded = { ...noExclusions, excludeOutboundCidrs: ['192.0.2.0/24'] };
@@ -129,7 +127,7 @@ test('the self-test tells captured, refused, escaped, unreachable and excluded a
 });
 
 test('without a listener the capture refuses and the status says so', async () => {
-  const capture = new WorkloadCapture({ log: silent });
+  const capture = network.capture({ log: silent });
   await capture.apply(workload(network.a));
   assert.equal((await network.dial({ from: network.a, ip: network.b.ip[4], port: 8101 })).line, 'ECONNREFUSED');
   const status = capture.status()[0];
@@ -140,10 +138,10 @@ test('without a listener the capture refuses and the status says so', async () =
 });
 
 test('a namespace with IPv6 switched off is captured for IPv4, and for IPv6 when it comes back', async () => {
-  const servers = await network.serveCapturePorts(network.b);
+  await network.serveCapturePorts(network.b);
   await network.sh(network.b, 'sysctl -qw net.ipv6.conf.all.disable_ipv6=1');
   const found = await network.fingerprint(network.b);
-  const capture = new WorkloadCapture({ log: silent });
+  const capture = network.capture({ log: silent });
   await capture.apply(workload(network.b));
   assert.equal(capture.status()[0]?.ipv6, 'disabled');
   assert.equal(capture.status()[0]?.problem, null);
@@ -154,11 +152,10 @@ test('a namespace with IPv6 switched off is captured for IPv4, and for IPv6 when
   await capture.releaseAll();
   await capture.close();
   assert.equal(await network.fingerprint(network.b), found);
-  for (const server of servers) server.close();
 });
 
 test('namespaces that must not be captured are refused with a reason', async () => {
-  await using capture = new WorkloadCapture({ log: silent });
+  await using capture = network.capture({ log: silent });
   const refused = async (w: CapturedNetns, code: string): Promise<void> => {
     await assert.rejects(capture.apply(w), (error) => error instanceof CulvertError && error.code === code);
   };
@@ -176,7 +173,7 @@ test('namespaces that must not be captured are refused with a reason', async () 
 test('with loopback down the redirects are loaded all the same, and the error says what to do', async () => {
   const found = await network.fingerprint(network.x);
   await network.sh(network.x, 'ip link set lo down');
-  const capture = new WorkloadCapture({ log: silent });
+  const capture = network.capture({ log: silent });
   await assert.rejects(
     capture.apply(workload(network.x)),
     (error) => error instanceof CulvertError && error.hint?.includes('ip link set lo up') === true,
@@ -195,8 +192,8 @@ test('with loopback down the redirects are loaded all the same, and the error sa
 
 test('a release that fails is tried again until the namespace is as it was found', async () => {
   const found = await network.fingerprint(network.b);
-  const servers = await network.serveCapturePorts(network.b);
-  await using capture = new WorkloadCapture({ log: silent, settings: { selfTestIntervalMs: 100 } });
+  await network.serveCapturePorts(network.b);
+  await using capture = network.capture({ log: silent, settings: { selfTestIntervalMs: 100 } });
   await capture.apply(workload(network.b));
   const directory = mkdtempSync(path.join(tmpdir(), 'culvert-path-'));
   const before = process.env['PATH'];
@@ -207,7 +204,6 @@ test('a release that fails is tried again until the namespace is as it was found
       capture.release(workload(network.b).name),
       (error) => error instanceof CulvertError && error.code === 'CAPTURE_RULES',
     );
-    for (const server of servers) server.close();
     await waitUntil('the checks have tried it, too', () =>
       /iptables-restore/.test(capture.status()[0]?.problem ?? '') ? true : undefined,
     );
@@ -223,7 +219,7 @@ test('a namespace that disappears is released without an error', async () => {
   const netns = `${network.a.netns}gone`;
   execFileSync('ip', ['netns', 'add', netns]);
   execFileSync('ip', ['-n', netns, 'link', 'set', 'lo', 'up']);
-  const capture = new WorkloadCapture({ log: silent });
+  const capture = network.capture({ log: silent });
   const w = { ...workload(network.a, 't/gone'), netnsPath: `/run/netns/${netns}` };
   await capture.apply(w);
   execFileSync('ip', ['netns', 'del', netns]);
@@ -235,7 +231,7 @@ test('a namespace that disappears is released without an error', async () => {
 
 test('everything can be removed without knowing what was loaded', async () => {
   const found = await network.fingerprint(network.a);
-  const capture = new WorkloadCapture({ log: silent });
+  const capture = network.capture({ log: silent });
   await capture.apply(workload(network.a));
   await capture.close();
   const removed = await removeEverything({ netnsPaths: [network.a.path, '/run/netns/no-such-namespace'] });
@@ -248,7 +244,7 @@ test('everything can be removed without knowing what was loaded', async () => {
 
 test('apply, check and release of one workload may be called at the same time', async () => {
   const found = await network.fingerprint(network.a);
-  const capture = new WorkloadCapture({ log: silent });
+  const capture = network.capture({ log: silent });
   const w = workload(network.a);
   await Promise.all([
     capture.apply(w),

@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import { after, before, test } from 'node:test';
+import { after, afterEach, before, test } from 'node:test';
 import type { CaptureLog } from '../../../../agent/capture/firewall/capture-log.js';
 import type { CapturedNetns, CaptureRepair } from '../../../../agent/capture/firewall/captured-netns.js';
 import { noExclusions } from '../../../../agent/capture/namespace-capture.js';
@@ -18,6 +18,7 @@ let network: CaptureNetwork;
 before(() => {
   network = new CaptureNetwork();
 });
+afterEach(() => network.cleanUp());
 after(() => network[Symbol.asyncDispose]());
 
 /** The host's addresses stay out of it, because the host of this process is the machine itself. */

@@ -1,0 +1,81 @@
+#define _GNU_SOURCE
+#include "nf-tables.h"
+
+#include <arpa/inet.h>
+#include <errno.h>
+#include <linux/netfilter.h>
+#include <linux/netfilter/nf_tables.h>
+#include <linux/netfilter/nfnetlink.h>
+#include <linux/netlink.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+static failure failed(const char *step) { return (failure){step, errno}; }
+static const failure success = {NULL, 0};
+
+/* A change is a batch: what is between begin and end happens whole or not at all. */
+typedef struct {
+  _Alignas(struct nlmsghdr) char bytes[512];
+  size_t length;
+} batch;
+
+static struct nlmsghdr *add_message(batch *to, int type, int flags, int family, uint16_t resource) {
+  struct nlmsghdr *header = (struct nlmsghdr *)(to->bytes + to->length);
+  header->nlmsg_len = NLMSG_LENGTH(sizeof(struct nfgenmsg));
+  header->nlmsg_type = (uint16_t)type;
+  header->nlmsg_flags = (uint16_t)(NLM_F_REQUEST | flags);
+  struct nfgenmsg *body = NLMSG_DATA(header);
+  body->nfgen_family = (uint8_t)family;
+  body->version = NFNETLINK_V0;
+  body->res_id = htons(resource);
+  to->length += NLMSG_ALIGN(header->nlmsg_len);
+  return header;
+}
+
+static void add_text(batch *to, struct nlmsghdr *message, int type, const char *text) {
+  struct nlattr *attribute = (struct nlattr *)(to->bytes + to->length);
+  size_t size = strlen(text) + 1;
+  attribute->nla_type = (uint16_t)type;
+  attribute->nla_len = (uint16_t)(NLA_HDRLEN + size);
+  memcpy((char *)attribute + NLA_HDRLEN, text, size);
+  message->nlmsg_len += NLA_ALIGN(attribute->nla_len);
+  to->length += NLA_ALIGN(attribute->nla_len);
+}
+
+/* The kernel answers within the call of send(), so nothing here waits. 0, or the first error of the batch. */
+static failure exchange(const batch *what, int *error) {
+  int fd = socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, NETLINK_NETFILTER);
+  if (fd < 0) return failed("create a netfilter socket");
+  _Alignas(struct nlmsghdr) char answer[4096];
+  ssize_t length;
+  *error = 0;
+  failure result = send(fd, what->bytes, what->length, 0) < 0 ? failed("send to nftables") : success;
+  while (result.step == NULL && *error == 0 && (length = recv(fd, answer, sizeof answer, MSG_DONTWAIT)) > 0) {
+    size_t left = (size_t)length;
+    for (struct nlmsghdr *each = (struct nlmsghdr *)answer; NLMSG_OK(each, left) && *error == 0;
+         each = NLMSG_NEXT(each, left)) {
+      if (each->nlmsg_type == NLMSG_ERROR) *error = -((const struct nlmsgerr *)NLMSG_DATA(each))->error;
+    }
+  }
+  close(fd);
+  return result;
+}
+
+failure delete_empty_table(int family, const char *name, bool *is_gone) {
+  *is_gone = false;
+  if (strlen(name) >= NFT_TABLE_MAXNAMELEN) return (failure){"name a table", ENAMETOOLONG};
+  batch what;
+  memset(&what, 0, sizeof what);
+  add_message(&what, NFNL_MSG_BATCH_BEGIN, 0, AF_UNSPEC, NFNL_SUBSYS_NFTABLES);
+  /* NLM_F_NONREC: a table with chains is not deleted with them, but refused. */
+  struct nlmsghdr *deletion =
+      add_message(&what, NFNL_SUBSYS_NFTABLES << 8 | NFT_MSG_DELTABLE, NLM_F_ACK | NLM_F_NONREC, family, 0);
+  add_text(&what, deletion, NFTA_TABLE_NAME, name);
+  add_message(&what, NFNL_MSG_BATCH_END, 0, AF_UNSPEC, NFNL_SUBSYS_NFTABLES);
+  int error;
+  failure result = exchange(&what, &error);
+  if (result.step != NULL) return result;
+  *is_gone = error == 0 || error == ENOENT;
+  return *is_gone || error == EBUSY ? success : (failure){"delete a table of nftables", error};
+}
