@@ -54,7 +54,7 @@ export async function measureEnforcement(init: {
   readonly workers: number;
 }): Promise<EnforcementTimes> {
   const { documents, rounds, workers } = init;
-  await using mesh = await startMesh({ topology, agentArgs: ['--workers', String(workers)] });
+  await using mesh = await startMesh({ topology, culvert: 'program', agentArgs: ['--workers', String(workers)] });
   const wholeSetMs = await applyWholeSet(mesh, `${documents.text}\n---\n${gate('allow')}`);
   const found: Record<'command' | 'enforced' | 'rollout' | 'gone' | 'allowed', number[]> = {
     command: [],

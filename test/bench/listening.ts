@@ -8,7 +8,7 @@ export async function waitForListener(labProcess: LabProcess, port: number, dead
     `something listens on port ${port}`,
     async () => {
       // The error contains the program's last lines.
-      if (labProcess.hasExited) await labProcess.waitForLine(/$never/, 1);
+      labProcess.requireRunning();
       return isListening(labProcess.pid, port) ? true : undefined;
     },
     deadlineMs,

@@ -14,7 +14,7 @@ let mesh: Mesh;
 let directory = '';
 
 before(async () => {
-  mesh = await startMesh({ topology: twoHosts });
+  mesh = await startMesh({ topology: twoHosts, culvert: 'program' });
   directory = mkdtempSync(path.join(mesh.lab.tempDir, 'documents-'));
 });
 

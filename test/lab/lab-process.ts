@@ -1,6 +1,6 @@
 import type { ChildProcess } from 'node:child_process';
 import { spawn } from 'node:child_process';
-import { closeSync, createWriteStream, openSync } from 'node:fs';
+import { closeSync, createWriteStream, openSync, readFileSync } from 'node:fs';
 import { createInterface } from 'node:readline';
 import { CulvertError } from '../../shared/errors.js';
 import { killGroup } from './command.js';
@@ -35,6 +35,7 @@ export class LabProcess implements AsyncDisposable {
   /** Settles when the program has ended and its output is read and logged. Never rejects. */
   readonly exited: Promise<ProcessExit>;
   readonly #argv: readonly string[];
+  readonly #outputFile: string | undefined;
   readonly #lines: string[] = [];
   readonly #listeners = new Set<(line: string | null) => void>();
   #exit: ProcessExit | null = null;
@@ -44,8 +45,10 @@ export class LabProcess implements AsyncDisposable {
     child: ChildProcess;
     pid: number;
     logFile: string | undefined;
+    outputFile: string | undefined;
   }) {
     this.#argv = init.argv;
+    this.#outputFile = init.outputFile;
     this.pid = init.pid;
     const log = init.logFile === undefined ? null : createWriteStream(init.logFile, { flags: 'a', mode: 0o600 });
     log?.on('error', (error) => this.#addLine(`the log file cannot be written: ${error.message}`));
@@ -96,11 +99,18 @@ export class LabProcess implements AsyncDisposable {
         cause: await failure,
       });
     }
-    return new LabProcess({ argv, child, pid: child.pid, logFile: options.logFile });
+    return new LabProcess({ argv, child, pid: child.pid, logFile: options.logFile, outputFile: options.outputFile });
   }
 
   get hasExited(): boolean {
     return this.#exit !== null;
+  }
+
+  /** Throws `LAB_PROCESS_ENDED`, with the last lines that it wrote, when the program has ended. For what waits for it. */
+  requireRunning(): void {
+    if (this.#exit === null) return;
+    const { code, signal } = this.#exit;
+    throw this.#failure('LAB_PROCESS_ENDED', signal === null ? `ended with code ${code}` : `was ended by ${signal}`);
   }
 
   /** The last lines of stdout and stderr, in order of arrival. */
@@ -166,7 +176,9 @@ export class LabProcess implements AsyncDisposable {
   }
 
   #failure(code: string, what: string): CulvertError {
-    const tail = this.#lines.slice(-20).join('\n');
+    const written =
+      this.#outputFile === undefined ? this.#lines : readFileSync(this.#outputFile, 'utf8').trim().split('\n');
+    const tail = written.slice(-20).join('\n');
     return new CulvertError({
       code,
       message: `"${this.#argv.join(' ')}" (pid ${this.pid}) ${what}. It wrote:\n${tail}`,

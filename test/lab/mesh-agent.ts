@@ -80,6 +80,7 @@ export class MeshAgent {
       () => this.#askReady((text) => (last = text)),
       deadlineMs,
     ).catch((cause: unknown) => {
+      this.process.requireRunning();
       const log = this.process.lines.slice(-15).join('\n');
       throw new Error(`the agent of ${this.name} is not ready: ${last}\n${log}`, { cause });
     });
@@ -137,17 +138,28 @@ export class MeshAgent {
     fits: (record: AccessLogLine) => boolean,
     deadlineMs = 30_000,
   ): Promise<AccessLogLine> {
-    return waitUntil(`${this.name} logs ${what}`, () => this.records().find(fits), deadlineMs);
+    const find = (): AccessLogLine | undefined => {
+      const hasEnded = this.process.hasExited;
+      const found = this.records().find(fits);
+      if (found === undefined && hasEnded) this.process.requireRunning();
+      return found;
+    };
+    return waitUntil(`${this.name} logs ${what}`, find, deadlineMs);
   }
 
   async #askReady(remember: (text: string) => void): Promise<true | undefined> {
-    if (this.process.hasExited) throw new Error(`it ended: ${this.process.lines.slice(-5).join('\n')}`);
+    this.process.requireRunning();
     const answer = await this.#get(hostPorts.health, '/readyz');
     remember(answer.body);
     return answer.status === 200 ? true : undefined;
   }
 
-  #get(port: number, pathname: string): Promise<{ status: number; body: string }> {
-    return labHttp({ from: this.node, ip: '127.0.0.1', port, path: pathname });
+  async #get(port: number, pathname: string): Promise<{ status: number; body: string }> {
+    try {
+      return await labHttp({ from: this.node, ip: '127.0.0.1', port, path: pathname });
+    } catch (error) {
+      this.#process?.requireRunning();
+      throw error;
+    }
   }
 }

@@ -2,6 +2,7 @@ import { readFileSync } from 'node:fs';
 import path from 'node:path';
 import { parse } from 'yaml';
 import type { CommandResult } from './command.js';
+import { CulvertProcess } from './culvert-process.js';
 import type { Lab } from './lab.js';
 import { labHttp } from './lab-http.js';
 import type { LabNode } from './lab-node.js';
@@ -12,15 +13,24 @@ import { waitUntil } from './wait-until.js';
 /** Port of the controller's HTTPS API in a lab. */
 const apiPort = 15443;
 
+/**
+ * How `culvert` commands are run: `program` starts the installed program for each; `library` runs its command line in one
+ * process for all, for tests that are about something else.
+ */
+export type CulvertKind = 'program' | 'library';
+
 /** The real controller as a process on the lab's controller machine, and the `culvert` command that talks to it. */
 export class MeshController {
   readonly node: LabNode;
   readonly stateDir: string;
   readonly logFile: string;
   readonly #args: readonly string[];
+  readonly #culvert: CulvertKind;
+  #culvertProcess: CulvertProcess | null = null;
   #process: LabProcess | null = null;
 
-  constructor(init: { lab: Lab; args: readonly string[] }) {
+  constructor(init: { lab: Lab; args: readonly string[]; culvert?: CulvertKind }) {
+    this.#culvert = init.culvert ?? 'library';
     this.node = init.lab.host('controller');
     this.stateDir = path.join(init.lab.tempDir, 'controller');
     this.logFile = path.join(init.lab.tempDir, 'controller.log');
@@ -54,15 +64,20 @@ export class MeshController {
     return this.process.stop(signal);
   }
 
-  /** Runs the `culvert` command to its end, whatever its exit code. */
-  culvert(args: readonly string[], input?: string): Promise<CommandResult> {
-    const argv = ['env', `CULVERT_CONTEXT=${this.contextFile}`, ...programs.culvert, ...args];
-    return this.node.exec(argv, { timeoutMs: 30_000, ...(input === undefined ? {} : { input }) });
+  /** Runs a `culvert` command to its end, whatever its exit code. */
+  culvert(args: readonly string[], input = ''): Promise<CommandResult> {
+    const env = { CULVERT_CONTEXT: this.contextFile };
+    if (this.#culvert === 'program') {
+      return this.node.exec([...programs.culvert, ...args], { timeoutMs: 30_000, env, input });
+    }
+    this.#culvertProcess ??= new CulvertProcess(this.node.netns);
+    return this.#culvertProcess.run(args, { timeoutMs: 30_000, env, input });
   }
 
-  /** Runs `culvert … -o json`, which must succeed, and returns what it printed. */
+  /** Runs `culvert … -o json`, which must succeed, and returns what it printed. Says so when the controller has ended. */
   async culvertJson(args: readonly string[], input?: string): Promise<unknown> {
     const { code, stdout, stderr } = await this.culvert([...args, '-o', 'json'], input);
+    if (code !== 0) this.#process?.requireRunning();
     if (code !== 0) throw new Error(`culvert ${args.join(' ')} ended with ${code}: ${stderr}${stdout}`);
     return JSON.parse(stdout);
   }
@@ -87,7 +102,7 @@ export class MeshController {
   }
 
   async #isReady(): Promise<true | undefined> {
-    if (this.process.hasExited) await this.process.waitForLine(/$never/, 1);
+    this.process.requireRunning();
     const answer = await labHttp({ from: this.node, ip: this.node.ipv4, port: apiPort, path: '/readyz', isTls: true });
     return answer.status === 200 ? true : undefined;
   }

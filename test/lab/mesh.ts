@@ -1,11 +1,13 @@
 import { createLab, type Lab } from './lab.js';
 import { MeshAgent } from './mesh-agent.js';
-import { MeshController } from './mesh-controller.js';
+import { type CulvertKind, MeshController } from './mesh-controller.js';
 import type { LabTopology } from './topology.js';
 
 export type MeshOptions = {
   readonly topology: LabTopology;
   readonly controllerArgs?: readonly string[];
+  /** Default: `library`. */
+  readonly culvert?: CulvertKind;
   /** For every agent. */
   readonly agentArgs?: readonly string[];
   readonly agentCommand?: 'run' | 'supervise';
@@ -76,7 +78,8 @@ export class Mesh implements AsyncDisposable {
 export async function prepareMesh(options: MeshOptions): Promise<Mesh> {
   const lab = await createLab({ ...options.topology, hasController: true });
   try {
-    const controller = new MeshController({ lab, args: options.controllerArgs ?? [] });
+    const { controllerArgs: args = [], culvert = 'library' } = options;
+    const controller = new MeshController({ lab, args, culvert });
     const agents = options.topology.hosts.map(
       ({ name }) =>
         new MeshAgent({

@@ -32,11 +32,14 @@ async function spawned(stateDir: string, args: readonly string[] = []) {
     stdio: ['ignore', 'pipe', 'pipe'],
   });
   let output = '';
+  let isClosed = false;
+  child.once('close', () => (isClosed = true));
   const exited = once(child, 'exit') as Promise<[number | null, NodeJS.Signals | null]>;
   child.stdout?.on('data', (chunk: Buffer) => (output += chunk.toString()));
   child.stderr?.on('data', (chunk: Buffer) => (output += chunk.toString()));
   const access = async (): Promise<Access> =>
     eventually('the controller says that it serves', async () => {
+      assert.ok(!isClosed, `it has ended: ${output}`);
       const url = /"url":"(https:[^"]+)"/.exec(output)?.[1];
       if (url === undefined) return undefined;
       const context = parse(await readFile(path.join(stateDir, 'admin.yaml'), 'utf8')) as Record<string, string>;

@@ -75,9 +75,12 @@ export class AgentProcess implements AsyncDisposable {
   async startController(): Promise<void> {
     const node = this.lab.host('controller');
     const argv = [...programs.controller, 'run', '--state-dir', this.#controllerDir, '--advertise', node.ipv4];
-    this.#controller = await node.spawn(argv, { logFile: path.join(this.lab.tempDir, 'controller.log') });
-    const isReady = async (): Promise<true | undefined> =>
-      (await this.#curl(node, `${this.#url}/readyz`)).status === 200 ? true : undefined;
+    const controller = await node.spawn(argv, { logFile: path.join(this.lab.tempDir, 'controller.log') });
+    this.#controller = controller;
+    const isReady = async (): Promise<true | undefined> => {
+      controller.requireRunning();
+      return (await this.#curl(node, `${this.#url}/readyz`)).status === 200 ? true : undefined;
+    };
     await waitUntil('the controller is ready', isReady, 45_000);
   }
 
@@ -101,6 +104,7 @@ export class AgentProcess implements AsyncDisposable {
     return waitUntil(
       'the agent is ready',
       async () => {
+        this.agent.requireRunning();
         const { status, body } = await this.get(15021, '/readyz');
         return status === 200 ? body : undefined;
       },
