@@ -1,19 +1,15 @@
 import { execFileSync } from 'node:child_process';
-import { createHash } from 'node:crypto';
-import { existsSync, readFileSync, writeFileSync } from 'node:fs';
+import { existsSync, readFileSync } from 'node:fs';
 import path from 'node:path';
 import process from 'node:process';
 import { fileURLToPath, pathToFileURL } from 'node:url';
 
 /**
- * Makes a fresh clone ready to run: npm packages, build, then what the machine lacks. It is plain JavaScript because it
- * comes before the compiler. What it does goes to stderr; stdout belongs to the program that comes after it.
+ * Makes a fresh clone ready to run: npm packages, build, then the programs of a run (`demo`, `tests`, `bench`) that the
+ * machine lacks. It is plain JavaScript because it comes before the compiler. What it does goes to stderr; stdout belongs to the program that comes after it.
  */
 const root = path.resolve(path.dirname(fileURLToPath(import.meta.url)), '..');
-/** The hash of the package-lock.json that was installed. `npm ci` removes it first: one that was cut short counts as none. */
-const installedMark = 'node_modules/.culvert-installed';
-
-export async function bootstrap() {
+export async function bootstrap(run) {
   process.chdir(root);
   refuseUnless(process.platform === 'linux', 'Culvert needs Linux: it works with network namespaces and iptables.');
   refuseUnless(isNewEnough(process.versions.node), `Culvert needs Node.js 20.12 or newer, this is ${process.version}.`);
@@ -21,17 +17,33 @@ export async function bootstrap() {
     process.getuid() === 0,
     'Network namespaces and iptables need root: run it as root, for example with sudo.',
   );
-  const wanted = createHash('sha256').update(readFileSync('package-lock.json')).digest('hex');
-  if (!existsSync(installedMark) || readFileSync(installedMark, 'utf8') !== wanted) {
+  if (!hasPackages()) {
     say('installing the npm packages of package-lock.json');
-    run('npm', ['ci', '--ignore-scripts', '--no-audit', '--no-fund', '--loglevel=error']);
-    writeFileSync(installedMark, wanted);
+    start('npm', ['ci', '--ignore-scripts', '--no-audit', '--no-fund', '--loglevel=error']);
   }
   say('building');
-  run(process.execPath, [compiler(), '-b']);
+  start(process.execPath, [compiler(), '-b']);
   const { ensureRequirements } = await import(builtUrl('test/lab/install-requirements.js'));
-  await ensureRequirements({ install: true, log: say });
-  run(process.execPath, ['agent/native/build.mjs', '--if-missing']);
+  const { requirementsOf } = await import(builtUrl('test/lab/declared-programs.js'));
+  await ensureRequirements({ install: true, log: say, requirements: requirementsOf(run) });
+  start(process.execPath, ['agent/native/build.mjs', '--if-missing']);
+}
+
+/**
+ * Whether node_modules holds what package-lock.json names, however it was installed. npm writes down what it installed when it is
+ * done (node_modules/.package-lock.json), so an installation that was cut short counts as none.
+ */
+export function hasPackages(directory = root) {
+  const packagesOf = (file) => JSON.parse(readFileSync(path.join(directory, file), 'utf8')).packages;
+  if (!existsSync(path.join(directory, 'node_modules/.package-lock.json'))) return false;
+  const installed = packagesOf('node_modules/.package-lock.json');
+  return Object.entries(packagesOf('package-lock.json')).every(([name, { version, integrity, optional }]) => {
+    if (name === '') return true;
+    const found = installed[name];
+    // Optional packages are for one kind of machine each.
+    if (found === undefined) return optional === true;
+    return found.version === version && found.integrity === integrity && existsSync(path.join(directory, name));
+  });
 }
 
 /** A file of the build, for `import()`. */
@@ -49,7 +61,7 @@ function compiler() {
   return path.join(root, 'node_modules/typescript/bin/tsc');
 }
 
-function run(command, args) {
+function start(command, args) {
   try {
     execFileSync(command, args, { stdio: ['ignore', 2, 2] });
   } catch (error) {

@@ -4,6 +4,8 @@ import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { Argument, Command, InvalidArgumentError } from 'commander';
 import { describeError } from '../shared/errors.js';
+import { DeclaredPath } from './lab/declared-path.js';
+import { requirementsOf } from './lab/declared-programs.js';
 import { ensureRequirements } from './lab/install-requirements.js';
 import type { LeakScope } from './lab/leak-check.js';
 import { findLeaks, removeLeaks, takeInventory } from './lab/leak-check.js';
@@ -47,10 +49,14 @@ async function runTests(wanted: readonly SuiteName[], options: RunOptions): Prom
   const problems = findEmpty(plan, filter);
   if (problems.length > 0) return report([], problems);
   const hasLabs = chosen.some((suite) => suites[suite].needsLab);
-  if (hasLabs) await prepareMachine(options.install ?? false);
+  if (hasLabs) await installPrograms(options.install ?? false);
+  using _ = DeclaredPath.enter('tests');
+  if (hasLabs) prepareLabs();
 
   // Not in the tests' own TMPDIR, which must be empty in the end.
   const entryDirectory = mkdtempSync(path.join(tmpdir(), 'culvert-groups-'));
+  // Since Node 22, hundreds of processes compile the same files once. Node 20 knows no such directory.
+  process.env['NODE_COMPILE_CACHE'] = path.join(entryDirectory, 'compiled');
   const scope = openScope(hasLabs, options.inside ?? false);
   const before = await takeInventory(scope);
   const results: SuiteResult[] = [];
@@ -84,9 +90,9 @@ async function runTests(wanted: readonly SuiteName[], options: RunOptions): Prom
   }
 }
 
-function runOther({ otherNode, thorough }: RunOptions, signal: AbortSignal): Promise<OtherRun> {
+function runOther({ otherNode }: RunOptions, signal: AbortSignal): Promise<OtherRun> {
   if (otherNode === undefined) return Promise.resolve({ isOk: true, output: '' });
-  return runWithOtherNode({ node: otherNode, suites: meshless, args: thorough === true ? ['--thorough'] : [], signal });
+  return runWithOtherNode({ node: otherNode, suites: meshless, args: [], signal });
 }
 
 /** With --times every file has a process of its own, so that its time is its own. */
@@ -105,8 +111,11 @@ function findEmpty(plan: readonly { suite: SuiteName; files: string[] }[], filte
   return plan.every((p) => p.files.length === 0) ? [`no test file matches ${filter}`] : [];
 }
 
-async function prepareMachine(install: boolean): Promise<void> {
-  await ensureRequirements({ install, log: (line) => console.error(line) });
+async function installPrograms(install: boolean): Promise<void> {
+  await ensureRequirements({ install, log: (line) => console.error(line), requirements: requirementsOf('tests') });
+}
+
+function prepareLabs(): void {
   requireCommands(['ip']);
   sweepStaleLabs();
 }
@@ -122,8 +131,6 @@ function openScope(hasLabs: boolean, isInside: boolean): LeakScope {
   if (outer === undefined) mkdirSync(tempDir, { mode: 0o700 });
   process.env[testRunVariable] = testRun;
   process.env['TMPDIR'] = tempDir;
-  // npm and the compiler would write one into TMPDIR, since Node 22.
-  process.env['NODE_DISABLE_COMPILE_CACHE'] = '1';
   const ci = process.env['CI'] ?? '';
   return { testRun, tempDir, hasLabs, isStrict: ci !== '' && ci !== 'false' && ci !== '0' };
 }

@@ -2,7 +2,7 @@ import { execFileSync, spawn } from 'node:child_process';
 import path from 'node:path';
 import process from 'node:process';
 import { fileURLToPath } from 'node:url';
-import { bootstrap } from './bootstrap.mjs';
+import { bootstrap, builtUrl } from './bootstrap.mjs';
 import { findNode, gateVersions, isVersion } from './node-versions.mjs';
 
 /**
@@ -15,7 +15,9 @@ const log = (line) => process.stderr.write(`# ${line}\n`);
 
 const { version, rest } = takeVersion(process.argv.slice(2));
 try {
-  await bootstrap();
+  await bootstrap('tests');
+  const { DeclaredPath } = await import(builtUrl('test/lab/declared-path.js'));
+  DeclaredPath.enter('tests');
   process.exitCode = process.argv.length === 2 ? await runGate() : await runSuites(nodeOf(version), rest);
 } catch (error) {
   process.stderr.write(`${error.message}${error.hint === undefined ? '' : ` (${error.hint})`}\n`);

@@ -1,9 +1,10 @@
 import { writeFileSync } from 'node:fs';
 import process from 'node:process';
 import { CulvertError } from '../../shared/errors.js';
+import type { DeclaredPath } from '../lab/declared-path.js';
 import type { Adapter } from './adapter-file.js';
 import { type BenchOptions, chosenCases, countOption, usualCases } from './bench-options.js';
-import { installAdapters, installLoadGenerators, readAdapters } from './comparators.js';
+import { installAdapters, readAdapters } from './comparators.js';
 import { isBusy, machineText, thisMachine } from './machine.js';
 import { jsonCases, shortJson } from './report-json.js';
 import { detailLines, ratioLines } from './report-table.js';
@@ -11,7 +12,7 @@ import { runBench } from './run-bench.js';
 import { writeMeasured } from './measured-sections.js';
 
 /** `npm run bench`: every case on every path, then the tables; JSON, picture and documents on request. */
-export async function benchCommand(options: BenchOptions): Promise<void> {
+export async function benchCommand(options: BenchOptions, programs: DeclaredPath): Promise<void> {
   const caseIds = chosenCases(options);
   const { quick: isQuick, sameHost: isSameHost } = options;
   if (options.writeReadme && caseIds.length < usualCases(options).length) {
@@ -28,9 +29,8 @@ export async function benchCommand(options: BenchOptions): Promise<void> {
     engineArgs: options.engine === undefined ? [] : ['--http2-engine', options.engine],
   };
   const machine = await thisMachine();
-  await installLoadGenerators(say);
   const wanted = chosenAdapters(readAdapters(options.adapter), options.comparators, isQuick);
-  const adapters = (await installAdapters(wanted, say)).filter(({ cases, without }) =>
+  const adapters = (await installAdapters(wanted, programs, say)).filter(({ cases, without }) =>
     caseIds.some((id) => (cases?.includes(id) ?? true) && without[id] === undefined),
   );
   const startedAt = performance.now();

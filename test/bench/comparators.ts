@@ -3,17 +3,11 @@ import path from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { CulvertError, describeError } from '../../shared/errors.js';
 import { ensureRequirements } from '../lab/install-requirements.js';
-import { isMissing, type Requirement } from '../lab/requirements.js';
+import type { DeclaredPath } from '../lab/declared-path.js';
+import type { Requirement } from '../lab/declared-programs.js';
+import { isMissing } from '../lab/requirements.js';
 import { type Adapter, readAdapter } from './adapter-file.js';
 import { maxAdapters } from './bench-ports.js';
-
-/** Programs that the benchmark itself starts. */
-const loadRequirements: readonly Requirement[] = [
-  { command: 'wrk', packages: ['wrk'], why: 'loads with HTTP requests' },
-  { command: 'iperf3', packages: ['iperf3'], why: 'loads with bytes' },
-  { command: 'redis-benchmark', packages: ['redis-tools'], why: 'loads with small messages' },
-  { command: 'prlimit', packages: ['util-linux'], why: 'allows 10,000 connections' },
-];
 
 const builtIn = fileURLToPath(new URL('../../../test/bench/adapters/', import.meta.url));
 
@@ -34,17 +28,20 @@ export function readAdapters(files: readonly string[]): Adapter[] {
   return adapters;
 }
 
-/** Installs the load generators. Throws `REQUIREMENT_MISSING` when that fails. */
-export async function installLoadGenerators(log: (line: string) => void): Promise<void> {
-  await ensureRequirements({ install: true, log, requirements: loadRequirements });
-}
-
-/** The adapters whose programs are installed, after installing those with a package. `log` receives the others. */
-export async function installAdapters(adapters: readonly Adapter[], log: (line: string) => void): Promise<Adapter[]> {
+/**
+ * The adapters whose programs are installed, after installing those with a package and adding them to the PATH. `log` receives
+ * the others.
+ */
+export async function installAdapters(
+  adapters: readonly Adapter[],
+  programs: DeclaredPath,
+  log: (line: string) => void,
+): Promise<Adapter[]> {
   const installable = adapters.map(requirementOf).filter(({ packages }) => packages.length > 0);
   await ensureRequirements({ install: true, log, requirements: installable }).catch((error: unknown) =>
     log(describeError(error)),
   );
+  programs.add(adapters.map(requirementOf));
   return adapters.filter((adapter) => {
     const requirement = requirementOf(adapter);
     if (!isMissing(requirement)) return true;

@@ -1,9 +1,10 @@
 import { Command } from 'commander';
 import { describeError } from '../../shared/errors.js';
 import { benchCommand } from './bench-command.js';
-import { addBenchOptions, type BenchOptions } from './bench-options.js';
+import { addBenchOptions } from './bench-options.js';
 import { rulesCommand } from './rules-command.js';
 import { scaleCommand } from './scale-command.js';
+import { withPrograms } from './with-programs.js';
 import { workersCommand } from './workers-command.js';
 
 /**
@@ -14,7 +15,7 @@ const program = addBenchOptions(new Command('bench'))
   .description('Compares the mesh with other proxies in a lab, as ratios (needs root).')
   // Options after a command belong to that command.
   .enablePositionalOptions()
-  .action((options: BenchOptions) => benchCommand(options))
+  .action(withPrograms(benchCommand))
   .addCommand(rulesCommand())
   .addCommand(scaleCommand())
   .addCommand(workersCommand());

@@ -8,6 +8,7 @@ import { measureEnforcement, type EnforcementTimes, type Spread } from './enforc
 import { ruleDocuments } from './rule-documents.js';
 import { ruleShapes } from './rule-shapes.js';
 import { measureShapes, shapeTable } from './shape-table.js';
+import { withPrograms } from './with-programs.js';
 
 type Options = {
   json: boolean;
@@ -20,20 +21,23 @@ type Options = {
 
 /** `rules`: measures a decision among many rules, and the time until a changed rule is in force. */
 export function rulesCommand(): Command {
-  return new Command('rules')
-    .description('Time of a decision among many rules, and from `culvert apply` to in force (needs root).')
-    .option('--json', 'the last line of the standard output is JSON', false)
-    .addOption(
-      new Option('--only <part>', 'shapes of rules, or decisions among many: without a mesh and without root').choices([
-        'shapes',
-        'decisions',
-      ]),
-    )
-    .option('--rules <n>', 'rules of the mesh', '10000')
-    .option('--workloads <n>', 'workloads of the mesh', '5000')
-    .option('--rounds <n>', 'denials and allowances of one connection, each', '8')
-    .option('--workers <n>', 'data-plane workers of the agent', '2')
-    .action(run);
+  return (
+    new Command('rules')
+      .description('Time of a decision among many rules, and from `culvert apply` to in force (needs root).')
+      .option('--json', 'the last line of the standard output is JSON', false)
+      .addOption(
+        new Option(
+          '--only <part>',
+          'shapes of rules, or decisions among many: without a mesh and without root',
+        ).choices(['shapes', 'decisions']),
+      )
+      .option('--rules <n>', 'rules of the mesh', '10000')
+      .option('--workloads <n>', 'workloads of the mesh', '5000')
+      .option('--rounds <n>', 'denials and allowances of one connection, each', '8')
+      .option('--workers <n>', 'data-plane workers of the agent', '2')
+      // One part alone starts nothing.
+      .action((options: Options) => (options.only === undefined ? withPrograms(run)(options) : run(options)))
+  );
 }
 
 async function run(options: Options): Promise<void> {

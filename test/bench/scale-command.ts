@@ -15,6 +15,7 @@ import {
   measureWorkloads,
   type WorkloadsScale,
 } from './scale-workloads.js';
+import { withPrograms } from './with-programs.js';
 
 type Options = {
   json: boolean;
@@ -37,7 +38,7 @@ export function scaleCommand(): Command {
     .option('--churn <n>', 'workloads that change each second; 0: leave this part out', '100')
     .option('--churn-seconds <n>', 'for so long', '60')
     .option('--quick', 'one start, and ten seconds of churn', false)
-    .action(run);
+    .action(withPrograms(run));
 }
 
 async function run(options: Options): Promise<void> {

@@ -3,13 +3,13 @@ import { Command } from 'commander';
 import type { CaseId } from './case-ids.js';
 import { countOption } from './bench-options.js';
 import { valueText } from './figure-text.js';
-import { installLoadGenerators } from './comparators.js';
 import { machineText, thisMachine } from './machine.js';
 import { aligned } from './report-table.js';
 import { shortJson } from './report-json.js';
 import { runBench } from './run-bench.js';
 import { type Spread, spreadOf } from './spread.js';
 import { type CaseSummary, medianOf } from './summary.js';
+import { withPrograms } from './with-programs.js';
 
 type Options = { json: boolean; rounds: string; seconds: string };
 
@@ -39,14 +39,13 @@ export function workersCommand(): Command {
     .option('--json', 'the last line of the standard output is JSON', false)
     .option('--rounds <n>', 'runs with each number of workers', '3')
     .option('--seconds <n>', 'length of one load', '3')
-    .action(run);
+    .action(withPrograms(run));
 }
 
 async function run(options: Options): Promise<void> {
   const rounds = countOption(options.rounds, '--rounds');
   const seconds = countOption(options.seconds, '--seconds');
   const machine = await thisMachine();
-  await installLoadGenerators(say);
   const runs: Record<(typeof workerCounts)[number], (readonly CaseSummary[])[]> = { 1: [], 2: [] };
   for (let round = 0; round < rounds; round++) {
     // They take turns, so that neither is always first after a pause.

@@ -3,6 +3,7 @@ import { agentSettingsTable } from '../../agent/config/agent-settings.js';
 import { capturePorts, hostPorts, lateAcceptPorts } from '../../agent/ports.js';
 import { controllerSettings } from '../../controller/config/settings.js';
 import { renderSettingsTable } from '../../shared/config/settings-table.js';
+import { declaredPrograms } from '../lab/declared-programs.js';
 import { reasons, type ReasonInfo } from '../../shared/reasons.js';
 import { renderAgentCommands, renderControllerCommands, renderCulvertCommands, renderExitCodes } from './commands.js';
 import { markdownTable } from './markdown-table.js';
@@ -22,6 +23,7 @@ export const generatedBlocks: Readonly<Record<string, () => string | Promise<str
   'agent commands': renderAgentCommands,
   'controller commands': renderControllerCommands,
   'exit codes': renderExitCodes,
+  programs: renderPrograms,
 };
 
 /** Every document that may have generated parts, from the root of the repository. */
@@ -70,6 +72,24 @@ function renderPorts(): string {
   return markdownTable(
     ['port', 'where', 'what for'],
     rows.map(([port, where, what]) => [String(port), where, what]),
+  );
+}
+
+/** What a host and the controller's machine need: a row for each use of a package. */
+function renderPrograms(): string {
+  const rows = new Map<string, { readonly cells: readonly [string, string, string]; readonly commands: string[] }>();
+  for (const { command, packages, uses } of declaredPrograms) {
+    for (const use of ['agent', 'controller', 'build'] as const) {
+      const why = uses[use];
+      if (why === undefined) continue;
+      const cells = [use, packages.map((name) => `\`${name}\``).join(', '), why] as const;
+      const row = rows.get(cells.join('|')) ?? { cells, commands: [] };
+      rows.set(cells.join('|'), { cells, commands: [...row.commands, `\`${command}\``] });
+    }
+  }
+  return markdownTable(
+    ['of', 'programs', 'Debian package', 'what for'],
+    [...rows.values()].map(({ cells: [use, packages, why], commands }) => [use, commands.join(', '), packages, why]),
   );
 }
 

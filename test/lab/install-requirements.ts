@@ -1,26 +1,25 @@
 import { CulvertError } from '../../shared/errors.js';
 import { runCommand } from './command.js';
-import type { Requirement } from './requirements.js';
-import { findCommand, isMissing, missingError, packagesOf, requirements } from './requirements.js';
+import type { Requirement } from './declared-programs.js';
+import { findInstalled, isMissing, missingError, packagesOf, systemDirectories } from './requirements.js';
 
 export type EnsureOptions = {
   /** False: only report what is missing. */
   readonly install: boolean;
   /** Receives what is missing and what is installed. */
   readonly log: (line: string) => void;
-  /** The required programs. Default: the lab's table. */
-  readonly requirements?: readonly Requirement[];
+  readonly requirements: readonly Requirement[];
 };
 
 /**
- * Ensures that every program of a table is installed. Throws `REQUIREMENT_MISSING` when a program is missing and may not or
+ * Ensures that every program of a list is installed. Throws `REQUIREMENT_MISSING` when a program is missing and may not or
  * cannot be installed, `INSTALL_FAILED` when apt-get failed. Services are neither started nor enabled.
  */
 export async function ensureRequirements(options: EnsureOptions): Promise<void> {
-  const find = (): Requirement[] => (options.requirements ?? requirements).filter(isMissing);
+  const find = (): Requirement[] => options.requirements.filter(isMissing);
   const missing = find();
   if (missing.length === 0) return;
-  if (!options.install || process.getuid?.() !== 0 || findCommand('apt-get') === null) throw missingError(missing);
+  if (!options.install || process.getuid?.() !== 0 || findInstalled('apt-get') === null) throw missingError(missing);
   for (const { command, packages, why } of missing) options.log(`missing: ${command} (${why}): ${packages.join(', ')}`);
   options.log(`installing with apt-get: ${packagesOf(missing).join(' ')}`);
   await runApt(['update', '-q'], missing);
@@ -46,7 +45,8 @@ async function runApt(args: readonly string[], missing: readonly Requirement[]):
   const isolated = ['unshare', '--mount', '--propagation', 'private', 'sh', '-e', '-c', withoutServices, 'apt-get'];
   const { code, stdout, stderr } = await runCommand([...isolated, ...options, ...args], {
     timeoutMs: 600_000,
-    env: { DEBIAN_FRONTEND: 'noninteractive', LC_ALL: 'C' },
+    // Scripts of packages start what they like.
+    env: { DEBIAN_FRONTEND: 'noninteractive', LC_ALL: 'C', PATH: systemDirectories.join(':') },
   });
   if (code === 0) return;
   const tail = `${stdout}\n${stderr}`.trim().split('\n').slice(-8).join('\n');

@@ -1,6 +1,8 @@
-import { Command } from 'commander';
+import { Argument, Command } from 'commander';
 import { describeError } from '../../shared/errors.js';
 import { execInLab, findLab, removeLab, statusOf } from './held-lab.js';
+import { DeclaredPath } from './declared-path.js';
+import { requirementsOf, type RunKind, usesOfRun } from './declared-programs.js';
 import { ensureRequirements } from './install-requirements.js';
 import { createLab } from './lab.js';
 import { readLabStates } from './lab-state.js';
@@ -17,6 +19,7 @@ program
   .description('build a lab; prints its prefix on stdout and its nodes on stderr')
   .option('--topology <file>', 'a YAML file; default: two hosts and six workloads')
   .action(async (options: { topology?: string }) => {
+    using _ = DeclaredPath.enter('lab');
     const topology = options.topology === undefined ? defaultTopology : readTopologyFile(options.topology);
     const lab = await createLab(topology, { isHeld: true });
     for (const { netns, ipv4, ipv6 } of [...lab.hosts, ...lab.workloads]) {
@@ -62,10 +65,11 @@ program
 
 program
   .command('requirements')
-  .description('report programs that the demo and the tests need and that are missing')
+  .description('report programs that a run needs and that are missing')
+  .addArgument(new Argument('[run]').choices(Object.keys(usesOfRun)).default('tests'))
   .option('--install', 'install them with apt-get; no service is started or enabled')
-  .action(async (options: { install?: boolean }) => {
-    await ensureRequirements({ install: options.install ?? false, log: (line) => console.error(line) });
+  .action(async (run: RunKind, { install = false }: { install?: boolean }) => {
+    await ensureRequirements({ install, log: (line) => console.error(line), requirements: requirementsOf(run) });
   });
 
 try {

@@ -1,6 +1,7 @@
 import { spawn } from 'node:child_process';
 import path from 'node:path';
 import process from 'node:process';
+import { thoroughVariable } from '../support/property-runs.js';
 import type { SuiteName } from './suites.js';
 
 /** What a run under another Node ended with, and all that it printed. */
@@ -19,7 +20,9 @@ export function runWithOtherNode(init: {
 }): Promise<OtherRun> {
   const { node, suites, args, signal } = init;
   const runner = path.resolve(import.meta.dirname, '../run.js');
-  const env = { ...process.env, PATH: `${path.dirname(node)}:${process.env['PATH']}` };
+  // The worlds of a property are about our logic: this process tries all of them, the other Node as many as a unit test run.
+  const { [thoroughVariable]: _, ...inherited } = process.env;
+  const env = { ...inherited, PATH: `${path.dirname(node)}:${process.env['PATH']}` };
   const child = spawn(node, [runner, ...suites, ...args, '--inside'], { env, stdio: ['ignore', 'pipe', 'pipe'] });
   // The runner cleans up, then ends.
   signal.addEventListener('abort', () => child.kill('SIGTERM'), { once: true });

@@ -4,6 +4,8 @@ import path from 'node:path';
 export type TestSuite = {
   /** Below test/ and dist/test/. */
   readonly directory: string;
+  /** Files that take longest (`--times` shows them). They start first, so that none runs alone at the end. */
+  readonly slowest?: RegExp;
   /** Of the directory's files; all when absent. */
   readonly files?: RegExp;
   /** Files at a time. */
@@ -17,7 +19,13 @@ export type TestSuite = {
   readonly agentWorkers?: number;
 };
 
-const endToEnd = { directory: 'e2e', concurrency: 2, timeoutMs: 900_000, needsLab: true };
+const endToEnd = {
+  directory: 'e2e',
+  concurrency: 3,
+  timeoutMs: 900_000,
+  needsLab: true,
+  slowest: /bare-machine|ca-rotation|certificate-rotation|readme|flow-freshness|documents|why-agrees/,
+};
 /** Files about how a connection is carried and judged, where it could matter that other connections are in another thread. */
 const dataPlaneFiles = /bulk|half-close|paths|rotation|agent-restart|live-changes|under-change|hostile/;
 
@@ -25,7 +33,14 @@ const dataPlaneFiles = /bulk|half-close|paths|rotation|agent-restart|live-change
 export const suites = {
   unit: { directory: 'unit', concurrency: 2, timeoutMs: 60_000, needsLab: false, sharesProcesses: true },
   contract: { directory: 'contract', concurrency: 2, timeoutMs: 180_000, needsLab: true },
-  integration: { directory: 'integration', concurrency: 2, timeoutMs: 300_000, needsLab: true },
+  integration: {
+    directory: 'integration',
+    concurrency: 2,
+    timeoutMs: 300_000,
+    needsLab: true,
+    slowest:
+      /(?:controller|agent)-process|ca\/import|silent-connections|everyday|store-watch|package|workers|unnoticed/,
+  },
   e2e: { ...endToEnd, agentWorkers: 2 },
   'e2e-one-worker': { ...endToEnd, files: dataPlaneFiles, agentWorkers: 1 },
 } as const satisfies Readonly<Record<string, TestSuite>>;
@@ -41,11 +56,11 @@ export type TestFileSearch = {
 };
 
 /**
- * The compiled test files of a suite, sorted. A file whose source is gone does not count: the compiler leaves the output of
+ * The compiled test files of a suite, the slowest first, then by name. A file whose source is gone does not count: the compiler leaves the output of
  * a test that was moved or deleted in place.
  */
 export function findTestFiles({ suite, sourceDirectory, builtDirectory, filter }: TestFileSearch): string[] {
-  const { directory, files }: TestSuite = suites[suite];
+  const { directory, files, slowest: early = /^$/ }: TestSuite = suites[suite];
   const suiteDirectory = path.join(builtDirectory, directory);
   if (!existsSync(suiteDirectory)) return [];
   return readdirSync(suiteDirectory, { recursive: true, encoding: 'utf8' })
@@ -53,6 +68,6 @@ export function findTestFiles({ suite, sourceDirectory, builtDirectory, filter }
     .map((file) => path.join(directory, file))
     .filter((file) => existsSync(path.join(sourceDirectory, file.replace(/\.js$/, '.ts'))))
     .filter((file) => filter === null || filter.test(file))
-    .sort()
+    .sort((a, b) => Number(early.test(b)) - Number(early.test(a)) || (a < b ? -1 : 1))
     .map((file) => path.join(builtDirectory, file));
 }

@@ -3,6 +3,7 @@ import path from 'node:path';
 import type { CommandOptions, CommandResult } from '../../lab/command.js';
 import type { LabNode } from '../../lab/lab-node.js';
 import type { LabProcess } from '../../lab/lab-process.js';
+import { findCommand } from '../../lab/requirements.js';
 
 /**
  * The machine of a reader of the README: a host of a lab with a /usr/local/bin, /etc and /var/lib of its own, so
@@ -71,7 +72,6 @@ export class ReaderMachine {
   }
 
   #argv(command: string): string[] {
-    const node = path.dirname(process.execPath);
     const mounts = [
       ...[...this.#namespaces].map(([name, source]) => `mount --bind ${source} ${this.#directory}/netns/${name}`),
       `mount --rbind ${this.#directory}/netns /run/netns`,
@@ -80,20 +80,24 @@ export class ReaderMachine {
       `mount --bind ${this.#directory}/etc /etc`,
       `mount --bind ${this.#directory}/lib /var/lib`,
       `cd ${this.#cwd}`,
-      `export PATH=${node}:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin`,
+      `export PATH=${process.env['PATH']}:/usr/local/bin`,
       ...this.#exports,
     ];
     return ['unshare', '-m', 'bash', '-ec', [...mounts, command].join('\n')];
   }
 }
 
-/** A /usr/local/bin with what the machine has there, to which a reader can add links. Returns its path. */
+/**
+ * A /usr/local/bin with those programs of the PATH that the machine has there, to which a reader can add links. Returns its
+ * path.
+ */
 export async function sharedPrograms(directory: string): Promise<string> {
   const programs = path.join(directory, 'bin');
   await mkdir(programs);
   await mkdir(`${programs}-original`);
   for (const name of await readdir('/usr/local/bin')) {
-    if (!name.startsWith('culvert')) await symlink(`${programs}-original/${name}`, path.join(programs, name));
+    if (!name.startsWith('culvert') && findCommand(name) !== null)
+      await symlink(`${programs}-original/${name}`, path.join(programs, name));
   }
   return programs;
 }
