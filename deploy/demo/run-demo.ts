@@ -1,5 +1,6 @@
 import { describeError } from '../../shared/errors.js';
-import { renderPlayGuide } from './play-guide.js';
+import { Narrator } from './narrator.js';
+import { renderPlayGuide, writePlayFiles } from './play.js';
 import { Stage } from './stage.js';
 import type { Step, StepResult } from './step.js';
 import { encryptedByTheMesh } from './steps/encrypted-by-the-mesh.js';
@@ -30,15 +31,16 @@ export async function runDemo(options: DemoOptions): Promise<boolean> {
   const results: StepResult[] = [];
   {
     say('Building two hosts and six workloads, a controller with nats-server, redis, nginx and sshd …');
-    await using stage = await Stage.build();
+    await using stage = await buildStage(say);
     for (const [index, step] of steps.entries()) {
       say(`\n${index + 1}. ${step.title}`);
       results.push(await play(step, stage, (line) => say(`   ${line}`)));
     }
     say(`\n${results.filter(({ ok }) => ok).length} of ${steps.length} steps passed, ${seconds(startedAt)} s.`);
     if (options.isHeld) {
+      writePlayFiles(stage);
       say(
-        `\nThe lab keeps running. Commands to try from another terminal, as root:\n${renderPlayGuide(stage)}\n\nCtrl-C ends it.`,
+        `\nThe lab keeps running. Commands to try from another terminal, as root:\n${renderPlayGuide()}\n\nCtrl-C ends it.`,
       );
       await terminationSignal();
     }
@@ -52,16 +54,22 @@ export async function runDemo(options: DemoOptions): Promise<boolean> {
   return isOk;
 }
 
+async function buildStage(say: (line: string) => void): Promise<Stage> {
+  using narrator = new Narrator(say);
+  return await Stage.build(narrator);
+}
+
 /** Runs one step. A failure is a result, so that the later steps still run. */
-async function play(step: Step, stage: Stage, say: (line: string) => void): Promise<StepResult> {
+async function play(step: Step, stage: Stage, print: (line: string) => void): Promise<StepResult> {
   const startedAt = performance.now();
+  using narrator = new Narrator(print);
   try {
-    const evidence = await step.run(stage, say);
-    say(`✔ passed (${seconds(startedAt)} s)`);
+    const evidence = await step.run(stage, narrator);
+    narrator.say(`✔ passed (${seconds(startedAt)} s)`);
     return { id: step.id, ok: true, evidence };
   } catch (error) {
     const failure = describeError(error);
-    say(`✘ ${failure}`);
+    narrator.say(`✘ ${failure}`);
     return { id: step.id, ok: false, evidence: { failure } };
   }
 }

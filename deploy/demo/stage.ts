@@ -1,7 +1,9 @@
 import type { LabWorkload } from '../../test/lab/lab-node.js';
 import type { CommandResult } from '../../test/lab/command.js';
 import { startNginx, startRedis, startSshd, type SshApplication } from '../../test/lab/applications.js';
+import type { Narrator } from './narrator.js';
 import { prepareMesh, type Mesh } from '../../test/lab/mesh.js';
+import { patientMs } from '../../test/lab/patience.js';
 import { defaultTopology } from '../../test/lab/topology.js';
 
 /** The environment of all steps: the lab with its controller, and unmodified applications of the distribution. */
@@ -15,10 +17,12 @@ export class Stage implements AsyncDisposable {
   }
 
   /** Starts the controller and the applications, but no agent. */
-  static async build(): Promise<Stage> {
-    const mesh = await prepareMesh({ topology: defaultTopology, agentArgs: ['--workers', '1'] });
+  static async build(narrator: Narrator): Promise<Stage> {
+    narrator.doing('the controller starts nats-server and its store');
+    const mesh = await prepareMesh({ topology: defaultTopology, culvert: 'program', agentArgs: ['--workers', '1'] });
     try {
       const { lab } = mesh;
+      narrator.doing('redis, nginx and sshd start');
       const [ssh] = await Promise.all([
         startSshd({ lab, at: lab.workload('bastion') }),
         startRedis({ lab, at: lab.workload('cache') }),
@@ -38,6 +42,13 @@ export class Stage implements AsyncDisposable {
   /** Runs redis-cli in a workload, against the address of the redis workload itself. */
   redis(from: string, args: readonly string[]): Promise<CommandResult> {
     return this.workload(from).exec(['redis-cli', '-h', this.workload('cache').ipv4, ...args]);
+  }
+
+  /** Runs curl in a workload, against the address of the service www. */
+  async readSite(from: string): Promise<CommandResult> {
+    const seconds = String(Math.ceil(patientMs(10_000) / 1000));
+    const url = `http://${this.mesh.lab.vip('www').ipv4}/`;
+    return await this.workload(from).exec(['curl', '-sS', '--max-time', seconds, url], { timeoutMs: 60_000 });
   }
 
   async [Symbol.asyncDispose](): Promise<void> {

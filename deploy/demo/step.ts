@@ -1,15 +1,16 @@
+import type { Narrator } from './narrator.js';
 import type { Stage } from './stage.js';
 
 /** The findings of a step as plain JSON: figures and texts that were measured or captured in this run. */
 export type Evidence = Readonly<Record<string, unknown>>;
 
 /**
- * One numbered step of the demo. `run` throws when a claim fails ({@link require}); `say` prints a line of progress.
+ * One numbered step of the demo. `run` throws when a claim fails ({@link require}); `narrator` prints findings and progress.
  */
 export type Step = {
   readonly id: string;
   readonly title: string;
-  readonly run: (stage: Stage, say: (line: string) => void) => Promise<Evidence>;
+  readonly run: (stage: Stage, narrator: Narrator) => Promise<Evidence>;
 };
 
 export type StepResult = { readonly id: string; readonly ok: boolean; readonly evidence: Evidence };

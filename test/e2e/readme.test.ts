@@ -1,12 +1,14 @@
 import assert from 'node:assert/strict';
-import { createHash } from 'node:crypto';
 import { once } from 'node:events';
+import { existsSync } from 'node:fs';
 import { cp, mkdir, readFile, writeFile } from 'node:fs/promises';
 import path from 'node:path';
 import { after, before, test } from 'node:test';
 import { createLab, type Lab } from '../lab/lab.js';
-import { type CommandResult, requireSuccess } from '../lab/command.js';
-import type { LabProcess } from '../lab/lab-process.js';
+import type { CommandResult } from '../lab/command.js';
+import { LabProcess } from '../lab/lab-process.js';
+import { readLabStates } from '../lab/lab-state.js';
+import { testRunVariable } from '../lab/test-processes.js';
 import { waitUntil } from '../lab/wait-until.js';
 import { ReaderMachine, sharedPrograms } from '../support/docs/reader-machine.js';
 import { fencedBlocks, shownCommands } from '../support/docs/shown-commands.js';
@@ -62,11 +64,6 @@ async function copyOfClone(target: string): Promise<void> {
     verbatimSymlinks: true,
     filter: (from) => !leftOut.has(path.resolve(from)),
   });
-  const lock = await readFile('package-lock.json');
-  await writeFile(
-    path.join(target, 'node_modules/.culvert-installed'),
-    createHash('sha256').update(lock).digest('hex'),
-  );
 }
 
 const npmEnv = { npm_config_audit: 'false', npm_config_fund: 'false', npm_config_update_notifier: 'false' };
@@ -96,7 +93,7 @@ const runs: readonly { readonly command: RegExp; readonly run: (command: string)
       await waitUntil(
         'the controller is ready',
         async () => {
-          assert.ok(!started.hasExited, started.lines.join('\n'));
+          started.requireRunning();
           return (await controller.run(`curl -skf ${url}`)).code === 0 ? true : undefined;
         },
         60_000,
@@ -191,15 +188,60 @@ async function succeeds(running: Promise<CommandResult>, command: string): Promi
   return result;
 }
 
-/** On the machine itself, as the demo builds a lab of its own. Its output has the lines that the README shows. */
+/**
+ * On the machine itself, as the demo builds a lab of its own. Its output has the lines that the README shows. It is held in
+ * addition, so that the commands which it prints are tried.
+ */
 async function runDemo(command: string): Promise<void> {
-  const argv = ['env', `PATH=${path.dirname(process.execPath)}:${process.env['PATH'] ?? ''}`, ...command.split(' ')];
   const cwd = path.join(lab.tempDir, 'clone');
-  const printed = withoutFigures(await requireSuccess(argv, { cwd, timeoutMs: 300_000, env: npmEnv }));
+  await using demo = await LabProcess.start([...command.split(' '), '--', '--hold'], { cwd, env: npmEnv });
+  await demo.waitForLine(/^Ctrl-C ends it\.$/, 300_000);
+  await tryPlayCommands(
+    demo.lines.flatMap((line) => /^  npm run demo (.*)$/.exec(line)?.[1] ?? []),
+    cwd,
+  );
+  const [held] = readLabStates().filter(
+    ({ testRun, tempDir }) => testRun === process.env[testRunVariable] && existsSync(path.join(tempDir, 'play.sh')),
+  );
+  assert.ok(held !== undefined);
+  // As Ctrl-C does. npm ends with it, at its own time.
+  demo.signal('SIGINT');
+  await waitUntil('the demo has removed its lab', () =>
+    readLabStates().some(({ prefix }) => prefix === held.prefix) ? undefined : true,
+  );
+  const printed = withoutFigures(demo.lines.join('\n'));
   const shown = fencedBlocks(readme, 'text').flatMap((block) => block.split('\n'));
   const lines = shown.filter((line) => line !== '' && line !== '…');
   assert.ok(lines.length >= 5, 'the README shows what the demo prints');
   for (const line of lines) assert.ok(printed.includes(withoutFigures(line)), `${line}\n${printed}`);
+}
+
+/** What each kind of command that the demo prints must show. */
+const playCommands: readonly (readonly [command: RegExp, shows: RegExp])[] = [
+  [/^shell client$/, /PONG/],
+  [/^shell intruder redis-cli /, /closed the connection|reset/i],
+  [/^shell intruder curl /, /curl: \(\d+\)|reset|refused/i],
+  // The address of the bastion, on the other host.
+  [/^shell web ssh bastion$/, /198\.18\.12\./],
+  [/^culvert status$/, /node1/],
+  [/^culvert why /, /deny[^]*redis-deny-others/],
+  [/^culvert delete /, /redis-deny-others/],
+  [/^shell node1 curl .*metrics$/, /culvert_connections_opened_total/],
+  [/^shell node1 curl .*dump$/, /workers/],
+  [/^shell web iptables-save$/, /CULVERT/],
+  [/^log node1$/, /"name":"culvert-agent"/],
+  [/^shell node2 tcpdump$/, /listening on eth0/],
+];
+
+async function tryPlayCommands(shown: readonly string[], cwd: string): Promise<void> {
+  assert.equal(shown.length, playCommands.length, shown.join('\n'));
+  for (const command of shown) {
+    const shows = playCommands.find(([pattern]) => pattern.test(command))?.[1] ?? assert.fail(command);
+    // The shells read from here.
+    const script = `{ printf '%s\\n' 'redis-cli -h cache ping' 'hostname -I' 'exit'; } | npm run --silent demo ${command}`;
+    await using running = await LabProcess.start(['sh', '-c', script], { cwd, env: npmEnv });
+    await running.waitForLine(shows, 60_000);
+  }
 }
 
 function withoutFigures(text: string): string {
@@ -224,6 +266,7 @@ function isReady(host: ReaderMachine): Promise<true> {
   return waitUntil(
     `the agent of ${host.name} is ready`,
     async () => {
+      agents.get(host.name)?.requireRunning();
       const { code, stdout } = await host.run('curl -sf localhost:15021/readyz');
       if (code !== 0) throw new Error(`${stdout}\n${agents.get(host.name)?.lines.slice(-5).join('\n') ?? ''}`);
       return true as const;

@@ -7,7 +7,9 @@ import { storeUnderWatch } from './wire-before-the-mesh.js';
 export const encryptedByTheMesh: Step = {
   id: 'encrypted-after',
   title: 'Agents join with tokens; the same traffic is now TLS 1.3, without changes to the applications',
-  run: async (stage, say) => {
+  run: async (stage, narrator) => {
+    const say = (line: string): void => narrator.say(line);
+    narrator.doing('two agents join with single-use tokens and capture six workloads');
     const joinedIn = await timed(() => stage.mesh.startAgents());
     say(`two agents joined with single-use tokens and captured six workloads in ${joinedIn} ms`);
 
@@ -25,7 +27,7 @@ export const encryptedByTheMesh: Step = {
     );
 
     const www = stage.mesh.lab.vip('www').ipv4;
-    const page = await stage.workload('web').check(['curl', '-sS', '--max-time', '5', `http://${www}/`]);
+    const page = (await stage.readSite('web')).stdout;
     require(page.startsWith(
       'hello from nginx',
     ), `nginx answers through the address of its service (it answered "${page}")`);

@@ -1,4 +1,5 @@
 import type { WorkerDump } from '../../../agent/dataplane/messages.js';
+import { waitUntil } from '../../../test/lab/wait-until.js';
 import { require, type Step } from '../step.js';
 
 const web = 'spiffe://culvert.local/ns/shop/sa/web';
@@ -8,7 +9,8 @@ const cache = 'spiffe://culvert.local/ns/shop/sa/cache';
 export const identities: Step = {
   id: 'identities',
   title: 'Both sides proved their SPIFFE ID with the certificates of the connection',
-  run: async (stage, say) => {
+  run: async (stage, narrator) => {
+    const say = (line: string): void => narrator.say(line);
     const client = stage.mesh.agent('node1');
     const server = stage.mesh.agent('node2');
     const isWebToCache = (line: { sourceWorkload?: string; destinationWorkload?: string }): boolean =>
@@ -22,10 +24,12 @@ export const identities: Step = {
       web, `node2 took the source from the client's certificate (${taken.sourceIdentity})`);
     require(sent.destinationIdentity === cache, `node1 checked the server's certificate (${sent.destinationIdentity})`);
 
-    const clientTunnel = findTunnel(await client.admin('/dump'), 'client', web, cache);
-    const serverTunnel = findTunnel(await server.admin('/dump'), 'server', cache, web);
-    require(clientTunnel, 'the live tunnel of node1 is from web to cache');
-    require(serverTunnel, 'the live tunnel of node2 is from web to cache');
+    await waitUntil('the live tunnel of node1 is from web to cache', async () =>
+      findTunnel(await client.admin('/dump'), 'client', web, cache),
+    );
+    await waitUntil('the live tunnel of node2 is from web to cache', async () =>
+      findTunnel(await server.admin('/dump'), 'server', cache, web),
+    );
     say(`client certificate: ${taken.sourceIdentity}`);
     say(`server certificate: ${sent.destinationIdentity}`);
     say(`both agents logged the connection under trace ${sent.traceId}`);
@@ -39,9 +43,10 @@ export const identities: Step = {
   },
 };
 
-function findTunnel(dump: unknown, side: 'client' | 'server', local: string, peer: string): boolean {
+function findTunnel(dump: unknown, side: 'client' | 'server', local: string, peer: string): true | undefined {
   const { workers } = dump as { workers: readonly WorkerDump[] };
-  return workers
+  const isThere = workers
     .flatMap((worker) => worker.tunnels)
     .some((tunnel) => tunnel.side === side && tunnel.localIdentity === local && tunnel.peerIdentity === peer);
+  return isThere || undefined;
 }

@@ -1,4 +1,5 @@
 import { histogramQuantile, type MetricSample } from '../../../test/lab/metric-samples.js';
+import { waitUntil } from '../../../test/lab/wait-until.js';
 import { require, type Step } from '../step.js';
 
 /** One agent's row of the table, from its /metrics. Milliseconds are null when nothing was measured. */
@@ -17,21 +18,30 @@ export type NodeMetrics = {
 export const nodeMetrics: Step = {
   id: 'node-metrics',
   title: 'What the agents measured',
-  run: async (stage, say) => {
+  run: async (stage, narrator) => {
+    const say = (line: string): void => narrator.say(line);
+    // Threads hand their counts over once a second.
     const rows = await Promise.all(
-      stage.mesh.agents.map(async (agent) => summarise(agent.name, await agent.metrics())),
+      stage.mesh.agents.map((agent) =>
+        waitUntil(`the metrics of ${agent.name} tell of all that happened`, async () => {
+          const row = summarise(agent.name, await agent.metrics());
+          requireAll(row);
+          return row;
+        }),
+      ),
     );
     for (const line of renderTable(rows)) say(line);
-    for (const row of rows) {
-      require(row.connections > 0 && row.bytesReceived > 0, `${row.node} counted connections and bytes`);
-      require(row.connectP50Ms !== null, `${row.node} measured how long connecting takes`);
-      require(row.certificateExpiresInSeconds > 0, `${row.node} holds valid certificates`);
-      require((row.denials['POLICY_DENY'] ?? 0) > 0, `${row.node} counted the refusal of the intruder`);
-      require((row.denials['POLICY_TERMINATED'] ?? 0) > 0, `${row.node} counted the session that was cut`);
-    }
     return { nodes: rows };
   },
 };
+
+function requireAll(row: NodeMetrics): void {
+  require(row.connections > 0 && row.bytesReceived > 0, `${row.node} counted connections and bytes`);
+  require(row.connectP50Ms !== null, `${row.node} measured how long connecting takes`);
+  require(row.certificateExpiresInSeconds > 0, `${row.node} holds valid certificates`);
+  require((row.denials['POLICY_DENY'] ?? 0) > 0, `${row.node} counted the refusal of the intruder`);
+  require((row.denials['POLICY_TERMINATED'] ?? 0) > 0, `${row.node} counted the session that was cut`);
+}
 
 function summarise(node: string, samples: readonly MetricSample[]): NodeMetrics {
   const sum = (name: string): number =>

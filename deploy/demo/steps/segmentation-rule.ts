@@ -15,16 +15,19 @@ const expectedRule = 'SegmentationRule/redis-deny-others';
 export const segmentationRule: Step = {
   id: 'segmentation-rule',
   title: 'A rule is applied: an allowed client works, an intruder is refused, and both ends record why',
-  run: async (stage, say) => {
+  run: async (stage, narrator) => {
+    const say = (line: string): void => narrator.say(line);
     const before = await stage.redis('intruder', ['GET', 'demo']);
     require(before.code === 0 && before.stdout.startsWith('pattern-'), 'without a rule the intruder reads redis');
     say(`before the rule, guest/intruder can read redis: ${before.stdout.trim()}`);
 
+    narrator.doing('node1 is disconnected from the controller, and the rule is applied');
     const controllerIp = stage.mesh.controller.node.ipv4;
     const node1 = stage.mesh.agent('node1').node;
     const { revision, late } = await cutOff(node1, controllerIp, () => applyUnreachable(stage, say));
 
-    await stage.mesh.agent('node1').waitForRevision(revision, 20_000);
+    narrator.doing('node1 connects again and takes the rule');
+    await stage.mesh.agent('node1').waitForRevision(revision, 60_000);
     const allowed = await stage.redis('web', ['PING']);
     require(allowed.stdout.trim() === 'PONG', `shop/web still reaches redis (${allowed.stdout}${allowed.stderr})`);
     const refused = await stage.redis('intruder', ['GET', 'demo']);

@@ -25,7 +25,8 @@ export async function storeUnderWatch(stage: Stage): Promise<{
 export const wireBeforeTheMesh: Step = {
   id: 'readable-before',
   title: 'Before the mesh, application data is readable on the wire',
-  run: async (stage, say) => {
+  run: async (stage, narrator) => {
+    const say = (line: string): void => narrator.say(line);
     const { pattern, reply, readBack, packets } = await storeUnderWatch(stage);
     require(reply === 'OK' && readBack === pattern, `redis answers without the mesh (it answered "${reply}")`);
     require(packets.droppedByKernel === 0, 'tcpdump saw every packet');
