@@ -1,0 +1,101 @@
+import { cp, mkdir, mkdtemp, readFile, realpath, rm, symlink, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import path from 'node:path';
+import type { CommandResult } from '../lab/command.js';
+import { requireSuccess, runCommand } from '../lab/command.js';
+import { findCommand, requireProgram, systemDirectories } from '../lab/requirements.js';
+
+/** Debian 12 and where its packages are, unless the machine's own sources of packages name a mirror of Debian. */
+const release = 'bookworm';
+const usualMirror = 'http://deb.debian.org/debian';
+
+/**
+ * A directory with what a fresh Debian 12 has, and Node with npm: no tool of this project, and no package that it needs. The
+ * programs of a command see it as their whole file system; what they leave running ends with the command.
+ */
+export class BareMachine implements AsyncDisposable {
+  readonly #root: string;
+
+  private constructor(root: string) {
+    this.#root = root;
+  }
+
+  /** Downloads some 40 MB of packages. Throws `REQUIREMENT_MISSING` and `COMMAND_FAILED`. */
+  static async create(): Promise<BareMachine> {
+    requireProgram('mmdebstrap');
+    const machine = new BareMachine(await mkdtemp(path.join(tmpdir(), 'culvert-bare-')));
+    try {
+      const argv = ['mmdebstrap', '--variant=minbase', '--mode=root', release, machine.#root, await mirror()];
+      // It works with whatever the machine has, as apt does.
+      await requireSuccess(argv, { timeoutMs: 300_000, env: { PATH: systemDirectories.join(':') } });
+      await machine.#addNode();
+      await cp('/etc/resolv.conf', machine.path('/etc/resolv.conf'));
+      return machine;
+    } catch (error) {
+      await machine[Symbol.asyncDispose]();
+      throw error;
+    }
+  }
+
+  /** Where a file of the machine is for this process. */
+  path(absolute: string): string {
+    return path.join(this.#root, absolute);
+  }
+
+  /** What `git clone` gives, with the npm packages that this clone has, so that those are not downloaded. */
+  async addClone(absolute: string): Promise<void> {
+    const leftOut = new Set(['.git', 'dist'].map((name) => path.resolve(name)));
+    const filter = (from: string): boolean => !leftOut.has(path.resolve(from));
+    await cp('.', this.path(absolute), { recursive: true, verbatimSymlinks: true, filter });
+  }
+
+  /**
+   * Runs a shell script as root. `network`: `host` can reach the sources of packages; `none` is a namespace of its own with
+   * loopback, for everything that makes interfaces or rules.
+   */
+  run(
+    script: string,
+    options: { readonly network: 'host' | 'none'; readonly timeoutMs: number },
+  ): Promise<CommandResult> {
+    const mounts = [
+      // Some programs look for the file system that they see as the root.
+      'mount --bind "$0" "$0"',
+      'for each in proc:proc:proc sysfs:sys:sys tmpfs:run:run tmpfs:tmp:tmp; do',
+      '  IFS=: read -r type name target <<<"$each"; mount -t "$type" "$name" "$0/$target"',
+      'done',
+      'mount --rbind /dev "$0/dev"',
+      `exec env -i PATH=${systemDirectories.join(':')} HOME=/root LC_ALL=C CI=true chroot "$0" /bin/sh -ec "$1"`,
+    ];
+    const own = ['--mount', '--propagation', 'private', '--pid', '--fork', '--kill-child'];
+    const net = options.network === 'none' ? ['--net'] : [];
+    // Before "ip" exists in there.
+    const up = options.network === 'none' ? 'ip link set lo up\n' : '';
+    const argv = ['unshare', ...own, ...net, 'bash', '-ec', `${up}${mounts.join('\n')}`, this.#root, script];
+    return runCommand(argv, { timeoutMs: options.timeoutMs });
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await rm(this.#root, { recursive: true, force: true });
+  }
+
+  async #addNode(): Promise<void> {
+    const modules = '/usr/local/lib/node_modules';
+    await mkdir(this.path(modules), { recursive: true });
+    await cp(process.execPath, this.path('/usr/local/bin/node'));
+    // …/npm/bin/npm-cli.js
+    const npm = path.dirname(path.dirname(await realpath(findCommand('npm') ?? 'npm')));
+    await cp(npm, this.path(`${modules}/npm`), { recursive: true });
+    await symlink(`${modules}/npm/bin/npm-cli.js`, this.path('/usr/local/bin/npm'));
+    await writeFile(this.path('/etc/hosts'), '127.0.0.1 localhost\n::1 localhost\n');
+  }
+}
+
+/** The mirror that the machine itself installs Debian's packages from. */
+async function mirror(): Promise<string> {
+  for (const file of ['/etc/apt/sources.list.d/debian.sources', '/etc/apt/sources.list']) {
+    const text = await readFile(file, 'utf8').catch(() => '');
+    const found = /^(?:URIs:|deb(?: \[[^\]]*\])?) +(https?:\/\/\S+\/debian\/?)(?:\s|$)/m.exec(text)?.[1];
+    if (found !== undefined) return found;
+  }
+  return usualMirror;
+}
