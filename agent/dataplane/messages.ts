@@ -1,3 +1,4 @@
+import type { MessagePort } from 'node:worker_threads';
 import type { RegistryEntry } from '../../shared/routing/registry-entry.js';
 import type { SpiffeId } from '../../shared/identity.js';
 import type { Snapshot } from '../../shared/policy/snapshot.js';
@@ -52,8 +53,19 @@ export type PoolWorkerInit = WorkerInit & { readonly workers: number; readonly w
 export type WorkerCommand =
   | Exclude<ToWorker, { type: 'workloads' | 'rules' | 'registry' }>
   | RegistryCommand
+  | WorkerLink
   | { readonly type: 'workloads'; readonly workloads: readonly ServedWorkload[] }
   | { readonly type: 'rules'; readonly patch: SharedArrayBuffer };
+
+/** Another worker has started: the way to it, for connections that one passes to the other. `port` is transferred. */
+export type WorkerLink = {
+  readonly type: 'link';
+  readonly workerIndex: number;
+  readonly port: MessagePort;
+  /** One number each: how many connections the one has taken from the other. */
+  readonly takenByOther: SharedArrayBuffer;
+  readonly takenHere: SharedArrayBuffer;
+};
 
 /** `isFull` replaces everything. Otherwise upserts and removals (registry keys) apply to what the worker has. */
 export type RegistryMessage = {

@@ -2,8 +2,8 @@
 export const maxSlots = 4096;
 
 /** The cells of one slot in a row. */
-const cell = { connections: 0, waitingKibibytes: 1 } as const;
-const cellsPerSlot = 2;
+const cell = { connections: 0, waitingKibibytes: 1, isServed: 2 } as const;
+const cellsPerSlot = 3;
 const rowCells = maxSlots * cellsPerSlot;
 
 /**
@@ -33,6 +33,11 @@ export class WorkloadUsage {
     return this.#sum(slot, cell.connections);
   }
 
+  /** Of one worker. */
+  connectionsAt(workerIndex: number, slot: number): number {
+    return Atomics.load(this.#cells, indexOf(workerIndex, slot, cell.connections));
+  }
+
   setWaitingBytes(workerIndex: number, slot: number, bytes: number): void {
     Atomics.store(this.#cells, indexOf(workerIndex, slot, cell.waitingKibibytes), Math.ceil(bytes / 1024));
   }
@@ -40,6 +45,15 @@ export class WorkloadUsage {
   /** The workers' last values, each rounded up to KiB. */
   waitingBytes(slot: number): number {
     return this.#sum(slot, cell.waitingKibibytes) * 1024;
+  }
+
+  setServed(workerIndex: number, slot: number, isServed: boolean): void {
+    Atomics.store(this.#cells, indexOf(workerIndex, slot, cell.isServed), isServed ? 1 : 0);
+  }
+
+  /** Whether the worker has the namespace and the listeners of the workload in the slot, so that it may get its connections. */
+  isServed(workerIndex: number, slot: number): boolean {
+    return Atomics.load(this.#cells, indexOf(workerIndex, slot, cell.isServed)) === 1;
   }
 
   clearWorker(workerIndex: number): void {

@@ -23,6 +23,8 @@ type NativeAddon = {
     transparent: boolean,
   ): number;
   dialSocket(netns: number, family: 4 | 6, mark: number, source: string, sourcePort: number): number;
+  steerGroup(fd: number): void;
+  closeFd(fd: number): void;
   originalDestination(fd: number, family: 4 | 6): [ip: string, port: number] | null;
   socketAddresses(fd: number): [localIp: string, localPort: number, peerIp?: string, peerPort?: number];
   resetOnClose(fd: number): void;
@@ -58,6 +60,22 @@ export function listenTcp(o: ListenTcpOptions): number {
   return call(where, () =>
     loadAddon().listenTcp(o.netnsFd ?? -1, o.host, o.port, o.backlog, o.reusePort, o.transparent ?? false),
   );
+}
+
+/**
+ * Gives all new connections of a listening socket's SO_REUSEPORT group to the socket of the group that began to listen
+ * first. When that one closes, the last one takes its place.
+ */
+export function steerGroup(fd: number): void {
+  call('steering connections to one listener', () => loadAddon().steerGroup(fd));
+}
+
+/**
+ * Closes a descriptor that this addon made, and that no socket of Node has taken over. In a worker thread `fs.closeSync`
+ * warns about descriptors that `fs` has not opened (Node: `trackUnmanagedFds`). Throws `EBADF`.
+ */
+export function closeFd(fd: number): void {
+  call('closing a descriptor', () => loadAddon().closeFd(fd));
 }
 
 export type DialSocketOptions = {

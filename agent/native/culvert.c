@@ -12,6 +12,7 @@
 #include <arpa/inet.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/filter.h>
 #include <linux/if_addr.h>
 #include <linux/netfilter/nfnetlink.h>
 #include <linux/netlink.h>
@@ -152,6 +153,14 @@ static failure prepare_dial(int fd, int family, uint32_t mark, const address *so
   if (!set_option(fd, SOL_IP, IP_BIND_ADDRESS_NO_PORT, 1)) return failed("set IP_BIND_ADDRESS_NO_PORT");
   if (bind(fd, (const struct sockaddr *)&source->storage, source->length) != 0) return failed("bind the source address");
   return port == 0 ? success : wish_for_port(fd, port);
+}
+
+/* Gives every new connection of a SO_REUSEPORT group to its first socket. The program counts for the whole group. */
+static failure steer_group(int fd) {
+  struct sock_filter code[] = {BPF_STMT(BPF_RET | BPF_K, 0)};
+  const struct sock_fprog program = {.len = 1, .filter = code};
+  if (setsockopt(fd, SOL_SOCKET, SO_ATTACH_REUSEPORT_CBPF, &program, sizeof program) == 0) return success;
+  return failed("set SO_ATTACH_REUSEPORT_CBPF");
 }
 
 /* ---- netlink: what changes in a namespace ---- */
@@ -299,6 +308,15 @@ static napi_value dial_socket(napi_env env, napi_callback_info info) {
   return fd_result(env, fd, result);
 }
 
+/* steerGroup(fd) */
+static napi_value steer_group_call(napi_env env, napi_callback_info info) {
+  napi_value args[1];
+  int32_t fd;
+  if (!read_arguments(env, info, 1, args) || !read_int(env, args[0], &fd)) return NULL;
+  failure result = steer_group(fd);
+  return result.step == NULL ? NULL : throw_failure(env, result);
+}
+
 /* Writes an address without its zone, and its port, into an array from `at` on. */
 static void set_address(napi_env env, napi_value array, uint32_t at, int family, const address *from) {
   const struct sockaddr_in *v4 = (const struct sockaddr_in *)&from->storage;
@@ -373,6 +391,14 @@ static napi_value exit_at_once(napi_env env, napi_callback_info info) {
   int32_t code;
   if (!read_arguments(env, info, 1, args) || !read_int(env, args[0], &code)) return NULL;
   _exit(code);
+}
+
+/* closeFd(fd) */
+static napi_value close_fd(napi_env env, napi_callback_info info) {
+  napi_value args[1];
+  int32_t fd;
+  if (!read_arguments(env, info, 1, args) || !read_int(env, args[0], &fd)) return NULL;
+  return close(fd) == 0 ? NULL : throw_failure(env, failed("close a descriptor"));
 }
 
 /* watchChanges(netnsFd | -1, ofNetfilter) -> fd */
@@ -618,6 +644,8 @@ NAPI_MODULE_INIT() {
   const napi_property_descriptor functions[] = {
       {"listenTcp", NULL, listen_tcp, NULL, NULL, NULL, napi_enumerable, NULL},
       {"dialSocket", NULL, dial_socket, NULL, NULL, NULL, napi_enumerable, NULL},
+      {"steerGroup", NULL, steer_group_call, NULL, NULL, NULL, napi_enumerable, NULL},
+      {"closeFd", NULL, close_fd, NULL, NULL, NULL, napi_enumerable, NULL},
       {"originalDestination", NULL, original_destination, NULL, NULL, NULL, napi_enumerable, NULL},
       {"socketAddresses", NULL, socket_addresses, NULL, NULL, NULL, napi_enumerable, NULL},
       {"resetOnClose", NULL, reset_on_close, NULL, NULL, NULL, napi_enumerable, NULL},

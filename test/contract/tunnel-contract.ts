@@ -268,6 +268,30 @@ export function runTunnelContract(engine: TunnelEngine): void {
       );
     });
 
+    it('keeps the order in which it was asked for, over several tunnels too', async () => {
+      await using pair = await TunnelPair.start(engine, ca, { maxStreamsPerTunnel: 2 });
+      const other = { authority: { ip: serverIp, port: 6379 } };
+      const arrived: TunnelRequest[] = [];
+      pair.onConnect = (request) => {
+        if (request.authority.port === other.authority.port) echo(request.accept());
+        else arrived.push(request);
+      };
+      const named = (index: number) => ({ headers: { forwarded: '', baggage: String(index), traceparent: '' } });
+      const opening = Array.from({ length: 5 }, (_, index) => pair.stream(named(index)));
+      let answered = 0;
+      for (const expected of [2, 4, 5]) {
+        await eventually(`${expected} of them arrive`, () => arrived.length >= expected);
+        // Streams to another port take another tunnel meanwhile, and do not wait.
+        if (expected === 2) await Promise.all([pair.stream(other), pair.stream(other)]);
+        assert.equal(arrived.length, expected);
+        for (const request of arrived.slice(answered)) echo(request.accept());
+        answered = expected;
+      }
+      await Promise.all(opening);
+      const order = arrived.map(({ headers }) => headers.baggage);
+      assert.deepEqual(order, ['0', '1', '2', '3', '4']);
+    });
+
     it('keeps apart the tunnels of different sources', async () => {
       await using pair = await TunnelPair.start(engine, ca);
       await pair.stream();

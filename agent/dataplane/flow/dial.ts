@@ -1,8 +1,7 @@
-import { closeSync } from 'node:fs';
 import net from 'node:net';
 import { formatHostPort, isIpv6, isLinkLocal, type HostPort } from '../../../shared/address.js';
 import { CulvertError } from '../../../shared/errors.js';
-import { dialSocket } from '../../native/addon.js';
+import { closeFd, dialSocket } from '../../native/addon.js';
 import { keepUrgentInline, setProbing } from '../../native/tcp-life.js';
 import { ownTrafficMark } from '../../ports.js';
 import type { Authorized } from '../connection/authorized.js';
@@ -127,7 +126,7 @@ export function rawDial(
     ...(isSameFamily ? { transparentSource: client.ip, sourcePort: client.port } : {}),
   });
   if (descriptors.isTouchedBy(fd)) {
-    closeSync(fd);
+    closeFd(fd);
     throw new CulvertError({
       code: 'EMFILE',
       message: 'only reserved file descriptors are left',
@@ -137,7 +136,7 @@ export function rawDial(
   try {
     init.prepare?.(fd);
   } catch (error) {
-    closeSync(fd);
+    closeFd(fd);
     throw error;
   }
   const socket = new net.Socket(notReading(fd));

@@ -1,6 +1,6 @@
-import { closeSync } from 'node:fs';
 import net from 'node:net';
 import { CulvertError } from '../../../shared/errors.js';
+import { closeFd, steerGroup } from '../../native/addon.js';
 import { duplicate, listenerOf } from '../../native/passed-sockets.js';
 import { keepUrgentInline, setProbing, type Probing } from '../../native/tcp-life.js';
 import { type CapturePortName, capturePortNames, capturePorts } from '../../ports.js';
@@ -21,6 +21,10 @@ export type ListenerHandlers = {
 /**
  * The three listeners of one worker inside one workload's namespace: dual stack, on sockets that the control thread has
  * opened for this worker (SO_REUSEPORT). `close` closes the listeners and not the accepted connections.
+ *
+ * Tunnels are spread over the workers by the kernel. The connections of applications all come to one worker, another one
+ * for each workload: one queue is in the order in which the clients' connects returned, and several queues are not. When
+ * that worker dies the kernel gives them to another.
  */
 export class WorkloadListeners {
   readonly #listening: readonly Listening[];
@@ -86,9 +90,10 @@ async function openServer(init: {
     if (isForApplications(name)) {
       keepUrgentInline(fd);
       setProbing(fd, probingOn(name, workload.probing));
+      steerGroup(fd);
     }
   } catch (error) {
-    closeSync(fd);
+    closeFd(fd);
     throw error;
   }
   // Paused, so that no byte is read before the original destination; half-open, because a FIN ends one direction only.
@@ -97,7 +102,7 @@ async function openServer(init: {
   );
   await new Promise<void>((resolve, reject) => {
     const onError = (error: Error): void => {
-      closeSync(fd);
+      closeFd(fd);
       reject(error);
     };
     server.once('error', onError);
@@ -115,7 +120,7 @@ function duplicateOf(socket: number, workload: HostedWorkload, name: CapturePort
   const fd = duplicate(socket);
   const listener = listenerOf(fd);
   if (listener?.netnsInode === workload.netnsInode && listener.port === capturePorts[name]) return fd;
-  closeSync(fd);
+  closeFd(fd);
   throw new CulvertError({
     code: 'ESTALE',
     message: `the socket for port ${capturePorts[name]} of ${workload.name} has been closed`,

@@ -145,7 +145,7 @@ export class ListeningSockets {
         });
       }
       for (const port of capturePortNames) {
-        for (const ofWorker of fds[port]) {
+        for (const ofWorker of beginningAt(netns.inode % this.#workers, fds[port])) {
           if (ofWorker.length > 0) continue;
           const options = { netnsFd: netns.fd, host: '::', port: capturePorts[port], reusePort: true };
           const fd = listenTcp({ ...options, backlog: this.#backlog });
@@ -174,4 +174,9 @@ export class ListeningSockets {
 
 function keyOf(netnsInode: number, port: number): string {
   return `${netnsInode}:${port}`;
+}
+
+/** The first socket of a port gets what applications open (see `steerGroup`): that of another worker for each workload. */
+function beginningAt<T>(first: number, all: readonly T[]): readonly T[] {
+  return [...all.slice(first), ...all.slice(0, first)];
 }

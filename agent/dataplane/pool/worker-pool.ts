@@ -20,6 +20,7 @@ import type {
 import type { DataplaneSettings } from '../settings.js';
 import { WorkloadUsage } from '../workload-usage.js';
 import { endThread, tell, whenPresentOnesEnded } from './drain-threads.js';
+import { linkWorkers } from './link-workers.js';
 import { ListeningSockets } from './listening-sockets.js';
 import { SlotTable } from './slot-table.js';
 import { LatestState } from './latest-state.js';
@@ -250,6 +251,9 @@ export class WorkerPool extends EventEmitter<PoolEvents> {
       listening: new Map(),
       error: null,
     };
+    for (const [other, its] of this.#members.entries()) {
+      if (other !== index && its !== null) linkWorkers({ index, worker }, { index: other, worker: its.worker });
+    }
     this.#members[index] = member;
     worker.on('message', (message: FromWorker) => this.#onMessage(index, member, message));
     worker.on('error', (error) => (member.error = error instanceof Error ? error : new Error(String(error))));

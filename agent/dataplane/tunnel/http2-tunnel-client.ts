@@ -10,9 +10,10 @@ import type { TunnelSettings } from '../engine/session-options.js';
 import { Http2TunnelSide } from './http2-tunnel-side.js';
 import { IdentityContexts, type CertificateChange } from './identity-contexts.js';
 import { KeyedSemaphore } from './keyed-semaphore.js';
+import type { WaitForTunnel } from './stream-order.js';
 import type { OpenResult, TunnelCertificates, TunnelClient, TunnelTarget } from './tunnel.js';
-import type { DialRaw } from './tunnel-dial.js';
-import { spreadTunnels, TunnelPool, type NoTunnel, type PoolGates } from './tunnel-pool.js';
+import type { DialRaw, NoTunnel } from './tunnel-dial.js';
+import { spreadTunnels, TunnelPool, type PoolGates } from './tunnel-pool.js';
 import type { WorkloadName } from '../../../shared/routing/names.js';
 
 /**
@@ -50,6 +51,9 @@ export class Http2TunnelClient extends Http2TunnelSide implements TunnelClient {
 
   async open(authorized: Authorized, target: TunnelTarget): Promise<OpenResult> {
     const { signal } = authorized;
+    const { port } = authorized.address;
+    const untilCut = (wait: WaitForTunnel): WaitForTunnel => unlessCut(wait, signal);
+    let isNew = true;
     let lost = 'no tunnel stayed open';
     let lostTunnels = 0;
     for (let handshakes = 0; lostTunnels < maxLostTunnels && handshakes <= maxHandshakes;) {
@@ -58,17 +62,26 @@ export class Http2TunnelClient extends Http2TunnelSide implements TunnelClient {
       const own = this.#ownContext(target);
       if ('ok' in own) return own;
       const pool = this.#poolFor(target);
-      const tunnel = pool.pick(own.context);
-      if (tunnel === undefined) {
-        const failure = await unlessCut(pool.grow(own.context), signal);
-        handshakes += 1;
+      const order = pool.orderOf(port);
+      const tunnel = order.choose(pool.pick(own.context));
+      const line = isNew ? order.line : null;
+      isNew = false;
+      if (line !== null || tunnel === null || tunnel === undefined) {
+        if (tunnel === undefined) handshakes += 1;
+        const wait = line ?? (tunnel === null ? order.allAnswered() : pool.grow(own.context));
+        const failure = await order.waitFor(wait, untilCut);
+        pool.forgetIdle(port, order);
         if (failure === null) continue;
         if (failure.ok !== 'lost') return failure;
         lost = failure.detail;
         lostTunnels += 1;
         continue;
       }
-      const result = await tunnel.open(authorized, target.headers);
+      const answer = tunnel.open(authorized, target.headers);
+      order.sent(tunnel);
+      const result = await answer;
+      order.answered();
+      pool.forgetIdle(port, order);
       if (result.ok !== 'lost') return result;
       lost = result.detail;
       lostTunnels += 1;

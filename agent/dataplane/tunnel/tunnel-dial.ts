@@ -31,6 +31,9 @@ export type DialledTunnel = {
 /** The other side accepted our certificate and closed in order: another dial may succeed. */
 export type LostTunnel = { readonly ok: 'lost'; readonly detail: string };
 
+/** Why there is no new tunnel. */
+export type NoTunnel = Refused | LostTunnel;
+
 /**
  * Connects TCP, TLS 1.3 with both certificates, and HTTP/2. Resolves when the peer's SETTINGS arrive: only then does a TLS
  * 1.3 client know that its own certificate was accepted. `signal` ends the attempt. Never rejects.

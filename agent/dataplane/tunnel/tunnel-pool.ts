@@ -4,10 +4,10 @@ import { ClientTunnel } from './client-tunnel.js';
 import type { KeyedSemaphore } from './keyed-semaphore.js';
 import type { Http2Engine } from '../engine/http2-engine.js';
 import type { TunnelSettings } from '../engine/session-options.js';
-import type { Refused } from '../connection/ending.js';
 import type { TunnelGroup } from './http2-tunnel-side.js';
+import { StreamOrder } from './stream-order.js';
 import type { TunnelTarget } from './tunnel.js';
-import { dialTunnel, type DialRaw, type LostTunnel } from './tunnel-dial.js';
+import { dialTunnel, type DialRaw, type NoTunnel } from './tunnel-dial.js';
 import type { WorkloadName } from '../../../shared/routing/names.js';
 
 /** With this many streams a tunnel is busy, and another one is made, up to {@link spreadTunnels}. */
@@ -26,9 +26,6 @@ export type PoolGates = {
   readonly replacements: KeyedSemaphore;
 };
 
-/** Why a tunnel could not be added. */
-export type NoTunnel = Refused | LostTunnel;
-
 /** The tunnels of one source workload, as one identity, to one address that must prove one identity. */
 export class TunnelPool implements TunnelGroup {
   readonly #target: TunnelTarget;
@@ -41,6 +38,8 @@ export class TunnelPool implements TunnelGroup {
   readonly #onEmpty: () => void;
   readonly #tunnels = new Set<ClientTunnel>();
   readonly #ending = new AbortController();
+  /** By the application's port; only those that are opening streams. */
+  readonly #orders = new Map<number, StreamOrder>();
   #generation = 0;
   #dialling: Promise<NoTunnel | null> | null = null;
 
@@ -98,6 +97,19 @@ export class TunnelPool implements TunnelGroup {
     if (idle !== undefined && inUse < spreadTunnels) return idle;
     if (usable < spreadTunnels) void this.grow(context);
     return best;
+  }
+
+  orderOf(port: number): StreamOrder {
+    let order = this.#orders.get(port);
+    if (order === undefined) {
+      order = new StreamOrder();
+      this.#orders.set(port, order);
+    }
+    return order;
+  }
+
+  forgetIdle(port: number, order: StreamOrder): void {
+    if (order.isIdle && this.#orders.get(port) === order) this.#orders.delete(port);
   }
 
   /** Adds a tunnel. Calls during the handshake share it. Null when a tunnel was added, otherwise why not. */

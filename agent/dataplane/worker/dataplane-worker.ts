@@ -5,19 +5,15 @@ import { applyPatch, type SnapshotPatch } from '../../../shared/wire/snapshot-pa
 import type { ConnectionRecord } from '../connection/connection-record.js';
 import { externalNames } from '../../../shared/routing/external-names.js';
 import { IdleHeapTrimmer } from '../../thread/idle-heap-trimmer.js';
-import { serveInboundPlaintext } from '../flow/inbound-plaintext.js';
 import { serveTunnelRequest } from '../flow/inbound-tunnel.js';
 import { ConnectionWatch } from '../flow/connection-watch.js';
 import type { FlowContext } from '../flow/flow-context.js';
 import { LiveConnections } from '../flow/live-connections.js';
 import { AcceptScheduler } from '../limit/accept-scheduler.js';
-import { ignoreError } from '../sockets/ignore-error.js';
 import { serveHeld } from '../flow/held-outbound.js';
-import { serveOutbound } from '../flow/outbound.js';
 import { rawDial } from '../flow/dial.js';
 import { WaitingBytes } from '../limit/waiting-bytes.js';
 import { WorkloadLimits } from '../limit/workload-limits.js';
-import { capturedDestination } from '../listen/captured-destination.js';
 import { drainConnections } from '../flow/drain-connections.js';
 import { giveUpConnection, recordAcceptFailure } from '../flow/run-flow.js';
 import { DescriptorReserve } from '../sockets/descriptor-reserve.js';
@@ -38,6 +34,7 @@ import { RoundRobinBalancer } from '../balance/round-robin-balancer.js';
 import { resetSocket } from '../../native/addon.js';
 import { capturePorts } from '../../ports.js';
 import { Reporter } from '../flow/reporter.js';
+import { Entrance } from './entrance.js';
 import { RuleClock } from '../state/rule-clock.js';
 import { WorkerState } from '../state/worker-state.js';
 import { WorkloadUsage } from '../workload-usage.js';
@@ -66,6 +63,7 @@ export class DataplaneWorker {
   readonly #context: FlowContext;
   readonly #hosting: Hosting;
   readonly #watch: ConnectionWatch;
+  readonly #entrance: Entrance;
   readonly #ruleClock: RuleClock;
   readonly #turns = new AcceptScheduler();
   readonly #backpressure = new BackpressureTracker();
@@ -127,18 +125,14 @@ export class DataplaneWorker {
       clock: this.#context.clock,
       onChange: () => void this.#connections.recheckAll(),
     });
+    this.#entrance = new Entrance({ workerIndex, context: this.#context, turns: this.#turns, usage });
     this.#hosting = new Hosting({
       hosted: this.#state.hosted,
       backlog: settings.listenBacklog,
       workerIndex,
       handlers: {
-        outbound: (workload, socket) => this.#acceptOutbound(workload, socket),
-        inboundPlaintext: (workload, socket) => {
-          socket.on('error', ignoreError);
-          const captured = capturedDestination(socket);
-          const client = captured.client?.ip ?? '';
-          this.#turns.take(client, () => void serveInboundPlaintext(this.#context, workload, socket, captured));
-        },
+        outbound: (workload, socket) => this.#entrance.accept('outbound', workload, socket),
+        inboundPlaintext: (workload, socket) => this.#entrance.accept('inboundPlaintext', workload, socket),
         inboundTunnel: (workload, socket) => this.#acceptTunnel(workload, socket),
         acceptFailed: (workload, port, error) => recordAcceptFailure(this.#context, workload, port, error),
       },
@@ -146,12 +140,19 @@ export class DataplaneWorker {
         isLate: (dialled) => this.#state.isAcceptedLate(dialled),
         held: (workload, connect) =>
           this.#turns.take(workload.name, () => void serveHeld(this.#context, workload, connect)),
-        unheld: (workload, socket) => this.#acceptOutbound(workload, socket),
+        unheld: (workload, socket) => this.#entrance.accept('outbound', workload, socket),
         acceptFailed: (workload, error) => recordAcceptFailure(this.#context, workload, 'outbound', error),
       },
       acceptsLateFor: ({ slot }) => slot % init.workers === workerIndex,
-      onListening: post,
-      onGone: (workload) => this.#letGo(workload),
+      onListening: (message) => {
+        const workload = this.#state.hosted.get(message.workload);
+        if (workload !== undefined && message.error === null) usage.setServed(workerIndex, workload.slot, true);
+        post(message);
+      },
+      onGone: (workload) => {
+        usage.setServed(workerIndex, workload.slot, false);
+        this.#letGo(workload);
+      },
     });
     this.#watch = new ConnectionWatch({
       connections: this.#connections,
@@ -173,6 +174,9 @@ export class DataplaneWorker {
         return;
       case 'workloads':
         void this.#hosting.apply(command.workloads);
+        return;
+      case 'link':
+        this.#entrance.link(command);
         return;
       case 'drain':
         void this.#drain(command.graceMs);
@@ -215,12 +219,6 @@ export class DataplaneWorker {
     void this.#connections.recheckAll();
   }
 
-  #acceptOutbound(workload: HostedWorkload, socket: net.Socket): void {
-    socket.on('error', ignoreError);
-    const serve = (): void => void serveOutbound(this.#context, workload, socket, capturedDestination(socket));
-    this.#turns.take(workload.name, serve);
-  }
-
   #acceptTunnel(workload: HostedWorkload, socket: net.Socket): void {
     const identity = this.#state.registry.workload(workload.name)?.identity;
     // The other agent's records show the reset of its dial.
@@ -241,8 +239,8 @@ export class DataplaneWorker {
   /** Listeners close first, so that a successor on the same ports gets all new connections; then the tunnels send GOAWAY. */
   async #drain(graceMs: number): Promise<void> {
     await this.#hosting.stopListening();
-    this.#turns.beginAll();
     const startedAtMs = performance.now();
+    await this.#entrance.finish(Math.min(graceMs, reachingMs));
     // A connection that was accepted before would be refused by a tunnel that drains.
     await this.#connections.whenPresentOnesReached(Math.min(graceMs, reachingMs));
     const leftMs = Math.max(0, graceMs - (performance.now() - startedAtMs));

@@ -47,6 +47,7 @@ test('it builds with the headers on this machine, leaves no temporary file, and 
   const loaded = createRequire(import.meta.url)(addon) as Record<string, unknown>;
   const calls = [
     'applicationSocket',
+    'closeFd',
     'deleteEmptyTable',
     'dialSocket',
     'duplicate',
@@ -65,6 +66,7 @@ test('it builds with the headers on this machine, leaves no temporary file, and 
     'setDeaf',
     'setProbing',
     'socketAddresses',
+    'steerGroup',
     'takeChanges',
     'takeSocketError',
     'takeSockets',

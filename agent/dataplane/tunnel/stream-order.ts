@@ -1,0 +1,82 @@
+import type { ClientTunnel } from './client-tunnel.js';
+import type { NoTunnel } from './tunnel-dial.js';
+
+/** More than a round trip around the world. The order of connections that take longer is worth less than their delay. */
+const longestWaitMs = 250;
+
+/** Ends with null when a request may look for a tunnel again, otherwise with why it need not. */
+export type WaitForTunnel = Promise<NoTunnel | null>;
+
+/**
+ * Keeps the streams to one port of an application in the order in which they were asked for. Streams of one tunnel stay in
+ * order: one connection carries their CONNECTs, and one worker of the other agent answers them. Streams of two tunnels do
+ * not. So while a CONNECT is not answered, the next ones follow it through the same tunnel; when that has no more room,
+ * they wait for the answers. Requests that wait for the same thing go on in the order in which they came.
+ */
+export class StreamOrder {
+  #tunnel: ClientTunnel | null = null;
+  #unanswered = 0;
+  #waiting = 0;
+  #lastWait: WaitForTunnel | null = null;
+  #allAnswered: {
+    readonly promise: WaitForTunnel;
+    readonly resolve: (ended: null) => void;
+    readonly timer: NodeJS.Timeout;
+  } | null = null;
+
+  get isIdle(): boolean {
+    return this.#unanswered === 0 && this.#waiting === 0;
+  }
+
+  /** What earlier requests wait for, and so a later one too; null when none waits. */
+  get line(): WaitForTunnel | null {
+    return this.#waiting === 0 ? null : this.#lastWait;
+  }
+
+  /** The tunnel to use where the pool would take `free`; null when the answers must come first. */
+  choose(free: ClientTunnel | undefined): ClientTunnel | undefined | null {
+    if (this.#tunnel === null || free === this.#tunnel) return free;
+    return this.#tunnel.hasRoom ? this.#tunnel : null;
+  }
+
+  sent(tunnel: ClientTunnel): void {
+    this.#tunnel = tunnel;
+    this.#unanswered += 1;
+  }
+
+  answered(): void {
+    this.#unanswered -= 1;
+    if (this.#unanswered > 0) return;
+    this.#endWait();
+  }
+
+  /** Ends when every CONNECT is answered, or after a second. */
+  allAnswered(): WaitForTunnel {
+    if (this.#allAnswered === null) {
+      let resolve: (ended: null) => void = () => {};
+      const promise: WaitForTunnel = new Promise((settle) => (resolve = settle));
+      const timer = setTimeout(() => this.#endWait(), longestWaitMs);
+      this.#allAnswered = { promise, resolve, timer };
+    }
+    return this.#allAnswered.promise;
+  }
+
+  #endWait(): void {
+    this.#tunnel = null;
+    if (this.#allAnswered === null) return;
+    clearTimeout(this.#allAnswered.timer);
+    this.#allAnswered.resolve(null);
+    this.#allAnswered = null;
+  }
+
+  /** Stands in the line until `wait` ends, or `giveUp` does. */
+  async waitFor(wait: WaitForTunnel, giveUp: (wait: WaitForTunnel) => WaitForTunnel): WaitForTunnel {
+    this.#lastWait = wait;
+    this.#waiting += 1;
+    try {
+      return await giveUp(wait);
+    } finally {
+      this.#waiting -= 1;
+    }
+  }
+}

@@ -1,0 +1,113 @@
+import type net from 'node:net';
+import { formatHostPort } from '../../../shared/address.js';
+import { resetSocket } from '../../native/addon.js';
+import type { FlowContext } from '../flow/flow-context.js';
+import { serveInboundPlaintext } from '../flow/inbound-plaintext.js';
+import { serveOutbound } from '../flow/outbound.js';
+import type { AcceptScheduler } from '../limit/accept-scheduler.js';
+import { capturedDestination, type CapturedDestination } from '../listen/captured-destination.js';
+import type { HostedWorkload } from '../listen/hosted-workload.js';
+import { OpeningOrder } from '../listen/opening-order.js';
+import { WorkerLinks, type PassedConnection } from '../listen/worker-links.js';
+import type { WorkerLink } from '../messages.js';
+import { ignoreError } from '../sockets/ignore-error.js';
+import type { WorkloadUsage } from '../workload-usage.js';
+
+type EntryName = PassedConnection['entry'];
+
+const entries = { outbound: serveOutbound, inboundPlaintext: serveInboundPlaintext } as const;
+
+/**
+ * The way of an application's connection from its accept to the worker that serves it. The kernel gives all connections of
+ * a workload to one worker (see `WorkloadListeners`), so the order of accepts is the order in which the clients' connects
+ * returned. From here on {@link OpeningOrder} keeps it, and shares the work with the other workers.
+ */
+export class Entrance {
+  readonly #context: FlowContext;
+  readonly #turns: AcceptScheduler;
+  readonly #order: OpeningOrder;
+  readonly #links: WorkerLinks;
+
+  constructor(init: {
+    readonly workerIndex: number;
+    readonly context: FlowContext;
+    readonly turns: AcceptScheduler;
+    readonly usage: WorkloadUsage;
+  }) {
+    const { workerIndex, context, turns, usage } = init;
+    this.#context = context;
+    this.#turns = turns;
+    this.#links = new WorkerLinks({
+      onConnection: (connection, socket, opened) => this.#receive(connection, socket, opened),
+      onOpened: (key) => this.#order.opened(key),
+      onLost: (index) => this.#order.lost(index),
+    });
+    this.#order = new OpeningOrder({
+      own: workerIndex,
+      others: (slot) => [...this.#links.others].filter((worker) => usage.isServed(worker, slot)),
+      load: (worker, slot) => usage.connectionsAt(worker, slot),
+    });
+  }
+
+  link(link: WorkerLink): void {
+    this.#links.add(link);
+  }
+
+  accept(entry: EntryName, workload: HostedWorkload, socket: net.Socket): void {
+    socket.on('error', ignoreError);
+    const captured = capturedDestination(socket);
+    const client = clientOf({ entry, workload: workload.name, captured });
+    if (this.#links.isAlone || captured.kind !== 'redirected') {
+      this.#turns.take(client, () => this.#serve(entry, workload, socket, captured));
+      return;
+    }
+    const key = `${entry} ${workload.name} ${captured.client.ip} ${formatHostPort(captured.dialled)}`;
+    const connection = { entry, workload: workload.name, captured, key };
+    const opened = (): void => this.#order.opened(key);
+    this.#order.take(key, workload.slot, (worker) => {
+      this.#turns.take(client, () => {
+        if (!this.#links.pass(worker, connection, socket)) this.#serve(entry, workload, socket, captured, opened);
+      });
+    });
+  }
+
+  /**
+   * For a drain, which begins in all workers at the same time: everything that waits begins now, and here. Resolves when
+   * the other workers pass no more connections to this one, or after `withinMs`.
+   */
+  async finish(withinMs: number): Promise<void> {
+    this.#order.openAll();
+    this.#turns.beginAll();
+    await this.#links.finish(withinMs);
+    this.#turns.beginAll();
+  }
+
+  #receive(connection: PassedConnection, socket: net.Socket, opened: () => void): void {
+    socket.on('error', ignoreError);
+    this.#turns.take(clientOf(connection), () => {
+      const workload = this.#context.state.hosted.get(connection.workload);
+      if (workload !== undefined) {
+        this.#serve(connection.entry, workload, socket, connection.captured, opened);
+        return;
+      }
+      resetSocket(socket);
+      opened();
+    });
+  }
+
+  #serve(
+    entry: EntryName,
+    workload: HostedWorkload,
+    socket: net.Socket,
+    captured: CapturedDestination,
+    opened?: () => void,
+  ): void {
+    const served = entries[entry](this.#context, workload, socket, captured);
+    if (opened !== undefined) void served.then(opened, opened);
+  }
+}
+
+/** Whose connections wait behind each other when there are many (see `AcceptScheduler`). */
+function clientOf({ entry, workload, captured }: Omit<PassedConnection, 'key'>): string {
+  return entry === 'outbound' ? workload : (captured.client?.ip ?? '');
+}

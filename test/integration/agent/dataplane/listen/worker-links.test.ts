@@ -1,0 +1,122 @@
+import assert from 'node:assert/strict';
+import { once } from 'node:events';
+import net, { type AddressInfo } from 'node:net';
+import { afterEach, beforeEach, describe, test } from 'node:test';
+import { MessageChannel } from 'node:worker_threads';
+import { WorkerLinks, type PassedConnection } from '../../../../../agent/dataplane/listen/worker-links.js';
+import { patientMs, patientSignal } from '../../../../lab/patience.js';
+import { workloadNamed } from '../../../../support/routing/names.js';
+
+const passed: PassedConnection = {
+  entry: 'outbound',
+  workload: workloadNamed('shop/web'),
+  captured: { kind: 'unreadable', dialled: null, client: null, hasLeft: false, detail: '' },
+  key: 'web to db',
+};
+
+/** One worker's end, and what happened at it. */
+class End {
+  readonly sockets: net.Socket[] = [];
+  readonly openings: (() => void)[] = [];
+  readonly events: string[] = [];
+  readonly links = new WorkerLinks({
+    onConnection: ({ key }, socket, opened) => {
+      this.events.push(`took ${key}`);
+      this.sockets.push(socket);
+      this.openings.push(opened);
+    },
+    onOpened: (key) => this.events.push(`opened ${key}`),
+    onLost: (workerIndex) => this.events.push(`lost ${workerIndex}`),
+  });
+}
+
+describe('a connection that one worker passes to another', () => {
+  let server: net.Server;
+  let client: net.Socket;
+  let accepted: net.Socket;
+  const near = new End();
+  const far = new End();
+  const { port1, port2 } = new MessageChannel();
+  let counts: { takenByOther: SharedArrayBuffer; takenHere: SharedArrayBuffer };
+
+  beforeEach(async () => {
+    server = net.createServer({ pauseOnConnect: true, allowHalfOpen: true });
+    server.listen(0, '127.0.0.1');
+    await once(server, 'listening');
+    client = net.connect({ port: (server.address() as AddressInfo).port, host: '127.0.0.1' });
+    [accepted] = (await once(server, 'connection')) as [net.Socket];
+    counts = { takenByOther: new SharedArrayBuffer(4), takenHere: new SharedArrayBuffer(4) };
+  });
+
+  afterEach(() => {
+    for (const socket of [client, accepted, ...far.sockets]) socket.destroy();
+    server.close();
+  });
+
+  test('is served there as if it had been accepted there', async () => {
+    near.links.add({ type: 'link', workerIndex: 1, port: port1, ...counts });
+    const its = { takenByOther: counts.takenHere, takenHere: counts.takenByOther };
+    far.links.add({ type: 'link', workerIndex: 0, port: port2, ...its });
+    assert.equal(near.links.pass(2, passed, accepted), false);
+    client.write('hello');
+    assert.equal(near.links.pass(1, passed, accepted), true);
+    assert.ok(accepted.destroyed);
+    await once(port2, 'message', { signal: patientSignal(10_000) });
+    const [socket] = far.sockets;
+    assert.ok(socket !== undefined && socket.isPaused());
+    socket.resume();
+    const [text] = (await once(socket, 'data', { signal: patientSignal(10_000) })) as [Buffer];
+    socket.end(`${text.toString()} to you`);
+    const [answer] = (await once(client, 'data', { signal: patientSignal(10_000) })) as [Buffer];
+    assert.equal(answer.toString(), 'hello to you');
+    far.openings[0]?.();
+    await once(port1, 'message', { signal: patientSignal(10_000) });
+    assert.deepEqual([near.events, far.events], [['opened web to db'], ['took web to db']]);
+    const closed = once(port1, 'close', { signal: patientSignal(10_000) });
+    port2.close();
+    await closed;
+    assert.deepEqual([near.events.at(-1), near.links.isAlone], ['lost 1', true]);
+  });
+
+  test('is closed when that worker dies before it takes it', async () => {
+    const channel = new MessageChannel();
+    near.links.add({ type: 'link', workerIndex: 1, port: channel.port1, ...counts });
+    assert.equal(near.links.pass(1, passed, accepted), true);
+    const ended = once(client, 'close', { signal: patientSignal(10_000) });
+    client.resume();
+    channel.port2.close();
+    await ended;
+    assert.equal(near.events.at(-1), 'lost 1');
+  });
+
+  test('stays that worker’s when it had taken it', async () => {
+    const channel = new MessageChannel();
+    near.links.add({ type: 'link', workerIndex: 1, port: channel.port1, ...counts });
+    assert.equal(near.links.pass(1, passed, accepted), true);
+    channel.port2.start();
+    const [{ fd }] = (await once(channel.port2, 'message', { signal: patientSignal(10_000) })) as [{ fd: number }];
+    Atomics.store(new Int32Array(counts.takenByOther), 0, 1);
+    const closed = once(channel.port1, 'close', { signal: patientSignal(10_000) });
+    channel.port2.close();
+    await closed;
+    const socket = new net.Socket({ fd });
+    far.sockets.push(socket);
+    socket.end('still open');
+    const [answer] = (await once(client, 'data', { signal: patientSignal(10_000) })) as [Buffer];
+    assert.equal(answer.toString(), 'still open');
+  });
+
+  test('is the last one once that worker has said so, and a drain waits for that', async () => {
+    const channel = new MessageChannel();
+    near.links.add({ type: 'link', workerIndex: 1, port: channel.port1, ...counts });
+    let isFinished = false;
+    const finished = near.links.finish(patientMs(60_000)).then(() => (isFinished = true));
+    assert.equal(near.links.pass(1, passed, accepted), false);
+    const [farewell] = (await once(channel.port2, 'message', { signal: patientSignal(10_000) })) as [unknown];
+    assert.deepEqual(farewell, { type: 'last' });
+    assert.equal(isFinished, false);
+    channel.port2.postMessage({ type: 'last' }, []);
+    await finished;
+    channel.port2.close();
+  });
+});
