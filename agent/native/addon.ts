@@ -29,6 +29,8 @@ type NativeAddon = {
   socketAddresses(fd: number): [localIp: string, localPort: number, peerIp?: string, peerPort?: number];
   resetOnClose(fd: number): void;
   exitAtOnce(code: number): never;
+  openConntrack(netns: number): number;
+  originalSourcePort(conntrack: number, fd: number): number;
   watchChanges(netns: number, ofNetfilter: boolean): number;
   takeChanges(fd: number, table: number): boolean;
   readProcFile(netns: number, path: string): string;
@@ -131,6 +133,21 @@ export function socketAddresses(fd: number): SocketAddresses {
   const [localIp, localPort, peerIp, peerPort] = found;
   const peer = peerIp === undefined || peerPort === undefined ? null : { ip: kernelIp(peerIp), port: peerPort };
   return { local: { ip: kernelIp(localIp), port: localPort }, peer };
+}
+
+/** Opens what {@link originalSourcePort} asks in this namespace. The caller owns the fd, which keeps the namespace alive. */
+export function openConntrack(o: { readonly netnsFd: number | null }): number {
+  return call('opening connection tracking', () => loadAddon().openConntrack(o.netnsFd ?? -1));
+}
+
+/**
+ * The port that the client of a redirected connection dialled from. The kernel gives the redirected connection another
+ * one if the client has dialled another destination from the same port. Null when connection tracking does not have the
+ * connection. Throws `EPERM`, for example.
+ */
+export function originalSourcePort(o: { readonly conntrackFd: number; readonly fd: number }): number | null {
+  const port = call('asking connection tracking', () => loadAddon().originalSourcePort(o.conntrackFd, o.fd));
+  return port === 0 ? null : port;
 }
 
 /** For the other files of this folder: an address as the kernel wrote it. */

@@ -29,6 +29,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "conntrack.h"
 #include "node-values.h"
 #include "nf-tables.h"
 #include "sock-diag.h"
@@ -401,6 +402,39 @@ static napi_value close_fd(napi_env env, napi_callback_info info) {
   return close(fd) == 0 ? NULL : throw_failure(env, failed("close a descriptor"));
 }
 
+/* openConntrack(netnsFd | -1) -> fd */
+static napi_value open_conntrack_call(napi_env env, napi_callback_info info) {
+  napi_value args[1];
+  int32_t netns_fd;
+  if (!read_arguments(env, info, 1, args) || !read_int(env, args[0], &netns_fd)) return NULL;
+  thread_state *state = state_of(env);
+  failure result = enter_netns(netns_fd, state);
+  if (result.step != NULL) return throw_failure(env, result);
+  int fd = open_conntrack();
+  result = fd < 0 ? failed("create a netlink socket") : success;
+  leave_netns(netns_fd, state);
+  return fd_result(env, fd, result);
+}
+
+/* originalSourcePort(conntrackFd, fd) -> port, or 0 when connection tracking does not have the connection */
+static napi_value original_source_port_call(napi_env env, napi_callback_info info) {
+  napi_value args[2], result;
+  int32_t conntrack_fd, fd;
+  if (!read_arguments(env, info, 2, args) || !read_int(env, args[0], &conntrack_fd) || !read_int(env, args[1], &fd))
+    return NULL;
+
+  address local, peer;
+  local.length = sizeof local.storage;
+  peer.length = sizeof peer.storage;
+  if (getsockname(fd, (struct sockaddr *)&local.storage, &local.length) != 0 ||
+      getpeername(fd, (struct sockaddr *)&peer.storage, &peer.length) != 0)
+    return throw_failure(env, failed("read the addresses"));
+  int port = original_source_port(conntrack_fd, &local.storage, &peer.storage);
+  if (port < 0) return throw_failure(env, failed("ask connection tracking"));
+  napi_create_uint32(env, ntohs((uint16_t)port), &result);
+  return result;
+}
+
 /* watchChanges(netnsFd | -1, ofNetfilter) -> fd */
 static napi_value watch_changes(napi_env env, napi_callback_info info) {
   napi_value args[2];
@@ -647,6 +681,8 @@ NAPI_MODULE_INIT() {
       {"steerGroup", NULL, steer_group_call, NULL, NULL, NULL, napi_enumerable, NULL},
       {"closeFd", NULL, close_fd, NULL, NULL, NULL, napi_enumerable, NULL},
       {"originalDestination", NULL, original_destination, NULL, NULL, NULL, napi_enumerable, NULL},
+      {"openConntrack", NULL, open_conntrack_call, NULL, NULL, NULL, napi_enumerable, NULL},
+      {"originalSourcePort", NULL, original_source_port_call, NULL, NULL, NULL, napi_enumerable, NULL},
       {"socketAddresses", NULL, socket_addresses, NULL, NULL, NULL, napi_enumerable, NULL},
       {"resetOnClose", NULL, reset_on_close, NULL, NULL, NULL, napi_enumerable, NULL},
       {"exitAtOnce", NULL, exit_at_once, NULL, NULL, NULL, napi_enumerable, NULL},

@@ -1,7 +1,7 @@
 import type net from 'node:net';
 import { isIpv6, type HostPort } from '../../../shared/address.js';
 import { describeError } from '../../../shared/errors.js';
-import { acceptedFd, originalDestination } from '../../native/addon.js';
+import { acceptedFd, originalDestination, originalSourcePort } from '../../native/addon.js';
 import { capturePorts } from '../../ports.js';
 import { socketAddresses, type OriginalDestination, type PeerAddress } from '../sockets/socket-addresses.js';
 
@@ -25,8 +25,11 @@ export type UnreadableDestination = {
   readonly detail: string;
 };
 
-/** Call this first in the connection handler, while the socket is paused. Never throws. */
-export function capturedDestination(socket: net.Socket): CapturedDestination {
+/**
+ * Call this first in the connection handler, while the socket is paused. Never throws. Without `conntrackFd`, the client's
+ * port may be one that the redirect gave it.
+ */
+export function capturedDestination(socket: net.Socket, conntrackFd: number | null = null): CapturedDestination {
   let client: PeerAddress | null = null;
   let hasLeft = false;
   let local: HostPort;
@@ -43,7 +46,19 @@ export function capturedDestination(socket: net.Socket): CapturedDestination {
   const isDirect = original === null || (original.ip === local.ip && original.port === local.port);
   const dialled = (isDirect ? local : original) as OriginalDestination;
   if (client === null) return unreadable({ dialled, hasLeft: true });
-  return { kind: isDirect ? 'direct' : 'redirected', dialled, client };
+  if (isDirect) return { kind: 'direct', dialled, client };
+  return { kind: 'redirected', dialled, client: ownClient(socket, client, conntrackFd) };
+}
+
+/** With the port that the client dialled from. It is only shown, so a fault here is none of the connection. */
+function ownClient(socket: net.Socket, client: PeerAddress, conntrackFd: number | null): PeerAddress {
+  if (conntrackFd === null) return client;
+  try {
+    const port = originalSourcePort({ conntrackFd, fd: acceptedFd(socket) });
+    return port === null || port === client.port ? client : ({ ip: client.ip, port } as PeerAddress);
+  } catch {
+    return client;
+  }
 }
 
 function unreadable(known: Partial<UnreadableDestination>): UnreadableDestination {

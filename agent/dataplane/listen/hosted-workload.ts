@@ -1,5 +1,6 @@
 import { closeSync } from 'node:fs';
 import { CulvertError } from '../../../shared/errors.js';
+import { closeFd, openConntrack } from '../../native/addon.js';
 import { openNetns } from '../../native/netns.js';
 import type { Probing } from '../../native/tcp-life.js';
 import type { SlottedWorkload } from '../messages.js';
@@ -18,6 +19,8 @@ export class HostedWorkload {
   readonly #fd: number;
   #isOpen = true;
   #probing: Probing;
+  /** Null: not needed yet. False: the namespace has none. */
+  #conntrackFd: number | false | null = null;
 
   private constructor(workload: SlottedWorkload, fd: number) {
     this.name = workload.name;
@@ -57,6 +60,13 @@ export class HostedWorkload {
     return before.idleSeconds !== this.#probing.idleSeconds;
   }
 
+  /** For questions to the namespace's connection tracking; null when it cannot be asked. Use it at once. */
+  get conntrackFd(): number | null {
+    if (!this.#isOpen) return null;
+    this.#conntrackFd ??= openOrNot(this.#fd);
+    return this.#conntrackFd === false ? null : this.#conntrackFd;
+  }
+
   get isOpen(): boolean {
     return this.#isOpen;
   }
@@ -65,5 +75,14 @@ export class HostedWorkload {
     if (!this.#isOpen) return;
     this.#isOpen = false;
     closeSync(this.#fd);
+    if (typeof this.#conntrackFd === 'number') closeFd(this.#conntrackFd);
+  }
+}
+
+function openOrNot(netnsFd: number): number | false {
+  try {
+    return openConntrack({ netnsFd });
+  } catch {
+    return false;
   }
 }

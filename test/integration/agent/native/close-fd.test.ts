@@ -10,9 +10,8 @@ test('a descriptor of the addon is closed in a worker thread without a warning',
     const { parentPort } = require('node:worker_threads');
     const warnings = [];
     process.on('warning', ({ message }) => warnings.push(message));
-    import(${JSON.stringify(addon)}).then(({ closeFd, dialSocket }) => {
-      const fd = dialSocket({ netnsFd: null, family: 4, mark: 0 });
-      
+    import(${JSON.stringify(addon)}).then(({ closeFd, openConntrack }) => {
+      const fd = openConntrack({ netnsFd: null });
       closeFd(fd);
       let error = null;
       try {

@@ -82,6 +82,41 @@ describe('the client that an application and the records show', { timeout: patie
       }
     });
 
+    test(`are its own where one port of it has connections to several addresses (${family})`, async () => {
+      const from = mesh.workload('web');
+      const localPort = clientPort + 10;
+      const targets = [at('db'), at('side'), mesh.lab.host('outside')[family]];
+      const visits: Visit[] = [];
+      for (const ip of targets) visits.push(await open(from, { ip, port, localPort }));
+      assert.deepEqual([visits[0]?.seen, visits[1]?.seen], [visits[0]?.own, visits[0]?.own]);
+      for (const { socket } of visits) socket.destroy();
+      const records = await recordsOf(
+        ['node1', outbound],
+        ['node1', outbound],
+        ['node1', outbound],
+        ['node2', inbound],
+      );
+      for (const { source } of records) assert.equal(source.address?.port, localPort);
+    });
+
+    test(`are its own where one port of it has connections to several ports of one address (${family})`, async () => {
+      await using _other = await mesh.workload('db').listen({ port: port + 1 }, sayClient);
+      const clients = [
+        { from: mesh.workload('web'), hasOwnRecord: true },
+        { from: mesh.lab.host('outside'), hasOwnRecord: false },
+      ];
+      for (const { from, hasOwnRecord } of clients) {
+        const target = { ip: at('db'), localPort: clientPort + 20 };
+        const visits = [await open(from, { ...target, port }), await open(from, { ...target, port: port + 1 })];
+        for (const { own, seen } of visits) assert.equal(seen, own);
+        assert.equal(visits[0]?.own, visits[1]?.own);
+        for (const { socket } of visits) socket.destroy();
+        const records = await recordsOf(['node2', inbound], ['node2', inbound]);
+        if (hasOwnRecord) records.push(...(await recordsOf(['node1', outbound], ['node1', outbound])));
+        for (const record of records) assert.deepEqual(shown(record), [visits[0]?.own, undefined]);
+      }
+    });
+
     test(`an application may listen on a port that a client has (${family})`, async () => {
       const db = mesh.workload('db');
       const first = await open(mesh.workload('web'), { ip: at('db'), port, localPort: clientPort + 1 });
