@@ -44,9 +44,11 @@ const leastMs = 50;
 const clock: Clock = { nowMs: () => Date.now() };
 
 export function measureShape({ sizes, text }: RuleShape): { times: ShapeTimes[]; growth: ShapeGrowth } {
+  // The workloads that every size has.
+  const fixedBytes = Buffer.byteLength(text(0));
   const times = sizes.map((size) => timesOf(text(size), size));
   const exponent = (costOf: (each: ShapeTimes) => number, least: number): number | null => {
-    const points = times.slice(-2).map((each) => ({ size: each.textBytes, cost: costOf(each) }));
+    const points = times.slice(-2).map((each) => ({ size: each.textBytes - fixedBytes, cost: costOf(each) }));
     return points.some(({ cost }) => cost < least) ? null : (growthExponents(points)[0] ?? null);
   };
   const growth = {
