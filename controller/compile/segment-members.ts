@@ -16,6 +16,13 @@ export type PeerGroups = readonly (readonly PeerMatch[])[];
 /** A rule with its segments written out, for analysis. */
 export type OpenRule = Omit<CompiledRule, 'from' | 'to'> & { readonly from: PeerGroups; readonly to: PeerGroups };
 
+/** Groups that many rules may have. */
+const shared = new WeakSet<readonly PeerMatch[]>();
+
+export function isOfSegment(group: readonly PeerMatch[]): boolean {
+  return shared.has(group);
+}
+
 const known = new WeakMap<Snapshot, SegmentMembers>();
 
 /** Those of a snapshot, made once. */
@@ -74,6 +81,7 @@ export class SegmentMembers {
       const written = [...this.within([{ memberOf }])].flatMap((segment) => segment.members);
       members = written.filter((peer): peer is PeerMatch => !isSegmentRef(peer));
       this.#known.set(memberOf, members);
+      shared.add(members);
     }
     return members;
   }

@@ -3,7 +3,7 @@ import { isPortName } from '../../../shared/policy/prepared/prepared-rule.js';
 import type { PeerMatch, RulePort } from '../../../shared/policy/snapshot.js';
 import { networksOf } from '../../resources/match/network-relations.js';
 import { pinsOf } from '../../resources/match/peer-fields.js';
-import type { PeerGroups } from '../segment-members.js';
+import { isOfSegment, type PeerGroups } from '../segment-members.js';
 
 /**
  * What must be true of whatever an item matches, so that two items that exclude each other are found without comparing
@@ -16,8 +16,10 @@ export type Requirements = {
   readonly networks: ReadonlyMap<string, readonly Cidr[]>;
 };
 
-/** Longer lists are taken for "any": an index of them would be larger than the text of the rules that share them. */
+/** Longer lists are taken for "any". */
 const maxValues = 4096;
+/** The same for segments: each rule that names one is in an index with all its values. */
+const maxValuesOfSegment = 64;
 
 /** Of one alternative. */
 export function requirementsOf(match: PeerMatch): Requirements {
@@ -61,19 +63,24 @@ const known = new WeakMap<readonly PeerMatch[], Requirements>();
 
 function requirementsOfGroup(group: readonly PeerMatch[]): Requirements {
   let requirements = known.get(group);
-  if (requirements === undefined) known.set(group, (requirements = anyOf(group.map(requirementsOf))));
+  if (requirements === undefined) {
+    requirements = anyOf(group.map(requirementsOf), isOfSegment(group) ? maxValuesOfSegment : maxValues);
+    known.set(group, requirements);
+  }
   return requirements;
 }
 
-function anyOf(parts: readonly Requirements[]): Requirements {
+function anyOf(parts: readonly Requirements[], most = maxValues): Requirements {
   return {
     values: unionOf(
       parts.map(({ values }) => values),
       (all) => [...new Set(all)],
+      most,
     ),
     networks: unionOf(
       parts.map(({ networks }) => networks),
       (all) => all,
+      most,
     ),
   };
 }
@@ -81,19 +88,25 @@ function anyOf(parts: readonly Requirements[]): Requirements {
 function unionOf<V>(
   parts: readonly ReadonlyMap<string, readonly V[]>[],
   distinct: (all: readonly V[]) => readonly V[],
+  most: number,
 ): ReadonlyMap<string, readonly V[]> {
   const union = new Map<string, readonly V[]>();
   const [first, ...others] = parts;
   for (const dimension of first?.keys() ?? []) {
     if (!others.every((part) => part.has(dimension))) continue;
-    put(union, dimension, distinct(parts.flatMap((part) => part.get(dimension) ?? [])));
+    put(union, dimension, distinct(parts.flatMap((part) => part.get(dimension) ?? [])), most);
   }
   return union;
 }
 
-function put<V>(map: Map<string, readonly V[]>, dimension: string, values: readonly V[] | undefined): void {
+function put<V>(
+  map: Map<string, readonly V[]>,
+  dimension: string,
+  values: readonly V[] | undefined,
+  most = maxValues,
+): void {
   // An empty list matches nothing. To compare it in full is simpler than to treat it in an index.
-  if (values !== undefined && values.length > 0 && values.length <= maxValues) map.set(dimension, values);
+  if (values !== undefined && values.length > 0 && values.length <= most) map.set(dimension, values);
 }
 
 function named<V>(side: string, map: ReadonlyMap<string, V>): (readonly [string, V])[] {

@@ -7,7 +7,7 @@ import { overlapOfGroups } from '../../../../controller/compile/check/group-over
 import { OverlapIndex } from '../../../../controller/compile/check/overlap-index.js';
 import { overlapOfPeers } from '../../../../controller/compile/check/peer-overlap.js';
 import { requirementsOfRule } from '../../../../controller/compile/check/requirements.js';
-import type { PeerGroups } from '../../../../controller/compile/segment-members.js';
+import { SegmentMembers, type PeerGroups } from '../../../../controller/compile/segment-members.js';
 import type { PeerMatch, RulePort } from '../../../../shared/policy/snapshot.js';
 import { peerMatch } from '../../../support/rules/policy-arbitraries.js';
 import { propertyHits, propertyRuns } from '../../../support/property-runs.js';
@@ -94,4 +94,13 @@ test('networks are found around, within and beside each other', () => {
       asked,
     );
   }
+});
+
+test('rules that name a large segment are not indexed by each of its members', () => {
+  const members = Array.from({ length: 1000 }, (_, index) => ({ namespaces: ['n'], labels: { app: `a${index}` } }));
+  const segments = new SegmentMembers({ segments: [{ name: 's', members }] });
+  const groups = segments.groupsOf([{ memberOf: 's' }]);
+  const { values } = requirementsOfRule({ from: groups, to: [[{ serviceAccounts: ['n/a'] }]], ports: [] });
+  assert.deepEqual([...values.keys()].sort(), ['from namespaces', 'to namespaces', 'to serviceAccounts']);
+  assert.equal(segments.groupsOf([{ memberOf: 's' }])[0], groups[0]);
 });
