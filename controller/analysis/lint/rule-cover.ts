@@ -1,6 +1,6 @@
-import { isPortName } from '../../../shared/policy/prepared/prepared-rule.js';
+import { isPortName, rangesOf } from '../../../shared/policy/prepared/prepared-rule.js';
 import type { OpenRule } from '../../compile/segment-members.js';
-import { tiers, type RulePort } from '../../../shared/policy/snapshot.js';
+import { tiers, type PortRange, type RulePort } from '../../../shared/policy/snapshot.js';
 import { coversPeers, isByAddressOnly } from './peer-cover.js';
 
 /**
@@ -36,15 +36,25 @@ function isAlwaysInForce({ mode, rollout, validFromMs, expiresAtMs }: OpenRule):
 /** Ranges are sorted and not adjacent, as the compiler produces them. */
 function coversPorts(outer: readonly RulePort[], inner: readonly RulePort[]): boolean {
   if (outer.length === 0) return true;
+  const ranges = rangesOf(outer);
+  const names = new Set(outer.filter(isPortName));
   const everyPort: readonly RulePort[] = [[1, 65_535]];
-  return (inner.length === 0 ? everyPort : inner).every((port) =>
-    outer.some((candidate) => coversPort(candidate, port)),
-  );
+  return (inner.length === 0 ? everyPort : inner).every((port) => {
+    // A name is any port, so only the same name or all ports certainly cover it.
+    if (isPortName(port) && names.has(port)) return true;
+    const [first, last] = isPortName(port) ? [1, 65_535] : port;
+    const candidate = lastFrom(ranges, first);
+    return candidate !== undefined && last <= candidate[1];
+  });
 }
 
-/** A name is any port, so only the same name or all ports certainly cover it. */
-function coversPort(outer: RulePort, inner: RulePort): boolean {
-  if (isPortName(outer)) return outer === inner;
-  const [first, last] = isPortName(inner) ? [1, 65_535] : inner;
-  return outer[0] <= first && last <= outer[1];
+/** The last range that begins at the port or before. */
+function lastFrom(ranges: readonly PortRange[], port: number): PortRange | undefined {
+  let [low, high] = [0, ranges.length];
+  while (low < high) {
+    const middle = (low + high) >>> 1;
+    if ((ranges[middle]?.[0] ?? 0) <= port) low = middle + 1;
+    else high = middle;
+  }
+  return ranges[low - 1];
 }

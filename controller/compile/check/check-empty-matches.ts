@@ -1,4 +1,6 @@
-import { cidrContains, parseCidr } from '../../../shared/address.js';
+import { parseCidr } from '../../../shared/address.js';
+import { NetworkSet } from '../../../shared/network-set.js';
+import { NamePatterns } from '../../../shared/policy/prepared/name-patterns.js';
 import { defaultMesh } from '../../resources/kinds/mesh.js';
 import {
   asksForDryRun,
@@ -128,21 +130,14 @@ type Lists = {
 
 /** Whether each value is within one of those that must not match. */
 function isTakenAway({ values, notValues = [], isAddress }: Lists): boolean {
-  const isWithin = isAddress ? isWithinNetwork : isWithinPattern;
-  return values !== undefined && values.every((value) => notValues.some((not) => isWithin(value, not)));
-}
-
-function isWithinNetwork(text: string, not: string): boolean {
-  const [inner, outer] = [parseCidr(text), parseCidr(not)];
-  if (inner === undefined || outer === undefined || inner.prefixLength < outer.prefixLength) return false;
-  return cidrContains(outer, inner.bytes);
-}
-
-/** Whether all that the first pattern matches is matched by the second. */
-function isWithinPattern(text: string, not: string): boolean {
-  if (not === '*' || text === not) return true;
-  if (not.endsWith('*')) return !text.startsWith('*') && text.startsWith(not.slice(0, -1));
-  return not.startsWith('*') && !text.endsWith('*') && text.endsWith(not.slice(1));
+  if (values === undefined || notValues.length === 0) return values?.length === 0;
+  if (isAddress) {
+    const taken = new NetworkSet({ networks: notValues.map(parseCidr).filter((cidr) => cidr !== undefined) });
+    return values.map(parseCidr).every((cidr) => cidr !== undefined && taken.contains(cidr));
+  }
+  // Of a pattern, all that it matches begins or ends as it does itself.
+  const [written, patterns] = [new Set(notValues), new NamePatterns({ values: notValues })];
+  return values.every((value) => written.has(value) || patterns.has(value));
 }
 
 type ClusterPolicy = ClusterNetworkPolicy | AdminNetworkPolicy | BaselineAdminNetworkPolicy;

@@ -5,7 +5,8 @@ import { peerFieldNames } from '../../resources/match/peer-fields.js';
 import type { ProblemList } from '../../resources/parse/problem-list.js';
 import type { Resource } from '../../resources/kinds/resource.js';
 import type { Service } from '../../resources/kinds/service.js';
-import { hasEndpoint, type Registered } from './registered.js';
+import { labelKey } from '../../../shared/policy/prepared/policy-scope.js';
+import { carries, hasEndpoint, type Registered, type RegisteredWorkload } from './registered.js';
 
 /**
  * Warns about names that do not exist: often typing mistakes, but a rule may be written before its workloads. Missing
@@ -13,6 +14,7 @@ import { hasEndpoint, type Registered } from './registered.js';
  */
 export function checkReferences(resources: readonly Resource[], registered: Registered, problems: ProblemList): void {
   const known = new KnownNames({ resources, registered });
+  const endpoints = new Endpoints({ registered });
   for (const resource of resources) {
     switch (resource.kind) {
       case 'SegmentationRule':
@@ -23,7 +25,7 @@ export function checkReferences(resources: readonly Resource[], registered: Regi
         known.checkPeers(resource, ['spec', 'members'], resource.spec.members, problems);
         break;
       case 'Service':
-        checkSelector(resource, registered, problems);
+        if (!endpoints.has(resource)) warnOfSelector(resource, problems);
         break;
       default:
         break;
@@ -34,9 +36,46 @@ export function checkReferences(resources: readonly Resource[], registered: Regi
 /** Warns of a service without an endpoint. */
 export function checkSelector(resource: Service, registered: Registered, problems: ProblemList): void {
   const { namespace } = resource.metadata;
-  if (hasEndpoint(registered, { namespace, selector: resource.spec.selector })) return;
+  if (!hasEndpoint(registered, { namespace, selector: resource.spec.selector })) warnOfSelector(resource, problems);
+}
+
+function warnOfSelector(resource: Service, problems: ProblemList): void {
+  const { namespace } = resource.metadata;
   const message = `no workload in namespace ${namespace} carries these labels`;
   problems.warn({ resource, path: ['spec', 'selector'] }, message, 'the service has no endpoint');
+}
+
+/** Whether services have endpoints, with the workloads of each namespace by their labels. */
+class Endpoints {
+  readonly #registered: Registered;
+  readonly #byLabel = new Map<string, ReadonlyMap<string, readonly RegisteredWorkload[]>>();
+
+  constructor({ registered }: { readonly registered: Registered }) {
+    this.#registered = registered;
+  }
+
+  has({ metadata: { namespace }, spec: { selector } }: Service): boolean {
+    const byLabel = this.#labelsIn(namespace);
+    const lists = Object.entries(selector).map(([name, value]) => byLabel.get(labelKey(name, value)) ?? []);
+    const [first = [], ...others] = lists;
+    const fewest = others.reduce((least, list) => (list.length < least.length ? list : least), first);
+    return fewest.some((workload) => carries(workload, selector));
+  }
+
+  #labelsIn(namespace: string): ReadonlyMap<string, readonly RegisteredWorkload[]> {
+    const known = this.#byLabel.get(namespace);
+    if (known !== undefined) return known;
+    const byLabel = new Map<string, RegisteredWorkload[]>();
+    for (const workload of this.#registered.workloadsIn(namespace)) {
+      for (const [name, value] of Object.entries(workload.labels)) {
+        const others = byLabel.get(labelKey(name, value));
+        if (others === undefined) byLabel.set(labelKey(name, value), [workload]);
+        else others.push(workload);
+      }
+    }
+    this.#byLabel.set(namespace, byLabel);
+    return byLabel;
+  }
 }
 
 /** Names that peers may use: those that are registered, and ServiceEntries. */

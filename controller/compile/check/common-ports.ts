@@ -1,4 +1,4 @@
-import { isPortName } from '../../../shared/policy/prepared/prepared-rule.js';
+import { isPortName, rangesOf } from '../../../shared/policy/prepared/prepared-rule.js';
 import type { PortRange, RulePort } from '../../../shared/policy/snapshot.js';
 
 /** An empty `ports` is every port. */
@@ -17,19 +17,31 @@ export function commonPorts(a: readonly RulePort[], b: readonly RulePort[]): Com
     const ports = a.length === 0 ? b : a;
     return { ports, hasNumber: ports.length === 0 || !ports.every(isPortName) };
   }
-  const ranges: PortRange[] = [];
-  const names: string[] = [];
-  for (const left of a) {
-    for (const right of b) {
-      if (isPortName(left) || isPortName(right)) {
-        if (left === right || !isPortName(right)) names.push(String(left));
-        else if (!isPortName(left)) names.push(right);
-        continue;
-      }
-      const [first, last] = [Math.max(left[0], right[0]), Math.min(left[1], right[1])];
-      if (first <= last) ranges.push([first, last]);
-    }
-  }
+  const [numbersA, numbersB] = [rangesOf(a), rangesOf(b)];
+  const ranges = commonRanges(numbersA, numbersB);
+  const [namesA, namesB] = [a.filter(isPortName), b.filter(isPortName)];
+  const others = new Set(namesB);
+  // A number of one rule may have any name of the other.
+  const names = new Set(numbersA.length > 0 ? namesB : []);
+  for (const name of namesA) if (numbersB.length > 0 || others.has(name)) names.add(name);
   const ports = [...ranges, ...names];
   return ports.length === 0 ? undefined : { ports, hasNumber: ranges.length > 0 };
+}
+
+function commonRanges(unsortedA: readonly PortRange[], unsortedB: readonly PortRange[]): PortRange[] {
+  const [a, b] = [unsortedA, unsortedB].map((ranges) => [...ranges].sort((x, y) => x[0] - y[0])) as [
+    PortRange[],
+    PortRange[],
+  ];
+  const common: PortRange[] = [];
+  let at = 0;
+  for (const [first, last] of a) {
+    for (let right = b[at]; right !== undefined && right[0] <= last; right = b[at]) {
+      if (right[1] >= first) common.push([Math.max(first, right[0]), Math.min(last, right[1])]);
+      // The range may go on into the next one of `a`.
+      if (right[1] > last) break;
+      at++;
+    }
+  }
+  return common;
 }

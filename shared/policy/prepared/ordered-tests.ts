@@ -7,6 +7,8 @@ import type { RulePort } from '../snapshot.js';
 
 /** Up to this number of tests of parties and ports, making each is faster than remembering answers. */
 const few = 32;
+/** Up to this number, an index costs more than it saves. Most workloads have no more. */
+const fewest = 8;
 
 /** What an {@link OrderedTests} is asked about. */
 export type Asked<P> = {
@@ -38,7 +40,8 @@ type Init<T, P> = {
 export class OrderedTests<T, P> {
   readonly items: readonly T[];
   readonly #init: Init<T, P>;
-  readonly #index: KeyIndex<number>;
+  /** Null: there are very few items. */
+  readonly #index: KeyIndex<number> | null;
   /** Null: there are few items. */
   readonly #ports: PortIndex | null;
   readonly #known = new WeakMap<object, RuleBits>();
@@ -48,7 +51,9 @@ export class OrderedTests<T, P> {
     const tests = items.reduce((sum, item) => sum + alternativesOf(item) + portsOf(item).length, items.length);
     this.items = items;
     this.#init = init;
-    this.#index = new KeyIndex({ items: [...items.keys()], keysOf: (position) => keysOf(items[position] as T) });
+    const positions = [...items.keys()];
+    this.#index =
+      tests <= fewest ? null : new KeyIndex({ items: positions, keysOf: (position) => keysOf(items[position] as T) });
     this.#ports = tests <= few ? null : new PortIndex({ ports: items.map(portsOf) });
   }
 
@@ -58,10 +63,10 @@ export class OrderedTests<T, P> {
     const { items } = this;
     if (this.#ports === null) {
       const { matches, portsOf } = this.#init;
-      const position = this.#index.first(asked.keys, (at) => {
-        const item = items[at] as T;
-        return matchesPorts(portsOf(item), port, names) && matches(item, party) && holds?.(item) !== false;
-      });
+      const isMet = (item: T): boolean =>
+        matchesPorts(portsOf(item), port, names) && matches(item, party) && holds?.(item) !== false;
+      if (this.#index === null) return items.find(isMet);
+      const position = this.#index.first(asked.keys, (at) => isMet(items[at] as T));
       return position === undefined ? undefined : items[position];
     }
     const [ofParty, ofPort] = [this.#ofParty(asked), this.#ports.matching(port, names)];
@@ -80,7 +85,8 @@ export class OrderedTests<T, P> {
     if (bits === undefined) {
       bits = emptyBits(this.items.length);
       const known = keys.filter((key) => key !== null);
-      for (const at of this.#index.all(known, (position) => this.#init.matches(this.items[position] as T, party))) {
+      for (const at of this.#index?.all(known, (position) => this.#init.matches(this.items[position] as T, party)) ??
+        []) {
         setBit(bits, at);
       }
       this.#known.set(view, bits);

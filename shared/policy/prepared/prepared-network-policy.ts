@@ -5,6 +5,7 @@ import type { CompiledNetworkPolicy, LabelRequirement, NetworkPolicyPeer, Networ
 
 export type PreparedNetworkPolicy = {
   readonly policy: CompiledNetworkPolicy;
+  readonly podSelector: readonly PreparedRequirement[];
   readonly ref: RuleRef;
   readonly ingress: readonly PreparedNetworkRule[] | null;
   readonly egress: readonly PreparedNetworkRule[] | null;
@@ -26,6 +27,7 @@ export function prepareNetworkPolicy(policy: CompiledNetworkPolicy): PreparedNet
     rules?.map((written) => ({ written, peers: written.peers.map((peer) => preparePeer(peer, namespace)) })) ?? null;
   return {
     policy,
+    podSelector: prepareRequirements(policy.podSelector),
     ref: Object.freeze({ kind: 'NetworkPolicy', name, namespace } as const),
     ingress: prepareRules(policy.ingress),
     egress: prepareRules(policy.egress),
@@ -38,7 +40,8 @@ export function preparePeer(peer: NetworkPolicyPeer, ownNamespace: string): Peer
     const [network, excepts] = [readNetworks([peer.cidr]), readNetworks(peer.except)];
     return ({ ip }) => network.has(ip) && !excepts.has(ip);
   }
-  const { namespaceSelector, podSelector } = peer;
+  const namespaceSelector = peer.namespaceSelector === null ? null : prepareRequirements(peer.namespaceSelector);
+  const podSelector = prepareRequirements(peer.podSelector);
   return ({ namespace, namespaceLabels, labels }) => {
     if (labels === null || namespaceLabels === null) return false;
     const isInNamespace =
@@ -48,8 +51,11 @@ export function preparePeer(peer: NetworkPolicyPeer, ownNamespace: string): Peer
 }
 
 /** Whether the policy selects a workload of its namespace with these labels. */
-export function selectsLabels({ policy }: PreparedNetworkPolicy, labels: Readonly<Record<string, string>>): boolean {
-  return hasRequired(policy.podSelector, labels);
+export function selectsLabels(
+  { podSelector }: PreparedNetworkPolicy,
+  labels: Readonly<Record<string, string>>,
+): boolean {
+  return hasRequired(podSelector, labels);
 }
 
 /** An empty list is every party. */
@@ -59,19 +65,35 @@ export function matchesPeers(peers: readonly PeerTest[], party: PartyFacts): boo
   return false;
 }
 
+/** Requirements on labels with their values in sets: a selector may list thousands. */
+type PreparedRequirement = Pick<LabelRequirement, 'key' | 'operator'> & { readonly values: ReadonlySet<string> };
+
+function prepareRequirements(requirements: readonly LabelRequirement[]): readonly PreparedRequirement[] {
+  return requirements.map(({ key, operator, values }) => ({ key, operator, values: new Set(values) }));
+}
+
 /** `NotIn` and `DoesNotExist` also hold when the label is missing (Kubernetes, Labels and Selectors). */
-function hasRequired(requirements: readonly LabelRequirement[], labels: Readonly<Record<string, string>>): boolean {
-  return requirements.every(({ key, operator, values }) => {
+function hasRequired(requirements: readonly PreparedRequirement[], labels: Readonly<Record<string, string>>): boolean {
+  for (const { key, operator, values } of requirements) {
     const value = Object.hasOwn(labels, key) ? labels[key] : undefined;
-    switch (operator) {
-      case 'In':
-        return value !== undefined && values.includes(value);
-      case 'NotIn':
-        return value === undefined || !values.includes(value);
-      case 'Exists':
-        return value !== undefined;
-      case 'DoesNotExist':
-        return value === undefined;
-    }
-  });
+    if (!holds(operator, value, values)) return false;
+  }
+  return true;
+}
+
+function holds(
+  operator: LabelRequirement['operator'],
+  value: string | undefined,
+  values: ReadonlySet<string>,
+): boolean {
+  switch (operator) {
+    case 'In':
+      return value !== undefined && values.has(value);
+    case 'NotIn':
+      return value === undefined || !values.has(value);
+    case 'Exists':
+      return value !== undefined;
+    case 'DoesNotExist':
+      return value === undefined;
+  }
 }

@@ -104,11 +104,14 @@ class SideIndex {
 
   matching(facts: PartyFacts): RuleBits {
     const found = this.#everybody.slice();
+    const hasSegments = this.#around.size > 0;
     const segments = new Set<PreparedSegment>();
     this.#index.forEachMatch(facts, (peer) => {
       addTo(found, this.#users.get(peer));
+      if (!hasSegments) return;
       for (const segment of this.#around.get(peer) ?? []) segments.add(segment);
     });
+    if (!hasSegments) return found;
     // A set is visited in the order of insertion, also while it grows.
     for (const segment of segments) {
       addTo(found, this.#segmentUsers.get(segment));

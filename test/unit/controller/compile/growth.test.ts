@@ -1,5 +1,8 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
+import { checkReferences } from '../../../../controller/compile/check/check-references.js';
+import { RegisteredIndex, type Registered } from '../../../../controller/compile/check/registered.js';
+import { ProblemList } from '../../../../controller/resources/parse/problem-list.js';
 import { compileSnapshot } from '../../../../controller/compile/compile-snapshot.js';
 import { mergePeerMatches } from '../../../../controller/compile/merge-peer-matches.js';
 import type { Resource } from '../../../../controller/resources/kinds/resource.js';
@@ -112,4 +115,41 @@ it('merging the networks of a rule adds each of them to a set once', (context) =
   context.mock.restoreAll();
   assert.equal(merged?.cidrs?.length, size);
   assert.ok(count >= size && count <= 2 * size, `${count} values were added`);
+});
+
+it('looking for the endpoints of many services reads the workloads of a namespace once', () => {
+  const metadata = { namespace: 'shop' };
+  const workloads = times(300, (index) => ({
+    apiVersion: 'culvert.dev/v1',
+    kind: 'Workload',
+    metadata: { ...metadata, name: `app-${index}`, labels: { app: `app-${index}` } },
+    spec: { serviceAccount: 'app', addresses: [`10.1.${index >> 8}.${index & 255}`] },
+  }));
+  const services = times(310, (index) => ({
+    apiVersion: 'culvert.dev/v1',
+    kind: 'Service',
+    metadata: { ...metadata, name: `service-${index}` },
+    spec: { vips: [`10.2.${index >> 8}.${index & 255}`], selector: { app: `app-${index}` }, ports: [{ port: 80 }] },
+  }));
+  const text = [...workloads, ...services].map((each) => JSON.stringify(each)).join('\n---\n');
+  const { resources, problems } = parseDocuments(text);
+  assert.deepEqual(problems, []);
+  const index = RegisteredIndex.of(resources);
+  let reads = 0;
+  const registered: Registered = {
+    has: (kind, name) => index.has(kind, name),
+    names: (kind) => index.names(kind),
+    workloads: () => index.workloads(),
+    workloadsIn: (namespace) => {
+      reads++;
+      return index.workloadsIn(namespace);
+    },
+  };
+  const found = new ProblemList({ locations: new Map() });
+  checkReferences(resources, registered, found);
+  assert.equal(reads, 1);
+  assert.deepEqual(
+    found.warnings.map(({ resource }) => resource),
+    times(10, (at) => `Service/shop/service-${300 + at}`),
+  );
 });
