@@ -9,7 +9,8 @@ import type { Breakage, RelayPeer } from './relay-peer.js';
 const crossingMs = 5;
 /**
  * What a side may still send after the other has ended, and be at its end all the same: the last words of a protocol, such
- * as the alert that closes TLS (31 bytes) or `221 Bye`. An answer that was cut off is longer.
+ * as the alert that closes TLS (31 bytes) or `221 Bye`. An answer that was cut off is longer. A goodbye of this length needs
+ * no answer either: PostgreSQL's client sends 51 bytes with TLS 1.3 and up to 170 with older ciphers. A longer request does.
  */
 const lastWordsBytes = 256;
 
@@ -25,7 +26,8 @@ type Doubt = {
  * Tells an abort from an end, when a side is reset. The kernel also sends RST for an application that has finished and
  * closes its socket with the last bytes of its peer unread: every PostgreSQL session with TLS ends so, because the client
  * says goodbye twice. Such a connection has ended, with reason OK: the other side has closed its direction by itself, all
- * its bytes were handed over, and this side had said all but its last words.
+ * its bytes were handed over, and this side had said all but its last words. A server must have answered, too: one that
+ * resets after a request, in place of an answer, aborts. A client owes no answer.
  *
  * The two ends cross on their way. If the other side is open and silent, its end may be under way, so the reset waits for
  * {@link crossingMs}. If the other side sends, or is held back, it has not ended.
@@ -37,6 +39,8 @@ export class CrossingEnds {
   readonly #atEnd = { source: -1, destination: -1 };
   /** All bytes of this side had been taken by the other one when it closed its direction. */
   readonly #wasTaken = { source: false, destination: false };
+  /** What the source had sent when the destination last sent something, or ended. */
+  #answeredBytes = 0;
   #doubt: Doubt | null = null;
   /** The side that closed its direction first. */
   first: Side | null = null;
@@ -50,9 +54,15 @@ export class CrossingEnds {
     this.#onSettled = init.onSettled;
   }
 
+  /** Bytes of the destination have come. Called for each piece of them. */
+  answered(): void {
+    this.#answeredBytes = this.#between.counters.bytesSent;
+  }
+
   /** This side closed its direction in order, and its last bytes were just written. */
   ended(side: Side): void {
     this.first ??= side;
+    if (side === 'destination') this.answered();
     this.#atEnd[side] = this.#sentBy(otherOf(side));
     this.#wasTaken[side] = this.#between[otherOf(side)].writableLength === 0;
     if (this.#doubt !== null && this.#doubt.side !== side) this.#settle(this.#doubt, this.#saidAll(this.#doubt));
@@ -101,12 +111,17 @@ export class CrossingEnds {
     const other = otherOf(side);
     const isTaken = this.#wasTaken[other] || this.#between[side].writableFinished;
     const afterEndBytes = this.#sentBy(side) - this.#atEnd[other];
-    return isTaken && (this.#hasEnded(side) || afterEndBytes <= lastWordsBytes);
+    return isTaken && this.#owesNoAnswer(side) && (this.#hasEnded(side) || afterEndBytes <= lastWordsBytes);
   }
 
   /** While the reset waited, the other side sent no more than last words. */
   #saidAll({ side, otherSentBytes }: Doubt): boolean {
-    return this.#sentBy(otherOf(side)) - otherSentBytes <= lastWordsBytes;
+    return this.#owesNoAnswer(side) && this.#sentBy(otherOf(side)) - otherSentBytes <= lastWordsBytes;
+  }
+
+  /** All that the source sent after the last answer was a goodbye. */
+  #owesNoAnswer(side: Side): boolean {
+    return side === 'source' || this.#between.counters.bytesSent - this.#answeredBytes <= lastWordsBytes;
   }
 
   /** A side that is reset before it has sent anything has refused the connection. */

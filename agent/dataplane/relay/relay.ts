@@ -82,6 +82,7 @@ class Relay {
         onBytes: (count) => {
           counters.firstByteAtMs ??= Date.now();
           counters.bytesReceived += count;
+          this.#ends.answered();
         },
       });
       source.resume();

@@ -20,7 +20,17 @@ class Ends {
   /** The source has asked and the destination has answered. */
   talked(): this {
     this.counters.bytesSent = 1000;
-    this.counters.bytesReceived = 5000;
+    return this.answers(5000);
+  }
+
+  asks(bytes: number): this {
+    this.counters.bytesSent += bytes;
+    return this;
+  }
+
+  answers(bytes: number): this {
+    this.counters.bytesReceived += bytes;
+    this.ends.answered();
     return this;
   }
 
@@ -54,8 +64,7 @@ const cases: readonly { readonly what: string; readonly act: (t: Ends) => void; 
     what: 'the destination says its last words before that reset',
     act: (t) => {
       t.talked().ends.ended('source');
-      t.counters.bytesReceived += 31;
-      t.ends.broke('destination', reset);
+      t.answers(31).ends.broke('destination', reset);
     },
     reason: 'OK',
   },
@@ -63,8 +72,7 @@ const cases: readonly { readonly what: string; readonly act: (t: Ends) => void; 
     what: 'the answer is cut off: more than last words came after the source had ended',
     act: (t) => {
       t.talked().ends.ended('source');
-      t.counters.bytesReceived += 10_000;
-      t.ends.broke('destination', reset);
+      t.answers(10_000).ends.broke('destination', reset);
     },
     reason: 'PEER_RESET',
   },
@@ -76,6 +84,55 @@ const cases: readonly { readonly what: string; readonly act: (t: Ends) => void; 
       t.ends.broke('destination', reset);
     },
     reason: 'PEER_RESET',
+  },
+  {
+    what: 'the destination greets, and is reset in place of an answer to a source that has asked and ended',
+    act: (t) => {
+      t.answers(30).asks(5000).ends.ended('source');
+      t.ends.broke('destination', reset);
+    },
+    reason: 'PEER_RESET',
+  },
+  {
+    what: 'the destination has answered, and is reset in place of an answer to the next request of a source that has ended',
+    act: (t) => {
+      t.talked().asks(5000).ends.ended('source');
+      t.ends.broke('destination', reset);
+    },
+    reason: 'PEER_RESET',
+  },
+  {
+    what: 'the source says goodbye after the answer and ends, and the destination is reset with that unread',
+    act: (t) => {
+      t.talked().asks(170).ends.ended('source');
+      t.ends.broke('destination', reset);
+    },
+    reason: 'OK',
+  },
+  {
+    what: 'the destination ends after a request without an answer, and is reset after that',
+    act: (t) => {
+      t.answers(30).asks(5000).ends.ended('destination');
+      t.ends.ended('source');
+      t.ends.broke('destination', reset);
+    },
+    reason: 'OK',
+  },
+  {
+    what: 'the end of a source that waits for its answer crosses the reset',
+    act: (t) => {
+      t.answers(30).asks(5000).ends.broke('destination', reset);
+      t.ends.ended('source');
+    },
+    reason: 'PEER_RESET',
+  },
+  {
+    what: 'the source is reset after the destination has sent an answer and ended: a client owes none',
+    act: (t) => {
+      t.asks(1000).answers(5000).ends.ended('destination');
+      t.ends.broke('source', reset);
+    },
+    reason: 'OK',
   },
   {
     what: 'the destination is reset before it has taken all bytes of the source',
