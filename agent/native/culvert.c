@@ -571,47 +571,19 @@ static napi_value take_socket_error(napi_env env, napi_callback_info info) {
   return result;
 }
 
-/* IP literals of one family. */
-static bool read_connection_name(napi_env env, const napi_value *args, connection_name *out) {
-  char local_text[INET6_ADDRSTRLEN + 1], remote_text[INET6_ADDRSTRLEN + 1];
-  int32_t local_port, remote_port;
-  if (!read_text(env, args[0], local_text, sizeof local_text) || !read_int(env, args[1], &local_port) ||
-      !read_text(env, args[2], remote_text, sizeof remote_text) || !read_int(env, args[3], &remote_port))
-    return false;
-  memset(out, 0, sizeof *out);
-  out->family = strchr(local_text, ':') == NULL ? AF_INET : AF_INET6;
-  out->local_port = htons((uint16_t)local_port);
-  out->remote_port = htons((uint16_t)remote_port);
-  if (inet_pton(out->family, local_text, &out->local) == 1 && inet_pton(out->family, remote_text, &out->remote) == 1)
-    return true;
-  throw_failure(env, (failure){"parse two addresses of one family", EINVAL});
-  return false;
-}
-
-/* applicationSocket(netnsFd | -1, local ip, port, remote ip, port, abort) -> [state, ms until its probe | -1] | null */
-static napi_value application_socket(napi_env env, napi_callback_info info) {
-  napi_value args[6], result;
+/* openSockDiag(netnsFd | -1) -> fd */
+static napi_value open_sock_diag_call(napi_env env, napi_callback_info info) {
+  napi_value args[1];
   int32_t netns_fd;
-  bool aborts;
-  connection_name name;
-  if (!read_arguments(env, info, 6, args) || !read_int(env, args[0], &netns_fd) ||
-      !read_connection_name(env, args + 1, &name) || !read_bool(env, args[5], &aborts))
-    return NULL;
+  if (!read_arguments(env, info, 1, args) || !read_int(env, args[0], &netns_fd)) return NULL;
 
   thread_state *state = state_of(env);
-  failure outcome = enter_netns(netns_fd, state);
-  if (outcome.step != NULL) return throw_failure(env, outcome);
-  connection_report found;
-  outcome = ask_about_connection(&name, &found);
-  if (outcome.step == NULL && found.is_known && aborts) outcome = abort_connection(&name, &found);
+  failure result = enter_netns(netns_fd, state);
+  if (result.step != NULL) return throw_failure(env, result);
+  int fd;
+  result = open_sock_diag(&fd);
   leave_netns(netns_fd, state);
-  if (outcome.step != NULL) return throw_failure(env, outcome);
-  if (!found.is_known) {
-    napi_get_null(env, &result);
-    return result;
-  }
-  const double values[] = {found.state, (double)found.probes_in_ms};
-  return number_array(env, values, 2);
+  return fd_result(env, fd, result);
 }
 
 /* queuePlaceholder() -> fd */
@@ -692,7 +664,7 @@ NAPI_MODULE_INIT() {
       {"takeChanges", NULL, take_changes_call, NULL, NULL, NULL, napi_enumerable, NULL},
       {"keepUrgentInline", NULL, keep_urgent_inline_call, NULL, NULL, NULL, napi_enumerable, NULL},
       {"tcpCondition", NULL, tcp_condition_call, NULL, NULL, NULL, napi_enumerable, NULL},
-      {"applicationSocket", NULL, application_socket, NULL, NULL, NULL, napi_enumerable, NULL},
+      {"openSockDiag", NULL, open_sock_diag_call, NULL, NULL, NULL, napi_enumerable, NULL},
       {"takeSocketError", NULL, take_socket_error, NULL, NULL, NULL, napi_enumerable, NULL},
       {"setDeaf", NULL, set_deaf_call, NULL, NULL, NULL, napi_enumerable, NULL},
       {"queuePlaceholder", NULL, queue_placeholder, NULL, NULL, NULL, napi_enumerable, NULL},
@@ -702,5 +674,6 @@ NAPI_MODULE_INIT() {
   };
   napi_define_properties(env, exports, sizeof functions / sizeof functions[0], functions);
   add_passed_sockets(env, exports);
+  add_sock_diag(env, exports);
   return exports;
 }

@@ -66,4 +66,7 @@ static inline bool read_text(napi_env env, napi_value value, char *out, size_t s
 /* passed-sockets.c: adds its functions to the addon. */
 void add_passed_sockets(napi_env env, napi_value exports);
 
+/* sock-diag-calls.c: likewise. */
+void add_sock_diag(napi_env env, napi_value exports);
+
 #endif

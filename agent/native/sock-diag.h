@@ -1,4 +1,7 @@
-/* Questions to the kernel about TCP sockets of other processes, in the calling thread's namespace (sock_diag(7)). */
+/*
+ * Questions to the kernel about TCP sockets of other processes (sock_diag(7)). Plain C without Node; sock-diag-calls.c has
+ * the bindings. A kept socket answers in a seventh of the time that a new one in another namespace takes.
+ */
 #pragma once
 
 #include <netinet/in.h>
@@ -10,9 +13,13 @@ typedef struct {
   int family;
   struct in6_addr local, remote; /* IPv4 in the first four bytes. */
   in_port_t local_port, remote_port; /* In network order. */
+  /* Of the one socket that is meant, SO_COOKIE; both ANY_COOKIE: whichever has the connection now. */
+  uint32_t cookie[2];
 } connection_name;
 
-/* `is_known` false: no socket has this connection. */
+#define ANY_COOKIE (~0u)
+
+/* `is_known` false: no such socket. */
 typedef struct {
   bool is_known;
   int state;
@@ -21,7 +28,10 @@ typedef struct {
   uint32_t cookie[2];
 } connection_report;
 
-failure ask_about_connection(const connection_name *name, connection_report *out);
+/* Opens a socket for the questions, which are about the namespace in which the calling thread is now. */
+failure open_sock_diag(int *fd);
 
-/* Ends the socket of the report; its owner sees ECONNABORTED. EOPNOTSUPP where the kernel cannot. */
-failure abort_connection(const connection_name *name, const connection_report *found);
+failure ask_about_connection(int fd, const connection_name *name, connection_report *out);
+
+/* Ends the socket; its owner sees ECONNABORTED. `was_there` false: no such socket. EOPNOTSUPP where the kernel cannot. */
+failure abort_connection(int fd, const connection_name *name, bool *was_there);

@@ -1,6 +1,5 @@
 import type { Socket } from 'node:net';
 import { getSystemErrorName } from 'node:util';
-import type { HostPort } from '../../shared/address.js';
 import { acceptedFd, callAddon } from './addon.js';
 
 /** How the kernel asks whether the other side of a connection is still there (tcp(7)). */
@@ -30,14 +29,6 @@ type TcpLife = {
   tcpCondition(fd: number): [state: number, unansweredProbes: number, msSinceSent: number, msSinceReceived: number];
   setDeaf(fd: number, isDeaf: boolean): void;
   takeSocketError(fd: number): number;
-  applicationSocket(
-    netns: number,
-    localIp: string,
-    localPort: number,
-    remoteIp: string,
-    remotePort: number,
-    aborts: boolean,
-  ): [state: number, probesInMs: number] | null;
 };
 
 /**
@@ -108,37 +99,4 @@ export function takeSocketError(fd: number): string | null {
  */
 export function errorBehindEnd(socket: Socket): string | null {
   return socket.destroyed ? null : takeSocketError(acceptedFd(socket));
-}
-
-/** A connection as the application has it, in a network namespace. */
-export type ApplicationConnection = {
-  readonly netnsFd: number;
-  /** Both of one family. */
-  readonly local: HostPort;
-  readonly remote: HostPort;
-};
-
-/** `probesInMs`: until its next keepalive probe; null when it sends none, or while bytes are under way. */
-export type ApplicationSocket = { readonly probesInMs: number | null };
-
-/** The application's own socket; null when it has none any more. */
-export function applicationSocket(connection: ApplicationConnection): ApplicationSocket | null {
-  const found = askFor(connection, false);
-  if (found === null) return null;
-  const [, probesInMs] = found;
-  return { probesInMs: probesInMs < 0 ? null : probesInMs };
-}
-
-/**
- * Ends the application's own socket, which then sees ECONNABORTED: for a connection whose bytes can no longer reach it.
- * Returns whether it had one. Throws `EOPNOTSUPP` where the kernel cannot (CONFIG_INET_DIAG_DESTROY).
- */
-export function abortApplicationSocket(connection: ApplicationConnection): boolean {
-  return askFor(connection, true) !== null;
-}
-
-function askFor({ netnsFd, local, remote }: ApplicationConnection, aborts: boolean): [number, number] | null {
-  return callAddon('asking for the socket of an application', (addon: TcpLife) =>
-    addon.applicationSocket(netnsFd, local.ip, local.port, remote.ip, remote.port, aborts),
-  );
 }

@@ -1,6 +1,7 @@
 import type net from 'node:net';
 import { acceptedFd } from '../../native/addon.js';
-import { applicationSocket, setDeaf, tcpCondition, type ApplicationConnection } from '../../native/tcp-life.js';
+import type { ApplicationEnd } from '../../native/socket-table.js';
+import { setDeaf, tcpCondition } from '../../native/tcp-life.js';
 import type { FarSide } from './far-side.js';
 
 /** The far side is asked this many times in the time after which the application begins to ask. */
@@ -10,7 +11,7 @@ const longestSeconds = 60;
 export type KeepaliveSides = {
   /** Towards the application of this host. */
   readonly near: net.Socket;
-  readonly application: ApplicationConnection;
+  readonly application: ApplicationEnd;
   readonly far: FarSide;
 };
 
@@ -34,7 +35,7 @@ export class ApplicationKeepalive {
 
   /** Null when the application does not probe. Throws `EBADF` when a side is closed. */
   static follow({ near, application, far }: KeepaliveSides): ApplicationKeepalive | null {
-    const probesInMs = applicationSocket(application)?.probesInMs ?? null;
+    const probesInMs = application.sockets.find(application.socket)?.probesInMs ?? null;
     if (probesInMs === null) return null;
     // More than the application's idle time, by at most the silence until now, when it has begun to probe.
     const idleMs = tcpCondition(acceptedFd(near)).silentMs + probesInMs;

@@ -1,6 +1,7 @@
 import { isIpv6 } from '../../../shared/address.js';
 import { acceptedFd, originalDestination } from '../../native/addon.js';
-import { abortApplicationSocket, type ApplicationConnection } from '../../native/tcp-life.js';
+import type { ApplicationEnd } from '../../native/socket-table.js';
+import { tcpCondition } from '../../native/tcp-life.js';
 import type { Ending } from '../connection/ending.js';
 import { ConnectionCut } from '../connection/termination-signal.js';
 import type { RelayOutcome } from '../relay/relay.js';
@@ -23,6 +24,20 @@ export function hasLostEntry({ record }: TrackedConnection, accepted: net.Socket
   return found?.ip !== requested.ip || found.port !== requested.port;
 }
 
+/**
+ * Learns which socket the application has, once. Later it may have gone, and a client that reconnects from the same port
+ * has another one with the same addresses, which must not be taken for it.
+ */
+export function learnApplication(connection: TrackedConnection, accepted: net.Socket): void {
+  if (connection.application !== null) return;
+  const end = applicationEnd(connection);
+  const found = end?.sockets.find(end.socket);
+  if (end === null || found?.hasConnected !== true) return;
+  // Asked after the other question: before a client can connect again from this port, the kernel ends what we accepted.
+  if (!tcpCondition(acceptedFd(accepted)).isOpen) return;
+  connection.application = { ...end.socket, cookie: found.cookie };
+}
+
 /** Ends a connection whose entry has gone, on both sides. */
 export function endLost(connection: TrackedConnection): void {
   abortApplication(connection);
@@ -32,7 +47,7 @@ export function endLost(connection: TrackedConnection): void {
 /**
  * A packet of ours that no entry translates reaches the application's host from an address that it does not know, and is
  * answered with a reset. That looks like a reset of the application, but its socket is still there. Returns null when the
- * application did reset the connection.
+ * application did reset the connection, and when its socket was never known.
  */
 export function explainLostEntry(connection: TrackedConnection, outcome: RelayOutcome): Ending | null {
   const { broken } = outcome;
@@ -42,12 +57,12 @@ export function explainLostEntry(connection: TrackedConnection, outcome: RelayOu
 
 const resetCodes: ReadonlySet<string> = new Set(['ECONNRESET', 'EPIPE', 'ETIMEDOUT']);
 
-/** A reset through the entry would not arrive, and the application would wait for ever. Returns whether it had a socket. */
-function abortApplication(connection: TrackedConnection): boolean {
-  const socket = applicationEnd(connection);
-  if (socket === null) return false;
+/** A reset through the entry would not arrive, and the application would wait for ever. Returns whether it had its socket. */
+function abortApplication({ application, workloads }: TrackedConnection): boolean {
+  const [workload] = workloads;
+  if (application === null || workload?.isOpen !== true) return false;
   try {
-    return abortApplicationSocket(socket);
+    return workload.sockets.abort(application);
   } catch {
     // The kernel cannot end sockets of others. The application notices at its next byte.
     return false;
@@ -55,10 +70,10 @@ function abortApplication(connection: TrackedConnection): boolean {
 }
 
 /** The application's own end of a connection that it opened on this host. */
-export function applicationEnd({ record, workloads }: TrackedConnection): ApplicationConnection | null {
+export function applicationEnd({ record, workloads }: TrackedConnection): ApplicationEnd | null {
   const [workload] = workloads;
   const { requested, source } = record;
   if (record.direction !== 'outbound' || workload?.isOpen !== true) return null;
   if (requested === null || source.address === null) return null;
-  return { netnsFd: workload.netnsFd, local: source.address, remote: requested };
+  return { sockets: workload.sockets, socket: { local: source.address, remote: requested } };
 }

@@ -7,13 +7,13 @@ import { acrossHosts } from '../listen/conntrack-timeouts.js';
 import type { HostedWorkload } from '../listen/hosted-workload.js';
 import type { RelayPeer } from '../relay/relay.js';
 import { ApplicationKeepalive } from './application-keepalive.js';
-import { endLost, hasLostEntry } from './captured-connection.js';
+import { endLost, hasLostEntry, learnApplication } from './captured-connection.js';
 import { keepaliveSides, type PulseOf } from './keepalive-sides.js';
 import type { LiveConnections } from './live-connections.js';
 import type { TrackedConnection } from './tracked-connection.js';
 
 const roundMs = 5000;
-/** A connection is looked at in the first round without a byte, and then in one of this many. */
+/** A connection is looked at in its first round, in the first one without a byte, and then in one of this many. */
 const roundsBetweenLooks = 4;
 /** Connections between two turns of the event loop. */
 const sliceSize = 500;
@@ -26,7 +26,7 @@ const sliceSize = 500;
  * - a side that broke while it is not read: the connection ends like any other;
  * - an application that probes its connection: its probes reach to the far side (`application-keepalive.ts`).
  *
- * Bytes that move are proof enough, so only silent connections cost system calls.
+ * Bytes that move are proof enough, so after its first round a connection costs system calls only while it is silent.
  */
 export class ConnectionWatch {
   readonly #connections: LiveConnections;
@@ -55,9 +55,10 @@ export class ConnectionWatch {
     const changed = this.#refreshProbing();
     let count = 0;
     for (const connection of this.#connections) {
-      if (changed.size > 0) probeAgain(connection, changed);
       unlessClosed(() => connection.keepalive?.update());
-      if (connection.isDueForLook(roundsBetweenLooks)) look(connection, this.#pulseOf);
+      if (connection.ends !== null && connection.isDueForLook(roundsBetweenLooks)) look(connection, this.#pulseOf);
+      // Only now: a probe that no entry translates is answered at once, and the application's socket would not be known.
+      if (changed.size > 0) probeAgain(connection, changed);
       if (++count % sliceSize === 0) await setImmediate();
     }
     this.#timer?.refresh();
@@ -97,6 +98,7 @@ function look(connection: TrackedConnection, pulseOf: PulseOf): void {
   const [workload] = workloads;
   if (source instanceof net.Socket) {
     onOpenSocket(source, (fd) => {
+      learnApplication(connection, source);
       const { isOpen, isHalfClosed } = tcpCondition(fd);
       if (isOpen && hasLostEntry(connection, source)) endLost(connection);
       // Its entry now lasts less than two window probes of a client on another host may be apart.

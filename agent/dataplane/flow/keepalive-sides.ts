@@ -1,5 +1,6 @@
 import net from 'node:net';
-import type { ApplicationConnection, Probing } from '../../native/tcp-life.js';
+import type { ApplicationEnd } from '../../native/socket-table.js';
+import type { Probing } from '../../native/tcp-life.js';
 import type { Ending } from '../connection/ending.js';
 import type { HostedWorkload } from '../listen/hosted-workload.js';
 import type { RelayOutcome, RelayPeer } from '../relay/relay.js';
@@ -31,10 +32,10 @@ export function keepaliveSides(connection: TrackedConnection, pulseOf: PulseOf):
 }
 
 /** The end of an application that was dialled in its namespace. */
-function dialledEnd(socket: net.Socket, { netnsFd }: HostedWorkload): ApplicationConnection | null {
+function dialledEnd(socket: net.Socket, { sockets }: HostedWorkload): ApplicationEnd | null {
   const addresses = socketAddresses(socket);
   if (addresses === null || addresses.peer === null) return null;
-  return { netnsFd, local: addresses.peer, remote: addresses.local };
+  return { sockets, socket: { local: addresses.peer, remote: addresses.local } };
 }
 
 function farSide(peer: RelayPeer, pulseOf: PulseOf, usual: Probing | null): FarSide | null {

@@ -6,6 +6,7 @@ import { Authorized } from '../connection/authorized.js';
 import type { ConnectionRecord } from '../connection/connection-record.js';
 import { refused, type Ending, type Refused } from '../connection/ending.js';
 import { ConnectionCut, TerminationSignal } from '../connection/termination-signal.js';
+import type { KnownSocket } from '../../native/socket-table.js';
 import type { HostedWorkload } from '../listen/hosted-workload.js';
 import type { RelayPeer } from '../relay/relay.js';
 import type { WorkerState } from '../state/worker-state.js';
@@ -36,6 +37,8 @@ export class TrackedConnection {
   readonly #inGrace: GraceCounts;
   /** Both sides, once bytes move. */
   ends: { readonly source: RelayPeer; readonly destination: RelayPeer } | null = null;
+  /** The own socket of the application of this host that opened it; null while it is not known. */
+  application: KnownSocket | null = null;
   /** Null while it is not known that an application of this host probes a far side on plain TCP. */
   keepalive: ApplicationKeepalive | null = null;
   #seenBytes = -1;
@@ -62,13 +65,14 @@ export class TrackedConnection {
     return this.#grace ?? noGrace;
   }
 
-  /** Called once a round: whether to look at it now, because no byte moved since the last round. One in `every` then. */
+  /** Called once a round: whether to look at it now. The first time, and one in `every` while no byte moves. */
   isDueForLook(every: number): boolean {
     const bytes = this.record.bytesSent + this.record.bytesReceived;
+    const isFirst = this.#seenBytes < 0;
     const isSilent = bytes === this.#seenBytes;
     this.#seenBytes = bytes;
     this.#silentRounds = isSilent ? this.#silentRounds + 1 : 0;
-    return this.#silentRounds % every === 1;
+    return isFirst || this.#silentRounds % every === 1;
   }
 
   /** The connection is allowed again, or has ended. */

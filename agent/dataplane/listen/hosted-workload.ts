@@ -2,6 +2,7 @@ import { closeSync } from 'node:fs';
 import { CulvertError } from '../../../shared/errors.js';
 import { closeFd, openConntrack } from '../../native/addon.js';
 import { openNetns } from '../../native/netns.js';
+import { SocketTable } from '../../native/socket-table.js';
 import type { Probing } from '../../native/tcp-life.js';
 import type { SlottedWorkload } from '../messages.js';
 import { entryProbing } from './conntrack-timeouts.js';
@@ -21,6 +22,8 @@ export class HostedWorkload {
   #probing: Probing;
   /** Null: not needed yet. False: the namespace has none. */
   #conntrackFd: number | false | null = null;
+  /** Null until it is first needed. */
+  #sockets: SocketTable | null = null;
 
   private constructor(workload: SlottedWorkload, fd: number) {
     this.name = workload.name;
@@ -46,6 +49,12 @@ export class HostedWorkload {
   get netnsFd(): number {
     if (this.#isOpen) return this.#fd;
     throw new CulvertError({ code: 'EBADF', message: `workload ${this.name} has left this node` });
+  }
+
+  /** The sockets of its applications. Use it at once and never keep it. Throws `EBADF` after `close`. */
+  get sockets(): SocketTable {
+    this.#sockets ??= SocketTable.open(this.netnsFd);
+    return this.#sockets;
   }
 
   /** How connections are probed that live on an entry of this namespace's connection tracking. */
@@ -74,6 +83,8 @@ export class HostedWorkload {
   close(): void {
     if (!this.#isOpen) return;
     this.#isOpen = false;
+    this.#sockets?.close();
+    this.#sockets = null;
     closeSync(this.#fd);
     if (typeof this.#conntrackFd === 'number') closeFd(this.#conntrackFd);
   }

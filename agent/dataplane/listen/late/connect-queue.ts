@@ -1,6 +1,5 @@
 import type net from 'node:net';
 import { openSynQueue } from '../../../native/syn-queue.js';
-import { applicationSocket } from '../../../native/tcp-life.js';
 import { synQueueNumber } from '../../../ports.js';
 import { parseQueuedPacket, verdictOn, type QueuedPacket, type Verdict } from '../../sockets/queue-messages.js';
 import type { OriginalDestination } from '../../sockets/socket-addresses.js';
@@ -120,7 +119,7 @@ export class ConnectQueue {
 
   #isThere({ client, dialled }: HeldConnect): boolean {
     try {
-      return applicationSocket({ netnsFd: this.#workload.netnsFd, local: client, remote: dialled }) !== null;
+      return this.#workload.sockets.find({ local: client, remote: dialled }) !== null;
     } catch {
       // The kernel does not tell (CONFIG_INET_TCP_DIAG). A client that is there has been accepted within a sweep.
       return false;

@@ -46,17 +46,19 @@ test('it builds with the headers on this machine, leaves no temporary file, and 
   assert.deepEqual(readdirSync(join(root, 'dist', 'agent', 'native')), ['culvert.node']);
   const loaded = createRequire(import.meta.url)(addon) as Record<string, unknown>;
   const calls = [
-    'applicationSocket',
+    'abortSocket',
     'closeFd',
     'deleteEmptyTable',
     'dialSocket',
     'duplicate',
     'exitAtOnce',
+    'findSocket',
     'keepUrgentInline',
     'listenTcp',
     'listenerOf',
     'notify',
     'openConntrack',
+    'openSockDiag',
     'openSynQueue',
     'originalDestination',
     'originalSourcePort',

@@ -1,0 +1,79 @@
+/* Between JavaScript and sock-diag.c. */
+#define _GNU_SOURCE
+#include <arpa/inet.h>
+#include <string.h>
+
+#include "node-values.h"
+#include "sock-diag.h"
+
+/* IP literals of one family: local ip, port, remote ip, port, cookie (0n: of any socket). */
+static bool read_connection_name(napi_env env, const napi_value *args, connection_name *out) {
+  char local_text[INET6_ADDRSTRLEN + 1], remote_text[INET6_ADDRSTRLEN + 1];
+  int32_t local_port, remote_port;
+  uint64_t cookie;
+  bool is_lossless;
+  if (!read_text(env, args[0], local_text, sizeof local_text) || !read_int(env, args[1], &local_port) ||
+      !read_text(env, args[2], remote_text, sizeof remote_text) || !read_int(env, args[3], &remote_port))
+    return false;
+  if (napi_get_value_bigint_uint64(env, args[4], &cookie, &is_lossless) != napi_ok) {
+    napi_throw_type_error(env, NULL, "culvert.node: expected a bigint");
+    return false;
+  }
+  memset(out, 0, sizeof *out);
+  out->family = strchr(local_text, ':') == NULL ? AF_INET : AF_INET6;
+  out->local_port = htons((uint16_t)local_port);
+  out->remote_port = htons((uint16_t)remote_port);
+  out->cookie[0] = cookie == 0 ? ANY_COOKIE : (uint32_t)cookie;
+  out->cookie[1] = cookie == 0 ? ANY_COOKIE : (uint32_t)(cookie >> 32);
+  if (inet_pton(out->family, local_text, &out->local) == 1 && inet_pton(out->family, remote_text, &out->remote) == 1)
+    return true;
+  throw_failure(env, (failure){"parse two addresses of one family", EINVAL});
+  return false;
+}
+
+/* findSocket(fd, local ip, port, remote ip, port, cookie | 0n) -> [cookie, state, ms until its probe | -1] | null */
+static napi_value find_socket(napi_env env, napi_callback_info info) {
+  napi_value args[6], result, value;
+  int32_t fd;
+  connection_name name;
+  connection_report found;
+  if (!read_arguments(env, info, 6, args) || !read_int(env, args[0], &fd) || !read_connection_name(env, args + 1, &name))
+    return NULL;
+  failure outcome = ask_about_connection(fd, &name, &found);
+  if (outcome.step != NULL) return throw_failure(env, outcome);
+  if (!found.is_known) {
+    napi_get_null(env, &result);
+    return result;
+  }
+  napi_create_array_with_length(env, 3, &result);
+  napi_create_bigint_uint64(env, (uint64_t)found.cookie[1] << 32 | found.cookie[0], &value);
+  napi_set_element(env, result, 0, value);
+  napi_create_int32(env, found.state, &value);
+  napi_set_element(env, result, 1, value);
+  napi_create_int64(env, found.probes_in_ms, &value);
+  napi_set_element(env, result, 2, value);
+  return result;
+}
+
+/* abortSocket(fd, local ip, port, remote ip, port, cookie) -> whether it was there */
+static napi_value abort_socket(napi_env env, napi_callback_info info) {
+  napi_value args[6], result;
+  int32_t fd;
+  connection_name name;
+  bool was_there;
+  if (!read_arguments(env, info, 6, args) || !read_int(env, args[0], &fd) || !read_connection_name(env, args + 1, &name))
+    return NULL;
+  if (name.cookie[0] == ANY_COOKIE) return throw_failure(env, (failure){"end a socket without its cookie", EINVAL});
+  failure outcome = abort_connection(fd, &name, &was_there);
+  if (outcome.step != NULL) return throw_failure(env, outcome);
+  napi_get_boolean(env, was_there, &result);
+  return result;
+}
+
+void add_sock_diag(napi_env env, napi_value exports) {
+  const napi_property_descriptor functions[] = {
+      {"findSocket", NULL, find_socket, NULL, NULL, NULL, napi_enumerable, NULL},
+      {"abortSocket", NULL, abort_socket, NULL, NULL, NULL, napi_enumerable, NULL},
+  };
+  napi_define_properties(env, exports, sizeof functions / sizeof functions[0], functions);
+}
