@@ -146,7 +146,8 @@ export class FlowHistory {
     if (bus?.status !== 'connected' || !this.isCurrent) return;
     const isOut = (node: NodeName): boolean => this.#wasOut(node, this.#nowMs());
     await storeLeftBehind({ bus, index: this.#index, nowMs: this.#nowMs, isOut });
-    if (this.#file !== null) await dropLeftBehind(this.#file);
+    // Until then, a process that is killed would lose it.
+    if (this.#file !== null && !this.#index.hasRestored) await dropLeftBehind(this.#file);
   }
 
   /** Creates the stream and follows it until the signal aborts or the bus closes. Never rejects. */

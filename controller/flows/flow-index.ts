@@ -134,6 +134,11 @@ export class FlowIndex {
     this.#maintain();
   }
 
+  /** Whether something that {@link restore} took is still in memory only. */
+  get hasRestored(): boolean {
+    return [...this.#nodes.values()].some(({ recent }) => recent.hasRestored);
+  }
+
   /** How many nodes reported within this time. */
   heardWithin(ms: number): number {
     const sinceMs = this.#nowMs() - ms;

@@ -11,6 +11,8 @@ type RecentFlow = {
   readonly after: number;
   /** Whether the stream has it, in a batch of what was left behind. */
   isStored: boolean;
+  /** From an earlier process, and in no report since. */
+  readonly isRestored?: true;
 };
 
 /** The flows of one agent process. */
@@ -103,7 +105,14 @@ export class RecentFlows {
   /** Adds a flow that an earlier process had from a report. Batches that are read afterwards replace it as any other. */
   restore(run: string, after: number, flow: ReportedFlow, heardAtMs: number): void {
     if (this.#newestRun === '') this.#newestRun = run;
-    this.#put(this.#run(run, heardAtMs), flowKey(flow), { flow, after, isStored: false });
+    this.#put(this.#run(run, heardAtMs), flowKey(flow), { flow, after, isStored: false, isRestored: true });
+  }
+
+  get hasRestored(): boolean {
+    for (const { flows } of this.#runs.values()) {
+      for (const { isRestored, isStored } of flows.values()) if (isRestored === true && !isStored) return true;
+    }
+    return false;
   }
 
   /** A batch is stored: it contains what was reported before it was made. */

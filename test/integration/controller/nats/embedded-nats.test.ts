@@ -1,17 +1,20 @@
 import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { mkdtemp, readdir, readFile, rm, stat, writeFile } from 'node:fs/promises';
+import { mkdir, mkdtemp, readdir, readFile, rm, stat, writeFile } from 'node:fs/promises';
 import { createServer, type AddressInfo } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { test } from 'node:test';
+import { setTimeout as delay } from 'node:timers/promises';
 import { connect } from 'node:tls';
 import { startEmbeddedNats } from '../../../../controller/nats/embedded-nats.js';
 import { startNatsProcess } from '../../../../controller/nats/nats-process.js';
 import { stopOrphan } from '../../../../controller/nats/orphan.js';
+import { createUser } from '../../../../shared/bus/nats-accounts.js';
 import { buckets } from '../../../../shared/bus/subjects.js';
 import { createLog } from '../../../../shared/log.js';
+import { patientMs } from '../../../lab/patience.js';
 import { Inbox, within } from '../../../support/bus/bus-deadline.js';
 import { NatsFixture } from '../../../support/bus/bus-fixture.js';
 
@@ -173,6 +176,33 @@ test('a certificate that does not fit its key is refused at the reload and the o
   const mixed = { chainPem: one.chainPem, privateKeyPem: two.privateKeyPem };
   await assert.rejects(nats.server.replaceCertificate(mixed), { code: 'NATS_RELOAD_FAILED' });
   assert.equal(await servedSerial(nats.server.port), before);
+});
+
+/** The users that the server's configuration revokes. */
+async function revokedIn(file: string): Promise<string[]> {
+  const tokens = (await readFile(file, 'utf8')).match(/eyJ[\w-]+\.eyJ[\w-]+\.[\w-]+/g) ?? [];
+  return tokens.flatMap((token) => {
+    const claims = JSON.parse(Buffer.from(token.split('.')[1] ?? '', 'base64url').toString()) as {
+      nats?: { revocations?: Record<string, number> };
+    };
+    return Object.keys(claims.nats?.revocations ?? {});
+  });
+}
+
+test('a revocation that could not be written is in force from the next start of the server on', async () => {
+  await using nats = await NatsFixture.start();
+  const file = join(nats.stateDir, 'nats', 'nats-server.conf');
+  const user = createUser().publicKey;
+  await rm(file);
+  await mkdir(join(file, 'in-the-way'), { recursive: true });
+  await assert.rejects(nats.server.revoke(new Map([[user, Date.now()]])), { code: 'STATE_WRITE' });
+  await rm(file, { recursive: true });
+  await nats.server.restart('a test');
+  const restarted = async (): Promise<void> => {
+    while (nats.server.restarts === 0) await delay(20);
+  };
+  await within('it runs again', restarted(), patientMs(30_000));
+  assert.deepEqual(await revokedIn(file), [user]);
 });
 
 test('a port in use, a missing program and damaged keys say what to do', async () => {

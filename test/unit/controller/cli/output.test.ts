@@ -9,6 +9,7 @@ import {
   formatSkew,
   formatSpan,
 } from '../../../../controller/cli/view/format-time.js';
+import { renderRemoved } from '../../../../controller/cli/commands/node-command.js';
 import { renderNode } from '../../../../controller/cli/commands/nodes-command.js';
 import { renderDocuments } from '../../../../controller/cli/view/output-format.js';
 import { renderWhy } from '../../../../controller/cli/view/render-why.js';
@@ -411,5 +412,17 @@ describe('culvert why', () => {
       text,
       /1 more connection matches:\n {2}VERDICT {2}SOURCE .*\n {2}DENIED {3}billing\/api {2}billing\/db:5432 {2}SegmentationRule\/db \(tier team\)$/,
     );
+  });
+});
+
+describe('renderRemoved', () => {
+  it('does not call a credential revoked that nats-server still takes', () => {
+    const removed = { node: 'host-a', tokensRevoked: 0, workloads: [] };
+    const text = renderRemoved({ ...removed, nats: { kind: 'pending', problem: 'ENOSPC' } });
+    assert.match(
+      text,
+      /still valid.*has not taken over the revocation: ENOSPC\nthe controller tries again every minute/,
+    );
+    assert.equal(renderRemoved({ ...removed, nats: { kind: 'revoked' } }), 'node host-a removed');
   });
 });

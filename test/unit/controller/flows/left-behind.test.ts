@@ -114,6 +114,9 @@ test('what agents had reported is there after a restart, until their batches rep
     after.batch(4, [flow(1, 6)]);
     assert.equal(after.connections(), 1 + 6 + 7);
     await after.history.storeLeftBehind();
+    assert.ok((await stat(file)).isFile(), 'the second flow is in memory only');
+    after.report(first, [flow(2, 8)], 4);
+    await after.history.storeLeftBehind();
     await assert.rejects(stat(file), { code: 'ENOENT' });
     assert.equal(after.history.asOfMs(node), now);
 
