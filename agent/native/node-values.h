@@ -63,7 +63,10 @@ static inline bool read_text(napi_env env, napi_value value, char *out, size_t s
   return false;
 }
 
-/* passed-sockets.c: adds its functions to the addon. */
+/* Each adds the functions of the file with its name to the addon. */
+void add_sockets(napi_env env, napi_value exports);
+void add_changes(napi_env env, napi_value exports);
+void add_tcp_life(napi_env env, napi_value exports);
 void add_passed_sockets(napi_env env, napi_value exports);
 
 /* sock-diag-calls.c: likewise. */
