@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
 import { randomBytes } from 'node:crypto';
 import type net from 'node:net';
+import { setImmediate as turn } from 'node:timers/promises';
 import { resetSocket } from '../../../agent/native/addon.js';
 import { errorBehindEnd } from '../../../agent/native/tcp-life.js';
 
@@ -17,6 +18,8 @@ export type Plan = {
 };
 
 export const mostBytes = 2_000_000;
+/** The kernel takes less than this although nothing reads it. */
+const unreadBytes = 60_000;
 const text = randomBytes(mostBytes);
 
 /** An application that follows a {@link Plan}, and notes what it sees. */
@@ -52,7 +55,8 @@ export class EndingApplication {
     if (plan.bytes > 0) socket.write(text.subarray(0, plan.bytes));
   }
 
-  end(): void {
+  /** `other`: the application at the other end. */
+  end(other: EndingApplication): void {
     const { ending, reads } = this.#plan;
     if (ending === 'close') this.#socket.destroy();
     else if (ending === 'reset') resetSocket(this.#socket);
@@ -60,14 +64,29 @@ export class EndingApplication {
     else {
       this.#socket.end();
       // It would never see the other's end.
-      if (!reads) setTimeout(() => this.#leave(), 20);
+      if (!reads) void this.#hasSaidAll(other).then(() => this.#leave());
     }
   }
 
   #endAndReset(): void {
-    this.#socket.end(() => resetSocket(this.#socket));
-    // Its bytes do not leave when the other side reads nothing, and then there is no FIN.
-    setTimeout(() => resetSocket(this.#socket), 20);
+    if (this.#canSayAll) this.#socket.end(() => resetSocket(this.#socket));
+    else {
+      this.#socket.end();
+      setImmediate(() => resetSocket(this.#socket));
+    }
+  }
+
+  /** Its FIN has arrived, or as much as can be known of it where the other application reads nothing. */
+  async #hasSaidAll(other: EndingApplication): Promise<void> {
+    if (this.#other.reads) await Promise.race([other.sawEnding, this.closed]);
+    else if (this.#canSayAll)
+      await Promise.race([new Promise((resolve) => this.#socket.once('finish', resolve)), this.closed]);
+    else await turn();
+  }
+
+  /** Otherwise its bytes do not all leave, and then there is no FIN. */
+  get #canSayAll(): boolean {
+    return this.#other.reads || this.#plan.bytes < unreadBytes;
   }
 
   #leave(): void {

@@ -3,8 +3,9 @@ import { once } from 'node:events';
 import type net from 'node:net';
 import { test } from 'node:test';
 import { Worker } from 'node:worker_threads';
-import { resetSocket } from '../../../../agent/native/addon.js';
-import { errorBehindEnd } from '../../../../agent/native/tcp-life.js';
+import { acceptedFd, resetSocket } from '../../../../agent/native/addon.js';
+import { errorBehindEnd, tcpCondition } from '../../../../agent/native/tcp-life.js';
+import { waitUntil } from '../../../lab/wait-until.js';
 import { errorCodeOf } from '../../../../agent/dataplane/connection/failure-reasons.js';
 import { socketPair } from '../../../support/agent/relay-road.js';
 import { withDeadline } from '../../../support/tunnel/tunnel-pair.js';
@@ -55,9 +56,7 @@ test('the error that a reset behind the last bytes leaves is seen once, and a FI
     const [peer, own] = await socketPair();
     own.write('last');
     end(own);
-    await new Promise((resolve) => {
-      setTimeout(resolve, 20);
-    });
+    await waitUntil('the end has arrived', () => (hasEnd(peer) ? true : undefined));
     // From libuv 1.5x on (Node 26) Node reports this reset itself, and leaves nothing behind.
     const reported = peer.errored === null ? null : errorCodeOf(peer.errored);
     assert.equal(reported ?? errorBehindEnd(peer), expected);
@@ -65,6 +64,12 @@ test('the error that a reset behind the last bytes leaves is seen once, and a FI
     for (const each of [peer, own]) each.destroy();
   }
 });
+
+function hasEnd(peer: net.Socket): boolean {
+  if (peer.destroyed) return true;
+  const { isOpen, isHalfClosed } = tcpCondition(acceptedFd(peer));
+  return !isOpen || isHalfClosed;
+}
 
 test('a socket that is destroyed already is left alone', async () => {
   const [peer, own] = await socketPair();

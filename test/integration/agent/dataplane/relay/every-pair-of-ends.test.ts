@@ -87,7 +87,7 @@ async function run(roads: Roads, { client: clientPlan, server: serverPlan, order
   const [first, second] = order === 'server first' ? [server, client] : [client, server];
   if (areSmall({ client: clientPlan, server: serverPlan })) await Promise.all([client.whole, server.whole]);
   else await pause(apartMs);
-  first.end();
+  first.end(second);
   if (order === 'one turn apart') await turn();
   else if (order !== 'together') {
     const [ending, reader] = first === client ? [clientPlan, serverPlan] : [serverPlan, clientPlan];
@@ -95,7 +95,7 @@ async function run(roads: Roads, { client: clientPlan, server: serverPlan, order
     else if (reader.reads) await second.sawEnding;
     else await pause(apartMs);
   }
-  second.end();
+  second.end(first);
   const all = Promise.all([road.outcome, road.farOutcome, client.closed, server.closed]);
   const [near, far] = await withDeadline('the end of both sides and both records', all);
   assert.equal(road.backpressure.waiting().bytesInAll, 0);
