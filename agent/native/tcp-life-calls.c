@@ -13,14 +13,14 @@ static napi_value keep_urgent_inline_call(napi_env env, napi_callback_info info)
   return result.step == NULL ? NULL : throw_failure(env, result);
 }
 
-/* setProbing(fd, idleSeconds, intervalSeconds, count, longestRetransmitMs | 0) */
+/* setProbing(fd, everySeconds, longestRetransmitMs | 0, mostProbes) */
 static napi_value set_probing_call(napi_env env, napi_callback_info info) {
-  napi_value args[5];
+  napi_value args[4];
   int32_t fd;
   probing how;
-  if (!read_arguments(env, info, 5, args) || !read_int(env, args[0], &fd) ||
-      !read_int(env, args[1], &how.idle_seconds) || !read_int(env, args[2], &how.interval_seconds) ||
-      !read_int(env, args[3], &how.count) || !read_int(env, args[4], &how.longest_retransmit_ms))
+  if (!read_arguments(env, info, 4, args) || !read_int(env, args[0], &fd) ||
+      !read_int(env, args[1], &how.every_seconds) || !read_int(env, args[2], &how.longest_retransmit_ms) ||
+      !read_int(env, args[3], &how.most_probes))
     return NULL;
   failure result = set_probing(fd, &how);
   return result.step == NULL ? NULL : throw_failure(env, result);
@@ -36,7 +36,17 @@ static napi_value number_array(napi_env env, const double *values, uint32_t coun
   return result;
 }
 
-/* tcpCondition(fd) -> [state, unanswered probes, ms since sent, ms since received] */
+/* outlastSilence(fd, isOn) */
+static napi_value outlast_silence_call(napi_env env, napi_callback_info info) {
+  napi_value args[2];
+  int32_t fd;
+  bool is_on;
+  if (!read_arguments(env, info, 2, args) || !read_int(env, args[0], &fd) || !read_bool(env, args[1], &is_on)) return NULL;
+  failure result = outlast_silence(fd, is_on);
+  return result.step == NULL ? NULL : throw_failure(env, result);
+}
+
+/* tcpCondition(fd) -> [state, unanswered probes, ms since sent, received and acknowledged, segments under way] */
 static napi_value tcp_condition_call(napi_env env, napi_callback_info info) {
   napi_value args[1];
   int32_t fd;
@@ -44,8 +54,13 @@ static napi_value tcp_condition_call(napi_env env, napi_callback_info info) {
   tcp_condition found;
   failure result = read_condition(fd, &found);
   if (result.step != NULL) return throw_failure(env, result);
-  const double values[] = {found.state, found.unanswered_probes, found.ms_since_sent, found.ms_since_received};
-  return number_array(env, values, 4);
+  const double values[] = {found.state,
+                           found.unanswered_probes,
+                           found.ms_since_sent,
+                           found.ms_since_received,
+                           found.ms_since_acknowledgement,
+                           found.unacknowledged};
+  return number_array(env, values, sizeof values / sizeof values[0]);
 }
 
 /* setDeaf(fd, isDeaf) */
@@ -75,6 +90,7 @@ void add_tcp_life(napi_env env, napi_value exports) {
       {"keepUrgentInline", NULL, keep_urgent_inline_call, NULL, NULL, NULL, napi_enumerable, NULL},
       {"tcpCondition", NULL, tcp_condition_call, NULL, NULL, NULL, napi_enumerable, NULL},
       {"takeSocketError", NULL, take_socket_error, NULL, NULL, NULL, napi_enumerable, NULL},
+      {"outlastSilence", NULL, outlast_silence_call, NULL, NULL, NULL, napi_enumerable, NULL},
       {"setDeaf", NULL, set_deaf_call, NULL, NULL, NULL, napi_enumerable, NULL},
       {"setProbing", NULL, set_probing_call, NULL, NULL, NULL, napi_enumerable, NULL},
   };

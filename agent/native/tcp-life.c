@@ -2,6 +2,7 @@
 #include "tcp-life.h"
 
 #include <errno.h>
+#include <limits.h>
 #include <linux/filter.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
@@ -25,14 +26,19 @@ failure keep_urgent_inline(int fd) {
 }
 
 failure set_probing(int fd, const probing *how) {
-  if (!set_option(fd, IPPROTO_TCP, TCP_KEEPIDLE, how->idle_seconds)) return failed("set TCP_KEEPIDLE");
-  if (!set_option(fd, IPPROTO_TCP, TCP_KEEPINTVL, how->interval_seconds)) return failed("set TCP_KEEPINTVL");
-  if (!set_option(fd, IPPROTO_TCP, TCP_KEEPCNT, how->count)) return failed("set TCP_KEEPCNT");
+  if (!set_option(fd, IPPROTO_TCP, TCP_KEEPIDLE, how->every_seconds)) return failed("set TCP_KEEPIDLE");
+  if (!set_option(fd, IPPROTO_TCP, TCP_KEEPINTVL, how->every_seconds)) return failed("set TCP_KEEPINTVL");
+  if (!set_option(fd, IPPROTO_TCP, TCP_KEEPCNT, how->most_probes)) return failed("set TCP_KEEPCNT");
   if (!set_option(fd, SOL_SOCKET, SO_KEEPALIVE, 1)) return failed("set SO_KEEPALIVE");
   if (how->longest_retransmit_ms == 0) return success;
   /* A kernel before 6.15 does not have it. */
   if (set_option(fd, IPPROTO_TCP, TCP_RTO_MAX_MS, how->longest_retransmit_ms) || errno == ENOPROTOOPT) return success;
   return failed("set TCP_RTO_MAX_MS");
+}
+
+/* With TCP_USER_TIMEOUT the kernel counts time in place of probes (tcp_keepalive_timer in net/ipv4/tcp_timer.c). */
+failure outlast_silence(int fd, bool is_on) {
+  return set_option(fd, IPPROTO_TCP, TCP_USER_TIMEOUT, is_on ? INT_MAX : 0) ? success : failed("set TCP_USER_TIMEOUT");
 }
 
 failure read_condition(int fd, tcp_condition *out) {
@@ -43,6 +49,8 @@ failure read_condition(int fd, tcp_condition *out) {
   out->unanswered_probes = found.tcpi_probes;
   out->ms_since_sent = found.tcpi_last_data_sent;
   out->ms_since_received = found.tcpi_last_data_recv;
+  out->ms_since_acknowledgement = found.tcpi_last_ack_recv;
+  out->unacknowledged = found.tcpi_unacked;
   return success;
 }
 

@@ -14,10 +14,9 @@ typedef struct {
 
 typedef struct {
   /* Seconds without a segment until the first probe, and between two probes. */
-  int idle_seconds;
-  int interval_seconds;
-  /* This many unanswered probes end the connection with ETIMEDOUT; at most 127. */
-  int count;
+  int every_seconds;
+  /* This many unanswered probes end the connection with ETIMEDOUT, unless outlast_silence is on; at most 127. */
+  int most_probes;
   /* Longest time between two retransmissions or window probes, in milliseconds; 0 leaves the kernel's 120 s. */
   int longest_retransmit_ms;
 } probing;
@@ -28,11 +27,19 @@ failure keep_urgent_inline(int fd);
 /* Turns keepalive probes on, or changes them. Accepted sockets inherit them from the listener. */
 failure set_probing(int fd, const probing *how);
 
+/*
+ * While it is on, unanswered probes do not end the connection for 24 days, and neither do bytes that are not
+ * acknowledged.
+ */
+failure outlast_silence(int fd, bool is_on);
+
 typedef struct {
   /* As in include/net/tcp_states.h. */
   int state;
   int unanswered_probes;
-  uint32_t ms_since_sent, ms_since_received;
+  uint32_t ms_since_sent, ms_since_received, ms_since_acknowledgement;
+  /* Segments that were sent and are not acknowledged. */
+  uint32_t unacknowledged;
 } tcp_condition;
 
 failure read_condition(int fd, tcp_condition *out);

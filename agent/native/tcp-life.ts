@@ -4,29 +4,29 @@ import { acceptedFd, callAddon } from './addon.js';
 
 /** How the kernel asks whether the other side of a connection is still there (tcp(7)). */
 export type Probing = {
-  /** Time without a segment until the first probe: whole seconds, 1 to 32767. */
-  readonly idleSeconds: number;
-  /** Between two probes: whole seconds, 1 to 32767. */
-  readonly intervalSeconds: number;
-  /** This many unanswered probes end the connection with ETIMEDOUT: 1 to 127. */
-  readonly count: number;
+  /** Time without a segment until the first probe, and between two probes: whole seconds, 1 to 32767. */
+  readonly everySeconds: number;
   /**
-   * Longest time between two retransmissions or window probes: 1000 to 120000 ms; null leaves the kernel's 120 s, and a
-   * kernel before 6.15 always does.
+   * Longest time between two retransmissions or window probes: 1000 to 120000 ms; null leaves what it is, at first the
+   * kernel's 120 s, and a kernel before 6.15 always does.
    */
   readonly longestRetransmitMs: number | null;
 };
 
 type TcpLife = {
   keepUrgentInline(fd: number): void;
-  setProbing(
+  setProbing(fd: number, everySeconds: number, longestRetransmitMs: number, mostProbes: number): void;
+  outlastSilence(fd: number, isOn: boolean): void;
+  tcpCondition(
     fd: number,
-    idleSeconds: number,
-    intervalSeconds: number,
-    count: number,
-    longestRetransmitMs: number,
-  ): void;
-  tcpCondition(fd: number): [state: number, unansweredProbes: number, msSinceSent: number, msSinceReceived: number];
+  ): [
+    state: number,
+    unansweredProbes: number,
+    msSinceSent: number,
+    msSinceReceived: number,
+    msSinceAcknowledgement: number,
+    segmentsUnderWay: number,
+  ];
   setDeaf(fd: number, isDeaf: boolean): void;
   takeSocketError(fd: number): number;
 };
@@ -39,12 +39,23 @@ export function keepUrgentInline(fd: number): void {
   callAddon('keeping urgent data inline', (addon: TcpLife) => addon.keepUrgentInline(fd));
 }
 
-/** Turns probes on, or changes them, also on an open connection. Accepted sockets inherit them from a listener. */
-export function setProbing(fd: number, how: Probing): void {
-  const { idleSeconds, intervalSeconds, count, longestRetransmitMs } = how;
+/** The kernel's greatest count (MAX_TCP_KEEPCNT). */
+const mostProbesOfAll = 127;
+
+/**
+ * Turns probes on, or changes them, also on an open connection. Accepted sockets inherit them from a listener.
+ * `mostProbes` without an answer end the connection with ETIMEDOUT, unless {@link outlastSilence} is on.
+ */
+export function setProbing(fd: number, how: Probing, mostProbes = mostProbesOfAll): void {
+  const { everySeconds, longestRetransmitMs } = how;
   callAddon('probing a connection', (addon: TcpLife) =>
-    addon.setProbing(fd, idleSeconds, intervalSeconds, count, longestRetransmitMs ?? 0),
+    addon.setProbing(fd, everySeconds, longestRetransmitMs ?? 0, mostProbes),
   );
+}
+
+/** While it is on, the kernel gives the connection up after 24 days of silence only, also while bytes are under way. */
+export function outlastSilence(fd: number, isOn: boolean): void {
+  callAddon('outlasting a silence', (addon: TcpLife) => addon.outlastSilence(fd, isOn));
 }
 
 /** From include/net/tcp_states.h. */
@@ -58,14 +69,18 @@ export type TcpCondition = {
   readonly isOpen: boolean;
   /** Exactly one direction is open. */
   readonly isHalfClosed: boolean;
-  /** Keepalive probes since the last sign of the other side. */
+  /** Keepalive probes since the last sign of the other side. The kernel counts them in a byte: after 255 comes 0. */
   readonly unansweredProbes: number;
+  /** Sent, and not acknowledged. */
+  readonly hasBytesUnderWay: boolean;
+  /** Since the other side last acknowledged anything, a probe too. */
+  readonly unheardMs: number;
   /** Since bytes were last sent or received. */
   readonly silentMs: number;
 };
 
 export function tcpCondition(fd: number): TcpCondition {
-  const [state, unansweredProbes, msSinceSent, msSinceReceived] = callAddon(
+  const [state, unansweredProbes, msSinceSent, msSinceReceived, msSinceAcknowledgement, segmentsUnderWay] = callAddon(
     'reading the condition of a connection',
     (addon: TcpLife) => addon.tcpCondition(fd),
   );
@@ -74,6 +89,8 @@ export function tcpCondition(fd: number): TcpCondition {
     isOpen: state === established || isHalfClosed,
     isHalfClosed,
     unansweredProbes,
+    hasBytesUnderWay: segmentsUnderWay > 0,
+    unheardMs: Math.min(msSinceReceived, msSinceAcknowledgement),
     silentMs: Math.min(msSinceSent, msSinceReceived),
   };
 }

@@ -7,6 +7,11 @@ import type { FarSide } from './far-side.js';
 /** The far side is asked this many times in the time after which the application begins to ask. */
 const questionsPerIdleTime = 8;
 const longestSeconds = 60;
+/**
+ * Where the far side is asked at least this often, the application begins to ask within 24 s. It must find the agent deaf
+ * then: an answer would make it begin once more, after its whole idle time.
+ */
+const hurriedSeconds = 2;
 
 export type KeepaliveSides = {
   /** Towards the application of this host. */
@@ -48,6 +53,11 @@ export class ApplicationKeepalive {
   /** The far side does not answer, and so the application gets no answer either. */
   get isFarSideGone(): boolean {
     return this.#isFarSideGone;
+  }
+
+  /** {@link update} must be called every second. */
+  get isHurried(): boolean {
+    return this.#everySeconds <= hurriedSeconds;
   }
 
   /** To be called every few seconds. Throws like {@link follow}. */

@@ -146,7 +146,7 @@ export function rawDial(
 
 function prepareForApplication(fd: number, { from, isInside }: DialOptions): void {
   keepUrgentInline(fd);
-  if (isInside) setProbing(fd, from.probing);
+  if (isInside) setProbing(fd, from.probing.open);
 }
 
 /** `manualStart` (Node: lib/net.js) keeps a socket on an existing fd from reading before it is connected. */

@@ -1,7 +1,5 @@
-import type net from 'node:net';
-import { acceptedFd } from '../../native/addon.js';
-import { setProbing, tcpCondition, type Probing } from '../../native/tcp-life.js';
 import type { TunnelPulse } from '../tunnel/tunnel-keepalive.js';
+import { unansweredProbes, type ProbedSocket } from './probed-socket.js';
 
 /** Whether the other end of a connection can still be reached. */
 export interface FarSide {
@@ -11,36 +9,31 @@ export interface FarSide {
   isGone(): boolean;
 }
 
-/** Questions without an answer after which it counts as gone, until it answers again. */
-const unanswered = 3;
-/** The agent never gives it up by itself: the kernel's greatest count. */
-const neverGiveUp = 127;
+/** The kernel's times are whole ticks, and ours are read a moment later. */
+const toleranceMs = 500;
 
-/** On plain TCP: the kernel asks. `usual`: how it is probed anyway; null: not at all. */
+/** On plain TCP: the kernel asks. */
 export class PlainFarSide implements FarSide {
-  readonly #socket: net.Socket;
-  readonly #usual: Probing | null;
-  #everySeconds = 0;
+  readonly #probed: ProbedSocket;
+  /** When it last answered, while it is gone. */
+  #heardAtMs: number | null = null;
 
-  constructor(init: { readonly socket: net.Socket; readonly usual: Probing | null }) {
-    this.#socket = init.socket;
-    this.#usual = init.usual;
+  constructor(probed: ProbedSocket) {
+    this.#probed = probed;
   }
 
   ask(everySeconds: number): void {
-    if (this.#everySeconds === everySeconds) return;
-    this.#everySeconds = everySeconds;
-    const seconds = Math.min(everySeconds, this.#usual?.idleSeconds ?? everySeconds);
-    setProbing(acceptedFd(this.#socket), {
-      idleSeconds: seconds,
-      intervalSeconds: seconds,
-      count: neverGiveUp,
-      longestRetransmitMs: null,
-    });
+    this.#probed.ask(everySeconds);
   }
 
   isGone(): boolean {
-    return tcpCondition(acceptedFd(this.#socket)).unansweredProbes >= unanswered;
+    const condition = this.#probed.condition();
+    const heardAtMs = performance.now() - condition.unheardMs;
+    // The kernel's count begins again at 0 after 255 probes: only an answer ends it.
+    const isStillGone = this.#heardAtMs !== null && heardAtMs <= this.#heardAtMs + toleranceMs;
+    if (condition.unansweredProbes >= unansweredProbes) this.#heardAtMs = heardAtMs;
+    else if (!isStillGone) this.#heardAtMs = null;
+    return this.#heardAtMs !== null;
   }
 }
 
@@ -59,6 +52,6 @@ export class TunnelFarSide implements FarSide {
   }
 
   isGone(): boolean {
-    return this.#pulse.unansweredMs >= unanswered * this.#everyMs;
+    return this.#pulse.unansweredMs >= unansweredProbes * this.#everyMs;
   }
 }

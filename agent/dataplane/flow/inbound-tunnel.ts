@@ -65,6 +65,7 @@ async function reach(
   });
   if (!connected.ok) return connected;
   connection.record.connected('hbone', connected.from);
+  connection.pulse = request.pulse;
   try {
     return { ok: true, source: request.accept(), destination: connected.socket };
   } catch (error) {

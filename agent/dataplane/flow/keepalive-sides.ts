@@ -1,33 +1,33 @@
 import net from 'node:net';
 import type { ApplicationEnd } from '../../native/socket-table.js';
-import type { Probing } from '../../native/tcp-life.js';
 import type { Ending } from '../connection/ending.js';
 import type { HostedWorkload } from '../listen/hosted-workload.js';
-import type { RelayOutcome, RelayPeer } from '../relay/relay.js';
+import type { RelayOutcome } from '../relay/relay.js';
+import type { Side } from '../relay/relay-outcome.js';
 import { socketAddresses } from '../sockets/socket-addresses.js';
 import type { TunnelPulse } from '../tunnel/tunnel-keepalive.js';
 import type { KeepaliveSides } from './application-keepalive.js';
 import { applicationEnd } from './captured-connection.js';
 import { PlainFarSide, TunnelFarSide, type FarSide } from './far-side.js';
+import type { ProbedSocket } from './probed-socket.js';
 import type { TrackedConnection } from './tracked-connection.js';
 
-/** The tunnel that carries a stream. */
-export type PulseOf = (stream: Exclude<RelayPeer, net.Socket>) => TunnelPulse | null;
+/** The sockets of a connection; null for a stream of a tunnel. */
+export type ProbedSides = Readonly<Record<Side, ProbedSocket | null>>;
 
 /**
  * The sides of a connection between an application of this host and another host; null between two applications of this
  * host, of which the kernel tells each end.
  */
-export function keepaliveSides(connection: TrackedConnection, pulseOf: PulseOf): KeepaliveSides | null {
-  const { ends, record, workloads } = connection;
+export function keepaliveSides(connection: TrackedConnection, probed: ProbedSides): KeepaliveSides | null {
+  const { ends, record, workloads, pulse } = connection;
   const [workload] = workloads;
   if (ends === null || record.path === 'local' || workload?.isOpen !== true) return null;
-  const { source, destination } = ends;
   const isOutbound = record.direction === 'outbound';
-  const near = isOutbound ? source : destination;
+  const near = isOutbound ? ends.source : ends.destination;
   if (!(near instanceof net.Socket)) return null;
   const application = isOutbound ? applicationEnd(connection) : dialledEnd(near, workload);
-  const far = isOutbound ? farSide(destination, pulseOf, null) : farSide(source, pulseOf, workload.probing);
+  const far = farSide(isOutbound ? probed.destination : probed.source, pulse);
   return application === null || far === null ? null : { near, application, far };
 }
 
@@ -38,16 +38,15 @@ function dialledEnd(socket: net.Socket, { sockets }: HostedWorkload): Applicatio
   return { sockets, socket: { local: addresses.peer, remote: addresses.local } };
 }
 
-function farSide(peer: RelayPeer, pulseOf: PulseOf, usual: Probing | null): FarSide | null {
-  if (peer instanceof net.Socket) return new PlainFarSide({ socket: peer, usual });
-  const pulse = pulseOf(peer);
+function farSide(probed: ProbedSocket | null, pulse: TunnelPulse | null): FarSide | null {
+  if (probed !== null) return new PlainFarSide(probed);
   return pulse === null ? null : new TunnelFarSide(pulse);
 }
 
 /** The application reset the connection because its probes went unanswered; null for another end. */
-export function explainKeepalive({ keepalive, record }: TrackedConnection, outcome: RelayOutcome): Ending | null {
+export function explainKeepalive({ care, record }: TrackedConnection, outcome: RelayOutcome): Ending | null {
   const nearSide = record.direction === 'outbound' ? 'source' : 'destination';
-  if (keepalive?.isFarSideGone !== true || outcome.broken?.side !== nearSide) return null;
+  if (care?.isFarSideGone !== true || outcome.broken?.side !== nearSide) return null;
   const far = nearSide === 'source' ? 'destination' : 'source';
   return { reason: 'KEEPALIVE_TIMEOUT', rule: null, detail: `the ${far} does not answer` };
 }

@@ -1,5 +1,6 @@
-import { setImmediate, setTimeout as delay } from 'node:timers/promises';
+import { setTimeout as delay } from 'node:timers/promises';
 import { longestTimerMs } from '../../thread/scheduler.js';
+import { TimeSlices } from '../../thread/time-slices.js';
 import type { ConnectionCut } from '../connection/termination-signal.js';
 import type { WorkloadLimits } from '../limit/workload-limits.js';
 import type { HostedWorkload } from '../listen/hosted-workload.js';
@@ -9,9 +10,6 @@ import { dumpOf } from './connection-dump.js';
 import type { GraceCounts } from './grace-period.js';
 import type { TrackedConnection } from './tracked-connection.js';
 
-/** Connections are checked for this time before bytes get a turn again; the time is read once per some connections. */
-const sliceMs = 4;
-const connectionsPerTimeCheck = 16;
 const presentPollMs = 50;
 
 /**
@@ -41,6 +39,10 @@ export class LiveConnections {
   /** There has been a connection since the start. */
   get hasCarried(): boolean {
     return this.#hasCarried;
+  }
+
+  has(connection: TrackedConnection): boolean {
+    return this.#open.has(connection);
   }
 
   [Symbol.iterator](): IterableIterator<TrackedConnection> {
@@ -101,14 +103,11 @@ export class LiveConnections {
   }
 
   async #pass(): Promise<void> {
-    let checked = 0;
-    let sliceEndsMs = performance.now() + sliceMs;
+    const slices = new TimeSlices();
     // Connections that begin during the pass are decided by the new state.
     for (const connection of this.#open) {
       connection.recheck(this.#state);
-      if (++checked % connectionsPerTimeCheck !== 0 || performance.now() < sliceEndsMs) continue;
-      await setImmediate();
-      sliceEndsMs = performance.now() + sliceMs;
+      if (slices.isOver) await slices.pause();
     }
   }
 

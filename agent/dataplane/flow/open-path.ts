@@ -109,6 +109,7 @@ async function openTunnel(
     opened = await openStream(authorized, request, endpoint);
   }
   if (!opened.ok) return opened;
+  request.connection.pulse = opened.pulse;
   return { ok: true, path: 'hbone', far: opened.stream, provedIdentity: opened.peerIdentity, from: null };
 }
 

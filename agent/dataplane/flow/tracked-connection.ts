@@ -10,7 +10,7 @@ import type { KnownSocket } from '../../native/socket-table.js';
 import type { HostedWorkload } from '../listen/hosted-workload.js';
 import type { RelayPeer } from '../relay/relay.js';
 import type { WorkerState } from '../state/worker-state.js';
-import type { ApplicationKeepalive } from './application-keepalive.js';
+import type { TunnelPulse } from '../tunnel/tunnel-keepalive.js';
 import { GracePeriod, type GraceCounts } from './grace-period.js';
 
 /** Both parties according to the current state, or why the state does not allow a decision. */
@@ -21,6 +21,20 @@ export type Facts =
 
 /** Builds the facts from the state: called before the dial, and again after every change of the state. */
 export type FactsSource = (state: WorkerState) => Facts;
+
+/** What the watch knows of one connection, and does for it (`connection-care.ts`). */
+export interface Care {
+  /** The application's keepalive is followed, and the other end does not answer. */
+  readonly isFarSideGone: boolean;
+  /** It must be updated every second, or a short keepalive is late. */
+  readonly isHurried: boolean;
+  /** To be called every round. Costs nothing while the other end answers and no application probes. */
+  update(): void;
+  /** The timeouts of some namespace have changed. */
+  probeAgain(): void;
+  /** Asks the kernel. */
+  look(): void;
+}
 
 const noGrace: Pick<GracePeriod, 'kind' | 'rule'> = { kind: null, rule: null };
 
@@ -39,8 +53,10 @@ export class TrackedConnection {
   ends: { readonly source: RelayPeer; readonly destination: RelayPeer } | null = null;
   /** The own socket of the application of this host that opened it; null while it is not known. */
   application: KnownSocket | null = null;
-  /** Null while it is not known that an application of this host probes a far side on plain TCP. */
-  keepalive: ApplicationKeepalive | null = null;
+  /** Null before its first round of the watch. */
+  care: Care | null = null;
+  /** Of the tunnel that carries it; null on other paths. */
+  pulse: TunnelPulse | null = null;
   #seenBytes = -1;
   #silentRounds = 0;
   #facts: FactsSource | null = null;

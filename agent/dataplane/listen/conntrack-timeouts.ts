@@ -14,34 +14,46 @@ const defaultSeconds = {
   unacknowledged: 300,
 } as const;
 
+type EntrySeconds = Readonly<Record<keyof typeof defaultSeconds, number>>;
+
+/** How to probe a connection that lives on an entry, so that the entry outlives every silence. */
+export type EntryProbing = {
+  readonly open: Probing;
+  /** Once one direction is closed; at the latest when a connection watch has noticed. */
+  readonly halfClosed: Probing;
+};
+
 /** Probes of this number may be lost or late before an entry goes. */
 const probesWithinTimeout = 3;
-/** The application behind a connection that it left is noticed within this time, however long entries last. */
-const longestSeconds = 60;
+/** While a direction is closed, the other application may have left, and is noticed within this time. */
+const longestHalfClosedSeconds = 60;
+/** TCP_KEEPIDLE takes no more. */
+const longestSeconds = 32_767;
 const shortestSeconds = 1;
-/** The most that the kernel allows. The connection lives until the other side says that it has gone. */
-const neverGiveUp = 127;
+/** Within this time the watch has noticed that a direction is closed. Entries that last less are always probed for it. */
+const noticedSeconds = 60;
 
-/**
- * How to probe connections that live on an entry of the namespace's connection tracking, so that the entry outlives every
- * silence. An entry that lasts less than about 3 s cannot be kept.
- */
-export function entryProbing(netnsFd: number): Probing {
-  const timeouts = Object.entries(defaultSeconds).map(([state, seconds]) => timeoutOf(netnsFd, state) ?? seconds);
-  return probingWithin(Math.min(...timeouts));
+/** As the namespace's connection tracking is set now. An entry that lasts less than about 3 s cannot be kept. */
+export function entryProbing(netnsFd: number): EntryProbing {
+  const seconds = Object.entries(defaultSeconds).map(([state, usual]) => [state, timeoutOf(netnsFd, state) ?? usual]);
+  return probingWithin(Object.fromEntries(seconds) as EntrySeconds);
 }
 
-/** `timeoutSeconds`: the shortest life of an entry. */
-export function probingWithin(timeoutSeconds: number): Probing {
-  const seconds = Math.floor(timeoutSeconds / probesWithinTimeout);
-  const everySeconds = Math.max(shortestSeconds, Math.min(longestSeconds, seconds));
+/** `lifetimes`: how long an entry lasts in each state. */
+export function probingWithin({ established, ...others }: EntrySeconds): EntryProbing {
+  const shortest = Math.min(...Object.values(others));
+  const halfClosedSeconds = pauseWithin(Math.min(shortest, established), longestHalfClosedSeconds);
+  const openSeconds = shortest < noticedSeconds ? halfClosedSeconds : pauseWithin(established, longestSeconds);
+  // While bytes wait for a receiver that takes none, window probes replace these, and double their distance to 120 s.
+  const longestRetransmitMs = halfClosedSeconds * 1000;
   return {
-    idleSeconds: everySeconds,
-    intervalSeconds: everySeconds,
-    count: neverGiveUp,
-    // While bytes wait for a receiver that takes none, window probes replace these, and double their distance to 120 s.
-    longestRetransmitMs: everySeconds * 1000,
+    open: { everySeconds: openSeconds, longestRetransmitMs },
+    halfClosed: { everySeconds: halfClosedSeconds, longestRetransmitMs },
   };
+}
+
+function pauseWithin(timeoutSeconds: number, mostSeconds: number): number {
+  return Math.max(shortestSeconds, Math.min(mostSeconds, Math.floor(timeoutSeconds / probesWithinTimeout)));
 }
 
 /**

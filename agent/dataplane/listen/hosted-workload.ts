@@ -3,9 +3,8 @@ import { CulvertError } from '../../../shared/errors.js';
 import { closeFd, openConntrack } from '../../native/addon.js';
 import { openNetns } from '../../native/netns.js';
 import { SocketTable } from '../../native/socket-table.js';
-import type { Probing } from '../../native/tcp-life.js';
 import type { SlottedWorkload } from '../messages.js';
-import { entryProbing } from './conntrack-timeouts.js';
+import { entryProbing, type EntryProbing } from './conntrack-timeouts.js';
 import type { WorkloadName } from '../../../shared/routing/names.js';
 
 /**
@@ -19,7 +18,7 @@ export class HostedWorkload {
   readonly slot: number;
   readonly #fd: number;
   #isOpen = true;
-  #probing: Probing;
+  #probing: EntryProbing;
   /** Null: not needed yet. False: the namespace has none. */
   #conntrackFd: number | false | null = null;
   /** Null until it is first needed. */
@@ -58,15 +57,18 @@ export class HostedWorkload {
   }
 
   /** How connections are probed that live on an entry of this namespace's connection tracking. */
-  get probing(): Probing {
+  get probing(): EntryProbing {
     return this.#probing;
   }
 
   /** Reads the timeouts of the namespace again; returns whether {@link probing} is another one now. */
   refreshProbing(): boolean {
-    const before = this.#probing;
-    this.#probing = entryProbing(this.netnsFd);
-    return before.idleSeconds !== this.#probing.idleSeconds;
+    const { open, halfClosed } = this.#probing;
+    const now = entryProbing(this.netnsFd);
+    if (now.open.everySeconds === open.everySeconds && now.halfClosed.everySeconds === halfClosed.everySeconds)
+      return false;
+    this.#probing = now;
+    return true;
   }
 
   /** For questions to the namespace's connection tracking; null when it cannot be asked. Use it at once. */

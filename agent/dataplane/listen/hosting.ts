@@ -73,16 +73,19 @@ export class Hosting {
     }
   }
 
-  /** Follows the timeouts of connection tracking; returns the workloads that are probed in another way from now on. */
-  refreshProbing(): ReadonlySet<HostedWorkload> {
-    const changed = new Set<HostedWorkload>();
+  /**
+   * Follows the timeouts of connection tracking, one workload after the other, and says for each whether its connections
+   * must be probed in another way from now on. The caller may pause between two of them.
+   */
+  *refreshProbing(): Generator<boolean> {
     for (const { workload, listeners } of this.#open.values()) {
-      if (!workload.refreshProbing()) continue;
-      listeners?.probe(workload.probing);
-      this.#late.probe(workload);
-      changed.add(workload);
+      const isChanged = workload.isOpen && workload.refreshProbing();
+      if (isChanged) {
+        listeners?.probe(workload.probing.open);
+        this.#late.probe(workload);
+      }
+      yield isChanged;
     }
-    return changed;
   }
 
   /** Connects that wait until their far side is connected. */

@@ -89,7 +89,7 @@ async function openServer(init: {
   try {
     if (isForApplications(name)) {
       keepUrgentInline(fd);
-      setProbing(fd, probingOn(name, workload.probing));
+      setProbing(fd, probingOn(name, workload.probing.open));
       steerGroup(fd);
     }
   } catch (error) {

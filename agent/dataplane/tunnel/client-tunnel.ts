@@ -137,7 +137,8 @@ export class ClientTunnel extends TunnelConnection {
         const status = Number(headers[':status']);
         if (status === 200) {
           const tunnelStream = this.engine.asTunnelStream(stream, this.whyDead);
-          settle({ ok: true, stream: tunnelStream, peerIdentity: this.#target.destinationIdentity });
+          const { destinationIdentity: peerIdentity } = this.#target;
+          settle({ ok: true, stream: tunnelStream, peerIdentity, pulse: this.pulse });
           return;
         }
         const reason = textOf(headers['x-culvert-reason']);

@@ -1,4 +1,3 @@
-import type { Duplex } from 'node:stream';
 import type { SpiffeId } from '../../../shared/identity.js';
 import type { TunnelDump } from '../messages.js';
 import type { Http2Engine } from '../engine/http2-engine.js';
@@ -6,7 +5,6 @@ import type { TunnelSettings } from '../engine/session-options.js';
 import type { CertificateChange } from './identity-contexts.js';
 import type { TunnelCertificates, TunnelCounts } from './tunnel.js';
 import type { TunnelConnection } from './tunnel-connection.js';
-import type { TunnelPulse } from './tunnel-keepalive.js';
 import type { WorkloadName } from '../../../shared/routing/names.js';
 
 /** Tunnels of one workload that start and end together: a client's pool, or one tunnel of a server. */
@@ -70,12 +68,6 @@ export abstract class Http2TunnelSide {
 
   dump(): TunnelDump[] {
     return [...this.#connections()].map((tunnel) => tunnel.dump());
-  }
-
-  /** Of the tunnel that carries this stream; null when it is not open here. Looks through all tunnels. */
-  pulseOf(stream: Duplex): TunnelPulse | null {
-    for (const tunnel of this.#connections()) if (tunnel.carries(stream)) return tunnel.pulse;
-    return null;
   }
 
   counts(): TunnelCounts {

@@ -140,6 +140,7 @@ export class ServerTunnel extends TunnelConnection implements TunnelGroup {
       peerAddress: this.#peer.address,
       authority,
       headers: headersOf(headers),
+      pulse: this.pulse,
       workload: this.#peer.listener.workload,
       signal,
       accept: () => {

@@ -1,5 +1,4 @@
 import type net from 'node:net';
-import type { Duplex } from 'node:stream';
 import type tls from 'node:tls';
 import { resetSocket } from '../../native/addon.js';
 import type { TunnelDump } from '../messages.js';
@@ -67,11 +66,6 @@ export abstract class TunnelConnection {
   /** Streams that are open. */
   get streams(): number {
     return this.#open.size;
-  }
-
-  /** Whether this open stream is one of this connection's. */
-  carries(stream: Duplex): boolean {
-    return (this.#open as ReadonlySet<Duplex>).has(stream);
   }
 
   /** Empty while the connection lives. */

@@ -9,6 +9,7 @@ import type { TunnelStream } from '../engine/tunnel-stream.js';
 import type { CertificatesMessage, TunnelDump } from '../messages.js';
 import type { OriginalDestination, PeerAddress } from '../sockets/socket-addresses.js';
 import type { WorkloadName } from '../../../shared/routing/names.js';
+import type { TunnelPulse } from './tunnel-keepalive.js';
 
 /**
  * HBONE as the rest of the data plane sees it, with any HTTP/2 engine underneath. Every engine passes
@@ -77,7 +78,13 @@ export type TunnelHeaders = { readonly forwarded: string; readonly baggage: stri
 
 export type OpenResult = TunnelOpened | Refused;
 
-export type TunnelOpened = { readonly ok: true; readonly stream: TunnelStream; readonly peerIdentity: SpiffeId };
+export type TunnelOpened = {
+  readonly ok: true;
+  readonly stream: TunnelStream;
+  readonly peerIdentity: SpiffeId;
+  /** Of the tunnel that carries the stream. */
+  readonly pulse: TunnelPulse;
+};
 
 export type TunnelRequest = {
   /** Proved by the client certificate. */
@@ -87,6 +94,8 @@ export type TunnelRequest = {
   readonly authority: OriginalDestination;
   /** As the peer sent them, empty when missing. They are only shown. */
   readonly headers: TunnelHeaders;
+  /** Of the tunnel that it came through. */
+  readonly pulse: TunnelPulse;
   /** `namespace/name` of the workload whose listener it came to. */
   readonly workload: WorkloadName;
   /** Raised when the peer gives up, or the tunnel ends, before the answer. */

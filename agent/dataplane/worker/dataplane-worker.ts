@@ -157,7 +157,6 @@ export class DataplaneWorker {
     this.#watch = new ConnectionWatch({
       connections: this.#connections,
       refreshProbing: () => this.#hosting.refreshProbing(),
-      pulseOf: (stream) => this.#client.pulseOf(stream) ?? this.#server.pulseOf(stream),
     });
   }
 

@@ -57,7 +57,7 @@ export class LateHosting {
   }
 
   probe(workload: HostedWorkload): void {
-    this.#hosted.get(workload)?.late?.probe(workload.probing);
+    this.#hosted.get(workload)?.late?.probe(workload.probing.open);
   }
 
   release(workload: HostedWorkload): void {

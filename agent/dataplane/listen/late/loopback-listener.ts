@@ -29,7 +29,7 @@ export class LoopbackListener {
     const server = net.createServer({ pauseOnConnect: true, allowHalfOpen: true }, onAccept);
     try {
       keepUrgentInline(fd);
-      setProbing(fd, workload.probing);
+      setProbing(fd, workload.probing.open);
       await new Promise<void>((resolve, reject) => {
         server.once('error', reject);
         server.listen({ fd, backlog }, () => {

@@ -1,4 +1,5 @@
 import assert from 'node:assert/strict';
+import { once } from 'node:events';
 import type { Socket } from 'node:net';
 import { after, before, describe, test } from 'node:test';
 import { setTimeout as silenceOf } from 'node:timers/promises';
@@ -18,6 +19,9 @@ const briskMs = 2000;
 const calmMs = 20_000;
 /** Longer than the brisk one lasts, and than the agent needs to see that the far side is gone; less than the calm one. */
 const outageMs = 16_000;
+
+/** A second idle time of the calm keepalive would end after 50 s, the first one after 30. */
+const onceAtMostMs = 45_000;
 
 describe('a far side that stops answering', { concurrency: true, timeout: patientMs(180_000) }, () => {
   let mesh: DataplaneMesh;
@@ -50,6 +54,18 @@ describe('a far side that stops answering', { concurrency: true, timeout: patien
     assert.equal(await errorOf(client), 'ETIMEDOUT');
     const record = await mesh.closed('node1', recordFrom(port));
     assert.deepEqual([record.reason, record.detail], ['KEEPALIVE_TIMEOUT', 'the destination does not answer']);
+  });
+
+  test('is noticed within the idle time of a client, which does not begin once more', async () => {
+    const { client, server } = await connectedPair(mesh.workload('server'), outside());
+    client.setKeepAlive(true, calmMs);
+    const sinceMs = performance.now();
+    await silence(server.localPort);
+    client.resume();
+    const [error] = (await once(client, 'error')) as [NodeJS.ErrnoException];
+    assert.equal(error.code, 'ETIMEDOUT');
+    const tookMs = performance.now() - sinceMs;
+    assert.ok(tookMs < onceAtMostMs, `${Math.round(tookMs)} ms`);
   });
 
   test('is noticed by a client that probes after the server has ended its half', async () => {

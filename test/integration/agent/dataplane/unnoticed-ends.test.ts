@@ -9,11 +9,14 @@ import { waitUntil } from '../../../lab/wait-until.js';
 import { connectedPair } from '../../../support/agent/connected-pair.js';
 import { errorOf } from '../../../support/agent/dataplane-applications.js';
 import { DataplaneMesh } from '../../../support/agent/dataplane-mesh.js';
-import { localEnd, setEntrySeconds } from '../../../support/agent/entry-lifetime.js';
+import { localEnd, setEntrySeconds, waitForProbes } from '../../../support/agent/entry-lifetime.js';
 import { readToEnd } from '../../../support/mesh/two-hosts.js';
 
 /** The agent looks at silent connections within three rounds of 5 s; a loaded machine takes longer. */
 const noticedMs = 60_000;
+
+/** A third of the kernel's `nf_conntrack_tcp_timeout_close_wait`. While both are open, the first probe is due after hours. */
+const halfClosedSeconds = 20;
 
 describe('an end that the kernel tells neither side', { concurrency: true, timeout: patientMs(180_000) }, () => {
   let mesh: DataplaneMesh;
@@ -63,6 +66,15 @@ describe('an end that the kernel tells neither side', { concurrency: true, timeo
     await mesh.closed('node2', ({ source }) => source.workload === 'shop/client');
     server.write('too late');
     assert.match(await errorOf(server), /^(?:EPIPE|ECONNRESET)$/);
+  });
+
+  test('is probed for as often as its entry needs once one direction is closed', async () => {
+    const { client, server } = await connectedPair(workload('client'), workload('server'));
+    client.end();
+    await readToEnd(server);
+    await waitForProbes(workload('client'), client, halfClosedSeconds);
+    server.end();
+    await readToEnd(client);
   });
 
   test('does not cut off what a server still takes from a client that has ended', async () => {

@@ -62,6 +62,7 @@ test('it builds with the headers on this machine, leaves no temporary file, and 
     'openSynQueue',
     'originalDestination',
     'originalSourcePort',
+    'outlastSilence',
     'passSockets',
     'queuePlaceholder',
     'readProcFile',

@@ -175,6 +175,7 @@ function requestTo(
     peerAddress: client,
     peerIdentity: web.identity,
     headers: { forwarded: '', baggage: '', traceparent: '' },
+    pulse: { hurry: () => {}, unansweredMs: 0 },
     signal: new TerminationSignal(),
     accept: () => assert.fail('nothing is accepted'),
     refuse: ({ reason }) => onAnswer(reason),

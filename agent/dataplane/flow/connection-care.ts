@@ -1,0 +1,107 @@
+import net from 'node:net';
+import { acceptedFd } from '../../native/addon.js';
+import { takeSocketError, type Probing } from '../../native/tcp-life.js';
+import { acrossHosts } from '../listen/conntrack-timeouts.js';
+import type { HostedWorkload } from '../listen/hosted-workload.js';
+import type { RelayPeer } from '../relay/relay.js';
+import { ApplicationKeepalive } from './application-keepalive.js';
+import { endLost, hasLostEntry, learnApplication } from './captured-connection.js';
+import { keepaliveSides } from './keepalive-sides.js';
+import { ProbedSocket } from './probed-socket.js';
+import type { Care, TrackedConnection } from './tracked-connection.js';
+
+type Ends = NonNullable<TrackedConnection['ends']>;
+
+/** What {@link ConnectionWatch} does for one connection. Made for those that live for a round. */
+export class ConnectionCare implements Care {
+  readonly #connection: TrackedConnection;
+  readonly #ends: Ends;
+  /** Null for a stream of a tunnel. */
+  readonly #source: ProbedSocket | null;
+  readonly #destination: ProbedSocket | null;
+  #isHalfClosed = false;
+  #keepalive: ApplicationKeepalive | null = null;
+
+  constructor(connection: TrackedConnection, ends: Ends) {
+    this.#connection = connection;
+    this.#ends = ends;
+    this.#source = ends.source instanceof net.Socket ? new ProbedSocket(ends.source) : null;
+    this.#destination = ends.destination instanceof net.Socket ? new ProbedSocket(ends.destination) : null;
+  }
+
+  get isFarSideGone(): boolean {
+    return this.#keepalive?.isFarSideGone === true;
+  }
+
+  get isHurried(): boolean {
+    return this.#keepalive?.isHurried === true;
+  }
+
+  update(): void {
+    for (const probed of [this.#source, this.#destination]) if (probed?.isOutlasting === true) probed.condition();
+    this.#keepalive?.update();
+  }
+
+  probeAgain(): void {
+    const { workloads } = this.#connection;
+    const first = workloads[0];
+    const last = workloads.at(-1);
+    if (first === undefined || last === undefined) return;
+    this.#source?.keepEntry(this.#sourceProbing(first));
+    if (this.#isDialledInside) this.#destination?.keepEntry(this.#probingOf(last));
+  }
+
+  look(): void {
+    this.#lookAtSource();
+    this.#endIfBroken(this.#ends.destination, this.#destination);
+    if (this.#keepalive !== null || this.#isOver) return;
+    const sides = keepaliveSides(this.#connection, { source: this.#source, destination: this.#destination });
+    if (sides !== null) this.#keepalive = ApplicationKeepalive.follow(sides);
+  }
+
+  get #isOver(): boolean {
+    return this.#ends.source.destroyed || this.#ends.destination.destroyed;
+  }
+
+  #lookAtSource(): void {
+    const { source } = this.#ends;
+    if (!(source instanceof net.Socket) || source.destroyed) return;
+    learnApplication(this.#connection, source);
+    const isOpen = this.#endIfBroken(source, this.#source);
+    if (isOpen && hasLostEntry(this.#connection, source)) endLost(this.#connection);
+  }
+
+  get #isDialledInside(): boolean {
+    const { direction, path } = this.#connection.record;
+    return direction === 'inbound' || path === 'local';
+  }
+
+  /**
+   * Node notices by itself where it reads: neither while it is paused, nor after the end of the other direction. Returns
+   * whether one direction is open at least.
+   */
+  #endIfBroken(peer: RelayPeer, probed: ProbedSocket | null): boolean {
+    if (probed === null || peer.destroyed) return false;
+    const { isOpen, isHalfClosed } = probed.condition();
+    if (isHalfClosed && !this.#isHalfClosed) {
+      this.#isHalfClosed = true;
+      this.probeAgain();
+    }
+    if (isOpen) return true;
+    // A connection that ended in order has none, and bytes in the kernel that the other side may still take.
+    const code = takeSocketError(acceptedFd(peer as net.Socket));
+    if (code !== null) peer.destroy(Object.assign(new Error(code), { code }));
+    return false;
+  }
+
+  /** Of a client on another host, its entry lasts less than two window probes may be apart once it is half-closed. */
+  #sourceProbing(workload: HostedWorkload): Probing {
+    const how = this.#probingOf(workload);
+    if (this.#connection.record.direction === 'outbound') return how;
+    return this.#isHalfClosed && this.#keepalive === null ? how : acrossHosts(how);
+  }
+
+  #probingOf({ probing }: HostedWorkload): Probing {
+    return this.#isHalfClosed ? probing.halfClosed : probing.open;
+  }
+}
