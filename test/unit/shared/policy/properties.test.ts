@@ -84,7 +84,7 @@ describe('the evaluator', () => {
       }),
       { numRuns: propertyRuns(800) },
     );
-    assert.ok(ruled > propertyHits(400), `a rule decided ${ruled} times`);
+    assert.ok(ruled > propertyHits(100), `a rule decided ${ruled} times`);
   });
 
   it('agrees with the plain reference among many policies', () => {
