@@ -8,7 +8,7 @@ const hurryMs = 30_000;
 export interface TunnelPulse {
   /** For half a minute PINGs go out at least this often; in vain where they are off. */
   hurry(everyMs: number): void;
-  /** How long a PING has waited in which no byte came; 0 when none waits. */
+  /** How long a PING has waited since the last byte that came was noticed; 0 when none waits. To be read every few seconds. */
   readonly unansweredMs: number;
 }
 
@@ -32,7 +32,9 @@ export function keepTunnelAlive(init: {
   if (intervalMs === 0) return { hurry: () => {}, unansweredMs: 0 };
   let everyMs = intervalMs;
   let hurriesUntilMs = 0;
-  let sentAtMs = 0;
+  /** When the PING was sent, or a byte that came after it was noticed. */
+  let heardAtMs = 0;
+  let heardBytes = 0;
   let deadline: NodeJS.Timeout | undefined;
   let bytesSeen = 0;
   let rounds = 0;
@@ -50,7 +52,8 @@ export function keepTunnelAlive(init: {
     if (everyMs < intervalMs && performance.now() > hurriesUntilMs) beatEvery(intervalMs);
     if (deadline !== undefined || session.destroyed) return;
     bytesSeen = socket.bytesRead;
-    sentAtMs = performance.now();
+    heardBytes = bytesSeen;
+    heardAtMs = performance.now();
     rounds = 0;
     deadline = setTimeout(check, timeoutMs);
     session.ping((error) => {
@@ -75,7 +78,12 @@ export function keepTunnelAlive(init: {
       if (ms < everyMs && !session.destroyed) beatEvery(ms);
     },
     get unansweredMs() {
-      return deadline === undefined || socket.bytesRead !== bytesSeen ? 0 : performance.now() - sentAtMs;
+      if (deadline === undefined) return 0;
+      if (socket.bytesRead !== heardBytes) {
+        heardBytes = socket.bytesRead;
+        heardAtMs = performance.now();
+      }
+      return performance.now() - heardAtMs;
     },
   };
 }

@@ -28,10 +28,15 @@ afterEach(() => {
   for (const session of sessions.splice(0)) session.emit('close');
 });
 
-function alive(intervalMs: number): { readonly session: AskedSession; readonly pulse: TunnelPulse } {
+function alive(intervalMs: number): {
+  readonly session: AskedSession;
+  readonly pulse: TunnelPulse;
+  readonly arrive: (bytes: number) => void;
+} {
   const session = new AskedSession();
   sessions.push(session);
-  const socket = new net.Socket();
+  let bytesRead = 0;
+  const socket = Object.defineProperty(new net.Socket(), 'bytesRead', { get: () => bytesRead });
   const onDead = (): void => assert.fail('it is not dead');
   const pulse = keepTunnelAlive({
     session: session as unknown as Session,
@@ -40,7 +45,7 @@ function alive(intervalMs: number): { readonly session: AskedSession; readonly p
     timeoutMs: 60_000,
     onDead,
   });
-  return { session, pulse };
+  return { session, pulse, arrive: (bytes) => void (bytesRead += bytes) };
 }
 
 test('a PING that is due in an hour goes out at once when a connection has to know sooner', async () => {
@@ -59,6 +64,15 @@ test('the time without an answer counts from the first PING that waits, and ends
   await waitUntil('the PING has waited', () => (pulse.unansweredMs >= 25 ? true : undefined));
   answer(null);
   assert.equal(pulse.unansweredMs, 0);
+});
+
+test('bytes that came after a PING put it off, and the silence after them counts again', async () => {
+  const { session, pulse, arrive } = alive(5);
+  await once(session, 'ping');
+  await waitUntil('the PING has waited', () => (pulse.unansweredMs >= 25 ? true : undefined));
+  arrive(9);
+  assert.ok(pulse.unansweredMs < 25);
+  await waitUntil('it has waited since the bytes', () => (pulse.unansweredMs >= 25 ? true : undefined));
 });
 
 test('where PINGs are off, none goes out', () => {
