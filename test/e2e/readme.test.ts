@@ -209,6 +209,10 @@ async function runDemo(command: string): Promise<void> {
   await waitUntil('the demo has removed its lab', () =>
     readLabStates().some(({ prefix }) => prefix === held.prefix) ? undefined : true,
   );
+  // Its last line comes after that.
+  await waitUntil('the demo has said so', () =>
+    demo.lines.some((line) => /is left\.$/.test(line)) ? true : undefined,
+  );
   const printed = withoutFigures(demo.lines.join('\n'));
   const shown = fencedBlocks(readme, 'text').flatMap((block) => block.split('\n'));
   const lines = shown.filter((line) => line !== '' && line !== '…');
