@@ -211,7 +211,7 @@ async function runDemo(command: string): Promise<void> {
   );
   // Its last line comes after that.
   await waitUntil('the demo has said so', () =>
-    demo.lines.some((line) => /is left\.$/.test(line)) ? true : undefined,
+    demo.lines.some((line) => line.endsWith('is left.')) ? true : undefined,
   );
   const printed = withoutFigures(demo.lines.join('\n'));
   const shown = fencedBlocks(readme, 'text').flatMap((block) => block.split('\n'));
