@@ -192,7 +192,11 @@ export async function startAgent({
       }),
       store: async (bytes) => await view.startedPlane.storeFlows(bytes),
       sendRecent: async (bytes) => await view.startedPlane.reportRecentFlows(bytes),
-      tally: new FlowTally({ path: join(settings.stateDir, 'flows.tally'), log }),
+      tally: new FlowTally({
+        path: join(settings.stateDir, 'flows.tally'),
+        log,
+        hasPredecessor: takingOver.from !== null,
+      }),
       metrics: new FlowMetrics({ registry }),
       log,
       nowMs: Date.now,

@@ -53,6 +53,8 @@ test(
       assert.deepEqual((await traffic.stop()).failures, [], `round ${round}`);
     }
     assert.equal(loggedIn(node1().logFile, 'the agent exited; restarting it').length, 0);
+    const lost = 'the last agent on this node ended without reporting connections';
+    assert.equal(loggedIn(node1().logFile, lost).length, 0, 'a reload loses no record');
   },
 );
 

@@ -1,22 +1,16 @@
 import { randomBytes } from 'node:crypto';
-import { closeSync, ftruncateSync, openSync, readFileSync, writeSync } from 'node:fs';
+import { closeSync, ftruncateSync, openSync, rmSync, writeSync } from 'node:fs';
 import { describeError } from '../../../shared/errors.js';
 import type { Log } from '../../../shared/log.js';
-import { maxLostRuns, type LostRun } from '../../../shared/wire/flows.js';
+import type { LostRun } from '../../../shared/wire/flows.js';
+import { thisProcess, type ProcessMark } from '../../thread/process-mark.js';
+import { lineOf, linesOfLost, ownerLine, readLeftTallies } from './left-tallies.js';
 
 /**
- * A line for each process: `culvert-flows 000000000042 000000000007 0123456789abcdef\n`. They are of one length, so that each
- * write replaces the line whole. The first is that of the process that runs.
- */
-const line = /^culvert-flows (\d{12}) (\d{12}) ([0-9a-f]{16})$/;
-/** Of an earlier version, which did not say what it had reported. */
-const earlierLine = /^culvert-flows (\d{12})$/;
-const most = 999_999_999_999;
-
-/**
- * How many connections are in no stored batch yet, in a file. The kernel keeps what was written when the process is killed, so
- * the next start can say how many were lost. Nothing is synced: after a power failure the number is an old one. A disk that
- * fails is logged once, and costs this number only.
+ * How many connections are in no stored batch yet, in a file of this process. The kernel keeps what was written when the
+ * process is killed, so the next start can say how many were lost; it takes over the files of processes that have ended, and
+ * leaves that of an agent which still drains its connections and reports them itself. Nothing is synced: after a power failure
+ * the number is an old one. A disk that fails is logged once, and costs this number only.
  */
 export class FlowTally {
   /** Names this process in reports and batches. */
@@ -27,22 +21,35 @@ export class FlowTally {
   readonly lostRuns: readonly LostRun[];
   readonly #log: Log;
   readonly #path: string;
+  readonly #owner: ProcessMark;
   readonly #openByWorker = new Map<number, number>();
   #file: number | null = null;
   #counted = { unconfirmed: 0, unstored: 0 };
+  #hasSettled: boolean;
   #written = '';
 
-  constructor({ path, log }: { readonly path: string; readonly log: Log }) {
-    this.#path = path;
-    this.#log = log;
-    const { runs, unreported } = readTally(path);
+  /**
+   * Files are `<path>.<run>`. `hasPredecessor`: another agent runs with this state directory, perhaps one of an earlier version,
+   * whose file does not say which process writes it. `owner`: the process that ends when this tally ends.
+   */
+  constructor(init: {
+    readonly path: string;
+    readonly log: Log;
+    readonly hasPredecessor: boolean;
+    readonly owner?: ProcessMark;
+  }) {
+    this.#path = `${init.path}.${this.run}`;
+    this.#log = init.log;
+    this.#owner = init.owner ?? thisProcess();
+    const { files, runs, unreported } = readLeftTallies(init.path, init);
     this.lostRuns = runs;
     this.lostBefore = runs.reduce((sum, each) => sum + each.unreported, unreported);
+    this.#hasSettled = runs.length === 0 && unreported === 0;
     this.#try(() => {
-      const file = openSync(path, 'w', 0o600);
-      this.#file = file;
-      const carried = [lineOf(unreported, unreported, '0'.repeat(16)), ...runs.map(lineOfRun)];
-      writeSync(file, [lineOf(0, 0, this.run), ...(unreported > 0 ? carried : carried.slice(1))].join(''), 0);
+      this.#file = openSync(this.#path, 'wx', 0o600);
+      writeSync(this.#file, this.#head() + linesOfLost({ runs, unreported }), 0);
+      // They are in the file of this process now. A kill in between counts them twice rather than never.
+      for (const file of files) rmSync(file, { force: true });
     });
     this.#write();
   }
@@ -62,17 +69,27 @@ export class FlowTally {
   /** The controller knows what was lost before. */
   settle(): void {
     this.#try(() => {
-      if (this.#file !== null) ftruncateSync(this.#file, lineOf(0, 0, this.run).length);
+      if (this.#file !== null) ftruncateSync(this.#file, this.#head().length);
+      this.#hasSettled = true;
     });
   }
 
+  /** The file stays when it has something to say to the next start. */
   close(): void {
     this.#openByWorker.clear();
     this.#write();
     this.#try(() => {
-      if (this.#file !== null) closeSync(this.#file);
+      if (this.#file === null) return;
+      closeSync(this.#file);
+      const { unconfirmed, unstored } = this.#counted;
+      if (this.#hasSettled && unconfirmed === 0 && unstored === 0) rmSync(this.#path, { force: true });
     });
     this.#file = null;
+  }
+
+  /** Of one length, whatever is counted. */
+  #head(): string {
+    return lineOf(0, 0, this.run) + ownerLine(this.#owner);
   }
 
   #write(): void {
@@ -96,36 +113,5 @@ export class FlowTally {
         'cannot note how many connections have no flow record yet: a kill of the agent would lose them uncounted',
       );
     }
-  }
-}
-
-function lineOf(unstored: number, unreported: number, run: string): string {
-  const [first, second] = [unstored, unreported].map((count) => String(Math.min(most, count)).padStart(12, '0'));
-  return `culvert-flows ${first} ${second} ${run}\n`;
-}
-
-function lineOfRun({ run, connections, unreported }: LostRun): string {
-  return lineOf(connections, unreported, run);
-}
-
-/** `unreported`: of processes that no record names any more. */
-function readTally(path: string): { readonly runs: readonly LostRun[]; readonly unreported: number } {
-  const runs: LostRun[] = [];
-  let unreported = 0;
-  for (const text of linesOf(path)) {
-    const [, first = '0', second = first, run] = line.exec(text) ?? earlierLine.exec(text) ?? [];
-    const each = { connections: Number(first), unreported: Number(second) };
-    if (run === undefined || /^0+$/.test(run) || runs.length === maxLostRuns) unreported += each.unreported;
-    else if (each.connections > 0) runs.push({ run, ...each });
-  }
-  return { runs, unreported };
-}
-
-/** Without one that was cut short. */
-function linesOf(path: string): string[] {
-  try {
-    return readFileSync(path, 'utf8').split('\n').slice(0, -1);
-  } catch {
-    return [];
   }
 }

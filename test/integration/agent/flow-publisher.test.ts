@@ -1,10 +1,12 @@
 import assert from 'node:assert/strict';
+import { readdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import { Registry } from 'prom-client';
 import { FlowAggregator } from '../../../agent/telemetry/flows/flow-aggregator.js';
 import { FlowMetrics } from '../../../agent/telemetry/flows/flow-metrics.js';
 import { FlowPublisher } from '../../../agent/telemetry/flows/flow-publisher.js';
+import { endedProcess } from '../../support/agent/ended-process.js';
 import { FlowTally } from '../../../agent/telemetry/flows/flow-tally.js';
 import { decodeFlowBatch } from '../../../shared/wire/flow-batch.js';
 import { patientMs } from '../../lab/patience.js';
@@ -29,7 +31,7 @@ test(
         isReporting = true;
         return new Promise(() => undefined);
       },
-      tally: new FlowTally({ path, log: silentLog }),
+      tally: new FlowTally({ path, log: silentLog, hasPredecessor: false, owner: endedProcess }),
       metrics: new FlowMetrics({ registry: new Registry() }),
       log: silentLog,
       nowMs: Date.now,
@@ -53,6 +55,7 @@ test(
     await eventually('a report is under way', async () => (isReporting ? true : undefined));
     await publisher.close();
     assert.deepEqual(stored, [3]);
-    assert.equal(new FlowTally({ path, log: silentLog }).lostBefore, 0);
+    assert.equal(new FlowTally({ path, log: silentLog, hasPredecessor: false }).lostBefore, 0);
+    assert.equal((await readdir(directory.path)).length, 1, 'the file of the one that stopped is gone');
   },
 );

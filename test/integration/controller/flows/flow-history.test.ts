@@ -57,7 +57,7 @@ function publisherOn(bus: Bus, node: string) {
     aggregator,
     store: (bytes) => bus.store(subjectFor('flows', nodeNamed(node)), bytes, { timeoutMs: 2000 }),
     sendRecent: () => Promise.resolve({ everyMs: 4000 }),
-    tally: new FlowTally({ path: '/dev/null', log: silentLog }),
+    tally: new FlowTally({ path: '/dev/null/none', log: silentLog, hasPredecessor: false }),
     metrics: new FlowMetrics({ registry }),
     log: silentLog,
     nowMs: Date.now,

@@ -1,0 +1,31 @@
+import { readFileSync } from 'node:fs';
+
+/**
+ * Names a process for as long as the machine remembers: its boot, its pid, and when it started in clock ticks since the boot
+ * (proc_pid_stat(5), field 22). A pid alone is used again.
+ */
+export type ProcessMark = string;
+
+export function thisProcess(): ProcessMark {
+  return markOf(process.pid) ?? `unknown ${process.pid} 0`;
+}
+
+/** Whether the process that has this mark runs, in this process's pid namespace. */
+export function isRunning(mark: ProcessMark): boolean {
+  const pid = Number(mark.split(' ')[1]);
+  return Number.isSafeInteger(pid) && markOf(pid) === mark;
+}
+
+/** Null: no such process runs. */
+function markOf(pid: number): ProcessMark | null {
+  try {
+    const boot = readFileSync('/proc/sys/kernel/random/boot_id', 'utf8').trim();
+    const stat = readFileSync(`/proc/${pid}/stat`, 'utf8');
+    // The name, in parentheses, may contain anything. What follows it begins with field 3.
+    const [state, ...fields] = stat.slice(stat.lastIndexOf(')') + 2).split(' ');
+    const startedAt = fields[18];
+    return state === 'Z' || startedAt === undefined ? null : `${boot} ${pid} ${startedAt}`;
+  } catch {
+    return null;
+  }
+}
