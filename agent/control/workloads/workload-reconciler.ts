@@ -57,6 +57,8 @@ type Held = {
   readonly netnsPath: string;
   readonly netnsInode: number;
   readonly sinceMs: number;
+  /** An earlier run of the agent captured it, perhaps with rules for late accept: its rules are still there. */
+  readonly wasCaptured: boolean;
   /** What is loaded in the namespace, as text, to detect changes; null: nothing yet. */
   applied: string | null;
   /** Rules put SYNs into the queue of late accept. */
@@ -65,6 +67,7 @@ type Held = {
   lateRulesProblem: string | null;
 };
 
+const queueOpening = 'the queue for connects to ports with earlyAccept: false is not open yet';
 const noLateRules = { hasLateRules: false, lateRulesProblem: null } as const;
 
 function appliedText(workload: CapturedNetns, latePorts: readonly number[]): string {
@@ -80,7 +83,7 @@ const captureConcurrency = 4;
  * Brings this node's workloads into the mesh and out of it, in an order that leaves no gap:
  *
  * In: 1. the namespace exists → 2. every worker listens in it → 3. rules and the certificate are in the workers → 4.
- * the capture rules are loaded. Before step 4, traffic passes as it did before the workload was registered. From step 4
+ * the capture rules are loaded, 5. with those that put SYNs into the queue of late accept, once it is open. Before step 4, traffic passes as it did before the workload was registered. From step 4
  * on all of it is subject to the rules, and none is refused for lack of a listener, rules or certificate. Step 3 waits
  * for at most `captureWaitMs`: after that the workload is captured anyway, and its traffic refused (fail closed). A
  * namespace that an earlier run of the agent captured still has its rules, so it skips step 3: every moment counts
@@ -220,6 +223,7 @@ export class WorkloadReconciler {
         netnsPath,
         netnsInode,
         sinceMs: this.#scheduler.nowMs(),
+        wasCaptured: this.#ledger.has(name, netnsInode),
         applied: null,
         ...noLateRules,
       });
@@ -317,8 +321,9 @@ export class WorkloadReconciler {
       this.#complain(held.name, `its listeners could not be opened: ${listening.error}`);
       return false;
     }
-    if (this.#latePorts.length > 0 && !listening.late.isOpen && listening.late.problem === null) {
-      this.#complain(held.name, 'the queue for connects to ports with earlyAccept: false is not open yet');
+    // Its traffic is ruled meanwhile, and rules without the queue would accept early what was accepted late so far.
+    if (held.wasCaptured && held.applied === null && this.#isQueueOpening(listening.late)) {
+      this.#complain(held.name, queueOpening);
       return false;
     }
     if (held.applied !== null || this.#isServable(entry.identity)) return true;
@@ -349,11 +354,23 @@ export class WorkloadReconciler {
     }
   }
 
-  /** None where the queue cannot be opened: then all connections are accepted early, and the status says so. */
-  #applicableLatePorts({ name, lateRulesProblem }: Held): readonly number[] {
-    const problem = lateRulesProblem ?? this.#listeners.listeningOf(name)?.late.problem ?? null;
+  #isQueueOpening({ isOpen, problem }: LateAcceptState): boolean {
+    return this.#latePorts.length > 0 && !isOpen && problem === null;
+  }
+
+  /**
+   * None where the queue cannot be opened, or is not open yet: a workload is captured without it, because until then no
+   * rule applies to its traffic. All connections are accepted early meanwhile, and the status says so.
+   */
+  #applicableLatePorts({ name, lateRulesProblem, hasLateRules }: Held): readonly number[] {
+    const late = this.#listeners.listeningOf(name)?.late ?? { isOpen: false, problem: null };
+    const problem = lateRulesProblem ?? late.problem;
     if (this.#latePorts.length > 0 && problem !== null) {
       this.#complainOfLate(name, problem);
+      return [];
+    }
+    if (!hasLateRules && this.#isQueueOpening(late)) {
+      this.#complainOfLate(name, queueOpening, 'info');
       return [];
     }
     this.#lateProblems.delete(name);
@@ -383,11 +400,11 @@ export class WorkloadReconciler {
     return [];
   }
 
-  #complainOfLate(name: WorkloadName, problem: string): void {
+  #complainOfLate(name: WorkloadName, problem: string, level: 'info' | 'warn' = 'warn'): void {
     const detail = `connects to ports with earlyAccept: false are accepted early: ${problem}`;
     if (this.#lateProblems.get(name) === detail) return;
     this.#lateProblems.set(name, detail);
-    this.#log.warn({ workload: name, problem: detail }, 'late accept is not possible');
+    this.#log[level]({ workload: name, problem: detail }, 'late accept is not possible');
   }
 
   #complain(name: WorkloadName, problem: string): void {

@@ -264,6 +264,35 @@ test('connects are sent to the queue only while something takes them out of it',
   await recorder.keeper.close();
 });
 
+test('a new workload is captured while the queue is taken, and its connects are sent there once it is open', async () => {
+  const recorder = new Recorder();
+  recorder.listening = { netnsInode: namespaceInode, error: null, late: notLate };
+  recorder.isServable = true;
+  recorder.keeper.setLatePorts([80]);
+  await recorder.want(entryOf());
+  assert.deepEqual(recorder.steps.splice(0), ['listen [shop/web late]', 'capture shop/web']);
+  assert.equal(recorder.problem, null, 'it is captured');
+  assert.match(recorder.keeper.statuses()[0]?.lateAcceptProblem ?? '', /accepted early: the queue .* is not open yet/);
+  recorder.listening = { netnsInode: namespaceInode, error: null, late: { isOpen: true, problem: null } };
+  await recorder.tick();
+  assert.deepEqual(recorder.steps, ['capture shop/web late 80']);
+  assert.equal(recorder.keeper.statuses()[0]?.lateAcceptProblem, null);
+  await recorder.keeper.close();
+});
+
+test('a workload that an earlier run captured keeps its rules until the queue is open again', async () => {
+  const leftover = { workload: workloadNamed('shop/web'), netnsPath: '/proc/self/ns/net', netnsInode: namespaceInode };
+  const recorder = new Recorder({ leftover });
+  recorder.listening = { netnsInode: namespaceInode, error: null, late: notLate };
+  recorder.keeper.setLatePorts([80]);
+  await recorder.want(entryOf());
+  assert.deepEqual(recorder.steps.splice(0), ['listen [shop/web late]'], 'its rules stay as they are');
+  recorder.listening = { netnsInode: namespaceInode, error: null, late: { isOpen: true, problem: null } };
+  await recorder.tick();
+  assert.deepEqual(recorder.steps, ['capture shop/web late 80']);
+  await recorder.keeper.close();
+});
+
 test('without a queue connections are accepted early, and the status says so until there is one', async () => {
   const recorder = await captured();
   const lateProblem = (): string | null => recorder.keeper.statuses()[0]?.lateAcceptProblem ?? null;
