@@ -1,7 +1,7 @@
 import type { HostPort } from '../../../shared/address.js';
 import type { SpiffeId } from '../../../shared/identity.js';
 import type { Snapshot } from '../../../shared/policy/snapshot.js';
-import { isAcceptedLate } from '../../../shared/routing/late-accept.js';
+import { isAcceptedLate, LateExternals } from '../../../shared/routing/late-accept.js';
 import type { WorkloadEntry } from '../../../shared/routing/registry-entry.js';
 import { refused, type Refused } from '../connection/ending.js';
 import type { HostedWorkload } from '../listen/hosted-workload.js';
@@ -15,6 +15,7 @@ export class WorkerState {
   /** The workloads of this node whose namespaces the worker holds open. */
   readonly hosted = new Map<WorkloadName, HostedWorkload>();
   #snapshot: Snapshot | null = null;
+  #lateExternals = new LateExternals([]);
   #certificateEnds: ReadonlyMap<SpiffeId, number> = new Map();
 
   get snapshot(): Snapshot | null {
@@ -23,6 +24,7 @@ export class WorkerState {
 
   useSnapshot(snapshot: Snapshot): void {
     this.#snapshot = snapshot;
+    this.#lateExternals = new LateExternals(snapshot.externals, this.#lateExternals);
   }
 
   useCertificates(message: CertificatesMessage): void {
@@ -35,7 +37,7 @@ export class WorkerState {
    */
   isAcceptedLate(dialled: HostPort): boolean {
     if (!this.registry.isFilled || this.#snapshot === null) return true;
-    return isAcceptedLate(this.registry, this.#snapshot.externals, dialled);
+    return isAcceptedLate(this.registry, this.#lateExternals, dialled);
   }
 
   /** Whether the control thread has a certificate for this identity, valid or expired. */
