@@ -23,10 +23,10 @@ export async function exchange(socket: Socket, text: string): Promise<string> {
 }
 
 /** The error code with which an open connection ends; what it receives before is dropped. */
-export async function errorOf(socket: Socket): Promise<string> {
+export async function errorOf(socket: Socket, withinMs = 20_000): Promise<string> {
   socket.resume();
   if (socket.errored !== null) return codeOf(socket.errored);
-  const [error] = (await once(socket, 'error', { signal: patientSignal(20_000) })) as [Error];
+  const [error] = (await once(socket, 'error', { signal: patientSignal(withinMs) })) as [Error];
   return codeOf(error);
 }
 
