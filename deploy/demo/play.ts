@@ -26,7 +26,7 @@ export function renderPlayGuide(): string {
   return lines
     .flatMap(([what, ...commands]) => [
       ...(what === '' ? [] : [`  # ${what}`]),
-      ...commands.map((command) => `  npm run demo ${command}`),
+      ...commands.map((command) => `  npm run demo ${command.startsWith('culvert ') ? '-- ' : ''}${command}`),
     ])
     .join('\n');
 }
@@ -57,6 +57,7 @@ export function writePlayFiles(stage: Stage): void {
 
 /** `shell NODE [COMMAND…]`: a shell, or one command, in a host or workload of the running demo. Resolves to its exit code. */
 export async function playInNode(name: string, command: readonly string[]): Promise<number> {
+  requireOwnOptions(command);
   const lab = findDemo();
   const node = roles[name] ?? name;
   const file = path.join(lab.tempDir, commandsFile);
@@ -65,8 +66,30 @@ export async function playInNode(name: string, command: readonly string[]): Prom
   return await execInLab(lab, node, ['env', `CULVERT_DEMO_NODE=${node}`, ...shell]);
 }
 
+/**
+ * npm takes options of a command for its own unless `--` comes first, and a command without its --dry-run does what it was
+ * asked not to do. Throws `DEMO_OPTIONS`.
+ */
+function requireOwnOptions(command: readonly string[]): void {
+  const taken = Object.entries(optionsOfNpm).find(
+    ([option, variable]) => process.env[variable] === 'true' && !command.includes(option),
+  );
+  if (taken === undefined) return;
+  const message = `npm took ${taken[0]} for an option of its own, so the command would run without it`;
+  const hint = `npm run demo -- ${command.join(' ')} ${taken[0]}`;
+  throw new CulvertError({ code: 'DEMO_OPTIONS', message, hint });
+}
+
+/** Options that npm and `culvert` share, and how npm tells of them. */
+const optionsOfNpm: Readonly<Record<string, string>> = {
+  '--dry-run': 'npm_config_dry_run',
+  '-f': 'npm_config_force',
+  '--strict': 'npm_config_strict',
+};
+
 /** A command that knows the running demo and needs no place in it: `culvert …`, `log NODE`. Resolves to its exit code. */
 export async function play(command: readonly string[]): Promise<number> {
+  requireOwnOptions(command);
   const file = path.join(findDemo().tempDir, commandsFile);
   const child = spawn('bash', ['-c', '. "$0"; "$@"', file, ...command], { stdio: 'inherit' });
   const [code] = (await once(child, 'close')) as [number | null];

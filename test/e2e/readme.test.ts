@@ -197,7 +197,7 @@ async function runDemo(command: string): Promise<void> {
   await using demo = await LabProcess.start([...command.split(' '), '--', '--hold'], { cwd, env: npmEnv });
   await demo.waitForLine(/^Ctrl-C ends it\.$/, 300_000);
   await tryPlayCommands(
-    demo.lines.flatMap((line) => /^  npm run demo (.*)$/.exec(line)?.[1] ?? []),
+    demo.lines.flatMap((line) => /^  npm run demo (?:-- )?(.*)$/.exec(line)?.[1] ?? []),
     cwd,
   );
   const [held] = readLabStates().filter(
@@ -239,10 +239,14 @@ const playCommands: readonly (readonly [command: RegExp, shows: RegExp])[] = [
 
 async function tryPlayCommands(shown: readonly string[], cwd: string): Promise<void> {
   assert.equal(shown.length, playCommands.length, shown.join('\n'));
+  // Without `--` the option is npm's, and the command would do what it was asked not to do.
+  const taken = 'npm run --silent demo culvert delete SegmentationRule redis-deny-others --dry-run';
+  await using refused = await LabProcess.start(taken.split(' '), { cwd, env: npmEnv });
+  await refused.waitForLine(/npm took --dry-run for an option of its own.*npm run demo -- culvert delete/, 60_000);
   for (const command of shown) {
     const shows = playCommands.find(([pattern]) => pattern.test(command))?.[1] ?? assert.fail(command);
     // The shells read from here.
-    const script = `{ printf '%s\\n' 'redis-cli -h cache ping' 'hostname -I' 'exit'; } | npm run --silent demo ${command}`;
+    const script = `{ printf '%s\\n' 'redis-cli -h cache ping' 'hostname -I' 'exit'; } | npm run --silent demo -- ${command}`;
     await using running = await LabProcess.start(['sh', '-c', script], { cwd, env: npmEnv });
     await running.waitForLine(shows, 60_000);
   }

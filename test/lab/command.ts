@@ -1,5 +1,6 @@
-import { spawn } from 'node:child_process';
+import { spawn, type ChildProcessByStdio } from 'node:child_process';
 import { once } from 'node:events';
+import type { Readable, Writable } from 'node:stream';
 import { CulvertError } from '../../shared/errors.js';
 import { PatientTimer } from './patience.js';
 
@@ -24,10 +25,11 @@ export async function runCommand(argv: readonly string[], options: CommandOption
   const timeoutMs = options.timeoutMs ?? 30_000;
   const child = spawn(program, args, {
     detached: true,
-    stdio: 'pipe',
+    // A pipe of Node is a socket, with which bash takes itself for a remote shell and runs ~/.bashrc.
+    stdio: [options.input === undefined ? 'ignore' : 'pipe', 'pipe', 'pipe'],
     env: { ...process.env, ...options.env },
     ...(options.cwd === undefined ? {} : { cwd: options.cwd }),
-  });
+  }) as ChildProcessByStdio<Writable | null, Readable, Readable>;
   let isLate = false;
   const timer = new PatientTimer(timeoutMs, () => {
     isLate = true;
@@ -39,8 +41,8 @@ export async function runCommand(argv: readonly string[], options: CommandOption
   const stdout = collect(child.stdout);
   const stderr = collect(child.stderr);
   // A program may close its input without reading it.
-  child.stdin.on('error', () => {});
-  child.stdin.end(options.input ?? '');
+  child.stdin?.on('error', () => {});
+  child.stdin?.end(options.input);
   try {
     const [code] = (await once(child, 'close')) as [number | null];
     if (isLate) throw timeoutError(argv, timeoutMs, stderr());

@@ -1,11 +1,22 @@
 import assert from 'node:assert/strict';
-import { existsSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
-import { describe, it } from 'node:test';
+import { describe, it, test } from 'node:test';
 import { runCommand } from '../../lab/command.js';
 import { LabProcess } from '../../lab/lab-process.js';
 import { patientMs } from '../../lab/patience.js';
+
+test('bash runs no start file of the user, as it would with a socket for its input', async () => {
+  const home = mkdtempSync(path.join(tmpdir(), 'culvert-test-'));
+  try {
+    writeFileSync(path.join(home, '.bashrc'), 'echo from the start file\n');
+    const { stdout } = await runCommand(['bash', '-c', 'echo done'], { env: { HOME: home, SHLVL: '0' } });
+    assert.equal(stdout, 'done\n');
+  } finally {
+    rmSync(home, { recursive: true });
+  }
+});
 
 describe('a process of a lab', { timeout: patientMs(30_000) }, () => {
   it('is read line by line, what was written before included', async () => {
