@@ -9,6 +9,8 @@ export type KnownSocket = SocketAddress & { readonly cookie: bigint };
 
 export type FoundSocket = {
   readonly cookie: bigint;
+  /** It waits for the answer to its SYN, as a client in connect(2) does. */
+  readonly isConnecting: boolean;
   /** It has got an answer to its SYN. */
   readonly hasConnected: boolean;
   /** Until its next keepalive probe; null when it sends none, or while bytes are under way. */
@@ -27,8 +29,10 @@ type SockDiag = {
 type SocketName = [localIp: string, localPort: number, remoteIp: string, remotePort: number, cookie: bigint];
 
 const anyCookie = 0n;
-/** From include/net/tcp_states.h: SYN_SENT, SYN_RECV, NEW_SYN_RECV. */
-const connectingStates: ReadonlySet<number> = new Set([2, 3, 12]);
+/** From include/net/tcp_states.h. */
+const synSent = 2;
+/** SYN_SENT, SYN_RECV, NEW_SYN_RECV. */
+const connectingStates: ReadonlySet<number> = new Set([synSent, 3, 12]);
 
 /**
  * The TCP sockets of one network namespace, of all processes (sock_diag(7)). Owns a netlink socket, which keeps the
@@ -51,7 +55,12 @@ export class SocketTable {
     const found = call('asking for a socket', (addon) => addon.findSocket(this.#fd, ...nameOf(wanted)));
     if (found === null) return null;
     const [cookie, state, probesInMs] = found;
-    return { cookie, hasConnected: !connectingStates.has(state), probesInMs: probesInMs < 0 ? null : probesInMs };
+    return {
+      cookie,
+      isConnecting: state === synSent,
+      hasConnected: !connectingStates.has(state),
+      probesInMs: probesInMs < 0 ? null : probesInMs,
+    };
   }
 
   /**

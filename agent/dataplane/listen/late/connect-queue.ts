@@ -15,7 +15,10 @@ const sweepMs = 1000;
 
 /**
  * The connects of one workload that wait for their far side. Each SYN to a port that some destination accepts late comes
- * here; it goes on at once when its own destination is none of these.
+ * here; it goes on at once when its own destination is none of these, or when no client is in connect(2) for it: a far
+ * connection is opened for sockets only. What goes on takes the way of every SYN to other ports, so a forged one (CAP_NET_RAW)
+ * costs the agent nothing: the kernel answers its source, which has asked for nothing. One that repeats the SYN of an open
+ * connection reaches that connection.
  */
 export class ConnectQueue {
   readonly #workload: HostedWorkload;
@@ -93,6 +96,10 @@ export class ConnectQueue {
       known.decide(packet);
       return;
     }
+    if (!this.#isConnecting(syn)) {
+      this.#decide(packet, { kind: 'pass' });
+      return;
+    }
     if (this.#held.size >= mostHeld) {
       this.#decide(packet, { kind: 'drop' });
       return;
@@ -115,6 +122,15 @@ export class ConnectQueue {
     if (this.#held.size > 0 || this.#sweep === null) return;
     clearInterval(this.#sweep);
     this.#sweep = null;
+  }
+
+  #isConnecting({ client, dialled }: Pick<HeldConnect, 'client' | 'dialled'>): boolean {
+    try {
+      return this.#workload.sockets.find({ local: client, remote: dialled })?.isConnecting === true;
+    } catch {
+      // The kernel does not tell (CONFIG_INET_TCP_DIAG), and late accept is not to end there.
+      return true;
+    }
   }
 
   #isThere({ client, dialled }: HeldConnect): boolean {

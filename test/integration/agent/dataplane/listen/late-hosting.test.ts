@@ -16,6 +16,8 @@ import { netnsInode } from '../../../../../agent/native/netns.js';
 import { openSynQueue } from '../../../../../agent/native/syn-queue.js';
 import { lateAcceptPorts, synQueueNumber } from '../../../../../agent/ports.js';
 import { waitUntil } from '../../../../lab/wait-until.js';
+import { rawSynSender } from '../../../../support/agent/raw-syn.js';
+import { temporaryDirectory } from '../../../../support/controller/controller-fixture.js';
 import { workloadNamed } from '../../../../support/routing/names.js';
 
 /** On 7000 connects are held, on 7001 they are only looked at, and then refused by the kernel. */
@@ -138,6 +140,25 @@ test('a client that left is noticed, also when its SYN had gone on', async () =>
   socket.destroy();
   assert.equal(await connect.accept(new TerminationSignal()), null);
   assert.equal(connect.isLetGo, false);
+});
+
+test('a SYN that no socket of the workload waits for opens nothing: one with a forged source, or of an open connection', async () => {
+  await using directory = await temporaryDirectory();
+  const send = rawSynSender({ directory: directory.path, netns });
+  const hosted = host();
+  await hosted.apply(workload, true);
+  const to = { ip: target[4], port: late };
+  for (let from = 1; from <= 20; from++) send({ ip: `198.19.9.${from}`, port: 1024 }, to);
+  const client = dial(4, late);
+  const [connected, connect] = [once(client, 'connect'), await nextHeld()];
+  assert.deepEqual([connect.client.port, hosted.held], [client.localPort, 1], 'only the one in connect(2) is held');
+  const accepted = await connect.accept(new TerminationSignal());
+  await connected;
+  send({ ip: '198.19.8.1', port: connect.client.port }, to);
+  // It comes after that.
+  assert.equal(await failureOf(dial(4, looked)), 'ECONNREFUSED');
+  assert.deepEqual([held.length, hosted.held, client.destroyed], [0, 0, false]);
+  accepted?.destroy();
 });
 
 test('more connects than the bound are not held', async () => {
