@@ -28,7 +28,7 @@ export const reasons = {
     side: 'policy',
     level: 'warn',
     status: 401,
-    text: 'No rule allows this connection and the default is deny.',
+    text: 'No rule allows this connection, and the default is deny or a NetworkPolicy or an AuthorizationPolicy with ALLOW selects the workload.',
     next: why,
   },
   POLICY_EXPIRED: {
@@ -177,6 +177,13 @@ export const reasons = {
     status: 503,
     text: 'The agent has no rules or no certificate yet, so it refuses everything.',
     next: 'culvert status',
+  },
+  REGISTRY_UNREADABLE: {
+    side: 'mesh',
+    level: 'error',
+    status: 503,
+    text: 'The controller is newer than the agent, which cannot read the registry entry of this address and so refuses it.',
+    next: 'upgrade the agent',
   },
   SOURCE_UNKNOWN: {
     side: 'mesh',

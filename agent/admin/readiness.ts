@@ -25,6 +25,8 @@ export type ReadinessFacts = {
   readonly isRegistryComplete: boolean;
   /** Entries that the controller listed and that have not arrived. */
   readonly missingEntries: number;
+  /** Entries of a newer controller that this agent cannot read. */
+  readonly unreadableEntries: number;
   readonly workers: { readonly online: number; readonly wanted: number };
   readonly workloads: readonly ProtectedWorkload[];
   /** Why the node's own credentials were not renewed; null: they were. */
@@ -60,7 +62,10 @@ export function readiness(facts: ReadinessFacts): ReadinessReport {
   else if (facts.enforcedRevision === null) {
     pending.push({ name: 'rules', detail: `revision ${facts.appliedRevision} is not in the workers yet` });
   }
-  if (facts.missingEntries > 0) {
+  if (facts.unreadableEntries > 0) {
+    const detail = `${facts.unreadableEntries} entries of a newer controller cannot be read, and connections to and from their new addresses are refused: upgrade this agent`;
+    pending.push({ name: 'registry', detail });
+  } else if (facts.missingEntries > 0) {
     const detail = `${facts.missingEntries} entries that the controller listed have not arrived`;
     pending.push({ name: 'registry', detail });
   } else if (!facts.isRegistryComplete) {

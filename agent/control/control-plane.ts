@@ -239,9 +239,9 @@ export class ControlPlane {
     return this.#registry.isComplete;
   }
 
-  /** Entries that the signed list names and that have not arrived. */
-  get missingEntries(): number {
-    return this.#registry.missing;
+  /** Numbers of listed entries that have not arrived, and of entries of a newer controller that cannot be read. */
+  get registryGaps(): Pick<RegistryFollower, 'missing' | 'unreadable'> {
+    return { missing: this.#registry.missing, unreadable: this.#registry.unreadable };
   }
 
   get stateProblem(): string | null {
@@ -287,7 +287,7 @@ export class ControlPlane {
       registry: {
         ...this.registryCounts(),
         isComplete: this.isRegistryComplete,
-        missing: this.missingEntries,
+        ...this.registryGaps,
         sequence: this.#registry.sequence,
       },
       snapshot: this.#rules?.snapshot ?? null,

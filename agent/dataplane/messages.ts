@@ -1,4 +1,5 @@
 import type { MessagePort } from 'node:worker_threads';
+import type { IpAddress } from '../../shared/address.js';
 import type { RegistryEntry } from '../../shared/routing/registry-entry.js';
 import type { SpiffeId } from '../../shared/identity.js';
 import type { Snapshot } from '../../shared/policy/snapshot.js';
@@ -73,6 +74,11 @@ export type RegistryMessage = {
   readonly isFull: boolean;
   readonly upserts: readonly RegistryEntry[];
   readonly removals: readonly string[];
+  /**
+   * Addresses of entries that this agent cannot read, with the registry key of each; always all of them. Absent: as before,
+   * or none if `isFull`.
+   */
+  readonly unreadable?: ReadonlyMap<IpAddress, string>;
   /** With this message the registry is complete as of the root with this sequence; absent while something is missing. */
   readonly sequence?: number;
 };

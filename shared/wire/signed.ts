@@ -1,6 +1,6 @@
 import { gunzipSync, gzipSync } from 'node:zlib';
 import { z } from 'zod';
-import { describeError } from '../errors.js';
+import { CulvertError, describeError } from '../errors.js';
 import type { Snapshot } from '../policy/snapshot.js';
 import { registryEntrySchema } from './registry-schema.js';
 import { registryKey, type RegistryEntry } from '../routing/registry-entry.js';
@@ -16,6 +16,7 @@ import {
   verifiedPayload,
   type SignedAs,
 } from './signed-envelope.js';
+import { addressesClaimed, UnreadableEntryError } from './unreadable-entry.js';
 import { snapshotSchema } from './snapshot-schema.js';
 import { SnapshotReader, writeSnapshot } from './snapshot-text.js';
 
@@ -81,7 +82,8 @@ export function sealRegistryEntry(init: {
 
 /**
  * Returns the entry and its sequence. `key` is the key that it was read from: an entry that was moved to another key is
- * refused. The caller drops a sequence that is lower than the one it has for that key. Errors: see {@link envelopeSchema}.
+ * refused. The caller drops a sequence that is lower than the one it has for that key. Errors: see {@link envelopeSchema};
+ * {@link UnreadableEntryError} for a signed entry that this version cannot read as a whole.
  */
 export function openRegistryEntry(init: {
   readonly bytes: Uint8Array;
@@ -90,23 +92,34 @@ export function openRegistryEntry(init: {
 }): { entry: RegistryEntry; sequence: number } {
   const envelope = decodeEnvelope(init.bytes, sequencedEnvelopeSchema, maxRegistryEntryBytes);
   const payload = verifiedPayload(asEntry(envelope.sequence), envelope, init.publicKeysPem);
-  return { entry: entryAt(init.key, payload), sequence: envelope.sequence };
+  return { entry: entryAt(init.key, payload, envelope.sequence), sequence: envelope.sequence };
 }
 
 /**
  * The same without checking the signature, for bytes that a digest in a signed list has already verified.
- * Errors: see {@link envelopeSchema}.
+ * Errors: as {@link openRegistryEntry}.
  */
 export function openProvenRegistryEntry(init: { readonly bytes: Uint8Array; readonly key: string }): {
   entry: RegistryEntry;
   sequence: number;
 } {
   const envelope = decodeEnvelope(init.bytes, sequencedEnvelopeSchema, maxRegistryEntryBytes);
-  return { entry: entryAt(init.key, Buffer.from(envelope.payload, 'base64')), sequence: envelope.sequence };
+  const { payload, sequence } = envelope;
+  return { entry: entryAt(init.key, Buffer.from(payload, 'base64'), sequence), sequence };
 }
 
-function entryAt(key: string, payload: Uint8Array): RegistryEntry {
-  const entry = parsePayload(payload, registryEntrySchema, 'registry entry');
+function entryAt(key: string, payload: Uint8Array, sequence: number): RegistryEntry {
+  const entry = readEntry(key, payload, sequence);
   if (registryKey(entry) === key) return entry;
   throw invalidPayload(`the entry at ${key} belongs to ${registryKey(entry)}`);
+}
+
+function readEntry(key: string, payload: Uint8Array, sequence: number): RegistryEntry {
+  try {
+    return parsePayload(payload, registryEntrySchema, 'registry entry');
+  } catch (cause) {
+    const addresses = addressesClaimed(key, payload);
+    if (addresses === null || !(cause instanceof CulvertError)) throw cause;
+    throw new UnreadableEntryError({ cause, sequence, addresses });
+  }
 }

@@ -2,12 +2,15 @@ import type { BucketChange } from '../../../shared/bus/bucket.js';
 import { describeError } from '../../../shared/errors.js';
 import type { Log } from '../../../shared/log.js';
 import { isPageKey } from '../../../shared/wire/registry-leaf.js';
+import { UnreadableEntryError } from '../../../shared/wire/unreadable-entry.js';
 import { registryRootKey, type RegistryRoot } from '../../../shared/wire/registry-root.js';
+import type { IpAddress } from '../../../shared/address.js';
 import type { RegistryEntry } from '../../../shared/routing/registry-entry.js';
 import type { RegistryMessage } from '../../dataplane/messages.js';
 import type { ManifestEntries, ReleasedEntry } from './manifest-entries.js';
 import { RegistryManifest, type DroppedPage } from './registry-manifest.js';
 import type { RegistrySource, StoredRegistry } from '../state/registry-file.js';
+import { keyOfStored, UnreadableEntries } from './unreadable-entries.js';
 
 export type OpenedEntry = { readonly entry: RegistryEntry; readonly sequence: number };
 export type HeldEntry = OpenedEntry & { readonly sealed: Uint8Array };
@@ -36,6 +39,7 @@ export class RegistryFollower implements RegistrySource {
   readonly #onAlarm: () => void;
   readonly #held = new Map<string, HeldEntry>();
   readonly #manifest: RegistryManifest;
+  readonly #unreadable = new UnreadableEntries();
   readonly #changed = new Set<string>();
   /** Keys of entries that were added or removed since {@link takeUnsaved}. */
   #unsaved = new Set<string>();
@@ -100,7 +104,15 @@ export class RegistryFollower implements RegistrySource {
       if (page.isProvedBy((key) => stored.get(key))) for (const key of page.keys) proven.add(key);
     }
     for (const [key, sealed] of stored) {
-      if (!isManifestKey(key)) this.#take(key, sealed, proven.has(key) ? this.#openProven : this.#open);
+      if (isManifestKey(key) || keyOfStored(key) !== null) continue;
+      this.#take(key, sealed, proven.has(key) ? this.#openProven : this.#open);
+    }
+    // After those that it may be a newer version of.
+    for (const [storedKey, sealed] of stored) {
+      const key = keyOfStored(storedKey);
+      if (key === null) continue;
+      this.#take(key, sealed);
+      if (this.#unreadable.sequenceOf(key) === undefined) this.#unreadable.forgetStored(key);
     }
     this.#removeUnlisted();
     this.#changed.clear();
@@ -120,6 +132,11 @@ export class RegistryFollower implements RegistrySource {
     return missing;
   }
 
+  /** Number of entries that this agent cannot read. Their addresses are refused; see {@link UnreadableEntries}. */
+  get unreadable(): number {
+    return this.#unreadable.size;
+  }
+
   /** The sequence of the root in force; null when something is missing. */
   get #completeSequence(): number | null {
     return this.missing === 0 ? this.#manifest.sequence : null;
@@ -132,7 +149,7 @@ export class RegistryFollower implements RegistrySource {
   /** Everything as it was received, with root and pages, for {@link restore}. */
   get stored(): StoredRegistry {
     const entries = [...this.#held].map(([key, { sealed }]) => ({ key, sealed }));
-    entries.push(...this.#manifest.sealed());
+    entries.push(...this.#unreadable.stored(), ...this.#manifest.sealed());
     return { entries, isComplete: this.#isComplete };
   }
 
@@ -140,6 +157,7 @@ export class RegistryFollower implements RegistrySource {
     const unsaved = new Map<string, Uint8Array | null>(this.#manifest.takeChanged());
     for (const key of this.#unsaved) unsaved.set(key, this.#held.get(key)?.sealed ?? null);
     this.#unsaved = new Set();
+    for (const [key, sealed] of this.#unreadable.takeUnsaved()) unsaved.set(key, sealed);
     return unsaved;
   }
 
@@ -255,6 +273,7 @@ export class RegistryFollower implements RegistrySource {
     try {
       return this.#takeEntry(key, sealed, open);
     } catch (error) {
+      if (error instanceof UnreadableEntryError) return this.#keepUnreadable(key, sealed, error);
       this.#refuse(key, error);
       return false;
     }
@@ -265,12 +284,24 @@ export class RegistryFollower implements RegistrySource {
     this.#log.error({ key, problem: describeError(error) }, 'refused a registry entry; the last good one stays');
   }
 
+  /** Returns true when it is new. */
+  #keepUnreadable(key: string, sealed: Uint8Array, error: UnreadableEntryError): boolean {
+    this.#onAlarm();
+    const { addresses, sequence } = error;
+    this.#log.error(
+      { key, addresses, problem: describeError(error) },
+      'cannot read a registry entry of a newer controller: upgrade this agent. The last good one stays, and connections to and from addresses that it does not have are refused',
+    );
+    return sequence > (this.#held.get(key)?.sequence ?? 0) && this.#unreadable.take(key, sealed, error);
+  }
+
   #takeEntry(key: string, sealed: Uint8Array, open: (key: string, sealed: Uint8Array) => OpenedEntry): boolean {
     const held = this.#held.get(key);
     // Already verified: every new connection to NATS delivers all entries again.
     if (held !== undefined && Buffer.compare(held.sealed, sealed) === 0) return false;
     const opened = open(key, sealed);
-    assertNotOlder(opened.sequence, held?.sequence);
+    assertNotOlder(opened.sequence, this.#unreadable.sequenceOf(key) ?? held?.sequence);
+    this.#unreadable.drop(key);
     this.#held.set(key, { ...opened, sealed });
     if (this.#highest !== 'unknown') this.#highest = Math.max(this.#highest ?? 0, opened.sequence);
     this.#changed.add(key);
@@ -293,13 +324,19 @@ export class RegistryFollower implements RegistrySource {
     this.#watchMissing();
     if (this.#isComplete) {
       const sequence = this.#completeSequence;
-      if (upserts.length + removals.length > 0 || (sequence !== null && sequence !== this.#emittedSequence)) {
+      const { hasChanged } = this.#unreadable;
+      if (
+        upserts.length + removals.length > 0 ||
+        hasChanged ||
+        (sequence !== null && sequence !== this.#emittedSequence)
+      ) {
         this.#emittedSequence = sequence;
         this.#onChange({
           type: 'registry',
           isFull: false,
           upserts,
           removals,
+          ...(hasChanged ? { unreadable: this.#unreadableAddresses() } : {}),
           ...(sequence === null ? {} : { sequence }),
         });
       }
@@ -313,6 +350,9 @@ export class RegistryFollower implements RegistrySource {
   /** Without a new root or page, only an entry that has just arrived can be one to remove. */
   #removeUnlisted(): string[] {
     const sequence = this.#manifest.sequence ?? 0;
+    if (this.#hasManifestChanged || this.#unreadable.hasChanged) {
+      this.#unreadable.dropWhere((key, at) => at <= sequence && this.#manifest.entriesFor(key)?.names(key) === false);
+    }
     const candidates = this.#hasManifestChanged ? this.#unlisted : this.#changed;
     this.#hasManifestChanged = false;
     const gone: string[] = [];
@@ -330,6 +370,14 @@ export class RegistryFollower implements RegistrySource {
       this.#unsaved.add(key);
     }
     return gone;
+  }
+
+  #unreadableAddresses(): ReadonlyMap<IpAddress, string> {
+    return this.#unreadable.takeAddresses((key) => {
+      const entry = this.#held.get(key)?.entry;
+      if (entry === undefined) return [];
+      return entry.kind === 'workload' ? entry.addresses : entry.vips;
+    });
   }
 
   #watchMissing(): void {
@@ -357,7 +405,8 @@ export class RegistryFollower implements RegistrySource {
     const sequence = this.#completeSequence;
     this.#emittedSequence = sequence;
     const part = sequence === null ? {} : { sequence };
-    this.#onChange({ type: 'registry', isFull: true, upserts, removals: [], ...part });
+    const unreadable = this.#unreadableAddresses();
+    this.#onChange({ type: 'registry', isFull: true, upserts, removals: [], unreadable, ...part });
   }
 }
 

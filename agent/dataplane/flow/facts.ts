@@ -29,6 +29,8 @@ export function outboundFacts(init: {
   return (state) => {
     const source = state.registry.workload(sourceName);
     if (source?.identity !== init.source.identity || !state.hasCertificate(source.identity)) return revoked(sourceName);
+    const unreadable = unreadableAt(state, address.ip);
+    if (unreadable !== null) return unreadable;
     const current = state.registry.workloadAt(address.ip);
     if (endpoint?.workload.protocol === 'hbone' && current?.identity !== endpoint.workload.identity) {
       return revoked(workloadName(endpoint.workload));
@@ -52,6 +54,8 @@ export function tunnelFacts(init: {
   return (state) => {
     const destination = state.registry.workload(destinationName);
     if (destination?.identity !== init.destination.identity) return revoked(destinationName);
+    const unreadable = unreadableAt(state, peerIp);
+    if (unreadable !== null) return unreadable;
     const source = state.registry.workloadAt(peerIp);
     if (source?.identity !== peerIdentity) {
       const found = source === undefined ? 'no workload' : source.identity;
@@ -83,6 +87,8 @@ export function plaintextFacts(init: {
   return (state) => {
     const destination = state.registry.workload(destinationName);
     if (destination === undefined) return revoked(destinationName);
+    const unreadable = unreadableAt(state, clientIp);
+    if (unreadable !== null) return unreadable;
     const strict = strictRule(state, destination, address.port);
     if (strict !== null) {
       const detail = `plaintext, and ${strict.kind === 'Mesh' ? 'the mesh' : strict.kind} is STRICT`;
@@ -98,6 +104,14 @@ function strictRule({ snapshot }: WorkerState, destination: WorkloadEntry, port:
   if (snapshot === null) return null;
   const { mode, rule } = mtlsOf(snapshot, destination, port);
   return mode === 'STRICT' ? rule : null;
+}
+
+/** An address of the mesh that is no workload for this agent must not count as one outside the mesh. */
+function unreadableAt({ registry }: WorkerState, ip: IpAddress): Facts | null {
+  const key = registry.unreadableAt(ip);
+  if (key === undefined) return null;
+  const detail = `${ip} belongs to ${key}, whose registry entry this agent cannot read: upgrade the agent`;
+  return { refusal: refused('REGISTRY_UNREADABLE', detail), whileOpen: 'REGISTRY_UNREADABLE' };
 }
 
 function revoked(workload: string): Facts {

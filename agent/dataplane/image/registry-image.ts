@@ -1,3 +1,4 @@
+import type { IpAddress } from '../../../shared/address.js';
 import { registryKey, type RegistryEntry } from '../../../shared/routing/registry-entry.js';
 import { addressTerm, keyTerm, labelTerm, vipTerm } from './registry-terms.js';
 
@@ -25,6 +26,8 @@ export type RegistryChange = {
   readonly image: RegistryImage | null;
   readonly upserts: readonly RegistryEntry[];
   readonly removals: readonly string[];
+  /** As in `RegistryMessage`; absent: as before. */
+  readonly unreadable?: ReadonlyMap<IpAddress, string>;
 };
 
 export const wordsPerSlot = 3;

@@ -1,3 +1,4 @@
+import type { IpAddress } from '../../../shared/address.js';
 import { registryKey, type RegistryEntry } from '../../../shared/routing/registry-entry.js';
 import type { RegistryMessage } from '../messages.js';
 import { buildRegistryImage, type RegistryChange, type RegistryImage } from '../image/registry-image.js';
@@ -17,11 +18,13 @@ export class SharedRegistry {
   readonly #entries = new Map<string, RegistryEntry>();
   /** Keys that were added, changed or removed since the image. */
   readonly #changed = new Set<string>();
+  #unreadable: ReadonlyMap<IpAddress, string> = new Map();
   #image: RegistryImage | null = null;
 
   /** Returns the change for workers that have everything before this message. */
-  absorb({ isFull, upserts, removals }: RegistryMessage): RegistryChange {
+  absorb({ isFull, upserts, removals, unreadable }: RegistryMessage): RegistryChange {
     if (isFull) this.#entries.clear();
+    if (isFull || unreadable !== undefined) this.#unreadable = unreadable ?? new Map();
     for (const key of removals) {
       this.#entries.delete(key);
       this.#changed.add(key);
@@ -33,11 +36,11 @@ export class SharedRegistry {
     }
     const image = this.#image;
     if (!isFull && image !== null && this.#changed.size <= Math.max(minChanges, image.entries * changedShare)) {
-      return { image: null, upserts, removals };
+      return { image: null, upserts, removals, ...(unreadable === undefined ? {} : { unreadable }) };
     }
     this.#image = buildRegistryImage([...this.#entries.values()]);
     this.#changed.clear();
-    return { image: this.#image, upserts: [], removals: [] };
+    return { image: this.#image, upserts: [], removals: [], unreadable: this.#unreadable };
   }
 
   /** Returns the whole state for a new worker; null before the first message. */
@@ -50,6 +53,6 @@ export class SharedRegistry {
       if (entry === undefined) removals.push(key);
       else upserts.push(entry);
     }
-    return { image: this.#image, upserts, removals };
+    return { image: this.#image, upserts, removals, unreadable: this.#unreadable };
   }
 }

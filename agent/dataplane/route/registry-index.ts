@@ -28,6 +28,7 @@ export class RegistryIndex implements RegistryView {
   readonly #byNamespace = new Map<string, Map<string, WorkloadEntry>>();
   /** By service key; dropped when a workload of the namespace changes. */
   readonly #endpoints = new Map<string, readonly WorkloadEntry[]>();
+  #unreadable: ReadonlyMap<IpAddress, string> = new Map();
   #isFilled = false;
 
   /** False until the first message: an agent without a registry must not treat every address as external. */
@@ -39,11 +40,20 @@ export class RegistryIndex implements RegistryView {
     return (this.#image?.size ?? 0) - this.#outdated.size + this.#entries.size;
   }
 
-  apply({ image, upserts, removals }: RegistryChange): void {
+  apply({ image, upserts, removals, unreadable }: RegistryChange): void {
     if (image !== null) this.#replace(image);
     for (const key of removals) this.#remove(key);
     for (const entry of upserts) this.#upsert(entry);
+    if (unreadable !== undefined) this.#unreadable = unreadable;
     this.#isFilled = true;
+  }
+
+  /**
+   * The registry key of an entry that has this address and that this agent cannot read. Connections to and from it are
+   * refused: it belongs to the mesh, and nothing else is known of it.
+   */
+  unreadableAt(ip: IpAddress): string | undefined {
+    return this.#unreadable.get(ip);
   }
 
   workloadAt(ip: IpAddress): WorkloadEntry | undefined {

@@ -86,6 +86,22 @@ test('a service whose endpoint is the dialling workload reaches it, whatever the
   assert.equal(connectionOf(spoofed, stateOf('PERMISSIVE', web, db)).isOwn, undefined);
 });
 
+test('nothing is known of an address whose registry entry cannot be read, so connections with it are refused', () => {
+  const state = stateOf('PERMISSIVE', web, db);
+  const unknownIp = '198.18.10.77' as IpAddress;
+  const sources: FactsSource[] = [
+    outboundFacts({ source: web, clientIp: webIp, endpoint: null, address: { ip: unknownIp, port: 80 } }),
+    plaintextFacts({ clientIp: unknownIp, destination: db, address: dialled(80) }),
+    tunnelFacts({ peerIdentity: other, peerIp: unknownIp, destination: db, authority: dialled(80) }),
+  ];
+  assert.doesNotThrow(() => sources.slice(0, 2).map((source) => connectionOf(source, state)));
+  const unreadable = new Map([[unknownIp, 'workload.shop.newer']]);
+  state.registry.apply({ image: null, upserts: [], removals: [], unreadable });
+  for (const source of sources) {
+    assert.deepEqual(refusalOf(source, state), ['REGISTRY_UNREADABLE', 'REGISTRY_UNREADABLE']);
+  }
+});
+
 function refusalOf(source: FactsSource, state: WorkerState): [reason: string, whileOpen: string] {
   const facts = source(state);
   if ('connection' in facts) throw new Error('not refused');
