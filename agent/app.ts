@@ -163,6 +163,8 @@ export async function startAgent({
   // Nothing on this thread is urgent enough to be hurt by a pause.
   const heapTrimmer = new IdleHeapTrimmer({ mayPause: () => true });
 
+  let agentSocket: AgentSocket | null = null;
+  let isSucceeded = false;
   const bringUp = async (): Promise<void> => {
     const credentials = await obtainCredentials({
       settings: { ...settings, node },
@@ -184,6 +186,7 @@ export async function startAgent({
       kept: takingOver.workloadSockets,
       ...(spawn === undefined ? {} : { spawn }),
       ...(onSockets === undefined ? {} : { onSockets }),
+      sharesSockets: () => !takingOver.isInCharge || isSucceeded || agentSocket?.hasSuccessor === true,
     });
     view.pool = pool;
     const flows = new FlowPublisher({
@@ -248,7 +251,6 @@ export async function startAgent({
     probe.close();
     await view.plane?.stop(o);
   };
-  let isSucceeded = false;
   let announceSuccession = (): void => undefined;
   const succeeded = new Promise<void>((resolve) => (announceSuccession = resolve));
   const openSocket = (): Promise<AgentSocket> =>
@@ -268,8 +270,6 @@ export async function startAgent({
         announceSuccession();
       },
     });
-  let agentSocket: AgentSocket | null = null;
-
   const stopNow = async (options: StopOptions): Promise<Stopped> => {
     // The rules are the successor's by now.
     const removesCapture = options.removesCapture && !isSucceeded;

@@ -25,6 +25,7 @@ type NativeAddon = {
   dialSocket(netns: number, family: 4 | 6, mark: number, source: string, sourcePort: number): number;
   steerGroup(fd: number): void;
   closeFd(fd: number): void;
+  shutDown(fd: number): void;
   originalDestination(fd: number, family: 4 | 6): [ip: string, port: number] | null;
   socketAddresses(fd: number): [localIp: string, localPort: number, peerIp?: string, peerPort?: number];
   resetOnClose(fd: number): void;
@@ -78,6 +79,14 @@ export function steerGroup(fd: number): void {
  */
 export function closeFd(fd: number): void {
   call('closing a descriptor', () => loadAddon().closeFd(fd));
+}
+
+/**
+ * Ends listening on a socket, whichever processes have copies of it: it leaves its SO_REUSEPORT group, and what waits in
+ * its queue is reset. The fd stays the caller's. Throws `EBADF`, or `ENOTCONN` if it does not listen.
+ */
+export function stopListening(fd: number): void {
+  call('shutting down a listening socket', () => loadAddon().shutDown(fd));
 }
 
 export type DialSocketOptions = {

@@ -253,6 +253,14 @@ static napi_value close_fd(napi_env env, napi_callback_info info) {
   return close(fd) == 0 ? NULL : throw_failure(env, failed("close a descriptor"));
 }
 
+/* shutDown(fd): every copy of a listening socket stops to listen, in other processes too */
+static napi_value shut_down(napi_env env, napi_callback_info info) {
+  napi_value args[1];
+  int32_t fd;
+  if (!read_arguments(env, info, 1, args) || !read_int(env, args[0], &fd)) return NULL;
+  return shutdown(fd, SHUT_RDWR) == 0 ? NULL : throw_failure(env, failed("shut down a socket"));
+}
+
 /* reservePort(netnsFd | -1, host, port) -> fd: bound, and not listening */
 static napi_value reserve_port(napi_env env, napi_callback_info info) {
   napi_value args[3];
@@ -283,6 +291,7 @@ void add_sockets(napi_env env, napi_value exports) {
       {"originalDestination", NULL, original_destination, NULL, NULL, NULL, napi_enumerable, NULL},
       {"socketAddresses", NULL, socket_addresses, NULL, NULL, NULL, napi_enumerable, NULL},
       {"resetOnClose", NULL, reset_on_close, NULL, NULL, NULL, napi_enumerable, NULL},
+      {"shutDown", NULL, shut_down, NULL, NULL, NULL, napi_enumerable, NULL},
       {"reservePort", NULL, reserve_port, NULL, NULL, NULL, napi_enumerable, NULL},
   };
   napi_define_properties(env, exports, sizeof functions / sizeof functions[0], functions);

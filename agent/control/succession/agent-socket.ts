@@ -38,6 +38,7 @@ export class AgentSocket {
   readonly #log: Log;
   readonly #sockets: () => readonly number[];
   readonly #letGo: () => Promise<void>;
+  readonly #successors = new Set<net.Socket>();
   #isSucceeded = false;
 
   private constructor(init: AgentSocketInit) {
@@ -73,6 +74,11 @@ export class AgentSocket {
     return socket;
   }
 
+  /** A process is about to take over, and may accept on this one's sockets already. */
+  get hasSuccessor(): boolean {
+    return this.#successors.size > 0;
+  }
+
   close(): void {
     this.#server.close();
     if (!this.#isSucceeded) rmSync(this.#path, { force: true });
@@ -100,8 +106,12 @@ export class AgentSocket {
         case 'who':
           passSockets({ connection, fds: [], answer: JSON.stringify(answer) });
           return;
-        case 'copy':
         case 'succeed':
+          this.#successors.add(connection);
+          connection.once('close', () => this.#successors.delete(connection));
+          passSockets({ connection, fds: this.#sockets(), answer: JSON.stringify(answer) });
+          return;
+        case 'copy':
           passSockets({ connection, fds: this.#sockets(), answer: JSON.stringify(answer) });
           return;
         case 'taken':

@@ -17,6 +17,7 @@ export class TakingOver {
   /** When no other agent manages this host any more. Rejects if that never comes. */
   readonly inCharge: Promise<void>;
   readonly #predecessor: Predecessor | null;
+  #isInCharge = false;
   #take: () => void = () => undefined;
   #refuse: (error: Error) => void = () => undefined;
 
@@ -34,7 +35,10 @@ export class TakingOver {
     this.#endpointSockets = sockets.filter(isOwn);
     this.workloadSockets = sockets.filter((fd) => !isOwn(fd));
     this.inCharge = new Promise((resolve, reject) => {
-      this.#take = resolve;
+      this.#take = () => {
+        this.#isInCharge = true;
+        resolve();
+      };
       this.#refuse = reject;
     });
     // A start that fails is reported once, by its caller.
@@ -45,6 +49,10 @@ export class TakingOver {
   /** Process id of the agent that runs; null: none does. */
   get from(): number | null {
     return this.#predecessor?.pid ?? null;
+  }
+
+  get isInCharge(): boolean {
+    return this.#isInCharge;
   }
 
   /** Listening sockets of this host's own namespace, which become the caller's. A second call returns none. */

@@ -1,7 +1,7 @@
 import { closeSync } from 'node:fs';
 import { CulvertError, describeError } from '../../../shared/errors.js';
 import type { WorkloadName } from '../../../shared/routing/names.js';
-import { listenTcp } from '../../native/addon.js';
+import { listenTcp, stopListening } from '../../native/addon.js';
 import { listenerOf } from '../../native/passed-sockets.js';
 import { openNetns } from '../../native/netns.js';
 import { type CapturePortName, capturePortNames, capturePorts } from '../../ports.js';
@@ -27,6 +27,7 @@ export class ListeningSockets {
   /** Taken from the process before, and not yet claimed by a workload. By namespace and port. */
   readonly #kept = new Map<string, number[]>();
   readonly #onChange: () => void;
+  readonly #isShared: () => boolean;
 
   constructor(init: {
     readonly workers: number;
@@ -35,10 +36,13 @@ export class ListeningSockets {
     readonly kept?: readonly number[];
     /** The set of open sockets changed. */
     readonly onChange?: () => void;
+    /** Whether another agent accepts on copies of these sockets, or is about to; default: never. */
+    readonly isShared?: () => boolean;
   }) {
     this.#workers = init.workers;
     this.#backlog = init.backlog;
     this.#onChange = init.onChange ?? (() => undefined);
+    this.#isShared = init.isShared ?? (() => false);
     for (const fd of init.kept ?? []) this.#keep(fd);
   }
 
@@ -58,17 +62,23 @@ export class ListeningSockets {
   }
 
   /**
-   * Closes those of one worker, of all workloads or of one, so that the kernel gives its connections to the others. The
-   * next {@link openFor} opens new ones.
+   * Closes those of one worker in one workload, so that the kernel gives its connections to the others. The next
+   * {@link openFor} opens new ones. The worker lives, and may listen on them again by now: they must not be shut down,
+   * because a thread with such a server never rests.
    */
-  dropWorker(workerIndex: number, workload?: WorkloadName): void {
+  closeFor(workerIndex: number, workload: WorkloadName): void {
     for (const opened of this.#opened.values()) {
-      if (workload !== undefined && opened.workload !== workload) continue;
-      for (const name of capturePortNames) {
-        for (const fd of opened.fds[name][workerIndex] ?? []) closeSync(fd);
-        opened.fds[name][workerIndex] = [];
-      }
+      if (opened.workload === workload) endWorker(opened, workerIndex, closeSync);
     }
+    this.#onChange();
+  }
+
+  /**
+   * The same for a worker that has ended, in all workloads. Copies that another process keeps leave their groups too: they
+   * would still get connections, and let them wait in vain.
+   */
+  dropWorker(workerIndex: number): void {
+    for (const opened of this.#opened.values()) endWorker(opened, workerIndex, (fd) => this.#endListening(fd));
     this.#onChange();
   }
 
@@ -82,6 +92,15 @@ export class ListeningSockets {
   closeAll(): void {
     this.closeUnclaimed();
     for (const [inode, opened] of this.#opened) this.#close(inode, opened);
+  }
+
+  /** Another agent serves what waits in a shared socket. */
+  #endListening(fd: number): void {
+    try {
+      if (!this.#isShared()) stopListening(fd);
+    } finally {
+      closeSync(fd);
+    }
   }
 
   #keep(fd: number): void {
@@ -169,6 +188,14 @@ export class ListeningSockets {
     this.#opened.delete(inode);
     for (const name of capturePortNames) for (const fd of opened.fds[name].flat()) closeSync(fd);
     this.#onChange();
+  }
+}
+
+function endWorker({ fds }: Opened, workerIndex: number, end: (fd: number) => void): void {
+  for (const name of capturePortNames) {
+    const own = fds[name][workerIndex] ?? [];
+    fds[name][workerIndex] = [];
+    for (const fd of own) end(fd);
   }
 }
 

@@ -111,6 +111,8 @@ export class WorkerPool extends EventEmitter<PoolEvents> {
     readonly kept?: readonly number[];
     /** The set of listening sockets changed. */
     readonly onSockets?: () => void;
+    /** Whether another agent has the same sockets in use; default: never. */
+    readonly sharesSockets?: () => boolean;
     /** Starts a thread; default: {@link spawnWorker}. */
     readonly spawn?: (init: PoolWorkerInit) => Worker;
   }) {
@@ -125,6 +127,7 @@ export class WorkerPool extends EventEmitter<PoolEvents> {
       backlog: init.settings.listenBacklog,
       kept: init.kept ?? [],
       ...(init.onSockets === undefined ? {} : { onChange: init.onSockets }),
+      ...(init.sharesSockets === undefined ? {} : { isShared: init.sharesSockets }),
     });
     this.#usageBuffer = WorkloadUsage.allocate(init.workers);
     this.#usage = new WorkloadUsage({ buffer: this.#usageBuffer, workers: init.workers });
@@ -302,7 +305,7 @@ export class WorkerPool extends EventEmitter<PoolEvents> {
         const { netnsInode, error, late } = message;
         member.listening.set(message.workload, { netnsInode, error, late });
         // A socket on which no worker accepts would let its connections wait in vain.
-        if (error !== null) this.sockets.dropWorker(index, message.workload);
+        if (error !== null) this.sockets.closeFor(index, message.workload);
         const listening = this.listeningOf(message.workload);
         if (listening !== null) this.emit('listening', listening);
         return;

@@ -70,6 +70,7 @@ test('it builds with the headers on this machine, leaves no temporary file, and 
     'resetOnClose',
     'setDeaf',
     'setProbing',
+    'shutDown',
     'socketAddresses',
     'steerGroup',
     'takeChanges',

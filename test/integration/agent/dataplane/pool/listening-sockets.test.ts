@@ -1,10 +1,11 @@
 import assert from 'node:assert/strict';
 import { once } from 'node:events';
-import { openSync } from 'node:fs';
+import { closeSync, openSync } from 'node:fs';
 import net from 'node:net';
 import { after, before, test } from 'node:test';
 import { ListeningSockets } from '../../../../../agent/dataplane/pool/listening-sockets.js';
 import type { LocalWorkload } from '../../../../../agent/dataplane/messages.js';
+import { steerGroup } from '../../../../../agent/native/addon.js';
 import { duplicate, listenerOf } from '../../../../../agent/native/passed-sockets.js';
 import { netnsInode } from '../../../../../agent/native/netns.js';
 import { createLab, type Lab } from '../../../../lab/lab.js';
@@ -88,6 +89,38 @@ test('the sockets of a worker that died are closed, and opened again with the ne
   assert.equal(await refusal(), 'connected');
   assert.ok(changes >= 3);
   sockets.closeAll();
+});
+
+test('a copy that another process keeps of the socket of a worker that died takes no connection', async () => {
+  const sockets = new ListeningSockets({ workers: 3, backlog: 16 });
+  outboundOf(sockets).forEach(([fd = -1]) => steerGroup(fd));
+  const kept = sockets.all().map(duplicate);
+  const first = web.netnsInode % 3;
+  sockets.dropWorker(first);
+  assert.equal(kept.filter((fd) => listenerOf(fd) === null).length, 3, 'one of each port');
+  let served = 0;
+  const alive = outboundOf(sockets).filter((_, index) => index !== first);
+  const servers = alive.map(([fd = -1]) =>
+    net.createServer((socket) => void (served++, socket.end('served'))).listen({ fd: duplicate(fd) }),
+  );
+  const clients = await Promise.all(Array.from({ length: 12 }, connect));
+  for (const socket of clients) {
+    await once(socket, 'data', { signal: patientSignal(10_000) });
+    socket.destroy();
+  }
+  assert.equal(served, 12);
+  for (const server of servers) server.close();
+  kept.forEach(closeSync);
+  sockets.closeAll();
+});
+
+test('sockets that another agent uses too go on to listen when a worker dies', async () => {
+  const sockets = new ListeningSockets({ workers: 1, backlog: 16, isShared: () => true });
+  outboundOf(sockets);
+  const other = sockets.all().map(duplicate);
+  sockets.dropWorker(0);
+  assert.equal(await refusal(), 'connected');
+  other.forEach(closeSync);
 });
 
 test('a descriptor that is no listening socket is closed and not served', () => {
