@@ -279,7 +279,8 @@ export async function startAgent({
     const stopped = await drainPool(view.pool, options);
     await view.flows?.close();
     await view.plane?.disconnect();
-    if (removesCapture) await capture.releaseAll();
+    // Another agent may have taken over meanwhile: the rules are its own by now.
+    if (removesCapture && !isSucceeded) await capture.releaseAll();
     await capture.close();
     hostGauges.dispose();
     heapTrimmer.stop();
@@ -292,7 +293,7 @@ export async function startAgent({
   try {
     if (takingOver.from !== null) {
       await joined;
-      await takingOver.whenListening(() => view.isListening());
+      await takingOver.whenListening(() => view.notListening(takingOver.servedBefore));
       // What can go wrong goes wrong before the running agent lets go. Null: it still has the address, in another form.
       endpoints = await openEndpoints().catch((error: unknown) => nullIfInUse(error));
       await takingOver.takeCharge();

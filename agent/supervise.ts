@@ -26,6 +26,8 @@ type Child = {
   readonly succeed: () => void;
   isSucceeded: boolean;
   hasServed: boolean;
+  /** It was started with the sockets that this supervisor keeps. */
+  readonly hasKept: boolean;
 };
 
 /**
@@ -106,8 +108,8 @@ export class Supervisor {
         this.#successor = null;
         this.#hasTriedToReplace = false;
       } else {
-        // The next child has one chance to serve what waits.
-        if (!child.hasServed) this.#kept.drop();
+        // A child has one chance to serve what waits. One that could not take over had none.
+        if (!child.hasServed && child.hasKept) this.#kept.drop();
         await this.#opener?.expectChild(openAfterMs);
         failures = performance.now() - child.startedAtMs > settledAfterMs ? 1 : failures + 1;
         // At once: connections wait for it.
@@ -155,6 +157,7 @@ export class Supervisor {
       succeed,
       isSucceeded: false,
       hasServed: false,
+      hasKept: sockets.length > 0,
     };
     this.#children.add(child);
     void child.exited.then(() => this.#children.delete(child));

@@ -5,6 +5,7 @@ import type { ProtectedWorkload } from '../control/workloads/refusals.js';
 import type { FlowPublisher } from '../telemetry/flows/flow-publisher.js';
 import type { WorkerPool } from '../dataplane/pool/worker-pool.js';
 import type { ObservedState } from '../telemetry/state-gauges.js';
+import { isServing, notListening } from './serving.js';
 import { readiness, type ReadinessReport } from './readiness.js';
 import type { NodeName, WorkloadName } from '../../shared/routing/names.js';
 
@@ -61,20 +62,16 @@ export class AgentView {
     });
   }
 
-  /** Listeners are open and capture is loaded for every workload whose namespace exists, with known rules. */
+  /** See {@link isServing}. */
   isServing(): boolean {
-    if (this.plane === null || !this.plane.isRegistryComplete || this.pool?.enforcedRevision == null) return false;
-    return this.#workloads().every((workload) => workload.netnsPath === null || workload.captured);
+    return this.#hasRules() && isServing(this.#workloads());
   }
 
-  /**
-   * Every workload whose namespace exists has an answer about its listeners, with known rules: connections that arrive
-   * are served, whether this process or the one before loaded the capture rules.
-   */
-  isListening(): boolean {
+  /** See {@link notListening}. */
+  notListening(servedBefore: ReadonlySet<number>): string | null {
     const { plane, pool } = this;
-    if (plane === null || pool === null || !plane.isRegistryComplete || pool.enforcedRevision === null) return false;
-    return plane.workloads().every(({ name, netnsPath }) => netnsPath === null || pool.listeningOf(name) !== null);
+    if (plane === null || pool === null || !this.#hasRules()) return 'the rules of the mesh are not known yet';
+    return notListening({ workloads: plane.workloads(), servedBefore, listeningOf: (name) => pool.listeningOf(name) });
   }
 
   /** Returns a function to call after each change. The first time {@link isServing} holds then, it calls back, once. */
@@ -130,6 +127,10 @@ export class AgentView {
       maxConnectionsPerWorkload: this.#init.maxConnectionsPerWorkload,
       maxWaitingBytesPerWorkload: this.#init.maxWaitingBytesPerWorkload,
     };
+  }
+
+  #hasRules(): boolean {
+    return this.plane?.isRegistryComplete === true && this.pool !== null && this.pool.enforcedRevision !== null;
   }
 
   #workloads(): readonly ProtectedWorkload[] {

@@ -81,7 +81,7 @@ test(
     const keeps = `FDSTORE=1\nFDNAME=culvert-netns-${inode}`;
     await waitUntil('the sockets are stored', () => (stored(told).includes(keeps) ? true : undefined), 20_000);
 
-    const kept = copySockets(node1.stateDir);
+    const kept = copySockets(node1.stateDir) ?? [];
     assert.ok(
       kept.some((fd) => listenerOf(fd)?.netnsInode === inode),
       'those of the workload',

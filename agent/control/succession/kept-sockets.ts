@@ -1,13 +1,16 @@
 import { closeSync, fstatSync } from 'node:fs';
+import { Worker } from 'node:worker_threads';
 import { describeError } from '../../../shared/errors.js';
 import type { Log } from '../../../shared/log.js';
 import { duplicate, listenerOf, notifyManager } from '../../native/passed-sockets.js';
-import { copySockets } from './predecessor.js';
+import type { Copied, CopyingInit } from './copying-thread.js';
 
 /** The first descriptor that systemd passes, sd_listen_fds(3). */
 const firstListenFd = 3;
 /** As many as one datagram takes. */
 const storedAtOnce = 64;
+/** Before the next attempt, when the agent did not give its sockets. */
+const retryMs = 1000;
 
 /**
  * Copies of the agent's listening sockets in the supervisor: while it has them, connections wait for the next agent and
@@ -22,6 +25,12 @@ export class KeptSockets {
   #fds: readonly number[];
   /** What the service manager has, by name: the inodes of the sockets. */
   readonly #stored = new Map<string, string>();
+  /** Not null while a thread asks the agent. */
+  #copying: Promise<void> | null = null;
+  #isOutdated = false;
+  #retry: NodeJS.Timeout | null = null;
+  /** Counts the calls of {@link close}: what was asked for before one is not kept. */
+  #closings = 0;
 
   /** Takes what systemd passes, and removes its variables from `env`, because they are not meant for the agent. */
   constructor(init: { readonly stateDir: string; readonly log: Log; readonly env: NodeJS.ProcessEnv }) {
@@ -44,29 +53,57 @@ export class KeptSockets {
     return this.#manager !== null;
   }
 
-  /** Fetches the sockets that the running agent has now. Never throws: without copies only a crash costs more. */
+  /**
+   * Fetches the sockets that the running agent has now, in the background, and again until it answers. When no agent runs,
+   * what is here is kept. Never throws: without copies only a crash costs more.
+   */
   refresh(): void {
-    try {
-      const fds = copySockets(this.#stateDir);
-      this.close();
-      this.#fds = fds;
-    } catch (error) {
-      this.#log.warn({ problem: describeError(error) }, 'the sockets of the agent could not be copied');
-      return;
-    }
-    this.#store();
+    if (this.#retry !== null) clearTimeout(this.#retry);
+    this.#retry = null;
+    this.#isOutdated = true;
+    this.#copying ??= this.#copy().finally(() => (this.#copying = null));
+  }
+
+  /** Resolves when no attempt of {@link refresh} is under way. */
+  async settled(): Promise<void> {
+    await this.#copying;
   }
 
   /** Connections are no longer kept waiting: those to a port that no other process has are refused. */
   close(): void {
-    for (const fd of this.#fds) closeSync(fd);
-    this.#fds = [];
+    this.#closings++;
+    this.#isOutdated = false;
+    if (this.#retry !== null) clearTimeout(this.#retry);
+    this.#retry = null;
+    this.#replace([]);
   }
 
   /** As {@link close}, and takes them from the service manager too. */
   drop(): void {
     this.close();
     this.#store();
+  }
+
+  async #copy(): Promise<void> {
+    while (this.#isOutdated) {
+      this.#isOutdated = false;
+      const closings = this.#closings;
+      const copied = await copyInThread({ stateDir: this.#stateDir });
+      if (closings !== this.#closings) {
+        if (copied.kind === 'copied') copied.fds?.forEach((fd) => closeSync(fd));
+      } else if (copied.kind === 'failed') {
+        this.#log.warn({ problem: copied.problem }, 'the sockets of the agent could not be copied; retrying');
+        this.#retry ??= setTimeout(() => this.refresh(), retryMs).unref();
+      } else if (copied.fds !== null) {
+        this.#replace(copied.fds);
+        this.#store();
+      }
+    }
+  }
+
+  #replace(fds: readonly number[]): void {
+    for (const fd of this.#fds) closeSync(fd);
+    this.#fds = fds;
   }
 
   #store(): void {
@@ -96,6 +133,16 @@ export class KeptSockets {
       this.#log.warn({ problem: describeError(error) }, 'the service manager could not be given the sockets to keep');
     }
   }
+}
+
+/** Never rejects. */
+async function copyInThread(init: CopyingInit): Promise<Copied> {
+  return await new Promise((resolve) => {
+    const thread = new Worker(new URL('./copying-thread.js', import.meta.url), { workerData: init });
+    thread.once('message', resolve);
+    thread.once('error', (error) => resolve({ kind: 'failed', problem: describeError(error) }));
+    thread.once('exit', () => resolve({ kind: 'failed', problem: 'the thread that asked for them ended' }));
+  });
 }
 
 /**

@@ -1,6 +1,6 @@
-import { closeSync } from 'node:fs';
 import net from 'node:net';
 import { CulvertError } from '../../../shared/errors.js';
+import { closeFd } from '../../native/addon.js';
 import { takeSockets } from '../../native/passed-sockets.js';
 import { agentSocketPath, taken, yours, type AgentAnswer, type AgentRequest } from './agent-socket.js';
 
@@ -10,12 +10,12 @@ const letGoTimeoutMs = 20_000;
 
 /** The agent that runs with this state directory; null: none does. Throws if one is there and does not answer. */
 export function findRunningAgent(stateDir: string): AgentAnswer | null {
-  return ask(stateDir, 'who', closeSync)?.answer ?? null;
+  return ask(stateDir, 'who', closeFd)?.answer ?? null;
 }
 
-/** Copies of the running agent's listening sockets, which become the caller's; none if no agent runs. Throws as above. */
-export function copySockets(stateDir: string): readonly number[] {
-  return ask(stateDir, 'copy', closeSync)?.fds ?? [];
+/** Copies of the running agent's listening sockets, which become the caller's; null if no agent runs. Throws as above. */
+export function copySockets(stateDir: string): readonly number[] | null {
+  return ask(stateDir, 'copy', closeFd)?.fds ?? null;
 }
 
 /** The agent that runs and from which this process takes over: it serves until {@link takeOver}. */
@@ -35,7 +35,10 @@ export class Predecessor {
     this.#connection.unref();
   }
 
-  /** Null: no agent runs. Throws CulvertError `AGENT_SILENT` if one is there and does not answer. */
+  /**
+   * Null: no agent runs. Throws CulvertError `AGENT_SILENT` if one is there and does not answer, `EMFILE` or
+   * `ENFILE` if its sockets are too many for this process.
+   */
   static find(stateDir: string): Predecessor | null {
     const found = ask(stateDir, 'succeed', (fd) => new net.Socket({ fd, readable: true, writable: true }));
     if (found === null) return null;
@@ -89,8 +92,21 @@ function ask<T>(
     const code = error instanceof CulvertError ? error.code : '';
     // ENAMETOOLONG: such a path cannot be a socket's, so no agent listens there.
     if (code === 'ENOENT' || code === 'ECONNREFUSED' || code === 'ENAMETOOLONG') return null;
+    if (code === 'EMFILE' || code === 'ENFILE') throw tooManyFiles(code, error);
     throw silent(null, error);
   }
+}
+
+function tooManyFiles(code: string, cause: unknown): CulvertError {
+  return new CulvertError({
+    code,
+    message: 'this process may not open enough files to take the listening sockets of the agent that runs',
+    hint:
+      code === 'EMFILE'
+        ? 'raise the limit of open files (LimitNOFILE=, ulimit -n) to at least that of the running agent'
+        : "raise the host's limit of open files (sysctl fs.file-max)",
+    cause,
+  });
 }
 
 function silent(pid: number | null, cause?: unknown): CulvertError {

@@ -13,6 +13,8 @@ const pollMs = 10;
 export class TakingOver {
   /** Listening sockets of workloads. They become the caller's. */
   readonly workloadSockets: readonly number[];
+  /** Inodes of the namespaces that the running agent listens in; empty: none runs. */
+  readonly servedBefore: ReadonlySet<number>;
   readonly #endpointSockets: number[];
   /** When no other agent manages this host any more. Rejects if that never comes. */
   readonly inCharge: Promise<void>;
@@ -23,7 +25,7 @@ export class TakingOver {
 
   /**
    * Asks the agent that runs with this state directory for its sockets. If none runs, `kept` are used. Throws
-   * CulvertError `AGENT_SILENT`.
+   * CulvertError as {@link Predecessor.find}.
    */
   constructor(init: { readonly stateDir: string; readonly kept: readonly number[] }) {
     this.#predecessor = Predecessor.find(init.stateDir);
@@ -34,6 +36,8 @@ export class TakingOver {
     const isOwn = (fd: number): boolean => listenerOf(fd)?.netnsInode === own;
     this.#endpointSockets = sockets.filter(isOwn);
     this.workloadSockets = sockets.filter((fd) => !isOwn(fd));
+    const before = this.#predecessor === null ? [] : this.workloadSockets;
+    this.servedBefore = new Set(before.flatMap((fd) => listenerOf(fd)?.netnsInode ?? []));
     this.inCharge = new Promise((resolve, reject) => {
       this.#take = () => {
         this.#isInCharge = true;
@@ -60,15 +64,18 @@ export class TakingOver {
     return this.#endpointSockets.splice(0);
   }
 
-  /** Resolves when this process listens for every workload. Throws CulvertError `TAKE_OVER`: it takes too long. */
-  async whenListening(isListening: () => boolean): Promise<void> {
+  /**
+   * Resolves when this process listens for every workload. `missing` says what keeps it from that; null: nothing. Throws
+   * CulvertError `TAKE_OVER`: it takes too long.
+   */
+  async whenListening(missing: () => string | null): Promise<void> {
     const deadlineMs = performance.now() + listenTimeoutMs;
-    while (!isListening()) {
+    for (let problem = missing(); problem !== null; problem = missing()) {
       if (performance.now() > deadlineMs) {
         throw new CulvertError({
           code: 'TAKE_OVER',
-          message: `this agent did not come to serve every workload within ${listenTimeoutMs / 1000} s`,
-          hint: `the agent with pid ${this.from} goes on; see the log lines before this one`,
+          message: `this agent did not come to serve every workload within ${listenTimeoutMs / 1000} s: ${problem}`,
+          hint: `the agent with pid ${this.from} goes on; mend this and start the new one again`,
         });
       }
       await delay(pollMs);

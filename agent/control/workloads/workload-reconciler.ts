@@ -44,6 +44,8 @@ export type WorkloadStatus = {
   readonly captured: boolean;
   /** What it waits for, or what went wrong; null: its capture is as it should be. */
   readonly problem: string | null;
+  /** The last attempt to listen for it or to capture it failed; the next one is on its way. */
+  readonly hasFailed: boolean;
   /** Whether at least one worker accepts its connections. */
   readonly isListening: boolean;
   /** Why its connects to ports with `earlyAccept: false` are accepted early all the same; null: they are not. */
@@ -105,6 +107,7 @@ export class WorkloadReconciler {
   #wanted: ReadonlyMap<WorkloadName, WorkloadEntry> | null = null;
   readonly #held = new Map<WorkloadName, Held>();
   readonly #problems = new Map<WorkloadName, string>();
+  readonly #failed = new Set<WorkloadName>();
   /** Ports of which some destination in the mesh is accepted late. */
   #latePorts: readonly number[] = [];
   readonly #lateProblems = new Map<WorkloadName, string>();
@@ -173,6 +176,7 @@ export class WorkloadReconciler {
         netnsPath: held?.netnsPath ?? null,
         captured: held?.applied != null,
         problem: this.#problems.get(name) ?? this.#capture.problemOf(name),
+        hasFailed: this.#failed.has(name),
         isListening: this.#listeners.isListening(name),
         lateAcceptProblem: this.#lateProblems.get(name) ?? null,
         captureProblem: this.#capture.problemOf(name),
@@ -180,7 +184,7 @@ export class WorkloadReconciler {
     });
   }
 
-  /** Ends the passes, waiting for one that runs. Captured workloads stay captured. */
+  /** Ends the passes; one that runs ends when the namespaces that it works on now are done. Captured workloads stay captured. */
   async close(): Promise<void> {
     this.#isClosed = true;
     this.#cancelTimer?.();
@@ -190,7 +194,7 @@ export class WorkloadReconciler {
   /** Call after {@link close}: releases every workload, capture rules first. */
   async releaseAll(): Promise<void> {
     for (const held of this.#held.values()) await this.#release(held, 'the agent is stopping');
-    await this.#removeLeftovers();
+    await this.#removeLeftovers({ untilClosed: false });
   }
 
   async #run(): Promise<void> {
@@ -230,12 +234,15 @@ export class WorkloadReconciler {
     }
     this.#sendWorkloads();
     await this.#capture.whenInCharge();
-    await this.#removeLeftovers();
+    if (this.#isClosed) return;
+    await this.#removeLeftovers({ untilClosed: true });
     const ready = [...this.#held.values()].flatMap((held) => {
       const entry = wanted.get(held.name);
       return entry !== undefined && this.#isReady(held, entry) ? [{ held, entry }] : [];
     });
     for (let index = 0; index < ready.length; index += captureConcurrency) {
+      // A successor waits.
+      if (this.#isClosed) return;
       const batch = ready.slice(index, index + captureConcurrency);
       await Promise.all(batch.map(({ held, entry }) => this.#bringIn(held, entry)));
     }
@@ -264,12 +271,14 @@ export class WorkloadReconciler {
       this.#log.error({ workload: held.name, netns: held.netnsPath, err: error }, 'capture could not be removed');
     }
     this.#held.delete(held.name);
+    this.#failed.delete(held.name);
     this.#log.info({ workload: held.name, netns: held.netnsPath, why }, 'workload released');
   }
 
   /** Namespaces in the ledger that nothing manages any more: left by an earlier run, or drained by now. */
-  async #removeLeftovers(): Promise<void> {
+  async #removeLeftovers(o: { readonly untilClosed: boolean }): Promise<void> {
     for (const entry of this.#ledger.entries) {
+      if (o.untilClosed && this.#isClosed) return;
       const { workload, netnsPath, netnsInode } = entry;
       if (this.#held.get(workload)?.netnsInode === netnsInode) continue;
       if (this.#capture.isHolding(workload, netnsInode)) continue;
@@ -318,7 +327,7 @@ export class WorkloadReconciler {
       return false;
     }
     if (listening.error !== null) {
-      this.#complain(held.name, `its listeners could not be opened: ${listening.error}`);
+      this.#complainOfFailure(held.name, `its listeners could not be opened: ${listening.error}`);
       return false;
     }
     // Its traffic is ruled meanwhile, and rules without the queue would accept early what was accepted late so far.
@@ -350,7 +359,7 @@ export class WorkloadReconciler {
       held.applied = appliedText(workload, loaded);
       this.#forgive(held.name);
     } catch (error) {
-      this.#complain(held.name, `it could not be captured: ${describeError(error)}`);
+      this.#complainOfFailure(held.name, `it could not be captured: ${describeError(error)}`);
     }
   }
 
@@ -407,6 +416,11 @@ export class WorkloadReconciler {
     this.#log[level]({ workload: name, problem: detail }, 'late accept is not possible');
   }
 
+  #complainOfFailure(name: WorkloadName, problem: string): void {
+    this.#failed.add(name);
+    this.#complain(name, problem);
+  }
+
   #complain(name: WorkloadName, problem: string): void {
     if (this.#problems.get(name) === problem) return;
     this.#problems.set(name, problem);
@@ -415,5 +429,6 @@ export class WorkloadReconciler {
 
   #forgive(name: WorkloadName): void {
     this.#problems.delete(name);
+    this.#failed.delete(name);
   }
 }

@@ -11,6 +11,7 @@ const workload = {
   netnsPath: '/run/netns/web',
   captured: true,
   problem: null,
+  hasFailed: false,
   isListening: true,
   lateAcceptProblem: null,
   captureProblem: null,

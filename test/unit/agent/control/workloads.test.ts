@@ -187,10 +187,22 @@ test('a capture that fails is tried again and named', async () => {
   recorder.captureFailure = 'iptables is locked';
   await recorder.want(entryOf());
   assert.match(recorder.problem ?? '', /iptables is locked/);
+  assert.equal(recorder.keeper.statuses()[0]?.hasFailed, true);
   recorder.captureFailure = null;
   await recorder.tick();
   assert.equal(recorder.problem, null);
+  assert.equal(recorder.keeper.statuses()[0]?.hasFailed, false);
   await recorder.keeper.close();
+});
+
+test('an agent that lets go during a pass begins with no further namespace', async () => {
+  const leftover = { workload: workloadNamed('shop/old'), netnsPath: '/proc/self/ns/net', netnsInode: namespaceInode };
+  const recorder = new Recorder({ leftover });
+  recorder.listening = { netnsInode: namespaceInode, error: null, late: notLate };
+  recorder.isServable = true;
+  recorder.keeper.setWanted(new Map([[workloadNamed('shop/web'), entryOf()]]));
+  await recorder.keeper.close();
+  assert.deepEqual(recorder.steps, ['listen [shop/web]']);
 });
 
 test('listeners that could not be opened are tried again, and the workload comes in when they are', async () => {

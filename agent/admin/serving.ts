@@ -1,0 +1,33 @@
+import type { ListenerControl, WorkloadStatus } from '../control/workloads/workload-reconciler.js';
+
+/**
+ * Every workload whose namespace exists is captured and served, but for those that failed: they are tried again, and must
+ * not count against the others, which need no fail-open. When all failed, nothing is served.
+ */
+export function isServing(workloads: readonly Pick<WorkloadStatus, 'netnsPath' | 'captured' | 'hasFailed'>[]): boolean {
+  const present = workloads.filter(({ netnsPath }) => netnsPath !== null);
+  if (present.length === 0) return true;
+  return present.every(({ captured, hasFailed }) => captured || hasFailed) && present.some(({ captured }) => captured);
+}
+
+/**
+ * Null: every workload whose namespace exists has an answer about its listeners, and those that the agent before this one
+ * serves are listened for: connections that arrive are served, whether this process or the one before loaded the capture
+ * rules. Otherwise what is missing.
+ */
+export function notListening(o: {
+  readonly workloads: readonly Pick<WorkloadStatus, 'name' | 'netnsPath'>[];
+  /** Inodes of the namespaces that the agent before this one listens in. */
+  readonly servedBefore: ReadonlySet<number>;
+  readonly listeningOf: ListenerControl['listeningOf'];
+}): string | null {
+  for (const { name, netnsPath } of o.workloads) {
+    if (netnsPath === null) continue;
+    const listening = o.listeningOf(name);
+    if (listening === null) return `the listeners of ${name} are not open yet`;
+    if (listening.error !== null && o.servedBefore.has(listening.netnsInode)) {
+      return `the listeners of ${name} could not be opened: ${listening.error}`;
+    }
+  }
+  return null;
+}
