@@ -1,4 +1,4 @@
-import { closeSync, readdirSync } from 'node:fs';
+import { closeSync, readdirSync, readlinkSync } from 'node:fs';
 import { setTimeout as delay } from 'node:timers/promises';
 import { netnsInode, openNetns, ownNetnsInode, readProcFile } from '../native/addon.js';
 import { capturePorts } from '../ports.js';
@@ -36,25 +36,53 @@ export async function findCapturedNamespaces(o: {
   return looked.flat();
 }
 
-/** Whether a process listens on the agent's port in this namespace. */
+/**
+ * Whether an agent of this host listens in this namespace: a process that is itself in the namespace of this one, where
+ * agents run, has a socket on the agent's port. A listener of the workload itself is none. One whose owner cannot be seen
+ * (a process in another PID namespace) counts as an agent's.
+ */
 export async function isServed(path: string): Promise<boolean> {
   const inode = netnsInode(path);
   if (inode === undefined) return false;
-  const port = capturePorts.outbound.toString(16).toUpperCase().padStart(4, '0');
-  // From Documentation/networking/proc_net_tcp.rst: listening sockets (0A) come first.
-  const listener = new RegExp(`^ *\\d+: [0-9A-F]+:${port} [0-9A-F]+:0000 0A `, 'm');
-  const found = await inNamespace(path, inode, async (fd) =>
-    ['tcp', 'tcp6'].some((name) => listener.test(readIfThere(fd, `/proc/thread-self/net/${name}`))),
+  const sockets = await inNamespace(path, inode, async (fd) =>
+    ['tcp', 'tcp6'].flatMap((name) => listenersIn(readIfThere(fd, `/proc/thread-self/net/${name}`))),
   );
-  return found === true;
+  return (sockets ?? []).some((socket) => {
+    const owners = namespacesOfOwners(socket);
+    return owners.size === 0 || owners.has(ownNetnsInode());
+  });
+}
+
+const agentPort = capturePorts.outbound.toString(16).toUpperCase().padStart(4, '0');
+/**
+ * From Documentation/networking/proc_net_tcp.rst: state 0A is listening, and such sockets come first. Captured is the
+ * inode of the socket; before it come queues, timer, retransmits, user and timeout.
+ */
+const listenerLine = new RegExp(
+  `^ *\\d+: [0-9A-F]+:${agentPort} [0-9A-F]+:0000 0A \\S+ \\S+ \\S+ +\\d+ +\\d+ (\\d+) `,
+  'gm',
+);
+
+/** Inodes of the sockets that listen on the agent's port. */
+function listenersIn(table: string): readonly string[] {
+  return [...table.matchAll(listenerLine)].flatMap(([, inode]) => inode ?? []);
+}
+
+/** Inodes of the network namespaces of the processes that have a socket open. */
+function namespacesOfOwners(socketInode: string): ReadonlySet<number> {
+  const isOwner = (pid: string): boolean =>
+    entriesOf(`/proc/${pid}/fd`).some((fd) => linkIfThere(`/proc/${pid}/fd/${fd}`) === `socket:[${socketInode}]`);
+  return new Set(
+    processes()
+      .filter(isOwner)
+      .flatMap((pid) => inodeIfThere(`/proc/${pid}/ns/net`) ?? []),
+  );
 }
 
 /** By inode; a name is preferred to a process, which may end. Without the own namespace. */
 function allNamespaces(): ReadonlyMap<number, string> {
   const named = entriesOf('/run/netns').map((name) => `/run/netns/${name}`);
-  const ofProcesses = entriesOf('/proc')
-    .filter((name) => /^\d+$/.test(name))
-    .map((pid) => `/proc/${pid}/ns/net`);
+  const ofProcesses = processes().map((pid) => `/proc/${pid}/ns/net`);
   const own = ownNetnsInode();
   const found = new Map<number, string>();
   for (const path of [...named, ...ofProcesses]) {
@@ -92,6 +120,18 @@ async function whileItIsThere<T>(path: string, inode: number, step: () => Promis
       if (attempt === maxAttempts) throw error;
       await delay(betweenAttemptsMs);
     }
+  }
+}
+
+function processes(): readonly string[] {
+  return entriesOf('/proc').filter((name) => /^\d+$/.test(name));
+}
+
+function linkIfThere(path: string): string | null {
+  try {
+    return readlinkSync(path);
+  } catch {
+    return null;
   }
 }
 
