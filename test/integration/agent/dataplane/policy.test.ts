@@ -141,6 +141,25 @@ describe('the rules of the data plane', { timeout: patientMs(120_000) }, () => {
     assert.equal((await mesh.closed('node2', inbound)).reason, 'CERT_REVOKED');
   });
 
+  test('refuse an address whose registry entry cannot be read, and cut what is open to it', async () => {
+    const socket = await openTo('db');
+    const { ipv4: ip } = mesh.workload('db');
+    const change = { type: 'registry', isFull: false, upserts: [], removals: [] } as const;
+    mesh.pool('node1').send({ ...change, unreadable: new Map([[ip, 'workload.shop.newer']]) });
+    assert.equal(await errorOf(socket), 'ECONNRESET');
+    assert.equal((await mesh.closed('node1', outbound)).reason, 'REGISTRY_UNREADABLE');
+    await mesh.closed('node2', inbound);
+    assert.equal(await refusal(mesh.workload('web'), { ip, port }), 'ECONNRESET');
+    const { reason, detail } = await mesh.closed('node1', outbound);
+    assert.equal(reason, 'REGISTRY_UNREADABLE');
+    assert.match(detail ?? '', /workload\.shop\.newer.*upgrade the agent/);
+    mesh.pool('node1').send({ ...change, unreadable: new Map() });
+    assert.match(await exchange(await openTo('db'), 'read'), /read$/);
+    for (const record of [await mesh.closed('node1', outbound), await mesh.closed('node2', inbound)]) {
+      assert.equal(record.reason, 'OK');
+    }
+  });
+
   test('refuse a source that only the other agent knows, after one more try', async () => {
     mesh.pool('node2').send({ type: 'registry', isFull: false, upserts: [], removals: ['workload.shop.web'] });
     assert.equal(await refusal(mesh.workload('web'), { ip: mesh.workload('db').ipv4, port }), 'ECONNRESET');
