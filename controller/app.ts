@@ -229,6 +229,7 @@ async function open(
       ...meshRoutes({
         store,
         agents,
+        members,
         ca,
         trustDomain,
         startedAtMs: nowMs(),

@@ -106,6 +106,8 @@ export type StatusAnswer = {
   readonly appliedAt: string;
   readonly appliedBy: string;
   readonly agents: readonly AgentStatus[];
+  /** Nodes that were removed and have not joined again. A controller of an older version sends none. */
+  readonly removedNodes?: readonly string[];
   /** Dangling references, failing tests, and rules that expire within 7 days. */
   readonly warnings: readonly Problem[];
   /** Emergency rules in force now, soonest expiry first. */

@@ -1,6 +1,7 @@
 import { version } from '../../shared/version.js';
 import type { MeshCa } from '../ca/mesh-ca.js';
 import type { AgentRegistry } from '../fleet/agent-registry.js';
+import type { NodeMembers } from '../join/node-members.js';
 import type { ResourceStore } from '../store/resource-store.js';
 import { badRequest } from './api-error.js';
 import type { PendingTask, StatusAnswer } from './api-types.js';
@@ -13,13 +14,14 @@ import type { ApiAnswer, ApiRequest, Route } from './router.js';
 export function meshRoutes(init: {
   readonly store: ResourceStore;
   readonly agents: AgentRegistry;
+  readonly members: NodeMembers;
   readonly ca: MeshCa;
   readonly trustDomain: string;
   readonly startedAtMs: number;
   readonly nowMs: () => number;
   readonly pending: () => readonly PendingTask[];
 }): Route[] {
-  const { store, agents, ca, nowMs } = init;
+  const { store, agents, members, ca, nowMs } = init;
 
   const warnings = new MeshWarnings();
 
@@ -56,6 +58,7 @@ export function meshRoutes(init: {
       appliedAt: createdAt,
       appliedBy: createdBy,
       agents: agents.list(revision),
+      removedNodes: members.removed,
       warnings: warnings.of(store, nowMs()),
       breakGlass: breakGlassRules(store.release, nowMs()),
     };

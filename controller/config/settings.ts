@@ -42,7 +42,7 @@ export const controllerSettings = defineSettings({
     env: 'CULVERT_CONTROLLER_ADVERTISE',
     key: 'advertise',
     default: null,
-    help: 'Names and addresses under which hosts reach this controller, preferred first. They go into its certificates. If unset: localhost and the host name.',
+    help: 'Names and addresses under which hosts reach this controller, separated by commas, preferred first. They go into its certificates. If unset: localhost and the host name.',
     example: 'controller.example.net,198.18.0.10',
   },
   nats: {

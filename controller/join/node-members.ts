@@ -143,6 +143,11 @@ export class NodeMembers {
     return member !== undefined && isOut(member);
   }
 
+  /** Every node for which {@link isRemoved} is true, by name. */
+  get removed(): NodeName[] {
+    return [...this.#members.keys()].filter((node) => this.isRemoved(node)).sort();
+  }
+
   /** Whether it was no member at that time, because of its last removal. */
   wasOut(node: NodeName, atMs: number): boolean {
     const { removedAtMs, rejoinedAtMs } = this.#members.get(node) ?? { removedAtMs: null, rejoinedAtMs: null };

@@ -74,7 +74,7 @@ export class ApiClient {
   }
 
   #refusal(status: number, json: unknown): CliError {
-    const { code, message, hint, problems } = (json ?? {}) as Partial<ProblemsAnswer>;
+    const { code, message, hint, problems } = (json ?? {}) as Partial<Omit<ProblemsAnswer, 'code'> & { code: string }>;
     if (typeof code !== 'string' || typeof message !== 'string') {
       return new CliError({
         exit: 'unreachable',
@@ -84,7 +84,7 @@ export class ApiClient {
       });
     }
     if (Array.isArray(problems)) return new RefusedError({ answer: json as ProblemsAnswer });
-    const exit: ExitName = status === 404 ? 'notFound' : status === 401 || status === 403 ? 'unauthorized' : 'failed';
+    const exit = code === 'BAD_REQUEST' ? 'usage' : exitOf(status);
     const next = typeof hint === 'string' ? hint : exit === 'unauthorized' ? unauthorizedHint : undefined;
     return new CliError({ exit, code, message, ...(next === undefined ? {} : { hint: next }) });
   }
@@ -112,6 +112,11 @@ async function readBody(incoming: IncomingMessage): Promise<string> {
 }
 
 const certificateHint = 'the context file has an old CA or that of another controller: copy admin.yaml again';
+
+function exitOf(status: number): ExitName {
+  if (status === 404) return 'notFound';
+  return status === 401 || status === 403 ? 'unauthorized' : 'failed';
+}
 
 /** Node's error codes for a certificate that is not trusted or not valid now. */
 const certificateCodes = [

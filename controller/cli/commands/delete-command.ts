@@ -1,5 +1,6 @@
 import type { Command } from 'commander';
 import { formatResourceId, resourceId, type ResourceId } from '../../resources/kinds/resource-key.js';
+import { formatProblem, type Problem } from '../../resources/kinds/problem.js';
 import { kindInfo } from '../../resources/kinds/resource.js';
 import type { ResourceChange } from '../../store/history.js';
 import type { DeleteAnswer } from '../../api/api-types.js';
@@ -33,7 +34,9 @@ export type Deleted = {
 export function addDeleteCommand(program: Command, cli: Cli): void {
   const command = program
     .command('delete')
-    .description('Delete a resource, or those in files. Refuses to delete a resource that others refer to.')
+    .description(
+      'Delete a resource, or those in files. Refuses to delete a Segment that others name, and warns of what names a deleted Workload or Service.',
+    )
     .argument('[kind]', 'kind of the resource')
     .argument('[name]', 'name of the resource, or NAMESPACE/NAME')
     .option('-n, --namespace <namespace>', 'namespace of the resource; "default" unless given')
@@ -86,6 +89,7 @@ class Deletion {
   readonly #client: ApiClient;
   readonly #options: Options;
   readonly #changes: ResourceChange[] = [];
+  readonly #warned = new Set<string>();
   #revision: number | null = null;
   #sequence: number | null = null;
 
@@ -131,7 +135,11 @@ class Deletion {
     try {
       const { dryRun } = this.#options;
       const query = dryRun ? { dryRun: 'true' } : {};
-      const { revision, inventory } = await this.#client.call<DeleteAnswer>({ method: 'DELETE', path, query });
+      const { revision, inventory, warnings } = await this.#client.call<DeleteAnswer>({
+        method: 'DELETE',
+        path,
+        query,
+      });
       this.#revision = revision;
       if (inventory.changes > 0) this.#sequence = inventory.sequence;
       this.#changes.push({ ...id, change: 'deleted' });
@@ -140,6 +148,7 @@ class Deletion {
           ? `${formatResourceId(id)} would be deleted`
           : `${formatResourceId(id)} deleted, ${renderHeld({ revision, inventory })}`,
       );
+      this.#warn(id, warnings);
       return null;
     } catch (error) {
       if (error instanceof RefusedError) return error;
@@ -148,6 +157,17 @@ class Deletion {
       this.#say(`${formatResourceId(id)} does not exist`);
       return null;
     }
+  }
+
+  /** What no longer matches anything. Warnings about the rest of the mesh come with each of several deletions. */
+  #warn({ kind }: ResourceId, warnings: readonly Problem[]): void {
+    const fresh = warnings.filter((warning) => !this.#warned.has(formatProblem(warning)));
+    for (const warning of fresh) this.#warned.add(formatProblem(warning));
+    this.#cli.printProblems(fresh);
+    if (kind !== 'Workload' || fresh.length === 0) return;
+    this.#cli.io.printError(
+      'while something still answers at its addresses, they count as outside the mesh: what only names the workload no longer applies to them, and with outbound: allow connections to them are allowed, in the clear',
+    );
   }
 
   #say(line: string): void {

@@ -17,7 +17,10 @@ export function addWhyCommand(program: Command, cli: Cli): void {
       '<source>',
       'workload or service account as NAMESPACE/NAME (prefix workload: or sa: to choose), or an IP address',
     )
-    .argument('<destination>', 'workload, service or service account as NAMESPACE/NAME[:PORT], or ADDRESS[:PORT]')
+    .argument(
+      '<destination>',
+      'workload, service or service account as NAMESPACE/NAME[:PORT] (prefix workload:, service: or sa: to choose), or ADDRESS[:PORT]; without PORT only a service with one port',
+    )
     .addOption(
       new Option('--expect <verdict>', 'exit with 1 when any matching connection has another verdict').choices([
         'allow',

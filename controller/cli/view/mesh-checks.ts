@@ -85,12 +85,21 @@ function caFindings({ status, nowMs }: MeshFacts): Finding[] {
 function nodeFindings({ status, workloadsByNode }: MeshFacts): Finding[] {
   const joined = new Set<string>(status.agents.map(({ node }) => node));
   const missing = [...workloadsByNode].filter(([node]) => !joined.has(node));
-  return missing.map(([node, count]) =>
-    warn(
-      `${count} ${count === 1 ? 'workload is' : 'workloads are'} on ${node}, which has no agent: neither encrypted nor subject to rules`,
+  const removed = new Set(status.removedNodes);
+  return missing.map(([node, count]) => {
+    const workloads = `${count} ${count === 1 ? 'workload is' : 'workloads are'} on ${node}`;
+    if (removed.has(node)) {
+      const hint = `when nothing answers at ${count === 1 ? 'its' : 'their'} addresses any more, delete ${count === 1 ? 'the Workload' : 'the Workloads'}, or move ${count === 1 ? 'it' : 'them'} to another node`;
+      return warn(
+        `${workloads}, a node that was removed: other agents send to such workloads only through tunnels`,
+        hint,
+      );
+    }
+    return warn(
+      `${workloads}, which has no agent: neither encrypted nor subject to rules`,
       `join it: culvert token create --node ${node}`,
-    ),
-  );
+    );
+  });
 }
 
 function agentFindings({ node, state, heartbeat, revisionLag }: Agent): Finding[] {

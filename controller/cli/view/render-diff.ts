@@ -37,34 +37,37 @@ function pairTable(title: string, wanted: 'denied' | 'allowed', changed: readonl
 
 function flowBlocks({ broken, opened, newlyAudited, unknown, unchanged }: FlowDiff, nowMs: number): string[] {
   return [
-    ...flowTable('WOULD BREAK: recorded connections that worked and would be denied', broken, nowMs),
-    ...flowTable('Recorded refusals that would be allowed', opened, nowMs),
-    ...flowTable('Would stay allowed, but newly audited as denied', newlyAudited, nowMs),
+    ...flowTable('WOULD BREAK: recorded connections that worked and would be denied', broken, 'worked', nowMs),
+    ...flowTable('Recorded refusals that would be allowed', opened, 'denied', nowMs),
+    ...flowTable('Would stay allowed, but newly audited as denied', newlyAudited, 'worked', nowMs),
     ...(unknown.length === 0 ? [] : [unknownTable(unknown, nowMs)]),
     `${unchanged} recorded flows would not change, ${broken.length} would break, ${unknown.length} unknown.`,
   ];
 }
 
-function flowTable(title: string, changes: readonly FlowChange[], nowMs: number): string[] {
-  if (changes.length === 0) return [];
-  const rows = changes.map((flow) => [...seen(flow, nowMs), `${flow.before} -> ${flow.after}`]);
-  return [`${title}:\n${renderTable([...seenHeader, 'RULE'], rows)}`];
+/** Which of the connections of a conversation the title is about. */
+type Counted = 'worked' | 'denied';
+
+function flowTable(title: string, changes: readonly FlowChange[], counted: Counted, nowMs: number): string[] {
+  return changes.length === 0 ? [] : [`${title}:\n${changesTable(changes, counted, nowMs)}`];
+}
+
+function changesTable(changes: readonly FlowChange[], counted: Counted, nowMs: number): string {
+  const rows = changes.map((flow) => [...seen(flow, flow[counted], nowMs), `${flow.before} -> ${flow.after}`]);
+  return renderTable([...seenHeader, 'RULE'], rows);
 }
 
 /** Columns of {@link seen}; the caller adds a last one. */
 const seenHeader = ['FROM', 'TO', 'PORT', 'CONNECTIONS', 'DAYS', 'LAST SEEN'];
 
 export function renderBrokenFlows(changes: readonly FlowChange[], nowMs: number): string {
-  return renderTable(
-    [...seenHeader, 'RULE'],
-    changes.map((flow) => [...seen(flow, nowMs), `${flow.before} -> ${flow.after}`]),
-  );
+  return changesTable(changes, 'worked', nowMs);
 }
 
 export function renderUnknownFlows(unknown: readonly UnknownFlow[], nowMs: number): string {
   return renderTable(
     [...seenHeader, 'WHY'],
-    unknown.map((flow) => [...seen(flow, nowMs), flow.why]),
+    unknown.map((flow) => [...seen(flow, flow.allowed + flow.denied, nowMs), flow.why]),
   );
 }
 
@@ -72,13 +75,13 @@ function unknownTable(unknown: readonly UnknownFlow[], nowMs: number): string {
   return `Unknown, cannot be predicted:\n${renderUnknownFlows(unknown, nowMs)}`;
 }
 
-function seen(flow: UnknownFlow | FlowChange, nowMs: number): string[] {
-  const { source, destination, port, allowed, denied, daysSeen, lastSeenMs } = flow;
+function seen(flow: UnknownFlow | FlowChange, connections: number, nowMs: number): string[] {
+  const { source, destination, port, daysSeen, lastSeenMs } = flow;
   return [
     source,
     destination,
     port === 0 ? '' : String(port),
-    String(allowed + denied),
+    String(connections),
     String(daysSeen),
     formatAge(lastSeenMs, nowMs),
   ];

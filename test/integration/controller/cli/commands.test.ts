@@ -196,6 +196,17 @@ describe('the culvert command with a running controller', () => {
     assert.match(err, /expected the verdict deny .*\[UNEXPECTED_VERDICT\]/);
   });
 
+  it('exits with 64 when an argument of why is unusable', async () => {
+    for (const [source, target] of [
+      ['api', 'billing/db:80'],
+      ['billing/api', 'billing/db'],
+    ] as const) {
+      const { code, err } = await culvert('why', source, target);
+      assert.equal(code, 64, err);
+      assert.match(err, /\[BAD_REQUEST\]/);
+    }
+  });
+
   it('exits with 4 when the source is not known', async () => {
     const { code, err } = await culvert('why', 'billing/apj', 'billing/db:80');
     assert.equal(code, 4);

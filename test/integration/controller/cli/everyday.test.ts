@@ -123,6 +123,37 @@ test('get -w goes on after an outage of the controller, and says so once', { tim
   assert.equal((await culvert('delete', 'workload', 'shop/meanwhile')).code, 0);
 });
 
+test('delete names the rules, segments and services that no longer match, also with --dry-run', async () => {
+  const named = JSON.stringify({
+    apiVersion: 'culvert.dev/v1',
+    kind: 'SegmentationRule',
+    metadata: { name: 'to-gone' },
+    spec: { action: 'deny', priority: 20, to: [{ workload: 'shop/gone' }] },
+  });
+  const service = JSON.stringify({
+    apiVersion: 'culvert.dev/v1',
+    kind: 'Service',
+    metadata: { name: 'gone', namespace: 'shop' },
+    spec: { vips: ['198.18.200.9'], ports: [{ port: 80 }], selector: { app: 'gone' } },
+  });
+  const gone = workloadDocument('shop', 'gone', { ip: '198.18.0.9', labels: { app: 'gone' } });
+  const applied = await apply(controller, documents(gone, named, service));
+  assert.equal(applied.status, 200, applied.text);
+  for (const dryRun of [['--dry-run'], []]) {
+    const { code, err } = await culvert('delete', 'workload', 'shop/gone', ...dryRun);
+    assert.equal(code, 0, err);
+    assert.match(err, /^warning: SegmentationRule\/to-gone: .*shop\/gone/m);
+    assert.match(err, /^warning: Service\/shop\/gone: /m);
+    assert.match(err, /^while something still answers at its addresses, they count as outside the mesh: /m);
+  }
+  for (const rest of [
+    ['rule', 'to-gone'],
+    ['service', 'shop/gone'],
+  ]) {
+    assert.deepEqual([(await culvert('delete', ...rest)).code], [0]);
+  }
+});
+
 test('delete --dry-run says what would be deleted, and refuses what a deletion would refuse', async () => {
   const would = await culvert('delete', 'workload', 'shop/db', '--dry-run');
   assert.deepEqual([would.code, would.out], [0, 'Workload/shop/db would be deleted']);

@@ -109,6 +109,20 @@ describe('culvert check', () => {
       ['warn nodes: 2 workloads are on host-b, which has no agent: neither encrypted nor subject to rules'],
     ],
     [
+      'workloads on a node that was removed',
+      {
+        ...well,
+        status: { ...status, removedNodes: ['host-b'] },
+        workloadsByNode: new Map([
+          ['host-a', 1],
+          ['host-b', 1],
+        ]),
+      },
+      [
+        'warn nodes: 1 workload is on host-b, a node that was removed: other agents send to such workloads only through tunnels',
+      ],
+    ],
+    [
       'an agent that was never heard of',
       withAgent({ state: 'joined', heartbeat: null, lastSeenMs: null }),
       ['fail agents: host-a has sent no heartbeat since it joined'],
