@@ -191,7 +191,7 @@ describe('culvert shows what is there as table, JSON and YAML', () => {
     ])) as TokenAnswer;
     assert.equal(json.node, 'node3');
     assert.ok(json.expiresAtMs <= Date.now() + 60_000);
-    assert.equal((await culvert('token', 'create', '--node', 'Node Three')).code, 1);
+    assert.equal((await culvert('token', 'create', '--node', 'Node Three')).code, 64);
   });
 
   test('why, with the verdict that was expected as exit code', async () => {
