@@ -1,4 +1,5 @@
-import type { ListenerControl, WorkloadStatus } from '../control/workloads/workload-reconciler.js';
+import type { ListenerControl } from '../control/workloads/workload-reconciler.js';
+import type { WorkloadStatus } from '../control/workloads/workload-status.js';
 
 /**
  * Every workload whose namespace exists is captured and served, but for those that failed: they are tried again, and must

@@ -22,13 +22,11 @@ import { RegistryFollower } from './followers/registry-follower.js';
 import type { AppliedRules } from './followers/rules-follower.js';
 import { systemScheduler } from '../thread/scheduler.js';
 import { StateSaver, type StateDirectory } from './state/state-directory.js';
-import { refusalsOf, type ProtectedWorkload } from './workloads/refusals.js';
+import type { ProtectedWorkload } from './workloads/refusals.js';
+import { maxAlarmLength, reportedWorkload } from './workloads/reported-workload.js';
 import { LateAcceptPorts } from './workloads/late-accept-ports.js';
 import { WorkloadReconciler, type CaptureControl } from './workloads/workload-reconciler.js';
 import { workloadName, type NodeName } from '../../shared/routing/names.js';
-
-/** Maximum length of a problem in a heartbeat, in characters. */
-const maxAlarmLength = 2048;
 
 /** A heartbeat reports a new registry once no other has followed for this long. */
 const registryQuietMs = 200;
@@ -406,18 +404,7 @@ export class ControlPlane {
       inventorySequence: pool.registeredSequence,
       nowMs,
       startedAtMs,
-      workloads: this.workloads().map((workload) => ({
-        name: workload.name,
-        captured: workload.captured,
-        certificateNotAfterMs: workload.certificateNotAfterMs,
-        problem:
-          (
-            refusalsOf(workload, nowMs)[0]?.detail ??
-            workload.problem ??
-            workload.certificateProblem ??
-            workload.lateAcceptProblem
-          )?.slice(0, maxAlarmLength) ?? null,
-      })),
+      workloads: this.workloads().map((workload) => reportedWorkload(workload, nowMs)),
       trust: this.#trust.report(),
       pending: [...pending()],
     });

@@ -180,9 +180,13 @@ export type RollbackAnswer = ApplyAnswer & {
 /**
  * `GET /v1/rollout[?revision=&inventory=&capture=]`: which agents enforce a revision (default: the current one) and, with `inventory`,
  * also have the registry up to that sequence. With `capture=true` also
- * which workloads no agent captures yet; else null.
+ * which workloads no agent captures yet, and of which captured ones connects to ports with `earlyAccept: false` are accepted
+ * early; else null.
  */
-export type RolloutAnswer = Rollout & { readonly uncaptured: Uncaptured | null };
+export type RolloutAnswer = Rollout & {
+  readonly uncaptured: Uncaptured | null;
+  readonly acceptedEarly: Uncaptured | null;
+};
 export type { Uncaptured, UncapturedWorkload } from '../fleet/capture-progress.js';
 export type { BreakGlassRule } from '../fleet/mesh-warnings.js';
 export type { RolloutAgent, RolloutState } from '../fleet/rollout-progress.js';

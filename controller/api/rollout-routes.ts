@@ -1,5 +1,5 @@
 import type { AgentRegistry } from '../fleet/agent-registry.js';
-import { uncapturedWorkloads } from '../fleet/capture-progress.js';
+import { earlyAcceptedWorkloads, uncapturedWorkloads } from '../fleet/capture-progress.js';
 import { rolloutOf } from '../fleet/rollout-progress.js';
 import type { ResourceStore } from '../store/resource-store.js';
 import { notFound } from './api-error.js';
@@ -22,6 +22,7 @@ export function rolloutRoutes(init: { readonly store: ResourceStore; readonly ag
     const body = {
       ...rolloutOf({ revision, sequence }, statuses),
       uncaptured: isCaptureAsked ? uncapturedWorkloads(store.inventory.entries, statuses) : null,
+      acceptedEarly: isCaptureAsked ? earlyAcceptedWorkloads(store.inventory.entries, statuses) : null,
     } satisfies RolloutAnswer;
     return { status: 200, body };
   };

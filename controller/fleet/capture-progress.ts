@@ -9,7 +9,7 @@ export type UncapturedWorkload = {
   readonly workload: WorkloadName;
   readonly node: NodeName;
   readonly problem: string;
-  /** Its agent sends heartbeats, so it will be captured soon unless the problem stays. */
+  /** Its agent sends heartbeats, or has joined and is about to: it will be captured soon unless the problem stays. */
   readonly isExpected: boolean;
 };
 
@@ -34,17 +34,46 @@ export function mayBeExpected({ workloads, total }: Uncaptured, names: ReadonlyS
  * a node or a network namespace are left out: no agent has to capture them.
  */
 export function uncapturedWorkloads(entries: readonly RegistryEntry[], agents: readonly AgentStatus[]): Uncaptured {
+  return listed(entries, agents, ({ workload, node, reported }) => {
+    if (reported === undefined) {
+      return { workload, node, problem: 'no agent has joined for its node', isExpected: false };
+    }
+    const problem = reported.problemOf(workload);
+    return problem === null ? null : { workload, node, problem, isExpected: reported.isExpected };
+  });
+}
+
+/**
+ * The captured workloads whose connects to ports with `earlyAccept: false` are accepted early all the same, sorted like
+ * `entries`. Those of silent agents are left out, because nothing is known of them.
+ */
+export function earlyAcceptedWorkloads(entries: readonly RegistryEntry[], agents: readonly AgentStatus[]): Uncaptured {
+  // Mostly none, and the question comes several times a second.
+  const concerned = agents.filter(({ heartbeat }) => heartbeat?.workloads.some((status) => status.lateAcceptProblem));
+  if (concerned.length === 0) return { workloads: [], total: 0 };
+  return listed(entries, concerned, ({ workload, node, reported }) => {
+    const problem = reported?.lateAcceptProblemOf(workload) ?? null;
+    return problem === null ? null : { workload, node, problem, isExpected: true };
+  });
+}
+
+type Asked = {
+  readonly workload: WorkloadName;
+  readonly node: NodeName;
+  readonly reported: ReportedWorkloads | undefined;
+};
+
+function listed(
+  entries: readonly RegistryEntry[],
+  agents: readonly AgentStatus[],
+  judge: (asked: Asked) => UncapturedWorkload | null,
+): Uncaptured {
   const byNode = new Map(agents.map((agent) => [agent.node, new ReportedWorkloads(agent)]));
   const found = entries.flatMap((entry): UncapturedWorkload[] => {
     if (entry.kind !== 'workload' || entry.node === null || entry.netns === null) return [];
     const { node } = entry;
-    const workload = workloadName(entry);
-    const reported = byNode.get(node);
-    if (reported === undefined) {
-      return [{ workload, node, problem: 'no agent has joined for its node', isExpected: false }];
-    }
-    const problem = reported.problemOf(workload);
-    return problem === null ? [] : [{ workload, node, problem, isExpected: !reported.isSilent }];
+    const judged = judge({ workload: workloadName(entry), node, reported: byNode.get(node) });
+    return judged === null ? [] : [judged];
   });
   const inOrder = found.sort((a, b) => Number(b.isExpected) - Number(a.isExpected));
   return { workloads: inOrder.slice(0, maxUncaptured), total: found.length };
@@ -53,19 +82,28 @@ export function uncapturedWorkloads(entries: readonly RegistryEntry[], agents: r
 type WorkloadStatus = Heartbeat['workloads'][number];
 
 class ReportedWorkloads {
-  readonly isSilent: boolean;
+  readonly isExpected: boolean;
+  readonly #state: AgentStatus['state'];
   readonly #byName: ReadonlyMap<string, WorkloadStatus>;
 
   constructor({ state, heartbeat }: AgentStatus) {
-    this.isSilent = state === 'joined' || state === 'stale';
+    this.#state = state;
+    this.isExpected = state !== 'stale';
     this.#byName = new Map(heartbeat?.workloads.map((status) => [status.name, status]));
   }
 
   /** Null: it is captured. */
   problemOf(workload: WorkloadName): string | null {
-    if (this.isSilent) return 'its agent sends no heartbeats';
+    if (this.#state === 'joined') return 'its agent has sent no heartbeat since it joined';
+    if (this.#state === 'stale') return 'its agent sends no heartbeats';
     const status = this.#byName.get(workload);
     if (status === undefined) return 'its agent does not report it yet';
     return status.captured ? null : (status.problem ?? 'its traffic is not captured yet');
+  }
+
+  /** Null: its connects are accepted late, or that is unknown. */
+  lateAcceptProblemOf(workload: WorkloadName): string | null {
+    if (this.#state === 'joined' || this.#state === 'stale') return null;
+    return this.#byName.get(workload)?.lateAcceptProblem ?? null;
   }
 }

@@ -79,6 +79,11 @@ export const workloadStatusSchema = z.object({
   certificateNotAfterMs: epochMs.nullable(),
   /** Why the workload is not protected yet; null when it is. */
   problem: z.string().max(2048).nullable(),
+  /**
+   * Why its connects to ports with `earlyAccept: false` are accepted early all the same. Absent: they are not, or the
+   * agent's version does not report it.
+   */
+  lateAcceptProblem: z.string().max(2048).exactOptional(),
 });
 
 /**

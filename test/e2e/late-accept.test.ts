@@ -291,6 +291,9 @@ test('what keeps the queue from being opened is told, and connections are accept
       const { stdout } = await mesh.controller.culvert(['check']);
       return stdout.includes('connects to ports with earlyAccept: false are accepted early') ? true : undefined;
     });
+    const applied = await mesh.controller.culvert(['apply', '-f', '-', '--wait', '3s'], mesh.lab.resources());
+    assert.equal(applied.code, 1, applied.stdout);
+    assert.match(applied.stderr, /no effect for these workloads: shop\/client on node1 .*\[CONNECTS_ACCEPTED_EARLY\]/);
   } finally {
     holder();
   }
@@ -315,4 +318,11 @@ test('without any port that asks for it the rules are as they were', { timeout: 
     /NFQUEUE|15002|15003/.test(await netnsFingerprint(client())) ? undefined : true,
   );
   assert.equal(await outcome(server().ipv4), 'ECONNRESET');
+});
+
+test('apply --wait ends when connects are accepted late, and not before', { timeout: patientMs(90_000) }, async () => {
+  const { code, stderr } = await mesh.controller.culvert(['apply', '-f', '-', '--wait', '25s'], mesh.lab.resources());
+  assert.equal(code, 0, stderr);
+  assert.equal(await isQueued(), true);
+  assert.equal(await outcome(server().ipv4), 'ECONNREFUSED');
 });

@@ -1,5 +1,5 @@
 import type { VerifiedChain } from '../credentials/verified-chains.js';
-import type { WorkloadStatus } from './workload-reconciler.js';
+import type { WorkloadStatus } from './workload-status.js';
 
 /** A workload of this node and everything the agent knows about its protection. */
 export type ProtectedWorkload = WorkloadStatus & {

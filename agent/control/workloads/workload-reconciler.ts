@@ -9,6 +9,7 @@ import { findNamespace } from './network-namespace.js';
 import type { Scheduler } from '../../thread/scheduler.js';
 import { findWorkloadNamespaces, type NamespaceFound } from './workload-namespaces.js';
 import type { WorkloadName } from '../../../shared/routing/names.js';
+import type { WorkloadStatus } from './workload-status.js';
 
 /** The part of WorkloadCapture that captures and releases workloads. */
 export type CaptureControl = {
@@ -37,23 +38,6 @@ export type ListenerControl = {
   isListening(workload: WorkloadName): boolean;
 };
 
-export type WorkloadStatus = {
-  readonly name: WorkloadName;
-  readonly identity: SpiffeId;
-  readonly netnsPath: string | null;
-  readonly captured: boolean;
-  /** What it waits for, or what went wrong; null: its capture is as it should be. */
-  readonly problem: string | null;
-  /** The last attempt to listen for it or to capture it failed; the next one is on its way. */
-  readonly hasFailed: boolean;
-  /** Whether at least one worker accepts its connections. */
-  readonly isListening: boolean;
-  /** Why its connects to ports with `earlyAccept: false` are accepted early all the same; null: they are not. */
-  readonly lateAcceptProblem: string | null;
-  /** Why its traffic may pass by the agent although it is captured: rules are missing or damaged; null: they are there. */
-  readonly captureProblem: string | null;
-};
-
 type Held = {
   readonly name: WorkloadName;
   readonly netnsPath: string;
@@ -63,6 +47,8 @@ type Held = {
   readonly wasCaptured: boolean;
   /** What is loaded in the namespace, as text, to detect changes; null: nothing yet. */
   applied: string | null;
+  /** Of that, the ports whose connects are sent to the queue. */
+  appliedLatePorts: readonly number[];
   /** Rules put SYNs into the queue of late accept. */
   hasLateRules: boolean;
   /** Why they could not be loaded, since the ports changed; null: they could. */
@@ -71,6 +57,10 @@ type Held = {
 
 const queueOpening = 'the queue for connects to ports with earlyAccept: false is not open yet';
 const noLateRules = { hasLateRules: false, lateRulesProblem: null } as const;
+
+function lateDetail(problem: string): string {
+  return `connects to ports with earlyAccept: false are accepted early: ${problem}`;
+}
 
 function appliedText(workload: CapturedNetns, latePorts: readonly number[]): string {
   return JSON.stringify([workload, latePorts]);
@@ -178,7 +168,7 @@ export class WorkloadReconciler {
         problem: this.#problems.get(name) ?? this.#capture.problemOf(name),
         hasFailed: this.#failed.has(name),
         isListening: this.#listeners.isListening(name),
-        lateAcceptProblem: this.#lateProblems.get(name) ?? null,
+        lateAcceptProblem: this.#lateProblems.get(name) ?? this.#lateRulesMissing(held),
         captureProblem: this.#capture.problemOf(name),
       };
     });
@@ -229,6 +219,7 @@ export class WorkloadReconciler {
         sinceMs: this.#scheduler.nowMs(),
         wasCaptured: this.#ledger.has(name, netnsInode),
         applied: null,
+        appliedLatePorts: [],
         ...noLateRules,
       });
     }
@@ -357,6 +348,7 @@ export class WorkloadReconciler {
       const loaded = await this.#load(held, workload, latePorts);
       this.#log.info({ workload: held.name, netns: held.netnsPath }, 'workload captured');
       held.applied = appliedText(workload, loaded);
+      held.appliedLatePorts = loaded;
       this.#forgive(held.name);
     } catch (error) {
       this.#complainOfFailure(held.name, `it could not be captured: ${describeError(error)}`);
@@ -409,8 +401,15 @@ export class WorkloadReconciler {
     return [];
   }
 
+  /** Null: its rules have all ports, or it is not captured. */
+  #lateRulesMissing(held: Held | undefined): string | null {
+    if (held === undefined || held.applied === null) return null;
+    const has = new Set(held.appliedLatePorts);
+    return this.#latePorts.every((port) => has.has(port)) ? null : lateDetail('its rules are not loaded yet');
+  }
+
   #complainOfLate(name: WorkloadName, problem: string, level: 'info' | 'warn' = 'warn'): void {
-    const detail = `connects to ports with earlyAccept: false are accepted early: ${problem}`;
+    const detail = lateDetail(problem);
     if (this.#lateProblems.get(name) === detail) return;
     this.#lateProblems.set(name, detail);
     this.#log[level]({ workload: name, problem: detail }, 'late accept is not possible');

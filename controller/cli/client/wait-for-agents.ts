@@ -23,13 +23,15 @@ type Wait = {
   readonly ignoreSilent: boolean;
   /** Workloads to wait for until their agent captures them, unless it is silent or there is none; absent: not asked. */
   readonly workloads?: ReadonlySet<string> | undefined;
+  /** Waits until no captured workload's connects are accepted early at ports with `earlyAccept: false`. */
+  readonly isLate?: boolean | undefined;
 };
 
 export function isSettled(answer: RolloutAnswer, ignoreSilent: boolean): boolean {
   return ignoreSilent ? answer.isCompleteButSilent : answer.isComplete;
 }
 
-/** Polls until the rollout is complete and the workloads are captured, or the time is over, and returns the last answer. The revision stays the same. */
+/** Polls until the rollout is complete, the workloads are captured and connects accepted late, or the time is over, and returns the last answer. The revision stays the same. */
 export async function settledRollout({
   client,
   io,
@@ -38,6 +40,7 @@ export async function settledRollout({
   waitMs,
   ignoreSilent,
   workloads,
+  isLate = false,
 }: Wait): Promise<RolloutAnswer> {
   const deadlineMs = io.nowMs() + waitMs;
   let asked = revision;
@@ -46,7 +49,8 @@ export async function settledRollout({
     const query = { revision: asked?.toString(), inventory: sequence?.toString(), capture };
     const answer = await client.call<RolloutAnswer>({ method: 'GET', path: ['rollout'], query });
     const isMissing = workloads !== undefined && mayBeExpected(answer.uncaptured ?? noneUncaptured, workloads);
-    if ((isSettled(answer, ignoreSilent) && !isMissing) || io.nowMs() >= deadlineMs) return answer;
+    const isEarly = isLate && earlyOf(answer).total > 0;
+    if ((isSettled(answer, ignoreSilent) && !isMissing && !isEarly) || io.nowMs() >= deadlineMs) return answer;
     asked = answer.revision;
     await delay(pollMs);
   }
@@ -69,6 +73,22 @@ export function agentsBehind(
 }
 
 const noneUncaptured: Uncaptured = { workloads: [], total: 0 };
+
+/** A controller of an earlier version does not say. */
+function earlyOf({ acceptedEarly }: Partial<RolloutAnswer>): Uncaptured {
+  return acceptedEarly ?? noneUncaptured;
+}
+
+/** The error that names the workloads whose connects are still accepted early, whatever the port asks for. */
+function acceptedEarly(early: Uncaptured, waitMs: number): CliError {
+  return new CliError({
+    exit: 'failed',
+    code: 'CONNECTS_ACCEPTED_EARLY',
+    message: `after ${formatSpan(waitMs)} earlyAccept: false has no effect for these workloads: ${uncapturedText(early)}`,
+    hint: 'all rules are enforced, and their agents keep trying; check them with: culvert check',
+  });
+}
+
 const noWorkloads: ReadonlySet<string> = new Set();
 
 /** The error that names the workloads which this change makes or changes, and for which nothing is enforced yet. */
@@ -93,7 +113,7 @@ function uncapturedText({ workloads, total }: Uncaptured): string {
 
 /**
  * Implements `--wait` of commands that change something: waits until all workers of every agent that is not silent enforce
- * it and the workloads in it are captured, and prints how many agents do. Throws CliError (failed), which names the others.
+ * it, the workloads in it are captured and, if asked, connects are accepted late, and prints how many agents do. Throws CliError (failed), which names the others.
  * Lists the workloads of the mesh for which nothing is enforced, because no agent captures them.
  */
 export async function waitForAgents(o: Omit<Wait, 'ignoreSilent'> & { readonly output: OutputFormat }): Promise<void> {
@@ -104,6 +124,8 @@ export async function waitForAgents(o: Omit<Wait, 'ignoreSilent'> & { readonly o
   const awaited = uncaptured.workloads.filter(({ workload, isExpected }) => isExpected && workloads.has(workload));
   if (awaited.length > 0) throw notCaptured({ workloads: awaited, total: awaited.length }, waitMs);
   if (mayBeExpected(uncaptured, workloads)) throw notCaptured(uncaptured, waitMs);
+  const early = earlyOf(rollout);
+  if (o.isLate === true && early.total > 0) throw acceptedEarly(early, waitMs);
   const count = rollout.agents.filter(({ state }) => state === 'done').length;
   if (output === 'table') io.print(`enforced by ${count} ${count === 1 ? 'agent' : 'agents'}`);
   const silent = rollout.agents.filter(isSilent).map(({ node }) => node);

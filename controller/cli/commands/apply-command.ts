@@ -22,7 +22,7 @@ export function addApplyCommand(program: Command, cli: Cli): void {
     .option('-m, --message <text>', 'why, for culvert history')
     .option(
       '--wait <duration>',
-      'wait until every agent that is not silent enforces it and new workloads are captured, such as 30s',
+      'wait until every agent that is not silent enforces it, has captured the workloads in the files, and accepts late what asks for it, such as 30s',
       readDuration,
     );
   command.addHelpText('after', '\nExample: culvert apply -f rules/ --message CHG-1182 --wait 30s');
@@ -46,13 +46,24 @@ async function apply(cli: Cli, { file, dryRun, message, wait, output }: Options)
   if (wait === undefined || dryRun) return;
   const sequence = answer.inventory.changes > 0 ? answer.inventory.sequence : undefined;
   const workloads = appliedWorkloads(answer);
-  await waitForAgents({ client, io, revision: answer.revision, sequence, workloads, waitMs: wait, output });
+  const isLate = mayAskForLateAccept(answer, documents);
+  await waitForAgents({ client, io, revision: answer.revision, sequence, workloads, isLate, waitMs: wait, output });
 }
 
-/** `namespace/name` of the workloads that the apply makes or changes. */
+/**
+ * `namespace/name` of the workloads in the files, also of those that stay as they were: their agent may have been replaced, and
+ * what was applied again is waited for like what is new.
+ */
 function appliedWorkloads({ changes }: ApplyAnswer): ReadonlySet<string> {
-  const applied = changes.filter(({ kind, change }) => kind === 'Workload' && change !== 'unchanged');
+  const applied = changes.filter(({ kind }) => kind === 'Workload');
   return new Set(applied.map(({ namespace, name }) => `${namespace ?? ''}/${name}`));
+}
+
+const kindsWithPorts: ReadonlySet<string> = new Set(['Workload', 'Service', 'ServiceEntry']);
+
+/** A port that is accepted late concerns every workload of the mesh, so other changes do not wait for that. */
+function mayAskForLateAccept({ changes }: ApplyAnswer, documents: string): boolean {
+  return changes.some(({ kind }) => kindsWithPorts.has(kind)) && /\bearlyAccept\b/.test(documents);
 }
 
 /** Files may also contain PolicyTests for `culvert test`. They are removed with a note, but must be valid. */

@@ -266,11 +266,16 @@ async function captured(): Promise<Recorder> {
 
 test('connects are sent to the queue only while something takes them out of it', async () => {
   const recorder = await captured();
-  await recorder.wantLate(80, 443);
+  const lateProblem = (): string | null => recorder.keeper.statuses()[0]?.lateAcceptProblem ?? null;
+  assert.equal(lateProblem(), null);
+  const passed = recorder.wantLate(80, 443);
+  assert.match(lateProblem() ?? '', /its rules are not loaded yet/, 'from the moment on at which the workers have it');
+  await passed;
   assert.deepEqual(recorder.steps, ['listen [shop/web late]'], 'the queue first');
   recorder.listening = { netnsInode: namespaceInode, error: null, late: { isOpen: true, problem: null } };
   await recorder.tick();
   assert.deepEqual(recorder.steps.splice(0), ['listen [shop/web late]', 'capture shop/web late 80,443']);
+  assert.equal(lateProblem(), null);
   await recorder.wantLate();
   assert.deepEqual(recorder.steps, ['capture shop/web', 'listen [shop/web]'], 'the rules first');
   await recorder.keeper.close();

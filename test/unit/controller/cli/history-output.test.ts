@@ -76,6 +76,7 @@ describe('culvert rollout status', () => {
       isComplete: false,
       isCompleteButSilent: false,
       uncaptured: null,
+      acceptedEarly: null,
       agents: [
         { node: nodeNamed('a'), appliedRevision: 7, state: 'done', problem: null },
         { node: nodeNamed('b'), appliedRevision: null, state: 'pending', problem: 'it has no rules yet' },

@@ -25,11 +25,12 @@ function answerOf(uncaptured: readonly UncapturedWorkload[], total: number): Rol
     isCompleteButSilent: true,
     agents,
     uncaptured: { workloads: uncaptured, total },
+    acceptedEarly: { workloads: [], total: 0 },
   };
 }
 
 /** Waits for billing/api; the controller gives these answers, one after another, and then the last one again. */
-async function wait(answers: readonly RolloutAnswer[], waitMs: number) {
+async function wait(answers: readonly RolloutAnswer[], waitMs: number, isLate = false) {
   const [out, err]: [string[], string[]] = [[], []];
   let asked = 0;
   const client = {
@@ -43,7 +44,7 @@ async function wait(answers: readonly RolloutAnswer[], waitMs: number) {
     nowMs: () => asked * 200,
   };
   const workloads = new Set(['billing/api']);
-  await waitForAgents({ client, io, revision: 7, sequence: 3, workloads, waitMs, output: 'table' });
+  await waitForAgents({ client, io, revision: 7, sequence: 3, workloads, isLate, waitMs, output: 'table' });
   return { asked, out, err };
 }
 
@@ -65,6 +66,17 @@ describe('the wait after an apply', () => {
     const { asked, out } = await wait([answerOf([missing('shop/old')], 2), answer(missing('shop/old'))], 10_000);
     assert.deepEqual([asked, out], [2, ['enforced by 1 agent']]);
     await assert.rejects(wait([answerOf([missing('shop/old')], 2)], 400), { code: 'WORKLOADS_NOT_CAPTURED' });
+  });
+
+  it('goes on until connects are accepted late, if the change asks for it, and else names the workloads', async () => {
+    const early: RolloutAnswer = { ...answer(), acceptedEarly: { workloads: [missing('shop/old')], total: 1 } };
+    const { asked, out } = await wait([early, early, answer()], 10_000, true);
+    assert.deepEqual([asked, out], [3, ['enforced by 1 agent']]);
+    await assert.rejects(wait([early], 400, true), {
+      code: 'CONNECTS_ACCEPTED_EARLY',
+      message: /^after .* earlyAccept: false has no effect for these workloads: shop\/old on a \(.*\)$/,
+    });
+    assert.equal((await wait([early], 10_000)).asked, 1, 'a change of rules does not wait for that');
   });
 
   it('does not wait for workloads whose agent is silent or missing, nor for those of others: it lists them', async () => {

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { AgentRegistry } from '../../../../controller/fleet/agent-registry.js';
-import { uncapturedWorkloads } from '../../../../controller/fleet/capture-progress.js';
+import { earlyAcceptedWorkloads, uncapturedWorkloads } from '../../../../controller/fleet/capture-progress.js';
 import { rolloutOf } from '../../../../controller/fleet/rollout-progress.js';
 import type { Heartbeat } from '../../../../shared/wire/requests.js';
 import { silentLog } from '../../../support/controller/controller-fixture.js';
@@ -131,6 +131,37 @@ test('workloads that no agent captures yet are named with what is known of them'
       ['shop/other', 'nowhere', 'no agent has joined for its node', false],
     ],
   );
+});
+
+test('a workload of an agent that joined a moment ago is waited for', () => {
+  const { agents } = mesh();
+  agents.noteJoined(nodeNamed('a'));
+  const entries = [workloadEntry('shop/api', ['198.18.0.1'], { node: nodeNamed('a') })];
+  const problem = 'its agent has sent no heartbeat since it joined';
+  assert.deepEqual(uncapturedWorkloads(entries, agents.list(7)).workloads, [
+    { workload: 'shop/api', node: 'a', problem, isExpected: true },
+  ]);
+});
+
+test('captured workloads whose connects are accepted early against a port are named, but those of silent agents', () => {
+  const { agents, pass } = mesh();
+  const lateAcceptProblem = 'its rules are not loaded yet';
+  agents.receive(
+    nodeNamed('silent'),
+    heartbeat('silent', { workloads: [{ ...captured('shop/old'), lateAcceptProblem }] }),
+  );
+  pass(21_000);
+  const workloads = [captured('shop/db'), { ...captured('shop/api'), lateAcceptProblem }];
+  agents.receive(nodeNamed('a'), heartbeat('a', { workloads }));
+  const entries = [
+    workloadEntry('shop/api', ['198.18.0.1'], { node: nodeNamed('a') }),
+    workloadEntry('shop/db', ['198.18.0.2'], { node: nodeNamed('a') }),
+    workloadEntry('shop/old', ['198.18.0.4'], { node: nodeNamed('silent') }),
+  ];
+  assert.deepEqual(earlyAcceptedWorkloads(entries, agents.list(7)), {
+    workloads: [{ workload: 'shop/api', node: 'a', problem: lateAcceptProblem, isExpected: true }],
+    total: 1,
+  });
 });
 
 function captured(name: string): Heartbeat['workloads'][number] {

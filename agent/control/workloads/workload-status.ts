@@ -1,0 +1,19 @@
+import type { SpiffeId } from '../../../shared/identity.js';
+import type { WorkloadName } from '../../../shared/routing/names.js';
+
+export type WorkloadStatus = {
+  readonly name: WorkloadName;
+  readonly identity: SpiffeId;
+  readonly netnsPath: string | null;
+  readonly captured: boolean;
+  /** What it waits for, or what went wrong; null: its capture is as it should be. */
+  readonly problem: string | null;
+  /** The last attempt to listen for it or to capture it failed; the next one is on its way. */
+  readonly hasFailed: boolean;
+  /** Whether at least one worker accepts its connections. */
+  readonly isListening: boolean;
+  /** Why its connects to ports with `earlyAccept: false` are accepted early all the same; null: they are not. */
+  readonly lateAcceptProblem: string | null;
+  /** Why its traffic may pass by the agent although it is captured: rules are missing or damaged; null: they are there. */
+  readonly captureProblem: string | null;
+};
