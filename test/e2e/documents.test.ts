@@ -129,6 +129,7 @@ const runs: readonly Shown[] = [
   },
   { command: /^culvert-controller ca /, run: changeCa },
   { command: /^culvert-agent remove$/, run: removeAgent },
+  { command: /^rm (?:-r \/var\/lib\/culvert\/controller$|\/usr\/local\/bin\/culvert )/, run: onController },
   {
     command: /^rm -r \/var\/lib\/culvert\/agent$/,
     run: async (command) => {
@@ -138,7 +139,13 @@ const runs: readonly Shown[] = [
 ];
 
 /** In the order of a reader: a set of rules exists before it is asked about, and a CA is changed without a controller. */
-const last = [/^culvert-controller ca (?!import)/, /^culvert-controller ca import/, /^culvert-agent remove/, /^rm -r/];
+const last = [
+  /^culvert-controller ca (?!import)/,
+  /^culvert-controller ca import/,
+  /^culvert-agent remove/,
+  /^rm -r/,
+  /^rm (?!-r)/,
+];
 
 test('every command of deploy/docs does what it should', { timeout: 900_000 }, async () => {
   const shown = allDocuments()

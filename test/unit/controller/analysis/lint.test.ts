@@ -130,7 +130,7 @@ describe('lint', () => {
           }
         }
       }),
-      { numRuns: propertyRuns(100) },
+      { numRuns: propertyRuns(150) },
     );
     assert.ok(shadowed > propertyHits(50), `only ${shadowed} rules were shadowed`);
   });

@@ -34,7 +34,9 @@ test('ports that two rules have in common are found as by trying each port and n
     }),
     { numRuns: propertyRuns(2000) },
   );
-  assert.ok(Math.min(...Object.values(seen)) > propertyHits(100), JSON.stringify(seen));
+  // Most pairs have a port in common: about 100 of 2,000 have none.
+  assert.ok(Math.min(seen.common, seen.byName) > propertyHits(100), JSON.stringify(seen));
+  assert.ok(seen.none > propertyHits(40), JSON.stringify(seen));
 });
 
 test('ports that cover others are found as by trying each port and name', () => {
