@@ -98,8 +98,11 @@ describe('a far side that stops answering', { concurrency: true, timeout: patien
   });
 
   test('is noticed by a client that probes through a tunnel', async () => {
-    const { client } = await connectedPair(mesh.workload('server'), mesh.workload('peer'));
+    const { client, server } = await connectedPair(mesh.workload('server'), mesh.workload('peer'));
     const port = client.localPort;
+    // The server has accepted, but the answer to the CONNECT may still be under way: its bytes come behind that.
+    server.write('here');
+    await readSome(client);
     client.setKeepAlive(true, briskMs);
     await drop('-I', mesh.workload('peer'), capturePorts.inboundTunnel);
     assert.equal(await errorOf(client, noticedWithinMs), 'ETIMEDOUT');
