@@ -74,11 +74,11 @@ static napi_value open_sock_diag_call(napi_env env, napi_callback_info info) {
   return fd_result(env, fd, result);
 }
 
-/* queuePlaceholder() -> fd */
-static napi_value queue_placeholder(napi_env env, napi_callback_info info) {
+/* replaceableSocket() -> fd: of a Unix socket that Node takes and openSynQueue turns into the queue */
+static napi_value replaceable_socket(napi_env env, napi_callback_info info) {
   (void)info;
   int fd = -1;
-  failure result = open_placeholder(&fd);
+  failure result = open_replaceable_socket(&fd);
   return fd_result(env, fd, result);
 }
 
@@ -119,7 +119,7 @@ NAPI_MODULE_INIT() {
       {"originalSourcePort", NULL, original_source_port_call, NULL, NULL, NULL, napi_enumerable, NULL},
       {"exitAtOnce", NULL, exit_at_once, NULL, NULL, NULL, napi_enumerable, NULL},
       {"openSockDiag", NULL, open_sock_diag_call, NULL, NULL, NULL, napi_enumerable, NULL},
-      {"queuePlaceholder", NULL, queue_placeholder, NULL, NULL, NULL, napi_enumerable, NULL},
+      {"replaceableSocket", NULL, replaceable_socket, NULL, NULL, NULL, napi_enumerable, NULL},
       {"openSynQueue", NULL, open_syn_queue_call, NULL, NULL, NULL, napi_enumerable, NULL},
   };
   napi_define_properties(env, exports, sizeof functions / sizeof functions[0], functions);

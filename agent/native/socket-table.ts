@@ -4,7 +4,7 @@ import { callAddon, closeFd } from './addon.js';
 /** A connection as its owner has it. Both addresses are of one family. */
 export type SocketAddress = { readonly local: HostPort; readonly remote: HostPort };
 
-/** One socket, whoever owns it. The kernel never gives its cookie (SO_COOKIE) to another one. */
+/** One socket of any process. The kernel never gives its cookie (SO_COOKIE) to another one. */
 export type KnownSocket = SocketAddress & { readonly cookie: bigint };
 
 export type FoundSocket = {

@@ -89,7 +89,7 @@ failure open_syn_queue(int fd, uint16_t number, uint32_t max_length) {
   return result;
 }
 
-failure open_placeholder(int *fd) {
+failure open_replaceable_socket(int *fd) {
   int pair[2];
   if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, pair) != 0) return failed("create a socket pair");
   close(pair[1]);

@@ -15,4 +15,4 @@
 failure open_syn_queue(int fd, uint16_t number, uint32_t max_length);
 
 /* One end of a pair of Unix sockets, whose other end is closed. */
-failure open_placeholder(int *fd);
+failure open_replaceable_socket(int *fd);

@@ -3,7 +3,7 @@ import net from 'node:net';
 import { callAddon } from './addon.js';
 
 type QueueAddon = {
-  queuePlaceholder(): number;
+  replaceableSocket(): number;
   openSynQueue(netns: number, fd: number, number: number, maxLength: number): void;
   reservePort(netns: number, host: string, port: number): number;
 };
@@ -26,7 +26,7 @@ export function openSynQueue(o: {
   readonly onMessage: (message: Buffer) => void;
 }): net.Socket {
   // Node takes no netlink socket, so it gets a Unix socket, whose descriptor becomes the queue before anything reads it.
-  const fd = callAddon('preparing a packet queue', (addon: QueueAddon) => addon.queuePlaceholder());
+  const fd = callAddon('preparing a packet queue', (addon: QueueAddon) => addon.replaceableSocket());
   let socket: net.Socket;
   try {
     const buffer = Buffer.alloc(messageBytes);

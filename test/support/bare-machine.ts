@@ -5,9 +5,8 @@ import type { CommandResult } from '../lab/command.js';
 import { requireSuccess, runCommand } from '../lab/command.js';
 import { findCommand, requireProgram, systemDirectories } from '../lab/requirements.js';
 
-/** Debian 12 and where its packages are, unless the machine's own sources of packages name a mirror of Debian. */
+/** Debian 12. */
 const release = 'bookworm';
-const usualMirror = 'http://deb.debian.org/debian';
 
 /**
  * A directory with what a fresh Debian 12 has, and Node with npm: no tool of this project, and no package that it needs. The
@@ -25,7 +24,7 @@ export class BareMachine implements AsyncDisposable {
     requireProgram('mmdebstrap');
     const machine = new BareMachine(await mkdtemp(path.join(tmpdir(), 'culvert-bare-')));
     try {
-      const argv = ['mmdebstrap', '--variant=minbase', '--mode=root', release, machine.#root, await mirror()];
+      const argv = ['mmdebstrap', '--variant=minbase', '--mode=root', release, machine.#root, ...(await mirror())];
       // It works with whatever the machine has, as apt does.
       await requireSuccess(argv, { timeoutMs: 300_000, env: { PATH: systemDirectories.join(':') } });
       await machine.#addNode();
@@ -90,12 +89,12 @@ export class BareMachine implements AsyncDisposable {
   }
 }
 
-/** The mirror that the machine itself installs Debian's packages from. */
-async function mirror(): Promise<string> {
+/** The mirror that the machine itself installs Debian's packages from; none: what mmdebstrap uses by itself. */
+async function mirror(): Promise<string[]> {
   for (const file of ['/etc/apt/sources.list.d/debian.sources', '/etc/apt/sources.list']) {
     const text = await readFile(file, 'utf8').catch(() => '');
     const found = /^(?:URIs:|deb(?: \[[^\]]*\])?) +(https?:\/\/\S+\/debian\/?)(?:\s|$)/m.exec(text)?.[1];
-    if (found !== undefined) return found;
+    if (found !== undefined) return [found];
   }
-  return usualMirror;
+  return [];
 }

@@ -100,7 +100,7 @@ export class RuleSet {
     for (const family of familiesOf(found)) await removeRedirects(this.#place(netnsFd, family), found[family]);
   }
 
-  /** What of ours is in the namespace, one clause each, whoever loaded it. */
+  /** What of ours is in the namespace, one clause each, also what another agent loaded. */
   async leftovers(netnsFd: number | null): Promise<readonly string[]> {
     const found = await this.#read(netnsFd);
     return familiesOf(found).flatMap((family) => {

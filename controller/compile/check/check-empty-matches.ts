@@ -20,7 +20,7 @@ import { contradiction } from './selector-contradiction.js';
 /**
  * Warns of policies that are right in form and match nothing: names that no certificate can have, lists that take each
  * other away, selectors that contradict themselves, and documents or annotations without effect. An ALLOW policy of this
- * kind refuses everybody, and a DENY policy refuses nobody. `trustDomain`: of the mesh; undefined: not known.
+ * kind refuses every connection, and a DENY policy refuses none. `trustDomain`: of the mesh; undefined: not known.
  */
 export function checkEmptyMatches(
   resources: readonly Resource[],
