@@ -1,5 +1,6 @@
 import { once } from 'node:events';
 import type { Socket } from 'node:net';
+import { addAbortSignal } from 'node:stream';
 import type { ClosedConnection } from '../../../agent/dataplane/report/closed-connection.js';
 import { parseIp } from '../../../shared/address.js';
 import { formatRuleRef } from '../../../shared/policy/connection.js';
@@ -16,6 +17,7 @@ export function greetAndEcho(socket: Socket): void {
 
 /** Sends, closes its write side, and returns everything that came back. */
 export async function exchange(socket: Socket, text: string): Promise<string> {
+  addAbortSignal(patientSignal(60_000), socket);
   socket.end(text);
   let answer = '';
   for await (const chunk of socket) answer += String(chunk);

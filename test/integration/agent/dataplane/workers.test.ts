@@ -1,7 +1,6 @@
 import assert from 'node:assert/strict';
 import { once } from 'node:events';
 import { execFileSync } from 'node:child_process';
-import type { Socket } from 'node:net';
 import { afterEach, describe, test } from 'node:test';
 import type { DataplaneSettings } from '../../../../agent/dataplane/settings.js';
 import { waitUntil } from '../../../lab/wait-until.js';
@@ -125,15 +124,14 @@ describe('a pool of data-plane workers', { timeout: patientMs(120_000) }, () => 
     const mesh = await start({ workers: 2, settings: { maxWaitingBytesPerWorkload: mebibyte } });
     const { workload } = bound(mesh);
     const target = { ip: workload('db').ipv4, port };
-    const pour = async (): Promise<Socket> => {
-      const socket = await workload('web').connect(target);
+    const unread = await Promise.all(Array.from({ length: 4 }, () => workload('web').connect(target)));
+    // Relayed at both ends, all of them, before one of them has too many: what is refused never comes to its end.
+    await Promise.all(unread.map((socket) => once(socket, 'data', { signal: patientSignal(30_000) })));
+    for (const socket of unread) {
       socket.pause();
-      socket.on('error', () => {});
       // All of it comes back.
       socket.end(Buffer.alloc(16 * mebibyte));
-      return socket;
-    };
-    const unread = await Promise.all(Array.from({ length: 4 }, pour));
+    }
     const tryOnce = async (): Promise<string> => {
       const socket = await workload('web').connect(target);
       return await exchange(socket, 'room').catch((error: unknown) => codeOf(error));
@@ -145,8 +143,9 @@ describe('a pool of data-plane workers', { timeout: patientMs(120_000) }, () => 
       return mesh.unclaimed('node1').find((record) => outbound(record) && expected.test(record.detail));
     });
     assert.equal(refused.reason, 'CONN_LIMIT');
+    const ends = unread.map((socket) => once(socket, 'end', { signal: patientSignal(60_000) }));
     for (const socket of unread) socket.resume();
-    await Promise.all(unread.map((socket) => once(socket, 'end')));
+    await Promise.all(ends);
     await waitUntil('room', async () => ((await tryOnce()).endsWith('room') ? true : undefined));
   });
 
