@@ -1,6 +1,5 @@
-import { referencesOf } from '../compile/check/check-references.js';
+import { referencesIn } from '../compile/check/references.js';
 import type { IpAddress } from '../../shared/address.js';
-import type { Peer } from '../resources/kinds/peer.js';
 import type { ReferencedName } from '../resources/match/peer-field.js';
 import type { PeerAuthentication } from '../resources/kinds/peer-authentication.js';
 import type { Resource } from '../resources/kinds/resource.js';
@@ -12,7 +11,8 @@ import { resourcesOf } from '../release/committed-state.js';
 /** Indexes the rules of a release by the workloads and services that they depend on, to find the few that a change affects. */
 export type RuleDependencies = {
   readonly resources: readonly Resource[];
-  /** Rules and segments by the workloads, accounts and services that they name, as {@link nameKey}. */
+  readonly trustDomain: string;
+  /** Rules, policies and segments by the workloads, accounts and services that they name, as {@link nameKey}. */
   readonly naming: ReadonlyMap<string, ReadonlySet<Resource>>;
   /** PeerAuthentications of namespaces that have several, which may disagree about a workload; each list by name. */
   readonly rivals: ReadonlyMap<string, readonly PeerAuthentication[]>;
@@ -24,7 +24,7 @@ export type RuleDependencies = {
 const known = new WeakMap<CompiledRevision, RuleDependencies>();
 
 export function ruleDependencies(release: CompiledRevision): RuleDependencies {
-  const dependencies = known.get(release) ?? find(resourcesOf(release.state));
+  const dependencies = known.get(release) ?? find(resourcesOf(release.state), release.snapshot.trustDomain);
   known.set(release, dependencies);
   return dependencies;
 }
@@ -47,25 +47,18 @@ export function partiesOf({ spec }: SegmentationRule): { namespaces: Set<string>
   return { namespaces, addresses };
 }
 
-function find(resources: readonly Resource[]): RuleDependencies {
+function find(resources: readonly Resource[], trustDomain: string): RuleDependencies {
   const naming = new Map<string, Set<Resource>>();
   const rivals = new Map<string, PeerAuthentication[]>();
   const testedNamespaces = new Map<string, Set<SegmentationRule>>();
   const testedAddresses = new Map<IpAddress, Set<SegmentationRule>>();
-  const name = (resource: Resource, peers: readonly Peer[] = []): void => {
-    for (const peer of peers) {
-      for (const { to, written } of referencesOf(peer)) add(naming, nameKey(to, written), resource);
-    }
-  };
   for (const resource of resources) {
-    if (resource.kind === 'Segment') name(resource, resource.spec.members);
+    for (const { to, written } of referencesIn(resource, trustDomain)) add(naming, nameKey(to, written), resource);
     if (resource.kind === 'PeerAuthentication') {
       const { namespace } = resource.metadata;
       rivals.set(namespace, [...(rivals.get(namespace) ?? []), resource]);
     }
     if (resource.kind !== 'SegmentationRule') continue;
-    name(resource, resource.spec.from);
-    name(resource, resource.spec.to);
     const { namespaces, addresses } = partiesOf(resource);
     for (const namespace of namespaces) add(testedNamespaces, namespace, resource);
     for (const ip of addresses) add(testedAddresses, ip, resource);
@@ -74,7 +67,7 @@ function find(resources: readonly Resource[]): RuleDependencies {
     if (policies.length < 2) rivals.delete(namespace);
     else policies.sort((a, b) => (a.metadata.name < b.metadata.name ? -1 : 1));
   }
-  return { resources, naming, rivals, testedNamespaces, testedAddresses };
+  return { resources, trustDomain, naming, rivals, testedNamespaces, testedAddresses };
 }
 
 function add<K, V>(sets: Map<K, Set<V>>, key: K, value: V): void {

@@ -1,35 +1,26 @@
 import { nearestName } from '../../../shared/nearest-name.js';
-import { writtenField, type Peer } from '../../resources/kinds/peer.js';
-import type { ReferencedName } from '../../resources/match/peer-field.js';
-import { peerFieldNames } from '../../resources/match/peer-fields.js';
 import type { ProblemList } from '../../resources/parse/problem-list.js';
 import type { Resource } from '../../resources/kinds/resource.js';
 import type { Service } from '../../resources/kinds/service.js';
 import { labelKey } from '../../../shared/policy/prepared/policy-scope.js';
+import { referencesIn } from './references.js';
 import { carries, hasEndpoint, type Registered, type RegisteredWorkload } from './registered.js';
 
 /**
  * Warns about names that do not exist: often typing mistakes, but a rule may be written before its workloads. Missing
- * segments are errors, which the expansion of segments reports.
+ * segments are errors, which the expansion of segments reports. `trustDomain`: of the mesh; undefined: not known.
  */
-export function checkReferences(resources: readonly Resource[], registered: Registered, problems: ProblemList): void {
+export function checkReferences(
+  resources: readonly Resource[],
+  registered: Registered,
+  problems: ProblemList,
+  trustDomain?: string,
+): void {
   const known = new KnownNames({ resources, registered });
   const endpoints = new Endpoints({ registered });
   for (const resource of resources) {
-    switch (resource.kind) {
-      case 'SegmentationRule':
-        known.checkPeers(resource, ['spec', 'from'], resource.spec.from ?? [], problems);
-        known.checkPeers(resource, ['spec', 'to'], resource.spec.to ?? [], problems);
-        break;
-      case 'Segment':
-        known.checkPeers(resource, ['spec', 'members'], resource.spec.members, problems);
-        break;
-      case 'Service':
-        if (!endpoints.has(resource)) warnOfSelector(resource, problems);
-        break;
-      default:
-        break;
-    }
+    known.check(resource, trustDomain, problems);
+    if (resource.kind === 'Service' && !endpoints.has(resource)) warnOfSelector(resource, problems);
   }
 }
 
@@ -78,8 +69,8 @@ class Endpoints {
   }
 }
 
-/** Names that peers may use: those that are registered, and ServiceEntries. */
-export class KnownNames {
+/** Names that documents may use: those that are registered, and ServiceEntries. */
+class KnownNames {
   readonly #registered: Registered;
   readonly #entries: ReadonlySet<string>;
 
@@ -89,31 +80,13 @@ export class KnownNames {
     this.#entries = new Set(entries.map(({ metadata }) => `${metadata.namespace}/${metadata.name}`));
   }
 
-  checkPeers(resource: Resource, path: readonly PropertyKey[], peers: readonly Peer[], problems: ProblemList): void {
-    for (const [index, peer] of peers.entries()) {
-      for (const { field, to, missing, written } of referencesOf(peer)) {
-        if (this.#registered.has(to, written) || (to === 'service' && this.#entries.has(written))) continue;
-        const at = { resource, path: [...path, index, field] };
-        problems.warn(at, missing(written), () =>
-          meant(written, [...this.#registered.names(to), ...(to === 'service' ? this.#entries : [])]),
-        );
-      }
+  check(resource: Resource, trustDomain: string | undefined, problems: ProblemList): void {
+    for (const { path, to, written, missing } of referencesIn(resource, trustDomain)) {
+      if (this.#registered.has(to, written) || (to === 'service' && this.#entries.has(written))) continue;
+      problems.warn({ resource, path }, missing, () =>
+        meant(written, [...this.#registered.names(to), ...(to === 'service' ? this.#entries : [])]),
+      );
     }
-  }
-}
-
-/** The names of other things that a peer is written with. */
-export function* referencesOf(peer: Peer): Generator<{
-  readonly field: string;
-  readonly to: ReferencedName;
-  readonly missing: (name: string) => string;
-  readonly written: string;
-}> {
-  for (const field of peerFieldNames) {
-    const found = writtenField(field, peer);
-    const reference = found?.document.reference;
-    if (reference === undefined || reference === null || typeof found?.written !== 'string') continue;
-    yield { field: found.document.name, ...reference, written: found.written };
   }
 }
 

@@ -68,7 +68,7 @@ export function* validatingSet(
   yield;
   const among = options.among ?? amongThemselves(resources, problems);
   yield;
-  among((registered) => checkReferences(resources, registered, problems));
+  among((registered) => checkReferences(resources, registered, problems, options.trustDomain));
   checkEmptyMatches(resources, problems, options.trustDomain);
   yield;
   checkClusterPolicies(resources, problems);

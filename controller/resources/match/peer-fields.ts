@@ -91,7 +91,7 @@ const table = {
         one,
         (name) => `sa:${name}`,
       ),
-      reference: { to: 'service account', missing: (name: string) => `no workload runs as service account ${name}` },
+      reference: { to: 'service account', missing: missingAccount },
     },
     changes: toAccounts,
   },
@@ -260,6 +260,11 @@ function commonNamespace(a: PeerMatch, b: PeerMatch): Overlap {
   const [first, ...rest] = constraints;
   if (first === undefined) return undefined;
   return first.find((candidate) => rest.every((constraint) => constraint.includes(candidate))) ?? null;
+}
+
+/** What to say of an account that no workload has. */
+export function missingAccount(name: string): string {
+  return `no workload runs as service account ${name}`;
 }
 
 function document<const N extends string, S extends z.ZodType, V>(

@@ -11,11 +11,21 @@ const warningsOf = (...documents: readonly object[]): string[] => warningsIn(und
 
 /** `trustDomain`: of the mesh. */
 function warningsIn(trustDomain: string | undefined, documents: readonly object[]): string[] {
-  const { resources, problems } = parseDocuments(documents.map((each) => JSON.stringify(each)).join('\n---\n'));
+  const { resources, problems } = parseDocuments(
+    [...documents, someWorkload].map((each) => JSON.stringify(each)).join('\n---\n'),
+  );
   assert.deepEqual(problems, []);
   const options = trustDomain === undefined ? {} : { trustDomain };
   return validateSet(resources, new Map(), options).map((problem) => `${problem.severity} ${formatProblem(problem)}`);
 }
+
+/** The only account: a/b. */
+const someWorkload = {
+  apiVersion: 'culvert.dev/v1',
+  kind: 'Workload',
+  metadata: { name: 'w', namespace: 'a' },
+  spec: { serviceAccount: 'b', addresses: ['198.18.0.9'] },
+};
 
 const policy = (rule: object) => istio('AuthorizationPolicy', 'p', 'billing', { rules: [rule] });
 const source = (fields: object) => policy({ from: [{ source: fields }] });
@@ -72,6 +82,48 @@ describe('names that no certificate can have', () => {
     const trustDomains = ['*', 'cluster.local', 'td_*', '*.local'];
     assert.deepEqual(warningsOf(source({ principals, notPrincipals: more })), []);
     assert.deepEqual(warningsOf(source({ namespaces, trustDomains })), []);
+  });
+});
+
+describe('accounts that no workload has', () => {
+  const rows: readonly (readonly [document: object, warning: RegExp])[] = [
+    [
+      source({ serviceAccounts: ['a/c'] }),
+      /serviceAccounts\[0\]: no workload runs as service account a\/c \(did you mean "a\/b"\?/,
+    ],
+    // In the namespace of the policy, as in Istio: the root namespace has no workloads.
+    [source({ serviceAccounts: ['b'] }), /serviceAccounts\[0\]: no workload runs as service account billing\/b/],
+    [source({ notServiceAccounts: ['a/c'] }), /notServiceAccounts\[0\]: no workload runs as service account a\/c/],
+    [
+      when({ key: 'source.serviceAccount', values: ['a/b', 'x/b'] }),
+      /when\[0\]\.values\[1\]: no workload runs as service account x\/b/,
+    ],
+    [
+      when({ key: 'source.serviceAccount', notValues: ['x'] }),
+      /notValues\[0\]: no workload runs as service account billing\/x/,
+    ],
+    [source({ principals: ['cluster.local/ns/a/sa/c'] }), /principals\[0\]: no workload runs as service account a\/c/],
+    [source({ principals: ['mesh.test/ns/a/sa/c'] }), /principals\[0\]: no workload runs as service account a\/c/],
+    [
+      when({ key: 'source.principal', notValues: ['mesh.test/ns/x/sa/b'] }),
+      /notValues\[0\]: no workload runs as service account x\/b/,
+    ],
+  ];
+  for (const [document, warning] of rows) {
+    it(JSON.stringify((document as { spec: unknown }).spec), () => {
+      const warnings = warningsIn('mesh.test', [document]);
+      assert.equal(warnings.length, 1, warnings.join('\n'));
+      assert.match(warnings[0] ?? '', new RegExp(`^warning .*${warning.source}`));
+    });
+  }
+
+  it('those that one has are taken without a word', () => {
+    const documents = [
+      source({ serviceAccounts: ['a/b'] }),
+      source({ principals: ['mesh.test/ns/a/sa/b', 'cluster.local/ns/a/sa/b', 'cluster.local/ns/a/sa/c*'] }),
+      when({ key: 'source.serviceAccount', values: ['a/b'] }),
+    ];
+    for (const document of documents) assert.deepEqual(warningsIn('mesh.test', [document]), []);
   });
 });
 
