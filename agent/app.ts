@@ -263,7 +263,8 @@ export async function startAgent({
         try {
           await letGo({ removesCapture: false, hasSuccessor: true });
           await capture.close();
-          await endpoints?.[Symbol.asyncDispose]();
+          // They listen no longer from here on. The successor need not wait for the answers that are still due.
+          void endpoints?.[Symbol.asyncDispose]();
         } catch (error) {
           log.error({ err: error }, 'the agent could not let go in order');
         }

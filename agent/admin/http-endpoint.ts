@@ -1,5 +1,5 @@
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
-import type { AddressInfo } from 'node:net';
+import net, { type AddressInfo } from 'node:net';
 import { CulvertError, describeError } from '../../shared/errors.js';
 import type { Log } from '../../shared/log.js';
 import type { ListenAddress } from '../../shared/config/listen-address.js';
@@ -21,6 +21,8 @@ export type EndpointRoutes = Readonly<Record<`${'GET' | 'POST'} /${string}`, End
 /** Bounds what an unknown client can hold open. */
 const requestTimeoutMs = 10_000;
 const maxConnections = 64;
+/** How long a request may take that was not answered yet when the endpoint closes. */
+const closeGraceMs = 5000;
 
 /**
  * A small HTTP server for health, metrics and admin: fixed paths, no bodies, short timeouts. Owns its socket.
@@ -32,8 +34,16 @@ export class HttpEndpoint {
   readonly #log: Log;
   readonly #routes: EndpointRoutes;
   readonly #loopbackOnly: boolean;
+  readonly #closeGraceMs: number;
+  #closed: Promise<void> | null = null;
 
-  private constructor(init: { readonly routes: EndpointRoutes; readonly log: Log; readonly loopbackOnly: boolean }) {
+  private constructor(init: {
+    readonly routes: EndpointRoutes;
+    readonly log: Log;
+    readonly loopbackOnly: boolean;
+    readonly graceMs: number;
+  }) {
+    this.#closeGraceMs = init.graceMs;
     this.#routes = init.routes;
     this.#log = init.log;
     this.#loopbackOnly = init.loopbackOnly;
@@ -56,8 +66,11 @@ export class HttpEndpoint {
     readonly setting: string;
     /** A socket that listens on this address already, from the process before; it becomes the endpoint's. */
     readonly keptFd?: number;
+    /** What a connection that brings no request gets when the endpoint closes. */
+    readonly graceMs?: number;
   }): Promise<HttpEndpoint> {
-    const endpoint = new HttpEndpoint({ ...init, loopbackOnly: init.loopbackOnly ?? false });
+    const { loopbackOnly = false, graceMs = closeGraceMs } = init;
+    const endpoint = new HttpEndpoint({ ...init, loopbackOnly, graceMs });
     await new Promise<void>((resolve, reject) => {
       endpoint.#server.once('error', (cause) => {
         reject(
@@ -84,10 +97,22 @@ export class HttpEndpoint {
     return acceptedFd(this.#server);
   }
 
-  async [Symbol.asyncDispose](): Promise<void> {
-    const closed = new Promise<void>((resolve) => this.#server.close(() => resolve()));
-    this.#server.closeAllConnections();
+  /**
+   * Stops listening at once. Resolves when every connection that was accepted before is answered, or cut after the grace: a
+   * process that takes over has the same listening socket, so none that a client opens meanwhile is reset.
+   */
+  [Symbol.asyncDispose](): Promise<void> {
+    return (this.#closed ??= this.#close());
+  }
+
+  async #close(): Promise<void> {
+    // Not http's own close, which on Node 26 also cuts connections whose request has not come yet.
+    const closed = new Promise<void>((resolve) => net.Server.prototype.close.call(this.#server, () => resolve()));
+    const timer = setTimeout(() => this.#server.closeAllConnections(), this.#closeGraceMs);
     await closed;
+    clearTimeout(timer);
+    // Ends http's timer that looks after connections.
+    this.#server.close();
   }
 
   async #answer(request: IncomingMessage, response: ServerResponse): Promise<void> {
@@ -100,6 +125,8 @@ export class HttpEndpoint {
       'content-length': Buffer.byteLength(body),
       'cache-control': 'no-store',
       'x-content-type-options': 'nosniff',
+      // One request each: who asks every few seconds gains nothing from an open connection, and none has to be cut.
+      connection: 'close',
     });
     response.end(request.method === 'HEAD' ? undefined : body);
   }
