@@ -1,20 +1,16 @@
 import assert from 'node:assert/strict';
 import { after, before, test } from 'node:test';
-import type { LabServer } from '../lab/namespace-sockets.js';
-import { type Mesh, startMesh } from '../lab/mesh.js';
 import { patientMs } from '../lab/patience.js';
 import { waitUntil } from '../lab/wait-until.js';
-import { startEcho, SteadyTraffic } from '../support/mesh/echo-traffic.js';
+import { EchoMesh } from '../support/mesh/echo-mesh.js';
+import { SteadyTraffic } from '../support/mesh/echo-traffic.js';
 import { loggedIn } from '../support/mesh/log-lines.js';
 import { breakStateDirectory, childPid } from '../support/mesh/supervised-child.js';
-import { twoHosts } from '../support/mesh/two-hosts.js';
 
-let mesh: Mesh;
-let atServer: LabServer;
+let mesh: EchoMesh;
 
 before(async () => {
-  mesh = await startMesh({ topology: twoHosts, agentCommand: 'supervise', agentArgs: ['--drain-timeout', '3s'] });
-  atServer = await startEcho(mesh.lab.workload('server'));
+  mesh = await EchoMesh.start({ agentCommand: 'supervise', agentArgs: ['--drain-timeout', '3s'] });
 });
 
 after(async () => {
@@ -24,8 +20,7 @@ after(async () => {
 const node1 = () => mesh.agent('node1');
 
 function startTraffic(): SteadyTraffic {
-  const target = { ip: mesh.lab.workload('server').ipv4, port: atServer.port };
-  return new SteadyTraffic({ from: mesh.lab.workload('client'), target, lanes: 4, pauseMs: 10 });
+  return new SteadyTraffic({ from: mesh.client, target: mesh.toServer, lanes: 4, pauseMs: 10 });
 }
 
 async function moreOf(traffic: SteadyTraffic, attempts: number): Promise<void> {

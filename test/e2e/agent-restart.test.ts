@@ -2,36 +2,25 @@ import assert from 'node:assert/strict';
 import { rmSync } from 'node:fs';
 import path from 'node:path';
 import { after, before, test } from 'node:test';
-import type { LabServer } from '../lab/namespace-sockets.js';
-import { type Mesh, startMesh } from '../lab/mesh.js';
 import { waitUntil } from '../lab/wait-until.js';
-import { ask, HeldConnection, startEcho, SteadyTraffic } from '../support/mesh/echo-traffic.js';
+import { EchoMesh } from '../support/mesh/echo-mesh.js';
+import { ask, HeldConnection, SteadyTraffic } from '../support/mesh/echo-traffic.js';
 import { loggedIn } from '../support/mesh/log-lines.js';
-import { twoHosts } from '../support/mesh/two-hosts.js';
 import { patientMs } from '../lab/patience.js';
 import { machineFactor } from '../support/machine-factor.js';
 
 /** What must never be readable between the hosts. */
 const secret = 'culvert-e2e-secret-that-only-tls-may-carry';
 
-let mesh: Mesh;
-let atServer: LabServer;
-let atClient: LabServer;
+let mesh: EchoMesh;
 
 before(async () => {
-  mesh = await startMesh({ topology: twoHosts, agentArgs: ['--drain-timeout', '3s'] });
-  atServer = await startEcho(mesh.lab.workload('server'));
-  atClient = await startEcho(mesh.lab.workload('client'));
+  mesh = await EchoMesh.start({ agentArgs: ['--drain-timeout', '3s'] });
 });
 
 after(async () => {
   await mesh[Symbol.asyncDispose]();
 });
-
-const client = () => mesh.lab.workload('client');
-const server = () => mesh.lab.workload('server');
-const toServer = () => ({ ip: server().ipv4, port: atServer.port });
-const toClient = () => ({ ip: client().ipv4, port: atClient.port });
 
 test(
   'a killed agent lets nothing pass until it is back, and comes back without a token',
@@ -39,29 +28,31 @@ test(
   async () => {
     const [node1, node2] = [mesh.agent('node1'), mesh.agent('node2')];
     await using wire = await mesh.lab.capture({ at: node1.node, filter: 'tcp' });
-    await using traffic = new SteadyTraffic({ from: client(), target: toServer(), text: secret });
-    const out = await HeldConnection.open(client(), toServer());
-    const back = await HeldConnection.open(server(), toClient());
+    await using traffic = new SteadyTraffic({ from: mesh.client, target: mesh.toServer, text: secret });
+    const out = await HeldConnection.open(mesh.client, mesh.toServer);
+    const back = await HeldConnection.open(mesh.server, mesh.toClient);
     const outside = mesh.lab.host('outside');
-    assert.equal(await ask(outside, toClient()), 'ok', 'the mesh is PERMISSIVE');
+    assert.equal(await ask(outside, mesh.toClient), 'ok', 'the mesh is PERMISSIVE');
 
     await node1.stop('SIGKILL');
     const endings = await Promise.all([out.ending(), back.ending()]);
     // The kernel ends the sockets of a dead process; the other agent knows that it was not the application's end.
     assert.equal(endings[1], 'ECONNRESET');
-    assert.equal(await ask(client(), toServer(), secret), 'ECONNREFUSED');
-    assert.equal(await ask(client(), { ip: server().ipv6, port: atServer.port }, secret), 'ECONNREFUSED');
+    assert.equal(await ask(mesh.client, mesh.toServer, secret), 'ECONNREFUSED');
+    assert.equal(await ask(mesh.client, { ip: mesh.server.ipv6, port: mesh.toServer.port }, secret), 'ECONNREFUSED');
     assert.equal(
-      await ask(client(), { ip: outside.ipv4, port: 9 }, secret),
+      await ask(mesh.client, { ip: outside.ipv4, port: 9 }, secret),
       'ECONNREFUSED',
       'nor does it leave the mesh',
     );
-    assert.equal(await ask(outside, toClient(), secret), 'ECONNREFUSED', 'nor come in from outside');
-    assert.equal(await ask(server(), toClient(), secret), 'ECONNRESET', 'the other agent refuses for it');
+    assert.equal(await ask(outside, mesh.toClient, secret), 'ECONNREFUSED', 'nor come in from outside');
+    assert.equal(await ask(mesh.server, mesh.toClient, secret), 'ECONNRESET', 'the other agent refuses for it');
     const refused = await node2.waitForRecord(
       'the refusal',
       (line) =>
-        line.requested === `${client().ipv4}:${atClient.port}` && line.reason !== 'OK' && line.connectMs === undefined,
+        line.requested === `${mesh.client.ipv4}:${mesh.toClient.port}` &&
+        line.reason !== 'OK' &&
+        line.connectMs === undefined,
     );
     assert.deepEqual([refused.reason, refused.direction, refused.path], ['NOT_MESHED_PEER', 'outbound', 'none']);
     const cut = await node2.waitForRecord(
@@ -75,8 +66,8 @@ test(
     rmSync(path.join(mesh.lab.tempDir, 'token-node1'));
     await node1.start();
     await node1.waitReady();
-    assert.equal(await ask(client(), toServer(), secret), 'ok');
-    assert.equal(await ask(server(), toClient(), secret), 'ok', 'the other agent has made a new tunnel');
+    assert.equal(await ask(mesh.client, mesh.toServer, secret), 'ok');
+    assert.equal(await ask(mesh.server, mesh.toClient, secret), 'ok', 'the other agent has made a new tunnel');
     const { attempts, failures } = await traffic.stop();
     assert.ok(failures.length > 0 && failures.length < attempts, `${failures.length} of ${attempts} failed`);
     const seen = await wire.stop();
@@ -96,12 +87,12 @@ test(
   { timeout: patientMs(60_000) },
   async () => {
     const node1 = mesh.agent('node1');
-    const out = await HeldConnection.open(client(), toServer());
-    const back = await HeldConnection.open(server(), toClient());
+    const out = await HeldConnection.open(mesh.client, mesh.toServer);
+    const back = await HeldConnection.open(mesh.server, mesh.toClient);
     const startedAt = Date.now();
     const stopped = node1.stop('SIGTERM');
     await waitUntil('new connections are refused', async () =>
-      (await ask(client(), toServer())) === 'ECONNREFUSED' ? true : undefined,
+      (await ask(mesh.client, mesh.toServer)) === 'ECONNREFUSED' ? true : undefined,
     );
     await Promise.all([out.exchange(), back.exchange()]);
     assert.deepEqual(await Promise.all([out.close(), back.close()]), ['end', 'end']);
@@ -115,7 +106,7 @@ test(
     assert.equal(record.reason, 'OK');
     await node1.start();
     await node1.waitReady();
-    assert.equal(await ask(client(), toServer()), 'ok');
+    assert.equal(await ask(mesh.client, mesh.toServer), 'ok');
   },
 );
 
@@ -124,7 +115,7 @@ test(
   { timeout: patientMs(60_000) },
   async () => {
     const [node1, node2] = [mesh.agent('node1'), mesh.agent('node2')];
-    const out = await HeldConnection.open(client(), toServer());
+    const out = await HeldConnection.open(mesh.client, mesh.toServer);
     const stopped = node1.stop('SIGTERM');
     assert.equal(await out.ending(), 'ECONNRESET');
     assert.deepEqual(await stopped, { code: 0, signal: null });
@@ -137,6 +128,6 @@ test(
     assert.equal(other.reason, 'CLIENT_RESET');
     await node1.start();
     await node1.waitReady();
-    assert.equal(await ask(client(), toServer()), 'ok');
+    assert.equal(await ask(mesh.client, mesh.toServer), 'ok');
   },
 );

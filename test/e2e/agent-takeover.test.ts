@@ -1,38 +1,27 @@
 import assert from 'node:assert/strict';
 import { after, before, test } from 'node:test';
-import type { LabServer } from '../lab/namespace-sockets.js';
-import { type Mesh, startMesh } from '../lab/mesh.js';
 import { patientMs } from '../lab/patience.js';
 import { programs } from '../lab/programs.js';
 import { waitUntil } from '../lab/wait-until.js';
-import { ask, HeldConnection, startEcho, SteadyTraffic } from '../support/mesh/echo-traffic.js';
+import { EchoMesh } from '../support/mesh/echo-mesh.js';
+import { ask, HeldConnection, SteadyTraffic } from '../support/mesh/echo-traffic.js';
 import { loggedIn } from '../support/mesh/log-lines.js';
-import { twoHosts } from '../support/mesh/two-hosts.js';
 
-let mesh: Mesh;
-let atServer: LabServer;
-let atClient: LabServer;
+let mesh: EchoMesh;
 
 before(async () => {
-  mesh = await startMesh({ topology: twoHosts, agentArgs: ['--drain-timeout', '12s'] });
-  atServer = await startEcho(mesh.lab.workload('server'));
-  atClient = await startEcho(mesh.lab.workload('client'));
+  mesh = await EchoMesh.start({ agentArgs: ['--drain-timeout', '12s'] });
 });
 
 after(async () => {
   await mesh[Symbol.asyncDispose]();
 });
 
-const client = () => mesh.lab.workload('client');
-const server = () => mesh.lab.workload('server');
-const toServer = () => ({ ip: server().ipv4, port: atServer.port });
-const toClient = () => ({ ip: client().ipv4, port: atClient.port });
-
 /** New connections in both directions, and probes of the agent's health, while `change` happens. */
 async function failuresDuring(change: () => Promise<void>): Promise<readonly string[]> {
   const node1 = mesh.agent('node1').node;
-  await using out = new SteadyTraffic({ from: client(), target: toServer(), lanes: 4, pauseMs: 10 });
-  await using back = new SteadyTraffic({ from: server(), target: toClient(), lanes: 2, pauseMs: 10 });
+  await using out = new SteadyTraffic({ from: mesh.client, target: mesh.toServer, lanes: 4, pauseMs: 10 });
+  await using back = new SteadyTraffic({ from: mesh.server, target: mesh.toClient, lanes: 2, pauseMs: 10 });
   let probes = 0;
   const refusedProbes: string[] = [];
   const stopProbing = new AbortController();
@@ -61,7 +50,7 @@ test(
   async () => {
     const node1 = mesh.agent('node1');
     const old = node1.process;
-    const held = await HeldConnection.open(client(), toServer());
+    const held = await HeldConnection.open(mesh.client, mesh.toServer);
     const failures = await failuresDuring(async () => {
       await node1.start();
       await waitUntil('it took over', () => loggedIn(node1.logFile, 'this agent took over')[0], 30_000);
@@ -79,7 +68,7 @@ test(
 test('a start that fails leaves the running agent as it was', { timeout: patientMs(60_000) }, async () => {
   const node1 = mesh.agent('node1');
   const running = node1.process;
-  await using traffic = new SteadyTraffic({ from: client(), target: toServer(), lanes: 2 });
+  await using traffic = new SteadyTraffic({ from: mesh.client, target: mesh.toServer, lanes: 2 });
   const flags = ['run', '--node', 'node1', '--state-dir', node1.stateDir, '--admin-address', '192.0.2.1:15000'];
   const failed = await node1.node.exec([...programs.agent, ...flags]);
   assert.notEqual(failed.code, 0);

@@ -7,27 +7,21 @@ import { listenerOf } from '../../agent/native/passed-sockets.js';
 import { netnsInode } from '../../agent/native/netns.js';
 import { labHttp } from '../lab/lab-http.js';
 import type { LabProcess } from '../lab/lab-process.js';
-import type { LabServer } from '../lab/namespace-sockets.js';
-import { type Mesh, startMesh } from '../lab/mesh.js';
 import { patientMs } from '../lab/patience.js';
 import { programs } from '../lab/programs.js';
 import { waitUntil } from '../lab/wait-until.js';
-import { HeldConnection, startEcho, SteadyTraffic } from '../support/mesh/echo-traffic.js';
-import { twoHosts } from '../support/mesh/two-hosts.js';
+import { EchoMesh } from '../support/mesh/echo-mesh.js';
+import { HeldConnection, SteadyTraffic } from '../support/mesh/echo-traffic.js';
 
-let mesh: Mesh;
-let atServer: LabServer;
+let mesh: EchoMesh;
 
 before(async () => {
-  mesh = await startMesh({ topology: twoHosts });
-  atServer = await startEcho(mesh.lab.workload('server'));
+  mesh = await EchoMesh.start();
 });
 
 after(async () => {
   await mesh[Symbol.asyncDispose]();
 });
-
-const toServer = () => ({ ip: mesh.lab.workload('server').ipv4, port: atServer.port });
 
 /** Starts the unit's program as systemd does: with its descriptor store, and the socket for notifications. */
 async function startUnit(fds: readonly number[], notifySocket: string): Promise<LabProcess> {
@@ -76,7 +70,7 @@ test(
     const first = await startUnit([], notifySocket);
     assert.deepEqual(await byHand.exited, { code: 0, signal: null }, 'the unit took over');
     await waitReady();
-    const client = mesh.lab.workload('client');
+    const { client } = mesh;
     const inode = netnsInode(client.netnsPath);
     const keeps = `FDSTORE=1\nFDNAME=culvert-netns-${inode}`;
     await waitUntil('the sockets are stored', () => (stored(told).includes(keeps) ? true : undefined), 20_000);
@@ -87,8 +81,8 @@ test(
       'those of the workload',
     );
     // It keeps the drain going.
-    await HeldConnection.open(client, toServer());
-    await using traffic = new SteadyTraffic({ from: client, target: toServer(), lanes: 4, pauseMs: 10 });
+    await HeldConnection.open(client, mesh.toServer);
+    await using traffic = new SteadyTraffic({ from: client, target: mesh.toServer, lanes: 4, pauseMs: 10 });
     await waitUntil('traffic flows', () => (traffic.result.attempts > 40 ? true : undefined));
     const stopped = first.stop('SIGTERM', 60_000);
     const before = traffic.result.attempts;

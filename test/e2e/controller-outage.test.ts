@@ -1,19 +1,15 @@
 import assert from 'node:assert/strict';
 import { after, before, test } from 'node:test';
-import type { LabServer } from '../lab/namespace-sockets.js';
-import { type Mesh, startMesh } from '../lab/mesh.js';
 import { waitUntil } from '../lab/wait-until.js';
-import { ask, HeldConnection, startEcho, SteadyTraffic } from '../support/mesh/echo-traffic.js';
+import { EchoMesh } from '../support/mesh/echo-mesh.js';
+import { ask, HeldConnection, SteadyTraffic } from '../support/mesh/echo-traffic.js';
 import { waitForLog } from '../support/mesh/log-lines.js';
-import { twoHosts } from '../support/mesh/two-hosts.js';
 import { patientMs } from '../lab/patience.js';
 
-let mesh: Mesh;
-let echo: LabServer;
+let mesh: EchoMesh;
 
 before(async () => {
-  mesh = await startMesh({ topology: twoHosts, agentArgs: ['--drain-timeout', '2s'] });
-  echo = await startEcho(mesh.lab.workload('server'));
+  mesh = await EchoMesh.start({ agentArgs: ['--drain-timeout', '2s'] });
 });
 
 after(async () => {
@@ -34,8 +30,9 @@ test(
   { timeout: patientMs(90_000) },
   async () => {
     const [node1, node2] = [mesh.agent('node1'), mesh.agent('node2')];
-    const [client, neighbour] = [mesh.lab.workload('client'), mesh.lab.workload('neighbour')];
-    const target = { ip: mesh.lab.workload('server').ipv4, port: echo.port };
+    const { client } = mesh;
+    const neighbour = mesh.lab.workload('neighbour');
+    const target = mesh.toServer;
     const revision = await mesh.apply(denial('no-neighbour', 'neighbour'));
     // What it shall start from is on disk 200 ms later; a stop writes it too.
     await mesh.controller.stop('SIGKILL');

@@ -2,21 +2,17 @@ import assert from 'node:assert/strict';
 import { readFileSync } from 'node:fs';
 import path from 'node:path';
 import { after, before, test } from 'node:test';
-import type { LabServer } from '../lab/namespace-sockets.js';
-import { type Mesh, startMesh } from '../lab/mesh.js';
 import { waitUntil } from '../lab/wait-until.js';
-import { ask, HeldConnection, startEcho, SteadyTraffic } from '../support/mesh/echo-traffic.js';
+import { EchoMesh } from '../support/mesh/echo-mesh.js';
+import { ask, HeldConnection, SteadyTraffic } from '../support/mesh/echo-traffic.js';
 import { waitForLog } from '../support/mesh/log-lines.js';
-import { twoHosts } from '../support/mesh/two-hosts.js';
 import { patientMs } from '../lab/patience.js';
 import { idleMsOf } from '../support/machine-factor.js';
 
-let mesh: Mesh;
-let echo: LabServer;
+let mesh: EchoMesh;
 
 before(async () => {
-  mesh = await startMesh({ topology: twoHosts });
-  echo = await startEcho(mesh.lab.workload('server'));
+  mesh = await EchoMesh.start();
 });
 
 after(async () => {
@@ -43,8 +39,8 @@ test(
   'a killed NATS is started again, costs no connection, and the next rule is in force in seconds',
   { timeout: patientMs(60_000) },
   async () => {
-    const client = mesh.lab.workload('client');
-    const target = { ip: mesh.lab.workload('server').ipv4, port: echo.port };
+    const { client } = mesh;
+    const target = mesh.toServer;
     const held = await HeldConnection.open(client, target);
     await using traffic = new SteadyTraffic({ from: client, target });
     const killed = natsPid();
@@ -72,8 +68,8 @@ test(
   'a NATS that is frozen for 8 s costs no connection, and a rule applied meanwhile is refused',
   { timeout: patientMs(60_000) },
   async () => {
-    const client = mesh.lab.workload('client');
-    const target = { ip: mesh.lab.workload('server').ipv4, port: echo.port };
+    const { client } = mesh;
+    const target = mesh.toServer;
     const held = await HeldConnection.open(client, target);
     await using traffic = new SteadyTraffic({ from: client, target });
     const neighbour = mesh.lab.workload('neighbour');

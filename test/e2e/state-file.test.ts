@@ -3,28 +3,22 @@ import { readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
 import { after, before, test } from 'node:test';
 import { runCommand } from '../lab/command.js';
-import type { LabServer } from '../lab/namespace-sockets.js';
 import type { MeshAgent } from '../lab/mesh-agent.js';
-import { type Mesh, startMesh } from '../lab/mesh.js';
 import { waitUntil } from '../lab/wait-until.js';
-import { ask, startEcho } from '../support/mesh/echo-traffic.js';
+import { EchoMesh } from '../support/mesh/echo-mesh.js';
+import { ask } from '../support/mesh/echo-traffic.js';
 import { loggedIn, waitForLog } from '../support/mesh/log-lines.js';
-import { twoHosts } from '../support/mesh/two-hosts.js';
 import { patientMs } from '../lab/patience.js';
 
-let mesh: Mesh;
-let echo: LabServer;
+let mesh: EchoMesh;
 
 before(async () => {
-  mesh = await startMesh({ topology: twoHosts });
-  echo = await startEcho(mesh.lab.workload('server'));
+  mesh = await EchoMesh.start();
 });
 
 after(async () => {
   await mesh[Symbol.asyncDispose]();
 });
-
-const toServer = () => ({ ip: mesh.lab.workload('server').ipv4, port: echo.port });
 
 const rule = (action: 'allow' | 'deny'): string => `
 apiVersion: culvert.dev/v1
@@ -62,7 +56,7 @@ for (const [what, options, problem] of [
       ].map((message) => loggedIn(node1.logFile, message).length);
       await inMountsOf(node1, 'mount', '-t', 'tmpfs', '-o', options, 'tmpfs', node1.stateDir);
       await mesh.apply(rule('deny'));
-      assert.equal(await ask(neighbour, toServer()), 'ECONNRESET', 'the new rule is in force');
+      assert.equal(await ask(neighbour, mesh.toServer), 'ECONNRESET', 'the new rule is in force');
       const line = await waitForLog(node1.logFile, 'could not be written to disk; the agent continues', {
         seen: complaints ?? 0,
       });
@@ -72,7 +66,7 @@ for (const [what, options, problem] of [
       const state = (await degraded(node1)).find(({ name }) => name === 'state');
       assert.match(state?.detail ?? '', problem);
       await node1.waitReady(1000);
-      assert.equal(await ask(mesh.lab.workload('client'), toServer()), 'ok');
+      assert.equal(await ask(mesh.client, mesh.toServer), 'ok');
 
       await inMountsOf(node1, 'umount', node1.stateDir);
       await mesh.apply(rule('allow'));
@@ -84,7 +78,7 @@ for (const [what, options, problem] of [
         (await degraded(node1)).some(({ name }) => name === 'state'),
         false,
       );
-      assert.equal(await ask(neighbour, toServer()), 'ok');
+      assert.equal(await ask(neighbour, mesh.toServer), 'ok');
     },
   );
 }
@@ -94,7 +88,7 @@ test(
   { timeout: patientMs(90_000) },
   async () => {
     const node1 = mesh.agent('node1');
-    const client = mesh.lab.workload('client');
+    const { client } = mesh;
     await mesh.controller.stop('SIGKILL');
     await node1.stop('SIGKILL');
     const file = path.join(node1.stateDir, 'state.json');
@@ -111,10 +105,10 @@ test(
       const names = readiness.pending.map(({ name }) => name);
       return ['nats', 'rules', 'registry'].every((name) => names.includes(name)) ? true : undefined;
     });
-    assert.equal(await ask(client, toServer()), 'ECONNREFUSED', 'closed');
+    assert.equal(await ask(client, mesh.toServer), 'ECONNREFUSED', 'closed');
     await mesh.controller.start();
     await node1.waitReady(30_000);
-    assert.equal(await ask(client, toServer()), 'ok');
+    assert.equal(await ask(client, mesh.toServer), 'ok');
     await waitUntil('a fresh state file', () =>
       readdirSync(node1.stateDir).includes('state.json') ? true : undefined,
     );
