@@ -30,6 +30,38 @@ describe('the compiler and the linter', () => {
     for (const line of [1, 2, 3, 4]) assert.match(text, new RegExp(`agent/x\\.ts\\(${line},`), text);
   });
 
+  const longFile = Array.from({ length: 452 }, (_, line) => `export const line${line} = ${line};\n`).join('');
+  const linted: readonly {
+    readonly what: string;
+    readonly file: string;
+    readonly text: string;
+    readonly says: RegExp;
+  }[] = [
+    { what: 'a file of more than 450 lines', file: 'shared/long-file.ts', text: longFile, says: /max-lines/ },
+    {
+      what: 'a name of another case',
+      file: 'shared/LongFile.ts',
+      text: 'export const x = 1;\n',
+      says: /filename-case/,
+    },
+    {
+      what: 'an end of the process outside a main.ts',
+      file: 'shared/ending.ts',
+      text: "import process from 'node:process';\nprocess.exit(1);\n",
+      says: /no-process-exit/,
+    },
+    { what: 'console', file: 'shared/printing.ts', text: "console.log('x');\n", says: /no-console/ },
+  ];
+  for (const { what, file, text, says } of linted) {
+    it(`refuse ${what}`, () => {
+      const found = withFile(file, text, (copy) =>
+        runTool(copy, 'oxlint/bin/oxlint', ['--deny-warnings', path.dirname(file)]),
+      );
+      assert.notEqual(found.code, 0);
+      assert.match(found.text, says);
+    });
+  }
+
   it('refuse a cycle among types', () => {
     const lines = ["import type { Identity } from './identity-b.js';", 'export type Name = { readonly of: Identity };'];
     const { code, text } = withFile('shared/identity-a.ts', lines.join('\n'), (copy) => {

@@ -2,11 +2,16 @@ import assert from 'node:assert/strict';
 import path from 'node:path';
 import { describe, it } from 'node:test';
 import { findViolations } from '../../house/find-violations.js';
-import { agentThreads, buildings, packages, pureRooms } from '../../house/house-rules.js';
+import * as rules from '../../house/house-rules.js';
 import { parseSource, readSourceTree } from '../../house/source-tree.js';
 
 const root = path.resolve(import.meta.dirname, '../../../..');
 const tree = readSourceTree(root);
+
+/** Every room that stands on a floor. */
+const floorsOfBuildings = Object.values(rules.buildings).flatMap((floors) =>
+  floors.flatMap((floor) => floor.split(' ')),
+);
 
 /** What is found when one file more stands in the tree. */
 function violationsWith(file: string, text: string): string[] {
@@ -22,10 +27,15 @@ describe('the house', () => {
 
   it('has every room that the rules name', () => {
     const named = [
-      ...packages.flatMap(({ rooms }) => rooms),
-      ...Object.values(agentThreads).flat(),
-      ...pureRooms,
-      ...Object.values(buildings).flatMap((floors) => floors.flatMap((floor) => floor.split(' '))),
+      ...Object.keys(rules.programs),
+      ...rules.packages.flatMap(({ rooms }) => rooms),
+      ...rules.lateLibraries.map(({ file }) => file),
+      ...Object.values(rules.agentThreads).flat(),
+      ...rules.pureRooms,
+      ...rules.pureInEffect,
+      ...rules.mayImportUnreadably,
+      ...rules.forbiddenCalls.map(({ room }) => room),
+      ...floorsOfBuildings,
     ];
     const isThere = (room: string): boolean =>
       tree.some((file) => (room.endsWith('/') ? file.path.startsWith(room) : file.path === room));
@@ -38,12 +48,11 @@ describe('the house', () => {
   it('has a floor for every file of both programs, and a thread for every file of the agent', () => {
     const isIn = (file: string, rooms: readonly string[]): boolean =>
       rooms.some((room) => (room.endsWith('/') ? file.startsWith(room) : file === room));
-    const floors = Object.values(buildings).flatMap((building) => building.flatMap((floor) => floor.split(' ')));
-    const threads = [...Object.values(agentThreads).flat(), 'agent/main.ts'];
+    const threads = [...Object.values(rules.agentThreads).flat(), 'agent/main.ts'];
     const homeless = tree
       .map(({ path: file }) => file)
       .filter((file) => /^(?:agent|controller)\//.test(file))
-      .filter((file) => !isIn(file, floors) || (file.startsWith('agent/') && !isIn(file, threads)));
+      .filter((file) => !isIn(file, floorsOfBuildings) || (file.startsWith('agent/') && !isIn(file, threads)));
     assert.deepEqual(homeless, []);
   });
 
@@ -81,6 +90,7 @@ describe('the house', () => {
         ['prom-client', 'agent/dataplane/flow/x.ts', 'agent/telemetry/'],
         ['pino', 'agent/control/x.ts', 'shared/log.ts'],
         ['commander', 'agent/control/x.ts', 'controller/cli/'],
+        ['reflect-metadata', 'controller/ca/x.ts', 'controller/ca/x509/'],
       ] as const
     ).map(([name, file, room]) => ({
       rule: `${name} stays where it belongs`,
@@ -161,11 +171,18 @@ describe('the house', () => {
       ['fetch', "export const x = fetch('http://x');"],
       ['process', "export const x = process.env['X'];"],
       ['process', 'const { env } = process;'],
+      ['randomBytes', "import { randomBytes } from 'node:crypto';"],
     ].map(([what = '', text = '']) => ({
       rule: `a pure room does not use ${what}`,
       file: 'agent/dataplane/route/x.ts',
       text,
       says: new RegExp(`is in a pure room, but uses ${what.replace('()', String.raw`\(\)`)}`),
+    })),
+    ...rules.pureRooms.map((room) => ({
+      rule: `${room} is a pure room`,
+      file: `${room}x.ts`,
+      text: 'export const x = Date.now();',
+      says: /is in a pure room, but uses Date\.now/,
     })),
     {
       rule: 'a pure room does not import something impure through another file',
@@ -173,6 +190,14 @@ describe('the house', () => {
       text: "import { x } from '../../../shared/private-file.js';",
       says: /is in a pure room, but shared\/private-file\.ts imports node:fs/,
     },
+    ...rules.lateLibraries.flatMap(({ file, names }) =>
+      names.map((name) => ({
+        rule: `${file} does not load ${name} before it runs`,
+        file,
+        text: `import x from '${name}';`,
+        says: new RegExp(`loads ${name} through ${file} before it runs`),
+      })),
+    ),
     {
       rule: 'a lower floor does not import a higher one',
       file: 'agent/dataplane/relay/x.ts',
@@ -211,6 +236,34 @@ describe('the house', () => {
       assert.match(found.join('\n'), says);
     });
   }
+
+  it('has a file above that breaks each row of its tables', () => {
+    const found = broken.flatMap(({ file, text }) => violationsWith(file, text));
+    const wanted = [
+      // Tests and the demo may import everything, and nothing may import them.
+      ...Object.keys(rules.programs)
+        .filter((program) => !['test/', 'deploy/'].includes(program))
+        .map((program) => `: ${program} imports only`),
+      ...rules.packages.flatMap(({ names }) => names.map((name) => `imports ${name}, which belongs to`)),
+      ...rules.lateLibraries.flatMap(({ file, names }) => names.map((name) => `${file}: loads ${name} `)),
+      ...['control', 'worker'].map((thread) => `the other thread runs: ${thread} code`),
+      'but both threads run this file',
+      ...rules.impureCode.map(({ what }) => `is in a pure room, but uses ${what}`),
+      ...rules.unreadableImports.map(({ what }) => `uses ${what}, which hides what it imports`),
+      ...rules.forbiddenCalls.map(({ what }) => `calls ${what}: `),
+      ...Object.keys(rules.buildings).map((building) => `which is on a higher floor of ${building}`),
+      'calls process.exit outside a main.ts',
+    ];
+    const isFound = (text: string): boolean => found.some((line) => line.includes(text));
+    assert.deepEqual(
+      wanted.filter((text) => !isFound(text)),
+      [],
+    );
+    assert.deepEqual(
+      rules.pureRooms.filter((room) => !found.some((line) => line.startsWith(`${room}x.ts: is in a pure room`))),
+      [],
+    );
+  });
 
   it('follows imports for what must be loaded late, and not those that are late', () => {
     const link = parseSource('shared/bus/x.ts', "import { connect } from 'nats';");
