@@ -4,14 +4,14 @@ import {
   clusterIngressPeer,
   clusterPriority,
   clusterSubject,
-  namedPortOfNetwork,
   peersOf,
   policyApiGroup,
+  refuseNamedPorts,
   ruleName,
 } from './cluster-policy-parts.js';
 import { fieldNotes } from './field-notes.js';
-import { labelsField, portField, portNameField } from './field-schemas.js';
-import { annotationsField, apiVersionText, kindText, meshMetadata, metadataText, specText } from './metadata.js';
+import { portField, portNameField } from './field-schemas.js';
+import { apiVersionText, kindText, meshMetadata, metadataText, singletonMetadata, specText } from './metadata.js';
 
 export const adminNetworkPolicyApiVersion = `${policyApiGroup}/v1alpha1`;
 
@@ -70,13 +70,7 @@ function rulesWith<const A extends readonly [string, ...string[]]>(actions: A) {
           to: peersOf(clusterEgressPeer).describe('Destinations, as alternatives.'),
           ports,
         })
-        .superRefine(({ to, ports: listed = [] }, context) => {
-          if (!to.some(({ networks }) => networks !== undefined)) return;
-          for (const [index, { namedPort }] of listed.entries()) {
-            if (namedPort === undefined) continue;
-            context.addIssue({ code: 'custom', path: ['ports', index], message: namedPortOfNetwork });
-          }
-        })
+        .superRefine(refuseNamedPorts('ports', 'namedPort'))
         .register(fieldNotes, { example: '{ action: Deny, to: [{ networks: ["10.0.0.0/8"] }] }' }),
     )
     .exactOptional()
@@ -106,16 +100,7 @@ export const baselineAdminNetworkPolicySchema = z
   .strictObject({
     apiVersion: z.literal(adminNetworkPolicyApiVersion).describe(apiVersionText),
     kind: z.literal('BaselineAdminNetworkPolicy').describe(kindText),
-    metadata: z
-      .strictObject({
-        name: z.literal('default').describe('There is one in a cluster, and this is its name.'),
-        labels: labelsField.exactOptional().describe('Labels of the document, for people and tools.'),
-        annotations: annotationsField.exactOptional(),
-      })
-      .describe(metadataText)
-      .register(fieldNotes, {
-        refusedFields: { namespace: 'this kind belongs to the whole mesh: remove the namespace' },
-      }),
+    metadata: singletonMetadata('There is one in a cluster, and this is its name.'),
     spec: z
       .strictObject({ subject, ...rulesWith(['Allow', 'Deny']) })
       .describe(specText)

@@ -4,9 +4,9 @@ import {
   clusterIngressPeer,
   clusterPriority,
   clusterSubject,
-  namedPortOfNetwork,
   peersOf,
   policyApiGroup,
+  refuseNamedPorts,
   ruleName,
 } from './cluster-policy-parts.js';
 import { fieldNotes } from './field-notes.js';
@@ -72,13 +72,7 @@ const egressRule = z
     to: peersOf(clusterEgressPeer).describe('Destinations, as alternatives.'),
     protocols,
   })
-  .superRefine(({ to, protocols: listed = [] }, context) => {
-    if (!to.some(({ networks }) => networks !== undefined)) return;
-    for (const [index, { destinationNamedPort }] of listed.entries()) {
-      if (destinationNamedPort === undefined) continue;
-      context.addIssue({ code: 'custom', path: ['protocols', index], message: namedPortOfNetwork });
-    }
-  })
+  .superRefine(refuseNamedPorts('protocols', 'destinationNamedPort'))
   .register(fieldNotes, { example: '{ action: Deny, to: [{ networks: ["10.0.0.0/8"] }] }' });
 
 /**

@@ -70,8 +70,23 @@ export function peersOf<S extends z.ZodType>(peer: S) {
   return z.array(peer).min(1, 'must have at least one peer');
 }
 
-/** No range of numbers can be about a network that has no named ports. */
-export const namedPortOfNetwork = 'what is in networks has no named ports: write a number';
+/**
+ * Refuses names of ports in a rule about networks: what is in them names none. `ports`: the field with the rule's ports,
+ * and the one in it that is a name.
+ */
+export function refuseNamedPorts<P extends string, N extends string>(ports: P, name: N) {
+  type Rule = { readonly to: readonly { readonly networks?: unknown }[] } & {
+    readonly [field in P]?: readonly { readonly [field in N]?: unknown }[];
+  };
+  return (rule: Rule, context: z.RefinementCtx): void => {
+    if (!rule.to.some(({ networks }) => networks !== undefined)) return;
+    for (const [index, port] of (rule[ports] ?? []).entries()) {
+      if (port[name] === undefined) continue;
+      const message = 'what is in networks has no named ports: write a number';
+      context.addIssue({ code: 'custom', path: [ports, index], message });
+    }
+  };
+}
 
 export type ClusterSubject = z.output<typeof clusterSubject>;
 export type ClusterEgressPeer = z.output<typeof clusterEgressPeer>;

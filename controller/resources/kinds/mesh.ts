@@ -1,7 +1,6 @@
 import { z } from 'zod';
-import { fieldNotes } from './field-notes.js';
-import { labelsField, namespaceField } from './field-schemas.js';
-import { annotationsField, apiVersionText, culvertApiVersion, kindText, metadataText, specText } from './metadata.js';
+import { namespaceField } from './field-schemas.js';
+import { apiVersionText, culvertApiVersion, kindText, singletonMetadata, specText } from './metadata.js';
 
 /**
  * In force while no Mesh resource is applied. As in Istio, everything is allowed that no rule refuses. `istio-system`
@@ -18,16 +17,7 @@ export const meshSchema = z
   .strictObject({
     apiVersion: z.literal(culvertApiVersion).describe(apiVersionText),
     kind: z.literal('Mesh').describe(kindText),
-    metadata: z
-      .strictObject({
-        name: z.literal('default').describe('There is one Mesh, and this is its name.'),
-        labels: labelsField.exactOptional().describe('Labels of the document, for people and tools.'),
-        annotations: annotationsField.exactOptional(),
-      })
-      .describe(metadataText)
-      .register(fieldNotes, {
-        refusedFields: { namespace: 'this kind belongs to the whole mesh: remove the namespace' },
-      }),
+    metadata: singletonMetadata('There is one Mesh, and this is its name.'),
     spec: z
       .strictObject({
         defaultAction: z

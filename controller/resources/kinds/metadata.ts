@@ -22,11 +22,25 @@ export const namespacedMetadata = z.strictObject({
   annotations: annotationsField.exactOptional(),
 });
 
+const ofWholeMesh = 'this kind belongs to the whole mesh: remove the namespace';
+
 /** Metadata of a mesh-wide resource. */
 export const meshMetadata = z
   .strictObject({ name, labels: labels.exactOptional(), annotations: annotationsField.exactOptional() })
   .register(fieldNotes, {
-    refusedFields: { namespace: 'this kind belongs to the whole mesh: remove the namespace' },
+    refusedFields: { namespace: ofWholeMesh },
   });
+
+/** Metadata of a kind of which there is one document, named `default`. `what` says so of the kind. */
+export function singletonMetadata(what: string) {
+  return z
+    .strictObject({
+      name: z.literal('default').describe(what),
+      labels: labelsField.exactOptional().describe('Labels of the document, for people and tools.'),
+      annotations: annotationsField.exactOptional(),
+    })
+    .describe(metadataText)
+    .register(fieldNotes, { refusedFields: { namespace: ofWholeMesh } });
+}
 
 export const culvertApiVersion = 'culvert.dev/v1';

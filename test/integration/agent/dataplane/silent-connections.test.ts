@@ -4,8 +4,9 @@ import { setTimeout as silenceOf } from 'node:timers/promises';
 import type { LabNode } from '../../../lab/lab-node.js';
 import { patientMs } from '../../../lab/patience.js';
 import { connectedPair } from '../../../support/agent/connected-pair.js';
-import { allowAll, DataplaneMesh } from '../../../support/agent/dataplane-mesh.js';
+import type { DataplaneMesh } from '../../../support/agent/dataplane-mesh.js';
 import { setEntrySeconds, waitForProbes } from '../../../support/agent/entry-lifetime.js';
+import { startPathMesh, testedPaths } from '../../../support/agent/path-mesh.js';
 import { readSome, readToEnd } from '../../../support/mesh/two-hosts.js';
 
 /** Every entry of connection tracking in the workloads goes after this time without a packet. */
@@ -18,16 +19,7 @@ describe('a connection on which nothing moves', { concurrency: true, timeout: pa
   const workload = (name: string): LabNode => mesh.workload(name);
 
   before(async () => {
-    mesh = await DataplaneMesh.start(
-      {
-        hosts: [
-          { name: 'node1', workloads: [spec('client'), spec('neighbour')] },
-          { name: 'node2', workloads: [spec('server')] },
-        ],
-        externalHosts: ['outside'],
-      },
-      { snapshot: allowAll({ mesh: { ...allowAll().mesh, mtls: 'PERMISSIVE' } }) },
-    );
+    mesh = await startPathMesh();
     // As a host may be set at any time: the agent follows.
     const { client, server } = await connectedPair(workload('client'), workload('server'));
     for (const name of ['client', 'neighbour', 'server']) await setEntrySeconds(workload(name), entrySeconds);
@@ -37,15 +29,13 @@ describe('a connection on which nothing moves', { concurrency: true, timeout: pa
   });
   after(() => mesh[Symbol.asyncDispose]());
 
-  const paths: readonly { readonly name: string; readonly from?: () => LabNode; readonly to: () => LabNode }[] = [
-    { name: 'through a tunnel', to: () => workload('server') },
-    { name: 'within the host', to: () => workload('neighbour') },
-    { name: 'to the outside', to: () => mesh.lab.host('outside') },
-    { name: 'from the outside', from: () => mesh.lab.host('outside'), to: () => workload('server') },
-  ];
-  for (const { name, from = () => workload('client'), to } of paths) {
-    test(`brings a late answer to a client that closed its half ${name}`, async () => {
-      const { client, server } = await connectedPair(from(), to());
+  for (const { name, ends } of testedPaths) {
+    const connect = (): ReturnType<typeof connectedPair> => {
+      const { from, to } = ends(mesh);
+      return connectedPair(from, to);
+    };
+    test(`brings a late answer to a client that closed its half, through ${name}`, async () => {
+      const { client, server } = await connect();
       client.end('question');
       assert.equal(String(await readToEnd(server)), 'question');
       await silenceOf(silenceMs);
@@ -53,8 +43,8 @@ describe('a connection on which nothing moves', { concurrency: true, timeout: pa
       assert.equal(String(await readToEnd(client)), 'late answer');
     });
 
-    test(`brings a late upload to a server that closed its half ${name}`, async () => {
-      const { client, server } = await connectedPair(from(), to());
+    test(`brings a late upload to a server that closed its half, through ${name}`, async () => {
+      const { client, server } = await connect();
       server.end('hello');
       assert.equal(String(await readToEnd(client)), 'hello');
       await silenceOf(silenceMs);
@@ -62,8 +52,8 @@ describe('a connection on which nothing moves', { concurrency: true, timeout: pa
       assert.equal(String(await readToEnd(server)), 'late upload');
     });
 
-    test(`goes on in both directions when neither closed its half ${name}`, async () => {
-      const { client, server } = await connectedPair(from(), to());
+    test(`goes on in both directions when neither closed its half, through ${name}`, async () => {
+      const { client, server } = await connect();
       await silenceOf(silenceMs);
       client.write('ping');
       assert.equal(String(await readSome(server)), 'ping');
@@ -84,7 +74,3 @@ describe('a connection on which nothing moves', { concurrency: true, timeout: pa
     assert.ok((await readToEnd(client)).equals(answer));
   });
 });
-
-function spec(name: string): { name: string; namespace: string; serviceAccount: string } {
-  return { name, namespace: 'shop', serviceAccount: name };
-}

@@ -19,6 +19,7 @@ import { NatsFixture } from '../../../support/bus/bus-fixture.js';
 import { eventually, silentLog } from '../../../support/controller/controller-fixture.js';
 import { nodeNamed, workloadNamed } from '../../../support/routing/names.js';
 import { patientMs } from '../../../lab/patience.js';
+import { reportedFlow } from '../../../support/controller/reported-flow.js';
 
 const day = 86_400_000;
 
@@ -196,7 +197,7 @@ test('the node is the one of the subject, and an agent cannot store under the su
   await using reader = historyOn(await nats.controller(), { isOwn: (node) => node === 'node2' });
   await reader.isCurrent();
   const agent = await nats.agent('node1');
-  const flow = { node: 'node2', ...reported() };
+  const flow = { node: 'node2', ...reportedFlow(Date.now()) };
   const batch = { run: 'a'.repeat(16), sequence: 1, sentAtMs: Date.now(), notKept: 0, flows: [flow], node: 'node2' };
   const bytes = encodeFlowBatch(batch);
   await assert.rejects(agent.store(subjectFor('flows', nodeNamed('node2')), bytes, { timeoutMs: 1000 }));
@@ -240,22 +241,3 @@ test('the stream has a bound, beyond which the oldest are dropped and new ones s
   await second.isCurrent();
   assert.ok(second.outcomes.length < 20);
 });
-
-function reported(): ReportedFlow {
-  return {
-    direction: 'outbound',
-    source: { workload: workloadNamed('shop/web'), identity: null, cidr: null },
-    destination: { workload: workloadNamed('shop/db'), identity: null, cidr: null },
-    port: 80,
-    verdict: 'allow',
-    reason: 'OK',
-    rule: '',
-    audited: [],
-    revision: 1,
-    connections: 1,
-    bytesSent: 1,
-    bytesReceived: 1,
-    firstSeenMs: Date.now(),
-    lastSeenMs: Date.now(),
-  };
-}

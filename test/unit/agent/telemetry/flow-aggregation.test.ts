@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { Reporter } from '../../../../agent/dataplane/flow/reporter.js';
-import type { WorkerReport } from '../../../../agent/dataplane/messages.js';
+import type { WorkerGauges, WorkerReport } from '../../../../agent/dataplane/messages.js';
 import { addressClass } from '../../../../agent/telemetry/flows/flow-aggregator.js';
 import type { ClosedConnection } from '../../../../agent/dataplane/report/closed-connection.js';
 import { ConnectionRecord } from '../../../../agent/dataplane/connection/connection-record.js';
@@ -19,6 +19,20 @@ import {
 import { flowBatchSchema, isNamedExternal, type ReportedFlow, verdictOf } from '../../../../shared/wire/flows.js';
 import { workloadNamed } from '../../../support/routing/names.js';
 import { patientMs } from '../../../lab/patience.js';
+
+/** Of a worker with this many open connections. */
+function gaugesOf(openConnections: number): Omit<WorkerGauges, 'eventLoopDelayP99Ms'> {
+  return {
+    openConnections,
+    keptConnections: 0,
+    drainingConnections: 0,
+    heldConnects: 0,
+    openTunnels: 0,
+    openStreams: 0,
+    bufferedBytes: 0,
+    refusedHandshakes: {},
+  };
+}
 
 const nothing = { flows: [], notKept: 0 };
 
@@ -283,19 +297,9 @@ test('the sweep of a worker tells open connections added up', { timeout: patient
   const reports = new Map<string, WorkerReport>();
   let wake: () => void = () => undefined;
   const told = new Promise<void>((resolve) => (wake = resolve));
-  const gauges = {
-    openConnections: 2,
-    keptConnections: 0,
-    drainingConnections: 0,
-    heldConnects: 0,
-    openTunnels: 0,
-    openStreams: 0,
-    bufferedBytes: 0,
-    refusedHandshakes: {},
-  };
   const reporter = new Reporter({
     openEveryMs: 0,
-    source: { openRecords: () => records, gauges: () => gauges },
+    source: { openRecords: () => records, gauges: () => gaugesOf(2) },
     post: (report) => {
       if (report.open === undefined) return;
       reports.set('open', report);
@@ -317,18 +321,8 @@ test('a connection that closes after a sweep counted it as open counts once', as
   const reports: WorkerReport[] = [];
   let wake: () => void = () => undefined;
   const swept = new Promise<void>((resolve) => (wake = resolve));
-  const gauges = {
-    openConnections: 1,
-    keptConnections: 0,
-    drainingConnections: 0,
-    heldConnects: 0,
-    openTunnels: 0,
-    openStreams: 0,
-    bufferedBytes: 0,
-    refusedHandshakes: {},
-  };
   const reporter = new Reporter({
-    source: { openRecords: () => records, gauges: () => gauges },
+    source: { openRecords: () => records, gauges: () => gaugesOf(1) },
     post: (report) => {
       reports.push(report);
       wake();

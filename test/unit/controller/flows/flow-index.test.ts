@@ -5,6 +5,7 @@ import { flowOrigin } from '../../../../controller/flows/flow-origin.js';
 import type { RegistryEntry } from '../../../../shared/routing/registry-entry.js';
 import type { FlowBatch, ReportedFlow } from '../../../../shared/wire/flows.js';
 import { nodeNamed, workloadNamed } from '../../../support/routing/names.js';
+import { reportedFlow } from '../../../support/controller/reported-flow.js';
 
 const hour = 3_600_000;
 const day = 24 * hour;
@@ -12,25 +13,7 @@ const retentionMs = 14 * day;
 /** Noon of a day. */
 const noon = 20_000 * day + 12 * hour;
 
-function flow(part: Partial<ReportedFlow> = {}): ReportedFlow {
-  return {
-    direction: 'outbound',
-    source: { workload: workloadNamed('shop/web'), identity: null, cidr: null },
-    destination: { workload: workloadNamed('data/db'), identity: null, cidr: null },
-    port: 5432,
-    verdict: 'allow',
-    reason: 'OK',
-    rule: '',
-    audited: [],
-    revision: 1,
-    connections: 1,
-    bytesSent: 10,
-    bytesReceived: 20,
-    firstSeenMs: noon,
-    lastSeenMs: noon,
-    ...part,
-  };
-}
+const flow = (part: Partial<ReportedFlow> = {}): ReportedFlow => reportedFlow(noon, part);
 
 /** An index with a clock that tests set, and a sender for each node. */
 function newIndex(o: { maxEntries?: number } = {}) {

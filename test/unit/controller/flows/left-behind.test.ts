@@ -11,28 +11,15 @@ import type { ReportedFlow } from '../../../../shared/wire/flows.js';
 import { encodeRecentFlows } from '../../../../shared/wire/recent-flows.js';
 import { subjectFor } from '../../../../shared/bus/subjects.js';
 import { nodeNamed, workloadNamed } from '../../../support/routing/names.js';
+import { reportedFlow } from '../../../support/controller/reported-flow.js';
 
 const now = 20_000 * 86_400_000;
 const node = nodeNamed('a');
 const [first, second] = ['1'.repeat(16), '2'.repeat(16)];
 
 function flow(index: number, connections = 1): ReportedFlow {
-  return {
-    direction: 'outbound',
-    source: { workload: workloadNamed(`shop/web-${index}`), identity: null, cidr: null },
-    destination: { workload: workloadNamed('data/db'), identity: null, cidr: null },
-    port: 5432,
-    verdict: 'allow',
-    reason: 'OK',
-    rule: '',
-    audited: [],
-    revision: 1,
-    connections,
-    bytesSent: 1,
-    bytesReceived: 1,
-    firstSeenMs: now,
-    lastSeenMs: now,
-  };
+  const source = { workload: workloadNamed(`shop/web-${index}`), identity: null, cidr: null };
+  return reportedFlow(now, { source, connections });
 }
 
 /** A controller's history on a stream that a test holds. `failAt`: the number of the store that fails. */

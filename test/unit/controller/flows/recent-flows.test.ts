@@ -3,7 +3,8 @@ import { test } from 'node:test';
 import { FlowIndex } from '../../../../controller/flows/flow-index.js';
 import type { FlowBatch, ReportedFlow } from '../../../../shared/wire/flows.js';
 import type { FlowAgain, RecentFlowReport } from '../../../../shared/wire/recent-flows.js';
-import { nodeNamed, workloadNamed } from '../../../support/routing/names.js';
+import { nodeNamed } from '../../../support/routing/names.js';
+import { reportedFlow } from '../../../support/controller/reported-flow.js';
 
 const now = 20_000 * 86_400_000;
 const [first, second] = ['1'.repeat(16), '2'.repeat(16)];
@@ -11,22 +12,7 @@ const node = nodeNamed('a');
 const all = { sinceMs: 0, namespace: null };
 
 function flow(connections: number, port = 5432): ReportedFlow {
-  return {
-    direction: 'outbound',
-    source: { workload: workloadNamed('shop/web'), identity: null, cidr: null },
-    destination: { workload: workloadNamed('data/db'), identity: null, cidr: null },
-    port,
-    verdict: 'allow',
-    reason: 'OK',
-    rule: '',
-    audited: [],
-    revision: 1,
-    connections,
-    bytesSent: 10 * connections,
-    bytesReceived: 20,
-    firstSeenMs: now,
-    lastSeenMs: now,
-  };
+  return reportedFlow(now, { connections, port, bytesSent: 10 * connections });
 }
 
 function newIndex(o: { readonly maxEntries?: number } = {}) {

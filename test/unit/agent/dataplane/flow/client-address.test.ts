@@ -3,8 +3,7 @@ import { describe, test } from 'node:test';
 import { clientOf, forwardedClient, forwardedOf } from '../../../../../agent/dataplane/flow/client-address.js';
 import type { PeerAddress } from '../../../../../agent/dataplane/sockets/socket-addresses.js';
 import type { HostPort, IpAddress } from '../../../../../shared/address.js';
-import { formatSpiffeId } from '../../../../../shared/identity.js';
-import type { WorkloadEntry } from '../../../../../shared/routing/registry-entry.js';
+import { workload } from '../../../../support/routing/registry-entries.js';
 
 const v4 = { ip: '198.18.11.2' as IpAddress, port: 40_000 };
 const v6 = { ip: 'fd00::2' as IpAddress, port: 40_000 };
@@ -41,8 +40,8 @@ describe('the Forwarded header', () => {
 });
 
 describe('the client that an inbound record shows', () => {
-  const web = workload('web', [v4.ip, v6.ip]);
-  const db = workload('db', ['198.18.12.2' as IpAddress]);
+  const web = workload('shop/web', [v4.ip, v6.ip]);
+  const db = workload('shop/db', ['198.18.12.2']);
   const registry = { workloadAt: (ip: IpAddress) => [web, db].find(({ addresses }) => addresses.includes(ip)) };
   const peerAddress = { ip: v4.ip, port: 50_000 } as PeerAddress;
   const shownFor = (forwarded: string, peerIdentity = web.identity): HostPort =>
@@ -70,19 +69,3 @@ describe('the client that an inbound record shows', () => {
     assert.deepEqual(shownFor(forwardedOf(v6), db.identity), peerAddress);
   });
 });
-
-function workload(name: string, addresses: readonly IpAddress[]): WorkloadEntry {
-  return {
-    kind: 'workload',
-    namespace: 'shop',
-    name,
-    serviceAccount: name,
-    identity: formatSpiffeId({ trustDomain: 'culvert.test', namespace: 'shop', serviceAccount: name }),
-    labels: {},
-    addresses,
-    node: null,
-    netns: null,
-    protocol: 'hbone',
-    capture: { excludeInboundPorts: [], excludeOutboundPorts: [], excludeOutboundCidrs: [] },
-  };
-}

@@ -22,34 +22,18 @@ import type { TunnelRequest } from '../../../../../agent/dataplane/tunnel/tunnel
 import { WorkloadUsage } from '../../../../../agent/dataplane/workload-usage.js';
 import { selfTestTargets } from '../../../../../agent/self-test-target.js';
 import type { IpAddress } from '../../../../../shared/address.js';
-import { formatSpiffeId } from '../../../../../shared/identity.js';
 import { plainSnapshot } from '../../../../../shared/policy/snapshot.js';
 import type { WorkloadEntry } from '../../../../../shared/routing/registry-entry.js';
 import { socketPair } from '../../../../support/agent/relay-road.js';
 import { nodeNamed, workloadNamed } from '../../../../support/routing/names.js';
+import { workload as workloadEntry } from '../../../../support/routing/registry-entries.js';
 
 const webIp = '198.18.11.2' as IpAddress;
 const dbIp = '198.18.12.2' as IpAddress;
 const client = { ip: webIp, port: 40_000 } as PeerAddress;
 
-function entryOf(name: string, address: IpAddress): WorkloadEntry {
-  return {
-    kind: 'workload',
-    namespace: 'shop',
-    name,
-    serviceAccount: name,
-    identity: formatSpiffeId({ trustDomain: 'culvert.test', namespace: 'shop', serviceAccount: name }),
-    labels: {},
-    addresses: [address],
-    node: nodeNamed('n1'),
-    netns: name,
-    protocol: 'hbone',
-    capture: { excludeInboundPorts: [], excludeOutboundPorts: [], excludeOutboundCidrs: [] },
-  };
-}
-
-const web = entryOf('web', webIp);
-const db = entryOf('db', dbIp);
+const web = workloadEntry('shop/web', [webIp]);
+const db = workloadEntry('shop/db', [dbIp]);
 
 /** What can be wrong with a connection, in the order in which the entries check it. */
 const faults = [

@@ -13,7 +13,8 @@ import type { IpAddress } from '../../../../../shared/address.js';
 import { formatSpiffeId } from '../../../../../shared/identity.js';
 import { formatRuleRef, type Connection } from '../../../../../shared/policy/connection.js';
 import type { WorkloadEntry } from '../../../../../shared/routing/registry-entry.js';
-import { nodeNamed, workloadNamed } from '../../../../support/routing/names.js';
+import { workloadNamed } from '../../../../support/routing/names.js';
+import { workload } from '../../../../support/routing/registry-entries.js';
 import { workloadName } from '../../../../../shared/routing/names.js';
 
 const webIp = '198.18.11.2' as IpAddress;
@@ -24,25 +25,8 @@ function dialled(port: number): OriginalDestination {
   return { ip: dbIp, port } as OriginalDestination;
 }
 
-function workload(name: string, address: IpAddress, init: Partial<WorkloadEntry> = {}): WorkloadEntry {
-  return {
-    kind: 'workload',
-    namespace: 'shop',
-    name,
-    serviceAccount: name,
-    identity: formatSpiffeId({ trustDomain: 'culvert.test', namespace: 'shop', serviceAccount: name }),
-    labels: { app: name },
-    addresses: [address],
-    node: nodeNamed('n1'),
-    netns: name,
-    protocol: 'hbone',
-    capture: { excludeInboundPorts: [], excludeOutboundPorts: [], excludeOutboundCidrs: [] },
-    ...init,
-  };
-}
-
-const web = workload('web', webIp);
-const db = workload('db', dbIp);
+const web = workload('shop/web', [webIp], { app: 'web' });
+const db = workload('shop/db', [dbIp], { app: 'db' });
 const other = formatSpiffeId({ trustDomain: 'culvert.test', namespace: 'shop', serviceAccount: 'other' });
 
 function stateOf(mtls: 'STRICT' | 'PERMISSIVE', ...entries: WorkloadEntry[]): WorkerState {
@@ -125,7 +109,7 @@ describe('the facts of an outbound connection', () => {
     ['the source has another identity', stateOf('STRICT', { ...web, identity: other }, db)],
     ['the destination is no longer registered', stateOf('STRICT', web)],
     ['the destination has another identity', stateOf('STRICT', web, { ...db, identity: other })],
-    ['another workload has its address', stateOf('STRICT', web, workload('other', dbIp))],
+    ['another workload has its address', stateOf('STRICT', web, workload('shop/other', [dbIp]))],
   ];
   for (const [what, state] of revocations) {
     test(`are gone when ${what}`, () => assert.deepEqual(refusalOf(facts, state), ['CERT_REVOKED', 'CERT_REVOKED']));
