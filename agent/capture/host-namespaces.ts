@@ -38,8 +38,8 @@ export async function findCapturedNamespaces(o: {
 
 /**
  * Whether an agent of this host listens in this namespace: a process that is itself in the namespace of this one, where
- * agents run, has a socket on the agent's port. A listener of the workload itself is none. One whose owner cannot be seen
- * (a process in another PID namespace) counts as an agent's.
+ * agents run, has a socket on the agent's port. A listener of the workload itself does not count. A
+ * socket whose owner cannot be seen (a process in another PID namespace) counts as an agent's.
  */
 export async function isServed(path: string): Promise<boolean> {
   const inode = netnsInode(path);

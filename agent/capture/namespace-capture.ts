@@ -319,7 +319,7 @@ function planBoth({ exclusions, latePorts }: CapturedNetns): ChainPlans {
   return { 4: planWorkloadChains(4, exclusions, latePorts), 6: planWorkloadChains(6, exclusions, latePorts) };
 }
 
-/** Equal when {@link planBoth} gives the same. */
+/** Equal keys stand for the same result of {@link planBoth}. */
 function planKey({ exclusions, latePorts }: CapturedNetns): string {
   return JSON.stringify([exclusions, latePorts]);
 }

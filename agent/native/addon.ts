@@ -206,7 +206,7 @@ export function callAddon<Addon, T>(what: string, step: (addon: Addon) => T): T 
   return call(what, () => step(loadAddon() as Addon));
 }
 
-/** This is the only place that touches Node's private `_handle`. */
+/** The only place that takes a descriptor from Node's private `_handle`. */
 function fdOf(socket: Socket | Server): number | null {
   const handle = (socket as { readonly _handle?: { readonly fd?: number } | null })._handle;
   const fd = handle?.fd ?? -1;

@@ -63,13 +63,14 @@ static inline bool read_text(napi_env env, napi_value value, char *out, size_t s
   return false;
 }
 
-/* Each adds the functions of the file with its name to the addon. */
+/*
+ * Each adds the functions of one file to the addon: add_sockets those of sockets.c, and so on. What tcp-life.c and
+ * sock-diag.c do without Node is bound in tcp-life-calls.c and sock-diag-calls.c.
+ */
 void add_sockets(napi_env env, napi_value exports);
 void add_changes(napi_env env, napi_value exports);
 void add_tcp_life(napi_env env, napi_value exports);
 void add_passed_sockets(napi_env env, napi_value exports);
-
-/* sock-diag-calls.c: likewise. */
 void add_sock_diag(napi_env env, napi_value exports);
 
 #endif

@@ -148,7 +148,7 @@ static failure ask_for_parcel(const char *path, const char *request, int timeout
   return receive_parcel(*fd, out);
 }
 
-/* Reads the array `value` of descriptors; false, with a pending exception, if it is none or too long. */
+/* Reads the array `value` of descriptors; false, with a pending exception, if it is no array or too long. */
 static bool read_fds(napi_env env, napi_value value, int **out, uint32_t *count) {
   *out = NULL;
   if (napi_get_array_length(env, value, count) != napi_ok || *count > MAX_FDS) {

@@ -78,7 +78,7 @@ export class MeshCa {
     return certificateHash(this.#issuing.rootPem);
   }
 
-  /** What signs now, and what is trusted besides. During a rotation there is a next root, and then a previous one. */
+  /** What signs now, and what else is trusted. During a rotation there is a next root, and then a previous one. */
   get trust(): MeshTrust {
     return {
       issuingPem: this.#issuing.certificatePem,

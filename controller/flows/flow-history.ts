@@ -99,7 +99,7 @@ export class FlowHistory {
     const { hasForeign, isUnknown } = this.#index.addRecent({ node, report, receivedAtMs, isOwn });
     if (hasForeign) this.#suspect(node, "it reported flows of other nodes' workloads");
     const everyMs = this.#everyMs(receivedAtMs);
-    // An earlier version of the agent takes no longer pause.
+    // Agents of an earlier version take no longer pause than this.
     const isEarlier = report.ids === undefined && report.again === undefined;
     return {
       everyMs: isEarlier ? Math.min(everyMs, recentEveryMs.most) : everyMs,

@@ -43,7 +43,7 @@ export class StateDisk {
     await this.#refresh();
   }
 
-  /** Throws `DISK_FULL` when there is no room for a change of so many bytes. */
+  /** Throws `DISK_FULL` when there is no room for a change of this size. */
   async requireRoom(bytes = 0): Promise<void> {
     await this.#refresh();
     const { freeBytes, freeFiles } = this.#space;

@@ -21,7 +21,7 @@ const defaultTimes: StoreWatchTimes = {
   restartEveryMs: 30_000,
 };
 
-/** So many checks in a row must fail; one is enough when the disk was full since the last good one. */
+/** This many checks in a row must fail; one is enough when the disk was full since the last good one. */
 const failuresBeforeRestart = 3;
 
 /** The nats-server that this controller runs. */

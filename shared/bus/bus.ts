@@ -50,7 +50,7 @@ export interface Bus extends AsyncDisposable {
 
 /** What the owner of the store's disk knows. Set by the controller, whose nats-server shares its disk. */
 export type StoreGuard = {
-  /** Rejects when a write of so many bytes must not be tried now. */
+  /** Rejects when a write of this size must not be tried now. */
   readonly beforeWriting: (bytes: number) => Promise<void>;
   /** The error to throw for an operation that failed without a clear cause. */
   readonly explain: (error: CulvertError) => Promise<CulvertError>;

@@ -17,7 +17,7 @@ export function describePeer(match: RulePeer): string {
   return parts.length === 0 ? 'anybody' : parts.join(', ');
 }
 
-/** As a member that a rule lists itself is described by the segment that it came from. */
+/** A member that a rule lists itself is also described by the segment that it came from. */
 export function describeSegment(name: string): string {
   return matchFields.segment.describe(name);
 }

@@ -261,7 +261,7 @@ class Evaluation {
   }
 
   /**
-   * Counts the policies of a dry run that would have denied if they had been enforced beside the others, every DENY that
+   * Counts the policies of a dry run that would have denied if they had been enforced with the others, every DENY that
    * matches and, where no ALLOW does, the first ALLOW. One that would have allowed stops later audited rules from being
    * counted, as an audited rule does. `decided`: by the policies that are enforced.
    */

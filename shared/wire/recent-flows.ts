@@ -24,8 +24,8 @@ export type RecentFlowReport = {
 export type FlowAgain = readonly [number, number, number, number, number, number, number];
 
 /**
- * Between two reports: `most` as a rule, `least` while records are being read, and up to `slowest` in a mesh of so many
- * agents that the controller would have little time for anything else.
+ * Between two reports: `most` as a rule, `least` while records are being read, and up to `slowest` in a mesh whose
+ * number of agents would leave the controller little time for anything else.
  */
 export const recentEveryMs = { least: 1000, most: 4000, slowest: 8000 } as const;
 

@@ -9,7 +9,7 @@ import { usageOf } from './process-usage.js';
 import { ruleDocuments } from './rule-documents.js';
 import { type Spread, spreadOf } from './spread.js';
 
-/** With so many agents: a change on its way to all of them, and what the controller takes. Controller: with its nats-server. */
+/** With this many agents: a change on its way to all of them, and what the controller takes. Controller: with its nats-server. */
 export type AgentsScale = {
   readonly agents: number;
   /** From the start of the `culvert apply` process until the last agent has the rules. */
@@ -25,7 +25,7 @@ export type AgentsScale = {
   readonly controllerCpuMsPerApply: number;
   /** Of all simulated agents together, which share the machine with the controller and delay it. */
   readonly agentsCpuMsPerApply: number;
-  /** Nobody changes anything: heartbeats alone. */
+  /** No change: heartbeats alone. */
   readonly controllerIdlePercent: number;
   readonly controllerRssBytes: number;
 };

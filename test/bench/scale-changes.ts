@@ -3,7 +3,7 @@ import type { MeshAgent } from '../lab/mesh-agent.js';
 import { programs } from '../lab/programs.js';
 import { taken, type Taken } from './scale-churn.js';
 
-/** What one changed workload costs among so many; what agent and controller do at rest is taken off. */
+/** What one changed workload costs among all; what agent and controller do at rest is taken off. */
 export type ChangeScale = {
   /** On the network to one agent: rules and registry, with what TLS, TCP and IP add. */
   readonly bytesToAgent: number;

@@ -4,7 +4,7 @@ import type { MeshAgent } from '../lab/mesh-agent.js';
 import { reportOf } from './load-program.js';
 import { usageOf } from './process-usage.js';
 
-/** Workloads that change all the time, among so many. Times are those of an agent that has no data plane. */
+/** Workloads that change all the time, among all. Times are those of an agent that has no data plane. */
 export type ChurnScale = {
   readonly changes: number;
   readonly changesPerSecond: number;

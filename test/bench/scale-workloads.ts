@@ -7,7 +7,7 @@ import { type ChangeScale, measureChange } from './scale-changes.js';
 import { type ChurnScale, measureChurn } from './scale-churn.js';
 import { spreadOf } from './spread.js';
 
-/** An agent that knows so many workloads, two of them its own. */
+/** An agent that knows this many workloads, two of them its own. */
 export type WorkloadsScale = {
   readonly workloads: number;
   /** From the start of its process with one worker until it is ready, with its state on disk; the median of the starts. */

@@ -70,7 +70,7 @@ export function runTunnelLifetimeContract(engine: TunnelEngine): void {
       await using pair = await TunnelPair.start(engine, ca, { tunnelPingIntervalMs: 20, tunnelPingTimeoutMs: 10_000 });
       const { near, far } = await pair.streamPair();
       near.end(Buffer.alloc(16 * megabyte));
-      // The next PING is sent only after the answer to the last. Beside the data, which stand still, nothing is as small.
+      // The next PING is sent only after the answer to the last. The data stand still, and nothing else is as small.
       let read = 0;
       let pings = 0;
       await eventually('twenty PINGs in a row and no data', () => {

@@ -3,7 +3,7 @@
  * the rest. A room is a folder; a path without a slash at its end is a single file.
  */
 
-/** The three programs' folders and what each may import besides itself. */
+/** The three programs' folders and what each may import in addition to itself. */
 export const programs: Readonly<Record<string, readonly string[]>> = {
   'shared/': [],
   'agent/': ['shared/'],

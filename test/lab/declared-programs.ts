@@ -19,7 +19,7 @@ export type DeclaredProgram = Omit<Requirement, 'why'> & {
   readonly uses: Readonly<Partial<Record<ProgramUse, string>>>;
 };
 
-/** What a run needs besides its own programs: the lab, and what runs in it. */
+/** What a run needs in addition to its own programs: the lab, and what runs in it. */
 export const usesOfRun = {
   lab: ['lab'],
   demo: ['demo', 'lab', 'agent', 'controller', 'build'],

@@ -55,7 +55,7 @@ export class KeptSockets {
 
   /**
    * Fetches the sockets that the running agent has now, in the background, and again until it answers. When no agent runs,
-   * what is here is kept. Never throws: without copies only a crash costs more.
+   * what is here is kept. Never throws, because copies only make a crash cheaper.
    */
   refresh(): void {
     if (this.#retry !== null) clearTimeout(this.#retry);

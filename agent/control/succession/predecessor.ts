@@ -73,7 +73,7 @@ export class Predecessor {
     this.#connection.destroy();
   }
 
-  /** The predecessor goes on as if nothing had been. */
+  /** The predecessor goes on as before. */
   giveUp(): void {
     this.#connection.destroy();
   }

@@ -88,7 +88,7 @@ export class TakingOver {
     this.#take();
   }
 
-  /** The start failed: the running agent goes on as if nothing had been. */
+  /** The start failed: the running agent goes on as before. */
   giveUp(): void {
     this.#predecessor?.giveUp();
     this.#refuse(new CulvertError({ code: 'STOPPED', message: 'this agent stops before it was in charge' }));

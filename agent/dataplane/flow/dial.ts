@@ -98,7 +98,7 @@ function anyPortOf({ client }: DialOptions): Pick<DialOptions, 'client'> {
   return client === undefined ? {} : { client: { ip: client.ip, port: 0 } };
 }
 
-/** Only shown, so that a fault here is none of the connection. */
+/** It is only shown, so a fault here does not end the connection. */
 function ownAddress(socket: net.Socket): HostPort | null {
   try {
     return socketAddresses(socket)?.local ?? null;

@@ -53,7 +53,7 @@ export class TrackedConnection {
   ends: { readonly source: RelayPeer; readonly destination: RelayPeer } | null = null;
   /** The own socket of the application of this host that opened it; null while it is not known. */
   application: KnownSocket | null = null;
-  /** Null before its first round of the watch. */
+  /** Null until the watch has looked at it once. */
   care: Care | null = null;
   /** Of the tunnel that carries it; null on other paths. */
   pulse: TunnelPulse | null = null;

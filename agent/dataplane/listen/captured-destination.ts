@@ -50,7 +50,7 @@ export function capturedDestination(socket: net.Socket, conntrackFd: number | nu
   return { kind: 'redirected', dialled, client: ownClient(socket, client, conntrackFd) };
 }
 
-/** With the port that the client dialled from. It is only shown, so a fault here is none of the connection. */
+/** With the port that the client dialled from. It is only shown, so a fault here does not end the connection. */
 function ownClient(socket: net.Socket, client: PeerAddress, conntrackFd: number | null): PeerAddress {
   if (conntrackFd === null) return client;
   try {

@@ -200,7 +200,7 @@ export class OpeningOrder {
     return best;
   }
 
-  /** What was just given to a worker, it has not counted yet. */
+  /** A worker has not counted yet what it was given a moment ago. */
   #loadFor(run: Run, worker: number): number {
     const ofRun = worker === run.worker ? run.opening : 0;
     const ofOthers = (this.#opening.get(worker) ?? 0) - ofRun;

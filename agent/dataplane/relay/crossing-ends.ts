@@ -3,14 +3,15 @@ import type { RelayCounters, RelayOutcome, Side } from './relay-outcome.js';
 import type { Breakage, RelayPeer } from './relay-peer.js';
 
 /**
- * How long an end may come after the reset that it crossed. The reset waits for so long, and only while the other side is
- * silent: it may cross hosts and has to wait for its turn in two event loops.
+ * How long an end may come after the reset that it crossed. The reset waits for this time, and only while the other side
+ * is silent. The end may cross hosts, and waits for its turn in two event loops.
  */
 const crossingMs = 5;
 /**
  * What a side may still send after the other has ended, and be at its end all the same: the last words of a protocol, such
  * as the alert that closes TLS (31 bytes) or `221 Bye`. An answer that was cut off is longer. A goodbye of this length needs
- * no answer either: PostgreSQL's client sends 51 bytes with TLS 1.3 and up to 170 with older ciphers. A longer request does.
+ * no answer either: PostgreSQL's client sends 51 bytes with TLS 1.3 and up to 170 with older ciphers. A longer
+ * request does.
  */
 const lastWordsBytes = 256;
 

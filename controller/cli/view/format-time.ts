@@ -11,7 +11,7 @@ export function formatSpan(ms: number): string {
   return unit === undefined ? '0s' : `${Math.trunc(ms / unit[1])}${unit[0]}`;
 }
 
-/** From so many of the largest unit on, the next one says nothing of interest. */
+/** From this number of the largest unit on, the next smaller unit is left out. */
 const precise = 10;
 
 /**

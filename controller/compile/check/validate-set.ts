@@ -21,7 +21,7 @@ export type ValidateOptions = {
   /** Of the mesh; without it no name is said to be of another one. */
   readonly trustDomain?: string;
   /**
-   * Lets a check look at what will be registered besides the resources. Without it the workloads and services among
+   * Lets a check look at what will be registered in addition to the resources. Without it the workloads and services among
    * them are all there is, and their addresses are checked too.
    */
   readonly among?: (check: (registered: Registered) => void) => void;

@@ -12,7 +12,7 @@ import { joinAgent, post, type Api } from './joined-agent.js';
 import { report } from './peer-connections.js';
 
 /**
- * `workload-churn.js CONTROLLER_URL CONTEXT_FILE NODE WORKLOADS RATE SECONDS`: changes the labels of so many workloads a
+ * `workload-churn.js CONTROLLER_URL CONTEXT_FILE NODE WORKLOADS RATE SECONDS`: changes the labels of RATE workloads a
  * second, each by an apply of its own over connections that are kept, while it follows the registry as an agent of the
  * node. Reports how long the answers took, and how long until a change was in the registry of the agent.
  */

@@ -1,7 +1,8 @@
 import assert from 'node:assert/strict';
-import { existsSync, readFileSync } from 'node:fs';
+import { existsSync, readdirSync, readFileSync } from 'node:fs';
 import path from 'node:path';
 import { test } from 'node:test';
+import { readSourceTree } from '../../house/source-tree.js';
 import { blockNames, documentFiles, fillBlocks, generatedBlocks } from '../../docs/generated-blocks.js';
 import { allDocuments } from '../../docs/all-documents.js';
 
@@ -33,6 +34,43 @@ test('every file that a document names exists', () => {
   assert.ok(paths.length > 100, 'ARCHITECTURE.md names the files of the road of a connection');
   const missing = [...new Set(paths)].filter((name) => !existsSync(name));
   assert.deepEqual(missing, []);
+});
+
+test('every file that ARCHITECTURE names without its folder is the only one with this name in the product', () => {
+  const product = readSourceTree('.').filter(({ path: file }) => !/^(?:test|deploy)\//.test(file));
+  const names = product.map(({ path: file }) => path.basename(file));
+  const text = readFileSync('ARCHITECTURE.md', 'utf8');
+  const short = [...text.matchAll(/`([\w-]+\.ts)`/g)].map(([, name = '']) => name);
+  assert.ok(short.length > 5);
+  assert.deepEqual(
+    short.filter((name) => names.filter((each) => each === name).length !== 1),
+    [],
+  );
+});
+
+test('ARCHITECTURE has every room of the programs', () => {
+  const text = readFileSync('ARCHITECTURE.md', 'utf8');
+  const folders = new Set(readSourceTree('.').map(({ path: file }) => path.posix.dirname(file)));
+  const rooms = [...folders].filter((folder) => /^(?:agent|controller|shared)\/[\w-]+(?:\/[\w-]+)?$/.test(folder));
+  assert.ok(rooms.length > 40, `${rooms.length} rooms`);
+  // A room is named by itself, by a file in it, or in the row of the room that it is in.
+  const inRows = ['controller/cli/', 'controller/analysis/', 'controller/resources/'];
+  const missing = rooms.filter(
+    (room) => !text.includes(`${room}/`) && !inRows.some((row) => room.startsWith(row) && text.includes(`\`${row}\``)),
+  );
+  assert.deepEqual(missing, []);
+});
+
+test('what leans on the insides of Node is in the document about its versions', () => {
+  const text = readFileSync('deploy/docs/node-versions.md', 'utf8');
+  const leaning = readSourceTree('.')
+    .filter(({ path: file, code }) => !file.startsWith('test/') && /\b_handle\b|\bmanualStart\b/.test(code))
+    .map(({ path: file }) => file);
+  assert.ok(leaning.length > 4);
+  assert.deepEqual(
+    leaning.filter((file) => !text.includes(`\`${file}\``)),
+    [],
+  );
 });
 
 test('every link of a document leads to a file and a heading that exist', () => {
@@ -67,12 +105,33 @@ test('the README has at most 180 lines', () => {
   assert.ok(lines.length <= 180, `${lines.length} lines`);
 });
 
+/** Words that make a sentence hard to read. "There is none" is plain. */
+const lost =
+  /\b(?:nobody|somebody|whoever|anew|besides?|for so long|so many)\b|(?<!there )\bis none\b|\btold of\b|\bhears? of\b/i;
+
 test('README, ARCHITECTURE and the documents keep to plain English', () => {
-  const lost = /\b(?:nobody|somebody|whoever|anew|besides?|for so long|so many|is none)\b|\btold of\b|\bhears? of\b/i;
   const found = allDocuments().flatMap(({ file, text }) =>
     withoutGenerated(text)
       .split('\n')
       .flatMap((line, index) => (lost.test(line) ? [`${file}:${index + 1}: ${lost.exec(line)?.[0]}`] : [])),
+  );
+  assert.deepEqual(found, []);
+});
+
+test('comments keep to plain English', () => {
+  const sources = ['agent', 'controller', 'shared', 'deploy', 'test'].flatMap((folder) =>
+    readdirSync(folder, { recursive: true, encoding: 'utf8' })
+      .filter((name) => /\.(?:ts|c|h|mjs)$/.test(name) && !name.includes('node_modules'))
+      .map((name) => path.join(folder, name)),
+  );
+  assert.ok(sources.length > 1000, `${sources.length} files`);
+  const found = sources.flatMap((file) =>
+    [...readFileSync(file, 'utf8').matchAll(/\/\*[^]*?\*\/|(?:^|\s)\/\/.*/gm)]
+      .map(([comment]) => comment.replace(/\n\s*\*/g, ''))
+      .flatMap((comment) => {
+        const word = lost.exec(comment);
+        return word === null ? [] : [`${file}: ${word[0]}, in: ${comment.trim().slice(0, 80)}`];
+      }),
   );
   assert.deepEqual(found, []);
 });

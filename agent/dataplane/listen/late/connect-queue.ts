@@ -15,10 +15,10 @@ const sweepMs = 1000;
 
 /**
  * The connects of one workload that wait for their far side. Each SYN to a port that some destination accepts late comes
- * here; it goes on at once when its own destination is none of these, or when no client is in connect(2) for it: a far
- * connection is opened for sockets only. What goes on takes the way of every SYN to other ports, so a forged one (CAP_NET_RAW)
- * costs the agent nothing: the kernel answers its source, which has asked for nothing. One that repeats the SYN of an open
- * connection reaches that connection.
+ * here. It goes on at once when its own destination accepts early, or when no client is in connect(2) for it, because a far
+ * connection is opened for sockets only. A SYN that goes on takes the way of SYNs to other ports. So a forged one
+ * (CAP_NET_RAW) costs the agent nothing: the kernel answers its source, which did not ask. One that repeats the SYN of an
+ * open connection reaches that connection.
  */
 export class ConnectQueue {
   readonly #workload: HostedWorkload;

@@ -178,7 +178,7 @@ test('credentials that cannot be stored after the join are kept, and only the wr
   const stateDir = path.join(directory.path, 'agent');
   const settings = agentSettings({ stateDir, controllerUrl: controller.url, token: await newToken(controller) });
   const { log, lines } = newLog();
-  // Files can be written beside it, so the write is found out to fail only after the token is spent.
+  // Other files can be written there, so the write fails only after the token is spent.
   const inTheWay = path.join(stateDir, 'credentials.json');
   const state = new StateDirectory({ path: stateDir });
   await state.credentials.assertWritable(1);

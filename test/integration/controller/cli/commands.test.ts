@@ -218,7 +218,7 @@ describe('the culvert command with a running controller', () => {
     assert.equal(refused.code, 1);
     assert.match(refused.err, /SegmentationRule\/db-only: spec\.to\[0\]\.segment: there is no Segment "databases"/);
     const rules = join(directory.path, 'rules');
-    // What stands beside the rules for `culvert test` was never applied.
+    // The file for `culvert test` among the rules was never applied.
     const tests = join(directory.path, 'tests.yaml');
     await writeFile(tests, '- { from: billing/api, to: billing/db:5432, expect: allow }\n');
     const { code, out } = await culvert('delete', '-f', join(rules, '2-rule.yml'), tests, join(rules, '1-base.yaml'));

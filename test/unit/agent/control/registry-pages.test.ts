@@ -55,7 +55,7 @@ function namesOf(follower: RegistryFollower): string[] {
   return [...follower.entries.keys()].sort();
 }
 
-/** Runs until what is due within so many milliseconds has happened. */
+/** Runs until what is due within this time has happened. */
 async function pass(milliseconds: number): Promise<void> {
   await turn();
   mock.timers.tick(milliseconds);

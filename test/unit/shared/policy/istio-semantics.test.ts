@@ -24,7 +24,7 @@ const source = (fields: object) => ({ from: [{ source: fields }] });
 const operation = (fields: object) => ({ to: [{ operation: fields }] });
 const when = (key: string, fields: object) => ({ when: [{ key, ...fields }] });
 
-/** Dials from billing/api, from shop/web, and in plaintext from an address that nobody knows: allowed or denied. */
+/** Dials from billing/api, from shop/web, and in plaintext from an unknown address: allowed or denied. */
 function verdicts(documents: readonly object[], to: Partial<Connection> = {}): string {
   const snapshot = compileDocuments(...documents);
   return [api, web, external('203.0.113.9')]

@@ -108,7 +108,7 @@ describe('revisions that follow each other', () => {
             previous = revision;
           }
           for (const revision of sequence) {
-            // As if nobody had asked before the later ones came.
+            // As if no question had come before the later ones.
             const copy = { ...revision };
             assert.deepEqual(decisions(revision, connections, nowMs), decisions(copy, connections, nowMs));
           }
