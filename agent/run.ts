@@ -12,9 +12,9 @@ const socketsQuietMs = 50;
 
 /**
  * Runs one agent until a signal ends it: the first SIGTERM, SIGINT or SIGHUP (its terminal closed) drains, the second
- * stops at once. Capture rules stay unless the settings say otherwise, because an upgrade must not open the mesh. Losing
- * the supervisor also stops the agent, so that two agents never run side by side. Throws CulvertError if the agent cannot start. Returns what the
- * process must end with.
+ * stops at once. Capture rules stay unless the settings say otherwise, because an upgrade must not open the mesh.
+ * Losing the supervisor also stops the agent, so that two agents never run side by side. Throws CulvertError if the
+ * agent cannot start. Returns what the process must end with.
  */
 export async function runAgent(o: {
   readonly loaded: LoadedSettings<typeof agentSettingsTable>;

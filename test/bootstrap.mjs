@@ -6,7 +6,8 @@ import { fileURLToPath, pathToFileURL } from 'node:url';
 
 /**
  * Makes a fresh clone ready to run: npm packages, build, then the programs of a run (`demo`, `tests`, `bench`) that the
- * machine lacks. It is plain JavaScript because it comes before the compiler. What it does goes to stderr; stdout belongs to the program that comes after it.
+ * machine lacks. It is plain JavaScript because it comes before the compiler. What it does goes to stderr; stdout
+ * belongs to the program that comes after it.
  */
 const root = path.resolve(path.dirname(fileURLToPath(import.meta.url)), '..');
 export async function bootstrap(run) {

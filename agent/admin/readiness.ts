@@ -40,8 +40,8 @@ export type ReadinessFacts = {
 
 /**
  * Lists what the agent still waits for. Whatever makes every new connection of a workload be refused now, or pass
- * unprotected, is pending, whether NATS is connected or not. NATS is pending only until there are rules and a registry. After that its
- * absence is a degradation, because the agent serves without it.
+ * unprotected, is pending, whether NATS is connected or not. NATS is pending only until there are rules and a registry.
+ * After that its absence is a degradation, because the agent serves without it.
  */
 export function readiness(facts: ReadinessFacts): ReadinessReport {
   const pending: PendingTask[] = [];

@@ -48,8 +48,8 @@ export type PoolWorkerInit = WorkerInit & { readonly workers: number; readonly w
 
 /**
  * What a worker actually receives. It differs from {@link ToWorker} in three points: workloads have slots and sockets,
- * which only the pool knows; the registry is in shared memory; and rules are a `SnapshotPatch` against the last ones, as JSON in shared
- * memory. Copying thousands of objects to each worker would delay all traffic.
+ * which only the pool knows; the registry is in shared memory; and rules are a `SnapshotPatch` against the last ones,
+ * as JSON in shared memory. Copying thousands of objects to each worker would delay all traffic.
  */
 export type WorkerCommand =
   | Exclude<ToWorker, { type: 'workloads' | 'rules' | 'registry' }>

@@ -1,5 +1,5 @@
-// Builds the C files of this folder into dist/agent/native/culvert.node with this machine's compiler and the headers that come with
-// Node. Downloads nothing. `npm install` runs it, and `npm run build` runs it with --if-missing.
+// Builds the C files of this folder into dist/agent/native/culvert.node with this machine's compiler and the headers
+// that come with Node. Downloads nothing. `npm install` runs it, and `npm run build` runs it with --if-missing.
 import { execFileSync } from 'node:child_process';
 import { existsSync, mkdirSync, readdirSync, renameSync, rmSync, statSync } from 'node:fs';
 import { createRequire } from 'node:module';

@@ -178,10 +178,9 @@ export type RollbackAnswer = ApplyAnswer & {
 };
 
 /**
- * `GET /v1/rollout[?revision=&inventory=&capture=]`: which agents enforce a revision (default: the current one) and, with `inventory`,
- * also have the registry up to that sequence. With `capture=true` also
- * which workloads no agent captures yet, and of which captured ones connects to ports with `earlyAccept: false` are accepted
- * early; else null.
+ * `GET /v1/rollout[?revision=&inventory=&capture=]`: which agents enforce a revision (default: the current one) and,
+ * with `inventory`, also have the registry up to that sequence. With `capture=true` also which workloads no agent
+ * captures yet, and of which captured ones connects to ports with `earlyAccept: false` are accepted early; else null.
  */
 export type RolloutAnswer = Rollout & {
   readonly uncaptured: Uncaptured | null;

@@ -19,8 +19,9 @@ export type NatsRevocation =
 export type Eviction = { readonly nats: NatsRevocation; readonly tokensRevoked: number };
 
 /**
- * Takes a node out of the mesh: once it is written down, no credential that the node holds gets it anything signed, also
- * after a restart. Its tokens go first, so that no join can begin that the removal does not see. Errors: `NOT_FOUND`, `STATE_WRITE`. Repeating it after a failure is safe.
+ * Takes a node out of the mesh: once it is written down, no credential that the node holds gets it anything signed,
+ * also after a restart. Its tokens go first, so that no join can begin that the removal does not see. Errors:
+ * `NOT_FOUND`, `STATE_WRITE`. Repeating it after a failure is safe.
  */
 export async function evictNode(
   node: NodeName,

@@ -51,8 +51,8 @@ export class FlowHistory {
   #agents = { count: 0, countedMs: Number.NEGATIVE_INFINITY };
 
   /**
-   * `maxBytes`: disk space for the stream. `isOwn`: whether a node can have seen a flow. `wasOut`: whether it was removed from the
-   * mesh at that time; default: none was.
+   * `maxBytes`: disk space for the stream. `isOwn`: whether a node can have seen a flow. `wasOut`: whether it was
+   * removed from the mesh at that time; default: none was.
    */
   constructor(init: {
     readonly retentionMs: number;

@@ -4,7 +4,10 @@ import type { LeftFlows } from './recent-flows.js';
 import { dayMs, NodeFlows, type CollectedFlow } from './node-flows.js';
 import type { NodeName } from '../../shared/routing/names.js';
 
-/** Entries of all nodes together, about 100 bytes each; a recent flow counts as four. Beyond it the node with the most entries drops its oldest. */
+/**
+ * Entries of all nodes together, about 100 bytes each; a recent flow counts as four. Beyond it the node with the most
+ * entries drops its oldest.
+ */
 const maxEntries = 300_000;
 /** Entries are per hour for this long; older ones are per day. */
 const hourlyForMs = 2 * dayMs;

@@ -10,7 +10,10 @@ const recentWeight = 4;
 /** Runs of one node that are remembered; an agent that dies every minute has 1,440 a day. */
 const maxRuns = 1500;
 
-/** The flows of one hour, or of one day further back. `notKept`: connections that are not in the entries. `lost`: that no agent could report. */
+/**
+ * The flows of one hour, or of one day further back. `notKept`: connections that are not in the entries. `lost`: that
+ * no agent could report.
+ */
 type Bucket = { readonly startMs: number; readonly entries: Map<string, FlowCounters>; notKept: number; lost: number };
 
 /** The flows that one node reported, by hour and, further back, by day (UTC). The caller bounds the memory of all nodes. */

@@ -43,7 +43,10 @@ const refusals: Readonly<Record<TokenRefusal, { readonly message: string; readon
   },
 };
 
-/** Decides which hosts become nodes of the mesh. Every refusal is logged with its source and counted; its hint says what to do. */
+/**
+ * Decides which hosts become nodes of the mesh. Every refusal is logged with its source and counted; its hint says what
+ * to do.
+ */
 export class JoinService {
   readonly #tokens: JoinTokens;
   readonly #credentials: NodeCredentials;

@@ -149,9 +149,9 @@ export class JoinTokens {
   }
 
   /**
-   * Uses up a token. `holder`: the hash of the keys that the host joins with; the same keys may use the token again until it
-   * expires, because an answer that was lost on the way has helped no one. Of any number of concurrent calls with the same token and
-   * different keys, one succeeds. Errors: `STATE_WRITE`.
+   * Uses up a token. `holder`: the hash of the keys that the host joins with; the same keys may use the token again
+   * until it expires, because an answer that was lost on the way has helped no one. Of any number of concurrent calls
+   * with the same token and different keys, one succeeds. Errors: `STATE_WRITE`.
    */
   async redeem(text: string, node: NodeName, holder?: string): Promise<Redemption> {
     const match = tokenPattern.exec(text);

@@ -1,7 +1,10 @@
 import type { NatsKeys, NatsTokens } from './nats-keys.js';
 import { isAtLeast, type NatsVersion } from './nats-binary.js';
 
-/** Maximum size of a message. It fits a snapshot of rules in base64 (see `maxSnapshotBytes`) and is the most that NATS recommends. */
+/**
+ * Maximum size of a message. It fits a snapshot of rules in base64 (see `maxSnapshotBytes`) and is the most that NATS
+ * recommends.
+ */
 export const natsMaxPayloadBytes = 8 * 1024 * 1024;
 
 export type NatsConfig = {

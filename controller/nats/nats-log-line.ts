@@ -43,7 +43,10 @@ function eventOf(text: string): NatsLogEvent | undefined {
   return refusalOf(text);
 }
 
-/** The line also contains the name that the client chose, quoted and escaped by the server, so the patterns are anchored at both ends. */
+/**
+ * The line also contains the name that the client chose, quoted and escaped by the server, so the patterns are anchored
+ * at both ends.
+ */
 function refusalOf(text: string): NatsLogEvent | undefined {
   const violation =
     /^(\S+) - \w+:\d+ (?:- .* )?- (Publish|Subscription) Violation - (?:(?:Nkey|JWT User|User) "([^"]*)", )?Subject "([^"]*)"(?:, .*)?$/.exec(

@@ -17,7 +17,10 @@ export interface Bus extends AsyncDisposable {
   readonly server: string;
   /** Calls the listener at every change, not for the current state. Returns the function that removes it. */
   onStatus(listener: (status: BusStatus) => void): () => void;
-  /** Calls the listener for every operation that the server's permissions refused; the operation itself fails with BUS_DENIED or a timeout. */
+  /**
+   * Calls the listener for every operation that the server's permissions refused; the operation itself fails with
+   * BUS_DENIED or a timeout.
+   */
   onDenied(listener: (denied: DeniedOperation) => void): () => void;
   /** Sends a request and waits for one answer, at most `timeoutMs`. */
   request(subject: string, bytes: Uint8Array, options: RequestOptions): Promise<Uint8Array>;

@@ -218,7 +218,8 @@ test(
       Math.min(...beside) < 3 * Math.max(...alone),
       `${beside.join(', ')} ms instead of ${alone.join(', ')} ms`,
     );
-    // Of each connection 128 KiB of window and at most twice 64 KiB on their way to its socket are 50 MiB; V8's garbage comes on top.
+    // Of each connection 128 KiB of window and at most twice 64 KiB on their way to its socket are 50 MiB; V8's garbage
+    // comes on top.
     for (const bytes of growth)
       assert.ok(bytes < 128 * mebibyte, `an agent grew by ${Math.round(bytes / mebibyte)} MiB`);
   },

@@ -56,8 +56,8 @@ export type TestFileSearch = {
 };
 
 /**
- * The compiled test files of a suite, the slowest first, then by name. A file whose source is gone does not count: the compiler leaves the output of
- * a test that was moved or deleted in place.
+ * The compiled test files of a suite, the slowest first, then by name. A file whose source is gone does not count: the
+ * compiler leaves the output of a test that was moved or deleted in place.
  */
 export function findTestFiles({ suite, sourceDirectory, builtDirectory, filter }: TestFileSearch): string[] {
   const { directory, files, slowest: early = /^$/ }: TestSuite = suites[suite];

@@ -163,7 +163,10 @@ export class RegistryManifest {
     }
   }
 
-  /** A client that writes to NATS must not fill this agent's memory: the oldest candidates are dropped, and a later change brings them again. */
+  /**
+   * A client that writes to NATS must not fill this agent's memory: the oldest candidates are dropped, and a later
+   * change brings them again.
+   */
   #keepCandidate(key: string, candidate: Candidate): void {
     this.#candidates.set(key, candidate);
     if (this.#pages.has(key)) this.#strays.add(key);

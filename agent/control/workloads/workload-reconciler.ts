@@ -75,11 +75,11 @@ const captureConcurrency = 4;
  * Brings this node's workloads into the mesh and out of it, in an order that leaves no gap:
  *
  * In: 1. the namespace exists → 2. every worker listens in it → 3. rules and the certificate are in the workers → 4.
- * the capture rules are loaded, 5. with those that put SYNs into the queue of late accept, once it is open. Before step 4, traffic passes as it did before the workload was registered. From step 4
- * on all of it is subject to the rules, and none is refused for lack of a listener, rules or certificate. Step 3 waits
- * for at most `captureWaitMs`: after that the workload is captured anyway, and its traffic refused (fail closed). A
- * namespace that an earlier run of the agent captured still has its rules, so it skips step 3: every moment counts
- * until something listens there again.
+ * the capture rules are loaded → 5. the queue of late accept is open, and the rules that send SYNs to it are loaded.
+ * Before step 4, traffic passes as it did without the mesh. From step 4 on all of it is subject to the rules, and
+ * none is refused for lack of a listener, rules or certificate. Step 3 waits for at most `captureWaitMs`: after that
+ * the workload is captured anyway, and its traffic refused (fail closed). A namespace that an earlier run of the agent
+ * captured still has its rules, so it skips step 3: every moment counts until something listens there again.
  *
  * Out: the capture rules first, then the listeners. If the namespace was replaced under the same name, the old one is
  * released and the new one starts at step 1. A workload that moved away or lost its entry is released.

@@ -17,7 +17,8 @@ type EndOfSets = readonly MeshParty[];
 
 /**
  * All pairs of different ends under one or several sets of rules, in classes: a mesh of thousands of workloads has few
- * kinds of pairs. A workload always reaches itself, so nothing is said of it and itself, also where both are in a class. Every answer comes from the evaluator, which is called once for each kind of pair and range of ports.
+ * kinds of pairs. A workload always reaches itself, so nothing is said of it and itself, also where both are in a
+ * class. Every answer comes from the evaluator, which is called once for each kind of pair and range of ports.
  */
 export class PairClasses {
   readonly sources: readonly EndClass[];

@@ -11,7 +11,10 @@ export type CertificateAuthority = {
   readonly certificatePem: string;
   /** PKCS#8. */
   readonly privateKeyPem: string;
-  /** The certificates that are sent after a leaf of this authority: its own and those above it, without the root. Empty for a root. */
+  /**
+   * The certificates that are sent after a leaf of this authority: its own and those above it, without the root. Empty
+   * for a root.
+   */
   readonly chainPem: string;
   /** The trust anchor. */
   readonly rootPem: string;

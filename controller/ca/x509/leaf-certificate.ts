@@ -24,7 +24,10 @@ export type LeafRequest = {
   readonly now?: number;
 };
 
-/** Signs a leaf. It never outlives the certificates above it. Errors: `CA_EXPIRED`; `TTL_INVALID` for a lifetime below one second. */
+/**
+ * Signs a leaf. It never outlives the certificates above it. Errors: `CA_EXPIRED`; `TTL_INVALID` for a lifetime below
+ * one second.
+ */
 export async function issueLeaf(request: LeafRequest): Promise<IssuedCertificate> {
   const now = request.now ?? Date.now();
   assertCanSign(request.issuer, now);

@@ -31,7 +31,10 @@ export function isSettled(answer: RolloutAnswer, ignoreSilent: boolean): boolean
   return ignoreSilent ? answer.isCompleteButSilent : answer.isComplete;
 }
 
-/** Polls until the rollout is complete, the workloads are captured and connects accepted late, or the time is over, and returns the last answer. The revision stays the same. */
+/**
+ * Polls until the rollout is complete, the workloads are captured and connects accepted late, or the time is over, and
+ * returns the last answer. The revision stays the same.
+ */
 export async function settledRollout({
   client,
   io,
@@ -112,9 +115,10 @@ function uncapturedText({ workloads, total }: Uncaptured): string {
 }
 
 /**
- * Implements `--wait` of commands that change something: waits until all workers of every agent that is not silent enforce
- * it, the workloads in it are captured and, if asked, connects are accepted late, and prints how many agents do. Throws CliError (failed), which names the others.
- * Lists the workloads of the mesh for which nothing is enforced, because no agent captures them.
+ * Implements `--wait` of commands that change something: waits until all workers of every agent that is not silent
+ * enforce it, the workloads in it are captured and, if asked, connects are accepted late, and prints how many agents
+ * do. Throws CliError (failed), which names the others. Lists the workloads of the mesh for which nothing is enforced,
+ * because no agent captures them.
  */
 export async function waitForAgents(o: Omit<Wait, 'ignoreSilent'> & { readonly output: OutputFormat }): Promise<void> {
   const { workloads = noWorkloads, waitMs, output, io } = o;

@@ -14,7 +14,8 @@ export type NamedPeer = { readonly peer: Peer; readonly port: number | string | 
 /**
  * What a person means by `billing/api`, `sa:billing/api`, `service:billing/db:5432`, an address or a CIDR, as a peer of
  * a rule: a workload, a service (destinations only) or a service account, in this order. The port is that of the
- * endpoint, or its name, also where the port of a service was named. Throws CliError: `usage`, or `notFound` for what nothing is called.
+ * endpoint, or its name, also where the port of a service was named. Throws CliError: `usage`, or `notFound` for what
+ * nothing is called.
  */
 export function namedPeer(text: string, side: 'source' | 'destination', entries: readonly RegistryEntry[]): NamedPeer {
   if (side === 'source' && text.includes('/') && parseCidr(text) !== undefined)

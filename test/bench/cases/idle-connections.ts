@@ -3,7 +3,10 @@ import { reportOf, startLoad } from '../load-program.js';
 import { usageOf } from '../process-usage.js';
 
 const connections = 10_000;
-/** Fewer connections for the other proxies: their handshakes would take most of the run, and bytes per connection are the same. */
+/**
+ * Fewer connections for the other proxies: their handshakes would take most of the run, and bytes per connection are
+ * the same.
+ */
 const fewerConnections = { quick: 2000, whole: 5000 };
 /** Time between the last byte and the memory measurement. */
 const settleMs = 1000;

@@ -19,7 +19,10 @@ export type RelayLimits = Partial<
   Pick<RelayOptions, 'halfCloseTimeoutMs' | 'idleTimeoutMs' | 'maxDurationMs' | 'signal'>
 >;
 
-/** Two applications and the relays between them: one (`socket`), or two with a tunnel in the middle (of `node:http2`, or of the lean engine). */
+/**
+ * Two applications and the relays between them: one (`socket`), or two with a tunnel in the middle (of `node:http2`, or
+ * of the lean engine).
+ */
 export class RelayRoad implements AsyncDisposable {
   /** The application that dialled, and the one that accepted. */
   readonly client: net.Socket;
