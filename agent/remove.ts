@@ -8,7 +8,7 @@ import { StateDirectory } from './control/state/state-directory.js';
 import { findRunningAgent } from './control/succession/predecessor.js';
 
 /** What is left on this host after `culvert-agent remove`: its exit code. */
-export const removeExitCodes = { nothingLeft: 0, somethingLeft: 1, agentRuns: 2 } as const;
+const removeExitCodes = { nothingLeft: 0, somethingLeft: 1, agentRuns: 2 } as const;
 
 export type Removal = {
   readonly exitCode: (typeof removeExitCodes)[keyof typeof removeExitCodes];

@@ -7,7 +7,7 @@ type Series<Label extends string> = {
 };
 
 /** Replaces a workload's name when the cap is reached. */
-export const otherLabel = 'other';
+const otherLabel = 'other';
 
 /**
  * A counter that holds at most `maxSeries` series although the names may grow without bound, and drops series that did

@@ -51,7 +51,7 @@ export async function rotateRoot(input: {
 }
 
 /** Throws `CA_UNCONFIRMED` unless every node trusts the root of an authority. */
-export function assertTrusted(
+function assertTrusted(
   authority: CertificateAuthority,
   nodes: readonly TrustConfirmation[] | undefined,
   step: string,

@@ -1,7 +1,7 @@
 import type { AgentStatus } from './agent-registry.js';
 import type { NodeName } from '../../shared/routing/names.js';
 
-export const rolloutStates = ['done', 'behind', 'pending', 'alarm', 'stale', 'joined'] as const;
+const rolloutStates = ['done', 'behind', 'pending', 'alarm', 'stale', 'joined'] as const;
 /**
  * `done`: enforces the revision or a later one. `behind`: enforces an older one. `pending`: has no rules yet. `alarm`:
  * rejected the rules it received. `stale`, `joined`: sent no heartbeat for too long, or ever; what it enforces is unknown.

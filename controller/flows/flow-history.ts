@@ -10,7 +10,7 @@ import { FlowIndex, type FlowQuery, type FoundFlows } from './flow-index.js';
 import { dropLeftBehind, readLeftBehind, saveLeftBehind, storeLeftBehind } from './left-behind.js';
 import type { NodeName } from '../../shared/routing/names.js';
 
-export const flowBatchOutcomes = ['kept', 'repeated', 'foreign', 'removed', 'bad'] as const;
+const flowBatchOutcomes = ['kept', 'repeated', 'foreign', 'removed', 'bad'] as const;
 /**
  * `foreign`: it contained flows of other nodes' workloads, which were dropped. `removed`: the node was no member. `bad`: it
  * was malformed.

@@ -1,4 +1,3 @@
-import type { ResourceKind } from '../resources/kinds/resource.js';
 import type { Resource } from '../resources/kinds/resource.js';
 
 /** A stored document, with the change that last touched it. */
@@ -6,7 +5,7 @@ export type StoredResource = {
   /** `kind.namespace.name`, the key in the bucket `culvert_config`. */
   readonly key: string;
   readonly resource: Resource;
-  /** A revision of the rules, or a sequence of the inventory for {@link inventoryKinds}. */
+  /** A revision of the rules, or a sequence of the inventory for a Workload or Service. */
   readonly revision: number;
   /** RFC 3339. */
   readonly appliedAt: string;
@@ -17,8 +16,6 @@ export type StoredResource = {
 export type DocumentsChange = { readonly puts: readonly StoredResource[]; readonly deletes: readonly string[] };
 
 /** Documents of these kinds become registry entries and belong to the inventory. All others are rules. */
-export const inventoryKinds: readonly ResourceKind[] = ['Workload', 'Service'];
-
 export function isInventoryKind(kind: string): boolean {
   return kind === 'Workload' || kind === 'Service';
 }
@@ -31,9 +28,4 @@ export function isInventoryDocument(key: string): boolean {
 /** The registry key of the entry that a document of the inventory becomes. */
 export function registryKeyOf(documentKey: string): string {
   return documentKey.charAt(0).toLowerCase() + documentKey.slice(1);
-}
-
-/** The document key of a registry entry of the documents source. */
-export function documentKeyOf(registryKey: string): string {
-  return registryKey.charAt(0).toUpperCase() + registryKey.slice(1);
 }

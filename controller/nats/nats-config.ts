@@ -5,7 +5,7 @@ import { isAtLeast, type NatsVersion } from './nats-binary.js';
  * Maximum size of a message. It fits a snapshot of rules in base64 (see `maxSnapshotBytes`) and is the most that NATS
  * recommends.
  */
-export const natsMaxPayloadBytes = 8 * 1024 * 1024;
+const natsMaxPayloadBytes = 8 * 1024 * 1024;
 
 export type NatsConfig = {
   readonly host: string;

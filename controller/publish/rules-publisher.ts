@@ -6,7 +6,7 @@ import { pointerTo, rulesPointerSchema, snapshotKey, type RulesPointer } from '.
 import { openSnapshot } from '../../shared/wire/signed.js';
 
 /** Number of snapshots to keep, including the one in force, so that earlier rules can be inspected. */
-export const keptSnapshots = 50;
+const keptSnapshots = 50;
 
 /** The rules in force according to `culvert_rules`. */
 export type PublishedRules =

@@ -9,7 +9,7 @@ export function encodeLine(record: unknown): Buffer {
 }
 
 /** The JSON value of a line without its newline; undefined when the line is damaged. */
-export function decodeLine(line: string): unknown {
+function decodeLine(line: string): unknown {
   const json = line.slice(digestLength + 1);
   if (line[digestLength] !== ' ' || digest(json) !== line.slice(0, digestLength)) return undefined;
   return JSON.parse(json) as unknown;

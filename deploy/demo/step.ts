@@ -16,7 +16,7 @@ export type Step = {
 export type StepResult = { readonly id: string; readonly ok: boolean; readonly evidence: Evidence };
 
 /** A claim of a step failed. */
-export class ClaimFailed extends Error {}
+class ClaimFailed extends Error {}
 
 export function require(condition: boolean, claim: string): asserts condition {
   if (!condition) throw new ClaimFailed(`this claim failed: ${claim}`);

@@ -2,7 +2,7 @@ import { CommanderError } from 'commander';
 import { CulvertError } from '../errors.js';
 
 /** EX_USAGE of sysexits.h: the command line, or a file that it names, is unusable. */
-export const usageExitCode = 64;
+const usageExitCode = 64;
 
 const usageCodes: ReadonlySet<string> = new Set([
   'USAGE',

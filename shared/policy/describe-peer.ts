@@ -38,7 +38,7 @@ export function describePorts(ports: readonly RulePort[]): string {
 }
 
 /** `5432`, `8000-8100`, or `http`: as documents write it. */
-export function describePort(port: RulePort): string {
+function describePort(port: RulePort): string {
   if (typeof port === 'string') return port;
   const [first, last] = port;
   return first === last ? String(first) : `${first}-${last}`;

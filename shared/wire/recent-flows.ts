@@ -42,7 +42,7 @@ const flowAgain = z.custom<FlowAgain>(
     value.every((item) => Number.isSafeInteger(item) && Number(item) >= 0),
 );
 
-export const recentFlowReportSchema: z.ZodType<RecentFlowReport> = z.object({
+const recentFlowReportSchema: z.ZodType<RecentFlowReport> = z.object({
   run: z.string().regex(/^[0-9a-f]{16}$/),
   after: count,
   sentAtMs: count,

@@ -49,8 +49,8 @@ export const signRequestSchema = z.object({
 export type SignRequest = z.infer<typeof signRequestSchema>;
 
 /** One result per requested identity, in the same order. A refusal does not affect the others. */
-export const signedCertificateSchema = z.object({ identity: spiffeId, chainPem: pem, notAfterMs: epochMs });
-export const refusedCertificateSchema = z.object({ identity: spiffeId, error: wireErrorSchema });
+const signedCertificateSchema = z.object({ identity: spiffeId, chainPem: pem, notAfterMs: epochMs });
+const refusedCertificateSchema = z.object({ identity: spiffeId, error: wireErrorSchema });
 export const signResponseSchema = z.object({
   rootsPem: pem,
   certificates: z.array(z.union([signedCertificateSchema, refusedCertificateSchema])).max(maxSignBatch),
@@ -72,7 +72,7 @@ export const renewResponseSchema = z.object({
 });
 export type RenewResponse = z.infer<typeof renewResponseSchema>;
 
-export const workloadStatusSchema = z.object({
+const workloadStatusSchema = z.object({
   /** `namespace/name`. */
   name: z.string().max(512),
   captured: z.boolean(),
@@ -161,7 +161,7 @@ export function rootsQuestion(nonce: string): { readonly subject: string; readon
 }
 
 /** The controller's answer over NATS when it refuses a whole request. */
-export const wireFailureSchema = z.object({ error: wireErrorSchema });
+const wireFailureSchema = z.object({ error: wireErrorSchema });
 
 export function encodeWire(value: unknown): Uint8Array {
   return new TextEncoder().encode(JSON.stringify(value));

@@ -12,7 +12,7 @@ export const maxRoots = 16;
  */
 export const trustHintKey = 'trust';
 
-export const trustHintSchema = z.object({ roots: z.array(rootHash).min(1).max(maxRoots), signsUnder: rootHash });
+const trustHintSchema = z.object({ roots: z.array(rootHash).min(1).max(maxRoots), signsUnder: rootHash });
 export type TrustHint = z.infer<typeof trustHintSchema>;
 
 /** What an agent says of itself in its heartbeat: the roots it trusts, and those that its own certificates end at. */

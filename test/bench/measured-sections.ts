@@ -16,7 +16,7 @@ export type BenchRun = {
 };
 
 /** Below the root of the repository. */
-export const pictureFile = 'test/bench/results/ratios.svg';
+const pictureFile = 'test/bench/results/ratios.svg';
 /** The full tables, of two hosts and of one. */
 export const tablesFile = 'deploy/docs/benchmarks.md';
 /** What the README shows of two hosts. */

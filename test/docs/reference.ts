@@ -52,7 +52,7 @@ function kindSection(
 }
 
 /** `SegmentationRule` → `deploy/docs/examples/segmentation-rule.yaml`. */
-export function exampleFileOf(kind: string): string {
+function exampleFileOf(kind: string): string {
   return `deploy/docs/examples/${kind.replace(/(?<=[a-z])(?=[A-Z])/g, '-').toLowerCase()}.yaml`;
 }
 

@@ -5,9 +5,9 @@ import { z } from 'zod';
 import { CulvertError } from '../../shared/errors.js';
 
 /** One file per lab, so that a later run can remove what a dead owner left. A reboot removes it, as it does namespaces. */
-export const labStateDirectory = '/run/culvert-lab';
+const labStateDirectory = '/run/culvert-lab';
 /** A prefix is `cv` and four hex digits. It is short because it is part of interface names (15 characters). */
-export const labPrefixPattern = /^cv[0-9a-f]{4}$/;
+const labPrefixPattern = /^cv[0-9a-f]{4}$/;
 
 const labStateSchema = z.strictObject({
   prefix: z.string().regex(labPrefixPattern),

@@ -1,15 +1,10 @@
 import { accessSync, constants, existsSync } from 'node:fs';
 import path from 'node:path';
 import { CulvertError } from '../../shared/errors.js';
-import { declaredPrograms, type Requirement, requirementsOf, type RunKind } from './declared-programs.js';
+import { declaredPrograms, type Requirement } from './declared-programs.js';
 
 /** The PATH of `su` and of many containers lacks the sbin directories. */
 export const systemDirectories = ['/usr/local/sbin', '/usr/local/bin', '/usr/sbin', '/usr/bin', '/sbin', '/bin'];
-
-/** The programs of a run that are not installed on this machine. */
-export function missingRequirements(run: RunKind): Requirement[] {
-  return requirementsOf(run).filter(isMissing);
-}
 
 export function isMissing({ command, file }: Requirement): boolean {
   return findInstalled(command) === null || (file !== undefined && !existsSync(file));

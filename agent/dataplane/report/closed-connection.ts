@@ -5,7 +5,7 @@ import type { Reason } from '../../../shared/reasons.js';
 import type { WorkloadName } from '../../../shared/routing/names.js';
 
 /** How the bytes travelled between the two sides, as far as this agent knows. */
-export const connectionPaths = [
+const connectionPaths = [
   /** Through a mutual-TLS tunnel to the agent of another host. */
   'hbone',
   /** Between two workloads of this host: both halves of the rules, no TLS in between. */

@@ -81,7 +81,7 @@ function isEndedByLimit(reason: Reason): boolean {
 /**
  * The larger count of the two agents is the total: a connection refused at the source never reaches the other agent.
  */
-export function seenOnce(flows: readonly FlowRecord[]): number {
+function seenOnce(flows: readonly FlowRecord[]): number {
   const sum = (direction: FlowRecord['direction']): number =>
     flows.reduce((total, flow) => (flow.direction === direction ? total + flow.connections : total), 0);
   return Math.max(sum('outbound'), sum('inbound'));

@@ -54,7 +54,7 @@ export type ParsedPolicyTests = {
 };
 
 /** Whether {@link parsePolicyTests} reads a document (plain data): a PolicyTest, or a bare list of assertions. */
-export function isPolicyTest(json: unknown): boolean {
+function isPolicyTest(json: unknown): boolean {
   if (Array.isArray(json)) return true;
   return typeof json === 'object' && json !== null && 'kind' in json && json.kind === 'PolicyTest';
 }

@@ -22,7 +22,7 @@ export function addAuditCommand(program: Command, cli: Cli): void {
   });
 }
 
-export function renderAudit(rules: readonly AuditedRule[], nowMs: number): string {
+function renderAudit(rules: readonly AuditedRule[], nowMs: number): string {
   if (rules.length === 0) return 'No audited rule would have denied anything.';
   return rules.map((rule) => renderRule(rule, nowMs)).join('\n\n');
 }

@@ -22,7 +22,7 @@ export function addCaCommand(program: Command, cli: Cli): void {
 /** As long as kubeadm and git show a hash. */
 const shownHashLength = 12;
 
-export function renderCaStatus({ issuing, roots, rotation, agents }: CaStatusAnswer, nowMs: number): string {
+function renderCaStatus({ issuing, roots, rotation, agents }: CaStatusAnswer, nowMs: number): string {
   const roleOf = new Map<string, string>(roots.map(({ hash, role }) => [hash, role]));
   const name = (hash: string): string => roleOf.get(hash) ?? hash.slice(0, shownHashLength);
   const names = (hashes: readonly string[] | null): string =>

@@ -44,7 +44,7 @@ async function lintFiles(cli: Cli, file: readonly string[], trustDomain: string)
   return lintSet({ ...set, clock: { nowMs: cli.io.nowMs } });
 }
 
-export function renderLint(findings: readonly LintFinding[]): string {
+function renderLint(findings: readonly LintFinding[]): string {
   if (findings.length === 0) return 'No suspicious rules.';
   const lines = findings.map(({ severity, kind, resource, message, hint }) =>
     printable(`${severity}: ${resource}: ${kind}: ${message} (${hint})`),

@@ -49,7 +49,7 @@ function requireWorkload({ entries }: PresentSet, workload: string): void {
   });
 }
 
-export function renderMatrix(groups: readonly ReachGroup[]): string {
+function renderMatrix(groups: readonly ReachGroup[]): string {
   if (groups.length === 0) return 'No workload can reach another.';
   const rows = groups.flatMap(({ sources, destinations, allowed }) =>
     allowed.map((one) => [namesText(sources), namesText(destinations), ...allowedCells(one)]),
@@ -57,7 +57,7 @@ export function renderMatrix(groups: readonly ReachGroup[]): string {
   return renderTable(['FROM', 'TO', 'PORTS', 'RULE', 'AUDITED'], rows);
 }
 
-export function renderReached(workload: string, reached: readonly Reached[]): string {
+function renderReached(workload: string, reached: readonly Reached[]): string {
   if (reached.length === 0) return `${workload} cannot reach anything.`;
   const rows = reached.flatMap(({ name, hops, via, allowed }) =>
     allowed.map((one) => [String(hops), name, via, ...allowedCells(one)]),

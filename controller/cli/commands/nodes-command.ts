@@ -41,7 +41,7 @@ function agentOf(agents: readonly Agent[], node: string): Agent {
   });
 }
 
-export function renderNodes(agents: readonly Agent[], nowMs: number): string {
+function renderNodes(agents: readonly Agent[], nowMs: number): string {
   const rows = agents.map(({ node, state, heartbeat, joinedAtMs, lastSeenMs }) => [
     node,
     state,

@@ -40,7 +40,7 @@ function addList(token: Command, cli: Cli): void {
   });
 }
 
-export function renderTokens(tokens: readonly TokenItem[], nowMs: number): string {
+function renderTokens(tokens: readonly TokenItem[], nowMs: number): string {
   const rows = tokens.map(({ id, node, state, createdBy, createdAt, expiresAt }) => [
     id,
     node,

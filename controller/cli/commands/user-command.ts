@@ -78,7 +78,7 @@ function addList(user: Command, cli: Cli): void {
   });
 }
 
-export function renderUsers(users: readonly UserAnswer[], nowMs: number): string {
+function renderUsers(users: readonly UserAnswer[], nowMs: number): string {
   const rows = users.map(({ name, role, createdBy, createdAt, expiresAt }) => [
     name,
     role,

@@ -1,7 +1,7 @@
 import { Option, type Command } from 'commander';
 import { lazyYaml } from './lazy-yaml.js';
 
-export const outputFormats = ['table', 'json', 'yaml'] as const;
+const outputFormats = ['table', 'json', 'yaml'] as const;
 export type OutputFormat = (typeof outputFormats)[number];
 
 export function addOutputOption(command: Command): Command {

@@ -33,11 +33,6 @@ export function renderExplain(kind: ResourceKind, field: string | undefined): st
   ].join('\n');
 }
 
-/** Every path of a kind, for completion. */
-export function fieldPaths(kind: ResourceKind): string[] {
-  return allRows(kind).map(({ path }) => normal(path));
-}
-
 /** With the fields of objects that several kinds have, which the reference describes once. */
 function allRows(kind: ResourceKind): FieldRow[] {
   const { rows } = fieldsOf(kindInfo(kind).schema, { withParts: true });

@@ -39,7 +39,7 @@ export function requirementsOf(match: PeerMatch): Requirements {
 }
 
 /** Of one side of a rule, which matches what any alternative matches. */
-export function requirementsOfGroups(groups: PeerGroups): Requirements {
+function requirementsOfGroups(groups: PeerGroups): Requirements {
   const parts = groups.map(requirementsOfGroup);
   return anyOf(parts);
 }

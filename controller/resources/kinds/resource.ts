@@ -57,7 +57,7 @@ type KindInfo = {
 
 const culvertOnly = [culvertApiVersion] as const;
 
-export const resourceKinds = {
+const resourceKinds = {
   Mesh: { schema: meshSchema, isNamespaced: false, apiVersions: culvertOnly, aliases: ['meshes'] },
   Namespace: {
     schema: namespaceSchema,

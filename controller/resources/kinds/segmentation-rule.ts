@@ -25,7 +25,7 @@ export function parsePortRange(value: number | string): PortRange | undefined {
 }
 
 /** The default priority. Lower is evaluated first. */
-export const defaultPriority = 1000;
+const defaultPriority = 1000;
 
 /** Who may dial whom on which ports. */
 export const segmentationRuleSchema = z

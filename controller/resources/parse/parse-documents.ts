@@ -13,7 +13,7 @@ import type { Resource } from '../kinds/resource.js';
 import { TooDeepError, lineAt, lineOfPath, writtenAt, yamlProblems, yamlToJson, yamlTokens } from './yaml-document.js';
 
 /** Limits of one input, in characters and in documents. */
-export const maxInputLength = 32 * 1024 * 1024;
+const maxInputLength = 32 * 1024 * 1024;
 /** Also of one item of a list, and of a document with its aliases expanded. */
 export const maxDocumentLength = 1024 * 1024;
 export const maxDocuments = 20_000;

@@ -4,7 +4,7 @@ import type { LabNode } from '../../../test/lab/lab-node.js';
 import type { Stage } from '../stage.js';
 import { require, type Step } from '../step.js';
 
-export const redisRulesFile = 'deploy/demo/rules/redis-only-from-web.yaml';
+const redisRulesFile = 'deploy/demo/rules/redis-only-from-web.yaml';
 const expectedRule = 'SegmentationRule/redis-deny-others';
 
 /**

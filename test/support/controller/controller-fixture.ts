@@ -20,7 +20,7 @@ export async function temporaryDirectory(): Promise<AsyncDisposable & { readonly
 }
 
 /** The defaults, on free ports of loopback. */
-export function settingsFor(stateDir: string, changes: Partial<ControllerSettings> = {}): ControllerSettings {
+function settingsFor(stateDir: string, changes: Partial<ControllerSettings> = {}): ControllerSettings {
   const defaults = Object.fromEntries(Object.entries(controllerSettings).map(([name, spec]) => [name, spec.default]));
   return {
     ...(defaults as unknown as ControllerSettings),

@@ -20,9 +20,7 @@ const namespaces = ['a', 'b'];
 const names = ['x', 'y'];
 const fullNames = namespaces.flatMap((namespace) => names.map((name) => `${namespace}/${name}`));
 const cidrs = ['10.0.0.0/8', '10.0.0.0/9', '10.128.0.0/9', '10.0.0.1/32', '192.0.2.0/24', '0.0.0.0/0', 'fd00::/8'];
-export const outsideAddresses = ['10.0.0.1', '10.200.0.1', '192.0.2.7', '203.0.113.9', 'fd00::1', '2001:db8::1'].map(
-  ip,
-);
+const outsideAddresses = ['10.0.0.1', '10.200.0.1', '192.0.2.7', '203.0.113.9', 'fd00::1', '2001:db8::1'].map(ip);
 
 const some = <T>(values: readonly T[]) => fc.subarray([...values], { minLength: 1 });
 const labels = fc.dictionary(fc.constantFrom('app', 'tier'), fc.constantFrom('1', '2'), { minKeys: 1, maxKeys: 2 });

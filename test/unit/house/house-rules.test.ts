@@ -4,6 +4,7 @@ import { describe, it } from 'node:test';
 import { findViolations } from '../../house/find-violations.js';
 import * as rules from '../../house/house-rules.js';
 import { parseSource, readSourceTree } from '../../house/source-tree.js';
+import { findUnusedExports } from '../../house/unused-exports.js';
 
 const root = path.resolve(import.meta.dirname, '../../../..');
 const tree = readSourceTree(root);
@@ -23,6 +24,7 @@ describe('the house', () => {
   it('is as its rules say', () => {
     assert.ok(tree.length > 700, 'the whole tree was read');
     assert.deepEqual(findViolations(tree), []);
+    assert.deepEqual(findUnusedExports(tree), []);
   });
 
   it('has every room that the rules name', () => {
@@ -263,6 +265,15 @@ describe('the house', () => {
       rules.pureRooms.filter((room) => !found.some((line) => line.startsWith(`${room}x.ts: is in a pure room`))),
       [],
     );
+  });
+
+  it('finds what a file exports and no other file uses', () => {
+    const used = parseSource(
+      'shared/x.ts',
+      'export const used = 1;\nexport function unusedHere() {\n  return unusedHere;\n}',
+    );
+    const user = parseSource('shared/y.ts', "import { used } from './x.js';\n// unusedHere\nused();");
+    assert.deepEqual(findUnusedExports([used, user]), ['shared/x.ts: exports unusedHere, which no other file uses']);
   });
 
   it('follows imports for what must be loaded late, and not those that are late', () => {
