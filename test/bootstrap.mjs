@@ -24,6 +24,7 @@ export async function bootstrap(run) {
   }
   say('building');
   start(process.execPath, [compiler(), '-b']);
+  start(process.execPath, ['deploy/bundle.mjs']);
   const { ensureRequirements } = await import(builtUrl('test/lab/install-requirements.js'));
   const { requirementsOf } = await import(builtUrl('test/lab/declared-programs.js'));
   await ensureRequirements({ install: true, log: say, requirements: requirementsOf(run) });

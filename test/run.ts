@@ -14,6 +14,7 @@ import { sweepStaleLabs } from './lab/teardown.js';
 import { testRunVariable } from './lab/test-processes.js';
 import { thoroughVariable } from './support/property-runs.js';
 import { runWithOtherNode, type OtherRun } from './runner/other-node.js';
+import { requireFreshPrograms } from './runner/fresh-programs.js';
 import { runSuite, type SuiteResult } from './runner/run-suite.js';
 import { groupFiles, type FileGroup } from './runner/file-groups.js';
 import { findTestFiles, suites, type SuiteName, type TestSuite } from './runner/suites.js';
@@ -117,6 +118,7 @@ async function installPrograms(install: boolean): Promise<void> {
 
 function prepareLabs(): void {
   requireCommands(['ip']);
+  requireFreshPrograms(path.resolve(import.meta.dirname, '..'));
   sweepStaleLabs();
 }
 

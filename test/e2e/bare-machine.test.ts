@@ -69,8 +69,8 @@ apt-get install -q -y --no-install-recommends ${packages.join(' ')}`;
     await succeeds(apt, 'host', 600_000);
     const install = `npm install --offline --no-audit --no-fund
 npm run build
-for each in agent/main.js:culvert-agent controller/main.js:culvert-controller controller/cli/main.js:culvert; do
-  ln -s "$PWD/dist/\${each%:*}" /usr/local/bin/\${each#*:}
+for each in culvert-agent culvert-controller culvert; do
+  ln -s "$PWD/dist/programs/$each.js" /usr/local/bin/$each
 done`;
     await succeeds(install, 'none', 300_000);
     assert.match(await succeeds(oneHost, 'none', 180_000), /as it was found\n$/);

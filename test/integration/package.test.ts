@@ -58,7 +58,12 @@ describe('the package that npm makes', { timeout: patientMs(180_000) }, () => {
   }
 
   it('has the programs, the source of the native addon and the units of systemd, and no test', () => {
-    for (const file of ['dist/agent/main.js', 'dist/controller/cli/main.js', 'agent/native/culvert.c', 'LICENSE']) {
+    for (const file of [
+      'dist/programs/culvert-agent.js',
+      'dist/programs/culvert.js',
+      'agent/native/culvert.c',
+      'LICENSE',
+    ]) {
       assert.ok(files.includes(file), file);
     }
     assert.ok(files.some((file) => file.startsWith('deploy/systemd/')));

@@ -6,7 +6,7 @@ const builtDir = path.resolve(path.dirname(fileURLToPath(import.meta.url)), '../
 
 /** Argument vectors of the three commands in a lab: this Node, running the build. */
 export const programs = {
-  culvert: [process.execPath, path.join(builtDir, 'controller/cli/main.js')],
-  agent: [process.execPath, path.join(builtDir, 'agent/main.js')],
-  controller: [process.execPath, path.join(builtDir, 'controller/main.js')],
+  culvert: [process.execPath, path.join(builtDir, 'programs/culvert.js')],
+  agent: [process.execPath, path.join(builtDir, 'programs/culvert-agent.js')],
+  controller: [process.execPath, path.join(builtDir, 'programs/culvert-controller.js')],
 } as const;

@@ -2,6 +2,7 @@ import assert from 'node:assert/strict';
 import { readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
 import { test } from 'node:test';
+import { programs } from '../../lab/programs.js';
 import { waitUntil } from '../../lab/wait-until.js';
 import { AgentProcess } from '../../support/agent/agent-process-fixture.js';
 
@@ -119,7 +120,7 @@ test('a command line that is wrong ends with 64 and says what to do', async () =
   const lost = await mesh.command('run', '--node', 'node1', '--state-dir', path.join(mesh.lab.tempDir, 'empty'));
   assert.equal(lost.code, 1);
   assert.match(lost.stderr, /has not joined the mesh yet \(create a token with "culvert token create/);
-  const asNobody = ['setpriv', '--reuid=65534', '--clear-groups', process.execPath, path.resolve('dist/agent/main.js')];
+  const asNobody = ['setpriv', '--reuid=65534', '--clear-groups', ...programs.agent];
   const plain = await mesh.host.exec([...asNobody, 'run', '--state-dir', path.join(mesh.lab.tempDir, 'empty')]);
   assert.equal(plain.code, 1);
   assert.match(plain.stderr, /^culvert-agent: the agent needs Linux and root.*start it with sudo.*\n$/);

@@ -6,7 +6,6 @@ import { readFile, stat, writeFile } from 'node:fs/promises';
 import { createServer, type AddressInfo } from 'node:net';
 import path from 'node:path';
 import { test } from 'node:test';
-import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
 import { parse } from 'yaml';
 import { certificateHash } from '../../../shared/pki/certificate-info.js';
@@ -19,8 +18,9 @@ import {
   withDeadline,
   workloadDocument,
 } from '../../support/controller/controller-fixture.js';
+import { programs } from '../../lab/programs.js';
 
-const program = fileURLToPath(new URL('../../../controller/main.js', import.meta.url));
+const [, program] = programs.controller;
 const run = promisify(execFile);
 
 type Access = { readonly url: string; readonly caPem: string; readonly adminToken: string };

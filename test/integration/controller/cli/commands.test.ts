@@ -6,9 +6,9 @@ import { createServer } from 'node:net';
 import { join } from 'node:path';
 import { text } from 'node:stream/consumers';
 import { after, before, describe, it } from 'node:test';
-import { fileURLToPath } from 'node:url';
 import { parse } from 'yaml';
 import type { RunningController } from '../../../../controller/app.js';
+import { programs } from '../../../lab/programs.js';
 import { culvert as run, type CliRun } from '../../../support/controller/cli-fixture.js';
 import { startedController, temporaryDirectory } from '../../../support/controller/controller-fixture.js';
 
@@ -315,14 +315,14 @@ describe('the culvert command with a running controller', () => {
   });
 
   it('works as a program, with a pipe that closes early', async () => {
-    const main = fileURLToPath(new URL('../../../../controller/cli/main.js', import.meta.url));
-    const child = spawn(process.execPath, [main, 'status', '-o', 'json'], {
+    const [node, main] = programs.culvert;
+    const child = spawn(node, [main, 'status', '-o', 'json'], {
       env: { ...process.env, CULVERT_CONTEXT: context },
     });
     const [out, [code]] = await Promise.all([text(child.stdout), once(child, 'exit')]);
     assert.equal(code, 0);
     assert.equal(typeof (JSON.parse(out) as { revision: number }).revision, 'number');
-    const broken = spawn(process.execPath, [main, '--help'], { stdio: ['ignore', 'pipe', 'pipe'] });
+    const broken = spawn(node, [main, '--help'], { stdio: ['ignore', 'pipe', 'pipe'] });
     broken.stdout.destroy();
     const [errors, [brokenCode]] = await Promise.all([text(broken.stderr), once(broken, 'exit')]);
     assert.equal(brokenCode, 0, errors);

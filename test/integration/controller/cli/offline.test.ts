@@ -3,7 +3,7 @@ import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { text } from 'node:stream/consumers';
 import { it } from 'node:test';
-import { fileURLToPath } from 'node:url';
+import { programs } from '../../../lab/programs.js';
 import { findCommand } from '../../../lab/requirements.js';
 
 const documents = `
@@ -19,8 +19,7 @@ spec: { tests: [{ from: guest/shell, to: "billing/db:5432", expect: deny, by: db
 `;
 
 it('culvert test needs no network at all', async () => {
-  const main = fileURLToPath(new URL('../../../../controller/cli/main.js', import.meta.url));
-  const argv = ['-n', process.execPath, main, 'test', '-f', '-', '--output', 'tap'];
+  const argv = ['-n', ...programs.culvert, 'test', '-f', '-', '--output', 'tap'];
   const child = spawn(findCommand('unshare') ?? 'unshare', argv, { env: {}, stdio: ['pipe', 'pipe', 'pipe'] });
   child.stdin.end(documents);
   const [out, err, [code]] = await Promise.all([text(child.stdout), text(child.stderr), once(child, 'exit')]);

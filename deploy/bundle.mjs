@@ -1,0 +1,102 @@
+import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync, utimesSync, writeFileSync } from 'node:fs';
+import path from 'node:path';
+import process from 'node:process';
+import { fileURLToPath } from 'node:url';
+
+/**
+ * Part of `npm run build`: makes of the compiler's output the three programs in dist/programs, each of a few files with the
+ * libraries that it uses. Loading 800 modules one by one takes as long as all else that a program does at its start. Where
+ * esbuild is missing (it has binaries for most machines), the programs load the modules, and the build says so.
+ */
+const root = path.resolve(path.dirname(fileURLToPath(import.meta.url)), '..');
+const built = path.join(root, 'dist');
+const target = path.join(built, 'programs');
+
+/** Each program, and the files that it starts as threads; parts of one program are never shared with another. */
+const programs = [
+  {
+    name: 'culvert-agent',
+    entries: {
+      'culvert-agent': 'agent/main.js',
+      'data-plane-worker': 'agent/dataplane/worker/worker.js',
+      'copying-thread': 'agent/control/succession/copying-thread.js',
+    },
+  },
+  { name: 'culvert-controller', entries: { 'culvert-controller': 'controller/main.js' } },
+  { name: 'culvert', entries: { culvert: 'controller/cli/main.js' } },
+];
+const bundleOf = new Map(programs.flatMap(({ entries }) => Object.entries(entries).map(([to, from]) => [from, to])));
+
+/** Where the programs are, for the code of every part of them; and `require` for libraries that are not ES modules. */
+const banner = `import { createRequire as createRequireOfPart } from 'node:module';
+const require = createRequireOfPart(import.meta.url);
+const urlOfBuild = import.meta.url.slice(0, import.meta.url.lastIndexOf('/programs/') + 1);`;
+
+/** A module finds the files next to it where the compiler has put it; another entry it finds as its bundle. */
+const urlsOfModules = {
+  name: 'urls of modules',
+  setup({ onLoad }) {
+    onLoad({ filter: /\.js$/ }, ({ path: file }) => {
+      const module = path.relative(built, file);
+      if (module.startsWith('..')) return undefined;
+      const contents = readFileSync(file, 'utf8')
+        .replace(/new URL\('([^']+)', import\.meta\.url\)/g, (text, relative) => {
+          const bundle = bundleOf.get(path.join(path.dirname(module), relative));
+          return bundle === undefined ? text : `new URL('programs/${bundle}.js', urlOfBuild)`;
+        })
+        .replaceAll('import.meta.url', `new URL('${module}', urlOfBuild).href`)
+        // The same, but of the second form only the parts that are used are taken: not forty languages.
+        .replace("import { z } from 'zod';", "import * as z from 'zod';");
+      return { contents, loader: 'js' };
+    });
+  },
+};
+
+const startedAt = new Date();
+const written = new Set();
+const esbuild = await import('esbuild').catch(() => null);
+if (esbuild === null) {
+  process.stderr.write('esbuild is not installed (npm ci brings it): the programs start slowly, module by module\n');
+  for (const [from, to] of bundleOf)
+    write(path.join(target, `${to}.js`), `#!/usr/bin/env node\nimport '../${from}';\n`);
+} else {
+  await bundle(esbuild);
+}
+removeOthers();
+// The tests of the lab compare it with the modules (test/runner/fresh-programs.ts).
+utimesSync(target, startedAt, startedAt);
+
+async function bundle({ build }) {
+  for (const { name, entries } of programs) {
+    const { outputFiles } = await build({
+      entryPoints: Object.entries(entries).map(([out, from]) => ({ in: path.join(built, from), out })),
+      bundle: true,
+      splitting: true,
+      format: 'esm',
+      platform: 'node',
+      target: 'node20.12',
+      chunkNames: `parts/${name}-[hash]`,
+      outdir: target,
+      banner: { js: banner },
+      plugins: [urlsOfModules],
+      logLevel: 'warning',
+      write: false,
+    });
+    for (const { path: file, text } of outputFiles) write(file, text);
+  }
+}
+
+/** What has not changed stays as it is: a program that runs may load a part of it later. */
+function write(file, text) {
+  written.add(file);
+  if (existsSync(file) && readFileSync(file, 'utf8') === text) return;
+  mkdirSync(path.dirname(file), { recursive: true });
+  writeFileSync(file, text);
+}
+
+function removeOthers() {
+  for (const each of readdirSync(target, { recursive: true, withFileTypes: true })) {
+    const file = path.join(each.parentPath ?? each.path, each.name);
+    if (each.isFile() && !written.has(file)) rmSync(file);
+  }
+}
