@@ -61,21 +61,20 @@ async function runTests(wanted: readonly SuiteName[], options: RunOptions): Prom
   const scope = openScope(hasLabs, options.inside ?? false);
   const before = await takeInventory(scope);
   const results: SuiteResult[] = [];
-  let other: Promise<OtherRun> | null = null;
   const abort = new AbortController();
   const stop = (): void => abort.abort();
   process.once('SIGINT', stop);
   process.once('SIGTERM', stop);
   try {
+    const other = runOther(options, abort.signal);
     for (const { suite, files } of plan) {
       if (files.length === 0 || abort.signal.aborted) continue;
-      if (suites[suite].directory === 'e2e') other ??= runOther(options, abort.signal);
       console.log(`\n${suite}`);
       const groups = groupsOf({ suite, files }, options, entryDirectory);
       results.push(await runSuite({ suite, groups, agentWorkers: options.agentWorkers, signal: abort.signal }));
     }
     if (options.times === true) printTimes(results);
-    const { isOk: isOtherOk, output } = await (other ?? runOther(options, abort.signal));
+    const { isOk: isOtherOk, output } = await other;
     if (output !== '') console.log(`\nwith ${options.otherNode}\n${output}`);
     const problems = isOtherOk ? [] : [`failed with ${options.otherNode}: see above`];
     if (abort.signal.aborted) problems.push('the run was interrupted');
@@ -170,10 +169,7 @@ const program = new Command('run')
   .option('--agent-workers <n>', 'data-plane threads of the agents, in every suite', workerCount)
   .option('--thorough', 'property tests try all of their worlds, as in the gate')
   .option('--times', 'print how long each file took')
-  .option(
-    '--other-node <binary>',
-    'while the end-to-end tests run, run the suites that need no mesh with this Node too',
-  )
+  .option('--other-node <binary>', 'at the same time, run the suites that need no mesh with this Node')
   .option('--inside', 'part of another run, which checks for what was left behind')
   .option('--install', 'install missing programs with apt-get')
   .action(async (wanted: SuiteName[], options: RunOptions) => {

@@ -8,7 +8,7 @@ import type { SuiteName } from './suites.js';
 export type OtherRun = { readonly isOk: boolean; readonly output: string };
 
 /**
- * Runs suites with another Node while this process runs its own. Labs wait more than they compute, so both take hardly
+ * Runs suites with another Node while this process runs its own. Most tests wait more than they compute, so both take hardly
  * longer than one. The outer run checks for leaks: neither could tell the other's namespaces from a leak. Aborting ends it.
  */
 export function runWithOtherNode(init: {

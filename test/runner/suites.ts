@@ -8,7 +8,7 @@ export type TestSuite = {
   readonly slowest?: RegExp;
   /** Of the directory's files; all when absent. */
   readonly files?: RegExp;
-  /** Files at a time. */
+  /** Files at a time: so many that two cores have work while files wait. The gate runs two such runs at once. */
   readonly concurrency: number;
   /** For one file. */
   readonly timeoutMs: number;
@@ -21,10 +21,11 @@ export type TestSuite = {
 
 const endToEnd = {
   directory: 'e2e',
-  concurrency: 3,
+  concurrency: 4,
   timeoutMs: 900_000,
   needsLab: true,
-  slowest: /bare-machine|ca-rotation|certificate-rotation|readme|flow-freshness|documents|why-agrees/,
+  slowest:
+    /bare-machine|readme|ca-rotation|late-accept|bulk-and-many|capture-removal|join|cli\.|agent-replaced|flow-fresh|fail-mode-open|rules-under|documents|why-agrees/,
 };
 /** Files about how a connection is carried and judged, where it could matter that other connections are in another thread. */
 const dataPlaneFiles = /bulk|half-close|paths|rotation|agent-restart|live-changes|under-change|hostile/;
@@ -35,11 +36,11 @@ export const suites = {
   contract: { directory: 'contract', concurrency: 2, timeoutMs: 180_000, needsLab: true },
   integration: {
     directory: 'integration',
-    concurrency: 2,
+    concurrency: 3,
     timeoutMs: 300_000,
     needsLab: true,
     slowest:
-      /(?:controller|agent)-process|ca\/import|silent-connections|everyday|store-watch|package|workers|unnoticed/,
+      /(?:controller|agent)-process|ca\/import|soak|silent-connections|everyday|store-watch|package|workers|unnoticed|keepalive|authorized/,
   },
   e2e: { ...endToEnd, agentWorkers: 2 },
   'e2e-one-worker': { ...endToEnd, files: dataPlaneFiles, agentWorkers: 1 },
