@@ -5,6 +5,13 @@ import type { LabNode } from '../../lab/lab-node.js';
 import type { LabProcess } from '../../lab/lab-process.js';
 import { findCommand } from '../../lab/requirements.js';
 
+/** To "$0". Without /etc/netns: what is in there belongs to all labs of this machine, and goes with them at any moment. */
+const copyOfEtc = `
+for each in /etc/* /etc/.[!.]*; do
+  test "$each" = /etc/netns || ! test -e "$each" -o -L "$each" || set -- "$@" "$each"
+done
+cp -a "$@" "$0"`;
+
 /**
  * The machine of a reader of the README: a host of a lab with a /usr/local/bin, /etc and /var/lib of its own, so
  * that commands run as they are written and leave nothing on the real machine.
@@ -49,7 +56,7 @@ export class ReaderMachine {
     const directory = path.join(init.directory, node.name);
     for (const name of ['lib', 'netns', 'etc']) await mkdir(path.join(directory, name), { recursive: true });
     for (const name of namespaces.keys()) await writeFile(path.join(directory, 'netns', name), '');
-    await node.check(['cp', '-a', '/etc/.', path.join(directory, 'etc')]);
+    await node.check(['sh', '-ec', copyOfEtc, path.join(directory, 'etc')]);
     await node.check(['sh', '-c', `printf '%s' "$1" >> "$2"`, 'sh', hosts, path.join(directory, 'etc', 'hosts')]);
     await mkdir(path.join(directory, 'etc', 'culvert'), { recursive: true });
     return new ReaderMachine({ node, directory, cwd, programs, namespaces });
