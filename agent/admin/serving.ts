@@ -1,4 +1,4 @@
-import type { ListenerControl } from '../control/workloads/workload-reconciler.js';
+import type { ListenerControl } from '../control/workloads/workload-controls.js';
 import type { WorkloadStatus } from '../control/workloads/workload-status.js';
 
 /**

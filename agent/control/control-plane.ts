@@ -25,7 +25,8 @@ import { StateSaver, type StateDirectory } from './state/state-directory.js';
 import type { ProtectedWorkload } from './workloads/refusals.js';
 import { maxAlarmLength, reportedWorkload } from './workloads/reported-workload.js';
 import { LateAcceptPorts } from './workloads/late-accept-ports.js';
-import { WorkloadReconciler, type CaptureControl } from './workloads/workload-reconciler.js';
+import type { CaptureControl } from './workloads/workload-controls.js';
+import { WorkloadReconciler } from './workloads/workload-reconciler.js';
 import { workloadName, type NodeName } from '../../shared/routing/names.js';
 
 /** A heartbeat reports a new registry once no other has followed for this long. */
@@ -125,6 +126,7 @@ export class ControlPlane {
       log,
       captureWaitMs: settings.captureWaitMs,
       isServable: (identity) => this.#isServable(identity),
+      isRegistryComplete: () => this.isRegistryComplete,
       onChange: init.onWorkloads,
       ownInode: init.ownInode,
     });

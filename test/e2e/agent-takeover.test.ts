@@ -22,15 +22,17 @@ async function failuresDuring(change: () => Promise<void>): Promise<readonly str
   const node1 = mesh.agent('node1').node;
   await using out = new SteadyTraffic({ from: mesh.client, target: mesh.toServer, lanes: 4, pauseMs: 10 });
   await using back = new SteadyTraffic({ from: mesh.server, target: mesh.toClient, lanes: 2, pauseMs: 10 });
+  const startedAtMs = Date.now();
   let probes = 0;
   const refusedProbes: string[] = [];
   const stopProbing = new AbortController();
   const probing = (async () => {
     while (!stopProbing.signal.aborted) {
+      const askedAt = new Date().toISOString();
       const answer = await ask(node1, { ip: '127.0.0.1', port: 15021 }, 'GET /healthz HTTP/1.0\r\n\r\n');
       probes++;
       // It answers, but not with what was asked: `ask` wants an echo.
-      if (answer !== 'end' && answer !== 'close') refusedProbes.push(answer);
+      if (answer !== 'end' && answer !== 'close') refusedProbes.push(`${askedAt} health: ${answer}`);
     }
   })();
   await waitUntil('traffic flows', () => (out.result.attempts > 40 && back.result.attempts > 20 ? true : undefined));
@@ -40,8 +42,22 @@ async function failuresDuring(change: () => Promise<void>): Promise<readonly str
   stopProbing.abort();
   await probing;
   assert.ok(probes > 5, 'health was asked');
-  const results = await Promise.all([out.stop(), back.stop()]);
-  return [...results.flatMap(({ failures }) => failures), ...refusedProbes];
+  const lanes = { out: await out.stop(), back: await back.stop() };
+  const failures = Object.entries(lanes).flatMap(([lane, { failures: all }]) => all.map((how) => `${how} (${lane})`));
+  if (failures.length === 0) return refusedProbes;
+  return [...failures, ...refusedProbes, ...refusalsSince(startedAtMs)];
+}
+
+/** What the agents say about the connections that failed. */
+function refusalsSince(startedAtMs: number): readonly string[] {
+  return mesh.agents.flatMap((agent) =>
+    agent
+      .records()
+      .filter(({ reason, startedAt }) => reason !== 'OK' && Date.parse(startedAt) >= startedAtMs)
+      .map(
+        ({ startedAt, direction, reason, detail }) => `${startedAt} ${agent.name}: ${direction} ${reason} ${detail}`,
+      ),
+  );
 }
 
 test(

@@ -6,7 +6,7 @@ import { RuleSet } from '../../capture/firewall/rule-set.js';
 import type { WorkloadCapture } from '../../capture/workload-capture.js';
 import { openNetns } from '../../native/netns.js';
 import type { LedgerEntry } from './capture-ledger.js';
-import type { CaptureControl } from './workload-reconciler.js';
+import type { CaptureControl } from './workload-controls.js';
 
 /**
  * {@link WorkloadCapture} as the workload reconciler sees it. The caller keeps ownership of the capture. `inCharge`: when

@@ -3,40 +3,14 @@ import type { SpiffeId } from '../../../shared/identity.js';
 import type { Log } from '../../../shared/log.js';
 import type { WorkloadEntry } from '../../../shared/routing/registry-entry.js';
 import type { CapturedNetns } from '../../capture/firewall/captured-netns.js';
-import type { LateAcceptState, LocalWorkload } from '../../dataplane/messages.js';
-import type { CaptureLedger, LedgerEntry } from './capture-ledger.js';
+import type { LateAcceptState } from '../../dataplane/messages.js';
+import type { CaptureLedger } from './capture-ledger.js';
 import { findNamespace } from './network-namespace.js';
 import type { Scheduler } from '../../thread/scheduler.js';
 import { findWorkloadNamespaces, type NamespaceFound } from './workload-namespaces.js';
 import type { WorkloadName } from '../../../shared/routing/names.js';
+import type { CaptureControl, ListenerControl } from './workload-controls.js';
 import type { WorkloadStatus } from './workload-status.js';
-
-/** The part of WorkloadCapture that captures and releases workloads. */
-export type CaptureControl = {
-  /** Before it, another agent still manages the rules of this host, and nothing may be changed. */
-  whenInCharge(): Promise<void>;
-  apply(workload: CapturedNetns): Promise<void>;
-  release(name: WorkloadName): Promise<unknown>;
-  /** What its own checks found wrong; null: nothing. */
-  problemOf(name: WorkloadName): string | null;
-  /** Whether it still manages this namespace, even if only to drain it. */
-  isHolding(name: WorkloadName, netnsInode: number): boolean;
-  /** Removes what an earlier run of the agent left in a namespace. Finding nothing is not an error. */
-  removeLeftover(leftover: LedgerEntry): Promise<void>;
-};
-
-/** The part of WorkerPool that holds listeners. */
-export type ListenerControl = {
-  setWorkloads(workloads: readonly LocalWorkload[]): void;
-  /** Null: some worker has not answered yet. */
-  listeningOf(workload: WorkloadName): {
-    readonly netnsInode: number;
-    readonly error: string | null;
-    readonly late: LateAcceptState;
-  } | null;
-  /** Whether at least one worker accepts connections in the workload's namespace. */
-  isListening(workload: WorkloadName): boolean;
-};
 
 type Held = {
   readonly name: WorkloadName;
@@ -45,6 +19,8 @@ type Held = {
   readonly sinceMs: number;
   /** An earlier run of the agent captured it, perhaps with rules for late accept: its rules are still there. */
   readonly wasCaptured: boolean;
+  /** The workers were told to listen for it. */
+  isListenedFor: boolean;
   /** What is loaded in the namespace, as text, to detect changes; null: nothing yet. */
   applied: string | null;
   /** Of that, the ports whose connects are sent to the queue. */
@@ -70,6 +46,8 @@ const passIntervalMs = 2000;
 /** Between two attempts of the workers to open listeners that failed to open. */
 const listenRetryMs = 5000;
 const captureConcurrency = 4;
+/** Less than a successor has until it must listen (`taking-over.ts`). */
+const longestHandOverWaitMs = 5000;
 
 /**
  * Brings this node's workloads into the mesh and out of it, in an order that leaves no gap:
@@ -79,7 +57,8 @@ const captureConcurrency = 4;
  * Before step 4, traffic passes as it did without the mesh. From step 4 on all of it is subject to the rules, and
  * none is refused for lack of a listener, rules or certificate. Step 3 waits for at most `captureWaitMs`: after that
  * the workload is captured anyway, and its traffic refused (fail closed). A namespace that an earlier run of the agent
- * captured still has its rules, so it skips step 3: every moment counts until something listens there again.
+ * captured still has its rules, so it skips step 3: every moment counts until something listens there again. Step 2
+ * waits in the same way while the agent before this one serves.
  *
  * Out: the capture rules first, then the listeners. If the namespace was replaced under the same name, the old one is
  * released and the new one starts at step 1. A workload that moved away or lost its entry is released.
@@ -92,8 +71,10 @@ export class WorkloadReconciler {
   readonly #log: Log;
   readonly #captureWaitMs: number;
   readonly #isServable: (identity: SpiffeId) => boolean;
+  readonly #isRegistryComplete: () => boolean;
   readonly #onChange: () => void;
   readonly #ownInode: number;
+  #isInCharge = false;
   #wanted: ReadonlyMap<WorkloadName, WorkloadEntry> | null = null;
   readonly #held = new Map<WorkloadName, Held>();
   readonly #problems = new Map<WorkloadName, string>();
@@ -118,6 +99,8 @@ export class WorkloadReconciler {
     readonly captureWaitMs: number;
     /** Whether the workers have rules and a certificate of this identity. */
     readonly isServable: (identity: SpiffeId) => boolean;
+    /** Whether the workers know every workload and service of the mesh. */
+    readonly isRegistryComplete: () => boolean;
     /** The list of statuses may have changed. */
     readonly onChange: () => void;
     /** Inode of the agent's own namespace. */
@@ -130,8 +113,15 @@ export class WorkloadReconciler {
     this.#log = init.log;
     this.#captureWaitMs = init.captureWaitMs;
     this.#isServable = init.isServable;
+    this.#isRegistryComplete = init.isRegistryComplete;
     this.#onChange = init.onChange;
     this.#ownInode = init.ownInode;
+    const takeCharge = (): void => {
+      this.#isInCharge = true;
+      this.reconcile();
+    };
+    // Otherwise the start failed, and its caller says so.
+    void this.#capture.whenInCharge().then(takeCharge, () => undefined);
   }
 
   /**
@@ -218,14 +208,14 @@ export class WorkloadReconciler {
         netnsInode,
         sinceMs: this.#scheduler.nowMs(),
         wasCaptured: this.#ledger.has(name, netnsInode),
+        isListenedFor: false,
         applied: null,
         appliedLatePorts: [],
         ...noLateRules,
       });
     }
-    this.#sendWorkloads();
-    await this.#capture.whenInCharge();
-    if (this.#isClosed) return;
+    this.#sendWorkloads(wanted);
+    if (!this.#isInCharge || this.#isClosed) return;
     await this.#removeLeftovers({ untilClosed: true });
     const ready = [...this.#held.values()].flatMap((held) => {
       const entry = wanted.get(held.name);
@@ -284,8 +274,10 @@ export class WorkloadReconciler {
     }
   }
 
-  #sendWorkloads(): void {
-    const workloads = [...this.#held.values()].map(({ name, netnsPath, netnsInode, hasLateRules }) => ({
+  #sendWorkloads(wanted: ReadonlyMap<WorkloadName, WorkloadEntry>): void {
+    for (const held of this.#held.values()) held.isListenedFor ||= this.#mayListen(held, wanted.get(held.name));
+    const listenedFor = [...this.#held.values()].filter((held) => held.isListenedFor);
+    const workloads = listenedFor.map(({ name, netnsPath, netnsInode, hasLateRules }) => ({
       name,
       netnsPath,
       netnsInode,
@@ -299,6 +291,16 @@ export class WorkloadReconciler {
     this.#sent = text;
     this.#sentAtMs = nowMs;
     this.#listeners.setWorkloads(workloads);
+  }
+
+  /**
+   * While another agent serves a workload on the same sockets, this one accepts nothing that it would have to refuse. When
+   * what is missing does not come, the other agent is unlikely to have it either.
+   */
+  #mayListen({ sinceMs }: Held, entry: WorkloadEntry | undefined): boolean {
+    if (this.#isInCharge || entry === undefined) return true;
+    if (this.#isRegistryComplete() && this.#isServable(entry.identity)) return true;
+    return this.#scheduler.nowMs() - sinceMs >= Math.min(this.#captureWaitMs, longestHandOverWaitMs);
   }
 
   /**

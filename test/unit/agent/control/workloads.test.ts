@@ -53,22 +53,31 @@ class Recorder {
   readonly scheduler = new FakeScheduler();
   listening: { netnsInode: number; error: string | null; late: LateAcceptState } | null = null;
   isServable = false;
+  isRegistryComplete = true;
+  /** Call: no other agent manages the host any more. */
+  takeCharge = (): void => undefined;
   captureFailure: string | null = null;
   lateRulesFailure: string | null = null;
   readonly keeper: WorkloadReconciler;
   #passed: (() => void) | null = null;
 
   constructor(
-    o: { leftover?: { workload: WorkloadName; netnsPath: string; netnsInode: number }; ownInode?: number } = {},
+    o: {
+      leftover?: { workload: WorkloadName; netnsPath: string; netnsInode: number };
+      ownInode?: number;
+      isSuccessor?: boolean;
+    } = {},
   ) {
     const file = new ChecksummedFile({
       path: path.join(directory, `captured-${++count}.json`),
       parse: (value) => capturedNamespacesSchema.parse(value),
     });
     const entries = o.leftover === undefined ? [] : [{ ...o.leftover, addresses: [] }];
+    const inCharge = new Promise<void>((resolve) => (this.takeCharge = resolve));
+    if (o.isSuccessor !== true) this.takeCharge();
     this.keeper = new WorkloadReconciler({
       capture: {
-        whenInCharge: async () => {},
+        whenInCharge: () => inCharge,
         apply: async ({ name, latePorts }) => {
           if (this.captureFailure !== null) throw new Error(this.captureFailure);
           if (latePorts !== undefined && this.lateRulesFailure !== null) throw new Error(this.lateRulesFailure);
@@ -92,6 +101,7 @@ class Recorder {
       log,
       captureWaitMs: 5000,
       isServable: () => this.isServable,
+      isRegistryComplete: () => this.isRegistryComplete,
       onChange: () => this.#passed?.(),
       ownInode: o.ownInode ?? 0,
     });
@@ -177,6 +187,33 @@ test('what an earlier run left in a namespace that is not wanted any more is cle
   const recorder = new Recorder({ leftover });
   await recorder.want();
   assert.deepEqual(recorder.steps, ['listen []', 'clean shop/old']);
+  await recorder.keeper.close();
+});
+
+test('an agent that is to take over accepts nothing that it would have to refuse', async () => {
+  const recorder = new Recorder({ isSuccessor: true });
+  await recorder.want(entryOf());
+  assert.deepEqual(recorder.steps, ['listen []'], 'without a certificate');
+  recorder.isServable = true;
+  recorder.isRegistryComplete = false;
+  await recorder.tick();
+  assert.deepEqual(recorder.steps, ['listen []'], 'without the whole registry');
+  recorder.isRegistryComplete = true;
+  await recorder.tick();
+  recorder.listening = { netnsInode: namespaceInode, error: null, late: notLate };
+  await recorder.tick();
+  assert.deepEqual(recorder.steps, ['listen []', 'listen [shop/web]'], 'and it changes no rules yet');
+  recorder.takeCharge();
+  await recorder.tick();
+  assert.deepEqual(recorder.steps.at(-1), 'capture shop/web');
+  await recorder.keeper.close();
+});
+
+test('what an agent that takes over misses for 5 s, it waits for no longer', async () => {
+  const recorder = new Recorder({ isSuccessor: true });
+  await recorder.want(entryOf());
+  for (let waitedMs = 0; waitedMs < 5000; waitedMs += 2000) await recorder.tick();
+  assert.deepEqual(recorder.steps, ['listen []', 'listen [shop/web]']);
   await recorder.keeper.close();
 });
 

@@ -1,0 +1,31 @@
+import type { WorkloadName } from '../../../shared/routing/names.js';
+import type { CapturedNetns } from '../../capture/firewall/captured-netns.js';
+import type { LateAcceptState, LocalWorkload } from '../../dataplane/messages.js';
+import type { LedgerEntry } from './capture-ledger.js';
+
+/** The part of WorkloadCapture that captures and releases workloads. */
+export type CaptureControl = {
+  /** Before it, another agent still manages the rules of this host, and nothing may be changed. */
+  whenInCharge(): Promise<void>;
+  apply(workload: CapturedNetns): Promise<void>;
+  release(name: WorkloadName): Promise<unknown>;
+  /** What its own checks found wrong; null: nothing. */
+  problemOf(name: WorkloadName): string | null;
+  /** Whether it still manages this namespace, even if only to drain it. */
+  isHolding(name: WorkloadName, netnsInode: number): boolean;
+  /** Removes what an earlier run of the agent left in a namespace. Finding nothing is not an error. */
+  removeLeftover(leftover: LedgerEntry): Promise<void>;
+};
+
+/** The part of WorkerPool that holds listeners. */
+export type ListenerControl = {
+  setWorkloads(workloads: readonly LocalWorkload[]): void;
+  /** Null: some worker has not answered yet. */
+  listeningOf(workload: WorkloadName): {
+    readonly netnsInode: number;
+    readonly error: string | null;
+    readonly late: LateAcceptState;
+  } | null;
+  /** Whether at least one worker accepts connections in the workload's namespace. */
+  isListening(workload: WorkloadName): boolean;
+};
