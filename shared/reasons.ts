@@ -225,7 +225,7 @@ export const reasons = {
     level: 'error',
     status: 503,
     text: 'The kernel dropped the entry in connection tracking that the open connection lived on, so it was ended.',
-    next: 'check what flushes conntrack in the workload, and its nf_conntrack_max and nf_conntrack_tcp_timeout_*',
+    next: 'check what flushes conntrack in the workload of this record, and its nf_conntrack_max and nf_conntrack_tcp_timeout_*',
   },
   RESOURCE_FD: {
     side: 'mesh',

@@ -32,6 +32,7 @@ type NativeAddon = {
   exitAtOnce(code: number): never;
   openConntrack(netns: number): number;
   originalSourcePort(conntrack: number, fd: number): number;
+  isTracked(conntrack: number, serverIp: string, serverPort: number, clientIp: string, clientPort: number): boolean;
   watchChanges(netns: number, ofNetfilter: boolean): number;
   takeChanges(fd: number, table: number): boolean;
   readProcFile(netns: number, path: string): string;
@@ -157,6 +158,21 @@ export function openConntrack(o: { readonly netnsFd: number | null }): number {
 export function originalSourcePort(o: { readonly conntrackFd: number; readonly fd: number }): number | null {
   const port = call('asking connection tracking', () => loadAddon().originalSourcePort(o.conntrackFd, o.fd));
   return port === 0 ? null : port;
+}
+
+/**
+ * Whether connection tracking has a connection: it finds the entry by the packets that go from `server` to `client`. Throws
+ * `EPERM`, for example.
+ */
+export function isTracked(o: {
+  readonly conntrackFd: number;
+  readonly server: HostPort;
+  readonly client: HostPort;
+}): boolean {
+  const { server, client } = o;
+  return call('asking connection tracking', () =>
+    loadAddon().isTracked(o.conntrackFd, server.ip, server.port, client.ip, client.port),
+  );
 }
 
 /** For the other files of this folder: an address as the kernel wrote it. */

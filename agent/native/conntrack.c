@@ -133,3 +133,8 @@ int original_source_port(int conntrack_fd, const struct sockaddr_storage *local,
   memcpy(&found, (const char *)port + NLA_HDRLEN, sizeof found);
   return found;
 }
+
+int is_tracked(int conntrack_fd, const struct sockaddr_storage *server, const struct sockaddr_storage *client) {
+  int port = original_source_port(conntrack_fd, server, client);
+  return port <= 0 ? port : 1;
+}

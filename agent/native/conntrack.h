@@ -13,3 +13,9 @@ int open_conntrack(void);
  * for a failure. Both addresses are those of the accepted socket, with IPv4 as IPv4 or mapped.
  */
 int original_source_port(int conntrack_fd, const struct sockaddr_storage *local, const struct sockaddr_storage *peer);
+
+/*
+ * The same for a connection of which only the addresses are known: whether an entry has it, 1 or 0, -1 and errno for a
+ * failure. Replies go from `server` to `client`.
+ */
+int is_tracked(int conntrack_fd, const struct sockaddr_storage *server, const struct sockaddr_storage *client);

@@ -9,8 +9,10 @@
  * A failing step throws an Error whose message names the step and whose `errno` is the number.
  */
 #define _GNU_SOURCE
+#include <arpa/inet.h>
 #include <errno.h>
 #include <stdlib.h>
+#include <string.h>
 #include <unistd.h>
 
 #include "conntrack.h"
@@ -56,6 +58,41 @@ static napi_value original_source_port_call(napi_env env, napi_callback_info inf
   int port = original_source_port(conntrack_fd, &local, &peer);
   if (port < 0) return throw_failure(env, failed("ask connection tracking"));
   napi_create_uint32(env, ntohs((uint16_t)port), &result);
+  return result;
+}
+
+static bool read_address(napi_env env, const napi_value *args, struct sockaddr_storage *out) {
+  char text[INET6_ADDRSTRLEN + 1];
+  int32_t port;
+  if (!read_text(env, args[0], text, sizeof text) || !read_int(env, args[1], &port)) return false;
+  memset(out, 0, sizeof *out);
+  struct sockaddr_in *v4 = (struct sockaddr_in *)out;
+  struct sockaddr_in6 *v6 = (struct sockaddr_in6 *)out;
+  if (inet_pton(AF_INET, text, &v4->sin_addr) == 1) {
+    v4->sin_family = AF_INET;
+    v4->sin_port = htons((uint16_t)port);
+    return true;
+  }
+  if (inet_pton(AF_INET6, text, &v6->sin6_addr) == 1) {
+    v6->sin6_family = AF_INET6;
+    v6->sin6_port = htons((uint16_t)port);
+    return true;
+  }
+  throw_failure(env, (failure){"parse an address", EINVAL});
+  return false;
+}
+
+/* isTracked(conntrackFd, server ip, port, client ip, port) -> whether connection tracking has the connection */
+static napi_value is_tracked_call(napi_env env, napi_callback_info info) {
+  napi_value args[5], result;
+  int32_t conntrack_fd;
+  struct sockaddr_storage server, client;
+  if (!read_arguments(env, info, 5, args) || !read_int(env, args[0], &conntrack_fd) ||
+      !read_address(env, args + 1, &server) || !read_address(env, args + 3, &client))
+    return NULL;
+  int found = is_tracked(conntrack_fd, &server, &client);
+  if (found < 0) return throw_failure(env, failed("ask connection tracking"));
+  napi_get_boolean(env, found == 1, &result);
   return result;
 }
 
@@ -117,6 +154,7 @@ NAPI_MODULE_INIT() {
   const napi_property_descriptor functions[] = {
       {"openConntrack", NULL, open_conntrack_call, NULL, NULL, NULL, napi_enumerable, NULL},
       {"originalSourcePort", NULL, original_source_port_call, NULL, NULL, NULL, napi_enumerable, NULL},
+      {"isTracked", NULL, is_tracked_call, NULL, NULL, NULL, napi_enumerable, NULL},
       {"exitAtOnce", NULL, exit_at_once, NULL, NULL, NULL, napi_enumerable, NULL},
       {"openSockDiag", NULL, open_sock_diag_call, NULL, NULL, NULL, napi_enumerable, NULL},
       {"replaceableSocket", NULL, replaceable_socket, NULL, NULL, NULL, napi_enumerable, NULL},

@@ -30,8 +30,8 @@ export class ConnectionRecord {
   requested: HostPort | null = null;
   /** Whether the last sweep counted it among the open connections that are in no report. */
   isCountedOpen = false;
-  /** What the application sees as its client, if that is not the client's own address and port. */
-  dialledFrom: HostPort | null = null;
+  /** This agent's own end of its connection to the application; null when it has none. */
+  dialEnd: HostPort | null = null;
   #rule: RuleRef | null = null;
   #audited = noRules;
   #revision = 0;
@@ -82,9 +82,15 @@ export class ConnectionRecord {
    */
   connected(path: ConnectionPath, from: HostPort | null): void {
     this.path = path;
-    const client = this.source.address;
-    if (from !== null && (from.port !== client?.port || from.ip !== client.ip)) this.dialledFrom = from;
+    this.dialEnd = from;
     this.#connectMs = performance.now() - this.#startedMs;
+  }
+
+  /** What the application sees as its client, if that is not the client's own address and port. */
+  get dialledFrom(): HostPort | null {
+    const client = this.source.address;
+    const from = this.dialEnd;
+    return from?.port === client?.port && from?.ip === client?.ip ? null : from;
   }
 
   /** No more bytes move, and the duration ends here, although the reason may still be open. */
@@ -144,6 +150,7 @@ export class ConnectionRecord {
     if (this.#isClosed) throw new Error(`connection ${this.traceId} was closed twice`);
     this.#isClosed = true;
     this.ended();
+    const { dialledFrom } = this;
     return {
       traceId: this.traceId,
       direction: this.direction,
@@ -163,7 +170,7 @@ export class ConnectionRecord {
       connectMs: this.#connectMs === null ? null : roundMs(this.#connectMs),
       firstByteMs: this.firstByteAtMs === null ? null : Math.max(0, this.firstByteAtMs - this.startedAtMs),
       detail: ending.detail,
-      ...(this.dialledFrom === null ? {} : { dialledFrom: this.dialledFrom }),
+      ...(dialledFrom === null ? {} : { dialledFrom }),
       ...(this.#reportedOpen === null ? {} : { reportedOpen: this.#reportedOpen }),
     };
   }

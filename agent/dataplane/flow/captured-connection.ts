@@ -1,5 +1,5 @@
 import { isIpv6 } from '../../../shared/address.js';
-import { acceptedFd, originalDestination } from '../../native/addon.js';
+import { acceptedFd, isTracked, originalDestination } from '../../native/addon.js';
 import type { ApplicationEnd } from '../../native/socket-table.js';
 import { tcpCondition } from '../../native/tcp-life.js';
 import type { Ending } from '../connection/ending.js';
@@ -45,14 +45,44 @@ export function endLost(connection: TrackedConnection): void {
 }
 
 /**
- * A packet of ours that no entry translates reaches the application's host from an address that it does not know, and is
- * answered with a reset. That looks like a reset of the application, but its socket is still there. Returns null when the
- * application did reset the connection, and when its socket was never known.
+ * Whether a reset means that an entry has gone. Returns null when an application did reset the connection, and when that is
+ * not known.
  */
 export function explainLostEntry(connection: TrackedConnection, outcome: RelayOutcome): Ending | null {
   const { broken } = outcome;
-  if (broken?.side !== 'source' || !resetCodes.has(broken.detail)) return null;
-  return abortApplication(connection) ? { reason: 'CAPTURE_LOST', rule: null, detail } : null;
+  if (broken === undefined || !resetCodes.has(broken.detail)) return null;
+  const isLost = broken.side === 'source' ? hasLostClient(connection) : hasLostDial(connection);
+  return isLost ? { reason: 'CAPTURE_LOST', rule: null, detail } : null;
+}
+
+/**
+ * A packet of ours that no entry translates reaches the application's host from an address that it does not know, and is
+ * answered with a reset. That looks like a reset of the application, but its socket is still there. False also when its
+ * socket was never known.
+ */
+function hasLostClient(connection: TrackedConnection): boolean {
+  return abortApplication(connection);
+}
+
+/**
+ * An application sees the client's own address, so its packets come to us only as long as an entry tells them from those to
+ * the client. Without it they leave the host, and what they meet there resets the application. Our next packet makes the
+ * entry again, is answered with a reset, and the kernel drops an entry whose only answer is a reset. The entry of a
+ * connection that the application itself resets stays for 10 s (`nf_conntrack_tcp_timeout_close`).
+ */
+function hasLostDial({ record, workloads }: TrackedConnection): boolean {
+  const workload = workloads.at(-1);
+  const { dialEnd, source, destination, direction, path } = record;
+  // A workload that dials itself gets its answers without an entry, like every connection from an address of its own.
+  const isInside = direction === 'inbound' || (path === 'local' && workloads.length > 1);
+  if (!isInside || dialEnd === null || destination.address === null || dialEnd.ip !== source.address?.ip) return false;
+  const conntrackFd = workload?.conntrackFd ?? null;
+  if (conntrackFd === null) return false;
+  try {
+    return !isTracked({ conntrackFd, server: destination.address, client: dialEnd });
+  } catch {
+    return false;
+  }
 }
 
 const resetCodes: ReadonlySet<string> = new Set(['ECONNRESET', 'EPIPE', 'ETIMEDOUT']);

@@ -53,6 +53,7 @@ test('it builds with the headers on this machine, leaves no temporary file, and 
     'duplicate',
     'exitAtOnce',
     'findSocket',
+    'isTracked',
     'keepUrgentInline',
     'listenTcp',
     'listenerOf',
