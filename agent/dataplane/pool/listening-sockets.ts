@@ -65,8 +65,12 @@ export class ListeningSockets {
    * Closes those of one worker in one workload, so that the kernel gives its connections to the others. The next
    * {@link openFor} opens new ones. The worker lives, and may listen on them again by now: they must not be shut down,
    * because a thread with such a server never rests.
+   *
+   * Shared sockets stay, here and in {@link dropWorker}: the other agent's copies would stay in their groups, and get
+   * connections that nothing accepts until it serves, or ends. So the worker accepts on them when it is back.
    */
   closeFor(workerIndex: number, workload: WorkloadName): void {
+    if (this.#isShared()) return;
     for (const opened of this.#opened.values()) {
       if (opened.workload === workload) endWorker(opened, workerIndex, closeSync);
     }
@@ -74,11 +78,12 @@ export class ListeningSockets {
   }
 
   /**
-   * The same for a worker that has ended, in all workloads. Copies that another process keeps leave their groups too: they
+   * The same for a worker that has ended, in all workloads. Copies that the supervisor keeps leave their groups too: they
    * would still get connections, and let them wait in vain.
    */
   dropWorker(workerIndex: number): void {
-    for (const opened of this.#opened.values()) endWorker(opened, workerIndex, (fd) => this.#endListening(fd));
+    if (this.#isShared()) return;
+    for (const opened of this.#opened.values()) endWorker(opened, workerIndex, endListening);
     this.#onChange();
   }
 
@@ -92,15 +97,6 @@ export class ListeningSockets {
   closeAll(): void {
     this.closeUnclaimed();
     for (const [inode, opened] of this.#opened) this.#close(inode, opened);
-  }
-
-  /** Another agent serves what waits in a shared socket. */
-  #endListening(fd: number): void {
-    try {
-      if (!this.#isShared()) stopListening(fd);
-    } finally {
-      closeSync(fd);
-    }
   }
 
   #keep(fd: number): void {
@@ -196,6 +192,14 @@ function endWorker({ fds }: Opened, workerIndex: number, end: (fd: number) => vo
     const own = fds[name][workerIndex] ?? [];
     fds[name][workerIndex] = [];
     for (const fd of own) end(fd);
+  }
+}
+
+function endListening(fd: number): void {
+  try {
+    stopListening(fd);
+  } finally {
+    closeSync(fd);
   }
 }
 

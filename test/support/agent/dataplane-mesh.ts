@@ -74,28 +74,38 @@ export class DataplaneMesh implements AsyncDisposable {
   readonly #threads = new Map<string, Worker>();
   readonly #issuer: CertificateAuthority;
   readonly #settings: DataplaneSettings;
+  readonly #sharesSockets: () => boolean;
 
   private constructor(init: {
     lab: Lab;
     topology: LabTopology;
     issuer: CertificateAuthority;
     settings: DataplaneSettings;
+    sharesSockets: () => boolean;
   }) {
     this.lab = init.lab;
     this.#topology = init.topology;
     this.#issuer = init.issuer;
     this.#settings = init.settings;
+    this.#sharesSockets = init.sharesSockets;
   }
 
   static async start(
     topology: LabTopology,
-    init: { settings?: Partial<DataplaneSettings>; workers?: number; snapshot?: Snapshot | null } = {},
+    init: {
+      settings?: Partial<DataplaneSettings>;
+      workers?: number;
+      snapshot?: Snapshot | null;
+      /** Default: never. */
+      sharesSockets?: () => boolean;
+    } = {},
   ): Promise<DataplaneMesh> {
     const root = await createRootCa({ trustDomain });
     const issuer = await createIssuingCa({ root, trustDomain });
     const lab = await createLab(topology);
     const settings = { ...testSettings, ...init.settings };
-    const mesh = new DataplaneMesh({ lab, topology, issuer, settings });
+    const { sharesSockets = () => false } = init;
+    const mesh = new DataplaneMesh({ lab, topology, issuer, settings, sharesSockets });
     try {
       mesh.#fillRegistry();
       for (const host of topology.hosts) await mesh.#startHost(host.name, init.workers ?? 1);
@@ -247,6 +257,7 @@ export class DataplaneMesh implements AsyncDisposable {
       trustDomain,
       settings: this.#settings,
       log: silent,
+      sharesSockets: this.#sharesSockets,
       spawn: (init) => {
         const worker = spawnWorker(init);
         this.#threads.set(`${host}#${init.workerIndex}`, worker);

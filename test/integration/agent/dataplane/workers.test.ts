@@ -1,8 +1,10 @@
 import assert from 'node:assert/strict';
 import { once } from 'node:events';
 import { execFileSync } from 'node:child_process';
+import { closeSync } from 'node:fs';
 import { afterEach, describe, test } from 'node:test';
 import type { DataplaneSettings } from '../../../../agent/dataplane/settings.js';
+import { duplicate, listenerOf } from '../../../../agent/native/passed-sockets.js';
 import { waitUntil } from '../../../lab/wait-until.js';
 import {
   codeOf,
@@ -22,7 +24,12 @@ const port = 8080;
 let mesh: DataplaneMesh | null = null;
 
 async function start(
-  init: { settings?: Partial<DataplaneSettings>; workers?: number; snapshot?: null } = {},
+  init: {
+    settings?: Partial<DataplaneSettings>;
+    workers?: number;
+    snapshot?: null;
+    sharesSockets?: () => boolean;
+  } = {},
 ): Promise<DataplaneMesh> {
   mesh = await DataplaneMesh.start(
     {
@@ -87,6 +94,26 @@ describe('a pool of data-plane workers', { timeout: patientMs(120_000) }, () => 
       if (!died.includes(socket)) assert.match(await exchange(socket, 'alive'), /alive$/);
     }
     for (let i = 0; i < 8; i++) assert.match(await exchange(await workload('web').connect(target), 'new'), /new$/);
+  });
+
+  test('strands no connection when a worker dies while another agent has the sockets and does not accept yet', async () => {
+    const { workload, pool } = bound(await start({ workers: 2, sharesSockets: () => true }));
+    const target = { ip: workload('side').ipv4, port };
+    const ofSuccessor = pool('node1').sockets.all().map(duplicate);
+    try {
+      const [own] = pool('node1').sockets.all();
+      // All connections of applications come to one of them.
+      for (const workerIndex of [0, 1]) {
+        const lost = once(pool('node1'), 'workerLost', { signal: patientSignal(30_000) });
+        mesh?.crashWorker('node1', workerIndex);
+        await lost;
+        const clients = await Promise.all(Array.from({ length: 6 }, () => workload('web').connect(target)));
+        for (const client of clients) assert.match(await exchange(client, 'served'), /served$/);
+      }
+      assert.ok(own !== undefined && listenerOf(own) !== null, 'the socket of its group goes on to listen');
+    } finally {
+      ofSuccessor.forEach(closeSync);
+    }
   });
 
   test('spreads connections over its workers', async () => {

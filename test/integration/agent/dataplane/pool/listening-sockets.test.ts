@@ -114,13 +114,20 @@ test('a copy that another process keeps of the socket of a worker that died take
   sockets.closeAll();
 });
 
-test('sockets that another agent uses too go on to listen when a worker dies', async () => {
-  const sockets = new ListeningSockets({ workers: 1, backlog: 16, isShared: () => true });
-  outboundOf(sockets);
-  const other = sockets.all().map(duplicate);
+test('sockets that another agent has too stay with a worker that died or cannot listen, until that agent has gone', async () => {
+  let isShared = true;
+  const sockets = new ListeningSockets({ workers: 2, backlog: 16, isShared: () => isShared });
+  const before = outboundOf(sockets);
+  const copies = sockets.all().map(duplicate);
   sockets.dropWorker(0);
-  assert.equal(await refusal(), 'connected');
-  other.forEach(closeSync);
+  sockets.closeFor(1, web.name);
+  assert.deepEqual(outboundOf(sockets), before, 'the next worker accepts on them');
+  copies.forEach(closeSync);
+  isShared = false;
+  sockets.dropWorker(0);
+  sockets.closeFor(1, web.name);
+  assert.equal(await refusal(), 'ECONNREFUSED');
+  sockets.closeAll();
 });
 
 test('a descriptor that is no listening socket is closed and not served', () => {
