@@ -4,6 +4,7 @@ import { run } from 'node:test';
 import { spec } from 'node:test/reporters';
 import { fileURLToPath } from 'node:url';
 import { agentSettingsTable } from '../../agent/config/agent-settings.js';
+import { patientMs } from '../lab/patience.js';
 import { shortFailure } from './short-failure.js';
 import type { FileGroup } from './file-groups.js';
 import { suites, type SuiteName, type TestSuite } from './suites.js';
@@ -44,7 +45,7 @@ export async function runSuite({ suite, groups, agentWorkers, signal }: SuiteRun
   // Of files that share a process, which must call node:test themselves. A process without any test is reported by Node.
   const withoutTest = new Set(groups.flatMap(({ files }) => (files.length > 1 ? files : [])));
   const times = new FileTimes(entries);
-  const timeout = timeoutMs * Math.max(1, ...groups.map(({ files }) => files.length));
+  const timeout = patientMs(timeoutMs * Math.max(1, ...groups.map(({ files }) => files.length)));
   const stream = run({ files: entries, concurrency, timeout, signal });
   stream.on('test:pass', (event) => {
     if (event.details.type === 'suite') return;

@@ -10,7 +10,7 @@ export type TestSuite = {
   readonly files?: RegExp;
   /** Files at a time: so many that two cores have work while files wait. The gate runs two such runs at once. */
   readonly concurrency: number;
-  /** For one file. */
+  /** For one file, on an idle machine. */
   readonly timeoutMs: number;
   readonly needsLab: boolean;
   /** Files share processes, see `groupFiles`. */
