@@ -1,6 +1,7 @@
 import { chmodSync, mkdirSync, renameSync, rmSync } from 'node:fs';
 import net from 'node:net';
 import { dirname, join } from 'node:path';
+import { setTimeout as delay } from 'node:timers/promises';
 import { describeError } from '../../../shared/errors.js';
 import { version } from '../../../shared/version.js';
 import type { Log } from '../../../shared/log.js';
@@ -22,6 +23,12 @@ export const yours = 'yours';
 /** Another process was first: it is in charge, and this one must not be. */
 export const taken = 'taken';
 
+/**
+ * How long letting go may take: a load of rules that runs is waited for, and nothing new is begun. After it the successor is in
+ * charge all the same, because a host without an agent is worse than rules that are loaded twice.
+ */
+export const letGoMs = 20_000;
+
 /** A longer name cannot be a unix socket's (unix(7)); the system would cut it off. */
 const maxPathBytes = 107;
 
@@ -38,6 +45,7 @@ export class AgentSocket {
   readonly #log: Log;
   readonly #sockets: () => readonly number[];
   readonly #letGo: () => Promise<void>;
+  readonly #letGoWithinMs: number;
   readonly #successors = new Set<net.Socket>();
   #isSucceeded = false;
 
@@ -46,6 +54,7 @@ export class AgentSocket {
     this.#log = init.log;
     this.#sockets = init.sockets;
     this.#letGo = init.letGo;
+    this.#letGoWithinMs = init.letGoWithinMs ?? letGoMs;
     this.#server = net.createServer((connection) => this.#serve(connection));
     this.#server.on('error', (error) => init.log.error({ err: error }, 'the socket for a successor failed'));
     this.#server.unref();
@@ -99,6 +108,15 @@ export class AgentSocket {
     });
   }
 
+  async #letGoInTime(): Promise<void> {
+    const timer = new AbortController();
+    const late = delay(this.#letGoWithinMs, true, { signal: timer.signal }).catch(() => false);
+    const isLate = await Promise.race([this.#letGo().then(() => false), late]);
+    timer.abort();
+    if (isLate)
+      this.#log.error({ withinMs: this.#letGoWithinMs }, 'the agent did not let go in time; its successor begins');
+  }
+
   #answer(connection: net.Socket, request: string): void {
     const answer: AgentAnswer = { pid: process.pid, version };
     try {
@@ -120,7 +138,7 @@ export class AgentSocket {
             return;
           }
           this.#isSucceeded = true;
-          void this.#letGo().then(() => connection.end(`${yours}\n`));
+          void this.#letGoInTime().then(() => connection.end(`${yours}\n`));
           return;
         default:
           this.#log.warn({ request }, 'a process asked this agent for something unknown');
@@ -134,6 +152,8 @@ export class AgentSocket {
 }
 
 export type AgentSocketInit = {
+  /** Default: {@link letGoMs}. */
+  readonly letGoWithinMs?: number;
   readonly stateDir: string;
   readonly log: Log;
   /** Every listening socket of this process. */

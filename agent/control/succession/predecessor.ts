@@ -2,11 +2,11 @@ import net from 'node:net';
 import { CulvertError } from '../../../shared/errors.js';
 import { closeFd } from '../../native/addon.js';
 import { takeSockets } from '../../native/passed-sockets.js';
-import { agentSocketPath, taken, yours, type AgentAnswer, type AgentRequest } from './agent-socket.js';
+import { agentSocketPath, letGoMs, taken, yours, type AgentAnswer, type AgentRequest } from './agent-socket.js';
 
 const answerTimeoutMs = 2000;
-/** Until the running agent has let go: it may be in the middle of loading rules. */
-const letGoTimeoutMs = 20_000;
+/** More than the running agent takes to let go, so that it has answered unless it hangs. */
+const letGoTimeoutMs = letGoMs + 5000;
 
 /** The agent that runs with this state directory; null: none does. Throws if one is there and does not answer. */
 export function findRunningAgent(stateDir: string): AgentAnswer | null {

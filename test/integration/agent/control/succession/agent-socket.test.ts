@@ -96,3 +96,12 @@ test('a state directory whose path is too long for a socket works without one', 
   assert.equal(existsSync(agentSocketPath(deep)), false);
   socket.close();
 });
+
+test('a successor is in charge after the stated time, although the running agent has not let go', async () => {
+  const never = new Promise<void>(() => {});
+  const socket = await AgentSocket.open({ stateDir, log, sockets: () => [], letGo: () => never, letGoWithinMs: 50 });
+  const { thread } = await startSuccessor();
+  assert.equal(await takeOver(thread), 'in charge');
+  socket.close();
+  await thread.terminate();
+});
