@@ -6,6 +6,7 @@ import type { CommandRunner } from './firewall/command-runner.js';
 import { readInstalled } from './firewall/installed-rules.js';
 import type { NetfilterBackend } from './firewall/netfilter-backend.js';
 import { hostMark } from './firewall/chain-plan.js';
+import { boundNamespaces } from './bound-namespaces.js';
 
 /** A namespace that is being removed is gone within this many looks at it. */
 const maxAttempts = 5;
@@ -15,7 +16,7 @@ export type CapturedNamespace = { readonly path: string; readonly inode: number 
 
 /**
  * The namespaces that contain capture rules of this host's agent, found by looking into every namespace of this machine:
- * those with a name, and those of a process. The rules say which host's agent loaded them, so those of another agent (a
+ * those that are bound to a file anywhere, and those of a process. The rules say which host's agent loaded them, so those of another agent (a
  * host within a host) are left alone. Throws `CAPTURE_TOOL` or `CAPTURE_RULES`.
  */
 export async function findCapturedNamespaces(o: {
@@ -81,8 +82,9 @@ function namespacesOfOwners(socketInode: string): ReadonlySet<number> {
 
 /** By inode; a name is preferred to a process, which may end. Without the own namespace. */
 function allNamespaces(): ReadonlyMap<number, string> {
-  const named = entriesOf('/run/netns').map((name) => `/run/netns/${name}`);
-  const ofProcesses = processes().map((pid) => `/proc/${pid}/ns/net`);
+  const pids = processes();
+  const named = [...entriesOf('/run/netns').map((name) => `/run/netns/${name}`), ...boundNamespaces(pids)];
+  const ofProcesses = pids.map((pid) => `/proc/${pid}/ns/net`);
   const own = ownNetnsInode();
   const found = new Map<number, string>();
   for (const path of [...named, ...ofProcesses]) {
