@@ -245,7 +245,7 @@ export async function startAgent({
   joined.catch(() => undefined);
 
   /** Ends everything by which two agents could act on one host. */
-  const letGo = async (o: { readonly removesCapture: boolean; readonly hasSuccessor: boolean }): Promise<void> => {
+  const letGo = async (o: Parameters<ControlPlane['stop']>[0]): Promise<void> => {
     abort.abort();
     await joined.catch(() => undefined);
     probe.close();
@@ -261,7 +261,7 @@ export async function startAgent({
       letGo: async () => {
         isSucceeded = true;
         try {
-          await letGo({ removesCapture: false, hasSuccessor: true });
+          await letGo({ removesCapture: false, hasSuccessor: true, isLastOfHost: false });
           await capture.close();
           // They listen no longer from here on. The successor need not wait for the answers that are still due.
           void endpoints?.[Symbol.asyncDispose]();
@@ -275,7 +275,8 @@ export async function startAgent({
     // The rules are the successor's by now.
     const removesCapture = options.removesCapture && !isSucceeded;
     takingOver.giveUp();
-    await letGo({ removesCapture, hasSuccessor: false });
+    const isLastOfHost = takingOver.isInCharge && !isSucceeded;
+    await letGo({ removesCapture, hasSuccessor: false, isLastOfHost });
     // What the open connections need is stopped after they have ended.
     const stopped = await drainPool(view.pool, options);
     await view.flows?.close();

@@ -2,6 +2,7 @@ import { describeError } from '../../shared/errors.js';
 import type { SpiffeId } from '../../shared/identity.js';
 import type { Log } from '../../shared/log.js';
 import type { RecentAnswer } from '../../shared/wire/recent-flows.js';
+import type { Heartbeat } from '../../shared/wire/requests.js';
 import { openRegistryRoot } from '../../shared/wire/registry-root.js';
 import { openProvenRegistryEntry, openRegistryEntry, openSnapshot, snapshotReader } from '../../shared/wire/signed.js';
 import type { Snapshot } from '../../shared/policy/snapshot.js';
@@ -56,6 +57,7 @@ export class ControlPlane {
   /** Settles when {@link start} has made the link, or has failed to. */
   #linked: Promise<void> = Promise.resolve();
   #isStopped = false;
+  #hasSaidGoodbye = false;
   #heartbeat: NodeJS.Timeout | null = null;
   #nextBeat: NodeJS.Timeout | null = null;
 
@@ -178,15 +180,21 @@ export class ControlPlane {
   /**
    * Stops managing workloads. With `removesCapture` every workload is released; otherwise all capture rules stay. Until
    * {@link disconnect}, open connections are still checked against the rules and flow records are still sent. With
-   * `hasSuccessor` the state on disk is another process's from then on.
+   * `hasSuccessor` the state on disk is another process's from then on. With `isLastOfHost` the controller is told that no
+   * agent manages this host any more.
    */
-  async stop(o: { readonly removesCapture: boolean; readonly hasSuccessor: boolean }): Promise<void> {
+  async stop(o: {
+    readonly removesCapture: boolean;
+    readonly hasSuccessor: boolean;
+    readonly isLastOfHost: boolean;
+  }): Promise<void> {
     if (this.#heartbeat !== null) clearInterval(this.#heartbeat);
     if (this.#nextBeat !== null) clearTimeout(this.#nextBeat);
     this.#trust.close();
     this.#recovery.close();
     this.#certificates.close();
     this.#credentials.close();
+    if (o.isLastOfHost) this.#sayGoodbye();
     await this.#workloads.close();
     if (o.removesCapture) await this.#workloads.releaseAll();
     if (o.hasSuccessor) await Promise.all([this.#saver.abandon(), this.#registrySaver.abandon()]);
@@ -391,7 +399,14 @@ export class ControlPlane {
     else this.#nextBeat.refresh();
   }
 
-  #beat(): void {
+  /** Nobody has to wait until heartbeats are missed. Open connections may go on: the drain follows. */
+  #sayGoodbye(): void {
+    this.#beat({ isLast: true });
+    this.#hasSaidGoodbye = true;
+  }
+
+  #beat(more: Pick<Heartbeat, 'isLast'> = {}): void {
+    if (this.#hasSaidGoodbye) return;
     const { node, version, startedAtMs, pool, pending } = this.#init;
     const { appliedRevision } = this;
     const nowMs = Date.now();
@@ -406,6 +421,7 @@ export class ControlPlane {
       inventorySequence: pool.registeredSequence,
       nowMs,
       startedAtMs,
+      ...more,
       workloads: this.workloads().map((workload) => reportedWorkload(workload, nowMs)),
       trust: this.#trust.report(),
       pending: [...pending()],

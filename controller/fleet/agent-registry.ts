@@ -17,10 +17,11 @@ const recordSchema = z.object({
 });
 type AgentRecord = z.infer<typeof recordSchema>;
 
-export const agentStates = ['ready', 'pending', 'behind', 'stale', 'joined'] as const;
+export const agentStates = ['ready', 'pending', 'behind', 'stale', 'stopped', 'joined'] as const;
 /**
  * `ready`: enforces the current revision. `behind`: enforces an older one. `pending`: waits for something. `stale`: has
- * sent no heartbeat for too long. `joined`: has sent no heartbeat since it joined.
+ * sent no heartbeat for too long. `stopped`: said that it stops, and nothing since. `joined`: has sent no heartbeat since it
+ * joined.
  */
 export type AgentState = (typeof agentStates)[number];
 
@@ -105,7 +106,8 @@ export class AgentRegistry {
     if (!isDeepStrictEqual(before?.heartbeat?.trust, heartbeat.trust) || before === undefined) this.#trustVersion += 1;
     const isNews =
       before?.heartbeat?.appliedRevision !== heartbeat.appliedRevision ||
-      before.heartbeat.startedAtMs !== heartbeat.startedAtMs;
+      before.heartbeat.startedAtMs !== heartbeat.startedAtMs ||
+      before.heartbeat.isLast !== heartbeat.isLast;
     if (this.#isClockWrong(clockSkewMs) && !this.#isClockWrong(before?.clockSkewMs ?? 0)) {
       this.#log.warn({ node, clockSkewMs }, "the clock of an agent differs from the controller's");
     }
@@ -174,9 +176,9 @@ export class AgentRegistry {
 
   #stateOf({ heartbeat, lastSeenMs, joinedAtMs }: AgentRecord, revision: number): AgentState {
     if (heartbeat === null || lastSeenMs === null) return 'joined';
-    if (this.#nowMs() - lastSeenMs > this.#staleAfterMs) {
-      return joinedAtMs !== null && joinedAtMs > lastSeenMs ? 'joined' : 'stale';
-    }
+    const hasJoinedSince = joinedAtMs !== null && joinedAtMs > lastSeenMs;
+    if (heartbeat.isLast === true) return hasJoinedSince ? 'joined' : 'stopped';
+    if (this.#nowMs() - lastSeenMs > this.#staleAfterMs) return hasJoinedSince ? 'joined' : 'stale';
     if (heartbeat.appliedRevision === null || heartbeat.pending.length > 0) return 'pending';
     return heartbeat.appliedRevision < revision || !heartbeat.enforcedByAllWorkers ? 'behind' : 'ready';
   }

@@ -88,7 +88,7 @@ class ReportedWorkloads {
 
   constructor({ state, heartbeat }: AgentStatus) {
     this.#state = state;
-    this.isExpected = state !== 'stale';
+    this.isExpected = state !== 'stale' && state !== 'stopped';
     this.#byName = new Map(heartbeat?.workloads.map((status) => [status.name, status]));
   }
 
@@ -96,6 +96,7 @@ class ReportedWorkloads {
   problemOf(workload: WorkloadName): string | null {
     if (this.#state === 'joined') return 'its agent has sent no heartbeat since it joined';
     if (this.#state === 'stale') return 'its agent sends no heartbeats';
+    if (this.#state === 'stopped') return 'its agent was stopped';
     const status = this.#byName.get(workload);
     if (status === undefined) return 'its agent does not report it yet';
     return status.captured ? null : (status.problem ?? 'its traffic is not captured yet');
@@ -103,7 +104,7 @@ class ReportedWorkloads {
 
   /** Null: its connects are accepted late, or that is unknown. */
   lateAcceptProblemOf(workload: WorkloadName): string | null {
-    if (this.#state === 'joined' || this.#state === 'stale') return null;
+    if (this.#state === 'joined' || this.#state === 'stale' || this.#state === 'stopped') return null;
     return this.#byName.get(workload)?.lateAcceptProblem ?? null;
   }
 }

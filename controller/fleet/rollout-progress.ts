@@ -59,6 +59,7 @@ function judge(
     problem,
   });
   if (state === 'joined') return say('joined', 'it has sent no heartbeat since it joined');
+  if (state === 'stopped') return say('stale', 'it was stopped');
   if (state === 'stale') {
     const since = lastSeenMs === null ? '' : ` since ${new Date(lastSeenMs).toISOString()}`;
     return say('stale', `it has sent no heartbeat${since}`);

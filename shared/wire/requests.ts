@@ -109,6 +109,8 @@ export const heartbeatSchema = z.object({
   /** The agent's clock when it sent this; the controller derives the clock skew from it. */
   nowMs: epochMs,
   startedAtMs: epochMs,
+  /** The agent stops in order, and this is its last heartbeat. */
+  isLast: z.literal(true).exactOptional(),
   workloads: z.array(workloadStatusSchema).max(4096),
   /** Absent: the agent's version does not report it. */
   trust: trustReportSchema.exactOptional(),

@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict';
 import { after, before, test } from 'node:test';
+import type { StatusAnswer } from '../../controller/api/api-types.js';
 import { patientMs } from '../lab/patience.js';
 import { programs } from '../lab/programs.js';
 import { waitUntil } from '../lab/wait-until.js';
@@ -93,3 +94,16 @@ test('a start that fails leaves the running agent as it was', { timeout: patient
   assert.equal(running.hasExited, false);
   await node1.waitReady();
 });
+
+test('an agent that is stopped says so at once', { timeout: patientMs(60_000) }, async () => {
+  const node1 = mesh.agent('node1');
+  await waitUntil('it is ready', async () => ((await stateOf('node1')) === 'ready' ? true : undefined));
+  await node1.stop();
+  // Without its last heartbeat it would be `ready` for 20 s, and then `stale`.
+  await waitUntil('it is stopped', async () => ((await stateOf('node1')) === 'stopped' ? true : undefined));
+});
+
+async function stateOf(node: string): Promise<string | undefined> {
+  const { agents } = (await mesh.controller.culvertJson(['status'])) as StatusAnswer;
+  return agents.find((agent) => agent.node === node)?.state;
+}

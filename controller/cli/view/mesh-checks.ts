@@ -108,6 +108,7 @@ function agentFindings({ node, state, heartbeat, revisionLag }: Agent): Finding[
     return [fail(`${node} rejects the rules in NATS: ${alarm}`, 'check whether NATS was tampered with')];
   }
   if (state === 'joined') return [fail(`${node} has sent no heartbeat since it joined`, 'start culvert-agent there')];
+  if (state === 'stopped') return [fail(`the agent of ${node} was stopped`, 'start culvert-agent there')];
   if (state === 'stale') return [fail(`${node} no longer sends heartbeats`, 'check that culvert-agent runs there')];
   if (state === 'behind') {
     return [
@@ -123,7 +124,7 @@ function agentFindings({ node, state, heartbeat, revisionLag }: Agent): Finding[
 
 /** The last heartbeat of a silent agent is out of date. */
 function hasCurrentHeartbeat({ state }: Agent): boolean {
-  return state !== 'stale' && state !== 'joined';
+  return state !== 'stale' && state !== 'stopped' && state !== 'joined';
 }
 
 function workloadFindings(agent: Agent): Finding[] {

@@ -133,6 +133,11 @@ describe('culvert check', () => {
       ['fail agents: host-a no longer sends heartbeats'],
     ],
     [
+      'an agent that was stopped, and nothing of what it said before',
+      withAgent({ state: 'stopped' }, { workloads: [{ ...workload, captured: false }] }),
+      ['fail agents: the agent of host-a was stopped'],
+    ],
+    [
       'a silent agent whose certificates have expired since',
       withAgent({ state: 'stale' }, { workloads: [{ ...workload, certificateNotAfterMs: nowMs - hour }] }),
       [

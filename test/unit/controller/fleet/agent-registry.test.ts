@@ -42,6 +42,9 @@ test('the state of an agent says the worst that is known of it', () => {
     [heartbeat({ pending: ['certificates'] }), 0, 'pending', 0],
     [heartbeat({ appliedRevision: null }), 0, 'pending', null],
     [heartbeat(), 20_001, 'stale', 0],
+    [heartbeat({ isLast: true }), 0, 'stopped', 0],
+    [heartbeat({ isLast: true }), 20_001, 'stopped', 0],
+    [heartbeat({ isLast: true, pending: ['certificates'] }), 0, 'stopped', 0],
   ] as const;
   for (const [message, laterMs, state, lag] of cases) {
     const agents = registry();
@@ -50,6 +53,17 @@ test('the state of an agent says the worst that is known of it', () => {
     const [agent] = agents.list(5);
     assert.deepEqual([agent?.state, agent?.revisionLag], [state, lag], JSON.stringify(message));
   }
+});
+
+test('an agent that was stopped is back with its next heartbeat, and joined after a new join', () => {
+  const agents = registry();
+  const state = () => agents.list(5)[0]?.state;
+  agents.receive(nodeNamed('host-a'), heartbeat({ isLast: true }));
+  clock.nowMs += 1000;
+  agents.noteJoined(nodeNamed('host-a'));
+  assert.equal(state(), 'joined');
+  agents.receive(nodeNamed('host-a'), heartbeat());
+  assert.equal(state(), 'ready');
 });
 
 test('an agent that joined and was never heard of is there as joined', () => {
