@@ -16,8 +16,8 @@ export type CapturedNamespace = { readonly path: string; readonly inode: number 
 
 /**
  * The namespaces that contain capture rules of this host's agent, found by looking into every namespace of this machine:
- * those that are bound to a file anywhere, and those of a process. The rules say which host's agent loaded them, so those of another agent (a
- * host within a host) are left alone. Throws `CAPTURE_TOOL` or `CAPTURE_RULES`.
+ * those that are bound to a file anywhere, and those of a process. The rules say which host's agent loaded them, so
+ * those of another agent (a host within a host) are left alone. Throws `CAPTURE_TOOL` or `CAPTURE_RULES`.
  */
 export async function findCapturedNamespaces(o: {
   readonly runner: CommandRunner;
