@@ -2,11 +2,16 @@ import { reasonByBrokenSide } from '../connection/failure-reasons.js';
 import type { RelayCounters, RelayOutcome, Side } from './relay-outcome.js';
 import type { Breakage, RelayPeer } from './relay-peer.js';
 
+/** The first look for an end that may cross a reset; each further wait is twice as long as the one before. */
+const firstWaitMs = 5;
 /**
- * How long an end may come after the reset that it crossed. The reset waits for this time, and only while the other side
- * is silent. The end may cross hosts, and waits for its turn in two event loops.
+ * How long an end may come after the reset that it crossed. The end may cross hosts, and the application has to run for it,
+ * which takes its time on a busy machine. The reset waits for this time, and only while the other side says no more than
+ * last words. The wait for an open client is short, because the client learns of the reset late. A server whose client is
+ * gone loses nothing. The other side of one that had ended has read that end and waits for nothing more: PostgreSQL's
+ * server says goodbye to a client that has closed, and then takes as long as its process takes to exit.
  */
-const crossingMs = 5;
+const longestWaitMs = { destination: 20, source: 80, ended: 320 } as const;
 /**
  * What a side may still send after the other has ended, and be at its end all the same: the last words of a protocol, such
  * as the alert that closes TLS (31 bytes) or `221 Bye`. An answer that was cut off is longer. A goodbye of this length needs
@@ -20,7 +25,8 @@ type Doubt = {
   readonly breakage: Breakage;
   /** What the other side had sent when this one broke. */
   readonly otherSentBytes: number;
-  readonly timer?: NodeJS.Timeout;
+  /** The next look. */
+  timer?: NodeJS.Timeout | undefined;
 };
 
 /**
@@ -30,8 +36,9 @@ type Doubt = {
  * its bytes were handed over, and this side had said all but its last words. A server must have answered, too: one that
  * resets after a request, in place of an answer, aborts. A client owes no answer.
  *
- * The two ends cross on their way. If the other side is open and silent, its end may be under way, so the reset waits for
- * {@link crossingMs}. If the other side sends, or is held back, it has not ended.
+ * The two ends cross on their way. If the other side is open and silent, its end may be under way, so the reset waits
+ * ({@link longestWaitMs}). If the other side sends, or is held back, it has not ended. Two resets may cross in this way too:
+ * each side has closed with the last words of the other unread.
  */
 export class CrossingEnds {
   readonly #between: Readonly<Record<Side, RelayPeer>> & { readonly counters: RelayCounters };
@@ -46,7 +53,7 @@ export class CrossingEnds {
   /** The side that closed its direction first. */
   first: Side | null = null;
 
-  /** `onSettled` is called once, for the first side that breaks: at once, or within {@link crossingMs}. */
+  /** `onSettled` is called once, for the first side that breaks: at once, or after a wait. */
   constructor(init: {
     readonly between: Readonly<Record<Side, RelayPeer>> & { readonly counters: RelayCounters };
     readonly onSettled: (outcome: RelayOutcome) => void;
@@ -72,8 +79,9 @@ export class CrossingEnds {
   broke(side: Side, breakage: Breakage): void {
     const other = otherOf(side);
     if (this.#doubt !== null) {
-      // Both have gone by themselves. If one of them had ended before, neither was cut off.
-      const isEnd = breakage.isReset && this.#hasEnded(this.#doubt.side) && this.#saidAll(this.#doubt);
+      // Both have gone by themselves, so neither was cut off, unless one had more to say.
+      const isAnswered = this.#hasEnded(this.#doubt.side) || (this.#hasSpoken(side) && this.#owesNoAnswer(side));
+      const isEnd = breakage.isReset && isAnswered && this.#saidAll(this.#doubt);
       if (this.#doubt.side !== side) this.#settle(this.#doubt, isEnd);
       return;
     }
@@ -81,7 +89,7 @@ export class CrossingEnds {
     const mayBeEnd = breakage.isReset && this.#hasSpoken(side);
     if (!mayBeEnd || this.#hasEnded(other)) this.#settle(doubt, mayBeEnd && this.#hadFinished(side));
     else if (this.#between[other].isPaused()) this.#settle(doubt, false);
-    else this.#doubt = { ...doubt, timer: setTimeout(() => this.#waitedEnough(), crossingMs) };
+    else this.#wait(doubt, firstWaitMs);
   }
 
   /** Something else ends the connection: the side that broke did so first. */
@@ -89,9 +97,18 @@ export class CrossingEnds {
     if (this.#doubt !== null) this.#settle(this.#doubt, false);
   }
 
-  /** The event loop may have been busy for all of the time: what has arrived is read once more. */
-  #waitedEnough(): void {
-    setImmediate(() => this.giveUp());
+  #wait(doubt: Doubt, waitMs: number): void {
+    this.#doubt = doubt;
+    // The event loop may have been busy for all of the time: what has arrived is read once more.
+    doubt.timer = setTimeout(() => setImmediate(() => this.#waited(doubt, waitMs)), waitMs);
+  }
+
+  #waited(doubt: Doubt, waitMs: number): void {
+    doubt.timer = undefined;
+    if (this.#doubt !== doubt) return;
+    const isPatient = waitMs < longestWaitMs[this.#hasEnded(doubt.side) ? 'ended' : doubt.side];
+    if (isPatient && this.#saidAll(doubt)) this.#wait(doubt, 2 * waitMs);
+    else this.giveUp();
   }
 
   #settle({ side, breakage: { detail }, timer }: Doubt, isEnd: boolean): void {

@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict';
 import { describe, it, mock } from 'node:test';
+import { setImmediate } from 'node:timers/promises';
 import { CrossingEnds } from '../../../../../agent/dataplane/relay/crossing-ends.js';
 import type { RelayCounters, RelayOutcome } from '../../../../../agent/dataplane/relay/relay-outcome.js';
 import type { Breakage, RelayPeer } from '../../../../../agent/dataplane/relay/relay-peer.js';
@@ -45,6 +46,14 @@ function fakePeer(): FakePeer {
 
 function peerOf(fake: FakePeer): RelayPeer {
   return Object.assign(fake, { isPaused: () => fake.isHeldBack }) as unknown as RelayPeer;
+}
+
+/** Of the mocked timers. What a timer leaves to the event loop happens in between. */
+async function passTime(ms: number): Promise<void> {
+  for (let passedMs = 0; passedMs < ms; passedMs += 1) {
+    mock.timers.tick(1);
+    await setImmediate();
+  }
 }
 
 const reset: Breakage = { detail: 'ECONNRESET', isReset: true };
@@ -230,10 +239,34 @@ const cases: readonly { readonly what: string; readonly act: (t: Ends) => void; 
     reason: null,
   },
   {
-    what: 'both are reset and neither had ended: the first counts',
+    what: 'both are reset: each has closed with the last words of the other unread',
     act: (t) => {
       t.talked().ends.broke('source', reset);
+      t.asks(51).answers(24).ends.broke('destination', reset);
+    },
+    reason: 'OK',
+  },
+  {
+    what: 'both are reset, the destination in place of an answer: the first counts',
+    act: (t) => {
+      t.talked().asks(5000).ends.broke('source', reset);
       t.ends.broke('destination', reset);
+    },
+    reason: 'CLIENT_RESET',
+  },
+  {
+    what: 'both are reset, and the destination has never said anything: the first counts',
+    act: (t) => {
+      t.asks(100).ends.broke('source', reset);
+      t.ends.broke('destination', reset);
+    },
+    reason: 'CLIENT_RESET',
+  },
+  {
+    what: 'both are reset, the source in the middle of an answer: the first counts',
+    act: (t) => {
+      t.talked().ends.broke('source', reset);
+      t.answers(5000).ends.broke('destination', reset);
     },
     reason: 'CLIENT_RESET',
   },
@@ -257,19 +290,79 @@ const cases: readonly { readonly what: string; readonly act: (t: Ends) => void; 
 
 describe('the reason when', () => {
   for (const { what, act, reason } of cases) {
-    it(`${what} is ${reason ?? 'known a moment later'}`, (t) => {
-      mock.timers.enable({ apis: ['setTimeout', 'setImmediate'] });
+    it(`${what} is ${reason ?? 'known a moment later'}`, async (t) => {
+      mock.timers.enable({ apis: ['setTimeout'] });
       t.after(() => mock.timers.reset());
       const ends = new Ends();
       act(ends);
       assert.deepEqual(ends.reasons, reason === null ? [] : [reason]);
-      mock.timers.tick(5);
       // Once the time is over, what has arrived is read; then the reset stands.
-      mock.timers.tick(1);
+      await passTime(1000);
       assert.equal(ends.reasons.length, 1);
       if (reason === null) assert.match(ends.reasons[0] ?? '', /_RESET$/);
     });
   }
+
+  describe('a reset waits for the end of the other side', () => {
+    const waits: readonly {
+      readonly what: string;
+      readonly end?: 'source';
+      readonly act: (t: Ends) => void;
+      readonly afterMs: number;
+      readonly reason: string;
+    }[] = [
+      {
+        what: 'an open client closes late',
+        act: (t) => t.ends.broke('destination', reset),
+        end: 'source',
+        afterMs: 25,
+        reason: 'OK',
+      },
+      {
+        what: 'an open client closes too late',
+        end: 'source',
+        act: (t) => t.ends.broke('destination', reset),
+        afterMs: 100,
+        reason: 'PEER_RESET',
+      },
+      {
+        what: 'the server of a client that is gone closes late',
+        act: (t) => t.ends.broke('source', reset),
+        afterMs: 100,
+        reason: 'OK',
+      },
+      {
+        what: 'the server of a client that has closed takes its time to exit',
+        act: (t) => {
+          t.ends.ended('source');
+          t.answers(24).ends.broke('source', reset);
+        },
+        afterMs: 400,
+        reason: 'OK',
+      },
+      {
+        what: 'the server of a client that has closed goes on with its answer',
+        act: (t) => {
+          t.ends.ended('source');
+          t.ends.broke('source', reset);
+          t.answers(5000);
+        },
+        afterMs: 10,
+        reason: 'CLIENT_RESET',
+      },
+    ];
+    for (const { what, act, end = 'destination', afterMs, reason } of waits) {
+      it(`${what}: ${reason}`, async (t) => {
+        mock.timers.enable({ apis: ['setTimeout'] });
+        t.after(() => mock.timers.reset());
+        const ends = new Ends().talked();
+        act(ends);
+        await passTime(afterMs);
+        if (ends.reasons.length === 0) ends.ends.ended(end);
+        assert.deepEqual(ends.reasons, [reason]);
+      });
+    }
+  });
 
   it('it is an end says which side sent the reset, and which one ended first', () => {
     const t = new Ends().talked();
