@@ -267,7 +267,9 @@ test('a join onto a read-only file system spends no token, and every line says t
   const failures = (): string[] => agent.lines.filter((line) => line.includes('the host could not join the mesh'));
   await waitUntil('three attempts', () => (failures().length >= 3 ? true : undefined), 30_000);
   await agent.stop('SIGTERM', 15_000);
-  for (const line of failures()) assert.match(line, /cannot write .*EROFS.*mount the file system writable/);
+  const problems = agent.lines.filter((line) => line.includes('"level":"error"'));
+  for (const line of problems) assert.match(line, /cannot write .*EROFS.*mount the file system writable/);
+  assert.equal(new Set(problems.map((line) => (JSON.parse(line) as { msg: string }).msg)).size, 2, problems.join('\n'));
   const listed = (await mesh.controller.culvertJson(['token', 'list'])) as TokenItem[];
   assert.equal(listed.find((item) => item.id === id)?.state, 'usable');
   assert.equal((await mesh.controller.culvert(['token', 'revoke', id])).code, 0);

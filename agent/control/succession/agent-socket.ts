@@ -1,10 +1,11 @@
-import { chmodSync, mkdirSync, renameSync, rmSync } from 'node:fs';
+import { chmodSync, renameSync, rmSync } from 'node:fs';
 import net from 'node:net';
 import { dirname, join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 import { describeError } from '../../../shared/errors.js';
 import { version } from '../../../shared/version.js';
 import type { Log } from '../../../shared/log.js';
+import { makeStateDirectory } from '../../../shared/private-file.js';
 import { passSockets } from '../../native/passed-sockets.js';
 
 /** Where the running agent of a state directory answers other processes of this host. */
@@ -56,7 +57,6 @@ export class AgentSocket {
     this.#letGo = init.letGo;
     this.#letGoWithinMs = init.letGoWithinMs ?? letGoMs;
     this.#server = net.createServer((connection) => this.#serve(connection));
-    this.#server.on('error', (error) => init.log.error({ err: error }, 'the socket for a successor failed'));
     this.#server.unref();
   }
 
@@ -68,12 +68,13 @@ export class AgentSocket {
     const own = `${socket.#path}.${process.pid}`;
     try {
       if (Buffer.byteLength(own) > maxPathBytes) throw new Error('its path is too long for a socket');
-      mkdirSync(dirname(own), { recursive: true, mode: 0o700 });
+      await makeStateDirectory(dirname(own));
       rmSync(own, { force: true });
       await new Promise<void>((resolve, reject) => {
         socket.#server.once('error', reject);
         socket.#server.listen(own, resolve);
       });
+      socket.#server.on('error', (error) => init.log.error({ err: error }, 'the socket for a successor failed'));
       chmodSync(own, 0o600);
       renameSync(own, socket.#path);
     } catch (error) {
