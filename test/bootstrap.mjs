@@ -25,6 +25,7 @@ export async function bootstrap(run) {
   say('building');
   start(process.execPath, [compiler(), '-b']);
   start(process.execPath, ['deploy/bundle.mjs']);
+  start(process.execPath, ['deploy/make-executable.mjs']);
   const { ensureRequirements } = await import(builtUrl('test/lab/install-requirements.js'));
   const { requirementsOf } = await import(builtUrl('test/lab/declared-programs.js'));
   await ensureRequirements({ install: true, log: say, requirements: requirementsOf(run) });

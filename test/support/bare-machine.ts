@@ -1,3 +1,4 @@
+import { existsSync } from 'node:fs';
 import { cp, mkdir, mkdtemp, readFile, realpath, rm, symlink, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
@@ -29,6 +30,7 @@ export class BareMachine implements AsyncDisposable {
       await requireSuccess(argv, { timeoutMs: 300_000, env: { PATH: systemDirectories.join(':') } });
       await machine.#addNode();
       await cp('/etc/resolv.conf', machine.path('/etc/resolv.conf'));
+      await machine.#addNpmSettings();
       return machine;
     } catch (error) {
       await machine[Symbol.asyncDispose]();
@@ -86,6 +88,19 @@ export class BareMachine implements AsyncDisposable {
     await cp(npm, this.path(`${modules}/npm`), { recursive: true });
     await symlink(`${modules}/npm/bin/npm-cli.js`, this.path('/usr/local/bin/npm'));
     await writeFile(this.path('/etc/hosts'), '127.0.0.1 localhost\n::1 localhost\n');
+  }
+
+  /** The registry that the machine's own npm installs from, and the CA that npm trusts there. */
+  async #addNpmSettings(): Promise<void> {
+    const setting = async (key: string): Promise<string> =>
+      (await requireSuccess(['npm', 'config', 'get', key])).trim();
+    const lines = [`registry=${await setting('registry')}`];
+    const cafile = await setting('cafile');
+    if (existsSync(cafile)) {
+      await cp(cafile, this.path('/root/npm-ca.pem'), { dereference: true });
+      lines.push('cafile=/root/npm-ca.pem');
+    }
+    await writeFile(this.path('/root/.npmrc'), `${lines.join('\n')}\n`);
   }
 }
 

@@ -1,9 +1,19 @@
 import assert from 'node:assert/strict';
 import { spawnSync } from 'node:child_process';
-import { cpSync, mkdirSync, mkdtempSync, readdirSync, rmSync, statSync, utimesSync, writeFileSync } from 'node:fs';
+import {
+  cpSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  rmSync,
+  statSync,
+  symlinkSync,
+  utimesSync,
+  writeFileSync,
+} from 'node:fs';
 import { createRequire } from 'node:module';
 import { tmpdir } from 'node:os';
-import { join } from 'node:path';
+import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { after, before, test } from 'node:test';
 
@@ -16,6 +26,11 @@ before(() => {
   mkdirSync(join(root, 'agent', 'native'), { recursive: true });
   const files = readdirSync(source).filter((name) => /\.(?:c|h|mjs)$/.test(name));
   for (const file of files) cpSync(join(source, file), join(root, 'agent', 'native', file));
+  // Node may have been installed without its headers.
+  const headers = 'node-api-headers';
+  mkdirSync(join(root, 'node_modules'));
+  const installed = dirname(createRequire(import.meta.url).resolve(`${headers}/package.json`));
+  symlinkSync(installed, join(root, 'node_modules', headers));
   addon = join(root, 'dist', 'agent', 'native', 'culvert.node');
 });
 after(() => rmSync(root, { recursive: true }));
