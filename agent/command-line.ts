@@ -1,5 +1,6 @@
 import { fileURLToPath } from 'node:url';
 import { Command } from 'commander';
+import { daemonCommand } from '../shared/config/daemon-command.js';
 import type { LoadedSettings } from '../shared/config/load-settings.js';
 import { formatConfiguration } from '../shared/config/shown-configuration.js';
 import { addSettingOptions, settingsOfCommand } from '../shared/config/setting-options.js';
@@ -25,16 +26,10 @@ type Loaded = LoadedSettings<typeof agentSettingsTable>;
 
 /** The command line of `culvert-agent`. */
 export function agentCommandLine(finish: Finish): Command {
-  const program = new Command('culvert-agent')
-    .description('Encrypts, authorises and measures the TCP connections of the workloads on this host.')
-    .version(version)
-    .addHelpText(
-      'after',
-      '\nExit codes: 0 done, 64 the command line or a file that it names is unusable, 1 any other failure',
-    )
-    .showHelpAfterError('(see --help)')
-    // Commands inherit it: main.ts ends the process.
-    .exitOverride();
+  const program = daemonCommand({
+    name: 'culvert-agent',
+    description: 'Encrypts, authorises and measures the TCP connections of the workloads on this host.',
+  });
 
   /** A command with all settings; `action` returns the exit code. */
   function command(

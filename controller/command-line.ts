@@ -1,10 +1,10 @@
-import { Command } from 'commander';
+import type { Command } from 'commander';
+import { daemonCommand } from '../shared/config/daemon-command.js';
 import type { LoadedSettings } from '../shared/config/load-settings.js';
 import { formatConfiguration } from '../shared/config/shown-configuration.js';
 import { addSettingOptions, settingsOfCommand } from '../shared/config/setting-options.js';
 import { CulvertError } from '../shared/errors.js';
 import { createLog, flushLog } from '../shared/log.js';
-import { version } from '../shared/version.js';
 import { startController, type ControllerOptions } from './app.js';
 import { exportCa, importCa, rotateCa } from './ca/ca-commands.js';
 import { rotationSteps, type RotationStep } from './ca/root-rotation.js';
@@ -17,16 +17,10 @@ export type Finish = (task: () => Promise<void>) => Promise<void>;
 
 /** The command line of `culvert-controller`. */
 export function controllerCommandLine(finish: Finish): Command {
-  const program = new Command('culvert-controller')
-    .description('Stores, compiles and distributes the rules of a mesh, and runs its certificate authority.')
-    .version(version)
-    .addHelpText(
-      'after',
-      '\nExit codes: 0 done, 64 the command line or a file that it names is unusable, 1 any other failure',
-    )
-    .showHelpAfterError('(see --help)')
-    // Commands inherit it: main.ts ends the process.
-    .exitOverride();
+  const program = daemonCommand({
+    name: 'culvert-controller',
+    description: 'Stores, compiles and distributes the rules of a mesh, and runs its certificate authority.',
+  });
 
   const run = command(program, 'run', 'Run the controller (the default).', true);
   run.action(() =>

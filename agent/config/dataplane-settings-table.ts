@@ -1,4 +1,4 @@
-import { defineSettings, type SettingsOf } from '../../shared/config/settings-table.js';
+import { defineSettings, pickSettings, type SettingsOf } from '../../shared/config/settings-table.js';
 import type { DataplaneSettings } from '../dataplane/settings.js';
 import { http2EngineNames } from '../dataplane/settings.js';
 
@@ -179,40 +179,5 @@ export const dataplaneSettingsTable = defineSettings({
 
 /** The data plane's part of the effective settings. */
 export function dataplaneSettings(values: SettingsOf<typeof dataplaneSettingsTable>): DataplaneSettings {
-  const {
-    connectTimeoutMs,
-    tlsHandshakeTimeoutMs,
-    connectRetries,
-    idleTimeoutMs,
-    maxConnectionDurationMs,
-    halfCloseTimeoutMs,
-    maxConnectionsPerWorkload,
-    maxWaitingBytesPerWorkload,
-    streamWindowBytes,
-    tunnelWindowBytes,
-    maxStreamsPerTunnel,
-    tunnelPingIntervalMs,
-    tunnelPingTimeoutMs,
-    tunnelIdleTimeoutMs,
-    http2Engine,
-    listenBacklog,
-  } = values;
-  return {
-    connectTimeoutMs,
-    tlsHandshakeTimeoutMs,
-    connectRetries,
-    idleTimeoutMs,
-    maxConnectionDurationMs,
-    halfCloseTimeoutMs,
-    maxConnectionsPerWorkload,
-    maxWaitingBytesPerWorkload,
-    streamWindowBytes,
-    tunnelWindowBytes,
-    maxStreamsPerTunnel,
-    tunnelPingIntervalMs,
-    tunnelPingTimeoutMs,
-    tunnelIdleTimeoutMs,
-    http2Engine,
-    listenBacklog,
-  };
+  return pickSettings(dataplaneSettingsTable, values);
 }

@@ -49,6 +49,12 @@ export type SettingValue<S extends SettingSpec> = S extends { default: null } ? 
 
 export type SettingsOf<T extends SettingsTable> = { readonly [K in keyof T]: SettingValue<T[K]> };
 
+/** The values of one table among those of several. */
+export function pickSettings<T extends SettingsTable>(table: T, values: SettingsOf<T>): SettingsOf<T> {
+  const picked = Object.keys(table).map((name) => [name, values[name]]);
+  return Object.fromEntries(picked) as SettingsOf<T>;
+}
+
 /** Keeps the literal types of a table for {@link SettingsOf}. */
 export function defineSettings<const T extends SettingsTable>(table: T): T {
   return table;
