@@ -4,6 +4,7 @@ import { waitUntil } from '../lab/wait-until.js';
 import { EchoMesh } from '../support/mesh/echo-mesh.js';
 import { ask, HeldConnection, SteadyTraffic } from '../support/mesh/echo-traffic.js';
 import { waitForLog } from '../support/mesh/log-lines.js';
+import { segmentationRule } from '../support/mesh/rule-world.js';
 import { patientMs } from '../lab/patience.js';
 
 let mesh: EchoMesh;
@@ -16,12 +17,11 @@ after(async () => {
   await mesh[Symbol.asyncDispose]();
 });
 
-const denial = (name: string, serviceAccount: string): string => `
-apiVersion: culvert.dev/v1
-kind: SegmentationRule
-metadata: { name: ${name} }
-spec: { tier: team, priority: 10, action: deny, from: [{ serviceAccount: shop/${serviceAccount} }], reason: tested here }
-`;
+const denial = (name: string, serviceAccount: string): string =>
+  segmentationRule(
+    name,
+    `{ tier: team, priority: 10, action: deny, from: [{ serviceAccount: shop/${serviceAccount} }], reason: tested here }`,
+  );
 
 type Ready = { readonly degraded: readonly { readonly name: string }[] };
 

@@ -6,6 +6,7 @@ import { waitUntil } from '../lab/wait-until.js';
 import { EchoMesh } from '../support/mesh/echo-mesh.js';
 import { ask, HeldConnection, SteadyTraffic } from '../support/mesh/echo-traffic.js';
 import { waitForLog } from '../support/mesh/log-lines.js';
+import { segmentationRule } from '../support/mesh/rule-world.js';
 import { patientMs } from '../lab/patience.js';
 import { idleMsOf } from '../support/machine-factor.js';
 
@@ -19,12 +20,11 @@ after(async () => {
   await mesh[Symbol.asyncDispose]();
 });
 
-const rule = (action: 'allow' | 'deny'): string => `
-apiVersion: culvert.dev/v1
-kind: SegmentationRule
-metadata: { name: neighbours }
-spec: { tier: team, priority: 10, action: ${action}, from: [{ serviceAccount: shop/neighbour }], reason: tested here }
-`;
+const rule = (action: 'allow' | 'deny'): string =>
+  segmentationRule(
+    'neighbours',
+    `{ tier: team, priority: 10, action: ${action}, from: [{ serviceAccount: shop/neighbour }], reason: tested here }`,
+  );
 
 function natsPid(): number {
   return Number(readFileSync(path.join(mesh.controller.stateDir, 'nats', 'nats-server.pid'), 'utf8'));

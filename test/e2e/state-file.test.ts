@@ -8,6 +8,7 @@ import { waitUntil } from '../lab/wait-until.js';
 import { EchoMesh } from '../support/mesh/echo-mesh.js';
 import { ask } from '../support/mesh/echo-traffic.js';
 import { loggedIn, waitForLog } from '../support/mesh/log-lines.js';
+import { segmentationRule } from '../support/mesh/rule-world.js';
 import { patientMs } from '../lab/patience.js';
 
 let mesh: EchoMesh;
@@ -20,12 +21,11 @@ after(async () => {
   await mesh[Symbol.asyncDispose]();
 });
 
-const rule = (action: 'allow' | 'deny'): string => `
-apiVersion: culvert.dev/v1
-kind: SegmentationRule
-metadata: { name: neighbours }
-spec: { tier: team, priority: 10, action: ${action}, from: [{ serviceAccount: shop/neighbour }], reason: tested here }
-`;
+const rule = (action: 'allow' | 'deny'): string =>
+  segmentationRule(
+    'neighbours',
+    `{ tier: team, priority: 10, action: ${action}, from: [{ serviceAccount: shop/neighbour }], reason: tested here }`,
+  );
 
 type Ready = { readonly degraded: readonly { readonly name: string; readonly detail: string }[] };
 

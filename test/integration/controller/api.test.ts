@@ -18,14 +18,11 @@ import {
   callApi,
   documents,
   eventually,
+  ruleDocument,
   startedController,
   temporaryDirectory,
   workloadDocument,
 } from '../../support/controller/controller-fixture.js';
-
-function rule(name: string, spec: object): string {
-  return JSON.stringify({ apiVersion: 'culvert.dev/v1', kind: 'SegmentationRule', metadata: { name }, spec });
-}
 
 const shop = documents(
   workloadDocument('shop', 'api', { ip: '198.18.1.1', node: 'host-a' }),
@@ -37,7 +34,7 @@ const shop = documents(
     metadata: { namespace: 'shop', name: 'database' },
     spec: { vips: ['198.19.0.1'], ports: [{ port: 80, targetPort: 5432 }], selector: { app: 'db' } },
   }),
-  rule('db-only-from-api', {
+  ruleDocument('db-only-from-api', {
     tier: 'team',
     priority: 100,
     action: 'allow',
@@ -45,7 +42,7 @@ const shop = documents(
     to: [{ workload: 'shop/db' }],
     ports: [5432],
   }),
-  rule('db-closed', { tier: 'team', priority: 900, action: 'deny', to: [{ workload: 'shop/db' }] }),
+  ruleDocument('db-closed', { tier: 'team', priority: 900, action: 'deny', to: [{ workload: 'shop/db' }] }),
 );
 
 test('every route but those for joining and probes needs the credential', async () => {
@@ -112,7 +109,7 @@ test('problems in two documents are both reported with their lines, and nothing 
 test('the revision rises by one for a change of rules and not at all for workloads, the same documents or a dry run', async () => {
   await using directory = await temporaryDirectory();
   await using controller = await startedController(directory.path);
-  const open = rule('open', { tier: 'team', priority: 5, action: 'allow', from: [{ namespace: 'shop' }] });
+  const open = ruleDocument('open', { tier: 'team', priority: 5, action: 'allow', from: [{ namespace: 'shop' }] });
   const pods = documents(
     workloadDocument('shop', 'api', { ip: '198.18.1.1', node: 'host-a' }),
     workloadDocument('shop', 'db', { ip: '198.18.1.2' }),
@@ -143,7 +140,7 @@ test('the revision rises by one for a change of rules and not at all for workloa
   assert.deepEqual((changed.body as ApplyAnswer).inventory, { sequence: 3, changes: 1 });
   assert.equal((changed.body as ApplyAnswer).revision, 2);
   const both = documents(
-    rule('more', { tier: 'team', priority: 6, action: 'allow', from: [{ namespace: 'shop' }] }),
+    ruleDocument('more', { tier: 'team', priority: 6, action: 'allow', from: [{ namespace: 'shop' }] }),
     workloadDocument('shop', 'late', { ip: '198.18.1.9' }),
   );
   const { revision, inventory } = (await apply(controller, both)).body as ApplyAnswer;
@@ -164,7 +161,7 @@ test('concurrent applies are made one after the other, each with a sequence or a
     Array.from({ length: 4 }, (_, index) =>
       apply(
         controller,
-        rule(`r${index}`, { tier: 'team', priority: index, action: 'allow', from: [{ namespace: 'shop' }] }),
+        ruleDocument(`r${index}`, { tier: 'team', priority: index, action: 'allow', from: [{ namespace: 'shop' }] }),
       ),
     ),
   );
@@ -187,7 +184,7 @@ test('resources are listed, read and deleted; what is referred to or missing say
         metadata: { name: 'batch' },
         spec: { members: [{ namespace: 'batch' }] },
       }),
-      rule('uses-batch', {
+      ruleDocument('uses-batch', {
         tier: 'team',
         priority: 5,
         action: 'allow',
@@ -283,7 +280,7 @@ test('for a source without an agent, a rule about its workload can deny but neve
   await using directory = await temporaryDirectory();
   await using controller = await startedController(directory.path);
   const about = (name: string, action: string, port: number) =>
-    rule(name, {
+    ruleDocument(name, {
       tier: 'team',
       priority: port,
       action,

@@ -25,6 +25,7 @@ import {
   callApi,
   documents,
   eventually,
+  ruleDocument,
   silentLog,
   startedController,
   temporaryDirectory,
@@ -35,7 +36,7 @@ import { nodeNamed } from '../../support/routing/names.js';
 
 function rule(name: string): string {
   const spec = { tier: 'team', action: 'allow', from: [{ namespace: 'shop' }], to: [{ workload: 'shop/db' }] };
-  return JSON.stringify({ apiVersion: 'culvert.dev/v1', kind: 'SegmentationRule', metadata: { name }, spec });
+  return ruleDocument(name, spec);
 }
 
 const two = documents(

@@ -5,14 +5,11 @@ import {
   apply,
   callApi,
   documents,
+  ruleDocument,
   startedController,
   temporaryDirectory,
   workloadDocument,
 } from '../../support/controller/controller-fixture.js';
-
-function rule(name: string, spec: object): string {
-  return JSON.stringify({ apiVersion: 'culvert.dev/v1', kind: 'SegmentationRule', metadata: { name }, spec });
-}
 
 test('why explains every endpoint of a service as it does the first', async () => {
   await using directory = await temporaryDirectory();
@@ -25,9 +22,9 @@ test('why explains every endpoint of a service as it does the first', async () =
     spec: { vips: ['198.19.0.9'], ports: [{ port: 80, targetPort: 8080 }], selector: { set: 'one' } },
   });
   const second = [{ workload: 'shop/second' }];
-  const closed = rule('second-closed', { tier: 'team', priority: 5, action: 'deny', to: second });
+  const closed = ruleDocument('second-closed', { tier: 'team', priority: 5, action: 'deny', to: second });
   const from = [{ serviceAccount: 'shop/intruder' }];
-  const open = rule('second-for-one', { tier: 'team', priority: 1, action: 'allow', from, to: second });
+  const open = ruleDocument('second-for-one', { tier: 'team', priority: 1, action: 'allow', from, to: second });
   const set = documents(
     workloadDocument('shop', 'api', { ip: '198.18.1.1', node: 'host-a' }),
     replica('first', '198.18.9.1'),

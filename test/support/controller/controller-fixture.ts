@@ -117,6 +117,11 @@ function parseJson(text: string): unknown {
   }
 }
 
+/** A SegmentationRule as `apply` takes it. */
+export function ruleDocument(name: string, spec: object): string {
+  return JSON.stringify({ apiVersion: 'culvert.dev/v1', kind: 'SegmentationRule', metadata: { name }, spec });
+}
+
 export function workloadDocument(
   namespace: string,
   name: string,

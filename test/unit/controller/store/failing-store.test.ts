@@ -17,6 +17,7 @@ import { isPageKey } from '../../../../shared/wire/registry-leaf.js';
 import { registryRootKey } from '../../../../shared/wire/registry-root.js';
 import {
   documents,
+  ruleDocument,
   silentLog,
   temporaryDirectory,
   workloadDocument,
@@ -59,7 +60,7 @@ function api(label: string): string {
 
 function rule(priority: number, from: object = { workload: 'shop/api' }): string {
   const spec = { tier: 'team', priority, action: 'allow', from: [from], to: [{ workload: 'shop/db' }] };
-  return JSON.stringify({ apiVersion: 'culvert.dev/v1', kind: 'SegmentationRule', metadata: { name: 'db' }, spec });
+  return ruleDocument('db', spec);
 }
 
 function apply(store: ResourceStore, ...texts: readonly string[]) {
