@@ -1,6 +1,15 @@
 import { readdirSync } from 'node:fs';
 import { agentSettingsTable } from '../../agent/config/agent-settings.js';
-import { capturePorts, hostPorts, lateAcceptPorts } from '../../agent/ports.js';
+import {
+  capturePorts,
+  hostPorts,
+  lateAcceptPorts,
+  ownTrafficMark,
+  synMarks,
+  synQueueNumber,
+  transparentReplyMark,
+  transparentReplyTable,
+} from '../../agent/ports.js';
 import { controllerSettings } from '../../controller/config/settings.js';
 import { renderSettingsTable } from '../../shared/config/settings-table.js';
 import { declaredPrograms } from '../lab/declared-programs.js';
@@ -13,6 +22,7 @@ import { renderReference } from './reference.js';
 /** The parts of the documents that are made from the code, by the name in their `<!-- generated: NAME -->` mark. */
 export const generatedBlocks: Readonly<Record<string, () => string | Promise<string>>> = {
   ports: renderPorts,
+  marks: renderMarks,
   reasons: renderReasons,
   'agent metrics': () => renderMetrics(agentMetrics()),
   'controller metrics': () => renderMetrics(controllerMetrics()),
@@ -72,6 +82,24 @@ function renderPorts(): string {
   return markdownTable(
     ['port', 'where', 'what for'],
     rows.map(([port, where, what]) => [String(port), where, what]),
+  );
+}
+
+function renderMarks(): string {
+  const hex = (mark: number): string => `mark 0x${mark.toString(16)}`;
+  return markdownTable(
+    ['what', 'what for'],
+    [
+      [hex(ownTrafficMark), "the agent's own traffic, which is not captured"],
+      [hex(transparentReplyMark), "replies to connections that the agent makes with the client's address"],
+      [`routing table ${transparentReplyTable}`, 'leads these replies back to the agent'],
+      [
+        `queue ${synQueueNumber} (NFQUEUE)`,
+        'SYNs to ports with `earlyAccept: false` wait here, only where there are any',
+      ],
+      [hex(synMarks.accepted), 'such a SYN whose far side is connected'],
+      [hex(synMarks.refused), 'such a SYN that is refused'],
+    ],
   );
 }
 

@@ -1,5 +1,6 @@
 import { CulvertError, describeError } from '../../../../shared/errors.js';
 import { isQueueMissing, isQueueTaken } from '../../../native/syn-queue.js';
+import { synQueueNumber } from '../../../ports.js';
 import type { LateAcceptState } from '../../messages.js';
 import type { HostedWorkload } from '../hosted-workload.js';
 import { LateAccept, type LateAcceptHandlers } from './late-accept.js';
@@ -130,6 +131,6 @@ type Hosted = {
 
 function problemOf(code: string, error: unknown): string {
   if (isQueueMissing(code)) return 'the kernel has no nfnetlink_queue (modprobe nfnetlink_queue)';
-  if (isQueueTaken(code)) return 'another program has the packet queue 15002 in its namespace';
+  if (isQueueTaken(code)) return `another program has the packet queue ${synQueueNumber} in its namespace`;
   return describeError(error);
 }
