@@ -8,7 +8,7 @@ export type TestSuite = {
   readonly slowest?: RegExp;
   /** Of the directory's files; all when absent. */
   readonly files?: RegExp;
-  /** Files at a time: so many that two cores have work while files wait. The gate runs two such runs at once. */
+  /** Files at a time: enough to give two cores work while files wait. The gate runs two such runs at once. */
   readonly concurrency: number;
   /** For one file, on an idle machine. */
   readonly timeoutMs: number;
