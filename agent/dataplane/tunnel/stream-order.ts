@@ -1,8 +1,11 @@
 import type { ClientTunnel } from './client-tunnel.js';
 import type { NoTunnel } from './tunnel-dial.js';
 
-/** More than a round trip around the world. The order of connections that take longer is worth less than their delay. */
-const longestWaitMs = 250;
+/**
+ * How long a wait goes on while no CONNECT is answered: more than a round trip around the world. The order of connections
+ * that take longer is worth less than their delay. Where answers come, however slowly, the next ones stand in the line.
+ */
+const longestSilenceMs = 250;
 
 /** Ends with null when a request may look for a tunnel again, otherwise with why it need not. */
 export type WaitForTunnel = Promise<NoTunnel | null>;
@@ -21,7 +24,7 @@ export class StreamOrder {
   #allAnswered: {
     readonly promise: WaitForTunnel;
     readonly resolve: (ended: null) => void;
-    readonly timer: NodeJS.Timeout;
+    timer: NodeJS.Timeout;
   } | null = null;
 
   get isIdle(): boolean {
@@ -46,19 +49,32 @@ export class StreamOrder {
 
   answered(): void {
     this.#unanswered -= 1;
-    if (this.#unanswered > 0) return;
-    this.#endWait();
+    if (this.#unanswered === 0) this.#endWait();
+    else if (this.#allAnswered !== null) this.#waitAgain(this.#allAnswered);
   }
 
-  /** Ends when every CONNECT is answered, or after a second. */
+  /** Ends when every CONNECT is answered, or when no answer comes any more. */
   allAnswered(): WaitForTunnel {
     if (this.#allAnswered === null) {
       let resolve: (ended: null) => void = () => {};
       const promise: WaitForTunnel = new Promise((settle) => (resolve = settle));
-      const timer = setTimeout(() => this.#endWait(), longestWaitMs);
-      this.#allAnswered = { promise, resolve, timer };
+      this.#allAnswered = { promise, resolve, timer: this.#newTimer() };
     }
     return this.#allAnswered.promise;
+  }
+
+  #waitAgain(wait: { timer: NodeJS.Timeout }): void {
+    clearTimeout(wait.timer);
+    wait.timer = this.#newTimer();
+  }
+
+  /** Answers that have arrived while this thread did something else, or did not get the processor, are read first. */
+  #newTimer(): NodeJS.Timeout {
+    const endUnlessAnswered = (): void => {
+      if (this.#allAnswered?.timer === timer) this.#endWait();
+    };
+    const timer = setTimeout(() => setImmediate(endUnlessAnswered), longestSilenceMs);
+    return timer;
   }
 
   #endWait(): void {

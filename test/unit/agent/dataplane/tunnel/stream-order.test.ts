@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import { describe, mock, test } from 'node:test';
+import { afterEach, beforeEach, describe, mock, test } from 'node:test';
 import type { ClientTunnel } from '../../../../../agent/dataplane/tunnel/client-tunnel.js';
 import { StreamOrder } from '../../../../../agent/dataplane/tunnel/stream-order.js';
 
@@ -48,14 +48,65 @@ describe('the order of streams to one port', () => {
     assert.deepEqual([order.line, order.isIdle, order.choose(free)], [null, true, free]);
   });
 
-  test('waits a quarter of a second at most', async (t) => {
-    mock.timers.enable({ apis: ['setTimeout'] });
-    t.after(() => mock.timers.reset());
+  describe('while no answer comes', () => {
+    beforeEach(() => mock.timers.enable({ apis: ['setTimeout', 'setImmediate'] }));
+    afterEach(() => mock.timers.reset());
+
+    async function hasEnded(wait: Promise<null | object>): Promise<boolean> {
+      return await Promise.race([wait.then(() => true), Promise.resolve().then(() => Promise.resolve(false))]);
+    }
+
+    /** Ends what is due, and what that leaves for the end of the turn. */
+    function pass(ms: number): void {
+      mock.timers.tick(ms);
+      mock.timers.tick(0);
+    }
+
+    test('waits a quarter of a second at most', async () => {
+      const order = new StreamOrder();
+      order.sent(tunnel(false));
+      const wait = order.allAnswered();
+      pass(249);
+      assert.equal(await hasEnded(wait), false);
+      pass(1);
+      assert.equal(await wait, null);
+      assert.equal(order.choose(free), free);
+    });
+
+    test('counts from the last answer', async () => {
+      const order = new StreamOrder();
+      const full = tunnel(false);
+      for (let i = 0; i < 4; i++) order.sent(full);
+      const wait = order.allAnswered();
+      for (let i = 0; i < 3; i++) {
+        pass(249);
+        order.answered();
+      }
+      pass(249);
+      assert.equal(await hasEnded(wait), false);
+      assert.equal(order.choose(free), null);
+      pass(1);
+      assert.equal(await hasEnded(wait), true);
+    });
+  });
+
+  test('takes an answer that arrived while this thread was busy for one in time', async () => {
     const order = new StreamOrder();
     order.sent(tunnel(false));
+    order.sent(tunnel(false));
     const wait = order.allAnswered();
-    mock.timers.tick(250);
-    assert.equal(await wait, null);
-    assert.equal(order.choose(free), free);
+    // The loop runs late timers before it reads what has arrived.
+    const arrived = new Promise<void>((resolve) => {
+      setTimeout(() => {
+        order.answered();
+        resolve();
+      }, 250);
+    });
+    for (const until = performance.now() + 300; performance.now() < until;);
+    await arrived;
+    await new Promise((resolve) => setImmediate(resolve));
+    assert.equal(order.choose(free), null);
+    order.answered();
+    await wait;
   });
 });
