@@ -97,12 +97,15 @@ test('a change that the self-test cannot see is found by the comparison', { time
   const own = { selfTestIntervalMs: never, pollIntervalMs: never, idleCompareIntervalMs: never };
   const capture = network.capture({ log: silent, settings: { ...own, compareIntervalMs: never } });
   await capture.apply(workload(network.a));
-  await network.sh(network.a, 'ip6tables -t nat -D CULVERT_PREROUTING 4');
-  assert.equal(await capture.check(workload(network.a).name), 'repaired');
-  await network.sh(network.a, 'iptables -t nat -I CULVERT_OUTPUT 1 -p tcp --dport 99 -j ACCEPT');
-  assert.equal(await capture.check(workload(network.a).name), 'repaired');
-  await network.sh(network.a, 'nft flush ruleset');
-  assert.equal(await capture.check(workload(network.a).name), 'repaired');
+  // The capture repairs by itself what the kernel reports, perhaps before it is asked to check.
+  const repairs = async (change: string): Promise<number | undefined> => {
+    await network.sh(network.a, change);
+    assert.notEqual(await capture.check(workload(network.a).name), 'failed');
+    return capture.status()[0]?.repairs;
+  };
+  assert.equal(await repairs('ip6tables -t nat -D CULVERT_PREROUTING 4'), 1);
+  assert.equal(await repairs('iptables -t nat -I CULVERT_OUTPUT 1 -p tcp --dport 99 -j ACCEPT'), 2);
+  assert.equal(await repairs('nft flush ruleset'), 3);
   assert.equal(await capture.check(workload(network.a).name), 'ok');
   await capture.releaseAll();
   await capture.close();
@@ -149,8 +152,9 @@ test('a namespace with IPv6 switched off is captured for IPv4, and for IPv6 when
   assert.equal(capture.status()[0]?.ipv6, 'disabled');
   assert.equal(capture.status()[0]?.problem, null);
   await network.sh(network.b, 'sysctl -qw net.ipv6.conf.all.disable_ipv6=0');
-  assert.equal(await capture.check(workload(network.b).name), 'repaired');
+  assert.notEqual(await capture.check(workload(network.b).name), 'failed');
   assert.equal(capture.status()[0]?.ipv6, 'on');
+  assert.equal(capture.status()[0]?.repairs, 1);
   await network.sh(network.b, 'sysctl -qw net.ipv6.conf.all.disable_ipv6=1');
   await capture.releaseAll();
   await capture.close();
