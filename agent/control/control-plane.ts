@@ -180,8 +180,7 @@ export class ControlPlane {
   /**
    * Stops managing workloads. With `removesCapture` every workload is released; otherwise all capture rules stay. Until
    * {@link disconnect}, open connections are still checked against the rules and flow records are still sent. With
-   * `hasSuccessor` the state on disk is another process's from then on. With `isLastOfHost` the controller is told that no
-   * agent manages this host any more.
+   * `hasSuccessor` the state on disk is another process's from then on. `isLastOfHost`: no agent follows.
    */
   async stop(o: {
     readonly removesCapture: boolean;
@@ -194,7 +193,8 @@ export class ControlPlane {
     this.#recovery.close();
     this.#certificates.close();
     this.#credentials.close();
-    if (o.isLastOfHost) this.#sayGoodbye();
+    // Nobody has to wait until heartbeats are missed. Open connections may go on: the drain follows.
+    if (o.isLastOfHost) this.#beat({ isLast: true });
     await this.#workloads.close();
     if (o.removesCapture) await this.#workloads.releaseAll();
     if (o.hasSuccessor) await Promise.all([this.#saver.abandon(), this.#registrySaver.abandon()]);
@@ -399,14 +399,9 @@ export class ControlPlane {
     else this.#nextBeat.refresh();
   }
 
-  /** Nobody has to wait until heartbeats are missed. Open connections may go on: the drain follows. */
-  #sayGoodbye(): void {
-    this.#beat({ isLast: true });
-    this.#hasSaidGoodbye = true;
-  }
-
   #beat(more: Pick<Heartbeat, 'isLast'> = {}): void {
     if (this.#hasSaidGoodbye) return;
+    this.#hasSaidGoodbye = more.isLast === true;
     const { node, version, startedAtMs, pool, pending } = this.#init;
     const { appliedRevision } = this;
     const nowMs = Date.now();
