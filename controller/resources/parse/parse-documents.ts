@@ -1,4 +1,4 @@
-import { Composer, isMap, isScalar, LineCounter, type Document } from 'yaml';
+import { Composer, isScalar, LineCounter, type Document } from 'yaml';
 import { atOnce } from '../../../shared/in-turns.js';
 import { findExpansion } from './alias-expansion.js';
 import { documentChunks, type DocumentChunk } from './document-chunks.js';
@@ -14,7 +14,7 @@ import { TooDeepError, lineAt, lineOfPath, writtenAt, yamlProblems, yamlToJson, 
 
 /** Limits of one input, in characters and in documents. */
 const maxInputLength = 32 * 1024 * 1024;
-/** Also of one item of a list, and of a document with its aliases expanded. */
+/** Of one part of an input that is parsed alone: a document, or an item of a list; also with its aliases expanded. */
 export const maxDocumentLength = 1024 * 1024;
 export const maxDocuments = 20_000;
 /** Further problems are counted, not listed. */
@@ -73,18 +73,16 @@ const tooMuch = {
   hint: 'write the values out instead of using aliases',
 } as const;
 
-/** Before the document is plain data: whether it says that it is a list. */
-function isList({ contents }: Document.Parsed): boolean {
-  const kind: unknown = isMap(contents) ? contents.get('kind') : undefined;
-  return typeof kind === 'string' && kind.endsWith('List');
-}
+/** In YAML or JSON. For a hint only: the text is not parsed. */
+const listKind = /(?:^|[\s{,"])kind"?\s*:\s*"?\w*List\b/;
 
 function isEmpty({ contents, errors }: Document.Parsed): boolean {
   return errors.length === 0 && (contents === null || (isScalar(contents) && contents.value === null));
 }
 
 function composeChunk(text: string, lines: LineCounter): Generator<Document.Parsed> {
-  const composer = new Composer({ merge: true, stringKeys: true, strict: true, uniqueKeys: true });
+  // The library compares each key with all before it; yamlProblems finds repeated ones in linear time.
+  const composer = new Composer({ merge: true, stringKeys: true, strict: true, uniqueKeys: false });
   return composer.compose(yamlTokens(text, lines));
 }
 
@@ -150,6 +148,8 @@ class Input {
     const list = listChunks(chunk);
     const type = list === undefined ? null : this.#readListHead(list.head);
     if (list !== undefined && type !== null) return yield* this.readingListItems(list.items, type);
+    // Before it is composed, which takes seconds for some texts of this size.
+    if (chunk.text.length > maxDocumentLength) return this.#refuseTooLarge(chunk);
     const problemsBefore = this.#problems.length + this.#unlisted;
     const read: Item[] = [];
     let only: Resource | undefined;
@@ -213,14 +213,15 @@ class Input {
     return false;
   }
 
+  #refuseTooLarge({ text, linesBefore }: DocumentChunk): void {
+    this.#documents++;
+    const hint = listKind.test(text) ? 'split it, or write it as YAML with one item below the other' : 'split it';
+    const message = `is larger than ${maxDocumentLength} characters`;
+    this.add({ offset: null, line: linesBefore + 1, message, hint });
+  }
+
   /** The document as plain data; undefined: it is not readable, and the problems say why. */
   #readDocument(document: Document.Parsed): unknown {
-    const [start, end] = document.range;
-    if (end - start > maxDocumentLength) {
-      const hint = isList(document) ? 'split it, or write it as YAML with one item below the other' : 'split it';
-      this.add({ offset: start, message: `is larger than ${maxDocumentLength} characters`, hint });
-      return undefined;
-    }
     const unreadable = yamlProblems(document);
     for (const problem of unreadable) this.add(problem);
     if (unreadable.length > 0) return undefined;

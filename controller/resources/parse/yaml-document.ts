@@ -1,5 +1,5 @@
 import { Lexer, Parser, isAlias, isMap, isScalar, isSeq, visit } from 'yaml';
-import type { Document, LineCounter, Node } from 'yaml';
+import type { Document, LineCounter, Node, YAMLMap } from 'yaml';
 
 /** A problem in the YAML itself, found before its content is validated. */
 export type YamlProblem = { readonly offset: number; readonly message: string; readonly hint: string };
@@ -30,7 +30,7 @@ export function* yamlTokens(text: string, lines: LineCounter): ReturnType<Parser
   yield* parser.end();
 }
 
-/** Syntax errors, unknown tags, and keys that could modify JavaScript's prototypes. */
+/** Syntax errors, unknown tags, fields that are written twice, and keys that could modify JavaScript's prototypes. */
 export function yamlProblems(document: Document.Parsed): YamlProblem[] {
   const problems: YamlProblem[] = document.errors.slice(0, maxSyntaxErrors).map((error) => ({
     offset: error.pos[0],
@@ -46,8 +46,26 @@ export function yamlProblems(document: Document.Parsed): YamlProblem[] {
       if (key?.value !== '__proto__') return;
       problems.push({ offset: key.range?.[0] ?? 0, message: '"__proto__" is not a field', hint: 'remove it' });
     },
+    Map(_, map) {
+      problems.push(...repeatedFields(map));
+    },
   });
   return problems;
+}
+
+function* repeatedFields({ items }: YAMLMap): Generator<YamlProblem> {
+  const seen = new Set<unknown>();
+  for (const { key } of items) {
+    if (!isScalar(key)) continue;
+    if (seen.has(key.value)) {
+      yield {
+        offset: key.range?.[0] ?? 0,
+        message: `is not valid YAML: the field ${JSON.stringify(key.value)} is written twice`,
+        hint: 'keep one of the two',
+      };
+    }
+    seen.add(key.value);
+  }
 }
 
 function firstLine(message: string): string {

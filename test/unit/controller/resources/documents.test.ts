@@ -8,6 +8,7 @@ import {
 } from '../../../../controller/resources/parse/parse-documents.js';
 import { inTurns } from '../../../../shared/in-turns.js';
 import { formatPath, formatProblem } from '../../../../controller/resources/kinds/problem.js';
+import { cpuMs } from '../../../support/machine-factor.js';
 
 const segment = (name: string, body = '{ members: [{ namespace: billing }] }') =>
   `apiVersion: culvert.dev/v1\nkind: Segment\nmetadata: { name: ${name} }\nspec: ${body}\n`;
@@ -76,6 +77,28 @@ describe('parseDocuments', () => {
     });
   });
 
+  it('costs time in proportion to the text, whatever fields and anchors it has', () => {
+    const lines = 20_000;
+    const many = (line: (index: number) => string): string =>
+      Array.from({ length: lines }, (_, at) => line(at)).join('');
+    const cpuOf = (text: string): number => {
+      const before = cpuMs();
+      assert.ok(problemsOf(text).length > 0);
+      return cpuMs() - before;
+    };
+    const list = many((at) => `- a${at}\n`);
+    cpuOf(list);
+    const listMs = cpuOf(list);
+    // The fields took 17 times as long as the list when every one was compared with all before it.
+    const fields = many((at) => `a${at}: 1\n`);
+    const anchors = many((at) => `a${at}: &a${at} 1\n`);
+    const flow = `{${many((at) => `a${at}, `)}}`;
+    for (const text of [fields, anchors, flow]) {
+      const ms = cpuOf(text);
+      assert.ok(ms < 12 * listMs, `${text.slice(0, 12)}… took ${ms} ms, a list of as many lines ${listMs} ms`);
+    }
+  });
+
   const refused: readonly (readonly [what: string, text: string, message: RegExp])[] = [
     ['an empty input', '', /there is no resource in the input/],
     ['a text instead of a mapping', 'hello', /must be a mapping/],
@@ -92,7 +115,7 @@ describe('parseDocuments', () => {
     ],
     ['a kind of a later version', 'kind: VirtualService', /this version does not support it/],
     ['a kind named like an object method', 'kind: constructor', /there is no kind "constructor"/],
-    ['a key that is written twice', `${segment('a')}kind: Segment\n`, /Map keys must be unique/],
+    ['a key that is written twice', `${segment('a')}kind: Segment\n`, /the field "\w+" is written twice/],
     [
       'a document that is written twice',
       `${segment('a')}---\n${segment('a')}`,

@@ -147,8 +147,8 @@ describe('a problem in a list', () => {
       listOf(['kind: Pod\napiVersion: v1']),
       /^line:3: items\[0\]\.kind: Culvert does not take Pod/,
     ],
-    ['fields that are written twice', `${listOf([policy('a')])}kind: List\n`, /Map keys must be unique/],
-    ['a field items that is written twice', `${listOf([policy('a')])}items: []\n`, /Map keys must be unique/],
+    ['fields that are written twice', `${listOf([policy('a')])}kind: List\n`, /the field "\w+" is written twice/],
+    ['a field items that is written twice', `${listOf([policy('a')])}items: []\n`, /the field "\w+" is written twice/],
   ];
   for (const [what, text, problem] of refused)
     it(`refuses ${what}`, () => assert.match(problemsOf(text).join('\n'), problem));
