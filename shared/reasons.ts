@@ -192,6 +192,13 @@ export const reasons = {
     text: 'The source is not a registered workload, or it proved no identity where mTLS is STRICT.',
     next: 'culvert get Workload',
   },
+  NOT_OWN_ADDRESS: {
+    side: 'client',
+    level: 'warn',
+    status: 401,
+    text: 'The workload sent from an address, or was reached at one, that is not registered for it.',
+    next: 'culvert get Workload NAME -n NAMESPACE',
+  },
   NOT_MESHED_PEER: {
     side: 'mesh',
     level: 'warn',

@@ -88,6 +88,10 @@ export function planWorkloadChains(
       jumpMatch: '-p tcp',
       rules: [
         `-i lo -p tcp -m mark --mark ${ownMark} ${because('remember-own-dial')} -j CONNMARK --set-xmark ${replyMark}`,
+        `-i lo ${because('loopback')} -j RETURN`,
+        ...exclusions.excludeInboundPorts.map((port) => excludePort('excluded-inbound-port', port)),
+        // Nothing passes through a workload: it has one identity, and this traffic is not its own.
+        `-p tcp -m tcp --syn -m addrtype ! --dst-type LOCAL ${because('not-for-this-workload')} -j DROP`,
       ],
     },
     {
@@ -114,7 +118,7 @@ export function planWorkloadChains(
         `-p tcp -m tcp --dport ${capturePorts.inboundTunnel} ${because('tunnel')} -j RETURN`,
         `-s ${probeSource[family]} -p tcp ${because('host-probe')} -j ACCEPT`,
         ...exclusions.excludeInboundPorts.map((port) => excludePort('excluded-inbound-port', port)),
-        `-p tcp -m tcp --syn ${because('inbound')} -j REDIRECT --to-ports ${capturePorts.inboundPlaintext}`,
+        `-p tcp -m tcp --syn -m addrtype --dst-type LOCAL ${because('inbound')} -j REDIRECT --to-ports ${capturePorts.inboundPlaintext}`,
       ],
     },
     {

@@ -45,7 +45,8 @@ export type Identified = {
  * 4. a file descriptor is left;
  * 5. the workload is within its limits;
  * 6. the workload is registered;
- * 7. rules and a valid certificate are here.
+ * 7. its side of the connection has one of its registered addresses, and the other side has none of them;
+ * 8. rules and a valid certificate are here.
  *
  * Fills in both parties of the record with what is known at each point.
  */
@@ -68,6 +69,8 @@ export function identify(arrival: Arrival): Identified | Refused {
   if (limit !== null) return refused('CONN_LIMIT', limit);
   const entry = context.state.registry.workload(workload.name);
   if (entry === undefined) return unregistered(arrival);
+  const foreign = foreignAddress(arrival, captured, entry);
+  if (foreign !== null) return refused('NOT_OWN_ADDRESS', foreign);
   const own = { address: isOutbound ? client : dialled, workload: workload.name, identity: entry.identity };
   if (isOutbound) connection.record.source = own;
   else connection.record.destination = own;
@@ -98,6 +101,27 @@ function unregistered({ context, connection, workload }: Arrival): Refused {
   if (!context.state.registry.isFilled) return refused('NO_RULES_YET', 'no registry yet');
   const detail = `${workload.name} is not registered`;
   return refused(connection.record.direction === 'outbound' ? 'SOURCE_UNKNOWN' : 'NO_RULES_YET', detail);
+}
+
+/**
+ * Why an address cannot be what it claims to be; null: nothing is wrong. Both addresses are handed to a dial, and an
+ * application trusts some of them: a client that bound `::1` would be taken for the application's own host, and a packet
+ * for `::`, sent by a neighbour on the link, would be relayed to what the application serves to itself alone.
+ */
+function foreignAddress(
+  { connection, workload, socket }: Arrival,
+  { kind, dialled, client }: Exclude<CapturedDestination, UnreadableDestination>,
+  { addresses }: WorkloadEntry,
+): string | null {
+  if (kind === 'mapped') return `${dialled.ip} came in an IPv6 packet, as an IPv4-mapped address`;
+  const isOutbound = connection.record.direction === 'outbound';
+  const own = isOutbound ? client.ip : dialled.ip;
+  if (!addresses.includes(own)) return `${own} is no registered address of ${workload.name}`;
+  // What a workload sends to itself does not leave it, so it is never captured on its way in.
+  if (!isOutbound && socket !== null && (isLoopback(client.ip) || addresses.includes(client.ip))) {
+    return `${client.ip} is an address of ${workload.name} itself, and came from outside`;
+  }
+  return null;
 }
 
 /**

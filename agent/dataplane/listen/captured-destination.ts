@@ -7,9 +7,12 @@ import { socketAddresses, type OriginalDestination, type PeerAddress } from '../
 
 /** Where an accepted connection was going before it was redirected to one of our ports. */
 export type CapturedDestination =
-  /** `direct`: the client dialled our own port, and nothing was redirected. */
+  /**
+   * `direct`: the client dialled our own port, and nothing was redirected. `mapped`: an IPv6 packet was addressed to an
+   * IPv4-mapped address (RFC 4291, section 2.5.5.2), which no kernel sends and which a dial would take for IPv4.
+   */
   | {
-      readonly kind: 'redirected' | 'direct';
+      readonly kind: 'redirected' | 'direct' | 'mapped';
       readonly dialled: OriginalDestination;
       readonly client: PeerAddress;
     }
@@ -47,6 +50,7 @@ export function capturedDestination(socket: net.Socket, conntrackFd: number | nu
   const dialled = (isDirect ? local : original) as OriginalDestination;
   if (client === null) return unreadable({ dialled, hasLeft: true });
   if (isDirect) return { kind: 'direct', dialled, client };
+  if (isIpv6(dialled.ip) !== isIpv6(local.ip)) return { kind: 'mapped', dialled, client };
   return { kind: 'redirected', dialled, client: ownClient(socket, client, conntrackFd) };
 }
 

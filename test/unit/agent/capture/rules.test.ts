@@ -32,6 +32,9 @@ COMMIT
 -I PREROUTING 1 -p tcp -m comment --comment "culvert:jump" -j CULVERT_PREROUTING
 -I OUTPUT 1 -p tcp -m comment --comment "culvert:jump" -j CULVERT_OUTPUT
 -A CULVERT_PREROUTING -i lo -p tcp -m mark --mark 0x539/0xfff -m comment --comment "culvert:remember-own-dial" -j CONNMARK --set-xmark 0x111/0xfff
+-A CULVERT_PREROUTING -i lo -m comment --comment "culvert:loopback" -j RETURN
+-A CULVERT_PREROUTING -p tcp -m tcp --dport 9100 -m comment --comment "culvert:excluded-inbound-port" -j RETURN
+-A CULVERT_PREROUTING -p tcp -m tcp --syn -m addrtype ! --dst-type LOCAL -m comment --comment "culvert:not-for-this-workload" -j DROP
 -A CULVERT_OUTPUT -p tcp -m connmark --mark 0x111/0xfff -m conntrack --ctdir REPLY -m comment --comment "culvert:reply-to-own-dial" -j MARK --set-xmark 0x111/0xfff
 COMMIT
 *nat
@@ -43,7 +46,7 @@ COMMIT
 -A CULVERT_PREROUTING -p tcp -m tcp --dport 15008 -m comment --comment "culvert:tunnel" -j RETURN
 -A CULVERT_PREROUTING -s 169.254.7.127 -p tcp -m comment --comment "culvert:host-probe" -j ACCEPT
 -A CULVERT_PREROUTING -p tcp -m tcp --dport 9100 -m comment --comment "culvert:excluded-inbound-port" -j RETURN
--A CULVERT_PREROUTING -p tcp -m tcp --syn -m comment --comment "culvert:inbound" -j REDIRECT --to-ports 15006
+-A CULVERT_PREROUTING -p tcp -m tcp --syn -m addrtype --dst-type LOCAL -m comment --comment "culvert:inbound" -j REDIRECT --to-ports 15006
 -A CULVERT_OUTPUT -p tcp -m mark --mark 0x539/0xfff -m comment --comment "culvert:own-traffic" -j ACCEPT
 -A CULVERT_OUTPUT -m addrtype --dst-type LOCAL -m comment --comment "culvert:to-itself" -j RETURN
 -A CULVERT_OUTPUT -p tcp -m tcp --dport 3306 -m comment --comment "culvert:excluded-outbound-port" -j RETURN

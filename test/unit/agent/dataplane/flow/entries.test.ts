@@ -30,6 +30,8 @@ import { workload as workloadEntry } from '../../../../support/routing/registry-
 
 const webIp = '198.18.11.2' as IpAddress;
 const dbIp = '198.18.12.2' as IpAddress;
+/** Of no workload. */
+const otherIp = '198.18.13.2' as IpAddress;
 const client = { ip: webIp, port: 40_000 } as PeerAddress;
 
 const web = workloadEntry('shop/web', [webIp]);
@@ -44,6 +46,7 @@ const faults = [
   'descriptors',
   'limit',
   'unregistered',
+  'address',
   'expired',
 ] as const;
 type Fault = (typeof faults)[number];
@@ -64,14 +67,16 @@ async function endingOf(
   const records: ClosedConnection[] = [];
   const answers: string[] = [];
   const context = contextWith(has, state, (record, ending) => records.push(record.close(ending)));
+  const isElsewhere = has.has('address');
   const dialled = {
-    ip: has.has('loopback') ? '127.0.0.5' : dbIp,
+    ip: has.has('loopback') ? '127.0.0.5' : isElsewhere && entry !== 'outbound' ? otherIp : dbIp,
     port: has.has('own port') ? 15_008 : 5432,
   } as OriginalDestination;
+  const from = isElsewhere && entry === 'outbound' ? { ...client, ip: otherIp } : client;
   const isDirect = has.has('own port') && entry === 'outbound';
   const captured: CapturedDestination = has.has('unreadable')
     ? { kind: 'unreadable', dialled: null, client: null, hasLeft: false, detail: 'ENOPROTOOPT' }
-    : { kind: isDirect ? 'direct' : 'redirected', dialled, client };
+    : { kind: isDirect ? 'direct' : 'redirected', dialled, client: from };
   const [peer, socket] = await socketPair();
   if (entry === 'outbound') await serveOutbound(context, workload, socket, captured);
   else if (entry === 'plaintext') await serveInboundPlaintext(context, workload, socket, captured);
@@ -85,6 +90,27 @@ async function endingOf(
   workload.close();
   assert.equal(context.connections.size, 0);
   return { answers, records };
+}
+
+/** How a plain connection to db ends. */
+async function plaintextFrom(
+  from: PeerAddress,
+  kind: 'redirected' | 'mapped' = 'redirected',
+): Promise<[reason: string, detail: string][]> {
+  const netnsPath = '/proc/self/ns/net';
+  const netnsInode = statSync(netnsPath).ino;
+  const workload = HostedWorkload.open({ name: workloadNamed('shop/db'), netnsPath, netnsInode, slot: 0 });
+  const records: [string, string][] = [];
+  const context = contextWith(new Set(), stateWith(new Set(), db), (_record, { reason, detail }) =>
+    records.push([reason, detail]),
+  );
+  const dialled = { ip: dbIp, port: 5432 } as OriginalDestination;
+  const [peer, socket] = await socketPair();
+  await serveInboundPlaintext(context, workload, socket, { kind, dialled, client: from });
+  await answerTo(peer);
+  await endOf(peer, socket);
+  workload.close();
+  return records;
 }
 
 function stateWith(has: ReadonlySet<Fault>, own: WorkloadEntry): WorkerState {
@@ -176,6 +202,7 @@ const reasonsOf: Readonly<Record<EntryName, readonly string[]>> = {
     'RESOURCE_FD',
     'CONN_LIMIT',
     'SOURCE_UNKNOWN',
+    'NOT_OWN_ADDRESS',
     'CERT_EXPIRED',
     'POLICY_DEFAULT_DENY',
   ],
@@ -187,6 +214,7 @@ const reasonsOf: Readonly<Record<EntryName, readonly string[]>> = {
     'RESOURCE_FD',
     'CONN_LIMIT',
     'NO_RULES_YET',
+    'NOT_OWN_ADDRESS',
     'CERT_EXPIRED',
     'POLICY_DEFAULT_DENY',
   ],
@@ -197,6 +225,7 @@ const reasonsOf: Readonly<Record<EntryName, readonly string[]>> = {
     'HOST_UNREACHABLE',
     'CONN_LIMIT',
     'NO_RULES_YET',
+    'NOT_OWN_ADDRESS',
     'CERT_EXPIRED',
     'POLICY_DEFAULT_DENY',
   ],
@@ -233,6 +262,23 @@ describe('the three entries', () => {
     const [record] = records;
     assert.deepEqual(record?.source, { address: null, workload: 'shop/web', identity: null });
     assert.deepEqual([record.requested, record.destination.address, record.detail], [null, null, 'ENOPROTOOPT']);
+  });
+});
+
+describe('an address that nobody may use', () => {
+  const loopback = '::1' as IpAddress;
+
+  it('is refused as the client of a plain connection: the workload itself, and its loopback', async () => {
+    for (const ip of [dbIp, loopback, '127.0.0.1' as IpAddress]) {
+      const records = await plaintextFrom({ ip, port: 40_000 } as PeerAddress);
+      assert.deepEqual(records, [['NOT_OWN_ADDRESS', `${ip} is an address of shop/db itself, and came from outside`]]);
+    }
+    assert.deepEqual(await plaintextFrom(client), [['POLICY_DEFAULT_DENY', '']]);
+  });
+
+  it('is refused when an IPv6 packet has it as an IPv4-mapped one', async () => {
+    const records = await plaintextFrom(client, 'mapped');
+    assert.deepEqual(records, [['NOT_OWN_ADDRESS', `${dbIp} came in an IPv6 packet, as an IPv4-mapped address`]]);
   });
 });
 
