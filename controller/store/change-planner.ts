@@ -9,6 +9,7 @@ import { formatProblem, type Problem } from '../resources/kinds/problem.js';
 import type { ResourceId } from '../resources/kinds/resource-key.js';
 import { checkInventory } from './check-inventory.js';
 import { checkTests, hasTests } from './check-tests.js';
+import { lostWithLabels } from './lost-by-deletion.js';
 import { nextCommit, planDelete, planningApply, type Among, type Author, type Plan } from './plan-change.js';
 import { planInventoryApply, planInventoryDelete, splitResources, type InventoryPlan } from './plan-inventory.js';
 import { planRollback } from './plan-rollback.js';
@@ -70,8 +71,11 @@ export class ChangePlanner {
 
   /** Plans to delete a rule document; undefined when it does not exist. */
   delete(turn: InventoryTurn, present: CompiledRevision, id: ResourceId, author: Author): WholePlan | undefined {
-    const rules = planDelete(present.state, id, author, this.#among(turn, noChange));
-    return rules === undefined ? undefined : { rules, inventory: null };
+    const plan = planDelete(present.state, id, author, this.#among(turn, noChange));
+    if (plan === undefined) return undefined;
+    const lost = plan.ok && id.kind === 'Namespace' ? lostWithLabels(this.#inventory, present, id) : [];
+    const rules = plan.ok ? { ...plan, warnings: [...plan.warnings, ...lost] } : plan;
+    return { rules, inventory: null };
   }
 
   /** Plans to delete a service that rules name, which changes their meaning; undefined when it does not exist. */

@@ -11,6 +11,7 @@ import type { ResourceId } from '../resources/kinds/resource-key.js';
 import { checkInventory } from './check-inventory.js';
 import { checkInventoryTests } from './check-tests.js';
 import type { Author } from './plan-change.js';
+import { lostByDeletion } from './lost-by-deletion.js';
 import { planInventoryApply, planInventoryDelete, type InventoryPlan } from './plan-inventory.js';
 import type { ChangeOutcome } from './change-outcome.js';
 import { nameKey, ruleDependencies } from './rule-dependencies.js';
@@ -73,12 +74,20 @@ export class InventoryChanges {
     id: ResourceId,
     { dryRun }: { readonly dryRun: boolean },
   ): Promise<ChangeOutcome | 'needs a revision' | undefined> {
-    return this.#make(() => planInventoryDelete(this.#inventory, id), { locations: new Map(), dryRun });
+    return this.#make(() => planInventoryDelete(this.#inventory, id), {
+      locations: new Map(),
+      dryRun,
+      isDeletion: true,
+    });
   }
 
   async #make(
     makePlan: () => InventoryPlan | undefined,
-    { locations, dryRun }: { readonly locations: ParsedDocuments['locations']; readonly dryRun: boolean },
+    {
+      locations,
+      dryRun,
+      isDeletion = false,
+    }: { readonly locations: ParsedDocuments['locations']; readonly dryRun: boolean; readonly isDeletion?: boolean },
   ): Promise<ChangeOutcome | 'needs a revision' | undefined> {
     let plan: InventoryPlan | undefined;
     const change = () => {
@@ -87,7 +96,8 @@ export class InventoryChanges {
     };
     const judge = (applied: AppliedChange): ChangeVerdict<Made> => {
       if (plan === undefined) return { isKept: false, value: { outcome: undefined, sequence: null } };
-      const outcome = this.#check(plan, applied, locations);
+      const checked = this.#check(plan, applied, locations);
+      const outcome = isDeletion ? this.#withLost(checked, applied) : checked;
       const isKept = !dryRun && typeof outcome === 'object' && outcome.ok && applied.held.size > 0;
       return { isKept, value: { outcome, sequence: isKept ? this.#inventory.sequence : null } };
     };
@@ -100,6 +110,14 @@ export class InventoryChanges {
       throw pending(sequence, cause);
     });
     return { ...outcome, inventory: { ...outcome.inventory, sequence } };
+  }
+
+  /** Says what applied to a workload that is deleted. */
+  #withLost(outcome: ChangeOutcome | 'needs a revision', applied: AppliedChange): typeof outcome {
+    if (typeof outcome === 'string' || !outcome.ok) return outcome;
+    const { warnings } = outcome;
+    const lost = lostByDeletion({ inventory: this.#inventory, release: this.#release(), applied, warnings });
+    return { ...outcome, warnings: [...warnings, ...lost] };
   }
 
   #check(

@@ -154,6 +154,64 @@ test('delete names the rules, segments and services that no longer match, also w
   }
 });
 
+test('delete names what selects the workload by labels, or workloads by those of the Namespace, also with --dry-run', async () => {
+  const rule = (name: string, peers: object) =>
+    JSON.stringify({
+      apiVersion: 'culvert.dev/v1',
+      kind: 'SegmentationRule',
+      metadata: { name },
+      spec: { action: 'deny', priority: 20, ...peers },
+    });
+  const namespace = JSON.stringify({
+    apiVersion: 'culvert.dev/v1',
+    kind: 'Namespace',
+    metadata: { name: 'pods', labels: { team: 'blue' } },
+  });
+  const isolated = JSON.stringify({
+    apiVersion: 'networking.k8s.io/v1',
+    kind: 'NetworkPolicy',
+    metadata: { name: 'isolated', namespace: 'pods' },
+    spec: { podSelector: { matchLabels: { app: 'x' } }, policyTypes: ['Ingress'] },
+  });
+  const applied = await apply(
+    controller,
+    documents(
+      namespace,
+      isolated,
+      workloadDocument('pods', 'one', { ip: '198.18.0.10', labels: { app: 'x' } }),
+      workloadDocument('pods', 'two', { ip: '198.18.0.11', labels: { app: 'x' } }),
+      rule('by-label', { to: [{ labels: { app: 'x' } }] }),
+      rule('by-team', { from: [{ namespaceLabels: { team: 'blue' } }] }),
+      rule('by-address', { to: [{ cidr: '198.18.0.10/32' }] }),
+      rule('of-others', { to: [{ labels: { app: 'y' } }] }),
+    ),
+  );
+  assert.equal(applied.status, 200, applied.text);
+  for (const dryRun of [['--dry-run'], []]) {
+    const { code, err } = await culvert('delete', 'workload', 'pods/one', ...dryRun);
+    assert.equal(code, 0, err);
+    const [, selecting = ''] = /^warning: Workload\/pods\/one: is selected by (.*), by its labels/m.exec(err) ?? [];
+    assert.deepEqual(
+      selecting.split(', '),
+      ['NetworkPolicy/pods/isolated', 'SegmentationRule/by-label', 'SegmentationRule/by-team'],
+      err,
+    );
+    assert.match(err, /^while something still answers at its addresses, they count as outside the mesh: /m);
+  }
+  for (const dryRun of [['--dry-run'], []]) {
+    const { code, err } = await culvert('delete', 'namespace', 'pods', ...dryRun);
+    assert.equal(code, 0, err);
+    assert.match(
+      err,
+      /^warning: Namespace\/pods: workloads of this namespace are selected by its labels in SegmentationRule\/by-team \(/m,
+    );
+  }
+  for (const name of ['by-label', 'by-team', 'by-address', 'of-others']) await culvert('delete', 'rule', name);
+  const last = await culvert('delete', 'workload', 'pods/two');
+  assert.match(last.err, /^warning: Workload\/pods\/two: is selected by NetworkPolicy\/pods\/isolated, by/m);
+  await culvert('delete', 'networkpolicy', 'pods/isolated');
+});
+
 test('delete --dry-run says what would be deleted, and refuses what a deletion would refuse', async () => {
   const would = await culvert('delete', 'workload', 'shop/db', '--dry-run');
   assert.deepEqual([would.code, would.out], [0, 'Workload/shop/db would be deleted']);
