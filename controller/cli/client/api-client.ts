@@ -84,12 +84,22 @@ export class ApiClient {
       });
     }
     if (Array.isArray(problems)) return new RefusedError({ answer: json as ProblemsAnswer });
+    if (code === 'METHOD_NOT_ALLOWED' || (code === 'NOT_FOUND' && message.startsWith(noRoute))) {
+      return new CliError({
+        exit: 'failed',
+        code: 'OTHER_VERSION',
+        message: `the controller does not know what this command asks for: ${message}`,
+        hint: 'run culvert in the version of the controller: compare culvert --version with culvert check',
+      });
+    }
     const exit = code === 'BAD_REQUEST' ? 'usage' : exitOf(status);
     const next = typeof hint === 'string' ? hint : exit === 'unauthorized' ? unauthorizedHint : undefined;
     return new CliError({ exit, code, message, ...(next === undefined ? {} : { hint: next }) });
   }
 }
 
+/** How a controller begins that has no such route: another version. */
+const noRoute = 'there is nothing at ';
 const unauthorizedHint = 'copy admin.yaml again from the state directory of the controller';
 
 function parseJson(text: string): unknown {

@@ -9,6 +9,8 @@ import { after, before, describe, it } from 'node:test';
 import { parse } from 'yaml';
 import type { RunningController } from '../../../../controller/app.js';
 import { programs } from '../../../lab/programs.js';
+import { ApiClient } from '../../../../controller/cli/client/api-client.js';
+import { loadContext } from '../../../../controller/cli/client/context.js';
 import { culvert as run, type CliRun } from '../../../support/controller/cli-fixture.js';
 import { startedController, temporaryDirectory } from '../../../support/controller/controller-fixture.js';
 
@@ -66,6 +68,20 @@ async function file(name: string, contents: string): Promise<string> {
   await writeFile(path, contents);
   return path;
 }
+
+it('says that the versions differ when the controller has no such route', async () => {
+  const client = new ApiClient({ context: await loadContext(context, {}) });
+  for (const asked of [
+    { method: 'GET', path: ['later'] },
+    { method: 'DELETE', path: ['status'] },
+  ] as const) {
+    await assert.rejects(client.call(asked), {
+      code: 'OTHER_VERSION',
+      exit: 'failed',
+      hint: 'run culvert in the version of the controller: compare culvert --version with culvert check',
+    });
+  }
+});
 
 // The steps follow one another, as a person would go.
 describe('the culvert command with a running controller', () => {
