@@ -112,7 +112,7 @@ export async function startAgent({
     health: parseListenAddress(settings.healthAddress, '--health-address'),
   };
   const startedAtMs = Date.now();
-  const takingOver = new TakingOver({ stateDir: settings.stateDir, kept });
+  const takingOver = new TakingOver({ stateDir: settings.stateDir, kept, isWanted: settings.takeOver });
   const abort = new AbortController();
   const workers = dataplaneThreads(settings);
   const registry = new Registry();
@@ -251,12 +251,14 @@ export async function startAgent({
     probe.close();
     await view.plane?.stop(o);
   };
+  let stopped: Promise<Stopped> | null = null;
   let announceSuccession = (): void => undefined;
   const succeeded = new Promise<void>((resolve) => (announceSuccession = resolve));
   const openSocket = (): Promise<AgentSocket> =>
     AgentSocket.open({
       stateDir: settings.stateDir,
       log,
+      isStopping: () => stopped !== null,
       sockets: () => [...(endpoints?.sockets() ?? []), ...(view.pool?.sockets.all() ?? [])],
       letGo: async () => {
         isSucceeded = true;
@@ -278,7 +280,7 @@ export async function startAgent({
     const isLastOfHost = takingOver.isInCharge && !isSucceeded;
     await letGo({ removesCapture, hasSuccessor: false, isLastOfHost });
     // What the open connections need is stopped after they have ended.
-    const stopped = await drainPool(view.pool, options);
+    const drained = await drainPool(view.pool, options);
     await view.flows?.close();
     await view.plane?.disconnect();
     // Another agent may have taken over meanwhile: the rules are its own by now.
@@ -288,9 +290,8 @@ export async function startAgent({
     heapTrimmer.stop();
     await endpoints?.[Symbol.asyncDispose]();
     agentSocket?.close();
-    return stopped;
+    return drained;
   };
-  let stopped: Promise<Stopped> | null = null;
   const stop = (options: StopOptions): Promise<Stopped> => (stopped ??= stopNow(options));
   try {
     if (takingOver.from !== null) {

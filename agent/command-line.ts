@@ -75,8 +75,11 @@ export function agentCommandLine(finish: Finish): Command {
         assertCanCapture();
         const log = logOf(loaded);
         const { Supervisor } = await import('./supervise.js');
+        const { requireNoAgent } = await import('./control/succession/predecessor.js');
         const { KeptSockets } = await import('./control/succession/kept-sockets.js');
-        const { stateDir, failMode } = loaded.values;
+        const { stateDir, failMode, takeOver } = loaded.values;
+        // Its child would refuse to start, again and again.
+        if (!takeOver) requireNoAgent(stateDir);
         const kept = new KeptSockets({ stateDir, log, env: process.env });
         const supervisor = new Supervisor({
           argv: [process.execPath, ...process.execArgv, mainFile, 'run', ...settings],

@@ -82,7 +82,7 @@ export class Supervisor {
       return;
     }
     this.#log.info({}, 'starting a new agent that takes over from the running one');
-    const successor = this.#start([]);
+    const successor = this.#start([], ['--take-over']);
     this.#successor = successor;
     this.#hasTriedToReplace = true;
     void successor.exited.then((exit) => {
@@ -140,9 +140,9 @@ export class Supervisor {
   }
 
   /** In its own process group, so that Ctrl-C reaches the child once, through us. Twice would mean "stop at once". */
-  #start(sockets: readonly number[]): Child {
+  #start(sockets: readonly number[], more: readonly string[] = []): Child {
     const [program, ...args] = this.#argv;
-    const started = spawn(program, args, {
+    const started = spawn(program, [...args, ...more], {
       stdio: ['ignore', 'inherit', 'inherit', 'ipc', ...sockets],
       detached: true,
       env: { ...process.env, ...(sockets.length === 0 ? {} : { [inheritedCount]: String(sockets.length) }) },

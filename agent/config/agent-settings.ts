@@ -77,6 +77,15 @@ export const agentSettingsTable = defineSettings({
     help: 'What happens if the agent dies: closed lets nothing pass until it is back; open lets new connections pass unprotected meanwhile (needs "culvert-agent supervise").',
     example: 'closed',
   },
+  takeOver: {
+    kind: 'boolean',
+    flag: '--take-over',
+    env: 'CULVERT_AGENT_TAKE_OVER',
+    key: 'takeOver',
+    default: false,
+    help: 'Take over from the agent that runs with the same state directory; without it a second agent does not start.',
+    example: 'true',
+  },
   removeOnExit: {
     kind: 'boolean',
     flag: '--remove-on-exit',

@@ -82,11 +82,53 @@ test(
   },
 );
 
+test(
+  'a second agent that is not asked to take over does not start, and says how to replace the first',
+  { timeout: patientMs(60_000) },
+  async () => {
+    const node1 = mesh.agent('node1');
+    const running = node1.process;
+    const flags = ['--node', 'node1', '--state-dir', node1.stateDir];
+    for (const command of [['run'], ['supervise', '--']]) {
+      const { code, stderr } = await node1.node.exec([...programs.agent, ...command, ...flags]);
+      assert.equal(code, 1, stderr);
+      assert.match(stderr, new RegExp(`already \\(pid ${running.pid}, .*--take-over.*\\[AGENT_RUNS\\]`));
+    }
+    assert.equal(running.hasExited, false);
+    await node1.waitReady();
+  },
+);
+
+test('an agent that is stopping is succeeded without being asked', { timeout: patientMs(90_000) }, async () => {
+  const node1 = mesh.agent('node1');
+  const stopping = node1.process;
+  // It keeps the drain going.
+  const held = await HeldConnection.open(mesh.client, mesh.toServer);
+  process.kill(stopping.pid, 'SIGTERM');
+  await waitUntil('it stops', () => loggedIn(node1.logFile, 'agent stopping').at(-1), 30_000);
+  const next = await node1.node.spawn([...programs.agent, 'run', '--node', 'node1', '--state-dir', node1.stateDir]);
+  await next.waitForLine(/"this agent took over/);
+  await held.exchange();
+  assert.deepEqual(await stopping.exited, { code: 0, signal: null });
+  await node1.start();
+  assert.deepEqual(await next.exited, { code: 0, signal: null });
+  await node1.waitReady();
+});
+
 test('a start that fails leaves the running agent as it was', { timeout: patientMs(60_000) }, async () => {
   const node1 = mesh.agent('node1');
   const running = node1.process;
   await using traffic = new SteadyTraffic({ from: mesh.client, target: mesh.toServer, lanes: 2 });
-  const flags = ['run', '--node', 'node1', '--state-dir', node1.stateDir, '--admin-address', '192.0.2.1:15000'];
+  const flags = [
+    'run',
+    '--node',
+    'node1',
+    '--state-dir',
+    node1.stateDir,
+    '--take-over',
+    '--admin-address',
+    '192.0.2.1:15000',
+  ];
   const failed = await node1.node.exec([...programs.agent, ...flags]);
   assert.notEqual(failed.code, 0);
   await waitUntil('traffic goes on', () => (traffic.result.attempts > 30 ? true : undefined));

@@ -26,7 +26,7 @@ after(async () => {
 /** Starts the unit's program as systemd does: with its descriptor store, and the socket for notifications. */
 async function startUnit(fds: readonly number[], notifySocket: string): Promise<LabProcess> {
   const node1 = mesh.agent('node1');
-  const flags = ['--node', 'node1', '--state-dir', node1.stateDir, '--drain-timeout', '12s'];
+  const flags = ['--node', 'node1', '--state-dir', node1.stateDir, '--drain-timeout', '12s', '--take-over'];
   const argv = [...programs.agent, 'supervise', '--', ...flags];
   // A process cannot know its id before it runs.
   return await node1.node.spawn(['sh', '-c', 'LISTEN_PID=$$ exec "$@"', 'sh', ...argv], {

@@ -17,7 +17,12 @@ export function agentSocketPath(stateDir: string): string {
 export type AgentRequest = 'who' | 'copy' | 'succeed' | 'taken';
 
 /** The answer to each request but `taken`, which is answered by {@link yours}. */
-export type AgentAnswer = { readonly pid: number; readonly version: string };
+export type AgentAnswer = {
+  readonly pid: number;
+  readonly version: string;
+  /** It was told to stop, and only lets its open connections end. */
+  readonly isStopping?: boolean;
+};
 
 /** From now on the process that asked is in charge of capture and state on this host. */
 export const yours = 'yours';
@@ -47,6 +52,7 @@ export class AgentSocket {
   readonly #sockets: () => readonly number[];
   readonly #letGo: () => Promise<void>;
   readonly #letGoWithinMs: number;
+  readonly #isStopping: () => boolean;
   readonly #successors = new Set<net.Socket>();
   #isSucceeded = false;
 
@@ -56,6 +62,7 @@ export class AgentSocket {
     this.#sockets = init.sockets;
     this.#letGo = init.letGo;
     this.#letGoWithinMs = init.letGoWithinMs ?? letGoMs;
+    this.#isStopping = init.isStopping;
     this.#server = net.createServer((connection) => this.#serve(connection));
     this.#server.unref();
   }
@@ -119,7 +126,7 @@ export class AgentSocket {
   }
 
   #answer(connection: net.Socket, request: string): void {
-    const answer: AgentAnswer = { pid: process.pid, version };
+    const answer: AgentAnswer = { pid: process.pid, version, isStopping: this.#isStopping() };
     try {
       switch (request as AgentRequest) {
         case 'who':
@@ -159,6 +166,7 @@ export type AgentSocketInit = {
   readonly log: Log;
   /** Every listening socket of this process. */
   readonly sockets: () => readonly number[];
+  readonly isStopping: () => boolean;
   /** Stops to manage this host; resolves when the successor may do so. Never rejects. */
   readonly letGo: () => Promise<void>;
 };

@@ -13,6 +13,22 @@ export function findRunningAgent(stateDir: string): AgentAnswer | null {
   return ask(stateDir, 'who', closeFd)?.answer ?? null;
 }
 
+/**
+ * Throws CulvertError `AGENT_RUNS` if an agent runs with this state directory, unless it is stopping: nobody takes over from
+ * a running agent by mistake.
+ */
+export function requireNoAgent(stateDir: string): void {
+  const running = findRunningAgent(stateDir);
+  if (running === null || running.isStopping === true) return;
+  throw new CulvertError({
+    code: 'AGENT_RUNS',
+    message: `an agent runs with this state directory already (pid ${running.pid}, version ${running.version})`,
+    hint:
+      'to replace it without refusing a connection, start this one with --take-over, or use "systemctl reload ' +
+      'culvert-agent" (SIGHUP to culvert-agent supervise)',
+  });
+}
+
 /** Copies of the running agent's listening sockets, which become the caller's; null if no agent runs. Throws as above. */
 export function copySockets(stateDir: string): readonly number[] | null {
   return ask(stateDir, 'copy', closeFd)?.fds ?? null;
@@ -90,8 +106,8 @@ function ask<T>(
     return { answer: JSON.parse(answer) as AgentAnswer, fds, connection: connect(connectionFd) };
   } catch (error) {
     const code = error instanceof CulvertError ? error.code : '';
-    // ENAMETOOLONG: such a path cannot be a socket's, so no agent listens there.
-    if (code === 'ENOENT' || code === 'ECONNREFUSED' || code === 'ENAMETOOLONG') return null;
+    // The last two: such a path cannot be a socket's, so no agent listens there.
+    if (['ENOENT', 'ECONNREFUSED', 'ENAMETOOLONG', 'ENOTDIR'].includes(code)) return null;
     if (code === 'EMFILE' || code === 'ENFILE') throw tooManyFiles(code, error);
     throw silent(null, error);
   }

@@ -3,7 +3,7 @@ import { setTimeout as delay } from 'node:timers/promises';
 import { CulvertError } from '../../../shared/errors.js';
 import { listenerOf } from '../../native/passed-sockets.js';
 import { ownNetnsInode } from '../../native/netns.js';
-import { Predecessor } from './predecessor.js';
+import { Predecessor, requireNoAgent } from './predecessor.js';
 
 /** How long a starting agent may take until it listens for every workload; the running one serves meanwhile. */
 const listenTimeoutMs = 15_000;
@@ -25,9 +25,10 @@ export class TakingOver {
 
   /**
    * Asks the agent that runs with this state directory for its sockets. If none runs, `kept` are used. Throws
-   * CulvertError as {@link Predecessor.find}.
+   * CulvertError as {@link requireNoAgent} unless `isWanted`, and as {@link Predecessor.find}.
    */
-  constructor(init: { readonly stateDir: string; readonly kept: readonly number[] }) {
+  constructor(init: { readonly stateDir: string; readonly kept: readonly number[]; readonly isWanted: boolean }) {
+    if (!init.isWanted) requireNoAgent(init.stateDir);
     this.#predecessor = Predecessor.find(init.stateDir);
     // Kept ones are copies of a running agent's, and one copy is enough.
     if (this.#predecessor !== null) for (const fd of init.kept) closeSync(fd);

@@ -90,7 +90,7 @@ export class AgentProcess implements AsyncDisposable {
 
   async startAgent(command: 'run' | 'supervise' = 'run', extra: readonly string[] = []): Promise<void> {
     const where = ['--node', 'node1', '--controller', this.#url, '--state-dir', this.stateDir, '--workers', '1'];
-    const flags = [...where, '--token-file', path.join(this.lab.tempDir, 'token'), ...extra];
+    const flags = [...where, '--token-file', path.join(this.lab.tempDir, 'token'), '--take-over', ...extra];
     const argv = [...programs.agent, command, ...(command === 'supervise' ? ['--'] : []), ...flags];
     this.#agent = await this.host.spawn(argv, { logFile: this.logFile });
   }

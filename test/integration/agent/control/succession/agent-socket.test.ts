@@ -31,7 +31,7 @@ afterEach(() => {
 
 function openSocket(): Promise<AgentSocket> {
   const sockets = (): readonly number[] => [acceptedFd(server)];
-  return AgentSocket.open({ stateDir, log, sockets, letGo: async () => void letGo++ });
+  return AgentSocket.open({ stateDir, log, sockets, isStopping: () => false, letGo: async () => void letGo++ });
 }
 
 async function startSuccessor(): Promise<{ thread: Worker; found: SuccessorFound }> {
@@ -92,14 +92,27 @@ test('a successor that goes away changes nothing, and one takes charge of what a
 
 test('a state directory whose path is too long for a socket works without one', async () => {
   const deep = path.join(stateDir, 'd'.repeat(100));
-  const socket = await AgentSocket.open({ stateDir: deep, log, sockets: () => [], letGo: async () => {} });
+  const socket = await AgentSocket.open({
+    stateDir: deep,
+    log,
+    sockets: () => [],
+    isStopping: () => false,
+    letGo: async () => {},
+  });
   assert.equal(existsSync(agentSocketPath(deep)), false);
   socket.close();
 });
 
 test('a successor is in charge after the stated time, although the running agent has not let go', async () => {
   const never = new Promise<void>(() => {});
-  const socket = await AgentSocket.open({ stateDir, log, sockets: () => [], letGo: () => never, letGoWithinMs: 50 });
+  const socket = await AgentSocket.open({
+    stateDir,
+    log,
+    sockets: () => [],
+    isStopping: () => false,
+    letGo: () => never,
+    letGoWithinMs: 50,
+  });
   const { thread } = await startSuccessor();
   assert.equal(await takeOver(thread), 'in charge');
   socket.close();

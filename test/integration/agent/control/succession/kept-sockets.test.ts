@@ -36,6 +36,7 @@ const openSocket = (count: () => number): Promise<AgentSocket> =>
     stateDir,
     log,
     sockets: () => Array.from({ length: count() }, () => acceptedFd(server)),
+    isStopping: () => false,
     letGo: async () => {},
   });
 
