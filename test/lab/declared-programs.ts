@@ -72,6 +72,7 @@ export const declaredPrograms: readonly DeclaredProgram[] = [
     uses: { lab: 'gives a program directories of its own', tests: 'small disks' },
   },
   { command: 'umount', packages: ['mount'], uses: { tests: 'small disks' } },
+  { command: 'pivot_root', packages: ['util-linux'], uses: { tests: 'enters the root of a fresh Debian' } },
   {
     command: 'sysctl',
     packages: ['procps'],
@@ -167,7 +168,6 @@ function coreutils(): DeclaredProgram[] {
   const uses: Readonly<Record<string, DeclaredProgram['uses']>> = {
     cat: { agent: 'reads the sockets of a namespace', tests: shell },
     chmod: { tests: shell },
-    chroot: { tests: 'enters the root of a fresh Debian' },
     cp: { tests: shell },
     env: { lab: 'sets variables of a program inside a namespace', build: 'finds node for the scripts of npm' },
     mkdir: { lab: shell },

@@ -58,14 +58,16 @@ export class BareMachine implements AsyncDisposable {
     script: string,
     options: { readonly network: 'host' | 'none'; readonly timeoutMs: number },
   ): Promise<CommandResult> {
+    const searchPath = systemDirectories.join(':');
     const mounts = [
-      // Some programs look for the file system that they see as the root.
       'mount --bind "$0" "$0"',
       'for each in proc:proc:proc sysfs:sys:sys tmpfs:run:run tmpfs:tmp:tmp; do',
       '  IFS=: read -r type name target <<<"$each"; mount -t "$type" "$name" "$0/$target"',
       'done',
       'mount --rbind /dev "$0/dev"',
-      `exec env -i PATH=${systemDirectories.join(':')} HOME=/root LC_ALL=C CI=true chroot "$0" /bin/sh -ec "$1"`,
+      // Not chroot: who enters the mounts of a process would see the file system of the real machine.
+      'cd "$0"; pivot_root . .',
+      `exec /usr/bin/env -i PATH=${searchPath} HOME=/root LC_ALL=C CI=true /bin/sh -ec "umount -l /; cd /; $1"`,
     ];
     const own = ['--mount', '--propagation', 'private', '--pid', '--fork', '--kill-child'];
     const net = options.network === 'none' ? ['--net'] : [];

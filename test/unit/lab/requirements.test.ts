@@ -22,7 +22,7 @@ describe('the table of programs', () => {
     const commands = declaredPrograms.map(({ command }) => command);
     assert.equal(new Set(commands).size, commands.length);
     for (const { command, packages, uses } of declaredPrograms) {
-      assert.match(command, /^[a-z0-9-]+$/);
+      assert.match(command, /^[a-z0-9_-]+$/);
       assert.ok(packages.length > 0 && packages.every((name) => /^[a-z0-9][a-z0-9+.-]+$/.test(name)), command);
       assert.ok(Object.values(uses).length > 0 && Object.values(uses).every((why) => why.length > 0), command);
     }
