@@ -155,7 +155,10 @@ function waitForLine(
 function startFailure(outcome: string, complaint: string | undefined): CulvertError {
   const text = complaint ?? outcome;
   const causes: readonly (readonly [RegExp, string])[] = [
-    [/address already in use/, 'stop the program that uses the port, or choose another with --nats-listen HOST:PORT'],
+    [
+      /address already in use/,
+      "stop the program that uses the port (the nats-server that Debian's package starts: systemctl disable --now nats-server), or choose another with --nats-listen HOST:PORT",
+    ],
     [/cannot assign requested address/, 'use an address of this host for --nats-listen HOST:PORT'],
     [/no space left on device|insufficient storage/i, 'free disk space in the state directory, then start again'],
     [/permission denied/i, 'run the controller as the owner of its state directory'],

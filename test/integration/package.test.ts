@@ -1,14 +1,16 @@
 import assert from 'node:assert/strict';
-import { cpSync, existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { after, before, describe, it } from 'node:test';
 import { requireSuccess } from '../lab/command.js';
 import { LabProcess } from '../lab/lab-process.js';
 import { patientMs } from '../lab/patience.js';
+import { cloneRoot, installPacked } from '../support/packed-install.js';
 
-const root = path.resolve(import.meta.dirname, '../../..');
-const { version } = JSON.parse(readFileSync(path.join(root, 'package.json'), 'utf8')) as { readonly version: string };
+const { version } = JSON.parse(readFileSync(path.join(cloneRoot, 'package.json'), 'utf8')) as {
+  readonly version: string;
+};
 
 describe('the package that npm makes', { timeout: patientMs(180_000) }, () => {
   let directory = '';
@@ -18,40 +20,9 @@ describe('the package that npm makes', { timeout: patientMs(180_000) }, () => {
   before(async () => {
     directory = mkdtempSync(path.join(tmpdir(), 'culvert-package-'));
     project = path.join(directory, 'project');
-    const packed = await npm(['pack', '--json', '--ignore-scripts', '--pack-destination', directory], root);
-    const [{ filename, files: listed }] = JSON.parse(packed) as [{ filename: string; files: { path: string }[] }];
-    files = listed.map((file) => file.path);
-    copyDependencies();
-    await unpack(path.join(directory, filename));
+    files = await installPacked({ directory, project });
   });
   after(() => rmSync(directory, { recursive: true, force: true }));
-
-  /** Without the registry, and with an empty cache. */
-  function npm(argv: readonly string[], cwd: string): Promise<string> {
-    const env = { npm_config_cache: path.join(directory, 'cache'), npm_config_update_notifier: 'false' };
-    return requireSuccess(['npm', ...argv, '--offline', '--no-audit', '--no-fund'], { cwd, env, timeoutMs: 120_000 });
-  }
-
-  /** What npm would take from the registry comes from this clone, where `npm ci` has put it: the same, and offline. */
-  function copyDependencies(): void {
-    mkdirSync(project);
-    const lock = JSON.parse(readFileSync(path.join(root, 'package-lock.json'), 'utf8')) as {
-      readonly packages: Readonly<Record<string, { readonly dev?: boolean }>>;
-    };
-    const used = Object.entries(lock.packages).filter(([name, { dev }]) => name !== '' && dev !== true);
-    for (const [name] of used) {
-      cpSync(path.join(root, name), path.join(project, name), { recursive: true });
-    }
-    writeFileSync(path.join(project, 'package.json'), JSON.stringify({ dependencies: { culvert: version } }));
-  }
-
-  /** `npm install` of a tarball asks the registry for all dependencies, also for those that are there. So in its two steps. */
-  async function unpack(tarball: string): Promise<void> {
-    const target = path.join(project, 'node_modules/culvert');
-    mkdirSync(target);
-    await requireSuccess(['tar', '-xzf', tarball, '--strip-components=1', '-C', target]);
-    await npm(['rebuild', 'culvert'], project);
-  }
 
   function program(name: string, ...argv: readonly string[]): string[] {
     return [path.join(project, 'node_modules/.bin', name), ...argv];

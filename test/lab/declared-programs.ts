@@ -60,6 +60,7 @@ export const declaredPrograms: readonly DeclaredProgram[] = [
     packages: ['util-linux'],
     uses: { controller: 'ends nats-server when the controller dies', tests: 'runs the agent without root' },
   },
+  { command: 'pivot_root', packages: ['util-linux'], uses: { tests: 'starts systemd in a root of its own' } },
   { command: 'setsid', packages: ['util-linux'], uses: { tests: 'starts a daemon that leaves its process group' } },
   {
     command: 'prlimit',

@@ -7,7 +7,7 @@ import { requireSuccess, runCommand } from '../lab/command.js';
 import { findCommand, requireProgram, systemDirectories } from '../lab/requirements.js';
 
 /** Debian 12. */
-const release = 'bookworm';
+export const release = 'bookworm';
 
 /**
  * A directory with what a fresh Debian 12 has, and Node with npm: no tool of this project, and no package that it needs. The
@@ -107,7 +107,7 @@ export class BareMachine implements AsyncDisposable {
 }
 
 /** The mirror that the machine itself installs Debian's packages from; none: what mmdebstrap uses by itself. */
-async function mirror(): Promise<string[]> {
+export async function mirror(): Promise<string[]> {
   for (const file of ['/etc/apt/sources.list.d/debian.sources', '/etc/apt/sources.list']) {
     const text = await readFile(file, 'utf8').catch(() => '');
     const found = /^(?:URIs:|deb(?: \[[^\]]*\])?) +(https?:\/\/\S+\/debian\/?)(?:\s|$)/m.exec(text)?.[1];
