@@ -13,6 +13,8 @@ export type TestSuite = {
   /** For one file, on an idle machine. */
   readonly timeoutMs: number;
   readonly needsLab: boolean;
+  /** Runs only when it is named: a container may not let a second init boot in it. */
+  readonly isOptional?: boolean;
   /** Files share processes, see `groupFiles`. */
   readonly sharesProcesses?: boolean;
   /** Data-plane threads of every agent whose test does not say otherwise. */
@@ -44,6 +46,7 @@ export const suites = {
   },
   e2e: { ...endToEnd, agentWorkers: 2 },
   'e2e-one-worker': { ...endToEnd, files: dataPlaneFiles, agentWorkers: 1 },
+  systemd: { directory: 'systemd', concurrency: 1, timeoutMs: 900_000, needsLab: true, isOptional: true },
 } as const satisfies Readonly<Record<string, TestSuite>>;
 export type SuiteName = keyof typeof suites;
 
