@@ -60,7 +60,7 @@ export const declaredPrograms: readonly DeclaredProgram[] = [
     packages: ['util-linux'],
     uses: { controller: 'ends nats-server when the controller dies', tests: 'runs the agent without root' },
   },
-  { command: 'pivot_root', packages: ['util-linux'], uses: { tests: 'starts systemd in a root of its own' } },
+  { command: 'pivot_root', packages: ['util-linux'], uses: { tests: 'enters the root of a fresh Debian' } },
   { command: 'setsid', packages: ['util-linux'], uses: { tests: 'starts a daemon that leaves its process group' } },
   {
     command: 'prlimit',
@@ -73,7 +73,6 @@ export const declaredPrograms: readonly DeclaredProgram[] = [
     uses: { lab: 'gives a program directories of its own', tests: 'small disks' },
   },
   { command: 'umount', packages: ['mount'], uses: { tests: 'small disks' } },
-  { command: 'pivot_root', packages: ['util-linux'], uses: { tests: 'enters the root of a fresh Debian' } },
   {
     command: 'sysctl',
     packages: ['procps'],
