@@ -176,7 +176,7 @@ describe('an agent that has joined', () => {
     ];
     const { code, stderr } = await mesh.lab
       .host('node2')
-      .exec([...programs.agent, 'run', ...where, ...elsewhere], { timeoutMs: 30_000 });
+      .exec([...programs.agent, 'run', '--take-over', ...where, ...elsewhere], { timeoutMs: 30_000 });
     assert.equal(code, 1);
     assert.match(stderr, /^culvert-agent: .*belongs to node "node2".* \[NODE_MISMATCH\]$/m);
   });
