@@ -193,7 +193,7 @@ export class ControlPlane {
     this.#recovery.close();
     this.#certificates.close();
     this.#credentials.close();
-    // Nobody has to wait until heartbeats are missed. Open connections may go on: the drain follows.
+    // So the controller does not have to wait for missed heartbeats. Open connections may go on: the drain follows.
     if (o.isLastOfHost) this.#beat({ isLast: true });
     await this.#workloads.close();
     if (o.removesCapture) await this.#workloads.releaseAll();

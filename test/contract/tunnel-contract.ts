@@ -174,7 +174,7 @@ export function runTunnelContract(engine: TunnelEngine): void {
       for (const stream of stalled) stream.reset();
     });
 
-    it('of thirty streams that nobody reads take a window each, and a thirty-first goes on', async () => {
+    it('of thirty unread streams take a window each, and a thirty-first goes on', async () => {
       await using pair = await TunnelPair.start(engine, ca);
       const windowBytes = engine.firstWindowBytes ?? pair.settings.streamWindowBytes;
       const unread: { near: TunnelStream; far: TunnelStream }[] = [];
@@ -354,7 +354,7 @@ export function runTunnelContract(engine: TunnelEngine): void {
       assert.equal(!result.ok && result.reason, 'CONNECT_TIMEOUT');
     });
 
-    it('says that nobody takes tunnels at the address', async () => {
+    it('says that nothing takes tunnels at the address', async () => {
       await using pair = await TunnelPair.start(engine, ca);
       const { port } = pair;
       await pair.stopListening();

@@ -204,7 +204,7 @@ export function runTunnelRotationContract(engine: TunnelEngine): void {
   });
 
   describe(`handshakes with one address (${engine.name})`, () => {
-    it('are sixteen at a time, whoever begins them', async () => {
+    it('are sixteen at a time, from either side', async () => {
       await using pair = await TunnelPair.start(engine, ca, { tlsHandshakeTimeoutMs: 30_000 });
       const accept = pair.server.accept.bind(pair.server);
       let hellos = 0;

@@ -43,7 +43,7 @@ export function agentMetrics(): MetricDescription[] {
 /** Those of the controller that are its own; `process_*` and `nodejs_*` are the client library's. */
 export function controllerMetrics(): MetricDescription[] {
   const readGauges = (): never => {
-    throw new Error('nobody scrapes them here');
+    throw new Error('they are not scraped here');
   };
   return described(new ControllerMetrics({ readGauges }).registry);
 }

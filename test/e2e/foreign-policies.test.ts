@@ -191,7 +191,7 @@ describe('a NetworkPolicy', { timeout: patientMs(120_000) }, () => {
   });
 });
 
-test('an AuthorizationPolicy in a dry run refuses nothing, and its counts say whom it would have refused', async () => {
+test('an AuthorizationPolicy in a dry run refuses nothing, and its counts say what it would have refused', async () => {
   const rule = 'AuthorizationPolicy/shop/trial';
   const trial = (isDry: boolean): string => `
 apiVersion: security.istio.io/v1

@@ -14,8 +14,8 @@ export function findRunningAgent(stateDir: string): AgentAnswer | null {
 }
 
 /**
- * Throws CulvertError `AGENT_RUNS` if an agent runs with this state directory, unless it is stopping: nobody takes over from
- * a running agent by mistake.
+ * Throws CulvertError `AGENT_RUNS` if an agent runs with this state directory, unless it is stopping: a take-over
+ * never happens by mistake.
  */
 export function requireNoAgent(stateDir: string): void {
   const running = findRunningAgent(stateDir);

@@ -8,7 +8,7 @@ import { documents, meshOf } from '../../support/mesh/rule-world.js';
 import { twoHosts } from '../../support/mesh/two-hosts.js';
 
 /**
- * Addresses that nobody may use. Applications trust loopback addresses, and an agent that dialled whatever a packet was
+ * Addresses that no client may use. Applications trust loopback addresses, and an agent that dialled whatever a packet was
  * addressed to would be a relay into the workload.
  */
 

@@ -21,7 +21,7 @@ describe('exponents of growth', () => {
     );
   });
 
-  it('are not told of a cost of 0, nor of one size alone', () => {
+  it('are not derived from a cost of 0, nor of one size alone', () => {
     assert.deepEqual(
       exponents([
         [10, 0],

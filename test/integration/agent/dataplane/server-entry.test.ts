@@ -40,7 +40,7 @@ describe("the entry of connection tracking at the server's side", { timeout: pat
       const { client, server } = pair;
       await exchange(pair);
       await loseEntry(workload(target), pair);
-      server.write('to nobody');
+      server.write('to no reader');
       const atServer = errorOf(server);
       await setEntrySeconds(workload(target), 432_000);
       assert.equal(await atServer, 'ECONNRESET');

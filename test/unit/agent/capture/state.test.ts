@@ -40,7 +40,7 @@ test('the rules of others that decide before ours are found, and only those', ()
   assert.deepEqual(rulesBeforeOwnJumps(undefined), []);
 });
 
-test('removal takes built-in chains along only when the table is ours and nobody else uses it', () => {
+test('removal takes built-in chains along only when the table is ours and nothing else uses it', () => {
   const hooks = [{ table: 'nat', hook: 'OUTPUT' } as const];
   const alone = renderRemoval(parseSave(saved), hooks);
   assert.match(alone, /^-X OUTPUT$/m);

@@ -32,7 +32,7 @@ describe('a registry from disk', () => {
     assert.equal(seen.messages[0]?.upserts.length, count);
   });
 
-  test('loses an entry that somebody else wrote, and is checked one by one around it', () => {
+  test('loses an entry of another writer, and is checked one by one around it', () => {
     for (const forged of [seal('w-7', { key: foreignKey, lastByte: 66 }), seal('w-8'), Buffer.from('{}')]) {
       const { follower, seen } = restored(with7(forged), listOf(sealed));
       assert.equal(follower.entries.has(key7), false);
@@ -77,7 +77,7 @@ describe('a registry that comes from NATS after its root and pages', () => {
     follower.close();
   });
 
-  test('is checked one by one where somebody else wrote or something does not come', async () => {
+  test('is checked one by one where another writer wrote or something does not come', async () => {
     const { follower, seen } = newFollower();
     const forged = seal('w-7', { key: foreignKey, lastByte: 66 });
     const isOf7 = (key: string): boolean => keyHash(key) >>> 30 === keyHash(key7) >>> 30;

@@ -115,7 +115,7 @@ describe('a change of one workload', () => {
   });
 });
 
-describe('nobody but the controller', () => {
+describe('no one but the controller', () => {
   testWithClock('makes a root: a forged one, with pages that leave out a workload, takes nothing away', async () => {
     const { follower, seen } = restored(before, listBefore);
     const forged = listOf(afterwards, { sequence: 9, key: foreignKey });
@@ -123,7 +123,7 @@ describe('nobody but the controller', () => {
     await pass(1000);
     assert.deepEqual([follower.entries.size, follower.missing, seen.alarms], [1200, 0, 1]);
     await pass(10_000);
-    assert.equal(seen.alarms, 2, 'pages that no root names are told of');
+    assert.equal(seen.alarms, 2, 'pages that no root names are reported');
     assert.equal(follower.entries.size, 1200);
     follower.close();
   });
@@ -182,7 +182,7 @@ describe('nobody but the controller', () => {
 });
 
 describe('what is withheld', () => {
-  testWithClock('of pages takes nothing away and is told of, and what else changed is in force', async () => {
+  testWithClock('of pages takes nothing away and is reported, and what else changed is in force', async () => {
     const { follower, seen } = restored(before, listBefore);
     put(follower, registryRootKey, listAfter.root);
     put(follower, pageOfAdded, page(listAfter, pageOfAdded));

@@ -48,7 +48,7 @@ for (const [name, o] of [
   ['works', { thread: { utilization: 0.5 } }],
   ['has a small young generation', { thread: { youngBytes: 2 * mib } }],
   ['has a large heap', { thread: { usedBytes: 200 * mib } }],
-  ['has somebody who would wait', { mayPause: false }],
+  ['has connections that would wait', { mayPause: false }],
 ] as const) {
   void test(`a thread that ${name} is left alone`, () => {
     const { lookAt, stop } = slackOf(o);

@@ -163,7 +163,7 @@ describe('lint', () => {
     ]);
   });
 
-  it('finds peers and segments that nobody is in, and segments that nothing uses', () => {
+  it('finds peers and segments without members, and segments that nothing uses', () => {
     const snapshot = snapshotOf({
       rules: [
         { name: 'typo', to: [{ serviceAccounts: ['billing/bd'] }] },

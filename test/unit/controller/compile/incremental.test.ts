@@ -29,7 +29,7 @@ test('a rule that did not change compiles to the same object, in whatever order 
   assert.equal(second[1], first[1]);
 });
 
-test('a rule is compiled anew when a segment that it names changes', () => {
+test('a rule is compiled again when a segment that it names changes', () => {
   const named = rule('b', { from: [{ segment: 'batch' }] });
   assert.deepEqual(compile(named, segment('batch', 'x'))[0]?.from, [{ namespaces: ['x'], segment: 'batch' }]);
   assert.deepEqual(compile(named, segment('batch', 'y'))[0]?.from, [{ namespaces: ['y'], segment: 'batch' }]);

@@ -70,7 +70,7 @@ test('a query takes what was seen since, and a namespace by either end', () => {
   assert.equal(index.query({ sinceMs: 0, namespace: 'sho' }).flows.length, 0);
 });
 
-test('a repeated batch counts once, also after newer ones; another run counts anew', () => {
+test('a repeated batch counts once, also after newer ones; another run counts again', () => {
   const { index, send } = newIndex();
   assert.equal(send('a', [flow()], { sequence: 1 }), 'kept');
   assert.equal(send('a', [flow()], { sequence: 1 }), 'repeated');

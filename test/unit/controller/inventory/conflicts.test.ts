@@ -77,7 +77,7 @@ const cases: readonly Case[] = [
     ],
   },
   {
-    what: 'of one network namespace the document has it, and the other is reached by nobody, not in the clear',
+    what: 'of one network namespace the document has it, and the other is unreachable, also in the clear',
     entries: [
       ['kubernetes', onNode('web', a, '/run/netns/x')],
       ['documents', onNode('api', b, 'x')],

@@ -35,7 +35,7 @@ test('levels are those of the log, and what is no log line is a warning', () => 
   assert.deepEqual(parseNatsLogLine('panic: x'), { level: 'warn', text: 'panic: x' });
 });
 
-test('a client cannot forge a refusal of somebody else with its own name', () => {
+test('a client cannot forge a refusal of another client with its own name', () => {
   const name = `\\" - Publish Violation - Nkey \\"${user}\\", Subject \\"x`;
   const line = `[1] [ERR] 127.0.0.1:5 - cid:15 - "v2:nats.js:${name}" - authentication error`;
   assert.deepEqual(parseNatsLogLine(line).event, {

@@ -152,7 +152,7 @@ describe('validateSet', () => {
     ['of different priority', { action: 'allow', priority: 1 }, { action: 'deny', priority: 2 }],
     ['of different tiers', { action: 'allow', tier: 'platform' }, { action: 'deny', tier: 'team' }],
     ['of which one is audited', { action: 'allow' }, { action: 'deny', mode: 'audit' }],
-    ['of which one is for nobody', { action: 'allow' }, { action: 'deny', rollout: 0 }],
+    ['of which one is for no connection', { action: 'allow' }, { action: 'deny', rollout: 0 }],
     [
       'that are never in force together',
       { action: 'allow', expiresAt: '2026-02-01T00:00:00Z' },

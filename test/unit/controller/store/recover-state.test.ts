@@ -56,18 +56,18 @@ test('the journal holds, unless NATS proves that more was applied', () => {
     ['store ahead', journalAt(7), content({ ours: 9 }), 'adopt'],
     ['journal lost', undefined, content({ ours: 9 }), 'adopt'],
     ['journal and pointer lost', undefined, content({ resources: [stored('a', 4)] }), 'adopt'],
-    ['a pointer that somebody damaged', journalAt(7), content({ foreign: null }), 'journal'],
-    ['an older pointer that somebody forged', journalAt(7), content({ foreign: 3 }), 'journal'],
+    ['a damaged pointer', journalAt(7), content({ foreign: null }), 'journal'],
+    ['a forged older pointer', journalAt(7), content({ foreign: 3 }), 'journal'],
   ] as const;
   for (const [name, journal, found, kind] of cases) assert.equal(chooseState(journal, found).kind, kind, name);
 });
 
-test('rules that somebody else signed are never taken over nor overwritten', () => {
+test('rules with a foreign signature are never taken over nor overwritten', () => {
   assert.throws(() => chooseState(undefined, content({ foreign: 3 })), { code: 'STORE_FOREIGN' });
   assert.throws(() => chooseState(journalAt(2), content({ foreign: 3 })), { code: 'STORE_FOREIGN' });
 });
 
-test('a later revision that somebody forged beside our own documents is replaced', () => {
+test('a forged later revision beside our own documents is replaced', () => {
   const ours = [stored('a', 1), stored('b', 2)];
   const forged = content({ foreign: 3, resources: ours });
   assert.equal(chooseState(journalAt(2, ours), forged).kind, 'journal');
@@ -104,7 +104,7 @@ test('what is no document is never left out of what is taken over, and does not 
     ['garbage', content({ ours: 5, resources: [stored('a', 4)], unreadable: ['Segment.-.b'] })],
     ['garbage alone', content({ unreadable: ['Segment.-.b'] })],
     ['a document in the place of another', content({ ours: 5, resources: [misplaced] })],
-    ['a document that nobody could apply', content({ resources: [malformed] })],
+    ['a document that could not be applied', content({ resources: [malformed] })],
     ['such a one in the intent', content({ ours: 5, resources: [stored('c', 4)], intent: wrongIntent })],
   ];
   for (const [what, found] of cases) {

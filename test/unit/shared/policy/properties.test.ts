@@ -165,7 +165,7 @@ describe('the evaluator', () => {
 });
 
 describe('overlapping peers', () => {
-  it('are found whenever somebody is in both', () => {
+  it('are found whenever a party is in both', () => {
     fc.assert(
       fc.property(peerMatch, peerMatch, party, (a, b, somebody) => {
         const inBoth = [a, b].every((match) => isIn(match, somebody));

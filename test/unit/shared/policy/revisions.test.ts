@@ -184,7 +184,7 @@ describe('revisions that follow each other', () => {
     assert.throws(() => applyPatch(null, patch), RangeError);
   });
 
-  it('begin anew when most of what is remembered is of rules that went', () => {
+  it('begin again when most of what is remembered is of rules that went', () => {
     const many = Array.from({ length: 8000 }, (_, index) => ({ from: [{ serviceAccounts: [`a/x${index}`] }] }));
     const first = snapshotOf({ rules: many });
     const second = { ...first, revision: 2, rules: first.rules.slice(0, 1) };

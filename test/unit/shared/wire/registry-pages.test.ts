@@ -79,7 +79,7 @@ describe('the root of the registry', () => {
     ['goes deeper than a tree may', Buffer.concat([record(21), record(0)])],
   ];
   for (const [what, payload] of malformed) {
-    test(`is refused when it ${what}, whoever signed it`, () => {
+    test(`is refused when it ${what}, by any signer`, () => {
       const envelope = signEnvelope({ context: 'culvert.registry-root.v1', about: '7' }, payload, privateKeyPem);
       const sealed = Buffer.from(JSON.stringify({ ...envelope, sequence: 7 }));
       assert.throws(() => openRegistryRoot({ bytes: sealed, publicKeysPem }), { code: 'PAYLOAD_INVALID' });
@@ -176,7 +176,7 @@ describe('the pages of a registry', () => {
     assert.ok(added.changed.size <= 3, 'a page, or the two that it was split into');
   });
 
-  test('hold also keys that somebody made up to have one hash', () => {
+  test('hold also keys made up to have one hash', () => {
     const same: ListedEntry[] = [];
     const leading = keyHash('workload.a.0') >>> 20;
     for (let at = 0; same.length < 600; at++) {

@@ -16,7 +16,7 @@ describe('a signal that cuts a connection', () => {
     assert.equal(signal.cut, denied);
   });
 
-  it('calls nobody who has stopped listening', () => {
+  it('calls no listener that has stopped listening', () => {
     const signal = new TerminationSignal();
     const called: string[] = [];
     const onCut = (): void => void called.push('gone');

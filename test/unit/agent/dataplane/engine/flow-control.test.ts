@@ -217,7 +217,7 @@ describe('what an engine sends', () => {
     assert.equal(parseFrames(pieces[0]!).at(-1)?.payload.equals(Buffer.alloc(16_384, 7)), true);
   });
 
-  it('lets nobody write at once while another waits for a turn', () => {
+  it('lets no stream write at once while another waits for a turn', () => {
     const probe = startedServer({}, [1, 3]);
     const [first, second] = probe.streams.map(({ stream }) => stream);
     probe.engine.write(first!, Buffer.alloc(100));

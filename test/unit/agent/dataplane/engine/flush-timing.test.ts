@@ -22,7 +22,7 @@ async function flushesInTenTurns(options: { mayWait: boolean; bytes: number }): 
 }
 
 describe('the time of a flush', () => {
-  it('is the end of the turn when there is nobody to wait for', async () => {
+  it('is the end of the turn when there is nothing to wait for', async () => {
     assert.equal(await flushesInTenTurns({ mayWait: false, bytes: 100 }), 10);
   });
 

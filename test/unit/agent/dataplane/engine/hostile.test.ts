@@ -105,7 +105,7 @@ describe('a hostile peer', () => {
     assert.equal(probe.sentCode(frameType.goaway), errorCode.enhanceYourCalm);
   });
 
-  it('cannot make the window of a stream that nobody reads grow by padding', () => {
+  it('cannot make the window of an unread stream grow by padding', () => {
     const probe = startedServer({
       firstWindowBytes: 65_535,
       streamWindowBytes: 4 * mebibyte,

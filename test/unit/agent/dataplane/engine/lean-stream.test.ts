@@ -122,7 +122,7 @@ describe('a stream of the lean engine', () => {
     assert.equal((stream.read() as Buffer).toString(), 'later');
   });
 
-  it('keeps what waits in memory that is used again, and that nobody has any more', async () => {
+  it('keeps what waits in memory that is used again, once its last reader has let go', async () => {
     const { engine, stream, frames } = start();
     const memory = new Set<ArrayBufferLike>();
     const received: number[] = [];
@@ -147,7 +147,7 @@ describe('a stream of the lean engine', () => {
     assert.ok(memory.size <= 3, `${memory.size} pieces of memory for ${rounds} rounds`);
   });
 
-  it('gives what had to wait for good to whoever reads it himself', async () => {
+  it('gives what had to wait for good to a reader that reads it itself', async () => {
     const { engine, stream } = start();
     stream.lendTo(() => {});
     stream.pause();
@@ -211,7 +211,7 @@ describe('a stream of the lean engine', () => {
     piece(3, 4000);
     piece(4, 100);
     engine.receive(data(0, 0, endStream));
-    assert.equal(credited(frames()), 0, 'nobody has read');
+    assert.equal(credited(frames()), 0, 'nothing was read');
     stream.on('data', (chunk: Buffer) => objects.push(chunk));
     stream.resume();
     await once(stream, 'end');
@@ -248,7 +248,7 @@ describe('a stream of the lean engine', () => {
     await once(stream, 'end');
     assert.deepEqual([received, stream.wasReset, engine.streamCount], [10_000, false, 0]);
     const closed = once(stream, 'close');
-    stream.write('to nobody');
+    stream.write('to no reader');
     await closed;
     assert.deepEqual([stream.wasReset, stream.resetDetail], [true, 'RST_STREAM NO_ERROR']);
   });

@@ -275,7 +275,7 @@ describe('an engine with a small first window', () => {
     assert.ok(trips <= 48, `${trips} half round trips`);
   });
 
-  it('announces the first window, and no credit to a stream that nobody reads', () => {
+  it('announces the first window, and no credit to an unread stream', () => {
     const { client, server } = startedPair();
     server.consumes = false;
     const { stream } = client.request();

@@ -265,7 +265,7 @@ describe('the three entries', () => {
   });
 });
 
-describe('an address that nobody may use', () => {
+describe('an address that no client may use', () => {
   const loopback = '::1' as IpAddress;
 
   it('is refused as the client of a plain connection: the workload itself, and its loopback', async () => {

@@ -74,7 +74,7 @@ describe('the turns of new connections', () => {
     assert.deepEqual([share('a'), share('b'), share('c')], [30, 30, 30]);
   });
 
-  it('are over when nobody may wait any longer', () => {
+  it('are over when no connection may wait any longer', () => {
     const { turns, log, open } = start();
     open('a', 100);
     open('b', 100);

@@ -72,7 +72,7 @@ function answers(index: RegistryIndex): unknown {
 }
 
 describe('the registry in shared memory', () => {
-  test('gives whoever joins late, and whoever was there from the start, the same answers as a registry of objects', () => {
+  test('gives a late worker, and one that was there from the start, the same answers as a registry of objects', () => {
     const random = numbers(7);
     const shared = new SharedRegistry();
     const [plain, early] = [new RegistryIndex(), new RegistryIndex()];
@@ -101,7 +101,7 @@ describe('the registry in shared memory', () => {
       assert.deepEqual(answers(early), expected);
       assert.deepEqual(answers(late), expected);
     }
-    assert.ok(images > 2, 'the image was made anew on the way');
+    assert.ok(images > 2, 'the image was made again on the way');
   });
 
   test('starts over with what a full message names', () => {

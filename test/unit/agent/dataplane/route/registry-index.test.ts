@@ -52,7 +52,7 @@ function filled(...entries: (WorkloadEntry | RegistryService)[]): RegistryIndex 
 }
 
 describe('the registry index', () => {
-  test('knows nobody and says so before the first message', () => {
+  test('knows no workload and says so before the first message', () => {
     const index = new RegistryIndex();
     assert.equal(index.isFilled, false);
     index.apply({ image: buildRegistryImage([]), upserts: [], removals: [] });

@@ -52,7 +52,7 @@ function startClock(t: TestContext): {
   };
 }
 
-test('connections are judged anew when a rule begins and when it ends, once each', (t) => {
+test('connections are judged again when a rule begins and when it ends, once each', (t) => {
   const { clock, changes, pass } = startClock(t);
   clock.use(snapshotWith({ validFromMs: startMs + 3000, expiresAtMs: startMs + 5000 }));
   pass(2999);

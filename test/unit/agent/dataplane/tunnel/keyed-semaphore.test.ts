@@ -24,7 +24,7 @@ describe('a gate', () => {
     assert.deepEqual(entered, [0, 1, 2, 3, 4]);
   });
 
-  it('counts each key by itself, and forgets one that nobody uses', async () => {
+  it('counts each key by itself, and forgets an unused one', async () => {
     const gate = new KeyedSemaphore({ limit: 1 });
     const leaveA = await gate.enter('a');
     const leaveB = await gate.enter('b');
