@@ -69,7 +69,9 @@ export const workloadSchema = z
         addresses: z
           .array(addressField)
           .min(1, 'must have at least one address')
-          .describe('Addresses of the workload, IPv4 and IPv6. No other workload or service may have them.')
+          .describe(
+            'Addresses of the workload, IPv4 and IPv6. It can use only these as its source: a connection from another address of its network namespace is refused. No other workload or service may have them.',
+          )
           .register(fieldNotes, { example: '["198.18.0.10"]' }),
         netns: netns
           .exactOptional()
