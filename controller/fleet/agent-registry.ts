@@ -176,9 +176,10 @@ export class AgentRegistry {
 
   #stateOf({ heartbeat, lastSeenMs, joinedAtMs }: AgentRecord, revision: number): AgentState {
     if (heartbeat === null || lastSeenMs === null) return 'joined';
-    const hasJoinedSince = joinedAtMs !== null && joinedAtMs > lastSeenMs;
-    if (heartbeat.isLast === true) return hasJoinedSince ? 'joined' : 'stopped';
-    if (this.#nowMs() - lastSeenMs > this.#staleAfterMs) return hasJoinedSince ? 'joined' : 'stale';
+    // What the agent before it reported last says nothing of this one.
+    if (joinedAtMs !== null && joinedAtMs > lastSeenMs) return 'joined';
+    if (heartbeat.isLast === true) return 'stopped';
+    if (this.#nowMs() - lastSeenMs > this.#staleAfterMs) return 'stale';
     if (heartbeat.appliedRevision === null || heartbeat.pending.length > 0) return 'pending';
     return heartbeat.appliedRevision < revision || !heartbeat.enforcedByAllWorkers ? 'behind' : 'ready';
   }

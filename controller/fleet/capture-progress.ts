@@ -94,11 +94,11 @@ class ReportedWorkloads {
 
   /** Null: it is captured. */
   problemOf(workload: WorkloadName): string | null {
-    if (this.#state === 'joined') return 'its agent has sent no heartbeat since it joined';
+    if (this.#state === 'joined') return 'not reported yet: its agent has sent no heartbeat since it joined';
     if (this.#state === 'stale') return 'its agent sends no heartbeats';
     if (this.#state === 'stopped') return 'its agent was stopped';
     const status = this.#byName.get(workload);
-    if (status === undefined) return 'its agent does not report it yet';
+    if (status === undefined) return 'not reported yet by its agent';
     return status.captured ? null : (status.problem ?? 'its traffic is not captured yet');
   }
 

@@ -1,6 +1,6 @@
 import type { Command } from 'commander';
 import { version } from '../../../shared/version.js';
-import type { ResourceList, StatusAnswer } from '../../api/api-types.js';
+import type { ResourceList, RolloutAnswer, StatusAnswer } from '../../api/api-types.js';
 import type { Cli } from '../cli.js';
 import { CliError } from '../exit-codes.js';
 import { checkMesh, type MeshCheck } from '../view/mesh-checks.js';
@@ -21,13 +21,16 @@ export function addCheckCommand(program: Command, cli: Cli): void {
     .addHelpText('after', '\nExample: culvert check --strict');
   addOutputOption(command).action(async ({ strict = false, output }: Options) => {
     const client = await cli.client();
-    const [status, workloads] = await Promise.all([
+    const [status, workloads, { uncaptured }] = await Promise.all([
       client.call<StatusAnswer>({ method: 'GET', path: ['status'] }),
       client.call<ResourceList>({ method: 'GET', path: ['resources', 'Workload'] }),
+      // A controller of an earlier version does not say.
+      client.call<Partial<RolloutAnswer>>({ method: 'GET', path: ['rollout'], query: { capture: 'true' } }),
     ]);
     const checks = checkMesh({
       status,
       workloadsByNode: countByNode(workloads),
+      uncaptured: uncaptured ?? null,
       version,
       nowMs: cli.io.nowMs(),
     });

@@ -1,5 +1,5 @@
 import { formatProblem } from '../../resources/kinds/problem.js';
-import type { StatusAnswer } from '../../api/api-types.js';
+import type { StatusAnswer, Uncaptured } from '../../api/api-types.js';
 import { formatExpiry, formatLeft, formatSkew } from './format-time.js';
 
 /** `warn`: works now, but will stop working or probably not as intended. `fail`: does not work. */
@@ -18,6 +18,8 @@ export type MeshFacts = {
   readonly status: StatusAnswer;
   /** How many registered workloads each node has. */
   readonly workloadsByNode: ReadonlyMap<string, number>;
+  /** The registered workloads that no agent is known to capture; null: the controller does not say. */
+  readonly uncaptured: Uncaptured | null;
   /** Version of the `culvert` command. */
   readonly version: string;
   readonly nowMs: number;
@@ -42,7 +44,7 @@ export function checkMesh(facts: MeshFacts): MeshCheck[] {
     ...group('issuing CA', 'the issuing CA is valid', caFindings(facts)),
     ...group('nodes', 'every node that has workloads has an agent', nodeFindings(facts)),
     ...group('agents', 'every agent enforces the current revision', facts.status.agents.flatMap(agentFindings)),
-    ...group('workloads', 'every workload is captured', facts.status.agents.flatMap(workloadFindings)),
+    ...group('workloads', capturedText(facts), workloadFindings(facts)),
     ...group('certificates', 'no certificate is about to expire', certificateFindings(facts)),
     ...group('clocks', 'the clocks agree', facts.status.agents.flatMap(clockFindings)),
     ...group('versions', 'all programs have the same version', versionFindings(facts)),
@@ -127,13 +129,28 @@ function hasCurrentHeartbeat({ state }: Agent): boolean {
   return state !== 'stale' && state !== 'stopped' && state !== 'joined';
 }
 
-function workloadFindings(agent: Agent): Finding[] {
-  const workloads = hasCurrentHeartbeat(agent) ? (agent.heartbeat?.workloads ?? []) : [];
-  return workloads
-    .filter(({ captured, problem }) => !captured || problem !== null)
-    .map(({ name, problem }) =>
-      fail(`${name} on ${agent.node}: ${problem ?? 'not captured'}`, `see its workloads: culvert nodes ${agent.node}`),
-    );
+/** Of the workloads of other nodes, the checks of nodes and agents say that nothing is known. */
+function capturedText({ uncaptured }: MeshFacts): string {
+  const isAllKnown = uncaptured?.workloads.every(({ isExpected }) => isExpected) ?? true;
+  return isAllKnown ? 'every workload is captured' : 'every workload on a node whose agent reports is captured';
+}
+
+function workloadFindings({ status, uncaptured }: MeshFacts): Finding[] {
+  const current = status.agents.filter(hasCurrentHeartbeat);
+  const reported = current.flatMap(({ node, heartbeat }) =>
+    (heartbeat?.workloads ?? []).map((workload) => ({ ...workload, node })),
+  );
+  const names = new Set(reported.map(({ name }) => name));
+  const unreported = (uncaptured?.workloads ?? []).filter(
+    ({ workload, isExpected }) => isExpected && !names.has(workload),
+  );
+  const wrong = [
+    ...reported.filter(({ captured, problem }) => !captured || problem !== null),
+    ...unreported.map(({ workload: name, node, problem }) => ({ name, node, problem })),
+  ];
+  return wrong.map(({ name, node, problem }) =>
+    fail(`${name} on ${node}: ${problem ?? 'not captured'}`, `see its workloads: culvert nodes ${node}`),
+  );
 }
 
 function certificateFindings({ status, nowMs }: MeshFacts): Finding[] {

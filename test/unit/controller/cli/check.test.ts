@@ -3,7 +3,7 @@ import { describe, it } from 'node:test';
 import type { StatusAnswer } from '../../../../controller/api/api-types.js';
 import { renderChecks } from '../../../../controller/cli/commands/check-command.js';
 import { checkMesh, type MeshCheck, type MeshFacts } from '../../../../controller/cli/view/mesh-checks.js';
-import { nodeNamed } from '../../../support/routing/names.js';
+import { nodeNamed, workloadNamed } from '../../../support/routing/names.js';
 
 const nowMs = Date.parse('2026-01-01T01:00:00Z');
 const hour = 3_600_000;
@@ -52,7 +52,18 @@ const status: StatusAnswer = {
   agents: [agent],
 };
 
-const well: MeshFacts = { status, workloadsByNode: new Map([['host-a', 1]]), version: '0.1.0', nowMs };
+const well: MeshFacts = {
+  status,
+  workloadsByNode: new Map([['host-a', 1]]),
+  uncaptured: { workloads: [], total: 0 },
+  version: '0.1.0',
+  nowMs,
+};
+
+function uncaptured(problem: string, isExpected = true): Pick<MeshFacts, 'uncaptured'> {
+  const workload = { workload: workloadNamed('billing/new'), node: nodeNamed('host-a'), problem, isExpected };
+  return { uncaptured: { workloads: [workload], total: 1 } };
+}
 
 function unwell(facts: MeshFacts): string[] {
   return checkMesh(facts)
@@ -171,6 +182,19 @@ describe('culvert check', () => {
       ['fail workloads: billing/api on host-a: the namespace is gone'],
     ],
     [
+      'a workload that its agent does not report yet',
+      { ...well, ...uncaptured('not reported yet by its agent') },
+      ['fail workloads: billing/new on host-a: not reported yet by its agent'],
+    ],
+    [
+      'the workloads of an agent that has just joined, whatever the agent before it said',
+      { ...withAgent({ state: 'joined' }), ...uncaptured('not reported yet: no heartbeat') },
+      [
+        'fail agents: host-a has sent no heartbeat since it joined',
+        'fail workloads: billing/new on host-a: not reported yet: no heartbeat',
+      ],
+    ],
+    [
       'a certificate that was not renewed',
       withAgent({}, { workloads: [workload, old(2 * hour)] }),
       ['warn certificates: the certificate of billing/db on host-a expires in 2h'],
@@ -197,6 +221,14 @@ describe('culvert check', () => {
     ],
   ];
   for (const [what, facts, expected] of cases) it(`finds ${what}`, () => assert.deepEqual(unwell(facts), expected));
+
+  it('does not say that workloads are captured of which nothing is known', () => {
+    const said = (facts: MeshFacts): string | undefined =>
+      checkMesh(facts).find(({ check }) => check === 'workloads')?.message;
+    assert.equal(said(well), 'every workload is captured');
+    const silent = { ...well, ...uncaptured('its agent sends no heartbeats', false) };
+    assert.equal(said(silent), 'every workload on a node whose agent reports is captured');
+  });
 
   it('names an emergency rule once, with the time that it has left', () => {
     const expiring = {

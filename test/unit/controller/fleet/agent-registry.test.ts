@@ -66,6 +66,14 @@ test('an agent that was stopped is back with its next heartbeat, and joined afte
   assert.equal(state(), 'ready');
 });
 
+test('what an agent reported before a new join says nothing of the one that joined', () => {
+  const agents = registry();
+  agents.receive(nodeNamed('host-a'), heartbeat());
+  clock.nowMs += 1;
+  agents.noteJoined(nodeNamed('host-a'));
+  assert.equal(agents.list(5)[0]?.state, 'joined');
+});
+
 test('an agent that joined and was never heard of is there as joined', () => {
   const agents = registry();
   agents.noteJoined(nodeNamed('host-b'));
