@@ -259,6 +259,7 @@ export async function startAgent({
       stateDir: settings.stateDir,
       log,
       isStopping: () => stopped !== null,
+      onOpen: () => onSockets?.(),
       sockets: () => [...(endpoints?.sockets() ?? []), ...(view.pool?.sockets.all() ?? [])],
       letGo: async () => {
         isSucceeded = true;
@@ -304,6 +305,7 @@ export async function startAgent({
       log.info({ from: takingOver.from }, 'this agent took over from the one that ran');
     }
     agentSocket = await openSocket();
+    view.agentSocket = agentSocket;
     onSockets?.();
   } catch (error) {
     if (takingOver.from !== null) log.error({ problem: describeError(error) }, 'this agent cannot take over, and ends');

@@ -2,6 +2,7 @@ import type { WorkloadCapture } from '../capture/workload-capture.js';
 import { CulvertError } from '../../shared/errors.js';
 import type { ControlPlane } from '../control/control-plane.js';
 import type { ProtectedWorkload } from '../control/workloads/refusals.js';
+import type { AgentSocket } from '../control/succession/agent-socket.js';
 import type { FlowPublisher } from '../telemetry/flows/flow-publisher.js';
 import type { WorkerPool } from '../dataplane/pool/worker-pool.js';
 import type { ObservedState } from '../telemetry/state-gauges.js';
@@ -26,6 +27,7 @@ export class AgentView {
   pool: WorkerPool | null = null;
   plane: ControlPlane | null = null;
   flows: FlowPublisher | null = null;
+  agentSocket: Pick<AgentSocket, 'problem'> | null = null;
   joinProblem: string | null = null;
 
   constructor(init: AgentFacts) {
@@ -58,6 +60,7 @@ export class AgentView {
       credentialsProblem: this.plane?.credentialsProblem ?? null,
       hostRulesProblem: this.#init.capture.hostProblem(),
       stateProblem: this.plane?.stateProblem ?? null,
+      successionProblem: this.agentSocket?.problem ?? null,
       nowMs: Date.now(),
     });
   }

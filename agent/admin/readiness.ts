@@ -35,6 +35,8 @@ export type ReadinessFacts = {
   readonly hostRulesProblem: string | null;
   /** Why the last good state could not be written to disk; null: it was. */
   readonly stateProblem: string | null;
+  /** Why no other process can take over from this agent; null: one can. */
+  readonly successionProblem: string | null;
   readonly nowMs: number;
 };
 
@@ -93,5 +95,9 @@ export function readiness(facts: ReadinessFacts): ReadinessReport {
   }
   if (facts.hostRulesProblem !== null) degraded.push({ name: 'capture', detail: facts.hostRulesProblem });
   if (facts.stateProblem !== null) degraded.push({ name: 'state', detail: facts.stateProblem });
+  if (facts.successionProblem !== null) {
+    const detail = 'no other process can take over from this agent, so connections are refused when it is replaced';
+    degraded.push({ name: 'succession', detail: withProblem(detail, facts.successionProblem) });
+  }
   return { isReady: pending.length === 0, pending, degraded };
 }

@@ -40,6 +40,9 @@ const maxPathBytes = 107;
 
 const maxRequestLength = 64;
 
+/** Before the next attempt to make the socket. */
+const retryMs = 5000;
+
 /**
  * The running agent's end of succession: gives copies of its listening sockets to the process that takes over (and to
  * the supervisor, which keeps them in case the agent dies), and lets go when the successor serves. Only root can
@@ -53,8 +56,13 @@ export class AgentSocket {
   readonly #letGo: () => Promise<void>;
   readonly #letGoWithinMs: number;
   readonly #isStopping: () => boolean;
+  readonly #onOpen: () => void;
+  readonly #retryMs: number;
   readonly #successors = new Set<net.Socket>();
   #isSucceeded = false;
+  #isClosed = false;
+  #problem: string | null = null;
+  #retry: NodeJS.Timeout | null = null;
 
   private constructor(init: AgentSocketInit) {
     this.#path = agentSocketPath(init.stateDir);
@@ -63,32 +71,25 @@ export class AgentSocket {
     this.#letGo = init.letGo;
     this.#letGoWithinMs = init.letGoWithinMs ?? letGoMs;
     this.#isStopping = init.isStopping;
+    this.#onOpen = init.onOpen ?? (() => undefined);
+    this.#retryMs = init.retryMs ?? retryMs;
     this.#server = net.createServer((connection) => this.#serve(connection));
     this.#server.unref();
   }
 
-  /** Without the socket the agent works, but no other process can take over from it: a problem is logged. */
+  /**
+   * Without the socket the agent works, but no other process can take over from it: {@link problem} says so, and it is
+   * tried again until it is there.
+   */
   static async open(init: AgentSocketInit): Promise<AgentSocket> {
     const socket = new AgentSocket(init);
-    // A name of its own first: this process must never take away the name of its predecessor before it is in charge,
-    // nor its successor's when it closes.
-    const own = `${socket.#path}.${process.pid}`;
-    try {
-      if (Buffer.byteLength(own) > maxPathBytes) throw new Error('its path is too long for a socket');
-      await makeStateDirectory(dirname(own));
-      rmSync(own, { force: true });
-      await new Promise<void>((resolve, reject) => {
-        socket.#server.once('error', reject);
-        socket.#server.listen(own, resolve);
-      });
-      socket.#server.on('error', (error) => init.log.error({ err: error }, 'the socket for a successor failed'));
-      chmodSync(own, 0o600);
-      renameSync(own, socket.#path);
-    } catch (error) {
-      const problem = describeError(error);
-      init.log.error({ path: socket.#path, problem }, 'no other process can take over from this agent without a gap');
-    }
+    await socket.#tryToListen();
     return socket;
+  }
+
+  /** Why no other process can take over; null: one can. */
+  get problem(): string | null {
+    return this.#problem;
   }
 
   /** A process is about to take over, and may accept on this one's sockets already. */
@@ -97,8 +98,64 @@ export class AgentSocket {
   }
 
   close(): void {
+    this.#isClosed = true;
+    if (this.#retry !== null) clearTimeout(this.#retry);
     this.#server.close();
-    if (!this.#isSucceeded) rmSync(this.#path, { force: true });
+    // Without the socket, the name is not this process's.
+    if (!this.#isSucceeded && this.#problem === null) rmSync(this.#path, { force: true });
+  }
+
+  async #tryToListen(): Promise<void> {
+    try {
+      await this.#listen();
+    } catch (error) {
+      this.#onFailure(describeError(error));
+      return;
+    }
+    if (this.#problem === null) return;
+    this.#problem = null;
+    this.#log.info({ path: this.#path }, 'another process can take over from this agent now');
+    this.#onOpen();
+  }
+
+  async #listen(): Promise<void> {
+    // A name of its own first: this process must never take away the name of its predecessor before it is in charge,
+    // nor its successor's when it closes.
+    const own = `${this.#path}.${process.pid}`;
+    if (Buffer.byteLength(own) > maxPathBytes) throw new Error('its path is too long for a socket');
+    await makeStateDirectory(dirname(own));
+    // While this one had no name, another agent may have begun.
+    if (this.#problem !== null && (await isAnswered(this.#path))) throw new Error('another agent has the socket');
+    if (this.#isClosed) throw new Error('the agent stops');
+    rmSync(own, { force: true });
+    await new Promise<void>((resolve, reject) => {
+      this.#server.once('error', reject);
+      this.#server.listen(own, () => {
+        this.#server.off('error', reject);
+        resolve();
+      });
+    });
+    const onError = (error: Error): void => this.#log.error({ err: error }, 'the socket for a successor failed');
+    this.#server.on('error', onError);
+    try {
+      chmodSync(own, 0o600);
+      renameSync(own, this.#path);
+    } catch (error) {
+      this.#server.off('error', onError);
+      this.#server.close();
+      throw error;
+    }
+  }
+
+  #onFailure(problem: string): void {
+    if (this.#isClosed) return;
+    if (problem !== this.#problem) {
+      const text = 'no other process can take over from this agent without a gap; retrying';
+      this.#log.error({ path: this.#path, problem }, text);
+    }
+    this.#problem = problem;
+    this.#retry = setTimeout(() => void this.#tryToListen(), this.#retryMs);
+    this.#retry.unref();
   }
 
   #serve(connection: net.Socket): void {
@@ -159,9 +216,26 @@ export class AgentSocket {
   }
 }
 
+/** Whether a process listens on the socket. */
+async function isAnswered(path: string): Promise<boolean> {
+  return await new Promise((resolve) => {
+    const connection = net.connect(path);
+    const settle = (answer: boolean): void => {
+      connection.destroy();
+      resolve(answer);
+    };
+    connection.once('connect', () => settle(true));
+    connection.on('error', () => settle(false));
+  });
+}
+
 export type AgentSocketInit = {
   /** Default: {@link letGoMs}. */
   readonly letGoWithinMs?: number;
+  /** The socket is there after it could not be made before. */
+  readonly onOpen?: () => void;
+  /** Default: {@link retryMs}. */
+  readonly retryMs?: number;
   readonly stateDir: string;
   readonly log: Log;
   /** Every listening socket of this process. */

@@ -41,6 +41,7 @@ const ready: ReadinessFacts = {
   credentialsProblem: null,
   hostRulesProblem: null,
   stateProblem: null,
+  successionProblem: null,
   nowMs,
 };
 
@@ -125,6 +126,7 @@ const cases: readonly [string, Partial<ReadinessFacts>, readonly string[], reado
   ['the node was not renewed', { credentialsProblem: 'removed' }, [], ['credentials']],
   ["the host's rules for probes are damaged", { hostRulesProblem: 'flushed' }, [], ['capture']],
   ['the disk is full', { stateProblem: 'no space left' }, [], ['state']],
+  ['no other process can take over', { successionProblem: 'no space left' }, [], ['succession']],
 ];
 
 for (const [situation, change, pending, degraded] of cases) {

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
-import { once } from 'node:events';
-import { closeSync, existsSync, mkdtempSync, rmSync, statSync } from 'node:fs';
+import { EventEmitter, once } from 'node:events';
+import { closeSync, existsSync, mkdirSync, mkdtempSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import net from 'node:net';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
@@ -10,6 +10,8 @@ import { AgentSocket, agentSocketPath } from '../../../../../agent/control/succe
 import { acceptedFd } from '../../../../../agent/native/addon.js';
 import { listenerOf } from '../../../../../agent/native/passed-sockets.js';
 import { createLog } from '../../../../../shared/log.js';
+import { patientSignal } from '../../../../lab/patience.js';
+import { waitUntil } from '../../../../lab/wait-until.js';
 import type { SuccessorFound, SuccessorOutcome } from '../../../../support/agent/successor-thread.js';
 
 const log = createLog({ name: 'test', level: 'error', stream: { write: () => undefined } });
@@ -100,7 +102,49 @@ test('a state directory whose path is too long for a socket works without one', 
     letGo: async () => {},
   });
   assert.equal(existsSync(agentSocketPath(deep)), false);
+  assert.match(socket.problem ?? '', /too long/);
   socket.close();
+});
+
+test('a socket that cannot be made is tried again until it is there, and says so meanwhile', async () => {
+  // In place of the directory, as if the disk were not mounted yet.
+  const late = path.join(stateDir, 'late');
+  writeFileSync(late, '');
+  const opened = new EventEmitter();
+  const socket = await AgentSocket.open({
+    stateDir: late,
+    log,
+    sockets: () => [],
+    isStopping: () => false,
+    letGo: async () => {},
+    onOpen: () => opened.emit('open'),
+    retryMs: 10,
+  });
+  assert.match(socket.problem ?? '', /EEXIST|ENOTDIR/);
+  const isOpen = once(opened, 'open', { signal: patientSignal(10_000) });
+  rmSync(late);
+  await isOpen;
+  assert.equal(socket.problem, null);
+  assert.equal(statSync(agentSocketPath(late)).mode & 0o777, 0o600);
+  socket.close();
+  assert.equal(existsSync(agentSocketPath(late)), false);
+});
+
+test('a socket that comes late leaves that of an agent that has begun meanwhile alone', async () => {
+  const late = path.join(stateDir, 'late');
+  writeFileSync(late, '');
+  const init = { stateDir: late, log, sockets: () => [], isStopping: () => false, letGo: async () => {}, retryMs: 10 };
+  const first = await AgentSocket.open(init);
+  rmSync(late);
+  const other = net.createServer();
+  mkdirSync(late);
+  await once(other.listen(agentSocketPath(late)), 'listening');
+  const { ino } = statSync(agentSocketPath(late));
+  await waitUntil('the answer', () => (first.problem?.includes('another agent') === true ? true : undefined));
+  assert.equal(statSync(agentSocketPath(late)).ino, ino);
+  first.close();
+  assert.equal(existsSync(agentSocketPath(late)), true);
+  other.close();
 });
 
 test('a successor is in charge after the stated time, although the running agent has not let go', async () => {
