@@ -55,7 +55,8 @@ export type WorkerCommand =
   | Exclude<ToWorker, { type: 'workloads' | 'rules' | 'registry' }>
   | RegistryCommand
   | WorkerLink
-  | { readonly type: 'workloads'; readonly workloads: readonly ServedWorkload[] }
+  /** `list`: its number, which the answers repeat. */
+  | { readonly type: 'workloads'; readonly list: number; readonly workloads: readonly ServedWorkload[] }
   | { readonly type: 'rules'; readonly patch: SharedArrayBuffer };
 
 /** Another worker has started: the way to it, for connections that one passes to the other. `port` is transferred. */
@@ -142,6 +143,8 @@ export type FromWorker =
   /** The worker's listeners for this workload are open (`error` null) or could not be opened. */
   | {
       readonly type: 'listening';
+      /** The last list of workloads that the worker has. */
+      readonly list: number;
       readonly workload: WorkloadName;
       readonly netnsInode: number;
       readonly error: string | null;

@@ -30,6 +30,8 @@ export class Hosting {
   readonly #onListening: (message: ListeningMessage) => void;
   readonly #onGone: (workload: HostedWorkload) => void;
   #last: Promise<void> = Promise.resolve();
+  /** Number of the list that {@link apply} works on, or worked on last. */
+  #list = 0;
 
   /** Owns the contents of `hosted`. `onGone` ends everything in the namespace before its fd is closed. */
   constructor(init: {
@@ -58,9 +60,16 @@ export class Hosting {
   }
 
   /** `workloads` is the complete list. Each one is answered by one `listening`, unchanged ones too. */
-  async apply(workloads: readonly ServedWorkload[]): Promise<void> {
-    this.#last = this.#last.then(() => this.#reconcile(workloads));
+  async apply(list: number, workloads: readonly ServedWorkload[]): Promise<void> {
+    this.#last = this.#last.then(() => {
+      this.#list = list;
+      return this.#reconcile(workloads);
+    });
     await this.#last;
+  }
+
+  async releaseAll(): Promise<void> {
+    await this.apply(this.#list, []);
   }
 
   /** Closes the listeners and keeps the namespaces, so that open connections can continue. */
@@ -119,7 +128,7 @@ export class Hosting {
   #tellListening(workload: HostedWorkload | SlottedWorkload, error: string | null): void {
     const { name, netnsInode } = workload;
     const late = this.#late.stateOf(workload instanceof HostedWorkload ? workload : null);
-    this.#onListening({ type: 'listening', workload: name, netnsInode, error, late });
+    this.#onListening({ type: 'listening', list: this.#list, workload: name, netnsInode, error, late });
   }
 
   async #host(slotted: ServedWorkload): Promise<void> {

@@ -62,9 +62,11 @@ export class ListeningSockets {
   }
 
   /**
-   * Closes those of one worker in one workload, so that the kernel gives its connections to the others. The next
-   * {@link openFor} opens new ones. The worker lives, and may listen on them again by now: they must not be shut down,
-   * because a thread with such a server never rests.
+   * Ends those of one worker in one workload, on which that worker does not accept: the kernel gives its connections to
+   * the others, or refuses them. Copies that the supervisor keeps leave their groups too: they would still get
+   * connections, and let them wait in vain. The next {@link openFor} opens new ones.
+   *
+   * The worker must not have a server on them, because a thread with a server on an ended socket never rests.
    *
    * Shared sockets stay, here and in {@link dropWorker}: the other agent's copies would stay in their groups, and get
    * connections that nothing accepts until it serves, or ends. So the worker accepts on them when it is back.
@@ -72,18 +74,15 @@ export class ListeningSockets {
   closeFor(workerIndex: number, workload: WorkloadName): void {
     if (this.#isShared()) return;
     for (const opened of this.#opened.values()) {
-      if (opened.workload === workload) endWorker(opened, workerIndex, closeSync);
+      if (opened.workload === workload) endWorker(opened, workerIndex);
     }
     this.#onChange();
   }
 
-  /**
-   * The same for a worker that has ended, in all workloads. Copies that the supervisor keeps leave their groups too: they
-   * would still get connections, and let them wait in vain.
-   */
+  /** The same for a worker that has ended, in all workloads. */
   dropWorker(workerIndex: number): void {
     if (this.#isShared()) return;
-    for (const opened of this.#opened.values()) endWorker(opened, workerIndex, endListening);
+    for (const opened of this.#opened.values()) endWorker(opened, workerIndex);
     this.#onChange();
   }
 
@@ -187,17 +186,18 @@ export class ListeningSockets {
   }
 }
 
-function endWorker({ fds }: Opened, workerIndex: number, end: (fd: number) => void): void {
+function endWorker({ fds }: Opened, workerIndex: number): void {
   for (const name of capturePortNames) {
     const own = fds[name][workerIndex] ?? [];
     fds[name][workerIndex] = [];
-    for (const fd of own) end(fd);
+    for (const fd of own) endListening(fd);
   }
 }
 
 function endListening(fd: number): void {
   try {
-    stopListening(fd);
+    // Ended before, by another process that has a copy, it is no longer one.
+    if (listenerOf(fd) !== null) stopListening(fd);
   } finally {
     closeSync(fd);
   }

@@ -64,6 +64,8 @@ type Member = {
   registeredSequence: number | null;
   /** By workload name: what this worker reported about its listeners. */
   readonly listening: Map<WorkloadName, Omit<WorkloadListening, 'workload'>>;
+  /** Number of the last list of workloads that it was sent. */
+  list: number;
   error: Error | null;
 };
 
@@ -100,6 +102,8 @@ export class WorkerPool extends EventEmitter<PoolEvents> {
   #enforcedRevision: number | null = null;
   #registeredSequence: number | null = null;
   #nextDumpId = 1;
+  /** How many lists of workloads were made. */
+  #lists = 0;
 
   constructor(init: {
     readonly workers: number;
@@ -146,7 +150,7 @@ export class WorkerPool extends EventEmitter<PoolEvents> {
     if (message.type === 'rules') prepareSnapshot(message.snapshot, this.#state.snapshot);
     const known = this.#state.snapshot;
     const command = this.#commandFor(this.#state.absorb(message), known);
-    for (const member of this.#members) if (member !== null) tell(member.worker, command);
+    for (const member of this.#members) if (member !== null) tellMember(member, command);
     if (message.type === 'workloads') this.#forgetGoneWorkloads();
   }
 
@@ -252,6 +256,7 @@ export class WorkerPool extends EventEmitter<PoolEvents> {
       appliedRevision: null,
       registeredSequence: null,
       listening: new Map(),
+      list: 0,
       error: null,
     };
     for (const [other, its] of this.#members.entries()) {
@@ -261,7 +266,7 @@ export class WorkerPool extends EventEmitter<PoolEvents> {
     worker.on('message', (message: FromWorker) => this.#onMessage(index, member, message));
     worker.on('error', (error) => (member.error = error instanceof Error ? error : new Error(String(error))));
     worker.on('exit', () => this.#onExit(index, member));
-    for (const message of this.#state.replay()) tell(worker, this.#commandFor(message, null));
+    for (const message of this.#state.replay()) tellMember(member, this.#commandFor(message, null));
     await new Promise<void>((resolve, reject) => {
       const onMessage = (message: FromWorker): void => {
         if (message.type !== 'online') return;
@@ -304,8 +309,8 @@ export class WorkerPool extends EventEmitter<PoolEvents> {
       case 'listening': {
         const { netnsInode, error, late } = message;
         member.listening.set(message.workload, { netnsInode, error, late });
-        // A socket on which no worker accepts would let its connections wait in vain.
-        if (error !== null) this.sockets.closeFor(index, message.workload);
+        // A socket on which no worker accepts would let its connections wait in vain. With a later list it may listen.
+        if (error !== null && message.list === member.list) this.sockets.closeFor(index, message.workload);
         const listening = this.listeningOf(message.workload);
         if (listening !== null) this.emit('listening', listening);
         return;
@@ -393,7 +398,7 @@ export class WorkerPool extends EventEmitter<PoolEvents> {
       ...workload,
       sockets: sockets.get(workload.name) ?? none,
     }));
-    return { type: 'workloads', workloads };
+    return { type: 'workloads', list: ++this.#lists, workloads };
   }
 
   #forgetGoneWorkloads(): void {
@@ -422,6 +427,11 @@ export class WorkerPool extends EventEmitter<PoolEvents> {
       tell(member.worker, { type: 'dump', id });
     });
   }
+}
+
+function tellMember(member: Member, command: WorkerCommand): void {
+  if (command.type === 'workloads') member.list = command.list;
+  tell(member.worker, command);
 }
 
 function toSharedText(text: string): SharedArrayBuffer {

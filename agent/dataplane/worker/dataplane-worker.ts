@@ -172,7 +172,7 @@ export class DataplaneWorker {
         this.#useCertificates(command);
         return;
       case 'workloads':
-        void this.#hosting.apply(command.workloads);
+        void this.#hosting.apply(command.list, command.workloads);
         return;
       case 'link':
         this.#entrance.link(command);
@@ -253,7 +253,7 @@ export class DataplaneWorker {
       giveUp: (connection) => giveUpConnection(this.#context, connection),
     });
     await drained;
-    await this.#hosting.apply([]);
+    await this.#hosting.releaseAll();
     this.#ruleClock.stop();
     this.#watch.stop();
     this.#reporter.stop();

@@ -1,16 +1,19 @@
 import assert from 'node:assert/strict';
-import { once } from 'node:events';
+import { EventEmitter, once } from 'node:events';
 import { closeSync, openSync } from 'node:fs';
 import net from 'node:net';
 import { after, before, test } from 'node:test';
+import type { Worker } from 'node:worker_threads';
 import { ListeningSockets } from '../../../../../agent/dataplane/pool/listening-sockets.js';
-import type { LocalWorkload } from '../../../../../agent/dataplane/messages.js';
+import { WorkerPool } from '../../../../../agent/dataplane/pool/worker-pool.js';
+import type { FromWorker, LocalWorkload } from '../../../../../agent/dataplane/messages.js';
 import { steerGroup } from '../../../../../agent/native/addon.js';
 import { duplicate, listenerOf } from '../../../../../agent/native/passed-sockets.js';
 import { netnsInode } from '../../../../../agent/native/netns.js';
 import { createLab, type Lab } from '../../../../lab/lab.js';
 import { patientSignal } from '../../../../lab/patience.js';
-import { workloadNamed } from '../../../../support/routing/names.js';
+import { testSettings } from '../../../../support/agent/dataplane-mesh.js';
+import { nodeNamed, workloadNamed } from '../../../../support/routing/names.js';
 
 let lab: Lab;
 let web: LocalWorkload;
@@ -91,28 +94,33 @@ test('the sockets of a worker that died are closed, and opened again with the ne
   sockets.closeAll();
 });
 
-test('a copy that another process keeps of the socket of a worker that died takes no connection', async () => {
-  const sockets = new ListeningSockets({ workers: 3, backlog: 16 });
-  outboundOf(sockets).forEach(([fd = -1]) => steerGroup(fd));
-  const kept = sockets.all().map(duplicate);
-  const first = web.netnsInode % 3;
-  sockets.dropWorker(first);
-  assert.equal(kept.filter((fd) => listenerOf(fd) === null).length, 3, 'one of each port');
-  let served = 0;
-  const alive = outboundOf(sockets).filter((_, index) => index !== first);
-  const servers = alive.map(([fd = -1]) =>
-    net.createServer((socket) => void (served++, socket.end('served'))).listen({ fd: duplicate(fd) }),
-  );
-  const clients = await Promise.all(Array.from({ length: 12 }, connect));
-  for (const socket of clients) {
-    await once(socket, 'data', { signal: patientSignal(10_000) });
-    socket.destroy();
-  }
-  assert.equal(served, 12);
-  for (const server of servers) server.close();
-  kept.forEach(closeSync);
-  sockets.closeAll();
-});
+const absences: readonly [string, (sockets: ListeningSockets, workerIndex: number) => void][] = [
+  ['died', (sockets, index) => sockets.dropWorker(index)],
+  ['cannot listen', (sockets, index) => sockets.closeFor(index, web.name)],
+];
+for (const [what, leave] of absences)
+  test(`a copy that another process keeps of the socket of a worker that ${what} takes no connection`, async () => {
+    const sockets = new ListeningSockets({ workers: 3, backlog: 16 });
+    outboundOf(sockets).forEach(([fd = -1]) => steerGroup(fd));
+    const kept = sockets.all().map(duplicate);
+    const first = web.netnsInode % 3;
+    leave(sockets, first);
+    assert.equal(kept.filter((fd) => listenerOf(fd) === null).length, 3, 'one of each port');
+    let served = 0;
+    const alive = outboundOf(sockets).filter((_, index) => index !== first);
+    const servers = alive.map(([fd = -1]) =>
+      net.createServer((socket) => void (served++, socket.end('served'))).listen({ fd: duplicate(fd) }),
+    );
+    const clients = await Promise.all(Array.from({ length: 12 }, connect));
+    for (const socket of clients) {
+      await once(socket, 'data', { signal: patientSignal(10_000) });
+      socket.destroy();
+    }
+    assert.equal(served, 12);
+    for (const server of servers) server.close();
+    kept.forEach(closeSync);
+    sockets.closeAll();
+  });
 
 test('sockets that another agent has too stay with a worker that died or cannot listen, until that agent has gone', async () => {
   let isShared = true;
@@ -128,6 +136,35 @@ test('sockets that another agent has too stay with a worker that died or cannot 
   sockets.closeFor(1, web.name);
   assert.equal(await refusal(), 'ECONNREFUSED');
   sockets.closeAll();
+});
+
+test('a worker that could not listen keeps its sockets when it has a later list, with which it may listen', async () => {
+  const silent = { info: () => {}, warn: () => {}, error: () => {} };
+  const thread = Object.assign(new EventEmitter(), {
+    postMessage: () => undefined,
+    terminate: async () => void thread.emit('exit', 0),
+  });
+  const pool = new WorkerPool({
+    workers: 1,
+    node: nodeNamed('node1'),
+    trustDomain: 'culvert.test',
+    settings: { ...testSettings, listenBacklog: 16 },
+    log: silent,
+    spawn: () => thread as unknown as Worker,
+  });
+  const started = pool.start();
+  thread.emit('message', { type: 'online' } satisfies FromWorker);
+  await started;
+  // The first list is the one that every worker gets when it starts.
+  pool.send({ type: 'workloads', workloads: [web] });
+  pool.send({ type: 'workloads', workloads: [web] });
+  const answer = { type: 'listening', workload: web.name, netnsInode: web.netnsInode, error: 'EMFILE' } as const;
+  const late = { isOpen: false, problem: null };
+  thread.emit('message', { ...answer, list: 2, late } satisfies FromWorker);
+  assert.equal(pool.sockets.all().length, 3);
+  thread.emit('message', { ...answer, list: 3, late } satisfies FromWorker);
+  assert.equal(pool.sockets.all().length, 0);
+  await pool.drain(0);
 });
 
 test('a descriptor that is no listening socket is closed and not served', () => {
