@@ -31,6 +31,8 @@ export class HostCapture {
   #comparedAtMs = Number.NEGATIVE_INFINITY;
   #wanted: readonly IpAddress[] = [];
   #installed: { readonly addresses: readonly IpAddress[]; readonly plans: ChainPlans } | undefined;
+  /** Damage that was found and is not known to be repaired, because the reload failed midway. Counted when it is. */
+  #damage: ReadonlySet<string> = new Set();
   #problem: string | null = null;
   #isStopped = false;
 
@@ -76,11 +78,13 @@ export class HostCapture {
       await this.#guard('checking', async () => {
         const isNew = this.#installed === undefined;
         const { differences } = await this.#rules.check(this.#netnsFd);
-        if (differences.length === 0) return;
-        await this.#install();
-        if (isNew) return;
-        this.#log.warn({ found: differences }, "the host's capture rules were changed and have been repaired");
-        this.#onRepair({ name: 'host', found: differences });
+        if (!isNew) this.#damage = new Set([...this.#damage, ...differences]);
+        if (differences.length > 0) await this.#install();
+        const found = [...this.#damage];
+        this.#damage = new Set();
+        if (found.length === 0) return;
+        this.#log.warn({ found }, "the host's capture rules were changed and have been repaired");
+        this.#onRepair({ name: 'host', found });
       });
     });
   }

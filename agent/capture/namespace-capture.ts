@@ -57,6 +57,9 @@ export class NamespaceCapture {
   #lastCheckAtMs: number | null = null;
   #repairs = 0;
   #problem: string | null = 'not applied yet';
+  /** Damage that was found and is not known to be repaired, because the reload failed midway. Counted when it is. */
+  #damage: ReadonlySet<string> = new Set();
+  #isUnsettled = false;
   #drainUntilMs = 0;
   /** A release was requested. A failed release is retried at each check. */
   #isLeaving = false;
@@ -81,6 +84,11 @@ export class NamespaceCapture {
   /** Whether {@link takeChanges} reports damage. Otherwise only checks find it. */
   get reportsChanges(): boolean {
     return this.#changes?.isOpen ?? false;
+  }
+
+  /** A load or a comparison failed midway: the rules may not be as they should, so a full check is due soon. */
+  get isUnsettled(): boolean {
+    return this.#isUnsettled;
   }
 
   /** Whether rules or routing of the namespace changed since the last call, so that a full check is due. */
@@ -113,6 +121,7 @@ export class NamespaceCapture {
       this.#plans = plans;
       await this.#inNamespace(async (fd) => {
         await this.#install(fd, plans);
+        this.#isUnsettled = false;
         await this.#selfTest(fd);
       });
     });
@@ -127,6 +136,7 @@ export class NamespaceCapture {
         if (this.#isLeaving) return await this.#leaveAgain();
         return await this.#inNamespace((fd) => this.#checkInside(fd, o.isFull));
       } catch (error) {
+        this.#isUnsettled = true;
         return this.#fail(error);
       }
     });
@@ -173,9 +183,10 @@ export class NamespaceCapture {
   async #install(fd: number, plans: ChainPlans): Promise<void> {
     this.#watch(fd);
     try {
-      // Ignore the changes that we made ourselves.
+      // The changes that are reported of the load are our own; a foreign one among them that did damage is an error.
       this.#ipv6 = await this.#rules.install(fd, plans, () => this.takeChanges());
     } catch (error) {
+      this.#isUnsettled = true;
       this.#fail(error);
       throw error;
     }
@@ -197,25 +208,27 @@ export class NamespaceCapture {
   /** Repairs damage before the self-test waits for an answer that would not come. */
   async #checkInside(fd: number, isFull: boolean): Promise<CheckResult> {
     const isRepair = this.#rules.isInstalled;
-    const found = isFull || !isRepair ? await this.#putBack(fd, { isBypassed: false }) : [];
-    let isSuspicious = await this.#selfTest(fd);
-    if (isSuspicious) {
-      const others = await this.#putBack(fd, { isBypassed: true });
-      if (others.length > 0) isSuspicious = await this.#selfTest(fd);
-      found.push(...others);
+    if (isFull || !isRepair || this.#isUnsettled) {
+      await this.#putBack(fd, { isBypassed: false });
+      this.#isUnsettled = false;
     }
+    let isSuspicious = await this.#selfTest(fd);
+    if (isSuspicious && (await this.#putBack(fd, { isBypassed: true }))) isSuspicious = await this.#selfTest(fd);
+    const found = [...this.#damage];
+    this.#damage = new Set();
     if (isRepair && found.length > 0) this.#countRepair(found);
     if (isSuspicious) return 'failed';
     return found.length > 0 ? 'repaired' : 'ok';
   }
 
-  /** Reloads the rules if they differ from what was loaded; returns the differences. */
-  async #putBack(fd: number, o: { readonly isBypassed: boolean }): Promise<string[]> {
+  /** Reloads the rules if they differ from what was loaded; returns whether they did. */
+  async #putBack(fd: number, o: { readonly isBypassed: boolean }): Promise<boolean> {
     const { differences, ipv6 } = await this.#rules.check(fd, o);
     this.#ipv6 = ipv6;
-    if (differences.length === 0 || this.#isStopped) return [];
+    if (differences.length === 0 || this.#isStopped) return false;
+    this.#damage = new Set([...this.#damage, ...differences]);
     await this.#install(fd, this.#replan());
-    return [...differences];
+    return true;
   }
 
   /** Returns new plan objects, so that the rule set loads them although they are equal. */

@@ -29,6 +29,8 @@ type Entry = {
   comparedAtMs: number;
   /** Its rules or routing changed since the last comparison. */
   isTouched: boolean;
+  /** How many checks have failed midway, one after the other. */
+  failures: number;
 };
 
 /**
@@ -76,7 +78,9 @@ export class WorkloadCapture {
       await entry.capture.apply(workload);
       entry.comparedAtMs = performance.now();
     } catch (error) {
+      entry.comparedAtMs = performance.now();
       if (isNew && !isWorthRetrying(error)) this.#forget(entry);
+      else this.#watch(entry, this.#pauseBefore(entry));
       throw error;
     }
     await host.setAddresses(this.#addresses());
@@ -219,7 +223,13 @@ export class WorkloadCapture {
       workload,
       inode,
     });
-    const entry: Entry = { capture, timer: undefined, comparedAtMs: Number.NEGATIVE_INFINITY, isTouched: false };
+    const entry: Entry = {
+      capture,
+      timer: undefined,
+      comparedAtMs: Number.NEGATIVE_INFINITY,
+      isTouched: false,
+      failures: 0,
+    };
     this.#entries.set(workload.name, entry);
     // Spread over time, however the workloads were applied.
     this.#watch(entry, Math.random() * this.#settings.selfTestIntervalMs);
@@ -253,7 +263,8 @@ export class WorkloadCapture {
     if (this.#isClosed) return;
     clearTimeout(entry.timer);
     entry.timer = setTimeout(() => {
-      const isFull = entry.isTouched || performance.now() >= this.#compareDueAtMs(entry);
+      const isDue = performance.now() >= this.#compareDueAtMs(entry);
+      const isFull = entry.isTouched || entry.capture.isUnsettled || isDue;
       void this.#checkEntry(entry, isFull).then(() => {
         if (this.#entries.get(entry.capture.workload.name) === entry) this.#watch(entry, this.#pauseBefore(entry));
       });
@@ -264,8 +275,16 @@ export class WorkloadCapture {
   /** Until the next self-test, or until the next comparison if that is sooner. */
   #pauseBefore(entry: Entry): number {
     const nowMs = performance.now();
-    if (entry.isTouched) return Math.max(0, entry.comparedAtMs + minComparePauseMs - nowMs);
     const { selfTestIntervalMs, idleSelfTestIntervalMs } = this.#settings;
+    if (entry.capture.isUnsettled) {
+      // Soon, and ever more rarely where it fails every time.
+      const pauseMs = Math.min(
+        minComparePauseMs * 2 ** entry.failures,
+        Math.max(minComparePauseMs, selfTestIntervalMs),
+      );
+      return Math.max(minPauseMs, entry.comparedAtMs + pauseMs - nowMs);
+    }
+    if (entry.isTouched) return Math.max(0, entry.comparedAtMs + minComparePauseMs - nowMs);
     const isQuiet = entry.capture.reportsChanges && entry.capture.state === 'captured';
     const selfTestInMs = isQuiet ? Math.max(selfTestIntervalMs, idleSelfTestIntervalMs) : selfTestIntervalMs;
     return Math.max(minPauseMs, Math.min(selfTestInMs, this.#compareDueAtMs(entry) - nowMs));
@@ -282,6 +301,7 @@ export class WorkloadCapture {
       entry.comparedAtMs = performance.now();
     }
     const result = await entry.capture.check({ isFull });
+    entry.failures = entry.capture.isUnsettled ? entry.failures + 1 : 0;
     if (entry.capture.state === 'gone' && this.#entries.get(entry.capture.workload.name) === entry) {
       this.#forget(entry);
       await this.#host?.setAddresses(this.#addresses());

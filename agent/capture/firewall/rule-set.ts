@@ -1,7 +1,7 @@
 import { CulvertError } from '../../../shared/errors.js';
 import { ownNetnsInode } from '../../native/netns.js';
 import type { Ipv6Support } from './captured-netns.js';
-import { type ChainPlan, hostMark, renderRestore, type TableName, tableNames } from './chain-plan.js';
+import { because, type ChainPlan, hostMark, renderRestore, type TableName, tableNames } from './chain-plan.js';
 import type { CommandRunner } from './command-runner.js';
 import {
   existingTables,
@@ -54,8 +54,8 @@ export class RuleSet {
   /**
    * Makes the namespace hold exactly these chains; changes nothing if it already does. Throws `CAPTURE_RULES` or
    * `CAPTURE_TOOL`. What was loaded until then stays, because half a capture refuses traffic and no capture lets it
-   * through. `onLoaded` is called after loading and before the rules are read back, so that a later foreign change is
-   * not missed.
+   * through. A foreign change during the load that did damage is such an error too. `onLoaded` is called after loading and
+   * before the rules are read back, so that a later foreign change is not missed.
    */
   async install(netnsFd: number | null, plans: ChainPlans, onLoaded: () => void = () => {}): Promise<Ipv6Support> {
     const found = await this.#read(netnsFd);
@@ -74,6 +74,8 @@ export class RuleSet {
     const after = await this.#read(netnsFd);
     const baseline = { 4: baselineOf(after[4].tables), 6: baselineOf(after[6].tables) };
     for (const family of familiesOf(after)) assertComplete(family, plans[family], baseline[family]);
+    const [damage] = this.#differences(after, baseline);
+    if (damage !== undefined) throw damagedMeanwhile(damage);
     this.#installed = { plans, baseline };
     return after.ipv6;
   }
@@ -164,6 +166,14 @@ export class RuleSet {
   }
 }
 
+function damagedMeanwhile(damage: string): CulvertError {
+  return new CulvertError({
+    code: 'CAPTURE_RULES',
+    message: `rules were changed while they were being loaded: ${damage}`,
+    hint: 'does another program change iptables or policy routing at the same time?',
+  });
+}
+
 function familiesOf(found: InstalledRules): readonly (4 | 6)[] {
   return found.ipv6 === 'absent' ? [4] : [4, 6];
 }
@@ -198,18 +208,34 @@ function tableDifferences(family: 4 | 6, expected: Baseline, found: InstalledFam
 }
 
 /**
- * iptables may accept rules that the kernel then does not show (a chain of the other back end, for example). Better to
- * detect that now than later.
+ * iptables may accept rules that the kernel then does not show (a chain of the other back end, for example), and another
+ * program may have changed them since. Better to detect that now than later: what is shown is what later checks expect.
  */
 function assertComplete(family: 4 | 6, chains: readonly ChainPlan[], baseline: Baseline): void {
   for (const name of tableNames) {
     const ours = chains.filter(({ table }) => table === name);
-    const wanted = ours.reduce((sum, { rules }) => sum + rules.length + 1, 0);
-    if (wanted === baseline[name].length) continue;
+    const wanted = purposes(
+      ours.flatMap(({ hook, chain, rules }) => [
+        `-A ${hook} ${because('jump')}`,
+        ...rules.map((rule) => `-A ${chain} ${rule}`),
+      ]),
+    );
+    if (wanted === purposes(baseline[name])) continue;
+    const count = ours.reduce((sum, { rules }) => sum + rules.length + 1, 0);
     throw new CulvertError({
       code: 'CAPTURE_RULES',
-      message: `IPv${family} table ${name} shows ${baseline[name].length} of our rules instead of ${wanted} after loading`,
+      message: `IPv${family} table ${name} shows other rules of ours after loading than were loaded (${baseline[name].length} instead of ${count})`,
       hint: 'does another program change iptables at the same time, or use the other back end (iptables -V)?',
     });
   }
+}
+
+/** What each rule is for, chain by chain and in order: versions of iptables print all else in different ways. */
+function purposes(lines: readonly string[]): string {
+  const byChain = new Map<string, string[]>();
+  for (const line of lines) {
+    const chain = line.split(' ', 2)[1] ?? '';
+    byChain.set(chain, [...(byChain.get(chain) ?? []), /culvert:[\w-]+/.exec(line)?.[0] ?? 'foreign']);
+  }
+  return JSON.stringify([...byChain].toSorted(([a], [b]) => (a < b ? -1 : 1)));
 }

@@ -74,12 +74,20 @@ test(
     const reported: CaptureRepair[] = [];
     const capture = network.capture({ log: silent, onRepair: (repair) => reported.push(repair) });
     await capture.apply(workload(network.a));
-    await network.sh(network.a, 'iptables -t nat -F; ip6tables -t mangle -F; ip rule del pref 32764');
-    await waitUntil('all of it is reported, together or one after the other', () => {
-      const found = reported.flatMap((repair) => repair.found).join('\n');
-      const kinds = [/IPv4 nat: missing/, /IPv6 mangle: missing/, /ip rule .* is missing/];
-      return kinds.every((kind) => kind.test(found)) ? true : undefined;
-    });
+    const intact = await network.fingerprint(network.a);
+    const damages: readonly [string, RegExp][] = [
+      ['iptables -t nat -F', /IPv4 nat: missing/],
+      ['ip6tables -t mangle -F', /IPv6 mangle: missing/],
+      ['ip rule del pref 32764', /ip rule .* is missing/],
+    ];
+    for (const [script, found] of damages) {
+      await network.sh(network.a, script);
+      const isReported = (): boolean => reported.some((repair) => repair.found.some((clause) => found.test(clause)));
+      await waitUntil(`the repair after ${script}`, () => isReported() || undefined);
+    }
+    // What is damaged during a reload may be put back by it before it is seen.
+    await network.sh(network.a, damages.map(([script]) => script).join('; '));
+    await waitUntil('all of it is back', async () => (await network.fingerprint(network.a)) === intact || undefined);
     assert.ok(reported.every(({ name }) => name === workload(network.a).name));
     const { line, socket } = await network.dial({ from: network.a, ip: network.b.ip[4], port: 8100 });
     assert.match(line, /^outbound/);
