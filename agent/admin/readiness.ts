@@ -1,7 +1,7 @@
 import { refusalsOf, withProblem, type ProtectedWorkload } from '../control/workloads/refusals.js';
 
 export type PendingTask = {
-  /** `joined`, `workers`, `rules`, `registry`, `nats`, `certificate/<workload>`, `listener/<workload>`, `capture/<workload>`. */
+  /** `joined`, `workers`, `rules`, `registry`, `nats`, `registry/<workload>`, `certificate/<workload>`, …. */
   readonly name: string;
   readonly detail: string;
 };

@@ -6,7 +6,6 @@ import type { Heartbeat } from '../../shared/wire/requests.js';
 import { openRegistryRoot } from '../../shared/wire/registry-root.js';
 import { openProvenRegistryEntry, openRegistryEntry, openSnapshot, snapshotReader } from '../../shared/wire/signed.js';
 import type { Snapshot } from '../../shared/policy/snapshot.js';
-import { registryKey, type RegistryEntry, type WorkloadEntry } from '../../shared/routing/registry-entry.js';
 import type { AgentSettings } from '../config/agent-settings.js';
 import type { RegistryMessage } from '../dataplane/messages.js';
 import type { WorkerPool } from '../dataplane/pool/worker-pool.js';
@@ -26,9 +25,10 @@ import { StateSaver, type StateDirectory } from './state/state-directory.js';
 import type { ProtectedWorkload } from './workloads/refusals.js';
 import { maxAlarmLength, reportedWorkload } from './workloads/reported-workload.js';
 import { LateAcceptPorts } from './workloads/late-accept-ports.js';
+import { OwnWorkloads } from './workloads/own-workloads.js';
 import type { CaptureControl } from './workloads/workload-controls.js';
 import { WorkloadReconciler } from './workloads/workload-reconciler.js';
-import { workloadName, type NodeName } from '../../shared/routing/names.js';
+import type { NodeName } from '../../shared/routing/names.js';
 
 /** A heartbeat reports a new registry once no other has followed for this long. */
 const registryQuietMs = 200;
@@ -49,8 +49,7 @@ export class ControlPlane {
   readonly #credentials: CredentialsRotator;
   readonly #trust: TrustKeeper;
   readonly #recovery: RootsRecovery;
-  /** Workloads of this node, by registry key. */
-  readonly #own = new Map<string, WorkloadEntry>();
+  readonly #own: OwnWorkloads;
   readonly #latePorts = new LateAcceptPorts();
   #rules: AppliedRules | null = null;
   #link: ControlLink | null = null;
@@ -64,6 +63,7 @@ export class ControlPlane {
   constructor(init: ControlPlaneInit) {
     const { settings, log, metrics, pool } = init;
     this.#init = init;
+    this.#own = new OwnWorkloads({ node: init.node });
     this.#credentials = new CredentialsRotator({
       credentials: init.credentials,
       renew: async (request) => (await this.#startedLink()).renew(request),
@@ -272,11 +272,12 @@ export class ControlPlane {
 
   workloads(): readonly ProtectedWorkload[] {
     return this.#workloads.statuses().map((status) => {
-      const certificate = this.#certificates.certificateOf(status.identity);
+      const { identity } = status;
+      const certificate = identity === null ? null : this.#certificates.certificateOf(identity);
       return {
         ...status,
         certificateNotAfterMs: certificate?.notAfterMs ?? null,
-        certificateProblem: this.#certificates.problemOf(status.identity),
+        certificateProblem: identity === null ? null : this.#certificates.problemOf(identity),
         certificateChain: certificate === null ? null : this.#trust.verified(certificate.chainPem),
       };
     });
@@ -341,23 +342,11 @@ export class ControlPlane {
   #onRegistry(message: RegistryMessage): void {
     this.#init.pool.send(message);
     if (this.#latePorts.useRegistry(message)) this.#workloads.setLatePorts(this.#latePorts.ports);
-    if (message.isFull) this.#own.clear();
-    for (const key of message.removals) this.#own.delete(key);
-    for (const entry of message.upserts) {
-      const key = registryKey(entry);
-      if (this.#isOwn(entry)) this.#own.set(key, entry);
-      else this.#own.delete(key);
-    }
-    const wanted = new Map([...this.#own.values()].map((entry) => [workloadName(entry), entry]));
+    this.#own.useRegistry(message, this.#registry.unreadableWorkloads);
+    const { wanted } = this.#own;
     for (const { name } of this.#workloads.statuses()) if (!wanted.has(name)) this.#init.metrics.workloadGone(name);
-    this.#certificates.setIdentities(new Set([...wanted.values()].map((entry) => entry.identity)));
+    this.#certificates.setIdentities(this.#own.identities);
     this.#workloads.setWanted(wanted);
-  }
-
-  #isOwn(entry: RegistryEntry): entry is WorkloadEntry {
-    return (
-      entry.kind === 'workload' && entry.node === this.#init.node && entry.netns !== null && entry.protocol === 'hbone'
-    );
   }
 
   /** Throws if the rules cannot be evaluated; the current ones stay in force. */

@@ -16,7 +16,7 @@ import {
   verifiedPayload,
   type SignedAs,
 } from './signed-envelope.js';
-import { addressesClaimed, UnreadableEntryError } from './unreadable-entry.js';
+import { claimsOf, UnreadableEntryError } from './unreadable-entry.js';
 import { snapshotSchema } from './snapshot-schema.js';
 import { SnapshotReader, writeSnapshot } from './snapshot-text.js';
 
@@ -118,8 +118,8 @@ function readEntry(key: string, payload: Uint8Array, sequence: number): Registry
   try {
     return parsePayload(payload, registryEntrySchema, 'registry entry');
   } catch (cause) {
-    const addresses = addressesClaimed(key, payload);
-    if (addresses === null || !(cause instanceof CulvertError)) throw cause;
-    throw new UnreadableEntryError({ cause, sequence, addresses });
+    const claims = claimsOf(key, payload);
+    if (claims === null || !(cause instanceof CulvertError)) throw cause;
+    throw new UnreadableEntryError({ cause, sequence, claims });
   }
 }

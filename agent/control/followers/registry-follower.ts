@@ -2,7 +2,7 @@ import type { BucketChange } from '../../../shared/bus/bucket.js';
 import { describeError } from '../../../shared/errors.js';
 import type { Log } from '../../../shared/log.js';
 import { isPageKey } from '../../../shared/wire/registry-leaf.js';
-import { UnreadableEntryError } from '../../../shared/wire/unreadable-entry.js';
+import { UnreadableEntryError, type UnreadableWorkload } from '../../../shared/wire/unreadable-entry.js';
 import { registryRootKey, type RegistryRoot } from '../../../shared/wire/registry-root.js';
 import type { IpAddress } from '../../../shared/address.js';
 import type { RegistryEntry } from '../../../shared/routing/registry-entry.js';
@@ -25,8 +25,8 @@ const checkedAtOnce = 100;
  * The registry that this agent trusts: signed entries, the pages that list them, and a signed root with the digest of each
  * page. A deletion in NATS is not signed and is ignored. Otherwise anyone who can write to NATS could take a workload out
  * of the mesh, and its traffic would go in the clear. An entry is removed only when its page no longer lists it and the
- * root is at least as new as the entry. The registry is complete when all pages and all listed entries are here. Until it
- * was complete once, workers get no registry and refuse all traffic.
+ * root is at least as new as the entry. The registry is complete when all pages and all listed entries are here, those
+ * that cannot be read too. Until it was complete once, workers get no registry and refuse all traffic.
  *
  * The cost of a change depends on the size of the change, not of the registry.
  */
@@ -135,6 +135,21 @@ export class RegistryFollower implements RegistrySource {
   /** Number of entries that this agent cannot read. Their addresses are refused; see {@link UnreadableEntries}. */
   get unreadable(): number {
     return this.#unreadable.size;
+  }
+
+  /** Those entries among the unreadable that are workloads whose traffic an agent has to capture. */
+  get unreadableWorkloads(): readonly UnreadableWorkload[] {
+    return [...this.#unreadable.workloads()];
+  }
+
+  /** Of what is {@link missing}, what may still arrive: an entry that cannot be read is here. */
+  get #awaited(): number {
+    if (this.#unreadable.size === 0) return this.missing;
+    let awaited = this.#manifest.missingPageCount;
+    for (const page of this.#incomplete) {
+      for (const key of page.missing) if (this.#unreadable.sequenceOf(key) === undefined) awaited++;
+    }
+    return awaited;
   }
 
   /** The sequence of the root in force; null when something is missing. */
@@ -287,9 +302,9 @@ export class RegistryFollower implements RegistrySource {
   /** Returns true when it is new. */
   #keepUnreadable(key: string, sealed: Uint8Array, error: UnreadableEntryError): boolean {
     this.#onAlarm();
-    const { addresses, sequence } = error;
+    const { claims, sequence } = error;
     this.#log.error(
-      { key, addresses, problem: describeError(error) },
+      { key, addresses: claims.addresses, problem: describeError(error) },
       'cannot read a registry entry of a newer controller: upgrade this agent. The last good one stays, and connections to and from addresses that it does not have are refused',
     );
     return sequence > (this.#held.get(key)?.sequence ?? 0) && this.#unreadable.take(key, sealed, error);
@@ -340,7 +355,7 @@ export class RegistryFollower implements RegistrySource {
           ...(sequence === null ? {} : { sequence }),
         });
       }
-    } else if (this.#manifest.hasRoot && this.missing === 0) {
+    } else if (this.#manifest.hasRoot && this.#awaited === 0) {
       this.#isComplete = true;
       this.#emitFull();
     }

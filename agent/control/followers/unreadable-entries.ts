@@ -1,7 +1,7 @@
 import type { IpAddress } from '../../../shared/address.js';
-import type { UnreadableEntryError } from '../../../shared/wire/unreadable-entry.js';
+import type { EntryClaims, UnreadableEntryError, UnreadableWorkload } from '../../../shared/wire/unreadable-entry.js';
 
-type Unreadable = { readonly sequence: number; readonly addresses: readonly IpAddress[]; readonly sealed: Uint8Array };
+type Unreadable = { readonly sequence: number; readonly claims: EntryClaims; readonly sealed: Uint8Array };
 
 /** Before the key of such an entry on disk: the entry before it, which can be read, is there under the key itself. */
 const storedPrefix = 'unreadable.';
@@ -31,9 +31,9 @@ export class UnreadableEntries {
   }
 
   /** Returns false when it is not newer than what is here. */
-  take(key: string, sealed: Uint8Array, { sequence, addresses }: UnreadableEntryError): boolean {
+  take(key: string, sealed: Uint8Array, { sequence, claims }: UnreadableEntryError): boolean {
     if (sequence <= (this.#entries.get(key)?.sequence ?? 0)) return false;
-    this.#entries.set(key, { sequence, addresses, sealed });
+    this.#entries.set(key, { sequence, claims, sealed });
     this.#note(key);
     return true;
   }
@@ -61,9 +61,14 @@ export class UnreadableEntries {
     const addresses = new Map<IpAddress, string>();
     for (const [key, entry] of this.#entries) {
       const known = readable(key);
-      for (const address of entry.addresses) if (!known.includes(address)) addresses.set(address, key);
+      for (const address of entry.claims.addresses) if (!known.includes(address)) addresses.set(address, key);
     }
     return addresses;
+  }
+
+  /** Those whose traffic an agent has to capture. */
+  *workloads(): Generator<UnreadableWorkload> {
+    for (const { claims } of this.#entries.values()) if (claims.toCapture !== null) yield claims.toCapture;
   }
 
   /** As {@link keyOfStored} finds them again. */

@@ -12,7 +12,7 @@ export type ProtectedWorkload = WorkloadStatus & {
 };
 
 /** What makes new connections of a workload fail now. */
-export type Refusal = { readonly part: 'certificate' | 'listener' | 'capture'; readonly detail: string };
+export type Refusal = { readonly part: 'registry' | 'certificate' | 'listener' | 'capture'; readonly detail: string };
 
 /**
  * Everything that makes every new connection of a workload be refused now, or pass unprotected. Empty: it is served. The
@@ -21,7 +21,9 @@ export type Refusal = { readonly part: 'certificate' | 'listener' | 'capture'; r
 export function refusalsOf(workload: ProtectedWorkload, nowMs: number): Refusal[] {
   const refusals: Refusal[] = [];
   const certificate = certificateState(workload, nowMs);
-  if (certificate !== null) {
+  if (workload.identity === null) {
+    refusals.push({ part: 'registry', detail: unreadableEntry });
+  } else if (certificate !== null) {
     refusals.push({ part: 'certificate', detail: withProblem(certificate, workload.certificateProblem) });
   }
   if (!workload.captured) {
@@ -35,6 +37,9 @@ export function refusalsOf(workload: ProtectedWorkload, nowMs: number): Refusal[
   if (workload.captureProblem !== null) refusals.push({ part: 'capture', detail: workload.captureProblem });
   return refusals;
 }
+
+const unreadableEntry =
+  'its registry entry is of a newer controller and cannot be read: every new connection is refused until this agent is upgraded';
 
 /** Why peers do not accept the certificate now; null: they do. */
 function certificateState(

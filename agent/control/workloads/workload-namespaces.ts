@@ -1,6 +1,6 @@
-import type { WorkloadEntry } from '../../../shared/routing/registry-entry.js';
 import { findNamespace, type FoundNamespace } from './network-namespace.js';
 import type { WorkloadName } from '../../../shared/routing/names.js';
+import type { WantedWorkload } from './own-workloads.js';
 
 export type NamespaceFound = Extract<FoundNamespace, { kind: 'found' }>;
 
@@ -12,7 +12,7 @@ export type WorkloadNamespaces = {
 
 /** Finds the namespace of each workload. The agent's own namespace, and one that another workload has, are problems. */
 export function findWorkloadNamespaces(
-  wanted: ReadonlyMap<WorkloadName, WorkloadEntry>,
+  wanted: ReadonlyMap<WorkloadName, Pick<WantedWorkload, 'netns'>>,
   ownInode: number,
 ): WorkloadNamespaces {
   const found = new Map<WorkloadName, NamespaceFound>();

@@ -1,7 +1,6 @@
 import { describeError } from '../../../shared/errors.js';
 import type { SpiffeId } from '../../../shared/identity.js';
 import type { Log } from '../../../shared/log.js';
-import type { WorkloadEntry } from '../../../shared/routing/registry-entry.js';
 import type { CapturedNetns } from '../../capture/firewall/captured-netns.js';
 import type { LateAcceptState } from '../../dataplane/messages.js';
 import type { CaptureLedger } from './capture-ledger.js';
@@ -9,6 +8,7 @@ import { findNamespace } from './network-namespace.js';
 import type { Scheduler } from '../../thread/scheduler.js';
 import { findWorkloadNamespaces, type NamespaceFound } from './workload-namespaces.js';
 import type { WorkloadName } from '../../../shared/routing/names.js';
+import type { WantedWorkload } from './own-workloads.js';
 import type { CaptureControl, ListenerControl } from './workload-controls.js';
 import type { WorkloadStatus } from './workload-status.js';
 
@@ -75,7 +75,7 @@ export class WorkloadReconciler {
   readonly #onChange: () => void;
   readonly #ownInode: number;
   #isInCharge = false;
-  #wanted: ReadonlyMap<WorkloadName, WorkloadEntry> | null = null;
+  #wanted: ReadonlyMap<WorkloadName, WantedWorkload> | null = null;
   readonly #held = new Map<WorkloadName, Held>();
   readonly #problems = new Map<WorkloadName, string>();
   readonly #failed = new Set<WorkloadName>();
@@ -128,7 +128,7 @@ export class WorkloadReconciler {
    * The workloads of this node that must be captured, by `namespace/name`. The map is complete: all others are
    * released.
    */
-  setWanted(wanted: ReadonlyMap<WorkloadName, WorkloadEntry>): void {
+  setWanted(wanted: ReadonlyMap<WorkloadName, WantedWorkload>): void {
     this.#wanted = wanted;
     this.reconcile();
   }
@@ -148,7 +148,7 @@ export class WorkloadReconciler {
   }
 
   statuses(): readonly WorkloadStatus[] {
-    return [...(this.#wanted ?? new Map<WorkloadName, WorkloadEntry>())].map(([name, entry]) => {
+    return [...(this.#wanted ?? new Map<WorkloadName, WantedWorkload>())].map(([name, entry]) => {
       const held = this.#held.get(name);
       return {
         name,
@@ -192,7 +192,7 @@ export class WorkloadReconciler {
     if (!this.#isClosed) this.#cancelTimer = this.#scheduler.after(passIntervalMs, () => this.reconcile());
   }
 
-  async #onePass(wanted: ReadonlyMap<WorkloadName, WorkloadEntry>): Promise<void> {
+  async #onePass(wanted: ReadonlyMap<WorkloadName, WantedWorkload>): Promise<void> {
     const { found, problems } = findWorkloadNamespaces(wanted, this.#ownInode);
     for (const problem of [this.#problems, this.#lateProblems]) {
       for (const name of problem.keys()) if (!wanted.has(name)) problem.delete(name);
@@ -230,7 +230,7 @@ export class WorkloadReconciler {
   }
 
   async #releaseGone(
-    wanted: ReadonlyMap<WorkloadName, WorkloadEntry>,
+    wanted: ReadonlyMap<WorkloadName, WantedWorkload>,
     found: ReadonlyMap<WorkloadName, NamespaceFound>,
   ): Promise<void> {
     for (const held of this.#held.values()) {
@@ -274,7 +274,7 @@ export class WorkloadReconciler {
     }
   }
 
-  #sendWorkloads(wanted: ReadonlyMap<WorkloadName, WorkloadEntry>): void {
+  #sendWorkloads(wanted: ReadonlyMap<WorkloadName, WantedWorkload>): void {
     for (const held of this.#held.values()) held.isListenedFor ||= this.#mayListen(held, wanted.get(held.name));
     const listenedFor = [...this.#held.values()].filter((held) => held.isListenedFor);
     const workloads = listenedFor.map(({ name, netnsPath, netnsInode, hasLateRules }) => ({
@@ -297,9 +297,9 @@ export class WorkloadReconciler {
    * While another agent serves a workload on the same sockets, this one accepts nothing that it would have to refuse. When
    * what is missing does not come, the other agent is unlikely to have it either.
    */
-  #mayListen({ sinceMs }: Held, entry: WorkloadEntry | undefined): boolean {
+  #mayListen({ sinceMs }: Held, entry: WantedWorkload | undefined): boolean {
     if (this.#isInCharge || entry === undefined) return true;
-    if (this.#isRegistryComplete() && this.#isServable(entry.identity)) return true;
+    if (this.#isRegistryComplete() && this.#canBeServed(entry)) return true;
     return this.#scheduler.nowMs() - sinceMs >= Math.min(this.#captureWaitMs, longestHandOverWaitMs);
   }
 
@@ -313,7 +313,7 @@ export class WorkloadReconciler {
   }
 
   /** Whether steps 2 and 3 are done, or need not be waited for. */
-  #isReady(held: Held, entry: WorkloadEntry): boolean {
+  #isReady(held: Held, entry: WantedWorkload): boolean {
     const listening = this.#listeners.listeningOf(held.name);
     if (listening === null || listening.netnsInode !== held.netnsInode) {
       this.#complain(held.name, 'its listeners are not open yet');
@@ -328,14 +328,19 @@ export class WorkloadReconciler {
       this.#complain(held.name, queueOpening);
       return false;
     }
-    if (held.applied !== null || this.#isServable(entry.identity)) return true;
+    // One whose entry cannot be read waits for nothing that would come.
+    if (held.applied !== null || entry.identity === null || this.#canBeServed(entry)) return true;
     if (this.#ledger.has(held.name, held.netnsInode)) return true;
     if (this.#scheduler.nowMs() - held.sinceMs >= this.#captureWaitMs) return true;
     this.#complain(held.name, 'it is waiting for rules and its certificate');
     return false;
   }
 
-  async #bringIn(held: Held, entry: WorkloadEntry): Promise<void> {
+  #canBeServed({ identity }: WantedWorkload): boolean {
+    return identity !== null && this.#isServable(identity);
+  }
+
+  async #bringIn(held: Held, entry: WantedWorkload): Promise<void> {
     const workload: CapturedNetns = {
       name: held.name,
       netnsPath: held.netnsPath,

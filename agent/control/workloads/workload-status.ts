@@ -3,7 +3,8 @@ import type { WorkloadName } from '../../../shared/routing/names.js';
 
 export type WorkloadStatus = {
   readonly name: WorkloadName;
-  readonly identity: SpiffeId;
+  /** Null: its registry entry cannot be read. */
+  readonly identity: SpiffeId | null;
   readonly netnsPath: string | null;
   readonly captured: boolean;
   /** What it waits for, or what went wrong; null: its capture is as it should be. */

@@ -99,6 +99,10 @@ function unreadable({ hasLeft, detail }: UnreadableDestination): Refused {
 
 function unregistered({ context, connection, workload }: Arrival): Refused {
   if (!context.state.registry.isFilled) return refused('NO_RULES_YET', 'no registry yet');
+  if (context.state.registry.isUnreadable(workload.name)) {
+    const detail = `this agent cannot read the registry entry of ${workload.name}: upgrade the agent`;
+    return refused('REGISTRY_UNREADABLE', detail);
+  }
   const detail = `${workload.name} is not registered`;
   return refused(connection.record.direction === 'outbound' ? 'SOURCE_UNKNOWN' : 'NO_RULES_YET', detail);
 }

@@ -29,6 +29,7 @@ export class RegistryIndex implements RegistryView {
   /** By service key; dropped when a workload of the namespace changes. */
   readonly #endpoints = new Map<string, readonly WorkloadEntry[]>();
   #unreadable: ReadonlyMap<IpAddress, string> = new Map();
+  #unreadableKeys: ReadonlySet<string> = new Set();
   #isFilled = false;
 
   /** False until the first message: an agent without a registry must not treat every address as external. */
@@ -44,7 +45,10 @@ export class RegistryIndex implements RegistryView {
     if (image !== null) this.#replace(image);
     for (const key of removals) this.#remove(key);
     for (const entry of upserts) this.#upsert(entry);
-    if (unreadable !== undefined) this.#unreadable = unreadable;
+    if (unreadable !== undefined) {
+      this.#unreadable = unreadable;
+      this.#unreadableKeys = new Set(unreadable.values());
+    }
     this.#isFilled = true;
   }
 
@@ -56,6 +60,11 @@ export class RegistryIndex implements RegistryView {
     return this.#unreadable.get(ip);
   }
 
+  /** Whether the workload has addresses that are closed because its entry cannot be read. */
+  isUnreadable(name: WorkloadName): boolean {
+    return this.#unreadableKeys.has(workloadKey(name));
+  }
+
   workloadAt(ip: IpAddress): WorkloadEntry | undefined {
     const hasIt = (entry: RegistryEntry): entry is WorkloadEntry =>
       entry.kind === 'workload' && entry.addresses.includes(ip);
@@ -63,7 +72,7 @@ export class RegistryIndex implements RegistryView {
   }
 
   workload(name: WorkloadName): WorkloadEntry | undefined {
-    const entry = this.#entry(`workload.${name.replace('/', '.')}`);
+    const entry = this.#entry(workloadKey(name));
     return entry?.kind === 'workload' ? entry : undefined;
   }
 
@@ -193,6 +202,10 @@ export class RegistryIndex implements RegistryView {
     this.#byNamespace.clear();
     this.#endpoints.clear();
   }
+}
+
+function workloadKey(name: WorkloadName): string {
+  return `workload.${name.replace('/', '.')}`;
 }
 
 function firstOf<E extends RegistryEntry>(a: E | undefined, b: E | undefined): E | undefined {

@@ -160,6 +160,22 @@ describe('the rules of the data plane', { timeout: patientMs(120_000) }, () => {
     }
   });
 
+  test('refuse what a workload of this node sends whose own registry entry cannot be read', async () => {
+    const { ipv4: ip } = mesh.workload('web');
+    const change = { type: 'registry', isFull: false, upserts: [], removals: [] } as const;
+    const unreadable = new Map([[ip, 'workload.shop.web']]);
+    mesh.pool('node1').send({ ...change, removals: ['workload.shop.web'], unreadable });
+    assert.equal(await refusal(mesh.workload('web'), { ip: mesh.workload('db').ipv4, port }), 'ECONNRESET');
+    const { reason, detail } = await mesh.closed('node1', outbound);
+    assert.equal(reason, 'REGISTRY_UNREADABLE');
+    assert.match(detail ?? '', /shop\/web.*upgrade the agent/);
+    mesh.pool('node1').send({ ...change, upserts: [mesh.entry('web')], unreadable: new Map() });
+    assert.match(await exchange(await openTo('db'), 'read'), /read$/);
+    for (const record of [await mesh.closed('node1', outbound), await mesh.closed('node2', inbound)]) {
+      assert.equal(record.reason, 'OK');
+    }
+  });
+
   test('refuse a source that only the other agent knows, after one more try', async () => {
     mesh.pool('node2').send({ type: 'registry', isFull: false, upserts: [], removals: ['workload.shop.web'] });
     assert.equal(await refusal(mesh.workload('web'), { ip: mesh.workload('db').ipv4, port }), 'ECONNRESET');

@@ -78,6 +78,12 @@ const cases: readonly [string, Partial<ReadinessFacts>, readonly string[], reado
     ['certificate/shop/web'],
     [],
   ],
+  [
+    'the entry of a workload cannot be read',
+    { workloads: [{ ...workload, identity: null, certificateNotAfterMs: null, certificateChain: null }] },
+    ['registry/shop/web'],
+    [],
+  ],
   ['a renewal failed', { workloads: [{ ...workload, certificateProblem: 'no answer' }] }, [], ['certificate/shop/web']],
   ['a workload is not captured', { workloads: [{ ...workload, captured: false }] }, ['capture/shop/web'], []],
   ['a change of its capture failed', { workloads: [{ ...workload, problem: 'exclusion' }] }, [], ['capture/shop/web']],

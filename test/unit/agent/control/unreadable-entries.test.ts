@@ -9,6 +9,7 @@ import { RegistryIndex } from '../../../../agent/dataplane/route/registry-index.
 import type { RegistryMessage } from '../../../../agent/dataplane/messages.js';
 import type { IpAddress } from '../../../../shared/address.js';
 import { registryKey, type RegistryEntry, type RegistryService } from '../../../../shared/routing/registry-entry.js';
+import { nodeNamed, workloadNamed } from '../../../support/routing/names.js';
 import { registryRootKey } from '../../../../shared/wire/registry-root.js';
 import { sealRegistryEntry } from '../../../../shared/wire/signed.js';
 import {
@@ -81,6 +82,44 @@ describe('an entry of a newer controller', () => {
     assert.deepEqual(keysAt(seen.messages, webIp), [undefined, undefined]);
     assert.deepEqual([follower.unreadable, follower.missing, seen.alarms], [1, 1, 1]);
     follower.close();
+  });
+
+  test('does not keep an agent that has just joined from a whole registry', async () => {
+    const running = newFollower();
+    const db = sealNewer(workload('db', 9), { sequence: 6 });
+    const { entries, list } = listed(
+      new Map([
+        [webKey, web],
+        [dbKey, db],
+      ]),
+      6,
+    );
+    deliver(running, entries, list);
+    await once('the registry', () => running.seen.messages.length > 0);
+    const [message] = running.seen.messages;
+    assert.deepEqual([running.follower.isComplete, message?.isFull, message?.sequence], [true, true, undefined]);
+    assert.deepEqual(keysAt(running.seen.messages, dbIp), [dbKey, dbKey]);
+    running.follower.close();
+  });
+
+  test('says which workload has to be captured where, in doubt too', async () => {
+    const node = nodeNamed('node1');
+    const db: RegistryEntry = { ...workload('db', 9), node, netns: 'db', protocol: 'hbone' };
+    const cases: readonly (readonly [object, string | undefined])[] = [
+      [{}, 'db'],
+      [{ protocol: 'of the future' }, 'db'],
+      [{ netns: { form: 'of the future' } }, ''],
+      [{ protocol: 'tcp' }, undefined],
+      [{ netns: null }, undefined],
+      [{ node: null }, undefined],
+    ];
+    for (const [change, netns] of cases) {
+      const { follower } = await withNewer(sealNewer(Object.assign({}, db, change), { sequence: 6 }));
+      const name = workloadNamed('shop/db');
+      const expected = netns === undefined ? [] : [{ name, node, netns, addresses: [dbIp] }];
+      assert.deepEqual(follower.unreadableWorkloads, expected, JSON.stringify(change));
+      follower.close();
+    }
   });
 
   test('of a service keeps its VIPs closed', async () => {

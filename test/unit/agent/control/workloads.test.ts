@@ -8,6 +8,7 @@ import { ChecksummedFile } from '../../../../agent/control/state/checksummed-fil
 import { capturedNamespacesSchema } from '../../../../agent/control/state/last-good-state.js';
 import { ownNetnsInode } from '../../../../agent/native/netns.js';
 import { WorkloadReconciler } from '../../../../agent/control/workloads/workload-reconciler.js';
+import type { WantedWorkload } from '../../../../agent/control/workloads/own-workloads.js';
 import type { IpAddress } from '../../../../shared/address.js';
 import { formatSpiffeId } from '../../../../shared/identity.js';
 import { createLog } from '../../../../shared/log.js';
@@ -107,7 +108,7 @@ class Recorder {
     });
   }
 
-  async want(...entries: readonly WorkloadEntry[]): Promise<void> {
+  async want(...entries: readonly (Omit<WorkloadEntry, 'identity'> & WantedWorkload)[]): Promise<void> {
     await this.#pass(() => this.keeper.setWanted(new Map(entries.map((entry) => [workloadName(entry), entry]))));
   }
 
@@ -159,6 +160,18 @@ test('a workload that gets no certificate in time is captured all the same', asy
     await recorder.tick();
   }
   assert.ok(recorder.steps.includes('capture shop/web'));
+  await recorder.keeper.close();
+});
+
+test('a workload whose entry cannot be read is captured as soon as something listens, and has no identity', async () => {
+  const recorder = new Recorder();
+  await recorder.want({ ...entryOf(), identity: null });
+  assert.deepEqual(recorder.steps, ['listen [shop/web]']);
+  recorder.listening = { netnsInode: namespaceInode, error: null, late: notLate };
+  await recorder.tick();
+  assert.deepEqual(recorder.steps, ['listen [shop/web]', 'capture shop/web']);
+  const [status] = recorder.keeper.statuses();
+  assert.deepEqual([status?.captured, status?.identity], [true, null]);
   await recorder.keeper.close();
 });
 

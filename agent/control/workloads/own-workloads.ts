@@ -1,0 +1,59 @@
+import type { SpiffeId } from '../../../shared/identity.js';
+import type { NodeName, WorkloadName } from '../../../shared/routing/names.js';
+import { workloadName } from '../../../shared/routing/names.js';
+import { registryKey, type RegistryEntry, type WorkloadEntry } from '../../../shared/routing/registry-entry.js';
+import type { UnreadableWorkload } from '../../../shared/wire/unreadable-entry.js';
+import { noExclusions } from '../../capture/namespace-capture.js';
+import type { RegistryMessage } from '../../dataplane/messages.js';
+
+/** A workload of this node that must be captured. */
+export type WantedWorkload = Pick<WorkloadEntry, 'netns' | 'addresses' | 'capture'> & {
+  /** Null: its entry cannot be read. It is captured, and everything to and from it is refused. */
+  readonly identity: SpiffeId | null;
+};
+
+/** The workloads of this node, as the registry has them. */
+export class OwnWorkloads {
+  readonly #node: NodeName;
+  /** By registry key. */
+  readonly #readable = new Map<string, WorkloadEntry>();
+  #unreadable: readonly UnreadableWorkload[] = [];
+
+  constructor(init: { readonly node: NodeName }) {
+    this.#node = init.node;
+  }
+
+  /** `unreadable`: all workloads of the mesh whose entries cannot be read. */
+  useRegistry(
+    { isFull, upserts, removals }: Pick<RegistryMessage, 'isFull' | 'upserts' | 'removals'>,
+    unreadable: readonly UnreadableWorkload[],
+  ): void {
+    if (isFull) this.#readable.clear();
+    for (const key of removals) this.#readable.delete(key);
+    for (const entry of upserts) {
+      const key = registryKey(entry);
+      if (this.#isOwn(entry)) this.#readable.set(key, entry);
+      else this.#readable.delete(key);
+    }
+    this.#unreadable = unreadable.filter(({ node }) => node === this.#node);
+  }
+
+  /** Those that must be captured. Of one that cannot be read any more, the version that could be stays in force. */
+  get wanted(): ReadonlyMap<WorkloadName, WantedWorkload> {
+    const wanted = new Map<WorkloadName, WantedWorkload>();
+    for (const entry of this.#readable.values()) wanted.set(workloadName(entry), entry);
+    for (const { name, netns, addresses } of this.#unreadable) {
+      if (!wanted.has(name)) wanted.set(name, { identity: null, netns, addresses, capture: noExclusions });
+    }
+    return wanted;
+  }
+
+  /** Of those that can be read. */
+  get identities(): ReadonlySet<SpiffeId> {
+    return new Set([...this.#readable.values()].map(({ identity }) => identity));
+  }
+
+  #isOwn(entry: RegistryEntry): entry is WorkloadEntry {
+    return entry.kind === 'workload' && entry.node === this.#node && entry.netns !== null && entry.protocol === 'hbone';
+  }
+}
