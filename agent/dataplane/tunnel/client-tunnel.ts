@@ -83,6 +83,18 @@ export class ClientTunnel extends TunnelConnection {
     return this.isUsable && this.streams < Math.min(this.settings.maxStreamsPerTunnel, peerLimit);
   }
 
+  /** Resolves when the other agent has answered a PING, when the tunnel ends, or after `withinMs`. */
+  async answersPing(withinMs: number): Promise<void> {
+    if (this.#session.destroyed) return;
+    await new Promise<void>((resolve) => {
+      const timer = setTimeout(resolve, withinMs);
+      this.#session.ping(() => {
+        clearTimeout(timer);
+        resolve();
+      });
+    });
+  }
+
   override retire(): void {
     if (!this.isUsable) return;
     this.#isRetired = true;

@@ -2,10 +2,16 @@ import type { ClientTunnel } from './client-tunnel.js';
 import type { NoTunnel } from './tunnel-dial.js';
 
 /**
- * How long a wait goes on while no CONNECT is answered: more than a round trip around the world. The order of connections
- * that take longer is worth less than their delay. Where answers come, however slowly, the next ones stand in the line.
+ * How long a wait goes on while no CONNECT is answered: more than a round trip around the world. Then the other agent is
+ * asked, because on a busy machine it may not have come to the CONNECTs yet, and has as long again from its answer on. The
+ * order of connections that take longer is worth less than their delay. Where answers come, however slowly, the next ones
+ * stand in the line.
  */
 const longestSilenceMs = 250;
+/** An agent that needed long for its answer to the question gets this many times as long for a CONNECT. */
+const patience = 4;
+/** The longest time for the answer to the question, and after it. */
+const longestBusyMs = 2000;
 
 /** Ends with null when a request may look for a tunnel again, otherwise with why it need not. */
 export type WaitForTunnel = Promise<NoTunnel | null>;
@@ -24,7 +30,8 @@ export class StreamOrder {
   #allAnswered: {
     readonly promise: WaitForTunnel;
     readonly resolve: (ended: null) => void;
-    timer: NodeJS.Timeout;
+    /** Undefined while the other agent is asked. */
+    timer: NodeJS.Timeout | undefined;
   } | null = null;
 
   get isIdle(): boolean {
@@ -63,17 +70,35 @@ export class StreamOrder {
     return this.#allAnswered.promise;
   }
 
-  #waitAgain(wait: { timer: NodeJS.Timeout }): void {
+  #waitAgain(wait: { timer: NodeJS.Timeout | undefined }): void {
     clearTimeout(wait.timer);
     wait.timer = this.#newTimer();
   }
 
-  /** Answers that have arrived while this thread did something else, or did not get the processor, are read first. */
   #newTimer(): NodeJS.Timeout {
-    const endUnlessAnswered = (): void => {
-      if (this.#allAnswered?.timer === timer) this.#endWait();
+    return this.#afterSilence(longestSilenceMs, () => void this.#askOther());
+  }
+
+  async #askOther(): Promise<void> {
+    const wait = this.#allAnswered;
+    if (wait === null) return;
+    clearTimeout(wait.timer);
+    wait.timer = undefined;
+    const askedAtMs = performance.now();
+    await this.#tunnel?.answersPing(longestBusyMs);
+    // Otherwise an answer has come, or all.
+    if (wait !== this.#allAnswered || wait.timer !== undefined) return;
+    const tookMs = performance.now() - askedAtMs;
+    const graceMs = Math.min(longestBusyMs, Math.max(longestSilenceMs, patience * tookMs));
+    wait.timer = this.#afterSilence(graceMs, () => this.#endWait());
+  }
+
+  /** Answers that have arrived while this thread did something else, or did not get the processor, are read first. */
+  #afterSilence(ms: number, then: () => void): NodeJS.Timeout {
+    const unlessAnswered = (): void => {
+      if (this.#allAnswered?.timer === timer) then();
     };
-    const timer = setTimeout(() => setImmediate(endUnlessAnswered), longestSilenceMs);
+    const timer = setTimeout(() => setImmediate(unlessAnswered), ms);
     return timer;
   }
 

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { once } from 'node:events';
 import type { Socket } from 'node:net';
-import { after, before, describe, test } from 'node:test';
+import { after, afterEach, before, describe, test } from 'node:test';
 import type { LabNode } from '../../../lab/lab-node.js';
 import { patientMs, patientSignal } from '../../../lab/patience.js';
 import { waitUntil } from '../../../lab/wait-until.js';
@@ -22,6 +22,8 @@ for (const workers of [1, 2, 4]) {
     let mesh: DataplaneMesh;
     /** By server: its clients, in the order of its accepts. */
     const accepted = new Map<string, Socket[]>();
+    /** Both ends of what a test opened. */
+    const held = new Set<Socket>();
 
     before(async () => {
       mesh = await DataplaneMesh.start(
@@ -38,13 +40,30 @@ for (const workers of [1, 2, 4]) {
       for (const node of servers) {
         const clients: Socket[] = [];
         accepted.set(node.name, clients);
-        await node.listen({ port }, (socket) => clients.push(socket));
+        await node.listen({ port }, (socket) => clients.push(hold(socket)));
       }
+    });
+
+    // Also when it failed: the next test needs the limits and the order of an idle mesh.
+    afterEach(async () => {
+      for (const socket of held) socket.destroy();
+      await untilAllEnded();
+      for (const socket of held) socket.destroy();
+      for (const clients of accepted.values()) clients.length = 0;
     });
 
     after(async () => {
       await mesh[Symbol.asyncDispose]();
     });
+
+    function hold(socket: Socket): Socket {
+      held.add(socket);
+      return socket.once('close', () => held.delete(socket));
+    }
+
+    async function open(from: LabNode, to: LabNode): Promise<Socket> {
+      return hold(await from.connect({ ip: to.ipv4, port }));
+    }
 
     async function acceptedBy(server: LabNode, count: number): Promise<Socket[]> {
       const clients = accepted.get(server.name) ?? [];
@@ -76,7 +95,7 @@ for (const workers of [1, 2, 4]) {
         const [, from, to] = paths()[index]!;
         for (let round = 0; round < rounds; round++) {
           const sockets: Socket[] = [];
-          for (let at = 0; at < oneByOne; at++) sockets.push(numbered(await from.connect({ ip: to.ipv4, port }), at));
+          for (let at = 0; at < oneByOne; at++) sockets.push(numbered(await open(from, to), at));
           assert.deepEqual(await orderAt(to, oneByOne), [...sockets.keys()]);
           for (const socket of sockets) socket.destroy();
         }
@@ -85,17 +104,15 @@ for (const workers of [1, 2, 4]) {
       test(`arrive in the order in which they were opened at once (${path})`, async () => {
         const [, from, to] = paths()[index]!;
         const sockets = await Promise.all(
-          Array.from({ length: atOnce }, async (_, at) => numbered(await from.connect({ ip: to.ipv4, port }), at)),
+          Array.from({ length: atOnce }, async (_, at) => numbered(await open(from, to), at)),
         );
         assert.deepEqual(await orderAt(to, atOnce), [...sockets.keys()]);
-        for (const socket of sockets) socket.destroy();
-        await untilAllEnded();
       });
 
       test(`may mean something by their order, as those of a test of both directions do (${path})`, async () => {
         const [, from, to] = paths()[index]!;
         for (let round = 0; round < pairings; round++) {
-          const [up, down] = [await from.connect({ ip: to.ipv4, port }), await from.connect({ ip: to.ipv4, port })];
+          const [up, down] = [await open(from, to), await open(from, to)];
           up.end(Buffer.alloc(bulkBytes));
           // The first one that it accepts is read, and the second one is written to. It says nothing before.
           const [first, second] = await acceptedBy(to, 2);
@@ -103,23 +120,19 @@ for (const workers of [1, 2, 4]) {
           assert.deepEqual(await Promise.all([first!, down].map(bytesOf)), [bulkBytes, bulkBytes]);
           for (const socket of [up, down, first!, second!]) socket.destroy();
         }
-        await untilAllEnded();
       });
 
       if (workers === 1) continue;
       test(`are spread over the workers (${path})`, async () => {
         const [, from, to] = paths()[index]!;
-        const sockets: Socket[] = [];
         for (let at = 0; at < oneByOne; at++) {
-          sockets.push(numbered(await from.connect({ ip: to.ipv4, port }), at));
+          numbered(await open(from, to), at);
           // It has reached the server, so the next one is free to go to any worker.
           await orderAt(to, 1);
         }
         const dumps = await mesh.pool(path === 'plaintext' ? 'node2' : 'node1').dump();
         const byWorker = dumps.map(({ connections }) => connections.length);
         assert.ok(Math.min(...byWorker) >= oneByOne / workers / 2, `connections by worker: ${byWorker.join()}`);
-        for (const socket of sockets) socket.destroy();
-        await untilAllEnded();
       });
     }
   });

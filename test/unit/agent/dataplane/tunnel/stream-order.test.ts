@@ -3,9 +3,12 @@ import { afterEach, beforeEach, describe, mock, test } from 'node:test';
 import type { ClientTunnel } from '../../../../../agent/dataplane/tunnel/client-tunnel.js';
 import { StreamOrder } from '../../../../../agent/dataplane/tunnel/stream-order.js';
 
-function tunnel(hasRoom: boolean): ClientTunnel {
-  return { hasRoom } as unknown as ClientTunnel;
+function tunnel(hasRoom: boolean, answersPing: () => Promise<void> = async () => {}): ClientTunnel {
+  return { hasRoom, answersPing } as unknown as ClientTunnel;
 }
+
+/** After the answer to the question, however long that took. */
+const mostMs = 2000;
 
 describe('the order of streams to one port', () => {
   const free = tunnel(true);
@@ -62,30 +65,53 @@ describe('the order of streams to one port', () => {
       mock.timers.tick(0);
     }
 
-    test('waits a quarter of a second at most', async () => {
+    test('waits for a quarter of a second, asks the other agent, and waits as long again', async () => {
+      let asked = 0;
       const order = new StreamOrder();
-      order.sent(tunnel(false));
+      order.sent(tunnel(false, async () => void (asked += 1)));
       const wait = order.allAnswered();
       pass(249);
-      assert.equal(await hasEnded(wait), false);
+      assert.equal(asked, 0);
       pass(1);
+      assert.equal(asked, 1);
+      assert.equal(await hasEnded(wait), false);
+      pass(249);
+      assert.equal(await hasEnded(wait), false);
+      pass(mostMs);
       assert.equal(await wait, null);
       assert.equal(order.choose(free), free);
+    });
+
+    test('waits for an agent that is too busy to answer the question', async () => {
+      let answer = (): void => {};
+      const order = new StreamOrder();
+      order.sent(tunnel(false, () => new Promise((resolve) => (answer = resolve))));
+      const wait = order.allAnswered();
+      pass(250);
+      pass(5000);
+      assert.equal(await hasEnded(wait), false);
+      answer();
+      await hasEnded(wait);
+      assert.equal(order.choose(free), null, 'it has come to the question only');
+      pass(mostMs);
+      assert.equal(await wait, null);
     });
 
     test('counts from the last answer', async () => {
       const order = new StreamOrder();
       const full = tunnel(false);
-      for (let i = 0; i < 4; i++) order.sent(full);
+      for (let i = 0; i < 5; i++) order.sent(full);
       const wait = order.allAnswered();
       for (let i = 0; i < 3; i++) {
         pass(249);
         order.answered();
       }
-      pass(249);
-      assert.equal(await hasEnded(wait), false);
-      assert.equal(order.choose(free), null);
-      pass(1);
+      pass(250);
+      await hasEnded(wait);
+      order.answered();
+      pass(250);
+      assert.equal(await hasEnded(wait), false, 'an answer came after the question');
+      pass(mostMs);
       assert.equal(await hasEnded(wait), true);
     });
   });
