@@ -5,6 +5,7 @@ import { UserAccounts } from './access/user-accounts.js';
 import { ApiServer } from './api/api-server.js';
 import { ControllerMetrics } from './api/controller-metrics.js';
 import { flowRoutes } from './api/flow-routes.js';
+import { DocumentReader } from './api/reading/document-reader.js';
 import { healthRoutes } from './api/health-routes.js';
 import { historyRoutes } from './api/history-routes.js';
 import { caRoutes } from './api/ca-routes.js';
@@ -212,6 +213,8 @@ async function open(
   const certificate = await ServerCertificate.issue({ ca, names, nowMs });
   const admin = await AdminCredential.open(stateDir);
   const users = await UserAccounts.open({ path: join(stateDir, 'users.json'), nowMs, log });
+  const reader = new DocumentReader({ log });
+  closing.push('reader', () => reader[Symbol.asyncDispose]());
   const pending = () => link.pending;
   const server = new ApiServer({
     identity: certificate.current,
@@ -219,7 +222,7 @@ async function open(
       ...healthRoutes({ pending, metrics }),
       ...joinRoutes({ joining }),
       ...caRoutes({ ca, agents, signingKeyPem: signingKey.privateKey }),
-      ...resourceRoutes({ store, onChange: (result) => metrics.changed(result) }),
+      ...resourceRoutes({ store, reader, onChange: (result) => metrics.changed(result) }),
       ...historyRoutes({ store, onChange: (result) => metrics.changed(result) }),
       ...rolloutRoutes({ store, agents }),
       ...flowRoutes({ flows, agents: () => agents.list(store.release.state.revision), nowMs }),

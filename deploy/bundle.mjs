@@ -22,7 +22,13 @@ const programs = [
       'copying-thread': 'agent/control/succession/copying-thread.js',
     },
   },
-  { name: 'culvert-controller', entries: { 'culvert-controller': 'controller/main.js' } },
+  {
+    name: 'culvert-controller',
+    entries: {
+      'culvert-controller': 'controller/main.js',
+      'document-reading-thread': 'controller/api/reading/reading-thread.js',
+    },
+  },
   { name: 'culvert', entries: { culvert: 'controller/cli/main.js' } },
 ];
 const bundleOf = new Map(programs.flatMap(({ entries }) => Object.entries(entries).map(([to, from]) => [from, to])));

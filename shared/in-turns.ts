@@ -1,4 +1,5 @@
 import { setImmediate } from 'node:timers/promises';
+import { CulvertError } from './errors.js';
 
 /*
  * Long computations are generators that yield where other work may have its turn. They follow one convention:
@@ -13,16 +14,34 @@ import { setImmediate } from 'node:timers/promises';
 /** Longest delay of other work, in milliseconds, if no single step takes longer. */
 const turnMs = 10;
 
-/** Runs a computation to its end and yields to the event loop between its steps. Throws what it throws. */
-export async function inTurns<T>(steps: Iterator<void, T>): Promise<T> {
+/**
+ * Runs a computation to its end and yields to the event loop between its steps. Throws what it throws, and CulvertError
+ * `TOO_MUCH_WORK` when its steps together have taken `budgetMs`.
+ */
+export async function inTurns<T>(
+  steps: Iterator<void, T>,
+  { budgetMs = Number.POSITIVE_INFINITY }: { readonly budgetMs?: number } = {},
+): Promise<T> {
+  let usedMs = 0;
   let startedAtMs = performance.now();
   for (;;) {
     const step = steps.next();
     if (step.done === true) return step.value;
-    if (performance.now() - startedAtMs < turnMs) continue;
+    const turn = performance.now() - startedAtMs;
+    if (turn < turnMs) continue;
+    usedMs += turn;
+    if (usedMs > budgetMs) throw tooMuchWork(budgetMs);
     await setImmediate();
     startedAtMs = performance.now();
   }
+}
+
+function tooMuchWork(budgetMs: number): CulvertError {
+  return new CulvertError({
+    code: 'TOO_MUCH_WORK',
+    message: `checking the change took more than ${budgetMs / 1000} s; nothing was changed`,
+    hint: 'apply it in several parts, and look for rules of one priority that are about the same workloads',
+  });
 }
 
 /** Runs a computation to its end without a pause. Throws what it throws. */

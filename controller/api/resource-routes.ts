@@ -1,4 +1,3 @@
-import { z } from 'zod';
 import { didYouMean } from '../../shared/nearest-name.js';
 import { findKind, kindInfo, kindNames, type ResourceKind } from '../resources/kinds/resource.js';
 import { resourceId, resourceIdKey, type ResourceId } from '../resources/kinds/resource-key.js';
@@ -6,31 +5,27 @@ import { isInventoryKind, registryKeyOf, type StoredResource } from '../inventor
 import type { ResourceStore } from '../store/resource-store.js';
 import { badRequest, notFound } from './api-error.js';
 import type { ApplyAnswer, DeleteAnswer, ResourceItem, ResourceList } from './api-types.js';
-import { changeMessage, countChange, toRefusal, type ChangeResult } from './change-answer.js';
-import { readJson } from './request-values.js';
+import { countChange, toRefusal, type ChangeResult } from './change-answer.js';
+import type { DocumentReader } from './reading/document-reader.js';
 import type { ApiAnswer, ApiRequest, Route } from './router.js';
 
 /** Room for `maxInputLength` characters as a JSON string. */
 const maxApplyBytes = 40 * 1024 * 1024;
 
-const applySchema = z.strictObject({
-  documents: z.string(),
-  dryRun: z.boolean().default(false),
-  message: changeMessage,
-});
-
 /** Routes to apply, read and delete resources. */
 export function resourceRoutes(init: {
   readonly store: ResourceStore;
+  readonly reader: DocumentReader;
   readonly onChange: (result: ChangeResult) => void;
 }): Route[] {
-  const { store, onChange } = init;
+  const { store, reader, onChange } = init;
 
   const apply = async ({ body, subject }: ApiRequest): Promise<ApiAnswer> => {
-    const { documents, dryRun, message } = readJson(applySchema, body);
-    const outcome = await countChange(onChange, dryRun, () => store.apply({ documents, dryRun, by: subject, message }));
-    if (!outcome.ok) return toRefusal(outcome.problems);
-    const { revision, inventory, changes, warnings } = outcome;
+    const { dryRun, message, parsed, withLines } = await reader.read(body);
+    const outcome = await countChange(onChange, dryRun, () => store.apply({ parsed, dryRun, by: subject, message }));
+    if (!outcome.ok) return toRefusal(await withLines(outcome.problems));
+    const { revision, inventory, changes } = outcome;
+    const warnings = await withLines(outcome.warnings);
     return { status: 200, body: { revision, inventory, dryRun, changes, warnings } satisfies ApplyAnswer };
   };
 

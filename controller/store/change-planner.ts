@@ -24,6 +24,9 @@ export type CompiledChange =
   | { readonly commit: null; readonly warnings: readonly Problem[] }
   | { readonly commit: Commit; readonly release: CompiledRevision; readonly warnings: readonly Problem[] };
 
+/** Of checks and of compiling each. A set of 10,000 rules takes a few seconds. */
+const budgetMs = 60_000;
+
 const noChange: SourceChange = { upserts: [], removals: [] };
 
 /** Plans and checks changes of rules, together with what they do to the inventory. Changes nothing. */
@@ -61,7 +64,7 @@ export class ChangePlanner {
       author,
     });
     const among = this.#among(turn, planned.change);
-    const rules = await inTurns(planningApply(present.state, { ...parsed, resources }, author, among));
+    const rules = await inTurns(planningApply(present.state, { ...parsed, resources }, author, among), { budgetMs });
     return { rules: this.#withInventory(turn, present, rules, planned, locations), inventory: planned };
   }
 
@@ -101,7 +104,7 @@ export class ChangePlanner {
     const part = isInventorySame || documents === undefined ? {} : { inventory: documents };
     const commit: Commit = { ...(rules.commit ?? nextCommit(present.state, author)), ...part };
     const { services } = this.#among(turn, change);
-    const built = await inTurns(this.#builder.building(applyCommit(present.state, commit), services));
+    const built = await inTurns(this.#builder.building(applyCommit(present.state, commit), services), { budgetMs });
     if ('problems' in built) return built;
     const { release } = built;
     const tested = this.#test(turn, change, { present, release, commit, locations: rules.locations });

@@ -41,11 +41,14 @@ export function* planningApply(
   const checked = yield* validatingSet(resources, parsed.locations, { nowMs: author.nowMs, ...where });
   const problems = [...parsed.problems, ...checked];
   if (problems.some((problem) => problem.severity === 'error')) return { ok: false, problems };
-  const changes = [...wanted].map(([key, resource]) => ({
-    ...resourceId(resource),
-    change: changeOf(state.resources.get(key)?.resource, resource),
-  }));
-  const changed = [...wanted].filter(([key, resource]) => !isSame(state.resources.get(key)?.resource, resource));
+  const changes: ResourceChange[] = [];
+  const changed: [key: string, resource: Resource][] = [];
+  for (const [key, resource] of wanted) {
+    const change = changeOf(state.resources.get(key)?.resource, resource);
+    changes.push({ ...resourceId(resource), change });
+    if (change !== 'unchanged') changed.push([key, resource]);
+    yield;
+  }
   const base = nextCommit(state, author);
   const puts = changed.map(([key, resource]) => ({
     key,

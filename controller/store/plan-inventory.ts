@@ -1,12 +1,15 @@
 import { isDeepStrictEqual } from 'node:util';
 import type { Inventory } from '../inventory/inventory.js';
+import { claimsOf } from '../inventory/entry-claims.js';
 import type { SourceChange, SourceEntry } from '../inventory/inventory-source.js';
 import { registryEntries } from '../inventory/registry-entries.js';
 import { isInventoryKind, registryKeyOf, type DocumentsChange } from '../inventory/stored-resource.js';
 import type { ResourceLocation } from '../resources/parse/parse-documents.js';
+import { ProblemList } from '../resources/parse/problem-list.js';
 import type { Problem } from '../resources/kinds/problem.js';
 import { resourceId, resourceIdKey, resourceKey, type ResourceId } from '../resources/kinds/resource-key.js';
 import type { Resource } from '../resources/kinds/resource.js';
+import type { RegistryEntry } from '../../shared/routing/registry-entry.js';
 import { encodePayload } from '../../shared/wire/signed-envelope.js';
 import { maxRegistryEntryBytes } from '../../shared/wire/signed.js';
 import type { ResourceChange } from './history.js';
@@ -48,6 +51,7 @@ export function planInventoryApply(init: {
   const changes: ResourceChange[] = [];
   const problems: Problem[] = [];
   const appliedAt = new Date(author.nowMs).toISOString();
+  const claims = new ClaimCounts({ locations });
   for (const resource of resources) {
     const key = resourceKey(resource);
     const present = inventory.documents.get(registryKeyOf(key))?.document?.resource;
@@ -59,14 +63,46 @@ export function planInventoryApply(init: {
     if ('problems' in made) problems.push(...made.problems);
     else {
       for (const entry of made.entries) {
+        if (claims.isTooMany(resource, entry)) continue;
         encodePayload(entry, maxRegistryEntryBytes, `the registry entry ${registryKeyOf(key)}`);
         const document = { key, resource, revision: inventory.sequence + 1, appliedAt, appliedBy: author.by };
         upserts.push({ entry, document });
       }
     }
   }
+  problems.push(...claims.problems);
   const puts = upserts.flatMap(({ document }) => document ?? []);
   return { change: { upserts, removals: [] }, documents: { puts, deletes: [] }, changes, problems };
+}
+
+/** Each document is compared with those that claim the same, so the time grows with the square of this. */
+const maxClaimants = 16;
+
+/** How many documents of one change claim the same address or network namespace. */
+class ClaimCounts {
+  readonly #counts = new Map<string, number>();
+  readonly #found: ProblemList;
+
+  constructor(init: { readonly locations: ReadonlyMap<string, ResourceLocation> }) {
+    this.#found = new ProblemList(init);
+  }
+
+  get problems(): readonly Problem[] {
+    return this.#found.errors;
+  }
+
+  isTooMany(resource: Resource, entry: RegistryEntry): boolean {
+    let isTooMany = false;
+    for (const claim of claimsOf(entry)) {
+      const count = (this.#counts.get(claim) ?? 0) + 1;
+      this.#counts.set(claim, count);
+      if (count <= maxClaimants) continue;
+      isTooMany = true;
+      const message = `${claim} is claimed by more than ${maxClaimants} documents`;
+      this.#found.error({ resource, path: ['spec'] }, message, 'only one document can have it');
+    }
+    return isTooMany;
+  }
 }
 
 /** Plans to delete a workload or a service now; undefined when it does not exist. */

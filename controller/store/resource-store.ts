@@ -1,5 +1,4 @@
 import { CulvertError, describeError } from '../../shared/errors.js';
-import { inTurns } from '../../shared/in-turns.js';
 import type { Log } from '../../shared/log.js';
 import { SerialQueue } from '../../shared/serial-queue.js';
 import type { Inventory, InventoryTurn } from '../inventory/inventory.js';
@@ -9,7 +8,7 @@ import type { Distribution, StoreContent } from '../publish/distribution.js';
 import type { InventoryPublication } from '../publish/inventory-publication.js';
 import type { CompiledRevision, RevisionCompiler } from '../release/compiled-revision.js';
 import { applyCommit, emptyState, type Commit, type CommittedState } from '../release/committed-state.js';
-import { parsingDocuments } from '../resources/parse/parse-documents.js';
+import type { ParsedDocuments } from '../resources/parse/parse-documents.js';
 import { formatProblem } from '../resources/kinds/problem.js';
 import type { ResourceId } from '../resources/kinds/resource-key.js';
 import type { ChangeOutcome } from './change-outcome.js';
@@ -24,13 +23,13 @@ import { nameKey, ruleDependencies } from './rule-dependencies.js';
 import { unavailable, unpublished } from './store-errors.js';
 
 export type ApplyRequest = {
-  readonly documents: string;
+  readonly parsed: ParsedDocuments;
   readonly dryRun: boolean;
   readonly by: string;
   readonly message?: string;
 };
 
-export type RollbackRequest = Omit<ApplyRequest, 'documents'> & { readonly revision: number };
+export type RollbackRequest = Omit<ApplyRequest, 'parsed'> & { readonly revision: number };
 
 type StoreJournal = Pick<Journal, 'append' | 'checkpoint' | 'history'>;
 
@@ -132,8 +131,7 @@ export class ResourceStore {
    * `PAYLOAD_TOO_LARGE` (nothing changed), `PUBLISH_PENDING` (the change is made, but agents get it later).
    */
   async apply(request: ApplyRequest): Promise<ChangeOutcome> {
-    const { documents, dryRun } = request;
-    const parsed = await inTurns(parsingDocuments(documents));
+    const { parsed, dryRun } = request;
     const { rules, inventory } = splitResources(parsed.resources);
     if (rules.length === 0 && inventory.length > 0) {
       await this.#settled(dryRun);

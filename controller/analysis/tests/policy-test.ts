@@ -12,14 +12,8 @@ import {
 } from '../../resources/kinds/metadata.js';
 import { formatPath, type Problem } from '../../resources/kinds/problem.js';
 import { ruleTestSchema, type RuleTest } from '../../resources/kinds/rule-test.js';
-import {
-  lineOfPath,
-  TooDeepError,
-  writtenAt,
-  yamlProblems,
-  yamlToJson,
-  yamlTokens,
-} from '../../resources/parse/yaml-document.js';
+import { LimitError } from '../../resources/parse/document-limits.js';
+import { lineOfPath, writtenAt, yamlProblems, yamlToJson, yamlTokens } from '../../resources/parse/yaml-document.js';
 
 const testsField = z
   .array(ruleTestSchema)
@@ -133,7 +127,7 @@ type Report = (number: number | null, line: number | null, found: { message: str
 function* documentsOf(text: string, lines: LineCounter, report: Report): Generator<Read> {
   let number = 0;
   try {
-    const composer = new Composer({ merge: true, stringKeys: true, strict: true, uniqueKeys: true });
+    const composer = new Composer({ merge: true, stringKeys: true, strict: true, uniqueKeys: false });
     for (const document of composer.compose(yamlTokens(text, lines))) {
       if (document.errors.length === 0 && document.contents === null) continue;
       number++;
@@ -142,11 +136,8 @@ function* documentsOf(text: string, lines: LineCounter, report: Report): Generat
       if (unreadable.length === 0) yield { document, number, json: yamlToJson(document) };
     }
   } catch (error) {
-    if (error instanceof TooDeepError) {
-      report(number + 1, lines.linePos(error.offset).line, {
-        message: 'is nested too deeply',
-        hint: 'write it flatter',
-      });
+    if (error instanceof LimitError) {
+      report(number + 1, lines.linePos(error.offset).line, error);
     } else if (error instanceof ReferenceError) {
       report(number, null, { message: 'an alias cannot be used here', hint: 'write the values out' });
     } else throw error;

@@ -1,3 +1,4 @@
+import { atOnce } from '../../../shared/in-turns.js';
 import { commonConnection } from './common-connection.js';
 import { NamedAddresses } from './named-addresses.js';
 import { OtherActions } from './other-actions.js';
@@ -20,10 +21,15 @@ const maxReported = 50;
  * time at which both decide. Rules that decide nothing are not compared: those of mode audit, with rollout 0, or
  * expired at `nowMs`.
  */
-export function findAmbiguousRules(
+export function findAmbiguousRules(rules: readonly CompiledRule[], options: AmbiguityOptions = {}): AmbiguousRules[] {
+  return atOnce(findingAmbiguousRules(rules, options));
+}
+
+/** {@link findAmbiguousRules} in steps, a comparison each. */
+export function* findingAmbiguousRules(
   rules: readonly CompiledRule[],
   { nowMs = Number.NEGATIVE_INFINITY, externals = [], segments = [] }: AmbiguityOptions = {},
-): AmbiguousRules[] {
+): Generator<void, AmbiguousRules[]> {
   const found: AmbiguousRules[] = [];
   const named = new NamedAddresses({ externals });
   const members = new SegmentMembers({ segments });
@@ -41,15 +47,18 @@ export function findAmbiguousRules(
     });
     if (!isFresh.includes(true)) continue;
     const open = group.map((rule) => members.open(rule));
+    yield;
     const others = new OtherActions({ rules: open });
     for (const [position, rule] of open.entries()) {
       if (isFresh[position] !== true) continue;
+      yield;
       for (const at of others.mayOverlap(rule)) {
         const other = open[at];
         // Two new rules were already compared when the earlier one was visited.
         if (other === undefined || (at < position && isFresh[at] === true)) continue;
         const [first, second] = at < position ? [other, rule] : [rule, other];
         const example = exampleOfBoth(first, second, named);
+        yield;
         if (example === undefined) continue;
         found.push({ first: first.name, second: second.name, example });
         if (found.length >= maxReported) return found;

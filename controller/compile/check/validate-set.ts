@@ -1,7 +1,7 @@
 import { atOnce } from '../../../shared/in-turns.js';
 import { compileExternals } from '../compile-externals.js';
 import { compilingRules } from '../compile-rules.js';
-import { findAmbiguousRules } from './rule-overlap.js';
+import { findingAmbiguousRules } from './rule-overlap.js';
 import { checkAddresses } from './check-addresses.js';
 import { checkClusterPolicies } from './check-cluster-policies.js';
 import { checkForeignPolicies } from './check-foreign-policies.js';
@@ -55,7 +55,9 @@ export function* validatingSet(
     if (resource.kind === 'SegmentationRule') documents.set(resource.metadata.name, resource);
   }
   const externals = compileExternals(resources.filter((resource) => resource.kind === 'ServiceEntry'));
-  for (const { first, second, example } of findAmbiguousRules(rules, { ...options, externals, segments })) {
+  yield;
+  const ambiguous = yield* findingAmbiguousRules(rules, { ...options, externals, segments });
+  for (const { first, second, example } of ambiguous) {
     const resource = documents.get(second);
     if (resource === undefined) continue;
     const { tier, priority, action } = resource.spec;

@@ -26,6 +26,17 @@ export function formatProblem(problem: Problem): string {
   return problem.hint === '' ? text : `${text} (${problem.hint})`;
 }
 
+/** The segments of a path that {@link formatPath} wrote. */
+export function parsePath(text: string): PropertyKey[] {
+  const segments: PropertyKey[] = [];
+  for (const [, name, index, quoted] of text.matchAll(/([A-Za-z_$][\w$]*)|\[(\d+)\]|\[("(?:[^"\\]|\\.)*")\]/g)) {
+    if (name !== undefined) segments.push(name);
+    else if (index !== undefined) segments.push(Number(index));
+    else if (quoted !== undefined) segments.push(JSON.parse(quoted) as string);
+  }
+  return segments;
+}
+
 /** Formats path segments as problems show them: `spec.from[0].labels["app.kubernetes.io/name"]`. */
 export function formatPath(path: readonly PropertyKey[]): string {
   let text = '';

@@ -1,10 +1,7 @@
 import { isAlias, isCollection, isMap, isPair, isScalar, isSeq, type Document } from 'yaml';
 
-/** What an alias stands for is looked up among all anchors before it, so the time grows with the product of both. */
-const maxAliases = 1000;
-
 /**
- * The offset of the alias with which a document grows beyond `maxLength` characters or has too many; undefined: of none. An alias
+ * The offset of the alias with which a document grows beyond `maxLength` characters; undefined: of none. An alias
  * counts with the length of what it stands for, text too: a limit on the text alone says nothing about what is stored in
  * the end.
  */
@@ -22,7 +19,6 @@ class Expansion {
   /** By node with an anchor. Missing: the alias is inside it, which another check refuses. */
   readonly #lengths = new Map<object, number>();
   #total = 0;
-  #aliases = 0;
 
   constructor(maxLength: number) {
     this.#maxLength = maxLength;
@@ -31,8 +27,7 @@ class Expansion {
   add(node: unknown): void {
     if (isAlias(node)) {
       this.#total += this.#lengths.get(this.#anchors.get(node.source) ?? node) ?? 0;
-      this.#aliases++;
-      if (this.#total > this.#maxLength || this.#aliases > maxAliases) this.offset ??= node.range?.[0];
+      if (this.#total > this.#maxLength) this.offset ??= node.range?.[0];
       return;
     }
     const before = this.#total;

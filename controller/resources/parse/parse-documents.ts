@@ -2,6 +2,7 @@ import { Composer, isScalar, LineCounter, type Document } from 'yaml';
 import { atOnce } from '../../../shared/in-turns.js';
 import { findExpansion } from './alias-expansion.js';
 import { documentChunks, type DocumentChunk } from './document-chunks.js';
+import { LimitError } from './document-limits.js';
 import { KnownDocuments } from './known-documents.js';
 import { listChunks } from './list-chunks.js';
 import { itemsOf, itemTypeOf, withType, type Item, type ItemType } from './list-items.js';
@@ -10,7 +11,15 @@ import { formatPath, type Problem } from '../kinds/problem.js';
 import { readResource } from './read-resource.js';
 import { formatResourceId, resourceId, resourceKey } from '../kinds/resource-key.js';
 import type { Resource } from '../kinds/resource.js';
-import { TooDeepError, lineAt, lineOfPath, writtenAt, yamlProblems, yamlToJson, yamlTokens } from './yaml-document.js';
+import {
+  lineAt,
+  lineOfPath,
+  maxNestedAliases,
+  writtenAt,
+  yamlProblems,
+  yamlToJson,
+  yamlTokens,
+} from './yaml-document.js';
 
 /** Limits of one input, in characters and in documents. */
 const maxInputLength = 32 * 1024 * 1024;
@@ -69,9 +78,11 @@ type Finding = {
 };
 
 const tooMuch = {
-  message: 'its aliases expand to too much',
+  message: `its aliases expand to too much: more than ${maxDocumentLength} characters`,
   hint: 'write the values out instead of using aliases',
 } as const;
+/** The library counts them when it makes plain data of a document. */
+const tooOften = `its aliases expand to too much: more than ${maxNestedAliases} aliases within aliases`;
 
 /** In YAML or JSON. For a hint only: the text is not parsed. */
 const listKind = /(?:^|[\s{,"])kind"?\s*:\s*"?\w*List\b/;
@@ -125,12 +136,8 @@ class Input {
       try {
         yield* this.readingChunk(chunk);
       } catch (error) {
-        if (!(error instanceof TooDeepError)) throw error;
-        return this.add({
-          offset: error.offset,
-          message: 'is nested too deeply',
-          hint: 'write it with fewer levels',
-        });
+        if (!(error instanceof LimitError)) throw error;
+        return this.add(error);
       }
       yield;
     }
@@ -253,7 +260,8 @@ class Input {
     } catch (error) {
       if (!(error instanceof ReferenceError)) throw error;
       const isUnknown = error.message.startsWith('Unresolved alias');
-      this.add({ offset: document.range[0], ...tooMuch, ...(isUnknown ? { message: 'an alias has no anchor' } : {}) });
+      const message = isUnknown ? 'an alias has no anchor' : tooOften;
+      this.add({ offset: document.range[0], ...tooMuch, message });
       return undefined;
     }
   }

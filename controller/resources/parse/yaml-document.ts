@@ -1,31 +1,21 @@
 import { Lexer, Parser, isAlias, isMap, isScalar, isSeq, visit } from 'yaml';
 import type { Document, LineCounter, Node, YAMLMap } from 'yaml';
+import { DocumentLimits } from './document-limits.js';
 
 /** A problem in the YAML itself, found before its content is validated. */
 export type YamlProblem = { readonly offset: number; readonly message: string; readonly hint: string };
 
-/** No resource is nested this deeply; the library recurses and takes seconds to fail on deeper ones. */
-const maxDepth = 64;
 /** After one YAML mistake the library often reports every following line. */
 const maxSyntaxErrors = 3;
 
-export class TooDeepError extends Error {
-  readonly offset: number;
-
-  constructor(offset: number) {
-    super('nested too deeply');
-    this.name = 'TooDeepError';
-    this.offset = offset;
-  }
-}
-
-/** The syntax trees of a text, one document at a time. Throws {@link TooDeepError} before a tree grows too large. */
+/** The syntax trees of a text, one document at a time. Throws `LimitError` before a tree grows too large. */
 export function* yamlTokens(text: string, lines: LineCounter): ReturnType<Parser['parse']> {
   const parser = new Parser(lines.addNewLine);
+  const limits = new DocumentLimits();
   lines.addNewLine(0);
   for (const lexeme of new Lexer().lex(text)) {
     yield* parser.next(lexeme);
-    if (parser.stack.length > maxDepth) throw new TooDeepError(parser.offset);
+    limits.count(lexeme, parser.stack.length, parser.offset);
   }
   yield* parser.end();
 }
@@ -72,9 +62,12 @@ function firstLine(message: string): string {
   return message.split('\n', 1)[0]?.replace(/ at line \d+, column \d+:?$/, '') ?? message;
 }
 
+/** How often aliases of what has aliases itself may stand in one document. */
+export const maxNestedAliases = 100;
+
 /** The document as plain data. Throws the YAML library's error when aliases expand too far ("billion laughs"). */
 export function yamlToJson(document: Document.Parsed): unknown {
-  return document.toJS({ maxAliasCount: 100 });
+  return document.toJS({ maxAliasCount: maxNestedAliases });
 }
 
 /** The line of the deepest part of the path that exists, counted from 1. */

@@ -18,6 +18,7 @@ import { openRegistryEntry, openSnapshot, sealSnapshot } from '../../../shared/w
 import { startEmbeddedNats } from '../../../controller/nats/embedded-nats.js';
 import { Distribution } from '../../../controller/publish/distribution.js';
 import { RevisionCompiler } from '../../../controller/release/compiled-revision.js';
+import { parseDocuments } from '../../../controller/resources/parse/parse-documents.js';
 import { defaultHistoryLimits } from '../../../controller/store/history.js';
 import type { Journal } from '../../../controller/store/journal.js';
 import { openStore } from '../../../controller/store/open-store.js';
@@ -217,7 +218,7 @@ test('a change that is cut off at any write is there as a whole or not at all af
     let number = 0;
     await live({ bus, stateDir, key }, async (store) => {
       await store.settle();
-      await store.apply({ documents: round(number), dryRun: false, by: 'test' });
+      await store.apply({ parsed: parseDocuments(round(number)), dryRun: false, by: 'test' });
     });
     const outcomes = { undone: 0, completed: 0 };
     for (const isDone of [false, true]) {
@@ -231,7 +232,7 @@ test('a change that is cut off at any write is there as a whole or not at all af
         const code = await live({ bus, stateDir, key, saboteur }, async (store) => {
           await store.settle();
           saboteur.arm({ atWrite, isDone });
-          return store.apply({ documents: round(number), dryRun: false, by: 'test' }).then(
+          return store.apply({ parsed: parseDocuments(round(number)), dryRun: false, by: 'test' }).then(
             () => 'OK',
             (error: unknown) => (error instanceof CulvertError ? error.code : String(error)),
           );
@@ -258,7 +259,7 @@ test('a change that is cut off at any write is there as a whole or not at all af
           // The next round builds on what is there.
           await live({ bus, stateDir, key }, async (store) => {
             await store.settle();
-            await store.apply({ documents: round(number), dryRun: false, by: 'test' });
+            await store.apply({ parsed: parseDocuments(round(number)), dryRun: false, by: 'test' });
           });
         }
         outcomes[isNew ? 'completed' : 'undone'] += 1;
@@ -274,14 +275,14 @@ test('a half-made change is completed from its intent when the journal is lost',
     const key = generateSigningKey();
     await live({ bus, stateDir, key }, async (store) => {
       await store.settle();
-      await store.apply({ documents: round(1), dryRun: false, by: 'test' });
+      await store.apply({ parsed: parseDocuments(round(1)), dryRun: false, by: 'test' });
     });
     // Cut after the intent (2 writes), the snapshot, the journal and the first document.
     const saboteur = new Saboteur();
     await live({ bus, stateDir, key, saboteur }, async (store) => {
       await store.settle();
       saboteur.arm({ atWrite: 6, isDone: false });
-      await assert.rejects(store.apply({ documents: round(2), dryRun: false, by: 'test' }), {
+      await assert.rejects(store.apply({ parsed: parseDocuments(round(2)), dryRun: false, by: 'test' }), {
         code: 'PUBLISH_PENDING',
       });
     });
@@ -299,13 +300,13 @@ test('a store that another controller signed is left alone', async () => {
     const key = generateSigningKey();
     await live({ bus, stateDir, key }, async (store) => {
       await store.settle();
-      await store.apply({ documents: round(1), dryRun: false, by: 'test' });
+      await store.apply({ parsed: parseDocuments(round(1)), dryRun: false, by: 'test' });
     });
     const before = await published(bus, key);
     await using elsewhere = await temporaryDirectory();
     await live({ bus, stateDir: elsewhere.path, key: generateSigningKey() }, async (store) => {
       await assert.rejects(store.settle(), { code: 'STORE_FOREIGN' });
-      const change = store.apply({ documents: round(2), dryRun: false, by: 'test' });
+      const change = store.apply({ parsed: parseDocuments(round(2)), dryRun: false, by: 'test' });
       await assert.rejects(change, { code: 'STORE_UNAVAILABLE' });
     });
     assert.deepEqual(await published(bus, key), before);
@@ -317,7 +318,7 @@ test('foreign changes in the buckets are corrected', async () => {
     const key = generateSigningKey();
     await live({ bus, stateDir, key }, async (store) => {
       await store.settle();
-      await store.apply({ documents: round(1), dryRun: false, by: 'test' });
+      await store.apply({ parsed: parseDocuments(round(1)), dryRun: false, by: 'test' });
     });
     const before = await published(bus, key);
     const registry = await bus.bucket(buckets.registry);
@@ -350,10 +351,10 @@ test('forged rules under a future revision are replaced without a new revision',
     };
     await live({ bus, stateDir, key }, async (store) => {
       await store.settle();
-      await store.apply({ documents: round(1), dryRun: false, by: 'test' });
+      await store.apply({ parsed: parseDocuments(round(1)), dryRun: false, by: 'test' });
       const { revision } = store.release.state;
       await forge(revision + 1);
-      await store.apply({ documents: round(2), dryRun: false, by: 'test' });
+      await store.apply({ parsed: parseDocuments(round(2)), dryRun: false, by: 'test' });
       assert.equal((await published(bus, key)).snapshot.revision, revision + 1);
       await forge(revision + 100);
       assert.equal(await store.holds(), false);

@@ -49,7 +49,8 @@ describe('the build of the programs', { timeout: 180_000 }, () => {
     await answerTheirVersion();
     const programs = path.join(clone, 'dist/programs');
     const files = readdirSync(programs, { recursive: true, encoding: 'utf8' }).filter((file) => file.endsWith('.js'));
-    for (const name of [...names, 'data-plane-worker', 'copying-thread']) assert.ok(files.includes(`${name}.js`), name);
+    for (const name of [...names, 'data-plane-worker', 'copying-thread', 'document-reading-thread'])
+      assert.ok(files.includes(`${name}.js`), name);
     for (const file of files) {
       const text = readFileSync(path.join(programs, file), 'utf8');
       const imported = [...text.matchAll(/^(?:import .*|} )from "([^"]+)";$/gm)].map(([, from = '']) => from);

@@ -60,5 +60,17 @@ test('computations in steps are named by the convention, with their plain twin a
       assert.match(between, /^\s*\}\s*(?:export\s*)?$/, `${file}: ${name}`);
     }
   }
-  assert.equal(twins, 6);
+  assert.equal(twins, 7);
+});
+
+test('work beyond its budget is ended between two steps, and waiting does not count', async () => {
+  function* endless(): Generator<void, never> {
+    for (;;) {
+      const untilMs = performance.now() + 5;
+      while (performance.now() < untilMs);
+      yield;
+    }
+  }
+  await assert.rejects(inTurns(endless(), { budgetMs: 40 }), { code: 'TOO_MUCH_WORK' });
+  assert.equal(await inTurns(longWork([]), { budgetMs: 60_000 }), 'done');
 });

@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
+import * as fc from 'fast-check';
 import {
   maxDocumentLength,
   maxDocuments,
@@ -7,8 +8,9 @@ import {
   parsingDocuments,
 } from '../../../../controller/resources/parse/parse-documents.js';
 import { inTurns } from '../../../../shared/in-turns.js';
-import { formatPath, formatProblem } from '../../../../controller/resources/kinds/problem.js';
+import { formatPath, formatProblem, parsePath } from '../../../../controller/resources/kinds/problem.js';
 import { cpuMs } from '../../../support/machine-factor.js';
+import { propertyRuns } from '../../../support/property-runs.js';
 
 const segment = (name: string, body = '{ members: [{ namespace: billing }] }') =>
   `apiVersion: culvert.dev/v1\nkind: Segment\nmetadata: { name: ${name} }\nspec: ${body}\n`;
@@ -136,14 +138,22 @@ describe('parseDocuments', () => {
       `x: &x "${'x'.repeat(maxDocumentLength / 2 - 100)}"\na: *x\nb: *x\n`,
       /^x\.yaml:3: its aliases expand to too much/,
     ],
-    ['thousands of aliases', `- &x y\n${'- *x\n'.repeat(2000)}`, /^x\.yaml:1002: its aliases expand to too much/],
+    ['thousands of aliases', `- &x y\n${'- *x\n'.repeat(2000)}`, /^x\.yaml:1002: has more than 1000 aliases/],
     [
       'thousands of aliases of many anchors',
       Array.from({ length: 100 }, (_, index) => `- &x${index} y\n${`- *x${index}\n`.repeat(20)}`).join(''),
-      /its aliases expand to too much/,
+      /has more than 1000 aliases/,
     ],
-    ['deep nesting in flow style', '['.repeat(500_000), /is nested too deeply/],
-    ['deep nesting in block style', '- '.repeat(100_000), /is nested too deeply/],
+    [
+      'thousands of anchors',
+      Array.from({ length: 1500 }, (_, index) => `- &x${index} y\n`).join(''),
+      /^x\.yaml:1001: has more than 1000 anchors/,
+    ],
+    ['deep nesting in flow style', '['.repeat(500_000), /^x\.yaml:1: is nested too deeply: more than 64 levels/],
+    ['deep nesting in block style', '- '.repeat(100_000), /is nested too deeply: more than 64 levels/],
+    ['too many fields', 'a:\n'.repeat(100_001), /^x\.yaml:100001: has more than 100000 fields and list items/],
+    ['too many list items', '- a\n'.repeat(100_001), /^x\.yaml:100001: has more than 100000 fields and list items/],
+    ['too many items in flow style', `[${'a,\n'.repeat(100_001)}]`, /^x\.yaml:100000: has more than 100000 fields/],
     [
       'a document that is too large',
       segment('a', `{ members: [] } # ${'x'.repeat(maxDocumentLength)}`),
@@ -223,6 +233,14 @@ describe('formatPath', () => {
     [['spec', 'from', 0, 'segment'], 'spec.from[0].segment'],
     [['metadata', 'labels', 'app.kubernetes.io/name'], 'metadata.labels["app.kubernetes.io/name"]'],
   ];
+  it('is read again by parsePath', () => {
+    for (const [path] of cases) assert.deepEqual(parsePath(formatPath(path)), path);
+    const segments = fc.array(fc.oneof(fc.string(), fc.nat()));
+    fc.assert(
+      fc.property(segments, (path) => assert.deepEqual(parsePath(formatPath(path)), path)),
+      { numRuns: propertyRuns(200) },
+    );
+  });
   for (const [path, text] of cases)
     it(`writes ${JSON.stringify(path)} as "${text}"`, () => assert.equal(formatPath(path), text));
 });

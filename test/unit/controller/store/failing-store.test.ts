@@ -6,6 +6,7 @@ import { setImmediate } from 'node:timers/promises';
 import type { WrapFile } from '../../../../controller/inventory/inventory.js';
 import { Distribution } from '../../../../controller/publish/distribution.js';
 import { RevisionCompiler } from '../../../../controller/release/compiled-revision.js';
+import { parseDocuments } from '../../../../controller/resources/parse/parse-documents.js';
 import { defaultHistoryLimits } from '../../../../controller/store/history.js';
 import { openStore } from '../../../../controller/store/open-store.js';
 import type { ResourceStore } from '../../../../controller/store/resource-store.js';
@@ -64,7 +65,7 @@ function rule(priority: number, from: object = { workload: 'shop/api' }): string
 }
 
 function apply(store: ResourceStore, ...texts: readonly string[]) {
-  return store.apply({ documents: documents(...texts), dryRun: false, by: 'test' });
+  return store.apply({ parsed: parseDocuments(documents(...texts)), dryRun: false, by: 'test' });
 }
 
 function labelOf({ inventory }: ResourceStore): string | undefined {
