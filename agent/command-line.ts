@@ -1,10 +1,15 @@
 import { fileURLToPath } from 'node:url';
-import { Command } from 'commander';
-import { daemonCommand } from '../shared/config/daemon-command.js';
+import type { Command } from 'commander';
 import type { LoadedSettings } from '../shared/config/load-settings.js';
 import { formatConfiguration } from '../shared/config/shown-configuration.js';
 import { addSettingOptions, settingsOfCommand } from '../shared/config/setting-options.js';
 import { createLog, flushLog, type Log } from '../shared/log.js';
+import {
+  daemonExitCodes,
+  programCommand,
+  runCommandLine,
+  type ProgramOutput,
+} from '../shared/program/program-command.js';
 import { version } from '../shared/version.js';
 import { noExclusions } from './capture/namespace-capture.js';
 import { formatHostRules, formatWorkloadRules } from './capture/firewall/rules-text.js';
@@ -25,11 +30,9 @@ const mainFile = fileURLToPath(new URL('main.js', import.meta.url));
 type Loaded = LoadedSettings<typeof agentSettingsTable>;
 
 /** The command line of `culvert-agent`. */
-export function agentCommandLine(finish: Finish): Command {
-  const program = daemonCommand({
-    name: 'culvert-agent',
-    description: 'Encrypts, authorises and measures the TCP connections of the workloads on this host.',
-  });
+export function agentCommandLine(finish: Finish, output: ProgramOutput): Command {
+  const { print, printError } = output;
+  const program = agentProgram(output);
 
   /** A command with all settings; `action` returns the exit code. */
   function command(
@@ -39,7 +42,7 @@ export function agentCommandLine(finish: Finish): Command {
   ): Command {
     const self = program.command(name, { isDefault: name === 'run' }).description(description);
     addSettingOptions(self, agentSettingsTable);
-    self.action(() => finish(async () => action(settingsOfCommand(self, agentSettingsTable, process.env), self)));
+    self.action(() => finish(async () => action(await settingsOfCommand(self, agentSettingsTable, process.env), self)));
     return self;
   }
 
@@ -70,8 +73,9 @@ export function agentCommandLine(finish: Finish): Command {
     .allowUnknownOption()
     .action((settings: string[]) =>
       finish(async () => {
-        const probe = addSettingOptions(new Command(), agentSettingsTable).exitOverride();
-        const loaded = settingsOfCommand(probe.parse(settings, { from: 'user' }), agentSettingsTable, process.env);
+        const probe = addSettingOptions(agentProgram(output), agentSettingsTable);
+        await runCommandLine(probe, settings);
+        const loaded = await settingsOfCommand(probe, agentSettingsTable, process.env);
         assertCanCapture();
         const log = logOf(loaded);
         const { Supervisor } = await import('./supervise.js');
@@ -116,7 +120,7 @@ export function agentCommandLine(finish: Finish): Command {
       const { removeCapture } = await import('./remove.js');
       const removal = await removeCapture({ stateDir: values.stateDir, netnsPaths: netns.map(namespacePath), log });
       for (const place of removal.removed) print(`removed: ${place}`);
-      if (removal.problem !== null) process.stderr.write(`culvert-agent: ${removal.problem}\n`);
+      if (removal.problem !== null) printError(`culvert-agent: ${removal.problem}`);
       return removal.exitCode;
     },
   ).option('--netns <netns...>', 'more namespaces, by name or path, that the state directory does not list');
@@ -129,6 +133,15 @@ export function agentCommandLine(finish: Finish): Command {
   return program;
 }
 
+function agentProgram(output: ProgramOutput): Command {
+  return programCommand({
+    name: 'culvert-agent',
+    description: 'Encrypts, authorises and measures the TCP connections of the workloads on this host.',
+    exitCodes: daemonExitCodes,
+    output,
+  });
+}
+
 /** It reads state files, whose schemas are the slowest library to load; most supervisors never open anything. */
 async function loadFailOpener(init: ConstructorParameters<typeof FailOpener>[0]): Promise<FailOpener> {
   return new (await import('./fail-opener.js')).FailOpener(init);
@@ -136,8 +149,4 @@ async function loadFailOpener(init: ConstructorParameters<typeof FailOpener>[0])
 
 function logOf(loaded: Loaded): Log {
   return createLog({ name: 'culvert-agent', level: loaded.values.logLevel });
-}
-
-function print(text: string): void {
-  process.stdout.write(`${text}\n`);
 }

@@ -1,14 +1,18 @@
-import type { Command } from 'commander';
-import { daemonCommand } from '../shared/config/daemon-command.js';
+import { setTimeout as delay } from 'node:timers/promises';
+import { Argument, type Command } from 'commander';
+import { CulvertError } from '../shared/errors.js';
 import type { LoadedSettings } from '../shared/config/load-settings.js';
 import { formatConfiguration } from '../shared/config/shown-configuration.js';
 import { addSettingOptions, settingsOfCommand } from '../shared/config/setting-options.js';
-import { CulvertError } from '../shared/errors.js';
 import { createLog, flushLog } from '../shared/log.js';
+import { daemonExitCodes, programCommand, type ProgramOutput } from '../shared/program/program-command.js';
 import { startController, type ControllerOptions } from './app.js';
 import { exportCa, importCa, rotateCa } from './ca/ca-commands.js';
 import { rotationSteps, type RotationStep } from './ca/root-rotation.js';
 import { controllerSettings } from './config/settings.js';
+
+/** For a start that a signal stops: a crash at any point is mended by the next one. */
+const startGraceMs = 10_000;
 
 type Loaded = LoadedSettings<typeof controllerSettings>;
 
@@ -16,16 +20,19 @@ type Loaded = LoadedSettings<typeof controllerSettings>;
 export type Finish = (task: () => Promise<void>) => Promise<void>;
 
 /** The command line of `culvert-controller`. */
-export function controllerCommandLine(finish: Finish): Command {
-  const program = daemonCommand({
+export function controllerCommandLine(finish: Finish, output: ProgramOutput): Command {
+  const { print } = output;
+  const program = programCommand({
     name: 'culvert-controller',
     description: 'Stores, compiles and distributes the rules of a mesh, and runs its certificate authority.',
+    exitCodes: daemonExitCodes,
+    output,
   });
 
   const run = command(program, 'run', 'Run the controller (the default).', true);
   run.action(() =>
     finish(async () => {
-      const { values } = settingsOf(run);
+      const { values } = await settingsOf(run);
       const log = createLog({ name: 'culvert-controller', level: values.logLevel });
       try {
         await runController({ settings: values, log });
@@ -37,7 +44,7 @@ export function controllerCommandLine(finish: Finish): Command {
 
   const config = command(program, 'config', 'Show the effective settings and where each comes from.');
   config.option('--print', 'print them to the standard output (the default, and the only action)');
-  config.action(() => finish(async () => print(formatConfiguration(settingsOf(config), controllerSettings))));
+  config.action(() => finish(async () => print(formatConfiguration(await settingsOf(config), controllerSettings))));
 
   const ca = program.command('ca').description('Export, import and rotate the certificate authority.');
 
@@ -45,7 +52,7 @@ export function controllerCommandLine(finish: Finish): Command {
     .requiredOption('--out <file>', 'file to write; it must not exist')
     .requiredOption('--password-file <file>', 'file whose first line is the password');
   exporting.action((options: { out: string; passwordFile: string }) =>
-    finish(async () => print(await exportCa(settingsOf(exporting).values, options.out, options.passwordFile))),
+    finish(async () => print(await exportCa((await settingsOf(exporting)).values, options.out, options.passwordFile))),
   );
 
   const importing = command(
@@ -61,24 +68,15 @@ export function controllerCommandLine(finish: Finish): Command {
     finish(async () => {
       const { in: file, passwordFile, replace: replaces, force: isForced } = options;
       const source = { file, passwordFile, replaces, isForced };
-      print(await importCa(settingsOf(importing).values, source));
+      print(await importCa((await settingsOf(importing)).values, source));
     }),
   );
 
   const rotating = command(ca, 'rotate', 'Replace the root CA in three steps without interruption.')
-    .argument('<step>', `one of ${rotationSteps.join(', ')}`)
+    .addArgument(new Argument('<step>', 'the step').choices(rotationSteps))
     .option('--force', 'do the step although not every agent has confirmed the one before', false);
-  rotating.action((step: string, { force }: { force: boolean }) =>
-    finish(async () => {
-      if (!isRotationStep(step)) {
-        throw new CulvertError({
-          code: 'USAGE',
-          message: `"${step}" is not a step`,
-          hint: `use one of ${rotationSteps.join(', ')}`,
-        });
-      }
-      print(await rotateCa(settingsOf(rotating).values, step, { isForced: force }));
-    }),
+  rotating.action((step: RotationStep, { force }: { force: boolean }) =>
+    finish(async () => print(await rotateCa((await settingsOf(rotating)).values, step, { isForced: force }))),
   );
 
   return program;
@@ -90,7 +88,18 @@ async function runController(options: ControllerOptions): Promise<void> {
   const stopped = new Promise<NodeJS.Signals>((resolve) => {
     for (const name of ['SIGTERM', 'SIGINT', 'SIGHUP'] as const) process.once(name, resolve);
   });
-  const controller = await startController(options);
+  const starting = startController(options);
+  const tooLate = stopped.then(async (signal) => {
+    await delay(startGraceMs, undefined, { ref: false });
+    throw new CulvertError({
+      code: 'START_CUT',
+      message: `stopped by ${signal} while it started, which did not end within ${startGraceMs / 1000} s`,
+      hint: 'see in its log what the start waited for',
+    });
+  });
+  // It may come when the controller runs, and then says nothing.
+  tooLate.catch(() => undefined);
+  const controller = await Promise.race([starting, tooLate]);
   const signal = await stopped;
   log.info({ signal }, 'stopping');
   await controller[Symbol.asyncDispose]();
@@ -101,14 +110,6 @@ function command(parent: Command, name: string, description: string, isDefault =
   return addSettingOptions(parent.command(name, { isDefault }).description(description), controllerSettings);
 }
 
-function settingsOf(self: Command): Loaded {
+function settingsOf(self: Command): Promise<Loaded> {
   return settingsOfCommand(self, controllerSettings, process.env);
-}
-
-function isRotationStep(text: string): text is RotationStep {
-  return rotationSteps.some((step) => step === text);
-}
-
-function print(text: string): void {
-  process.stdout.write(`${text}\n`);
 }

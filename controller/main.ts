@@ -1,24 +1,28 @@
 #!/usr/bin/env node
-import { exitOf } from '../shared/config/usage-exit.js';
-import { CulvertError, describeError } from '../shared/errors.js';
+import { failureLine } from '../shared/program/failure-line.js';
+import { outputWritten, processOutput, watchOutput } from '../shared/program/output.js';
+import { runCommandLine } from '../shared/program/program-command.js';
+import { exitOf } from '../shared/program/usage-exit.js';
 import { controllerCommandLine } from './command-line.js';
 
 /** Starts `culvert-controller`. Only this file ends its process: 0 for success, 64 for a wrong command line, else 1. */
-await controllerCommandLine(finish).parseAsync().catch(end);
+watchOutput({ program: 'culvert-controller', exit: (code) => process.exit(code) });
+await runCommandLine(controllerCommandLine(finish, processOutput), process.argv.slice(2)).catch(end);
 
 /** Runs a command and ends the process. A failure prints one line with the problem, a hint and the code for programs. */
 async function finish(task: () => Promise<void>): Promise<void> {
   try {
     await task();
+    await outputWritten();
     process.exit(0);
   } catch (error) {
-    end(error);
+    await end(error);
   }
 }
 
-function end(error: unknown): never {
-  const { code: exitCode, isPrinted } = exitOf(error);
-  const code = error instanceof CulvertError ? ` [${error.code}]` : '';
-  if (!isPrinted) process.stderr.write(`culvert-controller: ${describeError(error)}${code}\n`);
-  process.exit(exitCode);
+async function end(error: unknown): Promise<never> {
+  const { code, isPrinted } = exitOf(error);
+  if (!isPrinted) processOutput.printError(failureLine('culvert-controller', error));
+  await outputWritten();
+  process.exit(code);
 }

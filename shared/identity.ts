@@ -32,6 +32,10 @@ export function parseSpiffeId(uri: string): Identity | undefined {
   return { trustDomain, namespace, serviceAccount };
 }
 
+export function isTrustDomain(text: string): boolean {
+  return parseSpiffeId(formatSpiffeId({ trustDomain: text, namespace: 'x', serviceAccount: 'x' })) !== undefined;
+}
+
 /** `spiffe://<trust domain>/culvert/node/<node>`: an agent itself. It is no workload identity, so no tunnel accepts it. */
 export function nodeSpiffeId(trustDomain: string, node: NodeName): string {
   return `spiffe://${trustDomain}/culvert/node/${node}`;

@@ -1,5 +1,5 @@
 import { randomBytes } from 'node:crypto';
-import { mkdir, open, readFile, rename, rm } from 'node:fs/promises';
+import { mkdir, open, readFile, rename, rm, stat } from 'node:fs/promises';
 import { dirname } from 'node:path';
 import { CulvertError, describeError } from './errors.js';
 import { hintForWrite } from './write-hint.js';
@@ -49,21 +49,31 @@ function cannotWrite(path: string, cause: unknown): CulvertError {
 
 /**
  * Makes a directory that only its owner can enter (mode 0700), with those above it. Rejects with the file system's error.
- * Node's recursive mkdir says "no such file or directory" where the file system is mounted read-only, so the error is that
- * of the one directory that could not be made.
+ * Node's recursive mkdir never ends where the kernel says "no such file or directory" below a directory that exists, as in
+ * /proc, and it says so itself where the file system is mounted read-only.
  */
 async function makePrivateDirectory(path: string): Promise<void> {
-  const options = { mode: 0o700 } as const;
+  const cause = await tryMakeDirectory(path);
+  if (cause === null) return;
+  if (cause.code !== 'ENOENT' || dirname(path) === path) throw cause;
+  await makePrivateDirectory(dirname(path));
+  const again = await tryMakeDirectory(path);
+  if (again !== null) throw again;
+}
+
+/** Null: the directory is there. */
+async function tryMakeDirectory(path: string): Promise<NodeJS.ErrnoException | null> {
   try {
-    await mkdir(path, { ...options, recursive: true });
+    await mkdir(path, { mode: 0o700 });
+    return null;
   } catch (error) {
-    if ((error as NodeJS.ErrnoException).code !== 'ENOENT') throw error;
-    await mkdir(path, options).catch(async (cause: NodeJS.ErrnoException) => {
-      if (cause.code === 'EEXIST') return;
-      if (cause.code !== 'ENOENT' || dirname(path) === path) throw cause;
-      await makePrivateDirectory(dirname(path));
-      await mkdir(path, options);
-    });
+    const cause = error as NodeJS.ErrnoException;
+    // Some file systems say that they are read-only, or that there is no room, before they look.
+    const isThere = await stat(path).then(
+      (found) => found.isDirectory(),
+      () => false,
+    );
+    return isThere ? null : cause;
   }
 }
 

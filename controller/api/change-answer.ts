@@ -5,7 +5,7 @@ import type { ProblemsAnswer } from './api-types.js';
 import type { ApiAnswer } from './router.js';
 
 /** A person's comment on a change; empty: none. */
-export const changeMessage = z.string().max(1024).default('');
+export const changeMessage = z.string().max(1024, 'must have 1024 characters at most').default('');
 
 export type ChangeResult = 'applied' | 'unchanged' | 'refused' | 'failed';
 

@@ -15,7 +15,7 @@ export function readJson<Schema extends z.ZodType>(schema: Schema, body: Buffer)
   const problems = parsed.error.issues.map(
     (issue) => `${issue.path.map(String).join('.') || 'body'}: ${issue.message}`,
   );
-  throw badRequest(problems.join('; '), 'correct the fields of the body');
+  throw badRequest(problems.join('; '), 'correct what is named and send it again');
 }
 
 /** A whole number from 1 up; `what` names it in the error. */

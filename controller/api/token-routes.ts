@@ -13,7 +13,7 @@ const tokenSchema = z.strictObject({
   ttlMs: z
     .int()
     .min(1000)
-    .max(7 * dayMs)
+    .max(7 * dayMs, 'must be 7 days (604800000 ms) at most')
     .optional(),
 });
 

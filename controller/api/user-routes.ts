@@ -12,7 +12,7 @@ const userSchema = z.strictObject({
   ttlMs: z
     .int()
     .min(1000)
-    .max(10 * yearMs)
+    .max(10 * yearMs, 'must be 10 years at most')
     .optional(),
 });
 

@@ -1,4 +1,4 @@
-import { readFile, stat, writeFile } from 'node:fs/promises';
+import { stat, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { CulvertError, describeError } from '../../shared/errors.js';
 import { certificateHash } from '../../shared/pki/certificate-info.js';
@@ -12,9 +12,13 @@ import { serverNamesOf } from './server-names.js';
 import { ConfirmationFile, type TrustConfirmation } from './rotation-confirmations.js';
 import { notTrusting } from './unconfirmed.js';
 import type { CertificateAuthority } from './x509/certificate-authority.js';
+import { readNamedFile } from '../../shared/named-file.js';
 import { makeStateDirectory, readPrivateFile } from '../../shared/private-file.js';
 
 type Place = Pick<ControllerSettings, 'stateDir' | 'trustDomain'> & Partial<Pick<ControllerSettings, 'advertise'>>;
+
+/** More than a CA with its chain and a password have. */
+const maxFileBytes = 1024 * 1024;
 
 /**
  * The commands `culvert-controller ca …`, which work on the CA on disk. Each returns the line to print. Commands that
@@ -34,10 +38,11 @@ export async function exportCa(place: Place, out: string, passwordFile: string):
   try {
     await writeFile(out, pkcs12, { mode: 0o600, flag: 'wx' });
   } catch (cause) {
+    const exists = (cause as NodeJS.ErrnoException).code === 'EEXIST';
     throw new CulvertError({
       code: 'FILE_WRITE',
-      message: `cannot write ${out}: ${describeError(cause)}`,
-      hint: 'name a file that does not exist yet',
+      message: exists ? `the file ${out} exists` : `cannot write ${out}: ${describeError(cause)}`,
+      hint: exists ? 'name a new file after --out, or remove this one' : 'check the path after --out, and its disk',
       cause,
     });
   }
@@ -161,14 +166,12 @@ async function readPassword(path: string): Promise<string> {
 }
 
 async function readNamed(path: string): Promise<Buffer> {
-  try {
-    return await readFile(path);
-  } catch (cause) {
-    throw new CulvertError({
-      code: 'FILE_READ',
-      message: `cannot read ${path}: ${describeError(cause)}`,
-      hint: 'check the path and the permissions',
-      cause,
-    });
-  }
+  const file = await readNamedFile(path, { maxBytes: maxFileBytes });
+  if (file.isRead) return file.bytes;
+  throw new CulvertError({
+    code: 'FILE_READ',
+    message: `cannot read ${path}: ${file.problem}`,
+    hint: 'check the path and the permissions',
+    cause: file.cause,
+  });
 }

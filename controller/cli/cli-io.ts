@@ -4,7 +4,8 @@ export type CliIo = {
   readonly print: (text: string) => void;
   /** Prints a warning, an error or progress. The text has no newline at the end. */
   readonly printError: (text: string) => void;
-  readonly readStdin: () => Promise<Uint8Array>;
+  /** The whole standard input; null when it has more bytes than that. */
+  readonly readStdin: (maxBytes: number) => Promise<Uint8Array | null>;
   readonly env: Readonly<Record<string, string | undefined>>;
   /** Milliseconds since the epoch. */
   readonly nowMs: () => number;

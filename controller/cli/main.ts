@@ -1,23 +1,17 @@
 #!/usr/bin/env node
-import { buffer } from 'node:stream/consumers';
+import { readUpTo } from '../../shared/named-file.js';
+import { processOutput, watchOutput } from '../../shared/program/output.js';
 import { version } from '../../shared/version.js';
 import type { CliIo } from './cli-io.js';
 import { terminalOf, useTerminal } from './view/terminal.js';
 
 /** The `culvert` command. */
-process.stdout.on('error', (error: NodeJS.ErrnoException) => {
-  // A reader that closes the pipe early (`culvert get all | head`) is not an error.
-  if (error.code === 'EPIPE') process.exit(0);
-  const hint = error.code === 'ENOSPC' ? 'free space on its disk' : 'check where the output goes';
-  process.stderr.write(`culvert: cannot write the output: ${error.message} (${hint}) [OUTPUT]\n`);
-  process.exit(1);
-});
+watchOutput({ program: 'culvert', exit: (code) => process.exit(code) });
 
 const argv = process.argv.slice(2);
 const io: CliIo = {
-  print: (text) => process.stdout.write(`${text}\n`),
-  printError: (text) => process.stderr.write(`${text}\n`),
-  readStdin: () => buffer(process.stdin),
+  ...processOutput,
+  readStdin: (maxBytes) => readUpTo(process.stdin, maxBytes),
   env: process.env,
   nowMs: Date.now,
 };

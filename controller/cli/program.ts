@@ -1,6 +1,7 @@
-import { Command, CommanderError } from 'commander';
-import { CulvertError, describeError } from '../../shared/errors.js';
-import { version } from '../../shared/version.js';
+import type { Command } from 'commander';
+import { failureLine } from '../../shared/program/failure-line.js';
+import { programCommand, runCommandLine } from '../../shared/program/program-command.js';
+import { exitOf } from '../../shared/program/usage-exit.js';
 import { Cli } from './cli.js';
 import type { CliIo } from './cli-io.js';
 import { CliError, describeExitCodes, exitCodes } from './exit-codes.js';
@@ -8,14 +9,12 @@ import { CliError, describeExitCodes, exitCodes } from './exit-codes.js';
 /** Runs one command line (without the program's name) and returns its exit code. Never throws or ends the process. */
 export async function runCli(argv: readonly string[], io: CliIo): Promise<number> {
   try {
-    await (await createProgram(commandsFor(argv), io)).parseAsync([...argv], { from: 'user' });
+    await runCommandLine(await createProgram(commandsFor(argv), io), argv);
     return exitCodes.ok.code;
   } catch (error) {
-    // Commander has printed its own message. Help and version are not errors.
-    if (error instanceof CommanderError) return error.exitCode === 0 ? exitCodes.ok.code : exitCodes.usage.code;
-    const code = error instanceof CulvertError ? ` [${error.code}]` : '';
-    io.printError(`culvert: ${describeError(error)}${code}`);
-    return exitCodes[error instanceof CliError ? error.exit : 'failed'].code;
+    const { code, isPrinted } = exitOf(error);
+    if (!isPrinted) io.printError(failureLine('culvert', error));
+    return error instanceof CliError ? exitCodes[error.exit].code : code;
   }
 }
 
@@ -25,17 +24,12 @@ export function completeProgram(io: CliIo): Promise<Command> {
 }
 
 async function createProgram(loads: readonly (() => Promise<AddCommand>)[], io: CliIo): Promise<Command> {
-  const program = new Command('culvert')
-    .description('Manages and explains the rules of a mesh and shows the state of its agents.')
-    .version(version)
-    .option('--context <file>', 'file with the address, CA and token of the controller (environment: CULVERT_CONTEXT)')
-    .addHelpText('after', `\nExit codes:\n${describeExitCodes()}`)
-    .showHelpAfterError('(see --help)')
-    .exitOverride()
-    .configureOutput({
-      writeOut: (text) => io.print(text.trimEnd()),
-      writeErr: (text) => io.printError(text.trimEnd()),
-    });
+  const program = programCommand({
+    name: 'culvert',
+    description: 'Manages and explains the rules of a mesh and shows the state of its agents.',
+    exitCodes: `Exit codes:\n${describeExitCodes()}`,
+    output: io,
+  }).option('--context <file>', 'file with the address, CA and token of the controller (environment: CULVERT_CONTEXT)');
   const cli = new Cli({ io, program, completeProgram: () => completeProgram(io) });
   for (const load of loads) (await load())(program, cli);
   return program;

@@ -1,6 +1,6 @@
 import { join } from 'node:path';
 import { CulvertError } from '../../shared/errors.js';
-import { formatSpiffeId, parseSpiffeId } from '../../shared/identity.js';
+import { isTrustDomain } from '../../shared/identity.js';
 import { readPrivateFile, writePrivateFile } from '../../shared/private-file.js';
 
 /**
@@ -8,7 +8,7 @@ import { readPrivateFile, writePrivateFile } from '../../shared/private-file.js'
  * `CONFIG_INVALID` when it is malformed or differs from the stored one.
  */
 export async function fixTrustDomain(stateDir: string, trustDomain: string): Promise<void> {
-  if (parseSpiffeId(formatSpiffeId({ trustDomain, namespace: 'x', serviceAccount: 'x' })) === undefined) {
+  if (!isTrustDomain(trustDomain)) {
     throw new CulvertError({
       code: 'CONFIG_INVALID',
       message: `--trust-domain: "${trustDomain}" is not a trust domain`,

@@ -16,7 +16,7 @@ import type { RevokedUser } from '../join/node-members.js';
 import type { RefusedOperation } from './nats-log-line.js';
 import { StateDisk } from './state-disk.js';
 import { StoreWatch } from './store-watch.js';
-import { readPrivateFile } from '../../shared/private-file.js';
+import { readNamedFile } from '../../shared/named-file.js';
 
 /** How agents reach NATS; they get it at the join. */
 export type NatsAdvertisement = {
@@ -119,7 +119,7 @@ async function openEmbedded(options: MeshNatsOptions): Promise<MeshNats> {
 
 async function openExternal({ settings, ca, log }: MeshNatsOptions): Promise<MeshNats> {
   const servers = natsServers(settings.nats.split(','), '--nats');
-  const seed = await readNamedFile(settings.natsAccountSeedFile, '--nats-account-seed-file');
+  const seed = await readSettingFile(settings.natsAccountSeedFile, '--nats-account-seed-file');
   if (seed === undefined) {
     throw new CulvertError({
       code: 'CONFIG_INVALID',
@@ -128,7 +128,7 @@ async function openExternal({ settings, ca, log }: MeshNatsOptions): Promise<Mes
     });
   }
   const account = nkeyPairFromSeed(seed);
-  const natsCaPem = (await readNamedFile(settings.natsCaFile, '--nats-ca-file')) ?? null;
+  const natsCaPem = (await readSettingFile(settings.natsCaFile, '--nats-ca-file')) ?? null;
   const advertised = advertisedServers(settings) ?? servers.map((server) => server.replace(/^[a-z]+:\/\//, ''));
   const watch = new StoreWatch({ server: null, log });
   return {
@@ -215,13 +215,17 @@ function loopbackFor(host: string): string {
   return host === '::' ? '::1' : host;
 }
 
-async function readNamedFile(path: string | null, setting: string): Promise<string | undefined> {
+/** More than a seed or a chain of certificates has. */
+const maxFileBytes = 1024 * 1024;
+
+async function readSettingFile(path: string | null, setting: string): Promise<string | undefined> {
   if (path === null) return undefined;
-  const text = await readPrivateFile(path);
-  if (text !== undefined) return text;
+  const file = await readNamedFile(path, { maxBytes: maxFileBytes });
+  if (file.isRead) return file.bytes.toString('utf8');
   throw new CulvertError({
     code: 'CONFIG_INVALID',
-    message: `${setting}: there is no file ${path}`,
+    message: `${setting}: cannot read ${path}: ${file.problem}`,
     hint: `check the path that ${setting} names`,
+    cause: file.cause,
   });
 }

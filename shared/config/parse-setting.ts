@@ -2,6 +2,9 @@ import type { SettingSpec } from './settings-table.js';
 import { formatSetting } from './settings-table.js';
 import { parseBytes, parseDuration } from './units.js';
 
+/** The longest that a timer of Node can wait is 2^31 - 1 ms; it fires at once for more. */
+const longestTimerMs = 24 * 86_400_000;
+
 export type ParsedSetting =
   { readonly ok: true; readonly value: unknown } | { readonly ok: false; readonly problem: string };
 
@@ -66,6 +69,7 @@ function bounded(
 ): ParsedSetting {
   if (value === undefined) return refuse(`must be ${what}`);
   if (spec.min !== undefined && value < spec.min) return refuse(`must be at least ${formatSetting(spec, spec.min)}`);
-  if (spec.max !== undefined && value > spec.max) return refuse(`must be at most ${formatSetting(spec, spec.max)}`);
+  const max = spec.max ?? (spec.kind === 'duration' ? longestTimerMs : undefined);
+  if (max !== undefined && value > max) return refuse(`must be at most ${formatSetting(spec, max)}`);
   return { ok: true, value };
 }

@@ -1,7 +1,7 @@
-import { readFileSync } from 'node:fs';
 import { Option, type Command } from 'commander';
 import { parse } from 'yaml';
 import { CulvertError } from '../errors.js';
+import { readNamedFile } from '../named-file.js';
 import { loadSettings, type LoadedSettings } from './load-settings.js';
 import { formatSetting, type SettingsTable } from './settings-table.js';
 
@@ -19,34 +19,45 @@ export function addSettingOptions(command: Command, table: SettingsTable): Comma
   return command;
 }
 
+/** More than any configuration needs. */
+const maxFileBytes = 1024 * 1024;
+
 /**
  * The effective settings of a parsed command. Throws CulvertError `CONFIG_INVALID` with all problems, or
  * `CONFIG_UNREADABLE` if the file of `--config` cannot be read or is not YAML.
  */
-export function settingsOfCommand<T extends SettingsTable>(
+export async function settingsOfCommand<T extends SettingsTable>(
   command: Command,
   table: T,
   env: Readonly<Record<string, string | undefined>>,
-): LoadedSettings<T> {
+): Promise<LoadedSettings<T>> {
   const options = command.opts<Record<string, unknown>>();
   const flags: Record<string, unknown> = {};
   for (const [name, spec] of Object.entries(table)) flags[name] = options[camelCase(spec.flag.slice(2))];
   const path = options['config'];
-  return loadSettings({ table, flags, env, file: typeof path === 'string' ? readConfigurationFile(path) : undefined });
+  const file = typeof path === 'string' ? await readConfigurationFile(path) : undefined;
+  return loadSettings({ table, flags, env, file });
 }
 
-function readConfigurationFile(path: string): unknown {
+async function readConfigurationFile(path: string): Promise<unknown> {
+  const file = await readNamedFile(path, { maxBytes: maxFileBytes });
+  if (!file.isRead) throw unreadable(path, file.problem, file.cause);
   try {
-    return parse(readFileSync(path, 'utf8'));
+    return parse(new TextDecoder('utf-8', { fatal: true }).decode(file.bytes));
   } catch (cause) {
+    const isText = (cause as NodeJS.ErrnoException).code !== 'ERR_ENCODING_INVALID_ENCODED_DATA';
     const detail = cause instanceof Error ? cause.message.split('\n')[0] : String(cause);
-    throw new CulvertError({
-      code: 'CONFIG_UNREADABLE',
-      message: `cannot read the configuration file ${path}: ${detail}`,
-      hint: 'pass an existing YAML file with --config',
-      cause,
-    });
+    throw unreadable(path, isText ? `it is not YAML: ${detail}` : 'it is not UTF-8 text', cause);
   }
+}
+
+function unreadable(path: string, problem: string, cause: unknown): CulvertError {
+  return new CulvertError({
+    code: 'CONFIG_UNREADABLE',
+    message: `cannot read the configuration file ${path}: ${problem}`,
+    hint: 'pass an existing YAML file with --config',
+    cause,
+  });
 }
 
 /** Matches how commander derives an option's attribute from its name. */

@@ -6,7 +6,10 @@ import { completeProgram } from '../../controller/cli/program.js';
 import { controllerCommandLine } from '../../controller/command-line.js';
 import { controllerSettings } from '../../controller/config/settings.js';
 import type { SettingsTable } from '../../shared/config/settings-table.js';
+import type { ProgramOutput } from '../../shared/program/program-command.js';
 import { markdownTable } from './markdown-table.js';
+
+const noOutput: ProgramOutput = { print: () => undefined, printError: () => undefined };
 
 /** Every command of `culvert`, as commander knows it. */
 export async function renderCulvertCommands(): Promise<string> {
@@ -14,10 +17,8 @@ export async function renderCulvertCommands(): Promise<string> {
 }
 
 export function culvertProgram(): Promise<Command> {
-  const print = (): void => undefined;
   return completeProgram({
-    print,
-    printError: print,
+    ...noOutput,
     readStdin: () => Promise.reject(new Error('the documents run no command')),
     env: {},
     nowMs: () => 0,
@@ -33,11 +34,11 @@ export function renderControllerCommands(): string {
 }
 
 export function agentProgram(): Command {
-  return agentCommandLine(() => Promise.resolve());
+  return agentCommandLine(() => Promise.resolve(), noOutput);
 }
 
 export function controllerProgram(): Command {
-  return controllerCommandLine(() => Promise.resolve());
+  return controllerCommandLine(() => Promise.resolve(), noOutput);
 }
 
 export function renderExitCodes(): string {

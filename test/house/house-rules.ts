@@ -51,6 +51,7 @@ export const packages: readonly {
       'controller/maintenance.ts',
       'controller/cli/',
       'shared/config/',
+      'shared/program/',
     ],
     why: 'command lines are read where a program starts',
   },

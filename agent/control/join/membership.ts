@@ -1,7 +1,7 @@
-import { readFile } from 'node:fs/promises';
 import { setTimeout as delay } from 'node:timers/promises';
 import { CulvertError, describeError } from '../../../shared/errors.js';
 import type { Log } from '../../../shared/log.js';
+import { readNamedFile } from '../../../shared/named-file.js';
 import type { JoinKeys } from './join.js';
 import type { NodeCredentials } from '../credentials/node-credentials.js';
 import { backoffMs } from '../../thread/scheduler.js';
@@ -75,6 +75,8 @@ type JoinAttemptInit = {
   readonly signal: AbortSignal;
 };
 
+/** Many times a token. */
+const maxTokenBytes = 64 * 1024;
 /** More than credentials have, with a chain of several RSA certificates. */
 const probeBytes = 64 * 1024;
 
@@ -136,14 +138,12 @@ function assertSameNode(stored: NodeCredentials, node: NodeName): void {
 }
 
 async function readToken(path: string): Promise<string> {
-  try {
-    return (await readFile(path, 'utf8')).trim();
-  } catch (cause) {
-    throw new CulvertError({
-      code: 'TOKEN_UNREADABLE',
-      message: `cannot read the join token from ${path}: ${describeError(cause)}`,
-      hint: 'put the token there, or pass another file with --token-file',
-      cause,
-    });
-  }
+  const file = await readNamedFile(path, { maxBytes: maxTokenBytes });
+  if (file.isRead) return file.bytes.toString('utf8').trim();
+  throw new CulvertError({
+    code: 'TOKEN_UNREADABLE',
+    message: `cannot read the join token from ${path}: ${file.problem}`,
+    hint: 'put the token there, or pass another file with --token-file',
+    cause: file.cause,
+  });
 }

@@ -1,12 +1,15 @@
-import { readFile } from 'node:fs/promises';
 import { homedir } from 'node:os';
 import { dirname, join, resolve } from 'node:path';
+import { readNamedFile } from '../../../shared/named-file.js';
 import { usageError, type CliError } from '../exit-codes.js';
 import { lazyYaml } from '../view/lazy-yaml.js';
 import { readPlainContext } from './plain-context.js';
 
 /** The controller's address, the CA to trust for it, and the credential. */
 export type Context = { readonly url: URL; readonly caPem: string; readonly token: string };
+
+/** More than a context file with a long chain has. */
+const maxContextBytes = 1024 * 1024;
 
 /** Fields of a context file. `culvert-controller` writes one (`admin.yaml` in its state directory); people may write others. */
 const fieldNames = ['controller', 'ca', 'caFile', 'token'];
@@ -89,20 +92,13 @@ async function readCa(contextPath: string, caPath: string): Promise<string> {
 }
 
 async function readIfPresent(path: string): Promise<string | undefined> {
-  try {
-    return await readFile(path, 'utf8');
-  } catch (cause) {
-    const { code } = cause as NodeJS.ErrnoException;
-    if (code === 'ENOENT' || code === 'ENOTDIR') return undefined;
-    if (code === 'EACCES') {
-      throw usageError(
-        `no permission to read ${path}`,
-        'pass your own context file with --context, or use sudo',
-        cause,
-      );
-    }
-    throw unusable(path, `reading it failed (${code ?? 'unknown error'})`, cause);
-  }
+  const file = await readNamedFile(path, { maxBytes: maxContextBytes });
+  if (file.isRead) return file.bytes.toString('utf8');
+  if (file.isMissing) return undefined;
+  if ((file.cause as NodeJS.ErrnoException | undefined)?.code !== 'EACCES')
+    throw unusable(path, file.problem, file.cause);
+  const hint = 'pass your own context file with --context, or use sudo';
+  throw usageError(`no permission to read ${path}`, hint, file.cause);
 }
 
 function unusable(path: string, detail: string, cause?: unknown): CliError {

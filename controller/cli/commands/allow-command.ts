@@ -6,6 +6,7 @@ import { breakGlassMark } from '../../resources/kinds/break-glass.js';
 
 import { renderChanges } from './apply-command.js';
 import { readDuration } from '../input/quantity-arguments.js';
+import { readReason } from '../input/text-arguments.js';
 import { namedPeer } from '../input/break-glass-peer.js';
 import type { Cli } from '../cli.js';
 import { formatExpiry } from '../view/format-time.js';
@@ -29,7 +30,7 @@ export function addAllowCommand(program: Command, cli: Cli): void {
     )
     .argument('<destination>', 'workload, service or service account as NAMESPACE/NAME:PORT, or ADDRESS:PORT')
     .requiredOption('--for <duration>', 'how long, such as 2h', readDuration)
-    .requiredOption('--reason <text>', 'why, such as an incident number')
+    .requiredOption('--reason <text>', 'why, such as an incident number', readReason)
     .option('--dry-run', 'check and show what would change', false)
     .option('--wait <duration>', 'wait until every agent that is not silent enforces it, such as 30s', readDuration)
     .addHelpText('after', '\nExample: culvert allow ops/shell billing/db:5432 --for 2h --reason INC-42');

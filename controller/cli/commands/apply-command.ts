@@ -6,6 +6,7 @@ import type { ApplyAnswer } from '../../api/api-types.js';
 import type { Cli } from '../cli.js';
 import { CliError } from '../exit-codes.js';
 import { readDuration } from '../input/quantity-arguments.js';
+import { readMessage } from '../input/text-arguments.js';
 import { readInput, type Input } from '../input/input-files.js';
 import { addOutputOption, renderData, type OutputFormat } from '../view/output-format.js';
 import { waitForAgents } from '../client/wait-for-agents.js';
@@ -19,7 +20,7 @@ export function addApplyCommand(program: Command, cli: Cli): void {
     .description('Apply resources: either all of them, or none when one has a problem.')
     .requiredOption('-f, --file <path...>', 'files, directories, or - for the standard input')
     .option('--dry-run', 'check and show what would change', false)
-    .option('-m, --message <text>', 'why, for culvert history')
+    .option('-m, --message <text>', 'why, for culvert history', readMessage)
     .option(
       '--wait <duration>',
       'wait until every agent that is not silent enforces it, has captured the workloads in the files, and accepts late what asks for it, such as 30s',

@@ -5,6 +5,7 @@ import { controllerSettings } from '../../config/settings.js';
 import type { Cli } from '../cli.js';
 import { readInput } from '../input/input-files.js';
 import { compileLocalSet, parseRuleFiles } from '../input/local-set.js';
+import { readTrustDomain } from '../input/text-arguments.js';
 import { addOutputOption, renderData, type OutputFormat } from '../view/output-format.js';
 import { loadPresentDocuments } from '../client/present-set.js';
 import { addSinceOption, loadFlows } from '../client/recorded-flows.js';
@@ -20,7 +21,12 @@ export function addLintCommand(program: Command, cli: Cli): void {
       'Find rules that never decide, overlap, expire or match nothing. Exits with 0 even when it finds some.',
     )
     .option('-f, --file <path...>', 'check files instead of the rules in force; needs no controller')
-    .option('--trust-domain <name>', 'trust domain of the files', controllerSettings.trustDomain.default);
+    .option(
+      '--trust-domain <name>',
+      'trust domain of the files',
+      readTrustDomain,
+      controllerSettings.trustDomain.default,
+    );
   addSinceOption(command, '7d').addHelpText('after', '\nExample: culvert lint --since 14d');
   addOutputOption(command).action(async (options: Options) => {
     const findings = await (options.file === undefined

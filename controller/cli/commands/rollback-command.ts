@@ -3,6 +3,7 @@ import type { RollbackAnswer } from '../../api/api-types.js';
 
 import { renderChanges } from './apply-command.js';
 import { readCount, readDuration } from '../input/quantity-arguments.js';
+import { readMessage } from '../input/text-arguments.js';
 import type { Cli } from '../cli.js';
 import { addOutputOption, renderData, type OutputFormat } from '../view/output-format.js';
 import { waitForAgents } from '../client/wait-for-agents.js';
@@ -16,7 +17,7 @@ export function addRollbackCommand(program: Command, cli: Cli): void {
     .description('Restore the rules of an earlier revision, as a new revision. Workloads and Services do not change.')
     .argument('<revision>', 'the revision to restore, from culvert history', (text) => readCount(text, 'revision'))
     .option('--dry-run', 'check and show what would change', false)
-    .option('-m, --message <text>', 'why, for culvert history')
+    .option('-m, --message <text>', 'why, for culvert history', readMessage)
     .option('--wait <duration>', 'wait until every agent that is not silent enforces it, such as 30s', readDuration)
     .addHelpText('after', '\nExample: culvert rollback 11 --message "INC-42: the new rule cut billing" --wait 30s');
   addOutputOption(command).action(async (revision: number, options: Options) => rollback(cli, revision, options));

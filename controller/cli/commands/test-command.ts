@@ -11,6 +11,7 @@ import type { Cli } from '../cli.js';
 import { CliError, usageError } from '../exit-codes.js';
 import { readInput, type Input } from '../input/input-files.js';
 import { compileLocalSet, parseRuleFiles } from '../input/local-set.js';
+import { readTrustDomain } from '../input/text-arguments.js';
 import { renderData } from '../view/output-format.js';
 import {
   renderTestReport,
@@ -27,7 +28,12 @@ export function addTestCommand(program: Command, cli: Cli): void {
     .command('test')
     .description('Run the PolicyTests and the tests of rules in files. Needs no controller.')
     .requiredOption('-f, --file <path...>', 'files, directories, or - for the standard input')
-    .option('--trust-domain <name>', 'trust domain of the mesh', controllerSettings.trustDomain.default)
+    .option(
+      '--trust-domain <name>',
+      'trust domain of the mesh',
+      readTrustDomain,
+      controllerSettings.trustDomain.default,
+    )
     .addOption(
       new Option('-o, --output <format>', 'output format')
         .choices([...testReportFormats, 'json', 'yaml'])

@@ -1,5 +1,7 @@
-import { readdir, readFile, stat } from 'node:fs/promises';
+import { readdir, stat } from 'node:fs/promises';
 import { join } from 'node:path';
+import { describeError } from '../../../shared/errors.js';
+import { readNamedFile } from '../../../shared/named-file.js';
 import type { Problem } from '../../resources/kinds/problem.js';
 import type { CliIo } from '../cli-io.js';
 import { usageError, type CliError } from '../exit-codes.js';
@@ -14,6 +16,8 @@ export type Input = {
 
 type Piece = { readonly name: string; readonly text: string };
 
+/** More than the controller takes in one apply. */
+const maxFileBytes = 64 * 1024 * 1024;
 const extensions = ['.yaml', '.yml', '.json'];
 /** Ends any document, and allows directives in the next file (YAML 1.2, 9.1.4). */
 const separator = '\n...\n';
@@ -25,7 +29,7 @@ const separator = '\n...\n';
 export async function readInput(paths: readonly string[], io: CliIo): Promise<Input> {
   const pieces: Piece[] = [];
   for (const path of new Set(paths)) {
-    if (path === '-') pieces.push({ name: '<stdin>', text: decode('<stdin>', await io.readStdin()) });
+    if (path === '-') pieces.push({ name: '<stdin>', text: decode('<stdin>', await readStdin(io)) });
     else for (const file of await filesAt(path)) pieces.push({ name: file, text: await readText(file) });
   }
   if (pieces.length > 1) rejectBrokenFiles(pieces);
@@ -79,7 +83,22 @@ async function filesAt(path: string): Promise<string[]> {
 }
 
 async function readText(path: string): Promise<string> {
-  return decode(path, await readable(path, () => readFile(path)));
+  const file = await readNamedFile(path, { maxBytes: maxFileBytes });
+  if (file.isRead) return decode(path, file.bytes);
+  if (file.isMissing) throw noFile(path, file.cause);
+  throw usageError(`cannot read ${path}: ${file.problem}`, 'check the path after -f', file.cause);
+}
+
+async function readStdin(io: CliIo): Promise<Uint8Array> {
+  const bytes = await io.readStdin(maxFileBytes).catch((cause: unknown) => {
+    throw usageError(`cannot read the standard input: ${describeError(cause)}`, 'check where it comes from', cause);
+  });
+  if (bytes !== null) return bytes;
+  throw usageError(`<stdin> has more than ${maxFileBytes} bytes`, 'split it');
+}
+
+function noFile(path: string, cause: unknown): CliError {
+  return usageError(`there is no file ${path}`, 'check the path after -f', cause);
 }
 
 function decode(name: string, bytes: Uint8Array): string {
@@ -99,6 +118,6 @@ async function readable<T>(path: string, read: () => Promise<T>): Promise<T> {
 }
 
 function cannotRead(path: string, cause: NodeJS.ErrnoException): CliError {
-  if (cause.code === 'ENOENT') return usageError(`there is no file ${path}`, 'check the path after -f', cause);
+  if (cause.code === 'ENOENT' || cause.code === 'ENOTDIR') return noFile(path, cause);
   return usageError(`cannot read ${path} (${cause.code ?? cause.message})`, 'check its permissions', cause);
 }

@@ -32,8 +32,12 @@ export function namedIn(
   const slash = text.indexOf('/');
   if (slash === -1) return { namespace: namespaceFor(kind, option), name: text };
   const namespace = text.slice(0, slash);
+  const name = text.slice(slash + 1);
+  if (namespace === '' || name === '' || name.includes('/')) {
+    throw usageError(`"${text}" is no name`, 'write NAME, or NAMESPACE/NAME');
+  }
   if (option !== undefined && option !== namespace) {
     throw usageError(`"${text}" and -n ${option} name two namespaces`, 'omit one of them');
   }
-  return { namespace: namespaceFor(kind, namespace), name: text.slice(slash + 1) };
+  return { namespace: namespaceFor(kind, namespace), name };
 }

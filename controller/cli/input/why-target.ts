@@ -10,6 +10,9 @@ export type WhyTarget = { readonly destination: string; readonly port: string | 
  */
 export function parseWhyTarget(text: string): WhyTarget {
   const bracketed = /^\[([^\]]*)\](?::(.*))?$/.exec(text);
+  if (bracketed === null && text.startsWith('[')) {
+    throw usageError(`"${text}" is no address in brackets`, 'write it as [fd00::1] or [fd00::1]:80');
+  }
   if (bracketed !== null) return { destination: bracketed[1] ?? '', port: checkedPort(bracketed[2]) };
   if (parseIp(text) !== undefined) return { destination: text, port: null };
   const colon = text.lastIndexOf(':');

@@ -37,7 +37,7 @@ describe('the command line', () => {
 
   const usage: readonly (readonly [argv: readonly string[], error: RegExp])[] = [
     [[], /Usage: culvert/],
-    [['aply'], /unknown command 'aply'[^]*Did you mean apply\?/],
+    [['aply'], /unknown command 'aply' \(did you mean apply\?\)/],
     [['apply'], /required option '-f, --file <path\.\.\.>' not specified/],
     [['apply', '-f', 'x', '--wiat'], /unknown option '--wiat'/],
     [['apply', '-f', '-', '--wait', '30'], /"30" is not a duration \(write a number with a unit/],
@@ -45,6 +45,19 @@ describe('the command line', () => {
     [['get', 'workload', '-o', 'xml'], /Allowed choices are table, json, yaml/],
     [['get', 'segment', '-n', 'billing'], /Segment belongs to the whole mesh and has no namespace/],
     [['get', 'all', 'x'], /"all" takes no name/],
+    [['get', 'workload', '/x'], /"\/x" is no name \(write NAME, or NAMESPACE\/NAME\)/],
+    [['get', 'workload', 'a/b/c'], /"a\/b\/c" is no name/],
+    [['delete', 'workload', 'x/'], /"x\/" is no name/],
+    [['lint', '--trust-domain', 'a b', '-f', '-'], /"a b" is not a trust domain/],
+    [['test', '--trust-domain', 'A', '-f', '-'], /"A" is not a trust domain/],
+    [['why', 'a/b', '[::1'], /"\[::1" is no address in brackets/],
+    [['allow', 'a/b', 'c/d:1', '--reason', 'x', '--for', '36501d'], /36501d is too long \(use 36500d at most\)/],
+    [['allow', 'a/b', 'c/d:1', '--for', '1h', '--reason', 'x'.repeat(1001)], /longer than 1000 characters/],
+    [['apply', '-f', '-', '-m', 'x'.repeat(1025)], /longer than 1024 characters/],
+    [['status', '--context', '/proc/self/mem'], /\/proc\/self\/mem is unusable: the disk, or what is behind/],
+    [['apply', '-f', '/dev/zero'], /cannot read \/dev\/zero: it is larger than/],
+    [['apply', '-f', '/proc/self/mem'], /cannot read \/proc\/self\/mem: the disk, or what is behind/],
+    [['apply', '-f', '/dev/null/x'], /there is no file \/dev\/null\/x/],
     [['delete', 'workload'], /nothing to delete was named/],
     [['delete', 'workload', 'x', '-f', 'y'], /a kind and files cannot be combined/],
     [['why', 'a/b'], /missing required argument 'destination'/],
@@ -176,7 +189,7 @@ describe('the target of culvert why', () => {
   for (const [text, destination, port] of cases) {
     it(`reads ${text}`, () => assert.deepEqual(parseWhyTarget(text), { destination, port }));
   }
-  for (const text of ['a/b:0', 'a/b:65536', 'a/b:', '[fd00::1]:x']) {
+  for (const text of ['a/b:0', 'a/b:65536', 'a/b:', '[fd00::1]:x', '[fd00::1', '[fd00::1]x']) {
     it(`refuses the port of ${text}`, () => assert.throws(() => parseWhyTarget(text), { code: 'USAGE' }));
   }
 });

@@ -139,10 +139,10 @@ test('every problem is reported at once, with its place, the value and an exampl
   });
 });
 
-test('a command takes its options and its help from the table', () => {
+test('a command takes its options and its help from the table', async () => {
   const command = addSettingOptions(new Command('x').exitOverride(), table);
   command.parse(['--quiet', '--window', '1KiB'], { from: 'user' });
-  const { values } = settingsOfCommand(command, table, {});
+  const { values } = await settingsOfCommand(command, table, {});
   assert.equal(values.isQuiet, true);
   assert.equal(values.windowBytes, 1024);
   assert.match(
