@@ -328,13 +328,15 @@ export class NamespaceCapture {
   }
 }
 
-function planBoth({ exclusions, latePorts }: CapturedNetns): ChainPlans {
-  return { 4: planWorkloadChains(4, exclusions, latePorts), 6: planWorkloadChains(6, exclusions, latePorts) };
+function planBoth({ exclusions, latePorts, isInboundOpen }: CapturedNetns): ChainPlans {
+  const plan = (family: 4 | 6): ChainPlans[4] =>
+    planWorkloadChains(family, exclusions, latePorts, isInboundOpen === true ? 'open' : 'captured');
+  return { 4: plan(4), 6: plan(6) };
 }
 
 /** Equal keys stand for the same result of {@link planBoth}. */
-function planKey({ exclusions, latePorts }: CapturedNetns): string {
-  return JSON.stringify([exclusions, latePorts]);
+function planKey({ exclusions, latePorts, isInboundOpen }: CapturedNetns): string {
+  return JSON.stringify([exclusions, latePorts, isInboundOpen]);
 }
 
 const selfTestProblems: Partial<Record<SelfTestResult, string>> = {

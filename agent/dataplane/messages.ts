@@ -115,6 +115,8 @@ export type LocalWorkload = {
   readonly netnsInode: number;
   /** Connects of the workload may have to wait for their far side; absent: none has to. */
   readonly acceptsLate?: true;
+  /** Rules are loaded that lead the answers to a dial from a borrowed address back to the agent; absent: not yet. */
+  readonly hasRules?: true;
 };
 
 /** What a worker says of late accept in a workload's namespace. One worker of all opens it. */

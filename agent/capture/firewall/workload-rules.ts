@@ -32,6 +32,8 @@ const ownDialZone = ownTrafficMark;
 const ownMark = maskedMark(ownTrafficMark);
 const replyMark = maskedMark(transparentReplyMark);
 
+const redirectInbound = `-p tcp -m tcp --syn -m addrtype --dst-type LOCAL ${because('inbound')} -j REDIRECT --to-ports ${capturePorts.inboundPlaintext}`;
+
 const toItself = `-m addrtype --dst-type LOCAL ${because('to-itself')} -j RETURN`;
 
 /** The complete text for a new namespace. Throws like {@link planWorkloadChains}. */
@@ -58,13 +60,14 @@ export function ipRoute(verb: 'add' | 'del'): string {
 
 /**
  * The chains of one address family. Redirects match SYN only, so connections that were open before are unaffected.
- * `latePorts`: destination ports of which some are accepted late. Throws `CAPTURE_EXCLUSION` for an invalid excluded port
- * or CIDR.
+ * `latePorts`: destination ports of which some are accepted late. `inbound`: whether connections to the workload are
+ * captured too. Throws `CAPTURE_EXCLUSION` for an invalid excluded port or CIDR.
  */
 export function planWorkloadChains(
   family: 4 | 6,
   exclusions: CaptureExclusions,
   latePorts: readonly number[] = [],
+  inbound: 'captured' | 'open' = 'captured',
 ): readonly ChainPlan[] {
   const notExcluded = latePorts.filter((port) => !exclusions.excludeOutboundPorts.includes(port));
   const excludedNetworks = excludedCidrs(family, exclusions).map(
@@ -118,7 +121,7 @@ export function planWorkloadChains(
         `-p tcp -m tcp --dport ${capturePorts.inboundTunnel} ${because('tunnel')} -j RETURN`,
         `-s ${probeSource[family]} -p tcp ${because('host-probe')} -j ACCEPT`,
         ...exclusions.excludeInboundPorts.map((port) => excludePort('excluded-inbound-port', port)),
-        `-p tcp -m tcp --syn -m addrtype --dst-type LOCAL ${because('inbound')} -j REDIRECT --to-ports ${capturePorts.inboundPlaintext}`,
+        ...(inbound === 'open' ? [] : [redirectInbound]),
       ],
     },
     {

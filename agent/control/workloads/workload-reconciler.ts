@@ -4,6 +4,15 @@ import type { Log } from '../../../shared/log.js';
 import type { CapturedNetns } from '../../capture/firewall/captured-netns.js';
 import type { LateAcceptState } from '../../dataplane/messages.js';
 import type { CaptureLedger } from './capture-ledger.js';
+import {
+  appliedText,
+  awaitedBy,
+  capturedNetnsOf,
+  lateDetail,
+  lateRulesMissing,
+  newlyHeld,
+  type Held,
+} from './held-workload.js';
 import { findNamespace } from './network-namespace.js';
 import type { Scheduler } from '../../thread/scheduler.js';
 import { findWorkloadNamespaces, type NamespaceFound } from './workload-namespaces.js';
@@ -12,35 +21,8 @@ import type { WantedWorkload } from './own-workloads.js';
 import type { CaptureControl, ListenerControl } from './workload-controls.js';
 import type { WorkloadStatus } from './workload-status.js';
 
-type Held = {
-  readonly name: WorkloadName;
-  readonly netnsPath: string;
-  readonly netnsInode: number;
-  readonly sinceMs: number;
-  /** An earlier run of the agent captured it, perhaps with rules for late accept: its rules are still there. */
-  readonly wasCaptured: boolean;
-  /** The workers were told to listen for it. */
-  isListenedFor: boolean;
-  /** What is loaded in the namespace, as text, to detect changes; null: nothing yet. */
-  applied: string | null;
-  /** Of that, the ports whose connects are sent to the queue. */
-  appliedLatePorts: readonly number[];
-  /** Rules put SYNs into the queue of late accept. */
-  hasLateRules: boolean;
-  /** Why they could not be loaded, since the ports changed; null: they could. */
-  lateRulesProblem: string | null;
-};
-
 const queueOpening = 'the queue for connects to ports with earlyAccept: false is not open yet';
-const noLateRules = { hasLateRules: false, lateRulesProblem: null } as const;
-
-function lateDetail(problem: string): string {
-  return `connects to ports with earlyAccept: false are accepted early: ${problem}`;
-}
-
-function appliedText(workload: CapturedNetns, latePorts: readonly number[]): string {
-  return JSON.stringify([workload, latePorts]);
-}
+type Ready = { readonly held: Held; readonly entry: WantedWorkload };
 
 const passIntervalMs = 2000;
 /** Between two attempts of the workers to open listeners that failed to open. */
@@ -59,6 +41,9 @@ const longestHandOverWaitMs = 5000;
  * the workload is captured anyway, and its traffic refused (fail closed). A namespace that an earlier run of the agent
  * captured still has its rules, so it skips step 3: every moment counts until something listens there again. Step 2
  * waits in the same way while the agent before this one serves.
+ *
+ * New workloads that come together are captured together, first what they send, then what they get: what one of them sends
+ * never arrives in plaintext at another whose rules would refuse that.
  *
  * Out: the capture rules first, then the listeners. If the namespace was replaced under the same name, the old one is
  * released and the new one starts at step 1. A workload that moved away or lost its entry is released.
@@ -88,6 +73,7 @@ export class WorkloadReconciler {
   #pass: Promise<void> | null = null;
   #isAgain = false;
   #cancelTimer: (() => void) | null = null;
+  #wakesInMs = passIntervalMs;
   #isClosed = false;
 
   constructor(init: {
@@ -158,7 +144,7 @@ export class WorkloadReconciler {
         problem: this.#problems.get(name) ?? this.#capture.problemOf(name),
         hasFailed: this.#failed.has(name),
         isListening: this.#listeners.isListening(name),
-        lateAcceptProblem: this.#lateProblems.get(name) ?? this.#lateRulesMissing(held),
+        lateAcceptProblem: this.#lateProblems.get(name) ?? lateRulesMissing(held, this.#latePorts),
         captureProblem: this.#capture.problemOf(name),
       };
     });
@@ -189,7 +175,8 @@ export class WorkloadReconciler {
     }
     this.#pass = null;
     this.#onChange();
-    if (!this.#isClosed) this.#cancelTimer = this.#scheduler.after(passIntervalMs, () => this.reconcile());
+    if (!this.#isClosed)
+      this.#cancelTimer = this.#scheduler.after(Math.min(passIntervalMs, this.#wakesInMs), () => this.reconcile());
   }
 
   async #onePass(wanted: ReadonlyMap<WorkloadName, WantedWorkload>): Promise<void> {
@@ -202,30 +189,45 @@ export class WorkloadReconciler {
     for (const [name, namespace] of found) {
       if (this.#held.has(name)) continue;
       const { path: netnsPath, inode: netnsInode } = namespace;
-      this.#held.set(name, {
-        name,
-        netnsPath,
-        netnsInode,
-        sinceMs: this.#scheduler.nowMs(),
-        wasCaptured: this.#ledger.has(name, netnsInode),
-        isListenedFor: false,
-        applied: null,
-        appliedLatePorts: [],
-        ...noLateRules,
-      });
+      // Where this run let go of it, only what its open connections need is still there.
+      const wasCaptured = this.#ledger.has(name, netnsInode) && !this.#capture.isHolding(name, netnsInode);
+      const sinceMs = this.#scheduler.nowMs();
+      this.#held.set(name, newlyHeld({ name, netnsPath, netnsInode, sinceMs, wasCaptured }));
     }
     this.#sendWorkloads(wanted);
     if (!this.#isInCharge || this.#isClosed) return;
     await this.#removeLeftovers({ untilClosed: true });
-    const ready = [...this.#held.values()].flatMap((held) => {
+    const ready = [...this.#held.values()].flatMap((held): Ready[] => {
       const entry = wanted.get(held.name);
       return entry !== undefined && this.#isReady(held, entry) ? [{ held, entry }] : [];
     });
-    for (let index = 0; index < ready.length; index += captureConcurrency) {
+    const arriving = ready.filter(({ held }) => !held.mayHaveRules);
+    const isWaiting = this.#waitsForOthers(arriving.map(({ held }) => held));
+    if (arriving.length > 1 && !isWaiting) {
+      await this.#inBatches(arriving, (each) => this.#captureOutbound(each));
+      this.#sendWorkloads(wanted);
+    }
+    const now = isWaiting ? ready.filter((each) => !arriving.includes(each)) : ready;
+    await this.#inBatches(now, ({ held, entry }) => this.#bringIn(held, entry));
+    if (!this.#isClosed) this.#sendWorkloads(wanted);
+  }
+
+  /** See {@link awaitedBy}. */
+  #waitsForOthers(ready: readonly Held[]): boolean {
+    const coming = [...this.#held.values()].filter((held) => !held.mayHaveRules && !ready.includes(held));
+    const awaited = awaitedBy({ ready, coming, nowMs: this.#scheduler.nowMs() });
+    this.#wakesInMs = awaited?.forMs ?? passIntervalMs;
+    if (awaited === null) return false;
+    for (const { name } of ready)
+      this.#complain(name, `it is captured together with ${awaited.name}, which is not ready yet`);
+    return true;
+  }
+
+  async #inBatches(all: readonly Ready[], step: (each: Ready) => Promise<void>): Promise<void> {
+    for (let index = 0; index < all.length; index += captureConcurrency) {
       // A successor waits.
       if (this.#isClosed) return;
-      const batch = ready.slice(index, index + captureConcurrency);
-      await Promise.all(batch.map(({ held, entry }) => this.#bringIn(held, entry)));
+      await Promise.all(all.slice(index, index + captureConcurrency).map(step));
     }
   }
 
@@ -277,10 +279,11 @@ export class WorkloadReconciler {
   #sendWorkloads(wanted: ReadonlyMap<WorkloadName, WantedWorkload>): void {
     for (const held of this.#held.values()) held.isListenedFor ||= this.#mayListen(held, wanted.get(held.name));
     const listenedFor = [...this.#held.values()].filter((held) => held.isListenedFor);
-    const workloads = listenedFor.map(({ name, netnsPath, netnsInode, hasLateRules }) => ({
+    const workloads = listenedFor.map(({ name, netnsPath, netnsInode, hasLateRules, hasRules }) => ({
       name,
       netnsPath,
       netnsInode,
+      ...(hasRules ? { hasRules } : {}),
       // As long as rules put SYNs into the queue, something must take them out.
       ...(this.#latePorts.length > 0 || hasLateRules ? { acceptsLate: true as const } : {}),
     }));
@@ -330,7 +333,7 @@ export class WorkloadReconciler {
     }
     // One whose entry cannot be read waits for nothing that would come.
     if (held.applied !== null || entry.identity === null || this.#canBeServed(entry)) return true;
-    if (this.#ledger.has(held.name, held.netnsInode)) return true;
+    if (held.mayHaveRules) return true;
     if (this.#scheduler.nowMs() - held.sinceMs >= this.#captureWaitMs) return true;
     this.#complain(held.name, 'it is waiting for rules and its certificate');
     return false;
@@ -340,21 +343,35 @@ export class WorkloadReconciler {
     return identity !== null && this.#isServable(identity);
   }
 
+  /** A failure shows when the rest is loaded. */
+  async #captureOutbound({ held, entry }: Ready): Promise<void> {
+    const workload = { ...capturedNetnsOf(held, entry), isInboundOpen: true } as const;
+    try {
+      await this.#remember(held, workload);
+      await this.#load(held, workload, this.#applicableLatePorts(held));
+      held.hasRules = true;
+    } catch (error) {
+      this.#log.debug({ workload: held.name, err: error }, 'what the workload sends could not be captured; retrying');
+    }
+  }
+
+  /** Before the first rule is loaded. */
+  async #remember(held: Held, { name, netnsPath, addresses }: CapturedNetns): Promise<void> {
+    const { netnsInode } = held;
+    held.mayHaveRules = true;
+    await this.#ledger.add({ workload: name, netnsPath, netnsInode, addresses });
+  }
+
   async #bringIn(held: Held, entry: WantedWorkload): Promise<void> {
-    const workload: CapturedNetns = {
-      name: held.name,
-      netnsPath: held.netnsPath,
-      addresses: entry.addresses,
-      exclusions: entry.capture,
-    };
+    const workload = capturedNetnsOf(held, entry);
     const latePorts = this.#applicableLatePorts(held);
     if (held.applied === appliedText(workload, latePorts)) return this.#forgive(held.name);
     try {
-      const { name, netnsPath, addresses } = workload;
-      await this.#ledger.add({ workload: name, netnsPath, netnsInode: held.netnsInode, addresses });
+      await this.#remember(held, workload);
       const loaded = await this.#load(held, workload, latePorts);
       this.#log.info({ workload: held.name, netns: held.netnsPath }, 'workload captured');
       held.applied = appliedText(workload, loaded);
+      held.hasRules = true;
       held.appliedLatePorts = loaded;
       this.#forgive(held.name);
     } catch (error) {
@@ -406,13 +423,6 @@ export class WorkloadReconciler {
       this.#isAgain = true;
     }
     return [];
-  }
-
-  /** Null: its rules have all ports, or it is not captured. */
-  #lateRulesMissing(held: Held | undefined): string | null {
-    if (held === undefined || held.applied === null) return null;
-    const has = new Set(held.appliedLatePorts);
-    return this.#latePorts.every((port) => has.has(port)) ? null : lateDetail('its rules are not loaded yet');
   }
 
   #complainOfLate(name: WorkloadName, problem: string, level: 'info' | 'warn' = 'warn'): void {

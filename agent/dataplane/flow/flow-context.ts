@@ -5,6 +5,7 @@ import type { RoundRobinBalancer } from '../balance/round-robin-balancer.js';
 import type { DataplaneSettings } from '../settings.js';
 import type { BackpressureTracker } from '../relay/backpressure-tracker.js';
 import type { Reporter } from './reporter.js';
+import type { Arrivals } from '../state/arrivals.js';
 import type { WorkerState } from '../state/worker-state.js';
 import type { TunnelClient } from '../tunnel/tunnel.js';
 import type { LiveConnections } from './live-connections.js';
@@ -15,6 +16,7 @@ export type FlowContext = {
   /** Name of this host. */
   readonly node: NodeName;
   readonly state: WorkerState;
+  readonly arrivals: Arrivals;
   readonly settings: DataplaneSettings;
   readonly connections: LiveConnections;
   readonly backpressure: BackpressureTracker;

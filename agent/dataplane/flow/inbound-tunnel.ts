@@ -4,6 +4,7 @@ import { traceIdOf } from '../connection/trace-context.js';
 import { ConnectionCut } from '../connection/termination-signal.js';
 import { workloadName } from '../../../shared/routing/names.js';
 import type { TunnelRequest } from '../tunnel/tunnel.js';
+import { whenArrived } from './when-arrived.js';
 import { clientOf } from './client-address.js';
 import { dial } from './dial.js';
 import { tunnelFacts } from './facts.js';
@@ -56,6 +57,8 @@ async function reach(
   const authorized = connection.authorize(context.state, dialled, facts);
   if (!authorized.ok) return authorized;
   endWith(request, connection);
+  const { signal } = authorized;
+  await whenArrived(context, { workload: workload.name, signal, isReady: () => workload.hasRules });
   const connected = await dial(authorized, {
     descriptors: context.descriptors,
     from: workload,

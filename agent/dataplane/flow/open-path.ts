@@ -1,7 +1,7 @@
 import type { SpiffeId } from '../../../shared/identity.js';
 import type { WorkloadEntry } from '../../../shared/routing/registry-entry.js';
 import type { Authorized } from '../connection/authorized.js';
-import { unreachable, type Refused } from '../connection/ending.js';
+import { refused, unreachable, type Refused } from '../connection/ending.js';
 import { cutWithin } from '../connection/termination-signal.js';
 import type { HostedWorkload } from '../listen/hosted-workload.js';
 import type { RelayPeer } from '../relay/relay.js';
@@ -10,6 +10,7 @@ import type { ConnectionPath } from '../report/closed-connection.js';
 import type { Endpoint } from '../../../shared/routing/destination.js';
 import { workloadName } from '../../../shared/routing/names.js';
 import type { OpenResult } from '../tunnel/tunnel.js';
+import { whenArrived } from './when-arrived.js';
 import { dial } from './dial.js';
 import type { FlowContext } from './flow-context.js';
 import type { TrackedConnection } from './tracked-connection.js';
@@ -43,12 +44,24 @@ export async function openPath(authorized: Authorized, request: PathRequest): Pr
   const { context, endpoint } = request;
   if (endpoint === null) return await openPlain(authorized, request, 'passthrough');
   if (endpoint.workload.protocol === 'tcp') return await openPlain(authorized, request, 'plaintext');
-  const local = context.state.hosted.get(workloadName(endpoint.workload));
+  const name = workloadName(endpoint.workload);
+  const isLocal = endpoint.workload.node === context.node || context.state.hosted.has(name);
+  if (!isLocal) return await openTunnel(authorized, request, endpoint);
+  await whenArrived(context, {
+    workload: name,
+    signal: authorized.signal,
+    isReady: () => isLocalReady(context, endpoint),
+  });
+  const { cut } = authorized.signal;
+  if (cut !== null) return refused(cut.reason, cut.detail, cut.rule);
+  const local = context.state.hosted.get(name);
   if (local !== undefined) return await openLocal(authorized, request, endpoint, local);
-  if (endpoint.workload.node === context.node) {
-    return unreachable('NOT_MESHED_PEER', `${workloadName(endpoint.workload)} is not captured on this node yet`);
-  }
-  return await openTunnel(authorized, request, endpoint);
+  return unreachable('NOT_MESHED_PEER', `${name} is not captured on this node yet`);
+}
+
+function isLocalReady({ state, clock }: FlowContext, { workload }: Endpoint): boolean {
+  const hosted = state.hosted.get(workloadName(workload));
+  return hosted?.hasRules === true && state.notReadyReason(workload, clock.nowMs()) === null;
 }
 
 /** Plain TCP from the source's own namespace: the destination sees the same as without the mesh. */

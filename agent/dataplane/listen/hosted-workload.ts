@@ -16,6 +16,8 @@ export class HostedWorkload {
   readonly netnsInode: number;
   /** Index of the workload's counters, which all workers share. */
   readonly slot: number;
+  /** Whether its application can be dialled from a borrowed address. */
+  hasRules: boolean;
   readonly #fd: number;
   #isOpen = true;
   #probing: EntryProbing;
@@ -28,6 +30,7 @@ export class HostedWorkload {
     this.name = workload.name;
     this.netnsInode = workload.netnsInode;
     this.slot = workload.slot;
+    this.hasRules = workload.hasRules === true;
     this.#fd = fd;
     this.#probing = entryProbing(fd);
   }

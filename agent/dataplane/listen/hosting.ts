@@ -113,11 +113,10 @@ export class Hosting {
     for (const [name, hosted] of this.#open) {
       if (!isSame(wanted.get(name), hosted.slotted)) this.#release(name, hosted);
     }
+    // All of them first: from the first listener on, connections to the others of this node find them here.
+    const failed = new Map(workloads.flatMap((workload) => this.#tryToEnter(workload)));
     for (const workload of workloads) {
-      const error = await this.#host(workload).then(
-        () => null,
-        (error: unknown) => describeError(error),
-      );
+      const error = failed.get(workload.name) ?? (await this.#tryToListen(workload));
       const hosted = this.#open.get(workload.name);
       if (hosted !== undefined && error === null)
         await this.#late.apply(hosted.workload, workload.acceptsLate === true);
@@ -131,14 +130,36 @@ export class Hosting {
     this.#onListening({ type: 'listening', list: this.#list, workload: name, netnsInode, error, late });
   }
 
-  async #host(slotted: ServedWorkload): Promise<void> {
-    let hosted = this.#open.get(slotted.name);
-    if (hosted === undefined) {
-      hosted = { workload: HostedWorkload.open(slotted), slotted, listeners: null };
+  /** Opens the namespace; returns the problem if it cannot be opened. */
+  #tryToEnter(slotted: ServedWorkload): [WorkloadName, string][] {
+    const known = this.#open.get(slotted.name);
+    if (known !== undefined) {
+      known.workload.hasRules = slotted.hasRules === true;
+      return [];
+    }
+    try {
+      const hosted = { workload: HostedWorkload.open(slotted), slotted, listeners: null };
       this.#open.set(slotted.name, hosted);
       this.#hosted.set(slotted.name, hosted.workload);
+      return [];
+    } catch (error) {
+      return [[slotted.name, describeError(error)]];
     }
-    if (hosted.listeners !== null) return;
+  }
+
+  /** Null: the listeners are open. */
+  async #tryToListen(slotted: ServedWorkload): Promise<string | null> {
+    try {
+      await this.#listen(slotted);
+      return null;
+    } catch (error) {
+      return describeError(error);
+    }
+  }
+
+  async #listen(slotted: ServedWorkload): Promise<void> {
+    const hosted = this.#open.get(slotted.name);
+    if (hosted === undefined || hosted.listeners !== null) return;
     try {
       hosted.listeners = await WorkloadListeners.open({
         workload: hosted.workload,

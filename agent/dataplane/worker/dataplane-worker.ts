@@ -35,6 +35,7 @@ import { resetSocket } from '../../native/addon.js';
 import { capturePorts } from '../../ports.js';
 import { Reporter } from '../flow/reporter.js';
 import { Entrance } from './entrance.js';
+import { Arrivals } from '../state/arrivals.js';
 import { RuleClock } from '../state/rule-clock.js';
 import { WorkerState } from '../state/worker-state.js';
 import { WorkloadUsage } from '../workload-usage.js';
@@ -111,6 +112,7 @@ export class DataplaneWorker {
     this.#context = {
       node: init.node,
       state: this.#state,
+      arrivals: new Arrivals(),
       settings,
       connections: this.#connections,
       backpressure: this.#backpressure,

@@ -162,6 +162,7 @@ export class DataplaneMesh implements AsyncDisposable {
         name: workloadNamed(meshName),
         netnsPath,
         netnsInode: netnsInode(netnsPath) ?? 0,
+        hasRules: true as const,
         ...(this.#latePorts().length === 0 ? {} : { acceptsLate: true as const }),
       }));
   }

@@ -221,6 +221,43 @@ describe('a pool of data-plane workers', { timeout: patientMs(120_000) }, () => 
     assert.equal(pool('node1').isListening(workloadNamed('shop/gone')), false);
   });
 
+  test('keeps connections waiting to a workload of this node that comes at this moment', async () => {
+    const running = await start();
+    const [pool, all] = [running.pool('node1'), running.localWorkloads('node1')];
+    const { identity } = running.entry('side');
+    const steps = [
+      {
+        before: await running.certificates('node1', { except: identity }),
+        after: await running.certificates('node1'),
+      },
+      {
+        before: { type: 'workloads', workloads: all.filter(({ name }) => name !== 'shop/side') },
+        after: { type: 'workloads', workloads: all },
+      },
+    ] as const;
+    for (const { before, after } of steps) {
+      pool.send(before);
+      // It is answered after what came before it.
+      await pool.dump();
+      const socket = await running.workload('web').connect({ ip: running.workload('side').ipv4, port });
+      await waitUntil('the connection waits', async () => {
+        const [dump] = await pool.dump();
+        return dump?.connections.length === 1 ? true : undefined;
+      });
+      pool.send(after);
+      assert.match(await exchange(socket, before.type), new RegExp(`${before.type}$`));
+      const { reason, path } = await running.closed('node1', outbound);
+      assert.deepEqual([reason, path], ['OK', 'local'], before.type);
+    }
+    pool.send(steps[0].before);
+    await pool.dump();
+    const target = { ip: running.workload('side').ipv4, port };
+    assert.equal(await refusal(running.workload('web'), target), 'ECONNRESET', 'it does not come');
+    const { reason, detail } = await running.closed('node1', outbound);
+    assert.equal(reason, 'NO_RULES_YET');
+    assert.match(detail ?? '', /no certificate for/);
+  });
+
   test('drains: finishes what ends in time, cuts the rest as DRAIN, and its threads end', async () => {
     const { workload, pool, closed } = bound(await start({ workers: 2 }));
     const target = { ip: workload('db').ipv4, port };

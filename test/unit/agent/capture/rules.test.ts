@@ -158,3 +158,16 @@ test('what is printed are commands that a person could run', () => {
   assert.match(text, /^nsenter --net=\/run\/netns\/web ip6tables-restore --noflush -w 5 <<'END'$/m);
   assert.match(formatHostRules(['198.18.11.2' as IpAddress]), /SNAT --to-source 169\.254\.7\.127/);
 });
+
+test('as the first step of capture all is loaded but the redirect of what a workload gets', () => {
+  for (const family of [4, 6] as const) {
+    const rulesOf = (inbound: 'open' | 'captured'): string[] =>
+      planWorkloadChains(family, noExclusions, [], inbound).flatMap(({ table, chain, rules }) =>
+        rules.map((rule) => `${table} ${chain} ${rule}`),
+      );
+    const open = rulesOf('open');
+    const missing = rulesOf('captured').filter((rule) => !open.includes(rule));
+    assert.equal(missing.length, 1);
+    assert.match(missing[0] ?? '', /^nat CULVERT_PREROUTING .*culvert:inbound" -j REDIRECT --to-ports 15006$/);
+  }
+});

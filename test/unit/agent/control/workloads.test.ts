@@ -55,6 +55,9 @@ class Recorder {
   listening: { netnsInode: number; error: string | null; late: LateAcceptState } | null = null;
   isServable = false;
   isRegistryComplete = true;
+  /** Of which the workers know that they have rules. */
+  ruled: readonly WorkloadName[] = [];
+  #listened = -1;
   /** Call: no other agent manages the host any more. */
   takeCharge = (): void => undefined;
   captureFailure: string | null = null;
@@ -91,6 +94,12 @@ class Recorder {
       },
       listeners: {
         setWorkloads: (workloads) => {
+          const ruled = workloads.filter(({ hasRules }) => hasRules === true).map(({ name }) => name);
+          if (ruled.join() !== this.ruled.join()) {
+            this.ruled = ruled;
+            if (workloads.length === this.#listened) return;
+          }
+          this.#listened = workloads.length;
           const names = workloads.map(({ name, acceptsLate }) => (acceptsLate === true ? `${name} late` : name));
           this.steps.push(`listen [${names.join()}]`);
         },

@@ -13,6 +13,7 @@ import { LiveConnections } from '../../../../../agent/dataplane/flow/live-connec
 import { serveOutbound } from '../../../../../agent/dataplane/flow/outbound.js';
 import { WorkloadLimits } from '../../../../../agent/dataplane/limit/workload-limits.js';
 import type { CapturedDestination } from '../../../../../agent/dataplane/listen/captured-destination.js';
+import { Arrivals } from '../../../../../agent/dataplane/state/arrivals.js';
 import { HostedWorkload } from '../../../../../agent/dataplane/listen/hosted-workload.js';
 import type { ClosedConnection } from '../../../../../agent/dataplane/report/closed-connection.js';
 import { DescriptorReserve } from '../../../../../agent/dataplane/sockets/descriptor-reserve.js';
@@ -153,6 +154,7 @@ function contextWith(
     reporter: { closed },
     descriptors: new DescriptorReserve({ limit: has.has('descriptors') ? 4 : 1_000_000 }),
     clock: { nowMs: () => 1000 },
+    arrivals: new Arrivals(),
     nameExternal: () => null,
   };
   return parts as unknown as FlowContext;
