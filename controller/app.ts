@@ -8,6 +8,7 @@ import { flowRoutes } from './api/flow-routes.js';
 import { DocumentReader } from './api/reading/document-reader.js';
 import { healthRoutes } from './api/health-routes.js';
 import { historyRoutes } from './api/history-routes.js';
+import { auditLogRoutes } from './api/audit-log-routes.js';
 import { caRoutes } from './api/ca-routes.js';
 import { joinRoutes } from './api/join-routes.js';
 import { meshRoutes } from './api/mesh-routes.js';
@@ -16,6 +17,7 @@ import { rolloutRoutes } from './api/rollout-routes.js';
 import { nodeRoutes } from './api/node-routes.js';
 import { tokenRoutes } from './api/token-routes.js';
 import { userRoutes } from './api/user-routes.js';
+import { openAuditLog } from './audit-log/open-audit-log.js';
 import { rootHashes } from '../shared/pki/root-hash.js';
 import { ConfirmationFile } from './ca/rotation-confirmations.js';
 import { ConfirmationRecorder } from './fleet/confirmation-recorder.js';
@@ -96,6 +98,8 @@ async function open(
   closing.push('lock', await lockState(stateDir));
   await fixTrustDomain(stateDir, trustDomain);
 
+  const { auditLog, trail, maintain: maintainAuditLog, close: closeAuditLog } = await openAuditLog(init);
+  closing.push('audit log', closeAuditLog);
   const ca = await openCa(init);
   const signingKey = await openReleaseKey(stateDir);
   const builder = new RevisionCompiler({ trustDomain, privateKeyPem: signingKey.privateKey });
@@ -203,6 +207,7 @@ async function open(
     trustDomain,
     log,
     nowMs,
+    begin: (node, source) => trail.begin({ user: 'anonymous', source, action: 'node.join', target: node }),
     onJoined: (node) => {
       metrics.joined();
       agents.noteJoined(node);
@@ -227,6 +232,7 @@ async function open(
       ...rolloutRoutes({ store, agents }),
       ...flowRoutes({ flows, agents: () => agents.list(store.release.state.revision), nowMs }),
       ...userRoutes({ users }),
+      ...auditLogRoutes({ auditLog }),
       ...tokenRoutes({ tokens, ca, tokenTtlMs: settings.tokenTtl }),
       ...nodeRoutes({ members, tokens, agents, revocations, inventory: () => store.inventory.entries, log }),
       ...meshRoutes({
@@ -241,6 +247,7 @@ async function open(
       }),
     ],
     authenticate: (authorization) => admin.authenticate(authorization) ?? users.authenticate(authorization),
+    trail,
     log,
     onAnswered: (answered) => metrics.answered(answered),
   });
@@ -261,6 +268,7 @@ async function open(
       () => agents.forgetSilent(),
       () => revocations.retry(),
       () => flows.storeLeftBehind(),
+      maintainAuditLog,
     ],
   });
   closing.push('maintenance', () => maintenance[Symbol.asyncDispose]());

@@ -5,6 +5,7 @@ import { z } from 'zod';
 import { readPrivateFile, writePrivateFile } from '../../shared/private-file.js';
 import { bearerToken, digestOf } from './bearer-token.js';
 import type { Principal } from './role.js';
+import { everything } from './scope.js';
 
 const contextSchema = z.object({ controller: z.string(), ca: z.string(), token: z.string().min(32) });
 
@@ -42,7 +43,7 @@ export class AdminCredential {
   /** The principal of an Authorization header; undefined when the token is wrong. Compares in constant time. */
   authenticate(authorization: string | undefined): Principal | undefined {
     const isRight = timingSafeEqual(digestOf(bearerToken(authorization)), this.#digest);
-    return isRight ? { name: 'admin', role: 'admin' } : undefined;
+    return isRight ? { name: 'admin', role: 'admin', scope: everything } : undefined;
   }
 }
 

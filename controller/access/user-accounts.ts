@@ -4,10 +4,12 @@ import { z } from 'zod';
 import { CulvertError } from '../../shared/errors.js';
 import type { Log } from '../../shared/log.js';
 import { didYouMean } from '../../shared/nearest-name.js';
+import { tiers } from '../../shared/policy/snapshot.js';
 import { SerialQueue } from '../../shared/serial-queue.js';
 import { bearerToken, digestOf } from './bearer-token.js';
 import { CredentialFile } from './credential-file.js';
 import { roles, type Principal, type Role } from './role.js';
+import { everything, type Scope } from './scope.js';
 
 /** A user's name as the history shows it. Names that the controller itself writes there are reserved. */
 export const userNameSchema = z
@@ -15,10 +17,23 @@ export const userNameSchema = z
   .regex(/^[a-z0-9][a-z0-9._@-]{0,62}$/, 'use up to 63 of a-z 0-9 . _ @ -, beginning with a letter or digit')
   .refine((name) => !['admin', 'system', 'anonymous'].includes(name), 'this name is reserved');
 
+/** A namespace in the scope of an editor. */
+export const namespaceName = z
+  .string()
+  .regex(/^[a-z0-9](?:[-a-z0-9]{0,61}[a-z0-9])?$/, 'use up to 63 lower-case letters, digits and "-"');
+
+const scopeSchema = z.object({
+  namespaces: z.array(namespaceName).readonly().nullable(),
+  tiers: z.array(z.enum(tiers)).readonly().nullable(),
+  mayBreakGlass: z.boolean(),
+});
+
 /** A user on disk: the hash of the token, never the token itself. */
 const storedUserSchema = z.object({
   name: userNameSchema,
   role: z.enum(roles),
+  /** Absent: a user of an earlier version, who could change everything. */
+  scope: scopeSchema.default(everything),
   /** SHA-256 of the token, hex. */
   tokenHash: z.string().length(64),
   createdBy: z.string(),
@@ -76,10 +91,11 @@ export class UserAccounts {
   create(request: {
     readonly name: string;
     readonly role: Role;
+    readonly scope: Scope;
     readonly ttlMs: number | null;
     readonly createdBy: string;
   }): Promise<{ readonly user: User; readonly token: string }> {
-    const { name, role, ttlMs, createdBy } = request;
+    const { name, role, scope, ttlMs, createdBy } = request;
     return this.#changing.run(async () => {
       if (this.#users.has(name)) throw exists(name);
       if (this.#users.size >= maxUsers) throw tooMany();
@@ -88,6 +104,7 @@ export class UserAccounts {
       const user: StoredUser = {
         name,
         role,
+        scope,
         tokenHash: digestOf(token).toString('hex'),
         createdBy,
         createdAtMs,
@@ -116,12 +133,12 @@ export class UserAccounts {
     const user = this.#byTokenHash.get(digestOf(bearerToken(authorization)).toString('hex'));
     if (user === undefined) return undefined;
     if (user.expiresAtMs !== null && user.expiresAtMs <= this.#nowMs()) throw expired(user.name, user.expiresAtMs);
-    return { name: user.name, role: user.role };
+    return { name: user.name, role: user.role, scope: user.scope };
   }
 }
 
-function withoutHash({ name, role, createdBy, createdAtMs, expiresAtMs }: StoredUser): User {
-  return { name, role, createdBy, createdAtMs, expiresAtMs };
+function withoutHash({ name, role, scope, createdBy, createdAtMs, expiresAtMs }: StoredUser): User {
+  return { name, role, scope, createdBy, createdAtMs, expiresAtMs };
 }
 
 function exists(name: string): CulvertError {

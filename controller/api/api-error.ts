@@ -32,6 +32,7 @@ const statusByCode: Readonly<Record<string, number>> = {
   STORE_FOREIGN: 503,
   PUBLISH_PENDING: 503,
   JOURNAL_WRITE: 503,
+  AUDIT_WRITE: 503,
   STATE_WRITE: 503,
   CA_EXPIRED: 503,
 };

@@ -4,9 +4,11 @@ import type { AddressInfo } from 'node:net';
 import { parseIp } from '../../shared/address.js';
 import { CulvertError } from '../../shared/errors.js';
 import type { Log } from '../../shared/log.js';
-import { requireRole, type Principal, type Role } from '../access/role.js';
+import { requireRole, type Principal } from '../access/role.js';
 import type { ServerKeyPair } from '../ca/server-certificate.js';
+import type { AuditTrail } from '../audit-log/audit-trail.js';
 import { badRequest, toErrorAnswer } from './api-error.js';
+import { isRefusal, runAudited } from './audited-requests.js';
 import { matchRoute, type ApiAnswer, type Route } from './router.js';
 
 /** Limits for slow clients: a client that exceeds one is disconnected. */
@@ -37,6 +39,7 @@ export class ApiServer implements AsyncDisposable {
   readonly #server: Server;
   readonly #routes: readonly Route[];
   readonly #authenticate: (authorization: string | undefined) => Principal | undefined;
+  readonly #trail: AuditTrail;
   readonly #log: Log;
   readonly #onAnswered: (answered: AnsweredRequest) => void;
 
@@ -45,11 +48,13 @@ export class ApiServer implements AsyncDisposable {
     readonly routes: readonly Route[];
     /** The principal of an Authorization header; undefined when it is not valid. May throw CulvertError. */
     readonly authenticate: (authorization: string | undefined) => Principal | undefined;
+    readonly trail: AuditTrail;
     readonly log: Log;
     readonly onAnswered: (answered: AnsweredRequest) => void;
   }) {
     this.#routes = init.routes;
     this.#authenticate = init.authenticate;
+    this.#trail = init.trail;
     this.#log = init.log;
     this.#onAnswered = init.onAnswered;
     this.#server = createServer({
@@ -104,12 +109,11 @@ export class ApiServer implements AsyncDisposable {
     clearTimeout(timer);
   }
 
-  /** Returns the principal's name for the history. Throws CulvertError `UNAUTHORIZED` or `FORBIDDEN`. */
-  #authorize(needed: Role, request: IncomingMessage): string {
+  /** Throws CulvertError `UNAUTHORIZED`. */
+  #principal(request: IncomingMessage): Principal {
     const principal = this.#authenticate(request.headers.authorization);
     if (principal === undefined) throw unauthorized();
-    requireRole(principal, needed);
-    return principal.name;
+    return principal;
   }
 
   async #answer(request: IncomingMessage, response: ServerResponse): Promise<void> {
@@ -117,18 +121,27 @@ export class ApiServer implements AsyncDisposable {
     const method = request.method ?? '';
     request.on('error', () => response.destroy());
     response.on('error', (error) => this.#log.debug({ err: error }, 'could not send an answer'));
+    const remote = request.socket.remoteAddress ?? '';
+    const source = parseIp(remote) ?? remote;
     let pattern = 'none';
+    let subject = 'anonymous';
+    let hasLine = false;
     let answer: ApiAnswer;
     try {
       const url = readUrl(request.url);
       const { route, params } = matchRoute(this.#routes, method, url.pathname);
       pattern = route.path;
-      const subject = route.access === 'open' ? 'anonymous' : this.#authorize(route.access, request);
+      const principal = route.access === 'open' ? undefined : this.#principal(request);
+      subject = principal?.name ?? subject;
+      if (principal !== undefined && route.access !== 'open') requireRole(principal, route.access);
       const body = await readBody(request, route.maxBodyBytes);
-      const remote = request.socket.remoteAddress ?? '';
-      const source = parseIp(remote) ?? remote;
-      answer = await route.handle({ params, query: url.searchParams, body, source, subject });
+      const asked = { params, query: url.searchParams, body, source, subject, principal, note: () => undefined };
+      const { audit } = route;
+      hasLine = audit !== undefined;
+      answer = await (audit === undefined ? route.handle(asked) : runAudited({ ...route, audit }, asked, this.#trail));
     } catch (error) {
+      if (!hasLine && isRefusal(error))
+        this.#trail.refused({ user: subject, source }, error.code, { method, route: pattern });
       answer = toErrorAnswer(error);
       // A client that disconnected in the middle of its request gets no answer, and this is not our failure.
       if (request.destroyed && !request.complete) answer = { ...answer, status: clientClosedRequest };

@@ -1,9 +1,10 @@
 import type { Role } from '../access/role.js';
+import type { AuditEntry, ChainHead } from '../audit-log/audit-entry.js';
 import type { NearMiss } from '../analysis/why/near-misses.js';
 import type { Problem } from '../resources/kinds/problem.js';
 import type { Resource } from '../resources/kinds/resource.js';
 import type { Connection, Decision } from '../../shared/policy/connection.js';
-import type { Snapshot } from '../../shared/policy/snapshot.js';
+import type { Snapshot, Tier } from '../../shared/policy/snapshot.js';
 import type { RegistryEntry } from '../../shared/routing/registry-entry.js';
 import type { FlowRecord } from '../../shared/wire/flows.js';
 import type { Unconfirmed } from '../ca/unconfirmed.js';
@@ -253,13 +254,40 @@ export type NodeRemovedAnswer = Eviction & {
 export type UserAnswer = {
   readonly name: string;
   readonly role: Role;
+  /** Which documents an editor may change; null: no limit. Absent: a controller of an earlier version. */
+  readonly namespaces?: readonly string[] | null;
+  readonly tiers?: readonly Tier[] | null;
+  readonly breakGlass?: boolean;
   readonly createdBy: string;
   readonly createdAt: string;
   readonly expiresAt: string | null;
 };
 
-/** `POST /v1/users`, body: `{ name, role, ttlMs? }`. Only this answer contains the token; `DELETE /v1/users/:name` revokes it. */
+/**
+ * `POST /v1/users`, body: `{ name, role, ttlMs?, namespaces?, tiers?, breakGlass? }`. Only this answer contains the token;
+ * `DELETE /v1/users/:name` revokes it.
+ */
 export type UserCreatedAnswer = UserAnswer & { readonly token: string };
+
+/** A request, with how it ended. `result` is `begun` when it did not. */
+export type AuditItem = Omit<AuditEntry, 'prev' | 'of'>;
+
+/** `GET /v1/audit-log[?sinceMs=&user=&action=&limit=]`: the newest requests, oldest first. */
+export type AuditList = {
+  readonly requests: readonly AuditItem[];
+  /** Older ones that the limit left out. */
+  readonly leftOut: number;
+  /** Lines that are damaged: verify the log. */
+  readonly unreadable: number;
+  readonly head: ChainHead;
+};
+
+/** `GET /v1/audit-log/lines?after=`: the lines as they are on disk, behind the one with this number; 0: from the first. */
+export type AuditLines = {
+  readonly lines: readonly string[];
+  /** What to ask for next; null: these are the last. */
+  readonly next: number | null;
+};
 
 /** `GET /readyz`: status 200 when nothing is pending, else 503. */
 export type ReadyAnswer = { readonly isReady: boolean; readonly pending: readonly PendingTask[] };

@@ -5,6 +5,7 @@ import type { History, HistoryRecord } from '../store/history.js';
 import type { ResourceStore } from '../store/resource-store.js';
 import { notFound } from './api-error.js';
 import type { DocumentDiff, HistoryDetail, HistoryItem, RollbackAnswer } from './api-types.js';
+import { noteOutcome, permitOf } from './change-permit.js';
 import { changeMessage, countChange, toRefusal, type ChangeResult } from './change-answer.js';
 import { readCount, readJson } from './request-values.js';
 import type { ApiAnswer, ApiRequest, Route } from './router.js';
@@ -44,11 +45,14 @@ export function historyRoutes(init: {
     return { status: 200, body };
   };
 
-  const rollback = async ({ body, subject }: ApiRequest): Promise<ApiAnswer> => {
+  const rollback = async (request: ApiRequest): Promise<ApiAnswer> => {
+    const { body, subject } = request;
     const { revision, dryRun, message } = readJson(rollbackSchema, body);
     const outcome = await countChange(onChange, dryRun, () =>
-      store.rollback({ revision, dryRun, by: subject, message }),
+      store.rollback({ revision, dryRun, by: subject, message, permit: permitOf(request, store, 'rollback') }),
     );
+    request.note({ target: String(revision) });
+    noteOutcome(request, outcome, dryRun);
     if (outcome === undefined) throw unknownRevision(store.history, revision);
     if (!outcome.ok) return toRefusal(outcome.problems);
     const { inventory, changes, warnings } = outcome;
@@ -66,7 +70,14 @@ export function historyRoutes(init: {
   return [
     { method: 'GET', path: '/v1/history', access: 'viewer', maxBodyBytes: 0, handle: list },
     { method: 'GET', path: '/v1/history/:revision', access: 'viewer', maxBodyBytes: 0, handle: get },
-    { method: 'POST', path: '/v1/rollback', access: 'editor', maxBodyBytes: 16_384, handle: rollback },
+    {
+      method: 'POST',
+      path: '/v1/rollback',
+      access: 'editor',
+      audit: { action: 'rollback' },
+      maxBodyBytes: 16_384,
+      handle: rollback,
+    },
   ];
 }
 

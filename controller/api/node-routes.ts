@@ -28,5 +28,14 @@ export function nodeRoutes(init: {
       .flatMap((entry) => (entry.kind === 'workload' && entry.node === node ? [workloadName(entry)] : []));
     return { status: 200, body: { ...eviction, node, workloads } satisfies NodeRemovedAnswer };
   };
-  return [{ method: 'DELETE', path: '/v1/nodes/:node', access: 'admin', maxBodyBytes: 0, handle: remove }];
+  return [
+    {
+      method: 'DELETE',
+      path: '/v1/nodes/:node',
+      access: 'admin',
+      audit: { action: 'node.remove', target: ({ params }) => parseNodeName(params['node'] ?? '') ?? null },
+      maxBodyBytes: 0,
+      handle: remove,
+    },
+  ];
 }

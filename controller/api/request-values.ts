@@ -18,6 +18,21 @@ export function readJson<Schema extends z.ZodType>(schema: Schema, body: Buffer)
   throw badRequest(problems.join('; '), 'correct what is named and send it again');
 }
 
+/** The text where it could be the name of a user or node. */
+export function nameOr<T>(text: string | undefined, otherwise: T): string | T {
+  return text !== undefined && /^[a-z0-9][a-z0-9._@-]{0,62}$/.test(text) ? text : otherwise;
+}
+
+/** The name in a field of a body, for the audit log; null when there is none that could be one. */
+export function nameIn(body: Buffer, field: string): string | null {
+  try {
+    const name = (JSON.parse(body.toString('utf8')) as Record<string, unknown> | null)?.[field];
+    return typeof name === 'string' ? nameOr(name, null) : null;
+  } catch {
+    return null;
+  }
+}
+
 /** A whole number from 1 up; `what` names it in the error. */
 export function readCount(text: string, what: string): number {
   const count = /^\d{1,9}$/.test(text) ? Number(text) : 0;

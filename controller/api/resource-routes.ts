@@ -6,6 +6,7 @@ import type { ResourceStore } from '../store/resource-store.js';
 import { badRequest, notFound } from './api-error.js';
 import type { ApplyAnswer, DeleteAnswer, ResourceItem, ResourceList } from './api-types.js';
 import { countChange, toRefusal, type ChangeResult } from './change-answer.js';
+import { noteOutcome, permitOf } from './change-permit.js';
 import type { DocumentReader } from './reading/document-reader.js';
 import type { ApiAnswer, ApiRequest, Route } from './router.js';
 
@@ -20,9 +21,13 @@ export function resourceRoutes(init: {
 }): Route[] {
   const { store, reader, onChange } = init;
 
-  const apply = async ({ body, subject }: ApiRequest): Promise<ApiAnswer> => {
+  const apply = async (request: ApiRequest): Promise<ApiAnswer> => {
+    const { body, subject: by } = request;
     const { dryRun, message, parsed, withLines } = await reader.read(body);
-    const outcome = await countChange(onChange, dryRun, () => store.apply({ parsed, dryRun, by: subject, message }));
+    const outcome = await countChange(onChange, dryRun, () =>
+      store.apply({ parsed, dryRun, by, message, permit: permitOf(request, store, 'apply') }),
+    );
+    noteOutcome(request, outcome, dryRun);
     if (!outcome.ok) return toRefusal(await withLines(outcome.problems));
     const { revision, inventory, changes } = outcome;
     const warnings = await withLines(outcome.warnings);
@@ -51,10 +56,14 @@ export function resourceRoutes(init: {
     return { status: 200, body: toItem(stored) };
   };
 
-  const remove = async ({ params, query, subject }: ApiRequest): Promise<ApiAnswer> => {
+  const remove = async (request: ApiRequest): Promise<ApiAnswer> => {
+    const { params, query, subject } = request;
     const id = idOf(params['kind'], params['namespace'] ?? null, params['name']);
     const dryRun = query.get('dryRun') === 'true';
-    const outcome = await countChange(onChange, dryRun, () => store.delete(id, subject, { dryRun }));
+    const outcome = await countChange(onChange, dryRun, () =>
+      store.delete(id, subject, { dryRun, permit: permitOf(request, store, 'delete') }),
+    );
+    noteOutcome(request, outcome, dryRun);
     if (outcome === undefined) throw unknownResource(store, id);
     if (!outcome.ok) return toRefusal(outcome.problems);
     const { revision, inventory, changes, warnings } = outcome;
@@ -62,13 +71,24 @@ export function resourceRoutes(init: {
   };
 
   return [
-    { method: 'POST', path: '/v1/apply', access: 'editor', maxBodyBytes: maxApplyBytes, handle: apply },
+    {
+      method: 'POST',
+      path: '/v1/apply',
+      access: 'editor',
+      audit: { action: 'apply' },
+      maxBodyBytes: maxApplyBytes,
+      handle: apply,
+    },
     { method: 'GET', path: '/v1/resources/:kind', access: 'viewer', maxBodyBytes: 0, handle: list },
     { method: 'GET', path: '/v1/resources/:kind/:name', access: 'viewer', maxBodyBytes: 0, handle: get },
     {
       method: 'DELETE',
       path: '/v1/resources/:kind/:namespace/:name',
       access: 'editor',
+      audit: {
+        action: 'delete',
+        target: ({ params }) => [params['kind'], params['namespace'], params['name']].join('/'),
+      },
       maxBodyBytes: 0,
       handle: remove,
     },

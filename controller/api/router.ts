@@ -1,5 +1,7 @@
 import { CulvertError } from '../../shared/errors.js';
-import type { Role } from '../access/role.js';
+import type { Principal, Role } from '../access/role.js';
+import type { AuditAction } from '../audit-log/audit-entry.js';
+import type { AuditNote } from '../audit-log/audit-trail.js';
 import { notFound } from './api-error.js';
 
 export type ApiRequest = {
@@ -11,6 +13,10 @@ export type ApiRequest = {
   readonly source: string;
   /** Name of the credential's principal; `anonymous` on open routes. */
   readonly subject: string;
+  /** Undefined on open routes. */
+  readonly principal: Principal | undefined;
+  /** Adds to the line of this request in the audit log. Without effect on routes that have none. */
+  readonly note: (note: AuditNote) => void;
 };
 
 export type ApiAnswer = {
@@ -26,6 +32,11 @@ export type Route = {
   readonly path: string;
   /** `open`: no credential needed; otherwise the lowest role that may use it. */
   readonly access: 'open' | Role;
+  /** Requests that may change something: each is in the audit log before anything is done. `target`: what it is about. */
+  readonly audit?: {
+    readonly action: AuditAction;
+    readonly target?: (request: Pick<ApiRequest, 'params' | 'body'>) => string | null;
+  };
   /** Maximum body size in bytes. */
   readonly maxBodyBytes: number;
   readonly handle: (request: ApiRequest) => Promise<ApiAnswer> | ApiAnswer;

@@ -4,7 +4,7 @@ import type { MeshCa } from '../ca/mesh-ca.js';
 import type { JoinToken, JoinTokens } from '../join/join-tokens.js';
 import { notFound } from './api-error.js';
 import type { TokenAnswer, TokenItem } from './api-types.js';
-import { readJson } from './request-values.js';
+import { nameIn, readJson } from './request-values.js';
 import type { ApiAnswer, ApiRequest, Route } from './router.js';
 
 const dayMs = 86_400_000;
@@ -24,9 +24,10 @@ export function tokenRoutes(init: {
   readonly tokenTtlMs: number;
 }): Route[] {
   const { tokens, ca, tokenTtlMs } = init;
-  const create = async ({ body, subject }: ApiRequest): Promise<ApiAnswer> => {
+  const create = async ({ body, subject, note }: ApiRequest): Promise<ApiAnswer> => {
     const { node, ttlMs = tokenTtlMs } = readJson(tokenSchema, body);
     const created = await tokens.create({ node, ttlMs, createdBy: subject, caHash: ca.rootHash });
+    note({ detail: { id: created.id } });
     return { status: 201, body: { ...created, node } satisfies TokenAnswer };
   };
   const revoke = async ({ params }: ApiRequest): Promise<ApiAnswer> => {
@@ -37,9 +38,29 @@ export function tokenRoutes(init: {
   const list = (): ApiAnswer => ({ status: 200, body: tokens.list().map(toItem) });
   return [
     { method: 'GET', path: '/v1/tokens', access: 'admin', maxBodyBytes: 0, handle: list },
-    { method: 'POST', path: '/v1/tokens', access: 'admin', maxBodyBytes: 4096, handle: create },
-    { method: 'DELETE', path: '/v1/tokens/:id', access: 'admin', maxBodyBytes: 0, handle: revoke },
+    {
+      method: 'POST',
+      path: '/v1/tokens',
+      access: 'admin',
+      audit: { action: 'token.create', target: ({ body }) => nameIn(body, 'node') },
+      maxBodyBytes: 4096,
+      handle: create,
+    },
+    {
+      method: 'DELETE',
+      path: '/v1/tokens/:id',
+      access: 'admin',
+      // Whole tokens are given by mistake.
+      audit: { action: 'token.revoke', target: ({ params }) => tokenIdOf(params['id']) },
+      maxBodyBytes: 0,
+      handle: revoke,
+    },
   ];
+}
+
+/** Null when it is not the id of a token. */
+function tokenIdOf(text = ''): string | null {
+  return /^[0-9a-f]{1,16}$/.test(text) ? text : null;
 }
 
 function toItem({ id, node, state, createdBy, createdAtMs, expiresAtMs, usedAtMs }: JoinToken): TokenItem {

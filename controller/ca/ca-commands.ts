@@ -5,6 +5,7 @@ import { certificateHash } from '../../shared/pki/certificate-info.js';
 import { exportPkcs12, importPkcs12 } from './x509/pkcs12.js';
 import type { ControllerSettings } from '../config/settings.js';
 import { fixTrustDomain } from '../config/trust-domain-file.js';
+import { auditDirectory, LocalRequests, type LocalCommand } from '../audit-log/local-requests.js';
 import { lockState } from '../store/state-lock.js';
 import { CaFiles } from './ca-files.js';
 import { adoptAuthority, isRoot, provenIssuer, rotateRoot, type RotationStep } from './root-rotation.js';
@@ -25,6 +26,10 @@ const maxFileBytes = 1024 * 1024;
  * change the CA need the controller stopped, else they throw `STATE_LOCKED`.
  */
 export async function exportCa(place: Place, out: string, passwordFile: string): Promise<string> {
+  return audited(place, { action: 'ca.export' }, () => exporting(place, out, passwordFile));
+}
+
+async function exporting(place: Place, out: string, passwordFile: string): Promise<string> {
   const files = new CaFiles(place);
   const authority = (await files.readAuthority('root')) ?? (await files.readAuthority('issuing'));
   if (authority === undefined) {
@@ -64,7 +69,7 @@ export async function importCa(
 ): Promise<string> {
   const pkcs12 = await readNamed(source.file);
   const authority = await importPkcs12({ pkcs12, password: await readPassword(source.passwordFile) });
-  return withLock(place, async (files) => {
+  return withLock(place, { action: 'ca.import' }, async (files) => {
     const existing = await files.readAuthority('issuing');
     if (existing !== undefined && !source.replaces) {
       throw new CulvertError({
@@ -93,7 +98,7 @@ export async function rotateCa(
   step: RotationStep,
   { isForced = false }: { readonly isForced?: boolean } = {},
 ): Promise<string> {
-  return withLock(place, async (files) => {
+  return withLock(place, { action: 'ca.rotate', detail: { step } }, async (files) => {
     const { trustDomain } = place;
     const nodes = await knownNodes(place);
     const serverNames = serverNamesOf(place.advertise ?? null);
@@ -131,16 +136,25 @@ async function assertNothingPrepared(files: CaFiles, authority: CertificateAutho
   });
 }
 
-async function withLock(place: Place, task: (files: CaFiles) => Promise<string>): Promise<string> {
+async function withLock(
+  place: Place,
+  command: LocalCommand,
+  task: (files: CaFiles) => Promise<string>,
+): Promise<string> {
   await makeStateDirectory(place.stateDir);
   await assertOwner(place.stateDir);
   const unlock = await lockState(place.stateDir);
   try {
     await fixTrustDomain(place.stateDir, place.trustDomain);
-    return await task(new CaFiles(place));
+    return await audited(place, command, () => task(new CaFiles(place)));
   } finally {
     await unlock();
   }
+}
+
+/** The beginning and the end of what a command does come into the audit log of the controller. */
+function audited<T>({ stateDir }: Place, command: LocalCommand, task: () => Promise<T>): Promise<T> {
+  return new LocalRequests({ directory: auditDirectory(stateDir) }).audited(command, task);
 }
 
 /** Refuses to write as root into another user's directory: the controller could not read those files at its next start. */

@@ -45,6 +45,7 @@ const commands: Readonly<Record<string, () => Promise<AddCommand>>> = {
   why: async () => (await import('./commands/why-command.js')).addWhyCommand,
   test: async () => (await import('./commands/test-command.js')).addTestCommand,
   diff: async () => (await import('./commands/diff-command.js')).addDiffCommand,
+  'audit-log': async () => (await import('./commands/audit-log-command.js')).addAuditLogCommand,
   audit: async () => (await import('./commands/audit-command.js')).addAuditCommand,
   promote: async () => (await import('./commands/promote-command.js')).addPromoteCommand,
   learn: async () => (await import('./commands/learn-command.js')).addLearnCommand,

@@ -5,6 +5,7 @@ import { isUserPublicKey } from '../../shared/bus/nats-accounts.js';
 import { parseCsr } from '../ca/x509/parsed-certificate-request.js';
 import type { JoinRequest, JoinResponse } from '../../shared/wire/requests.js';
 import type { NatsAdvertisement } from '../nats/mesh-nats.js';
+import type { BegunRequest } from '../audit-log/audit-trail.js';
 import { FailureLimiter } from './failure-limiter.js';
 import type { JoinTokens, TokenRefusal } from './join-tokens.js';
 import type { NodeCredentials } from './node-credentials.js';
@@ -54,6 +55,7 @@ export class JoinService {
   readonly #trustDomain: string;
   readonly #log: Log;
   readonly #limiter: FailureLimiter;
+  readonly #begin: (node: NodeName, source: string) => Promise<BegunRequest>;
   readonly #onJoined: (node: NodeName) => void;
   readonly #onRefused: (refusal: JoinRefusal) => void;
 
@@ -64,6 +66,8 @@ export class JoinService {
     readonly trustDomain: string;
     readonly log: Log;
     readonly nowMs: () => number;
+    /** Writes a join into the audit log. May throw; then the node does not join, and its token stays usable. */
+    readonly begin: (node: NodeName, source: string) => Promise<BegunRequest>;
     readonly onJoined: (node: NodeName) => void;
     readonly onRefused: (refusal: JoinRefusal) => void;
   }) {
@@ -73,6 +77,7 @@ export class JoinService {
     this.#trustDomain = init.trustDomain;
     this.#log = init.log;
     this.#limiter = new FailureLimiter({ maxFailures, windowMs: failureWindowMs, nowMs: init.nowMs });
+    this.#begin = init.begin;
     this.#onJoined = init.onJoined;
     this.#onRefused = init.onRefused;
   }
@@ -100,10 +105,13 @@ export class JoinService {
       const { refusal } = redemption;
       this.#refuse(request.node, source, new CulvertError({ code: refusal, ...refusals[refusal] }), refusal);
     }
+    let begun: BegunRequest | undefined;
     try {
+      begun = await this.#begin(request.node, source);
       const issued = await this.#credentials.issue({ ...request, standing, by: 'join' });
       const { natsServers, natsServerName, natsCaPem } = this.#nats();
       this.#onJoined(request.node);
+      begun.end({ result: 'done', code: null, detail: {} });
       this.#log.info({ node: request.node, source, version: request.version }, 'a node joined');
       return {
         ...issued,
@@ -113,6 +121,7 @@ export class JoinService {
         trustDomain: this.#trustDomain,
       };
     } catch (error) {
+      begun?.end({ result: 'failed', code: error instanceof CulvertError ? error.code : 'INTERNAL', detail: {} });
       await redemption.release();
       throw error;
     }

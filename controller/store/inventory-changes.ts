@@ -14,6 +14,7 @@ import type { Author } from './plan-change.js';
 import { lostByDeletion } from './lost-by-deletion.js';
 import { planInventoryApply, planInventoryDelete, type InventoryPlan } from './plan-inventory.js';
 import type { ChangeOutcome } from './change-outcome.js';
+import { changedEntries, type Permit } from './changed-documents.js';
 import { nameKey, ruleDependencies } from './rule-dependencies.js';
 
 type Made = { readonly outcome: ChangeOutcome | 'needs a revision' | undefined; readonly sequence: number | null };
@@ -51,8 +52,9 @@ export class InventoryChanges {
     readonly parsed: ParsedDocuments;
     readonly author: Author;
     readonly dryRun: boolean;
+    readonly permit?: Permit;
   }): Promise<ChangeOutcome | 'needs a revision'> {
-    const { parsed, author, dryRun } = init;
+    const { parsed, author } = init;
     const { resources, locations } = parsed;
     const plan = (): InventoryPlan => {
       const { problems, ...planned } = planInventoryApply({
@@ -64,7 +66,7 @@ export class InventoryChanges {
       });
       return { ...planned, problems: [...parsed.problems, ...problems] };
     };
-    const outcome = await this.#make(plan, { locations, dryRun });
+    const outcome = await this.#make(plan, { ...init, locations });
     if (outcome === undefined) throw new Error('an apply always has a plan');
     return outcome;
   }
@@ -72,11 +74,11 @@ export class InventoryChanges {
   /** Undefined when there is no such document. Errors as in {@link apply}. */
   delete(
     id: ResourceId,
-    { dryRun }: { readonly dryRun: boolean },
+    request: { readonly dryRun: boolean; readonly permit?: Permit },
   ): Promise<ChangeOutcome | 'needs a revision' | undefined> {
     return this.#make(() => planInventoryDelete(this.#inventory, id), {
+      ...request,
       locations: new Map(),
-      dryRun,
       isDeletion: true,
     });
   }
@@ -86,12 +88,19 @@ export class InventoryChanges {
     {
       locations,
       dryRun,
+      permit,
       isDeletion = false,
-    }: { readonly locations: ParsedDocuments['locations']; readonly dryRun: boolean; readonly isDeletion?: boolean },
+    }: {
+      readonly locations: ParsedDocuments['locations'];
+      readonly dryRun: boolean;
+      readonly permit?: Permit;
+      readonly isDeletion?: boolean;
+    },
   ): Promise<ChangeOutcome | 'needs a revision' | undefined> {
     let plan: InventoryPlan | undefined;
     const change = () => {
       plan = makePlan();
+      if (plan !== undefined) permit?.(changedEntries(this.#inventory, plan));
       return plan?.change ?? { upserts: [], removals: [] };
     };
     const judge = (applied: AppliedChange): ChangeVerdict<Made> => {

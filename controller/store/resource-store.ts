@@ -19,6 +19,7 @@ import type { Journal } from './journal.js';
 import { nextCommit, type Author } from './plan-change.js';
 import { splitResources } from './plan-inventory.js';
 import { chooseInventory, chooseState, inventoryChangeOf } from './recover-state.js';
+import { changedDocuments, type Permit } from './changed-documents.js';
 import { nameKey, ruleDependencies } from './rule-dependencies.js';
 import { unavailable, unpublished } from './store-errors.js';
 
@@ -27,13 +28,14 @@ export type ApplyRequest = {
   readonly dryRun: boolean;
   readonly by: string;
   readonly message?: string;
+  readonly permit?: Permit;
 };
 
 export type RollbackRequest = Omit<ApplyRequest, 'parsed'> & { readonly revision: number };
 
 type StoreJournal = Pick<Journal, 'append' | 'checkpoint' | 'history'>;
 
-type Changing = Pick<ApplyRequest, 'dryRun' | 'by' | 'message'>;
+type Changing = Omit<ApplyRequest, 'parsed'>;
 
 /**
  * All applied documents. Rules have numbered revisions, which the journal keeps and NATS distributes. Workloads and services
@@ -136,7 +138,7 @@ export class ResourceStore {
     if (rules.length === 0 && inventory.length > 0) {
       await this.#settled(dryRun);
       const author = this.#author(request);
-      const outcome = await this.#changes.apply({ parsed, author, dryRun });
+      const outcome = await this.#changes.apply({ ...request, author });
       if (outcome !== 'needs a revision') return outcome;
     }
     return (await this.#change(request, (turn) =>
@@ -157,15 +159,20 @@ export class ResourceStore {
   }
 
   /** Undefined when the document does not exist. Errors as in {@link apply}. */
-  async delete(id: ResourceId, by: string, { dryRun = false } = {}): Promise<ChangeOutcome | undefined> {
+  async delete(
+    id: ResourceId,
+    by: string,
+    { dryRun = false, permit }: Partial<Pick<ApplyRequest, 'dryRun' | 'permit'>> = {},
+  ): Promise<ChangeOutcome | undefined> {
+    const request: Changing = { by, dryRun, ...(permit === undefined ? {} : { permit }) };
     const author = this.#author({ by });
     if (!isInventoryKind(id.kind)) {
-      return this.#change({ by, dryRun }, (turn) => this.#planner.delete(turn, this.#release, id, author));
+      return this.#change(request, (turn) => this.#planner.delete(turn, this.#release, id, author));
     }
     await this.#settled(dryRun);
-    const outcome = await this.#changes.delete(id, { dryRun });
+    const outcome = await this.#changes.delete(id, request);
     if (outcome !== 'needs a revision') return outcome;
-    return this.#change({ by, dryRun }, (turn) => this.#planner.deleteService(turn, this.#release, id, author));
+    return this.#change(request, (turn) => this.#planner.deleteService(turn, this.#release, id, author));
   }
 
   /**
@@ -246,6 +253,7 @@ export class ResourceStore {
   }
 
   async #make(turn: InventoryTurn, plan: WholePlan, request: Changing): Promise<ChangeOutcome> {
+    request.permit?.(changedDocuments(this.#release.state, this.inventory, plan));
     const made = await this.#planner.compile(turn, this.#release, plan, this.#author(request));
     if ('problems' in made) return { ok: false, problems: made.problems };
     if (made.commit !== null && !request.dryRun) await this.#commit(turn, made.commit, made.release);

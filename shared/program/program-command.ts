@@ -36,11 +36,13 @@ export function programCommand(o: {
       writeErr: (text) => printError(text.trimEnd()),
       outputError: (text) => printError(`${o.name}: ${usageLine(text)} [USAGE]`),
     })
-    .hook('preSubcommand', (program, command) => {
-      const [word] = program.args;
-      // The default command would take it for an argument of its own.
-      if (word !== undefined && !word.startsWith('-') && word !== command.name()) unknownCommand(program, word);
-    });
+    .hook('preSubcommand', refuseUnknownWord);
+}
+
+/** For a group with a default command, which would take the name of one that does not exist for an argument of its own. */
+export function refuseUnknownWord(group: Command, command: Command): void {
+  const [word] = group.args;
+  if (word !== undefined && !word.startsWith('-') && word !== command.name()) unknownCommand(group, word);
 }
 
 /**

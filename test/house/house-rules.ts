@@ -222,7 +222,7 @@ export const buildings: Readonly<Record<string, readonly string[]>> = {
     'controller/fleet/',
     'controller/join/ controller/nats/ controller/flows/',
     'controller/ca/',
-    'controller/store/ controller/config/ controller/access/',
+    'controller/store/ controller/config/ controller/access/ controller/audit-log/',
     'controller/publish/',
     'controller/release/',
     'controller/inventory/',

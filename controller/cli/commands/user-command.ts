@@ -1,6 +1,9 @@
 import { Option, type Command } from 'commander';
+import { tiers } from '../../../shared/policy/snapshot.js';
 import { roles, type Role } from '../../access/role.js';
+import { describeScope } from '../../access/scope.js';
 import type { UserAnswer, UserCreatedAnswer } from '../../api/api-types.js';
+import { usageError } from '../exit-codes.js';
 import { readDuration } from '../input/quantity-arguments.js';
 import type { Cli } from '../cli.js';
 import { formatAge, formatExpiry } from '../view/format-time.js';
@@ -9,7 +12,14 @@ import { addOutputOption, renderData, type OutputFormat } from '../view/output-f
 import { outHelp, writeSecret } from '../view/secret-output.js';
 import { renderTable } from '../view/table.js';
 
-type CreateOptions = { role: Role; ttl?: number; out?: string };
+type CreateOptions = {
+  role: Role;
+  namespaces?: readonly string[];
+  tiers?: readonly string[];
+  breakGlass?: true;
+  ttl?: number;
+  out?: string;
+};
 
 /** `culvert user …`: manages users. Creating a user prints its context file, once. */
 export function addUserCommand(program: Command, cli: Cli): void {
@@ -28,6 +38,17 @@ export function addUserCommand(program: Command, cli: Cli): void {
     });
 }
 
+function readList(text: string): readonly string[] {
+  return text.split(',').map((name) => name.trim());
+}
+
+function readTiers(text: string): readonly string[] {
+  const given = readList(text);
+  const wrong = given.find((name) => !tiers.some((tier) => tier === name));
+  if (wrong === undefined) return given;
+  throw usageError(`"${wrong}" is not a tier`, `use ${tiers.join(', ')}`);
+}
+
 /** Prints only the context file to the standard output, so that it can be redirected or piped. */
 function addCreate(user: Command, cli: Cli): void {
   user
@@ -42,13 +63,16 @@ function addCreate(user: Command, cli: Cli): void {
         .choices(roles)
         .default('viewer'),
     )
+    .option('--namespaces <names>', 'of an editor: only documents of these namespaces, such as shop,bank', readList)
+    .option('--tiers <tiers>', `of an editor: only SegmentationRules of these tiers (${tiers.join(', ')})`, readTiers)
+    .option('--break-glass', 'of an editor: also rules that break glass, as culvert allow makes them')
     .option('--ttl <duration>', 'lifetime, such as 90d; without it the user is valid until deleted', readDuration)
     .option('--out <file>', outHelp)
     .addHelpText('after', '\nExample: culvert user create ci --role viewer --ttl 90d --out ci.yaml')
-    .action(async (name: string, { role, ttl, out }: CreateOptions) => {
+    .action(async (name: string, { ttl, out, ...wanted }: CreateOptions) => {
       const context = await cli.context();
       const client = await cli.client();
-      const body = { name, role, ...(ttl === undefined ? {} : { ttlMs: ttl }) };
+      const body = { name, ...wanted, ...(ttl === undefined ? {} : { ttlMs: ttl }) };
       const made = await writeSecret(cli.io, out, async () => {
         const result = await client.call<UserCreatedAnswer>({ method: 'POST', path: ['users'], body });
         const file = { controller: context.url.origin, ca: context.caPem, token: result.token };
@@ -79,11 +103,14 @@ function addList(user: Command, cli: Cli): void {
 }
 
 function renderUsers(users: readonly UserAnswer[], nowMs: number): string {
-  const rows = users.map(({ name, role, createdBy, createdAt, expiresAt }) => [
+  const rows = users.map(({ name, role, namespaces, tiers: ofTiers, breakGlass, createdBy, createdAt, expiresAt }) => [
     name,
     role,
+    role === 'viewer'
+      ? ''
+      : describeScope({ namespaces: namespaces ?? null, tiers: ofTiers ?? null, mayBreakGlass: breakGlass ?? true }),
     `${formatAge(Date.parse(createdAt), nowMs)} by ${createdBy}`,
     expiresAt === null ? 'never' : formatExpiry(Date.parse(expiresAt), nowMs),
   ]);
-  return renderTable(['NAME', 'ROLE', 'CREATED', 'EXPIRES'], rows);
+  return renderTable(['NAME', 'ROLE', 'MAY CHANGE', 'CREATED', 'EXPIRES'], rows);
 }

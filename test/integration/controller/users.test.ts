@@ -121,12 +121,13 @@ test('a deleted user, an expired one and a stranger are refused, each with its o
 
 test('a damaged file of users is moved aside, authenticates no user, and can be written again', async () => {
   await using directory = await temporaryDirectory();
+  const scope = { namespaces: null, tiers: null, mayBreakGlass: true };
   const path = join(directory.path, 'users.json');
   await writeFile(path, '[{ "name": "alice"');
   const open = (): Promise<UserAccounts> => UserAccounts.open({ path, nowMs: () => 1, log: pino({ level: 'silent' }) });
   const users = await open();
   assert.deepEqual(users.list(), []);
   assert.deepEqual(await readdir(directory.path), ['users.json.corrupt-1']);
-  const { token } = await users.create({ name: 'alice', role: 'admin', ttlMs: null, createdBy: 'admin' });
-  assert.deepEqual((await open()).authenticate(`Bearer ${token}`), { name: 'alice', role: 'admin' });
+  const { token } = await users.create({ name: 'alice', role: 'admin', scope, ttlMs: null, createdBy: 'admin' });
+  assert.deepEqual((await open()).authenticate(`Bearer ${token}`), { name: 'alice', role: 'admin', scope });
 });
