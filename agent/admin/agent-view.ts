@@ -59,6 +59,7 @@ export class AgentView {
       workloads: this.#workloads(),
       credentialsProblem: this.plane?.credentialsProblem ?? null,
       hostRulesProblem: this.#init.capture.hostProblem(),
+      guardProblem: this.#init.capture.guardProblem(),
       stateProblem: this.plane?.stateProblem ?? null,
       successionProblem: this.agentSocket?.problem ?? null,
       nowMs: Date.now(),
@@ -123,8 +124,9 @@ export class AgentView {
       nodeCertificateNotAfterMs: () => this.plane?.credentials.notAfterMs ?? null,
       workloads: () => {
         const all = this.#workloads();
-        const captured = all.filter((workload) => workload.captured).length;
-        return { captured, pending: all.length - captured };
+        const captured = all.filter((workload) => workload.captured);
+        const unheard = captured.filter((workload) => !workload.isListening).length;
+        return { captured: captured.length, pending: all.length - captured.length, unheard };
       },
       workers: () => this.#workers(),
       maxConnectionsPerWorkload: this.#init.maxConnectionsPerWorkload,

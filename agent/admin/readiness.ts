@@ -33,6 +33,8 @@ export type ReadinessFacts = {
   readonly credentialsProblem: string | null;
   /** What is wrong with the host's rules for probes; null: nothing. */
   readonly hostRulesProblem: string | null;
+  /** Why other sockets on the agent's ports may get connections; null: they get none. */
+  readonly guardProblem: string | null;
   /** Why the last good state could not be written to disk; null: it was. */
   readonly stateProblem: string | null;
   /** Why no other process can take over from this agent; null: one can. */
@@ -94,6 +96,7 @@ export function readiness(facts: ReadinessFacts): ReadinessReport {
     degraded.push({ name: 'credentials', detail: withProblem('not renewed', facts.credentialsProblem) });
   }
   if (facts.hostRulesProblem !== null) degraded.push({ name: 'capture', detail: facts.hostRulesProblem });
+  if (facts.guardProblem !== null) degraded.push({ name: 'capture', detail: facts.guardProblem });
   if (facts.stateProblem !== null) degraded.push({ name: 'state', detail: facts.stateProblem });
   if (facts.successionProblem !== null) {
     const detail = 'no other process can take over from this agent, so connections are refused when it is replaced';

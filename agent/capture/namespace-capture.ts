@@ -60,6 +60,8 @@ export class NamespaceCapture {
   /** Damage that was found and is not known to be repaired, because the reload failed midway. Counted when it is. */
   #damage: ReadonlySet<string> = new Set();
   #isUnsettled = false;
+  /** Why other sockets on the agent's ports may get connections; null: they cannot. */
+  #guardProblem: string | null = null;
   #drainUntilMs = 0;
   /** A release was requested. A failed release is retried at each check. */
   #isLeaving = false;
@@ -106,6 +108,7 @@ export class NamespaceCapture {
       lastCheckAtMs: this.#lastCheckAtMs,
       repairs: this.#repairs,
       problem: this.#problem,
+      guardProblem: this.#guardProblem,
     };
   }
 
@@ -183,8 +186,7 @@ export class NamespaceCapture {
   async #install(fd: number, plans: ChainPlans): Promise<void> {
     this.#watch(fd);
     try {
-      // The changes that are reported of the load are our own; a foreign one among them that did damage is an error.
-      this.#ipv6 = await this.#rules.install(fd, plans, () => this.takeChanges());
+      this.#ipv6 = await this.#installGuarded(fd, plans);
     } catch (error) {
       this.#isUnsettled = true;
       this.#fail(error);
@@ -192,6 +194,27 @@ export class NamespaceCapture {
     }
     this.#state = 'captured';
     this.#problem = null;
+  }
+
+  /** Without the rules that a kernel or an iptables without the `socket` match cannot load, if it must be. */
+  async #installGuarded(fd: number, plans: ChainPlans): Promise<Ipv6Support> {
+    // The changes that are reported of the load are our own; a foreign one among them that did damage is an error.
+    const load = (these: ChainPlans): Promise<Ipv6Support> =>
+      this.#rules.install(fd, these, () => void this.takeChanges());
+    try {
+      const ipv6 = await load(plans);
+      this.#guardProblem = null;
+      return ipv6;
+    } catch (error) {
+      if (!isRefusedRule(error)) throw error;
+      const ipv6 = await load(planBoth(this.#workload, { isGuarded: false })).catch(() => {
+        throw error;
+      });
+      const problem = `other programs can take the agent's ports in it: ${describeError(error)}`;
+      if (this.#guardProblem === null) this.#init.log.warn({ workload: this.#workload.name }, `capture: ${problem}`);
+      this.#guardProblem = problem;
+      return ipv6;
+    }
   }
 
   #watch(fd: number): void {
@@ -208,6 +231,7 @@ export class NamespaceCapture {
   /** Repairs damage before the self-test waits for an answer that would not come. */
   async #checkInside(fd: number, isFull: boolean): Promise<CheckResult> {
     const isRepair = this.#rules.isInstalled;
+    if (isFull && this.#guardProblem !== null) await this.#install(fd, this.#replan());
     if (isFull || !isRepair || this.#isUnsettled) {
       await this.#putBack(fd, { isBypassed: false });
       this.#isUnsettled = false;
@@ -328,10 +352,18 @@ export class NamespaceCapture {
   }
 }
 
-function planBoth({ exclusions, latePorts, isInboundOpen }: CapturedNetns): ChainPlans {
-  const plan = (family: 4 | 6): ChainPlans[4] =>
-    planWorkloadChains(family, exclusions, latePorts, isInboundOpen === true ? 'open' : 'captured');
+function planBoth(
+  { exclusions, latePorts, isInboundOpen }: CapturedNetns,
+  { isGuarded } = { isGuarded: true },
+): ChainPlans {
+  const inbound = isInboundOpen === true ? 'open' : 'captured';
+  const plan = (family: 4 | 6): ChainPlans[4] => planWorkloadChains(family, exclusions, latePorts, inbound, isGuarded);
   return { 4: plan(4), 6: plan(6) };
+}
+
+/** iptables could not load a rule, perhaps because the kernel does not have what it needs. */
+function isRefusedRule(error: unknown): boolean {
+  return error instanceof CulvertError && error.code === 'CAPTURE_RULES' && error.message.includes('-restore ');
 }
 
 /** Equal keys stand for the same result of {@link planBoth}. */

@@ -59,8 +59,8 @@ export class WorkloadCapture {
   }
 
   /**
-   * Captures a workload, or updates its exclusions and addresses. Resolves when new connections are redirected. The
-   * listeners must be open by then: without them connections are refused.
+   * Captures a workload, or updates its exclusions and addresses. Resolves when new connections are redirected. Without a
+   * listener of the agent they are refused.
    *
    * Throws `ENOENT`/`EINVAL` (no such namespace), `CAPTURE_OWN_NETNS`, `CAPTURE_NETNS_SHARED`, `CAPTURE_EXCLUSION`,
    * `CAPTURE_TOOL` and `CAPTURE_RULES`. After the last two the workload is kept and retried at every check.
@@ -140,6 +140,12 @@ export class WorkloadCapture {
   /** What is wrong with the host's rules for probes; null: nothing. */
   hostProblem(): string | null {
     return this.#host?.problem ?? null;
+  }
+
+  /** Why other sockets on the agent's ports may get the connections of a workload; null: they get none. */
+  guardProblem(): string | null {
+    const [first] = this.status().filter(({ guardProblem }) => guardProblem !== null);
+    return first === undefined ? null : `${first.name}: ${first.guardProblem}`;
   }
 
   /** Stops monitoring. Rules stay as they are (fail closed), but running drains are completed now. */

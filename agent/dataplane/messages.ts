@@ -133,16 +133,23 @@ export type SlottedWorkload = LocalWorkload & { readonly slot: number };
 export type ServedWorkload = SlottedWorkload & { readonly sockets: WorkloadSockets };
 
 /**
- * The listening sockets of a workload, by port and worker, or why there are none. They stay the control thread's: a
- * worker duplicates its own, and checks that it got what it expects, because a number may be in use again by then.
+ * The listening sockets of a workload, and the worker that accepts on them, or why there are none. They stay the control
+ * thread's: the worker duplicates them, and checks that it got what it expects, because a number may be in use again by
+ * then.
  */
 export type WorkloadSockets =
-  | { readonly kind: 'open'; readonly fds: Readonly<Record<CapturePortName, readonly (readonly number[])[]>> }
+  | {
+      readonly kind: 'open';
+      readonly fds: Readonly<Record<CapturePortName, readonly number[]>>;
+      readonly acceptor: number;
+    }
   | { readonly kind: 'failed'; readonly problem: string };
 
 export type FromWorker =
   | { readonly type: 'online' }
-  /** The worker's listeners for this workload are open (`error` null) or could not be opened. */
+  /**
+   * The worker serves this workload, and listens for it if it is to accept (`error` null), or why it cannot.
+   */
   | {
       readonly type: 'listening';
       /** The last list of workloads that the worker has. */

@@ -23,7 +23,7 @@ type NativeAddon = {
     transparent: boolean,
   ): number;
   dialSocket(netns: number, family: 4 | 6, mark: number, source: string, sourcePort: number): number;
-  steerGroup(fd: number): void;
+  makeTransparent(fd: number): void;
   closeFd(fd: number): void;
   shutDown(fd: number): void;
   originalDestination(fd: number, family: 4 | 6): [ip: string, port: number] | null;
@@ -47,11 +47,9 @@ export type ListenTcpOptions = {
   readonly host: string;
   readonly port: number;
   readonly backlog: number;
-  /**
-   * Lets several threads or processes of one user listen on the same port; the kernel spreads connections over them.
-   */
+  /** SO_REUSEPORT: other processes of the same user may listen on the same port; the kernel spreads connections. */
   readonly reusePort: boolean;
-  /** IP_TRANSPARENT: accept connections to addresses that this host does not have (TPROXY). */
+  /** IP_TRANSPARENT, as in {@link makeTransparent}. */
   readonly transparent?: boolean;
 };
 
@@ -67,11 +65,11 @@ export function listenTcp(o: ListenTcpOptions): number {
 }
 
 /**
- * Gives all new connections of a listening socket's SO_REUSEPORT group to the socket of the group that began to listen
- * first. When that one closes, the last one takes its place.
+ * Marks a socket as IP_TRANSPARENT, which only a process with CAP_NET_ADMIN or CAP_NET_RAW can do: the kernel's `socket`
+ * match tells it from those of others.
  */
-export function steerGroup(fd: number): void {
-  call('steering connections to one listener', () => loadAddon().steerGroup(fd));
+export function makeTransparent(fd: number): void {
+  call('marking a socket as transparent', () => loadAddon().makeTransparent(fd));
 }
 
 /**

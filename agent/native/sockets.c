@@ -2,7 +2,6 @@
 #define _GNU_SOURCE
 #include <arpa/inet.h>
 #include <errno.h>
-#include <linux/filter.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <stdio.h>
@@ -106,14 +105,6 @@ static failure prepare_dial(int fd, int family, uint32_t mark, const address *so
   return port == 0 ? success : wish_for_port(fd, port);
 }
 
-/* Gives every new connection of a SO_REUSEPORT group to its first socket. The program counts for the whole group. */
-static failure steer_group(int fd) {
-  struct sock_filter code[] = {BPF_STMT(BPF_RET | BPF_K, 0)};
-  const struct sock_fprog program = {.len = 1, .filter = code};
-  if (setsockopt(fd, SOL_SOCKET, SO_ATTACH_REUSEPORT_CBPF, &program, sizeof program) == 0) return success;
-  return failed("set SO_ATTACH_REUSEPORT_CBPF");
-}
-
 /* listenTcp(netnsFd | -1, host, port, backlog, reusePort, transparent) -> fd */
 static napi_value listen_tcp(napi_env env, napi_callback_info info) {
   napi_value args[6];
@@ -168,12 +159,15 @@ static napi_value dial_socket(napi_env env, napi_callback_info info) {
   return fd_result(env, fd, result);
 }
 
-/* steerGroup(fd) */
-static napi_value steer_group_call(napi_env env, napi_callback_info info) {
+/* makeTransparent(fd): of a socket that exists, whatever its state */
+static napi_value make_transparent(napi_env env, napi_callback_info info) {
   napi_value args[1];
   int32_t fd;
   if (!read_arguments(env, info, 1, args) || !read_int(env, args[0], &fd)) return NULL;
-  failure result = steer_group(fd);
+  address local;
+  local.length = sizeof local.storage;
+  if (getsockname(fd, (struct sockaddr *)&local.storage, &local.length) != 0) return throw_failure(env, failed("getsockname"));
+  failure result = set_transparent(fd, local.storage.ss_family);
   return result.step == NULL ? NULL : throw_failure(env, result);
 }
 
@@ -286,7 +280,7 @@ void add_sockets(napi_env env, napi_value exports) {
   const napi_property_descriptor functions[] = {
       {"listenTcp", NULL, listen_tcp, NULL, NULL, NULL, napi_enumerable, NULL},
       {"dialSocket", NULL, dial_socket, NULL, NULL, NULL, napi_enumerable, NULL},
-      {"steerGroup", NULL, steer_group_call, NULL, NULL, NULL, napi_enumerable, NULL},
+      {"makeTransparent", NULL, make_transparent, NULL, NULL, NULL, napi_enumerable, NULL},
       {"closeFd", NULL, close_fd, NULL, NULL, NULL, napi_enumerable, NULL},
       {"originalDestination", NULL, original_destination, NULL, NULL, NULL, napi_enumerable, NULL},
       {"socketAddresses", NULL, socket_addresses, NULL, NULL, NULL, napi_enumerable, NULL},

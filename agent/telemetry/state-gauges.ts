@@ -11,7 +11,8 @@ export type ObservedState = {
   readonly registryEntries: () => { readonly workloads: number; readonly services: number };
   readonly certificates: () => readonly { readonly identity: string; readonly notAfterMs: number }[];
   readonly nodeCertificateNotAfterMs: () => number | null;
-  readonly workloads: () => { readonly captured: number; readonly pending: number };
+  /** `unheard`: captured, and no worker listens for them. */
+  readonly workloads: () => { readonly captured: number; readonly pending: number; readonly unheard: number };
   readonly workers: () => { readonly online: number; readonly wanted: number };
   readonly maxConnectionsPerWorkload: number;
   readonly maxWaitingBytesPerWorkload: number;
@@ -82,6 +83,11 @@ export function registerStateGauges(registry: Registry, state: ObservedState): v
       ['pending', pending],
     ];
   });
+  gauge(
+    'culvert_workloads_without_listeners',
+    'Captured workloads that the agent has no listeners for, perhaps because another program has one of its ports: all their new connections are refused.',
+    () => state.workloads().unheard,
+  );
   labelled('culvert_workers', 'Data-plane workers, running and wanted.', 'state', () => {
     const { online, wanted } = state.workers();
     return [

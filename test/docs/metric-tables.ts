@@ -31,7 +31,7 @@ export function agentMetrics(): MetricDescription[] {
     registryEntries: () => ({ workloads: 0, services: 0 }),
     certificates: () => [],
     nodeCertificateNotAfterMs: () => null,
-    workloads: () => ({ captured: 0, pending: 0 }),
+    workloads: () => ({ captured: 0, pending: 0, unheard: 0 }),
     workers: () => ({ online: 0, wanted: 0 }),
     maxConnectionsPerWorkload: 0,
     maxWaitingBytesPerWorkload: 0,

@@ -38,6 +38,8 @@ export type CaptureStatus = {
   readonly repairs: number;
   /** What is wrong and what to do about it; null: nothing. */
   readonly problem: string | null;
+  /** Why other sockets on the agent's ports may get connections; null: they cannot. */
+  readonly guardProblem: string | null;
 };
 
 /** `ok`: nothing to repair. `repaired`: something was. `failed`: see the status. `gone`: no such namespace. */

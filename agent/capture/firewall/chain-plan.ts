@@ -3,7 +3,7 @@ import { markMask } from '../../ports.js';
 /** One of our chains: the built-in chain that jumps to it, and its rules in iptables syntax. */
 export type ChainPlan = {
   readonly table: TableName;
-  readonly hook: 'PREROUTING' | 'OUTPUT' | 'POSTROUTING';
+  readonly hook: 'PREROUTING' | 'INPUT' | 'OUTPUT' | 'POSTROUTING';
   readonly chain: string;
   /** Protocol or other matches of the jump only. */
   readonly jumpMatch: string;
@@ -11,10 +11,10 @@ export type ChainPlan = {
 };
 
 /**
- * In the order in which tables must be loaded: the rules for replies are in place before the first connection is
- * redirected.
+ * In the order in which tables must be loaded: the rules for replies, and those that refuse what no listener of ours takes,
+ * are in place before the first connection is redirected.
  */
-export const tableNames = ['raw', 'mangle', 'nat'] as const;
+export const tableNames = ['raw', 'mangle', 'filter', 'nat'] as const;
 export type TableName = (typeof tableNames)[number];
 
 /** Prefix of all our chains. Every chain with it is ours to remove. */

@@ -179,7 +179,8 @@ function familiesOf(found: InstalledRules): readonly (4 | 6)[] {
 }
 
 function baselineOf(tables: SavedTables): Baseline {
-  return { raw: ownLines(tables.get('raw')), mangle: ownLines(tables.get('mangle')), nat: ownLines(tables.get('nat')) };
+  const linesOf = (name: TableName): readonly string[] => ownLines(tables.get(name));
+  return { raw: linesOf('raw'), mangle: linesOf('mangle'), filter: linesOf('filter'), nat: linesOf('nat') };
 }
 
 function bypasses(family: 4 | 6, found: InstalledFamily): string[] {

@@ -1,7 +1,13 @@
 import { type Cidr, formatCidr, isIpv6, parseCidr } from '../../../shared/address.js';
 import { CulvertError } from '../../../shared/errors.js';
 import type { CaptureExclusions } from '../../../shared/routing/registry-entry.js';
-import { capturePorts, ownTrafficMark, transparentReplyMark, transparentReplyTable } from '../../ports.js';
+import {
+  capturePorts,
+  lateAcceptPorts,
+  ownTrafficMark,
+  transparentReplyMark,
+  transparentReplyTable,
+} from '../../ports.js';
 import { because, type ChainPlan, chainPrefix, maskedMark, renderRestore } from './chain-plan.js';
 import { planSynQueue, planSynVerdicts } from './late-accept-rules.js';
 
@@ -59,17 +65,38 @@ export function ipRoute(verb: 'add' | 'del'): string {
 }
 
 /**
+ * Refuses what does not reach a listener of the agent. Only privileged programs can make a socket IP_TRANSPARENT, so one
+ * that took a port before the agent did, or while there was none, gets nothing.
+ */
+function planGuard(ports: readonly number[]): ChainPlan {
+  const toOwnPorts = `-p tcp -m tcp --syn -m multiport --dports ${ports.join(',')}`;
+  return {
+    table: 'filter',
+    hook: 'INPUT',
+    chain: `${chainPrefix}INPUT`,
+    jumpMatch: '-p tcp',
+    rules: [
+      `${toOwnPorts} -m socket --transparent --nowildcard ${because('own-listener')} -j RETURN`,
+      `${toOwnPorts} ${because('no-own-listener')} -j REJECT --reject-with tcp-reset`,
+    ],
+  };
+}
+
+/**
  * The chains of one address family. Redirects match SYN only, so connections that were open before are unaffected.
  * `latePorts`: destination ports of which some are accepted late. `inbound`: whether connections to the workload are
- * captured too. Throws `CAPTURE_EXCLUSION` for an invalid excluded port or CIDR.
+ * captured too. `isGuarded`: other sockets on the agent's ports get no connection. Throws `CAPTURE_EXCLUSION` for an invalid
+ * excluded port or CIDR.
  */
 export function planWorkloadChains(
   family: 4 | 6,
   exclusions: CaptureExclusions,
   latePorts: readonly number[] = [],
   inbound: 'captured' | 'open' = 'captured',
+  isGuarded = true,
 ): readonly ChainPlan[] {
   const notExcluded = latePorts.filter((port) => !exclusions.excludeOutboundPorts.includes(port));
+  const ownPorts = [...Object.values(capturePorts), ...(notExcluded.length > 0 ? Object.values(lateAcceptPorts) : [])];
   const excludedNetworks = excludedCidrs(family, exclusions).map(
     (cidr) => `-d ${formatCidr(cidr)} ${because('excluded-cidr')} -j RETURN`,
   );
@@ -111,6 +138,7 @@ export function planWorkloadChains(
         ]),
       ],
     },
+    ...(isGuarded ? [planGuard(ownPorts)] : []),
     {
       table: 'nat',
       hook: 'PREROUTING',

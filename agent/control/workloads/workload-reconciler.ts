@@ -34,13 +34,12 @@ const longestHandOverWaitMs = 5000;
 /**
  * Brings this node's workloads into the mesh and out of it, in an order that leaves no gap:
  *
- * In: 1. the namespace exists → 2. every worker listens in it → 3. rules and the certificate are in the workers → 4.
- * the capture rules are loaded → 5. the queue of late accept is open, and the rules that send SYNs to it are loaded.
- * Before step 4, traffic passes as it did without the mesh. From step 4 on all of it is subject to the rules, and
- * none is refused for lack of a listener, rules or certificate. Step 3 waits for at most `captureWaitMs`: after that
- * the workload is captured anyway, and its traffic refused (fail closed). A namespace that an earlier run of the agent
- * captured still has its rules, so it skips step 3: every moment counts until something listens there again. Step 2
- * waits in the same way while the agent before this one serves.
+ * In: 1. the namespace exists → 2. a worker listens in it → 3. rules and the certificate are in the workers → 4. the
+ * capture rules are loaded → 5. the queue of late accept is open, and the rules that send SYNs to it are loaded. Before
+ * step 4, traffic passes as it did without the mesh. From step 4 on none is refused for lack of a listener, rules or
+ * certificate, for which it waits for at most `captureWaitMs`, and not at all when listeners cannot be had: what the rules
+ * redirect is refused then. A namespace that an earlier run of the agent captured still has its rules, so it skips step 3:
+ * every moment counts until something listens there again. Step 2 waits in the same way while the agent before this one serves.
  *
  * New workloads that come together are captured together, first what they send, then what they get: what one of them sends
  * never arrives in plaintext at another whose rules would refuse that.
@@ -315,16 +314,17 @@ export class WorkloadReconciler {
     return listening !== null && (listening.error !== null || listening.late.problem !== null);
   }
 
-  /** Whether steps 2 and 3 are done, or need not be waited for. */
+  /** Whether steps 2 and 3 are done, or are waited for no longer. */
   #isReady(held: Held, entry: WantedWorkload): boolean {
     const listening = this.#listeners.listeningOf(held.name);
+    const hasWaited = this.#scheduler.nowMs() - held.sinceMs >= this.#captureWaitMs;
     if (listening === null || listening.netnsInode !== held.netnsInode) {
       this.#complain(held.name, 'its listeners are not open yet');
-      return false;
+      return hasWaited && held.applied === null;
     }
     if (listening.error !== null) {
       this.#complainOfFailure(held.name, `its listeners could not be opened: ${listening.error}`);
-      return false;
+      return true;
     }
     // Its traffic is ruled meanwhile, and rules without the queue would accept early what was accepted late so far.
     if (held.wasCaptured && held.applied === null && this.#isQueueOpening(listening.late)) {
@@ -333,8 +333,7 @@ export class WorkloadReconciler {
     }
     // One whose entry cannot be read waits for nothing that would come.
     if (held.applied !== null || entry.identity === null || this.#canBeServed(entry)) return true;
-    if (held.mayHaveRules) return true;
-    if (this.#scheduler.nowMs() - held.sinceMs >= this.#captureWaitMs) return true;
+    if (held.mayHaveRules || hasWaited) return true;
     this.#complain(held.name, 'it is waiting for rules and its certificate');
     return false;
   }
@@ -440,10 +439,11 @@ export class WorkloadReconciler {
   #complain(name: WorkloadName, problem: string): void {
     if (this.#problems.get(name) === problem) return;
     this.#problems.set(name, problem);
-    this.#log.info({ workload: name, problem }, 'workload not captured yet');
+    this.#log.info({ workload: name, problem }, 'workload not served yet');
   }
 
   #forgive(name: WorkloadName): void {
+    if ((this.#listeners.listeningOf(name)?.error ?? null) !== null) return;
     this.#problems.delete(name);
     this.#failed.delete(name);
   }

@@ -1,6 +1,13 @@
 import { CulvertError, describeError } from '../../../shared/errors.js';
-import type { FromWorker, LocalWorkload, ServedWorkload, SlottedWorkload, WorkerDump } from '../messages.js';
-import { type CapturePortName, capturePorts } from '../../ports.js';
+import type {
+  FromWorker,
+  LocalWorkload,
+  ServedWorkload,
+  SlottedWorkload,
+  WorkerDump,
+  WorkloadSockets,
+} from '../messages.js';
+import { capturePorts } from '../../ports.js';
 import { HostedWorkload } from './hosted-workload.js';
 import type { LateAcceptHandlers } from './late/late-accept.js';
 import { LateHosting } from './late/late-hosting.js';
@@ -9,16 +16,20 @@ import type { WorkloadName } from '../../../shared/routing/names.js';
 
 export type ListeningMessage = Extract<FromWorker, { type: 'listening' }>;
 
+type OpenSockets = Extract<WorkloadSockets, { kind: 'open' }>;
+
 type Hosted = {
   readonly workload: HostedWorkload;
   readonly slotted: SlottedWorkload;
-  /** Null until they are open. */
+  /** Null: another worker accepts for this workload, or they are not open yet. */
   listeners: WorkloadListeners | null;
+  /** It could be served once, so it may have connections. */
+  isServed: boolean;
 };
 
 /**
- * Makes the listeners of this worker match the workloads of the node: opens those of new workloads and closes those of
- * workloads that left. A workload whose namespace was replaced leaves and returns. Calls run one after another.
+ * Makes this worker serve the workloads of the node, and listen for those that it is to accept for: opens what is new and
+ * closes what left. A workload whose namespace was replaced leaves and returns. Calls run one after another.
  */
 export class Hosting {
   readonly #hosted: Map<WorkloadName, HostedWorkload>;
@@ -76,10 +87,7 @@ export class Hosting {
   async stopListening(): Promise<void> {
     await this.#last;
     this.#late.releaseAll();
-    for (const hosted of this.#open.values()) {
-      hosted.listeners?.close();
-      hosted.listeners = null;
-    }
+    for (const hosted of this.#open.values()) this.#stopAccepting(hosted);
   }
 
   /**
@@ -138,7 +146,7 @@ export class Hosting {
       return [];
     }
     try {
-      const hosted = { workload: HostedWorkload.open(slotted), slotted, listeners: null };
+      const hosted = { workload: HostedWorkload.open(slotted), slotted, listeners: null, isServed: false };
       this.#open.set(slotted.name, hosted);
       this.#hosted.set(slotted.name, hosted.workload);
       return [];
@@ -147,45 +155,35 @@ export class Hosting {
     }
   }
 
-  /** Null: the listeners are open. */
-  async #tryToListen(slotted: ServedWorkload): Promise<string | null> {
+  /** Null: the workload is served, and listened for if this worker is to accept. */
+  async #tryToListen({ name, sockets }: ServedWorkload): Promise<string | null> {
+    const hosted = this.#open.get(name);
+    if (hosted === undefined) return null;
     try {
-      await this.#listen(slotted);
+      if (sockets.kind === 'failed') throw new CulvertError({ code: 'LISTEN_FAILED', message: sockets.problem });
+      if (sockets.acceptor === this.#workerIndex) await this.#listen(hosted, sockets.fds);
+      else this.#stopAccepting(hosted);
+      hosted.isServed = true;
       return null;
     } catch (error) {
+      // A workload that was never served holds nothing open. The next list tries again.
+      if (!hosted.isServed) this.#release(name, hosted);
       return describeError(error);
     }
   }
 
-  async #listen(slotted: ServedWorkload): Promise<void> {
-    const hosted = this.#open.get(slotted.name);
-    if (hosted === undefined || hosted.listeners !== null) return;
-    try {
-      hosted.listeners = await WorkloadListeners.open({
-        workload: hosted.workload,
-        sockets: this.#ownSockets(slotted),
-        backlog: this.#backlog,
-        handlers: this.#handlers,
-      });
-    } catch (error) {
-      // A workload that cannot be served holds nothing open. The next list tries again.
-      this.#release(slotted.name, hosted);
-      throw error;
-    }
+  async #listen(hosted: Hosted, sockets: OpenSockets['fds']): Promise<void> {
+    hosted.listeners ??= await WorkloadListeners.open({
+      workload: hosted.workload,
+      sockets,
+      backlog: this.#backlog,
+      handlers: this.#handlers,
+    });
   }
 
-  #ownSockets({ name, sockets }: ServedWorkload): Readonly<Record<CapturePortName, readonly number[]>> {
-    if (sockets.kind === 'failed') throw new CulvertError({ code: 'LISTEN_FAILED', message: sockets.problem });
-    const own = (port: CapturePortName): readonly number[] => {
-      const fds = sockets.fds[port][this.#workerIndex] ?? [];
-      if (fds.length > 0) return fds;
-      throw new CulvertError({ code: 'ESTALE', message: `the sockets of ${name} for this worker are closed` });
-    };
-    return {
-      outbound: own('outbound'),
-      inboundPlaintext: own('inboundPlaintext'),
-      inboundTunnel: own('inboundTunnel'),
-    };
+  #stopAccepting(hosted: Hosted): void {
+    hosted.listeners?.close();
+    hosted.listeners = null;
   }
 
   #release(name: WorkloadName, hosted: Hosted): void {

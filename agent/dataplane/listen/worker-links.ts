@@ -7,7 +7,7 @@ import { duplicate } from '../../native/passed-sockets.js';
 import type { WorkerLink } from '../messages.js';
 import type { CapturedDestination } from './captured-destination.js';
 
-/** An accepted connection that another worker is to serve. */
+/** An application's connection that was accepted for another worker to serve. */
 export type PassedConnection = {
   /** The port that it was accepted on. */
   readonly entry: 'outbound' | 'inboundPlaintext';
@@ -17,8 +17,15 @@ export type PassedConnection = {
   readonly key: string;
 };
 
+/** The same of another agent's. They have no order. */
+export type PassedTunnel = { readonly entry: 'inboundTunnel'; readonly workload: WorkloadName };
+
 type Message =
-  | (PassedConnection & { readonly type: 'connection'; readonly fd: number; readonly sequence: number })
+  | ((PassedConnection | PassedTunnel) & {
+      readonly type: 'connection';
+      readonly fd: number;
+      readonly sequence: number;
+    })
   /** The connection is open, or refused. */
   | { readonly type: 'opened'; readonly sequence: number }
   /** No more connections follow. */
@@ -31,7 +38,7 @@ type Link = {
   readonly takenHere: Int32Array;
   sent: number;
   /** By sequence: what the other worker has not opened yet. */
-  readonly pending: Map<number, { readonly fd: number; readonly key: string }>;
+  readonly pending: Map<number, { readonly fd: number; readonly key: string | null }>;
   /** Resolves when the other worker will pass no more connections. */
   readonly lastCame: Promise<void>;
   readonly onLast: () => void;
@@ -44,6 +51,7 @@ type Link = {
 export class WorkerLinks {
   readonly #links = new Map<number, Link>();
   readonly #onConnection: (connection: PassedConnection, socket: net.Socket, opened: () => void) => void;
+  readonly #onTunnel: (tunnel: PassedTunnel, socket: net.Socket) => void;
   readonly #onOpened: (key: string) => void;
   readonly #onLost: (workerIndex: number) => void;
   #isFinished = false;
@@ -51,10 +59,13 @@ export class WorkerLinks {
   constructor(init: {
     /** Another worker passed this connection; the socket is paused and the receiver's. */
     readonly onConnection: (connection: PassedConnection, socket: net.Socket, opened: () => void) => void;
+    /** The same of another agent's connection. */
+    readonly onTunnel: (tunnel: PassedTunnel, socket: net.Socket) => void;
     readonly onOpened: (key: string) => void;
     readonly onLost: (workerIndex: number) => void;
   }) {
     this.#onConnection = init.onConnection;
+    this.#onTunnel = init.onTunnel;
     this.#onOpened = init.onOpened;
     this.#onLost = init.onLost;
   }
@@ -98,7 +109,7 @@ export class WorkerLinks {
   }
 
   /** Takes over the socket. False, and nothing is changed, if the worker has gone or the socket cannot be passed. */
-  pass(workerIndex: number, connection: PassedConnection, socket: net.Socket): boolean {
+  pass(workerIndex: number, connection: PassedConnection | PassedTunnel, socket: net.Socket): boolean {
     const link = this.#links.get(workerIndex);
     if (link === undefined || this.#isFinished) return false;
     let fd: number;
@@ -109,7 +120,7 @@ export class WorkerLinks {
     }
     socket.destroy();
     link.sent += 1;
-    link.pending.set(link.sent, { fd, key: connection.key });
+    link.pending.set(link.sent, { fd, key: 'key' in connection ? connection.key : null });
     link.port.postMessage({ ...connection, type: 'connection', fd, sequence: link.sent } satisfies Message, []);
     return true;
   }
@@ -118,7 +129,7 @@ export class WorkerLinks {
     if (message.type === 'opened') {
       const pending = link.pending.get(message.sequence);
       link.pending.delete(message.sequence);
-      if (pending !== undefined) this.#onOpened(pending.key);
+      if (pending !== undefined && pending.key !== null) this.#onOpened(pending.key);
       return;
     }
     if (message.type === 'last') {
@@ -128,7 +139,12 @@ export class WorkerLinks {
     const { fd, sequence, ...connection } = message;
     Atomics.store(link.takenHere, 0, sequence);
     const opened = (): void => link.port.postMessage({ type: 'opened', sequence } satisfies Message, []);
-    this.#onConnection(connection, socketOf(fd), opened);
+    if (connection.entry !== 'inboundTunnel') {
+      this.#onConnection(connection, socketOf(fd), opened);
+      return;
+    }
+    this.#onTunnel(connection, socketOf(fd));
+    opened();
   }
 
   /** The other thread has ended. What it took ended with it. */

@@ -1,6 +1,6 @@
 import net from 'node:net';
 import { CulvertError } from '../../../shared/errors.js';
-import { closeFd, steerGroup } from '../../native/addon.js';
+import { closeFd } from '../../native/addon.js';
 import { duplicate, listenerOf } from '../../native/passed-sockets.js';
 import { keepUrgentInline, setProbing, type Probing } from '../../native/tcp-life.js';
 import { type CapturePortName, capturePortNames, capturePorts } from '../../ports.js';
@@ -19,12 +19,10 @@ export type ListenerHandlers = {
 };
 
 /**
- * The three listeners of one worker inside one workload's namespace: dual stack, on sockets that the control thread has
- * opened for this worker (SO_REUSEPORT). `close` closes the listeners and not the accepted connections.
- *
- * Tunnels are spread over the workers by the kernel. The connections of applications all come to one worker, another one
- * for each workload: one queue is in the order in which the clients' connects returned, and several queues are not. When
- * that worker dies the kernel gives them to another.
+ * The three listeners inside one workload's namespace: dual stack, on sockets that the control thread has opened. One
+ * worker has them, another one for each workload, and passes on what it accepts (see `Entrance`). One queue is in the
+ * order in which the clients' connects returned, and several queues are not. `close` closes the listeners and not the
+ * accepted connections.
  */
 export class WorkloadListeners {
   readonly #listening: readonly Listening[];
@@ -90,7 +88,6 @@ async function openServer(init: {
     if (isForApplications(name)) {
       keepUrgentInline(fd);
       setProbing(fd, probingOn(name, workload.probing.open));
-      steerGroup(fd);
     }
   } catch (error) {
     closeFd(fd);

@@ -1,29 +1,37 @@
 import { closeSync } from 'node:fs';
 import { CulvertError, describeError } from '../../../shared/errors.js';
 import type { WorkloadName } from '../../../shared/routing/names.js';
-import { listenTcp, stopListening } from '../../native/addon.js';
+import { listenTcp, makeTransparent, stopListening } from '../../native/addon.js';
 import { listenerOf } from '../../native/passed-sockets.js';
 import { openNetns } from '../../native/netns.js';
 import { type CapturePortName, capturePortNames, capturePorts } from '../../ports.js';
 import type { LocalWorkload, WorkloadSockets } from '../messages.js';
+import { withHolder } from './port-holder.js';
 
 type Opened = {
   readonly workload: WorkloadName;
   readonly netnsInode: number;
-  /** By port, then by worker. A worker has more than one when they come from an agent with more workers. */
-  readonly fds: Readonly<Record<CapturePortName, number[][]>>;
+  /** By port: one socket. More come from an agent of an older version, which had one for each worker. */
+  readonly fds: Readonly<Record<CapturePortName, number[]>>;
+  /** The worker that accepts on them. */
+  acceptor: number;
 };
 
 /**
- * The listening sockets of every workload, one for each port and worker. The control thread owns them, so that they can
- * be passed to the next process, and a socket's queue survives the only worker. Workers accept on duplicates.
+ * The listening sockets of every workload, one for each port. No other socket can join it on its port: it has no
+ * SO_REUSEPORT. It is IP_TRANSPARENT, which programs of a workload cannot be, and the capture rules refuse connections
+ * to any other socket on these ports. One worker accepts for a workload, and passes on to the others; when it dies another
+ * one takes its place, and what waits in the queue waits for that.
  *
+ * The control thread owns the sockets, so that they can be passed to the next process. Workers accept on duplicates.
  * Every open socket keeps its namespace alive: sockets are closed when their workload leaves.
  */
 export class ListeningSockets {
   readonly #workers: number;
   readonly #backlog: number;
   readonly #opened = new Map<number, Opened>();
+  /** Workers that have ended and are not back yet. */
+  readonly #lost = new Set<number>();
   /** Taken from the process before, and not yet claimed by a workload. By namespace and port. */
   readonly #kept = new Map<string, number[]>();
   readonly #onChange: () => void;
@@ -58,31 +66,51 @@ export class ListeningSockets {
 
   /** All sockets, for the process that takes over, or for one that keeps them between two processes. */
   all(): readonly number[] {
-    return [...this.#opened.values()].flatMap(({ fds }) => capturePortNames.flatMap((name) => fds[name].flat()));
+    return [...this.#opened.values()].flatMap(({ fds }) => capturePortNames.flatMap((name) => fds[name]));
+  }
+
+  /** The worker that accepts for a workload; null: there are no sockets to accept on. */
+  acceptorOf(workload: WorkloadName): number | null {
+    const opened = [...this.#opened.values()].find((candidate) => candidate.workload === workload);
+    return opened === undefined || opened.fds.outbound.length === 0 ? null : opened.acceptor;
   }
 
   /**
-   * Ends those of one worker in one workload, on which that worker does not accept: the kernel gives its connections to
-   * the others, or refuses them. Copies that the supervisor keeps leave their groups too: they would still get
-   * connections, and let them wait in vain. The next {@link openFor} opens new ones.
+   * The worker that accepts for a workload cannot: its sockets are ended, because connections would wait there in vain, also
+   * on copies that the supervisor keeps. The next {@link openFor} opens new ones, for another worker.
    *
    * The worker must not have a server on them, because a thread with a server on an ended socket never rests.
    *
-   * Shared sockets stay, here and in {@link dropWorker}: the other agent's copies would stay in their groups, and get
-   * connections that nothing accepts until it serves, or ends. So the worker accepts on them when it is back.
+   * Sockets that another agent has too stay, here and in {@link endListening}: that one accepts on them.
    */
   closeFor(workerIndex: number, workload: WorkloadName): void {
-    if (this.#isShared()) return;
     for (const opened of this.#opened.values()) {
-      if (opened.workload === workload) endWorker(opened, workerIndex);
+      if (opened.workload !== workload || opened.acceptor !== workerIndex) continue;
+      opened.acceptor = this.#firstFrom(workerIndex + 1);
+      if (!this.#isShared()) takeAll(opened).forEach(endSocket);
     }
     this.#onChange();
   }
 
-  /** The same for a worker that has ended, in all workloads. */
-  dropWorker(workerIndex: number): void {
+  /** Others accept in its place from the next {@link openFor} on. */
+  workerLost(workerIndex: number): void {
+    this.#lost.add(workerIndex);
+    this.#moveFromLost();
+  }
+
+  /** It can accept again: for workloads that are new, or that no worker accepts for. */
+  workerBack(workerIndex: number): void {
+    this.#lost.delete(workerIndex);
+    this.#moveFromLost();
+  }
+
+  /**
+   * Nothing accepts, and may not soon: connections are refused, and do not wait in vain. Also on copies that a supervisor
+   * keeps.
+   */
+  endListening(): void {
     if (this.#isShared()) return;
-    for (const opened of this.#opened.values()) endWorker(opened, workerIndex);
+    for (const opened of this.#opened.values()) takeAll(opened).forEach(endSocket);
     this.#onChange();
   }
 
@@ -110,46 +138,62 @@ export class ListeningSockets {
 
   #tryOpen(workload: LocalWorkload): WorkloadSockets {
     try {
-      return { kind: 'open', fds: this.#open(workload) };
+      const { fds, acceptor } = this.#open(workload);
+      return { kind: 'open', fds, acceptor };
     } catch (error) {
       return { kind: 'failed', problem: describeError(error) };
     }
   }
 
-  #open(workload: LocalWorkload): Opened['fds'] {
+  #open(workload: LocalWorkload): Opened {
     const { name, netnsInode } = workload;
     let opened = this.#opened.get(netnsInode);
     if (opened?.workload !== name) {
       // Another workload in the same namespace: the sockets stay, under its name.
-      opened = { workload: name, netnsInode, fds: opened?.fds ?? this.#claim(netnsInode) };
+      const fds = opened?.fds ?? this.#claim(netnsInode);
+      opened = { workload: name, netnsInode, fds, acceptor: opened?.acceptor ?? this.#firstFrom(netnsInode) };
       this.#opened.set(netnsInode, opened);
     }
-    const { fds } = opened;
-    const isComplete = capturePortNames.every((port) => fds[port].every((ofWorker) => ofWorker.length > 0));
-    if (!isComplete) this.#fill(workload, fds);
-    return fds;
+    if (!capturePortNames.every((port) => opened.fds[port].length > 0)) this.#fill(workload, opened.fds);
+    return opened;
   }
 
-  /** What was taken over for a namespace, spread over the workers. */
+  /** Another one for each workload, so that the work is shared. */
+  #firstFrom(start: number): number {
+    for (let step = 0; step < this.#workers; step++) {
+      const index = (start + step) % this.#workers;
+      if (!this.#lost.has(index)) return index;
+    }
+    return start % this.#workers;
+  }
+
+  #moveFromLost(): void {
+    for (const opened of this.#opened.values()) {
+      if (this.#lost.has(opened.acceptor)) opened.acceptor = this.#firstFrom(opened.netnsInode);
+    }
+  }
+
+  /** What was taken over for a namespace. */
   #claim(netnsInode: number): Opened['fds'] {
-    const spread = (name: CapturePortName): number[][] => {
+    const take = (name: CapturePortName): number[] => {
       const key = keyOf(netnsInode, capturePorts[name]);
       const kept = this.#kept.get(key) ?? [];
       this.#kept.delete(key);
-      const ofWorker = (index: number): number[] => kept.filter((_, at) => at % this.#workers === index);
-      return Array.from({ length: this.#workers }, (_, index) => ofWorker(index));
+      // Those of an older version are not.
+      for (const fd of kept) makeTransparent(fd);
+      return kept;
     };
     return {
-      outbound: spread('outbound'),
-      inboundPlaintext: spread('inboundPlaintext'),
-      inboundTunnel: spread('inboundTunnel'),
+      outbound: take('outbound'),
+      inboundPlaintext: take('inboundPlaintext'),
+      inboundTunnel: take('inboundTunnel'),
     };
   }
 
-  /** Opens what is missing. Throws, for example `EADDRINUSE`, and then has opened none for a worker that had none. */
+  /** Opens what is missing. Throws, for example `EADDRINUSE`, and then has opened none. */
   #fill(workload: LocalWorkload, fds: Opened['fds']): void {
     const netns = openNetns(workload.netnsPath);
-    const added: { readonly ofWorker: number[]; readonly fd: number }[] = [];
+    const added: { readonly ofPort: number[]; readonly fd: number }[] = [];
     try {
       if (netns.inode !== workload.netnsInode) {
         throw new CulvertError({
@@ -158,18 +202,16 @@ export class ListeningSockets {
           hint: 'nothing to do: the agent takes over the new one as soon as it sees it',
         });
       }
-      for (const port of capturePortNames) {
-        for (const ofWorker of beginningAt(netns.inode % this.#workers, fds[port])) {
-          if (ofWorker.length > 0) continue;
-          const options = { netnsFd: netns.fd, host: '::', port: capturePorts[port], reusePort: true };
-          const fd = listenTcp({ ...options, backlog: this.#backlog });
-          ofWorker.push(fd);
-          added.push({ ofWorker, fd });
-        }
+      for (const name of capturePortNames) {
+        const ofPort = fds[name];
+        if (ofPort.length > 0) continue;
+        const fd = withHolder(netns, capturePorts[name], () => this.#listen(netns.fd, capturePorts[name]));
+        ofPort.push(fd);
+        added.push({ ofPort, fd });
       }
     } catch (error) {
-      for (const { ofWorker, fd } of added) {
-        ofWorker.length = 0;
+      for (const { ofPort, fd } of added) {
+        ofPort.length = 0;
         closeSync(fd);
       }
       throw error;
@@ -179,22 +221,22 @@ export class ListeningSockets {
     }
   }
 
+  #listen(netnsFd: number, port: number): number {
+    return listenTcp({ netnsFd, host: '::', port, backlog: this.#backlog, reusePort: false, transparent: true });
+  }
+
   #close(inode: number, opened: Opened): void {
     this.#opened.delete(inode);
-    for (const name of capturePortNames) for (const fd of opened.fds[name].flat()) closeSync(fd);
+    for (const fd of takeAll(opened)) closeSync(fd);
     this.#onChange();
   }
 }
 
-function endWorker({ fds }: Opened, workerIndex: number): void {
-  for (const name of capturePortNames) {
-    const own = fds[name][workerIndex] ?? [];
-    fds[name][workerIndex] = [];
-    for (const fd of own) endListening(fd);
-  }
+function takeAll({ fds }: Opened): readonly number[] {
+  return capturePortNames.flatMap((name) => fds[name].splice(0));
 }
 
-function endListening(fd: number): void {
+function endSocket(fd: number): void {
   try {
     // Ended before, by another process that has a copy, it is no longer one.
     if (listenerOf(fd) !== null) stopListening(fd);
@@ -205,9 +247,4 @@ function endListening(fd: number): void {
 
 function keyOf(netnsInode: number, port: number): string {
   return `${netnsInode}:${port}`;
-}
-
-/** The first socket of a port gets what applications open (see `steerGroup`): that of another worker for each workload. */
-function beginningAt<T>(first: number, all: readonly T[]): readonly T[] {
-  return [...all.slice(first), ...all.slice(0, first)];
 }

@@ -187,16 +187,12 @@ export class WorkerPool extends EventEmitter<PoolEvents> {
     return { workload, netnsInode: wanted.netnsInode, error, late: { isOpen, problem } };
   }
 
-  /**
-   * Whether at least one worker listens in a workload's current namespace. The kernel gives new connections only to
-   * listeners that are there, so they are served although another worker is being replaced.
-   */
+  /** Whether the worker that accepts for a workload listens in its current namespace, also while others are replaced. */
   isListening(workload: WorkloadName): boolean {
     const wanted = this.#state.workloads.find((candidate) => candidate.name === workload);
-    return this.#members.some((member) => {
-      const answer = member?.listening.get(workload);
-      return answer !== undefined && answer.netnsInode === wanted?.netnsInode && answer.error === null;
-    });
+    const acceptor = this.sockets.acceptorOf(workload);
+    const answer = acceptor === null ? undefined : this.#members[acceptor]?.listening.get(workload);
+    return answer !== undefined && answer.netnsInode === wanted?.netnsInode && answer.error === null;
   }
 
   /** The state of each worker that answers within two seconds. Without secrets. */
@@ -263,6 +259,7 @@ export class WorkerPool extends EventEmitter<PoolEvents> {
       if (other !== index && its !== null) linkWorkers({ index, worker }, { index: other, worker: its.worker });
     }
     this.#members[index] = member;
+    this.sockets.workerBack(index);
     worker.on('message', (message: FromWorker) => this.#onMessage(index, member, message));
     worker.on('error', (error) => (member.error = error instanceof Error ? error : new Error(String(error))));
     worker.on('exit', () => this.#onExit(index, member));
@@ -365,8 +362,7 @@ export class WorkerPool extends EventEmitter<PoolEvents> {
     this.#usage.clearWorker(index);
     if (this.#isStopping) return;
     const crashes = Date.now() - member.startedAtMs > settledAfterMs ? 0 : (this.#crashes[index] ?? 0);
-    // Others can serve in its place, or this one may not come back soon. A single worker's connections wait for it.
-    if (this.#members.length > 1 || crashes > 0) this.sockets.dropWorker(index);
+    this.#acceptElsewhere(index, crashes);
     const error = member.error ?? new Error('the thread ended without an error');
     this.#log.error(
       { workerIndex: index, error: describeError(error), stack: error.stack },
@@ -384,6 +380,17 @@ export class WorkerPool extends EventEmitter<PoolEvents> {
       );
     }, delayMs);
     this.#restartTimers.add(timer);
+  }
+
+  /** Connections to a worker's listeners wait for it, or for the one that takes its place. */
+  #acceptElsewhere(lost: number, crashes: number): void {
+    this.sockets.workerLost(lost);
+    const others = this.#members.filter((member) => member !== null);
+    // It may not come back soon.
+    if (others.length === 0 && crashes > 0) this.sockets.endListening();
+    if (others.length === 0) return;
+    const command = this.#commandFor({ type: 'workloads', workloads: this.#state.workloads }, null);
+    for (const member of others) tellMember(member, command);
   }
 
   /** `known`: the rules that the recipients already have; null: none. */

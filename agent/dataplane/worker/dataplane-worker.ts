@@ -127,7 +127,13 @@ export class DataplaneWorker {
       clock: this.#context.clock,
       onChange: () => void this.#connections.recheckAll(),
     });
-    this.#entrance = new Entrance({ workerIndex, context: this.#context, turns: this.#turns, usage });
+    this.#entrance = new Entrance({
+      workerIndex,
+      context: this.#context,
+      turns: this.#turns,
+      usage,
+      serveTunnel: (workload, socket) => this.#acceptTunnel(workload, socket),
+    });
     this.#hosting = new Hosting({
       hosted: this.#state.hosted,
       backlog: settings.listenBacklog,
@@ -135,7 +141,7 @@ export class DataplaneWorker {
       handlers: {
         outbound: (workload, socket) => this.#entrance.accept('outbound', workload, socket),
         inboundPlaintext: (workload, socket) => this.#entrance.accept('inboundPlaintext', workload, socket),
-        inboundTunnel: (workload, socket) => this.#acceptTunnel(workload, socket),
+        inboundTunnel: (workload, socket) => this.#entrance.acceptTunnel(workload, socket),
         acceptFailed: (workload, port, error) => recordAcceptFailure(this.#context, workload, port, error),
       },
       late: {

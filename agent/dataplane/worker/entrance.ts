@@ -11,40 +11,53 @@ import { OpeningOrder } from '../listen/opening-order.js';
 import { WorkerLinks, type PassedConnection } from '../listen/worker-links.js';
 import type { WorkerLink } from '../messages.js';
 import { ignoreError } from '../sockets/ignore-error.js';
+import { socketAddresses } from '../sockets/socket-addresses.js';
 import type { WorkloadUsage } from '../workload-usage.js';
+import type { WorkloadName } from '../../../shared/routing/names.js';
+import { TunnelRotation } from '../listen/tunnel-rotation.js';
 
 type EntryName = PassedConnection['entry'];
 
 const entries = { outbound: serveOutbound, inboundPlaintext: serveInboundPlaintext } as const;
 
 /**
- * The way of an application's connection from its accept to the worker that serves it. The kernel gives all connections of
- * a workload to one worker (see `WorkloadListeners`), so the order of accepts is the order in which the clients' connects
- * returned. From here on {@link OpeningOrder} keeps it, and shares the work with the other workers.
+ * The way of a connection from its accept to the worker that serves it. One worker accepts for a workload (see
+ * `WorkloadListeners`), so the order of accepts is the order in which the clients' connects returned. For applications
+ * {@link OpeningOrder} keeps it from here on, and shares the work with the other workers. Tunnels have no order: those from
+ * one address go to one worker after the other.
  */
 export class Entrance {
   readonly #context: FlowContext;
   readonly #turns: AcceptScheduler;
   readonly #order: OpeningOrder;
   readonly #links: WorkerLinks;
+  readonly #others: (slot: number) => readonly number[];
+  readonly #rotation: TunnelRotation;
+  readonly #serveTunnel: (workload: HostedWorkload, socket: net.Socket) => void;
 
   constructor(init: {
     readonly workerIndex: number;
     readonly context: FlowContext;
     readonly turns: AcceptScheduler;
     readonly usage: WorkloadUsage;
+    /** Takes over the socket of another agent. */
+    readonly serveTunnel: (workload: HostedWorkload, socket: net.Socket) => void;
   }) {
     const { workerIndex, context, turns, usage } = init;
     this.#context = context;
     this.#turns = turns;
+    this.#serveTunnel = init.serveTunnel;
+    this.#others = (slot) => [...this.#links.others].filter((worker) => usage.isServed(worker, slot));
+    this.#rotation = new TunnelRotation({ own: workerIndex });
     this.#links = new WorkerLinks({
       onConnection: (connection, socket, opened) => this.#receive(connection, socket, opened),
+      onTunnel: ({ workload }, socket) => this.#receiveTunnel(workload, socket),
       onOpened: (key) => this.#order.opened(key),
       onLost: (index) => this.#order.lost(index),
     });
     this.#order = new OpeningOrder({
       own: workerIndex,
-      others: (slot) => [...this.#links.others].filter((worker) => usage.isServed(worker, slot)),
+      others: this.#others,
       load: (worker, slot) => usage.connectionsAt(worker, slot),
     });
   }
@@ -71,6 +84,14 @@ export class Entrance {
     });
   }
 
+  acceptTunnel(workload: HostedWorkload, socket: net.Socket): void {
+    socket.on('error', ignoreError);
+    const worker = this.#rotation.next(`${workload.slot} ${addressOf(socket)}`, this.#others(workload.slot));
+    if (worker !== null && this.#links.pass(worker, { entry: 'inboundTunnel', workload: workload.name }, socket))
+      return;
+    this.#serveTunnel(workload, socket);
+  }
+
   /**
    * For a drain, which begins in all workers at the same time: everything that waits begins now, and here. Resolves when
    * the other workers pass no more connections to this one, or after `withinMs`.
@@ -95,6 +116,13 @@ export class Entrance {
     });
   }
 
+  #receiveTunnel(name: WorkloadName, socket: net.Socket): void {
+    socket.on('error', ignoreError);
+    const workload = this.#context.state.hosted.get(name);
+    if (workload === undefined) resetSocket(socket);
+    else this.#serveTunnel(workload, socket);
+  }
+
   #serve(
     entry: EntryName,
     workload: HostedWorkload,
@@ -110,4 +138,13 @@ export class Entrance {
 /** Whose connections wait behind each other when there are many (see `AcceptScheduler`). */
 function clientOf({ entry, workload, captured }: Omit<PassedConnection, 'key'>): string {
   return entry === 'outbound' ? workload : (captured.client?.ip ?? '');
+}
+
+/** Only for the choice of a worker, so a fault here does not end the connection. */
+function addressOf(socket: net.Socket): string {
+  try {
+    return socketAddresses(socket)?.peer?.ip ?? '';
+  } catch {
+    return '';
+  }
 }

@@ -85,10 +85,20 @@ export class CaptureNetwork implements AsyncDisposable {
     return text.replaceAll(noise, '');
   }
 
-  /** A server of this process in a namespace that tells each client `LABEL ORIGINAL-DESTINATION CLIENT`. */
-  async serve(o: { at: NetworkPlace; port: number; label: string; host?: string }): Promise<Server> {
+  /**
+   * A server of this process in a namespace that tells each client `LABEL ORIGINAL-DESTINATION CLIENT`. On a port of the
+   * agent it stands for the agent, unless `isForeign`.
+   */
+  async serve(o: {
+    at: NetworkPlace;
+    port: number;
+    label: string;
+    host?: string;
+    isForeign?: boolean;
+  }): Promise<Server> {
     const host = o.host ?? '::';
-    const fd = listenTcp({ netnsFd: o.at.fd, host, port: o.port, backlog: 64, reusePort: false });
+    const transparent = o.isForeign !== true;
+    const fd = listenTcp({ netnsFd: o.at.fd, host, port: o.port, backlog: 64, reusePort: false, transparent });
     const server = createServer((socket) => {
       this.#own(socket);
       const local = socket.localAddress ?? '';

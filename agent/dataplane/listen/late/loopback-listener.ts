@@ -5,7 +5,7 @@ import { keepUrgentInline, setProbing, type Probing } from '../../../native/tcp-
 import { lateAcceptPorts } from '../../../ports.js';
 import type { HostedWorkload } from '../hosted-workload.js';
 
-/** Listens on one loopback address of a workload for connections of its applications. Has no part in a group of listeners. */
+/** Listens on one loopback address of a workload for connections of its applications. */
 export class LoopbackListener {
   readonly #fd: number;
   readonly #server: net.Server;
@@ -25,7 +25,7 @@ export class LoopbackListener {
   }): Promise<LoopbackListener> {
     const { workload, host, backlog, onAccept, onError } = init;
     const port = lateAcceptPorts.accepted;
-    const fd = listenTcp({ netnsFd: workload.netnsFd, host, port, backlog, reusePort: false });
+    const fd = listenTcp({ netnsFd: workload.netnsFd, host, port, backlog, reusePort: false, transparent: true });
     const server = net.createServer({ pauseOnConnect: true, allowHalfOpen: true }, onAccept);
     try {
       keepUrgentInline(fd);

@@ -38,6 +38,7 @@ const ready: ReadinessFacts = {
   unreadableEntries: 0,
   workers: { online: 2, wanted: 2 },
   workloads: [workload],
+  guardProblem: null,
   credentialsProblem: null,
   hostRulesProblem: null,
   stateProblem: null,

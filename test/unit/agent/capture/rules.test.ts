@@ -37,6 +37,12 @@ COMMIT
 -A CULVERT_PREROUTING -p tcp -m tcp --syn -m addrtype ! --dst-type LOCAL -m comment --comment "culvert:not-for-this-workload" -j DROP
 -A CULVERT_OUTPUT -p tcp -m connmark --mark 0x111/0xfff -m conntrack --ctdir REPLY -m comment --comment "culvert:reply-to-own-dial" -j MARK --set-xmark 0x111/0xfff
 COMMIT
+*filter
+:CULVERT_INPUT - [0:0]
+-I INPUT 1 -p tcp -m comment --comment "culvert:jump" -j CULVERT_INPUT
+-A CULVERT_INPUT -p tcp -m tcp --syn -m multiport --dports 15001,15006,15008 -m socket --transparent --nowildcard -m comment --comment "culvert:own-listener" -j RETURN
+-A CULVERT_INPUT -p tcp -m tcp --syn -m multiport --dports 15001,15006,15008 -m comment --comment "culvert:no-own-listener" -j REJECT --reject-with tcp-reset
+COMMIT
 *nat
 :CULVERT_PREROUTING - [0:0]
 :CULVERT_OUTPUT - [0:0]
@@ -127,8 +133,8 @@ test('jumps that are there are taken out in the same transaction that puts them 
   assert.ok(text.indexOf('MADE_TABLE') < text.indexOf('*mangle'), 'raw is marked as made by us');
 });
 
-test('ways home are loaded before connections are taken', () => {
-  assert.deepEqual([...tableNames], ['raw', 'mangle', 'nat']);
+test('ways home, and what refuses foreign listeners, are loaded before connections are taken', () => {
+  assert.deepEqual([...tableNames], ['raw', 'mangle', 'filter', 'nat']);
 });
 
 test('the host exempts only what its own sockets open, and only to its workloads', () => {

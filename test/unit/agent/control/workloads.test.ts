@@ -264,17 +264,35 @@ test('an agent that lets go during a pass begins with no further namespace', asy
   assert.deepEqual(recorder.steps, ['listen [shop/web]']);
 });
 
-test('listeners that could not be opened are tried again, and the workload comes in when they are', async () => {
+test('a workload whose listeners cannot be opened is captured at once, and they are tried again', async () => {
   const recorder = new Recorder();
-  recorder.isServable = true;
   recorder.listening = { netnsInode: namespaceInode, error: 'EADDRINUSE', late: notLate };
   await recorder.want(entryOf());
+  assert.deepEqual(recorder.steps, ['listen [shop/web]', 'capture shop/web'], 'without rules or a certificate');
   assert.match(recorder.problem ?? '', /EADDRINUSE/);
   for (let pass = 0; pass < 3; pass++) await recorder.tick();
-  assert.deepEqual(recorder.steps, ['listen [shop/web]', 'listen [shop/web]'], 'again after five seconds');
+  assert.deepEqual(recorder.steps.slice(2), ['listen [shop/web]'], 'again after five seconds');
+  assert.match(recorder.problem ?? '', /EADDRINUSE/, 'as long as they are not open');
+  assert.equal(recorder.keeper.statuses()[0]?.hasFailed, true);
   recorder.listening = { netnsInode: namespaceInode, error: null, late: notLate };
   for (let pass = 0; pass < 4; pass++) await recorder.tick();
-  assert.deepEqual(recorder.steps.slice(2), ['capture shop/web'], 'and no more once they are open');
+  assert.equal(recorder.steps.length, 3, 'and no more once they are open');
+  assert.equal(recorder.problem, null);
+  assert.equal(recorder.keeper.statuses()[0]?.hasFailed, false);
+  await recorder.keeper.close();
+});
+
+test('a workload that no worker answers for is captured after a while all the same', async () => {
+  const recorder = new Recorder();
+  recorder.isServable = true;
+  await recorder.want(entryOf());
+  for (let elapsedMs = 0; elapsedMs < 6000; elapsedMs += 2000) {
+    assert.ok(!recorder.steps.includes('capture shop/web'), `not after ${elapsedMs} ms`);
+    await recorder.tick();
+  }
+  assert.ok(recorder.steps.includes('capture shop/web'));
+  await recorder.tick();
+  assert.match(recorder.problem ?? '', /listeners are not open/);
   await recorder.keeper.close();
 });
 

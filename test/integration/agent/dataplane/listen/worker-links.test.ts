@@ -25,6 +25,10 @@ class End {
       this.sockets.push(socket);
       this.openings.push(opened);
     },
+    onTunnel: ({ workload }, socket) => {
+      this.events.push(`took a tunnel of ${workload}`);
+      this.sockets.push(socket);
+    },
     onOpened: (key) => this.events.push(`opened ${key}`),
     onLost: (workerIndex) => this.events.push(`lost ${workerIndex}`),
   });

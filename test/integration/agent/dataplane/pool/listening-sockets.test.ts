@@ -6,10 +6,10 @@ import { after, before, test } from 'node:test';
 import type { Worker } from 'node:worker_threads';
 import { ListeningSockets } from '../../../../../agent/dataplane/pool/listening-sockets.js';
 import { WorkerPool } from '../../../../../agent/dataplane/pool/worker-pool.js';
-import type { FromWorker, LocalWorkload } from '../../../../../agent/dataplane/messages.js';
-import { steerGroup } from '../../../../../agent/native/addon.js';
+import type { FromWorker, LocalWorkload, WorkloadSockets } from '../../../../../agent/dataplane/messages.js';
+import { listenTcp } from '../../../../../agent/native/addon.js';
 import { duplicate, listenerOf } from '../../../../../agent/native/passed-sockets.js';
-import { netnsInode } from '../../../../../agent/native/netns.js';
+import { netnsInode, openNetns } from '../../../../../agent/native/netns.js';
 import { createLab, type Lab } from '../../../../lab/lab.js';
 import { patientSignal } from '../../../../lab/patience.js';
 import { testSettings } from '../../../../support/agent/dataplane-mesh.js';
@@ -36,44 +36,60 @@ const refusal = (): Promise<string> =>
     (error: NodeJS.ErrnoException) => error.code ?? '',
   );
 
-function outboundOf(sockets: ListeningSockets): readonly (readonly number[])[] {
+type Open = Extract<WorkloadSockets, { kind: 'open' }>;
+
+function openedBy(sockets: ListeningSockets): Open {
   const opened = sockets.openFor([web]).get(web.name);
   assert.ok(opened?.kind === 'open', JSON.stringify(opened));
-  return opened.fds.outbound;
+  return opened;
 }
 
-test('the sockets of three workers go to two, with the connections that wait in them', async () => {
-  const first = new ListeningSockets({ workers: 3, backlog: 16 });
-  assert.deepEqual(
-    outboundOf(first).map((fds) => fds.length),
-    [1, 1, 1],
-  );
-  const waiting = await Promise.all(Array.from({ length: 12 }, connect));
-  const kept = first.all().map(duplicate);
-  first.closeAll();
-  const second = new ListeningSockets({ workers: 2, backlog: 16, kept });
-  const taken = outboundOf(second);
-  assert.deepEqual(
-    taken.map((fds) => fds.length),
-    [2, 1],
-  );
-  const servers = taken
-    .flat()
-    .map((fd) => net.createServer((socket) => socket.end('served')).listen({ fd: duplicate(fd) }));
-  for (const socket of waiting) {
+async function assertServed(clients: readonly net.Socket[]): Promise<void> {
+  for (const socket of clients) {
     socket.setEncoding('utf8');
     const [text] = (await once(socket, 'data', { signal: patientSignal(10_000) })) as [string];
     assert.equal(text, 'served');
     socket.destroy();
   }
+}
+
+function serve(fds: readonly number[]): net.Server[] {
+  return fds.map((fd) => net.createServer((socket) => socket.end('served')).listen({ fd: duplicate(fd) }));
+}
+
+test('one socket for each port goes to the next process, with the connections that wait in it', async () => {
+  const first = new ListeningSockets({ workers: 3, backlog: 16 });
+  assert.equal(openedBy(first).fds.outbound.length, 1);
+  const waiting = await Promise.all(Array.from({ length: 12 }, connect));
+  const kept = first.all().map(duplicate);
+  assert.equal(kept.length, 3);
+  first.closeAll();
+  const second = new ListeningSockets({ workers: 2, backlog: 16, kept });
+  const servers = serve(openedBy(second).fds.outbound);
+  await assertServed(waiting);
   for (const server of servers) server.close();
   second.closeAll();
   assert.equal(await refusal(), 'ECONNREFUSED');
 });
 
+test('all sockets of an agent that had one for each worker are taken over', async () => {
+  const netns = openNetns(web.netnsPath);
+  const of = { netnsFd: netns.fd, host: '::', backlog: 16, reusePort: true };
+  const kept = [15001, 15006, 15008].flatMap((port) => [listenTcp({ ...of, port }), listenTcp({ ...of, port })]);
+  closeSync(netns.fd);
+  const waiting = await Promise.all(Array.from({ length: 12 }, connect));
+  const sockets = new ListeningSockets({ workers: 2, backlog: 16, kept });
+  const { outbound } = openedBy(sockets).fds;
+  assert.equal(outbound.length, 2);
+  const servers = serve(outbound);
+  await assertServed(waiting);
+  for (const server of servers) server.close();
+  sockets.closeAll();
+});
+
 test('a workload that leaves, and what no workload claims, is refused and not kept waiting', async () => {
   const first = new ListeningSockets({ workers: 1, backlog: 16 });
-  outboundOf(first);
+  openedBy(first);
   const heirs = new ListeningSockets({ workers: 1, backlog: 16, kept: first.all().map(duplicate) });
   first.openFor([]);
   assert.deepEqual(first.all(), []);
@@ -82,58 +98,62 @@ test('a workload that leaves, and what no workload claims, is refused and not ke
   assert.equal(await refusal(), 'ECONNREFUSED');
 });
 
-test('the sockets of a worker that died are closed, and opened again with the next list', async () => {
-  let changes = 0;
-  const sockets = new ListeningSockets({ workers: 1, backlog: 16, onChange: () => changes++ });
-  outboundOf(sockets);
-  sockets.dropWorker(0);
-  assert.equal(await refusal(), 'ECONNREFUSED');
-  assert.equal(outboundOf(sockets)[0]?.length, 1);
-  assert.equal(await refusal(), 'connected');
-  assert.ok(changes >= 3);
+test('when the worker that accepts ends, another one does, and what waits is served', async () => {
+  const sockets = new ListeningSockets({ workers: 3, backlog: 16 });
+  const before = openedBy(sockets);
+  assert.equal(before.acceptor, web.netnsInode % 3, 'another one for each workload');
+  const waiting = await Promise.all(Array.from({ length: 12 }, connect));
+  sockets.workerLost(before.acceptor);
+  const after = openedBy(sockets);
+  assert.notEqual(after.acceptor, before.acceptor);
+  assert.deepEqual(after.fds, before.fds);
+  const servers = serve(after.fds.outbound);
+  await assertServed(waiting);
+  for (const server of servers) server.close();
+  sockets.workerBack(before.acceptor);
+  assert.equal(openedBy(sockets).acceptor, after.acceptor, 'it is not moved without need');
+  for (const index of [0, 1, 2]) sockets.workerLost(index);
+  sockets.workerBack(before.acceptor);
+  assert.equal(openedBy(sockets).acceptor, before.acceptor, 'the first one that is back');
   sockets.closeAll();
 });
 
-const absences: readonly [string, (sockets: ListeningSockets, workerIndex: number) => void][] = [
-  ['died', (sockets, index) => sockets.dropWorker(index)],
-  ['cannot listen', (sockets, index) => sockets.closeFor(index, web.name)],
-];
-for (const [what, leave] of absences)
-  test(`a copy that another process keeps of the socket of a worker that ${what} takes no connection`, async () => {
-    const sockets = new ListeningSockets({ workers: 3, backlog: 16 });
-    outboundOf(sockets).forEach(([fd = -1]) => steerGroup(fd));
-    const kept = sockets.all().map(duplicate);
-    const first = web.netnsInode % 3;
-    leave(sockets, first);
-    assert.equal(kept.filter((fd) => listenerOf(fd) === null).length, 3, 'one of each port');
-    let served = 0;
-    const alive = outboundOf(sockets).filter((_, index) => index !== first);
-    const servers = alive.map(([fd = -1]) =>
-      net.createServer((socket) => void (served++, socket.end('served'))).listen({ fd: duplicate(fd) }),
-    );
-    const clients = await Promise.all(Array.from({ length: 12 }, connect));
-    for (const socket of clients) {
-      await once(socket, 'data', { signal: patientSignal(10_000) });
-      socket.destroy();
-    }
-    assert.equal(served, 12);
-    for (const server of servers) server.close();
-    kept.forEach(closeSync);
-    sockets.closeAll();
-  });
+test('when nothing accepts, connections are refused, also on copies that another process keeps, until the next list', async () => {
+  let changes = 0;
+  const sockets = new ListeningSockets({ workers: 1, backlog: 16, onChange: () => changes++ });
+  openedBy(sockets);
+  const kept = sockets.all().map(duplicate);
+  sockets.endListening();
+  assert.equal(kept.filter((fd) => listenerOf(fd) === null).length, 3);
+  assert.equal(await refusal(), 'ECONNREFUSED');
+  openedBy(sockets);
+  assert.equal(await refusal(), 'connected');
+  assert.ok(changes >= 3);
+  kept.forEach(closeSync);
+  sockets.closeAll();
+});
 
-test('sockets that another agent has too stay with a worker that died or cannot listen, until that agent has gone', async () => {
+test('a worker that cannot listen loses its sockets to another one', async () => {
+  const sockets = new ListeningSockets({ workers: 2, backlog: 16 });
+  const { acceptor } = openedBy(sockets);
+  sockets.closeFor(1 - acceptor, web.name);
+  assert.equal(await refusal(), 'connected', 'it is not the one that accepts');
+  sockets.closeFor(acceptor, web.name);
+  assert.equal(await refusal(), 'ECONNREFUSED');
+  assert.equal(openedBy(sockets).acceptor, 1 - acceptor);
+  assert.equal(await refusal(), 'connected');
+  sockets.closeAll();
+});
+
+test('sockets that another agent has too stay, although no worker accepts on them', async () => {
   let isShared = true;
   const sockets = new ListeningSockets({ workers: 2, backlog: 16, isShared: () => isShared });
-  const before = outboundOf(sockets);
-  const copies = sockets.all().map(duplicate);
-  sockets.dropWorker(0);
-  sockets.closeFor(1, web.name);
-  assert.deepEqual(outboundOf(sockets), before, 'the next worker accepts on them');
-  copies.forEach(closeSync);
+  const before = openedBy(sockets);
+  sockets.endListening();
+  sockets.closeFor(before.acceptor, web.name);
+  assert.deepEqual(openedBy(sockets), { ...before, acceptor: 1 - before.acceptor });
   isShared = false;
-  sockets.dropWorker(0);
-  sockets.closeFor(1, web.name);
+  sockets.endListening();
   assert.equal(await refusal(), 'ECONNREFUSED');
   sockets.closeAll();
 });
@@ -167,11 +187,23 @@ test('a worker that could not listen keeps its sockets when it has a later list,
   await pool.drain(0);
 });
 
+test('no socket of another program can join them, however it asks', async () => {
+  const sockets = new ListeningSockets({ workers: 2, backlog: 16 });
+  openedBy(sockets);
+  const netns = openNetns(web.netnsPath);
+  for (const host of ['::', '0.0.0.0', '127.0.0.1', lab.workload('web').ipv4, lab.workload('web').ipv6]) {
+    const join = (): number => listenTcp({ netnsFd: netns.fd, host, port: 15001, backlog: 16, reusePort: true });
+    assert.throws(join, { code: 'EADDRINUSE' }, host);
+  }
+  closeSync(netns.fd);
+  sockets.closeAll();
+});
+
 test('a descriptor that is no listening socket is closed and not served', () => {
   const file = openSync('/dev/null', 'r');
   const sockets = new ListeningSockets({ workers: 1, backlog: 16, kept: [file] });
   assert.throws(() => duplicate(file), { code: 'EBADF' });
-  assert.equal(listenerOf(outboundOf(sockets)[0]?.[0] ?? -1)?.port, 15001);
+  assert.equal(listenerOf(openedBy(sockets).fds.outbound[0] ?? -1)?.port, 15001);
   sockets.closeAll();
 });
 
@@ -182,6 +214,9 @@ test('a workload whose namespace was replaced, or whose port is taken, gets the 
   assert.match(answer?.kind === 'failed' ? answer.problem : '', /was replaced by another one/);
   await using _foreign = await lab.workload('web').listen({ port: 15006 }, (socket) => socket.destroy());
   const taken = sockets.openFor([web]).get(web.name);
-  assert.match(taken?.kind === 'failed' ? taken.problem : '', /port 15006.*EADDRINUSE.*ss -ltnp/);
+  assert.match(
+    taken?.kind === 'failed' ? taken.problem : '',
+    /port 15006.*EADDRINUSE: a program of uid 0 has it.*ss -ltnp/,
+  );
   assert.deepEqual(sockets.all(), [], 'all or none');
 });
