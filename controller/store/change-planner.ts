@@ -10,9 +10,9 @@ import type { ResourceId } from '../resources/kinds/resource-key.js';
 import { checkInventory } from './check-inventory.js';
 import { checkTests, hasTests } from './check-tests.js';
 import { lostWithLabels } from './lost-by-deletion.js';
-import { nextCommit, planDelete, planningApply, type Among, type Author, type Plan } from './plan-change.js';
+import { nextCommit, planningApply, planningDelete, type Among, type Author, type Plan } from './plan-change.js';
 import { planInventoryApply, planInventoryDelete, splitResources, type InventoryPlan } from './plan-inventory.js';
-import { planRollback } from './plan-rollback.js';
+import { planningRollback } from './plan-rollback.js';
 import { ruleDependencies } from './rule-dependencies.js';
 
 /** What a change does to the rules and to the inventory. */
@@ -68,13 +68,25 @@ export class ChangePlanner {
     return { rules: this.#withInventory(turn, present, rules, planned, locations), inventory: planned };
   }
 
-  rollback(turn: InventoryTurn, present: CompiledRevision, target: CommittedState, author: Author): WholePlan {
-    return { rules: planRollback(present.state, target, author, this.#among(turn, noChange)), inventory: null };
+  async rollback(
+    turn: InventoryTurn,
+    present: CompiledRevision,
+    target: CommittedState,
+    author: Author,
+  ): Promise<WholePlan> {
+    const planning = planningRollback(present.state, target, author, this.#among(turn, noChange));
+    return { rules: await inTurns(planning, { budgetMs }), inventory: null };
   }
 
   /** Plans to delete a rule document; undefined when it does not exist. */
-  delete(turn: InventoryTurn, present: CompiledRevision, id: ResourceId, author: Author): WholePlan | undefined {
-    const plan = planDelete(present.state, id, author, this.#among(turn, noChange));
+  async delete(
+    turn: InventoryTurn,
+    present: CompiledRevision,
+    id: ResourceId,
+    author: Author,
+  ): Promise<WholePlan | undefined> {
+    const planning = planningDelete(present.state, id, author, this.#among(turn, noChange));
+    const plan = await inTurns(planning, { budgetMs });
     if (plan === undefined) return undefined;
     const lost = plan.ok && id.kind === 'Namespace' ? lostWithLabels(this.#inventory, present, id) : [];
     const rules = plan.ok ? { ...plan, warnings: [...plan.warnings, ...lost] } : plan;

@@ -4,7 +4,7 @@ import type { Problem } from '../resources/kinds/problem.js';
 import { resourceId, resourceIdKey, resourceKey, type ResourceId } from '../resources/kinds/resource-key.js';
 import type { Resource } from '../resources/kinds/resource.js';
 import type { Service } from '../resources/kinds/service.js';
-import { validateSet, validatingSet, type ValidateOptions } from '../compile/check/validate-set.js';
+import { validatingSet, type ValidateOptions } from '../compile/check/validate-set.js';
 import { resourcesOf, type Commit, type CommittedState } from '../release/committed-state.js';
 import type { ResourceChange } from './history.js';
 
@@ -61,17 +61,17 @@ export function* planningApply(
   return { ok: true, changes, warnings: problems, commit, locations: parsed.locations };
 }
 
-/** Plans to delete a document; undefined when it does not exist. A document that others refer to cannot be deleted. */
-export function planDelete(
+/** Plans to delete a document, in steps; undefined when it does not exist. One that others refer to cannot be deleted. */
+export function* planningDelete(
   state: CommittedState,
   id: ResourceId,
   author: Author,
   { services, ...where }: Among,
-): Plan | undefined {
+): Generator<void, Plan | undefined> {
   const key = resourceIdKey(id);
   if (!state.resources.has(key)) return undefined;
   const rest = resourcesOf(state).filter((resource) => resourceKey(resource) !== key);
-  const problems = validateSet([...rest, ...services], new Map(), { nowMs: author.nowMs, ...where });
+  const problems = yield* validatingSet([...rest, ...services], new Map(), { nowMs: author.nowMs, ...where });
   if (problems.some((problem) => problem.severity === 'error')) return { ok: false, problems };
   const commit = { ...nextCommit(state, author), deletes: [key] };
   return { ok: true, changes: [{ ...id, change: 'deleted' }], warnings: problems, commit, locations: new Map() };

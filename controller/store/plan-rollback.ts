@@ -4,31 +4,33 @@ import { formatPath, type Problem } from '../resources/kinds/problem.js';
 import { readResource } from '../resources/parse/read-resource.js';
 import { formatResourceId, resourceId } from '../resources/kinds/resource-key.js';
 import type { Resource } from '../resources/kinds/resource.js';
-import { validateSet } from '../compile/check/validate-set.js';
+import { validatingSet } from '../compile/check/validate-set.js';
 import type { CommittedState } from '../release/committed-state.js';
 import type { ResourceChange } from './history.js';
 import { isInventoryDocument } from '../inventory/stored-resource.js';
 import { nextCommit, type Among, type Author, type Plan } from './plan-change.js';
 
 /**
- * Plans to restore the documents of `target`. Each is parsed as if it were applied now, so a field that this version refuses
- * is refused here too. Workloads and services belong to the inventory and stay as they are. Changes nothing.
+ * Plans to restore the documents of `target`, in steps. Each is parsed as if it were applied now, so a field that this
+ * version refuses is refused here too. Workloads and services belong to the inventory and stay as they are. Changes nothing.
  */
-export function planRollback(
+export function* planningRollback(
   state: CommittedState,
   target: CommittedState,
   author: Author,
   { services, ...where }: Among,
-): Plan {
+): Generator<void, Plan> {
   const wanted = new Map<string, Resource>();
   const problems: Problem[] = [];
   for (const { key, resource } of target.resources.values()) {
     if (isInventoryDocument(key)) continue;
+    yield;
     const read = readResource(resource);
     if ('resource' in read) wanted.set(key, read.resource);
     else problems.push(...read.problems.map((problem) => unreadable(resource, problem)));
   }
-  problems.push(...validateSet([...wanted.values(), ...services], new Map(), { nowMs: author.nowMs, ...where }));
+  const checked = yield* validatingSet([...wanted.values(), ...services], new Map(), { nowMs: author.nowMs, ...where });
+  problems.push(...checked);
   if (problems.some((problem) => problem.severity === 'error')) return { ok: false, problems };
 
   const base = nextCommit(state, author);
