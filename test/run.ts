@@ -12,15 +12,15 @@ import { findLeaks, removeLeaks, takeInventory } from './lab/leak-check.js';
 import { requireCommands } from './lab/requirements.js';
 import { sweepStaleLabs } from './lab/teardown.js';
 import { testRunVariable } from './lab/test-processes.js';
-import { thoroughVariable } from './support/property-runs.js';
-import { runWithOtherNode, type OtherRun } from './runner/other-node.js';
+import { fewWorlds, worldsVariable } from './support/property-runs.js';
+import { lanesOf, runLane, type Lane, type LaneEnd, type LaneReport } from './runner/lanes.js';
 import { requireFreshPrograms } from './runner/fresh-programs.js';
 import { runSuite, type SuiteResult } from './runner/run-suite.js';
 import { groupFiles, type FileGroup } from './runner/file-groups.js';
 import { findTestFiles, suites, type SuiteName, type TestSuite } from './runner/suites.js';
 
 /**
- * The test runner: `node dist/test/run.js [suite…] [--filter RE] [--agent-workers N] [--times] [--thorough] [--install]
+ * The test runner: `node dist/test/run.js [suite…] [--filter RE] [--agent-workers N] [--times] [--worlds SHARE] [--install]
  * [--other-node BINARY]`. It exits with 0 only if every test passed,
  * none was skipped, every suite had files and nothing was left behind on the machine.
  */
@@ -28,23 +28,24 @@ type RunOptions = {
   readonly filter?: string;
   readonly agentWorkers?: number;
   readonly times?: boolean;
-  readonly thorough?: boolean;
+  readonly worlds: number;
   readonly install?: boolean;
   readonly otherNode?: string;
   readonly inside?: boolean;
 };
 
 const suiteNames = Object.keys(suites) as SuiteName[];
-/** What the gate runs on a second Node too: the suites that need no mesh. */
-const meshless: readonly SuiteName[] = ['unit', 'contract', 'integration'];
 
 function isOptional(suite: SuiteName): boolean {
   const { isOptional: isLeftOut = false }: TestSuite = suites[suite];
   return isLeftOut;
 }
 
+/** Of this process: `node` of what it starts comes from its PATH. */
+type SuitePlan = { readonly suite: SuiteName; readonly files: readonly string[] };
+
 async function runTests(wanted: readonly SuiteName[], options: RunOptions): Promise<boolean> {
-  if (options.thorough === true) process.env[thoroughVariable] = '1';
+  process.env[worldsVariable] = String(options.worlds);
   const chosen = suiteNames.filter((suite) => (wanted.length === 0 ? !isOptional(suite) : wanted.includes(suite)));
   const filter = options.filter === undefined ? null : new RegExp(options.filter);
   const directories = {
@@ -53,7 +54,7 @@ async function runTests(wanted: readonly SuiteName[], options: RunOptions): Prom
   };
   const plan = chosen.map((suite) => ({ suite, files: findTestFiles({ ...directories, suite, filter }) }));
   const problems = findEmpty(plan, filter);
-  if (problems.length > 0) return report([], problems);
+  if (problems.length > 0) return report({ results: [], problems });
   const hasLabs = chosen.some((suite) => suites[suite].needsLab);
   if (hasLabs) await installPrograms(options.install ?? false);
   using _ = DeclaredPath.enter('tests');
@@ -65,28 +66,19 @@ async function runTests(wanted: readonly SuiteName[], options: RunOptions): Prom
   process.env['NODE_COMPILE_CACHE'] = path.join(entryDirectory, 'compiled');
   const scope = openScope(hasLabs, options.inside ?? false);
   const before = await takeInventory(scope);
-  const results: SuiteResult[] = [];
   const abort = new AbortController();
   const stop = (): void => abort.abort();
   process.once('SIGINT', stop);
   process.once('SIGTERM', stop);
   try {
-    const other = runOther(options, abort.signal);
-    for (const { suite, files } of plan) {
-      if (files.length === 0 || abort.signal.aborted) continue;
-      console.log(`\n${suite}`);
-      const groups = groupsOf({ suite, files }, options, entryDirectory);
-      results.push(await runSuite({ suite, groups, agentWorkers: options.agentWorkers, signal: abort.signal }));
-    }
+    const run = { plan: plan.filter(({ files }) => files.length > 0), options, entryDirectory, signal: abort.signal };
+    const { results, problems } = await runLanes(run);
     if (options.times === true) printTimes(results);
-    const { isOk: isOtherOk, output } = await other;
-    if (output !== '') console.log(`\nwith ${options.otherNode}\n${output}`);
-    const problems = isOtherOk ? [] : [`failed with ${options.otherNode}: see above`];
     if (abort.signal.aborted) problems.push('the run was interrupted');
     if (options.inside !== true) {
       for (const leak of await findLeaks(before, scope)) problems.push(`left behind: ${leak}`);
     }
-    return report(results, problems);
+    return report({ results, problems });
   } finally {
     process.off('SIGINT', stop);
     process.off('SIGTERM', stop);
@@ -95,20 +87,67 @@ async function runTests(wanted: readonly SuiteName[], options: RunOptions): Prom
   }
 }
 
-function runOther({ otherNode }: RunOptions, signal: AbortSignal): Promise<OtherRun> {
-  if (otherNode === undefined) return Promise.resolve({ isOk: true, output: '' });
-  return runWithOtherNode({ node: otherNode, suites: meshless, args: [], signal });
+type LanesRun = {
+  readonly plan: readonly SuitePlan[];
+  readonly options: RunOptions;
+  readonly entryDirectory: string;
+  readonly signal: AbortSignal;
+};
+
+/**
+ * Runs the first lane here, whose report is printed as it comes, and the others in processes of their own: theirs is printed
+ * between two suites.
+ */
+async function runLanes({ plan, options, entryDirectory, signal }: LanesRun): Promise<{
+  readonly results: SuiteResult[];
+  readonly problems: string[];
+}> {
+  const [first, ...others] = lanesOfRun(plan, options);
+  const finished: LaneEnd[] = [];
+  const printed = new Set<LaneEnd>();
+  const printFinished = (): void => {
+    for (const end of finished.filter((each) => !printed.has(each))) {
+      printed.add(end);
+      console.log(`\n${end.output}`);
+    }
+  };
+  const ends = others.map(async (lane) => finished.push(await runLane({ lane, args: argsOfLane(options), signal })));
+  const results: SuiteResult[] = [];
+  for (const { suite, files } of plan.filter(({ suite }) => first.suites.includes(suite))) {
+    if (signal.aborted) break;
+    console.log(`\n${suite}`);
+    const groups = groupsOf({ suite, files }, options, entryDirectory);
+    results.push(await runSuite({ suite, groups, agentWorkers: options.agentWorkers, signal }));
+    printFinished();
+  }
+  await Promise.all(ends);
+  printFinished();
+  return {
+    results: [...finished.flatMap((end) => end.results), ...results],
+    problems: finished.flatMap((end) => end.problems),
+  };
+}
+
+/** A run inside another is one lane. So is one whose times are asked for: lanes slow each other. */
+function lanesOfRun(plan: readonly SuitePlan[], { inside, times, worlds, otherNode }: RunOptions): [Lane, ...Lane[]] {
+  const chosen = plan.map(({ suite }) => suite);
+  const own = { node: process.execPath, worlds };
+  if (inside === true || times === true) return [{ ...own, suites: chosen }];
+  return lanesOf({ ...own, suites: chosen, otherNode });
+}
+
+function argsOfLane({ filter, agentWorkers }: RunOptions): string[] {
+  return [
+    ...(filter === undefined ? [] : ['--filter', filter]),
+    ...(agentWorkers === undefined ? [] : ['--agent-workers', String(agentWorkers)]),
+  ];
 }
 
 /** With --times every file has a process of its own, so that its time is its own. */
-function groupsOf(
-  { suite, files }: { readonly suite: SuiteName; readonly files: readonly string[] },
-  { times }: RunOptions,
-  entryDirectory: string,
-): FileGroup[] {
-  const { sharesProcesses }: TestSuite = suites[suite];
-  if (sharesProcesses !== true || times === true) return files.map((entry) => ({ entry, files: [entry] }));
-  return groupFiles(files, import.meta.dirname, entryDirectory);
+function groupsOf({ suite, files }: SuitePlan, { times }: RunOptions, entryDirectory: string): FileGroup[] {
+  const { filesPerProcess = 1, slowest: alone = /^$/ }: TestSuite = suites[suite];
+  if (filesPerProcess === 1 || times === true) return files.map((entry) => ({ entry, files: [entry] }));
+  return groupFiles({ files, filesPerProcess, alone, builtDirectory: import.meta.dirname, entryDirectory });
 }
 
 function findEmpty(plan: readonly { suite: SuiteName; files: string[] }[], filter: RegExp | null): string[] {
@@ -149,17 +188,21 @@ function printTimes(results: readonly SuiteResult[]): void {
   }
 }
 
-function report(results: readonly SuiteResult[], problems: readonly string[]): boolean {
-  console.log(`\nNode ${process.versions.node}`);
-  for (const { suite, files, passed, failures, durationMs } of results) {
+/** A lane sends it to the run that it is part of, which prints the whole. */
+function report({ results, problems }: LaneReport): boolean {
+  const failures = results.flatMap((result) => result.failures);
+  const isOk = failures.length === 0 && problems.length === 0;
+  if (process.send !== undefined) process.send({ results, problems });
+  const all = [...failures.map((failure) => `failed: ${failure}`), ...problems];
+  console.log('');
+  for (const { suite, node, files, passed, failures: failed, durationMs } of results) {
     const time = `${(durationMs / 1000).toFixed(1)} s`;
-    console.log(`${suite.padEnd(14)} ${files} files, ${passed} passed, ${failures.length} failed, ${time}`);
+    console.log(`${suite.padEnd(14)} Node ${node}: ${files} files, ${passed} passed, ${failed.length} failed, ${time}`);
   }
-  const all = [...results.flatMap(({ failures }) => failures.map((failure) => `failed: ${failure}`)), ...problems];
   for (const line of all) console.log(line);
   const passed = results.reduce((sum, result) => sum + result.passed, 0);
-  console.log(all.length === 0 ? `ok: ${passed} tests` : `not ok: ${passed} tests passed, ${all.length} problems`);
-  return all.length === 0;
+  console.log(isOk ? `ok: ${passed} tests` : `not ok: ${passed} tests passed, ${all.length} problems`);
+  return isOk;
 }
 
 function workerCount(text: string): number {
@@ -167,12 +210,18 @@ function workerCount(text: string): number {
   throw new InvalidArgumentError('Write a number from 1 to 99.');
 }
 
+function worldShare(text: string): number {
+  const share = Number(text);
+  if (share > 0 && share <= 1) return share;
+  throw new InvalidArgumentError('Write a number above 0, up to 1.');
+}
+
 const program = new Command('run')
   .description('run the compiled tests, then check that nothing was left behind')
   .addArgument(new Argument('[suite...]', 'all but the optional ones (systemd) when left out').choices(suiteNames))
   .option('--filter <regular expression>', 'only test files whose path matches')
   .option('--agent-workers <n>', 'data-plane threads of the agents, in every suite', workerCount)
-  .option('--thorough', 'property tests try all of their worlds, as in the gate')
+  .option('--worlds <share>', 'how much of its worlds a property test tries, up to 1', worldShare, fewWorlds)
   .option('--times', 'print how long each file took')
   .option('--other-node <binary>', 'at the same time, run the suites that need no mesh with this Node')
   .option('--inside', 'part of another run, which checks for what was left behind')

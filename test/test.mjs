@@ -1,4 +1,4 @@
-import { execFileSync, spawn } from 'node:child_process';
+import { spawn } from 'node:child_process';
 import path from 'node:path';
 import process from 'node:process';
 import { fileURLToPath } from 'node:url';
@@ -18,40 +18,51 @@ try {
   await bootstrap('tests');
   const { DeclaredPath } = await import(builtUrl('test/lab/declared-path.js'));
   DeclaredPath.enter('tests');
-  process.exitCode = process.argv.length === 2 ? await runGate() : await runSuites(nodeOf(version), rest);
+  process.exitCode =
+    process.argv.length === 2 ? await runGate() : await runSuites(nodeOf(version), ['--worlds', '1', ...rest]);
 } catch (error) {
   process.stderr.write(`${error.message}${error.hint === undefined ? '' : ` (${error.hint})`}\n`);
   process.exitCode = 1;
 }
 
 async function runGate() {
-  checkStyle();
   const own = process.versions.node.split('.')[0];
   const others = gateVersions.filter((each) => each.split('.')[0] !== own);
   // On a new Node one end of the range is enough; Node 20 needs no second 20.
   const other = nodeOf(others.at(own === '20' ? -1 : 0));
-  return runSuites(process.execPath, ['--other-node', other]);
+  // Both read the build and change nothing.
+  const [code, ...styles] = await Promise.all([
+    runSuites(process.execPath, ['--worlds', '0.5', '--other-node', other]),
+    ...['lint:built', 'format'].map(checkStyle),
+  ]);
+  for (const { output } of styles) process.stderr.write(output);
+  return code === 0 && styles.every(({ isOk }) => isOk) ? 0 : 1;
 }
 
-function checkStyle() {
-  for (const script of ['lint', 'format']) {
-    try {
-      execFileSync('npm', ['run', '--silent', script], { stdio: ['ignore', 2, 2] });
-    } catch {
-      throw new Error(`"npm run ${script}" found what stands above.`);
-    }
-  }
+async function checkStyle(script) {
+  const pieces = [];
+  const child = spawn('npm', ['run', '--silent', script], { stdio: ['ignore', 'pipe', 'pipe'] });
+  for (const stream of [child.stdout, child.stderr]) stream.on('data', (piece) => pieces.push(piece));
+  const code = await endOf(child);
+  const output = Buffer.concat(pieces).toString('utf8');
+  return code === 0
+    ? { isOk: true, output }
+    : { isOk: false, output: `${output}"npm run ${script}" found what stands above.\n` };
 }
 
 /** The exit code of test/run.ts under a Node, which is also the `node` of everything that the tests start. */
 function runSuites(node, args) {
   const env = { ...process.env, PATH: `${path.dirname(node)}:${process.env.PATH}` };
-  const child = spawn(node, [runner, '--thorough', ...args], { stdio: 'inherit', env });
+  const child = spawn(node, [runner, ...args], { stdio: 'inherit', env });
   // Ctrl-C and a supervisor's SIGTERM: the runner cleans up, then ends.
   for (const signal of ['SIGINT', 'SIGTERM']) process.on(signal, () => child.kill(signal));
+  return endOf(child);
+}
+
+function endOf(child) {
   return new Promise((resolve, reject) => {
     child.once('error', reject);
-    child.once('exit', (code) => resolve(code ?? 1));
+    child.once('close', (code) => resolve(code ?? 1));
   });
 }
 

@@ -9,7 +9,6 @@ export type FileGroup = {
   readonly files: readonly string[];
 };
 
-const maxFilesInGroup = 12;
 /**
  * A file whose hooks would run around the tests of others, or that changes or measures its process, has a process of its
  * own.
@@ -18,25 +17,38 @@ const needsOwnProcess =
   /^(?:before|after|beforeEach|afterEach)\(|\bmock\.|\bprocess\.(?:env|chdir|memoryUsage|on|once)\b/m;
 
 /**
- * Starting Node and loading the product takes longer than most unit tests. So files of one program share a process, up to
- * twelve. `entryDirectory` is where the entries are written; the caller removes it.
+ * Starting Node and loading the product takes longer than most tests. So files of one program share a process, up to
+ * `filesPerProcess`, but for those that match `alone`. `entryDirectory` is where the entries are written; the caller removes it.
  */
-export function groupFiles(files: readonly string[], builtDirectory: string, entryDirectory: string): FileGroup[] {
+export function groupFiles(init: {
+  readonly files: readonly string[];
+  readonly filesPerProcess: number;
+  readonly alone: RegExp;
+  readonly builtDirectory: string;
+  readonly entryDirectory: string;
+}): FileGroup[] {
+  const { files, filesPerProcess, alone, builtDirectory, entryDirectory } = init;
+  const single: FileGroup[] = [];
   const shared = new Map<string, string[]>();
-  const alone: FileGroup[] = [];
   for (const file of files) {
-    const [, program = ''] = path.relative(builtDirectory, file).split(path.sep);
-    if (needsOwnProcess.test(readFileSync(file, 'utf8'))) alone.push({ entry: file, files: [file] });
-    else shared.set(program, [...(shared.get(program) ?? []), file]);
+    const [suite = '', program = ''] = path.relative(builtDirectory, file).split(path.sep);
+    const name = `${suite}-${program}`;
+    if (alone.test(path.relative(builtDirectory, file)) || needsOwnProcess.test(readFileSync(file, 'utf8'))) {
+      single.push({ entry: file, files: [file] });
+    } else shared.set(name, [...(shared.get(name) ?? []), file]);
   }
-  const groups = [...shared].flatMap(([program, all]) =>
-    chunks(all).map((part, index) => writeGroup(path.join(entryDirectory, `${program}-${index + 1}.mjs`), part)),
+  const groups = [...shared].flatMap(([name, all]) =>
+    chunks(all, filesPerProcess).map((part, index) =>
+      writeGroup(path.join(entryDirectory, `${name}-${index + 1}.mjs`), part),
+    ),
   );
-  return [...groups, ...alone];
+  // The slowest begin first.
+  const slowest = single.filter(({ entry }) => alone.test(path.relative(builtDirectory, entry)));
+  return [...slowest, ...groups, ...single.filter((each) => !slowest.includes(each))];
 }
 
-function chunks(files: readonly string[]): string[][] {
-  const count = Math.ceil(files.length / maxFilesInGroup);
+function chunks(files: readonly string[], most: number): string[][] {
+  const count = Math.ceil(files.length / most);
   // Neighbours test the same room and load the same modules.
   const size = Math.ceil(files.length / count);
   return Array.from({ length: count }, (_, index) => files.slice(index * size, (index + 1) * size));

@@ -11,6 +11,8 @@ import { suites, type SuiteName, type TestSuite } from './suites.js';
 
 export type SuiteResult = {
   readonly suite: SuiteName;
+  /** Version of Node. */
+  readonly node: string;
   readonly files: number;
   readonly passed: number;
   /** `file: name of the test`; a skipped test and a file without a test are failures. */
@@ -73,7 +75,8 @@ export async function runSuite({ suite, groups, agentWorkers, signal }: SuiteRun
   if (!signal.aborted) failures.push(...[...withoutTest].map((file) => `${shortName(file)}: the file has no test`));
   const durationMs = performance.now() - startedAt;
   const files = groups.reduce((sum, group) => sum + group.files.length, 0);
-  return { suite, files, passed, failures, durationMs, fileTimes: times.sorted() };
+  const node = process.versions.node;
+  return { suite, node, files, passed, failures, durationMs, fileTimes: times.sorted() };
 }
 
 type TestEvent = {

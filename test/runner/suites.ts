@@ -8,15 +8,15 @@ export type TestSuite = {
   readonly slowest?: RegExp;
   /** Of the directory's files; all when absent. */
   readonly files?: RegExp;
-  /** Files at a time: enough to give two cores work while files wait. The gate runs two such runs at once. */
+  /** Files at a time: enough to give two cores work while files wait. Up to three suites run at once. */
   readonly concurrency: number;
   /** For one file, on an idle machine. */
   readonly timeoutMs: number;
   readonly needsLab: boolean;
   /** Runs only when it is named: a container may not let a second init boot in it. */
   readonly isOptional?: boolean;
-  /** Files share processes, see `groupFiles`. */
-  readonly sharesProcesses?: boolean;
+  /** How many files may share a process, see `groupFiles`; 1 when absent. The slowest have one of their own. */
+  readonly filesPerProcess?: number;
   /** Data-plane threads of every agent whose test does not say otherwise. */
   readonly agentWorkers?: number;
 };
@@ -30,25 +30,32 @@ const endToEnd = {
     /bare-machine|readme|ca-rotation|late-accept|bulk-and-many|capture-removal|join|cli\.|agent-replaced|flow-fresh|fail-mode-open|rules-under|documents|why-agrees/,
 };
 /** Files about how a connection is carried and judged, where it could matter that other connections are in another thread. */
-const dataPlaneFiles = /bulk|half-close|paths|rotation|agent-restart|live-changes|under-change|hostile/;
+const dataPlaneFiles = /bulk|half-close|paths|certificate-rotation|agent-restart|live-changes|under-change|hostile/;
 
-/** In the order in which they run. */
+/**
+ * In the order in which they run. Suites of a mesh and suites without one run side by side, and so does a second Node: see
+ * `lanesOf`.
+ */
 export const suites = {
-  unit: { directory: 'unit', concurrency: 2, timeoutMs: 60_000, needsLab: false, sharesProcesses: true },
+  unit: { directory: 'unit', concurrency: 2, timeoutMs: 60_000, needsLab: false, filesPerProcess: 12 },
   contract: { directory: 'contract', concurrency: 2, timeoutMs: 180_000, needsLab: true },
   integration: {
     directory: 'integration',
     concurrency: 3,
+    filesPerProcess: 4,
     timeoutMs: 300_000,
     needsLab: true,
     slowest:
-      /(?:controller|agent)-process|ca\/import|soak|silent-connections|everyday|store-watch|package|workers|unnoticed|keepalive|authorized/,
+      /(?:controller|agent)-process|ca\/import|soak|silent-connections|everyday|store-watch|package|workers|unnoticed|keepalive|authorized|compiler-and-linter|order|semantics|history/,
   },
   e2e: { ...endToEnd, agentWorkers: 2 },
   'e2e-one-worker': { ...endToEnd, files: dataPlaneFiles, agentWorkers: 1 },
   systemd: { directory: 'systemd', concurrency: 1, timeoutMs: 900_000, needsLab: true, isOptional: true },
 } as const satisfies Readonly<Record<string, TestSuite>>;
 export type SuiteName = keyof typeof suites;
+
+/** The suites that need no mesh, which the gate also runs on a second Node. */
+export const meshless: readonly SuiteName[] = ['unit', 'contract', 'integration'];
 
 export type TestFileSearch = {
   readonly suite: SuiteName;

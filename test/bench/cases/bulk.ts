@@ -1,7 +1,7 @@
 import type { BenchCase, CaseContext } from '../bench-case.js';
 import type { BenchPath } from '../bench-path.js';
 import type { CaseId } from '../case-ids.js';
-import { type IperfReport, parseIperfReport } from '../iperf-report.js';
+import { type IperfReport, isServerBusy, parseIperfReport } from '../iperf-report.js';
 import { observe } from '../observe.js';
 
 /** Bulk transfer over a number of connections, to the server and then from it. The value is the mean rate of both. */
@@ -48,7 +48,6 @@ async function runIperf(
   const deadline = performance.now() + 10_000;
   for (;;) {
     const { stdout } = await lab.client.exec(argv, { timeoutMs: (length + 30) * 1000 });
-    // The server serves one client at a time and may still be finishing the last one.
-    if (!stdout.includes('the server is busy') || performance.now() > deadline) return parseIperfReport(stdout);
+    if (!isServerBusy(stdout) || performance.now() > deadline) return parseIperfReport(stdout);
   }
 }

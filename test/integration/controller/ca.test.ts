@@ -172,7 +172,7 @@ test('an exported CA signs for the same mesh elsewhere, and never overwrites any
     const file = path.join(place.scratch, 'mesh.p12');
     assert.match(await exportCa(place, file, place.password), new RegExp(original.rootHash));
     assert.equal((await stat(file)).mode & 0o777, 0o600);
-    await assert.rejects(exportCa(place, file, place.password), { code: 'FILE_WRITE', hint: /does not exist yet/ });
+    await assert.rejects(exportCa(place, file, place.password), { code: 'FILE_WRITE', hint: /name a new file/ });
 
     const elsewhere = { ...place, stateDir: path.join(place.scratch, 'other') };
     const wrong = path.join(place.scratch, 'wrong');

@@ -9,7 +9,8 @@ import { LabProcess } from '../../lab/lab-process.js';
 import type { LeakScope } from '../../lab/leak-check.js';
 import { findLeaks, removeLeaks, takeInventory } from '../../lab/leak-check.js';
 import { patientMs } from '../../lab/patience.js';
-import { runWithOtherNode } from '../../runner/other-node.js';
+import type { SuiteName } from '../../runner/suites.js';
+import { lanesOf, runLane } from '../../runner/lanes.js';
 
 const suiteModule = new URL('../../runner/run-suite.js', import.meta.url).href;
 
@@ -55,18 +56,46 @@ describe('the test runner', { timeout: patientMs(60_000) }, () => {
     assert.ok(stdout.length < 4000, `${stdout.length} characters`);
   });
 
-  it('runs suites with another Node, and shows what they printed and how they ended', async () => {
-    const other = (node: string, filter: string) =>
-      runWithOtherNode({ node, suites: ['unit'], args: ['--filter', filter], signal: new AbortController().signal });
-    const passed = await other(process.execPath, 'runner/short-failure');
-    assert.ok(passed.isOk, passed.output);
-    assert.match(passed.output, /unit +1 files, \d+ passed, 0 failed/);
-    const empty = await other(process.execPath, 'no such file');
-    assert.equal(empty.isOk, false);
-    assert.match(empty.output, /no test file matches/);
-    const missing = await other(path.join(directory, 'node'), 'runner/short-failure');
-    assert.equal(missing.isOk, false);
-    assert.match(missing.output, /cannot be started/);
+  it('runs suites of a mesh and suites without one side by side, and again with another Node', () => {
+    const lanes = (suites: readonly SuiteName[], otherNode?: string) =>
+      lanesOf({ suites, node: 'own', otherNode, worlds: 0.5 }).map(
+        ({ node, suites: of, worlds }) => `${node} ${worlds} ${of.join()}`,
+      );
+    assert.deepEqual(lanes(['unit', 'contract']), ['own 0.5 unit,contract']);
+    assert.deepEqual(lanes(['e2e', 'systemd']), ['own 0.5 e2e,systemd']);
+    assert.deepEqual(lanes(['unit', 'e2e']), ['own 0.5 e2e', 'own 0.5 unit']);
+    const all = [
+      'own 0.5 e2e,e2e-one-worker',
+      'own 0.5 unit,contract,integration',
+      'other 0.2 unit,contract,integration',
+    ];
+    assert.deepEqual(lanes(['unit', 'contract', 'integration', 'e2e', 'e2e-one-worker'], 'other'), all);
+  });
+
+  it('runs a lane in a process with a Node of its own, and shows what it printed and how it ended', async () => {
+    const run = (node: string, filter: string) =>
+      runLane({
+        lane: { node, suites: ['unit'], worlds: 0.2 },
+        args: ['--filter', filter],
+        signal: new AbortController().signal,
+      });
+    const { output, results, problems } = await run(process.execPath, 'runner/short-failure');
+    assert.deepEqual(problems, [], output);
+    assert.match(output, /unit +Node [\d.]+: 1 files, \d+ passed, 0 failed/);
+    assert.deepEqual(
+      results.map(({ suite, node, failures }) => ({ suite, node, failures })),
+      [{ suite: 'unit', node: process.versions.node, failures: [] }],
+    );
+    const empty = await run(process.execPath, 'no such file');
+    assert.match(empty.problems.join(), /no test file matches/);
+    const missing = await run(path.join(directory, 'node'), 'runner/short-failure');
+    assert.match(missing.problems.join(), /the lane of unit cannot be started with .*ENOENT/);
+    const unknown = await runLane({
+      lane: { node: process.execPath, suites: ['unit'], worlds: 0.2 },
+      args: ['--no-such-option'],
+      signal: new AbortController().signal,
+    });
+    assert.match(unknown.problems.join(), /the lane of unit ended with 1 and no report/);
   });
 
   it('notices processes, labs and files that a test leaves, and removes them', async () => {

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import { parseDescriptorLimit, relayedConnections } from '../../bench/descriptor-limit.js';
-import { parseIperfReport } from '../../bench/iperf-report.js';
+import { isServerBusy, parseIperfReport } from '../../bench/iperf-report.js';
 import { cpuTimes, isBusy } from '../../bench/machine.js';
 import { parseMemory, parseStat } from '../../bench/process-usage.js';
 import { parseRedisBenchmark } from '../../bench/redis-benchmark-report.js';
@@ -32,6 +32,17 @@ describe('the report of iperf3', () => {
       end: { sum_sent: { bytes: 9, seconds: 1 }, sum_received: { bytes: 5000, seconds: 2, bits_per_second: 20_000 } },
     });
     assert.deepEqual(parseIperfReport(text), { bytes: 5000, seconds: 2 });
+  });
+
+  it('tells a server that is not ready for the next run from a run that broke', () => {
+    const report = (error: string, connected: readonly unknown[]): string =>
+      JSON.stringify({ start: { connected }, error });
+    const reset = 'unable to receive control message: Connection reset by peer';
+    assert.ok(isServerBusy(report('the server is busy running a test. try again later', [])));
+    assert.ok(isServerBusy(report(reset, [])));
+    assert.ok(!isServerBusy(report(reset, [{ socket: 5 }])));
+    assert.ok(!isServerBusy(report('unable to connect to server: Connection refused', [])));
+    assert.ok(!isServerBusy('{"end":{}}'));
   });
 
   it('gives no figure when it failed or nothing arrived', () => {

@@ -7,7 +7,10 @@ import { CulvertError } from '../../../../shared/errors.js';
 
 test('a command that cannot be started for want of file descriptors is an error, and not the end of the process', async () => {
   const runner = new CommandRunner({ maxParallel: 1 });
-  execFileSync('prlimit', ['--pid', String(process.pid), '--nofile=128:']);
+  const prlimit = (...args: string[]): string =>
+    execFileSync('prlimit', ['--pid', String(process.pid), ...args], { encoding: 'utf8' });
+  const before = prlimit('--nofile', '--output', 'SOFT', '--noheadings').trim();
+  prlimit('--nofile=128:');
   const taken: number[] = [];
   try {
     for (;;) taken.push(openSync('/dev/null', 'r'));
@@ -21,6 +24,7 @@ test('a command that cannot be started for want of file descriptors is an error,
     );
   } finally {
     for (const fd of taken) closeSync(fd);
+    prlimit(`--nofile=${before}:`);
   }
   assert.equal(
     (await runner.run({ argv: ['cat', '/dev/null'], netnsFd: null })).code,

@@ -6,12 +6,13 @@ import type { LabNode } from '../../../lab/lab-node.js';
 import { patientMs, patientSignal } from '../../../lab/patience.js';
 import { waitUntil } from '../../../lab/wait-until.js';
 import { allowAll, DataplaneMesh } from '../../../support/agent/dataplane-mesh.js';
+import { propertyRuns } from '../../../support/property-runs.js';
 
 const port = 8080;
 const oneByOne = 40;
 const atOnce = 150;
-const rounds = 6;
-const pairings = 15;
+const rounds = propertyRuns(6);
+const pairings = propertyRuns(15);
 const bulkBytes = 200_000;
 
 const meshed = (name: string) => ({ name, namespace: 'shop', serviceAccount: name, labels: { app: name } });

@@ -15,6 +15,7 @@ import { createUser } from '../../../../shared/bus/nats-accounts.js';
 import { buckets } from '../../../../shared/bus/subjects.js';
 import { createLog } from '../../../../shared/log.js';
 import { patientMs } from '../../../lab/patience.js';
+import { waitUntil } from '../../../lab/wait-until.js';
 import { Inbox, within } from '../../../support/bus/bus-deadline.js';
 import { NatsFixture } from '../../../support/bus/bus-fixture.js';
 
@@ -245,6 +246,8 @@ test('a server that is killed again and again is always back on the same port, a
   (await nats.controller()).onStatus(statuses.push);
   for (let round = 1; round <= 2; round++) {
     process.kill(nats.server.pid ?? assert.fail(), 'SIGKILL');
+    // The client may be connected before the controller knows that the server is up.
+    await waitUntil(`restart ${round}`, () => nats.server.restarts === round || undefined);
     await statuses.until(
       `return ${round}`,
       (items) => items.filter((item) => item === 'connected').length === round,

@@ -8,6 +8,7 @@ import { leanClientEngine, leanEngine, leanServerEngine } from '../../../../supp
 import { closed, eventually, readAll, TunnelPair, type TunnelEngine } from '../../../../support/tunnel/tunnel-pair.js';
 import { idleMsOf } from '../../../../support/machine-factor.js';
 import { patientMs } from '../../../../lab/patience.js';
+import { propertyRuns } from '../../../../support/property-runs.js';
 
 const small = Buffer.from('a message of an application');
 const large = Buffer.alloc(200_000, 7);
@@ -136,7 +137,7 @@ describe('streams that are opened, closed, reset and refused by the thousand lea
   before(async () => {
     ca = await TestCa.create();
   });
-  it('with the lean engine on both sides', async () => soak(leanEngine, ca, 12_000));
-  it('with a lean client', async () => soak(leanClientEngine, ca, 4000));
-  it('with a lean server', async () => soak(leanServerEngine, ca, 4000));
+  it('with the lean engine on both sides', async () => soak(leanEngine, ca, propertyRuns(12_000)));
+  it('with a lean client', async () => soak(leanClientEngine, ca, propertyRuns(4000)));
+  it('with a lean server', async () => soak(leanServerEngine, ca, propertyRuns(4000)));
 });
