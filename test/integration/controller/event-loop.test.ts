@@ -3,6 +3,7 @@ import { monitorEventLoopDelay } from 'node:perf_hooks';
 import { setTimeout as delay } from 'node:timers/promises';
 import { test } from 'node:test';
 import type { ProblemsAnswer } from '../../../controller/api/api-types.js';
+import { machineFactor } from '../../support/machine-factor.js';
 import {
   apply,
   callApi,
@@ -59,6 +60,7 @@ for (const [what, { text, problem }] of Object.entries(attacks)) {
     const idle = await lateness(async () => {
       for (let at = 0; at < 20; at++) await Promise.all([ask(), delay(25)]);
     });
+    const before = await machineFactor();
     const attacked = { isOver: false };
     let asked = 0;
     const loaded = await lateness(async () => {
@@ -71,10 +73,11 @@ for (const [what, { text, problem }] of Object.entries(attacks)) {
       assert.equal(status, 422, JSON.stringify(body).slice(0, 300));
       assert.match((body as ProblemsAnswer).problems.map((one) => `${one.path}: ${one.message}`).join('\n'), problem);
     });
-    // The thread takes one of the cores, which may be the one of the loop for a while.
-    const boundMs = 50 + 5 * idle.maxMs;
+    // On a busy machine this process waits for its turn, whatever the controller does.
+    const factor = Math.max(before, await machineFactor());
     assert.ok(asked > 2, `${asked} requests were answered`);
-    assert.ok(loaded.p99Ms < boundMs, `p99 ${loaded.p99Ms} ms, idle maximum ${idle.maxMs} ms`);
-    assert.ok(loaded.maxMs < 200 + 10 * idle.maxMs, `maximum ${loaded.maxMs} ms, idle maximum ${idle.maxMs} ms`);
+    const told = `idle maximum ${idle.maxMs} ms, factor ${factor}`;
+    assert.ok(loaded.p99Ms < 50 * factor + 5 * idle.maxMs, `p99 ${loaded.p99Ms} ms, ${told}`);
+    assert.ok(loaded.maxMs < 250 * factor + 10 * idle.maxMs, `maximum ${loaded.maxMs} ms, ${told}`);
   });
 }
