@@ -5,6 +5,7 @@ import { describeError } from '../shared/errors.js';
 import type { Log } from '../shared/log.js';
 import { version } from '../shared/version.js';
 import { openAgentEndpoints, type AgentEndpoints } from './admin/agent-endpoints.js';
+import { EndpointMetrics } from './admin/endpoint-metrics.js';
 import { AgentView } from './admin/agent-view.js';
 import type { ReadinessReport } from './admin/readiness.js';
 import { WorkloadCapture } from './capture/workload-capture.js';
@@ -143,6 +144,7 @@ export async function startAgent({
     capture,
   });
   registerStateGauges(registry, view.observed());
+  const endpointMetrics = new EndpointMetrics({ registry });
   const probe = new NamespaceProbe({ registry, log, targets: () => view.namespaces() });
   const openEndpoints = (): Promise<AgentEndpoints> =>
     openAgentEndpoints({
@@ -151,6 +153,7 @@ export async function startAgent({
       log,
       sources: {
         registry,
+        onCut: (endpoint, why) => endpointMetrics.cut(endpoint, why),
         readiness: () => view.readiness(),
         isAlive: () => view.isAlive(),
         configuration: () => shownConfiguration,

@@ -250,6 +250,7 @@ async function open(
     trail,
     log,
     onAnswered: (answered) => metrics.answered(answered),
+    onCut: (why) => metrics.connectionCut(why),
   });
   closing.push('api', () => server[Symbol.asyncDispose]());
   const port = await server.listen(listen.host, listen.port);

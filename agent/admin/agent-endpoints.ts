@@ -5,6 +5,8 @@ import { logLevels, type Log, type LogLevel } from '../../shared/log.js';
 import type { ListenAddress } from '../../shared/config/listen-address.js';
 import type { WorkerDump } from '../dataplane/messages.js';
 import { listenerOf } from '../native/passed-sockets.js';
+import type { ConnectionCut } from '../../shared/http/bounded-server.js';
+import { sharedAnswer } from '../../shared/http/shared-answer.js';
 import { HttpEndpoint, type EndpointRoutes } from './http-endpoint.js';
 import type { ReadinessReport } from './readiness.js';
 
@@ -17,7 +19,12 @@ export type EndpointSources = {
   readonly state: () => unknown;
   readonly workers: () => Promise<readonly WorkerDump[]>;
   readonly registry: Registry;
+  /** A limit ended a connection to an endpoint. */
+  readonly onCut: (endpoint: EndpointName, why: ConnectionCut) => void;
 };
+
+export const endpointNames = ['health', 'metrics', 'admin'] as const;
+export type EndpointName = (typeof endpointNames)[number];
 
 export type AgentEndpoints = AsyncDisposable & {
   readonly ports: { readonly admin: number; readonly metrics: number; readonly health: number };
@@ -43,25 +50,26 @@ export async function openAgentEndpoints(o: {
   const close = async (): Promise<void> => {
     await Promise.all(opened.map((endpoint) => endpoint[Symbol.asyncDispose]()));
   };
-  const open = async (setting: string, address: ListenAddress, routes: EndpointRoutes): Promise<number> => {
-    const loopbackOnly = setting === '--admin-address';
+  const open = async (name: EndpointName, routes: EndpointRoutes): Promise<number> => {
+    const address = addresses[name];
     const keptFd = kept.get(address.port);
     kept.delete(address.port);
     const endpoint = await HttpEndpoint.listen({
       address,
       routes,
       log,
-      setting,
-      loopbackOnly,
+      setting: `--${name}-address`,
+      loopbackOnly: name === 'admin',
+      onCut: (why) => sources.onCut(name, why),
       ...(keptFd === undefined ? {} : { keptFd }),
     });
     opened.push(endpoint);
     return endpoint.port;
   };
   try {
-    const health = await open('--health-address', addresses.health, healthRoutes(sources));
-    const metrics = await open('--metrics-address', addresses.metrics, metricsRoutes(sources));
-    const admin = await open('--admin-address', addresses.admin, adminRoutes(sources, log));
+    const health = await open('health', healthRoutes(sources));
+    const metrics = await open('metrics', metricsRoutes(sources));
+    const admin = await open('admin', adminRoutes(sources, log));
     const sockets = (): readonly number[] => opened.map((endpoint) => endpoint.fd);
     return { ports: { admin, metrics, health }, sockets, [Symbol.asyncDispose]: close };
   } catch (error) {
@@ -103,13 +111,10 @@ function healthRoutes(sources: EndpointSources): EndpointRoutes {
   };
 }
 
-function metricsRoutes(sources: EndpointSources): EndpointRoutes {
+function metricsRoutes({ registry }: EndpointSources): EndpointRoutes {
+  const text = sharedAnswer(() => registry.metrics());
   return {
-    'GET /metrics': async () => ({
-      status: 200,
-      body: await sources.registry.metrics(),
-      contentType: sources.registry.contentType,
-    }),
+    'GET /metrics': async () => ({ status: 200, body: await text(), contentType: registry.contentType }),
   };
 }
 

@@ -1,8 +1,9 @@
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
-import net, { type AddressInfo } from 'node:net';
+import type { AddressInfo } from 'node:net';
 import { CulvertError, describeError } from '../../shared/errors.js';
 import type { Log } from '../../shared/log.js';
 import type { ListenAddress } from '../../shared/config/listen-address.js';
+import { BoundedServer, optionsFor, type ConnectionCut, type ServerLimits } from '../../shared/http/bounded-server.js';
 import { acceptedFd } from '../native/addon.js';
 
 export type EndpointAnswer = {
@@ -18,11 +19,16 @@ export type EndpointHandler = (url: URL) => Promise<EndpointAnswer> | EndpointAn
 /** Keys are `GET /path` or `POST /path`. */
 export type EndpointRoutes = Readonly<Record<`${'GET' | 'POST'} /${string}`, EndpointHandler>>;
 
-/** Bounds what an unknown client can hold open. */
-const requestTimeoutMs = 10_000;
-const maxConnections = 64;
-/** How long a request may take that was not answered yet when the endpoint closes. */
-const closeGraceMs = 5000;
+/** What an unknown client can hold open. */
+const limits: ServerLimits = {
+  connections: 256,
+  perSource: 32,
+  headTimeoutMs: 10_000,
+  requestTimeoutMs: 10_000,
+  idleTimeoutMs: 5000,
+  readTimeoutMs: 10_000,
+  closeGraceMs: 5000,
+};
 
 /**
  * A small HTTP server for health, metrics and admin: fixed paths, no bodies, short timeouts. Owns its socket.
@@ -31,29 +37,29 @@ const closeGraceMs = 5000;
  */
 export class HttpEndpoint {
   readonly #server: Server;
+  readonly #bounded: BoundedServer;
   readonly #log: Log;
   readonly #routes: EndpointRoutes;
   readonly #loopbackOnly: boolean;
-  readonly #closeGraceMs: number;
-  #closed: Promise<void> | null = null;
 
   private constructor(init: {
     readonly routes: EndpointRoutes;
     readonly log: Log;
     readonly loopbackOnly: boolean;
     readonly graceMs: number;
+    readonly onCut: (why: ConnectionCut) => void;
   }) {
-    this.#closeGraceMs = init.graceMs;
     this.#routes = init.routes;
     this.#log = init.log;
     this.#loopbackOnly = init.loopbackOnly;
-    this.#server = createServer(
-      { requestTimeout: requestTimeoutMs, headersTimeout: requestTimeoutMs },
-      (request, response) => {
-        void this.#answer(request, response);
-      },
-    );
-    this.#server.maxConnections = maxConnections;
+    this.#server = createServer(optionsFor(limits));
+    this.#bounded = new BoundedServer({
+      server: this.#server,
+      limits: { ...limits, closeGraceMs: init.graceMs },
+      onCut: init.onCut,
+      onError: (error) => init.log.error({ err: error }, 'endpoint failed'),
+      answer: (request, response) => void this.#answer(request, response),
+    });
   }
 
   /** Throws CulvertError `LISTEN_FAILED` with a hint. */
@@ -68,23 +74,19 @@ export class HttpEndpoint {
     readonly keptFd?: number;
     /** What a connection that brings no request gets when the endpoint closes. */
     readonly graceMs?: number;
+    /** Called for each connection that a limit ended. */
+    readonly onCut?: (why: ConnectionCut) => void;
   }): Promise<HttpEndpoint> {
-    const { loopbackOnly = false, graceMs = closeGraceMs } = init;
-    const endpoint = new HttpEndpoint({ ...init, loopbackOnly, graceMs });
-    await new Promise<void>((resolve, reject) => {
-      endpoint.#server.once('error', (cause) => {
-        reject(
-          new CulvertError({
-            code: 'LISTEN_FAILED',
-            message: `cannot listen on ${init.address.host} port ${init.address.port}: ${describeError(cause)}`,
-            hint: `another agent may already be running; otherwise choose another address with ${init.setting}`,
-            cause,
-          }),
-        );
+    const { loopbackOnly = false, graceMs = limits.closeGraceMs, onCut = () => undefined } = init;
+    const endpoint = new HttpEndpoint({ ...init, loopbackOnly, graceMs, onCut });
+    await endpoint.#bounded.listen(init.keptFd === undefined ? init.address : { fd: init.keptFd }).catch((cause) => {
+      throw new CulvertError({
+        code: 'LISTEN_FAILED',
+        message: `cannot listen on ${init.address.host} port ${init.address.port}: ${describeError(cause)}`,
+        hint: `another agent may already be running; otherwise choose another address with ${init.setting}`,
+        cause,
       });
-      endpoint.#server.listen(init.keptFd === undefined ? init.address : { fd: init.keptFd }, resolve);
     });
-    endpoint.#server.on('error', (error) => init.log.error({ err: error }, 'endpoint failed'));
     return endpoint;
   }
 
@@ -97,38 +99,24 @@ export class HttpEndpoint {
     return acceptedFd(this.#server);
   }
 
-  /**
-   * Stops listening at once. Resolves when every connection that was accepted before is answered, or cut after the grace: a
-   * process that takes over has the same listening socket, so none that a client opens meanwhile is reset.
-   */
+  /** Stops listening at once; see {@link BoundedServer}. */
   [Symbol.asyncDispose](): Promise<void> {
-    return (this.#closed ??= this.#close());
-  }
-
-  async #close(): Promise<void> {
-    // Not http's own close, which on Node 26 also cuts connections whose request has not come yet.
-    const closed = new Promise<void>((resolve) => net.Server.prototype.close.call(this.#server, () => resolve()));
-    const timer = setTimeout(() => this.#server.closeAllConnections(), this.#closeGraceMs);
-    await closed;
-    clearTimeout(timer);
-    // Ends http's timer that looks after connections.
-    this.#server.close();
+    return this.#bounded[Symbol.asyncDispose]();
   }
 
   async #answer(request: IncomingMessage, response: ServerResponse): Promise<void> {
-    response.on('error', () => undefined);
     const answer = await this.#handle(request);
     const isText = typeof answer.body === 'string';
     const body = typeof answer.body === 'string' ? answer.body : `${JSON.stringify(answer.body, null, 2)}\n`;
-    response.writeHead(answer.status, {
-      'content-type': answer.contentType ?? (isText ? 'text/plain; charset=utf-8' : 'application/json'),
-      'content-length': Buffer.byteLength(body),
-      'cache-control': 'no-store',
-      'x-content-type-options': 'nosniff',
-      // One request each: who asks every few seconds gains nothing from an open connection, and none has to be cut.
-      connection: 'close',
+    this.#bounded.send(response, {
+      status: answer.status,
+      headers: {
+        'content-type': answer.contentType ?? (isText ? 'text/plain; charset=utf-8' : 'application/json'),
+        // One request each: who asks every few seconds gains nothing from an open connection, and none has to be cut.
+        connection: 'close',
+      },
+      body,
     });
-    response.end(request.method === 'HEAD' ? undefined : body);
   }
 
   async #handle(request: IncomingMessage): Promise<EndpointAnswer> {

@@ -1,8 +1,8 @@
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import { createServer, type Server } from 'node:https';
-import type { AddressInfo } from 'node:net';
 import { parseIp } from '../../shared/address.js';
 import { CulvertError } from '../../shared/errors.js';
+import { BoundedServer, optionsFor, type ConnectionCut, type ServerLimits } from '../../shared/http/bounded-server.js';
 import type { Log } from '../../shared/log.js';
 import { requireRole, type Principal } from '../access/role.js';
 import type { ServerKeyPair } from '../ca/server-certificate.js';
@@ -11,17 +11,18 @@ import { badRequest, toErrorAnswer } from './api-error.js';
 import { isRefusal, runAudited } from './audited-requests.js';
 import { matchRoute, type ApiAnswer, type Route } from './router.js';
 
-/** Limits for slow clients: a client that exceeds one is disconnected. */
-const headersTimeoutMs = 10_000;
-const requestTimeoutMs = 60_000;
-const handshakeTimeoutMs = 10_000;
-const keepAliveTimeoutMs = 30_000;
-const maxConnections = 2048;
-const maxHeaderBytes = 16 * 1024;
+/** What clients can hold of the API. A client that exceeds a time is disconnected. */
+const limits: ServerLimits = {
+  connections: 2048,
+  perSource: 256,
+  headTimeoutMs: 10_000,
+  requestTimeoutMs: 60_000,
+  idleTimeoutMs: 30_000,
+  readTimeoutMs: 60_000,
+  closeGraceMs: 5000,
+};
 /** Status for the metrics when the client disconnected before the answer; nginx uses the same number. */
 const clientClosedRequest = 499;
-/** How long running requests may take when the server closes. */
-const closeGraceMs = 5000;
 
 /** An answered request. `route` is the pattern, never the path, so that it can be a metric label. */
 export type AnsweredRequest = {
@@ -37,6 +38,7 @@ export type AnsweredRequest = {
  */
 export class ApiServer implements AsyncDisposable {
   readonly #server: Server;
+  readonly #bounded: BoundedServer;
   readonly #routes: readonly Route[];
   readonly #authenticate: (authorization: string | undefined) => Principal | undefined;
   readonly #trail: AuditTrail;
@@ -51,6 +53,8 @@ export class ApiServer implements AsyncDisposable {
     readonly trail: AuditTrail;
     readonly log: Log;
     readonly onAnswered: (answered: AnsweredRequest) => void;
+    /** A limit ended a connection. */
+    readonly onCut: (why: ConnectionCut) => void;
   }) {
     this.#routes = init.routes;
     this.#authenticate = init.authenticate;
@@ -61,38 +65,30 @@ export class ApiServer implements AsyncDisposable {
       cert: init.identity.chainPem,
       key: init.identity.privateKeyPem,
       minVersion: 'TLSv1.2',
-      handshakeTimeout: handshakeTimeoutMs,
-      headersTimeout: headersTimeoutMs,
-      requestTimeout: requestTimeoutMs,
-      keepAliveTimeout: keepAliveTimeoutMs,
-      maxHeaderSize: maxHeaderBytes,
+      ...optionsFor(limits),
     });
-    this.#server.maxConnections = maxConnections;
-    this.#server.on('request', (request, response) => {
-      this.#answer(request, response).catch((error: unknown) => {
-        this.#log.error({ err: error }, 'could not write an answer');
-        response.destroy();
-      });
+    this.#bounded = new BoundedServer({
+      server: this.#server,
+      limits,
+      onCut: init.onCut,
+      onError: (error) => this.#log.error({ err: error }, 'the API server failed'),
+      answer: (request, response) => {
+        this.#answer(request, response).catch((error: unknown) => {
+          this.#log.error({ err: error }, 'could not write an answer');
+          response.destroy();
+        });
+      },
     });
     this.#server.on('tlsClientError', (error) => this.#log.debug({ err: error }, 'a TLS handshake failed'));
-    this.#server.on('clientError', (error, socket) => {
-      this.#log.debug({ err: error }, 'could not read a request');
-      socket.destroy();
-    });
+    this.#server.on('clientError', (error) => this.#log.debug({ err: error }, 'could not read a request'));
   }
 
   /** Resolves with the port. Errors: `LISTEN_FAILED`. */
   async listen(host: string, port: number): Promise<number> {
-    await new Promise<void>((resolve, reject) => {
-      const fail = (cause: NodeJS.ErrnoException): void => reject(listenError(host, port, cause));
-      this.#server.once('error', fail);
-      this.#server.listen({ host, port }, () => {
-        this.#server.off('error', fail);
-        this.#server.on('error', (error) => this.#log.error({ err: error }, 'the API server failed'));
-        resolve();
-      });
+    const given = await this.#bounded.listen({ host, port }).catch((cause: NodeJS.ErrnoException) => {
+      throw listenError(host, port, cause);
     });
-    return (this.#server.address() as AddressInfo).port;
+    return given;
   }
 
   /** New connections get the new certificate; open ones stay. */
@@ -100,19 +96,15 @@ export class ApiServer implements AsyncDisposable {
     this.#server.setSecureContext({ cert: identity.chainPem, key: identity.privateKeyPem, minVersion: 'TLSv1.2' });
   }
 
-  async [Symbol.asyncDispose](): Promise<void> {
-    if (!this.#server.listening) return;
-    const closed = new Promise<void>((resolve) => this.#server.close(() => resolve()));
-    this.#server.closeIdleConnections();
-    const timer = setTimeout(() => this.#server.closeAllConnections(), closeGraceMs);
-    await closed;
-    clearTimeout(timer);
+  [Symbol.asyncDispose](): Promise<void> {
+    return this.#bounded[Symbol.asyncDispose]();
   }
 
   /** Throws CulvertError `UNAUTHORIZED`. */
   #principal(request: IncomingMessage): Principal {
     const principal = this.#authenticate(request.headers.authorization);
     if (principal === undefined) throw unauthorized();
+    this.#bounded.prove(request);
     return principal;
   }
 
@@ -147,8 +139,23 @@ export class ApiServer implements AsyncDisposable {
       if (request.destroyed && !request.complete) answer = { ...answer, status: clientClosedRequest };
       else if (answer.status >= 500) this.#log.error({ err: error, method, route: pattern }, 'a request failed');
     }
-    send(response, answer, request.complete);
+    this.#send(response, answer, request.complete);
     this.#onAnswered({ method, route: pattern, status: answer.status, durationMs: performance.now() - startedAt });
+  }
+
+  /** `isRead`: the whole request was read. If not, the connection closes, so that the rest is not read as the next request. */
+  #send(response: ServerResponse, answer: ApiAnswer, isRead: boolean): void {
+    const isText = answer.contentType !== undefined && typeof answer.body === 'string';
+    this.#bounded.send(response, {
+      status: answer.status,
+      headers: {
+        'content-type': answer.contentType ?? 'application/json; charset=utf-8',
+        'strict-transport-security': 'max-age=31536000',
+        ...(answer.status === 401 ? { 'www-authenticate': 'Bearer' } : {}),
+        ...(isRead ? {} : { connection: 'close' }),
+      },
+      body: isText ? answer.body : `${JSON.stringify(answer.body)}\n`,
+    });
   }
 }
 
@@ -173,23 +180,6 @@ async function readBody(request: IncomingMessage, maxBytes: number): Promise<Buf
     chunks.push(chunk);
   }
   return Buffer.concat(chunks);
-}
-
-/** `isRead`: the whole request was read. If not, the connection closes, so that the rest is not read as the next request. */
-function send(response: ServerResponse, answer: ApiAnswer, isRead: boolean): void {
-  if (response.destroyed) return;
-  const isText = answer.contentType !== undefined && typeof answer.body === 'string';
-  const payload = isText ? answer.body : `${JSON.stringify(answer.body)}\n`;
-  response.writeHead(answer.status, {
-    'content-type': answer.contentType ?? 'application/json; charset=utf-8',
-    'content-length': Buffer.byteLength(payload),
-    'cache-control': 'no-store',
-    'x-content-type-options': 'nosniff',
-    'strict-transport-security': 'max-age=31536000',
-    ...(answer.status === 401 ? { 'www-authenticate': 'Bearer' } : {}),
-    ...(isRead ? {} : { connection: 'close' }),
-  });
-  response.end(payload);
 }
 
 function unauthorized(): CulvertError {

@@ -1,4 +1,5 @@
 import { Counter, collectDefaultMetrics, Gauge, Histogram, Registry } from 'prom-client';
+import { connectionCuts, type ConnectionCut } from '../../shared/http/bounded-server.js';
 import { version } from '../../shared/version.js';
 import { agentStates, type AgentStatus } from '../fleet/agent-registry.js';
 import type { FlowBatchOutcome } from '../flows/flow-history.js';
@@ -55,11 +56,17 @@ export class ControllerMetrics {
     ['outcome'],
   );
   readonly #unauthorized = this.#counter('unauthorized_total', 'API requests without a valid credential.', []);
+  readonly #cuts = this.#counter(
+    'connections_cut_total',
+    'Connections to the API that a limit ended: too many from one source or in all, or a client that was too slow.',
+    ['why'],
+  );
   readonly #readGauges: () => ControllerGauges;
 
   constructor(init: { readonly readGauges: () => ControllerGauges }) {
     this.#readGauges = init.readGauges;
     collectDefaultMetrics({ register: this.#registry });
+    for (const why of connectionCuts) this.#cuts.inc({ why }, 0);
     this.#registerGauges();
   }
 
@@ -72,6 +79,10 @@ export class ControllerMetrics {
     this.#requests.inc({ method: knownMethods.has(method) ? method : 'other', route, status: String(status) });
     this.#requestSeconds.observe({ route }, durationMs / 1000);
     if (status === 401 && route !== '/v1/join') this.#unauthorized.inc();
+  }
+
+  connectionCut(why: ConnectionCut): void {
+    this.#cuts.inc({ why });
   }
 
   changed(outcome: ChangeResult): void {

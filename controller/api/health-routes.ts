@@ -1,3 +1,4 @@
+import { sharedAnswer } from '../../shared/http/shared-answer.js';
 import type { PendingTask, ReadyAnswer } from './api-types.js';
 import type { ControllerMetrics } from './controller-metrics.js';
 import type { Route } from './router.js';
@@ -8,6 +9,7 @@ export function healthRoutes(init: {
   readonly metrics: ControllerMetrics;
 }): Route[] {
   const { pending, metrics } = init;
+  const render = sharedAnswer(() => metrics.render());
   return [
     {
       method: 'GET',
@@ -33,7 +35,7 @@ export function healthRoutes(init: {
       access: 'open',
       maxBodyBytes: 0,
       handle: async () => {
-        const { text, contentType } = await metrics.render();
+        const { text, contentType } = await render();
         return { status: 200, body: text, contentType };
       },
     },

@@ -1,11 +1,10 @@
-import { ipBytes, isIpv6, parseIp } from '../../shared/address.js';
+import { sourceOf } from '../../shared/source-of.js';
 
 /** How many sources are tracked. Beyond it the oldest is dropped, which bounds memory. */
 const maxSources = 10_000;
 
 /**
- * Counts failures per source and says how long a source has to wait. IPv6 sources count by their /64, because one host
- * can use any number of addresses in it.
+ * Counts failures per source and says how long a source has to wait.
  */
 export class FailureLimiter {
   readonly #maxFailures: number;
@@ -21,7 +20,7 @@ export class FailureLimiter {
 
   /** Milliseconds until the source may try again; 0 means now. */
   waitMs(source: string): number {
-    const entry = this.#sources.get(sourceKey(source));
+    const entry = this.#sources.get(sourceOf(source));
     if (entry === undefined || entry.failures < this.#maxFailures) return 0;
     const left = entry.untilMs - this.#nowMs();
     // More than the window means that the clock was set back.
@@ -29,7 +28,7 @@ export class FailureLimiter {
   }
 
   fail(source: string): void {
-    const key = sourceKey(source);
+    const key = sourceOf(source);
     const now = this.#nowMs();
     const entry = this.#sources.get(key);
     const isCurrent = entry !== undefined && entry.untilMs > now && entry.untilMs - now <= this.#windowMs;
@@ -41,10 +40,4 @@ export class FailureLimiter {
     const oldest = this.#sources.keys().next().value;
     if (this.#sources.size > maxSources && oldest !== undefined) this.#sources.delete(oldest);
   }
-}
-
-function sourceKey(source: string): string {
-  const ip = parseIp(source);
-  if (ip === undefined) return source;
-  return isIpv6(ip) ? ipBytes(ip).slice(0, 8).join(',') : ip;
 }

@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import { execFile, spawn, type ChildProcess } from 'node:child_process';
+import { execFile } from 'node:child_process';
 import { once } from 'node:events';
 import { existsSync, readdirSync } from 'node:fs';
 import { readFile, stat, writeFile } from 'node:fs/promises';
@@ -7,63 +7,20 @@ import { createServer, type AddressInfo } from 'node:net';
 import path from 'node:path';
 import { test } from 'node:test';
 import { promisify } from 'node:util';
-import { parse } from 'yaml';
 import { certificateHash } from '../../../shared/pki/certificate-info.js';
 import { splitCertificates } from '../../../shared/pki/pem.js';
 import type { ApplyAnswer } from '../../../controller/api/api-types.js';
 import {
   callApi,
-  eventually,
   temporaryDirectory,
   withDeadline,
   workloadDocument,
 } from '../../support/controller/controller-fixture.js';
+import { ready, spawnedController } from '../../support/controller/controller-process.js';
 import { programs } from '../../lab/programs.js';
 
 const [, program] = programs.controller;
 const run = promisify(execFile);
-
-type Access = { readonly url: string; readonly caPem: string; readonly adminToken: string };
-
-/** A controller as a process of its own, killed at the end of the test whatever happens. */
-async function spawned(stateDir: string, args: readonly string[] = []) {
-  const own = ['--state-dir', stateDir, '--listen', '127.0.0.1:0', '--nats-listen', '127.0.0.1:0'];
-  const child: ChildProcess = spawn(process.execPath, [program, 'run', ...own, ...args], {
-    stdio: ['ignore', 'pipe', 'pipe'],
-  });
-  let output = '';
-  let isClosed = false;
-  child.once('close', () => (isClosed = true));
-  const exited = once(child, 'exit') as Promise<[number | null, NodeJS.Signals | null]>;
-  child.stdout?.on('data', (chunk: Buffer) => (output += chunk.toString()));
-  child.stderr?.on('data', (chunk: Buffer) => (output += chunk.toString()));
-  const access = async (): Promise<Access> =>
-    eventually('the controller says that it serves', async () => {
-      assert.ok(!isClosed, `it has ended: ${output}`);
-      const url = /"url":"(https:[^"]+)"/.exec(output)?.[1];
-      if (url === undefined) return undefined;
-      const context = parse(await readFile(path.join(stateDir, 'admin.yaml'), 'utf8')) as Record<string, string>;
-      assert.equal(context['controller'], url);
-      return { url, caPem: context['ca'] ?? '', adminToken: context['token'] ?? '' };
-    });
-  return {
-    child,
-    exited,
-    access,
-    output: () => output,
-    [Symbol.asyncDispose]: async () => {
-      if (child.exitCode === null && child.signalCode === null) child.kill('SIGKILL');
-      await exited;
-    },
-  };
-}
-
-async function ready(access: Access): Promise<void> {
-  await eventually('the controller is ready', async () => {
-    const answer = await callApi(access, 'GET', '/readyz', { token: null });
-    return answer.status === 200 ? true : undefined;
-  });
-}
 
 async function natsPid(stateDir: string): Promise<number> {
   return Number(await readFile(path.join(stateDir, 'nats/nats-server.pid'), 'utf8'));
@@ -76,7 +33,7 @@ function command(stateDir: string, args: readonly string[]) {
 test('a controller that is killed leaves a store that the next one goes on with', async () => {
   await using directory = await temporaryDirectory();
   const { path: stateDir } = directory;
-  await using first = await spawned(stateDir);
+  await using first = await spawnedController(stateDir);
   const access = await first.access();
   await ready(access);
   const body = { documents: workloadDocument('shop', 'api', { ip: '198.18.1.1' }) };
@@ -85,7 +42,7 @@ test('a controller that is killed leaves a store that the next one goes on with'
   first.child.kill('SIGKILL');
   await first.exited;
 
-  await using second = await spawned(stateDir);
+  await using second = await spawnedController(stateDir);
   const again = await second.access();
   await ready(again);
   assert.notEqual(await natsPid(stateDir), orphan);
@@ -103,7 +60,7 @@ test('a controller that is killed leaves a store that the next one goes on with'
 test('every secret in the state directory is readable by its owner alone', async () => {
   await using directory = await temporaryDirectory();
   const { path: stateDir } = directory;
-  await using controller = await spawned(stateDir);
+  await using controller = await spawnedController(stateDir);
   await ready(await controller.access());
   const secrets = [
     'admin.yaml',
@@ -178,7 +135,7 @@ test('the CA is exported for openssl, imported elsewhere, and not over another b
   const file = path.join(directory.path, 'ca.p12');
   await writeFile(password, 'correct horse\n');
   {
-    await using controller = await spawned(stateDir);
+    await using controller = await spawnedController(stateDir);
     await ready(await controller.access());
   }
   await command(stateDir, ['ca', 'export', '--out', file, '--password-file', password]);
@@ -192,7 +149,7 @@ test('the CA is exported for openssl, imported elsewhere, and not over another b
 
   const importing = ['ca', 'import', '--in', file, '--password-file', password];
   await command(other, importing);
-  await using controller = await spawned(other);
+  await using controller = await spawnedController(other);
   const { caPem } = await controller.access();
   assert.equal(certificateHash(caPem), certificateHash(exported));
   await assert.rejects(command(other, [...importing, '--replace']), /in use by process/);
@@ -205,7 +162,7 @@ test('a root is rotated in three steps, and both roots are handed out in between
   await using directory = await temporaryDirectory();
   const { path: stateDir } = directory;
   const roots = async (): Promise<string[]> => {
-    await using controller = await spawned(stateDir);
+    await using controller = await spawnedController(stateDir);
     const access = await controller.access();
     await ready(access);
     const { body } = await callApi(access, 'GET', '/v1/ca', { token: null });
