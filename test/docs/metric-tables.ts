@@ -1,4 +1,5 @@
 import { Registry } from 'prom-client';
+import { EndpointMetrics } from '../../agent/admin/endpoint-metrics.js';
 import { AgentMetrics } from '../../agent/telemetry/agent-metrics.js';
 import { FlowMetrics } from '../../agent/telemetry/flows/flow-metrics.js';
 import { registerHostGauges } from '../../agent/telemetry/host-gauges.js';
@@ -37,6 +38,7 @@ export function agentMetrics(): MetricDescription[] {
     maxWaitingBytesPerWorkload: 0,
   });
   registerHostGauges(registry).dispose();
+  void new EndpointMetrics({ registry });
   return described(registry);
 }
 

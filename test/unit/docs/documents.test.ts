@@ -4,6 +4,7 @@ import path from 'node:path';
 import { test } from 'node:test';
 import { readSourceTree } from '../../house/source-tree.js';
 import { blockNames, documentFiles, fillBlocks, generatedBlocks } from '../../docs/generated-blocks.js';
+import { agentMetrics, controllerMetrics } from '../../docs/metric-tables.js';
 import { allDocuments } from '../../docs/all-documents.js';
 
 test('the generated parts of the documents are those of the code', async () => {
@@ -23,6 +24,20 @@ test('a document that is behind is made new, and a mark that names nothing is an
   assert.match(filled, /^before\n<!-- generated: ports -->\n\| port [^]*15001[^]*<!-- end -->\nafter\n$/);
   assert.equal(await fillBlocks(filled), filled);
   await assert.rejects(fillBlocks('<!-- generated: nothing -->\n<!-- end -->'), /no block "nothing"/);
+});
+
+test('every metric that the code of the programs names is in the tables', () => {
+  const described = new Set([...agentMetrics(), ...controllerMetrics()].map(({ name }) => name));
+  const named = readSourceTree('.')
+    .filter(({ path: file }) => /^(?:agent|controller|shared)\//.test(file))
+    .flatMap(({ path: file }) =>
+      [...readFileSync(file, 'utf8').matchAll(/\bname: '(culvert_\w+)'/g)].map(([, name = '']) => name),
+    );
+  assert.ok(named.length > 20, `${named.length} metrics`);
+  assert.deepEqual(
+    [...new Set(named)].filter((name) => !described.has(name)),
+    [],
+  );
 });
 
 test('every file that a document names exists', () => {
