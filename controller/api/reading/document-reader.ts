@@ -42,19 +42,21 @@ type Thread = { readonly worker: Worker; readonly ended: Promise<never> };
 export class DocumentReader implements AsyncDisposable {
   readonly #log: Log;
   readonly #deadlineMs: number;
+  readonly #threadMegabytes: number;
   readonly #queue = new SerialQueue();
   #waiting = 0;
   #thread: Thread | null = null;
   #idle: NodeJS.Timeout | undefined;
   #lastId = 0;
 
-  /** `deadlineMs`: for tests. */
-  constructor(init: { readonly log: Log; readonly deadlineMs?: number }) {
+  /** `deadlineMs`, `threadMegabytes`: for tests. */
+  constructor(init: { readonly log: Log; readonly deadlineMs?: number; readonly threadMegabytes?: number }) {
     this.#log = init.log;
     this.#deadlineMs = init.deadlineMs ?? deadlineMs;
+    this.#threadMegabytes = init.threadMegabytes ?? threadMegabytes;
   }
 
-  /** Errors: `BAD_REQUEST`, `DOCUMENTS_TOO_SLOW`, `READER_BUSY`. */
+  /** Errors: `BAD_REQUEST`, `DOCUMENTS_TOO_SLOW`, `DOCUMENTS_TOO_LARGE`, `READER_BUSY`. */
   async read(body: Buffer): Promise<ReadApply> {
     const small = body.length > maxBodyHere ? undefined : readApplyBody(body);
     if (small !== undefined && isQuick(small.documents)) {
@@ -119,13 +121,16 @@ export class DocumentReader implements AsyncDisposable {
     clearTimeout(this.#idle);
     const thread = (this.#thread ??= this.#start());
     let timer: NodeJS.Timeout | undefined;
+    let refusal: CulvertError;
     const late = new Promise<never>((_, reject) => {
       timer = setTimeout(() => reject(tooSlow(this.#deadlineMs)), this.#deadlineMs);
     });
     try {
-      return await Promise.race([task(thread), late, thread.ended]);
+      const outcome = await Promise.race([outcomeOf(task(thread)), late, thread.ended]);
+      if ('value' in outcome) return outcome.value;
+      // The thread answered, and waits for the next question.
+      refusal = outcome.refusal;
     } catch (error) {
-      if (error instanceof CulvertError && error.code !== 'DOCUMENTS_TOO_SLOW') throw error;
       // The thread computes, or is gone; its next answer would be to an old question.
       await this.#end();
       throw error;
@@ -134,20 +139,25 @@ export class DocumentReader implements AsyncDisposable {
       this.#idle = setTimeout(() => void this.#end(), idleMs);
       this.#idle.unref();
     }
+    throw refusal;
   }
 
   #start(): Thread {
     const worker = new Worker(new URL('./reading-thread.js', import.meta.url), {
       name: 'culvert-reading',
-      resourceLimits: { maxOldGenerationSizeMb: threadMegabytes },
+      resourceLimits: { maxOldGenerationSizeMb: this.#threadMegabytes },
     });
     worker.unref();
     const ended = new Promise<never>((_, reject) => {
+      const forget = (error: unknown): void => {
+        // Also between two readings: the next one starts another.
+        if (this.#thread?.worker === worker) this.#thread = null;
+        reject(error);
+      };
       worker.once('error', (error: NodeJS.ErrnoException) => {
-        const isFull = error.code === 'ERR_WORKER_OUT_OF_MEMORY';
-        reject(isFull ? tooLarge() : error);
+        forget(error.code === 'ERR_WORKER_OUT_OF_MEMORY' ? tooLarge(this.#threadMegabytes) : error);
       });
-      worker.once('exit', () => reject(new Error('the thread that reads documents has ended')));
+      worker.once('exit', () => forget(new Error('the thread that reads documents has ended')));
     });
     ended.catch(() => undefined);
     return { worker, ended };
@@ -157,6 +167,18 @@ export class DocumentReader implements AsyncDisposable {
     const thread = this.#thread;
     this.#thread = null;
     await thread?.worker.terminate();
+  }
+}
+
+/** What a thread made of a task: a refusal is an answer too. */
+type Outcome<T> = { readonly value: T } | { readonly refusal: CulvertError };
+
+async function outcomeOf<T>(task: Promise<T>): Promise<Outcome<T>> {
+  try {
+    return { value: await task };
+  } catch (error) {
+    if (error instanceof CulvertError) return { refusal: error };
+    throw error;
   }
 }
 
@@ -190,10 +212,10 @@ function tooSlow(ms: number): CulvertError {
   });
 }
 
-function tooLarge(): CulvertError {
+function tooLarge(megabytes: number): CulvertError {
   return new CulvertError({
     code: 'DOCUMENTS_TOO_LARGE',
-    message: `the documents take more than ${threadMegabytes} MiB to read; nothing was changed`,
+    message: `the documents take more than ${megabytes} MiB to read; nothing was changed`,
     hint: 'apply them in several parts',
   });
 }

@@ -174,6 +174,7 @@ class Input {
     // An item of a list is not its whole text.
     if (only !== undefined && read.length === 1 && read[0]?.path.length === 0 && isClean) {
       knownDocuments.add(chunk.text, only);
+      this.#locateInText(only, (path) => lineInChunk(chunk, path));
     }
   }
 
@@ -282,6 +283,13 @@ class Input {
       message: `is written twice, first in line ${String(first.lineOf(['metadata', 'name']))}`,
       hint: 'keep one of the two, or give one another name',
     });
+  }
+
+  /** Lets go of the tree of a document, which takes many times the memory of its text. */
+  #locateInText(resource: Resource, lineOf: ResourceLocation['lineOf']): void {
+    const key = resourceKey(resource);
+    const location = this.#locations.get(key);
+    if (location !== undefined) this.#locations.set(key, { ...location, lineOf });
   }
 
   add({ offset, line, resource = null, path = '', message, hint }: Finding): void {

@@ -66,6 +66,29 @@ test('a reading past the deadline is ended with a clear refusal, and the next on
   assert.equal(parsed.resources.length, 1);
 });
 
+test('a reading that takes too much memory is ended with a clear refusal, and the next one works', async () => {
+  await using reader = new DocumentReader({ log: silentLog, threadMegabytes: 48 });
+  const large = Array.from({ length: 80_000 }, (_, at) => `a${at}: 1\n`).join('');
+  for (let round = 0; round < 2; round++) {
+    await assert.rejects(reader.read(bodyOf(large)), {
+      code: 'DOCUMENTS_TOO_LARGE',
+      message: 'the documents take more than 48 MiB to read; nothing was changed',
+    });
+    const { parsed } = await reader.read(bodyOf(segments.slice(0, 400_000).replace(/---\n[^-]*$/, '')));
+    assert.ok(parsed.resources.length > 10);
+  }
+});
+
+test('the memory that a reading takes is that of its documents, not of their syntax', async () => {
+  await using reader = new DocumentReader({ log: silentLog, threadMegabytes: 96 });
+  const rules = Array.from({ length: 4000 }, (_, at) => {
+    const members = Array.from({ length: 10 }, (__, member) => `    - namespace: n${at}-${member}\n`).join('');
+    return `apiVersion: culvert.dev/v1\nkind: Segment\nmetadata: { name: s${at} }\nspec:\n  members:\n${members}`;
+  }).join('---\n');
+  const { parsed } = await reader.read(bodyOf(rules));
+  assert.deepEqual([parsed.problems, parsed.resources.length], [[], 4000]);
+});
+
 test('readings that wait are bounded', async () => {
   await using reader = new DocumentReader({ log: silentLog });
   const outcomes = await Promise.allSettled(Array.from({ length: 12 }, () => reader.read(bodyOf(segments))));
