@@ -1,5 +1,5 @@
 import { randomBytes } from 'node:crypto';
-import { chown, readdir, rename, rm, stat } from 'node:fs/promises';
+import { readdir, rename, rm } from 'node:fs/promises';
 import { userInfo } from 'node:os';
 import { join } from 'node:path';
 import type { z } from 'zod';
@@ -68,10 +68,6 @@ export class LocalRequests {
       `${Date.now()}-${process.hrtime.bigint()}-${randomBytes(4).toString('hex')}.json`,
     );
     await writePrivateFile(path, JSON.stringify(request));
-    if (process.getuid?.() !== 0) return;
-    // The controller that reads it may run as another user.
-    const { uid, gid } = await stat(join(this.#directory, '..', '..'));
-    for (const each of [join(this.#directory, '..'), this.#directory, path]) await chown(each, uid, gid);
   }
 }
 

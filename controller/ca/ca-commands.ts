@@ -26,11 +26,8 @@ const maxFileBytes = 1024 * 1024;
  * change the CA need the controller stopped, else they throw `STATE_LOCKED`.
  */
 export async function exportCa(place: Place, out: string, passwordFile: string): Promise<string> {
-  return audited(place, { action: 'ca.export' }, () => exporting(place, out, passwordFile));
-}
-
-async function exporting(place: Place, out: string, passwordFile: string): Promise<string> {
   const files = new CaFiles(place);
+  // Before anything is written, also into the audit log: the path may be a wrong one.
   const authority = (await files.readAuthority('root')) ?? (await files.readAuthority('issuing'));
   if (authority === undefined) {
     throw new CulvertError({
@@ -39,6 +36,11 @@ async function exporting(place: Place, out: string, passwordFile: string): Promi
       hint: 'correct --state-dir, or start the controller once',
     });
   }
+  await assertOwner(place.stateDir);
+  return audited(place, { action: 'ca.export' }, () => exporting(authority, out, passwordFile));
+}
+
+async function exporting(authority: CertificateAuthority, out: string, passwordFile: string): Promise<string> {
   const pkcs12 = exportPkcs12({ authority, password: await readPassword(passwordFile) });
   try {
     await writeFile(out, pkcs12, { mode: 0o600, flag: 'wx' });
@@ -157,7 +159,10 @@ function audited<T>({ stateDir }: Place, command: LocalCommand, task: () => Prom
   return new LocalRequests({ directory: auditDirectory(stateDir) }).audited(command, task);
 }
 
-/** Refuses to write as root into another user's directory: the controller could not read those files at its next start. */
+/**
+ * Refuses to write as root into another user's directory: the controller could not read those files at its next start, and
+ * that user could place links there.
+ */
 async function assertOwner(stateDir: string): Promise<void> {
   const { uid } = await stat(stateDir);
   if (process.getuid?.() !== 0 || uid === 0) return;

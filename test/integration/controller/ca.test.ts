@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { X509Certificate } from 'node:crypto';
-import { chown, mkdir, mkdtemp, readdir, rm, stat, writeFile } from 'node:fs/promises';
+import { chown, mkdir, mkdtemp, readdir, rm, stat, symlink, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { test } from 'node:test';
@@ -163,6 +163,14 @@ test('a step out of turn, a controller that runs and a directory of another user
     await unlock();
     await chown(place.stateDir, 65_534, 65_534);
     await assert.rejects(rotateCa(place, 'activate'), { code: 'WRONG_USER', hint: /sudo -u '#65534'/ });
+    // That user may have placed a link where the command writes what it does.
+    const elsewhere = path.join(place.scratch, 'elsewhere');
+    await mkdir(elsewhere);
+    await rm(path.join(place.stateDir, 'audit'), { recursive: true, force: true });
+    await symlink(elsewhere, path.join(place.stateDir, 'audit'));
+    const out = path.join(place.scratch, 'ca.p12');
+    await assert.rejects(exportCa(place, out, place.password), { code: 'WRONG_USER' });
+    assert.deepEqual([(await stat(elsewhere)).uid, await readdir(elsewhere)], [process.getuid?.(), []]);
   });
 });
 
@@ -184,6 +192,15 @@ test('an exported CA signs for the same mesh elsewhere, and never overwrites any
     const imported = await started(elsewhere);
     assert.equal(imported.rootHash, original.rootHash);
     assert.ok(isTrusted(await nodeChain(imported), original.rootsPem));
+  });
+});
+
+test('an export from a state directory that is not there does not make it', async () => {
+  await inPlace(async (place) => {
+    const typo = { ...place, stateDir: path.join(place.scratch, 'typo') };
+    const out = path.join(place.scratch, 'ca.p12');
+    await assert.rejects(exportCa(typo, out, place.password), { code: 'CA_MISSING', hint: /--state-dir/ });
+    assert.ok(!(await readdir(place.scratch)).includes('typo'));
   });
 });
 
