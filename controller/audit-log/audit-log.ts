@@ -173,18 +173,22 @@ export class AuditLog {
 
   async #appendBytes(bytes: Buffer): Promise<void> {
     const { path, length } = this.#file;
+    if (this.#file.mustBeReplaced) {
+      // A failed write could not be undone then: now it is, also in a file that is full, or nothing is written.
+      await this.#continueIn(await RecordFile.open({ path, length }));
+    }
     const maxBytes = Math.max(minFileBytes, this.#limits.maxBytes / filesInAll);
     if (length > 0 && length + bytes.length > maxBytes) {
-      const next = await RecordFile.open({ path: pathOf(this.#directory, this.#head.seq + 1), length: 0 });
-      await this.#file.close();
-      this.#file = next;
-    } else if (this.#file.mustBeReplaced) {
-      // A failed write could not be undone then: now it is, or nothing is written.
-      const again = await RecordFile.open({ path, length });
-      await this.#file.close();
-      this.#file = again;
+      const next = pathOf(this.#directory, this.#head.seq + 1);
+      await this.#continueIn(await RecordFile.open({ path: next, length: 0 }));
     }
     await this.#file.append(bytes);
+  }
+
+  async #continueIn(file: RecordFile): Promise<void> {
+    const before = this.#file;
+    this.#file = file;
+    await before.close();
   }
 }
 
