@@ -127,10 +127,12 @@ export class ApiServer implements AsyncDisposable {
       subject = principal?.name ?? subject;
       if (principal !== undefined && route.access !== 'open') requireRole(principal, route.access);
       const body = await readBody(request, route.maxBodyBytes);
-      const asked = { params, query: url.searchParams, body, source, subject, principal, note: () => undefined };
+      const asked = { params, query: url.searchParams, body, source, subject, principal };
       const { audit } = route;
       hasLine = audit !== undefined;
-      answer = await (audit === undefined ? route.handle(asked) : runAudited({ ...route, audit }, asked, this.#trail));
+      answer = await (audit === undefined
+        ? route.handle({ ...asked, ...unaudited })
+        : runAudited({ ...route, audit }, asked, this.#trail));
     } catch (error) {
       if (!hasLine && isRefusal(error))
         this.#trail.refused({ user: subject, source }, error.code, { method, route: pattern });
@@ -158,6 +160,9 @@ export class ApiServer implements AsyncDisposable {
     });
   }
 }
+
+/** For routes without lines in the audit log. */
+const unaudited = { note: () => undefined, begin: () => Promise.resolve() };
 
 function readUrl(text = '/'): URL {
   const base = 'https://controller';

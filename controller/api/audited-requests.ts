@@ -1,23 +1,35 @@
-import type { AuditNote, AuditTrail } from '../audit-log/audit-trail.js';
+import type { AuditNote, AuditTrail, BegunRequest } from '../audit-log/audit-trail.js';
 import { CulvertError } from '../../shared/errors.js';
 import { toErrorAnswer } from './api-error.js';
 import type { ApiAnswer, ApiRequest, Route } from './router.js';
 
-/** Runs a route between two lines of the audit log. Errors: `AUDIT_WRITE` (the route did not run), and those of the route. */
+/**
+ * Runs a route between two lines of the audit log. Errors: `AUDIT_WRITE` (the route did not run, or changed nothing), and
+ * those of the route.
+ */
 export async function runAudited(
   route: Route & { readonly audit: NonNullable<Route['audit']> },
-  request: Omit<ApiRequest, 'note'>,
-  trail: Pick<AuditTrail, 'begin'>,
+  request: Omit<ApiRequest, 'note' | 'begin'>,
+  trail: Pick<AuditTrail, 'begin' | 'unchanged'>,
 ): Promise<ApiAnswer> {
-  const { subject, source } = request;
+  const { subject: user, source } = request;
+  const { action, target, beginsLate = false } = route.audit;
+  const asked = { user, source, action, target: target?.(request) ?? null };
   let note: AuditNote = {};
-  const target = route.audit.target?.(request) ?? null;
-  const begun = await trail.begin({ user: subject, source, action: route.audit.action, target });
-  const end = (result: 'done' | 'refused' | 'failed', code: string | null): void =>
-    begun.end({ result, code, ...note, detail: note.detail ?? {} });
+  const own: { begun: BegunRequest | null } = { begun: null };
+  const begin = async (): Promise<void> => {
+    own.begun ??= await trail.begin({ ...asked, action: note.action ?? action, target: note.target ?? asked.target });
+  };
+  if (!beginsLate) await begin();
+  const end = (result: 'done' | 'refused' | 'failed', code: string | null): void => {
+    const outcome = { result, code, ...note, detail: note.detail ?? {} };
+    if (own.begun === null) trail.unchanged(asked, outcome);
+    else own.begun.end(outcome);
+  };
   try {
     const answer = await route.handle({
       ...request,
+      begin,
       note: (more) => {
         note = { ...note, ...more, detail: { ...note.detail, ...more.detail } };
       },

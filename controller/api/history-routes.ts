@@ -46,12 +46,12 @@ export function historyRoutes(init: {
   };
 
   const rollback = async (request: ApiRequest): Promise<ApiAnswer> => {
-    const { body, subject } = request;
+    const { body, subject, begin } = request;
     const { revision, dryRun, message } = readJson(rollbackSchema, body);
-    const outcome = await countChange(onChange, dryRun, () =>
-      store.rollback({ revision, dryRun, by: subject, message, permit: permitOf(request, store, 'rollback') }),
-    );
     request.note({ target: String(revision) });
+    const outcome = await countChange(onChange, dryRun, () =>
+      store.rollback({ revision, dryRun, by: subject, message, permit: permitOf(request, store, 'rollback'), begin }),
+    );
     noteOutcome(request, outcome, dryRun);
     if (outcome === undefined) throw unknownRevision(store.history, revision);
     if (!outcome.ok) return toRefusal(outcome.problems);
@@ -74,7 +74,7 @@ export function historyRoutes(init: {
       method: 'POST',
       path: '/v1/rollback',
       access: 'editor',
-      audit: { action: 'rollback' },
+      audit: { action: 'rollback', beginsLate: true },
       maxBodyBytes: 16_384,
       handle: rollback,
     },

@@ -22,10 +22,10 @@ export function resourceRoutes(init: {
   const { store, reader, onChange } = init;
 
   const apply = async (request: ApiRequest): Promise<ApiAnswer> => {
-    const { body, subject: by } = request;
+    const { body, subject: by, begin } = request;
     const { dryRun, message, parsed, withLines } = await reader.read(body);
     const outcome = await countChange(onChange, dryRun, () =>
-      store.apply({ parsed, dryRun, by, message, permit: permitOf(request, store, 'apply') }),
+      store.apply({ parsed, dryRun, by, message, permit: permitOf(request, store, 'apply'), begin }),
     );
     noteOutcome(request, outcome, dryRun);
     if (!outcome.ok) return toRefusal(await withLines(outcome.problems));
@@ -57,11 +57,11 @@ export function resourceRoutes(init: {
   };
 
   const remove = async (request: ApiRequest): Promise<ApiAnswer> => {
-    const { params, query, subject } = request;
+    const { params, query, subject, begin } = request;
     const id = idOf(params['kind'], params['namespace'] ?? null, params['name']);
     const dryRun = query.get('dryRun') === 'true';
     const outcome = await countChange(onChange, dryRun, () =>
-      store.delete(id, subject, { dryRun, permit: permitOf(request, store, 'delete') }),
+      store.delete(id, subject, { dryRun, permit: permitOf(request, store, 'delete'), begin }),
     );
     noteOutcome(request, outcome, dryRun);
     if (outcome === undefined) throw unknownResource(store, id);
@@ -75,7 +75,7 @@ export function resourceRoutes(init: {
       method: 'POST',
       path: '/v1/apply',
       access: 'editor',
-      audit: { action: 'apply' },
+      audit: { action: 'apply', beginsLate: true },
       maxBodyBytes: maxApplyBytes,
       handle: apply,
     },
@@ -87,6 +87,7 @@ export function resourceRoutes(init: {
       access: 'editor',
       audit: {
         action: 'delete',
+        beginsLate: true,
         target: ({ params }) => [params['kind'], params['namespace'], params['name']].join('/'),
       },
       maxBodyBytes: 0,

@@ -15,6 +15,11 @@ export type ApiRequest = {
   readonly subject: string;
   /** Undefined on open routes. */
   readonly principal: Principal | undefined;
+  /**
+   * Writes into the audit log that this request begins. A route with `audit.beginsLate` calls it right before it changes
+   * something. Errors: `AUDIT_WRITE`: then change nothing.
+   */
+  readonly begin: () => Promise<void>;
   /** Adds to the line of this request in the audit log. Without effect on routes that have none. */
   readonly note: (note: AuditNote) => void;
 };
@@ -36,6 +41,8 @@ export type Route = {
   readonly audit?: {
     readonly action: AuditAction;
     readonly target?: (request: Pick<ApiRequest, 'params' | 'body'>) => string | null;
+    /** The route calls {@link ApiRequest.begin} itself. If it did not, nothing was changed, and its lines are bounded. */
+    readonly beginsLate?: boolean;
   };
   /** Maximum body size in bytes. */
   readonly maxBodyBytes: number;

@@ -19,6 +19,8 @@ export const auditActions = [
   'ca.rotate',
   /** A request that was refused before anything was done: without a valid credential, or beyond a role or scope. */
   'refused',
+  /** Requests that changed nothing, such as dry runs, and have no line of their own. */
+  'unchanged',
   /** What the controller notes about the log itself. */
   'audit-log.healed',
   'audit-log.shortened',
@@ -27,8 +29,8 @@ export type AuditAction = (typeof auditActions)[number];
 
 const results = ['begun', 'done', 'refused', 'failed', 'noted'] as const;
 /**
- * `begun`: a request that may change something, on disk before anything is done. `done`, `refused` and `failed` end it.
- * `noted`: a line about the log itself.
+ * `begun`: a request that changes something, on disk before anything is done. `done`, `refused` and `failed` end it, or are the
+ * only line of one that changed nothing. `noted`: a line of the log about itself, or about requests without a line.
  */
 export type AuditResult = (typeof results)[number];
 

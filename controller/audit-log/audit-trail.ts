@@ -2,7 +2,7 @@ import { CulvertError } from '../../shared/errors.js';
 import type { Log } from '../../shared/log.js';
 import type { AuditAction, AuditDetail, AuditFacts } from './audit-entry.js';
 import type { AuditLog } from './audit-log.js';
-import { RefusalLimit } from './refusal-limit.js';
+import { LineLimit } from './line-limit.js';
 
 /** Who asked for what. */
 export type AuditedRequest = Pick<AuditFacts, 'user' | 'source' | 'action' | 'target'>;
@@ -23,21 +23,30 @@ export type AuditNote = {
   readonly detail?: AuditDetail;
 };
 
+/** Users that one line names. */
+const maxNamed = 50;
+
 export type BegunRequest = { readonly end: (outcome: AuditOutcome) => void };
 
 /**
  * Writes requests into the audit log. What may change something is on disk before it is done, and how it ended afterwards. Of
- * refused requests, which anybody can send, a limited number is written, and the others are counted.
+ * requests that changed nothing, which can be sent without end, a limited number is written, and the others are counted.
  */
 export class AuditTrail {
   readonly #auditLog: Pick<AuditLog, 'append'>;
   readonly #log: Log;
-  readonly #limit: RefusalLimit;
+  /** By address. */
+  readonly #strangers: LineLimit;
+  /** By user, so that what one user is refused is not hidden by what that user tries out. */
+  readonly #refused: LineLimit;
+  readonly #unchanged: LineLimit;
 
   constructor(init: { readonly auditLog: Pick<AuditLog, 'append'>; readonly nowMs: () => number; readonly log: Log }) {
     this.#auditLog = init.auditLog;
     this.#log = init.log;
-    this.#limit = new RefusalLimit({ nowMs: init.nowMs });
+    this.#strangers = new LineLimit(init);
+    this.#refused = new LineLimit(init);
+    this.#unchanged = new LineLimit(init);
   }
 
   /** Resolves when the request is in the log. Errors: `AUDIT_WRITE`: then do nothing. */
@@ -46,19 +55,37 @@ export class AuditTrail {
     return { end: (outcome) => this.#write({ ...request, ...outcome, of: seq }) };
   }
 
-  /** A request that was refused before anything was done. */
+  /** A request of a user that ended without a beginning in the log: it was refused or failed, or there was nothing to change. */
+  unchanged(request: AuditedRequest, outcome: AuditOutcome): void {
+    const limit = outcome.result === 'done' ? this.#unchanged : this.#refused;
+    if (limit.take(request.user)) this.#write({ ...request, ...outcome, of: null });
+  }
+
+  /** A request that was refused before it came to its route. */
   refused(request: Pick<AuditFacts, 'user' | 'source'>, code: string, detail: AuditDetail): void {
-    if (!this.#limit.take(request.source)) return;
+    if (!this.#strangers.take(request.source)) return;
     this.#write({ ...request, action: 'refused', target: null, result: 'refused', code, of: null, detail });
   }
 
-  /** Writes how many refused requests have no line of their own. Call it now and then. */
+  /** Writes how many requests have no line of their own. Call it now and then. */
   flush(): void {
-    const left = this.#limit.takeLeftOut();
-    if (left === null) return;
-    const { requests, sources } = left;
-    const facts = { user: 'anonymous', source: 'several', action: 'refused', target: null, result: 'refused' } as const;
-    this.#write({ ...facts, code: null, of: null, detail: { requests, sources } });
+    const several = { source: 'several', target: null, code: null, of: null } as const;
+    const refused = { ...several, action: 'refused', result: 'refused' } as const;
+    const ofStrangers = this.#strangers.takeLeftOut();
+    if (ofStrangers !== null) {
+      const { requests, senders } = ofStrangers;
+      this.#write({ ...refused, user: 'anonymous', detail: { requests, sources: senders.length } });
+    }
+    const ofUsers = [
+      [refused, this.#refused],
+      [{ ...several, action: 'unchanged', result: 'noted' } as const, this.#unchanged],
+    ] as const;
+    for (const [facts, limit] of ofUsers) {
+      const left = limit.takeLeftOut();
+      if (left === null) continue;
+      const { requests, senders } = left;
+      this.#write({ ...facts, user: 'several', detail: { requests, users: senders.slice(0, maxNamed) } });
+    }
   }
 
   #write(facts: AuditFacts): void {

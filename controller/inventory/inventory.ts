@@ -19,7 +19,12 @@ type InventoryFile = Pick<InventoryLog, 'append' | 'replace' | 'close'>;
 export type WrapFile = (file: InventoryLog) => InventoryFile;
 
 /** The verdict on a change that was applied in memory: whether to keep it, and what to return to the caller. */
-export type ChangeVerdict<T> = { readonly isKept: boolean; readonly value: T };
+export type ChangeVerdict<T> = {
+  readonly isKept: boolean;
+  readonly value: T;
+  /** Called before a change that is kept is written. If it rejects, the change is undone. */
+  readonly begin?: () => Promise<void>;
+};
 
 /** The keys that a change on disk touched, for publishing. */
 export type InventoryChanged = {
@@ -37,6 +42,7 @@ type Waiting = {
   readonly reject: (error: unknown) => void;
 };
 type Kept = { readonly applied: AppliedChange; readonly written: WrittenChange };
+type Beginning = () => Promise<void>;
 
 /**
  * The registry of workloads and services. It is separate from the rules and has no revision: sources feed it, it is on disk
@@ -226,14 +232,17 @@ export class Inventory {
     const kept: Kept[] = [];
     const answers: (() => void)[] = [];
     const failures: ((error: unknown) => void)[] = [];
+    const beginnings: Beginning[] = [];
     for (const { source, change, judge, resolve, reject } of this.#waiting.splice(0)) {
       const sequence = this.#sequence;
       let made: Kept | null = null;
       try {
         made = this.#apply(source, change());
-        const { isKept, value } = judge(made.applied);
-        if (isKept && made.applied.held.size > 0) kept.push(made);
-        else this.#undo(made, sequence);
+        const { isKept, value, begin } = judge(made.applied);
+        if (isKept && made.applied.held.size > 0) {
+          kept.push(made);
+          if (begin !== undefined) beginnings.push(begin);
+        } else this.#undo(made, sequence);
         // A change may be a no-op because of an earlier one that is not on disk yet, so it waits for the write too.
         answers.push(() => resolve(value));
         failures.push(reject);
@@ -243,7 +252,7 @@ export class Inventory {
       }
     }
     try {
-      await this.#write(kept);
+      await this.#write(kept, beginnings);
       for (const answer of answers) answer();
     } catch (error) {
       for (const fail of failures) fail(error);
@@ -274,12 +283,13 @@ export class Inventory {
   }
 
   /** Writes the changes to disk. Undoes all of them when that fails. */
-  async #write(kept: readonly Kept[]): Promise<void> {
+  async #write(kept: readonly Kept[], beginnings: readonly Beginning[] = []): Promise<void> {
     if (kept.length === 0) return;
     const before = (kept[0]?.written.sequence ?? 1) - 1;
     const revisionBefore = this.#revision;
     for (const { written } of kept) this.#revision = Math.max(this.#revision, written.revision ?? 0);
     try {
+      await Promise.all(beginnings.map((begin) => begin()));
       await this.#log.append(kept.map(({ written }) => written));
     } catch (error) {
       for (const one of kept.toReversed()) this.#undo(one, before);

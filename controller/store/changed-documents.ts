@@ -8,6 +8,9 @@ import type { WholePlan } from './change-planner.js';
 /** Throws when the author of a change may not make it. Called before anything is changed, also for a dry run. */
 export type Permit = (changes: readonly DocumentChange[]) => void;
 
+/** Called when a change was found to be valid, before anything of it is written. If it rejects, nothing is changed. */
+export type Begin = () => Promise<void>;
+
 /** The documents that a plan changes. What stays the same is not among them. */
 export function changedDocuments(
   { resources }: CommittedState,

@@ -14,7 +14,7 @@ import type { Author } from './plan-change.js';
 import { lostByDeletion } from './lost-by-deletion.js';
 import { planInventoryApply, planInventoryDelete, type InventoryPlan } from './plan-inventory.js';
 import type { ChangeOutcome } from './change-outcome.js';
-import { changedEntries, type Permit } from './changed-documents.js';
+import { changedEntries, type Begin, type Permit } from './changed-documents.js';
 import { nameKey, ruleDependencies } from './rule-dependencies.js';
 
 type Made = { readonly outcome: ChangeOutcome | 'needs a revision' | undefined; readonly sequence: number | null };
@@ -53,6 +53,7 @@ export class InventoryChanges {
     readonly author: Author;
     readonly dryRun: boolean;
     readonly permit?: Permit;
+    readonly begin?: Begin;
   }): Promise<ChangeOutcome | 'needs a revision'> {
     const { parsed, author } = init;
     const { resources, locations } = parsed;
@@ -74,7 +75,7 @@ export class InventoryChanges {
   /** Undefined when there is no such document. Errors as in {@link apply}. */
   delete(
     id: ResourceId,
-    request: { readonly dryRun: boolean; readonly permit?: Permit },
+    request: { readonly dryRun: boolean; readonly permit?: Permit; readonly begin?: Begin },
   ): Promise<ChangeOutcome | 'needs a revision' | undefined> {
     return this.#make(() => planInventoryDelete(this.#inventory, id), {
       ...request,
@@ -89,11 +90,13 @@ export class InventoryChanges {
       locations,
       dryRun,
       permit,
+      begin,
       isDeletion = false,
     }: {
       readonly locations: ParsedDocuments['locations'];
       readonly dryRun: boolean;
       readonly permit?: Permit;
+      readonly begin?: Begin;
       readonly isDeletion?: boolean;
     },
   ): Promise<ChangeOutcome | 'needs a revision' | undefined> {
@@ -108,7 +111,8 @@ export class InventoryChanges {
       const checked = this.#check(plan, applied, locations);
       const outcome = isDeletion ? this.#withLost(checked, applied) : checked;
       const isKept = !dryRun && typeof outcome === 'object' && outcome.ok && applied.held.size > 0;
-      return { isKept, value: { outcome, sequence: isKept ? this.#inventory.sequence : null } };
+      const value = { outcome, sequence: isKept ? this.#inventory.sequence : null };
+      return { isKept, value, ...(begin === undefined ? {} : { begin }) };
     };
     const made = dryRun
       ? await this.#inventory.exclusively((turn) => Promise.resolve(turn.preview(change(), judge).value))

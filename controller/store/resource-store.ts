@@ -19,7 +19,7 @@ import type { Journal } from './journal.js';
 import { nextCommit, type Author } from './plan-change.js';
 import { splitResources } from './plan-inventory.js';
 import { chooseInventory, chooseState, inventoryChangeOf } from './recover-state.js';
-import { changedDocuments, type Permit } from './changed-documents.js';
+import { changedDocuments, type Begin, type Permit } from './changed-documents.js';
 import { nameKey, ruleDependencies } from './rule-dependencies.js';
 import { unavailable, unpublished } from './store-errors.js';
 
@@ -29,6 +29,7 @@ export type ApplyRequest = {
   readonly by: string;
   readonly message?: string;
   readonly permit?: Permit;
+  readonly begin?: Begin;
 };
 
 export type RollbackRequest = Omit<ApplyRequest, 'parsed'> & { readonly revision: number };
@@ -162,9 +163,9 @@ export class ResourceStore {
   async delete(
     id: ResourceId,
     by: string,
-    { dryRun = false, permit }: Partial<Pick<ApplyRequest, 'dryRun' | 'permit'>> = {},
+    { dryRun = false, ...more }: Partial<Pick<ApplyRequest, 'dryRun' | 'permit' | 'begin'>> = {},
   ): Promise<ChangeOutcome | undefined> {
-    const request: Changing = { by, dryRun, ...(permit === undefined ? {} : { permit }) };
+    const request: Changing = { by, dryRun, ...more };
     const author = this.#author({ by });
     if (!isInventoryKind(id.kind)) {
       return this.#change(request, (turn) => this.#planner.delete(turn, this.#release, id, author));
@@ -256,7 +257,10 @@ export class ResourceStore {
     request.permit?.(changedDocuments(this.#release.state, this.inventory, plan));
     const made = await this.#planner.compile(turn, this.#release, plan, this.#author(request));
     if ('problems' in made) return { ok: false, problems: made.problems };
-    if (made.commit !== null && !request.dryRun) await this.#commit(turn, made.commit, made.release);
+    if (made.commit !== null && !request.dryRun) {
+      await request.begin?.();
+      await this.#commit(turn, made.commit, made.release);
+    }
     const ofInventory = plan.inventory?.changes ?? [];
     return {
       ok: true,

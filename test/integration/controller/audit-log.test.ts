@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { readdir, readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { test } from 'node:test';
-import type { AuditItem, TokenAnswer, UserCreatedAnswer } from '../../../controller/api/api-types.js';
+import type { AuditItem, AuditList, TokenAnswer, UserCreatedAnswer } from '../../../controller/api/api-types.js';
 import { exportCa } from '../../../controller/ca/ca-commands.js';
 import { patientMs } from '../../lab/patience.js';
 import { culvert } from '../../support/controller/cli-fixture.js';
@@ -151,4 +151,42 @@ test('strangers cannot fill the audit log: what is beyond a bound is counted', a
   const refused = lines.filter(({ action }) => action === 'refused');
   assert.equal(refused.length, 20 + 1);
   assert.deepEqual(refused.at(-1)?.detail, { requests: 40, sources: 1 });
+});
+
+test('editors cannot fill the audit log with what changes nothing: refusals and dry runs are bounded apart', async () => {
+  await using directory = await temporaryDirectory();
+  const wrong = ruleDocument('wrong', { action: 'deny', to: [{ segment: 'nowhere' }] });
+  const elsewhere = ruleDocument('elsewhere', { action: 'deny', to: [{ namespace: 'bank' }] });
+  const right = ruleDocument('right', { action: 'deny', to: [{ namespace: 'shop' }] });
+  {
+    await using controller = await startedController(directory.path);
+    const made = await callApi(controller, 'POST', '/v1/users', {
+      body: { name: 'alice', role: 'editor', namespaces: ['shop'] },
+    });
+    const { token } = made.body as UserCreatedAnswer;
+    const ask = async (documents: string, dryRun: boolean): Promise<number> =>
+      (await callApi(controller, 'POST', '/v1/apply', { token, body: { documents, dryRun } })).status;
+    for (let at = 0; at < 25; at++) assert.equal(await ask(right, true), 200);
+    for (let at = 0; at < 13; at++) {
+      assert.equal(await ask(wrong, false), 422);
+      assert.equal(await ask(elsewhere, false), 403);
+    }
+    assert.equal(await ask(right, false), 200);
+    for (let at = 0; at < 5; at++) assert.equal(await ask(right, false), 200);
+    const { requests } = (await callApi(controller, 'GET', '/v1/audit-log?user=alice')).body as AuditList;
+    assert.deepEqual(requests.at(-1)?.detail['changed'], ['SegmentationRule/right created']);
+  }
+  const lines = (await auditLines(directory.path))
+    .trim()
+    .split('\n')
+    .map((line) => JSON.parse(line) as AuditItem);
+  const ofAlice = lines.filter(({ user }) => user === 'alice').map(({ result, code }) => code ?? result);
+  const count = (what: string): number => ofAlice.filter((one) => one === what).length;
+  assert.deepEqual([count('begun'), count('done')], [1, 20 + 1]);
+  assert.deepEqual([count('INVALID_RESOURCES'), count('FORBIDDEN')], [10, 10]);
+  const counted = lines.filter(({ user }) => user === 'several').map(({ action, detail }) => ({ action, ...detail }));
+  assert.deepEqual(counted, [
+    { action: 'refused', requests: 6, users: ['alice'] },
+    { action: 'unchanged', requests: 5 + 5, users: ['alice'] },
+  ]);
 });

@@ -1,11 +1,11 @@
 import assert from 'node:assert/strict';
-import { appendFile, readdir, readFile, writeFile } from 'node:fs/promises';
+import { appendFile, open, readdir, readFile, writeFile, type FileHandle } from 'node:fs/promises';
 import path from 'node:path';
 import { describe, it } from 'node:test';
 import type { AuditFacts } from '../../../../controller/audit-log/audit-entry.js';
 import { digest, encodeEntry, decodeLine } from '../../../../controller/audit-log/audit-entry.js';
 import { AuditLog } from '../../../../controller/audit-log/audit-log.js';
-import { RefusalLimit } from '../../../../controller/audit-log/refusal-limit.js';
+import { LineLimit } from '../../../../controller/audit-log/line-limit.js';
 import { ChainVerifier, type ChainVerdict } from '../../../../controller/audit-log/verify-chain.js';
 import { silentLog, temporaryDirectory } from '../../../support/controller/controller-fixture.js';
 
@@ -144,6 +144,29 @@ describe('the chain of the audit log', () => {
     await second.close();
   });
 
+  it('is whole when the disk failed a write and its repair right before a new file', async (t) => {
+    await using directory = await temporaryDirectory();
+    const auditLog = await opened(directory.path, { maxBytes: 1 });
+    const large = { ...facts, detail: { changed: Array.from({ length: 100 }, (_, at) => `${at} ${'x'.repeat(450)}`) } };
+    await auditLog.append(large);
+    const [name = ''] = await readdir(directory.path);
+    const probe = await open(path.join(directory.path, name));
+    const handles = Object.getPrototypeOf(probe) as FileHandle;
+    await probe.close();
+    const full = (): Promise<never> => Promise.reject(Object.assign(new Error('no space left'), { code: 'ENOSPC' }));
+    // The line gets to the disk, the word of it does not, and the disk fails the repair as well.
+    const datasync = t.mock.method(handles, 'datasync', full);
+    const truncate = t.mock.method(handles, 'truncate', full);
+    await assert.rejects(auditLog.append(facts), { code: 'AUDIT_WRITE' });
+    datasync.mock.restore();
+    truncate.mock.restore();
+    const { seq } = await auditLog.append(large);
+    assert.deepEqual([seq, (await readdir(directory.path)).length], [2, 2]);
+    const { lines, broken } = verdictOf(await linesOf(auditLog));
+    assert.deepEqual([lines, broken], [2, null]);
+    await auditLog.close();
+  });
+
   it('goes through several files, and says itself up to where it was shortened', async () => {
     await using directory = await temporaryDirectory();
     const clock = { nowMs: Date.parse('2026-01-01T00:00:00Z') };
@@ -178,14 +201,15 @@ describe('the chain of the audit log', () => {
 describe('lines for refused requests', () => {
   it('are bounded for one source and for all, and what is beyond is counted', () => {
     const clock = { nowMs: 0 };
-    const limit = new RefusalLimit({ nowMs: () => clock.nowMs });
+    const limit = new LineLimit({ nowMs: () => clock.nowMs });
     const takenOf = (source: string, count: number): number =>
       Array.from({ length: count }, () => limit.take(source)).filter(Boolean).length;
     assert.equal(takenOf('198.18.0.1', 100), 20);
     assert.equal(takenOf('198.18.0.2', 5), 5);
     const all = Array.from({ length: 1000 }, (_, index) => takenOf(`198.19.${index >> 8}.${index & 255}`, 1));
     assert.equal(all.filter((taken) => taken === 1).length, 175);
-    assert.deepEqual(limit.takeLeftOut(), { requests: 80 + 825, sources: 1 + 825 });
+    const left = limit.takeLeftOut();
+    assert.deepEqual([left?.requests, left?.senders.length], [80 + 825, 1 + 825]);
     assert.equal(limit.takeLeftOut(), null);
     clock.nowMs += 60_000;
     assert.equal(takenOf('198.18.0.1', 100), 20);

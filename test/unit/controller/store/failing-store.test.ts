@@ -194,3 +194,41 @@ test('rules learn of a service that a source changes while everything is being c
     assert.match(JSON.stringify(store.release.snapshot.rules), /"app":"new"/);
   });
 });
+
+test('a change that cannot be noted when it begins is not made, and the next one is', async () => {
+  await using directory = await temporaryDirectory();
+  await live({ stateDir: directory.path, nats: new MemoryBus() }, async (store) => {
+    await apply(store, api('first'), rule(100));
+    const { revision } = store.release.state;
+    const { sequence } = store.inventory;
+    const noted: string[] = [];
+    const refusing = () => Promise.reject(new CulvertError({ code: 'AUDIT_WRITE', message: 'the disk is full' }));
+    const changes: Record<string, (begin: () => Promise<void>) => Promise<unknown>> = {
+      'a rule': (begin) => store.apply({ parsed: parseDocuments(rule(200)), dryRun: false, by: 'test', begin }),
+      'a workload': (begin) => store.apply({ parsed: parseDocuments(api('second')), dryRun: false, by: 'test', begin }),
+      'a rollback': (begin) => store.rollback({ revision: 1, dryRun: false, by: 'test', begin }),
+      'no workload': (begin) => store.delete({ kind: 'Workload', namespace: 'shop', name: 'api' }, 'test', { begin }),
+    };
+    for (const [what, change] of Object.entries(changes)) {
+      await assert.rejects(change(refusing), { code: 'AUDIT_WRITE' }, what);
+      assert.deepEqual(
+        [store.release.state.revision, store.inventory.sequence, labelOf(store), store.isSettled],
+        [revision, sequence, 'first', true],
+        what,
+      );
+    }
+    const before = (what: string) => () => {
+      noted.push(`${what} at ${store.release.state.revision}`);
+      return Promise.resolve();
+    };
+    await store.apply({ parsed: parseDocuments(rule(200)), dryRun: true, by: 'test', begin: before('dry run') });
+    await store.apply({ parsed: parseDocuments(rule(100)), dryRun: false, by: 'test', begin: before('the same') });
+    await store.apply({ parsed: parseDocuments(api('first')), dryRun: false, by: 'test', begin: before('the same') });
+    for (const [what, change] of Object.entries(changes)) await change(before(what));
+    assert.deepEqual(
+      noted.map((text) => text.replace(/ at .*/, '')),
+      Object.keys(changes),
+    );
+    assert.equal(noted[0], `a rule at ${revision}`);
+  });
+});
