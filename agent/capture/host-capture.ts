@@ -112,7 +112,7 @@ export class HostCapture {
       const [backend, log] = [this.#backend, this.#log];
       this.#changes = RuleChanges.open({ netnsFd: this.#netnsFd, hasRoutes: false, backend, log, place: 'host' });
     }
-    await this.#rules.install(this.#netnsFd, plans, () => this.#changes?.take());
+    await this.#rules.install(this.#netnsFd, plans, { onLoaded: () => void this.#changes?.take() });
     this.#installed = { addresses, plans };
   }
 

@@ -12,7 +12,7 @@ import type {
   CheckResult,
   Ipv6Support,
 } from './firewall/captured-netns.js';
-import type { CommandRunner } from './firewall/command-runner.js';
+import { type CommandRunner, lacksExtension } from './firewall/command-runner.js';
 import type { NetfilterBackend } from './firewall/netfilter-backend.js';
 import { countCapturedSockets } from './open-connections.js';
 import type { Hooks } from './firewall/removal.js';
@@ -196,25 +196,30 @@ export class NamespaceCapture {
     this.#problem = null;
   }
 
-  /** Without the rules that a kernel or an iptables without the `socket` match cannot load, if it must be. */
+  /**
+   * Without the guard in an address family for which kernel or iptables lack what it needs. After any other failure the guard
+   * is missing for no good reason: that is an error, and is tried again soon.
+   */
   async #installGuarded(fd: number, plans: ChainPlans): Promise<Ipv6Support> {
-    // The changes that are reported of the load are our own; a foreign one among them that did damage is an error.
-    const load = (these: ChainPlans): Promise<Ipv6Support> =>
-      this.#rules.install(fd, these, () => void this.takeChanges());
-    try {
-      const ipv6 = await load(plans);
-      this.#guardProblem = null;
-      return ipv6;
-    } catch (error) {
-      if (!isRefusedRule(error)) throw error;
-      const ipv6 = await load(planBoth(this.#workload, { isGuarded: false })).catch(() => {
-        throw error;
-      });
-      const problem = `other programs can take the agent's ports in it: ${describeError(error)}`;
-      if (this.#guardProblem === null) this.#init.log.warn({ workload: this.#workload.name }, `capture: ${problem}`);
-      this.#guardProblem = problem;
-      return ipv6;
+    const unguarded: string[] = [];
+    let why = '';
+    const ipv6 = await this.#rules.install(fd, plans, {
+      // The changes that are reported of the load are our own; a foreign one among them that did damage is an error.
+      onLoaded: () => void this.takeChanges(),
+      instead: (family, error) => {
+        if (!lacksExtension(error)) return null;
+        unguarded.push(`IPv${family}`);
+        why = describeError(error);
+        return planBoth(this.#workload, { isGuarded: false })[family];
+      },
+    });
+    const places = unguarded.join(' and ');
+    const problem = places === '' ? null : `other programs can take the agent's ports in it: ${places}: ${why}`;
+    if (problem !== null && this.#guardProblem === null) {
+      this.#init.log.warn({ workload: this.#workload.name }, `capture: ${problem}`);
     }
+    this.#guardProblem = problem;
+    return ipv6;
   }
 
   #watch(fd: number): void {
@@ -359,11 +364,6 @@ function planBoth(
   const inbound = isInboundOpen === true ? 'open' : 'captured';
   const plan = (family: 4 | 6): ChainPlans[4] => planWorkloadChains(family, exclusions, latePorts, inbound, isGuarded);
   return { 4: plan(4), 6: plan(6) };
-}
-
-/** iptables could not load a rule, perhaps because the kernel does not have what it needs. */
-function isRefusedRule(error: unknown): boolean {
-  return error instanceof CulvertError && error.code === 'CAPTURE_RULES' && error.message.includes('-restore ');
 }
 
 /** Equal keys stand for the same result of {@link planBoth}. */

@@ -68,6 +68,20 @@ export class CommandRunner {
   }
 }
 
+/**
+ * Whether iptables (a library) or the kernel (a module) lacks a match or a target that a rule uses, so that it fails each time.
+ * Both back ends say the first text of a library, and the second of a module. The third is all that some versions of
+ * iptables-nft say of a module.
+ */
+export function lacksExtension(error: unknown): boolean {
+  if (!(error instanceof CulvertError) || error.code !== 'CAPTURE_RULES') return false;
+  return [
+    /Couldn't load (match|target) `/,
+    /Extension \S+ .*not supported, missing kernel module/,
+    /RULE_APPEND failed \(No such file or directory\)/,
+  ].some((text) => text.test(error.message));
+}
+
 function hintFor(stderr: string): string {
   if (/is not up|is down|Nexthop/.test(stderr)) return 'capture needs the loopback interface: ip link set lo up';
   if (/Permission denied|Operation not permitted/.test(stderr)) return 'run the agent as root';

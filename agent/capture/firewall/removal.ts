@@ -67,18 +67,22 @@ export async function removeRedirects(place: Place, found: InstalledFamily): Pro
 /** Removes everything of ours. What is missing is not an error. */
 export async function removeAll(place: Place, found: InstalledFamily, hooks: Hooks): Promise<void> {
   const { runner, netnsFd, family } = place;
-  const ownTables = tableNames.filter((name) => canGo(found.tables, name));
-  const whole = renderRemoval(found.tables, hooks);
-  if (whole !== '') {
-    const { code } = await runner.run({ argv: restoreCommand(place), netnsFd, input: whole });
-    // A table of ours has foreign rules, or iptables created no such chain: keep the built-in chains. The first attempt
-    // may have committed some tables, so this must not expect to find their chains again.
-    if (code !== 0) await removeChainsOneByOne(place, found.tables);
-  }
+  await removeTables(place, found.tables, hooks);
   const batch = [...(found.hasRule ? [ipRule('del')] : []), ...(found.hasRoute ? [ipRoute('del')] : [])];
   if (batch.length > 0) {
     await runner.must({ argv: ['ip', `-${family}`, '-batch', '-'], netnsFd, input: `${batch.join('\n')}\n` });
   }
+}
+
+/** Removes our chains from these tables, and those tables that exist because of us. */
+export async function removeTables(place: Place, tables: SavedTables, hooks: Hooks): Promise<void> {
+  const ownTables = tableNames.filter((name) => canGo(tables, name));
+  const whole = renderRemoval(tables, hooks);
+  if (whole === '') return;
+  const { code } = await place.runner.run({ argv: restoreCommand(place), netnsFd: place.netnsFd, input: whole });
+  // A table of ours has foreign rules, or iptables created no such chain: keep the built-in chains. The first attempt
+  // may have committed some tables, so this must not expect to find their chains again.
+  if (code !== 0) await removeChainsOneByOne(place, tables);
   if (ownTables.length > 0) dropEmptyTables(place, ownTables);
 }
 

@@ -14,10 +14,17 @@ import {
   type SavedTables,
 } from './installed-rules.js';
 import type { NetfilterBackend } from './netfilter-backend.js';
-import { type Hooks, type Place, removeAll, removeRedirects, restore } from './removal.js';
+import { type Hooks, type Place, removeAll, removeRedirects, removeTables, restore } from './removal.js';
 import { ipRoute, ipRule } from './workload-rules.js';
 
 export type ChainPlans = Readonly<Record<4 | 6, readonly ChainPlan[]>>;
+
+export type InstallOptions = {
+  /** Called after loading and before the rules are read back, so that a later foreign change is not missed. */
+  readonly onLoaded?: () => void;
+  /** Chains to load in place of those of a family that could not be loaded; null: none, and the error stands. */
+  readonly instead?: (family: 4 | 6, error: unknown) => readonly ChainPlan[] | null;
+};
 
 /** Our rules of one table, as printed by `iptables-save`. */
 type Baseline = Readonly<Record<TableName, readonly string[]>>;
@@ -54,29 +61,33 @@ export class RuleSet {
   /**
    * Makes the namespace hold exactly these chains; changes nothing if it already does. Throws `CAPTURE_RULES` or
    * `CAPTURE_TOOL`. What was loaded until then stays, because half a capture refuses traffic and no capture lets it
-   * through. A foreign change during the load that did damage is such an error too. `onLoaded` is called after loading and
-   * before the rules are read back, so that a later foreign change is not missed.
+   * through. A foreign change during the load that did damage is such an error too.
    */
-  async install(netnsFd: number | null, plans: ChainPlans, onLoaded: () => void = () => {}): Promise<Ipv6Support> {
+  async install(netnsFd: number | null, plans: ChainPlans, o: InstallOptions = {}): Promise<Ipv6Support> {
     const found = await this.#read(netnsFd);
     if (this.#installed?.plans === plans && this.#differences(found, this.#installed.baseline).length === 0) {
       return found.ipv6;
     }
     const problems: unknown[] = [];
+    let loaded = plans;
     for (const family of familiesOf(found)) {
       // A failing family (lo is down, for example) does not stop the other: uncaptured traffic would pass unprotected.
-      await this.#installFamily(this.#place(netnsFd, family), plans[family], found).catch((error: unknown) =>
-        problems.push(error),
-      );
+      try {
+        const others = await this.#installEither(this.#place(netnsFd, family), plans[family], found, o.instead);
+        if (others !== null) loaded = { ...loaded, [family]: others };
+      } catch (error) {
+        problems.push(error);
+      }
     }
     if (problems.length > 0) throw problems[0];
-    onLoaded();
+    o.onLoaded?.();
     const after = await this.#read(netnsFd);
     const baseline = { 4: baselineOf(after[4].tables), 6: baselineOf(after[6].tables) };
-    for (const family of familiesOf(after)) assertComplete(family, plans[family], baseline[family]);
+    for (const family of familiesOf(after)) assertComplete(family, loaded[family], baseline[family]);
     const [damage] = this.#differences(after, baseline);
     if (damage !== undefined) throw damagedMeanwhile(damage);
-    this.#installed = { plans, baseline };
+    // With other chains in it, the next load of the same plans tries them again.
+    this.#installed = { plans: loaded, baseline };
     return after.ipv6;
   }
 
@@ -130,6 +141,25 @@ export class RuleSet {
     return { runner: this.#runner, backend: this.#backend, netnsFd, family };
   }
 
+  /** Resolves with the chains of `instead` that were loaded in place of these; null: these were. */
+  async #installEither(
+    place: Place,
+    chains: readonly ChainPlan[],
+    found: InstalledRules,
+    instead: InstallOptions['instead'],
+  ): Promise<readonly ChainPlan[] | null> {
+    try {
+      await this.#installFamily(place, chains, found);
+      return null;
+    } catch (error) {
+      const others = instead?.(place.family, error) ?? null;
+      if (others === null) throw error;
+      // Some tables of the first attempt may have been loaded.
+      await this.#installFamily(place, others, await this.#read(place.netnsFd));
+      return others;
+    }
+  }
+
   async #installFamily(place: Place, chains: readonly ChainPlan[], found: InstalledRules): Promise<void> {
     const installed = found[place.family];
     if (chains.length === 0) {
@@ -140,6 +170,8 @@ export class RuleSet {
     const existing = existingTables(installed.tables, this.#backend);
     const mark = place.netnsFd === null ? {} : { hostMark: hostMark(ownNetnsInode()) };
     await restore(place, renderRestore(chains, { ...existing, ...mark }));
+    const others = [...installed.tables].filter(([name]) => !chains.some(({ table }) => table === name));
+    await removeTables(place, new Map(others), this.#hooks);
     if (routes[0].status === 'rejected') throw routes[0].reason;
   }
 

@@ -65,8 +65,9 @@ export function ipRoute(verb: 'add' | 'del'): string {
 }
 
 /**
- * Refuses what does not reach a listener of the agent. Only privileged programs can make a socket IP_TRANSPARENT, so one
- * that took a port before the agent did, or while there was none, gets nothing.
+ * Refuses what does not reach a listener of the agent: a socket that is IP_TRANSPARENT. A program without CAP_NET_RAW and
+ * CAP_NET_ADMIN cannot make one, so when it took a port before the agent did, or while there was none, it gets nothing. Root in
+ * a container often has CAP_NET_RAW (it is among Docker's defaults), and is not kept out.
  */
 function planGuard(ports: readonly number[]): ChainPlan {
   const toOwnPorts = `-p tcp -m tcp --syn -m multiport --dports ${ports.join(',')}`;

@@ -95,10 +95,13 @@ export class CaptureNetwork implements AsyncDisposable {
     label: string;
     host?: string;
     isForeign?: boolean;
+    reusePort?: boolean;
+    /** A listening socket that is there already; it becomes the server's. */
+    fd?: number;
   }): Promise<Server> {
-    const host = o.host ?? '::';
+    const { host = '::', port, reusePort = false } = o;
     const transparent = o.isForeign !== true;
-    const fd = listenTcp({ netnsFd: o.at.fd, host, port: o.port, backlog: 64, reusePort: false, transparent });
+    const fd = o.fd ?? listenTcp({ netnsFd: o.at.fd, host, port, backlog: 64, reusePort, transparent });
     const server = createServer((socket) => {
       this.#own(socket);
       const local = socket.localAddress ?? '';
