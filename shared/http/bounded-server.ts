@@ -187,13 +187,13 @@ export class BoundedServer implements AsyncDisposable {
 
   /** Begins the TLS handshake when the client does. */
   #handOver(socket: net.Socket, place: Place): void {
-    socket.setTimeout(this.#limits.headTimeoutMs, () => {
+    const onTimeout = (): void => {
       this.#onCut('slow_handshake');
       socket.destroy();
-    });
+    };
+    socket.setTimeout(this.#limits.headTimeoutMs, onTimeout);
     socket.once('readable', () => {
-      socket.setTimeout(0);
-      socket.removeAllListeners('timeout');
+      socket.setTimeout(0, onTimeout);
       place.speak();
       if (socket.readableLength > 0) this.#server.emit('connection', socket);
       else socket.destroy();

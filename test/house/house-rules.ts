@@ -175,6 +175,12 @@ export const forbiddenCalls: readonly {
     room: 'agent/',
     why: 'it leaks a socket whose end() is not finished; use resetSocket of agent/native/addon.ts',
   },
+  ...['agent/', 'controller/', 'shared/'].map((room) => ({
+    what: 'removeAllListeners',
+    pattern: /\bremoveAllListeners\b/,
+    room,
+    why: 'it takes off listeners that others need; take off the one that was put on',
+  })),
 ];
 
 /**

@@ -230,6 +230,12 @@ describe('the house', () => {
       text: 'socket.resetAndDestroy();',
       says: /calls resetAndDestroy: it leaks a socket/,
     },
+    {
+      rule: 'listeners of others stay where they are',
+      file: 'shared/http/x.ts',
+      text: "socket.removeAllListeners('timeout');",
+      says: /calls removeAllListeners: it takes off listeners that others need/,
+    },
   ];
   for (const { rule, file, text, says } of broken) {
     it(`finds a file that breaks a rule: ${rule}`, () => {

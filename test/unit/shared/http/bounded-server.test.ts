@@ -1,6 +1,8 @@
 import assert from 'node:assert/strict';
 import { once } from 'node:events';
+import { subscribe, unsubscribe } from 'node:diagnostics_channel';
 import { createServer } from 'node:http';
+import { createServer as createTlsServer } from 'node:https';
 import net from 'node:net';
 import { test } from 'node:test';
 import {
@@ -121,6 +123,32 @@ test('a server that closes answers the connections that it has, and ends those b
   await ended(idle);
   assert.match(await ask(quiet, '/'), /^HTTP\/1\.1 200 [^]*connection: close/i);
   await closed;
+});
+
+test('a TLS client that begins to speak ends its time limit, and no listener of others', async () => {
+  const server = createTlsServer(optionsFor(limits));
+  await using bounded = new BoundedServer({
+    server,
+    limits,
+    onCut: () => {},
+    onError: (error) => assert.fail(error),
+    answer: () => {},
+  });
+  const port = await bounded.listen({ host: '127.0.0.1', port: 0 });
+  const ofOthers = (): void => {};
+  const onSocket = (message: unknown): void => {
+    const { socket } = message as { readonly socket: net.Socket };
+    if (socket.localPort === port) socket.on('timeout', ofOthers);
+  };
+  subscribe('net.server.socket', onSocket);
+  const handedOver = new Promise<readonly unknown[]>((resolve) =>
+    server.prependListener('connection', (socket) => resolve(socket.listeners('timeout'))),
+  );
+  const client = await connect(port);
+  client.write('x');
+  assert.deepEqual(await handedOver, [ofOthers]);
+  unsubscribe('net.server.socket', onSocket);
+  client.destroy();
 });
 
 test('what is expensive is made once for all that ask meanwhile', async () => {
