@@ -6,7 +6,8 @@ import { listenerOf } from '../../native/passed-sockets.js';
 import { openNetns } from '../../native/netns.js';
 import { type CapturePortName, capturePortNames, capturePorts } from '../../ports.js';
 import type { LocalWorkload, WorkloadSockets } from '../messages.js';
-import { withHolder } from './port-holder.js';
+import { HolderSearches } from './holder-search.js';
+import { PortHolders } from './port-holder.js';
 
 type Opened = {
   readonly workload: WorkloadName;
@@ -19,9 +20,9 @@ type Opened = {
 
 /**
  * The listening sockets of every workload, one for each port. No other socket can join it on its port: it has no
- * SO_REUSEPORT. It is IP_TRANSPARENT, which programs of a workload cannot be, and the capture rules refuse connections
- * to any other socket on these ports. One worker accepts for a workload, and passes on to the others; when it dies another
- * one takes its place, and what waits in the queue waits for that.
+ * SO_REUSEPORT. It is IP_TRANSPARENT, which takes CAP_NET_RAW or CAP_NET_ADMIN (root in a container often has the first of them),
+ * and the capture rules refuse connections to any other socket on these ports. One worker accepts for a workload, and passes
+ * on to the others; when it dies another one takes its place, and what waits in the queue waits for that.
  *
  * The control thread owns the sockets, so that they can be passed to the next process. Workers accept on duplicates.
  * Every open socket keeps its namespace alive: sockets are closed when their workload leaves.
@@ -34,6 +35,7 @@ export class ListeningSockets {
   readonly #lost = new Set<number>();
   /** Taken from the process before, and not yet claimed by a workload. By namespace and port. */
   readonly #kept = new Map<string, number[]>();
+  readonly #holders = new PortHolders(new HolderSearches());
   readonly #onChange: () => void;
   readonly #isShared: () => boolean;
 
@@ -205,7 +207,7 @@ export class ListeningSockets {
       for (const name of capturePortNames) {
         const ofPort = fds[name];
         if (ofPort.length > 0) continue;
-        const fd = withHolder(netns, capturePorts[name], () => this.#listen(netns.fd, capturePorts[name]));
+        const fd = this.#holders.named(netns, capturePorts[name], () => this.#listen(netns.fd, capturePorts[name]));
         ofPort.push(fd);
         added.push({ ofPort, fd });
       }

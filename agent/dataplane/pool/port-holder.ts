@@ -1,26 +1,45 @@
-import { readdirSync, readFileSync, readlinkSync } from 'node:fs';
 import { CulvertError } from '../../../shared/errors.js';
 import { readProcFile } from '../../native/addon.js';
+import type { FoundHolder, HolderSearches } from './holder-search.js';
 
 type Netns = { readonly fd: number; readonly inode: number };
 
-/** Runs `listen`; when another socket has the port, the error names its owner, where that can be told. */
-export function withHolder<T>(netns: Netns, port: number, listen: () => T): T {
-  try {
-    return listen();
-  } catch (error) {
-    if (!(error instanceof CulvertError) || error.code !== 'EADDRINUSE') throw error;
-    const { code, message, hint } = error;
-    const named = `${message}: ${holderOf(netns, port)} has it`;
-    throw new CulvertError({ code, message: named, ...(hint === undefined ? {} : { hint }), cause: error });
+/** Names the programs that have ports of the agent. */
+export class PortHolders {
+  readonly #searches: HolderSearches;
+
+  constructor(searches: HolderSearches) {
+    this.#searches = searches;
+  }
+
+  /**
+   * Runs `listen`; when another socket has the port, the error names its user, and its process where a search has found it by
+   * then.
+   */
+  named<T>(netns: Netns, port: number, listen: () => T): T {
+    try {
+      return listen();
+    } catch (error) {
+      if (!(error instanceof CulvertError) || error.code !== 'EADDRINUSE') throw error;
+      const { code, message, hint } = error;
+      const named = `${message}: ${this.#holderOf(netns, port)} has it`;
+      throw new CulvertError({ code, message: named, ...(hint === undefined ? {} : { hint }), cause: error });
+    }
+  }
+
+  #holderOf(netns: Netns, port: number): string {
+    const [listener] = ['tcp', 'tcp6'].flatMap((table) => listenersOn(port, tableOf(netns, table)));
+    if (listener === undefined) return 'a socket that is bound to it and does not listen';
+    const { uid, socketInode } = listener;
+    return describeHolder(uid, this.#searches.holderOf({ netnsInode: netns.inode, socketInode }));
   }
 }
 
-function holderOf(netns: Netns, port: number): string {
-  const [found] = ['tcp', 'tcp6'].flatMap((table) => listenersOn(port, tableOf(netns, table)));
-  if (found === undefined) return 'a socket that is bound to it and does not listen';
-  const process = processWith(netns.inode, found.socketInode);
-  return process === null ? `a program of uid ${found.uid}` : `${process} of uid ${found.uid}`;
+/** `found` undefined: no search has ended. */
+function describeHolder(uid: number, found: FoundHolder | undefined): string {
+  if (found?.process != null) return `${found.process} of uid ${uid}`;
+  const program = `a program of uid ${uid}`;
+  return found?.isCut === true ? `${program} (too many processes or descriptors to find which)` : program;
 }
 
 type Listener = { readonly uid: number; readonly socketInode: string };
@@ -37,40 +56,5 @@ function tableOf({ fd }: Netns, table: string): string {
     return readProcFile({ netnsFd: fd, path: `/proc/thread-self/net/${table}` });
   } catch {
     return '';
-  }
-}
-
-/** Looks at the processes in the namespace only: those of a whole host have too many descriptors. */
-function processWith(netnsInode: number, socketInode: string): string | null {
-  const isIn = (pid: string): boolean => linkOf(`/proc/${pid}/ns/net`) === `net:[${netnsInode}]`;
-  for (const pid of readdirSync('/proc')) {
-    if (!/^\d+$/.test(pid) || !isIn(pid) || !hasOpen(pid, socketInode)) continue;
-    return `pid ${pid} (${nameOf(pid)})`;
-  }
-  return null;
-}
-
-function hasOpen(pid: string, socketInode: string): boolean {
-  try {
-    const fds = readdirSync(`/proc/${pid}/fd`);
-    return fds.some((fd) => linkOf(`/proc/${pid}/fd/${fd}`) === `socket:[${socketInode}]`);
-  } catch {
-    return false;
-  }
-}
-
-function nameOf(pid: string): string {
-  try {
-    return readFileSync(`/proc/${pid}/comm`, 'utf8').trim();
-  } catch {
-    return 'it has ended';
-  }
-}
-
-function linkOf(path: string): string | null {
-  try {
-    return readlinkSync(path);
-  } catch {
-    return null;
   }
 }

@@ -70,7 +70,8 @@ async function pending(host: string): Promise<ReadonlyMap<string, string>> {
 async function alarmFor(workload: LabWorkload): Promise<string> {
   return await waitUntil('the alarm', async () => {
     const detail = (await pending(workload.host)).get(`listener/${workload.meshName}`) ?? '';
-    return detail.includes(' has it') ? detail : undefined;
+    // Whose it is is known at once, and which process after a search.
+    return / pid \d+ .* has it/.test(detail) ? detail : undefined;
   });
 }
 

@@ -12,6 +12,7 @@ import { duplicate, listenerOf } from '../../../../../agent/native/passed-socket
 import { netnsInode, openNetns } from '../../../../../agent/native/netns.js';
 import { createLab, type Lab } from '../../../../lab/lab.js';
 import { patientSignal } from '../../../../lab/patience.js';
+import { waitUntil } from '../../../../lab/wait-until.js';
 import { testSettings } from '../../../../support/agent/dataplane-mesh.js';
 import { nodeNamed, workloadNamed } from '../../../../support/routing/names.js';
 
@@ -220,3 +221,36 @@ test('a workload whose namespace was replaced, or whose port is taken, gets the 
   );
   assert.deepEqual(sockets.all(), [], 'all or none');
 });
+
+/** Opens the given number of files before it takes the port. */
+const squatter = `
+  use strict;
+  use Socket;
+  $| = 1;
+  my @files;
+  for (1 .. shift) { open(my $file, '<', '/dev/null') or die $!; push @files, $file }
+  socket(my $socket, AF_INET, SOCK_STREAM, 0) or die $!;
+  bind($socket, pack_sockaddr_in(15008, INADDR_ANY)) && listen($socket, 1) or die $!;
+  print "ready\n";
+  sleep;
+`;
+
+for (const [files, expected] of [
+  [1, /EADDRINUSE: pid \d+ \(perl\) of uid 0 has it/],
+  [1500, /EADDRINUSE: a program of uid 0 \(too many processes or descriptors to find which\) has it/],
+] as const) {
+  test(`a program with ${files} files that has a port is looked for while the agent works on`, async () => {
+    const run = `ulimit -n 4096; exec perl -e "$0" ${files}`;
+    await using program = await lab.workload('web').spawn(['sh', '-c', run, squatter]);
+    await program.waitForLine(/^ready$/);
+    const sockets = new ListeningSockets({ workers: 1, backlog: 16 });
+    const problem = (): string => {
+      const answer = sockets.openFor([web]).get(web.name);
+      return answer?.kind === 'failed' ? answer.problem : '';
+    };
+    assert.match(problem(), /EADDRINUSE: a program of uid 0 has it/, 'nothing waits for the search');
+    await waitUntil('the answer of the search', () => (expected.test(problem()) ? true : undefined));
+    await program.stop('SIGKILL');
+    sockets.closeAll();
+  });
+}
