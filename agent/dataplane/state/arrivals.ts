@@ -2,38 +2,70 @@ import type { WorkloadName } from '../../../shared/routing/names.js';
 
 /** Reading its registry entry, loading its rules and getting its certificate take less, also on a busy host. */
 const arrivalMs = 2000;
+/** Between two looks at whether a workload has become ready. */
+const lookMs = 20;
+
+/** A connection that waits for a workload. */
+export type Waiter = { readonly isReady: () => boolean; readonly goOn: () => void };
 
 type Arrival = {
   /** When a connection first found it not ready, in terms of `performance.now()`. */
   readonly sinceMs: number;
-  waiting: number;
+  /** In the order in which they came. */
+  readonly waiting: Set<Waiter>;
+  timer: NodeJS.Timeout | null;
 };
 
 /**
  * The workloads of this node that connections found not to be ready. A new one is for a moment, and the first connections
- * to it wait; what is still not ready after that is not about to be, and connections to it are refused at once.
+ * to it wait; what is still not ready after that is not about to be, and connections to it are refused at once, until it
+ * was ready. One look at a time for each workload lets its connections go on, in the order in which they came.
  */
 export class Arrivals {
   readonly #arrivals = new Map<WorkloadName, Arrival>();
 
   /** Whether connections wait for it: a later one must not be served before them. */
   isAwaited(workload: WorkloadName): boolean {
-    return this.#arrivals.size > 0 && (this.#arrivals.get(workload)?.waiting ?? 0) > 0;
+    return this.#arrivals.size > 0 && (this.#arrivals.get(workload)?.waiting.size ?? 0) > 0;
   }
 
-  /** A connection begins to wait. Returns until when it may, at most. */
-  join(workload: WorkloadName, nowMs: number): number {
-    const arrival = this.#arrivals.get(workload) ?? { sinceMs: nowMs, waiting: 0 };
+  /** A connection found it ready while none waited: should it leave and come again, connections wait again. */
+  wasReady(workload: WorkloadName): void {
+    if (this.#arrivals.size > 0 && !this.isAwaited(workload)) this.#arrivals.delete(workload);
+  }
+
+  /** A connection begins to wait. Returns false if it may not, because others have waited in vain. */
+  join(workload: WorkloadName, waiter: Waiter): boolean {
+    const arrival = this.#arrivals.get(workload) ?? {
+      sinceMs: performance.now(),
+      waiting: new Set<Waiter>(),
+      timer: null,
+    };
+    if (performance.now() >= arrival.sinceMs + arrivalMs && arrival.waiting.size === 0) return false;
     this.#arrivals.set(workload, arrival);
-    arrival.waiting++;
-    return arrival.sinceMs + arrivalMs;
+    arrival.waiting.add(waiter);
+    arrival.timer ??= setTimeout(() => this.#look(workload, arrival), lookMs);
+    return true;
   }
 
-  /** It waits no longer, because the workload is ready or for another reason. */
-  leave(workload: WorkloadName, isReady: boolean): void {
-    const arrival = this.#arrivals.get(workload);
-    if (arrival === undefined) return;
-    arrival.waiting--;
-    if (isReady && arrival.waiting === 0) this.#arrivals.delete(workload);
+  /** It waits no longer, for a reason of its own. */
+  leave(workload: WorkloadName, waiter: Waiter): void {
+    this.#arrivals.get(workload)?.waiting.delete(waiter);
+  }
+
+  #look(workload: WorkloadName, arrival: Arrival): void {
+    arrival.timer = null;
+    const isOver = performance.now() >= arrival.sinceMs + arrivalMs;
+    const { waiting } = arrival;
+    let hasBeenReady = false;
+    const leaving = [...waiting].filter(({ isReady }) => {
+      const isNow = isReady();
+      hasBeenReady ||= isNow;
+      return isNow || isOver;
+    });
+    for (const waiter of leaving) waiting.delete(waiter);
+    if (waiting.size > 0) arrival.timer = setTimeout(() => this.#look(workload, arrival), lookMs);
+    else if (hasBeenReady) this.#arrivals.delete(workload);
+    for (const waiter of leaving) waiter.goOn();
   }
 }
