@@ -107,7 +107,7 @@ export class NamespaceCapture {
       ipv6: this.#ipv6,
       lastCheckAtMs: this.#lastCheckAtMs,
       repairs: this.#repairs,
-      problem: this.#problem,
+      problem: this.#problem ?? halfCaptured(this.#workload),
       guardProblem: this.#guardProblem,
     };
   }
@@ -357,18 +357,20 @@ export class NamespaceCapture {
   }
 }
 
-function planBoth(
-  { exclusions, latePorts, isInboundOpen }: CapturedNetns,
-  { isGuarded } = { isGuarded: true },
-): ChainPlans {
-  const inbound = isInboundOpen === true ? 'open' : 'captured';
-  const plan = (family: 4 | 6): ChainPlans[4] => planWorkloadChains(family, exclusions, latePorts, inbound, isGuarded);
+function planBoth({ exclusions, latePorts, openTo }: CapturedNetns, { isGuarded } = { isGuarded: true }): ChainPlans {
+  const plan = (family: 4 | 6): ChainPlans[4] => planWorkloadChains(family, exclusions, latePorts, openTo, isGuarded);
   return { 4: plan(4), 6: plan(6) };
 }
 
+function halfCaptured({ openTo }: CapturedNetns): string | null {
+  return openTo === undefined
+    ? null
+    : `connections from ${openTo.join(', ')}, which arrive with it, are not captured yet`;
+}
+
 /** Equal keys stand for the same result of {@link planBoth}. */
-function planKey({ exclusions, latePorts, isInboundOpen }: CapturedNetns): string {
-  return JSON.stringify([exclusions, latePorts, isInboundOpen]);
+function planKey({ exclusions, latePorts, openTo }: CapturedNetns): string {
+  return JSON.stringify([exclusions, latePorts, openTo]);
 }
 
 const selfTestProblems: Partial<Record<SelfTestResult, string>> = {

@@ -103,6 +103,17 @@ export class WorkloadCapture {
     await this.#host?.setAddresses(this.#addresses());
   }
 
+  /**
+   * Stops managing this namespace, whether captured or draining, and leaves its rules: another workload that names it is
+   * applied next. Does nothing when the workload has another namespace.
+   */
+  async letGo(name: WorkloadName, netnsInode: number): Promise<void> {
+    const entry = this.#entries.get(name);
+    if (entry?.capture.inode !== netnsInode) return;
+    this.#forget(entry);
+    await entry.capture.stop();
+  }
+
   /** Removes all rules from all namespaces and the host at once, for an agent that is being uninstalled. */
   async releaseAll(): Promise<void> {
     const problems: unknown[] = [];

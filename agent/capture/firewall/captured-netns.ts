@@ -13,8 +13,11 @@ export type CapturedNetns = {
   readonly exclusions: CaptureExclusions;
   /** Ports of which some destination is accepted late, in ascending order; absent: none. Their queue must be open. */
   readonly latePorts?: readonly number[];
-  /** Connections to the workload are not captured yet, because workloads that it may hear from are not; absent: they are. */
-  readonly isInboundOpen?: true;
+  /**
+   * From these addresses connections to the workload are not captured yet: of workloads of this host that arrive with it
+   * and send in plaintext until they are captured too. Absent: all are.
+   */
+  readonly openTo?: readonly IpAddress[];
 };
 
 /** Whether IPv6 can leave the namespace: `disabled` by its sysctl (rules are still loaded), `absent` in the kernel. */

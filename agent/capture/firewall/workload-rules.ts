@@ -1,4 +1,4 @@
-import { type Cidr, formatCidr, isIpv6, parseCidr } from '../../../shared/address.js';
+import { type Cidr, formatCidr, type IpAddress, isIpv6, parseCidr } from '../../../shared/address.js';
 import { CulvertError } from '../../../shared/errors.js';
 import type { CaptureExclusions } from '../../../shared/routing/registry-entry.js';
 import {
@@ -37,8 +37,6 @@ const ownDialZone = ownTrafficMark;
 
 const ownMark = maskedMark(ownTrafficMark);
 const replyMark = maskedMark(transparentReplyMark);
-
-const redirectInbound = `-p tcp -m tcp --syn -m addrtype --dst-type LOCAL ${because('inbound')} -j REDIRECT --to-ports ${capturePorts.inboundPlaintext}`;
 
 const toItself = `-m addrtype --dst-type LOCAL ${because('to-itself')} -j RETURN`;
 
@@ -85,15 +83,15 @@ function planGuard(ports: readonly number[]): ChainPlan {
 
 /**
  * The chains of one address family. Redirects match SYN only, so connections that were open before are unaffected.
- * `latePorts`: destination ports of which some are accepted late. `inbound`: whether connections to the workload are
- * captured too. `isGuarded`: other sockets on the agent's ports get no connection. Throws `CAPTURE_EXCLUSION` for an invalid
+ * `latePorts`: destination ports of which some are accepted late. `openTo`: sources whose connections to the workload are
+ * not captured yet. `isGuarded`: other sockets on the agent's ports get no connection. Throws `CAPTURE_EXCLUSION` for an invalid
  * excluded port or CIDR.
  */
 export function planWorkloadChains(
   family: 4 | 6,
   exclusions: CaptureExclusions,
   latePorts: readonly number[] = [],
-  inbound: 'captured' | 'open' = 'captured',
+  openTo: readonly IpAddress[] = [],
   isGuarded = true,
 ): readonly ChainPlan[] {
   const notExcluded = latePorts.filter((port) => !exclusions.excludeOutboundPorts.includes(port));
@@ -150,7 +148,10 @@ export function planWorkloadChains(
         `-p tcp -m tcp --dport ${capturePorts.inboundTunnel} ${because('tunnel')} -j RETURN`,
         `-s ${probeSource[family]} -p tcp ${because('host-probe')} -j ACCEPT`,
         ...exclusions.excludeInboundPorts.map((port) => excludePort('excluded-inbound-port', port)),
-        ...(inbound === 'open' ? [] : [redirectInbound]),
+        ...openTo
+          .filter((ip) => isIpv6(ip) === (family === 6))
+          .map((ip) => `-s ${ip} -p tcp -m tcp --syn ${because('arrives-too')} -j RETURN`),
+        `-p tcp -m tcp --syn -m addrtype --dst-type LOCAL ${because('inbound')} -j REDIRECT --to-ports ${capturePorts.inboundPlaintext}`,
       ],
     },
     {

@@ -17,6 +17,7 @@ export function captureControl(capture: WorkloadCapture, inCharge: Promise<void>
     whenInCharge: () => inCharge,
     apply: (workload) => capture.apply(workload),
     release: (name) => capture.release(name),
+    letGo: (name, netnsInode) => capture.letGo(name, netnsInode),
     problemOf: (name) => capture.status().find((status) => status.name === name)?.problem ?? null,
     isHolding: (name, netnsInode) =>
       capture.status().some((status) => status.name === name && status.netnsInode === netnsInode),

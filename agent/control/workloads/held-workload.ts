@@ -1,5 +1,6 @@
 import type { WorkloadName } from '../../../shared/routing/names.js';
 import type { CapturedNetns } from '../../capture/firewall/captured-netns.js';
+import type { LocalWorkload } from '../../dataplane/messages.js';
 import type { WantedWorkload } from './own-workloads.js';
 
 /** A workload of this node whose namespace was found, and how far it has come into the mesh. */
@@ -16,6 +17,10 @@ export type Held = {
   mayHaveRules: boolean;
   /** Rules are in its namespace, perhaps those of an earlier run. */
   hasRules: boolean;
+  /** From some workloads that came with it, connections to it are not captured yet. */
+  isHalfCaptured: boolean;
+  /** Another workload had the namespace until now, and its capture goes on until this one's rules are loaded; null: none. */
+  readonly takesOver: WorkloadName | null;
   /** What is loaded in the namespace, as text, to detect changes; null: nothing yet. */
   applied: string | null;
   /** Of that, the ports whose connects are sent to the queue. */
@@ -28,12 +33,15 @@ export type Held = {
 
 const noLateRules = { hasLateRules: false, lateRulesProblem: null } as const;
 
-export function newlyHeld(init: Pick<Held, 'name' | 'netnsPath' | 'netnsInode' | 'sinceMs' | 'wasCaptured'>): Held {
+export function newlyHeld(
+  init: Pick<Held, 'name' | 'netnsPath' | 'netnsInode' | 'sinceMs' | 'wasCaptured' | 'takesOver'>,
+): Held {
   return {
     ...init,
     isListenedFor: false,
     mayHaveRules: init.wasCaptured,
     hasRules: init.wasCaptured,
+    isHalfCaptured: false,
     applied: null,
     appliedLatePorts: [],
     ...noLateRules,
@@ -45,30 +53,23 @@ export function capturedNetnsOf({ name, netnsPath }: Held, { addresses, capture 
   return { name, netnsPath, addresses, exclusions: capture };
 }
 
-export function appliedText(workload: CapturedNetns, latePorts: readonly number[]): string {
-  return JSON.stringify([workload, latePorts]);
+/** The workload as the workers get it. */
+export function listenedFor(
+  { name, netnsPath, netnsInode, hasLateRules, hasRules }: Held,
+  latePorts: readonly number[],
+): LocalWorkload {
+  return {
+    name,
+    netnsPath,
+    netnsInode,
+    ...(hasRules ? { hasRules } : {}),
+    // As long as rules put SYNs into the queue, something must take them out.
+    ...(latePorts.length > 0 || hasLateRules ? { acceptsLate: true as const } : {}),
+  };
 }
 
-type Arriving = Pick<Held, 'name' | 'sinceMs'>;
-
-/** How long a new workload waits for others that come with it, so that they are captured together. */
-const togetherMs = 2000;
-
-/**
- * Whom new workloads wait for that could be captured now: another one that came at about the same time and is not ready.
- * Captured one by one, the one that is not captured yet would send in plaintext to one that is, whose rules refuse it.
- * Null: for none, or for no longer.
- */
-export function awaitedBy(o: {
-  readonly ready: readonly Arriving[];
-  /** New ones that are not ready. */
-  readonly coming: readonly Arriving[];
-  readonly nowMs: number;
-}): { readonly name: WorkloadName; readonly forMs: number } | null {
-  const leftMs = ({ sinceMs }: Arriving): number => sinceMs + togetherMs - o.nowMs;
-  const [awaited] = o.coming.filter((each) => leftMs(each) > 0);
-  const forMs = Math.min(...o.ready.map(leftMs));
-  return awaited === undefined || o.ready.length === 0 || forMs <= 0 ? null : { name: awaited.name, forMs };
+export function appliedText(workload: CapturedNetns, latePorts: readonly number[]): string {
+  return JSON.stringify([workload, latePorts]);
 }
 
 /** Null: the rules of the workload have all these ports, or it is not captured. */

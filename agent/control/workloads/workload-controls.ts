@@ -9,6 +9,8 @@ export type CaptureControl = {
   whenInCharge(): Promise<void>;
   apply(workload: CapturedNetns): Promise<void>;
   release(name: WorkloadName): Promise<unknown>;
+  /** Stops managing this namespace for the workload. Its rules stay, and go to the workload that is applied there next. */
+  letGo(name: WorkloadName, netnsInode: number): Promise<void>;
   /** What its own checks found wrong; null: nothing. */
   problemOf(name: WorkloadName): string | null;
   /** Whether it still manages this namespace, even if only to drain it. */

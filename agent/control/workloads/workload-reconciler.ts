@@ -1,21 +1,16 @@
+import type { IpAddress } from '../../../shared/address.js';
 import { describeError } from '../../../shared/errors.js';
 import type { SpiffeId } from '../../../shared/identity.js';
 import type { Log } from '../../../shared/log.js';
 import type { CapturedNetns } from '../../capture/firewall/captured-netns.js';
 import type { LateAcceptState } from '../../dataplane/messages.js';
 import type { CaptureLedger } from './capture-ledger.js';
-import {
-  appliedText,
-  awaitedBy,
-  capturedNetnsOf,
-  lateDetail,
-  lateRulesMissing,
-  newlyHeld,
-  type Held,
-} from './held-workload.js';
-import { findNamespace } from './network-namespace.js';
+import { appliedText, capturedNetnsOf, lateDetail, lateRulesMissing, listenedFor, type Held } from './held-workload.js';
+import { HeldWorkloads } from './held-workloads.js';
+import { awaitedBy, sourcesLeftOpen } from './joint-arrival.js';
+import { addressesThere } from './namespace-addresses.js';
 import type { Scheduler } from '../../thread/scheduler.js';
-import { findWorkloadNamespaces, type NamespaceFound } from './workload-namespaces.js';
+import { findWorkloadNamespaces } from './workload-namespaces.js';
 import type { WorkloadName } from '../../../shared/routing/names.js';
 import type { WantedWorkload } from './own-workloads.js';
 import type { CaptureControl, ListenerControl } from './workload-controls.js';
@@ -41,16 +36,17 @@ const longestHandOverWaitMs = 5000;
  * redirect is refused then. A namespace that an earlier run of the agent captured still has its rules, so it skips step 3:
  * every moment counts until something listens there again. Step 2 waits in the same way while the agent before this one serves.
  *
- * New workloads that come together are captured together, first what they send, then what they get: what one of them sends
- * never arrives in plaintext at another whose rules would refuse that.
+ * New workloads that come together are captured together, in two loads. After the first one only what they get from each
+ * other is open, and only from those that send in plaintext still: what one of them sends never arrives at another whose
+ * rules would refuse that, and nothing else passes.
  *
  * Out: the capture rules first, then the listeners. If the namespace was replaced under the same name, the old one is
- * released and the new one starts at step 1. A workload that moved away or lost its entry is released.
+ * released and the new one starts at step 1. A workload that moved away or lost its entry is released, unless another one
+ * names its namespace too: that one takes over the rules as they are.
  */
 export class WorkloadReconciler {
   readonly #capture: CaptureControl;
   readonly #listeners: ListenerControl;
-  readonly #ledger: CaptureLedger;
   readonly #scheduler: Scheduler;
   readonly #log: Log;
   readonly #captureWaitMs: number;
@@ -60,7 +56,7 @@ export class WorkloadReconciler {
   readonly #ownInode: number;
   #isInCharge = false;
   #wanted: ReadonlyMap<WorkloadName, WantedWorkload> | null = null;
-  readonly #held = new Map<WorkloadName, Held>();
+  readonly #held: HeldWorkloads;
   readonly #problems = new Map<WorkloadName, string>();
   readonly #failed = new Set<WorkloadName>();
   /** Ports of which some destination in the mesh is accepted late. */
@@ -93,7 +89,6 @@ export class WorkloadReconciler {
   }) {
     this.#capture = init.capture;
     this.#listeners = init.listeners;
-    this.#ledger = init.ledger;
     this.#scheduler = init.scheduler;
     this.#log = init.log;
     this.#captureWaitMs = init.captureWaitMs;
@@ -101,6 +96,7 @@ export class WorkloadReconciler {
     this.#isRegistryComplete = init.isRegistryComplete;
     this.#onChange = init.onChange;
     this.#ownInode = init.ownInode;
+    this.#held = new HeldWorkloads({ ...init, onDropped: (name) => this.#failed.delete(name) });
     const takeCharge = (): void => {
       this.#isInCharge = true;
       this.reconcile();
@@ -121,7 +117,7 @@ export class WorkloadReconciler {
   /** In ascending order; empty: no destination is accepted late. */
   setLatePorts(ports: readonly number[]): void {
     this.#latePorts = ports;
-    for (const held of this.#held.values()) held.lateRulesProblem = null;
+    for (const held of this.#held.all) held.lateRulesProblem = null;
     this.reconcile();
   }
 
@@ -158,8 +154,7 @@ export class WorkloadReconciler {
 
   /** Call after {@link close}: releases every workload, capture rules first. */
   async releaseAll(): Promise<void> {
-    for (const held of this.#held.values()) await this.#release(held, 'the agent is stopping');
-    await this.#removeLeftovers({ untilClosed: false });
+    await this.#held.releaseAll();
   }
 
   async #run(): Promise<void> {
@@ -179,31 +174,30 @@ export class WorkloadReconciler {
   }
 
   async #onePass(wanted: ReadonlyMap<WorkloadName, WantedWorkload>): Promise<void> {
-    const { found, problems } = findWorkloadNamespaces(wanted, this.#ownInode);
+    const { found, problems } = findWorkloadNamespaces(wanted, {
+      ownInode: this.#ownInode,
+      holders: this.#held.holders,
+    });
     for (const problem of [this.#problems, this.#lateProblems]) {
       for (const name of problem.keys()) if (!wanted.has(name)) problem.delete(name);
     }
     for (const [name, problem] of problems) this.#complain(name, problem);
-    await this.#releaseGone(wanted, found);
-    for (const [name, namespace] of found) {
-      if (this.#held.has(name)) continue;
-      const { path: netnsPath, inode: netnsInode } = namespace;
-      // Where this run let go of it, only what its open connections need is still there.
-      const wasCaptured = this.#ledger.has(name, netnsInode) && !this.#capture.isHolding(name, netnsInode);
-      const sinceMs = this.#scheduler.nowMs();
-      this.#held.set(name, newlyHeld({ name, netnsPath, netnsInode, sinceMs, wasCaptured }));
-    }
+    await this.#held.follow(found, (name) => wanted.has(name));
     this.#sendWorkloads(wanted);
     if (!this.#isInCharge || this.#isClosed) return;
-    await this.#removeLeftovers({ untilClosed: true });
-    const ready = [...this.#held.values()].flatMap((held): Ready[] => {
+    await this.#held.removeLeftovers(() => this.#isClosed);
+    const ready = this.#held.all.flatMap((held): Ready[] => {
       const entry = wanted.get(held.name);
       return entry !== undefined && this.#isReady(held, entry) ? [{ held, entry }] : [];
     });
     const arriving = ready.filter(({ held }) => !held.mayHaveRules);
     const isWaiting = this.#waitsForOthers(arriving.map(({ held }) => held));
     if (arriving.length > 1 && !isWaiting) {
-      await this.#inBatches(arriving, (each) => this.#captureOutbound(each));
+      const sources = arriving.map(({ held, entry }) => {
+        // What a document says opens nothing to a stranger.
+        return { held, addresses: addressesThere(held.netnsPath, entry.addresses) };
+      });
+      await this.#inBatches(arriving, (each) => this.#captureFirst(each, sourcesLeftOpen(each.held.name, sources)));
       this.#sendWorkloads(wanted);
     }
     const now = isWaiting ? ready.filter((each) => !arriving.includes(each)) : ready;
@@ -213,7 +207,7 @@ export class WorkloadReconciler {
 
   /** See {@link awaitedBy}. */
   #waitsForOthers(ready: readonly Held[]): boolean {
-    const coming = [...this.#held.values()].filter((held) => !held.mayHaveRules && !ready.includes(held));
+    const coming = this.#held.all.filter((held) => !held.mayHaveRules && !ready.includes(held));
     const awaited = awaitedBy({ ready, coming, nowMs: this.#scheduler.nowMs() });
     this.#wakesInMs = awaited?.forMs ?? passIntervalMs;
     if (awaited === null) return false;
@@ -224,68 +218,16 @@ export class WorkloadReconciler {
 
   async #inBatches(all: readonly Ready[], step: (each: Ready) => Promise<void>): Promise<void> {
     for (let index = 0; index < all.length; index += captureConcurrency) {
-      // A successor waits.
-      if (this.#isClosed) return;
-      await Promise.all(all.slice(index, index + captureConcurrency).map(step));
-    }
-  }
-
-  async #releaseGone(
-    wanted: ReadonlyMap<WorkloadName, WantedWorkload>,
-    found: ReadonlyMap<WorkloadName, NamespaceFound>,
-  ): Promise<void> {
-    for (const held of this.#held.values()) {
-      const namespace = found.get(held.name);
-      if (namespace?.inode === held.netnsInode && namespace.path === held.netnsPath) continue;
-      if (!wanted.has(held.name)) await this.#release(held, 'it is no longer registered here');
-      else
-        await this.#release(
-          held,
-          namespace === undefined ? 'its namespace no longer exists' : 'its namespace was replaced',
-        );
-    }
-  }
-
-  async #release(held: Held, why: string): Promise<void> {
-    try {
-      await this.#capture.release(held.name);
-    } catch (error) {
-      this.#log.error({ workload: held.name, netns: held.netnsPath, err: error }, 'capture could not be removed');
-    }
-    this.#held.delete(held.name);
-    this.#failed.delete(held.name);
-    this.#log.info({ workload: held.name, netns: held.netnsPath, why }, 'workload released');
-  }
-
-  /** Namespaces in the ledger that nothing manages any more: left by an earlier run, or drained by now. */
-  async #removeLeftovers(o: { readonly untilClosed: boolean }): Promise<void> {
-    for (const entry of this.#ledger.entries) {
-      if (o.untilClosed && this.#isClosed) return;
-      const { workload, netnsPath, netnsInode } = entry;
-      if (this.#held.get(workload)?.netnsInode === netnsInode) continue;
-      if (this.#capture.isHolding(workload, netnsInode)) continue;
-      try {
-        const namespace = findNamespace(netnsPath);
-        const isThere = namespace.kind === 'found' && namespace.inode === netnsInode;
-        if (isThere && netnsInode !== this.#ownInode) await this.#capture.removeLeftover(entry);
-        await this.#ledger.remove(entry);
-      } catch (error) {
-        this.#log.error({ workload, netns: netnsPath, err: error }, 'capture could not be removed; retrying');
-      }
+      // A successor waits. What was begun is ended all the same.
+      const batch = all.slice(index, index + captureConcurrency);
+      await Promise.all(batch.filter(({ held }) => !this.#isClosed || held.isHalfCaptured).map(step));
     }
   }
 
   #sendWorkloads(wanted: ReadonlyMap<WorkloadName, WantedWorkload>): void {
-    for (const held of this.#held.values()) held.isListenedFor ||= this.#mayListen(held, wanted.get(held.name));
-    const listenedFor = [...this.#held.values()].filter((held) => held.isListenedFor);
-    const workloads = listenedFor.map(({ name, netnsPath, netnsInode, hasLateRules, hasRules }) => ({
-      name,
-      netnsPath,
-      netnsInode,
-      ...(hasRules ? { hasRules } : {}),
-      // As long as rules put SYNs into the queue, something must take them out.
-      ...(this.#latePorts.length > 0 || hasLateRules ? { acceptsLate: true as const } : {}),
-    }));
+    for (const held of this.#held.all) held.isListenedFor ||= this.#mayListen(held, wanted.get(held.name));
+    const listening = this.#held.all.filter((held) => held.isListenedFor);
+    const workloads = listening.map((held) => listenedFor(held, this.#latePorts));
     const text = JSON.stringify(workloads);
     const nowMs = this.#scheduler.nowMs();
     const isRetry = nowMs - this.#sentAtMs >= listenRetryMs && workloads.some(({ name }) => this.#hasFailed(name));
@@ -316,6 +258,7 @@ export class WorkloadReconciler {
 
   /** Whether steps 2 and 3 are done, or are waited for no longer. */
   #isReady(held: Held, entry: WantedWorkload): boolean {
+    if (held.isHalfCaptured) return true;
     const listening = this.#listeners.listeningOf(held.name);
     const hasWaited = this.#scheduler.nowMs() - held.sinceMs >= this.#captureWaitMs;
     if (listening === null || listening.netnsInode !== held.netnsInode) {
@@ -343,22 +286,16 @@ export class WorkloadReconciler {
   }
 
   /** A failure shows when the rest is loaded. */
-  async #captureOutbound({ held, entry }: Ready): Promise<void> {
-    const workload = { ...capturedNetnsOf(held, entry), isInboundOpen: true } as const;
+  async #captureFirst({ held, entry }: Ready, openTo: readonly IpAddress[]): Promise<void> {
+    const workload = { ...capturedNetnsOf(held, entry), ...(openTo.length > 0 ? { openTo } : {}) };
+    held.isHalfCaptured = openTo.length > 0;
     try {
-      await this.#remember(held, workload);
+      await this.#held.remember(held, workload);
       await this.#load(held, workload, this.#applicableLatePorts(held));
       held.hasRules = true;
     } catch (error) {
-      this.#log.debug({ workload: held.name, err: error }, 'what the workload sends could not be captured; retrying');
+      this.#log.debug({ workload: held.name, err: error }, 'the workload could not be captured; retrying');
     }
-  }
-
-  /** Before the first rule is loaded. */
-  async #remember(held: Held, { name, netnsPath, addresses }: CapturedNetns): Promise<void> {
-    const { netnsInode } = held;
-    held.mayHaveRules = true;
-    await this.#ledger.add({ workload: name, netnsPath, netnsInode, addresses });
   }
 
   async #bringIn(held: Held, entry: WantedWorkload): Promise<void> {
@@ -366,11 +303,12 @@ export class WorkloadReconciler {
     const latePorts = this.#applicableLatePorts(held);
     if (held.applied === appliedText(workload, latePorts)) return this.#forgive(held.name);
     try {
-      await this.#remember(held, workload);
+      await this.#held.remember(held, workload);
       const loaded = await this.#load(held, workload, latePorts);
       this.#log.info({ workload: held.name, netns: held.netnsPath }, 'workload captured');
       held.applied = appliedText(workload, loaded);
       held.hasRules = true;
+      held.isHalfCaptured = false;
       held.appliedLatePorts = loaded;
       this.#forgive(held.name);
     } catch (error) {

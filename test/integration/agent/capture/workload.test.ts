@@ -79,6 +79,50 @@ test('inbound TCP arrives on 15006 with the original destination, 15008 and loop
   }
 });
 
+test('a workload that arrives with others is open to their addresses alone, until it is applied again', async () => {
+  await using guard = await captureA();
+  await network.serve({ at: network.a, port: 8012, label: 'app' });
+  await guard.capture.apply({ ...workload(network.a), openTo: [network.b.ip[4], network.b.ip[6]] });
+  assert.match(guard.capture.status()[0]?.problem ?? '', new RegExp(`from ${network.b.ip[4]}, .* not captured yet`));
+  const lineFrom = async (from: NetworkPlace, family: 4 | 6): Promise<string> =>
+    (await network.dial({ from, ip: network.a.ip[family], port: 8012 })).line;
+  for (const family of families) {
+    assert.match(await lineFrom(network.b, family), /^app direct/);
+    assert.match(await lineFrom(network.x, family), /^inbound /);
+  }
+  await guard.capture.apply(workload(network.a));
+  for (const family of families) assert.match(await lineFrom(network.b, family), /^inbound /);
+  assert.equal(guard.capture.status()[0]?.problem, null);
+});
+
+test('a namespace that goes to another workload is captured throughout, also by one that drained', async () => {
+  await using guard = await captureA();
+  const { capture } = guard;
+  const lineFromX = async (): Promise<string> =>
+    (await network.dial({ from: network.x, ip: network.a.ip[4], port: 8013 })).line;
+  const [{ netnsInode } = { netnsInode: 0 }] = capture.status();
+  const other = { ...workload(network.a), name: workloadNamed('t/other') };
+  await capture.letGo(workload(network.a).name, netnsInode + 1);
+  assert.equal(capture.status().length, 1, 'another namespace');
+  await capture.letGo(workload(network.a).name, netnsInode);
+  assert.match(await lineFromX(), /^inbound /, 'its rules are still there');
+  await capture.apply(other);
+  assert.match(await lineFromX(), /^inbound /);
+  const open = await network.dial({ from: network.a, ip: network.x.ip[4], port: 8014 });
+  assert.match(open.line, /^outbound/);
+  await capture.release(other.name);
+  assert.equal(capture.status()[0]?.state, 'draining');
+  await capture.letGo(other.name, netnsInode);
+  await capture.apply(workload(network.a));
+  open.socket.resetAndDestroy();
+  assert.equal(await capture.check(other.name), 'gone', 'what drained has no say any more');
+  assert.match(await lineFromX(), /^inbound /);
+  assert.deepEqual(
+    capture.status().map(({ name, state }) => [name, state]),
+    [[workload(network.a).name, 'captured']],
+  );
+});
+
 test('excluded ports and CIDRs go their own way, and changed exclusions take effect', async () => {
   await using guard = await captureA({
     excludeOutboundPorts: [8003],

@@ -47,7 +47,15 @@ function wantedAt(place: NetworkPlace, serviceAccount: string): WantedWorkload {
   return { identity, netns: place.path, addresses: [place.ip[4]], capture: noExclusions };
 }
 
-async function startWith(failure: { outboundOf?: WorkloadName } = {}) {
+type Situation = {
+  /** Its first load fails. */
+  readonly failing?: WorkloadName;
+  /** An earlier run began with it. */
+  readonly begun?: WorkloadName;
+  readonly onLoad?: () => void;
+};
+
+async function startWith({ failing, begun, onLoad }: Situation = {}) {
   const places = new Map([
     [web, network.a],
     [db, network.b],
@@ -56,17 +64,22 @@ async function startWith(failure: { outboundOf?: WorkloadName } = {}) {
     path: path.join(directory, `captured-${++count}.json`),
     parse: (value) => capturedNamespacesSchema.parse(value),
   });
+  const entries = [...places].flatMap(([workload, { path: netnsPath }]) =>
+    workload === begun ? [{ workload, netnsPath, netnsInode: netnsInode(netnsPath) ?? 0, addresses: [] }] : [],
+  );
+  const ledger = new CaptureLedger({ file, entries, log });
   let passed = (): void => undefined;
   const keeper = new WorkloadReconciler({
     capture: {
       whenInCharge: () => Promise.resolve(),
-      apply: async ({ name, isInboundOpen }) => {
-        const isOutboundOnly = isInboundOpen === true;
-        steps.push(isOutboundOnly ? `outbound ${name}` : name);
-        if (isOutboundOnly && failure.outboundOf === name) throw new Error('iptables is locked');
+      apply: async ({ name, openTo }) => {
+        steps.push(openTo === undefined ? name : `${name} open to ${openTo.join()}`);
+        onLoad?.();
+        if (openTo !== undefined && failing === name) throw new Error('iptables is locked');
       },
       release: async () => undefined,
       problemOf: () => null,
+      letGo: async () => undefined,
       isHolding: () => false,
       removeLeftover: async () => undefined,
     },
@@ -78,7 +91,7 @@ async function startWith(failure: { outboundOf?: WorkloadName } = {}) {
       },
       isListening: () => true,
     },
-    ledger: new CaptureLedger({ file, entries: [], log }),
+    ledger,
     scheduler,
     log,
     captureWaitMs: 60_000,
@@ -102,11 +115,16 @@ async function startWith(failure: { outboundOf?: WorkloadName } = {}) {
   return { keeper, wanted, pass, problemOf };
 }
 
-test('workloads that come together are captured together: first what they send, then what they get', async () => {
+/** Each is open to the other's address alone, and then to none. */
+function twoLoads(): string[] {
+  return [`shop/web open to ${network.b.ip[4]}`, `shop/db open to ${network.a.ip[4]}`, 'shop/web', 'shop/db'];
+}
+
+test('workloads that come together are captured together, and meanwhile are open to each other alone', async () => {
   const { keeper, wanted, pass } = await startWith();
   for (const { identity } of wanted.values()) servable.add(identity ?? '');
   await pass(() => keeper.setWanted(wanted));
-  assert.deepEqual(steps, ['outbound shop/web', 'outbound shop/db', 'shop/web', 'shop/db']);
+  assert.deepEqual(steps, twoLoads());
   await pass(() => keeper.reconcile());
   assert.equal(steps.length, 4, 'nothing to do is nothing done');
   await keeper.close();
@@ -120,7 +138,7 @@ test('one that is ready waits for the other, and says so', async () => {
   assert.match(problemOf(web) ?? '', /captured together with shop\/db, which is not ready yet/);
   servable.add(wanted.get(db)?.identity ?? '');
   await pass(() => keeper.reconcile());
-  assert.deepEqual(steps, ['outbound shop/web', 'outbound shop/db', 'shop/web', 'shop/db']);
+  assert.deepEqual(steps, twoLoads());
   assert.deepEqual([problemOf(web), problemOf(db)], [null, null]);
   await keeper.close();
 });
@@ -139,10 +157,39 @@ test('one that is ready waits for two seconds at most', async () => {
 });
 
 test('one whose first step fails keeps no other out, nor itself', async () => {
-  const { keeper, wanted, pass, problemOf } = await startWith({ outboundOf: web });
+  const { keeper, wanted, pass, problemOf } = await startWith({ failing: web });
   for (const { identity } of wanted.values()) servable.add(identity ?? '');
   await pass(() => keeper.setWanted(wanted));
-  assert.deepEqual(steps, ['outbound shop/web', 'outbound shop/db', 'shop/web', 'shop/db']);
+  assert.deepEqual(steps, twoLoads());
   assert.deepEqual([problemOf(web), problemOf(db)], [null, null]);
+  await keeper.close();
+});
+
+test('an agent that is stopped between the two loads ends what it began', async () => {
+  let stop = (): void => undefined;
+  const { keeper, wanted } = await startWith({ onLoad: () => stop() });
+  for (const { identity } of wanted.values()) servable.add(identity ?? '');
+  await new Promise<void>((resolve) => {
+    stop = resolve;
+    keeper.setWanted(wanted);
+  });
+  await keeper.close();
+  assert.deepEqual(steps, twoLoads());
+});
+
+test('what an agent that was killed between the two loads left open, the next one closes first', async () => {
+  const { keeper, wanted, pass } = await startWith({ begun: web });
+  servable.add(wanted.get(db)?.identity ?? '');
+  await pass(() => keeper.setWanted(wanted));
+  assert.deepEqual(steps, ['shop/web', 'shop/db'], 'without its certificate, and open to none');
+  await keeper.close();
+});
+
+test('an address that a document names and the namespace does not have is let in nowhere', async () => {
+  const { keeper, wanted, pass } = await startWith();
+  for (const { identity } of wanted.values()) servable.add(identity ?? '');
+  const lying = { ...wantedAt(network.b, 'db'), addresses: [network.x.ip[4], network.b.ip[6]] };
+  await pass(() => keeper.setWanted(new Map([...wanted, [db, lying]])));
+  assert.deepEqual(steps[0], `shop/web open to ${network.b.ip[6]}`);
   await keeper.close();
 });

@@ -165,15 +165,24 @@ test('what is printed are commands that a person could run', () => {
   assert.match(formatHostRules(['198.18.11.2' as IpAddress]), /SNAT --to-source 169\.254\.7\.127/);
 });
 
-test('as the first step of capture all is loaded but the redirect of what a workload gets', () => {
+test('after the first of two loads all is captured but connections from the workloads that arrive too', () => {
+  const openTo = ['198.18.10.3', 'fd00::3'] as IpAddress[];
   for (const family of [4, 6] as const) {
-    const rulesOf = (inbound: 'open' | 'captured'): string[] =>
-      planWorkloadChains(family, noExclusions, [], inbound).flatMap(({ table, chain, rules }) =>
+    const rulesOf = (sources: readonly IpAddress[]): string[] =>
+      planWorkloadChains(family, noExclusions, [], sources).flatMap(({ table, chain, rules }) =>
         rules.map((rule) => `${table} ${chain} ${rule}`),
       );
-    const open = rulesOf('open');
-    const missing = rulesOf('captured').filter((rule) => !open.includes(rule));
-    assert.equal(missing.length, 1);
-    assert.match(missing[0] ?? '', /^nat CULVERT_PREROUTING .*culvert:inbound" -j REDIRECT --to-ports 15006$/);
+    const [half, whole] = [rulesOf(openTo), rulesOf([])];
+    const added = half.filter((rule) => !whole.includes(rule));
+    assert.deepEqual(added, [
+      `nat CULVERT_PREROUTING -s ${openTo[family === 4 ? 0 : 1]} -p tcp -m tcp --syn -m comment --comment "culvert:arrives-too" -j RETURN`,
+    ]);
+    assert.deepEqual(
+      half.filter((rule) => !added.includes(rule)),
+      whole,
+      'strangers find it captured',
+    );
+    const redirect = half.findIndex((rule) => rule.includes('culvert:inbound"'));
+    assert.equal(half.indexOf(added[0] ?? ''), redirect - 1);
   }
 });

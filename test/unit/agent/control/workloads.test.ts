@@ -89,6 +89,7 @@ class Recorder {
         },
         release: async (name) => void this.steps.push(`release ${name}`),
         problemOf: () => null,
+        letGo: async () => undefined,
         isHolding: () => false,
         removeLeftover: async ({ workload }) => void this.steps.push(`clean ${workload}`),
       },

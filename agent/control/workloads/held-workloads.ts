@@ -1,0 +1,173 @@
+import type { Log } from '../../../shared/log.js';
+import type { WorkloadName } from '../../../shared/routing/names.js';
+import type { CapturedNetns } from '../../capture/firewall/captured-netns.js';
+import type { Scheduler } from '../../thread/scheduler.js';
+import type { CaptureLedger } from './capture-ledger.js';
+import { newlyHeld, type Held } from './held-workload.js';
+import { findNamespace } from './network-namespace.js';
+import type { CaptureControl } from './workload-controls.js';
+import type { Holders, NamespaceFound } from './workload-namespaces.js';
+
+/**
+ * The workloads whose namespaces were found, and the namespaces in the ledger. A namespace that one workload leaves and
+ * another one names keeps its rules: the other one takes them over, and nothing passes meanwhile.
+ */
+export class HeldWorkloads {
+  readonly #capture: CaptureControl;
+  readonly #ledger: CaptureLedger;
+  readonly #scheduler: Scheduler;
+  readonly #log: Log;
+  readonly #ownInode: number;
+  readonly #onDropped: (name: WorkloadName) => void;
+  readonly #held = new Map<WorkloadName, Held>();
+
+  constructor(init: {
+    readonly capture: CaptureControl;
+    readonly ledger: CaptureLedger;
+    readonly scheduler: Scheduler;
+    readonly log: Log;
+    /** Inode of the agent's own namespace. */
+    readonly ownInode: number;
+    readonly onDropped: (name: WorkloadName) => void;
+  }) {
+    this.#capture = init.capture;
+    this.#ledger = init.ledger;
+    this.#scheduler = init.scheduler;
+    this.#log = init.log;
+    this.#ownInode = init.ownInode;
+    this.#onDropped = init.onDropped;
+  }
+
+  get all(): readonly Held[] {
+    return [...this.#held.values()];
+  }
+
+  get holders(): Holders {
+    return {
+      hasCaptured: (name, inode) => this.#holds(name, inode) && this.#held.get(name)?.applied !== null,
+      isInLedger: (name, inode) => this.#ledger.has(name, inode),
+      isHeld: (name, inode) => this.#holds(name, inode),
+    };
+  }
+
+  get(name: WorkloadName): Held | undefined {
+    return this.#held.get(name);
+  }
+
+  /** Holds those whose namespaces were found, and releases all others. */
+  async follow(
+    found: ReadonlyMap<WorkloadName, NamespaceFound>,
+    isWanted: (name: WorkloadName) => boolean,
+  ): Promise<void> {
+    const passedOn = await this.#releaseGone(found, isWanted);
+    for (const [name, namespace] of found) {
+      if (this.#held.has(name)) continue;
+      const { path: netnsPath, inode: netnsInode } = namespace;
+      const before = passedOn.get(netnsInode);
+      const wasCaptured = before?.mayHaveRules ?? this.#isLeftCaptured(name, netnsInode);
+      const takesOver = before === undefined ? null : (before.takesOver ?? before.name);
+      const sinceMs = this.#scheduler.nowMs();
+      this.#held.set(name, newlyHeld({ name, netnsPath, netnsInode, sinceMs, wasCaptured, takesOver }));
+    }
+  }
+
+  /** Before the first rule is loaded. From here on the namespace is no other workload's. */
+  async remember(held: Held, { name, netnsPath, addresses }: CapturedNetns): Promise<void> {
+    const { netnsInode } = held;
+    held.mayHaveRules = true;
+    await this.#ledger.add({ workload: name, netnsPath, netnsInode, addresses });
+    for (const entry of this.#ledger.entries) {
+      if (entry.netnsInode !== netnsInode || entry.workload === name) continue;
+      await this.#capture.letGo(entry.workload, netnsInode);
+      await this.#ledger.remove(entry);
+    }
+  }
+
+  /**
+   * Removes rules from the namespaces in the ledger that no workload has any more: left by an earlier run, or drained by
+   * now.
+   */
+  async removeLeftovers(isOver: () => boolean): Promise<void> {
+    const inodes = new Set(this.all.map(({ netnsInode }) => netnsInode));
+    for (const entry of this.#ledger.entries) {
+      if (isOver()) return;
+      const { workload, netnsPath, netnsInode } = entry;
+      if (inodes.has(netnsInode) || this.#capture.isHolding(workload, netnsInode)) continue;
+      try {
+        if (leadsTo(netnsPath, netnsInode) && netnsInode !== this.#ownInode) await this.#capture.removeLeftover(entry);
+        await this.#ledger.remove(entry);
+      } catch (error) {
+        this.#log.error({ workload, netns: netnsPath, err: error }, 'capture could not be removed; retrying');
+      }
+    }
+  }
+
+  async releaseAll(): Promise<void> {
+    for (const held of this.all) await this.#release(held, 'the agent is stopping');
+    await this.removeLeftovers(() => false);
+  }
+
+  #holds(name: WorkloadName, inode: number): boolean {
+    return this.#held.get(name)?.netnsInode === inode;
+  }
+
+  /**
+   * Whether an earlier run captured it, perhaps for another workload. Where this run let go of it, only what its open
+   * connections need is still there.
+   */
+  #isLeftCaptured(name: WorkloadName, inode: number): boolean {
+    return this.#ledger.entries.some(
+      ({ workload, netnsPath, netnsInode }) =>
+        netnsInode === inode &&
+        (workload === name || leadsTo(netnsPath, inode)) &&
+        !this.#capture.isHolding(workload, inode),
+    );
+  }
+
+  /** Returns those that were not released because another workload names their namespace, by its inode. */
+  async #releaseGone(
+    found: ReadonlyMap<WorkloadName, NamespaceFound>,
+    isWanted: (name: WorkloadName) => boolean,
+  ): Promise<ReadonlyMap<number, Held>> {
+    const named = new Set([...found.values()].map(({ inode }) => inode));
+    const passedOn = new Map<number, Held>();
+    for (const held of this.all) {
+      const namespace = found.get(held.name);
+      if (namespace?.inode === held.netnsInode && namespace.path === held.netnsPath) continue;
+      if (named.has(held.netnsInode)) {
+        passedOn.set(held.netnsInode, held);
+        this.#drop(held, 'its namespace is now named by another workload, or by another path');
+      } else if (!isWanted(held.name)) await this.#release(held, 'it is no longer registered here');
+      else
+        await this.#release(
+          held,
+          namespace === undefined ? 'its namespace no longer exists' : 'its namespace was replaced',
+        );
+    }
+    return passedOn;
+  }
+
+  async #release(held: Held, why: string): Promise<void> {
+    const { name, netnsInode, takesOver } = held;
+    const hasAnother = takesOver !== null && takesOver !== name && this.#capture.isHolding(takesOver, netnsInode);
+    for (const each of hasAnother ? [name, takesOver] : [name]) {
+      try {
+        await this.#capture.release(each);
+      } catch (error) {
+        this.#log.error({ workload: each, netns: held.netnsPath, err: error }, 'capture could not be removed');
+      }
+    }
+    this.#drop(held, why);
+  }
+
+  #drop(held: Held, why: string): void {
+    this.#held.delete(held.name);
+    this.#onDropped(held.name);
+    this.#log.info({ workload: held.name, netns: held.netnsPath, why }, 'workload released');
+  }
+}
+
+function leadsTo(netnsPath: string, inode: number): boolean {
+  const namespace = findNamespace(netnsPath);
+  return namespace.kind === 'found' && namespace.inode === inode;
+}
