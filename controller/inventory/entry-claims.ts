@@ -1,3 +1,4 @@
+import { netnsPath } from '../resources/kinds/workload.js';
 import type { RegistryEntry } from '../../shared/routing/registry-entry.js';
 
 /**
@@ -22,8 +23,4 @@ export function withoutClaims(entry: RegistryEntry, lost: ReadonlySet<string>): 
     addresses: entry.addresses.filter((ip) => !lost.has(ip)),
     netns: isNetnsLost ? null : netns,
   };
-}
-
-function netnsPath(netns: string): string {
-  return netns.startsWith('/') ? netns : `/run/netns/${netns}`;
 }

@@ -1,6 +1,7 @@
 import type { ProblemList } from '../../resources/parse/problem-list.js';
 import { formatResourceId, resourceId } from '../../resources/kinds/resource-key.js';
 import type { Resource } from '../../resources/kinds/resource.js';
+import { netnsPath } from '../../resources/kinds/workload.js';
 
 type Place = { readonly resource: Resource; readonly path: readonly PropertyKey[] };
 
@@ -28,8 +29,4 @@ export function checkAddresses(resources: readonly Resource[], problems: Problem
     if (node === undefined || netns === undefined) continue;
     claim(`${node}:${netnsPath(netns)}`, `${netns} on ${node}`, { resource, path: ['spec', 'netns'] });
   }
-}
-
-function netnsPath(netns: string): string {
-  return netns.startsWith('/') ? netns : `/run/netns/${netns}`;
 }

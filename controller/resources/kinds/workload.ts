@@ -22,6 +22,21 @@ function isNetns(text: string): boolean {
   return /^[A-Za-z0-9_.-]{1,255}$/.test(text) && text !== '.' && text !== '..';
 }
 
+/**
+ * The one form of a network namespace's path: texts that lead to the same file have it in common, such as `bank-db`,
+ * `/var/run/netns/bank-db` and `//run/./netns/bank-db`. Symbolic links other than /var/run are on the host, and not known here.
+ */
+export function netnsPath(netns: string): string {
+  if (!netns.startsWith('/')) return `/run/netns/${netns}`;
+  let parts: string[] = [];
+  for (const part of netns.split('/')) {
+    if (part === '..') parts.pop();
+    else if (part !== '' && part !== '.') parts.push(part);
+    if (parts.length === 2 && parts[0] === 'var' && parts[1] === 'run') parts = ['run'];
+  }
+  return `/${parts.join('/')}`;
+}
+
 /** Traffic of the workload that the agent does not capture. */
 const capture = z.strictObject({
   excludeInboundPorts: z

@@ -19,6 +19,8 @@ type Case = {
   readonly conflicts: readonly string[];
 };
 
+const otherNames = ['/var/run/netns/x', '//run/netns/x', '/run/./netns//x/', '/run/netns/y/../x', '/var/./run/netns/x'];
+
 const cases: readonly Case[] = [
   {
     what: 'entries that have nothing in common are all published',
@@ -84,6 +86,24 @@ const cases: readonly Case[] = [
     ],
     published: { 'workload.shop.api': `${b} x hbone`, 'workload.shop.web': `${a} hbone` },
     conflicts: ['/run/netns/x on n: documents workload.shop.api, not kubernetes workload.shop.web'],
+  },
+  ...otherNames.map((netns) => ({
+    what: `${netns} is the network namespace x`,
+    entries: [
+      ['documents', onNode('web', a, netns)],
+      ['documents', onNode('api', b, 'x')],
+    ] as const,
+    published: { 'workload.shop.api': `${b} x hbone`, 'workload.shop.web': `${a} hbone` },
+    conflicts: ['/run/netns/x on n: documents workload.shop.api, not documents workload.shop.web'],
+  })),
+  {
+    what: 'names of other network namespaces stay apart',
+    entries: [
+      ['documents', onNode('web', a, '/var/run/netns/y')],
+      ['documents', onNode('api', b, '/run/netns/x')],
+    ],
+    published: { 'workload.shop.api': `${b} /run/netns/x hbone`, 'workload.shop.web': `${a} /var/run/netns/y hbone` },
+    conflicts: [],
   },
 ];
 

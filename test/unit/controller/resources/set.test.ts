@@ -92,6 +92,15 @@ describe('validateSet', () => {
       [/^error x:3: Workload\/billing\/b: spec\.netns: \/run\/netns\/x on n belongs to Workload\/billing\/a already/],
     ],
     [
+      'a network namespace of two workloads, under two names',
+      set(
+        workload('a', { addresses: ['198.18.0.1'], node: 'n', netns: 'x' }),
+        workload('b', { addresses: ['198.18.0.2'], node: 'n', netns: '//var/run/./netns/x' }),
+        workload('c', { addresses: ['198.18.0.3'], node: 'n', netns: '/var/run/netns/y' }),
+      ),
+      [/^error x:3: Workload\/billing\/b: spec\.netns: .* on n belongs to Workload\/billing\/a already/],
+    ],
+    [
       'a service account that no workload runs as',
       set(db, rule('a', { action: 'deny', from: [{ serviceAccount: 'billing/bd' }] })),
       [/^warning x:3: .*no workload runs as service account billing\/bd \(did you mean "billing\/db"\?\)/],
