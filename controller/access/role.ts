@@ -1,6 +1,6 @@
 import { CulvertError } from '../../shared/errors.js';
 import { formatResourceId, resourceId } from '../resources/kinds/resource-key.js';
-import { describeScope, outsideOf, type DocumentChange, type Scope } from './scope.js';
+import { describeScope, outsideOf, type DocumentChange, type Scope, type Situation } from './scope.js';
 
 /** In ascending order: each role includes the ones before it. */
 export const roles = ['viewer', 'editor', 'admin'] as const;
@@ -35,11 +35,11 @@ const maxNamed = 3;
 export function requireScope(
   { name, scope }: Principal,
   changes: readonly DocumentChange[],
-  rootNamespace: string,
+  situation: Situation,
 ): void {
   const refused: string[] = [];
   for (const change of changes) {
-    const why = outsideOf(scope, change, rootNamespace);
+    const why = outsideOf(scope, change, situation);
     const resource = change.before ?? change.after;
     if (why !== null && resource !== null) refused.push(`${formatResourceId(resourceId(resource))}: ${why}`);
   }

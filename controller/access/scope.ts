@@ -1,9 +1,12 @@
 import type { Tier } from '../../shared/policy/snapshot.js';
 import { isBreakGlass } from '../resources/kinds/break-glass.js';
+import { parseInstant } from '../resources/kinds/instant.js';
 import type { Peer } from '../resources/kinds/peer.js';
 import { resourceId } from '../resources/kinds/resource-key.js';
 import type { Resource } from '../resources/kinds/resource.js';
+import { parseTestParty } from '../resources/kinds/rule-test.js';
 import type { SegmentationRule } from '../resources/kinds/segmentation-rule.js';
+import { whyUnenforced } from './enforcement-change.js';
 
 /** Which documents an editor may change. */
 export type Scope = {
@@ -20,24 +23,29 @@ export const everything: Scope = { namespaces: null, tiers: null, mayBreakGlass:
 /** A document before and after a change; null: there is none. */
 export type DocumentChange = { readonly before: Resource | null; readonly after: Resource | null };
 
+/** The mesh that a change is made in, and when. */
+export type Situation = { readonly rootNamespace: string; readonly nowMs: number };
+
 /**
  * Why a change is outside of a scope; null: it is not. What is replaced counts like what replaces it: a rule of `platform`
  * does not become a team's because the team writes one with its name.
  */
-export function outsideOf(scope: Scope, { before, after }: DocumentChange, rootNamespace: string): string | null {
+export function outsideOf(scope: Scope, { before, after }: DocumentChange, situation: Situation): string | null {
   for (const resource of [before, after]) {
-    const why = resource === null ? null : whyOutside(scope, resource, rootNamespace);
+    const why = resource === null ? null : whyOutside(scope, resource, situation);
     if (why !== null) return why;
   }
-  return null;
+  return tiersOf(scope)?.includes('platform') === false ? whyUnenforced(before, after) : null;
 }
 
-function whyOutside(scope: Scope, resource: Resource, rootNamespace: string): string | null {
+function whyOutside(scope: Scope, resource: Resource, { rootNamespace, nowMs }: Situation): string | null {
   if (isBreakGlass(resource) && !scope.mayBreakGlass) return 'breaking glass is a right of its own';
   const { namespaces } = scope;
-  const tiers = scope.tiers ?? (namespaces === null ? null : ownTiers);
+  const tiers = tiersOf(scope);
   if (namespaces === null && tiers === null) return null;
-  if (resource.kind === 'SegmentationRule') return whyRuleOutside(resource, tiers, namespaces);
+  if (resource.kind === 'SegmentationRule') {
+    return whyTierOutside(resource, tiers, nowMs) ?? whyDestinationOutside(resource, namespaces);
+  }
   const { namespace } = resourceId(resource);
   // What a ServiceEntry names is external for no rule of the mesh any more.
   if (namespace === null || resource.kind === 'ServiceEntry') return 'it is about the whole mesh';
@@ -45,26 +53,58 @@ function whyOutside(scope: Scope, resource: Resource, rootNamespace: string): st
   return namespace === rootNamespace ? 'in the root namespace it is about the whole mesh' : null;
 }
 
+/** Null: all tiers. */
+function tiersOf({ namespaces, tiers }: Scope): readonly Tier[] | null {
+  return tiers ?? (namespaces === null ? null : ownTiers);
+}
+
 const ownTiers: readonly Tier[] = ['team'];
 
-function whyRuleOutside(
-  rule: SegmentationRule,
+/** How long a rule of the tier platform may be in force that only the right to break glass allows. */
+const longestEmergencyMs = 24 * 3_600_000;
+/** Of the clock of `culvert allow`, which computes the end, ahead of the controller's. */
+const clockToleranceMs = 60_000;
+
+function whyTierOutside(
+  { metadata, spec }: SegmentationRule,
   tiers: readonly Tier[] | null,
-  namespaces: readonly string[] | null,
+  nowMs: number,
 ): string | null {
-  const { tier, to, expiresAt } = rule.spec;
+  const { tier, expiresAt } = spec;
+  if (tiers === null || tiers.includes(tier)) return null;
   // An emergency precedes all other rules, so it is of the tier platform, and it ends by itself.
-  const isEmergency = isBreakGlass(rule) && expiresAt !== undefined;
-  if (tiers !== null && !tiers.includes(tier) && !isEmergency) return `it is of the tier ${tier}`;
+  if (!isBreakGlass({ metadata }) || expiresAt === undefined) return `it is of the tier ${tier}`;
+  const leftMs = (parseInstant(expiresAt) ?? Infinity) - nowMs;
+  if (leftMs <= longestEmergencyMs + clockToleranceMs) return null;
+  return `it is of the tier ${tier} and expires later than in 24 h, the most that the right to break glass allows`;
+}
+
+function whyDestinationOutside({ spec }: SegmentationRule, namespaces: readonly string[] | null): string | null {
   if (namespaces === null) return null;
-  const isWithin = (to ?? [{}]).every((peer) => namesOneOf(peer, namespaces));
-  return isWithin ? null : 'not every destination in spec.to names one of these namespaces';
+  const { to = [{}], tests = [] } = spec;
+  if (!to.every((peer) => namesOneOf(peer, namespaces))) {
+    return 'not every destination in spec.to names one of these namespaces';
+  }
+  // A test is a veto: it refuses the changes of others after which it fails.
+  const isOwn = tests.every((ruleTest) => {
+    const party = parseTestParty(ruleTest.to);
+    return party !== undefined && 'name' in party && namespaces.includes(namespaceIn(party.name));
+  });
+  return isOwn ? null : 'not every destination in spec.tests names one of these namespaces';
 }
 
 /** All fields of a peer must match, so one that names a namespace is enough. */
 function namesOneOf({ namespace, workload, serviceAccount, service }: Peer, namespaces: readonly string[]): boolean {
-  const named = [namespace, ...[workload, serviceAccount, service].map((name) => name?.split('/', 1)[0])];
+  const named = [
+    namespace,
+    ...[workload, serviceAccount, service].map((name) => (name === undefined ? name : namespaceIn(name))),
+  ];
   return named.some((name) => name !== undefined && namespaces.includes(name));
+}
+
+/** Of `NAMESPACE/NAME`. */
+function namespaceIn(name: string): string {
+  return name.split('/', 1)[0] ?? '';
 }
 
 /** `namespaces a, b; tiers team; break glass`: for people. */

@@ -12,7 +12,7 @@ const maxNamed = 50;
 /** Holds the sender of a request to its scope, and notes for the audit log when glass is broken. */
 export function permitOf(request: ApiRequest, store: ResourceStore, action: 'apply' | 'delete' | 'rollback'): Permit {
   const { principal, note } = request;
-  return (changes) => {
+  return (changes, nowMs) => {
     const marked = changes
       .flatMap(({ before, after }) => [before, after])
       .find((one) => one !== null && isBreakGlass(one));
@@ -20,7 +20,7 @@ export function permitOf(request: ApiRequest, store: ResourceStore, action: 'app
       note({ action: `${action}.break-glass`, target: formatResourceId(resourceId(marked)) });
     }
     const { rootNamespace } = store.release.snapshot.mesh;
-    if (principal !== undefined) requireScope(principal, changes, rootNamespace);
+    if (principal !== undefined) requireScope(principal, changes, { rootNamespace, nowMs });
   };
 }
 

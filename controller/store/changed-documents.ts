@@ -5,8 +5,8 @@ import type { CommittedState } from '../release/committed-state.js';
 import type { InventoryPlan } from './plan-inventory.js';
 import type { WholePlan } from './change-planner.js';
 
-/** Throws when the author of a change may not make it. Called before anything is changed, also for a dry run. */
-export type Permit = (changes: readonly DocumentChange[]) => void;
+/** Throws when the author of a change may not make it. Called before anything is changed, also for a dry run. `nowMs`: when. */
+export type Permit = (changes: readonly DocumentChange[], nowMs: number) => void;
 
 /** Called when a change was found to be valid, before anything of it is written. If it rejects, nothing is changed. */
 export type Begin = () => Promise<void>;

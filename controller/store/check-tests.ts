@@ -2,6 +2,7 @@ import { runRuleTests } from '../analysis/tests/rule-tests.js';
 import type { RuleSet } from '../analysis/pairs/rule-set.js';
 import type { Inventory } from '../inventory/inventory.js';
 import type { AppliedChange } from '../inventory/merged-registry.js';
+import { isBreakGlass } from '../resources/kinds/break-glass.js';
 import type { ResourceLocation } from '../resources/parse/parse-documents.js';
 import { formatResourceId, resourceId } from '../resources/kinds/resource-key.js';
 import type { Problem } from '../resources/kinds/problem.js';
@@ -16,6 +17,7 @@ import { partiesOf, ruleDependencies } from './rule-dependencies.js';
 /**
  * Runs the `tests` of all rules on the state after a change. A failing test is an error. It is only a warning when it also
  * failed before and the change does not touch its rule: otherwise a rule that has expired would block every other change.
+ * It is also only a warning when its rule is of a lower tier than all of the change: a team has no veto over what precedes it.
  */
 export function checkTests(init: {
   readonly before: TestedSet;
@@ -27,7 +29,8 @@ export function checkTests(init: {
   const { before, after, commit, locations, nowMs } = init;
   const found = failingTests(after, nowMs, locations, before.release);
   const written = new Set(commit.puts.map(({ resource }) => formatResourceId(resourceId(resource))));
-  return softened(found, written, () => failingTests(before, nowMs));
+  const judged = softened(found, written, () => failingTests(before, nowMs));
+  return isOfPlatform(commit, before.release, after.release) ? withoutVeto(judged, after.release) : judged;
 }
 
 /** The rules and the registry that tests run on. */
@@ -172,6 +175,38 @@ function softened(found: Problem[], written: ReadonlySet<string>, failedBefore: 
       ? { ...problem, severity: 'warning', message: `${problem.message} (before this change too)` }
       : problem;
   });
+}
+
+/** Whether a change is of nothing but rules of the tier platform, and of what is about the whole mesh. */
+function isOfPlatform(
+  { puts, deletes, inventory }: Commit,
+  { state: before }: CompiledRevision,
+  { snapshot: { mesh } }: CompiledRevision,
+): boolean {
+  const replaced = [...puts.map(({ key }) => key), ...deletes].flatMap((key) => before.resources.get(key) ?? []);
+  return (
+    inventory === undefined &&
+    [...puts, ...replaced].every(({ resource }) => {
+      if (resource.kind === 'SegmentationRule') return resource.spec.tier === 'platform';
+      const { namespace } = resourceId(resource);
+      return namespace === null || namespace === mesh.rootNamespace || resource.kind === 'ServiceEntry';
+    })
+  );
+}
+
+/** Turns errors into warnings for tests of rules that are not of the tier platform, or only as an emergency. */
+function withoutVeto(found: readonly Problem[], { state }: CompiledRevision): Problem[] {
+  const ofPlatform = new Set<string>();
+  for (const { resource } of state.resources.values()) {
+    // The right to break glass alone gives no veto either.
+    if (resource.kind !== 'SegmentationRule' || resource.spec.tier !== 'platform' || isBreakGlass(resource)) continue;
+    ofPlatform.add(formatResourceId(resourceId(resource)));
+  }
+  return found.map((problem) =>
+    problem.severity === 'error' && !ofPlatform.has(problem.resource ?? '')
+      ? { ...problem, severity: 'warning', message: `${problem.message} (the change is of a higher tier)` }
+      : problem,
+  );
 }
 
 function placeOf({ resource, path }: Problem): string {

@@ -103,7 +103,7 @@ export class InventoryChanges {
     let plan: InventoryPlan | undefined;
     const change = () => {
       plan = makePlan();
-      if (plan !== undefined) permit?.(changedEntries(this.#inventory, plan));
+      if (plan !== undefined) permit?.(changedEntries(this.#inventory, plan), this.#nowMs());
       return plan?.change ?? { upserts: [], removals: [] };
     };
     const judge = (applied: AppliedChange): ChangeVerdict<Made> => {

@@ -254,7 +254,7 @@ export class ResourceStore {
   }
 
   async #make(turn: InventoryTurn, plan: WholePlan, request: Changing): Promise<ChangeOutcome> {
-    request.permit?.(changedDocuments(this.#release.state, this.inventory, plan));
+    request.permit?.(changedDocuments(this.#release.state, this.inventory, plan), this.#nowMs());
     const made = await this.#planner.compile(turn, this.#release, plan, this.#author(request));
     if ('problems' in made) return { ok: false, problems: made.problems };
     if (made.commit !== null && !request.dryRun) {

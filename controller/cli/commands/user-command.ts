@@ -65,7 +65,10 @@ function addCreate(user: Command, cli: Cli): void {
     )
     .option('--namespaces <names>', 'of an editor: only documents of these namespaces, such as shop,bank', readList)
     .option('--tiers <tiers>', `of an editor: only SegmentationRules of these tiers (${tiers.join(', ')})`, readTiers)
-    .option('--break-glass', 'of an editor: also rules that break glass, as culvert allow makes them')
+    .option(
+      '--break-glass',
+      'of an editor: also rules that break glass, as culvert allow makes them; within a scope for 24h at most',
+    )
     .option('--ttl <duration>', 'lifetime, such as 90d; without it the user is valid until deleted', readDuration)
     .option('--out <file>', outHelp)
     .addHelpText('after', '\nExample: culvert user create ci --role viewer --ttl 90d --out ci.yaml')

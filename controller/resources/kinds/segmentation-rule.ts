@@ -86,7 +86,9 @@ export const segmentationRuleSchema = z
           .array(ruleTestSchema)
           .min(1, 'must not be empty: leave it out')
           .exactOptional()
-          .describe('What must be decided of these connections. A change after which one fails is refused as a whole.')
+          .describe(
+            'What must be decided of these connections. A change after which one fails is refused as a whole; one of the tier `platform` or about the whole mesh only if the rule is of that tier too.',
+          )
           .register(fieldNotes, { example: '[{ from: billing/api, to: "billing/db:5432", expect: allow }]' }),
       })
       .describe(specText)

@@ -30,8 +30,12 @@ const emergency = (name: string, spec: object): string =>
     metadata: { name, annotations: { 'culvert.dev/break-glass': 'INC-1' } },
     spec: { tier: 'platform', action: 'allow', ...spec },
   });
+const inTest = (to: string) => ({ from: '203.0.113.1', to, expect: 'deny' });
 const inShop = { action: 'allow', to: [{ namespace: 'shop' }] };
-const until = { expiresAt: '2100-01-01T00:00:00Z' };
+const inHours = (hours: number): { readonly expiresAt: string } => ({
+  expiresAt: new Date(Date.now() + hours * 3_600_000).toISOString(),
+});
+const until = inHours(1);
 
 test('an editor of namespaces and tiers changes nothing else, neither by replacing, deleting, rolling back nor in a dry run', async () => {
   await using directory = await temporaryDirectory();
@@ -49,10 +53,17 @@ test('an editor of namespaces and tiers changes nothing else, neither by replaci
   const whole = await create({ name: 'whole', role: 'editor' });
 
   const cases: readonly (readonly [who: string, text: string, why: RegExp | null])[] = [
+    [team, ruleDocument('ours', { ...inShop, tests: [inTest('shop/db:5432')] }), null],
+    [
+      team,
+      ruleDocument('ours', { ...inShop, tests: [inTest('shop/db:1'), inTest('bank/db:1')] }),
+      /in spec.tests names/,
+    ],
+    [team, ruleDocument('ours', { ...inShop, tests: [inTest('198.18.1.2:1')] }), /in spec.tests names/],
     [team, ruleDocument('ours', inShop), null],
     [team, ruleDocument('ours', { ...inShop, to: [{ workload: 'shop/db' }, { serviceAccount: 'shop/api' }] }), null],
     [team, kubernetesPolicy('shop'), null],
-    [team, workloadDocument('shop', 'db', { ip: '198.18.1.2' }), null],
+    [team, workloadDocument('shop', 'db', { ip: '198.18.1.2', node: 'host-a' }), null],
     [team, ruleDocument('ours', { ...inShop, tier: 'platform', priority: 5 }), /it is of the tier platform/],
     [team, ruleDocument('guard', inShop), /guard: it is of the tier platform/],
     [team, ruleDocument('theirs', { action: 'allow', to: [{ namespace: 'bank' }] }), /not every destination/],
@@ -73,6 +84,13 @@ test('an editor of namespaces and tiers changes nothing else, neither by replaci
     [rescue, emergency('need', { priority: 0, to: [{ namespace: 'shop' }], ...until }), null],
     [rescue, emergency('bank', { priority: 0, to: [{ namespace: 'bank' }], ...until }), /not every destination/],
     [rescue, emergency('ever', { priority: 0, to: [{ namespace: 'shop' }] }), /it is of the tier platform/],
+    [rescue, emergency('need', { priority: 0, to: [{ namespace: 'shop' }], ...inHours(23) }), null],
+    [
+      rescue,
+      emergency('long', { priority: 0, to: [{ namespace: 'shop' }], ...inHours(25) }),
+      /expires later than in 24 h, the most that the right to break glass allows/,
+    ],
+    [rescue, emergency('guard', { priority: 0, to: [{ namespace: 'shop' }], ...until }), /it is of the tier platform/],
     [tiers, ruleDocument('anywhere', { action: 'allow', to: [{ namespace: 'bank' }] }), null],
     [tiers, ruleDocument('base', { tier: 'baseline', action: 'deny' }), null],
     [tiers, ruleDocument('over', { tier: 'platform', priority: 5, action: 'allow' }), /it is of the tier platform/],
@@ -100,6 +118,131 @@ test('an editor of namespaces and tiers changes nothing else, neither by replaci
   const same = documents(ruleDocument('base', { tier: 'baseline', action: 'deny' }), ruleDocument('ours', inShop));
   const kept = await callApi(controller, 'POST', '/v1/apply', { token: team, body: { documents: same } });
   assert.equal(kept.status, 200, kept.text);
+});
+
+const inNamespace = (kind: string, name: string, spec: object, apiVersion = 'culvert.dev/v1'): string =>
+  JSON.stringify({ apiVersion, kind, metadata: { namespace: 'shop', name }, spec });
+const workload = (name: string, ip: string, spec: object): string =>
+  inNamespace('Workload', name, { addresses: [ip], node: 'host-a', netns: name, ...spec });
+const plaintext = (name: string, spec: object): string =>
+  inNamespace('PeerAuthentication', name, spec, 'security.istio.io/v1');
+
+/** What an editor without the tier platform is refused, by what the refusal says. */
+const unenforced: readonly (readonly [text: string, why: RegExp])[] = [
+  [workload('db', '198.18.1.2', { capture: { excludeInboundPorts: [5432] } }), /what spec.capture excludes/],
+  [workload('new', '198.18.1.9', { capture: { excludeOutboundPorts: [443] } }), /what spec.capture excludes/],
+  [workload('new', '198.18.1.9', { capture: { excludeOutboundCidrs: ['0.0.0.0/0'] } }), /what spec.capture excludes/],
+  [workload('batch', '198.18.1.3', {}), /what spec.capture excludes/],
+  [workload('db', '198.18.1.2', { netns: undefined }), /without spec.node and spec.netns no agent/],
+  [workload('db', '198.18.1.2', { netns: undefined, node: undefined }), /without spec.node and spec.netns no agent/],
+  [workload('bank', '203.0.113.7', { netns: undefined, node: undefined }), /without spec.node and spec.netns no agent/],
+  [workload('plain', '198.18.1.4', {}), /without spec.node and spec.netns no agent/],
+  [workload('db', '198.18.1.2', { netns: 'elsewhere' }), /once spec.node or spec.netns is another/],
+  [workload('db', '198.18.1.2', { node: 'host-b' }), /once spec.node or spec.netns is another/],
+  [workload('new', '198.18.1.9', { netns: '/proc/1/ns/net' }), /no name under \/run\/netns/],
+  [workload('new', '198.18.1.9', { netns: '/proc/1/root/run/netns/bank-db' }), /no name under \/run\/netns/],
+  [workload('new', '198.18.1.9', { netns: '/run/netns/a/b' }), /no name under \/run\/netns/],
+  [plaintext('strict', { mtls: { mode: 'PERMISSIVE' } }), /PERMISSIVE takes plaintext/],
+  [plaintext('strict', { mtls: { mode: 'UNSET' } }), /what STRICT refused/],
+  [
+    plaintext('port', { selector: { matchLabels: { app: 'db' } }, portLevelMtls: { 80: { mode: 'PERMISSIVE' } } }),
+    /PERMISSIVE takes plaintext/,
+  ],
+];
+const undeletable = ['Workload/shop/db', 'Workload/shop/plain', 'PeerAuthentication/shop/strict'];
+const harmless: readonly string[] = [
+  workload('db', '198.18.1.2', { netns: '/var/run/netns/db', ports: [{ name: 'sql', port: 5432 }] }),
+  workload('batch', '198.18.1.3', { capture: { excludeOutboundPorts: [443] }, serviceAccount: 'batch' }),
+  workload('new', '198.18.1.9', { netns: '/var/run/netns/new' }),
+  plaintext('more', { selector: { matchLabels: { app: 'db' } }, mtls: { mode: 'STRICT' } }),
+];
+
+test('an editor without the tier platform ends no enforcement, neither by changing, replacing nor deleting', async () => {
+  await using directory = await temporaryDirectory();
+  await using controller = await startedController(directory.path);
+  const strict = plaintext('strict', { mtls: { mode: 'STRICT' } });
+  const present = documents(
+    strict,
+    workload('db', '198.18.1.2', {}),
+    workload('batch', '198.18.1.3', { capture: { excludeOutboundPorts: [443] } }),
+    workload('plain', '198.18.1.4', { node: undefined, netns: undefined }),
+  );
+  assert.equal((await apply(controller, present)).status, 200);
+  const create = async (body: object): Promise<string> => {
+    const answer = await callApi(controller, 'POST', '/v1/users', { body: { role: 'editor', ...body } });
+    return (answer.body as UserCreatedAnswer).token;
+  };
+  const team = await create({ name: 'team', namespaces: ['shop'] });
+  const tiers = await create({ name: 'tiers', tiers: ['team', 'baseline'] });
+  const platform = await create({ name: 'platform', namespaces: ['shop'], tiers: ['platform'] });
+  const tried = (token: string, text: string) =>
+    callApi(controller, 'POST', '/v1/apply', { token, body: { documents: text, dryRun: true } });
+  for (const [text, why] of unenforced) {
+    for (const token of [team, tiers]) {
+      const refused = await tried(token, text);
+      assert.equal(refused.status, 403, `${text}: ${refused.text}`);
+      assert.match(refused.text, why);
+      assert.match(refused.text, /so the change is of the tier platform/);
+    }
+    const taken = await tried(platform, text);
+    assert.equal(taken.status, 200, `${text}: ${taken.text}`);
+  }
+  for (const path of undeletable) {
+    const tryDelete = (token: string) => callApi(controller, 'DELETE', `/v1/resources/${path}?dryRun=true`, { token });
+    for (const token of [team, tiers]) assert.equal((await tryDelete(token)).status, 403, path);
+    assert.equal((await tryDelete(platform)).status, 200, path);
+  }
+  for (const text of harmless) {
+    for (const token of [team, tiers, platform]) {
+      const taken = await tried(token, text);
+      assert.equal(taken.status, 200, `${text}: ${taken.text}`);
+    }
+  }
+});
+
+test('another name of a network namespace that has a workload is refused', async () => {
+  await using directory = await temporaryDirectory();
+  await using controller = await startedController(directory.path);
+  assert.equal(
+    (await apply(controller, workloadDocument('bank', 'db', { ip: '198.18.1.2', node: 'host-a' }))).status,
+    200,
+  );
+  const made = await callApi(controller, 'POST', '/v1/users', {
+    body: { name: 'team', role: 'editor', namespaces: ['shop'] },
+  });
+  const { token } = made.body as UserCreatedAnswer;
+  for (const netns of ['db', '/run/netns/db', '/var/run/netns/db', '//run/netns/db', '/run/./netns//db/']) {
+    const body = { documents: workload('thief', '198.18.1.9', { netns }) };
+    const refused = await callApi(controller, 'POST', '/v1/apply', { token, body });
+    assert.equal(refused.status, 422, `${netns}: ${refused.text}`);
+    assert.match(refused.text, /on host-a belongs to Workload\/bank\/db already/);
+  }
+});
+
+test("a team's test warns of a change of the tier platform and does not refuse it", async () => {
+  await using directory = await temporaryDirectory();
+  await using controller = await startedController(directory.path);
+  const tests = [{ from: 'shop/api', to: 'shop/db:5432', expect: 'allow' }];
+  const present = documents(
+    workload('db', '198.18.1.2', {}),
+    workload('api', '198.18.1.3', {}),
+    ruleDocument('ours', { ...inShop, priority: 5, tests }),
+  );
+  assert.equal((await apply(controller, present)).status, 200);
+  const closed = { action: 'deny', priority: 1, to: [{ namespace: 'shop' }] };
+  const ofTeam = await apply(controller, ruleDocument('closed', closed));
+  assert.equal(ofTeam.status, 422, ofTeam.text);
+  const own = { ...closed, tier: 'platform', priority: 2, tests };
+  const ofPlatform = await apply(controller, ruleDocument('own', own));
+  assert.equal(ofPlatform.status, 422, ofPlatform.text);
+  const hindering = emergency('need', { priority: 0, to: inShop.to, ports: [1], tests, ...until });
+  assert.equal((await apply(controller, hindering)).status, 200);
+  const mixed = documents(ruleDocument('closed', { ...closed, tier: 'platform' }), ruleDocument('more', inShop));
+  assert.equal((await apply(controller, mixed)).status, 422);
+  const warned = await apply(controller, ruleDocument('closed', { ...closed, tier: 'platform' }));
+  assert.equal(warned.status, 200, warned.text);
+  assert.match(warned.text, /SegmentationRule\/need.*\(the change is of a higher tier\)/);
+  assert.match(warned.text, /SegmentationRule\/ours.*the test fails: .*\(the change is of a higher tier\)/);
 });
 
 test('the command makes users with a scope, lists it, and users of an earlier version keep their rights', async () => {
