@@ -1,5 +1,5 @@
 import { createReadStream } from 'node:fs';
-import { readdir, readFile, rm, stat } from 'node:fs/promises';
+import { open, readdir, rm, stat, type FileHandle } from 'node:fs/promises';
 import { join } from 'node:path';
 import { chainStart, decodeLine, digest, type ChainHead } from './audit-entry.js';
 
@@ -38,22 +38,50 @@ export type FileEnd = {
   readonly lastAtMs: number | null;
 };
 
+/** What is read of the end of a file at first; more when no line in it can be read. */
+const tailBytes = 64 * 1024;
+
 /** Where the chain goes on behind a file, also behind lines that are damaged: these are for the verification to find. */
 export async function readEnd({ path, firstSeq }: Pick<AuditFile, 'path' | 'firstSeq'>): Promise<FileEnd> {
-  const bytes = await readFile(path);
-  const validBytes = bytes.lastIndexOf(0x0a) + 1;
-  const tornBytes = bytes.length - validBytes;
-  if (validBytes === 0) return { validBytes, tornBytes, head: null, lastAtMs: null };
-  const lines = bytes.toString('utf8', 0, validBytes - 1).split('\n');
+  const file = await open(path, 'r');
+  try {
+    const { size } = await file.stat();
+    if (size === 0) return { validBytes: 0, tornBytes: 0, head: null, lastAtMs: null };
+    for (let length = tailBytes; length < size; length *= 8) {
+      const end = endOf(await readAt(file, size - length, length), { start: size - length, firstSeq: null });
+      if (end !== null) return end;
+    }
+    const whole = endOf(await readAt(file, 0, size), { start: 0, firstSeq });
+    return whole ?? { validBytes: 0, tornBytes: size, head: null, lastAtMs: null };
+  } finally {
+    await file.close();
+  }
+}
+
+async function readAt(file: FileHandle, position: number, length: number): Promise<Buffer> {
+  const { buffer, bytesRead } = await file.read(Buffer.alloc(length), 0, length, position);
+  return buffer.subarray(0, bytesRead);
+}
+
+/** `firstSeq`: the number of the first line; null: the bytes begin within a line. Null: they do not tell. */
+function endOf(
+  bytes: Buffer,
+  { start, firstSeq }: { readonly start: number; readonly firstSeq: number | null },
+): FileEnd | null {
+  const from = firstSeq === null ? bytes.indexOf(0x0a) + 1 : 0;
+  const to = bytes.lastIndexOf(0x0a);
+  if (to < from) return null;
+  const lines = bytes.toString('utf8', from, to).split('\n');
   const last = lines.at(-1) ?? '';
-  const hashOfLast = decodedOrNull(last)?.hash ?? digest(last);
+  const hash = decodedOrNull(last)?.hash ?? digest(last);
+  const ends = { validBytes: start + to + 1, tornBytes: bytes.length - to - 1 };
   for (let at = lines.length - 1; at >= 0; at--) {
     const decoded = decodedOrNull(lines[at] ?? '');
     if (decoded === null) continue;
-    const head = { seq: decoded.entry.seq + (lines.length - 1 - at), hash: hashOfLast };
-    return { validBytes, tornBytes, head, lastAtMs: Date.parse(decoded.entry.at) };
+    const head = { seq: decoded.entry.seq + (lines.length - 1 - at), hash };
+    return { ...ends, head, lastAtMs: Date.parse(decoded.entry.at) };
   }
-  return { validBytes, tornBytes, head: { seq: firstSeq + lines.length - 1, hash: hashOfLast }, lastAtMs: null };
+  return firstSeq === null ? null : { ...ends, head: { seq: firstSeq + lines.length - 1, hash }, lastAtMs: null };
 }
 
 function decodedOrNull(text: string) {
@@ -70,14 +98,39 @@ export async function chainEnd(files: readonly AuditFile[]): Promise<ChainHead> 
   return chainStart;
 }
 
-/** The complete lines of files, in pieces, so that other work has its turn in between. */
-export async function* linesOf(files: readonly AuditFile[]): AsyncGenerator<string> {
-  for (const { path } of files) {
-    let rest = '';
-    for await (const piece of createReadStream(path, { encoding: 'utf8' }) as AsyncIterable<string>) {
-      const lines = `${rest}${piece}`.split('\n');
-      rest = lines.pop() ?? '';
-      yield* lines;
+export type PlacedLine = {
+  readonly text: string;
+  readonly path: string;
+  /** Where in the file the next line begins. */
+  readonly end: number;
+};
+
+/** The complete lines of files, in pieces, so that other work has its turn in between. The first file from a byte on. */
+export async function* linesOf(files: readonly AuditFile[], from = 0): AsyncGenerator<PlacedLine> {
+  for (const [index, { path }] of files.entries()) {
+    try {
+      yield* linesOfFile(path, index === 0 ? from : 0);
+    } catch (error) {
+      // Its lines were too old, and were removed meanwhile.
+      if ((error as NodeJS.ErrnoException).code !== 'ENOENT') throw error;
     }
+  }
+}
+
+async function* linesOfFile(path: string, from: number): AsyncGenerator<PlacedLine> {
+  let end = from;
+  let rest: Buffer[] = [];
+  for await (const piece of createReadStream(path, { start: from }) as AsyncIterable<Buffer>) {
+    rest.push(piece);
+    if (!piece.includes(0x0a)) continue;
+    const bytes = Buffer.concat(rest);
+    let begin = 0;
+    for (let at = bytes.indexOf(0x0a); at >= 0; at = bytes.indexOf(0x0a, begin)) {
+      const text = bytes.toString('utf8', begin, at);
+      end += at + 1 - begin;
+      begin = at + 1;
+      yield { text, path, end };
+    }
+    rest = [bytes.subarray(begin)];
   }
 }

@@ -4,7 +4,16 @@ import { makeStateDirectory } from '../../shared/private-file.js';
 import { hintForWrite } from '../../shared/write-hint.js';
 import { RecordFile } from '../records/record-file.js';
 import { encodeEntry, type AuditEntry, type AuditFacts, type ChainHead } from './audit-entry.js';
-import { auditFiles, chainEnd, linesOf, pathOf, readEnd, removeFile, type AuditFile } from './audit-files.js';
+import {
+  auditFiles,
+  chainEnd,
+  linesOf,
+  pathOf,
+  readEnd,
+  removeFile,
+  type AuditFile,
+  type PlacedLine,
+} from './audit-files.js';
 
 export type AuditLimits = {
   /** Lines older than this are removed, a file at a time. */
@@ -16,6 +25,9 @@ export type AuditLimits = {
 /** A file is this part of the whole, so that retention removes little at a time. */
 const filesInAll = 16;
 const minFileBytes = 64 * 1024;
+
+/** Behind a line. */
+export type LineMark = Pick<PlacedLine, 'path' | 'end'>;
 
 type Waiting = {
   readonly facts: AuditFacts;
@@ -98,8 +110,15 @@ export class AuditLog {
 
   /** The lines from one number on, as they are on disk. Never a part of a line. */
   async *lines(afterSeq = 0): AsyncGenerator<string> {
+    for await (const { text } of this.placedLines(afterSeq)) yield text;
+  }
+
+  /** The same, with their places. `mark`: where a line ended; those behind it are read, without any before. */
+  async *placedLines(afterSeq = 0, mark: LineMark | null = null): AsyncGenerator<PlacedLine> {
     await this.#writing;
     const files = await auditFiles(this.#directory);
+    const marked = files.findIndex(({ path, bytes }) => path === mark?.path && bytes >= mark.end);
+    if (mark !== null && marked >= 0) return yield* linesOf(files.slice(marked), mark.end);
     // A file ends where the next one begins.
     const first = files.findLastIndex(({ firstSeq }) => firstSeq <= afterSeq + 1);
     yield* linesOf(files.slice(Math.max(0, first)));
