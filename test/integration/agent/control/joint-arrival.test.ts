@@ -53,9 +53,13 @@ type Situation = {
   /** An earlier run began with it. */
   readonly begun?: WorkloadName;
   readonly onLoad?: () => void;
+  /** Its second load fails. */
+  readonly isStuck?: (name: WorkloadName) => boolean;
+  /** Whether workers have said how they listen. */
+  readonly isAnswered?: () => boolean;
 };
 
-async function startWith({ failing, begun, onLoad }: Situation = {}) {
+async function startWith({ failing, begun, onLoad, isStuck = () => false, isAnswered = () => true }: Situation = {}) {
   const places = new Map([
     [web, network.a],
     [db, network.b],
@@ -75,7 +79,7 @@ async function startWith({ failing, begun, onLoad }: Situation = {}) {
       apply: async ({ name, openTo }) => {
         steps.push(openTo === undefined ? name : `${name} open to ${openTo.join()}`);
         onLoad?.();
-        if (openTo !== undefined && failing === name) throw new Error('iptables is locked');
+        if (openTo === undefined ? isStuck(name) : failing === name) throw new Error('iptables is locked');
       },
       release: async () => undefined,
       problemOf: () => null,
@@ -86,6 +90,7 @@ async function startWith({ failing, begun, onLoad }: Situation = {}) {
     listeners: {
       setWorkloads: () => undefined,
       listeningOf: (name) => {
+        if (!isAnswered()) return null;
         const inode = netnsInode(places.get(name)?.path ?? '') ?? 0;
         return { netnsInode: inode, error: null, late: { isOpen: false, problem: null } };
       },
@@ -175,6 +180,19 @@ test('an agent that is stopped between the two loads ends what it began', async 
   });
   await keeper.close();
   assert.deepEqual(steps, twoLoads());
+});
+
+test('a second load that fails is tried again whatever else the workload would wait for', async () => {
+  let stuck: WorkloadName | null = web;
+  let isAnswered = true;
+  const { keeper, wanted, pass } = await startWith({ isStuck: (name) => name === stuck, isAnswered: () => isAnswered });
+  for (const { identity } of wanted.values()) servable.add(identity ?? '');
+  await pass(() => keeper.setWanted(wanted));
+  assert.deepEqual(steps.splice(0), twoLoads());
+  [stuck, isAnswered] = [null, false];
+  await pass(() => keeper.reconcile());
+  assert.deepEqual(steps, ['shop/web']);
+  await keeper.close();
 });
 
 test('what an agent that was killed between the two loads left open, the next one closes first', async () => {
