@@ -2,6 +2,16 @@
 export const capturePorts = { outbound: 15001, inboundPlaintext: 15006, inboundTunnel: 15008 } as const;
 export type CapturePortName = keyof typeof capturePorts;
 export const capturePortNames = Object.keys(capturePorts) as readonly CapturePortName[];
+
+/**
+ * Whether the agent's listener on a port is IP_TRANSPARENT, and rules keep other sockets from it. Not where PREROUTING
+ * redirects to the port: a client that has one port for two of the workload's ports has one address pair twice then. nat
+ * resolves this only after `filter`, and the kernel keeps the first connection's socket for the second one's SYN if that
+ * socket is transparent (`nf_nat_ipv4_local_in` in net/netfilter/nf_nat_proto.c).
+ */
+export function isGuardedPort(port: number): boolean {
+  return port !== capturePorts.inboundPlaintext;
+}
 export const hostPorts = { admin: 15000, metrics: 15020, health: 15021 } as const;
 
 /**

@@ -14,7 +14,7 @@ export type FileGroup = {
  * own.
  */
 const needsOwnProcess =
-  /^(?:before|after|beforeEach|afterEach)\(|\bmock\.|\bprocess\.(?:env|chdir|memoryUsage|on|once)\b/m;
+  /^(?:before|after|beforeEach|afterEach)\(|\bmock\.|\bprlimit\b|\bprocess\.(?:env|chdir|memoryUsage|on|once)\b/m;
 
 /**
  * Starting Node and loading the product takes longer than most tests. So files of one program share a process, up to

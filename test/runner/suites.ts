@@ -23,7 +23,7 @@ export type TestSuite = {
 
 const endToEnd = {
   directory: 'e2e',
-  concurrency: 4,
+  concurrency: 3,
   timeoutMs: 900_000,
   needsLab: true,
   slowest:
@@ -41,7 +41,7 @@ export const suites = {
   contract: { directory: 'contract', concurrency: 2, timeoutMs: 180_000, needsLab: true },
   integration: {
     directory: 'integration',
-    concurrency: 3,
+    concurrency: 2,
     filesPerProcess: 4,
     timeoutMs: 300_000,
     needsLab: true,

@@ -3,6 +3,7 @@ import { CulvertError } from '../../../shared/errors.js';
 import type { CaptureExclusions } from '../../../shared/routing/registry-entry.js';
 import {
   capturePorts,
+  isGuardedPort,
   lateAcceptPorts,
   ownTrafficMark,
   transparentReplyMark,
@@ -95,7 +96,10 @@ export function planWorkloadChains(
   isGuarded = true,
 ): readonly ChainPlan[] {
   const notExcluded = latePorts.filter((port) => !exclusions.excludeOutboundPorts.includes(port));
-  const ownPorts = [...Object.values(capturePorts), ...(notExcluded.length > 0 ? Object.values(lateAcceptPorts) : [])];
+  const ownPorts = [
+    ...Object.values(capturePorts).filter(isGuardedPort),
+    ...(notExcluded.length > 0 ? Object.values(lateAcceptPorts) : []),
+  ];
   const excludedNetworks = excludedCidrs(family, exclusions).map(
     (cidr) => `-d ${formatCidr(cidr)} ${because('excluded-cidr')} -j RETURN`,
   );

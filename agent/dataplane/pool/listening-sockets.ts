@@ -4,7 +4,7 @@ import type { WorkloadName } from '../../../shared/routing/names.js';
 import { listenTcp, makeTransparent, stopListening } from '../../native/addon.js';
 import { listenerOf } from '../../native/passed-sockets.js';
 import { openNetns } from '../../native/netns.js';
-import { type CapturePortName, capturePortNames, capturePorts } from '../../ports.js';
+import { type CapturePortName, capturePortNames, capturePorts, isGuardedPort } from '../../ports.js';
 import type { LocalWorkload, WorkloadSockets } from '../messages.js';
 import { HolderSearches } from './holder-search.js';
 import { PortHolders } from './port-holder.js';
@@ -182,7 +182,7 @@ export class ListeningSockets {
       const kept = this.#kept.get(key) ?? [];
       this.#kept.delete(key);
       // Those of an older version are not.
-      for (const fd of kept) makeTransparent(fd);
+      if (isGuardedPort(capturePorts[name])) for (const fd of kept) makeTransparent(fd);
       return kept;
     };
     return {
@@ -224,7 +224,8 @@ export class ListeningSockets {
   }
 
   #listen(netnsFd: number, port: number): number {
-    return listenTcp({ netnsFd, host: '::', port, backlog: this.#backlog, reusePort: false, transparent: true });
+    const transparent = isGuardedPort(port);
+    return listenTcp({ netnsFd, host: '::', port, backlog: this.#backlog, reusePort: false, transparent });
   }
 
   #close(inode: number, opened: Opened): void {

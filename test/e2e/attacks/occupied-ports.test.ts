@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { after, before, describe, test } from 'node:test';
-import { capturePorts, hostPorts } from '../../../agent/ports.js';
+import { capturePorts, hostPorts, isGuardedPort } from '../../../agent/ports.js';
 import type { LabNode, LabWorkload } from '../../lab/lab-node.js';
 import { labHttp } from '../../lab/lab-http.js';
 import type { LabProcess } from '../../lab/lab-process.js';
@@ -15,6 +15,7 @@ import { twoHosts } from '../../support/mesh/two-hosts.js';
 
 const port = 8080;
 const ports = Object.values(capturePorts);
+const guarded = ports.filter(isGuardedPort);
 let mesh: Mesh;
 
 /** Says which of the addresses it got, and serves what comes there. SO_REUSEADDR and SO_REUSEPORT help it. */
@@ -104,13 +105,13 @@ describe('a program that takes a port of the agent', { timeout: patientMs(240_00
   test('before the agent starts does not keep its workload out of the mesh, and is named', async () => {
     await using client = await occupy(workload('client'), unprivileged, [`::/${capturePorts.outbound}`]);
     await using neighbour = await occupy(workload('neighbour'), rootWithoutCapabilities, [
-      `::/${capturePorts.inboundPlaintext}`,
+      `::/${capturePorts.inboundTunnel}`,
     ]);
     await mesh.agent('node1').fetchToken();
     await mesh.agent('node1').start();
     const alarms = [await alarmFor(workload('client')), await alarmFor(workload('neighbour'))];
     assert.match(alarms[0]!, /port 15001: .*EADDRINUSE: pid \d+ \(perl\) of uid 65534 has it/);
-    assert.match(alarms[1]!, /port 15006: .*EADDRINUSE: pid \d+ \(perl\) of uid 0 has it/);
+    assert.match(alarms[1]!, /port 15008: .*EADDRINUSE: pid \d+ \(perl\) of uid 0 has it/);
     assert.equal(await mesh.agent('node1').metric('culvert_workloads_without_listeners'), 2);
     await waitUntil('the failed check', async () => {
       const { code, stdout } = await mesh.controller.culvert(['check']);
@@ -119,7 +120,8 @@ describe('a program that takes a port of the agent', { timeout: patientMs(240_00
 
     assert.deepEqual(await outcomes(workload('client'), outside(), 5), ['ECONNREFUSED']);
     assert.deepEqual(await outcomes(workload('client'), workload('server'), 5), ['ECONNREFUSED']);
-    assert.deepEqual(await outcomes(outside(), workload('neighbour'), 5), ['ECONNREFUSED']);
+    const tunnel = await attempt(outside(), workload('neighbour').ipv4, capturePorts.inboundTunnel);
+    assert.equal(tunnel.outcome, 'ECONNREFUSED');
     assert.deepEqual([served(client), served(neighbour)], [0, 0]);
 
     await client.stop('SIGKILL');
@@ -133,7 +135,7 @@ describe('a program that takes a port of the agent', { timeout: patientMs(240_00
   test('while the agent is away gets no connection', async () => {
     const node2 = mesh.agent('node2');
     await node2.stop('SIGKILL');
-    const addresses = ports.map((own) => `::/${own}`);
+    const addresses = guarded.map((own) => `::/${own}`);
     await using program = await occupy(workload('server'), unprivileged, addresses);
     assert.deepEqual(
       program.lines.filter((line) => line.startsWith('has')),

@@ -40,8 +40,8 @@ COMMIT
 *filter
 :CULVERT_INPUT - [0:0]
 -I INPUT 1 -p tcp -m comment --comment "culvert:jump" -j CULVERT_INPUT
--A CULVERT_INPUT -p tcp -m tcp --syn -m multiport --dports 15001,15006,15008 -m socket --transparent --nowildcard -m comment --comment "culvert:own-listener" -j RETURN
--A CULVERT_INPUT -p tcp -m tcp --syn -m multiport --dports 15001,15006,15008 -m comment --comment "culvert:no-own-listener" -j REJECT --reject-with tcp-reset
+-A CULVERT_INPUT -p tcp -m tcp --syn -m multiport --dports 15001,15008 -m socket --transparent --nowildcard -m comment --comment "culvert:own-listener" -j RETURN
+-A CULVERT_INPUT -p tcp -m tcp --syn -m multiport --dports 15001,15008 -m comment --comment "culvert:no-own-listener" -j REJECT --reject-with tcp-reset
 COMMIT
 *nat
 :CULVERT_PREROUTING - [0:0]
