@@ -138,6 +138,8 @@ export class AgentSocket {
     const onError = (error: Error): void => this.#log.error({ err: error }, 'the socket for a successor failed');
     this.#server.on('error', onError);
     try {
+      // Stopped meanwhile: a name that is made now would stay.
+      if (this.#isClosed) throw new Error('the agent stops');
       chmodSync(own, 0o600);
       renameSync(own, this.#path);
     } catch (error) {

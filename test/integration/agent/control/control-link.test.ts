@@ -4,9 +4,15 @@ import { join } from 'node:path';
 import { test } from 'node:test';
 import { generateSigningKey } from '../../../../shared/pki/signing-key.js';
 import { registryKey } from '../../../../shared/routing/registry-entry.js';
+import { waitUntil } from '../../../lab/wait-until.js';
 import { LinkFixture, snapshotOf, workloadOf } from '../../../support/agent/agent-link-fixture.js';
 
 const namesOf = (fixture: LinkFixture): string[] => [...fixture.registry.entries.keys()].toSorted();
+
+/** Before the next value of the key: a bucket keeps the last one only, and a slow reader never sees one that was replaced. */
+function alarms(fixture: LinkFixture, count: number): Promise<unknown> {
+  return waitUntil(`alarm ${count}`, () => fixture.registryAlarms === count || undefined);
+}
 
 test('the agent switches to each revision that the pointer names', async () => {
   await using fixture = await LinkFixture.start();
@@ -138,7 +144,9 @@ test('only the controller removes a workload: neither a deletion nor a forged or
   await fixture.registryBucket.delete(web);
   await fixture.logLines.until('the deletion', () => fixture.hasLogged('is gone from NATS'));
   await fixture.publishList({}, { sequence: 3, key: generateSigningKey() });
+  await alarms(fixture, 1);
   await fixture.publishList({}, { sequence: 1 });
+  await alarms(fixture, 2);
   await fixture.registryBucket.delete('list');
   await fixture.publishWorkload(workloadOf('db'), { sequence: 3 });
   await fixture.registryMessages.until('db', () => fixture.registry.entries.size === 2);
@@ -158,6 +166,7 @@ test('a registry entry that is forged or older than the one held changes nothing
   await fixture.publishWorkload(workloadOf('web', 1), { sequence: 10 });
   await fixture.registryMessages.until('web', () => fixture.registry.entries.size === 1);
   await fixture.publishWorkload(workloadOf('web', 2), { sequence: 9 });
+  await alarms(fixture, 1);
   await fixture.publishWorkload(workloadOf('web', 3), { sequence: 11, key: generateSigningKey() });
   await fixture.publishWorkload(workloadOf('db'), { sequence: 12 });
   await fixture.registryMessages.until('db', () => fixture.registry.entries.size === 2);

@@ -133,7 +133,9 @@ test('a socket that cannot be made is tried again until it is there, and says so
 test('a socket that comes late leaves that of an agent that has begun meanwhile alone', async () => {
   const late = path.join(stateDir, 'late');
   writeFileSync(late, '');
-  const init = { stateDir: late, log, sockets: () => [], isStopping: () => false, letGo: async () => {}, retryMs: 10 };
+  // Long enough that no try is under way when the socket is closed below: it would write where the test cleans up.
+  const retryMs = 1000;
+  const init = { stateDir: late, log, sockets: () => [], isStopping: () => false, letGo: async () => {}, retryMs };
   const first = await AgentSocket.open(init);
   rmSync(late);
   const other = net.createServer();
