@@ -4,7 +4,7 @@ import type { PeerMatch } from '../../shared/policy/snapshot.js';
 import { serviceName } from '../../shared/routing/names.js';
 
 /** Matches no party: no name is in an empty list. */
-const nobody: PeerMatch = { workloads: [] };
+const noPeer: PeerMatch = { workloads: [] };
 
 /**
  * The matches for the peer `service: namespace/name`: the endpoints of a Service, or the addresses of a ServiceEntry.
@@ -20,7 +20,7 @@ export class ServicePeers {
         const { selector } = resource.spec;
         // A service without a selector has no endpoints, but a match without labels would select the whole namespace.
         const hasSelector = Object.keys(selector).length > 0;
-        this.#add(serviceName(resource.metadata), hasSelector ? { namespaces: [namespace], labels: selector } : nobody);
+        this.#add(serviceName(resource.metadata), hasSelector ? { namespaces: [namespace], labels: selector } : noPeer);
       }
       if (resource.kind === 'ServiceEntry') {
         this.#add(serviceName(resource.metadata), { cidrs: externalCidrs(resource.spec) });
@@ -29,7 +29,7 @@ export class ServicePeers {
   }
 
   matchesOf(service: string): PeerMatch[] {
-    return (this.#matches.get(service) ?? [nobody]).map((match) => ({ ...match, service }));
+    return (this.#matches.get(service) ?? [noPeer]).map((match) => ({ ...match, service }));
   }
 
   #add(service: string, match: PeerMatch): void {

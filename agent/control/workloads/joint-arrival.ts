@@ -10,9 +10,9 @@ const togetherMs = 2000;
 const sameTimeMs = 500;
 
 /**
- * Whom new workloads wait for that could be captured now: another one that came at the same time and is not ready. Captured
- * one by one, the one that is not captured yet would send in plaintext to one that is, whose rules refuse it. One that came
- * earlier and is not ready yet holds up none that comes later. Null: for none, or for no longer.
+ * What new workloads wait for although they could be captured now: another one that came at the same time and is not ready.
+ * Captured one by one, the one that is not captured yet would send in plaintext to one that is, whose rules refuse it. One
+ * that came earlier and is not ready yet does not hold up later ones. Null: there is nothing to wait for, or no longer.
  */
 export function awaitedBy(o: {
   readonly ready: readonly Arriving[];

@@ -27,11 +27,11 @@ export class EndFacts {
     this.#trustDomain = snapshot.trustDomain;
   }
 
-  /** The other side is {@link nobodyIn}. */
+  /** The other side is {@link strangerIn}. */
   of(side: Side, end: MeshParty): ConnectionFacts {
     let facts = this.#known[side].get(end);
     if (facts === undefined) {
-      const other = nobodyIn('nobody-is-here', this.#trustDomain);
+      const other = strangerIn('unused-namespace', this.#trustDomain);
       const pair = side === 'source' ? { source: end, destination: other } : { source: other, destination: end };
       const { source, destination } = connectionOf({ ...pair, port });
       facts = connectionFacts(
@@ -54,9 +54,9 @@ export class EndFacts {
 /**
  * A meshed party that no rule names (its address is of TEST-NET-1, RFC 5737): the other end while one end is evaluated.
  */
-export function nobodyIn(namespace: string, trustDomain: string): MeshParty {
-  const identity = formatSpiffeId({ trustDomain, namespace, serviceAccount: 'nobody' });
-  const workload = { namespace, name: 'nobody', serviceAccount: 'nobody', labels: {}, node: null };
+export function strangerIn(namespace: string, trustDomain: string): MeshParty {
+  const identity = formatSpiffeId({ trustDomain, namespace, serviceAccount: 'stranger' });
+  const workload = { namespace, name: 'stranger', serviceAccount: 'stranger', labels: {}, node: null };
   const party: Party = { ip: '192.0.2.1' as IpAddress, identity, workload };
-  return { name: 'nobody', party, isMeshed: true };
+  return { name: 'stranger', party, isMeshed: true };
 }

@@ -22,7 +22,7 @@ import {
 import type { MeshParty } from './mesh-party.js';
 import { mayBeAnyOf } from './peer-filter.js';
 import { PeerQuestions, questionRule } from './peer-questions.js';
-import { EndFacts, nobodyIn } from './end-facts.js';
+import { EndFacts, strangerIn } from './end-facts.js';
 import { connectionOf } from './predict.js';
 
 /** A question that a rule asks about one end. Equal keys mean equal questions. */
@@ -185,7 +185,7 @@ export class Selectors {
     set: Snapshot,
     side: Side,
     wanted: 'allow' | 'deny',
-    other: MeshParty = nobodyIn('nobody-is-here', set.trustDomain),
+    other: MeshParty = strangerIn('unused-namespace', set.trustDomain),
   ): (end: MeshParty) => boolean {
     return (end) => {
       const pair = side === 'source' ? { source: end, destination: other } : { source: other, destination: end };

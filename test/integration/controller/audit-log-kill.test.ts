@@ -1,11 +1,10 @@
 import assert from 'node:assert/strict';
-import { spawn } from 'node:child_process';
-import { once } from 'node:events';
 import { test } from 'node:test';
 import { fileURLToPath } from 'node:url';
 import { AuditLog } from '../../../controller/audit-log/audit-log.js';
 import { ChainVerifier } from '../../../controller/audit-log/verify-chain.js';
 import { silentLog, temporaryDirectory } from '../../support/controller/controller-fixture.js';
+import { killedWriter } from '../../support/controller/killed-writer.js';
 
 const program = fileURLToPath(new URL('../../support/controller/audit-writer.js', import.meta.url));
 
@@ -13,21 +12,7 @@ test('an audit log whose writer is killed at any moment is whole, and has every 
   await using directory = await temporaryDirectory();
   let before = 0;
   for (let life = 0; life < 10; life++) {
-    const child = spawn(process.execPath, [program, directory.path], { stdio: ['ignore', 'pipe', 'inherit'] });
-    let out = '';
-    child.stdout.setEncoding('utf8');
-    const wanted = 20 + life * 37;
-    await new Promise<void>((resolve, reject) => {
-      child.once('error', reject);
-      child.stdout.on('data', (text: string) => {
-        out += text;
-        if (out.split('\n').length > wanted) resolve();
-      });
-    });
-    child.kill('SIGKILL');
-    await once(child, 'close');
-    // A last line without its end was cut by the kill too.
-    const newest = Math.max(...out.split('\n').slice(0, -1).map(Number));
+    const newest = Math.max(...(await killedWriter(program, directory.path, 20 + life * 37)));
     assert.ok(newest > before);
     const limits = { retentionMs: 86_400_000, maxBytes: 64 * 1024 * 1024 };
     const auditLog = await AuditLog.open({ directory: directory.path, limits, log: silentLog, nowMs: Date.now });

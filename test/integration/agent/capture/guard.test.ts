@@ -29,7 +29,7 @@ const backEnds: readonly NetfilterBackend[] = [
 
 /** What iptables 1.8 prints without the `socket` match, or without a kernel that has it. */
 const lacking = {
-  library:
+  missingMatch:
     "iptables-nft-restore v1.8.9 (nf_tables): Couldn't load match `socket':No such file or directory\n\nError occurred at line: 22",
   'library of legacy': "iptables-restore v1.8.9 (legacy): Couldn't load match `socket':No such file or directory",
   module:
@@ -142,7 +142,7 @@ test('without a socket on them connections are refused, and a transparent one ge
 });
 
 test('without the socket match the namespace is captured all the same, says so, and is guarded when there is one', async () => {
-  const runner = new RefusingRunner(lacking.library);
+  const runner = new RefusingRunner(lacking.missingMatch);
   await network.serveCapturePorts(network.a);
   const capture = await captureOf(network.a, runner);
   assert.equal(capture.state, 'captured');
@@ -190,7 +190,7 @@ for (const [what, stderr] of Object.entries(passing)) {
 for (const backend of backEnds) {
   test(`one family may lack the guard, also where it was loaded before, with the ${backend.kind} back end`, async () => {
     await network.serveCapturePorts(network.a);
-    const runner = new RefusingRunner(lacking.library);
+    const runner = new RefusingRunner(lacking.missingMatch);
     for (const [refused, guarded, said] of [
       [[], [4, 6], null],
       [[6], [4], /ports in it: IPv6: /],

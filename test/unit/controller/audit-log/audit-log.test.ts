@@ -2,23 +2,13 @@ import assert from 'node:assert/strict';
 import { appendFile, open, readdir, readFile, writeFile, type FileHandle } from 'node:fs/promises';
 import path from 'node:path';
 import { describe, it } from 'node:test';
-import type { AuditFacts } from '../../../../controller/audit-log/audit-entry.js';
 import { digest, encodeEntry, decodeLine } from '../../../../controller/audit-log/audit-entry.js';
 import { AuditLog } from '../../../../controller/audit-log/audit-log.js';
 import { LineLimit } from '../../../../controller/audit-log/line-limit.js';
 import { ChainVerifier, type ChainVerdict } from '../../../../controller/audit-log/verify-chain.js';
+import { someAuditFacts as facts } from '../../../support/controller/audit-facts.js';
 import { silentLog, temporaryDirectory } from '../../../support/controller/controller-fixture.js';
 
-const facts: AuditFacts = {
-  user: 'alice',
-  source: '198.18.0.1',
-  action: 'apply',
-  target: null,
-  result: 'begun',
-  code: null,
-  of: null,
-  detail: {},
-};
 const day = 86_400_000;
 
 type Opened = { readonly nowMs?: () => number; readonly maxBytes?: number };

@@ -7,6 +7,7 @@ import { describe, it } from 'node:test';
 import { decodeLine, type AuditEntry, type AuditFacts } from '../../../../controller/audit-log/audit-entry.js';
 import { AuditLog } from '../../../../controller/audit-log/audit-log.js';
 import { LocalRequests } from '../../../../controller/audit-log/local-requests.js';
+import { someAuditFacts } from '../../../support/controller/audit-facts.js';
 import { silentLog, temporaryDirectory } from '../../../support/controller/controller-fixture.js';
 
 async function withLog(act: (log: AuditLog, directory: string) => Promise<void>): Promise<void> {
@@ -34,16 +35,7 @@ describe('what commands on the host leave for the audit log', () => {
       const { username } = os.userInfo();
       await new LocalRequests({ directory }).audited({ action: 'ca.export' }, async () => {
         await new LocalRequests({ directory }).takeInto(auditLog, silentLog);
-        await auditLog.append({
-          user: 'alice',
-          source: '198.18.0.1',
-          action: 'apply',
-          target: null,
-          result: 'begun',
-          code: null,
-          of: null,
-          detail: {},
-        });
+        await auditLog.append(someAuditFacts);
       });
       await new LocalRequests({ directory }).takeInto(auditLog, silentLog);
       assert.deepEqual((await entriesOf(auditLog)).map(told), [

@@ -12,8 +12,8 @@ import type { PeerMatch, RulePort } from '../../../../shared/policy/snapshot.js'
 import { peerMatch } from '../../../support/rules/policy-arbitraries.js';
 import { propertyHits, propertyRuns } from '../../../support/property-runs.js';
 
-const nobody: PeerMatch = { workloads: [] };
-const group = fc.array(fc.oneof({ weight: 9, arbitrary: peerMatch }, fc.constant(nobody)), { maxLength: 3 });
+const noPeer: PeerMatch = { workloads: [] };
+const group = fc.array(fc.oneof({ weight: 9, arbitrary: peerMatch }, fc.constant(noPeer)), { maxLength: 3 });
 const side = fc.oneof(
   fc.array(group, { maxLength: 2 }),
   peerMatch.map((match) => [[match]]),

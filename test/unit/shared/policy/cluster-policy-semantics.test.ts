@@ -81,7 +81,7 @@ const rows: Readonly<Record<string, readonly Row[]>> = {
       [admin(1, ingress('Pass', inShop)), admin(2, ingress('Deny', everywhere)), baseline(1, ingress('Deny', inShop))],
       'dda',
     ],
-    ['what no tier decides is left to the default', [admin(1, ingress('Deny', apps('nobody')))], 'aaa'],
+    ['what no tier decides is left to the default', [admin(1, ingress('Deny', apps('absent')))], 'aaa'],
     ['what no tier decides is left to the default: of the mesh', [admin(1, ingress('Pass', inShop)), denyAll], 'ddd'],
     ['Accept in Admin stands against the default', [admin(1, ingress('Accept', inShop)), denyAll], 'dad'],
     ['Accept in Baseline stands against the default', [baseline(1, ingress('Accept', inShop)), denyAll], 'dad'],

@@ -167,8 +167,8 @@ describe('the evaluator', () => {
 describe('overlapping peers', () => {
   it('are found whenever a party is in both', () => {
     fc.assert(
-      fc.property(peerMatch, peerMatch, party, (a, b, somebody) => {
-        const inBoth = [a, b].every((match) => isIn(match, somebody));
+      fc.property(peerMatch, peerMatch, party, (a, b, someParty) => {
+        const inBoth = [a, b].every((match) => isIn(match, someParty));
         if (inBoth) assert.notEqual(overlapOfPeers(a, b), undefined);
         assert.equal(overlapOfPeers(a, b) === undefined, overlapOfPeers(b, a) === undefined);
       }),
@@ -177,9 +177,9 @@ describe('overlapping peers', () => {
   });
 });
 
-function isIn(match: PeerMatch, somebody: Party): boolean {
+function isIn(match: PeerMatch, someParty: Party): boolean {
   const rules = snapshotOf({ rules: [{ to: [match] }] });
-  return verdict(rules, { source: external('192.0.2.1'), destination: somebody, port: 1 }) === 'allow r0';
+  return verdict(rules, { source: external('192.0.2.1'), destination: someParty, port: 1 }) === 'allow r0';
 }
 
 describe('the order of documents', () => {

@@ -132,9 +132,9 @@ describe('the pages of a registry', () => {
     const builder = new RegistryPages();
     built(entries(3000), builder);
     const after = built(entries(1500, 700), builder);
-    const anew = built(entries(1500, 700).reverse());
-    assert.deepEqual(after.root, anew.root);
-    assert.deepEqual(after.pages, anew.pages);
+    const rebuilt = built(entries(1500, 700).reverse());
+    assert.deepEqual(after.root, rebuilt.root);
+    assert.deepEqual(after.pages, rebuilt.pages);
   });
 
   test('are the same as those made at once after any changes, one by one', () => {
