@@ -2,6 +2,7 @@ import assert from 'node:assert/strict';
 import { once } from 'node:events';
 import net from 'node:net';
 import { closeSync } from 'node:fs';
+import process from 'node:process';
 import { after, before, describe, test } from 'node:test';
 import { openNetns } from '../../../../../agent/native/netns.js';
 import { SocketTable } from '../../../../../agent/native/socket-table.js';
@@ -25,6 +26,12 @@ type Captured = {
   readonly accepted: net.Socket;
   readonly connection: TrackedConnection;
 };
+
+/** Other tests listen on, and connect from, 127.0.0.1. */
+const clientIp = '127.66.0.1';
+let ports = 0;
+/** Below those that the kernel gives to others, who could have one before the client connects from it again. */
+const nextPort = (): number => 20_000 + ((process.pid * 8 + ports++) % 12_000);
 
 describe('a reset from the side of the client', () => {
   let server: net.Server;
@@ -90,7 +97,8 @@ describe('a reset from the side of the client', () => {
 
   async function captured(from: { localPort?: number } = {}): Promise<Captured> {
     const accepting = once(server, 'connection') as Promise<[net.Socket]>;
-    const client = net.connect({ host: '127.0.0.1', port: (server.address() as net.AddressInfo).port, ...from });
+    const { port } = server.address() as net.AddressInfo;
+    const client = net.connect({ host: '127.0.0.1', port, localAddress: clientIp, localPort: nextPort(), ...from });
     open.push(client);
     await once(client, 'connect');
     const [accepted] = await accepting;
